@@ -1,0 +1,340 @@
+//! The broker: owns the ledger and is the only place where its decisions are carried out.
+//!
+//! There is no broker thread. Whoever has news (a caller of `put`, a reader thread with a worker's
+//! acknowledgements) takes the lock, tells the ledger, carries out what it decided and lets go:
+//! so an item reaches an idle worker in the very call that put it. Nothing that is done with the
+//! lock held may block; links promise that. Threads sleep on three bells: room, items, settled.
+
+mod core;
+mod reports;
+mod requests;
+mod results;
+mod timer;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+pub(crate) use self::core::{Core, Parcel, Seat};
+pub(crate) use self::results::{MailboxKey, Outcome, ReplyTo};
+use self::timer::Timer;
+use crate::error::Kind;
+use crate::ledger::{Cause, Counts, Credit, Handed, HolderId, ItemId, Options, Started, Token};
+use crate::link::Job;
+use crate::link::frame::Packet;
+use crate::observe::Observer;
+
+/// How long a call may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    None,
+    Forever,
+    Until(Instant),
+}
+
+impl Patience {
+    /// A time that cannot be reckoned with is for ever.
+    pub(crate) fn lasting(time: Duration) -> Self {
+        Instant::now()
+            .checked_add(time)
+            .map_or(Patience::Forever, Patience::Until)
+    }
+}
+
+/// How a worker's attempt ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// With this serialized result.
+    Done(Box<[u8]>),
+    Failed(Cause),
+    /// It never started.
+    Returned,
+}
+
+/// What sleepers wait for. A bell is rung when there is something for its sleepers.
+#[derive(Debug, Default)]
+struct Bells {
+    room: Condvar,
+    items: Condvar,
+    settled: Condvar,
+}
+
+/// What the inline link runs in the thread that puts or joins.
+type Inline = Box<dyn Fn() + Send + Sync>;
+
+pub(crate) struct Broker {
+    /// Tells queues of one process apart.
+    pub(crate) id: u64,
+    core: Mutex<Core>,
+    bells: Arc<Bells>,
+    inline: OnceLock<Inline>,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    pub(crate) fn new(options: Options) -> Arc<Self> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let bells = Arc::new(Bells::default());
+        Arc::new_cyclic(|weak: &Weak<Broker>| Broker {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            core: Mutex::new(Core::new(
+                options,
+                Arc::clone(&bells),
+                Timer::new(weak.clone()),
+            )),
+            bells,
+            inline: OnceLock::new(),
+        })
+    }
+
+    /// A panic with the lock held would be our bug; whoever comes next goes on with what is there,
+    /// because every change of the ledger is complete in itself.
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lock, does something, and carries out what follows from it.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
+        let mut core = self.lock();
+        let result = act(&mut core);
+        core.pump();
+        result
+    }
+
+    /// Accepts an item. `is_holding`: the caller works on an item of this queue, so that waiting
+    /// for room might be waiting for itself.
+    pub(crate) fn put(
+        &self,
+        parcel: Parcel,
+        patience: Patience,
+        is_holding: bool,
+    ) -> Result<ItemId, Kind> {
+        let mut core = self.lock();
+        loop {
+            let is_beyond_bound = is_holding && !matches!(patience, Patience::None);
+            match core.try_put(&parcel, is_beyond_bound) {
+                Err(Kind::Full) if !matches!(patience, Patience::None) => {
+                    core.putters += 1;
+                    let (guard, is_over) = sleep(&self.bells.room, core, patience);
+                    core = guard;
+                    core.putters -= 1;
+                    if is_over && !core.ledger.has_room() {
+                        return Err(Kind::Full);
+                    }
+                }
+                result => {
+                    core.pump();
+                    drop(core);
+                    self.drive_inline();
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// Takes the next item for a thread of this process.
+    pub(crate) fn get(&self, patience: Patience) -> Result<Job, Kind> {
+        let mut core = self.lock();
+        let mut is_over = matches!(patience, Patience::None);
+        loop {
+            if let Some(job) = core.try_get() {
+                core.pump();
+                return Ok(job);
+            }
+            if core.is_exhausted() {
+                return Err(Kind::Closed);
+            }
+            if is_over {
+                return Err(Kind::Empty);
+            }
+            core.getter_waits(true);
+            let guard;
+            (guard, is_over) = sleep(&self.bells.items, core, patience);
+            core = guard;
+            core.getter_waits(false);
+        }
+    }
+
+    /// Like [`get`](Self::get) for an async task: registers the waker when nothing is there.
+    pub(crate) fn poll_get(
+        &self,
+        is_registered: &mut bool,
+        waker: &Waker,
+    ) -> Option<Result<Job, Kind>> {
+        let mut core = self.lock();
+        let found = match core.try_get() {
+            Some(job) => Some(Ok(job)),
+            None if core.is_exhausted() => Some(Err(Kind::Closed)),
+            None => None,
+        };
+        if found.is_some() == *is_registered {
+            *is_registered = !*is_registered;
+            core.getter_waits(*is_registered);
+        }
+        if found.is_none() {
+            core.wakers.push(waker.clone());
+        }
+        core.pump();
+        found
+    }
+
+    /// A task that was registered by [`poll_get`](Self::poll_get) waits no longer.
+    pub(crate) fn forget_getter(&self) {
+        self.with(|core| core.getter_waits(false));
+    }
+
+    /// Waits until every accepted item is settled: how many are done, and how many are dead.
+    pub(crate) fn join(&self, patience: Patience) -> Result<(u64, u64), Kind> {
+        loop {
+            self.drive_inline();
+            let core = self.lock();
+            if let Some(end) = core.join_state() {
+                return end;
+            }
+            if let Patience::Until(deadline) = patience
+                && Instant::now() >= deadline
+            {
+                let unfinished = core.ledger.counts().unfinished();
+                return Err(Kind::TimedOut { unfinished });
+            }
+            drop(sleep(&self.bells.settled, core, patience).0);
+        }
+    }
+
+    /// Ends a delivery.
+    pub(crate) fn settle(
+        &self,
+        token: Token,
+        service: Duration,
+        ending: Ending,
+    ) -> Result<(), Kind> {
+        self.with(|core| core.settle(token, service, ending))
+            .map_err(|_| Kind::Stale)
+    }
+
+    /// A worker of this process begins work on a delivery.
+    pub(crate) fn started(&self, token: Token) {
+        let core = self.lock();
+        if core.emitter.wants_items() {
+            core.report_started(token, None);
+        }
+    }
+
+    /// Adds a worker. Without credit it gets items only by asking.
+    pub(crate) fn attach(&self, seat: Seat, credit: Option<Credit>) -> HolderId {
+        self.with(|core| core.attach(seat, credit))
+    }
+
+    /// What a worker process sent. An error ends that worker.
+    pub(crate) fn receive(&self, holder: HolderId, packet: &Packet) -> Result<(), String> {
+        self.with(|core| core.receive(holder, packet))
+    }
+
+    /// Asks a worker to finish what it has started, and hands it nothing more.
+    pub(crate) fn ask_to_stop(&self, holder: HolderId) {
+        self.with(|core| core.ask_to_stop(holder));
+    }
+
+    /// A worker is gone. Returns how many items its death is charged to.
+    pub(crate) fn detach(
+        &self,
+        holder: HolderId,
+        started: Started,
+        cause: Option<&Cause>,
+    ) -> usize {
+        self.with(|core| core.detach(holder, started, cause))
+    }
+
+    /// The name of the item that a worker had started.
+    pub(crate) fn name_of_started(&self, holder: HolderId, started: Started) -> Option<String> {
+        let core = self.lock();
+        let find = |ordinal| core.ledger.handed_as(holder, ordinal);
+        let handed: Handed = find(started.current).or_else(|| find(started.taken))?;
+        core.name_of(handed.token)
+    }
+
+    pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
+        self.lock().emitter.set_observer(observer);
+    }
+
+    /// What the inline link does whenever a thread puts or joins.
+    pub(crate) fn set_inline(&self, drive: Inline) -> Result<(), Kind> {
+        self.inline.set(drive).map_err(|_| Kind::Invalid {
+            option: "inline",
+            why: "this queue has an inline worker already".into(),
+        })
+    }
+
+    fn drive_inline(&self) {
+        if let Some(drive) = self.inline.get() {
+            drive();
+        }
+    }
+
+    pub(crate) fn has_inline(&self) -> bool {
+        self.inline.get().is_some()
+    }
+
+    /// Wakes every joiner, so that one of them runs what the inline link was handed.
+    pub(crate) fn wake_joiners(&self) {
+        self.bells.settled.notify_all();
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().ledger.counts()
+    }
+
+    /// Looks at the core without changing it.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&Core) -> R) -> R {
+        look(&self.lock())
+    }
+
+    /// Waits for an outcome of a `map`. `None`: none is left to wait for.
+    pub(crate) fn next_outcome(
+        &self,
+        mailbox: MailboxKey,
+    ) -> Option<Result<(u64, Outcome), String>> {
+        loop {
+            self.drive_inline();
+            let mut core = self.lock();
+            let arrived = core.mailbox(mailbox)?;
+            if let Some(outcome) = core.take_outcome(mailbox) {
+                return Some(Ok(outcome));
+            }
+            if let Some(why) = core.loss() {
+                return Some(Err(why));
+            }
+            drop(arrived.wait(core).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+/// Sleeps until the bell rings or the time is over; the lock is free meanwhile.
+fn sleep<'a>(
+    bell: &Condvar,
+    core: MutexGuard<'a, Core>,
+    patience: Patience,
+) -> (MutexGuard<'a, Core>, bool) {
+    match patience {
+        Patience::None => (core, true),
+        Patience::Forever => (
+            bell.wait(core).unwrap_or_else(PoisonError::into_inner),
+            false,
+        ),
+        Patience::Until(deadline) => {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (core, timeout) = bell
+                .wait_timeout(core, left)
+                .unwrap_or_else(PoisonError::into_inner);
+            (core, timeout.timed_out())
+        }
+    }
+}

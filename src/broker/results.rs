@@ -1,0 +1,66 @@
+//! Where the outcomes of a `map` arrive: one mailbox for each running `map`.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar};
+
+use super::Broker;
+use super::core::Core;
+use crate::ledger::{Failure, ItemId};
+
+slotmap::new_key_type! {
+    pub(crate) struct MailboxKey;
+}
+
+/// Which mailbox an item's outcome goes to, and the item's place in its `map`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplyTo {
+    pub(crate) mailbox: MailboxKey,
+    pub(crate) index: u64,
+}
+
+/// What became of an item.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Its serialized result.
+    Done(Box<[u8]>),
+    Dead(ItemId, Vec<Failure>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    outcomes: VecDeque<(u64, Outcome)>,
+    pub(super) arrived: Arc<Condvar>,
+}
+
+impl Core {
+    pub(super) fn deliver_outcome(
+        &mut self,
+        reply: Option<ReplyTo>,
+        outcome: impl FnOnce() -> Outcome,
+    ) {
+        if let Some(ReplyTo { mailbox, index }) = reply
+            && let Some(mailbox) = self.mailboxes.get_mut(mailbox)
+        {
+            mailbox.outcomes.push_back((index, outcome()));
+            mailbox.arrived.notify_one();
+        }
+    }
+
+    pub(super) fn mailbox(&self, key: MailboxKey) -> Option<Arc<Condvar>> {
+        Some(Arc::clone(&self.mailboxes.get(key)?.arrived))
+    }
+
+    pub(super) fn take_outcome(&mut self, key: MailboxKey) -> Option<(u64, Outcome)> {
+        self.mailboxes.get_mut(key)?.outcomes.pop_front()
+    }
+}
+
+impl Broker {
+    pub(crate) fn open_mailbox(&self) -> MailboxKey {
+        self.lock().mailboxes.insert(Mailbox::default())
+    }
+
+    pub(crate) fn close_mailbox(&self, key: MailboxKey) {
+        self.lock().mailboxes.remove(key);
+    }
+}

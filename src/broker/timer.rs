@@ -1,0 +1,92 @@
+//! Wakes the broker when a resting item's time has come.
+//!
+//! The thread is started when the first item rests, and it sleeps without ticking until then.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::Broker;
+
+#[derive(Debug, Default)]
+struct Alarm {
+    at: Option<Instant>,
+    is_running: bool,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Timer {
+    broker: Weak<Broker>,
+    shared: Arc<(Mutex<Alarm>, Condvar)>,
+}
+
+impl Timer {
+    pub(super) fn new(broker: Weak<Broker>) -> Self {
+        Timer {
+            broker,
+            shared: Arc::default(),
+        }
+    }
+
+    /// Has the broker look again after `rest`, or earlier.
+    pub(super) fn set(&self, rest: Duration) {
+        let mut alarm = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = Instant::now() + rest;
+        if alarm.at.is_some_and(|earlier| earlier <= at) {
+            return;
+        }
+        alarm.at = Some(at);
+        if alarm.is_running {
+            self.shared.1.notify_one();
+            return;
+        }
+        let (broker, shared) = (self.broker.clone(), Arc::clone(&self.shared));
+        let thread = std::thread::Builder::new().name("dishrack-timer".into());
+        // Without a thread the items rest until the next call looks at the queue; the next rest
+        // tries again.
+        alarm.is_running = thread
+            .spawn(move || {
+                crate::supervision::signals::block_all();
+                run(&broker, &shared);
+            })
+            .is_ok();
+    }
+}
+
+fn run(broker: &Weak<Broker>, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
+    loop {
+        let mut state = alarm.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if state.is_over {
+                return;
+            }
+            let left = state
+                .at
+                .map(|at| at.saturating_duration_since(Instant::now()));
+            state = match left {
+                Some(Duration::ZERO) => break,
+                Some(left) => {
+                    changed
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        state.at = None;
+        drop(state);
+        let Some(broker) = broker.upgrade() else {
+            return;
+        };
+        broker.with(super::Core::tick);
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let mut alarm = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        alarm.is_over = true;
+        self.shared.1.notify_one();
+    }
+}

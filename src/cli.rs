@@ -1,0 +1,102 @@
+//! The command line: arguments, then a validated configuration, then a run.
+//!
+//! Only this module and `bin` print and end the process. Everything that is not the job's own
+//! output goes to stderr.
+
+mod args;
+mod config;
+mod input;
+mod printer;
+mod run;
+mod stop;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::Error;
+use crate::worker::title;
+
+/// Exit codes; 128 and a signal's number when a signal stopped the run.
+mod code {
+    pub(super) const DONE: u8 = 0;
+    pub(super) const DEAD_LETTERS: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    pub(super) const NO_WORKERS_LEFT: u8 = 3;
+    pub(super) const INTERNAL: u8 = 70;
+    /// As a shell reports a program that SIGPIPE ended.
+    pub(super) const CLOSED_STDOUT: u8 = 141;
+}
+
+/// Why a run ended other than by its work.
+#[derive(Debug)]
+enum Failure {
+    /// The user asked for something that cannot be.
+    Usage(String),
+    /// All workers are gone for good.
+    NoWorkersLeft(String),
+    /// Anything else is our bug.
+    Internal(String),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => code::USAGE,
+            Failure::NoWorkersLeft(_) => code::NO_WORKERS_LEFT,
+            Failure::Internal(_) => code::INTERNAL,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failure::Usage(why) | Failure::NoWorkersLeft(why) | Failure::Internal(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if error.is_setup() {
+            Failure::Usage(error.to_string())
+        } else if error.is_no_workers_left() {
+            Failure::NoWorkersLeft(error.to_string())
+        } else {
+            Failure::Internal(error.to_string())
+        }
+    }
+}
+
+/// Runs the command line. Call it in `main`, after [`kitchen::serve`](crate::kitchen::serve) and
+/// before anything else: it takes over the memory of arguments and environment for the title.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    title::claim("supervisor", true);
+    let args = match args::Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                code::USAGE
+            } else {
+                code::DONE
+            };
+            // Where not even this can be printed, the code must do.
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    let outcome = config::Config::validate(args)
+        .map_err(Failure::Usage)
+        .and_then(|config| run::run(&config));
+    match outcome {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            printer::complain(&failure);
+            failure.code().into()
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The options as they are typed. What they mean together is for `config`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use jiff::SignedDuration;
+
+/// A longer time than this is a typing error.
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Washes dishes and has them dried by supervised workers.
+///
+/// Each dish is washed here and then put on the rack, from where a dryer takes it. Whatever dies,
+/// no dish is lost: it is dried again, and one that always fails is given up on and named.
+#[derive(Debug, Parser)]
+#[command(
+    name = "supervisor",
+    version,
+    after_help = EXAMPLES,
+    arg_required_else_help = false,
+    max_term_width = 100
+)]
+pub(super) struct Args {
+    /// Workers [default: number of CPUs]
+    #[arg(short, long, value_name = "N")]
+    pub(super) workers: Option<usize>,
+
+    /// How they run
+    #[arg(long, value_enum, default_value = "processes")]
+    pub(super) mode: Mode,
+
+    /// Make dish-1 ... dish-N [default: 4, where there is no --input]
+    #[arg(long, value_name = "N", conflicts_with = "input")]
+    pub(super) dishes: Option<u64>,
+
+    /// Take the names of the dishes from this file, one a line; - is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(super) input: Option<PathBuf>,
+
+    /// Time to wash a dish: 2s, 100ms, or 0.5 for half a second
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, allow_hyphen_values = true)]
+    pub(super) wash: Duration,
+
+    /// Time to dry a dish
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, allow_hyphen_values = true)]
+    pub(super) dry: Duration,
+
+    /// Pad each dish to this size
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub(super) payload: usize,
+
+    /// No line per dish; the summary at the end stays
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+
+    /// How worker processes are made: executed anew, or forked from a fork server
+    #[arg(long, value_enum, default_value = "spawn")]
+    pub(super) start_method: Method,
+
+    /// Dishes on the rack before the washer waits; 0 for no bound
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(super) capacity: usize,
+
+    /// Hand each dish directly to an idle dryer: no rack
+    #[arg(long, conflicts_with = "capacity")]
+    pub(super) direct: bool,
+
+    /// Attempts before a dish is given up on
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_attempts: u32,
+
+    /// Time for finishing what has begun when stopped
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
+    pub(super) shutdown: Duration,
+
+    /// Give a dryer up after more restarts than this within --max-seconds; deaths while drying do
+    /// not count, the dish is charged with them
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(super) max_restarts: u32,
+
+    /// The period of --max-restarts
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
+    pub(super) max_seconds: Duration,
+
+    /// What is printed: lines, or one JSON event a line
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: Format,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  supervisor --workers 2
+      four dishes, a second to wash and two to dry each, by two processes
+  supervisor --mode sequential
+      the same by one person
+  supervisor -w 8 --input names.txt --wash 0 --dry 100ms
+      dishes named in a file, eight dryers
+  ls | supervisor -w 2 --input - --format json
+      names from a pipe, events as JSON
+
+While it runs, `ps -o pid,ppid,comm,args` shows what each dryer is doing. Kill one with
+`kill -9`: its dish is dried by another. Ctrl-C finishes what is being dried and stops; a second
+Ctrl-C stops at once.
+
+Exit code: 0 all dishes done, 1 some were given up on, 2 wrong usage, 3 no workers left,
+70 internal error, 128 and the signal's number when stopped by a signal.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Mode {
+    Processes,
+    Threads,
+    Tasks,
+    Sequential,
+}
+
+impl Mode {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Mode::Processes => "processes",
+            Mode::Threads => "threads",
+            Mode::Tasks => "tasks",
+            Mode::Sequential => "sequential",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Method {
+    Spawn,
+    Fork,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Text,
+    Json,
+}
+
+/// Reads `2s`, `100ms`, `1h30m`, or a bare number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let signed = match text.parse::<f64>() {
+        Ok(seconds) => SignedDuration::try_from_secs_f64(seconds).map_err(|e| e.to_string())?,
+        Err(_) => text
+            .parse::<SignedDuration>()
+            .map_err(|_| "expected a time such as 2s, 100ms, or 0.5 for half a second")?,
+    };
+    let time = Duration::try_from(signed).map_err(|_| "a time cannot be negative")?;
+    if time > YEAR {
+        return Err("a time of more than a year".into());
+    }
+    Ok(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_a_unit_or_as_seconds() {
+        let cases = [
+            ("2s", 2_000),
+            ("100ms", 100),
+            ("0.5", 500),
+            ("0", 0),
+            ("0s", 0),
+            ("1.5s", 1_500),
+            ("1h30m", 5_400_000),
+        ];
+        for (text, millis) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn senseless_times_are_refused() {
+        for text in [
+            "-1s",
+            "-0.1",
+            "nan",
+            "inf",
+            "1e300",
+            "400d",
+            "10000h",
+            "",
+            "2 parsecs",
+            "s",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_options_are_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,89 @@
+//! What the options mean together, checked before anything is started.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::args::{Args, Format, Method, Mode};
+use super::input;
+use crate::ledger::{Backoff, Capacity, Options};
+
+/// A dish heavier than this is a typing error.
+const PAYLOAD_MAX: usize = 1 << 30;
+
+/// Where the dishes come from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// dish-1 to dish-N.
+    MadeUp(u64),
+    File(PathBuf),
+    Stdin,
+}
+
+/// A run that can be.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) workers: usize,
+    pub(super) mode: Mode,
+    pub(super) source: Source,
+    pub(super) wash: Duration,
+    pub(super) dry: Duration,
+    pub(super) payload: usize,
+    pub(super) is_quiet: bool,
+    pub(super) method: Method,
+    pub(super) options: Options,
+    pub(super) shutdown: Duration,
+    pub(super) max_restarts: u32,
+    pub(super) max_seconds: Duration,
+    pub(super) format: Format,
+}
+
+impl Config {
+    /// An error names the option and says what is wrong with it.
+    pub(super) fn validate(args: Args) -> Result<Self, String> {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = args.workers.unwrap_or(cpus);
+        if workers == 0 {
+            return Err("--workers 0: at least 1 is needed".into());
+        }
+        if args.payload > PAYLOAD_MAX {
+            let payload = args.payload;
+            return Err(format!("--payload {payload}: at most {PAYLOAD_MAX} bytes"));
+        }
+        let source = match args.input {
+            None => Source::MadeUp(args.dishes.unwrap_or(4)),
+            Some(path) if path.as_os_str() == "-" => Source::Stdin,
+            Some(path) => {
+                input::check(&path)?;
+                Source::File(path)
+            }
+        };
+        let capacity = match args.capacity {
+            _ if args.direct => Capacity::Rendezvous,
+            0 => Capacity::Unbounded,
+            bound => Capacity::Bounded(bound),
+        };
+        Ok(Config {
+            workers: if args.mode == Mode::Sequential {
+                1
+            } else {
+                workers
+            },
+            mode: args.mode,
+            source,
+            wash: args.wash,
+            dry: args.dry,
+            payload: args.payload,
+            is_quiet: args.quiet,
+            method: args.start_method,
+            options: Options {
+                capacity,
+                max_attempts: args.max_attempts,
+                backoff: Backoff::none(),
+            },
+            shutdown: args.shutdown,
+            max_restarts: args.max_restarts,
+            max_seconds: args.max_seconds,
+            format: args.format,
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! The names of the dishes: made up, or one a line from a file or a pipe.
+//!
+//! A file is checked as a whole before anything is started; a pipe is checked as it comes.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use super::config::Source;
+
+/// The names, read no faster than they are asked for.
+pub(super) fn names(
+    source: &Source,
+) -> Result<Box<dyn Iterator<Item = Result<String, String>>>, String> {
+    Ok(match source {
+        Source::MadeUp(count) => Box::new((1..=*count).map(|n| Ok(format!("dish-{n}")))),
+        Source::File(path) => Box::new(lines(open(path)?, path.display().to_string())),
+        Source::Stdin => Box::new(lines(BufReader::new(io::stdin()), "stdin".into())),
+    })
+}
+
+/// Whether the file can be read to its end and every line is text. What can be read only once,
+/// such as a named pipe, is not read for that.
+pub(super) fn check(path: &Path) -> Result<(), String> {
+    let file = open(path)?;
+    let meta = file.get_ref().metadata();
+    let meta = meta.map_err(|error| complaint(&path.display().to_string(), &error))?;
+    if meta.is_dir() {
+        return Err(format!("--input {}: it is a folder", path.display()));
+    }
+    if !meta.is_file() {
+        return Ok(());
+    }
+    lines(file, path.display().to_string()).try_for_each(|line| line.map(drop))
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, String> {
+    match File::open(path) {
+        Ok(file) => Ok(BufReader::new(file)),
+        Err(error) => Err(complaint(&path.display().to_string(), &error)),
+    }
+}
+
+fn complaint(name: &str, error: &io::Error) -> String {
+    format!("--input {name}: cannot be read: {error}")
+}
+
+fn lines(
+    mut from: impl BufRead + 'static,
+    name: String,
+) -> impl Iterator<Item = Result<String, String>> {
+    let mut number = 0_u64;
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        number += 1;
+        match from.read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Err(error) => Some(Err(complaint(&name, &error))),
+            Ok(_) => {
+                if line.last() == Some(&b'\n') {
+                    line.pop();
+                }
+                let text = String::from_utf8(line);
+                Some(text.map_err(|_| format!("--input {name}: line {number} is not UTF-8")))
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &'static [u8]) -> Vec<Result<String, String>> {
+        lines(bytes, "x".into()).collect()
+    }
+
+    #[test]
+    fn a_line_is_a_name_with_or_without_a_final_newline() {
+        assert_eq!(
+            read(b"a\n\n b \nc"),
+            ["a", "", " b ", "c"].map(|s| Ok(s.to_owned()))
+        );
+        assert_eq!(read(b""), []);
+    }
+
+    #[test]
+    fn a_line_that_is_not_text_is_named() {
+        let lines = read(b"a\n\xff\nc\n");
+        assert_eq!(lines[1], Err("--input x: line 2 is not UTF-8".into()));
+    }
+}

@@ -1,0 +1,227 @@
+//! The thread that prints: whoever has an event hands it over and goes on.
+//!
+//! A reader that is slow must not stop the workers, and what is not printed yet must not fill the
+//! memory: so the washer, who makes events out of nothing, waits when too many are unprinted.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::args::Format;
+use super::config::{Config, Source};
+use crate::ledger::Counts;
+use crate::observe::text::{Line, Style};
+use crate::observe::{Event, Observer, json};
+use crate::worker::title;
+
+/// Events that may be unprinted before the washer waits.
+const BACKLOG: usize = 10_000;
+
+/// The title is rewritten at most this often.
+const TITLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Prints an error of the command itself.
+pub(super) fn complain(failure: &dyn fmt::Display) {
+    say(&format!("supervisor: {failure}"));
+}
+
+/// A line on stderr; where that is closed there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The observer of a run.
+#[derive(Debug)]
+pub(super) struct Printer {
+    is_quiet: bool,
+    /// `None` once the printer is told to finish.
+    events: Mutex<Option<Sender<Event>>>,
+    backlog: Arc<Backlog>,
+    counts: Arc<Mutex<Counts>>,
+    title: Sender<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
+    unprinted: Mutex<usize>,
+    shrunk: Condvar,
+}
+
+impl Printer {
+    /// Starts the thread; `on_closed` is called once when stdout turns out to be closed.
+    pub(super) fn start(
+        config: &Config,
+        on_closed: impl Fn() + Send + 'static,
+    ) -> io::Result<Arc<Self>> {
+        let (events, inbox) = unbounded();
+        let (title, changes) = bounded(1);
+        let counts = Arc::new(Mutex::new(Counts::default()));
+        start_title(config, Arc::clone(&counts), changes)?;
+        let backlog = Arc::new(Backlog::default());
+        let (format, done) = (config.format, Arc::clone(&backlog));
+        let style = Style {
+            names_workers: matches!(config.mode.name(), "threads" | "tasks"),
+        };
+        let thread = std::thread::Builder::new()
+            .name("print".into())
+            .spawn(move || {
+                if print(&inbox, format, style, &done).is_err() {
+                    on_closed();
+                }
+                // Whatever still comes is for nobody; the washer must not wait for it.
+                for _ in &inbox {
+                    done.printed();
+                }
+            })?;
+        Ok(Arc::new(Printer {
+            is_quiet: config.is_quiet,
+            events: Mutex::new(Some(events)),
+            backlog,
+            counts,
+            title,
+            thread: Mutex::new(Some(thread)),
+        }))
+    }
+
+    /// Waits until few enough events are unprinted.
+    pub(super) fn wait_for_room(&self) {
+        let unprinted = self
+            .backlog
+            .unprinted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waited = self.backlog.shrunk.wait_while(unprinted, |n| *n >= BACKLOG);
+        drop(waited);
+    }
+
+    /// Prints what there is and ends.
+    pub(super) fn finish(&self) {
+        self.events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Backlog {
+    fn printed(&self) {
+        let mut unprinted = self
+            .unprinted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *unprinted = unprinted.saturating_sub(1);
+        if *unprinted < BACKLOG {
+            self.shrunk.notify_one();
+        }
+    }
+}
+
+impl Observer for Printer {
+    fn wants_items(&self) -> bool {
+        !self.is_quiet
+    }
+
+    fn observe(&self, event: Event) {
+        *self
+            .backlog
+            .unprinted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) += 1;
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(events) = &*events {
+            // The thread listens as long as the sender is here.
+            let _ = events.send(event);
+        }
+    }
+
+    fn progress(&self, counts: &Counts) {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = *counts;
+        // Full when a change is on its way already.
+        let _ = self.title.try_send(());
+    }
+}
+
+fn print(
+    inbox: &Receiver<Event>,
+    format: Format,
+    style: Style,
+    backlog: &Backlog,
+) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout());
+    loop {
+        let event = match inbox.try_recv() {
+            Ok(event) => event,
+            Err(_) => {
+                out.flush()?;
+                match inbox.recv() {
+                    Ok(event) => event,
+                    Err(_) => return Ok(()),
+                }
+            }
+        };
+        let printed = print_one(&mut out, &event, format, style);
+        backlog.printed();
+        printed?;
+    }
+}
+
+fn print_one(out: &mut impl Write, event: &Event, format: Format, style: Style) -> io::Result<()> {
+    let line = style.line(event);
+    match (format, json::object(event)) {
+        (Format::Json, Some(object)) => writeln!(out, "{object}"),
+        _ => match line {
+            Some(Line::Out(line)) => writeln!(out, "{line}"),
+            Some(Line::Err(line)) => {
+                // So that both come in order where they go to the same place.
+                out.flush()?;
+                say(&line);
+                Ok(())
+            }
+            None => Ok(()),
+        },
+    }
+}
+
+/// Keeps the supervisor's own title current. It sleeps when nothing changes.
+fn start_title(
+    config: &Config,
+    counts: Arc<Mutex<Counts>>,
+    changes: Receiver<()>,
+) -> io::Result<()> {
+    let (workers, mode) = (config.workers, config.mode.name());
+    let total = match config.source {
+        Source::MadeUp(count) => Some(count),
+        Source::File(_) | Source::Stdin => None,
+    };
+    let show = move || {
+        let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, dead, waiting) = (counts.done, counts.dead, counts.waiting + counts.delayed);
+        let total = total.unwrap_or(counts.accepted);
+        title::set_activity(&format_args!(
+            "{done} of {total} done, {dead} dead, {waiting} waiting; {workers} {mode}"
+        ));
+    };
+    show();
+    let thread = std::thread::Builder::new().name("title".into());
+    thread
+        .spawn(move || {
+            for () in &changes {
+                show();
+                std::thread::sleep(TITLE_PAUSE);
+            }
+        })
+        .map(drop)
+}

@@ -1,0 +1,159 @@
+//! One run: the washer here, the dryers wherever they are, and the end of it all.
+
+use std::io;
+use std::process;
+use std::sync::Arc;
+
+use serde_bytes::ByteBuf;
+
+use super::args::{Method, Mode};
+use super::config::Config;
+use super::printer::Printer;
+use super::stop::Stop;
+use super::{Failure, code, input};
+use crate::kitchen::{self, Dish};
+use crate::observe::What;
+use crate::queue::JoinableQueue;
+use crate::supervision::Supervisor;
+use crate::supervision::spec::StartMethod;
+
+type Rack = JoinableQueue<Dish>;
+type Crew = Supervisor<Dish, ()>;
+
+/// Washes and dries all dishes. The exit code.
+pub(super) fn run(config: &Config) -> Result<u8, Failure> {
+    let names = input::names(&config.source).map_err(Failure::Usage)?;
+    let rack = Rack::with(config.options);
+    let printer = Printer::start(config, || end_at_once(code::CLOSED_STDOUT)).map_err(internal)?;
+    let crew = Arc::new(hire(config, &rack, &printer)?);
+    let stop = Stop::default();
+    listen(&stop, &rack, &crew, &printer)?;
+    let washed = wash(config, names, &rack, &printer, &stop);
+    let joined = rack.join();
+    crew.stop();
+    report_summary(&rack, &crew)?;
+    printer.finish();
+    if let Some(signal) = stop.signal() {
+        return Ok(128 + u8::try_from(signal).unwrap_or(0));
+    }
+    joined?;
+    washed?;
+    match rack.counts()?.dead {
+        0 => Ok(code::DONE),
+        _ => Ok(code::DEAD_LETTERS),
+    }
+}
+
+fn internal(error: io::Error) -> Failure {
+    Failure::Internal(error.to_string())
+}
+
+/// Workers die with us: the kernel tells them.
+#[allow(clippy::exit, reason = "the command line ends the process")]
+fn end_at_once(code: u8) {
+    process::exit(code.into());
+}
+
+fn hire(config: &Config, rack: &Rack, printer: &Arc<Printer>) -> Result<Crew, Failure> {
+    let workers = config.workers;
+    let builder = Supervisor::builder()
+        .name("dryer")
+        .shutdown(config.shutdown)
+        .intensity(config.max_restarts, config.max_seconds)
+        .start_method(match config.method {
+            Method::Spawn => StartMethod::Spawn,
+            Method::Fork => StartMethod::Fork,
+        })
+        .name_items(|dish: &Dish| dish.name.clone())
+        .observer(Arc::clone(printer) as _);
+    Ok(match config.mode {
+        Mode::Processes => builder.processes(workers).handler(rack, kitchen::dry)?,
+        Mode::Threads => builder.threads(workers).handler(rack, kitchen::dry)?,
+        Mode::Tasks => builder
+            .tasks(workers)
+            .handler_async(rack, kitchen::dry_async)?,
+        Mode::Sequential => builder.inline().handler(rack, kitchen::dry)?,
+    })
+}
+
+fn emit(rack: &Rack, what: What) -> Result<(), Failure> {
+    let broker = rack.broker().map_err(crate::Error)?;
+    broker.read(|core| core.emitter.emit(what));
+    Ok(())
+}
+
+fn listen(
+    stop: &Stop,
+    rack: &Rack,
+    crew: &Arc<Crew>,
+    printer: &Arc<Printer>,
+) -> Result<(), Failure> {
+    let (rack, orderly, sudden) = (rack.clone(), Arc::clone(crew), Arc::clone(crew));
+    let printer = Arc::clone(printer);
+    let in_order = move || {
+        rack.close();
+        orderly.stop();
+    };
+    let at_once = move |signal| {
+        sudden.kill();
+        printer.finish();
+        end_at_once(128 + u8::try_from(signal).unwrap_or(0));
+    };
+    stop.listen(in_order, at_once).map_err(internal)
+}
+
+/// Washes one dish after the other and puts it on the rack.
+fn wash(
+    config: &Config,
+    names: impl Iterator<Item = Result<String, String>>,
+    rack: &Rack,
+    printer: &Printer,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    for name in names {
+        let name = name.map_err(Failure::Usage)?;
+        if stop.signal().is_some() {
+            break;
+        }
+        if !config.is_quiet {
+            printer.wait_for_room();
+            let item = name.clone();
+            emit(
+                rack,
+                What::Producing {
+                    item,
+                    pid: process::id(),
+                },
+            )?;
+        }
+        if !stop.sleep(config.wash) {
+            break;
+        }
+        let missing = config.payload.saturating_sub(name.len());
+        let dish = Dish {
+            name,
+            dry: config.dry,
+            padding: ByteBuf::from(vec![0; missing]),
+        };
+        match rack.put(&dish) {
+            Ok(_) => {}
+            Err(error) if error.is_closed() => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn report_summary(rack: &Rack, crew: &Crew) -> Result<(), Failure> {
+    let broker = rack.broker().map_err(crate::Error)?;
+    let restarts = crew.restarts();
+    broker.read(|core| {
+        let what = What::Summary {
+            counts: core.ledger.counts(),
+            restarts,
+            elapsed: core.emitter.now(),
+        };
+        core.emitter.emit(what);
+    });
+    Ok(())
+}

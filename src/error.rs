@@ -1,0 +1,195 @@
+//! The one public error: opaque, with a predicate for each case that a caller may want to tell.
+//!
+//! Messages name the thing and say what to do about it. Failures of single items are not errors
+//! of a call; they are a [`Cause`](crate::Cause) in an item's history.
+
+use std::fmt;
+use std::io;
+
+/// What went wrong; ask it with the `is_*` predicates.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(#[from] pub(crate) Kind);
+
+/// The closed list of cases.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Kind {
+    #[error("the queue is full")]
+    Full,
+    #[error("the queue is empty")]
+    Empty,
+    #[error("the queue is closed")]
+    Closed,
+    #[error("the time given for join is over and {unfinished} items are unfinished")]
+    TimedOut { unfinished: u64 },
+    #[error("task_done was called more often than this thread got items")]
+    TaskDoneTooOften,
+    #[error("this delivery was settled before, or its item was handed to another worker")]
+    Stale,
+    #[error("no workers left ({why}); {unfinished} items are unfinished")]
+    NoWorkersLeft { why: String, unfinished: u64 },
+    #[error("a {type_name} does not serialize, so it was not put: {why}")]
+    NotSerializable {
+        type_name: &'static str,
+        why: String,
+    },
+    #[error("an item does not decode to {type_name}: {why}")]
+    NotDecodable {
+        type_name: &'static str,
+        why: String,
+    },
+    #[error("the supervisor of this worker is gone")]
+    SupervisorGone,
+    #[error("join would wait for ever: this worker holds an item of the queue it joins")]
+    JoinWaitsForItself,
+    #[error(
+        "dishrack::serve was not called: call it first thing in main, so that worker processes \
+         can be started from this program"
+    )]
+    NotServed,
+    #[error("{role} is not served: name it in dishrack::serve, first thing in main")]
+    UnknownRole { role: &'static str },
+    #[error(
+        "{role} captures variables, which cannot reach another process: use a plain function, \
+         and put what it needs into the items"
+    )]
+    Captures { role: &'static str },
+    #[error("{option}: {why}")]
+    Invalid { option: &'static str, why: String },
+    #[error(
+        "{workers} workers need {needed} file descriptors and only {limit} are allowed: {fit} \
+         workers would fit; ask for fewer, or raise the limit (ulimit -n)"
+    )]
+    TooFewFiles {
+        workers: usize,
+        needed: u64,
+        limit: u64,
+        fit: u64,
+    },
+    #[error(
+        "worker processes meet their supervisor at a socket in the temporary folder, and {path} \
+         does not serve: {why}; set TMPDIR to a short, writable folder such as /tmp"
+    )]
+    TempDir { path: String, why: String },
+    #[error("{doing} failed: {source}")]
+    Io {
+        doing: &'static str,
+        source: io::Error,
+    },
+}
+
+impl Kind {
+    pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Kind {
+        move |source| Kind::Io { doing, source }
+    }
+}
+
+impl Error {
+    /// A put found no room, at once or in the time given.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.0, Kind::Full)
+    }
+
+    /// A get found no item, at once or in the time given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self.0, Kind::Empty)
+    }
+
+    /// The queue was closed, by `close` or because its supervisor stops.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.0, Kind::Closed)
+    }
+
+    /// A join's time was over before every item was settled.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0, Kind::TimedOut { .. })
+    }
+
+    /// `task_done` was called more often than items were got.
+    #[must_use]
+    pub fn is_task_done_too_often(&self) -> bool {
+        matches!(self.0, Kind::TaskDoneTooOften)
+    }
+
+    /// A delivery was settled twice, or after its item went to somebody else.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self.0, Kind::Stale)
+    }
+
+    /// All workers are gone for good while items are unfinished.
+    #[must_use]
+    pub fn is_no_workers_left(&self) -> bool {
+        matches!(self.0, Kind::NoWorkersLeft { .. })
+    }
+
+    /// The item does not serialize; it was not put.
+    #[must_use]
+    pub fn is_not_serializable(&self) -> bool {
+        matches!(self.0, Kind::NotSerializable { .. })
+    }
+
+    /// A worker process found that its supervisor is gone.
+    #[must_use]
+    pub fn is_supervisor_gone(&self) -> bool {
+        matches!(self.0, Kind::SupervisorGone)
+    }
+
+    /// The call cannot work as it was set up: an invalid option, a function that is not served,
+    /// too few file descriptors, an unusable temporary folder.
+    #[must_use]
+    pub fn is_setup(&self) -> bool {
+        matches!(
+            self.0,
+            Kind::NotServed
+                | Kind::UnknownRole { .. }
+                | Kind::Captures { .. }
+                | Kind::Invalid { .. }
+                | Kind::TooFewFiles { .. }
+                | Kind::TempDir { .. }
+        )
+    }
+}
+
+/// What became of one item of a `map`, if it has no result.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ItemError {
+    /// It is a dead letter: every attempt failed, and this is its history.
+    Dead {
+        /// Which item.
+        id: crate::ItemId,
+        /// Every failed attempt, oldest first.
+        history: Vec<crate::Failure>,
+    },
+    /// It was not accepted, for this reason.
+    NotAccepted(String),
+    /// It was accepted, and all workers are gone.
+    NoWorkersLeft(String),
+    /// It is done, but the result's bytes do not decode.
+    NotDecodable(String),
+}
+
+impl fmt::Display for ItemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ItemError::Dead { id, history } => {
+                let attempts = history.len();
+                write!(f, "item {id} failed {attempts} times")?;
+                match history.last() {
+                    Some(failure) => write!(f, ", at last: {}", failure.cause),
+                    None => Ok(()),
+                }
+            }
+            ItemError::NotAccepted(why) => write!(f, "the item was not accepted: {why}"),
+            ItemError::NoWorkersLeft(why) => write!(f, "no workers left: {why}"),
+            ItemError::NotDecodable(why) => write!(f, "the result does not decode: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ItemError {}

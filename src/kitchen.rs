@@ -1,0 +1,48 @@
+//! The chapter's kitchen: dishes, a washer who puts them on a rack, and dryers who take them off.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::worker::{self, Roles};
+
+/// One dish on its way from the washer to a dryer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dish {
+    /// What it is called.
+    pub name: String,
+    /// How long drying it takes.
+    pub dry: Duration,
+    /// Weight for those who want to see heavy dishes carried.
+    pub padding: ByteBuf,
+}
+
+/// Serves the kitchen's dryers; the first call of `main`.
+pub fn serve() {
+    worker::serve(|roles: &mut Roles| roles.handler(dry));
+}
+
+/// Dries a dish, by waiting.
+///
+/// # Errors
+/// Never: a dish always dries.
+pub fn dry(dish: Dish) -> Result<(), Infallible> {
+    worker::describe(format_args!("drying {}", dish.name));
+    if !dish.dry.is_zero() {
+        std::thread::sleep(dish.dry);
+    }
+    Ok(())
+}
+
+/// Dries a dish in an async task.
+///
+/// # Errors
+/// Never: a dish always dries.
+pub async fn dry_async(dish: Dish) -> Result<(), Infallible> {
+    if !dish.dry.is_zero() {
+        tokio::time::sleep(dish.dry).await;
+    }
+    Ok(())
+}

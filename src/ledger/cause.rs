@@ -1,0 +1,110 @@
+//! Why an attempt failed, and how a process ended: plain data with words for people.
+//!
+//! Signals and exit codes are kept apart, never folded into one number. Nothing here asks the
+//! system anything.
+
+use std::fmt;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+/// How a worker process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// It ended by itself with this exit code.
+    Exited(i32),
+    /// This signal killed it.
+    Signaled(i32),
+    /// Nobody can say: something else in this program waited for it, or it ignores `SIGCHLD`.
+    Unknown,
+}
+
+impl Exit {
+    /// Whether it ended by itself with code 0.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self == Exit::Exited(0)
+    }
+
+    /// The signal's name, such as `SIGKILL`, if a signal killed it.
+    #[must_use]
+    pub fn signal_name(self) -> Option<String> {
+        match self {
+            Exit::Signaled(number) => Some(match Signal::try_from(number) {
+                Ok(signal) => signal.as_str().to_owned(),
+                Err(_) => format!("signal {number}"),
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Exited(code) => write!(f, "exited with code {code}"),
+            Exit::Signaled(_) => {
+                write!(f, "killed by {}", self.signal_name().unwrap_or_default())
+            }
+            Exit::Unknown => f.write_str("ended, its exit status was taken by somebody else"),
+        }
+    }
+}
+
+/// Why one attempt at an item failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The worker process ended while it held the item.
+    WorkerDied(Exit),
+    /// The worker refused the item, or its handler returned this error.
+    Nack(String),
+    /// The handler panicked with this message.
+    Panicked(String),
+    /// The delivery was dropped without `task_done` or `nack`.
+    Dropped,
+    /// The item's bytes did not decode to the worker's type.
+    Undecodable(String),
+    /// The handler's result could not be serialized.
+    Unserializable(String),
+    /// The item could not be brought to a worker.
+    Undeliverable(String),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::WorkerDied(exit) => exit.fmt(f),
+            Cause::Nack(reason) => f.write_str(reason),
+            Cause::Panicked(message) => write!(f, "panicked: {message}"),
+            Cause::Dropped => f.write_str("dropped without task_done"),
+            Cause::Undecodable(why) => write!(f, "does not decode: {why}"),
+            Cause::Undeliverable(why) => write!(f, "cannot be brought to a worker: {why}"),
+            Cause::Unserializable(why) => write!(f, "its result does not serialize: {why}"),
+        }
+    }
+}
+
+/// One failed attempt in an item's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Its number: 1 for the first.
+    pub attempt: u32,
+    /// Why it failed.
+    pub cause: Cause,
+    /// When, in time since the queue was made.
+    pub at: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exits_are_told_in_words() {
+        assert_eq!(Exit::Signaled(9).to_string(), "killed by SIGKILL");
+        assert_eq!(Exit::Exited(44).to_string(), "exited with code 44");
+        assert_eq!(Exit::Signaled(40).signal_name().unwrap(), "signal 40");
+        assert!(Exit::Exited(0).is_success() && !Exit::Exited(1).is_success());
+    }
+}

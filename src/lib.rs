@@ -1,0 +1,66 @@
+//! Supervised workers fed by a joinable, acknowledged queue.
+//!
+//! Put items on a [`JoinableQueue`], let a [`Supervisor`] run workers that take and acknowledge
+//! them, and [`join`](JoinableQueue::join) it. Workers are processes, threads, async tasks, or the
+//! caller itself. Whatever dies, no accepted item is lost, `join` never hangs, and an item that
+//! always fails ends as a dead letter that says why.
+//!
+//! A tour of the modules:
+//! - [`queue`](JoinableQueue): the public face: queue and deliveries;
+//! - [`ledger`]: the pure state machine of the acknowledged queue;
+//! - `broker`: owns the ledger and carries out what it decides;
+//! - `link`: how deliveries reach workers: process, thread, task, inline;
+//! - `store`: where dead letters are kept;
+//! - [`supervision`]: starting, watching and restarting workers;
+//! - [`serve`] and `worker`: being a worker process;
+//! - [`observe`]: one event type for all that can be seen of a run;
+//! - `cli`, `kitchen`: the command line, and the chapter's dishes.
+//!
+//! # Example
+//!
+//! ```
+//! use dishrack::{JoinableQueue, Supervisor};
+//!
+//! let rack = JoinableQueue::bounded(100);
+//! let crew = Supervisor::builder()
+//!     .threads(2)
+//!     .name("dryer")
+//!     .handler(&rack, |dish: String| {
+//!         if dish == "cup-2" { Err("it has a crack") } else { Ok(()) }
+//!     })?;
+//! for n in 1..=4 {
+//!     rack.put(&format!("cup-{n}"))?;
+//! }
+//! let joined = rack.join()?;
+//! assert_eq!((joined.done, joined.dead), (3, 1));
+//! let letters = rack.take_dead_letters()?;
+//! assert_eq!(letters[0].history.len(), 3);
+//! assert_eq!(letters[0].history[2].cause.to_string(), "it has a crack");
+//! # Ok::<(), dishrack::Error>(())
+//! ```
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("dishrack needs Linux: pidfds, parent death signals and seqpacket sockets");
+
+mod broker;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+mod error;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod kitchen;
+pub mod ledger;
+mod link;
+pub mod observe;
+mod queue;
+mod store;
+pub mod supervision;
+pub(crate) mod worker;
+
+pub use error::{Error, ItemError};
+pub use ledger::{Backoff, Capacity, Cause, Counts, DeadLetter, Exit, Failure, ItemId, Options};
+pub use queue::{Delivery, JoinableQueue, Joined};
+pub use supervision::spec::{Restart, StartMethod};
+pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
+pub use worker::{Roles, describe, serve};

@@ -1,0 +1,96 @@
+//! One page shared by the supervisor and one worker process: which delivery has started.
+//!
+//! The worker stores one number when it starts an item; the supervisor reads it when the worker is
+//! dead. That tells the item that a crash is charged to from those only prefetched, at the cost of
+//! one store per item (Apache's scoreboard). Nothing else may live here, and no two workers share
+//! a page.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ipc_channel::ipc::IpcSharedMemory;
+
+use crate::ledger::Started;
+
+/// Two words are used; the kernel shares whole pages.
+const PAGE_BYTES: usize = 4096;
+
+/// The page, mapped.
+#[derive(Debug)]
+pub(crate) struct Scoreboard {
+    /// Keeps the mapping alive; `words` points into it.
+    page: IpcSharedMemory,
+    words: *const [AtomicU64; 2],
+}
+
+// SAFETY: `words` points into the mapping that `page` owns and is only used for atomic access.
+unsafe impl Send for Scoreboard {}
+// SAFETY: as above: all access is atomic.
+unsafe impl Sync for Scoreboard {}
+
+impl Scoreboard {
+    /// A new page, all zero. `None` where the system gives no shared memory.
+    pub(crate) fn new() -> Option<Self> {
+        let page = std::panic::catch_unwind(|| IpcSharedMemory::from_byte(0, PAGE_BYTES)).ok()?;
+        Scoreboard::of(page)
+    }
+
+    /// The page that the other side sent. `None` if it is too small.
+    pub(crate) fn of(mut page: IpcSharedMemory) -> Option<Self> {
+        if page.len() < size_of::<[AtomicU64; 2]>() {
+            return None;
+        }
+        // SAFETY: the mutable borrow is used only to get a pointer that may be written through;
+        // the two processes that map the page both access it by atomic operations alone.
+        let words = unsafe { page.deref_mut() }.as_mut_ptr().cast_const().cast();
+        Some(Scoreboard { page, words })
+    }
+
+    /// A second handle to send to the worker.
+    pub(crate) fn to_send(&self) -> IpcSharedMemory {
+        self.page.clone()
+    }
+
+    fn words(&self) -> &[AtomicU64; 2] {
+        // SAFETY: `of` checked the size, a mapping is page-aligned, and it lives as long as `self`.
+        unsafe { &*self.words }
+    }
+
+    /// A handler begins (or, with 0, has ended) work on this delivery.
+    pub(crate) fn set_current(&self, ordinal: u64) {
+        self.words()[0].store(ordinal, Ordering::Release);
+    }
+
+    /// `get` took this delivery.
+    pub(crate) fn set_taken(&self, ordinal: u64) {
+        self.words()[1].fetch_max(ordinal, Ordering::Release);
+    }
+
+    /// What the worker had started.
+    pub(crate) fn read(&self) -> Started {
+        Started {
+            current: self.words()[0].load(Ordering::Acquire),
+            taken: self.words()[1].load(Ordering::Acquire),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_handles_see_the_same_page() {
+        let ours = Scoreboard::new().unwrap();
+        let theirs = Scoreboard::of(ours.to_send()).unwrap();
+        theirs.set_current(7);
+        theirs.set_taken(3);
+        theirs.set_taken(2);
+        assert_eq!(
+            ours.read(),
+            Started {
+                current: 7,
+                taken: 3
+            }
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! What can be seen of a run: one event type and one point where events are emitted.
+//!
+//! An observer gets every event in the order in which it became known. Whatever shows a run (text,
+//! JSON, a status line) is a fold over these events in a file of its own, and changes nothing.
+
+#[cfg(feature = "cli")]
+pub(crate) mod json;
+#[cfg(feature = "cli")]
+pub(crate) mod text;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::ledger::{Counts, Exit};
+
+/// Something that happened, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Time since the queue was made.
+    pub at: Duration,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened. `item` is the item's name: what the supervisor's `name_items` makes of it, or
+/// `item-` and its number.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum What {
+    /// A run began.
+    Started {
+        /// The supervisor's process.
+        pid: u32,
+        /// How the workers run: `processes`, `threads`, `tasks` or `sequential`.
+        mode: &'static str,
+        /// How many there are.
+        workers: usize,
+    },
+    /// A worker is ready.
+    WorkerStarted {
+        /// Its name.
+        worker: Arc<str>,
+        /// Its process.
+        pid: u32,
+    },
+    /// A producer began to make an item.
+    Producing {
+        /// The item's name.
+        item: String,
+        /// The producer's process.
+        pid: u32,
+    },
+    /// A worker began to work on an item.
+    ItemStarted {
+        /// The item's name.
+        item: String,
+        /// The worker's name.
+        worker: Arc<str>,
+        /// The worker's process.
+        pid: u32,
+        /// Which attempt this is.
+        attempt: u32,
+    },
+    /// A worker acknowledged an item.
+    ItemDone {
+        /// The item's name.
+        item: String,
+        /// The worker's name.
+        worker: Arc<str>,
+        /// The worker's process.
+        pid: u32,
+        /// Which attempt this was.
+        attempt: u32,
+        /// How long the worker took.
+        duration: Duration,
+    },
+    /// An attempt failed and another one follows.
+    Retry {
+        /// The item's name.
+        item: String,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Why, in words; a signal by its name.
+        cause: String,
+    },
+    /// The last attempt failed: the item is a dead letter.
+    Dead {
+        /// The item's name.
+        item: String,
+        /// How many attempts there were.
+        attempts: u32,
+        /// Why the last one failed.
+        cause: String,
+    },
+    /// A worker process ended.
+    WorkerExited {
+        /// Its name.
+        worker: Arc<str>,
+        /// Its process.
+        pid: u32,
+        /// How it ended.
+        exit: Exit,
+        /// The item that it had started and not settled.
+        holding: Option<String>,
+    },
+    /// A worker could not be started, or is given up on; in words.
+    WorkerFailed {
+        /// Its name.
+        worker: Arc<str>,
+        /// Why.
+        why: String,
+    },
+    /// A run is over.
+    Summary {
+        /// Where the items are.
+        counts: Counts,
+        /// How many workers were started again.
+        restarts: u64,
+        /// How long the run took.
+        elapsed: Duration,
+    },
+}
+
+/// Gets every event. Called with the queue's lock held: hand the event on and return.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// Whether the events of single items are wanted: `Producing`, `ItemStarted` and `ItemDone`.
+    /// They cost time for every item.
+    fn wants_items(&self) -> bool {
+        true
+    }
+
+    /// Something happened.
+    fn observe(&self, event: Event);
+
+    /// The counts changed. Called after every batch.
+    fn progress(&self, _counts: &Counts) {}
+}
+
+/// The point where events are emitted, and the clock that stamps them.
+#[derive(Clone)]
+pub(crate) struct Emitter {
+    observer: Option<Arc<dyn Observer>>,
+    origin: Instant,
+    origin_ns: u64,
+}
+
+impl fmt::Debug for Emitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emitter")
+            .field("observer", &self.observer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Emitter {
+    pub(crate) fn new() -> Self {
+        Emitter {
+            observer: None,
+            origin: Instant::now(),
+            origin_ns: monotonic_ns(),
+        }
+    }
+
+    pub(crate) fn set_observer(&mut self, observer: Arc<dyn Observer>) {
+        self.observer = Some(observer);
+    }
+
+    /// Time since the queue was made.
+    pub(crate) fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    pub(crate) fn wants_items(&self) -> bool {
+        self.observer.as_ref().is_some_and(|o| o.wants_items())
+    }
+
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    pub(crate) fn emit(&self, what: What) {
+        self.emit_at(self.now(), what);
+    }
+
+    fn emit_at(&self, at: Duration, what: What) {
+        if let Some(observer) = &self.observer {
+            observer.observe(Event { at, what });
+        }
+    }
+
+    /// Emits what another process saw at this time of the monotonic clock, which all processes of
+    /// a machine share.
+    pub(crate) fn emit_at_ns(&self, at_ns: u64, what: What) {
+        let at = Duration::from_nanos(at_ns.saturating_sub(self.origin_ns));
+        self.emit_at(at.min(self.now()), what);
+    }
+
+    pub(crate) fn progress(&self, counts: &Counts) {
+        if let Some(observer) = &self.observer {
+            observer.progress(counts);
+        }
+    }
+}
+
+/// The machine's monotonic clock in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) else {
+        return 0;
+    };
+    let since_boot = Duration::from(now);
+    u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,108 @@
+//! Events as JSON, one object a line. The names of events and fields are a contract with other
+//! programs: see the README.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Event, What};
+use crate::ledger::Exit;
+
+/// The event's object, if it belongs to the contract.
+pub(crate) fn object(event: &Event) -> Option<Value> {
+    let mut object = match &event.what {
+        What::Started { pid, mode, workers } => {
+            json!({"event": "started", "pid": pid, "mode": mode, "workers": workers})
+        }
+        What::WorkerStarted { worker, pid } => {
+            json!({"event": "worker_started", "worker": &**worker, "pid": pid})
+        }
+        What::Producing { item, pid } => json!({"event": "washing", "item": item, "pid": pid}),
+        What::ItemStarted {
+            item,
+            worker,
+            pid,
+            attempt,
+        } => json!({
+            "event": "drying", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
+        }),
+        What::ItemDone {
+            item,
+            worker,
+            pid,
+            attempt,
+            duration,
+        } => json!({
+            "event": "done", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
+            "duration_us": micros(*duration),
+        }),
+        What::Retry {
+            item,
+            attempt,
+            cause,
+        } => json!({"event": "retry", "item": item, "attempt": attempt, "cause": cause}),
+        What::Dead {
+            item,
+            attempts,
+            cause,
+        } => json!({"event": "dead", "item": item, "attempts": attempts, "cause": cause}),
+        What::WorkerExited {
+            worker,
+            pid,
+            exit,
+            holding,
+        } => exited(worker, *pid, *exit, holding.as_deref()),
+        What::Summary {
+            counts,
+            restarts,
+            elapsed,
+        } => json!({
+            "event": "summary", "accepted": counts.accepted, "done": counts.done,
+            "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
+            "elapsed_us": micros(*elapsed),
+        }),
+        What::WorkerFailed { .. } => return None,
+    };
+    object["t_us"] = micros(event.at).into();
+    Some(object)
+}
+
+/// An exit code and a signal never stand in the same field.
+fn exited(worker: &str, pid: u32, exit: Exit, holding: Option<&str>) -> Value {
+    let mut object = json!({
+        "event": "worker_exited", "worker": worker, "pid": pid, "holding": holding,
+    });
+    match exit {
+        Exit::Exited(code) => object["code"] = code.into(),
+        Exit::Signaled(_) => object["signal"] = exit.signal_name().into(),
+        Exit::Unknown => object["code"] = Value::Null,
+    }
+    object
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_worker_is_told_with_the_signals_name_and_what_it_held() {
+        let event = Event {
+            at: Duration::from_millis(5),
+            what: What::WorkerExited {
+                worker: "dryer-1".into(),
+                pid: 7,
+                exit: Exit::Signaled(9),
+                holding: Some("dish-3".into()),
+            },
+        };
+        let expected = json!({
+            "event": "worker_exited", "t_us": 5000, "worker": "dryer-1", "pid": 7,
+            "signal": "SIGKILL", "holding": "dish-3",
+        });
+        assert_eq!(object(&event), Some(expected));
+    }
+}

@@ -1,0 +1,152 @@
+//! Events as the chapter's lines: what a dish goes through on stdout, what goes wrong on stderr.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Event, What};
+use crate::ledger::{Counts, Exit};
+
+/// A line, and where it goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    Out(String),
+    Err(String),
+}
+
+/// What the lines of one run have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Style {
+    /// Several workers share a process, so their names follow its pid.
+    pub(crate) names_workers: bool,
+}
+
+impl Style {
+    /// The event's line, if it has one.
+    pub(crate) fn line(self, event: &Event) -> Option<Line> {
+        let at = Clock(event.at);
+        Some(match &event.what {
+            What::Producing { item, pid } => {
+                let who = self.who("main");
+                Line::Out(format!("Washing {item} , time: {at} , pid {pid}{who}"))
+            }
+            What::ItemStarted {
+                item, worker, pid, ..
+            } => {
+                let who = self.who(worker);
+                Line::Out(format!("Drying  {item} , time: {at} , pid {pid}{who}"))
+            }
+            What::Retry {
+                item,
+                attempt,
+                cause,
+            } => Line::Err(format!(
+                "{item}: attempt {attempt} failed ({cause}); it will be dried again"
+            )),
+            What::Dead {
+                item,
+                attempts,
+                cause,
+            } => Line::Err(format!(
+                "{item}: given up on after {attempts} attempts ({cause})"
+            )),
+            What::WorkerExited {
+                worker,
+                pid,
+                exit,
+                holding,
+            } if *exit != Exit::Exited(0) => {
+                let held = holding.as_ref().map(|item| format!(" while drying {item}"));
+                let held = held.unwrap_or_default();
+                Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
+            }
+            What::WorkerFailed { worker, why } => Line::Err(format!("{worker}: {why}")),
+            What::Summary {
+                counts,
+                restarts,
+                elapsed,
+            } => Line::Err(summary(counts, *restarts, *elapsed)),
+            _ => return None,
+        })
+    }
+
+    fn who(self, name: &str) -> String {
+        match self.names_workers {
+            true => format!(" {name}"),
+            false => String::new(),
+        }
+    }
+}
+
+fn summary(counts: &Counts, restarts: u64, elapsed: Duration) -> String {
+    let Counts {
+        accepted,
+        done,
+        dead,
+        retries,
+        ..
+    } = counts;
+    let mut line = format!("{done} of {accepted} dishes done, {dead} dead");
+    if counts.unfinished() > 0 {
+        line += &format!(", {} left undone", counts.unfinished());
+    }
+    line + &format!(
+        "; {retries} retries, {restarts} restarts; {:.3} s",
+        elapsed.as_secs_f64()
+    )
+}
+
+/// A duration as Python prints a `timedelta`: `0:00:01.010387`, or `1 day, 0:00:00`.
+struct Clock(Duration);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds / 86_400 {
+            0 => {}
+            1 => f.write_str("1 day, ")?,
+            days => write!(f, "{days} days, ")?,
+        }
+        let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+        write!(f, "{hours}:{minutes:02}:{:02}", seconds % 60)?;
+        match self.0.subsec_micros() {
+            0 => Ok(()),
+            micros => write!(f, ".{micros:06}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_python_writes_them() {
+        let cases = [
+            (0, "0:00:00"),
+            (37_144, "0:00:00.037144"),
+            (1_010_387, "0:00:01.010387"),
+            (3_723_000_001, "1:02:03.000001"),
+            (86_400_000_000, "1 day, 0:00:00"),
+            (180_000_000_000, "2 days, 2:00:00"),
+        ];
+        for (micros, expected) in cases {
+            assert_eq!(Clock(Duration::from_micros(micros)).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_dish_is_announced_in_the_chapters_words() {
+        let at = Duration::from_micros(37_144);
+        let what = What::ItemStarted {
+            item: "dish-1".into(),
+            worker: "dryer-1".into(),
+            pid: 7280,
+            attempt: 1,
+        };
+        let event = Event { at, what };
+        let line = |names_workers| Style { names_workers }.line(&event);
+        let plain = "Drying  dish-1 , time: 0:00:00.037144 , pid 7280";
+        assert_eq!(line(false), Some(Line::Out(plain.into())));
+        assert_eq!(line(true), Some(Line::Out(format!("{plain} dryer-1"))));
+    }
+}

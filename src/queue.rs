@@ -1,0 +1,497 @@
+//! The public face: a joinable queue and the deliveries that come from it.
+//!
+//! Items are serialized by the caller of `put`, so that one which cannot be is an error there and
+//! counts nowhere. A handle may be cloned among threads, and the same type is what a worker process
+//! gets of the queue it works for. What a queue decides is the ledger's, how it is carried out the
+//! broker's: here are only types and waiting.
+
+mod delivery;
+mod held;
+
+use std::any::type_name;
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use delivery::Delivery;
+
+use crate::broker::{Broker, Ending, Parcel, Patience};
+use crate::error::{Error, Kind};
+use crate::ledger::{Capacity, Counts, DeadLetter, ItemId, Options};
+use crate::link::frame::{Answer, Ask, Body, Wait};
+use crate::worker::current::{self, Side};
+use crate::worker::session::{Reply, Session};
+
+/// A queue whose items are acknowledged, and which can be joined: `join` returns when every item
+/// that was put is done or a dead letter.
+///
+/// # Example
+///
+/// The chapter's washer and dryer, as two threads:
+///
+/// ```
+/// use dishrack::JoinableQueue;
+///
+/// let rack = JoinableQueue::unbounded();
+/// let dryer = std::thread::spawn({
+///     let rack: JoinableQueue<String> = rack.clone();
+///     move || {
+///         while let Ok(dish) = rack.get() {
+///             assert!(dish.starts_with("dish-"));
+///             rack.task_done().unwrap();
+///         }
+///     }
+/// });
+/// for n in 1..=4 {
+///     rack.put(&format!("dish-{n}"))?;
+/// }
+/// assert_eq!(rack.join()?.done, 4);
+/// rack.close();
+/// dryer.join().unwrap();
+/// # Ok::<(), dishrack::Error>(())
+/// ```
+pub struct JoinableQueue<T> {
+    side: Side,
+    items: PhantomData<fn(T) -> T>,
+}
+
+impl<T> Clone for JoinableQueue<T> {
+    fn clone(&self) -> Self {
+        JoinableQueue {
+            side: self.side.clone(),
+            items: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinableQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinableQueue")
+            .field("items", &type_name::<T>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`join`](JoinableQueue::join) saw: all items that were ever put are one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// Items that are done.
+    pub done: u64,
+    /// Items given up on, after as many attempts as the queue allows.
+    pub dead: u64,
+}
+
+impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+    /// A queue that takes any number of items.
+    #[must_use]
+    pub fn unbounded() -> Self {
+        JoinableQueue::with(Options::default())
+    }
+
+    /// A queue in which at most `capacity` items wait for a `get` or a handler; `put` waits for
+    /// room. As in Python, 0 means no bound.
+    #[must_use]
+    pub fn bounded(capacity: usize) -> Self {
+        JoinableQueue::with(Options {
+            capacity: match capacity {
+                0 => Capacity::Unbounded,
+                bound => Capacity::Bounded(bound),
+            },
+            ..Options::default()
+        })
+    }
+
+    /// A queue without a rack: `put` waits until a worker is idle, and hands the item over.
+    #[must_use]
+    pub fn rendezvous() -> Self {
+        JoinableQueue::with(Options {
+            capacity: Capacity::Rendezvous,
+            ..Options::default()
+        })
+    }
+
+    /// A queue with these options.
+    #[must_use]
+    pub fn with(options: Options) -> Self {
+        JoinableQueue {
+            side: Side::Local(Broker::new(options)),
+            items: PhantomData,
+        }
+    }
+
+    pub(crate) fn of_broker(broker: Arc<Broker>) -> Self {
+        JoinableQueue {
+            side: Side::Local(broker),
+            items: PhantomData,
+        }
+    }
+
+    pub(crate) fn of_session(session: Arc<Session>) -> Self {
+        JoinableQueue {
+            side: Side::Remote(session),
+            items: PhantomData,
+        }
+    }
+
+    /// The queue that the calling handler works for, if its items are of this type: a handler may
+    /// put new items on it.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        let side = current::get(type_name::<T>())?;
+        Some(JoinableQueue {
+            side,
+            items: PhantomData,
+        })
+    }
+
+    /// The broker, if this is not a worker process's handle.
+    pub(crate) fn broker(&self) -> Result<&Arc<Broker>, Kind> {
+        match &self.side {
+            Side::Local(broker) => Ok(broker),
+            Side::Remote(_) => Err(Kind::Invalid {
+                option: "queue",
+                why: "a worker process cannot start workers for the queue it works for".into(),
+            }),
+        }
+    }
+
+    /// Puts an item on the queue; waits for room if it is full. After it returns, the item is
+    /// accepted: it will be done or a dead letter, whatever dies.
+    ///
+    /// A handler that puts on the queue it works for does not wait for room: that could be a wait
+    /// for itself.
+    ///
+    /// # Errors
+    /// `is_not_serializable`, and nothing was put; `is_closed`; `is_no_workers_left` when its
+    /// workers are gone for good.
+    pub fn put(&self, item: &T) -> Result<ItemId, Error> {
+        self.put_with(item, Patience::Forever)
+    }
+
+    /// Puts an item if there is room now.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and `is_full`.
+    pub fn try_put(&self, item: &T) -> Result<ItemId, Error> {
+        self.put_with(item, Patience::None)
+    }
+
+    /// Puts an item; waits for room at most this long.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and `is_full` when the time is over.
+    pub fn put_timeout(&self, item: &T, time: Duration) -> Result<ItemId, Error> {
+        self.put_with(item, Patience::lasting(time))
+    }
+
+    fn put_with(&self, item: &T, patience: Patience) -> Result<ItemId, Error> {
+        with_serialized(item, |body| match &self.side {
+            Side::Local(broker) => {
+                let parcel = Parcel {
+                    body: Arc::from(body),
+                    reply: None,
+                };
+                broker.put(parcel, patience, current::holds(broker))
+            }
+            Side::Remote(session) => {
+                let ask = Ask::Put {
+                    wait: wait_of(patience),
+                    body: Body::Inline(&[]),
+                };
+                match ask_session(session, ask, body, patience)? {
+                    Reply::Other(Answer::Accepted(id)) => Ok(id),
+                    reply => Err(kind_of(reply)),
+                }
+            }
+        })
+        .map_err(Error)
+    }
+
+    /// Takes the next item; waits for one if there is none. The item stays unfinished until
+    /// [`Delivery::task_done`] or [`task_done`](Self::task_done).
+    ///
+    /// # Errors
+    /// `is_closed` when the queue was closed and nothing is left; an item that does not decode is
+    /// refused, and the next one is taken.
+    pub fn get(&self) -> Result<Delivery<T>, Error> {
+        self.get_with(Patience::Forever)
+    }
+
+    /// Takes the next item if there is one now.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and `is_empty`.
+    pub fn try_get(&self) -> Result<Delivery<T>, Error> {
+        self.get_with(Patience::None)
+    }
+
+    /// Takes the next item; waits for one at most this long.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and `is_empty` when the time is over.
+    pub fn get_timeout(&self, time: Duration) -> Result<Delivery<T>, Error> {
+        self.get_with(Patience::lasting(time))
+    }
+
+    fn get_with(&self, patience: Patience) -> Result<Delivery<T>, Error> {
+        loop {
+            let got = match &self.side {
+                Side::Local(broker) => {
+                    let is_alone = broker.has_inline() && current::holds(broker);
+                    let patience = if is_alone { Patience::None } else { patience };
+                    match broker.get(patience) {
+                        Ok(job) => Delivery::of_job(self.side.clone(), &job),
+                        Err(Kind::Empty) if is_alone => return Err(Error(Kind::Closed)),
+                        Err(kind) => return Err(Error(kind)),
+                    }
+                }
+                Side::Remote(session) => {
+                    let ask = Ask::Get {
+                        wait: wait_of(patience),
+                    };
+                    match ask_session(session, ask, &[], patience).map_err(Error)? {
+                        Reply::Item(arrival) => {
+                            session.take(&arrival);
+                            Delivery::of_arrival(self.side.clone(), &arrival)
+                        }
+                        reply => return Err(Error(kind_of(reply))),
+                    }
+                }
+            };
+            // One that did not decode was refused, and counts as a failed attempt.
+            if let Some(delivery) = got {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    /// Like [`get`](Self::get), for async tasks. In a worker process it blocks its thread.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_async(&self) -> Result<Delivery<T>, Error> {
+        let Side::Local(broker) = &self.side else {
+            return self.get();
+        };
+        loop {
+            let mut waiting = held::WaitingTask::new(broker);
+            let job = poll_fn(|context| match waiting.poll(context.waker()) {
+                Some(got) => Poll::Ready(got),
+                None => Poll::Pending,
+            })
+            .await
+            .map_err(Error)?;
+            if let Some(delivery) = Delivery::of_job(self.side.clone(), &job) {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    /// Acknowledges the oldest item that this thread got and has not acknowledged.
+    ///
+    /// # Errors
+    /// `is_task_done_too_often` when this thread holds none.
+    pub fn task_done(&self) -> Result<(), Error> {
+        while let Some((token, since)) = held::pop_oldest(&self.side) {
+            let ending = Ending::Done(Box::default());
+            if held::settle(&self.side, token, since.elapsed(), ending).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(Error(Kind::TaskDoneTooOften))
+    }
+
+    /// Waits until every item is done or a dead letter, and says how many are which. It never
+    /// waits for what cannot come.
+    ///
+    /// # Errors
+    /// `is_no_workers_left` when the workers are gone for good and items are unfinished.
+    pub fn join(&self) -> Result<Joined, Error> {
+        self.join_with(Patience::Forever)
+    }
+
+    /// Like [`join`](Self::join), at most this long.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), and `is_timeout` when the time is over.
+    pub fn join_timeout(&self, time: Duration) -> Result<Joined, Error> {
+        self.join_with(Patience::lasting(time))
+    }
+
+    fn join_with(&self, patience: Patience) -> Result<Joined, Error> {
+        match &self.side {
+            Side::Local(broker) => {
+                if current::holds(broker) {
+                    return Err(Error(Kind::JoinWaitsForItself));
+                }
+                let (done, dead) = broker.join(patience).map_err(Error)?;
+                Ok(Joined { done, dead })
+            }
+            Side::Remote(session) => {
+                let ask = Ask::Join {
+                    wait: wait_of(patience),
+                };
+                match ask_session(session, ask, &[], patience).map_err(Error)? {
+                    Reply::Other(Answer::Joined { done, dead }) => Ok(Joined { done, dead }),
+                    reply => Err(Error(kind_of(reply))),
+                }
+            }
+        }
+    }
+
+    /// How many items no handler and no `get` has taken yet. Python's `qsize`.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state().0
+    }
+
+    /// The same as [`len`](Self::len), by Python's name.
+    #[must_use]
+    pub fn qsize(&self) -> usize {
+        self.len()
+    }
+
+    /// Whether [`len`](Self::len) is zero.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a `put` would have to wait.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.state().1
+    }
+
+    /// Whether [`close`](Self::close) was called, here or elsewhere.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state().2
+    }
+
+    fn state(&self) -> (usize, bool, bool) {
+        match &self.side {
+            Side::Local(broker) => broker.read(|core| {
+                let ledger = &core.ledger;
+                (ledger.len(), !ledger.has_room(), ledger.is_closed())
+            }),
+            Side::Remote(session) => {
+                match ask_session(session, Ask::State, &[], Patience::Forever) {
+                    Ok(Reply::Other(Answer::State {
+                        len,
+                        is_full,
+                        is_closed,
+                    })) => (
+                        usize::try_from(len).unwrap_or(usize::MAX),
+                        is_full,
+                        is_closed,
+                    ),
+                    _ => (0, false, true),
+                }
+            }
+        }
+    }
+
+    /// Ends the queue for everyone: `put` is an error from now on, and `get` once nothing is left.
+    /// Items already accepted are still worked on. Closing again does nothing.
+    pub fn close(&self) {
+        match &self.side {
+            Side::Local(broker) => broker.with(|core| core.close()),
+            Side::Remote(session) => {
+                // The answer only says that it is done.
+                let _ = ask_session(session, Ask::Close, &[], Patience::Forever);
+            }
+        }
+    }
+
+    /// Where all accepted items are.
+    ///
+    /// # Errors
+    /// In a worker process, which sees only its own part.
+    pub fn counts(&self) -> Result<Counts, Error> {
+        Ok(self.broker()?.counts())
+    }
+
+    /// All dead letters, oldest first; afterwards the queue keeps none.
+    ///
+    /// # Errors
+    /// In a worker process; and when one does not decode, which then is lost to this call only.
+    pub fn take_dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
+        let letters = self.broker()?.with(|core| core.store.take_dead());
+        let decode = |letter: DeadLetter<Arc<[u8]>>| {
+            let payload =
+                postcard::from_bytes(&letter.payload).map_err(|e| Kind::NotDecodable {
+                    type_name: type_name::<T>(),
+                    why: e.to_string(),
+                })?;
+            Ok(DeadLetter {
+                id: letter.id,
+                payload,
+                history: letter.history,
+            })
+        };
+        letters.into_iter().map(decode).collect()
+    }
+}
+
+/// Serializes into a buffer that this thread uses again, so that an item costs one allocation.
+pub(crate) fn with_serialized<T: Serialize, R>(
+    item: &T,
+    put: impl FnOnce(&[u8]) -> Result<R, Kind>,
+) -> Result<R, Kind> {
+    thread_local! {
+        static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut buffer = BUFFER.take();
+    buffer.clear();
+    let bytes = postcard::to_extend(item, buffer).map_err(|error| Kind::NotSerializable {
+        type_name: type_name::<T>(),
+        why: error.to_string(),
+    })?;
+    let result = put(&bytes);
+    BUFFER.set(bytes);
+    result
+}
+
+fn wait_of(patience: Patience) -> Wait {
+    match patience {
+        Patience::None => Wait::No,
+        Patience::Forever | Patience::Until(_) => Wait::UntilCancelled,
+    }
+}
+
+fn ask_session(
+    session: &Session,
+    ask: Ask<'_>,
+    payload: &[u8],
+    patience: Patience,
+) -> Result<Reply, Kind> {
+    session
+        .ask(ask, payload, patience)
+        .map_err(|why| Kind::NotSerializable {
+            type_name: "payload",
+            why,
+        })
+}
+
+/// The error that an answer other than the hoped-for one means.
+fn kind_of(reply: Reply) -> Kind {
+    match reply {
+        Reply::Other(Answer::Full) => Kind::Full,
+        Reply::Other(Answer::Empty) => Kind::Empty,
+        Reply::Other(Answer::Closed) => Kind::Closed,
+        Reply::Other(Answer::TimedOut { unfinished }) => Kind::TimedOut { unfinished },
+        Reply::Other(Answer::NoWorkersLeft { why, unfinished }) => {
+            Kind::NoWorkersLeft { why, unfinished }
+        }
+        Reply::Other(Answer::JoinWaitsForItself) => Kind::JoinWaitsForItself,
+        _ => Kind::SupervisorGone,
+    }
+}

@@ -1,0 +1,155 @@
+//! One item in somebody's hands.
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::held;
+use crate::broker::Ending;
+use crate::error::{Error, Kind};
+use crate::ledger::{Cause, ItemId, Token};
+use crate::link::Job;
+use crate::worker::attempt::decode;
+use crate::worker::current::Side;
+use crate::worker::session::Arrival;
+
+/// An item that was got and is not acknowledged. It derefs to the item.
+///
+/// Dropped without `task_done` or `nack`, the item goes back, and that counts as a failed attempt:
+/// otherwise a consumer that always drops it would get it for ever.
+///
+/// # Example
+///
+/// ```
+/// let queue = dishrack::JoinableQueue::unbounded();
+/// queue.put(&7)?;
+/// let delivery = queue.get()?;
+/// assert_eq!((*delivery, delivery.id().0, delivery.attempt()), (7, 1, 1));
+/// delivery.nack("not now")?;
+/// assert_eq!(queue.get()?.attempt(), 2);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
+pub struct Delivery<T> {
+    /// `None` only while it is being taken apart.
+    item: Option<T>,
+    side: Side,
+    token: Token,
+    id: ItemId,
+    attempt: u32,
+    since: Instant,
+}
+
+impl<T: fmt::Debug> fmt::Debug for Delivery<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("id", &self.id)
+            .field("attempt", &self.attempt)
+            .field("item", &self.item)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Deref for Delivery<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.item
+            .as_ref()
+            .expect("the item is taken only by methods that consume the delivery")
+    }
+}
+
+impl<T> Delivery<T> {
+    /// The item's number.
+    #[must_use]
+    pub fn id(&self) -> ItemId {
+        self.id
+    }
+
+    /// Which attempt this is: 1 for the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The item is done.
+    ///
+    /// # Errors
+    /// `is_stale` when the delivery was acknowledged before, by `task_done` of the queue.
+    pub fn task_done(mut self) -> Result<(), Error> {
+        self.settle(Ending::Done(Box::default()))
+    }
+
+    /// Refuses the item: this attempt failed for this reason.
+    ///
+    /// # Errors
+    /// As [`task_done`](Self::task_done).
+    pub fn nack(mut self, reason: impl Into<String>) -> Result<(), Error> {
+        self.settle(Ending::Failed(Cause::Nack(reason.into())))
+    }
+
+    /// Takes the item out. It stays unfinished, to be acknowledged by `task_done` of the queue in
+    /// this thread.
+    #[must_use]
+    pub fn into_item(mut self) -> T {
+        self.item
+            .take()
+            .expect("the item is taken only by methods that consume the delivery")
+    }
+
+    fn settle(&mut self, ending: Ending) -> Result<(), Error> {
+        self.item = None;
+        held::forget(&self.side, self.token);
+        let service = self.since.elapsed();
+        held::settle(&self.side, self.token, service, ending).map_err(Error)
+    }
+}
+
+impl<T> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        if self.item.is_some() {
+            let cause = if std::thread::panicking() {
+                Cause::Panicked("the thread that held the item".into())
+            } else {
+                Cause::Dropped
+            };
+            // Stale when the queue's task_done acknowledged it.
+            let _ = self.settle(Ending::Failed(cause));
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Delivery<T> {
+    /// `None` when the item does not decode; it is refused then.
+    pub(super) fn of_job(side: Side, job: &Job) -> Option<Self> {
+        Self::new(side, job.token, job.id, job.attempt, &job.body)
+    }
+
+    pub(super) fn of_arrival(side: Side, arrival: &Arrival) -> Option<Self> {
+        let (token, id, attempt) = (arrival.token, arrival.id, arrival.attempt);
+        Self::new(side, token, id, attempt, arrival.body())
+    }
+
+    fn new(side: Side, token: Token, id: ItemId, attempt: u32, body: &[u8]) -> Option<Self> {
+        match decode(body) {
+            Ok(item) => {
+                held::note(&side, token);
+                Some(Delivery {
+                    item: Some(item),
+                    side,
+                    token,
+                    id,
+                    attempt,
+                    since: Instant::now(),
+                })
+            }
+            Err(cause) => {
+                let _: Result<(), Kind> =
+                    held::settle(&side, token, Duration::ZERO, Ending::Failed(cause));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What each thread got and has not settled, for `task_done` on the queue itself.
+//!
+//! Kept per thread, so that one thread never acknowledges another's item. When a thread ends, what
+//! it took out of its deliveries and never acknowledged goes back.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::broker::{Broker, Ending};
+use crate::error::Kind;
+use crate::ledger::{Cause, Token};
+use crate::link::Job;
+use crate::worker::current::Side;
+
+struct Held {
+    side: Side,
+    token: Token,
+    since: Instant,
+}
+
+/// Gives back, when its thread ends, what is still in it.
+#[derive(Default)]
+struct Hands(VecDeque<Held>);
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        for held in self.0.drain(..) {
+            let ending = Ending::Failed(Cause::Dropped);
+            // Stale where the delivery was settled in another thread.
+            let _ = settle(&held.side, held.token, held.since.elapsed(), ending);
+        }
+    }
+}
+
+thread_local! {
+    static HANDS: RefCell<Hands> = RefCell::default();
+}
+
+fn is_same(one: &Side, other: &Side) -> bool {
+    match (one, other) {
+        (Side::Local(one), Side::Local(other)) => Arc::ptr_eq(one, other),
+        (Side::Remote(one), Side::Remote(other)) => Arc::ptr_eq(one, other),
+        _ => false,
+    }
+}
+
+/// This thread got a delivery.
+pub(super) fn note(side: &Side, token: Token) {
+    let held = Held {
+        side: side.clone(),
+        token,
+        since: Instant::now(),
+    };
+    HANDS.with_borrow_mut(|hands| hands.0.push_back(held));
+}
+
+/// A delivery is settled through its own methods.
+pub(super) fn forget(side: &Side, token: Token) {
+    // Fails only while the thread ends; then everything is given back anyway.
+    let _ = HANDS.try_with(|hands| {
+        let hands = &mut hands.borrow_mut().0;
+        if let Some(at) = hands
+            .iter()
+            .position(|held| held.token == token && is_same(&held.side, side))
+        {
+            hands.remove(at);
+        }
+    });
+}
+
+/// The oldest delivery of this queue that this thread got, and since when.
+pub(super) fn pop_oldest(side: &Side) -> Option<(Token, Instant)> {
+    HANDS.with_borrow_mut(|hands| {
+        let at = hands.0.iter().position(|held| is_same(&held.side, side))?;
+        let held = hands.0.remove(at)?;
+        Some((held.token, held.since))
+    })
+}
+
+pub(super) fn settle(
+    side: &Side,
+    token: Token,
+    service: Duration,
+    ending: Ending,
+) -> Result<(), Kind> {
+    match side {
+        Side::Local(broker) => broker.settle(token, service, ending),
+        Side::Remote(session) => match session.settle_now(token, service, ending) {
+            true => Ok(()),
+            false => Err(Kind::Stale),
+        },
+    }
+}
+
+/// An async task in a `get`: takes itself off the list of waiters when it is dropped.
+pub(super) struct WaitingTask<'a> {
+    broker: &'a Broker,
+    is_registered: bool,
+}
+
+impl<'a> WaitingTask<'a> {
+    pub(super) fn new(broker: &'a Broker) -> Self {
+        WaitingTask {
+            broker,
+            is_registered: false,
+        }
+    }
+
+    pub(super) fn poll(&mut self, waker: &Waker) -> Option<Result<Job, Kind>> {
+        self.broker.poll_get(&mut self.is_registered, waker)
+    }
+}
+
+impl Drop for WaitingTask<'_> {
+    fn drop(&mut self) {
+        if self.is_registered {
+            self.broker.forget_getter();
+        }
+    }
+}

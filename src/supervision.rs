@@ -1,0 +1,136 @@
+//! Supervision: workers that are started, watched, started again and stopped.
+//!
+//! [`Supervisor`] is what a program holds: the workers of one queue. How they run is chosen when it
+//! is built: as processes, as threads, as async tasks, or inline in whoever puts and joins. The
+//! words and rules are those of Erlang/OTP's `supervisor`. The rules themselves are pure modules:
+//! [`child`] for one worker's life, [`restart`] for how often it may be restarted.
+
+mod builder;
+pub mod child;
+mod fork;
+mod inline;
+mod limits;
+mod map;
+mod notes;
+pub(crate) mod orders;
+mod processes;
+mod reap;
+pub mod restart;
+pub(crate) mod signals;
+mod spawn;
+pub mod spec;
+#[cfg(feature = "tasks")]
+mod tasks;
+mod threads;
+mod uplink;
+mod watch;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+pub use builder::Builder;
+pub use map::Map;
+
+use crate::broker::Broker;
+
+/// One worker that is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Its name, such as `dryer-1`.
+    pub name: String,
+    /// Its process; for threads and tasks, this process.
+    pub pid: u32,
+}
+
+/// How a supervisor's workers are stopped, whatever they are.
+trait Crew: Send + Sync + fmt::Debug {
+    /// Lets every worker finish what it has started, within its grace, and waits for the end.
+    fn stop(&self);
+
+    /// Ends the workers at once, as far as they can be, and waits for that.
+    fn kill(&self);
+
+    /// The workers that are ready.
+    fn workers(&self) -> Vec<WorkerInfo>;
+}
+
+/// The workers of one queue: items of type `T`, results of type `R`.
+///
+/// They are stopped when it is dropped.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{JoinableQueue, Supervisor};
+///
+/// let queue = JoinableQueue::unbounded();
+/// let crew = Supervisor::builder()
+///     .threads(2)
+///     .name("squarer")
+///     .handler(&queue, |n: u32| Ok::<u32, String>(n * n))?;
+/// let squares: Result<Vec<u32>, _> = crew.map(1..=4).collect();
+/// assert_eq!(squares.unwrap(), [1, 4, 9, 16]);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
+pub struct Supervisor<T, R> {
+    broker: Arc<Broker>,
+    crew: Box<dyn Crew>,
+    types: PhantomData<fn(T) -> R>,
+}
+
+impl<T, R> fmt::Debug for Supervisor<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("crew", &self.crew)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Supervisor<(), ()> {
+    /// Begins to describe a supervisor.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl<T, R> Supervisor<T, R> {
+    fn new(broker: Arc<Broker>, crew: Box<dyn Crew>) -> Self {
+        Supervisor {
+            broker,
+            crew,
+            types: PhantomData,
+        }
+    }
+
+    /// Stops the workers in order: each finishes what it has started, within its grace, and is
+    /// killed after that. Items that nobody started stay in the queue. Returns when all are gone.
+    pub fn stop(&self) {
+        self.crew.stop();
+    }
+
+    /// Kills the workers at once; threads and tasks, which cannot be killed, are left behind. What
+    /// they held goes back to the queue.
+    pub fn kill(&self) {
+        self.crew.kill();
+    }
+
+    /// The workers that are ready.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        self.crew.workers()
+    }
+
+    /// How many workers were started again.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.broker.read(|core| core.restarts)
+    }
+}
+
+impl<T, R> Drop for Supervisor<T, R> {
+    fn drop(&mut self) {
+        self.crew.stop();
+    }
+}

@@ -1,0 +1,432 @@
+//! Describing a supervisor: how its workers run, by which rules, and what they do.
+
+use std::any::type_name;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::inline::InlineCrew;
+use super::processes::ProcessCrew;
+use super::spawn::Position;
+use super::spec::{ChildSpec, Restart, StartMethod};
+use super::threads::ThreadCrew;
+use super::watch::Plan;
+use super::{Crew, Supervisor, limits};
+use crate::broker::Broker;
+use crate::error::{Error, Kind};
+use crate::ledger::Credit;
+use crate::observe::{Observer, What};
+use crate::queue::JoinableQueue;
+use crate::worker::attempt::{attempt, decode};
+use crate::worker::roles;
+
+/// How the workers run.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Processes(usize),
+    Threads(usize),
+    #[cfg(feature = "tasks")]
+    Tasks(usize),
+    Inline,
+}
+
+impl How {
+    fn describe(self) -> (&'static str, usize) {
+        match self {
+            How::Processes(workers) => ("processes", workers),
+            How::Threads(workers) => ("threads", workers),
+            #[cfg(feature = "tasks")]
+            How::Tasks(workers) => ("tasks", workers),
+            How::Inline => ("sequential", 1),
+        }
+    }
+}
+
+/// What makes a name of an item's bytes.
+type NameItems = Arc<dyn Fn(&[u8]) -> String + Send + Sync>;
+
+/// Describes a [`Supervisor`]; made by [`Supervisor::builder`].
+///
+/// Defaults: one process for each CPU, spawned, named `worker-1` and so on, restarted always, given
+/// up on after 10 restarts within 10 s, 10 s to stop, 30 s to boot.
+#[derive(Clone)]
+pub struct Builder {
+    how: How,
+    name: String,
+    spec: ChildSpec,
+    restart: Option<Restart>,
+    method: StartMethod,
+    is_direct: bool,
+    observer: Option<Arc<dyn Observer>>,
+    name_items: Option<NameItems>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("how", &self.how)
+            .field("name", &self.name)
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Builder {
+            how: How::Processes(cpus),
+            name: "worker".into(),
+            spec: ChildSpec::default(),
+            restart: None,
+            method: StartMethod::default(),
+            is_direct: false,
+            observer: None,
+            name_items: None,
+        }
+    }
+
+    /// Workers are this many processes. The program must call [`serve`](crate::serve).
+    #[must_use]
+    pub fn processes(mut self, workers: usize) -> Self {
+        self.how = How::Processes(workers);
+        self
+    }
+
+    /// Workers are this many threads of this process.
+    #[must_use]
+    pub fn threads(mut self, workers: usize) -> Self {
+        self.how = How::Threads(workers);
+        self
+    }
+
+    /// Workers are this many async tasks, on one thread of this process with a tokio runtime.
+    #[cfg(feature = "tasks")]
+    #[must_use]
+    pub fn tasks(mut self, workers: usize) -> Self {
+        self.how = How::Tasks(workers);
+        self
+    }
+
+    /// No workers: whoever puts or joins does the work, one item after another.
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.how = How::Inline;
+        self
+    }
+
+    /// Workers are called this and a number; at most 15 bytes of it show in `ps -o comm`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How worker processes are made.
+    #[must_use]
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// When an ended worker is started again. Default: always for handlers; for workers with a
+    /// loop of their own, when they did not end by themselves.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = Some(restart);
+        self
+    }
+
+    /// A worker is given up on when it is restarted more often than `intensity` times within
+    /// `period`, not counting deaths that an item caused.
+    #[must_use]
+    pub fn intensity(mut self, intensity: u32, period: Duration) -> Self {
+        self.spec.intensity = intensity;
+        self.spec.period = period;
+        self
+    }
+
+    /// How long a worker may take to finish what it has started when it is stopped.
+    #[must_use]
+    pub fn shutdown(mut self, grace: Duration) -> Self {
+        self.spec.shutdown = grace;
+        self
+    }
+
+    /// How long a worker process may take until it is ready.
+    #[must_use]
+    pub fn boot_deadline(mut self, deadline: Duration) -> Self {
+        self.spec.boot_deadline = deadline;
+        self
+    }
+
+    /// Workers get one item at a time, never one in advance.
+    #[must_use]
+    pub fn without_prefetch(mut self) -> Self {
+        self.is_direct = true;
+        self
+    }
+
+    /// Who is told of events.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// What items are called in events.
+    #[must_use]
+    pub fn name_items<T: DeserializeOwned>(
+        mut self,
+        name: impl Fn(&T) -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.name_items = Some(Arc::new(move |body: &[u8]| match decode::<T>(body) {
+            Ok(item) => name(&item),
+            Err(_) => format!("an item that is no {}", type_name::<T>()),
+        }));
+        self
+    }
+
+    /// Starts workers that run `handler` for each item. Its return is the acknowledgement: `Ok` is
+    /// done, `Err` is a failed attempt.
+    ///
+    /// For processes, `handler` must be a plain function that [`serve`](crate::serve) names.
+    ///
+    /// # Errors
+    /// `is_setup`, and nothing was started.
+    pub fn handler<T, R, E, F>(
+        self,
+        queue: &JoinableQueue<T>,
+        handler: F,
+    ) -> Result<Supervisor<T, R>, Error>
+    where
+        F: Fn(T) -> Result<R, E> + Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        E: Display + 'static,
+    {
+        let broker = Arc::clone(queue.broker()?);
+        let credit = self.credit(&broker);
+        let run = move |body: &[u8]| attempt(&handler, body);
+        let crew: Box<dyn Crew> = match self.how {
+            How::Processes(workers) => {
+                let plan = self.plan::<T, F>(workers, Some(credit), Restart::Permanent)?;
+                self.apply_to(&broker);
+                Box::new(ProcessCrew::start(plan, &broker)?)
+            }
+            How::Threads(workers) => {
+                limits::check_count(workers)?;
+                self.apply_to(&broker);
+                Box::new(ThreadCrew::of_handlers(
+                    &self.thread_plan(workers),
+                    &broker,
+                    credit,
+                    type_name::<T>(),
+                    run,
+                )?)
+            }
+            How::Inline => {
+                self.apply_to(&broker);
+                Box::new(InlineCrew::of_handler(&broker, type_name::<T>(), run)?)
+            }
+            #[cfg(feature = "tasks")]
+            How::Tasks(_) => return Err(needs("handler_async", "tasks")),
+        };
+        Ok(Supervisor::new(broker, crew))
+    }
+
+    /// Starts workers that run the chapter's loop: `get`, work, `task_done`, until `get` says that
+    /// the queue is closed. Each gets a handle of the queue.
+    ///
+    /// For processes, `worker` must be a plain function that [`serve`](crate::serve) names. Inline,
+    /// the loop runs whenever somebody puts or joins, and `get` says closed when nothing is left.
+    ///
+    /// # Errors
+    /// `is_setup`, and nothing was started.
+    pub fn worker<T, F>(
+        self,
+        queue: &JoinableQueue<T>,
+        worker: F,
+    ) -> Result<Supervisor<T, ()>, Error>
+    where
+        F: Fn(JoinableQueue<T>) + Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+    {
+        let broker = Arc::clone(queue.broker()?);
+        let handle = queue.clone();
+        let crew: Box<dyn Crew> = match self.how {
+            How::Processes(workers) => {
+                let plan = self.plan::<T, F>(workers, None, Restart::Transient)?;
+                self.apply_to(&broker);
+                Box::new(ProcessCrew::start(plan, &broker)?)
+            }
+            How::Threads(workers) => {
+                limits::check_count(workers)?;
+                self.apply_to(&broker);
+                let run = move || worker(handle.clone());
+                Box::new(ThreadCrew::of_loops(
+                    &self.thread_plan(workers),
+                    &broker,
+                    run,
+                )?)
+            }
+            How::Inline => {
+                self.apply_to(&broker);
+                let weak = Arc::downgrade(&broker);
+                drop(handle);
+                let run = move || {
+                    if let Some(broker) = weak.upgrade() {
+                        worker(JoinableQueue::of_broker(broker));
+                    }
+                };
+                Box::new(InlineCrew::of_loop(&broker, type_name::<T>(), run)?)
+            }
+            #[cfg(feature = "tasks")]
+            How::Tasks(_) => return Err(needs("worker_async", "tasks")),
+        };
+        Ok(Supervisor::new(broker, crew))
+    }
+
+    /// Like [`handler`](Self::handler), for [`tasks`](Self::tasks).
+    ///
+    /// # Errors
+    /// `is_setup`, and nothing was started.
+    #[cfg(feature = "tasks")]
+    pub fn handler_async<T, R, E, F, Fut>(
+        self,
+        queue: &JoinableQueue<T>,
+        handler: F,
+    ) -> Result<Supervisor<T, R>, Error>
+    where
+        F: Fn(T) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        E: Display + 'static,
+    {
+        let How::Tasks(workers) = self.how else {
+            return Err(needs("tasks", "handler_async"));
+        };
+        limits::check_count(workers)?;
+        let broker = Arc::clone(queue.broker()?);
+        let credit = self.credit(&broker);
+        self.apply_to(&broker);
+        let plan = self.thread_plan(workers);
+        let crew = super::tasks::TaskCrew::of_handlers(&plan, &broker, credit, handler)?;
+        Ok(Supervisor::new(broker, Box::new(crew)))
+    }
+
+    /// Like [`worker`](Self::worker), for [`tasks`](Self::tasks): use
+    /// [`get_async`](JoinableQueue::get_async) in the loop.
+    ///
+    /// # Errors
+    /// `is_setup`, and nothing was started.
+    #[cfg(feature = "tasks")]
+    pub fn worker_async<T, F, Fut>(
+        self,
+        queue: &JoinableQueue<T>,
+        worker: F,
+    ) -> Result<Supervisor<T, ()>, Error>
+    where
+        F: Fn(JoinableQueue<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+    {
+        let How::Tasks(workers) = self.how else {
+            return Err(needs("tasks", "worker_async"));
+        };
+        limits::check_count(workers)?;
+        let broker = Arc::clone(queue.broker()?);
+        self.apply_to(&broker);
+        let plan = self.thread_plan(workers);
+        let handle = queue.clone();
+        let run = move || worker(handle.clone());
+        let crew = super::tasks::TaskCrew::of_loops(&plan, &broker, run)?;
+        Ok(Supervisor::new(broker, Box::new(crew)))
+    }
+
+    fn credit(&self, broker: &Broker) -> Credit {
+        if self.is_direct || broker.read(|core| core.ledger.is_rendezvous()) {
+            Credit::single()
+        } else {
+            Credit::adaptive()
+        }
+    }
+
+    /// Checks all that can be checked before anything is started.
+    fn plan<T: 'static, F>(
+        &self,
+        workers: usize,
+        credit: Option<Credit>,
+        restart: Restart,
+    ) -> Result<Plan, Kind> {
+        limits::check_count(workers)?;
+        let role = roles::name_of::<F>()?;
+        limits::check_socket_buffer()?;
+        limits::check_meeting_place()?;
+        limits::provide_files(workers)?;
+        let announces_starts = self.observer.as_ref().is_some_and(|o| o.wants_items());
+        Ok(Plan {
+            name: self.name.clone(),
+            workers,
+            spec: ChildSpec {
+                restart: self.restart.unwrap_or(restart),
+                ..self.spec
+            },
+            method: self.method,
+            position: Position {
+                role,
+                item_type: type_name::<T>(),
+                announces_starts,
+            },
+            credit,
+        })
+    }
+
+    fn thread_plan(&self, workers: usize) -> ThreadPlan {
+        ThreadPlan {
+            names: (1..=workers)
+                .map(|n| format!("{}-{n}", self.name))
+                .collect(),
+            spec: ChildSpec {
+                restart: self.restart.unwrap_or(Restart::Transient),
+                ..self.spec
+            },
+        }
+    }
+
+    /// All checks are done: the queue gets to know the supervisor.
+    fn apply_to(&self, broker: &Broker) {
+        if let Some(observer) = &self.observer {
+            broker.set_observer(Arc::clone(observer));
+        }
+        if let Some(name_items) = &self.name_items {
+            broker.with(|core| core.set_name_items(Arc::clone(name_items)));
+        }
+        let (mode, workers) = self.how.describe();
+        let started = What::Started {
+            pid: std::process::id(),
+            mode,
+            workers,
+        };
+        broker.read(|core| core.emitter.emit(started));
+    }
+}
+
+/// What a crew of this process was built with.
+#[derive(Debug, Clone)]
+pub(super) struct ThreadPlan {
+    pub(super) names: Vec<String>,
+    pub(super) spec: ChildSpec,
+}
+
+#[cfg(feature = "tasks")]
+fn needs(option: &'static str, other: &str) -> Error {
+    Error(Kind::Invalid {
+        option,
+        why: format!("is what {other} needs: async tasks run async functions"),
+    })
+}

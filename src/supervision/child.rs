@@ -1,0 +1,259 @@
+//! The life of one worker process: a pure state machine of phases and happenings.
+//!
+//! A worker's end is known for certain when both are: the process has ended and its channel has
+//! been read to the end. Only then is it buried, that is, what it held goes back or is charged;
+//! and whether it was charged decides what the death means. A death that an item caused restarts
+//! the worker at once. One in boot or while idle counts against the worker's own restarts and
+//! rests before the next. It names no clock, process or thread: deeds go out, happenings come in.
+
+use std::time::Duration;
+
+use super::restart::Window;
+use super::spec::{ChildSpec, Restart};
+use crate::ledger::Exit;
+
+/// How long one of process and channel may outlive the other.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Between death and restart, or before the first start.
+    Resting,
+    /// Started, not ready.
+    Booting,
+    /// Ready.
+    Working,
+    /// Asked to stop.
+    Stopping,
+    /// Killed, or ended by itself, and not buried yet.
+    Dying,
+    /// Ended, and not to be started again.
+    Over,
+}
+
+/// What can happen to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// It is to be started.
+    Begin,
+    /// It could not be started: there is neither a process nor a channel.
+    StartFailed,
+    /// It said that it is ready.
+    Ready,
+    /// Its channel has been read to the end.
+    LinkClosed,
+    /// Its process has ended.
+    Ended,
+    /// What it held was given back; this many items were charged with its death.
+    Buried {
+        /// How it ended.
+        exit: Exit,
+        /// How many items were charged.
+        charged: usize,
+    },
+    /// It is to finish what it has started, and end.
+    StopAsked,
+    /// It is to end at once.
+    KillAsked,
+    /// The time that [`Child::poll_timeout`] named has come.
+    DeadlinePassed,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Start the process.
+    Start,
+    /// Ask it to stop.
+    AskToStop,
+    /// Kill its process group.
+    Kill,
+    /// Give back what it held, and say [`Happening::Buried`].
+    Bury,
+    /// It ended for good, as it should.
+    Finish,
+    /// It died too often: it is not started again.
+    GiveUp,
+}
+
+/// One worker of a supervisor.
+#[derive(Debug, Clone)]
+pub struct Child {
+    spec: ChildSpec,
+    phase: Phase,
+    has_process: bool,
+    has_link: bool,
+    is_stopping: bool,
+    deadline: Option<Duration>,
+    window: Window,
+    /// Decides the jitter of its rests.
+    seed: u64,
+}
+
+impl Child {
+    /// A worker that was not started yet.
+    #[must_use]
+    pub fn new(spec: ChildSpec, seed: u64) -> Self {
+        Child {
+            spec,
+            phase: Phase::Resting,
+            has_process: false,
+            has_link: false,
+            is_stopping: false,
+            deadline: None,
+            window: Window::default(),
+            seed,
+        }
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// When [`Happening::DeadlinePassed`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Something happened at `now`: what is to be done.
+    pub fn handle(&mut self, happening: Happening, now: Duration) -> Option<Deed> {
+        match happening {
+            Happening::Begin => self.begin(now),
+            Happening::StartFailed => {
+                self.has_process = false;
+                self.has_link = false;
+                self.start_again(now, Exit::Unknown, 0)
+            }
+            Happening::Ready => self.ready(),
+            Happening::LinkClosed => {
+                self.has_link = false;
+                self.end_of_one_side(now)
+            }
+            Happening::Ended => {
+                self.has_process = false;
+                self.end_of_one_side(now)
+            }
+            Happening::Buried { exit, charged } => self.start_again(now, exit, charged),
+            Happening::StopAsked => self.stop(now),
+            Happening::KillAsked => {
+                self.is_stopping = true;
+                match self.phase {
+                    Phase::Resting => self.finish(),
+                    Phase::Dying | Phase::Over => None,
+                    _ => self.kill(),
+                }
+            }
+            Happening::DeadlinePassed => self.deadline_passed(now),
+        }
+    }
+
+    fn begin(&mut self, now: Duration) -> Option<Deed> {
+        self.phase = Phase::Booting;
+        self.has_process = true;
+        self.has_link = true;
+        self.deadline = now.checked_add(self.spec.boot_deadline);
+        Some(Deed::Start)
+    }
+
+    fn ready(&mut self) -> Option<Deed> {
+        if self.phase == Phase::Booting {
+            self.phase = Phase::Working;
+            self.deadline = None;
+        }
+        None
+    }
+
+    fn end_of_one_side(&mut self, now: Duration) -> Option<Deed> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        if self.has_process || self.has_link {
+            self.phase = Phase::Dying;
+            self.deadline = now.checked_add(LINGER);
+            return None;
+        }
+        self.deadline = None;
+        Some(Deed::Bury)
+    }
+
+    fn stop(&mut self, now: Duration) -> Option<Deed> {
+        self.is_stopping = true;
+        match self.phase {
+            Phase::Resting => self.finish(),
+            // It has nothing to finish yet.
+            Phase::Booting => self.kill(),
+            Phase::Working => {
+                self.phase = Phase::Stopping;
+                self.deadline = now.checked_add(self.spec.shutdown);
+                Some(Deed::AskToStop)
+            }
+            Phase::Stopping | Phase::Dying | Phase::Over => None,
+        }
+    }
+
+    fn kill(&mut self) -> Option<Deed> {
+        self.phase = Phase::Dying;
+        self.deadline = None;
+        Some(Deed::Kill)
+    }
+
+    fn finish(&mut self) -> Option<Deed> {
+        self.phase = Phase::Over;
+        self.deadline = None;
+        Some(Deed::Finish)
+    }
+
+    fn deadline_passed(&mut self, now: Duration) -> Option<Deed> {
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return None;
+        }
+        self.deadline = None;
+        match self.phase {
+            Phase::Resting => self.begin(now),
+            Phase::Booting | Phase::Stopping => self.kill(),
+            Phase::Dying if self.has_process => Some(Deed::Kill),
+            // Something that the worker started keeps its channel open, out of its group.
+            Phase::Dying => {
+                self.has_link = false;
+                Some(Deed::Bury)
+            }
+            Phase::Working | Phase::Over => None,
+        }
+    }
+
+    fn start_again(&mut self, now: Duration, exit: Exit, charged: usize) -> Option<Deed> {
+        let is_wanted = match self.spec.restart {
+            Restart::Permanent => true,
+            Restart::Transient => !exit.is_success(),
+            Restart::Temporary => false,
+        };
+        if self.is_stopping || !is_wanted {
+            return self.finish();
+        }
+        if charged > 0 {
+            return self.begin(now);
+        }
+        let ChildSpec {
+            intensity,
+            period,
+            backoff,
+            ..
+        } = self.spec;
+        match self.window.note(now, intensity, period) {
+            None => {
+                self.phase = Phase::Over;
+                self.deadline = None;
+                Some(Deed::GiveUp)
+            }
+            Some(recent) => {
+                self.phase = Phase::Resting;
+                self.deadline = now.checked_add(backoff.delay(recent, self.seed));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Orders to the fork server, and what became of them.
+//!
+//! The fork server answers in order, so an answer belongs to the oldest order that was sent. Few
+//! are sent at a time: a stopped fork server must not make the supervising thread wait.
+
+use std::collections::VecDeque;
+
+use ipc_channel::ipc::IpcSender;
+
+use super::notes::Life;
+use super::orders::{Appointment, Order};
+
+/// Orders sent and not answered. They are small, and a socket holds many more.
+const UNANSWERED_MAX: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct ForkServer {
+    orders: Option<IpcSender<Order>>,
+    is_alive: bool,
+    /// Where it is awaited, until it came.
+    socket: Option<String>,
+    unsent: VecDeque<(Life, Appointment)>,
+    unanswered: VecDeque<Life>,
+}
+
+impl ForkServer {
+    pub(super) fn new() -> Self {
+        ForkServer {
+            orders: None,
+            is_alive: false,
+            socket: None,
+            unsent: VecDeque::new(),
+            unanswered: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.is_alive
+    }
+
+    /// Its process was started, and is awaited at this socket.
+    pub(super) fn began(&mut self, socket: String) {
+        self.is_alive = true;
+        self.socket = Some(socket);
+    }
+
+    pub(super) fn ready(&mut self, orders: IpcSender<Order>) {
+        self.orders = Some(orders);
+        self.socket = None;
+        self.send();
+    }
+
+    /// Orders a worker, as soon as the fork server can take the order.
+    pub(super) fn order(&mut self, life: Life, appointment: Appointment) {
+        self.unsent.push_back((life, appointment));
+        self.send();
+    }
+
+    fn send(&mut self) {
+        let Some(orders) = &self.orders else {
+            return;
+        };
+        while self.unanswered.len() < UNANSWERED_MAX
+            && let Some((life, appointment)) = self.unsent.pop_front()
+        {
+            self.unanswered.push_back(life);
+            // When this fails the fork server is dying, and its end tells of all lost orders.
+            let _ = orders.send(Order::Fork(appointment));
+        }
+    }
+
+    /// An answer came: to whose order?
+    pub(super) fn replied(&mut self) -> Option<Life> {
+        let life = self.unanswered.pop_front();
+        self.send();
+        life
+    }
+
+    /// It ended. The orders that were sent and will not be answered, and where it was awaited.
+    pub(super) fn ended(&mut self) -> (Vec<Life>, Option<String>) {
+        self.orders = None;
+        self.is_alive = false;
+        (self.unanswered.drain(..).collect(), self.socket.take())
+    }
+
+    /// It cannot be started: no order will be answered.
+    pub(super) fn fail(&mut self) -> Vec<Life> {
+        let (mut lost, _) = self.ended();
+        lost.extend(self.unsent.drain(..).map(|(life, _)| life));
+        lost
+    }
+
+    /// Takes an order back, if it was not sent: its worker never comes to be.
+    pub(super) fn cancel(&mut self, life: Life) -> bool {
+        let unsent = self.unsent.len();
+        self.unsent.retain(|(other, _)| *other != life);
+        self.unsent.len() < unsent
+    }
+}

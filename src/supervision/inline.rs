@@ -1,0 +1,118 @@
+//! No worker: whoever puts or joins does the work. The chapter's first, sequential way.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::time::Instant;
+
+use super::{Crew, WorkerInfo};
+use crate::broker::{Broker, Core, Ending, Seat};
+use crate::error::Kind;
+use crate::ledger::{Credit, HolderId};
+use crate::link::inline::InlineLink;
+use crate::worker::current::{self, Side};
+
+#[derive(Debug)]
+pub(super) struct InlineCrew {
+    broker: Arc<Broker>,
+    holder: Option<HolderId>,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl InlineCrew {
+    pub(super) fn of_handler(
+        broker: &Arc<Broker>,
+        item_type: &'static str,
+        run: impl Fn(&[u8]) -> Ending + Send + Sync + 'static,
+    ) -> Result<Self, Kind> {
+        let (link, jobs) = InlineLink::new(Arc::downgrade(broker));
+        let (weak, is_stopped) = (Arc::downgrade(broker), Arc::new(AtomicBool::new(false)));
+        broker.set_inline(Box::new(move || {
+            let Some(broker) = weak.upgrade() else {
+                return;
+            };
+            // A handler that puts is in here already: its caller goes on with what it put.
+            while !current::holds(&broker)
+                && let Some(job) = jobs.pop()
+            {
+                broker.started(job.token);
+                let began = Instant::now();
+                current::set(Side::Local(Arc::clone(&broker)), item_type);
+                let ending = run(&job.body);
+                current::clear();
+                // Not stale: a job is popped once.
+                let _ = broker.settle(job.token, began.elapsed(), ending);
+            }
+        }))?;
+        broker.with(Core::crew_began);
+        let thread = std::thread::current();
+        let seat = Seat {
+            link: Box::new(link),
+            worker: thread.name().unwrap_or("inline").into(),
+            pid: std::process::id(),
+        };
+        let holder = broker.attach(seat, Some(Credit::single()));
+        Ok(InlineCrew {
+            broker: Arc::clone(broker),
+            holder: Some(holder),
+            is_stopped,
+        })
+    }
+
+    pub(super) fn of_loop(
+        broker: &Arc<Broker>,
+        item_type: &'static str,
+        run: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, Kind> {
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let (weak, is_told): (Weak<Broker>, _) = (Arc::downgrade(broker), Arc::clone(&is_stopped));
+        let turn = Mutex::new(());
+        broker.set_inline(Box::new(move || {
+            let Some(broker) = weak.upgrade() else {
+                return;
+            };
+            // One loop at a time; who comes meanwhile leaves its item to it, or to the join.
+            let _turn = match turn.try_lock() {
+                Ok(turn) => turn,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let waiting = || broker.counts().waiting;
+            let mut before = u64::MAX;
+            // A loop that panics charges an attempt, so this ends; one that takes nothing ends it.
+            while !is_told.load(Ordering::Relaxed) && (1..before).contains(&waiting()) {
+                before = waiting();
+                current::set(Side::Local(Arc::clone(&broker)), item_type);
+                let _ = catch_unwind(AssertUnwindSafe(&run));
+                current::clear();
+            }
+        }))?;
+        broker.with(Core::crew_began);
+        Ok(InlineCrew {
+            broker: Arc::clone(broker),
+            holder: None,
+            is_stopped,
+        })
+    }
+}
+
+impl Crew for InlineCrew {
+    fn stop(&self) {
+        if self.is_stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(holder) = self.holder {
+            self.broker.ask_to_stop(holder);
+        }
+        self.broker
+            .with(|core| core.crew_ended("it was stopped", false));
+    }
+
+    fn kill(&self) {
+        self.stop();
+    }
+
+    fn workers(&self) -> Vec<WorkerInfo> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,188 @@
+//! `map`: items in, results out, lazily and with bounded memory.
+
+use std::any::type_name;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::iter::Fuse;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Supervisor;
+use crate::broker::{Broker, MailboxKey, Outcome, Parcel, Patience, ReplyTo};
+use crate::error::ItemError;
+use crate::queue::with_serialized;
+use crate::worker::current;
+
+/// Items under way in one `map`. Enough to keep workers with full credit busy.
+const WINDOW: u64 = 4096;
+
+impl<T, R> Supervisor<T, R>
+where
+    T: Serialize,
+    R: DeserializeOwned,
+{
+    /// Puts each item on the queue and yields the results in the order of the items.
+    ///
+    /// The iterator is read only as far ahead as keeps the workers busy (4096 items at most), and
+    /// an item that takes long holds back the results behind it. Each result is the handler's, or
+    /// says what became of the item.
+    pub fn map<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
+        Map::new(&self.broker, items, true)
+    }
+
+    /// Like [`map`](Self::map), in the order in which the results come.
+    pub fn map_unordered<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
+        Map::new(&self.broker, items, false)
+    }
+}
+
+/// The results of a [`map`](Supervisor::map). Dropped early, it puts no more items; those already
+/// put are worked on all the same.
+pub struct Map<'a, I: Iterator, R> {
+    broker: &'a Arc<Broker>,
+    items: Fuse<I>,
+    is_ordered: bool,
+    mailbox: MailboxKey,
+    /// The number of the next item to put, of those put and not answered, and of the next to yield.
+    next_put: u64,
+    pending: u64,
+    next_yield: u64,
+    arrived: BTreeMap<u64, Result<R, ItemError>>,
+    results: PhantomData<R>,
+}
+
+impl<I: Iterator, R> fmt::Debug for Map<'_, I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("next_put", &self.next_put)
+            .field("pending", &self.pending)
+            .field("next_yield", &self.next_yield)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
+    fn new<It>(broker: &'a Arc<Broker>, items: It, is_ordered: bool) -> Self
+    where
+        It: IntoIterator<IntoIter = I, Item = I::Item>,
+    {
+        Map {
+            broker,
+            items: items.into_iter().fuse(),
+            is_ordered,
+            mailbox: broker.open_mailbox(),
+            next_put: 0,
+            pending: 0,
+            next_yield: 0,
+            arrived: BTreeMap::new(),
+            results: PhantomData,
+        }
+    }
+
+    /// Puts items while there is room in the window and on the queue. With nothing under way it
+    /// waits for the queue's room.
+    fn put_ahead(&mut self)
+    where
+        I::Item: Serialize,
+    {
+        while self.next_put - self.next_yield < WINDOW {
+            let Some(item) = self.items.next() else {
+                return;
+            };
+            let index = self.next_put;
+            self.next_put += 1;
+            let put = with_serialized(&item, |body| {
+                let parcel = Parcel {
+                    body: Arc::from(body),
+                    reply: Some(ReplyTo {
+                        mailbox: self.mailbox,
+                        index,
+                    }),
+                };
+                self.broker
+                    .put(parcel, Patience::Forever, current::holds(self.broker))
+            });
+            match put {
+                Ok(_) => self.pending += 1,
+                Err(kind) => {
+                    let error = ItemError::NotAccepted(kind.to_string());
+                    self.arrived.insert(index, Err(error));
+                }
+            }
+        }
+    }
+
+    fn take_arrived(&mut self) -> Option<Result<R, ItemError>> {
+        if self.is_ordered {
+            let result = self.arrived.remove(&self.next_yield)?;
+            self.next_yield += 1;
+            return Some(result);
+        }
+        let (_, result) = self.arrived.pop_first()?;
+        self.next_yield += 1;
+        Some(result)
+    }
+
+    fn wait(&mut self) {
+        match self.broker.next_outcome(self.mailbox) {
+            Some(Ok((index, outcome))) => {
+                self.pending -= 1;
+                self.arrived.insert(index, result_of(outcome));
+            }
+            Some(Err(why)) => self.give_up(&why),
+            None => self.give_up("the map's mailbox is gone"),
+        }
+    }
+
+    /// No outcome will come any more: every item under way gets this one.
+    fn give_up(&mut self, why: &str) {
+        let first = if self.is_ordered { self.next_yield } else { 0 };
+        let missing = (first..self.next_put).filter(|index| !self.arrived.contains_key(index));
+        let wanted = usize::try_from(self.pending).unwrap_or(usize::MAX);
+        let missing: Vec<u64> = missing.take(wanted).collect();
+        for index in missing {
+            let error = ItemError::NoWorkersLeft(why.to_owned());
+            self.arrived.insert(index, Err(error));
+        }
+        self.pending = 0;
+    }
+}
+
+impl<I, R> Iterator for Map<'_, I, R>
+where
+    I: Iterator,
+    I::Item: Serialize,
+    R: DeserializeOwned,
+{
+    type Item = Result<R, ItemError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            self.put_ahead();
+            if let Some(result) = self.take_arrived() {
+                return Some(result);
+            }
+            if self.pending == 0 {
+                return None;
+            }
+            self.wait();
+        }
+    }
+}
+
+impl<I: Iterator, R> Drop for Map<'_, I, R> {
+    fn drop(&mut self) {
+        self.broker.close_mailbox(self.mailbox);
+    }
+}
+
+fn result_of<R: DeserializeOwned>(outcome: Outcome) -> Result<R, ItemError> {
+    match outcome {
+        Outcome::Done(bytes) => postcard::from_bytes(&bytes)
+            .map_err(|error| ItemError::NotDecodable(format!("{}: {error}", type_name::<R>()))),
+        Outcome::Dead(id, history) => Err(ItemError::Dead { id, history }),
+    }
+}

@@ -1,0 +1,84 @@
+//! Worker processes, as their program sees them: a thread that supervises, and ways to end it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::notes::{Note, NoteSender};
+use super::reap::Reaper;
+use super::watch::{Plan, Watch};
+use super::{Crew, WorkerInfo, signals};
+use crate::broker::Broker;
+use crate::error::Kind;
+
+#[derive(Debug)]
+pub(super) struct ProcessCrew {
+    notes: NoteSender,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    over: crossbeam_channel::Receiver<()>,
+    roster: Arc<Mutex<Vec<WorkerInfo>>>,
+}
+
+impl ProcessCrew {
+    pub(super) fn start(plan: Plan, broker: &Arc<Broker>) -> Result<Self, Kind> {
+        let reaper = Reaper::new().map_err(Kind::io("making an epoll"))?;
+        let (sender, notes) = NoteSender::channel(reaper.waker());
+        let roster = Arc::default();
+        // Nothing is sent: the channel's end says that the thread is over.
+        let (alive, over) = crossbeam_channel::bounded(0);
+        broker.with(crate::broker::Core::crew_began);
+        let inbox = (sender.clone(), notes);
+        let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, Arc::clone(&roster));
+        let thread = std::thread::Builder::new()
+            .name("dishrack-watch".into())
+            .spawn(move || {
+                signals::block_all();
+                watch.run();
+                drop(alive);
+            });
+        match thread {
+            Ok(thread) => Ok(ProcessCrew {
+                notes: sender,
+                thread: Mutex::new(Some(thread)),
+                over,
+                roster,
+            }),
+            Err(error) => {
+                broker.with(|core| core.crew_ended("they could not be started", true));
+                Err(Kind::io("starting the supervising thread")(error))
+            }
+        }
+    }
+
+    fn wait(&self) {
+        // Disconnected, as nothing is ever sent.
+        let _ = self.over.recv();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // A panic there was our bug and is on stderr; the workers are gone with its channels.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Crew for ProcessCrew {
+    fn stop(&self) {
+        self.notes.post(Note::Stop);
+        self.wait();
+    }
+
+    fn kill(&self) {
+        self.notes.post(Note::Kill);
+        self.wait();
+    }
+
+    fn workers(&self) -> Vec<WorkerInfo> {
+        self.roster
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

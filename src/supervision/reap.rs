@@ -1,0 +1,139 @@
+//! The only place that waits for child processes.
+//!
+//! Each child has a pidfd, which becomes readable when it ends: no signal handler, no polling, and
+//! never another part of the program's child. Before a child's pid is given back to the kernel, the
+//! process group that it led is killed, so that what it started does not stay behind.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd;
+use rustix::process::{
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
+};
+
+use crate::ledger::Exit;
+
+/// Marks the event that wakes the reaper.
+const WAKE: u64 = u64::MAX;
+
+#[derive(Debug)]
+struct Watched {
+    pid: u32,
+    pidfd: OwnedFd,
+}
+
+#[derive(Debug)]
+pub(crate) struct Reaper {
+    epoll: Epoll,
+    wake: Arc<EventFd>,
+    children: HashMap<u64, Watched>,
+}
+
+impl Reaper {
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        Ok(Reaper {
+            epoll,
+            wake: Arc::new(wake),
+            children: HashMap::new(),
+        })
+    }
+
+    /// Writing to it wakes [`wait`](Self::wait).
+    pub(crate) fn waker(&self) -> Arc<EventFd> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Watches a child of this process. If that is not possible the child is killed.
+    pub(crate) fn watch(&mut self, key: u64, pid: u32) -> io::Result<()> {
+        let raw = i32::try_from(pid).map_err(io::Error::other)?;
+        let id = Pid::from_raw(raw).ok_or(io::ErrorKind::InvalidInput)?;
+        let watched = pidfd_open(id, PidfdFlags::empty())
+            .map_err(io::Error::from)
+            .and_then(|fd| {
+                self.epoll
+                    .add(&fd, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+                Ok(fd)
+            });
+        match watched {
+            Ok(pidfd) => {
+                self.children.insert(key, Watched { pid, pidfd });
+                Ok(())
+            }
+            Err(error) => {
+                let _ = kill(unistd::Pid::from_raw(raw), Signal::SIGKILL);
+                let _ = waitid(WaitId::Pid(id), WaitIdOptions::EXITED);
+                Err(error)
+            }
+        }
+    }
+
+    /// Kills a child and its process group.
+    pub(crate) fn kill(&self, key: u64) {
+        if let Some(child) = self.children.get(&key) {
+            kill_group(child.pid);
+            // A child that did not come to lead its group yet is killed alone.
+            let _ = pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL);
+        }
+    }
+
+    /// Sleeps until a child ends, somebody writes to the waker, or the time is over. Which
+    /// children ended, and how.
+    pub(crate) fn wait(&mut self, time: Option<Duration>) -> Vec<(u64, Exit)> {
+        let mut events = [EpollEvent::empty(); 64];
+        // Rounded up, so that a deadline has passed when this returns.
+        let timeout = time.map_or(EpollTimeout::NONE, |time| {
+            let millis = time.as_nanos().div_ceil(1_000_000);
+            EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX))
+                .unwrap_or(EpollTimeout::MAX)
+        });
+        let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+        let mut ended = Vec::new();
+        for event in &events[..count] {
+            if event.data() == WAKE {
+                // Empty when somebody else's wake-up was read with it.
+                let _ = self.wake.read();
+            } else if let Some(child) = self.children.remove(&event.data()) {
+                ended.push((event.data(), reap(&child)));
+            }
+        }
+        ended
+    }
+}
+
+fn kill_group(pid: u32) {
+    if let Ok(pid) = i32::try_from(pid) {
+        let _ = kill(unistd::Pid::from_raw(-pid), Signal::SIGKILL);
+    }
+}
+
+fn reap(child: &Watched) -> Exit {
+    kill_group(child.pid);
+    let pidfd = &child.pidfd;
+    match waitid(
+        WaitId::PidFd(std::os::fd::AsFd::as_fd(pidfd)),
+        WaitIdOptions::EXITED,
+    ) {
+        Ok(Some(status)) => exit_of(&status),
+        Ok(None) | Err(_) => Exit::Unknown,
+    }
+}
+
+fn exit_of(status: &WaitIdStatus) -> Exit {
+    if let Some(code) = status.exit_status() {
+        return Exit::Exited(code);
+    }
+    match status.terminating_signal() {
+        Some(signal) => Exit::Signaled(signal),
+        None => Exit::Unknown,
+    }
+}

@@ -1,0 +1,109 @@
+//! Starting a process that will meet us at a socket: the running executable, executed again.
+//!
+//! What the new process is to be is told at the meeting (see `orders`). It knows nothing of
+//! restarts.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::unistd::getppid;
+
+use super::orders::{Appointment, BOOT_VARIABLE, Hello};
+use crate::link::frame::Packet;
+use crate::link::scoreboard::Scoreboard;
+use crate::worker::title;
+
+/// Where a started process will say hello.
+pub(super) type MeetingPlace = IpcOneShotServer<Hello>;
+
+/// A process that was started, and where it will come to.
+pub(super) struct Started {
+    pub(super) pid: u32,
+    pub(super) place: MeetingPlace,
+    pub(super) socket: String,
+}
+
+/// Executes the running executable again. The calling thread must live as long as the supervisor:
+/// the kernel takes its end for the parent's.
+pub(super) fn start(name: &str) -> io::Result<Started> {
+    let (place, socket) = IpcOneShotServer::new()?;
+    let supervisor = std::process::id();
+    let mut command = Command::new("/proc/self/exe");
+    command
+        // Room for the title; it is all spaces until the process has a name.
+        .arg0(format!("{name:<width$}", width = title::ROOM_BYTES))
+        .env(BOOT_VARIABLE, format!("{supervisor} {socket}"))
+        .stdin(Stdio::null())
+        .process_group(0);
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe {
+        command.pre_exec(move || {
+            // Plain SIGKILL until the worker has a handler that takes its own children along.
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            match u32::try_from(getppid().as_raw()) {
+                Ok(parent) if parent == supervisor => Ok(()),
+                _ => Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        });
+    }
+    let child = command.spawn()?;
+    Ok(Started {
+        pid: child.id(),
+        place,
+        socket,
+    })
+}
+
+/// Ends the wait at a meeting place to which nobody will come any more, by coming there.
+pub(super) fn release(place: &str) {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    // Where the place is gone, nobody waits there.
+    let _ = UnixAddr::new(place).and_then(|address| {
+        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        connect(fd.as_raw_fd(), &address)
+    });
+}
+
+/// Our ends of a worker's channels.
+pub(super) struct Ends {
+    pub(super) downlink: IpcSender<Packet>,
+    pub(super) uplink: IpcReceiver<Packet>,
+    pub(super) board: Scoreboard,
+}
+
+/// What all workers of one supervisor have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Position {
+    pub(super) role: &'static str,
+    pub(super) item_type: &'static str,
+    pub(super) announces_starts: bool,
+}
+
+/// Makes a worker's channels and scoreboard: our ends, and the appointment to send to it.
+pub(super) fn appoint(name: &str, position: &Position) -> io::Result<(Ends, Appointment)> {
+    let (down_sender, down_receiver) = ipc::channel()?;
+    let (up_sender, up_receiver) = ipc::channel()?;
+    let board = Scoreboard::new().ok_or_else(|| io::Error::other("no shared memory"))?;
+    let appointment = Appointment {
+        name: name.to_owned(),
+        role: position.role.to_owned(),
+        item_type: position.item_type.to_owned(),
+        supervisor: std::process::id(),
+        announces_starts: position.announces_starts,
+        downlink: down_receiver,
+        uplink: up_sender,
+        page: board.to_send(),
+    };
+    let ends = Ends {
+        downlink: down_sender,
+        uplink: up_receiver,
+        board,
+    };
+    Ok((ends, appointment))
+}

@@ -1,0 +1,168 @@
+//! Async tasks of this process, on one thread with a tokio runtime: the chapter's event loops.
+
+use std::any::type_name;
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::LocalSet;
+
+use super::builder::ThreadPlan;
+use super::threads::{Shared, ThreadCrew, begin};
+use super::{Crew, WorkerInfo};
+use crate::broker::{Broker, Ending};
+use crate::error::Kind;
+use crate::ledger::{Cause, Credit, Started};
+use crate::link::task::{self, TaskJobs};
+use crate::worker::attempt::{decode, encode, message_of};
+use crate::worker::current::{self, Side};
+
+/// The same as a crew of threads, but for where its workers run.
+#[derive(Debug)]
+pub(super) struct TaskCrew(ThreadCrew);
+
+impl TaskCrew {
+    pub(super) fn of_handlers<T, R, E, F, Fut>(
+        plan: &ThreadPlan,
+        broker: &Arc<Broker>,
+        credit: Credit,
+        handler: F,
+    ) -> Result<Self, Kind>
+    where
+        F: Fn(T) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + 'static,
+        T: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        E: Display + 'static,
+    {
+        let (crew, shared, alive) = begin(plan, broker);
+        let mut workers = Vec::new();
+        for name in &plan.names {
+            let (link, jobs) = task::pair();
+            let holder = shared.attach(name, Box::new(link), credit);
+            workers.push((jobs, holder));
+        }
+        let handler = Arc::new(handler);
+        run_on_one_thread(move |tasks| {
+            current::set(Side::Local(Arc::clone(&shared.broker)), type_name::<T>());
+            for (jobs, holder) in workers {
+                let (shared, handler, alive) =
+                    (Arc::clone(&shared), Arc::clone(&handler), alive.clone());
+                tasks.spawn_local(async move {
+                    serve(&shared.broker, jobs, &*handler).await;
+                    shared.broker.detach(holder, Started::default(), None);
+                    shared.one_ended("they were stopped", false);
+                    drop(alive);
+                });
+            }
+        })?;
+        Ok(TaskCrew(crew))
+    }
+
+    pub(super) fn of_loops<F, Fut>(
+        plan: &ThreadPlan,
+        broker: &Arc<Broker>,
+        run: F,
+    ) -> Result<Self, Kind>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let (crew, shared, alive) = begin(plan, broker);
+        let names: Vec<Arc<str>> = plan.names.iter().map(|name| name.as_str().into()).collect();
+        run_on_one_thread(move |tasks| {
+            for name in names {
+                let work = run();
+                let (shared, alive): (Arc<Shared>, _) = (Arc::clone(&shared), alive.clone());
+                tasks.spawn_local(async move {
+                    shared.report_started(&name);
+                    // A panic leaves the other tasks alone; what the task held goes back.
+                    let why = match catch(work).await {
+                        Ok(()) => "they ended by themselves".to_owned(),
+                        Err(message) => format!("{name} panicked: {message}"),
+                    };
+                    shared.one_ended(&why, false);
+                    drop(alive);
+                });
+            }
+        })?;
+        Ok(TaskCrew(crew))
+    }
+}
+
+impl Crew for TaskCrew {
+    fn stop(&self) {
+        self.0.stop();
+    }
+
+    fn kill(&self) {
+        self.0.kill();
+    }
+
+    fn workers(&self) -> Vec<WorkerInfo> {
+        self.0.workers()
+    }
+}
+
+fn run_on_one_thread(begin: impl FnOnce(&LocalSet) + Send + 'static) -> Result<(), Kind> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Kind::io("making a tokio runtime"))?;
+    let thread = std::thread::Builder::new().name("dishrack-tasks".into());
+    let spawned = thread.spawn(move || {
+        let tasks = LocalSet::new();
+        begin(&tasks);
+        runtime.block_on(tasks);
+    });
+    spawned
+        .map(drop)
+        .map_err(Kind::io("starting the thread of the tasks"))
+}
+
+async fn serve<T, R, E, F, Fut>(broker: &Broker, mut jobs: TaskJobs, handler: &F)
+where
+    F: Fn(T) -> Fut,
+    Fut: Future<Output = Result<R, E>>,
+    T: DeserializeOwned,
+    R: Serialize,
+    E: Display,
+{
+    while let Some((job, is_given_back)) = jobs.next().await {
+        if is_given_back {
+            let _ = broker.settle(job.token, Duration::ZERO, Ending::Returned);
+            continue;
+        }
+        broker.started(job.token);
+        let began = Instant::now();
+        let ending = match decode(&job.body) {
+            Ok(item) => match catch(async { encode(handler(item).await) }).await {
+                Ok(ending) => ending,
+                Err(message) => Ending::Failed(Cause::Panicked(message)),
+            },
+            Err(cause) => Ending::Failed(cause),
+        };
+        // Not stale: this task alone settles what it was handed.
+        let _ = broker.settle(job.token, began.elapsed(), ending);
+    }
+}
+
+/// Runs a future; a panic in it becomes an error.
+async fn catch<V>(future: impl Future<Output = V>) -> Result<V, String> {
+    let mut future = pin!(future);
+    poll_fn(move |context| {
+        let poll = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        match poll {
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(panic) => Poll::Ready(Err(message_of(&*panic))),
+        }
+    })
+    .await
+}

@@ -1,0 +1,253 @@
+//! Worker threads of this process. A thread cannot be killed: it ends when it has finished what
+//! it has started, or is left behind.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::builder::ThreadPlan;
+use super::restart::Window;
+use super::spec::Restart;
+use super::{Crew, WorkerInfo};
+use crate::broker::{Broker, Core, Ending, Seat};
+use crate::error::Kind;
+use crate::ledger::{Credit, HolderId, Started};
+use crate::link::thread;
+use crate::observe::What;
+use crate::worker::current::{self, Side};
+
+/// What the threads of one crew share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) broker: Arc<Broker>,
+    names: Vec<String>,
+    holders: Mutex<Vec<HolderId>>,
+    running: AtomicUsize,
+    /// The queue was told that these workers are gone.
+    is_ended: AtomicBool,
+    grace: Duration,
+    /// Disconnected when the crew is asked to stop.
+    stopping: Receiver<()>,
+}
+
+impl Shared {
+    /// One worker ended for good; the last one ends the crew.
+    pub(super) fn one_ended(&self, why: &str, is_spent: bool) {
+        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.end(why, is_spent);
+        }
+    }
+
+    fn end(&self, why: &str, is_spent: bool) {
+        if !self.is_ended.swap(true, Ordering::AcqRel) {
+            self.broker.with(|core| core.crew_ended(why, is_spent));
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ThreadCrew {
+    shared: Arc<Shared>,
+    stop: Mutex<Option<Sender<()>>>,
+    /// Disconnected when all threads have ended.
+    over: Receiver<()>,
+}
+
+/// What a crew of this process begins with: the crew, what its workers share, and what each holds
+/// until it ends.
+pub(super) fn begin(
+    plan: &ThreadPlan,
+    broker: &Arc<Broker>,
+) -> (ThreadCrew, Arc<Shared>, Sender<()>) {
+    let (stop, stopping) = crossbeam_channel::bounded(0);
+    let (alive, over) = crossbeam_channel::bounded(0);
+    let shared = Arc::new(Shared {
+        broker: Arc::clone(broker),
+        names: plan.names.clone(),
+        holders: Mutex::default(),
+        running: AtomicUsize::new(plan.names.len()),
+        is_ended: AtomicBool::new(false),
+        grace: plan.spec.shutdown,
+        stopping,
+    });
+    broker.with(Core::crew_began);
+    let crew = ThreadCrew {
+        shared: Arc::clone(&shared),
+        stop: Mutex::new(Some(stop)),
+        over,
+    };
+    (crew, shared, alive)
+}
+
+impl ThreadCrew {
+    pub(super) fn of_handlers(
+        plan: &ThreadPlan,
+        broker: &Arc<Broker>,
+        credit: Credit,
+        item_type: &'static str,
+        run: impl Fn(&[u8]) -> Ending + Send + Sync + 'static,
+    ) -> Result<Self, Kind> {
+        let (crew, shared, alive) = begin(plan, broker);
+        let run = Arc::new(run);
+        for name in &plan.names {
+            let (link, jobs) = thread::pair();
+            let holder = shared.attach(name, Box::new(link), credit);
+            let (shared, run, alive) = (Arc::clone(&shared), Arc::clone(&run), alive.clone());
+            let body = move || {
+                let broker = &shared.broker;
+                current::set(Side::Local(Arc::clone(broker)), item_type);
+                jobs.run(
+                    |job| {
+                        broker.started(job.token);
+                        let began = Instant::now();
+                        let ending = run(&job.body);
+                        // Not stale: this thread alone settles what it was handed.
+                        let _ = broker.settle(job.token, began.elapsed(), ending);
+                    },
+                    |job| drop(broker.settle(job.token, Duration::ZERO, Ending::Returned)),
+                );
+                current::clear();
+                broker.detach(holder, Started::default(), None);
+                shared.one_ended("they were stopped", false);
+                drop(alive);
+            };
+            crew.spawn(name, body)?;
+        }
+        Ok(crew)
+    }
+
+    pub(super) fn of_loops(
+        plan: &ThreadPlan,
+        broker: &Arc<Broker>,
+        run: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, Kind> {
+        let (crew, shared, alive) = begin(plan, broker);
+        let run = Arc::new(run);
+        for name in &plan.names {
+            let spec = plan.spec;
+            let (shared, run, alive) = (Arc::clone(&shared), Arc::clone(&run), alive.clone());
+            let worker: Arc<str> = name.as_str().into();
+            let body = move || {
+                shared.report_started(&worker);
+                let began = Instant::now();
+                let mut window = Window::default();
+                let (why, is_spent) = loop {
+                    let is_fine = catch_unwind(AssertUnwindSafe(|| run())).is_ok();
+                    let is_wanted = match spec.restart {
+                        Restart::Permanent => true,
+                        Restart::Transient => !is_fine,
+                        Restart::Temporary => false,
+                    };
+                    if !is_wanted || shared.broker.read(|core| core.ledger.is_closed()) {
+                        break ("they ended by themselves".to_owned(), false);
+                    }
+                    match window.note(began.elapsed(), spec.intensity, spec.period) {
+                        None => break (format!("{worker} panicked too often"), true),
+                        Some(recent) => {
+                            let rest = spec.backoff.delay(recent, u64::from(recent));
+                            if shared.is_stopped_within(rest) {
+                                break ("they were stopped".to_owned(), false);
+                            }
+                            shared.broker.with(|core| core.restarts += 1);
+                        }
+                    }
+                };
+                shared.one_ended(&why, is_spent);
+                drop(alive);
+            };
+            crew.spawn(name, body)?;
+        }
+        Ok(crew)
+    }
+
+    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Kind> {
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        match thread.spawn(body) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.request_stop();
+                self.shared.end("they could not be started", true);
+                Err(Kind::io("starting a worker thread")(error))
+            }
+        }
+    }
+
+    fn request_stop(&self) {
+        let stop = self
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if stop.is_none() {
+            return;
+        }
+        let holders = self
+            .shared
+            .holders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for holder in holders.iter() {
+            self.shared.broker.ask_to_stop(*holder);
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn attach(
+        &self,
+        name: &str,
+        link: Box<dyn crate::link::Link>,
+        credit: Credit,
+    ) -> HolderId {
+        let seat = Seat {
+            link,
+            worker: name.into(),
+            pid: std::process::id(),
+        };
+        let holder = self.broker.attach(seat, Some(credit));
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        holders.push(holder);
+        holder
+    }
+
+    pub(super) fn report_started(&self, worker: &Arc<str>) {
+        let what = What::WorkerStarted {
+            worker: Arc::clone(worker),
+            pid: std::process::id(),
+        };
+        self.broker.read(|core| core.emitter.emit(what));
+    }
+
+    fn is_stopped_within(&self, rest: Duration) -> bool {
+        let waited = self.stopping.recv_timeout(rest);
+        waited != Err(RecvTimeoutError::Timeout)
+    }
+}
+
+impl Crew for ThreadCrew {
+    fn stop(&self) {
+        self.request_stop();
+        let ended = self.over.recv_timeout(self.shared.grace);
+        if ended == Err(RecvTimeoutError::Timeout) {
+            self.shared
+                .end("they did not stop in the time given", false);
+        }
+    }
+
+    fn kill(&self) {
+        self.request_stop();
+        self.shared.end("they were left behind", false);
+    }
+
+    fn workers(&self) -> Vec<WorkerInfo> {
+        let pid = std::process::id();
+        let name = |name: &String| WorkerInfo {
+            name: name.clone(),
+            pid,
+        };
+        self.shared.names.iter().map(name).collect()
+    }
+}

@@ -1,0 +1,154 @@
+//! One thread for each worker process: meets it, appoints it, and reads what it sends to the end.
+//!
+//! It reads whatever the broker or the other workers do, so no worker is ever blocked for long by
+//! us. What it cannot make sense of ends that worker, and so does a panic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ipc_channel::ipc::{IpcReceiver, IpcSender};
+
+use super::notes::{Life, Note, NoteSender};
+use super::orders::{Appointment, ForkReply, Order};
+use super::signals;
+use super::spawn::MeetingPlace;
+use crate::broker::{Broker, Seat};
+use crate::ledger::{Credit, HolderId};
+use crate::link::frame::{PROTOCOL, Packet, Up};
+use crate::link::process::ProcessLink;
+use crate::worker::attempt::message_of;
+
+/// Enough for decoding; a thousand workers need a thousand of these threads.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// All that it takes to receive one worker.
+pub(super) struct Reception {
+    pub(super) life: Life,
+    pub(super) notes: NoteSender,
+    pub(super) broker: Arc<Broker>,
+    pub(super) worker: Arc<str>,
+    /// `None` for workers that ask for items themselves.
+    pub(super) credit: Option<Credit>,
+    pub(super) downlink: IpcSender<Packet>,
+    pub(super) uplink: IpcReceiver<Packet>,
+    pub(super) item_type: &'static str,
+}
+
+/// Starts the thread. A spawned worker is met first; a forked one has its appointment already.
+pub(super) fn receive(
+    reception: Reception,
+    meeting: Option<(MeetingPlace, Appointment)>,
+) -> std::io::Result<()> {
+    let name = format!("read {}", reception.worker);
+    start_thread(name, move || {
+        let (life, notes) = (reception.life, reception.notes.clone());
+        let read = catch_unwind(AssertUnwindSafe(move || {
+            if let Some((place, appointment)) = meeting {
+                meet(place, Order::Work(appointment))?;
+            }
+            reception.read()
+        }));
+        let why = match read {
+            Ok(Ok(())) => None,
+            Ok(Err(why)) => Some(why),
+            Err(panic) => Some(message_of(&*panic)),
+        };
+        notes.post(Note::LinkClosed { life, why });
+    })
+}
+
+fn start_thread(name: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            signals::block_all();
+            run();
+        })
+        .map(drop)
+}
+
+/// Waits for a process to come, and gives it its order.
+fn meet(place: MeetingPlace, order: Order) -> Result<IpcSender<Order>, String> {
+    let (_, hello) = place
+        .accept()
+        .map_err(|error| format!("did not come to the meeting: {error}"))?;
+    if hello.protocol != PROTOCOL {
+        let theirs = hello.protocol;
+        return Err(format!("speaks protocol {theirs}, not {PROTOCOL}"));
+    }
+    hello
+        .orders
+        .send(order)
+        .map_err(|error| format!("did not wait for its order: {error}"))?;
+    Ok(hello.orders)
+}
+
+impl Reception {
+    fn read(self) -> Result<(), String> {
+        let Reception {
+            life,
+            notes,
+            broker,
+            worker,
+            credit,
+            downlink,
+            uplink,
+            item_type,
+        } = self;
+        let Ok(first) = uplink.recv() else {
+            return Ok(());
+        };
+        let pid = pid_of_ready(&first, item_type)?;
+        let seat = Seat {
+            link: Box::new(ProcessLink::new(downlink)),
+            worker,
+            pid,
+        };
+        let holder: HolderId = broker.attach(seat, credit);
+        notes.post(Note::Ready { life, holder, pid });
+        // An error of `recv` is the end: everything the worker sent has been read.
+        while let Ok(packet) = uplink.recv() {
+            broker.receive(holder, &packet)?;
+        }
+        Ok(())
+    }
+}
+
+fn pid_of_ready(packet: &Packet, item_type: &str) -> Result<u32, String> {
+    match packet.records::<Up<'_>>().next() {
+        Some(Ok(Up::Ready {
+            protocol: PROTOCOL,
+            pid,
+            item_type: theirs,
+        })) if theirs == item_type => Ok(pid),
+        Some(Ok(Up::Ready {
+            protocol,
+            item_type: theirs,
+            ..
+        })) => Err(format!(
+            "works on {theirs} by protocol {protocol}, not on {item_type} by {PROTOCOL}"
+        )),
+        _ => Err("did not say first that it is ready".into()),
+    }
+}
+
+/// Starts the thread that meets the fork server and reads its answers.
+pub(super) fn receive_fork_server(place: MeetingPlace, notes: NoteSender) -> std::io::Result<()> {
+    start_thread("read fork-server".into(), move || {
+        let Ok((replies, answers)) = ipc_channel::ipc::channel::<ForkReply>() else {
+            return;
+        };
+        // Whatever fails here ends the fork server, which is noticed by its process.
+        let met = catch_unwind(AssertUnwindSafe(|| {
+            meet(place, Order::ServeForks { replies })
+        }));
+        let Ok(Ok(orders)) = met else {
+            return;
+        };
+        notes.post(Note::ForkServerReady(orders));
+        while let Ok(ForkReply(reply)) = answers.recv() {
+            notes.post(Note::Forked(reply));
+        }
+    })
+}

@@ -1,0 +1,70 @@
+//! The child's side: being a worker process.
+//!
+//! [`serve`] is the one call at the beginning of `main`. In the supervisor's process it notes which
+//! functions may be run by workers and returns; in a worker process it connects, takes deliveries,
+//! runs them, acknowledges them, and ends the process when there is no more to do. It knows nothing
+//! of scheduling or restarts.
+
+pub(crate) mod attempt;
+pub(crate) mod boot;
+pub(crate) mod current;
+pub(crate) mod exit;
+pub(crate) mod roles;
+pub(crate) mod session;
+pub(crate) mod title;
+mod uplink;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use roles::Roles;
+use session::Session;
+
+/// Names the functions that worker processes may run, and serves them.
+///
+/// Call it first thing in `main`, before threads, arguments and files: in a worker process it never
+/// returns. What a program does before it, every worker process does too; for workers that are
+/// forked, it is done once, by the fork server. A program that forgets the call gets an error from
+/// [`Supervisor`](crate::Supervisor), and starts nothing.
+///
+/// # Example
+///
+/// ```no_run
+/// fn dry(dish: String) -> Result<usize, String> {
+///     Ok(dish.len())
+/// }
+///
+/// fn main() -> Result<(), dishrack::Error> {
+///     dishrack::serve(|roles| roles.handler(dry));
+///     let queue = dishrack::JoinableQueue::unbounded();
+///     let crew = dishrack::Supervisor::builder().processes(2).handler(&queue, dry)?;
+///     queue.put(&"dish-1".to_string())?;
+///     queue.join()?;
+///     crew.stop();
+///     Ok(())
+/// }
+/// ```
+pub fn serve(register: impl FnOnce(&mut Roles)) {
+    roles::register(register);
+    if let Some(call) = boot::call() {
+        exit::with(boot::answer(&call));
+    }
+}
+
+/// Says in the process title what this worker is doing: `ps` shows its name and this text.
+///
+/// The title is kept until the worker has nothing to do. It costs no system call. Outside of a
+/// worker process it does nothing.
+pub fn describe(activity: impl fmt::Display) {
+    title::set_activity(&activity);
+}
+
+/// Runs one role until there is no more work. The exit code.
+fn run(role: &roles::Role, session: &Arc<Session>) -> i32 {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (role.run)(session)));
+    session.flush();
+    match outcome {
+        Ok(()) => 0,
+        Err(_) => exit::PANICKED,
+    }
+}

@@ -1,0 +1,46 @@
+//! Which queue the calling thread works for, and whether it holds one of its items.
+//!
+//! A handler may put new items on the queue it works for. While it does, it holds an item, so a
+//! wait for room could be a wait for itself.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::session::Session;
+use crate::broker::Broker;
+
+/// The near end of a queue: in the supervisor's process, or in a worker's.
+#[derive(Debug, Clone)]
+pub(crate) enum Side {
+    Local(Arc<Broker>),
+    Remote(Arc<Session>),
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<(Side, &'static str)>> = const { RefCell::new(None) };
+}
+
+/// This thread works for this queue of items of this type, from now on.
+pub(crate) fn set(side: Side, item_type: &'static str) {
+    CURRENT.with(|current| *current.borrow_mut() = Some((side, item_type)));
+}
+
+pub(crate) fn clear() {
+    CURRENT.with(|current| *current.borrow_mut() = None);
+}
+
+/// The queue that this thread works for, if its items are of this type.
+pub(crate) fn get(item_type: &str) -> Option<Side> {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some((side, name)) if *name == item_type => Some(side.clone()),
+        _ => None,
+    })
+}
+
+/// Whether this thread works on an item of this queue.
+pub(crate) fn holds(broker: &Broker) -> bool {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some((Side::Local(own), _)) => own.id == broker.id,
+        _ => false,
+    })
+}

@@ -1,0 +1,35 @@
+//! How a worker process ends. The only place outside the command line that ends a process.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgrp, getpid};
+
+/// A chapter's loop panicked; the code of Rust's own `main`.
+pub(super) const PANICKED: i32 = 101;
+/// The supervisor could not be reached or said something unexpected. `EX_SOFTWARE` of sysexits.
+pub(super) const BOOT_FAILED: i32 = 70;
+
+/// Ends this process.
+#[allow(clippy::exit, reason = "serve never returns in a worker process")]
+pub(super) fn with(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+/// The supervisor is gone: ends this process and whatever it has started, at once.
+///
+/// A worker leads its own process group, so that its children go with it.
+#[allow(clippy::exit, reason = "nobody is left to return to")]
+pub(super) fn as_orphan() -> ! {
+    if getpgrp() == getpid() {
+        let _ = kill(Pid::from_raw(0), Signal::SIGKILL);
+    }
+    std::process::exit(BOOT_FAILED)
+}
+
+/// Like [`as_orphan`], by calls that a signal handler may make.
+pub(super) fn as_orphan_in_handler() {
+    if getpgrp() == getpid() {
+        let _ = kill(Pid::from_raw(0), Signal::SIGKILL);
+    }
+    // SAFETY: `_exit` is safe anywhere.
+    unsafe { nix::libc::_exit(BOOT_FAILED) }
+}

@@ -1,0 +1,398 @@
+//! A worker process's connection to its supervisor: deliveries in, acknowledgements out, and
+//! requests in between.
+//!
+//! One thread reads the channel and sorts what comes; the others sleep until something is there
+//! for them. When the channel ends without a stop, the supervisor is dead, and this process ends
+//! with all it has started.
+
+use std::any::type_name;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ipc_channel::ipc::IpcReceiver;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::attempt::attempt;
+use super::current::{self, Side};
+use super::uplink::Uplink;
+use super::{exit, title};
+use crate::broker::{Ending, Patience};
+use crate::ledger::{Cause, ItemId, Token};
+use crate::link::frame::{Answer, Ask, Down, PROTOCOL, Packet, Span, Up, Verdict, clip};
+use crate::link::scoreboard::Scoreboard;
+use crate::observe::monotonic_ns;
+use crate::supervision::orders::Appointment;
+use crate::supervision::signals;
+
+/// Acknowledgements are sent early only from this many on; below, waiting costs less than sending.
+const EARLY_FLUSH: usize = 16;
+
+/// A delivery that arrived; its payload stays in the packet it came in.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) token: Token,
+    ordinal: u64,
+    pub(crate) id: ItemId,
+    pub(crate) attempt: u32,
+    packet: Arc<Packet>,
+    span: Span,
+}
+
+impl Arrival {
+    pub(crate) fn body(&self) -> &[u8] {
+        self.packet.slice(self.span)
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Item(Arrival),
+    Other(Answer<'static>),
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    arrivals: VecDeque<Arrival>,
+    replies: HashMap<u64, Reply>,
+    /// What `get` took and nobody settled.
+    held: HashSet<Token>,
+    is_stopping: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) item_type: String,
+    announces_starts: bool,
+    board: Scoreboard,
+    uplink: Arc<Uplink>,
+    inbox: Mutex<Inbox>,
+    arrived: Condvar,
+    next_request: AtomicU64,
+}
+
+impl Session {
+    /// Takes up the appointment and says that this worker is ready.
+    pub(super) fn open(appointment: Appointment) -> Option<Arc<Self>> {
+        let session = Arc::new(Session {
+            announces_starts: appointment.announces_starts,
+            board: Scoreboard::of(appointment.page)?,
+            uplink: Uplink::open(appointment.uplink)?,
+            inbox: Mutex::default(),
+            arrived: Condvar::new(),
+            next_request: AtomicU64::new(1),
+            item_type: appointment.item_type,
+        });
+        let reading = Arc::clone(&session);
+        std::thread::Builder::new()
+            .name("dishrack-read".into())
+            .stack_size(256 * 1024)
+            .spawn(move || {
+                signals::block_all();
+                reading.read(&appointment.downlink);
+            })
+            .ok()?;
+        session.uplink.push(&Up::Ready {
+            protocol: PROTOCOL,
+            pid: std::process::id(),
+            item_type: &session.item_type,
+        });
+        session.uplink.flush();
+        Some(session)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn flush(&self) {
+        self.uplink.flush();
+    }
+
+    fn read(&self, downlink: &IpcReceiver<Packet>) {
+        while let Ok(packet) = downlink.recv() {
+            if !self.sort(&Arc::new(packet)) {
+                break;
+            }
+            self.arrived.notify_all();
+            self.uplink.has_read();
+        }
+        exit::as_orphan();
+    }
+
+    /// Puts what came where it is waited for. False when it cannot be understood.
+    fn sort(&self, packet: &Arc<Packet>) -> bool {
+        let mut inbox = self.lock();
+        for record in packet.records::<Down<'_>>() {
+            match record {
+                Ok(Down::Deliver {
+                    token,
+                    ordinal,
+                    id,
+                    attempt,
+                    body,
+                }) => {
+                    let Some(span) = packet.locate(body) else {
+                        return false;
+                    };
+                    inbox.arrivals.push_back(Arrival {
+                        token,
+                        ordinal,
+                        id,
+                        attempt,
+                        packet: Arc::clone(packet),
+                        span,
+                    });
+                }
+                Ok(Down::Answer { request, answer }) => {
+                    let Some(reply) = reply_of(packet, answer) else {
+                        return false;
+                    };
+                    inbox.replies.insert(request, reply);
+                }
+                Ok(Down::Stop) => inbox.is_stopping = true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// The next delivery for a handler; `None` when it is time to end. What was not started goes
+    /// back.
+    fn next_arrival(&self) -> Option<Arrival> {
+        let mut is_idle = false;
+        loop {
+            let mut inbox = self.lock();
+            if inbox.is_stopping {
+                for arrival in inbox.arrivals.drain(..) {
+                    self.settle(arrival.token, Duration::ZERO, Verdict::Returned);
+                }
+                return None;
+            }
+            if let Some(arrival) = inbox.arrivals.pop_front() {
+                return Some(arrival);
+            }
+            if is_idle {
+                drop(
+                    self.arrived
+                        .wait(inbox)
+                        .unwrap_or_else(PoisonError::into_inner),
+                );
+            } else {
+                // Sending may wait for the supervisor, so the inbox is let go meanwhile.
+                drop(inbox);
+                self.uplink.flush();
+                title::set_activity(&"idle");
+                is_idle = true;
+            }
+        }
+    }
+
+    fn begin(&self, arrival: &Arrival) {
+        self.board.set_current(arrival.ordinal);
+        if self.announces_starts {
+            self.announce(arrival.token);
+        }
+        self.uplink.watch();
+    }
+
+    fn announce(&self, token: Token) {
+        self.uplink.push(&Up::Started {
+            token,
+            at_ns: monotonic_ns(),
+        });
+    }
+
+    fn end(&self, arrival: &Arrival, service: Duration, ending: Ending) {
+        let waiting = self.report(arrival.token, service, ending);
+        self.board.set_current(0);
+        if waiting >= EARLY_FLUSH && waiting >= self.lock().arrivals.len() {
+            self.uplink.flush();
+        }
+    }
+
+    /// Adds an acknowledgement to what is sent next. How many records wait now.
+    fn report(&self, token: Token, service: Duration, ending: Ending) -> usize {
+        match ending {
+            Ending::Done(result) => {
+                let record = |body| Up::Settled {
+                    token,
+                    service_ns: nanos(service),
+                    verdict: Verdict::Done(body),
+                };
+                match self.uplink.push_with(&result, record) {
+                    Ok(waiting) => waiting,
+                    Err(why) => self.settle(token, service, Verdict::Unserializable(clip(&why))),
+                }
+            }
+            Ending::Returned => self.settle(token, service, Verdict::Returned),
+            Ending::Failed(cause) => {
+                let text = cause_text(&cause);
+                let text = clip(&text);
+                let verdict = match cause {
+                    Cause::Panicked(_) => Verdict::Panicked(text),
+                    Cause::Undecodable(_) => Verdict::Undecodable(text),
+                    Cause::Unserializable(_) => Verdict::Unserializable(text),
+                    Cause::Dropped => Verdict::Dropped,
+                    _ => Verdict::Nack(text),
+                };
+                self.settle(token, service, verdict)
+            }
+        }
+    }
+
+    fn settle(&self, token: Token, service: Duration, verdict: Verdict<'_>) -> usize {
+        self.uplink.push(&Up::Settled {
+            token,
+            service_ns: nanos(service),
+            verdict,
+        })
+    }
+
+    /// Ends a delivery that was got, and sends that at once. False if it was ended before.
+    pub(crate) fn settle_now(&self, token: Token, service: Duration, ending: Ending) -> bool {
+        if !self.lock().held.remove(&token) {
+            return false;
+        }
+        self.report(token, service, ending);
+        self.uplink.flush();
+        true
+    }
+
+    /// Takes an item that a `get` was answered with.
+    pub(crate) fn take(&self, arrival: &Arrival) {
+        self.board.set_taken(arrival.ordinal);
+        self.lock().held.insert(arrival.token);
+        if self.announces_starts {
+            self.announce(arrival.token);
+            self.uplink.watch();
+        }
+    }
+
+    /// Asks the supervisor, and waits for the answer as long as patience lasts.
+    pub(crate) fn ask(
+        &self,
+        ask: Ask<'_>,
+        payload: &[u8],
+        patience: Patience,
+    ) -> Result<Reply, String> {
+        let request = self.next_request.fetch_add(1, Ordering::Relaxed);
+        match ask {
+            Ask::Put { wait, .. } => self.uplink.push_with(payload, |body| Up::Ask {
+                request,
+                ask: Ask::Put { wait, body },
+            })?,
+            ask => self.uplink.push(&Up::Ask { request, ask }),
+        };
+        self.uplink.flush();
+        Ok(self.wait_for(request, patience))
+    }
+
+    /// Every request is answered exactly once: when patience ends it is cancelled, and the answer
+    /// tells whether that came too late.
+    fn wait_for(&self, request: u64, patience: Patience) -> Reply {
+        let mut deadline = match patience {
+            Patience::Until(deadline) => Some(deadline),
+            Patience::None | Patience::Forever => None,
+        };
+        let mut inbox = self.lock();
+        loop {
+            if let Some(reply) = inbox.replies.remove(&request) {
+                return reply;
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            inbox = match left {
+                None => self
+                    .arrived
+                    .wait(inbox)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    drop(inbox);
+                    deadline = None;
+                    self.uplink.push(&Up::Cancel { request });
+                    self.uplink.flush();
+                    self.lock()
+                }
+                Some(left) => {
+                    let woken = self.arrived.wait_timeout(inbox, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+fn reply_of(packet: &Arc<Packet>, answer: Answer<'_>) -> Option<Reply> {
+    let other = match answer {
+        Answer::Item {
+            token,
+            ordinal,
+            id,
+            attempt,
+            body,
+        } => {
+            return Some(Reply::Item(Arrival {
+                token,
+                ordinal,
+                id,
+                attempt,
+                packet: Arc::clone(packet),
+                span: packet.locate(body)?,
+            }));
+        }
+        Answer::Accepted(id) => Answer::Accepted(id),
+        Answer::Full => Answer::Full,
+        Answer::Empty => Answer::Empty,
+        Answer::Closed => Answer::Closed,
+        Answer::Joined { done, dead } => Answer::Joined { done, dead },
+        Answer::TimedOut { unfinished } => Answer::TimedOut { unfinished },
+        Answer::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
+        Answer::JoinWaitsForItself => Answer::JoinWaitsForItself,
+        Answer::State {
+            len,
+            is_full,
+            is_closed,
+        } => Answer::State {
+            len,
+            is_full,
+            is_closed,
+        },
+    };
+    Some(Reply::Other(other))
+}
+
+/// A cause's own words, without what the verdict adds again.
+fn cause_text(cause: &Cause) -> String {
+    match cause {
+        Cause::Nack(text)
+        | Cause::Panicked(text)
+        | Cause::Undecodable(text)
+        | Cause::Unserializable(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn nanos(service: Duration) -> u64 {
+    u64::try_from(service.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A handler's life in a worker process.
+pub(super) fn run_handler<T, R, E, F>(session: &Arc<Session>, handler: &F)
+where
+    F: Fn(T) -> Result<R, E>,
+    T: DeserializeOwned + 'static,
+    R: Serialize,
+    E: Display,
+{
+    current::set(Side::Remote(Arc::clone(session)), type_name::<T>());
+    while let Some(arrival) = session.next_arrival() {
+        session.begin(&arrival);
+        let began = Instant::now();
+        let ending = attempt(handler, arrival.body());
+        session.end(&arrival, began.elapsed(), ending);
+    }
+}
