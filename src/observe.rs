@@ -105,6 +105,8 @@ pub enum What {
         exit: Exit,
         /// The item that it had started and not settled.
         holding: Option<String>,
+        /// Its supervisor was stopping, so that it had to end.
+        is_asked: bool,
     },
     /// A worker could not be started, or is given up on; in words.
     WorkerFailed {

@@ -140,7 +140,8 @@ pub(super) enum Format {
 /// Reads `2s`, `100ms`, `1h30m`, or a bare number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let signed = match text.parse::<f64>() {
-        Ok(seconds) => SignedDuration::try_from_secs_f64(seconds).map_err(|e| e.to_string())?,
+        Ok(seconds) => SignedDuration::try_from_secs_f64(seconds)
+            .map_err(|_| "not a time, or more than a year")?,
         Err(_) => text
             .parse::<SignedDuration>()
             .map_err(|_| "expected a time such as 2s, 100ms, or 0.5 for half a second")?,

@@ -88,6 +88,7 @@ fn listen(
     crew: &Arc<Crew>,
     printer: &Arc<Printer>,
 ) -> Result<(), Failure> {
+    let counted = rack.clone();
     let (rack, orderly, sudden) = (rack.clone(), Arc::clone(crew), Arc::clone(crew));
     let printer = Arc::clone(printer);
     let in_order = move || {
@@ -96,6 +97,8 @@ fn listen(
     };
     let at_once = move |signal| {
         sudden.kill();
+        // The end comes all the same where the summary cannot.
+        let _ = report_summary(&counted, &sudden);
         printer.finish();
         end_at_once(128 + u8::try_from(signal).unwrap_or(0));
     };

@@ -51,6 +51,7 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             pid,
             exit,
             holding,
+            ..
         } => exited(worker, *pid, *exit, holding.as_deref()),
         What::Summary {
             counts,
@@ -97,6 +98,7 @@ mod tests {
                 pid: 7,
                 exit: Exit::Signaled(9),
                 holding: Some("dish-3".into()),
+                is_asked: false,
             },
         };
         let expected = json!({

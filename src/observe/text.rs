@@ -54,7 +54,8 @@ impl Style {
                 pid,
                 exit,
                 holding,
-            } if *exit != Exit::Exited(0) => {
+                is_asked,
+            } if *exit != Exit::Exited(0) && (holding.is_some() || !is_asked) => {
                 let held = holding.as_ref().map(|item| format!(" while drying {item}"));
                 let held = held.unwrap_or_default();
                 Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))

@@ -1,7 +1,9 @@
 //! What the system must allow before anything is started; checked first, with clear errors.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::FileTypeExt;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::orders::Hello;
 use crate::error::Kind;
+use crate::worker::attempt::message_of;
 
 /// Open files for one worker process: two channel ends, a pidfd and the scoreboard stay; the rest
 /// comes and goes while it boots and while large items travel.
@@ -83,10 +86,21 @@ pub(crate) fn check_meeting_place() -> Result<(), Kind> {
         return Err(unusable("its name is not UTF-8".into()));
     }
     remove_leftovers(&folder);
-    match IpcOneShotServer::<Hello>::new() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(unusable(error.to_string())),
+    open_meeting_place().map_or_else(|error| Err(unusable(error.to_string())), |_| Ok(()))
+}
+
+/// Makes a socket where a process can be met, and its name. ipc-channel panics where the temporary
+/// folder is missing, so that is found out first.
+pub(super) fn open_meeting_place() -> io::Result<(IpcOneShotServer<Hello>, String)> {
+    let trial = std::env::temp_dir().join(format!(".dishrack-{}", std::process::id()));
+    match fs::create_dir(&trial) {
+        Ok(()) => fs::remove_dir(&trial)?,
+        // Another thread of this process tries the same, and is able to.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
     }
+    catch_unwind(IpcOneShotServer::new)
+        .unwrap_or_else(|panic| Err(io::Error::other(message_of(&*panic))))
 }
 
 /// Whether a packet can be sent without waiting, as the link assumes.

@@ -1,38 +1,47 @@
 //! Worker processes, as their program sees them: a thread that supervises, and ways to end it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::notes::{Note, NoteSender};
 use super::reap::Reaper;
-use super::watch::{Plan, Watch};
+use super::watch::{Plan, Roster, Watch};
 use super::{Crew, WorkerInfo, signals};
 use crate::broker::Broker;
 use crate::error::Kind;
+use crate::worker::attempt::message_of;
 
 #[derive(Debug)]
 pub(super) struct ProcessCrew {
     notes: NoteSender,
     thread: Mutex<Option<JoinHandle<()>>>,
     over: crossbeam_channel::Receiver<()>,
-    roster: Arc<Mutex<Vec<WorkerInfo>>>,
+    roster: Roster,
 }
 
 impl ProcessCrew {
     pub(super) fn start(plan: Plan, broker: &Arc<Broker>) -> Result<Self, Kind> {
         let reaper = Reaper::new().map_err(Kind::io("making an epoll"))?;
         let (sender, notes) = NoteSender::channel(reaper.waker());
-        let roster = Arc::default();
+        let roster = Roster::default();
         // Nothing is sent: the channel's end says that the thread is over.
         let (alive, over) = crossbeam_channel::bounded(0);
         broker.with(crate::broker::Core::crew_began);
         let inbox = (sender.clone(), notes);
         let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, Arc::clone(&roster));
+        let queue = Arc::clone(broker);
         let thread = std::thread::Builder::new()
             .name("dishrack-watch".into())
             .spawn(move || {
                 signals::block_all();
-                watch.run();
+                let run = catch_unwind(AssertUnwindSafe(|| watch.run()));
+                if let Err(panic) = run {
+                    // Our bug: say so, rather than leave everybody waiting. The workers go with
+                    // their channels.
+                    let why = format!("internal error: {}", message_of(&*panic));
+                    queue.with(|core| core.crew_ended(&why, true));
+                }
                 drop(alive);
             });
         match thread {
@@ -76,9 +85,7 @@ impl Crew for ProcessCrew {
     }
 
     fn workers(&self) -> Vec<WorkerInfo> {
-        self.roster
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        roster.values().cloned().collect()
     }
 }

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::getppid;
 
+use super::limits;
 use super::orders::{Appointment, BOOT_VARIABLE, Hello};
 use crate::link::frame::Packet;
 use crate::link::scoreboard::Scoreboard;
@@ -32,7 +33,7 @@ pub(super) struct Started {
 /// Executes the running executable again. The calling thread must live as long as the supervisor:
 /// the kernel takes its end for the parent's.
 pub(super) fn start(name: &str) -> io::Result<Started> {
-    let (place, socket) = IpcOneShotServer::new()?;
+    let (place, socket) = limits::open_meeting_place()?;
     let supervisor = std::process::id();
     let mut command = Command::new("/proc/self/exe");
     command

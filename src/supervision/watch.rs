@@ -4,11 +4,13 @@
 //! It lives as long as its workers, because the kernel takes the end of the thread that started a
 //! child for the parent's death.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
+use nix::libc;
 
 use super::WorkerInfo;
 use super::child::{Child, Deed, Happening, Phase};
@@ -23,10 +25,12 @@ use crate::broker::Broker;
 use crate::ledger::{Cause, Credit, Exit, HolderId};
 use crate::link::scoreboard::Scoreboard;
 use crate::observe::What;
-use std::sync::Mutex;
 
 /// The fork server's key at the reaper; workers' keys are made of slot and life.
 const FORK_SERVER: u64 = u64::MAX - 1;
+
+/// The workers that are ready, by slot; read by the program.
+pub(super) type Roster = Arc<Mutex<BTreeMap<usize, WorkerInfo>>>;
 
 /// Bits of a key that name the slot.
 const SLOT_BITS: u32 = 20;
@@ -85,7 +89,7 @@ pub(super) struct Watch {
     notes: Receiver<Note>,
     sender: NoteSender,
     fork_server: ForkServer,
-    roster: Arc<Mutex<Vec<WorkerInfo>>>,
+    roster: Roster,
     origin: Instant,
     /// Why the last worker was given up.
     loss: Option<String>,
@@ -101,7 +105,7 @@ impl Watch {
         broker: Arc<Broker>,
         reaper: Reaper,
         (sender, notes): (NoteSender, Receiver<Note>),
-        roster: Arc<Mutex<Vec<WorkerInfo>>>,
+        roster: Roster,
     ) -> Self {
         let slot = |index: usize| Slot {
             name: format!("{}-{}", plan.name, index + 1).into(),
@@ -144,15 +148,22 @@ impl Watch {
         if self.plan.method == StartMethod::Fork {
             self.start_fork_server();
         }
-        for slot in 0..self.slots.len() {
-            self.happen(slot, Happening::Begin);
-        }
+        let mut unstarted = 0..self.slots.len();
         while self
             .slots
             .iter()
             .any(|slot| slot.child.phase() != Phase::Over)
         {
-            let timeout = self.next_deadline().map(|at| at.saturating_sub(self.now()));
+            // One at a time, so that whoever is ready works, and a stop is heard meanwhile.
+            if !self.is_stopping
+                && let Some(slot) = unstarted.next()
+            {
+                self.happen(slot, Happening::Begin);
+            }
+            let timeout = match unstarted.is_empty() || self.is_stopping {
+                true => self.next_deadline().map(|at| at.saturating_sub(self.now())),
+                false => Some(Duration::ZERO),
+            };
             for (key, exit) in self.reaper.wait(timeout) {
                 self.ended(key, exit);
             }
@@ -358,7 +369,7 @@ impl Watch {
                 self.born(life, pid);
                 self.slots[life.slot].holder = Some(holder);
                 self.slots[life.slot].socket = None;
-                self.update_roster();
+                self.enter_in_roster(life.slot, pid);
                 self.happen(life.slot, Happening::Ready);
             }
             Note::LinkClosed { life, why } if self.is_current(life) => {
@@ -471,15 +482,17 @@ impl Watch {
         if let Some(holder) = slot.holder.take() {
             holding = self.broker.name_of_started(holder, started);
             self.report_exit(&name, pid, exit, holding);
-            let cause = Cause::WorkerDied(exit);
-            charged = self.broker.detach(holder, started, Some(&cause));
+            // Killed by us because it was told to stop: that is nothing against its item.
+            let is_our_doing = self.is_stopping && exit == Exit::Signaled(libc::SIGKILL);
+            let cause = (!is_our_doing).then_some(Cause::WorkerDied(exit));
+            charged = self.broker.detach(holder, started, cause.as_ref());
         } else {
             self.report_exit(&name, pid, exit, holding);
         }
         if let Some(complaint) = self.slots[index].complaint.clone() {
             self.report_failure(index, complaint);
         }
-        self.update_roster();
+        self.roster().remove(&index);
         Happening::Buried { exit, charged }
     }
 
@@ -498,28 +511,26 @@ impl Watch {
             pid,
             exit,
             holding,
+            is_asked: self.is_stopping,
         };
         self.broker.read(|core| core.emitter.emit(what));
     }
 
     fn report_failure(&self, index: usize, why: String) {
+        if self.is_stopping {
+            return;
+        }
         let worker = Arc::clone(&self.slots[index].name);
         let what = What::WorkerFailed { worker, why };
         self.broker.read(|core| core.emitter.emit(what));
     }
 
-    fn update_roster(&self) {
-        let working = self.slots.iter().filter(|slot| slot.holder.is_some());
-        let infos = working.filter_map(|slot| {
-            Some(WorkerInfo {
-                name: slot.name.to_string(),
-                pid: slot.pid?,
-            })
-        });
-        let mut roster = self
-            .roster
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        *roster = infos.collect();
+    fn roster(&self) -> MutexGuard<'_, BTreeMap<usize, WorkerInfo>> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter_in_roster(&self, index: usize, pid: u32) {
+        let name = self.slots[index].name.to_string();
+        self.roster().insert(index, WorkerInfo { name, pid });
     }
 }

@@ -1,1 +1,37 @@
-fn main() {}
+//! Fast tests: the pure core, the queue's semantics on every link, the command line, the house
+//! rules. Test programs have a `main` of their own, because worker processes are this executable
+//! executed again.
+
+mod child;
+mod cli;
+mod conformance;
+mod ledger;
+mod tidy;
+
+/// Lists a module's tests: each is a function that panics when it fails.
+#[macro_export]
+macro_rules! trials {
+    ($($name:ident),+ $(,)?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            vec![$(
+                libtest_mimic::Trial::test(
+                    concat!(module_path!(), "::", stringify!($name)),
+                    || { $name(); Ok(()) },
+                )
+            ),+]
+        }
+    };
+}
+
+fn main() {
+    conformance::serve();
+    let arguments = libtest_mimic::Arguments::from_args();
+    let trials = [
+        child::trials(),
+        cli::trials(),
+        conformance::trials(),
+        ledger::trials(),
+        tidy::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+}
