@@ -115,6 +115,11 @@ pub enum What {
         /// Why.
         why: String,
     },
+    /// All workers were given up on, and why: nothing more will be done.
+    NoWorkersLeft {
+        /// Why.
+        why: String,
+    },
     /// A run is over.
     Summary {
         /// Where the items are.

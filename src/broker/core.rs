@@ -199,6 +199,10 @@ impl Core {
         self.crews.active = self.crews.active.saturating_sub(1);
         self.crews.loss = Some(why.to_owned());
         self.crews.is_spent |= is_spent;
+        if is_spent && self.crews.active == 0 {
+            let why = why.to_owned();
+            self.emitter.emit(What::NoWorkersLeft { why });
+        }
         self.wake_all();
     }
 

@@ -13,9 +13,10 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::args::Format;
 use super::config::{Config, Source};
+use super::stop::Stop;
 use crate::ledger::Counts;
 use crate::observe::text::{Line, Style};
-use crate::observe::{Event, Observer, json};
+use crate::observe::{Event, Observer, What, json};
 use crate::worker::title;
 
 /// Events that may be unprinted before the washer waits.
@@ -27,6 +28,15 @@ const TITLE_PAUSE: Duration = Duration::from_millis(50);
 /// Prints an error of the command itself.
 pub(super) fn complain(failure: &dyn fmt::Display) {
     say(&format!("supervisor: {failure}"));
+}
+
+/// The first signal was heard, and what a second one does.
+pub(super) fn say_stopping(signal: i32) {
+    let name = crate::Exit::Signaled(signal).signal_name();
+    let name = name.unwrap_or_default();
+    say(&format!(
+        "supervisor: {name}: finishing what is being dried; once more to stop at once"
+    ));
 }
 
 /// A line on stderr; where that is closed there is nobody to tell.
@@ -44,6 +54,7 @@ pub(super) struct Printer {
     counts: Arc<Mutex<Counts>>,
     title: Sender<()>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    stop: Stop,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +67,7 @@ impl Printer {
     /// Starts the thread; `on_closed` is called once when stdout turns out to be closed.
     pub(super) fn start(
         config: &Config,
+        stop: Stop,
         on_closed: impl Fn() + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let (events, inbox) = unbounded();
@@ -85,6 +97,7 @@ impl Printer {
             counts,
             title,
             thread: Mutex::new(Some(thread)),
+            stop,
         }))
     }
 
@@ -135,6 +148,9 @@ impl Observer for Printer {
     }
 
     fn observe(&self, event: Event) {
+        if let What::NoWorkersLeft { why } = &event.what {
+            self.stop.give_up(why.clone());
+        }
         *self
             .backlog
             .unprinted

@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 
 use super::args::{Method, Mode};
 use super::config::Config;
-use super::printer::Printer;
+use super::printer::{self, Printer};
 use super::stop::Stop;
 use super::{Failure, code, input};
 use crate::kitchen::{self, Dish};
@@ -24,9 +24,10 @@ type Crew = Supervisor<Dish, ()>;
 pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let names = input::names(&config.source).map_err(Failure::Usage)?;
     let rack = Rack::with(config.options);
-    let printer = Printer::start(config, || end_at_once(code::CLOSED_STDOUT)).map_err(internal)?;
-    let crew = Arc::new(hire(config, &rack, &printer)?);
     let stop = Stop::default();
+    let on_closed = || end_at_once(code::CLOSED_STDOUT);
+    let printer = Printer::start(config, stop.clone(), on_closed).map_err(internal)?;
+    let crew = Arc::new(hire(config, &rack, &printer)?);
     listen(&stop, &rack, &crew, &printer)?;
     let washed = wash(config, names, &rack, &printer, &stop);
     let joined = rack.join();
@@ -91,7 +92,8 @@ fn listen(
     let counted = rack.clone();
     let (rack, orderly, sudden) = (rack.clone(), Arc::clone(crew), Arc::clone(crew));
     let printer = Arc::clone(printer);
-    let in_order = move || {
+    let in_order = move |signal| {
+        printer::say_stopping(signal);
         rack.close();
         orderly.stop();
     };
@@ -130,7 +132,10 @@ fn wash(
             )?;
         }
         if !stop.sleep(config.wash) {
-            break;
+            return match stop.loss() {
+                Some(why) => Err(Failure::NoWorkersLeft(format!("no workers left ({why})"))),
+                None => Ok(()),
+            };
         }
         let missing = config.payload.saturating_sub(name.len());
         let dish = Dish {

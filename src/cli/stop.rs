@@ -1,7 +1,7 @@
 //! How a run is stopped from outside: the first signal ends it in order, the second at once.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -9,13 +9,20 @@ use signal_hook::iterator::Signals;
 
 /// Whether the run is to stop, and by which signal.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stop(Arc<(Mutex<Option<i32>>, Condvar)>);
+pub(super) struct Stop(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct State {
+    signal: Option<i32>,
+    /// Why there are no workers left.
+    loss: Option<String>,
+}
 
 impl Stop {
     /// Listens for signals in a thread of its own: `in_order` on the first, `at_once` on a second.
     pub(super) fn listen(
         &self,
-        in_order: impl FnOnce() + Send + 'static,
+        in_order: impl FnOnce(i32) + Send + 'static,
         at_once: impl FnOnce(i32) + Send + 'static,
     ) -> io::Result<()> {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -26,11 +33,12 @@ impl Stop {
                 stop.request(signal);
                 // It may take as long as the grace, while the next signal is listened for.
                 let orderly = std::thread::Builder::new().name("stop".into());
-                if orderly.spawn(in_order).is_err() {
+                if orderly.spawn(move || in_order(signal)).is_err() {
                     return at_once(signal);
                 }
             }
             if let Some(signal) = signals.next() {
+                stop.request(signal);
                 at_once(signal);
             }
         };
@@ -40,27 +48,43 @@ impl Stop {
             .map(drop)
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn request(&self, signal: i32) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+        self.lock().signal = Some(signal);
         self.0.1.notify_all();
     }
 
-    /// The signal that stopped the run, if one did.
+    /// All workers are gone: there is no use in washing on.
+    pub(super) fn give_up(&self, why: String) {
+        self.lock().loss = Some(why);
+        self.0.1.notify_all();
+    }
+
+    /// Why there are no workers left, if there are none.
+    pub(super) fn loss(&self) -> Option<String> {
+        self.lock().loss.clone()
+    }
+
+    /// The last signal that stopped the run, if one did.
     pub(super) fn signal(&self) -> Option<i32> {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().signal
     }
 
     /// Sleeps, unless the run is stopped. Whether it was not.
     pub(super) fn sleep(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
-        let mut signal = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if signal.is_some() || left.is_zero() {
-                return signal.is_none();
+            let is_stopped = state.signal.is_some() || state.loss.is_some();
+            if is_stopped || left.is_zero() {
+                return !is_stopped;
             }
-            let woken = self.0.1.wait_timeout(signal, left);
-            signal = woken.unwrap_or_else(PoisonError::into_inner).0;
+            let woken = self.0.1.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

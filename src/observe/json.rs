@@ -62,7 +62,7 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
             "elapsed_us": micros(*elapsed),
         }),
-        What::WorkerFailed { .. } => return None,
+        What::WorkerFailed { .. } | What::NoWorkersLeft { .. } => return None,
     };
     object["t_us"] = micros(event.at).into();
     Some(object)

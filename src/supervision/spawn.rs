@@ -9,8 +9,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender};
+use nix::libc;
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::getppid;
 
@@ -45,6 +46,9 @@ pub(super) fn start(name: &str) -> io::Result<Started> {
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
         command.pre_exec(move || {
+            // The calling thread blocks all signals, and a mask outlives exec.
+            SigSet::empty().thread_set_mask()?;
+            keep_only_stdio();
             // Plain SIGKILL until the worker has a handler that takes its own children along.
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             match u32::try_from(getppid().as_raw()) {
@@ -59,6 +63,15 @@ pub(super) fn start(name: &str) -> io::Result<Started> {
         place,
         socket,
     })
+}
+
+/// Has exec close every file but the first three. ipc-channel copies descriptors of shared memory
+/// without the flag that would do this, and what belongs to one worker must not reach another.
+fn keep_only_stdio() {
+    let (first, last, flags) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    // Kernels before 5.11 do not know the flag; there, a few descriptors too many are inherited.
+    // SAFETY: a system call that only sets flags of this process's own descriptors.
+    let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
 }
 
 /// Ends the wait at a meeting place to which nobody will come any more, by coming there.

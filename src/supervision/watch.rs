@@ -241,10 +241,11 @@ impl Watch {
                     intensity, period, ..
                 } = self.plan.spec;
                 let slot = &self.slots[index];
-                let last = slot
-                    .complaint
-                    .clone()
-                    .unwrap_or_else(|| slot.exit.to_string());
+                let last = match &slot.complaint {
+                    Some(complaint) if slot.exit == Exit::Unknown => complaint.clone(),
+                    Some(complaint) => format!("{} ({complaint})", slot.exit),
+                    None => slot.exit.to_string(),
+                };
                 let why = format!(
                     "{} was restarted {intensity} times within {period:?} and died again: {last}",
                     slot.name
@@ -329,7 +330,8 @@ impl Watch {
     }
 
     fn start_fork_server(&mut self) {
-        let started = spawn::start("fork-server").and_then(|started| {
+        let title = format!("fork-server of {}", self.plan.name);
+        let started = spawn::start(&title).and_then(|started| {
             self.reaper.watch(FORK_SERVER, started.pid)?;
             uplink::receive_fork_server(started.place, self.sender.clone())?;
             Ok(started.socket)

@@ -105,8 +105,7 @@ static SUPERVISOR: AtomicU32 = AtomicU32::new(0);
 /// This process has a single thread and holds no worker's channels: an appointment's are dropped
 /// as soon as the worker has its copies, so that no worker keeps another's link open.
 fn serve_forks(orders: IpcReceiver<Order>, replies: IpcSender<ForkReply>) -> i32 {
-    title::claim("fork-server", false);
-    title::set_activity(&"ready");
+    title::set_comm("fork-server");
     loop {
         let appointment = match orders.recv() {
             Ok(Order::Fork(appointment)) => appointment,

@@ -1,1 +1,55 @@
-fn main() {}
+//! Tests with real worker processes, one file for each scenario. They wait for events, never for a
+//! time: a deadline only ends a test that hangs.
+
+mod boot;
+mod fork_server;
+mod kills;
+mod million;
+mod nine_failures;
+mod orphans;
+mod roles;
+mod scale;
+mod schedules;
+mod setup;
+mod signals;
+mod support;
+mod titles;
+
+/// Lists a module's tests: each is a function that panics when it fails.
+#[macro_export]
+macro_rules! trials {
+    ($($name:ident),+ $(,)?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            vec![$(
+                libtest_mimic::Trial::test(
+                    concat!(module_path!(), "::", stringify!($name)),
+                    || { $name(); Ok(()) },
+                )
+            ),+]
+        }
+    };
+}
+
+fn main() {
+    roles::before_serving();
+    roles::serve();
+    if let Some(play) = support::play() {
+        roles::play(&play);
+        return;
+    }
+    let arguments = libtest_mimic::Arguments::from_args();
+    let trials = [
+        boot::trials(),
+        fork_server::trials(),
+        kills::trials(),
+        million::trials(),
+        nine_failures::trials(),
+        orphans::trials(),
+        scale::trials(),
+        schedules::trials(),
+        setup::trials(),
+        signals::trials(),
+        titles::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+}

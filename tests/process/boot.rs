@@ -1,0 +1,51 @@
+//! Workers that die or hang before they are ready, and supervisors that run out of workers.
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Run, named, pid_of, send};
+
+crate::trials!(
+    a_worker_that_hangs_in_boot_is_killed_at_the_deadline,
+    a_worker_that_dies_in_boot_is_given_up_with_its_exit_code,
+    dryers_killed_while_idle_use_up_their_restarts,
+    a_temporary_worker_is_not_started_again,
+);
+
+fn no_workers_left(play: &str) -> String {
+    let mut run = Run::play(play);
+    let mut last = String::new();
+    while let Some(line) = run.line() {
+        last = line;
+    }
+    assert_eq!(run.exit().code(), Some(0), "{last}");
+    assert!(last.starts_with("no workers left"), "{last}");
+    last
+}
+
+fn a_worker_that_hangs_in_boot_is_killed_at_the_deadline() {
+    let why = no_workers_left("hangs in boot");
+    assert!(
+        why.contains("was restarted 2 times within 100s and died again"),
+        "{why}"
+    );
+}
+
+fn a_worker_that_dies_in_boot_is_given_up_with_its_exit_code() {
+    let why = no_workers_left("dies in boot");
+    assert!(why.contains("exited with code 7"), "{why}");
+}
+
+fn a_temporary_worker_is_not_started_again() {
+    let why = no_workers_left("temporary");
+    assert!(why.contains("they ended by themselves"), "{why}");
+}
+
+fn dryers_killed_while_idle_use_up_their_restarts() {
+    let mut run = Run::supervisor(&["-w", "1", "--wash", "1000s", "--max-restarts", "2"]);
+    for _ in 0..3 {
+        send(pid_of(&run.await_event("worker_started")), Signal::SIGKILL);
+    }
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(3));
+    assert_eq!(named(&events, "summary")[0]["restarts"], 2);
+}

@@ -1,0 +1,233 @@
+//! What worker processes of these tests do, and small programs that this executable can be.
+
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use dishrack::{JoinableQueue, Restart, StartMethod, Supervisor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::support;
+
+/// What a worker is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// Return at once.
+    Nothing,
+    /// Print a line, and never return.
+    Hang,
+    /// End the process with this code.
+    Exit(i32),
+    /// Be killed by this signal.
+    Signal(i32),
+    /// Say what the process's pid is.
+    Pid,
+    /// Count the process's open files.
+    CountFiles,
+    /// Start a long-lived child, print its pid, and never return.
+    StartChild,
+    /// Make this file with `.started` after its name, and wait for it without.
+    AwaitFile(String),
+    /// Put this many items that do nothing.
+    PutMore(u32),
+    /// Only serializes halfway.
+    #[serde(serialize_with = "refuse")]
+    Unserializable(u8),
+    /// Bytes to carry.
+    Carry(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// End of a loop.
+    Leave,
+}
+
+fn refuse<S: Serializer>(_: &u8, _: S) -> Result<S::Ok, S::Error> {
+    Err(serde::ser::Error::custom("it cannot be put into bytes"))
+}
+
+/// A handler of `Work`.
+pub(crate) fn work(work: Work) -> Result<u64, String> {
+    match work {
+        Work::Hang => hang("hanging"),
+        Work::Exit(code) => std::process::exit(code),
+        Work::Signal(number) => {
+            let signal = nix::sys::signal::Signal::try_from(number).unwrap();
+            nix::sys::signal::raise(signal).unwrap();
+            hang("not killed")
+        }
+        Work::Pid => return Ok(std::process::id().into()),
+        Work::CountFiles => {
+            return Ok(std::fs::read_dir("/proc/self/fd").unwrap().count() as u64);
+        }
+        Work::StartChild => {
+            let child = Command::new("sleep").arg("1000").spawn().unwrap();
+            hang(&format!("child {}", child.id()))
+        }
+        Work::AwaitFile(path) => {
+            std::fs::write(format!("{path}.started"), "").unwrap();
+            while !std::path::Path::new(&path).exists() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Work::PutMore(count) => {
+            let queue = JoinableQueue::<Work>::current().unwrap();
+            for _ in 0..count {
+                queue.put(&Work::Nothing).unwrap();
+            }
+        }
+        Work::Carry(bytes) => return Ok(bytes.len() as u64),
+        Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
+    }
+    Ok(0)
+}
+
+fn hang(word: &str) -> ! {
+    let mut out = std::io::stdout();
+    writeln!(out, "{word} {}", std::process::id()).unwrap();
+    out.flush().unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The chapter's loop, over `Work`.
+pub(crate) fn chapters_loop(queue: JoinableQueue<Work>) {
+    while let Ok(delivery) = queue.get() {
+        if *delivery == Work::Leave {
+            delivery.task_done().unwrap();
+            return;
+        }
+        let _ = work(delivery.clone());
+        queue.task_done().unwrap();
+    }
+}
+
+/// A producer: puts two items and ends its process without a word.
+pub(crate) fn put_and_exit(queue: JoinableQueue<Work>) {
+    queue.put(&Work::Nothing).unwrap();
+    queue.put(&Work::Nothing).unwrap();
+    std::process::exit(0);
+}
+
+/// A producer that is killed while it puts large items, one after the other.
+pub(crate) fn put_for_ever(queue: JoinableQueue<Work>) {
+    loop {
+        queue.put(&Work::Carry(vec![7; 1 << 20])).unwrap();
+    }
+}
+
+/// Waits in `join` until it is killed.
+pub(crate) fn wait_in_join(queue: JoinableQueue<Work>) {
+    queue.join().unwrap();
+}
+
+/// Waits in `get` until it is killed.
+pub(crate) fn wait_in_get(queue: JoinableQueue<Work>) {
+    let _ = queue.get();
+}
+
+/// A worker that never comes to serve: this runs before `serve`, in every process.
+pub(crate) fn before_serving() {
+    if !is_worker_process() {
+        return;
+    }
+    match support::play().as_deref() {
+        Some("hangs in boot") => hang("booting"),
+        Some("dies in boot") => std::process::exit(7),
+        Some("never serves") => {
+            // A program that forgets the call goes on as if it were the first of its kind.
+            let error = start(&JoinableQueue::unbounded(), 1).unwrap_err();
+            assert!(
+                error.to_string().contains("dishrack::serve was not called"),
+                "{error}"
+            );
+            std::process::exit(0);
+        }
+        _ => {}
+    }
+}
+
+fn is_worker_process() -> bool {
+    std::env::var_os("DISHRACK_BOOT").is_some()
+}
+
+pub(crate) fn serve() {
+    if support::play().as_deref() == Some("serves nothing") {
+        return;
+    }
+    dishrack::serve(|roles| {
+        roles.handler(work);
+        roles.worker(chapters_loop);
+        roles.worker(put_and_exit);
+        roles.worker(put_for_ever);
+        roles.worker(wait_in_join);
+        roles.worker(wait_in_get);
+    });
+}
+
+/// A crew of handlers.
+pub(crate) fn start(
+    queue: &JoinableQueue<Work>,
+    workers: usize,
+) -> Result<Supervisor<Work, u64>, dishrack::Error> {
+    Supervisor::builder()
+        .processes(workers)
+        .handler(queue, work)
+}
+
+/// The small programs.
+pub(crate) fn play(name: &str) {
+    let queue = JoinableQueue::unbounded();
+    let builder = Supervisor::builder()
+        .processes(2)
+        .boot_deadline(Duration::from_millis(200))
+        .intensity(2, Duration::from_secs(100));
+    match name {
+        "starts children" | "starts children, forked" => {
+            let method = match name {
+                "starts children" => StartMethod::Spawn,
+                _ => StartMethod::Fork,
+            };
+            let crew = Supervisor::builder().processes(2).start_method(method);
+            let _crew = crew.handler(&queue, work).unwrap();
+            queue.put(&Work::StartChild).unwrap();
+            queue.put(&Work::StartChild).unwrap();
+            queue.join().unwrap();
+        }
+        "serves nothing" => say_setup_error(start(&queue, 2)),
+        "hangs in boot" | "dies in boot" | "never serves" => {
+            let _crew = builder.handler(&queue, work).unwrap();
+            queue.put(&Work::Nothing).unwrap();
+            let error = queue.join().unwrap_err();
+            assert!(error.is_no_workers_left());
+            say(&error.to_string());
+        }
+        "not registered" => {
+            let other = |n: u64| Ok::<u64, String>(n);
+            let queue = JoinableQueue::unbounded();
+            say_setup_error(Supervisor::builder().processes(1).handler(&queue, other));
+        }
+        "captures" => {
+            let more = queue.len() as u64;
+            let other = move |n: u64| Ok::<u64, String>(n + more);
+            let queue = JoinableQueue::unbounded();
+            say_setup_error(Supervisor::builder().processes(1).handler(&queue, other));
+        }
+        "temporary" => {
+            let builder = builder.restart(Restart::Temporary);
+            let _crew = builder.handler(&queue, work).unwrap();
+            queue.put(&Work::Exit(3)).unwrap();
+            queue.put(&Work::Exit(3)).unwrap();
+            say(&queue.join().unwrap_err().to_string());
+        }
+        other => panic!("no such play: {other}"),
+    }
+}
+
+fn say_setup_error<T, R>(result: Result<Supervisor<T, R>, dishrack::Error>) {
+    let error = result.unwrap_err();
+    assert!(error.is_setup());
+    say(&error.to_string());
+}
+
+fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").unwrap();
+}

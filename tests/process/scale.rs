@@ -1,0 +1,160 @@
+//! Many workers, many restarts: nothing piles up.
+
+use std::collections::HashSet;
+use std::fs;
+
+use dishrack::{JoinableQueue, Joined, StartMethod, Supervisor};
+use nix::sys::signal::Signal;
+
+use crate::roles::{self, Work};
+use crate::support::{DEADLINE, Run, named, open_files, pid_of, send, until, zombies_of};
+
+crate::trials!(
+    two_hundred_workers_start_work_and_stop,
+    two_hundred_forked_workers_start_work_and_stop,
+    a_workers_files_do_not_grow_with_its_siblings,
+    five_hundred_restarts_leave_nothing_behind,
+    too_few_files_are_told_before_anything_is_started,
+);
+
+fn two_hundred_workers_start_work_and_stop() {
+    two_hundred("spawn");
+}
+
+fn two_hundred_forked_workers_start_work_and_stop() {
+    two_hundred("fork");
+}
+
+/// Direct handing over, so that every worker gets a dish and nobody gets two at once.
+fn two_hundred(method: &str) {
+    let mut run = Run::supervisor(&[
+        "--workers",
+        "200",
+        "--dishes",
+        "1000",
+        "--wash",
+        "0",
+        "--dry",
+        "200ms",
+        "--start-method",
+        method,
+        "--direct",
+    ]);
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(named(&events, "summary")[0]["done"], 1000);
+    assert_eq!(named(&events, "worker_started").len(), 200);
+    let pids = |name| -> HashSet<u64> {
+        named(&events, name)
+            .iter()
+            .map(|e| e["pid"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(pids("worker_started").len(), 200);
+    assert_eq!(pids("worker_exited"), pids("worker_started"));
+    assert!(
+        named(&events, "worker_exited")
+            .iter()
+            .all(|event| event["code"] == 0)
+    );
+}
+
+fn a_workers_files_do_not_grow_with_its_siblings() {
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let [few, many] = [1, 40].map(|workers| {
+            let queue = JoinableQueue::unbounded();
+            let builder = Supervisor::builder()
+                .processes(workers)
+                .start_method(method);
+            let crew = builder.handler(&queue, roles::work).unwrap();
+            until("all are ready", || crew.workers().len() == workers);
+            let counts = crew.map((0..200).map(|_| Work::CountFiles));
+            counts.map(Result::unwrap).max().unwrap()
+        });
+        assert!(
+            many <= few,
+            "{method:?}: {many} files with siblings, {few} without"
+        );
+    }
+}
+
+/// Run in a process of its own, so that its files and children are its own.
+fn five_hundred_restarts_leave_nothing_behind() {
+    for method in ["spawn", "fork"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command.args([
+            "--format", "json", "-w", "2", "--dishes", "1000000", "--wash", "0",
+        ]);
+        command.args([
+            "--dry",
+            "5ms",
+            "--max-attempts",
+            "1000000",
+            "--start-method",
+            method,
+        ]);
+        let mut run = Run::of({
+            command.env("TMPDIR", folder.path());
+            command
+        });
+        kill_500_times(&run);
+        run.signal(Signal::SIGTERM);
+        let (_, status) = run.finish();
+        assert_eq!(status.code(), Some(143));
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            0,
+            "{method}: files left"
+        );
+    }
+}
+
+fn kill_500_times(run: &Run) {
+    let mut before = 0;
+    for n in 0..520 {
+        let event = run.await_event("drying");
+        send(pid_of(&event), Signal::SIGKILL);
+        run.await_event("worker_started");
+        if n == 20 {
+            before = open_files(run.pid());
+        }
+    }
+    // Both workers may be between death and restart, or booting.
+    until("files are as many as before", || {
+        open_files(run.pid()) <= before + 8
+    });
+    until("no zombies", || zombies_of(run.pid()) == 0);
+}
+
+fn too_few_files_are_told_before_anything_is_started() {
+    let binary = env!("CARGO_BIN_EXE_supervisor");
+    let output = std::process::Command::new("sh")
+        .args(["-c", &format!("ulimit -n 64; exec {binary} --workers 200")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.stdout, b"");
+    let error = String::from_utf8(output.stderr).unwrap();
+    let fit: usize = {
+        let words: Vec<&str> = error.split(' ').collect();
+        let at = words.iter().position(|word| *word == "workers").unwrap();
+        assert_eq!(words[at - 1], "200", "{error}");
+        let at = words.iter().rposition(|word| *word == "workers").unwrap();
+        words[at - 1].parse().unwrap()
+    };
+    // What is said to fit does fit.
+    let output = std::process::Command::new("sh")
+        .args([
+            "-c",
+            &format!("ulimit -n 64; exec {binary} --wash 0 --dry 0 --workers {fit}"),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{fit} workers");
+    let queue = JoinableQueue::<Work>::unbounded();
+    assert_eq!(
+        queue.join_timeout(DEADLINE).unwrap(),
+        Joined { done: 0, dead: 0 }
+    );
+}

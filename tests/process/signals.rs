@@ -1,0 +1,170 @@
+//! Signals to the supervisor and to workers.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use dishrack::{JoinableQueue, Supervisor};
+use nix::sys::signal::Signal;
+
+use crate::roles::{self, Work};
+use crate::support::{DEADLINE, Run, is_alive, named, pid_of, send, state, until};
+
+crate::trials!(
+    sigterm_finishes_what_is_being_dried,
+    sigint_finishes_what_is_being_dried,
+    sigterm_stops_every_mode,
+    a_second_signal_stops_at_once,
+    term_beyond_the_grace_kills_the_worker,
+    a_stopped_worker_stops_nobody_else,
+    a_worker_killed_by_sigterm_is_told_so,
+    a_closed_stdout_ends_quietly,
+    stop_leaves_the_rest_in_the_queue,
+);
+
+fn sigterm_finishes_what_is_being_dried() {
+    stop_in_order(Signal::SIGTERM, 143);
+}
+
+fn sigint_finishes_what_is_being_dried() {
+    stop_in_order(Signal::SIGINT, 130);
+}
+
+fn stop_in_order(signal: Signal, code: i32) {
+    let mut run = Run::supervisor(&["-w", "2", "--dishes", "50", "--wash", "0", "--dry", "300ms"]);
+    run.await_event("drying");
+    run.await_event("drying");
+    run.signal(signal);
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(code));
+    let summary = named(&events, "summary")[0];
+    let done = summary["done"].as_u64().unwrap();
+    assert!((2..50).contains(&done), "{summary}");
+    assert_eq!(summary["retries"], 0);
+    assert_eq!(
+        named(&events, "drying").len() + 2,
+        named(&events, "done").len()
+    );
+    let exits = named(&events, "worker_exited");
+    assert!(exits.iter().all(|event| event["code"] == 0), "{exits:?}");
+}
+
+fn sigterm_stops_every_mode() {
+    for mode in ["processes", "threads", "tasks", "sequential"] {
+        let mut run = Run::supervisor(&["--mode", mode, "--wash", "10ms", "--dry", "200ms"]);
+        run.await_event("drying");
+        run.signal(Signal::SIGTERM);
+        let (events, status) = run.finish();
+        assert_eq!(status.code(), Some(143), "{mode}");
+        assert!(!named(&events, "done").is_empty(), "{mode}: {events:?}");
+    }
+}
+
+fn a_second_signal_stops_at_once() {
+    for mode in ["processes", "threads", "tasks", "sequential"] {
+        let mut command = Command::new("sh");
+        let supervisor = env!("CARGO_BIN_EXE_supervisor");
+        let script = format!("exec {supervisor} --mode {mode} --wash 0 --dry 1000s 2>&1");
+        command.args(["-c", &script]);
+        let mut run = Run::of(command);
+        await_line(&run, "Drying");
+        run.signal(Signal::SIGTERM);
+        await_line(&run, "supervisor: SIGTERM: finishing what is being dried");
+        run.signal(Signal::SIGINT);
+        assert_eq!(run.exit().code(), Some(130), "{mode}");
+    }
+}
+
+fn await_line(run: &Run, beginning: &str) {
+    while !run.line().unwrap().starts_with(beginning) {}
+}
+
+fn term_beyond_the_grace_kills_the_worker() {
+    let mut run = Run::supervisor(&[
+        "--wash",
+        "0",
+        "--dry",
+        "1000s",
+        "--shutdown",
+        "50ms",
+        "-w",
+        "1",
+    ]);
+    run.await_event("drying");
+    run.signal(Signal::SIGTERM);
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(143));
+    assert_eq!(named(&events, "worker_exited")[0]["signal"], "SIGKILL");
+    assert_eq!(named(&events, "summary")[0]["retries"], 0);
+}
+
+fn a_stopped_worker_stops_nobody_else() {
+    let mut run = Run::supervisor(&["-w", "2", "--dishes", "60", "--wash", "0", "--dry", "5ms"]);
+    let first = run.await_event("drying");
+    let stopped = pid_of(&first);
+    send(stopped, Signal::SIGSTOP);
+    until("it is stopped", || state(stopped) == Some('T'));
+    // The other one does everything else.
+    let mut done = 0;
+    while done < 55 {
+        let event = run.await_event("done");
+        done += usize::from(pid_of(&event) != stopped);
+    }
+    send(stopped, Signal::SIGCONT);
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(0));
+    let summary = named(&events, "summary")[0];
+    assert_eq!(
+        (&summary["done"], &summary["retries"]),
+        (&60.into(), &0.into())
+    );
+}
+
+fn a_worker_killed_by_sigterm_is_told_so() {
+    let mut run = Run::supervisor(&["-w", "1", "--dishes", "1", "--wash", "0", "--dry", "300ms"]);
+    send(pid_of(&run.await_event("drying")), Signal::SIGTERM);
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(named(&events, "retry")[0]["cause"], "killed by SIGTERM");
+    assert_eq!(named(&events, "worker_exited")[0]["signal"], "SIGTERM");
+}
+
+fn a_closed_stdout_ends_quietly() {
+    for mode in ["processes", "threads", "tasks", "sequential"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_supervisor"))
+            .args([
+                "--mode", mode, "--wash", "0", "--dry", "0", "--dishes", "1000000",
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // As `head -1` does: read a little and go.
+        let mut first = [0; 1];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.signal().is_none());
+        assert_eq!(output.status.code(), Some(141), "{mode}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{mode}");
+    }
+}
+
+fn stop_leaves_the_rest_in_the_queue() {
+    let queue = JoinableQueue::unbounded();
+    let crew = Supervisor::builder()
+        .processes(1)
+        .handler(&queue, roles::work)
+        .unwrap();
+    let pid = match crew.map([Work::Pid]).next() {
+        Some(Ok(pid)) => u32::try_from(pid).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    crew.stop();
+    assert!(!is_alive(pid));
+    queue.put(&Work::Nothing).unwrap();
+    let error = queue.join_timeout(DEADLINE).unwrap_err();
+    assert!(error.is_no_workers_left(), "{error}");
+    assert_eq!(queue.len(), 1);
+    let _crew = roles::start(&queue, 1).unwrap();
+    assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 2);
+}

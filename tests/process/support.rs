@@ -1,0 +1,181 @@
+//! Running the command and other programs, and waiting for what they do.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Ends a test that hangs. No test waits this long when all is well.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Names the play that this executable is to give instead of its tests.
+const PLAY: &str = "DISHRACK_TEST_PLAY";
+
+pub(crate) fn play() -> Option<String> {
+    std::env::var(PLAY).ok()
+}
+
+/// A program whose stdout is read line by line. It is killed when the test is over.
+pub(crate) struct Run {
+    pub(crate) child: Child,
+    lines: Receiver<String>,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Gone already, when the test waited for it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Run {
+    /// The `supervisor` command, with JSON events.
+    pub(crate) fn supervisor(arguments: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command.args(["--format", "json"]).args(arguments);
+        Run::of(command)
+    }
+
+    /// This executable, giving a play of `roles`.
+    pub(crate) fn play(name: &str) -> Run {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(PLAY, name);
+        Run::of(command)
+    }
+
+    pub(crate) fn of(mut command: Command) -> Run {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = read_lines(child.stdout.take().unwrap());
+        Run { child, lines }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line; `None` at the end.
+    pub(crate) fn line(&self) -> Option<String> {
+        match self.lines.recv_timeout(DEADLINE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no line within {DEADLINE:?}"),
+        }
+    }
+
+    /// The next event; `None` at the end.
+    pub(crate) fn event(&self) -> Option<Value> {
+        let line = self.line()?;
+        Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}")))
+    }
+
+    /// The next event of this name; others before it are passed over.
+    pub(crate) fn await_event(&self, name: &str) -> Value {
+        while let Some(event) = self.event() {
+            if event["event"] == name {
+                return event;
+            }
+        }
+        panic!("the run ended without {name}");
+    }
+
+    /// All events to the end, and the exit status.
+    pub(crate) fn finish(&mut self) -> (Vec<Value>, ExitStatus) {
+        let events = std::iter::from_fn(|| self.event()).collect();
+        (events, self.exit())
+    }
+
+    pub(crate) fn exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(self.pid(), signal);
+    }
+}
+
+fn read_lines(from: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+pub(crate) fn send(pid: u32, signal: Signal) {
+    // It may have ended by itself.
+    let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
+}
+
+/// The pid that an event names.
+pub(crate) fn pid_of(event: &Value) -> u32 {
+    u32::try_from(event["pid"].as_u64().unwrap()).unwrap()
+}
+
+/// Events of this name.
+pub(crate) fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
+    events
+        .iter()
+        .filter(|event| event["event"] == name)
+        .collect()
+}
+
+/// Looks again and again until it is so.
+pub(crate) fn until(what: &str, is_so: impl FnMut() -> bool) {
+    until_within(DEADLINE, what, is_so);
+}
+
+pub(crate) fn until_within(time: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < time, "{what}: not within {time:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether a process is there and has not ended. One that ended and waits for a parent to ask has
+/// ended.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    state(pid).is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// The process's state, as a letter of proc(5).
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// How many files a process has open.
+pub(crate) fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// The children of a process that ended and were not waited for.
+pub(crate) fn zombies_of(parent: u32) -> usize {
+    let is_zombie = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat
+            .rsplit_once(") ")
+            .map_or("", |s| s.1)
+            .split(' ')
+            .collect();
+        fields.first() == Some(&"Z") && fields.get(1) == Some(&parent.to_string().as_str())
+    };
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| is_zombie(*pid)).count()
+}
