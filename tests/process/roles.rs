@@ -1,5 +1,12 @@
 //! What worker processes of these tests do, and small programs that this executable can be.
 
+#![allow(
+    clippy::exit,
+    clippy::print_stdout,
+    clippy::zombie_processes,
+    reason = "ending badly, talking and leaving children behind is what these are for"
+)]
+
 use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
@@ -229,5 +236,5 @@ fn say_setup_error<T, R>(result: Result<Supervisor<T, R>, dishrack::Error>) {
 }
 
 fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    println!("{line}");
 }

@@ -1,0 +1,346 @@
+//! The command line: what is asked wrongly is named, on stderr, with exit code 2, and nothing is
+//! started.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+crate::trials!(
+    wrong_options_are_named,
+    a_missing_or_unreadable_input_is_named,
+    an_input_line_that_is_not_text_is_named_before_anything_is_started,
+    a_pipe_line_that_is_not_text_is_named_when_it_comes,
+    dishes_come_from_a_file_and_from_a_pipe,
+    an_unusable_temporary_folder_is_named,
+    old_meeting_places_are_removed_and_nothing_else,
+    help_shows_examples_and_every_option,
+    quiet_leaves_the_summary,
+    json_events_carry_the_fields_of_the_contract,
+    every_mode_does_the_chapters_dishes,
+    no_dishes_are_no_work,
+);
+
+fn supervisor() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command.env("RUST_BACKTRACE", "0");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    supervisor().args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit code 2, nothing on stdout, and a message with this text on stderr.
+fn is_refused(output: &Output, expected: &str) {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert_eq!(text(&output.stdout), "");
+    assert!(
+        error.contains(expected),
+        "{error:?} does not say {expected:?}"
+    );
+    assert!(!error.contains("panicked"), "{error}");
+}
+
+fn wrong_options_are_named() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--workers", "0"], "--workers 0"),
+        (&["--workers", "abc"], "abc"),
+        (&["--workers", "-1"], "-1"),
+        (&["--workers", "1000000000"], "1000000000 are more than"),
+        (
+            &["--workers", "1000000000", "--mode", "threads"],
+            "1000000000 are more than",
+        ),
+        (
+            &["--workers", "1000000000", "--mode", "tasks"],
+            "1000000000 are more than",
+        ),
+        (&["--workers", "99999999999999999999999"], "--workers"),
+        (&["--mode", "fibers"], "fibers"),
+        (&["--start-method", "clone"], "clone"),
+        (&["--format", "xml"], "xml"),
+        (&["--dry", "-1s"], "cannot be negative"),
+        (&["--wash", "-0.5"], "cannot be negative"),
+        (&["--dry", "1e99"], "more than a year"),
+        (&["--dry", "99999h"], "more than a year"),
+        (&["--wash", "nan"], "nan"),
+        (&["--wash", "soon"], "soon"),
+        (&["--max-attempts", "0"], "--max-attempts"),
+        (&["--dishes", "-3"], "-3"),
+        (&["--dishes", "3", "--input", "x"], "--input"),
+        (&["--direct", "--capacity", "3"], "--capacity"),
+        (&["--payload", "99999999999"], "--payload 99999999999"),
+        (&["--wrokers", "2"], "--workers"),
+        (&["extra"], "extra"),
+    ];
+    for (arguments, expected) in cases {
+        is_refused(&run(arguments), expected);
+    }
+}
+
+fn a_missing_or_unreadable_input_is_named() {
+    is_refused(
+        &run(&["--input", "/no/such/file"]),
+        "/no/such/file: cannot be read",
+    );
+    is_refused(&run(&["--input", "/"]), "/: it is a folder");
+    is_refused(&run(&["--input", ""]), "--input");
+}
+
+fn an_input_line_that_is_not_text_is_named_before_anything_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names");
+    fs::write(&path, b"one\ntwo\n\xff\xfe\nfour\n").unwrap();
+    let output = run(&[
+        "--input",
+        path.to_str().unwrap(),
+        "--wash",
+        "0",
+        "--dry",
+        "0",
+    ]);
+    is_refused(&output, "names: line 3 is not UTF-8");
+}
+
+fn pipe(input: &[u8], arguments: &[&str]) -> Output {
+    let mut child = supervisor()
+        .args(["--input", "-", "--wash", "0", "--dry", "0"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn a_pipe_line_that_is_not_text_is_named_when_it_comes() {
+    let output = pipe(b"one\n\xff\ntwo\n", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("stdin: line 2 is not UTF-8"));
+    // What was accepted before is done.
+    assert!(text(&output.stderr).contains("1 of 1 dishes done"));
+}
+
+fn dishes_come_from_a_file_and_from_a_pipe() {
+    let names = "cup\nplate with a long name\n\nschüssel";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names");
+    fs::write(&path, names).unwrap();
+    let file = [
+        "--input",
+        path.to_str().unwrap(),
+        "--wash",
+        "0",
+        "--dry",
+        "0",
+    ];
+    for output in [pipe(names.as_bytes(), &[]), run(&file)] {
+        assert_eq!(output.status.code(), Some(0));
+        let lines = text(&output.stdout);
+        for name in ["cup", "plate with a long name", "", "schüssel"] {
+            assert!(
+                lines.contains(&format!("Washing {name} , time: ")),
+                "{lines}"
+            );
+            assert!(
+                lines.contains(&format!("Drying  {name} , time: ")),
+                "{lines}"
+            );
+        }
+    }
+}
+
+fn an_unusable_temporary_folder_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let long = folder.path().join("x".repeat(100));
+    fs::create_dir(&long).unwrap();
+    let bytes = Path::new(std::ffi::OsStr::from_bytes(b"/tmp/\xff"));
+    let cases: [(&Path, &str); 5] = [
+        (
+            Path::new("/no/such/folder"),
+            "/no/such/folder does not serve",
+        ),
+        (Path::new("/proc"), "/proc does not serve"),
+        (&file, "Not a directory"),
+        (&long, "89 are possible"),
+        (bytes, "is not UTF-8"),
+    ];
+    for (path, expected) in cases {
+        let output = supervisor().env("TMPDIR", path).output().unwrap();
+        is_refused(&output, expected);
+        // Only worker processes need it.
+        let mut threads = supervisor();
+        threads
+            .env("TMPDIR", path)
+            .args(["--mode", "threads", "--wash", "0", "--dry", "0"]);
+        assert_eq!(threads.output().unwrap().status.code(), Some(0));
+    }
+}
+
+fn old_meeting_places_are_removed_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir(&path).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap());
+        path
+    };
+    let (old, young, crowded) = (
+        place(".tmpABC123"),
+        place(".tmpABC124"),
+        place(".tmpABC125"),
+    );
+    let foreign = place("not-ours-12");
+    fs::write(crowded.join("file"), "").unwrap();
+    for path in [&old, &crowded, &foreign] {
+        let yesterday = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400);
+        fs::File::open(path)
+            .unwrap()
+            .set_modified(yesterday)
+            .unwrap();
+    }
+    let mut command = supervisor();
+    command
+        .env("TMPDIR", folder.path())
+        .args(["--wash", "0", "--dry", "0"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(0));
+    assert!(!old.exists());
+    assert!(young.exists() && crowded.exists() && foreign.exists());
+}
+
+fn help_shows_examples_and_every_option() {
+    let output = run(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = text(&output.stdout);
+    let options = [
+        "-w, --workers",
+        "--mode",
+        "--dishes",
+        "--input",
+        "--wash",
+        "--dry",
+        "--payload",
+        "-q, --quiet",
+        "--start-method",
+        "--capacity",
+        "--direct",
+        "--max-attempts",
+        "--shutdown",
+        "--max-restarts",
+        "--max-seconds",
+        "--format",
+    ];
+    for option in options {
+        assert!(help.contains(option), "{option}");
+    }
+    assert!(help.contains("supervisor --workers 2"), "an example");
+    assert!(text(&run(&["--version"]).stdout).starts_with("supervisor 0."));
+}
+
+fn quiet_leaves_the_summary() {
+    let output = run(&["-q", "--wash", "0", "--dry", "0", "--dishes", "7"]);
+    assert_eq!(text(&output.stdout), "");
+    assert!(text(&output.stderr).starts_with("7 of 7 dishes done, 0 dead; "));
+}
+
+fn json_events_carry_the_fields_of_the_contract() {
+    let output = run(&[
+        "--format", "json", "--wash", "0", "--dry", "0", "-w", "1", "--dishes", "2",
+    ]);
+    assert_eq!(text(&output.stderr), "");
+    let events: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let fields: &[(&str, &[&str])] = &[
+        ("started", &["pid", "mode", "workers"]),
+        ("worker_started", &["worker", "pid"]),
+        ("washing", &["item", "pid"]),
+        ("drying", &["item", "worker", "pid", "attempt"]),
+        ("done", &["item", "worker", "pid", "attempt", "duration_us"]),
+        ("worker_exited", &["worker", "pid", "code", "holding"]),
+        (
+            "summary",
+            &[
+                "accepted",
+                "done",
+                "dead",
+                "retries",
+                "restarts",
+                "elapsed_us",
+            ],
+        ),
+    ];
+    for (name, fields) in fields {
+        let event = events.iter().find(|event| event["event"] == *name);
+        let event = event
+            .unwrap_or_else(|| panic!("no {name}"))
+            .as_object()
+            .unwrap();
+        let mut expected: Vec<&str> = fields.iter().copied().chain(["event", "t_us"]).collect();
+        let mut found: Vec<&str> = event.keys().map(String::as_str).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{name}");
+    }
+    assert_eq!(events[0]["event"], "started");
+    assert_eq!(events.last().unwrap()["event"], "summary");
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| event["event"] == "done")
+            .count(),
+        2
+    );
+}
+
+fn every_mode_does_the_chapters_dishes() {
+    let modes: [&[&str]; 5] = [
+        &["--mode", "sequential"],
+        &["--mode", "threads"],
+        &["--mode", "tasks"],
+        &["--mode", "processes"],
+        &["--mode", "processes", "--start-method", "fork"],
+    ];
+    for mode in modes {
+        for way in [
+            &["--direct"][..],
+            &["--capacity", "1"],
+            &["--capacity", "0"],
+        ] {
+            let times = ["--wash", "1ms", "--dry", "1ms", "-w", "2"];
+            let output = supervisor()
+                .args(mode)
+                .args(way)
+                .args(times)
+                .output()
+                .unwrap();
+            let lines = text(&output.stdout);
+            assert_eq!(output.status.code(), Some(0), "{mode:?} {way:?}");
+            assert_eq!(lines.lines().count(), 8, "{mode:?} {way:?}: {lines}");
+            for n in 1..=4 {
+                assert!(lines.contains(&format!("Washing dish-{n} , time: 0:00:0")));
+                assert!(lines.contains(&format!("Drying  dish-{n} , time: 0:00:0")));
+            }
+        }
+    }
+}
+
+fn no_dishes_are_no_work() {
+    let output = run(&["--dishes", "0"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).starts_with("0 of 0 dishes done"));
+}

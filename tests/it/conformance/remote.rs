@@ -1,0 +1,192 @@
+//! What a queue's handle does in a worker process and in a thread: the same calls, the same
+//! answers.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use dishrack::{JoinableQueue, Restart, Roles, Supervisor};
+
+use super::DEADLINE;
+
+crate::trials!(
+    a_handle_in_a_worker_process_behaves_as_one_in_a_thread,
+    a_worker_process_waits_for_room_until_there_is_some,
+    a_dropped_delivery_goes_back_and_counts,
+    an_item_taken_out_of_its_delivery_is_acknowledged_by_the_queue,
+    one_threads_task_done_does_not_acknowledge_anothers_item,
+    items_of_an_ended_thread_go_back,
+    get_keeps_its_time_and_put_its_bound,
+);
+
+type Queue = JoinableQueue<String>;
+
+pub(super) fn serve(roles: &mut Roles) {
+    roles.worker(probe);
+    roles.worker(put_three);
+}
+
+/// Tries every call once and puts a protocol of the answers on the queue.
+fn probe(queue: Queue) {
+    let mut log = String::new();
+    let short = Duration::from_millis(5);
+    let first = queue.get().unwrap();
+    note(&mut log, "first", *first == "begin" && first.attempt() == 1);
+    note(&mut log, "empty", queue.is_empty() && !queue.is_full());
+    note(&mut log, "try_get", queue.try_get().unwrap_err().is_empty());
+    note(
+        &mut log,
+        "get_timeout",
+        queue.get_timeout(short).unwrap_err().is_empty(),
+    );
+    note(
+        &mut log,
+        "join_timeout",
+        queue.join_timeout(short).unwrap_err().is_timeout(),
+    );
+    first.task_done().unwrap();
+    let too_often = queue.task_done().unwrap_err();
+    note(&mut log, "too_often", too_often.is_task_done_too_often());
+    queue.put(&"one".into()).unwrap();
+    note(&mut log, "visible", queue.len() == 1);
+    queue.put_timeout(&"two".into(), short).unwrap();
+    note(&mut log, "full", queue.is_full());
+    note(
+        &mut log,
+        "try_put",
+        queue.try_put(&"x".into()).unwrap_err().is_full(),
+    );
+    let late = queue.put_timeout(&"x".into(), short);
+    note(&mut log, "put_timeout", late.unwrap_err().is_full());
+    note(&mut log, "fifo", *queue.get().unwrap() == "one");
+    let two = queue.try_get().unwrap();
+    note(&mut log, "second", *two == "one" || *two == "two");
+    drop(two);
+    while let Ok(delivery) = queue.try_get() {
+        delivery.task_done().unwrap();
+    }
+    note(&mut log, "large", queue.put(&"x".repeat(100_000)).is_ok());
+    note(
+        &mut log,
+        "large back",
+        queue.get().unwrap().len() == 100_000,
+    );
+    while let Ok(delivery) = queue.try_get() {
+        delivery.task_done().unwrap();
+    }
+    let joined = queue.join().unwrap();
+    note(&mut log, "joined", joined.dead == 0);
+    queue.put(&log).unwrap();
+    queue.close();
+}
+
+fn note(log: &mut String, what: &str, is_so: bool) {
+    write!(log, "{what}={is_so} ").unwrap();
+}
+
+fn put_three(queue: Queue) {
+    for n in 1..=3 {
+        queue.put(&n.to_string()).unwrap();
+    }
+}
+
+fn a_handle_in_a_worker_process_behaves_as_one_in_a_thread() {
+    // Both run alone with their queue: the test looks at it only when they have closed it.
+    for builder in [
+        Supervisor::builder().threads(1),
+        Supervisor::builder().processes(1),
+    ] {
+        let queue = Queue::bounded(2);
+        queue.put(&"begin".into()).unwrap();
+        let builder = builder.restart(Restart::Temporary);
+        let crew = builder.worker(&queue, probe).unwrap();
+        let began = std::time::Instant::now();
+        while !queue.is_closed() {
+            assert!(began.elapsed() < DEADLINE, "the worker does not finish");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        crew.stop();
+        let log = queue.get().unwrap().into_item();
+        queue.task_done().unwrap();
+        assert!(!log.contains("=false"), "{log}");
+        assert!(log.contains("joined=true"), "{log}");
+    }
+}
+
+fn a_worker_process_waits_for_room_until_there_is_some() {
+    let queue = Queue::bounded(1);
+    let builder = Supervisor::builder()
+        .processes(1)
+        .restart(Restart::Temporary);
+    let _crew = builder.worker(&queue, put_three).unwrap();
+    for n in 1..=3 {
+        let delivery = queue.get_timeout(DEADLINE).unwrap();
+        assert_eq!(*delivery, n.to_string());
+        assert!(queue.len() <= 1);
+        delivery.task_done().unwrap();
+    }
+    assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 3);
+}
+
+fn a_dropped_delivery_goes_back_and_counts() {
+    let queue = Queue::unbounded();
+    queue.put(&"a".into()).unwrap();
+    queue.put(&"b".into()).unwrap();
+    for attempt in 1..=3 {
+        let delivery = queue.get().unwrap();
+        assert_eq!((delivery.as_str(), delivery.attempt()), ("a", attempt));
+    }
+    // Three drops made it a dead letter.
+    assert_eq!(*queue.get().unwrap().into_item(), *"b");
+    queue.task_done().unwrap();
+    let joined = queue.join().unwrap();
+    assert_eq!((joined.done, joined.dead), (1, 1));
+}
+
+fn an_item_taken_out_of_its_delivery_is_acknowledged_by_the_queue() {
+    let queue = Queue::unbounded();
+    queue.put(&"a".into()).unwrap();
+    let item = queue.get().unwrap().into_item();
+    assert_eq!(item, "a");
+    assert!(queue.join_timeout(Duration::ZERO).unwrap_err().is_timeout());
+    queue.task_done().unwrap();
+    assert_eq!(queue.join().unwrap().done, 1);
+}
+
+fn one_threads_task_done_does_not_acknowledge_anothers_item() {
+    let queue = Queue::unbounded();
+    queue.put(&"a".into()).unwrap();
+    let delivery = queue.get().unwrap();
+    let other = queue.clone();
+    let error = std::thread::spawn(move || other.task_done().unwrap_err());
+    assert!(error.join().unwrap().is_task_done_too_often());
+    // A delivery may be settled anywhere: it is the proof itself.
+    std::thread::spawn(move || delivery.task_done().unwrap())
+        .join()
+        .unwrap();
+    assert!(queue.task_done().unwrap_err().is_task_done_too_often());
+}
+
+fn items_of_an_ended_thread_go_back() {
+    let queue = Queue::unbounded();
+    queue.put(&"a".into()).unwrap();
+    let other = queue.clone();
+    let taken = std::thread::spawn(move || other.get().unwrap().into_item());
+    assert_eq!(taken.join().unwrap(), "a");
+    let again = queue.get_timeout(DEADLINE).unwrap();
+    assert_eq!(again.attempt(), 2);
+    again.task_done().unwrap();
+}
+
+fn get_keeps_its_time_and_put_its_bound() {
+    let queue = Queue::bounded(2);
+    let time = Duration::from_millis(20);
+    let began = std::time::Instant::now();
+    assert!(queue.get_timeout(time).unwrap_err().is_empty());
+    assert!(began.elapsed() >= time);
+    queue.put(&"a".into()).unwrap();
+    queue.put_timeout(&"b".into(), Duration::MAX).unwrap();
+    assert!(queue.is_full() && queue.qsize() == 2);
+    let began = std::time::Instant::now();
+    assert!(queue.put_timeout(&"c".into(), time).unwrap_err().is_full());
+    assert!(began.elapsed() >= time);
+}

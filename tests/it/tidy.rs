@@ -1,0 +1,509 @@
+//! The house rules, checked over the files of the repository. Each rule is a function from files
+//! to findings, so that it can be tried on a made-up file that breaks it.
+
+mod source;
+
+use source::Source;
+
+crate::trials! {
+    every_file_says_what_it_is,
+    no_file_is_too_long,
+    no_function_is_too_long,
+    file_names_are_nouns_of_the_domain,
+    nothing_is_left_unfinished,
+    the_ledger_names_no_clock_or_io,
+    only_the_reaper_waits_for_children,
+    only_the_command_line_prints_or_exits,
+    dishes_stay_in_the_kitchen,
+    every_unsafe_block_is_argued,
+    every_file_is_reachable,
+    the_binary_is_thin,
+    comments_are_neither_rare_nor_everywhere,
+    views_blank_comments_and_strings,
+    a_long_function_is_caught,
+    a_broken_rule_is_caught,
+}
+
+const FILE_LINES_MAX: usize = 600;
+const FUNCTION_LINES_MAX: usize = 70;
+const BINARY_LINES_MAX: usize = 60;
+
+/// The pure core.
+const PURE: [&str; 4] = [
+    "src/ledger.rs",
+    "src/ledger/",
+    "src/supervision/restart.rs",
+    "src/supervision/child.rs",
+];
+
+/// What `file:line` breaks a rule, and how.
+type Findings = Vec<String>;
+
+fn expect_none(findings: &Findings) {
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+fn finding(source: &Source, line: usize, what: &str) -> String {
+    format!("{}:{line}: {what}", source.path)
+}
+
+/// Whether `needle` stands in `line` with no letter, digit or `_` next to its ends.
+fn has_word(line: &str, needle: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(needle).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + needle.len()..].chars().next();
+        let begins = needle.starts_with(|c| !is_part(c)) || !before.is_some_and(is_part);
+        let ends = needle.ends_with(|c| !is_part(c)) || !after.is_some_and(is_part);
+        begins && ends
+    })
+}
+
+/// Lines of the views that name one of `words`.
+fn lines_with(source: &Source, view: &str, words: &[&str], why: &str) -> Findings {
+    let mut findings = Findings::new();
+    for (line, number) in view.lines().zip(1..) {
+        for word in words.iter().filter(|word| has_word(line, word)) {
+            findings.push(finding(source, number, &format!("`{word}`: {why}")));
+        }
+    }
+    findings
+}
+
+fn every_file_says_what_it_is() {
+    expect_none(&files_without_header(&source::all()));
+}
+
+fn files_without_header(sources: &[Source]) -> Findings {
+    let silent = sources.iter().filter(|one| !one.raw.starts_with("//!"));
+    silent
+        .map(|one| {
+            finding(
+                one,
+                1,
+                "open with `//!`: its purpose, and what it does not know",
+            )
+        })
+        .collect()
+}
+
+fn no_file_is_too_long() {
+    expect_none(&long_files(&source::all()));
+}
+
+fn long_files(sources: &[Source]) -> Findings {
+    let mut findings = Findings::new();
+    for source in sources.iter().filter(|one| one.path.starts_with("src/")) {
+        let lines = lines_without_tests(&source.code);
+        if lines > FILE_LINES_MAX {
+            let what = format!("{lines} lines without tests, at most {FILE_LINES_MAX}: split it");
+            findings.push(finding(source, lines, &what));
+        }
+    }
+    findings
+}
+
+/// The lines of a file but for an inline `#[cfg(test)] mod tests { ... }`.
+fn lines_without_tests(code: &str) -> usize {
+    let all = code.lines().count();
+    let Some((start, _)) = code.match_indices("#[cfg(test)]\nmod tests {").next() else {
+        return all;
+    };
+    let tests = end_of_body(&code[start..]).map_or("", |end| &code[start..=start + end]);
+    all - tests.lines().count()
+}
+
+fn no_function_is_too_long() {
+    expect_none(&long_functions(&source::all()));
+}
+
+fn long_functions(sources: &[Source]) -> Findings {
+    let mut findings = Findings::new();
+    for source in sources {
+        for (line, length) in functions(&source.code) {
+            if length > FUNCTION_LINES_MAX {
+                let what = format!("{length} lines, at most {FUNCTION_LINES_MAX}: take it apart");
+                findings.push(finding(source, line, &what));
+            }
+        }
+    }
+    findings
+}
+
+/// The first line and the length of each function that has a body.
+fn functions(code: &str) -> Vec<(usize, usize)> {
+    let mut functions = Vec::new();
+    for (at, _) in code.match_indices("fn ") {
+        if !has_word(&code[at.saturating_sub(1)..at + 2], "fn") {
+            continue;
+        }
+        if let Some(end) = end_of_body(&code[at..]) {
+            let first = code[..at].lines().count();
+            functions.push((first, code[at..=at + end].lines().count()));
+        }
+    }
+    functions
+}
+
+/// Where the first `{` is closed again. `None` if a `;` ends the item before it has a body.
+fn end_of_body(code: &str) -> Option<usize> {
+    let (mut braces, mut brackets) = (0_u32, 0_u32);
+    for (at, c) in code.char_indices() {
+        match c {
+            '{' => braces += 1,
+            '}' if braces <= 1 => return Some(at),
+            '}' => braces -= 1,
+            '(' | '[' => brackets += 1,
+            ')' | ']' => brackets = brackets.saturating_sub(1),
+            ';' if braces == 0 && brackets == 0 => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn file_names_are_nouns_of_the_domain() {
+    expect_none(&nameless_files(&source::all()));
+}
+
+fn nameless_files(sources: &[Source]) -> Findings {
+    let banned = [
+        "util", "utils", "manager", "helper", "helpers", "common", "misc",
+    ];
+    let mut findings = Findings::new();
+    for source in sources {
+        let parts = source.path.trim_end_matches(".rs").split(['/', '_', '-']);
+        for part in parts.filter(|part| banned.contains(part)) {
+            let what = format!("`{part}` says nothing: name the file after what it is about");
+            findings.push(finding(source, 1, &what));
+        }
+    }
+    findings
+}
+
+fn nothing_is_left_unfinished() {
+    expect_none(&unfinished(&source::all()));
+}
+
+fn unfinished(sources: &[Source]) -> Findings {
+    // In two parts each, so that this file does not find itself.
+    let words = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("to", "do!"),
+        concat!("unimple", "mented!"),
+        concat!("db", "g!"),
+    ];
+    let check = |one| lines_with(one, &one.raw, &words, "finish it before it gets here");
+    sources.iter().flat_map(check).collect()
+}
+
+fn the_ledger_names_no_clock_or_io() {
+    expect_none(&impure_names(&source::all()));
+}
+
+fn impure_names(sources: &[Source]) -> Findings {
+    // Grouped imports would hide what they name from this check.
+    let words = [
+        "Instant",
+        "SystemTime",
+        "std::thread",
+        "std::process",
+        "std::fs",
+        "std::io",
+        "std::net",
+        "std::{",
+        "thread::",
+        "process::",
+        "Mutex",
+        "Condvar",
+        "rand",
+        "Command",
+        "nix",
+    ];
+    let mut findings = Findings::new();
+    for source in sources.iter().filter(|one| one.is_in(&PURE)) {
+        // A signal's number needs a name for people; that is a table, and asks nobody.
+        let allowed = "use nix::sys::signal::Signal;";
+        let view = match source.path == "src/ledger/cause.rs" {
+            true => source.code.replace(allowed, ""),
+            false => source.code.clone(),
+        };
+        findings.extend(lines_with(
+            source,
+            &view,
+            &words,
+            "the pure core knows nothing of it",
+        ));
+    }
+    findings
+}
+
+fn only_the_reaper_waits_for_children() {
+    expect_none(&waits_outside_the_reaper(&source::all()));
+}
+
+fn waits_outside_the_reaper(sources: &[Source]) -> Findings {
+    let why = "only src/supervision/reap.rs waits for children";
+    let mut findings = Findings::new();
+    for source in product(sources, &["src/supervision/reap.rs"]) {
+        // `self.wait()` is a method of our own; a child is always held by a name.
+        let view = source.code.replace("self.wait()", "");
+        findings.extend(lines_with(
+            source,
+            &view,
+            &["waitid", "waitpid", ".wait()"],
+            why,
+        ));
+    }
+    findings
+}
+
+/// The files of the library and the binary, but for some places.
+fn product<'a>(sources: &'a [Source], but_for: &'a [&str]) -> impl Iterator<Item = &'a Source> {
+    let product = sources.iter().filter(|one| one.is_in(&["src/", "bin/"]));
+    product.filter(|one| !one.is_in(but_for))
+}
+
+fn only_the_command_line_prints_or_exits() {
+    expect_none(&prints_and_exits(&source::all()));
+}
+
+fn prints_and_exits(sources: &[Source]) -> Findings {
+    let command_line = ["src/cli.rs", "src/cli/", "bin/"];
+    let prints = [
+        "println!",
+        "eprintln!",
+        "print!",
+        "eprint!",
+        "std::io::stdout",
+        "std::io::stderr",
+        "io::stdout",
+        "io::stderr",
+        "stdout()",
+        "stderr()",
+    ];
+    let mut findings = Findings::new();
+    for source in product(sources, &command_line) {
+        findings.extend(lines_with(
+            source,
+            &source.code,
+            &prints,
+            "only the command line prints",
+        ));
+        if source.path != "src/worker/exit.rs" {
+            let why = "only the command line and src/worker/exit.rs end the process";
+            findings.extend(lines_with(source, &source.code, &["process::exit"], why));
+        }
+    }
+    findings
+}
+
+fn dishes_stay_in_the_kitchen() {
+    expect_none(&strayed_dishes(&source::all()));
+}
+
+fn strayed_dishes(sources: &[Source]) -> Findings {
+    let kitchen = [
+        "src/kitchen.rs",
+        "src/cli.rs",
+        "src/cli/",
+        "src/observe/text.rs",
+        "src/observe/json.rs",
+        "bin/",
+    ];
+    let words = ["dish", "dishes", "washer", "washers", "dryer", "dryers"];
+    let mut findings = Findings::new();
+    for source in product(sources, &kitchen) {
+        // An identifier's parts are words as well.
+        let view = source.text.to_lowercase().replace('_', " ");
+        findings.extend(lines_with(
+            source,
+            &view,
+            &words,
+            "say item, queue or worker here",
+        ));
+    }
+    findings
+}
+
+fn every_unsafe_block_is_argued() {
+    expect_none(&unargued(&source::all()));
+}
+
+fn unargued(sources: &[Source]) -> Findings {
+    let mut findings = Findings::new();
+    for source in sources {
+        let raw: Vec<&str> = source.raw.lines().collect();
+        for (line, index) in source.code.lines().zip(0..) {
+            let is_unsafe = has_word(line, "unsafe {") || has_word(line, "unsafe impl");
+            if is_unsafe && !has_argument(&raw[..index]) {
+                let what = "argue in a `// SAFETY:` comment above why this is sound";
+                findings.push(finding(source, index + 1, what));
+            }
+        }
+    }
+    findings
+}
+
+/// Whether the comment above the statement that goes on after `before` argues. Lines of the same
+/// statement and attributes may stand between.
+fn has_argument(before: &[&str]) -> bool {
+    let lines = before.iter().rev().map(|line| line.trim());
+    let is_same_statement = |line: &&str| {
+        line.starts_with("//") || line.starts_with("#[") || !line.ends_with([';', '{', '}', ','])
+    };
+    lines
+        .take_while(|line| !line.is_empty())
+        .take_while(is_same_statement)
+        .any(|line| line.starts_with("// SAFETY:"))
+}
+
+fn every_file_is_reachable() {
+    expect_none(&unreachable_files(&source::all()));
+}
+
+fn unreachable_files(sources: &[Source]) -> Findings {
+    let mut findings = Findings::new();
+    for source in sources.iter().filter(|one| one.path.starts_with("src/")) {
+        if source.path == "src/lib.rs" {
+            continue;
+        }
+        let (folder, name) = source.path.rsplit_once('/').expect("it is under src");
+        let parent = match folder {
+            "src" => "src/lib.rs".to_owned(),
+            _ => format!("{folder}.rs"),
+        };
+        let declaration = format!("mod {};", name.trim_end_matches(".rs"));
+        let is_named = |one: &Source| one.path == parent && has_word(&one.code, &declaration);
+        if !sources.iter().any(is_named) {
+            let what = format!("nobody compiles it: {parent} has no `{declaration}`");
+            findings.push(finding(source, 1, &what));
+        }
+    }
+    findings
+}
+
+fn the_binary_is_thin() {
+    let sources = source::all();
+    let binary = sources.iter().find(|one| one.path == "bin/supervisor.rs");
+    let lines = binary
+        .expect("bin/supervisor.rs is there")
+        .raw
+        .lines()
+        .count();
+    assert!(
+        lines <= BINARY_LINES_MAX,
+        "bin/supervisor.rs:{lines}: it only parses and runs"
+    );
+}
+
+fn comments_are_neither_rare_nor_everywhere() {
+    let sources = source::all();
+    let src = sources.iter().filter(|one| one.path.starts_with("src/"));
+    let lines = src.flat_map(|one| one.raw.lines()).map(str::trim);
+    let (mut comments, mut all) = (0, 0);
+    for line in lines.filter(|line| !line.is_empty()) {
+        all += 1;
+        comments += usize::from(line.starts_with("//"));
+    }
+    let percent = comments * 100 / all;
+    assert!(
+        (10..=40).contains(&percent),
+        "src: {percent} % of all lines are comments"
+    );
+}
+
+fn views_blank_comments_and_strings() {
+    let raw = "let a = \"x // {\"; // y {\nlet b = r#\"}\"#; /* { /* */ { */ 'c: '{' '\\'' z";
+    let source = Source::new("src/made_up.rs", raw);
+    let squeezed = |view: &str| view.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(squeezed(&source.code), "let a = ; let b = ; 'c: z");
+    assert_eq!(
+        squeezed(&source.text),
+        "let a = \"x // {\"; let b = r#\"}\"#; 'c: '{' '\\'' z"
+    );
+    assert_eq!(source.code.lines().count(), 2);
+}
+
+fn a_long_function_is_caught() {
+    let body = "    work(\"{\"); // }\n".repeat(FUNCTION_LINES_MAX - 2);
+    let fits = format!("trait T {{\n    fn declared(a: [u8; 2]);\n}}\nfn fits() {{\n{body}}}\n");
+    let long = format!("{fits}\npub async fn long(a: [u8; 2]) {{\n    more();\n{body}}}\n");
+    assert_eq!(
+        long_functions(&[Source::new("src/a.rs", &fits)]),
+        Findings::new()
+    );
+    let findings = long_functions(&[Source::new("src/a.rs", &long)]);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(
+        findings[0].starts_with("src/a.rs:75: 71 lines"),
+        "{findings:?}"
+    );
+
+    let tests = format!(
+        "#[cfg(test)]\nmod tests {{\n{}}}\n",
+        "\n".repeat(FILE_LINES_MAX)
+    );
+    assert_eq!(
+        long_files(&[Source::new("src/a.rs", &tests)]),
+        Findings::new()
+    );
+    let lines = "\n".repeat(FILE_LINES_MAX + 1);
+    assert_eq!(
+        long_files(&[Source::new("src/a.rs", &(lines + &tests))]).len(),
+        1
+    );
+}
+
+/// A rule, where it is broken, and how.
+type Case = (fn(&[Source]) -> Findings, &'static str, &'static str);
+
+fn a_broken_rule_is_caught() {
+    let cases: &[Case] = &[
+        (files_without_header, "tests/a.rs", "fn main() {}"),
+        (nameless_files, "src/link/byte_utils.rs", ""),
+        (unfinished, "benches/a.rs", concat!("// FIX", "ME: later")),
+        (unfinished, "src/a.rs", concat!("to", "do!()")),
+        (impure_names, "src/ledger/a.rs", "use std::time::Instant;"),
+        (
+            impure_names,
+            "src/supervision/child.rs",
+            "use std::{io, time};",
+        ),
+        (impure_names, "src/ledger/cause.rs", "nix::unistd::fork();"),
+        (waits_outside_the_reaper, "src/a.rs", "child.wait()?;"),
+        (prints_and_exits, "src/a.rs", "eprintln!(\"no\");"),
+        (
+            prints_and_exits,
+            "src/worker/exit.rs",
+            "io::stderr().lock();",
+        ),
+        (
+            prints_and_exits,
+            "src/worker/boot.rs",
+            "std::process::exit(1)",
+        ),
+        (strayed_dishes, "src/queue.rs", "let first_dish = 1;"),
+        (
+            strayed_dishes,
+            "src/queue.rs",
+            "Error(\"the Dryer is gone\")",
+        ),
+        (
+            unargued,
+            "src/a.rs",
+            "// It is fine.\nlet a = unsafe { b() };",
+        ),
+        (unargued, "src/a.rs", "// SAFETY: yes\na();\nunsafe { b() }"),
+        (unreachable_files, "src/a/b.rs", ""),
+    ];
+    for (rule, path, raw) in cases {
+        let findings = rule(&[Source::new(path, raw)]);
+        let is_named = findings
+            .iter()
+            .any(|found| found.starts_with(&format!("{path}:")));
+        assert!(is_named, "not caught in {path}: {raw}");
+    }
+}
