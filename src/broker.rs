@@ -24,6 +24,7 @@ use crate::ledger::{Cause, Counts, Credit, Handed, HolderId, ItemId, Options, St
 use crate::link::Job;
 use crate::link::frame::Packet;
 use crate::observe::Observer;
+use crate::worker::current;
 
 /// How long a call may wait.
 #[derive(Debug, Clone, Copy)]
@@ -145,6 +146,9 @@ impl Broker {
         let mut core = self.lock();
         let mut is_over = matches!(patience, Patience::None);
         loop {
+            if current::is_to_end() {
+                return Err(Kind::Closed);
+            }
             if let Some(job) = core.try_get() {
                 core.pump();
                 return Ok(job);
@@ -170,10 +174,13 @@ impl Broker {
         waker: &Waker,
     ) -> Option<Result<Job, Kind>> {
         let mut core = self.lock();
-        let found = match core.try_get() {
-            Some(job) => Some(Ok(job)),
+        let found = match current::is_to_end() {
+            true => Some(Err(Kind::Closed)),
+            false => core.try_get().map(Ok),
+        };
+        let found = match found {
             None if core.is_exhausted() => Some(Err(Kind::Closed)),
-            None => None,
+            found => found,
         };
         if found.is_some() == *is_registered {
             *is_registered = !*is_registered;

@@ -33,11 +33,6 @@ pub(crate) enum Kind {
         type_name: &'static str,
         why: String,
     },
-    #[error("an item does not decode to {type_name}: {why}")]
-    NotDecodable {
-        type_name: &'static str,
-        why: String,
-    },
     #[error("the supervisor of this worker is gone")]
     SupervisorGone,
     #[error("join would wait for ever: this worker holds an item of the queue it joins")]

@@ -41,6 +41,7 @@ mod backoff;
 mod cause;
 mod credit;
 mod crew;
+mod report;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -53,6 +54,7 @@ pub use backoff::Backoff;
 pub use cause::{Cause, Exit, Failure};
 pub use credit::Credit;
 use crew::Crew;
+pub use report::{Counts, DeadLetter, Refusal, Report, Stale};
 use waiting::{Entry, Waiting};
 
 slotmap::new_key_type! {
@@ -149,92 +151,22 @@ pub struct Started {
     pub taken: u64,
 }
 
-impl Started {
-    fn covers(self, ordinal: u64) -> bool {
-        ordinal == self.current || ordinal <= self.taken
-    }
-}
-
-/// An item given up on, with its whole history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter<P> {
-    /// Which item.
-    pub id: ItemId,
-    /// The item itself.
-    pub payload: P,
-    /// Every failed attempt, oldest first.
-    pub history: Vec<Failure>,
-}
-
-/// Something that happened to an item and that others want to hear of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report<P> {
-    /// An attempt failed; the item will be handed out again.
-    Retry {
-        /// Which item.
-        id: ItemId,
-        /// The attempt that failed.
-        attempt: u32,
-        /// Why.
-        cause: Cause,
-        /// The item itself.
-        payload: P,
-    },
-    /// The last attempt failed.
-    Dead(DeadLetter<P>),
-}
-
-/// Why a put was refused; nothing was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// As many items wait as may.
-    Full,
-    /// The queue takes no more items.
-    Closed,
-}
-
-/// The token's delivery was settled before, or lost with its holder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stale;
-
-/// Where all accepted items are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Items that a put was told are accepted.
-    pub accepted: u64,
-    /// Items that nobody holds and anybody may get.
-    pub waiting: u64,
-    /// Items that a holder has and has not settled.
-    pub leased: u64,
-    /// Items that rest after a failed attempt.
-    pub delayed: u64,
-    /// Items acknowledged as done.
-    pub done: u64,
-    /// Items given up on.
-    pub dead: u64,
-    /// Failed attempts that were followed by another one.
-    pub retries: u64,
-}
-
-impl Counts {
-    /// Whether every accepted item is in exactly one place.
-    #[must_use]
-    pub fn is_balanced(&self) -> bool {
-        self.accepted == self.waiting + self.leased + self.delayed + self.done + self.dead
-    }
-
-    /// Items without a terminal state.
-    #[must_use]
-    pub fn unfinished(&self) -> u64 {
-        self.waiting + self.leased + self.delayed
-    }
-}
-
 #[derive(Debug)]
 struct Lease<P> {
     holder: HolderId,
     ordinal: u64,
+    /// Handed out to a `get`, rather than by `poll_delivery`.
+    is_asked_for: bool,
     entry: Entry<P>,
+}
+
+impl<P> Lease<P> {
+    fn has_started(&self, started: Started) -> bool {
+        match self.is_asked_for {
+            true => self.ordinal <= started.taken,
+            false => self.ordinal == started.current,
+        }
+    }
 }
 
 /// The state machine; `P` is what an item carries. See the [module](self) for the rules.
@@ -333,7 +265,7 @@ impl<P: Weight + Clone> Ledger<P> {
             return None;
         }
         let entry = self.waiting.pop()?;
-        Some(self.lease(holder, entry))
+        Some(self.lease(holder, entry, true))
     }
 
     /// Hands the next item to a worker that should have one, idle workers first. Deliveries to
@@ -345,16 +277,17 @@ impl<P: Weight + Clone> Ledger<P> {
         };
         let holder = self.crew.next_taker(self.waiting.len(), weight)?;
         let entry = self.waiting.pop()?;
-        Some(self.lease(holder, entry))
+        Some(self.lease(holder, entry, false))
     }
 
-    fn lease(&mut self, holder: HolderId, entry: Entry<P>) -> Handed {
+    fn lease(&mut self, holder: HolderId, entry: Entry<P>, is_asked_for: bool) -> Handed {
         let ordinal = self.crew.take(holder, entry.payload.weight());
         let id = entry.id;
         let attempt = entry.attempt();
         let key = self.leases.insert(Lease {
             holder,
             ordinal,
+            is_asked_for,
             entry,
         });
         Handed {
@@ -416,12 +349,14 @@ impl<P: Weight + Clone> Ledger<P> {
         cause: Option<&Cause>,
         now: Duration,
     ) -> usize {
-        let held: Vec<LeaseKey> = self
+        let mut held: Vec<LeaseKey> = self
             .leases
             .iter()
             .filter(|(_, lease)| lease.holder == holder)
             .map(|(key, _)| key)
             .collect();
+        // In the order of the items, so that what is told of them does not depend on slots.
+        held.sort_by_key(|key| self.leases[*key].entry.id);
         self.crew.leave(holder);
         let mut charged = 0;
         for key in held {
@@ -429,7 +364,7 @@ impl<P: Weight + Clone> Ledger<P> {
                 continue;
             };
             match cause {
-                Some(cause) if started.covers(lease.ordinal) => {
+                Some(cause) if lease.has_started(started) => {
                     charged += 1;
                     self.fail(lease.entry, cause.clone(), now);
                 }

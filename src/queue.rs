@@ -6,7 +6,7 @@
 //! broker's: here are only types and waiting.
 
 mod delivery;
-mod held;
+pub(crate) mod held;
 
 use std::any::type_name;
 use std::cell::RefCell;
@@ -26,6 +26,7 @@ use crate::broker::{Broker, Ending, Parcel, Patience};
 use crate::error::{Error, Kind};
 use crate::ledger::{Capacity, Counts, DeadLetter, ItemId, Options};
 use crate::link::frame::{Answer, Ask, Body, Wait};
+use crate::worker::attempt::decode;
 use crate::worker::current::{self, Side};
 use crate::worker::session::{Reply, Session};
 
@@ -419,25 +420,35 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(self.broker()?.counts())
     }
 
-    /// All dead letters, oldest first; afterwards the queue keeps none.
+    /// Takes all dead letters, oldest first. One whose item does not decode stays; it can be had by
+    /// [`take_raw_dead_letters`](Self::take_raw_dead_letters).
     ///
     /// # Errors
-    /// In a worker process; and when one does not decode, which then is lost to this call only.
+    /// In a worker process.
     pub fn take_dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
+        let mut decoded = Vec::new();
+        self.broker()?.with(|core| {
+            for letter in core.store.take_dead() {
+                match decode::<T>(&letter.payload) {
+                    Ok(payload) => decoded.push(letter.with_payload(payload)),
+                    Err(_) => core.store.keep_dead(letter),
+                }
+            }
+        });
+        Ok(decoded)
+    }
+
+    /// Takes all dead letters, oldest first, with their items as serialized by `put`.
+    ///
+    /// # Errors
+    /// In a worker process.
+    pub fn take_raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
         let letters = self.broker()?.with(|core| core.store.take_dead());
-        let decode = |letter: DeadLetter<Arc<[u8]>>| {
-            let payload =
-                postcard::from_bytes(&letter.payload).map_err(|e| Kind::NotDecodable {
-                    type_name: type_name::<T>(),
-                    why: e.to_string(),
-                })?;
-            Ok(DeadLetter {
-                id: letter.id,
-                payload,
-                history: letter.history,
-            })
+        let raw = |letter: DeadLetter<Arc<[u8]>>| {
+            let bytes = letter.payload.to_vec();
+            letter.with_payload(bytes)
         };
-        letters.into_iter().map(decode).collect()
+        Ok(letters.into_iter().map(raw).collect())
     }
 }
 

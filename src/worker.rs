@@ -15,10 +15,13 @@ pub(crate) mod title;
 mod uplink;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub use roles::Roles;
 use session::Session;
+
+use crate::queue::held;
 
 /// Names the functions that worker processes may run, and serves them.
 ///
@@ -60,11 +63,17 @@ pub fn describe(activity: impl fmt::Display) {
 }
 
 /// Runs one role until there is no more work. The exit code.
+///
+/// A loop that panics with an item in hand has that charged to the item, as a handler has, and is
+/// run again; one that panics without an item ends the process.
 fn run(role: &roles::Role, session: &Arc<Session>) -> i32 {
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (role.run)(session)));
-    session.flush();
-    match outcome {
-        Ok(()) => 0,
-        Err(_) => exit::PANICKED,
+    loop {
+        let outcome = catch_unwind(AssertUnwindSafe(|| (role.run)(session)));
+        session.flush();
+        match outcome {
+            Ok(()) => return 0,
+            Err(_) if held::take_panics() > 0 => {}
+            Err(_) => return exit::PANICKED,
+        }
     }
 }

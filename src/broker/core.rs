@@ -212,7 +212,8 @@ impl Core {
         self.wake_all();
     }
 
-    fn wake_all(&mut self) {
+    /// Has everybody who sleeps look again.
+    pub(crate) fn wake_all(&mut self) {
         self.bells.room.notify_all();
         self.bells.items.notify_all();
         self.bells.settled.notify_all();

@@ -121,7 +121,9 @@ impl Core {
     }
 
     fn ask_put(&mut self, request: Request, parcel: Parcel, wait: Wait) {
-        let is_holding = self.ledger.held_by(request.holder) > 0;
+        // A handler's room may have to come from itself; a loop decides itself when to put.
+        let holder = request.holder;
+        let is_holding = self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0;
         match self.try_put(&parcel, is_holding && wait == Wait::UntilCancelled) {
             Err(Kind::Full) if wait == Wait::UntilCancelled => {
                 self.requests.puts.push_back((request, parcel));

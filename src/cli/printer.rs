@@ -64,11 +64,11 @@ struct Backlog {
 }
 
 impl Printer {
-    /// Starts the thread; `on_closed` is called once when stdout turns out to be closed.
+    /// Starts the thread; `on_failed` is called once when stdout takes no more.
     pub(super) fn start(
         config: &Config,
         stop: Stop,
-        on_closed: impl Fn() + Send + 'static,
+        on_failed: impl Fn(&io::Error) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let (events, inbox) = unbounded();
         let (title, changes) = bounded(1);
@@ -82,8 +82,8 @@ impl Printer {
         let thread = std::thread::Builder::new()
             .name("print".into())
             .spawn(move || {
-                if print(&inbox, format, style, &done).is_err() {
-                    on_closed();
+                if let Err(error) = print(&inbox, format, style, &done) {
+                    on_failed(&error);
                 }
                 // Whatever still comes is for nobody; the washer must not wait for it.
                 for _ in &inbox {

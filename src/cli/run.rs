@@ -25,8 +25,7 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let names = input::names(&config.source).map_err(Failure::Usage)?;
     let rack = Rack::with(config.options);
     let stop = Stop::default();
-    let on_closed = || end_at_once(code::CLOSED_STDOUT);
-    let printer = Printer::start(config, stop.clone(), on_closed).map_err(internal)?;
+    let printer = Printer::start(config, stop.clone(), end_without_stdout).map_err(internal)?;
     let crew = Arc::new(hire(config, &rack, &printer)?);
     listen(&stop, &rack, &crew, &printer)?;
     let washed = wash(config, names, &rack, &printer, &stop);
@@ -47,6 +46,15 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
 
 fn internal(error: io::Error) -> Failure {
     Failure::Internal(error.to_string())
+}
+
+/// Whoever read our output has gone, which is no error; any other failure to write is one.
+fn end_without_stdout(error: &io::Error) {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        end_at_once(code::CLOSED_STDOUT);
+    }
+    printer::complain(&format_args!("cannot write to stdout: {error}"));
+    end_at_once(code::USAGE);
 }
 
 /// Workers die with us: the kernel tells them.

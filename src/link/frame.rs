@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn records_come_back_in_order() {
         let mut writer = FrameWriter::default();
-        let body = writer.place(b"dish-1").unwrap();
+        let body = writer.place(b"item-1").unwrap();
         let ask = Up::Ask {
             request: 7,
             ask: Ask::Put {

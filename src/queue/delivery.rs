@@ -111,6 +111,7 @@ impl<T> Drop for Delivery<T> {
     fn drop(&mut self) {
         if self.item.is_some() {
             let cause = if std::thread::panicking() {
+                held::note_panic();
                 Cause::Panicked("the thread that held the item".into())
             } else {
                 Cause::Dropped

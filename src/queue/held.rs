@@ -3,7 +3,7 @@
 //! Kept per thread, so that one thread never acknowledges another's item. When a thread ends, what
 //! it took out of its deliveries and never acknowledged goes back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
@@ -36,6 +36,8 @@ impl Drop for Hands {
 }
 
 thread_local! {
+    /// Deliveries that this thread dropped in a panic.
+    static PANICKED: Cell<usize> = const { Cell::new(0) };
     static HANDS: RefCell<Hands> = RefCell::default();
 }
 
@@ -69,6 +71,16 @@ pub(super) fn forget(side: &Side, token: Token) {
             hands.remove(at);
         }
     });
+}
+
+/// A delivery was dropped in a panic: it is charged to its item.
+pub(super) fn note_panic() {
+    PANICKED.set(PANICKED.get() + 1);
+}
+
+/// How many items this thread's panics were charged to since the last call.
+pub(crate) fn take_panics() -> usize {
+    PANICKED.take()
 }
 
 /// The oldest delivery of this queue that this thread got, and since when.

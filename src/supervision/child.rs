@@ -87,6 +87,8 @@ pub struct Child {
     is_stopping: bool,
     deadline: Option<Duration>,
     window: Window,
+    /// Deaths in a row without having been ready.
+    failed_boots: u32,
     /// Decides the jitter of its rests.
     seed: u64,
 }
@@ -103,6 +105,7 @@ impl Child {
             is_stopping: false,
             deadline: None,
             window: Window::default(),
+            failed_boots: 0,
             seed,
         }
     }
@@ -121,7 +124,13 @@ impl Child {
 
     /// Something happened at `now`: what is to be done.
     pub fn handle(&mut self, happening: Happening, now: Duration) -> Option<Deed> {
+        if self.phase == Phase::Over {
+            return None;
+        }
         match happening {
+            // News of an end that was taken for granted when it lingered.
+            Happening::LinkClosed if !self.has_link => None,
+            Happening::Ended if !self.has_process => None,
             Happening::Begin => self.begin(now),
             Happening::StartFailed => {
                 self.has_process = false;
@@ -143,6 +152,8 @@ impl Child {
                 self.is_stopping = true;
                 match self.phase {
                     Phase::Resting => self.finish(),
+                    // Only its channel has ended, so far.
+                    Phase::Dying if self.has_process && self.deadline.is_some() => self.kill(),
                     Phase::Dying | Phase::Over => None,
                     _ => self.kill(),
                 }
@@ -153,6 +164,8 @@ impl Child {
 
     fn begin(&mut self, now: Duration) -> Option<Deed> {
         self.phase = Phase::Booting;
+        // Until it is ready this counts as a boot that failed.
+        self.failed_boots = self.failed_boots.saturating_add(1);
         self.has_process = true;
         self.has_link = true;
         self.deadline = now.checked_add(self.spec.boot_deadline);
@@ -163,14 +176,12 @@ impl Child {
         if self.phase == Phase::Booting {
             self.phase = Phase::Working;
             self.deadline = None;
+            self.failed_boots = 0;
         }
         None
     }
 
     fn end_of_one_side(&mut self, now: Duration) -> Option<Deed> {
-        if self.phase == Phase::Over {
-            return None;
-        }
         if self.has_process || self.has_link {
             self.phase = Phase::Dying;
             self.deadline = now.checked_add(LINGER);
@@ -243,16 +254,18 @@ impl Child {
             backoff,
             ..
         } = self.spec;
+        // Boots that hang until their deadline may be too far apart for the period.
+        let is_bootless = self.failed_boots > intensity;
         match self.window.note(now, intensity, period) {
-            None => {
-                self.phase = Phase::Over;
-                self.deadline = None;
-                Some(Deed::GiveUp)
-            }
-            Some(recent) => {
+            Some(recent) if !is_bootless => {
                 self.phase = Phase::Resting;
                 self.deadline = now.checked_add(backoff.delay(recent, self.seed));
                 None
+            }
+            _ => {
+                self.phase = Phase::Over;
+                self.deadline = None;
+                Some(Deed::GiveUp)
             }
         }
     }

@@ -17,6 +17,8 @@ const UNANSWERED_MAX: usize = 8;
 pub(super) struct ForkServer {
     orders: Option<IpcSender<Order>>,
     is_alive: bool,
+    /// It is not started any more.
+    has_failed: bool,
     /// Where it is awaited, until it came.
     socket: Option<String>,
     unsent: VecDeque<(Life, Appointment)>,
@@ -28,6 +30,7 @@ impl ForkServer {
         ForkServer {
             orders: None,
             is_alive: false,
+            has_failed: false,
             socket: None,
             unsent: VecDeque::new(),
             unanswered: VecDeque::new(),
@@ -36,6 +39,11 @@ impl ForkServer {
 
     pub(super) fn is_alive(&self) -> bool {
         self.is_alive
+    }
+
+    /// Whether it was given up on: no order will ever be carried out.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// Its process was started, and is awaited at this socket.
@@ -85,6 +93,7 @@ impl ForkServer {
 
     /// It cannot be started: no order will be answered.
     pub(super) fn fail(&mut self) -> Vec<Life> {
+        self.has_failed = true;
         let (mut lost, _) = self.ended();
         lost.extend(self.unsent.drain(..).map(|(life, _)| life));
         lost

@@ -82,8 +82,8 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         }
     }
 
-    /// Puts items while there is room in the window and on the queue. With nothing under way it
-    /// waits for the queue's room.
+    /// Puts items while there is room in the window; waits for room on the queue, which the workers
+    /// make whether or not results are taken.
     fn put_ahead(&mut self)
     where
         I::Item: Serialize,

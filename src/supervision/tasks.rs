@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::LocalSet;
 
 use super::builder::ThreadPlan;
-use super::threads::{Shared, ThreadCrew, begin};
+use super::threads::{LoopLife, Next, Shared, ThreadCrew, begin};
 use super::{Crew, WorkerInfo};
 use crate::broker::{Broker, Ending};
 use crate::error::Kind;
@@ -75,19 +76,23 @@ impl TaskCrew {
         Fut: Future<Output = ()> + 'static,
     {
         let (crew, shared, alive) = begin(plan, broker);
-        let names: Vec<Arc<str>> = plan.names.iter().map(|name| name.as_str().into()).collect();
+        let life = |name: &String| LoopLife::new(name, plan.spec);
+        let lives: Vec<LoopLife> = plan.names.iter().map(life).collect();
         run_on_one_thread(move |tasks| {
-            for name in names {
-                let work = run();
-                let (shared, alive): (Arc<Shared>, _) = (Arc::clone(&shared), alive.clone());
+            let run = Rc::new(run);
+            for mut life in lives {
+                let (shared, run, alive): (Arc<Shared>, _, _) =
+                    (Arc::clone(&shared), Rc::clone(&run), alive.clone());
                 tasks.spawn_local(async move {
-                    shared.report_started(&name);
-                    // A panic leaves the other tasks alone; what the task held goes back.
-                    let why = match catch(work).await {
-                        Ok(()) => "they ended by themselves".to_owned(),
-                        Err(message) => format!("{name} panicked: {message}"),
+                    shared.begin_loop(&life.worker);
+                    let end = loop {
+                        let is_fine = catch(async { run().await }).await.is_ok();
+                        match life.after(is_fine, &shared) {
+                            Next::Over(end) => break end,
+                            Next::Again(rest) => tokio::time::sleep(rest).await,
+                        }
                     };
-                    shared.one_ended(&why, false);
+                    shared.one_ended(&end.why, end.is_spent);
                     drop(alive);
                 });
             }

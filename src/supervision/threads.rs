@@ -10,13 +10,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::builder::ThreadPlan;
 use super::restart::Window;
-use super::spec::Restart;
+use super::spec::{ChildSpec, Restart};
 use super::{Crew, WorkerInfo};
 use crate::broker::{Broker, Core, Ending, Seat};
 use crate::error::Kind;
 use crate::ledger::{Credit, HolderId, Started};
 use crate::link::thread;
 use crate::observe::What;
+use crate::queue::held;
 use crate::worker::current::{self, Side};
 
 /// What the threads of one crew share.
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     grace: Duration,
     /// Disconnected when the crew is asked to stop.
     stopping: Receiver<()>,
+    /// The same, for whoever does not wait.
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -72,6 +75,7 @@ pub(super) fn begin(
         is_ended: AtomicBool::new(false),
         grace: plan.spec.shutdown,
         stopping,
+        is_stopping: Arc::default(),
     });
     broker.with(Core::crew_began);
     let crew = ThreadCrew {
@@ -127,35 +131,18 @@ impl ThreadCrew {
         let (crew, shared, alive) = begin(plan, broker);
         let run = Arc::new(run);
         for name in &plan.names {
-            let spec = plan.spec;
+            let mut life = LoopLife::new(name, plan.spec);
             let (shared, run, alive) = (Arc::clone(&shared), Arc::clone(&run), alive.clone());
-            let worker: Arc<str> = name.as_str().into();
             let body = move || {
-                shared.report_started(&worker);
-                let began = Instant::now();
-                let mut window = Window::default();
-                let (why, is_spent) = loop {
+                shared.begin_loop(&life.worker);
+                let end = loop {
                     let is_fine = catch_unwind(AssertUnwindSafe(|| run())).is_ok();
-                    let is_wanted = match spec.restart {
-                        Restart::Permanent => true,
-                        Restart::Transient => !is_fine,
-                        Restart::Temporary => false,
-                    };
-                    if !is_wanted || shared.broker.read(|core| core.ledger.is_closed()) {
-                        break ("they ended by themselves".to_owned(), false);
-                    }
-                    match window.note(began.elapsed(), spec.intensity, spec.period) {
-                        None => break (format!("{worker} panicked too often"), true),
-                        Some(recent) => {
-                            let rest = spec.backoff.delay(recent, u64::from(recent));
-                            if shared.is_stopped_within(rest) {
-                                break ("they were stopped".to_owned(), false);
-                            }
-                            shared.broker.with(|core| core.restarts += 1);
-                        }
+                    match life.after(is_fine, &shared) {
+                        Next::Over(end) => break end,
+                        Next::Again(rest) => drop(shared.stopping.recv_timeout(rest)),
                     }
                 };
-                shared.one_ended(&why, is_spent);
+                shared.one_ended(&end.why, end.is_spent);
                 drop(alive);
             };
             crew.spawn(name, body)?;
@@ -184,6 +171,9 @@ impl ThreadCrew {
         if stop.is_none() {
             return;
         }
+        // Loops that sleep in a get look again, and are told that the queue is closed.
+        self.shared.is_stopping.store(true, Ordering::Release);
+        self.shared.broker.with(Core::wake_all);
         let holders = self
             .shared
             .holders
@@ -221,9 +211,71 @@ impl Shared {
         self.broker.read(|core| core.emitter.emit(what));
     }
 
-    fn is_stopped_within(&self, rest: Duration) -> bool {
-        let waited = self.stopping.recv_timeout(rest);
-        waited != Err(RecvTimeoutError::Timeout)
+    /// What a worker with a loop of its own does first, in its thread.
+    pub(super) fn begin_loop(&self, worker: &Arc<str>) {
+        current::end_when(Arc::clone(&self.is_stopping));
+        self.report_started(worker);
+    }
+}
+
+/// How often a worker with a loop of its own has been started again.
+#[derive(Debug)]
+pub(super) struct LoopLife {
+    pub(super) worker: Arc<str>,
+    spec: ChildSpec,
+    began: Instant,
+    window: Window,
+}
+
+/// What comes after a loop's end.
+pub(super) enum Next {
+    /// It is run again after this rest.
+    Again(Duration),
+    Over(End),
+}
+
+/// Why a worker ended for good.
+pub(super) struct End {
+    pub(super) why: String,
+    pub(super) is_spent: bool,
+}
+
+impl LoopLife {
+    pub(super) fn new(worker: &str, spec: ChildSpec) -> Self {
+        LoopLife {
+            worker: worker.into(),
+            spec,
+            began: Instant::now(),
+            window: Window::default(),
+        }
+    }
+
+    /// The loop returned (`is_fine`) or panicked. A panic with an item in hand is charged to the
+    /// item, and the loop goes on at once; any other one counts against the worker.
+    pub(super) fn after(&mut self, is_fine: bool, shared: &Shared) -> Next {
+        let over = |why: String, is_spent| Next::Over(End { why, is_spent });
+        let charged = held::take_panics();
+        let is_wanted = match self.spec.restart {
+            Restart::Permanent => !is_fine || !shared.broker.read(|core| core.ledger.is_closed()),
+            Restart::Transient => !is_fine,
+            Restart::Temporary => false,
+        };
+        if shared.is_stopping.load(Ordering::Acquire) {
+            return over("they were stopped".into(), false);
+        }
+        if !is_wanted {
+            return over("they ended by themselves".into(), false);
+        }
+        let (intensity, period) = (self.spec.intensity, self.spec.period);
+        let rest = match charged {
+            0 => match self.window.note(self.began.elapsed(), intensity, period) {
+                Some(recent) => self.spec.backoff.delay(recent, u64::from(recent)),
+                None => return over(format!("{} panicked too often", self.worker), true),
+            },
+            _ => Duration::ZERO,
+        };
+        shared.broker.with(|core| core.restarts += 1);
+        Next::Again(rest)
     }
 }
 

@@ -247,7 +247,7 @@ impl Watch {
                     None => slot.exit.to_string(),
                 };
                 let why = format!(
-                    "{} was restarted {intensity} times within {period:?} and died again: {last}",
+                    "{} died again after {intensity} restarts (allowed within {period:?}): {last}",
                     slot.name
                 );
                 self.report_failure(index, "is given up".into());
@@ -306,6 +306,9 @@ impl Watch {
     }
 
     fn fork(&mut self, index: usize) -> io::Result<()> {
+        if self.fork_server.has_failed() {
+            return Err(io::Error::other("there is no fork server"));
+        }
         let slot = &self.slots[index];
         let (ends, appointment) = spawn::appoint(&slot.name, &self.plan.position)?;
         let life = slot.life(index);

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::session::Session;
 use crate::broker::Broker;
@@ -23,6 +24,26 @@ thread_local! {
 /// This thread works for this queue of items of this type, from now on.
 pub(crate) fn set(side: Side, item_type: &'static str) {
     CURRENT.with(|current| *current.borrow_mut() = Some((side, item_type)));
+}
+
+thread_local! {
+    static STOPPING: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// This thread runs a worker's own loop, which is to end when this becomes true: `get` then says
+/// that the queue is closed.
+pub(crate) fn end_when(is_stopping: Arc<AtomicBool>) {
+    STOPPING.with(|stopping| *stopping.borrow_mut() = Some(is_stopping));
+}
+
+/// Whether this thread's loop is to end.
+pub(crate) fn is_to_end() -> bool {
+    STOPPING.with(|stopping| {
+        let stopping = stopping.borrow();
+        stopping
+            .as_ref()
+            .is_some_and(|flag| flag.load(Ordering::Acquire))
+    })
 }
 
 pub(crate) fn clear() {

@@ -157,6 +157,7 @@ impl State {
         self.records = 0;
         // An error means that the supervisor is gone; the thread that reads sees it and ends this
         // process.
-        let _ = self.sender.send(self.writer.take());
+        let packet = self.writer.take();
+        let _ = signals::with_all_blocked(|| self.sender.send(packet));
     }
 }

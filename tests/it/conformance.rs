@@ -61,6 +61,8 @@ suite!(
     a_closed_queue_takes_nothing_more_and_finishes_the_rest,
     a_rendezvous_takes_an_item_only_when_somebody_is_there,
     the_chapters_loop_gets_and_acknowledges,
+    a_loop_that_panics_is_run_again_even_after_close,
+    a_loop_that_waits_in_get_ends_when_it_is_stopped,
     items_left_after_a_stop_are_told,
     a_second_crew_takes_over,
 );
@@ -191,6 +193,21 @@ async fn chapters_loop_async(queue: JoinableQueue<u64>) {
     }
 }
 
+/// A loop that panics with a three in its hands.
+fn panicking_loop(queue: JoinableQueue<u64>) {
+    while let Ok(delivery) = queue.get() {
+        assert!(*delivery != 3, "it is a three");
+        delivery.task_done().unwrap();
+    }
+}
+
+async fn panicking_loop_async(queue: JoinableQueue<u64>) {
+    while let Ok(delivery) = queue.get_async().await {
+        assert!(*delivery != 3, "it is a three");
+        delivery.task_done().unwrap();
+    }
+}
+
 /// Worker processes of these tests run these.
 pub(crate) fn serve() {
     dishrack::serve(|roles| {
@@ -204,6 +221,7 @@ pub(crate) fn serve() {
         roles.handler(unwrap_shy);
         roles.handler(reverse);
         roles.worker(chapters_loop);
+        roles.worker(panicking_loop);
         remote::serve(roles);
     });
 }
@@ -426,16 +444,7 @@ fn the_chapters_loop_gets_and_acknowledges(link: Link) {
         capacity: Capacity::Bounded(10),
         ..Options::default()
     });
-    let builder = Supervisor::builder();
-    let forked = builder.clone().start_method(StartMethod::Fork);
-    let crew = match link {
-        Link::Process => builder.processes(2).worker(&queue, chapters_loop),
-        Link::Forked => forked.processes(2).worker(&queue, chapters_loop),
-        Link::Thread => builder.threads(2).worker(&queue, chapters_loop),
-        Link::Inline => builder.inline().worker(&queue, chapters_loop),
-        Link::Task => builder.tasks(2).worker_async(&queue, chapters_loop_async),
-    };
-    let crew = crew.unwrap();
+    let crew = hire_loops(link, &queue);
     for n in 0..100 {
         queue.put(&n).unwrap();
     }
@@ -449,6 +458,51 @@ fn the_chapters_loop_gets_and_acknowledges(link: Link) {
         } else {
             0
         }
+    );
+}
+
+fn hire_loops(link: Link, queue: &JoinableQueue<u64>) -> Supervisor<u64, ()> {
+    let builder = Supervisor::builder().shutdown(10 * DEADLINE);
+    let forked = builder.clone().start_method(StartMethod::Fork);
+    let crew = match link {
+        Link::Process => builder.processes(2).worker(queue, chapters_loop),
+        Link::Forked => forked.processes(2).worker(queue, chapters_loop),
+        Link::Thread => builder.threads(2).worker(queue, chapters_loop),
+        Link::Inline => builder.inline().worker(queue, chapters_loop),
+        Link::Task => builder.tasks(2).worker_async(queue, chapters_loop_async),
+    };
+    crew.unwrap()
+}
+
+fn a_loop_that_panics_is_run_again_even_after_close(link: Link) {
+    let queue = JoinableQueue::unbounded();
+    for n in 0..10 {
+        queue.put(&n).unwrap();
+    }
+    queue.close();
+    let builder = Supervisor::builder().intensity(0, DEADLINE);
+    let forked = builder.clone().start_method(StartMethod::Fork);
+    let crew = match link {
+        Link::Process => builder.processes(1).worker(&queue, panicking_loop),
+        Link::Forked => forked.processes(1).worker(&queue, panicking_loop),
+        Link::Thread => builder.threads(1).worker(&queue, panicking_loop),
+        Link::Inline => builder.inline().worker(&queue, panicking_loop),
+        Link::Task => builder.tasks(1).worker_async(&queue, panicking_loop_async),
+    };
+    let _crew = crew.unwrap();
+    assert_eq!(join(&queue), (9, 1));
+}
+
+/// The grace is longer than the test may last.
+fn a_loop_that_waits_in_get_ends_when_it_is_stopped(link: Link) {
+    let queue = JoinableQueue::unbounded();
+    let crew = hire_loops(link, &queue);
+    queue.put(&1).unwrap();
+    join(&queue);
+    crew.stop();
+    assert!(
+        queue.try_get().unwrap_err().is_empty(),
+        "the queue itself is open"
     );
 }
 

@@ -21,6 +21,7 @@ crate::trials! {
     prefetched_items_go_back_in_their_place_uncounted,
     the_started_item_is_charged_and_others_are_not,
     a_getter_is_charged_for_all_that_it_has_taken,
+    a_worker_that_also_gets_is_not_charged_for_what_it_only_prefetched,
     the_last_attempt_makes_a_dead_letter_with_its_whole_history,
     a_retry_is_reported_once_with_its_cause,
     a_delayed_item_waits_for_its_time_and_comes_back_in_its_place,
@@ -47,6 +48,23 @@ crate::trials! {
     unbounded_queues_keep_every_item,
     bounded_queues_keep_every_item,
     rendezvous_queues_keep_every_item,
+}
+
+fn a_worker_that_also_gets_is_not_charged_for_what_it_only_prefetched() {
+    let mut ledger = unbounded();
+    let worker = ledger.handle_join(Credit::adaptive());
+    put(&mut ledger, 4);
+    let first = ledger.poll_delivery().expect("it is idle");
+    ledger.handle_done(first.token, SHORT).expect("held");
+    let prefetched = [ledger.poll_delivery(), ledger.poll_delivery()].map(Option::unwrap);
+    let got = ledger.handle_get(worker).expect("one is left");
+    let started = Started {
+        current: prefetched[0].ordinal,
+        taken: got.ordinal,
+    };
+    let charged = ledger.handle_leave(worker, started, Some(&crash()), NO_TIME);
+    assert_eq!(charged, 2, "the one it ran and the one it got");
+    assert_eq!(ledger.counts().retries, 2);
 }
 
 /// So short that it doubles a worker's credit.

@@ -25,7 +25,7 @@ fn no_workers_left(play: &str) -> String {
 fn a_worker_that_hangs_in_boot_is_killed_at_the_deadline() {
     let why = no_workers_left("hangs in boot");
     assert!(
-        why.contains("was restarted 2 times within 100s and died again"),
+        why.contains("died again after 2 restarts (allowed within 100s)"),
         "{why}"
     );
 }

@@ -55,6 +55,8 @@ pub(super) struct Model {
     /// Deliveries that are not settled, oldest first.
     pub(super) leases: Vec<Handed>,
     tokens: HashSet<Token>,
+    /// Those handed out to a `get`.
+    asked_for: HashSet<Token>,
     /// Tokens of settled and lost deliveries.
     pub(super) stale: Vec<Token>,
     /// Holders that left are still named now and then.
@@ -76,6 +78,7 @@ impl Model {
             holders: BTreeMap::new(),
             leases: Vec::new(),
             tokens: HashSet::new(),
+            asked_for: HashSet::new(),
             stale: Vec::new(),
             known: Vec::new(),
             failed: Vec::new(),
@@ -164,6 +167,7 @@ impl Model {
         assert_eq!(handed.is_some(), is_open && next.is_some());
         if let Some(handed) = handed {
             assert_eq!(handed.holder, holder);
+            self.asked_for.insert(handed.token);
             self.hand_over(handed);
         }
     }
@@ -271,7 +275,10 @@ impl Model {
         let mut charged = 0;
         while let Some(index) = self.leases.iter().position(|one| one.holder == holder) {
             let lease = self.end_lease(index, Place::Waiting);
-            let is_started = lease.ordinal == started.current || lease.ordinal <= started.taken;
+            let is_started = match self.asked_for.contains(&lease.token) {
+                true => lease.ordinal <= started.taken,
+                false => lease.ordinal == started.current,
+            };
             if let Some(cause) = cause.filter(|_| is_started) {
                 self.fail(lease.id, cause.clone());
                 charged += 1;
