@@ -77,14 +77,16 @@ impl InlineCrew {
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
-            let waiting = || broker.counts().waiting;
-            let mut before = u64::MAX;
-            // A loop that panics charges an attempt, so this ends; one that takes nothing ends it.
-            while !is_told.load(Ordering::Relaxed) && (1..before).contains(&waiting()) {
-                before = waiting();
+            while !is_told.load(Ordering::Acquire) && broker.counts().waiting > 0 {
+                let before = broker.counts();
                 current::set(Side::Local(Arc::clone(&broker)), item_type);
+                // A panic with an item in hand was charged to the item, which ends this in time.
                 let _ = catch_unwind(AssertUnwindSafe(&run));
                 current::clear();
+                if broker.counts() == before && !is_told.swap(true, Ordering::AcqRel) {
+                    let why = "the loop ended without taking the items that wait";
+                    broker.with(|core| core.crew_ended(why, true));
+                }
             }
         }))?;
         broker.with(Core::crew_began);

@@ -62,6 +62,7 @@ suite!(
     a_rendezvous_takes_an_item_only_when_somebody_is_there,
     the_chapters_loop_gets_and_acknowledges,
     a_loop_that_panics_is_run_again_even_after_close,
+    an_inline_loop_that_takes_nothing_is_given_up,
     a_loop_that_waits_in_get_ends_when_it_is_stopped,
     items_left_after_a_stop_are_told,
     a_second_crew_takes_over,
@@ -491,6 +492,18 @@ fn a_loop_that_panics_is_run_again_even_after_close(link: Link) {
     };
     let _crew = crew.unwrap();
     assert_eq!(join(&queue), (9, 1));
+}
+
+/// Inline there is nobody else who could take what waits.
+fn an_inline_loop_that_takes_nothing_is_given_up(link: Link) {
+    if link != Link::Inline {
+        return;
+    }
+    let queue = JoinableQueue::<u64>::unbounded();
+    queue.put(&1).unwrap();
+    let _crew = Supervisor::builder().inline().worker(&queue, drop).unwrap();
+    let error = queue.join_timeout(DEADLINE).unwrap_err();
+    assert!(error.is_no_workers_left(), "{error}");
 }
 
 /// The grace is longer than the test may last.
