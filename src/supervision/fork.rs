@@ -17,6 +17,8 @@ const UNANSWERED_MAX: usize = 8;
 pub(super) struct ForkServer {
     orders: Option<IpcSender<Order>>,
     is_alive: bool,
+    /// Counts fork servers, so that what an earlier one still says is not taken for this one's.
+    number: u64,
     /// It is not started any more.
     has_failed: bool,
     /// Where it is awaited, until it came.
@@ -31,6 +33,7 @@ impl ForkServer {
             orders: None,
             is_alive: false,
             has_failed: false,
+            number: 0,
             socket: None,
             unsent: VecDeque::new(),
             unanswered: VecDeque::new(),
@@ -46,13 +49,22 @@ impl ForkServer {
         self.has_failed
     }
 
+    /// The number of the fork server that is started now.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
     /// Its process was started, and is awaited at this socket.
     pub(super) fn began(&mut self, socket: String) {
         self.is_alive = true;
         self.socket = Some(socket);
     }
 
-    pub(super) fn ready(&mut self, orders: IpcSender<Order>) {
+    pub(super) fn ready(&mut self, server: u64, orders: IpcSender<Order>) {
+        if server != self.number {
+            return;
+        }
         self.orders = Some(orders);
         self.socket = None;
         self.send();
@@ -78,7 +90,10 @@ impl ForkServer {
     }
 
     /// An answer came: to whose order?
-    pub(super) fn replied(&mut self) -> Option<Life> {
+    pub(super) fn replied(&mut self, server: u64) -> Option<Life> {
+        if server != self.number {
+            return None;
+        }
         let life = self.unanswered.pop_front();
         self.send();
         life

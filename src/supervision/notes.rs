@@ -10,7 +10,7 @@ use super::orders::Order;
 use crate::ledger::HolderId;
 
 /// One worker's slot, and which of its lives is meant: news of an earlier one is old.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Life {
     pub(super) slot: usize,
     pub(super) number: u64,
@@ -29,10 +29,16 @@ pub(super) enum Note {
         life: Life,
         why: Option<String>,
     },
-    /// The fork server is ready.
-    ForkServerReady(IpcSender<Order>),
-    /// The fork server made the worker that was ordered longest ago, or could not.
-    Forked(Result<u32, String>),
+    /// The fork server with this number is ready.
+    ForkServerReady {
+        server: u64,
+        orders: IpcSender<Order>,
+    },
+    /// It made the worker that was ordered longest ago, or could not.
+    Forked {
+        server: u64,
+        reply: Result<u32, String>,
+    },
     Stop,
     Kill,
 }

@@ -134,7 +134,11 @@ fn pid_of_ready(packet: &Packet, item_type: &str) -> Result<u32, String> {
 }
 
 /// Starts the thread that meets the fork server and reads its answers.
-pub(super) fn receive_fork_server(place: MeetingPlace, notes: NoteSender) -> std::io::Result<()> {
+pub(super) fn receive_fork_server(
+    server: u64,
+    place: MeetingPlace,
+    notes: NoteSender,
+) -> std::io::Result<()> {
     start_thread("read fork-server".into(), move || {
         let Ok((replies, answers)) = ipc_channel::ipc::channel::<ForkReply>() else {
             return;
@@ -146,9 +150,9 @@ pub(super) fn receive_fork_server(place: MeetingPlace, notes: NoteSender) -> std
         let Ok(Ok(orders)) = met else {
             return;
         };
-        notes.post(Note::ForkServerReady(orders));
+        notes.post(Note::ForkServerReady { server, orders });
         while let Ok(ForkReply(reply)) = answers.recv() {
-            notes.post(Note::Forked(reply));
+            notes.post(Note::Forked { server, reply });
         }
     })
 }

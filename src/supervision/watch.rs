@@ -4,7 +4,7 @@
 //! It lives as long as its workers, because the kernel takes the end of the thread that started a
 //! child for the parent's death.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use super::spawn::{self, Ends, Position};
 use super::spec::{ChildSpec, StartMethod};
 use super::uplink::{self, Reception};
 use crate::broker::Broker;
-use crate::ledger::{Cause, Credit, Exit, HolderId};
+use crate::ledger::{Cause, Credit, Exit, HolderId, Started};
 use crate::link::scoreboard::Scoreboard;
 use crate::observe::What;
 
@@ -97,6 +97,8 @@ pub(super) struct Watch {
     /// All workers are over: the fork server is not started again.
     is_over: bool,
     fork_server_restarts: Window,
+    /// Lives that were ordered from a fork server and taken for never born.
+    unborn: HashSet<Life>,
 }
 
 impl Watch {
@@ -136,6 +138,7 @@ impl Watch {
             is_stopping: false,
             is_over: false,
             fork_server_restarts: Window::default(),
+            unborn: HashSet::new(),
         }
     }
 
@@ -336,7 +339,8 @@ impl Watch {
         let title = format!("fork-server of {}", self.plan.name);
         let started = spawn::start(&title).and_then(|started| {
             self.reaper.watch(FORK_SERVER, started.pid)?;
-            uplink::receive_fork_server(started.place, self.sender.clone())?;
+            let server = self.fork_server.next_number();
+            uplink::receive_fork_server(server, started.place, self.sender.clone())?;
             Ok(started.socket)
         });
         match started {
@@ -361,6 +365,7 @@ impl Watch {
     fn lose_unborn(&mut self, index: usize) {
         // The channel's end is noticed by its reader; no process was there to end.
         self.slots[index].is_lost = true;
+        self.unborn.insert(self.slots[index].life(index));
         self.happen(index, Happening::Ended);
     }
 
@@ -381,12 +386,17 @@ impl Watch {
                 self.close_link(life.slot, why);
             }
             // News of a life that is over.
-            Note::Ready { holder, .. } => {
-                self.broker.detach(holder, Default::default(), None);
+            Note::Ready { life, holder, pid } => {
+                self.broker.detach(holder, Started::default(), None);
+                // The fork server made it and died before it could say so. It was never watched, so
+                // it was never waited for, and the pid is still its own.
+                if self.unborn.remove(&life) && self.reaper.watch(key_of(life), pid).is_ok() {
+                    self.reaper.kill(key_of(life));
+                }
             }
             Note::LinkClosed { .. } => {}
-            Note::ForkServerReady(orders) => self.fork_server.ready(orders),
-            Note::Forked(reply) => match (self.fork_server.replied(), reply) {
+            Note::ForkServerReady { server, orders } => self.fork_server.ready(server, orders),
+            Note::Forked { server, reply } => match (self.fork_server.replied(server), reply) {
                 (Some(life), Ok(pid)) => self.born(life, pid),
                 (Some(life), Err(why)) => self.report_lost_orders(&[life], &why),
                 (None, _) => {}
@@ -402,6 +412,7 @@ impl Watch {
             return;
         }
         self.slots[life.slot].pid = Some(pid);
+        self.unborn.remove(&life);
         let is_dying = self.slots[life.slot].child.phase() == Phase::Dying;
         if let Err(error) = self.reaper.watch(key_of(life), pid) {
             self.slots[life.slot].complaint = Some(error.to_string());
