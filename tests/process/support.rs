@@ -76,10 +76,12 @@ impl Run {
 
     /// The next event of this name; others before it are passed over.
     pub(crate) fn await_event(&self, name: &str) -> Value {
+        let began = Instant::now();
         while let Some(event) = self.event() {
             if event["event"] == name {
                 return event;
             }
+            assert!(began.elapsed() < DEADLINE, "no {name} within {DEADLINE:?}");
         }
         panic!("the run ended without {name}");
     }
