@@ -6,12 +6,36 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
+use crossbeam_channel::{Receiver, bounded};
+
 use super::config::Source;
 
+/// A dish's name, or why there is none.
+pub(super) type Name = Result<String, String>;
+
+/// Names that are read ahead of the washer.
+const AHEAD: usize = 64;
+
+/// Reads the names in a thread of its own, so that a pipe on which nothing comes does not keep the
+/// run from being stopped. Few are read ahead.
+pub(super) fn read_ahead(names: Names) -> io::Result<Receiver<Name>> {
+    let (sender, receiver) = bounded(AHEAD);
+    let read = move || {
+        names
+            .take_while(|name| sender.send(name.clone()).is_ok())
+            .for_each(drop)
+    };
+    std::thread::Builder::new()
+        .name("input".into())
+        .spawn(read)?;
+    Ok(receiver)
+}
+
+/// Whatever the names come from.
+pub(super) type Names = Box<dyn Iterator<Item = Name> + Send>;
+
 /// The names, read no faster than they are asked for.
-pub(super) fn names(
-    source: &Source,
-) -> Result<Box<dyn Iterator<Item = Result<String, String>>>, String> {
+pub(super) fn names(source: &Source) -> Result<Names, String> {
     Ok(match source {
         Source::MadeUp(count) => Box::new((1..=*count).map(|n| Ok(format!("dish-{n}")))),
         Source::File(path) => Box::new(lines(open(path)?, path.display().to_string())),
@@ -46,9 +70,9 @@ fn complaint(name: &str, error: &io::Error) -> String {
 }
 
 fn lines(
-    mut from: impl BufRead + 'static,
+    mut from: impl BufRead + Send + 'static,
     name: String,
-) -> impl Iterator<Item = Result<String, String>> {
+) -> impl Iterator<Item = Name> + Send {
     let mut number = 0_u64;
     std::iter::from_fn(move || {
         let mut line = Vec::new();

@@ -5,11 +5,10 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
 use super::args::Format;
 use super::config::{Config, Source};
@@ -50,17 +49,13 @@ pub(super) struct Printer {
     is_quiet: bool,
     /// `None` once the printer is told to finish.
     events: Mutex<Option<Sender<Event>>>,
-    backlog: Arc<Backlog>,
+    /// Something was printed.
+    room: Receiver<()>,
     counts: Arc<Mutex<Counts>>,
     title: Sender<()>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected when all is printed.
+    over: Receiver<()>,
     stop: Stop,
-}
-
-#[derive(Debug, Default)]
-struct Backlog {
-    unprinted: Mutex<usize>,
-    shrunk: Condvar,
 }
 
 impl Printer {
@@ -71,74 +66,57 @@ impl Printer {
         on_failed: impl Fn(&io::Error) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let (events, inbox) = unbounded();
+        let (printed, room) = bounded(1);
+        let (printing, over) = bounded::<()>(0);
         let (title, changes) = bounded(1);
         let counts = Arc::new(Mutex::new(Counts::default()));
         start_title(config, Arc::clone(&counts), changes)?;
-        let backlog = Arc::new(Backlog::default());
-        let (format, done) = (config.format, Arc::clone(&backlog));
+        let format = config.format;
         let style = Style {
             names_workers: matches!(config.mode.name(), "threads" | "tasks"),
         };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("print".into())
             .spawn(move || {
-                if let Err(error) = print(&inbox, format, style, &done) {
+                if let Err(error) = print(&inbox, format, style, &printed) {
                     on_failed(&error);
                 }
-                // Whatever still comes is for nobody; the washer must not wait for it.
-                for _ in &inbox {
-                    done.printed();
-                }
+                drop(printing);
             })?;
         Ok(Arc::new(Printer {
             is_quiet: config.is_quiet,
             events: Mutex::new(Some(events)),
-            backlog,
+            room,
             counts,
             title,
-            thread: Mutex::new(Some(thread)),
+            over,
             stop,
         }))
     }
 
-    /// Waits until few enough events are unprinted.
-    pub(super) fn wait_for_room(&self) {
-        let unprinted = self
-            .backlog
-            .unprinted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let waited = self.backlog.shrunk.wait_while(unprinted, |n| *n >= BACKLOG);
-        drop(waited);
+    fn unprinted(&self) -> usize {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.as_ref().map_or(0, Sender::len)
     }
 
-    /// Prints what there is and ends.
-    pub(super) fn finish(&self) {
+    /// Waits until few enough events are unprinted, or the run is stopped.
+    pub(super) fn wait_for_room(&self) {
+        while self.unprinted() >= BACKLOG {
+            select! {
+                recv(self.room) -> _ => {}
+                recv(self.stop.stopped()) -> _ => return,
+            }
+        }
+    }
+
+    /// Prints what there is, if somebody reads it in this time.
+    pub(super) fn finish(&self, time: Duration) {
         self.events
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Backlog {
-    fn printed(&self) {
-        let mut unprinted = self
-            .unprinted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *unprinted = unprinted.saturating_sub(1);
-        if *unprinted < BACKLOG {
-            self.shrunk.notify_one();
-        }
+        // Disconnected, or whoever should read does not.
+        let _ = self.over.recv_timeout(time);
     }
 }
 
@@ -151,11 +129,6 @@ impl Observer for Printer {
         if let What::NoWorkersLeft { why } = &event.what {
             self.stop.give_up(why.clone());
         }
-        *self
-            .backlog
-            .unprinted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) += 1;
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(events) = &*events {
             // The thread listens as long as the sender is here.
@@ -174,7 +147,7 @@ fn print(
     inbox: &Receiver<Event>,
     format: Format,
     style: Style,
-    backlog: &Backlog,
+    printed: &Sender<()>,
 ) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout());
     loop {
@@ -188,9 +161,9 @@ fn print(
                 }
             }
         };
-        let printed = print_one(&mut out, &event, format, style);
-        backlog.printed();
-        printed?;
+        print_one(&mut out, &event, format, style)?;
+        // Full when the washer was told already.
+        let _ = printed.try_send(());
     }
 }
 

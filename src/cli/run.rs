@@ -3,7 +3,9 @@
 use std::io;
 use std::process;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, select};
 use serde_bytes::ByteBuf;
 
 use super::args::{Method, Mode};
@@ -23,8 +25,9 @@ type Crew = Supervisor<Dish, ()>;
 /// Washes and dries all dishes. The exit code.
 pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let names = input::names(&config.source).map_err(Failure::Usage)?;
+    let names = input::read_ahead(names).map_err(internal)?;
     let rack = Rack::with(config.options);
-    let stop = Stop::default();
+    let stop = Stop::new();
     let printer = Printer::start(config, stop.clone(), end_without_stdout).map_err(internal)?;
     let crew = Arc::new(hire(config, &rack, &printer)?);
     listen(&stop, &rack, &crew, &printer)?;
@@ -32,8 +35,10 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let joined = rack.join();
     crew.stop();
     report_summary(&rack, &crew)?;
-    printer.finish();
-    if let Some(signal) = stop.signal() {
+    // A stopped run does not wait for ever for somebody to read.
+    let signal = stop.signal();
+    printer.finish(signal.map_or(Duration::MAX, |_| config.shutdown));
+    if let Some(signal) = signal {
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
     joined?;
@@ -44,8 +49,11 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     }
 }
 
+/// How long a second signal waits for the summary to be read.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 fn internal(error: io::Error) -> Failure {
-    Failure::Internal(error.to_string())
+    Failure::Internal(format!("cannot start a thread: {error}"))
 }
 
 /// Whoever read our output has gone, which is no error; any other failure to write is one.
@@ -109,25 +117,33 @@ fn listen(
         sudden.kill();
         // The end comes all the same where the summary cannot.
         let _ = report_summary(&counted, &sudden);
-        printer.finish();
+        printer.finish(LAST_WORDS);
         end_at_once(128 + u8::try_from(signal).unwrap_or(0));
     };
     stop.listen(in_order, at_once).map_err(internal)
 }
 
+/// The next name; none when the run is stopped, even while nobody says one.
+fn next_name(names: &Receiver<input::Name>, stop: &Stop) -> Option<input::Name> {
+    if !stop.sleep(Duration::ZERO) {
+        return None;
+    }
+    select! {
+        recv(names) -> name => name.ok(),
+        recv(stop.stopped()) -> _ => None,
+    }
+}
+
 /// Washes one dish after the other and puts it on the rack.
 fn wash(
     config: &Config,
-    names: impl Iterator<Item = Result<String, String>>,
+    names: Receiver<input::Name>,
     rack: &Rack,
     printer: &Printer,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    for name in names {
+    while let Some(name) = next_name(&names, stop) {
         let name = name.map_err(Failure::Usage)?;
-        if stop.signal().is_some() {
-            break;
-        }
         if !config.is_quiet {
             printer.wait_for_room();
             let item = name.clone();

@@ -1,33 +1,64 @@
 //! How a run is stopped from outside: the first signal ends it in order, the second at once.
 
+use std::fs;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Whether the run is to stop, and by which signal.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Stop(Arc<(Mutex<State>, Condvar)>);
+/// Whether the run is to stop, and why.
+#[derive(Debug, Clone)]
+pub(super) struct Stop {
+    state: Arc<Mutex<State>>,
+    /// Disconnected when the run is to stop; nothing is ever sent.
+    stopped: Receiver<()>,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Dropped when the run is to stop.
+    running: Option<Sender<()>>,
     signal: Option<i32>,
     /// Why there are no workers left.
     loss: Option<String>,
 }
 
 impl Stop {
+    pub(super) fn new() -> Self {
+        let (running, stopped) = crossbeam_channel::bounded(0);
+        let state = State {
+            running: Some(running),
+            signal: None,
+            loss: None,
+        };
+        Stop {
+            state: Arc::new(Mutex::new(state)),
+            stopped,
+        }
+    }
+
     /// Listens for signals in a thread of its own: `in_order` on the first, `at_once` on a second.
+    /// A signal that was ignored when the program began stays ignored, as `nohup` wants it.
     pub(super) fn listen(
         &self,
         in_order: impl FnOnce(i32) + Send + 'static,
         at_once: impl FnOnce(i32) + Send + 'static,
     ) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let ignored = ignored_signals();
+        let wanted = [SIGINT, SIGTERM, SIGHUP];
+        let heard = wanted
+            .into_iter()
+            .filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        let mut signals = Signals::new(heard)?;
         let stop = self.clone();
         let listen = move || {
+            // Whoever started us may have blocked them; they are caught in this thread then.
+            let ours = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+            let _ = ours.thread_unblock();
             let mut signals = signals.forever();
             if let Some(signal) = signals.next() {
                 stop.request(signal);
@@ -49,18 +80,20 @@ impl Stop {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn request(&self, signal: i32) {
-        self.lock().signal = Some(signal);
-        self.0.1.notify_all();
+        let mut state = self.lock();
+        state.signal = Some(signal);
+        state.running = None;
     }
 
     /// All workers are gone: there is no use in washing on.
     pub(super) fn give_up(&self, why: String) {
-        self.lock().loss = Some(why);
-        self.0.1.notify_all();
+        let mut state = self.lock();
+        state.loss = Some(why);
+        state.running = None;
     }
 
     /// Why there are no workers left, if there are none.
@@ -73,18 +106,21 @@ impl Stop {
         self.lock().signal
     }
 
+    /// Becomes disconnected when the run is to stop.
+    pub(super) fn stopped(&self) -> &Receiver<()> {
+        &self.stopped
+    }
+
     /// Sleeps, unless the run is stopped. Whether it was not.
     pub(super) fn sleep(&self, time: Duration) -> bool {
-        let until = Instant::now() + time;
-        let mut state = self.lock();
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let is_stopped = state.signal.is_some() || state.loss.is_some();
-            if is_stopped || left.is_zero() {
-                return !is_stopped;
-            }
-            let woken = self.0.1.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
     }
+}
+
+/// The signals that this process ignores, as bits: signal n is bit n - 1 (proc(5), status).
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .unwrap_or(0)
 }

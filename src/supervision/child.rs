@@ -12,7 +12,7 @@ use super::restart::Window;
 use super::spec::{ChildSpec, Restart};
 use crate::ledger::Exit;
 
-/// How long one of process and channel may outlive the other.
+/// How long a channel may outlive its process.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Where a worker is in its life.
@@ -140,11 +140,17 @@ impl Child {
             Happening::Ready => self.ready(),
             Happening::LinkClosed => {
                 self.has_link = false;
-                self.end_of_one_side(now)
+                self.deadline = None;
+                // A process that is ending by itself keeps its exit status.
+                if self.has_process {
+                    self.kill()
+                } else {
+                    Some(Deed::Bury)
+                }
             }
             Happening::Ended => {
                 self.has_process = false;
-                self.end_of_one_side(now)
+                self.ended(now)
             }
             Happening::Buried { exit, charged } => self.start_again(now, exit, charged),
             Happening::StopAsked => self.stop(now),
@@ -152,8 +158,6 @@ impl Child {
                 self.is_stopping = true;
                 match self.phase {
                     Phase::Resting => self.finish(),
-                    // Only its channel has ended, so far.
-                    Phase::Dying if self.has_process && self.deadline.is_some() => self.kill(),
                     Phase::Dying | Phase::Over => None,
                     _ => self.kill(),
                 }
@@ -181,8 +185,8 @@ impl Child {
         None
     }
 
-    fn end_of_one_side(&mut self, now: Duration) -> Option<Deed> {
-        if self.has_process || self.has_link {
+    fn ended(&mut self, now: Duration) -> Option<Deed> {
+        if self.has_link {
             self.phase = Phase::Dying;
             self.deadline = now.checked_add(LINGER);
             return None;
@@ -226,7 +230,7 @@ impl Child {
         match self.phase {
             Phase::Resting => self.begin(now),
             Phase::Booting | Phase::Stopping => self.kill(),
-            Phase::Dying if self.has_process => Some(Deed::Kill),
+            Phase::Dying if self.has_process => None,
             // Something that the worker started keeps its channel open, out of its group.
             Phase::Dying => {
                 self.has_link = false;

@@ -19,8 +19,8 @@ pub(super) struct ForkServer {
     is_alive: bool,
     /// Counts fork servers, so that what an earlier one still says is not taken for this one's.
     number: u64,
-    /// It is not started any more.
-    has_failed: bool,
+    /// Why it is not started any more.
+    failure: Option<String>,
     /// Where it is awaited, until it came.
     socket: Option<String>,
     unsent: VecDeque<(Life, Appointment)>,
@@ -32,7 +32,7 @@ impl ForkServer {
         ForkServer {
             orders: None,
             is_alive: false,
-            has_failed: false,
+            failure: None,
             number: 0,
             socket: None,
             unsent: VecDeque::new(),
@@ -46,7 +46,12 @@ impl ForkServer {
 
     /// Whether it was given up on: no order will ever be carried out.
     pub(super) fn has_failed(&self) -> bool {
-        self.has_failed
+        self.failure.is_some()
+    }
+
+    /// Why it was given up on.
+    pub(super) fn failure(&self) -> &str {
+        self.failure.as_deref().unwrap_or_default()
     }
 
     /// The number of the fork server that is started now.
@@ -107,8 +112,8 @@ impl ForkServer {
     }
 
     /// It cannot be started: no order will be answered.
-    pub(super) fn fail(&mut self) -> Vec<Life> {
-        self.has_failed = true;
+    pub(super) fn fail(&mut self, why: String) -> Vec<Life> {
+        self.failure = Some(why);
         let (mut lost, _) = self.ended();
         lost.extend(self.unsent.drain(..).map(|(life, _)| life));
         lost

@@ -34,7 +34,10 @@ pub(super) struct Started {
 /// Executes the running executable again. The calling thread must live as long as the supervisor:
 /// the kernel takes its end for the parent's.
 pub(super) fn start(name: &str) -> io::Result<Started> {
-    let (place, socket) = limits::open_meeting_place()?;
+    let (place, socket) = limits::open_meeting_place().map_err(|error| {
+        let folder = std::env::temp_dir();
+        io::Error::other(format!("no socket in {}: {error}", folder.display()))
+    })?;
     let supervisor = std::process::id();
     let mut command = Command::new("/proc/self/exe");
     command

@@ -226,7 +226,9 @@ impl Watch {
             Deed::Start => match self.start(index) {
                 Ok(()) => None,
                 Err(error) => {
-                    self.report_failure(index, format!("could not be started: {error}"));
+                    let why = format!("could not be started: {error}");
+                    self.slots[index].complaint = Some(why.clone());
+                    self.report_failure(index, why);
                     Some(Happening::StartFailed)
                 }
             },
@@ -310,7 +312,8 @@ impl Watch {
 
     fn fork(&mut self, index: usize) -> io::Result<()> {
         if self.fork_server.has_failed() {
-            return Err(io::Error::other("there is no fork server"));
+            let why = self.fork_server.failure();
+            return Err(io::Error::other(format!("no fork server: {why}")));
         }
         let slot = &self.slots[index];
         let (ends, appointment) = spawn::appoint(&slot.name, &self.plan.position)?;
@@ -346,7 +349,7 @@ impl Watch {
         match started {
             Ok(socket) => self.fork_server.began(socket),
             Err(error) => {
-                let orders = self.fork_server.fail();
+                let orders = self.fork_server.fail(error.to_string());
                 self.report_lost_orders(&orders, &format!("no fork server: {error}"));
             }
         }
@@ -388,11 +391,7 @@ impl Watch {
             // News of a life that is over.
             Note::Ready { life, holder, pid } => {
                 self.broker.detach(holder, Started::default(), None);
-                // The fork server made it and died before it could say so. It was never watched, so
-                // it was never waited for, and the pid is still its own.
-                if self.unborn.remove(&life) && self.reaper.watch(key_of(life), pid).is_ok() {
-                    self.reaper.kill(key_of(life));
-                }
+                self.end_late_born(life, pid);
             }
             Note::LinkClosed { .. } => {}
             Note::ForkServerReady { server, orders } => self.fork_server.ready(server, orders),
@@ -408,7 +407,13 @@ impl Watch {
 
     /// The pid of a forked worker is known, by the fork server or by the worker itself.
     fn born(&mut self, life: Life, pid: u32) {
-        if !self.is_current(life) || self.slots[life.slot].pid.is_some() {
+        let slot = &self.slots[life.slot];
+        let is_buried = matches!(slot.child.phase(), Phase::Resting | Phase::Over);
+        if !self.is_current(life) || is_buried {
+            self.end_late_born(life, pid);
+            return;
+        }
+        if slot.pid.is_some() {
             return;
         }
         self.slots[life.slot].pid = Some(pid);
@@ -418,6 +423,14 @@ impl Watch {
             self.slots[life.slot].complaint = Some(error.to_string());
             self.lose_unborn(life.slot);
         } else if is_dying {
+            self.reaper.kill(key_of(life));
+        }
+    }
+
+    /// A worker that was taken for never born is there after all: its fork server died before it
+    /// could say so. It was never watched, so it was never waited for, and the pid is still its own.
+    fn end_late_born(&mut self, life: Life, pid: u32) {
+        if self.unborn.remove(&life) && self.reaper.watch(key_of(life), pid).is_ok() {
             self.reaper.kill(key_of(life));
         }
     }
@@ -478,7 +491,8 @@ impl Watch {
         {
             self.start_fork_server();
         } else {
-            let orders = self.fork_server.fail();
+            let why = format!("it died too often, at last: {exit}");
+            let orders = self.fork_server.fail(why);
             self.report_lost_orders(&orders, "the fork server died too often");
         }
     }

@@ -72,8 +72,8 @@ fn work(appointment: Appointment) -> i32 {
 }
 
 /// Has the kernel tell when the supervisor is gone, and goes too, with all that this process has
-/// started. Until now its plain SIGKILL would have left those behind. A stopped worker is woken by
-/// the kernel: when its parent dies its process group is orphaned, and gets SIGHUP and SIGCONT.
+/// started. Until now its plain SIGKILL would have left those behind. A stopped worker is woken:
+/// see `wake_when_orphaned` in `session`.
 fn watch_supervisor(supervisor: u32) {
     extern "C" fn on_hangup(_: libc::c_int) {
         let supervisor = SUPERVISOR.load(Ordering::Relaxed);

@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipc_channel::ipc::IpcReceiver;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -93,6 +95,7 @@ impl Session {
             .stack_size(256 * 1024)
             .spawn(move || {
                 signals::block_all();
+                wake_when_orphaned();
                 reading.read(&appointment.downlink);
             })
             .ok()?;
@@ -186,6 +189,7 @@ impl Session {
                 // Sending may wait for the supervisor, so the inbox is let go meanwhile.
                 drop(inbox);
                 self.uplink.flush();
+                self.board.set_current(0);
                 title::set_activity(&"idle");
                 is_idle = true;
             }
@@ -208,8 +212,9 @@ impl Session {
     }
 
     fn end(&self, arrival: &Arrival, service: Duration, ending: Ending) {
+        // The board names this delivery until its acknowledgement is sent or the next one begins:
+        // a death in between is most likely its doing.
         let waiting = self.report(arrival.token, service, ending);
-        self.board.set_current(0);
         if waiting >= EARLY_FLUSH && waiting >= self.lock().arrivals.len() {
             self.uplink.flush();
         }
@@ -324,6 +329,13 @@ impl Session {
             };
         }
     }
+}
+
+/// A signal of the parent's death is a setting of each thread. The first thread's is the one that
+/// ends this process; this thread's wakes it, should it be stopped.
+fn wake_when_orphaned() {
+    // Without it, an orphan that is stopped ends when it is continued.
+    let _ = prctl::set_pdeathsig(Signal::SIGCONT);
 }
 
 fn reply_of(packet: &Arc<Packet>, answer: Answer<'_>) -> Option<Reply> {

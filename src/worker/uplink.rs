@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipc_channel::ipc::IpcSender;
 use serde::Serialize;
 
+use super::exit;
 use crate::link::frame::{Body, FrameWriter, Packet, Up};
 use crate::supervision::signals;
 
@@ -155,9 +156,10 @@ impl State {
             self.tell_read();
         }
         self.records = 0;
-        // An error means that the supervisor is gone; the thread that reads sees it and ends this
-        // process.
         let packet = self.writer.take();
-        let _ = signals::with_all_blocked(|| self.sender.send(packet));
+        if signals::with_all_blocked(|| self.sender.send(packet)).is_err() {
+            // The supervisor is gone, or something here has closed what is not its own.
+            exit::as_orphan();
+        }
     }
 }

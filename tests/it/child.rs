@@ -30,7 +30,7 @@ crate::trials! {
     a_stop_while_resting_finishes,
     a_kill_while_resting_finishes,
     a_kill_while_stopping_kills,
-    a_process_that_outlives_its_channel_is_killed_after_a_second,
+    a_process_whose_channel_has_ended_is_killed_at_once,
     a_channel_that_outlives_its_process_is_buried_after_a_second,
     a_late_end_of_the_channel_buries_nobody_twice,
     a_worker_that_is_over_stays_over,
@@ -243,13 +243,11 @@ fn a_kill_while_stopping_kills() {
     assert_eq!(deed, Some(Deed::Kill));
 }
 
-fn a_process_that_outlives_its_channel_is_killed_after_a_second() {
+fn a_process_whose_channel_has_ended_is_killed_at_once() {
     let mut child = working(spec());
-    assert_eq!(child.handle(Happening::LinkClosed, ms(10)), None);
-    assert_eq!(child.poll_timeout(), Some(ms(1_010)));
-    let deed = child.handle(Happening::DeadlinePassed, ms(1_010));
-    assert_eq!(deed, Some(Deed::Kill));
-    let deed = child.handle(Happening::Ended, ms(1_011));
+    let deed = child.handle(Happening::LinkClosed, ms(10));
+    assert_eq!((deed, child.poll_timeout()), (Some(Deed::Kill), None));
+    let deed = child.handle(Happening::Ended, ms(11));
     assert_eq!(deed, Some(Deed::Bury));
 }
 
@@ -355,7 +353,10 @@ fn may_answer(deed: Deed, happening: Happening) -> bool {
     match deed {
         Deed::Start => matches!(happening, Begin | Buried { .. } | DeadlinePassed),
         Deed::AskToStop => happening == StopAsked,
-        Deed::Kill => matches!(happening, StopAsked | KillAsked | DeadlinePassed),
+        Deed::Kill => matches!(
+            happening,
+            StopAsked | KillAsked | DeadlinePassed | LinkClosed
+        ),
         Deed::Bury => matches!(happening, Ended | LinkClosed | DeadlinePassed),
         Deed::Finish => matches!(
             happening,

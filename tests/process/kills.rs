@@ -14,6 +14,7 @@ crate::trials!(
     a_crash_is_told_with_its_signal,
     an_exit_is_told_with_its_code,
     items_only_prefetched_are_not_charged,
+    an_item_that_ruins_its_workers_files_becomes_a_dead_letter,
     results_and_errors_tell_what_became_of_each_item,
 );
 
@@ -174,4 +175,18 @@ fn results_and_errors_tell_what_became_of_each_item() {
     assert_eq!(results[2].as_ref().unwrap(), &9);
     let error = results[1].as_ref().unwrap_err().to_string();
     assert_eq!(error, "item 2 failed 3 times, at last: exited with code 9");
+}
+
+/// The handler returns, but its worker cannot say so any more.
+fn an_item_that_ruins_its_workers_files_becomes_a_dead_letter() {
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let queue = JoinableQueue::unbounded();
+        let builder = Supervisor::builder().processes(1).start_method(method);
+        let _crew = builder.handler(&queue, roles::work).unwrap();
+        for work in [Work::Nothing, Work::CloseFiles, Work::Nothing] {
+            queue.put(&work).unwrap();
+        }
+        let joined = queue.join_timeout(DEADLINE).unwrap();
+        assert_eq!(joined, Joined { done: 2, dead: 1 });
+    }
 }

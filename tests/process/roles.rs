@@ -31,6 +31,8 @@ pub(crate) enum Work {
     Pid,
     /// Count the process's open files.
     CountFiles,
+    /// Close every file that is not its own to close.
+    CloseFiles,
     /// Start a long-lived child, print its pid, and never return.
     StartChild,
     /// Make this file with `.started` after its name, and wait for it without.
@@ -72,6 +74,12 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
             std::fs::write(format!("{path}.started"), "").unwrap();
             while !std::path::Path::new(&path).exists() {
                 std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Work::CloseFiles => {
+            for fd in 3..1000 {
+                // Not open, or somebody else's: that is the point.
+                let _ = nix::unistd::close(fd);
             }
         }
         Work::PutMore(count) => {

@@ -19,6 +19,10 @@ crate::trials!(
     a_worker_killed_by_sigterm_is_told_so,
     a_closed_stdout_ends_quietly,
     stop_leaves_the_rest_in_the_queue,
+    a_stdout_that_nobody_reads_does_not_keep_it,
+    a_silent_stdin_does_not_keep_it,
+    a_signal_that_was_ignored_stays_ignored,
+    a_full_disk_under_stdout_is_told,
 );
 
 fn sigterm_finishes_what_is_being_dried() {
@@ -167,4 +171,78 @@ fn stop_leaves_the_rest_in_the_queue() {
     assert_eq!(queue.len(), 1);
     let _crew = roles::start(&queue, 1).unwrap();
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 2);
+}
+
+/// A full pipe that nobody reads: the run ends all the same, at the latest after its grace.
+fn a_stdout_that_nobody_reads_does_not_keep_it() {
+    let supervisor = env!("CARGO_BIN_EXE_supervisor");
+    let mut child = Command::new(supervisor)
+        .args(["--wash", "0", "--dry", "0", "--dishes", "1000000000"])
+        .args(["--shutdown", "100ms"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    // It sleeps in a write when the pipe is full.
+    until("the pipe is full", || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        threads.flatten().any(|thread| {
+            let path = thread.path();
+            let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+            let place = std::fs::read_to_string(path.join("wchan")).unwrap_or_default();
+            name == "print\n" && place.contains("pipe_write")
+        })
+    });
+    send(pid, Signal::SIGTERM);
+    let mut status = None;
+    until("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(143));
+}
+
+fn a_silent_stdin_does_not_keep_it() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command.args(["--input", "-", "--format", "json", "-w", "1"]);
+    command.stdin(Stdio::piped());
+    let mut run = Run::of(command);
+    run.await_event("worker_started");
+    run.signal(Signal::SIGTERM);
+    assert_eq!(run.finish().1.code(), Some(143));
+}
+
+/// As `nohup` has it.
+fn a_signal_that_was_ignored_stays_ignored() {
+    let supervisor = env!("CARGO_BIN_EXE_supervisor");
+    let script = format!(
+        "trap '' HUP; exec {supervisor} --format json -w 1 --wash 0 --dry 20ms --dishes 20"
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    let mut run = Run::of(command);
+    run.await_event("drying");
+    run.signal(Signal::SIGHUP);
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(named(&events, "summary")[0]["done"], 20);
+}
+
+fn a_full_disk_under_stdout_is_told() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_supervisor"))
+        .args(["--wash", "0", "--dry", "0"])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("cannot write to stdout: No space left"),
+        "{error}"
+    );
 }
