@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::core::{Core, Parcel, Seat};
+pub(crate) use self::core::{Core, Parcel, Seat, WakerKey};
 pub(crate) use self::results::{MailboxKey, Outcome, ReplyTo};
 use self::timer::Timer;
 use crate::error::Kind;
@@ -61,8 +61,11 @@ struct Bells {
     settled: Condvar,
 }
 
-/// What the inline link runs in the thread that puts or joins.
-type Inline = Box<dyn Fn() + Send + Sync>;
+/// What is done in the thread that puts or joins, where there are no workers.
+pub(crate) struct Inline {
+    pub(crate) drive: Box<dyn Fn() + Send + Sync>,
+    pub(crate) has_work: Box<dyn Fn(&Core) -> bool + Send + Sync>,
+}
 
 pub(crate) struct Broker {
     /// Tells queues of one process apart.
@@ -167,13 +170,14 @@ impl Broker {
         }
     }
 
-    /// Like [`get`](Self::get) for an async task: registers the waker when nothing is there.
+    /// Like [`get`](Self::get) for an async task: keeps its waker as long as nothing is there.
     pub(crate) fn poll_get(
         &self,
-        is_registered: &mut bool,
+        waiting: &mut Option<WakerKey>,
         waker: &Waker,
     ) -> Option<Result<Job, Kind>> {
         let mut core = self.lock();
+        core.forget_waker(waiting.take());
         let found = match current::is_to_end() {
             true => Some(Err(Kind::Closed)),
             false => core.try_get().map(Ok),
@@ -182,20 +186,16 @@ impl Broker {
             None if core.is_exhausted() => Some(Err(Kind::Closed)),
             found => found,
         };
-        if found.is_some() == *is_registered {
-            *is_registered = !*is_registered;
-            core.getter_waits(*is_registered);
-        }
         if found.is_none() {
-            core.wakers.push(waker.clone());
+            *waiting = Some(core.keep_waker(waker.clone()));
         }
         core.pump();
         found
     }
 
-    /// A task that was registered by [`poll_get`](Self::poll_get) waits no longer.
-    pub(crate) fn forget_getter(&self) {
-        self.with(|core| core.getter_waits(false));
+    /// A task that was kept by [`poll_get`](Self::poll_get) waits no longer.
+    pub(crate) fn forget_waker(&self, waiting: Option<WakerKey>) {
+        self.with(|core| core.forget_waker(waiting));
     }
 
     /// Waits until every accepted item is settled: how many are done, and how many are dead.
@@ -212,7 +212,9 @@ impl Broker {
                 let unfinished = core.ledger.counts().unfinished();
                 return Err(Kind::TimedOut { unfinished });
             }
-            drop(sleep(&self.bells.settled, core, patience).0);
+            if !self.has_inline_work(&core) {
+                drop(sleep(&self.bells.settled, core, patience).0);
+            }
         }
     }
 
@@ -272,27 +274,32 @@ impl Broker {
         self.lock().emitter.set_observer(observer);
     }
 
-    /// What the inline link does whenever a thread puts or joins.
-    pub(crate) fn set_inline(&self, drive: Inline) -> Result<(), Kind> {
-        self.inline.set(drive).map_err(|_| Kind::Invalid {
+    /// What whoever puts or joins does from now on.
+    pub(crate) fn set_inline(&self, inline: Inline) -> Result<(), Kind> {
+        self.inline.set(inline).map_err(|_| Kind::Invalid {
             option: "inline",
             why: "this queue has an inline worker already".into(),
-        })
+        })?;
+        self.lock().has_inline = true;
+        Ok(())
     }
 
     fn drive_inline(&self) {
-        if let Some(drive) = self.inline.get() {
-            drive();
+        if let Some(inline) = self.inline.get() {
+            (inline.drive)();
         }
+    }
+
+    /// Asked with the lock held, before sleeping: what came since the last drive must not be left
+    /// to somebody who sleeps.
+    fn has_inline_work(&self, core: &Core) -> bool {
+        self.inline
+            .get()
+            .is_some_and(|inline| (inline.has_work)(core))
     }
 
     pub(crate) fn has_inline(&self) -> bool {
         self.inline.get().is_some()
-    }
-
-    /// Wakes every joiner, so that one of them runs what the inline link was handed.
-    pub(crate) fn wake_joiners(&self) {
-        self.bells.settled.notify_all();
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -319,7 +326,9 @@ impl Broker {
             if let Some(why) = core.loss() {
                 return Some(Err(why));
             }
-            drop(arrived.wait(core).unwrap_or_else(PoisonError::into_inner));
+            if !self.has_inline_work(&core) {
+                drop(arrived.wait(core).unwrap_or_else(PoisonError::into_inner));
+            }
         }
     }
 }

@@ -69,6 +69,9 @@ pub fn describe(activity: impl fmt::Display) {
 fn run(role: &roles::Role, session: &Arc<Session>) -> i32 {
     loop {
         let outcome = catch_unwind(AssertUnwindSafe(|| (role.run)(session)));
+        if outcome.is_err() {
+            held::charge_all();
+        }
         session.flush();
         match outcome {
             Ok(()) => return 0,

@@ -22,6 +22,11 @@ use crate::observe::{Emitter, What};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 
+slotmap::new_key_type! {
+    /// One async task in a `get`.
+    pub(crate) struct WakerKey;
+}
+
 /// An item as the broker carries it: serialized, and where its result goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Parcel {
@@ -63,8 +68,10 @@ pub(crate) struct Core {
     pub(crate) restarts: u64,
     /// Threads asleep in `put`.
     pub(super) putters: usize,
-    /// Tasks asleep in an async call.
-    pub(super) wakers: Vec<Waker>,
+    /// Tasks asleep in an async `get`.
+    pub(super) wakers: SlotMap<WakerKey, Waker>,
+    /// Whoever puts or joins does the work.
+    pub(super) has_inline: bool,
     pub(super) seats: SecondaryMap<HolderId, Seat>,
     pub(super) requests: Requests,
     pub(super) mailboxes: SlotMap<MailboxKey, Mailbox>,
@@ -98,7 +105,8 @@ impl Core {
             store: Box::new(MemoryStore::default()),
             restarts: 0,
             putters: 0,
-            wakers: Vec::new(),
+            wakers: SlotMap::with_key(),
+            has_inline: false,
             seats: SecondaryMap::new(),
             requests: Requests::default(),
             mailboxes: SlotMap::with_key(),
@@ -167,6 +175,19 @@ impl Core {
         }
     }
 
+    pub(super) fn keep_waker(&mut self, waker: Waker) -> WakerKey {
+        self.getter_waits(true);
+        self.wakers.insert(waker)
+    }
+
+    pub(super) fn forget_waker(&mut self, key: Option<WakerKey>) {
+        if let Some(key) = key
+            && self.wakers.remove(key).is_some()
+        {
+            self.getter_waits(false);
+        }
+    }
+
     /// How a `join` ends, if it does now.
     pub(super) fn join_state(&self) -> Option<Result<(u64, u64), Kind>> {
         if self.ledger.is_finished() {
@@ -220,7 +241,7 @@ impl Core {
         for mailbox in self.mailboxes.values() {
             mailbox.arrived.notify_all();
         }
-        self.wakers.drain(..).for_each(Waker::wake);
+        self.wakers.values().for_each(Waker::wake_by_ref);
     }
 
     pub(crate) fn set_name_items(&mut self, name_items: NameItems) {
@@ -351,29 +372,48 @@ impl Core {
         self.unsent.push_back(holder);
     }
 
+    /// Wakes whoever has something to do now.
     fn ring(&mut self) {
-        let has_room = self.ledger.has_room();
-        let waiting = self.ledger.counts().waiting;
-        let is_settled = self.join_state().is_some();
-        if has_room && self.putters > 0 {
-            self.bells.room.notify_all();
-        }
-        if self.local_getters > 0 && waiting == 1 {
-            self.bells.items.notify_one();
-        } else if self.local_getters > 0 && waiting > 1 {
-            self.bells.items.notify_all();
-        }
-        if is_settled {
-            self.bells.settled.notify_all();
-        }
-        if (waiting > 0 || is_settled) && !self.wakers.is_empty() {
-            self.wakers.drain(..).for_each(Waker::wake);
-        }
+        self.ring_for_putters();
+        self.ring_for_getters();
+        self.ring_for_joiners();
         if let Some(at) = self.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }
         if self.emitter.is_observed() {
             self.emitter.progress(&self.ledger.counts());
+        }
+    }
+
+    fn ring_for_putters(&self) {
+        if self.putters > 0 && self.ledger.has_room() {
+            self.bells.room.notify_all();
+        }
+    }
+
+    fn ring_for_getters(&self) {
+        if self.local_getters == 0 {
+            return;
+        }
+        let waiting = self.ledger.counts().waiting;
+        if waiting == 1 && self.wakers.is_empty() {
+            self.bells.items.notify_one();
+        } else if waiting > 0 || self.is_exhausted() {
+            self.bells.items.notify_all();
+            self.wakers.values().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    fn ring_for_joiners(&self) {
+        if self.join_state().is_some() {
+            self.bells.settled.notify_all();
+        }
+        // Inline, those who wait for the end are those who do the work.
+        if self.has_inline && !self.ledger.is_finished() {
+            self.bells.settled.notify_all();
+            for mailbox in self.mailboxes.values() {
+                mailbox.arrived.notify_all();
+            }
         }
     }
 }

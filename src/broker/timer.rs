@@ -31,7 +31,10 @@ impl Timer {
     /// Has the broker look again after `rest`, or earlier.
     pub(super) fn set(&self, rest: Duration) {
         let mut alarm = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = Instant::now() + rest;
+        // A rest too long to be reckoned with never ends.
+        let Some(at) = Instant::now().checked_add(rest) else {
+            return;
+        };
         if alarm.at.is_some_and(|earlier| earlier <= at) {
             return;
         }

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -35,19 +35,34 @@ pub(super) fn read_ahead(names: Names) -> io::Result<Receiver<Name>> {
 pub(super) type Names = Box<dyn Iterator<Item = Name> + Send>;
 
 /// The names, read no faster than they are asked for.
-pub(super) fn names(source: &Source) -> Result<Names, String> {
-    Ok(match source {
+pub(super) fn names(source: &Source) -> Names {
+    match source {
         Source::MadeUp(count) => Box::new((1..=*count).map(|n| Ok(format!("dish-{n}")))),
-        Source::File(path) => Box::new(lines(open(path)?, path.display().to_string())),
+        Source::File(path) => Box::new(lines_of(path.clone())),
         Source::Stdin => Box::new(lines(BufReader::new(io::stdin()), "stdin".into())),
+    }
+}
+
+/// A file's lines. It is opened when the first one is asked for: to open a named pipe is to wait
+/// for somebody who writes to it.
+fn lines_of(path: PathBuf) -> impl Iterator<Item = Name> + Send {
+    let name = path.display().to_string();
+    let mut opened = None;
+    std::iter::from_fn(move || {
+        if opened.is_none() {
+            match open(&path) {
+                Ok(file) => opened = Some(lines(file, name.clone())),
+                Err(why) => return Some(Err(why)),
+            }
+        }
+        opened.as_mut()?.next()
     })
 }
 
 /// Whether the file can be read to its end and every line is text. What can be read only once,
 /// such as a named pipe, is not read for that.
 pub(super) fn check(path: &Path) -> Result<(), String> {
-    let file = open(path)?;
-    let meta = file.get_ref().metadata();
+    let meta = path.metadata();
     let meta = meta.map_err(|error| complaint(&path.display().to_string(), &error))?;
     if meta.is_dir() {
         return Err(format!("--input {}: it is a folder", path.display()));
@@ -55,7 +70,7 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
     if !meta.is_file() {
         return Ok(());
     }
-    lines(file, path.display().to_string()).try_for_each(|line| line.map(drop))
+    lines(open(path)?, path.display().to_string()).try_for_each(|line| line.map(drop))
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, String> {

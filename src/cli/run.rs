@@ -24,8 +24,7 @@ type Crew = Supervisor<Dish, ()>;
 
 /// Washes and dries all dishes. The exit code.
 pub(super) fn run(config: &Config) -> Result<u8, Failure> {
-    let names = input::names(&config.source).map_err(Failure::Usage)?;
-    let names = input::read_ahead(names).map_err(internal)?;
+    let names = input::read_ahead(input::names(&config.source)).map_err(internal)?;
     let rack = Rack::with(config.options);
     let stop = Stop::new();
     let printer = Printer::start(config, stop.clone(), end_without_stdout).map_err(internal)?;
@@ -156,10 +155,7 @@ fn wash(
             )?;
         }
         if !stop.sleep(config.wash) {
-            return match stop.loss() {
-                Some(why) => Err(Failure::NoWorkersLeft(format!("no workers left ({why})"))),
-                None => Ok(()),
-            };
+            break;
         }
         let missing = config.payload.saturating_sub(name.len());
         let dish = Dish {
@@ -173,7 +169,10 @@ fn wash(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    match stop.loss() {
+        Some(why) => Err(Failure::NoWorkersLeft(format!("no workers left ({why})"))),
+        None => Ok(()),
+    }
 }
 
 fn report_summary(rack: &Rack, crew: &Crew) -> Result<(), Failure> {

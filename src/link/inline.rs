@@ -3,52 +3,43 @@
 //! It holds at most one delivery, because its worker gets one at a time.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Job, Link};
-use crate::broker::Broker;
 use crate::ledger::Handed;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InlineJobs(Arc<Mutex<VecDeque<Job>>>);
 
 #[derive(Debug)]
-pub(crate) struct InlineLink {
-    jobs: InlineJobs,
-    broker: Weak<Broker>,
-}
+pub(crate) struct InlineLink(InlineJobs);
 
-impl InlineLink {
-    pub(crate) fn new(broker: Weak<Broker>) -> (Self, InlineJobs) {
-        let jobs = InlineJobs::default();
-        let link = InlineLink {
-            jobs: jobs.clone(),
-            broker,
-        };
-        (link, jobs)
-    }
+pub(crate) fn pair() -> (InlineLink, InlineJobs) {
+    let jobs = InlineJobs::default();
+    (InlineLink(jobs.clone()), jobs)
 }
 
 impl InlineJobs {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn pop(&self) -> Option<Job> {
-        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.pop_front()
+        self.lock().pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 }
 
 impl Link for InlineLink {
     fn deliver(&mut self, handed: &Handed, body: &Arc<[u8]>) -> Result<(), String> {
-        let mut jobs = self.jobs.0.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.push_back(Job::new(handed, body));
+        self.0.lock().push_back(Job::new(handed, body));
         Ok(())
     }
 
     fn ask_to_stop(&mut self) {}
 
-    /// A retry may come while everybody sleeps in `join`: somebody there must run it.
-    fn flush(&mut self) {
-        if let Some(broker) = self.broker.upgrade() {
-            broker.wake_joiners();
-        }
-    }
+    fn flush(&mut self) {}
 }

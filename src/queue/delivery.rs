@@ -110,14 +110,15 @@ impl<T> Delivery<T> {
 impl<T> Drop for Delivery<T> {
     fn drop(&mut self) {
         if self.item.is_some() {
-            let cause = if std::thread::panicking() {
-                held::note_panic();
-                Cause::Panicked("the thread that held the item".into())
-            } else {
-                Cause::Dropped
+            let cause = match std::thread::panicking() {
+                true => Cause::Panicked("the thread that held the item".into()),
+                false => Cause::Dropped,
             };
             // Stale when the queue's task_done acknowledged it.
-            let _ = self.settle(Ending::Failed(cause));
+            let settled = self.settle(Ending::Failed(cause));
+            if settled.is_ok() && std::thread::panicking() {
+                held::note_panic();
+            }
         }
     }
 }

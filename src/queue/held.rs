@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, Ending};
+use crate::broker::{Broker, Ending, WakerKey};
 use crate::error::Kind;
 use crate::ledger::{Cause, Token};
 use crate::link::Job;
@@ -83,6 +83,26 @@ pub(crate) fn take_panics() -> usize {
     PANICKED.take()
 }
 
+/// This thread's loop panicked and is run again: what it took out of its deliveries and did not
+/// acknowledge is charged too, or the next `task_done` would acknowledge it undone.
+pub(crate) fn charge_all() {
+    let left = HANDS.with_borrow_mut(|hands| std::mem::take(&mut hands.0));
+    for held in left {
+        let cause = Cause::Panicked("the loop that held the item".into());
+        // Stale where the delivery was settled in another thread.
+        if settle(
+            &held.side,
+            held.token,
+            held.since.elapsed(),
+            Ending::Failed(cause),
+        )
+        .is_ok()
+        {
+            note_panic();
+        }
+    }
+}
+
 /// The oldest delivery of this queue that this thread got, and since when.
 pub(super) fn pop_oldest(side: &Side) -> Option<(Token, Instant)> {
     HANDS.with_borrow_mut(|hands| {
@@ -110,26 +130,26 @@ pub(super) fn settle(
 /// An async task in a `get`: takes itself off the list of waiters when it is dropped.
 pub(super) struct WaitingTask<'a> {
     broker: &'a Broker,
-    is_registered: bool,
+    waiting: Option<WakerKey>,
 }
 
 impl<'a> WaitingTask<'a> {
     pub(super) fn new(broker: &'a Broker) -> Self {
         WaitingTask {
             broker,
-            is_registered: false,
+            waiting: None,
         }
     }
 
     pub(super) fn poll(&mut self, waker: &Waker) -> Option<Result<Job, Kind>> {
-        self.broker.poll_get(&mut self.is_registered, waker)
+        self.broker.poll_get(&mut self.waiting, waker)
     }
 }
 
 impl Drop for WaitingTask<'_> {
     fn drop(&mut self) {
-        if self.is_registered {
-            self.broker.forget_getter();
+        if self.waiting.is_some() {
+            self.broker.forget_waker(self.waiting.take());
         }
     }
 }

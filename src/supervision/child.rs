@@ -12,7 +12,7 @@ use super::restart::Window;
 use super::spec::{ChildSpec, Restart};
 use crate::ledger::Exit;
 
-/// How long a channel may outlive its process.
+/// How long a channel may outlive its process, and a process its kill.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Where a worker is in its life.
@@ -143,7 +143,7 @@ impl Child {
                 self.deadline = None;
                 // A process that is ending by itself keeps its exit status.
                 if self.has_process {
-                    self.kill()
+                    self.kill(now)
                 } else {
                     Some(Deed::Bury)
                 }
@@ -159,7 +159,7 @@ impl Child {
                 match self.phase {
                     Phase::Resting => self.finish(),
                     Phase::Dying | Phase::Over => None,
-                    _ => self.kill(),
+                    _ => self.kill(now),
                 }
             }
             Happening::DeadlinePassed => self.deadline_passed(now),
@@ -200,7 +200,7 @@ impl Child {
         match self.phase {
             Phase::Resting => self.finish(),
             // It has nothing to finish yet.
-            Phase::Booting => self.kill(),
+            Phase::Booting => self.kill(now),
             Phase::Working => {
                 self.phase = Phase::Stopping;
                 self.deadline = now.checked_add(self.spec.shutdown);
@@ -210,9 +210,10 @@ impl Child {
         }
     }
 
-    fn kill(&mut self) -> Option<Deed> {
+    /// Killed again and again until it has ended: it may not have been born yet.
+    fn kill(&mut self, now: Duration) -> Option<Deed> {
         self.phase = Phase::Dying;
-        self.deadline = None;
+        self.deadline = now.checked_add(LINGER);
         Some(Deed::Kill)
     }
 
@@ -229,8 +230,8 @@ impl Child {
         self.deadline = None;
         match self.phase {
             Phase::Resting => self.begin(now),
-            Phase::Booting | Phase::Stopping => self.kill(),
-            Phase::Dying if self.has_process => None,
+            Phase::Booting | Phase::Stopping => self.kill(now),
+            Phase::Dying if self.has_process => self.kill(now),
             // Something that the worker started keeps its channel open, out of its group.
             Phase::Dying => {
                 self.has_link = false;

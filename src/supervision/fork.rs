@@ -9,6 +9,7 @@ use ipc_channel::ipc::IpcSender;
 
 use super::notes::Life;
 use super::orders::{Appointment, Order};
+use crate::ledger::Exit;
 
 /// Orders sent and not answered. They are small, and a socket holds many more.
 const UNANSWERED_MAX: usize = 8;
@@ -17,6 +18,8 @@ const UNANSWERED_MAX: usize = 8;
 pub(super) struct ForkServer {
     orders: Option<IpcSender<Order>>,
     is_alive: bool,
+    exit: Option<Exit>,
+    is_closed: bool,
     /// Counts fork servers, so that what an earlier one still says is not taken for this one's.
     number: u64,
     /// Why it is not started any more.
@@ -32,6 +35,8 @@ impl ForkServer {
         ForkServer {
             orders: None,
             is_alive: false,
+            exit: None,
+            is_closed: false,
             failure: None,
             number: 0,
             socket: None,
@@ -57,6 +62,7 @@ impl ForkServer {
     /// The number of the fork server that is started now.
     pub(super) fn next_number(&mut self) -> u64 {
         self.number += 1;
+        self.is_closed = false;
         self.number
     }
 
@@ -104,17 +110,33 @@ impl ForkServer {
         life
     }
 
-    /// It ended. The orders that were sent and will not be answered, and where it was awaited.
-    pub(super) fn ended(&mut self) -> (Vec<Life>, Option<String>) {
+    /// Its process has ended. Where it was awaited, if it did not come.
+    pub(super) fn process_ended(&mut self, exit: Exit) -> Option<String> {
         self.orders = None;
+        self.exit = Some(exit);
+        self.socket.take()
+    }
+
+    /// All replies of the fork server with this number have been read.
+    pub(super) fn closed(&mut self, server: u64) {
+        self.is_closed |= server == self.number;
+    }
+
+    /// When it is known to be over: the orders that it took and did not answer, and how it ended.
+    pub(super) fn bury(&mut self) -> Option<(Vec<Life>, Exit)> {
+        if !self.is_closed {
+            return None;
+        }
+        let exit = self.exit.take()?;
         self.is_alive = false;
-        (self.unanswered.drain(..).collect(), self.socket.take())
+        Some((self.unanswered.drain(..).collect(), exit))
     }
 
     /// It cannot be started: no order will be answered.
     pub(super) fn fail(&mut self, why: String) -> Vec<Life> {
         self.failure = Some(why);
-        let (mut lost, _) = self.ended();
+        self.is_alive = false;
+        let mut lost: Vec<Life> = self.unanswered.drain(..).collect();
         lost.extend(self.unsent.drain(..).map(|(life, _)| life));
         lost
     }

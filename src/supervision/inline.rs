@@ -2,14 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use super::{Crew, WorkerInfo};
-use crate::broker::{Broker, Core, Ending, Seat};
+use crate::broker::{Broker, Core, Ending, Inline, Seat};
 use crate::error::Kind;
 use crate::ledger::{Credit, HolderId};
-use crate::link::inline::InlineLink;
+use crate::link::inline;
+use crate::queue::held;
 use crate::worker::current::{self, Side};
 
 #[derive(Debug)]
@@ -25,9 +26,10 @@ impl InlineCrew {
         item_type: &'static str,
         run: impl Fn(&[u8]) -> Ending + Send + Sync + 'static,
     ) -> Result<Self, Kind> {
-        let (link, jobs) = InlineLink::new(Arc::downgrade(broker));
+        let (link, jobs) = inline::pair();
         let (weak, is_stopped) = (Arc::downgrade(broker), Arc::new(AtomicBool::new(false)));
-        broker.set_inline(Box::new(move || {
+        let waiting = jobs.clone();
+        let drive = move || {
             let Some(broker) = weak.upgrade() else {
                 return;
             };
@@ -43,7 +45,11 @@ impl InlineCrew {
                 // Not stale: a job is popped once.
                 let _ = broker.settle(job.token, began.elapsed(), ending);
             }
-        }))?;
+        };
+        broker.set_inline(Inline {
+            drive: Box::new(drive),
+            has_work: Box::new(move |_| !waiting.is_empty()),
+        })?;
         broker.with(Core::crew_began);
         let thread = std::thread::current();
         let seat = Seat {
@@ -66,29 +72,38 @@ impl InlineCrew {
     ) -> Result<Self, Kind> {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let (weak, is_told): (Weak<Broker>, _) = (Arc::downgrade(broker), Arc::clone(&is_stopped));
+        let is_over = Arc::clone(&is_stopped);
         let turn = Mutex::new(());
-        broker.set_inline(Box::new(move || {
+        let drive = move || {
             let Some(broker) = weak.upgrade() else {
                 return;
             };
-            // One loop at a time; who comes meanwhile leaves its item to it, or to the join.
-            let _turn = match turn.try_lock() {
-                Ok(turn) => turn,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
+            // A loop that puts is in here already, and gets what it put.
+            if current::holds(&broker) {
+                return;
+            }
+            // One loop at a time.
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             while !is_told.load(Ordering::Acquire) && broker.counts().waiting > 0 {
                 let before = broker.counts();
                 current::set(Side::Local(Arc::clone(&broker)), item_type);
-                // A panic with an item in hand was charged to the item, which ends this in time.
-                let _ = catch_unwind(AssertUnwindSafe(&run));
+                // A panic with an item in hand is charged to the item, which ends this in time.
+                if catch_unwind(AssertUnwindSafe(&run)).is_err() {
+                    held::charge_all();
+                }
                 current::clear();
                 if broker.counts() == before && !is_told.swap(true, Ordering::AcqRel) {
                     let why = "the loop ended without taking the items that wait";
                     broker.with(|core| core.crew_ended(why, true));
                 }
             }
-        }))?;
+        };
+        let has_work =
+            move |core: &Core| !is_over.load(Ordering::Acquire) && core.ledger.counts().waiting > 0;
+        broker.set_inline(Inline {
+            drive: Box::new(drive),
+            has_work: Box::new(has_work),
+        })?;
         broker.with(Core::crew_began);
         Ok(InlineCrew {
             broker: Arc::clone(broker),

@@ -1,6 +1,6 @@
 //! What reaches the supervising thread, and how: a channel and a wake-up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ipc_channel::ipc::IpcSender;
@@ -16,12 +16,58 @@ pub(super) struct Life {
     pub(super) number: u64,
 }
 
+/// A life's place at the queue. Its reader takes it, and its burial ends it, whichever comes first:
+/// nobody is attached to the queue after his burial.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Berth(Arc<Mutex<Place>>);
+
+#[derive(Debug, Default)]
+enum Place {
+    #[default]
+    Free,
+    Taken(HolderId),
+    Void,
+}
+
+impl Berth {
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the place, unless its life is over.
+    pub(super) fn take(&self, attach: impl FnOnce() -> HolderId) -> Option<HolderId> {
+        let mut place = self.lock();
+        match *place {
+            Place::Free => {
+                let holder = attach();
+                *place = Place::Taken(holder);
+                Some(holder)
+            }
+            Place::Taken(_) | Place::Void => None,
+        }
+    }
+
+    pub(super) fn holder(&self) -> Option<HolderId> {
+        match *self.lock() {
+            Place::Taken(holder) => Some(holder),
+            Place::Free | Place::Void => None,
+        }
+    }
+
+    /// Ends it, and says who had it.
+    pub(super) fn end(&self) -> Option<HolderId> {
+        match std::mem::replace(&mut *self.lock(), Place::Void) {
+            Place::Taken(holder) => Some(holder),
+            Place::Free | Place::Void => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Note {
     /// A worker is ready and was given its place at the queue.
     Ready {
         life: Life,
-        holder: HolderId,
         pid: u32,
     },
     /// A worker's channel was read to the end, or was given up for this reason.
@@ -33,6 +79,10 @@ pub(super) enum Note {
     ForkServerReady {
         server: u64,
         orders: IpcSender<Order>,
+    },
+    /// Its replies have been read to the end.
+    ForkServerClosed {
+        server: u64,
     },
     /// It made the worker that was ordered longest ago, or could not.
     Forked {

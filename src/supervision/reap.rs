@@ -27,6 +27,19 @@ const WAKE: u64 = u64::MAX;
 struct Watched {
     pid: u32,
     pidfd: OwnedFd,
+    /// Its process group is killed with it.
+    leads_group: bool,
+}
+
+impl Watched {
+    fn kill_group(&self) {
+        if self.leads_group
+            && let Ok(pid) = i32::try_from(self.pid)
+        {
+            // Nobody is left in it, most often.
+            let _ = kill(unistd::Pid::from_raw(-pid), Signal::SIGKILL);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -53,8 +66,19 @@ impl Reaper {
         Arc::clone(&self.wake)
     }
 
-    /// Watches a child of this process. If that is not possible the child is killed.
+    /// Watches a child of this process, and the process group that it leads. If that is not
+    /// possible the child is killed.
     pub(crate) fn watch(&mut self, key: u64, pid: u32) -> io::Result<()> {
+        self.watch_as(key, pid, true)
+    }
+
+    /// Watches a child without its group: what a fork server has forked is there until it makes a
+    /// group of its own.
+    pub(crate) fn watch_alone(&mut self, key: u64, pid: u32) -> io::Result<()> {
+        self.watch_as(key, pid, false)
+    }
+
+    fn watch_as(&mut self, key: u64, pid: u32, leads_group: bool) -> io::Result<()> {
         let raw = i32::try_from(pid).map_err(io::Error::other)?;
         let id = Pid::from_raw(raw).ok_or(io::ErrorKind::InvalidInput)?;
         let watched = pidfd_open(id, PidfdFlags::empty())
@@ -66,7 +90,12 @@ impl Reaper {
             });
         match watched {
             Ok(pidfd) => {
-                self.children.insert(key, Watched { pid, pidfd });
+                let watched = Watched {
+                    pid,
+                    pidfd,
+                    leads_group,
+                };
+                self.children.insert(key, watched);
                 Ok(())
             }
             Err(error) => {
@@ -80,7 +109,7 @@ impl Reaper {
     /// Kills a child and its process group.
     pub(crate) fn kill(&self, key: u64) {
         if let Some(child) = self.children.get(&key) {
-            kill_group(child.pid);
+            child.kill_group();
             // A child that did not come to lead its group yet is killed alone.
             let _ = pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL);
         }
@@ -110,14 +139,8 @@ impl Reaper {
     }
 }
 
-fn kill_group(pid: u32) {
-    if let Ok(pid) = i32::try_from(pid) {
-        let _ = kill(unistd::Pid::from_raw(-pid), Signal::SIGKILL);
-    }
-}
-
 fn reap(child: &Watched) -> Exit {
-    kill_group(child.pid);
+    child.kill_group();
     let pidfd = &child.pidfd;
     match waitid(
         WaitId::PidFd(std::os::fd::AsFd::as_fd(pidfd)),

@@ -50,7 +50,7 @@ impl TaskCrew {
             workers.push((jobs, holder));
         }
         let handler = Arc::new(handler);
-        run_on_one_thread(move |tasks| {
+        run_on_one_thread(&crew, move |tasks| {
             current::set(Side::Local(Arc::clone(&shared.broker)), type_name::<T>());
             for (jobs, holder) in workers {
                 let (shared, handler, alive) =
@@ -78,7 +78,7 @@ impl TaskCrew {
         let (crew, shared, alive) = begin(plan, broker);
         let life = |name: &String| LoopLife::new(name, plan.spec);
         let lives: Vec<LoopLife> = plan.names.iter().map(life).collect();
-        run_on_one_thread(move |tasks| {
+        run_on_one_thread(&crew, move |tasks| {
             let run = Rc::new(run);
             for mut life in lives {
                 let (shared, run, alive): (Arc<Shared>, _, _) =
@@ -115,7 +115,14 @@ impl Crew for TaskCrew {
     }
 }
 
-fn run_on_one_thread(begin: impl FnOnce(&LocalSet) + Send + 'static) -> Result<(), Kind> {
+fn run_on_one_thread(
+    crew: &ThreadCrew,
+    begin: impl FnOnce(&LocalSet) + Send + 'static,
+) -> Result<(), Kind> {
+    spawn_thread(begin).inspect_err(|_| crew.fail())
+}
+
+fn spawn_thread(begin: impl FnOnce(&LocalSet) + Send + 'static) -> Result<(), Kind> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -42,6 +42,18 @@ impl Shared {
         if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.end(why, is_spent);
         }
+    }
+
+    /// There will be no threads: what their places were handed already goes back.
+    pub(super) fn fail(&self) {
+        self.end("they could not be started", true);
+        for holder in self.lock_holders().iter() {
+            self.broker.detach(*holder, Started::default(), None);
+        }
+    }
+
+    fn lock_holders(&self) -> MutexGuard<'_, Vec<HolderId>> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self, why: &str, is_spent: bool) {
@@ -137,6 +149,9 @@ impl ThreadCrew {
                 shared.begin_loop(&life.worker);
                 let end = loop {
                     let is_fine = catch_unwind(AssertUnwindSafe(|| run())).is_ok();
+                    if !is_fine {
+                        held::charge_all();
+                    }
                     match life.after(is_fine, &shared) {
                         Next::Over(end) => break end,
                         Next::Again(rest) => drop(shared.stopping.recv_timeout(rest)),
@@ -156,10 +171,15 @@ impl ThreadCrew {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.request_stop();
-                self.shared.end("they could not be started", true);
+                self.shared.fail();
                 Err(Kind::io("starting a worker thread")(error))
             }
         }
+    }
+
+    /// Its workers could not be started.
+    pub(super) fn fail(&self) {
+        self.shared.fail();
     }
 
     fn request_stop(&self) {
@@ -270,7 +290,7 @@ impl LoopLife {
         let rest = match charged {
             0 => match self.window.note(self.began.elapsed(), intensity, period) {
                 Some(recent) => self.spec.backoff.delay(recent, u64::from(recent)),
-                None => return over(format!("{} panicked too often", self.worker), true),
+                None => return over(format!("{} was run again too often", self.worker), true),
             },
             _ => Duration::ZERO,
         };

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 
-use super::notes::{Life, Note, NoteSender};
+use super::notes::{Berth, Life, Note, NoteSender};
 use super::orders::{Appointment, ForkReply, Order};
 use super::signals;
 use super::spawn::MeetingPlace;
 use crate::broker::{Broker, Seat};
-use crate::ledger::{Credit, HolderId};
+use crate::ledger::Credit;
 use crate::link::frame::{PROTOCOL, Packet, Up};
 use crate::link::process::ProcessLink;
 use crate::worker::attempt::message_of;
@@ -24,6 +24,7 @@ const STACK_BYTES: usize = 256 * 1024;
 /// All that it takes to receive one worker.
 pub(super) struct Reception {
     pub(super) life: Life,
+    pub(super) berth: Berth,
     pub(super) notes: NoteSender,
     pub(super) broker: Arc<Broker>,
     pub(super) worker: Arc<str>,
@@ -88,6 +89,7 @@ impl Reception {
     fn read(self) -> Result<(), String> {
         let Reception {
             life,
+            berth,
             notes,
             broker,
             worker,
@@ -105,8 +107,11 @@ impl Reception {
             worker,
             pid,
         };
-        let holder: HolderId = broker.attach(seat, credit);
-        notes.post(Note::Ready { life, holder, pid });
+        let Some(holder) = berth.take(|| broker.attach(seat, credit)) else {
+            // Buried already, because its channel lingered.
+            return Ok(());
+        };
+        notes.post(Note::Ready { life, pid });
         // An error of `recv` is the end: everything the worker sent has been read.
         while let Ok(packet) = uplink.recv() {
             broker.receive(holder, &packet)?;
@@ -140,19 +145,19 @@ pub(super) fn receive_fork_server(
     notes: NoteSender,
 ) -> std::io::Result<()> {
     start_thread("read fork-server".into(), move || {
-        let Ok((replies, answers)) = ipc_channel::ipc::channel::<ForkReply>() else {
-            return;
-        };
         // Whatever fails here ends the fork server, which is noticed by its process.
-        let met = catch_unwind(AssertUnwindSafe(|| {
-            meet(place, Order::ServeForks { replies })
-        }));
-        let Ok(Ok(orders)) = met else {
-            return;
-        };
-        notes.post(Note::ForkServerReady { server, orders });
-        while let Ok(ForkReply(reply)) = answers.recv() {
-            notes.post(Note::Forked { server, reply });
-        }
+        let _ = catch_unwind(AssertUnwindSafe(|| read_fork_server(server, place, &notes)));
+        notes.post(Note::ForkServerClosed { server });
     })
+}
+
+fn read_fork_server(server: u64, place: MeetingPlace, notes: &NoteSender) -> Result<(), String> {
+    let channel = ipc_channel::ipc::channel::<ForkReply>();
+    let (replies, answers) = channel.map_err(|error| error.to_string())?;
+    let orders = meet(place, Order::ServeForks { replies })?;
+    notes.post(Note::ForkServerReady { server, orders });
+    while let Ok(ForkReply(reply)) = answers.recv() {
+        notes.post(Note::Forked { server, reply });
+    }
+    Ok(())
 }

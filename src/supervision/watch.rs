@@ -15,14 +15,14 @@ use nix::libc;
 use super::WorkerInfo;
 use super::child::{Child, Deed, Happening, Phase};
 use super::fork::ForkServer;
-use super::notes::{Life, Note, NoteSender};
+use super::notes::{Berth, Life, Note, NoteSender};
 use super::reap::Reaper;
 use super::restart::Window;
 use super::spawn::{self, Ends, Position};
 use super::spec::{ChildSpec, StartMethod};
 use super::uplink::{self, Reception};
 use crate::broker::Broker;
-use crate::ledger::{Cause, Credit, Exit, HolderId, Started};
+use crate::ledger::{Cause, Credit, Exit};
 use crate::link::scoreboard::Scoreboard;
 use crate::observe::What;
 
@@ -64,7 +64,7 @@ struct Slot {
     life: u64,
     pid: Option<u32>,
     exit: Exit,
-    holder: Option<HolderId>,
+    berth: Berth,
     board: Option<Scoreboard>,
     /// Where a spawned worker is awaited.
     socket: Option<String>,
@@ -72,6 +72,9 @@ struct Slot {
     complaint: Option<String>,
     /// It was ordered from the fork server and taken for never born.
     is_lost: bool,
+    /// It is to be killed as soon as its pid is known.
+    is_kill_due: bool,
+    has_begun: bool,
 }
 
 impl Slot {
@@ -118,11 +121,13 @@ impl Watch {
             life: 0,
             pid: None,
             exit: Exit::Unknown,
-            holder: None,
+            berth: Berth::default(),
             board: None,
             socket: None,
             complaint: None,
             is_lost: false,
+            is_kill_due: false,
+            has_begun: false,
         };
         Watch {
             slots: (0..plan.workers).map(slot).collect(),
@@ -199,6 +204,9 @@ impl Watch {
                 for (key, exit) in self.reaper.wait(None) {
                     self.ended(key, exit);
                 }
+                while let Ok(note) = self.notes.try_recv() {
+                    self.take(note);
+                }
             }
         }
         let is_spent = self.loss.is_some() && !self.is_stopping;
@@ -233,7 +241,7 @@ impl Watch {
                 }
             },
             Deed::AskToStop => {
-                if let Some(holder) = self.slots[index].holder {
+                if let Some(holder) = self.slots[index].berth.holder() {
                     self.broker.ask_to_stop(holder);
                 }
                 None
@@ -268,13 +276,15 @@ impl Watch {
             self.reaper.kill(key_of(life));
             return None;
         }
-        // Ordered from the fork server and not born: the order is taken back, or, if the fork
-        // server has it and does not answer, the fork server goes, and its orders with it.
+        // Ordered from the fork server and not born: the order is taken back, or it is killed when
+        // it is born. If that takes too long the fork server hangs, and goes with its orders.
         if self.fork_server.cancel(life) {
             self.slots[index].is_lost = true;
             return Some(Happening::Ended);
         }
-        self.reaper.kill(FORK_SERVER);
+        if std::mem::replace(&mut self.slots[index].is_kill_due, true) {
+            self.reaper.kill(FORK_SERVER);
+        }
         None
     }
 
@@ -285,7 +295,8 @@ impl Watch {
         slot.exit = Exit::Unknown;
         slot.complaint = None;
         slot.is_lost = false;
-        if slot.life > 1 {
+        slot.is_kill_due = false;
+        if std::mem::replace(&mut slot.has_begun, true) {
             self.broker.with(|core| core.restarts += 1);
         }
         match self.plan.method {
@@ -326,8 +337,10 @@ impl Watch {
     fn reception(&mut self, index: usize, ends: Ends) -> Reception {
         let slot = &mut self.slots[index];
         slot.board = Some(ends.board);
+        slot.berth = Berth::default();
         Reception {
             life: slot.life(index),
+            berth: slot.berth.clone(),
             notes: self.sender.clone(),
             broker: Arc::clone(&self.broker),
             worker: Arc::clone(&slot.name),
@@ -341,7 +354,7 @@ impl Watch {
     fn start_fork_server(&mut self) {
         let title = format!("fork-server of {}", self.plan.name);
         let started = spawn::start(&title).and_then(|started| {
-            self.reaper.watch(FORK_SERVER, started.pid)?;
+            self.reaper.watch_alone(FORK_SERVER, started.pid)?;
             let server = self.fork_server.next_number();
             uplink::receive_fork_server(server, started.place, self.sender.clone())?;
             Ok(started.socket)
@@ -349,6 +362,8 @@ impl Watch {
         match started {
             Ok(socket) => self.fork_server.began(socket),
             Err(error) => {
+                // If its process is there, nobody would ever meet it.
+                self.reaper.kill(FORK_SERVER);
                 let orders = self.fork_server.fail(error.to_string());
                 self.report_lost_orders(&orders, &format!("no fork server: {error}"));
             }
@@ -378,9 +393,8 @@ impl Watch {
 
     fn take(&mut self, note: Note) {
         match note {
-            Note::Ready { life, holder, pid } if self.is_current(life) => {
+            Note::Ready { life, pid } if self.is_current(life) => {
                 self.born(life, pid);
-                self.slots[life.slot].holder = Some(holder);
                 self.slots[life.slot].socket = None;
                 self.enter_in_roster(life.slot, pid);
                 self.happen(life.slot, Happening::Ready);
@@ -389,11 +403,12 @@ impl Watch {
                 self.close_link(life.slot, why);
             }
             // News of a life that is over.
-            Note::Ready { life, holder, pid } => {
-                self.broker.detach(holder, Started::default(), None);
-                self.end_late_born(life, pid);
-            }
+            Note::Ready { life, pid } => self.end_late_born(life, pid),
             Note::LinkClosed { .. } => {}
+            Note::ForkServerClosed { server } => {
+                self.fork_server.closed(server);
+                self.bury_fork_server();
+            }
             Note::ForkServerReady { server, orders } => self.fork_server.ready(server, orders),
             Note::Forked { server, reply } => match (self.fork_server.replied(server), reply) {
                 (Some(life), Ok(pid)) => self.born(life, pid),
@@ -471,11 +486,19 @@ impl Watch {
         self.happen(index, Happening::Ended);
     }
 
+    /// Its process has ended. What it said before is still to be read.
     fn fork_server_ended(&mut self, exit: Exit) {
-        let (orders, socket) = self.fork_server.ended();
-        if let Some(socket) = socket {
+        if let Some(socket) = self.fork_server.process_ended(exit) {
             spawn::release(&socket);
         }
+        self.bury_fork_server();
+    }
+
+    /// When both its process and its replies have ended, its unanswered orders are lost.
+    fn bury_fork_server(&mut self) {
+        let Some((orders, exit)) = self.fork_server.bury() else {
+            return;
+        };
         self.report_lost_orders(&orders, &format!("the fork server {exit}"));
         let ChildSpec {
             intensity, period, ..
@@ -509,7 +532,10 @@ impl Watch {
         let mut charged = 0;
         let mut holding = None;
         let name = Arc::clone(&slot.name);
-        if let Some(holder) = slot.holder.take() {
+        let berth = slot.berth.clone();
+        // From now on its news is old.
+        slot.life += 1;
+        if let Some(holder) = berth.end() {
             holding = self.broker.name_of_started(holder, started);
             self.report_exit(&name, pid, exit, holding);
             // Killed by us because it was told to stop: that is nothing against its item.

@@ -177,6 +177,9 @@ impl Session {
                 return None;
             }
             if let Some(arrival) = inbox.arrivals.pop_front() {
+                if is_idle {
+                    title::set_activity(&"busy");
+                }
                 return Some(arrival);
             }
             if is_idle {

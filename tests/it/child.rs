@@ -246,7 +246,9 @@ fn a_kill_while_stopping_kills() {
 fn a_process_whose_channel_has_ended_is_killed_at_once() {
     let mut child = working(spec());
     let deed = child.handle(Happening::LinkClosed, ms(10));
-    assert_eq!((deed, child.poll_timeout()), (Some(Deed::Kill), None));
+    // Once more after a second, should it still be there.
+    let again = Some(ms(1_010));
+    assert_eq!((deed, child.poll_timeout()), (Some(Deed::Kill), again));
     let deed = child.handle(Happening::Ended, ms(11));
     assert_eq!(deed, Some(Deed::Bury));
 }

@@ -15,6 +15,7 @@ crate::trials!(
     an_input_line_that_is_not_text_is_named_before_anything_is_started,
     a_pipe_line_that_is_not_text_is_named_when_it_comes,
     dishes_come_from_a_file_and_from_a_pipe,
+    dishes_come_from_a_named_pipe,
     an_unusable_temporary_folder_is_named,
     old_meeting_places_are_removed_and_nothing_else,
     help_shows_examples_and_every_option,
@@ -343,4 +344,32 @@ fn no_dishes_are_no_work() {
     let output = run(&["--dishes", "0"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stderr).starts_with("0 of 0 dishes done"));
+}
+
+fn dishes_come_from_a_named_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let child = supervisor()
+        .args([
+            "--wash",
+            "0",
+            "--dry",
+            "0",
+            "--input",
+            path.to_str().unwrap(),
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    fs::write(&path, "cup\nplate\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout).lines().count(), 4);
 }

@@ -50,6 +50,9 @@ suite!(
     map_reads_its_items_lazily,
     a_refused_item_is_tried_again_and_then_a_dead_letter,
     a_refused_item_rests_before_it_is_tried_again,
+    a_resting_item_comes_back_to_a_map,
+    a_resting_item_comes_back_to_a_loop,
+    an_item_taken_out_by_a_loop_that_panics_is_not_acknowledged_by_the_next,
     a_panic_fails_the_attempt_and_nothing_else,
     an_item_that_does_not_decode_is_a_dead_letter,
     a_result_that_does_not_serialize_is_a_dead_letter,
@@ -209,6 +212,15 @@ async fn panicking_loop_async(queue: JoinableQueue<u64>) {
     }
 }
 
+/// Takes items out of their deliveries before it works on them.
+fn careless_loop(queue: JoinableQueue<u64>) {
+    while let Ok(delivery) = queue.get() {
+        let item = delivery.into_item();
+        assert!(item != 3, "it is a three");
+        queue.task_done().unwrap();
+    }
+}
+
 /// Worker processes of these tests run these.
 pub(crate) fn serve() {
     dishrack::serve(|roles| {
@@ -223,6 +235,7 @@ pub(crate) fn serve() {
         roles.handler(reverse);
         roles.worker(chapters_loop);
         roles.worker(panicking_loop);
+        roles.worker(careless_loop);
         remote::serve(roles);
     });
 }
@@ -315,6 +328,54 @@ fn a_refused_item_rests_before_it_is_tried_again(link: Link) {
     assert_eq!(join(&queue), (0, 1));
     let history = &queue.take_dead_letters().unwrap()[0].history;
     assert!(history[1].at - history[0].at >= rest / 2, "{history:?}");
+}
+
+fn resting() -> JoinableQueue<u64> {
+    let rest = Duration::from_millis(20);
+    JoinableQueue::with(Options {
+        max_attempts: 2,
+        backoff: Backoff::exponential(rest, rest),
+        ..Options::default()
+    })
+}
+
+fn a_resting_item_comes_back_to_a_map(link: Link) {
+    let queue = resting();
+    let crew = hire(link, &queue, refuse_threes);
+    let results: Vec<_> = crew.map([3, 4]).collect();
+    let error = results[0].as_ref().unwrap_err().to_string();
+    assert_eq!(error, "item 1 failed 2 times, at last: 3 is a three");
+    assert_eq!(results[1].as_ref().unwrap(), &4);
+}
+
+fn a_resting_item_comes_back_to_a_loop(link: Link) {
+    let queue = resting();
+    let _crew = hire_loops(link, &queue);
+    for n in 2..5 {
+        queue.put(&n).unwrap();
+    }
+    assert_eq!(join(&queue), (2, 1));
+}
+
+/// Tasks share a thread: there, an item is acknowledged by its delivery only.
+fn an_item_taken_out_by_a_loop_that_panics_is_not_acknowledged_by_the_next(link: Link) {
+    let queue = JoinableQueue::unbounded();
+    for n in 0..10 {
+        queue.put(&n).unwrap();
+    }
+    let builder = Supervisor::builder();
+    let forked = builder.clone().start_method(StartMethod::Fork);
+    let crew = match link {
+        Link::Process => builder.processes(1).worker(&queue, careless_loop),
+        Link::Forked => forked.processes(1).worker(&queue, careless_loop),
+        Link::Thread => builder.threads(1).worker(&queue, careless_loop),
+        Link::Inline => builder.inline().worker(&queue, careless_loop),
+        Link::Task => return,
+    };
+    let _crew = crew.unwrap();
+    assert_eq!(join(&queue), (9, 1));
+    let letters = queue.take_dead_letters().unwrap();
+    assert_eq!(letters[0].payload, 3);
 }
 
 fn a_panic_fails_the_attempt_and_nothing_else(link: Link) {

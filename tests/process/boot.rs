@@ -9,6 +9,7 @@ crate::trials!(
     a_worker_that_dies_in_boot_is_given_up_with_its_exit_code,
     dryers_killed_while_idle_use_up_their_restarts,
     a_temporary_worker_is_not_started_again,
+    dryers_lost_while_no_dish_comes_are_told,
 );
 
 fn no_workers_left(play: &str) -> String {
@@ -48,4 +49,22 @@ fn dryers_killed_while_idle_use_up_their_restarts() {
     let (events, status) = run.finish();
     assert_eq!(status.code(), Some(3));
     assert_eq!(named(&events, "summary")[0]["restarts"], 2);
+}
+
+fn dryers_lost_while_no_dish_comes_are_told() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command.args([
+        "--input",
+        "-",
+        "--format",
+        "json",
+        "-w",
+        "1",
+        "--max-restarts",
+        "0",
+    ]);
+    command.stdin(std::process::Stdio::piped());
+    let mut run = Run::of(command);
+    send(pid_of(&run.await_event("worker_started")), Signal::SIGKILL);
+    assert_eq!(run.finish().1.code(), Some(3));
 }

@@ -70,6 +70,7 @@ fn kill_again_and_again(method: &str) {
         "{killed} kills, {deaths} deaths"
     );
     let retries = named(&events, "retry");
+    assert!(!retries.is_empty());
     assert!(
         retries
             .iter()

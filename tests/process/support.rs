@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -50,6 +51,15 @@ impl Run {
     }
 
     pub(crate) fn of(mut command: Command) -> Run {
+        // Whoever started these tests in the background had SIGINT ignored, and an ignored signal
+        // is inherited.
+        // SAFETY: between fork and exec only a system call is made.
+        unsafe {
+            command.pre_exec(|| {
+                signal(Signal::SIGINT, SigHandler::SigDfl)?;
+                Ok(())
+            });
+        }
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
         Run { child, lines }

@@ -1,6 +1,8 @@
 //! What `ps` shows: a line for the supervisor with its counts, one for each worker with its state.
 
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use crate::support::{Run, pid_of, until};
 
@@ -31,15 +33,49 @@ fn forked_workers_have_titles_too() {
 }
 
 fn look(more: &[&str]) {
-    let mut arguments = vec!["-w", "2", "--dishes", "2", "--wash", "10ms", "--dry", "1s"];
-    arguments.extend(more);
-    let mut run = Run::supervisor(&arguments);
-    let idle = run.await_event("worker_started");
-    let (idle_pid, name) = (pid_of(&idle), idle["worker"].as_str().unwrap().to_owned());
-    assert_eq!(comm(idle_pid), name);
+    see_idle_worker(more);
+    see_busy_workers(more);
+}
+
+fn start(arguments: &[&str], more: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command
+        .args(["--format", "json"])
+        .args(arguments)
+        .args(more);
+    command.stdin(Stdio::piped());
+    Run::of(command)
+}
+
+/// One dish is dried, and no other one comes.
+fn see_idle_worker(more: &[&str]) {
+    let mut run = start(
+        &["-w", "1", "--input", "-", "--wash", "0", "--dry", "0"],
+        more,
+    );
+    let dryer = pid_of(&run.await_event("worker_started"));
+    assert_eq!(comm(dryer), "dryer-1");
     until("the supervisor shows its counts", || {
-        args(run.pid()).starts_with("supervisor 0 of 2 done, 0 dead, ")
+        args(run.pid()) == "supervisor 0 of 0 done, 0 dead, 0 waiting; 1 processes"
     });
+    assert_eq!(comm(run.pid()), "supervisor");
+    let mut stdin = run.child.stdin.take().unwrap();
+    stdin.write_all(b"cup\n").unwrap();
+    run.await_event("done");
+    until("the worker is idle again", || args(dryer) == "dryer-1 idle");
+    until("the supervisor counts it", || {
+        args(run.pid()).starts_with("supervisor 1 of 1 done, 0 dead, ")
+    });
+    drop(stdin);
+    assert_eq!(run.finish().1.code(), Some(0));
+}
+
+/// Two dishes are being dried for longer than the test takes.
+fn see_busy_workers(more: &[&str]) {
+    let run = start(
+        &["-w", "2", "--dishes", "2", "--wash", "0", "--dry", "1000s"],
+        more,
+    );
     for _ in 0..2 {
         let drying = run.await_event("drying");
         let (pid, worker) = (pid_of(&drying), drying["worker"].as_str().unwrap());
@@ -47,15 +83,4 @@ fn look(more: &[&str]) {
         until("the worker shows its dish", || args(pid) == expected);
         assert_eq!(comm(pid), worker);
     }
-    let done = run.await_event("done");
-    until("the worker is idle again", || {
-        // It ends soon after the other one is done.
-        let idle = format!("{} idle", done["worker"].as_str().unwrap());
-        fs::exists(format!("/proc/{}", pid_of(&done))).unwrap() && args(pid_of(&done)) == idle
-    });
-    until("the supervisor counts it", || {
-        args(run.pid()).contains("1 of 2 done")
-    });
-    assert_eq!(comm(run.pid()), "supervisor");
-    assert_eq!(run.finish().1.code(), Some(0));
 }

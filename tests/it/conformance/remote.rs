@@ -2,9 +2,12 @@
 //! answers.
 
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use dishrack::{JoinableQueue, Restart, Roles, Supervisor};
+use dishrack::{Backoff, JoinableQueue, Options, Restart, Roles, Supervisor};
 
 use super::DEADLINE;
 
@@ -16,6 +19,8 @@ crate::trials!(
     one_threads_task_done_does_not_acknowledge_anothers_item,
     items_of_an_ended_thread_go_back,
     get_keeps_its_time_and_put_its_bound,
+    an_idle_async_get_is_polled_only_when_something_is_there,
+    a_closed_queue_lets_every_getter_go_when_its_last_item_is_taken,
 );
 
 type Queue = JoinableQueue<String>;
@@ -189,4 +194,57 @@ fn get_keeps_its_time_and_put_its_bound() {
     let began = std::time::Instant::now();
     assert!(queue.put_timeout(&"c".into(), time).unwrap_err().is_full());
     assert!(began.elapsed() >= time);
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn an_idle_async_get_is_polled_only_when_something_is_there() {
+    let queue = Queue::unbounded();
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut context = Context::from_waker(&waker);
+    let mut get = Box::pin(queue.get_async());
+    assert!(get.as_mut().poll(&mut context).is_pending());
+    assert!(get.as_mut().poll(&mut context).is_pending());
+    // Another one, dropped while it waits, leaves nothing behind.
+    drop(Box::pin(queue.get_async()).as_mut().poll(&mut context));
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 0, "it wakes itself");
+    queue.put(&"a".into()).unwrap();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    match get.as_mut().poll(&mut context) {
+        Poll::Ready(Ok(delivery)) => delivery.task_done().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_closed_queue_lets_every_getter_go_when_its_last_item_is_taken() {
+    let rest = Duration::from_millis(50);
+    let queue = Queue::with(Options {
+        backoff: Backoff::exponential(rest, rest),
+        ..Options::default()
+    });
+    queue.put(&"a".into()).unwrap();
+    queue.get().unwrap().nack("later").unwrap();
+    let getters: Vec<_> = (0..3)
+        .map(|_| {
+            let queue = queue.clone();
+            std::thread::spawn(move || match queue.get_timeout(2 * DEADLINE) {
+                Ok(delivery) => delivery.task_done().is_ok(),
+                Err(error) => {
+                    assert!(error.is_closed(), "{error}");
+                    false
+                }
+            })
+        })
+        .collect();
+    queue.close();
+    let got: Vec<bool> = getters.into_iter().map(|one| one.join().unwrap()).collect();
+    assert_eq!(got.iter().filter(|is_it| **is_it).count(), 1);
 }
