@@ -92,7 +92,7 @@ impl Error {
         matches!(self.0, Kind::Empty)
     }
 
-    /// The queue was closed, by `close` or because its supervisor stops.
+    /// The queue was closed; or, in a worker's own loop, its supervisor is stopping that worker.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.0, Kind::Closed)

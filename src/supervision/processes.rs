@@ -37,8 +37,7 @@ impl ProcessCrew {
                 signals::block_all();
                 let run = catch_unwind(AssertUnwindSafe(|| watch.run()));
                 if let Err(panic) = run {
-                    // Our bug: say so, rather than leave everybody waiting. The workers go with
-                    // their channels.
+                    // Our bug: say so, rather than leave everybody waiting.
                     let why = format!("internal error: {}", message_of(&*panic));
                     queue.with(|core| core.crew_ended(&why, true));
                 }
@@ -67,7 +66,7 @@ impl ProcessCrew {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(thread) = thread {
-            // A panic there was our bug and is on stderr; the workers are gone with its channels.
+            // A panic there was our bug and was told to whoever joins.
             let _ = thread.join();
         }
     }

@@ -178,6 +178,7 @@ impl ThreadCrew {
     }
 
     /// Its workers could not be started.
+    #[cfg(feature = "tasks")]
     pub(super) fn fail(&self) {
         self.shared.fail();
     }

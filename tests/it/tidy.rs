@@ -12,6 +12,7 @@ crate::trials! {
     file_names_are_nouns_of_the_domain,
     nothing_is_left_unfinished,
     the_ledger_names_no_clock_or_io,
+    only_the_broker_tells_the_ledger,
     only_the_reaper_waits_for_children,
     only_the_command_line_prints_or_exits,
     dishes_stay_in_the_kitchen,
@@ -236,6 +237,30 @@ fn impure_names(sources: &[Source]) -> Findings {
             &words,
             "the pure core knows nothing of it",
         ));
+    }
+    findings
+}
+
+fn only_the_broker_tells_the_ledger() {
+    expect_none(&orders_outside_the_broker(&source::all()));
+}
+
+/// What the ledger is told, what it decides, and what links are given, all by the broker.
+fn orders_outside_the_broker(sources: &[Source]) -> Findings {
+    let why = "only the broker tells the ledger and carries out what it decides";
+    let calls = [
+        "ledger.handle_",
+        "ledger.poll_",
+        "link.deliver(",
+        "link.answer(",
+    ];
+    let mut findings = Findings::new();
+    for source in product(sources, &["src/broker.rs", "src/broker/"]) {
+        for (line, text) in source.code.lines().enumerate() {
+            if calls.iter().any(|call| text.contains(call)) {
+                findings.push(finding(source, line + 1, why));
+            }
+        }
     }
     findings
 }
@@ -473,6 +498,11 @@ fn a_broken_rule_is_caught() {
             "use std::{io, time};",
         ),
         (impure_names, "src/ledger/cause.rs", "nix::unistd::fork();"),
+        (
+            orders_outside_the_broker,
+            "src/cli/run.rs",
+            "core.ledger.handle_close();",
+        ),
         (waits_outside_the_reaper, "src/a.rs", "child.wait()?;"),
         (prints_and_exits, "src/a.rs", "eprintln!(\"no\");"),
         (
