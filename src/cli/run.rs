@@ -29,11 +29,13 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let stop = Stop::new();
     let printer = Printer::start(config, stop.clone(), end_without_stdout).map_err(internal)?;
     let crew = Arc::new(hire(config, &rack, &printer)?);
-    listen(&stop, &rack, &crew, &printer)?;
+    listen(config, &stop, &rack, &crew, &printer)?;
     let washed = wash(config, names, &rack, &printer, &stop);
     let joined = rack.join();
     crew.stop();
-    report_summary(&rack, &crew)?;
+    if stop.sums_up() {
+        report_summary(&rack, &crew)?;
+    }
     // A stopped run does not wait for ever for somebody to read.
     let signal = stop.signal();
     printer.finish(signal.map_or(Duration::MAX, |_| config.shutdown));
@@ -99,25 +101,40 @@ fn emit(rack: &Rack, what: What) -> Result<(), Failure> {
 }
 
 fn listen(
+    config: &Config,
     stop: &Stop,
     rack: &Rack,
     crew: &Arc<Crew>,
     printer: &Arc<Printer>,
 ) -> Result<(), Failure> {
-    let counted = rack.clone();
+    let end = {
+        let (stop, rack) = (stop.clone(), rack.clone());
+        let (crew, printer) = (Arc::clone(crew), Arc::clone(printer));
+        move |signal| {
+            if stop.sums_up() {
+                // The end comes all the same where the summary cannot.
+                let _ = report_summary(&rack, &crew);
+            }
+            printer.finish(LAST_WORDS);
+            end_at_once(128 + u8::try_from(signal).unwrap_or(0));
+        }
+    };
     let (rack, orderly, sudden) = (rack.clone(), Arc::clone(crew), Arc::clone(crew));
-    let printer = Arc::clone(printer);
+    let (end_late, grace) = (end.clone(), config.shutdown);
+    let is_inline = config.mode == Mode::Sequential;
     let in_order = move |signal| {
         printer::say_stopping(signal);
         rack.close();
         orderly.stop();
+        if is_inline {
+            // There is no worker to kill: the washer has the dish in hand.
+            std::thread::sleep(grace);
+            end_late(signal);
+        }
     };
     let at_once = move |signal| {
         sudden.kill();
-        // The end comes all the same where the summary cannot.
-        let _ = report_summary(&counted, &sudden);
-        printer.finish(LAST_WORDS);
-        end_at_once(128 + u8::try_from(signal).unwrap_or(0));
+        end(signal);
     };
     stop.listen(in_order, at_once).map_err(internal)
 }

@@ -25,6 +25,7 @@ struct State {
     signal: Option<i32>,
     /// Why there are no workers left.
     loss: Option<String>,
+    is_summed_up: bool,
 }
 
 impl Stop {
@@ -34,6 +35,7 @@ impl Stop {
             running: Some(running),
             signal: None,
             loss: None,
+            is_summed_up: false,
         };
         Stop {
             state: Arc::new(Mutex::new(state)),
@@ -104,6 +106,11 @@ impl Stop {
     /// The last signal that stopped the run, if one did.
     pub(super) fn signal(&self) -> Option<i32> {
         self.lock().signal
+    }
+
+    /// Whether the caller is the first to sum the run up.
+    pub(super) fn sums_up(&self) -> bool {
+        !std::mem::replace(&mut self.lock().is_summed_up, true)
     }
 
     /// Becomes disconnected when the run is to stop.

@@ -10,6 +10,7 @@ crate::trials!(
     workers_and_their_children_end_with_the_supervisor,
     forked_workers_and_their_children_end_with_the_supervisor,
     stopped_workers_and_their_children_end_with_the_supervisor,
+    workers_that_hang_in_boot_end_with_the_supervisor,
     dryers_end_with_their_supervisor,
     the_children_of_a_killed_worker_end_with_it,
 );
@@ -26,8 +27,33 @@ fn family(run: &Run) -> Vec<u32> {
         assert_eq!(words[0], "child", "{line}");
         pids.extend(words[1..].iter().map(|pid| pid.parse::<u32>().unwrap()));
     }
+    // Whatever else there is, such as a fork server.
+    pids.extend(children_of(run.pid()));
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     pids
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .flatten();
+    let children = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
+    let children: String = children.map(|list| list.unwrap_or_default()).collect();
+    children
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
+}
+
+/// They have not set up anything yet: only the kernel can tell them.
+fn workers_that_hang_in_boot_end_with_the_supervisor() {
+    let mut run = Run::play("hangs in boot for long");
+    for _ in 0..2 {
+        assert!(run.line().unwrap().starts_with("booting "));
+    }
+    let children = children_of(run.pid());
+    assert_eq!(children.len(), 2);
+    kill_and_see_all_gone(&mut run, &children);
 }
 
 fn kill_and_see_all_gone(run: &mut Run, family: &[u32]) {

@@ -145,7 +145,7 @@ pub(crate) fn before_serving() {
         return;
     }
     match support::play().as_deref() {
-        Some("hangs in boot") => hang("booting"),
+        Some("hangs in boot" | "hangs in boot for long") => hang("booting"),
         Some("dies in boot") => std::process::exit(7),
         Some("never serves") => {
             // A program that forgets the call goes on as if it were the first of its kind.
@@ -205,6 +205,11 @@ pub(crate) fn play(name: &str) {
             let _crew = crew.handler(&queue, work).unwrap();
             queue.put(&Work::StartChild).unwrap();
             queue.put(&Work::StartChild).unwrap();
+            queue.join().unwrap();
+        }
+        "hangs in boot for long" => {
+            let _crew = start(&queue, 2).unwrap();
+            queue.put(&Work::Nothing).unwrap();
             queue.join().unwrap();
         }
         "serves nothing" => say_setup_error(start(&queue, 2)),

@@ -15,6 +15,7 @@ crate::trials!(
     sigterm_stops_every_mode,
     a_second_signal_stops_at_once,
     term_beyond_the_grace_kills_the_worker,
+    term_beyond_the_grace_ends_one_person_too,
     a_stopped_worker_stops_nobody_else,
     a_worker_killed_by_sigterm_is_told_so,
     a_closed_stdout_ends_quietly,
@@ -245,4 +246,23 @@ fn a_full_disk_under_stdout_is_told() {
         error.contains("cannot write to stdout: No space left"),
         "{error}"
     );
+}
+
+fn term_beyond_the_grace_ends_one_person_too() {
+    let arguments = [
+        "--mode",
+        "sequential",
+        "--dry",
+        "1000s",
+        "--shutdown",
+        "50ms",
+        "--wash",
+        "0",
+    ];
+    let mut run = Run::supervisor(&arguments);
+    run.await_event("drying");
+    run.signal(Signal::SIGTERM);
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(143));
+    assert_eq!(named(&events, "summary").len(), 1);
 }
