@@ -2,26 +2,14 @@
 //! rules. Test programs have a `main` of their own, because worker processes are this executable
 //! executed again.
 
+#[path = "../shared/trials.rs"]
+mod trials;
+
 mod child;
 mod cli;
 mod conformance;
 mod ledger;
 mod tidy;
-
-/// Lists a module's tests: each is a function that panics when it fails.
-#[macro_export]
-macro_rules! trials {
-    ($($name:ident),+ $(,)?) => {
-        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-            vec![$(
-                libtest_mimic::Trial::test(
-                    concat!(module_path!(), "::", stringify!($name)),
-                    || { $name(); Ok(()) },
-                )
-            ),+]
-        }
-    };
-}
 
 fn main() {
     conformance::serve();

@@ -1,6 +1,9 @@
 //! Tests with real worker processes, one file for each scenario. They wait for events, never for a
 //! time: a deadline only ends a test that hangs.
 
+#[path = "../shared/trials.rs"]
+mod trials;
+
 mod boot;
 mod fork_server;
 mod kills;
@@ -14,21 +17,6 @@ mod setup;
 mod signals;
 mod support;
 mod titles;
-
-/// Lists a module's tests: each is a function that panics when it fails.
-#[macro_export]
-macro_rules! trials {
-    ($($name:ident),+ $(,)?) => {
-        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-            vec![$(
-                libtest_mimic::Trial::test(
-                    concat!(module_path!(), "::", stringify!($name)),
-                    || { $name(); Ok(()) },
-                )
-            ),+]
-        }
-    };
-}
 
 fn main() {
     roles::before_serving();

@@ -1,0 +1,16 @@
+//! How a module of these test programs lists its tests.
+
+/// Lists a module's tests: each is a function that panics when it fails.
+#[macro_export]
+macro_rules! trials {
+    ($($name:ident),+ $(,)?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            vec![$(
+                libtest_mimic::Trial::test(
+                    concat!(module_path!(), "::", stringify!($name)),
+                    || { $name(); Ok(()) },
+                )
+            ),+]
+        }
+    };
+}
