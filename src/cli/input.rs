@@ -16,9 +16,29 @@ pub(super) type Name = Result<String, String>;
 /// Names that are read ahead of the washer.
 const AHEAD: usize = 64;
 
+/// Where the washer takes the names from.
+pub(super) enum Feed {
+    /// They are there.
+    Here(Names),
+    /// They come from somebody who may be silent for long.
+    Awaited(Receiver<Name>),
+}
+
+pub(super) fn feed(source: &Source) -> io::Result<Feed> {
+    let is_there = match source {
+        Source::MadeUp(_) => true,
+        Source::File(path) => path.is_file(),
+        Source::Stdin => false,
+    };
+    match is_there {
+        true => Ok(Feed::Here(names(source))),
+        false => read_ahead(names(source)).map(Feed::Awaited),
+    }
+}
+
 /// Reads the names in a thread of its own, so that a pipe on which nothing comes does not keep the
 /// run from being stopped. Few are read ahead.
-pub(super) fn read_ahead(names: Names) -> io::Result<Receiver<Name>> {
+fn read_ahead(names: Names) -> io::Result<Receiver<Name>> {
     let (sender, receiver) = bounded(AHEAD);
     let read = move || {
         names
@@ -32,10 +52,10 @@ pub(super) fn read_ahead(names: Names) -> io::Result<Receiver<Name>> {
 }
 
 /// Whatever the names come from.
-pub(super) type Names = Box<dyn Iterator<Item = Name> + Send>;
+type Names = Box<dyn Iterator<Item = Name> + Send>;
 
 /// The names, read no faster than they are asked for.
-pub(super) fn names(source: &Source) -> Names {
+fn names(source: &Source) -> Names {
     match source {
         Source::MadeUp(count) => Box::new((1..=*count).map(|n| Ok(format!("dish-{n}")))),
         Source::File(path) => Box::new(lines_of(path.clone())),

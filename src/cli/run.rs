@@ -5,11 +5,12 @@ use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::select;
 use serde_bytes::ByteBuf;
 
 use super::args::{Method, Mode};
 use super::config::Config;
+use super::input::{Feed, Name};
 use super::printer::{self, Printer};
 use super::stop::Stop;
 use super::{Failure, code, input};
@@ -24,13 +25,13 @@ type Crew = Supervisor<Dish, ()>;
 
 /// Washes and dries all dishes. The exit code.
 pub(super) fn run(config: &Config) -> Result<u8, Failure> {
-    let names = input::read_ahead(input::names(&config.source)).map_err(internal)?;
+    let feed = input::feed(&config.source).map_err(internal)?;
     let rack = Rack::with(config.options);
     let stop = Stop::new();
     let printer = Printer::start(config, stop.clone(), end_without_stdout).map_err(internal)?;
     let crew = Arc::new(hire(config, &rack, &printer)?);
     listen(config, &stop, &rack, &crew, &printer)?;
-    let washed = wash(config, names, &rack, &printer, &stop);
+    let washed = wash(config, feed, &rack, &printer, &stop);
     let joined = rack.join();
     crew.stop();
     if stop.sums_up() {
@@ -140,25 +141,28 @@ fn listen(
 }
 
 /// The next name; none when the run is stopped, even while nobody says one.
-fn next_name(names: &Receiver<input::Name>, stop: &Stop) -> Option<input::Name> {
+fn next_name(feed: &mut Feed, stop: &Stop) -> Option<Name> {
     if !stop.sleep(Duration::ZERO) {
         return None;
     }
-    select! {
-        recv(names) -> name => name.ok(),
-        recv(stop.stopped()) -> _ => None,
+    match feed {
+        Feed::Here(names) => names.next(),
+        Feed::Awaited(names) => select! {
+            recv(names) -> name => name.ok(),
+            recv(stop.stopped()) -> _ => None,
+        },
     }
 }
 
 /// Washes one dish after the other and puts it on the rack.
 fn wash(
     config: &Config,
-    names: Receiver<input::Name>,
+    mut feed: Feed,
     rack: &Rack,
     printer: &Printer,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    while let Some(name) = next_name(&names, stop) {
+    while let Some(name) = next_name(&mut feed, stop) {
         let name = name.map_err(Failure::Usage)?;
         if !config.is_quiet {
             printer.wait_for_room();

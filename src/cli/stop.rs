@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -120,6 +120,10 @@ impl Stop {
 
     /// Sleeps, unless the run is stopped. Whether it was not.
     pub(super) fn sleep(&self, time: Duration) -> bool {
+        if time.is_zero() {
+            // For a million dishes, without a look at the clock.
+            return self.stopped.try_recv() == Err(TryRecvError::Empty);
+        }
         self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
     }
 }
