@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::core::{Core, Parcel, Seat, WakerKey};
+pub(crate) use self::core::{Core, NameItems, Parcel, Seat, WakerKey};
 pub(crate) use self::results::{MailboxKey, Outcome, ReplyTo};
 use self::timer::Timer;
 use crate::error::Kind;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
-use super::args::Format;
+use super::args::{Format, Mode};
 use super::config::{Config, Source};
 use super::stop::Stop;
 use crate::ledger::Counts;
@@ -73,7 +73,7 @@ impl Printer {
         start_title(config, Arc::clone(&counts), changes)?;
         let format = config.format;
         let style = Style {
-            names_workers: matches!(config.mode.name(), "threads" | "tasks"),
+            names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
         };
         std::thread::Builder::new()
             .name("print".into())
@@ -168,19 +168,20 @@ fn print(
 }
 
 fn print_one(out: &mut impl Write, event: &Event, format: Format, style: Style) -> io::Result<()> {
-    let line = style.line(event);
-    match (format, json::object(event)) {
-        (Format::Json, Some(object)) => writeln!(out, "{object}"),
-        _ => match line {
-            Some(Line::Out(line)) => writeln!(out, "{line}"),
-            Some(Line::Err(line)) => {
-                // So that both come in order where they go to the same place.
-                out.flush()?;
-                say(&line);
-                Ok(())
-            }
-            None => Ok(()),
-        },
+    if format == Format::Json
+        && let Some(object) = json::object(event)
+    {
+        return writeln!(out, "{object}");
+    }
+    match style.line(event) {
+        Some(Line::Out(line)) => writeln!(out, "{line}"),
+        Some(Line::Err(line)) => {
+            // So that both come in order where they go to the same place.
+            out.flush()?;
+            say(&line);
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 

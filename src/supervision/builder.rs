@@ -15,7 +15,7 @@ use super::spec::{ChildSpec, Restart, StartMethod};
 use super::threads::ThreadCrew;
 use super::watch::Plan;
 use super::{Crew, Supervisor, limits};
-use crate::broker::Broker;
+use crate::broker::{Broker, NameItems};
 use crate::error::{Error, Kind};
 use crate::ledger::Credit;
 use crate::observe::{Observer, What};
@@ -44,9 +44,6 @@ impl How {
         }
     }
 }
-
-/// What makes a name of an item's bytes.
-type NameItems = Arc<dyn Fn(&[u8]) -> String + Send + Sync>;
 
 /// Describes a [`Supervisor`]; made by [`Supervisor::builder`].
 ///

@@ -218,9 +218,13 @@ impl Child {
     }
 
     fn finish(&mut self) -> Option<Deed> {
+        self.end_with(Deed::Finish)
+    }
+
+    fn end_with(&mut self, deed: Deed) -> Option<Deed> {
         self.phase = Phase::Over;
         self.deadline = None;
-        Some(Deed::Finish)
+        Some(deed)
     }
 
     fn deadline_passed(&mut self, now: Duration) -> Option<Deed> {
@@ -267,11 +271,7 @@ impl Child {
                 self.deadline = now.checked_add(backoff.delay(recent, self.seed));
                 None
             }
-            _ => {
-                self.phase = Phase::Over;
-                self.deadline = None;
-                Some(Deed::GiveUp)
-            }
+            _ => self.end_with(Deed::GiveUp),
         }
     }
 }
