@@ -9,21 +9,30 @@ mod core;
 mod reports;
 mod requests;
 mod results;
+mod scribe;
 mod timer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::core::{Core, NameItems, Parcel, Seat, WakerKey};
+use self::core::Product;
+pub(crate) use self::core::{Core, NameItems, Overseer, Parcel, Seat, WakerKey};
 pub(crate) use self::results::{MailboxKey, Outcome, ReplyTo};
+use self::scribe::Scribe;
 use self::timer::Timer;
 use crate::error::Kind;
-use crate::ledger::{Cause, Counts, Credit, Handed, HolderId, ItemId, Options, Started, Token};
+use crate::ledger::{
+    Blame, Cause, Counts, Credit, Handed, HolderId, ItemId, Ledger, Options, Recovered, Started,
+    Token,
+};
 use crate::link::Job;
 use crate::link::frame::Packet;
 use crate::observe::Observer;
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
 use crate::worker::current;
 
 /// How long a call may wait.
@@ -49,6 +58,8 @@ pub(crate) enum Ending {
     /// With this serialized result.
     Done(Box<[u8]>),
     Failed(Cause),
+    /// The same, and it is not to be tried again before this rest is over.
+    Deferred(Cause, Duration),
     /// It never started.
     Returned,
 }
@@ -59,6 +70,7 @@ struct Bells {
     room: Condvar,
     items: Condvar,
     settled: Condvar,
+    durable: Condvar,
 }
 
 /// What is done in the thread that puts or joins, where there are no workers.
@@ -73,6 +85,8 @@ pub(crate) struct Broker {
     core: Mutex<Core>,
     bells: Arc<Bells>,
     inline: OnceLock<Inline>,
+    pub(crate) store: Arc<dyn Store>,
+    scribe: OnceLock<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -84,18 +98,55 @@ impl std::fmt::Debug for Broker {
 }
 
 impl Broker {
+    /// A queue that lives and dies with this process.
     pub(crate) fn new(options: Options) -> Arc<Self> {
+        let (scribe, _) = Scribe::channel();
+        Self::with_store(
+            Ledger::new(options),
+            Arc::new(MemoryStore::default()),
+            scribe,
+        )
+    }
+
+    /// A queue whose items outlive this process.
+    pub(crate) fn durable(
+        options: Options,
+        store: Arc<dyn Store>,
+        recovered: Recovered<Parcel>,
+    ) -> Result<Arc<Self>, Kind> {
+        let (scribe, calls) = Scribe::channel();
+        let ledger = Ledger::resume(options, recovered);
+        let broker = Self::with_store(ledger, Arc::clone(&store), scribe);
+        let thread = scribe::start(Arc::downgrade(&broker), store, calls)?;
+        // It was just made, so it has none.
+        let _ = broker.scribe.set(thread);
+        Ok(broker)
+    }
+
+    fn with_store(
+        ledger: Ledger<Parcel, Product>,
+        store: Arc<dyn Store>,
+        scribe: Scribe,
+    ) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let bells = Arc::new(Bells::default());
-        Arc::new_cyclic(|weak: &Weak<Broker>| Broker {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            core: Mutex::new(Core::new(
-                options,
+        Arc::new_cyclic(|weak: &Weak<Broker>| {
+            let timer = Timer::new(weak.clone());
+            let core = Core::new(
+                ledger,
+                Arc::clone(&store),
                 Arc::clone(&bells),
-                Timer::new(weak.clone()),
-            )),
-            bells,
-            inline: OnceLock::new(),
+                timer,
+                scribe,
+            );
+            Broker {
+                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+                core: Mutex::new(core),
+                bells,
+                inline: OnceLock::new(),
+                store,
+                scribe: OnceLock::new(),
+            }
         })
     }
 
@@ -113,9 +164,35 @@ impl Broker {
         result
     }
 
-    /// Accepts an item. `is_holding`: the caller works on an item of this queue, so that waiting
-    /// for room might be waiting for itself.
+    /// Accepts an item, and waits until it is durable. `is_holding`: the caller works on an item of
+    /// this queue, so that waiting for room might be waiting for itself.
     pub(crate) fn put(
+        &self,
+        parcel: Parcel,
+        patience: Patience,
+        is_holding: bool,
+    ) -> Result<ItemId, Kind> {
+        let id = self.put_unsynced(parcel, patience, is_holding)?;
+        self.sync(id)?;
+        Ok(id)
+    }
+
+    /// Waits until this item, and with it all that were put before, is durable.
+    pub(crate) fn sync(&self, id: ItemId) -> Result<(), Kind> {
+        let mut core = self.lock();
+        while !core.ledger.is_durable(id) {
+            if core.ledger.is_broken() {
+                return Err(core.journal_failed());
+            }
+            core.syncers += 1;
+            core = sleep(&self.bells.durable, core, Patience::Forever).0;
+            core.syncers -= 1;
+        }
+        Ok(())
+    }
+
+    /// Accepts an item. With a journal, that holds as soon as it is durable.
+    pub(crate) fn put_unsynced(
         &self,
         parcel: Parcel,
         patience: Patience,
@@ -130,7 +207,7 @@ impl Broker {
                     let (guard, is_over) = sleep(&self.bells.room, core, patience);
                     core = guard;
                     core.putters -= 1;
-                    if is_over && !core.ledger.has_room() {
+                    if is_over && !core.ledger.has_room() && !core.ledger.is_broken() {
                         return Err(Kind::Full);
                     }
                 }
@@ -156,8 +233,8 @@ impl Broker {
                 core.pump();
                 return Ok(job);
             }
-            if core.is_exhausted() {
-                return Err(Kind::Closed);
+            if let Some(end) = core.end_of_gets() {
+                return Err(end);
             }
             if is_over {
                 return Err(Kind::Empty);
@@ -183,7 +260,7 @@ impl Broker {
             false => core.try_get().map(Ok),
         };
         let found = match found {
-            None if core.is_exhausted() => Some(Err(Kind::Closed)),
+            None => core.end_of_gets().map(Err),
             found => found,
         };
         if found.is_none() {
@@ -229,17 +306,40 @@ impl Broker {
             .map_err(|_| Kind::Stale)
     }
 
-    /// A worker of this process begins work on a delivery.
-    pub(crate) fn started(&self, token: Token) {
+    /// A worker of this process begins work on a delivery. False if that was cancelled.
+    pub(crate) fn begin(&self, token: Token) -> bool {
         let core = self.lock();
+        if core.ledger.handed(token).is_none() {
+            drop(core);
+            // Nothing is settled by this but that the worker is free again.
+            let _ = self.settle(token, Duration::ZERO, Ending::Returned);
+            return false;
+        }
         if core.emitter.wants_items() {
             core.report_started(token, None);
         }
+        true
     }
 
-    /// Adds a worker. Without credit it gets items only by asking.
-    pub(crate) fn attach(&self, seat: Seat, credit: Option<Credit>) -> HolderId {
-        self.with(|core| core.attach(seat, credit))
+    /// Makes a dead letter an item that waits.
+    pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
+        let Some(letter) = self.store.revive(id).map_err(Kind::Journal)? else {
+            return Ok(false);
+        };
+        let body = Arc::clone(&letter.payload);
+        let letter = letter.with_payload(Parcel {
+            body,
+            reply: None,
+            print: None,
+        });
+        self.with(|core| core.ledger.handle_revive(letter));
+        Ok(true)
+    }
+
+    /// Adds a worker, which gets so many deliveries at most. Without credit it gets items only by
+    /// asking.
+    pub(crate) fn attach(&self, seat: Seat, credit: Option<Credit>, quota: u64) -> HolderId {
+        self.with(|core| core.attach(seat, credit, quota))
     }
 
     /// What a worker process sent. An error ends that worker.
@@ -257,9 +357,9 @@ impl Broker {
         &self,
         holder: HolderId,
         started: Started,
-        cause: Option<&Cause>,
+        blame: Option<&Blame>,
     ) -> usize {
-        self.with(|core| core.detach(holder, started, cause))
+        self.with(|core| core.detach(holder, started, blame))
     }
 
     /// The name of the item that a worker had started.
@@ -351,6 +451,25 @@ fn sleep<'a>(
                 .wait_timeout(core, left)
                 .unwrap_or_else(PoisonError::into_inner);
             (core, timeout.timed_out())
+        }
+    }
+}
+
+impl Drop for Broker {
+    /// What was recorded and is not written yet is written, and the journal's thread ends.
+    fn drop(&mut self) {
+        let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
+        while let Some(write) = core.ledger.poll_write() {
+            let result = self.store.commit(&write);
+            // Nobody is left to be told.
+            drop(core.written(write.number, result));
+        }
+        core.end_scribe();
+        if let Some(thread) = self.scribe.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // It ends now, and with it its hold on the journal.
+            let _ = thread.join();
         }
     }
 }

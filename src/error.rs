@@ -33,6 +33,8 @@ pub(crate) enum Kind {
         type_name: &'static str,
         why: String,
     },
+    #[error("the journal failed, so nothing more is accepted or told: {0}")]
+    Journal(String),
     #[error("the supervisor of this worker is gone")]
     SupervisorGone,
     #[error("join would wait for ever: this worker holds an item of the queue it joins")]
@@ -66,6 +68,8 @@ pub(crate) enum Kind {
          does not serve: {why}; set TMPDIR to a short, writable folder such as /tmp"
     )]
     TempDir { path: String, why: String },
+    #[error("journal {path}: {why}")]
+    JournalUnusable { path: String, why: String },
     #[error("{doing} failed: {source}")]
     Io {
         doing: &'static str,
@@ -128,6 +132,12 @@ impl Error {
         matches!(self.0, Kind::NotSerializable { .. })
     }
 
+    /// The journal cannot be used or has failed. What it holds is kept; see the message.
+    #[must_use]
+    pub fn is_journal(&self) -> bool {
+        matches!(self.0, Kind::Journal(_) | Kind::JournalUnusable { .. })
+    }
+
     /// A worker process found that its supervisor is gone.
     #[must_use]
     pub fn is_supervisor_gone(&self) -> bool {
@@ -146,6 +156,7 @@ impl Error {
                 | Kind::Invalid { .. }
                 | Kind::TooFewFiles { .. }
                 | Kind::TempDir { .. }
+                | Kind::JournalUnusable { .. }
         )
     }
 }

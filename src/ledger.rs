@@ -20,6 +20,11 @@
 //! and `accepted = waiting + leased + delayed + done + dead` holds after every call
 //! ([`Counts::is_balanced`]).
 //!
+//! With a journal ([`Ledger::resume`]) every change leaves a record, to be written down by
+//! [`poll_write`](Ledger::poll_write). What may happen at once is handed out at once: deliveries,
+//! refusals, what a failed item rests. What must be durable first waits for
+//! [`handle_written`](Ledger::handle_written): an accepted item is handed out, a report is given.
+//!
 //! # Example
 //!
 //! ```
@@ -32,7 +37,7 @@
 //!
 //! let handed = ledger.poll_delivery().expect("the worker is idle");
 //! assert_eq!(handed.holder, worker);
-//! ledger.handle_done(handed.token, Duration::from_millis(2)).unwrap();
+//! ledger.handle_done(handed.token, Duration::from_millis(2), ()).unwrap();
 //! assert!(ledger.counts().is_balanced());
 //! assert_eq!(ledger.counts().done, 1);
 //! ```
@@ -41,20 +46,25 @@ mod backoff;
 mod cause;
 mod credit;
 mod crew;
+mod outbox;
+mod record;
 mod report;
+mod view;
 mod waiting;
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use slotmap::{Key, KeyData, SlotMap};
 
 pub use backoff::Backoff;
-pub use cause::{Cause, Exit, Failure};
+pub use cause::{Blame, Cause, Exit, Failure, Scene};
 pub use credit::Credit;
 use crew::Crew;
-pub use report::{Counts, DeadLetter, Refusal, Report, Stale};
+use outbox::Outbox;
+pub use record::{Record, Recovered, Unfinished, Write};
+pub use report::{Cancelled, Counts, DeadLetter, Refusal, Report, Stale};
 use waiting::{Entry, Waiting};
 
 slotmap::new_key_type! {
@@ -169,65 +179,106 @@ impl<P> Lease<P> {
     }
 }
 
-/// The state machine; `P` is what an item carries. See the [module](self) for the rules.
+/// The state machine; `P` is what an item carries, `R` what comes of it. See the [module](self) for
+/// the rules.
 #[derive(Debug)]
-pub struct Ledger<P> {
+pub struct Ledger<P, R = ()> {
     options: Options,
     waiting: Waiting<P>,
     leases: SlotMap<LeaseKey, Lease<P>>,
+    /// Deliveries of cancelled items: their holders are busy with them until they say otherwise.
+    revoked: HashMap<Token, (HolderId, usize)>,
     crew: Crew,
     /// Threads and requests that wait in a `get`: a rendezvous counts them as takers.
     getters: usize,
-    reports: VecDeque<Report<P>>,
+    outbox: Outbox<P, R>,
     done: u64,
     dead: u64,
     retries: u64,
+    refused: u64,
     is_closed: bool,
 }
 
-impl<P: Weight + Clone> Ledger<P> {
-    /// An empty, open ledger.
+impl<P: Weight + Clone, R> Ledger<P, R> {
+    /// An empty, open ledger without a journal.
     #[must_use]
     pub fn new(options: Options) -> Self {
+        Self::begin(options, Recovered::default(), false)
+    }
+
+    /// A ledger with a journal, which goes on where that one stopped.
+    #[must_use]
+    pub fn resume(options: Options, recovered: Recovered<P>) -> Self {
+        Self::begin(options, recovered, true)
+    }
+
+    fn begin(options: Options, recovered: Recovered<P>, is_journaled: bool) -> Self {
+        let unfinished = recovered.unfinished.len() as u64;
+        let mut waiting = Waiting::after(recovered.accepted);
+        for item in recovered.unfinished {
+            waiting.put_back(item.into());
+        }
         Ledger {
             options,
-            waiting: Waiting::new(),
+            waiting,
             leases: SlotMap::with_key(),
+            revoked: HashMap::new(),
             crew: Crew::default(),
             getters: 0,
-            reports: VecDeque::new(),
-            done: 0,
-            dead: 0,
+            outbox: Outbox::new(is_journaled),
+            done: recovered.accepted - recovered.dead - unfinished,
+            dead: recovered.dead,
             retries: 0,
+            refused: 0,
             is_closed: false,
         }
     }
 
-    /// Accepts an item at the end of the queue.
+    /// Accepts an item at the end of the queue. With a journal it is accepted when
+    /// [`is_durable`](Self::is_durable) says so.
     ///
     /// # Errors
     /// [`Refusal::Full`] when [`has_room`](Self::has_room) is false, [`Refusal::Closed`] after
-    /// [`handle_close`](Self::handle_close).
+    /// [`handle_close`](Self::handle_close), [`Refusal::Broken`] after
+    /// [`handle_write_failed`](Self::handle_write_failed).
     pub fn handle_put(&mut self, payload: P) -> Result<ItemId, Refusal> {
-        if self.is_closed {
-            return Err(Refusal::Closed);
-        }
-        if !self.has_room() {
+        if !self.is_closed && !self.outbox.is_broken() && !self.has_room() {
             return Err(Refusal::Full);
         }
-        Ok(self.waiting.accept(payload))
+        self.handle_put_beyond_bound(payload)
     }
 
     /// Accepts an item beyond the bound. For a worker that puts while it holds an item: room may
     /// come only from workers, and if all of them waited for it nothing would ever move.
     ///
     /// # Errors
-    /// [`Refusal::Closed`] after [`handle_close`](Self::handle_close).
+    /// As [`handle_put`](Self::handle_put), but never [`Refusal::Full`].
     pub fn handle_put_beyond_bound(&mut self, payload: P) -> Result<ItemId, Refusal> {
         if self.is_closed {
             return Err(Refusal::Closed);
         }
-        Ok(self.waiting.accept(payload))
+        if self.outbox.is_broken() {
+            return Err(Refusal::Broken);
+        }
+        if !self.outbox.is_journaled() {
+            return Ok(self.waiting.accept(payload));
+        }
+        let id = self.waiting.stage(payload.clone());
+        self.outbox.record(|| Record::Accepted { id, payload });
+        Ok(id)
+    }
+
+    /// A dead letter is tried again: it waits in its old place, and its failed attempts do not
+    /// count any more.
+    pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
+        self.dead = self.dead.saturating_sub(1);
+        let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
+        self.waiting.put_back(Entry {
+            id: letter.id,
+            payload: letter.payload,
+            history: letter.history,
+            forgiven,
+        });
     }
 
     /// Takes no more items; those accepted are still handed out.
@@ -237,12 +288,18 @@ impl<P: Weight + Clone> Ledger<P> {
 
     /// A worker is ready: it is handed items by [`poll_delivery`](Self::poll_delivery).
     pub fn handle_join(&mut self, credit: Credit) -> HolderId {
-        self.crew.join(Some(credit))
+        self.crew.join(Some(credit), u64::MAX)
     }
 
     /// A holder that asks by itself: it gets items by [`handle_get`](Self::handle_get) only.
     pub fn handle_join_as_getter(&mut self) -> HolderId {
-        self.crew.join(None)
+        self.crew.join(None, u64::MAX)
+    }
+
+    /// A worker, or without credit a getter, that may get so many deliveries and no more. When it
+    /// has settled them, [`poll_worn`](Self::poll_worn) names it.
+    pub fn handle_join_for(&mut self, credit: Option<Credit>, deliveries: u64) -> HolderId {
+        self.crew.join(credit, deliveries)
     }
 
     /// No more deliveries to this holder; what it holds stays with it until it is settled.
@@ -261,7 +318,7 @@ impl<P: Weight + Clone> Ledger<P> {
 
     /// Hands the next item to a holder that asks for it.
     pub fn handle_get(&mut self, holder: HolderId) -> Option<Handed> {
-        if !self.crew.is_open(holder) {
+        if !self.crew.is_open(holder) || self.outbox.is_broken() {
             return None;
         }
         let entry = self.waiting.pop()?;
@@ -271,11 +328,14 @@ impl<P: Weight + Clone> Ledger<P> {
     /// Hands the next item to a worker that should have one, idle workers first. Deliveries to
     /// one holder follow each other, so that a caller can batch them.
     pub fn poll_delivery(&mut self) -> Option<Handed> {
+        if self.outbox.is_broken() {
+            return None;
+        }
         let Some(weight) = self.waiting.front_weight() else {
             self.crew.end_turn();
             return None;
         };
-        let holder = self.crew.next_taker(self.waiting.len(), weight)?;
+        let holder = self.crew.next_taker(self.waiting.ready(), weight)?;
         let entry = self.waiting.pop()?;
         Some(self.lease(holder, entry, false))
     }
@@ -299,31 +359,51 @@ impl<P: Weight + Clone> Ledger<P> {
         }
     }
 
-    fn end_lease(&mut self, token: Token, service: Option<Duration>) -> Result<Entry<P>, Stale> {
-        let key = LeaseKey::from(KeyData::from_ffi(token.0));
-        let lease = self.leases.remove(key).ok_or(Stale)?;
+    fn end_lease(
+        &mut self,
+        token: Token,
+        service: Option<Duration>,
+    ) -> Result<(Entry<P>, Handed), Stale> {
+        let handed = self.handed(token).ok_or(Stale)?;
+        let lease = self.leases.remove(key_of(token)).ok_or(Stale)?;
         let weight = lease.entry.payload.weight();
         self.crew.release(lease.holder, weight, service);
-        Ok(lease.entry)
+        Ok((lease.entry, handed))
     }
 
-    /// The item is done; `service` is how long it was worked on. Gives its payload back.
+    /// The item is done; `service` is how long it was worked on, and `result` what came of it.
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
-    pub fn handle_done(&mut self, token: Token, service: Duration) -> Result<P, Stale> {
-        let entry = self.end_lease(token, Some(service))?;
+    pub fn handle_done(&mut self, token: Token, service: Duration, result: R) -> Result<(), Stale> {
+        let ended = self.end_lease(token, Some(service));
+        let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
         self.done += 1;
-        Ok(entry.payload)
+        self.outbox.record(|| Record::Done { id: handed.id });
+        self.outbox.report(Report::Done {
+            handed,
+            payload: entry.payload,
+            service,
+            result,
+        });
+        Ok(())
     }
 
-    /// The attempt failed: the item rests and waits again, or is a dead letter.
+    /// The attempt failed: the item waits again after its rest, or is a dead letter. It rests as
+    /// long as is asked for here, or else as the options say.
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
-    pub fn handle_nack(&mut self, token: Token, cause: Cause, now: Duration) -> Result<(), Stale> {
-        let entry = self.end_lease(token, None)?;
-        self.fail(entry, cause, now);
+    pub fn handle_nack(
+        &mut self,
+        token: Token,
+        blame: Blame,
+        rest: Option<Duration>,
+        now: Duration,
+    ) -> Result<(), Stale> {
+        let ended = self.end_lease(token, None);
+        let (entry, _) = ended.inspect_err(|_| self.handle_late(token))?;
+        self.fail(entry, blame, rest, now);
         Ok(())
     }
 
@@ -332,13 +412,54 @@ impl<P: Weight + Clone> Ledger<P> {
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
     pub fn handle_return(&mut self, token: Token) -> Result<(), Stale> {
-        let entry = self.end_lease(token, None)?;
+        let ended = self.end_lease(token, None);
+        let (entry, _) = ended.inspect_err(|_| self.end_revoked(token))?;
         self.waiting.put_back(entry);
         Ok(())
     }
 
-    /// The holder is gone. What it had started failed for `cause`, or goes back uncounted when
-    /// there is none (an orderly stop); the rest goes back in its place, uncounted.
+    /// Somebody acknowledged or refused a delivery that is not his any more: that changes no item,
+    /// and is counted.
+    pub fn handle_late(&mut self, token: Token) {
+        self.refused += 1;
+        self.end_revoked(token);
+    }
+
+    /// The holder of a cancelled delivery has done with it.
+    fn end_revoked(&mut self, token: Token) {
+        if let Some((holder, weight)) = self.revoked.remove(&token) {
+            self.crew.release(holder, weight, None);
+        }
+    }
+
+    /// The item is not to be worked on: it becomes a dead letter. If somebody has it, its token is
+    /// stale from now on, and stopping the work is the caller's business; until the holder speaks of
+    /// the delivery or leaves, it is taken for busy.
+    pub fn handle_cancel(&mut self, id: ItemId, scene: Scene) -> Cancelled {
+        let lease = self.leases.iter().find(|(_, lease)| lease.entry.id == id);
+        let found = lease.map(|(key, _)| Token(key.data().as_ffi()));
+        let handed = found.and_then(|token| self.handed(token));
+        let (mut entry, attempt) = if let Some(handed) = handed {
+            let Some(lease) = self.leases.remove(key_of(handed.token)) else {
+                return Cancelled::Not;
+            };
+            let weight = lease.entry.payload.weight();
+            self.revoked.insert(handed.token, (handed.holder, weight));
+            (lease.entry, handed.attempt)
+        } else {
+            let Some(entry) = self.waiting.remove(id) else {
+                return Cancelled::Not;
+            };
+            (entry, 0)
+        };
+        let cause = Cause::Cancelled;
+        self.note_failure(&mut entry, attempt, Blame { cause, scene });
+        self.give_up(entry);
+        handed.map_or(Cancelled::Waiting, Cancelled::Leased)
+    }
+
+    /// The holder is gone. What it had started failed for the reason given, or goes back uncounted
+    /// when there is none (an orderly stop); the rest goes back in its place, uncounted.
     ///
     /// Returns how many items were charged with an attempt: zero tells a death in boot or while
     /// idle from one that an item caused.
@@ -346,27 +467,25 @@ impl<P: Weight + Clone> Ledger<P> {
         &mut self,
         holder: HolderId,
         started: Started,
-        cause: Option<&Cause>,
+        blame: Option<&Blame>,
         now: Duration,
     ) -> usize {
-        let mut held: Vec<LeaseKey> = self
-            .leases
-            .iter()
-            .filter(|(_, lease)| lease.holder == holder)
-            .map(|(key, _)| key)
-            .collect();
+        let leases = self.leases.iter();
+        let of_holder = leases.filter(|(_, lease)| lease.holder == holder);
+        let mut held: Vec<LeaseKey> = of_holder.map(|(key, _)| key).collect();
         // In the order of the items, so that what is told of them does not depend on slots.
         held.sort_by_key(|key| self.leases[*key].entry.id);
+        self.revoked.retain(|_, (of, _)| *of != holder);
         self.crew.leave(holder);
         let mut charged = 0;
         for key in held {
             let Some(lease) = self.leases.remove(key) else {
                 continue;
             };
-            match cause {
-                Some(cause) if lease.has_started(started) => {
+            match blame {
+                Some(blame) if lease.has_started(started) => {
                     charged += 1;
-                    self.fail(lease.entry, cause.clone(), now);
+                    self.fail(lease.entry, blame.clone(), None, now);
                 }
                 _ => self.waiting.put_back(lease.entry),
             }
@@ -374,31 +493,50 @@ impl<P: Weight + Clone> Ledger<P> {
         charged
     }
 
-    fn fail(&mut self, mut entry: Entry<P>, cause: Cause, now: Duration) {
+    fn fail(&mut self, mut entry: Entry<P>, blame: Blame, rest: Option<Duration>, now: Duration) {
         let attempt = entry.attempt();
-        entry.history.push(Failure {
-            attempt,
-            cause: cause.clone(),
-            at: now,
-        });
-        if attempt >= self.options.max_attempts.max(1) {
-            self.dead += 1;
-            self.reports.push_back(Report::Dead(DeadLetter {
-                id: entry.id,
-                payload: entry.payload,
-                history: entry.history,
-            }));
+        let is_last = entry.is_last_attempt(self.options.max_attempts);
+        let cause = blame.cause.clone();
+        self.note_failure(&mut entry, attempt, blame);
+        if is_last {
+            self.give_up(entry);
             return;
         }
         self.retries += 1;
-        self.reports.push_back(Report::Retry {
+        self.outbox.report(Report::Retry {
             id: entry.id,
             attempt,
             cause,
             payload: entry.payload.clone(),
         });
-        let rest = self.options.backoff.delay(attempt, entry.id.0);
+        let usual = || self.options.backoff.delay(attempt, entry.id.0);
+        let rest = rest.unwrap_or_else(usual);
         self.waiting.put_back_after(entry, now, rest);
+    }
+
+    fn note_failure(&mut self, entry: &mut Entry<P>, attempt: u32, blame: Blame) {
+        let failure = Failure {
+            attempt,
+            cause: blame.cause,
+            scene: blame.scene,
+        };
+        let id = entry.id;
+        self.outbox.record(|| Record::Failed {
+            id,
+            failure: failure.clone(),
+        });
+        entry.history.push(failure);
+    }
+
+    fn give_up(&mut self, entry: Entry<P>) {
+        self.dead += 1;
+        let (id, payload) = (entry.id, entry.payload.clone());
+        self.outbox.record(|| Record::Dead { id, payload });
+        self.outbox.report(Report::Dead(DeadLetter {
+            id: entry.id,
+            payload: entry.payload,
+            history: entry.history,
+        }));
     }
 
     /// Time has passed: items whose rest is over wait again.
@@ -412,110 +550,37 @@ impl<P: Weight + Clone> Ledger<P> {
         self.waiting.next_wake()
     }
 
-    /// The next retry or dead letter that nobody was told of yet.
-    pub fn poll_report(&mut self) -> Option<Report<P>> {
-        self.reports.pop_front()
+    /// The next thing that may be told, and that nobody was told of yet.
+    pub fn poll_report(&mut self) -> Option<Report<P, R>> {
+        self.outbox.poll_report()
     }
 
-    /// The payload of a delivery that is not settled.
-    #[must_use]
-    pub fn payload(&self, token: Token) -> Option<&P> {
-        let lease = self.leases.get(KeyData::from_ffi(token.0).into())?;
-        Some(&lease.entry.payload)
+    /// What is to be made durable next. There is one write at a time, to be answered by
+    /// [`handle_written`](Self::handle_written) or
+    /// [`handle_write_failed`](Self::handle_write_failed).
+    pub fn poll_write(&mut self) -> Option<Write<P>> {
+        self.outbox.poll_write()
     }
 
-    /// What a delivery that is not settled was handed out as.
-    #[must_use]
-    pub fn handed(&self, token: Token) -> Option<Handed> {
-        let lease = self.leases.get(KeyData::from_ffi(token.0).into())?;
-        Some(Handed {
-            holder: lease.holder,
-            token,
-            ordinal: lease.ordinal,
-            id: lease.entry.id,
-            attempt: lease.entry.attempt(),
-        })
+    /// The write with this number is durable.
+    pub fn handle_written(&mut self, number: u64) {
+        let staged = self.outbox.written(number);
+        self.waiting.unstage(staged);
     }
 
-    /// The delivery of this holder with this ordinal, if it is not settled.
-    #[must_use]
-    pub fn handed_as(&self, holder: HolderId, ordinal: u64) -> Option<Handed> {
-        let (key, _) = self
-            .leases
-            .iter()
-            .find(|(_, lease)| lease.holder == holder && lease.ordinal == ordinal)?;
-        self.handed(Token(key.data().as_ffi()))
+    /// The write under way cannot be made durable. Nothing more is accepted, handed out or told:
+    /// what is in the journal is for the next run. Items that were not durable were never accepted.
+    pub fn handle_write_failed(&mut self) {
+        self.outbox.break_off();
+        self.waiting.discard_staged();
     }
 
-    /// How many items this holder has and has not settled.
-    #[must_use]
-    pub fn held_by(&self, holder: HolderId) -> usize {
-        self.crew.outstanding(holder)
+    /// The next worker that has had all the deliveries it may get.
+    pub fn poll_worn(&mut self) -> Option<HolderId> {
+        self.crew.poll_worn()
     }
+}
 
-    /// Whether this holder is there and was not stopped.
-    #[must_use]
-    pub fn is_open(&self, holder: HolderId) -> bool {
-        self.crew.is_open(holder)
-    }
-
-    /// Whether this holder is handed items, rather than asking for them.
-    #[must_use]
-    pub fn is_worker(&self, holder: HolderId) -> bool {
-        self.crew.is_worker(holder)
-    }
-
-    /// Whether a put would be accepted, were the queue open.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        match self.options.capacity {
-            Capacity::Unbounded => true,
-            Capacity::Bounded(bound) => self.len() < bound,
-            Capacity::Rendezvous => self.waiting.len() < self.crew.idle() + self.getters,
-        }
-    }
-
-    /// Whether items are handed over directly.
-    #[must_use]
-    pub fn is_rendezvous(&self) -> bool {
-        self.options.capacity == Capacity::Rendezvous
-    }
-
-    /// Items that no handler and no `get` has taken: waiting, resting, or only prefetched.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.waiting.len() + self.waiting.delayed() + self.crew.prefetched()
-    }
-
-    /// Whether [`len`](Self::len) is zero.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether [`handle_close`](Self::handle_close) was called.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.is_closed
-    }
-
-    /// Whether every accepted item has its terminal state.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.waiting.is_empty() && self.leases.is_empty()
-    }
-
-    /// Where all accepted items are.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        Counts {
-            accepted: self.waiting.accepted(),
-            waiting: self.waiting.len() as u64,
-            leased: self.leases.len() as u64,
-            delayed: self.waiting.delayed() as u64,
-            done: self.done,
-            dead: self.dead,
-            retries: self.retries,
-        }
-    }
+fn key_of(token: Token) -> LeaseKey {
+    KeyData::from_ffi(token.0).into()
 }

@@ -52,6 +52,9 @@ pub(crate) trait Link: Send + fmt::Debug {
     /// Asks the worker to finish what it has started, give the rest back and end.
     fn ask_to_stop(&mut self);
 
+    /// A delivery was cancelled: if the worker did not begin it, it should not.
+    fn revoke(&mut self, _handed: &Handed) {}
+
     /// Sends what was collected, as far as the link's window allows.
     fn flush(&mut self);
 

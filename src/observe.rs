@@ -10,11 +10,11 @@ pub(crate) mod text;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::ledger::{Counts, Exit};
+use crate::ledger::{Counts, Exit, Failure};
 
 /// Something that happened, and when.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,10 +90,8 @@ pub enum What {
     Dead {
         /// The item's name.
         item: String,
-        /// How many attempts there were.
-        attempts: u32,
-        /// Why the last one failed.
-        cause: String,
+        /// Every failed attempt, oldest first.
+        history: Arc<[Failure]>,
     },
     /// A worker process ended.
     WorkerExited {
@@ -118,6 +116,16 @@ pub enum What {
     /// All workers were given up on, and why: nothing more will be done.
     NoWorkersLeft {
         /// Why.
+        why: String,
+    },
+    /// The journal failed, and why: nothing more is accepted or told.
+    JournalFailed {
+        /// Why.
+        why: String,
+    },
+    /// The queue's own books do not agree, in words: a bug in this library.
+    Inconsistent {
+        /// What does not agree.
         why: String,
     },
     /// A run is over.
@@ -152,6 +160,8 @@ pub(crate) struct Emitter {
     observer: Option<Arc<dyn Observer>>,
     origin: Instant,
     origin_ns: u64,
+    /// The same moment as time since 1970.
+    origin_unix: Duration,
 }
 
 impl fmt::Debug for Emitter {
@@ -168,6 +178,9 @@ impl Emitter {
             observer: None,
             origin: Instant::now(),
             origin_ns: monotonic_ns(),
+            origin_unix: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
         }
     }
 
@@ -178,6 +191,17 @@ impl Emitter {
     /// Time since the queue was made.
     pub(crate) fn now(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// Now, as time since 1970. It never goes back.
+    pub(crate) fn now_unix(&self) -> Duration {
+        self.origin_unix + self.now()
+    }
+
+    /// A time of the machine's monotonic clock, as time since 1970.
+    pub(crate) fn unix_of_ns(&self, at_ns: u64) -> Duration {
+        (self.origin_unix + Duration::from_nanos(at_ns))
+            .saturating_sub(Duration::from_nanos(self.origin_ns))
     }
 
     pub(crate) fn wants_items(&self) -> bool {
@@ -219,4 +243,10 @@ pub(crate) fn monotonic_ns() -> u64 {
     };
     let since_boot = Duration::from(now);
     u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Why an item was given up on, in words.
+pub(crate) fn last_cause(history: &[Failure]) -> String {
+    let last = history.last().map(|failure| failure.cause.to_string());
+    last.unwrap_or_default()
 }

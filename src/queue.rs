@@ -26,6 +26,7 @@ use crate::broker::{Broker, Ending, Parcel, Patience};
 use crate::error::{Error, Kind};
 use crate::ledger::{Capacity, Counts, DeadLetter, ItemId, Options};
 use crate::link::frame::{Answer, Ask, Body, Wait};
+use crate::store::StoredLetter;
 use crate::worker::attempt::decode;
 use crate::worker::current::{self, Side};
 use crate::worker::session::{Reply, Session};
@@ -194,13 +195,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 
     fn put_with(&self, item: &T, patience: Patience) -> Result<ItemId, Error> {
         with_serialized(item, |body| match &self.side {
-            Side::Local(broker) => {
-                let parcel = Parcel {
-                    body: Arc::from(body),
-                    reply: None,
-                };
-                broker.put(parcel, patience, current::holds(broker))
-            }
+            Side::Local(broker) => broker.put(Parcel::of(body), patience, current::holds(broker)),
             Side::Remote(session) => {
                 let ask = Ask::Put {
                     wait: wait_of(patience),
@@ -420,35 +415,79 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(self.broker()?.counts())
     }
 
+    /// All dead letters, oldest first, with their items as serialized by `put`. They stay where they
+    /// are.
+    ///
+    /// # Errors
+    /// `is_journal` when the journal cannot be read; and in a worker process.
+    pub fn raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
+        let letters = self.broker()?.store.dead_letters();
+        let letters = letters.map_err(|why| Error(Kind::Journal(why)))?;
+        let raw = |letter: StoredLetter| {
+            let bytes = letter.payload.to_vec();
+            letter.with_payload(bytes)
+        };
+        Ok(letters.into_iter().map(raw).collect())
+    }
+
+    /// All dead letters whose items decode, oldest first. They stay where they are.
+    ///
+    /// # Errors
+    /// As [`raw_dead_letters`](Self::raw_dead_letters).
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
+        let decoded = |letter: DeadLetter<Vec<u8>>| {
+            let payload = decode::<T>(&letter.payload).ok()?;
+            Some(letter.with_payload(payload))
+        };
+        let letters = self.raw_dead_letters()?;
+        Ok(letters.into_iter().filter_map(decoded).collect())
+    }
+
     /// Takes all dead letters, oldest first. One whose item does not decode stays; it can be had by
     /// [`take_raw_dead_letters`](Self::take_raw_dead_letters).
     ///
     /// # Errors
-    /// In a worker process.
+    /// As [`raw_dead_letters`](Self::raw_dead_letters).
     pub fn take_dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
-        let mut decoded = Vec::new();
-        self.broker()?.with(|core| {
-            for letter in core.store.take_dead() {
-                match decode::<T>(&letter.payload) {
-                    Ok(payload) => decoded.push(letter.with_payload(payload)),
-                    Err(_) => core.store.keep_dead(letter),
-                }
-            }
-        });
-        Ok(decoded)
+        let letters = self.dead_letters()?;
+        self.forget_dead(letters.iter().map(|letter| letter.id))?;
+        Ok(letters)
     }
 
     /// Takes all dead letters, oldest first, with their items as serialized by `put`.
     ///
     /// # Errors
-    /// In a worker process.
+    /// As [`raw_dead_letters`](Self::raw_dead_letters).
     pub fn take_raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
-        let letters = self.broker()?.with(|core| core.store.take_dead());
-        let raw = |letter: DeadLetter<Arc<[u8]>>| {
-            let bytes = letter.payload.to_vec();
-            letter.with_payload(bytes)
-        };
-        Ok(letters.into_iter().map(raw).collect())
+        let letters = self.raw_dead_letters()?;
+        self.forget_dead(letters.iter().map(|letter| letter.id))?;
+        Ok(letters)
+    }
+
+    fn forget_dead(&self, ids: impl Iterator<Item = ItemId>) -> Result<(), Error> {
+        let ids: Vec<ItemId> = ids.collect();
+        let forgotten = self.broker()?.store.forget_dead(&ids);
+        forgotten.map_err(|why| Error(Kind::Journal(why)))
+    }
+
+    /// Tries a dead letter again: its item waits in its old place, with as many attempts before it
+    /// as a new one, and keeps its history. False if there is no such letter.
+    ///
+    /// # Errors
+    /// `is_journal` when the journal cannot be written; and in a worker process.
+    pub fn retry_dead_letter(&self, id: ItemId) -> Result<bool, Error> {
+        self.broker()?.revive(id).map_err(Error)
+    }
+
+    /// Cancels an item: it is not worked on any more and becomes a dead letter. A worker process
+    /// that is at it gets SIGTERM and, a second later, SIGKILL, and is replaced; an async task is
+    /// dropped where it waits; a thread goes on to the end, and nobody listens. False if there is
+    /// nothing to cancel: the item is done, dead or not known.
+    ///
+    /// # Errors
+    /// In a worker process.
+    pub fn cancel(&self, id: ItemId) -> Result<bool, Error> {
+        Ok(self.broker()?.with(|core| core.cancel(id)))
     }
 }
 
@@ -503,6 +542,7 @@ fn kind_of(reply: Reply) -> Kind {
             Kind::NoWorkersLeft { why, unfinished }
         }
         Reply::Other(Answer::JoinWaitsForItself) => Kind::JoinWaitsForItself,
+        Reply::Other(Answer::JournalFailed { why }) => Kind::Journal(why),
         _ => Kind::SupervisorGone,
     }
 }

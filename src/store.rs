@@ -1,23 +1,56 @@
 //! Where items outlive what works on them: the contract, and one file per store.
 //!
-//! The broker tells the store of dead letters; the ledger and the links know nothing of it.
-//! [`memory`] keeps them as long as the queue lives.
+//! The broker tells the store what must last; the ledger and the links know nothing of it. A store
+//! is called without the broker's lock where it may take its time: commits by one thread, questions
+//! by anybody. [`memory`] keeps dead letters as long as the queue lives.
 
 pub(crate) mod memory;
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ledger::DeadLetter;
+use crate::ledger::{DeadLetter, ItemId, Write};
 
 /// A dead letter as a store keeps it: with the item's serialized bytes.
 pub(crate) type StoredLetter = DeadLetter<Arc<[u8]>>;
 
-/// What the broker asks of a store.
-pub(crate) trait Store: Send + fmt::Debug {
-    /// Keeps an item that was given up on, with its history.
-    fn keep_dead(&mut self, letter: StoredLetter);
+/// A key of an item as a store keeps it: 128 bits of a keyed hash.
+pub(crate) type Print = u128;
 
-    /// Hands all dead letters out, oldest first, and forgets them.
-    fn take_dead(&mut self) -> Vec<StoredLetter>;
+/// What is kept of an item.
+pub trait Stored {
+    /// Its serialized bytes.
+    fn body(&self) -> &[u8];
+
+    /// The print of its key, if it was put with one.
+    fn print(&self) -> Option<u128>;
+}
+
+/// What the broker asks of a store.
+pub(crate) trait Store: Send + Sync + fmt::Debug {
+    /// Makes all records of a write durable, or none. After an error it is asked for nothing more.
+    fn commit(&self, write: &Write<crate::broker::Parcel>) -> Result<(), String>;
+
+    /// An item was given up on, and that was told. Called with the broker's lock held.
+    fn keep_dead(&self, letter: StoredLetter);
+
+    /// All dead letters, oldest first.
+    fn dead_letters(&self) -> Result<Vec<StoredLetter>, String>;
+
+    /// Forgets these dead letters; those that are not there are no error.
+    fn forget_dead(&self, ids: &[ItemId]) -> Result<(), String>;
+
+    /// Makes a dead letter an unfinished item again. `None` if there is no such letter.
+    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String>;
+
+    /// Whether an item with this key was accepted in an earlier run, and not asked for since: as
+    /// many questions are answered with yes as there were such items.
+    fn was_put_before(&self, _key: &[u8]) -> bool {
+        false
+    }
+
+    /// What is kept of a key.
+    fn print_of(&self, _key: &[u8]) -> Option<Print> {
+        None
+    }
 }

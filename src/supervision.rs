@@ -19,6 +19,7 @@ pub mod restart;
 pub(crate) mod signals;
 mod spawn;
 pub mod spec;
+pub(crate) mod stderr;
 #[cfg(feature = "tasks")]
 mod tasks;
 mod threads;

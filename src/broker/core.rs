@@ -9,18 +9,19 @@ use std::time::Duration;
 use slotmap::{SecondaryMap, SlotMap};
 
 use super::requests::Requests;
-use super::results::{Mailbox, MailboxKey, Outcome, ReplyTo};
+use super::results::{Mailbox, MailboxKey, ReplyTo};
+use super::scribe::Scribe;
 use super::timer::Timer;
 use super::{Bells, Ending};
 use crate::error::Kind;
 use crate::ledger::{
-    Cause, Credit, Handed, HolderId, ItemId, Ledger, Options, Refusal, Stale, Started, Token,
-    Weight,
+    Blame, Cancelled, Cause, Credit, Handed, HolderId, ItemId, Ledger, Refusal, Scene, Stale,
+    Started, Token, Weight, Write,
 };
 use crate::link::{Job, Link};
 use crate::observe::{Emitter, What};
-use crate::store::Store;
-use crate::store::memory::MemoryStore;
+use crate::store::{Print, Store, Stored};
+use crate::supervision::stderr::Stderr;
 
 slotmap::new_key_type! {
     /// One async task in a `get`.
@@ -32,6 +33,28 @@ slotmap::new_key_type! {
 pub(crate) struct Parcel {
     pub(crate) body: Arc<[u8]>,
     pub(crate) reply: Option<ReplyTo>,
+    /// The print of its key, for the journal.
+    pub(crate) print: Option<Print>,
+}
+
+impl Parcel {
+    pub(crate) fn of(body: &[u8]) -> Self {
+        Parcel {
+            body: Arc::from(body),
+            reply: None,
+            print: None,
+        }
+    }
+}
+
+impl Stored for Parcel {
+    fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    fn print(&self) -> Option<Print> {
+        self.print
+    }
 }
 
 impl Weight for Parcel {
@@ -46,6 +69,28 @@ pub(crate) struct Seat {
     pub(crate) link: Box<dyn Link>,
     pub(crate) worker: Arc<str>,
     pub(crate) pid: u32,
+    /// The end of what it wrote to stderr, if that goes through us.
+    pub(crate) stderr: Option<Arc<Stderr>>,
+    /// Who can end it, if anybody can.
+    pub(crate) overseer: Option<Box<dyn Overseer>>,
+}
+
+/// Whoever watches over one worker process. Its methods are called with the lock held and do not
+/// wait.
+pub(crate) trait Overseer: Send + fmt::Debug {
+    /// The worker has done as much as it should: it is to be replaced.
+    fn worn(&self);
+
+    /// The delivery with this ordinal was cancelled.
+    fn revoked(&self, ordinal: u64);
+}
+
+/// What came of an item, and where.
+#[derive(Debug)]
+pub(crate) struct Product {
+    pub(super) result: Box<[u8]>,
+    /// The worker's name and process, if events of single items are wanted.
+    pub(super) place: Option<(Arc<str>, u32)>,
 }
 
 /// What makes a name of an item's bytes, for events.
@@ -62,12 +107,18 @@ struct Crews {
 }
 
 pub(crate) struct Core {
-    pub(crate) ledger: Ledger<Parcel>,
+    pub(crate) ledger: Ledger<Parcel, Product>,
     pub(crate) emitter: Emitter,
-    pub(crate) store: Box<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     pub(crate) restarts: u64,
     /// Threads asleep in `put`.
     pub(super) putters: usize,
+    /// Threads that wait until what they put is durable.
+    pub(super) syncers: usize,
+    /// Why the journal failed.
+    pub(super) journal_failure: Option<String>,
+    /// The ledger contradicted itself, and that was told.
+    is_inconsistent: bool,
     /// Tasks asleep in an async `get`.
     pub(super) wakers: SlotMap<WakerKey, Waker>,
     /// Whoever puts or joins does the work.
@@ -84,6 +135,7 @@ pub(crate) struct Core {
     crews: Crews,
     bells: Arc<Bells>,
     timer: Timer,
+    scribe: Scribe,
 }
 
 impl fmt::Debug for Core {
@@ -96,15 +148,23 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(options: Options, bells: Arc<Bells>, timer: Timer) -> Self {
-        let mut ledger = Ledger::new(options);
+    pub(super) fn new(
+        mut ledger: Ledger<Parcel, Product>,
+        store: Arc<dyn Store>,
+        bells: Arc<Bells>,
+        timer: Timer,
+        scribe: Scribe,
+    ) -> Self {
         let local = ledger.handle_join_as_getter();
         Core {
             ledger,
             emitter: Emitter::new(),
-            store: Box::new(MemoryStore::default()),
+            store,
             restarts: 0,
             putters: 0,
+            syncers: 0,
+            journal_failure: None,
+            is_inconsistent: false,
             wakers: SlotMap::with_key(),
             has_inline: false,
             seats: SecondaryMap::new(),
@@ -117,6 +177,7 @@ impl Core {
             crews: Crews::default(),
             bells,
             timer,
+            scribe,
         }
     }
 
@@ -137,7 +198,12 @@ impl Core {
             Refusal::Closed => Kind::Closed,
             Refusal::Full if self.loss().is_some() => self.no_workers_left(),
             Refusal::Full => Kind::Full,
+            Refusal::Broken => self.journal_failed(),
         })
+    }
+
+    pub(super) fn journal_failed(&self) -> Kind {
+        Kind::Journal(self.journal_failure.clone().unwrap_or_default())
     }
 
     fn no_workers_left(&self) -> Kind {
@@ -156,10 +222,14 @@ impl Core {
         Some(Job::new(&handed, &parcel.body))
     }
 
-    /// Whether no `get` can be served any more.
-    pub(super) fn is_exhausted(&self) -> bool {
+    /// Why no `get` can be served any more, if none can.
+    pub(super) fn end_of_gets(&self) -> Option<Kind> {
+        if self.ledger.is_broken() {
+            return Some(self.journal_failed());
+        }
         let counts = self.ledger.counts();
-        self.ledger.is_closed() && counts.waiting + counts.delayed == 0
+        let is_exhausted = self.ledger.is_closed() && counts.waiting + counts.delayed == 0;
+        is_exhausted.then_some(Kind::Closed)
     }
 
     /// Waiting getters are takers in a rendezvous, so a putter may go on.
@@ -194,6 +264,9 @@ impl Core {
             let counts = self.ledger.counts();
             return Some(Ok((counts.done, counts.dead)));
         }
+        if self.ledger.is_broken() {
+            return Some(Err(self.journal_failed()));
+        }
         let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
         if self.loss().is_some() && !is_served_here {
             return Some(Err(self.no_workers_left()));
@@ -201,8 +274,12 @@ impl Core {
         None
     }
 
-    /// Why there are no workers any more, if there were some.
+    /// Why nothing more will come of what was put: the workers are gone, if there were some, or the
+    /// journal is.
     pub(super) fn loss(&self) -> Option<String> {
+        if self.ledger.is_broken() {
+            return Some(self.journal_failed().to_string());
+        }
         if self.crews.active > 0 {
             return None;
         }
@@ -238,6 +315,7 @@ impl Core {
         self.bells.room.notify_all();
         self.bells.items.notify_all();
         self.bells.settled.notify_all();
+        self.bells.durable.notify_all();
         for mailbox in self.mailboxes.values() {
             mailbox.arrived.notify_all();
         }
@@ -255,11 +333,8 @@ impl Core {
         }
     }
 
-    pub(super) fn attach(&mut self, seat: Seat, credit: Option<Credit>) -> HolderId {
-        let holder = match credit {
-            Some(credit) => self.ledger.handle_join(credit),
-            None => self.ledger.handle_join_as_getter(),
-        };
+    pub(super) fn attach(&mut self, seat: Seat, credit: Option<Credit>, quota: u64) -> HolderId {
+        let holder = self.ledger.handle_join_for(credit, quota);
         self.emitter.emit(What::WorkerStarted {
             worker: Arc::clone(&seat.worker),
             pid: seat.pid,
@@ -281,12 +356,45 @@ impl Core {
         &mut self,
         holder: HolderId,
         started: Started,
-        cause: Option<&Cause>,
+        blame: Option<&Blame>,
     ) -> usize {
         self.seats.remove(holder);
         self.forget_requests_of(holder);
         let now = self.emitter.now();
-        self.ledger.handle_leave(holder, started, cause, now)
+        self.ledger.handle_leave(holder, started, blame, now)
+    }
+
+    /// An item is not to be worked on. Whether there was anything to cancel.
+    pub(crate) fn cancel(&mut self, id: ItemId) -> bool {
+        let scene = Scene {
+            ended: self.emitter.now_unix(),
+            ..Scene::default()
+        };
+        match self.ledger.handle_cancel(id, scene) {
+            Cancelled::Not => return false,
+            Cancelled::Waiting => {}
+            Cancelled::Leased(handed) => self.revoke(&handed),
+        }
+        true
+    }
+
+    /// A worker has done as much as it should.
+    pub(super) fn worn(&self, holder: HolderId) {
+        let seat = self.seats.get(holder);
+        if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
+            overseer.worn();
+        }
+    }
+
+    /// Has a worker stop what it does for a delivery that is not its own any more.
+    fn revoke(&mut self, handed: &Handed) {
+        if let Some(seat) = self.seats.get_mut(handed.holder) {
+            seat.link.revoke(handed);
+            if let Some(overseer) = &seat.overseer {
+                overseer.revoked(handed.ordinal);
+            }
+            self.unsent.push_back(handed.holder);
+        }
     }
 
     pub(super) fn settle(
@@ -297,20 +405,52 @@ impl Core {
     ) -> Result<(), Stale> {
         match ending {
             Ending::Done(result) => {
-                let handed = self.ledger.handed(token).ok_or(Stale)?;
-                let parcel = self.ledger.handle_done(token, service)?;
-                if self.emitter.wants_items() {
-                    self.report_done(&handed, &parcel, service);
-                }
-                self.deliver_outcome(parcel.reply, || Outcome::Done(result));
-                Ok(())
+                let place = self.emitter.wants_items().then(|| self.place_of(token));
+                let product = Product { result, place };
+                self.ledger.handle_done(token, service, product)?;
             }
-            Ending::Failed(cause) => {
-                let now = self.emitter.now();
-                self.ledger.handle_nack(token, cause, now)
-            }
-            Ending::Returned => self.ledger.handle_return(token),
+            Ending::Failed(cause) => self.fail(token, service, cause, None)?,
+            Ending::Deferred(cause, rest) => self.fail(token, service, cause, Some(rest))?,
+            Ending::Returned => self.ledger.handle_return(token)?,
         }
+        self.publish_reports();
+        Ok(())
+    }
+
+    fn fail(
+        &mut self,
+        token: Token,
+        service: Duration,
+        cause: Cause,
+        rest: Option<Duration>,
+    ) -> Result<(), Stale> {
+        let scene = self.scene_of(token, service);
+        let now = self.emitter.now();
+        let blame = Blame { cause, scene };
+        self.ledger.handle_nack(token, blame, rest, now)
+    }
+
+    /// A write was made durable, or cannot be. The next one, if there is one.
+    pub(super) fn written(
+        &mut self,
+        number: u64,
+        result: Result<(), String>,
+    ) -> Option<Write<Parcel>> {
+        match result {
+            Ok(()) => self.ledger.handle_written(number),
+            Err(why) => {
+                self.journal_failure = Some(why.clone());
+                self.ledger.handle_write_failed();
+                self.emitter.emit(What::JournalFailed { why });
+                self.wake_all();
+            }
+        }
+        self.ledger.poll_write()
+    }
+
+    /// Nobody needs the journal's thread any more.
+    pub(super) fn end_scribe(&mut self) {
+        self.scribe = Scribe::channel().0;
     }
 
     /// Time has passed.
@@ -327,7 +467,11 @@ impl Core {
                 break;
             }
         }
+        while let Some(holder) = self.ledger.poll_worn() {
+            self.worn(holder);
+        }
         self.publish_reports();
+        self.answer_staged();
         self.answer_joins();
         while let Some(holder) = self.unsent.pop_front() {
             if let Some(seat) = self.seats.get_mut(holder) {
@@ -377,12 +521,21 @@ impl Core {
         self.ring_for_putters();
         self.ring_for_getters();
         self.ring_for_joiners();
+        if self.syncers > 0 {
+            self.bells.durable.notify_all();
+        }
+        if self.ledger.has_write() {
+            self.scribe.call();
+        }
         if let Some(at) = self.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }
-        if self.emitter.is_observed() {
-            self.emitter.progress(&self.ledger.counts());
+        let counts = self.ledger.counts();
+        if !counts.is_balanced() && !std::mem::replace(&mut self.is_inconsistent, true) {
+            let why = format!("items are lost or counted twice: {counts:?}");
+            self.emitter.emit(What::Inconsistent { why });
         }
+        self.emitter.progress(&counts);
     }
 
     fn ring_for_putters(&self) {
@@ -395,10 +548,10 @@ impl Core {
         if self.local_getters == 0 {
             return;
         }
-        let waiting = self.ledger.counts().waiting;
+        let waiting = self.ledger.ready();
         if waiting == 1 && self.wakers.is_empty() {
             self.bells.items.notify_one();
-        } else if waiting > 0 || self.is_exhausted() {
+        } else if waiting > 0 || self.end_of_gets().is_some() {
             self.bells.items.notify_all();
             self.wakers.values().for_each(Waker::wake_by_ref);
         }

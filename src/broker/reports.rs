@@ -3,20 +3,46 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Parcel};
+use super::core::{Core, Parcel, Product};
 use super::results::Outcome;
-use crate::ledger::{DeadLetter, Handed, HolderId, ItemId, Report, Token};
+use crate::ledger::{DeadLetter, Failure, Handed, HolderId, ItemId, Report, Scene, Token};
 use crate::observe::What;
 
 impl Core {
     /// A worker's name and process; a thread that called `get` itself goes by its own name.
-    fn place_of(&self, holder: HolderId) -> (Arc<str>, u32) {
+    fn place(&self, holder: HolderId) -> (Arc<str>, u32) {
         match self.seats.get(holder) {
             Some(seat) => (Arc::clone(&seat.worker), seat.pid),
             None => {
                 let thread = std::thread::current();
                 (thread.name().unwrap_or("thread").into(), std::process::id())
             }
+        }
+    }
+
+    /// Where a delivery is worked on.
+    pub(super) fn place_of(&self, token: Token) -> (Arc<str>, u32) {
+        match self.ledger.handed(token) {
+            Some(handed) => self.place(handed.holder),
+            None => ("".into(), 0),
+        }
+    }
+
+    /// Where and when a delivery was worked on that ends now.
+    pub(super) fn scene_of(&self, token: Token, service: Duration) -> Scene {
+        let handed = self.ledger.handed(token);
+        let seat = handed.and_then(|handed| self.seats.get(handed.holder));
+        let (worker, pid) = self.place_of(token);
+        let ended = self.emitter.now_unix();
+        Scene {
+            worker: worker.to_string(),
+            pid,
+            started: ended.saturating_sub(service),
+            ended,
+            stderr: seat
+                .and_then(|seat| seat.stderr.as_ref())
+                .map(|stderr| stderr.take_tail())
+                .unwrap_or_default(),
         }
     }
 
@@ -32,7 +58,7 @@ impl Core {
         else {
             return;
         };
-        let (worker, pid) = self.place_of(handed.holder);
+        let (worker, pid) = self.place(handed.holder);
         let what = What::ItemStarted {
             item: self.name(handed.id, parcel),
             worker,
@@ -45,21 +71,35 @@ impl Core {
         }
     }
 
-    pub(super) fn report_done(&self, handed: &Handed, parcel: &Parcel, duration: Duration) {
-        let (worker, pid) = self.place_of(handed.holder);
-        self.emitter.emit(What::ItemDone {
-            item: self.name(handed.id, parcel),
-            worker,
-            pid,
-            attempt: handed.attempt,
-            duration,
-        });
+    fn report_done(
+        &mut self,
+        handed: &Handed,
+        parcel: &Parcel,
+        duration: Duration,
+        product: Product,
+    ) {
+        if let Some((worker, pid)) = product.place {
+            self.emitter.emit(What::ItemDone {
+                item: self.name(handed.id, parcel),
+                worker,
+                pid,
+                attempt: handed.attempt,
+                duration,
+            });
+        }
+        self.deliver_outcome(parcel.reply, || Outcome::Done(product.result));
     }
 
     /// Passes on the ledger's retries and dead letters.
     pub(super) fn publish_reports(&mut self) {
         while let Some(report) = self.ledger.poll_report() {
             match report {
+                Report::Done {
+                    handed,
+                    payload,
+                    service,
+                    result,
+                } => self.report_done(&handed, &payload, service, result),
                 Report::Retry {
                     id,
                     attempt,
@@ -91,17 +131,13 @@ impl Core {
         });
     }
 
-    fn report_dead(&self, id: ItemId, parcel: &Parcel, history: &[crate::ledger::Failure]) {
+    fn report_dead(&self, id: ItemId, parcel: &Parcel, history: &[Failure]) {
         if !self.emitter.is_observed() {
             return;
         }
         self.emitter.emit(What::Dead {
             item: self.name(id, parcel),
-            attempts: u32::try_from(history.len()).unwrap_or(u32::MAX),
-            cause: history
-                .last()
-                .map(|f| f.cause.to_string())
-                .unwrap_or_default(),
+            history: history.into(),
         });
     }
 }

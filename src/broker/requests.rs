@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Ending;
 use super::core::{Core, Parcel};
 use crate::error::Kind;
-use crate::ledger::{Cause, HolderId, Token};
+use crate::ledger::{Cause, HolderId, ItemId, Token};
 use crate::link::frame::{Answer, Ask, Body, Packet, Up, Verdict, Wait};
 
 #[derive(Debug)]
@@ -23,6 +23,8 @@ struct Request {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     puts: VecDeque<(Request, Parcel)>,
+    /// Puts that are not durable yet.
+    staged: VecDeque<(Request, ItemId)>,
     gets: VecDeque<Request>,
     joins: VecDeque<Request>,
 }
@@ -44,7 +46,7 @@ impl Core {
                     verdict,
                 } => self.receive_verdict(holder, token, service_ns, verdict, packet)?,
                 Up::Ask { request, ask } => self.receive_ask(holder, request, ask, packet)?,
-                Up::Cancel { request } => self.cancel(holder, request),
+                Up::Cancel { request } => self.cancel_request(holder, request),
                 Up::Read { frames } => {
                     if let Some(seat) = self.seats.get_mut(holder) {
                         seat.link.has_read(frames);
@@ -69,12 +71,21 @@ impl Core {
             .handed(token)
             .is_some_and(|h| h.holder == holder);
         if !is_its_own {
-            // A late acknowledgement of a lost delivery: its item went to somebody else.
+            // A late word about a lost delivery: its item went to somebody else.
+            match verdict {
+                Verdict::Returned => drop(self.ledger.handle_return(token)),
+                _ => self.ledger.handle_late(token),
+            }
             return Ok(());
         }
         let ending = match verdict {
             Verdict::Done(body) => Ending::Done(bytes_of(packet, body)?.into()),
-            Verdict::Nack(reason) => Ending::Failed(Cause::Nack(reason.into())),
+            Verdict::Nack { reason, rest_ns } => match rest_ns {
+                Some(rest) => {
+                    Ending::Deferred(Cause::Nack(reason.into()), Duration::from_nanos(rest))
+                }
+                None => Ending::Failed(Cause::Nack(reason.into())),
+            },
             Verdict::Panicked(message) => Ending::Failed(Cause::Panicked(message.into())),
             Verdict::Dropped => Ending::Failed(Cause::Dropped),
             Verdict::Undecodable(why) => Ending::Failed(Cause::Undecodable(why.into())),
@@ -96,10 +107,7 @@ impl Core {
         let request = Request { holder, number };
         match ask {
             Ask::Put { wait, body } => {
-                let parcel = Parcel {
-                    body: Arc::from(bytes_of(packet, body)?),
-                    reply: None,
-                };
+                let parcel = Parcel::of(bytes_of(packet, body)?);
                 self.ask_put(request, parcel, wait);
             }
             Ask::Get { wait } => self.ask_get(request, wait),
@@ -128,8 +136,28 @@ impl Core {
             Err(Kind::Full) if wait == Wait::UntilCancelled => {
                 self.requests.puts.push_back((request, parcel));
             }
-            Ok(id) => self.answer(&request, Answer::Accepted(id)),
+            Ok(id) => self.answer_when_durable(request, id),
             Err(refusal) => self.answer(&request, answer_of(refusal)),
+        }
+    }
+
+    fn answer_when_durable(&mut self, request: Request, id: ItemId) {
+        self.requests.staged.push_back((request, id));
+        self.answer_staged();
+    }
+
+    /// Answers the puts whose items are durable by now, and all of them if none can ever be.
+    pub(super) fn answer_staged(&mut self) {
+        while let Some((request, id)) = self.requests.staged.pop_front() {
+            if self.ledger.is_durable(id) {
+                self.answer(&request, Answer::Accepted(id));
+            } else if self.ledger.is_broken() {
+                let failure = answer_of(self.journal_failed());
+                self.answer(&request, failure);
+            } else {
+                self.requests.staged.push_front((request, id));
+                return;
+            }
         }
     }
 
@@ -165,11 +193,17 @@ impl Core {
                 Err(why) => self.fail_undeliverable(handed.token, why),
             }
         }
-        if self.is_exhausted() || !self.ledger.is_open(request.holder) {
-            self.answer(request, Answer::Closed);
-            return true;
+        let end = match self.end_of_gets() {
+            None if !self.ledger.is_open(request.holder) => Some(Kind::Closed),
+            end => end,
+        };
+        match end {
+            Some(end) => {
+                self.answer(request, answer_of(end));
+                true
+            }
+            None => false,
         }
-        false
     }
 
     fn ask_join(&mut self, request: Request, wait: Wait) {
@@ -195,7 +229,7 @@ impl Core {
                 }
                 Ok(id) => {
                     is_any_admitted = true;
-                    self.answer(&request, Answer::Accepted(id));
+                    self.answer_when_durable(request, id);
                 }
                 Err(refusal) => self.answer(&request, answer_of(refusal)),
             }
@@ -228,7 +262,7 @@ impl Core {
         }
     }
 
-    fn cancel(&mut self, holder: HolderId, number: u64) {
+    fn cancel_request(&mut self, holder: HolderId, number: u64) {
         let is_it = |r: &Request| r.holder == holder && r.number == number;
         let requests = &mut self.requests;
         if let Some(at) = requests.puts.iter().position(|(r, _)| is_it(r)) {
@@ -260,6 +294,7 @@ impl Core {
     pub(super) fn forget_requests_of(&mut self, holder: HolderId) {
         let requests = &mut self.requests;
         requests.puts.retain(|(r, _)| r.holder != holder);
+        requests.staged.retain(|(r, _)| r.holder != holder);
         requests.joins.retain(|r| r.holder != holder);
         let waiting = requests.gets.len();
         requests.gets.retain(|r| r.holder != holder);
@@ -291,6 +326,7 @@ fn bytes_of<'a>(packet: &'a Packet, body: Body<'a>) -> Result<&'a [u8], String> 
 fn answer_of(kind: Kind) -> Answer<'static> {
     match kind {
         Kind::Closed => Answer::Closed,
+        Kind::Journal(why) => Answer::JournalFailed { why },
         Kind::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
         Kind::TimedOut { unfinished } => Answer::TimedOut { unfinished },
         _ => Answer::Full,

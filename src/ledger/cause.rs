@@ -7,9 +7,10 @@ use std::fmt;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 /// How a worker process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {
     /// It ended by itself with this exit code.
     Exited(i32),
@@ -51,8 +52,8 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Why one attempt at an item failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why one attempt at an item failed. Journals keep it, so new cases go to the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// The worker process ended while it held the item.
@@ -69,6 +70,12 @@ pub enum Cause {
     Unserializable(String),
     /// The item could not be brought to a worker.
     Undeliverable(String),
+    /// It took longer than this, so it was ended.
+    TimedOut(Duration),
+    /// The kernel killed the worker process for lack of memory.
+    OutOfMemory,
+    /// It was cancelled.
+    Cancelled,
 }
 
 impl fmt::Display for Cause {
@@ -81,19 +88,54 @@ impl fmt::Display for Cause {
             Cause::Undecodable(why) => write!(f, "does not decode: {why}"),
             Cause::Undeliverable(why) => write!(f, "cannot be brought to a worker: {why}"),
             Cause::Unserializable(why) => write!(f, "its result does not serialize: {why}"),
+            Cause::TimedOut(limit) => write!(f, "took longer than its time limit of {limit:?}"),
+            Cause::OutOfMemory => f.write_str("killed by the kernel, which was out of memory"),
+            Cause::Cancelled => f.write_str("cancelled"),
         }
     }
 }
 
+/// Where and when an attempt was made. Whoever reports a failure fills it in; empty where that is
+/// not known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Scene {
+    /// The worker's name.
+    pub worker: String,
+    /// Its process; 0 if there was none.
+    pub pid: u32,
+    /// When it began, in time since 1970 (UTC).
+    pub started: Duration,
+    /// When it ended.
+    pub ended: Duration,
+    /// The end of what the worker process wrote to stderr: at most the last 4 KiB.
+    pub stderr: String,
+}
+
 /// One failed attempt in an item's history.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Its number: 1 for the first.
+    /// Its number: 1 for the first; 0 where it was given up on before any.
     pub attempt: u32,
     /// Why it failed.
     pub cause: Cause,
-    /// When, in time since the queue was made.
-    pub at: Duration,
+    /// Where and when.
+    pub scene: Scene,
+}
+
+/// What an attempt's failure is put down to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blame {
+    /// Why it failed.
+    pub cause: Cause,
+    /// Where and when.
+    pub scene: Scene,
+}
+
+impl From<Cause> for Blame {
+    fn from(cause: Cause) -> Self {
+        let scene = Scene::default();
+        Blame { cause, scene }
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ struct Holder {
     outstanding: u64,
     bytes: usize,
     ordinal: u64,
+    /// How many deliveries it may get in all.
+    quota: u64,
     is_in_idle_line: bool,
     is_in_refill_line: bool,
 }
@@ -53,13 +55,15 @@ pub(super) struct Crew {
     refill_line: VecDeque<HolderId>,
     /// Who is being served, and how many more items it gets in this turn.
     turn: Option<(HolderId, usize)>,
+    /// Those that had all the deliveries they may get, and settled them.
+    worn_line: VecDeque<HolderId>,
     idle: usize,
     workers: usize,
     prefetched: u64,
 }
 
 impl Crew {
-    pub(super) fn join(&mut self, credit: Option<Credit>) -> HolderId {
+    pub(super) fn join(&mut self, credit: Option<Credit>, quota: u64) -> HolderId {
         let is_worker = credit.is_some();
         let id = self.holders.insert(Holder {
             credit,
@@ -67,6 +71,7 @@ impl Crew {
             outstanding: 0,
             bytes: 0,
             ordinal: 0,
+            quota: quota.max(1),
             is_in_idle_line: is_worker,
             is_in_refill_line: false,
         });
@@ -131,7 +136,11 @@ impl Crew {
         holder.bytes += weight;
         holder.ordinal += 1;
         self.prefetched += holder.prefetched();
-        holder.ordinal
+        let ordinal = holder.ordinal;
+        if ordinal >= holder.quota {
+            self.stop(id);
+        }
+        ordinal
     }
 
     /// Counts a settled delivery, and puts its worker in line for more.
@@ -146,6 +155,9 @@ impl Crew {
         if let (Some(credit), Some(service)) = (&mut holder.credit, service) {
             credit.observe(service);
         }
+        if holder.ordinal >= holder.quota && holder.outstanding == 0 {
+            self.worn_line.push_back(id);
+        }
         if holder.is_idle() {
             self.idle += 1;
             if !holder.is_in_idle_line {
@@ -156,6 +168,17 @@ impl Crew {
             holder.is_in_refill_line = true;
             self.refill_line.push_back(id);
         }
+    }
+
+    /// The next holder that has had its share for good.
+    pub(super) fn poll_worn(&mut self) -> Option<HolderId> {
+        self.worn_line.pop_front()
+    }
+
+    /// What all holders have and have not settled.
+    pub(super) fn outstanding_in_all(&self) -> u64 {
+        let outstanding = self.holders.values().map(|holder| holder.outstanding);
+        outstanding.sum()
     }
 
     /// Who gets the next of `waiting` items, which weighs `weight` bytes.

@@ -1,6 +1,8 @@
-//! What the ledger says: refusals, counts, retries and dead letters. Plain data.
+//! What the ledger says: refusals, counts, ends of items and of attempts. Plain data.
 
-use super::{Cause, Failure, ItemId};
+use std::time::Duration;
+
+use super::{Cause, Failure, Handed, ItemId};
 
 /// An item given up on, with its whole history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +28,18 @@ impl<P> DeadLetter<P> {
 
 /// Something that happened to an item and that others want to hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report<P> {
+pub enum Report<P, R> {
+    /// It was acknowledged.
+    Done {
+        /// The delivery that was acknowledged.
+        handed: Handed,
+        /// The item itself.
+        payload: P,
+        /// How long it was worked on.
+        service: Duration,
+        /// What came of it.
+        result: R,
+    },
     /// An attempt failed; the item will be handed out again.
     Retry {
         /// Which item.
@@ -49,18 +62,31 @@ pub enum Refusal {
     Full,
     /// The queue takes no more items.
     Closed,
+    /// The journal takes no more items.
+    Broken,
 }
 
 /// The token's delivery was settled before, or lost with its holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stale;
 
+/// What a cancelled item was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It waited.
+    Waiting,
+    /// It was this delivery, whose token is stale now.
+    Leased(Handed),
+    /// There is nothing to cancel: it has its terminal state, or never was.
+    Not,
+}
+
 /// Where all accepted items are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Items that a put was told are accepted.
     pub accepted: u64,
-    /// Items that nobody holds and anybody may get.
+    /// Items that nobody holds: anybody may get them, or they are just being written down.
     pub waiting: u64,
     /// Items that a holder has and has not settled.
     pub leased: u64,
@@ -72,6 +98,8 @@ pub struct Counts {
     pub dead: u64,
     /// Failed attempts that were followed by another one.
     pub retries: u64,
+    /// Acknowledgements that came too late: the delivery had been lost or settled before.
+    pub refused: u64,
 }
 
 impl Counts {

@@ -3,12 +3,13 @@
 //! An item that comes back goes to its old place. That is cheap because everything that was ever
 //! handed out came from the front: all returned items precede all fresh ones. So fresh items need
 //! no number of their own, only their payload in a row, and a million of them cost a million
-//! payloads. It knows nothing of holders or of why an item came back.
+//! payloads. With a journal, the last of them are staged: accepted, but not durable, and not to be
+//! handed out. It knows nothing of holders or of why an item came back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Failure, ItemId, Weight};
+use super::{Failure, ItemId, Unfinished, Weight};
 
 /// One accepted item that has no terminal state.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Entry<P> {
     pub(super) payload: P,
     /// Failed attempts; empty, and then without an allocation, for almost every item.
     pub(super) history: Vec<Failure>,
+    /// How many of them do not count any more: it was a dead letter and is tried again.
+    pub(super) forgiven: u32,
 }
 
 impl<P> Entry<P> {
@@ -24,22 +27,45 @@ impl<P> Entry<P> {
     pub(super) fn attempt(&self) -> u32 {
         u32::try_from(self.history.len()).unwrap_or(u32::MAX - 1) + 1
     }
+
+    /// Whether the attempt under way is the last one, if it fails.
+    pub(super) fn is_last_attempt(&self, max_attempts: u32) -> bool {
+        self.attempt().saturating_sub(self.forgiven) >= max_attempts.max(1)
+    }
+}
+
+impl<P> From<Unfinished<P>> for Entry<P> {
+    fn from(item: Unfinished<P>) -> Self {
+        Entry {
+            id: item.id,
+            payload: item.payload,
+            history: item.history,
+            forgiven: item.forgiven,
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Waiting<P> {
     /// Never handed out; the last one has the number `accepted`.
     fresh: VecDeque<P>,
+    /// How many of the last ones are not durable yet.
+    staged: usize,
+    /// Fresh ones that were cancelled: still in their row, to be skipped.
+    skipped: BTreeSet<ItemId>,
     accepted: u64,
     returned: BTreeMap<ItemId, Entry<P>>,
     delayed: BTreeMap<(Duration, ItemId), Entry<P>>,
 }
 
-impl<P: Weight> Waiting<P> {
-    pub(super) fn new() -> Self {
+impl<P: Weight + Clone> Waiting<P> {
+    /// Nothing waits, and this many items were accepted before.
+    pub(super) fn after(accepted: u64) -> Self {
         Waiting {
             fresh: VecDeque::new(),
-            accepted: 0,
+            staged: 0,
+            skipped: BTreeSet::new(),
+            accepted,
             returned: BTreeMap::new(),
             delayed: BTreeMap::new(),
         }
@@ -51,24 +77,84 @@ impl<P: Weight> Waiting<P> {
         ItemId(self.accepted)
     }
 
+    /// Accepts an item that waits for the journal before it waits for anybody else.
+    pub(super) fn stage(&mut self, payload: P) -> ItemId {
+        self.staged += 1;
+        self.accept(payload)
+    }
+
+    /// The oldest `count` staged items are durable.
+    pub(super) fn unstage(&mut self, count: usize) {
+        self.staged -= count;
+    }
+
+    /// The staged items were never accepted.
+    pub(super) fn discard_staged(&mut self) {
+        self.fresh.truncate(self.fresh.len() - self.staged);
+        self.accepted -= self.staged as u64;
+        self.staged = 0;
+    }
+
+    fn first_fresh(&self) -> u64 {
+        self.accepted - self.fresh.len() as u64 + 1
+    }
+
     pub(super) fn pop(&mut self) -> Option<Entry<P>> {
         if let Some((_, entry)) = self.returned.pop_first() {
             return Some(entry);
         }
-        let id = ItemId(self.accepted - self.fresh.len() as u64 + 1);
+        self.skip();
+        if self.fresh.len() == self.staged {
+            return None;
+        }
+        let id = ItemId(self.first_fresh());
         let payload = self.fresh.pop_front()?;
         Some(Entry {
             id,
             payload,
             history: Vec::new(),
+            forgiven: 0,
+        })
+    }
+
+    /// Drops cancelled items from the front.
+    fn skip(&mut self) {
+        while !self.skipped.is_empty() && self.skipped.remove(&ItemId(self.first_fresh())) {
+            self.fresh.pop_front();
+        }
+    }
+
+    /// Takes a certain item out, wherever it is; a staged one stays.
+    pub(super) fn remove(&mut self, id: ItemId) -> Option<Entry<P>> {
+        if let Some(entry) = self.returned.remove(&id) {
+            return Some(entry);
+        }
+        if let Some(key) = self.delayed.keys().find(|key| key.1 == id).copied() {
+            return self.delayed.remove(&key);
+        }
+        let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
+        if place >= self.fresh.len() - self.staged || !self.skipped.insert(id) {
+            return None;
+        }
+        let payload = self.fresh.get(place)?.clone();
+        self.skip();
+        Some(Entry {
+            id,
+            payload,
+            history: Vec::new(),
+            forgiven: 0,
         })
     }
 
     /// What the next item weighs, if one waits.
-    pub(super) fn front_weight(&self) -> Option<usize> {
-        match self.returned.first_key_value() {
-            Some((_, entry)) => Some(entry.payload.weight()),
-            None => self.fresh.front().map(Weight::weight),
+    pub(super) fn front_weight(&mut self) -> Option<usize> {
+        if let Some((_, entry)) = self.returned.first_key_value() {
+            return Some(entry.payload.weight());
+        }
+        self.skip();
+        match self.fresh.len() > self.staged {
+            true => self.fresh.front().map(Weight::weight),
+            false => None,
         }
     }
 
@@ -99,8 +185,13 @@ impl<P: Weight> Waiting<P> {
     }
 
     /// Items that may be handed out now.
+    pub(super) fn ready(&self) -> usize {
+        self.fresh.len() - self.staged - self.skipped.len() + self.returned.len()
+    }
+
+    /// Items that are ready or staged.
     pub(super) fn len(&self) -> usize {
-        self.fresh.len() + self.returned.len()
+        self.ready() + self.staged
     }
 
     /// Whether nothing waits and nothing rests.
@@ -110,6 +201,10 @@ impl<P: Weight> Waiting<P> {
 
     pub(super) fn delayed(&self) -> usize {
         self.delayed.len()
+    }
+
+    pub(super) fn staged(&self) -> usize {
+        self.staged
     }
 
     pub(super) fn accepted(&self) -> u64 {

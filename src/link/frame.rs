@@ -70,7 +70,11 @@ pub(crate) enum Ask<'a> {
 pub(crate) enum Verdict<'a> {
     /// The handler returned; its result, serialized.
     Done(#[serde(borrow)] Body<'a>),
-    Nack(&'a str),
+    Nack {
+        reason: &'a str,
+        /// How long to rest before the next attempt, if the worker says so.
+        rest_ns: Option<u64>,
+    },
     Panicked(&'a str),
     Dropped,
     Undecodable(&'a str),
@@ -134,6 +138,9 @@ pub(crate) enum Answer<'a> {
         unfinished: u64,
     },
     JoinWaitsForItself,
+    JournalFailed {
+        why: String,
+    },
     State {
         len: u64,
         is_full: bool,

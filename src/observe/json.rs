@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Event, What};
+use super::{Event, What, last_cause};
 use crate::ledger::Exit;
 
 /// The event's object, if it belongs to the contract.
@@ -41,11 +41,10 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             attempt,
             cause,
         } => json!({"event": "retry", "item": item, "attempt": attempt, "cause": cause}),
-        What::Dead {
-            item,
-            attempts,
-            cause,
-        } => json!({"event": "dead", "item": item, "attempts": attempts, "cause": cause}),
+        What::Dead { item, history } => json!({
+            "event": "dead", "item": item, "attempts": history.len(),
+            "cause": last_cause(history),
+        }),
         What::WorkerExited {
             worker,
             pid,
@@ -62,7 +61,10 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
             "elapsed_us": micros(*elapsed),
         }),
-        What::WorkerFailed { .. } | What::NoWorkersLeft { .. } => return None,
+        What::WorkerFailed { .. }
+        | What::NoWorkersLeft { .. }
+        | What::JournalFailed { .. }
+        | What::Inconsistent { .. } => return None,
     };
     object["t_us"] = micros(event.at).into();
     Some(object)

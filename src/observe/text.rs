@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Event, What};
+use super::{Event, What, last_cause};
 use crate::ledger::{Counts, Exit};
 
 /// A line, and where it goes.
@@ -42,12 +42,10 @@ impl Style {
             } => Line::Err(format!(
                 "{item}: attempt {attempt} failed ({cause}); it will be dried again"
             )),
-            What::Dead {
-                item,
-                attempts,
-                cause,
-            } => Line::Err(format!(
-                "{item}: given up on after {attempts} attempts ({cause})"
+            What::Dead { item, history } => Line::Err(format!(
+                "{item}: given up on after {} attempts ({})",
+                history.len(),
+                last_cause(history)
             )),
             What::WorkerExited {
                 worker,

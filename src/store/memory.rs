@@ -1,18 +1,45 @@
 //! The store of a queue that lives and dies with its process: a list of dead letters.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::{Store, StoredLetter};
+use crate::broker::Parcel;
+use crate::ledger::{ItemId, Write};
 
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore {
-    dead: Vec<StoredLetter>,
+    dead: Mutex<BTreeMap<ItemId, StoredLetter>>,
+}
+
+impl MemoryStore {
+    fn dead(&self) -> MutexGuard<'_, BTreeMap<ItemId, StoredLetter>> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Store for MemoryStore {
-    fn keep_dead(&mut self, letter: StoredLetter) {
-        self.dead.push(letter);
+    fn commit(&self, _write: &Write<Parcel>) -> Result<(), String> {
+        Err("a store in memory makes nothing durable".into())
     }
 
-    fn take_dead(&mut self) -> Vec<StoredLetter> {
-        std::mem::take(&mut self.dead)
+    fn keep_dead(&self, letter: StoredLetter) {
+        self.dead().insert(letter.id, letter);
+    }
+
+    fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
+        Ok(self.dead().values().cloned().collect())
+    }
+
+    fn forget_dead(&self, ids: &[ItemId]) -> Result<(), String> {
+        let mut dead = self.dead();
+        for id in ids {
+            dead.remove(id);
+        }
+        Ok(())
+    }
+
+    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
+        Ok(self.dead().remove(&id))
     }
 }

@@ -37,12 +37,14 @@ impl InlineCrew {
             while !current::holds(&broker)
                 && let Some(job) = jobs.pop()
             {
-                broker.started(job.token);
+                if !broker.begin(job.token) {
+                    continue;
+                }
                 let began = Instant::now();
                 current::set(Side::Local(Arc::clone(&broker)), item_type);
                 let ending = run(&job.body);
                 current::clear();
-                // Not stale: a job is popped once.
+                // Stale if it was cancelled meanwhile.
                 let _ = broker.settle(job.token, began.elapsed(), ending);
             }
         };
@@ -56,8 +58,10 @@ impl InlineCrew {
             link: Box::new(link),
             worker: thread.name().unwrap_or("inline").into(),
             pid: std::process::id(),
+            stderr: None,
+            overseer: None,
         };
-        let holder = broker.attach(seat, Some(Credit::single()));
+        let holder = broker.attach(seat, Some(Credit::single()), u64::MAX);
         Ok(InlineCrew {
             broker: Arc::clone(broker),
             holder: Some(holder),

@@ -101,9 +101,10 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
                         mailbox: self.mailbox,
                         index,
                     }),
+                    print: None,
                 };
                 self.broker
-                    .put(parcel, Patience::Forever, current::holds(self.broker))
+                    .put_unsynced(parcel, Patience::Forever, current::holds(self.broker))
             });
             match put {
                 Ok(_) => self.pending += 1,

@@ -151,7 +151,9 @@ where
             let _ = broker.settle(job.token, Duration::ZERO, Ending::Returned);
             continue;
         }
-        broker.started(job.token);
+        if !broker.begin(job.token) {
+            continue;
+        }
         let began = Instant::now();
         let ending = match decode(&job.body) {
             Ok(item) => match catch(async { encode(handler(item).await) }).await {

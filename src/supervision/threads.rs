@@ -117,10 +117,12 @@ impl ThreadCrew {
                 current::set(Side::Local(Arc::clone(broker)), item_type);
                 jobs.run(
                     |job| {
-                        broker.started(job.token);
+                        if !broker.begin(job.token) {
+                            return;
+                        }
                         let began = Instant::now();
                         let ending = run(&job.body);
-                        // Not stale: this thread alone settles what it was handed.
+                        // Stale if it was cancelled meanwhile.
                         let _ = broker.settle(job.token, began.elapsed(), ending);
                     },
                     |job| drop(broker.settle(job.token, Duration::ZERO, Ending::Returned)),
@@ -217,8 +219,10 @@ impl Shared {
             link,
             worker: name.into(),
             pid: std::process::id(),
+            stderr: None,
+            overseer: None,
         };
-        let holder = self.broker.attach(seat, Some(credit));
+        let holder = self.broker.attach(seat, Some(credit), u64::MAX);
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         holders.push(holder);
         holder

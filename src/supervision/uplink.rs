@@ -106,8 +106,10 @@ impl Reception {
             link: Box::new(ProcessLink::new(downlink)),
             worker,
             pid,
+            stderr: None,
+            overseer: None,
         };
-        let Some(holder) = berth.take(|| broker.attach(seat, credit)) else {
+        let Some(holder) = berth.take(|| broker.attach(seat, credit, u64::MAX)) else {
             // Buried already, because its channel lingered.
             return Ok(());
         };

@@ -22,7 +22,7 @@ use super::spawn::{self, Ends, Position};
 use super::spec::{ChildSpec, StartMethod};
 use super::uplink::{self, Reception};
 use crate::broker::Broker;
-use crate::ledger::{Cause, Credit, Exit};
+use crate::ledger::{Blame, Cause, Credit, Exit};
 use crate::link::scoreboard::Scoreboard;
 use crate::observe::What;
 
@@ -540,8 +540,8 @@ impl Watch {
             self.report_exit(&name, pid, exit, holding);
             // Killed by us because it was told to stop: that is nothing against its item.
             let is_our_doing = self.is_stopping && exit == Exit::Signaled(libc::SIGKILL);
-            let cause = (!is_our_doing).then_some(Cause::WorkerDied(exit));
-            charged = self.broker.detach(holder, started, cause.as_ref());
+            let blame = (!is_our_doing).then(|| Blame::from(Cause::WorkerDied(exit)));
+            charged = self.broker.detach(holder, started, blame.as_ref());
         } else {
             self.report_exit(&name, pid, exit, holding);
         }

@@ -238,19 +238,30 @@ impl Session {
                 }
             }
             Ending::Returned => self.settle(token, service, Verdict::Returned),
-            Ending::Failed(cause) => {
-                let text = cause_text(&cause);
-                let text = clip(&text);
-                let verdict = match cause {
-                    Cause::Panicked(_) => Verdict::Panicked(text),
-                    Cause::Undecodable(_) => Verdict::Undecodable(text),
-                    Cause::Unserializable(_) => Verdict::Unserializable(text),
-                    Cause::Dropped => Verdict::Dropped,
-                    _ => Verdict::Nack(text),
-                };
-                self.settle(token, service, verdict)
+            Ending::Failed(cause) => self.report_failure(token, service, &cause, None),
+            Ending::Deferred(cause, rest) => {
+                self.report_failure(token, service, &cause, Some(nanos(rest)))
             }
         }
+    }
+
+    fn report_failure(
+        &self,
+        token: Token,
+        service: Duration,
+        cause: &Cause,
+        rest_ns: Option<u64>,
+    ) -> usize {
+        let text = cause_text(cause);
+        let reason = clip(&text);
+        let verdict = match cause {
+            Cause::Panicked(_) => Verdict::Panicked(reason),
+            Cause::Undecodable(_) => Verdict::Undecodable(reason),
+            Cause::Unserializable(_) => Verdict::Unserializable(reason),
+            Cause::Dropped => Verdict::Dropped,
+            _ => Verdict::Nack { reason, rest_ns },
+        };
+        self.settle(token, service, verdict)
     }
 
     fn settle(&self, token: Token, service: Duration, verdict: Verdict<'_>) -> usize {
@@ -367,6 +378,7 @@ fn reply_of(packet: &Arc<Packet>, answer: Answer<'_>) -> Option<Reply> {
         Answer::TimedOut { unfinished } => Answer::TimedOut { unfinished },
         Answer::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
         Answer::JoinWaitsForItself => Answer::JoinWaitsForItself,
+        Answer::JournalFailed { why } => Answer::JournalFailed { why },
         Answer::State {
             len,
             is_full,

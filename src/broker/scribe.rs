@@ -1,0 +1,60 @@
+//! Has the ledger's writes made durable: one thread, one write at a time.
+//!
+//! Whatever comes while a write is under way goes into the next, so that many puts and
+//! acknowledgements share one commit. The thread sleeps while there is nothing to write. It holds
+//! the queue only while it works, so that a queue that everybody has dropped ends.
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::Broker;
+use crate::error::Kind;
+use crate::store::Store;
+use crate::supervision::signals;
+
+/// The way to the thread. When it is dropped, the thread ends.
+#[derive(Debug)]
+pub(super) struct Scribe(Sender<()>);
+
+impl Scribe {
+    pub(super) fn channel() -> (Self, Receiver<()>) {
+        let (sender, calls) = bounded(1);
+        (Scribe(sender), calls)
+    }
+
+    /// There is something to write.
+    pub(super) fn call(&self) {
+        // Full when it was called already; disconnected where there is no journal.
+        let _ = self.0.try_send(());
+    }
+}
+
+pub(super) fn start(
+    broker: Weak<Broker>,
+    store: Arc<dyn Store>,
+    calls: Receiver<()>,
+) -> Result<JoinHandle<()>, Kind> {
+    std::thread::Builder::new()
+        .name("dishrack-journal".into())
+        .spawn(move || {
+            signals::block_all();
+            for () in &calls {
+                let Some(broker) = broker.upgrade() else {
+                    return;
+                };
+                write_all(&broker, &*store);
+            }
+        })
+        .map_err(Kind::io("starting the journal's thread"))
+}
+
+/// Writes until there is nothing left to write.
+fn write_all(broker: &Broker, store: &dyn Store) {
+    let mut next = broker.with(|core| core.ledger.poll_write());
+    while let Some(write) = next {
+        let result = store.commit(&write);
+        next = broker.with(|core| core.written(write.number, result));
+    }
+}

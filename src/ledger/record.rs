@@ -1,0 +1,78 @@
+//! What a journal keeps: the changes that must outlive the supervisor, and what is left of them
+//! when it begins again. Plain data.
+
+use super::{Failure, ItemId};
+
+/// One change. An item's records come in the order of its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record<P> {
+    /// The item was accepted.
+    Accepted {
+        /// Which item.
+        id: ItemId,
+        /// The item itself.
+        payload: P,
+    },
+    /// An attempt failed.
+    Failed {
+        /// Which item.
+        id: ItemId,
+        /// Which attempt, and why.
+        failure: Failure,
+    },
+    /// The item is done.
+    Done {
+        /// Which item.
+        id: ItemId,
+    },
+    /// The item is a dead letter.
+    Dead {
+        /// Which item.
+        id: ItemId,
+        /// The item itself.
+        payload: P,
+    },
+}
+
+/// Records that are made durable together, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write<P> {
+    /// Counts the writes; to be given back to [`handle_written`](super::Ledger::handle_written).
+    pub number: u64,
+    /// In the order in which they came.
+    pub records: Vec<Record<P>>,
+}
+
+/// An accepted item without a terminal state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished<P> {
+    /// Which item.
+    pub id: ItemId,
+    /// The item itself.
+    pub payload: P,
+    /// Every failed attempt, oldest first.
+    pub history: Vec<Failure>,
+    /// How many of them do not count: it was a dead letter and is tried again.
+    pub forgiven: u32,
+}
+
+/// What a journal knows when a supervisor begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered<P> {
+    /// Items ever accepted: the number of the last one.
+    pub accepted: u64,
+    /// Of these, how many are dead letters.
+    pub dead: u64,
+    /// And which have no terminal state. All others are done.
+    pub unfinished: Vec<Unfinished<P>>,
+}
+
+impl<P> Default for Recovered<P> {
+    fn default() -> Self {
+        Recovered {
+            accepted: 0,
+            dead: 0,
+            unfinished: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What worker processes write to stderr: passed on to ours, and its end kept for histories.
+//!
+//! Each worker has a pipe of its own, and one thread reads them all. When ours takes nothing, that
+//! thread waits, the pipes fill, and in the end the workers wait, as they would without it: nobody
+//! else does. The end of a stream is read without waiting, so it can be asked for at any time.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd;
+
+use super::signals;
+
+/// How much of a stream's end is kept.
+const TAIL_BYTES: usize = 4096;
+
+/// Read at once; a pipe holds as much.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How long the last words may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Marks the event that wakes the thread.
+const WAKE: u64 = u64::MAX;
+
+/// One worker's stream.
+#[derive(Debug)]
+pub(crate) struct Stderr {
+    stream: Mutex<Stream>,
+    waker: Arc<EventFd>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    pipe: OwnedFd,
+    tail: VecDeque<u8>,
+    /// Read and not passed on.
+    unsent: Vec<u8>,
+    /// All who could write are gone, or nobody listens any more.
+    is_over: bool,
+}
+
+impl Stream {
+    /// Reads what is there. False when nothing ever comes again.
+    fn read(&mut self) -> bool {
+        let mut chunk = [0; 4096];
+        while self.unsent.len() < CHUNK_BYTES {
+            match unistd::read(&self.pipe, &mut chunk) {
+                Ok(0) => return false,
+                Ok(count) => self.take(&chunk[..count]),
+                Err(nix::Error::EINTR) => {}
+                Err(nix::Error::EAGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.unsent.extend_from_slice(bytes);
+        self.tail.extend(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL_BYTES);
+        self.tail.drain(..excess);
+    }
+}
+
+impl Stderr {
+    fn lock(&self) -> MutexGuard<'_, Stream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end of what was written since the last call. It does not wait.
+    pub(crate) fn take_tail(&self) -> String {
+        let mut stream = self.lock();
+        stream.read();
+        if !stream.unsent.is_empty() {
+            let _ = self.waker.write(1);
+        }
+        let tail: Vec<u8> = stream.tail.drain(..).collect();
+        String::from_utf8_lossy(&tail).into_owned()
+    }
+
+    /// The worker is gone: what it wrote is passed on, and then its stream is closed.
+    pub(super) fn end(&self) {
+        let mut stream = self.lock();
+        stream.read();
+        stream.is_over = true;
+        let _ = self.waker.write(1);
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    epoll: Epoll,
+    waker: Arc<EventFd>,
+    streams: Mutex<Streams>,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    by_key: HashMap<u64, Arc<Stderr>>,
+    next_key: u64,
+    is_over: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Passes on the streams of all workers of one supervisor.
+#[derive(Debug)]
+pub(super) struct Relay {
+    shared: Arc<Shared>,
+    /// Disconnected when the thread has ended.
+    over: Receiver<()>,
+}
+
+impl Relay {
+    pub(super) fn start() -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let waker = Arc::new(EventFd::from_flags(flags)?);
+        epoll.add(&*waker, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        let shared = Arc::new(Shared {
+            epoll,
+            waker,
+            streams: Mutex::default(),
+        });
+        let (alive, over) = bounded::<()>(0);
+        let passing = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("dishrack-stderr".into())
+            .stack_size(128 * 1024)
+            .spawn(move || {
+                signals::block_all();
+                passing.pass_on();
+                drop(alive);
+            })?;
+        Ok(Relay { shared, over })
+    }
+
+    /// A new stream: the end for the worker, and ours.
+    pub(super) fn open(&self) -> io::Result<(OwnedFd, Arc<Stderr>)> {
+        let (ours, theirs) = unistd::pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let mut streams = self.shared.lock();
+        streams.next_key += 1;
+        let key = streams.next_key;
+        self.shared
+            .epoll
+            .add(&ours, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+        let stderr = Arc::new(Stderr {
+            stream: Mutex::new(Stream {
+                pipe: ours,
+                tail: VecDeque::new(),
+                unsent: Vec::new(),
+                is_over: false,
+            }),
+            waker: Arc::clone(&self.shared.waker),
+        });
+        streams.by_key.insert(key, Arc::clone(&stderr));
+        Ok((theirs, stderr))
+    }
+}
+
+impl Drop for Relay {
+    /// Passes on the last words, if somebody takes them in time.
+    fn drop(&mut self) {
+        self.shared.lock().is_over = true;
+        let _ = self.shared.waker.write(1);
+        // Disconnected, as nothing is ever sent; or ours is full and nobody reads it.
+        let _ = self.over.recv_timeout(LAST_WORDS);
+    }
+}
+
+impl Shared {
+    fn pass_on(&self) {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let count = self
+                .epoll
+                .wait(&mut events, EpollTimeout::NONE)
+                .unwrap_or(0);
+            // Before looking at the streams, so that no later wake-up is lost.
+            let _ = self.waker.read();
+            let is_over = self.lock().is_over;
+            for event in &events[..count] {
+                match event.data() {
+                    WAKE => self.pass_all_on(),
+                    key => self.pass_one_on(key),
+                }
+            }
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    fn pass_all_on(&self) {
+        let keys: Vec<u64> = self.lock().by_key.keys().copied().collect();
+        for key in keys {
+            self.pass_one_on(key);
+        }
+    }
+
+    fn pass_one_on(&self, key: u64) {
+        let Some(stderr) = self.lock().by_key.get(&key).map(Arc::clone) else {
+            return;
+        };
+        let mut stream = stderr.lock();
+        let is_open = stream.read() && !stream.is_over;
+        let bytes = std::mem::take(&mut stream.unsent);
+        if !is_open {
+            let _ = self.epoll.delete(stream.pipe.as_fd());
+            self.lock().by_key.remove(&key);
+        }
+        // Ours may take its time, so the stream is let go meanwhile.
+        drop(stream);
+        write_all(&bytes);
+    }
+}
+
+/// To our own stderr; where that is closed there is nobody to tell.
+fn write_all(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match unistd::write(io::stderr(), bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(nix::Error::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_stream_is_kept_and_given_once() {
+        let relay = Relay::start().unwrap();
+        let (theirs, stderr) = relay.open().unwrap();
+        // Written without a newline, and to a stream that goes on: nothing waits for its end.
+        unistd::write(&theirs, b"\0").unwrap();
+        drop(theirs);
+        assert_eq!(stderr.take_tail(), "\0");
+        assert_eq!(stderr.take_tail(), "");
+    }
+
+    #[test]
+    fn only_the_last_4_kib_are_kept() {
+        let (ours, _theirs) = unistd::pipe().unwrap();
+        let mut stream = Stream {
+            pipe: ours,
+            tail: VecDeque::new(),
+            unsent: Vec::new(),
+            is_over: false,
+        };
+        stream.take(&[b'a'; 3000]);
+        stream.take(&[b'b'; 3000]);
+        let tail: Vec<u8> = stream.tail.iter().copied().collect();
+        assert_eq!(tail.len(), TAIL_BYTES);
+        assert_eq!(tail.iter().filter(|byte| **byte == b'b').count(), 3000);
+    }
+}
