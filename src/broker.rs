@@ -24,6 +24,7 @@ pub(crate) use self::results::{MailboxKey, Outcome, ReplyTo};
 use self::scribe::Scribe;
 use self::timer::Timer;
 use crate::error::Kind;
+use crate::fail;
 use crate::ledger::{
     Blame, Cause, Counts, Credit, Handed, HolderId, ItemId, Ledger, Options, Recovered, Started,
     Token,
@@ -172,8 +173,11 @@ impl Broker {
         patience: Patience,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
+        fail::point("put: begin");
         let id = self.put_unsynced(parcel, patience, is_holding)?;
+        fail::point("put: accepted, not durable");
         self.sync(id)?;
+        fail::point("put: durable");
         Ok(id)
     }
 
@@ -277,10 +281,12 @@ impl Broker {
 
     /// Waits until every accepted item is settled: how many are done, and how many are dead.
     pub(crate) fn join(&self, patience: Patience) -> Result<(u64, u64), Kind> {
+        fail::point("join: begin");
         loop {
             self.drive_inline();
             let core = self.lock();
             if let Some(end) = core.join_state() {
+                fail::point("join: end");
                 return end;
             }
             if let Patience::Until(deadline) = patience

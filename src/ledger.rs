@@ -59,6 +59,7 @@ use std::time::Duration;
 use slotmap::{Key, KeyData, SlotMap};
 
 pub use backoff::Backoff;
+pub(crate) use backoff::mix;
 pub use cause::{Blame, Cause, Exit, Failure, Scene};
 pub use credit::Credit;
 use crew::Crew;

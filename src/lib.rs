@@ -47,6 +47,7 @@ mod broker;
 #[doc(hidden)]
 pub mod cli;
 mod error;
+mod fail;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod kitchen;
@@ -54,7 +55,7 @@ pub mod ledger;
 mod link;
 pub mod observe;
 mod queue;
-mod store;
+pub mod store;
 pub mod supervision;
 pub(crate) mod worker;
 

@@ -9,6 +9,7 @@ pub(crate) mod attempt;
 pub(crate) mod boot;
 pub(crate) mod current;
 pub(crate) mod exit;
+mod memory;
 pub(crate) mod roles;
 pub(crate) mod session;
 pub(crate) mod title;

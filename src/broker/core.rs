@@ -14,6 +14,7 @@ use super::scribe::Scribe;
 use super::timer::Timer;
 use super::{Bells, Ending};
 use crate::error::Kind;
+use crate::fail;
 use crate::ledger::{
     Blame, Cancelled, Cause, Credit, Handed, HolderId, ItemId, Ledger, Refusal, Scene, Stale,
     Started, Token, Weight, Write,
@@ -390,10 +391,16 @@ impl Core {
     fn revoke(&mut self, handed: &Handed) {
         if let Some(seat) = self.seats.get_mut(handed.holder) {
             seat.link.revoke(handed);
-            if let Some(overseer) = &seat.overseer {
-                overseer.revoked(handed.ordinal);
-            }
             self.unsent.push_back(handed.holder);
+        }
+        self.revoked(handed.holder, handed.ordinal);
+    }
+
+    /// A delivery was cancelled that its worker may be at.
+    pub(super) fn revoked(&self, holder: HolderId, ordinal: u64) {
+        let seat = self.seats.get(holder);
+        if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
+            overseer.revoked(ordinal);
         }
     }
 
@@ -475,7 +482,9 @@ impl Core {
         self.answer_joins();
         while let Some(holder) = self.unsent.pop_front() {
             if let Some(seat) = self.seats.get_mut(holder) {
+                fail::point("deliver: to be sent");
                 seat.link.flush();
+                fail::point("deliver: sent");
             }
         }
         self.ring();
@@ -500,6 +509,7 @@ impl Core {
         ) else {
             return;
         };
+        fail::point("deliver: chosen");
         if let Err(why) = seat.link.deliver(handed, &parcel.body) {
             self.fail_undeliverable(handed.token, why);
         }
@@ -530,7 +540,10 @@ impl Core {
         if let Some(at) = self.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }
-        let counts = self.ledger.counts();
+        let mut counts = self.ledger.counts();
+        if fail::is_planted("one too many") {
+            counts.done += 1;
+        }
         if !counts.is_balanced() && !std::mem::replace(&mut self.is_inconsistent, true) {
             let why = format!("items are lost or counted twice: {counts:?}");
             self.emitter.emit(What::Inconsistent { why });

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Ending;
 use super::core::{Core, Parcel};
 use crate::error::Kind;
+use crate::fail;
 use crate::ledger::{Cause, HolderId, ItemId, Token};
 use crate::link::frame::{Answer, Ask, Body, Packet, Up, Verdict, Wait};
 
@@ -47,6 +48,8 @@ impl Core {
                 } => self.receive_verdict(holder, token, service_ns, verdict, packet)?,
                 Up::Ask { request, ask } => self.receive_ask(holder, request, ask, packet)?,
                 Up::Cancel { request } => self.cancel_request(holder, request),
+                Up::HasBegun { ordinal } => self.revoked(holder, ordinal),
+                Up::Worn => self.worn(holder),
                 Up::Read { frames } => {
                     if let Some(seat) = self.seats.get_mut(holder) {
                         seat.link.has_read(frames);
@@ -92,8 +95,10 @@ impl Core {
             Verdict::Unserializable(why) => Ending::Failed(Cause::Unserializable(why.into())),
             Verdict::Returned => Ending::Returned,
         };
+        fail::point("acknowledge: received");
         // Checked above: the token is not stale.
         let _ = self.settle(token, Duration::from_nanos(service_ns), ending);
+        fail::point("acknowledge: settled");
         Ok(())
     }
 

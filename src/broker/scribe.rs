@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Broker;
 use crate::error::Kind;
+use crate::fail;
 use crate::store::Store;
 use crate::supervision::signals;
 
@@ -54,7 +55,10 @@ pub(super) fn start(
 fn write_all(broker: &Broker, store: &dyn Store) {
     let mut next = broker.with(|core| core.ledger.poll_write());
     while let Some(write) = next {
+        fail::point("commit: begin");
         let result = store.commit(&write);
+        fail::point("commit: durable, not told");
         next = broker.with(|core| core.written(write.number, result));
+        fail::point("commit: told");
     }
 }

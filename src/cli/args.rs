@@ -70,6 +70,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_attempts: u32,
 
+    /// Time to dry one dish: a dryer that takes longer gets SIGTERM and a second later SIGKILL, and
+    /// the dish is dried by another [default: none]
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub(super) timeout: Option<Duration>,
+
     /// Time for finishing what has begun when stopped
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
     pub(super) shutdown: Duration,

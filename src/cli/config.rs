@@ -31,6 +31,7 @@ pub(super) struct Config {
     pub(super) is_quiet: bool,
     pub(super) method: Method,
     pub(super) options: Options,
+    pub(super) timeout: Option<Duration>,
     pub(super) shutdown: Duration,
     pub(super) max_restarts: u32,
     pub(super) max_seconds: Duration,
@@ -48,6 +49,15 @@ impl Config {
         if args.payload > PAYLOAD_MAX {
             let payload = args.payload;
             return Err(format!("--payload {payload}: at most {PAYLOAD_MAX} bytes"));
+        }
+        if args.timeout.is_some() && matches!(args.mode, Mode::Threads | Mode::Sequential) {
+            let mode = args.mode.name();
+            return Err(format!(
+                "--timeout: what --mode {mode} works on cannot be ended; use processes or tasks"
+            ));
+        }
+        if args.timeout == Some(Duration::ZERO) {
+            return Err("--timeout 0: no time is too little for any dish".into());
         }
         let source = match args.input {
             None => Source::MadeUp(args.dishes.unwrap_or(4)),
@@ -80,6 +90,7 @@ impl Config {
                 max_attempts: args.max_attempts,
                 backoff: Backoff::none(),
             },
+            timeout: args.timeout,
             shutdown: args.shutdown,
             max_restarts: args.max_restarts,
             max_seconds: args.max_seconds,

@@ -75,7 +75,7 @@ fn end_at_once(code: u8) {
 
 fn hire(config: &Config, rack: &Rack, printer: &Arc<Printer>) -> Result<Crew, Failure> {
     let workers = config.workers;
-    let builder = Supervisor::builder()
+    let mut builder = Supervisor::builder()
         .name("dryer")
         .shutdown(config.shutdown)
         .intensity(config.max_restarts, config.max_seconds)
@@ -85,6 +85,9 @@ fn hire(config: &Config, rack: &Rack, printer: &Arc<Printer>) -> Result<Crew, Fa
         })
         .name_items(|dish: &Dish| dish.name.clone())
         .observer(Arc::clone(printer) as _);
+    if let Some(limit) = config.timeout {
+        builder = builder.time_limit(limit);
+    }
     Ok(match config.mode {
         Mode::Processes => builder.processes(workers).handler(rack, kitchen::dry)?,
         Mode::Threads => builder.threads(workers).handler(rack, kitchen::dry)?,

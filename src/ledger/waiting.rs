@@ -1,9 +1,9 @@
 //! The items that nobody holds, in their order.
 //!
 //! An item that comes back goes to its old place. That is cheap because everything that was ever
-//! handed out came from the front: all returned items precede all fresh ones. So fresh items need
-//! no number of their own, only their payload in a row, and a million of them cost a million
-//! payloads. With a journal, the last of them are staged: accepted, but not durable, and not to be
+//! handed out came from the front: returned items precede all fresh ones, but for those that were
+//! cancelled before their turn and are tried again. So fresh items need no number of their own,
+//! only their payload in a row, and a million of them cost a million payloads. With a journal, the last of them are staged: accepted, but not durable, and not to be
 //! handed out. It knows nothing of holders or of why an item came back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -100,10 +100,10 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     pub(super) fn pop(&mut self) -> Option<Entry<P>> {
-        if let Some((_, entry)) = self.returned.pop_first() {
-            return Some(entry);
-        }
         self.skip();
+        if self.is_returned_first() {
+            return self.returned.pop_first().map(|(_, entry)| entry);
+        }
         if self.fresh.len() == self.staged {
             return None;
         }
@@ -115,6 +115,12 @@ impl<P: Weight + Clone> Waiting<P> {
             history: Vec::new(),
             forgiven: 0,
         })
+    }
+
+    /// Whether an item that came back is next, if there is one at all that may be handed out.
+    fn is_returned_first(&self) -> bool {
+        let first = self.returned.first_key_value();
+        first.is_some_and(|(id, _)| id.0 < self.first_fresh() || self.fresh.len() == self.staged)
     }
 
     /// Drops cancelled items from the front.
@@ -148,10 +154,11 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// What the next item weighs, if one waits.
     pub(super) fn front_weight(&mut self) -> Option<usize> {
-        if let Some((_, entry)) = self.returned.first_key_value() {
-            return Some(entry.payload.weight());
-        }
         self.skip();
+        if self.is_returned_first() {
+            let first = self.returned.first_key_value();
+            return first.map(|(_, entry)| entry.payload.weight());
+        }
         match self.fresh.len() > self.staged {
             true => self.fresh.front().map(Weight::weight),
             false => None,

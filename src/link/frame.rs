@@ -107,6 +107,10 @@ pub(crate) enum Up<'a> {
     },
     /// No longer waits for this request; its answer says how that went.
     Cancel { request: u64 },
+    /// A delivery that was revoked had been begun, or is over.
+    HasBegun { ordinal: u64 },
+    /// It has more memory than it should.
+    Worn,
     /// How many packets it has read since it began.
     Read { frames: u64 },
 }
@@ -164,6 +168,8 @@ pub(crate) enum Down<'a> {
         #[serde(borrow)]
         answer: Answer<'a>,
     },
+    /// This delivery was cancelled: if it was not begun it should not be.
+    Revoke { token: Token, ordinal: u64 },
     /// Finish what is started, give the rest back, end.
     Stop,
 }

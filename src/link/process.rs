@@ -81,6 +81,14 @@ impl Link for ProcessLink {
         Ok(())
     }
 
+    fn revoke(&mut self, handed: &Handed) {
+        self.make_room();
+        self.writer.push(&Down::Revoke {
+            token: handed.token,
+            ordinal: handed.ordinal,
+        });
+    }
+
     fn ask_to_stop(&mut self) {
         self.make_room();
         self.writer.push(&Down::Stop);

@@ -11,15 +11,19 @@ use ipc_channel::ipc::IpcSharedMemory;
 
 use crate::ledger::Started;
 
-/// Two words are used; the kernel shares whole pages.
+/// Four words are used; the kernel shares whole pages.
 const PAGE_BYTES: usize = 4096;
+
+/// In this order: the delivery that is worked on, the last one that `get` took, when work on the
+/// first began (nanoseconds of the monotonic clock), and the last one that was ever begun.
+type Words = [AtomicU64; 4];
 
 /// The page, mapped.
 #[derive(Debug)]
 pub(crate) struct Scoreboard {
     /// Keeps the mapping alive; `words` points into it.
     page: IpcSharedMemory,
-    words: *const [AtomicU64; 2],
+    words: *const Words,
 }
 
 // SAFETY: `words` points into the mapping that `page` owns and is only used for atomic access.
@@ -36,7 +40,7 @@ impl Scoreboard {
 
     /// The page that the other side sent. `None` if it is too small.
     pub(crate) fn of(mut page: IpcSharedMemory) -> Option<Self> {
-        if page.len() < size_of::<[AtomicU64; 2]>() {
+        if page.len() < size_of::<Words>() {
             return None;
         }
         // SAFETY: the mutable borrow is used only to get a pointer that may be written through;
@@ -50,19 +54,37 @@ impl Scoreboard {
         self.page.clone()
     }
 
-    fn words(&self) -> &[AtomicU64; 2] {
+    fn words(&self) -> &Words {
         // SAFETY: `of` checked the size, a mapping is page-aligned, and it lives as long as `self`.
         unsafe { &*self.words }
     }
 
-    /// A handler begins (or, with 0, has ended) work on this delivery.
-    pub(crate) fn set_current(&self, ordinal: u64) {
-        self.words()[0].store(ordinal, Ordering::Release);
+    /// Work on this delivery began at this time of the monotonic clock.
+    pub(crate) fn begin(&self, ordinal: u64, at_ns: u64) {
+        let [current, _, since, begun] = self.words();
+        // In this order: whoever sees the new delivery must not see the old time.
+        since.store(at_ns, Ordering::Release);
+        current.store(ordinal, Ordering::Release);
+        begun.fetch_max(ordinal, Ordering::Release);
+    }
+
+    /// Nothing is worked on.
+    pub(crate) fn rest(&self) {
+        self.words()[0].store(0, Ordering::Release);
     }
 
     /// `get` took this delivery.
     pub(crate) fn set_taken(&self, ordinal: u64) {
         self.words()[1].fetch_max(ordinal, Ordering::Release);
+    }
+
+    /// Since when the delivery is worked on that [`read`](Self::read) tells, on the monotonic clock,
+    /// and the last one that was ever begun or taken.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let [_, taken, since, begun] = self.words();
+        let last = begun.load(Ordering::Acquire);
+        let last = last.max(taken.load(Ordering::Acquire));
+        (since.load(Ordering::Acquire), last)
     }
 
     /// What the worker had started.
@@ -82,7 +104,7 @@ mod tests {
     fn both_handles_see_the_same_page() {
         let ours = Scoreboard::new().unwrap();
         let theirs = Scoreboard::of(ours.to_send()).unwrap();
-        theirs.set_current(7);
+        theirs.begin(7, 70);
         theirs.set_taken(3);
         theirs.set_taken(2);
         assert_eq!(
@@ -92,5 +114,8 @@ mod tests {
                 taken: 3
             }
         );
+        assert_eq!(ours.progress(), (70, 7));
+        theirs.rest();
+        assert_eq!(ours.read().current, 0);
     }
 }

@@ -1,18 +1,35 @@
 //! The link to an async task: batches over tokio's channel.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Job, Link};
-use crate::ledger::Handed;
+use crate::ledger::{Handed, Token};
+
+/// Deliveries that were cancelled, and that the task does not know of yet.
+#[derive(Debug, Default)]
+struct Revoked {
+    tokens: Mutex<HashSet<Token>>,
+    changed: Notify,
+}
+
+impl Revoked {
+    fn take(&self, token: Token) -> bool {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.remove(&token)
+    }
+}
 
 /// The supervisor's end. Credits bound what waits in the channel.
 #[derive(Debug)]
 pub(crate) struct TaskLink {
     sender: Option<UnboundedSender<Job>>,
     is_stopping: Arc<AtomicBool>,
+    revoked: Arc<Revoked>,
 }
 
 /// The task's end.
@@ -20,18 +37,22 @@ pub(crate) struct TaskLink {
 pub(crate) struct TaskJobs {
     receiver: UnboundedReceiver<Job>,
     is_stopping: Arc<AtomicBool>,
+    revoked: Arc<Revoked>,
 }
 
 pub(crate) fn pair() -> (TaskLink, TaskJobs) {
     let (sender, receiver) = unbounded_channel();
     let is_stopping = Arc::new(AtomicBool::new(false));
+    let revoked = Arc::<Revoked>::default();
     let link = TaskLink {
         sender: Some(sender),
         is_stopping: Arc::clone(&is_stopping),
+        revoked: Arc::clone(&revoked),
     };
     let jobs = TaskJobs {
         receiver,
         is_stopping,
+        revoked,
     };
     (link, jobs)
 }
@@ -43,6 +64,14 @@ impl Link for TaskLink {
             let _ = sender.send(Job::new(handed, body));
         }
         Ok(())
+    }
+
+    fn revoke(&mut self, handed: &Handed) {
+        let tokens = self.revoked.tokens.lock();
+        tokens
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(handed.token);
+        self.revoked.changed.notify_one();
     }
 
     fn ask_to_stop(&mut self) {
@@ -58,5 +87,17 @@ impl TaskJobs {
     pub(crate) async fn next(&mut self) -> Option<(Job, bool)> {
         let job = self.receiver.recv().await?;
         Some((job, self.is_stopping.load(Ordering::Relaxed)))
+    }
+
+    /// Waits until this delivery is cancelled.
+    pub(crate) async fn revoked(&self, token: Token) {
+        while !self.revoked.take(token) {
+            self.revoked.changed.notified().await;
+        }
+    }
+
+    /// This delivery has come to its end, cancelled or not.
+    pub(crate) fn forget(&self, token: Token) {
+        self.revoked.take(token);
     }
 }

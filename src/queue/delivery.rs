@@ -90,6 +90,14 @@ impl<T> Delivery<T> {
         self.settle(Ending::Failed(Cause::Nack(reason.into())))
     }
 
+    /// Refuses the item, and it is not tried again before this rest is over.
+    ///
+    /// # Errors
+    /// As [`task_done`](Self::task_done).
+    pub fn nack_after(mut self, reason: impl Into<String>, rest: Duration) -> Result<(), Error> {
+        self.settle(Ending::Deferred(Cause::Nack(reason.into()), rest))
+    }
+
     /// Takes the item out. It stays unfinished, to be acknowledged by `task_done` of the queue in
     /// this thread.
     #[must_use]

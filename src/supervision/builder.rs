@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::inline::InlineCrew;
 use super::processes::ProcessCrew;
 use super::spawn::Position;
-use super::spec::{ChildSpec, Restart, StartMethod};
+use super::spec::{Bounds, ChildSpec, Restart, StartMethod};
 use super::threads::ThreadCrew;
 use super::watch::Plan;
 use super::{Crew, Supervisor, limits};
@@ -56,6 +56,7 @@ pub struct Builder {
     spec: ChildSpec,
     restart: Option<Restart>,
     method: StartMethod,
+    bounds: Bounds,
     is_direct: bool,
     observer: Option<Arc<dyn Observer>>,
     name_items: Option<NameItems>,
@@ -80,6 +81,7 @@ impl Builder {
             spec: ChildSpec::default(),
             restart: None,
             method: StartMethod::default(),
+            bounds: Bounds::default(),
             is_direct: false,
             observer: None,
             name_items: None,
@@ -160,6 +162,50 @@ impl Builder {
         self
     }
 
+    /// How long one item may take. A worker process that is at it for longer gets SIGTERM and, after
+    /// [`time_limit_grace`](Self::time_limit_grace), SIGKILL; the attempt has failed, and the worker
+    /// is replaced. So is one that begins nothing of what it was given for that long. An async task
+    /// is dropped where it waits. Threads cannot be ended, so they cannot have a limit. Default:
+    /// none, however slow: slow is not dead.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.bounds.time_limit = Some(limit);
+        self
+    }
+
+    /// The time between SIGTERM and SIGKILL for a worker whose item took too long or was cancelled.
+    /// Default: 1 s.
+    #[must_use]
+    pub fn time_limit_grace(mut self, grace: Duration) -> Self {
+        self.bounds.time_limit_grace = grace;
+        self
+    }
+
+    /// A worker process is replaced after this many items, or up to a tenth fewer, so that workers
+    /// which were started together are not replaced together. It never counts as an attempt or a
+    /// restart.
+    #[must_use]
+    pub fn max_tasks_per_worker(mut self, items: u64) -> Self {
+        self.bounds.tasks_max = Some(items);
+        self
+    }
+
+    /// A worker process is replaced when it has more resident memory than this, in bytes, after an
+    /// item; or up to a tenth less. It never counts as an attempt or a restart.
+    #[must_use]
+    pub fn max_memory_per_worker(mut self, bytes: u64) -> Self {
+        self.bounds.memory_max = Some(bytes);
+        self
+    }
+
+    /// Worker processes write to this program's stderr themselves. Otherwise that goes through the
+    /// supervisor, which keeps the last 4 KiB for the history of failed items.
+    #[must_use]
+    pub fn inherit_stderr(mut self) -> Self {
+        self.bounds.inherits_stderr = true;
+        self
+    }
+
     /// Workers get one item at a time, never one in advance.
     #[must_use]
     pub fn without_prefetch(mut self) -> Self {
@@ -206,6 +252,7 @@ impl Builder {
         E: Display + 'static,
     {
         let broker = Arc::clone(queue.broker()?);
+        self.check_bounds()?;
         let credit = self.credit(&broker);
         let run = move |body: &[u8]| attempt(&handler, body);
         let crew: Box<dyn Crew> = match self.how {
@@ -253,6 +300,7 @@ impl Builder {
         T: Serialize + DeserializeOwned + 'static,
     {
         let broker = Arc::clone(queue.broker()?);
+        self.check_bounds()?;
         let handle = queue.clone();
         let crew: Box<dyn Crew> = match self.how {
             How::Processes(workers) => {
@@ -307,12 +355,19 @@ impl Builder {
         let How::Tasks(workers) = self.how else {
             return Err(needs("tasks", "handler_async"));
         };
+        self.check_bounds()?;
         limits::check_count(workers)?;
         let broker = Arc::clone(queue.broker()?);
         let credit = self.credit(&broker);
         self.apply_to(&broker);
         let plan = self.thread_plan(workers);
-        let crew = super::tasks::TaskCrew::of_handlers(&plan, &broker, credit, handler)?;
+        let crew = super::tasks::TaskCrew::of_handlers(
+            &plan,
+            &broker,
+            credit,
+            self.bounds.time_limit,
+            handler,
+        )?;
         Ok(Supervisor::new(broker, Box::new(crew)))
     }
 
@@ -335,6 +390,13 @@ impl Builder {
         let How::Tasks(workers) = self.how else {
             return Err(needs("tasks", "worker_async"));
         };
+        self.check_bounds()?;
+        if self.bounds.time_limit.is_some() {
+            return Err(Error(Kind::Invalid {
+                option: "time_limit",
+                why: "needs a handler: a loop of its own does not say what it is at".into(),
+            }));
+        }
         limits::check_count(workers)?;
         let broker = Arc::clone(queue.broker()?);
         self.apply_to(&broker);
@@ -343,6 +405,48 @@ impl Builder {
         let run = move || worker(handle.clone());
         let crew = super::tasks::TaskCrew::of_loops(&plan, &broker, run)?;
         Ok(Supervisor::new(broker, Box::new(crew)))
+    }
+
+    /// Whether these workers can be held to their bounds.
+    fn check_bounds(&self) -> Result<(), Kind> {
+        let bounds = &self.bounds;
+        let (can_be_ended, can_be_replaced) = match self.how {
+            How::Processes(_) => (true, true),
+            #[cfg(feature = "tasks")]
+            How::Tasks(_) => (true, false),
+            How::Threads(_) | How::Inline => (false, false),
+        };
+        let refused = [
+            ("time_limit", bounds.time_limit.is_some() && !can_be_ended),
+            (
+                "max_tasks_per_worker",
+                bounds.tasks_max.is_some() && !can_be_replaced,
+            ),
+            (
+                "max_memory_per_worker",
+                bounds.memory_max.is_some() && !can_be_replaced,
+            ),
+        ];
+        let is_zero = bounds.time_limit == Some(Duration::ZERO);
+        let why = match refused.iter().find(|(_, is_refused)| *is_refused) {
+            Some((option, _)) => {
+                let (mode, _) = self.how.describe();
+                let why = format!("{mode} cannot be ended from outside; use processes");
+                return Err(Kind::Invalid { option, why });
+            }
+            None if is_zero => "no time is too little for any item",
+            None if bounds.tasks_max == Some(0) => "a worker takes at least 1 item",
+            None => return Ok(()),
+        };
+        let option = if is_zero {
+            "time_limit"
+        } else {
+            "max_tasks_per_worker"
+        };
+        Err(Kind::Invalid {
+            option,
+            why: why.into(),
+        })
     }
 
     fn credit(&self, broker: &Broker) -> Credit {
@@ -380,6 +484,7 @@ impl Builder {
                 announces_starts,
             },
             credit,
+            bounds: self.bounds,
         })
     }
 

@@ -54,6 +54,10 @@ pub enum Happening {
     },
     /// It is to finish what it has started, and end.
     StopAsked,
+    /// It is to be replaced: it finishes what it has started and is started again, uncounted.
+    RecycleAsked,
+    /// Its supervisor ends it for its own reasons: that is not counted against it.
+    Excused,
     /// It is to end at once.
     KillAsked,
     /// The time that [`Child::poll_timeout`] named has come.
@@ -85,6 +89,10 @@ pub struct Child {
     has_process: bool,
     has_link: bool,
     is_stopping: bool,
+    /// Its end is its supervisor's wish, and it is to be started again.
+    is_recycled: bool,
+    /// Its end is not its own fault.
+    is_excused: bool,
     deadline: Option<Duration>,
     window: Window,
     /// Deaths in a row without having been ready.
@@ -103,6 +111,8 @@ impl Child {
             has_process: false,
             has_link: false,
             is_stopping: false,
+            is_recycled: false,
+            is_excused: false,
             deadline: None,
             window: Window::default(),
             failed_boots: 0,
@@ -154,6 +164,11 @@ impl Child {
             }
             Happening::Buried { exit, charged } => self.start_again(now, exit, charged),
             Happening::StopAsked => self.stop(now),
+            Happening::RecycleAsked => self.recycle(now),
+            Happening::Excused => {
+                self.is_excused = true;
+                None
+            }
             Happening::KillAsked => {
                 self.is_stopping = true;
                 match self.phase {
@@ -168,6 +183,8 @@ impl Child {
 
     fn begin(&mut self, now: Duration) -> Option<Deed> {
         self.phase = Phase::Booting;
+        self.is_recycled = false;
+        self.is_excused = false;
         // Until it is ready this counts as a boot that failed.
         self.failed_boots = self.failed_boots.saturating_add(1);
         self.has_process = true;
@@ -208,6 +225,16 @@ impl Child {
             }
             Phase::Stopping | Phase::Dying | Phase::Over => None,
         }
+    }
+
+    fn recycle(&mut self, now: Duration) -> Option<Deed> {
+        if self.phase != Phase::Working {
+            return None;
+        }
+        self.is_recycled = true;
+        self.phase = Phase::Stopping;
+        self.deadline = now.checked_add(self.spec.shutdown);
+        Some(Deed::AskToStop)
     }
 
     /// Killed again and again until it has ended: it may not have been born yet.
@@ -251,10 +278,10 @@ impl Child {
             Restart::Transient => !exit.is_success(),
             Restart::Temporary => false,
         };
-        if self.is_stopping || !is_wanted {
+        if self.is_stopping || !(is_wanted || self.is_recycled) {
             return self.finish();
         }
-        if charged > 0 {
+        if charged > 0 || self.is_recycled || self.is_excused {
             return self.begin(now);
         }
         let ChildSpec {

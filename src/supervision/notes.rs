@@ -7,6 +7,7 @@ use ipc_channel::ipc::IpcSender;
 use nix::sys::eventfd::EventFd;
 
 use super::orders::Order;
+use crate::broker::Overseer;
 use crate::ledger::HolderId;
 
 /// One worker's slot, and which of its lives is meant: news of an earlier one is old.
@@ -89,6 +90,15 @@ pub(super) enum Note {
         server: u64,
         reply: Result<u32, String>,
     },
+    /// A worker has done as much as it should.
+    Worn {
+        life: Life,
+    },
+    /// A delivery that a worker has was cancelled.
+    Revoked {
+        life: Life,
+        ordinal: u64,
+    },
     Stop,
     Kill,
 }
@@ -111,5 +121,24 @@ impl NoteSender {
             // Fails only when the counter is full, and then the thread is being woken anyway.
             let _ = self.waker.write(1);
         }
+    }
+}
+
+/// What the broker has to say of one life goes to the supervising thread.
+#[derive(Debug)]
+pub(super) struct LifeOverseer {
+    pub(super) life: Life,
+    pub(super) notes: NoteSender,
+}
+
+impl Overseer for LifeOverseer {
+    fn worn(&self) {
+        let life = self.life;
+        self.notes.post(Note::Worn { life });
+    }
+
+    fn revoked(&self, ordinal: u64) {
+        let life = self.life;
+        self.notes.post(Note::Revoked { life, ordinal });
     }
 }

@@ -45,6 +45,10 @@ pub(crate) struct Appointment {
     pub(crate) supervisor: u32,
     /// Whether to say when work on an item begins.
     pub(crate) announces_starts: bool,
+    /// More memory than this, in bytes, and the worker is to be replaced.
+    pub(crate) memory_max: Option<u64>,
+    /// Where a forked worker's stderr goes; a spawned one has it from the start.
+    pub(crate) stderr: Option<String>,
     pub(crate) downlink: IpcReceiver<Packet>,
     pub(crate) uplink: IpcSender<Packet>,
     pub(crate) page: IpcSharedMemory,

@@ -33,11 +33,15 @@ struct Watched {
 
 impl Watched {
     fn kill_group(&self) {
+        self.signal_group(Signal::SIGKILL);
+    }
+
+    fn signal_group(&self, signal: Signal) {
         if self.leads_group
             && let Ok(pid) = i32::try_from(self.pid)
         {
             // Nobody is left in it, most often.
-            let _ = kill(unistd::Pid::from_raw(-pid), Signal::SIGKILL);
+            let _ = kill(unistd::Pid::from_raw(-pid), signal);
         }
     }
 }
@@ -112,6 +116,13 @@ impl Reaper {
             child.kill_group();
             // A child that did not come to lead its group yet is killed alone.
             let _ = pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL);
+        }
+    }
+
+    /// Asks a child and its process group to end.
+    pub(crate) fn terminate(&self, key: u64) {
+        if let Some(child) = self.children.get(&key) {
+            child.signal_group(Signal::SIGTERM);
         }
     }
 

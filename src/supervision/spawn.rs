@@ -4,7 +4,7 @@
 //! restarts.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -33,7 +33,7 @@ pub(super) struct Started {
 
 /// Executes the running executable again. The calling thread must live as long as the supervisor:
 /// the kernel takes its end for the parent's.
-pub(super) fn start(name: &str) -> io::Result<Started> {
+pub(super) fn start(name: &str, stderr: Option<OwnedFd>) -> io::Result<Started> {
     let (place, socket) = limits::open_meeting_place().map_err(|error| {
         let folder = std::env::temp_dir();
         io::Error::other(format!("no socket in {}: {error}", folder.display()))
@@ -45,6 +45,7 @@ pub(super) fn start(name: &str) -> io::Result<Started> {
         .arg0(format!("{name:<width$}", width = title::ROOM_BYTES))
         .env(BOOT_VARIABLE, format!("{supervisor} {socket}"))
         .stdin(Stdio::null())
+        .stderr(stderr.map_or_else(Stdio::inherit, Stdio::from))
         .process_group(0);
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
@@ -103,8 +104,19 @@ pub(super) struct Position {
     pub(super) announces_starts: bool,
 }
 
+/// What is one worker's own.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    pub(super) memory_max: Option<u64>,
+    pub(super) stderr: Option<String>,
+}
+
 /// Makes a worker's channels and scoreboard: our ends, and the appointment to send to it.
-pub(super) fn appoint(name: &str, position: &Position) -> io::Result<(Ends, Appointment)> {
+pub(super) fn appoint(
+    name: &str,
+    position: &Position,
+    terms: Terms,
+) -> io::Result<(Ends, Appointment)> {
     let (down_sender, down_receiver) = ipc::channel()?;
     let (up_sender, up_receiver) = ipc::channel()?;
     let board = Scoreboard::new().ok_or_else(|| io::Error::other("no shared memory"))?;
@@ -114,6 +126,8 @@ pub(super) fn appoint(name: &str, position: &Position) -> io::Result<(Ends, Appo
         item_type: position.item_type.to_owned(),
         supervisor: std::process::id(),
         announces_starts: position.announces_starts,
+        memory_max: terms.memory_max,
+        stderr: terms.stderr,
         downlink: down_receiver,
         uplink: up_sender,
         page: board.to_send(),

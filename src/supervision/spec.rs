@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::ledger::Backoff;
+use crate::ledger::{Backoff, mix};
 
 /// When an ended worker is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +26,43 @@ pub enum StartMethod {
     /// Each is forked from a fork server, a process with a single thread that was itself spawned.
     /// Faster, and what the program did before [`serve`](crate::serve) is done once for all.
     Fork,
+}
+
+/// What one worker may take before it is replaced, and one item before its worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Time for one item.
+    pub(crate) time_limit: Option<Duration>,
+    /// Time between SIGTERM and SIGKILL.
+    pub(crate) time_limit_grace: Duration,
+    /// Items for one worker.
+    pub(crate) tasks_max: Option<u64>,
+    /// Resident memory of one worker, in bytes.
+    pub(crate) memory_max: Option<u64>,
+    /// Workers write to the supervisor's stderr themselves.
+    pub(crate) inherits_stderr: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            time_limit: None,
+            time_limit_grace: Duration::from_secs(1),
+            tasks_max: None,
+            memory_max: None,
+            inherits_stderr: false,
+        }
+    }
+}
+
+impl Bounds {
+    /// A worker's own share of a bound: up to a tenth less, so that workers that were started
+    /// together are not replaced together. `seed` decides how much.
+    pub(crate) fn jittered(bound: u64, seed: u64) -> u64 {
+        let most = u128::from(bound / 10) + 1;
+        let less = (u128::from(mix(seed)) * most) >> 64;
+        bound - u64::try_from(less).unwrap_or(0)
+    }
 }
 
 /// The rules for one worker.
@@ -57,5 +94,26 @@ impl Default for ChildSpec {
             boot_deadline: Duration::from_secs(30),
             backoff: Backoff::exponential(Duration::from_millis(10), Duration::from_secs(1)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_a_bound_is_at_most_a_tenth_less() {
+        for bound in [1, 9, 10, 1000, u64::MAX] {
+            for seed in 0..100 {
+                let share = Bounds::jittered(bound, seed);
+                assert!(
+                    share <= bound && share >= bound - bound / 10,
+                    "{bound}: {share}"
+                );
+            }
+        }
+        let shares: std::collections::BTreeSet<u64> =
+            (0..100).map(|seed| Bounds::jittered(1000, seed)).collect();
+        assert!(shares.len() > 20, "{shares:?}");
     }
 }

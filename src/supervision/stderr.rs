@@ -232,7 +232,7 @@ impl Shared {
 /// To our own stderr; where that is closed there is nobody to tell.
 fn write_all(mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        match unistd::write(io::stderr(), bytes) {
+        match unistd::write(rustix::stdio::stderr(), bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(nix::Error::EINTR) => {}
             Err(_) => return,

@@ -33,6 +33,7 @@ impl TaskCrew {
         plan: &ThreadPlan,
         broker: &Arc<Broker>,
         credit: Credit,
+        time_limit: Option<Duration>,
         handler: F,
     ) -> Result<Self, Kind>
     where
@@ -56,7 +57,7 @@ impl TaskCrew {
                 let (shared, handler, alive) =
                     (Arc::clone(&shared), Arc::clone(&handler), alive.clone());
                 tasks.spawn_local(async move {
-                    serve(&shared.broker, jobs, &*handler).await;
+                    serve(&shared.broker, jobs, time_limit, &*handler).await;
                     shared.broker.detach(holder, Started::default(), None);
                     shared.one_ended("they were stopped", false);
                     drop(alive);
@@ -138,8 +139,12 @@ fn spawn_thread(begin: impl FnOnce(&LocalSet) + Send + 'static) -> Result<(), Ki
         .map_err(Kind::io("starting the thread of the tasks"))
 }
 
-async fn serve<T, R, E, F, Fut>(broker: &Broker, mut jobs: TaskJobs, handler: &F)
-where
+async fn serve<T, R, E, F, Fut>(
+    broker: &Broker,
+    mut jobs: TaskJobs,
+    time_limit: Option<Duration>,
+    handler: &F,
+) where
     F: Fn(T) -> Fut,
     Fut: Future<Output = Result<R, E>>,
     T: DeserializeOwned,
@@ -152,19 +157,54 @@ where
             continue;
         }
         if !broker.begin(job.token) {
+            jobs.forget(job.token);
             continue;
         }
         let began = Instant::now();
+        let revoked = jobs.revoked(job.token);
         let ending = match decode(&job.body) {
-            Ok(item) => match catch(async { encode(handler(item).await) }).await {
-                Ok(ending) => ending,
-                Err(message) => Ending::Failed(Cause::Panicked(message)),
-            },
+            // Dropped where it waits when its time is over or it was cancelled.
+            Ok(item) => {
+                first_of(
+                    within(time_limit, catch(async { encode(handler(item).await) })),
+                    async {
+                        revoked.await;
+                        Ending::Returned
+                    },
+                )
+                .await
+            }
             Err(cause) => Ending::Failed(cause),
         };
-        // Not stale: this task alone settles what it was handed.
+        // Stale if it was cancelled.
         let _ = broker.settle(job.token, began.elapsed(), ending);
+        jobs.forget(job.token);
     }
+}
+
+/// What an attempt comes to, if it is given only so much time.
+async fn within(
+    limit: Option<Duration>,
+    attempt: impl Future<Output = Result<Ending, String>>,
+) -> Ending {
+    let ending = match limit {
+        None => attempt.await,
+        Some(limit) => match tokio::time::timeout(limit, attempt).await {
+            Ok(ending) => ending,
+            Err(_) => return Ending::Failed(Cause::TimedOut(limit)),
+        },
+    };
+    ending.unwrap_or_else(|message| Ending::Failed(Cause::Panicked(message)))
+}
+
+/// What comes first of two; the other one is dropped.
+async fn first_of<V>(one: impl Future<Output = V>, other: impl Future<Output = V>) -> V {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(move |context| match one.as_mut().poll(context) {
+        Poll::Pending => other.as_mut().poll(context),
+        ready => ready,
+    })
+    .await
 }
 
 /// Runs a future; a panic in it becomes an error.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 
-use super::notes::{Berth, Life, Note, NoteSender};
+use super::notes::{Berth, Life, LifeOverseer, Note, NoteSender};
 use super::orders::{Appointment, ForkReply, Order};
 use super::signals;
 use super::spawn::MeetingPlace;
+use super::stderr::Stderr;
 use crate::broker::{Broker, Seat};
 use crate::ledger::Credit;
 use crate::link::frame::{PROTOCOL, Packet, Up};
@@ -33,6 +34,9 @@ pub(super) struct Reception {
     pub(super) downlink: IpcSender<Packet>,
     pub(super) uplink: IpcReceiver<Packet>,
     pub(super) item_type: &'static str,
+    /// How many deliveries the worker may get.
+    pub(super) quota: u64,
+    pub(super) stderr: Option<Arc<Stderr>>,
 }
 
 /// Starts the thread. A spawned worker is met first; a forked one has its appointment already.
@@ -97,6 +101,8 @@ impl Reception {
             downlink,
             uplink,
             item_type,
+            quota,
+            stderr,
         } = self;
         let Ok(first) = uplink.recv() else {
             return Ok(());
@@ -106,10 +112,13 @@ impl Reception {
             link: Box::new(ProcessLink::new(downlink)),
             worker,
             pid,
-            stderr: None,
-            overseer: None,
+            stderr,
+            overseer: Some(Box::new(LifeOverseer {
+                life,
+                notes: notes.clone(),
+            })),
         };
-        let Some(holder) = berth.take(|| broker.attach(seat, credit, u64::MAX)) else {
+        let Some(holder) = berth.take(|| broker.attach(seat, credit, quota)) else {
             // Buried already, because its channel lingered.
             return Ok(());
         };

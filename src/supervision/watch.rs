@@ -4,27 +4,32 @@
 //! It lives as long as its workers, because the kernel takes the end of the thread that started a
 //! child for the parent's death.
 
+mod birth;
+mod burial;
+mod forks;
+mod rounds;
+mod slot;
+
 use std::collections::{BTreeMap, HashSet};
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use nix::libc;
 
+use self::slot::Slot;
 use super::WorkerInfo;
 use super::child::{Child, Deed, Happening, Phase};
 use super::fork::ForkServer;
-use super::notes::{Berth, Life, Note, NoteSender};
+use super::notes::{Life, Note, NoteSender};
+use super::oom::OomCounter;
 use super::reap::Reaper;
 use super::restart::Window;
-use super::spawn::{self, Ends, Position};
-use super::spec::{ChildSpec, StartMethod};
-use super::uplink::{self, Reception};
+use super::spawn::{self, Position};
+use super::spec::{Bounds, ChildSpec, StartMethod};
+use super::stderr::Relay;
 use crate::broker::Broker;
-use crate::ledger::{Blame, Cause, Credit, Exit};
-use crate::link::scoreboard::Scoreboard;
-use crate::observe::What;
+use crate::ledger::{Credit, Exit};
+use crate::observe::monotonic_ns;
 
 /// The fork server's key at the reaper; workers' keys are made of slot and life.
 const FORK_SERVER: u64 = u64::MAX - 1;
@@ -54,34 +59,7 @@ pub(super) struct Plan {
     pub(super) method: StartMethod,
     pub(super) position: Position,
     pub(super) credit: Option<Credit>,
-}
-
-/// One worker: its life so far, and what belongs to the present one.
-#[derive(Debug)]
-struct Slot {
-    name: Arc<str>,
-    child: Child,
-    life: u64,
-    pid: Option<u32>,
-    exit: Exit,
-    berth: Berth,
-    board: Option<Scoreboard>,
-    /// Where a spawned worker is awaited.
-    socket: Option<String>,
-    /// Why its channel was given up, if it was.
-    complaint: Option<String>,
-    /// It was ordered from the fork server and taken for never born.
-    is_lost: bool,
-    /// It is to be killed as soon as its pid is known.
-    is_kill_due: bool,
-    has_begun: bool,
-}
-
-impl Slot {
-    fn life(&self, slot: usize) -> Life {
-        let number = self.life;
-        Life { slot, number }
-    }
+    pub(super) bounds: Bounds,
 }
 
 pub(super) struct Watch {
@@ -94,6 +72,11 @@ pub(super) struct Watch {
     fork_server: ForkServer,
     roster: Roster,
     origin: Instant,
+    /// The same moment on the monotonic clock.
+    origin_ns: u64,
+    /// Passes on what workers write to stderr.
+    relay: Option<Relay>,
+    oom: OomCounter,
     /// Why the last worker was given up.
     loss: Option<String>,
     is_stopping: bool,
@@ -112,22 +95,15 @@ impl Watch {
         (sender, notes): (NoteSender, Receiver<Note>),
         roster: Roster,
     ) -> Self {
-        let slot = |index: usize| Slot {
-            name: format!("{}-{}", plan.name, index + 1).into(),
-            child: Child::new(
-                plan.spec,
-                index as u64 ^ u64::from(std::process::id()) << 32,
-            ),
-            life: 0,
-            pid: None,
-            exit: Exit::Unknown,
-            berth: Berth::default(),
-            board: None,
-            socket: None,
-            complaint: None,
-            is_lost: false,
-            is_kill_due: false,
-            has_begun: false,
+        let slot = |index: usize| {
+            let seed = index as u64 ^ u64::from(std::process::id()) << 32;
+            let name = format!("{}-{}", plan.name, index + 1);
+            Slot::new(name, Child::new(plan.spec, seed))
+        };
+        // Without it workers write to our stderr themselves.
+        let relay = match plan.bounds.inherits_stderr {
+            true => None,
+            false => Relay::start().ok(),
         };
         Watch {
             slots: (0..plan.workers).map(slot).collect(),
@@ -139,6 +115,9 @@ impl Watch {
             sender,
             roster,
             origin: Instant::now(),
+            origin_ns: monotonic_ns(),
+            relay,
+            oom: OomCounter::new(),
             loss: None,
             is_stopping: false,
             is_over: false,
@@ -184,6 +163,7 @@ impl Watch {
                     self.happen(slot, Happening::DeadlinePassed);
                 }
             }
+            self.make_round();
         }
         self.end();
     }
@@ -193,7 +173,7 @@ impl Watch {
             .slots
             .iter()
             .filter_map(|slot| slot.child.poll_timeout());
-        deadlines.min()
+        deadlines.chain(self.next_round()).min()
     }
 
     fn end(mut self) {
@@ -222,7 +202,14 @@ impl Watch {
         let mut next = Some(happening);
         while let Some(happening) = next.take() {
             let now = self.now();
-            let Some(deed) = self.slots[index].child.handle(happening, now) else {
+            let child = &mut self.slots[index].child;
+            let is_booting = child.phase() == Phase::Booting;
+            let deed = child.handle(happening, now);
+            if is_booting && happening == Happening::DeadlinePassed {
+                let deadline = self.plan.spec.boot_deadline;
+                self.slots[index].complaint = Some(format!("was not ready within {deadline:?}"));
+            }
+            let Some(deed) = deed else {
                 return;
             };
             next = self.carry_out(index, deed);
@@ -272,6 +259,7 @@ impl Watch {
 
     fn kill(&mut self, index: usize) -> Option<Happening> {
         let life = self.slots[index].life(index);
+        self.slots[index].is_killed = true;
         if self.slots[index].pid.is_some() {
             self.reaper.kill(key_of(life));
             return None;
@@ -288,105 +276,6 @@ impl Watch {
         None
     }
 
-    fn start(&mut self, index: usize) -> io::Result<()> {
-        let slot = &mut self.slots[index];
-        slot.life += 1;
-        slot.pid = None;
-        slot.exit = Exit::Unknown;
-        slot.complaint = None;
-        slot.is_lost = false;
-        slot.is_kill_due = false;
-        if std::mem::replace(&mut slot.has_begun, true) {
-            self.broker.with(|core| core.restarts += 1);
-        }
-        match self.plan.method {
-            StartMethod::Spawn => self.spawn(index),
-            StartMethod::Fork => self.fork(index),
-        }
-    }
-
-    fn spawn(&mut self, index: usize) -> io::Result<()> {
-        let slot = &mut self.slots[index];
-        let (ends, appointment) = spawn::appoint(&slot.name, &self.plan.position)?;
-        let started = spawn::start(&slot.name)?;
-        let life = slot.life(index);
-        self.reaper.watch(key_of(life), started.pid)?;
-        slot.pid = Some(started.pid);
-        slot.socket = Some(started.socket);
-        let reception = self.reception(index, ends);
-        uplink::receive(reception, Some((started.place, appointment))).or_else(|error| {
-            // The process is there without a channel: it will be buried when it has ended.
-            self.close_link(index, Some(error.to_string()));
-            Ok(())
-        })
-    }
-
-    fn fork(&mut self, index: usize) -> io::Result<()> {
-        if self.fork_server.has_failed() {
-            let why = self.fork_server.failure();
-            return Err(io::Error::other(format!("no fork server: {why}")));
-        }
-        let slot = &self.slots[index];
-        let (ends, appointment) = spawn::appoint(&slot.name, &self.plan.position)?;
-        let life = slot.life(index);
-        uplink::receive(self.reception(index, ends), None)?;
-        self.fork_server.order(life, appointment);
-        Ok(())
-    }
-
-    fn reception(&mut self, index: usize, ends: Ends) -> Reception {
-        let slot = &mut self.slots[index];
-        slot.board = Some(ends.board);
-        slot.berth = Berth::default();
-        Reception {
-            life: slot.life(index),
-            berth: slot.berth.clone(),
-            notes: self.sender.clone(),
-            broker: Arc::clone(&self.broker),
-            worker: Arc::clone(&slot.name),
-            credit: self.plan.credit,
-            downlink: ends.downlink,
-            uplink: ends.uplink,
-            item_type: self.plan.position.item_type,
-        }
-    }
-
-    fn start_fork_server(&mut self) {
-        let title = format!("fork-server of {}", self.plan.name);
-        let started = spawn::start(&title).and_then(|started| {
-            self.reaper.watch_alone(FORK_SERVER, started.pid)?;
-            let server = self.fork_server.next_number();
-            uplink::receive_fork_server(server, started.place, self.sender.clone())?;
-            Ok(started.socket)
-        });
-        match started {
-            Ok(socket) => self.fork_server.began(socket),
-            Err(error) => {
-                // If its process is there, nobody would ever meet it.
-                self.reaper.kill(FORK_SERVER);
-                let orders = self.fork_server.fail(error.to_string());
-                self.report_lost_orders(&orders, &format!("no fork server: {error}"));
-            }
-        }
-    }
-
-    fn report_lost_orders(&mut self, orders: &[Life], why: &str) {
-        for life in orders {
-            if self.is_current(*life) {
-                self.report_failure(life.slot, why.to_owned());
-                self.lose_unborn(life.slot);
-            }
-        }
-    }
-
-    /// A worker that was ordered will not come.
-    fn lose_unborn(&mut self, index: usize) {
-        // The channel's end is noticed by its reader; no process was there to end.
-        self.slots[index].is_lost = true;
-        self.unborn.insert(self.slots[index].life(index));
-        self.happen(index, Happening::Ended);
-    }
-
     fn is_current(&self, life: Life) -> bool {
         self.slots[life.slot].life == life.number
     }
@@ -396,13 +285,18 @@ impl Watch {
             Note::Ready { life, pid } if self.is_current(life) => {
                 self.born(life, pid);
                 self.slots[life.slot].socket = None;
+                self.slots[life.slot].stderr_end = None;
+                self.begin_patrol(life.slot);
                 self.enter_in_roster(life.slot, pid);
                 self.happen(life.slot, Happening::Ready);
             }
             Note::LinkClosed { life, why } if self.is_current(life) => {
                 self.close_link(life.slot, why);
             }
+            Note::Worn { life } if self.is_current(life) => self.recycle(life.slot),
+            Note::Revoked { life, ordinal } if self.is_current(life) => self.revoke(life, ordinal),
             // News of a life that is over.
+            Note::Worn { .. } | Note::Revoked { .. } => {}
             Note::Ready { life, pid } => self.end_late_born(life, pid),
             Note::LinkClosed { .. } => {}
             Note::ForkServerClosed { server } => {
@@ -420,39 +314,10 @@ impl Watch {
         }
     }
 
-    /// The pid of a forked worker is known, by the fork server or by the worker itself.
-    fn born(&mut self, life: Life, pid: u32) {
-        let slot = &self.slots[life.slot];
-        let is_buried = matches!(slot.child.phase(), Phase::Resting | Phase::Over);
-        if !self.is_current(life) || is_buried {
-            self.end_late_born(life, pid);
-            return;
-        }
-        if slot.pid.is_some() {
-            return;
-        }
-        self.slots[life.slot].pid = Some(pid);
-        self.unborn.remove(&life);
-        let is_dying = self.slots[life.slot].child.phase() == Phase::Dying;
-        if let Err(error) = self.reaper.watch(key_of(life), pid) {
-            self.slots[life.slot].complaint = Some(error.to_string());
-            self.lose_unborn(life.slot);
-        } else if is_dying {
-            self.reaper.kill(key_of(life));
-        }
-    }
-
-    /// A worker that was taken for never born is there after all: its fork server died before it
-    /// could say so. It was never watched, so it was never waited for, and the pid is still its own.
-    fn end_late_born(&mut self, life: Life, pid: u32) {
-        if self.unborn.remove(&life) && self.reaper.watch(key_of(life), pid).is_ok() {
-            self.reaper.kill(key_of(life));
-        }
-    }
-
     fn close_link(&mut self, index: usize, why: Option<String>) {
         if let Some(why) = why {
             self.slots[index].complaint = Some(why);
+            self.slots[index].is_killed = true;
             self.reaper.kill(key_of(self.slots[index].life(index)));
         }
         self.happen(index, Happening::LinkClosed);
@@ -484,109 +349,5 @@ impl Watch {
             spawn::release(&socket);
         }
         self.happen(index, Happening::Ended);
-    }
-
-    /// Its process has ended. What it said before is still to be read.
-    fn fork_server_ended(&mut self, exit: Exit) {
-        if let Some(socket) = self.fork_server.process_ended(exit) {
-            spawn::release(&socket);
-        }
-        self.bury_fork_server();
-    }
-
-    /// When both its process and its replies have ended, its unanswered orders are lost.
-    fn bury_fork_server(&mut self) {
-        let Some((orders, exit)) = self.fork_server.bury() else {
-            return;
-        };
-        self.report_lost_orders(&orders, &format!("the fork server {exit}"));
-        let ChildSpec {
-            intensity, period, ..
-        } = self.plan.spec;
-        let now = self.now();
-        if self.is_stopping || self.is_over {
-            return;
-        }
-        if self
-            .fork_server_restarts
-            .note(now, intensity, period)
-            .is_some()
-        {
-            self.start_fork_server();
-        } else {
-            let why = format!("it died too often, at last: {exit}");
-            let orders = self.fork_server.fail(why);
-            self.report_lost_orders(&orders, "the fork server died too often");
-        }
-    }
-
-    /// Both process and channel have ended: what the worker held goes back or is charged.
-    fn bury(&mut self, index: usize) -> Happening {
-        let slot = &mut self.slots[index];
-        let (exit, pid) = (slot.exit, slot.pid.take());
-        let started = slot
-            .board
-            .take()
-            .map(|board| board.read())
-            .unwrap_or_default();
-        let mut charged = 0;
-        let mut holding = None;
-        let name = Arc::clone(&slot.name);
-        let berth = slot.berth.clone();
-        // From now on its news is old.
-        slot.life += 1;
-        if let Some(holder) = berth.end() {
-            holding = self.broker.name_of_started(holder, started);
-            self.report_exit(&name, pid, exit, holding);
-            // Killed by us because it was told to stop: that is nothing against its item.
-            let is_our_doing = self.is_stopping && exit == Exit::Signaled(libc::SIGKILL);
-            let blame = (!is_our_doing).then(|| Blame::from(Cause::WorkerDied(exit)));
-            charged = self.broker.detach(holder, started, blame.as_ref());
-        } else {
-            self.report_exit(&name, pid, exit, holding);
-        }
-        if let Some(complaint) = self.slots[index].complaint.clone() {
-            self.report_failure(index, complaint);
-        }
-        self.roster().remove(&index);
-        Happening::Buried { exit, charged }
-    }
-
-    fn report_exit(
-        &self,
-        worker: &Arc<str>,
-        pid: Option<u32>,
-        exit: Exit,
-        holding: Option<String>,
-    ) {
-        let Some(pid) = pid else {
-            return;
-        };
-        let what = What::WorkerExited {
-            worker: Arc::clone(worker),
-            pid,
-            exit,
-            holding,
-            is_asked: self.is_stopping,
-        };
-        self.broker.read(|core| core.emitter.emit(what));
-    }
-
-    fn report_failure(&self, index: usize, why: String) {
-        if self.is_stopping {
-            return;
-        }
-        let worker = Arc::clone(&self.slots[index].name);
-        let what = What::WorkerFailed { worker, why };
-        self.broker.read(|core| core.emitter.emit(what));
-    }
-
-    fn roster(&self) -> MutexGuard<'_, BTreeMap<usize, WorkerInfo>> {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter_in_roster(&self, index: usize, pid: u32) {
-        let name = self.slots[index].name.to_string();
-        self.roster().insert(index, WorkerInfo { name, pid });
     }
 }

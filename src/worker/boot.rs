@@ -3,13 +3,14 @@
 //! A process is called when its environment names the pid of its own parent, so that a program
 //! started by a worker, which inherits the environment, does not take itself for one.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::unistd::{Pid, getppid, setpgid};
+use nix::unistd::{Pid, dup2_stderr, getppid, setpgid};
 
 use super::session::Session;
 use super::{exit, roles, run, title};
@@ -145,10 +146,21 @@ fn be_forked(appointment: Appointment) -> i32 {
     // The signal of a parent's death is a setting of the thread that asks for it.
     watch_supervisor(appointment.supervisor);
     title::set_comm(&appointment.name);
+    if let Some(path) = &appointment.stderr {
+        write_stderr_to(path);
+    }
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     match thread.spawn(move || work(appointment)) {
         Ok(life) => life.join().unwrap_or(exit::PANICKED),
         Err(_) => exit::BOOT_FAILED,
+    }
+}
+
+/// From now on this process's stderr is this file. Where that is not possible it stays the fork
+/// server's.
+fn write_stderr_to(path: &str) {
+    if let Ok(file) = File::options().write(true).open(path) {
+        let _ = dup2_stderr(file);
     }
 }
 

@@ -6,9 +6,9 @@
 //! with all it has started.
 
 use std::any::type_name;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,9 @@ use serde::de::DeserializeOwned;
 use super::attempt::attempt;
 use super::current::{self, Side};
 use super::uplink::Uplink;
-use super::{exit, title};
+use super::{exit, memory, title};
 use crate::broker::{Ending, Patience};
+use crate::fail;
 use crate::ledger::{Cause, ItemId, Token};
 use crate::link::frame::{Answer, Ask, Down, PROTOCOL, Packet, Span, Up, Verdict, clip};
 use crate::link::scoreboard::Scoreboard;
@@ -61,8 +62,8 @@ pub(crate) enum Reply {
 struct Inbox {
     arrivals: VecDeque<Arrival>,
     replies: HashMap<u64, Reply>,
-    /// What `get` took and nobody settled.
-    held: HashSet<Token>,
+    /// What `get` took and nobody settled: its ordinal, and since when.
+    held: HashMap<Token, (u64, u64)>,
     is_stopping: bool,
 }
 
@@ -70,6 +71,11 @@ struct Inbox {
 pub(crate) struct Session {
     pub(crate) item_type: String,
     announces_starts: bool,
+    /// More resident memory than this, in bytes, is to be told, once.
+    memory_max: Option<u64>,
+    is_worn: AtomicBool,
+    /// A handler works on one item at a time; a loop on what it got and did not settle.
+    is_handler: AtomicBool,
     board: Scoreboard,
     uplink: Arc<Uplink>,
     inbox: Mutex<Inbox>,
@@ -80,8 +86,13 @@ pub(crate) struct Session {
 impl Session {
     /// Takes up the appointment and says that this worker is ready.
     pub(super) fn open(appointment: Appointment) -> Option<Arc<Self>> {
+        fail::set_role(&appointment.name);
+        fail::point("worker: appointed");
         let session = Arc::new(Session {
             announces_starts: appointment.announces_starts,
+            memory_max: appointment.memory_max,
+            is_worn: AtomicBool::new(false),
+            is_handler: AtomicBool::new(false),
             board: Scoreboard::of(appointment.page)?,
             uplink: Uplink::open(appointment.uplink)?,
             inbox: Mutex::default(),
@@ -105,6 +116,7 @@ impl Session {
             item_type: &session.item_type,
         });
         session.uplink.flush();
+        fail::point("worker: ready");
         Some(session)
     }
 
@@ -118,6 +130,7 @@ impl Session {
 
     fn read(&self, downlink: &IpcReceiver<Packet>) {
         while let Ok(packet) = downlink.recv() {
+            fail::point("worker: packet read");
             if !self.sort(&Arc::new(packet)) {
                 break;
             }
@@ -157,11 +170,23 @@ impl Session {
                     };
                     inbox.replies.insert(request, reply);
                 }
+                Ok(Down::Revoke { token, ordinal }) => self.revoke(&mut inbox, token, ordinal),
                 Ok(Down::Stop) => inbox.is_stopping = true,
                 Err(_) => return false,
             }
         }
         true
+    }
+
+    /// A delivery was cancelled: one that was not begun goes back.
+    fn revoke(&self, inbox: &mut Inbox, token: Token, ordinal: u64) {
+        let place = inbox.arrivals.iter().position(|one| one.token == token);
+        match place.and_then(|place| inbox.arrivals.remove(place)) {
+            Some(_) => self.settle(token, Duration::ZERO, Verdict::Returned),
+            None => self.uplink.push(&Up::HasBegun { ordinal }),
+        };
+        // Sent by the thread for what waits: this one must go on reading.
+        self.uplink.watch();
     }
 
     /// The next delivery for a handler; `None` when it is time to end. What was not started goes
@@ -192,34 +217,43 @@ impl Session {
                 // Sending may wait for the supervisor, so the inbox is let go meanwhile.
                 drop(inbox);
                 self.uplink.flush();
-                self.board.set_current(0);
+                self.board.rest();
                 title::set_activity(&"idle");
                 is_idle = true;
             }
         }
     }
 
-    fn begin(&self, arrival: &Arrival) {
-        self.board.set_current(arrival.ordinal);
+    fn begin(&self, arrival: &Arrival, at_ns: u64) {
+        self.board.begin(arrival.ordinal, at_ns);
         if self.announces_starts {
-            self.announce(arrival.token);
+            self.announce(arrival.token, at_ns);
         }
         self.uplink.watch();
     }
 
-    fn announce(&self, token: Token) {
-        self.uplink.push(&Up::Started {
-            token,
-            at_ns: monotonic_ns(),
-        });
+    fn announce(&self, token: Token, at_ns: u64) {
+        self.uplink.push(&Up::Started { token, at_ns });
     }
 
     fn end(&self, arrival: &Arrival, service: Duration, ending: Ending) {
         // The board names this delivery until its acknowledgement is sent or the next one begins:
         // a death in between is most likely its doing.
         let waiting = self.report(arrival.token, service, ending);
+        self.watch_memory();
         if waiting >= EARLY_FLUSH && waiting >= self.lock().arrivals.len() {
             self.uplink.flush();
+        }
+    }
+
+    /// Tells, once, that this process has more memory than it should. It is told what to do.
+    fn watch_memory(&self) {
+        let Some(most) = self.memory_max else {
+            return;
+        };
+        if !self.is_worn.load(Ordering::Relaxed) && memory::resident() > most {
+            self.is_worn.store(true, Ordering::Relaxed);
+            self.uplink.push(&Up::Worn);
         }
     }
 
@@ -274,20 +308,39 @@ impl Session {
 
     /// Ends a delivery that was got, and sends that at once. False if it was ended before.
     pub(crate) fn settle_now(&self, token: Token, service: Duration, ending: Ending) -> bool {
-        if !self.lock().held.remove(&token) {
+        let mut inbox = self.lock();
+        if inbox.held.remove(&token).is_none() {
             return false;
         }
+        self.show_oldest(&inbox);
+        drop(inbox);
         self.report(token, service, ending);
+        self.watch_memory();
         self.uplink.flush();
         true
     }
 
+    /// A loop works on the oldest item that it got and did not settle.
+    fn show_oldest(&self, inbox: &Inbox) {
+        if self.is_handler.load(Ordering::Relaxed) {
+            return;
+        }
+        match inbox.held.values().min() {
+            Some((ordinal, since_ns)) => self.board.begin(*ordinal, *since_ns),
+            None => self.board.rest(),
+        }
+    }
+
     /// Takes an item that a `get` was answered with.
     pub(crate) fn take(&self, arrival: &Arrival) {
+        let now_ns = monotonic_ns();
         self.board.set_taken(arrival.ordinal);
-        self.lock().held.insert(arrival.token);
+        let mut inbox = self.lock();
+        inbox.held.insert(arrival.token, (arrival.ordinal, now_ns));
+        self.show_oldest(&inbox);
+        drop(inbox);
         if self.announces_starts {
-            self.announce(arrival.token);
+            self.announce(arrival.token, now_ns);
             self.uplink.watch();
         }
     }
@@ -307,8 +360,12 @@ impl Session {
             })?,
             ask => self.uplink.push(&Up::Ask { request, ask }),
         };
+        fail::point("worker: request made");
         self.uplink.flush();
-        Ok(self.wait_for(request, patience))
+        fail::point("worker: request sent");
+        let reply = self.wait_for(request, patience);
+        fail::point("worker: request answered");
+        Ok(reply)
     }
 
     /// Every request is answered exactly once: when patience ends it is cancelled, and the answer
@@ -416,10 +473,15 @@ where
     E: Display,
 {
     current::set(Side::Remote(Arc::clone(session)), type_name::<T>());
+    session.is_handler.store(true, Ordering::Relaxed);
     while let Some(arrival) = session.next_arrival() {
-        session.begin(&arrival);
-        let began = Instant::now();
+        let began_ns = monotonic_ns();
+        session.begin(&arrival, began_ns);
+        fail::point("worker: started");
         let ending = attempt(handler, arrival.body());
-        session.end(&arrival, began.elapsed(), ending);
+        fail::point("worker: finished");
+        let service_ns = monotonic_ns().saturating_sub(began_ns);
+        session.end(&arrival, Duration::from_nanos(service_ns), ending);
+        fail::point("worker: acknowledged");
     }
 }

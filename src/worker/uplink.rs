@@ -12,6 +12,7 @@ use ipc_channel::ipc::IpcSender;
 use serde::Serialize;
 
 use super::exit;
+use crate::fail;
 use crate::link::frame::{Body, FrameWriter, Packet, Up};
 use crate::supervision::signals;
 
@@ -157,6 +158,7 @@ impl State {
         }
         self.records = 0;
         let packet = self.writer.take();
+        fail::point("worker: to be sent");
         if signals::with_all_blocked(|| self.sender.send(packet)).is_err() {
             // The supervisor is gone, or something here has closed what is not its own.
             exit::as_orphan();

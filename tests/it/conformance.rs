@@ -327,7 +327,10 @@ fn a_refused_item_rests_before_it_is_tried_again(link: Link) {
     queue.put(&3).unwrap();
     assert_eq!(join(&queue), (0, 1));
     let history = &queue.take_dead_letters().unwrap()[0].history;
-    assert!(history[1].at - history[0].at >= rest / 2, "{history:?}");
+    assert!(
+        history[1].scene.ended - history[0].scene.ended >= rest / 2,
+        "{history:?}"
+    );
 }
 
 fn resting() -> JoinableQueue<u64> {

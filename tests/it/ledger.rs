@@ -8,8 +8,8 @@ use std::iter;
 use std::time::Duration;
 
 use dishrack::ledger::{
-    Backoff, Capacity, Cause, Credit, Exit, Handed, HolderId, ItemId, Ledger, Options, Refusal,
-    Report, Stale, Started, Weight,
+    Backoff, Blame, Capacity, Cause, Credit, Exit, Handed, HolderId, ItemId, Ledger, Options,
+    Refusal, Report, Scene, Stale, Started, Weight,
 };
 use properties::{
     bounded_queues_keep_every_item, rendezvous_queues_keep_every_item,
@@ -55,7 +55,7 @@ fn a_worker_that_also_gets_is_not_charged_for_what_it_only_prefetched() {
     let worker = ledger.handle_join(Credit::adaptive());
     put(&mut ledger, 4);
     let first = ledger.poll_delivery().expect("it is idle");
-    ledger.handle_done(first.token, SHORT).expect("held");
+    ledger.handle_done(first.token, SHORT, ()).expect("held");
     let prefetched = [ledger.poll_delivery(), ledger.poll_delivery()].map(Option::unwrap);
     let got = ledger.handle_get(worker).expect("one is left");
     let started = Started {
@@ -99,10 +99,12 @@ fn ids(handed: &[Handed]) -> Vec<u64> {
     handed.iter().map(|handed| handed.id.0).collect()
 }
 
+/// Acknowledges these, and hears what is told of them: the queue is not finished before.
 fn done(ledger: &mut Bytes, handed: &[Handed]) {
     for one in handed {
-        ledger.handle_done(one.token, SHORT).expect("held");
+        ledger.handle_done(one.token, SHORT, ()).expect("held");
         assert!(ledger.counts().is_balanced());
+        assert!(matches!(ledger.poll_report(), Some(Report::Done { .. })));
     }
 }
 
@@ -128,12 +130,12 @@ fn running(handed: Handed) -> Started {
     }
 }
 
-fn crash() -> Cause {
-    Cause::WorkerDied(Exit::Signaled(11))
+fn crash() -> Blame {
+    Cause::WorkerDied(Exit::Signaled(11)).into()
 }
 
-fn nack(reason: &str) -> Cause {
-    Cause::Nack(reason.into())
+fn nack(reason: &str) -> Blame {
+    Cause::Nack(reason.into()).into()
 }
 
 fn items_come_in_the_order_they_were_put() {
@@ -195,13 +197,20 @@ fn the_last_attempt_makes_a_dead_letter_with_its_whole_history() {
         let worker = ledger.handle_join(Credit::single());
         let handed = ledger.poll_delivery().expect("it waits");
         let now = Duration::from_secs(second);
-        let cause = Cause::WorkerDied(Exit::Exited(i32::try_from(second).expect("small")));
+        let code = i32::try_from(second).expect("small");
+        let blame = Blame {
+            cause: Cause::WorkerDied(Exit::Exited(code)),
+            scene: Scene {
+                ended: now,
+                ..Scene::default()
+            },
+        };
         assert_eq!(u64::from(handed.attempt), second);
-        ledger.handle_leave(worker, running(handed), Some(&cause), now);
+        ledger.handle_leave(worker, running(handed), Some(&blame), now);
     }
     let dead = iter::from_fn(|| ledger.poll_report()).find_map(|report| match report {
         Report::Dead(letter) => Some(letter),
-        Report::Retry { .. } => None,
+        _ => None,
     });
     let letter = dead.expect("its three attempts are used up");
     assert_eq!((letter.id, letter.payload), (ItemId(1), b"cup".to_vec()));
@@ -211,7 +220,7 @@ fn the_last_attempt_makes_a_dead_letter_with_its_whole_history() {
             (failure.attempt.cast_signed(), &failure.cause),
             (number, &cause)
         );
-        assert_eq!(failure.at.as_secs(), u64::from(failure.attempt));
+        assert_eq!(failure.scene.ended.as_secs(), u64::from(failure.attempt));
     }
     assert_eq!(letter.history.len(), 3);
     assert!(ledger.is_finished());
@@ -222,12 +231,12 @@ fn a_retry_is_reported_once_with_its_cause() {
     ledger.handle_put(b"cup".to_vec()).expect("no bound");
     let getter = ledger.handle_join_as_getter();
     let handed = ledger.handle_get(getter).expect("it waits");
-    let nacked = ledger.handle_nack(handed.token, nack("cracked"), NO_TIME);
+    let nacked = ledger.handle_nack(handed.token, nack("cracked"), None, NO_TIME);
     assert_eq!(nacked, Ok(()));
     let expected = Report::Retry {
         id: ItemId(1),
         attempt: 1,
-        cause: nack("cracked"),
+        cause: nack("cracked").cause,
         payload: b"cup".to_vec(),
     };
     assert_eq!(ledger.poll_report(), Some(expected));
@@ -250,7 +259,7 @@ fn a_delayed_item_waits_for_its_time_and_comes_back_in_its_place() {
     put(&mut ledger, 3);
     let getter = ledger.handle_join_as_getter();
     let first = ledger.handle_get(getter).expect("it waits");
-    let nacked = ledger.handle_nack(first.token, nack("later"), NO_TIME);
+    let nacked = ledger.handle_nack(first.token, nack("later"), None, NO_TIME);
     assert_eq!((nacked, ledger.counts().delayed), (Ok(()), 1));
     let second = ledger.handle_get(getter).expect("the next one waits");
     assert_eq!(second.id, ItemId(2));
@@ -270,7 +279,7 @@ fn a_nacked_item_without_backoff_comes_before_fresh_ones() {
     put(&mut ledger, 2);
     let getter = ledger.handle_join_as_getter();
     let first = ledger.handle_get(getter).expect("it waits");
-    let nacked = ledger.handle_nack(first.token, nack("again"), NO_TIME);
+    let nacked = ledger.handle_nack(first.token, nack("again"), None, NO_TIME);
     assert_eq!(nacked, Ok(()));
     let again: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
     assert_eq!(ids(&again), [1, 2]);
@@ -284,7 +293,7 @@ fn no_attempts_at_all_are_taken_as_one() {
     put(&mut ledger, 1);
     let getter = ledger.handle_join_as_getter();
     let handed = ledger.handle_get(getter).expect("it waits");
-    let nacked = ledger.handle_nack(handed.token, nack("no"), NO_TIME);
+    let nacked = ledger.handle_nack(handed.token, nack("no"), None, NO_TIME);
     assert_eq!((nacked, ledger.counts().dead), (Ok(()), 1));
 }
 
@@ -398,7 +407,7 @@ fn a_bound_counts_resting_items() {
     let getter = ledger.handle_join_as_getter();
     let handed = ledger.handle_get(getter).expect("it waits");
     assert!(ledger.has_room());
-    let nacked = ledger.handle_nack(handed.token, nack("later"), NO_TIME);
+    let nacked = ledger.handle_nack(handed.token, nack("later"), None, NO_TIME);
     assert_eq!((nacked, ledger.has_room()), (Ok(()), false));
 }
 
@@ -455,7 +464,7 @@ fn a_late_task_done_after_leave_is_stale() {
     put(&mut ledger, 1);
     let handed = ledger.poll_delivery().expect("the worker is idle");
     ledger.handle_leave(worker, running(handed), Some(&crash()), NO_TIME);
-    assert_eq!(ledger.handle_done(handed.token, SHORT), Err(Stale));
+    assert_eq!(ledger.handle_done(handed.token, SHORT, ()), Err(Stale));
     assert_eq!((ledger.counts().done, ledger.counts().waiting), (0, 1));
 }
 
@@ -490,7 +499,7 @@ fn a_reused_slot_does_not_revive_an_old_token() {
     done(&mut ledger, &[first]);
     while let Some(handed) = ledger.handle_get(getter) {
         assert_ne!(handed.token, first.token);
-        assert_eq!(ledger.handle_done(first.token, SHORT), Err(Stale));
+        assert_eq!(ledger.handle_done(first.token, SHORT, ()), Err(Stale));
         assert_eq!(ledger.handle_return(first.token), Err(Stale));
         assert_eq!(ledger.handed(first.token), None);
         done(&mut ledger, &[handed]);

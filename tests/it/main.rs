@@ -9,6 +9,8 @@ mod child;
 mod cli;
 mod conformance;
 mod ledger;
+mod limits;
+mod patrol;
 mod tidy;
 
 fn main() {
@@ -19,6 +21,8 @@ fn main() {
         cli::trials(),
         conformance::trials(),
         ledger::trials(),
+        limits::trials(),
+        patrol::trials(),
         tidy::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

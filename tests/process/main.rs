@@ -7,6 +7,7 @@ mod trials;
 mod boot;
 mod fork_server;
 mod kills;
+mod limits;
 mod million;
 mod nine_failures;
 mod orphans;
@@ -30,6 +31,7 @@ fn main() {
         boot::trials(),
         fork_server::trials(),
         kills::trials(),
+        limits::trials(),
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),

@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::exit,
+    clippy::print_stderr,
     clippy::print_stdout,
     clippy::zombie_processes,
     reason = "ending badly, talking and leaving children behind is what these are for"
@@ -12,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use dishrack::{JoinableQueue, Restart, StartMethod, Supervisor};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::support;
@@ -35,6 +37,14 @@ pub(crate) enum Work {
     CloseFiles,
     /// Start a long-lived child, print its pid, and never return.
     StartChild,
+    /// Write this to stderr, and end the process with code 3.
+    Complain(String),
+    /// Refuse, after writing this to stderr.
+    Refuse(String),
+    /// Let SIGTERM do nothing, and never return.
+    Stubborn,
+    /// Keep this many bytes for ever. Say what the process's pid is.
+    Leak(usize),
     /// Make this file with `.started` after its name, and wait for it without.
     AwaitFile(String),
     /// Put this many items that do nothing.
@@ -58,11 +68,27 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         Work::Hang => hang("hanging"),
         Work::Exit(code) => std::process::exit(code),
         Work::Signal(number) => {
-            let signal = nix::sys::signal::Signal::try_from(number).unwrap();
-            nix::sys::signal::raise(signal).unwrap();
+            nix::sys::signal::raise(Signal::try_from(number).unwrap()).unwrap();
             hang("not killed")
         }
         Work::Pid => return Ok(std::process::id().into()),
+        Work::Complain(text) => {
+            eprint!("{text}");
+            std::process::exit(3)
+        }
+        Work::Refuse(text) => {
+            eprint!("{text}");
+            return Err("refused".into());
+        }
+        Work::Stubborn => {
+            // SAFETY: no handler is installed, the signal is only ignored.
+            unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }.unwrap();
+            hang("stubborn")
+        }
+        Work::Leak(bytes) => {
+            std::mem::forget(vec![1_u8; bytes]);
+            return Ok(std::process::id().into());
+        }
         Work::CountFiles => {
             return Ok(std::fs::read_dir("/proc/self/fd").unwrap().count() as u64);
         }
@@ -206,6 +232,11 @@ pub(crate) fn play(name: &str) {
             queue.put(&Work::StartChild).unwrap();
             queue.put(&Work::StartChild).unwrap();
             queue.join().unwrap();
+        }
+        "complains" => {
+            let _crew = start(&queue, 1).unwrap();
+            queue.put(&Work::Complain("of the heat\n".into())).unwrap();
+            say(&format!("{} dead", queue.join().unwrap().dead));
         }
         "hangs in boot for long" => {
             let _crew = start(&queue, 2).unwrap();

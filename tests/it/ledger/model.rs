@@ -1,13 +1,16 @@
-//! What the ledger should do, said again in the plainest way: a map from item to place. Every
-//! call goes to both, and their answers are compared. It knows nothing of how turns are taken,
-//! only who may be handed an item and which item comes next.
+//! What the ledger should do, said again in the plainest way: a map from item to place, and a list
+//! of records. Every call goes to both, and their answers are compared. It knows nothing of how
+//! turns are taken, only who may be handed an item and which item comes next.
 
-use std::collections::{BTreeMap, HashSet};
+mod comparison;
+mod trouble;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use dishrack::ledger::{
-    Capacity, Cause, Credit, Failure, Handed, HolderId, ItemId, Ledger, Options, Refusal, Report,
-    Stale, Started, Token, Weight,
+    Blame, Cause, Credit, DeadLetter, Failure, Handed, HolderId, ItemId, Ledger, Options, Record,
+    Recovered, Refusal, Report, Scene, Token, Weight,
 };
 
 /// An item that knows its own number, so that a mix-up shows.
@@ -25,6 +28,8 @@ impl Weight for Load {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
+    /// Accepted, and not durable.
+    Staged,
     Waiting,
     Resting(Duration),
     Leased,
@@ -35,7 +40,9 @@ enum Place {
 #[derive(Debug)]
 struct Item {
     place: Place,
+    load: Load,
     history: Vec<Failure>,
+    forgiven: u32,
 }
 
 #[derive(Debug)]
@@ -44,16 +51,36 @@ struct Holder {
     is_single: bool,
     is_open: bool,
     taken: u64,
+    quota: u64,
+    is_told_worn: bool,
+}
+
+/// What was recorded, and how far it got.
+#[derive(Debug, Default)]
+struct Journal {
+    records: Vec<Record<Load>>,
+    /// How many of them were taken in writes, and how many are durable.
+    taken: usize,
+    durable: usize,
+    /// The number of the write under way.
+    under_way: Option<u64>,
+    writes: u64,
+    is_broken: bool,
+    /// Each with the number of records made before it.
+    reports: VecDeque<(usize, Report<Load, u64>)>,
 }
 
 pub(super) struct Model {
-    pub(super) ledger: Ledger<Load>,
+    pub(super) ledger: Ledger<Load, u64>,
     options: Options,
+    is_journaled: bool,
     now: Duration,
     items: BTreeMap<ItemId, Item>,
     holders: BTreeMap<HolderId, Holder>,
     /// Deliveries that are not settled, oldest first.
     pub(super) leases: Vec<Handed>,
+    /// Deliveries of cancelled items, of which their holders did not speak yet.
+    revoked: Vec<Handed>,
     tokens: HashSet<Token>,
     /// Those handed out to a `get`.
     asked_for: HashSet<Token>,
@@ -61,77 +88,72 @@ pub(super) struct Model {
     pub(super) stale: Vec<Token>,
     /// Holders that left are still named now and then.
     pub(super) known: Vec<HolderId>,
-    /// Items that failed since the last check.
-    failed: Vec<ItemId>,
+    /// Dead letters that were told and not revived.
+    pub(super) letters: Vec<DeadLetter<Load>>,
+    journal: Journal,
     getters: usize,
     retries: u64,
+    refused: u64,
     is_closed: bool,
 }
 
 impl Model {
-    pub(super) fn new(options: Options) -> Self {
+    /// With a journal if there is something, or nothing, that it knows.
+    pub(super) fn new(options: Options, recovered: Option<Recovered<Load>>) -> Self {
+        let items = recovered.as_ref().map(recovered_items);
         Model {
-            ledger: Ledger::new(options),
+            is_journaled: recovered.is_some(),
+            ledger: match recovered {
+                Some(recovered) => Ledger::resume(options, recovered),
+                None => Ledger::new(options),
+            },
             options,
             now: Duration::ZERO,
-            items: BTreeMap::new(),
+            items: items.unwrap_or_default(),
             holders: BTreeMap::new(),
             leases: Vec::new(),
+            revoked: Vec::new(),
             tokens: HashSet::new(),
             asked_for: HashSet::new(),
             stale: Vec::new(),
             known: Vec::new(),
-            failed: Vec::new(),
+            letters: Vec::new(),
+            journal: Journal::default(),
             getters: 0,
             retries: 0,
+            refused: 0,
             is_closed: false,
         }
     }
 
-    fn count(&self, is_there: impl Fn(Place) -> bool) -> usize {
-        let there = self.items.values().filter(|item| is_there(item.place));
-        there.count()
+    pub(super) fn is_broken(&self) -> bool {
+        self.journal.is_broken
     }
 
-    fn held_by(&self, holder: HolderId) -> usize {
-        let held = self.leases.iter().filter(|lease| lease.holder == holder);
-        held.count()
-    }
-
-    fn idle_workers(&self) -> usize {
-        let idle = |(id, holder): &(&HolderId, &Holder)| {
-            holder.is_worker && holder.is_open && self.held_by(**id) == 0
-        };
-        self.holders.iter().filter(idle).count()
-    }
-
-    /// Items that no handler and no `get` has taken: of what a worker holds, all but one.
-    fn len(&self) -> usize {
-        let workers = self.holders.iter().filter(|(_, holder)| holder.is_worker);
-        let prefetched: usize = workers
-            .map(|(id, _)| self.held_by(*id).saturating_sub(1))
-            .sum();
-        self.count(|place| matches!(place, Place::Waiting | Place::Resting(_))) + prefetched
-    }
-
-    fn has_room(&self) -> bool {
-        match self.options.capacity {
-            Capacity::Unbounded => true,
-            Capacity::Bounded(bound) => self.len() < bound,
-            Capacity::Rendezvous => {
-                let waiting = self.count(|place| place == Place::Waiting);
-                waiting < self.idle_workers() + self.getters
-            }
+    fn record(&mut self, record: Record<Load>) {
+        if self.is_journaled && !self.journal.is_broken {
+            self.journal.records.push(record);
         }
+    }
+
+    /// After a failure of the journal nothing new is ever told.
+    fn expect_report(&mut self, report: Report<Load, u64>) {
+        let after = match self.journal.is_broken {
+            true => usize::MAX,
+            false => self.journal.records.len(),
+        };
+        self.journal.reports.push_back((after, report));
     }
 
     pub(super) fn put(&mut self, weight: usize, beyond_bound: bool) {
         let number = self.items.len() as u64 + 1;
         let load = Load { number, weight };
-        let expected = match (self.is_closed, beyond_bound || self.has_room()) {
-            (true, _) => Err(Refusal::Closed),
-            (false, false) => Err(Refusal::Full),
-            (false, true) => Ok(ItemId(number)),
+        let has_room = beyond_bound || self.has_room();
+        let expected = match (self.is_closed, self.journal.is_broken, has_room) {
+            (true, _, _) => Err(Refusal::Closed),
+            (false, true, _) => Err(Refusal::Broken),
+            (false, false, false) => Err(Refusal::Full),
+            (false, false, true) => Ok(ItemId(number)),
         };
         let answer = match beyond_bound {
             true => self.ledger.handle_put_beyond_bound(load),
@@ -139,22 +161,30 @@ impl Model {
         };
         assert_eq!(answer, expected);
         if let Ok(id) = answer {
-            let (place, history) = (Place::Waiting, Vec::new());
-            self.items.insert(id, Item { place, history });
+            let place = match self.is_journaled {
+                true => Place::Staged,
+                false => Place::Waiting,
+            };
+            self.record(Record::Accepted { id, payload: load });
+            self.items.insert(id, Item::new(place, load));
         }
     }
 
-    pub(super) fn join(&mut self, credit: Option<Credit>, is_single: bool) {
+    pub(super) fn join(&mut self, credit: Option<Credit>, is_single: bool, quota: Option<u64>) {
         let is_worker = credit.is_some();
-        let id = match credit {
-            Some(credit) => self.ledger.handle_join(credit),
-            None => self.ledger.handle_join_as_getter(),
+        let id = match (credit, quota) {
+            (credit, Some(quota)) => self.ledger.handle_join_for(credit, quota),
+            (Some(credit), None) => self.ledger.handle_join(credit),
+            (None, None) => self.ledger.handle_join_as_getter(),
         };
         let holder = Holder {
             is_worker,
             is_single,
             is_open: true,
             taken: 0,
+            // No deliveries at all are taken as one.
+            quota: quota.map_or(u64::MAX, |quota| quota.max(1)),
+            is_told_worn: false,
         };
         assert!(self.holders.insert(id, holder).is_none(), "a name reused");
         self.known.push(id);
@@ -186,7 +216,11 @@ impl Model {
         true
     }
 
+    /// The first item that waits and is durable, as long as anything is handed out.
     fn next_item(&self) -> Option<ItemId> {
+        if self.journal.is_broken {
+            return None;
+        }
         let mut waiting = self.items.iter();
         let first = waiting.find(|(_, item)| item.place == Place::Waiting)?;
         Some(*first.0)
@@ -197,10 +231,11 @@ impl Model {
         assert_eq!(Some(handed.id), self.next_item());
         let item = self.items.get_mut(&handed.id).expect("it waits");
         item.place = Place::Leased;
-        assert_eq!(handed.attempt as usize, item.history.len() + 1);
-        assert!(handed.attempt <= self.options.max_attempts);
+        assert_eq!(handed.attempt, item.attempt());
+        assert!(item.attempt() - item.forgiven <= self.options.max_attempts);
         let holder = self.holders.get_mut(&handed.holder).expect("it is there");
         holder.taken += 1;
+        holder.is_open &= holder.taken < holder.quota;
         assert_eq!(handed.ordinal, holder.taken);
         assert!(self.tokens.insert(handed.token), "a token used before");
         assert_eq!(self.ledger.handed(handed.token), Some(handed));
@@ -221,9 +256,17 @@ impl Model {
     }
 
     pub(super) fn done(&mut self, index: usize, service: Duration) {
-        let lease = self.end_lease(index, Place::Done);
-        let payload = self.ledger.handle_done(lease.token, service);
-        assert_eq!(payload.map(|load| load.number), Ok(lease.id.0));
+        let handed = self.end_lease(index, Place::Done);
+        let result = handed.id.0 * 7;
+        let answer = self.ledger.handle_done(handed.token, service, result);
+        assert_eq!(answer, Ok(()));
+        self.record(Record::Done { id: handed.id });
+        self.expect_report(Report::Done {
+            handed,
+            payload: self.items[&handed.id].load,
+            service,
+            result,
+        });
     }
 
     pub(super) fn give_back(&mut self, index: usize) {
@@ -231,61 +274,72 @@ impl Model {
         assert_eq!(self.ledger.handle_return(lease.token), Ok(()));
     }
 
-    pub(super) fn nack(&mut self, index: usize) {
+    pub(super) fn nack(&mut self, index: usize, rest: Option<Duration>) {
         let lease = self.end_lease(index, Place::Waiting);
-        let cause = Cause::Nack(format!("at {:?}", self.now));
-        let answer = self
-            .ledger
-            .handle_nack(lease.token, cause.clone(), self.now);
+        let blame = Blame {
+            cause: Cause::Nack(format!("at {:?}", self.now)),
+            scene: self.scene(),
+        };
+        let ledger = &mut self.ledger;
+        let answer = ledger.handle_nack(lease.token, blame.clone(), rest, self.now);
         assert_eq!(answer, Ok(()));
-        self.fail(lease.id, cause);
+        self.fail(lease.id, blame, rest);
     }
 
-    fn fail(&mut self, id: ItemId, cause: Cause) {
+    fn scene(&self) -> Scene {
+        Scene {
+            ended: self.now,
+            ..Scene::default()
+        }
+    }
+
+    fn fail(&mut self, id: ItemId, blame: Blame, rest: Option<Duration>) {
         let item = self.items.get_mut(&id).expect("it was leased");
-        let attempt = u32::try_from(item.history.len()).expect("few") + 1;
-        let at = self.now;
-        item.history.push(Failure { attempt, cause, at });
-        let rest = self.options.backoff.delay(attempt, id.0);
-        item.place = match attempt == self.options.max_attempts {
-            true => Place::Dead,
-            false if rest.is_zero() => Place::Waiting,
+        let (attempt, load) = (item.attempt(), item.load);
+        let is_last = attempt - item.forgiven >= self.options.max_attempts;
+        let cause = blame.cause.clone();
+        self.note_failure(id, attempt, blame);
+        if is_last {
+            self.give_up(id);
+            return;
+        }
+        let rest = rest.unwrap_or_else(|| self.options.backoff.delay(attempt, id.0));
+        let item = self.items.get_mut(&id).expect("it was leased");
+        item.place = match rest.is_zero() {
+            true => Place::Waiting,
             false => Place::Resting(self.now + rest),
         };
-        self.retries += u64::from(item.place != Place::Dead);
-        self.failed.push(id);
+        self.retries += 1;
+        self.expect_report(Report::Retry {
+            id,
+            attempt,
+            cause,
+            payload: load,
+        });
     }
 
-    /// Nothing that is said with this token is heard.
-    pub(super) fn show_stale(&mut self, token: Token) {
-        let before = self.ledger.counts();
-        let ledger = &mut self.ledger;
-        assert_eq!(ledger.handle_done(token, Duration::ZERO), Err(Stale));
-        assert_eq!(
-            ledger.handle_nack(token, Cause::Dropped, self.now),
-            Err(Stale)
-        );
-        assert_eq!(ledger.handle_return(token), Err(Stale));
-        assert_eq!((ledger.handed(token), ledger.payload(token)), (None, None));
-        assert_eq!(ledger.counts(), before);
+    fn note_failure(&mut self, id: ItemId, attempt: u32, blame: Blame) {
+        let Blame { cause, scene } = blame;
+        let failure = Failure {
+            attempt,
+            cause,
+            scene,
+        };
+        let item = self.items.get_mut(&id).expect("it is there");
+        item.history.push(failure.clone());
+        self.record(Record::Failed { id, failure });
     }
 
-    pub(super) fn leave(&mut self, holder: HolderId, started: Started, cause: Option<&Cause>) {
-        let answer = self.ledger.handle_leave(holder, started, cause, self.now);
-        let mut charged = 0;
-        while let Some(index) = self.leases.iter().position(|one| one.holder == holder) {
-            let lease = self.end_lease(index, Place::Waiting);
-            let is_started = match self.asked_for.contains(&lease.token) {
-                true => lease.ordinal <= started.taken,
-                false => lease.ordinal == started.current,
-            };
-            if let Some(cause) = cause.filter(|_| is_started) {
-                self.fail(lease.id, cause.clone());
-                charged += 1;
-            }
-        }
-        assert_eq!(answer, charged);
-        self.holders.remove(&holder);
+    fn give_up(&mut self, id: ItemId) {
+        let item = self.items.get_mut(&id).expect("it is there");
+        item.place = Place::Dead;
+        let (payload, history) = (item.load, item.history.clone());
+        self.record(Record::Dead { id, payload });
+        self.expect_report(Report::Dead(DeadLetter {
+            id,
+            payload,
+            history,
+        }));
     }
 
     pub(super) fn stop(&mut self, holder: HolderId) {
@@ -324,85 +378,48 @@ impl Model {
             self.pass(wake.saturating_sub(self.now));
         }
     }
+}
 
-    /// Compares everything that can be seen of the ledger with the model.
-    pub(super) fn check(&mut self) {
-        self.check_reports();
-        self.check_counts();
-        let ledger = &self.ledger;
-        assert_eq!(ledger.len(), self.len());
-        assert_eq!(ledger.is_empty(), self.len() == 0);
-        assert_eq!(ledger.has_room(), self.has_room());
-        assert_eq!(ledger.is_closed(), self.is_closed);
-        assert_eq!(ledger.is_finished(), ledger.counts().unfinished() == 0);
-        let rests = self.items.values().filter_map(|item| match item.place {
-            Place::Resting(until) => Some(until),
-            _ => None,
-        });
-        assert_eq!(ledger.poll_timeout(), rests.min());
-        for holder in &self.known {
-            let known = self.holders.get(holder);
-            assert_eq!(
-                ledger.is_open(*holder),
-                known.is_some_and(|one| one.is_open)
-            );
-            assert_eq!(
-                ledger.is_worker(*holder),
-                known.is_some_and(|one| one.is_worker)
-            );
-            assert_eq!(ledger.held_by(*holder), self.held_by(*holder));
+impl Item {
+    fn new(place: Place, load: Load) -> Self {
+        Item {
+            place,
+            load,
+            history: Vec::new(),
+            forgiven: 0,
         }
     }
 
-    fn check_counts(&self) {
-        let counts = self.ledger.counts();
-        assert!(counts.is_balanced(), "{counts:?}");
-        let count = |is_there: fn(Place) -> bool| self.count(is_there) as u64;
-        assert_eq!(counts.accepted, self.items.len() as u64);
-        assert_eq!(counts.waiting, count(|place| place == Place::Waiting));
-        assert_eq!(counts.leased, self.leases.len() as u64);
-        assert_eq!(
-            counts.delayed,
-            count(|place| matches!(place, Place::Resting(_)))
-        );
-        assert_eq!(counts.done, count(|place| place == Place::Done));
-        assert_eq!(counts.dead, count(|place| place == Place::Dead));
-        assert_eq!(counts.retries, self.retries);
-    }
-
-    /// Each failure since the last check was reported, once and in full.
-    fn check_reports(&mut self) {
-        let mut reports: Vec<_> = std::iter::from_fn(|| self.ledger.poll_report()).collect();
-        reports.sort_by_key(id_of);
-        self.failed.sort();
-        assert!(reports.iter().map(id_of).eq(self.failed.drain(..)));
-        for report in reports {
-            let item = &self.items[&id_of(&report)];
-            let last = item.history.last().expect("it failed");
-            match report {
-                Report::Retry {
-                    id,
-                    attempt,
-                    cause,
-                    payload,
-                } => {
-                    assert_ne!(item.place, Place::Dead);
-                    assert_eq!((attempt, &cause), (last.attempt, &last.cause));
-                    assert_eq!(payload.number, id.0);
-                }
-                Report::Dead(letter) => {
-                    assert_eq!(item.place, Place::Dead);
-                    assert_eq!(letter.history, item.history);
-                    assert_eq!(letter.payload.number, letter.id.0);
-                }
-            }
-        }
+    /// The attempt under way, or the next one.
+    fn attempt(&self) -> u32 {
+        u32::try_from(self.history.len()).expect("few") + 1
     }
 }
 
-fn id_of(report: &Report<Load>) -> ItemId {
-    match report {
-        Report::Retry { id, .. } => *id,
-        Report::Dead(letter) => letter.id,
+/// All that were ever accepted; the first of those that are not unfinished are dead.
+fn recovered_items(recovered: &Recovered<Load>) -> BTreeMap<ItemId, Item> {
+    let mut dead = recovered.dead;
+    let mut items = BTreeMap::new();
+    for number in 1..=recovered.accepted {
+        let id = ItemId(number);
+        let unfinished = recovered.unfinished.iter().find(|one| one.id == id);
+        let item = match unfinished {
+            Some(one) => Item {
+                place: Place::Waiting,
+                load: one.payload,
+                history: one.history.clone(),
+                forgiven: one.forgiven,
+            },
+            None => {
+                let place = match dead {
+                    0 => Place::Done,
+                    _ => Place::Dead,
+                };
+                dead = dead.saturating_sub(1);
+                Item::new(place, Load { number, weight: 0 })
+            }
+        };
+        items.insert(id, item);
     }
+    items
 }

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use dishrack::ledger::{Backoff, Capacity, Cause, Credit, Exit, Options, Started};
+use dishrack::ledger::{
+    Backoff, Blame, Capacity, Cause, Credit, Exit, Failure, ItemId, Options, Recovered, Scene,
+    Started, Unfinished,
+};
 use proptest::prelude::*;
 
-use super::model::Model;
+use super::model::{Load, Model};
 
 /// One call of the ledger. Numbers choose among what is there at that moment.
 #[derive(Debug, Clone)]
@@ -17,8 +20,11 @@ enum Command {
     },
     JoinWorker {
         is_single: bool,
+        quota: Option<u64>,
     },
-    JoinGetter,
+    JoinGetter {
+        quota: Option<u64>,
+    },
     Get(usize),
     Poll,
     PollAll,
@@ -26,9 +32,18 @@ enum Command {
         which: usize,
         service_us: u64,
     },
-    Nack(usize),
+    Nack {
+        which: usize,
+        rest_ms: Option<u64>,
+    },
     Return(usize),
     ShowStale(usize),
+    ReturnStale(usize),
+    Cancel(usize),
+    Revive(usize),
+    BeginWrite,
+    FinishWrite,
+    FailWrite,
     Leave {
         who: usize,
         current: u64,
@@ -68,28 +83,57 @@ fn leave() -> impl Strategy<Value = Command> {
     )
 }
 
+fn nack() -> impl Strategy<Value = Command> {
+    let rest_ms = prop::option::weighted(0.3, 0..400_u64);
+    (any::<usize>(), rest_ms).prop_map(|(which, rest_ms)| Command::Nack { which, rest_ms })
+}
+
+fn quota() -> impl Strategy<Value = Option<u64>> {
+    prop::option::weighted(0.2, 0..12_u64)
+}
+
+fn join() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        3 => (any::<bool>(), quota())
+            .prop_map(|(is_single, quota)| Command::JoinWorker { is_single, quota }),
+        1 => quota().prop_map(|quota| Command::JoinGetter { quota }),
+    ]
+}
+
+/// What has to do with the journal, and nothing to do without one.
+fn writing() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        100 => Just(Command::BeginWrite),
+        100 => Just(Command::FinishWrite),
+        1 => Just(Command::FailWrite),
+    ]
+}
+
 fn command() -> impl Strategy<Value = Command> {
     use Command::{
-        Close, Get, GetterWaits, JoinGetter, JoinWorker, Nack, Pass, PassToTimeout, Poll, PollAll,
-        Return, ShowStale, Stop,
+        Cancel, Close, Get, GetterWaits, Pass, PassToTimeout, Poll, PollAll, Return, ReturnStale,
+        Revive, ShowStale, Stop,
     };
     prop_oneof![
         60 => put(),
-        12 => any::<bool>().prop_map(|is_single| JoinWorker { is_single }),
-        4 => Just(JoinGetter),
+        16 => join(),
         12 => any::<usize>().prop_map(Get),
         10 => Just(Poll),
         25 => Just(PollAll),
         50 => done(),
-        15 => any::<usize>().prop_map(Nack),
+        15 => nack(),
         8 => any::<usize>().prop_map(Return),
         6 => any::<usize>().prop_map(ShowStale),
+        4 => any::<usize>().prop_map(ReturnStale),
+        10 => any::<usize>().prop_map(Cancel),
+        5 => any::<usize>().prop_map(Revive),
         8 => leave(),
         3 => any::<usize>().prop_map(Stop),
         1 => Just(Close),
         6 => (0..300_u64).prop_map(Pass),
         6 => Just(PassToTimeout),
         6 => any::<bool>().prop_map(GetterWaits),
+        60 => writing(),
     ]
 }
 
@@ -105,20 +149,25 @@ impl Model {
                 weight,
                 beyond_bound,
             } => self.put(weight, beyond_bound),
-            Command::JoinWorker { is_single: true } => self.join(Some(Credit::single()), true),
-            Command::JoinWorker { is_single: false } => self.join(Some(Credit::adaptive()), false),
-            Command::JoinGetter => self.join(None, false),
+            Command::JoinWorker { is_single, quota } => {
+                let credit = match is_single {
+                    true => Credit::single(),
+                    false => Credit::adaptive(),
+                };
+                self.join(Some(credit), is_single, quota);
+            }
+            Command::JoinGetter { quota } => self.join(None, false, quota),
             Command::Poll => drop(self.poll()),
             Command::PollAll => while self.poll() {},
             Command::Close => self.close(),
             Command::Pass(ms) => self.pass(Duration::from_millis(ms)),
             Command::PassToTimeout => self.pass_to_timeout(),
             Command::GetterWaits(is_waiting) => self.set_getter_waiting(is_waiting),
-            Command::ShowStale(which) => {
-                if let Some(token) = choose(&self.stale, which) {
-                    self.show_stale(token);
-                }
-            }
+            Command::Cancel(which) => self.cancel(which),
+            Command::Revive(which) => self.revive(which),
+            Command::BeginWrite => self.begin_write(),
+            Command::FinishWrite => self.finish_write(),
+            Command::FailWrite => self.fail_write(),
             _ => {
                 self.settle(command);
                 self.trouble(command);
@@ -136,8 +185,17 @@ impl Model {
                     self.done(index, Duration::from_micros(service_us));
                 }
             }
-            Command::Nack(which) => drop(pick(which).map(|index| self.nack(index))),
+            Command::Nack { which, rest_ms } => {
+                let rest = rest_ms.map(Duration::from_millis);
+                drop(pick(which).map(|index| self.nack(index, rest)));
+            }
             Command::Return(which) => drop(pick(which).map(|index| self.give_back(index))),
+            Command::ShowStale(which) => {
+                drop(choose(&self.stale, which).map(|token| self.show_stale(token)));
+            }
+            Command::ReturnStale(which) => {
+                drop(choose(&self.stale, which).map(|token| self.return_stale(token)));
+            }
             _ => {}
         }
     }
@@ -155,42 +213,82 @@ impl Model {
                 taken,
                 is_crash,
             } => {
-                let cause = Cause::WorkerDied(Exit::Signaled(6));
+                let blame = Blame::from(Cause::WorkerDied(Exit::Signaled(6)));
                 if let Some(holder) = pick(who) {
                     let started = Started { current, taken };
-                    self.leave(holder, started, is_crash.then_some(&cause));
+                    self.leave(holder, started, is_crash.then_some(&blame));
                 }
             }
             _ => {}
         }
     }
 
-    /// A willing worker, time, and an acknowledgement for everything: nothing may be left.
+    /// A willing worker, time, and an acknowledgement for everything: nothing may be left, unless
+    /// the journal failed.
     fn drain(&mut self) {
-        self.join(Some(Credit::adaptive()), false);
-        while !self.ledger.is_finished() {
-            let before = self.ledger.counts().unfinished();
+        self.join(Some(Credit::adaptive()), false, None);
+        let rounds_max = 2 * self.ledger.counts().unfinished() + 2;
+        for _ in 0..rounds_max {
+            self.begin_write();
+            self.finish_write();
             self.pass_to_timeout();
             while self.poll() {}
             while !self.leases.is_empty() {
                 self.done(0, Duration::from_micros(1));
             }
             self.check();
-            assert!(self.ledger.counts().unfinished() < before, "it is stuck");
         }
+        assert_eq!(self.ledger.is_finished(), !self.is_broken(), "it is stuck");
         let counts = self.ledger.counts();
-        assert_eq!(counts.done + counts.dead, counts.accepted);
-        assert_eq!(self.ledger.poll_timeout(), None);
+        if !self.is_broken() {
+            assert_eq!(counts.done + counts.dead, counts.accepted);
+            assert_eq!(self.ledger.poll_timeout(), None);
+        }
     }
 }
 
-fn run(options: Options, commands: &[Command]) {
-    let mut model = Model::new(options);
+fn run(options: Options, recovered: Option<Recovered<Load>>, commands: &[Command]) {
+    let mut model = Model::new(options, recovered);
+    model.check();
     for command in commands {
         model.obey(command);
         model.check();
     }
     model.drain();
+}
+
+/// What an earlier run left, by the states of its items: each unfinished with so many failed
+/// attempts, of which so many are forgiven; or finished.
+fn recovered(max_attempts: u32) -> impl Strategy<Value = Recovered<Load>> {
+    let history = (0..max_attempts, 0..3_u32);
+    let items = prop::collection::vec(prop::option::of(history), 0..12);
+    (items, any::<usize>()).prop_map(|(items, dead)| {
+        let accepted = items.len() as u64;
+        let unfinished: Vec<_> = (1..)
+            .zip(&items)
+            .filter_map(|(number, item)| Some(left_over(number, (*item)?)))
+            .collect();
+        let finished = items.len() - unfinished.len();
+        Recovered {
+            accepted,
+            dead: (dead % (finished + 1)) as u64,
+            unfinished,
+        }
+    })
+}
+
+fn left_over(number: u64, (failures, forgiven): (u32, u32)) -> Unfinished<Load> {
+    let failure = |attempt| Failure {
+        attempt,
+        cause: Cause::Dropped,
+        scene: Scene::default(),
+    };
+    Unfinished {
+        id: ItemId(number),
+        payload: Load { number, weight: 1 },
+        history: (1..=failures + forgiven).map(failure).collect(),
+        forgiven,
+    }
 }
 
 fn check_all(capacity: impl Strategy<Value = Capacity>) {
@@ -206,13 +304,17 @@ fn check_all(capacity: impl Strategy<Value = Capacity>) {
         backoff,
     });
     let config = ProptestConfig {
-        cases: 256,
+        cases: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
+    let start = options.prop_flat_map(|options| {
+        let recovered = prop::option::weighted(0.7, recovered(options.max_attempts));
+        (Just(options), recovered)
+    });
     let commands = prop::collection::vec(command(), 1..200);
-    proptest!(config, |(options in options, commands in commands)| {
-        run(options, &commands);
+    proptest!(config, |((options, recovered) in start, commands in commands)| {
+        run(options, recovered, &commands);
     });
 }
 

@@ -1,0 +1,99 @@
+//! Points at which tests kill this process, compiled only for them (feature `failpoints`).
+//!
+//! A test names a role (`supervisor`, or a worker's name without its number), a number n, and a
+//! file. The process of that role that comes to its n-th point writes the point's name to the file
+//! and is gone; once the file is there nobody else is. So one run for each n, until no point is
+//! left, tries a kill at every step. Without the feature nothing of this is there.
+
+/// Where the process is; what has to hold before it and after it is the tests' business.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn point(_name: &'static str) {}
+
+/// Whether a test wants this fault.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn is_planted(_fault: &'static str) -> bool {
+    false
+}
+
+/// This process has this role from now on.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn set_role(_worker: &str) {}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use planted::{is_planted, point, set_role};
+
+#[cfg(feature = "failpoints")]
+mod planted {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use nix::sys::signal::{Signal, raise};
+
+    /// `<role> <number> <file>`.
+    const KILL: &str = "DISHRACK_KILL_POINT";
+
+    /// The name of a fault.
+    const FAULT: &str = "DISHRACK_FAULT";
+
+    static ROLE: OnceLock<String> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+
+    #[derive(Debug)]
+    struct Plan {
+        role: String,
+        number: u64,
+        file: String,
+    }
+
+    fn plan() -> Option<&'static Plan> {
+        static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+        let read = || {
+            let text = std::env::var(KILL).ok()?;
+            let mut words = text.splitn(3, ' ');
+            Some(Plan {
+                role: words.next()?.to_owned(),
+                number: words.next()?.parse().ok()?,
+                file: words.next()?.to_owned(),
+            })
+        };
+        PLAN.get_or_init(read).as_ref()
+    }
+
+    pub(crate) fn set_role(worker: &str) {
+        let name = worker.rsplit_once('-').map_or(worker, |(name, _)| name);
+        // A process is one worker all its life.
+        let _ = ROLE.set(name.to_owned());
+    }
+
+    pub(crate) fn point(name: &'static str) {
+        let Some(plan) = plan() else {
+            return;
+        };
+        if plan.role != ROLE.get().map_or("supervisor", String::as_str) {
+            return;
+        }
+        if PASSED.fetch_add(1, Ordering::SeqCst) + 1 != plan.number {
+            return;
+        }
+        let file = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .open(&plan.file);
+        if let Ok(mut file) = file {
+            // The test reads it; if it cannot be written the test fails.
+            let _ = file.write_all(name.as_bytes());
+            let _ = raise(Signal::SIGKILL);
+        }
+    }
+
+    pub(crate) fn is_planted(fault: &'static str) -> bool {
+        static PLANTED: OnceLock<Option<String>> = OnceLock::new();
+        let planted = PLANTED.get_or_init(|| std::env::var(FAULT).ok());
+        planted.as_deref() == Some(fault)
+    }
+}

@@ -1,0 +1,146 @@
+//! Starting workers, and telling who was born and who never will be.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use super::{Watch, key_of};
+use crate::fail;
+use crate::supervision::child::{Happening, Phase};
+use crate::supervision::notes::{Berth, Life};
+use crate::supervision::spawn::{self, Ends, Terms};
+use crate::supervision::spec::{Bounds, StartMethod};
+use crate::supervision::uplink::{self, Reception};
+
+impl Watch {
+    pub(super) fn start(&mut self, index: usize) -> io::Result<()> {
+        if self.slots[index].begin() {
+            self.broker.with(|core| core.restarts += 1);
+        }
+        match self.plan.method {
+            StartMethod::Spawn => self.spawn(index),
+            StartMethod::Fork => self.fork(index),
+        }
+    }
+
+    /// A pipe for a worker's stderr, unless it writes to ours itself.
+    fn open_stderr(&mut self, index: usize) -> io::Result<Option<OwnedFd>> {
+        let Some(relay) = &self.relay else {
+            return Ok(None);
+        };
+        let (theirs, ours) = relay.open()?;
+        self.slots[index].stderr = Some(ours);
+        Ok(Some(theirs))
+    }
+
+    fn terms(&self, index: usize, stderr: Option<String>) -> Terms {
+        let seed = self.seed_of(index);
+        let memory_max = self.plan.bounds.memory_max;
+        Terms {
+            memory_max: memory_max.map(|bound| Bounds::jittered(bound, seed)),
+            stderr,
+        }
+    }
+
+    /// Decides the jitter of one life.
+    fn seed_of(&self, index: usize) -> u64 {
+        let process = u64::from(std::process::id()) << 32;
+        process ^ (self.slots[index].life << 16) ^ index as u64
+    }
+
+    fn spawn(&mut self, index: usize) -> io::Result<()> {
+        let stderr = self.open_stderr(index)?;
+        let terms = self.terms(index, None);
+        let slot = &mut self.slots[index];
+        let (ends, appointment) = spawn::appoint(&slot.name, &self.plan.position, terms)?;
+        let started = spawn::start(&slot.name, stderr)?;
+        fail::point("start: process made");
+        let life = slot.life(index);
+        self.reaper.watch(key_of(life), started.pid)?;
+        slot.pid = Some(started.pid);
+        slot.socket = Some(started.socket);
+        let reception = self.reception(index, ends);
+        uplink::receive(reception, Some((started.place, appointment))).or_else(|error| {
+            // The process is there without a channel: it will be buried when it has ended.
+            self.close_link(index, Some(error.to_string()));
+            Ok(())
+        })
+    }
+
+    fn fork(&mut self, index: usize) -> io::Result<()> {
+        if self.fork_server.has_failed() {
+            let why = self.fork_server.failure();
+            return Err(io::Error::other(format!("no fork server: {why}")));
+        }
+        let stderr = self.open_stderr(index)?;
+        let path = |end: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), end.as_raw_fd());
+        let terms = self.terms(index, stderr.as_ref().map(path));
+        let slot = &mut self.slots[index];
+        // Open until the worker is ready, and so has opened it for itself.
+        slot.stderr_end = stderr;
+        let (ends, appointment) = spawn::appoint(&slot.name, &self.plan.position, terms)?;
+        let life = slot.life(index);
+        uplink::receive(self.reception(index, ends), None)?;
+        self.fork_server.order(life, appointment);
+        Ok(())
+    }
+
+    fn reception(&mut self, index: usize, ends: Ends) -> Reception {
+        let seed = self.seed_of(index);
+        let tasks_max = self.plan.bounds.tasks_max;
+        let slot = &mut self.slots[index];
+        slot.board = Some(ends.board);
+        slot.berth = Berth::default();
+        Reception {
+            life: slot.life(index),
+            berth: slot.berth.clone(),
+            notes: self.sender.clone(),
+            broker: Arc::clone(&self.broker),
+            worker: Arc::clone(&slot.name),
+            credit: self.plan.credit,
+            downlink: ends.downlink,
+            uplink: ends.uplink,
+            item_type: self.plan.position.item_type,
+            quota: tasks_max.map_or(u64::MAX, |bound| Bounds::jittered(bound, seed)),
+            stderr: slot.stderr.clone(),
+        }
+    }
+
+    /// The pid of a forked worker is known, by the fork server or by the worker itself.
+    pub(super) fn born(&mut self, life: Life, pid: u32) {
+        let slot = &self.slots[life.slot];
+        let is_buried = matches!(slot.child.phase(), Phase::Resting | Phase::Over);
+        if !self.is_current(life) || is_buried {
+            self.end_late_born(life, pid);
+            return;
+        }
+        if slot.pid.is_some() {
+            return;
+        }
+        self.slots[life.slot].pid = Some(pid);
+        self.unborn.remove(&life);
+        let is_dying = self.slots[life.slot].child.phase() == Phase::Dying;
+        if let Err(error) = self.reaper.watch(key_of(life), pid) {
+            self.slots[life.slot].complaint = Some(error.to_string());
+            self.lose_unborn(life.slot);
+        } else if is_dying {
+            self.reaper.kill(key_of(life));
+        }
+    }
+
+    /// A worker that was taken for never born is there after all: its fork server died before it
+    /// could say so. It was never watched, so it was never waited for, and the pid is still its own.
+    pub(super) fn end_late_born(&mut self, life: Life, pid: u32) {
+        if self.unborn.remove(&life) && self.reaper.watch(key_of(life), pid).is_ok() {
+            self.reaper.kill(key_of(life));
+        }
+    }
+
+    /// A worker that was ordered will not come.
+    pub(super) fn lose_unborn(&mut self, index: usize) {
+        // The channel's end is noticed by its reader; no process was there to end.
+        self.slots[index].is_lost = true;
+        self.unborn.insert(self.slots[index].life(index));
+        self.happen(index, Happening::Ended);
+    }
+}

@@ -1,0 +1,126 @@
+//! The end of a worker: what killed it, who is charged with that, and who is told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use nix::libc;
+
+use super::Watch;
+use crate::ledger::{Blame, Cause, Exit, Scene, Started};
+use crate::link::scoreboard::Scoreboard;
+use crate::observe::What;
+use crate::supervision::WorkerInfo;
+use crate::supervision::child::Happening;
+use crate::supervision::patrol::{Fault, Patrol};
+
+impl Watch {
+    /// Both process and channel have ended: what the worker held goes back or is charged.
+    pub(super) fn bury(&mut self, index: usize) -> Happening {
+        let slot = &mut self.slots[index];
+        let (exit, pid) = (slot.exit, slot.pid.take());
+        let board = slot.board.take();
+        let started = board.as_ref().map(Scoreboard::read).unwrap_or_default();
+        let name = Arc::clone(&slot.name);
+        let berth = slot.berth.clone();
+        // From now on its news is old.
+        slot.life += 1;
+        let holder = berth.end();
+        let holding = holder.and_then(|holder| self.broker.name_of_started(holder, started));
+        self.report_exit(&name, pid, exit, holding);
+        let mut charged = 0;
+        if let Some(holder) = holder {
+            let cause = self.cause_of_death(index, started, exit);
+            let began_ns = board.map_or(0, |board| board.progress().0);
+            let blame = cause.map(|cause| {
+                let scene = self.scene_of_death(index, pid, began_ns);
+                Blame { cause, scene }
+            });
+            charged = self.broker.detach(holder, started, blame.as_ref());
+        }
+        if let Some(complaint) = self.slots[index].complaint.clone() {
+            self.report_failure(index, complaint);
+        }
+        if let Some(stderr) = self.slots[index].stderr.take() {
+            stderr.end();
+        }
+        self.roster().remove(&index);
+        Happening::Buried { exit, charged }
+    }
+
+    /// What the items that the worker had started are charged with, if they are.
+    fn cause_of_death(&mut self, index: usize, started: Started, exit: Exit) -> Option<Cause> {
+        let slot = &self.slots[index];
+        let is_killed = exit == Exit::Signaled(libc::SIGKILL);
+        // Killed by us because it was told to stop: that is nothing against its item.
+        if (self.is_stopping || slot.is_recycled) && is_killed && slot.is_killed {
+            return None;
+        }
+        if let Some(fault) = slot.patrol.as_ref().and_then(Patrol::fault) {
+            let limit = self.plan.bounds.time_limit.unwrap_or_default();
+            return match fault {
+                Fault::Overran(ordinal) if started.current == ordinal => {
+                    Some(Cause::TimedOut(limit))
+                }
+                // What it is at now is not what it had to end for.
+                Fault::Overran(_) | Fault::Revoked(_) | Fault::Stalled => None,
+            };
+        }
+        if is_killed && !slot.is_killed && self.oom.has_risen() {
+            return Some(Cause::OutOfMemory);
+        }
+        Some(Cause::WorkerDied(exit))
+    }
+
+    fn scene_of_death(&self, index: usize, pid: Option<u32>, began_ns: u64) -> Scene {
+        let slot = &self.slots[index];
+        let stderr = slot.stderr.as_ref().map(|stderr| stderr.take_tail());
+        self.broker.read(|core| {
+            let ended = core.emitter.now_unix();
+            Scene {
+                worker: slot.name.to_string(),
+                pid: pid.unwrap_or(0),
+                started: core.emitter.unix_of_ns(began_ns).min(ended),
+                ended,
+                stderr: stderr.unwrap_or_default(),
+            }
+        })
+    }
+
+    fn report_exit(
+        &self,
+        worker: &Arc<str>,
+        pid: Option<u32>,
+        exit: Exit,
+        holding: Option<String>,
+    ) {
+        let Some(pid) = pid else {
+            return;
+        };
+        let what = What::WorkerExited {
+            worker: Arc::clone(worker),
+            pid,
+            exit,
+            holding,
+            is_asked: self.is_stopping,
+        };
+        self.broker.read(|core| core.emitter.emit(what));
+    }
+
+    pub(super) fn report_failure(&self, index: usize, why: String) {
+        if self.is_stopping {
+            return;
+        }
+        let worker = Arc::clone(&self.slots[index].name);
+        let what = What::WorkerFailed { worker, why };
+        self.broker.read(|core| core.emitter.emit(what));
+    }
+
+    fn roster(&self) -> MutexGuard<'_, BTreeMap<usize, WorkerInfo>> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enter_in_roster(&self, index: usize, pid: u32) {
+        let name = self.slots[index].name.to_string();
+        self.roster().insert(index, WorkerInfo { name, pid });
+    }
+}

@@ -1,0 +1,72 @@
+//! Watching over the fork server: it is started again like a worker, and its lost orders are told.
+
+use super::{FORK_SERVER, Watch};
+use crate::ledger::Exit;
+use crate::supervision::notes::Life;
+use crate::supervision::spawn;
+use crate::supervision::spec::ChildSpec;
+use crate::supervision::uplink;
+
+impl Watch {
+    pub(super) fn start_fork_server(&mut self) {
+        let title = format!("fork-server of {}", self.plan.name);
+        let started = spawn::start(&title, None).and_then(|started| {
+            self.reaper.watch_alone(FORK_SERVER, started.pid)?;
+            let server = self.fork_server.next_number();
+            uplink::receive_fork_server(server, started.place, self.sender.clone())?;
+            Ok(started.socket)
+        });
+        match started {
+            Ok(socket) => self.fork_server.began(socket),
+            Err(error) => {
+                // If its process is there, nobody would ever meet it.
+                self.reaper.kill(FORK_SERVER);
+                let orders = self.fork_server.fail(error.to_string());
+                self.report_lost_orders(&orders, &format!("no fork server: {error}"));
+            }
+        }
+    }
+
+    pub(super) fn report_lost_orders(&mut self, orders: &[Life], why: &str) {
+        for life in orders {
+            if self.is_current(*life) {
+                self.report_failure(life.slot, why.to_owned());
+                self.lose_unborn(life.slot);
+            }
+        }
+    }
+
+    /// Its process has ended. What it said before is still to be read.
+    pub(super) fn fork_server_ended(&mut self, exit: Exit) {
+        if let Some(socket) = self.fork_server.process_ended(exit) {
+            spawn::release(&socket);
+        }
+        self.bury_fork_server();
+    }
+
+    /// When both its process and its replies have ended, its unanswered orders are lost.
+    pub(super) fn bury_fork_server(&mut self) {
+        let Some((orders, exit)) = self.fork_server.bury() else {
+            return;
+        };
+        self.report_lost_orders(&orders, &format!("the fork server {exit}"));
+        let ChildSpec {
+            intensity, period, ..
+        } = self.plan.spec;
+        let now = self.now();
+        if self.is_stopping || self.is_over {
+            return;
+        }
+        if self
+            .fork_server_restarts
+            .note(now, intensity, period)
+            .is_some()
+        {
+            self.start_fork_server();
+        } else {
+            let why = format!("it died too often, at last: {exit}");
+            let orders = self.fork_server.fail(why);
+            self.report_lost_orders(&orders, "the fork server died too often");
+        }
+    }
+}

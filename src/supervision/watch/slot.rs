@@ -1,0 +1,85 @@
+//! One worker's slot: its life so far, and what belongs to the present one.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::ledger::Exit;
+use crate::link::scoreboard::Scoreboard;
+use crate::supervision::child::Child;
+use crate::supervision::notes::{Berth, Life};
+use crate::supervision::patrol::Patrol;
+use crate::supervision::stderr::Stderr;
+
+/// One worker: its life so far, and what belongs to the present one.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) name: Arc<str>,
+    pub(super) child: Child,
+    pub(super) life: u64,
+    pub(super) pid: Option<u32>,
+    pub(super) exit: Exit,
+    pub(super) berth: Berth,
+    pub(super) board: Option<Scoreboard>,
+    /// Where a spawned worker is awaited.
+    pub(super) socket: Option<String>,
+    /// Why its channel was given up, if it was.
+    pub(super) complaint: Option<String>,
+    /// It was ordered from the fork server and taken for never born.
+    pub(super) is_lost: bool,
+    /// It is to be killed as soon as its pid is known.
+    pub(super) is_kill_due: bool,
+    pub(super) has_begun: bool,
+    /// Its time limits; `None` until it is ready.
+    pub(super) patrol: Option<Patrol>,
+    pub(super) stderr: Option<Arc<Stderr>>,
+    /// The other end of its stderr, until a forked worker has opened it.
+    pub(super) stderr_end: Option<OwnedFd>,
+    /// We killed it: that SIGKILL is not the kernel's.
+    pub(super) is_killed: bool,
+    /// It is replaced because it has done enough.
+    pub(super) is_recycled: bool,
+}
+
+impl Slot {
+    pub(super) fn new(name: String, child: Child) -> Self {
+        Slot {
+            name: name.into(),
+            child,
+            life: 0,
+            pid: None,
+            exit: Exit::Unknown,
+            berth: Berth::default(),
+            board: None,
+            socket: None,
+            complaint: None,
+            is_lost: false,
+            is_kill_due: false,
+            has_begun: false,
+            patrol: None,
+            stderr: None,
+            stderr_end: None,
+            is_killed: false,
+            is_recycled: false,
+        }
+    }
+
+    /// A new life begins; nothing is left of the last one. Whether it is a restart that counts.
+    pub(super) fn begin(&mut self) -> bool {
+        self.life += 1;
+        self.pid = None;
+        self.exit = Exit::Unknown;
+        self.complaint = None;
+        self.is_lost = false;
+        self.is_kill_due = false;
+        self.patrol = None;
+        self.stderr_end = None;
+        self.is_killed = false;
+        let is_recycled = std::mem::take(&mut self.is_recycled);
+        std::mem::replace(&mut self.has_begun, true) && !is_recycled
+    }
+
+    pub(super) fn life(&self, slot: usize) -> Life {
+        let number = self.life;
+        Life { slot, number }
+    }
+}
