@@ -83,7 +83,7 @@ pub(crate) struct Inline {
 pub(crate) struct Broker {
     /// Tells queues of one process apart.
     pub(crate) id: u64,
-    core: Mutex<Core>,
+    core: Arc<Mutex<Core>>,
     bells: Arc<Bells>,
     inline: OnceLock<Inline>,
     pub(crate) store: Arc<dyn Store>,
@@ -118,7 +118,7 @@ impl Broker {
         let (scribe, calls) = Scribe::channel();
         let ledger = Ledger::resume(options, recovered);
         let broker = Self::with_store(ledger, Arc::clone(&store), scribe);
-        let thread = scribe::start(Arc::downgrade(&broker), store, calls)?;
+        let thread = scribe::start(Arc::clone(&broker.core), store, calls)?;
         // It was just made, so it has none.
         let _ = broker.scribe.set(thread);
         Ok(broker)
@@ -142,7 +142,7 @@ impl Broker {
             );
             Broker {
                 id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-                core: Mutex::new(core),
+                core: Arc::new(Mutex::new(core)),
                 bells,
                 inline: OnceLock::new(),
                 store,
@@ -151,18 +151,13 @@ impl Broker {
         })
     }
 
-    /// A panic with the lock held would be our bug; whoever comes next goes on with what is there,
-    /// because every change of the ledger is complete in itself.
     fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.core)
     }
 
     /// Takes the lock, does something, and carries out what follows from it.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
-        let mut core = self.lock();
-        let result = act(&mut core);
-        core.pump();
-        result
+        with(&self.core, act)
     }
 
     /// Accepts an item, and waits until it is durable. `is_holding`: the caller works on an item of
@@ -439,6 +434,19 @@ impl Broker {
     }
 }
 
+/// A panic with the lock held would be our bug; whoever comes next goes on with what is there,
+/// because every change of the ledger is complete in itself.
+fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
+    core.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn with<R>(core: &Mutex<Core>, act: impl FnOnce(&mut Core) -> R) -> R {
+    let mut core = lock(core);
+    let result = act(&mut core);
+    core.pump();
+    result
+}
+
 /// Sleeps until the bell rings or the time is over; the lock is free meanwhile.
 fn sleep<'a>(
     bell: &Condvar,
@@ -462,20 +470,17 @@ fn sleep<'a>(
 }
 
 impl Drop for Broker {
-    /// What was recorded and is not written yet is written, and the journal's thread ends.
+    /// The journal's thread ends, and what it left is written. Then nobody holds the journal.
     fn drop(&mut self) {
-        let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
-        while let Some(write) = core.ledger.poll_write() {
-            let result = self.store.commit(&write);
-            // Nobody is left to be told.
-            drop(core.written(write.number, result));
-        }
-        core.end_scribe();
-        if let Some(thread) = self.scribe.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // It ends now, and with it its hold on the journal.
+        let Some(thread) = self.scribe.take() else {
+            return;
+        };
+        self.lock().end_scribe();
+        // An observer that has the last handle may be called by that very thread.
+        if thread.thread().id() != std::thread::current().id() {
+            // A panic there was our bug, and was told.
             let _ = thread.join();
         }
+        scribe::write_all(&self.core, &*self.store);
     }
 }

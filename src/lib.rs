@@ -10,7 +10,7 @@
 //! - [`ledger`]: the pure state machine of the acknowledged queue;
 //! - `broker`: owns the ledger and carries out what it decides;
 //! - `link`: how deliveries reach workers: process, thread, task, inline;
-//! - `store`: where dead letters are kept;
+//! - [`store`]: where items outlive what works on them; what a journal keeps;
 //! - [`supervision`]: starting, watching and restarting workers;
 //! - [`serve`] and `worker`: being a worker process;
 //! - [`observe`]: one event type for all that can be seen of a run;
@@ -62,6 +62,8 @@ pub(crate) mod worker;
 pub use error::{Error, ItemError};
 pub use ledger::{Backoff, Capacity, Cause, Counts, DeadLetter, Exit, Failure, ItemId, Options};
 pub use queue::{Delivery, JoinableQueue, Joined};
+#[cfg(feature = "journal")]
+pub use store::journal::Durability;
 pub use supervision::spec::{Restart, StartMethod};
 pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
 pub use worker::{Roles, describe, serve};

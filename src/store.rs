@@ -2,8 +2,13 @@
 //!
 //! The broker tells the store what must last; the ledger and the links know nothing of it. A store
 //! is called without the broker's lock where it may take its time: commits by one thread, questions
-//! by anybody. [`memory`] keeps dead letters as long as the queue lives.
+//! by anybody. `memory` keeps dead letters as long as the queue lives, `journal` keeps everything
+//! in a file, and [`book`] is what a journal keeps.
 
+#[cfg(feature = "journal")]
+pub mod book;
+#[cfg(feature = "journal")]
+pub(crate) mod journal;
 pub(crate) mod memory;
 
 use std::fmt;
@@ -48,6 +53,9 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn was_put_before(&self, _key: &[u8]) -> bool {
         false
     }
+
+    /// Nothing more will be kept: whatever is open is closed.
+    fn close(&self) {}
 
     /// What is kept of a key.
     fn print_of(&self, _key: &[u8]) -> Option<Print> {

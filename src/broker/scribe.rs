@@ -1,15 +1,15 @@
 //! Has the ledger's writes made durable: one thread, one write at a time.
 //!
 //! Whatever comes while a write is under way goes into the next, so that many puts and
-//! acknowledgements share one commit. The thread sleeps while there is nothing to write. It holds
-//! the queue only while it works, so that a queue that everybody has dropped ends.
+//! acknowledgements share one commit. The thread sleeps while there is nothing to write, and ends
+//! with its queue.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::Broker;
+use super::core::Core;
 use crate::error::Kind;
 use crate::fail;
 use crate::store::Store;
@@ -33,7 +33,7 @@ impl Scribe {
 }
 
 pub(super) fn start(
-    broker: Weak<Broker>,
+    core: Arc<Mutex<Core>>,
     store: Arc<dyn Store>,
     calls: Receiver<()>,
 ) -> Result<JoinHandle<()>, Kind> {
@@ -42,23 +42,20 @@ pub(super) fn start(
         .spawn(move || {
             signals::block_all();
             for () in &calls {
-                let Some(broker) = broker.upgrade() else {
-                    return;
-                };
-                write_all(&broker, &*store);
+                write_all(&core, &*store);
             }
         })
         .map_err(Kind::io("starting the journal's thread"))
 }
 
 /// Writes until there is nothing left to write.
-fn write_all(broker: &Broker, store: &dyn Store) {
-    let mut next = broker.with(|core| core.ledger.poll_write());
+pub(super) fn write_all(core: &Mutex<Core>, store: &dyn Store) {
+    let mut next = super::with(core, |core| core.ledger.poll_write());
     while let Some(write) = next {
         fail::point("commit: begin");
         let result = store.commit(&write);
         fail::point("commit: durable, not told");
-        next = broker.with(|core| core.written(write.number, result));
+        next = super::with(core, |core| core.written(write.number, result));
         fail::point("commit: told");
     }
 }

@@ -1,0 +1,317 @@
+//! A store in an SQLite file: what a queue accepted and what became of it outlives its supervisor.
+//!
+//! Which rows change is the [`book`](super::book)'s business; here they are written, one transaction
+//! for each write of the ledger. A file is believed only when it is whole: its length, SQLite's own
+//! structure, every row's checksum and the book's tally must agree. What cannot be believed is an
+//! error that says what can be saved; nothing is repaired in silence.
+//!
+//! After a failed commit nothing more is written by this supervisor: what is in the file is for the
+//! next one.
+
+mod file;
+mod prints;
+mod reader;
+mod rows;
+mod salvage;
+mod schema;
+mod trouble;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use self::file::Claim;
+use self::prints::Prints;
+use self::trouble::Trouble;
+use super::book::{Book, Change, Found, Recovery, Table};
+use super::{Print, Store, StoredLetter};
+use crate::broker::Parcel;
+use crate::error::Kind;
+use crate::ledger::{ItemId, Recovered, Unfinished, Write};
+
+#[cfg(feature = "cli")]
+pub(crate) use reader::read_letters;
+#[cfg(feature = "cli")]
+pub(crate) use salvage::{Saved, salvage};
+
+/// How much a journal's promises withstand. Whatever it is, the file is never corrupt, items are
+/// handed out and ends are told only after they were committed, and commits are shared: what comes
+/// while one is under way goes into the next.
+///
+/// | | `Full` | `Normal` |
+/// | --- | --- | --- |
+/// | a commit is | synced to the disk | in the kernel's hands |
+/// | any process is killed, the supervisor too | nothing is lost | nothing is lost |
+/// | power is cut, the kernel crashes | nothing is lost | the last commits may be lost, together: what was put in them was never put, and what was done in them is done again |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Survives power loss: what was accepted or told is on the disk.
+    #[default]
+    Full,
+    /// Survives the kill of any process. For more speed.
+    Normal,
+}
+
+/// A journal in use: the only one on its file.
+pub(crate) struct Journal {
+    path: PathBuf,
+    prints: Mutex<Prints>,
+    desk: Mutex<Desk>,
+    /// Ends after the connection.
+    _claim: Claim,
+}
+
+/// What is needed to write.
+struct Desk {
+    /// `None` once it is closed.
+    connection: Option<Connection>,
+    book: Book,
+    /// Why nothing more can be written.
+    failure: Option<String>,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Opens a journal, or begins one where there is no file.
+    pub(crate) fn open(
+        path: &Path,
+        item_type: &str,
+        durability: Durability,
+    ) -> Result<(Self, Recovered<Parcel>), Kind> {
+        Self::try_open(path, item_type, durability).map_err(|trouble| unusable(path, trouble))
+    }
+
+    fn try_open(
+        path: &Path,
+        item_type: &str,
+        durability: Durability,
+    ) -> Result<(Self, Recovered<Parcel>), Trouble> {
+        let claim = Claim::take(path)?;
+        let opened = Self::try_connect(&claim, item_type, durability);
+        let (connection, key, book, found) = match opened {
+            Err(Trouble::Damaged(why)) => {
+                return Err(Trouble::Damaged(salvage::prospect(&claim, path, &why)));
+            }
+            opened => opened?,
+        };
+        let recovered = with_parcels(found.recovered);
+        let journal = Journal {
+            path: path.to_owned(),
+            prints: Mutex::new(Prints::new(key, found.prints)),
+            desk: Mutex::new(Desk {
+                connection: Some(connection),
+                book,
+                failure: None,
+            }),
+            _claim: claim,
+        };
+        journal.write(&mut journal.desk(), |book| Ok((book.merge(), ())))?;
+        Ok((journal, recovered))
+    }
+
+    fn try_connect(
+        claim: &Claim,
+        item_type: &str,
+        durability: Durability,
+    ) -> Result<(Connection, [u8; 16], Book, Found), Trouble> {
+        if !claim.is_new()? {
+            claim.check_header()?;
+        }
+        let mut connection = schema::connect(&claim.path, true)?;
+        if schema::is_bare(&connection)? {
+            schema::create(&mut connection, &schema::Meta::new(item_type)?)?;
+            claim.sync_folder()?;
+        }
+        schema::check_version(&connection)?;
+        schema::prepare(&connection, durability)?;
+        claim.check_length()?;
+        schema::check_structure(&connection)?;
+        let meta = schema::meta(&connection)?;
+        check_item_type(&meta.item_type, item_type)?;
+        let (book, found) = recover(&connection)?;
+        Ok((connection, meta.print_key, book, found))
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prints(&self) -> MutexGuard<'_, Prints> {
+        self.prints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what the book says, all or nothing; after a failure nothing more is written.
+    fn write<R>(
+        &self,
+        desk: &mut Desk,
+        change: impl FnOnce(&mut Book) -> Result<(Vec<Change>, R), String>,
+    ) -> Result<R, String> {
+        if let Some(why) = &desk.failure {
+            return Err(why.clone());
+        }
+        let Some(connection) = &mut desk.connection else {
+            return Err(format!("journal {} is closed", self.path.display()));
+        };
+        let (result, changes) = match change(&mut desk.book) {
+            Ok((changes, result)) => (Ok(result), changes),
+            Err(why) => (
+                Err(format!("journal {}: {why}", self.path.display())),
+                vec![],
+            ),
+        };
+        let result = result.and_then(|result| {
+            if !changes.is_empty() {
+                rows::apply(connection, &changes).map_err(|error| self.complaint(&error))?;
+            }
+            Ok(result)
+        });
+        if let Err(why) = &result {
+            desk.failure = Some(why.clone());
+        }
+        result
+    }
+
+    fn complaint(&self, error: &rusqlite::Error) -> String {
+        format!(
+            "journal {} cannot be written: {}; nothing that was accepted is lost, go on with the \
+             same journal afterwards",
+            self.path.display(),
+            trouble::words(error)
+        )
+    }
+
+    fn unreadable(&self, trouble: &Trouble) -> String {
+        let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
+        format!("journal {} cannot be read: {why}", self.path.display())
+    }
+
+    fn letter(&self, desk: &Desk, id: ItemId) -> Result<StoredLetter, String> {
+        let letters = match &desk.connection {
+            Some(connection) => reader::letters(connection, Some(id)),
+            None => Ok(Vec::new()),
+        };
+        let letters = letters.map_err(|trouble| self.unreadable(&trouble))?;
+        let found = letters.into_iter().next();
+        found.ok_or_else(|| format!("journal {}: item {id} is missing", self.path.display()))
+    }
+}
+
+impl Store for Journal {
+    fn commit(&self, write: &Write<Parcel>) -> Result<(), String> {
+        self.write(&mut self.desk(), |book| {
+            let changes = book.changes(&write.records);
+            Ok((changes.map_err(|contradiction| contradiction.0)?, ()))
+        })
+    }
+
+    fn keep_dead(&self, _letter: StoredLetter) {
+        // It was committed before it was told.
+    }
+
+    fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
+        match &self.desk().connection {
+            Some(connection) => {
+                reader::letters(connection, None).map_err(|trouble| self.unreadable(&trouble))
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn forget_dead(&self, ids: &[ItemId]) -> Result<(), String> {
+        self.write(&mut self.desk(), |book| Ok((book.forget(ids), ())))
+    }
+
+    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
+        let mut desk = self.desk();
+        if !desk.book.is_dead(id) {
+            return Ok(None);
+        }
+        let letter = self.letter(&desk, id)?;
+        self.write(&mut desk, |book| {
+            let changes = book.revive(id, &letter.payload).unwrap_or_default();
+            Ok((changes, ()))
+        })?;
+        Ok(Some(letter))
+    }
+
+    /// Leaves one file behind, with no log next to it. Where that fails, the log stays.
+    fn close(&self) {
+        let desk = &mut *self.desk();
+        let _ = self.write(desk, |book| Ok((book.merge(), ())));
+        if let Some(connection) = desk.connection.take() {
+            if desk.failure.is_none() {
+                let _ = schema::empty_log(&connection);
+            }
+            let _ = connection.close();
+        }
+    }
+
+    fn was_put_before(&self, key: &[u8]) -> bool {
+        let mut prints = self.prints();
+        let print = prints.of(key);
+        prints.take(print)
+    }
+
+    fn print_of(&self, key: &[u8]) -> Option<Print> {
+        Some(self.prints().of(key))
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn unusable(path: &Path, trouble: Trouble) -> Kind {
+    let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
+    let path = path.display().to_string();
+    Kind::JournalUnusable { path, why }
+}
+
+fn check_item_type(kept: &str, wanted: &str) -> Result<(), Trouble> {
+    if kept == wanted {
+        return Ok(());
+    }
+    Err(Trouble::Other(format!(
+        "it keeps items of type {kept}, and this queue's are of type {wanted}: name another file"
+    )))
+}
+
+/// Reads all rows and believes none that does not fit.
+fn recover(connection: &Connection) -> Result<(Book, Found), Trouble> {
+    let mut recovery = Recovery::default();
+    for table in Table::ALL {
+        rows::read(connection, table, rows::ALL, |key, row| {
+            Ok(recovery.read(table, key, row)?)
+        })?;
+    }
+    Ok(recovery.finish()?)
+}
+
+fn with_parcels(recovered: Recovered<Arc<[u8]>>) -> Recovered<Parcel> {
+    let unfinished = recovered.unfinished.into_iter().map(|item| Unfinished {
+        id: item.id,
+        payload: Parcel {
+            body: item.payload,
+            reply: None,
+            print: None,
+        },
+        history: item.history,
+        forgiven: item.forgiven,
+    });
+    Recovered {
+        accepted: recovered.accepted,
+        dead: recovered.dead,
+        unfinished: unfinished.collect(),
+    }
+}

@@ -1,0 +1,257 @@
+//! The journal's file as the file system sees it: whether it may be used, who uses it, and whether
+//! it is whole. It knows nothing of what is in the tables.
+//!
+//! One supervisor at a time: an exclusive `flock` on the file, which SQLite's own locks know nothing
+//! of, and which ends with the process that holds it, however that ends. Closing any descriptor of
+//! a file ends all of SQLite's locks on it in that process, so a file that this process has open is
+//! refused before it is opened again, and the claim ends after the connection.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::schema::APPLICATION_ID;
+use super::trouble::Trouble;
+
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+const HEADER_BYTES: usize = 100;
+
+/// Device and inode of the files that this process has open.
+static CLAIMED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+
+fn claimed() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
+    CLAIMED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The right to use a file, as long as it is kept.
+#[derive(Debug)]
+pub(super) struct Claim {
+    file: File,
+    /// The file's own path, without links.
+    pub(super) path: PathBuf,
+    id: (u64, u64),
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        claimed().remove(&self.id);
+    }
+}
+
+impl Claim {
+    /// Claims a file, and makes it if it is not there.
+    pub(super) fn take(path: &Path) -> Result<Self, String> {
+        check_place(path)?;
+        let folder = folder_of(path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let claim = Self::lock(path, &options)?;
+        access(&folder, AccessFlags::W_OK).map_err(|error| {
+            let folder = folder.display();
+            format!(
+                "its folder {folder} cannot be written ({error}), and SQLite keeps two more files \
+                 next to a journal: make it writable, or choose another folder"
+            )
+        })?;
+        Ok(claim)
+    }
+
+    /// Claims a file that is there, and only to read it.
+    pub(super) fn take_to_read(path: &Path) -> Result<Self, String> {
+        check_there(path)?;
+        Self::lock(path, OpenOptions::new().read(true))
+    }
+
+    fn lock(path: &Path, options: &OpenOptions) -> Result<Self, String> {
+        let mut claimed = claimed();
+        if let Ok(meta) = fs::metadata(path)
+            && claimed.contains(&(meta.dev(), meta.ino()))
+        {
+            return Err(in_use(Some(std::process::id())));
+        }
+        let file = options.open(path).map_err(|error| unopened(&error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use(holder_of(&file))),
+            Err(TryLockError::Error(error)) => {
+                return Err(format!(
+                    "cannot be locked ({error}): keep it on a local file system"
+                ));
+            }
+        }
+        let meta = file.metadata().map_err(|error| unopened(&error))?;
+        let path = fs::canonicalize(path).map_err(|error| unopened(&error))?;
+        let id = (meta.dev(), meta.ino());
+        claimed.insert(id);
+        Ok(Claim { file, path, id })
+    }
+
+    /// Whether nothing was ever written to it.
+    pub(super) fn is_new(&self) -> Result<bool, String> {
+        let is_empty = self.length()? == 0;
+        if is_empty && has_bytes(&self.path, "-wal") {
+            let wal = beside(&self.path, "-wal");
+            return Err(format!(
+                "it is empty, but {} is not: the file was truncated; restore it from a copy",
+                wal.display()
+            ));
+        }
+        Ok(is_empty && !has_bytes(&self.path, "-journal"))
+    }
+
+    /// Looks at the header without SQLite, which would change a file of another program.
+    pub(super) fn check_header(&self) -> Result<(), Trouble> {
+        let mut header = [0; HEADER_BYTES];
+        let read = self.file.read_exact_at(&mut header, 0);
+        if !header.starts_with(MAGIC) {
+            let why = "it is no journal, not even an SQLite file: name another file";
+            return Err(Trouble::Other(why.into()));
+        }
+        read.map_err(|_| Trouble::Damaged("it ends within its header".into()))?;
+        if has_bytes(&self.path, "-journal") {
+            // It was being made; SQLite sets that right first.
+            return Ok(());
+        }
+        if number(&header, 68) != APPLICATION_ID {
+            return Err(Trouble::Other(foreign()));
+        }
+        // While there is a write-ahead log, the file may be behind what its header says.
+        match has_bytes(&self.path, "-wal") {
+            true => Ok(()),
+            false => check_length(&header, self.length()?),
+        }
+    }
+
+    /// Whether the file is as long as its header says; true for one that SQLite has just written all
+    /// its log into.
+    pub(super) fn check_length(&self) -> Result<(), Trouble> {
+        let mut header = [0; HEADER_BYTES];
+        let read = self.file.read_exact_at(&mut header, 0);
+        read.map_err(|error| Trouble::Damaged(unopened(&error)))?;
+        check_length(&header, self.length()?)
+    }
+
+    fn length(&self) -> Result<u64, String> {
+        let meta = self.file.metadata().map_err(|error| unopened(&error))?;
+        Ok(meta.len())
+    }
+
+    /// Makes the file's name durable.
+    pub(super) fn sync_folder(&self) -> Result<(), String> {
+        let folder = folder_of(&self.path);
+        let synced = File::open(&folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| format!("its folder {} cannot be synced: {error}", folder.display()))
+    }
+}
+
+/// A file that is not there can be made, and one that is there is a file.
+fn check_place(path: &Path) -> Result<(), String> {
+    let folder = folder_of(path);
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !folder.is_dir() => Err(format!(
+            "its folder {} does not exist: make it first",
+            folder.display()
+        )),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        _ => check_there(path),
+    }
+}
+
+/// It is there, and a file.
+pub(super) fn check_there(path: &Path) -> Result<(), String> {
+    let meta = fs::metadata(path).map_err(|error| unopened(&error))?;
+    if meta.is_dir() {
+        return Err("it is a folder: name a file in it".into());
+    }
+    if !meta.is_file() {
+        return Err("it is not a regular file: name another one".into());
+    }
+    Ok(())
+}
+
+pub(super) fn foreign() -> String {
+    "it is no journal, but an SQLite file of another program; name another file".into()
+}
+
+fn unopened(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            format!("cannot be opened ({error}): it must be readable and writable")
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            format!("cannot be written ({error}): choose a place that is writable")
+        }
+        ErrorKind::NotFound => "there is no such file".into(),
+        _ => format!("cannot be opened: {error}"),
+    }
+}
+
+fn in_use(holder: Option<u32>) -> String {
+    let who = match holder {
+        Some(pid) => format!("process {pid}"),
+        None => "another process".into(),
+    };
+    format!("{who} is using it: wait for that to end, or name another file")
+}
+
+/// Who holds the lock on this file, if the kernel tells (proc_locks(5)).
+fn holder_of(file: &File) -> Option<u32> {
+    let meta = file.metadata().ok()?;
+    let (major, minor) = (
+        nix::sys::stat::major(meta.dev()),
+        nix::sys::stat::minor(meta.dev()),
+    );
+    let id = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let lock = locks.lines().find(|line| {
+        let mut words = line.split_whitespace();
+        words.any(|word| word == "FLOCK") && words.any(|word| word == id)
+    })?;
+    let pid = lock.split_whitespace().nth(4)?.parse().ok()?;
+    (pid > 0).then_some(pid)
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => ".".into(),
+    }
+}
+
+/// The file that SQLite keeps next to this one.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+fn has_bytes(path: &Path, suffix: &str) -> bool {
+    fs::metadata(beside(path, suffix)).is_ok_and(|meta| meta.len() > 0)
+}
+
+/// A number of the header: four bytes, the highest first (SQLite's file format, 1.3).
+fn number(header: &[u8; HEADER_BYTES], at: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&header[at..at + 4]);
+    u32::from_be_bytes(bytes)
+}
+
+fn check_length(header: &[u8; HEADER_BYTES], length: u64) -> Result<(), Trouble> {
+    let page_bytes = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+        1 => 65536,
+        bytes => bytes,
+    };
+    let expected = page_bytes * u64::from(number(header, 28));
+    if length == expected {
+        return Ok(());
+    }
+    Err(Trouble::Damaged(format!(
+        "it has {length} bytes, and should have {expected}"
+    )))
+}

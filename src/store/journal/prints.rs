@@ -1,0 +1,42 @@
+//! The prints of items' keys: which items were put in an earlier run, by content and occurrence.
+
+use std::collections::HashMap;
+
+use siphasher::sip128::SipHasher13;
+
+use crate::store::Print;
+
+/// A multiset of prints, and the key that makes them. The key is random and the journal's own, so
+/// that nobody can make two items with the same print.
+#[derive(Debug)]
+pub(super) struct Prints {
+    key: [u8; 16],
+    /// How often each was put in earlier runs, and was not asked for since.
+    left: HashMap<Print, u32>,
+}
+
+impl Prints {
+    pub(super) fn new(key: [u8; 16], prints: Vec<Print>) -> Self {
+        let mut left = HashMap::with_capacity(prints.len());
+        for print in prints {
+            *left.entry(print).or_insert(0) += 1;
+        }
+        Prints { key, left }
+    }
+
+    pub(super) fn of(&self, key: &[u8]) -> Print {
+        SipHasher13::new_with_key(&self.key).hash(key).as_u128()
+    }
+
+    /// Whether one is left of this print; then it is taken.
+    pub(super) fn take(&mut self, print: Print) -> bool {
+        let Some(left) = self.left.get_mut(&print) else {
+            return false;
+        };
+        *left -= 1;
+        if *left == 0 {
+            self.left.remove(&print);
+        }
+        true
+    }
+}

@@ -1,0 +1,53 @@
+//! Dead letters out of a journal, also of one that a supervisor is using. It changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::trouble::Trouble;
+use super::{check_item_type, file, rows, schema, unusable};
+use crate::error::Kind;
+use crate::ledger::{Failure, ItemId};
+use crate::store::StoredLetter;
+use crate::store::book::{Table, failure_in, item_in};
+
+/// All dead letters, oldest first, of a journal that others may be using.
+pub(crate) fn read_letters(path: &Path, item_type: &str) -> Result<Vec<StoredLetter>, Kind> {
+    try_read(path, item_type).map_err(|trouble| unusable(path, trouble))
+}
+
+fn try_read(path: &Path, item_type: &str) -> Result<Vec<StoredLetter>, Trouble> {
+    file::check_there(path)?;
+    let connection = schema::connect(path, false)?;
+    schema::check_version(&connection)?;
+    check_item_type(&schema::meta(&connection)?.item_type, item_type)?;
+    letters(&connection, None)
+}
+
+/// All dead letters, oldest first, or one of them.
+pub(super) fn letters(
+    connection: &Connection,
+    only: Option<ItemId>,
+) -> Result<Vec<StoredLetter>, Trouble> {
+    let items = only.map_or(rows::ALL, |id| id.0..=id.0);
+    // One transaction, so that a letter and its history are of the same moment.
+    let snapshot = connection.unchecked_transaction()?;
+    let mut histories: BTreeMap<u64, Vec<Failure>> = BTreeMap::new();
+    rows::read(&snapshot, Table::Failure, items.clone(), |key, row| {
+        let failure = failure_in(key, row)?;
+        histories.entry(key.0).or_default().push(failure);
+        Ok(())
+    })?;
+    let mut letters = Vec::new();
+    rows::read(&snapshot, Table::Dead, items, |key, row| {
+        letters.push(StoredLetter {
+            id: ItemId(key.0),
+            payload: Arc::from(item_in(key, row)?),
+            history: histories.remove(&key.0).unwrap_or_default(),
+        });
+        Ok(())
+    })?;
+    Ok(letters)
+}

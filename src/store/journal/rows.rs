@@ -1,0 +1,151 @@
+//! The book's rows in SQLite: changes in, rows out. It knows no row's meaning.
+
+use std::ops::RangeInclusive;
+
+use rusqlite::{Connection, Row, params};
+
+use super::trouble::Trouble;
+use crate::store::book::{Change, Key, Table};
+
+/// Makes all these changes in one transaction.
+pub(super) fn apply(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for change in changes {
+        match change {
+            Change::Put { table, key, row } => put(&transaction, *table, *key, row)?,
+            Change::Drop { table, first, last } => drop(&transaction, *table, *first, *last)?,
+        }
+    }
+    transaction.commit()
+}
+
+/// A larger number than SQLite has is larger than all keys.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn put(connection: &Connection, table: Table, key: Key, row: &[u8]) -> rusqlite::Result<()> {
+    let name = table.name();
+    let (item, place) = (signed(key.0), signed(key.1));
+    if table == Table::Failure {
+        let sql = "INSERT OR REPLACE INTO failure (item, place, row) VALUES (?1, ?2, ?3)";
+        connection
+            .prepare_cached(sql)?
+            .execute(params![item, place, row])?;
+    } else {
+        let sql = format!("INSERT OR REPLACE INTO {name} (item, row) VALUES (?1, ?2)");
+        connection
+            .prepare_cached(&sql)?
+            .execute(params![item, row])?;
+    }
+    Ok(())
+}
+
+fn drop(connection: &Connection, table: Table, first: Key, last: Key) -> rusqlite::Result<()> {
+    let name = table.name();
+    if table == Table::Failure {
+        let sql = "DELETE FROM failure WHERE item BETWEEN ?1 AND ?3 \
+                   AND (item, place) BETWEEN (?1, ?2) AND (?3, ?4)";
+        connection.prepare_cached(sql)?.execute(params![
+            signed(first.0),
+            signed(first.1),
+            signed(last.0),
+            signed(last.1)
+        ])?;
+    } else {
+        let sql = format!("DELETE FROM {name} WHERE item BETWEEN ?1 AND ?2");
+        connection
+            .prepare_cached(&sql)?
+            .execute(params![signed(first.0), signed(last.0)])?;
+    }
+    Ok(())
+}
+
+fn columns(table: Table) -> &'static str {
+    match table {
+        Table::Failure => "item, place",
+        _ => "item, 0",
+    }
+}
+
+fn order(table: Table, direction: &str) -> String {
+    match table {
+        Table::Failure => format!("item {direction}, place {direction}"),
+        _ => format!("item {direction}"),
+    }
+}
+
+fn key_of(row: &Row<'_>) -> Result<Key, Trouble> {
+    let number = |at| -> Result<u64, Trouble> {
+        let number: i64 = row.get(at)?;
+        u64::try_from(number).map_err(|_| Trouble::Damaged(format!("a row has the key {number}")))
+    };
+    Ok((number(0)?, number(1)?))
+}
+
+/// All items.
+pub(super) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
+
+/// Calls `read` with every row of these items, lowest key first.
+pub(super) fn read(
+    connection: &Connection,
+    table: Table,
+    items: RangeInclusive<u64>,
+    mut read: impl FnMut(Key, &[u8]) -> Result<(), Trouble>,
+) -> Result<(), Trouble> {
+    let (columns, name, order) = (columns(table), table.name(), order(table, "ASC"));
+    let which = "item BETWEEN ?1 AND ?2";
+    let sql = format!("SELECT {columns}, row FROM {name} WHERE {which} ORDER BY {order}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    // Keys below zero are none of ours, and are to be noticed.
+    let first = if items == ALL {
+        i64::MIN
+    } else {
+        signed(*items.start())
+    };
+    let mut rows = statement.query([first, signed(*items.end())])?;
+    while let Some(row) = rows.next()? {
+        let bytes = row.get_ref(2)?.as_blob();
+        let bytes = bytes.map_err(|error| Trouble::Damaged(error.to_string()))?;
+        read(key_of(row)?, bytes)?;
+    }
+    Ok(())
+}
+
+/// The keys of a table, as far as they can be read from either end.
+pub(super) fn readable_keys(connection: &Connection, table: Table) -> Vec<Key> {
+    let mut keys = keys_from(connection, table, "ASC");
+    keys.extend(keys_from(connection, table, "DESC"));
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+fn keys_from(connection: &Connection, table: Table, direction: &str) -> Vec<Key> {
+    let (columns, name, order) = (columns(table), table.name(), order(table, direction));
+    let sql = format!("SELECT {columns} FROM {name} ORDER BY {order}");
+    let mut keys = Vec::new();
+    let Ok(mut statement) = connection.prepare(&sql) else {
+        return keys;
+    };
+    let Ok(mut rows) = statement.query([]) else {
+        return keys;
+    };
+    while let Ok(Some(row)) = rows.next() {
+        keys.extend(key_of(row));
+    }
+    keys
+}
+
+/// One row, if it is there and can be read.
+pub(super) fn readable(connection: &Connection, table: Table, key: Key) -> Option<Vec<u8>> {
+    let (item, place) = (signed(key.0), signed(key.1));
+    let get = |row: &Row<'_>| row.get(0);
+    if table == Table::Failure {
+        let sql = "SELECT row FROM failure WHERE item = ?1 AND place = ?2";
+        connection.query_row(sql, [item, place], get).ok()
+    } else {
+        let sql = format!("SELECT row FROM {} WHERE item = ?1", table.name());
+        connection.query_row(&sql, [item], get).ok()
+    }
+}

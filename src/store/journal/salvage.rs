@@ -1,0 +1,107 @@
+//! What can be read of a damaged journal, and a new journal made of it.
+//!
+//! The damaged file is only read. Rows are found from both ends of each table and read one by one,
+//! so that a damaged page costs the rows on it and no others.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::file::Claim;
+use super::schema::Meta;
+use super::trouble::Trouble;
+use super::{rows, schema, unusable};
+use crate::error::Kind;
+use crate::store::book::{Recovery, Salvaged, Table};
+
+/// What was saved, and what was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// Unfinished items that are in the new journal.
+    pub(crate) unfinished: u64,
+    /// Dead letters that are in the new journal.
+    pub(crate) dead: u64,
+    /// Items that are known to be done.
+    pub(crate) done: u64,
+    /// Items of which nothing is known: they count as dead, and the same input puts them again.
+    pub(crate) lost: u64,
+    /// Rows that could not be read or believed.
+    pub(crate) rows_lost: u64,
+}
+
+impl Saved {
+    fn of(salvaged: &Salvaged, rows_lost: u64) -> Self {
+        Saved {
+            unfinished: salvaged.unfinished,
+            dead: salvaged.dead,
+            done: salvaged.done,
+            lost: salvaged.lost,
+            rows_lost,
+        }
+    }
+}
+
+/// Says what is wrong with a file, and what can be saved.
+pub(super) fn prospect(claim: &Claim, path: &Path, why: &str) -> String {
+    let Ok((_, salvaged, _)) = read(claim) else {
+        return format!("it is damaged ({why}), and nothing in it can be read: restore a copy");
+    };
+    let Salvaged {
+        unfinished,
+        dead,
+        lost,
+        ..
+    } = salvaged;
+    format!(
+        "it is damaged ({why}). {unfinished} unfinished items and {dead} dead letters can be saved, \
+         of {lost} items nothing is known: `supervisor salvage --journal {} --into NEW` makes a new \
+         journal of it",
+        path.display()
+    )
+}
+
+/// Makes a new journal of what can be read of another one.
+pub(crate) fn salvage(path: &Path, into: &Path) -> Result<Saved, Kind> {
+    let claim = Claim::take_to_read(path).map_err(|why| unusable(path, why.into()))?;
+    let read = read(&claim).map_err(|trouble| unusable(path, trouble));
+    let (meta, salvaged, rows_lost) = read?;
+    write(into, &meta, &salvaged).map_err(|trouble| unusable(into, trouble))?;
+    Ok(Saved::of(&salvaged, rows_lost))
+}
+
+fn read(claim: &Claim) -> Result<(Meta, Salvaged, u64), Trouble> {
+    let connection = schema::connect(&claim.path, false)?;
+    // Without this, SQLite reads nothing of a file that is too short.
+    connection.pragma_update(None, "writable_schema", true)?;
+    schema::check_version(&connection)?;
+    let meta = schema::meta(&connection)?;
+    let (salvaged, rows_lost) = read_rows(&connection);
+    Ok((meta, salvaged, rows_lost))
+}
+
+fn read_rows(connection: &Connection) -> (Salvaged, u64) {
+    let mut recovery = Recovery::for_salvage();
+    let mut rows_lost = 0;
+    for table in Table::ALL {
+        for key in rows::readable_keys(connection, table) {
+            let row = rows::readable(connection, table, key);
+            let is_read = row.is_some_and(|row| recovery.read(table, key, &row).is_ok());
+            rows_lost += u64::from(!is_read);
+        }
+    }
+    (recovery.salvage(), rows_lost)
+}
+
+fn write(into: &Path, meta: &Meta, salvaged: &Salvaged) -> Result<(), Trouble> {
+    let claim = Claim::take(into)?;
+    if !claim.is_new()? {
+        let why = "it is there already: name a file that is not";
+        return Err(Trouble::Other(why.into()));
+    }
+    let mut connection = schema::connect(&claim.path, true)?;
+    schema::create(&mut connection, meta)?;
+    rows::apply(&mut connection, &salvaged.changes)?;
+    claim.sync_folder()?;
+    drop(connection);
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! How the book's tables lie in an SQLite file: versions, pragmas, and what a connection must be
+//! told before it is used.
+//!
+//! | durability | `synchronous` | a commit |
+//! | --- | --- | --- |
+//! | full | `FULL` | is synced before it returns |
+//! | normal | `NORMAL` | is in the kernel's hands; synced when the log is written into the file |
+
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::trouble::Trouble;
+use super::{Durability, file};
+use crate::store::book::Table;
+
+/// The first four letters of the crate's name.
+pub(super) const APPLICATION_ID: u32 = 0x6469_7368;
+
+/// What this program writes. It goes up when an older program could not read what is written.
+const VERSION: i32 = 1;
+
+/// A reader may hold the file up for a moment.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many pages of log before they are written into the file.
+const LOG_PAGES: u32 = 4000;
+
+/// What is said once about all of a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// The name of the items' type.
+    pub(super) item_type: String,
+    /// The key of the prints.
+    pub(super) print_key: [u8; 16],
+}
+
+impl Meta {
+    /// That of a new journal.
+    pub(super) fn new(item_type: &str) -> Result<Self, Trouble> {
+        let mut print_key = [0; 16];
+        File::open("/dev/urandom")
+            .and_then(|mut source| source.read_exact(&mut print_key))
+            .map_err(|error| format!("/dev/urandom cannot be read: {error}"))?;
+        Ok(Meta {
+            item_type: item_type.to_owned(),
+            print_key,
+        })
+    }
+}
+
+pub(super) fn connect(path: &std::path::Path, is_to_write: bool) -> Result<Connection, Trouble> {
+    let access = match is_to_write {
+        true => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        false => OpenFlags::SQLITE_OPEN_READ_ONLY,
+    };
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+/// Makes the tables of a new journal, all or none.
+pub(super) fn create(connection: &mut Connection, meta: &Meta) -> Result<(), Trouble> {
+    connection.pragma_update(None, "synchronous", "EXTRA")?;
+    let transaction = connection.transaction()?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction
+        .execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;")?;
+    for table in Table::ALL {
+        let columns = match table {
+            Table::Failure => {
+                "(item INTEGER, place INTEGER, row BLOB, PRIMARY KEY (item, place)) WITHOUT ROWID"
+            }
+            _ => "(item INTEGER PRIMARY KEY, row BLOB)",
+        };
+        transaction.execute_batch(&format!("CREATE TABLE {} {columns};", table.name()))?;
+    }
+    for (name, value) in [
+        ("item_type", meta.item_type.as_bytes()),
+        ("print_key", &meta.print_key),
+    ] {
+        let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2)";
+        transaction.execute(sql, params![name, sealed(name, value)])?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Whether nothing was ever made in this file.
+pub(super) fn is_bare(connection: &Connection) -> Result<bool, Trouble> {
+    let sql = "SELECT count(*) FROM sqlite_schema";
+    let tables: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(tables == 0)
+}
+
+/// Whether this is a journal, and one that this program can read.
+pub(super) fn check_version(connection: &Connection) -> Result<(), Trouble> {
+    let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != i64::from(APPLICATION_ID) {
+        return Err(Trouble::Other(file::foreign()));
+    }
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version > VERSION {
+        return Err(Trouble::Other(format!(
+            "it was written by a newer version of this program (format {version}; this one knows \
+             formats up to {VERSION}): use that version"
+        )));
+    }
+    if version < 1 {
+        return Err(Trouble::Damaged(format!("its format is {version}")));
+    }
+    Ok(())
+}
+
+/// Has the connection keep what it is told, and brings the log into the file.
+pub(super) fn prepare(connection: &Connection, durability: Durability) -> Result<(), Trouble> {
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Trouble::Other(format!(
+            "SQLite keeps no write-ahead log here, but {mode}: choose a local file system"
+        )));
+    }
+    connection.pragma_update(
+        None,
+        "synchronous",
+        match durability {
+            Durability::Full => "FULL",
+            Durability::Normal => "NORMAL",
+        },
+    )?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    empty_log(connection)
+}
+
+/// Writes the whole log into the file; whether that went to the end, readers permitting.
+pub(super) fn empty_log(connection: &Connection) -> Result<(), Trouble> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(())
+}
+
+/// Whether the file's own structure is whole.
+pub(super) fn check_structure(connection: &Connection) -> Result<(), Trouble> {
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(Trouble::Damaged(verdict.replace('\n', " "))),
+    }
+}
+
+pub(super) fn meta(connection: &Connection) -> Result<Meta, Trouble> {
+    let item_type = String::from_utf8(value(connection, "item_type")?);
+    let print_key = value(connection, "print_key")?.try_into();
+    match (item_type, print_key) {
+        (Ok(item_type), Ok(print_key)) => Ok(Meta {
+            item_type,
+            print_key,
+        }),
+        _ => Err(Trouble::Damaged("table meta is damaged".into())),
+    }
+}
+
+fn value(connection: &Connection, name: &str) -> Result<Vec<u8>, Trouble> {
+    let sql = "SELECT value FROM meta WHERE name = ?1";
+    let found: Option<Vec<u8>> = connection
+        .query_row(sql, [name], |row| row.get(0))
+        .optional()?;
+    let mut value = found.unwrap_or_default();
+    let sum = value.split_off(value.len().saturating_sub(4));
+    match sealed(name, &value) == [&value[..], &sum].concat() {
+        true => Ok(value),
+        false => Err(Trouble::Damaged(format!("{name} in table meta is damaged"))),
+    }
+}
+
+/// A value with its checksum.
+fn sealed(name: &str, value: &[u8]) -> Vec<u8> {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(name.as_bytes());
+    hasher.update(value);
+    [value, &hasher.finalize().to_le_bytes()].concat()
+}

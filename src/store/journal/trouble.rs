@@ -1,0 +1,59 @@
+//! What can go wrong with a journal's file, in words that say what to do about it.
+
+use rusqlite::ErrorCode;
+
+use crate::store::book::Damage;
+
+/// Why a journal cannot be used.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// What is in it cannot be believed.
+    Damaged(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Self {
+        Trouble::Other(why)
+    }
+}
+
+impl From<Damage> for Trouble {
+    fn from(damage: Damage) -> Self {
+        Trouble::Damaged(damage.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Trouble::Damaged(error.to_string())
+            }
+            // Tables, columns or values that are not what was made.
+            None | Some(ErrorCode::Unknown) => Trouble::Damaged(error.to_string()),
+            Some(_) => Trouble::Other(words(&error)),
+        }
+    }
+}
+
+/// What SQLite says, and what to do.
+pub(super) fn words(error: &rusqlite::Error) -> String {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full: make room",
+        Some(ErrorCode::SystemIoFailure) => {
+            "the file cannot be read or written: look for a full disk, a limit on the size of \
+             files, or a broken device"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            "the file and its folder must be writable"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another program keeps it locked: wait for that to end"
+        }
+        Some(ErrorCode::TooBig) => "an item is larger than SQLite takes",
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}
