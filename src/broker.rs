@@ -190,6 +190,17 @@ impl Broker {
         Ok(())
     }
 
+    /// Waits until all that happened is durable, or never will be.
+    #[cfg(feature = "cli")]
+    pub(crate) fn sync_all(&self) {
+        let mut core = self.lock();
+        core.syncers += 1;
+        while !core.ledger.is_written() {
+            core = sleep(&self.bells.durable, core, Patience::Forever).0;
+        }
+        core.syncers -= 1;
+    }
+
     /// Accepts an item. With a journal, that holds as soon as it is durable.
     pub(crate) fn put_unsynced(
         &self,

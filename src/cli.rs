@@ -5,9 +5,13 @@
 
 mod args;
 mod config;
+mod dead;
 mod input;
+mod letter;
+mod obituaries;
 mod printer;
 mod run;
+mod salvage;
 mod stop;
 
 use std::ffi::OsString;
@@ -60,7 +64,8 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        if error.is_setup() {
+        // The contract has no code of its own for a journal that fails.
+        if error.is_setup() || error.is_journal() {
             Failure::Usage(error.to_string())
         } else if error.is_no_workers_left() {
             Failure::NoWorkersLeft(error.to_string())
@@ -89,9 +94,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return code.into();
         }
     };
-    let outcome = config::Config::validate(args)
-        .map_err(Failure::Usage)
-        .and_then(|config| run::run(&config));
+    let outcome = match &args.command {
+        Some(args::Command::Dead(command)) => dead::run(command),
+        Some(args::Command::Salvage(command)) => salvage::run(command),
+        None => config::Config::validate(args)
+            .map_err(Failure::Usage)
+            .and_then(|config| run::run(&config)),
+    };
     match outcome {
         Ok(code) => code.into(),
         Err(failure) => {

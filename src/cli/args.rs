@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
+
+use super::dead::Dead;
+use super::salvage::Salvage;
 
 /// A longer time than this is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -19,9 +22,14 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
     version,
     after_help = EXAMPLES,
     arg_required_else_help = false,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+
     /// Workers [default: number of CPUs]
     #[arg(short, long, value_name = "N")]
     pub(super) workers: Option<usize>,
@@ -88,6 +96,20 @@ pub(super) struct Args {
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
     pub(super) max_seconds: Duration,
 
+    /// Keep a journal in this file, and go on where it stopped: what is done is not done again, and
+    /// dishes of the same name are not washed again
+    #[arg(long, value_name = "FILE")]
+    pub(super) journal: Option<PathBuf>,
+
+    /// What the journal survives: the loss of power (every commit is synced), or the kill of any
+    /// process
+    #[arg(long, value_enum, default_value = "full", requires = "journal")]
+    pub(super) durability: Promise,
+
+    /// Add a line of JSON to this file for each dish that is given up on
+    #[arg(long, value_name = "FILE")]
+    pub(super) dead_letters: Option<PathBuf>,
+
     /// What is printed: lines, or one JSON event a line
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
@@ -103,6 +125,10 @@ Examples:
       dishes named in a file, eight dryers
   ls | supervisor -w 2 --input - --format json
       names from a pipe, events as JSON
+  supervisor --input names.txt --journal names.journal
+      killed at any moment, it goes on where it stopped when it is run again
+  supervisor dead list --journal names.journal
+      what was given up on; `dead retry` has it dried again by the next run
 
 While it runs, `ps -o pid,ppid,comm,args` shows what each dryer is doing. Kill one with
 `kill -9`: its dish is dried by another. Ctrl-C finishes what is being dried and stops; a second
@@ -110,6 +136,22 @@ Ctrl-C stops at once.
 
 Exit code: 0 all dishes done, 1 some were given up on, 2 wrong usage, 3 no workers left,
 70 internal error, 128 and the signal's number when stopped by a signal.";
+
+/// What is to be done, if not washing.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Look at the dead letters of a journal, retry or drop them
+    #[command(subcommand)]
+    Dead(Dead),
+    /// Make a new journal of what can be read of a damaged one
+    Salvage(Salvage),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Promise {
+    Full,
+    Normal,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mode {

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{Args, Format, Method, Mode};
-use super::input;
+use super::args::{Args, Format, Method, Mode, Promise};
+use super::{input, obituaries};
 use crate::ledger::{Backoff, Capacity, Options};
+use crate::store::journal::Durability;
 
 /// A dish heavier than this is a typing error.
 const PAYLOAD_MAX: usize = 1 << 30;
@@ -36,6 +37,8 @@ pub(super) struct Config {
     pub(super) max_restarts: u32,
     pub(super) max_seconds: Duration,
     pub(super) format: Format,
+    pub(super) journal: Option<(PathBuf, Durability)>,
+    pub(super) dead_letters: Option<PathBuf>,
 }
 
 impl Config {
@@ -67,6 +70,13 @@ impl Config {
                 Source::File(path)
             }
         };
+        let durability = match args.durability {
+            Promise::Full => Durability::Full,
+            Promise::Normal => Durability::Normal,
+        };
+        if let Some(path) = &args.dead_letters {
+            obituaries::open(path)?;
+        }
         let capacity = match args.capacity {
             _ if args.direct => Capacity::Rendezvous,
             0 => Capacity::Unbounded,
@@ -95,6 +105,8 @@ impl Config {
             max_restarts: args.max_restarts,
             max_seconds: args.max_seconds,
             format: args.format,
+            journal: args.journal.map(|path| (path, durability)),
+            dead_letters: args.dead_letters,
         })
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
 use super::args::{Format, Mode};
 use super::config::{Config, Source};
+use super::obituaries::{self, Obituaries};
 use super::stop::Stop;
 use crate::ledger::Counts;
 use crate::observe::text::{Line, Style};
@@ -27,6 +29,20 @@ const TITLE_PAUSE: Duration = Duration::from_millis(50);
 /// Prints an error of the command itself.
 pub(super) fn complain(failure: &dyn fmt::Display) {
     say(&format!("supervisor: {failure}"));
+}
+
+/// A journal held something.
+pub(super) fn say_resuming(journal: &Path, counts: &Counts) {
+    let Counts {
+        accepted,
+        done,
+        dead,
+        ..
+    } = counts;
+    let path = journal.display();
+    say(&format!(
+        "supervisor: resuming {path}: {done} of {accepted} dishes done, {dead} dead"
+    ));
 }
 
 /// The first signal was heard, and what a second one does.
@@ -55,6 +71,7 @@ pub(super) struct Printer {
     title: Sender<()>,
     /// Disconnected when all is printed.
     over: Receiver<()>,
+    obituaries: Option<Obituaries>,
     stop: Stop,
 }
 
@@ -71,6 +88,10 @@ impl Printer {
         let (title, changes) = bounded(1);
         let counts = Arc::new(Mutex::new(Counts::default()));
         start_title(config, Arc::clone(&counts), changes)?;
+        let obituaries = config.dead_letters.clone().map(|path| {
+            let file = obituaries::open(&path).map_err(io::Error::other)?;
+            Obituaries::start(file, path)
+        });
         let format = config.format;
         let style = Style {
             names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
@@ -90,6 +111,7 @@ impl Printer {
             counts,
             title,
             over,
+            obituaries: obituaries.transpose()?,
             stop,
         }))
     }
@@ -109,14 +131,17 @@ impl Printer {
         }
     }
 
-    /// Prints what there is, if somebody reads it in this time.
-    pub(super) fn finish(&self, time: Duration) {
+    /// Prints what there is, if somebody reads it in this time. Whether all dead letters are
+    /// written.
+    pub(super) fn finish(&self, time: Duration) -> bool {
+        let is_written = self.obituaries.as_ref().is_none_or(Obituaries::finish);
         self.events
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         // Disconnected, or whoever should read does not.
         let _ = self.over.recv_timeout(time);
+        is_written
     }
 }
 
@@ -126,8 +151,15 @@ impl Observer for Printer {
     }
 
     fn observe(&self, event: Event) {
-        if let What::NoWorkersLeft { why } = &event.what {
-            self.stop.give_up(why.clone());
+        match &event.what {
+            What::NoWorkersLeft { why } => self.stop.give_up(why.clone()),
+            What::JournalFailed { .. } => self.stop.break_off(),
+            What::Dead { item, history } => {
+                if let Some(obituaries) = &self.obituaries {
+                    obituaries.tell(item, history);
+                }
+            }
+            _ => {}
         }
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(events) = &*events {

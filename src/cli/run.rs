@@ -26,7 +26,7 @@ type Crew = Supervisor<Dish, ()>;
 /// Washes and dries all dishes. The exit code.
 pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let feed = input::feed(&config.source).map_err(internal)?;
-    let rack = Rack::with(config.options);
+    let rack = open(config)?;
     let stop = Stop::new();
     let printer = Printer::start(config, stop.clone(), end_without_stdout).map_err(internal)?;
     let crew = Arc::new(hire(config, &rack, &printer)?);
@@ -39,16 +39,32 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     }
     // A stopped run does not wait for ever for somebody to read.
     let signal = stop.signal();
-    printer.finish(signal.map_or(Duration::MAX, |_| config.shutdown));
+    let is_written = printer.finish(signal.map_or(Duration::MAX, |_| config.shutdown));
+    let counts = rack.counts()?;
+    rack.close_journal();
     if let Some(signal) = signal {
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
     joined?;
     washed?;
-    match rack.counts()?.dead {
+    match counts.dead {
+        _ if !is_written => Ok(code::USAGE),
         0 => Ok(code::DONE),
         _ => Ok(code::DEAD_LETTERS),
     }
+}
+
+/// The rack: a new one, or as its journal has it.
+fn open(config: &Config) -> Result<Rack, Failure> {
+    let Some((path, durability)) = &config.journal else {
+        return Ok(Rack::with(config.options));
+    };
+    let rack = Rack::journaled(path, *durability, config.options)?;
+    let counts = rack.counts()?;
+    if counts.accepted > 0 {
+        printer::say_resuming(path, &counts);
+    }
+    Ok(rack)
 }
 
 /// How long a second signal waits for the summary to be read.
@@ -167,6 +183,9 @@ fn wash(
 ) -> Result<(), Failure> {
     while let Some(name) = next_name(&mut feed, stop) {
         let name = name.map_err(Failure::Usage)?;
+        if rack.was_put_before(name.as_bytes()) {
+            continue;
+        }
         if !config.is_quiet {
             printer.wait_for_room();
             let item = name.clone();
@@ -187,12 +206,13 @@ fn wash(
             dry: config.dry,
             padding: ByteBuf::from(vec![0; missing]),
         };
-        match rack.put(&dish) {
+        match rack.put_with_key(&dish, Some(dish.name.as_bytes())) {
             Ok(_) => {}
             Err(error) if error.is_closed() => break,
             Err(error) => return Err(error.into()),
         }
     }
+    rack.sync()?;
     match stop.loss() {
         Some(why) => Err(Failure::NoWorkersLeft(format!("no workers left ({why})"))),
         None => Ok(()),

@@ -98,6 +98,11 @@ impl Stop {
         state.running = None;
     }
 
+    /// The journal failed: what is washed cannot be kept.
+    pub(super) fn break_off(&self) {
+        self.lock().running = None;
+    }
+
     /// Why there are no workers left, if there are none.
     pub(super) fn loss(&self) -> Option<String> {
         self.lock().loss.clone()

@@ -85,6 +85,11 @@ impl<P, R> Outbox<P, R> {
         !self.is_under_way && !self.is_broken && !self.records.is_empty()
     }
 
+    /// Whether all records are durable, or never will be.
+    pub(super) fn is_written(&self) -> bool {
+        self.is_broken || (!self.is_under_way && self.records.is_empty())
+    }
+
     /// What to write next; nothing while a write is under way, or after one has failed.
     pub(super) fn poll_write(&mut self) -> Option<Write<P>> {
         if !self.has_write() {

@@ -114,6 +114,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.outbox.has_write()
     }
 
+    /// Whether all that happened so far is durable, or never will be.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.outbox.is_written()
+    }
+
     /// Whether this item, which was put, will outlive this supervisor; without a journal, always.
     #[must_use]
     pub fn is_durable(&self, id: ItemId) -> bool {

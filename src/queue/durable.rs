@@ -139,10 +139,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         .map_err(Error)
     }
 
-    /// Ends the journal, all of it in one file. Nothing can be put or settled afterwards.
+    /// Ends the journal when all that happened is in it, in one file. Nothing can be put or settled afterwards.
     #[cfg(feature = "cli")]
     pub(crate) fn close_journal(&self) {
         if let Side::Local(broker) = &self.side {
+            broker.sync_all();
             broker.store.close();
         }
     }

@@ -1,0 +1,167 @@
+//! Dead letters on paper: a line, a page, or a JSON object.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::ledger::{Failure, ItemId};
+use crate::observe::last_cause;
+
+/// A dead letter, with the name of its item.
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub(super) id: ItemId,
+    pub(super) name: String,
+    pub(super) history: Vec<Failure>,
+}
+
+impl Letter {
+    /// Number, name, attempts, last cause and time, with tabs between them.
+    pub(super) fn line(&self) -> String {
+        let (id, name) = (self.id, escaped(&self.name));
+        let attempts = self.history.len();
+        let cause = escaped(&last_cause(&self.history));
+        let when = self.died().map_or("-".into(), |at| at.to_string());
+        format!("{id}\t{name}\t{attempts} attempts\t{cause}\t{when}")
+    }
+
+    fn died(&self) -> Option<Clock> {
+        let last = self.history.last()?;
+        Some(Clock(last.scene.ended))
+    }
+
+    pub(super) fn object(&self) -> Value {
+        let mut object = json!({"id": self.id.0});
+        add_history(&mut object, &self.name, &self.history);
+        object
+    }
+}
+
+/// The whole history.
+impl fmt::Display for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}", self.id, self.name)?;
+        for failure in &self.history {
+            let Failure {
+                attempt,
+                cause,
+                scene,
+            } = failure;
+            writeln!(f, "  attempt {attempt}: {cause}")?;
+            if !scene.worker.is_empty() {
+                writeln!(f, "    worker:  {}, pid {}", scene.worker, scene.pid)?;
+                writeln!(f, "    started: {}", Clock(scene.started))?;
+            }
+            writeln!(f, "    ended:   {}", Clock(scene.ended))?;
+            for line in scene.stderr.lines() {
+                writeln!(f, "    stderr:  {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is told of an item that died: its name, and every failed attempt.
+pub(super) fn obituary(name: &str, history: &[Failure]) -> Value {
+    let mut object = json!({});
+    add_history(&mut object, name, history);
+    object
+}
+
+fn add_history(object: &mut Value, name: &str, history: &[Failure]) {
+    object["item"] = name.into();
+    object["attempts"] = history.len().into();
+    object["cause"] = last_cause(history).into();
+    object["history"] = history.iter().map(entry).collect();
+}
+
+fn entry(failure: &Failure) -> Value {
+    let scene = &failure.scene;
+    let has_begun = !scene.worker.is_empty();
+    json!({
+        "attempt": failure.attempt,
+        "cause": failure.cause.to_string(),
+        "worker": has_begun.then_some(&scene.worker),
+        "pid": has_begun.then_some(scene.pid),
+        "started": has_begun.then(|| Clock(scene.started).to_string()),
+        "ended": Clock(scene.ended).to_string(),
+        "stderr": scene.stderr,
+    })
+}
+
+/// Without what would end a field or a line.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            // To write into a string always works.
+            true => drop(write!(escaped, "{}", c.escape_default())),
+            false => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// A time since 1970 as RFC 3339 has it, in UTC and to the millisecond.
+struct Clock(Duration);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = SignedDuration::try_from(self.0).ok();
+        match since.and_then(|since| Timestamp::from_duration(since).ok()) {
+            Some(time) => write!(f, "{time:.3}"),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Cause, Scene};
+
+    fn letter() -> Letter {
+        let scene = Scene {
+            worker: "dryer-1".into(),
+            pid: 7,
+            started: Duration::from_millis(1_700_000_000_000),
+            ended: Duration::from_millis(1_700_000_002_500),
+            stderr: "no\ntowel\n".into(),
+        };
+        let failure = Failure {
+            attempt: 1,
+            cause: Cause::Nack("it has a\ncrack".into()),
+            scene,
+        };
+        Letter {
+            id: ItemId(3),
+            name: "cup\t1".into(),
+            history: vec![failure],
+        }
+    }
+
+    #[test]
+    fn a_letter_is_one_line_whatever_is_in_it() {
+        let line = "3\tcup\\t1\t1 attempts\tit has a\\ncrack\t2023-11-14T22:13:22.500Z";
+        assert_eq!(letter().line(), line);
+    }
+
+    #[test]
+    fn a_letter_tells_each_attempt() {
+        let page = letter().to_string();
+        for part in [
+            "attempt 1: it has a",
+            "worker:  dryer-1, pid 7",
+            "started: 2023-11-14T22:13:20.000Z",
+            "ended:   2023-11-14T22:13:22.500Z",
+            "stderr:  towel",
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+        let object = letter().object();
+        assert_eq!(object["history"][0]["stderr"], "no\ntowel\n");
+        assert_eq!(object["history"][0]["ended"], "2023-11-14T22:13:22.500Z");
+    }
+}

@@ -1,0 +1,43 @@
+//! `supervisor salvage`: a new journal of what can be read of a damaged one.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Failure, code, printer};
+use crate::error::Error;
+use crate::store::journal::{Saved, salvage};
+
+#[derive(Debug, Args)]
+pub(super) struct Salvage {
+    /// The damaged journal; it stays as it is
+    #[arg(long, value_name = "FILE")]
+    journal: PathBuf,
+    /// The new journal
+    #[arg(long, value_name = "NEW")]
+    into: PathBuf,
+}
+
+/// Saves what can be saved. The exit code: whether that was all.
+pub(super) fn run(command: &Salvage) -> Result<u8, Failure> {
+    let saved = salvage(&command.journal, &command.into).map_err(Error)?;
+    let Saved {
+        unfinished,
+        dead,
+        done,
+        lost,
+        rows_lost,
+    } = saved;
+    let into = command.into.display();
+    printer::complain(&format_args!(
+        "{into}: saved {unfinished} unfinished dishes and {dead} dead letters; {done} are done"
+    ));
+    if lost == 0 && rows_lost == 0 {
+        return Ok(code::DONE);
+    }
+    printer::complain(&format_args!(
+        "{rows_lost} rows could not be read; of {lost} dishes nothing is known: they count as dead, \
+         and the same input brings them again"
+    ));
+    Ok(code::DEAD_LETTERS)
+}
