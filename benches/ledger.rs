@@ -22,7 +22,7 @@ fn ledger_steps(criterion: &mut Criterion) {
                 }
                 while let Some(handed) = ledger.poll_delivery() {
                     let service = Duration::from_nanos(100);
-                    black_box(ledger.handle_done(handed.token, service, ())).expect("held");
+                    black_box(ledger.handle_done(handed.token, service, Some(()))).expect("held");
                 }
                 assert_eq!(ledger.counts().done, 1000);
             },

@@ -1,9 +1,10 @@
 //! Points at which tests kill this process, compiled only for them (feature `failpoints`).
 //!
-//! A test names a role (`supervisor`, or a worker's name without its number), a number n, and a
-//! file. The process of that role that comes to its n-th point writes the point's name to the file
-//! and is gone; once the file is there nobody else is. So one run for each n, until no point is
-//! left, tries a kill at every step. Without the feature nothing of this is there.
+//! A test names a role (`supervisor`, or a worker's name without its number), a point, a number n,
+//! and a file. The process of that role that passes the point for the n-th time writes so to the
+//! file and is gone; once the file is there nobody else is. With 0 for n, processes of that role
+//! write all points that they pass to the file instead. So a test learns which points there are, and
+//! has one run for each until none is left. Without the feature nothing of this is there.
 
 /// Where the process is; what has to hold before it and after it is the tests' business.
 #[cfg(not(feature = "failpoints"))]
@@ -34,7 +35,7 @@ mod planted {
 
     use nix::sys::signal::{Signal, raise};
 
-    /// `<role> <number> <file>`.
+    /// Role, point, number and file, with `|` between them.
     const KILL: &str = "DISHRACK_KILL_POINT";
 
     /// The name of a fault.
@@ -46,6 +47,7 @@ mod planted {
     #[derive(Debug)]
     struct Plan {
         role: String,
+        point: String,
         number: u64,
         file: String,
     }
@@ -54,11 +56,12 @@ mod planted {
         static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
         let read = || {
             let text = std::env::var(KILL).ok()?;
-            let mut words = text.splitn(3, ' ');
+            let mut words = text.splitn(4, '|').map(str::to_owned);
             Some(Plan {
-                role: words.next()?.to_owned(),
+                role: words.next()?,
+                point: words.next()?,
                 number: words.next()?.parse().ok()?,
-                file: words.next()?.to_owned(),
+                file: words.next()?,
             })
         };
         PLAN.get_or_init(read).as_ref()
@@ -77,16 +80,23 @@ mod planted {
         if plan.role != ROLE.get().map_or("supervisor", String::as_str) {
             return;
         }
-        if PASSED.fetch_add(1, Ordering::SeqCst) + 1 != plan.number {
+        let mut options = OpenOptions::new();
+        if plan.number == 0 {
+            let file = options.create(true).append(true).open(&plan.file);
+            let line = format!("{name}\n");
+            // The test misses what cannot be written.
+            let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
             return;
         }
-        let file = OpenOptions::new()
-            .create_new(true)
+        if plan.point != name || PASSED.fetch_add(1, Ordering::SeqCst) + 1 != plan.number {
+            return;
+        }
+        if options
             .write(true)
-            .open(&plan.file);
-        if let Ok(mut file) = file {
-            // The test reads it; if it cannot be written the test fails.
-            let _ = file.write_all(name.as_bytes());
+            .create_new(true)
+            .open(&plan.file)
+            .is_ok()
+        {
             let _ = raise(Signal::SIGKILL);
         }
     }

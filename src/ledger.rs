@@ -37,7 +37,7 @@
 //!
 //! let handed = ledger.poll_delivery().expect("the worker is idle");
 //! assert_eq!(handed.holder, worker);
-//! ledger.handle_done(handed.token, Duration::from_millis(2), ()).unwrap();
+//! ledger.handle_done(handed.token, Duration::from_millis(2), None).unwrap();
 //! assert!(ledger.counts().is_balanced());
 //! assert_eq!(ledger.counts().done, 1);
 //! ```
@@ -372,21 +372,29 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Ok((lease.entry, handed))
     }
 
-    /// The item is done; `service` is how long it was worked on, and `result` what came of it.
+    /// The item is done; `service` is how long it was worked on. If anybody is to be told, `result` is
+    /// what came of it.
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
-    pub fn handle_done(&mut self, token: Token, service: Duration, result: R) -> Result<(), Stale> {
+    pub fn handle_done(
+        &mut self,
+        token: Token,
+        service: Duration,
+        result: Option<R>,
+    ) -> Result<(), Stale> {
         let ended = self.end_lease(token, Some(service));
         let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
         self.done += 1;
         self.outbox.record(|| Record::Done { id: handed.id });
-        self.outbox.report(Report::Done {
-            handed,
-            payload: entry.payload,
-            service,
-            result,
-        });
+        if let Some(result) = result {
+            self.outbox.report(Report::Done {
+                handed,
+                payload: entry.payload,
+                service,
+                result,
+            });
+        }
         Ok(())
     }
 

@@ -412,8 +412,7 @@ impl Core {
     ) -> Result<(), Stale> {
         match ending {
             Ending::Done(result) => {
-                let place = self.emitter.wants_items().then(|| self.place_of(token));
-                let product = Product { result, place };
+                let product = self.product_of(token, result);
                 self.ledger.handle_done(token, service, product)?;
             }
             Ending::Failed(cause) => self.fail(token, service, cause, None)?,
@@ -422,6 +421,16 @@ impl Core {
         }
         self.publish_reports();
         Ok(())
+    }
+
+    /// What is to be told of a delivery that is done, if anybody wants to know.
+    fn product_of(&self, token: Token, result: Box<[u8]>) -> Option<Product> {
+        let wants_event = self.emitter.wants_items();
+        let reply = self.ledger.payload(token)?.reply;
+        (wants_event || reply.is_some()).then(|| Product {
+            result,
+            place: wants_event.then(|| self.place_of(token)),
+        })
     }
 
     fn fail(

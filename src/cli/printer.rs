@@ -6,12 +6,14 @@
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
 use super::args::{Format, Mode};
+use super::code;
 use super::config::{Config, Source};
 use super::obituaries::{self, Obituaries};
 use super::stop::Stop;
@@ -145,6 +147,15 @@ impl Printer {
     }
 }
 
+/// Whatever this run would still say cannot be relied on.
+#[allow(clippy::exit, reason = "the command line ends the process")]
+fn end_inconsistent(why: &str) {
+    complain(&format_args!(
+        "internal error: {why}; nothing more is done; please report this"
+    ));
+    process::exit(code::INTERNAL.into());
+}
+
 impl Observer for Printer {
     fn wants_items(&self) -> bool {
         !self.is_quiet
@@ -159,6 +170,7 @@ impl Observer for Printer {
                     obituaries.tell(item, history);
                 }
             }
+            What::Inconsistent { why } => end_inconsistent(why),
             _ => {}
         }
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);

@@ -55,7 +55,9 @@ fn a_worker_that_also_gets_is_not_charged_for_what_it_only_prefetched() {
     let worker = ledger.handle_join(Credit::adaptive());
     put(&mut ledger, 4);
     let first = ledger.poll_delivery().expect("it is idle");
-    ledger.handle_done(first.token, SHORT, ()).expect("held");
+    ledger
+        .handle_done(first.token, SHORT, Some(()))
+        .expect("held");
     let prefetched = [ledger.poll_delivery(), ledger.poll_delivery()].map(Option::unwrap);
     let got = ledger.handle_get(worker).expect("one is left");
     let started = Started {
@@ -102,7 +104,9 @@ fn ids(handed: &[Handed]) -> Vec<u64> {
 /// Acknowledges these, and hears what is told of them: the queue is not finished before.
 fn done(ledger: &mut Bytes, handed: &[Handed]) {
     for one in handed {
-        ledger.handle_done(one.token, SHORT, ()).expect("held");
+        ledger
+            .handle_done(one.token, SHORT, Some(()))
+            .expect("held");
         assert!(ledger.counts().is_balanced());
         assert!(matches!(ledger.poll_report(), Some(Report::Done { .. })));
     }
@@ -464,7 +468,10 @@ fn a_late_task_done_after_leave_is_stale() {
     put(&mut ledger, 1);
     let handed = ledger.poll_delivery().expect("the worker is idle");
     ledger.handle_leave(worker, running(handed), Some(&crash()), NO_TIME);
-    assert_eq!(ledger.handle_done(handed.token, SHORT, ()), Err(Stale));
+    assert_eq!(
+        ledger.handle_done(handed.token, SHORT, Some(())),
+        Err(Stale)
+    );
     assert_eq!((ledger.counts().done, ledger.counts().waiting), (0, 1));
 }
 
@@ -499,7 +506,7 @@ fn a_reused_slot_does_not_revive_an_old_token() {
     done(&mut ledger, &[first]);
     while let Some(handed) = ledger.handle_get(getter) {
         assert_ne!(handed.token, first.token);
-        assert_eq!(ledger.handle_done(first.token, SHORT, ()), Err(Stale));
+        assert_eq!(ledger.handle_done(first.token, SHORT, Some(())), Err(Stale));
         assert_eq!(ledger.handle_return(first.token), Err(Stale));
         assert_eq!(ledger.handed(first.token), None);
         done(&mut ledger, &[handed]);

@@ -8,6 +8,7 @@ mod trials;
 mod child;
 mod cli;
 mod conformance;
+mod journal;
 mod ledger;
 mod limits;
 mod patrol;
@@ -20,6 +21,7 @@ fn main() {
         child::trials(),
         cli::trials(),
         conformance::trials(),
+        journal::trials(),
         ledger::trials(),
         limits::trials(),
         patrol::trials(),

@@ -5,7 +5,10 @@
 mod trials;
 
 mod boot;
+mod endurance;
 mod fork_server;
+#[cfg(feature = "failpoints")]
+mod kill_points;
 mod kills;
 mod limits;
 mod million;
@@ -23,13 +26,20 @@ fn main() {
     roles::before_serving();
     roles::serve();
     if let Some(play) = support::play() {
+        #[cfg(feature = "failpoints")]
+        if play == kill_points::PLAY {
+            return kill_points::play();
+        }
         roles::play(&play);
         return;
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         boot::trials(),
+        endurance::trials(),
         fork_server::trials(),
+        #[cfg(feature = "failpoints")]
+        kill_points::trials(),
         kills::trials(),
         limits::trials(),
         million::trials(),

@@ -201,6 +201,8 @@ pub(crate) fn serve() {
         roles.worker(put_for_ever);
         roles.worker(wait_in_join);
         roles.worker(wait_in_get);
+        #[cfg(feature = "failpoints")]
+        crate::kill_points::register(roles);
     });
 }
 

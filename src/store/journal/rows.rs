@@ -16,6 +16,7 @@ pub(super) fn apply(connection: &mut Connection, changes: &[Change]) -> rusqlite
             Change::Drop { table, first, last } => drop(&transaction, *table, *first, *last)?,
         }
     }
+    crate::fail::point("commit: inside");
     transaction.commit()
 }
 

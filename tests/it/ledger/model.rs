@@ -258,7 +258,7 @@ impl Model {
     pub(super) fn done(&mut self, index: usize, service: Duration) {
         let handed = self.end_lease(index, Place::Done);
         let result = handed.id.0 * 7;
-        let answer = self.ledger.handle_done(handed.token, service, result);
+        let answer = self.ledger.handle_done(handed.token, service, Some(result));
         assert_eq!(answer, Ok(()));
         self.record(Record::Done { id: handed.id });
         self.expect_report(Report::Done {

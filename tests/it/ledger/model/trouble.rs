@@ -12,7 +12,10 @@ impl Model {
     /// holder has done with a cancelled delivery.
     pub(in super::super) fn show_stale(&mut self, token: Token) {
         let ledger = &mut self.ledger;
-        assert_eq!(ledger.handle_done(token, Duration::ZERO, 0), Err(Stale));
+        assert_eq!(
+            ledger.handle_done(token, Duration::ZERO, Some(0)),
+            Err(Stale)
+        );
         let blame = Blame::from(Cause::Dropped);
         let nacked = ledger.handle_nack(token, blame, None, self.now);
         assert_eq!(nacked, Err(Stale));

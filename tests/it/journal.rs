@@ -1,0 +1,302 @@
+//! Journals: what is there again when a queue is made from the same file, and what files are refused.
+
+mod damage;
+mod full;
+mod letters;
+mod places;
+mod salvage;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use dishrack::{DeadLetter, Durability, Error, ItemId, JoinableQueue, Options};
+use libtest_mimic::Trial;
+use tempfile::TempDir;
+
+mod own {
+    use super::*;
+
+    crate::trials!(
+        an_accepted_item_is_there_again,
+        a_done_item_is_not_done_again,
+        a_dead_letter_keeps_its_history,
+        failed_attempts_are_counted_on,
+        a_revived_letter_is_unfinished_in_the_next_run,
+        a_dropped_letter_stays_counted,
+        unsynced_puts_are_accepted_after_sync,
+        keys_are_passed_over_as_often_as_they_were_put,
+        a_key_without_a_journal_is_put,
+        items_of_any_size_come_back,
+        a_closed_journal_is_one_file,
+        many_runs_leave_a_small_file,
+    );
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trials = [
+        own::trials(),
+        damage::trials(),
+        full::trials(),
+        letters::trials(),
+        places::trials(),
+        salvage::trials(),
+    ];
+    trials.into_iter().flatten().collect()
+}
+
+type Queue = JoinableQueue<String>;
+
+/// A folder for a journal.
+struct Place {
+    folder: TempDir,
+    path: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("journal");
+        Place { folder, path }
+    }
+
+    fn open(&self) -> Queue {
+        open(&self.path).unwrap()
+    }
+}
+
+fn open(path: &Path) -> Result<Queue, Error> {
+    Queue::journaled(path, Durability::Normal, Options::default())
+}
+
+/// All that a journal keeps.
+#[derive(Debug, PartialEq)]
+struct Content {
+    done: u64,
+    /// Items with the number of their next attempt.
+    unfinished: BTreeMap<u64, (String, u32)>,
+    letters: Vec<DeadLetter<String>>,
+    dead: u64,
+}
+
+/// Works all of it off, so that nothing is unfinished afterwards.
+fn drain(queue: &Queue) -> Content {
+    let counts = queue.counts().unwrap();
+    assert!(counts.is_balanced(), "{counts:?}");
+    let mut unfinished = BTreeMap::new();
+    while let Ok(delivery) = queue.try_get() {
+        let item = ((*delivery).clone(), delivery.attempt());
+        unfinished.insert(delivery.id().0, item);
+        delivery.task_done().unwrap();
+    }
+    Content {
+        done: counts.done,
+        unfinished,
+        letters: queue.dead_letters().unwrap(),
+        dead: counts.dead,
+    }
+}
+
+/// Ends the next item as a dead letter.
+fn kill_next(queue: &Queue) -> ItemId {
+    for attempt in 1..=3 {
+        let delivery = queue.get().unwrap();
+        let id = delivery.id();
+        delivery.nack(format!("no {attempt}")).unwrap();
+        if attempt == 3 {
+            return id;
+        }
+    }
+    unreachable!("three attempts are all there are")
+}
+
+fn an_accepted_item_is_there_again() {
+    let place = Place::new();
+    let queue = place.open();
+    let ids = ["a", "b"].map(|item| queue.put(&item.into()).unwrap());
+    assert_eq!(ids, [ItemId(1), ItemId(2)]);
+    drop(queue);
+    let queue = place.open();
+    assert_eq!(queue.len(), 2);
+    assert_eq!(*queue.get().unwrap(), "a");
+    assert_eq!(queue.put(&"c".into()).unwrap(), ItemId(3));
+}
+
+fn a_done_item_is_not_done_again() {
+    let place = Place::new();
+    let queue = place.open();
+    for item in ["a", "b", "c"] {
+        queue.put(&item.into()).unwrap();
+    }
+    queue.get().unwrap().task_done().unwrap();
+    let held = queue.get().unwrap();
+    queue.get().unwrap().task_done().unwrap();
+    drop(held);
+    drop(queue);
+    let content = drain(&place.open());
+    assert_eq!(content.done, 2);
+    assert_eq!(content.unfinished.keys().collect::<Vec<_>>(), [&2]);
+}
+
+fn a_dead_letter_keeps_its_history() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    kill_next(&queue);
+    assert_eq!(queue.join().unwrap().dead, 1);
+    let before = queue.dead_letters().unwrap();
+    drop(queue);
+    let queue = place.open();
+    let letters = queue.dead_letters().unwrap();
+    assert_eq!(letters, before);
+    let causes: Vec<String> = letters[0]
+        .history
+        .iter()
+        .map(|failure| failure.cause.to_string())
+        .collect();
+    assert_eq!(causes, ["no 1", "no 2", "no 3"]);
+    assert_eq!(queue.join().unwrap().dead, 1);
+}
+
+fn failed_attempts_are_counted_on() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    queue.get().unwrap().nack("no").unwrap();
+    drop(queue);
+    let queue = place.open();
+    let delivery = queue.get().unwrap();
+    assert_eq!(delivery.attempt(), 2);
+    delivery.nack("no").unwrap();
+    queue.get().unwrap().nack("no").unwrap();
+    assert_eq!(queue.join().unwrap().dead, 1);
+    assert_eq!(queue.dead_letters().unwrap()[0].history.len(), 3);
+}
+
+fn a_revived_letter_is_unfinished_in_the_next_run() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    let id = kill_next(&queue);
+    queue.join().unwrap();
+    assert!(queue.retry_dead_letter(id).unwrap());
+    assert!(!queue.retry_dead_letter(id).unwrap());
+    drop(queue);
+    let queue = place.open();
+    let counts = queue.counts().unwrap();
+    assert_eq!((counts.dead, counts.unfinished()), (0, 1));
+    // Its old failures are kept, and do not count.
+    assert_eq!(kill_next(&queue), id);
+    queue.join().unwrap();
+    assert_eq!(queue.dead_letters().unwrap()[0].history.len(), 6);
+    assert!(queue.retry_dead_letter(id).unwrap());
+    queue.get().unwrap().task_done().unwrap();
+    drop(queue);
+    let counts = place.open().counts().unwrap();
+    assert_eq!((counts.done, counts.dead), (1, 0));
+}
+
+fn a_dropped_letter_stays_counted() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    kill_next(&queue);
+    queue.join().unwrap();
+    assert_eq!(queue.take_dead_letters().unwrap().len(), 1);
+    drop(queue);
+    let queue = place.open();
+    assert_eq!(queue.dead_letters().unwrap(), []);
+    assert_eq!(queue.join().unwrap().dead, 1);
+}
+
+fn unsynced_puts_are_accepted_after_sync() {
+    let place = Place::new();
+    let queue = place.open();
+    for n in 0..1000 {
+        queue.put_unsynced(&n.to_string()).unwrap();
+    }
+    queue.sync().unwrap();
+    // As a kill would: nothing is closed.
+    let copy = place.folder.path().join("copy");
+    copy_as_after_a_kill(&place.path, &copy);
+    assert_eq!(open(&copy).unwrap().len(), 1000);
+
+    let in_memory = Queue::unbounded();
+    in_memory.put_unsynced(&"a".into()).unwrap();
+    in_memory.sync().unwrap();
+    assert_eq!(in_memory.len(), 1);
+}
+
+/// The file and its log, as they are.
+fn copy_as_after_a_kill(from: &Path, to: &Path) {
+    for suffix in ["", "-wal"] {
+        let name = |path: &Path| format!("{}{suffix}", path.display());
+        std::fs::copy(name(from), name(to)).unwrap();
+    }
+}
+
+fn keys_are_passed_over_as_often_as_they_were_put() {
+    let place = Place::new();
+    let put = |queue: &Queue, keys: &str| -> String {
+        let is_put = |key: &char| {
+            let key = key.to_string();
+            queue.put_resumable(&key, key.as_bytes()).unwrap().is_some()
+        };
+        keys.chars().filter(is_put).collect()
+    };
+    assert_eq!(put(&place.open(), "aab"), "aab");
+    assert_eq!(put(&place.open(), "aab"), "");
+    // Removed, reordered, added.
+    assert_eq!(put(&place.open(), "bcaaa"), "ca");
+    let queue = place.open();
+    assert_eq!(put(&queue, "aaaa"), "a");
+    // Only earlier runs count.
+    assert_eq!(put(&queue, "aa"), "aa");
+    assert_eq!(queue.len(), 8);
+}
+
+fn a_key_without_a_journal_is_put() {
+    let queue = Queue::unbounded();
+    for id in 1..=2 {
+        let put = queue.put_resumable(&"a".into(), b"a").unwrap();
+        assert_eq!(put, Some(ItemId(id)));
+    }
+}
+
+fn items_of_any_size_come_back() {
+    let place = Place::new();
+    let queue = place.open();
+    let sizes = [0, 1, 127, 128, 4096, 100_000, 3_000_000];
+    for size in sizes {
+        queue.put(&"x".repeat(size)).unwrap();
+    }
+    drop(queue);
+    let queue = place.open();
+    for size in sizes {
+        let delivery = queue.get().unwrap();
+        assert_eq!(delivery.len(), size);
+        delivery.task_done().unwrap();
+    }
+}
+
+fn a_closed_journal_is_one_file() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    drop(queue);
+    let files = std::fs::read_dir(place.folder.path()).unwrap();
+    assert_eq!(files.count(), 1);
+}
+
+fn many_runs_leave_a_small_file() {
+    let place = Place::new();
+    for _ in 0..3 {
+        let queue = place.open();
+        for n in 0..300 {
+            queue.put(&format!("item {n}")).unwrap();
+            queue.get().unwrap().task_done().unwrap();
+        }
+        queue.join().unwrap();
+    }
+    let bytes = std::fs::metadata(&place.path).unwrap().len();
+    assert!(bytes <= 100_000, "{bytes} bytes for nothing unfinished");
+}

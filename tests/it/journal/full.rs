@@ -1,0 +1,89 @@
+//! A disk that takes no more: nothing is accepted that cannot be kept, nothing hangs, and the next
+//! run goes on.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+use super::Place;
+
+crate::trials!(
+    a_file_that_may_not_grow_ends_the_run_and_loses_nothing,
+    a_full_disk_ends_the_run_and_loses_nothing,
+);
+
+const DISHES: &str = "20000";
+
+fn command(place: &Place) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command.args(["--workers", "2", "--wash", "0", "--dry", "0", "--quiet"]);
+    command.args(["--payload", "100", "--dishes", DISHES, "--mode", "threads"]);
+    command.arg("--journal").arg(&place.path);
+    command
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The next run, with room, does the rest.
+fn goes_on(place: &Place) {
+    let output = command(place).output().unwrap();
+    let error = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    let all = format!("{DISHES} of {DISHES} dishes done, 0 dead");
+    assert!(error.contains(&all), "{error}");
+}
+
+fn a_file_that_may_not_grow_ends_the_run_and_loses_nothing() {
+    let place = Place::new();
+    // The first run makes the file; the next ones get a little further each.
+    for limit in [150_000, 300_000, 400_000] {
+        let mut command = command(&place);
+        // SAFETY: between fork and exec only system calls are made.
+        unsafe {
+            command.pre_exec(move || {
+                signal(Signal::SIGXFSZ, SigHandler::SigIgn)?;
+                setrlimit(Resource::RLIMIT_FSIZE, limit, limit)?;
+                Ok(())
+            });
+        }
+        let output = command.output().unwrap();
+        let error = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("the journal failed"), "{error}");
+        assert!(error.contains(&place.path.display().to_string()), "{error}");
+        assert!(!error.contains("panicked"), "{error}");
+    }
+    goes_on(&place);
+}
+
+/// In a file system of 400 KiB of its own, where the system allows one.
+fn a_full_disk_ends_the_run_and_loses_nothing() {
+    let place = Place::new();
+    let disk = place.folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=400k tmpfs {disk} || exit 99; \
+         {supervisor} -w 2 --wash 0 --dry 0 -q --payload 100 --dishes {DISHES} --mode threads \
+         --journal {disk}/journal; code=$?; cp {disk}/journal* {folder}; exit $code",
+        disk = disk.display(),
+        supervisor = env!("CARGO_BIN_EXE_supervisor"),
+        folder = place.folder.path().display(),
+    );
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .output();
+    let Ok(output) = output else { return };
+    let error = text(&output);
+    if !error.contains("dishes done") {
+        // The system allows no such mount.
+        return;
+    }
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("the disk is full"), "{error}");
+    goes_on(&place);
+}

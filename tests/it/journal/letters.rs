@@ -1,0 +1,231 @@
+//! `supervisor dead`: reading, retrying and dropping a journal's dead letters.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::Place;
+
+crate::trials!(
+    dead_letters_are_listed_and_shown,
+    a_retried_dish_is_dried_by_the_next_run,
+    a_dropped_letter_is_forgotten_and_counted,
+    an_unknown_number_is_an_error_and_changes_nothing,
+    letters_can_be_read_and_not_changed_while_the_journal_is_used,
+    what_is_asked_wrongly_is_named,
+    dead_letters_are_added_to_a_file,
+    an_unusable_file_for_dead_letters_is_named_before_anything_is_started,
+);
+
+fn supervisor(arguments: &[&str], journal: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command.args(arguments).arg("--journal").arg(journal);
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn succeeds(arguments: &[&str], place: &Place) -> String {
+    let output = supervisor(arguments, &place.path);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+const SLOW: [&str; 12] = [
+    "--mode",
+    "tasks",
+    "--workers",
+    "2",
+    "--wash",
+    "0",
+    "--dry",
+    "60s",
+    "--timeout",
+    "50ms",
+    "--max-attempts",
+    "2",
+];
+
+/// A journal with two dead letters.
+fn with_letters() -> Place {
+    let place = Place::new();
+    let arguments = [&SLOW[..], &["--dishes", "2"]].concat();
+    let output = supervisor(&arguments, &place.path);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    place
+}
+
+fn dead_letters_are_listed_and_shown() {
+    let place = with_letters();
+    let list = succeeds(&["dead", "list"], &place);
+    let lines: Vec<Vec<&str>> = list
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    assert_eq!(lines.len(), 2, "{list}");
+    assert_eq!(lines[1][..3], ["2", "dish-2", "2 attempts"]);
+    assert!(lines[1][3].contains("time limit"), "{list}");
+    assert!(lines[1][4].ends_with('Z'), "{list}");
+
+    let shown = succeeds(&["dead", "show", "2"], &place);
+    for part in [
+        "2 dish-2",
+        "attempt 1: ",
+        "attempt 2: ",
+        "worker:  dryer-",
+        "started: 20",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("dish-1"), "{shown}");
+
+    let json = succeeds(&["dead", "show", "--all", "--format", "json"], &place);
+    let letters: Vec<Value> = json
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(letters[0]["id"], 1);
+    assert_eq!(letters[1]["item"], "dish-2");
+    assert_eq!(letters[1]["history"].as_array().unwrap().len(), 2);
+    assert_eq!(letters[1]["history"][1]["attempt"], 2);
+}
+
+fn a_retried_dish_is_dried_by_the_next_run() {
+    let place = with_letters();
+    succeeds(&["dead", "retry", "2"], &place);
+    let list = succeeds(&["dead", "list"], &place);
+    assert_eq!(list.lines().count(), 1, "{list}");
+    // The dish keeps its own time to dry, so it dies again, with its whole history.
+    let arguments = [&SLOW[..], &["--dishes", "2"]].concat();
+    let output = supervisor(&arguments, &place.path);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("0 of 2 dishes done, 1 dead"), "{error}");
+    assert!(
+        error.contains("dish-2: given up on after 4 attempts"),
+        "{error}"
+    );
+}
+
+fn a_dropped_letter_is_forgotten_and_counted() {
+    let place = with_letters();
+    succeeds(&["dead", "drop", "1"], &place);
+    let list = succeeds(&["dead", "list"], &place);
+    assert!(
+        list.starts_with("2\t") && list.lines().count() == 1,
+        "{list}"
+    );
+    succeeds(&["dead", "drop", "--all"], &place);
+    assert_eq!(succeeds(&["dead", "list"], &place), "");
+    let output = supervisor(&["--dishes", "2"], &place.path);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("0 of 2 dishes done, 2 dead"), "{error}");
+}
+
+fn an_unknown_number_is_an_error_and_changes_nothing() {
+    let place = with_letters();
+    for what in ["show", "retry", "drop"] {
+        let output = supervisor(&["dead", what, "1", "3"], &place.path);
+        assert_eq!(output.status.code(), Some(2));
+        let error = text(&output.stderr);
+        assert!(
+            error.contains("no dead letter 3; nothing was done"),
+            "{error}"
+        );
+        assert_eq!(text(&output.stdout), "");
+        let list = succeeds(&["dead", "list"], &place);
+        assert_eq!(list.lines().count(), 2, "{list}");
+    }
+}
+
+fn letters_can_be_read_and_not_changed_while_the_journal_is_used() {
+    use dishrack::kitchen::Dish;
+    let place = with_letters();
+    let rack = dishrack::JoinableQueue::<Dish>::journaled(
+        &place.path,
+        dishrack::Durability::Full,
+        dishrack::Options::default(),
+    );
+    let rack = rack.unwrap();
+    assert_eq!(succeeds(&["dead", "list"], &place).lines().count(), 2);
+    for what in ["retry", "drop"] {
+        let output = supervisor(&["dead", what, "--all"], &place.path);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("is using it"));
+    }
+    assert_eq!(rack.dead_letters().unwrap().len(), 2);
+}
+
+fn what_is_asked_wrongly_is_named() {
+    let place = Place::new();
+    for what in ["list", "retry"] {
+        let arguments = match what {
+            "list" => vec!["dead", what],
+            _ => vec!["dead", what, "--all"],
+        };
+        let output = supervisor(&arguments, &place.path);
+        assert_eq!(output.status.code(), Some(2));
+        let error = text(&output.stderr);
+        assert!(error.contains("there is no such file"), "{error}");
+        assert!(!place.path.exists());
+    }
+    for arguments in [
+        &["dead", "show"][..],
+        &["dead", "show", "1", "--all"],
+        &["dead", "list", "x"],
+    ] {
+        let output = supervisor(arguments, &place.path);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_supervisor"))
+        .args(["--durability", "normal"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--journal"));
+}
+
+fn dead_letters_are_added_to_a_file() {
+    let place = Place::new();
+    let file = place.folder.path().join("letters");
+    for round in 1..=2 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command
+            .args(SLOW)
+            .args(["--dishes", "2", "--dead-letters"])
+            .arg(&file);
+        assert_eq!(command.output().unwrap().status.code(), Some(1));
+        let lines = std::fs::read_to_string(&file).unwrap();
+        let letters: Vec<Value> = lines
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        assert_eq!(letters.len(), 2 * round, "{lines}");
+        let last = &letters[2 * round - 1];
+        assert!(last["item"].as_str().unwrap().starts_with("dish-"));
+        assert_eq!(last["attempts"], 2);
+        assert!(
+            last["history"][0]["ended"]
+                .as_str()
+                .unwrap()
+                .starts_with("20")
+        );
+    }
+}
+
+fn an_unusable_file_for_dead_letters_is_named_before_anything_is_started() {
+    let place = Place::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    let output = command
+        .arg("--dead-letters")
+        .arg(place.folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stdout), "");
+    assert!(text(&output.stderr).contains("--dead-letters"));
+}

@@ -1,0 +1,171 @@
+//! Files that cannot be a journal, or not this one, or not now.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use dishrack::{Durability, JoinableQueue, Options};
+
+use super::{Place, open};
+
+crate::trials!(
+    a_folder_is_refused,
+    a_missing_folder_is_named,
+    a_file_that_is_no_journal_stays_as_it_is,
+    a_special_file_is_refused,
+    an_sqlite_file_of_another_program_stays_as_it_is,
+    a_newer_format_is_refused,
+    another_item_type_is_refused_and_both_are_named,
+    a_second_queue_of_this_process_is_refused,
+    a_second_process_is_told_who_uses_the_file,
+    a_link_is_the_same_file,
+    an_empty_file_becomes_a_journal,
+    a_read_only_place_is_refused,
+    a_path_with_odd_characters_is_a_path,
+);
+
+fn refusal(place: &Place) -> String {
+    let error = open(&place.path).unwrap_err();
+    assert!(error.is_journal() && error.is_setup());
+    let error = error.to_string();
+    assert!(error.contains(&place.path.display().to_string()), "{error}");
+    error
+}
+
+fn a_folder_is_refused() {
+    let place = Place::new();
+    fs::create_dir(&place.path).unwrap();
+    assert!(refusal(&place).contains("it is a folder"));
+}
+
+fn a_missing_folder_is_named() {
+    let mut place = Place::new();
+    place.path = place.folder.path().join("none/journal");
+    assert!(refusal(&place).contains("none does not exist"));
+}
+
+fn a_file_that_is_no_journal_stays_as_it_is() {
+    let place = Place::new();
+    for text in ["cup-1\n".to_owned(), "cup-1\n".repeat(1000)] {
+        fs::write(&place.path, &text).unwrap();
+        assert!(refusal(&place).contains("not even an SQLite file"));
+        assert_eq!(fs::read_to_string(&place.path).unwrap(), text);
+    }
+}
+
+fn a_special_file_is_refused() {
+    let mut place = Place::new();
+    place.path = "/dev/null".into();
+    assert!(refusal(&place).contains("not a regular file"));
+}
+
+/// Makes a journal, and writes four bytes into its header.
+fn with_header(at: usize, number: u32) -> (Place, Vec<u8>) {
+    let place = Place::new();
+    place.open().put(&"a".into()).unwrap();
+    let mut bytes = fs::read(&place.path).unwrap();
+    bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+    fs::write(&place.path, &bytes).unwrap();
+    (place, bytes)
+}
+
+/// SQLite keeps the program's number at byte 68.
+fn an_sqlite_file_of_another_program_stays_as_it_is() {
+    let (place, bytes) = with_header(68, 0);
+    assert!(refusal(&place).contains("of another program"));
+    assert_eq!(fs::read(&place.path).unwrap(), bytes);
+}
+
+/// SQLite keeps the format's version at byte 60.
+fn a_newer_format_is_refused() {
+    let (place, bytes) = with_header(60, 2);
+    assert!(refusal(&place).contains("written by a newer version"));
+    assert_eq!(fs::read(&place.path).unwrap(), bytes);
+}
+
+fn another_item_type_is_refused_and_both_are_named() {
+    let place = Place::new();
+    drop(place.open());
+    let other = JoinableQueue::<u32>::journaled(&place.path, Durability::Full, Options::default());
+    let error = other.unwrap_err().to_string();
+    let names_both = error.contains("type alloc::string::String") && error.contains("type u32");
+    assert!(names_both, "{error}");
+    drop(place.open());
+}
+
+fn a_second_queue_of_this_process_is_refused() {
+    let place = Place::new();
+    let queue = place.open();
+    let own = format!("process {} is using it", std::process::id());
+    assert!(refusal(&place).contains(&own));
+    // The first one goes on.
+    queue.put(&"a".into()).unwrap();
+    drop(queue);
+    assert_eq!(place.open().len(), 1);
+}
+
+fn a_second_process_is_told_who_uses_the_file() {
+    let place = Place::new();
+    let queue = place.open();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    let output = command.arg("--journal").arg(&place.path).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    let own = format!("process {} is using it", std::process::id());
+    assert!(error.contains(&own), "{error}");
+    queue.put(&"a".into()).unwrap();
+}
+
+fn a_link_is_the_same_file() {
+    let place = Place::new();
+    let link = place.folder.path().join("link");
+    symlink(&place.path, &link).unwrap();
+    let queue = open(&link).unwrap();
+    queue.put(&"a".into()).unwrap();
+    assert!(refusal(&place).contains("is using it"));
+    drop(queue);
+    assert_eq!(place.open().len(), 1);
+}
+
+fn an_empty_file_becomes_a_journal() {
+    let place = Place::new();
+    fs::write(&place.path, b"").unwrap();
+    place.open().put(&"a".into()).unwrap();
+    assert_eq!(place.open().len(), 1);
+}
+
+/// Root may write everywhere but where nobody may: in a mount that is read-only.
+fn a_read_only_place_is_refused() {
+    let place = Place::new();
+    drop(place.open());
+    let folder = place.folder.path().display();
+    let script = format!(
+        "mount --bind {folder} {folder} && mount -o remount,ro,bind {folder} || exit 99; \
+         {} --dishes 1 --journal {} || exit",
+        env!("CARGO_BIN_EXE_supervisor"),
+        place.path.display()
+    );
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .output();
+    let Ok(output) = output else { return };
+    let error = String::from_utf8(output.stderr).unwrap();
+    // Where the system allows no such mount there is nothing to be seen.
+    if output.status.code() == Some(2) {
+        assert!(
+            error.contains("read-only") || error.contains("Read-only"),
+            "{error}"
+        );
+        assert!(error.contains("choose a place that is writable"), "{error}");
+    } else {
+        assert!(!error.contains("dishes done"), "{error}");
+    }
+}
+
+fn a_path_with_odd_characters_is_a_path() {
+    let mut place = Place::new();
+    place.path = place.folder.path().join("a?b#c%41 ü:memory:");
+    place.open().put(&"a".into()).unwrap();
+    assert_eq!(place.open().len(), 1);
+    assert!(place.path.is_file());
+}

@@ -1,0 +1,157 @@
+//! `supervisor salvage`: a new journal of what can be read of a damaged one.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::{Content, Place, Queue, drain, kill_next, open};
+
+crate::trials!(
+    a_sound_journal_is_saved_as_a_whole,
+    a_damaged_row_costs_its_items_and_no_others,
+    a_cut_file_is_saved_as_far_as_it_goes,
+    saved_keys_are_passed_over_and_lost_ones_are_put_again,
+    a_file_that_is_there_is_not_written_over,
+    what_cannot_be_read_at_all_is_said,
+);
+
+fn salvage(from: &Path, into: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command.args(["salvage", "--journal"]).arg(from);
+    command.arg("--into").arg(into).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn item(n: usize) -> String {
+    format!("{n} {}", "x".repeat(5000))
+}
+
+fn put(queue: &Queue, n: usize) -> bool {
+    let item = item(n);
+    queue
+        .put_resumable(&item, item.as_bytes())
+        .unwrap()
+        .is_some()
+}
+
+/// Ten items, of which the first is dead, the second done and the third failed once; its bytes.
+fn filled() -> (Place, Vec<u8>, Content) {
+    let place = Place::new();
+    let queue = place.open();
+    assert!((1..=10).all(|n| put(&queue, n)));
+    kill_next(&queue);
+    queue.get().unwrap().task_done().unwrap();
+    queue.get().unwrap().nack("no").unwrap();
+    drop(queue);
+    let bytes = fs::read(&place.path).unwrap();
+    let content = drain(&place.open());
+    fs::write(&place.path, &bytes).unwrap();
+    (place, bytes, content)
+}
+
+/// Changes a byte in the middle of this item.
+fn damage(bytes: &mut [u8], n: usize) {
+    let needle = format!("{n} xxxxxx").into_bytes();
+    let windows = bytes.windows(needle.len());
+    let found: Vec<usize> = windows
+        .enumerate()
+        .filter(|(_, window)| *window == needle)
+        .map(|(at, _)| at)
+        .collect();
+    for at in found {
+        bytes[at + 3] = b'y';
+    }
+}
+
+fn a_sound_journal_is_saved_as_a_whole() {
+    let (place, bytes, expected) = filled();
+    let new = place.folder.path().join("new");
+    let output = salvage(&place.path, &new);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(drain(&open(&new).unwrap()), expected);
+    assert_eq!(fs::read(&place.path).unwrap(), bytes);
+}
+
+fn a_damaged_row_costs_its_items_and_no_others() {
+    let (place, mut bytes, mut expected) = filled();
+    damage(&mut bytes, 5);
+    fs::write(&place.path, &bytes).unwrap();
+    assert!(open(&place.path).is_err());
+    let new = place.folder.path().join("new");
+    let output = salvage(&place.path, &new);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("saved 7 unfinished dishes and 1 dead letters; 1 are done"),
+        "{said}"
+    );
+    assert!(said.contains("of 1 dishes nothing is known"), "{said}");
+    expected.unfinished.remove(&5);
+    // It counts as dead, for it is not known to be done.
+    expected.dead += 1;
+    assert_eq!(drain(&open(&new).unwrap()), expected);
+    assert_eq!(fs::read(&place.path).unwrap(), bytes);
+}
+
+fn a_cut_file_is_saved_as_far_as_it_goes() {
+    let (place, bytes, expected) = filled();
+    for pages in [1, 2, 5, 8] {
+        let length = bytes.len() - pages * 4096;
+        fs::write(&place.path, &bytes[..length]).unwrap();
+        let new = place.folder.path().join(format!("new-{pages}"));
+        let output = salvage(&place.path, &new);
+        if !new.exists() {
+            // What says whose journal it is was on those pages.
+            assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        for (id, item) in drain(&open(&new).unwrap()).unfinished {
+            // What was done or dead may be done again; nothing is made up.
+            let known = expected.unfinished.get(&id).map(|(item, _)| item);
+            assert!(known.is_none_or(|known| *known == item.0), "{id}");
+        }
+    }
+}
+
+fn saved_keys_are_passed_over_and_lost_ones_are_put_again() {
+    let (place, mut bytes, _) = filled();
+    damage(&mut bytes, 5);
+    fs::write(&place.path, &bytes).unwrap();
+    let new = place.folder.path().join("new");
+    salvage(&place.path, &new);
+    let queue = open(&new).unwrap();
+    let again: Vec<usize> = (1..=10).filter(|n| put(&queue, *n)).collect();
+    assert_eq!(again, [5]);
+}
+
+fn a_file_that_is_there_is_not_written_over() {
+    let (place, bytes, _) = filled();
+    let output = salvage(&place.path, &place.path);
+    assert_eq!(output.status.code(), Some(2));
+    let new = place.folder.path().join("new");
+    fs::write(&new, "mine").unwrap();
+    let output = salvage(&place.path, &new);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("it is there already"),
+        "{}",
+        said(&output)
+    );
+    assert_eq!(fs::read(&new).unwrap(), b"mine");
+    assert_eq!(fs::read(&place.path).unwrap(), bytes);
+}
+
+fn what_cannot_be_read_at_all_is_said() {
+    let (place, bytes, _) = filled();
+    let new = place.folder.path().join("new");
+    fs::write(&place.path, &bytes[..200]).unwrap();
+    let error = open(&place.path).unwrap_err().to_string();
+    assert!(error.contains("nothing in it can be read"), "{error}");
+    let output = salvage(&place.path, &new);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!new.exists(), "{}", said(&output));
+}

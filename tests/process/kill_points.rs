@@ -1,0 +1,271 @@
+//! A kill at every step: of whoever puts, works and supervises, one run for each point until no
+//! point is left. Afterwards the same program is run again, as its user would, and nothing may be
+//! lost, done after it was told done, or told twice.
+//!
+//! The points are compiled in with the feature `failpoints`; without it there is nothing to run.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dishrack::observe::{Event, Observer, What};
+use dishrack::{Durability, JoinableQueue, Options, Restart, Roles, Supervisor};
+
+use crate::support::{self, DEADLINE, Run};
+
+crate::trials!(
+    a_kill_at_any_step_of_the_supervisor_loses_nothing,
+    a_kill_at_any_step_of_a_worker_loses_nothing,
+    a_kill_at_any_step_of_a_producer_loses_nothing,
+    a_queue_whose_books_do_not_agree_ends_the_run_with_70,
+);
+
+/// Items put by the program itself, and by its producer.
+const OWN: u64 = 6;
+const PRODUCED: u64 = 4;
+
+/// Names the folder of the job; also in its workers, which inherit it.
+const FOLDER: &str = "DISHRACK_TEST_FOLDER";
+
+/// The name of the play.
+pub(crate) const PLAY: &str = "journalled job";
+
+fn folder() -> PathBuf {
+    PathBuf::from(std::env::var_os(FOLDER).expect("the test names a folder"))
+}
+
+/// Names the functions of its workers.
+pub(crate) fn register(roles: &mut Roles) {
+    roles.handler(clerk);
+    roles.worker(producer);
+}
+
+/// Adds a line to the job's diary, in one write, so that all processes can.
+fn note(line: &str) {
+    let path = folder().join("diary");
+    let mut diary = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
+    diary.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// What the workers do.
+pub(crate) fn clerk(n: u64) -> Result<u64, String> {
+    note(&format!("did {n}"));
+    Ok(n)
+}
+
+/// A producer in a worker process.
+pub(crate) fn producer(queue: JoinableQueue<u64>) {
+    for n in 100..100 + PRODUCED {
+        queue.put(&n).unwrap();
+        note(&format!("accepted {n}"));
+    }
+}
+
+/// The producer's process has ended.
+static HAS_PRODUCED: AtomicBool = AtomicBool::new(false);
+
+/// Writes down what is told.
+#[derive(Debug)]
+struct Diarist;
+
+impl Observer for Diarist {
+    fn observe(&self, event: Event) {
+        match event.what {
+            What::ItemDone { item, .. } => note(&format!("done {item}")),
+            What::Dead { item, .. } => note(&format!("dead {item}")),
+            What::WorkerExited { worker, .. } if worker.starts_with("producer") => {
+                HAS_PRODUCED.store(true, Ordering::Release);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The program: puts what was not put before, and joins.
+pub(crate) fn play() {
+    let path = folder().join("journal");
+    let queue = JoinableQueue::journaled(path, Durability::Full, Options::default()).unwrap();
+    let clerks = Supervisor::builder()
+        .processes(2)
+        .name("clerk")
+        .name_items(|n: &u64| n.to_string())
+        .observer(Arc::new(Diarist));
+    let _clerks = clerks.handler(&queue, clerk).unwrap();
+    // It puts at most once, whatever becomes of it.
+    if fs::File::create_new(folder().join("produced")).is_ok() {
+        let producers = Supervisor::builder().processes(1).name("producer");
+        let producers = producers.restart(Restart::Temporary);
+        let _crew = producers.worker(&queue, producer).unwrap();
+        support::until("the producer has ended", || {
+            HAS_PRODUCED.load(Ordering::Acquire)
+        });
+    }
+    for n in 0..OWN {
+        if queue.put_resumable(&n, &n.to_le_bytes()).unwrap().is_some() {
+            note(&format!("accepted {n}"));
+        }
+    }
+    let joined = queue.join().unwrap();
+    note(&format!("joined {} {}", joined.done, joined.dead));
+}
+
+fn run(folder: &Path, kill: Option<&str>) -> bool {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .env("DISHRACK_TEST_PLAY", PLAY)
+        .env(FOLDER, folder)
+        .env_remove("DISHRACK_KILL_POINT");
+    if let Some(kill) = kill {
+        command.env("DISHRACK_KILL_POINT", kill);
+    }
+    Run::of(command).exit().success()
+}
+
+/// One run with a kill where a role passes a point for the `n`-th time, and the runs that a user adds.
+/// False when it is not passed so often.
+fn is_killed_at(role: &str, point: &str, n: u64) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("killed");
+    let kill = format!("{role}|{point}|{n}|{}", mark.display());
+    let of = format!("{role}, {point}, {n}");
+    let is_fine = run(folder.path(), Some(&kill));
+    let is_killed = mark.exists();
+    if !is_fine {
+        assert!(is_killed && role == "supervisor", "{of}");
+        assert!(run(folder.path(), None), "after {of}");
+    }
+    // And once more: there is nothing left to do.
+    let diary = fs::read_to_string(folder.path().join("diary")).unwrap();
+    assert!(run(folder.path(), None), "after {of}");
+    let again = fs::read_to_string(folder.path().join("diary")).unwrap();
+    check(&diary, &of);
+    let more = &again[diary.len()..];
+    assert!(
+        !more.contains("did") && !more.contains("done"),
+        "{of}: {more}"
+    );
+    is_killed
+}
+
+/// What must hold of every diary.
+fn check(diary: &str, of: &str) {
+    let (mut accepted, mut did) = (BTreeSet::new(), BTreeSet::new());
+    let mut done = BTreeSet::new();
+    for line in diary.lines() {
+        let (word, item) = line.split_once(' ').unwrap();
+        match word {
+            "accepted" => assert!(accepted.insert(item), "{of}: {diary}"),
+            "did" => {
+                assert!(!done.contains(item), "{of}: done again: {diary}");
+                did.insert(item);
+            }
+            "done" => assert!(done.insert(item), "{of}: told twice: {diary}"),
+            "dead" => panic!("{of}: nothing dies of one kill: {diary}"),
+            _ => {}
+        }
+    }
+    let lost: Vec<_> = accepted.difference(&did).collect();
+    assert!(lost.is_empty(), "{of}: lost {lost:?}: {diary}");
+    let own = (0..OWN).map(|n| n.to_string());
+    assert!(
+        own.into_iter().all(|n| did.contains(n.as_str())),
+        "{of}: {diary}"
+    );
+    // One terminal record for each, told or not: a kill may come between a commit and its event.
+    let joined = diary.lines().last().unwrap();
+    let expected = format!("joined {} 0", did.len());
+    assert_eq!(joined, expected, "{of}: {diary}");
+    assert!(done.is_subset(&did), "{of}: {diary}");
+}
+
+/// Kills a role wherever it passes a point.
+fn kill_everywhere(role: &str, expected: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("points");
+    let all = format!("{role}||0|{}", list.display());
+    assert!(run(folder.path(), Some(&all)));
+    let text = fs::read_to_string(list).unwrap();
+    let points: BTreeSet<&str> = text.lines().collect();
+    for point in expected {
+        assert!(
+            points.contains(point),
+            "{role} does not pass {point}: {points:?}"
+        );
+    }
+    for point in points {
+        let mut n = 1;
+        while is_killed_at(role, point, n) {
+            n += 1;
+        }
+        assert!(n > 1, "{role} was never killed at {point}");
+    }
+}
+
+fn a_kill_at_any_step_of_the_supervisor_loses_nothing() {
+    kill_everywhere(
+        "supervisor",
+        &[
+            "start: process made",
+            "put: begin",
+            "put: accepted, not durable",
+            "put: durable",
+            "commit: begin",
+            "commit: inside",
+            "commit: durable, not told",
+            "commit: told",
+            "deliver: chosen",
+            "deliver: to be sent",
+            "deliver: sent",
+            "acknowledge: received",
+            "acknowledge: settled",
+            "join: begin",
+            "join: end",
+        ],
+    );
+}
+
+fn a_kill_at_any_step_of_a_worker_loses_nothing() {
+    kill_everywhere(
+        "clerk",
+        &[
+            "worker: appointed",
+            "worker: ready",
+            "worker: packet read",
+            "worker: started",
+            "worker: finished",
+            "worker: acknowledged",
+            "worker: to be sent",
+        ],
+    );
+}
+
+fn a_kill_at_any_step_of_a_producer_loses_nothing() {
+    kill_everywhere(
+        "producer",
+        &[
+            "worker: ready",
+            "worker: request made",
+            "worker: request sent",
+            "worker: packet read",
+            "worker: request answered",
+        ],
+    );
+}
+
+fn a_queue_whose_books_do_not_agree_ends_the_run_with_70() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command
+        .args(["-w", "1", "--wash", "0", "--dry", "0", "--format", "json"])
+        .env("DISHRACK_FAULT", "one too many");
+    let mut run = Run::of(command);
+    while run.line().is_some() {}
+    assert_eq!(run.exit().code(), Some(70), "within {DEADLINE:?}");
+}
