@@ -34,7 +34,9 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let washed = wash(config, feed, &rack, &printer, &stop);
     let joined = rack.join();
     crew.stop();
-    if stop.sums_up() {
+    // What was done when the journal failed is not in it, so it is not told.
+    let is_kept = !matches!(&joined, Err(error) if error.is_journal());
+    if stop.sums_up() && is_kept {
         report_summary(&rack, &crew)?;
     }
     // A stopped run does not wait for ever for somebody to read.

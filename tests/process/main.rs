@@ -7,6 +7,7 @@ mod trials;
 mod boot;
 mod endurance;
 mod fork_server;
+mod journal;
 #[cfg(feature = "failpoints")]
 mod kill_points;
 mod kills;
@@ -38,6 +39,7 @@ fn main() {
         boot::trials(),
         endurance::trials(),
         fork_server::trials(),
+        journal::trials(),
         #[cfg(feature = "failpoints")]
         kill_points::trials(),
         kills::trials(),
