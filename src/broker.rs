@@ -110,6 +110,10 @@ impl Broker {
     }
 
     /// A queue whose items outlive this process.
+    #[cfg_attr(
+        not(feature = "journal"),
+        allow(dead_code, reason = "only journals need it")
+    )]
     pub(crate) fn durable(
         options: Options,
         store: Arc<dyn Store>,

@@ -69,6 +69,10 @@ pub(crate) enum Kind {
     )]
     TempDir { path: String, why: String },
     #[error("journal {path}: {why}")]
+    #[cfg_attr(
+        not(feature = "journal"),
+        allow(dead_code, reason = "only journals need it")
+    )]
     JournalUnusable { path: String, why: String },
     #[error("{doing} failed: {source}")]
     Io {

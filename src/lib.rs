@@ -63,7 +63,7 @@ pub use error::{Error, ItemError};
 pub use ledger::{Backoff, Capacity, Cause, Counts, DeadLetter, Exit, Failure, ItemId, Options};
 pub use queue::{Delivery, JoinableQueue, Joined};
 #[cfg(feature = "journal")]
-pub use store::journal::Durability;
+pub use store::journal::{Durability, Saved, salvage};
 pub use supervision::spec::{Restart, StartMethod};
 pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
 pub use worker::{Roles, describe, serve};

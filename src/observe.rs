@@ -246,6 +246,7 @@ pub(crate) fn monotonic_ns() -> u64 {
 }
 
 /// Why an item was given up on, in words.
+#[cfg(feature = "cli")]
 pub(crate) fn last_cause(history: &[Failure]) -> String {
     let last = history.last().map(|failure| failure.cause.to_string());
     last.unwrap_or_default()

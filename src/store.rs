@@ -55,6 +55,10 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     }
 
     /// Nothing more will be kept: whatever is open is closed.
+    #[cfg_attr(
+        not(feature = "cli"),
+        allow(dead_code, reason = "only the command line needs it")
+    )]
     fn close(&self) {}
 
     /// What is kept of a key.

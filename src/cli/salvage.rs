@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, code, printer};
-use crate::error::Error;
 use crate::store::journal::{Saved, salvage};
 
 #[derive(Debug, Args)]
@@ -20,7 +19,7 @@ pub(super) struct Salvage {
 
 /// Saves what can be saved. The exit code: whether that was all.
 pub(super) fn run(command: &Salvage) -> Result<u8, Failure> {
-    let saved = salvage(&command.journal, &command.into).map_err(Error)?;
+    let saved = salvage(&command.journal, &command.into)?;
     let Saved {
         unfinished,
         dead,

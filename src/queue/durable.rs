@@ -1,9 +1,8 @@
 //! Queues whose items outlive the process: a journal behind the queue, and putting many items for
 //! the price of one commit. What is kept, and how, is the store's business.
 
-use std::any::type_name;
 #[cfg(feature = "journal")]
-use std::{marker::PhantomData, path::Path, sync::Arc};
+use std::{any::type_name, marker::PhantomData, path::Path, sync::Arc};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -33,8 +33,7 @@ use crate::ledger::{ItemId, Recovered, Unfinished, Write};
 
 #[cfg(feature = "cli")]
 pub(crate) use reader::read_letters;
-#[cfg(feature = "cli")]
-pub(crate) use salvage::{Saved, salvage};
+pub use salvage::{Saved, salvage};
 
 /// How much a journal's promises withstand. Whatever it is, the file is never corrupt, items are
 /// handed out and ends are told only after they were committed, and commits are shared: what comes

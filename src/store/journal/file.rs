@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::unistd::{AccessFlags, access};
 
@@ -21,6 +22,9 @@ use super::trouble::Trouble;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
+
+/// So long is waited for what a killed process had just forked.
+const AFTERLIFE: Duration = Duration::from_secs(1);
 
 /// Device and inode of the files that this process has open.
 static CLAIMED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
@@ -40,6 +44,8 @@ pub(super) struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        // Not left to the end of the last descriptor: a child that was just forked has one too.
+        let _ = self.file.unlock();
         claimed().remove(&self.id);
     }
 }
@@ -76,15 +82,7 @@ impl Claim {
             return Err(in_use(Some(std::process::id())));
         }
         let file = options.open(path).map_err(|error| unopened(&error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(in_use(holder_of(&file))),
-            Err(TryLockError::Error(error)) => {
-                return Err(format!(
-                    "cannot be locked ({error}): keep it on a local file system"
-                ));
-            }
-        }
+        lock(&file)?;
         let meta = file.metadata().map_err(|error| unopened(&error))?;
         let path = fs::canonicalize(path).map_err(|error| unopened(&error))?;
         let id = (meta.dev(), meta.ino());
@@ -148,6 +146,39 @@ impl Claim {
         let synced = File::open(&folder).and_then(|folder| folder.sync_all());
         synced.map_err(|error| format!("its folder {} cannot be synced: {error}", folder.display()))
     }
+}
+
+/// Locks the file, if nobody else does. The lock of a process that was killed lives on for a moment
+/// where that process had just forked: until the child executes its program.
+fn lock(file: &File) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => {
+                return Err(format!(
+                    "cannot be locked ({error}): keep it on a local file system"
+                ));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder_of(file);
+                let is_over = holder.is_none_or(is_running) || began.elapsed() > AFTERLIFE;
+                if is_over {
+                    return Err(in_use(holder));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+/// Whether a process is there and has not ended (proc_pid_stat(5)).
+fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
 /// A file that is not there can be made, and one that is there is a file.

@@ -1,23 +1,30 @@
 //! Dead letters out of a journal, also of one that a supervisor is using. It changes nothing.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "cli")]
 use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::rows;
 use super::trouble::Trouble;
-use super::{check_item_type, file, rows, schema, unusable};
-use crate::error::Kind;
 use crate::ledger::{Failure, ItemId};
 use crate::store::StoredLetter;
 use crate::store::book::{Table, failure_in, item_in};
+#[cfg(feature = "cli")]
+use {
+    super::{check_item_type, file, schema, unusable},
+    crate::error::Kind,
+};
 
 /// All dead letters, oldest first, of a journal that others may be using.
+#[cfg(feature = "cli")]
 pub(crate) fn read_letters(path: &Path, item_type: &str) -> Result<Vec<StoredLetter>, Kind> {
     try_read(path, item_type).map_err(|trouble| unusable(path, trouble))
 }
 
+#[cfg(feature = "cli")]
 fn try_read(path: &Path, item_type: &str) -> Result<Vec<StoredLetter>, Trouble> {
     file::check_there(path)?;
     let connection = schema::connect(path, false)?;

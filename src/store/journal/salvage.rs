@@ -11,22 +11,22 @@ use super::file::Claim;
 use super::schema::Meta;
 use super::trouble::Trouble;
 use super::{rows, schema, unusable};
-use crate::error::Kind;
+use crate::error::Error;
 use crate::store::book::{Recovery, Salvaged, Table};
 
 /// What was saved, and what was not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Saved {
+pub struct Saved {
     /// Unfinished items that are in the new journal.
-    pub(crate) unfinished: u64,
+    pub unfinished: u64,
     /// Dead letters that are in the new journal.
-    pub(crate) dead: u64,
+    pub dead: u64,
     /// Items that are known to be done.
-    pub(crate) done: u64,
+    pub done: u64,
     /// Items of which nothing is known: they count as dead, and the same input puts them again.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// Rows that could not be read or believed.
-    pub(crate) rows_lost: u64,
+    pub rows_lost: u64,
 }
 
 impl Saved {
@@ -60,12 +60,38 @@ pub(super) fn prospect(claim: &Claim, path: &Path, why: &str) -> String {
     )
 }
 
-/// Makes a new journal of what can be read of another one.
-pub(crate) fn salvage(path: &Path, into: &Path) -> Result<Saved, Kind> {
-    let claim = Claim::take_to_read(path).map_err(|why| unusable(path, why.into()))?;
-    let read = read(&claim).map_err(|trouble| unusable(path, trouble));
-    let (meta, salvaged, rows_lost) = read?;
-    write(into, &meta, &salvaged).map_err(|trouble| unusable(into, trouble))?;
+/// Makes a new journal of what can be read of a damaged one, which stays as it is. The library's
+/// `supervisor salvage`.
+///
+/// What is not known to be done is unfinished in the new journal, and is done again rather than
+/// lost. An item of which nothing is left counts as dead.
+///
+/// # Errors
+/// `is_journal` when the damaged file cannot be read at all, or the new one is there already or
+/// cannot be written.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{Durability, JoinableQueue, Options, salvage};
+///
+/// let folder = tempfile::tempdir()?;
+/// let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+/// let queue = JoinableQueue::journaled(&old, Durability::Full, Options::default())?;
+/// queue.put(&"wash".to_owned())?;
+/// drop(queue);
+///
+/// let saved = salvage(&old, &new)?;
+/// assert_eq!((saved.unfinished, saved.lost), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn salvage(path: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Saved, Error> {
+    let (path, into) = (path.as_ref(), into.as_ref());
+    let claim = Claim::take_to_read(path).map_err(|why| unusable(path, why.into()));
+    let claim = claim.map_err(Error)?;
+    let (meta, salvaged, rows_lost) =
+        read(&claim).map_err(|trouble| Error(unusable(path, trouble)))?;
+    write(into, &meta, &salvaged).map_err(|trouble| Error(unusable(into, trouble)))?;
     Ok(Saved::of(&salvaged, rows_lost))
 }
 

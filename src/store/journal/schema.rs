@@ -118,6 +118,10 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), Trouble> {
 
 /// Has the connection keep what it is told, and brings the log into the file.
 pub(super) fn prepare(connection: &Connection, durability: Durability) -> Result<(), Trouble> {
+    if connection.is_readonly("main")? {
+        // SQLite would not say so before the first commit.
+        return Err(Trouble::Damaged("its header forbids to write it".into()));
+    }
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
