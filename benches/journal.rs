@@ -24,7 +24,8 @@ fn nothing(_item: u32) -> Result<(), String> {
 
 /// Items in a second.
 fn rate(durability: Option<Durability>, in_processes: bool, items: u32) -> f64 {
-    let folder = tempfile::tempdir_in(".").expect("this folder is writable");
+    let folder =
+        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
     let path = folder.path().join("journal");
     let options = Options {
         capacity: Capacity::Bounded(10_000),

@@ -195,8 +195,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Waits until all that happened is durable, or never will be.
-    #[cfg(feature = "cli")]
+    /// Waits until all that happened is durable and told, or never will be.
     pub(crate) fn sync_all(&self) {
         let mut core = self.lock();
         core.syncers += 1;

@@ -108,9 +108,11 @@ impl<T, R> Supervisor<T, R> {
     }
 
     /// Stops the workers in order: each finishes what it has started, within its grace, and is
-    /// killed after that. Items that nobody started stay in the queue. Returns when all are gone.
+    /// killed after that. Items that nobody started stay in the queue. Returns when all are gone, and
+    /// what they did is in the journal, if the queue has one.
     pub fn stop(&self) {
         self.crew.stop();
+        self.broker.sync_all();
     }
 
     /// Kills the workers at once; threads and tasks, which cannot be killed, are left behind. What

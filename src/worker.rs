@@ -68,10 +68,12 @@ pub fn describe(activity: impl fmt::Display) {
 /// A loop that panics with an item in hand has that charged to the item, as a handler has, and is
 /// run again; one that panics without an item ends the process.
 fn run(role: &roles::Role, session: &Arc<Session>) -> i32 {
+    held::end_with_process();
     loop {
         let outcome = catch_unwind(AssertUnwindSafe(|| (role.run)(session)));
-        if outcome.is_err() {
-            held::charge_all();
+        match outcome {
+            Ok(()) => held::give_back(),
+            Err(_) => held::charge_all(),
         }
         session.flush();
         match outcome {

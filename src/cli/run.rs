@@ -42,18 +42,23 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     // A stopped run does not wait for ever for somebody to read.
     let signal = stop.signal();
     let is_written = printer.finish(signal.map_or(Duration::MAX, |_| config.shutdown));
-    let counts = rack.counts()?;
+    let has_dead_letters = has_dead_letters(&rack);
     rack.close_journal();
     if let Some(signal) = signal {
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
     joined?;
     washed?;
-    match counts.dead {
+    match has_dead_letters? {
         _ if !is_written => Ok(code::USAGE),
-        0 => Ok(code::DONE),
-        _ => Ok(code::DEAD_LETTERS),
+        false => Ok(code::DONE),
+        true => Ok(code::DEAD_LETTERS),
     }
+}
+
+/// Whether there are any; those that were dropped from a journal are seen to.
+fn has_dead_letters(rack: &Rack) -> Result<bool, Failure> {
+    Ok(rack.counts()?.dead > 0 && !rack.raw_dead_letters()?.is_empty())
 }
 
 /// The rack: a new one, or as its journal has it.

@@ -25,8 +25,8 @@ struct Held {
 #[derive(Default)]
 struct Hands(VecDeque<Held>);
 
-impl Drop for Hands {
-    fn drop(&mut self) {
+impl Hands {
+    fn give_back(&mut self) {
         for held in self.0.drain(..) {
             let ending = Ending::Failed(Cause::Dropped);
             // Stale where the delivery was settled in another thread.
@@ -35,7 +35,18 @@ impl Drop for Hands {
     }
 }
 
+impl Drop for Hands {
+    fn drop(&mut self) {
+        if !ENDS_WITH_PROCESS.get() {
+            self.give_back();
+        }
+    }
+}
+
 thread_local! {
+    /// Whether this thread is a worker process's own: `exit` drops what is kept per thread, and
+    /// what an item's exit leaves behind is for the supervisor to charge, with the exit code.
+    static ENDS_WITH_PROCESS: Cell<bool> = const { Cell::new(false) };
     /// Deliveries that this thread dropped in a panic.
     static PANICKED: Cell<usize> = const { Cell::new(0) };
     static HANDS: RefCell<Hands> = RefCell::default();
@@ -71,6 +82,16 @@ pub(super) fn forget(side: &Side, token: Token) {
             hands.remove(at);
         }
     });
+}
+
+/// This thread is a worker process's own: it ends by [`give_back`], or with its process.
+pub(crate) fn end_with_process() {
+    ENDS_WITH_PROCESS.set(true);
+}
+
+/// This thread's loop returned: what it did not acknowledge goes back.
+pub(crate) fn give_back() {
+    HANDS.with_borrow_mut(std::mem::take).give_back();
 }
 
 /// A delivery was dropped in a panic: it is charged to its item.

@@ -22,10 +22,8 @@ impl OomCounter {
             events.map(|path| (path, "oom_kill")),
             Some((PathBuf::from("/proc/vmstat"), "oom_kill")),
         ];
-        let source = sources.into_iter().flatten();
-        let source = source
-            .filter(|(path, name)| read(path, name).is_some())
-            .next();
+        let mut sources = sources.into_iter().flatten();
+        let source = sources.find(|(path, name)| read(path, name).is_some());
         let mut counter = OomCounter { source, seen: 0 };
         counter.has_risen();
         counter

@@ -1,6 +1,8 @@
 //! The acknowledged queue without anything around it: scenarios of the ledger with a fake clock.
-//! Random runs against a model are in `properties`.
+//! Those with a journal, cancelling and quotas are in `journal`; random runs against a model are in
+//! `properties`.
 
+pub(crate) mod journal;
 mod model;
 mod properties;
 

@@ -2,12 +2,15 @@
 //! rules. Test programs have a `main` of their own, because worker processes are this executable
 //! executed again.
 
+#[path = "../shared/timely.rs"]
+mod timely;
 #[path = "../shared/trials.rs"]
 mod trials;
 
 mod child;
 mod cli;
 mod conformance;
+mod cpython;
 mod journal;
 mod ledger;
 mod limits;
@@ -22,7 +25,9 @@ fn main() {
         cli::trials(),
         conformance::trials(),
         journal::trials(),
+        cpython::trials(),
         ledger::trials(),
+        ledger::journal::trials(),
         limits::trials(),
         patrol::trials(),
         tidy::trials(),

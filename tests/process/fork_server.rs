@@ -15,7 +15,11 @@ crate::trials!(
     a_fork_server_that_is_killed_again_and_again_loses_nothing,
 );
 
-fn crew(name: &str, queue: &JoinableQueue<Work>, workers: usize) -> Supervisor<Work, u64> {
+pub(crate) fn crew(
+    name: &str,
+    queue: &JoinableQueue<Work>,
+    workers: usize,
+) -> Supervisor<Work, u64> {
     let builder = Supervisor::builder()
         .processes(workers)
         .start_method(StartMethod::Fork);
@@ -24,7 +28,7 @@ fn crew(name: &str, queue: &JoinableQueue<Work>, workers: usize) -> Supervisor<W
     crew
 }
 
-fn parent_of(pid: u32) -> u32 {
+pub(crate) fn parent_of(pid: u32) -> u32 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit_once(") ")
         .unwrap()
@@ -37,7 +41,7 @@ fn parent_of(pid: u32) -> u32 {
 }
 
 /// The fork server of the crew with this name.
-fn fork_server_of(name: &str) -> u32 {
+pub(crate) fn fork_server_of(name: &str) -> u32 {
     let mut server = None;
     until("the fork server is there", || {
         server = find_fork_server(name);

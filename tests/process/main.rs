@@ -1,10 +1,13 @@
 //! Tests with real worker processes, one file for each scenario. They wait for events, never for a
 //! time: a deadline only ends a test that hangs.
 
+#[path = "../shared/timely.rs"]
+mod timely;
 #[path = "../shared/trials.rs"]
 mod trials;
 
 mod boot;
+mod cpython;
 mod endurance;
 mod fork_server;
 mod journal;
@@ -37,6 +40,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         boot::trials(),
+        cpython::trials(),
         endurance::trials(),
         fork_server::trials(),
         journal::trials(),

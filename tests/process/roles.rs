@@ -16,7 +16,7 @@ use dishrack::{JoinableQueue, Restart, StartMethod, Supervisor};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::support;
+use crate::{cpython, support};
 
 /// What a worker is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +203,7 @@ pub(crate) fn serve() {
         roles.worker(wait_in_get);
         #[cfg(feature = "failpoints")]
         crate::kill_points::register(roles);
+        cpython::roles::serve(roles);
     });
 }
 
@@ -271,7 +272,7 @@ pub(crate) fn play(name: &str) {
             queue.put(&Work::Exit(3)).unwrap();
             say(&queue.join().unwrap_err().to_string());
         }
-        other => panic!("no such play: {other}"),
+        other => cpython::roles::play(other),
     }
 }
 

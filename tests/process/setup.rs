@@ -9,7 +9,7 @@ crate::trials!(
     a_closure_that_captures_is_refused,
 );
 
-fn says(play: &str, expected: &str) {
+pub(crate) fn says(play: &str, expected: &str) {
     let mut run = Run::play(play);
     let line = run.line().unwrap_or_default();
     assert!(line.contains(expected), "{play}: {line}");

@@ -15,7 +15,7 @@ use serde_json::Value;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Names the play that this executable is to give instead of its tests.
-const PLAY: &str = "DISHRACK_TEST_PLAY";
+pub(crate) const PLAY: &str = "DISHRACK_TEST_PLAY";
 
 pub(crate) fn play() -> Option<String> {
     std::env::var(PLAY).ok()

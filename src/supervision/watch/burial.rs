@@ -24,6 +24,7 @@ impl Watch {
         let berth = slot.berth.clone();
         // From now on its news is old.
         slot.life += 1;
+        self.roster().remove(&index);
         let holder = berth.end();
         let holding = holder.and_then(|holder| self.broker.name_of_started(holder, started));
         self.report_exit(&name, pid, exit, holding);
@@ -43,7 +44,6 @@ impl Watch {
         if let Some(stderr) = self.slots[index].stderr.take() {
             stderr.end();
         }
-        self.roster().remove(&index);
         Happening::Buried { exit, charged }
     }
 

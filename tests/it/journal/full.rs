@@ -57,7 +57,10 @@ fn a_file_that_may_not_grow_ends_the_run_and_loses_nothing() {
         assert!(error.contains("the journal failed"), "{error}");
         assert!(error.contains(&place.path.display().to_string()), "{error}");
         assert!(!error.contains("panicked"), "{error}");
-        assert!(!error.contains("retries"), "told and not kept: {error}");
+        assert!(
+            !error.contains("retries"),
+            "summed up and not kept: {error}"
+        );
     }
     goes_on(&place);
 }

@@ -187,14 +187,14 @@ impl Model {
             }
             Command::Nack { which, rest_ms } => {
                 let rest = rest_ms.map(Duration::from_millis);
-                drop(pick(which).map(|index| self.nack(index, rest)));
+                let _ = pick(which).map(|index| self.nack(index, rest));
             }
             Command::Return(which) => drop(pick(which).map(|index| self.give_back(index))),
             Command::ShowStale(which) => {
-                drop(choose(&self.stale, which).map(|token| self.show_stale(token)));
+                let _ = choose(&self.stale, which).map(|token| self.show_stale(token));
             }
             Command::ReturnStale(which) => {
-                drop(choose(&self.stale, which).map(|token| self.return_stale(token)));
+                let _ = choose(&self.stale, which).map(|token| self.return_stale(token));
             }
             _ => {}
         }

@@ -71,6 +71,8 @@ impl Model {
 
     fn check_durability(&self) {
         let journal = &self.journal;
+        let is_written = journal.is_broken || journal.durable == journal.records.len();
+        assert_eq!(self.ledger.is_written(), is_written);
         let is_all_told = journal.reports.is_empty() && journal.durable == journal.records.len();
         let is_settled = self.count(|place| !matches!(place, Place::Done | Place::Dead)) == 0;
         let is_finished = is_settled && is_all_told && !journal.is_broken;

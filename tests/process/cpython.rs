@@ -1,0 +1,129 @@
+//! CPython's own tests of `multiprocessing` and of the deadlocks of `concurrent.futures`, under their
+//! names, so that anyone can compare. What is mirrored and what deviates is told in
+//! `docs/cpython.md`. Tests that need threads only are in `tests/it/cpython`.
+
+mod deadlock;
+mod pool;
+mod process;
+mod queue;
+pub(crate) mod roles;
+mod traps;
+mod waiting;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use dishrack::observe::{Event, Observer, What};
+use dishrack::{Exit, JoinableQueue, StartMethod, Supervisor};
+use libtest_mimic::Trial;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::roles::Work;
+use crate::support::{DEADLINE, until};
+
+/// CPython runs its tests for each of its start methods.
+const METHODS: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::Fork];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trials = [
+        deadlock::trials(),
+        pool::trials(),
+        process::trials(),
+        queue::trials(),
+        waiting::trials(),
+    ];
+    trials.into_iter().flatten().collect()
+}
+
+/// Gets the next item and acknowledges it.
+fn take<T: Clone + Serialize + DeserializeOwned>(queue: &JoinableQueue<T>) -> T {
+    let delivery = queue.get_timeout(DEADLINE).unwrap();
+    let item = delivery.clone();
+    delivery.task_done().unwrap();
+    item
+}
+
+/// The pids of a crew when all of it is ready.
+fn ready_pids<T, R>(crew: &Supervisor<T, R>, workers: usize) -> Vec<u32> {
+    until("all workers are ready", || crew.workers().len() == workers);
+    crew.workers().iter().map(|worker| worker.pid).collect()
+}
+
+/// An item that keeps its worker until the file is there.
+struct Gate {
+    folder: tempfile::TempDir,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Gate { folder }
+    }
+
+    fn path(&self) -> String {
+        self.folder.path().join("gate").to_str().unwrap().into()
+    }
+
+    fn item(&self) -> Work {
+        Work::AwaitFile(self.path())
+    }
+
+    /// Waits until a worker has the item in its hands.
+    fn await_visitor(&self) {
+        let started = self.folder.path().join("gate.started");
+        until("a worker is at the gate", || started.exists());
+    }
+
+    fn open(&self) {
+        std::fs::write(self.path(), "").unwrap();
+    }
+}
+
+/// Sees the ends of worker processes.
+struct Witness {
+    events: Receiver<What>,
+}
+
+#[derive(Debug)]
+struct Telling(Sender<What>);
+
+impl Observer for Telling {
+    fn wants_items(&self) -> bool {
+        false
+    }
+
+    fn observe(&self, event: Event) {
+        // The test may have seen enough.
+        let _ = self.0.send(event.what);
+    }
+}
+
+impl Witness {
+    fn new() -> (Arc<dyn Observer>, Witness) {
+        let (sender, events) = channel();
+        (Arc::new(Telling(sender)), Witness { events })
+    }
+
+    /// Waits for the end of one more worker process: its pid, and how it ended.
+    fn await_exit(&self) -> (u32, Exit) {
+        let began = Instant::now();
+        loop {
+            let left = DEADLINE.saturating_sub(began.elapsed());
+            let what = self.events.recv_timeout(left).expect("a worker ends");
+            if let What::WorkerExited { pid, exit, .. } = what {
+                return (pid, exit);
+            }
+        }
+    }
+
+    /// The ends of worker processes so far that nobody has waited for.
+    fn exits(&self) -> Vec<(u32, Exit)> {
+        let exits = self.events.try_iter().filter_map(|what| match what {
+            What::WorkerExited { pid, exit, .. } => Some((pid, exit)),
+            _ => None,
+        });
+        exits.collect()
+    }
+}

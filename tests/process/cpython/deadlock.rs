@@ -1,0 +1,332 @@
+//! `test_deadlock.py` of `concurrent.futures`: an error, an exit and a crash, at each step of an
+//! item's way. There, the executor breaks and the test is whether it says so. Here, the item is given
+//! up after its attempts, the cause is told, and its neighbours and the workers come to no harm.
+//!
+//! Three cells of the matrix are not in CPython; their names continue its own.
+
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+
+use dishrack::{
+    Builder, Cause, Exit, ItemError, JoinableQueue, Joined, Options, StartMethod, Supervisor,
+};
+use nix::sys::signal::Signal;
+
+use super::roles::PIPE_MAX_SIZE;
+use super::traps::{self, CRASH, Deed, EXIT_CODE, Item, Place};
+use super::{Gate, METHODS, Witness, ready_pids};
+use crate::roles::{Work, work};
+use crate::support::{DEADLINE, Run, is_alive, send, state, until};
+
+crate::timely_trials!(
+    test_error_at_task_pickle,
+    test_exit_at_task_pickle,
+    test_crash_at_task_pickle,
+    test_error_at_task_unpickle,
+    test_exit_at_task_unpickle,
+    test_crash_at_task_unpickle,
+    test_error_during_func_exec_on_worker,
+    test_exit_during_func_exec_on_worker,
+    test_crash_during_func_exec_on_worker,
+    test_error_during_result_pickle_on_worker,
+    test_exit_during_result_pickle_on_worker,
+    test_crash_during_result_pickle_on_worker,
+    test_error_during_result_unpickle_in_result_handler,
+    test_exit_during_result_unpickle_in_result_handler,
+    test_crash_during_result_unpickle_in_result_handler,
+    test_shutdown_deadlock,
+    test_shutdown_deadlock_pickle,
+    test_crash_big_data,
+    test_gh105829_should_not_deadlock_if_wakeup_pipe_full,
+    a_worker_killed_with_a_full_pipe_loses_nothing,
+);
+
+const EXITED: Cause = Cause::WorkerDied(Exit::Exited(EXIT_CODE));
+const CRASHED: Cause = Cause::WorkerDied(Exit::Signaled(CRASH as i32));
+
+/// Two workers, neither of which may die of anything but an item.
+fn two(method: StartMethod) -> Builder {
+    let builder = Supervisor::builder().processes(2).start_method(method);
+    builder.intensity(0, DEADLINE)
+}
+
+/// A trap between two harmless items, with a handler: the trap is given up for this cause.
+fn expect(place: Place, deed: Deed, is_it: impl Fn(&Cause) -> bool) {
+    for method in METHODS {
+        let queue = JoinableQueue::unbounded();
+        let crew = two(method).handler(&queue, traps::walk).unwrap();
+        let items = [Item::harmless(), Item::trap(place, deed), Item::harmless()];
+        let results: Vec<_> = crew.map(items).collect();
+        assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+        let Err(ItemError::Dead { history, .. }) = &results[1] else {
+            panic!("{method:?}: {results:?}");
+        };
+        assert_eq!(history.len(), 3);
+        assert!(history.iter().all(|one| is_it(&one.cause)), "{history:?}");
+        expect_joined(&queue, 2, 1);
+        // Nobody is worn out: the crew is as large as before, and works.
+        assert!(crew.map([Item::harmless()]).all(|result| result.is_ok()));
+        assert_eq!(ready_pids(&crew, 2).len(), 2);
+    }
+}
+
+/// The same with the chapter's loop, which has no results.
+fn expect_in_a_loop(place: Place, deed: Deed, is_it: impl Fn(&Cause) -> bool) {
+    for method in METHODS {
+        let queue = JoinableQueue::unbounded();
+        for item in [Item::harmless(), Item::trap(place, deed), Item::harmless()] {
+            queue.put(&item).unwrap();
+        }
+        let _crew = two(method).worker(&queue, traps::walk_in_a_loop).unwrap();
+        expect_joined(&queue, 2, 1);
+        // Raw, because some of these items end whoever deserializes them.
+        let letters = queue.take_raw_dead_letters().unwrap();
+        let history = &letters[0].history;
+        assert_eq!(history.len(), 3);
+        assert!(history.iter().all(|one| is_it(&one.cause)), "{history:?}");
+    }
+}
+
+fn expect_joined(queue: &JoinableQueue<Item>, done: u64, dead: u64) {
+    let joined = queue.join_timeout(DEADLINE).unwrap();
+    assert_eq!(joined, Joined { done, dead });
+}
+
+/// In the caller of `put`, and in a worker that puts.
+fn test_error_at_task_pickle() {
+    let bad = || Item::trap(Place::ItemSerialize, Deed::Error);
+    let queue = JoinableQueue::unbounded();
+    assert!(queue.put(&bad()).unwrap_err().is_not_serializable());
+    let crew = two(StartMethod::Spawn)
+        .handler(&queue, traps::walk)
+        .unwrap();
+    let results: Vec<_> = crew.map([bad(), Item::harmless()]).collect();
+    assert!(matches!(results[0], Err(ItemError::NotAccepted(_))));
+    assert!(results[1].is_ok());
+    expect_joined(&queue, 1, 0);
+    let is_refused = |cause: &Cause| cause.to_string().contains("does not serialize");
+    expect(Place::PutByWorker, Deed::Error, is_refused);
+}
+
+/// Not there, where it is the executor's own process that serializes.
+fn test_exit_at_task_pickle() {
+    expect(Place::PutByWorker, Deed::Exit, |cause| *cause == EXITED);
+}
+
+/// Not there, for the same reason.
+fn test_crash_at_task_pickle() {
+    expect(Place::PutByWorker, Deed::Crash, |cause| *cause == CRASHED);
+}
+
+fn test_error_at_task_unpickle() {
+    let is_it = |cause: &Cause| matches!(cause, Cause::Undecodable(_));
+    expect(Place::ItemDeserialize, Deed::Error, is_it);
+    expect_in_a_loop(Place::ItemDeserialize, Deed::Error, is_it);
+}
+
+fn test_exit_at_task_unpickle() {
+    let is_it = |cause: &Cause| *cause == EXITED;
+    expect(Place::ItemDeserialize, Deed::Exit, is_it);
+    expect_in_a_loop(Place::ItemDeserialize, Deed::Exit, is_it);
+}
+
+fn test_crash_at_task_unpickle() {
+    let is_it = |cause: &Cause| *cause == CRASHED;
+    expect(Place::ItemDeserialize, Deed::Crash, is_it);
+    expect_in_a_loop(Place::ItemDeserialize, Deed::Crash, is_it);
+}
+
+fn test_error_during_func_exec_on_worker() {
+    let is_it = |cause: &Cause| *cause == Cause::Nack("it is a trap".into());
+    expect(Place::Run, Deed::Error, is_it);
+    expect_in_a_loop(Place::Run, Deed::Error, is_it);
+}
+
+fn test_exit_during_func_exec_on_worker() {
+    let is_it = |cause: &Cause| *cause == EXITED;
+    expect(Place::Run, Deed::Exit, is_it);
+    expect_in_a_loop(Place::Run, Deed::Exit, is_it);
+}
+
+fn test_crash_during_func_exec_on_worker() {
+    let is_it = |cause: &Cause| *cause == CRASHED;
+    expect(Place::Run, Deed::Crash, is_it);
+    expect_in_a_loop(Place::Run, Deed::Crash, is_it);
+}
+
+fn test_error_during_result_pickle_on_worker() {
+    let is_it = |cause: &Cause| matches!(cause, Cause::Unserializable(_));
+    expect(Place::ResultSerialize, Deed::Error, is_it);
+}
+
+fn test_exit_during_result_pickle_on_worker() {
+    expect(Place::ResultSerialize, Deed::Exit, |cause| *cause == EXITED);
+}
+
+fn test_crash_during_result_pickle_on_worker() {
+    expect(Place::ResultSerialize, Deed::Crash, |cause| {
+        *cause == CRASHED
+    });
+}
+
+/// The item is done, and who awaits its result is told that it cannot be had.
+fn test_error_during_result_unpickle_in_result_handler() {
+    for method in METHODS {
+        let queue = JoinableQueue::unbounded();
+        let crew = two(method).handler(&queue, traps::walk).unwrap();
+        let bad = Item::trap(Place::ResultDeserialize, Deed::Error);
+        let items = [Item::harmless(), bad, Item::harmless()];
+        let results: Vec<_> = crew.map(items).collect();
+        assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+        assert!(matches!(results[1], Err(ItemError::NotDecodable(_))));
+        expect_joined(&queue, 3, 0);
+        assert_eq!(crew.restarts(), 0);
+    }
+}
+
+/// A result is deserialized where it is awaited. What ends that program is its own affair; its
+/// workers go with it.
+fn end_by_a_result(play: &str) -> std::process::ExitStatus {
+    let mut run = Run::play(play);
+    let workers = [(); 2].map(|()| run.line().unwrap().parse::<u32>().unwrap());
+    assert_eq!(run.line(), None);
+    let status = run.exit();
+    for worker in workers {
+        until("its worker is gone", || !is_alive(worker));
+    }
+    status
+}
+
+/// There, `SystemExit` is an exception, and the executor's thread catches it.
+fn test_exit_during_result_unpickle_in_result_handler() {
+    let status = end_by_a_result("a result exits here");
+    assert_eq!(status.code(), Some(EXIT_CODE));
+}
+
+/// Not there.
+fn test_crash_during_result_unpickle_in_result_handler() {
+    let status = end_by_a_result("a result crashes here");
+    assert_eq!(status.signal(), Some(CRASH as i32));
+}
+
+/// A worker crashes while its supervisor waits for it to stop. The end of the other worker, which
+/// was idle, tells that the stop has begun.
+fn test_shutdown_deadlock() {
+    for method in METHODS {
+        let gate = Gate::new();
+        let queue = JoinableQueue::with(Options {
+            max_attempts: 1,
+            ..Options::default()
+        });
+        let (observer, witness) = Witness::new();
+        let builder = two(method).shutdown(2 * DEADLINE).observer(observer);
+        let crew = Arc::new(builder.handler(&queue, work).unwrap());
+        let mut pids = ready_pids(&crew, 2);
+        queue.put(&gate.item()).unwrap();
+        gate.await_visitor();
+        let stopping = std::thread::spawn({
+            let crew = Arc::clone(&crew);
+            move || crew.stop()
+        });
+        let (idle, exit) = witness.await_exit();
+        assert_eq!(exit, Exit::Exited(0));
+        pids.retain(|pid| *pid != idle);
+        assert!(!stopping.is_finished() && is_alive(pids[0]));
+        send(pids[0], Signal::SIGABRT);
+        stopping.join().unwrap();
+        let crash = Exit::Signaled(Signal::SIGABRT as i32);
+        assert_eq!(witness.await_exit(), (pids[0], crash));
+        let joined = queue.join_timeout(DEADLINE).unwrap();
+        assert_eq!(joined, Joined { done: 0, dead: 1 });
+    }
+}
+
+/// A `put` that fails, and then at once the end of everything.
+fn test_shutdown_deadlock_pickle() {
+    for method in METHODS {
+        let queue = JoinableQueue::unbounded();
+        let crew = two(method).handler(&queue, traps::walk).unwrap();
+        assert!(crew.map([Item::harmless()]).all(|result| result.is_ok()));
+        let pids = ready_pids(&crew, 2);
+        let bad = Item::trap(Place::ItemSerialize, Deed::Error);
+        let error = queue.put(&bad).unwrap_err();
+        queue.close();
+        drop(crew);
+        assert!(error.is_not_serializable());
+        assert!(pids.iter().all(|pid| !is_alive(*pid)));
+        expect_joined(&queue, 1, 0);
+    }
+}
+
+/// Ten items that no pipe takes at once, and each crashes its worker.
+fn test_crash_big_data() {
+    for method in METHODS {
+        let queue = JoinableQueue::unbounded();
+        let crew = two(method).handler(&queue, traps::walk).unwrap();
+        let heavy = |deed| Item::trap(Place::Run, deed).weighing(PIPE_MAX_SIZE);
+        let results = crew.map((0..10).map(|_| heavy(Deed::Crash)));
+        for result in results {
+            let Err(ItemError::Dead { history, .. }) = result else {
+                panic!("{method:?}: {result:?}");
+            };
+            assert!(history.iter().all(|one| one.cause == CRASHED));
+        }
+        expect_joined(&queue, 0, 10);
+        let light = Item::harmless().weighing(PIPE_MAX_SIZE);
+        assert!(crew.map([light]).all(|result| result.is_ok()));
+    }
+}
+
+/// Who puts never waits for a worker that does not read.
+fn test_gh105829_should_not_deadlock_if_wakeup_pipe_full() {
+    for method in METHODS {
+        let queue = JoinableQueue::unbounded();
+        let crew = two(method).handler(&queue, work).unwrap();
+        let pids = stop_all(&crew);
+        for _ in 0..100 {
+            queue.put(&Work::Nothing).unwrap();
+        }
+        assert_eq!(queue.counts().unwrap().unfinished(), 100);
+        for pid in pids {
+            send(pid, Signal::SIGCONT);
+        }
+        assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 100);
+    }
+}
+
+/// Stops the workers' processes, so that they read nothing.
+fn stop_all<T, R>(crew: &Supervisor<T, R>) -> Vec<u32> {
+    let pids = ready_pids(crew, 2);
+    for pid in &pids {
+        send(*pid, Signal::SIGSTOP);
+        until("it is stopped", || state(*pid) == Some('T'));
+    }
+    pids
+}
+
+/// More is put than a worker may have in its pipe, and it is killed without having read any of it.
+fn a_worker_killed_with_a_full_pipe_loses_nothing() {
+    for method in METHODS {
+        let queue = JoinableQueue::unbounded();
+        let builder = two(method).intensity(10, DEADLINE);
+        let crew = builder.handler(&queue, work).unwrap();
+        // Workers that have shown how fast they are get much at once.
+        assert_eq!(crew.map((0..5000).map(|_| Work::Nothing)).count(), 5000);
+        let pids = stop_all(&crew);
+        for _ in 0..200 {
+            queue.put(&Work::Carry(vec![7; 16 * 1024])).unwrap();
+        }
+        for pid in pids {
+            send(pid, Signal::SIGKILL);
+        }
+        let joined = queue.join_timeout(DEADLINE).unwrap();
+        assert_eq!(
+            joined,
+            Joined {
+                done: 5200,
+                dead: 0
+            }
+        );
+        assert_eq!(queue.counts().unwrap().retries, 0);
+    }
+}

@@ -1,0 +1,39 @@
+//! Tests whose failure may be a hang: they fail when they take too long.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// Lists tests as `trials!` does, for functions whose failure may be a hang.
+#[macro_export]
+macro_rules! timely_trials {
+    ($($name:ident),+ $(,)?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            vec![$(
+                libtest_mimic::Trial::test(
+                    concat!(module_path!(), "::", stringify!($name)),
+                    || { $crate::timely::in_time($name); Ok(()) },
+                )
+            ),+]
+        }
+    };
+}
+
+/// Far longer than any test takes, also where much else is going on.
+const TIME: Duration = Duration::from_secs(300);
+
+/// Runs a test in a thread of its own. One that hangs has failed, and its thread is left behind.
+pub(crate) fn in_time(test: fn()) {
+    let (sender, end) = channel();
+    let running = std::thread::spawn(move || {
+        test();
+        // Nobody listens any more when it took too long.
+        let _ = sender.send(());
+    });
+    if end.recv_timeout(TIME) == Err(RecvTimeoutError::Timeout) {
+        panic!("it hangs: no end within {TIME:?}");
+    }
+    if let Err(panic) = running.join() {
+        resume_unwind(panic);
+    }
+}
