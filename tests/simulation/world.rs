@@ -121,6 +121,9 @@ impl World {
         let ledger = &self.life.desk.ledger;
         assert!(ledger.counts().is_balanced(), "{:?}", ledger.counts());
         assert_eq!(ledger.check(), Ok(()));
+        let written = self.disk.lines().len() as u64;
+        let is_overstated = ledger.is_broken() && ledger.counts().accepted > written;
+        assert!(!is_overstated, "what could not be written was not accepted");
     }
 
     fn around(&mut self) -> (Surroundings<'_>, &mut Life) {
