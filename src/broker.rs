@@ -5,7 +5,9 @@
 //! so an item reaches an idle worker in the very call that put it. Nothing that is done with the
 //! lock held may block; links promise that. Threads sleep on three bells: room, items, settled.
 
+mod bells;
 mod core;
+mod ends;
 mod reports;
 mod requests;
 mod results;
@@ -18,6 +20,7 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use self::bells::Bells;
 use self::core::Product;
 pub(crate) use self::core::{Core, NameItems, Overseer, Parcel, Seat, WakerKey};
 pub(crate) use self::results::{MailboxKey, Outcome, ReplyTo};
@@ -63,15 +66,6 @@ pub(crate) enum Ending {
     Deferred(Cause, Duration),
     /// It never started.
     Returned,
-}
-
-/// What sleepers wait for. A bell is rung when there is something for its sleepers.
-#[derive(Debug, Default)]
-struct Bells {
-    room: Condvar,
-    items: Condvar,
-    settled: Condvar,
-    durable: Condvar,
 }
 
 /// What is done in the thread that puts or joins, where there are no workers.
@@ -174,6 +168,8 @@ impl Broker {
     ) -> Result<ItemId, Kind> {
         let id = self.put_unsynced(parcel, patience, is_holding)?;
         self.sync(id)?;
+        // With a journal it was handed out just now.
+        self.drive_inline();
         Ok(id)
     }
 

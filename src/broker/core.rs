@@ -4,21 +4,17 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
 
 use slotmap::{SecondaryMap, SlotMap};
 
+use super::Bells;
 use super::requests::Requests;
 use super::results::{Mailbox, MailboxKey, ReplyTo};
 use super::scribe::Scribe;
 use super::timer::Timer;
-use super::{Bells, Ending};
 use crate::error::Kind;
 use crate::fail;
-use crate::ledger::{
-    Blame, Cancelled, Cause, Credit, Handed, HolderId, ItemId, Ledger, Refusal, Scene, Stale,
-    Started, Token, Weight, Write,
-};
+use crate::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Refusal, Weight, Write};
 use crate::link::{Job, Link};
 use crate::observe::{Emitter, What};
 use crate::store::{Print, Store, Stored};
@@ -119,7 +115,7 @@ pub(crate) struct Core {
     /// Why the journal failed.
     pub(super) journal_failure: Option<String>,
     /// The ledger contradicted itself, and that was told.
-    is_inconsistent: bool,
+    pub(super) is_inconsistent: bool,
     /// Tasks asleep in an async `get`.
     pub(super) wakers: SlotMap<WakerKey, Waker>,
     /// Whoever puts or joins does the work.
@@ -128,15 +124,15 @@ pub(crate) struct Core {
     pub(super) requests: Requests,
     pub(super) mailboxes: SlotMap<MailboxKey, Mailbox>,
     /// Links with something to send.
-    unsent: VecDeque<HolderId>,
+    pub(super) unsent: VecDeque<HolderId>,
     /// Holds what threads of this process got.
     local: HolderId,
-    local_getters: usize,
+    pub(super) local_getters: usize,
     name_items: Option<NameItems>,
     crews: Crews,
-    bells: Arc<Bells>,
-    timer: Timer,
-    scribe: Scribe,
+    pub(super) bells: Arc<Bells>,
+    pub(super) timer: Timer,
+    pub(super) scribe: Scribe,
 }
 
 impl fmt::Debug for Core {
@@ -353,99 +349,6 @@ impl Core {
         }
     }
 
-    pub(super) fn detach(
-        &mut self,
-        holder: HolderId,
-        started: Started,
-        blame: Option<&Blame>,
-    ) -> usize {
-        self.seats.remove(holder);
-        self.forget_requests_of(holder);
-        let now = self.emitter.now();
-        self.ledger.handle_leave(holder, started, blame, now)
-    }
-
-    /// An item is not to be worked on. Whether there was anything to cancel.
-    pub(crate) fn cancel(&mut self, id: ItemId) -> bool {
-        let scene = Scene {
-            ended: self.emitter.now_unix(),
-            ..Scene::default()
-        };
-        match self.ledger.handle_cancel(id, scene) {
-            Cancelled::Not => return false,
-            Cancelled::Waiting => {}
-            Cancelled::Leased(handed) => self.revoke(&handed),
-        }
-        true
-    }
-
-    /// A worker has done as much as it should.
-    pub(super) fn worn(&self, holder: HolderId) {
-        let seat = self.seats.get(holder);
-        if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
-            overseer.worn();
-        }
-    }
-
-    /// Has a worker stop what it does for a delivery that is not its own any more.
-    fn revoke(&mut self, handed: &Handed) {
-        if let Some(seat) = self.seats.get_mut(handed.holder) {
-            seat.link.revoke(handed);
-            self.unsent.push_back(handed.holder);
-        }
-        self.revoked(handed.holder, handed.ordinal);
-    }
-
-    /// A delivery was cancelled that its worker may be at.
-    pub(super) fn revoked(&self, holder: HolderId, ordinal: u64) {
-        let seat = self.seats.get(holder);
-        if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
-            overseer.revoked(ordinal);
-        }
-    }
-
-    pub(super) fn settle(
-        &mut self,
-        token: Token,
-        service: Duration,
-        ending: Ending,
-    ) -> Result<(), Stale> {
-        match ending {
-            Ending::Done(result) => {
-                let product = self.product_of(token, result);
-                self.ledger.handle_done(token, service, product)?;
-            }
-            Ending::Failed(cause) => self.fail(token, service, cause, None)?,
-            Ending::Deferred(cause, rest) => self.fail(token, service, cause, Some(rest))?,
-            Ending::Returned => self.ledger.handle_return(token)?,
-        }
-        self.publish_reports();
-        Ok(())
-    }
-
-    /// What is to be told of a delivery that is done, if anybody wants to know.
-    fn product_of(&self, token: Token, result: Box<[u8]>) -> Option<Product> {
-        let wants_event = self.emitter.wants_items();
-        let reply = self.ledger.payload(token)?.reply;
-        (wants_event || reply.is_some()).then(|| Product {
-            result,
-            place: wants_event.then(|| self.place_of(token)),
-        })
-    }
-
-    fn fail(
-        &mut self,
-        token: Token,
-        service: Duration,
-        cause: Cause,
-        rest: Option<Duration>,
-    ) -> Result<(), Stale> {
-        let scene = self.scene_of(token, service);
-        let now = self.emitter.now();
-        let blame = Blame { cause, scene };
-        self.ledger.handle_nack(token, blame, rest, now)
-    }
-
     /// A write was made durable, or cannot be. The next one, if there is one.
     pub(super) fn written(
         &mut self,
@@ -524,71 +427,8 @@ impl Core {
         }
     }
 
-    pub(super) fn fail_undeliverable(&mut self, token: Token, why: String) {
-        let ending = Ending::Failed(Cause::Undeliverable(why));
-        // The token was handed out a moment ago, so it is not stale.
-        let _ = self.settle(token, Duration::ZERO, ending);
-    }
-
     /// Puts a link on the list of those to flush.
     pub(super) fn send_to(&mut self, holder: HolderId) {
         self.unsent.push_back(holder);
-    }
-
-    /// Wakes whoever has something to do now.
-    fn ring(&mut self) {
-        self.ring_for_putters();
-        self.ring_for_getters();
-        self.ring_for_joiners();
-        if self.syncers > 0 {
-            self.bells.durable.notify_all();
-        }
-        if self.ledger.has_write() {
-            self.scribe.call();
-        }
-        if let Some(at) = self.ledger.poll_timeout() {
-            self.timer.set(at.saturating_sub(self.emitter.now()));
-        }
-        let mut counts = self.ledger.counts();
-        if fail::is_planted("one too many") {
-            counts.done += 1;
-        }
-        if !counts.is_balanced() && !std::mem::replace(&mut self.is_inconsistent, true) {
-            let why = format!("items are lost or counted twice: {counts:?}");
-            self.emitter.emit(What::Inconsistent { why });
-        }
-        self.emitter.progress(&counts);
-    }
-
-    fn ring_for_putters(&self) {
-        if self.putters > 0 && self.ledger.has_room() {
-            self.bells.room.notify_all();
-        }
-    }
-
-    fn ring_for_getters(&self) {
-        if self.local_getters == 0 {
-            return;
-        }
-        let waiting = self.ledger.ready();
-        if waiting == 1 && self.wakers.is_empty() {
-            self.bells.items.notify_one();
-        } else if waiting > 0 || self.end_of_gets().is_some() {
-            self.bells.items.notify_all();
-            self.wakers.values().for_each(Waker::wake_by_ref);
-        }
-    }
-
-    fn ring_for_joiners(&self) {
-        if self.join_state().is_some() {
-            self.bells.settled.notify_all();
-        }
-        // Inline, those who wait for the end are those who do the work.
-        if self.has_inline && !self.ledger.is_finished() {
-            self.bells.settled.notify_all();
-            for mailbox in self.mailboxes.values() {
-                mailbox.arrived.notify_all();
-            }
-        }
     }
 }

@@ -1,0 +1,76 @@
+//! Who is woken when something has changed.
+
+use std::sync::Condvar;
+use std::task::Waker;
+
+use super::core::Core;
+use crate::fail;
+use crate::observe::What;
+
+/// What sleepers wait for. A bell is rung when there is something for its sleepers.
+#[derive(Debug, Default)]
+pub(super) struct Bells {
+    pub(super) room: Condvar,
+    pub(super) items: Condvar,
+    pub(super) settled: Condvar,
+    pub(super) durable: Condvar,
+}
+
+impl Core {
+    /// Wakes whoever has something to do now.
+    pub(super) fn ring(&mut self) {
+        self.ring_for_putters();
+        self.ring_for_getters();
+        self.ring_for_joiners();
+        if self.syncers > 0 {
+            self.bells.durable.notify_all();
+        }
+        if self.ledger.has_write() {
+            self.scribe.call();
+        }
+        if let Some(at) = self.ledger.poll_timeout() {
+            self.timer.set(at.saturating_sub(self.emitter.now()));
+        }
+        let mut counts = self.ledger.counts();
+        if fail::is_planted("one too many") {
+            counts.done += 1;
+        }
+        if !counts.is_balanced() && !std::mem::replace(&mut self.is_inconsistent, true) {
+            let why = format!("items are lost or counted twice: {counts:?}");
+            self.emitter.emit(What::Inconsistent { why });
+        }
+        self.emitter.progress(&counts);
+    }
+
+    fn ring_for_putters(&self) {
+        if self.putters > 0 && self.ledger.has_room() {
+            self.bells.room.notify_all();
+        }
+    }
+
+    fn ring_for_getters(&self) {
+        if self.local_getters == 0 {
+            return;
+        }
+        let waiting = self.ledger.ready();
+        if waiting == 1 && self.wakers.is_empty() {
+            self.bells.items.notify_one();
+        } else if waiting > 0 || self.end_of_gets().is_some() {
+            self.bells.items.notify_all();
+            self.wakers.values().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    fn ring_for_joiners(&self) {
+        if self.join_state().is_some() {
+            self.bells.settled.notify_all();
+        }
+        // Inline, those who wait for the end are those who do the work.
+        if self.has_inline && !self.ledger.is_finished() {
+            self.bells.settled.notify_all();
+            for mailbox in self.mailboxes.values() {
+                mailbox.arrived.notify_all();
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! How deliveries end: done, refused, returned, cancelled, or with their worker.
+
+use std::time::Duration;
+
+use super::Ending;
+use super::core::{Core, Product};
+use crate::ledger::{
+    Blame, Cancelled, Cause, Handed, HolderId, ItemId, Scene, Stale, Started, Token,
+};
+
+impl Core {
+    /// An item is not to be worked on. Whether there was anything to cancel.
+    pub(crate) fn cancel(&mut self, id: ItemId) -> bool {
+        let scene = Scene {
+            ended: self.emitter.now_unix(),
+            ..Scene::default()
+        };
+        match self.ledger.handle_cancel(id, scene) {
+            Cancelled::Not => return false,
+            Cancelled::Waiting => {}
+            Cancelled::Leased(handed) => self.revoke(&handed),
+        }
+        true
+    }
+
+    /// A worker has done as much as it should.
+    pub(super) fn worn(&self, holder: HolderId) {
+        let seat = self.seats.get(holder);
+        if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
+            overseer.worn();
+        }
+    }
+
+    /// Has a worker stop what it does for a delivery that is not its own any more.
+    fn revoke(&mut self, handed: &Handed) {
+        if let Some(seat) = self.seats.get_mut(handed.holder) {
+            seat.link.revoke(handed);
+            self.unsent.push_back(handed.holder);
+        }
+        self.revoked(handed.holder, handed.ordinal);
+    }
+
+    /// A delivery was cancelled that its worker may be at.
+    pub(super) fn revoked(&self, holder: HolderId, ordinal: u64) {
+        let seat = self.seats.get(holder);
+        if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
+            overseer.revoked(ordinal);
+        }
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        token: Token,
+        service: Duration,
+        ending: Ending,
+    ) -> Result<(), Stale> {
+        match ending {
+            Ending::Done(result) => {
+                let product = self.product_of(token, result);
+                self.ledger.handle_done(token, service, product)?;
+            }
+            Ending::Failed(cause) => self.fail(token, service, cause, None)?,
+            Ending::Deferred(cause, rest) => self.fail(token, service, cause, Some(rest))?,
+            Ending::Returned => self.ledger.handle_return(token)?,
+        }
+        self.publish_reports();
+        Ok(())
+    }
+
+    /// What is to be told of a delivery that is done, if anybody wants to know.
+    fn product_of(&self, token: Token, result: Box<[u8]>) -> Option<Product> {
+        let wants_event = self.emitter.wants_items();
+        let reply = self.ledger.payload(token)?.reply;
+        (wants_event || reply.is_some()).then(|| Product {
+            result,
+            place: wants_event.then(|| self.place_of(token)),
+        })
+    }
+
+    fn fail(
+        &mut self,
+        token: Token,
+        service: Duration,
+        cause: Cause,
+        rest: Option<Duration>,
+    ) -> Result<(), Stale> {
+        let scene = self.scene_of(token, service);
+        let now = self.emitter.now();
+        let blame = Blame { cause, scene };
+        self.ledger.handle_nack(token, blame, rest, now)
+    }
+
+    pub(super) fn detach(
+        &mut self,
+        holder: HolderId,
+        started: Started,
+        blame: Option<&Blame>,
+    ) -> usize {
+        self.seats.remove(holder);
+        self.forget_requests_of(holder);
+        let now = self.emitter.now();
+        self.ledger.handle_leave(holder, started, blame, now)
+    }
+
+    pub(super) fn fail_undeliverable(&mut self, token: Token, why: String) {
+        let ending = Ending::Failed(Cause::Undeliverable(why));
+        // The token was handed out a moment ago, so it is not stale.
+        let _ = self.settle(token, Duration::ZERO, ending);
+    }
+}
