@@ -7,6 +7,7 @@
 
 mod bells;
 mod core;
+pub mod desk;
 mod ends;
 mod reports;
 mod requests;
@@ -179,9 +180,9 @@ impl Broker {
             return Ok(());
         }
         let mut core = self.lock();
-        while !core.ledger.is_durable(id) {
-            if core.ledger.is_broken() {
-                return Err(core.journal_failed());
+        while !core.desk.ledger.is_durable(id) {
+            if core.desk.ledger.is_broken() {
+                return Err(core.kind_of(desk::Refused::JournalFailed));
             }
             core.syncers += 1;
             core = sleep(&self.bells.durable, core, Patience::Forever).0;
@@ -195,7 +196,7 @@ impl Broker {
     pub(crate) fn sync_all(&self) {
         let mut core = self.lock();
         core.syncers += 1;
-        while !core.ledger.is_written() {
+        while !core.desk.ledger.is_written() {
             core = sleep(&self.bells.durable, core, Patience::Forever).0;
         }
         core.syncers -= 1;
@@ -213,12 +214,18 @@ impl Broker {
         loop {
             let is_beyond_bound = is_holding && !matches!(patience, Patience::None);
             match core.try_put(&parcel, is_beyond_bound) {
+                Err(Kind::Full) if self.has_inline_work(&core) && !is_holding => {
+                    // Room comes from whoever puts.
+                    drop(core);
+                    self.drive_inline();
+                    core = self.lock();
+                }
                 Err(Kind::Full) if !matches!(patience, Patience::None) => {
                     core.putters += 1;
                     let (guard, is_over) = sleep(&self.bells.room, core, patience);
                     core = guard;
                     core.putters -= 1;
-                    if is_over && !core.ledger.has_room() && !core.ledger.is_broken() {
+                    if is_over && !core.desk.ledger.has_room() && !core.desk.ledger.is_broken() {
                         return Err(Kind::Full);
                     }
                 }
@@ -300,7 +307,7 @@ impl Broker {
             if let Patience::Until(deadline) = patience
                 && Instant::now() >= deadline
             {
-                let unfinished = core.ledger.counts().unfinished();
+                let unfinished = core.desk.ledger.counts().unfinished();
                 return Err(Kind::TimedOut { unfinished });
             }
             if !self.has_inline_work(&core) {
@@ -323,7 +330,7 @@ impl Broker {
     /// A worker of this process begins work on a delivery. False if that was cancelled.
     pub(crate) fn begin(&self, token: Token) -> bool {
         let core = self.lock();
-        if core.ledger.handed(token).is_none() {
+        if core.desk.ledger.handed(token).is_none() {
             drop(core);
             // Nothing is settled by this but that the worker is free again.
             let _ = self.settle(token, Duration::ZERO, Ending::Returned);
@@ -346,7 +353,7 @@ impl Broker {
             reply: None,
             print: None,
         });
-        self.with(|core| core.ledger.handle_revive(letter));
+        self.with(|core| core.desk.ledger.handle_revive(letter));
         Ok(true)
     }
 
@@ -379,7 +386,7 @@ impl Broker {
     /// The name of the item that a worker had started.
     pub(crate) fn name_of_started(&self, holder: HolderId, started: Started) -> Option<String> {
         let core = self.lock();
-        let find = |ordinal| core.ledger.handed_as(holder, ordinal);
+        let find = |ordinal| core.desk.ledger.handed_as(holder, ordinal);
         let handed: Handed = find(started.current).or_else(|| find(started.taken))?;
         core.name_of(handed.token)
     }
@@ -417,7 +424,7 @@ impl Broker {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        self.lock().ledger.counts()
+        self.lock().desk.ledger.counts()
     }
 
     /// Looks at the core without changing it.

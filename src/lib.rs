@@ -42,7 +42,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("dishrack needs Linux: pidfds, parent death signals and seqpacket sockets");
 
-mod broker;
+#[doc(hidden)]
+pub mod broker;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

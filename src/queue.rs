@@ -376,7 +376,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     fn state(&self) -> (usize, bool, bool) {
         match &self.side {
             Side::Local(broker) => broker.read(|core| {
-                let ledger = &core.ledger;
+                let ledger = &core.desk.ledger;
                 (ledger.len(), !ledger.has_room(), ledger.is_closed())
             }),
             Side::Remote(session) => {

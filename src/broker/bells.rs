@@ -22,16 +22,13 @@ impl Core {
         self.ring_for_putters();
         self.ring_for_getters();
         self.ring_for_joiners();
-        if self.syncers > 0 {
-            self.bells.durable.notify_all();
-        }
-        if self.ledger.has_write() {
+        if self.desk.ledger.has_write() {
             self.scribe.call();
         }
-        if let Some(at) = self.ledger.poll_timeout() {
+        if let Some(at) = self.desk.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }
-        let mut counts = self.ledger.counts();
+        let mut counts = self.desk.ledger.counts();
         if fail::is_planted("one too many") {
             counts.done += 1;
         }
@@ -43,16 +40,16 @@ impl Core {
     }
 
     fn ring_for_putters(&self) {
-        if self.putters > 0 && self.ledger.has_room() {
+        if self.putters > 0 && self.desk.ledger.has_room() {
             self.bells.room.notify_all();
         }
     }
 
     fn ring_for_getters(&self) {
-        if self.local_getters == 0 {
+        if self.desk.local_getters() == 0 {
             return;
         }
-        let waiting = self.ledger.ready();
+        let waiting = self.desk.ledger.ready();
         if waiting == 1 && self.wakers.is_empty() {
             self.bells.items.notify_one();
         } else if waiting > 0 || self.end_of_gets().is_some() {
@@ -65,8 +62,9 @@ impl Core {
         if self.join_state().is_some() {
             self.bells.settled.notify_all();
         }
-        // Inline, those who wait for the end are those who do the work.
-        if self.has_inline && !self.ledger.is_finished() {
+        // Inline, those who wait for the end, or for room, are those who do the work.
+        if self.has_inline && !self.desk.ledger.is_finished() {
+            self.bells.room.notify_all();
             self.bells.settled.notify_all();
             for mailbox in self.mailboxes.values() {
                 mailbox.arrived.notify_all();

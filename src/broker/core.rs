@@ -8,13 +8,13 @@ use std::task::Waker;
 use slotmap::{SecondaryMap, SlotMap};
 
 use super::Bells;
-use super::requests::Requests;
+use super::desk::{Desk, Refused, Said};
 use super::results::{Mailbox, MailboxKey, ReplyTo};
 use super::scribe::Scribe;
 use super::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
-use crate::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Refusal, Weight, Write};
+use crate::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Weight, Write};
 use crate::link::{Job, Link};
 use crate::observe::{Emitter, What};
 use crate::store::{Print, Store, Stored};
@@ -93,18 +93,9 @@ pub(crate) struct Product {
 /// What makes a name of an item's bytes, for events.
 pub(crate) type NameItems = Arc<dyn Fn(&[u8]) -> String + Send + Sync>;
 
-/// Whether there are workers, as far as supervisors told.
-#[derive(Debug, Default)]
-struct Crews {
-    active: usize,
-    /// Why there are none left, once there were some.
-    loss: Option<String>,
-    /// They were given up on, rather than stopped in order.
-    is_spent: bool,
-}
-
 pub(crate) struct Core {
-    pub(crate) ledger: Ledger<Parcel, Product>,
+    /// The ledger, and who waits for what.
+    pub(crate) desk: Desk<Parcel, Product>,
     pub(crate) emitter: Emitter,
     pub(super) store: Arc<dyn Store>,
     pub(crate) restarts: u64,
@@ -121,15 +112,10 @@ pub(crate) struct Core {
     /// Whoever puts or joins does the work.
     pub(super) has_inline: bool,
     pub(super) seats: SecondaryMap<HolderId, Seat>,
-    pub(super) requests: Requests,
     pub(super) mailboxes: SlotMap<MailboxKey, Mailbox>,
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
-    /// Holds what threads of this process got.
-    local: HolderId,
-    pub(super) local_getters: usize,
     name_items: Option<NameItems>,
-    crews: Crews,
     pub(super) bells: Arc<Bells>,
     pub(super) timer: Timer,
     pub(super) scribe: Scribe,
@@ -138,23 +124,21 @@ pub(crate) struct Core {
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core")
-            .field("counts", &self.ledger.counts())
-            .field("crews", &self.crews)
+            .field("counts", &self.desk.ledger.counts())
             .finish_non_exhaustive()
     }
 }
 
 impl Core {
     pub(super) fn new(
-        mut ledger: Ledger<Parcel, Product>,
+        ledger: Ledger<Parcel, Product>,
         store: Arc<dyn Store>,
         bells: Arc<Bells>,
         timer: Timer,
         scribe: Scribe,
     ) -> Self {
-        let local = ledger.handle_join_as_getter();
         Core {
-            ledger,
+            desk: Desk::new(ledger),
             emitter: Emitter::new(),
             store,
             restarts: 0,
@@ -165,13 +149,9 @@ impl Core {
             wakers: SlotMap::with_key(),
             has_inline: false,
             seats: SecondaryMap::new(),
-            requests: Requests::default(),
             mailboxes: SlotMap::with_key(),
             unsent: VecDeque::new(),
-            local,
-            local_getters: 0,
             name_items: None,
-            crews: Crews::default(),
             bells,
             timer,
             scribe,
@@ -183,62 +163,45 @@ impl Core {
         parcel: &Parcel,
         is_beyond_bound: bool,
     ) -> Result<ItemId, Kind> {
-        if self.crews.is_spent && self.crews.active == 0 {
-            return Err(self.no_workers_left());
-        }
-        let result = if is_beyond_bound {
-            self.ledger.handle_put_beyond_bound(parcel.clone())
-        } else {
-            self.ledger.handle_put(parcel.clone())
-        };
-        result.map_err(|refusal| match refusal {
-            Refusal::Closed => Kind::Closed,
-            Refusal::Full if self.loss().is_some() => self.no_workers_left(),
-            Refusal::Full => Kind::Full,
-            Refusal::Broken => self.journal_failed(),
-        })
+        let result = self.desk.put(parcel.clone(), is_beyond_bound);
+        result.map_err(|refused| self.kind_of(refused))
     }
 
-    pub(super) fn journal_failed(&self) -> Kind {
-        Kind::Journal(self.journal_failure.clone().unwrap_or_default())
-    }
-
-    fn no_workers_left(&self) -> Kind {
-        Kind::NoWorkersLeft {
-            why: self.crews.loss.clone().unwrap_or_default(),
-            unfinished: self.ledger.counts().unfinished(),
+    /// What a refusal is for callers in this process.
+    pub(super) fn kind_of(&self, refused: Refused) -> Kind {
+        match refused {
+            Refused::Full => Kind::Full,
+            Refused::Closed => Kind::Closed,
+            Refused::NoWorkersLeft => Kind::NoWorkersLeft {
+                why: self.desk.loss_of_crews().to_owned(),
+                unfinished: self.desk.ledger.counts().unfinished(),
+            },
+            Refused::JournalFailed => {
+                Kind::Journal(self.journal_failure.clone().unwrap_or_default())
+            }
         }
     }
 
     pub(super) fn try_get(&mut self) -> Option<Job> {
-        let handed = self.ledger.handle_get(self.local)?;
+        let handed = self.desk.get()?;
         if self.emitter.wants_items() {
             self.report_started(handed.token, None);
         }
-        let parcel = self.ledger.payload(handed.token)?;
+        let parcel = self.desk.ledger.payload(handed.token)?;
         Some(Job::new(&handed, &parcel.body))
     }
 
     /// Why no `get` can be served any more, if none can.
     pub(super) fn end_of_gets(&self) -> Option<Kind> {
-        if self.ledger.is_broken() {
-            return Some(self.journal_failed());
-        }
-        let counts = self.ledger.counts();
-        let is_exhausted = self.ledger.is_closed() && counts.waiting + counts.delayed == 0;
-        is_exhausted.then_some(Kind::Closed)
+        let end = self.desk.end_of_gets()?;
+        Some(self.kind_of(end))
     }
 
     /// Waiting getters are takers in a rendezvous, so a putter may go on.
     pub(super) fn getter_waits(&mut self, is_waiting: bool) {
-        self.ledger.handle_getter_waiting(is_waiting);
-        if is_waiting {
-            self.local_getters += 1;
-            if self.putters > 0 && self.ledger.has_room() {
-                self.bells.room.notify_all();
-            }
-        } else {
-            self.local_getters -= 1;
+        self.desk.local_waits(is_waiting);
+        if is_waiting && self.putters > 0 && self.desk.ledger.has_room() {
+            self.bells.room.notify_all();
         }
     }
 
@@ -257,44 +220,28 @@ impl Core {
 
     /// How a `join` ends, if it does now.
     pub(super) fn join_state(&self) -> Option<Result<(u64, u64), Kind>> {
-        if self.ledger.is_finished() {
-            let counts = self.ledger.counts();
-            return Some(Ok((counts.done, counts.dead)));
-        }
-        if self.ledger.is_broken() {
-            return Some(Err(self.journal_failed()));
-        }
-        let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
-        if self.loss().is_some() && !is_served_here {
-            return Some(Err(self.no_workers_left()));
-        }
-        None
+        let end = self.desk.join_state()?;
+        Some(end.map_err(|refused| self.kind_of(refused)))
     }
 
-    /// Why nothing more will come of what was put: the workers are gone, if there were some, or the
-    /// journal is.
+    /// Why nothing more will come of what was put, in words: the workers are gone, if there were
+    /// some, or the journal is.
     pub(super) fn loss(&self) -> Option<String> {
-        if self.ledger.is_broken() {
-            return Some(self.journal_failed().to_string());
+        if self.desk.ledger.is_broken() {
+            return Some(self.kind_of(Refused::JournalFailed).to_string());
         }
-        if self.crews.active > 0 {
-            return None;
-        }
-        self.crews.loss.clone()
+        let is_lost = self.desk.are_workers_lost();
+        is_lost.then(|| self.desk.loss_of_crews().to_owned())
     }
 
     /// A supervisor began to work on this queue.
     pub(crate) fn crew_began(&mut self) {
-        self.crews.active += 1;
-        self.crews.is_spent = false;
+        self.desk.crew_began();
     }
 
     /// A supervisor has no workers left, and why. `is_spent`: they were given up on.
     pub(crate) fn crew_ended(&mut self, why: &str, is_spent: bool) {
-        self.crews.active = self.crews.active.saturating_sub(1);
-        self.crews.loss = Some(why.to_owned());
-        self.crews.is_spent |= is_spent;
-        if is_spent && self.crews.active == 0 {
+        if self.desk.crew_ended(why, is_spent) {
             let why = why.to_owned();
             self.emitter.emit(What::NoWorkersLeft { why });
         }
@@ -303,7 +250,7 @@ impl Core {
 
     /// Takes no more items.
     pub(crate) fn close(&mut self) {
-        self.ledger.handle_close();
+        self.desk.ledger.handle_close();
         self.wake_all();
     }
 
@@ -331,7 +278,7 @@ impl Core {
     }
 
     pub(super) fn attach(&mut self, seat: Seat, credit: Option<Credit>, quota: u64) -> HolderId {
-        let holder = self.ledger.handle_join_for(credit, quota);
+        let holder = self.desk.ledger.handle_join_for(credit, quota);
         self.emitter.emit(What::WorkerStarted {
             worker: Arc::clone(&seat.worker),
             pid: seat.pid,
@@ -341,8 +288,7 @@ impl Core {
     }
 
     pub(super) fn ask_to_stop(&mut self, holder: HolderId) {
-        self.ledger.handle_stop(holder);
-        self.refuse_requests_of(holder);
+        self.desk.stop(holder);
         if let Some(seat) = self.seats.get_mut(holder) {
             seat.link.ask_to_stop();
             self.unsent.push_back(holder);
@@ -355,16 +301,22 @@ impl Core {
         number: u64,
         result: Result<(), String>,
     ) -> Option<Write<Parcel>> {
-        match result {
-            Ok(()) => self.ledger.handle_written(number),
-            Err(why) => {
-                self.journal_failure = Some(why.clone());
-                self.ledger.handle_write_failed();
-                self.emitter.emit(What::JournalFailed { why });
-                self.wake_all();
-            }
+        if self.syncers > 0 {
+            self.bells.durable.notify_all();
         }
-        self.ledger.poll_write()
+        match result {
+            Ok(()) => self.desk.ledger.handle_written(number),
+            Err(why) => self.break_off(why),
+        }
+        self.desk.ledger.poll_write()
+    }
+
+    /// Nothing more is accepted or told.
+    pub(super) fn break_off(&mut self, why: String) {
+        self.journal_failure = Some(why.clone());
+        self.desk.ledger.handle_write_failed();
+        self.wake_all();
+        self.emitter.emit(What::JournalFailed { why });
     }
 
     /// Nobody needs the journal's thread any more.
@@ -375,23 +327,25 @@ impl Core {
     /// Time has passed.
     pub(super) fn tick(&mut self) {
         let now = self.emitter.now();
-        self.ledger.handle_timeout(now);
+        self.desk.ledger.handle_timeout(now);
     }
 
-    /// Carries out what the ledger decided, until it has nothing more to say.
+    /// Carries out what was decided, until there is nothing more.
     pub(super) fn pump(&mut self) {
-        loop {
-            self.hand_out();
-            if !self.admit_waiting_puts() {
-                break;
+        let mut last = None;
+        while let Some(said) = self.desk.poll() {
+            match said {
+                Said::Deliver(handed) => {
+                    self.deliver(&handed);
+                    if last.replace(handed.holder) != Some(handed.holder) {
+                        self.unsent.push_back(handed.holder);
+                    }
+                }
+                Said::Answer(request, reply) => self.reply(request, reply),
+                Said::Worn(holder) => self.worn(holder),
+                Said::Report(report) => self.publish(report),
             }
         }
-        while let Some(holder) = self.ledger.poll_worn() {
-            self.worn(holder);
-        }
-        self.publish_reports();
-        self.answer_staged();
-        self.answer_joins();
         while let Some(holder) = self.unsent.pop_front() {
             if let Some(seat) = self.seats.get_mut(holder) {
                 fail::point("deliver: to be sent");
@@ -402,22 +356,10 @@ impl Core {
         self.ring();
     }
 
-    fn hand_out(&mut self) {
-        self.serve_waiting_gets();
-        let mut last = None;
-        while let Some(handed) = self.ledger.poll_delivery() {
-            self.deliver(&handed);
-            if last != Some(handed.holder) {
-                self.unsent.push_back(handed.holder);
-                last = Some(handed.holder);
-            }
-        }
-    }
-
     fn deliver(&mut self, handed: &Handed) {
         let (Some(seat), Some(parcel)) = (
             self.seats.get_mut(handed.holder),
-            self.ledger.payload(handed.token),
+            self.desk.ledger.payload(handed.token),
         ) else {
             return;
         };
@@ -425,10 +367,5 @@ impl Core {
         if let Err(why) = seat.link.deliver(handed, &parcel.body) {
             self.fail_undeliverable(handed.token, why);
         }
-    }
-
-    /// Puts a link on the list of those to flush.
-    pub(super) fn send_to(&mut self, holder: HolderId) {
-        self.unsent.push_back(holder);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Ending;
 use super::core::{Core, Product};
+use super::desk::Verdict;
 use crate::ledger::{
     Blame, Cancelled, Cause, Handed, HolderId, ItemId, Scene, Stale, Started, Token,
 };
@@ -15,7 +16,7 @@ impl Core {
             ended: self.emitter.now_unix(),
             ..Scene::default()
         };
-        match self.ledger.handle_cancel(id, scene) {
+        match self.desk.ledger.handle_cancel(id, scene) {
             Cancelled::Not => return false,
             Cancelled::Waiting => {}
             Cancelled::Leased(handed) => self.revoke(&handed),
@@ -54,40 +55,33 @@ impl Core {
         service: Duration,
         ending: Ending,
     ) -> Result<(), Stale> {
-        match ending {
-            Ending::Done(result) => {
-                let product = self.product_of(token, result);
-                self.ledger.handle_done(token, service, product)?;
-            }
-            Ending::Failed(cause) => self.fail(token, service, cause, None)?,
-            Ending::Deferred(cause, rest) => self.fail(token, service, cause, Some(rest))?,
-            Ending::Returned => self.ledger.handle_return(token)?,
+        let failed = |cause, rest| {
+            let scene = self.scene_of(token, service);
+            Verdict::Failed(Blame { cause, scene }, rest)
+        };
+        let verdict = match ending {
+            Ending::Done(result) => Verdict::Done(self.product_of(token, result)),
+            Ending::Failed(cause) => failed(cause, None),
+            Ending::Deferred(cause, rest) => failed(cause, Some(rest)),
+            Ending::Returned => Verdict::Returned,
+        };
+        let now = self.emitter.now();
+        self.desk.settle(token, service, verdict, now)?;
+        // At once, so that what is told keeps the order of what was heard.
+        while let Some(report) = self.desk.ledger.poll_report() {
+            self.publish(report);
         }
-        self.publish_reports();
         Ok(())
     }
 
     /// What is to be told of a delivery that is done, if anybody wants to know.
     fn product_of(&self, token: Token, result: Box<[u8]>) -> Option<Product> {
         let wants_event = self.emitter.wants_items();
-        let reply = self.ledger.payload(token)?.reply;
+        let reply = self.desk.ledger.payload(token)?.reply;
         (wants_event || reply.is_some()).then(|| Product {
             result,
             place: wants_event.then(|| self.place_of(token)),
         })
-    }
-
-    fn fail(
-        &mut self,
-        token: Token,
-        service: Duration,
-        cause: Cause,
-        rest: Option<Duration>,
-    ) -> Result<(), Stale> {
-        let scene = self.scene_of(token, service);
-        let now = self.emitter.now();
-        let blame = Blame { cause, scene };
-        self.ledger.handle_nack(token, blame, rest, now)
     }
 
     pub(super) fn detach(
@@ -97,9 +91,8 @@ impl Core {
         blame: Option<&Blame>,
     ) -> usize {
         self.seats.remove(holder);
-        self.forget_requests_of(holder);
         let now = self.emitter.now();
-        self.ledger.handle_leave(holder, started, blame, now)
+        self.desk.detach(holder, started, blame, now)
     }
 
     pub(super) fn fail_undeliverable(&mut self, token: Token, why: String) {

@@ -22,7 +22,7 @@ impl Core {
 
     /// Where a delivery is worked on.
     pub(super) fn place_of(&self, token: Token) -> (Arc<str>, u32) {
-        match self.ledger.handed(token) {
+        match self.desk.ledger.handed(token) {
             Some(handed) => self.place(handed.holder),
             None => ("".into(), 0),
         }
@@ -30,7 +30,7 @@ impl Core {
 
     /// Where and when a delivery was worked on that ends now.
     pub(super) fn scene_of(&self, token: Token, service: Duration) -> Scene {
-        let handed = self.ledger.handed(token);
+        let handed = self.desk.ledger.handed(token);
         let seat = handed.and_then(|handed| self.seats.get(handed.holder));
         let (worker, pid) = self.place_of(token);
         let ended = self.emitter.now_unix();
@@ -48,14 +48,16 @@ impl Core {
 
     /// The name of a delivery's item.
     pub(super) fn name_of(&self, token: Token) -> Option<String> {
-        let handed = self.ledger.handed(token)?;
-        Some(self.name(handed.id, self.ledger.payload(token)?))
+        let handed = self.desk.ledger.handed(token)?;
+        Some(self.name(handed.id, self.desk.ledger.payload(token)?))
     }
 
     /// Work on a delivery began: now, or at a time of the machine's monotonic clock.
     pub(super) fn report_started(&self, token: Token, at_ns: Option<u64>) {
-        let (Some(handed), Some(parcel)) = (self.ledger.handed(token), self.ledger.payload(token))
-        else {
+        let (Some(handed), Some(parcel)) = (
+            self.desk.ledger.handed(token),
+            self.desk.ledger.payload(token),
+        ) else {
             return;
         };
         let (worker, pid) = self.place(handed.holder);
@@ -90,28 +92,26 @@ impl Core {
         self.deliver_outcome(parcel.reply, || Outcome::Done(product.result));
     }
 
-    /// Passes on the ledger's retries and dead letters.
-    pub(super) fn publish_reports(&mut self) {
-        while let Some(report) = self.ledger.poll_report() {
-            match report {
-                Report::Done {
-                    handed,
-                    payload,
-                    service,
-                    result,
-                } => self.report_done(&handed, &payload, service, result),
-                Report::Retry {
-                    id,
-                    attempt,
-                    cause,
-                    payload,
-                } => self.emitter.emit(What::Retry {
-                    item: self.name(id, &payload),
-                    attempt,
-                    cause: cause.to_string(),
-                }),
-                Report::Dead(letter) => self.bury(letter),
-            }
+    /// Passes on what may be told.
+    pub(super) fn publish(&mut self, report: Report<Parcel, Product>) {
+        match report {
+            Report::Done {
+                handed,
+                payload,
+                service,
+                result,
+            } => self.report_done(&handed, &payload, service, result),
+            Report::Retry {
+                id,
+                attempt,
+                cause,
+                payload,
+            } => self.emitter.emit(What::Retry {
+                item: self.name(id, &payload),
+                attempt,
+                cause: cause.to_string(),
+            }),
+            Report::Dead(letter) => self.bury(letter),
         }
     }
 

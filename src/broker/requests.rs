@@ -1,34 +1,16 @@
-//! What worker processes ask of their queue, and those requests that wait for their time.
+//! What worker processes send: verdicts on their deliveries, and requests to their queue.
 //!
 //! A worker may put items on the queue it works for, get from it and join it. Each request is
 //! answered exactly once; the worker keeps the time, and cancels a request that takes too long.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Ending;
 use super::core::{Core, Parcel};
-use crate::error::Kind;
+use super::desk::{Refused, Reply, Request};
 use crate::fail;
-use crate::ledger::{Cause, HolderId, ItemId, Token};
+use crate::ledger::{Cause, HolderId, Token};
 use crate::link::frame::{Answer, Ask, Body, Packet, Up, Verdict, Wait};
-
-#[derive(Debug)]
-struct Request {
-    holder: HolderId,
-    number: u64,
-}
-
-/// Requests that could not be answered at once, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Requests {
-    puts: VecDeque<(Request, Parcel)>,
-    /// Puts that are not durable yet.
-    staged: VecDeque<(Request, ItemId)>,
-    gets: VecDeque<Request>,
-    joins: VecDeque<Request>,
-}
 
 impl Core {
     /// Applies a worker's packet, record by record.
@@ -47,13 +29,13 @@ impl Core {
                     verdict,
                 } => self.receive_verdict(holder, token, service_ns, verdict, packet)?,
                 Up::Ask { request, ask } => self.receive_ask(holder, request, ask, packet)?,
-                Up::Cancel { request } => self.cancel_request(holder, request),
+                Up::Cancel { request: number } => self.desk.cancel(Request { holder, number }),
                 Up::HasBegun { ordinal } => self.revoked(holder, ordinal),
                 Up::Worn => self.worn(holder),
                 Up::Read { frames } => {
                     if let Some(seat) = self.seats.get_mut(holder) {
                         seat.link.has_read(frames);
-                        self.send_to(holder);
+                        self.unsent.push_back(holder);
                     }
                 }
             }
@@ -69,16 +51,10 @@ impl Core {
         verdict: Verdict<'_>,
         packet: &Packet,
     ) -> Result<(), String> {
-        let is_its_own = self
-            .ledger
-            .handed(token)
-            .is_some_and(|h| h.holder == holder);
-        if !is_its_own {
-            // A late word about a lost delivery: its item went to somebody else.
-            match verdict {
-                Verdict::Returned => drop(self.ledger.handle_return(token)),
-                _ => self.ledger.handle_late(token),
-            }
+        if !self
+            .desk
+            .is_heard(holder, token, verdict == Verdict::Returned)
+        {
             return Ok(());
         }
         let ending = match verdict {
@@ -96,7 +72,7 @@ impl Core {
             Verdict::Returned => Ending::Returned,
         };
         fail::point("acknowledge: received");
-        // Checked above: the token is not stale.
+        // Heard above: the token is not stale.
         let _ = self.settle(token, Duration::from_nanos(service_ns), ending);
         fail::point("acknowledge: settled");
         Ok(())
@@ -110,215 +86,82 @@ impl Core {
         packet: &Packet,
     ) -> Result<(), String> {
         let request = Request { holder, number };
+        let waits = |wait| wait == Wait::UntilCancelled;
         match ask {
             Ask::Put { wait, body } => {
                 let parcel = Parcel::of(bytes_of(packet, body)?);
-                self.ask_put(request, parcel, wait);
+                self.desk.ask_put(request, parcel, waits(wait));
             }
-            Ask::Get { wait } => self.ask_get(request, wait),
-            Ask::Join { wait } => self.ask_join(request, wait),
+            Ask::Get { wait } => self.desk.ask_get(request, waits(wait)),
+            Ask::Join { wait } => self.desk.ask_join(request, waits(wait)),
             Ask::State => {
+                let ledger = &self.desk.ledger;
                 let state = Answer::State {
-                    len: self.ledger.len() as u64,
-                    is_full: !self.ledger.has_room(),
-                    is_closed: self.ledger.is_closed(),
+                    len: ledger.len() as u64,
+                    is_full: !ledger.has_room(),
+                    is_closed: ledger.is_closed(),
                 };
-                self.answer(&request, state);
+                // Only items can be too large to be sent.
+                let _ = self.send_answer(request, state);
             }
             Ask::Close => {
                 self.close();
-                self.answer(&request, Answer::Closed);
+                let _ = self.send_answer(request, Answer::Closed);
             }
         }
         Ok(())
     }
 
-    fn ask_put(&mut self, request: Request, parcel: Parcel, wait: Wait) {
-        // A handler's room may have to come from itself; a loop decides itself when to put.
-        let holder = request.holder;
-        let is_holding = self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0;
-        match self.try_put(&parcel, is_holding && wait == Wait::UntilCancelled) {
-            Err(Kind::Full) if wait == Wait::UntilCancelled => {
-                self.requests.puts.push_back((request, parcel));
-            }
-            Ok(id) => self.answer_when_durable(request, id),
-            Err(refusal) => self.answer(&request, answer_of(refusal)),
-        }
-    }
-
-    fn answer_when_durable(&mut self, request: Request, id: ItemId) {
-        self.requests.staged.push_back((request, id));
-        self.answer_staged();
-    }
-
-    /// Answers the puts whose items are durable by now, and all of them if none can ever be.
-    pub(super) fn answer_staged(&mut self) {
-        while let Some((request, id)) = self.requests.staged.pop_front() {
-            if self.ledger.is_durable(id) {
-                self.answer(&request, Answer::Accepted(id));
-            } else if self.ledger.is_broken() {
-                let failure = answer_of(self.journal_failed());
-                self.answer(&request, failure);
-            } else {
-                self.requests.staged.push_front((request, id));
+    /// Carries out what the desk decided on a request.
+    pub(super) fn reply(&mut self, request: Request, reply: Reply) {
+        let answer = match reply {
+            Reply::Accepted(id) => Answer::Accepted(id),
+            Reply::Empty => Answer::Empty,
+            Reply::Joined(done, dead) => Answer::Joined { done, dead },
+            Reply::TimedOut(unfinished) => Answer::TimedOut { unfinished },
+            Reply::WaitsForItself => Answer::JoinWaitsForItself,
+            Reply::Refused(refused) => self.answer_of(refused),
+            Reply::Item(handed) => {
+                let parcel = self.desk.ledger.payload(handed.token);
+                let body = parcel.map(|parcel| std::sync::Arc::clone(&parcel.body));
+                let item = Answer::Item {
+                    token: handed.token,
+                    ordinal: handed.ordinal,
+                    id: handed.id,
+                    attempt: handed.attempt,
+                    body: Body::Inline(body.as_deref().unwrap_or_default()),
+                };
+                if let Err(why) = self.send_answer(request, item) {
+                    self.fail_undeliverable(handed.token, why);
+                    self.desk.ask_get(request, true);
+                }
                 return;
             }
-        }
-    }
-
-    fn ask_get(&mut self, request: Request, wait: Wait) {
-        if self.answer_get(&request) {
-            return;
-        }
-        match wait {
-            Wait::No => self.answer(&request, Answer::Empty),
-            Wait::UntilCancelled => {
-                self.ledger.handle_getter_waiting(true);
-                self.requests.gets.push_back(request);
-            }
-        }
-    }
-
-    /// Answers with an item or with the end of the queue, if there is one of them.
-    fn answer_get(&mut self, request: &Request) -> bool {
-        while let Some(handed) = self.ledger.handle_get(request.holder) {
-            let body = self
-                .ledger
-                .payload(handed.token)
-                .map(|p| Arc::clone(&p.body));
-            let item = Answer::Item {
-                token: handed.token,
-                ordinal: handed.ordinal,
-                id: handed.id,
-                attempt: handed.attempt,
-                body: Body::Inline(body.as_deref().unwrap_or_default()),
-            };
-            match self.try_answer(request, item) {
-                Ok(()) => return true,
-                Err(why) => self.fail_undeliverable(handed.token, why),
-            }
-        }
-        let end = match self.end_of_gets() {
-            None if !self.ledger.is_open(request.holder) => Some(Kind::Closed),
-            end => end,
         };
-        match end {
-            Some(end) => {
-                self.answer(request, answer_of(end));
-                true
-            }
-            None => false,
-        }
+        // Only items can be too large to be sent.
+        let _ = self.send_answer(request, answer);
     }
 
-    fn ask_join(&mut self, request: Request, wait: Wait) {
-        let is_handler = self.ledger.is_worker(request.holder);
-        if is_handler && self.ledger.held_by(request.holder) > 0 {
-            self.answer(&request, Answer::JoinWaitsForItself);
-        } else if wait == Wait::No && self.join_state().is_none() {
-            let unfinished = self.ledger.counts().unfinished();
-            self.answer(&request, Answer::TimedOut { unfinished });
-        } else {
-            self.requests.joins.push_back(request);
-        }
-    }
-
-    /// Admits waiting puts while there is room; whether any was admitted.
-    pub(super) fn admit_waiting_puts(&mut self) -> bool {
-        let mut is_any_admitted = false;
-        while let Some((request, parcel)) = self.requests.puts.pop_front() {
-            match self.try_put(&parcel, false) {
-                Err(Kind::Full) => {
-                    self.requests.puts.push_front((request, parcel));
-                    break;
-                }
-                Ok(id) => {
-                    is_any_admitted = true;
-                    self.answer_when_durable(request, id);
-                }
-                Err(refusal) => self.answer(&request, answer_of(refusal)),
-            }
-        }
-        is_any_admitted
-    }
-
-    pub(super) fn serve_waiting_gets(&mut self) {
-        while let Some(request) = self.requests.gets.pop_front() {
-            if !self.answer_get(&request) {
-                self.requests.gets.push_front(request);
-                return;
-            }
-            self.ledger.handle_getter_waiting(false);
-        }
-    }
-
-    pub(super) fn answer_joins(&mut self) {
-        if self.requests.joins.is_empty() {
-            return;
-        }
-        while let Some(end) = self.join_state()
-            && let Some(request) = self.requests.joins.pop_front()
-        {
-            let answer = match end {
-                Ok((done, dead)) => Answer::Joined { done, dead },
-                Err(kind) => answer_of(kind),
-            };
-            self.answer(&request, answer);
-        }
-    }
-
-    fn cancel_request(&mut self, holder: HolderId, number: u64) {
-        let is_it = |r: &Request| r.holder == holder && r.number == number;
-        let requests = &mut self.requests;
-        if let Some(at) = requests.puts.iter().position(|(r, _)| is_it(r)) {
-            requests.puts.remove(at);
-            self.answer(&Request { holder, number }, Answer::Full);
-        } else if let Some(at) = requests.gets.iter().position(is_it) {
-            requests.gets.remove(at);
-            self.ledger.handle_getter_waiting(false);
-            self.answer(&Request { holder, number }, Answer::Empty);
-        } else if let Some(at) = requests.joins.iter().position(is_it) {
-            requests.joins.remove(at);
-            let unfinished = self.ledger.counts().unfinished();
-            self.answer(&Request { holder, number }, Answer::TimedOut { unfinished });
-        }
-        // Otherwise its answer is on the way already.
-    }
-
-    /// A worker is asked to stop: its waiting gets end, so that its loop does.
-    pub(super) fn refuse_requests_of(&mut self, holder: HolderId) {
-        while let Some(at) = self.requests.gets.iter().position(|r| r.holder == holder) {
-            if let Some(request) = self.requests.gets.remove(at) {
-                self.ledger.handle_getter_waiting(false);
-                self.answer(&request, Answer::Closed);
-            }
-        }
-    }
-
-    /// A worker is gone, and its requests with it.
-    pub(super) fn forget_requests_of(&mut self, holder: HolderId) {
-        let requests = &mut self.requests;
-        requests.puts.retain(|(r, _)| r.holder != holder);
-        requests.staged.retain(|(r, _)| r.holder != holder);
-        requests.joins.retain(|r| r.holder != holder);
-        let waiting = requests.gets.len();
-        requests.gets.retain(|r| r.holder != holder);
-        for _ in requests.gets.len()..waiting {
-            self.ledger.handle_getter_waiting(false);
-        }
-    }
-
-    /// Answers with anything but an item, which always works.
-    fn answer(&mut self, request: &Request, answer: Answer<'_>) {
-        let _ = self.try_answer(request, answer);
-    }
-
-    fn try_answer(&mut self, request: &Request, answer: Answer<'_>) -> Result<(), String> {
+    fn send_answer(&mut self, request: Request, answer: Answer<'_>) -> Result<(), String> {
         if let Some(seat) = self.seats.get_mut(request.holder) {
             seat.link.answer(request.number, answer)?;
-            self.send_to(request.holder);
+            self.unsent.push_back(request.holder);
         }
         Ok(())
+    }
+
+    fn answer_of(&self, refused: Refused) -> Answer<'static> {
+        match refused {
+            Refused::Full => Answer::Full,
+            Refused::Closed => Answer::Closed,
+            Refused::NoWorkersLeft => Answer::NoWorkersLeft {
+                why: self.desk.loss_of_crews().to_owned(),
+                unfinished: self.desk.ledger.counts().unfinished(),
+            },
+            Refused::JournalFailed => Answer::JournalFailed {
+                why: self.journal_failure.clone().unwrap_or_default(),
+            },
+        }
     }
 }
 
@@ -326,14 +169,4 @@ fn bytes_of<'a>(packet: &'a Packet, body: Body<'a>) -> Result<&'a [u8], String> 
     packet
         .bytes(body)
         .ok_or_else(|| "sent a record without its shared memory".into())
-}
-
-fn answer_of(kind: Kind) -> Answer<'static> {
-    match kind {
-        Kind::Closed => Answer::Closed,
-        Kind::Journal(why) => Answer::JournalFailed { why },
-        Kind::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
-        Kind::TimedOut { unfinished } => Answer::TimedOut { unfinished },
-        _ => Answer::Full,
-    }
 }

@@ -4,6 +4,7 @@
 //! acknowledgements share one commit. The thread sleeps while there is nothing to write, and ends
 //! with its queue.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -14,6 +15,7 @@ use crate::error::Kind;
 use crate::fail;
 use crate::store::Store;
 use crate::supervision::signals;
+use crate::worker::attempt::message_of;
 
 /// The way to the thread. When it is dropped, the thread ends.
 #[derive(Debug)]
@@ -48,9 +50,17 @@ pub(super) fn start(
         .map_err(Kind::io("starting the journal's thread"))
 }
 
-/// Writes until there is nothing left to write.
+/// Writes until there is nothing left to write. What is told meanwhile calls the program's own code:
+/// a panic in there breaks the queue off, rather than leave everybody waiting.
 pub(super) fn write_all(core: &Mutex<Core>, store: &dyn Store) {
-    let mut next = super::with(core, |core| core.ledger.poll_write());
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| write(core, store))) {
+        let why = format!("internal error: {}", message_of(&*panic));
+        super::with(core, |core| core.break_off(why));
+    }
+}
+
+fn write(core: &Mutex<Core>, store: &dyn Store) {
+    let mut next = super::with(core, |core| core.desk.ledger.poll_write());
     while let Some(write) = next {
         fail::point("commit: begin");
         let result = store.commit(&write);

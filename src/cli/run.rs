@@ -231,7 +231,7 @@ fn report_summary(rack: &Rack, crew: &Crew) -> Result<(), Failure> {
     let restarts = crew.restarts();
     broker.read(|core| {
         let what = What::Summary {
-            counts: core.ledger.counts(),
+            counts: core.desk.ledger.counts(),
             restarts,
             elapsed: core.emitter.now(),
         };

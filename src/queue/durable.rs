@@ -85,10 +85,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let Side::Local(broker) = &self.side else {
             return Ok(());
         };
-        let last = broker.read(|core| match core.ledger.is_broken() {
+        let last = broker.read(|core| match core.desk.ledger.is_broken() {
             // Items that were not durable do not count any more; nothing will ever be.
             true => u64::MAX,
-            false => core.ledger.counts().accepted,
+            false => core.desk.ledger.counts().accepted,
         });
         broker.sync(ItemId(last)).map_err(Error)
     }

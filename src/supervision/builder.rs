@@ -450,7 +450,7 @@ impl Builder {
     }
 
     fn credit(&self, broker: &Broker) -> Credit {
-        if self.is_direct || broker.read(|core| core.ledger.is_rendezvous()) {
+        if self.is_direct || broker.read(|core| core.desk.ledger.is_rendezvous()) {
             Credit::single()
         } else {
             Credit::adaptive()

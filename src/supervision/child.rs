@@ -164,7 +164,7 @@ impl Child {
             }
             Happening::Buried { exit, charged } => self.start_again(now, exit, charged),
             Happening::StopAsked => self.stop(now),
-            Happening::RecycleAsked => self.recycle(now),
+            Happening::RecycleAsked => self.recycle(),
             Happening::Excused => {
                 self.is_excused = true;
                 None
@@ -223,18 +223,30 @@ impl Child {
                 self.deadline = now.checked_add(self.spec.shutdown);
                 Some(Deed::AskToStop)
             }
+            // Until now it was only to be replaced, and had all the time it needs.
+            Phase::Stopping if self.deadline.is_none() => {
+                self.deadline = now.checked_add(self.spec.shutdown);
+                None
+            }
             Phase::Stopping | Phase::Dying | Phase::Over => None,
         }
     }
 
-    fn recycle(&mut self, now: Duration) -> Option<Deed> {
-        if self.phase != Phase::Working {
-            return None;
+    fn recycle(&mut self) -> Option<Deed> {
+        match self.phase {
+            Phase::Working => {
+                self.is_recycled = true;
+                self.phase = Phase::Stopping;
+                // It finishes what it is at, however long that takes; a time limit is the item's.
+                self.deadline = None;
+                Some(Deed::AskToStop)
+            }
+            Phase::Dying => {
+                self.is_recycled = true;
+                None
+            }
+            Phase::Resting | Phase::Booting | Phase::Stopping | Phase::Over => None,
         }
-        self.is_recycled = true;
-        self.phase = Phase::Stopping;
-        self.deadline = now.checked_add(self.spec.shutdown);
-        Some(Deed::AskToStop)
     }
 
     /// Killed again and again until it has ended: it may not have been born yet.

@@ -102,8 +102,9 @@ impl InlineCrew {
                 }
             }
         };
-        let has_work =
-            move |core: &Core| !is_over.load(Ordering::Acquire) && core.ledger.counts().waiting > 0;
+        let has_work = move |core: &Core| {
+            !is_over.load(Ordering::Acquire) && core.desk.ledger.counts().waiting > 0
+        };
         broker.set_inline(Inline {
             drive: Box::new(drive),
             has_work: Box::new(has_work),

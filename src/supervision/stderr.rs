@@ -191,13 +191,15 @@ impl Shared {
                 .wait(&mut events, EpollTimeout::NONE)
                 .unwrap_or(0);
             // Before looking at the streams, so that no later wake-up is lost.
-            let _ = self.waker.read();
+            let is_woken = self.waker.read().is_ok();
             let is_over = self.lock().is_over;
             for event in &events[..count] {
-                match event.data() {
-                    WAKE => self.pass_all_on(),
-                    key => self.pass_one_on(key),
+                if event.data() != WAKE {
+                    self.pass_one_on(event.data());
                 }
+            }
+            if is_woken || is_over {
+                self.pass_all_on();
             }
             if is_over {
                 return;

@@ -281,7 +281,9 @@ impl LoopLife {
         let over = |why: String, is_spent| Next::Over(End { why, is_spent });
         let charged = held::take_panics();
         let is_wanted = match self.spec.restart {
-            Restart::Permanent => !is_fine || !shared.broker.read(|core| core.ledger.is_closed()),
+            Restart::Permanent => {
+                !is_fine || !shared.broker.read(|core| core.desk.ledger.is_closed())
+            }
             Restart::Transient => !is_fine,
             Restart::Temporary => false,
         };

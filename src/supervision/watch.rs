@@ -151,11 +151,13 @@ impl Watch {
                 true => self.next_deadline().map(|at| at.saturating_sub(self.now())),
                 false => Some(Duration::ZERO),
             };
-            for (key, exit) in self.reaper.wait(timeout) {
-                self.ended(key, exit);
-            }
+            let ended = self.reaper.wait(timeout);
+            // First what was said of workers while they lived: it may explain their ends.
             while let Ok(note) = self.notes.try_recv() {
                 self.take(note);
+            }
+            for (key, exit) in ended {
+                self.ended(key, exit);
             }
             for slot in 0..self.slots.len() {
                 let deadline = self.slots[slot].child.poll_timeout();
@@ -205,6 +207,11 @@ impl Watch {
             let child = &mut self.slots[index].child;
             let is_booting = child.phase() == Phase::Booting;
             let deed = child.handle(happening, now);
+            // The end of its channel is the end of it already, whoever caused that.
+            let is_our_wish = !matches!(happening, Happening::LinkClosed | Happening::Ended);
+            if deed == Some(Deed::Kill) && is_our_wish {
+                self.slots[index].is_killed = true;
+            }
             if is_booting && happening == Happening::DeadlinePassed {
                 let deadline = self.plan.spec.boot_deadline;
                 self.slots[index].complaint = Some(format!("was not ready within {deadline:?}"));
@@ -259,7 +266,6 @@ impl Watch {
 
     fn kill(&mut self, index: usize) -> Option<Happening> {
         let life = self.slots[index].life(index);
-        self.slots[index].is_killed = true;
         if self.slots[index].pid.is_some() {
             self.reaper.kill(key_of(life));
             return None;

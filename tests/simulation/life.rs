@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dishrack::ledger::{Credit, DeadLetter, Handed, HolderId, ItemId, Ledger, Record};
 use dishrack::store::book::Book;
 
-use crate::desk::{Desk, Said};
+use crate::desk::Desk;
 use crate::disk::{Disk, with_parcels};
 use crate::parcel::Parcel;
 use crate::plan::Plan;
@@ -47,7 +47,6 @@ pub(crate) struct Life {
     pub(crate) prints: BTreeMap<u128, u64>,
     pub(crate) write: Option<InFlight>,
     pub(crate) slots: Vec<Slot>,
-    pub(crate) said: Vec<Said>,
     pub(crate) letters: Vec<DeadLetter<Parcel>>,
     pub(crate) plain: Producer,
     pub(crate) keyed: Producer,
@@ -57,6 +56,8 @@ pub(crate) struct Life {
     pub(crate) is_joined: bool,
     /// The operator asked the crew to stop.
     pub(crate) is_stopping: bool,
+    /// A worker was given up on.
+    pub(crate) is_spent: bool,
     /// What is still in the channel of somebody who was buried.
     pub(crate) late: Vec<(HolderId, Up)>,
 }
@@ -98,7 +99,6 @@ impl Life {
             prints,
             write: None,
             slots: (0..plan.handlers + plan.loops).map(slot).collect(),
-            said: Vec::new(),
             letters: Vec::new(),
             plain: Producer::Ready,
             keyed: Producer::Ready,
@@ -106,6 +106,7 @@ impl Life {
             consumer: Consumer::Ready,
             is_joined: false,
             is_stopping: false,
+            is_spent: false,
             late: Vec::new(),
         };
         (life, histories)

@@ -9,7 +9,7 @@ use dishrack::ledger::{Cause, Exit, Handed, Started, Token};
 
 use crate::chance::Chance;
 use crate::coverage::Coverage;
-use crate::desk::{Answer, Ending};
+use crate::desk::{Ending, Reply};
 use crate::parcel::Parcel;
 use crate::plan::Rates;
 use crate::truth::Truth;
@@ -37,7 +37,7 @@ pub(crate) enum Down {
     Deliver(Job),
     Revoke(Token),
     Stop,
-    Answer(Answer, Option<Job>),
+    Answer(Reply, Option<Job>),
 }
 
 /// From the worker.
@@ -194,19 +194,19 @@ impl Process {
                     self.give_back(job);
                 }
             }
-            Down::Answer(Answer::Accepted(_), _) => {
+            Down::Answer(Reply::Accepted(_), _) => {
                 let number = self.putting.take().expect("it put something");
                 around.coverage.puts_of_workers_told += 1;
                 around.truth.put_told(number, around.step);
             }
-            Down::Answer(Answer::Item(_), job) => {
+            Down::Answer(Reply::Item(_), job) => {
                 self.is_asking = false;
                 around.coverage.crossing_answers += u64::from(self.has_cancelled);
                 let job = job.expect("an item comes with it");
                 self.board.taken = job.ordinal;
                 self.run(job, around);
             }
-            Down::Answer(Answer::Empty, _) => self.is_asking = false,
+            Down::Answer(Reply::Empty, _) => self.is_asking = false,
             Down::Answer(_, _) if self.putting.take().is_some() => {}
             Down::Answer(_, _) => {
                 self.is_asking = false;

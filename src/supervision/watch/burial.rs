@@ -31,6 +31,7 @@ impl Watch {
         let mut charged = 0;
         if let Some(holder) = holder {
             let cause = self.cause_of_death(index, started, exit);
+            let started = self.charged_of(index, started);
             let began_ns = board.map_or(0, |board| board.progress().0);
             let blame = cause.map(|cause| {
                 let scene = self.scene_of_death(index, pid, began_ns);
@@ -65,10 +66,22 @@ impl Watch {
                 Fault::Overran(_) | Fault::Revoked(_) | Fault::Stalled => None,
             };
         }
-        if is_killed && !slot.is_killed && self.oom.has_risen() {
+        let is_out_of_memory = self.oom.has_risen();
+        if is_killed && !self.slots[index].is_killed && is_out_of_memory {
             return Some(Cause::OutOfMemory);
         }
         Some(Cause::WorkerDied(exit))
+    }
+
+    /// Of several items in the hands of a loop, the oldest one is over its limit, and no other.
+    fn charged_of(&self, index: usize, started: Started) -> Started {
+        match self.slots[index].patrol.as_ref().and_then(Patrol::fault) {
+            Some(Fault::Overran(ordinal)) => Started {
+                taken: ordinal,
+                ..started
+            },
+            _ => started,
+        }
     }
 
     fn scene_of_death(&self, index: usize, pid: Option<u32>, began_ns: u64) -> Scene {

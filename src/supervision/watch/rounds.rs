@@ -46,7 +46,11 @@ impl Watch {
 
     /// A worker has done as much as it should.
     pub(super) fn recycle(&mut self, index: usize) {
-        if self.slots[index].child.phase() == Phase::Working {
+        // A loop may have ended by itself when it was given nothing more.
+        if matches!(
+            self.slots[index].child.phase(),
+            Phase::Working | Phase::Dying
+        ) {
             self.slots[index].is_recycled = true;
             self.happen(index, Happening::RecycleAsked);
         }
@@ -97,7 +101,7 @@ impl Watch {
             since: Duration::from_nanos(since_ns.saturating_sub(self.origin_ns)),
             begun,
             held: held.map_or(0, |holder| {
-                self.broker.read(|core| core.ledger.held_by(holder))
+                self.broker.read(|core| core.desk.ledger.held_by(holder))
             }),
         }
     }

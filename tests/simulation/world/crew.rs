@@ -6,7 +6,7 @@ use dishrack::ledger::{Blame, Cause, Exit, HolderId, Scene, Started};
 use dishrack::supervision::child::{Deed, Happening, Phase};
 
 use super::{World, note};
-use crate::desk::{Answer, Ending, Request, Said};
+use crate::desk::{Ending, Reply, Request, Said};
 use crate::life::Life;
 use crate::planted::Plant;
 use crate::process::{Down, Job, Up};
@@ -119,23 +119,27 @@ impl World {
             Up::Get(number) => {
                 let request = Request { holder, number };
                 let life = &mut self.life;
-                life.desk.ask_get(request, &mut life.said);
+                life.desk.ask_get(request, true);
             }
             Up::Cancel(number) => {
                 let request = Request { holder, number };
                 let life = &mut self.life;
-                life.desk.cancel_request(request, &mut life.said);
-                for said in &life.said {
-                    match said {
-                        Said::Answer(_, Answer::Empty) => self.coverage.cancelled_gets += 1,
-                        _ => self.coverage.cancelled_puts += 1,
+                life.desk.cancel(request);
+                match life.desk.next() {
+                    None => {}
+                    Some(said) => {
+                        match said {
+                            Said::Answer(_, Reply::Empty) => self.coverage.cancelled_gets += 1,
+                            _ => self.coverage.cancelled_puts += 1,
+                        }
+                        self.carry_out(said);
                     }
                 }
             }
             Up::Put(number, parcel) => {
                 let request = Request { holder, number };
                 let life = &mut self.life;
-                life.desk.ask_put(request, parcel, &mut life.said);
+                life.desk.ask(request, parcel);
             }
         }
     }
@@ -181,7 +185,7 @@ impl World {
         let found = self.life.jobs().find(|other| other.number == job.number);
         if let Some(other) = found {
             let ending = Ending::Done(job.number);
-            let _ = self.life.desk.settle(other.token, ending, self.now);
+            let _ = self.life.desk.end(other.token, ending, self.now);
         }
     }
 
@@ -255,7 +259,7 @@ impl World {
                 let holder = slot.holder.expect("it is ready");
                 slot.down.push_back(Down::Stop);
                 let life = &mut self.life;
-                life.desk.ask_to_stop(holder, &mut life.said);
+                life.desk.stop(holder);
                 None
             }
             Deed::Kill => {
@@ -273,7 +277,7 @@ impl World {
             }
             Deed::GiveUp => {
                 self.coverage.slots_given_up += 1;
-                self.life.desk.is_crew_spent = true;
+                self.life.is_spent = true;
                 self.end_slot(index);
                 None
             }
@@ -282,8 +286,10 @@ impl World {
 
     fn end_slot(&mut self, index: usize) {
         self.life.slots[index].is_over = true;
-        self.life.desk.is_crew_active = !self.life.is_crew_over();
-        self.life.desk.is_crew_spent &= !self.life.is_stopping;
+        if self.life.is_crew_over() {
+            let is_spent = self.life.is_spent && !self.life.is_stopping;
+            self.life.desk.crew_ended("they are over", is_spent);
+        }
     }
 
     pub(super) fn stop_crew(&mut self) {

@@ -8,7 +8,7 @@ use dishrack::ledger::{Cancelled, Handed, Record, Report};
 use dishrack::store::book::{Change, Table};
 
 use super::{World, note};
-use crate::desk::{Answer, Ending, Said};
+use crate::desk::{Ending, Refused, Reply, Said};
 use crate::disk::Commit;
 use crate::life::{Consumer, InFlight, Producer};
 use crate::parcel::Parcel;
@@ -47,12 +47,12 @@ impl World {
     fn produce(&mut self, producer: Producer) -> Producer {
         match producer {
             Producer::Ready | Producer::Refused => producer,
-            Producer::WaitsForRoom(parcel) => match self.life.desk.try_put(parcel, false) {
+            Producer::WaitsForRoom(parcel) => match self.life.desk.try_put(parcel) {
                 Ok(id) => {
                     note!(self, "put {} as item {id}", parcel.number);
                     Producer::WaitsForDurability(parcel, id)
                 }
-                Err(Answer::Full) => {
+                Err(Refused::Full) => {
                     self.coverage.puts_refused_full += 1;
                     producer
                 }
@@ -91,7 +91,7 @@ impl World {
                 assert_eq!(done + dead, counts.accepted);
                 self.life.is_joined = true;
             }
-            Some(Err(Answer::NoWorkersLeft)) => self.coverage.joins_without_workers += 1,
+            Some(Err(Refused::NoWorkersLeft)) => self.coverage.joins_without_workers += 1,
             Some(Err(_)) => self.coverage.joins_without_journal += 1,
             None => {}
         }
@@ -112,7 +112,7 @@ impl World {
                     false => Ending::Done(number),
                 };
                 let is_failure = ending != Ending::Done(number);
-                if desk.settle(handed.token, ending, self.now).is_err() {
+                if desk.end(handed.token, ending, self.now).is_err() {
                     self.coverage.late_words += 1;
                 } else if is_failure {
                     self.truth.failed(number);
@@ -121,16 +121,16 @@ impl World {
             }
             waiting => {
                 if waiting == Consumer::Waits {
-                    desk.getter_waits(false);
+                    desk.local_waits(false);
                 }
-                self.life.consumer = match desk.try_get() {
+                self.life.consumer = match desk.get() {
                     Some(handed) => {
                         self.coverage.deliveries_to_consumers += 1;
                         self.note_handed(&handed);
                         Consumer::Holds(handed)
                     }
                     None => {
-                        desk.getter_waits(true);
+                        desk.local_waits(true);
                         Consumer::Waits
                     }
                 };
@@ -169,6 +169,11 @@ impl World {
         let Some(write) = self.life.desk.ledger.poll_write() else {
             return;
         };
+        for record in &write.records {
+            if let Record::Accepted { id, payload } = record {
+                self.life.desk.numbers.insert(*id, payload.number);
+            }
+        }
         self.coverage.writes += 1;
         note!(
             self,
@@ -220,7 +225,7 @@ impl World {
         let ledger = &self.life.desk.ledger;
         let number = self.life.desk.numbers.get(&id).copied();
         let before = ledger.counts();
-        let answer = self.life.desk.cancel(id, self.now);
+        let answer = self.life.desk.cancel_item(id, self.now);
         note!(self, "cancel item {id}: {answer:?}");
         match answer {
             Cancelled::Not => {
@@ -291,25 +296,17 @@ impl World {
 
     /// Carries out all that follows.
     pub(super) fn pump(&mut self) {
-        let mut said = std::mem::take(&mut self.life.said);
-        loop {
-            self.life.desk.pump(&mut said);
-            if said.is_empty() {
-                break;
-            }
-            for said in said.drain(..) {
-                self.carry_out(said);
-            }
+        while let Some(said) = self.life.desk.next() {
+            self.carry_out(said);
         }
-        self.life.said = said;
     }
 
-    fn carry_out(&mut self, said: Said) {
+    pub(super) fn carry_out(&mut self, said: Said) {
         match said {
             Said::Deliver(handed) => self.deliver(handed),
             Said::Answer(request, answer) => {
                 let job = match answer {
-                    Answer::Item(handed) => {
+                    Reply::Item(handed) => {
                         self.coverage.deliveries_to_loops += 1;
                         Some(self.note_handed(&handed))
                     }
@@ -338,7 +335,7 @@ impl World {
         if self.chance.permille(self.rates.undeliverable) {
             self.coverage.undeliverable += 1;
             let ending = Ending::Failed(Cause::Undeliverable("too large".into()));
-            let settled = self.life.desk.settle(handed.token, ending, self.now);
+            let settled = self.life.desk.end(handed.token, ending, self.now);
             assert_eq!(settled, Ok(()));
             self.truth.failed(job.number);
             return;

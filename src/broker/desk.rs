@@ -1,0 +1,439 @@
+//! What the broker decides, without locks, bells and links: a pure layer over the ledger.
+//!
+//! The ledger knows items and holders. The desk knows besides who waits for what: worker processes
+//! that put, get and join, threads of this process that wait in a `get`, crews that began and ended.
+//! Events go in by its methods; what follows comes out of [`Desk::poll`], one thing at a time and in
+//! a fixed order, to be carried out by whoever owns the desk. That is the broker, and the simulator,
+//! which so tries the very same decisions.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::ledger::{
+    Blame, Handed, HolderId, ItemId, Ledger, Refusal, Report, Stale, Started, Token, Weight,
+};
+
+/// What a worker process asked, by the number that it gave to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Who asks.
+    pub holder: HolderId,
+    /// Its number for it.
+    pub number: u64,
+}
+
+/// The answer to a request. Each is answered exactly once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// The item was accepted, and is durable.
+    Accepted(ItemId),
+    /// Here is an item.
+    Item(Handed),
+    /// There is no item, or there was none in time.
+    Empty,
+    /// Every item has its end: this many are done, and this many dead.
+    Joined(u64, u64),
+    /// The time for joining is over, and this many are unfinished.
+    TimedOut(u64),
+    /// It would wait for itself.
+    WaitsForItself,
+    /// It cannot be.
+    Refused(Refused),
+}
+
+/// Why something cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no room, or there was none in time.
+    Full,
+    /// The queue is closed, or the worker is being stopped.
+    Closed,
+    /// Nobody is left to do the work; [`Desk::loss_of_crews`] says why.
+    NoWorkersLeft,
+    /// The journal has failed.
+    JournalFailed,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Verdict<R> {
+    /// It is done; what came of it, if anybody is to be told.
+    Done(Option<R>),
+    /// It failed, and the item rests for as long as is said here, or as its queue's options say.
+    Failed(Blame, Option<Duration>),
+    /// It never began.
+    Returned,
+}
+
+/// What is to be carried out.
+#[derive(Debug)]
+pub enum Said<P, R> {
+    /// Bring this to its holder.
+    Deliver(Handed),
+    /// Answer a worker.
+    Answer(Request, Reply),
+    /// This worker has had as many deliveries as it may.
+    Worn(HolderId),
+    /// Tell whoever wants to know.
+    Report(Report<P, R>),
+}
+
+/// Whether there are workers, as far as supervisors told.
+#[derive(Debug, Default)]
+struct Crews {
+    active: usize,
+    /// Why there are none left, once there were some.
+    loss: Option<String>,
+    /// They were given up on, rather than stopped in order.
+    is_spent: bool,
+}
+
+/// The decisions of one queue's broker.
+#[derive(Debug)]
+pub struct Desk<P, R> {
+    /// The queue's state. Deliveries are polled through the desk.
+    pub ledger: Ledger<P, R>,
+    /// Requests that could not be answered at once, oldest first.
+    puts: VecDeque<(Request, P)>,
+    /// Puts that are not durable yet.
+    staged: VecDeque<(Request, ItemId)>,
+    gets: VecDeque<Request>,
+    joins: VecDeque<Request>,
+    answers: VecDeque<(Request, Reply)>,
+    /// Holds what threads of this process got.
+    local: HolderId,
+    local_getters: usize,
+    crews: Crews,
+}
+
+impl<P: Weight + Clone, R> Desk<P, R> {
+    /// A desk over a ledger that nobody else has.
+    #[must_use]
+    pub fn new(mut ledger: Ledger<P, R>) -> Self {
+        let local = ledger.handle_join_as_getter();
+        Desk {
+            ledger,
+            puts: VecDeque::new(),
+            staged: VecDeque::new(),
+            gets: VecDeque::new(),
+            joins: VecDeque::new(),
+            answers: VecDeque::new(),
+            local,
+            local_getters: 0,
+            crews: Crews::default(),
+        }
+    }
+
+    /// Accepts an item, beyond the bound if need be. With a journal that holds when it is durable.
+    ///
+    /// # Errors
+    /// Why it is refused; it counts nowhere.
+    pub fn put(&mut self, payload: P, is_beyond_bound: bool) -> Result<ItemId, Refused> {
+        if self.crews.is_spent && self.crews.active == 0 {
+            return Err(Refused::NoWorkersLeft);
+        }
+        let result = match is_beyond_bound {
+            true => self.ledger.handle_put_beyond_bound(payload),
+            false => self.ledger.handle_put(payload),
+        };
+        result.map_err(|refusal| match refusal {
+            Refusal::Closed => Refused::Closed,
+            Refusal::Full if self.are_workers_lost() => Refused::NoWorkersLeft,
+            Refusal::Full => Refused::Full,
+            Refusal::Broken => Refused::JournalFailed,
+        })
+    }
+
+    /// A worker puts. A handler's room may have to come from itself, so it does not wait for it; a
+    /// loop decides itself when to put.
+    pub fn ask_put(&mut self, request: Request, payload: P, waits: bool) {
+        let holder = request.holder;
+        let is_holding = self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0;
+        match self.put(payload.clone(), is_holding && waits) {
+            Err(Refused::Full) if waits => self.puts.push_back((request, payload)),
+            Ok(id) => self.staged.push_back((request, id)),
+            Err(refused) => self.answer(request, Reply::Refused(refused)),
+        }
+    }
+
+    /// A worker asks for an item.
+    pub fn ask_get(&mut self, request: Request, waits: bool) {
+        if self.answer_get(request) {
+            return;
+        }
+        if waits {
+            self.ledger.handle_getter_waiting(true);
+            self.gets.push_back(request);
+        } else {
+            self.answer(request, Reply::Empty);
+        }
+    }
+
+    /// A worker joins the queue.
+    pub fn ask_join(&mut self, request: Request, waits: bool) {
+        let holder = request.holder;
+        if self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0 {
+            self.answer(request, Reply::WaitsForItself);
+        } else if !waits && self.join_state().is_none() {
+            let unfinished = self.ledger.counts().unfinished();
+            self.answer(request, Reply::TimedOut(unfinished));
+        } else {
+            self.joins.push_back(request);
+        }
+    }
+
+    /// A worker waits no longer. If its request is not found, the answer is on its way.
+    pub fn cancel(&mut self, request: Request) {
+        if let Some(at) = self.puts.iter().position(|(other, _)| *other == request) {
+            self.puts.remove(at);
+            self.answer(request, Reply::Refused(Refused::Full));
+        } else if let Some(at) = self.gets.iter().position(|other| *other == request) {
+            self.gets.remove(at);
+            self.ledger.handle_getter_waiting(false);
+            self.answer(request, Reply::Empty);
+        } else if let Some(at) = self.joins.iter().position(|other| *other == request) {
+            self.joins.remove(at);
+            let unfinished = self.ledger.counts().unfinished();
+            self.answer(request, Reply::TimedOut(unfinished));
+        }
+    }
+
+    fn answer(&mut self, request: Request, reply: Reply) {
+        self.answers.push_back((request, reply));
+    }
+
+    /// Takes the next item for a thread of this process.
+    pub fn get(&mut self) -> Option<Handed> {
+        self.ledger.handle_get(self.local)
+    }
+
+    /// A thread of this process began or ended waiting in a `get`.
+    pub fn local_waits(&mut self, is_waiting: bool) {
+        self.ledger.handle_getter_waiting(is_waiting);
+        match is_waiting {
+            true => self.local_getters += 1,
+            false => self.local_getters = self.local_getters.saturating_sub(1),
+        }
+    }
+
+    /// How many threads of this process wait in a `get`.
+    #[must_use]
+    pub fn local_getters(&self) -> usize {
+        self.local_getters
+    }
+
+    /// Why no `get` can be served any more, if none can.
+    #[must_use]
+    pub fn end_of_gets(&self) -> Option<Refused> {
+        if self.ledger.is_broken() {
+            return Some(Refused::JournalFailed);
+        }
+        let counts = self.ledger.counts();
+        let is_exhausted = self.ledger.is_closed() && counts.waiting + counts.delayed == 0;
+        is_exhausted.then_some(Refused::Closed)
+    }
+
+    /// How a `join` ends, if it does now: how many are done and dead, or why it cannot come to that.
+    #[must_use]
+    pub fn join_state(&self) -> Option<Result<(u64, u64), Refused>> {
+        if self.ledger.is_finished() {
+            let counts = self.ledger.counts();
+            return Some(Ok((counts.done, counts.dead)));
+        }
+        if self.ledger.is_broken() {
+            return Some(Err(Refused::JournalFailed));
+        }
+        let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
+        let is_lost = self.are_workers_lost() && !is_served_here;
+        is_lost.then_some(Err(Refused::NoWorkersLeft))
+    }
+
+    /// A supervisor began to work on this queue.
+    pub fn crew_began(&mut self) {
+        self.crews.active += 1;
+        self.crews.is_spent = false;
+    }
+
+    /// A supervisor has no workers left, and why. `is_spent`: they were given up on. Whether nobody
+    /// is left and nobody will come.
+    pub fn crew_ended(&mut self, why: &str, is_spent: bool) -> bool {
+        self.crews.active = self.crews.active.saturating_sub(1);
+        self.crews.loss = Some(why.to_owned());
+        self.crews.is_spent |= is_spent;
+        is_spent && self.crews.active == 0
+    }
+
+    /// Whether there were workers, and are none any more.
+    #[must_use]
+    pub fn are_workers_lost(&self) -> bool {
+        self.crews.active == 0 && self.crews.loss.is_some()
+    }
+
+    /// Why there are none left, once a crew has ended.
+    #[must_use]
+    pub fn loss_of_crews(&self) -> &str {
+        self.crews.loss.as_deref().unwrap_or_default()
+    }
+
+    /// Nothing more for this worker: its waiting gets end, so that its loop does.
+    pub fn stop(&mut self, holder: HolderId) {
+        self.ledger.handle_stop(holder);
+        while let Some(at) = self.gets.iter().position(|get| get.holder == holder) {
+            if let Some(request) = self.gets.remove(at) {
+                self.ledger.handle_getter_waiting(false);
+                self.answer(request, Reply::Refused(Refused::Closed));
+            }
+        }
+    }
+
+    /// A worker is gone, and its requests with it. How many items its death is charged to.
+    pub fn detach(
+        &mut self,
+        holder: HolderId,
+        started: Started,
+        blame: Option<&Blame>,
+        now: Duration,
+    ) -> usize {
+        self.puts.retain(|(request, _)| request.holder != holder);
+        self.staged.retain(|(request, _)| request.holder != holder);
+        self.joins.retain(|request| request.holder != holder);
+        self.answers.retain(|(request, _)| request.holder != holder);
+        let waiting = self.gets.len();
+        self.gets.retain(|request| request.holder != holder);
+        for _ in self.gets.len()..waiting {
+            self.ledger.handle_getter_waiting(false);
+        }
+        self.ledger.handle_leave(holder, started, blame, now)
+    }
+
+    /// Whether this delivery is this worker's. If it is not, the item went to somebody else: a late
+    /// word changes nothing, and is counted unless it only gives back.
+    pub fn is_heard(&mut self, holder: HolderId, token: Token, is_returned: bool) -> bool {
+        let handed = self.ledger.handed(token);
+        if handed.is_some_and(|handed| handed.holder == holder) {
+            return true;
+        }
+        if is_returned {
+            // Stale, so that only its holder is free again.
+            let _ = self.ledger.handle_return(token);
+        } else {
+            self.ledger.handle_late(token);
+        }
+        false
+    }
+
+    /// Ends a delivery.
+    ///
+    /// # Errors
+    /// [`Stale`] when it was settled or lost before.
+    pub fn settle(
+        &mut self,
+        token: Token,
+        service: Duration,
+        verdict: Verdict<R>,
+        now: Duration,
+    ) -> Result<(), Stale> {
+        match verdict {
+            Verdict::Done(result) => self.ledger.handle_done(token, service, result),
+            Verdict::Failed(blame, rest) => self.ledger.handle_nack(token, blame, rest, now),
+            Verdict::Returned => self.ledger.handle_return(token),
+        }
+    }
+
+    /// The next thing to be carried out. After `None` everybody has what there is for him.
+    pub fn poll(&mut self) -> Option<Said<P, R>> {
+        loop {
+            self.serve_gets();
+            if let Some((request, reply)) = self.answers.pop_front() {
+                return Some(Said::Answer(request, reply));
+            }
+            if let Some(handed) = self.ledger.poll_delivery() {
+                return Some(Said::Deliver(handed));
+            }
+            if self.admit_puts() {
+                continue;
+            }
+            if let Some(holder) = self.ledger.poll_worn() {
+                return Some(Said::Worn(holder));
+            }
+            if let Some(report) = self.ledger.poll_report() {
+                return Some(Said::Report(report));
+            }
+            self.answer_staged();
+            self.answer_joins();
+            if self.answers.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    /// Answers with an item or with the end of the queue, if there is one of them.
+    fn answer_get(&mut self, request: Request) -> bool {
+        if let Some(handed) = self.ledger.handle_get(request.holder) {
+            self.answer(request, Reply::Item(handed));
+            return true;
+        }
+        let end = match self.end_of_gets() {
+            None if !self.ledger.is_open(request.holder) => Some(Refused::Closed),
+            end => end,
+        };
+        if let Some(end) = end {
+            self.answer(request, Reply::Refused(end));
+        }
+        end.is_some()
+    }
+
+    fn serve_gets(&mut self) {
+        while let Some(request) = self.gets.pop_front() {
+            if !self.answer_get(request) {
+                self.gets.push_front(request);
+                return;
+            }
+            self.ledger.handle_getter_waiting(false);
+        }
+    }
+
+    /// Admits waiting puts while there is room; whether any was answered.
+    fn admit_puts(&mut self) -> bool {
+        let mut is_any = false;
+        while let Some((request, payload)) = self.puts.pop_front() {
+            match self.put(payload.clone(), false) {
+                Err(Refused::Full) => {
+                    self.puts.push_front((request, payload));
+                    break;
+                }
+                Ok(id) => self.staged.push_back((request, id)),
+                Err(refused) => self.answer(request, Reply::Refused(refused)),
+            }
+            is_any = true;
+        }
+        is_any
+    }
+
+    /// Answers the puts whose items are durable by now, and all of them if none can ever be.
+    fn answer_staged(&mut self) {
+        while let Some((request, id)) = self.staged.pop_front() {
+            if self.ledger.is_durable(id) {
+                self.answer(request, Reply::Accepted(id));
+            } else if self.ledger.is_broken() {
+                self.answer(request, Reply::Refused(Refused::JournalFailed));
+            } else {
+                self.staged.push_front((request, id));
+                return;
+            }
+        }
+    }
+
+    fn answer_joins(&mut self) {
+        while !self.joins.is_empty()
+            && let Some(end) = self.join_state()
+            && let Some(request) = self.joins.pop_front()
+        {
+            let reply = match end {
+                Ok((done, dead)) => Reply::Joined(done, dead),
+                Err(refused) => Reply::Refused(refused),
+            };
+            self.answer(request, reply);
+        }
+    }
+}
