@@ -35,6 +35,10 @@ pub(crate) enum Kind {
     },
     #[error("the journal failed, so nothing more is accepted or told: {0}")]
     Journal(String),
+    #[error("an item of {bytes} bytes was not put: the journal takes {bytes_max} at most")]
+    TooLarge { bytes: usize, bytes_max: usize },
+    #[error("{0}")]
+    JournalAccess(String),
     #[error("the supervisor of this worker is gone")]
     SupervisorGone,
     #[error("join would wait for ever: this worker holds an item of the queue it joins")]
@@ -130,16 +134,19 @@ impl Error {
         matches!(self.0, Kind::NoWorkersLeft { .. })
     }
 
-    /// The item does not serialize; it was not put.
+    /// The item does not serialize, or is too large for the journal; it was not put.
     #[must_use]
     pub fn is_not_serializable(&self) -> bool {
-        matches!(self.0, Kind::NotSerializable { .. })
+        matches!(self.0, Kind::NotSerializable { .. } | Kind::TooLarge { .. })
     }
 
     /// The journal cannot be used or has failed. What it holds is kept; see the message.
     #[must_use]
     pub fn is_journal(&self) -> bool {
-        matches!(self.0, Kind::Journal(_) | Kind::JournalUnusable { .. })
+        matches!(
+            self.0,
+            Kind::Journal(_) | Kind::JournalAccess(_) | Kind::JournalUnusable { .. }
+        )
     }
 
     /// A worker process found that its supervisor is gone.

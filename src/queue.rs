@@ -544,6 +544,10 @@ fn kind_of(reply: Reply) -> Kind {
         }
         Reply::Other(Answer::JoinWaitsForItself) => Kind::JoinWaitsForItself,
         Reply::Other(Answer::JournalFailed { why }) => Kind::Journal(why),
+        Reply::Other(Answer::TooLarge { bytes, bytes_max }) => Kind::TooLarge {
+            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+        },
         _ => Kind::SupervisorGone,
     }
 }

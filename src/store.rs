@@ -36,6 +36,11 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Makes all records of a write durable, or none. After an error it is asked for nothing more.
     fn commit(&self, write: &Write<crate::broker::Parcel>) -> Result<(), String>;
 
+    /// The most bytes an item may have.
+    fn item_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// An item was given up on, and that was told. Called with the broker's lock held.
     fn keep_dead(&self, letter: StoredLetter);
 

@@ -163,8 +163,18 @@ impl Core {
         parcel: &Parcel,
         is_beyond_bound: bool,
     ) -> Result<ItemId, Kind> {
+        self.check_size(parcel)?;
         let result = self.desk.put(parcel.clone(), is_beyond_bound);
         result.map_err(|refused| self.kind_of(refused))
+    }
+
+    /// Whether the store can keep an item of this size.
+    pub(super) fn check_size(&self, parcel: &Parcel) -> Result<(), Kind> {
+        let (bytes, bytes_max) = (parcel.body.len(), self.store.item_bytes_max());
+        match bytes > bytes_max {
+            false => Ok(()),
+            true => Err(Kind::TooLarge { bytes, bytes_max }),
+        }
     }
 
     /// What a refusal is for callers in this process.

@@ -90,7 +90,15 @@ impl Core {
         match ask {
             Ask::Put { wait, body } => {
                 let parcel = Parcel::of(bytes_of(packet, body)?);
-                self.desk.ask_put(request, parcel, waits(wait));
+                if self.check_size(&parcel).is_ok() {
+                    self.desk.ask_put(request, parcel, waits(wait));
+                } else {
+                    let too_large = Answer::TooLarge {
+                        bytes: parcel.body.len() as u64,
+                        bytes_max: self.store.item_bytes_max() as u64,
+                    };
+                    let _ = self.send_answer(request, too_large);
+                }
             }
             Ask::Get { wait } => self.desk.ask_get(request, waits(wait)),
             Ask::Join { wait } => self.desk.ask_join(request, waits(wait)),

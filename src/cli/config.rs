@@ -11,6 +11,9 @@ use crate::store::journal::Durability;
 /// A dish heavier than this is a typing error.
 const PAYLOAD_MAX: usize = 1 << 30;
 
+/// What a journal takes, with room for the rest of a dish.
+const JOURNALED_PAYLOAD_MAX: usize = 999_000_000;
+
 /// Where the dishes come from.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -49,9 +52,13 @@ impl Config {
         if workers == 0 {
             return Err("--workers 0: at least 1 is needed".into());
         }
-        if args.payload > PAYLOAD_MAX {
+        let payload_max = match args.journal {
+            None => PAYLOAD_MAX,
+            Some(_) => JOURNALED_PAYLOAD_MAX,
+        };
+        if args.payload > payload_max {
             let payload = args.payload;
-            return Err(format!("--payload {payload}: at most {PAYLOAD_MAX} bytes"));
+            return Err(format!("--payload {payload}: at most {payload_max} bytes"));
         }
         if args.timeout.is_some() && matches!(args.mode, Mode::Threads | Mode::Sequential) {
             let mode = args.mode.name();

@@ -145,6 +145,10 @@ pub(crate) enum Answer<'a> {
     JournalFailed {
         why: String,
     },
+    TooLarge {
+        bytes: u64,
+        bytes_max: u64,
+    },
     State {
         len: u64,
         is_full: bool,

@@ -35,6 +35,9 @@ use crate::ledger::{ItemId, Recovered, Unfinished, Write};
 pub(crate) use reader::read_letters;
 pub use salvage::{Saved, salvage};
 
+/// SQLite takes rows of a billion bytes (`SQLITE_MAX_LENGTH`); a little of that is ours.
+const ITEM_BYTES_MAX: usize = 999_999_900;
+
 /// How much a journal's promises withstand. Whatever it is, the file is never corrupt, items are
 /// handed out and ends are told only after they were committed, and commits are shared: what comes
 /// while one is under way goes into the next.
@@ -210,6 +213,10 @@ impl Store for Journal {
             let changes = book.changes(&write.records);
             Ok((changes.map_err(|contradiction| contradiction.0)?, ()))
         })
+    }
+
+    fn item_bytes_max(&self) -> usize {
+        ITEM_BYTES_MAX
     }
 
     fn keep_dead(&self, _letter: StoredLetter) {

@@ -436,6 +436,7 @@ fn reply_of(packet: &Arc<Packet>, answer: Answer<'_>) -> Option<Reply> {
         Answer::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
         Answer::JoinWaitsForItself => Answer::JoinWaitsForItself,
         Answer::JournalFailed { why } => Answer::JournalFailed { why },
+        Answer::TooLarge { bytes, bytes_max } => Answer::TooLarge { bytes, bytes_max },
         Answer::State {
             len,
             is_full,

@@ -59,6 +59,14 @@ impl Place {
         Place { folder, path }
     }
 
+    /// In memory where there is such a folder, for thousands of files.
+    fn new_in_memory() -> Self {
+        let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
+        let folder = folder.unwrap();
+        let path = folder.path().join("journal");
+        Place { folder, path }
+    }
+
     fn open(&self) -> Queue {
         open(&self.path).unwrap()
     }

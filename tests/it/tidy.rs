@@ -30,9 +30,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const BINARY_LINES_MAX: usize = 60;
 
 /// The pure core.
-const PURE: [&str; 5] = [
+const PURE: [&str; 7] = [
     "src/ledger.rs",
     "src/ledger/",
+    "src/store/book.rs",
+    "src/store/book/",
     "src/supervision/restart.rs",
     "src/supervision/child.rs",
     "src/supervision/patrol.rs",

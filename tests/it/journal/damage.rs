@@ -39,7 +39,7 @@ fn fill(queue: &Queue) {
 }
 
 fn filled() -> (Place, Vec<u8>, Content) {
-    let place = Place::new();
+    let place = Place::new_in_memory();
     let queue = place.open();
     fill(&queue);
     drop(queue);
@@ -88,7 +88,7 @@ fn a_file_cut_anywhere_is_refused() {
 }
 
 fn an_emptied_file_with_a_log_is_refused() {
-    let place = Place::new();
+    let place = Place::new_in_memory();
     let queue = place.open();
     fill(&queue);
     let cut = place.folder.path().join("cut");
@@ -127,7 +127,7 @@ fn bits(bytes: usize) -> impl Iterator<Item = usize> {
 }
 
 fn a_file_cut_next_to_its_log_is_refused_or_right() {
-    let place = Place::new();
+    let place = Place::new_in_memory();
     let queue = place.open();
     fill(&queue);
     drop(queue);
@@ -154,7 +154,7 @@ fn wal(path: &Path) -> String {
 
 /// Whole transactions are there or not, from the first on.
 fn a_log_cut_anywhere_leaves_an_earlier_moment() {
-    let place = Place::new();
+    let place = Place::new_in_memory();
     let queue = place.open();
     for n in 0..20 {
         queue.put(&n.to_string()).unwrap();
