@@ -130,23 +130,18 @@ impl Broker {
     ) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let bells = Arc::new(Bells::default());
-        Arc::new_cyclic(|weak: &Weak<Broker>| {
+        let core = Arc::new_cyclic(|weak: &Weak<Mutex<Core>>| {
             let timer = Timer::new(weak.clone());
-            let core = Core::new(
-                ledger,
-                Arc::clone(&store),
-                Arc::clone(&bells),
-                timer,
-                scribe,
-            );
-            Broker {
-                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-                core: Arc::new(Mutex::new(core)),
-                bells,
-                inline: OnceLock::new(),
-                store,
-                scribe: OnceLock::new(),
-            }
+            let (store, bells) = (Arc::clone(&store), Arc::clone(&bells));
+            Mutex::new(Core::new(ledger, store, bells, timer, scribe))
+        });
+        Arc::new(Broker {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            core,
+            bells,
+            inline: OnceLock::new(),
+            store,
+            scribe: OnceLock::new(),
         })
     }
 
@@ -214,7 +209,11 @@ impl Broker {
         loop {
             let is_beyond_bound = is_holding && !matches!(patience, Patience::None);
             match core.try_put(&parcel, is_beyond_bound) {
-                Err(Kind::Full) if self.has_inline_work(&core) && !is_holding => {
+                Err(Kind::Full)
+                    if !matches!(patience, Patience::None)
+                        && !is_holding
+                        && self.has_inline_work(&core) =>
+                {
                     // Room comes from whoever puts.
                     drop(core);
                     self.drive_inline();
@@ -502,5 +501,6 @@ impl Drop for Broker {
             let _ = thread.join();
         }
         scribe::write_all(&self.core, &*self.store);
+        self.store.close();
     }
 }

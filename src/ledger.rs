@@ -434,6 +434,11 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.end_revoked(token);
     }
 
+    /// Somebody gives back a delivery that is not his any more.
+    pub fn handle_late_return(&mut self, token: Token) {
+        self.end_revoked(token);
+    }
+
     /// The holder of a cancelled delivery has done with it.
     fn end_revoked(&mut self, token: Token) {
         if let Some((holder, weight)) = self.revoked.remove(&token) {

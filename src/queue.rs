@@ -294,15 +294,19 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Acknowledges the oldest item that this thread got and has not acknowledged.
     ///
     /// # Errors
-    /// `is_task_done_too_often` when this thread holds none.
+    /// `is_task_done_too_often` when this thread holds none; `is_stale` when what it held was
+    /// cancelled.
     pub fn task_done(&self) -> Result<(), Error> {
+        let mut why = Kind::TaskDoneTooOften;
         while let Some((token, since)) = held::pop_oldest(&self.side) {
             let ending = Ending::Done(Box::default());
-            if held::settle(&self.side, token, since.elapsed(), ending).is_ok() {
-                return Ok(());
+            match held::settle(&self.side, token, since.elapsed(), ending) {
+                Ok(()) => return Ok(()),
+                // Cancelled; or settled in another thread, and then it is not meant.
+                Err(stale) => why = stale,
             }
         }
-        Err(Error(Kind::TaskDoneTooOften))
+        Err(Error(why))
     }
 
     /// Waits until every item is done or a dead letter, and says how many are which. It never
@@ -423,7 +427,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// `is_journal` when the journal cannot be read; and in a worker process.
     pub fn raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
         let letters = self.broker()?.store.dead_letters();
-        let letters = letters.map_err(|why| Error(Kind::Journal(why)))?;
+        let letters = letters.map_err(|why| Error(Kind::JournalAccess(why)))?;
         let raw = |letter: StoredLetter| {
             let bytes = letter.payload.to_vec();
             letter.with_payload(bytes)
@@ -450,9 +454,13 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`raw_dead_letters`](Self::raw_dead_letters).
     pub fn take_dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
-        let letters = self.dead_letters()?;
-        self.forget_dead(letters.iter().map(|letter| letter.id))?;
-        Ok(letters)
+        let decodes = |letter: &StoredLetter| decode::<T>(&letter.payload).is_ok();
+        let letters = self.take_dead(&decodes)?;
+        let decoded = |letter: StoredLetter| {
+            let payload = decode::<T>(&letter.payload).ok()?;
+            Some(letter.with_payload(payload))
+        };
+        Ok(letters.into_iter().filter_map(decoded).collect())
     }
 
     /// Takes all dead letters, oldest first, with their items as serialized by `put`.
@@ -460,15 +468,19 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`raw_dead_letters`](Self::raw_dead_letters).
     pub fn take_raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
-        let letters = self.raw_dead_letters()?;
-        self.forget_dead(letters.iter().map(|letter| letter.id))?;
-        Ok(letters)
+        let raw = |letter: StoredLetter| {
+            let bytes = letter.payload.to_vec();
+            letter.with_payload(bytes)
+        };
+        Ok(self.take_dead(&|_| true)?.into_iter().map(raw).collect())
     }
 
-    fn forget_dead(&self, ids: impl Iterator<Item = ItemId>) -> Result<(), Error> {
-        let ids: Vec<ItemId> = ids.collect();
-        let forgotten = self.broker()?.store.forget_dead(&ids);
-        forgotten.map_err(|why| Error(Kind::Journal(why)))
+    fn take_dead(
+        &self,
+        is_wanted: &dyn Fn(&StoredLetter) -> bool,
+    ) -> Result<Vec<StoredLetter>, Error> {
+        let taken = self.broker()?.store.take_dead(is_wanted);
+        taken.map_err(|why| Error(Kind::JournalAccess(why)))
     }
 
     /// Tries a dead letter again: its item waits in its old place, with as many attempts before it
@@ -483,12 +495,23 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Cancels an item: it is not worked on any more and becomes a dead letter. A worker process
     /// that is at it gets SIGTERM and, a second later, SIGKILL, and is replaced; an async task is
     /// dropped where it waits; a thread goes on to the end, and nobody listens. False if there is
-    /// nothing to cancel: the item is done, dead or not known.
+    /// nothing to cancel: the item is done, dead or not known. With a journal it returns when that is
+    /// durable.
     ///
     /// # Errors
-    /// In a worker process.
+    /// `is_journal` when the journal has failed; and in a worker process.
     pub fn cancel(&self, id: ItemId) -> Result<bool, Error> {
-        Ok(self.broker()?.with(|core| core.cancel(id)))
+        let broker = self.broker()?;
+        // What is being written down can be cancelled when it has been.
+        self.sync()?;
+        let is_cancelled = broker.with(|core| core.cancel(id));
+        broker.sync_all();
+        if broker.read(|core| core.desk.ledger.is_broken()) {
+            let failed =
+                broker.read(|core| core.kind_of(crate::broker::desk::Refused::JournalFailed));
+            return Err(Error(failed));
+        }
+        Ok(is_cancelled)
     }
 }
 

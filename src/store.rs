@@ -50,6 +50,12 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Forgets these dead letters; those that are not there are no error.
     fn forget_dead(&self, ids: &[ItemId]) -> Result<(), String>;
 
+    /// Hands these dead letters out, oldest first, and forgets them.
+    fn take_dead(
+        &self,
+        is_wanted: &dyn Fn(&StoredLetter) -> bool,
+    ) -> Result<Vec<StoredLetter>, String>;
+
     /// Makes a dead letter an unfinished item again. `None` if there is no such letter.
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String>;
 
@@ -60,10 +66,6 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     }
 
     /// Nothing more will be kept: whatever is open is closed.
-    #[cfg_attr(
-        not(feature = "cli"),
-        allow(dead_code, reason = "only the command line needs it")
-    )]
     fn close(&self) {}
 
     /// What is kept of a key.

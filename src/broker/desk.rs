@@ -314,8 +314,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             return true;
         }
         if is_returned {
-            // Stale, so that only its holder is free again.
-            let _ = self.ledger.handle_return(token);
+            self.ledger.handle_late_return(token);
         } else {
             self.ledger.handle_late(token);
         }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::Broker;
+use super::core::Core;
 
 #[derive(Debug, Default)]
 struct Alarm {
@@ -16,14 +16,14 @@ struct Alarm {
 
 #[derive(Debug)]
 pub(super) struct Timer {
-    broker: Weak<Broker>,
+    core: Weak<Mutex<Core>>,
     shared: Arc<(Mutex<Alarm>, Condvar)>,
 }
 
 impl Timer {
-    pub(super) fn new(broker: Weak<Broker>) -> Self {
+    pub(super) fn new(core: Weak<Mutex<Core>>) -> Self {
         Timer {
-            broker,
+            core,
             shared: Arc::default(),
         }
     }
@@ -43,20 +43,20 @@ impl Timer {
             self.shared.1.notify_one();
             return;
         }
-        let (broker, shared) = (self.broker.clone(), Arc::clone(&self.shared));
+        let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
         let thread = std::thread::Builder::new().name("dishrack-timer".into());
         // Without a thread the items rest until the next call looks at the queue; the next rest
         // tries again.
         alarm.is_running = thread
             .spawn(move || {
                 crate::supervision::signals::block_all();
-                run(&broker, &shared);
+                run(&core, &shared);
             })
             .is_ok();
     }
 }
 
-fn run(broker: &Weak<Broker>, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
+fn run(core: &Weak<Mutex<Core>>, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
     loop {
         let mut state = alarm.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -79,10 +79,10 @@ fn run(broker: &Weak<Broker>, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
         }
         state.at = None;
         drop(state);
-        let Some(broker) = broker.upgrade() else {
+        let Some(core) = core.upgrade() else {
             return;
         };
-        broker.with(super::Core::tick);
+        super::with(&core, Core::tick);
     }
 }
 

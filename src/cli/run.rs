@@ -35,7 +35,7 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let joined = rack.join();
     crew.stop();
     // What was done when the journal failed is not in it, so it is not told.
-    let is_kept = !matches!(&joined, Err(error) if error.is_journal());
+    let is_kept = !rack.is_journal_broken();
     if stop.sums_up() && is_kept {
         report_summary(&rack, &crew)?;
     }
@@ -45,6 +45,11 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let has_dead_letters = has_dead_letters(&rack);
     rack.close_journal();
     if let Some(signal) = signal {
+        if let Err(error) = &joined
+            && !is_kept
+        {
+            printer::complain(error);
+        }
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
     joined?;

@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 use crate::ledger::{ItemId, Token};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// A packet is closed when its records reach this size. Four packets of 64 KiB fit into a socket
 /// before `send` blocks.

@@ -138,6 +138,15 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         .map_err(Error)
     }
 
+    /// Whether the journal has failed.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_journal_broken(&self) -> bool {
+        let is_broken = |broker: &std::sync::Arc<crate::broker::Broker>| {
+            broker.read(|core| core.desk.ledger.is_broken())
+        };
+        self.broker().is_ok_and(is_broken)
+    }
+
     /// Ends the journal when all that happened is in it, in one file. Nothing can be put or settled afterwards.
     #[cfg(feature = "cli")]
     pub(crate) fn close_journal(&self) {

@@ -62,7 +62,7 @@ pub(crate) struct Journal {
     prints: Mutex<Prints>,
     desk: Mutex<Desk>,
     /// Ends after the connection.
-    _claim: Claim,
+    claim: Mutex<Option<Claim>>,
 }
 
 /// What is needed to write.
@@ -114,7 +114,7 @@ impl Journal {
                 book,
                 failure: None,
             }),
-            _claim: claim,
+            claim: Mutex::new(Some(claim)),
         };
         journal.write(&mut journal.desk(), |book| Ok((book.merge(), ())))?;
         Ok((journal, recovered))
@@ -232,6 +232,22 @@ impl Store for Journal {
         }
     }
 
+    fn take_dead(
+        &self,
+        is_wanted: &dyn Fn(&StoredLetter) -> bool,
+    ) -> Result<Vec<StoredLetter>, String> {
+        let desk = &mut *self.desk();
+        let letters = match &desk.connection {
+            Some(connection) => reader::letters(connection, None),
+            None => Ok(Vec::new()),
+        };
+        let mut letters = letters.map_err(|trouble| self.unreadable(&trouble))?;
+        letters.retain(is_wanted);
+        let ids: Vec<ItemId> = letters.iter().map(|letter| letter.id).collect();
+        self.write(desk, |book| Ok((book.forget(&ids), ())))?;
+        Ok(letters)
+    }
+
     fn forget_dead(&self, ids: &[ItemId]) -> Result<(), String> {
         self.write(&mut self.desk(), |book| Ok((book.forget(ids), ())))
     }
@@ -259,6 +275,9 @@ impl Store for Journal {
             }
             let _ = connection.close();
         }
+        // From now on the file is for others.
+        let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        claim.take();
     }
 
     fn was_put_before(&self, key: &[u8]) -> bool {

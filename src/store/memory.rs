@@ -31,6 +31,15 @@ impl Store for MemoryStore {
         Ok(self.dead().values().cloned().collect())
     }
 
+    fn take_dead(
+        &self,
+        is_wanted: &dyn Fn(&StoredLetter) -> bool,
+    ) -> Result<Vec<StoredLetter>, String> {
+        let mut dead = self.dead();
+        let taken = dead.extract_if(.., |_, letter| is_wanted(letter));
+        Ok(taken.map(|(_, letter)| letter).collect())
+    }
+
     fn forget_dead(&self, ids: &[ItemId]) -> Result<(), String> {
         let mut dead = self.dead();
         for id in ids {

@@ -88,7 +88,9 @@ impl InlineCrew {
             }
             // One loop at a time.
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            while !is_told.load(Ordering::Acquire) && broker.counts().waiting > 0 {
+            while !is_told.load(Ordering::Acquire)
+                && broker.read(|core| core.desk.ledger.ready()) > 0
+            {
                 let before = broker.counts();
                 current::set(Side::Local(Arc::clone(&broker)), item_type);
                 // A panic with an item in hand is charged to the item, which ends this in time.
@@ -102,9 +104,8 @@ impl InlineCrew {
                 }
             }
         };
-        let has_work = move |core: &Core| {
-            !is_over.load(Ordering::Acquire) && core.desk.ledger.counts().waiting > 0
-        };
+        let has_work =
+            move |core: &Core| !is_over.load(Ordering::Acquire) && core.desk.ledger.ready() > 0;
         broker.set_inline(Inline {
             drive: Box::new(drive),
             has_work: Box::new(has_work),

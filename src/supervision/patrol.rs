@@ -59,12 +59,17 @@ enum State {
     Killed(Fault),
 }
 
+/// How soon it is looked at again whether a cancelled delivery was begun.
+const REVOKED_LOOK: Duration = Duration::from_millis(10);
+
 /// The patrol of one life of one worker.
 #[derive(Debug, Clone)]
 pub struct Patrol {
     limit: Option<Duration>,
     grace: Duration,
     state: State,
+    /// Cancelled deliveries that it may come to yet.
+    revoked: Vec<u64>,
     /// When to look next, if ever.
     next: Option<Duration>,
 }
@@ -77,6 +82,7 @@ impl Patrol {
             limit,
             grace,
             state: State::Fine,
+            revoked: Vec::new(),
             next: limit.and_then(|limit| now.checked_add(limit)),
         }
     }
@@ -101,19 +107,27 @@ impl Patrol {
         match self.state {
             State::Killed(_) => None,
             State::Asked { fault, until } => self.look_again(fault, until, glance, now),
-            State::Fine | State::Quiet { .. } => self.look_for_faults(glance, now),
+            State::Fine | State::Quiet { .. } => self
+                .look_for_revoked(glance, now)
+                .or_else(|| self.look_for_faults(glance, now)),
         }
     }
 
     /// This delivery was cancelled.
     pub fn revoke(&mut self, ordinal: u64, glance: Glance, now: Duration) -> Option<Order> {
-        let is_at_it = glance.current == ordinal;
-        match self.state {
-            State::Fine | State::Quiet { .. } if is_at_it => {
-                self.terminate(Fault::Revoked(ordinal), now)
-            }
-            _ => None,
+        self.revoked.push(ordinal);
+        self.look(glance, now)
+    }
+
+    /// A cancelled delivery may be the next one that it comes to, so it is looked at again soon.
+    fn look_for_revoked(&mut self, glance: Glance, now: Duration) -> Option<Order> {
+        let current = glance.current;
+        if current != 0 && self.revoked.contains(&current) {
+            return self.terminate(Fault::Revoked(current), now);
         }
+        self.revoked
+            .retain(|ordinal| glance.held > 0 && *ordinal > current);
+        None
     }
 
     fn look_again(
@@ -139,6 +153,15 @@ impl Patrol {
     }
 
     fn look_for_faults(&mut self, glance: Glance, now: Duration) -> Option<Order> {
+        let order = self.look_at_time(glance, now);
+        if order.is_none() && !self.revoked.is_empty() {
+            let soon = now.saturating_add(REVOKED_LOOK);
+            self.next = Some(self.next.map_or(soon, |next| next.min(soon)));
+        }
+        order
+    }
+
+    fn look_at_time(&mut self, glance: Glance, now: Duration) -> Option<Order> {
         let Some(limit) = self.limit else {
             self.next = None;
             return None;
