@@ -159,6 +159,8 @@ struct Job<'a> {
     done: BTreeSet<String>,
     workers: BTreeSet<u32>,
     stopped: BTreeSet<u32>,
+    /// A line that is no event.
+    torn: Option<String>,
 }
 
 /// How one run ended.
@@ -184,6 +186,7 @@ impl Job<'_> {
         self.tally.runs += 1;
         self.workers.clear();
         self.stopped.clear();
+        self.torn = None;
         let method = ["spawn", "fork"][usize::from(self.dice.below(4) == 0)];
         let mut run = Run::start(self.folder, method);
         let mut next_fault = 5 + self.dice.below(40);
@@ -209,8 +212,13 @@ impl Job<'_> {
 
     fn hear(&mut self, line: &str) {
         let Ok(event) = serde_json::from_str::<Value>(line) else {
-            return self.complain(format!("not JSON: {line}"));
+            // The last line of a killed run may be torn.
+            self.torn.get_or_insert_with(|| line.to_owned());
+            return;
         };
+        if let Some(torn) = self.torn.take() {
+            self.complain(format!("not JSON: {torn}"));
+        }
         let item = event["item"].as_str().unwrap_or_default().to_owned();
         let pid = event["pid"]
             .as_u64()
@@ -366,6 +374,7 @@ fn main() -> ExitCode {
             done: BTreeSet::new(),
             workers: BTreeSet::new(),
             stopped: BTreeSet::new(),
+            torn: None,
         };
         if job.work(until) {
             count_lost(folder.path(), &mut tally);

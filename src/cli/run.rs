@@ -41,7 +41,8 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     }
     // A stopped run does not wait for ever for somebody to read.
     let signal = stop.signal();
-    let is_written = printer.finish(signal.map_or(Duration::MAX, |_| config.shutdown));
+    let is_written =
+        printer.finish(signal.map_or(Duration::MAX, |_| config.shutdown.max(TIME_TO_READ)));
     let has_dead_letters = has_dead_letters(&rack);
     rack.close_journal();
     if let Some(signal) = signal {
@@ -78,6 +79,9 @@ fn open(config: &Config) -> Result<Rack, Failure> {
     }
     Ok(rack)
 }
+
+/// How long a stopped run waits at least for its last lines to be read.
+const TIME_TO_READ: Duration = Duration::from_secs(1);
 
 /// How long a second signal waits for the summary to be read.
 const LAST_WORDS: Duration = Duration::from_millis(100);

@@ -108,7 +108,7 @@ pub(super) struct Position {
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) memory_max: Option<u64>,
-    pub(super) stderr: Option<String>,
+    pub(super) stderr: Option<(String, u64)>,
 }
 
 /// Makes a worker's channels and scoreboard: our ends, and the appointment to send to it.

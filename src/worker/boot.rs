@@ -3,7 +3,8 @@
 //! A process is called when its environment names the pid of its own parent, so that a program
 //! started by a worker, which inherits the environment, does not take itself for one.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
@@ -146,8 +147,8 @@ fn be_forked(appointment: Appointment) -> i32 {
     // The signal of a parent's death is a setting of the thread that asks for it.
     watch_supervisor(appointment.supervisor);
     title::set_comm(&appointment.name);
-    if let Some(path) = &appointment.stderr {
-        write_stderr_to(path);
+    if let Some((path, inode)) = &appointment.stderr {
+        write_stderr_to(path, *inode);
     }
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     match thread.spawn(move || work(appointment)) {
@@ -156,10 +157,14 @@ fn be_forked(appointment: Appointment) -> i32 {
     }
 }
 
-/// From now on this process's stderr is this file. Where that is not possible it stays the fork
-/// server's.
-fn write_stderr_to(path: &str) {
-    if let Ok(file) = File::options().write(true).open(path) {
+/// From now on this process's stderr is this pipe. Where that is not possible it stays the fork
+/// server's; so it does where the supervisor has another file under that number by now.
+fn write_stderr_to(path: &str, inode: u64) {
+    let is_it = |place: &Metadata| place.file_type().is_fifo() && place.ino() == inode;
+    if std::fs::metadata(path).is_ok_and(|place| is_it(&place))
+        && let Ok(file) = File::options().write(true).open(path)
+        && file.metadata().is_ok_and(|place| is_it(&place))
+    {
         let _ = dup2_stderr(file);
     }
 }

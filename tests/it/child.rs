@@ -25,6 +25,10 @@ crate::trials! {
     a_temporary_worker_is_never_restarted,
     a_stop_within_its_grace_finishes_without_a_kill,
     a_stop_beyond_its_grace_kills,
+    a_recycled_worker_is_started_again_uncounted,
+    a_recycled_worker_has_the_time_it_needs,
+    a_loop_that_ended_before_it_could_be_recycled_is_started_again,
+    a_worker_whose_end_is_excused_is_started_again_uncounted,
     a_stop_while_booting_kills,
     a_stop_before_the_first_start_finishes,
     a_stop_while_resting_finishes,
@@ -221,6 +225,58 @@ fn resting() -> Child {
     let mut child = working(spec());
     assert_eq!(die(&mut child, KILLED, 0, ms(10)), None);
     child
+}
+
+fn a_recycled_worker_is_started_again_uncounted() {
+    let mut child = working(ChildSpec {
+        intensity: 0,
+        restart: Restart::Transient,
+        ..spec()
+    });
+    let deed = child.handle(Happening::RecycleAsked, ms(10));
+    assert_eq!(
+        (deed, child.phase()),
+        (Some(Deed::AskToStop), Phase::Stopping)
+    );
+    assert_eq!(die(&mut child, SUCCESS, 0, ms(20)), Some(Deed::Start));
+}
+
+fn a_recycled_worker_has_the_time_it_needs() {
+    let mut child = working(spec());
+    let _ = child.handle(Happening::RecycleAsked, ms(10));
+    assert_eq!(child.poll_timeout(), None);
+    // A stop has its grace, as always.
+    assert_eq!(child.handle(Happening::StopAsked, ms(1_000)), None);
+    assert_eq!(child.poll_timeout(), Some(ms(6_000)));
+    let deed = child.handle(Happening::DeadlinePassed, ms(6_000));
+    assert_eq!(deed, Some(Deed::Kill));
+}
+
+/// It was given nothing more, and its process ended before anybody could ask it to stop.
+fn a_loop_that_ended_before_it_could_be_recycled_is_started_again() {
+    let mut child = working(ChildSpec {
+        intensity: 0,
+        restart: Restart::Transient,
+        ..spec()
+    });
+    assert_eq!(child.handle(Happening::Ended, ms(10)), None);
+    assert_eq!(child.handle(Happening::RecycleAsked, ms(11)), None);
+    assert_eq!(
+        child.handle(Happening::LinkClosed, ms(12)),
+        Some(Deed::Bury)
+    );
+    let (exit, charged) = (SUCCESS, 0);
+    let deed = child.handle(Happening::Buried { exit, charged }, ms(13));
+    assert_eq!(deed, Some(Deed::Start));
+}
+
+fn a_worker_whose_end_is_excused_is_started_again_uncounted() {
+    let mut child = working(ChildSpec {
+        intensity: 0,
+        ..spec()
+    });
+    assert_eq!(child.handle(Happening::Excused, ms(10)), None);
+    assert_eq!(die(&mut child, KILLED, 0, ms(20)), Some(Deed::Start));
 }
 
 fn a_stop_while_resting_finishes() {

@@ -8,8 +8,13 @@ mod salvage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use dishrack::{DeadLetter, Durability, Error, ItemId, JoinableQueue, Options};
+use dishrack::observe::{Event, Observer, What};
+use dishrack::{
+    Capacity, DeadLetter, Durability, Error, ItemId, JoinableQueue, Options, Supervisor,
+};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
@@ -29,6 +34,12 @@ mod own {
         items_of_any_size_come_back,
         a_closed_journal_is_one_file,
         many_runs_leave_a_small_file,
+        a_cancelled_item_is_dead_in_the_next_run,
+        a_journal_that_was_being_made_is_made_anew,
+        inline_work_makes_room_for_more_than_fits,
+        a_loop_inline_waits_for_what_is_being_written,
+        a_panic_while_an_end_is_told_ends_the_queue,
+        a_queue_that_was_dropped_gives_its_file_free,
     );
 }
 
@@ -307,4 +318,115 @@ fn many_runs_leave_a_small_file() {
     }
     let bytes = std::fs::metadata(&place.path).unwrap().len();
     assert!(bytes <= 100_000, "{bytes} bytes for nothing unfinished");
+}
+
+fn a_cancelled_item_is_dead_in_the_next_run() {
+    let place = Place::new();
+    let queue = place.open();
+    let id = queue.put_unsynced(&"no".into()).unwrap();
+    assert!(queue.cancel(id).unwrap());
+    let copy = place.folder.path().join("copy");
+    copy_as_after_a_kill(&place.path, &copy);
+    let counts = open(&copy).unwrap().counts().unwrap();
+    assert_eq!((counts.dead, counts.waiting), (1, 0));
+}
+
+/// As its supervisor leaves it when it is killed at the first statement: an empty file, and the log
+/// of a transaction that changed nothing yet.
+fn a_journal_that_was_being_made_is_made_anew() {
+    let place = Place::new();
+    std::fs::write(&place.path, "").unwrap();
+    let log = format!("{}-journal", place.path.display());
+    std::fs::write(log, [0; 512]).unwrap();
+    let queue = place.open();
+    queue.put(&"first".into()).unwrap();
+    assert_eq!(*queue.get().unwrap(), "first");
+}
+
+fn bounded(place: &Place, bound: usize) -> Queue {
+    let capacity = match bound {
+        0 => Capacity::Rendezvous,
+        bound => Capacity::Bounded(bound),
+    };
+    let options = Options {
+        capacity,
+        ..Options::default()
+    };
+    JoinableQueue::journaled(&place.path, Durability::Normal, options).unwrap()
+}
+
+fn inline_work_makes_room_for_more_than_fits() {
+    for bound in [0, 1] {
+        let place = Place::new();
+        let queue = place.open();
+        for n in 0..3 {
+            queue.put(&format!("old {n}")).unwrap();
+        }
+        drop(queue);
+        let queue = bounded(&place, bound);
+        let inline = Supervisor::builder().inline();
+        let _crew = inline
+            .handler(&queue, |_: String| Ok::<(), String>(()))
+            .unwrap();
+        for n in 0..3 {
+            queue.put(&format!("new {n}")).unwrap();
+        }
+        assert_eq!(queue.join().unwrap().done, 6);
+    }
+}
+
+fn a_loop_inline_waits_for_what_is_being_written() {
+    let place = Place::new();
+    let queue = place.open();
+    let inline = Supervisor::builder().inline();
+    let work = |queue: Queue| {
+        while let Ok(item) = queue.try_get() {
+            item.task_done().unwrap();
+        }
+    };
+    let _crew = inline.worker(&queue, work).unwrap();
+    for n in 0..20 {
+        queue.put_unsynced(&n.to_string()).unwrap();
+    }
+    assert_eq!(queue.join().unwrap().done, 20);
+}
+
+#[derive(Debug)]
+struct Panics;
+
+impl Observer for Panics {
+    fn observe(&self, event: Event) {
+        assert!(
+            !matches!(event.what, What::ItemDone { .. }),
+            "a bad observer"
+        );
+    }
+}
+
+fn a_panic_while_an_end_is_told_ends_the_queue() {
+    let place = Place::new();
+    let queue = place.open();
+    let threads = Supervisor::builder().threads(1).observer(Arc::new(Panics));
+    let _crew = threads
+        .handler(&queue, |_: String| Ok::<(), String>(()))
+        .unwrap();
+    queue.put(&"one".into()).unwrap();
+    let error = queue.join_timeout(Duration::from_secs(60)).unwrap_err();
+    assert!(error.is_journal(), "{error}");
+    assert!(error.to_string().contains("a bad observer"), "{error}");
+    assert!(queue.put(&"two".into()).unwrap_err().is_journal());
+}
+
+/// Also where an item rests, for which a thread waits.
+fn a_queue_that_was_dropped_gives_its_file_free() {
+    let place = Place::new();
+    for _ in 0..20 {
+        let queue = place.open();
+        queue.put(&"later".into()).unwrap();
+        let delivery = queue.get().unwrap();
+        delivery
+            .nack_after("rest", Duration::from_micros(50))
+            .unwrap();
+        drop(queue);
+    }
 }

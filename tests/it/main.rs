@@ -11,6 +11,7 @@ mod child;
 mod cli;
 mod conformance;
 mod cpython;
+mod desk;
 mod journal;
 mod ledger;
 mod limits;
@@ -26,6 +27,7 @@ fn main() {
         conformance::trials(),
         journal::trials(),
         cpython::trials(),
+        desk::trials(),
         ledger::trials(),
         ledger::journal::trials(),
         limits::trials(),

@@ -122,7 +122,7 @@ fn two_hundred_kills_of_the_supervisor_lose_nothing() {
         if told.kills < KILLS {
             kill_at_some_moment(&run, &mut told);
         }
-        let (events, status) = run.finish();
+        let (events, status) = (run.last_events(), run.exit());
         events.iter().for_each(|event| told.hear(event));
         if let Some(summary) = named(&events, "summary").first() {
             assert_eq!(status.code(), Some(0));

@@ -213,6 +213,9 @@ fn a_kill_at_any_step_of_the_supervisor_loses_nothing() {
     kill_everywhere(
         "supervisor",
         &[
+            "journal: being made",
+            "journal: about to be there",
+            "journal: made",
             "start: process made",
             "put: begin",
             "put: accepted, not durable",

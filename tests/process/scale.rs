@@ -128,7 +128,7 @@ fn kill_500_times(run: &Run) {
 /// does fit.
 fn too_few_files_are_told_before_anything_is_started() {
     let script = format!(
-        "ulimit -n 64
+        "ulimit -n 128
         said=$({binary} --workers 200 2>&1); code=$?
         echo \"$code $said\"
         fit=$(echo \"$said\" | sed 's/.* \\([0-9]*\\) workers would fit.*/\\1/')

@@ -84,6 +84,19 @@ impl Run {
         Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}")))
     }
 
+    /// All events to the end of a run that was killed: its last line may be torn.
+    pub(crate) fn last_events(&self) -> Vec<Value> {
+        let lines: Vec<String> = std::iter::from_fn(|| self.line()).collect();
+        let whole = |(at, line): (usize, &String)| match serde_json::from_str(line) {
+            Ok(event) => Some(event),
+            Err(error) => {
+                assert_eq!(at + 1, lines.len(), "{error}: {line}");
+                None
+            }
+        };
+        lines.iter().enumerate().filter_map(whole).collect()
+    }
+
     /// The next event of this name; others before it are passed over.
     pub(crate) fn await_event(&self, name: &str) -> Value {
         let began = Instant::now();

@@ -3,7 +3,8 @@
 //! The damaged file is only read. Rows are found from both ends of each table and read one by one,
 //! so that a damaged page costs the rows on it and no others.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -119,15 +120,30 @@ fn read_rows(connection: &Connection) -> (Salvaged, u64) {
 }
 
 fn write(into: &Path, meta: &Meta, salvaged: &Salvaged) -> Result<(), Trouble> {
-    let claim = Claim::take(into)?;
+    let is_there = || Trouble::Other("it is there already: name a file that is not".into());
+    if into.exists() {
+        return Err(is_there());
+    }
+    // Under another name until it is whole: half of what was saved must not look like all of it.
+    let mut name = into.as_os_str().to_owned();
+    name.push(".part");
+    let part = PathBuf::from(name);
+    let claim = Claim::take(&part)?;
     if !claim.is_new()? {
-        let why = "it is there already: name a file that is not";
-        return Err(Trouble::Other(why.into()));
+        let why = format!(
+            "{} is left of an earlier salvage: remove it first",
+            part.display()
+        );
+        return Err(Trouble::Other(why));
     }
     let mut connection = schema::connect(&claim.path, true)?;
     schema::create(&mut connection, meta)?;
     rows::apply(&mut connection, &salvaged.changes)?;
-    claim.sync_folder()?;
+    schema::empty_log(&connection)?;
     drop(connection);
+    // Unlike a rename, this does not replace what somebody has made meanwhile.
+    fs::hard_link(&part, into).map_err(|_| is_there())?;
+    fs::remove_file(&part).map_err(|error| Trouble::Other(error.to_string()))?;
+    claim.sync_folder()?;
     Ok(())
 }

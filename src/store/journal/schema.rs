@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::trouble::Trouble;
 use super::{Durability, file};
+use crate::fail;
 use crate::store::book::Table;
 
 /// The first four letters of the crate's name.
@@ -66,7 +67,9 @@ pub(super) fn connect(path: &std::path::Path, is_to_write: bool) -> Result<Conne
 pub(super) fn create(connection: &mut Connection, meta: &Meta) -> Result<(), Trouble> {
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     let transaction = connection.transaction()?;
+    fail::point("journal: not begun");
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    fail::point("journal: being made");
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction
         .execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;")?;
@@ -86,7 +89,9 @@ pub(super) fn create(connection: &mut Connection, meta: &Meta) -> Result<(), Tro
         let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2)";
         transaction.execute(sql, params![name, sealed(name, value)])?;
     }
+    fail::point("journal: about to be there");
     transaction.commit()?;
+    fail::point("journal: made");
     Ok(())
 }
 

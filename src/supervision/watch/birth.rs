@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use nix::sys::stat::fstat;
+
 use super::{Watch, key_of};
 use crate::fail;
 use crate::supervision::child::{Happening, Phase};
@@ -33,7 +35,7 @@ impl Watch {
         Ok(Some(theirs))
     }
 
-    fn terms(&self, index: usize, stderr: Option<String>) -> Terms {
+    fn terms(&self, index: usize, stderr: Option<(String, u64)>) -> Terms {
         let seed = self.seed_of(index);
         let memory_max = self.plan.bounds.memory_max;
         Terms {
@@ -73,8 +75,8 @@ impl Watch {
             return Err(io::Error::other(format!("no fork server: {why}")));
         }
         let stderr = self.open_stderr(index)?;
-        let path = |end: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), end.as_raw_fd());
-        let terms = self.terms(index, stderr.as_ref().map(path));
+        let place = stderr.as_ref().map(place_of).transpose()?;
+        let terms = self.terms(index, place);
         let slot = &mut self.slots[index];
         // Open until the worker is ready, and so has opened it for itself.
         slot.stderr_end = stderr;
@@ -143,4 +145,11 @@ impl Watch {
         self.unborn.insert(self.slots[index].life(index));
         self.happen(index, Happening::Ended);
     }
+}
+
+/// Where another process can open this file of ours, and the inode that it will find if we have not
+/// closed it by then and used its number again.
+fn place_of(end: &OwnedFd) -> io::Result<(String, u64)> {
+    let path = format!("/proc/{}/fd/{}", std::process::id(), end.as_raw_fd());
+    Ok((path, fstat(end)?.st_ino))
 }
