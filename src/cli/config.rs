@@ -1,5 +1,6 @@
 //! What the options mean together, checked before anything is started.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,34 +42,13 @@ pub(super) struct Config {
     pub(super) max_seconds: Duration,
     pub(super) format: Format,
     pub(super) journal: Option<(PathBuf, Durability)>,
-    pub(super) dead_letters: Option<PathBuf>,
+    pub(super) dead_letters: Option<(PathBuf, File)>,
 }
 
 impl Config {
     /// An error names the option and says what is wrong with it.
     pub(super) fn validate(args: Args) -> Result<Self, String> {
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = args.workers.unwrap_or(cpus);
-        if workers == 0 {
-            return Err("--workers 0: at least 1 is needed".into());
-        }
-        let payload_max = match args.journal {
-            None => PAYLOAD_MAX,
-            Some(_) => JOURNALED_PAYLOAD_MAX,
-        };
-        if args.payload > payload_max {
-            let payload = args.payload;
-            return Err(format!("--payload {payload}: at most {payload_max} bytes"));
-        }
-        if args.timeout.is_some() && matches!(args.mode, Mode::Threads | Mode::Sequential) {
-            let mode = args.mode.name();
-            return Err(format!(
-                "--timeout: what --mode {mode} works on cannot be ended; use processes or tasks"
-            ));
-        }
-        if args.timeout == Some(Duration::ZERO) {
-            return Err("--timeout 0: no time is too little for any dish".into());
-        }
+        let workers = check(&args)?;
         let source = match args.input {
             None => Source::MadeUp(args.dishes.unwrap_or(4)),
             Some(path) if path.as_os_str() == "-" => Source::Stdin,
@@ -81,9 +61,13 @@ impl Config {
             Promise::Full => Durability::Full,
             Promise::Normal => Durability::Normal,
         };
-        if let Some(path) = &args.dead_letters {
-            obituaries::open(path)?;
-        }
+        let dead_letters = args.dead_letters.map(|path| {
+            let mut others: Vec<PathBuf> = args.journal.iter().cloned().collect();
+            if let Source::File(input) = &source {
+                others.push(input.clone());
+            }
+            obituaries::open(&path, &others).map(|file| (path, file))
+        });
         let capacity = match args.capacity {
             _ if args.direct => Capacity::Rendezvous,
             0 => Capacity::Unbounded,
@@ -113,7 +97,34 @@ impl Config {
             max_seconds: args.max_seconds,
             format: args.format,
             journal: args.journal.map(|path| (path, durability)),
-            dead_letters: args.dead_letters,
+            dead_letters: dead_letters.transpose()?,
         })
     }
+}
+
+/// What each number must be by itself. How many workers there are.
+fn check(args: &Args) -> Result<usize, String> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = args.workers.unwrap_or(cpus);
+    if workers == 0 {
+        return Err("--workers 0: at least 1 is needed".into());
+    }
+    let payload_max = match args.journal {
+        None => PAYLOAD_MAX,
+        Some(_) => JOURNALED_PAYLOAD_MAX,
+    };
+    if args.payload > payload_max {
+        let payload = args.payload;
+        return Err(format!("--payload {payload}: at most {payload_max} bytes"));
+    }
+    if args.timeout.is_some() && matches!(args.mode, Mode::Threads | Mode::Sequential) {
+        let mode = args.mode.name();
+        return Err(format!(
+            "--timeout: what --mode {mode} works on cannot be ended; use processes or tasks"
+        ));
+    }
+    if args.timeout == Some(Duration::ZERO) {
+        return Err("--timeout 0: no time is too little for any dish".into());
+    }
+    Ok(workers)
 }

@@ -2,12 +2,14 @@
 //! thread of its own as soon as it is known.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::letter;
 use super::printer;
@@ -20,30 +22,80 @@ type Death = (String, Vec<Failure>);
 pub(super) struct Obituaries {
     /// `None` once they are told to end.
     deaths: Mutex<Option<Sender<Death>>>,
-    /// Whether all were written.
-    writing: Mutex<Option<JoinHandle<bool>>>,
+    /// Disconnected when all that were told are written, or cannot be.
+    over: Receiver<()>,
+    is_written: Arc<AtomicBool>,
 }
 
-/// Opens the file, to add to it.
-pub(super) fn open(path: &Path) -> Result<File, String> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    file.map_err(|error| {
-        format!(
-            "--dead-letters {}: cannot be written: {error}",
-            path.display()
-        )
-    })
+/// Opens the file, to add to it. It is none of `others`, which are the run's own.
+pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
+    let unusable = |why: String| format!("--dead-letters {}: {why}", path.display());
+    if let Some(other) = others.iter().find(|other| is_same(path, other)) {
+        return Err(unusable(format!(
+            "it is what {} is: name another file",
+            other.display()
+        )));
+    }
+    if is_database(path) {
+        return Err(unusable("it is an SQLite file: name another one".into()));
+    }
+    // A named pipe that nobody reads is an error rather than a wait.
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(nix::libc::ENXIO) => unusable("nobody reads from this pipe".into()),
+            _ => unusable(format!("cannot be written: {error}")),
+        })?;
+    let waits = fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND));
+    waits.map_err(|error| unusable(format!("cannot be written: {error}")))?;
+    end_torn_line(path, &file).map_err(|error| unusable(format!("cannot be written: {error}")))?;
+    Ok(file)
+}
+
+fn is_same(path: &Path, other: &Path) -> bool {
+    let id = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
+    path == other || matches!((id(path), id(other)), (Ok(one), Ok(two)) if one == two)
+}
+
+fn is_database(path: &Path) -> bool {
+    let mut magic = [0; 15];
+    path.is_file()
+        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+        && &magic == b"SQLite format 3"
+}
+
+/// A run that was killed may have left half a line.
+fn end_torn_line(path: &Path, mut file: &File) -> io::Result<()> {
+    let length = path.metadata()?.len();
+    if path.is_file() && length > 0 {
+        let mut last = [0];
+        File::open(path)?.read_exact_at(&mut last, length - 1)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(())
 }
 
 impl Obituaries {
     pub(super) fn start(file: File, path: PathBuf) -> io::Result<Self> {
         let (deaths, inbox) = unbounded();
-        let writing = std::thread::Builder::new()
+        let (writing, over) = bounded::<()>(0);
+        let is_written = Arc::new(AtomicBool::new(false));
+        let is_fine = Arc::clone(&is_written);
+        std::thread::Builder::new()
             .name("dead-letters".into())
-            .spawn(move || write(file, &inbox, &path))?;
+            .spawn(move || {
+                is_fine.store(write(file, &inbox, &path), Ordering::Release);
+                drop(writing);
+            })?;
         Ok(Obituaries {
             deaths: Mutex::new(Some(deaths)),
-            writing: Mutex::new(Some(writing)),
+            over,
+            is_written,
         })
     }
 
@@ -55,17 +107,16 @@ impl Obituaries {
         }
     }
 
-    /// Whether all that were told are written.
-    pub(super) fn finish(&self) -> bool {
+    /// Nothing more is told. Disconnected when all that was is written, or cannot be.
+    pub(super) fn end(&self) -> &Receiver<()> {
         let mut deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
         deaths.take();
-        drop(deaths);
-        let writing = self
-            .writing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        writing.is_none_or(|thread| thread.join().unwrap_or(false))
+        &self.over
+    }
+
+    /// Whether all that were told are written.
+    pub(super) fn are_written(&self) -> bool {
+        self.is_written.load(Ordering::Acquire)
     }
 }
 

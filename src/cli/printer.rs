@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use super::args::{Format, Mode};
 use super::code;
 use super::config::{Config, Source};
-use super::obituaries::{self, Obituaries};
+use super::obituaries::Obituaries;
 use super::stop::Stop;
 use crate::ledger::Counts;
 use crate::observe::text::{Line, Style};
@@ -25,12 +25,29 @@ use crate::worker::title;
 /// Events that may be unprinted before the washer waits.
 const BACKLOG: usize = 10_000;
 
+/// How long an error of the command itself may take to be written.
+const TIME_TO_SAY: Duration = Duration::from_millis(200);
+
 /// The title is rewritten at most this often.
 const TITLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Prints an error of the command itself.
 pub(super) fn complain(failure: &dyn fmt::Display) {
-    say(&format!("supervisor: {failure}"));
+    say_in_time(format!("supervisor: {failure}"));
+}
+
+/// A line on stderr, where nobody may read: what follows must not depend on that.
+fn say_in_time(line: String) {
+    let (saying, said) = bounded::<()>(0);
+    let speak = move || {
+        say(&line);
+        drop(saying);
+    };
+    let thread = std::thread::Builder::new().name("complain".into());
+    if thread.spawn(speak).is_ok() {
+        // Disconnected when it is said.
+        let _ = said.recv_timeout(TIME_TO_SAY);
+    }
 }
 
 /// A journal held something.
@@ -51,7 +68,7 @@ pub(super) fn say_resuming(journal: &Path, counts: &Counts) {
 pub(super) fn say_stopping(signal: i32) {
     let name = crate::Exit::Signaled(signal).signal_name();
     let name = name.unwrap_or_default();
-    say(&format!(
+    say_in_time(format!(
         "supervisor: {name}: finishing what is being dried; once more to stop at once"
     ));
 }
@@ -90,9 +107,9 @@ impl Printer {
         let (title, changes) = bounded(1);
         let counts = Arc::new(Mutex::new(Counts::default()));
         start_title(config, Arc::clone(&counts), changes)?;
-        let obituaries = config.dead_letters.clone().map(|path| {
-            let file = obituaries::open(&path).map_err(io::Error::other)?;
-            Obituaries::start(file, path)
+        let obituaries = config.dead_letters.as_ref().map(|(path, file)| {
+            let file = file.try_clone()?;
+            Obituaries::start(file, path.clone())
         });
         let format = config.format;
         let style = Style {
@@ -133,17 +150,32 @@ impl Printer {
         }
     }
 
-    /// Prints what there is, if somebody reads it in this time. Whether all dead letters are
-    /// written.
+    /// Prints what there is and writes the dead letters. Once the run is stopped, whoever should read
+    /// that has this time to do so. Whether all dead letters are written.
     pub(super) fn finish(&self, time: Duration) -> bool {
-        let is_written = self.obituaries.as_ref().is_none_or(Obituaries::finish);
         self.events
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        // Disconnected, or whoever should read does not.
-        let _ = self.over.recv_timeout(time);
-        is_written
+        self.wait_for(&self.over, time);
+        match &self.obituaries {
+            None => true,
+            Some(obituaries) => {
+                self.wait_for(obituaries.end(), time);
+                obituaries.are_written()
+            }
+        }
+    }
+
+    /// Waits for the end of somebody who writes.
+    fn wait_for(&self, over: &Receiver<()>, time: Duration) {
+        select! {
+            recv(over) -> _ => {}
+            // Disconnected by now, or whoever should read does not.
+            recv(self.stop.stopped()) -> _ => {
+                let _ = over.recv_timeout(time);
+            }
+        }
     }
 }
 

@@ -159,8 +159,8 @@ fn listen(
     let (end_late, grace) = (end.clone(), config.shutdown);
     let is_inline = config.mode == Mode::Sequential;
     let in_order = move |signal| {
-        printer::say_stopping(signal);
         rack.close();
+        printer::say_stopping(signal);
         orderly.stop();
         if is_inline {
             // There is no worker to kill: the washer has the dish in hand.

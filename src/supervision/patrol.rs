@@ -4,7 +4,7 @@
 //! which is when the item that it works on would be over its limit, or, where it does nothing, when
 //! one that began just now would be. An item over its limit, or cancelled, has its worker asked to
 //! end (SIGTERM) and, after a grace, killed. A worker that was given items and begins none of them
-//! for as long as one may take is stopped or mute, and is killed too. It names no clock and no
+//! for as long as one may take, and a second at least, is stopped or mute, and is killed too. It names no clock and no
 //! process: glances come in, orders go out.
 
 use std::time::Duration;
@@ -58,6 +58,10 @@ enum State {
     /// There is nothing more to be ordered.
     Killed(Fault),
 }
+
+/// Handing over takes time of its own on a busy machine, which is not the item's: no worker is taken
+/// for stalled before this.
+const STALLED: Duration = Duration::from_secs(1);
 
 /// How soon it is looked at again whether a cancelled delivery was begun.
 const REVOKED_LOOK: Duration = Duration::from_millis(10);
@@ -186,7 +190,7 @@ impl Patrol {
         };
         let begun = glance.begun;
         self.state = State::Quiet { begun, since };
-        let deadline = since.saturating_add(limit);
+        let deadline = since.saturating_add(limit.max(STALLED));
         if now >= deadline {
             return self.kill(Fault::Stalled);
         }

@@ -24,9 +24,6 @@ const TAIL_BYTES: usize = 4096;
 /// Read at once; a pipe holds as much.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How long the last words may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
 /// Marks the event that wakes the thread.
 const WAKE: u64 = u64::MAX;
 
@@ -47,20 +44,31 @@ struct Stream {
     is_over: bool,
 }
 
+/// What a stream may have besides what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Something, perhaps.
+    More,
+    /// Nothing now.
+    Empty,
+    /// Nothing ever.
+    Ended,
+}
+
 impl Stream {
-    /// Reads what is there. False when nothing ever comes again.
-    fn read(&mut self) -> bool {
+    /// Reads what is there, up to a bound.
+    fn read(&mut self) -> Rest {
         let mut chunk = [0; 4096];
         while self.unsent.len() < CHUNK_BYTES {
             match unistd::read(&self.pipe, &mut chunk) {
-                Ok(0) => return false,
+                Ok(0) => return Rest::Ended,
                 Ok(count) => self.take(&chunk[..count]),
                 Err(nix::Error::EINTR) => {}
-                Err(nix::Error::EAGAIN) => return true,
-                Err(_) => return false,
+                Err(nix::Error::EAGAIN) => return Rest::Empty,
+                Err(_) => return Rest::Ended,
             }
         }
-        true
+        Rest::More
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -122,10 +130,12 @@ pub(super) struct Relay {
     shared: Arc<Shared>,
     /// Disconnected when the thread has ended.
     over: Receiver<()>,
+    /// How long the last words may take.
+    grace: Duration,
 }
 
 impl Relay {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(grace: Duration) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let waker = Arc::new(EventFd::from_flags(flags)?);
@@ -145,7 +155,11 @@ impl Relay {
                 passing.pass_on();
                 drop(alive);
             })?;
-        Ok(Relay { shared, over })
+        Ok(Relay {
+            shared,
+            over,
+            grace,
+        })
     }
 
     /// A new stream: the end for the worker, and ours.
@@ -178,7 +192,7 @@ impl Drop for Relay {
         self.shared.lock().is_over = true;
         let _ = self.shared.waker.write(1);
         // Disconnected, as nothing is ever sent; or ours is full and nobody reads it.
-        let _ = self.over.recv_timeout(LAST_WORDS);
+        let _ = self.over.recv_timeout(self.grace);
     }
 }
 
@@ -195,7 +209,7 @@ impl Shared {
             let is_over = self.lock().is_over;
             for event in &events[..count] {
                 if event.data() != WAKE {
-                    self.pass_one_on(event.data());
+                    let _ = self.pass_one_on(event.data());
                 }
             }
             if is_woken || is_over {
@@ -210,24 +224,25 @@ impl Shared {
     fn pass_all_on(&self) {
         let keys: Vec<u64> = self.lock().by_key.keys().copied().collect();
         for key in keys {
-            self.pass_one_on(key);
+            while self.pass_one_on(key) == Rest::More {}
         }
     }
 
-    fn pass_one_on(&self, key: u64) {
+    fn pass_one_on(&self, key: u64) -> Rest {
         let Some(stderr) = self.lock().by_key.get(&key).map(Arc::clone) else {
-            return;
+            return Rest::Ended;
         };
         let mut stream = stderr.lock();
-        let is_open = stream.read() && !stream.is_over;
+        let rest = stream.read();
         let bytes = std::mem::take(&mut stream.unsent);
-        if !is_open {
+        if rest == Rest::Ended || stream.is_over && rest == Rest::Empty {
             let _ = self.epoll.delete(stream.pipe.as_fd());
             self.lock().by_key.remove(&key);
         }
         // Ours may take its time, so the stream is let go meanwhile.
         drop(stream);
         write_all(&bytes);
+        rest
     }
 }
 
@@ -248,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_stream_is_kept_and_given_once() {
-        let relay = Relay::start().unwrap();
+        let relay = Relay::start(Duration::from_secs(60)).unwrap();
         let (theirs, stderr) = relay.open().unwrap();
         // Written without a newline, and to a stream that goes on: nothing waits for its end.
         unistd::write(&theirs, b"\0").unwrap();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::LocalSet;
@@ -51,7 +52,8 @@ impl TaskCrew {
             workers.push((jobs, holder));
         }
         let handler = Arc::new(handler);
-        run_on_one_thread(&crew, move |tasks| {
+        let last = alive.clone();
+        run_on_one_thread(&crew, last, move |tasks| {
             current::set(Side::Local(Arc::clone(&shared.broker)), type_name::<T>());
             for (jobs, holder) in workers {
                 let (shared, handler, alive) =
@@ -79,7 +81,8 @@ impl TaskCrew {
         let (crew, shared, alive) = begin(plan, broker);
         let life = |name: &String| LoopLife::new(name, plan.spec);
         let lives: Vec<LoopLife> = plan.names.iter().map(life).collect();
-        run_on_one_thread(&crew, move |tasks| {
+        let last = alive.clone();
+        run_on_one_thread(&crew, last, move |tasks| {
             let run = Rc::new(run);
             for mut life in lives {
                 let (shared, run, alive): (Arc<Shared>, _, _) =
@@ -118,12 +121,16 @@ impl Crew for TaskCrew {
 
 fn run_on_one_thread(
     crew: &ThreadCrew,
+    alive: Sender<()>,
     begin: impl FnOnce(&LocalSet) + Send + 'static,
 ) -> Result<(), Kind> {
-    spawn_thread(begin).inspect_err(|_| crew.fail())
+    spawn_thread(alive, begin).inspect_err(|_| crew.fail())
 }
 
-fn spawn_thread(begin: impl FnOnce(&LocalSet) + Send + 'static) -> Result<(), Kind> {
+fn spawn_thread(
+    alive: Sender<()>,
+    begin: impl FnOnce(&LocalSet) + Send + 'static,
+) -> Result<(), Kind> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -133,6 +140,10 @@ fn spawn_thread(begin: impl FnOnce(&LocalSet) + Send + 'static) -> Result<(), Ki
         let tasks = LocalSet::new();
         begin(&tasks);
         runtime.block_on(tasks);
+        drop(runtime);
+        current::clear();
+        // Nothing of the queue is held any more.
+        drop(alive);
     });
     spawned
         .map(drop)

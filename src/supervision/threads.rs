@@ -130,6 +130,8 @@ impl ThreadCrew {
                 current::clear();
                 broker.detach(holder, Started::default(), None);
                 shared.one_ended("they were stopped", false);
+                // Whoever waits for the end may want the queue's journal for himself.
+                drop((shared, run));
                 drop(alive);
             };
             crew.spawn(name, body)?;
@@ -160,6 +162,7 @@ impl ThreadCrew {
                     }
                 };
                 shared.one_ended(&end.why, end.is_spent);
+                drop((shared, run));
                 drop(alive);
             };
             crew.spawn(name, body)?;

@@ -103,7 +103,7 @@ impl Watch {
         // Without it workers write to our stderr themselves.
         let relay = match plan.bounds.inherits_stderr {
             true => None,
-            false => Relay::start().ok(),
+            false => Relay::start(plan.spec.shutdown).ok(),
         };
         Watch {
             slots: (0..plan.workers).map(slot).collect(),

@@ -40,6 +40,7 @@ mod own {
         a_loop_inline_waits_for_what_is_being_written,
         a_panic_while_an_end_is_told_ends_the_queue,
         a_queue_that_was_dropped_gives_its_file_free,
+        a_crew_that_was_stopped_gives_the_file_free,
     );
 }
 
@@ -428,5 +429,30 @@ fn a_queue_that_was_dropped_gives_its_file_free() {
             .nack_after("rest", Duration::from_micros(50))
             .unwrap();
         drop(queue);
+    }
+}
+
+fn a_crew_that_was_stopped_gives_the_file_free() {
+    type Crew = Supervisor<String, ()>;
+    let threads = |queue: &Queue| -> Crew {
+        let handler = |_: String| Ok::<(), String>(());
+        let builder = Supervisor::builder().threads(2);
+        builder.handler(queue, handler).unwrap()
+    };
+    let tasks = |queue: &Queue| -> Crew {
+        let handler = |_: String| async { Ok::<(), String>(()) };
+        let builder = Supervisor::builder().tasks(2);
+        builder.handler_async(queue, handler).unwrap()
+    };
+    let place = Place::new();
+    for start in [&threads as &dyn Fn(&Queue) -> Crew, &tasks] {
+        for _ in 0..30 {
+            let queue = place.open();
+            let crew = start(&queue);
+            queue.put(&"one".into()).unwrap();
+            queue.join().unwrap();
+            crew.stop();
+            drop((crew, queue));
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Signals to the supervisor and to workers.
 
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use dishrack::{JoinableQueue, Supervisor};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 
 use crate::roles::{self, Work};
@@ -13,6 +15,7 @@ crate::trials!(
     sigterm_finishes_what_is_being_dried,
     sigint_finishes_what_is_being_dried,
     sigterm_stops_every_mode,
+    a_stderr_that_nobody_reads_does_not_keep_it,
     a_second_signal_stops_at_once,
     term_beyond_the_grace_kills_the_worker,
     term_beyond_the_grace_ends_one_person_too,
@@ -201,6 +204,25 @@ fn a_stdout_that_nobody_reads_does_not_keep_it() {
         status.is_some()
     });
     assert_eq!(status.unwrap().code(), Some(143));
+}
+
+fn a_stderr_that_nobody_reads_does_not_keep_it() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let flags = FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
+    fcntl(&writer, flags).unwrap();
+    while (&writer).write(&[b'x'; 4096]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command
+        .args([
+            "-w", "1", "--wash", "0", "--dry", "1000s", "--dishes", "1000",
+        ])
+        .args(["--shutdown", "100ms", "--format", "json"])
+        .stderr(writer);
+    let mut run = Run::of(command);
+    run.await_event("drying");
+    run.signal(Signal::SIGTERM);
+    assert_eq!(run.exit().code(), Some(143));
 }
 
 fn a_silent_stdin_does_not_keep_it() {

@@ -16,6 +16,8 @@ crate::trials!(
     what_is_asked_wrongly_is_named,
     dead_letters_are_added_to_a_file,
     an_unusable_file_for_dead_letters_is_named_before_anything_is_started,
+    dead_letters_do_not_go_where_something_else_is,
+    half_a_line_of_a_killed_run_is_ended,
 );
 
 fn supervisor(arguments: &[&str], journal: &Path) -> Output {
@@ -229,4 +231,40 @@ fn an_unusable_file_for_dead_letters_is_named_before_anything_is_started() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(text(&output.stdout), "");
     assert!(text(&output.stderr).contains("--dead-letters"));
+}
+
+fn dead_letters_do_not_go_where_something_else_is() {
+    let place = with_letters();
+    let input = place.folder.path().join("names");
+    std::fs::write(&input, "a\n").unwrap();
+    let pipe = place.folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let before = std::fs::read(&place.path).unwrap();
+    for (file, why) in [
+        (&place.path, "an SQLite file"),
+        (&input, "name another file"),
+        (&pipe, "nobody reads"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command
+            .args(["--wash", "0", "--dry", "0", "--input"])
+            .arg(&input);
+        let output = command.arg("--dead-letters").arg(file).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let error = text(&output.stderr);
+        assert!(error.contains(why), "{error}");
+    }
+    assert_eq!(std::fs::read(&place.path).unwrap(), before);
+}
+
+fn half_a_line_of_a_killed_run_is_ended() {
+    let place = Place::new();
+    let file = place.folder.path().join("letters");
+    std::fs::write(&file, "{\"item\":\"to").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command.args(SLOW).args(["--dishes", "1", "--dead-letters"]);
+    assert_eq!(command.arg(&file).output().unwrap().status.code(), Some(1));
+    let lines = std::fs::read_to_string(&file).unwrap();
+    let last: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(last["item"], "dish-1");
 }
