@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     Closed,
     #[error("the time given for join is over and {unfinished} items are unfinished")]
     TimedOut { unfinished: u64 },
-    #[error("task_done was called more often than this thread got items")]
+    #[error("task_done was called more often than this thread got items that were not cancelled")]
     TaskDoneTooOften,
     #[error("this delivery was settled before, or its item was handed to another worker")]
     Stale,

@@ -294,19 +294,16 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Acknowledges the oldest item that this thread got and has not acknowledged.
     ///
     /// # Errors
-    /// `is_task_done_too_often` when this thread holds none; `is_stale` when what it held was
-    /// cancelled.
+    /// `is_task_done_too_often` when this thread holds none, or what it held was cancelled.
     pub fn task_done(&self) -> Result<(), Error> {
-        let mut why = Kind::TaskDoneTooOften;
         while let Some((token, since)) = held::pop_oldest(&self.side) {
             let ending = Ending::Done(Box::default());
-            match held::settle(&self.side, token, since.elapsed(), ending) {
-                Ok(()) => return Ok(()),
-                // Cancelled; or settled in another thread, and then it is not meant.
-                Err(stale) => why = stale,
+            // Not so where it was cancelled, or settled in another thread: then it is not meant.
+            if held::settle(&self.side, token, since.elapsed(), ending).is_ok() {
+                return Ok(());
             }
         }
-        Err(Error(why))
+        Err(Error(Kind::TaskDoneTooOften))
     }
 
     /// Waits until every item is done or a dead letter, and says how many are which. It never

@@ -47,9 +47,6 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// All dead letters, oldest first.
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String>;
 
-    /// Forgets these dead letters; those that are not there are no error.
-    fn forget_dead(&self, ids: &[ItemId]) -> Result<(), String>;
-
     /// Hands these dead letters out, oldest first, and forgets them.
     fn take_dead(
         &self,

@@ -122,7 +122,8 @@ pub(super) fn run(command: &Dead) -> Result<u8, Failure> {
         Dead::Drop { which, place } => {
             let (journal, letters) = claim(which, place)?;
             let ids: Vec<ItemId> = letters.iter().map(|letter| letter.id).collect();
-            journal.forget_dead(&ids).map_err(Failure::Usage)?;
+            let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
+            journal.take_dead(&is_one).map_err(Failure::Usage)?;
             say(place, letters.len(), "dropped");
         }
     }

@@ -248,10 +248,6 @@ impl Store for Journal {
         Ok(letters)
     }
 
-    fn forget_dead(&self, ids: &[ItemId]) -> Result<(), String> {
-        self.write(&mut self.desk(), |book| Ok((book.forget(ids), ())))
-    }
-
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
         let mut desk = self.desk();
         if !desk.book.is_dead(id) {

@@ -40,14 +40,6 @@ impl Store for MemoryStore {
         Ok(taken.map(|(_, letter)| letter).collect())
     }
 
-    fn forget_dead(&self, ids: &[ItemId]) -> Result<(), String> {
-        let mut dead = self.dead();
-        for id in ids {
-            dead.remove(id);
-        }
-        Ok(())
-    }
-
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
         Ok(self.dead().remove(&id))
     }
