@@ -3,8 +3,8 @@
 //! A test names a role (`supervisor`, or a worker's name without its number), a point, a number n,
 //! and a file. The process of that role that passes the point for the n-th time writes so to the
 //! file and is gone; once the file is there nobody else is. With 0 for n, processes of that role
-//! write all points that they pass to the file instead. So a test learns which points there are, and
-//! has one run for each until none is left. Without the feature nothing of this is there.
+//! write all points that they pass to the file instead. So a test learns which points there are,
+//! and has one run for each until none is left. Without the feature nothing of this is there.
 
 /// Where the process is; what has to hold before it and after it is the tests' business.
 #[cfg(not(feature = "failpoints"))]

@@ -372,8 +372,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Ok((lease.entry, handed))
     }
 
-    /// The item is done; `service` is how long it was worked on. If anybody is to be told, `result` is
-    /// what came of it.
+    /// The item is done; `service` is how long it was worked on. If anybody is to be told, `result`
+    /// is what came of it.
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
@@ -447,8 +447,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     }
 
     /// The item is not to be worked on: it becomes a dead letter. If somebody has it, its token is
-    /// stale from now on, and stopping the work is the caller's business; until the holder speaks of
-    /// the delivery or leaves, it is taken for busy.
+    /// stale from now on, and stopping the work is the caller's business; until the holder speaks
+    /// of the delivery or leaves, it is taken for busy.
     pub fn handle_cancel(&mut self, id: ItemId, scene: Scene) -> Cancelled {
         let lease = self.leases.iter().find(|(_, lease)| lease.entry.id == id);
         let found = lease.map(|(key, _)| Token(key.data().as_ffi()));

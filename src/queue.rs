@@ -417,8 +417,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(self.broker()?.counts())
     }
 
-    /// All dead letters, oldest first, with their items as serialized by `put`. They stay where they
-    /// are.
+    /// All dead letters, oldest first, with their items as serialized by `put`. They stay where
+    /// they are.
     ///
     /// # Errors
     /// `is_journal` when the journal cannot be read; and in a worker process.
@@ -492,8 +492,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Cancels an item: it is not worked on any more and becomes a dead letter. A worker process
     /// that is at it gets SIGTERM and, a second later, SIGKILL, and is replaced; an async task is
     /// dropped where it waits; a thread goes on to the end, and nobody listens. False if there is
-    /// nothing to cancel: the item is done, dead or not known. With a journal it returns when that is
-    /// durable.
+    /// nothing to cancel: the item is done, dead or not known. With a journal it returns when that
+    /// is durable.
     ///
     /// # Errors
     /// `is_journal` when the journal has failed; and in a worker process.

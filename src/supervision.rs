@@ -108,8 +108,8 @@ impl<T, R> Supervisor<T, R> {
     }
 
     /// Stops the workers in order: each finishes what it has started, within its grace, and is
-    /// killed after that. Items that nobody started stay in the queue. Returns when all are gone, and
-    /// what they did is in the journal, if the queue has one.
+    /// killed after that. Items that nobody started stay in the queue. Returns when all are gone,
+    /// and what they did is in the journal, if the queue has one.
     pub fn stop(&self) {
         self.crew.stop();
         self.broker.sync_all();

@@ -1,10 +1,10 @@
 //! What the broker decides, without locks, bells and links: a pure layer over the ledger.
 //!
 //! The ledger knows items and holders. The desk knows besides who waits for what: worker processes
-//! that put, get and join, threads of this process that wait in a `get`, crews that began and ended.
-//! Events go in by its methods; what follows comes out of [`Desk::poll`], one thing at a time and in
-//! a fixed order, to be carried out by whoever owns the desk. That is the broker, and the simulator,
-//! which so tries the very same decisions.
+//! that put, get and join, threads of this process that wait in a `get`, crews that began and
+//! ended. Events go in by its methods; what follows comes out of [`Desk::poll`], one thing at a
+//! time and in a fixed order, to be carried out by whoever owns the desk. That is the broker, and
+//! the simulator, which so tries the very same decisions.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -233,7 +233,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         is_exhausted.then_some(Refused::Closed)
     }
 
-    /// How a `join` ends, if it does now: how many are done and dead, or why it cannot come to that.
+    /// How a `join` ends, if it does now: how many are done and dead, or why it cannot come to
+    /// that.
     #[must_use]
     pub fn join_state(&self) -> Option<Result<(u64, u64), Refused>> {
         if self.ledger.is_finished() {

@@ -50,8 +50,8 @@ pub(super) fn start(
         .map_err(Kind::io("starting the journal's thread"))
 }
 
-/// Writes until there is nothing left to write. What is told meanwhile calls the program's own code:
-/// a panic in there breaks the queue off, rather than leave everybody waiting.
+/// Writes until there is nothing left to write. What is told meanwhile calls the program's own
+/// code: a panic in there breaks the queue off, rather than leave everybody waiting.
 pub(super) fn write_all(core: &Mutex<Core>, store: &dyn Store) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| write(core, store))) {
         let why = format!("internal error: {}", message_of(&*panic));

@@ -1,6 +1,7 @@
 //! `supervisor dead`: the dead letters of a journal, and what is to become of them.
 //!
-//! They can be read while a supervisor uses the journal. To change them is to be the one who uses it.
+//! They can be read while a supervisor uses the journal. To change them is to be the one who uses
+//! it.
 
 use std::collections::BTreeSet;
 use std::fmt;

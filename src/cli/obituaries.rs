@@ -120,8 +120,8 @@ impl Obituaries {
     }
 }
 
-/// One write for each line, so that a kill leaves whole lines. Whether all of them were written; the
-/// first failure is told at once.
+/// One write for each line, so that a kill leaves whole lines. Whether all of them were written;
+/// the first failure is told at once.
 fn write(mut file: File, inbox: &Receiver<Death>, path: &Path) -> bool {
     let mut is_fine = true;
     for (name, history) in inbox {

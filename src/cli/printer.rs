@@ -150,8 +150,8 @@ impl Printer {
         }
     }
 
-    /// Prints what there is and writes the dead letters. Once the run is stopped, whoever should read
-    /// that has this time to do so. Whether all dead letters are written.
+    /// Prints what there is and writes the dead letters. Once the run is stopped, whoever should
+    /// read that has this time to do so. Whether all dead letters are written.
     pub(super) fn finish(&self, time: Duration) -> bool {
         self.events
             .lock()

@@ -1,7 +1,7 @@
 //! What must be durable, and what may be told only after it is.
 //!
-//! With a journal, every change of the ledger leaves a record. Records are taken in writes, one at a
-//! time; whatever came meanwhile goes into the next one, so that many changes share one commit. A
+//! With a journal, every change of the ledger leaves a record. Records are taken in writes, one at
+//! a time; whatever came meanwhile goes into the next one, so that many changes share one commit. A
 //! report waits for the write that holds all records made before it. Without a journal nothing
 //! waits. After raft-rs' `Ready`, which splits its outputs in the same way. It knows no journal.
 

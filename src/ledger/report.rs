@@ -84,7 +84,7 @@ pub enum Cancelled {
 /// Where all accepted items are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Items that a put was told are accepted.
+    /// Items that were accepted; with a journal, also those that are just being written down.
     pub accepted: u64,
     /// Items that nobody holds: anybody may get them, or they are just being written down.
     pub waiting: u64,

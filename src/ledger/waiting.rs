@@ -3,8 +3,9 @@
 //! An item that comes back goes to its old place. That is cheap because everything that was ever
 //! handed out came from the front: returned items precede all fresh ones, but for those that were
 //! cancelled before their turn and are tried again. So fresh items need no number of their own,
-//! only their payload in a row, and a million of them cost a million payloads. With a journal, the last of them are staged: accepted, but not durable, and not to be
-//! handed out. It knows nothing of holders or of why an item came back.
+//! only their payload in a row, and a million of them cost a million payloads. With a journal, the
+//! last of them are staged: accepted, but not durable, and not to be handed out. It knows nothing
+//! of holders or of why an item came back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

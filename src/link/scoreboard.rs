@@ -78,8 +78,8 @@ impl Scoreboard {
         self.words()[1].fetch_max(ordinal, Ordering::Release);
     }
 
-    /// Since when the delivery is worked on that [`read`](Self::read) tells, on the monotonic clock,
-    /// and the last one that was ever begun or taken.
+    /// Since when the delivery is worked on that [`read`](Self::read) tells, on the monotonic
+    /// clock, and the last one that was ever begun or taken.
     pub(crate) fn progress(&self) -> (u64, u64) {
         let [_, taken, since, begun] = self.words();
         let last = begun.load(Ordering::Acquire);

@@ -20,16 +20,17 @@ use crate::{
 };
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
-    /// A queue that keeps a journal: what was put and is not done when this process ends, however it
-    /// ends, is there again when the queue is next made from the same file. `put` returns when the
-    /// item is durable, and an end is told when that is; many puts and ends share one commit.
+    /// A queue that keeps a journal: what was put and is not done when this process ends, however
+    /// it ends, is there again when the queue is next made from the same file. `put` returns when
+    /// the item is durable, and an end is told when that is; many puts and ends share one commit.
     ///
     /// The file is made if it is not there. Two more, `-wal` and `-shm`, lie next to it while it is
     /// used. It is for items of one type, known by its name, and for one process at a time.
     ///
     /// # Errors
     /// `is_journal` and `is_setup` when the file cannot be used: it is a folder, not writable, of
-    /// another program, type or version, in use, or damaged. The message says which, and what to do.
+    /// another program, type or version, in use, or damaged. The message says which, and what to
+    /// do.
     ///
     /// # Example
     ///
@@ -147,7 +148,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         self.broker().is_ok_and(is_broken)
     }
 
-    /// Ends the journal when all that happened is in it, in one file. Nothing can be put or settled afterwards.
+    /// Ends the journal when all that happened is in it, in one file. Nothing can be put or settled
+    /// afterwards.
     #[cfg(feature = "cli")]
     pub(crate) fn close_journal(&self) {
         if let Side::Local(broker) = &self.side {

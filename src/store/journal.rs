@@ -1,9 +1,9 @@
 //! A store in an SQLite file: what a queue accepted and what became of it outlives its supervisor.
 //!
-//! Which rows change is the [`book`](super::book)'s business; here they are written, one transaction
-//! for each write of the ledger. A file is believed only when it is whole: its length, SQLite's own
-//! structure, every row's checksum and the book's tally must agree. What cannot be believed is an
-//! error that says what can be saved; nothing is repaired in silence.
+//! Which rows change is the [`book`](super::book)'s business; here they are written, one
+//! transaction for each write of the ledger. A file is believed only when it is whole: its length,
+//! SQLite's own structure, every row's checksum and the book's tally must agree. What cannot be
+//! believed is an error that says what can be saved; nothing is repaired in silence.
 //!
 //! After a failed commit nothing more is written by this supervisor: what is in the file is for the
 //! next one.

@@ -162,11 +162,11 @@ impl Builder {
         self
     }
 
-    /// How long one item may take. A worker process that is at it for longer gets SIGTERM and, after
-    /// [`time_limit_grace`](Self::time_limit_grace), SIGKILL; the attempt has failed, and the worker
-    /// is replaced. So is one that begins nothing of what it was given for that long. An async task
-    /// is dropped where it waits. Threads cannot be ended, so they cannot have a limit. Default:
-    /// none, however slow: slow is not dead.
+    /// How long one item may take. A worker process that is at it for longer gets SIGTERM and,
+    /// after [`time_limit_grace`](Self::time_limit_grace), SIGKILL; the attempt has failed, and the
+    /// worker is replaced. So is one that begins nothing of what it was given for that long. An
+    /// async task is dropped where it waits. Threads cannot be ended, so they cannot have a limit.
+    /// Default: none, however slow: slow is not dead.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.bounds.time_limit = Some(limit);

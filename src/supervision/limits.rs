@@ -14,8 +14,8 @@ use super::orders::Hello;
 use crate::error::Kind;
 use crate::worker::attempt::message_of;
 
-/// Open files for one worker process: two channel ends, a pidfd, the scoreboard and its stderr stay;
-/// the rest comes and goes while it boots and while large items travel.
+/// Open files for one worker process: two channel ends, a pidfd, the scoreboard and its stderr
+/// stay; the rest comes and goes while it boots and while large items travel.
 const FILES_PER_WORKER: u64 = 9;
 
 /// Open files that a supervisor needs for itself.

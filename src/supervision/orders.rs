@@ -47,7 +47,8 @@ pub(crate) struct Appointment {
     pub(crate) announces_starts: bool,
     /// More memory than this, in bytes, and the worker is to be replaced.
     pub(crate) memory_max: Option<u64>,
-    /// Where a forked worker's stderr goes, and the pipe's inode; a spawned one has it from the start.
+    /// Where a forked worker's stderr goes, and the pipe's inode; a spawned one has it from the
+    /// start.
     pub(crate) stderr: Option<(String, u64)>,
     pub(crate) downlink: IpcReceiver<Packet>,
     pub(crate) uplink: IpcSender<Packet>,

@@ -4,8 +4,8 @@
 //! which is when the item that it works on would be over its limit, or, where it does nothing, when
 //! one that began just now would be. An item over its limit, or cancelled, has its worker asked to
 //! end (SIGTERM) and, after a grace, killed. A worker that was given items and begins none of them
-//! for as long as one may take, and a second at least, is stopped or mute, and is killed too. It names no clock and no
-//! process: glances come in, orders go out.
+//! for as long as one may take, and a second at least, is stopped or mute, and is killed too. It
+//! names no clock and no process: glances come in, orders go out.
 
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ enum State {
     Killed(Fault),
 }
 
-/// Handing over takes time of its own on a busy machine, which is not the item's: no worker is taken
-/// for stalled before this.
+/// Handing over takes time of its own on a busy machine, which is not the item's: no worker is
+/// taken for stalled before this.
 const STALLED: Duration = Duration::from_secs(1);
 
 /// How soon it is looked at again whether a cancelled delivery was begun.

@@ -71,8 +71,8 @@ pub struct ChildSpec {
     /// When it is started again.
     pub restart: Restart,
     /// How many restarts are allowed within `period`: with 10, the eleventh death gives the worker
-    /// up. Deaths that an item caused are charged to that item instead. As many boots that fail in a
-    /// row give it up too, however long they take.
+    /// up. Deaths that an item caused are charged to that item instead. As many boots that fail in
+    /// a row give it up too, however long they take.
     pub intensity: u32,
     /// The period of `intensity`.
     pub period: Duration,

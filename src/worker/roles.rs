@@ -1,7 +1,8 @@
 //! The functions that worker processes may run, by the name of their type.
 //!
 //! A function item's type has a name of its own, such as `myprogram::dry`, the same in the
-//! supervisor and in the re-executed worker. Closures may share a name: an ambiguous one is refused.
+//! supervisor and in the re-executed worker. Closures may share a name: an ambiguous one is
+//! refused.
 
 use std::any::type_name;
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! Journals: what is there again when a queue is made from the same file, and what files are refused.
+//! Journals: what is there again when a queue is made from the same file, and what files are
+//! refused.
 
 mod damage;
 mod full;

@@ -1,5 +1,5 @@
-//! CPython's own tests of `multiprocessing` and of the deadlocks of `concurrent.futures`, under their
-//! names, so that anyone can compare. What is mirrored and what deviates is told in
+//! CPython's own tests of `multiprocessing` and of the deadlocks of `concurrent.futures`, under
+//! their names, so that anyone can compare. What is mirrored and what deviates is told in
 //! `docs/cpython.md`. Tests that need threads only are in `tests/it/cpython`.
 
 mod deadlock;

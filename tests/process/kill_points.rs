@@ -129,8 +129,8 @@ fn run(folder: &Path, kill: Option<&str>) -> bool {
     Run::of(command).exit().success()
 }
 
-/// One run with a kill where a role passes a point for the `n`-th time, and the runs that a user adds.
-/// False when it is not passed so often.
+/// One run with a kill where a role passes a point for the `n`-th time, and the runs that a user
+/// adds. False when it is not passed so often.
 fn is_killed_at(role: &str, point: &str, n: u64) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("killed");

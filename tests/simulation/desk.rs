@@ -1,6 +1,6 @@
 //! The broker's decisions as this world uses them: the real [`Desk`](dishrack::broker::desk::Desk)
-//! over the real ledger, and which put each item is. What the broker does besides, which is to wait,
-//! to wake and to send, is the world's.
+//! over the real ledger, and which put each item is. What the broker does besides, which is to
+//! wait, to wake and to send, is the world's.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};

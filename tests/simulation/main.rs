@@ -1,11 +1,12 @@
-//! A deterministic simulator: thousands of small worlds in which everything goes wrong that can, each
-//! from a seed, and promises that must hold in all of them.
+//! A deterministic simulator: thousands of small worlds in which everything goes wrong that can,
+//! each from a seed, and promises that must hold in all of them.
 //!
-//! Real are the ledger (`src/ledger`), the broker's decisions (`src/broker/desk.rs`), the rules of a
-//! worker's life (`src/supervision/child.rs`, `restart.rs`), and what the journal's rows are and mean
-//! (`src/store/book`). Mirrored, because the real ones are full of threads and processes, are who is
-//! charged with a death (`world/crew`), and a worker's side of its link (`process`). Made up are the clock, the scheduler, the ways of the link, the disk, and everybody
-//! who puts, joins, cancels and kills.
+//! Real are the ledger (`src/ledger`), the broker's decisions (`src/broker/desk.rs`), the rules of
+//! a worker's life (`src/supervision/child.rs`, `restart.rs`), and what the journal's rows are and
+//! mean (`src/store/book`). Mirrored, because the real ones are full of threads and processes, are
+//! who is charged with a death (`world/crew`), and a worker's side of its link (`process`). Made up
+//! are the clock, the scheduler, the ways of the link, the disk, and everybody who puts, joins,
+//! cancels and kills.
 //!
 //! `SEEDS=n` tries so many seeds; `SEED=n` shows one world, step by step.
 

@@ -1,6 +1,6 @@
 //! What one world is like: sizes, rules, and which faults happen how often. Each seed draws its own
-//! selection of faults (Groce et al.: "Swarm Testing", ISSTA 2012), because a world with all of them
-//! at once never gets far.
+//! selection of faults (Groce et al.: "Swarm Testing", ISSTA 2012), because a world with all of
+//! them at once never gets far.
 
 use std::time::Duration;
 

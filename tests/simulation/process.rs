@@ -241,7 +241,8 @@ impl Process {
             since: around.now,
             is_hung: false,
         });
-        // A loop's put may wait for room that would have to come from itself, until it is cancelled.
+        // A loop's put may wait for room that would have to come from itself, until it is
+        // cancelled.
         if around.chance.permille(around.rates.worker_put) {
             let number = around.truth.new_number();
             self.putting = Some(number);

@@ -111,8 +111,8 @@ impl Slot {
         }
     }
 
-    /// After a burial: whether what the rules say next is right. Deaths that no item is charged with
-    /// count, and one too many of them within the period ends the slot.
+    /// After a burial: whether what the rules say next is right. Deaths that no item is charged
+    /// with count, and one too many of them within the period ends the slot.
     pub(crate) fn judge(
         &mut self,
         deed: Option<Deed>,

@@ -1,7 +1,7 @@
 //! What a set of rows means when a supervisor begins again, and what is wrong with it.
 //!
-//! Rows are read one by one, in any order but for batches, which come after what has left them. A row
-//! that is not what was written is an error and counts as not there; whoever only wants to know
+//! Rows are read one by one, in any order but for batches, which come after what has left them. A
+//! row that is not what was written is an error and counts as not there; whoever only wants to know
 //! what can be saved goes on reading. At the end every item that was ever accepted must be found in
 //! one place, and every table must have as many rows as the tally says.
 

@@ -1,10 +1,10 @@
 //! The journal's file as the file system sees it: whether it may be used, who uses it, and whether
 //! it is whole. It knows nothing of what is in the tables.
 //!
-//! One supervisor at a time: an exclusive `flock` on the file, which SQLite's own locks know nothing
-//! of, and which ends with the process that holds it, however that ends. Closing any descriptor of
-//! a file ends all of SQLite's locks on it in that process, so a file that this process has open is
-//! refused before it is opened again, and the claim ends after the connection.
+//! One supervisor at a time: an exclusive `flock` on the file, which SQLite's own locks know
+//! nothing of, and which ends with the process that holds it, however that ends. Closing any
+//! descriptor of a file ends all of SQLite's locks on it in that process, so a file that this
+//! process has open is refused before it is opened again, and the claim ends after the connection.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -130,8 +130,8 @@ impl Claim {
         }
     }
 
-    /// Whether the file is as long as its header says; true for one that SQLite has just written all
-    /// its log into.
+    /// Whether the file is as long as its header says; true for one that SQLite has just written
+    /// all its log into.
     pub(super) fn check_length(&self) -> Result<(), Trouble> {
         let mut header = [0; HEADER_BYTES];
         let read = self.file.read_exact_at(&mut header, 0);

@@ -131,7 +131,8 @@ impl Watch {
     }
 
     /// A worker that was taken for never born is there after all: its fork server died before it
-    /// could say so. It was never watched, so it was never waited for, and the pid is still its own.
+    /// could say so. It was never watched, so it was never waited for, and the pid is still its
+    /// own.
     pub(super) fn end_late_born(&mut self, life: Life, pid: u32) {
         if self.unborn.remove(&life) && self.reaper.watch(key_of(life), pid).is_ok() {
             self.reaper.kill(key_of(life));

@@ -1,5 +1,6 @@
-//! The tests of `queue.Queue.shutdown` in `test_queue.py`. `close` is the shutdown that lets what is
-//! left be taken. The immediate one throws items away, which this queue never does by itself: it is
+//! The tests of `queue.Queue.shutdown` in `test_queue.py`. `close` is the shutdown that lets what
+//! is left be taken. The immediate one throws items away, which this queue never does by itself: it
+//! is
 //! `close`, and then taking what is left.
 
 use std::sync::Barrier;

@@ -1,6 +1,7 @@
 //! `test_deadlock.py` of `concurrent.futures`: an error, an exit and a crash, at each step of an
-//! item's way. There, the executor breaks and the test is whether it says so. Here, the item is given
-//! up after its attempts, the cause is told, and its neighbours and the workers come to no harm.
+//! item's way. There, the executor breaks and the test is whether it says so. Here, the item is
+//! given up after its attempts, the cause is told, and its neighbours and the workers come to no
+//! harm.
 //!
 //! Three cells of the matrix are not in CPython; their names continue its own.
 
