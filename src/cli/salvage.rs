@@ -26,13 +26,21 @@ pub(super) fn run(command: &Salvage) -> Result<u8, Failure> {
         done,
         lost,
         rows_lost,
+        incomplete,
     } = saved;
     let into = command.into.display();
     printer::complain(&format_args!(
         "{into}: saved {unfinished} unfinished dishes and {dead} dead letters; {done} are done"
     ));
+    if !incomplete.is_empty() {
+        let incomplete = incomplete.join(", ");
+        printer::complain(&format_args!("not all is there of: {incomplete}"));
+    }
     if lost == 0 && rows_lost == 0 {
-        return Ok(code::DONE);
+        return Ok(match incomplete.is_empty() {
+            true => code::DONE,
+            false => code::DEAD_LETTERS,
+        });
     }
     printer::complain(&format_args!(
         "{rows_lost} rows could not be read; of {lost} dishes nothing is known: they count as dead, \

@@ -19,6 +19,7 @@ mod trouble;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -56,6 +57,10 @@ pub enum Durability {
     Normal,
 }
 
+/// So often is looked whether the file is still in its place: every commit if commits are rare, and
+/// without cost if they are many.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// A journal in use: the only one on its file.
 pub(crate) struct Journal {
     path: PathBuf,
@@ -70,6 +75,10 @@ struct Desk {
     /// `None` once it is closed.
     connection: Option<Connection>,
     book: Book,
+    /// When the file was last seen in its place.
+    seen: Option<Instant>,
+    /// The file is not in its place any more.
+    is_displaced: bool,
     /// Why nothing more can be written.
     failure: Option<String>,
 }
@@ -112,6 +121,8 @@ impl Journal {
             desk: Mutex::new(Desk {
                 connection: Some(connection),
                 book,
+                seen: None,
+                is_displaced: false,
                 failure: None,
             }),
             claim: Mutex::new(Some(claim)),
@@ -129,18 +140,13 @@ impl Journal {
             claim.check_header()?;
         }
         let mut connection = schema::connect(&claim.path, true)?;
-        if schema::is_bare(&connection)? {
-            schema::create(&mut connection, &schema::Meta::new(item_type)?)?;
-            claim.sync_folder()?;
+        match try_begin(claim, &mut connection, item_type, durability) {
+            Ok((key, book, found)) => Ok((connection, key, book, found)),
+            Err(trouble) => {
+                schema::leave(connection);
+                Err(trouble)
+            }
         }
-        schema::check_version(&connection)?;
-        schema::prepare(&connection, durability)?;
-        claim.check_length()?;
-        schema::check_structure(&connection)?;
-        let meta = schema::meta(&connection)?;
-        check_item_type(&meta.item_type, item_type)?;
-        let (book, found) = recover(&connection)?;
-        Ok((connection, meta.print_key, book, found))
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -163,6 +169,14 @@ impl Journal {
         let Some(connection) = &mut desk.connection else {
             return Err(format!("journal {} is closed", self.path.display()));
         };
+        if desk.seen.is_none_or(|seen| seen.elapsed() > LOOK_EVERY) {
+            if let Some(why) = self.displacement() {
+                desk.is_displaced = true;
+                desk.failure = Some(why.clone());
+                return Err(why);
+            }
+            desk.seen = Some(Instant::now());
+        }
         let (result, changes) = match change(&mut desk.book) {
             Ok((changes, result)) => (Ok(result), changes),
             Err(why) => (
@@ -180,6 +194,19 @@ impl Journal {
             desk.failure = Some(why.clone());
         }
         result
+    }
+
+    /// Whether the file is no longer where the next supervisor will look for it.
+    fn displacement(&self) -> Option<String> {
+        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_displaced = claim.as_ref().is_some_and(|claim| !claim.is_in_place());
+        is_displaced.then(|| {
+            format!(
+                "journal {} was removed or replaced while it was used: the next run with it will \
+                 know nothing of what was done in this one, unless the file is put back",
+                self.path.display()
+            )
+        })
     }
 
     fn complaint(&self, error: &rusqlite::Error) -> String {
@@ -264,12 +291,15 @@ impl Store for Journal {
     /// Leaves one file behind, with no log next to it. Where that fails, the log stays.
     fn close(&self) {
         let desk = &mut *self.desk();
+        desk.seen = None;
         let _ = self.write(desk, |book| Ok((book.merge(), ())));
         if let Some(connection) = desk.connection.take() {
-            if desk.failure.is_none() {
-                let _ = schema::empty_log(&connection);
+            // Wherever the file is now, it is whole without its log then; and the log, which SQLite
+            // leaves in its old place, is empty, and cannot be taken for that of another file.
+            if desk.failure.is_none() || desk.is_displaced {
+                let _ = schema::end_use(&connection);
             }
-            let _ = connection.close();
+            schema::leave(connection);
         }
         // From now on the file is for others.
         let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
@@ -306,6 +336,28 @@ fn check_item_type(kept: &str, wanted: &str) -> Result<(), Trouble> {
     Err(Trouble::Other(format!(
         "it keeps items of type {kept}, and this queue's are of type {wanted}: name another file"
     )))
+}
+
+/// Makes the tables if there are none, and reads all that is there; from then on the file is in use.
+fn try_begin(
+    claim: &Claim,
+    connection: &mut Connection,
+    item_type: &str,
+    durability: Durability,
+) -> Result<([u8; 16], Book, Found), Trouble> {
+    if schema::is_bare(connection)? {
+        schema::create(connection, &schema::Meta::new(item_type)?)?;
+        claim.sync_folder()?;
+    }
+    schema::check_version(connection)?;
+    schema::prepare(connection, durability)?;
+    claim.check_length()?;
+    schema::check_structure(connection)?;
+    let meta = schema::meta(connection)?;
+    check_item_type(&meta.item_type, item_type)?;
+    let (book, found) = recover(connection)?;
+    schema::begin_use(connection)?;
+    Ok((meta.print_key, book, found))
 }
 
 /// Reads all rows and believes none that does not fit.

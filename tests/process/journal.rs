@@ -17,6 +17,7 @@ crate::trials!(
     a_killed_run_goes_on_with_lines_added_removed_and_reordered,
     a_finished_list_is_not_done_again_but_for_new_lines,
     the_lock_ends_with_its_process,
+    a_successor_may_begin_at_once,
     a_killed_dryer_is_told_in_the_journals_history,
     a_stopped_run_leaves_one_file_and_goes_on,
 );
@@ -169,6 +170,21 @@ fn the_lock_ends_with_its_process() {
     third.await_event("drying");
     third.signal(Signal::SIGKILL);
     third.exit();
+}
+
+/// Nobody has waited for the killed one, which is a zombie or not even that yet.
+fn a_successor_may_begin_at_once() {
+    let place = Place::new();
+    let mut runs = Vec::new();
+    for _ in 0..10 {
+        let run = place.run(&["--dishes", "2", "--dry", "60s"]);
+        run.await_event("drying");
+        run.signal(Signal::SIGKILL);
+        runs.push(run);
+    }
+    for mut run in runs {
+        run.exit();
+    }
 }
 
 fn dead(place: &Place, arguments: &[&str]) -> String {

@@ -115,7 +115,7 @@ pub struct Recovery {
     /// The items of batches that are not gone.
     pub(super) items: BTreeMap<u64, Arc<[u8]>>,
     pub(super) prints: Vec<(u64, Print)>,
-    rows: u64,
+    pub(super) rows: u64,
 }
 
 impl Recovery {
@@ -274,15 +274,19 @@ impl Recovery {
         Ok(())
     }
 
-    fn check_counts(&self, tally: &Tally) -> Result<(), Damage> {
-        let counts = [
+    /// What these tables hold, and what they should.
+    pub(super) fn counts(&self, tally: &Tally) -> [(Table, u64, u64); 5] {
+        [
             (Table::Gone, self.gone.count(), tally.gone),
             (Table::Dead, self.dead.len() as u64, tally.dead),
             (Table::Loose, self.loose.len() as u64, tally.loose),
             (Table::Failure, self.failures.len() as u64, tally.failures),
             (Table::Print, self.prints.len() as u64, tally.prints),
-        ];
-        for (table, found, expected) in counts {
+        ]
+    }
+
+    fn check_counts(&self, tally: &Tally) -> Result<(), Damage> {
+        for (table, found, expected) in self.counts(tally) {
             if found != expected {
                 return Err(Damage::Count {
                     table,

@@ -26,6 +26,20 @@ pub struct Salvaged {
 }
 
 impl Recovery {
+    /// The tables of which not all is there, as far as the tally tells.
+    #[must_use]
+    pub fn incomplete(&self) -> BTreeSet<Table> {
+        match self.tally {
+            Some(tally) => {
+                let counts = self.counts(&tally).into_iter();
+                let differing = counts.filter(|(_, found, expected)| found != expected);
+                differing.map(|(table, ..)| table).collect()
+            }
+            None if self.rows == 0 => BTreeSet::new(),
+            None => BTreeSet::from([Table::Tally]),
+        }
+    }
+
     /// Makes the best of what was read.
     #[must_use]
     pub fn salvage(mut self) -> Salvaged {

@@ -15,16 +15,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 
-use super::schema::APPLICATION_ID;
+use super::schema::{APPLICATION_ID, IN_USE};
 use super::trouble::Trouble;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 
-/// So long is waited for what a killed process had just forked.
+/// So long is waited for a process that was killed to be gone, and for what it had just forked.
 const AFTERLIFE: Duration = Duration::from_secs(1);
+
+/// So long for one of which it cannot be told whether it was: its end is not seen at every moment.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Device and inode of the files that this process has open.
 static CLAIMED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
@@ -58,6 +62,14 @@ impl Claim {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let claim = Self::lock(path, &options)?;
+        let meta = claim.file.metadata().map_err(|error| unopened(&error))?;
+        if meta.nlink() > 1 {
+            return Err(
+                "it has another name (a hard link), and its log goes by the name: remove one of \
+                 them, or name a copy that was made while nobody used it"
+                    .into(),
+            );
+        }
         access(&folder, AccessFlags::W_OK).map_err(|error| {
             let folder = folder.display();
             format!(
@@ -105,24 +117,9 @@ impl Claim {
 
     /// Looks at the header without SQLite, which would change a file of another program.
     pub(super) fn check_header(&self) -> Result<(), Trouble> {
-        if self.length()? == 0 {
-            // It was being made when its supervisor was killed: SQLite sets that right first.
+        let Some(header) = check_kind(&self.file, &self.path)? else {
             return Ok(());
-        }
-        let mut header = [0; HEADER_BYTES];
-        let read = self.file.read_exact_at(&mut header, 0);
-        if !header.starts_with(MAGIC) {
-            let why = "it is no journal, not even an SQLite file: name another file";
-            return Err(Trouble::Other(why.into()));
-        }
-        read.map_err(|_| Trouble::Damaged("it ends within its header".into()))?;
-        if has_bytes(&self.path, "-journal") {
-            // It was being made; SQLite sets that right first.
-            return Ok(());
-        }
-        if number(&header, 68) != APPLICATION_ID {
-            return Err(Trouble::Other(foreign()));
-        }
+        };
         // While there is a write-ahead log, the file may be behind what its header says.
         match has_bytes(&self.path, "-wal") {
             true => Ok(()),
@@ -130,8 +127,35 @@ impl Claim {
         }
     }
 
-    /// Whether the file is as long as its header says; true for one that SQLite has just written
-    /// all its log into.
+    /// Whether it is an SQLite file at all, or may become one again with its log.
+    pub(super) fn check_magic(&self) -> Result<(), Trouble> {
+        check_kind(&self.file, &self.path)
+            .map(drop)
+            .or_else(|trouble| match trouble {
+                Trouble::Damaged(_) => Ok(()),
+                Trouble::Other(_) => Err(trouble),
+            })
+    }
+
+    /// Whether this path names it too.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id)
+    }
+
+    /// Whether nothing is next to it that belongs to it.
+    pub(super) fn is_alone(&self) -> bool {
+        !has_log(&self.path) && !has_bytes(&self.path, "-journal")
+    }
+
+    /// Whether it was parted from its log.
+    pub(super) fn has_lost_log(&self) -> bool {
+        let mut header = [0; HEADER_BYTES];
+        let is_read = self.file.read_exact_at(&mut header, 0).is_ok();
+        is_read && has_lost_log(&header, &self.path)
+    }
+
+    /// Whether the file is as long as its header says; true for one that SQLite has just written all
+    /// its log into.
     pub(super) fn check_length(&self) -> Result<(), Trouble> {
         let mut header = [0; HEADER_BYTES];
         let read = self.file.read_exact_at(&mut header, 0);
@@ -144,6 +168,15 @@ impl Claim {
         Ok(meta.len())
     }
 
+    /// Whether its path still names it.
+    pub(super) fn is_in_place(&self) -> bool {
+        match fs::metadata(&self.path) {
+            Ok(meta) => (meta.dev(), meta.ino()) == self.id,
+            // What cannot be looked at may well be there.
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        }
+    }
+
     /// Makes the file's name durable.
     pub(super) fn sync_folder(&self) -> Result<(), String> {
         let folder = folder_of(&self.path);
@@ -152,8 +185,51 @@ impl Claim {
     }
 }
 
-/// Locks the file, if nobody else does. The lock of a process that was killed lives on for a moment
-/// where that process had just forked: until the child executes its program.
+/// Looks whether this is a journal, and whether its log is there; without SQLite, which would make
+/// one. Its header, if that is of any worth before SQLite has set the file right.
+pub(super) fn check_kind(file: &File, path: &Path) -> Result<Option<[u8; HEADER_BYTES]>, Trouble> {
+    let length = file.metadata().map_err(|error| unopened(&error))?.len();
+    if length == 0 {
+        // It was being made when its supervisor was killed.
+        return Ok(None);
+    }
+    let mut header = [0; HEADER_BYTES];
+    let read = file.read_exact_at(&mut header, 0);
+    if !header.starts_with(MAGIC) {
+        let why = "it is no journal, not even an SQLite file: name another file";
+        return Err(Trouble::Other(why.into()));
+    }
+    read.map_err(|_| Trouble::Damaged("it ends within its header".into()))?;
+    if has_bytes(path, "-journal") {
+        // It was being made.
+        return Ok(None);
+    }
+    if number(&header, 68) != APPLICATION_ID {
+        return Err(Trouble::Other(foreign()));
+    }
+    if has_lost_log(&header, path) {
+        let log = beside(path, "-wal");
+        return Err(Trouble::Damaged(format!(
+            "its log {} is missing: it was moved or copied without it; put it back next to it, or \
+             save what the file itself holds",
+            log.display()
+        )));
+    }
+    Ok(Some(header))
+}
+
+fn has_lost_log(header: &[u8; HEADER_BYTES], path: &Path) -> bool {
+    number(header, 60) & IN_USE != 0 && !has_log(path)
+}
+
+/// Whether its log is next to it, be it an empty one.
+fn has_log(path: &Path) -> bool {
+    beside(path, "-wal").exists()
+}
+
+/// Locks the file, if nobody else does. The lock of a process that was killed lives on for a moment:
+/// until the kernel has come to it, and where that process had just forked, until the child executes
+/// its program.
 fn lock(file: &File) -> Result<(), String> {
     let began = Instant::now();
     loop {
@@ -166,8 +242,11 @@ fn lock(file: &File) -> Result<(), String> {
             }
             Err(TryLockError::WouldBlock) => {
                 let holder = holder_of(file);
-                let is_over = holder.is_none_or(is_running) || began.elapsed() > AFTERLIFE;
-                if is_over {
+                let patience = match holder {
+                    Some(pid) if is_running(pid) => PATIENCE,
+                    _ => AFTERLIFE,
+                };
+                if began.elapsed() > patience {
                     return Err(in_use(holder));
                 }
                 std::thread::sleep(Duration::from_millis(1));
@@ -176,13 +255,17 @@ fn lock(file: &File) -> Result<(), String> {
     }
 }
 
-/// Whether a process is there and has not ended (proc_pid_stat(5)).
+/// Whether a process is there, has not ended, and was not killed (proc_pid_status(5)).
 fn is_running(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|state| state != 'Z' && state != 'X')
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let value = |name| status.lines().find_map(|line| line.strip_prefix(name));
+    let state = value("State:").and_then(|state| state.trim().chars().next());
+    let is_killed = ["SigPnd:", "ShdPnd:"].map(value).into_iter().any(|set| {
+        let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+        // Signals are counted from one.
+        set.unwrap_or(0) >> (Signal::SIGKILL as u32 - 1) & 1 == 1
+    });
+    state.is_some_and(|state| state != 'Z' && state != 'X') && !is_killed
 }
 
 /// A file that is not there can be made, and one that is there is a file.
@@ -210,6 +293,25 @@ pub(super) fn check_there(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// It is there, and looks like a journal. Its own path, without links.
+#[cfg(feature = "cli")]
+pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, Trouble> {
+    check_there(path)?;
+    let path = fs::canonicalize(path).map_err(|error| unopened(&error))?;
+    let file = File::open(&path).map_err(|error| unopened(&error))?;
+    let meta = file.metadata().map_err(|error| unopened(&error))?;
+    if meta.len() == 0 && !has_bytes(&path, "-wal") {
+        let why = "there is nothing in it yet: the first run with it will make a journal of it";
+        return Err(Trouble::Other(why.into()));
+    }
+    // A supervisor may begin or end meanwhile: it marks the file while there is a log.
+    let had_log = has_log(&path);
+    match check_kind(&file, &path) {
+        Err(Trouble::Damaged(_)) if had_log => Ok(path),
+        checked => checked.map(|_| path),
+    }
+}
+
 pub(super) fn foreign() -> String {
     "it is no journal, but an SQLite file of another program; name another file".into()
 }
@@ -228,6 +330,10 @@ fn unopened(error: &io::Error) -> String {
 }
 
 fn in_use(holder: Option<u32>) -> String {
+    if holder == Some(std::process::id()) {
+        return "this process has it open already: close that queue first, or name another file"
+            .into();
+    }
     let who = match holder {
         Some(pid) => format!("process {pid}"),
         None => "another process".into(),

@@ -21,13 +21,27 @@ use {
 /// All dead letters, oldest first, of a journal that others may be using.
 #[cfg(feature = "cli")]
 pub(crate) fn read_letters(path: &Path, item_type: &str) -> Result<Vec<StoredLetter>, Kind> {
-    try_read(path, item_type).map_err(|trouble| unusable(path, trouble))
+    let letters = try_read(path, item_type);
+    letters.map_err(|trouble| unusable(path, with_advice(path, trouble)))
+}
+
+/// What can be done about it.
+#[cfg(feature = "cli")]
+fn with_advice(path: &Path, trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Damaged(why) => Trouble::Damaged(format!(
+            "it is damaged ({why}): `supervisor salvage --journal {} --into NEW` makes a new journal \
+             of what can be read",
+            path.display()
+        )),
+        other => other,
+    }
 }
 
 #[cfg(feature = "cli")]
 fn try_read(path: &Path, item_type: &str) -> Result<Vec<StoredLetter>, Trouble> {
-    file::check_there(path)?;
-    let connection = schema::connect(path, false)?;
+    let path = file::check_to_read(path)?;
+    let connection = schema::connect(&path, false)?;
     schema::check_version(&connection)?;
     check_item_type(&schema::meta(&connection)?.item_type, item_type)?;
     letters(&connection, None)

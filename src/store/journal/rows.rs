@@ -114,28 +114,44 @@ pub(super) fn read(
 }
 
 /// The keys of a table, as far as they can be read from either end.
-pub(super) fn readable_keys(connection: &Connection, table: Table) -> Vec<Key> {
-    let mut keys = keys_from(connection, table, "ASC");
-    keys.extend(keys_from(connection, table, "DESC"));
-    keys.sort_unstable();
-    keys.dedup();
-    keys
+#[derive(Debug, Default)]
+pub(super) struct Readable {
+    pub(super) keys: Vec<Key>,
+    /// Whether both walks came to the other end. If not, there may be keys that nobody has seen.
+    pub(super) is_whole: bool,
+    /// Rows whose key is none of ours.
+    pub(super) strays: u64,
 }
 
-fn keys_from(connection: &Connection, table: Table, direction: &str) -> Vec<Key> {
+pub(super) fn readable_keys(connection: &Connection, table: Table) -> Readable {
+    let mut found = Readable::default();
+    let ends = ["ASC", "DESC"].map(|direction| {
+        found.strays = 0;
+        keys_from(connection, table, direction, &mut found).is_ok()
+    });
+    found.is_whole = ends == [true, true];
+    found.keys.sort_unstable();
+    found.keys.dedup();
+    found
+}
+
+fn keys_from(
+    connection: &Connection,
+    table: Table,
+    direction: &str,
+    found: &mut Readable,
+) -> rusqlite::Result<()> {
     let (columns, name, order) = (columns(table), table.name(), order(table, direction));
     let sql = format!("SELECT {columns} FROM {name} ORDER BY {order}");
-    let mut keys = Vec::new();
-    let Ok(mut statement) = connection.prepare(&sql) else {
-        return keys;
-    };
-    let Ok(mut rows) = statement.query([]) else {
-        return keys;
-    };
-    while let Ok(Some(row)) = rows.next() {
-        keys.extend(key_of(row));
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        match key_of(row) {
+            Ok(key) => found.keys.push(key),
+            Err(_) => found.strays += 1,
+        }
     }
-    keys
+    Ok(())
 }
 
 /// One row, if it is there and can be read.

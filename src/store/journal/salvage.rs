@@ -3,6 +3,7 @@
 //! The damaged file is only read. Rows are found from both ends of each table and read one by one,
 //! so that a damaged page costs the rows on it and no others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::store::book::{Recovery, Salvaged, Table};
 
 /// What was saved, and what was not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
     /// Unfinished items that are in the new journal.
     pub unfinished: u64,
@@ -28,23 +29,49 @@ pub struct Saved {
     pub lost: u64,
     /// Rows that could not be read or believed.
     pub rows_lost: u64,
+    /// What is known not to be all there, in plain words; nothing, if all of the journal could be
+    /// read. Nobody knows how much more of it there was.
+    pub incomplete: Vec<&'static str>,
 }
 
 impl Saved {
-    fn of(salvaged: &Salvaged, rows_lost: u64) -> Self {
+    fn of(read: &Read) -> Self {
+        let salvaged = &read.salvaged;
         Saved {
             unfinished: salvaged.unfinished,
             dead: salvaged.dead,
             done: salvaged.done,
             lost: salvaged.lost,
-            rows_lost,
+            rows_lost: read.rows_lost,
+            incomplete: read.incomplete.clone(),
         }
+    }
+}
+
+/// What could be read.
+struct Read {
+    meta: Meta,
+    salvaged: Salvaged,
+    rows_lost: u64,
+    incomplete: Vec<&'static str>,
+}
+
+/// What it means that not all of a table is there.
+fn meaning(table: Table) -> &'static str {
+    match table {
+        Table::Tally => "how many items there were",
+        Table::Gone => "which items are done (they are done again)",
+        Table::Failure => "histories of failed attempts",
+        Table::Dead => "dead letters",
+        Table::Loose => "dead letters that were to be tried again",
+        Table::Batch => "unfinished items",
+        Table::Print => "keys of items (the same input is done again)",
     }
 }
 
 /// Says what is wrong with a file, and what can be saved.
 pub(super) fn prospect(claim: &Claim, path: &Path, why: &str) -> String {
-    let Ok((_, salvaged, _)) = read(claim) else {
+    let Ok(read) = read(claim) else {
         return format!("it is damaged ({why}), and nothing in it can be read: restore a copy");
     };
     let Salvaged {
@@ -52,10 +79,14 @@ pub(super) fn prospect(claim: &Claim, path: &Path, why: &str) -> String {
         dead,
         lost,
         ..
-    } = salvaged;
+    } = read.salvaged;
+    let incomplete = match read.incomplete.is_empty() {
+        true => String::new(),
+        false => format!("not all is there of: {}; ", read.incomplete.join(", ")),
+    };
     format!(
         "it is damaged ({why}). {unfinished} unfinished items and {dead} dead letters can be saved, \
-         of {lost} items nothing is known: `supervisor salvage --journal {} --into NEW` makes a new \
+         of {lost} items nothing is known; {incomplete}`supervisor salvage --journal {} --into NEW` makes a new \
          journal of it",
         path.display()
     )
@@ -90,36 +121,61 @@ pub fn salvage(path: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Saved, 
     let (path, into) = (path.as_ref(), into.as_ref());
     let claim = Claim::take_to_read(path).map_err(|why| unusable(path, why.into()));
     let claim = claim.map_err(Error)?;
-    let (meta, salvaged, rows_lost) =
-        read(&claim).map_err(|trouble| Error(unusable(path, trouble)))?;
-    write(into, &meta, &salvaged).map_err(|trouble| Error(unusable(into, trouble)))?;
-    Ok(Saved::of(&salvaged, rows_lost))
+    if claim.is_of(into) {
+        let why = "it is the damaged journal itself, which stays as it is: name a file that is not \
+                   there";
+        return Err(Error(unusable(into, Trouble::Other(why.into()))));
+    }
+    let read = read(&claim).map_err(|trouble| Error(unusable(path, trouble)))?;
+    write(into, &read).map_err(|trouble| Error(unusable(into, trouble)))?;
+    Ok(Saved::of(&read))
 }
 
-fn read(claim: &Claim) -> Result<(Meta, Salvaged, u64), Trouble> {
-    let connection = schema::connect(&claim.path, false)?;
+fn read(claim: &Claim) -> Result<Read, Trouble> {
+    claim.check_magic()?;
+    // With a log that is not there SQLite would make one, and the file would look whole.
+    let connection = match claim.is_alone() {
+        true => schema::connect_alone(&claim.path)?,
+        false => schema::connect(&claim.path, false)?,
+    };
     // Without this, SQLite reads nothing of a file that is too short.
     connection.pragma_update(None, "writable_schema", true)?;
     schema::check_version(&connection)?;
     let meta = schema::meta(&connection)?;
-    let (salvaged, rows_lost) = read_rows(&connection);
-    Ok((meta, salvaged, rows_lost))
+    let (recovery, rows_lost, tables) = read_rows(&connection);
+    let mut incomplete: Vec<_> = tables.into_iter().map(meaning).collect();
+    if claim.has_lost_log() {
+        incomplete.push("what was in its log, which is missing");
+    }
+    Ok(Read {
+        meta,
+        salvaged: recovery.salvage(),
+        rows_lost,
+        incomplete,
+    })
 }
 
-fn read_rows(connection: &Connection) -> (Salvaged, u64) {
+/// The rows that can be believed, how many cannot, and the tables of which not all is there.
+fn read_rows(connection: &Connection) -> (Recovery, u64, BTreeSet<Table>) {
     let mut recovery = Recovery::for_salvage();
-    let mut rows_lost = 0;
+    let (mut rows_lost, mut torn) = (0, BTreeSet::new());
     for table in Table::ALL {
-        for key in rows::readable_keys(connection, table) {
+        let found = rows::readable_keys(connection, table);
+        rows_lost += found.strays;
+        if !found.is_whole {
+            torn.insert(table);
+        }
+        for key in found.keys {
             let row = rows::readable(connection, table, key);
             let is_read = row.is_some_and(|row| recovery.read(table, key, &row).is_ok());
             rows_lost += u64::from(!is_read);
         }
     }
-    (recovery.salvage(), rows_lost)
+    torn.extend(recovery.incomplete());
+    (recovery, rows_lost, torn)
 }
 
-fn write(into: &Path, meta: &Meta, salvaged: &Salvaged) -> Result<(), Trouble> {
+fn write(into: &Path, read: &Read) -> Result<(), Trouble> {
     let is_there = || Trouble::Other("it is there already: name a file that is not".into());
     if into.exists() {
         return Err(is_there());
@@ -137,8 +193,8 @@ fn write(into: &Path, meta: &Meta, salvaged: &Salvaged) -> Result<(), Trouble> {
         return Err(Trouble::Other(why));
     }
     let mut connection = schema::connect(&claim.path, true)?;
-    schema::create(&mut connection, meta)?;
-    rows::apply(&mut connection, &salvaged.changes)?;
+    schema::create(&mut connection, &read.meta)?;
+    rows::apply(&mut connection, &read.salvaged.changes)?;
     schema::empty_log(&connection)?;
     drop(connection);
     // Unlike a rename, this does not replace what somebody has made meanwhile.

@@ -5,11 +5,22 @@
 //! | --- | --- | --- |
 //! | full | `FULL` | is synced before it returns |
 //! | normal | `NORMAL` | is in the kernel's hands; synced when the log is written into the file |
+//!
+//! Until the log is written into the file, what is new is in the log only, and SQLite takes a file
+//! without a log for the whole of it. So the file itself says whether it is in use ([`IN_USE`]): the
+//! mark is written and brought into the file when it is opened, and taken away when it is closed. A
+//! file that has the mark and no log was parted from it. For that a log is there from before the
+//! mark is in the file until after it has gone from it: SQLite makes the log when it first reads in
+//! this mode, and must not remove it by itself, which it would on closing ([`leave`]).
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::trouble::Trouble;
@@ -21,7 +32,11 @@ use crate::store::book::Table;
 pub(super) const APPLICATION_ID: u32 = 0x6469_7368;
 
 /// What this program writes. It goes up when an older program could not read what is written.
-const VERSION: i32 = 1;
+const VERSION: u32 = 1;
+
+/// Stands in the header next to the version while a supervisor uses the file, and after it was
+/// killed.
+pub(super) const IN_USE: u32 = 1 << 16;
 
 /// A reader may hold the file up for a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,15 +67,66 @@ impl Meta {
     }
 }
 
-pub(super) fn connect(path: &std::path::Path, is_to_write: bool) -> Result<Connection, Trouble> {
+/// A connection that leaves the log where it is when it ends; see [`leave`].
+pub(super) fn connect(path: &Path, is_to_write: bool) -> Result<Connection, Trouble> {
     let access = match is_to_write {
         true => OpenFlags::SQLITE_OPEN_READ_WRITE,
         false => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(PATIENCE)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
+}
+
+/// A connection that reads the file and nothing else: neither looks for a log nor makes one.
+pub(super) fn connect_alone(path: &Path) -> Result<Connection, Trouble> {
+    // What would mean something in a URI (RFC 3986, 3).
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02x}").bytes()),
+            _ => uri.push(*byte),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let uri = OsStr::from_bytes(&uri);
+    let connection = Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+/// Says in the file itself that it is in use: from now on it is nothing without its log.
+pub(super) fn begin_use(connection: &Connection) -> Result<(), Trouble> {
+    fail::point("journal: not in use");
+    connection.pragma_update(None, "user_version", VERSION | IN_USE)?;
+    fail::point("journal: in use, in its log");
+    empty_log(connection)?;
+    fail::point("journal: in use");
+    Ok(())
+}
+
+/// Writes all into the file, and that it is not in use any more.
+pub(super) fn end_use(connection: &Connection) -> Result<(), Trouble> {
+    fail::point("journal: about to be closed");
+    connection.pragma_update(None, "user_version", VERSION)?;
+    fail::point("journal: closed, in its log");
+    empty_log(connection)?;
+    fail::point("journal: closed");
+    Ok(())
+}
+
+/// Ends a connection that writes, and removes the log if all of it is in the file and the file does
+/// not say that it is in use.
+pub(super) fn leave(connection: Connection) {
+    let number = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    if number.is_ok_and(|number| number & i64::from(IN_USE) == 0) {
+        // If it fails, the log stays.
+        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    }
+    let _ = connection.close();
 }
 
 /// Makes the tables of a new journal, all or none.
@@ -108,8 +174,9 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), Trouble> {
     if id != i64::from(APPLICATION_ID) {
         return Err(Trouble::Other(file::foreign()));
     }
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version > VERSION {
+    let number: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let version = number & !i64::from(IN_USE);
+    if version > i64::from(VERSION) {
         return Err(Trouble::Other(format!(
             "it was written by a newer version of this program (format {version}; this one knows \
              formats up to {VERSION}): use that version"

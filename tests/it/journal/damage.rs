@@ -3,6 +3,9 @@
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
+use std::process::Command;
+
+use dishrack::{Durability, JoinableQueue, Options};
 
 use super::{Content, Place, Queue, copy_as_after_a_kill, drain, kill_next, open};
 
@@ -14,6 +17,9 @@ crate::trials!(
     a_file_cut_next_to_its_log_is_refused_or_right,
     a_log_cut_anywhere_leaves_an_earlier_moment,
     a_damaged_file_says_what_can_be_saved,
+    a_file_without_its_log_is_refused_until_it_is_back,
+    a_refused_journal_keeps_its_log,
+    a_closed_journal_needs_no_log,
 );
 
 const PAGE: usize = 4096;
@@ -189,4 +195,62 @@ fn a_damaged_file_says_what_can_be_saved() {
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
+}
+
+/// As after a kill, and moved without its log.
+fn a_file_without_its_log_is_refused_until_it_is_back() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    drop(queue);
+    let queue = place.open();
+    queue.put(&"b".into()).unwrap();
+    let copy = place.folder.path().join("a copy #1%41?");
+    copy_as_after_a_kill(&place.path, &copy);
+    drop(queue);
+    let (bytes, log) = (fs::read(&copy).unwrap(), fs::read(wal(&copy)).unwrap());
+    fs::remove_file(wal(&copy)).unwrap();
+    // Looking at it must not make it look whole.
+    for _ in 0..2 {
+        let error = open(&copy).unwrap_err().to_string();
+        let missing = format!("its log {} is missing", wal(&copy));
+        for part in [&missing, "1 unfinished items", "supervisor salvage"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let list = Command::new(env!("CARGO_BIN_EXE_supervisor"))
+            .args(["dead", "list", "--journal"])
+            .arg(&copy)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(list.stderr).unwrap();
+        assert_eq!(list.status.code(), Some(2), "{said}");
+        assert!(said.contains(&missing), "{said}");
+        assert!(!Path::new(&wal(&copy)).exists());
+        assert_eq!(fs::read(&copy).unwrap(), bytes);
+    }
+    fs::write(wal(&copy), &log).unwrap();
+    assert_eq!(open(&copy).unwrap().len(), 2);
+}
+
+/// Whoever is refused must not bring the log of a killed supervisor into the file: it would be gone.
+fn a_refused_journal_keeps_its_log() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    let copy = place.folder.path().join("copy");
+    copy_as_after_a_kill(&place.path, &copy);
+    let other = JoinableQueue::<u32>::journaled(&copy, Durability::Full, Options::default());
+    let error = other.unwrap_err().to_string();
+    assert!(error.contains("items of type"), "{error}");
+    assert_eq!(open(&copy).unwrap().len(), 1);
+}
+
+fn a_closed_journal_needs_no_log() {
+    let place = Place::new();
+    place.open().put(&"a".into()).unwrap();
+    let moved = place.folder.path().join("moved");
+    fs::rename(&place.path, &moved).unwrap();
+    assert_eq!(open(&moved).unwrap().len(), 1);
+    let files = fs::read_dir(place.folder.path()).unwrap();
+    assert_eq!(files.count(), 1);
 }

@@ -18,6 +18,9 @@ crate::trials!(
     an_unusable_file_for_dead_letters_is_named_before_anything_is_started,
     dead_letters_do_not_go_where_something_else_is,
     half_a_line_of_a_killed_run_is_ended,
+    a_file_that_is_no_journal_is_told_as_a_run_tells_it,
+    an_empty_file_has_nothing_in_it_yet,
+    a_damaged_journal_is_to_be_saved,
 );
 
 fn supervisor(arguments: &[&str], journal: &Path) -> Output {
@@ -267,4 +270,50 @@ fn half_a_line_of_a_killed_run_is_ended() {
     let lines = std::fs::read_to_string(&file).unwrap();
     let last: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
     assert_eq!(last["item"], "dish-1");
+}
+
+/// What is said of the file, by what ends with 2.
+fn refusal(arguments: &[&str], place: &Place) -> String {
+    let output = supervisor(arguments, &place.path);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains(&place.path.display().to_string()), "{error}");
+    error
+}
+
+fn a_file_that_is_no_journal_is_told_as_a_run_tells_it() {
+    let place = Place::new();
+    std::fs::write(&place.path, "cup-1\n".repeat(1000)).unwrap();
+    let new = place.folder.path().join("new");
+    let salvage = ["salvage", "--into", new.to_str().unwrap()];
+    for arguments in [
+        &["dead", "list"][..],
+        &["dead", "drop", "--all"],
+        &salvage,
+        &[],
+    ] {
+        let error = refusal(arguments, &place);
+        assert!(error.contains("not even an SQLite file"), "{error}");
+    }
+}
+
+fn an_empty_file_has_nothing_in_it_yet() {
+    let place = Place::new();
+    std::fs::write(&place.path, "").unwrap();
+    let error = refusal(&["dead", "list"], &place);
+    assert!(error.contains("there is nothing in it yet"), "{error}");
+    assert_eq!(std::fs::read_dir(place.folder.path()).unwrap().count(), 1);
+}
+
+fn a_damaged_journal_is_to_be_saved() {
+    let place = with_letters();
+    let mut bytes = std::fs::read(&place.path).unwrap();
+    let needle = b"dryer-";
+    let found = bytes
+        .windows(needle.len())
+        .position(|window| window == needle);
+    bytes[found.unwrap()] ^= 1;
+    std::fs::write(&place.path, &bytes).unwrap();
+    let error = refusal(&["dead", "list"], &place);
+    assert!(error.contains("supervisor salvage --journal"), "{error}");
 }

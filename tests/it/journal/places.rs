@@ -1,8 +1,8 @@
 //! Files that cannot be a journal, or not this one, or not now.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use dishrack::{Durability, JoinableQueue, Options};
 
@@ -22,6 +22,11 @@ crate::trials!(
     an_empty_file_becomes_a_journal,
     a_read_only_place_is_refused,
     a_path_with_odd_characters_is_a_path,
+    a_file_that_is_removed_while_it_is_used_ends_the_queue,
+    a_file_that_is_replaced_while_it_is_used_stays_as_it_is,
+    a_file_that_was_moved_away_is_whole,
+    a_file_with_two_names_is_refused,
+    the_lock_of_a_killed_process_is_waited_for,
 );
 
 fn refusal(place: &Place) -> String {
@@ -96,8 +101,7 @@ fn another_item_type_is_refused_and_both_are_named() {
 fn a_second_queue_of_this_process_is_refused() {
     let place = Place::new();
     let queue = place.open();
-    let own = format!("process {} is using it", std::process::id());
-    assert!(refusal(&place).contains(&own));
+    assert!(refusal(&place).contains("this process has it open already"));
     // The first one goes on.
     queue.put(&"a".into()).unwrap();
     drop(queue);
@@ -122,7 +126,7 @@ fn a_link_is_the_same_file() {
     symlink(&place.path, &link).unwrap();
     let queue = open(&link).unwrap();
     queue.put(&"a".into()).unwrap();
-    assert!(refusal(&place).contains("is using it"));
+    assert!(refusal(&place).contains("has it open already"));
     drop(queue);
     assert_eq!(place.open().len(), 1);
 }
@@ -168,4 +172,83 @@ fn a_path_with_odd_characters_is_a_path() {
     place.open().put(&"a".into()).unwrap();
     assert_eq!(place.open().len(), 1);
     assert!(place.path.is_file());
+}
+
+/// So long is waited between two looks at the file's place.
+fn wait_for_a_look() {
+    std::thread::sleep(std::time::Duration::from_millis(20));
+}
+
+fn a_file_that_is_removed_while_it_is_used_ends_the_queue() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    fs::remove_file(&place.path).unwrap();
+    wait_for_a_look();
+    let error = queue.put(&"b".into()).unwrap_err().to_string();
+    let said = format!("journal {} was removed", place.path.display());
+    assert!(error.contains(&said), "{error}");
+    assert!(queue.sync().is_err() && queue.join().is_err());
+}
+
+fn a_file_that_is_replaced_while_it_is_used_stays_as_it_is() {
+    let place = Place::new();
+    let other = place.folder.path().join("other");
+    open(&other).unwrap().put(&"other".into()).unwrap();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    fs::rename(&other, &place.path).unwrap();
+    let bytes = fs::read(&place.path).unwrap();
+    // Nothing is put any more: it is noticed when the queue ends.
+    drop(queue);
+    assert_eq!(fs::read(&place.path).unwrap(), bytes);
+    // Nor is the log of the one brought into the other.
+    assert_eq!(*place.open().get().unwrap(), "other");
+}
+
+fn a_file_that_was_moved_away_is_whole() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    let away = place.folder.path().join("away");
+    fs::rename(&place.path, &away).unwrap();
+    wait_for_a_look();
+    assert!(queue.put(&"b".into()).is_err());
+    drop(queue);
+    assert_eq!(open(&away).unwrap().len(), 1);
+    fs::rename(&away, &place.path).unwrap();
+    assert_eq!(place.open().len(), 1);
+}
+
+/// One has its log under the one name, and the next run would look for it under the other.
+fn a_file_with_two_names_is_refused() {
+    let place = Place::new();
+    drop(place.open());
+    let other = place.folder.path().join("other");
+    fs::hard_link(&place.path, &other).unwrap();
+    assert!(refusal(&place).contains("it has another name"));
+    fs::remove_file(&other).unwrap();
+    drop(place.open());
+}
+
+/// It may be about to end, or be a zombie.
+fn the_lock_of_a_killed_process_is_waited_for() {
+    let place = Place::new();
+    drop(place.open());
+    for _ in 0..20 {
+        let held = File::open(&place.path).unwrap();
+        held.try_lock().unwrap();
+        let mut command = Command::new("sleep");
+        let mut child = command
+            .arg("1000")
+            .stdin(Stdio::from(held))
+            .spawn()
+            .unwrap();
+        // From now on only the child has it.
+        drop(command);
+        assert!(open(&place.path).is_err());
+        child.kill().unwrap();
+        drop(place.open());
+        child.wait().unwrap();
+    }
 }

@@ -13,6 +13,8 @@ crate::trials!(
     saved_keys_are_passed_over_and_lost_ones_are_put_again,
     a_file_that_is_there_is_not_written_over,
     what_cannot_be_read_at_all_is_said,
+    a_table_that_cannot_be_read_is_told,
+    a_file_without_its_log_is_not_saved_as_a_whole,
 );
 
 fn salvage(from: &Path, into: &Path) -> Output {
@@ -132,6 +134,11 @@ fn a_file_that_is_there_is_not_written_over() {
     let (place, bytes, _) = filled();
     let output = salvage(&place.path, &place.path);
     assert_eq!(output.status.code(), Some(2));
+    let said_of_itself = said(&output);
+    assert!(
+        said_of_itself.contains("the damaged journal itself"),
+        "{said_of_itself}"
+    );
     let new = place.folder.path().join("new");
     fs::write(&new, "mine").unwrap();
     let output = salvage(&place.path, &new);
@@ -154,4 +161,77 @@ fn what_cannot_be_read_at_all_is_said() {
     let output = salvage(&place.path, &new);
     assert_eq!(output.status.code(), Some(2));
     assert!(!new.exists(), "{}", said(&output));
+}
+
+/// Where each table begins, in turn, is a page that cannot be read, or one without rows, at which
+/// SQLite sees no damage.
+fn a_table_that_cannot_be_read_is_told() {
+    let (place, bytes, _) = filled();
+    let roots = roots(&place.path);
+    assert_eq!(roots.len(), 7, "{roots:?}");
+    for (table, page) in &roots {
+        for is_empty in [false, true] {
+            let mut damaged = bytes.clone();
+            let page = &mut damaged[(page - 1) * 4096..page * 4096];
+            page.fill(0);
+            if is_empty {
+                // The kind of a leaf, and where its content begins (SQLite's file format, 1.6).
+                page[0] = if table == "failure" { 10 } else { 13 };
+                page[5] = 0x10;
+            }
+            fs::write(&place.path, &damaged).unwrap();
+            // No dead letter was tried again.
+            let is_sound = is_empty && table == "loose";
+            let error = open(&place.path).map(drop);
+            fs::write(&place.path, &damaged).unwrap();
+            let new = place.folder.path().join(format!("{table}-{is_empty}"));
+            let output = salvage(&place.path, &new);
+            let said = said(&output);
+            let of = format!("{table}, {is_empty}: {said}");
+            assert_eq!(output.status.code(), Some(i32::from(!is_sound)), "{of}");
+            drain(&open(&new).unwrap());
+            if is_sound {
+                error.unwrap();
+                continue;
+            }
+            let error = error.unwrap_err().to_string();
+            // Of items that are missing it is told how many.
+            let what = match is_empty && table == "batch" {
+                true => "nothing is known",
+                false => "not all is there of: ",
+            };
+            assert!(said.contains(what), "{of}");
+            assert!(error.contains(what), "{of}; {error}");
+        }
+    }
+}
+
+/// The page at which each table of the book begins.
+fn roots(path: &Path) -> Vec<(String, usize)> {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let sql = "SELECT name, rootpage FROM sqlite_schema WHERE name <> 'meta'";
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, u16>(1)?.into())));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+fn a_file_without_its_log_is_not_saved_as_a_whole() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    let copy = place.folder.path().join("copy");
+    fs::copy(&place.path, &copy).unwrap();
+    let bytes = fs::read(&copy).unwrap();
+    let new = place.folder.path().join("new");
+    let output = salvage(&copy, &new);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(
+        said(&output).contains("log, which is missing"),
+        "{}",
+        said(&output)
+    );
+    assert_eq!(fs::read(&copy).unwrap(), bytes);
+    assert!(!place.folder.path().join("copy-wal").exists());
+    drop(open(&new).unwrap());
+    assert!(open(&copy).is_err());
 }
