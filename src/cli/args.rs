@@ -134,8 +134,9 @@ While it runs, `ps -o pid,ppid,comm,args` shows what each dryer is doing. Kill o
 `kill -9`: its dish is dried by another. Ctrl-C finishes what is being dried and stops; a second
 Ctrl-C stops at once.
 
-Exit code: 0 all dishes done, 1 some were given up on, 2 wrong usage, 3 no workers left,
-70 internal error, 128 and the signal's number when stopped by a signal.";
+Exit code: 0 all dishes done, 1 some were given up on, 2 wrong usage, or a file or journal that
+cannot be used, 3 no workers left, 70 internal error, 141 nobody reads stdout any more, 128 and the
+signal's number when stopped by a signal.";
 
 /// What is to be done, if not washing.
 #[derive(Debug, Subcommand)]
