@@ -122,6 +122,13 @@ impl ForkServer {
         self.is_closed |= server == self.number;
     }
 
+    /// Its replies are not read any more.
+    pub(super) fn give_up_replies(&mut self) {
+        self.is_closed = true;
+        // What is still said is an earlier one's.
+        self.number += 1;
+    }
+
     /// When it is known to be over: the orders that it took and did not answer, and how it ended.
     pub(super) fn bury(&mut self) -> Option<(Vec<Life>, Exit)> {
         if !self.is_closed {

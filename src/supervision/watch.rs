@@ -83,6 +83,8 @@ pub(super) struct Watch {
     /// All workers are over: the fork server is not started again.
     is_over: bool,
     fork_server_restarts: Window,
+    /// Its process has ended; until then its replies may be read to their end.
+    fork_server_lingers_until: Option<Duration>,
     /// Lives that were ordered from a fork server and taken for never born.
     unborn: HashSet<Life>,
 }
@@ -122,6 +124,7 @@ impl Watch {
             is_stopping: false,
             is_over: false,
             fork_server_restarts: Window::default(),
+            fork_server_lingers_until: None,
             unborn: HashSet::new(),
         }
     }
@@ -166,6 +169,7 @@ impl Watch {
                 }
             }
             self.make_round();
+            self.give_up_lingering_fork_server();
         }
         self.end();
     }
@@ -175,7 +179,10 @@ impl Watch {
             .slots
             .iter()
             .filter_map(|slot| slot.child.poll_timeout());
-        deadlines.chain(self.next_round()).min()
+        deadlines
+            .chain(self.next_round())
+            .chain(self.fork_server_lingers_until)
+            .min()
     }
 
     fn end(mut self) {
@@ -183,12 +190,15 @@ impl Watch {
         if self.fork_server.is_alive() {
             self.reaper.kill(FORK_SERVER);
             while self.fork_server.is_alive() {
-                for (key, exit) in self.reaper.wait(None) {
+                let until = self.fork_server_lingers_until;
+                let timeout = until.map(|at| at.saturating_sub(self.now()));
+                for (key, exit) in self.reaper.wait(timeout) {
                     self.ended(key, exit);
                 }
                 while let Ok(note) = self.notes.try_recv() {
                     self.take(note);
                 }
+                self.give_up_lingering_fork_server();
             }
         }
         let is_spent = self.loss.is_some() && !self.is_stopping;

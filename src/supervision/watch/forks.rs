@@ -1,11 +1,16 @@
 //! Watching over the fork server: it is started again like a worker, and its lost orders are told.
 
+use std::time::Duration;
+
 use super::{FORK_SERVER, Watch};
 use crate::ledger::Exit;
 use crate::supervision::notes::Life;
 use crate::supervision::spawn;
 use crate::supervision::spec::ChildSpec;
 use crate::supervision::uplink;
+
+/// How long its replies may outlive it.
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Watch {
     pub(super) fn start_fork_server(&mut self) {
@@ -41,7 +46,19 @@ impl Watch {
         if let Some(socket) = self.fork_server.process_ended(exit) {
             spawn::release(&socket);
         }
+        self.fork_server_lingers_until = self.now().checked_add(LINGER);
         self.bury_fork_server();
+    }
+
+    /// What it forked may keep its replies open: a second after its end they are given up, like a
+    /// worker's channel.
+    pub(super) fn give_up_lingering_fork_server(&mut self) {
+        let until = self.fork_server_lingers_until;
+        if until.is_some_and(|until| until <= self.now()) {
+            self.fork_server_lingers_until = None;
+            self.fork_server.give_up_replies();
+            self.bury_fork_server();
+        }
     }
 
     /// When both its process and its replies have ended, its unanswered orders are lost.
@@ -49,6 +66,7 @@ impl Watch {
         let Some((orders, exit)) = self.fork_server.bury() else {
             return;
         };
+        self.fork_server_lingers_until = None;
         self.report_lost_orders(&orders, &format!("the fork server {exit}"));
         let ChildSpec {
             intensity, period, ..
