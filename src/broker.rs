@@ -187,14 +187,18 @@ impl Broker {
         Ok(())
     }
 
-    /// Waits until all that happened is durable and told, or never will be.
-    pub(crate) fn sync_all(&self) {
+    /// Waits until all that happened is durable and told. An error: it never will be.
+    pub(crate) fn sync_all(&self) -> Result<(), Kind> {
         let mut core = self.lock();
         core.syncers += 1;
         while !core.desk.ledger.is_written() {
             core = sleep(&self.bells.durable, core, Patience::Forever).0;
         }
         core.syncers -= 1;
+        match core.desk.ledger.is_broken() {
+            false => Ok(()),
+            true => Err(core.kind_of(desk::Refused::JournalFailed)),
+        }
     }
 
     /// Accepts an item. With a journal, that holds as soon as it is durable.

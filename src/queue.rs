@@ -502,12 +502,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         // What is being written down can be cancelled when it has been.
         self.sync()?;
         let is_cancelled = broker.with(|core| core.cancel(id));
-        broker.sync_all();
-        if broker.read(|core| core.desk.ledger.is_broken()) {
-            let failed =
-                broker.read(|core| core.kind_of(crate::broker::desk::Refused::JournalFailed));
-            return Err(Error(failed));
-        }
+        broker.sync_all().map_err(Error)?;
         Ok(is_cancelled)
     }
 }

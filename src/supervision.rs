@@ -112,7 +112,8 @@ impl<T, R> Supervisor<T, R> {
     /// and what they did is in the journal, if the queue has one.
     pub fn stop(&self) {
         self.crew.stop();
-        self.broker.sync_all();
+        // A journal that has failed is told to whoever puts and joins.
+        let _ = self.broker.sync_all();
     }
 
     /// Kills the workers at once; threads and tasks, which cannot be killed, are left behind. What

@@ -178,7 +178,7 @@ impl Core {
     }
 
     /// What a refusal is for callers in this process.
-    pub(crate) fn kind_of(&self, refused: Refused) -> Kind {
+    pub(super) fn kind_of(&self, refused: Refused) -> Kind {
         match refused {
             Refused::Full => Kind::Full,
             Refused::Closed => Kind::Closed,

@@ -3,11 +3,13 @@
 //! A worker may put items on the queue it works for, get from it and join it. Each request is
 //! answered exactly once; the worker keeps the time, and cancels a request that takes too long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Ending;
 use super::core::{Core, Parcel};
-use super::desk::{Refused, Reply, Request};
+use super::desk::{Reply, Request};
+use crate::error::Kind;
 use crate::fail;
 use crate::ledger::{Cause, HolderId, Token};
 use crate::link::frame::{Answer, Ask, Body, Packet, Up, Verdict, Wait};
@@ -90,14 +92,9 @@ impl Core {
         match ask {
             Ask::Put { wait, body } => {
                 let parcel = Parcel::of(bytes_of(packet, body)?);
-                if self.check_size(&parcel).is_ok() {
-                    self.desk.ask_put(request, parcel, waits(wait));
-                } else {
-                    let too_large = Answer::TooLarge {
-                        bytes: parcel.body.len() as u64,
-                        bytes_max: self.store.item_bytes_max() as u64,
-                    };
-                    let _ = self.send_answer(request, too_large);
+                match self.check_size(&parcel) {
+                    Ok(()) => self.desk.ask_put(request, parcel, waits(wait)),
+                    Err(kind) => drop(self.send_answer(request, answer_of(kind))),
                 }
             }
             Ask::Get { wait } => self.desk.ask_get(request, waits(wait)),
@@ -128,10 +125,10 @@ impl Core {
             Reply::Joined(done, dead) => Answer::Joined { done, dead },
             Reply::TimedOut(unfinished) => Answer::TimedOut { unfinished },
             Reply::WaitsForItself => Answer::JoinWaitsForItself,
-            Reply::Refused(refused) => self.answer_of(refused),
+            Reply::Refused(refused) => answer_of(self.kind_of(refused)),
             Reply::Item(handed) => {
                 let parcel = self.desk.ledger.payload(handed.token);
-                let body = parcel.map(|parcel| std::sync::Arc::clone(&parcel.body));
+                let body = parcel.map(|parcel| Arc::clone(&parcel.body));
                 let item = Answer::Item {
                     token: handed.token,
                     ordinal: handed.ordinal,
@@ -157,19 +154,19 @@ impl Core {
         }
         Ok(())
     }
+}
 
-    fn answer_of(&self, refused: Refused) -> Answer<'static> {
-        match refused {
-            Refused::Full => Answer::Full,
-            Refused::Closed => Answer::Closed,
-            Refused::NoWorkersLeft => Answer::NoWorkersLeft {
-                why: self.desk.loss_of_crews().to_owned(),
-                unfinished: self.desk.ledger.counts().unfinished(),
-            },
-            Refused::JournalFailed => Answer::JournalFailed {
-                why: self.journal_failure.clone().unwrap_or_default(),
-            },
-        }
+/// What callers in this process get as an error, for those in another one.
+fn answer_of(kind: Kind) -> Answer<'static> {
+    match kind {
+        Kind::Closed => Answer::Closed,
+        Kind::Journal(why) => Answer::JournalFailed { why },
+        Kind::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
+        Kind::TooLarge { bytes, bytes_max } => Answer::TooLarge {
+            bytes: bytes as u64,
+            bytes_max: bytes_max as u64,
+        },
+        _ => Answer::Full,
     }
 }
 

@@ -142,10 +142,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Whether the journal has failed.
     #[cfg(feature = "cli")]
     pub(crate) fn is_journal_broken(&self) -> bool {
-        let is_broken = |broker: &std::sync::Arc<crate::broker::Broker>| {
-            broker.read(|core| core.desk.ledger.is_broken())
-        };
-        self.broker().is_ok_and(is_broken)
+        let broker = self.broker();
+        broker.is_ok_and(|broker| broker.read(|core| core.desk.ledger.is_broken()))
     }
 
     /// Ends the journal when all that happened is in it, in one file. Nothing can be put or settled
@@ -153,7 +151,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     #[cfg(feature = "cli")]
     pub(crate) fn close_journal(&self) {
         if let Side::Local(broker) = &self.side {
-            broker.sync_all();
+            // What could not be written is for the next run.
+            let _ = broker.sync_all();
             broker.store.close();
         }
     }
