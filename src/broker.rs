@@ -350,12 +350,8 @@ impl Broker {
         let Some(letter) = self.store.revive(id).map_err(Kind::Journal)? else {
             return Ok(false);
         };
-        let body = Arc::clone(&letter.payload);
-        let letter = letter.with_payload(Parcel {
-            body,
-            reply: None,
-            print: None,
-        });
+        let parcel = Parcel::of(Arc::clone(&letter.payload));
+        let letter = letter.with_payload(parcel);
         self.with(|core| core.desk.ledger.handle_revive(letter));
         Ok(true)
     }

@@ -423,13 +423,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// `is_journal` when the journal cannot be read; and in a worker process.
     pub fn raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
-        let letters = self.broker()?.store.dead_letters();
-        let letters = letters.map_err(|why| Error(Kind::JournalAccess(why)))?;
-        let raw = |letter: StoredLetter| {
-            let bytes = letter.payload.to_vec();
-            letter.with_payload(bytes)
-        };
-        Ok(letters.into_iter().map(raw).collect())
+        Ok(self.stored_dead()?.into_iter().map(raw).collect())
     }
 
     /// All dead letters whose items decode, oldest first. They stay where they are.
@@ -437,12 +431,16 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`raw_dead_letters`](Self::raw_dead_letters).
     pub fn dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
-        let decoded = |letter: DeadLetter<Vec<u8>>| {
-            let payload = decode::<T>(&letter.payload).ok()?;
-            Some(letter.with_payload(payload))
-        };
-        let letters = self.raw_dead_letters()?;
-        Ok(letters.into_iter().filter_map(decoded).collect())
+        Ok(self
+            .stored_dead()?
+            .into_iter()
+            .filter_map(decoded)
+            .collect())
+    }
+
+    fn stored_dead(&self) -> Result<Vec<StoredLetter>, Error> {
+        let letters = self.broker()?.store.dead_letters();
+        letters.map_err(|why| Error(Kind::JournalAccess(why)))
     }
 
     /// Takes all dead letters, oldest first. One whose item does not decode stays; it can be had by
@@ -453,10 +451,6 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     pub fn take_dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
         let decodes = |letter: &StoredLetter| decode::<T>(&letter.payload).is_ok();
         let letters = self.take_dead(&decodes)?;
-        let decoded = |letter: StoredLetter| {
-            let payload = decode::<T>(&letter.payload).ok()?;
-            Some(letter.with_payload(payload))
-        };
         Ok(letters.into_iter().filter_map(decoded).collect())
     }
 
@@ -465,10 +459,6 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`raw_dead_letters`](Self::raw_dead_letters).
     pub fn take_raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
-        let raw = |letter: StoredLetter| {
-            let bytes = letter.payload.to_vec();
-            letter.with_payload(bytes)
-        };
         Ok(self.take_dead(&|_| true)?.into_iter().map(raw).collect())
     }
 
@@ -505,6 +495,18 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         broker.sync_all().map_err(Error)?;
         Ok(is_cancelled)
     }
+}
+
+/// A letter with its item as `put` serialized it.
+fn raw(letter: StoredLetter) -> DeadLetter<Vec<u8>> {
+    let bytes = letter.payload.to_vec();
+    letter.with_payload(bytes)
+}
+
+/// A letter with its item, if that decodes.
+fn decoded<T: DeserializeOwned>(letter: StoredLetter) -> Option<DeadLetter<T>> {
+    let item = decode::<T>(&letter.payload).ok()?;
+    Some(letter.with_payload(item))
 }
 
 /// Serializes into a buffer that this thread uses again, so that an item costs one allocation.

@@ -35,9 +35,9 @@ pub(crate) struct Parcel {
 }
 
 impl Parcel {
-    pub(crate) fn of(body: &[u8]) -> Self {
+    pub(crate) fn of(body: impl Into<Arc<[u8]>>) -> Self {
         Parcel {
-            body: Arc::from(body),
+            body: body.into(),
             reply: None,
             print: None,
         }

@@ -67,6 +67,24 @@ pub struct Recovered<P> {
     pub unfinished: Vec<Unfinished<P>>,
 }
 
+impl<P> Recovered<P> {
+    /// The same with another form of its items.
+    #[must_use]
+    pub fn map_payloads<Q>(self, form: impl Fn(P) -> Q) -> Recovered<Q> {
+        let unfinished = self.unfinished.into_iter().map(|item| Unfinished {
+            id: item.id,
+            payload: form(item.payload),
+            history: item.history,
+            forgiven: item.forgiven,
+        });
+        Recovered {
+            accepted: self.accepted,
+            dead: self.dead,
+            unfinished: unfinished.collect(),
+        }
+    }
+}
+
 impl<P> Default for Recovered<P> {
     fn default() -> Self {
         Recovered {

@@ -18,7 +18,7 @@ mod trouble;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -30,7 +30,7 @@ use super::book::{Book, Change, Found, Recovery, Table};
 use super::{Print, Store, StoredLetter};
 use crate::broker::Parcel;
 use crate::error::Kind;
-use crate::ledger::{ItemId, Recovered, Unfinished, Write};
+use crate::ledger::{ItemId, Recovered, Write};
 
 #[cfg(feature = "cli")]
 pub(crate) use reader::read_letters;
@@ -65,13 +65,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) struct Journal {
     path: PathBuf,
     prints: Mutex<Prints>,
-    desk: Mutex<Desk>,
+    writer: Mutex<Writer>,
     /// Ends after the connection.
     claim: Mutex<Option<Claim>>,
 }
 
 /// What is needed to write.
-struct Desk {
+struct Writer {
     /// `None` once it is closed.
     connection: Option<Connection>,
     book: Book,
@@ -114,11 +114,11 @@ impl Journal {
             }
             opened => opened?,
         };
-        let recovered = with_parcels(found.recovered);
+        let recovered = found.recovered.map_payloads(Parcel::of);
         let journal = Journal {
             path: path.to_owned(),
             prints: Mutex::new(Prints::new(key, found.prints)),
-            desk: Mutex::new(Desk {
+            writer: Mutex::new(Writer {
                 connection: Some(connection),
                 book,
                 seen: None,
@@ -127,7 +127,7 @@ impl Journal {
             }),
             claim: Mutex::new(Some(claim)),
         };
-        journal.write(&mut journal.desk(), |book| Ok((book.merge(), ())))?;
+        journal.write(&mut journal.writer(), |book| Ok(book.merge()))?;
         Ok((journal, recovered))
     }
 
@@ -149,8 +149,8 @@ impl Journal {
         }
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn prints(&self) -> MutexGuard<'_, Prints> {
@@ -158,40 +158,33 @@ impl Journal {
     }
 
     /// Writes what the book says, all or nothing; after a failure nothing more is written.
-    fn write<R>(
+    fn write(
         &self,
-        desk: &mut Desk,
-        change: impl FnOnce(&mut Book) -> Result<(Vec<Change>, R), String>,
-    ) -> Result<R, String> {
-        if let Some(why) = &desk.failure {
+        writer: &mut Writer,
+        change: impl FnOnce(&mut Book) -> Result<Vec<Change>, String>,
+    ) -> Result<(), String> {
+        if let Some(why) = &writer.failure {
             return Err(why.clone());
         }
-        let Some(connection) = &mut desk.connection else {
+        let Some(connection) = &mut writer.connection else {
             return Err(format!("journal {} is closed", self.path.display()));
         };
-        if desk.seen.is_none_or(|seen| seen.elapsed() > LOOK_EVERY) {
+        if writer.seen.is_none_or(|seen| seen.elapsed() > LOOK_EVERY) {
             if let Some(why) = self.displacement() {
-                desk.is_displaced = true;
-                desk.failure = Some(why.clone());
+                writer.is_displaced = true;
+                writer.failure = Some(why.clone());
                 return Err(why);
             }
-            desk.seen = Some(Instant::now());
+            writer.seen = Some(Instant::now());
         }
-        let (result, changes) = match change(&mut desk.book) {
-            Ok((changes, result)) => (Ok(result), changes),
-            Err(why) => (
-                Err(format!("journal {}: {why}", self.path.display())),
-                vec![],
-            ),
-        };
-        let result = result.and_then(|result| {
-            if !changes.is_empty() {
-                rows::apply(connection, &changes).map_err(|error| self.complaint(&error))?;
-            }
-            Ok(result)
+        let changes = change(&mut writer.book);
+        let changes = changes.map_err(|why| format!("journal {}: {why}", self.path.display()));
+        let result = changes.and_then(|changes| match changes.is_empty() {
+            true => Ok(()),
+            false => rows::apply(connection, &changes).map_err(|error| self.complaint(&error)),
         });
         if let Err(why) = &result {
-            desk.failure = Some(why.clone());
+            writer.failure = Some(why.clone());
         }
         result
     }
@@ -218,27 +211,23 @@ impl Journal {
         )
     }
 
-    fn unreadable(&self, trouble: &Trouble) -> String {
-        let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
-        format!("journal {} cannot be read: {why}", self.path.display())
-    }
-
-    fn letter(&self, desk: &Desk, id: ItemId) -> Result<StoredLetter, String> {
-        let letters = match &desk.connection {
-            Some(connection) => reader::letters(connection, Some(id)),
-            None => Ok(Vec::new()),
+    /// All dead letters, oldest first, or one of them; none when it is closed.
+    fn letters(&self, writer: &Writer, only: Option<ItemId>) -> Result<Vec<StoredLetter>, String> {
+        let Some(connection) = &writer.connection else {
+            return Ok(Vec::new());
         };
-        let letters = letters.map_err(|trouble| self.unreadable(&trouble))?;
-        let found = letters.into_iter().next();
-        found.ok_or_else(|| format!("journal {}: item {id} is missing", self.path.display()))
+        reader::letters(connection, only).map_err(|trouble| {
+            let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
+            format!("journal {} cannot be read: {why}", self.path.display())
+        })
     }
 }
 
 impl Store for Journal {
     fn commit(&self, write: &Write<Parcel>) -> Result<(), String> {
-        self.write(&mut self.desk(), |book| {
+        self.write(&mut self.writer(), |book| {
             let changes = book.changes(&write.records);
-            Ok((changes.map_err(|contradiction| contradiction.0)?, ()))
+            changes.map_err(|contradiction| contradiction.0)
         })
     }
 
@@ -251,52 +240,44 @@ impl Store for Journal {
     }
 
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
-        match &self.desk().connection {
-            Some(connection) => {
-                reader::letters(connection, None).map_err(|trouble| self.unreadable(&trouble))
-            }
-            None => Ok(Vec::new()),
-        }
+        self.letters(&self.writer(), None)
     }
 
     fn take_dead(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
     ) -> Result<Vec<StoredLetter>, String> {
-        let desk = &mut *self.desk();
-        let letters = match &desk.connection {
-            Some(connection) => reader::letters(connection, None),
-            None => Ok(Vec::new()),
-        };
-        let mut letters = letters.map_err(|trouble| self.unreadable(&trouble))?;
+        let writer = &mut *self.writer();
+        let mut letters = self.letters(writer, None)?;
         letters.retain(is_wanted);
         let ids: Vec<ItemId> = letters.iter().map(|letter| letter.id).collect();
-        self.write(desk, |book| Ok((book.forget(&ids), ())))?;
+        self.write(writer, |book| Ok(book.forget(&ids)))?;
         Ok(letters)
     }
 
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
-        let mut desk = self.desk();
-        if !desk.book.is_dead(id) {
+        let mut writer = self.writer();
+        if !writer.book.is_dead(id) {
             return Ok(None);
         }
-        let letter = self.letter(&desk, id)?;
-        self.write(&mut desk, |book| {
-            let changes = book.revive(id, &letter.payload).unwrap_or_default();
-            Ok((changes, ()))
+        let found = self.letters(&writer, Some(id))?.pop();
+        let letter = found
+            .ok_or_else(|| format!("journal {}: item {id} is missing", self.path.display()))?;
+        self.write(&mut writer, |book| {
+            Ok(book.revive(id, &letter.payload).unwrap_or_default())
         })?;
         Ok(Some(letter))
     }
 
     /// Leaves one file behind, with no log next to it. Where that fails, the log stays.
     fn close(&self) {
-        let desk = &mut *self.desk();
-        desk.seen = None;
-        let _ = self.write(desk, |book| Ok((book.merge(), ())));
-        if let Some(connection) = desk.connection.take() {
+        let writer = &mut *self.writer();
+        writer.seen = None;
+        let _ = self.write(writer, |book| Ok(book.merge()));
+        if let Some(connection) = writer.connection.take() {
             // Wherever the file is now, it is whole without its log then; and the log, which SQLite
             // leaves in its old place, is empty, and cannot be taken for that of another file.
-            if desk.failure.is_none() || desk.is_displaced {
+            if writer.failure.is_none() || writer.is_displaced {
                 let _ = schema::end_use(&connection);
             }
             schema::leave(connection);
@@ -369,22 +350,4 @@ fn recover(connection: &Connection) -> Result<(Book, Found), Trouble> {
         })?;
     }
     Ok(recovery.finish()?)
-}
-
-fn with_parcels(recovered: Recovered<Arc<[u8]>>) -> Recovered<Parcel> {
-    let unfinished = recovered.unfinished.into_iter().map(|item| Unfinished {
-        id: item.id,
-        payload: Parcel {
-            body: item.payload,
-            reply: None,
-            print: None,
-        },
-        history: item.history,
-        forgiven: item.forgiven,
-    });
-    Recovered {
-        accepted: recovered.accepted,
-        dead: recovered.dead,
-        unfinished: unfinished.collect(),
-    }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use dishrack::ledger::{Failure, ItemId, Record, Recovered, Unfinished};
+use dishrack::ledger::{Failure, ItemId, Record, Unfinished};
 use dishrack::store::book::{Book, Change, Found, Tables};
 
 use crate::parcel::Parcel;
@@ -152,20 +152,5 @@ impl Content {
         let line = line.unwrap_or_else(|| panic!("a record of {id}, which was never accepted"));
         assert_eq!(line.end, None, "a record of {id}, which is finished");
         line
-    }
-}
-
-/// The same with the form that the world's queue carries.
-pub(crate) fn with_parcels(recovered: Recovered<std::sync::Arc<[u8]>>) -> Recovered<Parcel> {
-    let unfinished = recovered.unfinished.into_iter().map(|item| Unfinished {
-        id: item.id,
-        payload: Parcel::of_body(&item.payload),
-        history: item.history,
-        forgiven: item.forgiven,
-    });
-    Recovered {
-        accepted: recovered.accepted,
-        dead: recovered.dead,
-        unfinished: unfinished.collect(),
     }
 }

@@ -1,12 +1,13 @@
 //! One life of the supervisor: all that is gone when it crashes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dishrack::ledger::{Credit, DeadLetter, Handed, HolderId, ItemId, Ledger, Record};
 use dishrack::store::book::Book;
 
 use crate::desk::Desk;
-use crate::disk::{Disk, with_parcels};
+use crate::disk::Disk;
 use crate::parcel::Parcel;
 use crate::plan::Plan;
 use crate::planted::Plant;
@@ -81,7 +82,8 @@ impl Life {
         for print in found.prints {
             *prints.entry(print).or_default() += 1;
         }
-        let recovered = with_parcels(found.recovered);
+        let form = |body: Arc<[u8]>| Parcel::of_body(&body);
+        let recovered = found.recovered.map_payloads(form);
         let unfinished = recovered.unfinished.iter();
         let numbers = unfinished.map(|item| (item.id, item.payload.number));
         let numbers = numbers.collect();
