@@ -1,0 +1,60 @@
+//! This project's workers, started and warmed, as all rows need them.
+
+use std::time::Duration;
+
+use dishrack::{Builder, JoinableQueue, Supervisor};
+
+use crate::item::{Item, Maker, look};
+
+/// Items that are done before a measurement begins.
+const WARMING: usize = 1000;
+
+/// Waits until all workers are ready.
+pub(crate) fn await_ready<T, R>(crew: &Supervisor<T, R>, workers: usize) {
+    while crew.workers().len() < workers {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// A queue, workers that look at its items, and how many items they have looked at so far.
+#[derive(Debug)]
+pub(crate) struct Warm {
+    queue: JoinableQueue<Item>,
+    /// Stops its workers when it is dropped.
+    _crew: Supervisor<Item, ()>,
+    done: u64,
+}
+
+impl Warm {
+    pub(crate) fn start(how: Builder, workers: usize, bound: usize, maker: &Maker) -> Self {
+        let queue = JoinableQueue::bounded(bound);
+        let crew = how.handler(&queue, look).expect("workers start");
+        await_ready(&crew, workers);
+        let mut warm = Warm {
+            queue,
+            _crew: crew,
+            done: 0,
+        };
+        warm.work(maker, WARMING.min((16 << 20) / maker.0.len()));
+        warm
+    }
+
+    /// Puts items one by one, and joins.
+    pub(crate) fn work(&mut self, maker: &Maker, items: usize) {
+        for _ in 0..items {
+            self.queue.put(&maker.make()).expect("it is open");
+        }
+        self.done += items as u64;
+        let joined = self.queue.join().expect("workers are there");
+        assert_eq!((joined.done, joined.dead), (self.done, 0));
+    }
+}
+
+/// `processes` or `threads`, by the contender's name.
+pub(crate) fn how(contender: &str, workers: usize) -> Option<Builder> {
+    match contender {
+        "dishrack" => Some(Supervisor::builder().processes(workers)),
+        "dishrack-threads" => Some(Supervisor::builder().threads(workers)),
+        _ => None,
+    }
+}

@@ -1,0 +1,66 @@
+//! This project and its Rust peers on the same work. Each run of this program makes one measurement
+//! and prints it as a line of JSON; `benches/run` runs it and its Python counterparts in turns, and
+//! makes a table of it all.
+//!
+//!     peers ROW CONTENDER [--workers N] [--items N] [--bytes N] [--batch N] [--bound N] ...
+//!     peers --test               all of them in small: they run, and their counts are right
+
+#![allow(clippy::print_stdout, reason = "it prints what it has measured")]
+
+mod busy;
+mod crew;
+mod item;
+mod large;
+mod order;
+mod raw;
+mod round_trip;
+mod scale;
+mod smoke;
+mod start;
+mod throughput;
+mod waiting;
+
+use nix::unistd::alarm;
+
+use order::{Measured, Order};
+
+fn main() -> Result<(), String> {
+    dishrack::serve(|roles| {
+        roles.handler(item::look);
+        roles.handler(item::weigh);
+        roles.handler(item::rest);
+        roles.handler(item::spin);
+    });
+    if raw::serve() {
+        return Ok(());
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--test") {
+        return smoke::run();
+    }
+    // This is what `cargo bench` gives to every benchmark.
+    if arguments.is_empty() || arguments == ["--bench"] {
+        println!("benches/run compares this project with its peers");
+        return Ok(());
+    }
+    let order = Order::parse(&arguments)?;
+    // Nobody waits for ever: the signal ends this process, and that ends its workers.
+    alarm::set(order.limit_s);
+    println!("{}", measure(&order).line(&order));
+    Ok(())
+}
+
+fn measure(order: &Order) -> Measured {
+    match order.row.as_str() {
+        "throughput" => throughput::measure(order),
+        "round-trip" => round_trip::measure(order),
+        "large" => large::measure(order),
+        "start" => start::measure(order),
+        "busy" | "mixed" => busy::measure(order),
+        "waiting" => waiting::memory(order),
+        "drain" => waiting::drain(order),
+        "scale" => scale::measure(order),
+        "idle" => scale::idle(order, |line| println!("{line}")),
+        row => panic!("there is no row {row}"),
+    }
+}

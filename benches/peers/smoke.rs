@@ -1,0 +1,50 @@
+//! Every contender of this program once, with few items: each checks by itself that all are done.
+
+use nix::unistd::alarm;
+
+use crate::measure;
+use crate::order::Order;
+
+/// Row, contender, workers, items, bytes of an item.
+const ALL: [(&str, &str, usize, usize, usize); 24] = [
+    ("throughput", "dishrack", 2, 500, 100),
+    ("throughput", "dishrack-map", 2, 500, 100),
+    ("throughput", "dishrack-threads", 2, 500, 100),
+    ("throughput", "ipc-channel", 2, 500, 100),
+    ("throughput", "crossbeam", 2, 500, 100),
+    ("round-trip", "dishrack", 1, 50, 100),
+    ("round-trip", "dishrack-threads", 1, 50, 100),
+    ("round-trip", "ipc-channel", 1, 50, 100),
+    ("round-trip", "ipc-channel-polling", 1, 50, 100),
+    ("large", "dishrack", 2, 8, 1 << 20),
+    ("large", "dishrack-threads", 2, 8, 1 << 20),
+    ("large", "ipc-channel", 2, 8, 1 << 20),
+    ("large", "ipc-channel-shared", 2, 8, 1 << 20),
+    ("large", "memcpy", 1, 8, 1 << 20),
+    ("start", "dishrack-spawn", 4, 4, 0),
+    ("start", "dishrack-fork", 4, 4, 0),
+    ("busy", "dishrack", 2, 20, 0),
+    ("busy", "dishrack-threads", 2, 20, 0),
+    ("mixed", "dishrack", 2, 5, 0),
+    ("waiting", "dishrack", 1, 500, 100),
+    ("drain", "dishrack", 2, 500, 8),
+    ("drain", "dishrack-threads", 2, 500, 8),
+    ("scale", "dishrack-spawn", 8, 80, 100),
+    ("scale", "dishrack-fork", 8, 80, 100),
+];
+
+pub(crate) fn run() -> Result<(), String> {
+    for (row, contender, workers, items, bytes) in ALL {
+        let mut order = Order::new(row, contender);
+        (order.workers, order.items, order.bytes) = (workers, items, bytes);
+        order.batch = 16;
+        order.bound = if row == "large" { 4 } else { 0 };
+        alarm::set(order.limit_s);
+        let measured = measure(&order);
+        if !measured.value.is_finite() {
+            return Err(format!("{row} {contender}: {measured:?}"));
+        }
+    }
+    println!("{} contenders have done their items", ALL.len());
+    Ok(())
+}
