@@ -1,0 +1,273 @@
+"""What is compared: the rows of the comparison, who takes part in each, and the targets.
+
+Only data. How cases are run is in compare.py, and what becomes of the figures in report.py.
+"""
+
+import collections
+
+# `better` is "more" or "less". `note` says what is measured and how, for the reader of the table.
+Row = collections.namedtuple("Row", "name title unit better note")
+
+# `name` is unique in its row for a number of workers. `side` is who runs it: `rust`, `python`,
+# `loky` and `redis` (a Python with that package), or `idle`. `ours` is the name of the contender of
+# this project that does the same, for the ratio.
+Case = collections.namedtuple("Case", "row name label side script contender options ours rounds")
+
+# `other` is None where the figure itself has the target.
+Target = collections.namedtuple("Target", "row text name other workers is_met")
+
+ROWS = [
+    Row(
+        "throughput",
+        "Small items",
+        "items/s",
+        "more",
+        "100 B each, made and put one by one by one producer, each acknowledged; from the first "
+        "`put` to the return of `join`, with workers that are started and warm. Slow contenders get "
+        "fewer items. Pools and `map_unordered` return a result for each item as well.",
+    ),
+    Row(
+        "round-trip",
+        "Round trip of one item",
+        "us",
+        "less",
+        "From `put` to the return of `join` for one 100 B item, with one worker and nothing else to "
+        "do; medians, one trip at once after the other, or each after 1 ms in which everybody goes "
+        "to sleep.",
+    ),
+    Row(
+        "large",
+        "Large items",
+        "MiB/s",
+        "more",
+        "1 MiB each, made by one copy each, looked at once a page; at most 64 wait. memcpy is the "
+        "machine's speed of that one copy.",
+    ),
+    Row(
+        "start",
+        "Start of 16 workers",
+        "ms",
+        "less",
+        "Until 16 workers are started and each has served an item of 1 ms; stopping is not counted. "
+        "Each Python process has a pipe of its own and one item in it.",
+    ),
+    Row(
+        "busy",
+        "Efficiency with items of 1 ms",
+        "%",
+        "more",
+        "2,000 items that compute until they had 1 ms of a CPU, as many workers as CPUs: the ideal "
+        "time as a part of the measured.",
+    ),
+    Row(
+        "mixed",
+        "Longest idle time with mixed items",
+        "ms",
+        "less",
+        "400 items that compute for 0.1 to 100 ms, as many workers as CPUs: for how long at most a "
+        "worker was at none while one waited, by the begins and ends of items.",
+    ),
+    Row(
+        "waiting",
+        "Memory of a waiting item",
+        "B/item",
+        "less",
+        "Anonymous memory of the process that holds the queue, per waiting item and beyond its "
+        "payload, without workers.",
+    ),
+    Row(
+        "drain",
+        "Put, then drain",
+        "s",
+        "less",
+        "All items of 8 B are put first, then 2 workers are started and do them.",
+    ),
+    Row(
+        "scale",
+        "1,000 workers",
+        "s",
+        "less",
+        "1,000 worker processes are started, serve 10,000 items and are stopped.",
+    ),
+    Row(
+        "idle",
+        "Supervisor with nothing to do",
+        "calls",
+        "less",
+        "System calls of a supervisor of 8 workers in 5 s, counted by strace.",
+    ),
+]
+
+
+def case(row, name, label, side, script, contender, ours="dishrack", rounds=99, **options):
+    return Case(row, name, label, side, script, contender, options, ours, rounds)
+
+
+def throughput(workers):
+    def one(name, label, side, script, contender, items, **more):
+        options = dict(workers=workers, items=items)
+        return case("throughput", name, label, side, script, contender, **options, **more)
+
+    yield one("dishrack", "dishrack, put and join", "rust", None, "dishrack", 1_000_000)
+    yield one("dishrack-map", "dishrack, map_unordered", "rust", None, "dishrack-map", 1_000_000)
+    label = "dishrack, threads"
+    yield one("dishrack-threads", label, "rust", None, "dishrack-threads", 1_000_000)
+    label = "multiprocessing.JoinableQueue"
+    yield one("joinable-queue", label, "python", "joinable.py", "joinable-queue", 100_000)
+    pools = [
+        ("pool", "Pool.imap_unordered", "python"),
+        ("executor", "ProcessPoolExecutor.map", "python"),
+        ("loky", "loky executor.map", "loky"),
+    ]
+    for contender, label, side in pools:
+        for chunk, items in ((1, 20_000), (256, 500_000)):
+            more = dict(batch=chunk, ours="dishrack-map")
+            name, label_ = f"{contender}-{chunk}", f"{label}, chunks of {chunk}"
+            yield one(name, label_, side, "pools.py", contender, items, **more)
+    for batch, items in ((1, 100_000), (16, 1_000_000), (256, 3_000_000), (1024, 3_000_000)):
+        name, label = f"ipc-channel-{batch}", f"raw ipc-channel, batches of {batch}"
+        yield one(name, label, "rust", None, "ipc-channel", items, batch=batch)
+    label = "threads and crossbeam-channel"
+    yield one("crossbeam", label, "rust", None, "crossbeam", 3_000_000, ours="dishrack-threads")
+    yield one("redis", "Redis stream, pipelined", "redis", "streams.py", "redis", 50_000)
+
+
+def round_trip():
+    for gap_us, suffix, text in ((0, "", ""), (1000, "-rested", ", after 1 ms")):
+        options = dict(items=5000 if gap_us == 0 else 2000, gap_us=gap_us)
+        contenders = [
+            ("dishrack", "dishrack", "rust", None),
+            ("dishrack-threads", "dishrack, threads", "rust", None),
+            ("joinable-queue", "multiprocessing.JoinableQueue", "python", "joinable.py"),
+            ("ipc-channel", "raw ipc-channel", "rust", None),
+            ("ipc-channel-polling", "raw ipc-channel, polling", "rust", None),
+        ]
+        for name, label, side, script in contenders:
+            more = dict(ours="dishrack" + suffix, **options)
+            yield case("round-trip", name + suffix, label + text, side, script, name, **more)
+
+
+def large(workers):
+    contenders = [
+        ("dishrack", "dishrack", "rust", None, 1000),
+        ("dishrack-threads", "dishrack, threads", "rust", None, 2000),
+        ("joinable-queue", "multiprocessing.JoinableQueue", "python", "joinable.py", 500),
+        ("ipc-channel", "raw ipc-channel, inline", "rust", None, 500),
+        ("ipc-channel-shared", "raw ipc-channel, shared memory", "rust", None, 1000),
+        ("memcpy", "memcpy", "rust", None, 2000),
+    ]
+    for name, label, side, script, items in contenders:
+        # A copy has no workers, and is measured once.
+        if name != "memcpy" or workers == 1:
+            options = dict(workers=workers, items=items, bytes=1 << 20, bound=64)
+            yield case("large", name, label, side, script, name, **options)
+
+
+def start():
+    for method in ("fork", "spawn"):
+        label = f"dishrack, {method}"
+        name = f"dishrack-{method}"
+        yield case("start", name, label, "rust", None, name, ours="dishrack-fork", workers=16)
+    for method in ("fork", "forkserver", "spawn"):
+        name, label = f"python-{method}", f"multiprocessing, {method}"
+        ours = "dishrack-spawn" if method == "spawn" else "dishrack-fork"
+        yield case("start", name, label, "python", "startup.py", name, ours=ours, workers=16)
+
+
+def computing(cpus):
+    contenders = [
+        ("dishrack", "dishrack", "rust", None),
+        ("dishrack-threads", "dishrack, threads", "rust", None),
+        ("joinable-queue", "multiprocessing.JoinableQueue", "python", "joinable.py"),
+        ("pool", "Pool.imap_unordered", "python", "pools.py"),
+        ("executor", "ProcessPoolExecutor.map", "python", "pools.py"),
+    ]
+    for row, items in (("busy", 2000), ("mixed", 400)):
+        for name, label, side, script in contenders:
+            yield case(row, name, label, side, script, name, workers=cpus, items=items)
+
+
+def many():
+    sizes = ((100, 1_000_000, "1m"), (8, 1_000_000, "1m-8"), (100, 10_000_000, "10m"))
+    for length, items, name in sizes:
+        label = f"dishrack, {items // 1_000_000} M items of {length} B"
+        options = dict(items=items, bytes=length, ours=None, rounds=3)
+        yield case("waiting", name, label, "rust", None, "dishrack", **options)
+    label = "multiprocessing.JoinableQueue, 1 M items of 100 B"
+    options = dict(items=1_000_000, ours="1m", rounds=3)
+    yield case("waiting", "joinable", label, "python", "joinable.py", "joinable-queue", **options)
+    for items, name in ((1_000_000, "1m"), (10_000_000, "10m")):
+        label = f"dishrack, {items // 1_000_000} M items"
+        options = dict(items=items, workers=2, bytes=8, ours=None, rounds=3)
+        yield case("drain", name, label, "rust", None, "dishrack", **options)
+    label = "multiprocessing.JoinableQueue, 1 M items"
+    options = dict(items=1_000_000, workers=2, bytes=8, ours="1m", rounds=2)
+    yield case("drain", "joinable", label, "python", "joinable.py", "joinable-queue", **options)
+    options = dict(workers=1000, items=10_000, rounds=3)
+    for method in ("fork", "spawn"):
+        name, label = f"dishrack-{method}", f"dishrack, {method}"
+        yield case("scale", name, label, "rust", None, name, ours="dishrack-fork", **options)
+    label = "multiprocessing, fork, JoinableQueue"
+    more = dict(ours="dishrack-fork", **options)
+    yield case("scale", "python-fork", label, "python", "joinable.py", "joinable-queue", **more)
+    yield case("idle", "dishrack", "dishrack", "idle", "idle.py", "dishrack", workers=8, rounds=1)
+
+
+def all_cases(cpus):
+    for workers in (1, 2):
+        yield from throughput(workers)
+    yield from round_trip()
+    for workers in (1, 2):
+        yield from large(workers)
+    yield from start()
+    yield from computing(cpus)
+    yield from many()
+
+
+def at_least(bound):
+    return f"at least {bound:g}", lambda figure: figure >= bound
+
+
+def at_most(bound):
+    return f"at most {bound:g}", lambda figure: figure <= bound
+
+
+def between(low, high):
+    return f"{low:g} to {high:g}", lambda figure: low <= figure <= high
+
+
+def targets(cpus):
+    """In the order of the rows."""
+
+    def one(row, what, name, other, workers, goal):
+        text, is_met = goal
+        return Target(row, (what, text), name, other, workers, is_met)
+
+    for workers in (1, 2):
+        on = f", {workers} worker{'s' if workers > 1 else ''}"
+        what = "put and join / JoinableQueue" + on
+        yield one("throughput", what, "dishrack", "joinable-queue", workers, at_least(10))
+        what = "map_unordered / Pool.imap_unordered, chunks of 256" + on
+        yield one("throughput", what, "dishrack-map", "pool-256", workers, at_least(1.5))
+        what = "put and join / raw ipc-channel, batches of 256" + on
+        yield one("throughput", what, "dishrack", "ipc-channel-256", workers, at_least(0.6))
+    for suffix, text in (("", ""), ("-rested", ", after 1 ms")):
+        ours, other = "dishrack" + suffix, "joinable-queue" + suffix
+        what = "round trip / JoinableQueue" + text
+        yield one("round-trip", what, ours, other, 1, at_most(0.1))
+        what, other = "round trip / raw ipc-channel, polling" + text, "ipc-channel-polling" + suffix
+        yield one("round-trip", what, ours, other, 1, at_most(1.3))
+    for workers in (1, 2):
+        on = f", {workers} worker{'s' if workers > 1 else ''}"
+        what = "large items / JoinableQueue" + on
+        yield one("large", what, "dishrack", "joinable-queue", workers, at_least(4))
+    what = "start: fork / multiprocessing, fork"
+    yield one("start", what, "dishrack-fork", "python-fork", 16, at_most(1))
+    what = "start: spawn / multiprocessing, spawn"
+    yield one("start", what, "dishrack-spawn", "python-spawn", 16, at_most(0.25))
+    yield one("busy", "efficiency with items of 1 ms, %", "dishrack", None, cpus, at_least(97))
+    yield one("mixed", "longest idle time, ms", "dishrack", None, cpus, at_most(5))
+    for name, text in (("1m", "1 M of 100 B"), ("1m-8", "1 M of 8 B"), ("10m", "10 M of 100 B")):
+        yield one("waiting", f"bytes beyond the payload, {text}", name, None, 1, at_most(64))
+    yield one("drain", "time for 10 M / 1 M items", "10m", "1m", 2, between(9, 11))
+    yield one("idle", "system calls when idle", "dishrack", None, 8, at_most(0))

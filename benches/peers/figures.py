@@ -1,0 +1,47 @@
+"""Medians and ratios of what was measured. Pure sums: nothing here runs or prints anything.
+
+Measurements are kept by row, name and workers, one for each round in which the contender ran.
+"""
+
+import statistics
+
+
+def key_of(row, name, workers):
+    return f"{row}/{name}/{workers}"
+
+
+def key_of_case(case):
+    return key_of(case.row, case.name, case.options.get("workers", 1))
+
+
+def values(measurements, key):
+    """The figures by round, None where there is none."""
+    return [line.get("value") for line in measurements.get(key, [])]
+
+
+def summary(measurements, key):
+    """Median, least and greatest; None if it was never measured."""
+    known = [value for value in values(measurements, key) if value is not None]
+    return (statistics.median(known), min(known), max(known)) if known else None
+
+
+def ratio(measurements, key, other):
+    """The median of the ratios within each round, so that what slows a round down counts on both
+    sides."""
+    pairs = zip(values(measurements, key), values(measurements, other))
+    known = [ours / theirs for ours, theirs in pairs if ours is not None and theirs]
+    return statistics.median(known) if known else None
+
+
+def failure(measurements, key):
+    """Why there is no figure, or not one for each round."""
+    lines = measurements.get(key, [])
+    return next((line["failed"] for line in lines if "failed" in line), None)
+
+
+def target_figure(measurements, target):
+    ours = key_of(target.row, target.name, target.workers)
+    if target.other is None:
+        found = summary(measurements, ours)
+        return found[0] if found else None
+    return ratio(measurements, ours, key_of(target.row, target.other, target.workers))

@@ -1,0 +1,104 @@
+"""The table of what was measured, as Markdown.
+
+It neither measures nor draws: what it gets is what compare.py has collected.
+"""
+
+import figures
+
+HEAD = """# Measured against the peers
+
+Made by `benches/run`{how}; do not edit. Every contender ran once in each round, in turns; figures
+are medians over {rounds} rounds (fewer where it says so), ratios are medians of the ratios within
+each round.
+
+"""
+
+# What may explain a figure, by its name in a measurement: what it is called, and its unit.
+EXPLAINING = {
+    "p99_us": ("99 % within", "us"),
+    "ready_ms": ("ready after", "ms"),
+    "idle_ms": ("longest idle", "ms"),
+    "efficiency": ("efficiency", "%"),
+    "peak": ("at the peak", "B"),
+    "put_s": ("put in", "s"),
+    "start_s": ("start", "s"),
+    "serve_s": ("serve", "s"),
+    "stop_s": ("stop", "s"),
+    "supervisor_mib": ("supervisor", "MiB"),
+    "worker_kib": ("each worker", "KiB"),
+    "switches": ("wake-ups without strace", ""),
+}
+
+
+def number(value):
+    """With three figures, and readable."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def explanation(lines):
+    known = [line for line in lines if "value" in line]
+    parts = []
+    for name, (text, unit) in EXPLAINING.items():
+        found = sorted(line[name] for line in known if name in line)
+        if found:
+            parts.append(f"{text} {number(found[len(found) // 2])} {unit}".strip())
+    return ", ".join(parts)
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def target_rows(measurements, targets):
+    for target in targets:
+        what, goal = target.text
+        figure = figures.target_figure(measurements, target)
+        if figure is None:
+            yield what, goal, "not measured", ""
+        else:
+            verdict = "met" if target.is_met(figure) else "**missed**"
+            yield what, goal, number(figure), verdict
+
+
+def contender_row(case, measurements):
+    key = figures.key_of_case(case)
+    lines = measurements.get(key, [])
+    found = figures.summary(measurements, key)
+    failed = figures.failure(measurements, key)
+    options = case.options
+    cells = [case.label, str(options.get("workers", 1)), f"{options.get('items', 0):,}"]
+    if found is None:
+        return [*cells, f"{failed or 'not measured'}", "", "", ""]
+    ours = case.ours and figures.key_of(case.row, case.ours, options.get("workers", 1))
+    ratio = ours and ours != key and figures.ratio(measurements, ours, key)
+    more = explanation(lines)
+    if failed:
+        more = ", ".join(filter(None, [more, f"one round: {failed}"]))
+    spread = f"{number(found[1])} to {number(found[2])}"
+    return [*cells, number(found[0]), spread, number(ratio) if ratio else "", more]
+
+
+def row_section(row, cases, measurements):
+    cases = [case for case in cases if figures.key_of_case(case) in measurements]
+    if not cases:
+        return ""
+    head = ["contender", "workers", "items", row.unit, "least to greatest", "ours / it", "and"]
+    body = table(head, [contender_row(case, measurements) for case in cases])
+    return f"## {row.title}\n\n{row.note} {row.better.capitalize()} is better.\n\n{body}\n"
+
+
+def markdown(data, rows, cases, targets):
+    measurements = data["measurements"]
+    measured_rows = {key.partition("/")[0] for key in measurements}
+    chosen = [target for target in targets if target.row in measured_rows]
+    how = " --quick, so for a first impression only" if data["quick"] else ""
+    text = HEAD.format(rounds=data["rounds"], how=how)
+    text += table(["machine", ""], [list(pair) for pair in data["machine"]])
+    text += "\n## Targets\n\n"
+    head = ["what", "target", "measured", ""]
+    text += table(head, target_rows(measurements, chosen)) + "\n"
+    sections = (row_section(row, [c for c in cases if c.row == row.name], measurements) for row in rows)
+    return (text + "".join(sections)).rstrip() + "\n"
