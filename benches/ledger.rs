@@ -1,49 +1,124 @@
-//! What one item costs in the parts: a step of the ledger, and a round trip through a thread.
+//! What one item costs in the parts: the steps of the ledger, and a round trip through an idle worker
+//! that is a thread or a process. What many items at once cost is for benches/peers to say.
 
 use std::hint::black_box;
+use std::iter;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use dishrack::ledger::{Credit, Ledger, Options};
+use criterion::{BatchSize, Criterion, criterion_group};
+use dishrack::ledger::{Credit, HolderId, Ledger, Options, Token};
 use dishrack::{JoinableQueue, Supervisor};
 
-/// Put, hand out, acknowledge: 1,000 items through a bare ledger.
-fn ledger_steps(criterion: &mut Criterion) {
-    criterion.bench_function("ledger: 1,000 items", |bencher| {
-        bencher.iter_batched(
-            || {
-                let mut ledger: Ledger<Vec<u8>> = Ledger::new(Options::default());
-                ledger.handle_join(Credit::adaptive());
-                ledger
-            },
-            |mut ledger| {
-                for _ in 0..1000 {
-                    ledger.handle_put(Vec::new()).expect("no bound");
-                }
-                while let Some(handed) = ledger.poll_delivery() {
-                    let service = Duration::from_nanos(100);
-                    black_box(ledger.handle_done(handed.token, service, Some(()))).expect("held");
-                }
-                assert_eq!(ledger.counts().done, 1000);
-            },
-            BatchSize::SmallInput,
-        );
+/// Items in each measurement of the bare ledger.
+const ITEMS: u64 = 1000;
+
+type Bare = Ledger<Vec<u8>>;
+
+/// Each step alone, for a thread that gets items as it likes.
+fn single_steps(criterion: &mut Criterion) {
+    step(criterion, "put", empty, |ledger| put(ledger, ITEMS));
+    step(criterion, "get", full, |(ledger, getter)| {
+        black_box(get(ledger, *getter));
+    });
+    let gotten = || {
+        let (mut ledger, getter) = full();
+        let tokens = get(&mut ledger, getter);
+        (ledger, tokens)
+    };
+    step(criterion, "done", gotten, |(ledger, tokens)| {
+        for token in tokens.drain(..) {
+            black_box(ledger.handle_done(token, SERVICE, Some(()))).expect("held");
+        }
+        assert_eq!(ledger.counts().done, ITEMS);
     });
 }
 
-/// From `put` to the return of `join`, with one idle worker thread.
+/// How long a worker says it was at an item.
+const SERVICE: Duration = Duration::from_nanos(100);
+
+/// Measures one step; making a ledger for it and dropping that are not counted.
+fn step<S>(
+    criterion: &mut Criterion,
+    name: &str,
+    make: impl Fn() -> S,
+    mut run: impl FnMut(&mut S),
+) {
+    criterion.bench_function(&format!("ledger: {name} 1,000 items"), |bencher| {
+        bencher.iter_batched_ref(&make, &mut run, BatchSize::SmallInput);
+    });
+}
+
+fn empty() -> Bare {
+    Ledger::new(Options::default())
+}
+
+fn full() -> (Bare, HolderId) {
+    let mut ledger = empty();
+    let getter = ledger.handle_join_as_getter();
+    put(&mut ledger, ITEMS);
+    (ledger, getter)
+}
+
+fn put(ledger: &mut Bare, items: u64) {
+    for _ in 0..items {
+        ledger.handle_put(Vec::new()).expect("no bound");
+    }
+}
+
+fn get(ledger: &mut Bare, getter: HolderId) -> Vec<Token> {
+    let handed = iter::from_fn(|| ledger.handle_get(getter));
+    handed.map(|handed| handed.token).collect()
+}
+
+/// Put, hand out, acknowledge: all of it for a worker with credit.
+fn whole(criterion: &mut Criterion) {
+    let make = || {
+        let mut ledger = empty();
+        ledger.handle_join(Credit::adaptive());
+        ledger
+    };
+    step(criterion, "all steps of", make, |ledger| {
+        put(ledger, ITEMS);
+        while let Some(handed) = ledger.poll_delivery() {
+            black_box(ledger.handle_done(handed.token, SERVICE, Some(()))).expect("held");
+        }
+        assert_eq!(ledger.counts().done, ITEMS);
+    });
+}
+
+/// A worker process runs only functions that have a name.
+fn nothing(_item: u32) -> Result<(), String> {
+    Ok(())
+}
+
+/// From `put` to the return of `join`, with one idle worker.
 fn put_join(criterion: &mut Criterion) {
-    let queue = JoinableQueue::unbounded();
-    let builder = Supervisor::builder().threads(1);
-    let crew = builder.handler(&queue, |n: u32| Ok::<u32, String>(n));
-    criterion.bench_function("put -> join, thread", |bencher| {
-        bencher.iter(|| {
-            queue.put(&1).expect("open");
-            queue.join().expect("a worker is there");
+    let ways = [
+        ("thread", Supervisor::builder().threads(1)),
+        ("process", Supervisor::builder().processes(1)),
+    ];
+    for (name, builder) in ways {
+        let queue = JoinableQueue::unbounded();
+        let crew = builder.handler(&queue, nothing).expect("a worker starts");
+        // The first one waits until the worker is ready.
+        round_trip(&queue);
+        criterion.bench_function(&format!("put -> join, {name}"), |bencher| {
+            bencher.iter(|| round_trip(&queue));
         });
-    });
-    drop(crew);
+        drop(crew);
+    }
 }
 
-criterion_group!(benches, ledger_steps, put_join);
-criterion_main!(benches);
+fn round_trip(queue: &JoinableQueue<u32>) {
+    queue.put(&1).expect("open");
+    queue.join().expect("a worker is there");
+}
+
+criterion_group!(benches, single_steps, whole, put_join);
+
+/// By hand, because worker processes run this program too, and go no further than the first line.
+fn main() {
+    dishrack::serve(|roles| roles.handler(nothing));
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape
 import figures
 
 WIDTH = 880
-LABELS = 270
-BARS = 470
+LABELS = 300
+BARS = 460
 BAR = 15
 STEP = 21
 MARGIN = 20
