@@ -164,14 +164,15 @@ def large(workers):
 
 
 def start():
+    options = dict(workers=16, items=16)
     for method in ("fork", "spawn"):
         label = f"dishrack, {method}"
         name = f"dishrack-{method}"
-        yield case("start", name, label, "rust", None, name, ours="dishrack-fork", workers=16)
+        yield case("start", name, label, "rust", None, name, ours="dishrack-fork", **options)
     for method in ("fork", "forkserver", "spawn"):
         name, label = f"python-{method}", f"multiprocessing, {method}"
         ours = "dishrack-spawn" if method == "spawn" else "dishrack-fork"
-        yield case("start", name, label, "python", "startup.py", name, ours=ours, workers=16)
+        yield case("start", name, label, "python", "startup.py", name, ours=ours, **options)
 
 
 def computing(cpus):

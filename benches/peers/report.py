@@ -69,9 +69,10 @@ def contender_row(case, measurements):
     found = figures.summary(measurements, key)
     failed = figures.failure(measurements, key)
     options = case.options
-    cells = [case.label, str(options.get("workers", 1)), f"{options.get('items', 0):,}"]
+    items = f"{options['items']:,}" if "items" in options else ""
+    cells = [case.label, f"{options.get('workers', 1):,}", items]
     if found is None:
-        return [*cells, f"{failed or 'not measured'}", "", "", ""]
+        return [*cells, failed or "not measured", "", "", ""]
     ours = case.ours and figures.key_of(case.row, case.ours, options.get("workers", 1))
     ratio = ours and ours != key and figures.ratio(measurements, ours, key)
     more = explanation(lines)
@@ -100,5 +101,6 @@ def markdown(data, rows, cases, targets):
     text += "\n## Targets\n\n"
     head = ["what", "target", "measured", ""]
     text += table(head, target_rows(measurements, chosen)) + "\n"
-    sections = (row_section(row, [c for c in cases if c.row == row.name], measurements) for row in rows)
+    by_row = ((row, [case for case in cases if case.row == row.name]) for row in rows)
+    sections = (row_section(row, own, measurements) for row, own in by_row)
     return (text + "".join(sections)).rstrip() + "\n"
