@@ -3,19 +3,22 @@
 //! There is no broker thread. Whoever has news (a caller of `put`, a reader thread with a worker's
 //! acknowledgements) takes the lock, tells the ledger, carries out what it decided and lets go:
 //! so an item reaches an idle worker in the very call that put it. Nothing that is done with the
-//! lock held may block; links promise that. Threads sleep on three bells: room, items, settled.
+//! lock held may block; links promise that. Threads sleep on bells, and look at what workers write a
+//! little while before they do.
 
 mod bells;
 mod core;
 pub mod desk;
 mod ends;
+mod poll;
 mod reports;
 mod requests;
 mod results;
 mod scribe;
 mod timer;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::thread::JoinHandle;
@@ -34,8 +37,9 @@ use crate::ledger::{
     Token,
 };
 use crate::link::Job;
-use crate::link::frame::Packet;
+use crate::link::frame::Nudge;
 use crate::observe::Observer;
+use crate::payload::Payload;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::worker::current;
@@ -61,7 +65,7 @@ impl Patience {
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// With this serialized result.
-    Done(Box<[u8]>),
+    Done(Payload),
     Failed(Cause),
     /// The same, and it is not to be tried again before this rest is over.
     Deferred(Cause, Duration),
@@ -83,6 +87,10 @@ pub(crate) struct Broker {
     inline: OnceLock<Inline>,
     pub(crate) store: Arc<dyn Store>,
     scribe: OnceLock<JoinHandle<()>>,
+    /// There are worker processes, or there will be: large items are put where they can read them.
+    shares_memory: AtomicBool,
+    /// One thread at a time polls.
+    is_polling: AtomicBool,
 }
 
 impl std::fmt::Debug for Broker {
@@ -142,6 +150,8 @@ impl Broker {
             inline: OnceLock::new(),
             store,
             scribe: OnceLock::new(),
+            shares_memory: AtomicBool::new(false),
+            is_polling: AtomicBool::new(false),
         })
     }
 
@@ -209,10 +219,11 @@ impl Broker {
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
         fail::point("put: begin");
+        let (mut parcel, mut has_polled) = (Some(parcel), false);
         let mut core = self.lock();
         loop {
             let is_beyond_bound = is_holding && !matches!(patience, Patience::None);
-            match core.try_put(&parcel, is_beyond_bound) {
+            match core.try_put(&mut parcel, is_beyond_bound) {
                 Err(Kind::Full)
                     if !matches!(patience, Patience::None)
                         && !is_holding
@@ -223,7 +234,12 @@ impl Broker {
                     self.drive_inline();
                     core = self.lock();
                 }
+                Err(Kind::Full) if !matches!(patience, Patience::None) && !has_polled => {
+                    has_polled = true;
+                    core = self.poll(core);
+                }
                 Err(Kind::Full) if !matches!(patience, Patience::None) => {
+                    has_polled = false;
                     core.putters += 1;
                     let (guard, is_over) = sleep(&self.bells.room, core, patience);
                     core = guard;
@@ -233,7 +249,7 @@ impl Broker {
                     }
                 }
                 result => {
-                    core.pump();
+                    core.follow_put();
                     fail::point("put: accepted, not durable");
                     drop(core);
                     self.drive_inline();
@@ -300,9 +316,10 @@ impl Broker {
     /// Waits until every accepted item is settled: how many are done, and how many are dead.
     pub(crate) fn join(&self, patience: Patience) -> Result<(u64, u64), Kind> {
         fail::point("join: begin");
+        let mut has_polled = false;
         loop {
             self.drive_inline();
-            let core = self.lock();
+            let mut core = self.lock();
             if let Some(end) = core.join_state() {
                 fail::point("join: end");
                 return end;
@@ -313,8 +330,15 @@ impl Broker {
                 let unfinished = core.desk.ledger.counts().unfinished();
                 return Err(Kind::TimedOut { unfinished });
             }
-            if !self.has_inline_work(&core) {
-                drop(sleep(&self.bells.settled, core, patience).0);
+            if self.has_inline_work(&core) {
+                continue;
+            }
+            if !std::mem::replace(&mut has_polled, true) {
+                drop(self.poll(core));
+            } else {
+                core.joiners += 1;
+                let mut core = sleep(&self.bells.settled, core, patience).0;
+                core.joiners -= 1;
             }
         }
     }
@@ -350,10 +374,24 @@ impl Broker {
         let Some(letter) = self.store.revive(id).map_err(Kind::Journal)? else {
             return Ok(false);
         };
-        let parcel = Parcel::of(Arc::clone(&letter.payload));
+        let parcel = Parcel::of(Payload::copy_of(&letter.payload));
         let letter = letter.with_payload(parcel);
         self.with(|core| core.desk.ledger.handle_revive(letter));
         Ok(true)
+    }
+
+    /// Large items are put into shared memory from now on: there will be worker processes.
+    pub(crate) fn share_memory(&self) {
+        self.shares_memory.store(true, Ordering::Relaxed);
+    }
+
+    /// Nobody polls on this queue, neither its callers nor its workers.
+    pub(crate) fn forbid_polling(&self) {
+        self.lock().processors = 0;
+    }
+
+    pub(crate) fn shares_memory(&self) -> bool {
+        self.shares_memory.load(Ordering::Relaxed)
     }
 
     /// Adds a worker, which gets so many deliveries at most. Without credit it gets items only by
@@ -362,9 +400,14 @@ impl Broker {
         self.with(|core| core.attach(seat, credit, quota))
     }
 
-    /// What a worker process sent. An error ends that worker.
-    pub(crate) fn receive(&self, holder: HolderId, packet: &Packet) -> Result<(), String> {
-        self.with(|core| core.receive(holder, packet))
+    /// A worker process sent this, and wants to be read. An error ends that worker.
+    pub(crate) fn nudged(&self, holder: HolderId, nudge: Nudge) -> Result<(), String> {
+        self.with(|core| core.nudged(holder, nudge))
+    }
+
+    /// Reads what a worker process has written. An error ends that worker.
+    pub(crate) fn drain(&self, holder: HolderId) -> Result<(), String> {
+        self.with(|core| core.drain(holder))
     }
 
     /// Asks a worker to finish what it has started, and hands it nothing more.
@@ -431,23 +474,34 @@ impl Broker {
         look(&self.lock())
     }
 
-    /// Waits for an outcome of a `map`. `None`: none is left to wait for.
-    pub(crate) fn next_outcome(
+    /// Waits for outcomes of a `map`, and takes all that are there. `None`: none is left to wait
+    /// for.
+    pub(crate) fn take_outcomes(
         &self,
         mailbox: MailboxKey,
-    ) -> Option<Result<(u64, Outcome), String>> {
+    ) -> Option<Result<VecDeque<(u64, Outcome)>, String>> {
+        let mut has_polled = false;
         loop {
             self.drive_inline();
             let mut core = self.lock();
             let arrived = core.mailbox(mailbox)?;
-            if let Some(outcome) = core.take_outcome(mailbox) {
-                return Some(Ok(outcome));
+            let outcomes = core.take_outcomes(mailbox);
+            if !outcomes.is_empty() {
+                return Some(Ok(outcomes));
             }
             if let Some(why) = core.loss() {
                 return Some(Err(why));
             }
-            if !self.has_inline_work(&core) {
-                drop(arrived.wait(core).unwrap_or_else(PoisonError::into_inner));
+            if self.has_inline_work(&core) {
+                continue;
+            }
+            if !std::mem::replace(&mut has_polled, true) {
+                drop(self.poll(core));
+            } else {
+                has_polled = false;
+                core.await_outcome(mailbox, true);
+                core = arrived.wait(core).unwrap_or_else(PoisonError::into_inner);
+                core.await_outcome(mailbox, false);
             }
         }
     }
@@ -460,8 +514,12 @@ fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
 }
 
 fn with<R>(core: &Mutex<Core>, act: impl FnOnce(&mut Core) -> R) -> R {
-    let mut core = lock(core);
-    let result = act(&mut core);
+    with_guard(&mut lock(core), act)
+}
+
+/// Does something with the lock held, and carries out what follows from it.
+fn with_guard<R>(core: &mut Core, act: impl FnOnce(&mut Core) -> R) -> R {
+    let result = act(core);
     core.pump();
     result
 }

@@ -64,8 +64,8 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        // The contract has no code of its own for a journal that fails.
-        if error.is_setup() || error.is_journal() {
+        // The contract has no code of its own for a journal that fails, or for too little memory.
+        if error.is_setup() || error.is_journal() || error.is_no_shared_memory() {
             Failure::Usage(error.to_string())
         } else if error.is_no_workers_left() {
             Failure::NoWorkersLeft(error.to_string())

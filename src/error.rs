@@ -33,6 +33,8 @@ pub(crate) enum Kind {
         type_name: &'static str,
         why: String,
     },
+    #[error("an item was not put: {0}")]
+    NoSharedMemory(String),
     #[error("the journal failed, so nothing more is accepted or told: {0}")]
     Journal(String),
     #[error("an item of {bytes} bytes was not put: the journal takes {bytes_max} at most")]
@@ -138,6 +140,13 @@ impl Error {
     #[must_use]
     pub fn is_not_serializable(&self) -> bool {
         matches!(self.0, Kind::NotSerializable { .. } | Kind::TooLarge { .. })
+    }
+
+    /// There is no shared memory for a large item; it was not put. The message says which limit to
+    /// raise.
+    #[must_use]
+    pub fn is_no_shared_memory(&self) -> bool {
+        matches!(self.0, Kind::NoSharedMemory(_))
     }
 
     /// The journal cannot be used or has failed. What it holds is kept; see the message.

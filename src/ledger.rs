@@ -46,9 +46,12 @@ mod backoff;
 mod cause;
 mod credit;
 mod crew;
+mod delivery;
+mod leases;
 mod outbox;
 mod record;
 mod report;
+mod turn;
 mod view;
 mod waiting;
 
@@ -56,13 +59,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use slotmap::{Key, KeyData, SlotMap};
-
 pub use backoff::Backoff;
 pub(crate) use backoff::mix;
 pub use cause::{Blame, Cause, Exit, Failure, Scene};
 pub use credit::Credit;
 use crew::Crew;
+pub use delivery::{Handed, Started, Token};
+use leases::{Lease, Leases};
 use outbox::Outbox;
 pub use record::{Record, Recovered, Unfinished, Write};
 pub use report::{Cancelled, Counts, DeadLetter, Refusal, Report, Stale};
@@ -71,7 +74,6 @@ use waiting::{Entry, Waiting};
 slotmap::new_key_type! {
     /// Who holds deliveries: one worker, or one thread that called `get`.
     pub struct HolderId;
-    struct LeaseKey;
 }
 
 /// The number of an item: 1 for the first that was accepted, then counting up without gaps.
@@ -85,10 +87,6 @@ impl fmt::Display for ItemId {
         self.0.fmt(f)
     }
 }
-
-/// Proof of one delivery. A settled or lost delivery's token is stale and is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct Token(u64);
 
 /// How many items may wait before a put is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,60 +133,16 @@ impl Weight for Vec<u8> {
     }
 }
 
-/// One item handed to one holder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Handed {
-    /// Who got it.
-    pub holder: HolderId,
-    /// What an acknowledgement must show.
-    pub token: Token,
-    /// Its place among all deliveries to this holder: 1, 2, 3 and so on.
-    pub ordinal: u64,
-    /// Which item.
-    pub id: ItemId,
-    /// Which attempt this is: 1 plus the number of failed ones.
-    pub attempt: u32,
-}
-
-/// Which of its deliveries a holder had started when it went.
-///
-/// A handler runs one delivery at a time, so it names that one; a loop of `get` and `task_done`
-/// may hold several, so it names the last one taken. Zero names none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Started {
-    /// The ordinal that a handler was running.
-    pub current: u64,
-    /// All ordinals up to this one had been taken by `get`.
-    pub taken: u64,
-}
-
-#[derive(Debug)]
-struct Lease<P> {
-    holder: HolderId,
-    ordinal: u64,
-    /// Handed out to a `get`, rather than by `poll_delivery`.
-    is_asked_for: bool,
-    entry: Entry<P>,
-}
-
-impl<P> Lease<P> {
-    fn has_started(&self, started: Started) -> bool {
-        match self.is_asked_for {
-            true => self.ordinal <= started.taken,
-            false => self.ordinal == started.current,
-        }
-    }
-}
-
 /// The state machine; `P` is what an item carries, `R` what comes of it. See the [module](self) for
 /// the rules.
 #[derive(Debug)]
 pub struct Ledger<P, R = ()> {
     options: Options,
     waiting: Waiting<P>,
-    leases: SlotMap<LeaseKey, Lease<P>>,
-    /// Deliveries of cancelled items: their holders are busy with them until they say otherwise.
-    revoked: HashMap<Token, (HolderId, usize)>,
+    leases: Leases<P>,
+    /// Deliveries of cancelled items: their holders are busy with them, and may read them, until
+    /// they say otherwise.
+    revoked: HashMap<Token, Lease<P>>,
     crew: Crew,
     /// Threads and requests that wait in a `get`: a rendezvous counts them as takers.
     getters: usize,
@@ -222,7 +176,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Ledger {
             options,
             waiting,
-            leases: SlotMap::with_key(),
+            leases: Leases::new(),
             revoked: HashMap::new(),
             crew: Crew::default(),
             getters: 0,
@@ -243,10 +197,10 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// [`handle_close`](Self::handle_close), [`Refusal::Broken`] after
     /// [`handle_write_failed`](Self::handle_write_failed).
     pub fn handle_put(&mut self, payload: P) -> Result<ItemId, Refusal> {
-        if !self.is_closed && !self.outbox.is_broken() && !self.has_room() {
-            return Err(Refusal::Full);
+        match self.refusal(false) {
+            None => Ok(self.accept(payload)),
+            Some(refusal) => Err(refusal),
         }
-        self.handle_put_beyond_bound(payload)
     }
 
     /// Accepts an item beyond the bound. For a worker that puts while it holds an item: room may
@@ -255,18 +209,20 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// # Errors
     /// As [`handle_put`](Self::handle_put), but never [`Refusal::Full`].
     pub fn handle_put_beyond_bound(&mut self, payload: P) -> Result<ItemId, Refusal> {
-        if self.is_closed {
-            return Err(Refusal::Closed);
+        match self.refusal(true) {
+            None => Ok(self.accept(payload)),
+            Some(refusal) => Err(refusal),
         }
-        if self.outbox.is_broken() {
-            return Err(Refusal::Broken);
-        }
+    }
+
+    /// Accepts an item that is not refused.
+    pub(crate) fn accept(&mut self, payload: P) -> ItemId {
         if !self.outbox.is_journaled() {
-            return Ok(self.waiting.accept(payload));
+            return self.waiting.accept(payload);
         }
         let id = self.waiting.stage(payload.clone());
         self.outbox.record(|| Record::Accepted { id, payload });
-        Ok(id)
+        id
     }
 
     /// A dead letter is tried again: it waits in its old place, and its failed attempts do not
@@ -274,12 +230,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
         self.dead = self.dead.saturating_sub(1);
         let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
-        self.waiting.put_back(Entry {
-            id: letter.id,
-            payload: letter.payload,
-            history: letter.history,
-            forgiven,
-        });
+        let entry = Entry::after(letter.id, letter.payload, letter.history, forgiven);
+        self.waiting.put_back(entry);
     }
 
     /// Takes no more items; those accepted are still handed out.
@@ -345,15 +297,15 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         let ordinal = self.crew.take(holder, entry.payload.weight());
         let id = entry.id;
         let attempt = entry.attempt();
-        let key = self.leases.insert(Lease {
-            holder,
-            ordinal,
+        let token = Token { holder, ordinal };
+        let lease = Lease {
             is_asked_for,
             entry,
-        });
+        };
+        self.leases.insert(token, lease);
         Handed {
             holder,
-            token: Token(key.data().as_ffi()),
+            token,
             ordinal,
             id,
             attempt,
@@ -365,10 +317,10 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         token: Token,
         service: Option<Duration>,
     ) -> Result<(Entry<P>, Handed), Stale> {
-        let handed = self.handed(token).ok_or(Stale)?;
-        let lease = self.leases.remove(key_of(token)).ok_or(Stale)?;
+        let lease = self.leases.remove(token).ok_or(Stale)?;
+        let handed = token.handed(&lease);
         let weight = lease.entry.payload.weight();
-        self.crew.release(lease.holder, weight, service);
+        self.crew.release(token.holder, weight, service);
         Ok((lease.entry, handed))
     }
 
@@ -396,6 +348,40 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             });
         }
         Ok(())
+    }
+
+    /// A worker says that it is through with all deliveries up to this ordinal: those that it did
+    /// not settle otherwise are done. `service` is how long each took, in the mean. It is an
+    /// acknowledgement of many at once, for whom nobody waits singly.
+    pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
+        let Some(run) = self.crew.settle_through(holder, through) else {
+            return;
+        };
+        let (mut count, mut weight) = (0, 0);
+        let mut late = Vec::new();
+        self.leases.remove_run(holder, run, |ordinal, lease| {
+            if let Some(Lease { entry, .. }) = lease {
+                count += 1;
+                weight += entry.payload.weight();
+                self.outbox.record(|| Record::Done { id: entry.id });
+            } else if !self.revoked.is_empty() {
+                late.push(Token { holder, ordinal });
+            }
+        });
+        for token in late {
+            let revoked = self.revoked.get(&token);
+            if revoked.is_some_and(|lease| !lease.is_asked_for) {
+                self.handle_late(token);
+            }
+        }
+        self.done += count;
+        self.crew.release_many(holder, count, weight, Some(service));
+    }
+
+    /// A worker has been at one item for so long already: it is not relied on to come back soon, and
+    /// gets less in advance. Whether it has others, which should go back; it is asked once.
+    pub fn handle_slow(&mut self, holder: HolderId, service: Duration) -> bool {
+        self.crew.restrain(holder, service)
     }
 
     /// The attempt failed: the item waits again after its rest, or is a dead letter. It rests as
@@ -441,8 +427,9 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     /// The holder of a cancelled delivery has done with it.
     fn end_revoked(&mut self, token: Token) {
-        if let Some((holder, weight)) = self.revoked.remove(&token) {
-            self.crew.release(holder, weight, None);
+        if let Some(lease) = self.revoked.remove(&token) {
+            let weight = lease.entry.payload.weight();
+            self.crew.release(token.holder, weight, None);
         }
     }
 
@@ -451,14 +438,16 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// of the delivery or leaves, it is taken for busy.
     pub fn handle_cancel(&mut self, id: ItemId, scene: Scene) -> Cancelled {
         let lease = self.leases.iter().find(|(_, lease)| lease.entry.id == id);
-        let found = lease.map(|(key, _)| Token(key.data().as_ffi()));
-        let handed = found.and_then(|token| self.handed(token));
-        let (mut entry, attempt) = if let Some(handed) = handed {
-            let Some(lease) = self.leases.remove(key_of(handed.token)) else {
+        let found = lease.map(|(token, lease)| token.handed(lease));
+        let (mut entry, attempt) = if let Some(handed) = found {
+            let Some(lease) = self.leases.remove(handed.token) else {
                 return Cancelled::Not;
             };
-            let weight = lease.entry.payload.weight();
-            self.revoked.insert(handed.token, (handed.holder, weight));
+            let kept = Lease {
+                is_asked_for: lease.is_asked_for,
+                entry: Entry::new(id, lease.entry.payload.clone()),
+            };
+            self.revoked.insert(handed.token, kept);
             (lease.entry, handed.attempt)
         } else {
             let Some(entry) = self.waiting.remove(id) else {
@@ -469,7 +458,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         let cause = Cause::Cancelled;
         self.note_failure(&mut entry, attempt, Blame { cause, scene });
         self.give_up(entry);
-        handed.map_or(Cancelled::Waiting, Cancelled::Leased)
+        found.map_or(Cancelled::Waiting, Cancelled::Leased)
     }
 
     /// The holder is gone. What it had started failed for the reason given, or goes back uncounted
@@ -484,20 +473,15 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         blame: Option<&Blame>,
         now: Duration,
     ) -> usize {
-        let leases = self.leases.iter();
-        let of_holder = leases.filter(|(_, lease)| lease.holder == holder);
-        let mut held: Vec<LeaseKey> = of_holder.map(|(key, _)| key).collect();
-        // In the order of the items, so that what is told of them does not depend on slots.
-        held.sort_by_key(|key| self.leases[*key].entry.id);
-        self.revoked.retain(|_, (of, _)| *of != holder);
+        let mut held = self.leases.take_all(holder);
+        // In the order of the items, so that what is told of them does not depend on who had them.
+        held.sort_by_key(|(_, lease)| lease.entry.id);
+        self.revoked.retain(|token, _| token.holder != holder);
         self.crew.leave(holder);
         let mut charged = 0;
-        for key in held {
-            let Some(lease) = self.leases.remove(key) else {
-                continue;
-            };
+        for (ordinal, lease) in held {
             match blame {
-                Some(blame) if lease.has_started(started) => {
+                Some(blame) if started.includes(ordinal, lease.is_asked_for) => {
                     charged += 1;
                     self.fail(lease.entry, blame.clone(), None, now);
                 }
@@ -539,17 +523,18 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             id,
             failure: failure.clone(),
         });
-        entry.history.push(failure);
+        entry.note(failure);
     }
 
     fn give_up(&mut self, entry: Entry<P>) {
         self.dead += 1;
         let (id, payload) = (entry.id, entry.payload.clone());
         self.outbox.record(|| Record::Dead { id, payload });
+        let payload = entry.payload.clone();
         self.outbox.report(Report::Dead(DeadLetter {
-            id: entry.id,
-            payload: entry.payload,
-            history: entry.history,
+            id,
+            payload,
+            history: entry.into_history(),
         }));
     }
 
@@ -589,12 +574,16 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.waiting.discard_staged();
     }
 
+    /// A worker that should give back what it has not begun, because another one has nothing to do.
+    pub fn poll_hoarder(&mut self) -> Option<HolderId> {
+        match self.waiting.ready() {
+            0 => self.crew.poll_hoarder(),
+            _ => None,
+        }
+    }
+
     /// The next worker that has had all the deliveries it may get.
     pub fn poll_worn(&mut self) -> Option<HolderId> {
         self.crew.poll_worn()
     }
-}
-
-fn key_of(token: Token) -> LeaseKey {
-    KeyData::from_ffi(token.0).into()
 }

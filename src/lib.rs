@@ -8,6 +8,8 @@
 //! A tour of the modules:
 //! - [`queue`](JoinableQueue): the public face: queue and deliveries;
 //! - [`ledger`]: the pure state machine of the acknowledged queue;
+//! - [`Blob`]: bytes that a worker reads where they lie;
+//! - `payload`: the serialized bytes of an item, in blocks and in shared memory;
 //! - `broker`: owns the ledger and carries out what it decides;
 //! - `link`: how deliveries reach workers: process, thread, task, inline;
 //! - [`store`]: where items outlive what works on them; what a journal keeps;
@@ -42,6 +44,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("dishrack needs Linux: pidfds, parent death signals and seqpacket sockets");
 
+mod blob;
 #[doc(hidden)]
 pub mod broker;
 #[cfg(feature = "cli")]
@@ -55,11 +58,13 @@ pub mod kitchen;
 pub mod ledger;
 mod link;
 pub mod observe;
+mod payload;
 mod queue;
 pub mod store;
 pub mod supervision;
 pub(crate) mod worker;
 
+pub use blob::Blob;
 pub use error::{Error, ItemError};
 pub use ledger::{Backoff, Capacity, Cause, Counts, DeadLetter, Exit, Failure, ItemId, Options};
 pub use queue::{Delivery, JoinableQueue, Joined};

@@ -10,7 +10,6 @@ mod durable;
 pub(crate) mod held;
 
 use std::any::type_name;
-use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -26,7 +25,8 @@ pub use delivery::Delivery;
 use crate::broker::{Broker, Ending, Parcel, Patience};
 use crate::error::{Error, Kind};
 use crate::ledger::{Capacity, Counts, DeadLetter, ItemId, Options};
-use crate::link::frame::{Answer, Ask, Body, Wait};
+use crate::link::frame::{Answer, Ask, Wait};
+use crate::payload::{self, NotSerialized, Payload};
 use crate::store::StoredLetter;
 use crate::worker::attempt::decode;
 use crate::worker::current::{self, Side};
@@ -172,8 +172,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// for itself.
     ///
     /// # Errors
-    /// `is_not_serializable`, and nothing was put; `is_closed`; `is_no_workers_left` when its
-    /// workers are gone for good.
+    /// `is_not_serializable` and `is_no_shared_memory`, and nothing was put; `is_closed`;
+    /// `is_no_workers_left` when its workers are gone for good.
     pub fn put(&self, item: &T) -> Result<ItemId, Error> {
         self.put_with(item, Patience::Forever)
     }
@@ -195,19 +195,20 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 
     fn put_with(&self, item: &T, patience: Patience) -> Result<ItemId, Error> {
-        with_serialized(item, |body| match &self.side {
-            Side::Local(broker) => broker.put(Parcel::of(body), patience, current::holds(broker)),
+        match &self.side {
+            Side::Local(broker) => {
+                let body = serialized(item, broker.shares_memory())?;
+                broker.put(Parcel::of(body), patience, current::holds(broker))
+            }
             Side::Remote(session) => {
-                let ask = Ask::Put {
-                    wait: wait_of(patience),
-                    body: Body::Inline(&[]),
-                };
-                match ask_session(session, ask, body, patience)? {
-                    Reply::Other(Answer::Accepted(id)) => Ok(id),
-                    reply => Err(kind_of(reply)),
+                let body = serialized(item, true)?;
+                match session.ask_put(wait_of(patience), body, patience) {
+                    Ok(Reply::Other(Answer::Accepted(id))) => Ok(id),
+                    Ok(reply) => Err(kind_of(reply)),
+                    Err(why) => Err(Kind::NoSharedMemory(why)),
                 }
             }
-        })
+        }
         .map_err(Error)
     }
 
@@ -253,10 +254,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                     let ask = Ask::Get {
                         wait: wait_of(patience),
                     };
-                    match ask_session(session, ask, &[], patience).map_err(Error)? {
+                    match session.ask(ask, patience) {
                         Reply::Item(arrival) => {
-                            session.take(&arrival);
-                            Delivery::of_arrival(self.side.clone(), &arrival)
+                            let side = self.side.clone();
+                            session.take(&arrival, || Delivery::of_arrival(side, &arrival))
                         }
                         reply => return Err(Error(kind_of(reply))),
                     }
@@ -297,7 +298,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// `is_task_done_too_often` when this thread holds none, or what it held was cancelled.
     pub fn task_done(&self) -> Result<(), Error> {
         while let Some((token, since)) = held::pop_oldest(&self.side) {
-            let ending = Ending::Done(Box::default());
+            let ending = Ending::Done(Payload::default());
             // Not so where it was cancelled, or settled in another thread: then it is not meant.
             if held::settle(&self.side, token, since.elapsed(), ending).is_ok() {
                 return Ok(());
@@ -336,7 +337,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                 let ask = Ask::Join {
                     wait: wait_of(patience),
                 };
-                match ask_session(session, ask, &[], patience).map_err(Error)? {
+                match session.ask(ask, patience) {
                     Reply::Other(Answer::Joined { done, dead }) => Ok(Joined { done, dead }),
                     reply => Err(Error(kind_of(reply))),
                 }
@@ -380,20 +381,18 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                 let ledger = &core.desk.ledger;
                 (ledger.len(), !ledger.has_room(), ledger.is_closed())
             }),
-            Side::Remote(session) => {
-                match ask_session(session, Ask::State, &[], Patience::Forever) {
-                    Ok(Reply::Other(Answer::State {
-                        len,
-                        is_full,
-                        is_closed,
-                    })) => (
-                        usize::try_from(len).unwrap_or(usize::MAX),
-                        is_full,
-                        is_closed,
-                    ),
-                    _ => (0, false, true),
-                }
-            }
+            Side::Remote(session) => match session.ask(Ask::State, Patience::Forever) {
+                Reply::Other(Answer::State {
+                    len,
+                    is_full,
+                    is_closed,
+                }) => (
+                    usize::try_from(len).unwrap_or(usize::MAX),
+                    is_full,
+                    is_closed,
+                ),
+                _ => (0, false, true),
+            },
         }
     }
 
@@ -404,7 +403,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             Side::Local(broker) => broker.with(|core| core.close()),
             Side::Remote(session) => {
                 // The answer only says that it is done.
-                let _ = ask_session(session, Ask::Close, &[], Patience::Forever);
+                let _ = session.ask(Ask::Close, Patience::Forever);
             }
         }
     }
@@ -509,23 +508,12 @@ fn decoded<T: DeserializeOwned>(letter: StoredLetter) -> Option<DeadLetter<T>> {
     Some(letter.with_payload(item))
 }
 
-/// Serializes into a buffer that this thread uses again, so that an item costs one allocation.
-pub(crate) fn with_serialized<T: Serialize, R>(
-    item: &T,
-    put: impl FnOnce(&[u8]) -> Result<R, Kind>,
-) -> Result<R, Kind> {
-    thread_local! {
-        static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    let mut buffer = BUFFER.take();
-    buffer.clear();
-    let bytes = postcard::to_extend(item, buffer).map_err(|error| Kind::NotSerializable {
-        type_name: type_name::<T>(),
-        why: error.to_string(),
-    })?;
-    let result = put(&bytes);
-    BUFFER.set(bytes);
-    result
+/// Serializes an item for a queue or for whoever has it.
+pub(crate) fn serialized<T: Serialize>(item: &T, may_share: bool) -> Result<Payload, Kind> {
+    payload::serialize(item, may_share).map_err(|error| match error {
+        NotSerialized::Refused { type_name, why } => Kind::NotSerializable { type_name, why },
+        NotSerialized::NoMemory(why) => Kind::NoSharedMemory(why),
+    })
 }
 
 fn wait_of(patience: Patience) -> Wait {
@@ -533,20 +521,6 @@ fn wait_of(patience: Patience) -> Wait {
         Patience::None => Wait::No,
         Patience::Forever | Patience::Until(_) => Wait::UntilCancelled,
     }
-}
-
-fn ask_session(
-    session: &Session,
-    ask: Ask<'_>,
-    payload: &[u8],
-    patience: Patience,
-) -> Result<Reply, Kind> {
-    session
-        .ask(ask, payload, patience)
-        .map_err(|why| Kind::NotSerializable {
-            type_name: "payload",
-            why,
-        })
 }
 
 /// The error that an answer other than the hoped-for one means.

@@ -7,11 +7,15 @@
 
 pub(crate) mod attempt;
 pub(crate) mod boot;
+mod canary;
 pub(crate) mod current;
 pub(crate) mod exit;
+mod inbox;
+pub(crate) mod loan;
 mod memory;
 pub(crate) mod roles;
 pub(crate) mod session;
+mod stopwatch;
 pub(crate) mod title;
 mod uplink;
 

@@ -28,6 +28,7 @@ impl Core {
         if let Some(at) = self.desk.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }
+        self.see_to_reliance();
         let mut counts = self.desk.ledger.counts();
         if fail::is_planted("one too many") {
             counts.done += 1;
@@ -59,7 +60,7 @@ impl Core {
     }
 
     fn ring_for_joiners(&self) {
-        if self.join_state().is_some() {
+        if self.joiners > 0 && self.join_state().is_some() {
             self.bells.settled.notify_all();
         }
         // Inline, those who wait for the end, or for room, are those who do the work.

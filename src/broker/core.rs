@@ -9,14 +9,17 @@ use slotmap::{SecondaryMap, SlotMap};
 
 use super::Bells;
 use super::desk::{Desk, Refused, Said};
+use super::poll::Reliance;
 use super::results::{Mailbox, MailboxKey, ReplyTo};
 use super::scribe::Scribe;
 use super::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
 use crate::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Weight, Write};
+use crate::link::process::Uplink;
 use crate::link::{Job, Link};
 use crate::observe::{Emitter, What};
+use crate::payload::{INLINE_BYTES_MAX, Payload};
 use crate::store::{Print, Store, Stored};
 use crate::supervision::stderr::Stderr;
 
@@ -25,22 +28,44 @@ slotmap::new_key_type! {
     pub(crate) struct WakerKey;
 }
 
-/// An item as the broker carries it: serialized, and where its result goes.
+/// What a payload in shared memory weighs: so that a worker has some fifty of them at most, and as
+/// many messages that introduce their segments fit its channel many times over.
+const SHARED_WEIGHT: usize = 2048;
+
+/// An item as the broker carries it: serialized, and what few items have besides.
 #[derive(Debug, Clone)]
 pub(crate) struct Parcel {
-    pub(crate) body: Arc<[u8]>,
-    pub(crate) reply: Option<ReplyTo>,
-    /// The print of its key, for the journal.
-    pub(crate) print: Option<Print>,
+    pub(crate) body: Payload,
+    label: Option<Box<Label>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Label {
+    reply: Option<ReplyTo>,
+    print: Option<Print>,
 }
 
 impl Parcel {
-    pub(crate) fn of(body: impl Into<Arc<[u8]>>) -> Self {
-        Parcel {
-            body: body.into(),
-            reply: None,
-            print: None,
-        }
+    pub(crate) fn of(body: Payload) -> Self {
+        Parcel { body, label: None }
+    }
+
+    /// The outcome goes there.
+    pub(crate) fn with_reply(body: Payload, reply: ReplyTo) -> Self {
+        let (reply, print) = (Some(reply), None);
+        let label = Some(Box::new(Label { reply, print }));
+        Parcel { body, label }
+    }
+
+    /// The journal keeps this print of its key, if there is one.
+    pub(crate) fn with_print(body: Payload, print: Option<Print>) -> Self {
+        let label = print.map(|_| Box::new(Label { reply: None, print }));
+        Parcel { body, label }
+    }
+
+    /// Where its outcome goes, if anywhere.
+    pub(crate) fn reply(&self) -> Option<ReplyTo> {
+        self.label.as_ref()?.reply
     }
 }
 
@@ -50,13 +75,18 @@ impl Stored for Parcel {
     }
 
     fn print(&self) -> Option<Print> {
-        self.print
+        self.label.as_ref()?.print
     }
 }
 
 impl Weight for Parcel {
+    /// What is in shared memory takes little room on the way, but each may have to be introduced.
     fn weight(&self) -> usize {
-        self.body.len()
+        match &self.body {
+            Payload::Heap(bytes) if bytes.len() <= INLINE_BYTES_MAX => bytes.len(),
+            Payload::Empty => 0,
+            Payload::Heap(_) | Payload::Shared(_) => SHARED_WEIGHT,
+        }
     }
 }
 
@@ -64,6 +94,8 @@ impl Weight for Parcel {
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) link: Box<dyn Link>,
+    /// What a worker in another process writes; taken out while it is read.
+    pub(crate) uplink: Option<Uplink>,
     pub(crate) worker: Arc<str>,
     pub(crate) pid: u32,
     /// The end of what it wrote to stderr, if that goes through us.
@@ -80,12 +112,15 @@ pub(crate) trait Overseer: Send + fmt::Debug {
 
     /// The delivery with this ordinal was cancelled.
     fn revoked(&self, ordinal: u64);
+
+    /// The worker wrote what makes no sense: it is to be ended.
+    fn faulty(&self, why: String);
 }
 
 /// What came of an item, and where.
 #[derive(Debug)]
 pub(crate) struct Product {
-    pub(super) result: Box<[u8]>,
+    pub(super) result: Payload,
     /// The worker's name and process, if events of single items are wanted.
     pub(super) place: Option<(Arc<str>, u32)>,
 }
@@ -98,9 +133,12 @@ pub(crate) struct Core {
     pub(crate) desk: Desk<Parcel, Product>,
     pub(crate) emitter: Emitter,
     pub(super) store: Arc<dyn Store>,
+    item_bytes_max: usize,
     pub(crate) restarts: u64,
     /// Threads asleep in `put`.
     pub(super) putters: usize,
+    /// Threads asleep in `join`.
+    pub(super) joiners: usize,
     /// Threads that wait until what they put is durable.
     pub(super) syncers: usize,
     /// Why the journal failed.
@@ -113,6 +151,18 @@ pub(crate) struct Core {
     pub(super) has_inline: bool,
     pub(super) seats: SecondaryMap<HolderId, Seat>,
     pub(super) mailboxes: SlotMap<MailboxKey, Mailbox>,
+    /// How many processors there are, or 0 where nobody may poll.
+    pub(super) processors: usize,
+    /// Whoever reads workers just now will soon do so again.
+    pub(super) comes_by: bool,
+    /// Puts from which nothing followed.
+    pub(super) puts_quiet: usize,
+    /// Workers that items wait for, and how far they were when that was noted.
+    pub(super) relied_on: Vec<Reliance>,
+    /// Workers that wrote more than was read in one go.
+    pub(super) unread: Vec<HolderId>,
+    /// For one record at a time.
+    pub(super) record: Vec<u8>,
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
     name_items: Option<NameItems>,
@@ -140,9 +190,11 @@ impl Core {
         Core {
             desk: Desk::new(ledger),
             emitter: Emitter::new(),
+            item_bytes_max: store.item_bytes_max(),
             store,
             restarts: 0,
             putters: 0,
+            joiners: 0,
             syncers: 0,
             journal_failure: None,
             is_inconsistent: false,
@@ -150,6 +202,12 @@ impl Core {
             has_inline: false,
             seats: SecondaryMap::new(),
             mailboxes: SlotMap::with_key(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            comes_by: false,
+            puts_quiet: 0,
+            relied_on: Vec::new(),
+            unread: Vec::new(),
+            record: Vec::new(),
             unsent: VecDeque::new(),
             name_items: None,
             bells,
@@ -160,17 +218,24 @@ impl Core {
 
     pub(super) fn try_put(
         &mut self,
-        parcel: &Parcel,
+        parcel: &mut Option<Parcel>,
         is_beyond_bound: bool,
     ) -> Result<ItemId, Kind> {
-        self.check_size(parcel)?;
-        let result = self.desk.put(parcel.clone(), is_beyond_bound);
-        result.map_err(|refused| self.kind_of(refused))
+        let bytes = parcel.as_ref().map_or(0, |parcel| parcel.body.len());
+        self.check_size(bytes)?;
+        if let Some(refused) = self.desk.refusal(is_beyond_bound) {
+            return Err(self.kind_of(refused));
+        }
+        // Taken only now, so that whoever waits for room has it still.
+        parcel
+            .take()
+            .map(|parcel| self.desk.accept(parcel))
+            .ok_or(Kind::Closed)
     }
 
     /// Whether the store can keep an item of this size.
-    pub(super) fn check_size(&self, parcel: &Parcel) -> Result<(), Kind> {
-        let (bytes, bytes_max) = (parcel.body.len(), self.store.item_bytes_max());
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Kind> {
+        let bytes_max = self.item_bytes_max;
         match bytes > bytes_max {
             false => Ok(()),
             true => Err(Kind::TooLarge { bytes, bytes_max }),
@@ -338,6 +403,16 @@ impl Core {
     pub(super) fn tick(&mut self) {
         let now = self.emitter.now();
         self.desk.ledger.handle_timeout(now);
+        self.check_relied_on();
+        for holder in std::mem::take(&mut self.unread) {
+            self.drain_or_end(holder);
+        }
+    }
+
+    /// Whether a processor is left for those who look for news before they sleep: one besides those
+    /// that workers are busy on.
+    pub(super) fn may_poll(&self) -> bool {
+        self.desk.ledger.busy() < self.processors
     }
 
     /// Carries out what was decided, until there is nothing more.
@@ -353,29 +428,50 @@ impl Core {
                 }
                 Said::Answer(request, reply) => self.reply(request, reply),
                 Said::Worn(holder) => self.worn(holder),
+                Said::TakeBack(holder) => self.take_back(holder),
                 Said::Report(report) => self.publish(report),
             }
         }
+        let may_poll = self.may_poll();
         while let Some(holder) = self.unsent.pop_front() {
             if let Some(seat) = self.seats.get_mut(holder) {
                 fail::point("deliver: to be sent");
-                seat.link.flush();
+                let flushed = seat.link.flush(may_poll);
+                if let (Err(why), Some(overseer)) = (flushed, &seat.overseer) {
+                    overseer.faulty(why);
+                }
                 fail::point("deliver: sent");
             }
         }
         self.ring();
     }
 
+    /// Brings a delivery to its worker, and all others that are its in this turn.
     fn deliver(&mut self, handed: &Handed) {
-        let (Some(seat), Some(parcel)) = (
-            self.seats.get_mut(handed.holder),
-            self.desk.ledger.payload(handed.token),
-        ) else {
+        let wants_items = self.emitter.wants_items();
+        let Some(seat) = self.seats.get_mut(handed.holder) else {
             return;
         };
-        fail::point("deliver: chosen");
-        if let Err(why) = seat.link.deliver(handed, &parcel.body) {
-            self.fail_undeliverable(handed.token, why);
+        let mut failed = Vec::new();
+        let mut deliver = |handed: &Handed, parcel: &mut Parcel| {
+            fail::point("deliver: chosen");
+            let is_awaited = wants_items || parcel.reply().is_some();
+            let shared = match seat.uplink.is_some() {
+                true => parcel.body.share(),
+                false => Ok(()),
+            };
+            let link = &mut seat.link;
+            let delivered = shared.and_then(|()| link.deliver(handed, &parcel.body, is_awaited));
+            if let Err(why) = delivered {
+                failed.push((handed.token, why));
+            }
+        };
+        if let Some(parcel) = self.desk.ledger.payload_mut(handed.token) {
+            deliver(handed, parcel);
+        }
+        self.desk.ledger.poll_turn(deliver);
+        for (token, why) in failed {
+            self.fail_undeliverable(token, why);
         }
     }
 }

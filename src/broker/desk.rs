@@ -74,6 +74,8 @@ pub enum Said<P, R> {
     Answer(Request, Reply),
     /// This worker has had as many deliveries as it may.
     Worn(HolderId),
+    /// This worker should give back what it has not begun.
+    TakeBack(HolderId),
     /// Tell whoever wants to know.
     Report(Report<P, R>),
 }
@@ -129,19 +131,34 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     /// # Errors
     /// Why it is refused; it counts nowhere.
     pub fn put(&mut self, payload: P, is_beyond_bound: bool) -> Result<ItemId, Refused> {
-        if self.crews.is_spent && self.crews.active == 0 {
-            return Err(Refused::NoWorkersLeft);
+        match self.refusal(is_beyond_bound) {
+            Some(refused) => Err(refused),
+            None => Ok(self.accept(payload)),
         }
-        let result = match is_beyond_bound {
-            true => self.ledger.handle_put_beyond_bound(payload),
-            false => self.ledger.handle_put(payload),
-        };
-        result.map_err(|refusal| match refusal {
+    }
+
+    /// Accepts an item of which [`refusal`](Self::refusal) has just said that it is not refused.
+    pub(super) fn accept(&mut self, payload: P) -> ItemId {
+        self.ledger.accept(payload)
+    }
+
+    /// Why a put would be refused, if it would.
+    #[must_use]
+    pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refused> {
+        if self.crews.is_spent && self.crews.active == 0 {
+            return Some(Refused::NoWorkersLeft);
+        }
+        let refusal = self.ledger.refusal(is_beyond_bound)?;
+        Some(self.refused(refusal))
+    }
+
+    fn refused(&self, refusal: Refusal) -> Refused {
+        match refusal {
             Refusal::Closed => Refused::Closed,
             Refusal::Full if self.are_workers_lost() => Refused::NoWorkersLeft,
             Refusal::Full => Refused::Full,
             Refusal::Broken => Refused::JournalFailed,
-        })
+        }
     }
 
     /// A worker puts. A handler's room may have to come from itself, so it does not wait for it; a
@@ -149,8 +166,11 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     pub fn ask_put(&mut self, request: Request, payload: P, waits: bool) {
         let holder = request.holder;
         let is_holding = self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0;
-        match self.put(payload.clone(), is_holding && waits) {
-            Err(Refused::Full) if waits => self.puts.push_back((request, payload)),
+        if waits && self.refusal(is_holding) == Some(Refused::Full) {
+            self.puts.push_back((request, payload));
+            return;
+        }
+        match self.put(payload, is_holding && waits) {
             Ok(id) => self.staged.push_back((request, id)),
             Err(refused) => self.answer(request, Reply::Refused(refused)),
         }
@@ -309,9 +329,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
 
     /// Whether this delivery is this worker's. If it is not, the item went to somebody else: a late
     /// word changes nothing, and is counted unless it only gives back.
-    pub fn is_heard(&mut self, holder: HolderId, token: Token, is_returned: bool) -> bool {
-        let handed = self.ledger.handed(token);
-        if handed.is_some_and(|handed| handed.holder == holder) {
+    pub fn is_heard(&mut self, token: Token, is_returned: bool) -> bool {
+        if self.ledger.handed(token).is_some() {
             return true;
         }
         if is_returned {
@@ -340,6 +359,14 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         }
     }
 
+    /// Whether an item that has been put just now may wait for a while: nobody asks for one, and no
+    /// worker need be woken. A busy one may be ready for more, but will say so before it runs out.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let nobody_asks = self.gets.is_empty() && self.local_getters == 0;
+        nobody_asks && !self.ledger.has_idle_taker() && !self.ledger.is_journaled()
+    }
+
     /// The next thing to be carried out. After `None` everybody has what there is for him.
     pub fn poll(&mut self) -> Option<Said<P, R>> {
         loop {
@@ -355,6 +382,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             }
             if let Some(holder) = self.ledger.poll_worn() {
                 return Some(Said::Worn(holder));
+            }
+            if let Some(holder) = self.ledger.poll_hoarder() {
+                return Some(Said::TakeBack(holder));
             }
             if let Some(report) = self.ledger.poll_report() {
                 return Some(Said::Report(report));
@@ -396,12 +426,11 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     /// Admits waiting puts while there is room; whether any was answered.
     fn admit_puts(&mut self) -> bool {
         let mut is_any = false;
-        while let Some((request, payload)) = self.puts.pop_front() {
-            match self.put(payload.clone(), false) {
-                Err(Refused::Full) => {
-                    self.puts.push_front((request, payload));
-                    break;
-                }
+        while !self.puts.is_empty()
+            && self.refusal(false) != Some(Refused::Full)
+            && let Some((request, payload)) = self.puts.pop_front()
+        {
+            match self.put(payload, false) {
                 Ok(id) => self.staged.push_back((request, id)),
                 Err(refused) => self.answer(request, Reply::Refused(refused)),
             }

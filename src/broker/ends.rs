@@ -8,6 +8,7 @@ use super::desk::Verdict;
 use crate::ledger::{
     Blame, Cancelled, Cause, Handed, HolderId, ItemId, Scene, Stale, Started, Token,
 };
+use crate::payload::Payload;
 
 impl Core {
     /// An item is not to be worked on. Whether there was anything to cancel.
@@ -29,6 +30,14 @@ impl Core {
         let seat = self.seats.get(holder);
         if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
             overseer.worn();
+        }
+    }
+
+    /// Others are to have what a worker has not begun.
+    pub(super) fn take_back(&mut self, holder: HolderId) {
+        if let Some(seat) = self.seats.get_mut(holder) {
+            seat.link.take_back();
+            self.unsent.push_back(holder);
         }
     }
 
@@ -65,7 +74,11 @@ impl Core {
             Ending::Deferred(cause, rest) => failed(cause, Some(rest)),
             Ending::Returned => Verdict::Returned,
         };
-        let now = self.emitter.now();
+        // What is done needs no time: looking at the clock would cost as much as all the rest.
+        let now = match verdict {
+            Verdict::Failed(..) => self.emitter.now(),
+            Verdict::Done(_) | Verdict::Returned => Duration::ZERO,
+        };
         self.desk.settle(token, service, verdict, now)?;
         // At once, so that what is told keeps the order of what was heard.
         while let Some(report) = self.desk.ledger.poll_report() {
@@ -75,9 +88,9 @@ impl Core {
     }
 
     /// What is to be told of a delivery that is done, if anybody wants to know.
-    fn product_of(&self, token: Token, result: Box<[u8]>) -> Option<Product> {
+    fn product_of(&self, token: Token, result: Payload) -> Option<Product> {
         let wants_event = self.emitter.wants_items();
-        let reply = self.desk.ledger.payload(token)?.reply;
+        let reply = self.desk.ledger.payload(token)?.reply();
         (wants_event || reply.is_some()).then(|| Product {
             result,
             place: wants_event.then(|| self.place_of(token)),
@@ -90,6 +103,8 @@ impl Core {
         started: Started,
         blame: Option<&Blame>,
     ) -> usize {
+        // What it wrote before its end counts, also where its channel was given up.
+        let _ = self.drain(holder);
         self.seats.remove(holder);
         let now = self.emitter.now();
         self.desk.detach(holder, started, blame, now)

@@ -89,7 +89,7 @@ impl Core {
                 duration,
             });
         }
-        self.deliver_outcome(parcel.reply, || Outcome::Done(product.result));
+        self.deliver_outcome(parcel.reply(), || Outcome::Done(product.result));
     }
 
     /// Passes on what may be told.
@@ -123,10 +123,10 @@ impl Core {
         } = letter;
         self.report_dead(id, &payload, &history);
         let outcome = history.clone();
-        self.deliver_outcome(payload.reply, || Outcome::Dead(id, outcome));
+        self.deliver_outcome(payload.reply(), || Outcome::Dead(id, outcome));
         self.store.keep_dead(DeadLetter {
             id,
-            payload: payload.body,
+            payload: payload.body.to_stored(),
             history,
         });
     }

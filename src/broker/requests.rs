@@ -3,7 +3,6 @@
 //! A worker may put items on the queue it works for, get from it and join it. Each request is
 //! answered exactly once; the worker keeps the time, and cancels a request that takes too long.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Ending;
@@ -11,56 +10,183 @@ use super::core::{Core, Parcel};
 use super::desk::{Reply, Request};
 use crate::error::Kind;
 use crate::fail;
-use crate::ledger::{Cause, HolderId, Token};
-use crate::link::frame::{Answer, Ask, Body, Packet, Up, Verdict, Wait};
+use crate::ledger::{Cause, Handed, HolderId, Token};
+use crate::link::frame::{self, Answer, Ask, Body, Nudge, Up, Verdict, Wait};
+use crate::link::process::{Bytes, Missing, Through, Uplink};
+use crate::link::ring::Corrupt;
+use crate::payload::Payload;
+
+/// So many records are read in one go, which is as many as the ring holds; a worker that goes on
+/// writing does not keep the lock from others.
+const RECORDS_MAX: usize = 8192;
 
 impl Core {
-    /// Applies a worker's packet, record by record.
-    pub(super) fn receive(&mut self, holder: HolderId, packet: &Packet) -> Result<(), String> {
-        for record in packet.records::<Up<'_>>() {
-            match record.map_err(|error| format!("sent an unreadable record: {error}"))? {
-                Up::Ready { .. } => return Err("said twice that it is ready".into()),
-                Up::Started { token, at_ns } => {
-                    if self.emitter.wants_items() {
-                        self.report_started(token, Some(at_ns));
-                    }
+    /// A worker woke us, and may have sent shared memory along.
+    pub(super) fn nudged(&mut self, holder: HolderId, nudge: Nudge) -> Result<(), String> {
+        let seat = self.seats.get_mut(holder);
+        if let Some(uplink) = seat.and_then(|seat| seat.uplink.as_mut()) {
+            uplink.meet(nudge);
+        }
+        self.drain(holder)
+    }
+
+    /// Reads all that a worker has written. An error ends that worker.
+    pub(super) fn drain(&mut self, holder: HolderId) -> Result<(), String> {
+        let seat = self.seats.get_mut(holder);
+        let Some(mut uplink) = seat.and_then(|seat| seat.uplink.take()) else {
+            return Ok(());
+        };
+        let result = self.read_all(holder, &mut uplink);
+        if let Some(seat) = self.seats.get_mut(holder) {
+            seat.uplink = Some(uplink);
+            seat.link.has_made_room();
+            // There may be room for what had none.
+            self.unsent.push_back(holder);
+        }
+        result
+    }
+
+    fn read_all(&mut self, holder: HolderId, uplink: &mut Uplink) -> Result<(), String> {
+        loop {
+            let is_read = self.read_records(holder, uplink)?;
+            // What was seen of it is told with that.
+            uplink.release();
+            let bell = uplink.lane.up_bell();
+            if self.comes_by {
+                bell.want_at_last();
+            } else {
+                // A reader sleeps on its channel, not on the bell.
+                let _ = bell.want();
+            }
+            if !is_read || !uplink.has_news() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads what is there now. False where something must come first.
+    fn read_records(&mut self, holder: HolderId, uplink: &mut Uplink) -> Result<bool, String> {
+        // Looked at before the records: an end that is told by one of them was written before.
+        let through = uplink.peek_through();
+        let mut record = std::mem::take(&mut self.record);
+        let mut records = 0;
+        let is_read = loop {
+            records += 1;
+            if records > RECORDS_MAX {
+                self.unread.push(holder);
+                self.timer.set(Duration::ZERO);
+                break Ok(false);
+            }
+            match uplink.next(&mut record) {
+                Ok(false) => break Ok(true),
+                Ok(true) => {}
+                Err(Corrupt) => break Err("wrote what is no record".to_owned()),
+            }
+            match self.receive(holder, uplink, &record) {
+                Ok(true) => uplink.consume(record.len()),
+                Ok(false) => break Ok(false),
+                Err(why) => break Err(why),
+            }
+        };
+        self.record = record;
+        if !is_read? {
+            return Ok(false);
+        }
+        self.receive_through(holder, uplink, through)?;
+        Ok(true)
+    }
+
+    /// The worker is through with its deliveries up to this one.
+    fn receive_through(
+        &mut self,
+        holder: HolderId,
+        uplink: &mut Uplink,
+        through: Through,
+    ) -> Result<(), String> {
+        let Some((ordinal, service_ns)) = uplink.advance(through) else {
+            return Ok(());
+        };
+        let handed = self.seats.get(holder).map_or(0, |seat| seat.link.handed());
+        if ordinal > handed {
+            return Err("acknowledged what it was not given".into());
+        }
+        fail::point("acknowledge: received");
+        let service = Duration::from_nanos(service_ns);
+        let ledger = &mut self.desk.ledger;
+        ledger.handle_done_through(holder, ordinal, service);
+        fail::point("acknowledge: settled");
+        Ok(())
+    }
+
+    /// Applies one record of a worker's. False if it cannot be understood yet.
+    fn receive(
+        &mut self,
+        holder: HolderId,
+        uplink: &mut Uplink,
+        record: &[u8],
+    ) -> Result<bool, String> {
+        let record = frame::decode::<Up<'_>>(record)
+            .map_err(|error| format!("sent an unreadable record: {error}"))?;
+        match record {
+            Up::Ready { .. } => return Err("said twice that it is ready".into()),
+            Up::Started { ordinal, at_ns } => {
+                if self.emitter.wants_items() {
+                    self.report_started(Token::of(holder, ordinal), Some(at_ns));
                 }
-                Up::Settled {
-                    token,
-                    service_ns,
-                    verdict,
-                } => self.receive_verdict(holder, token, service_ns, verdict, packet)?,
-                Up::Ask { request, ask } => self.receive_ask(holder, request, ask, packet)?,
-                Up::Cancel { request: number } => self.desk.cancel(Request { holder, number }),
-                Up::HasBegun { ordinal } => self.revoked(holder, ordinal),
-                Up::Worn => self.worn(holder),
-                Up::Read { frames } => {
-                    if let Some(seat) = self.seats.get_mut(holder) {
-                        seat.link.has_read(frames);
-                        self.unsent.push_back(holder);
-                    }
+            }
+            Up::Settled {
+                ordinal,
+                service_ns,
+                verdict,
+            } => {
+                let token = Token::of(holder, ordinal);
+                let service = Duration::from_nanos(service_ns);
+                let is_understood = self.receive_verdict(token, service, verdict, uplink)?;
+                if is_understood {
+                    uplink.saw(ordinal);
+                }
+                return Ok(is_understood);
+            }
+            Up::Ask { request, ask } => return self.receive_ask(holder, request, ask, uplink),
+            Up::Cancel { request: number } => self.desk.cancel(Request { holder, number }),
+            Up::HasBegun { ordinal } => self.revoked(holder, ordinal),
+            Up::Worn => self.worn(holder),
+            Up::Keeps { ordinal } => self.keep(Token::of(holder, ordinal), holder),
+            Up::Forget { segment } => uplink.forget(segment),
+            Up::Released { ordinal } => {
+                if let Some(seat) = self.seats.get_mut(holder) {
+                    seat.link.release(ordinal);
                 }
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// A worker reads a delivery's payload beyond its end: the memory stays its.
+    fn keep(&mut self, token: Token, holder: HolderId) {
+        let parcel = self.desk.ledger.payload_in_hand(token);
+        let payload = parcel.map(|parcel| parcel.body.clone());
+        if let (Some(payload), Some(seat)) = (payload, self.seats.get_mut(holder)) {
+            seat.link.keep(token.ordinal(), payload);
+        }
     }
 
     fn receive_verdict(
         &mut self,
-        holder: HolderId,
         token: Token,
-        service_ns: u64,
+        service: Duration,
         verdict: Verdict<'_>,
-        packet: &Packet,
-    ) -> Result<(), String> {
-        if !self
-            .desk
-            .is_heard(holder, token, verdict == Verdict::Returned)
-        {
-            return Ok(());
+        uplink: &Uplink,
+    ) -> Result<bool, String> {
+        let is_returned = verdict == Verdict::Returned;
+        if !self.desk.is_heard(token, is_returned) {
+            return Ok(true);
         }
         let ending = match verdict {
-            Verdict::Done(body) => Ending::Done(bytes_of(packet, body)?.into()),
+            Verdict::Done(body) => match bytes_of(uplink, body)? {
+                Some(bytes) => Ending::Done(Payload::received(&bytes, false)),
+                None => return Ok(false),
+            },
             Verdict::Nack { reason, rest_ns } => match rest_ns {
                 Some(rest) => {
                     Ending::Deferred(Cause::Nack(reason.into()), Duration::from_nanos(rest))
@@ -75,9 +201,9 @@ impl Core {
         };
         fail::point("acknowledge: received");
         // Heard above: the token is not stale.
-        let _ = self.settle(token, Duration::from_nanos(service_ns), ending);
+        let _ = self.settle(token, service, ending);
         fail::point("acknowledge: settled");
-        Ok(())
+        Ok(true)
     }
 
     fn receive_ask(
@@ -85,16 +211,19 @@ impl Core {
         holder: HolderId,
         number: u64,
         ask: Ask<'_>,
-        packet: &Packet,
-    ) -> Result<(), String> {
+        uplink: &Uplink,
+    ) -> Result<bool, String> {
         let request = Request { holder, number };
         let waits = |wait| wait == Wait::UntilCancelled;
         match ask {
             Ask::Put { wait, body } => {
-                let parcel = Parcel::of(bytes_of(packet, body)?);
-                match self.check_size(&parcel) {
+                let Some(bytes) = bytes_of(uplink, body)? else {
+                    return Ok(false);
+                };
+                let parcel = Parcel::of(Payload::received(&bytes, true));
+                match self.check_size(bytes.len()) {
                     Ok(()) => self.desk.ask_put(request, parcel, waits(wait)),
-                    Err(kind) => drop(self.send_answer(request, answer_of(kind))),
+                    Err(kind) => self.send_answer(request, answer_of(kind)),
                 }
             }
             Ask::Get { wait } => self.desk.ask_get(request, waits(wait)),
@@ -106,15 +235,14 @@ impl Core {
                     is_full: !ledger.has_room(),
                     is_closed: ledger.is_closed(),
                 };
-                // Only items can be too large to be sent.
-                let _ = self.send_answer(request, state);
+                self.send_answer(request, state);
             }
             Ask::Close => {
                 self.close();
-                let _ = self.send_answer(request, Answer::Closed);
+                self.send_answer(request, Answer::Closed);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Carries out what the desk decided on a request.
@@ -127,32 +255,38 @@ impl Core {
             Reply::WaitsForItself => Answer::JoinWaitsForItself,
             Reply::Refused(refused) => answer_of(self.kind_of(refused)),
             Reply::Item(handed) => {
-                let parcel = self.desk.ledger.payload(handed.token);
-                let body = parcel.map(|parcel| Arc::clone(&parcel.body));
-                let item = Answer::Item {
-                    token: handed.token,
-                    ordinal: handed.ordinal,
-                    id: handed.id,
-                    attempt: handed.attempt,
-                    body: Body::Inline(body.as_deref().unwrap_or_default()),
-                };
-                if let Err(why) = self.send_answer(request, item) {
-                    self.fail_undeliverable(handed.token, why);
-                    self.desk.ask_get(request, true);
-                }
+                self.hand_over(request, &handed);
                 return;
             }
         };
-        // Only items can be too large to be sent.
-        let _ = self.send_answer(request, answer);
+        self.send_answer(request, answer);
     }
 
-    fn send_answer(&mut self, request: Request, answer: Answer<'_>) -> Result<(), String> {
+    /// Answers with an item. One that cannot be brought to a worker has failed, and the worker goes
+    /// on waiting.
+    fn hand_over(&mut self, request: Request, handed: &Handed) {
+        let (Some(seat), Some(parcel)) = (
+            self.seats.get_mut(request.holder),
+            self.desk.ledger.payload_mut(handed.token),
+        ) else {
+            return;
+        };
+        let shared = parcel.body.share();
+        let link = &mut seat.link;
+        let answered = shared.and_then(|()| link.answer_item(request.number, handed, &parcel.body));
+        if let Err(why) = answered {
+            self.fail_undeliverable(handed.token, why);
+            self.desk.ask_get(request, true);
+            return;
+        }
+        self.unsent.push_back(request.holder);
+    }
+
+    fn send_answer(&mut self, request: Request, answer: Answer<'_>) {
         if let Some(seat) = self.seats.get_mut(request.holder) {
-            seat.link.answer(request.number, answer)?;
+            seat.link.answer(request.number, answer);
             self.unsent.push_back(request.holder);
         }
-        Ok(())
     }
 }
 
@@ -170,8 +304,11 @@ fn answer_of(kind: Kind) -> Answer<'static> {
     }
 }
 
-fn bytes_of<'a>(packet: &'a Packet, body: Body<'a>) -> Result<&'a [u8], String> {
-    packet
-        .bytes(body)
-        .ok_or_else(|| "sent a record without its shared memory".into())
+/// The bytes of a payload; `None` if their segment has not come yet.
+fn bytes_of<'a>(uplink: &Uplink, body: Body<'a>) -> Result<Option<Bytes<'a>>, String> {
+    match uplink.find(body) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Missing::NotYet) => Ok(None),
+        Err(Missing::Nowhere) => Err("sent a record without its shared memory".into()),
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar};
 use super::Broker;
 use super::core::Core;
 use crate::ledger::{Failure, ItemId};
+use crate::payload::Payload;
 
 slotmap::new_key_type! {
     pub(crate) struct MailboxKey;
@@ -22,7 +23,7 @@ pub(crate) struct ReplyTo {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Its serialized result.
-    Done(Box<[u8]>),
+    Done(Payload),
     Dead(ItemId, Vec<Failure>),
 }
 
@@ -30,6 +31,7 @@ pub(crate) enum Outcome {
 pub(super) struct Mailbox {
     outcomes: VecDeque<(u64, Outcome)>,
     pub(super) arrived: Arc<Condvar>,
+    sleepers: usize,
 }
 
 impl Core {
@@ -42,7 +44,19 @@ impl Core {
             && let Some(mailbox) = self.mailboxes.get_mut(mailbox)
         {
             mailbox.outcomes.push_back((index, outcome()));
-            mailbox.arrived.notify_one();
+            if mailbox.sleepers > 0 {
+                mailbox.arrived.notify_one();
+            }
+        }
+    }
+
+    /// Somebody begins or ends waiting for outcomes.
+    pub(super) fn await_outcome(&mut self, key: MailboxKey, is_waiting: bool) {
+        if let Some(mailbox) = self.mailboxes.get_mut(key) {
+            match is_waiting {
+                true => mailbox.sleepers += 1,
+                false => mailbox.sleepers -= 1,
+            }
         }
     }
 
@@ -50,8 +64,11 @@ impl Core {
         Some(Arc::clone(&self.mailboxes.get(key)?.arrived))
     }
 
-    pub(super) fn take_outcome(&mut self, key: MailboxKey) -> Option<(u64, Outcome)> {
-        self.mailboxes.get_mut(key)?.outcomes.pop_front()
+    pub(super) fn take_outcomes(&mut self, key: MailboxKey) -> VecDeque<(u64, Outcome)> {
+        let mailbox = self.mailboxes.get_mut(key);
+        mailbox.map_or_else(VecDeque::new, |mailbox| {
+            std::mem::take(&mut mailbox.outcomes)
+        })
     }
 }
 

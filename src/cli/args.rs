@@ -74,6 +74,11 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "capacity")]
     pub(super) direct: bool,
 
+    /// Nobody looks for news before he sleeps: dryers take longer to notice a dish, and leave the
+    /// processors to others meanwhile
+    #[arg(long)]
+    pub(super) no_poll: bool,
+
     /// Attempts before a dish is given up on
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_attempts: u32,

@@ -120,6 +120,9 @@ fn hire(config: &Config, rack: &Rack, printer: &Arc<Printer>) -> Result<Crew, Fa
     if let Some(limit) = config.timeout {
         builder = builder.time_limit(limit);
     }
+    if !config.polls {
+        builder = builder.without_polling();
+    }
     Ok(match config.mode {
         Mode::Processes => builder.processes(workers).handler(rack, kitchen::dry)?,
         Mode::Threads => builder.threads(workers).handler(rack, kitchen::dry)?,

@@ -1,25 +1,35 @@
-//! How much one worker may hold: as many items as about a millisecond of its work.
+//! How much one worker may hold: as many items as about eight milliseconds of its work.
 //!
 //! Little credit leaves a worker idle for a round trip after each item; much lets it hoard items
-//! that an idle colleague could do. A millisecond is twenty times the round trip over a channel,
-//! and too short for hoarding to show. It knows nothing of the worker but its service times.
+//! that an idle colleague could do. Eight milliseconds are twice the time after which a worker
+//! speaks of what it has done at the latest, so that it never runs out. Nobody waits behind them:
+//! each gets his fair share of what waits, and where one item takes longer than those before it, or
+//! a colleague has nothing to do, what was handed out in advance is taken back. It knows nothing of the worker but its service times.
 
 use std::time::Duration;
 
 /// Work that a worker may hold, in nanoseconds of its own service time.
-const HORIZON_NS: u64 = 1_000_000;
+const HORIZON_NS: u64 = 8_000_000;
 
-/// More would not fit into a packet, and gains nothing: a batch of 256 is within a factor of two
-/// of one of 1024 over ipc-channel.
+/// More gains nothing: what is done once for all of them costs a thousandth of one already.
 const ITEMS_MAX: u64 = 1024;
 
-/// Bytes that a worker may hold beyond its first item: two full frames of the process link.
+/// A worker that may hold so many has items of five microseconds or less.
+const BRISK_LIMIT: u64 = 1000;
+
+/// Bytes that a worker may hold beyond its first item: less than half of the ring to it.
 const BYTES_MAX: usize = 112 * 1024;
+
+/// After as many equal service times the mean is theirs (a hundredth of what it was is left), and
+/// the limit has doubled as often as it can.
+const SETTLED_AFTER: u64 = 32;
 
 /// The items and bytes that may be outstanding at one worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Credit {
     is_adaptive: bool,
+    /// Its worker's progress can be seen.
+    is_seen: bool,
     limit: u64,
     /// Running mean of service times; `None` before the first one.
     service_ns: Option<u64>,
@@ -31,6 +41,7 @@ impl Credit {
     pub fn adaptive() -> Self {
         Credit {
             is_adaptive: true,
+            is_seen: false,
             limit: 1,
             service_ns: None,
         }
@@ -43,6 +54,28 @@ impl Credit {
             is_adaptive: false,
             ..Credit::adaptive()
         }
+    }
+
+    /// The same for a worker whose progress can be seen from outside, so that it may be relied on to
+    /// come back soon while its items are tiny.
+    #[must_use]
+    pub fn seen(self) -> Self {
+        Credit {
+            is_seen: true,
+            ..self
+        }
+    }
+
+    /// Whether its worker's items are tiny, and it can be seen when they are not any more.
+    #[must_use]
+    pub fn is_brisk(&self) -> bool {
+        self.is_seen && self.limit >= BRISK_LIMIT
+    }
+
+    /// How long the worker will need for so many items, as far as is known.
+    #[must_use]
+    pub fn time_of(&self, items: u64) -> Duration {
+        Duration::from_nanos(self.service_ns.unwrap_or(0).saturating_mul(items))
     }
 
     /// How many items may be outstanding now.
@@ -71,8 +104,22 @@ impl Credit {
             Some(mean) => mean - (mean - sample) / 8,
         };
         self.service_ns = Some(mean);
-        let wanted = (HORIZON_NS / mean.max(1)).clamp(1, ITEMS_MAX);
+        let wanted = HORIZON_NS.div_ceil(mean.max(1)).clamp(1, ITEMS_MAX);
         self.limit = wanted.min(self.limit * 2);
+    }
+
+    /// Learns from one item that has taken so long and is not over: no others meanwhile.
+    pub fn restrain(&mut self, service: Duration) {
+        self.observe(service);
+        self.limit = 1;
+    }
+
+    /// Learns from so many items that took `service` each. After a few of them nothing changes any
+    /// more.
+    pub fn observe_many(&mut self, service: Duration, count: u64) {
+        for _ in 0..count.min(SETTLED_AFTER) {
+            self.observe(service);
+        }
     }
 }
 
@@ -104,6 +151,16 @@ mod tests {
         }
         credit.observe(Duration::from_millis(100));
         assert_eq!(credit.items(), 1);
+    }
+
+    #[test]
+    fn an_item_that_is_not_over_takes_all_credit_back() {
+        let mut credit = Credit::adaptive();
+        credit.observe_many(Duration::from_micros(1), 100);
+        credit.restrain(Duration::from_millis(2));
+        assert_eq!(credit.items(), 1);
+        credit.observe_many(Duration::from_micros(1), 100);
+        assert!(credit.items() > 256, "it learns again");
     }
 
     #[test]

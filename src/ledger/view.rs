@@ -1,38 +1,71 @@
 //! What can be asked of a ledger. Nothing here changes anything.
 
-use slotmap::Key;
-
-use super::{Capacity, Counts, Handed, HolderId, ItemId, Ledger, Token, Weight, key_of};
+use super::{Capacity, Counts, Handed, HolderId, ItemId, Ledger, Refusal, Token, Weight};
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
     /// The payload of a delivery that is not settled.
     #[must_use]
     pub fn payload(&self, token: Token) -> Option<&P> {
-        let lease = self.leases.get(key_of(token))?;
+        let lease = self.leases.get(token)?;
         Some(&lease.entry.payload)
+    }
+
+    /// The payload of a delivery that its holder has not spoken of, cancelled or not: he may read it.
+    pub(crate) fn payload_in_hand(&self, token: Token) -> Option<&P> {
+        let revoked = || self.revoked.get(&token).map(|lease| &lease.entry.payload);
+        self.payload(token).or_else(revoked)
+    }
+
+    /// The same, to bring it into another form that weighs no more.
+    pub(crate) fn payload_mut(&mut self, token: Token) -> Option<&mut P> {
+        let lease = self.leases.get_mut(token)?;
+        Some(&mut lease.entry.payload)
+    }
+
+    /// Whether an idle worker should get something now.
+    #[must_use]
+    pub fn has_idle_taker(&self) -> bool {
+        self.crew.has_idle_taker(self.waiting.ready())
+    }
+
+    /// Whether a worker may be there that gets the next item, rather than all having as much as
+    /// they may.
+    #[must_use]
+    pub fn has_takers(&self) -> bool {
+        self.crew.has_takers(self.waiting.ready())
+    }
+
+    /// Whether items wait for a worker that is relied on to come back soon, while another one is
+    /// idle. It must be looked whether it does come back, and [`handle_slow`](Self::handle_slow) be
+    /// called if not.
+    #[must_use]
+    pub fn is_relying(&self) -> bool {
+        self.crew.is_relying(self.waiting.ready())
+    }
+
+    /// Whether this worker is relied on to come back soon: it has items in advance, or is busy with
+    /// tiny ones.
+    #[must_use]
+    pub fn is_relied_on(&self, holder: HolderId) -> bool {
+        self.crew.is_relied_on(holder)
+    }
+
+    /// How many holders have something that they did not settle.
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        self.crew.busy()
     }
 
     /// What a delivery that is not settled was handed out as.
     #[must_use]
     pub fn handed(&self, token: Token) -> Option<Handed> {
-        let lease = self.leases.get(key_of(token))?;
-        Some(Handed {
-            holder: lease.holder,
-            token,
-            ordinal: lease.ordinal,
-            id: lease.entry.id,
-            attempt: lease.entry.attempt(),
-        })
+        Some(token.handed(self.leases.get(token)?))
     }
 
     /// The delivery of this holder with this ordinal, if it is not settled.
     #[must_use]
     pub fn handed_as(&self, holder: HolderId, ordinal: u64) -> Option<Handed> {
-        let (key, _) = self
-            .leases
-            .iter()
-            .find(|(_, lease)| lease.holder == holder && lease.ordinal == ordinal)?;
-        self.handed(Token(key.data().as_ffi()))
+        self.handed(Token { holder, ordinal })
     }
 
     /// How many items this holder has and has not settled.
@@ -51,6 +84,20 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     #[must_use]
     pub fn is_worker(&self, holder: HolderId) -> bool {
         self.crew.is_worker(holder)
+    }
+
+    /// Why a put would be refused, if it would. Beyond the bound it is never full.
+    #[must_use]
+    pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refusal> {
+        if self.is_closed {
+            Some(Refusal::Closed)
+        } else if self.outbox.is_broken() {
+            Some(Refusal::Broken)
+        } else if !is_beyond_bound && !self.has_room() {
+            Some(Refusal::Full)
+        } else {
+            None
+        }
     }
 
     /// Whether a put would be accepted, were the queue open.

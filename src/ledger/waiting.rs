@@ -17,32 +17,63 @@ use super::{Failure, ItemId, Unfinished, Weight};
 pub(super) struct Entry<P> {
     pub(super) id: ItemId,
     pub(super) payload: P,
-    /// Failed attempts; empty, and then without an allocation, for almost every item.
-    pub(super) history: Vec<Failure>,
+    /// What happened to it; nothing, and then without an allocation, for almost every item.
+    past: Option<Box<Past>>,
+}
+
+/// What happened to an item so far.
+#[derive(Debug, Default)]
+struct Past {
+    failures: Vec<Failure>,
     /// How many of them do not count any more: it was a dead letter and is tried again.
-    pub(super) forgiven: u32,
+    forgiven: u32,
 }
 
 impl<P> Entry<P> {
+    /// An item to which nothing has happened.
+    pub(super) fn new(id: ItemId, payload: P) -> Self {
+        Entry {
+            id,
+            payload,
+            past: None,
+        }
+    }
+
+    /// An item with failures, of which so many do not count any more.
+    pub(super) fn after(id: ItemId, payload: P, failures: Vec<Failure>, forgiven: u32) -> Self {
+        let past = Past { failures, forgiven };
+        let is_new = past.failures.is_empty() && forgiven == 0;
+        Entry {
+            past: (!is_new).then(|| Box::new(past)),
+            ..Entry::new(id, payload)
+        }
+    }
+
+    pub(super) fn note(&mut self, failure: Failure) {
+        self.past.get_or_insert_default().failures.push(failure);
+    }
+
+    /// Its failed attempts, oldest first.
+    pub(super) fn into_history(self) -> Vec<Failure> {
+        self.past.map_or_else(Vec::new, |past| past.failures)
+    }
+
     /// The number of the attempt that is under way or comes next.
     pub(super) fn attempt(&self) -> u32 {
-        u32::try_from(self.history.len()).unwrap_or(u32::MAX - 1) + 1
+        let failed = self.past.as_ref().map_or(0, |past| past.failures.len());
+        u32::try_from(failed).unwrap_or(u32::MAX - 1) + 1
     }
 
     /// Whether the attempt under way is the last one, if it fails.
     pub(super) fn is_last_attempt(&self, max_attempts: u32) -> bool {
-        self.attempt().saturating_sub(self.forgiven) >= max_attempts.max(1)
+        let forgiven = self.past.as_ref().map_or(0, |past| past.forgiven);
+        self.attempt().saturating_sub(forgiven) >= max_attempts.max(1)
     }
 }
 
 impl<P> From<Unfinished<P>> for Entry<P> {
     fn from(item: Unfinished<P>) -> Self {
-        Entry {
-            id: item.id,
-            payload: item.payload,
-            history: item.history,
-            forgiven: item.forgiven,
-        }
+        Entry::after(item.id, item.payload, item.history, item.forgiven)
     }
 }
 
@@ -110,12 +141,15 @@ impl<P: Weight + Clone> Waiting<P> {
         }
         let id = ItemId(self.first_fresh());
         let payload = self.fresh.pop_front()?;
-        Some(Entry {
-            id,
-            payload,
-            history: Vec::new(),
-            forgiven: 0,
-        })
+        Some(Entry::new(id, payload))
+    }
+
+    /// Takes the next item, if its weight will do.
+    pub(super) fn pop_if(&mut self, will_do: impl FnOnce(usize) -> bool) -> Option<Entry<P>> {
+        match will_do(self.front_weight()?) {
+            true => self.pop(),
+            false => None,
+        }
     }
 
     /// Whether an item that came back is next, if there is one at all that may be handed out.
@@ -145,12 +179,7 @@ impl<P: Weight + Clone> Waiting<P> {
         }
         let payload = self.fresh.get(place)?.clone();
         self.skip();
-        Some(Entry {
-            id,
-            payload,
-            history: Vec::new(),
-            forgiven: 0,
-        })
+        Some(Entry::new(id, payload))
     }
 
     /// What the next item weighs, if one waits.

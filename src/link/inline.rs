@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Job, Link};
 use crate::ledger::Handed;
+use crate::payload::Payload;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InlineJobs(Arc<Mutex<VecDeque<Job>>>);
@@ -34,12 +35,19 @@ impl InlineJobs {
 }
 
 impl Link for InlineLink {
-    fn deliver(&mut self, handed: &Handed, body: &Arc<[u8]>) -> Result<(), String> {
-        self.0.lock().push_back(Job::new(handed, body));
+    fn deliver(
+        &mut self,
+        handed: &Handed,
+        payload: &Payload,
+        _is_awaited: bool,
+    ) -> Result<(), String> {
+        self.0.lock().push_back(Job::new(handed, payload));
         Ok(())
     }
 
     fn ask_to_stop(&mut self) {}
 
-    fn flush(&mut self) {}
+    fn flush(&mut self, _may_poll: bool) -> Result<(), String> {
+        Ok(())
+    }
 }

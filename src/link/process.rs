@@ -1,116 +1,358 @@
-//! The link to a worker process: packets over ipc-channel, one channel each way.
+//! The link to a worker process: records in a ring of shared memory, and messages over ipc-channel
+//! for what is urgent and for shared memory itself.
 //!
-//! `send` on a full socket blocks, and a stopped worker never empties its own. So at most
-//! [`WINDOW`] packets are under way, the worker says how many it has read, and what does not fit
-//! the window waits here. Reading what the worker sends is not done here but by a thread of its
-//! own (see `supervision::uplink`), so that reading never waits for writing.
+//! What does not fit the ring waits here until the worker has made room. A worker is woken only when
+//! it wants to be. A message is sent only when the one before it was heard, or with a segment of
+//! shared memory, of which a worker can hold but few that it has not acknowledged; so sending never
+//! blocks, however long the worker is stopped. What the worker sends is read by whoever has the
+//! broker's lock (see `Uplink`).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use ipc_channel::ipc::IpcSender;
 
 use super::Link;
-use super::frame::{Answer, Body, Down, FrameWriter, Packet};
+use super::frame::{self, Answer, Body, Down, Header, Nudge, Record};
+use super::introductions::{self, Acquaintances, Found, Introductions, View};
+use super::lane::Lane;
+use super::ring::{Corrupt, Reader, Writer};
 use crate::ledger::Handed;
-
-/// Packets sent and not read. Four of the largest (64 KiB) fit into a socket of the kernel's
-/// default size before `send` blocks.
-const WINDOW: u64 = 4;
+use crate::payload::Payload;
 
 pub(crate) struct ProcessLink {
-    sender: IpcSender<Packet>,
-    writer: FrameWriter,
-    /// Full packets that wait for the window.
-    packed: VecDeque<Packet>,
-    sent: u64,
-    read: u64,
+    lane: Arc<Lane>,
+    writer: Writer,
+    sender: IpcSender<Nudge>,
+    introductions: Introductions,
+    /// Encoded records for which the ring has no room.
+    overflow: VecDeque<Vec<u8>>,
+    /// The last delivery that was written.
+    handed: u64,
+    is_urgent: bool,
+    /// Payloads that the worker still reads, though their deliveries are settled.
+    kept: HashMap<u64, Payload>,
 }
 
 impl fmt::Debug for ProcessLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessLink")
-            .field("sent", &self.sent)
-            .field("read", &self.read)
+            .field("handed", &self.handed)
+            .field("overflow", &self.overflow.len())
             .finish_non_exhaustive()
     }
 }
 
 impl ProcessLink {
-    pub(crate) fn new(sender: IpcSender<Packet>) -> Self {
+    pub(crate) fn new(lane: Arc<Lane>, sender: IpcSender<Nudge>) -> Self {
         ProcessLink {
+            writer: lane.down_writer(),
+            lane,
             sender,
-            writer: FrameWriter::default(),
-            packed: VecDeque::new(),
-            sent: 0,
-            read: 0,
+            introductions: Introductions::default(),
+            overflow: VecDeque::new(),
+            handed: 0,
+            is_urgent: false,
+            kept: HashMap::new(),
         }
     }
 
-    fn make_room(&mut self) {
-        if self.writer.is_full() {
-            let packet = self.writer.take();
-            self.packed.push_back(packet);
+    fn push(&mut self, record: &Down<'_>) {
+        self.write(record.bytes_max(), |space| frame::encode(record, space));
+    }
+
+    /// Writes a record of at most so many bytes, into the ring if it has room for it.
+    fn write(&mut self, bytes_max: usize, encode: impl Fn(&mut [u8]) -> usize) {
+        if self.overflow.is_empty() && self.writer.write(bytes_max, &encode) {
+            return;
+        }
+        let mut bytes = vec![0; bytes_max];
+        let length = encode(&mut bytes);
+        bytes.truncate(length);
+        self.overflow.push_back(bytes);
+    }
+
+    fn body_of<'a>(&mut self, payload: &'a Payload) -> Result<Body<'a>, String> {
+        match payload {
+            Payload::Empty | Payload::Heap(_) => Ok(Body::Inline(payload)),
+            Payload::Shared(part) => self.introductions.body_of(part),
+        }
+    }
+
+    /// Writes what had no room before, as far as there is some now.
+    fn drain_overflow(&mut self) {
+        while let Some(bytes) = self.overflow.front() {
+            let write = |space: &mut [u8]| {
+                space.copy_from_slice(bytes);
+                bytes.len()
+            };
+            if !self.writer.write(bytes.len(), write) {
+                return;
+            }
+            self.overflow.pop_front();
+        }
+    }
+
+    /// Has the worker hear what is urgent, one time for all that is so until it has.
+    fn nudge_for_urgent(&self) -> Result<(), String> {
+        match self.lane.urgent().raise() {
+            true => introductions::send(&self.sender, Nudge { segment: None }),
+            false => Ok(()),
         }
     }
 }
 
 impl Link for ProcessLink {
-    fn deliver(&mut self, handed: &Handed, body: &Arc<[u8]>) -> Result<(), String> {
-        self.make_room();
-        let body = self.writer.place(body)?;
-        self.writer.push(&Down::Deliver {
-            token: handed.token,
+    fn deliver(
+        &mut self,
+        handed: &Handed,
+        payload: &Payload,
+        is_awaited: bool,
+    ) -> Result<(), String> {
+        let header = Header {
+            ordinal: handed.ordinal,
+            id: handed.id,
+            attempt: handed.attempt,
+            is_awaited,
+        };
+        let Payload::Shared(part) = payload else {
+            let length = Header::record_bytes(payload);
+            self.write(length, |space| header.encode(payload, space));
+            self.handed = handed.ordinal;
+            return Ok(());
+        };
+        let segment = self.introductions.introduce(&part.segment)?;
+        self.handed = handed.ordinal;
+        self.push(&Down::Deliver {
+            ordinal: header.ordinal,
+            id: header.id,
+            attempt: header.attempt,
+            is_awaited,
+            segment,
+            start: part.start(),
+            length: part.len(),
+        });
+        Ok(())
+    }
+
+    fn answer(&mut self, request: u64, answer: Answer<'_>) {
+        self.push(&Down::Answer { request, answer });
+    }
+
+    fn answer_item(
+        &mut self,
+        request: u64,
+        handed: &Handed,
+        payload: &Payload,
+    ) -> Result<(), String> {
+        let body = self.body_of(payload)?;
+        let answer = Answer::Item {
             ordinal: handed.ordinal,
             id: handed.id,
             attempt: handed.attempt,
             body,
-        });
-        Ok(())
-    }
-
-    fn answer(&mut self, request: u64, mut answer: Answer<'_>) -> Result<(), String> {
-        self.make_room();
-        if let Answer::Item { body, .. } = &mut answer
-            && let Body::Inline(bytes) = *body
-        {
-            *body = self.writer.place(bytes)?;
-        }
-        self.writer.push(&Down::Answer { request, answer });
+        };
+        self.answer(request, answer);
         Ok(())
     }
 
     fn revoke(&mut self, handed: &Handed) {
-        self.make_room();
-        self.writer.push(&Down::Revoke {
-            token: handed.token,
+        self.is_urgent = true;
+        self.push(&Down::Revoke {
             ordinal: handed.ordinal,
         });
     }
 
-    fn ask_to_stop(&mut self) {
-        self.make_room();
-        self.writer.push(&Down::Stop);
+    fn take_back(&mut self) {
+        self.is_urgent = true;
+        self.push(&Down::GiveBack);
     }
 
-    fn flush(&mut self) {
-        while self.sent - self.read < WINDOW {
-            let packet = match self.packed.pop_front() {
-                Some(packet) => packet,
-                None if self.writer.is_empty() => return,
-                None => self.writer.take(),
-            };
-            self.sent += 1;
-            // A broken channel means that the worker is dying. What it holds stays leased until
-            // its death is known for certain.
-            if self.sender.send(packet).is_err() {
-                return;
-            }
+    fn ask_to_stop(&mut self) {
+        self.is_urgent = true;
+        self.push(&Down::Stop);
+    }
+
+    fn flush(&mut self, may_poll: bool) -> Result<(), String> {
+        for segment in self.introductions.take_gone() {
+            self.push(&Down::Forget { segment });
+        }
+        for nudge in self.introductions.take_unsent() {
+            introductions::send(&self.sender, nudge)?;
+        }
+        self.drain_overflow();
+        if !self.overflow.is_empty() {
+            self.lane.down_room().want();
+            self.drain_overflow();
+        }
+        self.lane.set_handed(self.handed, may_poll);
+        if self.writer.publish() && self.lane.down_bell().take() {
+            self.lane.down_bell().wake();
+        }
+        if self.is_urgent {
+            self.is_urgent = !self.overflow.is_empty();
+            self.nudge_for_urgent()?;
+        }
+        Ok(())
+    }
+
+    fn has_made_room(&mut self) {
+        if self.lane.up_room().take() {
+            self.lane.up_room().wake();
         }
     }
 
-    fn has_read(&mut self, frames: u64) {
-        self.read = frames.clamp(self.read, self.sent);
+    fn keep(&mut self, ordinal: u64, payload: Payload) {
+        self.kept.insert(ordinal, payload);
     }
+
+    fn release(&mut self, ordinal: u64) {
+        self.kept.remove(&ordinal);
+    }
+
+    fn handed(&self) -> u64 {
+        self.handed
+    }
+}
+
+/// The way back: what the worker wrote and nobody has read.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    pub(crate) lane: Arc<Lane>,
+    reader: Reader,
+    segments: Acquaintances,
+    /// How long the worker had worked, when it was last asked.
+    served_ns: u64,
+    through: u64,
+    /// The last delivery whose end was told by a record and read.
+    seen: u64,
+}
+
+impl Uplink {
+    pub(crate) fn new(lane: Arc<Lane>) -> Self {
+        Uplink {
+            reader: lane.up_reader(),
+            lane,
+            segments: Acquaintances::default(),
+            served_ns: 0,
+            through: 0,
+            seen: 0,
+        }
+    }
+
+    pub(crate) fn meet(&mut self, nudge: Nudge) {
+        if let Some((number, memory)) = nudge.segment {
+            self.segments.meet(number, memory);
+        }
+    }
+
+    /// The worker speaks of this segment no more.
+    pub(crate) fn forget(&mut self, segment: u32) {
+        self.segments.forget(segment);
+    }
+
+    /// Copies the next record, if there is one.
+    pub(crate) fn next(&mut self, record: &mut Vec<u8>) -> Result<bool, Corrupt> {
+        self.reader.copy_next(record)
+    }
+
+    /// The record of this length was understood.
+    pub(crate) fn consume(&mut self, length: usize) {
+        self.reader.consume(length);
+    }
+
+    /// The worker may use the room again.
+    pub(crate) fn release(&mut self) {
+        self.reader.release();
+        self.lane.set_seen(self.seen.max(self.through));
+    }
+
+    /// Whether there is something that was not read.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.reader.is_empty() || self.lane.board().through().0 != self.through
+    }
+
+    /// Whether the worker has done a quarter of what it had when it was last read, or more.
+    pub(crate) fn is_worth_reading(&self, handed: u64) -> bool {
+        let done = self.lane.board().through().0.wrapping_sub(self.through);
+        done > 0 && done >= handed.wrapping_sub(self.through) / 4 || !self.reader.is_empty()
+    }
+
+    /// This delivery's end was read.
+    pub(crate) fn saw(&mut self, ordinal: u64) {
+        self.seen = self.seen.max(ordinal);
+    }
+
+    /// Up to where it was read: what is more is news.
+    pub(crate) fn position(&self) -> (u64, u64) {
+        (self.reader.position(), self.through)
+    }
+
+    /// Up to which delivery the worker is through by now.
+    pub(crate) fn peek_through(&self) -> Through {
+        let (ordinal, served_ns) = self.lane.board().through();
+        Through { ordinal, served_ns }
+    }
+
+    /// Takes note of that. The ordinal, and how long each delivery took in the mean, in nanoseconds,
+    /// if it is news.
+    pub(crate) fn advance(&mut self, through: Through) -> Option<(u64, u64)> {
+        if through.ordinal == self.through {
+            return None;
+        }
+        let count = through.ordinal.wrapping_sub(self.through).max(1);
+        let service_ns = through.served_ns.wrapping_sub(self.served_ns) / count;
+        (self.through, self.served_ns) = (through.ordinal, through.served_ns);
+        Some((through.ordinal, service_ns))
+    }
+
+    /// The bytes of a payload: in the record, or in shared memory.
+    pub(crate) fn find<'a>(&self, body: Body<'a>) -> Result<Bytes<'a>, Missing> {
+        match body {
+            Body::Inline(bytes) => Ok(Bytes::Inline(bytes)),
+            Body::Shared {
+                segment,
+                start,
+                length,
+            } => match self.segments.find(segment, start, length) {
+                Found::Here(view) => Ok(Bytes::Shared(view)),
+                Found::NotYet => Err(Missing::NotYet),
+                Found::Nowhere => Err(Missing::Nowhere),
+            },
+        }
+    }
+}
+
+/// What the scoreboard said at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Through {
+    ordinal: u64,
+    served_ns: u64,
+}
+
+/// A payload's bytes, wherever they are.
+#[derive(Debug)]
+pub(crate) enum Bytes<'a> {
+    Inline(&'a [u8]),
+    Shared(View),
+}
+
+impl std::ops::Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Inline(bytes) => bytes,
+            Bytes::Shared(view) => view,
+        }
+    }
+}
+
+/// Why a payload is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Its segment is on its way.
+    NotYet,
+    Nowhere,
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Job, Link};
 use crate::ledger::{Handed, Token};
+use crate::payload::Payload;
 
 /// Deliveries that were cancelled, and that the task does not know of yet.
 #[derive(Debug, Default)]
@@ -58,10 +59,15 @@ pub(crate) fn pair() -> (TaskLink, TaskJobs) {
 }
 
 impl Link for TaskLink {
-    fn deliver(&mut self, handed: &Handed, body: &Arc<[u8]>) -> Result<(), String> {
+    fn deliver(
+        &mut self,
+        handed: &Handed,
+        payload: &Payload,
+        _is_awaited: bool,
+    ) -> Result<(), String> {
         if let Some(sender) = &self.sender {
             // The task's end is dropped only after a stop, when nothing is delivered any more.
-            let _ = sender.send(Job::new(handed, body));
+            let _ = sender.send(Job::new(handed, payload));
         }
         Ok(())
     }
@@ -79,7 +85,9 @@ impl Link for TaskLink {
         self.sender = None;
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self, _may_poll: bool) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 impl TaskJobs {

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{Job, Link};
 use crate::ledger::Handed;
+use crate::payload::Payload;
 
 /// The supervisor's end. Credits bound what waits in the channel.
 #[derive(Debug)]
@@ -39,24 +40,31 @@ pub(crate) fn pair() -> (ThreadLink, ThreadJobs) {
 }
 
 impl Link for ThreadLink {
-    fn deliver(&mut self, handed: &Handed, body: &Arc<[u8]>) -> Result<(), String> {
-        self.batch.push(Job::new(handed, body));
+    fn deliver(
+        &mut self,
+        handed: &Handed,
+        payload: &Payload,
+        _is_awaited: bool,
+    ) -> Result<(), String> {
+        self.batch.push(Job::new(handed, payload));
         Ok(())
     }
 
     fn ask_to_stop(&mut self) {
         self.is_stopping.store(true, Ordering::Relaxed);
-        self.flush();
+        // It never fails.
+        let _ = self.flush(false);
         self.sender = None;
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, _may_poll: bool) -> Result<(), String> {
         if let Some(sender) = &self.sender
             && !self.batch.is_empty()
         {
             // The worker's end is dropped only after a stop, when nothing is delivered any more.
             let _ = sender.send(std::mem::take(&mut self.batch));
         }
+        Ok(())
     }
 }
 

@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use super::held;
 use crate::broker::Ending;
 use crate::error::{Error, Kind};
-use crate::ledger::{Cause, ItemId, Token};
+use crate::ledger::{Cause, HolderId, ItemId, Token};
 use crate::link::Job;
+use crate::payload::Payload;
 use crate::worker::attempt::decode;
 use crate::worker::current::Side;
 use crate::worker::session::Arrival;
@@ -79,7 +80,7 @@ impl<T> Delivery<T> {
     /// # Errors
     /// `is_stale` when the delivery was acknowledged before, by `task_done` of the queue.
     pub fn task_done(mut self) -> Result<(), Error> {
-        self.settle(Ending::Done(Box::default()))
+        self.settle(Ending::Done(Payload::default()))
     }
 
     /// Refuses the item: this attempt failed for this reason.
@@ -138,7 +139,9 @@ impl<T: DeserializeOwned> Delivery<T> {
     }
 
     pub(super) fn of_arrival(side: Side, arrival: &Arrival) -> Option<Self> {
-        let (token, id, attempt) = (arrival.token, arrival.id, arrival.attempt);
+        // Whose it is the supervisor knows.
+        let token = Token::of(HolderId::default(), arrival.ordinal);
+        let (id, attempt) = (arrival.id, arrival.attempt);
         Self::new(side, token, id, attempt, arrival.body())
     }
 

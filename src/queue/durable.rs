@@ -7,7 +7,7 @@ use std::{any::type_name, marker::PhantomData, path::Path, sync::Arc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{JoinableQueue, with_serialized};
+use super::{JoinableQueue, serialized};
 use crate::broker::{Parcel, Patience};
 use crate::error::Error;
 use crate::ledger::ItemId;
@@ -129,14 +129,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let Side::Local(broker) = &self.side else {
             return self.put(item);
         };
-        with_serialized(item, |body| {
-            let parcel = Parcel {
-                print: key.and_then(|key| broker.store.print_of(key)),
-                ..Parcel::of(body)
-            };
-            broker.put_unsynced(parcel, Patience::Forever, current::holds(broker))
-        })
-        .map_err(Error)
+        let body = serialized(item, broker.shares_memory())?;
+        let print = key.and_then(|key| broker.store.print_of(key));
+        let parcel = Parcel::with_print(body, print);
+        let put = broker.put_unsynced(parcel, Patience::Forever, current::holds(broker));
+        put.map_err(Error)
     }
 
     /// Whether the journal has failed.

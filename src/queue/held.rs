@@ -141,7 +141,7 @@ pub(super) fn settle(
 ) -> Result<(), Kind> {
     match side {
         Side::Local(broker) => broker.settle(token, service, ending),
-        Side::Remote(session) => match session.settle_now(token, service, ending) {
+        Side::Remote(session) => match session.settle_now(token.ordinal(), service, ending) {
             true => Ok(()),
             false => Err(Kind::Stale),
         },

@@ -31,6 +31,7 @@ use super::{Print, Store, StoredLetter};
 use crate::broker::Parcel;
 use crate::error::Kind;
 use crate::ledger::{ItemId, Recovered, Write};
+use crate::payload::Payload;
 
 #[cfg(feature = "cli")]
 pub(crate) use reader::read_letters;
@@ -114,7 +115,9 @@ impl Journal {
             }
             opened => opened?,
         };
-        let recovered = found.recovered.map_payloads(Parcel::of);
+        let recovered = found
+            .recovered
+            .map_payloads(|bytes| Parcel::of(Payload::copy_of(&bytes)));
         let journal = Journal {
             path: path.to_owned(),
             prints: Mutex::new(Prints::new(key, found.prints)),

@@ -55,6 +55,7 @@ impl InlineCrew {
         broker.with(Core::crew_began);
         let thread = std::thread::current();
         let seat = Seat {
+            uplink: None,
             link: Box::new(link),
             worker: thread.name().unwrap_or("inline").into(),
             pid: std::process::id(),

@@ -14,12 +14,11 @@ use super::orders::Hello;
 use crate::error::Kind;
 use crate::worker::attempt::message_of;
 
-/// Open files for one worker process: two channel ends, a pidfd, the scoreboard and its stderr
-/// stay; the rest comes and goes while it boots and while large items travel.
+/// Open files for one worker process: two channel ends, a pidfd, the lane and its stderr stay; the rest comes and goes while it boots and while large items travel.
 const FILES_PER_WORKER: u64 = 9;
 
-/// Open files that a supervisor needs for itself.
-const FILES_RESERVED: u64 = 16;
+/// Open files that a supervisor needs for itself, and for segments of shared memory.
+const FILES_RESERVED: u64 = 32;
 
 /// More workers than this are a typing error.
 const WORKERS_MAX: usize = 16_384;
@@ -30,7 +29,7 @@ const SOCKET_PATH_MAX: usize = 108;
 /// What ipc-channel adds to the temporary folder: `/.tmpXXXXXX/socket`.
 const SOCKET_NAME_BYTES: usize = 18;
 
-/// The kernel's default buffer of a socket, for which the link's window is made.
+/// The kernel's default buffer of a socket, which small messages must not fill.
 const SOCKET_BUFFER: u64 = 212_992;
 
 /// Whether this many workers are a sensible number.
@@ -103,7 +102,7 @@ pub(super) fn open_meeting_place() -> io::Result<(IpcOneShotServer<Hello>, Strin
         .unwrap_or_else(|panic| Err(io::Error::other(message_of(&*panic))))
 }
 
-/// Whether a packet can be sent without waiting, as the link assumes.
+/// Whether small messages can be sent without waiting, as the link assumes.
 pub(crate) fn check_socket_buffer() -> Result<(), Kind> {
     let text = fs::read_to_string("/proc/sys/net/core/wmem_default").unwrap_or_default();
     match text.trim().parse::<u64>() {

@@ -1,7 +1,7 @@
 //! `map`: items in, results out, lazily and with bounded memory.
 
 use std::any::type_name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::iter::Fuse;
 use std::marker::PhantomData;
@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::Supervisor;
 use crate::broker::{Broker, MailboxKey, Outcome, Parcel, Patience, ReplyTo};
-use crate::error::ItemError;
-use crate::queue::with_serialized;
+use crate::error::{ItemError, Kind};
+use crate::ledger::ItemId;
+use crate::queue::serialized;
 use crate::worker::current;
 
 /// Items under way in one `map`. Enough to keep workers with full credit busy.
@@ -50,6 +51,9 @@ pub struct Map<'a, I: Iterator, R> {
     next_put: u64,
     pending: u64,
     next_yield: u64,
+    /// What came and was not looked at, in the order in which it came.
+    outcomes: VecDeque<(u64, Outcome)>,
+    /// What came out of its turn, or never will.
     arrived: BTreeMap<u64, Result<R, ItemError>>,
     results: PhantomData<R>,
 }
@@ -77,6 +81,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
             next_put: 0,
             pending: 0,
             next_yield: 0,
+            outcomes: VecDeque::new(),
             arrived: BTreeMap::new(),
             results: PhantomData,
         }
@@ -94,19 +99,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
             };
             let index = self.next_put;
             self.next_put += 1;
-            let put = with_serialized(&item, |body| {
-                let parcel = Parcel {
-                    body: Arc::from(body),
-                    reply: Some(ReplyTo {
-                        mailbox: self.mailbox,
-                        index,
-                    }),
-                    print: None,
-                };
-                self.broker
-                    .put_unsynced(parcel, Patience::Forever, current::holds(self.broker))
-            });
-            match put {
+            match self.put(index, &item) {
                 Ok(_) => self.pending += 1,
                 Err(kind) => {
                     let error = ItemError::NotAccepted(kind.to_string());
@@ -116,22 +109,51 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         }
     }
 
+    fn put(&self, index: u64, item: &I::Item) -> Result<ItemId, Kind>
+    where
+        I::Item: Serialize,
+    {
+        let body = serialized(item, self.broker.shares_memory())?;
+        let mailbox = self.mailbox;
+        let parcel = Parcel::with_reply(body, ReplyTo { mailbox, index });
+        let is_holding = current::holds(self.broker);
+        self.broker
+            .put_unsynced(parcel, Patience::Forever, is_holding)
+    }
+
     fn take_arrived(&mut self) -> Option<Result<R, ItemError>> {
-        if self.is_ordered {
-            let result = self.arrived.remove(&self.next_yield)?;
-            self.next_yield += 1;
-            return Some(result);
-        }
-        let (_, result) = self.arrived.pop_first()?;
+        let result = match self.is_ordered {
+            true => self.take_next(),
+            false => self.take_any(),
+        }?;
         self.next_yield += 1;
         Some(result)
     }
 
+    fn take_any(&mut self) -> Option<Result<R, ItemError>> {
+        match self.outcomes.pop_front() {
+            Some((_, outcome)) => Some(result_of(outcome)),
+            None => self.arrived.pop_first().map(|(_, result)| result),
+        }
+    }
+
+    /// The one whose turn it is; what comes before its turn is laid aside.
+    fn take_next(&mut self) -> Option<Result<R, ItemError>> {
+        while let Some((index, outcome)) = self.outcomes.pop_front() {
+            let result = result_of(outcome);
+            if index == self.next_yield {
+                return Some(result);
+            }
+            self.arrived.insert(index, result);
+        }
+        self.arrived.remove(&self.next_yield)
+    }
+
     fn wait(&mut self) {
-        match self.broker.next_outcome(self.mailbox) {
-            Some(Ok((index, outcome))) => {
-                self.pending -= 1;
-                self.arrived.insert(index, result_of(outcome));
+        match self.broker.take_outcomes(self.mailbox) {
+            Some(Ok(outcomes)) => {
+                self.pending -= outcomes.len() as u64;
+                self.outcomes = outcomes;
             }
             Some(Err(why)) => self.give_up(&why),
             None => self.give_up("the map's mailbox is gone"),

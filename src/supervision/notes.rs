@@ -99,6 +99,11 @@ pub(super) enum Note {
         life: Life,
         ordinal: u64,
     },
+    /// A worker wrote what makes no sense.
+    Faulty {
+        life: Life,
+        why: String,
+    },
     Stop,
     Kill,
 }
@@ -140,5 +145,10 @@ impl Overseer for LifeOverseer {
     fn revoked(&self, ordinal: u64) {
         let life = self.life;
         self.notes.post(Note::Revoked { life, ordinal });
+    }
+
+    fn faulty(&self, why: String) {
+        let life = self.life;
+        self.notes.post(Note::Faulty { life, why });
     }
 }

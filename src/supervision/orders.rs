@@ -9,7 +9,7 @@ use std::fmt;
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::{Deserialize, Serialize};
 
-use crate::link::frame::Packet;
+use crate::link::frame::Nudge;
 
 /// Names the supervisor's pid and the socket to connect to.
 pub(crate) const BOOT_VARIABLE: &str = "DISHRACK_BOOT";
@@ -50,9 +50,9 @@ pub(crate) struct Appointment {
     /// Where a forked worker's stderr goes, and the pipe's inode; a spawned one has it from the
     /// start.
     pub(crate) stderr: Option<(String, u64)>,
-    pub(crate) downlink: IpcReceiver<Packet>,
-    pub(crate) uplink: IpcSender<Packet>,
-    pub(crate) page: IpcSharedMemory,
+    pub(crate) downlink: IpcReceiver<Nudge>,
+    pub(crate) uplink: IpcSender<Nudge>,
+    pub(crate) lane: IpcSharedMemory,
 }
 
 /// A fork server's answer to `Fork`: the pid, or why there is none. In the order of the requests.

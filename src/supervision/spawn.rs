@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender};
 use nix::libc;
@@ -17,8 +18,8 @@ use nix::unistd::getppid;
 
 use super::limits;
 use super::orders::{Appointment, BOOT_VARIABLE, Hello};
-use crate::link::frame::Packet;
-use crate::link::scoreboard::Scoreboard;
+use crate::link::frame::Nudge;
+use crate::link::lane::Lane;
 use crate::worker::title;
 
 /// Where a started process will say hello.
@@ -91,9 +92,9 @@ pub(super) fn release(place: &str) {
 
 /// Our ends of a worker's channels.
 pub(super) struct Ends {
-    pub(super) downlink: IpcSender<Packet>,
-    pub(super) uplink: IpcReceiver<Packet>,
-    pub(super) board: Scoreboard,
+    pub(super) downlink: IpcSender<Nudge>,
+    pub(super) uplink: IpcReceiver<Nudge>,
+    pub(super) lane: Arc<Lane>,
 }
 
 /// What all workers of one supervisor have in common.
@@ -111,7 +112,7 @@ pub(super) struct Terms {
     pub(super) stderr: Option<(String, u64)>,
 }
 
-/// Makes a worker's channels and scoreboard: our ends, and the appointment to send to it.
+/// Makes a worker's channels and lane: our ends, and the appointment to send to it.
 pub(super) fn appoint(
     name: &str,
     position: &Position,
@@ -119,7 +120,10 @@ pub(super) fn appoint(
 ) -> io::Result<(Ends, Appointment)> {
     let (down_sender, down_receiver) = ipc::channel()?;
     let (up_sender, up_receiver) = ipc::channel()?;
-    let board = Scoreboard::new().ok_or_else(|| io::Error::other("no shared memory"))?;
+    let refused =
+        || io::Error::other("no shared memory: raise the limit on open files or on memory");
+    let lane = Lane::new().ok_or_else(refused)?;
+    let theirs = lane.to_send().ok_or_else(refused)?;
     let appointment = Appointment {
         name: name.to_owned(),
         role: position.role.to_owned(),
@@ -130,12 +134,12 @@ pub(super) fn appoint(
         stderr: terms.stderr,
         downlink: down_receiver,
         uplink: up_sender,
-        page: board.to_send(),
+        lane: theirs,
     };
     let ends = Ends {
         downlink: down_sender,
         uplink: up_receiver,
-        board,
+        lane,
     };
     Ok((ends, appointment))
 }

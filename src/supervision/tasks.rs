@@ -22,7 +22,7 @@ use crate::broker::{Broker, Ending};
 use crate::error::Kind;
 use crate::ledger::{Cause, Credit, Started};
 use crate::link::task::{self, TaskJobs};
-use crate::worker::attempt::{decode, encode, message_of};
+use crate::worker::attempt::{Wanted, decode, encode, message_of};
 use crate::worker::current::{self, Side};
 
 /// The same as a crew of threads, but for where its workers run.
@@ -177,7 +177,10 @@ async fn serve<T, R, E, F, Fut>(
             // Dropped where it waits when its time is over or it was cancelled.
             Ok(item) => {
                 first_of(
-                    within(time_limit, catch(async { encode(handler(item).await) })),
+                    within(
+                        time_limit,
+                        catch(async { encode(handler(item).await, Wanted::Here) }),
+                    ),
                     async {
                         revoked.await;
                         Ending::Returned

@@ -219,6 +219,7 @@ impl Shared {
         credit: Credit,
     ) -> HolderId {
         let seat = Seat {
+            uplink: None,
             link,
             worker: name.into(),
             pid: std::process::id(),

@@ -15,8 +15,9 @@ use super::spawn::MeetingPlace;
 use super::stderr::Stderr;
 use crate::broker::{Broker, Seat};
 use crate::ledger::Credit;
-use crate::link::frame::{PROTOCOL, Packet, Up};
-use crate::link::process::ProcessLink;
+use crate::link::frame::{self, Nudge, PROTOCOL, Up};
+use crate::link::lane::Lane;
+use crate::link::process::{ProcessLink, Uplink};
 use crate::worker::attempt::message_of;
 
 /// Enough for decoding; a thousand workers need a thousand of these threads.
@@ -31,8 +32,9 @@ pub(super) struct Reception {
     pub(super) worker: Arc<str>,
     /// `None` for workers that ask for items themselves.
     pub(super) credit: Option<Credit>,
-    pub(super) downlink: IpcSender<Packet>,
-    pub(super) uplink: IpcReceiver<Packet>,
+    pub(super) downlink: IpcSender<Nudge>,
+    pub(super) uplink: IpcReceiver<Nudge>,
+    pub(super) lane: Arc<Lane>,
     pub(super) item_type: &'static str,
     /// How many deliveries the worker may get.
     pub(super) quota: u64,
@@ -100,16 +102,19 @@ impl Reception {
             credit,
             downlink,
             uplink,
+            lane,
             item_type,
             quota,
             stderr,
         } = self;
-        let Ok(first) = uplink.recv() else {
+        let mut written = Uplink::new(Arc::clone(&lane));
+        if uplink.recv().is_err() {
             return Ok(());
-        };
-        let pid = pid_of_ready(&first, item_type)?;
+        }
+        let pid = pid_of_ready(&mut written, item_type)?;
         let seat = Seat {
-            link: Box::new(ProcessLink::new(downlink)),
+            link: Box::new(ProcessLink::new(lane, downlink)),
+            uplink: Some(written),
             worker,
             pid,
             stderr,
@@ -118,31 +123,39 @@ impl Reception {
                 notes: notes.clone(),
             })),
         };
-        let Some(holder) = berth.take(|| broker.attach(seat, credit, quota)) else {
+        let Some(holder) = berth.take(|| broker.attach(seat, credit.map(Credit::seen), quota))
+        else {
             // Buried already, because its channel lingered.
             return Ok(());
         };
         notes.post(Note::Ready { life, pid });
-        // An error of `recv` is the end: everything the worker sent has been read.
-        while let Ok(packet) = uplink.recv() {
-            broker.receive(holder, &packet)?;
+        broker.drain(holder)?;
+        // An error of `recv` is the end: nobody writes any more.
+        while let Ok(nudge) = uplink.recv() {
+            broker.nudged(holder, nudge)?;
         }
-        Ok(())
+        broker.drain(holder)
     }
 }
 
-fn pid_of_ready(packet: &Packet, item_type: &str) -> Result<u32, String> {
-    match packet.records::<Up<'_>>().next() {
-        Some(Ok(Up::Ready {
+fn pid_of_ready(written: &mut Uplink, item_type: &str) -> Result<u32, String> {
+    let mut record = Vec::new();
+    // Where nothing was written, the record is empty, and that is none.
+    if written.next(&mut record) == Ok(true) {
+        written.consume(record.len());
+        written.release();
+    }
+    match frame::decode::<Up<'_>>(&record) {
+        Ok(Up::Ready {
             protocol: PROTOCOL,
             pid,
             item_type: theirs,
-        })) if theirs == item_type => Ok(pid),
-        Some(Ok(Up::Ready {
+        }) if theirs == item_type => Ok(pid),
+        Ok(Up::Ready {
             protocol,
             item_type: theirs,
             ..
-        })) => Err(format!(
+        }) => Err(format!(
             "works on {theirs} by protocol {protocol}, not on {item_type} by {PROTOCOL}"
         )),
         _ => Err("did not say first that it is ready".into()),

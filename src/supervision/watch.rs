@@ -311,8 +311,9 @@ impl Watch {
             }
             Note::Worn { life } if self.is_current(life) => self.recycle(life.slot),
             Note::Revoked { life, ordinal } if self.is_current(life) => self.revoke(life, ordinal),
+            Note::Faulty { life, why } if self.is_current(life) => self.condemn(life.slot, why),
             // News of a life that is over.
-            Note::Worn { .. } | Note::Revoked { .. } => {}
+            Note::Worn { .. } | Note::Revoked { .. } | Note::Faulty { .. } => {}
             Note::Ready { life, pid } => self.end_late_born(life, pid),
             Note::LinkClosed { .. } => {}
             Note::ForkServerClosed { server } => {
@@ -332,11 +333,16 @@ impl Watch {
 
     fn close_link(&mut self, index: usize, why: Option<String>) {
         if let Some(why) = why {
-            self.slots[index].complaint = Some(why);
-            self.slots[index].is_killed = true;
-            self.reaper.kill(key_of(self.slots[index].life(index)));
+            self.condemn(index, why);
         }
         self.happen(index, Happening::LinkClosed);
+    }
+
+    /// Ends a worker that cannot be dealt with.
+    fn condemn(&mut self, index: usize, why: String) {
+        self.slots[index].complaint = Some(why);
+        self.slots[index].is_killed = true;
+        self.reaper.kill(key_of(self.slots[index].life(index)));
     }
 
     fn stop(&mut self, happening: Happening) {

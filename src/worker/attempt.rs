@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 
 use crate::broker::Ending;
 use crate::ledger::Cause;
+use crate::payload::{self, Payload};
 
 /// Runs a handler on a serialized item. A panic of the handler fails the attempt and no more.
-pub(crate) fn attempt<T, R, E, F>(handler: &F, body: &[u8]) -> Ending
+pub(crate) fn attempt<T, R, E, F>(handler: &F, body: &[u8], wanted: Wanted) -> Ending
 where
     F: Fn(T) -> Result<R, E>,
     T: DeserializeOwned,
@@ -22,7 +23,7 @@ where
         Ok(item) => item,
         Err(cause) => return Ending::Failed(cause),
     };
-    match catch_unwind(AssertUnwindSafe(|| encode(handler(item)))) {
+    match catch_unwind(AssertUnwindSafe(|| encode(handler(item), wanted))) {
         Ok(ending) => ending,
         Err(payload) => Ending::Failed(Cause::Panicked(message_of(&*payload))),
     }
@@ -37,12 +38,29 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Cause> {
     }
 }
 
-pub(crate) fn encode<R: Serialize, E: Display>(result: Result<R, E>) -> Ending {
+/// What becomes of a handler's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Nobody wants it: it is only seen that it could be serialized.
+    Not,
+    Here,
+    /// In another process.
+    Elsewhere,
+}
+
+pub(crate) fn encode<R: Serialize, E: Display>(result: Result<R, E>, wanted: Wanted) -> Ending {
     match result {
-        Ok(result) => match postcard::to_stdvec(&result) {
-            Ok(bytes) => Ending::Done(bytes.into_boxed_slice()),
-            Err(error) => Ending::Failed(Cause::Unserializable(error.to_string())),
-        },
+        Ok(result) => {
+            let serialized = match wanted {
+                Wanted::Not => payload::check(&result).map(|()| Payload::default()),
+                Wanted::Here => payload::serialize(&result, false),
+                Wanted::Elsewhere => payload::serialize(&result, true),
+            };
+            match serialized {
+                Ok(result) => Ending::Done(result),
+                Err(error) => Ending::Failed(Cause::Unserializable(error.why())),
+            }
+        }
         Err(error) => Ending::Failed(Cause::Nack(error.to_string())),
     }
 }

@@ -54,6 +54,7 @@ pub(super) fn answer(call: &Call) -> i32 {
     match order.recv() {
         Ok(Order::Work(appointment)) => {
             watch_supervisor(appointment.supervisor);
+            roles::preload();
             work(appointment)
         }
         Ok(Order::ServeForks { replies }) => serve_forks(order, replies),
@@ -108,19 +109,26 @@ static SUPERVISOR: AtomicU32 = AtomicU32::new(0);
 /// as soon as the worker has its copies, so that no worker keeps another's link open.
 fn serve_forks(orders: IpcReceiver<Order>, replies: IpcSender<ForkReply>) -> i32 {
     title::set_comm("fork-server");
+    roles::preload();
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     loop {
         let appointment = match orders.recv() {
             Ok(Order::Fork(appointment)) => appointment,
             Ok(_) => return exit::BOOT_FAILED,
             Err(_) => return 0,
         };
-        let reply = match fork_sibling() {
+        let forked = match threads {
+            1 => fork_sibling().map_err(|error| format!("fork failed: {error}")),
+            _ => Err(format!(
+                "preloading has started threads: there are {threads}"
+            )),
+        };
+        let reply = match forked {
             Ok(0) => {
                 drop((orders, replies));
                 exit::with(be_forked(appointment));
             }
-            Ok(pid) => Ok(pid),
-            Err(error) => Err(format!("fork failed: {error}")),
+            other => other,
         };
         drop(appointment);
         if replies.send(ForkReply(reply)).is_err() {
@@ -135,7 +143,7 @@ fn fork_sibling() -> Result<u32, std::io::Error> {
     let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
     let none: libc::c_long = 0;
     // SAFETY: without CLONE_VM this is fork(2) with another parent. This process has one thread,
-    // so no lock is held by anybody else in the copy.
+    // which was counted, so no lock is held by anybody else in the copy.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
     u32::try_from(pid).map_err(|_| std::io::Error::last_os_error())
 }

@@ -27,9 +27,15 @@ pub(super) struct Role {
 
 static ROLES: RwLock<Option<HashMap<&'static str, Role>>> = RwLock::new(None);
 
+/// What is done before the first worker is.
+type Preload = Arc<dyn Fn() + Send + Sync>;
+
+static PRELOADS: RwLock<Vec<Preload>> = RwLock::new(Vec::new());
+
 /// Takes the functions that worker processes may run; see [`serve`](super::serve).
 pub struct Roles {
     named: HashMap<&'static str, Role>,
+    preloads: Vec<Preload>,
 }
 
 impl fmt::Debug for Roles {
@@ -64,6 +70,17 @@ impl Roles {
         }));
     }
 
+    /// Something to be done before there is work: to read a model, to fill a table. A fork server
+    /// does it once, and its workers have what came of it as soon as they are there, in memory that
+    /// they share until one of them writes to it. A spawned worker does it by itself, before its
+    /// first item. The supervisor does not.
+    ///
+    /// It may keep its results in a `static`. A fork server has one thread, and a thread that is
+    /// started here is in no worker.
+    pub fn preload(&mut self, preload: impl Fn() + Send + Sync + 'static) {
+        self.preloads.push(Arc::new(preload));
+    }
+
     fn add<F>(&mut self, run: Run) {
         let role = Role {
             run,
@@ -80,9 +97,21 @@ impl Roles {
 pub(super) fn register(register: impl FnOnce(&mut Roles)) {
     let mut known = ROLES.write().unwrap_or_else(PoisonError::into_inner);
     let named = known.take().unwrap_or_default();
-    let mut roles = Roles { named };
+    let mut roles = Roles {
+        named,
+        preloads: Vec::new(),
+    };
     register(&mut roles);
     *known = Some(roles.named);
+    let mut preloads = PRELOADS.write().unwrap_or_else(PoisonError::into_inner);
+    preloads.extend(roles.preloads);
+}
+
+/// Does what is to be done before the first worker is.
+pub(super) fn preload() {
+    let preloads = PRELOADS.read().unwrap_or_else(PoisonError::into_inner);
+    let preloads = preloads.clone();
+    preloads.iter().for_each(|preload| preload());
 }
 
 pub(super) fn find(name: &str) -> Option<Role> {

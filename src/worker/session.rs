@@ -1,15 +1,16 @@
 //! A worker process's connection to its supervisor: deliveries in, acknowledgements out, and
 //! requests in between.
 //!
-//! One thread reads the channel and sorts what comes; the others sleep until something is there
-//! for them. When the channel ends without a stop, the supervisor is dead, and this process ends
+//! A handler takes deliveries out of the ring itself, and looks for more a little while before it
+//! sleeps. A thread that reads the channel wakes whoever waits, sorts what is urgent, and notices
+//! the end: when the channel ends without a stop, the supervisor is dead, and this process ends
 //! with all it has started.
 
 use std::any::type_name;
-use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipc_channel::ipc::IpcReceiver;
@@ -18,54 +19,33 @@ use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::attempt::attempt;
+use super::attempt::{Wanted, attempt};
+use super::canary::Canary;
 use super::current::{self, Side};
+pub(crate) use super::inbox::{Arrival, Reply};
+use super::inbox::{Held, Inbox, Look};
+use super::loan::{Lender, lending};
+use super::stopwatch::StopWatch;
 use super::uplink::Uplink;
 use super::{exit, memory, title};
 use crate::broker::{Ending, Patience};
 use crate::fail;
-use crate::ledger::{Cause, ItemId, Token};
-use crate::link::frame::{Answer, Ask, Down, PROTOCOL, Packet, Span, Up, Verdict, clip};
-use crate::link::scoreboard::Scoreboard;
+use crate::ledger::Cause;
+use crate::link::bell::Ticket;
+use crate::link::frame::{Ask, Body, Nudge, PROTOCOL, Up, Verdict, Wait, clip};
+use crate::link::lane::Lane;
+use crate::link::poll::poll_until;
 use crate::observe::monotonic_ns;
+use crate::payload::Payload;
 use crate::supervision::orders::Appointment;
 use crate::supervision::signals;
 
-/// Acknowledgements are sent early only from this many on; below, waiting costs less than sending.
-const EARLY_FLUSH: usize = 16;
+/// The supervisor is woken early only from this many acknowledgements on; below, waiting costs less
+/// than waking.
+const EARLY_RING: usize = 16;
 
-/// A delivery that arrived; its payload stays in the packet it came in.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) token: Token,
-    ordinal: u64,
-    pub(crate) id: ItemId,
-    pub(crate) attempt: u32,
-    packet: Arc<Packet>,
-    span: Span,
-}
-
-impl Arrival {
-    pub(crate) fn body(&self) -> &[u8] {
-        self.packet.slice(self.span)
-    }
-}
-
-/// The answer to a request.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    Item(Arrival),
-    Other(Answer<'static>),
-}
-
-#[derive(Debug, Default)]
-struct Inbox {
-    arrivals: VecDeque<Arrival>,
-    replies: HashMap<u64, Reply>,
-    /// What `get` took and nobody settled: its ordinal, and since when.
-    held: HashMap<Token, (u64, u64)>,
-    is_stopping: bool,
-}
+/// A handler that took less, in nanoseconds, had no time to close our files.
+const COULD_CLOSE_NS: u64 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -76,10 +56,11 @@ pub(crate) struct Session {
     is_worn: AtomicBool,
     /// A handler works on one item at a time; a loop on what it got and did not settle.
     is_handler: AtomicBool,
-    board: Scoreboard,
+    lane: Arc<Lane>,
+    /// A file that nobody but this process's code as a whole can have closed.
+    canary: Canary,
     uplink: Arc<Uplink>,
     inbox: Mutex<Inbox>,
-    arrived: Condvar,
     next_request: AtomicU64,
 }
 
@@ -88,15 +69,16 @@ impl Session {
     pub(super) fn open(appointment: Appointment) -> Option<Arc<Self>> {
         fail::set_role(&appointment.name);
         fail::point("worker: appointed");
+        let lane = Lane::of(appointment.lane)?;
         let session = Arc::new(Session {
             announces_starts: appointment.announces_starts,
             memory_max: appointment.memory_max,
             is_worn: AtomicBool::new(false),
             is_handler: AtomicBool::new(false),
-            board: Scoreboard::of(appointment.page)?,
-            uplink: Uplink::open(appointment.uplink)?,
-            inbox: Mutex::default(),
-            arrived: Condvar::new(),
+            canary: Canary::new(),
+            uplink: Uplink::open(Arc::clone(&lane), appointment.uplink)?,
+            inbox: Mutex::new(Inbox::new(&lane)),
+            lane,
             next_request: AtomicU64::new(1),
             item_type: appointment.item_type,
         });
@@ -107,7 +89,11 @@ impl Session {
             .spawn(move || {
                 signals::block_all();
                 wake_when_orphaned();
-                reading.read(&appointment.downlink);
+                // Where it cannot read any more, also because ipc-channel panics for lack of files
+                // or memory, this worker is deaf.
+                let read = || reading.read(&appointment.downlink);
+                let _ = catch_unwind(AssertUnwindSafe(read));
+                exit::as_orphan();
             })
             .ok()?;
         session.uplink.push(&Up::Ready {
@@ -115,7 +101,7 @@ impl Session {
             pid: std::process::id(),
             item_type: &session.item_type,
         });
-        session.uplink.flush();
+        session.uplink.ring_now();
         fail::point("worker: ready");
         Some(session)
     }
@@ -124,125 +110,196 @@ impl Session {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sleeps until something has come since the bell was wanted, or the time is over; perhaps less.
+    fn sleep(&self, inbox: MutexGuard<'_, Inbox>, ticket: Ticket, time: Option<Duration>) {
+        drop(inbox);
+        self.lane.down_bell().sleep(ticket, time);
+    }
+
+    /// Has everybody who sleeps look again.
+    fn wake_sleepers(&self) {
+        if self.lane.down_bell().take() {
+            self.lane.down_bell().wake();
+        }
+    }
+
     pub(super) fn flush(&self) {
-        self.uplink.flush();
+        self.uplink.ring_now();
     }
 
-    fn read(&self, downlink: &IpcReceiver<Packet>) {
-        while let Ok(packet) = downlink.recv() {
-            fail::point("worker: packet read");
-            if !self.sort(&Arc::new(packet)) {
-                break;
+    fn read(&self, downlink: &IpcReceiver<Nudge>) {
+        while let Ok(nudge) = downlink.recv() {
+            let mut inbox = self.lock();
+            inbox.meet(nudge);
+            if self.lane.urgent().take() {
+                self.sort_all(&mut inbox);
             }
-            self.arrived.notify_all();
-            self.uplink.has_read();
+            drop(inbox);
+            self.wake_sleepers();
         }
-        exit::as_orphan();
     }
 
-    /// Puts what came where it is waited for. False when it cannot be understood.
-    fn sort(&self, packet: &Arc<Packet>) -> bool {
-        let mut inbox = self.lock();
-        for record in packet.records::<Down<'_>>() {
-            match record {
-                Ok(Down::Deliver {
-                    token,
-                    ordinal,
-                    id,
-                    attempt,
-                    body,
-                }) => {
-                    let Some(span) = packet.locate(body) else {
-                        return false;
-                    };
-                    inbox.arrivals.push_back(Arrival {
-                        token,
-                        ordinal,
-                        id,
-                        attempt,
-                        packet: Arc::clone(packet),
-                        span,
-                    });
+    /// Takes everything out of the ring, deliveries too. Whether there was anything.
+    fn sort_all(&self, inbox: &mut Inbox) -> bool {
+        let mut is_any = false;
+        loop {
+            match inbox.read(&mut Vec::new()) {
+                Look::Delivery(arrival) => inbox.arrivals.push_back(arrival),
+                Look::Revoked(ordinal) => self.revoke(inbox, ordinal),
+                Look::GiveBack => {
+                    self.give_back(inbox);
+                    self.uplink.ring_now();
                 }
-                Ok(Down::Answer { request, answer }) => {
-                    let Some(reply) = reply_of(packet, answer) else {
-                        return false;
-                    };
-                    inbox.replies.insert(request, reply);
-                }
-                Ok(Down::Revoke { token, ordinal }) => self.revoke(&mut inbox, token, ordinal),
-                Ok(Down::Stop) => inbox.is_stopping = true,
-                Err(_) => return false,
+                Look::Other => {}
+                Look::Nothing | Look::NotYet => break,
+                Look::Broken => exit::as_orphan(),
             }
+            is_any = true;
         }
-        true
+        self.tell_of_room();
+        is_any
+    }
+
+    /// The supervisor may be waiting until there is room in the ring.
+    fn tell_of_room(&self) {
+        if self.lane.down_room().take() {
+            self.uplink.ring_now();
+        }
     }
 
     /// A delivery was cancelled: one that was not begun goes back.
-    fn revoke(&self, inbox: &mut Inbox, token: Token, ordinal: u64) {
-        let place = inbox.arrivals.iter().position(|one| one.token == token);
+    fn revoke(&self, inbox: &mut Inbox, ordinal: u64) {
+        let mut arrivals = inbox.arrivals.iter();
+        let place = arrivals.position(|one| one.ordinal == ordinal);
         match place.and_then(|place| inbox.arrivals.remove(place)) {
-            Some(_) => self.settle(token, Duration::ZERO, Verdict::Returned),
+            Some(_) => self.settle(ordinal, Duration::ZERO, Verdict::Returned),
             None => self.uplink.push(&Up::HasBegun { ordinal }),
         };
-        // Sent by the thread for what waits: this one must go on reading.
-        self.uplink.watch();
+        self.uplink.ring_now();
     }
 
     /// The next delivery for a handler; `None` when it is time to end. What was not started goes
-    /// back.
-    fn next_arrival(&self) -> Option<Arrival> {
+    /// back. `spare` is memory that the last one does not need any more.
+    fn next_arrival(&self, spare: &mut Vec<u8>, watch: &mut StopWatch) -> Option<Arrival> {
         let mut is_idle = false;
         loop {
             let mut inbox = self.lock();
+            let look = self.take_next(&mut inbox, spare);
             if inbox.is_stopping {
-                for arrival in inbox.arrivals.drain(..) {
-                    self.settle(arrival.token, Duration::ZERO, Verdict::Returned);
+                if let Look::Delivery(arrival) = look {
+                    inbox.arrivals.push_front(arrival);
                 }
+                self.give_all_back(&mut inbox);
                 return None;
             }
-            if let Some(arrival) = inbox.arrivals.pop_front() {
-                if is_idle {
-                    title::set_activity(&"busy");
+            match look {
+                Look::Delivery(arrival) => {
+                    if is_idle {
+                        title::set_activity(&"busy");
+                    }
+                    return Some(arrival);
                 }
-                return Some(arrival);
-            }
-            if is_idle {
-                drop(
-                    self.arrived
-                        .wait(inbox)
-                        .unwrap_or_else(PoisonError::into_inner),
-                );
-            } else {
-                // Sending may wait for the supervisor, so the inbox is let go meanwhile.
-                drop(inbox);
-                self.uplink.flush();
-                self.board.rest();
-                title::set_activity(&"idle");
-                is_idle = true;
+                // Its shared memory was sent before: whoever reads the channel wakes us.
+                Look::NotYet => {
+                    watch.stop();
+                    let ticket = self.lane.down_bell().want();
+                    self.sleep(inbox, ticket, None);
+                }
+                _ if !is_idle => {
+                    // Sending may take a moment, so the inbox is let go meanwhile.
+                    let position = inbox.position();
+                    drop(inbox);
+                    watch.stop();
+                    self.rest(position);
+                    is_idle = true;
+                }
+                _ => {
+                    let ticket = self.lane.down_bell().want();
+                    if inbox.is_empty() {
+                        self.sleep(inbox, ticket, None);
+                    }
+                }
             }
         }
     }
 
-    fn begin(&self, arrival: &Arrival, at_ns: u64) {
-        self.board.begin(arrival.ordinal, at_ns);
+    /// Nothing is to be done: tells so, and looks for more a little while. Afterwards it is shown.
+    fn rest(&self, position: u64) {
+        self.uplink.ring();
+        self.lane.board().rest();
+        self.tell_of_room();
+        let is_more = || self.lane.down_published() != position;
+        if !self.lane.may_poll() || !poll_until(is_more) {
+            title::set_activity(&"idle");
+        }
+    }
+
+    /// The next delivery, of those laid aside or out of the ring.
+    fn take_next(&self, inbox: &mut Inbox, spare: &mut Vec<u8>) -> Look {
+        if let Some(arrival) = inbox.arrivals.pop_front() {
+            return Look::Delivery(arrival);
+        }
+        loop {
+            match inbox.read(spare) {
+                Look::Revoked(ordinal) => self.revoke(inbox, ordinal),
+                // What came before it has been begun.
+                Look::GiveBack => {}
+                Look::Other => self.wake_sleepers(),
+                Look::Broken => exit::as_orphan(),
+                look => return look,
+            }
+        }
+    }
+
+    fn give_all_back(&self, inbox: &mut Inbox) {
+        self.sort_all(inbox);
+        self.give_back(inbox);
+    }
+
+    /// Gives back what was laid aside and not begun.
+    fn give_back(&self, inbox: &mut Inbox) {
+        for arrival in std::mem::take(&mut inbox.arrivals) {
+            self.settle(arrival.ordinal, Duration::ZERO, Verdict::Returned);
+        }
+    }
+
+    fn begin(&self, arrival: &Arrival, watch: &mut StopWatch) {
+        let at_ns = watch.begin();
+        self.lane.board().begin(arrival.ordinal, at_ns);
         if self.announces_starts {
-            self.announce(arrival.token, at_ns);
+            self.announce(arrival.ordinal, at_ns);
         }
         self.uplink.watch();
     }
 
-    fn announce(&self, token: Token, at_ns: u64) {
-        self.uplink.push(&Up::Started { token, at_ns });
+    fn announce(&self, ordinal: u64, at_ns: u64) {
+        self.uplink.push(&Up::Started { ordinal, at_ns });
     }
 
-    fn end(&self, arrival: &Arrival, service: Duration, ending: Ending) {
-        // The board names this delivery until its acknowledgement is sent or the next one begins:
-        // a death in between is most likely its doing.
-        let waiting = self.report(arrival.token, service, ending);
+    fn end(&self, arrival: &Arrival, watch: &mut StopWatch, ending: Ending) {
+        let left = self.lane.handed().saturating_sub(arrival.ordinal);
+        let service = watch.end(left == 0 || self.announces_starts);
+        let is_suspect = left == 0 || nanos(service) >= COULD_CLOSE_NS;
+        if is_suspect && !self.canary.is_alive() {
+            // This worker cannot be talked to any more. That is charged to the item.
+            exit::as_orphan();
+        }
+        let waiting = match ending {
+            // Nobody waits for it: a store will do.
+            Ending::Done(_) if !arrival.is_awaited => {
+                let board = self.lane.board();
+                board.set_through(arrival.ordinal, nanos(service));
+                self.uplink.note()
+            }
+            ending => self.report(arrival.ordinal, service, ending),
+        };
+        if self.uplink.take_waited() {
+            watch.stop();
+        }
         self.watch_memory();
-        if waiting >= EARLY_FLUSH && waiting >= self.lock().arrivals.len() {
-            self.uplink.flush();
+        let unseen = arrival.ordinal.saturating_sub(self.lane.seen());
+        if waiting >= EARLY_RING && unseen >= left {
+            self.uplink.ring();
         }
     }
 
@@ -257,31 +314,32 @@ impl Session {
         }
     }
 
-    /// Adds an acknowledgement to what is sent next. How many records wait now.
-    fn report(&self, token: Token, service: Duration, ending: Ending) -> usize {
+    /// Writes an acknowledgement. How much the supervisor was not woken for by now.
+    fn report(&self, ordinal: u64, service: Duration, ending: Ending) -> usize {
         match ending {
             Ending::Done(result) => {
-                let record = |body| Up::Settled {
-                    token,
-                    service_ns: nanos(service),
+                let service_ns = nanos(service);
+                let written = self.uplink.push_with(result, |body| Up::Settled {
+                    ordinal,
+                    service_ns,
                     verdict: Verdict::Done(body),
-                };
-                match self.uplink.push_with(&result, record) {
+                });
+                match written {
                     Ok(waiting) => waiting,
-                    Err(why) => self.settle(token, service, Verdict::Unserializable(clip(&why))),
+                    Err(why) => self.settle(ordinal, service, Verdict::Unserializable(clip(&why))),
                 }
             }
-            Ending::Returned => self.settle(token, service, Verdict::Returned),
-            Ending::Failed(cause) => self.report_failure(token, service, &cause, None),
+            Ending::Returned => self.settle(ordinal, service, Verdict::Returned),
+            Ending::Failed(cause) => self.report_failure(ordinal, service, &cause, None),
             Ending::Deferred(cause, rest) => {
-                self.report_failure(token, service, &cause, Some(nanos(rest)))
+                self.report_failure(ordinal, service, &cause, Some(nanos(rest)))
             }
         }
     }
 
     fn report_failure(
         &self,
-        token: Token,
+        ordinal: u64,
         service: Duration,
         cause: &Cause,
         rest_ns: Option<u64>,
@@ -295,28 +353,31 @@ impl Session {
             Cause::Dropped => Verdict::Dropped,
             _ => Verdict::Nack { reason, rest_ns },
         };
-        self.settle(token, service, verdict)
+        self.settle(ordinal, service, verdict)
     }
 
-    fn settle(&self, token: Token, service: Duration, verdict: Verdict<'_>) -> usize {
+    fn settle(&self, ordinal: u64, service: Duration, verdict: Verdict<'_>) -> usize {
         self.uplink.push(&Up::Settled {
-            token,
+            ordinal,
             service_ns: nanos(service),
             verdict,
         })
     }
 
-    /// Ends a delivery that was got, and sends that at once. False if it was ended before.
-    pub(crate) fn settle_now(&self, token: Token, service: Duration, ending: Ending) -> bool {
+    /// Ends a delivery that was got, and tells at once. False if it was ended before.
+    pub(crate) fn settle_now(&self, ordinal: u64, service: Duration, ending: Ending) -> bool {
         let mut inbox = self.lock();
-        if inbox.held.remove(&token).is_none() {
+        let Some(held) = inbox.held.remove(&ordinal) else {
             return false;
-        }
+        };
         self.show_oldest(&inbox);
         drop(inbox);
-        self.report(token, service, ending);
+        if let Some(lender) = held.lender {
+            lender.settle(&self.uplink);
+        }
+        self.report(ordinal, service, ending);
         self.watch_memory();
-        self.uplink.flush();
+        self.uplink.ring_now();
         true
     }
 
@@ -325,79 +386,113 @@ impl Session {
         if self.is_handler.load(Ordering::Relaxed) {
             return;
         }
-        match inbox.held.values().min() {
-            Some((ordinal, since_ns)) => self.board.begin(*ordinal, *since_ns),
-            None => self.board.rest(),
+        let oldest = inbox.held.iter().min_by_key(|(ordinal, _)| **ordinal);
+        match oldest {
+            Some((ordinal, held)) => self.lane.board().begin(*ordinal, held.since_ns),
+            None => self.lane.board().rest(),
         }
     }
 
-    /// Takes an item that a `get` was answered with.
-    pub(crate) fn take(&self, arrival: &Arrival) {
+    /// Takes an item that a `get` was answered with, and then decodes it.
+    pub(crate) fn take<R>(&self, arrival: &Arrival, decode: impl FnOnce() -> R) -> R {
+        let lender = self.lender_of(arrival);
+        self.hold(arrival, lender.clone());
+        lending(lender.as_ref(), decode)
+    }
+
+    /// Lends the payload, if it is in shared memory.
+    fn lender_of(&self, arrival: &Arrival) -> Option<Lender> {
+        let view = arrival.view()?.clone();
+        Some(Lender::new(view, &self.uplink, arrival.ordinal))
+    }
+
+    fn hold(&self, arrival: &Arrival, lender: Option<Lender>) {
         let now_ns = monotonic_ns();
-        self.board.set_taken(arrival.ordinal);
+        self.lane.board().set_taken(arrival.ordinal);
         let mut inbox = self.lock();
-        inbox.held.insert(arrival.token, (arrival.ordinal, now_ns));
+        let held = Held {
+            since_ns: now_ns,
+            lender,
+        };
+        inbox.held.insert(arrival.ordinal, held);
         self.show_oldest(&inbox);
         drop(inbox);
         if self.announces_starts {
-            self.announce(arrival.token, now_ns);
+            self.announce(arrival.ordinal, now_ns);
             self.uplink.watch();
         }
     }
 
-    /// Asks the supervisor, and waits for the answer as long as patience lasts.
-    pub(crate) fn ask(
+    /// Asks the supervisor to accept an item, and waits for the answer as long as patience lasts.
+    ///
+    /// # Errors
+    /// Why the item cannot be sent.
+    pub(crate) fn ask_put(
         &self,
-        ask: Ask<'_>,
-        payload: &[u8],
+        wait: Wait,
+        body: Payload,
         patience: Patience,
     ) -> Result<Reply, String> {
-        let request = self.next_request.fetch_add(1, Ordering::Relaxed);
-        match ask {
-            Ask::Put { wait, .. } => self.uplink.push_with(payload, |body| Up::Ask {
-                request,
-                ask: Ask::Put { wait, body },
-            })?,
-            ask => self.uplink.push(&Up::Ask { request, ask }),
-        };
-        fail::point("worker: request made");
-        self.uplink.flush();
-        fail::point("worker: request sent");
-        let reply = self.wait_for(request, patience);
-        fail::point("worker: request answered");
-        Ok(reply)
+        let request = self.next_request();
+        self.uplink.push_with(body, |body: Body<'_>| Up::Ask {
+            request,
+            ask: Ask::Put { wait, body },
+        })?;
+        Ok(self.wait_for(request, patience))
+    }
+
+    /// Asks the supervisor, and waits for the answer as long as patience lasts.
+    pub(crate) fn ask(&self, ask: Ask<'_>, patience: Patience) -> Reply {
+        let request = self.next_request();
+        self.uplink.push(&Up::Ask { request, ask });
+        self.wait_for(request, patience)
+    }
+
+    fn next_request(&self) -> u64 {
+        self.next_request.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Every request is answered exactly once: when patience ends it is cancelled, and the answer
     /// tells whether that came too late.
     fn wait_for(&self, request: u64, patience: Patience) -> Reply {
+        fail::point("worker: request made");
+        self.uplink.ring_now();
+        fail::point("worker: request sent");
         let mut deadline = match patience {
             Patience::Until(deadline) => Some(deadline),
             Patience::None | Patience::Forever => None,
         };
+        let mut has_polled = false;
         let mut inbox = self.lock();
         loop {
+            if self.sort_all(&mut inbox) {
+                self.wake_sleepers();
+            }
             if let Some(reply) = inbox.replies.remove(&request) {
+                fail::point("worker: request answered");
                 return reply;
             }
+            if !std::mem::replace(&mut has_polled, true) && self.lane.may_poll() {
+                let position = inbox.position();
+                drop(inbox);
+                poll_until(|| self.lane.down_published() != position);
+                inbox = self.lock();
+                continue;
+            }
+            let ticket = self.lane.down_bell().want();
+            if !inbox.is_empty() && !inbox.awaits_memory() {
+                continue;
+            }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            inbox = match left {
-                None => self
-                    .arrived
-                    .wait(inbox)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => {
-                    drop(inbox);
-                    deadline = None;
-                    self.uplink.push(&Up::Cancel { request });
-                    self.uplink.flush();
-                    self.lock()
-                }
-                Some(left) => {
-                    let woken = self.arrived.wait_timeout(inbox, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            if left == Some(Duration::ZERO) {
+                drop(inbox);
+                deadline = None;
+                self.uplink.push(&Up::Cancel { request });
+                self.uplink.ring_now();
+            } else {
+                self.sleep(inbox, ticket, left);
+            }
+            inbox = self.lock();
         }
     }
 }
@@ -407,47 +502,6 @@ impl Session {
 fn wake_when_orphaned() {
     // Without it, an orphan that is stopped ends when it is continued.
     let _ = prctl::set_pdeathsig(Signal::SIGCONT);
-}
-
-fn reply_of(packet: &Arc<Packet>, answer: Answer<'_>) -> Option<Reply> {
-    let other = match answer {
-        Answer::Item {
-            token,
-            ordinal,
-            id,
-            attempt,
-            body,
-        } => {
-            return Some(Reply::Item(Arrival {
-                token,
-                ordinal,
-                id,
-                attempt,
-                packet: Arc::clone(packet),
-                span: packet.locate(body)?,
-            }));
-        }
-        Answer::Accepted(id) => Answer::Accepted(id),
-        Answer::Full => Answer::Full,
-        Answer::Empty => Answer::Empty,
-        Answer::Closed => Answer::Closed,
-        Answer::Joined { done, dead } => Answer::Joined { done, dead },
-        Answer::TimedOut { unfinished } => Answer::TimedOut { unfinished },
-        Answer::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
-        Answer::JoinWaitsForItself => Answer::JoinWaitsForItself,
-        Answer::JournalFailed { why } => Answer::JournalFailed { why },
-        Answer::TooLarge { bytes, bytes_max } => Answer::TooLarge { bytes, bytes_max },
-        Answer::State {
-            len,
-            is_full,
-            is_closed,
-        } => Answer::State {
-            len,
-            is_full,
-            is_closed,
-        },
-    };
-    Some(Reply::Other(other))
 }
 
 /// A cause's own words, without what the verdict adds again.
@@ -475,14 +529,23 @@ where
 {
     current::set(Side::Remote(Arc::clone(session)), type_name::<T>());
     session.is_handler.store(true, Ordering::Relaxed);
-    while let Some(arrival) = session.next_arrival() {
-        let began_ns = monotonic_ns();
-        session.begin(&arrival, began_ns);
+    let mut spare = Vec::new();
+    let mut watch = StopWatch::default();
+    while let Some(arrival) = session.next_arrival(&mut spare, &mut watch) {
+        session.begin(&arrival, &mut watch);
         fail::point("worker: started");
-        let ending = attempt(handler, arrival.body());
+        let wanted = match arrival.is_awaited {
+            true => Wanted::Elsewhere,
+            false => Wanted::Not,
+        };
+        let lender = session.lender_of(&arrival);
+        let ending = lending(lender.as_ref(), || attempt(handler, arrival.body(), wanted));
         fail::point("worker: finished");
-        let service_ns = monotonic_ns().saturating_sub(began_ns);
-        session.end(&arrival, Duration::from_nanos(service_ns), ending);
+        if let Some(lender) = lender {
+            lender.settle(&session.uplink);
+        }
+        session.end(&arrival, &mut watch, ending);
         fail::point("worker: acknowledged");
+        spare = arrival.into_record();
     }
 }

@@ -1,56 +1,72 @@
-//! What a worker process sends: records collected into packets, sent in good time.
+//! What a worker process sends: records in the ring to its supervisor, and a wake-up when one is
+//! wanted.
 //!
-//! Acknowledgements of short items travel together. They are sent when the worker runs out of
-//! work, when half of what it has is done, and in any case within a millisecond, which a thread
-//! sees to that sleeps unless something is waiting. A crash repeats at most that much finished
-//! work.
+//! A record is there for the supervisor as soon as it is written, however this process ends.
+//! Waking the supervisor is what costs, so that is done when the worker runs out of work, when half
+//! of what it has is done, and in any case within four milliseconds, which a thread sees to
+//! that sleeps unless something is waiting.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipc_channel::ipc::IpcSender;
-use serde::Serialize;
 
 use super::exit;
 use crate::fail;
-use crate::link::frame::{Body, FrameWriter, Packet, Up};
+use crate::link::frame::{self, Body, Nudge, Record, Up};
+use crate::link::introductions::Introductions;
+use crate::link::lane::Lane;
+use crate::link::ring::Writer;
+use crate::payload::Payload;
+use crate::payload::segment::Part;
 use crate::supervision::signals;
 
-/// The longest time a record waits while a handler runs.
-const DELAY: Duration = Duration::from_millis(1);
-
-/// Packets read before the supervisor is told, if nothing else is sent: half of its window.
-const READ_STEP: u64 = 2;
+/// The longest time in which the supervisor does not see a record while a handler runs. An item of a
+/// millisecond should not pay for a wake-up of its own.
+const DELAY: Duration = Duration::from_millis(4);
 
 #[derive(Debug)]
 struct State {
-    sender: IpcSender<Packet>,
-    writer: FrameWriter,
-    records: usize,
-    read: u64,
-    read_told: u64,
+    writer: Writer,
+    introductions: Introductions,
+    /// Shared memory that the supervisor reads until it has read this far in the ring.
+    lent: VecDeque<(u64, Part)>,
     is_watched: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Uplink {
+    lane: Arc<Lane>,
+    sender: IpcSender<Nudge>,
     state: Mutex<State>,
     watch: Condvar,
+    /// The same as in the state, for a look without the lock.
+    is_watched: AtomicBool,
+    /// Somebody had to wait for room.
+    has_waited: AtomicBool,
+    /// What was done or written since the supervisor was last woken.
+    unrung: AtomicUsize,
 }
 
 impl Uplink {
-    /// Starts the thread that sends what waits too long. `None` if there can be no thread.
-    pub(super) fn open(sender: IpcSender<Packet>) -> Option<Arc<Self>> {
+    /// Starts the thread that sees to what waits too long. `None` if there can be no thread.
+    pub(super) fn open(lane: Arc<Lane>, sender: IpcSender<Nudge>) -> Option<Arc<Self>> {
         let uplink = Arc::new(Uplink {
             state: Mutex::new(State {
-                sender,
-                writer: FrameWriter::default(),
-                records: 0,
-                read: 0,
-                read_told: 0,
+                writer: lane.up_writer(),
+                introductions: Introductions::default(),
+                lent: VecDeque::new(),
                 is_watched: false,
             }),
+            lane,
+            sender,
             watch: Condvar::new(),
+            is_watched: AtomicBool::new(false),
+            has_waited: AtomicBool::new(false),
+            unrung: AtomicUsize::new(0),
         });
         let watched = Arc::clone(&uplink);
         std::thread::Builder::new()
@@ -58,63 +74,135 @@ impl Uplink {
             .stack_size(256 * 1024)
             .spawn(move || {
                 signals::block_all();
-                watched.flush_what_waits();
+                watched.ring_for_what_waits();
             })
             .ok()?;
         Some(uplink)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a record. How many wait now.
-    pub(super) fn push(&self, record: &impl Serialize) -> usize {
-        let mut state = self.lock();
-        state.make_room();
-        state.add(record);
-        state.records
+    /// Writes a record; waits while there is no room for it. How much the supervisor was not woken
+    /// for by now.
+    pub(super) fn push(&self, record: &Up<'_>) -> usize {
+        drop(self.write(self.lock(), record));
+        self.note()
     }
 
-    /// Adds a record with a payload, which may move to shared memory.
-    pub(super) fn push_with<'a>(
+    /// Writes a record with a payload, which is put into shared memory if it is large.
+    ///
+    /// # Errors
+    /// Why there is no shared memory.
+    pub(super) fn push_with(
         &self,
-        payload: &'a [u8],
-        record: impl FnOnce(Body<'a>) -> Up<'a>,
+        mut payload: Payload,
+        record: impl for<'a> FnOnce(Body<'a>) -> Up<'a>,
     ) -> Result<usize, String> {
+        payload.share()?;
         let mut state = self.lock();
-        state.make_room();
-        let body = state.writer.place(payload)?;
-        let record = record(body);
-        state.add(&record);
-        Ok(state.records)
+        match &payload {
+            Payload::Empty | Payload::Heap(_) => {
+                drop(self.write(state, &record(Body::Inline(&payload))));
+            }
+            Payload::Shared(part) => {
+                let body = state.introductions.body_of(part)?;
+                for segment in state.introductions.take_gone() {
+                    state = self.write(state, &Up::Forget { segment });
+                }
+                let nudges = state.introductions.take_unsent();
+                nudges.into_iter().for_each(|nudge| self.send(nudge));
+                let mut state = self.write(state, &record(body));
+                let position = state.writer.position();
+                state.lent.push_back((position, part.clone()));
+            }
+        }
+        Ok(self.note())
     }
 
-    /// Sends what waits.
-    pub(super) fn flush(&self) {
-        self.lock().flush();
+    fn write<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        record: &Up<'_>,
+    ) -> MutexGuard<'a, State> {
+        state.take_back();
+        let bytes_max = record.bytes_max();
+        let encode = |space: &mut [u8]| frame::encode(record, space);
+        while !state.writer.write(bytes_max, encode) {
+            let ticket = self.lane.up_room().want();
+            // There may have been room made just before that was said.
+            if state.writer.write(bytes_max, encode) {
+                break;
+            }
+            drop(state);
+            self.has_waited.store(true, Ordering::Relaxed);
+            self.ring_now();
+            self.lane.up_room().sleep(ticket, None);
+            state = self.lock();
+        }
+        state.writer.publish();
+        state
     }
 
-    /// A handler goes on working: what waits is sent within [`DELAY`].
+    /// Whether somebody had to wait for room since this was last asked.
+    pub(super) fn take_waited(&self) -> bool {
+        self.has_waited.load(Ordering::Relaxed) && self.has_waited.swap(false, Ordering::Relaxed)
+    }
+
+    /// Something is done or written that the supervisor was not woken for. How much that is by now.
+    pub(super) fn note(&self) -> usize {
+        self.unrung.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Wakes the supervisor, if it sleeps. If it comes by often, it is woken when it has not come
+    /// within [`DELAY`].
+    pub(super) fn ring(&self) {
+        let bell = self.lane.up_bell();
+        if bell.take() {
+            self.unrung.store(0, Ordering::Relaxed);
+            self.send(Nudge { segment: None });
+        } else if bell.is_patient() {
+            self.watch();
+        } else {
+            self.unrung.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes the supervisor, also if it comes by often: somebody waits for its answer.
+    pub(super) fn ring_now(&self) {
+        self.unrung.store(0, Ordering::Relaxed);
+        if self.lane.up_bell().take_at_last() {
+            self.send(Nudge { segment: None });
+        }
+    }
+
+    /// Fails also where ipc-channel panics because it cannot copy a handle.
+    fn try_to_send(&self, nudge: Nudge) -> Result<(), ()> {
+        let sent = catch_unwind(AssertUnwindSafe(|| self.sender.send(nudge)));
+        sent.map_err(drop)?.map_err(drop)
+    }
+
+    fn send(&self, nudge: Nudge) {
+        fail::point("worker: to be sent");
+        if signals::with_all_blocked(|| self.try_to_send(nudge)).is_err() {
+            // The supervisor is gone, or something here has closed what is not its own.
+            exit::as_orphan();
+        }
+    }
+
+    /// A handler goes on working: the supervisor is woken for what waits within [`DELAY`].
     pub(super) fn watch(&self) {
-        let mut state = self.lock();
-        if state.records > 0 && !state.is_watched {
-            state.is_watched = true;
-            self.watch.notify_one();
+        if self.unrung.load(Ordering::Relaxed) == 0 || self.is_watched.load(Ordering::SeqCst) {
+            return;
         }
+        let mut state = self.lock();
+        state.is_watched = true;
+        self.is_watched.store(true, Ordering::SeqCst);
+        self.watch.notify_one();
     }
 
-    /// Counts a packet that was read, and tells the supervisor in time.
-    pub(super) fn has_read(&self) {
-        let mut state = self.lock();
-        state.read += 1;
-        if state.read - state.read_told >= READ_STEP {
-            state.tell_read();
-            state.flush();
-        }
-    }
-
-    fn flush_what_waits(&self) {
+    fn ring_for_what_waits(&self) {
         let mut state = self.lock();
         loop {
             while !state.is_watched {
@@ -126,42 +214,22 @@ impl Uplink {
             drop(state);
             std::thread::sleep(DELAY);
             state = self.lock();
-            state.is_watched = state.records > 0;
-            state.flush();
+            self.ring_now();
+            // Whoever notes something afterwards sees that nobody watches; what was noted before
+            // is seen here.
+            self.is_watched.store(false, Ordering::SeqCst);
+            state.is_watched = self.unrung.load(Ordering::SeqCst) > 0;
+            self.is_watched.store(state.is_watched, Ordering::SeqCst);
         }
     }
 }
 
 impl State {
-    fn add(&mut self, record: &impl Serialize) {
-        self.writer.push(record);
-        self.records += 1;
-    }
-
-    fn make_room(&mut self) {
-        if self.writer.is_full() {
-            self.flush();
-        }
-    }
-
-    fn tell_read(&mut self) {
-        self.read_told = self.read;
-        self.writer.push(&Up::Read { frames: self.read });
-    }
-
-    fn flush(&mut self) {
-        if self.writer.is_empty() {
-            return;
-        }
-        if self.read > self.read_told {
-            self.tell_read();
-        }
-        self.records = 0;
-        let packet = self.writer.take();
-        fail::point("worker: to be sent");
-        if signals::with_all_blocked(|| self.sender.send(packet)).is_err() {
-            // The supervisor is gone, or something here has closed what is not its own.
-            exit::as_orphan();
+    /// What the supervisor has read by now can be used again.
+    fn take_back(&mut self) {
+        let read = self.writer.reader_position();
+        while self.lent.front().is_some_and(|(until, _)| *until <= read) {
+            self.lent.pop_front();
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dishrack::broker::desk::{Desk, Refused, Reply, Request, Said, Verdict};
-use dishrack::ledger::{Credit, Handed, HolderId, Ledger};
+use dishrack::ledger::{Credit, Handed, HolderId, Ledger, Token};
 use dishrack::{Capacity, Options};
 
 crate::trials! {
@@ -58,11 +58,11 @@ fn another_workers_delivery_cannot_be_given_back() {
     let handed = delivery(&mut desk);
     let stranger = if handed.holder == owner { other } else { owner };
     for is_returned in [true, false] {
-        assert!(!desk.is_heard(stranger, handed.token, is_returned));
+        assert!(!desk.is_heard(Token::of(stranger, handed.ordinal), is_returned));
         assert_eq!(desk.ledger.handed(handed.token), Some(handed));
     }
     assert_eq!(desk.ledger.counts().refused, 1);
-    assert!(desk.is_heard(handed.holder, handed.token, false));
+    assert!(desk.is_heard(handed.token, false));
     desk.ledger.check().unwrap();
 }
 

@@ -2,6 +2,7 @@
 //! Those with a journal, cancelling and quotas are in `journal`; random runs against a model are in
 //! `properties`.
 
+pub(crate) mod batches;
 pub(crate) mod journal;
 mod model;
 mod properties;

@@ -29,6 +29,7 @@ fn main() {
         cpython::trials(),
         desk::trials(),
         ledger::trials(),
+        ledger::batches::trials(),
         ledger::journal::trials(),
         limits::trials(),
         patrol::trials(),

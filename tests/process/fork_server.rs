@@ -1,6 +1,7 @@
 //! The fork server: workers forked from it are the supervisor's own children, whatever becomes of
 //! it.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use dishrack::{JoinableQueue, StartMethod, Supervisor};
@@ -13,6 +14,7 @@ crate::trials!(
     forked_workers_are_children_of_the_supervisor,
     a_killed_fork_server_is_started_again_and_its_workers_live_on,
     a_fork_server_that_is_killed_again_and_again_loses_nothing,
+    a_fork_server_preloads_once_and_a_spawned_worker_by_itself,
 );
 
 pub(crate) fn crew(
@@ -88,6 +90,31 @@ fn a_killed_fork_server_is_started_again_and_its_workers_live_on() {
         queue.put(&Work::Nothing).unwrap();
     }
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 100);
+}
+
+fn a_fork_server_preloads_once_and_a_spawned_worker_by_itself() {
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let queue = JoinableQueue::unbounded();
+        let builder = Supervisor::builder().processes(2).start_method(method);
+        let crew = builder.handler(&queue, roles::work).unwrap();
+        until("both are ready", || crew.workers().len() == 2);
+        let mut loaders = HashMap::new();
+        while loaders.len() < 2 {
+            let works = [Work::Pid, Work::Loader];
+            let told: Vec<u64> = crew.map(works).map(Result::unwrap).collect();
+            // Both may have been done by one of them, or not.
+            let own: Vec<u64> = crew.workers().iter().map(|one| one.pid.into()).collect();
+            match method {
+                StartMethod::Spawn => assert!(own.contains(&told[1]), "{told:?}"),
+                StartMethod::Fork => assert!(!own.contains(&told[1]), "{told:?}"),
+            }
+            loaders.insert(told[0], told[1]);
+        }
+        if method == StartMethod::Fork {
+            let different: HashSet<_> = loaders.values().collect();
+            assert_eq!(different.len(), 1, "{loaders:?}");
+        }
+    }
 }
 
 fn a_fork_server_that_is_killed_again_and_again_loses_nothing() {

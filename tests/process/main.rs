@@ -14,10 +14,12 @@ mod journal;
 #[cfg(feature = "failpoints")]
 mod kill_points;
 mod kills;
+mod large;
 mod limits;
 mod million;
 mod nine_failures;
 mod orphans;
+mod reliance;
 mod roles;
 mod scale;
 mod schedules;
@@ -47,10 +49,12 @@ fn main() {
         #[cfg(feature = "failpoints")]
         kill_points::trials(),
         kills::trials(),
+        large::trials(),
         limits::trials(),
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),
+        reliance::trials(),
         scale::trials(),
         schedules::trials(),
         setup::trials(),

@@ -10,9 +10,11 @@
 
 use std::io::Write;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use dishrack::{JoinableQueue, Restart, StartMethod, Supervisor};
+use dishrack::{Blob, JoinableQueue, Restart, StartMethod, Supervisor};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -31,6 +33,8 @@ pub(crate) enum Work {
     Signal(i32),
     /// Say what the process's pid is.
     Pid,
+    /// Say which process has preloaded what this one has.
+    Loader,
     /// Count the process's open files.
     CountFiles,
     /// Close every file that is not its own to close.
@@ -54,9 +58,15 @@ pub(crate) enum Work {
     Unserializable(u8),
     /// Bytes to carry.
     Carry(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Twice the sum of these bytes, plus 1 if they are read where the supervisor wrote them.
+    Look(Blob),
+    /// Keep these bytes, and say the sum of those kept until now.
+    Keep(Blob),
     /// End of a loop.
     Leave,
 }
+
+static LOADER: AtomicU32 = AtomicU32::new(0);
 
 fn refuse<S: Serializer>(_: &u8, _: S) -> Result<S::Ok, S::Error> {
     Err(serde::ser::Error::custom("it cannot be put into bytes"))
@@ -72,6 +82,7 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
             hang("not killed")
         }
         Work::Pid => return Ok(std::process::id().into()),
+        Work::Loader => return Ok(LOADER.load(Ordering::Relaxed).into()),
         Work::Complain(text) => {
             eprint!("{text}");
             std::process::exit(3)
@@ -115,9 +126,33 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
             }
         }
         Work::Carry(bytes) => return Ok(bytes.len() as u64),
+        Work::Look(blob) => return Ok(2 * sum(&blob) + u64::from(blob.is_shared())),
+        Work::Keep(blob) => {
+            static KEPT: Mutex<Option<Blob>> = Mutex::new(None);
+            let before = KEPT.lock().unwrap().replace(blob);
+            return Ok(before.map_or(0, |blob| sum(&blob)));
+        }
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
     }
     Ok(0)
+}
+
+fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().copied().map(u64::from).sum()
+}
+
+/// A handler that gives back what it got.
+pub(crate) fn mirror(blob: Blob) -> Result<Blob, String> {
+    Ok(blob)
+}
+
+/// A handler that puts the half of what it got.
+pub(crate) fn halve(blob: Blob) -> Result<(), String> {
+    if blob.len() > 1 {
+        let queue = JoinableQueue::<Blob>::current().unwrap();
+        queue.put(&blob[..blob.len() / 2].into()).unwrap();
+    }
+    Ok(())
 }
 
 fn hang(word: &str) -> ! {
@@ -195,7 +230,10 @@ pub(crate) fn serve() {
         return;
     }
     dishrack::serve(|roles| {
+        roles.preload(|| LOADER.store(std::process::id(), Ordering::Relaxed));
         roles.handler(work);
+        roles.handler(mirror);
+        roles.handler(halve);
         roles.worker(chapters_loop);
         roles.worker(put_and_exit);
         roles.worker(put_for_ever);
@@ -240,6 +278,17 @@ pub(crate) fn play(name: &str) {
             let _crew = start(&queue, 1).unwrap();
             queue.put(&Work::Complain("of the heat\n".into())).unwrap();
             say(&format!("{} dead", queue.join().unwrap().dead));
+        }
+        "carries much" => {
+            // One that was put before there were worker processes fails when it is handed out.
+            queue.put(&Work::Carry(vec![7; 1 << 20])).unwrap();
+            let _crew = start(&queue, 1).unwrap();
+            queue.put(&Work::Nothing).unwrap();
+            let error = queue.put(&Work::Carry(vec![7; 1 << 20])).unwrap_err();
+            assert!(error.is_no_shared_memory());
+            say(&error.to_string());
+            let joined = queue.join().unwrap();
+            say(&format!("{} done, {} dead", joined.done, joined.dead));
         }
         "hangs in boot for long" => {
             let _crew = start(&queue, 2).unwrap();

@@ -35,6 +35,8 @@ coverage! {
     deliveries_to_consumers,
     undeliverable,
     done_told,
+    done_by_store,
+    taken_back,
     retries_told,
     dead_told,
     returned,

@@ -1,6 +1,7 @@
 //! A worker process and the two ways of its link. Whatever is in a way arrives in its order; what a
-//! process has not sent yet is lost with it, and so is what it has not read. MIRRORED from
-//! `src/worker/session.rs`: what the scoreboard says, and when acknowledgements are sent.
+//! process has not sent yet is lost with it, and so is what it has not read. What its scoreboard
+//! says is there at once, and stays. MIRRORED from `src/worker/session.rs`: what the scoreboard
+//! says, and when acknowledgements are sent.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,6 +37,8 @@ impl Job {
 pub(crate) enum Down {
     Deliver(Job),
     Revoke(Token),
+    /// Others are to have what it has not begun.
+    GiveBack,
     Stop,
     Answer(Reply, Option<Job>),
 }
@@ -81,6 +84,8 @@ pub(crate) struct Process {
     running: Option<Running>,
     /// What the scoreboard says.
     pub(crate) board: Started,
+    /// It is through with all deliveries up to this one: each is done, unless a word said otherwise.
+    pub(crate) through: u64,
     /// What was begun and not acknowledged on the wire.
     pub(crate) begun: Option<Job>,
     unsent: Vec<Up>,
@@ -132,7 +137,10 @@ impl Process {
         }
         if self.running.is_some() {
             if self.putting.is_none() {
-                return self.work(around);
+                let before = self.running;
+                let exit = self.work(around);
+                self.acknowledge_by_store(before, around, up);
+                return exit;
             }
         } else if let Some(job) = self.inbox.pop_front() {
             self.begin(job, around);
@@ -188,6 +196,12 @@ impl Process {
             Down::Deliver(job) if self.is_stopping => self.give_back(job),
             Down::Deliver(job) => self.inbox.push_back(job),
             Down::Revoke(token) => self.drop_revoked(token),
+            Down::GiveBack => {
+                for job in std::mem::take(&mut self.inbox) {
+                    around.coverage.taken_back += 1;
+                    self.give_back(job);
+                }
+            }
             Down::Stop => {
                 self.is_stopping = true;
                 for job in std::mem::take(&mut self.inbox) {
@@ -283,6 +297,26 @@ impl Process {
         self.running = None;
         self.unsent.push(Up::Settled(job, ending));
         None
+    }
+
+    /// What nobody waits for is acknowledged by a store, after all words that came before it.
+    fn acknowledge_by_store(
+        &mut self,
+        before: Option<Running>,
+        around: &mut Surroundings<'_>,
+        up: &mut VecDeque<Up>,
+    ) {
+        if self.is_loop || self.running.is_some() || around.chance.below(2) == 0 {
+            return;
+        }
+        if let (Some(running), Some(Up::Settled(job, Ending::Done(_)))) =
+            (before, self.unsent.last())
+            && job.ordinal == running.job.ordinal
+        {
+            self.unsent.pop();
+            up.extend(self.unsent.drain(..));
+            self.through = running.job.ordinal;
+        }
     }
 
     fn flush(&mut self, up: &mut VecDeque<Up>) {

@@ -24,6 +24,9 @@ pub(crate) struct Slot {
     pub(crate) is_link_open: bool,
     /// Something else holds the channel open.
     pub(crate) lingers: bool,
+    /// What a dead process's scoreboard says it is through with, and up to where that was heard.
+    pub(crate) through: u64,
+    pub(crate) through_heard: u64,
     /// What a dead process left on its scoreboard, and what it really was at.
     pub(crate) board: Started,
     pub(crate) begun: Option<Job>,
@@ -52,6 +55,8 @@ impl Slot {
             exit: Exit::Unknown,
             is_link_open: false,
             lingers: false,
+            through: 0,
+            through_heard: 0,
             board: Started::default(),
             begun: None,
             killed_for: None,
@@ -73,6 +78,8 @@ impl Slot {
         self.is_link_open = true;
         self.lingers = false;
         self.board = Started::default();
+        self.through = 0;
+        self.through_heard = 0;
         self.begun = None;
         self.killed_for = None;
         self.was_ready = false;
@@ -105,6 +112,7 @@ impl Slot {
     pub(crate) fn die(&mut self, exit: Exit) {
         if let Some(process) = self.process.take() {
             self.board = process.board;
+            self.through = process.through;
             self.begun = process.begun;
             self.untold_exit = Some(exit);
             self.down.clear();

@@ -18,6 +18,8 @@ struct Item {
     /// The step in which somebody was told that it is accepted.
     put_told: Option<u64>,
     end_told: Option<(End, u64)>,
+    /// It is done, for this supervisor, and nobody was told.
+    is_quiet: bool,
     /// The last failed attempt that somebody was told of.
     retry_told: Option<(u32, u64)>,
     /// Entries in its history, and how many do not count any more.
@@ -56,6 +58,7 @@ impl Truth {
     pub(crate) fn handed(&mut self, handed: &Handed, number: u64, max_attempts: u32) {
         let item = self.item(number);
         assert_eq!(item.end_told, None, "item {number} is handed out again");
+        assert!(!item.is_quiet, "item {number} is handed out again");
         let counted = item.failures - item.forgiven;
         assert!(counted < max_attempts, "item {number}: {counted} attempts");
         assert_eq!(handed.attempt, item.failures + 1, "attempts of {number}");
@@ -74,14 +77,23 @@ impl Truth {
         self.revoked.contains(&token)
     }
 
+    /// It was acknowledged by a store: it is done, and nobody is told.
+    pub(crate) fn ended_quietly(&mut self, number: u64) {
+        let item = self.item(number);
+        assert!(!item.is_quiet && item.end_told.is_none(), "two ends");
+        item.is_quiet = true;
+    }
+
     pub(crate) fn done_told(&mut self, number: u64, result: u64, step: u64) {
         assert_eq!(number, result, "the result of another item");
+        assert!(!self.item(number).is_quiet, "item {number} is done already");
         let told = self.item(number).end_told.replace((End::Done, step));
         assert_eq!(told, None, "item {number} has its end already");
     }
 
     pub(crate) fn retry_told(&mut self, number: u64, attempt: u32, step: u64) {
         let item = self.item(number);
+        // It may be done by now: who acknowledges by a store waits for nothing durable.
         assert!(attempt <= item.failures, "attempt {attempt} did not fail");
         let before = item.retry_told.replace((attempt, step));
         let is_new = before.is_none_or(|(before, _)| before < attempt);
@@ -89,7 +101,8 @@ impl Truth {
     }
 
     pub(crate) fn is_end_told(&mut self, number: u64) -> bool {
-        self.item(number).end_told.is_some()
+        let item = self.item(number);
+        item.end_told.is_some() || item.is_quiet
     }
 
     pub(crate) fn dead_told(&mut self, letter: &DeadLetter<Parcel>, step: u64, max_attempts: u32) {
@@ -100,6 +113,7 @@ impl Truth {
             .is_some_and(|last| last.cause == dishrack::Cause::Cancelled);
         let item = self.item(number);
         let counted = item.failures - item.forgiven;
+        assert!(!item.is_quiet, "item {number} is done already");
         assert!(
             is_cancelled || counted == max_attempts,
             "item {number} is given up after {counted} attempts"
@@ -119,7 +133,8 @@ impl Truth {
     /// Somebody was told that all is settled.
     pub(crate) fn joined(&self) {
         for (item, number) in self.items.iter().zip(0..) {
-            let is_open = item.put_told.is_some() && item.end_told.is_none();
+            let is_ended = item.end_told.is_some() || item.is_quiet;
+            let is_open = item.put_told.is_some() && !is_ended;
             assert!(!is_open, "join returned before item {number} was settled");
         }
     }
@@ -135,6 +150,8 @@ impl Truth {
             is_there[usize::try_from(line.number).expect("few items")] = Some(line);
         }
         for ((item, line), number) in self.items.iter_mut().zip(is_there).zip(0..) {
+            // What is done and was told to nobody may have to be done again.
+            item.is_quiet = false;
             let Some(line) = line else {
                 let told = item.put_told.filter(|told| !may_break(*told));
                 assert_eq!(told, None, "item {number} was accepted, and is lost");

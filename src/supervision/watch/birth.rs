@@ -91,7 +91,7 @@ impl Watch {
         let seed = self.seed_of(index);
         let tasks_max = self.plan.bounds.tasks_max;
         let slot = &mut self.slots[index];
-        slot.board = Some(ends.board);
+        slot.lane = Some(Arc::clone(&ends.lane));
         slot.berth = Berth::default();
         Reception {
             life: slot.life(index),
@@ -102,6 +102,7 @@ impl Watch {
             credit: self.plan.credit,
             downlink: ends.downlink,
             uplink: ends.uplink,
+            lane: ends.lane,
             item_type: self.plan.position.item_type,
             quota: tasks_max.map_or(u64::MAX, |bound| Bounds::jittered(bound, seed)),
             stderr: slot.stderr.clone(),

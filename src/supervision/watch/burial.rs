@@ -18,8 +18,9 @@ impl Watch {
     pub(super) fn bury(&mut self, index: usize) -> Happening {
         let slot = &mut self.slots[index];
         let (exit, pid) = (slot.exit, slot.pid.take());
-        let board = slot.board.take();
-        let started = board.as_ref().map(Scoreboard::read).unwrap_or_default();
+        let lane = slot.lane.take();
+        let board = lane.as_ref().map(|lane| lane.board());
+        let started = board.map(Scoreboard::read).unwrap_or_default();
         let name = Arc::clone(&slot.name);
         let berth = slot.berth.clone();
         // From now on its news is old.

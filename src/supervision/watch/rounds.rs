@@ -89,9 +89,10 @@ impl Watch {
 
     fn glance(&self, index: usize) -> Glance {
         let slot = &self.slots[index];
-        let Some(board) = &slot.board else {
+        let Some(lane) = &slot.lane else {
             return Glance::default();
         };
+        let board = lane.board();
         // In this order: a newer delivery's time is never taken for an older one's.
         let current = board.read().current;
         let (since_ns, begun) = board.progress();

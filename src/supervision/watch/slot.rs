@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::ledger::Exit;
-use crate::link::scoreboard::Scoreboard;
+use crate::link::lane::Lane;
 use crate::supervision::child::Child;
 use crate::supervision::notes::{Berth, Life};
 use crate::supervision::patrol::Patrol;
@@ -19,7 +19,7 @@ pub(super) struct Slot {
     pub(super) pid: Option<u32>,
     pub(super) exit: Exit,
     pub(super) berth: Berth,
-    pub(super) board: Option<Scoreboard>,
+    pub(super) lane: Option<Arc<Lane>>,
     /// Where a spawned worker is awaited.
     pub(super) socket: Option<String>,
     /// Why its channel was given up, if it was.
@@ -49,7 +49,7 @@ impl Slot {
             pid: None,
             exit: Exit::Unknown,
             berth: Berth::default(),
-            board: None,
+            lane: None,
             socket: None,
             complaint: None,
             is_lost: false,

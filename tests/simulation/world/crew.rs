@@ -2,6 +2,8 @@
 //! The rules (`Child`) are the real ones. MIRRORED from `src/supervision/watch/`: who is charged
 //! with a death, time limits, and the ends of workers that are at a cancelled item.
 
+use std::time::Duration;
+
 use dishrack::ledger::{Blame, Cause, Exit, HolderId, Scene, Started};
 use dishrack::supervision::child::{Deed, Happening, Phase};
 
@@ -75,12 +77,12 @@ impl World {
     /// The supervisor reads one word of a worker, or of one that was buried too early.
     fn read_link(&mut self, index: usize) {
         if self.chance.below(8) == 0 && !self.life.late.is_empty() {
-            let (holder, up) = self.life.late.remove(0);
-            return self.hear_late(holder, up);
+            let (_, up) = self.life.late.remove(0);
+            return self.hear_late(up);
         }
         let slot = &mut self.life.slots[index];
         let Some(up) = slot.up.pop_front() else {
-            return;
+            return self.hear_board(index);
         };
         match (up, slot.holder) {
             (Up::Ready, _) => {
@@ -96,11 +98,31 @@ impl World {
         }
     }
 
+    /// All words of a worker were heard: what its scoreboard says counts.
+    fn hear_board(&mut self, index: usize) {
+        let slot = &mut self.life.slots[index];
+        let alive = slot.process.as_ref().map(|process| process.through);
+        let through = alive.unwrap_or(slot.through);
+        let (Some(holder), true) = (slot.holder, through > slot.through_heard) else {
+            return;
+        };
+        for ordinal in slot.through_heard + 1..=through {
+            let handed = self.life.desk.ledger.handed_as(holder, ordinal);
+            if let Some(number) = handed.and_then(|one| self.life.desk.numbers.get(&one.id)) {
+                self.coverage.done_by_store += 1;
+                self.truth.ended_quietly(*number);
+            }
+        }
+        self.life.slots[index].through_heard = through;
+        let ledger = &mut self.life.desk.ledger;
+        ledger.handle_done_through(holder, through, Duration::from_micros(through % 700));
+    }
+
     fn hear_worker(&mut self, index: usize, holder: HolderId, up: Up) {
         match up {
             Up::Ready => panic!("ready twice"),
             Up::Settled(job, ending) => {
-                let is_its_own = self.settle(holder, job, ending);
+                let is_its_own = self.settle(job, ending);
                 let is_revoked = self.truth.is_revoked(job.token);
                 assert!(is_its_own || is_revoked, "refused, and was never lost");
             }
@@ -145,15 +167,15 @@ impl World {
     }
 
     /// A word of somebody who was buried because his channel stayed open too long.
-    fn hear_late(&mut self, holder: HolderId, up: Up) {
+    fn hear_late(&mut self, up: Up) {
         if let Up::Settled(job, ending) = up {
             self.coverage.words_of_the_buried += 1;
-            self.settle(holder, job, ending);
+            self.settle(job, ending);
         }
     }
 
     /// Whether it was still its own.
-    fn settle(&mut self, holder: HolderId, job: Job, ending: Ending) -> bool {
+    fn settle(&mut self, job: Job, ending: Ending) -> bool {
         let is_failure = matches!(ending, Ending::Failed(_) | Ending::Deferred(..));
         let (is_return, is_done) = (
             ending == Ending::Returned,
@@ -161,7 +183,7 @@ impl World {
         );
         note!(self, "put {}: {ending:?}", job.number);
         let desk = &mut self.life.desk;
-        if desk.receive_verdict(holder, job.token, ending, self.now) {
+        if desk.receive_verdict(job.token, ending, self.now) {
             self.coverage.returned += u64::from(is_return);
             if is_failure {
                 self.truth.failed(job.number);
@@ -303,6 +325,9 @@ impl World {
 
     /// What the worker held goes back or is charged.
     fn bury(&mut self, index: usize) -> Happening {
+        if self.life.slots[index].up.is_empty() {
+            self.hear_board(index);
+        }
         let slot = &mut self.life.slots[index];
         assert!(slot.process.is_none(), "buried alive");
         let exit = slot.exit;

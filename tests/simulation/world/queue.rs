@@ -321,6 +321,11 @@ impl World {
                 }
             }
             Said::Worn(holder) => self.recycle(holder),
+            Said::TakeBack(holder) => {
+                if let Some(index) = self.life.slot_of(holder) {
+                    self.life.slots[index].down.push_back(Down::GiveBack);
+                }
+            }
             Said::Report(report) => {
                 if self.is_planted(Plant::DoneTwice) {
                     self.hear(report.clone());

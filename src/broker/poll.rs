@@ -1,0 +1,165 @@
+//! Looking at what worker processes write, a little while, before a caller sleeps.
+//!
+//! A caller that waits for the end of short items reads the workers' acknowledgements itself, from
+//! shared memory: no worker has to wake anybody, and no thread is changed. One caller at a time
+//! does so, and only while a processor is left for it; the others sleep on their bells.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use super::core::Core;
+use super::{Broker, with_guard};
+use crate::ledger::HolderId;
+use crate::link::lane::Lane;
+use crate::link::poll::poll_until;
+
+/// One worker that something is expected of.
+struct Eye {
+    holder: HolderId,
+    lane: Arc<Lane>,
+    /// Up to where it was read.
+    seen: (u64, u64),
+}
+
+impl Eye {
+    fn sees_news(&self) -> bool {
+        let written = self.lane.up_published();
+        (written, self.lane.board().through().0) != self.seen
+    }
+}
+
+/// Puts between two glances at what workers have written: with fewer of them, looking costs more
+/// than it finds; with more, a brisk worker runs dry.
+const GLANCE: usize = 64;
+
+/// A worker that begins and ends nothing for so long is not relied on any more.
+const RELIANCE: Duration = Duration::from_millis(2);
+
+/// A worker that is relied on, and how far it was: what it had begun, and was through with.
+#[derive(Debug)]
+pub(super) struct Reliance {
+    holder: HolderId,
+    progress: (u64, u64),
+}
+
+impl Core {
+    /// While items wait for workers that are relied on and another one is idle, somebody must look
+    /// whether those come back: one that is at a long item, or is stopped, does not say so.
+    pub(super) fn see_to_reliance(&mut self) {
+        if self.relied_on.is_empty() && self.desk.ledger.is_relying() {
+            self.relied_on = self.workers_relied_on();
+            self.timer.set(RELIANCE);
+        }
+    }
+
+    fn workers_relied_on(&self) -> Vec<Reliance> {
+        let seats = self.seats.iter();
+        let relied_on = seats.filter(|(holder, _)| self.desk.ledger.is_relied_on(*holder));
+        relied_on
+            .filter_map(|(holder, seat)| {
+                let board = seat.uplink.as_ref()?.lane.board();
+                let progress = (board.progress().1, board.through().0);
+                Some(Reliance { holder, progress })
+            })
+            .collect()
+    }
+
+    /// Some time has passed: who is where he was then is not relied on any more.
+    pub(super) fn check_relied_on(&mut self) {
+        let now = self.workers_relied_on();
+        for before in std::mem::take(&mut self.relied_on) {
+            let is_same =
+                |one: &Reliance| one.holder == before.holder && one.progress == before.progress;
+            if now.iter().any(is_same) && self.desk.ledger.handle_slow(before.holder, RELIANCE) {
+                self.take_back(before.holder);
+            }
+        }
+    }
+
+    /// Carries out what follows from a put, or from its refusal. While all workers are busy that is
+    /// nothing at once, so that items wait together and go out together; a caller that puts item
+    /// after item looks now and then whether they are ready for more, which saves them waking
+    /// somebody.
+    pub(super) fn follow_put(&mut self) {
+        if !self.desk.is_quiet() {
+            self.pump();
+            return;
+        }
+        self.see_to_reliance();
+        self.puts_quiet += 1;
+        if !self.puts_quiet.is_multiple_of(GLANCE) {
+            return;
+        }
+        let is_worth_reading = self.has_news_worth_reading();
+        if is_worth_reading {
+            let eyes = self.eyes();
+            self.comes_by = true;
+            eyes.iter().for_each(|eye| self.drain_or_end(eye.holder));
+            self.comes_by = false;
+        }
+        if is_worth_reading || self.desk.ledger.has_takers() {
+            self.pump();
+        }
+    }
+
+    /// Whether a worker has done a good part of what it has.
+    fn has_news_worth_reading(&self) -> bool {
+        let mut seats = self.seats.values();
+        seats.any(|seat| {
+            let handed = seat.link.handed();
+            let uplink = seat.uplink.as_ref();
+            uplink.is_some_and(|uplink| uplink.is_worth_reading(handed))
+        })
+    }
+
+    /// Worker processes that have something in hand.
+    fn eyes(&self) -> Vec<Eye> {
+        let seats = self.seats.iter();
+        let busy = seats.filter(|(holder, _)| self.desk.ledger.held_by(*holder) > 0);
+        busy.filter_map(|(holder, seat)| {
+            let uplink = seat.uplink.as_ref()?;
+            Some(Eye {
+                holder,
+                lane: Arc::clone(&uplink.lane),
+                seen: uplink.position(),
+            })
+        })
+        .collect()
+    }
+
+    /// Reads what a worker wrote; one that wrote nonsense is ended.
+    pub(super) fn drain_or_end(&mut self, holder: HolderId) {
+        if let Err(why) = self.drain(holder) {
+            let seat = self.seats.get(holder);
+            if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
+                overseer.faulty(why);
+            }
+        }
+    }
+}
+
+impl Broker {
+    /// Looks for news of workers before the caller sleeps. Afterwards whatever came is carried out,
+    /// and the caller looks whether that was what it waits for.
+    pub(super) fn poll<'a>(&'a self, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        if !core.may_poll() {
+            return core;
+        }
+        let eyes = core.eyes();
+        if eyes.is_empty() || self.is_polling.swap(true, Ordering::Acquire) {
+            return core;
+        }
+        // Nobody need wake our readers meanwhile.
+        eyes.iter().for_each(|eye| eye.lane.up_bell().silence());
+        drop(core);
+        poll_until(|| eyes.iter().any(Eye::sees_news));
+        let mut core = self.lock();
+        with_guard(&mut core, |core| {
+            // Each is to be waked for again, and looked at once more after that.
+            eyes.iter().for_each(|eye| core.drain_or_end(eye.holder));
+        });
+        self.is_polling.store(false, Ordering::Release);
+        core
+    }
+}

@@ -1,0 +1,67 @@
+//! Handing many items to one worker in one go.
+//!
+//! What comes out is what [`poll_delivery`](super::Ledger::poll_delivery) would have handed out, one
+//! by one; a test holds the two to that. It knows nothing of who is next: that is the crew's.
+
+use super::leases::Lease;
+use super::{Credit, Handed, HolderId, Ledger, Token, Weight};
+
+/// What one worker gets in one go.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) id: HolderId,
+    pub(super) credit: Credit,
+    /// How many more items it may get.
+    pub(super) left: usize,
+    /// Its state, with what it got in this turn.
+    pub(super) outstanding: u64,
+    pub(super) bytes: usize,
+    pub(super) ordinal: u64,
+    pub(super) quota: u64,
+}
+
+impl Turn {
+    /// Takes a delivery of this weight, if it may.
+    fn takes(&mut self, weight: usize) -> bool {
+        let is_open = self.left > 0 && self.ordinal < self.quota;
+        if !is_open || !self.credit.allows(self.outstanding, self.bytes, weight) {
+            return false;
+        }
+        self.left -= 1;
+        self.outstanding += 1;
+        self.bytes += weight;
+        self.ordinal += 1;
+        true
+    }
+}
+
+impl<P: Weight + Clone, R> Ledger<P, R> {
+    /// Hands out what [`poll_delivery`](Self::poll_delivery) would go on to hand to the same worker,
+    /// in one go.
+    pub fn poll_turn(&mut self, mut deliver: impl FnMut(&Handed, &mut P)) {
+        let turn = (!self.outbox.is_broken()).then(|| self.crew.take_turn());
+        let Some(mut turn) = turn.flatten() else {
+            return;
+        };
+        let holder = turn.id;
+        while let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight)) {
+            let (id, attempt, ordinal) = (entry.id, entry.attempt(), turn.ordinal);
+            let token = Token { holder, ordinal };
+            let lease = Lease {
+                is_asked_for: false,
+                entry,
+            };
+            let handed = Handed {
+                holder,
+                token,
+                ordinal,
+                id,
+                attempt,
+            };
+            if let Some(lease) = self.leases.insert(token, lease) {
+                deliver(&handed, &mut lease.entry.payload);
+            }
+        }
+        self.crew.give_turn_back(turn);
+    }
+}

@@ -1,0 +1,315 @@
+//! The serialized bytes of an item: written once, where they can stay until the item has its end.
+//!
+//! Small ones lie side by side in blocks of the heap, so that a million of them cost no million
+//! allocations. Large ones that may travel to another process are written straight into shared
+//! memory (see `segment`), so that bringing them there copies nothing. A payload is cheap to clone
+//! and never changes. It knows neither items nor queues.
+
+mod block;
+pub(crate) mod segment;
+
+use std::any::type_name;
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
+
+use self::block::{Block, BlockWriter};
+use self::segment::{Part, PartWriter};
+
+/// A longer payload does not travel with others, but has a place in shared memory.
+pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
+
+/// The serialized bytes of an item.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Payload {
+    /// No bytes.
+    #[default]
+    Empty,
+    Heap(Slice),
+    Shared(Part),
+}
+
+/// A part of a block of the heap.
+#[derive(Debug, Clone)]
+pub(crate) struct Slice {
+    block: Arc<Block>,
+    start: u32,
+    length: u32,
+}
+
+impl Deref for Slice {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.block.bytes(self.start, self.length)
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Payload::Empty => &[],
+            Payload::Heap(slice) => slice,
+            Payload::Shared(part) => part,
+        }
+    }
+}
+
+impl Payload {
+    /// A copy of these bytes that keeps nothing else alive.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Self {
+        let mut writer = BlockWriter::with_capacity(bytes.len());
+        writer.extend(bytes);
+        writer.cut().map_or(Payload::Empty, Payload::Heap)
+    }
+
+    /// A copy of what another process sent: in shared memory if it is large and may be sent on.
+    pub(crate) fn received(bytes: &[u8], may_share: bool) -> Self {
+        let is_large = bytes.len() > INLINE_BYTES_MAX;
+        let part = (is_large && may_share).then(|| Part::copy_of(bytes).ok());
+        match part.flatten() {
+            Some(part) => Payload::Shared(part),
+            None if is_large => Payload::copy_of(bytes),
+            None => with_writer(|writer| {
+                writer.extend(bytes);
+                writer.cut().map_or(Payload::Empty, Payload::Heap)
+            }),
+        }
+    }
+
+    /// Has a large payload lie in shared memory, if it does not yet.
+    ///
+    /// # Errors
+    /// Why there is no shared memory.
+    pub(crate) fn share(&mut self) -> Result<(), String> {
+        if let Payload::Heap(bytes) = self
+            && bytes.len() > INLINE_BYTES_MAX
+        {
+            *self = Payload::Shared(Part::copy_of(bytes)?);
+        }
+        Ok(())
+    }
+
+    /// The bytes alone, which keep no memory alive that others share.
+    pub(crate) fn to_stored(&self) -> Arc<[u8]> {
+        Arc::from(&**self)
+    }
+}
+
+/// Why an item could not be serialized.
+#[derive(Debug)]
+pub(crate) enum NotSerialized {
+    /// Its type does not let it.
+    Refused {
+        type_name: &'static str,
+        why: String,
+    },
+    /// There is no shared memory for it.
+    NoMemory(String),
+}
+
+impl NotSerialized {
+    fn refused<T: ?Sized>(error: &postcard::Error) -> Self {
+        NotSerialized::Refused {
+            type_name: type_name::<T>(),
+            why: error.to_string(),
+        }
+    }
+
+    /// Why, in words.
+    pub(crate) fn why(self) -> String {
+        match self {
+            NotSerialized::Refused { why, .. } | NotSerialized::NoMemory(why) => why,
+        }
+    }
+}
+
+/// Serializes an item. Where that may be needed, a large one is written into shared memory.
+pub(crate) fn serialize<T: Serialize + ?Sized>(
+    item: &T,
+    may_share: bool,
+) -> Result<Payload, NotSerialized> {
+    with_writer(|writer| serialize_into(item, may_share, writer))
+}
+
+/// Lends this thread's writer of small payloads, with nothing begun.
+fn with_writer<R>(write: impl FnOnce(&mut BlockWriter) -> R) -> R {
+    thread_local! {
+        static WRITER: RefCell<BlockWriter> = RefCell::new(BlockWriter::new());
+    }
+    WRITER.with(|writer| match writer.try_borrow_mut() {
+        Ok(mut writer) => {
+            writer.discard();
+            write(&mut writer)
+        }
+        // A type's own Serialize puts items too.
+        Err(_) => write(&mut BlockWriter::new()),
+    })
+}
+
+fn serialize_into<T: Serialize + ?Sized>(
+    item: &T,
+    may_share: bool,
+    small: &mut BlockWriter,
+) -> Result<Payload, NotSerialized> {
+    let mut refusal = None;
+    let writer = PayloadWriter {
+        small,
+        large: None,
+        may_share,
+        refusal: &mut refusal,
+    };
+    let written = postcard::serialize_with_flavor(item, writer);
+    written.map_err(|error| match refusal {
+        Some(why) => NotSerialized::NoMemory(why),
+        None => NotSerialized::refused::<T>(&error),
+    })
+}
+
+/// Whether this can be serialized; what comes of it nobody wants to have.
+pub(crate) fn check<T: Serialize>(item: &T) -> Result<(), NotSerialized> {
+    postcard::serialize_with_flavor(item, Nowhere)
+        .map_err(|error| NotSerialized::refused::<T>(&error))
+}
+
+/// Where postcard writes what nobody wants to have.
+struct Nowhere;
+
+impl Flavor for Nowhere {
+    type Output = ();
+
+    fn try_push(&mut self, _byte: u8) -> postcard::Result<()> {
+        Ok(())
+    }
+
+    fn try_extend(&mut self, _bytes: &[u8]) -> postcard::Result<()> {
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where postcard writes to.
+struct PayloadWriter<'a> {
+    small: &'a mut BlockWriter,
+    /// From when it is known that the payload is large.
+    large: Option<PartWriter>,
+    may_share: bool,
+    /// Why there is no shared memory.
+    refusal: &'a mut Option<String>,
+}
+
+impl PayloadWriter<'_> {
+    /// What was written so far and what follows goes into shared memory.
+    #[cold]
+    fn enlarge(&mut self, more: usize) -> postcard::Result<()> {
+        let large = PartWriter::with_capacity(self.small.len() + more);
+        let large = large.and_then(|large| large.with(self.small.written()));
+        self.large = Some(self.noted(large)?);
+        Ok(())
+    }
+
+    fn noted<R>(&mut self, result: Result<R, String>) -> postcard::Result<R> {
+        result.map_err(|why| {
+            *self.refusal = Some(why);
+            postcard::Error::SerializeBufferFull
+        })
+    }
+}
+
+impl Flavor for PayloadWriter<'_> {
+    type Output = Payload;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if self.may_share
+            && self.large.is_none()
+            && self.small.len() + bytes.len() > INLINE_BYTES_MAX
+        {
+            self.enlarge(bytes.len())?;
+        }
+        if let Some(large) = &mut self.large {
+            let written = large.extend(bytes);
+            return self.noted(written);
+        }
+        self.small.extend(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Payload> {
+        match self.large {
+            Some(large) => Ok(Payload::Shared(large.finish())),
+            None if self.small.len() == 0 => Ok(Payload::Empty),
+            None if self.small.len() > INLINE_BYTES_MAX => {
+                // In memory of its own: small ones that follow would keep this block alive.
+                let payload = Payload::copy_of(self.small.written());
+                *self.small = BlockWriter::new();
+                Ok(payload)
+            }
+            None => {
+                let slice = self.small.cut();
+                slice
+                    .map(Payload::Heap)
+                    .ok_or(postcard::Error::SerializeBufferFull)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_bytes::ByteBuf;
+
+    use super::*;
+
+    #[test]
+    fn small_payloads_lie_side_by_side() {
+        let one = serialize("item-1", true).unwrap();
+        let two = serialize("item-2", true).unwrap();
+        assert_eq!(two.as_ptr().addr() - one.as_ptr().addr(), one.len());
+        assert_eq!(postcard::from_bytes::<&str>(&one), Ok("item-1"));
+    }
+
+    #[test]
+    fn large_payloads_lie_in_shared_memory_where_they_may_travel() {
+        let item = ("item-1", ByteBuf::from(vec![7; 1 << 20]));
+        for may_share in [false, true] {
+            let payload = serialize(&item, may_share).unwrap();
+            assert_eq!(matches!(payload, Payload::Shared(_)), may_share);
+            let back: (&str, ByteBuf) = postcard::from_bytes(&payload).unwrap();
+            assert_eq!(back, item);
+        }
+    }
+
+    #[test]
+    fn one_that_grows_byte_by_byte_moves_to_larger_memory() {
+        let item: Vec<u32> = (0..300_000).collect();
+        let payload = serialize(&item, true).unwrap();
+        assert!(matches!(payload, Payload::Shared(_)));
+        assert_eq!(postcard::from_bytes::<Vec<u32>>(&payload).unwrap(), item);
+    }
+
+    #[test]
+    fn an_item_that_does_not_serialize_leaves_the_block_usable() {
+        struct Bad;
+        impl Serialize for Bad {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("no"))
+            }
+        }
+        assert!(serialize(&("item", Bad), true).is_err());
+        let payload = serialize("item-1", true).unwrap();
+        assert_eq!(postcard::from_bytes::<&str>(&payload), Ok("item-1"));
+    }
+}

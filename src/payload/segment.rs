@@ -1,0 +1,301 @@
+//! Shared memory for large payloads, in segments that are used again and again.
+//!
+//! Making shared memory costs system calls, a file descriptor and a page fault for each page, so
+//! segments are large, payloads lie in them one behind the other, and a segment is begun again when
+//! nobody needs any of them. A process makes its own segments, and only it writes to them; the
+//! others read. Nothing has to be cleaned up: memory goes with the last process that maps it. It
+//! knows no channels; who has which segment is the links' business.
+
+use std::fmt;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ipc_channel::ipc::IpcSharedMemory;
+use nix::sys::resource::{Resource, getrlimit};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+/// The usual segment, in bytes. A larger payload has one of its own.
+const SEGMENT_BYTES: usize = 4 << 20;
+
+/// Bytes of segments that nobody needs and that are kept all the same.
+const IDLE_BYTES_MAX: usize = 64 << 20;
+
+/// Payloads begin at multiples of this: a cache line.
+const ALIGN: usize = 64;
+
+/// One piece of shared memory that this process writes to.
+pub(crate) struct Segment {
+    pub(crate) number: u32,
+    memory: IpcSharedMemory,
+    start: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: `start` points into the mapping that `memory` owns. Bytes are written only by the one
+// `PartWriter` that has them, before anybody else can see them.
+unsafe impl Send for Segment {}
+// SAFETY: as above.
+unsafe impl Sync for Segment {}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment")
+            .field("number", &self.number)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Segment {
+    fn new(number: u32, bytes: usize) -> Result<Self, String> {
+        try_out(bytes).map_err(|why| refusal(bytes, &why))?;
+        let mut memory = catch_unwind(|| {
+            // Written so that every page is there from now on.
+            IpcSharedMemory::from_byte(0, bytes)
+        })
+        .map_err(|_| refusal(bytes, "it was there a moment ago"))?;
+        // SAFETY: the mutable borrow is used only to get a pointer that may be written through.
+        let start = unsafe { memory.deref_mut() }.as_mut_ptr();
+        Ok(Segment {
+            number,
+            memory,
+            start,
+            bytes,
+        })
+    }
+
+    /// A second handle to send to another process.
+    ///
+    /// # Errors
+    /// There are no more open files, or no room for a mapping.
+    pub(crate) fn to_send(&self) -> Result<IpcSharedMemory, String> {
+        catch_unwind(AssertUnwindSafe(|| self.memory.clone()))
+            .map_err(|_| refusal(self.bytes, "no second handle of it"))
+    }
+}
+
+fn refusal(bytes: usize, why: &str) -> String {
+    format!(
+        "no shared memory for {bytes} bytes ({why}): raise the limit on open files or on memory"
+    )
+}
+
+/// Whether the system gives so much: ipc-channel panics where it does not, and the kernel ends a
+/// process that makes a file longer than it may be.
+fn try_out(bytes: usize) -> Result<(), String> {
+    let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(|errno| errno.to_string())?;
+    if bytes as u64 > longest {
+        return Err(format!("no file may be longer than {longest} bytes"));
+    }
+    let file = memfd_create("dishrack", MemfdFlags::CLOEXEC).map_err(|errno| errno.to_string())?;
+    ftruncate(&file, bytes as u64).map_err(|errno| errno.to_string())?;
+    let length = std::num::NonZeroUsize::new(bytes).ok_or("nothing to map")?;
+    let (access, kind) = (
+        nix::sys::mman::ProtFlags::PROT_READ,
+        nix::sys::mman::MapFlags::MAP_SHARED,
+    );
+    // SAFETY: a new mapping at an address of the kernel's choice, which nobody has used when it is
+    // unmapped again.
+    unsafe {
+        let start = nix::sys::mman::mmap(None, length, access, kind, &file, 0)
+            .map_err(|errno| errno.to_string())?;
+        nix::sys::mman::munmap(start, bytes).map_err(|errno| errno.to_string())
+    }
+}
+
+/// A payload's place in a segment. As long as a handle of it is there, its bytes stay.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) segment: Arc<Segment>,
+    start: u32,
+    length: u32,
+}
+
+impl Part {
+    /// Where it is in its segment.
+    pub(crate) fn start(&self) -> usize {
+        self.start as usize
+    }
+}
+
+impl Deref for Part {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `PartWriter` kept these bytes within the segment and initialised them, and nobody
+        // writes there while a part is left.
+        unsafe {
+            std::slice::from_raw_parts(self.segment.start.add(self.start()), self.length as usize)
+        }
+    }
+}
+
+impl Part {
+    pub(crate) fn copy_of(bytes: &[u8]) -> Result<Self, String> {
+        let writer = PartWriter::with_capacity(bytes.len())?;
+        Ok(writer.with(bytes)?.finish())
+    }
+}
+
+/// Writes one payload. Its bytes are nobody else's until it is finished.
+pub(crate) struct PartWriter {
+    segment: Arc<Segment>,
+    start: usize,
+    length: usize,
+    capacity: usize,
+}
+
+impl PartWriter {
+    pub(crate) fn with_capacity(capacity: usize) -> Result<Self, String> {
+        let (segment, start, capacity) = POOL
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reserve(capacity)?;
+        Ok(PartWriter {
+            segment,
+            start,
+            length: 0,
+            capacity,
+        })
+    }
+
+    /// Adds bytes; moves to more memory where these are too many.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if self.capacity - self.length < bytes.len() {
+            let wanted = (self.length + bytes.len()).max(2 * self.capacity);
+            let mut larger = PartWriter::with_capacity(wanted)?;
+            larger.extend(self.written())?;
+            *self = larger;
+        }
+        // SAFETY: the place is within the segment, was reserved for this writer alone, and does not
+        // overlap with what is copied, which is not in it.
+        unsafe {
+            let end = self.segment.start.add(self.start + self.length);
+            end.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+        self.length += bytes.len();
+        Ok(())
+    }
+
+    /// The same, with these bytes added.
+    pub(crate) fn with(mut self, bytes: &[u8]) -> Result<Self, String> {
+        self.extend(bytes)?;
+        Ok(self)
+    }
+
+    pub(crate) fn written(&self) -> &[u8] {
+        // SAFETY: within the segment, and written above.
+        unsafe { std::slice::from_raw_parts(self.segment.start.add(self.start), self.length) }
+    }
+
+    /// The payload. What was reserved and not used is given back if it is the last in its segment.
+    pub(crate) fn finish(self) -> Part {
+        POOL.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .shrink(&self);
+        Part {
+            segment: self.segment,
+            start: u32_of(self.start),
+            length: u32_of(self.length),
+        }
+    }
+}
+
+/// Segments are shorter than 4 GiB.
+fn u32_of(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// The segments that this process has made.
+static POOL: Mutex<Pool> = Mutex::new(Pool {
+    segments: Vec::new(),
+    used: 0,
+    made: 0,
+});
+
+struct Pool {
+    /// All of them; the last one is being filled.
+    segments: Vec<Arc<Segment>>,
+    /// How far the last one is filled.
+    used: usize,
+    made: u32,
+}
+
+impl Pool {
+    /// Room for a payload: its segment, its place, and how much room there is.
+    fn reserve(&mut self, bytes: usize) -> Result<(Arc<Segment>, usize, usize), String> {
+        let wanted = bytes.max(1).next_multiple_of(ALIGN);
+        if !self.has_room(wanted) {
+            self.begin_another(wanted)?;
+        }
+        let segment = self.segments.last().ok_or("no segment")?;
+        let start = self.used;
+        self.used += wanted;
+        Ok((Arc::clone(segment), start, wanted))
+    }
+
+    fn shrink(&mut self, writer: &PartWriter) {
+        let is_last = self
+            .segments
+            .last()
+            .is_some_and(|last| Arc::ptr_eq(last, &writer.segment));
+        if is_last && writer.start + writer.capacity == self.used {
+            self.used = writer.start + writer.length.next_multiple_of(ALIGN);
+        }
+    }
+
+    fn has_room(&mut self, wanted: usize) -> bool {
+        let Some(last) = self.segments.last() else {
+            return false;
+        };
+        if is_idle(last) {
+            self.used = 0;
+        }
+        last.bytes - self.used >= wanted
+    }
+
+    /// Fills one that nobody needs, rather one that was used lately, or else a new one.
+    fn begin_another(&mut self, wanted: usize) -> Result<(), String> {
+        let found = self
+            .segments
+            .iter()
+            .rposition(|segment| is_idle(segment) && segment.bytes >= wanted);
+        let segment = match found {
+            Some(at) => self.segments.remove(at),
+            None => {
+                self.drop_idle();
+                let bytes = wanted.next_multiple_of(4096).max(SEGMENT_BYTES);
+                u32::try_from(bytes).map_err(|_| format!("{bytes} bytes are too many at once"))?;
+                let segment = Segment::new(self.made, bytes)?;
+                self.made = self.made.wrapping_add(1);
+                Arc::new(segment)
+            }
+        };
+        self.segments.push(segment);
+        self.used = 0;
+        Ok(())
+    }
+
+    /// Drops the oldest of those that nobody needs, where there are too many.
+    fn drop_idle(&mut self) {
+        let mut idle_bytes = 0;
+        self.segments.reverse();
+        self.segments.retain(|segment| {
+            if is_idle(segment) {
+                idle_bytes += segment.bytes;
+            }
+            !is_idle(segment) || idle_bytes <= IDLE_BYTES_MAX
+        });
+        self.segments.reverse();
+    }
+}
+
+/// Whether nobody has a part of it. Only the pool hands parts of it out, so that stays so.
+fn is_idle(segment: &Arc<Segment>) -> bool {
+    let is_idle = Arc::strong_count(segment) == 1;
+    // Whoever dropped the last part had done with its bytes before.
+    fence(Ordering::Acquire);
+    is_idle
+}

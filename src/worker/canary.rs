@@ -1,0 +1,47 @@
+//! Whether a handler has closed the files of this process, and with them the way to its supervisor.
+//!
+//! A file of our own stands for all: code that closes what it does not own does so for whole ranges.
+//! It is far up, where a number is not used again at once.
+
+use std::os::fd::{IntoRawFd, RawFd};
+
+use nix::libc;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::fcntl_dupfd_cloexec;
+
+/// Where it is, or above.
+const NUMBER_MIN: RawFd = 200;
+
+#[derive(Debug)]
+pub(super) struct Canary(Option<RawFd>);
+
+impl Canary {
+    /// Without a file to spare there is none, and nothing is noticed.
+    pub(super) fn new() -> Self {
+        let file = eventfd(0, EventfdFlags::CLOEXEC);
+        let far = file.and_then(|file| fcntl_dupfd_cloexec(&file, NUMBER_MIN));
+        Canary(far.ok().map(IntoRawFd::into_raw_fd))
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        let Some(number) = self.0 else {
+            return true;
+        };
+        // SAFETY: a system call that takes any number and changes nothing.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+        flags != -1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_alive_until_it_is_closed() {
+        let canary = Canary::new();
+        assert!(canary.is_alive());
+        nix::unistd::close(canary.0.unwrap()).unwrap();
+        assert!(!canary.is_alive());
+    }
+}

@@ -1,0 +1,273 @@
+//! What came to a worker process and nobody has taken: deliveries, and answers to requests.
+//!
+//! Deliveries stay in the ring until a handler takes them one by one. Where somebody has to look
+//! beyond them, for an answer or for what is urgent, they are laid aside in order. It wakes nobody
+//! and sends nothing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::loan::Lender;
+use crate::fail;
+use crate::ledger::ItemId;
+use crate::link::frame::{self, Answer, Body, Down, Header, Nudge};
+use crate::link::introductions::{Acquaintances, Found, View};
+use crate::link::lane::Lane;
+use crate::link::ring::Reader;
+
+/// A delivery that was taken out of the ring, with the record that it came in.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) ordinal: u64,
+    pub(crate) id: ItemId,
+    pub(crate) attempt: u32,
+    /// Somebody waits for its result.
+    pub(super) is_awaited: bool,
+    record: Vec<u8>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// In the record.
+    Inline {
+        start: usize,
+        end: usize,
+    },
+    Shared(View),
+}
+
+impl Arrival {
+    fn new(header: Header, record: Vec<u8>, place: Place) -> Self {
+        Arrival {
+            ordinal: header.ordinal,
+            id: header.id,
+            attempt: header.attempt,
+            is_awaited: header.is_awaited,
+            record,
+            place,
+        }
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        match &self.place {
+            Place::Inline { start, end } => &self.record[*start..*end],
+            Place::Shared(view) => view,
+        }
+    }
+
+    /// The body, where that is in shared memory.
+    pub(super) fn view(&self) -> Option<&View> {
+        match &self.place {
+            Place::Inline { .. } => None,
+            Place::Shared(view) => Some(view),
+        }
+    }
+
+    /// The record's memory, to be used again.
+    pub(super) fn into_record(self) -> Vec<u8> {
+        self.record
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Item(Arrival),
+    Other(Answer<'static>),
+}
+
+/// What a look into the ring brought.
+#[derive(Debug)]
+pub(super) enum Look {
+    Delivery(Arrival),
+    /// This delivery was cancelled.
+    Revoked(u64),
+    /// Others are to have what was not begun.
+    GiveBack,
+    /// It was dealt with here.
+    Other,
+    Nothing,
+    /// Its shared memory has not come yet.
+    NotYet,
+    /// It cannot be understood.
+    Broken,
+}
+
+/// A delivery in the hands of a loop.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Nanoseconds of the monotonic clock.
+    pub(super) since_ns: u64,
+    pub(super) lender: Option<Lender>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inbox {
+    reader: Reader,
+    /// The record that was read last.
+    record: Vec<u8>,
+    segments: Acquaintances,
+    /// Taken out of the ring and not begun.
+    pub(super) arrivals: VecDeque<Arrival>,
+    pub(super) replies: HashMap<u64, Reply>,
+    /// The next record speaks of shared memory that has not come.
+    awaits_memory: bool,
+    /// What `get` took and nobody settled, by ordinals.
+    pub(super) held: HashMap<u64, Held>,
+    pub(super) is_stopping: bool,
+}
+
+impl Inbox {
+    pub(super) fn new(lane: &Arc<Lane>) -> Self {
+        Inbox {
+            reader: lane.down_reader(),
+            record: Vec::new(),
+            segments: Acquaintances::default(),
+            arrivals: VecDeque::new(),
+            replies: HashMap::new(),
+            awaits_memory: false,
+            held: HashMap::new(),
+            is_stopping: false,
+        }
+    }
+
+    pub(super) fn meet(&mut self, nudge: Nudge) {
+        if let Some((number, memory)) = nudge.segment {
+            self.segments.meet(number, memory);
+        }
+    }
+
+    /// Whether nothing is in the ring.
+    pub(super) fn is_empty(&self) -> bool {
+        self.reader.is_empty()
+    }
+
+    /// Up to where the ring was read.
+    pub(super) fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
+    /// Reads one record. `spare` is memory for the next one, should this be a delivery.
+    pub(super) fn read(&mut self, spare: &mut Vec<u8>) -> Look {
+        let mut record = std::mem::take(&mut self.record);
+        let found = match self.reader.copy_next(&mut record) {
+            Ok(true) => {
+                fail::point("worker: packet read");
+                self.sort(&mut record, spare)
+            }
+            Ok(false) => Look::Nothing,
+            Err(_) => Look::Broken,
+        };
+        self.record = record;
+        self.awaits_memory = matches!(found, Look::NotYet);
+        found
+    }
+
+    /// Whether what is in the ring waits for shared memory that is on its way.
+    pub(super) fn awaits_memory(&self) -> bool {
+        self.awaits_memory
+    }
+
+    fn sort(&mut self, record: &mut Vec<u8>, spare: &mut Vec<u8>) -> Look {
+        let length = record.len();
+        if let Some((header, start)) = Header::decode(record) {
+            self.consume(length);
+            let place = Place::Inline { start, end: length };
+            let record = std::mem::replace(record, std::mem::take(spare));
+            return Look::Delivery(Arrival::new(header, record, place));
+        }
+        let look = match frame::decode::<Down<'_>>(record) {
+            Err(_) => return Look::Broken,
+            Ok(Down::Deliver {
+                ordinal,
+                id,
+                attempt,
+                is_awaited,
+                segment,
+                start,
+                length,
+            }) => {
+                let view = match self.view(segment, start, length) {
+                    Ok(view) => view,
+                    Err(look) => return look,
+                };
+                let header = Header {
+                    ordinal,
+                    id,
+                    attempt,
+                    is_awaited,
+                };
+                Look::Delivery(Arrival::new(header, Vec::new(), Place::Shared(view)))
+            }
+            Ok(Down::Answer { request, answer }) => {
+                let reply = match self.reply_of(record, answer) {
+                    Ok(reply) => reply,
+                    Err(look) => return look,
+                };
+                self.replies.insert(request, reply);
+                Look::Other
+            }
+            Ok(Down::Revoke { ordinal }) => Look::Revoked(ordinal),
+            Ok(Down::GiveBack) => Look::GiveBack,
+            Ok(Down::Stop) => {
+                self.is_stopping = true;
+                Look::Other
+            }
+            Ok(Down::Forget { segment }) => {
+                self.segments.forget(segment);
+                Look::Other
+            }
+        };
+        self.consume(length);
+        look
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.reader.consume(length);
+        self.reader.release();
+    }
+
+    fn view(&self, segment: u32, start: usize, length: usize) -> Result<View, Look> {
+        match self.segments.find(segment, start, length) {
+            Found::Here(view) => Ok(view),
+            Found::NotYet => Err(Look::NotYet),
+            Found::Nowhere => Err(Look::Broken),
+        }
+    }
+
+    fn place(&self, record: &[u8], body: Body<'_>) -> Result<Place, Look> {
+        match body {
+            Body::Inline(bytes) => {
+                let start = bytes.as_ptr().addr() - record.as_ptr().addr();
+                let end = start + bytes.len();
+                Ok(Place::Inline { start, end })
+            }
+            Body::Shared {
+                segment,
+                start,
+                length,
+            } => self.view(segment, start, length).map(Place::Shared),
+        }
+    }
+
+    fn reply_of(&self, record: &[u8], answer: Answer<'_>) -> Result<Reply, Look> {
+        let Answer::Item {
+            ordinal,
+            id,
+            attempt,
+            body,
+        } = answer
+        else {
+            return Ok(Reply::Other(answer.without_body()));
+        };
+        Ok(Reply::Item(Arrival {
+            ordinal,
+            id,
+            attempt,
+            is_awaited: true,
+            place: self.place(record, body)?,
+            record: record.to_vec(),
+        }))
+    }
+}

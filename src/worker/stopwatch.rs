@@ -1,0 +1,117 @@
+//! How long items take, at the price of few looks at the clock.
+//!
+//! A look costs as much as a tiny item. So one item's end is the next one's beginning, and while
+//! items are tiny only every few of them are looked at. The time that they took together is always
+//! right; the moment at which one began is at most a few microseconds too early.
+
+use std::time::Duration;
+
+use crate::observe::monotonic_ns;
+
+/// Items that took less than this, in nanoseconds, are tiny.
+const TINY_NS: u64 = 500;
+
+/// After so many tiny items in a row the next ones are expected to be tiny too.
+const TRUST_AFTER: u32 = 16;
+
+/// So many of those pass between two looks at the clock.
+const SKIPS_MAX: u32 = 7;
+
+#[derive(Debug, Default)]
+pub(super) struct StopWatch {
+    /// The last look at the clock: nanoseconds of the monotonic clock.
+    seen_ns: u64,
+    /// Items since then.
+    skipped: u32,
+    /// Tiny items in a row.
+    tiny: u32,
+    is_running: bool,
+}
+
+impl StopWatch {
+    /// An item begins: since when.
+    pub(super) fn begin(&mut self) -> u64 {
+        self.begin_at(monotonic_ns)
+    }
+
+    /// It has ended: how long it took, and with it those that were not looked at. `must_look`: the
+    /// time is to be right for this item.
+    pub(super) fn end(&mut self, must_look: bool) -> Duration {
+        self.end_at(must_look, monotonic_ns)
+    }
+
+    /// Something else than an item comes now.
+    pub(super) fn stop(&mut self) {
+        self.is_running = false;
+    }
+
+    fn begin_at(&mut self, now_ns: impl FnOnce() -> u64) -> u64 {
+        if !self.is_running {
+            self.is_running = true;
+            self.seen_ns = now_ns();
+            self.skipped = 0;
+        }
+        self.seen_ns
+    }
+
+    fn end_at(&mut self, must_look: bool, now_ns: impl FnOnce() -> u64) -> Duration {
+        if !must_look && self.tiny >= TRUST_AFTER && self.skipped < SKIPS_MAX {
+            self.skipped += 1;
+            return Duration::ZERO;
+        }
+        let now_ns = now_ns();
+        let service_ns = now_ns.saturating_sub(self.seen_ns);
+        let items = self.skipped + 1;
+        self.tiny = match service_ns / u64::from(items) < TINY_NS {
+            true => self.tiny.saturating_add(items),
+            false => 0,
+        };
+        (self.seen_ns, self.skipped) = (now_ns, 0);
+        Duration::from_nanos(service_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Items that take so long each: what the watch says of them in all, and how often it looked.
+    fn run(items: &[u64], must_look: bool) -> (u64, usize) {
+        let mut watch = StopWatch::default();
+        let (mut now_ns, mut looks, mut told) = (1000, 0, Duration::ZERO);
+        for (number, took_ns) in items.iter().enumerate() {
+            watch.begin_at(|| now_ns);
+            now_ns += took_ns;
+            let is_last = number + 1 == items.len();
+            told += watch.end_at(must_look || is_last, || {
+                looks += 1;
+                now_ns
+            });
+        }
+        (u64::try_from(told.as_nanos()).unwrap(), looks)
+    }
+
+    #[test]
+    fn times_add_up_whatever_is_looked_at() {
+        proptest::proptest!(|(items in proptest::collection::vec(0_u64..2000, 1..200))| {
+            proptest::prop_assert_eq!(run(&items, false).0, items.iter().sum::<u64>());
+        });
+    }
+
+    #[test]
+    fn tiny_items_are_seldom_looked_at_and_others_always() {
+        assert!(run(&[100; 1000], false).1 < 150);
+        assert_eq!(run(&[1000; 1000], false).1, 1000);
+        assert_eq!(run(&[100; 1000], true).1, 1000);
+    }
+
+    #[test]
+    fn a_pause_is_nobodys_time() {
+        let mut watch = StopWatch::default();
+        watch.begin_at(|| 1000);
+        assert_eq!(watch.end_at(true, || 1500), Duration::from_nanos(500));
+        watch.stop();
+        assert_eq!(watch.begin_at(|| 9000), 9000);
+        assert_eq!(watch.end_at(true, || 9100), Duration::from_nanos(100));
+    }
+}
