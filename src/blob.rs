@@ -24,9 +24,10 @@ use crate::worker::loan::{self, Loan};
 /// let crew = Supervisor::builder()
 ///     .threads(1)
 ///     .handler(&pictures, |picture: Blob| Ok::<usize, String>(picture.len()))?;
-/// let sizes: Vec<_> = crew.map([Blob::from(vec![0; 1 << 20])]).collect();
-/// assert_eq!(sizes, [Ok(1 << 20)]);
-/// # Ok::<(), dishrack::Error>(())
+/// for size in crew.map([Blob::from(vec![0; 1 << 20])]) {
+///     assert_eq!(size?, 1 << 20);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Blob(Bytes);
