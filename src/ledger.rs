@@ -295,21 +295,14 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     fn lease(&mut self, holder: HolderId, entry: Entry<P>, is_asked_for: bool) -> Handed {
         let ordinal = self.crew.take(holder, entry.payload.weight());
-        let id = entry.id;
-        let attempt = entry.attempt();
-        let token = Token { holder, ordinal };
+        let token = Token::of(holder, ordinal);
         let lease = Lease {
             is_asked_for,
             entry,
         };
+        let handed = token.handed(&lease);
         self.leases.insert(token, lease);
-        Handed {
-            holder,
-            token,
-            ordinal,
-            id,
-            attempt,
-        }
+        handed
     }
 
     fn end_lease(

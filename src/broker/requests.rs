@@ -12,7 +12,8 @@ use crate::error::Kind;
 use crate::fail;
 use crate::ledger::{Cause, Handed, HolderId, Token};
 use crate::link::frame::{self, Answer, Ask, Body, Nudge, Up, Verdict, Wait};
-use crate::link::process::{Bytes, Missing, Through, Uplink};
+use crate::link::introductions::Missing;
+use crate::link::process::{Bytes, Through, Uplink};
 use crate::link::ring::Corrupt;
 use crate::payload::Payload;
 

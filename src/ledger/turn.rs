@@ -45,19 +45,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         };
         let holder = turn.id;
         while let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight)) {
-            let (id, attempt, ordinal) = (entry.id, entry.attempt(), turn.ordinal);
-            let token = Token { holder, ordinal };
+            let token = Token::of(holder, turn.ordinal);
             let lease = Lease {
                 is_asked_for: false,
                 entry,
             };
-            let handed = Handed {
-                holder,
-                token,
-                ordinal,
-                id,
-                attempt,
-            };
+            let handed = token.handed(&lease);
             if let Some(lease) = self.leases.insert(token, lease) {
                 deliver(&handed, &mut lease.entry.payload);
             }

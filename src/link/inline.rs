@@ -46,8 +46,4 @@ impl Link for InlineLink {
     }
 
     fn ask_to_stop(&mut self) {}
-
-    fn flush(&mut self, _may_poll: bool) -> Result<(), String> {
-        Ok(())
-    }
 }

@@ -134,11 +134,10 @@ impl fmt::Debug for Acquaintances {
     }
 }
 
-/// Where a payload is.
-#[derive(Debug)]
-pub(crate) enum Found {
-    Here(View),
-    /// Its segment was not sent yet.
+/// Why a payload is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Its segment is on its way.
     NotYet,
     /// It cannot be.
     Nowhere,
@@ -153,18 +152,21 @@ impl Acquaintances {
         self.0.remove(&number);
     }
 
-    pub(crate) fn find(&self, segment: u32, start: usize, length: usize) -> Found {
-        let Some(memory) = self.0.get(&segment) else {
-            return Found::NotYet;
-        };
-        match start.checked_add(length) {
-            Some(end) if end <= memory.len() => Found::Here(View {
-                memory: Arc::clone(memory),
-                start,
-                end,
-            }),
-            _ => Found::Nowhere,
+    /// The bytes of a payload in one of them.
+    ///
+    /// # Errors
+    /// Why they are not there.
+    pub(crate) fn find(&self, segment: u32, start: usize, length: usize) -> Result<View, Missing> {
+        let memory = self.0.get(&segment).ok_or(Missing::NotYet)?;
+        let end = start.checked_add(length).ok_or(Missing::Nowhere)?;
+        if end > memory.len() {
+            return Err(Missing::Nowhere);
         }
+        Ok(View {
+            memory: Arc::clone(memory),
+            start,
+            end,
+        })
     }
 }
 
@@ -185,20 +187,19 @@ mod tests {
         else {
             panic!("it is shared");
         };
-        assert!(matches!(theirs.find(segment, start, length), Found::NotYet));
+        assert_eq!(
+            theirs.find(segment, start, length).err(),
+            Some(Missing::NotYet)
+        );
         for nudge in ours.take_unsent() {
             let (number, memory) = nudge.segment.expect("it brings one");
             theirs.meet(number, memory);
         }
         ours.body_of(&part).unwrap();
         assert!(ours.take_unsent().is_empty());
-        match theirs.find(segment, start, length) {
-            Found::Here(view) => assert_eq!(*view, *part),
-            other => panic!("{other:?}"),
-        }
-        assert!(matches!(
-            theirs.find(segment, usize::MAX, 2),
-            Found::Nowhere
-        ));
+        let view = theirs.find(segment, start, length).unwrap();
+        assert_eq!(*view, *part);
+        let beyond = theirs.find(segment, usize::MAX, 2);
+        assert_eq!(beyond.err(), Some(Missing::Nowhere));
     }
 }

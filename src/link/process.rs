@@ -15,7 +15,7 @@ use ipc_channel::ipc::IpcSender;
 
 use super::Link;
 use super::frame::{self, Answer, Body, Down, Header, Nudge, Record};
-use super::introductions::{self, Acquaintances, Found, Introductions, View};
+use super::introductions::{self, Acquaintances, Introductions, Missing, View};
 use super::lane::Lane;
 use super::ring::{Corrupt, Reader, Writer};
 use crate::ledger::Handed;
@@ -315,11 +315,10 @@ impl Uplink {
                 segment,
                 start,
                 length,
-            } => match self.segments.find(segment, start, length) {
-                Found::Here(view) => Ok(Bytes::Shared(view)),
-                Found::NotYet => Err(Missing::NotYet),
-                Found::Nowhere => Err(Missing::Nowhere),
-            },
+            } => self
+                .segments
+                .find(segment, start, length)
+                .map(Bytes::Shared),
         }
     }
 }
@@ -347,12 +346,4 @@ impl std::ops::Deref for Bytes<'_> {
             Bytes::Shared(view) => view,
         }
     }
-}
-
-/// Why a payload is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// Its segment is on its way.
-    NotYet,
-    Nowhere,
 }

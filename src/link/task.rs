@@ -84,10 +84,6 @@ impl Link for TaskLink {
         self.is_stopping.store(true, Ordering::Relaxed);
         self.sender = None;
     }
-
-    fn flush(&mut self, _may_poll: bool) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 impl TaskJobs {

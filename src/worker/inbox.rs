@@ -11,7 +11,7 @@ use super::loan::Lender;
 use crate::fail;
 use crate::ledger::ItemId;
 use crate::link::frame::{self, Answer, Body, Down, Header, Nudge};
-use crate::link::introductions::{Acquaintances, Found, View};
+use crate::link::introductions::{Acquaintances, Missing, View};
 use crate::link::lane::Lane;
 use crate::link::ring::Reader;
 
@@ -229,11 +229,11 @@ impl Inbox {
     }
 
     fn view(&self, segment: u32, start: usize, length: usize) -> Result<View, Look> {
-        match self.segments.find(segment, start, length) {
-            Found::Here(view) => Ok(view),
-            Found::NotYet => Err(Look::NotYet),
-            Found::Nowhere => Err(Look::Broken),
-        }
+        let view = self.segments.find(segment, start, length);
+        view.map_err(|missing| match missing {
+            Missing::NotYet => Look::NotYet,
+            Missing::Nowhere => Look::Broken,
+        })
     }
 
     fn place(&self, record: &[u8], body: Body<'_>) -> Result<Place, Look> {
