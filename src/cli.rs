@@ -13,6 +13,7 @@ mod printer;
 mod run;
 mod salvage;
 mod stop;
+mod view;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -449,7 +449,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             (entry, 0)
         };
         let cause = Cause::Cancelled;
-        self.note_failure(&mut entry, attempt, Blame { cause, scene });
+        let failure = Failure {
+            attempt,
+            cause,
+            scene,
+        };
+        self.note_failure(&mut entry, failure);
         self.give_up(entry);
         found.map_or(Cancelled::Waiting, Cancelled::Leased)
     }
@@ -487,8 +492,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     fn fail(&mut self, mut entry: Entry<P>, blame: Blame, rest: Option<Duration>, now: Duration) {
         let attempt = entry.attempt();
         let is_last = entry.is_last_attempt(self.options.max_attempts);
-        let cause = blame.cause.clone();
-        self.note_failure(&mut entry, attempt, blame);
+        let failure = Failure {
+            attempt,
+            cause: blame.cause,
+            scene: blame.scene,
+        };
+        self.note_failure(&mut entry, failure.clone());
         if is_last {
             self.give_up(entry);
             return;
@@ -496,8 +505,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.retries += 1;
         self.outbox.report(Report::Retry {
             id: entry.id,
-            attempt,
-            cause,
+            failure,
             payload: entry.payload.clone(),
         });
         let usual = || self.options.backoff.delay(attempt, entry.id.0);
@@ -505,12 +513,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.waiting.put_back_after(entry, now, rest);
     }
 
-    fn note_failure(&mut self, entry: &mut Entry<P>, attempt: u32, blame: Blame) {
-        let failure = Failure {
-            attempt,
-            cause: blame.cause,
-            scene: blame.scene,
-        };
+    fn note_failure(&mut self, entry: &mut Entry<P>, failure: Failure) {
         let id = entry.id;
         self.outbox.record(|| Record::Failed {
             id,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::ledger::{Counts, Exit, Failure};
+use crate::ledger::{Counts, Exit, Failure, ItemId};
 
 /// Something that happened, and when.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,8 +53,17 @@ pub enum What {
         /// The producer's process.
         pid: u32,
     },
+    /// A producer made an item, and puts it on the queue next.
+    Produced {
+        /// The item's name.
+        item: String,
+        /// The producer's process.
+        pid: u32,
+    },
     /// A worker began to work on an item.
     ItemStarted {
+        /// Which item.
+        id: ItemId,
         /// The item's name.
         item: String,
         /// The worker's name.
@@ -66,6 +75,8 @@ pub enum What {
     },
     /// A worker acknowledged an item.
     ItemDone {
+        /// Which item.
+        id: ItemId,
         /// The item's name.
         item: String,
         /// The worker's name.
@@ -79,15 +90,17 @@ pub enum What {
     },
     /// An attempt failed and another one follows.
     Retry {
+        /// Which item.
+        id: ItemId,
         /// The item's name.
         item: String,
-        /// The attempt that failed.
-        attempt: u32,
-        /// Why, in words; a signal by its name.
-        cause: String,
+        /// The attempt that failed: why, where and when.
+        failure: Arc<Failure>,
     },
     /// The last attempt failed: the item is a dead letter.
     Dead {
+        /// Which item.
+        id: ItemId,
         /// The item's name.
         item: String,
         /// Every failed attempt, oldest first.
@@ -139,9 +152,24 @@ pub enum What {
     },
 }
 
+impl What {
+    /// Whether it is one of the events of single items that [`Observer::wants_items`] asks for.
+    #[must_use]
+    pub fn is_of_item(&self) -> bool {
+        matches!(
+            self,
+            What::Producing { .. }
+                | What::Produced { .. }
+                | What::ItemStarted { .. }
+                | What::ItemDone { .. }
+        )
+    }
+}
+
 /// Gets every event. Called with the queue's lock held: hand the event on and return.
 pub trait Observer: Send + Sync + fmt::Debug {
-    /// Whether the events of single items are wanted: `Producing`, `ItemStarted` and `ItemDone`.
+    /// Whether the events of single items are wanted: `Producing`, `Produced`, `ItemStarted` and
+    /// `ItemDone`.
     /// They cost time for every item.
     fn wants_items(&self) -> bool {
         true

@@ -62,6 +62,7 @@ impl Core {
         };
         let (worker, pid) = self.place(handed.holder);
         let what = What::ItemStarted {
+            id: handed.id,
             item: self.name(handed.id, parcel),
             worker,
             pid,
@@ -82,6 +83,7 @@ impl Core {
     ) {
         if let Some((worker, pid)) = product.place {
             self.emitter.emit(What::ItemDone {
+                id: handed.id,
                 item: self.name(handed.id, parcel),
                 worker,
                 pid,
@@ -103,13 +105,12 @@ impl Core {
             } => self.report_done(&handed, &payload, service, result),
             Report::Retry {
                 id,
-                attempt,
-                cause,
+                failure,
                 payload,
             } => self.emitter.emit(What::Retry {
+                id,
                 item: self.name(id, &payload),
-                attempt,
-                cause: cause.to_string(),
+                failure: Arc::new(failure),
             }),
             Report::Dead(letter) => self.bury(letter),
         }
@@ -136,6 +137,7 @@ impl Core {
             return;
         }
         self.emitter.emit(What::Dead {
+            id,
             item: self.name(id, parcel),
             history: history.into(),
         });

@@ -1,25 +1,25 @@
-//! The thread that prints: whoever has an event hands it over and goes on.
+//! The thread that prints, by way of views: whoever has an event hands it over and goes on.
 //!
 //! A reader that is slow must not stop the workers, and what is not printed yet must not fill the
 //! memory: so the washer, who makes events out of nothing, waits when too many are unprinted.
 
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
-use super::args::{Format, Mode};
 use super::code;
 use super::config::{Config, Source};
 use super::obituaries::Obituaries;
 use super::stop::Stop;
+use super::view::View;
 use crate::ledger::Counts;
-use crate::observe::text::{Line, Style};
-use crate::observe::{Event, Observer, What, json};
+use crate::observe::{Event, Observer, What};
 use crate::worker::title;
 
 /// Events that may be unprinted before the washer waits.
@@ -74,14 +74,16 @@ pub(super) fn say_stopping(signal: i32) {
 }
 
 /// A line on stderr; where that is closed there is nobody to tell.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The observer of a run.
 #[derive(Debug)]
 pub(super) struct Printer {
-    is_quiet: bool,
+    wants_items: bool,
+    /// Whether the views have written all that they were to write.
+    is_written: Arc<AtomicBool>,
     /// `None` once the printer is told to finish.
     events: Mutex<Option<Sender<Event>>>,
     /// Something was printed.
@@ -98,6 +100,7 @@ impl Printer {
     /// Starts the thread; `on_failed` is called once when stdout takes no more.
     pub(super) fn start(
         config: &Config,
+        mut views: Vec<Box<dyn View>>,
         stop: Stop,
         on_failed: impl Fn(&io::Error) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
@@ -111,20 +114,21 @@ impl Printer {
             let file = file.try_clone()?;
             Obituaries::start(file, path.clone())
         });
-        let format = config.format;
-        let style = Style {
-            names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
-        };
+        let wants_items = views.iter().any(|view| view.wants_items());
+        let is_written = Arc::new(AtomicBool::new(false));
+        let is_fine = Arc::clone(&is_written);
         std::thread::Builder::new()
             .name("print".into())
             .spawn(move || {
-                if let Err(error) = print(&inbox, format, style, &printed) {
-                    on_failed(&error);
+                match print(&inbox, &mut views, &printed) {
+                    Ok(is_written) => is_fine.store(is_written, Ordering::Release),
+                    Err(error) => on_failed(&error),
                 }
                 drop(printing);
             })?;
         Ok(Arc::new(Printer {
-            is_quiet: config.is_quiet,
+            wants_items,
+            is_written,
             events: Mutex::new(Some(events)),
             room,
             counts,
@@ -151,18 +155,19 @@ impl Printer {
     }
 
     /// Prints what there is and writes the dead letters. Once the run is stopped, whoever should
-    /// read that has this time to do so. Whether all dead letters are written.
+    /// read that has this time to do so. Whether all that goes to files is written.
     pub(super) fn finish(&self, time: Duration) -> bool {
         self.events
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         self.wait_for(&self.over, time);
+        let is_written = self.is_written.load(Ordering::Acquire);
         match &self.obituaries {
-            None => true,
+            None => is_written,
             Some(obituaries) => {
                 self.wait_for(obituaries.end(), time);
-                obituaries.are_written()
+                is_written && obituaries.are_written()
             }
         }
     }
@@ -190,14 +195,14 @@ fn end_inconsistent(why: &str) {
 
 impl Observer for Printer {
     fn wants_items(&self) -> bool {
-        !self.is_quiet
+        self.wants_items
     }
 
     fn observe(&self, event: Event) {
         match &event.what {
             What::NoWorkersLeft { why } => self.stop.give_up(why.clone()),
             What::JournalFailed { .. } => self.stop.break_off(),
-            What::Dead { item, history } => {
+            What::Dead { item, history, .. } => {
                 if let Some(obituaries) = &self.obituaries {
                     obituaries.tell(item, history);
                 }
@@ -221,44 +226,29 @@ impl Observer for Printer {
 
 fn print(
     inbox: &Receiver<Event>,
-    format: Format,
-    style: Style,
+    views: &mut [Box<dyn View>],
     printed: &Sender<()>,
-) -> io::Result<()> {
-    let mut out = BufWriter::new(io::stdout());
+) -> io::Result<bool> {
     loop {
         let event = match inbox.try_recv() {
             Ok(event) => event,
             Err(_) => {
-                out.flush()?;
+                views.iter_mut().try_for_each(|view| view.flush())?;
                 match inbox.recv() {
                     Ok(event) => event,
-                    Err(_) => return Ok(()),
+                    Err(_) => break,
                 }
             }
         };
-        print_one(&mut out, &event, format, style)?;
+        views.iter_mut().try_for_each(|view| view.see(&event))?;
         // Full when the washer was told already.
         let _ = printed.try_send(());
     }
-}
-
-fn print_one(out: &mut impl Write, event: &Event, format: Format, style: Style) -> io::Result<()> {
-    if format == Format::Json
-        && let Some(object) = json::object(event)
-    {
-        return writeln!(out, "{object}");
+    let mut is_written = true;
+    for view in views {
+        is_written &= view.end()?;
     }
-    match style.line(event) {
-        Some(Line::Out(line)) => writeln!(out, "{line}"),
-        Some(Line::Err(line)) => {
-            // So that both come in order where they go to the same place.
-            out.flush()?;
-            say(&line);
-            Ok(())
-        }
-        None => Ok(()),
-    }
+    Ok(is_written)
 }
 
 /// Keeps the supervisor's own title current. It sleeps when nothing changes.

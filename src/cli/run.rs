@@ -13,9 +13,11 @@ use super::config::Config;
 use super::input::{Feed, Name};
 use super::printer::{self, Printer};
 use super::stop::Stop;
+use super::view::{Lines, View};
 use super::{Failure, code, input};
 use crate::kitchen::{self, Dish};
-use crate::observe::What;
+use crate::observe::text::Style;
+use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
 use crate::supervision::spec::StartMethod;
@@ -28,7 +30,9 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let feed = input::feed(&config.source).map_err(internal)?;
     let rack = open(config)?;
     let stop = Stop::new();
-    let printer = Printer::start(config, stop.clone(), end_without_stdout).map_err(internal)?;
+    let views = views(config);
+    let printer =
+        Printer::start(config, views, stop.clone(), end_without_stdout).map_err(internal)?;
     let crew = Arc::new(hire(config, &rack, &printer)?);
     listen(config, &stop, &rack, &crew, &printer)?;
     let washed = wash(config, feed, &rack, &printer, &stop);
@@ -60,6 +64,14 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
         false => Ok(code::DONE),
         true => Ok(code::DEAD_LETTERS),
     }
+}
+
+/// What shows the run.
+fn views(config: &Config) -> Vec<Box<dyn View>> {
+    let style = Style {
+        names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
+    };
+    vec![Box::new(Lines::new(config.format, style, config.is_quiet))]
 }
 
 /// Whether there are any; those that were dropped from a journal are seen to.
@@ -205,7 +217,7 @@ fn wash(
         if rack.was_put_before(name.as_bytes()) {
             continue;
         }
-        if !config.is_quiet {
+        if printer.wants_items() {
             printer.wait_for_room();
             let item = name.clone();
             emit(
@@ -218,6 +230,10 @@ fn wash(
         }
         if !stop.sleep(config.wash) {
             break;
+        }
+        if printer.wants_items() {
+            let (item, pid) = (name.clone(), process::id());
+            emit(rack, What::Produced { item, pid })?;
         }
         let missing = config.payload.saturating_sub(name.len());
         let dish = Dish {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cause, Failure, Handed, ItemId};
+use super::{Failure, Handed, ItemId};
 
 /// An item given up on, with its whole history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +45,7 @@ pub enum Report<P, R> {
         /// Which item.
         id: ItemId,
         /// The attempt that failed.
-        attempt: u32,
-        /// Why.
-        cause: Cause,
+        failure: Failure,
         /// The item itself.
         payload: P,
     },

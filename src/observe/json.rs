@@ -23,6 +23,7 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             worker,
             pid,
             attempt,
+            ..
         } => json!({
             "event": "drying", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
         }),
@@ -32,16 +33,16 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             pid,
             attempt,
             duration,
+            ..
         } => json!({
             "event": "done", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
             "duration_us": micros(*duration),
         }),
-        What::Retry {
-            item,
-            attempt,
-            cause,
-        } => json!({"event": "retry", "item": item, "attempt": attempt, "cause": cause}),
-        What::Dead { item, history } => json!({
+        What::Retry { item, failure, .. } => json!({
+            "event": "retry", "item": item, "attempt": failure.attempt,
+            "cause": failure.cause.to_string(),
+        }),
+        What::Dead { item, history, .. } => json!({
             "event": "dead", "item": item, "attempts": history.len(),
             "cause": last_cause(history),
         }),
@@ -61,7 +62,8 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
             "elapsed_us": micros(*elapsed),
         }),
-        What::WorkerFailed { .. }
+        What::Produced { .. }
+        | What::WorkerFailed { .. }
         | What::NoWorkersLeft { .. }
         | What::JournalFailed { .. }
         | What::Inconsistent { .. } => return None,

@@ -35,14 +35,11 @@ impl Style {
                 let who = self.who(worker);
                 Line::Out(format!("Drying  {item} , time: {at} , pid {pid}{who}"))
             }
-            What::Retry {
-                item,
-                attempt,
-                cause,
-            } => Line::Err(format!(
-                "{item}: attempt {attempt} failed ({cause}); it will be dried again"
+            What::Retry { item, failure, .. } => Line::Err(format!(
+                "{item}: attempt {} failed ({}); it will be dried again",
+                failure.attempt, failure.cause
             )),
-            What::Dead { item, history } => Line::Err(format!(
+            What::Dead { item, history, .. } => Line::Err(format!(
                 "{item}: given up on after {} attempts ({})",
                 history.len(),
                 last_cause(history)
@@ -117,6 +114,7 @@ impl fmt::Display for Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::ItemId;
 
     #[test]
     fn times_are_written_as_python_writes_them() {
@@ -137,6 +135,7 @@ mod tests {
     fn a_dish_is_announced_in_the_chapters_words() {
         let at = Duration::from_micros(37_144);
         let what = What::ItemStarted {
+            id: ItemId(1),
             item: "dish-1".into(),
             worker: "dryer-1".into(),
             pid: 7280,

@@ -11,8 +11,8 @@ use std::iter;
 use std::time::Duration;
 
 use dishrack::ledger::{
-    Backoff, Blame, Capacity, Cause, Credit, Exit, Handed, HolderId, ItemId, Ledger, Options,
-    Refusal, Report, Scene, Stale, Started, Weight,
+    Backoff, Blame, Capacity, Cause, Credit, Exit, Failure, Handed, HolderId, ItemId, Ledger,
+    Options, Refusal, Report, Scene, Stale, Started, Weight,
 };
 use properties::{
     bounded_queues_keep_every_item, rendezvous_queues_keep_every_item,
@@ -242,8 +242,11 @@ fn a_retry_is_reported_once_with_its_cause() {
     assert_eq!(nacked, Ok(()));
     let expected = Report::Retry {
         id: ItemId(1),
-        attempt: 1,
-        cause: nack("cracked").cause,
+        failure: Failure {
+            attempt: 1,
+            cause: nack("cracked").cause,
+            scene: Scene::default(),
+        },
         payload: b"cup".to_vec(),
     };
     assert_eq!(ledger.poll_report(), Some(expected));

@@ -300,8 +300,7 @@ impl Model {
         let item = self.items.get_mut(&id).expect("it was leased");
         let (attempt, load) = (item.attempt(), item.load);
         let is_last = attempt - item.forgiven >= self.options.max_attempts;
-        let cause = blame.cause.clone();
-        self.note_failure(id, attempt, blame);
+        let failure = self.note_failure(id, attempt, blame);
         if is_last {
             self.give_up(id);
             return;
@@ -315,13 +314,12 @@ impl Model {
         self.retries += 1;
         self.expect_report(Report::Retry {
             id,
-            attempt,
-            cause,
+            failure,
             payload: load,
         });
     }
 
-    fn note_failure(&mut self, id: ItemId, attempt: u32, blame: Blame) {
+    fn note_failure(&mut self, id: ItemId, attempt: u32, blame: Blame) -> Failure {
         let Blame { cause, scene } = blame;
         let failure = Failure {
             attempt,
@@ -330,7 +328,11 @@ impl Model {
         };
         let item = self.items.get_mut(&id).expect("it is there");
         item.history.push(failure.clone());
-        self.record(Record::Failed { id, failure });
+        self.record(Record::Failed {
+            id,
+            failure: failure.clone(),
+        });
+        failure
     }
 
     fn give_up(&mut self, id: ItemId) {

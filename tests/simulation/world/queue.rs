@@ -365,10 +365,11 @@ impl World {
                 }
             }
             Report::Retry {
-                attempt, payload, ..
+                failure, payload, ..
             } => {
                 self.coverage.retries_told += 1;
-                self.truth.retry_told(payload.number, attempt, self.step);
+                self.truth
+                    .retry_told(payload.number, failure.attempt, self.step);
             }
             Report::Dead(letter) => {
                 note!(self, "put {} is told dead", letter.payload.number);

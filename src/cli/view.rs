@@ -1,0 +1,91 @@
+//! What shows a run: a view sees every event, in order, in the thread that prints.
+//!
+//! A view of its own shows one thing in one place: lines on stdout, a picture in a file, bars on
+//! the terminal. Views know neither each other nor what the run works on.
+
+use std::io::{self, BufWriter, Stdout, Write};
+
+use super::args::Format;
+use super::printer::say;
+use crate::observe::text::{Line, Style};
+use crate::observe::{Event, json};
+
+/// Something that shows a run.
+pub(super) trait View: Send {
+    /// Whether it needs the events of single items, which cost time for every item.
+    fn wants_items(&self) -> bool {
+        true
+    }
+
+    /// Something happened.
+    ///
+    /// # Errors
+    /// Where stdout cannot be written. What else fails a view tells by itself, once.
+    fn see(&mut self, event: &Event) -> io::Result<()>;
+
+    /// Nothing happens just now: what is shown should be complete.
+    ///
+    /// # Errors
+    /// As [`see`](Self::see).
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Nothing more happens. Whether all that was to be written to files is.
+    ///
+    /// # Errors
+    /// As [`see`](Self::see).
+    fn end(&mut self) -> io::Result<bool> {
+        self.flush().map(|()| true)
+    }
+}
+
+/// Events as lines: the chapter's, or JSON.
+pub(super) struct Lines {
+    out: BufWriter<Stdout>,
+    format: Format,
+    style: Style,
+    is_quiet: bool,
+}
+
+impl Lines {
+    pub(super) fn new(format: Format, style: Style, is_quiet: bool) -> Self {
+        Lines {
+            out: BufWriter::new(io::stdout()),
+            format,
+            style,
+            is_quiet,
+        }
+    }
+}
+
+impl View for Lines {
+    fn wants_items(&self) -> bool {
+        !self.is_quiet
+    }
+
+    fn see(&mut self, event: &Event) -> io::Result<()> {
+        if self.is_quiet && event.what.is_of_item() {
+            return Ok(());
+        }
+        if self.format == Format::Json
+            && let Some(object) = json::object(event)
+        {
+            return writeln!(self.out, "{object}");
+        }
+        match self.style.line(event) {
+            Some(Line::Out(line)) => writeln!(self.out, "{line}"),
+            Some(Line::Err(line)) => {
+                // So that both come in order where they go to the same place.
+                self.out.flush()?;
+                say(&line);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
