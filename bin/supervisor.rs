@@ -3,6 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    dishrack::kitchen::serve();
+    dishrack::cli::serve();
     dishrack::cli::main(std::env::args_os())
 }

@@ -6,7 +6,9 @@
 mod args;
 mod config;
 mod dead;
+mod dishes;
 mod input;
+mod jobs;
 mod letter;
 mod obituaries;
 mod printer;
@@ -17,12 +19,13 @@ mod view;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::Parser;
 
 use crate::error::Error;
-use crate::worker::title;
+use crate::kitchen;
+use crate::worker::{self, title};
 
 /// Exit codes; 128 and a signal's number when a signal stopped the run.
 mod code {
@@ -76,7 +79,32 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs the command line. Call it in `main`, after [`kitchen::serve`](crate::kitchen::serve) and
+/// Serves the workers of the command line; the first call of `main`.
+pub fn serve() {
+    worker::serve(|roles| {
+        kitchen::serve(roles);
+        crate::jobs::serve(roles);
+    });
+}
+
+/// Does the work that the arguments ask for. The exit code.
+fn work(args: args::Args) -> Result<u8, Failure> {
+    let (config, work) = config::Config::validate(args).map_err(Failure::Usage)?;
+    match work {
+        config::Work::Dishes(dishes) => run::run(&config, dishes::Dishes::new(dishes, &config)),
+        config::Work::Jobs(jobs) if jobs.is_dry_run => jobs::dry_run(&config, &jobs),
+        config::Work::Jobs(jobs) => run::run(&config, jobs::Jobs::prepare(*jobs)?),
+    }
+}
+
+/// Ends the process from any of its threads. Workers die with us: the kernel tells them.
+#[allow(clippy::exit, reason = "the command line ends the process")]
+fn end(code: u8) -> ! {
+    jobs::remove_scratch();
+    process::exit(code.into());
+}
+
+/// Runs the command line. Call it in `main`, after [`serve`] and
 /// before anything else: it takes over the memory of arguments and environment for the title.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -98,10 +126,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match &args.command {
         Some(args::Command::Dead(command)) => dead::run(command),
         Some(args::Command::Salvage(command)) => salvage::run(command),
-        None => config::Config::validate(args)
-            .map_err(Failure::Usage)
-            .and_then(|config| run::run(&config)),
+        None => work(args),
     };
+    jobs::remove_scratch();
     match outcome {
         Ok(code) => code.into(),
         Err(failure) => {

@@ -19,9 +19,9 @@ pub struct Dish {
     pub padding: ByteBuf,
 }
 
-/// Serves the kitchen's dryers; the first call of `main`.
-pub fn serve() {
-    worker::serve(|roles: &mut Roles| roles.handler(dry));
+/// Serves the kitchen's dryers.
+pub fn serve(roles: &mut Roles) {
+    roles.handler(dry);
 }
 
 /// Dries a dish, by waiting.

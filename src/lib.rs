@@ -53,6 +53,8 @@ pub mod cli;
 mod error;
 mod fail;
 #[cfg(feature = "cli")]
+mod jobs;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod kitchen;
 pub mod ledger;
@@ -72,4 +74,4 @@ pub use queue::{Delivery, JoinableQueue, Joined};
 pub use store::journal::{Durability, Saved, salvage};
 pub use supervision::spec::{Restart, StartMethod};
 pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
-pub use worker::{Roles, describe, serve};
+pub use worker::{Roles, context, describe, serve};

@@ -51,6 +51,12 @@ trait Crew: Send + Sync + fmt::Debug {
     /// Lets every worker finish what it has started, within its grace, and waits for the end.
     fn stop(&self);
 
+    /// As [`stop`](Self::stop), but with as much time as they need. Only processes can be waited for
+    /// like that.
+    fn drain(&self) {
+        self.stop();
+    }
+
     /// Ends the workers at once, as far as they can be, and waits for that.
     fn kill(&self);
 
@@ -112,6 +118,14 @@ impl<T, R> Supervisor<T, R> {
     /// and what they did is in the journal, if the queue has one.
     pub fn stop(&self) {
         self.crew.stop();
+        // A journal that has failed is told to whoever puts and joins.
+        let _ = self.broker.sync_all();
+    }
+
+    /// Stops the workers in order like [`stop`](Self::stop), but worker processes have as much time
+    /// as they need for what they have started, unless somebody calls `stop` meanwhile.
+    pub fn drain(&self) {
+        self.crew.drain();
         // A journal that has failed is told to whoever puts and joins.
         let _ = self.broker.sync_all();
     }

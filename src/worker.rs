@@ -8,6 +8,7 @@
 pub(crate) mod attempt;
 pub(crate) mod boot;
 mod canary;
+mod context;
 pub(crate) mod current;
 pub(crate) mod exit;
 mod inbox;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+pub use context::context;
 pub use roles::Roles;
 use session::Session;
 

@@ -1,10 +1,14 @@
 //! The options as they are typed. What they mean together is for `config`.
 
+mod jobs;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
+
+pub(super) use jobs::JobArgs;
 
 use super::dead::Dead;
 use super::salvage::Salvage;
@@ -47,16 +51,17 @@ pub(super) struct Args {
     pub(super) input: Option<PathBuf>,
 
     /// Time to wash a dish: 2s, 100ms, or 0.5 for half a second
-    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, allow_hyphen_values = true)]
-    pub(super) wash: Duration,
+    /// [default: 1s]
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub(super) wash: Option<Duration>,
 
-    /// Time to dry a dish
-    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, allow_hyphen_values = true)]
-    pub(super) dry: Duration,
+    /// Time to dry a dish [default: 2s]
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub(super) dry: Option<Duration>,
 
-    /// Pad each dish to this size
-    #[arg(long, value_name = "BYTES", default_value_t = 0)]
-    pub(super) payload: usize,
+    /// Pad each dish to this size [default: 0]
+    #[arg(long, value_name = "BYTES")]
+    pub(super) payload: Option<usize>,
 
     /// No line per dish; the summary at the end stays
     #[arg(short, long)]
@@ -82,6 +87,11 @@ pub(super) struct Args {
     /// Attempts before a dish is given up on
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_attempts: u32,
+
+    /// Rest before the next attempt: half of this to all of it, then twice as long, and so on up to
+    /// a minute [default: none]
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub(super) backoff: Option<Duration>,
 
     /// Time to dry one dish: a dryer that takes longer gets SIGTERM and a second later SIGKILL, and
     /// the dish is dried by another [default: none]
@@ -118,6 +128,9 @@ pub(super) struct Args {
     /// What is printed: lines, or one JSON event a line
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
+
+    #[command(flatten)]
+    pub(super) jobs: JobArgs,
 }
 
 const EXAMPLES: &str = "\

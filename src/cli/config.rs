@@ -5,23 +5,40 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{Args, Format, Method, Mode, Promise};
-use super::{input, obituaries};
+use super::input::{self, Source};
+use super::jobs::{self, JobConfig};
+use super::obituaries;
 use crate::ledger::{Backoff, Capacity, Options};
 use crate::store::journal::Durability;
 
 /// A dish heavier than this is a typing error.
 const PAYLOAD_MAX: usize = 1 << 30;
 
+/// Times for a dish that is not said otherwise.
+const WASH: Duration = Duration::from_secs(1);
+const DRY: Duration = Duration::from_secs(2);
+
+/// No rest is longer, unless the first one was asked to be.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
 /// What a journal takes, with room for the rest of a dish.
 const JOURNALED_PAYLOAD_MAX: usize = 999_000_000;
 
-/// Where the dishes come from.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// dish-1 to dish-N.
-    MadeUp(u64),
-    File(PathBuf),
-    Stdin,
+/// What is done with the items.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// They are dishes.
+    Dishes(DishConfig),
+    /// They are given to a command.
+    Jobs(Box<JobConfig>),
+}
+
+/// What is done with dishes.
+#[derive(Debug)]
+pub(super) struct DishConfig {
+    pub(super) wash: Duration,
+    pub(super) dry: Duration,
+    pub(super) payload: usize,
 }
 
 /// A run that can be.
@@ -30,9 +47,10 @@ pub(super) struct Config {
     pub(super) workers: usize,
     pub(super) mode: Mode,
     pub(super) source: Source,
-    pub(super) wash: Duration,
-    pub(super) dry: Duration,
-    pub(super) payload: usize,
+    /// What ends an item of the source.
+    pub(super) separator: u8,
+    /// Whether it must be known how many items there are.
+    counts_items: bool,
     pub(super) is_quiet: bool,
     pub(super) method: Method,
     pub(super) options: Options,
@@ -48,19 +66,31 @@ pub(super) struct Config {
 
 impl Config {
     /// An error names the option and says what is wrong with it.
-    pub(super) fn validate(args: Args) -> Result<Self, String> {
+    pub(super) fn validate(args: Args) -> Result<(Self, Work), String> {
         let workers = check(&args)?;
-        let source = match args.input {
-            None => Source::MadeUp(args.dishes.unwrap_or(4)),
-            Some(path) if path.as_os_str() == "-" => Source::Stdin,
-            Some(path) => {
-                input::check(&path)?;
-                Source::File(path)
+        if args.jobs.are_meant() {
+            check_for_jobs(&args)?;
+        } else if let Some(option) = args.jobs.stray() {
+            return Err(format!("{option}: needs a COMMAND, after --"));
+        }
+        let (source, separator) = source(&args)?;
+        let work = match args.jobs.are_meant() {
+            true => Work::Jobs(Box::new(JobConfig::validate(
+                args.jobs,
+                &source,
+                args.format,
+                args.journal.is_some(),
+            )?)),
+            false => {
+                input::check(&source, separator, |line| {
+                    input::text(line.clone(), &source).map(drop)
+                })?;
+                Work::Dishes(DishConfig {
+                    wash: args.wash.unwrap_or(WASH),
+                    dry: args.dry.unwrap_or(DRY),
+                    payload: args.payload.unwrap_or(0),
+                })
             }
-        };
-        let durability = match args.durability {
-            Promise::Full => Durability::Full,
-            Promise::Normal => Durability::Normal,
         };
         let dead_letters = args.dead_letters.map(|path| {
             let mut others: Vec<PathBuf> = args.journal.iter().cloned().collect();
@@ -69,12 +99,14 @@ impl Config {
             }
             obituaries::open(&path, &others).map(|file| (path, file))
         });
+        let has_delay = matches!(&work, Work::Jobs(jobs) if jobs.delay.is_some());
         let capacity = match args.capacity {
-            _ if args.direct => Capacity::Rendezvous,
+            // Otherwise two that wait could be begun at once.
+            _ if args.direct || has_delay => Capacity::Rendezvous,
             0 => Capacity::Unbounded,
             bound => Capacity::Bounded(bound),
         };
-        Ok(Config {
+        let config = Config {
             workers: if args.mode == Mode::Sequential {
                 1
             } else {
@@ -82,15 +114,16 @@ impl Config {
             },
             mode: args.mode,
             source,
-            wash: args.wash,
-            dry: args.dry,
-            payload: args.payload,
+            separator,
+            counts_items: matches!(&work, Work::Jobs(jobs) if jobs.counts_items()),
             is_quiet: args.quiet,
             method: args.start_method,
             options: Options {
                 capacity,
                 max_attempts: args.max_attempts,
-                backoff: Backoff::none(),
+                backoff: args.backoff.map_or(Backoff::none(), |base| {
+                    Backoff::exponential(base, base.max(BACKOFF_MAX))
+                }),
             },
             polls: !args.no_poll,
             timeout: args.timeout,
@@ -98,10 +131,65 @@ impl Config {
             max_restarts: args.max_restarts,
             max_seconds: args.max_seconds,
             format: args.format,
-            journal: args.journal.map(|path| (path, durability)),
+            journal: args.journal.map(|path| (path, args.durability.into())),
             dead_letters: dead_letters.transpose()?,
-        })
+        };
+        Ok((config, work))
     }
+
+    /// How many items there are, if that is known or must be.
+    pub(super) fn total(&self) -> Option<u64> {
+        match self.source {
+            Source::File(_) if !self.counts_items => None,
+            _ => self.source.count(self.separator),
+        }
+    }
+}
+
+impl From<Promise> for Durability {
+    fn from(promise: Promise) -> Self {
+        match promise {
+            Promise::Full => Durability::Full,
+            Promise::Normal => Durability::Normal,
+        }
+    }
+}
+
+/// What does not go with a command.
+fn check_for_jobs(args: &Args) -> Result<(), String> {
+    let stray = [
+        ("--wash", args.wash.is_some()),
+        ("--dry", args.dry.is_some()),
+        ("--payload", args.payload.is_some()),
+        ("--dishes", args.dishes.is_some()),
+    ];
+    if let Some((option, _)) = stray.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(format!("{option}: is for dishes, and not for a COMMAND"));
+    }
+    if args.mode != Mode::Processes {
+        let mode = args.mode.name();
+        return Err(format!("--mode {mode}: a COMMAND is run by processes"));
+    }
+    Ok(())
+}
+
+/// Where the items come from, and what ends one.
+fn source(args: &Args) -> Result<(Source, u8), String> {
+    let separator = if args.jobs.null { 0 } else { b'\n' };
+    let given = jobs::given(&args.jobs.command)?;
+    let source = match &args.input {
+        Some(_) if given.is_some() => {
+            return Err("--input: the items follow ::: already".into());
+        }
+        Some(path) if path.as_os_str() == "-" => Source::Stdin,
+        Some(path) => Source::File(path.clone()),
+        None => match given {
+            Some(items) => Source::Given(items),
+            None if args.jobs.are_meant() => Source::Stdin,
+            None => Source::MadeUp(args.dishes.unwrap_or(4)),
+        },
+    };
+    Ok((source, separator))
 }
 
 /// What each number must be by itself. How many workers there are.
@@ -115,8 +203,7 @@ fn check(args: &Args) -> Result<usize, String> {
         None => PAYLOAD_MAX,
         Some(_) => JOURNALED_PAYLOAD_MAX,
     };
-    if args.payload > payload_max {
-        let payload = args.payload;
+    if let Some(payload) = args.payload.filter(|payload| *payload > payload_max) {
         return Err(format!("--payload {payload}: at most {payload_max} bytes"));
     }
     if args.timeout.is_some() && matches!(args.mode, Mode::Threads | Mode::Sequential) {

@@ -1,49 +1,147 @@
-//! The names of the dishes: made up, or one a line from a file or a pipe.
+//! What is put on the queue: made up, given as arguments, or one a line from a file or a pipe.
 //!
-//! A file is checked as a whole before anything is started; a pipe is checked as it comes.
+//! A file is checked as a whole before anything is started; a pipe is checked as it comes. Lines
+//! are bytes here: what they must be is for those who make items of them.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, bounded, select};
 
-use super::config::Source;
+use super::stop::Stop;
 
-/// A dish's name, or why there is none.
-pub(super) type Name = Result<String, String>;
-
-/// Names that are read ahead of the washer.
-const AHEAD: usize = 64;
-
-/// Where the washer takes the names from.
-pub(super) enum Feed {
-    /// They are there.
-    Here(Names),
-    /// They come from somebody who may be silent for long.
-    Awaited(Receiver<Name>),
+/// Where the lines come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// dish-1 to dish-N.
+    MadeUp(u64),
+    File(PathBuf),
+    Stdin,
+    /// Given after `:::`.
+    Given(Vec<Vec<u8>>),
 }
 
-pub(super) fn feed(source: &Source) -> io::Result<Feed> {
-    let is_there = match source {
-        Source::MadeUp(_) => true,
-        Source::File(path) => path.is_file(),
-        Source::Stdin => false,
-    };
-    match is_there {
-        true => Ok(Feed::Here(names(source))),
-        false => read_ahead(names(source)).map(Feed::Awaited),
+impl Source {
+    /// What it is called in complaints.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Source::MadeUp(_) => "--dishes".into(),
+            Source::File(path) => format!("--input {}", path.display()),
+            Source::Stdin => "--input stdin".into(),
+            Source::Given(_) => ":::".into(),
+        }
+    }
+
+    /// A line's place, for complaints.
+    pub(super) fn place(&self, number: u64) -> String {
+        match self {
+            Source::Given(_) => format!("item {number} after :::"),
+            _ => format!("{}: line {number}", self.name()),
+        }
+    }
+
+    /// How many lines there are, where that can be known without waiting for somebody.
+    pub(super) fn count(&self, separator: u8) -> Option<u64> {
+        match self {
+            Source::MadeUp(count) => Some(*count),
+            Source::Given(items) => Some(items.len() as u64),
+            Source::File(path) if path.is_file() => {
+                let lines = lines(open(path).ok()?, separator, String::new());
+                u64::try_from(lines.count()).ok()
+            }
+            Source::File(_) | Source::Stdin => None,
+        }
     }
 }
 
-/// Reads the names in a thread of its own, so that a pipe on which nothing comes does not keep the
-/// run from being stopped. Few are read ahead.
-fn read_ahead(names: Names) -> io::Result<Receiver<Name>> {
-    let (sender, receiver) = bounded(AHEAD);
+/// A line without its separator, and its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) number: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A line, or why there is none.
+pub(super) type Read = Result<Line, String>;
+
+/// Lines that are handed over at once.
+const BATCH_LINES: usize = 64;
+
+/// Bytes of lines that are handed over at once, but for the last of them.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Where the producer takes lines from.
+pub(super) enum Feed {
+    /// They are there.
+    Here(Lines),
+    /// They come from somebody who may be silent for long.
+    Awaited {
+        batches: Receiver<Vec<Read>>,
+        batch: std::vec::IntoIter<Read>,
+    },
+}
+
+impl Feed {
+    pub(super) fn open(source: &Source, separator: u8) -> io::Result<Self> {
+        let is_there = match source {
+            Source::MadeUp(_) | Source::Given(_) => true,
+            Source::File(path) => path.is_file(),
+            Source::Stdin => false,
+        };
+        if is_there {
+            return Ok(Feed::Here(all(source, separator)));
+        }
+        Ok(Feed::Awaited {
+            batches: read_ahead(source.clone(), separator)?,
+            batch: Vec::new().into_iter(),
+        })
+    }
+
+    /// The next line; none when the run is stopped, even while nobody says one.
+    pub(super) fn next(&mut self, stop: &Stop) -> Option<Read> {
+        match self {
+            Feed::Here(lines) => lines.next(),
+            Feed::Awaited { batches, batch } => loop {
+                if let Some(line) = batch.next() {
+                    return Some(line);
+                }
+                *batch = select! {
+                    recv(batches) -> batch => batch.ok()?.into_iter(),
+                    recv(stop.stopped()) -> _ => return None,
+                };
+            },
+        }
+    }
+}
+
+/// Reads in a thread of its own, so that a pipe on which nothing comes does not keep the run from
+/// being stopped. Little is read ahead, and nothing is kept back while more is waited for.
+fn read_ahead(source: Source, separator: u8) -> io::Result<Receiver<Vec<Read>>> {
+    let (sender, receiver) = bounded(1);
     let read = move || {
-        names
-            .take_while(|name| sender.send(name.clone()).is_ok())
-            .for_each(drop)
+        let file: Box<dyn io::Read + Send> = match &source {
+            // To open a named pipe is to wait for somebody who writes to it.
+            Source::File(path) => match open(path) {
+                Ok(file) => Box::new(file),
+                Err(why) => return drop(sender.send(vec![Err(why)])),
+            },
+            _ => Box::new(io::stdin()),
+        };
+        let mut reader = BufReader::with_capacity(BATCH_BYTES, file);
+        let mut lines = Numbered::new(separator, source.name());
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(line) = lines.next_of(&mut reader) {
+            bytes += line.as_ref().map_or(0, |line| line.bytes.len());
+            batch.push(line);
+            let has_more = reader.buffer().contains(&separator);
+            if !has_more || batch.len() >= BATCH_LINES || bytes >= BATCH_BYTES {
+                bytes = 0;
+                if sender.send(std::mem::take(&mut batch)).is_err() {
+                    return;
+                }
+            }
+        }
     };
     std::thread::Builder::new()
         .name("input".into())
@@ -51,101 +149,150 @@ fn read_ahead(names: Names) -> io::Result<Receiver<Name>> {
     Ok(receiver)
 }
 
-/// Whatever the names come from.
-type Names = Box<dyn Iterator<Item = Name> + Send>;
+/// Whatever the lines come from.
+type Lines = Box<dyn Iterator<Item = Read> + Send>;
 
-/// The names, read no faster than they are asked for.
-fn names(source: &Source) -> Names {
+/// What is there, read no faster than it is asked for.
+fn all(source: &Source, separator: u8) -> Lines {
     match source {
-        Source::MadeUp(count) => Box::new((1..=*count).map(|n| Ok(format!("dish-{n}")))),
-        Source::File(path) => Box::new(lines_of(path.clone())),
-        Source::Stdin => Box::new(lines(BufReader::new(io::stdin()), "stdin".into())),
-    }
-}
-
-/// A file's lines. It is opened when the first one is asked for: to open a named pipe is to wait
-/// for somebody who writes to it.
-fn lines_of(path: PathBuf) -> impl Iterator<Item = Name> + Send {
-    let name = path.display().to_string();
-    let mut opened = None;
-    std::iter::from_fn(move || {
-        if opened.is_none() {
-            match open(&path) {
-                Ok(file) => opened = Some(lines(file, name.clone())),
-                Err(why) => return Some(Err(why)),
-            }
+        Source::MadeUp(count) => Box::new((1..=*count).map(|number| {
+            let bytes = format!("dish-{number}").into_bytes();
+            Ok(Line { number, bytes })
+        })),
+        Source::Given(items) => {
+            let numbered = (1..).zip(items.clone());
+            Box::new(numbered.map(|(number, bytes)| Ok(Line { number, bytes })))
         }
-        opened.as_mut()?.next()
-    })
+        Source::File(path) => match open(path) {
+            Ok(file) => Box::new(lines(file, separator, source.name())),
+            Err(why) => Box::new(std::iter::once(Err(why))),
+        },
+        Source::Stdin => Box::new(lines(BufReader::new(io::stdin()), separator, source.name())),
+    }
 }
 
-/// Whether the file can be read to its end and every line is text. What can be read only once,
-/// such as a named pipe, is not read for that.
-pub(super) fn check(path: &Path) -> Result<(), String> {
-    let meta = path.metadata();
-    let meta = meta.map_err(|error| complaint(&path.display().to_string(), &error))?;
-    if meta.is_dir() {
-        return Err(format!("--input {}: it is a folder", path.display()));
+/// Whether the file can be read to its end and every line is fine. What can be read only once, such
+/// as a named pipe, is not read for that.
+///
+/// # Errors
+/// The first complaint.
+pub(super) fn check(
+    source: &Source,
+    separator: u8,
+    mut is_fine: impl FnMut(&Line) -> Result<(), String>,
+) -> Result<(), String> {
+    if let Source::File(path) = source {
+        let meta = path.metadata();
+        let meta = meta.map_err(|error| complaint(&source.name(), &error))?;
+        if meta.is_dir() {
+            return Err(format!("{}: it is a folder", source.name()));
+        }
+        if !meta.is_file() {
+            return Ok(());
+        }
     }
-    if !meta.is_file() {
+    if *source == Source::Stdin {
         return Ok(());
     }
-    lines(open(path)?, path.display().to_string()).try_for_each(|line| line.map(drop))
+    all(source, separator).try_for_each(|line| is_fine(&line?))
+}
+
+/// Whether the file can be read, which is little work.
+///
+/// # Errors
+/// The complaint.
+pub(super) fn check_readable(source: &Source) -> Result<(), String> {
+    match source {
+        Source::File(path) if path.is_file() => open(path).map(drop),
+        _ => check(source, b'\n', |_| Ok(())),
+    }
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, String> {
     match File::open(path) {
-        Ok(file) => Ok(BufReader::new(file)),
-        Err(error) => Err(complaint(&path.display().to_string(), &error)),
+        Ok(file) => Ok(BufReader::with_capacity(BATCH_BYTES, file)),
+        Err(error) => Err(complaint(&Source::File(path.to_owned()).name(), &error)),
     }
 }
 
 fn complaint(name: &str, error: &io::Error) -> String {
-    format!("--input {name}: cannot be read: {error}")
+    format!("{name}: cannot be read: {error}")
+}
+
+/// Reads line after line, and counts.
+struct Numbered {
+    number: u64,
+    separator: u8,
+    name: String,
+}
+
+impl Numbered {
+    fn new(separator: u8, name: String) -> Self {
+        Numbered {
+            number: 0,
+            separator,
+            name,
+        }
+    }
+
+    fn next_of(&mut self, from: &mut impl BufRead) -> Option<Read> {
+        let mut bytes = Vec::new();
+        self.number += 1;
+        match from.read_until(self.separator, &mut bytes) {
+            Ok(0) => None,
+            Err(error) => Some(Err(complaint(&self.name, &error))),
+            Ok(_) => {
+                if bytes.last() == Some(&self.separator) {
+                    bytes.pop();
+                }
+                let number = self.number;
+                Some(Ok(Line { number, bytes }))
+            }
+        }
+    }
 }
 
 fn lines(
     mut from: impl BufRead + Send + 'static,
+    separator: u8,
     name: String,
-) -> impl Iterator<Item = Name> + Send {
-    let mut number = 0_u64;
-    std::iter::from_fn(move || {
-        let mut line = Vec::new();
-        number += 1;
-        match from.read_until(b'\n', &mut line) {
-            Ok(0) => None,
-            Err(error) => Some(Err(complaint(&name, &error))),
-            Ok(_) => {
-                if line.last() == Some(&b'\n') {
-                    line.pop();
-                }
-                let text = String::from_utf8(line);
-                Some(text.map_err(|_| format!("--input {name}: line {number} is not UTF-8")))
-            }
-        }
-    })
+) -> impl Iterator<Item = Read> + Send {
+    let mut numbered = Numbered::new(separator, name);
+    std::iter::from_fn(move || numbered.next_of(&mut from))
+}
+
+/// A line that must be text.
+///
+/// # Errors
+/// It is not UTF-8.
+pub(super) fn text(line: Line, source: &Source) -> Result<String, String> {
+    let number = line.number;
+    String::from_utf8(line.bytes).map_err(|_| format!("{} is not UTF-8", source.place(number)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(bytes: &'static [u8]) -> Vec<Result<String, String>> {
-        lines(bytes, "x".into()).collect()
+    fn read(bytes: &'static [u8], separator: u8) -> Vec<Vec<u8>> {
+        let lines = lines(bytes, separator, "x".into());
+        lines.map(|line| line.unwrap().bytes).collect()
     }
 
     #[test]
-    fn a_line_is_a_name_with_or_without_a_final_newline() {
-        assert_eq!(
-            read(b"a\n\n b \nc"),
-            ["a", "", " b ", "c"].map(|s| Ok(s.to_owned()))
-        );
-        assert_eq!(read(b""), []);
+    fn a_line_ends_with_or_without_a_final_separator() {
+        let expected = [&b"a"[..], b"", b" b ", b"\xff"];
+        assert_eq!(read(b"a\n\n b \n\xff", b'\n'), expected);
+        assert_eq!(read(b"a\0\0 b \0\xff\0", 0), expected);
+        assert_eq!(read(b"a\nb\0", 0), [b"a\nb"]);
+        assert!(read(b"", b'\n').is_empty());
     }
 
     #[test]
     fn a_line_that_is_not_text_is_named() {
-        let lines = read(b"a\n\xff\nc\n");
-        assert_eq!(lines[1], Err("--input x: line 2 is not UTF-8".into()));
+        let bytes = b"\xff".to_vec();
+        let line = Line { number: 2, bytes };
+        let why = text(line, &Source::File("x".into())).unwrap_err();
+        assert_eq!(why, "--input x: line 2 is not UTF-8");
     }
 }

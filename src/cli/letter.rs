@@ -105,7 +105,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// A time since 1970 as RFC 3339 has it, in UTC and to the millisecond.
-struct Clock(Duration);
+pub(super) struct Clock(pub(super) Duration);
 
 impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,21 +4,22 @@
 //! memory: so the washer, who makes events out of nothing, waits when too many are unprinted.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 
 use super::code;
-use super::config::{Config, Source};
+use super::config::Config;
+use super::input::Source;
 use super::obituaries::Obituaries;
 use super::stop::Stop;
 use super::view::View;
 use crate::ledger::Counts;
+use crate::observe::text::Words;
 use crate::observe::{Event, Observer, What};
 use crate::worker::title;
 
@@ -51,26 +52,36 @@ fn say_in_time(line: String) {
 }
 
 /// A journal held something.
-pub(super) fn say_resuming(journal: &Path, counts: &Counts) {
+pub(super) fn say_resuming(journal: &Path, counts: &Counts, words: &Words) {
     let Counts {
         accepted,
         done,
         dead,
         ..
     } = counts;
-    let path = journal.display();
+    let (path, items) = (journal.display(), words.items);
     say(&format!(
-        "supervisor: resuming {path}: {done} of {accepted} dishes done, {dead} dead"
+        "supervisor: resuming {path}: {done} of {accepted} {items} done, {dead} dead"
     ));
 }
 
 /// The first signal was heard, and what a second one does.
-pub(super) fn say_stopping(signal: i32) {
+pub(super) fn say_stopping(signal: i32, words: &Words) {
     let name = crate::Exit::Signaled(signal).signal_name();
-    let name = name.unwrap_or_default();
+    let (name, done) = (name.unwrap_or_default(), words.done);
     say_in_time(format!(
-        "supervisor: {name}: finishing what is being dried; once more to stop at once"
+        "supervisor: {name}: finishing what is {done}; once more to stop at once"
     ));
+}
+
+/// Where messages go.
+pub(super) fn stderr() -> impl Write {
+    io::stderr()
+}
+
+/// Whether the lines on stdout are on a terminal.
+pub(super) fn is_stdout_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// A line on stderr; where that is closed there is nobody to tell.
@@ -185,12 +196,11 @@ impl Printer {
 }
 
 /// Whatever this run would still say cannot be relied on.
-#[allow(clippy::exit, reason = "the command line ends the process")]
 fn end_inconsistent(why: &str) {
     complain(&format_args!(
         "internal error: {why}; nothing more is done; please report this"
     ));
-    process::exit(code::INTERNAL.into());
+    super::end(code::INTERNAL);
 }
 
 impl Observer for Printer {
@@ -234,9 +244,9 @@ fn print(
             Ok(event) => event,
             Err(_) => {
                 views.iter_mut().try_for_each(|view| view.flush())?;
-                match inbox.recv() {
-                    Ok(event) => event,
-                    Err(_) => break,
+                match await_event(inbox, views)? {
+                    Some(event) => event,
+                    None => break,
                 }
             }
         };
@@ -251,6 +261,25 @@ fn print(
     Ok(is_written)
 }
 
+/// The next event; none when there will be none. Views that want to are ticked meanwhile.
+fn await_event(inbox: &Receiver<Event>, views: &mut [Box<dyn View>]) -> io::Result<Option<Event>> {
+    loop {
+        let mut soonest = None;
+        for view in &mut *views {
+            let next = view.tick()?;
+            soonest = soonest.into_iter().chain(next).min();
+        }
+        let Some(time) = soonest else {
+            return Ok(inbox.recv().ok());
+        };
+        match inbox.recv_timeout(time) {
+            Ok(event) => return Ok(Some(event)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        }
+    }
+}
+
 /// Keeps the supervisor's own title current. It sleeps when nothing changes.
 fn start_title(
     config: &Config,
@@ -258,8 +287,9 @@ fn start_title(
     changes: Receiver<()>,
 ) -> io::Result<()> {
     let (workers, mode) = (config.workers, config.mode.name());
-    let total = match config.source {
-        Source::MadeUp(count) => Some(count),
+    let total = match &config.source {
+        Source::MadeUp(count) => Some(*count),
+        Source::Given(items) => Some(items.len() as u64),
         Source::File(_) | Source::Stdin => None,
     };
     let show = move || {

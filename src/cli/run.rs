@@ -1,54 +1,149 @@
-//! One run: the washer here, the dryers wherever they are, and the end of it all.
+//! One run: a producer here, workers wherever they are, and the end of it all. What the items are
+//! is for those who make them.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crossbeam_channel::select;
-use serde_bytes::ByteBuf;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::args::{Method, Mode};
 use super::config::Config;
-use super::input::{Feed, Name};
+use super::input::{Feed, Line, Source};
 use super::printer::{self, Printer};
-use super::stop::Stop;
-use super::view::{Lines, View};
-use super::{Failure, code, input};
-use crate::kitchen::{self, Dish};
-use crate::observe::text::Style;
+use super::stop::{Manner, Stop};
+use super::view::{Lines, Out, View};
+use super::{Failure, code};
+use crate::error::Error;
+use crate::ledger::ItemId;
+use crate::observe::text::{Style, Words};
 use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
-use crate::supervision::Supervisor;
 use crate::supervision::spec::StartMethod;
+use crate::supervision::{Builder, Supervisor};
 
-type Rack = JoinableQueue<Dish>;
-type Crew = Supervisor<Dish, ()>;
+/// What a run is about: items of one kind, who works on them, and what more is shown of that.
+pub(super) trait Work {
+    type Item: Serialize + DeserializeOwned + 'static;
 
-/// Washes and dries all dishes. The exit code.
-pub(super) fn run(config: &Config) -> Result<u8, Failure> {
-    let feed = input::feed(&config.source).map_err(internal)?;
-    let rack = open(config)?;
+    /// What is said of them.
+    fn words(&self) -> &'static Words;
+
+    /// What shows the run, besides its lines.
+    fn views(&mut self, config: &Config, origin: &Origin, out: &Out) -> Vec<Box<dyn View>>;
+
+    /// Hires the workers.
+    fn hire(
+        &self,
+        builder: Builder,
+        queue: &JoinableQueue<Self::Item>,
+    ) -> Result<Supervisor<Self::Item, ()>, Error>;
+
+    /// Makes an item of each line and puts it on the queue.
+    fn produce(&self, bench: &mut Bench<'_, Self::Item>) -> Result<(), Failure>;
+}
+
+/// How a run begins, for those who show it.
+pub(super) struct Origin {
+    /// Its events count from here; since 1970.
+    pub(super) unix: Duration,
+    /// Items that were accepted by earlier runs.
+    pub(super) accepted: u64,
+    /// Those of them that are not ended.
+    pub(super) unfinished: BTreeSet<ItemId>,
+    pub(super) stop: Stop,
+    /// How many items there are in all, once that is known.
+    pub(super) total: Arc<OnceLock<u64>>,
+}
+
+/// Where the producer stands: lines come in, items go out.
+pub(super) struct Bench<'a, T> {
+    config: &'a Config,
+    feed: Feed,
+    pub(super) queue: &'a JoinableQueue<T>,
+    printer: &'a Printer,
+    pub(super) stop: &'a Stop,
+    /// The item that is put next.
+    pub(super) next_id: ItemId,
+}
+
+impl<'a, T: Serialize + DeserializeOwned + 'static> Bench<'a, T> {
+    /// Where the lines come from.
+    pub(super) fn source(&self) -> &'a Source {
+        &self.config.source
+    }
+
+    /// The next line; none at the end, or when the run is stopped.
+    pub(super) fn next(&mut self) -> Result<Option<Line>, Failure> {
+        if !self.stop.sleep(Duration::ZERO) {
+            return Ok(None);
+        }
+        self.feed
+            .next(self.stop)
+            .transpose()
+            .map_err(Failure::Usage)
+    }
+
+    /// Tells of an item that is being made, where somebody wants to know. Waits while too much is
+    /// untold.
+    pub(super) fn tell(&self, what: impl FnOnce() -> What) -> Result<(), Failure> {
+        if self.printer.wants_items() {
+            self.printer.wait_for_room();
+            emit(self.queue, what())?;
+        }
+        Ok(())
+    }
+
+    /// Puts an item that came from this text. Whether it was accepted: the queue may be closed.
+    pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
+        match self.queue.put_with_key(item, Some(key)) {
+            Ok(id) => {
+                self.next_id = ItemId(id.0 + 1);
+                Ok(true)
+            }
+            Err(error) if error.is_closed() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Does all the work. The exit code.
+pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> {
+    let feed = Feed::open(&config.source, config.separator).map_err(internal)?;
+    let queue = open(config, work.words())?;
     let stop = Stop::new();
-    let views = views(config);
+    let origin = origin(config, &queue, &stop)?;
+    let views = views(config, &mut work, &origin);
     let printer =
         Printer::start(config, views, stop.clone(), end_without_stdout).map_err(internal)?;
-    let crew = Arc::new(hire(config, &rack, &printer)?);
-    listen(config, &stop, &rack, &crew, &printer)?;
-    let washed = wash(config, feed, &rack, &printer, &stop);
-    let joined = rack.join();
+    let crew = Arc::new(hire(config, &work, &queue, &printer)?);
+    listen(config, work.words(), &stop, &queue, &crew, &printer)?;
+    halt_when_told(stop.halts(), &queue, &crew)?;
+    let mut bench = Bench {
+        config,
+        feed,
+        queue: &queue,
+        printer: &printer,
+        stop: &stop,
+        next_id: ItemId(origin.accepted + 1),
+    };
+    let produced = work.produce(&mut bench);
+    let produced = produced.and_then(|()| end_input(&queue, &stop, &origin));
+    let joined = queue.join();
     crew.stop();
     // What was done when the journal failed is not in it, so it is not told.
-    let is_kept = !rack.is_journal_broken();
+    let is_kept = !queue.is_journal_broken();
     if stop.sums_up() && is_kept {
-        report_summary(&rack, &crew)?;
+        report_summary(&queue, &crew)?;
     }
     // A stopped run does not wait for ever for somebody to read.
     let signal = stop.signal();
     let is_written =
         printer.finish(signal.map_or(Duration::MAX, |_| config.shutdown.max(TIME_TO_READ)));
-    let has_dead_letters = has_dead_letters(&rack);
-    rack.close_journal();
+    let has_dead_letters = has_dead_letters(&queue);
+    queue.close_journal();
     if let Some(signal) = signal {
         if let Err(error) = &joined
             && !is_kept
@@ -57,8 +152,12 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
         }
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
+    if let Some((why, code)) = stop.halted() {
+        printer::complain(&why);
+        return Ok(if is_written { code } else { code::USAGE });
+    }
     joined?;
-    washed?;
+    produced?;
     match has_dead_letters? {
         _ if !is_written => Ok(code::USAGE),
         false => Ok(code::DONE),
@@ -66,30 +165,75 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     }
 }
 
+/// What is to be known of the beginning.
+fn origin<T>(config: &Config, queue: &JoinableQueue<T>, stop: &Stop) -> Result<Origin, Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let broker = queue.broker().map_err(Error)?;
+    let total = Arc::new(OnceLock::new());
+    if let Some(count) = config.total() {
+        let _ = total.set(count);
+    }
+    Ok(broker.read(|core| Origin {
+        unix: core.emitter.now_unix().saturating_sub(core.emitter.now()),
+        accepted: core.desk.ledger.counts().accepted,
+        unfinished: core.desk.ledger.waiting_ids(),
+        stop: stop.clone(),
+        total,
+    }))
+}
+
+/// All lines were read, unless the run was stopped: so it is known how many items there are.
+fn end_input<T>(queue: &JoinableQueue<T>, stop: &Stop, origin: &Origin) -> Result<(), Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    if stop.sleep(Duration::ZERO) {
+        let _ = origin.total.set(queue.counts()?.accepted);
+    }
+    queue.sync()?;
+    match stop.loss() {
+        Some(why) => Err(Failure::NoWorkersLeft(format!("no workers left ({why})"))),
+        None => Ok(()),
+    }
+}
+
 /// What shows the run.
-fn views(config: &Config) -> Vec<Box<dyn View>> {
+fn views<W: Work>(config: &Config, work: &mut W, origin: &Origin) -> Vec<Box<dyn View>> {
     let style = Style {
+        words: work.words(),
         names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
     };
-    vec![Box::new(Lines::new(config.format, style, config.is_quiet))]
+    let out = Out::new();
+    let lines = Lines::new(out.clone(), config.format, style, config.is_quiet);
+    let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
+    views.extend(work.views(config, origin, &out));
+    views
 }
 
 /// Whether there are any; those that were dropped from a journal are seen to.
-fn has_dead_letters(rack: &Rack) -> Result<bool, Failure> {
-    Ok(rack.counts()?.dead > 0 && !rack.raw_dead_letters()?.is_empty())
+fn has_dead_letters<T>(queue: &JoinableQueue<T>) -> Result<bool, Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    Ok(queue.counts()?.dead > 0 && !queue.raw_dead_letters()?.is_empty())
 }
 
-/// The rack: a new one, or as its journal has it.
-fn open(config: &Config) -> Result<Rack, Failure> {
+/// The queue: a new one, or as its journal has it.
+fn open<T>(config: &Config, words: &Words) -> Result<JoinableQueue<T>, Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
     let Some((path, durability)) = &config.journal else {
-        return Ok(Rack::with(config.options));
+        return Ok(JoinableQueue::with(config.options));
     };
-    let rack = Rack::journaled(path, *durability, config.options)?;
-    let counts = rack.counts()?;
+    let queue = JoinableQueue::journaled(path, *durability, config.options)?;
+    let counts = queue.counts()?;
     if counts.accepted > 0 {
-        printer::say_resuming(path, &counts);
+        printer::say_resuming(path, &counts, words);
     }
-    Ok(rack)
+    Ok(queue)
 }
 
 /// How long a stopped run waits at least for its last lines to be read.
@@ -105,29 +249,26 @@ fn internal(error: io::Error) -> Failure {
 /// Whoever read our output has gone, which is no error; any other failure to write is one.
 fn end_without_stdout(error: &io::Error) {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        end_at_once(code::CLOSED_STDOUT);
+        super::end(code::CLOSED_STDOUT);
     }
     printer::complain(&format_args!("cannot write to stdout: {error}"));
-    end_at_once(code::USAGE);
+    super::end(code::USAGE);
 }
 
-/// Workers die with us: the kernel tells them.
-#[allow(clippy::exit, reason = "the command line ends the process")]
-fn end_at_once(code: u8) {
-    process::exit(code.into());
-}
-
-fn hire(config: &Config, rack: &Rack, printer: &Arc<Printer>) -> Result<Crew, Failure> {
-    let workers = config.workers;
+fn hire<W: Work>(
+    config: &Config,
+    work: &W,
+    queue: &JoinableQueue<W::Item>,
+    printer: &Arc<Printer>,
+) -> Result<Supervisor<W::Item, ()>, Failure> {
     let mut builder = Supervisor::builder()
-        .name("dryer")
+        .processes(config.workers)
         .shutdown(config.shutdown)
         .intensity(config.max_restarts, config.max_seconds)
         .start_method(match config.method {
             Method::Spawn => StartMethod::Spawn,
             Method::Fork => StartMethod::Fork,
         })
-        .name_items(|dish: &Dish| dish.name.clone())
         .observer(Arc::clone(printer) as _);
     if let Some(limit) = config.timeout {
         builder = builder.time_limit(limit);
@@ -135,50 +276,50 @@ fn hire(config: &Config, rack: &Rack, printer: &Arc<Printer>) -> Result<Crew, Fa
     if !config.polls {
         builder = builder.without_polling();
     }
-    Ok(match config.mode {
-        Mode::Processes => builder.processes(workers).handler(rack, kitchen::dry)?,
-        Mode::Threads => builder.threads(workers).handler(rack, kitchen::dry)?,
-        Mode::Tasks => builder
-            .tasks(workers)
-            .handler_async(rack, kitchen::dry_async)?,
-        Mode::Sequential => builder.inline().handler(rack, kitchen::dry)?,
-    })
+    Ok(work.hire(builder, queue)?)
 }
 
-fn emit(rack: &Rack, what: What) -> Result<(), Failure> {
-    let broker = rack.broker().map_err(crate::Error)?;
+fn emit<T>(queue: &JoinableQueue<T>, what: What) -> Result<(), Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let broker = queue.broker().map_err(Error)?;
     broker.read(|core| core.emitter.emit(what));
     Ok(())
 }
 
-fn listen(
+fn listen<T>(
     config: &Config,
+    words: &'static Words,
     stop: &Stop,
-    rack: &Rack,
-    crew: &Arc<Crew>,
+    queue: &JoinableQueue<T>,
+    crew: &Arc<Supervisor<T, ()>>,
     printer: &Arc<Printer>,
-) -> Result<(), Failure> {
+) -> Result<(), Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
     let end = {
-        let (stop, rack) = (stop.clone(), rack.clone());
+        let (stop, queue) = (stop.clone(), queue.clone());
         let (crew, printer) = (Arc::clone(crew), Arc::clone(printer));
         move |signal| {
             if stop.sums_up() {
                 // The end comes all the same where the summary cannot.
-                let _ = report_summary(&rack, &crew);
+                let _ = report_summary(&queue, &crew);
             }
             printer.finish(LAST_WORDS);
-            end_at_once(128 + u8::try_from(signal).unwrap_or(0));
+            super::end(128 + u8::try_from(signal).unwrap_or(0));
         }
     };
-    let (rack, orderly, sudden) = (rack.clone(), Arc::clone(crew), Arc::clone(crew));
+    let (queue, orderly, sudden) = (queue.clone(), Arc::clone(crew), Arc::clone(crew));
     let (end_late, grace) = (end.clone(), config.shutdown);
     let is_inline = config.mode == Mode::Sequential;
     let in_order = move |signal| {
-        rack.close();
-        printer::say_stopping(signal);
+        queue.close();
+        printer::say_stopping(signal, words);
         orderly.stop();
         if is_inline {
-            // There is no worker to kill: the washer has the dish in hand.
+            // There is no worker to kill: the producer has the item in hand.
             std::thread::sleep(grace);
             end_late(signal);
         }
@@ -190,72 +331,34 @@ fn listen(
     stop.listen(in_order, at_once).map_err(internal)
 }
 
-/// The next name; none when the run is stopped, even while nobody says one.
-fn next_name(feed: &mut Feed, stop: &Stop) -> Option<Name> {
-    if !stop.sleep(Duration::ZERO) {
-        return None;
-    }
-    match feed {
-        Feed::Here(names) => names.next(),
-        Feed::Awaited(names) => select! {
-            recv(names) -> name => name.ok(),
-            recv(stop.stopped()) -> _ => None,
-        },
-    }
+/// Ends the run early when somebody who watches it says so.
+fn halt_when_told<T>(
+    halts: crossbeam_channel::Receiver<Manner>,
+    queue: &JoinableQueue<T>,
+    crew: &Arc<Supervisor<T, ()>>,
+) -> Result<(), Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let (queue, crew) = (queue.clone(), Arc::clone(crew));
+    let halt = move || {
+        if let Ok(manner) = halts.recv() {
+            queue.close();
+            match manner {
+                Manner::AtOnce => crew.kill(),
+                Manner::Patiently => crew.drain(),
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("halt".into());
+    thread.spawn(halt).map(drop).map_err(internal)
 }
 
-/// Washes one dish after the other and puts it on the rack.
-fn wash(
-    config: &Config,
-    mut feed: Feed,
-    rack: &Rack,
-    printer: &Printer,
-    stop: &Stop,
-) -> Result<(), Failure> {
-    while let Some(name) = next_name(&mut feed, stop) {
-        let name = name.map_err(Failure::Usage)?;
-        if rack.was_put_before(name.as_bytes()) {
-            continue;
-        }
-        if printer.wants_items() {
-            printer.wait_for_room();
-            let item = name.clone();
-            emit(
-                rack,
-                What::Producing {
-                    item,
-                    pid: process::id(),
-                },
-            )?;
-        }
-        if !stop.sleep(config.wash) {
-            break;
-        }
-        if printer.wants_items() {
-            let (item, pid) = (name.clone(), process::id());
-            emit(rack, What::Produced { item, pid })?;
-        }
-        let missing = config.payload.saturating_sub(name.len());
-        let dish = Dish {
-            name,
-            dry: config.dry,
-            padding: ByteBuf::from(vec![0; missing]),
-        };
-        match rack.put_with_key(&dish, Some(dish.name.as_bytes())) {
-            Ok(_) => {}
-            Err(error) if error.is_closed() => break,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    rack.sync()?;
-    match stop.loss() {
-        Some(why) => Err(Failure::NoWorkersLeft(format!("no workers left ({why})"))),
-        None => Ok(()),
-    }
-}
-
-fn report_summary(rack: &Rack, crew: &Crew) -> Result<(), Failure> {
-    let broker = rack.broker().map_err(crate::Error)?;
+fn report_summary<T>(queue: &JoinableQueue<T>, crew: &Supervisor<T, ()>) -> Result<(), Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let broker = queue.broker().map_err(Error)?;
     let restarts = crew.restarts();
     broker.read(|core| {
         let what = What::Summary {

@@ -16,6 +16,17 @@ pub(super) struct Stop {
     state: Arc<Mutex<State>>,
     /// Disconnected when the run is to stop; nothing is ever sent.
     stopped: Receiver<()>,
+    halting: Sender<Manner>,
+    halts: Receiver<Manner>,
+}
+
+/// How a run is halted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// What is worked on is ended.
+    AtOnce,
+    /// What is worked on may be finished.
+    Patiently,
 }
 
 #[derive(Debug)]
@@ -25,21 +36,27 @@ struct State {
     signal: Option<i32>,
     /// Why there are no workers left.
     loss: Option<String>,
+    /// Why the run was halted, and the exit code.
+    halt: Option<(String, u8)>,
     is_summed_up: bool,
 }
 
 impl Stop {
     pub(super) fn new() -> Self {
         let (running, stopped) = crossbeam_channel::bounded(0);
+        let (halting, halts) = crossbeam_channel::bounded(1);
         let state = State {
             running: Some(running),
             signal: None,
             loss: None,
+            halt: None,
             is_summed_up: false,
         };
         Stop {
             state: Arc::new(Mutex::new(state)),
             stopped,
+            halting,
+            halts,
         }
     }
 
@@ -101,6 +118,25 @@ impl Stop {
     /// The journal failed: what is washed cannot be kept.
     pub(super) fn break_off(&self) {
         self.lock().running = None;
+    }
+
+    /// Enough has failed: nothing more is begun, and the run ends with this exit code.
+    pub(super) fn halt(&self, manner: Manner, why: String, code: u8) {
+        let mut state = self.lock();
+        state.halt = Some((why, code));
+        state.running = None;
+        // Full when it was halted before.
+        let _ = self.halting.try_send(manner);
+    }
+
+    /// Where it is told how the run is to be halted.
+    pub(super) fn halts(&self) -> Receiver<Manner> {
+        self.halts.clone()
+    }
+
+    /// Why the run was halted, if it was, and the exit code.
+    pub(super) fn halted(&self) -> Option<(String, u8)> {
+        self.lock().halt.clone()
     }
 
     /// Why there are no workers left, if there are none.

@@ -4,6 +4,8 @@
 //! the terminal. Views know neither each other nor what the run works on.
 
 use std::io::{self, BufWriter, Stdout, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::args::Format;
 use super::printer::say;
@@ -31,6 +33,15 @@ pub(super) trait View: Send {
         Ok(())
     }
 
+    /// Called again and again while nothing happens, and in between. When it wants to be called
+    /// next at the latest, if it does.
+    ///
+    /// # Errors
+    /// As [`see`](Self::see).
+    fn tick(&mut self) -> io::Result<Option<Duration>> {
+        Ok(None)
+    }
+
     /// Nothing more happens. Whether all that was to be written to files is.
     ///
     /// # Errors
@@ -40,22 +51,55 @@ pub(super) trait View: Send {
     }
 }
 
+/// Stdout, for all views that write to it, so that it keeps the order in which they do. What is
+/// written at once is not torn.
+#[derive(Debug, Clone)]
+pub(super) struct Out(Arc<Mutex<BufWriter<Stdout>>>);
+
+impl Out {
+    pub(super) fn new() -> Self {
+        Out(Arc::new(Mutex::new(BufWriter::new(io::stdout()))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lock().flush()
+    }
+}
+
 /// Events as lines: the chapter's, or JSON.
 pub(super) struct Lines {
-    out: BufWriter<Stdout>,
+    out: Out,
     format: Format,
     style: Style,
     is_quiet: bool,
 }
 
 impl Lines {
-    pub(super) fn new(format: Format, style: Style, is_quiet: bool) -> Self {
+    pub(super) fn new(out: Out, format: Format, style: Style, is_quiet: bool) -> Self {
         Lines {
-            out: BufWriter::new(io::stdout()),
+            out,
             format,
             style,
             is_quiet,
         }
+    }
+}
+
+impl Lines {
+    /// In one piece.
+    fn print(&mut self, mut line: String) -> io::Result<()> {
+        line.push('\n');
+        self.out.write_all(line.as_bytes())
     }
 }
 
@@ -71,10 +115,10 @@ impl View for Lines {
         if self.format == Format::Json
             && let Some(object) = json::object(event)
         {
-            return writeln!(self.out, "{object}");
+            return self.print(object.to_string());
         }
         match self.style.line(event) {
-            Some(Line::Out(line)) => writeln!(self.out, "{line}"),
+            Some(Line::Out(line)) => self.print(line),
             Some(Line::Err(line)) => {
                 // So that both come in order where they go to the same place.
                 self.out.flush()?;

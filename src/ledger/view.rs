@@ -1,5 +1,7 @@
 //! What can be asked of a ledger. Nothing here changes anything.
 
+use std::collections::BTreeSet;
+
 use super::{Capacity, Counts, Handed, HolderId, ItemId, Ledger, Refusal, Token, Weight};
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
@@ -48,6 +50,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     #[must_use]
     pub fn is_relied_on(&self, holder: HolderId) -> bool {
         self.crew.is_relied_on(holder)
+    }
+
+    /// The items that nobody holds and that are not ended.
+    #[must_use]
+    pub fn waiting_ids(&self) -> BTreeSet<ItemId> {
+        self.waiting.ids()
     }
 
     /// How many holders have something that they did not settle.

@@ -221,6 +221,17 @@ impl<P: Weight + Clone> Waiting<P> {
         self.delayed.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// All that wait or rest, also what is not durable yet.
+    pub(super) fn ids(&self) -> BTreeSet<ItemId> {
+        let fresh = (self.first_fresh()..=self.accepted).map(ItemId);
+        let fresh = fresh.filter(|id| !self.skipped.contains(id));
+        let delayed = self.delayed.keys().map(|(_, id)| *id);
+        fresh
+            .chain(self.returned.keys().copied())
+            .chain(delayed)
+            .collect()
+    }
+
     /// Items that may be handed out now.
     pub(super) fn ready(&self) -> usize {
         self.fresh.len() - self.staged - self.skipped.len() + self.returned.len()

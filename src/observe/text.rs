@@ -13,9 +13,24 @@ pub(crate) enum Line {
     Err(String),
 }
 
+/// What is said of the items of a run.
+#[derive(Debug)]
+pub(crate) struct Words {
+    pub(crate) items: &'static str,
+    /// What a worker is at while it does something to one.
+    pub(crate) doing: &'static str,
+    /// What is done to it meanwhile.
+    pub(crate) done: &'static str,
+    /// What will be done to it after a failed attempt.
+    pub(crate) again: &'static str,
+    /// Whether each step of an item is a line.
+    pub(crate) tells_items: bool,
+}
+
 /// What the lines of one run have in common.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
+    pub(crate) words: &'static Words,
     /// Several workers share a process, so their names follow its pid.
     pub(crate) names_workers: bool,
 }
@@ -23,7 +38,16 @@ pub(crate) struct Style {
 impl Style {
     /// The event's line, if it has one.
     pub(crate) fn line(self, event: &Event) -> Option<Line> {
+        if event.what.is_of_item() && !self.words.tells_items {
+            return None;
+        }
         let at = Clock(event.at);
+        let Words {
+            items,
+            doing,
+            again,
+            ..
+        } = self.words;
         Some(match &event.what {
             What::Producing { item, pid } => {
                 let who = self.who("main");
@@ -36,7 +60,7 @@ impl Style {
                 Line::Out(format!("Drying  {item} , time: {at} , pid {pid}{who}"))
             }
             What::Retry { item, failure, .. } => Line::Err(format!(
-                "{item}: attempt {} failed ({}); it will be dried again",
+                "{item}: attempt {} failed ({}); it will be {again}",
                 failure.attempt, failure.cause
             )),
             What::Dead { item, history, .. } => Line::Err(format!(
@@ -51,7 +75,9 @@ impl Style {
                 holding,
                 is_asked,
             } if *exit != Exit::Exited(0) && (holding.is_some() || !is_asked) => {
-                let held = holding.as_ref().map(|item| format!(" while drying {item}"));
+                let held = holding
+                    .as_ref()
+                    .map(|item| format!(" while {doing} {item}"));
                 let held = held.unwrap_or_default();
                 Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
             }
@@ -60,7 +86,7 @@ impl Style {
                 counts,
                 restarts,
                 elapsed,
-            } => Line::Err(summary(counts, *restarts, *elapsed)),
+            } => Line::Err(summary(items, counts, *restarts, *elapsed)),
             _ => return None,
         })
     }
@@ -73,7 +99,7 @@ impl Style {
     }
 }
 
-fn summary(counts: &Counts, restarts: u64, elapsed: Duration) -> String {
+fn summary(items: &str, counts: &Counts, restarts: u64, elapsed: Duration) -> String {
     let Counts {
         accepted,
         done,
@@ -81,7 +107,7 @@ fn summary(counts: &Counts, restarts: u64, elapsed: Duration) -> String {
         retries,
         ..
     } = counts;
-    let mut line = format!("{done} of {accepted} dishes done, {dead} dead");
+    let mut line = format!("{done} of {accepted} {items} done, {dead} dead");
     if counts.unfinished() > 0 {
         line += &format!(", {} left undone", counts.unfinished());
     }
@@ -142,7 +168,19 @@ mod tests {
             attempt: 1,
         };
         let event = Event { at, what };
-        let line = |names_workers| Style { names_workers }.line(&event);
+        static WORDS: Words = Words {
+            items: "dishes",
+            doing: "drying",
+            done: "being dried",
+            again: "dried again",
+            tells_items: true,
+        };
+        let words = &WORDS;
+        let style = |names_workers| Style {
+            words,
+            names_workers,
+        };
+        let line = |names_workers| style(names_workers).line(&event);
         let plain = "Drying  dish-1 , time: 0:00:00.037144 , pid 7280";
         assert_eq!(line(false), Some(Line::Out(plain.into())));
         assert_eq!(line(true), Some(Line::Out(format!("{plain} dryer-1"))));

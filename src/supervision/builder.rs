@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::inline::InlineCrew;
 use super::processes::ProcessCrew;
 use super::spawn::Position;
-use super::spec::{Bounds, ChildSpec, Restart, StartMethod};
+use super::spec::{Bounds, ChildSpec, Restart, StartMethod, StderrGoes};
 use super::threads::ThreadCrew;
 use super::watch::Plan;
 use super::{Crew, Supervisor, limits};
@@ -61,6 +61,7 @@ pub struct Builder {
     polls: bool,
     observer: Option<Arc<dyn Observer>>,
     name_items: Option<NameItems>,
+    context: Option<Arc<[u8]>>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -87,6 +88,7 @@ impl Builder {
             polls: true,
             observer: None,
             name_items: None,
+            context: None,
         }
     }
 
@@ -204,8 +206,32 @@ impl Builder {
     /// supervisor, which keeps the last 4 KiB for the history of failed items.
     #[must_use]
     pub fn inherit_stderr(mut self) -> Self {
-        self.bounds.inherits_stderr = true;
+        self.bounds.stderr = StderrGoes::Straight;
         self
+    }
+
+    /// What worker processes write to stderr is shown nowhere. The last 4 KiB are kept for the
+    /// history of failed items all the same.
+    #[must_use]
+    pub fn hide_stderr(mut self) -> Self {
+        self.bounds.stderr = StderrGoes::IntoHistories;
+        self
+    }
+
+    /// Gives every worker process this value before its first item, also those that are started
+    /// later; they read it by [`context`](crate::context). For what all items have in common and
+    /// handlers, which cannot capture, must know.
+    ///
+    /// # Errors
+    /// `is_not_serializable`.
+    pub fn context<C: Serialize>(mut self, context: &C) -> Result<Self, Error> {
+        let bytes = postcard::to_allocvec(context);
+        let bytes = bytes.map_err(|error| Kind::NotSerializable {
+            type_name: type_name::<C>(),
+            why: error.to_string(),
+        })?;
+        self.context = Some(bytes.into());
+        Ok(self)
     }
 
     /// Workers get one item at a time, never one in advance.
@@ -242,6 +268,13 @@ impl Builder {
             Ok(item) => name(&item),
             Err(_) => format!("an item that is no {}", type_name::<T>()),
         }));
+        self
+    }
+
+    /// The same, of the serialized item, for items that are not worth decoding.
+    #[cfg(feature = "cli")]
+    pub(crate) fn name_bodies(mut self, name: fn(&[u8]) -> String) -> Self {
+        self.name_items = Some(Arc::new(name));
         self
     }
 
@@ -496,6 +529,7 @@ impl Builder {
                 role,
                 item_type: type_name::<T>(),
                 announces_starts,
+                context: self.context.clone(),
             },
             credit,
             bounds: self.bounds,

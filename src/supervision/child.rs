@@ -54,6 +54,8 @@ pub enum Happening {
     },
     /// It is to finish what it has started, and end.
     StopAsked,
+    /// It is to finish what it has started, however long that takes, and end.
+    DrainAsked,
     /// It is to be replaced: it finishes what it has started and is started again, uncounted.
     RecycleAsked,
     /// Its supervisor ends it for its own reasons: that is not counted against it.
@@ -164,6 +166,7 @@ impl Child {
             }
             Happening::Buried { exit, charged } => self.start_again(now, exit, charged),
             Happening::StopAsked => self.stop(now),
+            Happening::DrainAsked => self.drain(now),
             Happening::RecycleAsked => self.recycle(),
             Happening::Excused => {
                 self.is_excused = true;
@@ -230,6 +233,17 @@ impl Child {
             }
             Phase::Stopping | Phase::Dying | Phase::Over => None,
         }
+    }
+
+    /// As [`stop`](Self::stop), but what it has begun may take as long as it takes. A stop ends that.
+    fn drain(&mut self, now: Duration) -> Option<Deed> {
+        let deed = match self.phase {
+            Phase::Working => self.recycle(),
+            Phase::Resting | Phase::Booting => self.stop(now),
+            Phase::Stopping | Phase::Dying | Phase::Over => None,
+        };
+        self.is_stopping = true;
+        deed
     }
 
     fn recycle(&mut self) -> Option<Deed> {

@@ -105,6 +105,7 @@ pub(super) enum Note {
         why: String,
     },
     Stop,
+    Drain,
     Kill,
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct Appointment {
     pub(crate) supervisor: u32,
     /// Whether to say when work on an item begins.
     pub(crate) announces_starts: bool,
+    /// What the program gives all its workers.
+    pub(crate) context: Option<IpcSharedMemory>,
     /// More memory than this, in bytes, and the worker is to be replaced.
     pub(crate) memory_max: Option<u64>,
     /// Where a forked worker's stderr goes, and the pipe's inode; a spawned one has it from the

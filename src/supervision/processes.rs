@@ -78,6 +78,11 @@ impl Crew for ProcessCrew {
         self.wait();
     }
 
+    fn drain(&self) {
+        self.notes.post(Note::Drain);
+        self.wait();
+    }
+
     fn kill(&self) {
         self.notes.post(Note::Kill);
         self.wait();

@@ -6,10 +6,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender};
+use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender, IpcSharedMemory};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
@@ -103,6 +104,8 @@ pub(super) struct Position {
     pub(super) role: &'static str,
     pub(super) item_type: &'static str,
     pub(super) announces_starts: bool,
+    /// What all workers are given, serialized.
+    pub(super) context: Option<Arc<[u8]>>,
 }
 
 /// What is one worker's own.
@@ -110,6 +113,14 @@ pub(super) struct Position {
 pub(super) struct Terms {
     pub(super) memory_max: Option<u64>,
     pub(super) stderr: Option<(String, u64)>,
+}
+
+/// In shared memory, whatever its size: a message must fit into one packet. `None` where the system
+/// has none left: ipc-channel panics there.
+fn shared(bytes: &[u8]) -> Option<IpcSharedMemory> {
+    // It does not map nothing.
+    let bytes = if bytes.is_empty() { &[0] } else { bytes };
+    catch_unwind(|| IpcSharedMemory::from_bytes(bytes)).ok()
 }
 
 /// Makes a worker's channels and lane: our ends, and the appointment to send to it.
@@ -124,12 +135,17 @@ pub(super) fn appoint(
         || io::Error::other("no shared memory: raise the limit on open files or on memory");
     let lane = Lane::new().ok_or_else(refused)?;
     let theirs = lane.to_send().ok_or_else(refused)?;
+    let context = match position.context.as_deref() {
+        Some(bytes) => Some(shared(bytes).ok_or_else(refused)?),
+        None => None,
+    };
     let appointment = Appointment {
         name: name.to_owned(),
         role: position.role.to_owned(),
         item_type: position.item_type.to_owned(),
         supervisor: std::process::id(),
         announces_starts: position.announces_starts,
+        context,
         memory_max: terms.memory_max,
         stderr: terms.stderr,
         downlink: down_receiver,

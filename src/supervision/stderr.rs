@@ -109,6 +109,8 @@ struct Shared {
     epoll: Epoll,
     waker: Arc<EventFd>,
     streams: Mutex<Streams>,
+    /// Otherwise it is only kept.
+    passes_on: bool,
 }
 
 #[derive(Debug, Default)]
@@ -135,7 +137,7 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn start(grace: Duration) -> io::Result<Self> {
+    pub(super) fn start(grace: Duration, passes_on: bool) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let waker = Arc::new(EventFd::from_flags(flags)?);
@@ -144,6 +146,7 @@ impl Relay {
             epoll,
             waker,
             streams: Mutex::default(),
+            passes_on,
         });
         let (alive, over) = bounded::<()>(0);
         let passing = Arc::clone(&shared);
@@ -241,7 +244,9 @@ impl Shared {
         }
         // Ours may take its time, so the stream is let go meanwhile.
         drop(stream);
-        write_all(&bytes);
+        if self.passes_on {
+            write_all(&bytes);
+        }
         rest
     }
 }
@@ -263,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_stream_is_kept_and_given_once() {
-        let relay = Relay::start(Duration::from_secs(60)).unwrap();
+        let relay = Relay::start(Duration::from_secs(60), true).unwrap();
         let (theirs, stderr) = relay.open().unwrap();
         // Written without a newline, and to a stream that goes on: nothing waits for its end.
         unistd::write(&theirs, b"\0").unwrap();

@@ -25,6 +25,7 @@ use super::oom::OomCounter;
 use super::reap::Reaper;
 use super::restart::Window;
 use super::spawn::{self, Position};
+use super::spec::StderrGoes;
 use super::spec::{Bounds, ChildSpec, StartMethod};
 use super::stderr::Relay;
 use crate::broker::Broker;
@@ -103,9 +104,10 @@ impl Watch {
             Slot::new(name, Child::new(plan.spec, seed))
         };
         // Without it workers write to our stderr themselves.
-        let relay = match plan.bounds.inherits_stderr {
-            true => None,
-            false => Relay::start(plan.spec.shutdown).ok(),
+        let relay = match plan.bounds.stderr {
+            StderrGoes::Straight => None,
+            StderrGoes::On => Relay::start(plan.spec.shutdown, true).ok(),
+            StderrGoes::IntoHistories => Relay::start(plan.spec.shutdown, false).ok(),
         };
         Watch {
             slots: (0..plan.workers).map(slot).collect(),
@@ -327,6 +329,7 @@ impl Watch {
                 (None, _) => {}
             },
             Note::Stop => self.stop(Happening::StopAsked),
+            Note::Drain => self.stop(Happening::DrainAsked),
             Note::Kill => self.stop(Happening::KillAsked),
         }
     }

@@ -3,12 +3,13 @@
 //! A handler may put new items on the queue it works for. While it does, it holds an item, so a
 //! wait for room could be a wait for itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::session::Session;
 use crate::broker::Broker;
+use crate::ledger::ItemId;
 
 /// The near end of a queue: in the supervisor's process, or in a worker's.
 #[derive(Debug, Clone)]
@@ -43,6 +44,30 @@ pub(crate) fn is_to_end() -> bool {
         stopping
             .as_ref()
             .is_some_and(|flag| flag.load(Ordering::Acquire))
+    })
+}
+
+thread_local! {
+    static DELIVERY: Cell<Option<(ItemId, u32)>> = const { Cell::new(None) };
+}
+
+/// This thread's handler begins this attempt at this item.
+pub(super) fn begin(id: ItemId, attempt: u32) {
+    DELIVERY.with(|delivery| delivery.set(Some((id, attempt))));
+}
+
+#[cfg(feature = "cli")]
+/// Which item this thread's handler works on, and which attempt it is; only in a worker process.
+pub(crate) fn delivery() -> Option<(ItemId, u32)> {
+    DELIVERY.with(Cell::get)
+}
+
+#[cfg(feature = "cli")]
+/// The name of the worker process that this thread works in.
+pub(crate) fn worker_name() -> Option<String> {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some((Side::Remote(session), _)) => Some(session.name().to_owned()),
+        _ => None,
     })
 }
 

@@ -58,6 +58,21 @@ impl Roles {
         }));
     }
 
+    /// A handler, and what is done when there are no more items.
+    #[cfg(feature = "cli")]
+    pub(crate) fn handler_until<T, R, E, F>(&mut self, handler: F, end: fn())
+    where
+        F: Fn(T) -> Result<R, E> + Send + Sync + 'static,
+        T: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        E: fmt::Display + 'static,
+    {
+        self.add::<F>(Arc::new(move |session| {
+            session::run_handler(session, &handler);
+            end();
+        }));
+    }
+
     /// The chapter's loop: gets items from the queue and says `task_done` itself, until `get`
     /// says that the queue is closed.
     pub fn worker<T, F>(&mut self, worker: F)

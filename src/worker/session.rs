@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use super::attempt::{Wanted, attempt};
 use super::canary::Canary;
+use super::context;
 use super::current::{self, Side};
 pub(crate) use super::inbox::{Arrival, Reply};
 use super::inbox::{Held, Inbox, Look};
@@ -56,6 +57,8 @@ pub(crate) struct Session {
     is_worn: AtomicBool,
     /// A handler works on one item at a time; a loop on what it got and did not settle.
     is_handler: AtomicBool,
+    /// This worker's name.
+    name: String,
     lane: Arc<Lane>,
     /// A file that nobody but this process's code as a whole can have closed.
     canary: Canary,
@@ -70,11 +73,13 @@ impl Session {
         fail::set_role(&appointment.name);
         fail::point("worker: appointed");
         let lane = Lane::of(appointment.lane)?;
+        context::set(appointment.context);
         let session = Arc::new(Session {
             announces_starts: appointment.announces_starts,
             memory_max: appointment.memory_max,
             is_worn: AtomicBool::new(false),
             is_handler: AtomicBool::new(false),
+            name: appointment.name,
             canary: Canary::new(),
             uplink: Uplink::open(Arc::clone(&lane), appointment.uplink)?,
             inbox: Mutex::new(Inbox::new(&lane)),
@@ -121,6 +126,10 @@ impl Session {
         if self.lane.down_bell().take() {
             self.lane.down_bell().wake();
         }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn flush(&self) {
@@ -533,6 +542,7 @@ where
     let mut watch = StopWatch::default();
     while let Some(arrival) = session.next_arrival(&mut spare, &mut watch) {
         session.begin(&arrival, &mut watch);
+        current::begin(arrival.id, arrival.attempt);
         fail::point("worker: started");
         let wanted = match arrival.is_awaited {
             true => Wanted::Elsewhere,

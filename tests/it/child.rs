@@ -27,6 +27,7 @@ crate::trials! {
     a_stop_beyond_its_grace_kills,
     a_recycled_worker_is_started_again_uncounted,
     a_recycled_worker_has_the_time_it_needs,
+    a_drained_worker_has_the_time_it_needs_and_stays_down,
     a_loop_that_ended_before_it_could_be_recycled_is_started_again,
     a_worker_whose_end_is_excused_is_started_again_uncounted,
     a_stop_while_booting_kills,
@@ -252,6 +253,18 @@ fn a_recycled_worker_has_the_time_it_needs() {
     assert_eq!(deed, Some(Deed::Kill));
 }
 
+fn a_drained_worker_has_the_time_it_needs_and_stays_down() {
+    let mut child = working(spec());
+    let deed = child.handle(Happening::DrainAsked, ms(10));
+    assert_eq!(deed, Some(Deed::AskToStop));
+    assert_eq!(child.poll_timeout(), None);
+    let mut stopped = child.clone();
+    assert_eq!(die(&mut child, SUCCESS, 0, ms(90_000)), Some(Deed::Finish));
+    // A stop has its grace, as always.
+    assert_eq!(stopped.handle(Happening::StopAsked, ms(1_000)), None);
+    assert_eq!(stopped.poll_timeout(), Some(ms(6_000)));
+}
+
 /// It was given nothing more, and its process ended before anybody could ask it to stop.
 fn a_loop_that_ended_before_it_could_be_recycled_is_started_again() {
     let mut child = working(ChildSpec {
@@ -351,6 +364,7 @@ fn a_worker_that_is_over_stays_over() {
         Happening::LinkClosed,
         Happening::Ended,
         Happening::StopAsked,
+        Happening::DrainAsked,
         Happening::KillAsked,
         Happening::DeadlinePassed,
     ] {
@@ -398,6 +412,7 @@ fn any_happening() -> impl Strategy<Value = Happening> {
         Just(Happening::Ended),
         (exit(), 0..3_usize).prop_map(|(exit, charged)| Happening::Buried { exit, charged }),
         Just(Happening::StopAsked),
+        Just(Happening::DrainAsked),
         Just(Happening::KillAsked),
         Just(Happening::DeadlinePassed),
     ]
@@ -406,19 +421,20 @@ fn any_happening() -> impl Strategy<Value = Happening> {
 /// What answers may be given, whatever happens in whatever order.
 fn may_answer(deed: Deed, happening: Happening) -> bool {
     use Happening::{
-        Begin, Buried, DeadlinePassed, Ended, KillAsked, LinkClosed, StartFailed, StopAsked,
+        Begin, Buried, DeadlinePassed, DrainAsked, Ended, KillAsked, LinkClosed, StartFailed,
+        StopAsked,
     };
     match deed {
         Deed::Start => matches!(happening, Begin | Buried { .. } | DeadlinePassed),
-        Deed::AskToStop => happening == StopAsked,
+        Deed::AskToStop => matches!(happening, StopAsked | DrainAsked),
         Deed::Kill => matches!(
             happening,
-            StopAsked | KillAsked | DeadlinePassed | LinkClosed
+            StopAsked | DrainAsked | KillAsked | DeadlinePassed | LinkClosed
         ),
         Deed::Bury => matches!(happening, Ended | LinkClosed | DeadlinePassed),
         Deed::Finish => matches!(
             happening,
-            Buried { .. } | StartFailed | StopAsked | KillAsked
+            Buried { .. } | StartFailed | StopAsked | DrainAsked | KillAsked
         ),
         Deed::GiveUp => matches!(happening, Buried { .. } | StartFailed),
     }

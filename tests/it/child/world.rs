@@ -18,6 +18,7 @@ enum Event {
     Pass(u64),
     ReachDeadline,
     AskToStop,
+    AskToDrain,
     AskToKill,
 }
 
@@ -131,6 +132,7 @@ impl World {
             }
             Event::ReachDeadline => self.reach_deadline(),
             Event::AskToStop => self.ask(Happening::StopAsked),
+            Event::AskToDrain => self.ask(Happening::DrainAsked),
             Event::AskToKill => self.ask(Happening::KillAsked),
         }
     }
@@ -163,6 +165,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0..3_000_u64).prop_map(Event::Pass),
         8 => Just(Event::ReachDeadline),
         1 => Just(Event::AskToStop),
+        1 => Just(Event::AskToDrain),
         1 => Just(Event::AskToKill),
     ]
 }

@@ -1,0 +1,112 @@
+//! The options that belong to a COMMAND, as they are typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::duration;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for a COMMAND")]
+pub(in crate::cli) struct JobArgs {
+    /// Run COMMAND for each item, with the item in place of {} or as the last argument; {.} is the
+    /// item without extension, {/} its file name, {//} its folder, {/.} its file name without
+    /// extension, {#} its number, {%} the worker's slot. Items are the lines of --input (stdin
+    /// where it is not given), or what follows :::
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(in crate::cli) command: Vec<OsString>,
+
+    /// Items are separated by zero bytes rather than newlines
+    #[arg(short = '0', long)]
+    pub(in crate::cli) null: bool,
+
+    /// Each line is a JSON value; {name} is the member of that name
+    #[arg(long, conflicts_with = "null")]
+    pub(in crate::cli) json: bool,
+
+    /// Give COMMAND the item on its stdin instead, followed by a newline unless -0 is given
+    #[arg(long)]
+    pub(in crate::cli) stdin: bool,
+
+    /// Have /bin/sh run COMMAND; what is filled in is quoted for it
+    #[arg(long)]
+    pub(in crate::cli) shell: bool,
+
+    /// Output comes in the order of the items
+    #[arg(short, long)]
+    pub(in crate::cli) keep_order: bool,
+
+    /// Output comes line by line as it is written, rather than item by item
+    #[arg(long)]
+    pub(in crate::cli) line_buffer: bool,
+
+    /// Each line of output begins with its item and a tab
+    #[arg(long)]
+    pub(in crate::cli) tag: bool,
+
+    /// Keep what each item gave in DIR/NUMBER: stdout, stderr and result.json (exit code, times)
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) results: Option<PathBuf>,
+
+    /// Write a line for each attempt to this file, in the columns of GNU parallel
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) joblog: Option<PathBuf>,
+
+    /// Stop when so many items, or so much of all of them, were given up on: `now` kills what runs,
+    /// `soon` lets it finish
+    #[arg(long, value_name = "now|soon,fail=N|P%")]
+    pub(in crate::cli) halt: Option<String>,
+
+    /// Time between two starts at least
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub(in crate::cli) delay: Option<Duration>,
+
+    /// Print the commands instead of running them
+    #[arg(long)]
+    pub(in crate::cli) dry_run: bool,
+
+    /// Set this variable for COMMAND; may be given more than once
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(in crate::cli) env: Vec<OsString>,
+
+    /// Run COMMAND in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) workdir: Option<PathBuf>,
+
+    /// Each worker is one process of COMMAND that stays and serves many items: it reads one JSON
+    /// request a line and answers one a line. COMMAND is split into words as a shell does it; what
+    /// follows -- are the arguments of each request
+    #[arg(long, value_name = "COMMAND")]
+    pub(in crate::cli) worker: Option<OsString>,
+}
+
+impl JobArgs {
+    /// Whether items are run by commands.
+    pub(in crate::cli) fn are_meant(&self) -> bool {
+        !self.command.is_empty() || self.worker.is_some()
+    }
+
+    /// An option that makes no sense without a command.
+    pub(in crate::cli) fn stray(&self) -> Option<&'static str> {
+        let given = [
+            ("--null", self.null),
+            ("--json", self.json),
+            ("--stdin", self.stdin),
+            ("--shell", self.shell),
+            ("--keep-order", self.keep_order),
+            ("--line-buffer", self.line_buffer),
+            ("--tag", self.tag),
+            ("--results", self.results.is_some()),
+            ("--joblog", self.joblog.is_some()),
+            ("--halt", self.halt.is_some()),
+            ("--delay", self.delay.is_some()),
+            ("--dry-run", self.dry_run),
+            ("--env", !self.env.is_empty()),
+            ("--workdir", self.workdir.is_some()),
+        ];
+        let stray = given.into_iter().find(|(_, is_given)| *is_given);
+        stray.map(|(option, _)| option)
+    }
+}

@@ -1,0 +1,107 @@
+//! Runs of the kitchen: the washer here, the dryers wherever they are.
+
+use std::process;
+
+use serde_bytes::ByteBuf;
+
+use super::Failure;
+use super::args::Mode;
+use super::config::{Config, DishConfig};
+use super::input;
+use super::run::{Bench, Origin, Work};
+use super::view::{Out, View};
+use crate::error::Error;
+use crate::kitchen::{self, Dish};
+use crate::observe::What;
+use crate::observe::text::Words;
+use crate::queue::JoinableQueue;
+use crate::supervision::{Builder, Supervisor};
+
+/// The chapter's words.
+static WORDS: Words = Words {
+    items: "dishes",
+    doing: "drying",
+    done: "being dried",
+    again: "dried again",
+    tells_items: true,
+};
+
+/// A run of the kitchen.
+pub(super) struct Dishes {
+    config: DishConfig,
+    mode: Mode,
+    workers: usize,
+}
+
+impl Dishes {
+    pub(super) fn new(config: DishConfig, run: &Config) -> Self {
+        Dishes {
+            config,
+            mode: run.mode,
+            workers: run.workers,
+        }
+    }
+
+    fn dish(&self, name: String) -> Dish {
+        let missing = self.config.payload.saturating_sub(name.len());
+        Dish {
+            name,
+            dry: self.config.dry,
+            padding: ByteBuf::from(vec![0; missing]),
+        }
+    }
+}
+
+impl Work for Dishes {
+    type Item = Dish;
+
+    fn words(&self) -> &'static Words {
+        &WORDS
+    }
+
+    fn views(&mut self, _: &Config, _: &Origin, _: &Out) -> Vec<Box<dyn View>> {
+        Vec::new()
+    }
+
+    fn hire(
+        &self,
+        builder: Builder,
+        rack: &JoinableQueue<Dish>,
+    ) -> Result<Supervisor<Dish, ()>, Error> {
+        let builder = builder
+            .name("dryer")
+            .name_items(|dish: &Dish| dish.name.clone());
+        let workers = self.workers;
+        match self.mode {
+            Mode::Processes => builder.processes(workers).handler(rack, kitchen::dry),
+            Mode::Threads => builder.threads(workers).handler(rack, kitchen::dry),
+            Mode::Tasks => builder
+                .tasks(workers)
+                .handler_async(rack, kitchen::dry_async),
+            Mode::Sequential => builder.inline().handler(rack, kitchen::dry),
+        }
+    }
+
+    /// Washes one dish after the other and puts it on the rack.
+    fn produce(&self, bench: &mut Bench<'_, Dish>) -> Result<(), Failure> {
+        let (source, pid) = (bench.source(), process::id());
+        while let Some(line) = bench.next()? {
+            let name = input::text(line, source).map_err(Failure::Usage)?;
+            if bench.queue.was_put_before(name.as_bytes()) {
+                continue;
+            }
+            let item = name.clone();
+            bench.tell(|| What::Producing { item, pid })?;
+            if !bench.stop.sleep(self.config.wash) {
+                break;
+            }
+            let item = name.clone();
+            bench.tell(|| What::Produced { item, pid })?;
+            let dish = self.dish(name);
+            if !bench.put(&dish, dish.name.as_bytes())? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! `--halt`: when enough items were given up on, the run ends early.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use crate::cli::code;
+use crate::cli::run::Origin;
+use crate::cli::stop::{Manner, Stop};
+use crate::cli::view::View;
+use crate::observe::{Event, What};
+
+/// When to halt, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Halt {
+    manner: Manner,
+    limit: Limit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Items(u64),
+    /// Of all items, so it has to be known how many there are.
+    Percent(u64),
+}
+
+impl Halt {
+    /// Reads `now,fail=3` or `soon,fail=10%`.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (manner, condition) = text.split_once(',')?;
+            let manner = match manner {
+                "now" => Manner::AtOnce,
+                "soon" => Manner::Patiently,
+                _ => return None,
+            };
+            let limit = condition.strip_prefix("fail=")?;
+            let limit = match limit.strip_suffix('%') {
+                Some(percent) => Limit::Percent(percent.parse().ok().filter(|n| *n <= 100)?),
+                None => Limit::Items(limit.parse().ok()?),
+            };
+            let is_sensible = !matches!(limit, Limit::Items(0) | Limit::Percent(0));
+            is_sensible.then_some(Halt { manner, limit })
+        };
+        let example =
+            "expected now or soon, and a number or a share, as in now,fail=1 or soon,fail=10%";
+        parse().ok_or_else(|| format!("--halt {text}: {example}"))
+    }
+
+    /// Whether a share is meant, so that all items must be counted.
+    pub(super) fn needs_total(self) -> bool {
+        matches!(self.limit, Limit::Percent(_))
+    }
+
+    fn is_reached(self, failed: u64, total: Option<u64>) -> bool {
+        match self.limit {
+            Limit::Items(items) => failed >= items,
+            Limit::Percent(percent) => {
+                failed > 0 && total.is_some_and(|total| failed * 100 >= total * percent)
+            }
+        }
+    }
+}
+
+/// Counts, and halts the run.
+pub(super) struct HaltView {
+    halt: Halt,
+    failed: u64,
+    is_halted: bool,
+    total: Arc<OnceLock<u64>>,
+    stop: Stop,
+}
+
+impl HaltView {
+    pub(super) fn new(halt: Halt, origin: &Origin) -> Self {
+        HaltView {
+            halt,
+            failed: 0,
+            is_halted: false,
+            total: Arc::clone(&origin.total),
+            stop: origin.stop.clone(),
+        }
+    }
+}
+
+impl View for HaltView {
+    fn wants_items(&self) -> bool {
+        false
+    }
+
+    fn see(&mut self, event: &Event) -> io::Result<()> {
+        if !matches!(event.what, What::Dead { .. }) || self.is_halted {
+            return Ok(());
+        }
+        self.failed += 1;
+        if self.halt.is_reached(self.failed, self.total.get().copied()) {
+            self.is_halted = true;
+            let failed = self.failed;
+            let why = format!("halted, because {failed} items were given up on");
+            self.stop.halt(self.halt.manner, why, code::DEAD_LETTERS);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_a_meaning_is_taken() {
+        for text in ["now,fail=1", "soon,fail=3", "soon,fail=100%", "now,fail=1%"] {
+            assert!(Halt::parse(text).is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "now",
+            "later,fail=1",
+            "now,fail=0",
+            "now,fail=0%",
+            "now,fail=101%",
+            "now,fail=-1",
+            "now,fail=1.5%",
+            "now,done=1",
+            "now, fail=1",
+            "fail=1",
+        ] {
+            let why = Halt::parse(text).unwrap_err();
+            assert!(why.contains("--halt") && why.contains("fail=10%"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_of_all_items_once_they_are_counted() {
+        let halt = Halt::parse("soon,fail=10%").unwrap();
+        assert!(!halt.is_reached(5, None));
+        assert!(!halt.is_reached(9, Some(100)) && halt.is_reached(10, Some(100)));
+        assert!(halt.is_reached(1, Some(3)) && !halt.is_reached(0, Some(3)));
+        let halt = Halt::parse("now,fail=2").unwrap();
+        assert!(!halt.is_reached(1, Some(2)) && halt.is_reached(2, None));
+    }
+}

@@ -1,0 +1,333 @@
+//! What commands write, shown on our own stdout and stderr: item by item, or line by line.
+//!
+//! It lies in files until then, so a large output is copied piece by piece and never lies in
+//! memory. An attempt that failed and is followed by another one has its output shown on stderr,
+//! with a mark, so that stdout holds what counts, once.
+
+mod paper;
+mod turns;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::paper::{Label, Mark, Paper, Piece};
+use self::turns::Turns;
+use super::results::Results;
+use crate::cli::args::Format;
+use crate::cli::run::Origin;
+use crate::cli::view::{Out, View};
+use crate::jobs::ending;
+use crate::jobs::spool::{Spool, Stream};
+use crate::ledger::{Exit, ItemId};
+use crate::observe::{Event, What};
+
+/// How it is shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) keeps_order: bool,
+    pub(super) is_line_buffered: bool,
+    pub(super) is_tagged: bool,
+    pub(super) format: Format,
+}
+
+/// The last attempt at an item.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    pub(super) id: ItemId,
+    pub(super) item: Arc<str>,
+    pub(super) attempt: u32,
+    pub(super) worker: Arc<str>,
+    /// Since 1970.
+    pub(super) started: Duration,
+    pub(super) took: Duration,
+    pub(super) exit: Option<Exit>,
+    /// Why it failed, if it did.
+    pub(super) cause: Option<String>,
+    /// When it was known, since the run began.
+    at: Duration,
+}
+
+/// An attempt whose output is shown while it runs.
+#[derive(Debug)]
+struct Live {
+    id: ItemId,
+    item: Arc<str>,
+    attempt: u32,
+    /// How much of each stream is shown.
+    shown: [u64; 2],
+}
+
+pub(super) struct Outputs {
+    spool: Spool,
+    shape: Shape,
+    paper: Paper,
+    turns: Option<Turns<Ended>>,
+    live: Vec<Live>,
+    results: Option<Results>,
+    /// When the run began, as time since 1970.
+    origin: Duration,
+}
+
+/// How often it is looked for new lines of commands that run.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// So much of a stream is looked through at once.
+const LOOK_BYTES: usize = 256 * 1024;
+
+impl Outputs {
+    pub(super) fn new(
+        spool: Spool,
+        shape: Shape,
+        results: Option<Results>,
+        origin: &Origin,
+        out: Out,
+    ) -> Self {
+        let turns = || Turns::new(origin.unfinished.clone(), origin.accepted);
+        Outputs {
+            spool,
+            shape,
+            paper: Paper::new(out, shape.format),
+            turns: shape.keeps_order.then(turns),
+            live: Vec::new(),
+            results,
+            origin: origin.unix,
+        }
+    }
+
+    fn begin(&mut self, id: ItemId, item: &str, attempt: u32) {
+        if self.shape.is_line_buffered {
+            // An attempt that did not count may have been shown in part.
+            self.end_live(id);
+            self.live.push(Live {
+                id,
+                item: item.into(),
+                attempt,
+                shown: [0; 2],
+            });
+        }
+    }
+
+    /// An item has its last attempt behind it, and is shown when its turn has come.
+    fn end_item(&mut self, ended: Ended) -> io::Result<()> {
+        let Some(turns) = &mut self.turns else {
+            return self.show(&ended);
+        };
+        turns.add(ended.id, ended);
+        while let Some(next) = self.turns.as_mut().and_then(Turns::next) {
+            self.show(&next)?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, ended: &Ended) -> io::Result<()> {
+        let mark = self.mark(&ended.item);
+        let shown = self.end_live(ended.id);
+        let label = Label {
+            id: ended.id,
+            item: &ended.item,
+            attempt: ended.attempt,
+            at: ended.at,
+        };
+        for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
+            self.copy(&label, stream, shown, &mark)?;
+        }
+        match &mut self.results {
+            Some(results) => results.keep(ended, &self.spool),
+            None => {
+                for stream in Stream::BOTH {
+                    self.spool.remove(ended.id, ended.attempt, stream);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&self, item: &str) -> Mark {
+        match self.shape.is_tagged {
+            true => Mark::Tag(format!("{item}\t").into_bytes()),
+            false => Mark::None,
+        }
+    }
+
+    /// Shows what an attempt gave that is followed by another one.
+    fn show_failed(&mut self, label: &Label<'_>) -> io::Result<()> {
+        let (shown, mark) = match self.shape.is_line_buffered {
+            // Its lines were shown as they came, so the rest of them goes where they went.
+            true => (self.end_live(label.id), self.mark(label.item)),
+            false => {
+                let mark = format!("[{}, attempt {}] ", label.item, label.attempt);
+                ([0; 2], Mark::Failed(mark.into_bytes()))
+            }
+        };
+        for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
+            self.copy(label, stream, shown, &mark)?;
+            self.spool.remove(label.id, label.attempt, stream);
+        }
+        Ok(())
+    }
+
+    /// Shows what a stream has from here on.
+    fn copy(
+        &mut self,
+        label: &Label<'_>,
+        stream: Stream,
+        shown: u64,
+        mark: &Mark,
+    ) -> io::Result<()> {
+        let file = self.spool.open(label.id, label.attempt, stream);
+        match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
+            Ok(Some(piece)) => self.paper.print(label, stream, mark, piece),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                paper::complain(label.item, stream, &error);
+                Ok(())
+            }
+        }
+    }
+
+    /// How much of an attempt's output was shown while it ran.
+    fn end_live(&mut self, id: ItemId) -> [u64; 2] {
+        match self.live.iter().position(|live| live.id == id) {
+            Some(at) => self.live.swap_remove(at).shown,
+            None => [0; 2],
+        }
+    }
+
+    /// Shows whole lines of commands that run.
+    fn look(&mut self) -> io::Result<()> {
+        let mut all = std::mem::take(&mut self.live);
+        for live in &mut all {
+            let has_turn = self.turns.as_ref().is_none_or(|turns| turns.is_at(live.id));
+            if has_turn {
+                self.show_lines(live)?;
+            }
+        }
+        self.live = all;
+        self.paper.flush()
+    }
+
+    fn show_lines(&mut self, live: &mut Live) -> io::Result<()> {
+        let mark = self.mark(&live.item);
+        let label = Label {
+            id: live.id,
+            item: &live.item,
+            attempt: live.attempt,
+            at: Duration::ZERO,
+        };
+        for (stream, shown) in Stream::BOTH.into_iter().zip(&mut live.shown) {
+            // What cannot be read now is told when the attempt is over.
+            let Ok(Some(file)) = self.spool.open(live.id, live.attempt, stream) else {
+                continue;
+            };
+            let length = whole_lines(&file, *shown).unwrap_or(0);
+            if length > 0 {
+                let piece = Piece::of(file, *shown, length);
+                self.paper.print(&label, stream, &mark, piece)?;
+                *shown += length;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&self, event: &Event) -> Option<Ended> {
+        match &event.what {
+            What::ItemDone {
+                id,
+                item,
+                worker,
+                attempt,
+                duration,
+                ..
+            } => Some(Ended {
+                id: *id,
+                item: item.as_str().into(),
+                attempt: *attempt,
+                worker: Arc::clone(worker),
+                started: (self.origin + event.at).saturating_sub(*duration),
+                took: *duration,
+                exit: Some(Exit::Exited(0)),
+                cause: None,
+                at: event.at,
+            }),
+            What::Dead { id, item, history } => {
+                let last = history.last()?;
+                Some(Ended {
+                    id: *id,
+                    item: item.as_str().into(),
+                    attempt: last.attempt,
+                    worker: last.scene.worker.as_str().into(),
+                    started: last.scene.started,
+                    took: last.scene.ended.saturating_sub(last.scene.started),
+                    exit: ending::of_cause(&last.cause),
+                    cause: Some(last.cause.to_string()),
+                    at: event.at,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How many bytes of whole lines there are from here on. A very long line is taken piece by piece.
+fn whole_lines(file: &File, from: u64) -> io::Result<u64> {
+    let mut text = vec![0; LOOK_BYTES];
+    let count = file.read_at(&mut text, from)?;
+    let end = text[..count].iter().rposition(|byte| *byte == b'\n');
+    let length = match end {
+        Some(end) => end + 1,
+        None if count == LOOK_BYTES => count,
+        None => 0,
+    };
+    Ok(length as u64)
+}
+
+impl View for Outputs {
+    fn see(&mut self, event: &Event) -> io::Result<()> {
+        match &event.what {
+            What::ItemStarted {
+                id, item, attempt, ..
+            } => {
+                self.begin(*id, item, *attempt);
+                Ok(())
+            }
+            What::Retry { id, item, failure } => {
+                let label = Label {
+                    id: *id,
+                    item,
+                    attempt: failure.attempt,
+                    at: event.at,
+                };
+                self.show_failed(&label)
+            }
+            _ => match self.ended(event) {
+                Some(ended) => self.end_item(ended),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.paper.flush()
+    }
+
+    fn tick(&mut self) -> io::Result<Option<Duration>> {
+        if self.live.is_empty() {
+            return Ok(None);
+        }
+        self.look()?;
+        Ok(Some(LOOK))
+    }
+
+    fn end(&mut self) -> io::Result<bool> {
+        // In a run that was stopped the turn of some never comes.
+        let rest = self.turns.as_mut().map(Turns::rest);
+        for ended in rest.into_iter().flatten() {
+            self.show(&ended)?;
+        }
+        self.paper.flush()?;
+        Ok(self.results.as_ref().is_none_or(Results::are_written))
+    }
+}

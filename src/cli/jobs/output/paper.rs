@@ -1,0 +1,255 @@
+//! Copying output: as it is, with a mark before each line, or as JSON events. Piece by piece.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::cli::args::Format;
+use crate::cli::printer;
+use crate::cli::view::Out;
+use crate::jobs::spool::Stream;
+use crate::ledger::ItemId;
+
+/// An output of at most this size is taken into memory as a whole.
+const SMALL_BYTES: u64 = 64 * 1024;
+
+/// What stands before each line.
+#[derive(Debug, Clone)]
+pub(super) enum Mark {
+    None,
+    /// It says whose line it is.
+    Tag(Vec<u8>),
+    /// It is of an attempt that did not count, and goes to stderr.
+    Failed(Vec<u8>),
+}
+
+/// Whose output it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Label<'a> {
+    pub(super) id: ItemId,
+    pub(super) item: &'a str,
+    pub(super) attempt: u32,
+    pub(super) at: Duration,
+}
+
+/// A piece of a file.
+#[derive(Debug)]
+pub(super) struct Piece {
+    file: File,
+    from: u64,
+    length: u64,
+}
+
+impl Piece {
+    /// From here to the end.
+    pub(super) fn rest(file: File, from: u64) -> io::Result<Self> {
+        let length = file.metadata()?.len().saturating_sub(from);
+        Ok(Piece { file, from, length })
+    }
+
+    pub(super) fn of(file: File, from: u64, length: u64) -> Self {
+        Piece { file, from, length }
+    }
+
+    fn read(mut self) -> io::Result<io::Take<File>> {
+        if self.from > 0 {
+            self.file.seek(SeekFrom::Start(self.from))?;
+        }
+        Ok(self.file.take(self.length))
+    }
+}
+
+/// Where it goes.
+pub(super) struct Paper {
+    out: Out,
+    format: Format,
+}
+
+impl Paper {
+    pub(super) fn new(out: Out, format: Format) -> Self {
+        Paper { out, format }
+    }
+
+    /// # Errors
+    /// Stdout cannot be written. Nothing depends on stderr, and a file that cannot be read is told.
+    pub(super) fn print(
+        &mut self,
+        label: &Label<'_>,
+        stream: Stream,
+        mark: &Mark,
+        piece: Piece,
+    ) -> io::Result<()> {
+        let length = piece.length;
+        let from = match piece.read() {
+            Ok(from) => from,
+            Err(error) => {
+                complain(label.item, stream, &error);
+                return Ok(());
+            }
+        };
+        if self.format == Format::Json {
+            return self.print_events(label, stream, from);
+        }
+        let is_for_stderr = stream == Stream::Stderr || matches!(mark, Mark::Failed(_));
+        if is_for_stderr {
+            // So that both come in order where they go to the same place.
+            self.out.flush()?;
+            // Where it is closed there is nobody to tell.
+            let _ = copy(from, length, mark, &mut printer::stderr());
+            return Ok(());
+        }
+        if length > SMALL_BYTES && matches!(mark, Mark::None) && !printer::is_stdout_terminal() {
+            self.out.flush()?;
+            // The kernel copies, without a detour over our memory.
+            let mut from = from;
+            return io::copy(&mut from, &mut io::stdout().lock()).map(drop);
+        }
+        copy(from, length, mark, &mut self.out)
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn print_events(
+        &mut self,
+        label: &Label<'_>,
+        stream: Stream,
+        mut from: io::Take<File>,
+    ) -> io::Result<()> {
+        let mut rest = Vec::new();
+        loop {
+            let wanted = SMALL_BYTES - rest.len() as u64;
+            let count = match from.by_ref().take(wanted).read_to_end(&mut rest) {
+                Ok(count) => count,
+                Err(error) => {
+                    complain(label.item, stream, &error);
+                    return Ok(());
+                }
+            };
+            if rest.is_empty() {
+                return Ok(());
+            }
+            // A letter that is cut in two waits for its other half.
+            let whole = match str::from_utf8(&rest) {
+                Err(error) if error.error_len().is_none() && count > 0 => error.valid_up_to(),
+                _ => rest.len(),
+            };
+            let next = rest.split_off(whole);
+            self.print_event(label, stream, &rest)?;
+            rest = next;
+        }
+    }
+
+    fn print_event(&mut self, label: &Label<'_>, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        let mut event = event(label, stream, bytes).to_string();
+        event.push('\n');
+        self.out.write_all(event.as_bytes())
+    }
+}
+
+/// What is no text goes as base64.
+fn event(label: &Label<'_>, stream: Stream, bytes: &[u8]) -> Value {
+    let mut event = json!({
+        "event": "output", "item": label.item, "number": label.id.0, "attempt": label.attempt,
+        "stream": stream.name(),
+    });
+    match str::from_utf8(bytes) {
+        Ok(text) => event["text"] = text.into(),
+        Err(_) => event["base64"] = STANDARD.encode(bytes).into(),
+    }
+    event["t_us"] = u64::try_from(label.at.as_micros())
+        .unwrap_or(u64::MAX)
+        .into();
+    event
+}
+
+pub(super) fn complain(item: &str, stream: Stream, error: &io::Error) {
+    let stream = stream.name();
+    printer::complain(&format_args!(
+        "the {stream} of {item} cannot be read: {error}"
+    ));
+}
+
+fn copy(mut from: impl Read, length: u64, mark: &Mark, to: &mut dyn Write) -> io::Result<()> {
+    match mark {
+        Mark::Tag(mark) => copy_lines(from, mark, false, to),
+        Mark::Failed(mark) => copy_lines(from, mark, true, to),
+        Mark::None if length <= SMALL_BYTES => {
+            let mut whole = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+            from.read_to_end(&mut whole)?;
+            to.write_all(&whole)
+        }
+        Mark::None => {
+            let mut from = BufReader::with_capacity(64 * 1024, from);
+            while !from.fill_buf()?.is_empty() {
+                let chunk = from.buffer();
+                to.write_all(chunk)?;
+                let length = chunk.len();
+                from.consume(length);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A line may be longer than any memory.
+fn copy_lines(from: impl Read, mark: &[u8], ends_last: bool, to: &mut dyn Write) -> io::Result<()> {
+    let mut from = BufReader::with_capacity(64 * 1024, from);
+    let (mut is_at_begin, mut lines) = (true, Vec::new());
+    loop {
+        let chunk = from.fill_buf()?;
+        if chunk.is_empty() {
+            break;
+        }
+        for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+            if is_at_begin {
+                lines.extend_from_slice(mark);
+            }
+            lines.extend_from_slice(line);
+            is_at_begin = line.last() == Some(&b'\n');
+        }
+        let length = chunk.len();
+        from.consume(length);
+        to.write_all(&lines)?;
+        lines.clear();
+    }
+    match ends_last && !is_at_begin {
+        true => to.write_all(b"\n"),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(text: &[u8], mark: &Mark) -> Vec<u8> {
+        let mut to = Vec::new();
+        copy(text, text.len() as u64, mark, &mut to).unwrap();
+        to
+    }
+
+    #[test]
+    fn each_line_is_marked_and_nothing_else_changes() {
+        let tag = Mark::Tag(b"x\t".to_vec());
+        assert_eq!(marked(b"a\n\nb", &tag), b"x\ta\nx\t\nx\tb");
+        assert_eq!(marked(b"", &tag), b"");
+        let failed = Mark::Failed(b"[x] ".to_vec());
+        assert_eq!(marked(b"a\nb", &failed), b"[x] a\n[x] b\n");
+        assert_eq!(marked(b"a\nb", &Mark::None), b"a\nb");
+    }
+
+    #[test]
+    fn a_line_longer_than_a_piece_is_marked_once() {
+        let line = [b'a'; 200_000];
+        let tag = Mark::Tag(b"x\t".to_vec());
+        let marked = marked(&line, &tag);
+        assert_eq!(marked.len(), line.len() + 2);
+        assert!(marked.starts_with(b"x\ta"));
+    }
+}

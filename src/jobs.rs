@@ -1,0 +1,320 @@
+//! Commands as work: each item is one run of a command, or one request to a process that serves
+//! many.
+//!
+//! What all items of a run have in common (the command, where its output goes) is the workers'
+//! context; an item is no more than its number and its text. So a run that goes on with a journal
+//! may use another command. How output is shown is for `cli`.
+
+mod command;
+pub(crate) mod ending;
+pub(crate) mod persistent;
+pub(crate) mod spool;
+mod stderr;
+pub(crate) mod template;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteBuf, Bytes};
+
+use crate::ledger::ItemId;
+use crate::worker::{self, Roles, current};
+use command::{Surroundings, Words, while_at_work};
+use persistent::Post;
+use spool::{Spool, Stream};
+use template::{Template, Values};
+
+/// An item of a run of commands. Its number is its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// A line, or whatever stood between two separators.
+    pub(crate) text: ByteBuf,
+}
+
+/// A [`Job`] as it lies in somebody else's memory.
+#[derive(Deserialize)]
+struct Borrowed<'a> {
+    #[serde(borrow)]
+    text: &'a Bytes,
+}
+
+/// Names are cut off after this many bytes.
+const NAME_BYTES: usize = 4096;
+
+/// What a serialized job is called: its text, without what is no text.
+pub(crate) fn name_of(body: &[u8]) -> String {
+    match postcard::from_bytes::<Borrowed<'_>>(body) {
+        Ok(job) => name_of_text(job.text),
+        Err(_) => "no job".into(),
+    }
+}
+
+fn name_of_text(text: &[u8]) -> String {
+    let shown = &text[..text.len().min(NAME_BYTES)];
+    let mut name = String::from_utf8_lossy(shown).into_owned();
+    if shown.len() < text.len() {
+        name.push('…');
+    }
+    name
+}
+
+/// How a command gets its item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Feed {
+    /// In its arguments.
+    Arguments,
+    /// On its stdin, with a newline behind it or as it is.
+    Stdin { ends_line: bool },
+}
+
+/// What all jobs of a run have in common.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    pub(crate) template: Template,
+    /// Where the command's program is, if it is the same for all.
+    pub(crate) program: Option<OsString>,
+    /// The words of a process that serves many items; the template is what each request says then.
+    pub(crate) server: Option<Vec<OsString>>,
+    pub(crate) is_shell: bool,
+    pub(crate) feed: Feed,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) workdir: Option<OsString>,
+    pub(crate) spool: OsString,
+}
+
+impl Setup {
+    /// The words of the command for one item.
+    pub(crate) fn words(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
+        if self.is_shell {
+            let line = self.template.fill_for_shell(values)?;
+            return Ok(vec!["/bin/sh".into(), "-c".into(), line]);
+        }
+        self.template.fill(values)
+    }
+}
+
+/// Serves commands; for the first call of `main`.
+pub(crate) fn serve(roles: &mut Roles) {
+    roles.handler_until(run, end);
+}
+
+static POST: Mutex<Option<Post>> = Mutex::new(None);
+
+/// This worker has no more items.
+fn end() {
+    let mut post = POST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(post) = &mut *post {
+        while_at_work(|| post.close());
+    }
+}
+
+/// The attempt that this worker makes just now.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    id: ItemId,
+    attempt: u32,
+    slot: u64,
+}
+
+impl Attempt {
+    fn current() -> Option<Self> {
+        let (id, attempt) = current::delivery()?;
+        let name = current::worker_name()?;
+        let slot = slot_of(&name)?;
+        Some(Attempt { id, attempt, slot })
+    }
+
+    /// What a command is told in its environment.
+    fn environment(self) -> [(&'static str, u64); 3] {
+        [
+            ("SUPERVISOR_ITEM", self.id.0),
+            ("SUPERVISOR_ATTEMPT", u64::from(self.attempt)),
+            ("SUPERVISOR_SLOT", self.slot),
+        ]
+    }
+
+    fn values(self, item: &[u8]) -> Values<'_> {
+        Values {
+            item,
+            number: self.id.0,
+            slot: self.slot,
+        }
+    }
+}
+
+/// A worker's slot, which is the number at the end of its name.
+pub(crate) fn slot_of(worker: &str) -> Option<u64> {
+    worker.rsplit_once('-')?.1.parse().ok()
+}
+
+/// Runs the command for one item, in a worker process. An error says how it ended.
+pub(crate) fn run(job: Job) -> Result<(), String> {
+    static SETUP: OnceLock<Option<Setup>> = OnceLock::new();
+    let setup = SETUP.get_or_init(worker::context);
+    let (Some(setup), Some(attempt)) = (setup, Attempt::current()) else {
+        return Err("this worker was not told which command to run".into());
+    };
+    worker::describe(format_args!(
+        "running {}",
+        name_of_text(&job.text).escape_debug()
+    ));
+    match &setup.server {
+        None => run_command(setup, attempt, &job.text),
+        Some(server) => serve_item(setup, server, attempt, &job.text),
+    }
+}
+
+impl Setup {
+    fn surroundings(
+        &self,
+        given: impl IntoIterator<Item = (&'static str, u64)>,
+    ) -> Surroundings<'_> {
+        let given = given
+            .into_iter()
+            .map(|(name, value)| (OsStr::new(name), value.to_string().into()));
+        let asked_for = self.environment.iter();
+        let asked_for = asked_for.map(|(name, value)| (name.as_os_str(), value.clone()));
+        Surroundings {
+            environment: given.chain(asked_for).collect(),
+            workdir: self.workdir.as_deref().map(Path::new),
+        }
+    }
+}
+
+/// Has an item served by this worker's own process.
+fn serve_item(
+    setup: &Setup,
+    server: &[OsString],
+    attempt: Attempt,
+    item: &[u8],
+) -> Result<(), String> {
+    let arguments = setup.words(attempt.values(item))?;
+    let words = Words {
+        program: setup.program.as_deref(),
+        words: server,
+    };
+    let surroundings = setup.surroundings([("SUPERVISOR_SLOT", attempt.slot)]);
+    let mut post = POST.lock().unwrap_or_else(PoisonError::into_inner);
+    let post = post.get_or_insert_default();
+    let served = while_at_work(|| post.serve(&words, &surroundings, &arguments))?;
+    if !served.output.is_empty() {
+        let spool = Spool::at(Path::new(&setup.spool));
+        let mut file = spool
+            .create(attempt.id, attempt.attempt, Stream::Stdout)
+            .map_err(|error| spool.complaint(&error))?;
+        let written = file.write_all(served.output.as_bytes());
+        written.map_err(|error| spool.complaint(&error))?;
+    }
+    match served.exit {
+        exit if exit.is_success() => Ok(()),
+        exit => Err(exit.to_string()),
+    }
+}
+
+fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), String> {
+    let words = setup.words(attempt.values(item))?;
+    let words = Words {
+        program: setup.program.as_deref(),
+        words: &words,
+    };
+    let surroundings = setup.surroundings(attempt.environment());
+    let input = stdin_of(setup.feed, item).map_err(|error| format!("no stdin for it: {error}"))?;
+    let output = Output::create(Path::new(&setup.spool), attempt)?;
+    let streams = || {
+        let [stdout, stderr] = output.streams()?;
+        Ok([command::input(input.as_ref())?, stdout, stderr])
+    };
+    let ended = command::run(&words, &surroundings, &streams);
+    let result = match ended {
+        Ok(exit) if exit.is_success() => Ok(()),
+        Ok(exit) => Err(exit.to_string()),
+        Err(error) => Err(ending::not_run(words.name(), &error)),
+    };
+    output.close(result.is_err());
+    result
+}
+
+/// What the command is to read: nothing, or its item in a file of its own.
+fn stdin_of(feed: Feed, item: &[u8]) -> io::Result<Option<File>> {
+    let Feed::Stdin { ends_line } = feed else {
+        return Ok(None);
+    };
+    let mut file = File::from(memfd_create("item", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(item)?;
+    if ends_line {
+        file.write_all(b"\n")?;
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(Some(file))
+}
+
+/// How much of a failed command's stderr goes into the item's history.
+const TAIL_BYTES: u64 = 4096;
+
+/// Where a command writes to.
+struct Output {
+    spool: Spool,
+    attempt: Attempt,
+    files: [File; 2],
+}
+
+impl Output {
+    fn create(spool: &Path, attempt: Attempt) -> Result<Self, String> {
+        let spool = Spool::at(spool);
+        let create = |stream| spool.create(attempt.id, attempt.attempt, stream);
+        let files = create(Stream::Stdout).and_then(|out| Ok([out, create(Stream::Stderr)?]));
+        match files {
+            Ok(files) => Ok(Output {
+                spool,
+                attempt,
+                files,
+            }),
+            Err(error) => Err(spool.complaint(&error)),
+        }
+    }
+
+    fn streams(&self) -> io::Result<[Stdio; 2]> {
+        let [stdout, stderr] = &self.files;
+        Ok([stdout.try_clone()?.into(), stderr.try_clone()?.into()])
+    }
+
+    /// The attempt is over: empty files go, and the end of stderr goes to ours, from where it gets
+    /// into the history.
+    fn close(&self, is_failed: bool) {
+        if is_failed && let Ok(tail) = spool::tail(&self.files[1], TAIL_BYTES) {
+            stderr::write(&tail);
+        }
+        for (file, stream) in self.files.iter().zip(Stream::BOTH) {
+            if file.metadata().is_ok_and(|meta| meta.len() == 0) {
+                let Attempt { id, attempt, .. } = self.attempt;
+                self.spool.remove(id, attempt, stream);
+            }
+        }
+    }
+}
+
+/// A command line as a shell takes it.
+pub(crate) fn quoted(words: &[OsString]) -> OsString {
+    let words: Vec<Vec<u8>> = words
+        .iter()
+        .map(|word| template::quoted(word.as_bytes()))
+        .collect();
+    OsString::from_vec(words.join(&b' '))
+}
+
+/// The same in one line, and without what is no text.
+pub(crate) fn shown(words: &[OsString]) -> String {
+    let line = quoted(words).to_string_lossy().into_owned();
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().collect(),
+        false => String::from(c),
+    };
+    line.chars().map(escaped).collect()
+}

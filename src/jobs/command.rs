@@ -1,0 +1,160 @@
+//! One run of a command in a worker process: started, waited for, and gone with its worker.
+//!
+//! A command is in its worker's process group. So whatever ends the worker (its supervisor's end, a
+//! time limit, somebody's kill) ends the command and all that this has started, unless they
+//! left the group. A worker that is asked to end (SIGTERM, which goes to the whole group) waits for
+//! its command's end, so that this can clean up, and then ends without having acknowledged the item.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+
+use crate::ledger::Exit;
+use crate::supervision::orders::BOOT_VARIABLE;
+
+/// What is run.
+#[derive(Debug)]
+pub(super) struct Words<'a> {
+    /// Where the program is, if that was found out before.
+    pub(super) program: Option<&'a OsStr>,
+    /// The words, the program's name first.
+    pub(super) words: &'a [OsString],
+}
+
+/// In what it is run.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    pub(super) environment: Vec<(&'a OsStr, OsString)>,
+    pub(super) workdir: Option<&'a Path>,
+}
+
+impl Words<'_> {
+    /// The program's name, for complaints.
+    pub(super) fn name(&self) -> &OsStr {
+        self.words.first().map_or(OsStr::new(""), |name| name)
+    }
+
+    /// Starts it. A script without an interpreter is one for the shell, as `execvp` has it.
+    pub(super) fn start(
+        &self,
+        surroundings: &Surroundings<'_>,
+        streams: &dyn Fn() -> io::Result<[Stdio; 3]>,
+    ) -> io::Result<Child> {
+        let program = self.program.unwrap_or(self.name());
+        let rest = self.words.get(1..).unwrap_or_default();
+        let mut command = Command::new(program);
+        command.arg0(self.name()).args(rest);
+        match spawn(command, surroundings, streams()?) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg(program).args(rest);
+                spawn(shell, surroundings, streams()?)
+            }
+            result => result,
+        }
+    }
+}
+
+fn spawn(
+    mut command: Command,
+    surroundings: &Surroundings<'_>,
+    [stdin, stdout, stderr]: [Stdio; 3],
+) -> io::Result<Child> {
+    command
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .env_remove(BOOT_VARIABLE)
+        .envs(
+            surroundings
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
+    if let Some(workdir) = surroundings.workdir {
+        command.current_dir(workdir);
+    }
+    command.spawn()
+}
+
+/// Runs a command to its end. It does not return if this worker was asked to end meanwhile.
+pub(super) fn run(
+    words: &Words<'_>,
+    surroundings: &Surroundings<'_>,
+    streams: &dyn Fn() -> io::Result<[Stdio; 3]>,
+) -> io::Result<Exit> {
+    while_at_work(|| {
+        let mut child = words.start(surroundings, streams)?;
+        child.wait().map(exit_of)
+    })
+}
+
+pub(super) fn exit_of(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Exited(code),
+        (None, Some(signal)) => Exit::Signaled(signal),
+        (None, None) => Exit::Unknown,
+    }
+}
+
+/// Does something during which a SIGTERM waits. When it is over the signal has its way.
+pub(super) fn while_at_work<R>(work: impl FnOnce() -> R) -> R {
+    hear_termination();
+    IS_AT_WORK.store(true, Ordering::SeqCst);
+    let result = work();
+    IS_AT_WORK.store(false, Ordering::SeqCst);
+    if IS_ASKED_TO_END.load(Ordering::SeqCst) {
+        end_as_asked();
+    }
+    result
+}
+
+static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
+static IS_ASKED_TO_END: AtomicBool = AtomicBool::new(false);
+
+/// Sets the handler, once. An exec sets the signal back for commands.
+fn hear_termination() {
+    static IS_HEARD: Once = Once::new();
+    IS_HEARD.call_once(|| {
+        let action = SigAction::new(
+            SigHandler::Handler(on_termination),
+            SaFlags::SA_RESTART,
+            SigSet::empty(),
+        );
+        // SAFETY: the handler only stores to atomics and makes calls that a handler may make.
+        // Where it cannot be set, a SIGTERM ends the worker at once, as before.
+        let _ = unsafe { sigaction(Signal::SIGTERM, &action) };
+    });
+}
+
+extern "C" fn on_termination(_: libc::c_int) {
+    IS_ASKED_TO_END.store(true, Ordering::SeqCst);
+    if !IS_AT_WORK.load(Ordering::SeqCst) {
+        end_as_asked();
+    }
+}
+
+/// Ends this process as a SIGTERM does. Only calls that a signal handler may make.
+fn end_as_asked() {
+    let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action is no handler at all.
+    let _ = unsafe { sigaction(Signal::SIGTERM, &action) };
+    let _ = raise(Signal::SIGTERM);
+    // In its own handler the signal is blocked until the handler returns.
+}
+
+/// An empty input, or a file's.
+pub(super) fn input(file: Option<&File>) -> io::Result<Stdio> {
+    match file {
+        None => Ok(Stdio::null()),
+        Some(file) => file.try_clone().map(Stdio::from),
+    }
+}

@@ -1,0 +1,15 @@
+//! The worker's own stderr, which its supervisor reads: what is written here gets into the history
+//! of the item that fails next, and on to the user where workers' stderr is shown.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Where it cannot be written, the history is without it.
+pub(super) fn write(bytes: &[u8]) {
+    let _ = io::stderr().write_all(bytes);
+}
+
+/// A line for whoever watches.
+pub(super) fn say(line: impl Display) {
+    write(format!("supervisor: {line}\n").as_bytes());
+}

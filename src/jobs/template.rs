@@ -1,0 +1,425 @@
+//! PURE: the words of a command with places for the item, and filling them in.
+//!
+//! The places are those of GNU parallel, and `{name}` for a member of an item that is a JSON
+//! object. Everything is bytes, as the arguments of a Unix process are. Nothing is run here.
+
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The words of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Template {
+    words: Vec<Vec<Piece>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Piece {
+    Text(Vec<u8>),
+    Place(Place),
+}
+
+/// What is filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Place {
+    /// `{}`: the item.
+    Item,
+    /// `{.}`: the item without its extension.
+    Stem,
+    /// `{/}`: what follows the last slash.
+    Base,
+    /// `{//}`: the folder.
+    Folder,
+    /// `{/.}`: what follows the last slash, without its extension.
+    BaseStem,
+    /// `{#}`: the item's number.
+    Number,
+    /// `{%}`: the worker's slot.
+    Slot,
+    /// `{name}`: a member of a JSON object.
+    Member(String),
+}
+
+const PLACES: [(&[u8], Place); 7] = [
+    (b"{}", Place::Item),
+    (b"{.}", Place::Stem),
+    (b"{/}", Place::Base),
+    (b"{//}", Place::Folder),
+    (b"{/.}", Place::BaseStem),
+    (b"{#}", Place::Number),
+    (b"{%}", Place::Slot),
+];
+
+/// In which form something is filled in.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Plain,
+    /// As one word for a shell.
+    Quoted,
+}
+
+/// What is filled in for one item.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values<'a> {
+    pub(crate) item: &'a [u8],
+    pub(crate) number: u64,
+    pub(crate) slot: u64,
+}
+
+impl Template {
+    /// Reads the places in the words. `{name}` is a place only if items are JSON.
+    pub(crate) fn parse(words: &[OsString], is_json: bool) -> Self {
+        let words = words.iter().map(|word| pieces(word.as_bytes(), is_json));
+        Template {
+            words: words.collect(),
+        }
+    }
+
+    /// With the item as the last word, if it has no place yet.
+    pub(crate) fn with_item(mut self) -> Self {
+        if !self.places().any(|_| true) {
+            self.words.push(vec![Piece::Place(Place::Item)]);
+        }
+        self
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.words.iter().flatten().filter_map(|piece| match piece {
+            Piece::Place(place) => Some(place),
+            Piece::Text(_) => None,
+        })
+    }
+
+    /// The first word, if it is the same for every item.
+    pub(crate) fn program(&self) -> Option<OsString> {
+        let mut program = Vec::new();
+        for piece in self.words.first()? {
+            match piece {
+                Piece::Text(text) => program.extend_from_slice(text),
+                Piece::Place(_) => return None,
+            }
+        }
+        Some(OsString::from_vec(program))
+    }
+
+    /// The words for one item.
+    ///
+    /// # Errors
+    /// The item is no JSON object with these members, in words.
+    pub(crate) fn fill(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
+        self.fill_with(values, Form::Plain)
+    }
+
+    /// One line for a shell, in which what is filled in is quoted.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill), or what is filled in has a zero byte.
+    pub(crate) fn fill_for_shell(&self, values: Values<'_>) -> Result<OsString, String> {
+        let words = self.fill_with(values, Form::Quoted)?;
+        Ok(words.join(OsStr::new(" ")))
+    }
+
+    fn fill_with(&self, values: Values<'_>, form: Form) -> Result<Vec<OsString>, String> {
+        let object = match self.needs_members() {
+            true => Some(object(values.item)?),
+            false => None,
+        };
+        let fill = |pieces: &Vec<Piece>| {
+            let mut word = Vec::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => word.extend_from_slice(text),
+                    Piece::Place(place) => {
+                        let text = place.text(values, object.as_ref())?;
+                        match form {
+                            Form::Plain => word.extend_from_slice(&text),
+                            Form::Quoted => word.extend_from_slice(&quoted(&text)),
+                        }
+                    }
+                }
+            }
+            Ok(OsString::from_vec(word))
+        };
+        self.words.iter().map(fill).collect()
+    }
+
+    fn needs_members(&self) -> bool {
+        self.places().any(|place| matches!(place, Place::Member(_)))
+    }
+
+    /// Whether the item has all that is to be filled in, without filling it in.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    pub(crate) fn check(&self, item: &[u8]) -> Result<(), String> {
+        if !self.needs_members() {
+            return Ok(());
+        }
+        let object = object(item)?;
+        self.places().try_for_each(|place| match place {
+            Place::Member(name) => member(&object, name).map(drop),
+            _ => Ok(()),
+        })
+    }
+}
+
+impl Place {
+    fn text<'a>(
+        &self,
+        values: Values<'a>,
+        object: Option<&Map<String, Value>>,
+    ) -> Result<Cow<'a, [u8]>, String> {
+        let item = values.item;
+        Ok(match self {
+            Place::Item => item.into(),
+            Place::Stem => stem(item).into(),
+            Place::Base => base(item).into(),
+            Place::Folder => folder(item).into(),
+            Place::BaseStem => stem(base(item)).into(),
+            Place::Number => values.number.to_string().into_bytes().into(),
+            Place::Slot => values.slot.to_string().into_bytes().into(),
+            Place::Member(name) => {
+                let value = object.map(|object| member(object, name)).transpose()?;
+                value.map(text_of).unwrap_or_default().into()
+            }
+        })
+    }
+}
+
+fn pieces(mut word: &[u8], is_json: bool) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut text = Vec::new();
+    while let Some(first) = word.first() {
+        match place_at(word, is_json) {
+            Some((place, length)) => {
+                if !text.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                }
+                pieces.push(Piece::Place(place));
+                word = &word[length..];
+            }
+            None => {
+                text.push(*first);
+                word = &word[1..];
+            }
+        }
+    }
+    if !text.is_empty() {
+        pieces.push(Piece::Text(text));
+    }
+    pieces
+}
+
+/// The place that a text begins with, and its length.
+fn place_at(text: &[u8], is_json: bool) -> Option<(Place, usize)> {
+    let known = PLACES.iter().find(|(sign, _)| text.starts_with(sign));
+    if let Some((sign, place)) = known {
+        return Some((place.clone(), sign.len()));
+    }
+    let inside = text.strip_prefix(b"{").filter(|_| is_json)?;
+    let length = inside.iter().position(|byte| *byte == b'}')?;
+    let name = str::from_utf8(&inside[..length]).ok()?;
+    // What is no name, such as a program for awk, stays as it is.
+    let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_-.".contains(c));
+    is_name.then(|| (Place::Member(name.to_owned()), length + 2))
+}
+
+fn object(item: &[u8]) -> Result<Map<String, Value>, String> {
+    match serde_json::from_slice(item) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("it is no JSON object, so it has no members".into()),
+        Err(error) => Err(format!("it is no JSON: {error}")),
+    }
+}
+
+fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a Value, String> {
+    object
+        .get(name)
+        .ok_or_else(|| format!("it has no member {name:?} for {{{name}}}"))
+}
+
+/// Texts without quotes, nothing for null, and all else as JSON.
+fn text_of(value: &Value) -> Vec<u8> {
+    match value {
+        Value::String(text) => text.clone().into_bytes(),
+        Value::Null => Vec::new(),
+        other => other.to_string().into_bytes(),
+    }
+}
+
+fn base(path: &[u8]) -> &[u8] {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => &path[slash + 1..],
+        None => path,
+    }
+}
+
+/// Without the last dot after the last slash, and what follows it.
+fn stem(path: &[u8]) -> &[u8] {
+    let begin = path.len() - base(path).len();
+    match path[begin..].iter().rposition(|byte| *byte == b'.') {
+        Some(dot) => &path[..begin + dot],
+        None => path,
+    }
+}
+
+fn folder(path: &[u8]) -> &[u8] {
+    let named = without_slashes(path);
+    let above = without_slashes(&named[..named.len() - base(named).len()]);
+    match (path.first(), above.is_empty()) {
+        (_, false) => above,
+        (Some(b'/'), true) => b"/",
+        (_, true) => b".",
+    }
+}
+
+fn without_slashes(mut path: &[u8]) -> &[u8] {
+    while let Some(shorter) = path.strip_suffix(b"/") {
+        path = shorter;
+    }
+    path
+}
+
+/// A word as a shell takes it for one; plain if it can be.
+pub(crate) fn quoted(word: &[u8]) -> Vec<u8> {
+    shlex::bytes::Quoter::new()
+        .allow_nul(true)
+        .quote(word)
+        // Only a zero byte could be refused.
+        .map_or_else(|_| word.to_vec(), Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(words: &[&str], item: &str, is_json: bool) -> Result<Vec<String>, String> {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let values = Values {
+            item: item.as_bytes(),
+            number: 7,
+            slot: 2,
+        };
+        let filled = Template::parse(&words, is_json).with_item().fill(values)?;
+        Ok(filled
+            .into_iter()
+            .map(|word| word.into_string().unwrap())
+            .collect())
+    }
+
+    /// What GNU parallel 20221122 makes of these, put down by hand.
+    #[test]
+    fn paths_are_taken_apart_as_gnu_parallel_does() {
+        let cases = [
+            ("a.", "a", "a.", ".", "a"),
+            ("a.b.", "a.b", "a.b.", ".", "a.b"),
+            (".a", "", ".a", ".", ""),
+            ("a/.b/c", "a/.b/c", "c", "a/.b", "c"),
+            ("a/b.c/d", "a/b.c/d", "d", "a/b.c", "d"),
+            (
+                "a/b.c/d.tar.gz",
+                "a/b.c/d.tar",
+                "d.tar.gz",
+                "a/b.c",
+                "d.tar",
+            ),
+            ("/", "/", "", "/", ""),
+            ("///", "///", "", "/", ""),
+            ("/a", "/a", "a", "/", "a"),
+            ("//a", "//a", "a", "/", "a"),
+            ("a/", "a/", "", ".", ""),
+            ("a//b", "a//b", "b", "a", "b"),
+            ("a/b//", "a/b//", "", "a", ""),
+            ("/a/", "/a/", "", "/", ""),
+            ("./a", "./a", "a", ".", "a"),
+            (".", "", ".", ".", ""),
+            ("..", ".", "..", ".", "."),
+            ("", "", "", ".", ""),
+            ("a..b", "a.", "a..b", ".", "a."),
+        ];
+        for (item, stem, base, folder, base_stem) in cases {
+            let filled = fill(&["{}", "{.}", "{/}", "{//}", "{/.}"], item, false);
+            let expected = [item, stem, base, folder, base_stem].map(String::from);
+            assert_eq!(filled.unwrap(), expected, "{item:?}");
+        }
+    }
+
+    #[test]
+    fn the_item_is_the_last_word_where_nothing_else_is_filled_in() {
+        assert_eq!(fill(&["echo"], "a b", false).unwrap(), ["echo", "a b"]);
+        assert_eq!(
+            fill(&["echo", "{#}:{%}"], "a", false).unwrap(),
+            ["echo", "7:2"]
+        );
+        let filled = fill(&["cp", "{}", "x/{/}.bak"], "d/a", false);
+        assert_eq!(filled.unwrap(), ["cp", "d/a", "x/a.bak"]);
+    }
+
+    #[test]
+    fn braces_that_mean_nothing_stay() {
+        let words = ["{", "}", "{x}", "{ }", "{print $1}", "{}{}"];
+        let filled = fill(&words, "i", false).unwrap();
+        assert_eq!(filled, ["{", "}", "{x}", "{ }", "{print $1}", "ii"]);
+        let filled = fill(&["{print $1}", "{#}"], "{}", true).unwrap();
+        assert_eq!(filled, ["{print $1}", "7"]);
+    }
+
+    #[test]
+    fn members_of_json_are_filled_in_as_text() {
+        let item = r#"{"s":"a \"b\"","n":1.50,"t":true,"z":null,"l":[1,"x"],"a-b":2}"#;
+        let words = ["{s}", "{n}", "{t}", "{z}", "{l}", "{a-b}"];
+        let filled = fill(&words, item, true).unwrap();
+        assert_eq!(filled, ["a \"b\"", "1.5", "true", "", "[1,\"x\"]", "2"]);
+    }
+
+    #[test]
+    fn a_missing_member_is_named() {
+        let why = fill(&["{name}"], r#"{"nam":1}"#, true).unwrap_err();
+        assert_eq!(why, "it has no member \"name\" for {name}");
+        assert!(
+            fill(&["{name}"], "[1]", true)
+                .unwrap_err()
+                .contains("no JSON object")
+        );
+        assert!(
+            fill(&["{name}"], "{", true)
+                .unwrap_err()
+                .contains("no JSON")
+        );
+    }
+
+    #[test]
+    fn what_is_filled_into_a_shell_line_is_one_word_there() {
+        let words = [OsString::from("echo {} > {.}.txt")];
+        let template = Template::parse(&words, false);
+        let line = |item: &[u8]| {
+            let values = Values {
+                item,
+                number: 1,
+                slot: 1,
+            };
+            template.fill_for_shell(values).unwrap().into_vec()
+        };
+        assert_eq!(line(b"a.b"), b"echo a.b > a.txt");
+        assert_eq!(line(b"$(x) y"), b"echo '$(x) y' > '$(x) y'.txt");
+        assert_eq!(line(b""), b"echo '' > ''.txt");
+    }
+
+    #[test]
+    fn words_are_bytes() {
+        let words = [OsString::from_vec(b"\xff{}\xfe".to_vec())];
+        let values = Values {
+            item: b"\xfd",
+            number: 1,
+            slot: 1,
+        };
+        let filled = Template::parse(&words, false).fill(values).unwrap();
+        assert_eq!(filled, [OsString::from_vec(b"\xff\xfd\xfe".to_vec())]);
+    }
+}

@@ -1,0 +1,56 @@
+//! What a program gives all its worker processes before their first item.
+//!
+//! The bytes stay in the shared memory in which they came, and are decoded whenever they are asked
+//! for. What they mean is the program's.
+
+use std::sync::OnceLock;
+
+use ipc_channel::ipc::IpcSharedMemory;
+use serde::de::DeserializeOwned;
+
+static CONTEXT: OnceLock<IpcSharedMemory> = OnceLock::new();
+
+/// Called once, when this process becomes a worker.
+pub(super) fn set(context: Option<IpcSharedMemory>) {
+    if let Some(context) = context {
+        // A process is a worker once.
+        let _ = CONTEXT.set(context);
+    }
+}
+
+/// What the supervisor gave all its worker processes ([`Builder::context`](crate::Builder::context)).
+/// `None` outside of a worker process, where nothing was given, or where it is no `C`.
+///
+/// It is decoded anew by each call, so a handler keeps it in a `static`.
+///
+/// # Example
+///
+/// ```no_run
+/// use std::sync::OnceLock;
+///
+/// use dishrack::{JoinableQueue, Supervisor};
+///
+/// fn dry(dish: String) -> Result<(), String> {
+///     static TOWEL: OnceLock<String> = OnceLock::new();
+///     let towel = TOWEL.get_or_init(|| dishrack::context().unwrap_or_default());
+///     println!("{dish} is dried with {towel}");
+///     Ok(())
+/// }
+///
+/// fn main() -> Result<(), dishrack::Error> {
+///     dishrack::serve(|roles| roles.handler(dry));
+///     let rack = JoinableQueue::unbounded();
+///     let crew = Supervisor::builder()
+///         .processes(2)
+///         .context(&"a fresh towel")?
+///         .handler(&rack, dry)?;
+///     rack.put(&"cup".to_owned())?;
+///     rack.join()?;
+///     crew.stop();
+///     Ok(())
+/// }
+/// ```
+#[must_use]
+pub fn context<C: DeserializeOwned>() -> Option<C> {
+    postcard::from_bytes(CONTEXT.get()?).ok()
+}
