@@ -3,6 +3,7 @@
 //! They can be read while a supervisor uses the journal. To change them is to be the one who uses
 //! it.
 
+use std::any::type_name;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
@@ -14,19 +15,20 @@ use super::args::Format;
 use super::letter::Letter;
 use super::{Failure, code, printer};
 use crate::error::{Error, Kind};
+use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
 use crate::ledger::ItemId;
 use crate::store::journal::{Durability, Journal, read_letters};
 use crate::store::{Store, StoredLetter};
 
-/// The type of the items that the command line journals.
-fn item_type() -> &'static str {
-    std::any::type_name::<Dish>()
+/// The types of the items that the command line journals.
+fn item_types() -> [&'static str; 2] {
+    [type_name::<Dish>(), type_name::<Job>()]
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Dead {
-    /// Name them: number, dish, attempts, last cause, time; one a line
+    /// Name them: number, item, attempts, last cause, time; one a line
     List {
         #[command(flatten)]
         place: Place,
@@ -44,7 +46,7 @@ pub(super) enum Dead {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
-    /// Have them dried again by the next run with this journal
+    /// Have the next run with this journal try them again
     Retry {
         #[command(flatten)]
         which: Which,
@@ -118,7 +120,7 @@ pub(super) fn run(command: &Dead) -> Result<u8, Failure> {
             for letter in &letters {
                 journal.revive(letter.id).map_err(Failure::Usage)?;
             }
-            say(place, letters.len(), "to be dried again");
+            say(place, letters.len(), "for another attempt");
         }
         Dead::Drop { which, place } => {
             let (journal, letters) = claim(which, place)?;
@@ -132,13 +134,21 @@ pub(super) fn run(command: &Dead) -> Result<u8, Failure> {
 }
 
 fn letters(path: &Path) -> Result<Vec<Letter>, Failure> {
-    let letters = read_letters(path, item_type()).map_err(Error)?;
-    Ok(letters.into_iter().map(named).collect())
+    let (item_type, letters) = read_letters(path, &item_types()).map_err(Error)?;
+    Ok(named(item_type, letters))
 }
 
-fn named(letter: StoredLetter) -> Letter {
-    let dish = crate::worker::attempt::decode::<Dish>(&letter.payload);
-    let name = dish.map_or_else(|_| format!("item-{}", letter.id), |dish| dish.name);
+fn named(item_type: &str, letters: Vec<StoredLetter>) -> Vec<Letter> {
+    let is_job = item_type == type_name::<Job>();
+    letters.into_iter().map(|letter| name(is_job, letter)).collect()
+}
+
+fn name(is_job: bool, letter: StoredLetter) -> Letter {
+    let dish = || crate::worker::attempt::decode::<Dish>(&letter.payload);
+    let name = match is_job {
+        true => jobs::name_of(&letter.payload),
+        false => dish().map_or_else(|_| format!("item-{}", letter.id), |dish| dish.name),
+    };
     Letter {
         id: letter.id,
         name,
@@ -153,9 +163,10 @@ fn claim(which: &Which, place: &Place) -> Result<(Journal, Vec<Letter>), Failure
         let (path, why) = (path.display().to_string(), "there is no such file".into());
         return Err(Error(Kind::JournalUnusable { path, why }).into());
     }
-    let (journal, _) = Journal::open(path, item_type(), Durability::Full).map_err(Error)?;
+    let (item_type, _) = read_letters(path, &item_types()).map_err(Error)?;
+    let (journal, _) = Journal::open(path, item_type, Durability::Full).map_err(Error)?;
     let letters = journal.dead_letters().map_err(Failure::Usage)?;
-    let letters = which.of(letters.into_iter().map(named).collect(), path)?;
+    let letters = which.of(named(item_type, letters), path)?;
     Ok((journal, letters))
 }
 

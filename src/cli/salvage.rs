@@ -30,7 +30,7 @@ pub(super) fn run(command: &Salvage) -> Result<u8, Failure> {
     } = saved;
     let into = command.into.display();
     printer::complain(&format_args!(
-        "{into}: saved {unfinished} unfinished dishes and {dead} dead letters; {done} are done"
+        "{into}: saved {unfinished} unfinished items and {dead} dead letters; {done} are done"
     ));
     if !incomplete.is_empty() {
         let incomplete = incomplete.join(", ");
@@ -43,7 +43,7 @@ pub(super) fn run(command: &Salvage) -> Result<u8, Failure> {
         });
     }
     printer::complain(&format_args!(
-        "{rows_lost} rows could not be read; of {lost} dishes nothing is known: they count as dead, \
+        "{rows_lost} rows could not be read; of {lost} items nothing is known: they count as dead, \
          and the same input brings them again"
     ));
     Ok(code::DEAD_LETTERS)

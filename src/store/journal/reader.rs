@@ -20,8 +20,11 @@ use {
 
 /// All dead letters, oldest first, of a journal that others may be using.
 #[cfg(feature = "cli")]
-pub(crate) fn read_letters(path: &Path, item_type: &str) -> Result<Vec<StoredLetter>, Kind> {
-    let letters = try_read(path, item_type);
+pub(crate) fn read_letters(
+    path: &Path,
+    item_types: &[&'static str],
+) -> Result<(&'static str, Vec<StoredLetter>), Kind> {
+    let letters = try_read(path, item_types);
     letters.map_err(|trouble| unusable(path, with_advice(path, trouble)))
 }
 
@@ -39,12 +42,20 @@ fn with_advice(path: &Path, trouble: Trouble) -> Trouble {
 }
 
 #[cfg(feature = "cli")]
-fn try_read(path: &Path, item_type: &str) -> Result<Vec<StoredLetter>, Trouble> {
+fn try_read(
+    path: &Path,
+    item_types: &[&'static str],
+) -> Result<(&'static str, Vec<StoredLetter>), Trouble> {
     let path = file::check_to_read(path)?;
     let connection = schema::connect(&path, false)?;
     schema::check_version(&connection)?;
-    check_item_type(&schema::meta(&connection)?.item_type, item_type)?;
-    letters(&connection, None)
+    let kept = schema::meta(&connection)?.item_type;
+    let known = item_types.iter().find(|item_type| **item_type == kept);
+    let Some(item_type) = known.or(item_types.first()) else {
+        return Ok(("", Vec::new()));
+    };
+    check_item_type(&kept, item_type)?;
+    Ok((item_type, letters(&connection, None)?))
 }
 
 /// All dead letters, oldest first, or one of them.
