@@ -140,7 +140,10 @@ fn letters(path: &Path) -> Result<Vec<Letter>, Failure> {
 
 fn named(item_type: &str, letters: Vec<StoredLetter>) -> Vec<Letter> {
     let is_job = item_type == type_name::<Job>();
-    letters.into_iter().map(|letter| name(is_job, letter)).collect()
+    letters
+        .into_iter()
+        .map(|letter| name(is_job, letter))
+        .collect()
 }
 
 fn name(is_job: bool, letter: StoredLetter) -> Letter {

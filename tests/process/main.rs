@@ -7,6 +7,7 @@ mod timely;
 mod trials;
 
 mod boot;
+mod commands;
 mod cpython;
 mod endurance;
 mod fork_server;
@@ -42,6 +43,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         boot::trials(),
+        commands::trials(),
         cpython::trials(),
         endurance::trials(),
         fork_server::trials(),

@@ -1,0 +1,399 @@
+//! Runs of a command for each item: what is filled in, what is shown, what is kept.
+
+mod deaths;
+mod endings;
+mod output;
+mod persistent;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use libtest_mimic::Trial;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::support::Run;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let all = [
+        own::trials(),
+        deaths::trials(),
+        endings::trials(),
+        output::trials(),
+        persistent::trials(),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// A folder in which commands run.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Place { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path(name), bytes).unwrap();
+    }
+
+    /// A named pipe: whoever opens it waits for somebody at the other end.
+    fn gate(&self, name: &str) {
+        mkfifo(&self.path(name), Mode::S_IRWXU).unwrap();
+    }
+
+    /// Lets one through who reads at a gate.
+    fn open_gate(&self, name: &str) {
+        fs::write(self.path(name), b"go\n").unwrap();
+    }
+
+    fn supervisor(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command.args(arguments).current_dir(self.folder.path());
+        command.env("TMPDIR", self.folder.path());
+        command
+    }
+
+    /// Runs to the end, with this on stdin.
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
+        feed(&mut self.supervisor(arguments), input)
+    }
+
+    /// Runs with JSON events, to be watched.
+    fn watch(&self, arguments: &[&str]) -> Run {
+        let mut command = self.supervisor(&["--format", "json"]);
+        command.args(arguments).stdin(Stdio::null());
+        Run::of(command)
+    }
+
+    /// The columns of a job log, without its header.
+    fn joblog(&self, name: &str) -> Vec<Vec<String>> {
+        let text = self.text(name);
+        let rows = text.lines().skip(1);
+        rows.map(|row| row.split('\t').map(String::from).collect())
+            .collect()
+    }
+}
+
+/// Runs a command to its end, with this on stdin.
+fn feed(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // It may end without having read all of it.
+    let feeding = std::thread::spawn(move || stdin.write_all(&input).is_ok());
+    let output = child.wait_with_output().unwrap();
+    feeding.join().unwrap();
+    output
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+mod own {
+    use super::*;
+
+    crate::trials!(
+        hard_lines_give_the_same_bytes_as_gnu_parallel,
+        lines_and_items_between_zeros_are_bytes,
+        a_command_gets_its_item_on_stdin,
+        members_of_json_lines_are_filled_in,
+        a_shell_is_used_only_when_asked_for,
+        environment_and_folder_are_as_asked_for,
+        a_script_without_an_interpreter_is_run_by_the_shell,
+        what_goes_on_in_the_background_is_not_waited_for,
+        a_run_goes_on_with_its_journal,
+        a_run_that_was_killed_leaves_nothing_for_the_next_one,
+        long_inputs_and_outputs_do_not_lie_in_memory,
+    );
+
+    /// Lines that break whatever is not exact.
+    fn hard_lines() -> Vec<u8> {
+        let letters = " \t'\"\\$`;&|<>(){}[]*?!#~=%^+-_,.:/@abcXYZ019äßé漢🙂";
+        let letters: Vec<char> = letters.chars().collect();
+        // A generator of Lehmer's, so that all runs have the same lines.
+        let mut state: u64 = 5;
+        let mut next = |below: usize| {
+            state = state * 48_271 % 2_147_483_647;
+            usize::try_from(state).unwrap() % below
+        };
+        let mut lines = String::new();
+        for _ in 0..1000 {
+            match next(20) {
+                0 => {}
+                kind => {
+                    lines.extend((kind < 3).then_some('-'));
+                    let length = 1 + next(30);
+                    lines.extend((0..length).map(|_| letters[next(letters.len())]));
+                }
+            }
+            lines.push('\n');
+        }
+        lines.into_bytes()
+    }
+
+    /// Compared with GNU parallel itself where it is installed, and with the lines always.
+    fn hard_lines_give_the_same_bytes_as_gnu_parallel() {
+        let (place, lines) = (Place::new(), hard_lines());
+        let script = r#"printf '<%s>\n' "$1""#;
+        let ours = place.run(&["-w", "2", "-k", "--", "sh", "-c", script, "_"], &lines);
+        assert_eq!(ours.status.code(), Some(0), "{}", stderr(&ours));
+        let text = String::from_utf8(lines.clone()).unwrap();
+        let expected: String = text.lines().map(|line| format!("<{line}>\n")).collect();
+        assert!(stdout(&ours) == expected);
+        if has_program("parallel") {
+            let mut parallel = Command::new("parallel");
+            parallel
+                .args(["--will-cite", "-k", "-j2", r"printf '<%s>\n' {}"])
+                .env("HOME", place.folder.path());
+            let theirs = feed(&mut parallel, &lines);
+            assert!(theirs.stdout == ours.stdout, "{}", stderr(&theirs));
+        }
+    }
+
+    fn lines_and_items_between_zeros_are_bytes() {
+        let place = Place::new();
+        let script = r#"printf '<%s>' "$1""#;
+        let command = ["-k", "--", "sh", "-c", script, "_"];
+        let output = place.run(&command, b"\xff\xfe\na\xe9\n\n");
+        assert_eq!(output.stdout, b"<\xff\xfe><a\xe9><>");
+        let command = ["-0", "-k", "--", "sh", "-c", script, "_"];
+        let output = place.run(&command, b"\xff\nx\0\0y");
+        assert_eq!(output.stdout, b"<\xff\nx><><y>");
+        let mut command = place.supervisor(&["-k", "--", "printf", "<%s>", ":::"]);
+        let items = [&b"\xff"[..], b"b c", b"-n"].map(OsStr::from_bytes);
+        let output = feed(command.args(items), b"");
+        assert_eq!(output.stdout, b"<\xff><b c><-n>");
+    }
+
+    fn a_command_gets_its_item_on_stdin() {
+        let place = Place::new();
+        let output = place.run(&["-k", "--stdin", "--", "cat"], b"a {}\n\n\xffb");
+        assert_eq!(output.stdout, b"a {}\n\n\xffb\n");
+        let output = place.run(&["-0", "-k", "--stdin", "--", "cat"], b"a\0b\n\0");
+        assert_eq!(output.stdout, b"ab\n");
+        // More than any argument may have.
+        let long = vec![b'x'; 3_000_000];
+        let output = place.run(&["--stdin", "--", "wc", "-c"], &long);
+        assert_eq!(stdout(&output).trim(), "3000001");
+        let output = place.run(&["--max-attempts", "1", "--", "wc", "-c"], &long);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("too long for an argument: --stdin has no limit"));
+    }
+
+    fn members_of_json_lines_are_filled_in() {
+        let place = Place::new();
+        let lines = b"{\"name\":\"a b\",\"n\":[1,2]}\n{\"n\":null,\"name\":\"\xc3\xa4\"}\n";
+        let command = [
+            "-k",
+            "--json",
+            "--",
+            "printf",
+            "<%s %s %s>",
+            "{name}",
+            "{n}",
+            "{#}",
+        ];
+        let output = place.run(&command, lines);
+        assert_eq!(stdout(&output), "<a b [1,2] 1><ä  2>");
+        // What comes through a pipe is known to be wrong when it comes.
+        let output = place.run(
+            &["--json", "--", "echo", "{name}"],
+            b"{\"name\":1}\n{\"x\":1}\n",
+        );
+        assert_eq!(output.status.code(), Some(2));
+        let why = "line 2: it has no member \"name\" for {name}";
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    }
+
+    fn a_shell_is_used_only_when_asked_for() {
+        let place = Place::new();
+        let output = place.run(&["--", "echo", "$HOME", "|", "{}"], b"$(id)\n");
+        assert_eq!(stdout(&output), "$HOME | $(id)\n");
+        let output = place.run(&["--shell", "--", "echo {} | tr a-z A-Z"], b"$(id); x\n");
+        assert_eq!(stdout(&output), "$(ID); X\n");
+    }
+
+    fn environment_and_folder_are_as_asked_for() {
+        let place = Place::new();
+        fs::create_dir(place.path("sub")).unwrap();
+        let script = "echo \"$PWD $X $SUPERVISOR_ITEM $SUPERVISOR_ATTEMPT $SUPERVISOR_SLOT\"; env";
+        let arguments = [
+            "-w",
+            "1",
+            "--env",
+            "X=a=b",
+            "--workdir",
+            "sub",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ];
+        let output = place.run(&arguments, b"i\n");
+        let text = stdout(&output);
+        let first = text.lines().next().unwrap();
+        assert!(first.ends_with("/sub a=b 1 1 1"), "{first}");
+        assert!(!text.contains("DISHRACK"), "{text}");
+    }
+
+    fn a_script_without_an_interpreter_is_run_by_the_shell() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = Place::new();
+        place.write("script", b"echo \"got $1\"\n");
+        fs::set_permissions(place.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+        let output = place.run(&["--", "./script"], b"a\n");
+        assert_eq!(stdout(&output), "got a\n", "{}", stderr(&output));
+    }
+
+    fn what_goes_on_in_the_background_is_not_waited_for() {
+        let place = Place::new();
+        let output = place.run(
+            &["-w", "1", "--", "sh", "-c", "sleep 1000 & echo $1", "_"],
+            b"a\nb\n",
+        );
+        assert_eq!(stdout(&output), "a\nb\n");
+    }
+
+    /// The second run is not told anew what the first one has done, and may have another command.
+    fn a_run_goes_on_with_its_journal() {
+        let place = Place::new();
+        place.gate("gate");
+        let script = "echo $1 >> did; test $1 != c || read x < gate";
+        let first = ["-w", "1", "--journal", "j", "--", "sh", "-c", script, "_"];
+        let items = [":::", "a", "b", "c", "d", "b"];
+        let mut run = place.watch(&[&first[..], &items[..]].concat());
+        let (mut is_done, mut is_begun) = (false, false);
+        while !(is_done && is_begun) {
+            let event = run.event().unwrap();
+            is_done |= event["event"] == "done" && event["item"] == "b";
+            is_begun |= event["event"] == "drying" && event["item"] == "c";
+        }
+        run.child.kill().unwrap();
+        run.exit();
+        let second = [
+            "-w",
+            "1",
+            "--journal",
+            "j",
+            "--joblog",
+            "log",
+            "--",
+            "sh",
+            "-c",
+            "echo $1 >> did",
+            "_",
+        ];
+        let output = place.run(&[&second[..], &items[..]].concat(), b"");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let message = "resuming j: 2 of 5 jobs done, 0 dead";
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+        let did = place.text("did");
+        let did: Vec<&str> = did.lines().collect();
+        assert_eq!(did[..2], ["a", "b"]);
+        // It was begun by both.
+        let again = did.iter().filter(|item| **item == "c").count();
+        assert_eq!((did.len(), again), (6, 2), "{did:?}");
+        let numbers: Vec<String> = place
+            .joblog("log")
+            .iter()
+            .map(|row| row[0].clone())
+            .collect();
+        assert_eq!(numbers, ["3", "4", "5"]);
+    }
+
+    fn scratches(place: &Place) -> usize {
+        let entries = fs::read_dir(place.folder.path()).unwrap().flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".dishrack-")).count()
+    }
+
+    fn a_run_that_was_killed_leaves_nothing_for_the_next_one() {
+        let place = Place::new();
+        place.gate("gate");
+        let mut run = place.watch(&["--", "sh", "-c", "echo x; read x < gate", ":::", "a"]);
+        run.await_event("drying");
+        assert_eq!(scratches(&place), 1);
+        run.child.kill().unwrap();
+        run.exit();
+        assert_eq!(scratches(&place), 1, "nobody was left to remove it");
+        let output = place.run(&["--", "true"], b"a\n");
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(scratches(&place), 0);
+    }
+
+    fn peak_memory_kib(pid: u32) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse().unwrap()
+    }
+
+    /// 600 MB of input lines, and 600 MB of output of one command.
+    fn long_inputs_and_outputs_do_not_lie_in_memory() {
+        let place = Place::new();
+        place.gate("gate");
+        let line = [&[b'x'; 1_000_000][..], b"\n"].concat();
+        let mut lines = fs::File::create(place.path("lines")).unwrap();
+        for _ in 0..600 {
+            lines.write_all(&line).unwrap();
+        }
+        // The last item waits until its supervisor was looked at.
+        lines.write_all(b"last\n").unwrap();
+        let script = "case $(head -c 5) in
+            last*) echo done > end; read x < gate;;
+            *) test $SUPERVISOR_ITEM != 1 || head -c 600000000 /dev/zero;;
+            esac";
+        let arguments = [
+            "-w", "2", "--stdin", "--input", "lines", "--", "sh", "-c", script,
+        ];
+        let mut command = place.supervisor(&arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        crate::support::until("the last item has begun", || !place.text("end").is_empty());
+        let peak = peak_memory_kib(child.id());
+        place.open_gate("gate");
+        assert!(child.wait().unwrap().success());
+        assert!(peak < 200_000, "{peak} KiB");
+    }
+}
+
+fn read_pid(path: &Path) -> u32 {
+    let mut pid = None;
+    crate::support::until("a pid is written", || {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        pid = text.strip_suffix('\n').and_then(|text| text.parse().ok());
+        pid.is_some()
+    });
+    pid.unwrap()
+}

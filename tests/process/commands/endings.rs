@@ -1,0 +1,177 @@
+//! Runs of commands that end early: halted, stopped, or out of patience.
+
+use nix::sys::signal::Signal;
+
+use super::{Place, read_pid, stderr, stdout};
+use crate::support::{is_alive, named, until};
+
+crate::trials!(
+    halting_soon_lets_what_runs_finish,
+    halting_now_kills_what_runs,
+    halting_at_a_share_counts_all_items,
+    a_stop_finishes_what_runs,
+    starts_are_a_delay_apart,
+    a_failed_item_rests_before_its_next_attempt,
+);
+
+fn halting_soon_lets_what_runs_finish() {
+    let place = Place::new();
+    place.gate("gate");
+    let script = "if test $1 = a; then echo $$ > a; read x < gate; echo end; exit; fi; exit 1";
+    let arguments = [
+        "-w",
+        "2",
+        "--halt",
+        "soon,fail=1",
+        "--max-attempts",
+        "1",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "_",
+        "{}",
+        ":::",
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        "f",
+        "g",
+        "h",
+    ];
+    let mut run = place.watch(&arguments);
+    read_pid(&place.path("a"));
+    run.await_event("dead");
+    place.open_gate("gate");
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(named(&events, "output")[0]["text"], "end\n");
+    let summary = named(&events, "summary")[0];
+    assert_eq!(summary["done"], 1);
+    assert!(summary["dead"].as_u64().unwrap() < 7, "{summary}");
+}
+
+fn halting_now_kills_what_runs() {
+    let place = Place::new();
+    place.gate("never");
+    let script =
+        "if test $1 = a; then echo $$ > a; read x < never; fi; until test -s a; do :; done; exit 1";
+    let arguments = [
+        "-w",
+        "2",
+        "--halt",
+        "now,fail=1",
+        "--max-attempts",
+        "1",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "_",
+        "{}",
+        ":::",
+        "a",
+        "b",
+        "c",
+    ];
+    let mut run = place.watch(&arguments);
+    let command = read_pid(&place.path("a"));
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(named(&events, "summary")[0]["done"], 0);
+    until("what ran has ended", || !is_alive(command));
+}
+
+fn halting_at_a_share_counts_all_items() {
+    let place = Place::new();
+    let arguments = [
+        "-w",
+        "1",
+        "--halt",
+        "soon,fail=50%",
+        "--max-attempts",
+        "1",
+        "--",
+        "test",
+        "x",
+        "=",
+    ];
+    let output = place.run(&arguments, b"y\nx\nx\nx\n");
+    assert!(
+        stderr(&output).contains("3 of 4 jobs done, 1 dead;"),
+        "{}",
+        stderr(&output)
+    );
+    place.write("lines", b"y\ny\nx\nx\n");
+    let output = place.run(&[&["--input", "lines"], &arguments[..]].concat(), b"");
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains("halted, because 2 items were given up on"),
+        "{text}"
+    );
+}
+
+fn a_stop_finishes_what_runs() {
+    let place = Place::new();
+    place.gate("gate");
+    let script = "echo $$ > a; read x < gate; echo end";
+    let mut run = place.watch(&["-w", "1", "--", "sh", "-c", script, "{}", ":::", "a", "b"]);
+    let command = read_pid(&place.path("a"));
+    run.signal(Signal::SIGINT);
+    assert!(is_alive(command));
+    place.open_gate("gate");
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(named(&events, "output")[0]["text"], "end\n");
+    assert_eq!(named(&events, "summary")[0]["done"], 1);
+}
+
+fn starts_are_a_delay_apart() {
+    let place = Place::new();
+    let arguments = [
+        "-w", "2", "-k", "--delay", "100ms", "--", "date", "+%s%N {}",
+    ];
+    let output = place.run(&arguments, b"a\nb\nc\n");
+    let text = stdout(&output);
+    let times: Vec<u64> = text
+        .lines()
+        .map(|line| line[..19].parse().unwrap())
+        .collect();
+    // A command may be slow to begin, so that only the whole is sure to take as long.
+    assert!(times[2] - times[0] >= 150_000_000, "{times:?}");
+}
+
+fn a_failed_item_rests_before_its_next_attempt() {
+    let place = Place::new();
+    let script = "date +%s%N; test $SUPERVISOR_ATTEMPT = 3";
+    let arguments = [
+        "--backoff",
+        "100ms",
+        "--results",
+        "r",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let output = place.run(&arguments, b"a\n");
+    assert_eq!(output.status.code(), Some(0));
+    let text = stderr(&output);
+    let marked = |mark: &str| -> u64 {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(mark))
+            .unwrap();
+        line.parse().unwrap()
+    };
+    let (first, second) = (marked("[a, attempt 1] "), marked("[a, attempt 2] "));
+    let third: u64 = place.text("r/1/stdout").trim().parse().unwrap();
+    // Half of 100 ms at least, then half of 200.
+    assert!(
+        second - first >= 50_000_000 && third - second >= 100_000_000,
+        "{text}"
+    );
+}
