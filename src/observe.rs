@@ -60,6 +60,13 @@ pub enum What {
         /// The producer's process.
         pid: u32,
     },
+    /// A producer was stopped before an item was made.
+    NotProduced {
+        /// The item's name.
+        item: String,
+        /// The producer's process.
+        pid: u32,
+    },
     /// A worker began to work on an item.
     ItemStarted {
         /// Which item.
@@ -160,6 +167,7 @@ impl What {
             self,
             What::Producing { .. }
                 | What::Produced { .. }
+                | What::NotProduced { .. }
                 | What::ItemStarted { .. }
                 | What::ItemDone { .. }
         )
@@ -168,8 +176,8 @@ impl What {
 
 /// Gets every event. Called with the queue's lock held: hand the event on and return.
 pub trait Observer: Send + Sync + fmt::Debug {
-    /// Whether the events of single items are wanted: `Producing`, `Produced`, `ItemStarted` and
-    /// `ItemDone`.
+    /// Whether the events of single items are wanted: `Producing`, `Produced`,
+    /// `NotProduced`, `ItemStarted` and `ItemDone`.
     /// They cost time for every item.
     fn wants_items(&self) -> bool {
         true

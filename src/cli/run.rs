@@ -229,6 +229,8 @@ fn wash(
             )?;
         }
         if !stop.sleep(config.wash) {
+            let (item, pid) = (name, process::id());
+            emit(rack, What::NotProduced { item, pid })?;
             break;
         }
         if printer.wants_items() {

@@ -60,7 +60,7 @@ impl Style {
                 counts,
                 restarts,
                 elapsed,
-            } => Line::Err(summary(counts, *restarts, *elapsed)),
+            } => Line::Err(summary("dishes", counts, *restarts, *elapsed)),
             _ => return None,
         })
     }
@@ -73,7 +73,8 @@ impl Style {
     }
 }
 
-fn summary(counts: &Counts, restarts: u64, elapsed: Duration) -> String {
+/// What became of all items, which are called that.
+pub(crate) fn summary(items: &str, counts: &Counts, restarts: u64, elapsed: Duration) -> String {
     let Counts {
         accepted,
         done,
@@ -81,7 +82,7 @@ fn summary(counts: &Counts, restarts: u64, elapsed: Duration) -> String {
         retries,
         ..
     } = counts;
-    let mut line = format!("{done} of {accepted} dishes done, {dead} dead");
+    let mut line = format!("{done} of {accepted} {items} done, {dead} dead");
     if counts.unfinished() > 0 {
         line += &format!(", {} left undone", counts.unfinished());
     }
