@@ -9,6 +9,8 @@ mod dead;
 mod input;
 mod letter;
 mod obituaries;
+mod output;
+mod pictures;
 mod printer;
 mod run;
 mod salvage;

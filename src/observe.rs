@@ -6,7 +6,13 @@
 #[cfg(feature = "cli")]
 pub(crate) mod json;
 #[cfg(feature = "cli")]
+pub(crate) mod spans;
+#[cfg(feature = "cli")]
 pub(crate) mod text;
+#[cfg(feature = "cli")]
+pub(crate) mod timeline;
+#[cfg(feature = "cli")]
+pub(crate) mod trace;
 
 use std::fmt;
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{Args, Format, Method, Mode, Promise};
+use super::output::Output;
 use super::{input, obituaries};
 use crate::ledger::{Backoff, Capacity, Options};
 use crate::store::journal::Durability;
@@ -44,6 +45,8 @@ pub(super) struct Config {
     pub(super) format: Format,
     pub(super) journal: Option<(PathBuf, Durability)>,
     pub(super) dead_letters: Option<(PathBuf, File)>,
+    pub(super) timeline: Option<Output>,
+    pub(super) trace: Option<Output>,
 }
 
 impl Config {
@@ -62,13 +65,19 @@ impl Config {
             Promise::Full => Durability::Full,
             Promise::Normal => Durability::Normal,
         };
-        let dead_letters = args.dead_letters.map(|path| {
-            let mut others: Vec<PathBuf> = args.journal.iter().cloned().collect();
-            if let Source::File(input) = &source {
-                others.push(input.clone());
+        // No file is used twice.
+        let mut taken: Vec<PathBuf> = args.journal.iter().cloned().collect();
+        if let Source::File(input) = &source {
+            taken.push(input.clone());
+        }
+        let dead_letters = match args.dead_letters {
+            None => None,
+            Some(path) => {
+                let file = obituaries::open(&path, &taken)?;
+                taken.push(path.clone());
+                Some((path, file))
             }
-            obituaries::open(&path, &others).map(|file| (path, file))
-        });
+        };
         let capacity = match args.capacity {
             _ if args.direct => Capacity::Rendezvous,
             0 => Capacity::Unbounded,
@@ -99,7 +108,9 @@ impl Config {
             max_seconds: args.max_seconds,
             format: args.format,
             journal: args.journal.map(|path| (path, durability)),
-            dead_letters: dead_letters.transpose()?,
+            dead_letters,
+            timeline: Output::open("--timeline", args.timeline, &mut taken)?,
+            trace: Output::open("--trace", args.trace, &mut taken)?,
         })
     }
 }

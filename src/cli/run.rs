@@ -14,7 +14,7 @@ use super::input::{Feed, Name};
 use super::printer::{self, Printer};
 use super::stop::Stop;
 use super::view::{Lines, View};
-use super::{Failure, code, input};
+use super::{Failure, code, input, pictures};
 use crate::kitchen::{self, Dish};
 use crate::observe::text::Style;
 use crate::observe::{Observer, What};
@@ -22,18 +22,23 @@ use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
 use crate::supervision::spec::StartMethod;
 
-type Rack = JoinableQueue<Dish>;
-type Crew = Supervisor<Dish, ()>;
+pub(super) type Rack = JoinableQueue<Dish>;
+pub(super) type Crew = Supervisor<Dish, ()>;
 
 /// Washes and dries all dishes. The exit code.
 pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let feed = input::feed(&config.source).map_err(internal)?;
     let rack = open(config)?;
     let stop = Stop::new();
-    let views = views(config);
+    let views = views(config).map_err(internal)?;
     let printer =
         Printer::start(config, views, stop.clone(), end_without_stdout).map_err(internal)?;
-    let crew = Arc::new(hire(config, &rack, &printer)?);
+    let hired = hire(config, &rack, &printer);
+    if hired.is_err() {
+        // What views have begun is to be whole.
+        printer.finish(LAST_WORDS);
+    }
+    let crew = Arc::new(hired?);
     listen(config, &stop, &rack, &crew, &printer)?;
     let washed = wash(config, feed, &rack, &printer, &stop);
     let joined = rack.join();
@@ -67,11 +72,14 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
 }
 
 /// What shows the run.
-fn views(config: &Config) -> Vec<Box<dyn View>> {
+fn views(config: &Config) -> io::Result<Vec<Box<dyn View>>> {
     let style = Style {
         names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
     };
-    vec![Box::new(Lines::new(config.format, style, config.is_quiet))]
+    let lines = Lines::new(config.format, style, config.is_quiet);
+    let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
+    views.extend(pictures::views(config)?);
+    Ok(views)
 }
 
 /// Whether there are any; those that were dropped from a journal are seen to.
@@ -98,12 +106,12 @@ const TIME_TO_READ: Duration = Duration::from_secs(1);
 /// How long a second signal waits for the summary to be read.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-fn internal(error: io::Error) -> Failure {
+pub(super) fn internal(error: io::Error) -> Failure {
     Failure::Internal(format!("cannot start a thread: {error}"))
 }
 
 /// Whoever read our output has gone, which is no error; any other failure to write is one.
-fn end_without_stdout(error: &io::Error) {
+pub(super) fn end_without_stdout(error: &io::Error) {
     if error.kind() == io::ErrorKind::BrokenPipe {
         end_at_once(code::CLOSED_STDOUT);
     }
@@ -113,7 +121,7 @@ fn end_without_stdout(error: &io::Error) {
 
 /// Workers die with us: the kernel tells them.
 #[allow(clippy::exit, reason = "the command line ends the process")]
-fn end_at_once(code: u8) {
+pub(super) fn end_at_once(code: u8) {
     process::exit(code.into());
 }
 
@@ -145,7 +153,7 @@ fn hire(config: &Config, rack: &Rack, printer: &Arc<Printer>) -> Result<Crew, Fa
     })
 }
 
-fn emit(rack: &Rack, what: What) -> Result<(), Failure> {
+pub(super) fn emit(rack: &Rack, what: What) -> Result<(), Failure> {
     let broker = rack.broker().map_err(crate::Error)?;
     broker.read(|core| core.emitter.emit(what));
     Ok(())
@@ -256,7 +264,7 @@ fn wash(
     }
 }
 
-fn report_summary(rack: &Rack, crew: &Crew) -> Result<(), Failure> {
+pub(super) fn report_summary(rack: &Rack, crew: &Crew) -> Result<(), Failure> {
     let broker = rack.broker().map_err(crate::Error)?;
     let restarts = crew.restarts();
     broker.read(|core| {
