@@ -4,6 +4,7 @@
 //! output goes to stderr.
 
 mod args;
+mod compare;
 mod config;
 mod dead;
 mod input;
@@ -100,6 +101,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match &args.command {
         Some(args::Command::Dead(command)) => dead::run(command),
         Some(args::Command::Salvage(command)) => salvage::run(command),
+        Some(args::Command::Compare(command)) => compare::run(command),
         None => config::Config::validate(args)
             .map_err(Failure::Usage)
             .and_then(|config| run::run(&config)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use super::compare::Compare;
 use super::dead::Dead;
 use super::salvage::Salvage;
 
@@ -142,6 +143,8 @@ Examples:
       killed at any moment, it goes on where it stopped when it is run again
   supervisor --workers 2 --timeline run.svg
       the same as a picture: who did what when, and what died
+  supervisor compare
+      one person, processes, threads and tasks, drawn below each other
   supervisor dead list --journal names.journal
       what was given up on; `dead retry` has it dried again by the next run
 
@@ -161,6 +164,8 @@ pub(super) enum Command {
     Dead(Dead),
     /// Make a new journal of what can be read of a damaged one
     Salvage(Salvage),
+    /// Wash and dry in each of the four ways, and draw them below each other
+    Compare(Compare),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -26,6 +26,9 @@ crate::trials!(
     a_file_that_cannot_be_written_is_named_before_anything_is_started,
     no_file_is_used_twice,
     a_run_that_cannot_be_started_leaves_no_half_picture,
+    the_four_ways_are_compared_and_drawn,
+    a_comparison_stops_in_order,
+    a_comparison_that_cannot_be_is_refused,
 );
 
 const NO_TIME: [&str; 4] = ["--wash", "0", "--dry", "0"];
@@ -425,5 +428,65 @@ fn a_run_that_cannot_be_started_leaves_no_half_picture() {
         &["--timeline", &svg, "--trace", "/no/such/folder/x"],
         "--trace",
     );
+    assert!(!Path::new(&svg).exists());
+}
+
+fn the_four_ways_are_compared_and_drawn() {
+    let (_folder, svg, _) = folder();
+    let output = run(&["compare", "--wash", "1ms", "--dry", "2ms", "--output", &svg]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let expected = [
+        ("sequential", "1"),
+        ("processes", "2"),
+        ("threads", "2"),
+        ("tasks", "2"),
+    ];
+    assert_eq!(rows.len(), expected.len(), "{table}");
+    for (row, (way, workers)) in rows.iter().zip(expected) {
+        assert_eq!((row[0], row[1], row[4]), (way, workers, "4"), "{table}");
+        assert!(row[5].parse::<f64>().is_ok(), "{table}");
+    }
+    let words = words(&svg);
+    for (way, _) in expected {
+        assert!(says(&words, &format!("{way}: ")), "{way} in {words:?}");
+    }
+    let summaries = words
+        .iter()
+        .filter(|word| word.starts_with("4 of 4 dishes done"));
+    assert_eq!(summaries.count(), 4);
+    assert_eq!(words.iter().filter(|word| *word == "main").count(), 1);
+    assert_eq!(words.iter().filter(|word| *word == "washer").count(), 3);
+}
+
+fn a_comparison_stops_in_order() {
+    let (_folder, svg, _) = folder();
+    let mut run = Run::start(&["compare", "--wash", "1h", "--output", &svg]);
+    let header = run.line();
+    assert!(header.starts_with("way"), "{header}");
+    run.signal(Signal::SIGTERM);
+    let (rows, code) = run.end();
+    assert_eq!(code, Some(143));
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert!(rows[0].ends_with(" -"), "nothing to compare with: {rows:?}");
+    assert!(says(&words(&svg), "0 of 0 dishes done"));
+}
+
+fn a_comparison_that_cannot_be_is_refused() {
+    let (_folder, svg, _) = folder();
+    is_refused(
+        &["compare", "--workers", "0", "--output", &svg],
+        "--workers 0",
+    );
+    is_refused(
+        &["compare", "--output", "/no/such/folder/x"],
+        "--output /no/such/folder/x",
+    );
+    is_refused(&["compare", "--dry", "soon", "--output", &svg], "soon");
     assert!(!Path::new(&svg).exists());
 }
