@@ -251,6 +251,7 @@ impl<'a> Chart<'a> {
         paper.told("rect", attributes, &lines);
         let style = Type {
             size: ITEM.size.min(self.form.bar - 4.0),
+            has_halo: matches!(span.outcome, Outcome::Failed(_)),
             ..ITEM
         };
         if self.form.has_items

@@ -15,6 +15,8 @@ pub(super) struct Type {
     pub(super) anchor: &'static str,
     pub(super) colour: &'static str,
     pub(super) is_bold: bool,
+    /// With a white edge, for an uneven ground.
+    pub(super) has_halo: bool,
 }
 
 impl Type {
@@ -24,6 +26,7 @@ impl Type {
             anchor: "start",
             colour,
             is_bold: false,
+            has_halo: false,
         }
     }
 
@@ -164,6 +167,7 @@ impl Paper {
             anchor,
             colour,
             is_bold,
+            has_halo,
         } = style;
         let mut attributes = String::new();
         if anchor != "start" {
@@ -171,6 +175,9 @@ impl Paper {
         }
         if is_bold {
             attributes += " font-weight=\"bold\"";
+        }
+        if has_halo {
+            attributes += " class=\"o\"";
         }
         let title = title.map(|title| format!("<title>{}</title>", escaped(title)));
         self.body += &format!(

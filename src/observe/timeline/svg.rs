@@ -49,6 +49,7 @@ patternTransform=\"rotate(45)\">
 .x{fill:none;stroke:#b3261e;stroke-width:3;stroke-linecap:round}
 .h{fill:none;stroke:#ffffff;stroke-width:6;stroke-linecap:round}
 .s{stroke:#1b2733;stroke-width:1}
+.o{stroke:#ffffff;stroke-width:3.5;stroke-linejoin:round;paint-order:stroke}
 </style>
 ";
 
