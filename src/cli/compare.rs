@@ -87,7 +87,8 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
     };
     let stop = Stop::new();
     let current = Current::default();
-    listen(&stop, &current)?;
+    let unused = output.handle().map_err(run::internal)?;
+    listen(&stop, &current, unused)?;
     say(format_args!(
         "way         workers    elapsed   done  times as fast\n"
     ));
@@ -100,7 +101,7 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
             counts,
             elapsed,
         } = try_way(command, way, &stop, &current)?;
-        let is_whole = counts.done == command.dishes;
+        let is_whole = counts.done == command.dishes && counts.done > 0;
         if way == Mode::Sequential && is_whole {
             sequential = Some(elapsed);
         }
@@ -243,7 +244,8 @@ fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), Failure> {
     Ok(())
 }
 
-fn listen(stop: &Stop, current: &Current) -> Result<(), Failure> {
+/// `output` is no longer there after the second signal, if nothing was drawn into it.
+fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure> {
     let taken = |current: &Current| {
         let current = current.lock().unwrap_or_else(PoisonError::into_inner);
         current.clone()
@@ -260,6 +262,7 @@ fn listen(stop: &Stop, current: &Current) -> Result<(), Failure> {
         if let Some((_, crew)) = taken(&sudden) {
             crew.kill();
         }
+        drop(output);
         run::end_at_once(128 + u8::try_from(signal).unwrap_or(0));
     };
     stop.listen(in_order, at_once).map_err(run::internal)

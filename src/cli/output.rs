@@ -50,7 +50,7 @@ impl Output {
             option: self.option,
             path: self.path.clone(),
             file: self.file.try_clone()?,
-            is_new: false,
+            is_new: self.is_new,
         })
     }
 
@@ -84,7 +84,7 @@ impl Write for Output {
 }
 
 impl Drop for Output {
-    /// A run that could not be started leaves no empty file.
+    /// A run that drew nothing leaves no empty file.
     fn drop(&mut self) {
         let (file, path) = (self.file.metadata(), self.path.symlink_metadata());
         if let (true, Ok(file), Ok(path)) = (self.is_new, file, path)

@@ -166,6 +166,8 @@ fn listen(
     crew: &Arc<Crew>,
     printer: &Arc<Printer>,
 ) -> Result<(), Failure> {
+    let draws = config.timeline.is_some() || config.trace.is_some();
+    let last_words = if draws { TIME_TO_READ } else { LAST_WORDS };
     let end = {
         let (stop, rack) = (stop.clone(), rack.clone());
         let (crew, printer) = (Arc::clone(crew), Arc::clone(printer));
@@ -174,7 +176,7 @@ fn listen(
                 // The end comes all the same where the summary cannot.
                 let _ = report_summary(&rack, &crew);
             }
-            printer.finish(LAST_WORDS);
+            printer.finish(last_words);
             end_at_once(128 + u8::try_from(signal).unwrap_or(0));
         }
     };

@@ -18,6 +18,7 @@ crate::trials!(
     every_mode_is_drawn,
     dishes_given_up_on_are_drawn,
     a_stopped_run_is_drawn,
+    a_run_that_is_stopped_at_once_is_drawn,
     a_killed_dryer_is_drawn_and_traced,
     a_run_that_nobody_reads_is_drawn,
     a_trace_is_an_array_of_slices_that_do_not_overlap,
@@ -244,6 +245,21 @@ fn a_stopped_run_is_drawn() {
     let words = words(&svg);
     assert!(says(&words, "dishes done, 0 dead"), "{words:?}");
     assert!(values(&json).iter().any(|value| value["ph"] == "X"));
+}
+
+fn a_run_that_is_stopped_at_once_is_drawn() {
+    let (_folder, svg, json) = folder();
+    let times = ["--wash", "1ms", "--dry", "1h", "-w", "1"];
+    let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
+    let mut run = Run::start(&[&times[..], &pictures].concat());
+    run.dryer();
+    run.signal(Signal::SIGINT);
+    // Two signals of one kind could become one.
+    run.signal(Signal::SIGTERM);
+    assert!(matches!(run.end().1, Some(130 | 143)));
+    assert!(says(&words(&svg), "left undone"));
+    let is_broken_off = |value: &Value| value["args"]["outcome"] == "broken off";
+    assert!(values(&json).iter().any(is_broken_off));
 }
 
 fn a_killed_dryer_is_drawn_and_traced() {
