@@ -4,6 +4,7 @@
 //! output goes to stderr.
 
 mod args;
+mod compare;
 mod config;
 mod dead;
 mod dishes;
@@ -11,6 +12,8 @@ mod input;
 mod jobs;
 mod letter;
 mod obituaries;
+mod output;
+mod pictures;
 mod printer;
 mod run;
 mod salvage;
@@ -126,6 +129,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match &args.command {
         Some(args::Command::Dead(command)) => dead::run(command),
         Some(args::Command::Salvage(command)) => salvage::run(command),
+        Some(args::Command::Compare(command)) => compare::run(command),
         None => work(args),
     };
     jobs::remove_scratch();

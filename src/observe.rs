@@ -6,7 +6,13 @@
 #[cfg(feature = "cli")]
 pub(crate) mod json;
 #[cfg(feature = "cli")]
+pub(crate) mod spans;
+#[cfg(feature = "cli")]
 pub(crate) mod text;
+#[cfg(feature = "cli")]
+pub(crate) mod timeline;
+#[cfg(feature = "cli")]
+pub(crate) mod trace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,6 +61,13 @@ pub enum What {
     },
     /// A producer made an item, and puts it on the queue next.
     Produced {
+        /// The item's name.
+        item: String,
+        /// The producer's process.
+        pid: u32,
+    },
+    /// A producer was stopped before an item was made.
+    NotProduced {
         /// The item's name.
         item: String,
         /// The producer's process.
@@ -160,6 +173,7 @@ impl What {
             self,
             What::Producing { .. }
                 | What::Produced { .. }
+                | What::NotProduced { .. }
                 | What::ItemStarted { .. }
                 | What::ItemDone { .. }
         )
@@ -168,8 +182,8 @@ impl What {
 
 /// Gets every event. Called with the queue's lock held: hand the event on and return.
 pub trait Observer: Send + Sync + fmt::Debug {
-    /// Whether the events of single items are wanted: `Producing`, `Produced`, `ItemStarted` and
-    /// `ItemDone`.
+    /// Whether the events of single items are wanted: `Producing`, `Produced`,
+    /// `NotProduced`, `ItemStarted` and `ItemDone`.
     /// They cost time for every item.
     fn wants_items(&self) -> bool {
         true

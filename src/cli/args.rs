@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 
 pub(super) use jobs::JobArgs;
 
+use super::compare::Compare;
 use super::dead::Dead;
 use super::salvage::Salvage;
 
@@ -125,6 +126,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(super) dead_letters: Option<PathBuf>,
 
+    /// Draw the run as a time chart into this SVG file: who worked on what, and what died when
+    #[arg(long, value_name = "FILE")]
+    pub(super) timeline: Option<PathBuf>,
+
+    /// Write the run as a Chrome trace into this JSON file, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
+
     /// What is printed: lines, or one JSON event a line
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
@@ -145,6 +154,10 @@ Examples:
       names from a pipe, events as JSON
   supervisor --input names.txt --journal names.journal
       killed at any moment, it goes on where it stopped when it is run again
+  supervisor --workers 2 --timeline run.svg
+      the same as a picture: who did what when, and what died
+  supervisor compare
+      one person, processes, threads and tasks, drawn below each other
   supervisor dead list --journal names.journal
       what was given up on; `dead retry` has it dried again by the next run
 
@@ -164,6 +177,8 @@ pub(super) enum Command {
     Dead(Dead),
     /// Make a new journal of what can be read of a damaged one
     Salvage(Salvage),
+    /// Wash and dry in each of the four ways, and draw them below each other
+    Compare(Compare),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -204,7 +219,7 @@ pub(super) enum Format {
 }
 
 /// Reads `2s`, `100ms`, `1h30m`, or a bare number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let signed = match text.parse::<f64>() {
         Ok(seconds) => SignedDuration::try_from_secs_f64(seconds)
             .map_err(|_| "not a time, or more than a year")?,

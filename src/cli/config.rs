@@ -8,6 +8,7 @@ use super::args::{Args, Format, Method, Mode, Promise};
 use super::input::{self, Source};
 use super::jobs::{self, JobConfig};
 use super::obituaries;
+use super::output::Output;
 use crate::ledger::{Backoff, Capacity, Options};
 use crate::store::journal::Durability;
 
@@ -62,6 +63,8 @@ pub(super) struct Config {
     pub(super) format: Format,
     pub(super) journal: Option<(PathBuf, Durability)>,
     pub(super) dead_letters: Option<(PathBuf, File)>,
+    pub(super) timeline: Option<Output>,
+    pub(super) trace: Option<Output>,
 }
 
 impl Config {
@@ -74,31 +77,20 @@ impl Config {
             return Err(format!("{option}: needs a COMMAND, after --"));
         }
         let (source, separator) = source(&args)?;
-        let work = match args.jobs.are_meant() {
-            true => Work::Jobs(Box::new(JobConfig::validate(
-                args.jobs,
-                &source,
-                args.format,
-                args.journal.is_some(),
-            )?)),
-            false => {
-                input::check(&source, separator, |line| {
-                    input::text(line.clone(), &source).map(drop)
-                })?;
-                Work::Dishes(DishConfig {
-                    wash: args.wash.unwrap_or(WASH),
-                    dry: args.dry.unwrap_or(DRY),
-                    payload: args.payload.unwrap_or(0),
-                })
+        // No file is used twice.
+        let mut taken: Vec<PathBuf> = args.journal.iter().cloned().collect();
+        if let Source::File(input) = &source {
+            taken.push(input.clone());
+        }
+        let work = Work::validate(&args, &source, separator, &mut taken)?;
+        let dead_letters = match args.dead_letters {
+            None => None,
+            Some(path) => {
+                let file = obituaries::open(&path, &taken)?;
+                taken.push(path.clone());
+                Some((path, file))
             }
         };
-        let dead_letters = args.dead_letters.map(|path| {
-            let mut others: Vec<PathBuf> = args.journal.iter().cloned().collect();
-            if let Source::File(input) = &source {
-                others.push(input.clone());
-            }
-            obituaries::open(&path, &others).map(|file| (path, file))
-        });
         let has_delay = matches!(&work, Work::Jobs(jobs) if jobs.delay.is_some());
         let capacity = match args.capacity {
             // Otherwise two that wait could be begun at once.
@@ -132,7 +124,9 @@ impl Config {
             max_seconds: args.max_seconds,
             format: args.format,
             journal: args.journal.map(|path| (path, args.durability.into())),
-            dead_letters: dead_letters.transpose()?,
+            dead_letters,
+            timeline: Output::open("--timeline", args.timeline, &mut taken)?,
+            trace: Output::open("--trace", args.trace, &mut taken)?,
         };
         Ok((config, work))
     }
@@ -143,6 +137,29 @@ impl Config {
             Source::File(_) if !self.counts_items => None,
             _ => self.source.count(self.separator),
         }
+    }
+}
+
+impl Work {
+    fn validate(
+        args: &Args,
+        source: &Source,
+        separator: u8,
+        taken: &mut Vec<PathBuf>,
+    ) -> Result<Self, String> {
+        if args.jobs.are_meant() {
+            let is_resumable = args.journal.is_some();
+            let jobs = JobConfig::validate(&args.jobs, source, args.format, is_resumable, taken)?;
+            return Ok(Work::Jobs(Box::new(jobs)));
+        }
+        input::check(source, separator, |line| {
+            input::text(line.clone(), source).map(drop)
+        })?;
+        Ok(Work::Dishes(DishConfig {
+            wash: args.wash.unwrap_or(WASH),
+            dry: args.dry.unwrap_or(DRY),
+            payload: args.payload.unwrap_or(0),
+        }))
     }
 }
 

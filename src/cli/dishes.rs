@@ -8,17 +8,19 @@ use super::Failure;
 use super::args::Mode;
 use super::config::{Config, DishConfig};
 use super::input;
+use super::pictures;
 use super::run::{Bench, Origin, Work};
 use super::view::{Out, View};
 use crate::error::Error;
 use crate::kitchen::{self, Dish};
 use crate::observe::What;
+use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::queue::JoinableQueue;
 use crate::supervision::{Builder, Supervisor};
 
 /// The chapter's words.
-static WORDS: Words = Words {
+pub(super) static WORDS: Words = Words {
     items: "dishes",
     doing: "drying",
     done: "being dried",
@@ -59,6 +61,10 @@ impl Work for Dishes {
         &WORDS
     }
 
+    fn labels(&self, config: &Config) -> Labels {
+        pictures::kitchen_labels_of(config, &self.config)
+    }
+
     fn views(&mut self, _: &Config, _: &Origin, _: &Out) -> Vec<Box<dyn View>> {
         Vec::new()
     }
@@ -68,18 +74,7 @@ impl Work for Dishes {
         builder: Builder,
         rack: &JoinableQueue<Dish>,
     ) -> Result<Supervisor<Dish, ()>, Error> {
-        let builder = builder
-            .name("dryer")
-            .name_items(|dish: &Dish| dish.name.clone());
-        let workers = self.workers;
-        match self.mode {
-            Mode::Processes => builder.processes(workers).handler(rack, kitchen::dry),
-            Mode::Threads => builder.threads(workers).handler(rack, kitchen::dry),
-            Mode::Tasks => builder
-                .tasks(workers)
-                .handler_async(rack, kitchen::dry_async),
-            Mode::Sequential => builder.inline().handler(rack, kitchen::dry),
-        }
+        hire(self.mode, self.workers, builder, rack)
     }
 
     /// Washes one dish after the other and puts it on the rack.
@@ -92,10 +87,12 @@ impl Work for Dishes {
             }
             let item = name.clone();
             bench.tell(|| What::Producing { item, pid })?;
-            if !bench.stop.sleep(self.config.wash) {
+            let is_washed = bench.stop.sleep(self.config.wash);
+            let item = name.clone();
+            if !is_washed {
+                bench.tell(|| What::NotProduced { item, pid })?;
                 break;
             }
-            let item = name.clone();
             bench.tell(|| What::Produced { item, pid })?;
             let dish = self.dish(name);
             if !bench.put(&dish, dish.name.as_bytes())? {
@@ -103,5 +100,25 @@ impl Work for Dishes {
             }
         }
         Ok(())
+    }
+}
+
+/// Hires dryers.
+pub(super) fn hire(
+    mode: Mode,
+    workers: usize,
+    builder: Builder,
+    rack: &JoinableQueue<Dish>,
+) -> Result<Supervisor<Dish, ()>, Error> {
+    let builder = builder
+        .name("dryer")
+        .name_items(|dish: &Dish| dish.name.clone());
+    match mode {
+        Mode::Processes => builder.processes(workers).handler(rack, kitchen::dry),
+        Mode::Threads => builder.threads(workers).handler(rack, kitchen::dry),
+        Mode::Tasks => builder
+            .tasks(workers)
+            .handler_async(rack, kitchen::dry_async),
+        Mode::Sequential => builder.inline().handler(rack, kitchen::dry),
     }
 }

@@ -29,12 +29,13 @@ use super::config::Config;
 use super::input::{self, Line, Source};
 use super::run::{Bench, Origin, Work};
 use super::view::{Out, View};
-use super::{Failure, code};
+use super::{Failure, code, pictures};
 use crate::error::Error;
 use crate::jobs::persistent::request_line;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::{Template, Values};
 use crate::jobs::{self, Feed, Job, Setup};
+use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::queue::JoinableQueue;
 use crate::supervision::{Builder, Supervisor};
@@ -76,10 +77,11 @@ pub(super) fn given(command: &[OsString]) -> Result<Option<Vec<Vec<u8>>>, String
 
 impl JobConfig {
     pub(super) fn validate(
-        args: JobArgs,
+        args: &JobArgs,
         source: &Source,
         format: Format,
         is_resumable: bool,
+        taken: &mut Vec<PathBuf>,
     ) -> Result<Self, String> {
         let words: Vec<OsString> = args
             .command
@@ -87,48 +89,22 @@ impl JobConfig {
             .take_while(|word| word.as_bytes() != GIVEN)
             .cloned()
             .collect();
-        check_together(&args, &words, format)?;
-        let feed = match (args.stdin, args.null) {
-            (false, _) => Feed::Arguments,
-            (true, is_null) => Feed::Stdin {
-                ends_line: !is_null,
-            },
-        };
-        let mut template = Template::parse(&words, args.json);
-        if feed == Feed::Arguments {
-            template = template.with_item();
-        }
-        let environment = args
-            .env
-            .iter()
-            .map(variable)
-            .collect::<Result<Vec<_>, _>>()?;
-        let workdir = args.workdir.as_deref().map(folder).transpose()?;
-        let server = args.worker.as_deref().map(split).transpose()?;
-        let name = match &server {
-            Some(server) => server.first().cloned(),
-            None if args.shell => None,
-            None => template.program(),
-        };
-        let program = name.map(|name| program::find(&name, &environment, workdir.as_deref()));
+        check_together(args, &words, format)?;
+        let setup = setup(args, &words)?;
         let separator = if args.null { 0 } else { b'\n' };
-        check_items(source, separator, args.json.then_some(&template))?;
-        let results = args.results.map(results::prepare).transpose()?;
-        let joblog = args.joblog.map(|path| {
-            let file = joblog::open(&path, is_resumable)?;
-            Ok::<_, String>((path, file))
-        });
+        check_items(source, separator, args.json.then_some(&setup.template))?;
+        let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
+        let results = args.results.as_deref().map(results::prepare).transpose()?;
+        let joblog = match args.joblog.clone() {
+            None => None,
+            Some(path) => {
+                let file = joblog::open(&path, is_resumable, taken)?;
+                taken.push(path.clone());
+                Some((path, file))
+            }
+        };
         Ok(JobConfig {
-            setup: Setup {
-                template,
-                program: program.transpose()?,
-                server,
-                is_shell: args.shell,
-                feed,
-                environment,
-                workdir: workdir.map(PathBuf::into_os_string),
-                spool: OsString::new(),
-            },
+            setup,
             is_json: args.json,
             separator,
             is_dry_run: args.dry_run,
@@ -137,8 +113,8 @@ impl JobConfig {
             is_line_buffered: args.line_buffer,
             is_tagged: args.tag,
             results,
-            joblog: joblog.transpose()?,
-            halt: args.halt.as_deref().map(Halt::parse).transpose()?,
+            joblog,
+            halt,
         })
     }
 }
@@ -148,6 +124,43 @@ impl JobConfig {
     pub(super) fn counts_items(&self) -> bool {
         self.halt.is_some_and(Halt::needs_total)
     }
+}
+
+/// What the workers are told, but for the place of their output.
+fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
+    let feed = match (args.stdin, args.null) {
+        (false, _) => Feed::Arguments,
+        (true, is_null) => Feed::Stdin {
+            ends_line: !is_null,
+        },
+    };
+    let mut template = Template::parse(words, args.json);
+    if feed == Feed::Arguments {
+        template = template.with_item();
+    }
+    let environment = args
+        .env
+        .iter()
+        .map(variable)
+        .collect::<Result<Vec<_>, _>>()?;
+    let workdir = args.workdir.as_deref().map(folder).transpose()?;
+    let server = args.worker.as_deref().map(split).transpose()?;
+    let name = match &server {
+        Some(server) => server.first().cloned(),
+        None if args.shell => None,
+        None => template.program(),
+    };
+    let program = name.map(|name| program::find(&name, &environment, workdir.as_deref()));
+    Ok(Setup {
+        template,
+        program: program.transpose()?,
+        server,
+        is_shell: args.shell,
+        feed,
+        environment,
+        workdir: workdir.map(PathBuf::into_os_string),
+        spool: OsString::new(),
+    })
 }
 
 /// What goes together.
@@ -262,6 +275,10 @@ impl Work for Jobs {
 
     fn words(&self) -> &'static Words {
         &WORDS
+    }
+
+    fn labels(&self, config: &Config) -> Labels {
+        pictures::job_labels(config)
     }
 
     fn views(&mut self, config: &Config, origin: &Origin, out: &Out) -> Vec<Box<dyn View>> {

@@ -2,16 +2,17 @@
 //! thread of its own as soon as it is known.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 
 use super::letter;
+use super::output;
 use super::printer;
 use crate::ledger::Failure;
 
@@ -29,42 +30,14 @@ pub(super) struct Obituaries {
 
 /// Opens the file, to add to it. It is none of `others`, which are the run's own.
 pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
-    let unusable = |why: String| format!("--dead-letters {}: {why}", path.display());
-    if let Some(other) = others.iter().find(|other| is_same(path, other)) {
-        return Err(unusable(format!(
-            "it is what {} is: name another file",
-            other.display()
-        )));
-    }
-    if is_database(path) {
-        return Err(unusable("it is an SQLite file: name another one".into()));
-    }
-    // A named pipe that nobody reads is an error rather than a wait.
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .map_err(|error| match error.raw_os_error() {
-            Some(nix::libc::ENXIO) => unusable("nobody reads from this pipe".into()),
-            _ => unusable(format!("cannot be written: {error}")),
-        })?;
-    let waits = fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND));
-    waits.map_err(|error| unusable(format!("cannot be written: {error}")))?;
-    end_torn_line(path, &file).map_err(|error| unusable(format!("cannot be written: {error}")))?;
+    let mut how = OpenOptions::new();
+    how.create(true).append(true);
+    let file = output::open("--dead-letters", path, others, &mut how, OFlag::O_APPEND)?;
+    end_torn_line(path, &file).map_err(|error| {
+        let path = path.display();
+        format!("--dead-letters {path}: cannot be written: {error}")
+    })?;
     Ok(file)
-}
-
-fn is_same(path: &Path, other: &Path) -> bool {
-    let id = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
-    path == other || matches!((id(path), id(other)), (Ok(one), Ok(two)) if one == two)
-}
-
-fn is_database(path: &Path) -> bool {
-    let mut magic = [0; 15];
-    path.is_file()
-        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
-        && &magic == b"SQLite format 3"
 }
 
 /// A run that was killed may have left half a line.

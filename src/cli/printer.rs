@@ -133,7 +133,11 @@ impl Printer {
             .spawn(move || {
                 match print(&inbox, &mut views, &printed) {
                     Ok(is_written) => is_fine.store(is_written, Ordering::Release),
-                    Err(error) => on_failed(&error),
+                    Err(error) => {
+                        // What goes to files is complete all the same.
+                        views.iter_mut().for_each(|view| drop(view.end()));
+                        on_failed(&error);
+                    }
                 }
                 drop(printing);
             })?;

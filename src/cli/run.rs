@@ -15,9 +15,10 @@ use super::input::{Feed, Line, Source};
 use super::printer::{self, Printer};
 use super::stop::{Manner, Stop};
 use super::view::{Lines, Out, View};
-use super::{Failure, code};
+use super::{Failure, code, pictures};
 use crate::error::Error;
 use crate::ledger::ItemId;
+use crate::observe::spans::Labels;
 use crate::observe::text::{Style, Words};
 use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
@@ -30,6 +31,9 @@ pub(super) trait Work {
 
     /// What is said of them.
     fn words(&self) -> &'static Words;
+
+    /// The words of its pictures.
+    fn labels(&self, config: &Config) -> Labels;
 
     /// What shows the run, besides its lines.
     fn views(&mut self, config: &Config, origin: &Origin, out: &Out) -> Vec<Box<dyn View>>;
@@ -115,10 +119,15 @@ pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> 
     let queue = open(config, work.words())?;
     let stop = Stop::new();
     let origin = origin(config, &queue, &stop)?;
-    let views = views(config, &mut work, &origin);
+    let views = views(config, &mut work, &origin).map_err(internal)?;
     let printer =
         Printer::start(config, views, stop.clone(), end_without_stdout).map_err(internal)?;
-    let crew = Arc::new(hire(config, &work, &queue, &printer)?);
+    let hired = hire(config, &work, &queue, &printer);
+    if hired.is_err() {
+        // What views have begun is to be whole.
+        printer.finish(LAST_WORDS);
+    }
+    let crew = Arc::new(hired?);
     listen(config, work.words(), &stop, &queue, &crew, &printer)?;
     halt_when_told(stop.halts(), &queue, &crew)?;
     let mut bench = Bench {
@@ -200,7 +209,11 @@ where
 }
 
 /// What shows the run.
-fn views<W: Work>(config: &Config, work: &mut W, origin: &Origin) -> Vec<Box<dyn View>> {
+fn views<W: Work>(
+    config: &Config,
+    work: &mut W,
+    origin: &Origin,
+) -> io::Result<Vec<Box<dyn View>>> {
     let style = Style {
         words: work.words(),
         names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
@@ -209,7 +222,8 @@ fn views<W: Work>(config: &Config, work: &mut W, origin: &Origin) -> Vec<Box<dyn
     let lines = Lines::new(out.clone(), config.format, style, config.is_quiet);
     let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
     views.extend(work.views(config, origin, &out));
-    views
+    views.extend(pictures::views(config, &work.labels(config))?);
+    Ok(views)
 }
 
 /// Whether there are any; those that were dropped from a journal are seen to.
@@ -242,12 +256,12 @@ const TIME_TO_READ: Duration = Duration::from_secs(1);
 /// How long a second signal waits for the summary to be read.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-fn internal(error: io::Error) -> Failure {
+pub(super) fn internal(error: io::Error) -> Failure {
     Failure::Internal(format!("cannot start a thread: {error}"))
 }
 
 /// Whoever read our output has gone, which is no error; any other failure to write is one.
-fn end_without_stdout(error: &io::Error) {
+pub(super) fn end_without_stdout(error: &io::Error) {
     if error.kind() == io::ErrorKind::BrokenPipe {
         super::end(code::CLOSED_STDOUT);
     }
@@ -279,7 +293,7 @@ fn hire<W: Work>(
     Ok(work.hire(builder, queue)?)
 }
 
-fn emit<T>(queue: &JoinableQueue<T>, what: What) -> Result<(), Failure>
+pub(super) fn emit<T>(queue: &JoinableQueue<T>, what: What) -> Result<(), Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
 {
@@ -299,6 +313,8 @@ fn listen<T>(
 where
     T: Serialize + DeserializeOwned + 'static,
 {
+    let draws = config.timeline.is_some() || config.trace.is_some();
+    let last_words = if draws { TIME_TO_READ } else { LAST_WORDS };
     let end = {
         let (stop, queue) = (stop.clone(), queue.clone());
         let (crew, printer) = (Arc::clone(crew), Arc::clone(printer));
@@ -307,7 +323,7 @@ where
                 // The end comes all the same where the summary cannot.
                 let _ = report_summary(&queue, &crew);
             }
-            printer.finish(LAST_WORDS);
+            printer.finish(last_words);
             super::end(128 + u8::try_from(signal).unwrap_or(0));
         }
     };
@@ -354,7 +370,10 @@ where
     thread.spawn(halt).map(drop).map_err(internal)
 }
 
-fn report_summary<T>(queue: &JoinableQueue<T>, crew: &Supervisor<T, ()>) -> Result<(), Failure>
+pub(super) fn report_summary<T>(
+    queue: &JoinableQueue<T>,
+    crew: &Supervisor<T, ()>,
+) -> Result<(), Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
 {

@@ -63,6 +63,7 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             "elapsed_us": micros(*elapsed),
         }),
         What::Produced { .. }
+        | What::NotProduced { .. }
         | What::WorkerFailed { .. }
         | What::NoWorkersLeft { .. }
         | What::JournalFailed { .. }

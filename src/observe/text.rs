@@ -99,7 +99,8 @@ impl Style {
     }
 }
 
-fn summary(items: &str, counts: &Counts, restarts: u64, elapsed: Duration) -> String {
+/// What became of all items, which are called that.
+pub(crate) fn summary(items: &str, counts: &Counts, restarts: u64, elapsed: Duration) -> String {
     let Counts {
         accepted,
         done,

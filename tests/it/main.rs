@@ -16,6 +16,7 @@ mod journal;
 mod ledger;
 mod limits;
 mod patrol;
+mod pictures;
 mod tidy;
 
 fn main() {
@@ -33,6 +34,7 @@ fn main() {
         ledger::journal::trials(),
         limits::trials(),
         patrol::trials(),
+        pictures::trials(),
         tidy::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

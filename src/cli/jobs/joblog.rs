@@ -9,8 +9,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::printer;
+use nix::fcntl::OFlag;
+
 use crate::cli::view::View;
+use crate::cli::{output, printer};
 use crate::jobs::spool::{Spool, Stream};
 use crate::jobs::template::Values;
 use crate::jobs::{self, Setup, ending};
@@ -23,22 +25,31 @@ const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\t
 ///
 /// # Errors
 /// It cannot be written; in words.
-pub(super) fn open(path: &Path, is_resumable: bool) -> Result<File, String> {
-    let open = || {
-        let file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .append(is_resumable)
-            .truncate(!is_resumable)
-            .open(path)?;
-        if file.metadata()?.len() == 0 {
-            (&file).write_all(HEADER.as_bytes())?;
-        }
-        Ok(file)
+pub(super) fn open(path: &Path, is_resumable: bool, taken: &[PathBuf]) -> Result<File, String> {
+    let mut how = OpenOptions::new();
+    how.create(true).write(true);
+    let flags = match is_resumable {
+        true => OFlag::O_APPEND,
+        false => OFlag::empty(),
     };
-    open().map_err(|error: io::Error| {
-        format!("--joblog {}: cannot be written: {error}", path.display())
-    })
+    let file = output::open("--joblog", path, taken, &mut how, flags)?;
+    let begin = || {
+        let meta = file.metadata()?;
+        if meta.is_file() && !is_resumable {
+            file.set_len(0)?;
+        }
+        match is_resumable && meta.len() > 0 {
+            true => Ok(()),
+            false => (&file).write_all(HEADER.as_bytes()),
+        }
+    };
+    match begin() {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            let path = path.display();
+            Err(format!("--joblog {path}: cannot be written: {error}"))
+        }
+    }
 }
 
 pub(super) struct JobLog {

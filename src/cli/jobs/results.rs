@@ -19,13 +19,13 @@ use crate::ledger::Exit;
 ///
 /// # Errors
 /// Nothing can be written there; in words.
-pub(super) fn prepare(folder: PathBuf) -> Result<PathBuf, String> {
+pub(super) fn prepare(folder: &Path) -> Result<PathBuf, String> {
     let try_it = || {
-        fs::create_dir_all(&folder)?;
-        tempfile::tempfile_in(&folder)
+        fs::create_dir_all(folder)?;
+        tempfile::tempfile_in(folder)
     };
     match try_it() {
-        Ok(_) => Ok(folder),
+        Ok(_) => Ok(folder.to_owned()),
         Err(error) => Err(format!(
             "--results {}: cannot be written: {error}",
             folder.display()

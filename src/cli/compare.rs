@@ -1,0 +1,267 @@
+//! `supervisor compare`: the chapter's ways to wash and dry, one after the other, and a sheet that
+//! shows them below each other.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use clap::Args;
+use serde_bytes::ByteBuf;
+
+use super::args::{self, Mode};
+use super::output::Output;
+use super::pictures::{self, kitchen_labels};
+use super::run;
+use super::stop::Stop;
+use super::{Failure, code, dishes, printer};
+use crate::kitchen::Dish;
+use crate::ledger::{Counts, Options};
+use crate::observe::timeline::{Timeline, svg};
+use crate::observe::{Event, Observer, What};
+use crate::queue::JoinableQueue;
+use crate::supervision::Supervisor;
+
+type Rack = JoinableQueue<Dish>;
+type Crew = Supervisor<Dish, ()>;
+
+const WAYS: [Mode; 4] = [
+    Mode::Sequential,
+    Mode::Processes,
+    Mode::Threads,
+    Mode::Tasks,
+];
+
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// Make dish-1 ... dish-N
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    dishes: u64,
+    /// Time to wash a dish
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = args::duration, allow_hyphen_values = true)]
+    wash: Duration,
+    /// Time to dry a dish
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = args::duration, allow_hyphen_values = true)]
+    dry: Duration,
+    /// Dryers, but for the sequential way
+    #[arg(short, long, value_name = "N", default_value_t = 2)]
+    workers: usize,
+    /// Draw the ways below each other into this SVG file
+    #[arg(long, value_name = "FILE", default_value = "compare.svg")]
+    output: PathBuf,
+}
+
+/// Draws while it is observed.
+#[derive(Debug)]
+struct Sketch(Mutex<Timeline>);
+
+impl Observer for Sketch {
+    fn observe(&self, event: Event) {
+        // To fold an event takes no longer than to hand it to another thread.
+        self.lock().see(&event);
+    }
+}
+
+impl Sketch {
+    fn lock(&self) -> MutexGuard<'_, Timeline> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What came of a way.
+struct Outcome {
+    timeline: Timeline,
+    counts: Counts,
+    elapsed: Duration,
+}
+
+/// What is to be stopped: the way that is being tried.
+type Current = Arc<Mutex<Option<(Rack, Arc<Crew>)>>>;
+
+/// Tries the ways. The exit code.
+pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
+    if command.workers == 0 {
+        return Err(Failure::Usage("--workers 0: at least 1 is needed".into()));
+    }
+    let output = Output::open("--output", Some(command.output.clone()), &mut Vec::new());
+    // It was named.
+    let Some(mut output) = output.map_err(Failure::Usage)? else {
+        return Ok(code::USAGE);
+    };
+    let stop = Stop::new();
+    let current = Current::default();
+    let unused = output.handle().map_err(run::internal)?;
+    listen(&stop, &current, unused)?;
+    say(format_args!(
+        "way         workers    elapsed   done  times as fast\n"
+    ));
+    let mut timelines = Vec::new();
+    let mut sequential = None;
+    let mut is_written = true;
+    for way in WAYS {
+        let Outcome {
+            timeline,
+            counts,
+            elapsed,
+        } = try_way(command, way, &stop, &current)?;
+        let is_whole = counts.done == command.dishes && counts.done > 0;
+        if way == Mode::Sequential && is_whole {
+            sequential = Some(elapsed);
+        }
+        let times = sequential
+            .filter(|_| is_whole && !elapsed.is_zero())
+            .map_or("-".into(), |sequential| {
+                format!("{:.2}", sequential.as_secs_f64() / elapsed.as_secs_f64())
+            });
+        let (name, workers, done) = (way.name(), command.workers_of(way), counts.done);
+        let seconds = elapsed.as_secs_f64();
+        say(format_args!(
+            "{name:<10}  {workers:>7}  {seconds:>7.3} s  {done:>5}  {times:>13}\n"
+        ));
+        timelines.push(timeline);
+        // Each time, so that what is known is kept whatever happens to the next one.
+        is_written = pictures::write_picture(&mut output, &command.sheet(&timelines));
+        if let Some(signal) = stop.signal() {
+            return Ok(128 + u8::try_from(signal).unwrap_or(0));
+        }
+        if let Some(why) = stop.loss() {
+            return Err(Failure::NoWorkersLeft(format!("no workers left ({why})")));
+        }
+    }
+    Ok(if is_written { code::DONE } else { code::USAGE })
+}
+
+impl Compare {
+    fn workers_of(&self, way: Mode) -> usize {
+        match way {
+            Mode::Sequential => 1,
+            Mode::Processes | Mode::Threads | Mode::Tasks => self.workers,
+        }
+    }
+
+    fn sheet(&self, timelines: &[Timeline]) -> String {
+        let dishes = pictures::count(self.dishes, "dish", "dishes");
+        let times = pictures::times(self.wash, self.dry);
+        svg::sheet(
+            &format!("{dishes}, {times}, in {} ways", WAYS.len()),
+            timelines,
+        )
+    }
+
+    fn title(&self, way: Mode) -> String {
+        let workers = self.workers_of(way);
+        match way {
+            Mode::Sequential => "sequential: one person".into(),
+            Mode::Processes | Mode::Threads | Mode::Tasks => {
+                format!("{}: one washes, {workers} dry", way.name())
+            }
+        }
+    }
+}
+
+fn try_way(
+    command: &Compare,
+    way: Mode,
+    stop: &Stop,
+    current: &Current,
+) -> Result<Outcome, Failure> {
+    let labels = kitchen_labels(way, command.title(way));
+    let sketch = Arc::new(Sketch(Mutex::new(Timeline::new(labels))));
+    let rack = Rack::with(Options::default());
+    let builder = Supervisor::builder().observer(Arc::clone(&sketch) as _);
+    let crew = Arc::new(dishes::hire(way, command.workers, builder, &rack)?);
+    let lock = || current.lock().unwrap_or_else(PoisonError::into_inner);
+    *lock() = Some((rack.clone(), Arc::clone(&crew)));
+    wash(command, &rack, stop)?;
+    if let Err(error) = rack.join()
+        && stop.signal().is_none()
+    {
+        stop.give_up(error.to_string());
+    }
+    // Before the workers have ended, which is no part of the work.
+    run::report_summary(&rack, &crew)?;
+    let counts = rack.counts()?;
+    crew.stop();
+    *lock() = None;
+    let mut timeline = sketch.lock();
+    timeline.end();
+    let elapsed = timeline.length();
+    // The crew keeps the sketch as its observer as long as it is there.
+    let timeline = std::mem::replace(
+        &mut *timeline,
+        Timeline::new(kitchen_labels(way, String::new())),
+    );
+    Ok(Outcome {
+        timeline,
+        counts,
+        elapsed,
+    })
+}
+
+/// Washes one dish after the other and puts it on the rack, until all are washed or the run is to
+/// stop.
+fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), Failure> {
+    let pid = process::id();
+    for n in 1..=command.dishes {
+        let dish = Dish {
+            name: format!("dish-{n}"),
+            dry: command.dry,
+            padding: ByteBuf::new(),
+        };
+        if !stop.sleep(Duration::ZERO) {
+            break;
+        }
+        let item = dish.name.clone();
+        run::emit(rack, What::Producing { item, pid })?;
+        let is_washed = stop.sleep(command.wash);
+        let item = dish.name.clone();
+        if !is_washed {
+            run::emit(rack, What::NotProduced { item, pid })?;
+            break;
+        }
+        run::emit(rack, What::Produced { item, pid })?;
+        match rack.put(&dish) {
+            Ok(_) => {}
+            Err(error) if error.is_closed() => break,
+            Err(error) if error.is_no_workers_left() => {
+                stop.give_up(error.to_string());
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// `output` is no longer there after the second signal, if nothing was drawn into it.
+fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure> {
+    let taken = |current: &Current| {
+        let current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
+    };
+    let (orderly, sudden) = (Arc::clone(current), Arc::clone(current));
+    let in_order = move |signal| {
+        printer::say_stopping(signal, &dishes::WORDS);
+        if let Some((rack, crew)) = taken(&orderly) {
+            rack.close();
+            crew.stop();
+        }
+    };
+    let at_once = move |signal| {
+        if let Some((_, crew)) = taken(&sudden) {
+            crew.kill();
+        }
+        drop(output);
+        super::end(128 + u8::try_from(signal).unwrap_or(0));
+    };
+    stop.listen(in_order, at_once).map_err(run::internal)
+}
+
+/// Prints a part of the table, at once: the next way takes its time.
+fn say(text: std::fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_fmt(text).and_then(|()| out.flush()) {
+        run::end_without_stdout(&error);
+    }
+}

@@ -1,0 +1,152 @@
+//! Files that a run writes next to its work: opened before anything is started, so that what cannot
+//! be written is told at once, and never one of the run's other files.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use super::printer;
+
+/// A file that is written anew: a picture, a trace.
+#[derive(Debug)]
+pub(super) struct Output {
+    option: &'static str,
+    path: PathBuf,
+    file: File,
+    /// It was not there before.
+    is_new: bool,
+}
+
+impl Output {
+    /// Opens what the option names, if it names anything. What is in the file stays until
+    /// [`begin`](Self::begin). The file becomes one of `taken`, which it must not be yet.
+    pub(super) fn open(
+        option: &'static str,
+        path: Option<PathBuf>,
+        taken: &mut Vec<PathBuf>,
+    ) -> Result<Option<Self>, String> {
+        let Some(path) = path else {
+            return Ok(None);
+        };
+        let is_new = path.symlink_metadata().is_err();
+        let mut how = OpenOptions::new();
+        how.create(true).write(true).truncate(false);
+        let file = open(option, &path, taken, &mut how, OFlag::empty())?;
+        taken.push(path.clone());
+        Ok(Some(Output {
+            option,
+            path,
+            file,
+            is_new,
+        }))
+    }
+
+    /// The same file, for whoever writes it.
+    pub(super) fn handle(&self) -> io::Result<Self> {
+        Ok(Output {
+            option: self.option,
+            path: self.path.clone(),
+            file: self.file.try_clone()?,
+            is_new: self.is_new,
+        })
+    }
+
+    /// Empties the file, where it is one.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+            self.file.rewind()?;
+        }
+        Ok(())
+    }
+
+    /// Says that and why it cannot be written.
+    pub(super) fn complain(&self, error: &io::Error) {
+        let path = self.path.display();
+        printer::complain(&format_args!(
+            "{} {path}: cannot be written: {error}",
+            self.option
+        ));
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Output {
+    /// A run that drew nothing leaves no empty file.
+    fn drop(&mut self) {
+        let (file, path) = (self.file.metadata(), self.path.symlink_metadata());
+        if let (true, Ok(file), Ok(path)) = (self.is_new, file, path)
+            && file.is_file()
+            && file.len() == 0
+            && (file.dev(), file.ino()) == (path.dev(), path.ino())
+        {
+            // Where it stays, it does no harm.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Opens a file to write, with flags of its own. It is none of `others`, which are the run's own.
+pub(super) fn open(
+    option: &str,
+    path: &Path,
+    others: &[PathBuf],
+    how: &mut OpenOptions,
+    flags: OFlag,
+) -> Result<File, String> {
+    let unusable = |why: String| format!("{option} {}: {why}", path.display());
+    if let Some(other) = others.iter().find(|other| is_same(path, other)) {
+        return Err(unusable(format!(
+            "it is what {} is: name another file",
+            other.display()
+        )));
+    }
+    if is_database(path) {
+        return Err(unusable("it is an SQLite file: name another one".into()));
+    }
+    // A named pipe that nobody reads is an error rather than a wait.
+    let file = how
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(nix::libc::ENXIO) => unusable("nobody reads from this pipe".into()),
+            _ => unusable(format!("cannot be written: {error}")),
+        })?;
+    let waits = fcntl(&file, FcntlArg::F_SETFL(flags));
+    waits.map_err(|error| unusable(format!("cannot be written: {error}")))?;
+    Ok(file)
+}
+
+/// Whether both are one file, also where it is not there yet.
+fn is_same(path: &Path, other: &Path) -> bool {
+    let id = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
+    let place = |path: &Path| {
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        Some((folder.canonicalize().ok()?, path.file_name()?.to_owned()))
+    };
+    path == other
+        || matches!((id(path), id(other)), (Ok(one), Ok(two)) if one == two)
+        || matches!((place(path), place(other)), (Some(one), Some(two)) if one == two)
+}
+
+fn is_database(path: &Path) -> bool {
+    let mut magic = [0; 15];
+    path.is_file()
+        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+        && &magic == b"SQLite format 3"
+}

@@ -1,0 +1,215 @@
+//! `--timeline` and `--trace`: views that put into a file what the pure folds make of the events.
+
+use std::io::{self, BufWriter, Write};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::args::Mode;
+use super::config::{Config, DishConfig};
+use super::input::Source;
+use super::output::Output;
+use super::view::View;
+use crate::observe::Event;
+use crate::observe::spans::{Labels, Producer};
+use crate::observe::timeline::{Timeline, grouped, svg};
+use crate::observe::trace::Trace;
+
+/// The views that the configuration asks for.
+pub(super) fn views(config: &Config, labels: &Labels) -> io::Result<Vec<Box<dyn View>>> {
+    let mut views: Vec<Box<dyn View>> = Vec::new();
+    if let Some(output) = &config.timeline {
+        views.push(Box::new(Picture::new(output.handle()?, labels.clone())));
+    }
+    if let Some(output) = &config.trace {
+        views.push(Box::new(Tape::new(output.handle()?, labels.clone())));
+    }
+    Ok(views)
+}
+
+/// The words for a run of the kitchen.
+pub(super) fn kitchen_labels_of(config: &Config, dishes: &DishConfig) -> Labels {
+    let (one, many) = match config.mode {
+        Mode::Processes => ("process", "processes"),
+        Mode::Threads => ("thread", "threads"),
+        Mode::Tasks => ("task", "tasks"),
+        Mode::Sequential => ("person", "persons"),
+    };
+    let times = times(dishes.wash, dishes.dry);
+    let what = items(config, "dish", "dishes");
+    let title = format!("{what}, {}, {times}", workers(config, one, many));
+    kitchen_labels(config.mode, title)
+}
+
+/// The words for a run of a command.
+pub(super) fn job_labels(config: &Config) -> Labels {
+    let what = items(config, "job", "jobs");
+    Labels {
+        title: format!("{what}, {}", workers(config, "worker", "workers")),
+        producer: None,
+        working: "Running".into(),
+        items: "jobs".into(),
+    }
+}
+
+fn workers(config: &Config, one: &str, many: &str) -> String {
+    count(u64::try_from(config.workers).unwrap_or(u64::MAX), one, many)
+}
+
+/// How many items there are, or where they come from.
+fn items(config: &Config, one: &str, many: &str) -> String {
+    let origin = match &config.source {
+        Source::MadeUp(items) => return count(*items, one, many),
+        Source::Given(items) => return count(items.len() as u64, one, many),
+        Source::File(path) => {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            format!("{many} of {}", name.display())
+        }
+        Source::Stdin => format!("{many} from stdin"),
+    };
+    let mut letters = origin.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
+/// So many of these.
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
+    let what = if number == 1 { one } else { many };
+    format!("{} {what}", grouped(number))
+}
+
+/// How long a dish takes.
+pub(super) fn times(wash: Duration, dry: Duration) -> String {
+    let [wash, dry] = [wash, dry].map(|time| match time.is_zero() {
+        true => "no time".into(),
+        false => format!("{time:?}"),
+    });
+    format!("{wash} to wash, {dry} to dry")
+}
+
+/// The kitchen's words under this title.
+pub(super) fn kitchen_labels(mode: Mode, title: String) -> Labels {
+    // One person who does everything has one row.
+    let name = match mode {
+        Mode::Sequential => std::thread::current().name().unwrap_or("inline").to_owned(),
+        Mode::Processes | Mode::Threads | Mode::Tasks => "washer".into(),
+    };
+    let doing = "Washing".into();
+    Labels {
+        title,
+        producer: Some(Producer { name, doing }),
+        working: "Drying".into(),
+        items: "dishes".into(),
+    }
+}
+
+/// A time chart, drawn when the run is over.
+struct Picture {
+    output: Output,
+    timeline: Timeline,
+}
+
+impl Picture {
+    fn new(output: Output, labels: Labels) -> Self {
+        let timeline = Timeline::new(labels);
+        Picture { output, timeline }
+    }
+}
+
+impl View for Picture {
+    fn see(&mut self, event: &Event) -> io::Result<()> {
+        self.timeline.see(event);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<bool> {
+        self.timeline.end();
+        Ok(write_picture(&mut self.output, &svg::draw(&self.timeline)))
+    }
+}
+
+/// Whether it is written; otherwise it was said why not.
+pub(super) fn write_picture(output: &mut Output, picture: &str) -> bool {
+    let written = output
+        .begin()
+        .and_then(|()| output.write_all(picture.as_bytes()));
+    written.map_err(|error| output.complain(&error)).is_ok()
+}
+
+/// A trace, written as it comes: an array of JSON values, one a line.
+struct Tape {
+    out: BufWriter<Output>,
+    trace: Trace,
+    has_begun: bool,
+    /// It failed, and that was told.
+    is_torn: bool,
+}
+
+impl Tape {
+    fn new(output: Output, labels: Labels) -> Self {
+        Tape {
+            out: BufWriter::new(output),
+            trace: Trace::new(labels),
+            has_begun: false,
+            is_torn: false,
+        }
+    }
+
+    /// Writes, unless it could not be written before.
+    fn write(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) {
+        if self.is_torn {
+            return;
+        }
+        if let Err(error) = write(self) {
+            self.is_torn = true;
+            self.out.get_ref().complain(&error);
+        }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        self.has_begun = true;
+        self.out.get_mut().begin()?;
+        self.out.write_all(b"[")
+    }
+
+    fn add(&mut self, values: &[Value]) -> io::Result<()> {
+        for value in values {
+            let separator = match self.has_begun {
+                true => ",",
+                false => {
+                    self.begin()?;
+                    ""
+                }
+            };
+            write!(self.out, "{separator}\n{value}")?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        if !self.has_begun {
+            self.begin()?;
+        }
+        self.out.write_all(b"\n]\n")?;
+        self.out.flush()
+    }
+}
+
+impl View for Tape {
+    fn see(&mut self, event: &Event) -> io::Result<()> {
+        let values = self.trace.see(event);
+        self.write(|tape| tape.add(&values));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write(|tape| tape.out.flush());
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<bool> {
+        let values = self.trace.end();
+        self.write(|tape| tape.add(&values).and_then(|()| tape.close()));
+        Ok(!self.is_torn)
+    }
+}

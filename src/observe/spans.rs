@@ -1,0 +1,521 @@
+//! A run as rows of spans: who worked on what from when to when, and what went wrong where.
+//!
+//! A pure fold over events, for whatever draws or lists them. It knows a beginning until it hears
+//! of the end, so it needs memory for the workers and for what they have in hand, and none for what
+//! is over. It does not know what is made of its rows.
+
+#[cfg(test)]
+pub(crate) mod story;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Event, What};
+use crate::ledger::{Exit, Failure, ItemId};
+
+/// Longer names and causes are cut: one item must not fill the memory.
+const CHARS_MAX: usize = 200;
+
+/// What things are called: the fold knows items and workers only.
+#[derive(Debug, Clone)]
+pub(crate) struct Labels {
+    /// What was to be done.
+    pub(crate) title: String,
+    /// Who makes the items, if that is to be shown.
+    pub(crate) producer: Option<Producer>,
+    /// What workers do: "Grinding", "Running".
+    pub(crate) working: String,
+    /// What several items are called.
+    pub(crate) items: String,
+}
+
+/// Somebody who makes items.
+#[derive(Debug, Clone)]
+pub(crate) struct Producer {
+    /// The name of its row. A worker of the same name shares it.
+    pub(crate) name: String,
+    /// What it does: "Mixing".
+    pub(crate) doing: String,
+}
+
+/// What is told in the order in which it became known. Rows are numbered from 0.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Shown {
+    /// There is one more row.
+    Row(Arc<str>),
+    /// A worker began a life in its row.
+    Born {
+        row: usize,
+        pid: u32,
+        at: Duration,
+    },
+    /// A worker's life is over.
+    Gone {
+        row: usize,
+        at: Duration,
+    },
+    /// Work on an item is over.
+    Span(Span),
+    Mark(Mark),
+}
+
+/// Somebody was busy with an item.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Span {
+    pub(crate) row: usize,
+    pub(crate) pid: u32,
+    pub(crate) doing: Doing,
+    pub(crate) item: String,
+    /// 0 for producing.
+    pub(crate) attempt: u32,
+    pub(crate) start: Duration,
+    pub(crate) end: Duration,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// An item is made.
+    Producing,
+    /// An item is worked on.
+    Working,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    Done,
+    /// The attempt failed, and why.
+    Failed(String),
+    /// It was neither done nor charged with anything: the run or the worker was stopped.
+    BrokenOff,
+}
+
+/// Something went wrong at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mark {
+    /// None where nobody had the item in hand.
+    pub(crate) row: Option<usize>,
+    pub(crate) at: Duration,
+    pub(crate) kind: MarkKind,
+    /// None for a worker that had none.
+    pub(crate) item: Option<String>,
+    /// How many attempts had been made; 0 for a worker.
+    pub(crate) attempt: u32,
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum MarkKind {
+    /// An attempt failed, and another one follows.
+    Retry,
+    /// The last attempt failed.
+    DeadLetter,
+    /// A worker died, could not be started, or was given up on.
+    Death,
+}
+
+/// Work that has begun.
+#[derive(Debug)]
+struct Open {
+    row: usize,
+    pid: u32,
+    item: String,
+    attempt: u32,
+    start: Duration,
+    /// Its worker has ended; what that means for the item is still to come.
+    orphaned: Option<Duration>,
+}
+
+/// The fold.
+#[derive(Debug, Default)]
+pub(crate) struct Spans {
+    rows: HashMap<Arc<str>, usize>,
+    /// Who makes items, if anybody does.
+    producer: Option<Arc<str>>,
+    producing: Option<Open>,
+    open: HashMap<ItemId, Open>,
+    /// The last worker of a row that has ended, and when.
+    graves: HashMap<usize, (u32, Duration)>,
+    /// The latest time that was heard of.
+    last: Duration,
+}
+
+impl Spans {
+    pub(crate) fn new(labels: &Labels) -> Self {
+        Spans {
+            producer: labels.producer.as_ref().map(|one| one.name.as_str().into()),
+            ..Spans::default()
+        }
+    }
+
+    /// The latest time that was heard of.
+    pub(crate) fn last(&self) -> Duration {
+        self.last
+    }
+
+    pub(crate) fn see(&mut self, event: &Event, out: &mut Vec<Shown>) {
+        let at = event.at;
+        self.last = self.last.max(at);
+        if let Some(producer) = self.producer.clone().filter(|_| self.rows.is_empty()) {
+            // First, however many workers there are.
+            self.row(&producer, out);
+        }
+        match &event.what {
+            What::WorkerStarted { worker, pid } => {
+                let (row, pid) = (self.row(worker, out), *pid);
+                self.drop_orphans(row, out);
+                self.graves.remove(&row);
+                out.push(Shown::Born { row, pid, at });
+            }
+            What::Producing { item, pid } => self.begin_producing(item, *pid, at, out),
+            What::Produced { .. } => self.end_producing(at, Outcome::Done, out),
+            What::NotProduced { .. } => self.end_producing(at, Outcome::BrokenOff, out),
+            What::ItemStarted {
+                id,
+                item,
+                worker,
+                pid,
+                attempt,
+            } => {
+                let open = Open {
+                    row: self.row(worker, out),
+                    pid: *pid,
+                    item: cut(item),
+                    attempt: *attempt,
+                    start: at,
+                    orphaned: None,
+                };
+                self.begin(*id, open, out);
+            }
+            What::ItemDone { id, duration, .. } => self.finish(*id, *duration, at, out),
+            What::Retry { id, item, failure } => {
+                self.fail(*id, item, Some(failure), MarkKind::Retry, at, out);
+            }
+            What::Dead { id, item, history } => {
+                self.fail(*id, item, history.last(), MarkKind::DeadLetter, at, out);
+            }
+            What::WorkerExited {
+                worker,
+                pid,
+                exit,
+                holding,
+                is_asked,
+            } => {
+                let row = self.row(worker, out);
+                self.orphan(row, *pid, at);
+                out.push(Shown::Gone { row, at });
+                if *exit != Exit::Exited(0) && (holding.is_some() || !is_asked) {
+                    out.push(death(row, at, holding.as_deref(), &exit.to_string()));
+                }
+            }
+            What::WorkerFailed { worker, why } => {
+                let row = self.row(worker, out);
+                out.push(death(row, at, None, why));
+            }
+            What::Started { .. }
+            | What::NoWorkersLeft { .. }
+            | What::JournalFailed { .. }
+            | What::Inconsistent { .. }
+            | What::Summary { .. } => {}
+        }
+    }
+
+    /// Nothing more comes: what is still in hand is broken off at the latest time heard of.
+    pub(crate) fn end(&mut self, out: &mut Vec<Shown>) {
+        let last = self.last;
+        self.end_producing(last, Outcome::BrokenOff, out);
+        let mut rest: Vec<Open> = self.open.drain().map(|(_, open)| open).collect();
+        rest.sort_by_key(|open| (open.row, open.start));
+        out.extend(rest.into_iter().map(|open| open.break_off(last)));
+    }
+
+    fn row(&mut self, name: &Arc<str>, out: &mut Vec<Shown>) -> usize {
+        if let Some(row) = self.rows.get(name) {
+            return *row;
+        }
+        let row = self.rows.len();
+        self.rows.insert(Arc::clone(name), row);
+        out.push(Shown::Row(cut(name).into()));
+        row
+    }
+
+    fn begin_producing(&mut self, item: &str, pid: u32, start: Duration, out: &mut Vec<Shown>) {
+        let Some(producer) = self.producer.clone() else {
+            return;
+        };
+        let open = Open {
+            row: self.row(&producer, out),
+            pid,
+            item: cut(item),
+            attempt: 0,
+            start,
+            orphaned: None,
+        };
+        self.end_producing(start, Outcome::BrokenOff, out);
+        self.producing = Some(open);
+    }
+
+    fn end_producing(&mut self, at: Duration, outcome: Outcome, out: &mut Vec<Shown>) {
+        if let Some(open) = self.producing.take() {
+            out.push(open.close(Doing::Producing, at, outcome));
+        }
+    }
+
+    /// Work on an item begins.
+    fn begin(&mut self, id: ItemId, mut open: Open, out: &mut Vec<Shown>) {
+        // What a worker wrote before its end may be read after it.
+        let grave = self.graves.get(&open.row);
+        let grave = grave.filter(|(dead, _)| *dead == open.pid);
+        open.orphaned = grave.map(|(_, at)| *at);
+        let start = open.start;
+        // It went back uncounted, and nobody said so.
+        if let Some(stale) = self.open.insert(id, open) {
+            out.push(stale.break_off(start));
+        }
+    }
+
+    /// Work on an item is done.
+    fn finish(&mut self, id: ItemId, duration: Duration, at: Duration, out: &mut Vec<Shown>) {
+        if let Some(open) = self.open.remove(&id) {
+            // Several may be acknowledged at once, later than they were done.
+            let end = (open.start + duration).min(at);
+            out.push(open.close(Doing::Working, end, Outcome::Done));
+        }
+    }
+
+    /// An attempt failed: work on it ends here, if it had begun.
+    fn fail(
+        &mut self,
+        id: ItemId,
+        item: &str,
+        failure: Option<&Failure>,
+        kind: MarkKind,
+        at: Duration,
+        out: &mut Vec<Shown>,
+    ) {
+        let why = failure.map_or(String::new(), |failure| cut(&failure.cause.to_string()));
+        let open = self.open.remove(&id);
+        let scene = failure.map(|failure| failure.scene.worker.as_str());
+        let row = match (&open, scene) {
+            (Some(open), _) => Some(open.row),
+            (None, Some(worker)) => self.rows.get(worker).copied(),
+            (None, None) => None,
+        };
+        let at = open.as_ref().and_then(|open| open.orphaned).unwrap_or(at);
+        if let Some(open) = open {
+            out.push(open.close(Doing::Working, at, Outcome::Failed(why.clone())));
+        }
+        out.push(Shown::Mark(Mark {
+            row,
+            at,
+            kind,
+            item: Some(cut(item)),
+            attempt: failure.map_or(0, |failure| failure.attempt),
+            why,
+        }));
+    }
+
+    /// A worker has ended. Whether its items failed, were done before, or go back is told next.
+    fn orphan(&mut self, row: usize, pid: u32, at: Duration) {
+        self.graves.insert(row, (pid, at));
+        let is_its = |open: &&mut Open| open.row == row && open.pid == pid;
+        for open in self.open.values_mut().filter(is_its) {
+            open.orphaned = Some(at);
+        }
+    }
+
+    /// What was in the hands of workers that ended, and of which nothing was told since, went back
+    /// uncounted.
+    fn drop_orphans(&mut self, row: usize, out: &mut Vec<Shown>) {
+        let is_meant = |open: &Open| open.row == row && open.orphaned.is_some();
+        let dropped = self.open.extract_if(|_, open| is_meant(open));
+        out.extend(dropped.map(|(_, open)| open.break_off(Duration::ZERO)));
+    }
+}
+
+impl Open {
+    fn close(self, doing: Doing, end: Duration, outcome: Outcome) -> Shown {
+        Shown::Span(Span {
+            row: self.row,
+            pid: self.pid,
+            doing,
+            item: self.item,
+            attempt: self.attempt,
+            start: self.start,
+            end: end.max(self.start),
+            outcome,
+        })
+    }
+
+    /// Ends with its worker, or at this time.
+    fn break_off(self, at: Duration) -> Shown {
+        let end = self.orphaned.unwrap_or(at);
+        self.close(Doing::Working, end, Outcome::BrokenOff)
+    }
+}
+
+fn death(row: usize, at: Duration, item: Option<&str>, why: &str) -> Shown {
+    Shown::Mark(Mark {
+        row: Some(row),
+        at,
+        kind: MarkKind::Death,
+        item: item.map(cut),
+        attempt: 0,
+        why: cut(why),
+    })
+}
+
+/// A text of a bearable length.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(CHARS_MAX) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", &text[..at]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::story::*;
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn spans(labels: &Labels, events: &[Event]) -> (Vec<Span>, Vec<Mark>) {
+        let (mut fold, mut seen) = (Spans::new(labels), Vec::new());
+        events.iter().for_each(|event| fold.see(event, &mut seen));
+        fold.end(&mut seen);
+        let (mut spans, mut marks) = (Vec::new(), Vec::new());
+        for shown in seen {
+            match shown {
+                Shown::Span(span) => spans.push(span),
+                Shown::Mark(mark) => marks.push(mark),
+                Shown::Row(_) | Shown::Born { .. } | Shown::Gone { .. } => {}
+            }
+        }
+        (spans, marks)
+    }
+
+    /// The row, the end and the outcome of the only attempt at work.
+    fn only(events: &[Event]) -> (usize, Duration, Outcome) {
+        let (mut spans, _) = spans(&no_producer(), events);
+        assert_eq!(spans.len(), 1, "{spans:?}");
+        let span = spans.remove(0);
+        (span.row, span.end, span.outcome)
+    }
+
+    #[test]
+    fn a_killed_worker_ends_its_work_and_keeps_its_row() {
+        let (spans, marks) = spans(&labels(), &of_a_kill());
+        let working = spans.iter().filter(|span| span.doing == Doing::Working);
+        let told: Vec<_> = working
+            .map(|span| (span.row, &*span.item, span.start, span.end, span.pid))
+            .collect();
+        let expected = [
+            (1, "item-1", ms(101), ms(250), 11),
+            (2, "item-2", ms(201), ms(401), 12),
+            (1, "item-1", ms(261), ms(461), 13),
+        ];
+        assert_eq!(told, expected);
+        let kinds: Vec<_> = marks
+            .iter()
+            .map(|mark| (mark.kind, mark.row, mark.at))
+            .collect();
+        let expected = [
+            (MarkKind::Death, Some(1), ms(250)),
+            (MarkKind::Retry, Some(1), ms(250)),
+        ];
+        assert_eq!(kinds, expected);
+        assert_eq!(marks[1].why, "killed by SIGKILL");
+    }
+
+    #[test]
+    fn an_acknowledgement_that_comes_late_does_not_lengthen_the_work() {
+        let events = [began(10, 1, "a", 1, 1), done(90, 1, "a", 5)];
+        assert_eq!(only(&events), (0, ms(15), Outcome::Done));
+        // And none is longer than it can have been.
+        let events = [began(10, 1, "a", 1, 1), done(20, 1, "a", 50)];
+        assert_eq!(only(&events), (0, ms(20), Outcome::Done));
+    }
+
+    #[test]
+    fn what_was_done_before_a_death_and_read_after_it_is_done() {
+        let events = [
+            began(10, 1, "a", 1, 1),
+            exited(30, "a", 1, KILLED),
+            done(31, 1, "a", 5),
+        ];
+        assert_eq!(only(&events), (0, ms(15), Outcome::Done));
+    }
+
+    #[test]
+    fn what_goes_back_uncounted_is_broken_off_where_its_worker_ended() {
+        let gone = [began(10, 1, "a", 1, 1), exited(30, "a", 1, Exit::Exited(0))];
+        let events = [&gone[..], &[born(40, "a", 2)]].concat();
+        assert_eq!(only(&events), (0, ms(30), Outcome::BrokenOff));
+        assert_eq!(only(&gone), (0, ms(30), Outcome::BrokenOff));
+        // Its beginning may be read after its worker's end.
+        let events = [
+            exited(30, "a", 1, KILLED),
+            began(10, 1, "a", 1, 1),
+            born(40, "b", 2),
+        ];
+        assert_eq!(only(&events), (0, ms(30), Outcome::BrokenOff));
+        let events = [&gone[..], &[began(50, 1, "b", 2, 1), done(60, 1, "b", 10)]].concat();
+        let (spans, marks) = spans(&no_producer(), &events);
+        assert_eq!(spans[0].outcome, Outcome::BrokenOff);
+        assert_eq!((spans[1].row, &spans[1].outcome), (1, &Outcome::Done));
+        assert_eq!(marks, []);
+    }
+
+    #[test]
+    fn what_is_in_hand_at_the_end_is_broken_off_there() {
+        let events = [began(10, 1, "a", 1, 1), born(70, "b", 2)];
+        assert_eq!(only(&events), (0, ms(70), Outcome::BrokenOff));
+    }
+
+    #[test]
+    fn the_last_failure_is_a_dead_letter() {
+        let events = [began(10, 1, "a", 1, 3), dead(20, 1, "a", 3)];
+        let (spans, marks) = spans(&no_producer(), &events);
+        assert!(matches!(spans[0].outcome, Outcome::Failed(_)));
+        let mark = &marks[0];
+        assert_eq!((mark.kind, mark.attempt), (MarkKind::DeadLetter, 3));
+    }
+
+    #[test]
+    fn an_item_that_nobody_had_in_hand_has_no_row() {
+        let (spans, marks) = spans(&no_producer(), &[dead(20, 1, "", 0)]);
+        assert_eq!((spans.len(), marks[0].row), (0, None));
+    }
+
+    #[test]
+    fn a_producer_that_is_not_to_be_shown_is_not() {
+        let events = [producing(1, "x"), produced(2, "x")];
+        assert_eq!(spans(&no_producer(), &events).0, []);
+        assert_eq!(spans(&labels(), &events).0.len(), 1);
+    }
+
+    #[test]
+    fn whoever_makes_and_works_has_one_row() {
+        let mut labels = labels();
+        labels.producer.as_mut().unwrap().name = "main".into();
+        let events = [
+            born(0, "main", 1),
+            producing(1, "item-1"),
+            produced(2, "item-1"),
+            began(2, 1, "main", 1, 1),
+            done(5, 1, "main", 3),
+        ];
+        let (spans, _) = spans(&labels, &events);
+        assert!(spans.iter().all(|span| span.row == 0), "{spans:?}");
+    }
+
+    #[test]
+    fn no_name_and_no_cause_fills_the_memory() {
+        let (spans, _) = spans(&labels(), &[producing(1, &"ü".repeat(1 << 20))]);
+        assert_eq!(spans[0].item.chars().count(), CHARS_MAX + 1);
+    }
+}

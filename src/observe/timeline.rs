@@ -1,0 +1,160 @@
+//! A run as a time chart: the pure fold that keeps what is to be drawn, and the drawing of it.
+//!
+//! It keeps every bar of a row as long as there are few enough of them to be told apart, and always
+//! how busy the row was in each of a fixed number of bins. So it needs no more memory for a long run
+//! than for a short one. It does not know where the picture goes.
+
+mod axis;
+mod bins;
+mod chart;
+mod paper;
+mod row;
+mod shapes;
+pub(crate) mod svg;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::time::Duration;
+
+use super::spans::{Labels, Mark, Shown, Span, Spans};
+use super::{Event, What, text};
+use crate::ledger::Counts;
+pub(crate) use paper::grouped;
+use row::Row;
+
+/// Rows of their own; what further workers do is summed up in one.
+const ROWS_MAX: usize = 240;
+
+/// Bars of all rows together.
+const BARS_MAX: usize = 4000;
+
+/// Marks of all rows together that keep their words.
+const MARKS_MAX: usize = 2000;
+
+/// The fold.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    labels: Labels,
+    spans: Spans,
+    seen: Vec<Shown>,
+    rows: Vec<Row>,
+    /// All workers beyond [`ROWS_MAX`].
+    others: Row,
+    /// How many those are.
+    others_count: u32,
+    is_crowded: bool,
+    bars_kept: usize,
+    marks_kept: usize,
+    summary: Option<(Counts, u64, Duration)>,
+    loss: Option<String>,
+}
+
+impl Timeline {
+    pub(crate) fn new(labels: Labels) -> Self {
+        Timeline {
+            spans: Spans::new(&labels),
+            labels,
+            seen: Vec::new(),
+            rows: Vec::new(),
+            others: Row::new(String::new(), true),
+            others_count: 0,
+            is_crowded: false,
+            bars_kept: 0,
+            marks_kept: 0,
+            summary: None,
+            loss: None,
+        }
+    }
+
+    pub(crate) fn see(&mut self, event: &Event) {
+        match &event.what {
+            What::Summary {
+                counts,
+                restarts,
+                elapsed,
+            } => self.summary = Some((*counts, *restarts, *elapsed)),
+            What::NoWorkersLeft { why } | What::JournalFailed { why } => {
+                self.loss = Some(why.clone());
+            }
+            _ => {}
+        }
+        self.spans.see(event, &mut self.seen);
+        self.keep_seen();
+    }
+
+    /// Nothing more comes: what is still in hand is broken off.
+    pub(crate) fn end(&mut self) {
+        self.spans.end(&mut self.seen);
+        self.keep_seen();
+    }
+
+    /// When the run was over, or what was heard last.
+    pub(crate) fn length(&self) -> Duration {
+        match self.summary {
+            Some((.., elapsed)) => elapsed,
+            None => self.spans.last(),
+        }
+    }
+
+    /// What became of all items, in words.
+    fn outcome(&self) -> String {
+        let outcome = match &self.summary {
+            None => "broken off before it could be summed up".into(),
+            Some((counts, restarts, elapsed)) => {
+                text::summary(&self.labels.items, counts, *restarts, *elapsed)
+            }
+        };
+        match &self.loss {
+            None => outcome,
+            Some(why) => format!("{outcome}; {why}"),
+        }
+    }
+
+    fn keep_seen(&mut self) {
+        let mut seen = std::mem::take(&mut self.seen);
+        for shown in seen.drain(..) {
+            self.keep(shown);
+        }
+        // Its memory serves for the next event.
+        self.seen = seen;
+    }
+
+    fn keep(&mut self, shown: Shown) {
+        match shown {
+            Shown::Row(name) if self.rows.len() < ROWS_MAX => {
+                self.rows.push(Row::new(name.to_string(), self.is_crowded));
+            }
+            Shown::Row(_) => self.others_count += 1,
+            Shown::Born { row, pid, at } => self.row(row).begin_life(pid, at),
+            Shown::Gone { row, at } => self.row(row).end_life(at),
+            Shown::Span(span) => self.keep_span(span),
+            Shown::Mark(mark) => self.keep_mark(mark),
+        }
+    }
+
+    fn row(&mut self, row: usize) -> &mut Row {
+        self.rows.get_mut(row).unwrap_or(&mut self.others)
+    }
+
+    fn keep_span(&mut self, span: Span) {
+        let row = self.row(span.row);
+        let before = row.bars().len();
+        row.add(span);
+        let after = row.bars().len();
+        self.bars_kept = self.bars_kept + after - before;
+        if self.bars_kept > BARS_MAX {
+            // All at once, so that they look alike.
+            self.is_crowded = true;
+            self.rows.iter_mut().for_each(Row::drop_bars);
+            self.bars_kept = 0;
+        }
+    }
+
+    fn keep_mark(&mut self, mark: Mark) {
+        let keeps_words = self.marks_kept < MARKS_MAX;
+        // What nobody had in hand is told in the first row.
+        let row = self.row(mark.row.unwrap_or(0));
+        self.marks_kept += usize::from(row.mark(mark, keeps_words));
+    }
+}

@@ -1,0 +1,60 @@
+//! What bars and marks say when they are pointed at, in lines.
+
+use super::axis::in_words;
+use super::row::Notch;
+use crate::observe::spans::{Doing, Labels, MarkKind, Outcome, Span};
+
+/// Who did what, and when.
+pub(super) fn of_span(span: &Span, row: &str, labels: &Labels) -> Vec<String> {
+    let doing = match (span.doing, &labels.producer) {
+        (Doing::Producing, Some(producer)) => &producer.doing,
+        _ => &labels.working,
+    };
+    let Span {
+        item,
+        attempt,
+        pid,
+        start,
+        end,
+        ..
+    } = span;
+    let attempt = match attempt {
+        0 | 1 => String::new(),
+        attempt => format!(", attempt {attempt}"),
+    };
+    let took = in_words(end.saturating_sub(*start));
+    let (start, end) = (in_words(*start), in_words(*end));
+    let mut lines = vec![
+        format!("{doing} {item}{attempt}"),
+        format!("{row}, pid {pid}"),
+        format!("{start} to {end}, {took}"),
+    ];
+    match &span.outcome {
+        Outcome::Done => {}
+        Outcome::Failed(cause) => lines.push(format!("failed: {cause}")),
+        Outcome::BrokenOff => lines.push("broken off".into()),
+    }
+    lines
+}
+
+/// What went wrong and when, or how often.
+pub(super) fn of_mark(kind: MarkKind, notch: &Notch<'_>, count: u32) -> Vec<String> {
+    let at = in_words(notch.at);
+    let Some(mark) = notch.mark.filter(|_| count == 1) else {
+        let what = match kind {
+            MarkKind::Retry => format!("{count} attempts failed and were tried again"),
+            MarkKind::DeadLetter => format!("{count} given up on"),
+            MarkKind::Death => format!("died {count} times"),
+        };
+        return vec![what, format!("from {at}")];
+    };
+    let item = mark.item.as_deref();
+    let (what, attempt) = (item.unwrap_or_default(), mark.attempt);
+    let what = match kind {
+        MarkKind::Death if item.is_none() => "died".into(),
+        MarkKind::Death => format!("died with {what}"),
+        MarkKind::Retry => format!("{what}: attempt {attempt} failed"),
+        MarkKind::DeadLetter => format!("{what}: attempt {attempt} failed, given up on"),
+    };
+    vec![format!("{what}: {}", mark.why), at]
+}

@@ -1,0 +1,508 @@
+//! Pictures and traces of real runs: what is in the files, and what is refused before anything is
+//! started.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
+use nix::unistd::Pid;
+use roxmltree::Document;
+use serde_json::Value;
+use tempfile::TempDir;
+
+crate::trials!(
+    the_chapters_dishes_are_drawn,
+    every_mode_is_drawn,
+    dishes_given_up_on_are_drawn,
+    a_stopped_run_is_drawn,
+    a_run_that_is_stopped_at_once_is_drawn,
+    a_killed_dryer_is_drawn_and_traced,
+    a_run_that_nobody_reads_is_drawn,
+    a_trace_is_an_array_of_slices_that_do_not_overlap,
+    many_dishes_make_a_small_picture,
+    what_was_in_the_file_is_replaced,
+    a_file_that_cannot_be_written_is_named_before_anything_is_started,
+    no_file_is_used_twice,
+    a_run_that_cannot_be_started_leaves_no_half_picture,
+    the_four_ways_are_compared_and_drawn,
+    a_comparison_stops_in_order,
+    a_comparison_that_cannot_be_is_refused,
+);
+
+const NO_TIME: [&str; 4] = ["--wash", "0", "--dry", "0"];
+
+fn folder() -> (TempDir, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name| folder.path().join(name).to_str().unwrap().to_owned();
+    let (svg, json) = (path("run.svg"), path("run.json"));
+    (folder, svg, json)
+}
+
+fn supervisor(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command.env("RUST_BACKTRACE", "0").args(arguments);
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe {
+        command.pre_exec(|| {
+            // Whoever started these tests in the background had it ignored.
+            signal(Signal::SIGINT, SigHandler::SigDfl)?;
+            Ok(())
+        });
+    }
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    supervisor(arguments).output().unwrap()
+}
+
+/// What the picture says: its texts, and what its elements say when they are pointed at.
+fn words(path: &str) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let svg = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert!(svg.root_element().has_tag_name("svg"));
+    let nodes = svg.descendants().filter(|node| node.is_text());
+    nodes
+        .filter_map(|node| node.text())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn says(words: &[String], what: &str) -> bool {
+    words.iter().any(|one| one.contains(what))
+}
+
+fn values(path: &str) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn the_chapters_dishes_are_drawn() {
+    let (_folder, svg, _) = folder();
+    let output = run(&[
+        "-w",
+        "2",
+        "--wash",
+        "5ms",
+        "--dry",
+        "10ms",
+        "--timeline",
+        &svg,
+    ]);
+    assert_eq!(output.status.code(), Some(0));
+    let words = words(&svg);
+    assert!(
+        says(&words, "4 dishes, 2 processes, 5ms to wash, 10ms to dry"),
+        "{words:?}"
+    );
+    assert!(says(&words, "4 of 4 dishes done, 0 dead"), "{words:?}");
+    for n in 1..=4 {
+        assert!(
+            says(&words, &format!("Washing dish-{n}\nwasher, pid ")),
+            "{words:?}"
+        );
+        assert!(
+            says(&words, &format!("Drying dish-{n}\ndryer-")),
+            "{words:?}"
+        );
+    }
+}
+
+fn every_mode_is_drawn() {
+    for mode in ["processes", "threads", "tasks", "sequential"] {
+        let (_folder, svg, json) = folder();
+        let pictures = ["--mode", mode, "-q", "--timeline", &svg, "--trace", &json];
+        let output = run(&[&pictures[..], &NO_TIME].concat());
+        assert_eq!(output.status.code(), Some(0), "{mode}");
+        assert!(output.stdout.is_empty(), "quiet is quiet");
+        let row = if mode == "sequential" {
+            "main"
+        } else {
+            "washer"
+        };
+        assert!(
+            words(&svg).contains(&row.to_owned()),
+            "{mode}: {:?}",
+            words(&svg)
+        );
+        let slices = values(&json)
+            .iter()
+            .filter(|value| value["ph"] == "X")
+            .count();
+        assert_eq!(slices, 8, "{mode}");
+    }
+}
+
+fn dishes_given_up_on_are_drawn() {
+    let (_folder, svg, json) = folder();
+    let limits = [
+        "--timeout",
+        "20ms",
+        "--dry",
+        "1h",
+        "--wash",
+        "0",
+        "--max-attempts",
+        "2",
+    ];
+    let pictures = [
+        "-w",
+        "1",
+        "--dishes",
+        "1",
+        "--timeline",
+        &svg,
+        "--trace",
+        &json,
+    ];
+    let output = run(&[&limits[..], &pictures].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let words = words(&svg);
+    assert!(
+        says(&words, "dish-1: attempt 1 failed: took longer"),
+        "{words:?}"
+    );
+    assert!(
+        says(&words, "dish-1: attempt 2 failed, given up on"),
+        "{words:?}"
+    );
+    let names: Vec<Value> = values(&json)
+        .into_iter()
+        .filter(|value| value["ph"] == "i")
+        .map(|value| value["name"].clone())
+        .collect();
+    for name in ["retry", "dead letter", "death"] {
+        assert!(names.contains(&name.into()), "{name}: {names:?}");
+    }
+}
+
+/// A run whose stdout is read. It is killed when the test is over.
+struct Run {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Gone already, when the test waited for it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Run {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = supervisor(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Run { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let length = self.lines.read_line(&mut line).unwrap();
+        assert!(length > 0, "nothing more is told");
+        line
+    }
+
+    /// Waits until a dish is being dried. The dryer.
+    fn dryer(&mut self) -> Pid {
+        loop {
+            let event: Value = serde_json::from_str(&self.line()).unwrap();
+            if event["event"] == "drying" {
+                let pid = event["pid"].as_i64().unwrap();
+                return Pid::from_raw(i32::try_from(pid).unwrap());
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, signal).unwrap();
+    }
+
+    /// The remaining lines and the exit code.
+    fn end(&mut self) -> (Vec<String>, Option<i32>) {
+        let lines = self.lines.by_ref().lines().map(Result::unwrap).collect();
+        (lines, self.child.wait().unwrap().code())
+    }
+}
+
+fn a_stopped_run_is_drawn() {
+    let (_folder, svg, json) = folder();
+    let times = [
+        "--wash", "1ms", "--dry", "100ms", "-w", "1", "--dishes", "1000",
+    ];
+    let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
+    let mut run = Run::start(&[&times[..], &pictures].concat());
+    run.dryer();
+    run.signal(Signal::SIGINT);
+    assert_eq!(run.end().1, Some(130));
+    let words = words(&svg);
+    assert!(says(&words, "dishes done, 0 dead"), "{words:?}");
+    assert!(values(&json).iter().any(|value| value["ph"] == "X"));
+}
+
+fn a_run_that_is_stopped_at_once_is_drawn() {
+    let (_folder, svg, json) = folder();
+    let times = ["--wash", "1ms", "--dry", "1h", "-w", "1"];
+    let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
+    let mut run = Run::start(&[&times[..], &pictures].concat());
+    run.dryer();
+    run.signal(Signal::SIGINT);
+    // Two signals of one kind could become one.
+    run.signal(Signal::SIGTERM);
+    assert!(matches!(run.end().1, Some(130 | 143)));
+    assert!(says(&words(&svg), "left undone"));
+    let is_broken_off = |value: &Value| value["args"]["outcome"] == "broken off";
+    assert!(values(&json).iter().any(is_broken_off));
+}
+
+fn a_killed_dryer_is_drawn_and_traced() {
+    let (_folder, svg, json) = folder();
+    let times = [
+        "--wash", "1ms", "--dry", "300ms", "-w", "1", "--dishes", "2",
+    ];
+    let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
+    let mut run = Run::start(&[&times[..], &pictures].concat());
+    kill(run.dryer(), Signal::SIGKILL).unwrap();
+    assert_eq!(run.end().1, Some(0));
+    let words = words(&svg);
+    assert!(
+        says(&words, "died with dish-1: killed by SIGKILL"),
+        "{words:?}"
+    );
+    assert!(
+        says(&words, "dish-1: attempt 1 failed: killed by SIGKILL"),
+        "{words:?}"
+    );
+    let rows = words.iter().filter(|word| *word == "dryer-1").count();
+    assert_eq!(rows, 1, "a dryer keeps its row: {words:?}");
+    let values = values(&json);
+    let retry = values
+        .iter()
+        .find(|value| value["name"] == "retry")
+        .unwrap();
+    assert_eq!(retry["args"]["item"], "dish-1");
+    assert_eq!(retry["args"]["cause"], "killed by SIGKILL");
+}
+
+fn a_run_that_nobody_reads_is_drawn() {
+    let (_folder, svg, json) = folder();
+    let pictures = ["--dishes", "100000", "--timeline", &svg, "--trace", &json];
+    let mut child = supervisor(&[&pictures[..], &NO_TIME].concat())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    words(&svg);
+    values(&json);
+}
+
+fn a_trace_is_an_array_of_slices_that_do_not_overlap() {
+    let (_folder, _, json) = folder();
+    let dishes = ["-q", "-w", "3", "--dishes", "2000", "--trace", &json];
+    let output = run(&[&dishes[..], &NO_TIME].concat());
+    assert_eq!(output.status.code(), Some(0));
+    let values = values(&json);
+    let number = |value: &Value, name: &str| {
+        let number = value[name].as_u64();
+        number.unwrap_or_else(|| panic!("no {name} in {value}"))
+    };
+    let mut slices: Vec<(u64, u64, u64)> = values
+        .iter()
+        .filter(|value| value["ph"] == "X")
+        .map(|value| {
+            (
+                number(value, "tid"),
+                number(value, "ts"),
+                number(value, "dur"),
+            )
+        })
+        .collect();
+    assert_eq!(slices.len(), 4000);
+    slices.sort_unstable();
+    for pair in slices.windows(2) {
+        let ((tid, ts, dur), (next_tid, next_ts, _)) = (pair[0], pair[1]);
+        assert!(tid != next_tid || ts + dur <= next_ts, "{pair:?}");
+    }
+    let named: Vec<u64> = values
+        .iter()
+        .filter(|value| value["name"] == "thread_name")
+        .map(|value| number(value, "tid"))
+        .collect();
+    assert!(
+        slices.iter().all(|(tid, ..)| named.contains(tid)),
+        "{named:?}"
+    );
+}
+
+fn many_dishes_make_a_small_picture() {
+    let (_folder, svg, _) = folder();
+    let dishes = ["-q", "-w", "2", "--dishes", "20000", "--timeline", &svg];
+    assert_eq!(
+        run(&[&dishes[..], &NO_TIME].concat()).status.code(),
+        Some(0)
+    );
+    assert!(says(&words(&svg), "20000 of 20000 dishes done"));
+    let length = fs::metadata(&svg).unwrap().len();
+    assert!(length < 100_000, "{length} bytes");
+}
+
+fn what_was_in_the_file_is_replaced() {
+    let (_folder, svg, json) = folder();
+    for path in [&svg, &json] {
+        fs::write(path, "x".repeat(1 << 20)).unwrap();
+    }
+    let pictures = ["--timeline", &svg, "--trace", &json];
+    assert_eq!(
+        run(&[&pictures[..], &NO_TIME].concat()).status.code(),
+        Some(0)
+    );
+    words(&svg);
+    values(&json);
+}
+
+/// Exit code 2, nothing was washed, and a message with this text.
+fn is_refused(arguments: &[&str], expected: &str) {
+    let output = run(arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(output.stdout.is_empty());
+    assert!(
+        error.contains(expected),
+        "{error:?} does not say {expected:?}"
+    );
+}
+
+fn a_file_that_cannot_be_written_is_named_before_anything_is_started() {
+    for option in ["--timeline", "--trace"] {
+        let cases = [
+            ("/no/such/folder/x", "/no/such/folder/x: cannot be written"),
+            ("/", "/: cannot be written"),
+        ];
+        for (path, expected) in cases {
+            is_refused(&[option, path], expected);
+            is_refused(&[option, path], option);
+        }
+    }
+    // Written in the end, and not before: it is told then.
+    let full = run(&[&["--timeline", "/dev/full"][..], &NO_TIME].concat());
+    assert_eq!(full.status.code(), Some(2));
+    let error = String::from_utf8(full.stderr).unwrap();
+    assert!(
+        error.contains("--timeline /dev/full: cannot be written"),
+        "{error}"
+    );
+}
+
+fn no_file_is_used_twice() {
+    let (folder, svg, json) = folder();
+    let names = folder.path().join("names");
+    fs::write(&names, "cup\n").unwrap();
+    let names = names.to_str().unwrap();
+    let again = Path::new(&svg).parent().unwrap().join("./run.svg");
+    let again = again.to_str().unwrap();
+    let twice: &[&[&str]] = &[
+        &["--timeline", &svg, "--trace", &svg],
+        &["--timeline", &svg, "--trace", again],
+        &["--timeline", &svg, "--journal", again],
+        &["--timeline", &svg, "--dead-letters", again],
+        &["--trace", names, "--input", names],
+    ];
+    for arguments in twice {
+        is_refused(arguments, "name another file");
+    }
+    assert_eq!(fs::read_to_string(names).unwrap(), "cup\n");
+    assert!(!Path::new(&svg).exists() || fs::metadata(&svg).unwrap().len() == 0);
+    // A journal is not painted over.
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    let made = run(&[&["--journal", journal][..], &NO_TIME].concat());
+    assert_eq!(made.status.code(), Some(0));
+    is_refused(&["--trace", journal], "it is an SQLite file");
+    assert!(!Path::new(&json).exists());
+}
+
+fn a_run_that_cannot_be_started_leaves_no_half_picture() {
+    let (_folder, svg, json) = folder();
+    let pictures = ["--timeline", &svg, "--trace", &json];
+    let output = supervisor(&pictures)
+        .env("TMPDIR", "/no/such/folder")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    words(&svg);
+    values(&json);
+    let (_folder, svg, _) = folder();
+    is_refused(
+        &["--timeline", &svg, "--trace", "/no/such/folder/x"],
+        "--trace",
+    );
+    assert!(!Path::new(&svg).exists());
+}
+
+fn the_four_ways_are_compared_and_drawn() {
+    let (_folder, svg, _) = folder();
+    let output = run(&["compare", "--wash", "1ms", "--dry", "2ms", "--output", &svg]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let expected = [
+        ("sequential", "1"),
+        ("processes", "2"),
+        ("threads", "2"),
+        ("tasks", "2"),
+    ];
+    assert_eq!(rows.len(), expected.len(), "{table}");
+    for (row, (way, workers)) in rows.iter().zip(expected) {
+        assert_eq!((row[0], row[1], row[4]), (way, workers, "4"), "{table}");
+        assert!(row[5].parse::<f64>().is_ok(), "{table}");
+    }
+    let words = words(&svg);
+    for (way, _) in expected {
+        assert!(says(&words, &format!("{way}: ")), "{way} in {words:?}");
+    }
+    let summaries = words
+        .iter()
+        .filter(|word| word.starts_with("4 of 4 dishes done"));
+    assert_eq!(summaries.count(), 4);
+    assert_eq!(words.iter().filter(|word| *word == "main").count(), 1);
+    assert_eq!(words.iter().filter(|word| *word == "washer").count(), 3);
+}
+
+fn a_comparison_stops_in_order() {
+    let (_folder, svg, _) = folder();
+    let mut run = Run::start(&["compare", "--wash", "1h", "--output", &svg]);
+    let header = run.line();
+    assert!(header.starts_with("way"), "{header}");
+    run.signal(Signal::SIGTERM);
+    let (rows, code) = run.end();
+    assert_eq!(code, Some(143));
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert!(rows[0].ends_with(" -"), "nothing to compare with: {rows:?}");
+    assert!(says(&words(&svg), "0 of 0 dishes done"));
+}
+
+fn a_comparison_that_cannot_be_is_refused() {
+    let (_folder, svg, _) = folder();
+    is_refused(
+        &["compare", "--workers", "0", "--output", &svg],
+        "--workers 0",
+    );
+    is_refused(
+        &["compare", "--output", "/no/such/folder/x"],
+        "--output /no/such/folder/x",
+    );
+    is_refused(&["compare", "--dry", "soon", "--output", &svg], "soon");
+    assert!(!Path::new(&svg).exists());
+}
