@@ -9,6 +9,7 @@ mod trials;
 
 mod child;
 mod cli;
+mod commands;
 mod conformance;
 mod cpython;
 mod desk;
@@ -25,6 +26,7 @@ fn main() {
     let trials = [
         child::trials(),
         cli::trials(),
+        commands::trials(),
         conformance::trials(),
         journal::trials(),
         cpython::trials(),

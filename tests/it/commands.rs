@@ -1,0 +1,216 @@
+//! The command line with a COMMAND: what cannot be is named, with exit code 2, before anything runs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+crate::trials!(
+    a_command_that_cannot_be_run_is_told_once_before_anything_runs,
+    options_that_do_not_go_together_are_named,
+    json_that_is_none_or_lacks_a_member_is_named_with_its_line,
+    files_that_cannot_be_written_are_named,
+    a_file_that_the_run_uses_is_not_written_over,
+);
+
+/// Runs in this folder, with nothing on stdin.
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_supervisor"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Exit code 2, nothing on stdout, and one line on stderr with this text.
+fn is_refused(folder: &Path, arguments: &[&str], expected: &str) {
+    let output = run(folder, arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    assert!(
+        error.contains(expected),
+        "{arguments:?}: {error:?} does not say {expected:?}"
+    );
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+fn a_command_that_cannot_be_run_is_told_once_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("plain"), "").unwrap();
+    fs::create_dir(folder.join("sub")).unwrap();
+    let many: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let with_items = |words: &[&'static str]| [words, &[":::"], &many].concat();
+    let not_found = "nosuch: command not found (127 in a shell)";
+    is_refused(folder, &with_items(&["--", "nosuch"]), not_found);
+    is_refused(
+        folder,
+        &with_items(&["--", "./nosuch"]),
+        "./nosuch: command not found",
+    );
+    is_refused(folder, &with_items(&["--", ""]), "command not found");
+    let not_executable = "plain: not executable (126 in a shell)";
+    is_refused(folder, &with_items(&["--", "./plain"]), not_executable);
+    is_refused(folder, &with_items(&["--", "./sub"]), "sub: not executable");
+    let elsewhere = ["--env", "PATH=/nowhere", "--", "true"];
+    is_refused(folder, &with_items(&elsewhere), "true: command not found");
+    is_refused(folder, &["--worker", "nosuch x"], not_found);
+    // A path is looked up where the command will run.
+    fs::write(folder.join("sub/script"), "#!/bin/sh\necho \"$1\"\n").unwrap();
+    fs::set_permissions(folder.join("sub/script"), fs::Permissions::from_mode(0o755)).unwrap();
+    is_refused(
+        folder,
+        &with_items(&["--", "./script"]),
+        "./script: command not found",
+    );
+    let output = run(folder, &["--workdir", "sub", "--", "./script", ":::", "x"]);
+    assert_eq!(output.stdout, b"x\n");
+}
+
+fn options_that_do_not_go_together_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&["--tag"], "--tag: needs a COMMAND, after --"),
+        (&["--keep-order"], "--keep-order: needs a COMMAND"),
+        (&["--results", "x"], "--results: needs a COMMAND"),
+        (&["--dishes", "3", "--", "true"], "--dishes: is for dishes"),
+        (&["--wash", "1s", "--", "true"], "--wash: is for dishes"),
+        (
+            &["--mode", "threads", "--", "true"],
+            "--mode threads: a COMMAND is run by processes",
+        ),
+        (
+            &["--input", "x", "--", "true", ":::", "a"],
+            "--input: the items follow ::: already",
+        ),
+        (&["--", "true", ":::", "a", ":::", "b"], "::: stands twice"),
+        (&["--", ":::", "a"], "there is no COMMAND before :::"),
+        (
+            &["--env", "X", "--", "true"],
+            "--env X: expected NAME=VALUE",
+        ),
+        (
+            &["--env", "=1", "--", "true"],
+            "--env =1: expected NAME=VALUE",
+        ),
+        (&["--workdir", "nosuch", "--", "true"], "--workdir nosuch: "),
+        (
+            &["--workdir", "/dev/null", "--", "true"],
+            "--workdir /dev/null: it is no folder",
+        ),
+        (
+            &["--halt", "now", "--", "true"],
+            "--halt now: expected now or soon",
+        ),
+        (&["--worker", "sh 'x"], "a quote that does not end"),
+        (&["--worker", ""], "no command"),
+        (
+            &["--worker", "cat", "--stdin"],
+            "--stdin: a --worker gets its items as requests",
+        ),
+        (&["--worker", "cat", "--line-buffer"], "--line-buffer: "),
+        (
+            &["--line-buffer", "--format", "json", "--", "cat"],
+            "--line-buffer: ",
+        ),
+        (
+            &["--input", "nosuch", "--", "true"],
+            "--input nosuch: cannot be read",
+        ),
+        (&["--input", "/", "--", "true"], "--input /: it is a folder"),
+    ];
+    for (arguments, expected) in cases {
+        is_refused(folder.path(), arguments, expected);
+    }
+}
+
+fn json_that_is_none_or_lacks_a_member_is_named_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let refused = |lines: &str, expected: &str| {
+        fs::write(folder.join("lines"), lines).unwrap();
+        let arguments = ["--json", "--input", "lines", "--", "echo", "{name}"];
+        is_refused(folder, &arguments, expected);
+    };
+    refused(
+        "{\"name\":1}\n{name:2}\n",
+        "--input lines: line 2: it is no JSON: key must be a string, byte 2",
+    );
+    refused("{\"name\":1}\n\n", "--input lines: line 2: it is no JSON");
+    refused(
+        "{\"name\":1}\n[]\n",
+        "line 2: it is no JSON object, so it has no members",
+    );
+    refused(
+        "{\"Name\":1}\n",
+        "line 1: it has no member \"name\" for {name}",
+    );
+    let arguments = [
+        "--json",
+        "--",
+        "echo",
+        "{name}",
+        ":::",
+        "{\"name\":1}",
+        "{}",
+    ];
+    is_refused(folder, &arguments, "item 2 after :::: it has no member");
+}
+
+fn files_that_cannot_be_written_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("file"), "").unwrap();
+    let cases = [
+        (
+            ["--results", "file/x"],
+            "--results file/x: cannot be written",
+        ),
+        (
+            ["--results", "/proc/x"],
+            "--results /proc/x: cannot be written",
+        ),
+        (["--joblog", "no/log"], "--joblog no/log: cannot be written"),
+        (
+            ["--timeline", "no/x.svg"],
+            "--timeline no/x.svg: cannot be written",
+        ),
+    ];
+    for (option, expected) in cases {
+        let arguments = [&option[..], &["--", "true", ":::", "a"]].concat();
+        is_refused(folder, &arguments, expected);
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_supervisor"))
+        .args(["--", "true", ":::", "a"])
+        .env("TMPDIR", folder.join("nosuch"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("output cannot be kept in"), "{error}");
+}
+
+fn a_file_that_the_run_uses_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("lines"), "a\n").unwrap();
+    for option in ["--joblog", "--timeline", "--trace", "--dead-letters"] {
+        let arguments = [option, "./lines", "--input", "lines", "--", "true"];
+        is_refused(folder, &arguments, "it is what lines is: name another file");
+    }
+    assert_eq!(fs::read_to_string(folder.join("lines")).unwrap(), "a\n");
+    let arguments = [
+        "--joblog",
+        "x",
+        "--dead-letters",
+        "x",
+        "--",
+        "true",
+        ":::",
+        "a",
+    ];
+    is_refused(folder, &arguments, "it is what x is");
+}
