@@ -9,7 +9,7 @@ import collections
 Row = collections.namedtuple("Row", "name title unit better note")
 
 # `name` is unique in its row for a number of workers. `side` is who runs it: `rust`, `python`,
-# `loky` and `redis` (a Python with that package), or `idle`. `ours` is the name of the contender of
+# `loky` and `redis` (a Python with that package), `command` (whole programs), or `idle`. `ours` is the name of the contender of
 # this project that does the same, for the ratio.
 Case = collections.namedtuple("Case", "row name label side script contender options ours rounds")
 
@@ -50,6 +50,14 @@ ROWS = [
         "less",
         "Until 16 workers are started and each has served an item of 1 ms; stopping is not counted. "
         "Each Python process has a pipe of its own and one item in it.",
+    ),
+    Row(
+        "commands",
+        "A command for each item",
+        "s",
+        "less",
+        "`true` for each of 2,000 items, read from a file: from the start of `supervisor --workers 2 -- "
+        "true`, `xargs -P 2 -n 1 true` or `parallel -j 2 true` to its end.",
     ),
     Row(
         "busy",
@@ -175,6 +183,17 @@ def start():
         yield case("start", name, label, "python", "startup.py", name, ours=ours, **options)
 
 
+def commands():
+    options = dict(workers=2, items=2000)
+    contenders = [
+        ("dishrack", "supervisor -- COMMAND"),
+        ("xargs", "xargs -P"),
+        ("parallel", "GNU parallel"),
+    ]
+    for name, label in contenders:
+        yield case("commands", name, label, "command", "commands.py", name, **options)
+
+
 def computing(cpus):
     contenders = [
         ("dishrack", "dishrack", "rust", None),
@@ -221,6 +240,7 @@ def all_cases(cpus):
     for workers in (1, 2):
         yield from large(workers)
     yield from start()
+    yield from commands()
     yield from computing(cpus)
     yield from many()
 
@@ -266,6 +286,10 @@ def targets(cpus):
     yield one("start", what, "dishrack-fork", "python-fork", 16, at_most(1))
     what = "start: spawn / multiprocessing, spawn"
     yield one("start", what, "dishrack-spawn", "python-spawn", 16, at_most(0.25))
+    what = "a command for each item / xargs -P"
+    yield one("commands", what, "dishrack", "xargs", 2, at_most(1.1))
+    what = "a command for each item / GNU parallel"
+    yield one("commands", what, "dishrack", "parallel", 2, at_most(0.4))
     yield one("busy", "efficiency with items of 1 ms, %", "dishrack", None, cpus, at_least(97))
     yield one("mixed", "longest idle time, ms", "dishrack", None, cpus, at_most(5))
     for name, text in (("1m", "1 M of 100 B"), ("1m-8", "1 M of 8 B"), ("10m", "10 M of 100 B")):

@@ -36,6 +36,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     names = [row.name for row in cases.ROWS]
     parser.add_argument("--program", help="the compiled benchmark `peers`")
+    parser.add_argument("--supervisor", help="the compiled command")
     parser.add_argument("--venv", help="a Python that has loky and redis")
     parser.add_argument("--rounds", type=int, default=5, help="at most; 5")
     parser.add_argument("--only", action="append", choices=names, metavar="ROW", help="and no other")
@@ -46,8 +47,8 @@ def arguments():
     chosen = parser.parse_args()
     if chosen.rounds < 1:
         parser.error("at least one round is needed")
-    if not chosen.redraw and not chosen.program:
-        parser.error("--program is needed")
+    if not chosen.redraw and not (chosen.program and chosen.supervisor):
+        parser.error("--program and --supervisor are needed")
     return chosen
 
 
@@ -66,6 +67,8 @@ def absence(case, chosen):
         is_there = chosen.venv and subprocess.run(imports, stderr=subprocess.DEVNULL).returncode == 0
         if not is_there:
             return f"absent: no Python package {case.side}"
+    if case.side == "command" and case.contender != "dishrack" and not shutil.which(case.contender):
+        return f"absent: no {case.contender}"
     if case.side == "redis" and not shutil.which("redis-server"):
         return "absent: no redis-server"
     return None
@@ -79,7 +82,9 @@ def command(case, chosen):
     if case.side == "rust":
         pairs = [part for option in options for part in option.split("=")]
         return [chosen.program, case.row, case.contender, *pairs, "--limit-s", str(LIMIT_S)]
-    python = sys.executable if case.side == "python" else chosen.venv
+    if case.side == "command":
+        options.append(f"--supervisor={chosen.supervisor}")
+    python = chosen.venv if case.side in ("loky", "redis") else sys.executable
     limit = f"--limit-s={LIMIT_S}"
     return [python, str(HERE / case.script), case.row, case.contender, *options, limit]
 
@@ -118,11 +123,16 @@ def end_group(process):
     process.wait()
 
 
+def who(case):
+    """Whose absence a case's is: a side's, or a program's."""
+    return (case.side, case.contender if case.side == "command" else None)
+
+
 def measure(chosen, all_cases):
     absent = {}
     for case in all_cases:
-        if case.side not in absent:
-            absent[case.side] = absence(case, chosen)
+        if who(case) not in absent:
+            absent[who(case)] = absence(case, chosen)
     measurements = {}
     for number in range(1 if chosen.quick else chosen.rounds):
         began = time.monotonic()
@@ -130,7 +140,7 @@ def measure(chosen, all_cases):
             lines = measurements.setdefault(figures.key_of_case(case), [])
             if number >= case.rounds:
                 continue
-            why = absent[case.side]
+            why = absent[who(case)]
             lines.append(dict(failed=why) if why else run(case, chosen))
             tell(case, lines[-1])
         print(f"round {number + 1}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

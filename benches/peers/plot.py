@@ -25,6 +25,7 @@ PANELS = [
     ("round-trip", 1, "Round trip of one item", "microseconds, less is better"),
     ("large", 2, "Items of 1 MiB, 2 workers", "MiB/s, more is better"),
     ("start", 16, "Start of 16 workers", "ms, less is better"),
+    ("commands", 2, "2,000 runs of a command, 2 workers", "s, less is better"),
 ]
 
 
