@@ -11,7 +11,7 @@ mod scratch;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use super::config::Config;
 use super::input::{self, Line, Source};
 use super::run::{Bench, Origin, Work};
 use super::view::{Out, View};
-use super::{Failure, code, pictures};
+use super::{Failure, code, pictures, printer};
 use crate::error::Error;
 use crate::jobs::persistent::request_line;
 use crate::jobs::spool::Spool;
@@ -328,6 +328,11 @@ impl Work for Jobs {
 
     fn produce(&self, bench: &mut Bench<'_, Job>) -> Result<(), Failure> {
         let source = bench.source();
+        if *source == Source::Stdin && io::stdin().is_terminal() {
+            printer::say(
+                "supervisor: items are read from the terminal, one a line; Ctrl-D ends them",
+            );
+        }
         while let Some(line) = bench.next()? {
             if self.config.is_json {
                 let template = &self.config.setup.template;

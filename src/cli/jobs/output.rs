@@ -273,7 +273,9 @@ impl Outputs {
 
 /// How many bytes of whole lines there are from here on. A very long line is taken piece by piece.
 fn whole_lines(file: &File, from: u64) -> io::Result<u64> {
-    let mut text = vec![0; LOOK_BYTES];
+    let new = file.metadata()?.len().saturating_sub(from);
+    let wanted = usize::try_from(new).unwrap_or(LOOK_BYTES).min(LOOK_BYTES);
+    let mut text = vec![0; wanted];
     let count = file.read_at(&mut text, from)?;
     let end = text[..count].iter().rposition(|byte| *byte == b'\n');
     let length = match end {
