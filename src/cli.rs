@@ -10,9 +10,12 @@ mod input;
 mod letter;
 mod obituaries;
 mod printer;
+mod progress;
 mod run;
 mod salvage;
+mod screen;
 mod stop;
+mod ticks;
 mod view;
 
 use std::ffi::OsString;
@@ -102,6 +105,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             .map_err(Failure::Usage)
             .and_then(|config| run::run(&config)),
     };
+    // Whatever became of it, the terminal is left clean.
+    screen::close_in_time();
     match outcome {
         Ok(code) => code.into(),
         Err(failure) => {

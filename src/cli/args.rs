@@ -118,6 +118,11 @@ pub(super) struct Args {
     /// What is printed: lines, or one JSON event a line
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
+
+    /// How far the run is, on stderr: bars on a terminal, or a JSON object about once a second.
+    /// auto: bars, where no line per dish goes to the same terminal
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) progress: Show,
 }
 
 const EXAMPLES: &str = "\
@@ -188,6 +193,14 @@ pub(super) enum Method {
 pub(super) enum Format {
     Text,
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Show {
+    Auto,
+    Bar,
+    Json,
+    None,
 }
 
 /// Reads `2s`, `100ms`, `1h30m`, or a bare number of seconds.

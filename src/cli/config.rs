@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{Args, Format, Method, Mode, Promise};
+use super::args::{Args, Format, Method, Mode, Promise, Show};
 use super::{input, obituaries};
 use crate::ledger::{Backoff, Capacity, Options};
 use crate::store::journal::Durability;
@@ -30,6 +30,8 @@ pub(super) struct Config {
     pub(super) workers: usize,
     pub(super) mode: Mode,
     pub(super) source: Source,
+    /// How many dishes the source has, where that is known.
+    pub(super) total: Option<u64>,
     pub(super) wash: Duration,
     pub(super) dry: Duration,
     pub(super) payload: usize,
@@ -42,6 +44,7 @@ pub(super) struct Config {
     pub(super) max_restarts: u32,
     pub(super) max_seconds: Duration,
     pub(super) format: Format,
+    pub(super) progress: Show,
     pub(super) journal: Option<(PathBuf, Durability)>,
     pub(super) dead_letters: Option<(PathBuf, File)>,
 }
@@ -50,12 +53,15 @@ impl Config {
     /// An error names the option and says what is wrong with it.
     pub(super) fn validate(args: Args) -> Result<Self, String> {
         let workers = check(&args)?;
-        let source = match args.input {
-            None => Source::MadeUp(args.dishes.unwrap_or(4)),
-            Some(path) if path.as_os_str() == "-" => Source::Stdin,
+        let (source, total) = match args.input {
+            None => {
+                let count = args.dishes.unwrap_or(4);
+                (Source::MadeUp(count), Some(count))
+            }
+            Some(path) if path.as_os_str() == "-" => (Source::Stdin, None),
             Some(path) => {
-                input::check(&path)?;
-                Source::File(path)
+                let total = input::check(&path)?;
+                (Source::File(path), total)
             }
         };
         let durability = match args.durability {
@@ -82,6 +88,7 @@ impl Config {
             },
             mode: args.mode,
             source,
+            total,
             wash: args.wash,
             dry: args.dry,
             payload: args.payload,
@@ -98,6 +105,7 @@ impl Config {
             max_restarts: args.max_restarts,
             max_seconds: args.max_seconds,
             format: args.format,
+            progress: args.progress,
             journal: args.journal.map(|path| (path, durability)),
             dead_letters: dead_letters.transpose()?,
         })

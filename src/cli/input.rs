@@ -79,18 +79,21 @@ fn lines_of(path: PathBuf) -> impl Iterator<Item = Name> + Send {
     })
 }
 
-/// Whether the file can be read to its end and every line is text. What can be read only once,
-/// such as a named pipe, is not read for that.
-pub(super) fn check(path: &Path) -> Result<(), String> {
+/// Whether the file can be read to its end and every line is text, and how many there are. What can
+/// be read only once, such as a named pipe, is not read for that.
+pub(super) fn check(path: &Path) -> Result<Option<u64>, String> {
     let meta = path.metadata();
     let meta = meta.map_err(|error| complaint(&path.display().to_string(), &error))?;
     if meta.is_dir() {
         return Err(format!("--input {}: it is a folder", path.display()));
     }
     if !meta.is_file() {
-        return Ok(());
+        return Ok(None);
     }
-    lines(open(path)?, path.display().to_string()).try_for_each(|line| line.map(drop))
+    let mut lines = lines(open(path)?, path.display().to_string());
+    lines
+        .try_fold(0, |count, line| line.map(|_| count + 1))
+        .map(Some)
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, String> {

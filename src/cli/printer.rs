@@ -4,19 +4,21 @@
 //! memory: so the washer, who makes events out of nothing, waits when too many are unprinted.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 
 use super::code;
 use super::config::{Config, Source};
 use super::obituaries::Obituaries;
+use super::screen::{self, say, say_in_time};
 use super::stop::Stop;
+use super::ticks::Ticks;
 use super::view::View;
 use crate::ledger::Counts;
 use crate::observe::{Event, Observer, What};
@@ -25,29 +27,12 @@ use crate::worker::title;
 /// Events that may be unprinted before the washer waits.
 const BACKLOG: usize = 10_000;
 
-/// How long an error of the command itself may take to be written.
-const TIME_TO_SAY: Duration = Duration::from_millis(200);
-
 /// The title is rewritten at most this often.
 const TITLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Prints an error of the command itself.
 pub(super) fn complain(failure: &dyn fmt::Display) {
     say_in_time(format!("supervisor: {failure}"));
-}
-
-/// A line on stderr, where nobody may read: what follows must not depend on that.
-fn say_in_time(line: String) {
-    let (saying, said) = bounded::<()>(0);
-    let speak = move || {
-        say(&line);
-        drop(saying);
-    };
-    let thread = std::thread::Builder::new().name("complain".into());
-    if thread.spawn(speak).is_ok() {
-        // Disconnected when it is said.
-        let _ = said.recv_timeout(TIME_TO_SAY);
-    }
 }
 
 /// A journal held something.
@@ -71,11 +56,6 @@ pub(super) fn say_stopping(signal: i32) {
     say_in_time(format!(
         "supervisor: {name}: finishing what is being dried; once more to stop at once"
     ));
-}
-
-/// A line on stderr; where that is closed there is nobody to tell.
-pub(super) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The observer of a run.
@@ -117,10 +97,11 @@ impl Printer {
         let wants_items = views.iter().any(|view| view.wants_items());
         let is_written = Arc::new(AtomicBool::new(false));
         let is_fine = Arc::clone(&is_written);
+        let current = Arc::clone(&counts);
         std::thread::Builder::new()
             .name("print".into())
             .spawn(move || {
-                match print(&inbox, &mut views, &printed) {
+                match print(&inbox, &mut views, &printed, &current) {
                     Ok(is_written) => is_fine.store(is_written, Ordering::Release),
                     Err(error) => on_failed(&error),
                 }
@@ -190,6 +171,7 @@ fn end_inconsistent(why: &str) {
     complain(&format_args!(
         "internal error: {why}; nothing more is done; please report this"
     ));
+    screen::close_in_time();
     process::exit(code::INTERNAL.into());
 }
 
@@ -228,15 +210,23 @@ fn print(
     inbox: &Receiver<Event>,
     views: &mut [Box<dyn View>],
     printed: &Sender<()>,
+    counts: &Mutex<Counts>,
 ) -> io::Result<bool> {
+    let mut ticks = Ticks::of(views);
     loop {
+        ticks.tick_those_due(views, counts);
         let event = match inbox.try_recv() {
             Ok(event) => event,
             Err(_) => {
                 views.iter_mut().try_for_each(|view| view.flush())?;
-                match inbox.recv() {
-                    Ok(event) => event,
-                    Err(_) => break,
+                match ticks.next().map(|at| inbox.recv_deadline(at)) {
+                    None => match inbox.recv() {
+                        Ok(event) => event,
+                        Err(_) => break,
+                    },
+                    Some(Ok(event)) => event,
+                    Some(Err(RecvTimeoutError::Timeout)) => continue,
+                    Some(Err(RecvTimeoutError::Disconnected)) => break,
                 }
             }
         };
@@ -244,6 +234,7 @@ fn print(
         // Full when the washer was told already.
         let _ = printed.try_send(());
     }
+    ticks.tick_all(views, counts);
     let mut is_written = true;
     for view in views {
         is_written &= view.end()?;

@@ -1,21 +1,24 @@
 //! One run: the washer here, the dryers wherever they are, and the end of it all.
 
 use std::io;
+use std::iter;
 use std::process;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::select;
 use serde_bytes::ByteBuf;
 
-use super::args::{Method, Mode};
+use super::args::{Format, Method, Mode};
 use super::config::Config;
 use super::input::{Feed, Name};
 use super::printer::{self, Printer};
+use super::progress::{self, Expected};
 use super::stop::Stop;
 use super::view::{Lines, View};
-use super::{Failure, code, input};
+use super::{Failure, code, input, screen};
 use crate::kitchen::{self, Dish};
+use crate::ledger::Counts;
 use crate::observe::text::Style;
 use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
@@ -30,12 +33,14 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let feed = input::feed(&config.source).map_err(internal)?;
     let rack = open(config)?;
     let stop = Stop::new();
-    let views = views(config);
+    let goal = Goal::of(config, &rack)?;
+    let views = views(config, &goal, &rack)?;
     let printer =
         Printer::start(config, views, stop.clone(), end_without_stdout).map_err(internal)?;
+    printer.progress(&goal.before);
     let crew = Arc::new(hire(config, &rack, &printer)?);
-    listen(config, &stop, &rack, &crew, &printer)?;
-    let washed = wash(config, feed, &rack, &printer, &stop);
+    listen(config, &stop, &rack, &crew, &printer, &goal)?;
+    let washed = wash(config, feed, &rack, &printer, &stop, &goal.expected);
     let joined = rack.join();
     crew.stop();
     // What was done when the journal failed is not in it, so it is not told.
@@ -54,6 +59,8 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
             && !is_kept
         {
             printer::complain(error);
+        } else {
+            goal.tell_left_undone(&rack);
         }
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
@@ -66,12 +73,69 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     }
 }
 
+/// What is to be done in all, and what was done before.
+#[derive(Debug, Clone)]
+struct Goal {
+    before: Counts,
+    expected: Expected,
+    /// None where what is left undone is not to be told.
+    advice: Option<String>,
+}
+
+impl Goal {
+    fn of(config: &Config, rack: &Rack) -> Result<Self, Failure> {
+        let expected = Expected::default();
+        if let Some(total) = config.total {
+            expected.set(total);
+        }
+        let advice = match &config.journal {
+            Some((path, _)) => format!(
+                "the same command goes on where it stopped, by its journal {}",
+                path.display()
+            ),
+            None => "what is left undone was not kept; with --journal FILE the same command goes \
+                     on where it stopped"
+                .into(),
+        };
+        Ok(Goal {
+            before: rack.counts()?,
+            expected,
+            advice: (config.format == Format::Text).then_some(advice),
+        })
+    }
+
+    /// A signal ended the run: says how to go on, if there is something left to do.
+    fn tell_left_undone(&self, rack: &Rack) {
+        let total = self.expected.total(self.before.accepted);
+        let is_left = |counts: Counts| total.is_none_or(|total| counts.done + counts.dead < total);
+        if let Some(advice) = &self.advice
+            && !rack.is_journal_broken()
+            && rack.counts().is_ok_and(is_left)
+        {
+            screen::say_in_time(format!("supervisor: {advice}"));
+        }
+    }
+}
+
+/// From this rate on the events of single items would cost more than the items, in quiet mode.
+const SHORTEST_TO_WATCH: Duration = Duration::from_millis(1);
+
 /// What shows the run.
-fn views(config: &Config) -> Vec<Box<dyn View>> {
+fn views(config: &Config, goal: &Goal, rack: &Rack) -> Result<Vec<Box<dyn View>>, Failure> {
     let style = Style {
         names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
     };
-    vec![Box::new(Lines::new(config.format, style, config.is_quiet))]
+    let lines = Lines::new(config.format, style, config.is_quiet);
+    let broker = rack.broker().map_err(crate::Error)?;
+    let of_run = progress::Run {
+        began: Instant::now() - broker.read(|core| core.emitter.now()),
+        counts: goal.before,
+        expected: goal.expected.clone(),
+        wants_items: !config.is_quiet || config.wash.max(config.dry) >= SHORTEST_TO_WATCH,
+    };
+    let progress = progress::view(config.progress, !config.is_quiet, of_run);
+    let lines: Box<dyn View> = Box::new(lines);
+    Ok(iter::once(lines).chain(progress).collect())
 }
 
 /// Whether there are any; those that were dropped from a journal are seen to.
@@ -114,6 +178,7 @@ fn end_without_stdout(error: &io::Error) {
 /// Workers die with us: the kernel tells them.
 #[allow(clippy::exit, reason = "the command line ends the process")]
 fn end_at_once(code: u8) {
+    screen::close_in_time();
     process::exit(code.into());
 }
 
@@ -128,6 +193,7 @@ fn hire(config: &Config, rack: &Rack, printer: &Arc<Printer>) -> Result<Crew, Fa
             Method::Fork => StartMethod::Fork,
         })
         .name_items(|dish: &Dish| dish.name.clone())
+        .stderr_to(screen::pass_on)
         .observer(Arc::clone(printer) as _);
     if let Some(limit) = config.timeout {
         builder = builder.time_limit(limit);
@@ -157,9 +223,10 @@ fn listen(
     rack: &Rack,
     crew: &Arc<Crew>,
     printer: &Arc<Printer>,
+    goal: &Goal,
 ) -> Result<(), Failure> {
     let end = {
-        let (stop, rack) = (stop.clone(), rack.clone());
+        let (stop, rack, goal) = (stop.clone(), rack.clone(), goal.clone());
         let (crew, printer) = (Arc::clone(crew), Arc::clone(printer));
         move |signal| {
             if stop.sums_up() {
@@ -167,6 +234,7 @@ fn listen(
                 let _ = report_summary(&rack, &crew);
             }
             printer.finish(LAST_WORDS);
+            goal.tell_left_undone(&rack);
             end_at_once(128 + u8::try_from(signal).unwrap_or(0));
         }
     };
@@ -211,10 +279,14 @@ fn wash(
     rack: &Rack,
     printer: &Printer,
     stop: &Stop,
+    expected: &Expected,
 ) -> Result<(), Failure> {
+    let mut names = 0;
     while let Some(name) = next_name(&mut feed, stop) {
         let name = name.map_err(Failure::Usage)?;
+        names += 1;
         if rack.was_put_before(name.as_bytes()) {
+            expected.pass_over();
             continue;
         }
         if printer.wants_items() {
@@ -246,6 +318,10 @@ fn wash(
             Err(error) if error.is_closed() => break,
             Err(error) => return Err(error.into()),
         }
+    }
+    if stop.sleep(Duration::ZERO) {
+        // The end of a pipe tells how many there were.
+        expected.set(names);
     }
     rack.sync()?;
     match stop.loss() {

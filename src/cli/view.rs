@@ -1,12 +1,15 @@
 //! What shows a run: a view sees every event, in order, in the thread that prints.
 //!
 //! A view of its own shows one thing in one place: lines on stdout, a picture in a file, bars on
-//! the terminal. Views know neither each other nor what the run works on.
+//! the terminal. Views know neither each other nor what the run works on. What they print goes to
+//! a [`Stream`], so that no line tears the bars.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
 use super::args::Format;
-use super::printer::say;
+use super::screen::{Stream, say};
+use crate::ledger::Counts;
 use crate::observe::text::{Line, Style};
 use crate::observe::{Event, json};
 
@@ -22,6 +25,15 @@ pub(super) trait View: Send {
     /// # Errors
     /// Where stdout cannot be written. What else fails a view tells by itself, once.
     fn see(&mut self, event: &Event) -> io::Result<()>;
+
+    /// How often it is [ticked](Self::tick), if it shows what changes with time.
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Some time went by, whatever happened; and this is where the items are now. It comes once
+    /// more right before the end.
+    fn tick(&mut self, _counts: &Counts) {}
 
     /// Nothing happens just now: what is shown should be complete.
     ///
@@ -42,7 +54,7 @@ pub(super) trait View: Send {
 
 /// Events as lines: the chapter's, or JSON.
 pub(super) struct Lines {
-    out: BufWriter<Stdout>,
+    out: BufWriter<Stream>,
     format: Format,
     style: Style,
     is_quiet: bool,
@@ -51,7 +63,7 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn new(format: Format, style: Style, is_quiet: bool) -> Self {
         Lines {
-            out: BufWriter::new(io::stdout()),
+            out: BufWriter::new(Stream::Out),
             format,
             style,
             is_quiet,

@@ -12,6 +12,7 @@ use super::inline::InlineCrew;
 use super::processes::ProcessCrew;
 use super::spawn::Position;
 use super::spec::{Bounds, ChildSpec, Restart, StartMethod};
+use super::stderr::{self, Outlet};
 use super::threads::ThreadCrew;
 use super::watch::Plan;
 use super::{Crew, Supervisor, limits};
@@ -57,6 +58,7 @@ pub struct Builder {
     restart: Option<Restart>,
     method: StartMethod,
     bounds: Bounds,
+    stderr_to: Outlet,
     is_direct: bool,
     polls: bool,
     observer: Option<Arc<dyn Observer>>,
@@ -83,6 +85,7 @@ impl Builder {
             restart: None,
             method: StartMethod::default(),
             bounds: Bounds::default(),
+            stderr_to: stderr::write_all,
             is_direct: false,
             polls: true,
             observer: None,
@@ -222,6 +225,14 @@ impl Builder {
     #[must_use]
     pub fn without_polling(mut self) -> Self {
         self.polls = false;
+        self
+    }
+
+    /// Where the stderr of worker processes goes, rather than to our own.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub(crate) fn stderr_to(mut self, outlet: Outlet) -> Self {
+        self.stderr_to = outlet;
         self
     }
 
@@ -499,6 +510,7 @@ impl Builder {
             },
             credit,
             bounds: self.bounds,
+            stderr_to: self.stderr_to,
         })
     }
 

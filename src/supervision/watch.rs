@@ -26,7 +26,7 @@ use super::reap::Reaper;
 use super::restart::Window;
 use super::spawn::{self, Position};
 use super::spec::{Bounds, ChildSpec, StartMethod};
-use super::stderr::Relay;
+use super::stderr::{Outlet, Relay};
 use crate::broker::Broker;
 use crate::ledger::{Credit, Exit};
 use crate::observe::monotonic_ns;
@@ -60,6 +60,7 @@ pub(super) struct Plan {
     pub(super) position: Position,
     pub(super) credit: Option<Credit>,
     pub(super) bounds: Bounds,
+    pub(super) stderr_to: Outlet,
 }
 
 pub(super) struct Watch {
@@ -105,7 +106,7 @@ impl Watch {
         // Without it workers write to our stderr themselves.
         let relay = match plan.bounds.inherits_stderr {
             true => None,
-            false => Relay::start(plan.spec.shutdown).ok(),
+            false => Relay::start(plan.spec.shutdown, plan.stderr_to).ok(),
         };
         Watch {
             slots: (0..plan.workers).map(slot).collect(),
