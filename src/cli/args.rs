@@ -119,8 +119,8 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
 
-    /// How far the run is, on stderr: bars on a terminal, or a JSON object about once a second.
-    /// auto: bars, where no line per dish goes to the same terminal
+    /// How far the run is, on stderr: bars if it is a terminal, or a JSON object about once a
+    /// second; auto: bars if no line per dish can go to the same terminal
     #[arg(long, value_enum, default_value = "auto")]
     pub(super) progress: Show,
 }

@@ -85,9 +85,30 @@ pub(super) struct Run {
     pub(super) wants_items: bool,
 }
 
-/// What shows the progress, if anything does. `has_lines`: there is a line for each item on stdout,
-/// which is display enough where that is the terminal.
-pub(super) fn view(show: Show, has_lines: bool, run: Run) -> Option<Box<dyn View>> {
+/// What the run prints on stdout, besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Printed {
+    Nothing,
+    /// Something now and then, or what jobs write.
+    Output,
+    /// A line for each item, which is display enough on a terminal.
+    Lines,
+}
+
+impl Printed {
+    /// Whether bars do no harm, and good. What goes into a pipe may be shown on the same terminal
+    /// by whoever reads it, and he knows nothing of bars.
+    fn welcomes_bars(self) -> bool {
+        match self {
+            Printed::Nothing => true,
+            Printed::Output => !screen::is_stdout_pipe(),
+            Printed::Lines => !screen::is_stdout_pipe() && !screen::is_stdout_terminal(),
+        }
+    }
+}
+
+/// What shows the progress, if anything does.
+pub(super) fn view(show: Show, printed: Printed, run: Run) -> Option<Box<dyn View>> {
     let is_shown = match show {
         Show::None => false,
         Show::Json => {
@@ -95,7 +116,7 @@ pub(super) fn view(show: Show, has_lines: bool, run: Run) -> Option<Box<dyn View
                 fold: Fold::new(run),
             }));
         }
-        Show::Auto => screen::is_able() && !(has_lines && screen::is_stdout_terminal()),
+        Show::Auto => screen::is_able() && printed.welcomes_bars(),
         Show::Bar => screen::is_able(),
     };
     if !is_shown {

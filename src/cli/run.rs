@@ -3,17 +3,17 @@
 use std::io;
 use std::iter;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::select;
 use serde_bytes::ByteBuf;
 
 use super::args::{Format, Method, Mode};
-use super::config::Config;
+use super::config::{Config, Source};
 use super::input::{Feed, Name};
 use super::printer::{self, Printer};
-use super::progress::{self, Expected};
+use super::progress::{self, Expected, Printed};
 use super::stop::Stop;
 use super::view::{Lines, View};
 use super::{Failure, code, input, screen};
@@ -78,8 +78,8 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
 struct Goal {
     before: Counts,
     expected: Expected,
-    /// None where what is left undone is not to be told.
-    advice: Option<String>,
+    /// What is said if something is left undone; taken by whoever says it.
+    advice: Arc<Mutex<Option<String>>>,
 }
 
 impl Goal {
@@ -88,19 +88,26 @@ impl Goal {
         if let Some(total) = config.total {
             expected.set(total);
         }
+        let again = match config.source {
+            Source::Stdin => "the same command with the same input",
+            Source::MadeUp(_) | Source::File(_) => "the same command",
+        };
         let advice = match &config.journal {
             Some((path, _)) => format!(
-                "the same command goes on where it stopped, by its journal {}",
+                "stopped before the end; {again} goes on from there (journal {})",
                 path.display()
             ),
-            None => "what is left undone was not kept; with --journal FILE the same command goes \
-                     on where it stopped"
-                .into(),
+            None => format!(
+                "stopped before the end, and nothing was kept; with --journal FILE {again} would \
+                 go on from there"
+            ),
         };
         Ok(Goal {
             before: rack.counts()?,
             expected,
-            advice: (config.format == Format::Text).then_some(advice),
+            advice: Arc::new(Mutex::new(
+                (config.format == Format::Text).then_some(advice),
+            )),
         })
     }
 
@@ -108,9 +115,10 @@ impl Goal {
     fn tell_left_undone(&self, rack: &Rack) {
         let total = self.expected.total(self.before.accepted);
         let is_left = |counts: Counts| total.is_none_or(|total| counts.done + counts.dead < total);
-        if let Some(advice) = &self.advice
-            && !rack.is_journal_broken()
+        let mut advice = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
+        if !rack.is_journal_broken()
             && rack.counts().is_ok_and(is_left)
+            && let Some(advice) = advice.take()
         {
             screen::say_in_time(format!("supervisor: {advice}"));
         }
@@ -133,7 +141,12 @@ fn views(config: &Config, goal: &Goal, rack: &Rack) -> Result<Vec<Box<dyn View>>
         expected: goal.expected.clone(),
         wants_items: !config.is_quiet || config.wash.max(config.dry) >= SHORTEST_TO_WATCH,
     };
-    let progress = progress::view(config.progress, !config.is_quiet, of_run);
+    let printed = match (config.is_quiet, config.format) {
+        (true, Format::Text) => Printed::Nothing,
+        (true, Format::Json) => Printed::Output,
+        (false, _) => Printed::Lines,
+    };
+    let progress = progress::view(config.progress, printed, of_run);
     let lines: Box<dyn View> = Box::new(lines);
     Ok(iter::once(lines).chain(progress).collect())
 }

@@ -11,10 +11,11 @@ use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use nix::libc::SIGCONT;
+use rustix::fs::{FileType, fstat};
 use rustix::process::getpgrp;
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use unicode_width::UnicodeWidthStr;
@@ -22,8 +23,9 @@ use unicode_width::UnicodeWidthStr;
 /// How long the last words may take, where nobody may read.
 const TIME_TO_SAY: Duration = Duration::from_millis(200);
 
-/// Bars that were drawn so recently are not drawn again after each line: the next tick does it.
-const REST: Duration = Duration::from_millis(30);
+/// After so many lines the bars are not drawn again until they are shown anew: so what they cost has
+/// a bound, however much is printed.
+const REPAINTS_MAX: u32 = 5;
 
 /// The beginning of a line that is kept until its end comes; a longer one is cut in two.
 const UNENDED_MAX: usize = 64 * 1024;
@@ -49,7 +51,8 @@ struct Screen {
     frame: Vec<String>,
     /// How wide each line of it is that stands on the terminal now.
     drawn: Vec<usize>,
-    painted: Option<Instant>,
+    /// How often the same frame was drawn again.
+    repaints: u32,
     /// What was printed of lines that have not ended.
     unended_out: Vec<u8>,
     unended_err: Vec<u8>,
@@ -58,7 +61,7 @@ struct Screen {
 static SCREEN: Mutex<Screen> = Mutex::new(Screen {
     frame: Vec::new(),
     drawn: Vec::new(),
-    painted: None,
+    repaints: 0,
     unended_out: Vec::new(),
     unended_err: Vec::new(),
 });
@@ -83,6 +86,12 @@ pub(super) fn is_stdout_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Whether they go to another program.
+pub(super) fn is_stdout_pipe() -> bool {
+    let kind = fstat(rustix::stdio::stdout()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    matches!(kind, Ok(FileType::Fifo | FileType::Socket))
+}
+
 /// From now on bars may be shown, until [`close`].
 pub(super) fn open() {
     IS_SHARED.store(is_stdout_terminal(), Ordering::Relaxed);
@@ -105,6 +114,7 @@ pub(super) fn show(frame: Vec<String>) {
     let mut screen = lock();
     if HAS_BARS.load(Ordering::Acquire) {
         screen.frame = frame;
+        screen.repaints = 0;
         screen.paint();
     }
 }
@@ -243,7 +253,8 @@ impl Screen {
         }
         self.erase();
         stream.write_through(&lines)?;
-        if self.painted.is_none_or(|at| at.elapsed() >= REST) {
+        if self.repaints < REPAINTS_MAX {
+            self.repaints += 1;
             self.paint();
         }
         Ok(())
@@ -265,7 +276,6 @@ impl Screen {
         text.push('\r');
         // Where nobody can be shown anything, nothing depends on that.
         let _ = Stream::Err.write_through(text.as_bytes());
-        self.painted = Some(Instant::now());
     }
 
     fn erase(&mut self) {

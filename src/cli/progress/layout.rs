@@ -13,6 +13,9 @@ use crate::observe::progress::{Hand, Progress};
 /// A bar is worth its place from so many columns on.
 const BAR_COLUMNS_MIN: usize = 12;
 
+/// A narrower terminal has no place for times.
+const TIME_COLUMNS_MIN: usize = 30;
+
 /// A worker's name takes no more columns.
 const NAME_COLUMNS_MAX: usize = 24;
 
@@ -103,7 +106,10 @@ pub(super) fn hands(progress: &Progress, now: Duration, size: Size) -> Vec<Strin
         .map(|(name, hand)| {
             let time = span(now.saturating_sub(hand.since));
             let item = hand.item.as_ref().map_or("(idle)", |(_, item)| item);
-            let line = format!("  {name:<name_columns$} {time:>7}  {item}");
+            let line = match columns(size) < TIME_COLUMNS_MIN {
+                true => format!("{name:<name_columns$} {item}"),
+                false => format!("  {name:<name_columns$} {time:>7}  {item}"),
+            };
             cut(&line, columns(size))
         })
         .collect();
@@ -303,11 +309,14 @@ mod tests {
             ["  w-1    2.0s  a\\u{1b}[2Jb\\nc"]
         );
         assert_eq!(lines("\u{202e}cup", 80), ["  w-1    2.0s  \\u{202e}cup"]);
-        assert_eq!(lines("a plate", 21), ["  w-1    2.0s  a pl…"]);
-        assert_eq!(lines("a plate", 23), ["  w-1    2.0s  a plate"]);
+        let name = "a plate with a long name";
+        assert_eq!(lines(name, 31), ["  w-1    2.0s  a plate with a…"]);
+        assert_eq!(lines(name, 40), [format!("  w-1    2.0s  {name}")]);
+        assert_eq!(lines(name, 20), ["w-1 a plate with a …"]);
         // Two columns each.
-        assert_eq!(lines("盘子盘子", 20), ["  w-1    2.0s  盘…"]);
-        assert_eq!(lines("盘子盘子", 21), ["  w-1    2.0s  盘子…"]);
+        assert_eq!(lines("盘子盘子", 8), ["w-1 盘…"]);
+        assert_eq!(lines("盘子盘子", 10), ["w-1 盘子…"]);
+        assert_eq!(lines("盘子", 9), ["w-1 盘子"]);
     }
 
     #[test]
