@@ -8,6 +8,7 @@ mod config;
 mod dead;
 mod input;
 mod letter;
+mod manual;
 mod obituaries;
 mod printer;
 mod progress;
@@ -101,6 +102,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match &args.command {
         Some(args::Command::Dead(command)) => dead::run(command),
         Some(args::Command::Salvage(command)) => salvage::run(command),
+        Some(args::Command::Manual) => manual::run(),
+        Some(args::Command::Completions(command)) => manual::complete(command),
         None => config::Config::validate(args)
             .map_err(Failure::Usage)
             .and_then(|config| run::run(&config)),

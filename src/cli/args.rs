@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use super::dead::Dead;
+use super::manual::Completions;
 use super::salvage::Salvage;
 
 /// A longer time than this is a typing error.
@@ -156,6 +157,10 @@ pub(super) enum Command {
     Dead(Dead),
     /// Make a new journal of what can be read of a damaged one
     Salvage(Salvage),
+    /// Print the manual page, for `man -l -`
+    Manual,
+    /// Print what a shell needs to complete the options
+    Completions(Completions),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -15,6 +15,7 @@ mod desk;
 mod journal;
 mod ledger;
 mod limits;
+mod manual;
 mod patrol;
 mod tidy;
 
@@ -32,6 +33,7 @@ fn main() {
         ledger::batches::trials(),
         ledger::journal::trials(),
         limits::trials(),
+        manual::trials(),
         patrol::trials(),
         tidy::trials(),
     ];

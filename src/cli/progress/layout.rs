@@ -312,7 +312,7 @@ mod tests {
         let name = "a plate with a long name";
         assert_eq!(lines(name, 31), ["  w-1    2.0s  a plate with a…"]);
         assert_eq!(lines(name, 40), [format!("  w-1    2.0s  {name}")]);
-        assert_eq!(lines(name, 20), ["w-1 a plate with a …"]);
+        assert_eq!(lines(name, 20), ["w-1 a plate with a…"]);
         // Two columns each.
         assert_eq!(lines("盘子盘子", 8), ["w-1 盘…"]);
         assert_eq!(lines("盘子盘子", 10), ["w-1 盘子…"]);
