@@ -19,6 +19,7 @@ mod limits;
 mod million;
 mod nine_failures;
 mod orphans;
+mod progress;
 mod reliance;
 mod roles;
 mod scale;
@@ -26,6 +27,7 @@ mod schedules;
 mod setup;
 mod signals;
 mod support;
+mod terminal;
 mod titles;
 
 fn main() {
@@ -54,6 +56,7 @@ fn main() {
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),
+        progress::trials(),
         reliance::trials(),
         scale::trials(),
         schedules::trials(),
