@@ -214,10 +214,10 @@ fn print(
 ) -> io::Result<bool> {
     let mut ticks = Ticks::of(views);
     loop {
-        ticks.tick_those_due(views, counts);
         let event = match inbox.try_recv() {
             Ok(event) => event,
             Err(_) => {
+                ticks.tick_those_due(views, counts);
                 views.iter_mut().try_for_each(|view| view.flush())?;
                 match ticks.next().map(|at| inbox.recv_deadline(at)) {
                     None => match inbox.recv() {
@@ -231,6 +231,7 @@ fn print(
             }
         };
         views.iter_mut().try_for_each(|view| view.see(&event))?;
+        ticks.count(views, counts);
         // Full when the washer was told already.
         let _ = printed.try_send(());
     }

@@ -184,11 +184,11 @@ impl View for Json {
 /// Where the events of items are not wanted, nobody knows what workers hold and for how long.
 fn object(progress: &Progress, now: Duration, knows_items: bool) -> Value {
     let counts = progress.counts();
-    let workers = progress.workers().map(|(worker, hand)| {
+    let workers = progress.workers().into_iter().map(|(worker, hand)| {
         json!({
             "worker": worker,
             "pid": hand.pid,
-            "item": hand.item.as_ref().map(|(_, item)| item),
+            "item": hand.item(),
             "for_us": knows_items.then(|| micros(now.saturating_sub(hand.since))),
         })
     });

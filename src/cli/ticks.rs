@@ -6,21 +6,40 @@ use std::time::Instant;
 use super::view::View;
 use crate::ledger::Counts;
 
+/// While events come one after the other, the clock is looked at after so many of them.
+const EVENTS_PER_LOOK: u32 = 32;
+
 /// When which view is ticked next, in the order of the views.
-pub(super) struct Ticks(Vec<Option<Instant>>);
+pub(super) struct Ticks {
+    next: Vec<Option<Instant>>,
+    /// Events since the last look at the clock.
+    events: u32,
+}
 
 impl Ticks {
     pub(super) fn of(views: &[Box<dyn View>]) -> Self {
         let now = Instant::now();
         let pauses = views.iter().map(|view| view.pause());
-        Ticks(pauses.map(|pause| Some(now + pause?)).collect())
+        Ticks {
+            next: pauses.map(|pause| Some(now + pause?)).collect(),
+            events: 0,
+        }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.0.iter().flatten().min().copied()
+        self.next.iter().flatten().min().copied()
+    }
+
+    /// One more event came.
+    pub(super) fn count(&mut self, views: &mut [Box<dyn View>], counts: &Mutex<Counts>) {
+        self.events += 1;
+        if self.events >= EVENTS_PER_LOOK {
+            self.tick_those_due(views, counts);
+        }
     }
 
     pub(super) fn tick_those_due(&mut self, views: &mut [Box<dyn View>], counts: &Mutex<Counts>) {
+        self.events = 0;
         let Some(next) = self.next() else {
             return;
         };
@@ -29,7 +48,7 @@ impl Ticks {
             return;
         }
         let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
-        for (view, at) in views.iter_mut().zip(&mut self.0) {
+        for (view, at) in views.iter_mut().zip(&mut self.next) {
             if at.is_some_and(|at| at <= now) {
                 view.tick(&counts);
                 *at = view.pause().map(|pause| now + pause);
@@ -39,7 +58,10 @@ impl Ticks {
 
     pub(super) fn tick_all(&self, views: &mut [Box<dyn View>], counts: &Mutex<Counts>) {
         let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let ticked = views.iter_mut().zip(&self.0).filter(|(_, at)| at.is_some());
+        let ticked = views
+            .iter_mut()
+            .zip(&self.next)
+            .filter(|(_, at)| at.is_some());
         ticked.for_each(|(view, _)| view.tick(&counts));
     }
 }

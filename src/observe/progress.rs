@@ -24,24 +24,22 @@ pub(crate) struct Progress {
     counts: Counts,
     /// How many items there will be, where that is known.
     total: Option<u64>,
-    workers: BTreeMap<Name, Hand>,
+    workers: BTreeMap<Arc<str>, Hand>,
     pace: Pace,
     /// The summary was seen: what is counted later is of the past.
     is_over: bool,
 }
 
-/// A worker's name; those with a shorter name come first, so that 10 follows 9.
-type Name = (usize, Arc<str>);
-
 /// What a worker is at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Hand {
     /// Its process.
     pub(crate) pid: u32,
-    /// Which item it holds, if any.
-    pub(crate) item: Option<(ItemId, String)>,
-    /// Since when it has held that, or nothing.
+    /// Since when it has held its item, or nothing.
     pub(crate) since: Duration,
+    id: Option<ItemId>,
+    /// What the item is called; kept for its memory when it is none any more.
+    name: String,
 }
 
 impl Progress {
@@ -60,16 +58,16 @@ impl Progress {
     pub(crate) fn see(&mut self, event: &Event) {
         let at = event.at;
         match &event.what {
-            What::WorkerStarted { worker, pid } => self.set(worker, *pid, None, at),
+            What::WorkerStarted { worker, pid } => self.hand(worker).begin(*pid, None, at),
             What::ItemStarted {
                 id,
                 item,
                 worker,
                 pid,
                 ..
-            } => self.set(worker, *pid, Some((*id, item.clone())), at),
+            } => self.hand(worker).begin(*pid, Some((*id, item)), at),
             What::ItemDone { id, worker, .. } => {
-                if let Some(hand) = self.workers.get_mut(&name(worker)) {
+                if let Some(hand) = self.workers.get_mut(worker) {
                     hand.let_go(*id, at);
                 }
             }
@@ -78,7 +76,7 @@ impl Progress {
                 hands.for_each(|hand| hand.let_go(*id, at));
             }
             What::WorkerExited { worker, .. } => {
-                self.workers.remove(&name(worker));
+                self.workers.remove(worker);
             }
             What::Summary { counts, .. } => {
                 self.count(at, counts);
@@ -88,9 +86,8 @@ impl Progress {
         }
     }
 
-    fn set(&mut self, worker: &Arc<str>, pid: u32, item: Option<(ItemId, String)>, at: Duration) {
-        let since = at;
-        self.workers.insert(name(worker), Hand { pid, item, since });
+    fn hand(&mut self, worker: &Arc<str>) -> &mut Hand {
+        self.workers.entry(Arc::clone(worker)).or_default()
     }
 
     /// This is where the items are now.
@@ -115,8 +112,12 @@ impl Progress {
     }
 
     /// The workers that are there, in the order of their numbers.
-    pub(crate) fn workers(&self) -> impl ExactSizeIterator<Item = (&str, &Hand)> {
-        self.workers.iter().map(|((_, name), hand)| (&**name, hand))
+    pub(crate) fn workers(&self) -> Vec<(&str, &Hand)> {
+        let workers = self.workers.iter().map(|(name, hand)| (&**name, hand));
+        let mut workers: Vec<(&str, &Hand)> = workers.collect();
+        // Those with a shorter name come first, so that 10 follows 9.
+        workers.sort_by_key(|(name, _)| name.len());
+        workers
     }
 
     /// Ends of items per second.
@@ -136,16 +137,26 @@ impl Progress {
 }
 
 impl Hand {
+    /// What the item is called that the worker holds.
+    pub(crate) fn item(&self) -> Option<&str> {
+        self.id.map(|_| &*self.name)
+    }
+
+    fn begin(&mut self, pid: u32, item: Option<(ItemId, &String)>, at: Duration) {
+        (self.pid, self.since) = (pid, at);
+        self.id = item.map(|(id, _)| id);
+        if let Some((_, name)) = item {
+            // Into the memory of the last one: there may be millions.
+            self.name.clone_from(name);
+        }
+    }
+
     fn let_go(&mut self, id: ItemId, at: Duration) {
-        if self.item.as_ref().is_some_and(|(held, _)| *held == id) {
-            self.item = None;
+        if self.id == Some(id) {
+            self.id = None;
             self.since = at;
         }
     }
-}
-
-fn name(worker: &Arc<str>) -> Name {
-    (worker.len(), Arc::clone(worker))
 }
 
 /// Items that have their terminal state.
@@ -260,10 +271,11 @@ mod tests {
 
     /// Who holds which item since when.
     fn held(progress: &Progress) -> Vec<(String, Option<u64>, u64)> {
-        let hands = progress.workers();
+        let hands = progress.workers().into_iter();
         hands
             .map(|(name, hand)| {
-                let item = hand.item.as_ref().map(|(id, _)| id.0);
+                let item = hand.item().and_then(|item| item.strip_prefix("cup-"));
+                let item = item.map(|number| number.parse().unwrap());
                 (name.to_owned(), item, hand.since.as_secs())
             })
             .collect()
@@ -275,7 +287,8 @@ mod tests {
         for worker in ["w-10", "w-2", "w-1", "w-9"] {
             see(&mut progress, 0, ready(worker));
         }
-        let names: Vec<&str> = progress.workers().map(|(name, _)| name).collect();
+        let names = progress.workers().into_iter().map(|(name, _)| name);
+        let names: Vec<&str> = names.collect();
         assert_eq!(names, ["w-1", "w-2", "w-9", "w-10"]);
     }
 

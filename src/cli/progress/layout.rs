@@ -85,27 +85,23 @@ pub(super) fn head(progress: &Progress, now: Duration, elapsed: Duration, size: 
 pub(super) fn hands(progress: &Progress, now: Duration, size: Size) -> Vec<String> {
     // One row stays for what is printed next, so that it does not move everything.
     let room = size.rows.saturating_sub(2);
-    let all = progress.workers().len();
-    let fitting = match all <= room {
-        true => all,
-        false => room.saturating_sub(1),
-    };
-    // Where not all fit, those that do something are more interesting.
-    let is_chosen = |(_, hand): &(&str, &Hand)| all == fitting || hand.item.is_some();
-    let chosen = progress.workers().filter(is_chosen);
-    let others = progress.workers().filter(|worker| !is_chosen(worker));
-    let shown: Vec<(String, &Hand)> = chosen
-        .chain(others)
-        .take(fitting)
-        .map(|(name, hand)| (cut(name, NAME_COLUMNS_MAX), hand))
-        .collect();
+    let mut workers = progress.workers();
+    let all = workers.len();
+    if all > room {
+        // Those that do something are more interesting. The others keep their order, too.
+        workers.sort_by_key(|(_, hand)| hand.item().is_none());
+        workers.truncate(room.saturating_sub(1));
+    }
+    let fitting = workers.len();
+    let names = workers.iter().map(|(name, _)| cut(name, NAME_COLUMNS_MAX));
+    let shown: Vec<(String, &Hand)> = names.zip(workers.iter().map(|(_, hand)| *hand)).collect();
     let name_columns = shown.iter().map(|(name, _)| name.chars().count()).max();
     let name_columns = name_columns.unwrap_or(0);
     let mut lines: Vec<String> = shown
         .iter()
         .map(|(name, hand)| {
             let time = span(now.saturating_sub(hand.since));
-            let item = hand.item.as_ref().map_or("(idle)", |(_, item)| item);
+            let item = hand.item().unwrap_or("(idle)");
             let line = match columns(size) < TIME_COLUMNS_MIN {
                 true => format!("{name:<name_columns$} {item}"),
                 false => format!("  {name:<name_columns$} {time:>7}  {item}"),
