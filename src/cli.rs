@@ -6,6 +6,7 @@
 mod args;
 mod config;
 mod dead;
+mod goal;
 mod input;
 mod letter;
 mod manual;

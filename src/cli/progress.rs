@@ -8,7 +8,6 @@ mod layout;
 
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 
 use self::layout::Head;
 use super::args::Show;
+use super::goal::Expected;
 use super::screen::{self, Size};
 use super::view::View;
 use crate::ledger::Counts;
@@ -28,50 +28,6 @@ const BARS_PAUSE: Duration = Duration::from_millis(100);
 
 /// A line of JSON is written about so often.
 const JSON_PAUSE: Duration = Duration::from_secs(1);
-
-/// How many items there will be, as far as that is known. Whoever reads them tells it, at any time.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Expected(Arc<Numbers>);
-
-#[derive(Debug)]
-struct Numbers {
-    /// Items in the source; `u64::MAX` while that is not known.
-    in_source: AtomicU64,
-    /// Of them, what the journal has already.
-    passed_over: AtomicU64,
-}
-
-impl Default for Numbers {
-    fn default() -> Self {
-        Numbers {
-            in_source: AtomicU64::new(u64::MAX),
-            passed_over: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Expected {
-    /// The source has so many items: all of them, whether they were read or not.
-    pub(super) fn set(&self, in_source: u64) {
-        self.0.in_source.store(in_source, Ordering::Relaxed);
-    }
-
-    /// One of them will not be put, as an earlier run has put it.
-    pub(super) fn pass_over(&self) {
-        self.0.passed_over.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many items there will be, where there were some before.
-    pub(super) fn total(&self, before: u64) -> Option<u64> {
-        match self.0.in_source.load(Ordering::Relaxed) {
-            u64::MAX => None,
-            in_source => {
-                let passed_over = self.0.passed_over.load(Ordering::Relaxed);
-                Some(before + in_source.saturating_sub(passed_over))
-            }
-        }
-    }
-}
 
 /// What a run's progress is made of.
 #[derive(Debug)]

@@ -3,22 +3,22 @@
 use std::io;
 use std::iter;
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::select;
 use serde_bytes::ByteBuf;
 
 use super::args::{Format, Method, Mode};
 use super::config::{Config, Source};
+use super::goal::{Expected, Goal};
 use super::input::{Feed, Name};
 use super::printer::{self, Printer};
-use super::progress::{self, Expected, Printed};
+use super::progress::{self, Printed};
 use super::stop::Stop;
 use super::view::{Lines, View};
 use super::{Failure, code, input, screen};
 use crate::kitchen::{self, Dish};
-use crate::ledger::Counts;
 use crate::observe::text::Style;
 use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
@@ -33,7 +33,7 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     let feed = input::feed(&config.source).map_err(internal)?;
     let rack = open(config)?;
     let stop = Stop::new();
-    let goal = Goal::of(config, &rack)?;
+    let goal = goal(config, &rack)?;
     let views = views(config, &goal, &rack)?;
     let printer =
         Printer::start(config, views, stop.clone(), end_without_stdout).map_err(internal)?;
@@ -73,59 +73,27 @@ pub(super) fn run(config: &Config) -> Result<u8, Failure> {
     }
 }
 
-/// What is to be done in all, and what was done before.
-#[derive(Debug, Clone)]
-struct Goal {
-    before: Counts,
-    expected: Expected,
-    /// What is said if something is left undone; taken by whoever says it.
-    advice: Arc<Mutex<Option<String>>>,
+/// What is to be done in all, and how to go on when it is not.
+fn goal(config: &Config, rack: &Rack) -> Result<Goal, Failure> {
+    let again = match config.source {
+        Source::Stdin => "the same command with the same input",
+        Source::MadeUp(_) | Source::File(_) => "the same command",
+    };
+    let advice = match &config.journal {
+        Some((path, _)) => format!(
+            "stopped before the end; {again} goes on from there (journal {})",
+            path.display()
+        ),
+        None => format!(
+            "stopped before the end, and nothing was kept; with --journal FILE {again} would go on \
+             from there"
+        ),
+    };
+    let advice = (config.format == Format::Text).then_some(advice);
+    Goal::of(rack, config.total, advice)
 }
 
-impl Goal {
-    fn of(config: &Config, rack: &Rack) -> Result<Self, Failure> {
-        let expected = Expected::default();
-        if let Some(total) = config.total {
-            expected.set(total);
-        }
-        let again = match config.source {
-            Source::Stdin => "the same command with the same input",
-            Source::MadeUp(_) | Source::File(_) => "the same command",
-        };
-        let advice = match &config.journal {
-            Some((path, _)) => format!(
-                "stopped before the end; {again} goes on from there (journal {})",
-                path.display()
-            ),
-            None => format!(
-                "stopped before the end, and nothing was kept; with --journal FILE {again} would \
-                 go on from there"
-            ),
-        };
-        Ok(Goal {
-            before: rack.counts()?,
-            expected,
-            advice: Arc::new(Mutex::new(
-                (config.format == Format::Text).then_some(advice),
-            )),
-        })
-    }
-
-    /// A signal ended the run: says how to go on, if there is something left to do.
-    fn tell_left_undone(&self, rack: &Rack) {
-        let total = self.expected.total(self.before.accepted);
-        let is_left = |counts: Counts| total.is_none_or(|total| counts.done + counts.dead < total);
-        let mut advice = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
-        if !rack.is_journal_broken()
-            && rack.counts().is_ok_and(is_left)
-            && let Some(advice) = advice.take()
-        {
-            screen::say_in_time(format!("supervisor: {advice}"));
-        }
-    }
-}
-
-/// From this rate on the events of single items would cost more than the items, in quiet mode.
+/// Of dishes that are shorter the events would cost more than the dishes themselves, in quiet mode.
 const SHORTEST_TO_WATCH: Duration = Duration::from_millis(1);
 
 /// What shows the run.
@@ -134,13 +102,8 @@ fn views(config: &Config, goal: &Goal, rack: &Rack) -> Result<Vec<Box<dyn View>>
         names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
     };
     let lines = Lines::new(config.format, style, config.is_quiet);
-    let broker = rack.broker().map_err(crate::Error)?;
-    let of_run = progress::Run {
-        began: Instant::now() - broker.read(|core| core.emitter.now()),
-        counts: goal.before,
-        expected: goal.expected.clone(),
-        wants_items: !config.is_quiet || config.wash.max(config.dry) >= SHORTEST_TO_WATCH,
-    };
+    let wants_items = !config.is_quiet || config.wash.max(config.dry) >= SHORTEST_TO_WATCH;
+    let of_run = goal.run(rack, wants_items)?;
     let printed = match (config.is_quiet, config.format) {
         (true, Format::Text) => Printed::Nothing,
         (true, Format::Json) => Printed::Output,

@@ -128,10 +128,14 @@ pub(super) fn close() {
     if HAS_BARS.swap(false, Ordering::AcqRel) {
         screen.erase();
         screen.frame.clear();
-        let unended = std::mem::take(&mut screen.unended_out);
-        let _ = Stream::Out.write_through(&unended);
-        let unended = std::mem::take(&mut screen.unended_err);
-        let _ = Stream::Err.write_through(&unended);
+        // What follows begins a line of its own.
+        for stream in [Stream::Out, Stream::Err] {
+            let mut line = std::mem::take(screen.unended(stream));
+            if !line.is_empty() {
+                line.push(b'\n');
+                let _ = stream.write_through(&line);
+            }
+        }
     }
 }
 
@@ -232,12 +236,16 @@ impl Write for Stream {
 }
 
 impl Screen {
-    /// Prints the lines that end in these bytes.
-    fn print(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        let unended = match stream {
+    fn unended(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
             Stream::Out => &mut self.unended_out,
             Stream::Err => &mut self.unended_err,
-        };
+        }
+    }
+
+    /// Prints the lines that end in these bytes.
+    fn print(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        let unended = self.unended(stream);
         unended.extend_from_slice(bytes);
         let mut lines = match bytes.iter().rposition(|byte| *byte == b'\n') {
             Some(at) => {
@@ -262,7 +270,7 @@ impl Screen {
 
     /// Draws the frame where the cursor is, or instead of the one that is there.
     fn paint(&mut self) {
-        if !is_in_foreground() {
+        if self.frame.is_empty() || !is_in_foreground() {
             return;
         }
         let mut text = self.take_back();
