@@ -245,20 +245,9 @@ impl Screen {
 
     /// Prints the lines that end in these bytes.
     fn print(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        let unended = self.unended(stream);
-        unended.extend_from_slice(bytes);
-        let mut lines = match bytes.iter().rposition(|byte| *byte == b'\n') {
-            Some(at) => {
-                let begun = bytes.len() - at - 1;
-                let rest = unended.split_off(unended.len() - begun);
-                std::mem::replace(unended, rest)
-            }
-            None if unended.len() < UNENDED_MAX => return Ok(()),
-            None => std::mem::take(unended),
+        let Some(lines) = ended_lines(self.unended(stream), bytes) else {
+            return Ok(());
         };
-        if lines.last() != Some(&b'\n') {
-            lines.push(b'\n');
-        }
         self.erase();
         stream.write_through(&lines)?;
         if self.repaints < REPAINTS_MAX {
@@ -304,6 +293,23 @@ impl Screen {
     }
 }
 
+/// The lines that end in these bytes, if one does; the beginning of the next one is kept.
+fn ended_lines(unended: &mut Vec<u8>, bytes: &[u8]) -> Option<Vec<u8>> {
+    unended.extend_from_slice(bytes);
+    match bytes.iter().rposition(|byte| *byte == b'\n') {
+        Some(at) => {
+            let begun = bytes.len() - at - 1;
+            let rest = unended.split_off(unended.len() - begun);
+            Some(std::mem::replace(unended, rest))
+        }
+        None if unended.len() < UNENDED_MAX => None,
+        None => {
+            unended.push(b'\n');
+            Some(std::mem::take(unended))
+        }
+    }
+}
+
 /// How many rows lie between the first row of these lines and the first one of the last of them. A
 /// terminal that became narrower has broken them.
 fn rows_above(widths: &[usize], columns: usize) -> usize {
@@ -315,6 +321,24 @@ fn rows_above(widths: &[usize], columns: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_printed_when_they_have_ended() {
+        let mut unended = Vec::new();
+        let mut print = |text: &str| {
+            let lines = ended_lines(&mut unended, text.as_bytes());
+            lines.map(|lines| String::from_utf8(lines).unwrap())
+        };
+        assert_eq!(print("a"), None);
+        assert_eq!(print(""), None);
+        assert_eq!(print("b\nc\nd").as_deref(), Some("ab\nc\n"));
+        assert_eq!(print("\n").as_deref(), Some("d\n"));
+        assert_eq!(print("e\n").as_deref(), Some("e\n"));
+        // One that does not end is ended.
+        let long = "x".repeat(UNENDED_MAX);
+        assert_eq!(print(&long), Some(long + "\n"));
+        assert_eq!(print("f\n").as_deref(), Some("f\n"));
+    }
 
     #[test]
     fn lines_that_a_narrower_terminal_broke_are_counted_as_they_stand() {
