@@ -8,16 +8,21 @@ mod compare;
 mod config;
 mod dead;
 mod dishes;
+mod goal;
 mod input;
 mod jobs;
 mod letter;
+mod manual;
 mod obituaries;
 mod output;
 mod pictures;
 mod printer;
+mod progress;
 mod run;
 mod salvage;
+mod screen;
 mod stop;
+mod ticks;
 mod view;
 
 use std::ffi::OsString;
@@ -104,6 +109,7 @@ fn work(args: args::Args) -> Result<u8, Failure> {
 #[allow(clippy::exit, reason = "the command line ends the process")]
 fn end(code: u8) -> ! {
     jobs::remove_scratch();
+    screen::close_in_time();
     process::exit(code.into());
 }
 
@@ -129,10 +135,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match &args.command {
         Some(args::Command::Dead(command)) => dead::run(command),
         Some(args::Command::Salvage(command)) => salvage::run(command),
+        Some(args::Command::Manual) => manual::run(),
+        Some(args::Command::Completions(command)) => manual::complete(command),
         Some(args::Command::Compare(command)) => compare::run(command),
         None => work(args),
     };
     jobs::remove_scratch();
+    // Whatever became of it, the terminal is left clean.
+    screen::close_in_time();
     match outcome {
         Ok(code) => code.into(),
         Err(failure) => {

@@ -6,6 +6,8 @@
 #[cfg(feature = "cli")]
 pub(crate) mod json;
 #[cfg(feature = "cli")]
+pub(crate) mod progress;
+#[cfg(feature = "cli")]
 pub(crate) mod spans;
 #[cfg(feature = "cli")]
 pub(crate) mod text;

@@ -12,6 +12,7 @@ pub(super) use jobs::JobArgs;
 
 use super::compare::Compare;
 use super::dead::Dead;
+use super::manual::Completions;
 use super::salvage::Salvage;
 
 /// A longer time than this is a typing error.
@@ -138,6 +139,11 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
 
+    /// How far the run is, on stderr: bars if it is a terminal, or a JSON object about once a
+    /// second; auto: bars if no line per dish can go to the same terminal
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) progress: Show,
+
     #[command(flatten)]
     pub(super) jobs: JobArgs,
 }
@@ -177,6 +183,10 @@ pub(super) enum Command {
     Dead(Dead),
     /// Make a new journal of what can be read of a damaged one
     Salvage(Salvage),
+    /// Print the manual page, for `man -l -`
+    Manual,
+    /// Print what a shell needs to complete the options
+    Completions(Completions),
     /// Wash and dry in each of the four ways, and draw them below each other
     Compare(Compare),
 }
@@ -216,6 +226,14 @@ pub(super) enum Method {
 pub(super) enum Format {
     Text,
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Show {
+    Auto,
+    Bar,
+    Json,
+    None,
 }
 
 /// Reads `2s`, `100ms`, `1h30m`, or a bare number of seconds.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{Args, Format, Method, Mode, Promise};
+use super::args::{Args, Format, Method, Mode, Promise, Show};
 use super::input::{self, Source};
 use super::jobs::{self, JobConfig};
 use super::obituaries;
@@ -50,8 +50,8 @@ pub(super) struct Config {
     pub(super) source: Source,
     /// What ends an item of the source.
     pub(super) separator: u8,
-    /// Whether it must be known how many items there are.
-    counts_items: bool,
+    /// How many items the source has, where that is known.
+    pub(super) total: Option<u64>,
     pub(super) is_quiet: bool,
     pub(super) method: Method,
     pub(super) options: Options,
@@ -61,6 +61,7 @@ pub(super) struct Config {
     pub(super) max_restarts: u32,
     pub(super) max_seconds: Duration,
     pub(super) format: Format,
+    pub(super) progress: Show,
     pub(super) journal: Option<(PathBuf, Durability)>,
     pub(super) dead_letters: Option<(PathBuf, File)>,
     pub(super) timeline: Option<Output>,
@@ -82,7 +83,7 @@ impl Config {
         if let Source::File(input) = &source {
             taken.push(input.clone());
         }
-        let work = Work::validate(&args, &source, separator, &mut taken)?;
+        let (work, total) = Work::validate(&args, &source, separator, &mut taken)?;
         let dead_letters = match args.dead_letters {
             None => None,
             Some(path) => {
@@ -107,7 +108,7 @@ impl Config {
             mode: args.mode,
             source,
             separator,
-            counts_items: matches!(&work, Work::Jobs(jobs) if jobs.counts_items()),
+            total,
             is_quiet: args.quiet,
             method: args.start_method,
             options: Options {
@@ -123,6 +124,7 @@ impl Config {
             max_restarts: args.max_restarts,
             max_seconds: args.max_seconds,
             format: args.format,
+            progress: args.progress,
             journal: args.journal.map(|path| (path, args.durability.into())),
             dead_letters,
             timeline: Output::open("--timeline", args.timeline, &mut taken)?,
@@ -130,36 +132,31 @@ impl Config {
         };
         Ok((config, work))
     }
-
-    /// How many items there are, if that is known or must be.
-    pub(super) fn total(&self) -> Option<u64> {
-        match self.source {
-            Source::File(_) if !self.counts_items => None,
-            _ => self.source.count(self.separator),
-        }
-    }
 }
 
 impl Work {
+    /// And how many items there are, where that is known.
     fn validate(
         args: &Args,
         source: &Source,
         separator: u8,
         taken: &mut Vec<PathBuf>,
-    ) -> Result<Self, String> {
+    ) -> Result<(Self, Option<u64>), String> {
         if args.jobs.are_meant() {
             let is_resumable = args.journal.is_some();
-            let jobs = JobConfig::validate(&args.jobs, source, args.format, is_resumable, taken)?;
-            return Ok(Work::Jobs(Box::new(jobs)));
+            let (jobs, total) =
+                JobConfig::validate(&args.jobs, source, args.format, is_resumable, taken)?;
+            return Ok((Work::Jobs(Box::new(jobs)), total));
         }
-        input::check(source, separator, |line| {
+        let total = input::check(source, separator, |line| {
             input::text(line.clone(), source).map(drop)
         })?;
-        Ok(Work::Dishes(DishConfig {
+        let dishes = DishConfig {
             wash: args.wash.unwrap_or(WASH),
             dry: args.dry.unwrap_or(DRY),
             payload: args.payload.unwrap_or(0),
-        }))
+        };
+        Ok((Work::Dishes(dishes), total))
     }
 }
 

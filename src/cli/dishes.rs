@@ -1,6 +1,7 @@
 //! Runs of the kitchen: the washer here, the dryers wherever they are.
 
 use std::process;
+use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 
@@ -27,6 +28,9 @@ pub(super) static WORDS: Words = Words {
     again: "dried again",
     tells_items: true,
 };
+
+/// Of dishes that are shorter the events would cost more than the dishes themselves.
+const SHORTEST_TO_WATCH: Duration = Duration::from_millis(1);
 
 /// A run of the kitchen.
 pub(super) struct Dishes {
@@ -61,6 +65,10 @@ impl Work for Dishes {
         &WORDS
     }
 
+    fn is_slow(&self) -> bool {
+        self.config.wash.max(self.config.dry) >= SHORTEST_TO_WATCH
+    }
+
     fn labels(&self, config: &Config) -> Labels {
         pictures::kitchen_labels_of(config, &self.config)
     }
@@ -82,7 +90,7 @@ impl Work for Dishes {
         let (source, pid) = (bench.source(), process::id());
         while let Some(line) = bench.next()? {
             let name = input::text(line, source).map_err(Failure::Usage)?;
-            if bench.queue.was_put_before(name.as_bytes()) {
+            if bench.was_put_before(name.as_bytes()) {
                 continue;
             }
             let item = name.clone();

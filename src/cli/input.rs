@@ -40,19 +40,6 @@ impl Source {
             _ => format!("{}: line {number}", self.name()),
         }
     }
-
-    /// How many lines there are, where that can be known without waiting for somebody.
-    pub(super) fn count(&self, separator: u8) -> Option<u64> {
-        match self {
-            Source::MadeUp(count) => Some(*count),
-            Source::Given(items) => Some(items.len() as u64),
-            Source::File(path) if path.is_file() => {
-                let lines = lines(open(path).ok()?, separator, String::new());
-                u64::try_from(lines.count()).ok()
-            }
-            Source::File(_) | Source::Stdin => None,
-        }
-    }
 }
 
 /// A line without its separator, and its number.
@@ -171,8 +158,8 @@ fn all(source: &Source, separator: u8) -> Lines {
     }
 }
 
-/// Whether the file can be read to its end and every line is fine. What can be read only once, such
-/// as a named pipe, is not read for that.
+/// Whether the file can be read to its end and every line is fine, and how many there are. What can
+/// be read only once, such as a named pipe, is not read for that.
 ///
 /// # Errors
 /// The first complaint.
@@ -180,32 +167,41 @@ pub(super) fn check(
     source: &Source,
     separator: u8,
     mut is_fine: impl FnMut(&Line) -> Result<(), String>,
-) -> Result<(), String> {
-    if let Source::File(path) = source {
-        let meta = path.metadata();
-        let meta = meta.map_err(|error| complaint(&source.name(), &error))?;
-        if meta.is_dir() {
-            return Err(format!("{}: it is a folder", source.name()));
-        }
-        if !meta.is_file() {
-            return Ok(());
-        }
+) -> Result<Option<u64>, String> {
+    if let Source::MadeUp(count) = source {
+        return Ok(Some(*count));
     }
-    if *source == Source::Stdin {
-        return Ok(());
+    if !is_there(source)? {
+        return Ok(None);
     }
-    all(source, separator).try_for_each(|line| is_fine(&line?))
+    let mut lines = all(source, separator);
+    let count = lines.try_fold(0, |count, line| is_fine(&line?).map(|()| count + 1));
+    count.map(Some)
 }
 
-/// Whether the file can be read, which is little work.
+/// Whether the lines are there to be read more than once.
 ///
 /// # Errors
-/// The complaint.
-pub(super) fn check_readable(source: &Source) -> Result<(), String> {
+/// They cannot be read.
+pub(super) fn is_there(source: &Source) -> Result<bool, String> {
     match source {
-        Source::File(path) if path.is_file() => open(path).map(drop),
-        _ => check(source, b'\n', |_| Ok(())),
+        Source::MadeUp(_) | Source::Given(_) => Ok(true),
+        Source::Stdin => Ok(false),
+        Source::File(path) => {
+            let meta = path.metadata();
+            let meta = meta.map_err(|error| complaint(&source.name(), &error))?;
+            match meta.is_dir() {
+                true => Err(format!("{}: it is a folder", source.name())),
+                false if meta.is_file() => open(path).map(|_| true),
+                false => Ok(false),
+            }
+        }
     }
+}
+
+/// How many lines there are, where they are there. It takes a look at each.
+pub(super) fn count(source: &Source, separator: u8) -> Option<u64> {
+    check(source, separator, |_| Ok(())).ok().flatten()
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, String> {

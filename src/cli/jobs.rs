@@ -29,7 +29,7 @@ use super::config::Config;
 use super::input::{self, Line, Source};
 use super::run::{Bench, Origin, Work};
 use super::view::{Out, View};
-use super::{Failure, code, pictures, printer};
+use super::{Failure, code, pictures, screen};
 use crate::error::Error;
 use crate::jobs::persistent::request_line;
 use crate::jobs::spool::Spool;
@@ -76,13 +76,14 @@ pub(super) fn given(command: &[OsString]) -> Result<Option<Vec<Vec<u8>>>, String
 }
 
 impl JobConfig {
+    /// And how many items there are, where that is known.
     pub(super) fn validate(
         args: &JobArgs,
         source: &Source,
         format: Format,
         is_resumable: bool,
         taken: &mut Vec<PathBuf>,
-    ) -> Result<Self, String> {
+    ) -> Result<(Self, Option<u64>), String> {
         let words: Vec<OsString> = args
             .command
             .iter()
@@ -92,7 +93,7 @@ impl JobConfig {
         check_together(args, &words, format)?;
         let setup = setup(args, &words)?;
         let separator = if args.null { 0 } else { b'\n' };
-        check_items(source, separator, args.json.then_some(&setup.template))?;
+        let total = check_items(source, separator, args.json.then_some(&setup.template))?;
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
         let results = args.results.as_deref().map(results::prepare).transpose()?;
         let joblog = match args.joblog.clone() {
@@ -103,7 +104,7 @@ impl JobConfig {
                 Some((path, file))
             }
         };
-        Ok(JobConfig {
+        let config = JobConfig {
             setup,
             is_json: args.json,
             separator,
@@ -115,14 +116,8 @@ impl JobConfig {
             results,
             joblog,
             halt,
-        })
-    }
-}
-
-impl JobConfig {
-    /// Whether it must be known how many items there are.
-    pub(super) fn counts_items(&self) -> bool {
-        self.halt.is_some_and(Halt::needs_total)
+        };
+        Ok((config, total))
     }
 }
 
@@ -194,10 +189,18 @@ fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
     Ok(split)
 }
 
-/// Whether the items can be read, and have what is to be filled in.
-fn check_items(source: &Source, separator: u8, json: Option<&Template>) -> Result<(), String> {
+/// Whether the items can be read, and have what is to be filled in; and how many there are, where
+/// that was seen.
+fn check_items(
+    source: &Source,
+    separator: u8,
+    json: Option<&Template>,
+) -> Result<Option<u64>, String> {
     let Some(template) = json else {
-        return input::check_readable(source);
+        return match source {
+            Source::Given(items) => Ok(Some(items.len() as u64)),
+            _ => input::is_there(source).map(|_| None),
+        };
     };
     input::check(source, separator, |line| check_json(template, line, source))
 }
@@ -277,6 +280,10 @@ impl Work for Jobs {
         &WORDS
     }
 
+    fn is_slow(&self) -> bool {
+        true
+    }
+
     fn labels(&self, config: &Config) -> Labels {
         pictures::job_labels(config)
     }
@@ -329,7 +336,7 @@ impl Work for Jobs {
     fn produce(&self, bench: &mut Bench<'_, Job>) -> Result<(), Failure> {
         let source = bench.source();
         if *source == Source::Stdin && io::stdin().is_terminal() {
-            printer::say(
+            screen::say(
                 "supervisor: items are read from the terminal, one a line; Ctrl-D ends them",
             );
         }
@@ -338,7 +345,7 @@ impl Work for Jobs {
                 let template = &self.config.setup.template;
                 check_json(template, &line, source).map_err(Failure::Usage)?;
             }
-            if bench.queue.was_put_before(&line.bytes) {
+            if bench.was_put_before(&line.bytes) {
                 continue;
             }
             self.budget

@@ -4,7 +4,7 @@
 //! memory: so the washer, who makes events out of nothing, waits when too many are unprinted.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,9 @@ use super::code;
 use super::config::Config;
 use super::input::Source;
 use super::obituaries::Obituaries;
+use super::screen::{say, say_in_time};
 use super::stop::Stop;
+use super::ticks::Ticks;
 use super::view::View;
 use crate::ledger::Counts;
 use crate::observe::text::Words;
@@ -26,29 +28,12 @@ use crate::worker::title;
 /// Events that may be unprinted before the washer waits.
 const BACKLOG: usize = 10_000;
 
-/// How long an error of the command itself may take to be written.
-const TIME_TO_SAY: Duration = Duration::from_millis(200);
-
 /// The title is rewritten at most this often.
 const TITLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Prints an error of the command itself.
 pub(super) fn complain(failure: &dyn fmt::Display) {
     say_in_time(format!("supervisor: {failure}"));
-}
-
-/// A line on stderr, where nobody may read: what follows must not depend on that.
-fn say_in_time(line: String) {
-    let (saying, said) = bounded::<()>(0);
-    let speak = move || {
-        say(&line);
-        drop(saying);
-    };
-    let thread = std::thread::Builder::new().name("complain".into());
-    if thread.spawn(speak).is_ok() {
-        // Disconnected when it is said.
-        let _ = said.recv_timeout(TIME_TO_SAY);
-    }
 }
 
 /// A journal held something.
@@ -72,21 +57,6 @@ pub(super) fn say_stopping(signal: i32, words: &Words) {
     say_in_time(format!(
         "supervisor: {name}: finishing what is {done}; once more to stop at once"
     ));
-}
-
-/// Where messages go.
-pub(super) fn stderr() -> impl Write {
-    io::stderr()
-}
-
-/// Whether the lines on stdout are on a terminal.
-pub(super) fn is_stdout_terminal() -> bool {
-    io::stdout().is_terminal()
-}
-
-/// A line on stderr; where that is closed there is nobody to tell.
-pub(super) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The observer of a run.
@@ -128,10 +98,11 @@ impl Printer {
         let wants_items = views.iter().any(|view| view.wants_items());
         let is_written = Arc::new(AtomicBool::new(false));
         let is_fine = Arc::clone(&is_written);
+        let current = Arc::clone(&counts);
         std::thread::Builder::new()
             .name("print".into())
             .spawn(move || {
-                match print(&inbox, &mut views, &printed) {
+                match print(&inbox, &mut views, &printed, &current) {
                     Ok(is_written) => is_fine.store(is_written, Ordering::Release),
                     Err(error) => {
                         // What goes to files is complete all the same.
@@ -242,46 +213,37 @@ fn print(
     inbox: &Receiver<Event>,
     views: &mut [Box<dyn View>],
     printed: &Sender<()>,
+    counts: &Mutex<Counts>,
 ) -> io::Result<bool> {
+    let mut ticks = Ticks::of(views);
     loop {
         let event = match inbox.try_recv() {
             Ok(event) => event,
             Err(_) => {
+                ticks.tick_those_due(views, counts)?;
                 views.iter_mut().try_for_each(|view| view.flush())?;
-                match await_event(inbox, views)? {
-                    Some(event) => event,
-                    None => break,
+                match ticks.next().map(|at| inbox.recv_deadline(at)) {
+                    None => match inbox.recv() {
+                        Ok(event) => event,
+                        Err(_) => break,
+                    },
+                    Some(Ok(event)) => event,
+                    Some(Err(RecvTimeoutError::Timeout)) => continue,
+                    Some(Err(RecvTimeoutError::Disconnected)) => break,
                 }
             }
         };
         views.iter_mut().try_for_each(|view| view.see(&event))?;
+        ticks.count(views, counts)?;
         // Full when the washer was told already.
         let _ = printed.try_send(());
     }
+    ticks.tick_all(views, counts)?;
     let mut is_written = true;
     for view in views {
         is_written &= view.end()?;
     }
     Ok(is_written)
-}
-
-/// The next event; none when there will be none. Views that want to are ticked meanwhile.
-fn await_event(inbox: &Receiver<Event>, views: &mut [Box<dyn View>]) -> io::Result<Option<Event>> {
-    loop {
-        let mut soonest = None;
-        for view in &mut *views {
-            let next = view.tick()?;
-            soonest = soonest.into_iter().chain(next).min();
-        }
-        let Some(time) = soonest else {
-            return Ok(inbox.recv().ok());
-        };
-        match inbox.recv_timeout(time) {
-            Ok(event) => return Ok(Some(event)),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(None),
-        }
-    }
 }
 
 /// Keeps the supervisor's own title current. It sleeps when nothing changes.

@@ -3,19 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::args::{Method, Mode};
+use super::args::{Format, Method, Mode};
 use super::config::Config;
+use super::goal::{Expected, Goal};
 use super::input::{Feed, Line, Source};
 use super::printer::{self, Printer};
+use super::progress::{self, Printed};
 use super::stop::{Manner, Stop};
 use super::view::{Lines, Out, View};
-use super::{Failure, code, pictures};
+use super::{Failure, code, input, pictures, screen};
 use crate::error::Error;
 use crate::ledger::ItemId;
 use crate::observe::spans::Labels;
@@ -31,6 +33,10 @@ pub(super) trait Work {
 
     /// What is said of them.
     fn words(&self) -> &'static Words;
+
+    /// Whether its items take long enough to be followed one by one where nobody has asked for
+    /// that.
+    fn is_slow(&self) -> bool;
 
     /// The words of its pictures.
     fn labels(&self, config: &Config) -> Labels;
@@ -58,8 +64,8 @@ pub(super) struct Origin {
     /// Those of them that are not ended.
     pub(super) unfinished: BTreeSet<ItemId>,
     pub(super) stop: Stop,
-    /// How many items there are in all, once that is known.
-    pub(super) total: Arc<OnceLock<u64>>,
+    /// How many items there are in all, as far as that is known.
+    pub(super) expected: Expected,
 }
 
 /// Where the producer stands: lines come in, items go out.
@@ -71,6 +77,9 @@ pub(super) struct Bench<'a, T> {
     pub(super) stop: &'a Stop,
     /// The item that is put next.
     pub(super) next_id: ItemId,
+    expected: &'a Expected,
+    /// Lines that were read.
+    lines: u64,
 }
 
 impl<'a, T: Serialize + DeserializeOwned + 'static> Bench<'a, T> {
@@ -84,10 +93,19 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Bench<'a, T> {
         if !self.stop.sleep(Duration::ZERO) {
             return Ok(None);
         }
-        self.feed
-            .next(self.stop)
-            .transpose()
-            .map_err(Failure::Usage)
+        let line = self.feed.next(self.stop).transpose();
+        let line = line.map_err(Failure::Usage)?;
+        self.lines += u64::from(line.is_some());
+        Ok(line)
+    }
+
+    /// Whether an item of this text was put by an earlier run, and is not to be put again.
+    pub(super) fn was_put_before(&self, key: &[u8]) -> bool {
+        let was_put = self.queue.was_put_before(key);
+        if was_put {
+            self.expected.pass_over();
+        }
+        was_put
     }
 
     /// Tells of an item that is being made, where somebody wants to know. Waits while too much is
@@ -118,17 +136,19 @@ pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> 
     let feed = Feed::open(&config.source, config.separator).map_err(internal)?;
     let queue = open(config, work.words())?;
     let stop = Stop::new();
-    let origin = origin(config, &queue, &stop)?;
-    let views = views(config, &mut work, &origin).map_err(internal)?;
+    let goal = goal(config, &queue)?;
+    let origin = origin(&queue, &stop, &goal)?;
+    let views = views(config, &mut work, &queue, &origin, &goal)?;
     let printer =
         Printer::start(config, views, stop.clone(), end_without_stdout).map_err(internal)?;
+    printer.progress(&goal.before);
     let hired = hire(config, &work, &queue, &printer);
     if hired.is_err() {
         // What views have begun is to be whole.
         printer.finish(LAST_WORDS);
     }
     let crew = Arc::new(hired?);
-    listen(config, work.words(), &stop, &queue, &crew, &printer)?;
+    listen(config, work.words(), &stop, &queue, &crew, &printer, &goal)?;
     halt_when_told(stop.halts(), &queue, &crew)?;
     let mut bench = Bench {
         config,
@@ -137,9 +157,12 @@ pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> 
         printer: &printer,
         stop: &stop,
         next_id: ItemId(origin.accepted + 1),
+        expected: &goal.expected,
+        lines: 0,
     };
     let produced = work.produce(&mut bench);
-    let produced = produced.and_then(|()| end_input(&queue, &stop, &origin));
+    let lines = bench.lines;
+    let produced = produced.and_then(|()| end_input(&queue, &stop, &goal.expected, lines));
     let joined = queue.join();
     crew.stop();
     // What was done when the journal failed is not in it, so it is not told.
@@ -158,6 +181,8 @@ pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> 
             && !is_kept
         {
             printer::complain(error);
+        } else {
+            goal.tell_left_undone(&queue);
         }
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
@@ -175,31 +200,32 @@ pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> 
 }
 
 /// What is to be known of the beginning.
-fn origin<T>(config: &Config, queue: &JoinableQueue<T>, stop: &Stop) -> Result<Origin, Failure>
+fn origin<T>(queue: &JoinableQueue<T>, stop: &Stop, goal: &Goal) -> Result<Origin, Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
 {
     let broker = queue.broker().map_err(Error)?;
-    let total = Arc::new(OnceLock::new());
-    if let Some(count) = config.total() {
-        let _ = total.set(count);
-    }
     Ok(broker.read(|core| Origin {
         unix: core.emitter.now_unix().saturating_sub(core.emitter.now()),
         accepted: core.desk.ledger.counts().accepted,
         unfinished: core.desk.ledger.waiting_ids(),
         stop: stop.clone(),
-        total,
+        expected: goal.expected.clone(),
     }))
 }
 
 /// All lines were read, unless the run was stopped: so it is known how many items there are.
-fn end_input<T>(queue: &JoinableQueue<T>, stop: &Stop, origin: &Origin) -> Result<(), Failure>
+fn end_input<T>(
+    queue: &JoinableQueue<T>,
+    stop: &Stop,
+    expected: &Expected,
+    lines: u64,
+) -> Result<(), Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
 {
     if stop.sleep(Duration::ZERO) {
-        let _ = origin.total.set(queue.counts()?.accepted);
+        expected.set(lines);
     }
     queue.sync()?;
     match stop.loss() {
@@ -208,21 +234,71 @@ where
     }
 }
 
+/// What is to be done in all, and how to go on when it is not.
+fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let again = match config.source {
+        Source::Stdin => "the same command with the same input",
+        Source::MadeUp(_) | Source::File(_) | Source::Given(_) => "the same command",
+    };
+    let advice = match &config.journal {
+        Some((path, _)) => format!(
+            "stopped before the end; {again} goes on from there (journal {})",
+            path.display()
+        ),
+        None => format!(
+            "stopped before the end, and nothing was kept; with --journal FILE {again} would go on \
+             from there"
+        ),
+    };
+    let advice = (config.format == Format::Text).then_some(advice);
+    let goal = Goal::of(queue, config.total, advice)?;
+    if config.total.is_none() && input::is_there(&config.source) == Ok(true) {
+        count_aside(config, goal.expected.clone()).map_err(internal)?;
+    }
+    Ok(goal)
+}
+
+/// Counts lines that nobody has had to look at, while the first of them are done.
+fn count_aside(config: &Config, expected: Expected) -> io::Result<()> {
+    let (source, separator) = (config.source.clone(), config.separator);
+    let count = move || {
+        if let Some(count) = input::count(&source, separator) {
+            expected.set(count);
+        }
+    };
+    let thread = std::thread::Builder::new().name("count".into());
+    thread.spawn(count).map(drop)
+}
+
 /// What shows the run.
 fn views<W: Work>(
     config: &Config,
     work: &mut W,
+    queue: &JoinableQueue<W::Item>,
     origin: &Origin,
-) -> io::Result<Vec<Box<dyn View>>> {
+    goal: &Goal,
+) -> Result<Vec<Box<dyn View>>, Failure> {
+    let words = work.words();
     let style = Style {
-        words: work.words(),
+        words,
         names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
     };
     let out = Out::new();
     let lines = Lines::new(out.clone(), config.format, style, config.is_quiet);
     let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
     views.extend(work.views(config, origin, &out));
-    views.extend(pictures::views(config, &work.labels(config))?);
+    views.extend(pictures::views(config, &work.labels(config)).map_err(internal)?);
+    let printed = match (config.is_quiet, config.format) {
+        _ if !words.tells_items => Printed::Output,
+        (true, Format::Text) => Printed::Nothing,
+        (true, Format::Json) => Printed::Output,
+        (false, _) => Printed::Lines,
+    };
+    let of_run = goal.run(queue, !config.is_quiet || work.is_slow())?;
+    views.extend(progress::view(config.progress, printed, of_run));
     Ok(views)
 }
 
@@ -283,6 +359,7 @@ fn hire<W: Work>(
             Method::Spawn => StartMethod::Spawn,
             Method::Fork => StartMethod::Fork,
         })
+        .stderr_to(screen::pass_on)
         .observer(Arc::clone(printer) as _);
     if let Some(limit) = config.timeout {
         builder = builder.time_limit(limit);
@@ -309,6 +386,7 @@ fn listen<T>(
     queue: &JoinableQueue<T>,
     crew: &Arc<Supervisor<T, ()>>,
     printer: &Arc<Printer>,
+    goal: &Goal,
 ) -> Result<(), Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
@@ -316,7 +394,7 @@ where
     let draws = config.timeline.is_some() || config.trace.is_some();
     let last_words = if draws { TIME_TO_READ } else { LAST_WORDS };
     let end = {
-        let (stop, queue) = (stop.clone(), queue.clone());
+        let (stop, queue, goal) = (stop.clone(), queue.clone(), goal.clone());
         let (crew, printer) = (Arc::clone(crew), Arc::clone(printer));
         move |signal| {
             if stop.sums_up() {
@@ -324,6 +402,7 @@ where
                 let _ = report_summary(&queue, &crew);
             }
             printer.finish(last_words);
+            goal.tell_left_undone(&queue);
             super::end(128 + u8::try_from(signal).unwrap_or(0));
         }
     };

@@ -1,14 +1,16 @@
 //! What shows a run: a view sees every event, in order, in the thread that prints.
 //!
 //! A view of its own shows one thing in one place: lines on stdout, a picture in a file, bars on
-//! the terminal. Views know neither each other nor what the run works on.
+//! the terminal. Views know neither each other nor what the run works on. What they print goes to
+//! a [`Stream`], so that no line tears the bars.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::args::Format;
-use super::printer::say;
+use super::screen::{Stream, say};
+use crate::ledger::Counts;
 use crate::observe::text::{Line, Style};
 use crate::observe::{Event, json};
 
@@ -25,21 +27,26 @@ pub(super) trait View: Send {
     /// Where stdout cannot be written. What else fails a view tells by itself, once.
     fn see(&mut self, event: &Event) -> io::Result<()>;
 
+    /// How often it is [ticked](Self::tick), if it shows what changes with time.
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Some time went by, whatever happened; and this is where the items are now. It comes once
+    /// more right before the end.
+    ///
+    /// # Errors
+    /// As [`see`](Self::see).
+    fn tick(&mut self, _counts: &Counts) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Nothing happens just now: what is shown should be complete.
     ///
     /// # Errors
     /// As [`see`](Self::see).
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-
-    /// Called again and again while nothing happens, and in between. When it wants to be called
-    /// next at the latest, if it does.
-    ///
-    /// # Errors
-    /// As [`see`](Self::see).
-    fn tick(&mut self) -> io::Result<Option<Duration>> {
-        Ok(None)
     }
 
     /// Nothing more happens. Whether all that was to be written to files is.
@@ -54,14 +61,14 @@ pub(super) trait View: Send {
 /// Stdout, for all views that write to it, so that it keeps the order in which they do. What is
 /// written at once is not torn.
 #[derive(Debug, Clone)]
-pub(super) struct Out(Arc<Mutex<BufWriter<Stdout>>>);
+pub(super) struct Out(Arc<Mutex<BufWriter<Stream>>>);
 
 impl Out {
     pub(super) fn new() -> Self {
-        Out(Arc::new(Mutex::new(BufWriter::new(io::stdout()))))
+        Out(Arc::new(Mutex::new(BufWriter::new(Stream::Out))))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
+    fn lock(&self) -> MutexGuard<'_, BufWriter<Stream>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use super::inline::InlineCrew;
 use super::processes::ProcessCrew;
 use super::spawn::Position;
-use super::spec::{Bounds, ChildSpec, Restart, StartMethod, StderrGoes};
+use super::spec::{Bounds, ChildSpec, Restart, StartMethod};
+use super::stderr::{self, Outlet};
 use super::threads::ThreadCrew;
 use super::watch::Plan;
 use super::{Crew, Supervisor, limits};
@@ -57,6 +58,7 @@ pub struct Builder {
     restart: Option<Restart>,
     method: StartMethod,
     bounds: Bounds,
+    stderr_to: Outlet,
     is_direct: bool,
     polls: bool,
     observer: Option<Arc<dyn Observer>>,
@@ -84,6 +86,7 @@ impl Builder {
             restart: None,
             method: StartMethod::default(),
             bounds: Bounds::default(),
+            stderr_to: stderr::write_all,
             is_direct: false,
             polls: true,
             observer: None,
@@ -206,7 +209,7 @@ impl Builder {
     /// supervisor, which keeps the last 4 KiB for the history of failed items.
     #[must_use]
     pub fn inherit_stderr(mut self) -> Self {
-        self.bounds.stderr = StderrGoes::Straight;
+        self.bounds.inherits_stderr = true;
         self
     }
 
@@ -214,7 +217,7 @@ impl Builder {
     /// history of failed items all the same.
     #[must_use]
     pub fn hide_stderr(mut self) -> Self {
-        self.bounds.stderr = StderrGoes::IntoHistories;
+        self.stderr_to = |_| {};
         self
     }
 
@@ -248,6 +251,14 @@ impl Builder {
     #[must_use]
     pub fn without_polling(mut self) -> Self {
         self.polls = false;
+        self
+    }
+
+    /// Where the stderr of worker processes goes, rather than to our own.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub(crate) fn stderr_to(mut self, outlet: Outlet) -> Self {
+        self.stderr_to = outlet;
         self
     }
 
@@ -533,6 +544,7 @@ impl Builder {
             },
             credit,
             bounds: self.bounds,
+            stderr_to: self.stderr_to,
         })
     }
 

@@ -39,19 +39,8 @@ pub(crate) struct Bounds {
     pub(crate) tasks_max: Option<u64>,
     /// Resident memory of one worker, in bytes.
     pub(crate) memory_max: Option<u64>,
-    /// Where what workers write to stderr goes.
-    pub(crate) stderr: StderrGoes,
-}
-
-/// Where what worker processes write to stderr goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StderrGoes {
-    /// Through the supervisor, which keeps its end for histories.
-    On,
-    /// To the supervisor's stderr, past the supervisor.
-    Straight,
-    /// Nowhere: only its end is kept for histories.
-    IntoHistories,
+    /// Workers write to the supervisor's stderr themselves.
+    pub(crate) inherits_stderr: bool,
 }
 
 impl Default for Bounds {
@@ -61,7 +50,7 @@ impl Default for Bounds {
             time_limit_grace: Duration::from_secs(1),
             tasks_max: None,
             memory_max: None,
-            stderr: StderrGoes::On,
+            inherits_stderr: false,
         }
     }
 }

@@ -27,6 +27,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Marks the event that wakes the thread.
 const WAKE: u64 = u64::MAX;
 
+/// Where what is read is passed on to.
+pub(crate) type Outlet = fn(&[u8]);
+
 /// One worker's stream.
 #[derive(Debug)]
 pub(crate) struct Stderr {
@@ -109,8 +112,7 @@ struct Shared {
     epoll: Epoll,
     waker: Arc<EventFd>,
     streams: Mutex<Streams>,
-    /// Otherwise it is only kept.
-    passes_on: bool,
+    out: Outlet,
 }
 
 #[derive(Debug, Default)]
@@ -137,7 +139,7 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn start(grace: Duration, passes_on: bool) -> io::Result<Self> {
+    pub(super) fn start(grace: Duration, out: Outlet) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let waker = Arc::new(EventFd::from_flags(flags)?);
@@ -146,7 +148,7 @@ impl Relay {
             epoll,
             waker,
             streams: Mutex::default(),
-            passes_on,
+            out,
         });
         let (alive, over) = bounded::<()>(0);
         let passing = Arc::clone(&shared);
@@ -244,15 +246,13 @@ impl Shared {
         }
         // Ours may take its time, so the stream is let go meanwhile.
         drop(stream);
-        if self.passes_on {
-            write_all(&bytes);
-        }
+        (self.out)(&bytes);
         rest
     }
 }
 
 /// To our own stderr; where that is closed there is nobody to tell.
-fn write_all(mut bytes: &[u8]) {
+pub(super) fn write_all(mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match unistd::write(rustix::stdio::stderr(), bytes) {
             Ok(count) => bytes = &bytes[count..],
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_stream_is_kept_and_given_once() {
-        let relay = Relay::start(Duration::from_secs(60), true).unwrap();
+        let relay = Relay::start(Duration::from_secs(60), write_all).unwrap();
         let (theirs, stderr) = relay.open().unwrap();
         // Written without a newline, and to a stream that goes on: nothing waits for its end.
         unistd::write(&theirs, b"\0").unwrap();

@@ -25,9 +25,8 @@ use super::oom::OomCounter;
 use super::reap::Reaper;
 use super::restart::Window;
 use super::spawn::{self, Position};
-use super::spec::StderrGoes;
 use super::spec::{Bounds, ChildSpec, StartMethod};
-use super::stderr::Relay;
+use super::stderr::{Outlet, Relay};
 use crate::broker::Broker;
 use crate::ledger::{Credit, Exit};
 use crate::observe::monotonic_ns;
@@ -61,6 +60,7 @@ pub(super) struct Plan {
     pub(super) position: Position,
     pub(super) credit: Option<Credit>,
     pub(super) bounds: Bounds,
+    pub(super) stderr_to: Outlet,
 }
 
 pub(super) struct Watch {
@@ -104,10 +104,9 @@ impl Watch {
             Slot::new(name, Child::new(plan.spec, seed))
         };
         // Without it workers write to our stderr themselves.
-        let relay = match plan.bounds.stderr {
-            StderrGoes::Straight => None,
-            StderrGoes::On => Relay::start(plan.spec.shutdown, true).ok(),
-            StderrGoes::IntoHistories => Relay::start(plan.spec.shutdown, false).ok(),
+        let relay = match plan.bounds.inherits_stderr {
+            true => None,
+            false => Relay::start(plan.spec.shutdown, plan.stderr_to).ok(),
         };
         Watch {
             slots: (0..plan.workers).map(slot).collect(),

@@ -16,6 +16,7 @@ mod desk;
 mod journal;
 mod ledger;
 mod limits;
+mod manual;
 mod patrol;
 mod pictures;
 mod tidy;
@@ -35,6 +36,7 @@ fn main() {
         ledger::batches::trials(),
         ledger::journal::trials(),
         limits::trials(),
+        manual::trials(),
         patrol::trials(),
         pictures::trials(),
         tidy::trials(),

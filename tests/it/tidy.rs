@@ -30,7 +30,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const BINARY_LINES_MAX: usize = 60;
 
 /// The pure core.
-const PURE: [&str; 15] = [
+const PURE: [&str; 17] = [
     "src/ledger.rs",
     "src/ledger/",
     "src/store/book.rs",
@@ -40,6 +40,8 @@ const PURE: [&str; 15] = [
     "src/supervision/patrol.rs",
     "src/broker/desk.rs",
     "src/jobs/template.rs",
+    "src/observe/progress.rs",
+    "src/cli/progress/layout.rs",
     "src/observe/spans.rs",
     "src/observe/spans/",
     "src/observe/timeline.rs",

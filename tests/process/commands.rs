@@ -299,6 +299,8 @@ mod own {
             is_done |= event["event"] == "done" && event["item"] == "b";
             is_begun |= event["event"] == "drying" && event["item"] == "c";
         }
+        let began = || place.text("did").lines().count() == 3;
+        crate::support::until("the third command has begun", began);
         run.child.kill().unwrap();
         run.exit();
         let second = [

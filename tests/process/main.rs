@@ -20,6 +20,7 @@ mod limits;
 mod million;
 mod nine_failures;
 mod orphans;
+mod progress;
 mod reliance;
 mod roles;
 mod scale;
@@ -27,6 +28,7 @@ mod schedules;
 mod setup;
 mod signals;
 mod support;
+mod terminal;
 mod titles;
 
 fn main() {
@@ -56,6 +58,7 @@ fn main() {
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),
+        progress::trials(),
         reliance::trials(),
         scale::trials(),
         schedules::trials(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Run, is_alive, send, state, until, until_within};
+use crate::support::{Run, children_of, is_alive, send, state, until, until_within};
 
 crate::trials!(
     workers_and_their_children_end_with_the_supervisor,
@@ -31,18 +31,6 @@ fn family(run: &Run) -> Vec<u32> {
     pids.extend(children_of(run.pid()));
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     pids
-}
-
-fn children_of(pid: u32) -> Vec<u32> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
-        .unwrap()
-        .flatten();
-    let children = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
-    let children: String = children.map(|list| list.unwrap_or_default()).collect();
-    children
-        .split_whitespace()
-        .map(|pid| pid.parse().unwrap())
-        .collect()
 }
 
 /// They have not set up anything yet: only the kernel can tell them.

@@ -204,3 +204,16 @@ pub(crate) fn zombies_of(parent: u32) -> usize {
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid| is_zombie(*pid)).count()
 }
+
+/// The processes that a process has started, and those that it was given.
+pub(crate) fn children_of(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .flatten();
+    let children = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
+    let children: String = children.map(|list| list.unwrap_or_default()).collect();
+    children
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
+}

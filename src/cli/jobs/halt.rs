@@ -1,9 +1,9 @@
 //! `--halt`: when enough items were given up on, the run ends early.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
 
 use crate::cli::code;
+use crate::cli::goal::Expected;
 use crate::cli::run::Origin;
 use crate::cli::stop::{Manner, Stop};
 use crate::cli::view::View;
@@ -49,11 +49,6 @@ impl Halt {
         parse().ok_or_else(|| format!("--halt {text}: {example}"))
     }
 
-    /// Whether a share is meant, so that all items must be counted.
-    pub(super) fn needs_total(self) -> bool {
-        matches!(self.limit, Limit::Percent(_))
-    }
-
     fn is_reached(self, failed: u64, total: Option<u64>) -> bool {
         match self.limit {
             Limit::Items(items) => failed >= items,
@@ -69,7 +64,9 @@ pub(super) struct HaltView {
     halt: Halt,
     failed: u64,
     is_halted: bool,
-    total: Arc<OnceLock<u64>>,
+    expected: Expected,
+    /// Items of earlier runs.
+    before: u64,
     stop: Stop,
 }
 
@@ -79,7 +76,8 @@ impl HaltView {
             halt,
             failed: 0,
             is_halted: false,
-            total: Arc::clone(&origin.total),
+            expected: origin.expected.clone(),
+            before: origin.accepted,
             stop: origin.stop.clone(),
         }
     }
@@ -95,7 +93,10 @@ impl View for HaltView {
             return Ok(());
         }
         self.failed += 1;
-        if self.halt.is_reached(self.failed, self.total.get().copied()) {
+        if self
+            .halt
+            .is_reached(self.failed, self.expected.total(self.before))
+        {
             self.is_halted = true;
             let failed = self.failed;
             let why = format!("halted, because {failed} items were given up on");

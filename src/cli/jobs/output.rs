@@ -21,7 +21,7 @@ use crate::cli::run::Origin;
 use crate::cli::view::{Out, View};
 use crate::jobs::ending;
 use crate::jobs::spool::{Spool, Stream};
-use crate::ledger::{Exit, ItemId};
+use crate::ledger::{Counts, Exit, ItemId};
 use crate::observe::{Event, What};
 
 /// How it is shown.
@@ -315,12 +315,12 @@ impl View for Outputs {
         self.paper.flush()
     }
 
-    fn tick(&mut self) -> io::Result<Option<Duration>> {
-        if self.live.is_empty() {
-            return Ok(None);
-        }
-        self.look()?;
-        Ok(Some(LOOK))
+    fn pause(&self) -> Option<Duration> {
+        self.shape.is_line_buffered.then_some(LOOK)
+    }
+
+    fn tick(&mut self, _: &Counts) -> io::Result<()> {
+        self.look()
     }
 
     fn end(&mut self) -> io::Result<bool> {

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::cli::args::Format;
-use crate::cli::printer;
 use crate::cli::view::Out;
+use crate::cli::{printer, screen};
 use crate::jobs::spool::Stream;
 use crate::ledger::ItemId;
 
@@ -99,10 +99,10 @@ impl Paper {
             // So that both come in order where they go to the same place.
             self.out.flush()?;
             // Where it is closed there is nobody to tell.
-            let _ = copy(from, length, mark, &mut printer::stderr());
+            let _ = copy(from, length, mark, &mut screen::Stream::Err);
             return Ok(());
         }
-        if length > SMALL_BYTES && matches!(mark, Mark::None) && !printer::is_stdout_terminal() {
+        if length > SMALL_BYTES && matches!(mark, Mark::None) && !screen::is_stdout_terminal() {
             self.out.flush()?;
             // The kernel copies, without a detour over our memory.
             let mut from = from;

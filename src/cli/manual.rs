@@ -1,0 +1,221 @@
+//! `supervisor manual` and `supervisor completions`: what the options are, for `man` and for shells.
+//!
+//! Both are made from the options themselves, so that they cannot be of another version.
+
+use std::io::{self, Write};
+
+use clap::{Args, Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+
+use super::screen::Stream;
+use super::{Failure, args, code};
+
+/// For which shell.
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell that is to know them
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// A section whose entries have a term and a text.
+type Terms = [(&'static str, &'static str)];
+
+const EXIT_STATUS: &Terms = &[
+    ("0", "Everything is done."),
+    ("1", "Some items were given up on: they are dead letters."),
+    (
+        "2",
+        "Wrong usage; or the system does not allow it, or a file or journal cannot be used.",
+    ),
+    ("3", "No workers are left."),
+    ("70", "An internal error. Please report it."),
+    ("141", "Nobody reads stdout any more."),
+    (
+        "128+n",
+        "Signal n stopped the run: 130 for SIGINT, 143 for SIGTERM.",
+    ),
+];
+
+const SIGNALS: &Terms = &[
+    (
+        "SIGINT, SIGTERM, SIGHUP",
+        "The first one lets what has begun be finished, within --shutdown, and stops. A second one \
+         stops at once. One that was ignored when the program began stays ignored, as nohup(1) \
+         wants it.",
+    ),
+    (
+        "SIGKILL",
+        "Workers end with the supervisor, whatever kills it. With --journal the same command goes \
+         on where it stopped.",
+    ),
+];
+
+const FILES: &Terms = &[
+    (
+        "FILE of --journal",
+        "An SQLite database. While it is used, FILE-wal and FILE-shm lie beside it and belong to \
+         it: copy or move the three together.",
+    ),
+    (
+        "FILE of --dead-letters",
+        "A JSON object a line, only ever added to.",
+    ),
+];
+
+const ENVIRONMENT: &Terms = &[
+    (
+        "TMPDIR",
+        "Where worker processes meet the supervisor: a short, writable folder. Without it, /tmp.",
+    ),
+    ("TERM", "No bars are drawn where it is not set, or dumb."),
+];
+
+/// Prints the manual.
+pub(super) fn run() -> Result<u8, Failure> {
+    let page = page(args::Args::command());
+    print(page.map_err(|error| cannot_be_written(&error))?.as_bytes())
+}
+
+/// Prints the completions.
+pub(super) fn complete(command: &Completions) -> Result<u8, Failure> {
+    let mut text = Vec::new();
+    let mut args = args::Args::command();
+    clap_complete::generate(command.shell, &mut args, "supervisor", &mut text);
+    print(&text)
+}
+
+/// That nobody reads to the end is no error.
+fn print(text: &[u8]) -> Result<u8, Failure> {
+    match Stream::Out.write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_be_written(&error)),
+        _ => Ok(code::DONE),
+    }
+}
+
+fn cannot_be_written(error: &io::Error) -> Failure {
+    Failure::Usage(format!("cannot write to stdout: {error}"))
+}
+
+/// The whole manual in one page.
+fn page(mut command: Command) -> io::Result<String> {
+    command.build();
+    let forms = forms(&command);
+    let examples = examples(&command);
+    let subcommands = leaves(&command);
+    let version = command.get_version().unwrap_or_default().to_owned();
+    let man = Man::new(command.override_usage(forms));
+    let mut page = Vec::new();
+    Roff::new().to_writer(&mut page)?;
+    // Without a date: an empty argument needs its quotes.
+    writeln!(
+        page,
+        ".TH SUPERVISOR 1 \"\" \"supervisor {version}\" \"User Commands\""
+    )?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    Roff::new()
+        .control("SH", ["SUBCOMMANDS"])
+        .to_writer(&mut page)?;
+    for subcommand in subcommands {
+        describe(subcommand, &mut page)?;
+    }
+    let mut rest = Roff::new();
+    section(&mut rest, "EXIT STATUS", EXIT_STATUS);
+    section(&mut rest, "SIGNALS", SIGNALS);
+    section(&mut rest, "FILES", FILES);
+    section(&mut rest, "ENVIRONMENT", ENVIRONMENT);
+    rest.control("SH", ["EXAMPLES"]);
+    for (call, text) in &examples {
+        entry(&mut rest, vec![bold(call)], text);
+    }
+    rest.to_writer(&mut page)?;
+    Ok(without_repetition(&String::from_utf8_lossy(&page)))
+}
+
+/// The subcommands that do something, in the order in which they are declared.
+fn leaves(command: &Command) -> Vec<Command> {
+    let visible = command.get_subcommands().filter(|one| !one.is_hide_set());
+    let leaves = visible.flat_map(|one| match one.has_subcommands() {
+        true => leaves(one),
+        false => vec![one.clone()],
+    });
+    leaves.collect()
+}
+
+/// How it is called, one form a line.
+fn forms(command: &Command) -> String {
+    let all = std::iter::once(command.clone()).chain(leaves(command));
+    let forms = all.map(|mut one| usage(&mut one));
+    forms.collect::<Vec<String>>().join("\n")
+}
+
+fn usage(command: &mut Command) -> String {
+    let usage = command.render_usage().to_string();
+    let first = usage.lines().next().unwrap_or_default();
+    first.trim_start_matches("Usage: ").to_owned()
+}
+
+/// A subcommand: how it is called, what it does, and its options.
+fn describe(mut command: Command, page: &mut Vec<u8>) -> io::Result<()> {
+    let mut head = Roff::new();
+    head.control("SS", [usage(&mut command).as_str()]);
+    if let Some(about) = command.get_about() {
+        head.text([roman(format!("{about}."))]);
+    }
+    head.to_writer(page)?;
+    // Each has it, and it is told above.
+    let command = command.mut_args(|arg| match arg.get_id() == "help" {
+        true => arg.hide(true),
+        false => arg,
+    });
+    let mut options = Vec::new();
+    Man::new(command).render_options_section(&mut options)?;
+    // They belong to the subcommand's section and are none of their own.
+    let options = String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "");
+    page.extend(options.bytes());
+    Ok(())
+}
+
+fn section(page: &mut Roff, name: &str, entries: &Terms) {
+    page.control("SH", [name]);
+    for (term, text) in entries {
+        entry(page, vec![italic(*term)], text);
+    }
+}
+
+fn entry(page: &mut Roff, term: Vec<Inline>, text: &str) {
+    page.control("TP", []);
+    page.text(term);
+    page.text([roman(text)]);
+}
+
+/// The examples of the help: calls, and below each, indented further, what it does.
+fn examples(command: &Command) -> Vec<(String, String)> {
+    let help = command.get_after_help().map(ToString::to_string);
+    let help = help.unwrap_or_default();
+    let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
+    let mut examples: Vec<(String, String)> = Vec::new();
+    for line in lines.take_while(|line| line.starts_with("  ")) {
+        match (line.strip_prefix("      "), examples.last_mut()) {
+            (Some(more), Some((_, text))) => {
+                let gap = if text.is_empty() { "" } else { " " };
+                *text += &format!("{gap}{}", more.trim());
+            }
+            _ => examples.push((line.trim().to_owned(), String::new())),
+        }
+    }
+    examples
+}
+
+/// Each part of the page begins with the same definitions; once is enough.
+fn without_repetition(page: &str) -> String {
+    let is_definition = |line: &str| line.starts_with(".ie ") || line.starts_with(".el ");
+    let lines = page.lines().enumerate();
+    let kept = lines.filter(|(at, line)| *at < 2 || !is_definition(line));
+    kept.map(|(_, line)| format!("{line}\n")).collect()
+}

@@ -1,0 +1,371 @@
+//! The terminal, where lines meet what stays below them: the bars of a run.
+//!
+//! Whatever this process prints goes through here, from whichever thread, so that a line never
+//! tears the bars. A process has one stdout and one stderr, so there is one screen. What the lines
+//! and the bars are about it does not know.
+//!
+//! The cursor is never hidden and rests at the start of the last line of the bars: whatever kills
+//! us leaves a cursor, and what a terminal echoes (`^C`) stays on a line that is erased anyway.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::panic;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use nix::libc::SIGCONT;
+use rustix::process::getpgrp;
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
+use unicode_width::UnicodeWidthStr;
+
+/// How long the last words may take, where nobody may read.
+const TIME_TO_SAY: Duration = Duration::from_millis(200);
+
+/// After so many lines the bars are not drawn again until they are shown anew: so what they cost has
+/// a bound, however much is printed.
+const REPAINTS_MAX: u32 = 5;
+
+/// The beginning of a line that is kept until its end comes; a longer one is cut in two.
+const UNENDED_MAX: usize = 64 * 1024;
+
+/// Where a line goes. To write to one is the way to print while bars may be shown. What does not
+/// end with a newline is held back as long as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Out,
+    Err,
+}
+
+/// Columns and rows of the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+}
+
+#[derive(Debug)]
+struct Screen {
+    /// What stays below the lines.
+    frame: Vec<String>,
+    /// How wide each line of it is that stands on the terminal now.
+    drawn: Vec<usize>,
+    /// How often the same frame was drawn again.
+    repaints: u32,
+    /// What was printed of lines that have not ended.
+    unended_out: Vec<u8>,
+    unended_err: Vec<u8>,
+}
+
+static SCREEN: Mutex<Screen> = Mutex::new(Screen {
+    frame: Vec::new(),
+    drawn: Vec::new(),
+    repaints: 0,
+    unended_out: Vec::new(),
+    unended_err: Vec::new(),
+});
+
+/// Whether bars may be shown: otherwise whoever prints needs no lock.
+static HAS_BARS: AtomicBool = AtomicBool::new(false);
+
+/// Whether stdout is a terminal, and so the one that the bars are on.
+static IS_SHARED: AtomicBool = AtomicBool::new(false);
+
+/// We were stopped and go on: what stands on the terminal now is somebody else's.
+static WAS_CONTINUED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Whether bars can be shown on this stderr.
+pub(super) fn is_able() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
+    io::stderr().is_terminal() && !is_dumb
+}
+
+/// Whether the lines on stdout are on a terminal.
+pub(super) fn is_stdout_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether the pipeline that our stdout goes into ends on the terminal of our stderr, as in
+/// `supervisor ... | grep x`: bars would erase its lines.
+pub(super) fn has_neighbours() -> bool {
+    let stream = |pid: &str, number: u8| fs::read_link(format!("/proc/{pid}/fd/{number}")).ok();
+    let is_pipe = |path: Option<PathBuf>| {
+        path.is_some_and(|path| path.as_os_str().as_encoded_bytes().starts_with(b"pipe:"))
+    };
+    let terminal = stream("self", 2);
+    if terminal.is_none() || !is_pipe(stream("self", 1)) {
+        return false;
+    }
+    // A shell gives all of a pipeline one process group.
+    let group = getpgrp().as_raw_pid().to_string();
+    let is_of_group = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // proc(5), stat: the group is the third field after the name in brackets.
+        let theirs = stat.rsplit_once(") ")?.1.split(' ').nth(2)?;
+        Some(theirs == group)
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    pids.any(|pid| {
+        is_of_group(&pid) == Some(true) && stream(&pid, 1) == terminal && is_pipe(stream(&pid, 0))
+    })
+}
+
+/// From now on bars may be shown, until [`close`].
+pub(super) fn open() {
+    IS_SHARED.store(is_stdout_terminal(), Ordering::Relaxed);
+    // Without it a frame may be drawn over what a shell wrote meanwhile.
+    let _ = signal_hook::flag::register(SIGCONT, Arc::clone(&WAS_CONTINUED));
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        // Not where this very thread panics with the lock held.
+        if let Ok(mut screen) = SCREEN.try_lock() {
+            screen.erase();
+        }
+        tell(panic);
+    }));
+    HAS_BARS.store(true, Ordering::Release);
+}
+
+/// Shows these lines below all others, instead of those that were shown before. They are no wider
+/// and no more than the terminal takes.
+pub(super) fn show(frame: Vec<String>) {
+    let mut screen = lock();
+    if HAS_BARS.load(Ordering::Acquire) {
+        screen.frame = frame;
+        screen.repaints = 0;
+        screen.paint();
+    }
+}
+
+/// No more bars: what they covered is clean, and what was held back is printed.
+pub(super) fn close() {
+    if !HAS_BARS.load(Ordering::Acquire) {
+        return;
+    }
+    let mut screen = lock();
+    if HAS_BARS.swap(false, Ordering::AcqRel) {
+        screen.erase();
+        screen.frame.clear();
+        // What follows begins a line of its own.
+        for stream in [Stream::Out, Stream::Err] {
+            let mut line = std::mem::take(screen.unended(stream));
+            if !line.is_empty() {
+                line.push(b'\n');
+                let _ = stream.write_through(&line);
+            }
+        }
+    }
+}
+
+/// The same before the process ends, which must not depend on a terminal that takes nothing.
+pub(super) fn close_in_time() {
+    if HAS_BARS.load(Ordering::Acquire) {
+        in_time(close);
+    }
+}
+
+/// A line on stderr; where that is closed there is nobody to tell.
+pub(super) fn say(line: &str) {
+    let _ = Stream::Err.put(format!("{line}\n").as_bytes());
+}
+
+/// A line on stderr, where nobody may read: what follows must not depend on that.
+pub(super) fn say_in_time(line: String) {
+    in_time(move || say(&line));
+}
+
+/// What a worker process wrote to its stderr, as it came.
+pub(super) fn pass_on(bytes: &[u8]) {
+    let _ = Stream::Err.put(bytes);
+}
+
+fn in_time(print: impl FnOnce() + Send + 'static) {
+    let (printing, printed) = bounded::<()>(0);
+    let print = move || {
+        print();
+        drop(printing);
+    };
+    let thread = std::thread::Builder::new().name("complain".into());
+    if thread.spawn(print).is_ok() {
+        // Disconnected when it is done.
+        let _ = printed.recv_timeout(TIME_TO_SAY);
+    }
+}
+
+/// The terminal's size now; a guess where it does not say.
+pub(super) fn size() -> Size {
+    let (columns, rows) = match tcgetwinsize(rustix::stdio::stderr()) {
+        Ok(size) => (usize::from(size.ws_col), usize::from(size.ws_row)),
+        Err(_) => (0, 0),
+    };
+    Size {
+        columns: if columns == 0 { 80 } else { columns },
+        rows: if rows == 0 { 24 } else { rows },
+    }
+}
+
+/// Whether the terminal is ours: a job in the background leaves it to the shell.
+fn is_in_foreground() -> bool {
+    // Where it is not our controlling terminal, nobody else has a claim to it.
+    tcgetpgrp(rustix::stdio::stderr()).map_or(true, |group| group == getpgrp())
+}
+
+fn lock() -> MutexGuard<'static, Screen> {
+    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stream {
+    /// Prints, with the bars out of the way.
+    fn put(self, bytes: &[u8]) -> io::Result<()> {
+        let is_below_bars = self == Stream::Err || IS_SHARED.load(Ordering::Relaxed);
+        if !is_below_bars || !HAS_BARS.load(Ordering::Acquire) {
+            return self.write_through(bytes);
+        }
+        let mut screen = lock();
+        match HAS_BARS.load(Ordering::Acquire) {
+            true => screen.print(self, bytes),
+            false => self.write_through(bytes),
+        }
+    }
+
+    fn write_through(self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Stream::Out => {
+                let mut out = io::stdout().lock();
+                out.write_all(bytes)?;
+                out.flush()
+            }
+            Stream::Err => io::stderr().write_all(bytes),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Screen {
+    fn unended(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Out => &mut self.unended_out,
+            Stream::Err => &mut self.unended_err,
+        }
+    }
+
+    /// Prints the lines that end in these bytes.
+    fn print(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        let Some(lines) = ended_lines(self.unended(stream), bytes) else {
+            return Ok(());
+        };
+        self.erase();
+        stream.write_through(&lines)?;
+        if self.repaints < REPAINTS_MAX {
+            self.repaints += 1;
+            self.paint();
+        }
+        Ok(())
+    }
+
+    /// Draws the frame where the cursor is, or instead of the one that is there.
+    fn paint(&mut self) {
+        if self.frame.is_empty() || !is_in_foreground() {
+            return;
+        }
+        let mut text = self.take_back();
+        for (at, line) in self.frame.iter().enumerate() {
+            if at > 0 {
+                text.push_str("\r\n");
+            }
+            text.push_str(line);
+            self.drawn.push(line.width());
+        }
+        text.push('\r');
+        // Where nobody can be shown anything, nothing depends on that.
+        let _ = Stream::Err.write_through(text.as_bytes());
+    }
+
+    fn erase(&mut self) {
+        let text = self.take_back();
+        let _ = Stream::Err.write_through(text.as_bytes());
+    }
+
+    /// What erases the frame from the terminal.
+    fn take_back(&mut self) -> String {
+        let drawn = std::mem::take(&mut self.drawn);
+        if WAS_CONTINUED.swap(false, Ordering::Relaxed) || drawn.is_empty() {
+            return String::new();
+        }
+        match rows_above(&drawn, size().columns) {
+            0 => "\r\x1b[J".into(),
+            rows => format!("\r\x1b[{rows}A\x1b[J"),
+        }
+    }
+}
+
+/// The lines that end in these bytes, if one does; the beginning of the next one is kept.
+fn ended_lines(unended: &mut Vec<u8>, bytes: &[u8]) -> Option<Vec<u8>> {
+    unended.extend_from_slice(bytes);
+    match bytes.iter().rposition(|byte| *byte == b'\n') {
+        Some(at) => {
+            let begun = bytes.len() - at - 1;
+            let rest = unended.split_off(unended.len() - begun);
+            Some(std::mem::replace(unended, rest))
+        }
+        None if unended.len() < UNENDED_MAX => None,
+        None => {
+            unended.push(b'\n');
+            Some(std::mem::take(unended))
+        }
+    }
+}
+
+/// How many rows lie between the first row of these lines and the first one of the last of them. A
+/// terminal that became narrower has broken them.
+fn rows_above(widths: &[usize], columns: usize) -> usize {
+    let (_, above) = widths.split_last().unwrap_or((&0, &[]));
+    let rows = above.iter().map(|width| width.div_ceil(columns).max(1));
+    rows.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_printed_when_they_have_ended() {
+        let mut unended = Vec::new();
+        let mut print = |text: &str| {
+            let lines = ended_lines(&mut unended, text.as_bytes());
+            lines.map(|lines| String::from_utf8(lines).unwrap())
+        };
+        assert_eq!(print("a"), None);
+        assert_eq!(print(""), None);
+        assert_eq!(print("b\nc\nd").as_deref(), Some("ab\nc\n"));
+        assert_eq!(print("\n").as_deref(), Some("d\n"));
+        assert_eq!(print("e\n").as_deref(), Some("e\n"));
+        // One that does not end is ended.
+        let long = "x".repeat(UNENDED_MAX);
+        assert_eq!(print(&long), Some(long + "\n"));
+        assert_eq!(print("f\n").as_deref(), Some("f\n"));
+    }
+
+    #[test]
+    fn lines_that_a_narrower_terminal_broke_are_counted_as_they_stand() {
+        assert_eq!(rows_above(&[], 80), 0);
+        assert_eq!(rows_above(&[80], 20), 0);
+        assert_eq!(rows_above(&[79, 0, 10], 80), 2);
+        assert_eq!(rows_above(&[80, 81, 10], 40), 2 + 3);
+    }
+}

@@ -1,0 +1,415 @@
+//! How far a run is: counts, who holds what and since when, a rate, and what it promises.
+//!
+//! A pure fold over events and counts: time is a parameter. How it is shown it does not know.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Event, What};
+use crate::ledger::{Counts, ItemId};
+
+/// The rate is taken over at least this time ...
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// ... and over as many ends of items: else the rate of slow ones jumps with each of them.
+const WINDOW_ENDS: u64 = 30;
+
+/// Samples are at least this far apart.
+const SAMPLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The state of a run as far as it can be shown.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    counts: Counts,
+    /// How many items there will be, where that is known.
+    total: Option<u64>,
+    workers: BTreeMap<Arc<str>, Hand>,
+    pace: Pace,
+    /// The summary was seen: what is counted later is of the past.
+    is_over: bool,
+}
+
+/// What a worker is at.
+#[derive(Debug, Default)]
+pub(crate) struct Hand {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Since when it has held its item, or nothing.
+    pub(crate) since: Duration,
+    id: Option<ItemId>,
+    /// What the item is called; kept for its memory when it is none any more.
+    name: String,
+}
+
+impl Progress {
+    /// A run that begins with these counts: those of its journal, if it goes on with one.
+    pub(crate) fn new(at: Duration, counts: Counts) -> Self {
+        Progress {
+            counts,
+            total: None,
+            workers: BTreeMap::new(),
+            pace: Pace::new(at, ended(&counts)),
+            is_over: false,
+        }
+    }
+
+    /// Something happened.
+    pub(crate) fn see(&mut self, event: &Event) {
+        let at = event.at;
+        match &event.what {
+            What::WorkerStarted { worker, pid } => self.hand(worker).begin(*pid, None, at),
+            What::ItemStarted {
+                id,
+                item,
+                worker,
+                pid,
+                ..
+            } => self.hand(worker).begin(*pid, Some((*id, item)), at),
+            What::ItemDone { id, worker, .. } => {
+                if let Some(hand) = self.workers.get_mut(worker) {
+                    hand.let_go(*id, at);
+                }
+            }
+            What::Retry { id, .. } | What::Dead { id, .. } => {
+                let hands = self.workers.values_mut();
+                hands.for_each(|hand| hand.let_go(*id, at));
+            }
+            What::WorkerExited { worker, .. } => {
+                self.workers.remove(worker);
+            }
+            What::Summary { counts, .. } => {
+                self.count(at, counts);
+                self.is_over = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn hand(&mut self, worker: &Arc<str>) -> &mut Hand {
+        self.workers.entry(Arc::clone(worker)).or_default()
+    }
+
+    /// This is where the items are now.
+    pub(crate) fn count(&mut self, at: Duration, counts: &Counts) {
+        if !self.is_over {
+            self.counts = *counts;
+            self.pace.sample(at, ended(counts));
+        }
+    }
+
+    /// There will be so many items, as far as that is known.
+    pub(crate) fn expect(&mut self, total: Option<u64>) {
+        self.total = total;
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(crate) fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// The workers that are there, in the order of their numbers.
+    pub(crate) fn workers(&self) -> Vec<(&str, &Hand)> {
+        let workers = self.workers.iter().map(|(name, hand)| (&**name, hand));
+        let mut workers: Vec<(&str, &Hand)> = workers.collect();
+        // Those with a shorter name come first, so that 10 follows 9.
+        workers.sort_by_key(|(name, _)| name.len());
+        workers
+    }
+
+    /// Ends of items per second.
+    pub(crate) fn rate(&self, at: Duration) -> f64 {
+        self.pace.rate(at, ended(&self.counts))
+    }
+
+    /// How long it takes until all items have ended, at this rate.
+    pub(crate) fn time_left(&self, at: Duration) -> Option<Duration> {
+        let left = self.total?.saturating_sub(ended(&self.counts));
+        if left == 0 {
+            return Some(Duration::ZERO);
+        }
+        // Nothing has ended yet, or it takes longer than can be told.
+        Duration::try_from_secs_f64(in_float(left) / self.rate(at)).ok()
+    }
+}
+
+impl Hand {
+    /// What the item is called that the worker holds.
+    pub(crate) fn item(&self) -> Option<&str> {
+        self.id.map(|_| &*self.name)
+    }
+
+    fn begin(&mut self, pid: u32, item: Option<(ItemId, &String)>, at: Duration) {
+        (self.pid, self.since) = (pid, at);
+        self.id = item.map(|(id, _)| id);
+        if let Some((_, name)) = item {
+            // Into the memory of the last one: there may be millions.
+            self.name.clone_from(name);
+        }
+    }
+
+    fn let_go(&mut self, id: ItemId, at: Duration) {
+        if self.id == Some(id) {
+            self.id = None;
+            self.since = at;
+        }
+    }
+}
+
+/// Items that have their terminal state.
+fn ended(counts: &Counts) -> u64 {
+    counts.done + counts.dead
+}
+
+/// Near enough: no one counts beyond 2^53 items.
+#[allow(clippy::cast_precision_loss, reason = "a rate is not exact anyway")]
+fn in_float(count: u64) -> f64 {
+    count as f64
+}
+
+/// How many had ended at which time, back to where the window begins.
+#[derive(Debug)]
+struct Pace {
+    /// Never empty; oldest first.
+    samples: VecDeque<(Duration, u64)>,
+}
+
+impl Pace {
+    fn new(at: Duration, ended: u64) -> Self {
+        Pace {
+            samples: VecDeque::from([(at, ended)]),
+        }
+    }
+
+    fn sample(&mut self, at: Duration, ended: u64) {
+        let is_news = self
+            .samples
+            .back()
+            .is_none_or(|(last, count)| ended > *count && at.saturating_sub(*last) >= SAMPLE_PAUSE);
+        if is_news {
+            self.samples.push_back((at, ended));
+        }
+        // The window begins at the last sample that is far enough back in both ways.
+        while let Some((begin, count)) = self.samples.get(1) {
+            if at.saturating_sub(*begin) < WINDOW || ended.saturating_sub(*count) < WINDOW_ENDS {
+                break;
+            }
+            self.samples.pop_front();
+        }
+    }
+
+    fn rate(&self, at: Duration, ended: u64) -> f64 {
+        let Some((begin, count)) = self.samples.front() else {
+            return 0.0;
+        };
+        let time = at.saturating_sub(*begin);
+        match time.is_zero() {
+            true => 0.0,
+            false => in_float(ended.saturating_sub(*count)) / time.as_secs_f64(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Cause, Exit, Failure, Scene};
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn done(done: u64) -> Counts {
+        Counts {
+            accepted: 1_000,
+            done,
+            ..Counts::default()
+        }
+    }
+
+    fn see(progress: &mut Progress, at: u64, what: What) {
+        let at = secs(at);
+        progress.see(&Event { at, what });
+    }
+
+    fn ready(worker: &str) -> What {
+        let (worker, pid) = (worker.into(), 7);
+        What::WorkerStarted { worker, pid }
+    }
+
+    fn started(id: u64, worker: &str) -> What {
+        What::ItemStarted {
+            id: ItemId(id),
+            item: format!("cup-{id}"),
+            worker: worker.into(),
+            pid: 7,
+            attempt: 1,
+        }
+    }
+
+    fn finished(id: u64, worker: &str) -> What {
+        What::ItemDone {
+            id: ItemId(id),
+            item: format!("cup-{id}"),
+            worker: worker.into(),
+            pid: 7,
+            attempt: 1,
+            duration: secs(1),
+        }
+    }
+
+    fn failure() -> Failure {
+        Failure {
+            attempt: 1,
+            cause: Cause::Nack("no".into()),
+            scene: Scene::default(),
+        }
+    }
+
+    /// Who holds which item since when.
+    fn held(progress: &Progress) -> Vec<(String, Option<u64>, u64)> {
+        let hands = progress.workers().into_iter();
+        hands
+            .map(|(name, hand)| {
+                let item = hand.item().and_then(|item| item.strip_prefix("cup-"));
+                let item = item.map(|number| number.parse().unwrap());
+                (name.to_owned(), item, hand.since.as_secs())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn workers_stand_in_the_order_of_their_numbers() {
+        let mut progress = Progress::new(secs(0), done(0));
+        for worker in ["w-10", "w-2", "w-1", "w-9"] {
+            see(&mut progress, 0, ready(worker));
+        }
+        let names = progress.workers().into_iter().map(|(name, _)| name);
+        let names: Vec<&str> = names.collect();
+        assert_eq!(names, ["w-1", "w-2", "w-9", "w-10"]);
+    }
+
+    #[test]
+    fn a_worker_holds_an_item_from_its_start_to_its_end() {
+        let mut progress = Progress::new(secs(0), done(0));
+        let of_one = |item, since| vec![("w-1".to_owned(), item, since)];
+        see(&mut progress, 1, ready("w-1"));
+        assert_eq!(held(&progress), of_one(None, 1));
+        see(&mut progress, 2, started(5, "w-1"));
+        assert_eq!(held(&progress), of_one(Some(5), 2));
+        // The word of an earlier item comes late.
+        see(&mut progress, 3, finished(4, "w-1"));
+        assert_eq!(held(&progress), of_one(Some(5), 2));
+        see(&mut progress, 4, finished(5, "w-1"));
+        assert_eq!(held(&progress), of_one(None, 4));
+    }
+
+    #[test]
+    fn a_failed_attempt_leaves_the_worker_with_nothing() {
+        let ends = [
+            What::Retry {
+                id: ItemId(5),
+                item: "cup-5".into(),
+                failure: failure().into(),
+            },
+            What::Dead {
+                id: ItemId(5),
+                item: "cup-5".into(),
+                history: [failure()].into(),
+            },
+        ];
+        for end in ends {
+            let mut progress = Progress::new(secs(0), done(0));
+            see(&mut progress, 2, started(5, "w-1"));
+            see(&mut progress, 3, end);
+            assert_eq!(held(&progress), [("w-1".to_owned(), None, 3)]);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_ended_is_gone_until_it_is_there_again() {
+        let mut progress = Progress::new(secs(0), done(0));
+        see(&mut progress, 2, started(5, "w-1"));
+        let exited = What::WorkerExited {
+            worker: "w-1".into(),
+            pid: 7,
+            exit: Exit::Signaled(9),
+            holding: Some("cup-5".into()),
+            is_asked: false,
+        };
+        see(&mut progress, 3, exited);
+        assert_eq!(held(&progress), []);
+        see(&mut progress, 4, ready("w-1"));
+        assert_eq!(held(&progress), [("w-1".to_owned(), None, 4)]);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let mut progress = Progress::new(secs(0), done(0));
+        progress.expect(Some(1_000));
+        assert_eq!(progress.rate(secs(0)), 0.0);
+        assert_eq!(progress.time_left(secs(0)), None);
+        // Ten a second, and later forty.
+        for at in 1..=20 {
+            progress.count(secs(at), &done(10 * at));
+        }
+        assert_eq!(progress.rate(secs(20)), 10.0);
+        assert_eq!(progress.time_left(secs(20)), Some(secs(80)));
+        for at in 21..=31 {
+            progress.count(secs(at), &done(200 + 40 * (at - 20)));
+        }
+        assert_eq!(progress.rate(secs(31)), 40.0);
+        assert_eq!(progress.time_left(secs(31)), Some(secs(9)));
+        // Nothing more ends: it falls.
+        progress.count(secs(51), &done(640));
+        assert!(progress.rate(secs(51)) < 20.0);
+    }
+
+    #[test]
+    fn slow_items_have_a_steady_rate_as_well() {
+        let mut progress = Progress::new(secs(0), done(0));
+        for at in 1..=60 {
+            progress.count(secs(at * 60), &done(at));
+        }
+        assert!((progress.rate(secs(3600)) - 1.0 / 60.0).abs() < 1e-9);
+        // One sample for each that ended, back to the thirtieth.
+        assert_eq!(progress.pace.samples.len(), 31);
+    }
+
+    #[test]
+    fn few_samples_are_kept_of_fast_items() {
+        let mut progress = Progress::new(secs(0), done(0));
+        for millis in 1..=100_000 {
+            progress.count(Duration::from_millis(millis), &done(millis * 1_000));
+        }
+        assert!(progress.pace.samples.len() <= 102);
+        assert!((progress.rate(secs(100)) - 1e6).abs() < 1.0);
+    }
+
+    #[test]
+    fn what_an_earlier_run_did_is_no_part_of_the_rate() {
+        let mut progress = Progress::new(secs(0), done(600));
+        progress.expect(Some(1_000));
+        progress.count(secs(4), &done(640));
+        assert_eq!(progress.rate(secs(4)), 10.0);
+        assert_eq!(progress.time_left(secs(4)), Some(secs(36)));
+    }
+
+    #[test]
+    fn the_summary_has_the_last_word_on_counts() {
+        let mut progress = Progress::new(secs(0), done(0));
+        progress.expect(Some(3));
+        let summary = What::Summary {
+            counts: done(3),
+            restarts: 0,
+            elapsed: secs(1),
+        };
+        see(&mut progress, 1, summary);
+        progress.count(secs(2), &done(2));
+        assert_eq!(progress.counts().done, 3);
+        assert_eq!(progress.time_left(secs(2)), Some(secs(0)));
+    }
+}

@@ -1,0 +1,256 @@
+//! A terminal for programs that behave differently on one, and a picture of what stands on it.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::str::Chars;
+use std::sync::{Arc, Condvar, Mutex};
+
+use nix::libc;
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::setsid;
+
+use crate::support::{DEADLINE, send, until};
+
+const COLUMNS: u16 = 80;
+const ROWS: u16 = 24;
+
+/// A program with a terminal, which controls it. It is killed when the test is over.
+pub(crate) struct Terminal {
+    pub(crate) child: Child,
+    master: OwnedFd,
+    shown: Arc<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    bytes: Mutex<(Vec<u8>, bool)>,
+    changed: Condvar,
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Gone already, when the test waited for it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn window(columns: u16, rows: u16) -> Winsize {
+    Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}
+
+impl Terminal {
+    /// The `supervisor` command with all three streams on a terminal.
+    pub(crate) fn supervisor(arguments: &[&str]) -> Terminal {
+        Terminal::of(arguments, |_| {})
+    }
+
+    /// The same, after a change of the command.
+    pub(crate) fn of(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Terminal {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command.args(arguments);
+        Terminal::start(command, change)
+    }
+
+    /// A shell's script, in which `supervisor` is the command.
+    pub(crate) fn script(script: &str) -> Terminal {
+        let program = env!("CARGO_BIN_EXE_supervisor");
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            &format!("supervisor() {{ {program} \"$@\"; }}; {script}"),
+        ]);
+        Terminal::start(command, |_| {})
+    }
+
+    fn start(mut command: Command, change: impl FnOnce(&mut Command)) -> Terminal {
+        let pty = openpty(Some(&window(COLUMNS, ROWS)), None).unwrap();
+        let slave = || pty.slave.try_clone().unwrap();
+        command.env("TERM", "xterm");
+        command.stdin(slave()).stdout(slave()).stderr(slave());
+        change(&mut command);
+        // SAFETY: between fork and exec only system calls are made, with arguments that outlive
+        // them; descriptor 2 is the terminal.
+        unsafe {
+            command.pre_exec(|| {
+                signal(Signal::SIGINT, SigHandler::SigDfl)?;
+                setsid()?;
+                match libc::ioctl(2, libc::TIOCSCTTY, 0) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        let child = command.spawn().unwrap();
+        // Ours would keep the terminal from ending.
+        drop((command, pty.slave));
+        let shown = Arc::<Shown>::default();
+        read(pty.master.try_clone().unwrap(), Arc::clone(&shown));
+        Terminal {
+            child,
+            master: pty.master,
+            shown,
+        }
+    }
+
+    /// Types, as a person does.
+    pub(crate) fn type_in(&self, keys: &[u8]) {
+        nix::unistd::write(&self.master, keys).unwrap();
+    }
+
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        use std::os::fd::AsRawFd;
+        let size = window(columns, rows);
+        // SAFETY: the descriptor is open, and the argument lives until the call returns.
+        let done = unsafe { libc::ioctl(self.master.as_raw_fd(), libc::TIOCSWINSZ, &size) };
+        assert_eq!(done, 0);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(self.child.id(), signal);
+    }
+
+    /// What stands on the terminal as soon as this is so.
+    pub(crate) fn await_picture(&self, what: &str, is_so: impl Fn(&Picture) -> bool) -> Picture {
+        let mut last = Picture::of(b"");
+        let seen = self.shown.bytes.lock().unwrap();
+        let (seen, timeout) = self
+            .shown
+            .changed
+            .wait_timeout_while(seen, DEADLINE, |(bytes, is_over)| {
+                last = Picture::of(bytes);
+                !is_so(&last) && !*is_over
+            })
+            .unwrap();
+        drop(seen);
+        assert!(is_so(&last) && !timeout.timed_out(), "{what}: {last:?}");
+        last
+    }
+
+    /// All that was written, and how the program ended.
+    pub(crate) fn finish(&mut self) -> (Vec<u8>, ExitStatus) {
+        let mut status = None;
+        until("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        let bytes = self.shown.bytes.lock().unwrap();
+        let (bytes, _) = self
+            .shown
+            .changed
+            .wait_timeout_while(bytes, DEADLINE, |(_, is_over)| !*is_over)
+            .unwrap();
+        assert!(bytes.1, "somebody still has the terminal");
+        (bytes.0.clone(), status.unwrap())
+    }
+}
+
+fn read(master: OwnedFd, shown: Arc<Shown>) {
+    std::thread::spawn(move || {
+        let mut master = File::from(master);
+        let mut chunk = [0; 4096];
+        loop {
+            // It fails when nobody has the terminal open any more.
+            let count = master.read(&mut chunk).unwrap_or(0);
+            let mut bytes = shown.bytes.lock().unwrap();
+            bytes.0.extend_from_slice(&chunk[..count]);
+            bytes.1 = count == 0;
+            shown.changed.notify_all();
+            if count == 0 {
+                return;
+            }
+        }
+    });
+}
+
+/// What stands on a terminal: rows from the first one on, however many there are. It knows what the
+/// command uses and takes nothing else for harmless.
+#[derive(Debug, Default)]
+pub(crate) struct Picture {
+    rows: Vec<Vec<char>>,
+    row: usize,
+    column: usize,
+}
+
+impl Picture {
+    pub(crate) fn of(bytes: &[u8]) -> Picture {
+        let mut picture = Picture::default();
+        // The end may be half of a character.
+        let text = String::from_utf8_lossy(bytes);
+        let mut rest = text.trim_end_matches('\u{fffd}').chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '\r' => picture.column = 0,
+                '\n' => picture.row += 1,
+                '\x1b' => picture.obey(&mut rest),
+                c => picture.put(c),
+            }
+        }
+        picture
+    }
+
+    /// An order of the form `ESC [ number letter`.
+    fn obey(&mut self, rest: &mut Chars<'_>) {
+        let mut number = 0;
+        for c in rest {
+            match c {
+                '[' => {}
+                '0'..='9' => number = number * 10 + c as usize - '0' as usize,
+                'A' => {
+                    // The cursor does not leave the terminal.
+                    self.row = self.row.saturating_sub(number);
+                    return;
+                }
+                'J' => {
+                    self.rows.truncate(self.row + 1);
+                    if let Some(row) = self.rows.get_mut(self.row) {
+                        row.truncate(self.column);
+                    }
+                    return;
+                }
+                other => panic!("an unknown order: {other:?}"),
+            }
+        }
+    }
+
+    fn put(&mut self, c: char) {
+        if self.column == usize::from(COLUMNS) {
+            (self.row, self.column) = (self.row + 1, 0);
+        }
+        let rows = self.rows.len().max(self.row + 1);
+        self.rows.resize_with(rows, Vec::new);
+        let row = &mut self.rows[self.row];
+        row.resize(row.len().max(self.column + 1), ' ');
+        row[self.column] = c;
+        self.column += 1;
+    }
+
+    /// The lines, without what is empty at the end.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let lines = self.rows.iter().map(|row| row.iter().collect::<String>());
+        let mut lines: Vec<String> = lines.map(|line| line.trim_end().to_owned()).collect();
+        while lines.last().is_some_and(String::is_empty) {
+            lines.pop();
+        }
+        lines
+    }
+
+    /// Whether a line begins so.
+    pub(crate) fn has(&self, beginning: &str) -> bool {
+        self.lines().iter().any(|line| line.starts_with(beginning))
+    }
+
+    /// The cursor stands below all that is written, at the start of a line.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.column == 0 && self.row == self.lines().len()
+    }
+}
