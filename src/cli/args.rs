@@ -18,10 +18,11 @@ use super::salvage::Salvage;
 /// A longer time than this is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Washes dishes and has them dried by supervised workers.
+/// Runs a COMMAND for each item by supervised workers; without one, washes dishes and has them dried.
 ///
-/// Each dish is washed here and then put on the rack, from where a dryer takes it. Whatever dies,
-/// no dish is lost: it is dried again, and one that always fails is given up on and named.
+/// Items are put on a queue, from where workers take them. Whatever dies, no item is lost: it goes to
+/// another attempt, and one that always fails is given up on and named. Without a COMMAND items are
+/// dishes, which are washed here and dried by the workers.
 #[derive(Debug, Parser)]
 #[command(
     name = "supervisor",
@@ -30,6 +31,8 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
     arg_required_else_help = false,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
+    subcommand_value_name = "SUBCOMMAND",
+    subcommand_help_heading = "Subcommands",
     max_term_width = 100
 )]
 pub(super) struct Args {
@@ -45,27 +48,33 @@ pub(super) struct Args {
     pub(super) mode: Mode,
 
     /// Make dish-1 ... dish-N [default: 4, where there is no --input]
-    #[arg(long, value_name = "N", conflicts_with = "input")]
+    #[arg(
+        help_heading = "Options for dishes",
+        long,
+        value_name = "N",
+        conflicts_with = "input"
+    )]
     pub(super) dishes: Option<u64>,
 
-    /// Take the names of the dishes from this file, one a line; - is stdin
+    /// Take the items from this file, one a line; - is stdin, which is also where a COMMAND's items
+    /// come from without this
     #[arg(long, value_name = "FILE")]
     pub(super) input: Option<PathBuf>,
 
     /// Time to wash a dish: 2s, 100ms, or 0.5 for half a second
     /// [default: 1s]
-    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(help_heading = "Options for dishes", long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(super) wash: Option<Duration>,
 
     /// Time to dry a dish [default: 2s]
-    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(help_heading = "Options for dishes", long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(super) dry: Option<Duration>,
 
     /// Pad each dish to this size [default: 0]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(help_heading = "Options for dishes", long, value_name = "BYTES")]
     pub(super) payload: Option<usize>,
 
-    /// No line per dish; the summary at the end stays
+    /// No line (or event) per dish; failures and the summary at the end stay
     #[arg(short, long)]
     pub(super) quiet: bool,
 
@@ -73,20 +82,20 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "spawn")]
     pub(super) start_method: Method,
 
-    /// Dishes on the rack before the washer waits; 0 for no bound
+    /// Items on the queue before more are read or made; 0 for no bound
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(super) capacity: usize,
 
-    /// Hand each dish directly to an idle dryer: no rack
+    /// Hand each item directly to an idle worker: no queue
     #[arg(long, conflicts_with = "capacity")]
     pub(super) direct: bool,
 
-    /// Nobody looks for news before he sleeps: dryers take longer to notice a dish, and leave the
+    /// Nobody looks for news before he sleeps: workers take longer to notice an item, and leave the
     /// processors to others meanwhile
     #[arg(long)]
     pub(super) no_poll: bool,
 
-    /// Attempts before a dish is given up on
+    /// Attempts before an item is given up on
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_attempts: u32,
 
@@ -95,8 +104,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(super) backoff: Option<Duration>,
 
-    /// Time to dry one dish: a dryer that takes longer gets SIGTERM and a second later SIGKILL, and
-    /// the dish is dried by another [default: none]
+    /// Time for one item: a worker that takes longer, and all that it has started, gets SIGTERM and a
+    /// second later SIGKILL, and the item goes to another attempt [default: none]
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(super) timeout: Option<Duration>,
 
@@ -104,8 +113,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
     pub(super) shutdown: Duration,
 
-    /// Give a dryer up after more restarts than this within --max-seconds; deaths while drying do
-    /// not count, the dish is charged with them
+    /// Give a worker up after more restarts than this within --max-seconds; deaths while it has an
+    /// item do not count, the item is charged with them
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(super) max_restarts: u32,
 
@@ -114,7 +123,7 @@ pub(super) struct Args {
     pub(super) max_seconds: Duration,
 
     /// Keep a journal in this file, and go on where it stopped: what is done is not done again, and
-    /// dishes of the same name are not washed again
+    /// items of the same text are not put again
     #[arg(long, value_name = "FILE")]
     pub(super) journal: Option<PathBuf>,
 
@@ -123,7 +132,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "full", requires = "journal")]
     pub(super) durability: Promise,
 
-    /// Add a line of JSON to this file for each dish that is given up on
+    /// Add a line of JSON to this file for each item that is given up on
     #[arg(long, value_name = "FILE")]
     pub(super) dead_letters: Option<PathBuf>,
 
@@ -140,7 +149,7 @@ pub(super) struct Args {
     pub(super) format: Format,
 
     /// How far the run is, on stderr: bars if it is a terminal, or a JSON object about once a
-    /// second; auto: bars if no line per dish can go to the same terminal
+    /// second; auto: bars if nothing else is displayed on the same terminal
     #[arg(long, value_enum, default_value = "auto")]
     pub(super) progress: Show,
 
@@ -150,30 +159,32 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
+  supervisor -w 8 --input names.txt -- gzip -9
+      a command for each name in a file, eight at once
+  find . -name '*.png' -print0 | supervisor -0 -k -- sh -c 'identify \"$1\" | cut -c 1-60' _ {}
+      a script for each file, output in the order of the files
+  supervisor --journal jobs.journal --input jobs.txt -- ./job
+      killed at any moment, it goes on where it stopped when it is run again
+  supervisor dead list --journal jobs.journal
+      what was given up on; `dead retry` has the next run try it again
+  supervisor --worker 'python3 model.py' --input names.txt
+      names are served by processes that keep a model in memory
   supervisor --workers 2
-      four dishes, a second to wash and two to dry each, by two processes
+      no command: four dishes, a second to wash and two to dry each, by two processes
   supervisor --mode sequential
       the same by one person
-  supervisor -w 8 --input names.txt --wash 0 --dry 100ms
-      dishes named in a file, eight dryers
-  ls | supervisor -w 2 --input - --format json
-      names from a pipe, events as JSON
-  supervisor --input names.txt --journal names.journal
-      killed at any moment, it goes on where it stopped when it is run again
   supervisor --workers 2 --timeline run.svg
       the same as a picture: who did what when, and what died
   supervisor compare
       one person, processes, threads and tasks, drawn below each other
-  supervisor dead list --journal names.journal
-      what was given up on; `dead retry` has it dried again by the next run
 
-While it runs, `ps -o pid,ppid,comm,args` shows what each dryer is doing. Kill one with
-`kill -9`: its dish is dried by another. Ctrl-C finishes what is being dried and stops; a second
+While it runs, `ps -o pid,ppid,comm,args` shows what each worker is doing. Kill one with
+`kill -9`: its item goes to another attempt. Ctrl-C finishes what has begun and stops; a second
 Ctrl-C stops at once.
 
-Exit code: 0 all dishes done, 1 some were given up on, 2 wrong usage, or a file or journal that
-cannot be used, 3 no workers left, 70 internal error, 141 nobody reads stdout any more, 128 and the
-signal's number when stopped by a signal.";
+Exit code: 0 all items done, 1 some were given up on, 2 wrong usage, or a file, journal or command
+that cannot be used, 3 no workers left, 70 internal error, 141 nobody reads stdout any more, 128 and
+the signal's number when stopped by a signal.";
 
 /// What is to be done, if not washing.
 #[derive(Debug, Subcommand)]

@@ -28,7 +28,8 @@ const EXIT_STATUS: &Terms = &[
     ("1", "Some items were given up on: they are dead letters."),
     (
         "2",
-        "Wrong usage; or the system does not allow it, or a file or journal cannot be used.",
+        "Wrong usage; or the system does not allow it, or a file, journal or command cannot be \
+         used.",
     ),
     ("3", "No workers are left."),
     ("70", "An internal error. Please report it."),
@@ -63,12 +64,28 @@ const FILES: &Terms = &[
         "FILE of --dead-letters",
         "A JSON object a line, only ever added to.",
     ),
+    (
+        "DIR of --results",
+        "DIR/NUMBER/stdout, stderr and result.json of each item. Those of an earlier run are \
+         replaced.",
+    ),
+    (
+        "FILE of --joblog",
+        "A line for each attempt: Seq, Host, Starttime, JobRuntime, Send, Receive, Exitval, Signal, \
+         Command, as of parallel(1). Written anew by each run, or added to with --journal.",
+    ),
 ];
 
 const ENVIRONMENT: &Terms = &[
     (
         "TMPDIR",
-        "Where worker processes meet the supervisor: a short, writable folder. Without it, /tmp.",
+        "Where worker processes meet the supervisor, and where the output of commands waits to be \
+         shown: a short, writable folder. Without it, /tmp.",
+    ),
+    (
+        "SUPERVISOR_ITEM, SUPERVISOR_ATTEMPT, SUPERVISOR_SLOT",
+        "What a COMMAND is told: the number of its item, which attempt this is, and its worker's \
+         slot.",
     ),
     ("TERM", "No bars are drawn where it is not set, or dumb."),
 ];

@@ -15,7 +15,7 @@ pub(in crate::cli) struct JobArgs {
     /// item without extension, {/} its file name, {//} its folder, {/.} its file name without
     /// extension, {#} its number, {%} the worker's slot. Items are the lines of --input (stdin
     /// where it is not given), or what follows :::
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments")]
     pub(in crate::cli) command: Vec<OsString>,
 
     /// Items are separated by zero bytes rather than newlines
