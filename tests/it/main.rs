@@ -10,6 +10,7 @@ mod trials;
 mod child;
 mod cli;
 mod conformance;
+mod cookbook;
 mod cpython;
 mod desk;
 mod journal;
@@ -25,6 +26,8 @@ fn main() {
         child::trials(),
         cli::trials(),
         conformance::trials(),
+        cookbook::trials(),
+        cookbook::recipes(),
         journal::trials(),
         cpython::trials(),
         desk::trials(),
