@@ -45,16 +45,19 @@ while IFS= read -r request; do
         continue
         ;;
     esac
-    # What stands between these is one string, unless a quote ends it: inside of a string a quote
-    # has a backslash before it.
-    key=${request#*'"arguments":["'}
-    case $key in
-    *'"],"inputs":[]}') key=${key%'"],"inputs":[]}'} ;;
-    *) key='","' ;;
+    case $request in
+    *'"arguments":["'*'"],"inputs":[]}') ;;
+    *)
+        answer "$number" 2 'expected an argument'
+        continue
+        ;;
     esac
+    key=${request#*'"arguments":["'}
+    key=${key%'"],"inputs":[]}'}
     case $key in
+    # Inside a string a quote has a backslash before it, so this one stands between two strings.
     *'","'*)
-        answer "$number" 2 'expected one argument'
+        answer "$number" 2 'expected only one argument'
         continue
         ;;
     esac
