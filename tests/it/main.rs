@@ -11,6 +11,7 @@ mod child;
 mod cli;
 mod commands;
 mod conformance;
+mod cookbook;
 mod cpython;
 mod desk;
 mod journal;
@@ -29,6 +30,8 @@ fn main() {
         cli::trials(),
         commands::trials(),
         conformance::trials(),
+        cookbook::trials(),
+        cookbook::recipes(),
         journal::trials(),
         cpython::trials(),
         desk::trials(),
