@@ -105,6 +105,19 @@ fn work(args: args::Args) -> Result<u8, Failure> {
     }
 }
 
+/// What somebody who is used to xargs forgets.
+fn tip(error: &clap::Error) -> Option<String> {
+    let is_unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
+    let word = match error.get(clap::error::ContextKind::InvalidArg) {
+        Some(clap::error::ContextValue::String(word)) if is_unknown => word,
+        _ => return None,
+    };
+    let is_option = word.starts_with('-');
+    (!is_option).then(|| {
+        format!("\na COMMAND, and items after :::, follow --, as in: supervisor -- {word}")
+    })
+}
+
 /// Ends the process from any of its threads. Workers die with us: the kernel tells them.
 #[allow(clippy::exit, reason = "the command line ends the process")]
 fn end(code: u8) -> ! {
@@ -129,6 +142,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
             // Where not even this can be printed, the code must do.
             let _ = error.print();
+            if let Some(tip) = tip(&error) {
+                screen::say(&tip);
+            }
             return code.into();
         }
     };

@@ -98,6 +98,14 @@ impl Setup {
         }
         self.template.fill(values)
     }
+
+    /// What is run for one item, for people: a command line, or why there is none.
+    pub(crate) fn shown(&self, values: Values<'_>) -> String {
+        match self.words(values) {
+            Ok(words) => shown(&[self.server.clone().unwrap_or_default(), words].concat()),
+            Err(why) => why,
+        }
+    }
 }
 
 /// Serves commands; for the first call of `main`.
@@ -204,17 +212,23 @@ fn serve_item(
     let mut post = POST.lock().unwrap_or_else(PoisonError::into_inner);
     let post = post.get_or_insert_default();
     let served = while_at_work(|| post.serve(&words, &surroundings, &arguments))?;
-    if !served.output.is_empty() {
+    let (exit, output) = (served.exit, served.output);
+    if !output.is_empty() {
+        // What a failed request says is a complaint.
+        let stream = match exit.is_success() {
+            true => Stream::Stdout,
+            false => Stream::Stderr,
+        };
         let spool = Spool::at(Path::new(&setup.spool));
         let mut file = spool
-            .create(attempt.id, attempt.attempt, Stream::Stdout)
+            .create(attempt.id, attempt.attempt, stream)
             .map_err(|error| spool.complaint(&error))?;
-        let written = file.write_all(served.output.as_bytes());
+        let written = file.write_all(output.as_bytes());
         written.map_err(|error| spool.complaint(&error))?;
     }
-    match served.exit {
+    match exit {
         exit if exit.is_success() => Ok(()),
-        exit => Err(exit.to_string()),
+        exit => Err(ending::with_complaint(exit, &output)),
     }
 }
 
@@ -310,7 +324,7 @@ pub(crate) fn quoted(words: &[OsString]) -> OsString {
 }
 
 /// The same in one line, and without what is no text.
-pub(crate) fn shown(words: &[OsString]) -> String {
+fn shown(words: &[OsString]) -> String {
     let line = quoted(words).to_string_lossy().into_owned();
     let escaped = |c: char| match c.is_control() {
         true => c.escape_default().collect(),

@@ -152,6 +152,8 @@ pub struct Ledger<P, R = ()> {
     retries: u64,
     refused: u64,
     is_closed: bool,
+    /// Nothing more is handed out.
+    is_held: bool,
 }
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
@@ -185,6 +187,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             dead: recovered.dead,
             retries: 0,
             refused: 0,
+            is_held: false,
             is_closed: false,
         }
     }
@@ -271,7 +274,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     /// Hands the next item to a holder that asks for it.
     pub fn handle_get(&mut self, holder: HolderId) -> Option<Handed> {
-        if !self.crew.is_open(holder) || self.outbox.is_broken() {
+        if !self.crew.is_open(holder) || self.gives_nothing() {
             return None;
         }
         let entry = self.waiting.pop()?;
@@ -281,7 +284,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// Hands the next item to a worker that should have one, idle workers first. Deliveries to
     /// one holder follow each other, so that a caller can batch them.
     pub fn poll_delivery(&mut self) -> Option<Handed> {
-        if self.outbox.is_broken() {
+        if self.gives_nothing() {
             return None;
         }
         let Some(weight) = self.waiting.front_weight() else {

@@ -194,6 +194,12 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// Something happened.
     fn observe(&self, event: Event);
 
+    /// Whether enough was seen: asked after an item was given up on. From then on nothing more is
+    /// handed out, and what is in hand may be finished.
+    fn is_enough(&self) -> bool {
+        false
+    }
+
     /// The counts changed. Called after every batch.
     fn progress(&self, _counts: &Counts) {}
 }
@@ -250,6 +256,10 @@ impl Emitter {
 
     pub(crate) fn wants_items(&self) -> bool {
         self.observer.as_ref().is_some_and(|o| o.wants_items())
+    }
+
+    pub(crate) fn is_enough(&self) -> bool {
+        self.observer.as_ref().is_some_and(|o| o.is_enough())
     }
 
     pub(crate) fn is_observed(&self) -> bool {

@@ -123,6 +123,9 @@ impl Core {
             history,
         } = letter;
         self.report_dead(id, &payload, &history);
+        if self.emitter.is_enough() {
+            self.desk.ledger.handle_hold();
+        }
         let outcome = history.clone();
         self.deliver_outcome(payload.reply(), || Outcome::Dead(id, outcome));
         self.store.keep_dead(DeadLetter {

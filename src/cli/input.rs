@@ -28,7 +28,7 @@ impl Source {
         match self {
             Source::MadeUp(_) => "--dishes".into(),
             Source::File(path) => format!("--input {}", path.display()),
-            Source::Stdin => "--input stdin".into(),
+            Source::Stdin => "stdin".into(),
             Source::Given(_) => ":::".into(),
         }
     }

@@ -19,7 +19,8 @@ use std::time::Duration;
 use serde_bytes::ByteBuf;
 
 use self::budget::Budget;
-use self::halt::{Halt, HaltView};
+pub(super) use self::halt::Fuse;
+use self::halt::Halt;
 use self::joblog::JobLog;
 use self::output::{Outputs, Shape};
 use self::patience::Patience;
@@ -130,6 +131,12 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         },
     };
     let mut template = Template::parse(words, args.json);
+    if args.shell && template.has_quoted_place() {
+        return Err(
+            "--shell: what is filled in is quoted already, so it may not stand between quotes"
+                .into(),
+        );
+    }
     if feed == Feed::Arguments {
         template = template.with_item();
     }
@@ -284,6 +291,11 @@ impl Work for Jobs {
         true
     }
 
+    fn fuse(&self, origin: &Origin) -> Option<Fuse> {
+        let halt = self.config.halt?;
+        Some(Fuse::new(halt, origin))
+    }
+
     fn labels(&self, config: &Config) -> Labels {
         pictures::job_labels(config)
     }
@@ -306,9 +318,6 @@ impl Work for Jobs {
         let results = results.map(|folder| Results::new(folder, setup));
         let outputs = Outputs::new(spool, shape, results, origin, out.clone());
         views.push(Box::new(outputs));
-        if let Some(halt) = self.config.halt {
-            views.push(Box::new(HaltView::new(halt, origin)));
-        }
         if self.config.setup.server.is_some() {
             let patience = Patience::new(config.max_restarts, origin.stop.clone());
             views.push(Box::new(patience));
@@ -329,6 +338,10 @@ impl Work for Jobs {
         if self.config.setup.server.is_none() {
             // Nothing writes there but we, for histories: a command's own lies in a file.
             builder = builder.hide_stderr();
+        }
+        if self.config.halt.is_some() {
+            // What is handed out in advance would be begun before anybody can say stop.
+            builder = builder.without_prefetch();
         }
         builder.handler(queue, jobs::run)
     }

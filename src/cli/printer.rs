@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unb
 use super::code;
 use super::config::Config;
 use super::input::Source;
+use super::jobs::Fuse;
 use super::obituaries::Obituaries;
 use super::screen::{say, say_in_time};
 use super::stop::Stop;
@@ -74,6 +75,7 @@ pub(super) struct Printer {
     /// Disconnected when all is printed.
     over: Receiver<()>,
     obituaries: Option<Obituaries>,
+    fuse: Option<Fuse>,
     stop: Stop,
 }
 
@@ -82,6 +84,7 @@ impl Printer {
     pub(super) fn start(
         config: &Config,
         mut views: Vec<Box<dyn View>>,
+        fuse: Option<Fuse>,
         stop: Stop,
         on_failed: impl Fn(&io::Error) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
@@ -121,6 +124,7 @@ impl Printer {
             title,
             over,
             obituaries: obituaries.transpose()?,
+            fuse,
             stop,
         }))
     }
@@ -183,6 +187,10 @@ impl Observer for Printer {
         self.wants_items
     }
 
+    fn is_enough(&self) -> bool {
+        self.fuse.as_ref().is_some_and(Fuse::is_blown)
+    }
+
     fn observe(&self, event: Event) {
         match &event.what {
             What::NoWorkersLeft { why } => self.stop.give_up(why.clone()),
@@ -190,6 +198,9 @@ impl Observer for Printer {
             What::Dead { item, history, .. } => {
                 if let Some(obituaries) = &self.obituaries {
                     obituaries.tell(item, history);
+                }
+                if let Some(fuse) = &self.fuse {
+                    fuse.count();
                 }
             }
             What::Inconsistent { why } => end_inconsistent(why),

@@ -13,6 +13,7 @@ use super::args::{Format, Method, Mode};
 use super::config::Config;
 use super::goal::{Expected, Goal};
 use super::input::{Feed, Line, Source};
+use super::jobs::Fuse;
 use super::printer::{self, Printer};
 use super::progress::{self, Printed};
 use super::stop::{Manner, Stop};
@@ -37,6 +38,11 @@ pub(super) trait Work {
     /// Whether its items take long enough to be followed one by one where nobody has asked for
     /// that.
     fn is_slow(&self) -> bool;
+
+    /// What ends the run early.
+    fn fuse(&self, _origin: &Origin) -> Option<Fuse> {
+        None
+    }
 
     /// The words of its pictures.
     fn labels(&self, config: &Config) -> Labels;
@@ -139,8 +145,14 @@ pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> 
     let goal = goal(config, &queue)?;
     let origin = origin(&queue, &stop, &goal)?;
     let views = views(config, &mut work, &queue, &origin, &goal)?;
-    let printer =
-        Printer::start(config, views, stop.clone(), end_without_stdout).map_err(internal)?;
+    let printer = Printer::start(
+        config,
+        views,
+        work.fuse(&origin),
+        stop.clone(),
+        end_without_stdout,
+    )
+    .map_err(internal)?;
     printer.progress(&goal.before);
     let hired = hire(config, &work, &queue, &printer);
     if hired.is_err() {

@@ -29,6 +29,21 @@ pub(super) fn not_run(program: &OsStr, error: &io::Error) -> String {
     format!("{}: {program}: {why}", Exit::Exited(code))
 }
 
+/// How much of a complaint is told with the exit code.
+const COMPLAINT_CHARS: usize = 200;
+
+/// How it ended, and the first line of what it said about that.
+pub(super) fn with_complaint(exit: Exit, complaint: &str) -> String {
+    let line = complaint.lines().find(|line| !line.trim().is_empty());
+    match line {
+        Some(line) => {
+            let line: String = line.trim().chars().take(COMPLAINT_CHARS).collect();
+            format!("{exit}: {line}")
+        }
+        None => exit.to_string(),
+    }
+}
+
 /// How the command of a failed attempt ended, as far as its cause tells.
 pub(crate) fn of_cause(cause: &Cause) -> Option<Exit> {
     match cause {
@@ -77,6 +92,14 @@ mod tests {
         assert_eq!(parse(&why(libc::ENOENT)), Some(Exit::Exited(127)));
         assert_eq!(parse(&why(libc::EACCES)), Some(Exit::Exited(126)));
         assert!(why(libc::E2BIG).contains("--stdin"));
+    }
+
+    #[test]
+    fn a_complaint_is_told_by_its_first_line() {
+        let told = with_complaint(Exit::Exited(4), "\n  no words \nin it\n");
+        assert_eq!(told, "exited with code 4: no words");
+        assert_eq!(parse(&told), Some(Exit::Exited(4)));
+        assert_eq!(with_complaint(Exit::Exited(4), "\n"), "exited with code 4");
     }
 
     #[test]

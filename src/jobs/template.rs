@@ -105,6 +105,31 @@ impl Template {
         Some(OsString::from_vec(program))
     }
 
+    /// Whether something is to be filled in between quotes, where these words are a shell's line: the
+    /// quotes that it is given itself would end them.
+    pub(crate) fn has_quoted_place(&self) -> bool {
+        let mut open = None;
+        let mut is_escaped = false;
+        for piece in self.words.iter().flatten() {
+            match piece {
+                Piece::Place(_) if open.is_some() => return true,
+                Piece::Place(_) => is_escaped = false,
+                Piece::Text(text) => {
+                    for byte in text {
+                        match (open, byte) {
+                            _ if is_escaped => is_escaped = false,
+                            (None | Some(b'"'), b'\\') => is_escaped = true,
+                            (None, b'\'' | b'"') => open = Some(*byte),
+                            (Some(quote), byte) if quote == *byte => open = None,
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+        false
+    }
+
     /// The words for one item.
     ///
     /// # Errors
@@ -409,6 +434,28 @@ mod tests {
         assert_eq!(line(b"a.b"), b"echo a.b > a.txt");
         assert_eq!(line(b"$(x) y"), b"echo '$(x) y' > '$(x) y'.txt");
         assert_eq!(line(b""), b"echo '' > ''.txt");
+    }
+
+    #[test]
+    fn places_between_quotes_are_seen() {
+        let is_quoted = |line: &str| Template::parse(&[line.into()], false).has_quoted_place();
+        for line in [
+            "echo '{}'",
+            "echo \"{}\"",
+            "echo 'a' \"$(x {})\"",
+            r#"echo "\"{}""#,
+        ] {
+            assert!(is_quoted(line), "{line}");
+        }
+        for line in [
+            "echo {}",
+            "echo 'a'{}\"b\"",
+            r"echo \'{}\'",
+            "awk '{print}' {}",
+            "echo \"'\"{}",
+        ] {
+            assert!(!is_quoted(line), "{line}");
+        }
     }
 
     #[test]

@@ -36,10 +36,19 @@ impl Turn {
 }
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
+    /// From now on nothing is handed out. What is in somebody's hands may be finished.
+    pub fn handle_hold(&mut self) {
+        self.is_held = true;
+    }
+
+    pub(super) fn gives_nothing(&self) -> bool {
+        self.is_held || self.outbox.is_broken()
+    }
+
     /// Hands out what [`poll_delivery`](Self::poll_delivery) would go on to hand to the same worker,
     /// in one go.
     pub fn poll_turn(&mut self, mut deliver: impl FnMut(&Handed, &mut P)) {
-        let turn = (!self.outbox.is_broken()).then(|| self.crew.take_turn());
+        let turn = (!self.gives_nothing()).then(|| self.crew.take_turn());
         let Some(mut turn) = turn.flatten() else {
             return;
         };

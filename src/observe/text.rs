@@ -63,11 +63,13 @@ impl Style {
                 "{item}: attempt {} failed ({}); it will be {again}",
                 failure.attempt, failure.cause
             )),
-            What::Dead { item, history, .. } => Line::Err(format!(
-                "{item}: given up on after {} attempts ({})",
-                history.len(),
-                last_cause(history)
-            )),
+            What::Dead { item, history, .. } => {
+                let (attempts, cause) = (history.len(), last_cause(history));
+                let s = if attempts == 1 { "" } else { "s" };
+                Line::Err(format!(
+                    "{item}: given up on after {attempts} attempt{s} ({cause})"
+                ))
+            }
             What::WorkerExited {
                 worker,
                 pid,

@@ -27,6 +27,7 @@ crate::trials! {
     a_worker_that_also_gets_is_not_charged_for_what_it_only_prefetched,
     the_last_attempt_makes_a_dead_letter_with_its_whole_history,
     a_retry_is_reported_once_with_its_cause,
+    a_ledger_that_is_held_hands_out_nothing_more,
     a_delayed_item_waits_for_its_time_and_comes_back_in_its_place,
     a_nacked_item_without_backoff_comes_before_fresh_ones,
     no_attempts_at_all_are_taken_as_one,
@@ -252,6 +253,22 @@ fn a_retry_is_reported_once_with_its_cause() {
     assert_eq!(ledger.poll_report(), Some(expected));
     assert_eq!(ledger.poll_report(), None);
     assert_eq!(ledger.counts().retries, 1);
+}
+
+fn a_ledger_that_is_held_hands_out_nothing_more() {
+    let mut ledger = unbounded();
+    for dish in [b"cup", b"mug"] {
+        ledger.handle_put(dish.to_vec()).expect("no bound");
+    }
+    let getter = ledger.handle_join_as_getter();
+    let handed = ledger.handle_get(getter).expect("it waits");
+    ledger.handle_hold();
+    assert_eq!(ledger.handle_get(getter), None);
+    let worker = ledger.handle_join(Credit::adaptive());
+    assert_eq!((worker != getter, ledger.poll_delivery()), (true, None));
+    assert_eq!(ledger.handle_done(handed.token, SHORT, None), Ok(()));
+    assert_eq!(ledger.counts().done, 1);
+    assert_eq!(ledger.counts().waiting, 1);
 }
 
 /// A ledger where failed items rest between half a second and a second.

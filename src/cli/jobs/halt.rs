@@ -1,13 +1,12 @@
 //! `--halt`: when enough items were given up on, the run ends early.
 
-use std::io;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cli::code;
 use crate::cli::goal::Expected;
 use crate::cli::run::Origin;
 use crate::cli::stop::{Manner, Stop};
-use crate::cli::view::View;
-use crate::observe::{Event, What};
 
 /// When to halt, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +20,19 @@ enum Limit {
     Items(u64),
     /// Of all items, so it has to be known how many there are.
     Percent(u64),
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.manner {
+            Manner::AtOnce => "now",
+            Manner::Patiently => "soon",
+        })?;
+        match self.limit {
+            Limit::Items(items) => write!(f, ",fail={items}"),
+            Limit::Percent(percent) => write!(f, ",fail={percent}%"),
+        }
+    }
 }
 
 impl Halt {
@@ -59,50 +71,43 @@ impl Halt {
     }
 }
 
-/// Counts, and halts the run.
-pub(super) struct HaltView {
+/// Counts, and halts the run. It is asked where items end, so that nothing is begun after the last
+/// one that was to be.
+#[derive(Debug)]
+pub(in crate::cli) struct Fuse {
     halt: Halt,
-    failed: u64,
-    is_halted: bool,
+    failed: AtomicU64,
     expected: Expected,
     /// Items of earlier runs.
     before: u64,
     stop: Stop,
 }
 
-impl HaltView {
+impl Fuse {
     pub(super) fn new(halt: Halt, origin: &Origin) -> Self {
-        HaltView {
+        Fuse {
             halt,
-            failed: 0,
-            is_halted: false,
+            failed: AtomicU64::new(0),
             expected: origin.expected.clone(),
             before: origin.accepted,
             stop: origin.stop.clone(),
         }
     }
-}
 
-impl View for HaltView {
-    fn wants_items(&self) -> bool {
-        false
-    }
-
-    fn see(&mut self, event: &Event) -> io::Result<()> {
-        if !matches!(event.what, What::Dead { .. }) || self.is_halted {
-            return Ok(());
-        }
-        self.failed += 1;
-        if self
-            .halt
-            .is_reached(self.failed, self.expected.total(self.before))
-        {
-            self.is_halted = true;
-            let failed = self.failed;
-            let why = format!("halted, because {failed} items were given up on");
+    /// One more item was given up on.
+    pub(in crate::cli) fn count(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        if self.is_blown() {
+            let why = format!("halted, as --halt {} says", self.halt);
             self.stop.halt(self.halt.manner, why, code::DEAD_LETTERS);
         }
-        Ok(())
+    }
+
+    /// Whether that is enough.
+    pub(in crate::cli) fn is_blown(&self) -> bool {
+        let failed = self.failed.load(Ordering::Relaxed);
+        self.halt
+            .is_reached(failed, self.expected.total(self.before))
     }
 }
 
@@ -113,7 +118,7 @@ mod tests {
     #[test]
     fn only_what_has_a_meaning_is_taken() {
         for text in ["now,fail=1", "soon,fail=3", "soon,fail=100%", "now,fail=1%"] {
-            assert!(Halt::parse(text).is_ok(), "{text}");
+            assert_eq!(Halt::parse(text).unwrap().to_string(), text);
         }
         for text in [
             "",

@@ -100,15 +100,11 @@ impl JobLog {
             Some(Exit::Signaled(signal)) => (0, signal),
             Some(Exit::Unknown) | None => (-1, 0),
         };
-        let words = self.setup.words(Values {
+        let command = self.setup.shown(Values {
             item: row.item.as_bytes(),
             number: row.id.0,
             slot: jobs::slot_of(row.worker).unwrap_or(0),
         });
-        let command = match words {
-            Ok(words) => jobs::shown(&words),
-            Err(why) => why,
-        };
         writeln!(
             self.out,
             "{}\t:\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}",

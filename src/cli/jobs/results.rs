@@ -86,7 +86,7 @@ impl Results {
     }
 
     fn object(&self, ended: &Ended) -> Value {
-        let words = self.setup.words(Values {
+        let command = self.setup.shown(Values {
             item: ended.item.as_bytes(),
             number: ended.id.0,
             slot: jobs::slot_of(&ended.worker).unwrap_or(0),
@@ -100,7 +100,7 @@ impl Results {
         json!({
             "number": ended.id.0,
             "item": &*ended.item,
-            "command": words.map(|words| jobs::shown(&words)).ok(),
+            "command": command,
             "attempts": ended.attempt,
             "exit_code": code,
             "signal": signal,

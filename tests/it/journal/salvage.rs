@@ -87,10 +87,10 @@ fn a_damaged_row_costs_its_items_and_no_others() {
     let said = said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("saved 7 unfinished dishes and 1 dead letters; 1 are done"),
+        said.contains("saved 7 unfinished items and 1 dead letters; 1 are done"),
         "{said}"
     );
-    assert!(said.contains("of 1 dishes nothing is known"), "{said}");
+    assert!(said.contains("of 1 items nothing is known"), "{said}");
     expected.unfinished.remove(&5);
     // It counts as dead, for it is not known to be done.
     expected.dead += 1;

@@ -7,6 +7,7 @@ use crate::support::{is_alive, named, until};
 
 crate::trials!(
     halting_soon_lets_what_runs_finish,
+    one_worker_fails_no_more_than_it_may,
     halting_now_kills_what_runs,
     halting_at_a_share_counts_all_items,
     a_stop_finishes_what_runs,
@@ -51,6 +52,27 @@ fn halting_soon_lets_what_runs_finish() {
     let summary = named(&events, "summary")[0];
     assert_eq!(summary["done"], 1);
     assert!(summary["dead"].as_u64().unwrap() < 7, "{summary}");
+}
+
+fn one_worker_fails_no_more_than_it_may() {
+    let place = Place::new();
+    for manner in ["now", "soon"] {
+        let halt = format!("{manner},fail=3");
+        let arguments = [
+            "-w",
+            "1",
+            "--halt",
+            &halt,
+            "--max-attempts",
+            "1",
+            "--",
+            "false",
+        ];
+        let output = place.run(&arguments, b"1\n2\n3\n4\n5\n");
+        assert_eq!(output.status.code(), Some(1));
+        let summary = "0 of 5 jobs done, 3 dead, 2 left undone;";
+        assert!(stderr(&output).contains(summary), "{}", stderr(&output));
+    }
 }
 
 fn halting_now_kills_what_runs() {
@@ -109,7 +131,7 @@ fn halting_at_a_share_counts_all_items() {
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     assert!(
-        text.contains("halted, because 2 items were given up on"),
+        text.contains("halted, as --halt soon,fail=50% says"),
         "{text}"
     );
 }

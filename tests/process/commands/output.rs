@@ -81,7 +81,7 @@ fn output_of_the_last_attempt_is_the_items_own() {
     assert_eq!(stdout(&output), "out\n");
     let text = stderr(&output);
     assert!(
-        text.starts_with("a: given up on after 1 attempts (exited with code 7)\nerr\n"),
+        text.starts_with("a: given up on after 1 attempt (exited with code 7)\nerr\n"),
         "{text}"
     );
     let letter: Value = serde_json::from_str(&place.text("dead")).unwrap();

@@ -73,7 +73,9 @@ fn an_exit_code_is_a_failed_attempt() {
     let arguments = [&SERVE[..], &["--max-attempts", "1", "--joblog", "log"]].concat();
     let output = place.run(&arguments, b"fail\n");
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "why");
+    assert_eq!(stdout(&output), "");
+    let told = "fail: given up on after 1 attempt (exited with code 4: why)\nwhy";
+    assert!(stderr(&output).starts_with(told), "{}", stderr(&output));
     assert_eq!(place.joblog("log")[0][6], "4");
     assert_eq!(starts(&place), 1);
 }
