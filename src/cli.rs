@@ -24,6 +24,7 @@ mod screen;
 mod stop;
 mod ticks;
 mod view;
+mod work;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -96,12 +97,15 @@ pub fn serve() {
 }
 
 /// Does the work that the arguments ask for. The exit code.
-fn work(args: args::Args) -> Result<u8, Failure> {
+fn work_on(args: args::Args) -> Result<u8, Failure> {
     let (config, work) = config::Config::validate(args).map_err(Failure::Usage)?;
     match work {
-        config::Work::Dishes(dishes) => run::run(&config, dishes::Dishes::new(dishes, &config)),
+        config::Work::Dishes(dishes) => {
+            let dishes = dishes::Dishes::new(dishes, &config);
+            run::run(config, dishes)
+        }
         config::Work::Jobs(jobs) if jobs.is_dry_run => jobs::dry_run(&config, &jobs),
-        config::Work::Jobs(jobs) => run::run(&config, jobs::Jobs::prepare(*jobs)?),
+        config::Work::Jobs(jobs) => run::run(config, jobs::Jobs::prepare(*jobs)?),
     }
 }
 
@@ -154,7 +158,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(args::Command::Manual) => manual::run(),
         Some(args::Command::Completions(command)) => manual::complete(command),
         Some(args::Command::Compare(command)) => compare::run(command),
-        None => work(args),
+        None => work_on(args),
     };
     jobs::remove_scratch();
     // Whatever became of it, the terminal is left clean.

@@ -1,7 +1,6 @@
 //! One run: a producer here, workers wherever they are, and the end of it all. What the items are
 //! is for those who make them.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,133 +11,24 @@ use serde::de::DeserializeOwned;
 use super::args::{Format, Method, Mode};
 use super::config::Config;
 use super::goal::{Expected, Goal};
-use super::input::{Feed, Line, Source};
-use super::jobs::Fuse;
+use super::input::{self, Feed, Source};
 use super::printer::{self, Printer};
 use super::progress::{self, Printed};
 use super::stop::{Manner, Stop};
 use super::view::{Lines, Out, View};
-use super::{Failure, code, input, pictures, screen};
+use super::work::{Bench, Origin, Work};
+use super::{Failure, code, pictures, screen};
 use crate::error::Error;
 use crate::ledger::ItemId;
-use crate::observe::spans::Labels;
 use crate::observe::text::{Style, Words};
 use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
+use crate::supervision::Supervisor;
 use crate::supervision::spec::StartMethod;
-use crate::supervision::{Builder, Supervisor};
-
-/// What a run is about: items of one kind, who works on them, and what more is shown of that.
-pub(super) trait Work {
-    type Item: Serialize + DeserializeOwned + 'static;
-
-    /// What is said of them.
-    fn words(&self) -> &'static Words;
-
-    /// Whether its items take long enough to be followed one by one where nobody has asked for
-    /// that.
-    fn is_slow(&self) -> bool;
-
-    /// What ends the run early.
-    fn fuse(&self, _origin: &Origin) -> Option<Fuse> {
-        None
-    }
-
-    /// The words of its pictures.
-    fn labels(&self, config: &Config) -> Labels;
-
-    /// What shows the run, besides its lines.
-    fn views(&mut self, config: &Config, origin: &Origin, out: &Out) -> Vec<Box<dyn View>>;
-
-    /// Hires the workers.
-    fn hire(
-        &self,
-        builder: Builder,
-        queue: &JoinableQueue<Self::Item>,
-    ) -> Result<Supervisor<Self::Item, ()>, Error>;
-
-    /// Makes an item of each line and puts it on the queue.
-    fn produce(&self, bench: &mut Bench<'_, Self::Item>) -> Result<(), Failure>;
-}
-
-/// How a run begins, for those who show it.
-pub(super) struct Origin {
-    /// Its events count from here; since 1970.
-    pub(super) unix: Duration,
-    /// Items that were accepted by earlier runs.
-    pub(super) accepted: u64,
-    /// Those of them that are not ended.
-    pub(super) unfinished: BTreeSet<ItemId>,
-    pub(super) stop: Stop,
-    /// How many items there are in all, as far as that is known.
-    pub(super) expected: Expected,
-}
-
-/// Where the producer stands: lines come in, items go out.
-pub(super) struct Bench<'a, T> {
-    config: &'a Config,
-    feed: Feed,
-    pub(super) queue: &'a JoinableQueue<T>,
-    printer: &'a Printer,
-    pub(super) stop: &'a Stop,
-    /// The item that is put next.
-    pub(super) next_id: ItemId,
-    expected: &'a Expected,
-    /// Lines that were read.
-    lines: u64,
-}
-
-impl<'a, T: Serialize + DeserializeOwned + 'static> Bench<'a, T> {
-    /// Where the lines come from.
-    pub(super) fn source(&self) -> &'a Source {
-        &self.config.source
-    }
-
-    /// The next line; none at the end, or when the run is stopped.
-    pub(super) fn next(&mut self) -> Result<Option<Line>, Failure> {
-        if !self.stop.sleep(Duration::ZERO) {
-            return Ok(None);
-        }
-        let line = self.feed.next(self.stop).transpose();
-        let line = line.map_err(Failure::Usage)?;
-        self.lines += u64::from(line.is_some());
-        Ok(line)
-    }
-
-    /// Whether an item of this text was put by an earlier run, and is not to be put again.
-    pub(super) fn was_put_before(&self, key: &[u8]) -> bool {
-        let was_put = self.queue.was_put_before(key);
-        if was_put {
-            self.expected.pass_over();
-        }
-        was_put
-    }
-
-    /// Tells of an item that is being made, where somebody wants to know. Waits while too much is
-    /// untold.
-    pub(super) fn tell(&self, what: impl FnOnce() -> What) -> Result<(), Failure> {
-        if self.printer.wants_items() {
-            self.printer.wait_for_room();
-            emit(self.queue, what())?;
-        }
-        Ok(())
-    }
-
-    /// Puts an item that came from this text. Whether it was accepted: the queue may be closed.
-    pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
-        match self.queue.put_with_key(item, Some(key)) {
-            Ok(id) => {
-                self.next_id = ItemId(id.0 + 1);
-                Ok(true)
-            }
-            Err(error) if error.is_closed() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
 
 /// Does all the work. The exit code.
-pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> {
+pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
+    let config = &Arc::new(config);
     let feed = Feed::open(&config.source, config.separator).map_err(internal)?;
     let queue = open(config, work.words())?;
     let stop = Stop::new();
@@ -159,9 +49,15 @@ pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> 
         // What views have begun is to be whole.
         printer.finish(LAST_WORDS);
     }
-    let crew = Arc::new(hired?);
-    listen(config, work.words(), &stop, &queue, &crew, &printer, &goal)?;
-    halt_when_told(stop.halts(), &queue, &crew)?;
+    let running = Running {
+        stop: stop.clone(),
+        queue: queue.clone(),
+        crew: Arc::new(hired?),
+        printer: Arc::clone(&printer),
+        goal: goal.clone(),
+    };
+    running.listen(config, work.words())?;
+    running.halt_when_told()?;
     let mut bench = Bench {
         config,
         feed,
@@ -175,39 +71,116 @@ pub(super) fn run<W: Work>(config: &Config, mut work: W) -> Result<u8, Failure> 
     let produced = work.produce(&mut bench);
     let lines = bench.lines;
     let produced = produced.and_then(|()| end_input(&queue, &stop, &goal.expected, lines));
-    let joined = queue.join();
-    crew.stop();
-    // What was done when the journal failed is not in it, so it is not told.
-    let is_kept = !queue.is_journal_broken();
-    if stop.sums_up() && is_kept {
-        report_summary(&queue, &crew)?;
-    }
-    // A stopped run does not wait for ever for somebody to read.
-    let signal = stop.signal();
-    let is_written =
-        printer.finish(signal.map_or(Duration::MAX, |_| config.shutdown.max(TIME_TO_READ)));
-    let has_dead_letters = has_dead_letters(&queue);
-    queue.close_journal();
-    if let Some(signal) = signal {
-        if let Err(error) = &joined
-            && !is_kept
-        {
-            printer::complain(error);
-        } else {
-            goal.tell_left_undone(&queue);
+    running.finish(config, produced)
+}
+
+/// A run that has begun.
+struct Running<T> {
+    stop: Stop,
+    queue: JoinableQueue<T>,
+    crew: Arc<Supervisor<T, ()>>,
+    printer: Arc<Printer>,
+    goal: Goal,
+}
+
+impl<T> Clone for Running<T> {
+    fn clone(&self) -> Self {
+        Running {
+            stop: self.stop.clone(),
+            queue: self.queue.clone(),
+            crew: Arc::clone(&self.crew),
+            printer: Arc::clone(&self.printer),
+            goal: self.goal.clone(),
         }
-        return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
-    if let Some((why, code)) = stop.halted() {
-        printer::complain(&why);
-        return Ok(if is_written { code } else { code::USAGE });
+}
+
+impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
+    /// Waits for the end. The exit code.
+    fn finish(&self, config: &Config, produced: Result<(), Failure>) -> Result<u8, Failure> {
+        let joined = self.queue.join();
+        self.crew.stop();
+        // What was done when the journal failed is not in it, so it is not told.
+        let is_kept = !self.queue.is_journal_broken();
+        if self.stop.sums_up() && is_kept {
+            report_summary(&self.queue, &self.crew)?;
+        }
+        // A stopped run does not wait for ever for somebody to read.
+        let signal = self.stop.signal();
+        let time = signal.map_or(Duration::MAX, |_| config.shutdown.max(TIME_TO_READ));
+        let is_written = self.printer.finish(time);
+        let has_dead_letters = has_dead_letters(&self.queue);
+        self.queue.close_journal();
+        if let Some(signal) = signal {
+            if let Err(error) = &joined
+                && !is_kept
+            {
+                printer::complain(error);
+            } else {
+                self.goal.tell_left_undone(&self.queue);
+            }
+            return Ok(128 + u8::try_from(signal).unwrap_or(0));
+        }
+        if let Some((why, code)) = self.stop.halted() {
+            printer::complain(&why);
+            return Ok(if is_written { code } else { code::USAGE });
+        }
+        joined?;
+        produced?;
+        match has_dead_letters? {
+            _ if !is_written => Ok(code::USAGE),
+            false => Ok(code::DONE),
+            true => Ok(code::DEAD_LETTERS),
+        }
     }
-    joined?;
-    produced?;
-    match has_dead_letters? {
-        _ if !is_written => Ok(code::USAGE),
-        false => Ok(code::DONE),
-        true => Ok(code::DEAD_LETTERS),
+
+    /// A second signal: the end, now.
+    fn end(&self, config: &Config, signal: i32) {
+        if self.stop.sums_up() {
+            // The end comes all the same where the summary cannot.
+            let _ = report_summary(&self.queue, &self.crew);
+        }
+        let draws = config.timeline.is_some() || config.trace.is_some();
+        self.printer
+            .finish(if draws { TIME_TO_READ } else { LAST_WORDS });
+        self.goal.tell_left_undone(&self.queue);
+        super::end(128 + u8::try_from(signal).unwrap_or(0));
+    }
+
+    fn listen(&self, config: &Arc<Config>, words: &'static Words) -> Result<(), Failure> {
+        let (orderly, sudden) = (self.clone(), self.clone());
+        let (config_late, config) = (Arc::clone(config), Arc::clone(config));
+        let in_order = move |signal| {
+            orderly.queue.close();
+            printer::say_stopping(signal, words);
+            orderly.crew.stop();
+            if config_late.mode == Mode::Sequential {
+                // There is no worker to kill: the producer has the item in hand.
+                std::thread::sleep(config_late.shutdown);
+                orderly.end(&config_late, signal);
+            }
+        };
+        let at_once = move |signal| {
+            sudden.crew.kill();
+            sudden.end(&config, signal);
+        };
+        self.stop.listen(in_order, at_once).map_err(internal)
+    }
+
+    /// Ends the run early when somebody who watches it says so.
+    fn halt_when_told(&self) -> Result<(), Failure> {
+        let (halts, running) = (self.stop.halts(), self.clone());
+        let halt = move || {
+            if let Ok(manner) = halts.recv() {
+                running.queue.close();
+                match manner {
+                    Manner::AtOnce => running.crew.kill(),
+                    Manner::Patiently => running.crew.drain(),
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("halt".into());
+        thread.spawn(halt).map(drop).map_err(internal)
     }
 }
 
@@ -389,76 +362,6 @@ where
     let broker = queue.broker().map_err(Error)?;
     broker.read(|core| core.emitter.emit(what));
     Ok(())
-}
-
-fn listen<T>(
-    config: &Config,
-    words: &'static Words,
-    stop: &Stop,
-    queue: &JoinableQueue<T>,
-    crew: &Arc<Supervisor<T, ()>>,
-    printer: &Arc<Printer>,
-    goal: &Goal,
-) -> Result<(), Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
-    let draws = config.timeline.is_some() || config.trace.is_some();
-    let last_words = if draws { TIME_TO_READ } else { LAST_WORDS };
-    let end = {
-        let (stop, queue, goal) = (stop.clone(), queue.clone(), goal.clone());
-        let (crew, printer) = (Arc::clone(crew), Arc::clone(printer));
-        move |signal| {
-            if stop.sums_up() {
-                // The end comes all the same where the summary cannot.
-                let _ = report_summary(&queue, &crew);
-            }
-            printer.finish(last_words);
-            goal.tell_left_undone(&queue);
-            super::end(128 + u8::try_from(signal).unwrap_or(0));
-        }
-    };
-    let (queue, orderly, sudden) = (queue.clone(), Arc::clone(crew), Arc::clone(crew));
-    let (end_late, grace) = (end.clone(), config.shutdown);
-    let is_inline = config.mode == Mode::Sequential;
-    let in_order = move |signal| {
-        queue.close();
-        printer::say_stopping(signal, words);
-        orderly.stop();
-        if is_inline {
-            // There is no worker to kill: the producer has the item in hand.
-            std::thread::sleep(grace);
-            end_late(signal);
-        }
-    };
-    let at_once = move |signal| {
-        sudden.kill();
-        end(signal);
-    };
-    stop.listen(in_order, at_once).map_err(internal)
-}
-
-/// Ends the run early when somebody who watches it says so.
-fn halt_when_told<T>(
-    halts: crossbeam_channel::Receiver<Manner>,
-    queue: &JoinableQueue<T>,
-    crew: &Arc<Supervisor<T, ()>>,
-) -> Result<(), Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
-    let (queue, crew) = (queue.clone(), Arc::clone(crew));
-    let halt = move || {
-        if let Ok(manner) = halts.recv() {
-            queue.close();
-            match manner {
-                Manner::AtOnce => crew.kill(),
-                Manner::Patiently => crew.drain(),
-            }
-        }
-    };
-    let thread = std::thread::Builder::new().name("halt".into());
-    thread.spawn(halt).map(drop).map_err(internal)
 }
 
 pub(super) fn report_summary<T>(

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cli::code;
 use crate::cli::goal::Expected;
-use crate::cli::run::Origin;
 use crate::cli::stop::{Manner, Stop};
+use crate::cli::work::Origin;
 
 /// When to halt, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

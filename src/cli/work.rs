@@ -1,0 +1,134 @@
+//! The contract of a run's work: what its items are and who works on them. The run itself (`run`)
+//! knows neither.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Failure;
+use super::config::Config;
+use super::goal::Expected;
+use super::input::{Feed, Line, Source};
+use super::jobs::Fuse;
+use super::printer::Printer;
+use super::run;
+use super::stop::Stop;
+use super::view::{Out, View};
+use crate::error::Error;
+use crate::ledger::ItemId;
+use crate::observe::spans::Labels;
+use crate::observe::text::Words;
+use crate::observe::{Observer, What};
+use crate::queue::JoinableQueue;
+use crate::supervision::{Builder, Supervisor};
+
+/// What a run is about: items of one kind, who works on them, and what more is shown of that.
+pub(super) trait Work {
+    type Item: Serialize + DeserializeOwned + 'static;
+
+    /// What is said of them.
+    fn words(&self) -> &'static Words;
+
+    /// Whether its items take long enough to be followed one by one where nobody has asked for
+    /// that.
+    fn is_slow(&self) -> bool;
+
+    /// What ends the run early.
+    fn fuse(&self, _origin: &Origin) -> Option<Fuse> {
+        None
+    }
+
+    /// The words of its pictures.
+    fn labels(&self, config: &Config) -> Labels;
+
+    /// What shows the run, besides its lines.
+    fn views(&mut self, config: &Config, origin: &Origin, out: &Out) -> Vec<Box<dyn View>>;
+
+    /// Hires the workers.
+    fn hire(
+        &self,
+        builder: Builder,
+        queue: &JoinableQueue<Self::Item>,
+    ) -> Result<Supervisor<Self::Item, ()>, Error>;
+
+    /// Makes an item of each line and puts it on the queue.
+    fn produce(&self, bench: &mut Bench<'_, Self::Item>) -> Result<(), Failure>;
+}
+
+/// How a run begins, for those who show it.
+pub(super) struct Origin {
+    /// Its events count from here; since 1970.
+    pub(super) unix: Duration,
+    /// Items that were accepted by earlier runs.
+    pub(super) accepted: u64,
+    /// Those of them that are not ended.
+    pub(super) unfinished: BTreeSet<ItemId>,
+    pub(super) stop: Stop,
+    /// How many items there are in all, as far as that is known.
+    pub(super) expected: Expected,
+}
+
+/// Where the producer stands: lines come in, items go out.
+pub(super) struct Bench<'a, T> {
+    pub(super) config: &'a Config,
+    pub(super) feed: Feed,
+    pub(super) queue: &'a JoinableQueue<T>,
+    pub(super) printer: &'a Printer,
+    pub(super) stop: &'a Stop,
+    /// The item that is put next.
+    pub(super) next_id: ItemId,
+    pub(super) expected: &'a Expected,
+    /// Lines that were read.
+    pub(super) lines: u64,
+}
+
+impl<'a, T: Serialize + DeserializeOwned + 'static> Bench<'a, T> {
+    /// Where the lines come from.
+    pub(super) fn source(&self) -> &'a Source {
+        &self.config.source
+    }
+
+    /// The next line; none at the end, or when the run is stopped.
+    pub(super) fn next(&mut self) -> Result<Option<Line>, Failure> {
+        if !self.stop.sleep(Duration::ZERO) {
+            return Ok(None);
+        }
+        let line = self.feed.next(self.stop).transpose();
+        let line = line.map_err(Failure::Usage)?;
+        self.lines += u64::from(line.is_some());
+        Ok(line)
+    }
+
+    /// Whether an item of this text was put by an earlier run, and is not to be put again.
+    pub(super) fn was_put_before(&self, key: &[u8]) -> bool {
+        let was_put = self.queue.was_put_before(key);
+        if was_put {
+            self.expected.pass_over();
+        }
+        was_put
+    }
+
+    /// Tells of an item that is being made, where somebody wants to know. Waits while too much is
+    /// untold.
+    pub(super) fn tell(&self, what: impl FnOnce() -> What) -> Result<(), Failure> {
+        if self.printer.wants_items() {
+            self.printer.wait_for_room();
+            run::emit(self.queue, what())?;
+        }
+        Ok(())
+    }
+
+    /// Puts an item that came from this text. Whether it was accepted: the queue may be closed.
+    pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
+        match self.queue.put_with_key(item, Some(key)) {
+            Ok(id) => {
+                self.next_id = ItemId(id.0 + 1);
+                Ok(true)
+            }
+            Err(error) if error.is_closed() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
