@@ -105,7 +105,10 @@ fn work_on(args: args::Args) -> Result<u8, Failure> {
             run::run(config, dishes)
         }
         config::Work::Jobs(jobs) if jobs.is_dry_run => jobs::dry_run(&config, &jobs),
-        config::Work::Jobs(jobs) => run::run(config, jobs::Jobs::prepare(*jobs)?),
+        config::Work::Jobs(jobs) => {
+            let jobs = jobs::Jobs::new(*jobs, config.workers, config.shutdown);
+            run::run(config, jobs)
+        }
     }
 }
 

@@ -19,12 +19,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
 use crate::ledger::ItemId;
+use crate::observe::text::printable;
 use crate::worker::{self, Roles, current};
 use command::{Surroundings, Words, while_at_work};
 use persistent::Post;
@@ -87,6 +89,8 @@ pub(crate) struct Setup {
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) workdir: Option<OsString>,
     pub(crate) spool: OsString,
+    /// How long a process that serves may take to end.
+    pub(crate) grace: Duration,
 }
 
 impl Setup {
@@ -101,10 +105,11 @@ impl Setup {
 
     /// What is run for one item, for people: a command line, or why there is none.
     pub(crate) fn shown(&self, values: Values<'_>) -> String {
-        match self.words(values) {
-            Ok(words) => shown(&[self.server.clone().unwrap_or_default(), words].concat()),
-            Err(why) => why,
-        }
+        // An item that is not all there cannot be filled in.
+        let words = self
+            .words(values)
+            .unwrap_or_else(|_| self.template.source());
+        shown(&[self.server.clone().unwrap_or_default(), words].concat())
     }
 }
 
@@ -119,7 +124,9 @@ static POST: Mutex<Option<Post>> = Mutex::new(None);
 fn end() {
     let mut post = POST.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(post) = &mut *post {
-        while_at_work(|| post.close());
+        let setup = setup();
+        let grace = setup.map_or(Duration::ZERO, |setup| setup.grace);
+        while_at_work(|| post.close(grace));
     }
 }
 
@@ -162,11 +169,15 @@ pub(crate) fn slot_of(worker: &str) -> Option<u64> {
     worker.rsplit_once('-')?.1.parse().ok()
 }
 
+/// What this worker process was told.
+fn setup() -> Option<&'static Setup> {
+    static SETUP: OnceLock<Option<Setup>> = OnceLock::new();
+    SETUP.get_or_init(worker::context).as_ref()
+}
+
 /// Runs the command for one item, in a worker process. An error says how it ended.
 pub(crate) fn run(job: Job) -> Result<(), String> {
-    static SETUP: OnceLock<Option<Setup>> = OnceLock::new();
-    let setup = SETUP.get_or_init(worker::context);
-    let (Some(setup), Some(attempt)) = (setup, Attempt::current()) else {
+    let (Some(setup), Some(attempt)) = (setup(), Attempt::current()) else {
         return Err("this worker was not told which command to run".into());
     };
     worker::describe(format_args!(
@@ -245,14 +256,16 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Strin
         let [stdout, stderr] = output.streams()?;
         Ok([command::input(input.as_ref())?, stdout, stderr])
     };
-    let ended = command::run(&words, &surroundings, &streams);
-    let result = match ended {
-        Ok(exit) if exit.is_success() => Ok(()),
-        Ok(exit) => Err(exit.to_string()),
-        Err(error) => Err(ending::not_run(words.name(), &error)),
-    };
-    output.close(result.is_err());
-    result
+    // If this worker was asked to end meanwhile, it does when the output is seen to.
+    while_at_work(|| {
+        let result = match command::run(&words, &surroundings, &streams) {
+            Ok(exit) if exit.is_success() => Ok(()),
+            Ok(exit) => Err(exit.to_string()),
+            Err(error) => Err(ending::not_run(words.name(), &error)),
+        };
+        output.close(result.is_err());
+        result
+    })
 }
 
 /// What the command is to read: nothing, or its item in a file of its own.
@@ -325,10 +338,5 @@ pub(crate) fn quoted(words: &[OsString]) -> OsString {
 
 /// The same in one line, and without what is no text.
 fn shown(words: &[OsString]) -> String {
-    let line = quoted(words).to_string_lossy().into_owned();
-    let escaped = |c: char| match c.is_control() {
-        true => c.escape_default().collect(),
-        false => String::from(c),
-    };
-    line.chars().map(escaped).collect()
+    printable(&quoted(words).to_string_lossy()).into_owned()
 }

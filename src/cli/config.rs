@@ -227,7 +227,7 @@ fn check(args: &Args) -> Result<usize, String> {
         ));
     }
     if args.timeout == Some(Duration::ZERO) {
-        return Err("--timeout 0: no time is too little for any dish".into());
+        return Err("--timeout 0: no time is too little for any item".into());
     }
     Ok(workers)
 }

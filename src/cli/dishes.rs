@@ -73,8 +73,8 @@ impl Work for Dishes {
         pictures::kitchen_labels_of(config, &self.config)
     }
 
-    fn views(&mut self, _: &Config, _: &Origin, _: &Out) -> Vec<Box<dyn View>> {
-        Vec::new()
+    fn views(&mut self, _: &Config, _: &Origin, _: &Out) -> Result<Vec<Box<dyn View>>, Failure> {
+        Ok(Vec::new())
     }
 
     fn hire(

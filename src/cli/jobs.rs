@@ -10,7 +10,7 @@ mod results;
 mod scratch;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub(super) struct JobConfig {
     is_line_buffered: bool,
     is_tagged: bool,
     results: Option<PathBuf>,
-    joblog: Option<(PathBuf, File)>,
+    joblog: Option<joblog::Place>,
     halt: Option<Halt>,
 }
 
@@ -96,15 +96,12 @@ impl JobConfig {
         let separator = if args.null { 0 } else { b'\n' };
         let total = check_items(source, separator, args.json.then_some(&setup.template))?;
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
-        let results = args.results.as_deref().map(results::prepare).transpose()?;
-        let joblog = match args.joblog.clone() {
-            None => None,
-            Some(path) => {
-                let file = joblog::open(&path, is_resumable, taken)?;
-                taken.push(path.clone());
-                Some((path, file))
-            }
-        };
+        // A dry run writes nothing.
+        let results = args.results.as_deref().filter(|_| !args.dry_run);
+        let results = results.map(results::prepare).transpose()?;
+        let joblog = args.joblog.as_deref().filter(|_| !args.dry_run);
+        let joblog = joblog.map(|path| joblog::open(path, is_resumable, taken));
+        let joblog = joblog.transpose()?;
         let config = JobConfig {
             setup,
             is_json: args.json,
@@ -162,6 +159,7 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         environment,
         workdir: workdir.map(PathBuf::into_os_string),
         spool: OsString::new(),
+        grace: Duration::ZERO,
     })
 }
 
@@ -255,26 +253,40 @@ static WORDS: Words = Words {
     tells_items: false,
 };
 
+/// Items that may be under way, or ended and not shown.
+const UNSHOWN_MAX: usize = 1000;
+
+/// The same where they wait for the slowest.
+const UNSHOWN_MAX_IN_ORDER: usize = 100_000;
+
 /// A run of a command.
 pub(super) struct Jobs {
     config: JobConfig,
+    grace: Duration,
+    /// Known when the views are made.
     spool: Spool,
     budget: Budget,
 }
 
 impl Jobs {
-    pub(super) fn prepare(config: JobConfig) -> Result<Self, Failure> {
-        let folder = scratch::create(config.results.as_deref()).map_err(Failure::Usage)?;
-        Ok(Jobs {
+    /// `grace`: how long a process that serves items may take to end.
+    pub(super) fn new(config: JobConfig, workers: usize, grace: Duration) -> Self {
+        let items_max = match config.keeps_order {
+            true => UNSHOWN_MAX_IN_ORDER,
+            false => UNSHOWN_MAX.max(workers * 4),
+        };
+        Jobs {
             config,
-            spool: Spool::at(&folder),
-            budget: Budget::new(),
-        })
+            grace,
+            spool: Spool::at(Path::new("")),
+            budget: Budget::new(items_max),
+        }
     }
 
     fn setup(&self) -> Setup {
         Setup {
             spool: self.spool.folder().as_os_str().to_owned(),
+            grace: self.grace,
             ..self.config.setup.clone()
         }
     }
@@ -291,6 +303,10 @@ impl Work for Jobs {
         true
     }
 
+    fn wants_unfinished(&self) -> bool {
+        true
+    }
+
     fn fuse(&self, origin: &Origin) -> Option<Fuse> {
         let halt = self.config.halt?;
         Some(Fuse::new(halt, origin))
@@ -300,7 +316,15 @@ impl Work for Jobs {
         pictures::job_labels(config)
     }
 
-    fn views(&mut self, config: &Config, origin: &Origin, out: &Out) -> Vec<Box<dyn View>> {
+    fn views(
+        &mut self,
+        config: &Config,
+        origin: &Origin,
+        out: &Out,
+    ) -> Result<Vec<Box<dyn View>>, Failure> {
+        let journal = config.journal.as_ref().map(|(path, _)| path.as_path());
+        let folder = scratch::create(journal, self.config.results.as_deref());
+        self.spool = Spool::at(&folder.map_err(Failure::Usage)?);
         let mut views: Vec<Box<dyn View>> = Vec::new();
         let (setup, spool) = (self.setup(), self.spool.clone());
         // Before the view that removes what was shown.
@@ -316,14 +340,15 @@ impl Work for Jobs {
         };
         let results = self.config.results.as_deref();
         let results = results.map(|folder| Results::new(folder, setup));
-        let outputs = Outputs::new(spool, shape, results, origin, out.clone());
+        let returns = self.budget.returns();
+        let outputs = Outputs::new(spool, shape, results, origin, (out.clone(), returns));
         views.push(Box::new(outputs));
         if self.config.setup.server.is_some() {
             let patience = Patience::new(config.max_restarts, origin.stop.clone());
             views.push(Box::new(patience));
         }
-        views.push(Box::new(self.budget.view()));
-        views
+        views.push(Box::new(self.budget.returns()));
+        Ok(views)
     }
 
     fn hire(
@@ -353,6 +378,7 @@ impl Work for Jobs {
                 "supervisor: items are read from the terminal, one a line; Ctrl-D ends them",
             );
         }
+        let mut is_first = true;
         while let Some(line) = bench.next()? {
             if self.config.is_json {
                 let template = &self.config.setup.template;
@@ -361,17 +387,18 @@ impl Work for Jobs {
             if bench.was_put_before(&line.bytes) {
                 continue;
             }
+            if let Some(delay) = self.config.delay.filter(|_| !is_first)
+                && !bench.stop.sleep(delay)
+            {
+                break;
+            }
+            is_first = false;
             self.budget
                 .take(bench.next_id, line.bytes.len(), bench.stop);
             let job = Job {
                 text: ByteBuf::from(line.bytes),
             };
             if !bench.put(&job, &job.text)? {
-                break;
-            }
-            if let Some(delay) = self.config.delay
-                && !bench.stop.sleep(delay)
-            {
                 break;
             }
         }

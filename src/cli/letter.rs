@@ -1,6 +1,6 @@
 //! Dead letters on paper: a line, a page, or a JSON object.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::ledger::{Failure, ItemId};
 use crate::observe::last_cause;
+use crate::observe::text::printable;
 
 /// A dead letter, with the name of its item.
 #[derive(Debug)]
@@ -20,9 +21,10 @@ pub(super) struct Letter {
 impl Letter {
     /// Number, name, attempts, last cause and time, with tabs between them.
     pub(super) fn line(&self) -> String {
-        let (id, name) = (self.id, escaped(&self.name));
+        let (id, name) = (self.id, printable(&self.name));
         let attempts = self.history.len();
-        let cause = escaped(&last_cause(&self.history));
+        let cause = last_cause(&self.history);
+        let cause = printable(&cause);
         let when = self.died().map_or("-".into(), |at| at.to_string());
         format!("{id}\t{name}\t{attempts} attempts\t{cause}\t{when}")
     }
@@ -89,19 +91,6 @@ fn entry(failure: &Failure) -> Value {
         "ended": Clock(scene.ended).to_string(),
         "stderr": scene.stderr,
     })
-}
-
-/// Without what would end a field or a line.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            // To write into a string always works.
-            true => drop(write!(escaped, "{}", c.escape_default())),
-            false => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 /// A time since 1970 as RFC 3339 has it, in UTC and to the millisecond.

@@ -3,7 +3,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,24 +32,11 @@ pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
     let mut how = OpenOptions::new();
     how.create(true).append(true);
     let file = output::open("--dead-letters", path, others, &mut how, OFlag::O_APPEND)?;
-    end_torn_line(path, &file).map_err(|error| {
+    output::end_torn_line(path, &file).map_err(|error| {
         let path = path.display();
         format!("--dead-letters {path}: cannot be written: {error}")
     })?;
     Ok(file)
-}
-
-/// A run that was killed may have left half a line.
-fn end_torn_line(path: &Path, mut file: &File) -> io::Result<()> {
-    let length = path.metadata()?.len();
-    if path.is_file() && length > 0 {
-        let mut last = [0];
-        File::open(path)?.read_exact_at(&mut last, length - 1)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
-    }
-    Ok(())
 }
 
 impl Obituaries {

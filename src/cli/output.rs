@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -127,6 +127,19 @@ pub(super) fn open(
     let waits = fcntl(&file, FcntlArg::F_SETFL(flags));
     waits.map_err(|error| unusable(format!("cannot be written: {error}")))?;
     Ok(file)
+}
+
+/// A run that was killed may have left half a line.
+pub(super) fn end_torn_line(path: &Path, mut file: &File) -> io::Result<()> {
+    let length = path.metadata()?.len();
+    if path.is_file() && length > 0 {
+        let mut last = [0];
+        File::open(path)?.read_exact_at(&mut last, length - 1)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether both are one file, also where it is not there yet.

@@ -129,6 +129,13 @@ impl Printer {
         }))
     }
 
+    /// Whether enough has failed may depend on how many items there are, which is known now.
+    pub(super) fn check_fuse(&self) {
+        if let Some(fuse) = &self.fuse {
+            fuse.check();
+        }
+    }
+
     fn unprinted(&self) -> usize {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events.as_ref().map_or(0, Sender::len)
@@ -204,6 +211,8 @@ impl Observer for Printer {
                 }
             }
             What::Inconsistent { why } => end_inconsistent(why),
+            // By now it may be known how many there are.
+            What::ItemDone { .. } => self.check_fuse(),
             _ => {}
         }
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! One run: a producer here, workers wherever they are, and the end of it all. What the items are
 //! is for those who make them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     let queue = open(config, work.words())?;
     let stop = Stop::new();
     let goal = goal(config, &queue)?;
-    let origin = origin(&queue, &stop, &goal)?;
+    let origin = origin(&queue, &stop, &goal, work.wants_unfinished())?;
     let views = views(config, &mut work, &queue, &origin, &goal)?;
     let printer = Printer::start(
         config,
@@ -71,6 +72,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     let produced = work.produce(&mut bench);
     let lines = bench.lines;
     let produced = produced.and_then(|()| end_input(&queue, &stop, &goal.expected, lines));
+    printer.check_fuse();
     running.finish(config, produced)
 }
 
@@ -185,7 +187,12 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
 }
 
 /// What is to be known of the beginning.
-fn origin<T>(queue: &JoinableQueue<T>, stop: &Stop, goal: &Goal) -> Result<Origin, Failure>
+fn origin<T>(
+    queue: &JoinableQueue<T>,
+    stop: &Stop,
+    goal: &Goal,
+    wants_unfinished: bool,
+) -> Result<Origin, Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
 {
@@ -193,7 +200,10 @@ where
     Ok(broker.read(|core| Origin {
         unix: core.emitter.now_unix().saturating_sub(core.emitter.now()),
         accepted: core.desk.ledger.counts().accepted,
-        unfinished: core.desk.ledger.waiting_ids(),
+        unfinished: match wants_unfinished {
+            true => core.desk.ledger.waiting_ids(),
+            false => BTreeSet::new(),
+        },
         stop: stop.clone(),
         expected: goal.expected.clone(),
     }))
@@ -274,7 +284,7 @@ fn views<W: Work>(
     let out = Out::new();
     let lines = Lines::new(out.clone(), config.format, style, config.is_quiet);
     let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
-    views.extend(work.views(config, origin, &out));
+    views.extend(work.views(config, origin, &out)?);
     views.extend(pictures::views(config, &work.labels(config)).map_err(internal)?);
     let printed = match (config.is_quiet, config.format) {
         _ if !words.tells_items => Printed::Output,

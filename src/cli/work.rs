@@ -35,6 +35,11 @@ pub(super) trait Work {
     /// that.
     fn is_slow(&self) -> bool;
 
+    /// Whether it must be known which items of earlier runs are not ended.
+    fn wants_unfinished(&self) -> bool {
+        false
+    }
+
     /// What ends the run early.
     fn fuse(&self, _origin: &Origin) -> Option<Fuse> {
         None
@@ -44,7 +49,15 @@ pub(super) trait Work {
     fn labels(&self, config: &Config) -> Labels;
 
     /// What shows the run, besides its lines.
-    fn views(&mut self, config: &Config, origin: &Origin, out: &Out) -> Vec<Box<dyn View>>;
+    ///
+    /// # Errors
+    /// What they need is not there.
+    fn views(
+        &mut self,
+        config: &Config,
+        origin: &Origin,
+        out: &Out,
+    ) -> Result<Vec<Box<dyn View>>, Failure>;
 
     /// Hires the workers.
     fn hire(
@@ -63,7 +76,7 @@ pub(super) struct Origin {
     pub(super) unix: Duration,
     /// Items that were accepted by earlier runs.
     pub(super) accepted: u64,
-    /// Those of them that are not ended.
+    /// Those of them that are not ended, if they are wanted.
     pub(super) unfinished: BTreeSet<ItemId>,
     pub(super) stop: Stop,
     /// How many items there are in all, as far as that is known.

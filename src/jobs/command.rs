@@ -2,8 +2,8 @@
 //!
 //! A command is in its worker's process group. So whatever ends the worker (its supervisor's end, a
 //! time limit, somebody's kill) ends the command and all that this has started, unless they
-//! left the group. A worker that is asked to end (SIGTERM, which goes to the whole group) waits for
-//! its command's end, so that this can clean up, and then ends without having acknowledged the item.
+//! left the group. A worker that is asked to end (SIGTERM) waits for its command's end, which is asked
+//! too, so that this can clean up, and then ends without having acknowledged the item.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,10 +12,11 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::libc;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
+use nix::unistd::{Pid, getppid};
 
 use crate::ledger::Exit;
 use crate::supervision::orders::BOOT_VARIABLE;
@@ -85,17 +86,21 @@ fn spawn(
     command.spawn()
 }
 
-/// Runs a command to its end. It does not return if this worker was asked to end meanwhile.
+/// Runs a command to its end.
 pub(super) fn run(
     words: &Words<'_>,
     surroundings: &Surroundings<'_>,
     streams: &dyn Fn() -> io::Result<[Stdio; 3]>,
 ) -> io::Result<Exit> {
-    while_at_work(|| {
-        let mut child = words.start(surroundings, streams)?;
-        child.wait().map(exit_of)
-    })
+    let mut child = words.start(surroundings, streams)?;
+    AT_WORK.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
+    let status = child.wait();
+    AT_WORK.store(0, Ordering::SeqCst);
+    status.map(exit_of)
 }
+
+/// The command that runs; 0 for none.
+static AT_WORK: AtomicI32 = AtomicI32::new(0);
 
 pub(super) fn exit_of(status: ExitStatus) -> Exit {
     match (status.code(), status.signal()) {
@@ -125,20 +130,27 @@ fn hear_termination() {
     static IS_HEARD: Once = Once::new();
     IS_HEARD.call_once(|| {
         let action = SigAction::new(
-            SigHandler::Handler(on_termination),
+            SigHandler::SigAction(on_termination),
             SaFlags::SA_RESTART,
             SigSet::empty(),
         );
-        // SAFETY: the handler only stores to atomics and makes calls that a handler may make.
-        // Where it cannot be set, a SIGTERM ends the worker at once, as before.
+        // SAFETY: the handler only uses atomics and makes calls that a handler may make. Where it
+        // cannot be set, a SIGTERM ends the worker at once, as before.
         let _ = unsafe { sigaction(Signal::SIGTERM, &action) };
     });
 }
 
-extern "C" fn on_termination(_: libc::c_int) {
+extern "C" fn on_termination(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     IS_ASKED_TO_END.store(true, Ordering::SeqCst);
     if !IS_AT_WORK.load(Ordering::SeqCst) {
-        end_as_asked();
+        return end_as_asked();
+    }
+    // SAFETY: with a handler of this form the kernel passes the signal's information.
+    let sender = unsafe { (*info).si_pid() };
+    let command = AT_WORK.load(Ordering::SeqCst);
+    // The supervisor asks the whole group; anybody else has asked this process only.
+    if command > 0 && sender != getppid().as_raw() {
+        let _ = kill(Pid::from_raw(command), Signal::SIGTERM);
     }
 }
 

@@ -8,7 +8,9 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -26,10 +28,10 @@ const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 const QUOTE_CHARS: usize = 100;
 
 /// How long a process may take to end that has closed its pipes.
-const TIME_TO_END: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
+const TIME_TO_END: Duration = Duration::from_secs(1);
+
+/// A pipe that is ready takes this many bytes without waiting (pipe(7)).
+const PIPE_BUF: usize = 4096;
 
 /// Said of processes that never answered: perhaps none ever will.
 pub(crate) const NEVER_ANSWERED: &str = "its process ended before it ever answered";
@@ -152,19 +154,53 @@ impl Post {
         }
     }
 
-    /// There is nothing more to serve: the process sees the end of its stdin, and is waited for.
-    pub(super) fn close(&mut self) {
-        if let Some(Server {
-            mut child,
-            requests,
-            answers,
-            ..
-        }) = self.server.take()
-        {
-            drop(requests);
+    /// There is nothing more to serve: the process sees the end of its stdin, and has this long to
+    /// end.
+    pub(super) fn close(&mut self, grace: Duration) {
+        if let Some(mut server) = self.server.take() {
+            drop(server.requests);
             // What it still says is for nobody, but it must be able to say it.
-            let _ = io::copy(&mut answers.into_inner(), &mut io::sink());
-            let _ = child.wait();
+            let mut answers = server.answers.into_inner();
+            if let Ok(pidfd) = pidfd_of(&server.child) {
+                drain_until_end(&pidfd, &mut answers, grace);
+            }
+            let _ = server.child.kill();
+            let _ = server.child.wait();
+        }
+    }
+}
+
+fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Reads what a process says until it has ended, or the time is over.
+fn drain_until_end(pidfd: &OwnedFd, answers: &mut ChildStdout, grace: Duration) {
+    let until = Instant::now() + grace;
+    let mut is_open = true;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let ended = PollFd::new(pidfd, PollFlags::IN);
+        let said = PollFd::new(answers, PollFlags::IN);
+        let mut fds = [ended, said];
+        let watched = if is_open { &mut fds[..] } else { &mut fds[..1] };
+        let is_over = left.is_zero() || await_any(watched, left) == 0;
+        if is_over || !fds[0].revents().is_empty() {
+            return;
+        }
+        is_open = answers.read(&mut [0; 4096]).is_ok_and(|count| count > 0);
+    }
+}
+
+/// How many of these are ready, after this time at most. None if that cannot be known.
+fn await_any(fds: &mut [PollFd<'_>], time: Duration) -> usize {
+    let time = Timespec::try_from(time).ok();
+    loop {
+        match poll(fds, time.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.unwrap_or(0),
         }
     }
 }
@@ -190,8 +226,8 @@ impl Server {
         if is_silent {
             return Some(self);
         }
-        let mut said = Vec::new();
-        let is_over = self.read_line(&mut said).is_ok_and(|count| count == 0);
+        // It is readable, so this does not wait for the rest of a line.
+        let is_over = self.answers.fill_buf().is_ok_and(<[u8]>::is_empty);
         let why = match is_over {
             true => format!("{} while it had nothing to do", self.ended()),
             false => "said something unasked".to_owned(),
@@ -206,10 +242,11 @@ impl Server {
 
     fn ask(&mut self, line: &str) -> Result<Vec<u8>, String> {
         let mut answer = Vec::new();
-        let asked = self
-            .requests
-            .write_all(line.as_bytes())
-            .and_then(|()| self.requests.flush());
+        let asked = match self.send(line.as_bytes()) {
+            Ok(true) => Ok(()),
+            Ok(false) => return Err("its process answered before it was asked".into()),
+            Err(error) => Err(error),
+        };
         let read = asked.and_then(|()| self.read_line(&mut answer));
         if answer.last() == Some(&b'\n') {
             return Ok(answer);
@@ -226,6 +263,34 @@ impl Server {
         })
     }
 
+    /// Sends a request. False if something was said before all of it was taken: whoever waits for
+    /// that to be read would wait for us, and we for them.
+    fn send(&mut self, mut request: &[u8]) -> io::Result<bool> {
+        while !request.is_empty() {
+            let room = PollFd::new(&self.requests, PollFlags::OUT);
+            let said = PollFd::new(self.answers.get_ref(), PollFlags::IN);
+            let mut fds = [room, said];
+            poll(&mut fds, None).or_else(|errno| match errno {
+                rustix::io::Errno::INTR => Ok(0),
+                other => Err(other),
+            })?;
+            let [room, said] = &fds;
+            if said.revents().contains(PollFlags::IN) {
+                return Ok(false);
+            }
+            if said.revents().contains(PollFlags::HUP) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            if !room.revents().is_empty() {
+                // With room for some of it, a pipe takes that without waiting.
+                let part = &request[..request.len().min(PIPE_BUF)];
+                let count = self.requests.write(part)?;
+                request = &request[count..];
+            }
+        }
+        Ok(true)
+    }
+
     fn read_line(&mut self, line: &mut Vec<u8>) -> io::Result<usize> {
         self.answers
             .by_ref()
@@ -236,11 +301,8 @@ impl Server {
     /// Waits a moment for a process that is ending by itself, most likely, as it has closed its
     /// pipes; and how it ended.
     fn ended(&mut self) -> Exit {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        if let Some(pidfd) = pidfd {
-            let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-            let _ = poll(&mut fds, Some(&TIME_TO_END));
+        if let Ok(pidfd) = pidfd_of(&self.child) {
+            await_any(&mut [PollFd::new(&pidfd, PollFlags::IN)], TIME_TO_END);
         }
         self.end()
     }
@@ -253,9 +315,7 @@ impl Server {
 }
 
 fn is_readable(answers: &ChildStdout) -> bool {
-    let mut fds = [PollFd::new(answers, PollFlags::IN)];
-    let at_once = Timespec::default();
-    poll(&mut fds, Some(&at_once)).is_ok_and(|count| count > 0)
+    await_any(&mut [PollFd::new(answers, PollFlags::IN)], Duration::ZERO) > 0
 }
 
 #[cfg(test)]

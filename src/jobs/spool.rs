@@ -4,9 +4,10 @@
 //! are not there. Names are made of numbers only, so nothing need be told of them, and what an
 //! attempt wrote before its worker was killed is found as well.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::ledger::ItemId;
@@ -60,7 +61,6 @@ impl Spool {
                 .read(true)
                 .append(true)
                 .create_new(true)
-                .mode(0o600)
                 .open(&path)
         };
         match create() {
@@ -90,6 +90,20 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The attempts of which there are files.
+    pub(crate) fn attempts(&self) -> BTreeSet<(ItemId, u32)> {
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let attempt_of = |name: &str| {
+            let mut parts = name.split('.');
+            let (id, attempt, stream) = (parts.next()?, parts.next()?, parts.next()?);
+            let is_one = Stream::BOTH.iter().any(|one| one.name() == stream);
+            let attempt = attempt.parse().ok()?;
+            is_one.then_some((ItemId(id.parse().ok()?), attempt))
+        };
+        let names = files.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter_map(|name| attempt_of(&name)).collect()
     }
 
     /// Nobody needs it any more.

@@ -171,6 +171,21 @@ impl Template {
         self.words.iter().map(fill).collect()
     }
 
+    /// The words as they were given.
+    pub(crate) fn source(&self) -> Vec<OsString> {
+        let words = self.words.iter().map(|pieces| {
+            let mut word = Vec::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => word.extend_from_slice(text),
+                    Piece::Place(place) => word.extend_from_slice(&place.sign()),
+                }
+            }
+            OsString::from_vec(word)
+        });
+        words.collect()
+    }
+
     fn needs_members(&self) -> bool {
         self.places().any(|place| matches!(place, Place::Member(_)))
     }
@@ -192,6 +207,15 @@ impl Template {
 }
 
 impl Place {
+    fn sign(&self) -> Vec<u8> {
+        let known = PLACES.iter().find(|(_, place)| place == self);
+        match (known, self) {
+            (Some((sign, _)), _) => sign.to_vec(),
+            (None, Place::Member(name)) => format!("{{{name}}}").into_bytes(),
+            (None, _) => Vec::new(),
+        }
+    }
+
     fn text<'a>(
         &self,
         values: Values<'a>,
@@ -400,7 +424,7 @@ mod tests {
         let item = r#"{"s":"a \"b\"","n":1.50,"t":true,"z":null,"l":[1,"x"],"a-b":2}"#;
         let words = ["{s}", "{n}", "{t}", "{z}", "{l}", "{a-b}"];
         let filled = fill(&words, item, true).unwrap();
-        assert_eq!(filled, ["a \"b\"", "1.5", "true", "", "[1,\"x\"]", "2"]);
+        assert_eq!(filled, ["a \"b\"", "1.50", "true", "", "[1,\"x\"]", "2"]);
     }
 
     #[test]
@@ -466,7 +490,9 @@ mod tests {
             number: 1,
             slot: 1,
         };
-        let filled = Template::parse(&words, false).fill(values).unwrap();
+        let template = Template::parse(&words, false);
+        let filled = template.fill(values).unwrap();
         assert_eq!(filled, [OsString::from_vec(b"\xff\xfd\xfe".to_vec())]);
+        assert_eq!(template.source(), words);
     }
 }

@@ -1,5 +1,6 @@
 //! Events as the chapter's lines: what a dish goes through on stdout, what goes wrong on stderr.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -50,22 +51,27 @@ impl Style {
         } = self.words;
         Some(match &event.what {
             What::Producing { item, pid } => {
+                let item = printable(item);
                 let who = self.who("main");
                 Line::Out(format!("Washing {item} , time: {at} , pid {pid}{who}"))
             }
             What::ItemStarted {
                 item, worker, pid, ..
             } => {
+                let item = printable(item);
                 let who = self.who(worker);
                 Line::Out(format!("Drying  {item} , time: {at} , pid {pid}{who}"))
             }
             What::Retry { item, failure, .. } => Line::Err(format!(
-                "{item}: attempt {} failed ({}); it will be {again}",
-                failure.attempt, failure.cause
+                "{}: attempt {} failed ({}); it will be {again}",
+                printable(item),
+                failure.attempt,
+                printable(&failure.cause.to_string())
             )),
             What::Dead { item, history, .. } => {
                 let (attempts, cause) = (history.len(), last_cause(history));
                 let s = if attempts == 1 { "" } else { "s" };
+                let (item, cause) = (printable(item), printable(&cause));
                 Line::Err(format!(
                     "{item}: given up on after {attempts} attempt{s} ({cause})"
                 ))
@@ -99,6 +105,21 @@ impl Style {
             false => String::new(),
         }
     }
+}
+
+/// Without what would end a line, or do something to a terminal.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => printable.extend(c.escape_default()),
+            false => printable.push(c),
+        }
+    }
+    printable.into()
 }
 
 /// What became of all items, which are called that.

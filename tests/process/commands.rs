@@ -133,6 +133,7 @@ mod own {
         a_script_without_an_interpreter_is_run_by_the_shell,
         what_goes_on_in_the_background_is_not_waited_for,
         a_run_goes_on_with_its_journal,
+        what_was_done_and_not_shown_is_shown_by_the_next_run,
         a_run_that_was_killed_leaves_nothing_for_the_next_one,
         long_inputs_and_outputs_do_not_lie_in_memory,
     );
@@ -332,6 +333,32 @@ mod own {
             .map(|row| row[0].clone())
             .collect();
         assert_eq!(numbers, ["3", "4", "5"]);
+    }
+
+    /// In order, the first item holds the others' output back; then the supervisor is killed.
+    fn what_was_done_and_not_shown_is_shown_by_the_next_run() {
+        let place = Place::new();
+        place.gate("gate");
+        let script = "test $1 != a || read x < gate; echo out $1";
+        let command = ["--journal", "j", "--results", "r", "--", "sh", "-c", script];
+        let items = ["_", "{}", ":::", "a", "b", "c"];
+        let mut run = place.watch(&[&["-w", "2", "-k"], &command[..], &items].concat());
+        run.await_event("done");
+        run.await_event("done");
+        run.child.kill().unwrap();
+        run.exit();
+        let gate = place.path("gate");
+        let opening = std::thread::spawn(move || fs::write(gate, "go\n").unwrap());
+        let output = place.run(&[&["-w", "2", "-k"], &command[..], &items].concat(), b"");
+        opening.join().unwrap();
+        assert_eq!(
+            stdout(&output),
+            "out a\nout b\nout c\n",
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(place.text("r/2/stdout"), "out b\n");
+        assert!(!place.path("j-output").exists());
     }
 
     fn scratches(place: &Place) -> usize {

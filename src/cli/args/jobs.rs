@@ -59,7 +59,7 @@ pub(in crate::cli) struct JobArgs {
     #[arg(long, value_name = "now|soon,fail=N|P%")]
     pub(in crate::cli) halt: Option<String>,
 
-    /// Time between two starts at least
+    /// Time between the starts of two new items at least; retries do not wait for it
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) delay: Option<Duration>,
 

@@ -1,8 +1,9 @@
-//! How many bytes of items may be on the queue at once: the queue counts items, and a line can be
-//! long.
+//! How much may be under way at once: how many items are not shown yet, and how many bytes of items
+//! are on the queue.
 //!
-//! Only large items are counted, so that small ones cost nothing; the queue's own bound keeps those
-//! in check.
+//! The queue counts items, and a line can be long; and output that nobody takes lies on the disk. So
+//! whoever puts items waits for both. Only large items are counted by their bytes, so that small ones
+//! cost nothing.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,18 +26,22 @@ const BYTES_MAX: usize = 32 * 1024 * 1024;
 struct Spent {
     bytes: usize,
     by_item: HashMap<ItemId, usize>,
+    /// Items that were put and are not shown.
+    items: usize,
 }
 
 /// The producer's end.
 #[derive(Debug)]
 pub(super) struct Budget {
     spent: Arc<Mutex<Spent>>,
+    items_max: usize,
     room: Receiver<()>,
     made: Sender<()>,
 }
 
-/// The end of it that sees items go.
-struct Returns {
+/// The end that gives back.
+#[derive(Debug, Clone)]
+pub(super) struct Returns {
     spent: Arc<Mutex<Spent>>,
     made: Sender<()>,
 }
@@ -46,16 +51,18 @@ fn lock(spent: &Mutex<Spent>) -> MutexGuard<'_, Spent> {
 }
 
 impl Budget {
-    pub(super) fn new() -> Self {
+    /// For so many items at once.
+    pub(super) fn new(items_max: usize) -> Self {
         let (made, room) = bounded(1);
         Budget {
             spent: Arc::default(),
+            items_max,
             room,
             made,
         }
     }
 
-    pub(super) fn view(&self) -> impl View + use<> {
+    pub(super) fn returns(&self) -> Returns {
         Returns {
             spent: Arc::clone(&self.spent),
             made: self.made.clone(),
@@ -64,14 +71,16 @@ impl Budget {
 
     /// Takes room for the item that is put next, and waits for it unless the run is stopped.
     pub(super) fn take(&self, id: ItemId, bytes: usize, stop: &Stop) {
-        if bytes < LARGE_BYTES {
-            return;
-        }
+        let bytes = if bytes < LARGE_BYTES { 0 } else { bytes };
         loop {
             let mut spent = lock(&self.spent);
-            if spent.bytes == 0 || spent.bytes + bytes <= BYTES_MAX {
-                spent.bytes += bytes;
-                spent.by_item.insert(id, bytes);
+            let is_light = bytes == 0 || spent.bytes == 0 || spent.bytes + bytes <= BYTES_MAX;
+            if is_light && spent.items < self.items_max {
+                spent.items += 1;
+                if bytes > 0 {
+                    spent.bytes += bytes;
+                    spent.by_item.insert(id, bytes);
+                }
                 return;
             }
             drop(spent);
@@ -83,13 +92,23 @@ impl Budget {
     }
 }
 
+impl Returns {
+    /// One more item is shown.
+    pub(super) fn shown(&self) {
+        let mut spent = lock(&self.spent);
+        // Items of an earlier run were never taken.
+        spent.items = spent.items.saturating_sub(1);
+        // Full when the producer will look anyway.
+        let _ = self.made.try_send(());
+    }
+}
+
 impl View for Returns {
     fn see(&mut self, event: &Event) -> io::Result<()> {
         if let What::ItemDone { id, .. } | What::Dead { id, .. } = &event.what {
             let mut spent = lock(&self.spent);
             if let Some(bytes) = spent.by_item.remove(id) {
                 spent.bytes -= bytes;
-                // Full when the producer will look anyway.
                 let _ = self.made.try_send(());
             }
         }
@@ -116,8 +135,8 @@ mod tests {
 
     #[test]
     fn a_large_item_waits_until_another_one_has_ended() {
-        let (budget, stop) = (Budget::new(), Stop::new());
-        let mut view = budget.view();
+        let (budget, stop) = (Budget::new(10), Stop::new());
+        let mut view = budget.returns();
         budget.take(ItemId(1), BYTES_MAX + 1, &stop);
         std::thread::scope(|scope| {
             let second = scope.spawn(|| budget.take(ItemId(2), LARGE_BYTES, &stop));
@@ -131,8 +150,20 @@ mod tests {
 
     #[test]
     fn small_items_are_not_counted() {
-        let (budget, stop) = (Budget::new(), Stop::new());
+        let (budget, stop) = (Budget::new(10), Stop::new());
         budget.take(ItemId(1), LARGE_BYTES - 1, &stop);
         assert_eq!(lock(&budget.spent).bytes, 0);
+    }
+
+    #[test]
+    fn an_item_waits_until_another_one_is_shown() {
+        let (budget, stop) = (Budget::new(1), Stop::new());
+        budget.take(ItemId(1), 1, &stop);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| budget.take(ItemId(2), 1, &stop));
+            budget.returns().shown();
+            second.join().unwrap();
+        });
+        assert_eq!(lock(&budget.spent).items, 1);
     }
 }

@@ -1,7 +1,7 @@
 //! `--halt`: when enough items were given up on, the run ends early.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::cli::code;
 use crate::cli::goal::Expected;
@@ -77,6 +77,7 @@ impl Halt {
 pub(in crate::cli) struct Fuse {
     halt: Halt,
     failed: AtomicU64,
+    is_blown: AtomicBool,
     expected: Expected,
     /// Items of earlier runs.
     before: u64,
@@ -88,6 +89,7 @@ impl Fuse {
         Fuse {
             halt,
             failed: AtomicU64::new(0),
+            is_blown: AtomicBool::new(false),
             expected: origin.expected.clone(),
             before: origin.accepted,
             stop: origin.stop.clone(),
@@ -97,17 +99,25 @@ impl Fuse {
     /// One more item was given up on.
     pub(in crate::cli) fn count(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        if self.is_blown() {
+        self.check();
+    }
+
+    /// Whether it is enough by now: more failed, or it is known how many there are.
+    pub(in crate::cli) fn check(&self) {
+        let failed = self.failed.load(Ordering::Relaxed);
+        if failed == 0 || self.is_blown() {
+            return;
+        }
+        let total = self.expected.total(self.before);
+        if self.halt.is_reached(failed, total) && !self.is_blown.swap(true, Ordering::Relaxed) {
             let why = format!("halted, as --halt {} says", self.halt);
             self.stop.halt(self.halt.manner, why, code::DEAD_LETTERS);
         }
     }
 
-    /// Whether that is enough.
+    /// Whether it was enough.
     pub(in crate::cli) fn is_blown(&self) -> bool {
-        let failed = self.failed.load(Ordering::Relaxed);
-        self.halt
-            .is_reached(failed, self.expected.total(self.before))
+        self.is_blown.load(Ordering::Relaxed)
     }
 }
 

@@ -5,7 +5,7 @@
 //! and was not killed has -1.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, LineWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,40 +21,56 @@ use crate::observe::{Event, What};
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
-/// Opens the file: anew, or to go on where an earlier run stopped.
+/// The file: to be written anew, or, with a journal, to go on where an earlier run stopped. Nothing is
+/// changed in it yet.
 ///
 /// # Errors
 /// It cannot be written; in words.
-pub(super) fn open(path: &Path, is_resumable: bool, taken: &[PathBuf]) -> Result<File, String> {
+pub(super) fn open(
+    path: &Path,
+    is_resumable: bool,
+    taken: &mut Vec<PathBuf>,
+) -> Result<Place, String> {
     let mut how = OpenOptions::new();
-    how.create(true).write(true);
+    how.create(true).read(is_resumable).write(true);
     let flags = match is_resumable {
         true => OFlag::O_APPEND,
         false => OFlag::empty(),
     };
     let file = output::open("--joblog", path, taken, &mut how, flags)?;
-    let begin = || {
-        let meta = file.metadata()?;
-        if meta.is_file() && !is_resumable {
-            file.set_len(0)?;
+    taken.push(path.to_owned());
+    Ok(Place {
+        path: path.to_owned(),
+        file,
+        is_resumable,
+    })
+}
+
+/// Where it is written.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    file: File,
+    is_resumable: bool,
+}
+
+impl Place {
+    /// Begins it: a header where there is none. A run that was killed may have left half a line.
+    fn begin(&self) -> io::Result<()> {
+        let meta = self.file.metadata()?;
+        if meta.is_file() && !self.is_resumable {
+            self.file.set_len(0)?;
+        } else if meta.len() > 0 {
+            return output::end_torn_line(&self.path, &self.file);
         }
-        match is_resumable && meta.len() > 0 {
-            true => Ok(()),
-            false => (&file).write_all(HEADER.as_bytes()),
-        }
-    };
-    match begin() {
-        Ok(()) => Ok(file),
-        Err(error) => {
-            let path = path.display();
-            Err(format!("--joblog {path}: cannot be written: {error}"))
-        }
+        (&self.file).write_all(HEADER.as_bytes())
     }
 }
 
 pub(super) struct JobLog {
     path: PathBuf,
-    out: BufWriter<File>,
+    /// By lines, so that a kill leaves whole ones.
+    out: LineWriter<File>,
     setup: Setup,
     spool: Spool,
     /// When the run began, as time since 1970.
@@ -74,20 +90,18 @@ struct Row<'a> {
 }
 
 impl JobLog {
-    pub(super) fn new(
-        (path, file): (PathBuf, File),
-        setup: Setup,
-        spool: Spool,
-        origin: Duration,
-    ) -> Self {
-        JobLog {
-            path,
-            out: BufWriter::new(file),
+    pub(super) fn new(place: Place, setup: Setup, spool: Spool, origin: Duration) -> Self {
+        let begun = place.begin();
+        let mut log = JobLog {
+            path: place.path,
+            out: LineWriter::new(place.file),
             setup,
             spool,
             origin,
             is_fine: true,
-        }
+        };
+        log.check(begun);
+        log
     }
 
     fn write(&mut self, row: &Row<'_>) -> io::Result<()> {
@@ -105,13 +119,13 @@ impl JobLog {
             number: row.id.0,
             slot: jobs::slot_of(row.worker).unwrap_or(0),
         });
-        writeln!(
-            self.out,
-            "{}\t:\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}",
+        let line = format!(
+            "{}\t:\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}\n",
             row.id,
             row.started.as_secs_f64(),
             row.took.as_secs_f64(),
-        )
+        );
+        self.out.write_all(line.as_bytes())
     }
 
     fn failed(&mut self, id: ItemId, item: &str, failure: &Failure) -> io::Result<()> {

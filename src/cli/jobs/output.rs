@@ -15,13 +15,16 @@ use std::time::Duration;
 
 use self::paper::{Label, Mark, Paper, Piece};
 use self::turns::Turns;
+use super::budget::Returns;
 use super::results::Results;
+use super::scratch;
 use crate::cli::args::Format;
 use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
 use crate::jobs::ending;
 use crate::jobs::spool::{Spool, Stream};
 use crate::ledger::{Counts, Exit, ItemId};
+use crate::observe::text::printable;
 use crate::observe::{Event, What};
 
 /// How it is shown.
@@ -50,6 +53,23 @@ pub(super) struct Ended {
     at: Duration,
 }
 
+impl Ended {
+    /// One of which there is nothing but its output: its run was killed before it was shown.
+    fn of_earlier_run((id, attempt): (ItemId, u32)) -> Self {
+        Ended {
+            id,
+            item: format!("item-{id}").into(),
+            attempt,
+            worker: "".into(),
+            started: Duration::ZERO,
+            took: Duration::ZERO,
+            exit: None,
+            cause: None,
+            at: Duration::ZERO,
+        }
+    }
+}
+
 /// An attempt whose output is shown while it runs.
 #[derive(Debug)]
 struct Live {
@@ -61,12 +81,15 @@ struct Live {
 }
 
 pub(super) struct Outputs {
+    /// What an earlier run has not shown.
+    left: Vec<Ended>,
     spool: Spool,
     shape: Shape,
     paper: Paper,
     turns: Option<Turns<Ended>>,
     live: Vec<Live>,
     results: Option<Results>,
+    returns: Returns,
     /// When the run began, as time since 1970.
     origin: Duration,
 }
@@ -83,16 +106,21 @@ impl Outputs {
         shape: Shape,
         results: Option<Results>,
         origin: &Origin,
-        out: Out,
+        (out, returns): (Out, Returns),
     ) -> Self {
-        let turns = || Turns::new(origin.unfinished.clone(), origin.accepted);
+        let left = scratch::unshown(&spool, &origin.unfinished, origin.accepted);
+        let mut old = origin.unfinished.clone();
+        old.extend(left.iter().map(|(id, _)| *id));
+        let turns = Turns::new(old, origin.accepted);
         Outputs {
+            left: left.into_iter().map(Ended::of_earlier_run).collect(),
             spool,
             shape,
             paper: Paper::new(out, shape.format),
-            turns: shape.keeps_order.then(turns),
+            turns: shape.keeps_order.then_some(turns),
             live: Vec::new(),
             results,
+            returns,
             origin: origin.unix,
         }
     }
@@ -110,8 +138,11 @@ impl Outputs {
         }
     }
 
-    /// An item has its last attempt behind it, and is shown when its turn has come.
+    /// An item has its last attempt behind it. It is kept at once, and shown when its turn has come.
     fn end_item(&mut self, ended: Ended) -> io::Result<()> {
+        if let Some(results) = &mut self.results {
+            results.keep(&ended, &self.spool);
+        }
         let Some(turns) = &mut self.turns else {
             return self.show(&ended);
         };
@@ -133,34 +164,30 @@ impl Outputs {
         };
         for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
             self.copy(&label, stream, shown, &mark)?;
+            self.spool.remove(ended.id, ended.attempt, stream);
         }
-        match &mut self.results {
-            Some(results) => results.keep(ended, &self.spool),
-            None => {
-                for stream in Stream::BOTH {
-                    self.spool.remove(ended.id, ended.attempt, stream);
-                }
-            }
-        }
+        self.returns.shown();
         Ok(())
     }
 
     fn mark(&self, item: &str) -> Mark {
         match self.shape.is_tagged {
-            true => Mark::Tag(format!("{item}\t").into_bytes()),
+            true => Mark::Tag(format!("{}\t", printable(item)).into_bytes()),
             false => Mark::None,
         }
     }
 
     /// Shows what an attempt gave that is followed by another one.
     fn show_failed(&mut self, label: &Label<'_>) -> io::Result<()> {
-        let (shown, mark) = match self.shape.is_line_buffered {
-            // Its lines were shown as they came, so the rest of them goes where they went.
-            true => (self.end_live(label.id), self.mark(label.item)),
-            false => {
-                let mark = format!("[{}, attempt {}] ", label.item, label.attempt);
-                ([0; 2], Mark::Failed(mark.into_bytes()))
+        let shown = self.end_live(label.id);
+        let mark = match shown {
+            [0, 0] => {
+                let item = printable(label.item);
+                let mark = format!("[{item}, attempt {}] ", label.attempt);
+                Mark::Failed(mark.into_bytes())
             }
+            // Its lines were shown as they came, so the rest of them goes where they went.
+            _ => self.mark(label.item),
         };
         for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
             self.copy(label, stream, shown, &mark)?;
@@ -181,6 +208,7 @@ impl Outputs {
         match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
             Ok(Some(piece)) => self.paper.print(label, stream, mark, piece),
             Ok(None) => Ok(()),
+            // What cannot be read is told.
             Err(error) => {
                 paper::complain(label.item, stream, &error);
                 Ok(())
@@ -312,6 +340,9 @@ impl View for Outputs {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        for ended in std::mem::take(&mut self.left) {
+            self.end_item(ended)?;
+        }
         self.paper.flush()
     }
 
@@ -324,12 +355,14 @@ impl View for Outputs {
     }
 
     fn end(&mut self) -> io::Result<bool> {
+        self.flush()?;
         // In a run that was stopped the turn of some never comes.
         let rest = self.turns.as_mut().map(Turns::rest);
         for ended in rest.into_iter().flatten() {
             self.show(&ended)?;
         }
-        self.paper.flush()?;
+        self.flush()?;
+        scratch::note_all_shown();
         Ok(self.results.as_ref().is_none_or(Results::are_written))
     }
 }

@@ -10,31 +10,36 @@ use crate::jobs::persistent::NEVER_ANSWERED;
 use crate::ledger::{Cause, Failure};
 use crate::observe::{Event, What};
 
-/// Counts processes in a row that never answered.
+/// Counts processes that never answered, while none ever has.
 pub(super) struct Patience {
     most: u32,
-    in_a_row: u32,
+    /// `None` once one has answered: then it is the items' fault.
+    ended: Option<u32>,
     stop: Stop,
 }
 
 impl Patience {
-    /// More than `most` in a row are too many.
+    /// More than `most` are too many.
     pub(super) fn new(most: u32, stop: Stop) -> Self {
         Patience {
             most,
-            in_a_row: 0,
+            ended: Some(0),
             stop,
         }
     }
 
     fn note(&mut self, failure: &Failure) {
+        let Some(ended) = &mut self.ended else {
+            return;
+        };
         match &failure.cause {
-            Cause::Nack(why) if why.starts_with(NEVER_ANSWERED) => self.in_a_row += 1,
-            _ => return,
+            Cause::Nack(why) if why.starts_with(NEVER_ANSWERED) => *ended += 1,
+            Cause::Nack(_) => self.ended = None,
+            _ => {}
         }
-        if self.in_a_row == self.most.saturating_add(1) {
-            let (count, cause) = (self.in_a_row, &failure.cause);
-            let why = format!("no workers left ({count} times in a row: {cause})");
+        if self.ended == Some(self.most.saturating_add(1)) {
+            let (count, cause) = (self.most.saturating_add(1), &failure.cause);
+            let why = format!("no workers left ({count} times: {cause})");
             self.stop.halt(Manner::AtOnce, why, code::NO_WORKERS_LEFT);
         }
     }
@@ -43,7 +48,7 @@ impl Patience {
 impl View for Patience {
     fn see(&mut self, event: &Event) -> io::Result<()> {
         match &event.what {
-            What::ItemDone { .. } => self.in_a_row = 0,
+            What::ItemDone { .. } => self.ended = None,
             What::Retry { failure, .. } => self.note(failure),
             What::Dead { history, .. } => history.last().into_iter().for_each(|one| self.note(one)),
             _ => {}

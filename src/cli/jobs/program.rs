@@ -1,10 +1,26 @@
 //! Where a command's program is, found out once before anything runs.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
+
+/// The interpreter that a script names in its first line, if it is not there.
+fn missing_interpreter(script: &Path) -> Option<PathBuf> {
+    let mut line = Vec::new();
+    let file = File::open(script).ok()?;
+    // The kernel reads no more of it (execve(2)).
+    BufReader::new(file.take(256))
+        .read_until(b'\n', &mut line)
+        .ok()?;
+    let names = line.strip_prefix(b"#!")?.trim_ascii();
+    let name = names.split(u8::is_ascii_whitespace).next()?;
+    let interpreter = Path::new(OsStr::from_bytes(name));
+    (interpreter.is_absolute() && !interpreter.exists()).then(|| interpreter.to_owned())
+}
 
 /// Finds a program as `execvp` does: by its path, or in the folders of `PATH`.
 ///
@@ -37,7 +53,14 @@ pub(super) fn find(
     let is_executable =
         |path: &&&PathBuf| path.is_file() && access(**path, Access::EXEC_OK).is_ok();
     match (there.iter().find(is_executable), there.first()) {
-        (Some(path), _) => Ok(path.as_os_str().to_owned()),
+        (Some(path), _) => match missing_interpreter(path) {
+            None => Ok(path.as_os_str().to_owned()),
+            Some(interpreter) => Err(format!(
+                "{}: its interpreter {} is not there (126 in a shell)",
+                path.display(),
+                interpreter.display()
+            )),
+        },
         (None, Some(path)) => Err(format!(
             "{}: not executable (126 in a shell)",
             path.display()

@@ -96,7 +96,7 @@ fn a_time_limit_ends_grandchildren_too() {
         "-w",
         "1",
         "--timeout",
-        "300ms",
+        "2s",
         "--max-attempts",
         "1",
         "--joblog",
@@ -113,7 +113,7 @@ fn a_time_limit_ends_grandchildren_too() {
     let child = read_pid(&place.path("child"));
     let (events, status) = run.finish();
     assert_eq!(status.code(), Some(1));
-    let cause = "took longer than its time limit of 300ms";
+    let cause = "took longer than its time limit of 2s";
     assert_eq!(named(&events, "dead")[0]["cause"], cause);
     until("the grandchild has ended", || !is_alive(child));
     assert_eq!(place.joblog("log")[0][7], "15");
@@ -127,7 +127,7 @@ fn a_command_may_clean_up_when_its_time_is_over() {
         "-w",
         "1",
         "--timeout",
-        "300ms",
+        "2s",
         "--max-attempts",
         "1",
         "--",
@@ -141,7 +141,7 @@ fn a_command_may_clean_up_when_its_time_is_over() {
     let (events, status) = place.watch(&arguments).finish();
     // Ending well when it is told to end is not the same as being done.
     assert_eq!(status.code(), Some(1));
-    let cause = "took longer than its time limit of 300ms";
+    let cause = "took longer than its time limit of 2s";
     assert_eq!(named(&events, "dead")[0]["cause"], cause);
     assert_eq!(place.text("clean"), "cleaned\n");
 }
