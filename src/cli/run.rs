@@ -104,9 +104,13 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         self.crew.stop();
         // What was done when the journal failed is not in it, so it is not told.
         let is_kept = !self.queue.is_journal_broken();
-        if self.stop.sums_up() && is_kept {
-            report_summary(&self.queue, &self.crew)?;
-        }
+        let mut summed_up = Ok(());
+        self.stop.sum_up(|| {
+            if is_kept {
+                summed_up = report_summary(&self.queue, &self.crew);
+            }
+        });
+        summed_up?;
         // A stopped run does not wait for ever for somebody to read.
         let signal = self.stop.signal();
         let time = signal.map_or(Duration::MAX, |_| config.shutdown.max(TIME_TO_READ));
@@ -138,10 +142,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
 
     /// A second signal: the end, now.
     fn end(&self, config: &Config, signal: i32) {
-        if self.stop.sums_up() {
+        self.stop.sum_up(|| {
             // The end comes all the same where the summary cannot.
             let _ = report_summary(&self.queue, &self.crew);
-        }
+        });
         let draws = config.timeline.is_some() || config.trace.is_some();
         self.printer
             .finish(if draws { TIME_TO_READ } else { LAST_WORDS });

@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 #[derive(Debug, Clone)]
 pub(super) struct Stop {
     state: Arc<Mutex<State>>,
+    is_summed_up: Arc<Mutex<bool>>,
     /// Disconnected when the run is to stop; nothing is ever sent.
     stopped: Receiver<()>,
     halting: Sender<Manner>,
@@ -38,7 +39,6 @@ struct State {
     loss: Option<String>,
     /// Why the run was halted, and the exit code.
     halt: Option<(String, u8)>,
-    is_summed_up: bool,
 }
 
 impl Stop {
@@ -50,10 +50,10 @@ impl Stop {
             signal: None,
             loss: None,
             halt: None,
-            is_summed_up: false,
         };
         Stop {
             state: Arc::new(Mutex::new(state)),
+            is_summed_up: Arc::default(),
             stopped,
             halting,
             halts,
@@ -149,9 +149,14 @@ impl Stop {
         self.lock().signal
     }
 
-    /// Whether the caller is the first to sum the run up.
-    pub(super) fn sums_up(&self) -> bool {
-        !std::mem::replace(&mut self.lock().is_summed_up, true)
+    /// Sums the run up, once. Whoever comes second waits until that is done, so that he does not end
+    /// the run before.
+    pub(super) fn sum_up(&self, sum_up: impl FnOnce()) {
+        let is_summed_up = self.is_summed_up.lock();
+        let mut is_summed_up = is_summed_up.unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut *is_summed_up, true) {
+            sum_up();
+        }
     }
 
     /// Becomes disconnected when the run is to stop.
