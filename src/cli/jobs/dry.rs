@@ -1,0 +1,60 @@
+//! `--dry-run`: the commands, printed instead of run.
+
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStringExt;
+
+use super::options::{JobConfig, check_json};
+use crate::cli::config::Config;
+use crate::cli::input;
+use crate::cli::stop::Stop;
+use crate::cli::{Failure, code};
+use crate::jobs::persistent::request_line;
+use crate::jobs::template::Values;
+use crate::jobs::{self, Setup};
+
+/// What is run for one item, as a line.
+fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
+    let line = match (&setup.server, setup.is_shell) {
+        (Some(_), _) => return request_line(values.number, &setup.words(values)?).map(Into::into),
+        (None, true) => setup.template.fill_for_shell(values)?,
+        (None, false) => jobs::quoted(&setup.words(values)?),
+    };
+    let mut line = line.into_vec();
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Prints the commands instead of running them. The exit code.
+pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, Failure> {
+    let stop = Stop::new();
+    let mut feed = input::Feed::open(&config.source, jobs.separator)
+        .map_err(|error| Failure::Internal(format!("cannot start a thread: {error}")))?;
+    let mut out = BufWriter::new(io::stdout());
+    while let Some(line) = feed.next(&stop) {
+        let line = line.map_err(Failure::Usage)?;
+        if jobs.is_json {
+            check_json(&jobs.setup.template, &line, &config.source).map_err(Failure::Usage)?;
+        }
+        let values = Values {
+            item: &line.bytes,
+            number: line.number,
+            slot: (line.number - 1) % config.workers as u64 + 1,
+        };
+        let command = command_line(&jobs.setup, values).map_err(Failure::Usage)?;
+        if let Err(error) = out.write_all(&command) {
+            return ended_by(&error);
+        }
+    }
+    match out.flush() {
+        Ok(()) => Ok(code::DONE),
+        Err(error) => ended_by(&error),
+    }
+}
+
+/// What follows from stdout that takes no more.
+fn ended_by(error: &io::Error) -> Result<u8, Failure> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(code::CLOSED_STDOUT),
+        _ => Err(Failure::Usage(format!("cannot write to stdout: {error}"))),
+    }
+}

@@ -1,0 +1,215 @@
+//! What the options for a COMMAND mean together, checked before anything runs.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::halt::Halt;
+use super::{joblog, program, results};
+use crate::cli::args::{Format, JobArgs};
+use crate::cli::input::{self, Line, Source};
+use crate::jobs::template::Template;
+use crate::jobs::{Feed, Setup};
+
+/// What stands before items on the command line.
+const GIVEN: &[u8] = b":::";
+
+/// A run of a command that can be.
+#[derive(Debug)]
+pub(in crate::cli) struct JobConfig {
+    pub(super) setup: Setup,
+    pub(super) is_json: bool,
+    pub(super) separator: u8,
+    pub(in crate::cli) is_dry_run: bool,
+    pub(in crate::cli) delay: Option<Duration>,
+    pub(super) keeps_order: bool,
+    pub(super) is_line_buffered: bool,
+    pub(super) is_tagged: bool,
+    pub(super) results: Option<PathBuf>,
+    pub(super) joblog: Option<joblog::Place>,
+    pub(super) halt: Option<Halt>,
+}
+
+/// The items that follow `:::`, if it is there.
+pub(in crate::cli) fn given(command: &[OsString]) -> Result<Option<Vec<Vec<u8>>>, String> {
+    let is_sign = |word: &OsString| word.as_bytes() == GIVEN;
+    let Some(at) = command.iter().position(is_sign) else {
+        return Ok(None);
+    };
+    let items = &command[at + 1..];
+    if items.iter().any(is_sign) {
+        return Err("::: stands twice: only one list of items is possible".into());
+    }
+    let items = items.iter().map(|item| item.as_bytes().to_vec());
+    Ok(Some(items.collect()))
+}
+
+impl JobConfig {
+    /// And how many items there are, where that is known.
+    pub(in crate::cli) fn validate(
+        args: &JobArgs,
+        source: &Source,
+        format: Format,
+        is_resumable: bool,
+        taken: &mut Vec<PathBuf>,
+    ) -> Result<(Self, Option<u64>), String> {
+        let words: Vec<OsString> = args
+            .command
+            .iter()
+            .take_while(|word| word.as_bytes() != GIVEN)
+            .cloned()
+            .collect();
+        check_together(args, &words, format)?;
+        let setup = setup(args, &words)?;
+        let separator = if args.null { 0 } else { b'\n' };
+        let total = check_items(source, separator, args.json.then_some(&setup.template))?;
+        let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
+        // A dry run writes nothing.
+        let results = args.results.as_deref().filter(|_| !args.dry_run);
+        let results = results.map(results::prepare).transpose()?;
+        let joblog = args.joblog.as_deref().filter(|_| !args.dry_run);
+        let joblog = joblog.map(|path| joblog::open(path, is_resumable, taken));
+        let joblog = joblog.transpose()?;
+        let config = JobConfig {
+            setup,
+            is_json: args.json,
+            separator,
+            is_dry_run: args.dry_run,
+            delay: args.delay,
+            keeps_order: args.keep_order,
+            is_line_buffered: args.line_buffer,
+            is_tagged: args.tag,
+            results,
+            joblog,
+            halt,
+        };
+        Ok((config, total))
+    }
+}
+
+/// What the workers are told, but for the place of their output.
+fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
+    let feed = match (args.stdin, args.null) {
+        (false, _) => Feed::Arguments,
+        (true, is_null) => Feed::Stdin {
+            ends_line: !is_null,
+        },
+    };
+    let mut template = Template::parse(words, args.json);
+    if args.shell && template.has_quoted_place() {
+        return Err(
+            "--shell: what is filled in is quoted already, so it may not stand between quotes"
+                .into(),
+        );
+    }
+    if feed == Feed::Arguments {
+        template = template.with_item();
+    }
+    let environment = args
+        .env
+        .iter()
+        .map(variable)
+        .collect::<Result<Vec<_>, _>>()?;
+    let workdir = args.workdir.as_deref().map(folder).transpose()?;
+    let server = args.worker.as_deref().map(split).transpose()?;
+    let name = match &server {
+        Some(server) => server.first().cloned(),
+        None if args.shell => None,
+        None => template.program(),
+    };
+    let program = name.map(|name| program::find(&name, &environment, workdir.as_deref()));
+    Ok(Setup {
+        template,
+        program: program.transpose()?,
+        server,
+        is_shell: args.shell,
+        feed,
+        environment,
+        workdir: workdir.map(PathBuf::into_os_string),
+        spool: OsString::new(),
+        grace: Duration::ZERO,
+    })
+}
+
+/// What goes together.
+fn check_together(args: &JobArgs, words: &[OsString], format: Format) -> Result<(), String> {
+    if words.is_empty() && args.worker.is_none() {
+        return Err("--: there is no COMMAND before :::".into());
+    }
+    if args.worker.is_some() && (args.stdin || args.shell) {
+        let option = if args.stdin { "--stdin" } else { "--shell" };
+        return Err(format!("{option}: a --worker gets its items as requests"));
+    }
+    if args.line_buffer && (format == Format::Json || args.worker.is_some()) {
+        return Err(
+            "--line-buffer: there are no lines to be shown early with --worker or --format json"
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+/// The words of a command, as a shell splits a line.
+fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
+    let mut words = shlex::bytes::Shlex::new(command.as_bytes());
+    let split: Vec<OsString> = words.by_ref().map(OsString::from_vec).collect();
+    if words.had_error || split.is_empty() {
+        return Err(format!(
+            "--worker {}: no command, or a quote that does not end",
+            command.display()
+        ));
+    }
+    Ok(split)
+}
+
+/// Whether the items can be read, and have what is to be filled in; and how many there are, where
+/// that was seen.
+fn check_items(
+    source: &Source,
+    separator: u8,
+    json: Option<&Template>,
+) -> Result<Option<u64>, String> {
+    let Some(template) = json else {
+        return match source {
+            Source::Given(items) => Ok(Some(items.len() as u64)),
+            _ => input::is_there(source).map(|_| None),
+        };
+    };
+    input::check(source, separator, |line| check_json(template, line, source))
+}
+
+pub(super) fn check_json(template: &Template, line: &Line, source: &Source) -> Result<(), String> {
+    let why = match serde_json::from_slice::<serde::de::IgnoredAny>(&line.bytes) {
+        // The line is one of ours.
+        Err(error) => format!("it is no JSON: {error}").replace(" at line 1 column ", ", byte "),
+        Ok(_) => match template.check(&line.bytes) {
+            Err(why) => why,
+            Ok(()) => return Ok(()),
+        },
+    };
+    Err(format!("{}: {why}", source.place(line.number)))
+}
+
+fn variable(given: &OsString) -> Result<(OsString, OsString), String> {
+    let bytes = given.as_bytes();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) if at > 0 => Ok((
+            OsString::from_vec(bytes[..at].to_vec()),
+            OsString::from_vec(bytes[at + 1..].to_vec()),
+        )),
+        _ => Err(format!("--env {}: expected NAME=VALUE", given.display())),
+    }
+}
+
+fn folder(path: &Path) -> Result<PathBuf, String> {
+    let unusable = |why: String| format!("--workdir {}: {why}", path.display());
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            std::path::absolute(path).map_err(|error| unusable(error.to_string()))
+        }
+        Ok(_) => Err(unusable("it is no folder".into())),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
