@@ -56,14 +56,14 @@ pub(super) fn begin(id: ItemId, attempt: u32) {
     DELIVERY.with(|delivery| delivery.set(Some((id, attempt))));
 }
 
-#[cfg(feature = "cli")]
 /// Which item this thread's handler works on, and which attempt it is; only in a worker process.
+#[cfg(feature = "cli")]
 pub(crate) fn delivery() -> Option<(ItemId, u32)> {
     DELIVERY.with(Cell::get)
 }
 
-#[cfg(feature = "cli")]
 /// The name of the worker process that this thread works in.
+#[cfg(feature = "cli")]
 pub(crate) fn worker_name() -> Option<String> {
     CURRENT.with(|current| match &*current.borrow() {
         Some((Side::Remote(session), _)) => Some(session.name().to_owned()),

@@ -58,6 +58,7 @@ pub(crate) struct Session {
     /// A handler works on one item at a time; a loop on what it got and did not settle.
     is_handler: AtomicBool,
     /// This worker's name.
+    #[cfg(feature = "cli")]
     name: String,
     lane: Arc<Lane>,
     /// A file that nobody but this process's code as a whole can have closed.
@@ -79,6 +80,7 @@ impl Session {
             memory_max: appointment.memory_max,
             is_worn: AtomicBool::new(false),
             is_handler: AtomicBool::new(false),
+            #[cfg(feature = "cli")]
             name: appointment.name,
             canary: Canary::new(),
             uplink: Uplink::open(Arc::clone(&lane), appointment.uplink)?,
@@ -128,6 +130,7 @@ impl Session {
         }
     }
 
+    #[cfg(feature = "cli")]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
