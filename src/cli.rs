@@ -139,6 +139,7 @@ fn end(code: u8) -> ! {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     title::claim("supervisor", true);
+    let has_end_of_options = arguments.iter().any(|word| word == "--");
     let args = match args::Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
@@ -161,6 +162,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(args::Command::Manual) => manual::run(),
         Some(args::Command::Completions(command)) => manual::complete(command),
         Some(args::Command::Compare(command)) => compare::run(command),
+        // An empty variable is no reason to wash dishes.
+        None if has_end_of_options && !args.jobs.are_meant() => {
+            Err(Failure::Usage("--: there is no COMMAND after it".into()))
+        }
         None => work_on(args),
     };
     jobs::remove_scratch();

@@ -16,6 +16,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -263,8 +264,8 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Strin
             Ok(exit) => Err(exit.to_string()),
             Err(error) => Err(ending::not_run(words.name(), &error)),
         };
-        output.close(result.is_err());
-        result
+        let closed = output.close(result.is_err());
+        result.and(closed)
     })
 }
 
@@ -312,9 +313,10 @@ impl Output {
         Ok([stdout.try_clone()?.into(), stderr.try_clone()?.into()])
     }
 
-    /// The attempt is over: empty files go, and the end of stderr goes to ours, from where it gets
-    /// into the history.
-    fn close(&self, is_failed: bool) {
+    /// The attempt is over: empty files go, and if it failed the end of stderr goes to ours, from
+    /// where it gets into the history. An error says that not all of the output can be there.
+    fn close(&self, is_failed: bool) -> Result<(), String> {
+        let lost = self.seek_loss();
         if is_failed && let Ok(tail) = spool::tail(&self.files[1], TAIL_BYTES) {
             stderr::write(&tail);
         }
@@ -324,6 +326,22 @@ impl Output {
                 self.spool.remove(id, attempt, stream);
             }
         }
+        lost
+    }
+
+    /// A file that was removed is lost, and where there is no room left something may be missing.
+    fn seek_loss(&self) -> Result<(), String> {
+        let folder = self.spool.folder().display();
+        for file in &self.files {
+            let written = file.metadata().ok().filter(|meta| meta.len() > 0);
+            if written.as_ref().is_some_and(|meta| meta.nlink() == 0) {
+                return Err(format!("its output was removed from {folder}"));
+            }
+            if written.is_some() && spool::is_full(file) {
+                return Err(format!("its output may be cut off: {folder} is full"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -36,7 +36,7 @@ impl Source {
     /// A line's place, for complaints.
     pub(super) fn place(&self, number: u64) -> String {
         match self {
-            Source::Given(_) => format!("item {number} after :::"),
+            Source::Given(_) => format!("item {number} (after :::)"),
             _ => format!("{}: line {number}", self.name()),
         }
     }

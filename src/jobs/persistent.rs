@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::command::{Surroundings, Words, exit_of};
 use super::{ending, stderr};
@@ -83,8 +84,11 @@ fn answer_of(line: &[u8], number: u64) -> Result<Answer, String> {
         let text: String = text.trim_end().chars().take(QUOTE_CHARS).collect();
         format!("{text:?}")
     };
-    let answer: Answer = serde_json::from_slice(line)
-        .map_err(|error| format!("its process answered {}: {error}", quote()))?;
+    // A struct would be read from a list as well.
+    let object: Result<Map<String, Value>, _> = serde_json::from_slice(line);
+    let answer = object.and_then(|object| serde_json::from_value(Value::Object(object)));
+    let answer: Answer =
+        answer.map_err(|error| format!("its process answered {}: {error}", quote()))?;
     if answer.request_id != number {
         return Err(format!(
             "its process answered request {} instead of {number}",
@@ -346,7 +350,7 @@ mod tests {
             "its process answered request 8 instead of 7"
         );
         assert!(why(b"hello\n").starts_with("its process answered \"hello\""));
-        assert!(why(b"[]").starts_with("its process answered"));
+        assert!(why(b"[7]").starts_with("its process answered \"[7]\""));
         assert!(why(b"\xff\n").contains('\u{fffd}'));
     }
 }

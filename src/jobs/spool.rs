@@ -10,6 +10,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::fstatvfs;
+use rustix::process::geteuid;
+
 use crate::ledger::ItemId;
 
 /// One of a command's two streams.
@@ -111,6 +114,14 @@ impl Spool {
         // It may never have been there.
         let _ = fs::remove_file(self.path(id, attempt, stream));
     }
+}
+
+/// Whether there is no room left where this file lies, for whoever may not use what is set aside.
+pub(super) fn is_full(file: &File) -> bool {
+    fstatvfs(file).is_ok_and(|stat| match geteuid().is_root() {
+        true => stat.f_bfree == 0,
+        false => stat.f_bavail == 0,
+    })
 }
 
 /// The end of a file: at most this many bytes.

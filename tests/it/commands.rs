@@ -51,7 +51,12 @@ fn a_command_that_cannot_be_run_is_told_once_before_anything_runs() {
         &with_items(&["--", "./nosuch"]),
         "./nosuch: command not found",
     );
-    is_refused(folder, &with_items(&["--", ""]), "command not found");
+    is_refused(
+        folder,
+        &with_items(&["--", ""]),
+        "an empty name is no command",
+    );
+    is_refused(folder, &["--"], "--: there is no COMMAND after it");
     let not_executable = "plain: not executable (126 in a shell)";
     is_refused(folder, &with_items(&["--", "./plain"]), not_executable);
     is_refused(folder, &with_items(&["--", "./sub"]), "sub: not executable");
@@ -157,7 +162,7 @@ fn json_that_is_none_or_lacks_a_member_is_named_with_its_line() {
         "{\"name\":1}",
         "{}",
     ];
-    is_refused(folder, &arguments, "item 2 after :::: it has no member");
+    is_refused(folder, &arguments, "item 2 (after :::): it has no member");
 }
 
 fn files_that_cannot_be_written_are_named() {

@@ -339,14 +339,19 @@ mod own {
     fn what_was_done_and_not_shown_is_shown_by_the_next_run() {
         let place = Place::new();
         place.gate("gate");
-        let script = "test $1 != a || read x < gate; echo out $1";
+        let script = "test $1 != a || { echo $$ > a; read x < gate; }; echo out $1";
         let command = ["--journal", "j", "--results", "r", "--", "sh", "-c", script];
         let items = ["_", "{}", ":::", "a", "b", "c"];
         let mut run = place.watch(&[&["-w", "2", "-k"], &command[..], &items].concat());
         run.await_event("done");
         run.await_event("done");
+        let waiting = read_pid(&place.path("a"));
         run.child.kill().unwrap();
         run.exit();
+        // So that nobody but the next run comes through the gate.
+        crate::support::until("its command has ended", || {
+            !crate::support::is_alive(waiting)
+        });
         let gate = place.path("gate");
         let opening = std::thread::spawn(move || fs::write(gate, "go\n").unwrap());
         let output = place.run(&[&["-w", "2", "-k"], &command[..], &items].concat(), b"");

@@ -62,6 +62,8 @@ fn a_kept_blob_dies_with_its_worker() {
     for n in 0..8_u8 {
         let kept = crew.map([Work::Keep(vec![n; MIB].into())]).next();
         assert_eq!(kept.unwrap().unwrap(), 0, "the new worker keeps nothing");
+        // It may have served an item before the supervising thread has heard that it is ready.
+        until("it is known", || !crew.workers().is_empty());
         let pid = crew.workers()[0].pid;
         send(pid, Signal::SIGKILL);
         until("another worker is ready", || {

@@ -33,7 +33,7 @@ pub(super) fn find(
 ) -> Result<OsString, String> {
     let not_found = || format!("{}: command not found (127 in a shell)", name.display());
     if name.is_empty() {
-        return Err(not_found());
+        return Err("an empty name is no command".into());
     }
     let candidates: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
         // A path is looked up where the command will run.

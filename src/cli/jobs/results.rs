@@ -87,7 +87,10 @@ impl Results {
         }
         let mut text = self.object(ended).to_string();
         text.push('\n');
-        fs::write(folder.join("result.json"), text)
+        // Under another name until it is whole.
+        let (new, path) = (folder.join("result.json.new"), folder.join("result.json"));
+        fs::write(&new, text)?;
+        fs::rename(&new, &path)
     }
 
     fn object(&self, ended: &Ended) -> Value {

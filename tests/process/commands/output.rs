@@ -19,6 +19,7 @@ crate::trials!(
     results_are_kept_for_each_item,
     the_joblog_has_the_columns_of_gnu_parallel,
     a_dry_run_runs_nothing,
+    output_that_was_removed_fails_its_attempt,
     a_closed_stdout_ends_the_run,
 );
 
@@ -235,6 +236,15 @@ fn a_dry_run_runs_nothing() {
         stdout(&output),
         "{\"requestId\":1,\"arguments\":[\"a\"],\"inputs\":[]}\n"
     );
+}
+
+fn output_that_was_removed_fails_its_attempt() {
+    let place = Place::new();
+    let script = "echo out; rm -r .dishrack-output-*";
+    let output = place.run(&["--max-attempts", "1", "--", "sh", "-c", script], b"a\n");
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("its output was removed from "), "{text}");
 }
 
 fn a_closed_stdout_ends_the_run() {
