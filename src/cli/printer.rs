@@ -1,7 +1,7 @@
 //! The thread that prints, by way of views: whoever has an event hands it over and goes on.
 //!
 //! A reader that is slow must not stop the workers, and what is not printed yet must not fill the
-//! memory: so the washer, who makes events out of nothing, waits when too many are unprinted.
+//! memory: so a producer, who makes events out of nothing, waits when too many are unprinted.
 
 use std::fmt;
 use std::io;
@@ -26,7 +26,7 @@ use crate::observe::text::Words;
 use crate::observe::{Event, Observer, What};
 use crate::worker::title;
 
-/// Events that may be unprinted before the washer waits.
+/// Events that may be unprinted before a producer waits.
 const BACKLOG: usize = 10_000;
 
 /// The title is rewritten at most this often.
@@ -255,7 +255,7 @@ fn print(
         };
         views.iter_mut().try_for_each(|view| view.see(&event))?;
         ticks.count(views, counts)?;
-        // Full when the washer was told already.
+        // Full when the producer was told already.
         let _ = printed.try_send(());
     }
     ticks.tick_all(views, counts)?;

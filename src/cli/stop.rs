@@ -167,7 +167,7 @@ impl Stop {
     /// Sleeps, unless the run is stopped. Whether it was not.
     pub(super) fn sleep(&self, time: Duration) -> bool {
         if time.is_zero() {
-            // For a million dishes, without a look at the clock.
+            // For a million items, without a look at the clock.
             return self.stopped.try_recv() == Err(TryRecvError::Empty);
         }
         self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Timeout)

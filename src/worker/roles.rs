@@ -53,13 +53,10 @@ impl Roles {
         R: Serialize + 'static,
         E: fmt::Display + 'static,
     {
-        self.add::<F>(Arc::new(move |session| {
-            session::run_handler(session, &handler);
-        }));
+        self.handler_until(handler, || {});
     }
 
     /// A handler, and what is done when there are no more items.
-    #[cfg(feature = "cli")]
     pub(crate) fn handler_until<T, R, E, F>(&mut self, handler: F, end: fn())
     where
         F: Fn(T) -> Result<R, E> + Send + Sync + 'static,
