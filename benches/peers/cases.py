@@ -186,7 +186,7 @@ def start():
 def commands():
     options = dict(workers=2, items=2000)
     contenders = [
-        ("dishrack", "supervisor -- COMMAND"),
+        ("dishrack", "dishrack, supervisor -- COMMAND"),
         ("xargs", "xargs -P"),
         ("parallel", "GNU parallel"),
     ]
