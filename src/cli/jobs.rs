@@ -2,6 +2,7 @@
 
 mod budget;
 mod dry;
+mod ended;
 mod halt;
 mod joblog;
 mod options;

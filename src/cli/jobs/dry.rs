@@ -27,7 +27,7 @@ fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
 /// Prints the commands instead of running them. The exit code.
 pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, Failure> {
     let stop = Stop::new();
-    let mut feed = input::Feed::open(&config.source, jobs.separator)
+    let mut feed = input::Feed::open(&config.source, config.separator)
         .map_err(|error| Failure::Internal(format!("cannot start a thread: {error}")))?;
     let mut out = BufWriter::new(io::stdout());
     while let Some(line) = feed.next(&stop) {

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 
+use super::ended::Ended;
 use crate::cli::view::View;
 use crate::cli::{output, printer};
 use crate::jobs::spool::{Spool, Stream};
 use crate::jobs::template::Values;
-use crate::jobs::{self, Setup, ending};
-use crate::ledger::{Exit, Failure, ItemId};
-use crate::observe::{Event, What};
+use crate::jobs::{self, Setup};
+use crate::ledger::Exit;
+use crate::observe::Event;
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
@@ -78,17 +79,6 @@ pub(super) struct JobLog {
     is_fine: bool,
 }
 
-/// One attempt that is over.
-struct Row<'a> {
-    id: ItemId,
-    item: &'a str,
-    attempt: u32,
-    worker: &'a str,
-    started: Duration,
-    took: Duration,
-    exit: Option<Exit>,
-}
-
 impl JobLog {
     pub(super) fn new(place: Place, setup: Setup, spool: Spool, origin: Duration) -> Self {
         let begun = place.begin();
@@ -104,7 +94,7 @@ impl JobLog {
         log
     }
 
-    fn write(&mut self, row: &Row<'_>) -> io::Result<()> {
+    fn write(&mut self, row: &Ended) -> io::Result<()> {
         let received = self
             .spool
             .open(row.id, row.attempt, Stream::Stdout)?
@@ -117,7 +107,7 @@ impl JobLog {
         let command = self.setup.shown(Values {
             item: row.item.as_bytes(),
             number: row.id.0,
-            slot: jobs::slot_of(row.worker).unwrap_or(0),
+            slot: jobs::slot_of(&row.worker).unwrap_or(0),
         });
         let line = format!(
             "{}\t:\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}\n",
@@ -126,50 +116,6 @@ impl JobLog {
             row.took.as_secs_f64(),
         );
         self.out.write_all(line.as_bytes())
-    }
-
-    fn failed(&mut self, id: ItemId, item: &str, failure: &Failure) -> io::Result<()> {
-        let scene = &failure.scene;
-        if scene.worker.is_empty() {
-            // It was given up on before any attempt.
-            return Ok(());
-        }
-        self.write(&Row {
-            id,
-            item,
-            attempt: failure.attempt,
-            worker: &scene.worker,
-            started: scene.started,
-            took: scene.ended.saturating_sub(scene.started),
-            exit: ending::of_cause(&failure.cause),
-        })
-    }
-
-    fn note(&mut self, event: &Event) -> io::Result<()> {
-        match &event.what {
-            What::ItemDone {
-                id,
-                item,
-                worker,
-                attempt,
-                duration,
-                ..
-            } => self.write(&Row {
-                id: *id,
-                item,
-                attempt: *attempt,
-                worker,
-                started: (self.origin + event.at).saturating_sub(*duration),
-                took: *duration,
-                exit: Some(Exit::Exited(0)),
-            }),
-            What::Retry { id, item, failure } => self.failed(*id, item, failure),
-            What::Dead { id, item, history } => match history.last() {
-                Some(failure) => self.failed(*id, item, failure),
-                None => Ok(()),
-            },
-            _ => Ok(()),
-        }
     }
 
     /// The first failure is told; the run goes on.
@@ -185,8 +131,12 @@ impl JobLog {
 
 impl View for JobLog {
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        let noted = self.note(event);
-        self.check(noted);
+        // What was given up on before any attempt has no line.
+        let row = Ended::of(event, self.origin).filter(|row| !row.worker.is_empty());
+        if let Some(row) = row {
+            let written = self.write(&row);
+            self.check(written);
+        }
         Ok(())
     }
 

@@ -21,7 +21,6 @@ const GIVEN: &[u8] = b":::";
 pub(in crate::cli) struct JobConfig {
     pub(super) setup: Setup,
     pub(super) is_json: bool,
-    pub(super) separator: u8,
     pub(in crate::cli) is_dry_run: bool,
     pub(in crate::cli) delay: Option<Duration>,
     pub(super) keeps_order: bool,
@@ -75,7 +74,6 @@ impl JobConfig {
         let config = JobConfig {
             setup,
             is_json: args.json,
-            separator,
             is_dry_run: args.dry_run,
             delay: args.delay,
             keeps_order: args.keep_order,

@@ -16,14 +16,14 @@ use std::time::Duration;
 use self::paper::{Label, Mark, Paper, Piece};
 use self::turns::Turns;
 use super::budget::Returns;
+use super::ended::Ended;
 use super::results::Results;
 use super::scratch;
 use crate::cli::args::Format;
 use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
-use crate::jobs::ending;
 use crate::jobs::spool::{Spool, Stream};
-use crate::ledger::{Counts, Exit, ItemId};
+use crate::ledger::{Counts, ItemId};
 use crate::observe::text::printable;
 use crate::observe::{Event, What};
 
@@ -34,40 +34,6 @@ pub(super) struct Shape {
     pub(super) is_line_buffered: bool,
     pub(super) is_tagged: bool,
     pub(super) format: Format,
-}
-
-/// The last attempt at an item.
-#[derive(Debug, Clone)]
-pub(super) struct Ended {
-    pub(super) id: ItemId,
-    pub(super) item: Arc<str>,
-    pub(super) attempt: u32,
-    pub(super) worker: Arc<str>,
-    /// Since 1970.
-    pub(super) started: Duration,
-    pub(super) took: Duration,
-    pub(super) exit: Option<Exit>,
-    /// Why it failed, if it did.
-    pub(super) cause: Option<String>,
-    /// When it was known, since the run began.
-    at: Duration,
-}
-
-impl Ended {
-    /// One of which there is nothing but its output: its run was killed before it was shown.
-    fn of_earlier_run((id, attempt): (ItemId, u32)) -> Self {
-        Ended {
-            id,
-            item: format!("item-{id}").into(),
-            attempt,
-            worker: "".into(),
-            started: Duration::ZERO,
-            took: Duration::ZERO,
-            exit: None,
-            cause: None,
-            at: Duration::ZERO,
-        }
-    }
 }
 
 /// An attempt whose output is shown while it runs.
@@ -259,44 +225,6 @@ impl Outputs {
         }
         Ok(())
     }
-
-    fn ended(&self, event: &Event) -> Option<Ended> {
-        match &event.what {
-            What::ItemDone {
-                id,
-                item,
-                worker,
-                attempt,
-                duration,
-                ..
-            } => Some(Ended {
-                id: *id,
-                item: item.as_str().into(),
-                attempt: *attempt,
-                worker: Arc::clone(worker),
-                started: (self.origin + event.at).saturating_sub(*duration),
-                took: *duration,
-                exit: Some(Exit::Exited(0)),
-                cause: None,
-                at: event.at,
-            }),
-            What::Dead { id, item, history } => {
-                let last = history.last()?;
-                Some(Ended {
-                    id: *id,
-                    item: item.as_str().into(),
-                    attempt: last.attempt,
-                    worker: last.scene.worker.as_str().into(),
-                    started: last.scene.started,
-                    took: last.scene.ended.saturating_sub(last.scene.started),
-                    exit: ending::of_cause(&last.cause),
-                    cause: Some(last.cause.to_string()),
-                    at: event.at,
-                })
-            }
-            _ => None,
-        }
-    }
 }
 
 /// How many bytes of whole lines there are from here on. A very long line is taken piece by piece.
@@ -332,7 +260,7 @@ impl View for Outputs {
                 };
                 self.show_failed(&label)
             }
-            _ => match self.ended(event) {
+            _ => match Ended::of(event, self.origin) {
                 Some(ended) => self.end_item(ended),
                 None => Ok(()),
             },

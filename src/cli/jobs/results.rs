@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::output::Ended;
+use super::ended::Ended;
 use crate::cli::letter::Clock;
 use crate::cli::printer;
 use crate::jobs::spool::{Spool, Stream};
