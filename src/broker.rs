@@ -15,6 +15,9 @@ mod reports;
 mod requests;
 mod results;
 mod scribe;
+pub mod shared;
+#[cfg(feature = "redis")]
+mod stream;
 mod timer;
 
 use std::collections::VecDeque;
@@ -91,6 +94,9 @@ pub(crate) struct Broker {
     shares_memory: AtomicBool,
     /// One thread at a time polls.
     is_polling: AtomicBool,
+    /// The items are in a stream that others share.
+    #[cfg(feature = "redis")]
+    stream: OnceLock<stream::Channel>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -152,6 +158,8 @@ impl Broker {
             scribe: OnceLock::new(),
             shares_memory: AtomicBool::new(false),
             is_polling: AtomicBool::new(false),
+            #[cfg(feature = "redis")]
+            stream: OnceLock::new(),
         })
     }
 
@@ -172,6 +180,10 @@ impl Broker {
         patience: Patience,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
+        #[cfg(feature = "redis")]
+        if self.is_shared() {
+            return self.send(parcel, patience, is_holding, stream::Until::Accepted);
+        }
         let id = self.put_unsynced(parcel, patience, is_holding)?;
         self.sync(id)?;
         // With a journal it was handed out just now.
@@ -181,13 +193,17 @@ impl Broker {
 
     /// Waits until this item, and with it all that were put before, is durable.
     pub(crate) fn sync(&self, id: ItemId) -> Result<(), Kind> {
+        #[cfg(feature = "redis")]
+        if self.is_shared() {
+            return self.sync_stream();
+        }
         if self.scribe.get().is_none() {
             return Ok(());
         }
         let mut core = self.lock();
         while !core.desk.ledger.is_durable(id) {
             if core.desk.ledger.is_broken() {
-                return Err(core.kind_of(desk::Refused::JournalFailed));
+                return Err(core.kind_of(desk::Refused::StoreFailed));
             }
             core.syncers += 1;
             core = sleep(&self.bells.durable, core, Patience::Forever).0;
@@ -201,13 +217,13 @@ impl Broker {
     pub(crate) fn sync_all(&self) -> Result<(), Kind> {
         let mut core = self.lock();
         core.syncers += 1;
-        while !core.desk.ledger.is_written() {
+        while !core.desk.is_written() {
             core = sleep(&self.bells.durable, core, Patience::Forever).0;
         }
         core.syncers -= 1;
         match core.desk.ledger.is_broken() {
             false => Ok(()),
-            true => Err(core.kind_of(desk::Refused::JournalFailed)),
+            true => Err(core.kind_of(desk::Refused::StoreFailed)),
         }
     }
 
@@ -218,6 +234,10 @@ impl Broker {
         patience: Patience,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
+        #[cfg(feature = "redis")]
+        if self.is_shared() {
+            return self.send(parcel, patience, is_holding, stream::Until::Numbered);
+        }
         fail::point("put: begin");
         let (mut parcel, mut has_polled) = (Some(parcel), false);
         let mut core = self.lock();
@@ -263,6 +283,7 @@ impl Broker {
     pub(crate) fn get(&self, patience: Patience) -> Result<Job, Kind> {
         let mut core = self.lock();
         let mut is_over = matches!(patience, Patience::None);
+        let mut glance = None;
         loop {
             if current::is_to_end() {
                 return Err(Kind::Closed);
@@ -274,12 +295,13 @@ impl Broker {
             if let Some(end) = core.end_of_gets() {
                 return Err(end);
             }
-            if is_over {
+            if is_over && core.was_looked_for(&mut glance) {
                 return Err(Kind::Empty);
             }
+            let patience = if is_over { Patience::Forever } else { patience };
             core.getter_waits(true);
-            let guard;
-            (guard, is_over) = sleep(&self.bells.items, core, patience);
+            let (guard, is_late) = sleep(&self.bells.items, core, patience);
+            is_over |= is_late;
             core = guard;
             core.getter_waits(false);
         }
@@ -317,17 +339,24 @@ impl Broker {
     pub(crate) fn join(&self, patience: Patience) -> Result<(u64, u64), Kind> {
         fail::point("join: begin");
         let mut has_polled = false;
+        let look = self.begin_look();
         loop {
             self.drive_inline();
             let mut core = self.lock();
-            if let Some(end) = core.join_state() {
+            if let Some(end) = core.join_state(look) {
                 fail::point("join: end");
                 return end;
             }
             if let Patience::Until(deadline) = patience
                 && Instant::now() >= deadline
             {
-                let unfinished = core.desk.ledger.counts().unfinished();
+                if core.is_to_look(look) {
+                    core.joiners += 1;
+                    core = sleep(&self.bells.settled, core, Patience::Forever).0;
+                    core.joiners -= 1;
+                    continue;
+                }
+                let unfinished = core.desk.unfinished();
                 return Err(Kind::TimedOut { unfinished });
             }
             if self.has_inline_work(&core) {
@@ -341,6 +370,15 @@ impl Broker {
                 core.joiners -= 1;
             }
         }
+    }
+
+    /// Has it looked how the stream stands, if there is one: what is to be waited for.
+    fn begin_look(&self) -> u64 {
+        #[cfg(feature = "redis")]
+        if self.is_shared() {
+            return self.with(|core| core.desk.ask_look());
+        }
+        0
     }
 
     /// Ends a delivery.
@@ -376,7 +414,12 @@ impl Broker {
         };
         let parcel = Parcel::of(Payload::copy_of(&letter.payload));
         let letter = letter.with_payload(parcel);
-        self.with(|core| core.desk.ledger.handle_revive(letter));
+        self.with(|core| {
+            // From a stream it comes as all others do.
+            if core.desk.shared.is_none() {
+                core.desk.ledger.handle_revive(letter);
+            }
+        });
         Ok(true)
     }
 
@@ -469,6 +512,25 @@ impl Broker {
         self.lock().desk.ledger.counts()
     }
 
+    /// Where all accepted items are, here and elsewhere.
+    pub(crate) fn counts_in_all(&self) -> Result<Counts, Kind> {
+        #[cfg(feature = "redis")]
+        if self.is_shared() {
+            return self.counts_of_stream();
+        }
+        Ok(self.counts())
+    }
+
+    /// How many items nobody has taken, whether there is no room, and whether the queue is closed.
+    pub(crate) fn state(&self) -> (usize, bool, bool) {
+        #[cfg(feature = "redis")]
+        if self.is_shared() {
+            // If it cannot be looked, what is known must do.
+            let _ = self.look();
+        }
+        self.lock().state()
+    }
+
     /// Looks at the core without changing it.
     pub(crate) fn read<R>(&self, look: impl FnOnce(&Core) -> R) -> R {
         look(&self.lock())
@@ -549,6 +611,8 @@ fn sleep<'a>(
 impl Drop for Broker {
     /// The journal's thread ends, and what it left is written. Then nobody holds the journal.
     fn drop(&mut self) {
+        #[cfg(feature = "redis")]
+        self.leave_stream();
         let Some(thread) = self.scribe.take() else {
             return;
         };

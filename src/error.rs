@@ -37,7 +37,15 @@ pub(crate) enum Kind {
     NoSharedMemory(String),
     #[error("the journal failed, so nothing more is accepted or told: {0}")]
     Journal(String),
-    #[error("an item of {bytes} bytes was not put: the journal takes {bytes_max} at most")]
+    #[error("{0}")]
+    Redis(String),
+    #[error("{url}: {why}")]
+    #[cfg_attr(
+        not(feature = "redis"),
+        allow(dead_code, reason = "only queues on Redis need it")
+    )]
+    RedisUnusable { url: String, why: String },
+    #[error("an item of {bytes} bytes was not put: its queue's store takes {bytes_max} at most")]
     TooLarge { bytes: usize, bytes_max: usize },
     #[error("{0}")]
     JournalAccess(String),
@@ -158,6 +166,13 @@ impl Error {
         )
     }
 
+    /// A queue on Redis cannot be used, has failed, or does not take an item; the message says what
+    /// became of what it held.
+    #[must_use]
+    pub fn is_redis(&self) -> bool {
+        matches!(self.0, Kind::Redis(_) | Kind::RedisUnusable { .. })
+    }
+
     /// A worker process found that its supervisor is gone.
     #[must_use]
     pub fn is_supervisor_gone(&self) -> bool {
@@ -177,6 +192,7 @@ impl Error {
                 | Kind::TooFewFiles { .. }
                 | Kind::TempDir { .. }
                 | Kind::JournalUnusable { .. }
+                | Kind::RedisUnusable { .. }
         )
     }
 }

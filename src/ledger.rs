@@ -51,9 +51,11 @@ mod leases;
 mod outbox;
 mod record;
 mod report;
+mod shared;
 mod turn;
 mod view;
 mod waiting;
+mod withdrawn;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -70,6 +72,7 @@ use outbox::Outbox;
 pub use record::{Record, Recovered, Unfinished, Write};
 pub use report::{Cancelled, Counts, DeadLetter, Refusal, Report, Stale};
 use waiting::{Entry, Waiting};
+pub use withdrawn::Fate;
 
 slotmap::new_key_type! {
     /// Who holds deliveries: one worker, or one thread that called `get`.
@@ -407,59 +410,6 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         let (entry, _) = ended.inspect_err(|_| self.end_revoked(token))?;
         self.waiting.put_back(entry);
         Ok(())
-    }
-
-    /// Somebody acknowledged or refused a delivery that is not his any more: that changes no item,
-    /// and is counted.
-    pub fn handle_late(&mut self, token: Token) {
-        self.refused += 1;
-        self.end_revoked(token);
-    }
-
-    /// Somebody gives back a delivery that is not his any more.
-    pub fn handle_late_return(&mut self, token: Token) {
-        self.end_revoked(token);
-    }
-
-    /// The holder of a cancelled delivery has done with it.
-    fn end_revoked(&mut self, token: Token) {
-        if let Some(lease) = self.revoked.remove(&token) {
-            let weight = lease.entry.payload.weight();
-            self.crew.release(token.holder, weight, None);
-        }
-    }
-
-    /// The item is not to be worked on: it becomes a dead letter. If somebody has it, its token is
-    /// stale from now on, and stopping the work is the caller's business; until the holder speaks
-    /// of the delivery or leaves, it is taken for busy.
-    pub fn handle_cancel(&mut self, id: ItemId, scene: Scene) -> Cancelled {
-        let lease = self.leases.iter().find(|(_, lease)| lease.entry.id == id);
-        let found = lease.map(|(token, lease)| token.handed(lease));
-        let (mut entry, attempt) = if let Some(handed) = found {
-            let Some(lease) = self.leases.remove(handed.token) else {
-                return Cancelled::Not;
-            };
-            let kept = Lease {
-                is_asked_for: lease.is_asked_for,
-                entry: Entry::new(id, lease.entry.payload.clone()),
-            };
-            self.revoked.insert(handed.token, kept);
-            (lease.entry, handed.attempt)
-        } else {
-            let Some(entry) = self.waiting.remove(id) else {
-                return Cancelled::Not;
-            };
-            (entry, 0)
-        };
-        let cause = Cause::Cancelled;
-        let failure = Failure {
-            attempt,
-            cause,
-            scene,
-        };
-        self.note_failure(&mut entry, failure);
-        self.give_up(entry);
-        found.map_or(Cancelled::Waiting, Cancelled::Leased)
     }
 
     /// The holder is gone. What it had started failed for the reason given, or goes back uncounted

@@ -72,6 +72,8 @@ pub use ledger::{Backoff, Capacity, Cause, Counts, DeadLetter, Exit, Failure, It
 pub use queue::{Delivery, JoinableQueue, Joined};
 #[cfg(feature = "journal")]
 pub use store::journal::{Durability, Saved, salvage};
+#[cfg(feature = "redis")]
+pub use store::redis::RedisOptions;
 pub use supervision::spec::{Restart, StartMethod};
 pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
 pub use worker::{Roles, context, describe, serve};

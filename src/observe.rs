@@ -151,6 +151,12 @@ pub enum What {
         /// Why.
         why: String,
     },
+    /// Something happens to what keeps the items that people may want to know, in words; the work
+    /// goes on.
+    Notice {
+        /// What it is.
+        why: String,
+    },
     /// The queue's own books do not agree, in words: a bug in this library.
     Inconsistent {
         /// What does not agree.

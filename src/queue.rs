@@ -377,10 +377,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 
     fn state(&self) -> (usize, bool, bool) {
         match &self.side {
-            Side::Local(broker) => broker.read(|core| {
-                let ledger = &core.desk.ledger;
-                (ledger.len(), !ledger.has_room(), ledger.is_closed())
-            }),
+            Side::Local(broker) => broker.state(),
             Side::Remote(session) => match session.ask(Ask::State, Patience::Forever) {
                 Reply::Other(Answer::State {
                     len,
@@ -413,7 +410,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// In a worker process, which sees only its own part.
     pub fn counts(&self) -> Result<Counts, Error> {
-        Ok(self.broker()?.counts())
+        self.broker()?.counts_in_all().map_err(Error)
     }
 
     /// All dead letters, oldest first, with their items as serialized by `put`. They stay where
@@ -535,6 +532,7 @@ fn kind_of(reply: Reply) -> Kind {
         }
         Reply::Other(Answer::JoinWaitsForItself) => Kind::JoinWaitsForItself,
         Reply::Other(Answer::JournalFailed { why }) => Kind::Journal(why),
+        Reply::Other(Answer::RedisFailed { why }) => Kind::Redis(why),
         Reply::Other(Answer::TooLarge { bytes, bytes_max }) => Kind::TooLarge {
             bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
             bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),

@@ -10,6 +10,10 @@ pub mod book;
 #[cfg(feature = "journal")]
 pub(crate) mod journal;
 pub(crate) mod memory;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+#[cfg(feature = "redis")]
+pub(crate) mod stream;
 
 use std::fmt;
 use std::sync::Arc;

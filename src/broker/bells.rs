@@ -14,6 +14,20 @@ pub(super) struct Bells {
     pub(super) items: Condvar,
     pub(super) settled: Condvar,
     pub(super) durable: Condvar,
+    /// For the threads that take from a stream, and that hear its bell.
+    #[cfg(feature = "redis")]
+    pub(super) intake: Condvar,
+    #[cfg(feature = "redis")]
+    pub(super) ear: Condvar,
+}
+
+#[cfg(feature = "redis")]
+impl Bells {
+    /// Wakes the threads of a stream.
+    pub(super) fn notify_stream(&self) {
+        self.intake.notify_all();
+        self.ear.notify_all();
+    }
 }
 
 impl Core {
@@ -25,6 +39,8 @@ impl Core {
         if self.desk.ledger.has_write() {
             self.scribe.call();
         }
+        #[cfg(feature = "redis")]
+        self.ring_for_stream();
         if let Some(at) = self.desk.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }
@@ -60,12 +76,13 @@ impl Core {
     }
 
     fn ring_for_joiners(&self) {
-        if self.joiners > 0 && self.join_state().is_some() {
+        if self.joiners > 0 && self.desk.join_state(0).is_some() {
             self.bells.settled.notify_all();
         }
         // Inline, those who wait for the end, or for room, are those who do the work.
         if self.has_inline && !self.desk.ledger.is_finished() {
             self.bells.room.notify_all();
+            self.bells.durable.notify_all();
             self.bells.settled.notify_all();
             for mailbox in self.mailboxes.values() {
                 mailbox.arrived.notify_all();

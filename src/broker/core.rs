@@ -43,6 +43,8 @@ pub(crate) struct Parcel {
 struct Label {
     reply: Option<ReplyTo>,
     print: Option<Print>,
+    /// What comes of it is told to the stream that it came from.
+    is_sent: bool,
 }
 
 impl Parcel {
@@ -52,15 +54,43 @@ impl Parcel {
 
     /// The outcome goes there.
     pub(crate) fn with_reply(body: Payload, reply: ReplyTo) -> Self {
-        let (reply, print) = (Some(reply), None);
-        let label = Some(Box::new(Label { reply, print }));
+        let label = Label {
+            reply: Some(reply),
+            print: None,
+            is_sent: false,
+        };
+        let label = Some(Box::new(label));
+        Parcel { body, label }
+    }
+
+    /// It came from a stream, and what comes of it may have to be told there.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_stream(body: Payload, is_sent: bool) -> Self {
+        let label = is_sent.then(|| {
+            Box::new(Label {
+                reply: None,
+                print: None,
+                is_sent,
+            })
+        });
         Parcel { body, label }
     }
 
     /// The journal keeps this print of its key, if there is one.
     pub(crate) fn with_print(body: Payload, print: Option<Print>) -> Self {
-        let label = print.map(|_| Box::new(Label { reply: None, print }));
+        let label = print.map(|_| {
+            Box::new(Label {
+                reply: None,
+                print,
+                is_sent: false,
+            })
+        });
         Parcel { body, label }
+    }
+
+    /// Whether somebody elsewhere waits for what comes of it.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.label.as_ref().is_some_and(|label| label.is_sent)
     }
 
     /// Where its outcome goes, if anywhere.
@@ -169,6 +199,8 @@ pub(crate) struct Core {
     pub(super) bells: Arc<Bells>,
     pub(super) timer: Timer,
     pub(super) scribe: Scribe,
+    #[cfg(feature = "redis")]
+    pub(super) traffic: super::stream::Traffic,
 }
 
 impl fmt::Debug for Core {
@@ -213,6 +245,8 @@ impl Core {
             bells,
             timer,
             scribe,
+            #[cfg(feature = "redis")]
+            traffic: super::stream::Traffic::default(),
         }
     }
 
@@ -249,10 +283,18 @@ impl Core {
             Refused::Closed => Kind::Closed,
             Refused::NoWorkersLeft => Kind::NoWorkersLeft {
                 why: self.desk.loss_of_crews().to_owned(),
-                unfinished: self.desk.ledger.counts().unfinished(),
+                unfinished: self.desk.unfinished(),
             },
-            Refused::JournalFailed => {
-                Kind::Journal(self.journal_failure.clone().unwrap_or_default())
+            Refused::StoreFailed => {
+                let why = self.journal_failure.clone().unwrap_or_default();
+                match self.desk.shared {
+                    Some(_) => Kind::Redis(why),
+                    None => Kind::Journal(why),
+                }
+            }
+            Refused::NotTaken => {
+                let shared = self.desk.shared.as_ref();
+                Kind::Redis(shared.map_or_else(String::new, |shared| shared.refusal.clone()))
             }
         }
     }
@@ -270,6 +312,44 @@ impl Core {
     pub(super) fn end_of_gets(&self) -> Option<Kind> {
         let end = self.desk.end_of_gets()?;
         Some(self.kind_of(end))
+    }
+
+    /// Whether it was looked in vain, since this was first asked, whether there is something for a
+    /// `get`. Without a stream nothing is anywhere else.
+    pub(super) fn was_looked_for(&mut self, glance: &mut Option<u64>) -> bool {
+        let Some(shared) = &mut self.desk.shared else {
+            return true;
+        };
+        let is_new = glance.is_none();
+        let glance = *glance.get_or_insert_with(|| shared.glances.ask());
+        let is_over = shared.glances.is_answered(glance);
+        if is_new {
+            self.pump();
+        }
+        is_over || self.desk.ledger.is_broken()
+    }
+
+    /// Whether it is not known yet how the stream stood at this look.
+    pub(super) fn is_to_look(&self, look: u64) -> bool {
+        let shared = self.desk.shared.as_ref();
+        let is_open = shared.is_some_and(|shared| !shared.looks.is_answered(look));
+        is_open && !self.desk.ledger.is_broken()
+    }
+
+    /// How many items nobody has taken, whether there is no room, and whether the queue is closed.
+    pub(super) fn state(&self) -> (usize, bool, bool) {
+        let ledger = &self.desk.ledger;
+        let (elsewhere, is_full) = match &self.desk.shared {
+            None => (0, !ledger.has_room()),
+            Some(shared) => {
+                let untaken = usize::try_from(shared.standing.untaken).unwrap_or(usize::MAX);
+                (
+                    untaken,
+                    ledger.bound().is_some_and(|bound| untaken >= bound),
+                )
+            }
+        };
+        (ledger.len() + elsewhere, is_full, ledger.is_closed())
     }
 
     /// Waiting getters are takers in a rendezvous, so a putter may go on.
@@ -293,9 +373,9 @@ impl Core {
         }
     }
 
-    /// How a `join` ends, if it does now.
-    pub(super) fn join_state(&self) -> Option<Result<(u64, u64), Kind>> {
-        let end = self.desk.join_state()?;
+    /// How a `join` ends that waits for this look, if it does now.
+    pub(super) fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Kind>> {
+        let end = self.desk.join_state(look)?;
         Some(end.map_err(|refused| self.kind_of(refused)))
     }
 
@@ -303,7 +383,7 @@ impl Core {
     /// some, or the journal is.
     pub(super) fn loss(&self) -> Option<String> {
         if self.desk.ledger.is_broken() {
-            return Some(self.kind_of(Refused::JournalFailed).to_string());
+            return Some(self.kind_of(Refused::StoreFailed).to_string());
         }
         let is_lost = self.desk.are_workers_lost();
         is_lost.then(|| self.desk.loss_of_crews().to_owned())
@@ -326,6 +406,10 @@ impl Core {
     /// Takes no more items.
     pub(crate) fn close(&mut self) {
         self.desk.ledger.handle_close();
+        if let Some(shared) = &mut self.desk.shared {
+            // What is left there is taken until nothing is.
+            shared.glances.ask();
+        }
         self.wake_all();
     }
 
@@ -335,6 +419,8 @@ impl Core {
         self.bells.items.notify_all();
         self.bells.settled.notify_all();
         self.bells.durable.notify_all();
+        #[cfg(feature = "redis")]
+        self.bells.notify_stream();
         for mailbox in self.mailboxes.values() {
             mailbox.arrived.notify_all();
         }
@@ -455,7 +541,7 @@ impl Core {
         let mut failed = Vec::new();
         let mut deliver = |handed: &Handed, parcel: &mut Parcel| {
             fail::point("deliver: chosen");
-            let is_awaited = wants_items || parcel.reply().is_some();
+            let is_awaited = wants_items || parcel.reply().is_some() || parcel.is_sent();
             let shared = match seat.uplink.is_some() {
                 true => parcel.body.share(),
                 false => Ok(()),

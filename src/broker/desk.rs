@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::shared::{Outgoing, Putter, Shared};
 use crate::ledger::{
     Blame, Handed, HolderId, ItemId, Ledger, Refusal, Report, Stale, Started, Token, Weight,
 };
@@ -35,6 +36,8 @@ pub enum Reply {
     Joined(u64, u64),
     /// The time for joining is over, and this many are unfinished.
     TimedOut(u64),
+    /// How the queue stands, as whoever owns the desk sees it.
+    State,
     /// It would wait for itself.
     WaitsForItself,
     /// It cannot be.
@@ -50,8 +53,10 @@ pub enum Refused {
     Closed,
     /// Nobody is left to do the work; [`Desk::loss_of_crews`] says why.
     NoWorkersLeft,
-    /// The journal has failed.
-    JournalFailed,
+    /// What keeps the items has failed.
+    StoreFailed,
+    /// The stream does not take this item; [`Shared::refusal`] says why.
+    NotTaken,
 }
 
 /// How an attempt ended.
@@ -100,12 +105,19 @@ pub struct Desk<P, R> {
     /// Puts that are not durable yet.
     staged: VecDeque<(Request, ItemId)>,
     gets: VecDeque<Request>,
-    joins: VecDeque<Request>,
+    /// Each with the look at the stream that it waits for, and whether it waits for the end.
+    joins: VecDeque<(Request, u64, bool)>,
+    /// Gets that are over as soon as it was looked once more whether there is something.
+    leaving: VecDeque<(Request, u64)>,
+    /// Who wants to know how the queue stands, and the look that he waits for.
+    askers: VecDeque<(Request, u64)>,
     answers: VecDeque<(Request, Reply)>,
     /// Holds what threads of this process got.
     local: HolderId,
     local_getters: usize,
     crews: Crews,
+    /// The stream that the items come from and go to, if others share them.
+    pub shared: Option<Shared<P>>,
 }
 
 impl<P: Weight + Clone, R> Desk<P, R> {
@@ -119,10 +131,13 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             staged: VecDeque::new(),
             gets: VecDeque::new(),
             joins: VecDeque::new(),
+            leaving: VecDeque::new(),
+            askers: VecDeque::new(),
             answers: VecDeque::new(),
             local,
             local_getters: 0,
             crews: Crews::default(),
+            shared: None,
         }
     }
 
@@ -145,6 +160,13 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     /// Why a put would be refused, if it would.
     #[must_use]
     pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refused> {
+        if self.shared.is_some() {
+            // Others may do it, and they say whether there is room.
+            return self
+                .ledger
+                .refusal(true)
+                .map(|refusal| self.refused(refusal));
+        }
         if self.crews.is_spent && self.crews.active == 0 {
             return Some(Refused::NoWorkersLeft);
         }
@@ -157,7 +179,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             Refusal::Closed => Refused::Closed,
             Refusal::Full if self.are_workers_lost() => Refused::NoWorkersLeft,
             Refusal::Full => Refused::Full,
-            Refusal::Broken => Refused::JournalFailed,
+            Refusal::Broken => Refused::StoreFailed,
         }
     }
 
@@ -166,6 +188,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     pub fn ask_put(&mut self, request: Request, payload: P, waits: bool) {
         let holder = request.holder;
         let is_holding = self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0;
+        if self.shared.is_some() {
+            return self.send_put(request, payload, is_holding && waits, !waits);
+        }
         if waits && self.refusal(is_holding) == Some(Refused::Full) {
             self.puts.push_back((request, payload));
             return;
@@ -176,17 +201,64 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         }
     }
 
+    fn send_put(
+        &mut self,
+        request: Request,
+        payload: P,
+        is_beyond_bound: bool,
+        is_impatient: bool,
+    ) {
+        let refused = self.refusal(true);
+        match (refused, &mut self.shared) {
+            (None, Some(shared)) => {
+                let putter = Putter::Remote(request);
+                shared.push(payload, putter, is_beyond_bound, is_impatient);
+            }
+            (refused, _) => {
+                let refused = refused.unwrap_or(Refused::StoreFailed);
+                self.answer(request, Reply::Refused(refused));
+            }
+        }
+    }
+
     /// A worker asks for an item.
     pub fn ask_get(&mut self, request: Request, waits: bool) {
         if self.answer_get(request) {
             return;
         }
-        if waits {
-            self.ledger.handle_getter_waiting(true);
-            self.gets.push_back(request);
-        } else {
+        if !waits && self.shared.is_none() {
+            self.answer(request, Reply::Empty);
+            return;
+        }
+        self.ledger.handle_getter_waiting(true);
+        self.gets.push_back(request);
+        if !waits {
+            self.leave(request);
+        }
+    }
+
+    /// Ends a get that waits: at once, or when it was looked once more whether there is something
+    /// for it.
+    fn leave(&mut self, request: Request) {
+        if let Some(shared) = &mut self.shared {
+            self.leaving.push_back((request, shared.glances.ask()));
+        } else if let Some(at) = self.gets.iter().position(|other| *other == request) {
+            self.gets.remove(at);
+            self.ledger.handle_getter_waiting(false);
             self.answer(request, Reply::Empty);
         }
+    }
+
+    /// Looks at the stream, if there is one: what is to be waited for.
+    pub fn ask_look(&mut self) -> u64 {
+        let shared = self.shared.as_mut();
+        shared.map_or(0, |shared| shared.looks.ask())
+    }
+
+    /// A worker wants to know how the queue stands.
+    pub fn ask_state(&mut self, request: Request) {
+        let look = self.ask_look();
+        self.askers.push_back((request, look));
     }
 
     /// A worker joins the queue.
@@ -194,11 +266,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         let holder = request.holder;
         if self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0 {
             self.answer(request, Reply::WaitsForItself);
-        } else if !waits && self.join_state().is_none() {
-            let unfinished = self.ledger.counts().unfinished();
-            self.answer(request, Reply::TimedOut(unfinished));
         } else {
-            self.joins.push_back(request);
+            let look = self.ask_look();
+            self.joins.push_back((request, look, waits));
         }
     }
 
@@ -207,18 +277,57 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         if let Some(at) = self.puts.iter().position(|(other, _)| *other == request) {
             self.puts.remove(at);
             self.answer(request, Reply::Refused(Refused::Full));
-        } else if let Some(at) = self.gets.iter().position(|other| *other == request) {
-            self.gets.remove(at);
-            self.ledger.handle_getter_waiting(false);
-            self.answer(request, Reply::Empty);
-        } else if let Some(at) = self.joins.iter().position(|other| *other == request) {
+        } else if self.gets.contains(&request) {
+            self.leave(request);
+        } else if let Some(at) = self.joins.iter().position(|(other, ..)| *other == request) {
             self.joins.remove(at);
-            let unfinished = self.ledger.counts().unfinished();
+            let unfinished = self.unfinished();
             self.answer(request, Reply::TimedOut(unfinished));
+        } else if let Some(shared) = &mut self.shared
+            && shared.withdraw(|one| one.putter == Putter::Remote(request))
+        {
+            self.answer(request, Reply::Refused(Refused::Full));
         }
     }
 
-    fn answer(&mut self, request: Request, reply: Reply) {
+    /// The stream has failed: whoever waits for it is told.
+    pub fn break_off_shared(&mut self) {
+        let shared = self.shared.as_mut();
+        for request in shared.map_or_else(Vec::new, Shared::break_off) {
+            self.answer(request, Reply::Refused(Refused::StoreFailed));
+        }
+    }
+
+    /// Whether workers wait for the end.
+    #[must_use]
+    pub fn has_joins(&self) -> bool {
+        !self.joins.is_empty()
+    }
+
+    /// Whether somebody is here who takes items, or may.
+    #[must_use]
+    pub fn has_takers(&self) -> bool {
+        self.crews.active > 0 || self.local_getters > 0 || !self.gets.is_empty()
+    }
+
+    /// Whether all that happened is kept, or never will be.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        let shared = self.shared.as_ref();
+        let are_puts_told = shared.is_none_or(|shared| shared.on_the_way() == 0);
+        self.ledger.is_broken() || (self.ledger.is_written() && are_puts_told)
+    }
+
+    /// Items without an end, as far as is known.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        match &self.shared {
+            Some(shared) => shared.standing.unfinished,
+            None => self.ledger.counts().unfinished(),
+        }
+    }
+
+    pub(super) fn answer(&mut self, request: Request, reply: Reply) {
         self.answers.push_back((request, reply));
     }
 
@@ -246,26 +355,39 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     #[must_use]
     pub fn end_of_gets(&self) -> Option<Refused> {
         if self.ledger.is_broken() {
-            return Some(Refused::JournalFailed);
+            return Some(Refused::StoreFailed);
         }
         let counts = self.ledger.counts();
-        let is_exhausted = self.ledger.is_closed() && counts.waiting + counts.delayed == 0;
+        let is_dry = self.shared.as_ref().is_none_or(|shared| shared.is_dry);
+        let is_exhausted =
+            self.ledger.is_closed() && counts.waiting + counts.delayed == 0 && is_dry;
         is_exhausted.then_some(Refused::Closed)
     }
 
     /// How a `join` ends, if it does now: how many are done and dead, or why it cannot come to
-    /// that.
+    /// that. With a stream, that is as it was at this look or later.
     #[must_use]
-    pub fn join_state(&self) -> Option<Result<(u64, u64), Refused>> {
-        if self.ledger.is_finished() {
-            let counts = self.ledger.counts();
-            return Some(Ok((counts.done, counts.dead)));
-        }
+    pub fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Refused>> {
         if self.ledger.is_broken() {
-            return Some(Err(Refused::JournalFailed));
+            return Some(Err(Refused::StoreFailed));
         }
+        let is_served_elsewhere = match &self.shared {
+            Some(shared) if !shared.looks.is_answered(look) => return None,
+            Some(shared) => {
+                let is_finished = shared.standing.unfinished == 0 && shared.on_the_way() == 0;
+                if is_finished && self.ledger.is_finished() {
+                    return Some(Ok((shared.standing.done, shared.standing.dead)));
+                }
+                shared.others > 0
+            }
+            None if self.ledger.is_finished() => {
+                let counts = self.ledger.counts();
+                return Some(Ok((counts.done, counts.dead)));
+            }
+            None => false,
+        };
         let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
-        let is_lost = self.are_workers_lost() && !is_served_here;
+        let is_lost = self.are_workers_lost() && !is_served_here && !is_served_elsewhere;
         is_lost.then_some(Err(Refused::NoWorkersLeft))
     }
 
@@ -317,7 +439,13 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     ) -> usize {
         self.puts.retain(|(request, _)| request.holder != holder);
         self.staged.retain(|(request, _)| request.holder != holder);
-        self.joins.retain(|request| request.holder != holder);
+        self.joins.retain(|(request, ..)| request.holder != holder);
+        self.leaving.retain(|(request, _)| request.holder != holder);
+        self.askers.retain(|(request, _)| request.holder != holder);
+        if let Some(shared) = &mut self.shared {
+            let is_its = |one: &Outgoing<P>| matches!(one.putter, Putter::Remote(request) if request.holder == holder);
+            shared.withdraw_all(is_its);
+        }
         self.answers.retain(|(request, _)| request.holder != holder);
         let waiting = self.gets.len();
         self.gets.retain(|request| request.holder != holder);
@@ -391,6 +519,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             }
             self.answer_staged();
             self.answer_joins();
+            self.answer_leaving();
+            self.answer_askers();
             if self.answers.is_empty() {
                 return None;
             }
@@ -445,7 +575,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             if self.ledger.is_durable(id) {
                 self.answer(request, Reply::Accepted(id));
             } else if self.ledger.is_broken() {
-                self.answer(request, Reply::Refused(Refused::JournalFailed));
+                self.answer(request, Reply::Refused(Refused::StoreFailed));
             } else {
                 self.staged.push_front((request, id));
                 return;
@@ -454,15 +584,49 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     }
 
     fn answer_joins(&mut self) {
-        while !self.joins.is_empty()
-            && let Some(end) = self.join_state()
-            && let Some(request) = self.joins.pop_front()
-        {
-            let reply = match end {
-                Ok((done, dead)) => Reply::Joined(done, dead),
-                Err(refused) => Reply::Refused(refused),
+        for _ in 0..self.joins.len() {
+            let Some((request, look, waits)) = self.joins.pop_front() else {
+                return;
             };
-            self.answer(request, reply);
+            let is_known = self.is_looked(look);
+            match self.join_state(look) {
+                Some(Ok((done, dead))) => self.answer(request, Reply::Joined(done, dead)),
+                Some(Err(refused)) => self.answer(request, Reply::Refused(refused)),
+                None if !waits && is_known => {
+                    let unfinished = self.unfinished();
+                    self.answer(request, Reply::TimedOut(unfinished));
+                }
+                None => self.joins.push_back((request, look, waits)),
+            }
+        }
+    }
+
+    fn is_looked(&self, look: u64) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_none_or(|shared| shared.looks.is_answered(look))
+    }
+
+    fn answer_leaving(&mut self) {
+        while let (Some((request, glance)), Some(shared)) = (self.leaving.front(), &self.shared)
+            && (shared.glances.is_answered(*glance) || self.ledger.is_broken())
+        {
+            let request = *request;
+            self.leaving.pop_front();
+            // Otherwise it was answered with an item.
+            if let Some(at) = self.gets.iter().position(|other| *other == request) {
+                self.gets.remove(at);
+                self.ledger.handle_getter_waiting(false);
+                self.answer(request, Reply::Empty);
+            }
+        }
+    }
+
+    fn answer_askers(&mut self) {
+        while let Some((request, look)) = self.askers.front().copied()
+            && (self.is_looked(look) || self.ledger.is_broken())
+        {
+            self.askers.pop_front();
+            self.answer(request, Reply::State);
         }
     }
 }

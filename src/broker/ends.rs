@@ -69,7 +69,11 @@ impl Core {
             Verdict::Failed(Blame { cause, scene }, rest)
         };
         let verdict = match ending {
-            Ending::Done(result) => Verdict::Done(self.product_of(token, result)),
+            Ending::Done(result) => {
+                #[cfg(feature = "redis")]
+                self.send_result(token, &result);
+                Verdict::Done(self.product_of(token, result))
+            }
             Ending::Failed(cause) => failed(cause, None),
             Ending::Deferred(cause, rest) => failed(cause, Some(rest)),
             Ending::Returned => Verdict::Returned,

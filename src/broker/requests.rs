@@ -229,15 +229,7 @@ impl Core {
             }
             Ask::Get { wait } => self.desk.ask_get(request, waits(wait)),
             Ask::Join { wait } => self.desk.ask_join(request, waits(wait)),
-            Ask::State => {
-                let ledger = &self.desk.ledger;
-                let state = Answer::State {
-                    len: ledger.len() as u64,
-                    is_full: !ledger.has_room(),
-                    is_closed: ledger.is_closed(),
-                };
-                self.send_answer(request, state);
-            }
+            Ask::State => self.desk.ask_state(request),
             Ask::Close => {
                 self.close();
                 self.send_answer(request, Answer::Closed);
@@ -255,6 +247,14 @@ impl Core {
             Reply::TimedOut(unfinished) => Answer::TimedOut { unfinished },
             Reply::WaitsForItself => Answer::JoinWaitsForItself,
             Reply::Refused(refused) => answer_of(self.kind_of(refused)),
+            Reply::State => {
+                let (len, is_full, is_closed) = self.state();
+                Answer::State {
+                    len: len as u64,
+                    is_full,
+                    is_closed,
+                }
+            }
             Reply::Item(handed) => {
                 self.hand_over(request, &handed);
                 return;
@@ -296,6 +296,7 @@ fn answer_of(kind: Kind) -> Answer<'static> {
     match kind {
         Kind::Closed => Answer::Closed,
         Kind::Journal(why) => Answer::JournalFailed { why },
+        Kind::Redis(why) => Answer::RedisFailed { why },
         Kind::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
         Kind::TooLarge { bytes, bytes_max } => Answer::TooLarge {
             bytes: bytes as u64,

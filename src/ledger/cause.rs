@@ -76,6 +76,8 @@ pub enum Cause {
     OutOfMemory,
     /// It was cancelled.
     Cancelled,
+    /// The supervisors that held it were lost with it, so many times: it may be what kills them.
+    LostTooOften(u64),
 }
 
 impl fmt::Display for Cause {
@@ -91,6 +93,7 @@ impl fmt::Display for Cause {
             Cause::TimedOut(limit) => write!(f, "took longer than its time limit of {limit:?}"),
             Cause::OutOfMemory => f.write_str("killed by the kernel, which was out of memory"),
             Cause::Cancelled => f.write_str("cancelled"),
+            Cause::LostTooOften(losses) => write!(f, "was lost with its supervisor {losses} times"),
         }
     }
 }

@@ -197,6 +197,16 @@ impl Crew {
         usize::try_from(outstanding).unwrap_or(usize::MAX)
     }
 
+    /// How many more items workers may have, beyond what they have.
+    pub(super) fn appetite(&self) -> u64 {
+        let open = self.holders.values().filter(|holder| holder.is_open);
+        let room = open.filter_map(|holder| {
+            let room = holder.credit?.items().saturating_sub(holder.outstanding);
+            Some(room.min(holder.quota.saturating_sub(holder.ordinal)))
+        });
+        room.sum()
+    }
+
     pub(super) fn idle(&self) -> usize {
         self.tally.idle
     }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Record, Report, Write};
+use super::{ItemId, Record, Report, Write};
 
 #[derive(Debug)]
 pub(super) struct Outbox<P, R> {
@@ -67,6 +67,11 @@ impl<P, R> Outbox<P, R> {
             0
         };
         self.reports.push_back((after, report));
+    }
+
+    /// What was to be told of this item does not hold.
+    pub(super) fn retract(&mut self, id: ItemId) {
+        self.reports.retain(|(_, report)| report.id() != id);
     }
 
     pub(super) fn poll_report(&mut self) -> Option<Report<P, R>> {

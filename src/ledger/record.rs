@@ -67,16 +67,25 @@ pub struct Recovered<P> {
     pub unfinished: Vec<Unfinished<P>>,
 }
 
+impl<P> Unfinished<P> {
+    /// The same with another form of its item.
+    #[must_use]
+    pub fn map_payload<Q>(self, form: impl FnOnce(P) -> Q) -> Unfinished<Q> {
+        Unfinished {
+            id: self.id,
+            payload: form(self.payload),
+            history: self.history,
+            forgiven: self.forgiven,
+        }
+    }
+}
+
 impl<P> Recovered<P> {
     /// The same with another form of its items.
     #[must_use]
     pub fn map_payloads<Q>(self, form: impl Fn(P) -> Q) -> Recovered<Q> {
-        let unfinished = self.unfinished.into_iter().map(|item| Unfinished {
-            id: item.id,
-            payload: form(item.payload),
-            history: item.history,
-            forgiven: item.forgiven,
-        });
+        let unfinished = self.unfinished.into_iter();
+        let unfinished = unfinished.map(|item| item.map_payload(&form));
         Recovered {
             accepted: self.accepted,
             dead: self.dead,

@@ -24,6 +24,17 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Some(&mut lease.entry.payload)
     }
 
+    /// How many items holders would take now, if there were enough, beyond those that wait.
+    #[must_use]
+    pub fn appetite(&self) -> usize {
+        if self.gives_nothing() {
+            return 0;
+        }
+        let room = usize::try_from(self.crew.appetite()).unwrap_or(usize::MAX);
+        let wanted = room.saturating_add(self.getters);
+        wanted.saturating_sub(self.waiting.ready())
+    }
+
     /// Whether an idle worker should get something now.
     #[must_use]
     pub fn has_idle_taker(&self) -> bool {
@@ -56,6 +67,13 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     #[must_use]
     pub fn waiting_ids(&self) -> BTreeSet<ItemId> {
         self.waiting.ids()
+    }
+
+    /// All items without an end.
+    #[must_use]
+    pub fn unfinished_ids(&self) -> Vec<ItemId> {
+        let leased = self.leases.iter().map(|(_, lease)| lease.entry.id);
+        self.waiting.ids().into_iter().chain(leased).collect()
     }
 
     /// How many holders have something that they did not settle.
@@ -115,6 +133,16 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             Capacity::Unbounded => true,
             Capacity::Bounded(bound) => self.len() < bound,
             Capacity::Rendezvous => self.waiting.len() < self.crew.idle() + self.getters,
+        }
+    }
+
+    /// How many items may wait, if there is a bound.
+    #[must_use]
+    pub fn bound(&self) -> Option<usize> {
+        match self.options.capacity {
+            Capacity::Unbounded => None,
+            Capacity::Bounded(bound) => Some(bound),
+            Capacity::Rendezvous => Some(0),
         }
     }
 

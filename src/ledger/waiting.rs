@@ -109,6 +109,17 @@ impl<P: Weight + Clone> Waiting<P> {
         ItemId(self.accepted)
     }
 
+    /// Accepts an item that has a number already.
+    pub(super) fn arrive(&mut self, entry: Entry<P>) {
+        self.accepted += 1;
+        self.put_back(entry);
+    }
+
+    /// An item that was accepted is none of ours any more.
+    pub(super) fn disown(&mut self) {
+        self.accepted -= 1;
+    }
+
     /// Accepts an item that waits for the journal before it waits for anybody else.
     pub(super) fn stage(&mut self, payload: P) -> ItemId {
         self.staged += 1;

@@ -148,6 +148,9 @@ pub(crate) enum Answer<'a> {
     JournalFailed {
         why: String,
     },
+    RedisFailed {
+        why: String,
+    },
     TooLarge {
         bytes: u64,
         bytes_max: u64,
@@ -172,6 +175,7 @@ impl Answer<'_> {
             Answer::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
             Answer::JoinWaitsForItself => Answer::JoinWaitsForItself,
             Answer::JournalFailed { why } => Answer::JournalFailed { why },
+            Answer::RedisFailed { why } => Answer::RedisFailed { why },
             Answer::TooLarge { bytes, bytes_max } => Answer::TooLarge { bytes, bytes_max },
             Answer::State {
                 len,
@@ -258,7 +262,9 @@ impl Record for Down<'_> {
         let text = match self {
             Down::Answer { answer, .. } => match answer {
                 Answer::Item { body, .. } => body.inline_bytes(),
-                Answer::NoWorkersLeft { why, .. } | Answer::JournalFailed { why } => why.len(),
+                Answer::NoWorkersLeft { why, .. }
+                | Answer::JournalFailed { why }
+                | Answer::RedisFailed { why } => why.len(),
                 _ => 0,
             },
             _ => 0,

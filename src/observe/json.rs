@@ -67,6 +67,7 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
         | What::WorkerFailed { .. }
         | What::NoWorkersLeft { .. }
         | What::JournalFailed { .. }
+        | What::Notice { .. }
         | What::Inconsistent { .. } => return None,
     };
     object["t_us"] = micros(event.at).into();

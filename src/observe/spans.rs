@@ -216,6 +216,7 @@ impl Spans {
             What::Started { .. }
             | What::NoWorkersLeft { .. }
             | What::JournalFailed { .. }
+            | What::Notice { .. }
             | What::Inconsistent { .. }
             | What::Summary { .. } => {}
         }

@@ -1,8 +1,10 @@
 //! Queues whose items outlive the process: a journal behind the queue, and putting many items for
 //! the price of one commit. What is kept, and how, is the store's business.
 
+#[cfg(any(feature = "journal", feature = "redis"))]
+use std::{any::type_name, sync::Arc};
 #[cfg(feature = "journal")]
-use std::{any::type_name, marker::PhantomData, path::Path, sync::Arc};
+use std::{marker::PhantomData, path::Path};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,12 +13,16 @@ use super::{JoinableQueue, serialized};
 use crate::broker::{Parcel, Patience};
 use crate::error::Error;
 use crate::ledger::ItemId;
-use crate::worker::current::{self, Side};
 #[cfg(feature = "journal")]
+use crate::store::journal::{Durability, Journal};
+use crate::worker::current::{self, Side};
+#[cfg(any(feature = "journal", feature = "redis"))]
+use crate::{broker::Broker, ledger::Options};
+#[cfg(feature = "redis")]
 use crate::{
-    broker::Broker,
-    ledger::Options,
-    store::journal::{Durability, Journal},
+    error::Kind,
+    ledger::Capacity,
+    store::redis::{Layout, Plain, RedisOptions, RedisStore},
 };
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
@@ -65,6 +71,59 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             side: Side::Local(broker),
             items: PhantomData,
         })
+    }
+
+    /// A queue that supervisors on many machines share: its items are in a Redis stream. What is put
+    /// anywhere is worked on by whoever is free, and `join` waits until all of it has an end. When a
+    /// supervisor dies, or is cut off, what it held goes to others after the time of a lease.
+    ///
+    /// `put` returns when Redis has accepted the item; how much that is worth is a matter of its
+    /// settings. The bound of the options counts what no supervisor has taken. `close` is for this
+    /// process alone, and `cancel` for what it holds. A rendezvous is not possible, as nobody knows
+    /// who is idle elsewhere. See `docs/redis.md`.
+    ///
+    /// # Errors
+    /// `is_redis` and `is_setup` when the queue cannot be used: Redis cannot be reached, refuses the
+    /// user, or the key is none of ours. The message says which, and what to do.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use dishrack::{JoinableQueue, Options, RedisOptions};
+    ///
+    /// let place = RedisOptions::new("redis://localhost", "dishes");
+    /// let queue = JoinableQueue::<String>::on_redis(&place, Options::default())?;
+    /// queue.put(&"cup".to_owned())?;
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn on_redis(place: &RedisOptions, options: Options) -> Result<Self, Error> {
+        let layout = Box::new(Plain(type_name::<T>()));
+        Self::on_redis_as(place, options, layout)
+    }
+
+    /// The same, with items that stand otherwise in their entries.
+    #[cfg(feature = "redis")]
+    pub(crate) fn on_redis_as(
+        place: &RedisOptions,
+        options: Options,
+        layout: Box<dyn Layout>,
+    ) -> Result<Self, Error> {
+        let bound = match options.capacity {
+            Capacity::Unbounded => None,
+            Capacity::Bounded(bound) => Some(bound as u64),
+            Capacity::Rendezvous => {
+                return Err(Error(Kind::Invalid {
+                    option: "capacity",
+                    why: "a queue on Redis cannot be a rendezvous: nobody knows who is idle \
+                          elsewhere"
+                        .into(),
+                }));
+            }
+        };
+        let store = RedisStore::open(place, layout, bound).map_err(Error)?;
+        let broker = Broker::over_stream(options, Arc::new(store)).map_err(Error)?;
+        Ok(JoinableQueue::of_broker(broker))
     }
 
     /// Like [`put`](JoinableQueue::put), but without waiting until the item is durable: it is

@@ -76,7 +76,7 @@ impl World {
     }
 
     pub(super) fn join(&mut self) {
-        let mut state = self.life.desk.join_state();
+        let mut state = self.life.desk.join_state(0);
         if self.is_planted(Plant::EarlyJoin) {
             let counts = self.life.desk.ledger.counts();
             let is_settled = counts.unfinished() == 0;

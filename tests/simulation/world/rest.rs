@@ -21,11 +21,11 @@ impl World {
         };
         for _ in 0..ROUNDS_MAX {
             if self.life.desk.ledger.is_broken() && self.life.write.is_none() {
-                assert!(self.life.desk.join_state().is_some(), "a join that hangs");
+                assert!(self.life.desk.join_state(0).is_some(), "a join that hangs");
                 self.crash(Crash::Process);
             }
             if self.life.is_crew_over() && self.is_served_by_nobody() {
-                assert!(self.life.desk.join_state().is_some(), "a join that hangs");
+                assert!(self.life.desk.join_state(0).is_some(), "a join that hangs");
                 if !self.plan.is_journaled {
                     return;
                 }
@@ -43,7 +43,7 @@ impl World {
     fn is_served_by_nobody(&self) -> bool {
         !self.plan.has_consumer || self.life.desk.ledger.is_finished() || {
             // A consumer serves what is there; those who put were told that no worker is left.
-            self.life.desk.join_state().is_some()
+            self.life.desk.join_state(0).is_some()
         }
     }
 

@@ -1,0 +1,455 @@
+//! PURE: what is on its way to a stream that others share, and what is known of it.
+//!
+//! The ledger has what was taken from the stream. Here are the items that go there, in their order,
+//! with whoever waits for that; the questions that were asked and how far they were answered; and
+//! how much to take. It knows no connection, and nothing of how the stream is told.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use super::desk::{Refused, Request};
+use crate::ledger::ItemId;
+
+/// How a stream stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Items without an end, wherever they are.
+    pub unfinished: u64,
+    /// Of these, what no supervisor has taken.
+    pub untaken: u64,
+    /// Items that are done.
+    pub done: u64,
+    /// Items given up on, but for those that are tried again.
+    pub dead: u64,
+    /// Failed attempts that were followed by another one.
+    pub retries: u64,
+    /// Ends that were refused, as the item was somebody else's.
+    pub refused: u64,
+    /// How far its bell was rung, in the stream's own words.
+    pub ring: String,
+}
+
+/// Who waits for a put to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Putter {
+    /// A thread of this process, which asks by its ticket.
+    Local,
+    /// Nobody in particular: whoever wants to know waits for all.
+    Nobody,
+    /// A worker process.
+    Remote(Request),
+}
+
+/// An item on its way.
+#[derive(Debug, Clone)]
+pub struct Outgoing<P> {
+    /// Its place among all.
+    pub ticket: u64,
+    /// Its number, once there is one.
+    pub id: Option<ItemId>,
+    /// The item.
+    pub payload: P,
+    /// Who waits.
+    pub putter: Putter,
+    /// It may go beyond the bound.
+    pub is_beyond_bound: bool,
+    /// It does not wait for room.
+    pub is_impatient: bool,
+}
+
+/// Questions and answers, counted: an answer holds for all questions that were asked before it was
+/// begun.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Questions {
+    asked: u64,
+    begun: u64,
+    answered: u64,
+}
+
+impl Questions {
+    /// Asks; what is to be waited for.
+    pub fn ask(&mut self) -> u64 {
+        self.asked += 1;
+        self.asked
+    }
+
+    /// Whether somebody waits for an answer that is not under way.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked > self.begun
+    }
+
+    /// Whether the question with this number was answered.
+    #[must_use]
+    pub fn is_answered(&self, question: u64) -> bool {
+        self.answered >= question
+    }
+
+    /// Whether somebody waits for an answer.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.asked > self.answered
+    }
+
+    /// Somebody goes to find the answer.
+    pub fn begin(&mut self) -> u64 {
+        self.begun = self.asked;
+        self.begun
+    }
+
+    /// This is the answer to all up to that one.
+    pub fn answer(&mut self, begun: u64) {
+        self.answered = self.answered.max(begun);
+    }
+}
+
+/// So many numbers are fetched at a time, at most.
+const NUMBERS_MAX: u64 = 1024;
+
+/// Taken items take so many bytes at most, besides the first.
+const TAKEN_BYTES_MAX: usize = 16 << 20;
+
+/// What one queue knows of its stream.
+#[derive(Debug)]
+pub struct Shared<P> {
+    outgoing: VecDeque<Outgoing<P>>,
+    /// How many of the first are being told.
+    under_way: usize,
+    /// They are out of their order.
+    is_shuffled: bool,
+    tickets: u64,
+    /// What became of puts that somebody waits for.
+    outcomes: BTreeMap<u64, Result<ItemId, Refused>>,
+    /// Numbers for the next puts, and how many are fetched next time.
+    numbers: Range<u64>,
+    numbers_next: u64,
+    /// The stream is full: puts wait for its bell.
+    pub is_crowded: bool,
+    /// Why the last put was refused.
+    pub refusal: String,
+    /// One that nobody waited for was.
+    pub are_lost: bool,
+    /// As far as is known.
+    pub standing: Standing,
+    /// Other supervisors that are at work.
+    pub others: u64,
+    /// How the stream stands.
+    pub looks: Questions,
+    /// Whether there is something to take now.
+    pub glances: Questions,
+    /// Closed, and nothing was there to take.
+    pub is_dry: bool,
+    /// What an item weighs in the mean.
+    weight: usize,
+}
+
+impl<P> Default for Shared<P> {
+    fn default() -> Self {
+        Shared {
+            outgoing: VecDeque::new(),
+            under_way: 0,
+            is_shuffled: false,
+            tickets: 0,
+            outcomes: BTreeMap::new(),
+            numbers: 0..0,
+            numbers_next: 1,
+            is_crowded: false,
+            refusal: String::new(),
+            are_lost: false,
+            standing: Standing::default(),
+            others: 0,
+            looks: Questions::default(),
+            glances: Questions::default(),
+            is_dry: false,
+            weight: 0,
+        }
+    }
+}
+
+impl<P: Clone> Shared<P> {
+    /// Puts an item on its way. Its ticket, and its number if there is one for it.
+    pub fn push(
+        &mut self,
+        payload: P,
+        putter: Putter,
+        is_beyond_bound: bool,
+        is_impatient: bool,
+    ) -> (u64, Option<ItemId>) {
+        self.tickets += 1;
+        let id = self.numbers.next().map(ItemId);
+        self.outgoing.push_back(Outgoing {
+            ticket: self.tickets,
+            id,
+            payload,
+            putter,
+            is_beyond_bound,
+            is_impatient,
+        });
+        (self.tickets, id)
+    }
+
+    /// The ticket of the last item that was put on its way.
+    #[must_use]
+    pub fn last_ticket(&self) -> u64 {
+        self.tickets
+    }
+
+    /// The number of an item that is on its way, once it has one.
+    #[must_use]
+    pub fn number_of(&self, ticket: u64) -> Option<ItemId> {
+        let mut outgoing = self.outgoing.iter();
+        outgoing.find(|one| one.ticket == ticket)?.id
+    }
+
+    /// What became of a put that its putter waits for; it is told once.
+    pub fn take_outcome(&mut self, ticket: u64) -> Option<Result<ItemId, Refused>> {
+        self.outcomes.remove(&ticket)
+    }
+
+    /// Whether all puts up to this one came to an end.
+    #[must_use]
+    pub fn is_through(&self, ticket: u64) -> bool {
+        let is_later = |one: &Outgoing<P>| one.ticket > ticket;
+        match self.is_shuffled {
+            false => self.outgoing.front().is_none_or(is_later),
+            true => self.outgoing.iter().all(is_later),
+        }
+    }
+
+    /// How many items are on their way.
+    #[must_use]
+    pub fn on_the_way(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// The putter does not wait for room any longer. Whether the item is not on its way any more; it
+    /// may be being told just now, and then there will be an outcome.
+    pub fn withdraw(&mut self, is_it: impl Fn(&Outgoing<P>) -> bool) -> bool {
+        let Some(place) = self.outgoing.iter().position(is_it) else {
+            return false;
+        };
+        if place >= self.under_way {
+            self.outgoing.remove(place);
+            return true;
+        }
+        self.outgoing[place].is_impatient = true;
+        false
+    }
+
+    /// All of these that are not being told are not on their way any more.
+    pub fn withdraw_all(&mut self, is_one: impl Fn(&Outgoing<P>) -> bool) {
+        let waiting = self.outgoing.split_off(self.under_way);
+        self.outgoing
+            .extend(waiting.into_iter().filter(|one| !is_one(one)));
+    }
+
+    /// How many numbers to fetch, if there are puts without one.
+    #[must_use]
+    pub fn wants_numbers(&self) -> Option<u64> {
+        let lacks = self.outgoing.back().is_some_and(|last| last.id.is_none());
+        lacks.then_some(self.numbers_next)
+    }
+
+    /// These numbers are for our puts.
+    pub fn handle_numbers(&mut self, first: ItemId, count: u64) {
+        self.numbers = first.0..first.0 + count;
+        self.numbers_next = (count * 2).min(NUMBERS_MAX);
+        for one in &mut self.outgoing {
+            if one.id.is_none() {
+                one.id = self.numbers.next().map(ItemId);
+            }
+        }
+    }
+
+    /// Whether there is something to be told.
+    #[must_use]
+    pub fn has_puts(&self) -> bool {
+        let is_stuck = self.is_crowded && !self.outgoing.iter().any(Outgoing::is_urgent);
+        let has_first = self
+            .outgoing
+            .front()
+            .is_some_and(|first| first.id.is_some());
+        self.under_way == 0 && has_first && !is_stuck
+    }
+
+    /// What is told next; nothing while something is under way.
+    pub fn poll_puts(&mut self, at_most: usize) -> Vec<Outgoing<P>> {
+        if !self.has_puts() {
+            return Vec::new();
+        }
+        if self.is_crowded {
+            // What does not wait for room does not wait behind what does.
+            self.outgoing
+                .make_contiguous()
+                .sort_by_key(|one| !one.is_urgent());
+            self.is_shuffled = true;
+        }
+        let named = self.outgoing.iter().take(at_most);
+        let puts: Vec<Outgoing<P>> = named.take_while(|one| one.id.is_some()).cloned().collect();
+        self.under_way = puts.len();
+        puts
+    }
+
+    /// So many of what is under way were accepted, from the first on; for the others there is no
+    /// room, or they are refused. What workers are to be answered.
+    pub fn handle_told(
+        &mut self,
+        accepted: usize,
+        refused: Option<Refused>,
+    ) -> Vec<(Request, Result<ItemId, Refused>)> {
+        let mut answers = Vec::new();
+        let under_way = std::mem::take(&mut self.under_way);
+        let mut kept = VecDeque::new();
+        for place in 0..under_way {
+            let Some(one) = self.outgoing.pop_front() else {
+                break;
+            };
+            let outcome = match (place < accepted, refused) {
+                (true, _) => one.id.ok_or(Refused::StoreFailed),
+                (false, Some(refused)) => Err(refused),
+                (false, None) if one.is_impatient => Err(Refused::Full),
+                (false, None) => {
+                    kept.push_back(one);
+                    continue;
+                }
+            };
+            match one.putter {
+                Putter::Local => drop(self.outcomes.insert(one.ticket, outcome)),
+                Putter::Remote(request) => answers.push((request, outcome)),
+                Putter::Nobody => self.are_lost |= outcome.is_err(),
+            }
+        }
+        self.is_crowded = !kept.is_empty();
+        kept.append(&mut self.outgoing);
+        self.outgoing = kept;
+        if std::mem::take(&mut self.is_shuffled) {
+            self.outgoing
+                .make_contiguous()
+                .sort_by_key(|one| one.ticket);
+        }
+        answers
+    }
+
+    /// The bell was rung, or time has passed: there may be room.
+    pub fn handle_ring(&mut self) {
+        self.is_crowded = false;
+    }
+
+    /// Nobody will be told any more. Whoever waits is answered.
+    pub fn break_off(&mut self) -> Vec<Request> {
+        let mut requests = Vec::new();
+        for one in self.outgoing.drain(..) {
+            if let Putter::Remote(request) = one.putter {
+                requests.push(request);
+            }
+        }
+        self.under_way = 0;
+        requests
+    }
+
+    /// An item of this weight was taken.
+    pub fn weigh(&mut self, bytes: usize) {
+        self.weight = self.weight - self.weight / 8 + bytes / 8;
+    }
+
+    /// How many to take of those that are wanted: as many as do not weigh too much.
+    #[must_use]
+    pub fn portion(&self, wanted: usize) -> usize {
+        let fits = TAKEN_BYTES_MAX / self.weight.max(1);
+        wanted.min(fits.max(1))
+    }
+}
+
+impl<P> Outgoing<P> {
+    /// Whether it cannot wait for room.
+    fn is_urgent(&self) -> bool {
+        self.is_beyond_bound || self.is_impatient
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_puts(count: u64) -> Shared<&'static str> {
+        let mut shared = Shared::default();
+        for _ in 0..count {
+            shared.push("x", Putter::Local, false, false);
+        }
+        shared
+    }
+
+    #[test]
+    fn puts_wait_for_numbers_and_then_are_told_in_order() {
+        let mut shared = with_puts(3);
+        assert_eq!(
+            (shared.has_puts(), shared.wants_numbers()),
+            (false, Some(1))
+        );
+        shared.handle_numbers(ItemId(7), 1);
+        assert_eq!(shared.number_of(1), Some(ItemId(7)));
+        assert_eq!(
+            (shared.number_of(2), shared.wants_numbers()),
+            (None, Some(2))
+        );
+        shared.handle_numbers(ItemId(8), 2);
+        assert_eq!(
+            (shared.poll_puts(9).len(), shared.poll_puts(9).len()),
+            (3, 0)
+        );
+        assert_eq!(shared.handle_told(3, None), []);
+        assert_eq!(shared.take_outcome(2), Some(Ok(ItemId(8))));
+        assert!(shared.is_through(3) && shared.wants_numbers().is_none());
+    }
+
+    #[test]
+    fn what_finds_no_room_waits_unless_it_is_impatient() {
+        let mut shared = with_puts(2);
+        shared.push("now", Putter::Local, false, true);
+        shared.handle_numbers(ItemId(1), 8);
+        assert_eq!(shared.poll_puts(9).len(), 3);
+        shared.handle_told(1, None);
+        assert_eq!(shared.take_outcome(1), Some(Ok(ItemId(1))));
+        assert_eq!(shared.take_outcome(3), Some(Err(Refused::Full)));
+        assert!(!shared.has_puts(), "it waits for the bell");
+        assert!(shared.is_through(1) && !shared.is_through(2));
+        shared.handle_ring();
+        assert_eq!(shared.poll_puts(9)[0].ticket, 2);
+    }
+
+    #[test]
+    fn what_may_go_beyond_the_bound_does_not_wait_behind_what_may_not() {
+        let mut shared = with_puts(1);
+        shared.handle_numbers(ItemId(1), 8);
+        shared.poll_puts(9);
+        shared.handle_told(0, None);
+        shared.push("beyond", Putter::Local, true, false);
+        let told = shared.poll_puts(9);
+        assert_eq!((told[0].ticket, told.len()), (2, 2));
+        shared.handle_told(1, None);
+        assert_eq!(shared.take_outcome(2), Some(Ok(ItemId(2))));
+        assert!(!shared.has_puts());
+    }
+
+    #[test]
+    fn a_put_can_be_withdrawn_until_it_is_told() {
+        let mut shared = with_puts(2);
+        assert!(shared.withdraw(|one| one.ticket == 1));
+        shared.handle_numbers(ItemId(1), 8);
+        shared.poll_puts(9);
+        assert!(!shared.withdraw(|one| one.ticket == 2));
+        shared.handle_told(0, None);
+        assert_eq!(shared.take_outcome(2), Some(Err(Refused::Full)));
+    }
+
+    #[test]
+    fn an_answer_holds_for_what_was_asked_before_it() {
+        let mut looks = Questions::default();
+        let first = looks.ask();
+        let begun = looks.begin();
+        let second = looks.ask();
+        looks.answer(begun);
+        assert!(looks.is_answered(first) && !looks.is_answered(second));
+        assert!(looks.is_asked() && looks.is_open());
+    }
+}

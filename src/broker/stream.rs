@@ -1,0 +1,459 @@
+//! A queue whose items are in a stream that others share: the calls that wait for it, and the threads
+//! that speak with it.
+//!
+//! Three threads do so, each with its own connection: the *clerk* tells what happened here and puts
+//! what is to be put, the *intake* takes what is wanted here and renews the lease on it, the *ear*
+//! waits for the stream's bell while somebody here waits for room or for the end. Callers only leave
+//! word with the core, and sleep.
+
+mod clerk;
+mod ear;
+mod intake;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::scribe::Scribe;
+use super::shared::{Putter, Shared};
+use super::{Broker, Parcel, Patience, ReplyTo, lock, sleep};
+use crate::error::Kind;
+use crate::ledger::{Counts, ItemId, Ledger, Options, Token};
+use crate::observe::What;
+use crate::payload::Payload;
+use crate::store::Store;
+use crate::store::stream::{Notice, Sent, Stream};
+use crate::supervision::signals;
+use crate::worker::attempt::message_of;
+
+/// What is on its way takes so many items at most, and whoever puts without waiting waits for
+/// that.
+const ON_THE_WAY_MAX: usize = 4096;
+
+/// So often a thread that waits is told that it is over.
+const LEAVE_PAUSE: Duration = Duration::from_millis(2);
+
+/// The stream, and who speaks with it.
+#[derive(Debug)]
+pub(super) struct Channel {
+    stream: Arc<dyn Stream>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// How long a put waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Until the item has its number, and is on its way.
+    Numbered,
+    /// Until the stream has accepted it.
+    Accepted,
+}
+
+/// What the threads of a stream tell each other, under the core's lock.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    /// The intake waits for the stream.
+    is_taking: bool,
+    /// The queue is no longer used: all threads end.
+    is_leaving: bool,
+    /// What came of items, for the next write.
+    sent: Vec<Sent>,
+    /// What came of every item is told.
+    wants_results: bool,
+    /// Who waits for what comes of our items, by the number that their entries carry.
+    replies: HashMap<u64, ReplyTo>,
+    next_reply: u64,
+}
+
+/// What each thread has.
+#[derive(Debug, Clone)]
+struct Post {
+    core: Arc<Mutex<Core>>,
+    stream: Arc<dyn Stream>,
+}
+
+impl Post {
+    /// Takes the lock, does something, and carries out what follows.
+    fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
+        super::with(&self.core, act)
+    }
+
+    /// The stream has failed for good.
+    fn break_off(&self, why: String) {
+        self.with(|core| core.break_off_stream(why));
+    }
+}
+
+impl Broker {
+    /// A queue over a stream.
+    pub(crate) fn over_stream(
+        options: Options,
+        stream: Arc<dyn Stream>,
+    ) -> Result<Arc<Self>, Kind> {
+        let (scribe, calls) = Scribe::channel();
+        let store: Arc<dyn Store> = Arc::clone(&stream) as Arc<dyn Store>;
+        let broker = Self::with_store(Ledger::share(options), store, scribe);
+        {
+            let mut core = broker.lock();
+            core.desk.shared = Some(Shared::default());
+            core.traffic.wants_results = stream.wants_results();
+        }
+        let core = Arc::downgrade(&broker.core);
+        stream.set_listener(Box::new(move |notice| {
+            if let Some(core) = core.upgrade() {
+                lock(&core).notice(notice);
+            }
+        }));
+        let post = Post {
+            core: Arc::clone(&broker.core),
+            stream: Arc::clone(&stream),
+        };
+        let (taker, hearer, bells) = (post.clone(), post.clone(), Arc::clone(&broker.bells));
+        let ears = Arc::clone(&bells);
+        let threads = vec![
+            start("dishrack-clerk", post.clone(), move || {
+                clerk::run(&post, &calls)
+            })?,
+            start("dishrack-intake", taker.clone(), move || {
+                intake::run(&taker, &bells)
+            })?,
+            start("dishrack-ear", hearer.clone(), move || {
+                ear::run(&hearer, &ears)
+            })?,
+        ];
+        let threads = Mutex::new(threads);
+        // It was just made, so it has none.
+        let _ = broker.stream.set(Channel { stream, threads });
+        Ok(broker)
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.stream.get().is_some()
+    }
+
+    /// Puts an item on the stream.
+    pub(super) fn send(
+        &self,
+        parcel: Parcel,
+        patience: Patience,
+        is_holding: bool,
+        until: Until,
+    ) -> Result<ItemId, Kind> {
+        let is_impatient = matches!(patience, Patience::None);
+        let putter = match until {
+            Until::Numbered => Putter::Nobody,
+            Until::Accepted => Putter::Local,
+        };
+        let mut core = self.lock();
+        core.check_size(parcel.body.len())?;
+        let is_beyond_bound = is_holding && !is_impatient;
+        while until == Until::Numbered && core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
+            core.check_open()?;
+            core = self.await_stream(core, Patience::Forever);
+        }
+        core.check_open()?;
+        let (ticket, number) = core.push(parcel, putter, is_beyond_bound, is_impatient);
+        core.pump();
+        if let (Until::Numbered, Some(number)) = (until, number) {
+            return Ok(number);
+        }
+        let mut patience = patience;
+        loop {
+            if let Some(end) = core.end_of_put(ticket, until) {
+                return end;
+            }
+            if is_late(patience) && core.withdraw(ticket) {
+                return Err(Kind::Full);
+            }
+            if is_late(patience) {
+                // It is being told just now, and will be answered.
+                patience = Patience::Forever;
+            }
+            if !is_holding && self.has_inline_work(&core) {
+                drop(core);
+                self.drive_inline();
+                core = self.lock();
+                continue;
+            }
+            core = self.await_stream(core, patience);
+        }
+    }
+
+    /// Sleeps until the clerk has news.
+    fn await_stream<'a>(
+        &'a self,
+        mut core: MutexGuard<'a, Core>,
+        patience: Patience,
+    ) -> MutexGuard<'a, Core> {
+        core.syncers += 1;
+        let (mut core, _) = sleep(&self.bells.durable, core, patience);
+        core.syncers -= 1;
+        core
+    }
+
+    /// Waits until all that was put so far came to an end.
+    pub(super) fn sync_stream(&self) -> Result<(), Kind> {
+        let mut core = self.lock();
+        let last = core.last_ticket();
+        while !core.is_through(last) {
+            core.check_kept()?;
+            core = self.await_stream(core, Patience::Forever);
+        }
+        core.check_kept()?;
+        core.check_refusals()
+    }
+
+    /// Has it looked how the stream stands now.
+    pub(super) fn look(&self) -> Result<(), Kind> {
+        let mut core = self.lock();
+        let look = core.desk.ask_look();
+        core.pump();
+        while core.is_to_look(look) {
+            core = self.await_stream(core, Patience::Forever);
+        }
+        core.check_kept()
+    }
+
+    pub(super) fn counts_of_stream(&self) -> Result<Counts, Kind> {
+        self.look()?;
+        let core = self.lock();
+        let Some(shared) = &core.desk.shared else {
+            return Ok(core.desk.ledger.counts());
+        };
+        let standing = &shared.standing;
+        Ok(Counts {
+            accepted: standing.unfinished + standing.done + standing.dead,
+            waiting: standing.untaken,
+            leased: standing.unfinished - standing.untaken,
+            delayed: 0,
+            done: standing.done,
+            dead: standing.dead,
+            retries: standing.retries,
+            refused: standing.refused,
+        })
+    }
+
+    /// Ends the threads, tells what is left to tell, and gives back what was not worked on.
+    pub(super) fn leave_stream(&self) {
+        let Some(channel) = self.stream.get() else {
+            return;
+        };
+        let threads = std::mem::take(&mut *lock_threads(&channel.threads));
+        if threads.is_empty() {
+            return;
+        }
+        {
+            let mut core = self.lock();
+            core.traffic.is_leaving = true;
+            core.end_scribe();
+            core.wake_all();
+        }
+        channel.stream.abandon();
+        // The word that ends a wait may come before that has begun, so it is said until it is heard.
+        while threads
+            .iter()
+            .any(|thread| !thread.is_finished() && !is_this(thread))
+        {
+            channel.stream.interrupt();
+            std::thread::park_timeout(LEAVE_PAUSE);
+        }
+        for thread in threads {
+            // An observer that has the last handle may be called by such a thread.
+            if !is_this(&thread) {
+                // A panic there was our bug, and was told.
+                let _ = thread.join();
+            }
+        }
+        let post = Post {
+            core: Arc::clone(&self.core),
+            stream: Arc::clone(&channel.stream),
+        };
+        clerk::tell_all(&post);
+        let left: Vec<ItemId> = self.lock().desk.ledger.unfinished_ids();
+        if !self.lock().desk.ledger.is_broken() {
+            // What cannot be given back is taken over when its lease is over.
+            let _ = channel.stream.release(&left);
+        }
+        channel.stream.close();
+    }
+}
+
+fn is_this(thread: &JoinHandle<()>) -> bool {
+    thread.thread().id() == std::thread::current().id()
+}
+
+fn lock_threads<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_late(patience: Patience) -> bool {
+    matches!(patience, Patience::Until(deadline) if Instant::now() >= deadline)
+}
+
+/// Starts one of the threads. What they tell calls the program's own code: a panic in there breaks
+/// the queue off, rather than leave everybody waiting.
+fn start(
+    name: &str,
+    post: Post,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Kind> {
+    let run = move || {
+        signals::block_all();
+        let run = std::panic::AssertUnwindSafe(run);
+        if let Err(panic) = std::panic::catch_unwind(run) {
+            post.break_off(format!("internal error: {}", message_of(&*panic)));
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.into());
+    thread
+        .spawn(run)
+        .map_err(Kind::io("starting a thread for a stream"))
+}
+
+impl Core {
+    fn shared(&mut self) -> Option<&mut Shared<Parcel>> {
+        self.desk.shared.as_mut()
+    }
+
+    fn on_the_way(&self) -> usize {
+        let shared = self.desk.shared.as_ref();
+        shared.map_or(0, Shared::on_the_way)
+    }
+
+    fn last_ticket(&self) -> u64 {
+        let shared = self.desk.shared.as_ref();
+        shared.map_or(0, Shared::last_ticket)
+    }
+
+    fn is_through(&self, ticket: u64) -> bool {
+        let shared = self.desk.shared.as_ref();
+        shared.is_none_or(|shared| shared.is_through(ticket))
+    }
+
+    fn push(
+        &mut self,
+        parcel: Parcel,
+        putter: Putter,
+        is_beyond_bound: bool,
+        is_impatient: bool,
+    ) -> (u64, Option<ItemId>) {
+        let push = |shared: &mut Shared<Parcel>| {
+            shared.push(parcel, putter, is_beyond_bound, is_impatient)
+        };
+        self.shared().map_or((0, None), push)
+    }
+
+    fn withdraw(&mut self, ticket: u64) -> bool {
+        let shared = self.shared();
+        shared.is_some_and(|shared| shared.withdraw(|one| one.ticket == ticket))
+    }
+
+    /// Whether something may be put.
+    fn check_open(&self) -> Result<(), Kind> {
+        match self.desk.refusal(true) {
+            Some(refused) => Err(self.kind_of(refused)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the stream is still there.
+    fn check_kept(&self) -> Result<(), Kind> {
+        match self.desk.ledger.is_broken() {
+            false => Ok(()),
+            true => Err(self.kind_of(super::desk::Refused::StoreFailed)),
+        }
+    }
+
+    /// Whether one of the puts that nobody waited for was refused, since this was last asked.
+    fn check_refusals(&mut self) -> Result<(), Kind> {
+        match self
+            .shared()
+            .map(|shared| std::mem::take(&mut shared.are_lost))
+        {
+            Some(true) => Err(self.kind_of(super::desk::Refused::NotTaken)),
+            _ => Ok(()),
+        }
+    }
+
+    fn end_of_put(&mut self, ticket: u64, until: Until) -> Option<Result<ItemId, Kind>> {
+        if let Err(kind) = self.check_kept() {
+            return Some(Err(kind));
+        }
+        let shared = self.shared()?;
+        let end = match until {
+            Until::Numbered => shared.number_of(ticket).map(Ok),
+            Until::Accepted => shared.take_outcome(ticket),
+        };
+        Some(end?.map_err(|refused| self.kind_of(refused)))
+    }
+
+    /// What happens between here and the stream is told.
+    fn notice(&mut self, notice: Notice) {
+        let why = match notice {
+            Notice::Away(why) | Notice::Older(why) => why,
+            Notice::Back(after) => format!("redis is back, after {after:.1?}"),
+        };
+        self.emitter.emit(What::Notice { why });
+    }
+
+    /// Nothing more is put, taken or told.
+    fn break_off_stream(&mut self, why: String) {
+        if self.desk.ledger.is_broken() {
+            return;
+        }
+        self.desk.break_off_shared();
+        self.break_off(why);
+    }
+
+    /// Has the threads of a stream look whether there is something for them.
+    pub(super) fn ring_for_stream(&mut self) {
+        let Some(shared) = &self.desk.shared else {
+            return;
+        };
+        let interrupts = self.traffic.is_taking && shared.glances.is_asked();
+        if shared.has_puts()
+            || shared.wants_numbers().is_some()
+            || shared.looks.is_asked()
+            || interrupts
+        {
+            self.scribe.call();
+        }
+        if !self.traffic.is_taking && (shared.glances.is_asked() || self.desk.ledger.appetite() > 0)
+        {
+            self.bells.intake.notify_one();
+        }
+        if self.wants_ear() {
+            self.bells.ear.notify_one();
+        }
+    }
+
+    /// Whether somebody waits for what others do.
+    fn wants_ear(&self) -> bool {
+        let is_crowded = self
+            .desk
+            .shared
+            .as_ref()
+            .is_some_and(|shared| shared.is_crowded);
+        is_crowded || self.joiners > 0 || self.desk.has_joins() || !self.traffic.replies.is_empty()
+    }
+
+    /// The number under which the stream is told who waits.
+    fn ticket_of(&mut self, reply: Option<ReplyTo>) -> Option<u64> {
+        let reply = reply?;
+        self.traffic.next_reply += 1;
+        self.traffic.replies.insert(self.traffic.next_reply, reply);
+        Some(self.traffic.next_reply)
+    }
+
+    /// A delivery is done, and somebody elsewhere waits for what came of it.
+    pub(super) fn send_result(&mut self, token: Token, result: &Payload) {
+        let ledger = &self.desk.ledger;
+        let is_sent = ledger.payload(token).is_some_and(Parcel::is_sent);
+        if let (true, Some(handed)) = (is_sent, ledger.handed(token)) {
+            let (id, result) = (handed.id, result.clone());
+            self.traffic.sent.push(Sent { id, result });
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A store in Redis Streams: one queue that supervisors on many machines share.
+//!
+//! Redis is the engine: a stream keeps the items, a consumer group says which supervisor holds which,
+//! and scripts make every change atomic. An entry is deleted when it has ended, so that the stream's
+//! own length is the number of unfinished items, whoever has added them. There are two levels of
+//! lease with one owner each: Redis knows which supervisor holds an entry, and renews or takes that
+//! away by the time for which it is not heard of; the ledger knows which worker has it.
+//!
+//! What is kept where is written in `docs/redis.md`, for those who look at it with `redis-cli`.
+
+mod account;
+mod connection;
+mod entry;
+mod keys;
+mod letters;
+mod options;
+mod read;
+mod scripts;
+mod taking;
+mod telling;
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use redis::IntoConnectionInfo;
+
+use self::account::Account;
+use self::connection::{Line, Server, lock};
+pub(crate) use self::entry::{Fields, Layout, Plain};
+use self::keys::Keys;
+pub use self::options::RedisOptions;
+use self::scripts::Name;
+use super::{Print, Store, StoredLetter};
+use crate::broker::Parcel;
+use crate::error::Kind;
+use crate::ledger::{ItemId, Write};
+
+/// The most bytes of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
+const ITEM_BYTES_MAX: usize = 500_000_000;
+
+/// A queue on Redis in use.
+pub(crate) struct RedisStore {
+    server: Server,
+    keys: Keys,
+    layout: Box<dyn Layout>,
+    /// Who we are among the supervisors.
+    consumer: String,
+    lease: Duration,
+    /// How many results are kept, if any.
+    results: Option<u64>,
+    replicas: u32,
+    bound: Option<u64>,
+    account: Mutex<Account>,
+    /// The next numbers of calls that may be repeated.
+    calls: AtomicU64,
+    /// One connection for each thread that may wait on it, and one for everybody.
+    teller: Line,
+    taker: Line,
+    ear: Line,
+    desk: Line,
+    /// The number of the connection that waits in `take`.
+    waiting: Mutex<i64>,
+    /// Up to where the replies to our maps were read.
+    heard: Mutex<String>,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("server", &self.server.name)
+            .field("stream", &self.keys.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// Opens the queue, or begins it where there is none. `bound`: how many items that nobody has
+    /// taken make it full.
+    pub(crate) fn open(
+        options: &RedisOptions,
+        layout: Box<dyn Layout>,
+        bound: Option<u64>,
+    ) -> Result<Self, Kind> {
+        let name = options.shown_url();
+        let unusable = |why: String| Kind::RedisUnusable {
+            url: name.clone(),
+            why,
+        };
+        options.check().map_err(unusable)?;
+        options::choose_cryptography();
+        let info = options.url.as_str().into_connection_info();
+        let client = info.and_then(redis::Client::open);
+        let client = client.map_err(|error| unusable(error.to_string()))?;
+        let consumer = options::new_name();
+        let keys = Keys::of(&options.stream, &consumer);
+        let store = RedisStore {
+            server: Server::new(client, keys.clone(), options.patience),
+            keys,
+            layout,
+            consumer,
+            lease: options.lease.unwrap_or(options::LEASE),
+            results: options.results,
+            replicas: options.replicas,
+            bound,
+            account: Mutex::default(),
+            calls: AtomicU64::new(1),
+            teller: Line::default(),
+            taker: Line::default(),
+            ear: Line::default(),
+            desk: Line::default(),
+            waiting: Mutex::new(0),
+            heard: Mutex::new("0-0".into()),
+        };
+        store.meet(options.lease).map_err(unusable)
+    }
+
+    /// Makes the stream if it is not there, and looks whether it is ours.
+    fn meet(mut self, lease: Option<Duration>) -> Result<Self, String> {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mark = options::new_name();
+        let wanted = milliseconds(self.lease);
+        let met = self.server.try_once(&self.teller, |open| {
+            let mut call = open.scripts.call(Name::Open, &self.keys);
+            call.arg(&mark).arg(self.layout.item_type()).arg(wanted);
+            call.query(&mut open.connection)
+        });
+        let (born, item_type, kept, changes): (String, String, u64, Option<u64>) =
+            met.map_err(connection::Trouble::words)?;
+        if item_type != self.layout.item_type() {
+            return Err(format!(
+                "stream {} keeps items of type {item_type}, and this queue's are of type {}: name \
+                 another stream",
+                self.keys.stream,
+                self.layout.item_type()
+            ));
+        }
+        let _ = self.server.born.set(born);
+        self.server.saw_changes(changes.unwrap_or(0));
+        if kept != wanted && lease.is_some() {
+            self.change_lease(wanted)?;
+        } else {
+            self.lease = Duration::from_millis(kept.max(1));
+        }
+        Ok(self)
+    }
+
+    /// The lease is the stream's: who renews seldom would lose to who takes over early.
+    fn change_lease(&self, wanted: u64) -> Result<(), String> {
+        let (_, others) = self.looked().map_err(connection::Trouble::words)?;
+        if others > 0 {
+            return Err(format!(
+                "stream {} is used with another lease by {others} supervisors that are at work: \
+                 leave the lease away, or stop them first",
+                self.keys.stream
+            ));
+        }
+        let set = self.server.try_once(&self.teller, |open| {
+            let mut set = redis::cmd("HSET");
+            set.arg(&self.keys.meta).arg("lease").arg(wanted);
+            set.exec(&mut open.connection)
+        });
+        set.map_err(connection::Trouble::words)
+    }
+
+    /// What every script but the first is called with.
+    fn script(&self, open: &connection::Open, name: Name) -> redis::Cmd {
+        let mut call = open.scripts.call(name, &self.keys);
+        call.arg(self.server.born.get());
+        call
+    }
+
+    fn lease_ms(&self) -> u64 {
+        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn account(&self) -> std::sync::MutexGuard<'_, Account> {
+        lock(&self.account)
+    }
+}
+
+impl Store for RedisStore {
+    fn commit(&self, _write: &Write<Parcel>) -> Result<(), String> {
+        Err("a stream is told by exchanges".into())
+    }
+
+    fn item_bytes_max(&self) -> usize {
+        ITEM_BYTES_MAX
+    }
+
+    fn keep_dead(&self, _letter: StoredLetter) {
+        // It was moved there before it was told.
+    }
+
+    fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
+        let letters = self.letters()?;
+        Ok(letters.into_iter().map(|(_, letter)| letter).collect())
+    }
+
+    fn take_dead(
+        &self,
+        is_wanted: &dyn Fn(&StoredLetter) -> bool,
+    ) -> Result<Vec<StoredLetter>, String> {
+        self.take_letters(is_wanted)
+    }
+
+    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
+        self.revive_letter(id)
+    }
+
+    fn print_of(&self, _key: &[u8]) -> Option<Print> {
+        None
+    }
+}

@@ -1,0 +1,317 @@
+//! Connections that come back: what cannot be reached is tried again, with pauses, until somebody's
+//! patience is over. It knows Redis' ways of failing, and nothing of queues.
+//!
+//! A call may be made again after its answer was lost, so whoever calls sees to it that the second
+//! time does no harm.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
+
+use super::keys::Keys;
+use super::scripts::Scripts;
+use crate::ledger::mix;
+use crate::store::stream::{Listener, Notice};
+
+/// How long Redis may take to answer, besides the time that it was asked to wait.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Pauses between tries: the first, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// One connection, open or not.
+#[derive(Default)]
+pub(super) struct Line(Mutex<Option<Open>>);
+
+/// An open connection.
+pub(super) struct Open {
+    pub(super) connection: Connection,
+    pub(super) scripts: Scripts,
+    /// The number under which others can end its waiting; 0 if that is not allowed.
+    pub(super) number: i64,
+}
+
+/// Where Redis is, and what is known of how it goes.
+pub(super) struct Server {
+    client: Client,
+    /// For people: without a password.
+    pub(super) name: String,
+    patience: Duration,
+    keys: Keys,
+    /// What the stream was born with, once that is known.
+    pub(super) born: OnceLock<String>,
+    /// The most changes of the stream that were seen.
+    changes: AtomicU64,
+    /// Since when it cannot be reached.
+    away: Mutex<Option<Instant>>,
+    listener: OnceLock<Listener>,
+    is_abandoned: AtomicBool,
+    pause: (Mutex<()>, Condvar),
+}
+
+/// Why something cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// There is no room for more.
+    NoMemory(String),
+    /// Anything else, for people.
+    Other(String),
+}
+
+impl Trouble {
+    pub(super) fn words(self) -> String {
+        let (Trouble::NoMemory(why) | Trouble::Other(why)) = self;
+        why
+    }
+}
+
+impl Server {
+    pub(super) fn new(client: Client, keys: Keys, patience: Duration) -> Self {
+        let name = format!("redis at {}", client.get_connection_info().addr());
+        Server {
+            client,
+            name,
+            patience,
+            keys,
+            born: OnceLock::new(),
+            changes: AtomicU64::new(0),
+            away: Mutex::new(None),
+            listener: OnceLock::new(),
+            is_abandoned: AtomicBool::new(false),
+            pause: (Mutex::default(), Condvar::new()),
+        }
+    }
+
+    /// Who is told when it is away and back. The first one stays.
+    pub(super) fn set_listener(&self, listener: Listener) {
+        // There is one queue for each server.
+        let _ = self.listener.set(listener);
+    }
+
+    /// So many changes of the stream were seen.
+    pub(super) fn saw_changes(&self, changes: u64) {
+        self.changes.fetch_max(changes, Ordering::Relaxed);
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+        let _guard = lock(&self.pause.0);
+        self.pause.1.notify_all();
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
+    }
+
+    /// Makes a call, and makes it again until it was answered. `wait`: how long Redis is asked to
+    /// wait in it.
+    pub(super) fn call<R>(
+        &self,
+        line: &Line,
+        wait: Duration,
+        act: impl Fn(&mut Open) -> RedisResult<R>,
+    ) -> Result<R, Trouble> {
+        let mut line = lock(&line.0);
+        let (mut since, mut tries) = (None, 0_u32);
+        loop {
+            let result = self.try_call(&mut line, wait, &act);
+            let error = match result {
+                Ok(answer) => {
+                    self.is_back();
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            // Whatever was under way on it, nobody knows.
+            *line = None;
+            if !is_passing(&error) {
+                return Err(self.trouble(&error));
+            }
+            let since = *since.get_or_insert_with(Instant::now);
+            if self.is_abandoned() {
+                let name = &self.name;
+                return Err(Trouble::Other(format!("{name} is away: {error}")));
+            }
+            if since.elapsed() > self.patience {
+                return Err(Trouble::Other(format!(
+                    "{} cannot be reached since {:?}: {error}",
+                    self.name, self.patience
+                )));
+            }
+            self.is_away(&error);
+            self.pause(tries);
+            tries += 1;
+        }
+    }
+
+    /// One try, for those who would rather know at once.
+    pub(super) fn try_once<R>(
+        &self,
+        line: &Line,
+        act: impl Fn(&mut Open) -> RedisResult<R>,
+    ) -> Result<R, Trouble> {
+        let mut line = lock(&line.0);
+        self.try_call(&mut line, Duration::ZERO, &act)
+            .map_err(|error| {
+                *line = None;
+                self.trouble(&error)
+            })
+    }
+
+    fn try_call<R>(
+        &self,
+        line: &mut Option<Open>,
+        wait: Duration,
+        act: &impl Fn(&mut Open) -> RedisResult<R>,
+    ) -> RedisResult<R> {
+        let open = match line {
+            Some(open) => open,
+            None => line.insert(self.open()?),
+        };
+        open.connection
+            .set_read_timeout(Some(wait.saturating_add(ANSWER)))?;
+        act(open)
+    }
+
+    /// A new connection, on which it was looked whether Redis is what it was.
+    fn open(&self) -> RedisResult<Open> {
+        let seen = self.changes.load(Ordering::Relaxed);
+        let mut connection = self.client.get_connection_with_timeout(ANSWER)?;
+        connection.set_read_timeout(Some(ANSWER))?;
+        connection.set_write_timeout(Some(ANSWER))?;
+        if let Some(born) = self.born.get() {
+            self.compare(&mut connection, born, seen)?;
+        }
+        let scripts = Scripts::load(&mut connection)?;
+        let number = cmd("CLIENT").arg("ID").query(&mut connection);
+        Ok(Open {
+            scripts,
+            number: number.unwrap_or(0),
+            connection,
+        })
+    }
+
+    fn compare(&self, connection: &mut Connection, born: &str, seen: u64) -> RedisResult<()> {
+        let fields = ["born", "changes"];
+        let mut look = cmd("HMGET");
+        let (now, changes): (Option<String>, Option<u64>) =
+            look.arg(&self.keys.meta).arg(&fields).query(connection)?;
+        if now.as_deref() != Some(born) {
+            let code = "FORGOTTEN".to_owned();
+            return Err(redis::make_extension_error(code, None));
+        }
+        let changes = changes.unwrap_or(0);
+        if changes < seen {
+            self.changes.store(changes, Ordering::Relaxed);
+            let lost = seen - changes;
+            self.tell(Notice::Older(format!(
+                "{} has come back with an older state of {}: its last {lost} changes are lost; \
+                 what was put in them is gone, and what was done in them is done again",
+                self.name, self.keys.stream
+            )));
+        }
+        Ok(())
+    }
+
+    fn tell(&self, notice: Notice) {
+        if let Some(listener) = self.listener.get() {
+            listener(notice);
+        }
+    }
+
+    fn is_away(&self, error: &RedisError) {
+        let mut away = lock(&self.away);
+        if away.is_none() {
+            *away = Some(Instant::now());
+            drop(away);
+            let name = &self.name;
+            self.tell(Notice::Away(format!(
+                "{name} is away ({error}); it is tried again"
+            )));
+        }
+    }
+
+    /// Too few replicas have what was told; it is waited for them.
+    pub(super) fn lacks_replicas(&self, reached: u32, wanted: u32) {
+        let mut away = lock(&self.away);
+        if away.is_none() {
+            *away = Some(Instant::now());
+            drop(away);
+            let name = &self.name;
+            self.tell(Notice::Away(format!(
+                "{name} has {reached} replicas that keep up, and {wanted} are to have what is told"
+            )));
+        }
+    }
+
+    fn is_back(&self) {
+        let since = lock(&self.away).take();
+        if let Some(since) = since {
+            self.tell(Notice::Back(since.elapsed()));
+        }
+    }
+
+    /// Sleeps a while, twice as long each time, and not as long as all others do.
+    fn pause(&self, tries: u32) {
+        let whole = PAUSE_MIN.saturating_mul(1 << tries.min(10)).min(PAUSE_MAX);
+        let chance = mix(u64::from(std::process::id()) << 32 | u64::from(tries)) % 512;
+        let time = whole.mul_f64(0.5 + chance as f64 / 1024.0);
+        let guard = lock(&self.pause.0);
+        if !self.is_abandoned() {
+            // Woken early only to give up.
+            let _guard = self.pause.1.wait_timeout(guard, time);
+        }
+    }
+
+    /// What an error means, and what to do about it.
+    fn trouble(&self, error: &RedisError) -> Trouble {
+        let (name, stream) = (&self.name, &self.keys.stream);
+        let code = error.code().unwrap_or_default();
+        let detail = error.detail().unwrap_or_default();
+        let is = |word: &str| code == word || detail.contains(word);
+        if is("OOM") {
+            return Trouble::NoMemory(format!(
+                "{name} is out of memory (maxmemory): items must be worked on, or its limit raised"
+            ));
+        }
+        Trouble::Other(if is("FORGOTTEN") || is("NOGROUP") || is("UNBLOCKED") {
+            format!(
+                "{name} has forgotten stream {stream}: it was restarted without its data, or the \
+                 stream was deleted; what was not done is lost, unless it is put again"
+            )
+        } else if is("WRONGTYPE") {
+            format!("{name}: the key {stream} holds something that is no stream: name another one")
+        } else if is("NOPERM") {
+            format!(
+                "{name} does not let this user do what is needed: {detail}; docs/redis.md lists the \
+                 commands"
+            )
+        } else if is("NOAUTH") || is("WRONGPASS") || error.kind() == ErrorKind::AuthenticationFailed
+        {
+            format!("{name} refuses the user or the password in the URL: {error}")
+        } else {
+            format!("{name}: {error}")
+        })
+    }
+}
+
+/// Whether it may be over when it is tried again.
+fn is_passing(error: &RedisError) -> bool {
+    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, NoScript, ReadOnly, TryAgain};
+    match error.kind() {
+        ErrorKind::Io | ErrorKind::Parse => true,
+        ErrorKind::Server(
+            BusyLoading | ClusterDown | MasterDown | NoScript | ReadOnly | TryAgain,
+        ) => true,
+        // Redis cannot write its data to its disk just now, or is busy with somebody's script.
+        _ => matches!(error.code(), Some("MISCONF" | "BUSY" | "NOREPLICAS")),
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

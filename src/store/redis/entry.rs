@@ -1,0 +1,234 @@
+//! One entry of a stream: its id, its fields, and what they say of an item. It asks nobody.
+//!
+//! | field | value |
+//! | --- | --- |
+//! | `item` | the item, as the queue's [`Layout`] has it |
+//! | `n` | its number, if one of us has put it |
+//! | `again` | it has been here before: failed attempts may be known of it |
+//! | `forgiven` | so many of its failed attempts do not count, as it was a dead letter |
+//! | `reply`, `index` | where somebody waits for what comes of it |
+//!
+//! Only `item` is needed, so that whoever can say `XADD` can put an item.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ledger::{Cause, Failure, ItemId, Unfinished};
+use crate::payload::Payload;
+use crate::store::stream::Arrival;
+
+/// The name of an entry: the time of its birth in milliseconds, and its place among those of the
+/// same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct EntryId(pub(super) u64, pub(super) u64);
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+impl FromStr for EntryId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (time, place) = text.split_once('-').ok_or(())?;
+        let number = |digits: &str| digits.parse().map_err(|_| ());
+        Ok(EntryId(number(time)?, number(place)?))
+    }
+}
+
+/// How the items of a queue stand in the fields of entries.
+pub(crate) trait Layout: Send + Sync + fmt::Debug {
+    /// What is kept with the stream, so that nobody takes its items for others.
+    fn item_type(&self) -> &str;
+
+    /// The fields for a serialized item. The first is `item`.
+    fn fields(&self, body: &[u8]) -> Vec<(&'static str, Vec<u8>)>;
+
+    /// The serialized item in an entry's fields.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    fn body(&self, fields: &Fields) -> Result<Vec<u8>, String>;
+}
+
+/// Items as they are serialized, whatever they are.
+#[derive(Debug)]
+pub(crate) struct Plain(pub(crate) &'static str);
+
+impl Layout for Plain {
+    fn item_type(&self) -> &str {
+        self.0
+    }
+
+    fn fields(&self, body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+        vec![("item", body.to_vec())]
+    }
+
+    fn body(&self, fields: &Fields) -> Result<Vec<u8>, String> {
+        let item = fields.get("item").ok_or("it has no field `item`")?;
+        Ok(item.to_vec())
+    }
+}
+
+/// The fields of an entry and their values, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Fields(pub(crate) Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Fields {
+    /// The value of a field.
+    pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
+        let mut fields = self.0.iter();
+        let found = fields.find(|(field, _)| field == name.as_bytes());
+        found.map(|(_, value)| &**value)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.get(name)?).ok()
+    }
+
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+}
+
+/// An entry as it was taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) id: EntryId,
+    pub(super) fields: Fields,
+    /// How often it was handed to a supervisor, this time included.
+    pub(super) deliveries: u64,
+    /// A number that was given to it here.
+    pub(super) number: Option<u64>,
+    /// Its failed attempts, one line of JSON each.
+    pub(super) history: String,
+}
+
+/// Where what comes of an item goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReplyKey {
+    pub(super) stream: String,
+    pub(super) index: u64,
+}
+
+/// An entry that was lost with its supervisor so often becomes a dead letter: it may be what kills
+/// them.
+pub(super) const LOSSES_MAX: u64 = 16;
+
+impl Entry {
+    /// The item's number, if it has one.
+    pub(super) fn number(&self) -> Option<ItemId> {
+        let number = self.number.or_else(|| self.fields.number("n"));
+        number.map(ItemId)
+    }
+
+    /// Whether more may be known of it than its fields say.
+    pub(super) fn was_here(&self) -> bool {
+        self.fields.get("again").is_some()
+    }
+
+    pub(super) fn reply(&self) -> Option<ReplyKey> {
+        Some(ReplyKey {
+            stream: self.fields.text("reply")?.to_owned(),
+            index: self.fields.number("index")?,
+        })
+    }
+
+    /// What it means for the queue, under this number.
+    pub(super) fn arrival(&self, id: ItemId, layout: &dyn Layout) -> Arrival {
+        let body = layout.body(&self.fields);
+        let losses = self.deliveries.saturating_sub(1);
+        let fault = match &body {
+            Err(why) => Some(Cause::Undecodable(why.clone())),
+            Ok(_) if losses >= LOSSES_MAX => Some(Cause::LostTooOften(losses)),
+            Ok(_) => None,
+        };
+        let forgiven = self.fields.number("forgiven").unwrap_or(0);
+        Arrival {
+            item: Unfinished {
+                id,
+                payload: Payload::copy_of(&body.unwrap_or_default()),
+                history: history_in(&self.history),
+                forgiven: u32::try_from(forgiven).unwrap_or(u32::MAX),
+            },
+            fault,
+            is_awaited: self.reply().is_some(),
+        }
+    }
+}
+
+/// A failed attempt as it is kept.
+pub(super) fn line_of(failure: &Failure) -> String {
+    // Its parts are numbers and texts, which JSON has.
+    serde_json::to_string(failure).unwrap_or_default()
+}
+
+/// The failed attempts in what is kept of them. What is none is passed over: it is no reason not to
+/// try the item.
+pub(super) fn history_in(lines: &str) -> Vec<Failure> {
+    let failures = lines.lines().map(serde_json::from_str);
+    failures.filter_map(Result::ok).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(fields: &[(&str, &str)]) -> Entry {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (bytes(name), bytes(value)));
+        Entry {
+            fields: Fields(fields.collect()),
+            deliveries: 1,
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn entries_are_named_as_in_redis() {
+        let id: EntryId = "1764000000000-7".parse().unwrap();
+        assert_eq!(
+            (id, &*id.to_string()),
+            (EntryId(1_764_000_000_000, 7), "1764000000000-7")
+        );
+        assert!("7".parse::<EntryId>().is_err() && "a-b".parse::<EntryId>().is_err());
+    }
+
+    #[test]
+    fn what_has_no_item_is_not_worked_on() {
+        let strange = entry(&[("colour", "red")]);
+        let arrival = strange.arrival(ItemId(3), &Plain("T"));
+        let fault = arrival.fault.unwrap().to_string();
+        assert_eq!(fault, "does not decode: it has no field `item`");
+    }
+
+    #[test]
+    fn what_was_lost_too_often_is_not_worked_on() {
+        let mut one = entry(&[("item", "x"), ("n", "5")]);
+        assert_eq!(one.number(), Some(ItemId(5)));
+        one.deliveries = LOSSES_MAX;
+        assert!(one.arrival(ItemId(5), &Plain("T")).fault.is_none());
+        one.deliveries = LOSSES_MAX + 1;
+        let fault = one.arrival(ItemId(5), &Plain("T")).fault;
+        assert_eq!(fault, Some(Cause::LostTooOften(LOSSES_MAX)));
+    }
+
+    #[test]
+    fn failures_come_back_as_they_were() {
+        let failure = Failure {
+            attempt: 2,
+            cause: Cause::Nack("torn\nin two".into()),
+            scene: crate::ledger::Scene::default(),
+        };
+        let line = line_of(&failure);
+        assert!(!line.contains('\n'));
+        assert_eq!(
+            history_in(&format!("{line}\nrubbish\n{line}")),
+            [failure.clone(), failure]
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! What the keys of one queue are called. It knows names only.
+//!
+//! The stream has the name that its user gave it. All other keys share its slot in a cluster, by a
+//! hash tag.
+
+/// The consumer group that all supervisors are in.
+pub(super) const GROUP: &str = "dishrack";
+
+/// The keys of one queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    pub(super) stream: String,
+    pub(super) meta: String,
+    pub(super) past: String,
+    pub(super) dead: String,
+    pub(super) bell: String,
+    pub(super) numbers: String,
+    pub(super) results: String,
+    /// What this client has said last, so that it can be said again.
+    pub(super) memo: String,
+    /// Where results come for a `map` of this process.
+    pub(super) replies: String,
+}
+
+impl Keys {
+    /// The keys of the queue with this name, for one client.
+    pub(super) fn of(stream: &str, client: &str) -> Self {
+        let tagged = match has_tag(stream) {
+            true => stream.to_owned(),
+            false => format!("{{{stream}}}"),
+        };
+        let key = |what: &str| format!("{tagged}:{what}");
+        Keys {
+            stream: stream.to_owned(),
+            meta: key("meta"),
+            past: key("past"),
+            dead: key("dead"),
+            bell: key("bell"),
+            numbers: key("numbers"),
+            results: key("results"),
+            memo: key(&format!("memo:{client}")),
+            replies: key(&format!("replies:{client}")),
+        }
+    }
+
+    /// In the order in which scripts get them.
+    pub(super) fn all(&self) -> [&str; 8] {
+        [
+            &self.stream,
+            &self.meta,
+            &self.past,
+            &self.dead,
+            &self.bell,
+            &self.numbers,
+            &self.results,
+            &self.memo,
+        ]
+    }
+}
+
+/// Whether a stream may have this name: with a brace in it, a part in braces must decide its slot.
+pub(super) fn is_usable(stream: &str) -> bool {
+    !stream.is_empty() && (has_tag(stream) || !stream.contains(['{', '}']))
+}
+
+/// Whether a part of the name, in braces, decides its slot already.
+fn has_tag(name: &str) -> bool {
+    name.split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'))
+        .is_some_and(|(tag, _)| !tag.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keys_of_a_queue_share_its_slot() {
+        let keys = Keys::of("dishes", "c1");
+        assert_eq!((&*keys.stream, &*keys.meta), ("dishes", "{dishes}:meta"));
+        assert_eq!(keys.memo, "{dishes}:memo:c1");
+        assert_eq!(Keys::of("{a}b", "c1").dead, "{a}b:dead");
+        let usable = ["", "a", "{a}b", "a{}b", "a}b"].map(is_usable);
+        assert_eq!(usable, [false, true, true, false, false]);
+    }
+}

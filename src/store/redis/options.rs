@@ -1,0 +1,150 @@
+//! Where a queue on Redis is, and what it promises.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Once;
+use std::time::Duration;
+
+use super::keys;
+
+/// What a supervisor holds is given to others when it was not heard of for so long.
+pub(super) const LEASE: Duration = Duration::from_secs(30);
+
+/// A lease that is shorter is lost to a busy machine.
+const LEASE_MIN: Duration = Duration::from_millis(100);
+
+/// For so long a Redis that is away is waited for.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Where a queue on Redis is, and what it promises: for
+/// [`JoinableQueue::on_redis`](crate::JoinableQueue::on_redis).
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let options = dishrack::RedisOptions::new("redis://:secret@db1.example/0", "thumbnails")
+///     .lease(Duration::from_secs(60))
+///     .replicas(1);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisOptions {
+    pub(crate) url: String,
+    pub(crate) stream: String,
+    pub(super) lease: Option<Duration>,
+    pub(super) patience: Duration,
+    pub(super) replicas: u32,
+    pub(super) results: Option<u64>,
+}
+
+impl RedisOptions {
+    /// The queue of this name at this address: `redis://[[user]:password@]host[:port][/db]`,
+    /// `rediss://` for TLS, or `redis+unix:///path`.
+    #[must_use]
+    pub fn new(url: impl Into<String>, stream: impl Into<String>) -> Self {
+        RedisOptions {
+            url: url.into(),
+            stream: stream.into(),
+            lease: None,
+            patience: PATIENCE,
+            replicas: 0,
+            results: None,
+        }
+    }
+
+    /// What a supervisor holds is given to others when it was not heard of for this long: 30 s if
+    /// it is not said otherwise, 100 ms at least. It is the same for all supervisors of a stream;
+    /// the first one decides, and another one may change it only while it is alone.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// For how long a Redis that is away is waited for, with everything kept, before the queue is
+    /// given up: five minutes if it is not said otherwise.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// What is put and what is ended counts only when so many replicas have it too (`WAIT`). None
+    /// if it is not said otherwise: then what Redis had not yet copied when it failed is lost.
+    #[must_use]
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// Keeps about so many of the last results in a stream of their own, `{NAME}:results`.
+    #[must_use]
+    pub fn results(mut self, at_most: u64) -> Self {
+        self.results = Some(at_most);
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        if !keys::is_usable(&self.stream) {
+            return Err(format!(
+                "{:?} cannot be the name of a stream: it is empty, or has a brace that opens no \
+                 hash tag",
+                self.stream
+            ));
+        }
+        if self.lease.is_some_and(|lease| lease < LEASE_MIN) {
+            return Err(format!("a lease of less than {LEASE_MIN:?} cannot be kept"));
+        }
+        Ok(())
+    }
+
+    /// The address without its password.
+    pub(crate) fn shown_url(&self) -> String {
+        let Some((scheme, rest)) = self.url.split_once("://") else {
+            return self.url.clone();
+        };
+        match rest.rsplit_once('@') {
+            Some((_, place)) => format!("{scheme}://{place}"),
+            None => self.url.clone(),
+        }
+    }
+}
+
+/// A name that nobody else has: the machine, the process, and chance.
+pub(super) fn new_name() -> String {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let host: String = host
+        .to_string_lossy()
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .collect();
+    let chance = RandomState::new().hash_one(host.len());
+    format!("{host}-{}-{:08x}", std::process::id(), chance as u32)
+}
+
+/// TLS needs to be told once whose cryptography it is to use.
+pub(super) fn choose_cryptography() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Somebody else in this program may have chosen already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let shown = |url: &str| RedisOptions::new(url, "s").shown_url();
+        assert_eq!(shown("redis://:p@ss@host:1/0"), "redis://host:1/0");
+        assert_eq!(shown("redis://host"), "redis://host");
+        assert_eq!(shown("nonsense"), "nonsense");
+    }
+
+    #[test]
+    fn names_differ() {
+        assert_ne!(new_name(), new_name());
+    }
+}

@@ -1,0 +1,133 @@
+//! Out of Redis' answers: entries, how the stream stands, lists of ids. What does not look as it
+//! should is an error, as answers come over a network.
+
+use std::sync::Arc;
+
+use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Value};
+
+use super::entry::{Entry, EntryId, Fields};
+use crate::store::stream::Standing;
+
+/// An answer that nobody expects.
+pub(super) fn strange(what: &'static str) -> RedisError {
+    RedisError::from((ErrorKind::UnexpectedReturnType, what))
+}
+
+fn array(value: Value) -> RedisResult<Vec<Value>> {
+    match value {
+        Value::Array(values) => Ok(values),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(strange("a list was expected")),
+    }
+}
+
+/// A list of exactly so many values.
+pub(super) fn row<const N: usize>(value: Value) -> RedisResult<[Value; N]> {
+    array(value)?
+        .try_into()
+        .map_err(|_| strange("a list has another length"))
+}
+
+pub(super) fn number(value: Value) -> RedisResult<u64> {
+    Ok(u64::from_redis_value(value)?)
+}
+
+pub(super) fn text(value: Value) -> RedisResult<String> {
+    match value {
+        Value::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::SimpleString(text) => Ok(text),
+        _ => Err(strange("a text was expected")),
+    }
+}
+
+fn bytes(value: Value) -> RedisResult<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        Value::SimpleString(text) => Ok(text.into_bytes()),
+        Value::Int(number) => Ok(number.to_string().into_bytes()),
+        _ => Err(strange("a value was expected")),
+    }
+}
+
+fn id(value: Value) -> RedisResult<EntryId> {
+    text(value)?
+        .parse()
+        .map_err(|()| strange("the name of an entry was expected"))
+}
+
+pub(super) fn ids(value: Value) -> RedisResult<Vec<EntryId>> {
+    array(value)?.into_iter().map(id).collect()
+}
+
+fn fields(value: Value) -> RedisResult<Fields> {
+    let mut values = array(value)?.into_iter();
+    let mut fields = Vec::with_capacity(values.len() / 2);
+    while let (Some(name), Some(value)) = (values.next(), values.next()) {
+        fields.push((bytes(name)?, bytes(value)?));
+    }
+    Ok(Fields(fields))
+}
+
+/// How the stream stands, as `standing` in the prelude says it.
+pub(super) fn standing(value: Value) -> RedisResult<(Standing, u64)> {
+    let [length, pending, done, dead, retries, refused, changes, ring] = row(value)?;
+    let (unfinished, pending) = (number(length)?, number(pending)?);
+    let standing = Standing {
+        unfinished,
+        // Somebody may have deleted what is pending.
+        untaken: unfinished.saturating_sub(pending),
+        done: number(done)?,
+        dead: number(dead)?,
+        retries: number(retries)?,
+        refused: number(refused)?,
+        ring: text(ring)?,
+    };
+    Ok((standing, number(changes)?))
+}
+
+/// Entries as XRANGE gives them.
+pub(super) fn plain_entries(value: Value) -> RedisResult<Vec<Entry>> {
+    let entry = |value| {
+        let [name, values] = row(value)?;
+        Ok(Entry {
+            id: id(name)?,
+            fields: fields(values)?,
+            deliveries: 1,
+            ..Entry::default()
+        })
+    };
+    array(value)?.into_iter().map(entry).collect()
+}
+
+/// Entries of one stream as XREAD and XREADGROUP give them; none if there are none.
+pub(super) fn read_entries(value: Value) -> RedisResult<Vec<(String, Vec<Entry>)>> {
+    let stream = |value| {
+        let [name, entries] = row(value)?;
+        Ok((text(name)?, plain_entries(entries)?))
+    };
+    array(value)?.into_iter().map(stream).collect()
+}
+
+/// Entries as our scripts give them: with their deliveries, number and history.
+pub(super) fn known_entries(value: Value) -> RedisResult<Vec<Entry>> {
+    let entry = |value| {
+        let [name, values, deliveries, given, history] = row(value)?;
+        Ok(Entry {
+            id: id(name)?,
+            fields: fields(values)?,
+            deliveries: number(deliveries)?,
+            number: text(given)?.parse().ok(),
+            history: text(history)?,
+        })
+    };
+    array(value)?.into_iter().map(entry).collect()
+}
+
+/// The bytes of a field, to be kept.
+pub(super) fn stored(fields: &Fields, body: &[u8]) -> Arc<[u8]> {
+    // A letter whose item cannot be read is shown by what it has.
+    match (body.is_empty(), fields.get("item")) {
+        (true, Some(item)) => item.into(),
+        _ => body.into(),
+    }
+}

@@ -1,0 +1,125 @@
+//! The scripts that Redis runs for us, each of them atomic, and how they are called.
+
+use redis::{Cmd, Connection, RedisResult, Script, Value, cmd};
+
+use super::keys::Keys;
+
+/// One of the scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    Open,
+    Look,
+    Put,
+    Settle,
+    Tick,
+    Tend,
+    Adopt,
+    Release,
+    Revive,
+}
+
+const ALL: [Name; 9] = [
+    Name::Open,
+    Name::Look,
+    Name::Put,
+    Name::Settle,
+    Name::Tick,
+    Name::Tend,
+    Name::Adopt,
+    Name::Release,
+    Name::Revive,
+];
+
+/// Lets a script write where memory is short: what it adds is less than what it deletes. Redis
+/// knows such a line from 7.0 on; before, it lets a script go on that has written already.
+const ALLOWS_OOM: &str = "#!lua flags=allow-oom\n";
+
+impl Name {
+    fn source(self) -> &'static str {
+        match self {
+            Name::Open => include_str!("scripts/open.lua"),
+            Name::Look => include_str!("scripts/look.lua"),
+            Name::Put => include_str!("scripts/put.lua"),
+            Name::Settle => include_str!("scripts/settle.lua"),
+            Name::Tick => include_str!("scripts/tick.lua"),
+            Name::Tend => include_str!("scripts/tend.lua"),
+            Name::Adopt => include_str!("scripts/adopt.lua"),
+            Name::Release => include_str!("scripts/release.lua"),
+            Name::Revive => include_str!("scripts/revive.lua"),
+        }
+    }
+
+    /// The script as a whole.
+    fn text(self, is_modern: bool) -> String {
+        let prelude = match self {
+            Name::Open => "",
+            _ => include_str!("scripts/prelude.lua"),
+        };
+        let flags = match self {
+            // Only these add items.
+            Name::Open | Name::Put | Name::Revive => "",
+            _ if is_modern => ALLOWS_OOM,
+            _ => "",
+        };
+        format!("{flags}{prelude}{}", self.source())
+    }
+}
+
+/// The scripts in the form that a server understands.
+#[derive(Debug)]
+pub(super) struct Scripts([Script; ALL.len()]);
+
+impl Scripts {
+    fn new(is_modern: bool) -> Self {
+        Scripts(ALL.map(|name| Script::new(&name.text(is_modern))))
+    }
+
+    /// Makes them known to the server.
+    pub(super) fn load(connection: &mut Connection) -> RedisResult<Self> {
+        let load = |connection: &mut Connection, scripts: &Scripts| {
+            let mut all = scripts.0.iter();
+            all.try_for_each(|script| script.load(connection).map(drop))
+        };
+        let modern = Scripts::new(true);
+        match load(connection, &modern) {
+            Ok(()) => Ok(modern),
+            // An older server does not know flags, and says that it cannot compile them.
+            Err(error) if error.to_string().contains("compil") => {
+                let plain = Scripts::new(false);
+                load(connection, &plain)?;
+                Ok(plain)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A call of a script; its arguments are to be added.
+    pub(super) fn call(&self, name: Name, keys: &Keys) -> Cmd {
+        let mut call = cmd("EVALSHA");
+        let keys = keys.all();
+        call.arg(self.0[name as usize].get_hash()).arg(keys.len());
+        for key in keys {
+            call.arg(key);
+        }
+        call
+    }
+}
+
+/// Reads the answer to a command that was sent.
+pub(super) fn receive(connection: &mut Connection) -> RedisResult<Value> {
+    connection.recv_response()?.extract_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_found_by_their_names() {
+        for (place, name) in ALL.into_iter().enumerate() {
+            assert_eq!(place, name as usize);
+        }
+        assert!(Name::Settle.text(true).starts_with("#!lua"));
+        assert!(!Name::Put.text(true).starts_with("#!"));
+    }
+}

@@ -1,0 +1,19 @@
+-- What a supervisor must know besides of entries that it holds: their fields, their numbers and
+-- their failed attempts. What it does not hold is left out.
+--     ARGV: born, consumer, of each: entry, 1 if it needs a number of its own
+local consumer, known = next_argument(), {}
+while at < #ARGV do
+    local id, needs_number = next_argument(), next_argument() == '1'
+    local held = redis.call('XPENDING', stream, group, id, id, 1, consumer)[1]
+    local row = held and redis.call('XRANGE', stream, id, id)[1]
+    if row then
+        local number = redis.call('HGET', numbers, id)
+        if needs_number and not number then
+            number = tostring(redis.call('HINCRBY', meta, 'numbers', 1))
+            redis.call('HSET', numbers, id, number)
+        end
+        known[#known + 1] = { id, row[2], held[4], number or '',
+            redis.call('HGET', past, id) or '' }
+    end
+end
+return known

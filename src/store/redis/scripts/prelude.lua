@@ -1,0 +1,41 @@
+-- What all scripts begin with. KEYS are always the same, in the order of `keys.rs`; the first
+-- argument is the mark that the stream was born with.
+local stream, meta, past, dead, bell, numbers, results, memo = unpack(KEYS)
+local group = 'dishrack'
+
+if redis.call('HGET', meta, 'born') ~= ARGV[1] then
+    return redis.error_reply('FORGOTTEN this is not the stream that it was')
+end
+
+-- How the stream stands. Entries are deleted when they end, so its length counts the unfinished.
+local function standing()
+    local length = redis.call('XLEN', stream)
+    local pending = redis.call('XPENDING', stream, group)[1]
+    local told = redis.call('HMGET', meta, 'done', 'dead', 'retries', 'refused', 'changes', 'ring')
+    return { length, pending, tonumber(told[1] or 0), tonumber(told[2] or 0),
+        tonumber(told[3] or 0), tonumber(told[4] or 0), tonumber(told[5] or 0), told[6] or '0-0' }
+end
+
+-- Wakes those who wait for room, or for the end.
+local function ring()
+    local id = redis.call('XADD', bell, 'MAXLEN', 1, '*', 'rung', '1')
+    redis.call('HSET', meta, 'ring', id)
+end
+
+-- The values from `first` to `last`, in slices that fit on Lua's stack.
+local function each_slice(values, act)
+    for first = 1, #values, 1000 do
+        act(unpack(values, first, math.min(first + 999, #values)))
+    end
+end
+
+-- Where the next argument is.
+local at = 1
+local function next_argument()
+    at = at + 1
+    return ARGV[at]
+end
+
+local function next_number()
+    return tonumber(next_argument())
+end

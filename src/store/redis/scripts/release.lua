@@ -1,0 +1,34 @@
+-- Gives back what a supervisor holds and will not work on: others get it at once, behind all that
+-- waits.
+--     ARGV: born, consumer, entries
+local consumer, released = next_argument(), 0
+for i = at + 1, #ARGV do
+    local id = ARGV[i]
+    local held = redis.call('XPENDING', stream, group, id, id, 1, consumer)[1]
+    local row = held and redis.call('XRANGE', stream, id, id)[1]
+    if row then
+        local history, number = redis.call('HGET', past, id), redis.call('HGET', numbers, id)
+        local fields, has_mark = row[2], false
+        for f = 1, #fields, 2 do
+            has_mark = has_mark or fields[f] == 'again'
+        end
+        if not has_mark then
+            fields[#fields + 1] = 'again'
+            fields[#fields + 1] = '1'
+        end
+        local new = redis.call('XADD', stream, '*', unpack(fields))
+        if history then
+            redis.call('HSET', past, new, history)
+            redis.call('HDEL', past, id)
+        end
+        if number then
+            redis.call('HSET', numbers, new, number)
+            redis.call('HDEL', numbers, id)
+        end
+        redis.call('XACK', stream, group, id)
+        redis.call('XDEL', stream, id)
+        released = released + 1
+    end
+end
+redis.call('HINCRBY', meta, 'changes', 1)
+return { released, standing() }

@@ -1,0 +1,119 @@
+-- Ends entries, and notes failed attempts. Only what its supervisor still holds is changed; the
+-- rest is given back as lost. A call that is repeated changes nothing more.
+--     ARGV: born, number of the call, consumer, first and last entry, how many it holds at most,
+--           retries, how many are done, these, how many have failed, of each: entry and failure;
+--           how many are dead, of each: entry, number, cause;
+--           how many results, of each: entry, number, stream to send it to or '', place in there,
+--           result; how many results are kept, or -1
+local call, consumer = next_argument(), next_argument()
+
+local before = redis.call('HGET', memo, 'settle')
+if before then
+    local number, lost = string.match(before, '^(%d+):(.*)$')
+    if number == call then
+        return { cjson.decode(lost), standing() }
+    end
+end
+
+local first, last, limit = next_argument(), next_argument(), next_argument()
+local held = {}
+for _, row in ipairs(redis.call('XPENDING', stream, group, first, last, limit, consumer)) do
+    held[row[1]] = true
+end
+local retries, lost, ended, done = next_number(), {}, {}, 0
+local has_past = redis.call('EXISTS', past) == 1
+local has_numbers = redis.call('EXISTS', numbers) == 1
+
+for _ = 1, next_number() do
+    local entry = next_argument()
+    if held[entry] then
+        ended[#ended + 1] = entry
+        done = done + 1
+    else
+        lost[#lost + 1] = entry
+    end
+end
+for _ = 1, next_number() do
+    local entry, failure = next_argument(), next_argument()
+    if held[entry] then
+        local known = redis.call('HGET', past, entry)
+        redis.call('HSET', past, entry, known and known .. '\n' .. failure or failure)
+        has_past = true
+    else
+        lost[#lost + 1] = entry
+    end
+end
+-- Tells what came of an entry to whoever waits for it, and to those who read all results.
+local outcomes = {}
+local function tell(entry, number, place, index, ok, result)
+    if place ~= '' then
+        redis.call('XADD', place, '*', 'n', number, 'index', index, 'ok', ok, 'result', result)
+        redis.call('EXPIRE', place, 86400)
+    end
+    outcomes[#outcomes + 1] = { entry, number, ok, result }
+end
+
+local died = 0
+for _ = 1, next_number() do
+    local entry, number, cause = next_argument(), next_argument(), next_argument()
+    local row = held[entry] and redis.call('XRANGE', stream, entry, entry)[1]
+    if row then
+        local history = redis.call('HGET', past, entry) or ''
+        local _, attempts = string.gsub(history, '[^\n]+', '')
+        redis.call('XADD', dead, '*', 'n', number, 'cause', cause, 'attempts', attempts,
+            'history', history, 'entry', entry, unpack(row[2]))
+        ended[#ended + 1] = entry
+        died = died + 1
+        local place, index = '', ''
+        for i = 1, #row[2], 2 do
+            place = row[2][i] == 'reply' and row[2][i + 1] or place
+            index = row[2][i] == 'index' and row[2][i + 1] or index
+        end
+        tell(entry, number, place, index, '0', history)
+    else
+        lost[#lost + 1] = entry
+    end
+end
+for _ = 1, next_number() do
+    local entry, number, place, index, result = next_argument(), next_argument(), next_argument(),
+        next_argument(), next_argument()
+    if held[entry] then
+        tell(entry, number, place, index, '1', result)
+    end
+end
+local kept = next_number()
+if kept >= 0 then
+    for _, outcome in ipairs(outcomes) do
+        local entry, number, ok, result = unpack(outcome)
+        redis.call('XADD', results, 'MAXLEN', '~', kept, '*', 'n', number, 'entry', entry,
+            'by', consumer, 'ok', ok, 'result', result)
+    end
+end
+
+each_slice(ended, function(...) redis.call('XACK', stream, group, ...) end)
+each_slice(ended, function(...) redis.call('XDEL', stream, ...) end)
+if has_past then
+    each_slice(ended, function(...) redis.call('HDEL', past, ...) end)
+end
+if has_numbers then
+    each_slice(ended, function(...) redis.call('HDEL', numbers, ...) end)
+end
+if done > 0 then
+    redis.call('HINCRBY', meta, 'done', done)
+end
+if died > 0 then
+    redis.call('HINCRBY', meta, 'dead', died)
+end
+if retries > 0 then
+    redis.call('HINCRBY', meta, 'retries', retries)
+end
+if #lost > 0 then
+    redis.call('HINCRBY', meta, 'refused', #lost)
+end
+redis.call('HINCRBY', meta, 'changes', 1)
+redis.call('HSET', memo, 'settle', call .. ':' .. (#lost > 0 and cjson.encode(lost) or '[]'))
+redis.call('EXPIRE', memo, 86400)
+if #ended > 0 and redis.call('XLEN', stream) == 0 then
+    ring()
+end
+return { lost, standing() }

@@ -1,0 +1,52 @@
+-- Renews the lease on all that a supervisor holds, takes over what others left behind, and forgets
+-- supervisors that are gone.
+--     ARGV: born, consumer, lease in milliseconds, how many it may take over
+local consumer, lease, wanted = next_argument(), next_number(), next_number()
+
+local mine = {}
+local from = '-'
+repeat
+    local rows = redis.call('XPENDING', stream, group, from, '+', 1000, consumer)
+    local page = {}
+    for _, row in ipairs(rows) do
+        page[#page + 1] = row[1]
+        mine[#mine + 1] = row[1]
+    end
+    if #page > 0 then
+        page[#page + 1] = 'JUSTID'
+        redis.call('XCLAIM', stream, group, consumer, 0, unpack(page))
+        from = '(' .. page[#page - 1]
+    end
+until #rows < 1000
+
+local taken, cursor = {}, '0-0'
+while #taken < wanted do
+    local found = redis.call('XAUTOCLAIM', stream, group, consumer, lease, cursor, 'COUNT',
+        math.min(wanted - #taken, 100))
+    for _, row in ipairs(found[2]) do
+        if row and row[2] then
+            local id = row[1]
+            local known = redis.call('XPENDING', stream, group, id, id, 1)[1]
+            taken[#taken + 1] = { id, row[2], known and known[4] or 1,
+                redis.call('HGET', numbers, id) or '', redis.call('HGET', past, id) or '' }
+        end
+    end
+    cursor = found[1]
+    if cursor == '0-0' then
+        break
+    end
+end
+
+local others = 0
+for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
+    local one = {}
+    for i = 1, #row, 2 do
+        one[row[i]] = row[i + 1]
+    end
+    if one.name ~= consumer and one.idle <= lease then
+        others = others + 1
+    elseif one.name ~= consumer and one.pending == 0 and one.idle > 3 * lease then
+        redis.call('XGROUP', 'DELCONSUMER', stream, group, one.name)
+    end
+end
+return { mine, taken, standing(), others }

@@ -1,0 +1,313 @@
+//! What is taken from Redis: new items, what others left behind, replies to our maps; and giving
+//! back.
+
+use std::time::Duration;
+
+use redis::{RedisResult, Value, cmd};
+
+use super::connection::{Open, Trouble, lock};
+use super::entry::{Entry, EntryId, history_in};
+use super::keys::GROUP;
+use super::scripts::{Name, receive};
+use super::{RedisStore, read};
+use crate::ledger::ItemId;
+use crate::payload::Payload;
+use crate::store::stream::{
+    Answered, Arrival, Exchange, Listener, Outcome, Standing, Stream, Tended,
+};
+
+/// Whoever cannot be woken does not wait longer than this.
+const UNWAKEABLE: Duration = Duration::from_secs(1);
+
+/// What a consumer group needs, tried without any effect on the stream.
+const NEEDED: [&[&str]; 5] = [
+    &[
+        "XREADGROUP",
+        "GROUP",
+        GROUP,
+        "{consumer}",
+        "COUNT",
+        "1",
+        "STREAMS",
+        "{stream}",
+        "0",
+    ],
+    &["XACK", "{stream}", GROUP, "0-1"],
+    &["XDEL", "{stream}", "0-1"],
+    &[
+        "XCLAIM",
+        "{stream}",
+        GROUP,
+        "{consumer}",
+        "0",
+        "0-1",
+        "JUSTID",
+    ],
+    &["XRANGE", "{stream}", "0-1", "0-1"],
+];
+
+impl RedisStore {
+    fn check_needs(&self) -> Result<(), Trouble> {
+        self.server.try_once(&self.taker, |open| {
+            for words in NEEDED {
+                let mut command = cmd(words[0]);
+                for word in &words[1..] {
+                    command.arg(match *word {
+                        "{stream}" => &self.keys.stream,
+                        "{consumer}" => &self.consumer,
+                        word => word,
+                    });
+                }
+                command.exec(&mut open.connection)?;
+            }
+            // Adds nothing where there is no such stream, and there is none.
+            let mut add = cmd("XADD");
+            let nowhere = format!("{}:none", self.keys.meta);
+            add.arg(nowhere)
+                .arg("NOMKSTREAM")
+                .arg("*")
+                .arg("a")
+                .arg("b");
+            add.exec(&mut open.connection)
+        })?;
+        self.tended(0).map(drop)
+    }
+
+    fn taken(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), Trouble> {
+        let (entries, standing) = self.server.call(&self.taker, wait, |open| {
+            let answer = self.take_on(open, count, wait);
+            *lock(&self.waiting) = 0;
+            answer
+        })?;
+        let standing = self.note(standing);
+        let (known, unknown): (Vec<Entry>, Vec<Entry>) = entries
+            .into_iter()
+            .partition(|entry| entry.number().is_some() && !entry.was_here());
+        let mut arrivals = self.admit(known)?;
+        if !unknown.is_empty() {
+            let ids: Vec<(EntryId, bool)> = unknown
+                .iter()
+                .map(|one| (one.id, one.number().is_none()))
+                .collect();
+            arrivals.extend(self.adopt(&ids)?);
+        }
+        Ok((arrivals, standing))
+    }
+
+    /// Reads from the group, and tells those who wait for room in the same breath.
+    fn take_on(
+        &self,
+        open: &mut Open,
+        count: usize,
+        wait: Duration,
+    ) -> RedisResult<(Vec<Entry>, (Standing, u64))> {
+        let wait = match open.number {
+            0 => wait.min(UNWAKEABLE),
+            _ => wait,
+        };
+        let mut read_group = cmd("XREADGROUP");
+        read_group.arg("GROUP").arg(GROUP).arg(&self.consumer);
+        read_group.arg("COUNT").arg(count);
+        if !wait.is_zero() {
+            let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            read_group.arg("BLOCK").arg(milliseconds.max(1));
+            *lock(&self.waiting) = open.number;
+        }
+        read_group.arg("STREAMS").arg(&self.keys.stream).arg(">");
+        let mut bytes = read_group.get_packed_command();
+        bytes.extend(self.script(open, Name::Tick).get_packed_command());
+        open.connection.send_packed_command(&bytes)?;
+        let entries = receive(&mut open.connection);
+        let standing = receive(&mut open.connection);
+        let streams = read::read_entries(entries?)?;
+        let entries = streams.into_iter().flat_map(|(_, entries)| entries);
+        Ok((entries.collect(), read::standing(standing?)?))
+    }
+
+    /// Notes that these are held. Those whose number somebody else's entry has get another one;
+    /// those that are held already are passed over.
+    fn admit(&self, entries: Vec<Entry>) -> Result<Vec<Arrival>, Trouble> {
+        let mut arrivals = Vec::with_capacity(entries.len());
+        let mut misnamed = Vec::new();
+        let mut account = self.account();
+        for entry in entries {
+            let number = entry.number();
+            match number.filter(|id| !account.is_taken(*id, entry.id)) {
+                None => misnamed.push((entry.id, true)),
+                Some(id) if account.admit(id, entry.id, entry.reply()) => {
+                    arrivals.push(entry.arrival(id, &*self.layout));
+                }
+                Some(_) => {}
+            }
+        }
+        drop(account);
+        if !misnamed.is_empty() {
+            arrivals.extend(self.adopt(&misnamed)?);
+        }
+        Ok(arrivals)
+    }
+
+    /// Asks for all that is known of entries, and admits them. Whether each needs a number.
+    fn adopt(&self, ids: &[(EntryId, bool)]) -> Result<Vec<Arrival>, Trouble> {
+        let mut arrivals = Vec::new();
+        for ids in ids.chunks(500) {
+            let entries = self.server.call(&self.taker, Duration::ZERO, |open| {
+                let mut script = self.script(open, Name::Adopt);
+                script.arg(&self.consumer);
+                for (id, needs_number) in ids {
+                    script.arg(id.to_string()).arg(u8::from(*needs_number));
+                }
+                read::known_entries(script.query(&mut open.connection)?)
+            })?;
+            arrivals.extend(self.admit(entries)?);
+        }
+        Ok(arrivals)
+    }
+
+    fn tended(&self, count: usize) -> Result<Tended, Trouble> {
+        let (ours, taken, standing, others) =
+            self.server.call(&self.taker, Duration::ZERO, |open| {
+                let mut script = self.script(open, Name::Tend);
+                script.arg(&self.consumer).arg(self.lease_ms()).arg(count);
+                let [ours, taken, standing, others] =
+                    read::row(script.query(&mut open.connection)?)?;
+                let taken = read::known_entries(taken)?;
+                let standing = read::standing(standing)?;
+                Ok((read::ids(ours)?, taken, standing, read::number(others)?))
+            })?;
+        let (lost, unknown) = self.account().compare(&ours);
+        let mut arrivals = self.admit(taken)?;
+        let unknown: Vec<(EntryId, bool)> = unknown.into_iter().map(|id| (id, false)).collect();
+        arrivals.extend(self.adopt(&unknown)?);
+        Ok(Tended {
+            lost,
+            arrivals,
+            standing: self.note(standing),
+            others,
+        })
+    }
+
+    fn given_back(&self, ids: &[ItemId]) -> Result<(), Trouble> {
+        let entries = self.account().entries(ids);
+        for entries in entries.chunks(500) {
+            self.server.call(&self.teller, Duration::ZERO, |open| {
+                let mut script = self.script(open, Name::Release);
+                script.arg(&self.consumer);
+                for entry in entries {
+                    script.arg(entry.to_string());
+                }
+                script.exec(&mut open.connection)
+            })?;
+        }
+        self.account().forget(ids);
+        Ok(())
+    }
+
+    fn heard(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
+        let replies = lock(&self.heard).clone();
+        let streams = self.server.call(&self.ear, wait, |open| {
+            let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let mut read_both = cmd("XREAD");
+            read_both.arg("COUNT").arg(1000);
+            read_both
+                .arg("BLOCK")
+                .arg(milliseconds.max(1))
+                .arg("STREAMS");
+            read_both.arg(&self.keys.bell).arg(&self.keys.replies);
+            read_both.arg(&since.ring).arg(&replies);
+            read::read_entries(read_both.query::<Value>(&mut open.connection)?)
+        })?;
+        let mut outcomes = Vec::new();
+        for (name, entries) in streams {
+            if name != self.keys.replies {
+                continue;
+            }
+            if let Some(last) = entries.last() {
+                self.forget_replies(last.id);
+            }
+            outcomes.extend(entries.iter().filter_map(outcome));
+        }
+        Ok(outcomes)
+    }
+
+    /// These replies were read.
+    fn forget_replies(&self, last: EntryId) {
+        *lock(&self.heard) = last.to_string();
+        // They expire with their stream in any case.
+        let _ = self.server.try_once(&self.ear, |open| {
+            let mut trim = cmd("XTRIM");
+            trim.arg(&self.keys.replies)
+                .arg("MINID")
+                .arg("~")
+                .arg(last.to_string());
+            trim.exec(&mut open.connection)
+        });
+    }
+}
+
+fn outcome(entry: &Entry) -> Option<Outcome> {
+    let fields = &entry.fields;
+    let index = fields.number("index")?;
+    let result = fields.get("result")?;
+    Some(match fields.get("ok")? {
+        b"1" => (index, Ok(Payload::copy_of(result))),
+        _ => {
+            let history = history_in(&String::from_utf8_lossy(result));
+            (index, Err((ItemId(fields.number("n")?), history)))
+        }
+    })
+}
+
+impl Stream for RedisStore {
+    fn begin(&self) -> Result<(), String> {
+        self.check_needs().map_err(Trouble::words)
+    }
+
+    fn reserve(&self, count: u64) -> Result<ItemId, String> {
+        self.reserve_numbers(count).map_err(Trouble::words)
+    }
+
+    fn exchange(&self, exchange: &Exchange) -> Result<Answered, String> {
+        self.tell(exchange).map_err(Trouble::words)
+    }
+
+    fn look(&self) -> Result<(Standing, u64), String> {
+        self.looked_between().map_err(Trouble::words)
+    }
+
+    fn take(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), String> {
+        self.taken(count, wait).map_err(Trouble::words)
+    }
+
+    fn interrupt(&self) {
+        self.wake_taker();
+    }
+
+    fn tend(&self, count: usize) -> Result<Tended, String> {
+        self.tended(count).map_err(Trouble::words)
+    }
+
+    fn tend_every(&self) -> Duration {
+        self.lease / 3
+    }
+
+    fn release(&self, ids: &[ItemId]) -> Result<(), String> {
+        self.given_back(ids).map_err(Trouble::words)
+    }
+
+    fn listen(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, String> {
+        self.heard(since, wait).map_err(Trouble::words)
+    }
+
+    fn wants_results(&self) -> bool {
+        self.results.is_some()
+    }
+
+    fn set_listener(&self, listener: Listener) {
+        self.server.set_listener(listener);
+    }
+
+    fn abandon(&self) {
+        self.server.abandon();
+    }
+}

@@ -1,0 +1,232 @@
+//! What is told to Redis: how items ended, which were put; and asking how the stream stands.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redis::{Cmd, RedisResult, cmd};
+
+use super::account::Statement;
+use super::connection::{Open, Trouble, lock};
+use super::scripts::Name;
+use super::{RedisStore, read};
+use crate::ledger::ItemId;
+use crate::store::stream::{Answered, Exchange, Put, Standing};
+
+/// Puts that go into one call: the script that takes them keeps others waiting meanwhile.
+const PUTS_MAX: usize = 1000;
+const PUT_BYTES_MAX: usize = 8 << 20;
+
+/// How long replicas are waited for at a time.
+const REPLICAS_WAIT: Duration = Duration::from_secs(1);
+
+impl RedisStore {
+    /// Notes how often the stream has changed, and drops that number.
+    pub(super) fn note(&self, (standing, changes): (Standing, u64)) -> Standing {
+        self.server.saw_changes(changes);
+        standing
+    }
+
+    pub(super) fn looked(&self) -> Result<(Standing, u64), Trouble> {
+        self.server
+            .call(&self.desk, Duration::ZERO, |open| self.look_on(open))
+    }
+
+    /// The same on the connection of whoever tells, which nobody else waits for.
+    pub(super) fn looked_between(&self) -> Result<(Standing, u64), Trouble> {
+        self.server
+            .call(&self.teller, Duration::ZERO, |open| self.look_on(open))
+    }
+
+    fn look_on(&self, open: &mut Open) -> RedisResult<(Standing, u64)> {
+        let mut call = self.script(open, Name::Look);
+        call.arg(&self.consumer).arg(self.lease_ms());
+        let [standing, others] = read::row(call.query(&mut open.connection)?)?;
+        Ok((self.note(read::standing(standing)?), read::number(others)?))
+    }
+
+    pub(super) fn reserve_numbers(&self, count: u64) -> Result<ItemId, Trouble> {
+        self.server.call(&self.teller, Duration::ZERO, |open| {
+            let mut reserve = cmd("HINCRBY");
+            reserve.arg(&self.keys.meta).arg("numbers").arg(count);
+            let last: u64 = reserve.query(&mut open.connection)?;
+            Ok(ItemId(last - count + 1))
+        })
+    }
+
+    pub(super) fn tell(&self, exchange: &Exchange) -> Result<Answered, Trouble> {
+        let statement = self.account().statement(&exchange.records, &exchange.sent);
+        let mut answered = Answered {
+            lost: statement.unknown.clone(),
+            ..Answered::default()
+        };
+        if !statement.is_empty() {
+            self.settle(&statement, exchange.retries, &mut answered)?;
+        }
+        let mut puts = &exchange.puts[..];
+        while !puts.is_empty() && answered.refusal.is_none() {
+            let (now, later) = puts.split_at(count_of_one_call(puts));
+            let added = self.add(now, &mut answered)?;
+            if added < now.len() {
+                break;
+            }
+            puts = later;
+        }
+        if self.replicas > 0 && (!statement.is_empty() || answered.admitted > 0) {
+            self.await_replicas()?;
+        }
+        Ok(answered)
+    }
+
+    fn settle(
+        &self,
+        statement: &Statement,
+        retries: u64,
+        answered: &mut Answered,
+    ) -> Result<(), Trouble> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let limit = self.account().len();
+        let told = self.server.call(&self.teller, Duration::ZERO, |open| {
+            let mut script = self.script(open, Name::Settle);
+            script.arg(call).arg(&self.consumer);
+            self.add_statement(&mut script, statement, limit, retries);
+            let [lost, standing] = read::row(script.query(&mut open.connection)?)?;
+            Ok((read::ids(lost)?, read::standing(standing)?))
+        });
+        let (lost, standing) = told?;
+        answered.standing = self.note(standing);
+        let items = &statement.items;
+        let lost = lost.iter().filter_map(|entry| items.get(entry).copied());
+        answered.lost.extend(lost);
+        let ended = statement
+            .done
+            .iter()
+            .chain(statement.dead.iter().map(|one| &one.entry));
+        let ended: Vec<ItemId> = ended
+            .filter_map(|entry| items.get(entry).copied())
+            .collect();
+        self.account().forget(ended.iter().chain(&answered.lost));
+        Ok(())
+    }
+
+    fn add_statement(&self, script: &mut Cmd, what: &Statement, limit: usize, retries: u64) {
+        let (first, last) = what.range();
+        script.arg(first.to_string()).arg(last.to_string());
+        script.arg(limit).arg(retries);
+        script.arg(what.done.len());
+        for entry in &what.done {
+            script.arg(entry.to_string());
+        }
+        script.arg(what.failed.len());
+        for (entry, failure) in &what.failed {
+            script.arg(entry.to_string()).arg(failure);
+        }
+        script.arg(what.dead.len());
+        for death in &what.dead {
+            script.arg(death.entry.to_string());
+            script.arg(death.id.0).arg(&death.cause);
+        }
+        script.arg(what.results.len());
+        for one in &what.results {
+            script.arg(one.entry.to_string()).arg(one.id.0);
+            match &one.reply {
+                Some(reply) => script.arg(&reply.stream).arg(reply.index),
+                None => script.arg("").arg(""),
+            };
+            script.arg(&*one.result);
+        }
+        match self.results {
+            Some(at_most) => script.arg(at_most),
+            None => script.arg(-1),
+        };
+    }
+
+    /// Adds these, as far as there is room. How many were added.
+    fn add(&self, puts: &[Put], answered: &mut Answered) -> Result<usize, Trouble> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let told = self.server.call(&self.teller, Duration::ZERO, |open| {
+            let mut script = self.script(open, Name::Put);
+            script.arg(call);
+            match self.bound {
+                Some(bound) => script.arg(bound),
+                None => script.arg(-1),
+            };
+            script.arg(puts.len());
+            for put in puts {
+                self.add_put(&mut script, put);
+            }
+            let [added, standing] = read::row(script.query(&mut open.connection)?)?;
+            Ok((read::number(added)?, read::standing(standing)?))
+        });
+        let (added, standing) = match told {
+            Err(Trouble::NoMemory(why)) => {
+                answered.refusal = Some(why);
+                return Ok(0);
+            }
+            told => told?,
+        };
+        answered.standing = self.note(standing);
+        let added = usize::try_from(added).unwrap_or(usize::MAX);
+        answered.admitted += added;
+        Ok(added)
+    }
+
+    fn add_put(&self, script: &mut Cmd, put: &Put) {
+        script.arg(u8::from(put.is_beyond_bound));
+        let fields = self.layout.fields(&put.body);
+        let more = if put.reply.is_some() { 3 } else { 1 };
+        script.arg(2 * (fields.len() + more));
+        for (name, value) in fields {
+            script.arg(name).arg(value);
+        }
+        script.arg("n").arg(put.id.0);
+        if let Some(index) = put.reply {
+            script.arg("reply").arg(&self.keys.replies);
+            script.arg("index").arg(index);
+        }
+    }
+
+    /// Waits until enough replicas have what was told.
+    fn await_replicas(&self) -> Result<(), Trouble> {
+        let wait = u64::try_from(REPLICAS_WAIT.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let reached = self.server.call(&self.teller, REPLICAS_WAIT, |open| {
+                let mut command = cmd("WAIT");
+                command.arg(self.replicas).arg(wait);
+                command.query::<u32>(&mut open.connection)
+            })?;
+            if reached >= self.replicas {
+                return Ok(());
+            }
+            if self.server.is_abandoned() {
+                return Err(Trouble::Other(format!(
+                    "{} has {reached} replicas, and {} are to have what was told",
+                    self.server.name, self.replicas
+                )));
+            }
+            self.server.lacks_replicas(reached, self.replicas);
+        }
+    }
+
+    /// Ends the wait of the thread that takes, if it waits.
+    pub(super) fn wake_taker(&self) {
+        let number = *lock(&self.waiting);
+        if number == 0 {
+            return;
+        }
+        // If it cannot be done, the wait ends by itself.
+        let _ = self.server.try_once(&self.teller, |open| {
+            let mut unblock = cmd("CLIENT");
+            unblock.arg("UNBLOCK").arg(number);
+            unblock.query::<i64>(&mut open.connection)
+        });
+    }
+}
+
+fn count_of_one_call(puts: &[Put]) -> usize {
+    let mut bytes = 0;
+    let fits = puts.iter().take(PUTS_MAX).take_while(|put| {
+        bytes += put.body.len();
+        bytes <= PUT_BYTES_MAX
+    });
+    fits.count().max(1)
+}

@@ -1,0 +1,143 @@
+//! The contract of a stream: a queue outside of this process that several supervisors share.
+//!
+//! Items are put there and taken from there; what a supervisor has taken is its own until it says
+//! how it ended, or is not heard of for the time of a lease. The broker's threads call a stream
+//! without any lock of the broker's, and a call may take as long as the other side is away. Here is
+//! what is said, and nothing of how.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Store;
+use crate::broker::Parcel;
+pub(crate) use crate::broker::shared::Standing;
+use crate::ledger::{Cause, Failure, ItemId, Record, Unfinished};
+use crate::payload::Payload;
+
+/// An item on its way to the stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Put {
+    pub(crate) id: ItemId,
+    pub(crate) body: Payload,
+    /// Its place in a `map` of this process, whoever works on it.
+    pub(crate) reply: Option<u64>,
+    /// It is put by who works on an item, and does not wait for room.
+    pub(crate) is_beyond_bound: bool,
+}
+
+/// What came of an item that is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub(crate) id: ItemId,
+    /// The serialized result.
+    pub(crate) result: Payload,
+}
+
+/// What is told to the stream in one go.
+#[derive(Debug, Default)]
+pub(crate) struct Exchange {
+    /// What became of items that were taken.
+    pub(crate) records: Vec<Record<Parcel>>,
+    /// Of those that are done, what came of them, where somebody wants it.
+    pub(crate) sent: Vec<Sent>,
+    /// Failed attempts that are followed by another one.
+    pub(crate) retries: u64,
+    /// Items to be put, oldest first.
+    pub(crate) puts: Vec<Put>,
+}
+
+/// What the stream says to that.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    /// How many of the puts were accepted, from the first on; there was no room for the others.
+    pub(crate) admitted: usize,
+    /// What was told of these does not count: they were not ours any more.
+    pub(crate) lost: Vec<ItemId>,
+    /// Why none of the other puts was accepted, if not for want of room.
+    pub(crate) refusal: Option<String>,
+    pub(crate) standing: Standing,
+}
+
+/// An item that is this supervisor's from now on.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) item: Unfinished<Payload>,
+    /// Why it is not to be worked on, but to become a dead letter.
+    pub(crate) fault: Option<Cause>,
+    /// Somebody wants to know what comes of it.
+    pub(crate) is_awaited: bool,
+}
+
+/// What came of looking after what was taken.
+#[derive(Debug, Default)]
+pub(crate) struct Tended {
+    /// These are not ours any more.
+    pub(crate) lost: Vec<ItemId>,
+    /// These are, from now on: others left them behind.
+    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) standing: Standing,
+    /// Other supervisors that were heard of in the time of a lease.
+    pub(crate) others: u64,
+}
+
+/// What became of an item that a `map` of this process has put: its place there, and the result, or
+/// how its attempts failed.
+pub(crate) type Outcome = (u64, Result<Payload, (ItemId, Vec<Failure>)>);
+
+/// What happens between here and there, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// It cannot be reached, and is tried again.
+    Away(String),
+    /// It can be reached again, after this time.
+    Back(Duration),
+    /// It is there, and what was told to it is not all there.
+    Older(String),
+}
+
+/// Who listens to notices.
+pub(crate) type Listener = Box<dyn Fn(Notice) + Send + Sync>;
+
+/// What the broker asks of a stream. An error is final: nothing more is accepted or told after it.
+pub(crate) trait Stream: Store + fmt::Debug {
+    /// Takes part: what is needed for taking items is checked.
+    fn begin(&self) -> Result<(), String>;
+
+    /// So many numbers for items that will be put: the first of them.
+    fn reserve(&self, count: u64) -> Result<ItemId, String>;
+
+    /// Tells what happened here, all or nothing, and puts what is to be put.
+    fn exchange(&self, exchange: &Exchange) -> Result<Answered, String>;
+
+    /// How the stream stands, and how many other supervisors there are.
+    fn look(&self) -> Result<(Standing, u64), String>;
+
+    /// Takes so many items at most; waits for the first of them at most this long.
+    fn take(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), String>;
+
+    /// Ends a wait in [`take`](Self::take).
+    fn interrupt(&self);
+
+    /// Renews the lease on what was taken, and takes over so many at most of what others left
+    /// behind.
+    fn tend(&self, count: usize) -> Result<Tended, String>;
+
+    /// How often that is to be done at least.
+    fn tend_every(&self) -> Duration;
+
+    /// Gives back what will not be worked on.
+    fn release(&self, ids: &[ItemId]) -> Result<(), String>;
+
+    /// Waits until the stream's bell has been rung since this standing, or something has come for a
+    /// `map` of this process; at most this long.
+    fn listen(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, String>;
+
+    /// Whether what came of each item is to be told, and not only where somebody waits for it.
+    fn wants_results(&self) -> bool;
+
+    /// From here on: who is told what happens in between.
+    fn set_listener(&self, listener: Listener);
+
+    /// Whoever waits in a call is let go with an error, soon.
+    fn abandon(&self);
+}
