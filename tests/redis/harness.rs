@@ -1,5 +1,7 @@
 //! What the other tests stand on does what it says.
 
+pub(crate) mod proxy;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

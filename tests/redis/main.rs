@@ -9,8 +9,12 @@ mod dependants;
 mod patience;
 #[path = "../shared/port.rs"]
 mod port;
+#[path = "../shared/proxy.rs"]
+mod proxy;
 #[path = "../shared/redis_server.rs"]
 mod redis_server;
+#[path = "../shared/resp.rs"]
+mod resp;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]
@@ -26,6 +30,6 @@ fn main() {
         return harness::play();
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [harness::trials()];
+    let trials = [harness::trials(), harness::proxy::trials()];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
