@@ -1,0 +1,35 @@
+//! Tests against real Redis servers. Each starts servers of its own, and waits for events, never
+//! for a time.
+
+#[path = "../shared/certificate.rs"]
+mod certificate;
+#[path = "../shared/dependants.rs"]
+mod dependants;
+#[path = "../shared/patience.rs"]
+mod patience;
+#[path = "../shared/port.rs"]
+mod port;
+#[path = "../shared/proxy.rs"]
+mod proxy;
+#[path = "../shared/redis_server.rs"]
+mod redis_server;
+#[path = "../shared/resp.rs"]
+mod resp;
+#[path = "../shared/timely.rs"]
+mod timely;
+#[path = "../shared/trials.rs"]
+mod trials;
+
+mod harness;
+
+/// Names the play that this executable is to give instead of its tests.
+const PLAY: &str = "DISHRACK_TEST_PLAY";
+
+fn main() {
+    if std::env::var(PLAY).is_ok_and(|play| play == harness::PLAY) {
+        return harness::play();
+    }
+    let arguments = libtest_mimic::Arguments::from_args();
+    let trials = [harness::trials(), harness::proxy::trials()];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+}

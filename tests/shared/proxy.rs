@@ -1,0 +1,489 @@
+//! A proxy on the loopback interface before a Redis server, so that a test can do to a connection
+//! what networks do: cut it, refuse it, hold what it carries, delay it, or cut it between a request
+//! and its reply.
+//!
+//! A suite that uses this declares the modules `port`, `redis_server` and `resp` of this folder
+//! beside it, with what those need.
+#![allow(dead_code, reason = "each suite uses what it needs")]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{Shutdown as Both, shutdown};
+
+use crate::patience::until;
+use crate::port::Port;
+use crate::redis_server::Server;
+use crate::resp::Frame;
+
+/// Listens until it is dropped; then its port, its connections and its threads are gone.
+pub(crate) struct Proxy {
+    url: String,
+    port: Port,
+    shared: Arc<Shared>,
+    /// `None` while connections are refused.
+    door: Mutex<Option<Door>>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.refuse();
+        let threads = std::mem::take(&mut self.shared.state().threads);
+        for thread in threads {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Proxy {
+    /// Passes everything on to the server, and back.
+    pub(crate) fn before(server: &Server) -> Proxy {
+        let port = Port::reserve();
+        let target = format!("{}:{}", server.address(), server.port());
+        let proxy = Proxy {
+            url: server.url_by(port.number()),
+            shared: Arc::new(Shared {
+                name: format!("proxy-{}", port.number()),
+                target: target.parse().unwrap(),
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            }),
+            door: Mutex::new(None),
+            port,
+        };
+        proxy.restore();
+        proxy
+    }
+
+    /// The server's address for clients that come by this proxy.
+    pub(crate) fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.state().connections.len()
+    }
+
+    /// Ends all connections. New ones are served.
+    pub(crate) fn cut(&self) {
+        self.shared.cut_all();
+    }
+
+    /// Ends all connections, and nobody listens any more.
+    pub(crate) fn refuse(&self) {
+        let door = self.door().take();
+        // Nobody is let in when this has returned.
+        drop(door);
+        self.shared.cut_all();
+    }
+
+    /// Ends all connections, and new ones as soon as they are accepted.
+    pub(crate) fn hang_up(&self) {
+        self.shared.state().is_hanging_up = true;
+        self.shared.cut_all();
+    }
+
+    /// Takes what either side sends and passes nothing on, not even the end of a connection. What
+    /// was held goes on after `restore`, as TCP sends again what a network lost; it is lost for
+    /// good by a `cut` before.
+    pub(crate) fn black_hole(&self) {
+        self.shared.change(|state| state.is_holding = true);
+    }
+
+    /// Everything passes again, also replies that were to be lost. Delays stay.
+    pub(crate) fn restore(&self) {
+        self.shared.change(|state| {
+            state.is_hanging_up = false;
+            state.is_holding = false;
+            state.loss = None;
+        });
+        let mut door = self.door();
+        if door.is_none() {
+            *door = Some(Door::open(self.port(), Arc::clone(&self.shared)));
+        }
+    }
+
+    /// From now on requests and replies take this time longer, without changing their rate.
+    pub(crate) fn delay(&self, requests: Duration, replies: Duration) {
+        self.shared
+            .change(|state| state.delays = [requests, replies]);
+    }
+
+    /// The next command with this word in it, in whatever case, is carried out by the server, and
+    /// the connection is cut in place of its reply. Replies to commands before it pass.
+    ///
+    /// It reads what passes, and so is not for TLS, nor for MONITOR and subscriptions.
+    pub(crate) fn lose_reply_to(&self, word: &str) {
+        self.lose(Loss::Reply, word);
+    }
+
+    /// The connection is cut before the next command with this word in it gets to the server.
+    pub(crate) fn lose_request_of(&self, word: &str) {
+        self.lose(Loss::Request, word);
+    }
+
+    fn lose(&self, what: Loss, word: &str) {
+        self.shared
+            .change(|state| state.loss = Some((what, word.to_owned())));
+    }
+
+    /// How many requests and replies were lost so far.
+    pub(crate) fn losses(&self) -> usize {
+        self.shared.state().losses
+    }
+
+    /// Waits until so many were lost.
+    pub(crate) fn await_losses(&self, count: usize) {
+        let what = format!("{count} requests and replies are lost");
+        until(&what, || self.losses() >= count);
+    }
+
+    fn door(&self) -> MutexGuard<'_, Option<Door>> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Loss {
+    Request,
+    Reply,
+}
+
+/// The listening socket, with the thread that accepts.
+struct Door {
+    listener: Arc<TcpListener>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Door {
+    fn open(port: u16, shared: Arc<Shared>) -> Door {
+        let listener = Arc::new(TcpListener::bind(("127.0.0.1", port)).unwrap());
+        let entrance = Arc::clone(&listener);
+        let name = shared.name.clone();
+        let accept = move || {
+            for client in entrance.incoming().map_while(Result::ok) {
+                shared.admit(client);
+            }
+        };
+        Door {
+            listener,
+            thread: Some(start(&name, accept)),
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        // On Linux, whoever is accepting gets an error.
+        let _ = shutdown(self.listener.as_raw_fd(), Both::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The name shows whether one is left behind.
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).unwrap()
+}
+
+/// What the proxy's threads share.
+struct Shared {
+    name: String,
+    target: SocketAddr,
+    state: Mutex<State>,
+    /// Anything of the state, or a connection was cut.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_hanging_up: bool,
+    is_holding: bool,
+    /// Of requests and replies.
+    delays: [Duration; 2],
+    loss: Option<(Loss, String)>,
+    losses: usize,
+    connections: Vec<Arc<Connection>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+
+    fn admit(self: &Arc<Self>, client: TcpStream) {
+        // The client sees its connection end where there is no server.
+        let Ok(server) = TcpStream::connect(self.target) else {
+            return;
+        };
+        let connection = Arc::new(Connection::of(client, server));
+        let mut state = self.state();
+        state.threads.retain(|thread| !thread.is_finished());
+        if state.is_hanging_up {
+            return;
+        }
+        state.connections.push(Arc::clone(&connection));
+        for way in [Way::Requests, Way::Replies] {
+            let (sender, parcels) = channel();
+            let (shared, own) = (Arc::clone(self), Arc::clone(&connection));
+            let take = move || own.take(way, &sender, &shared);
+            state.threads.push(start(&self.name, take));
+            let (shared, own) = (Arc::clone(self), Arc::clone(&connection));
+            let pass = move || own.pass(way, &parcels, &shared);
+            state.threads.push(start(&self.name, pass));
+        }
+    }
+
+    fn cut_all(&self) {
+        self.change(|state| {
+            for connection in state.connections.drain(..) {
+                connection.end();
+            }
+        });
+    }
+
+    fn cut(&self, connection: &Arc<Connection>) {
+        self.change(|state| {
+            connection.end();
+            state
+                .connections
+                .retain(|one| !Arc::ptr_eq(one, connection));
+        });
+    }
+
+    /// Waits until what was taken at `taken` may pass. `false` if the connection was cut.
+    fn may_pass(&self, way: Way, taken: Instant, connection: &Connection) -> bool {
+        let mut state = self.state();
+        loop {
+            if connection.is_cut.load(Ordering::Relaxed) {
+                return false;
+            }
+            let due = taken + state.delays[way as usize];
+            let left = due.saturating_duration_since(Instant::now());
+            let woken = match (state.is_holding, left.is_zero()) {
+                (true, _) => self.changed.wait(state).map_err(PoisonError::into_inner),
+                (false, true) => return true,
+                (false, false) => {
+                    let woken = self.changed.wait_timeout(state, left);
+                    woken
+                        .map(|(state, _)| state)
+                        .map_err(|error| error.into_inner().0)
+                }
+            };
+            state = woken.unwrap_or_else(|state| state);
+        }
+    }
+
+    /// Whether a command is the next one whose request or reply is to be lost.
+    fn loses(&self, command: &Frame) -> Option<Loss> {
+        let is_it = |(_, word): &mut (Loss, String)| command.names(word);
+        self.state().loss.take_if(is_it).map(|(loss, _)| loss)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Requests,
+    Replies,
+}
+
+/// What was taken from one side and when, for the other side.
+struct Parcel {
+    taken: Instant,
+    what: What,
+}
+
+enum What {
+    Bytes(Vec<u8>),
+    End,
+    /// Here something is lost, and the connection is cut.
+    Loss,
+}
+
+/// A client's connection, with its own to the server. Each way has a thread that takes and one that
+/// passes on, so that whoever sends finds a taker also while nothing passes.
+struct Connection {
+    client: TcpStream,
+    server: TcpStream,
+    is_cut: AtomicBool,
+    /// Which command's reply is to be lost, counted from 1; 0 if none.
+    lost_reply: AtomicUsize,
+    /// How many ways have come to their end.
+    ended: AtomicUsize,
+}
+
+impl Connection {
+    fn of(client: TcpStream, server: TcpStream) -> Connection {
+        for stream in [&client, &server] {
+            // The other side may be gone already, and then reading says so.
+            let _ = stream.set_nodelay(true);
+        }
+        Connection {
+            client,
+            server,
+            is_cut: AtomicBool::new(false),
+            lost_reply: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
+        }
+    }
+
+    /// Under the state's lock, so that nobody misses it.
+    fn end(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+        for stream in [&self.client, &self.server] {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn ends(&self, way: Way) -> (&TcpStream, &TcpStream) {
+        match way {
+            Way::Requests => (&self.client, &self.server),
+            Way::Replies => (&self.server, &self.client),
+        }
+    }
+
+    /// Reads one side to its end.
+    fn take(&self, way: Way, parcels: &Sender<Parcel>, shared: &Shared) {
+        let mut frames = Frames::default();
+        let mut chunk = [0; 64 * 1024];
+        loop {
+            let length = self.ends(way).0.read(&mut chunk).unwrap_or(0);
+            let mut bytes = chunk[..length].to_vec();
+            let loss = self.loss_in(way, &mut frames, &bytes, shared);
+            bytes.truncate(loss.unwrap_or(length));
+            let send = |what| {
+                let taken = Instant::now();
+                // Nobody passes anything on when the connection was cut.
+                let _ = parcels.send(Parcel { taken, what });
+            };
+            send(if length == 0 {
+                What::End
+            } else {
+                What::Bytes(bytes)
+            });
+            if loss.is_some() {
+                send(What::Loss);
+            }
+            if length == 0 || loss.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Where in these bytes begins what is to be lost.
+    fn loss_in(
+        &self,
+        way: Way,
+        frames: &mut Frames,
+        bytes: &[u8],
+        shared: &Shared,
+    ) -> Option<usize> {
+        for (number, start, frame) in frames.read(bytes) {
+            let is_lost = match way {
+                Way::Requests => match shared.loses(&frame) {
+                    Some(Loss::Request) => true,
+                    Some(Loss::Reply) => {
+                        self.lost_reply.store(number, Ordering::SeqCst);
+                        false
+                    }
+                    None => false,
+                },
+                Way::Replies => self.lost_reply.load(Ordering::SeqCst) == number,
+            };
+            if is_lost {
+                return Some(start);
+            }
+        }
+        None
+    }
+
+    /// Passes on what was taken, when it may pass.
+    fn pass(self: &Arc<Self>, way: Way, parcels: &Receiver<Parcel>, shared: &Shared) {
+        let mut to = self.ends(way).1;
+        for parcel in parcels {
+            if !shared.may_pass(way, parcel.taken, self) {
+                return;
+            }
+            match parcel.what {
+                What::Bytes(bytes) => {
+                    if to.write_all(&bytes).is_err() {
+                        return shared.cut(self);
+                    }
+                }
+                What::End => {
+                    let _ = to.shutdown(Shutdown::Write);
+                    if self.ended.fetch_add(1, Ordering::SeqCst) == 1 {
+                        shared.cut(self);
+                    }
+                    return;
+                }
+                What::Loss => {
+                    shared.cut(self);
+                    return shared.change(|state| state.losses += 1);
+                }
+            }
+        }
+    }
+}
+
+/// Counts the frames that pass.
+#[derive(Default)]
+struct Frames {
+    unread: Vec<u8>,
+    count: usize,
+    /// This is not RESP: TLS, say.
+    is_foreign: bool,
+}
+
+impl Frames {
+    /// The frames that end in these bytes: their number counted from 1, and where in the bytes they
+    /// begin, or 0 when it was before them.
+    fn read(&mut self, bytes: &[u8]) -> Vec<(usize, usize, Frame)> {
+        let mut read = Vec::new();
+        if self.is_foreign {
+            return read;
+        }
+        let before = self.unread.len();
+        self.unread.extend_from_slice(bytes);
+        let mut at = 0;
+        loop {
+            match Frame::parse(&self.unread[at..]) {
+                Ok(Some((frame, length))) => {
+                    // Nobody asked for what is pushed.
+                    if !matches!(frame, Frame::Push(_)) {
+                        self.count += 1;
+                        read.push((self.count, at.saturating_sub(before), frame));
+                    }
+                    at += length;
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    self.is_foreign = true;
+                    break;
+                }
+            }
+        }
+        self.unread.drain(..at);
+        read
+    }
+}
