@@ -11,16 +11,21 @@ mod dishes;
 mod goal;
 mod input;
 mod jobs;
+mod join;
+mod layout;
 mod letter;
 mod manual;
+mod notices;
 mod obituaries;
 mod output;
 mod pictures;
 mod printer;
 mod progress;
+mod put;
 mod run;
 mod salvage;
 mod screen;
+mod status;
 mod stop;
 mod ticks;
 mod view;
@@ -77,8 +82,9 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        // The contract has no code of its own for a journal that fails, or for too little memory.
-        if error.is_setup() || error.is_journal() || error.is_no_shared_memory() {
+        // The contract has no code of its own for a journal or a Redis that fails, or for too little memory.
+        let is_of_store = error.is_journal() || error.is_redis();
+        if error.is_setup() || is_of_store || error.is_no_shared_memory() {
             Failure::Usage(error.to_string())
         } else if error.is_no_workers_left() {
             Failure::NoWorkersLeft(error.to_string())
@@ -98,7 +104,15 @@ pub fn serve() {
 
 /// Does the work that the arguments ask for. The exit code.
 fn work_on(args: args::Args) -> Result<u8, Failure> {
-    let (config, work) = config::Config::validate(args).map_err(Failure::Usage)?;
+    run_with(config::Config::validate(args).map_err(Failure::Usage)?)
+}
+
+/// Works on what others put. The exit code.
+fn work_for_others(args: args::WorkArgs) -> Result<u8, Failure> {
+    run_with(config::Config::validate_work(args).map_err(Failure::Usage)?)
+}
+
+fn run_with((config, work): (config::Config, config::Work)) -> Result<u8, Failure> {
     match work {
         config::Work::Dishes(dishes) => {
             let dishes = dishes::Dishes::new(dishes, &config);
@@ -109,6 +123,31 @@ fn work_on(args: args::Args) -> Result<u8, Failure> {
             let jobs = jobs::Jobs::new(*jobs, config.workers, config.shutdown);
             run::run(config, jobs)
         }
+    }
+}
+
+/// The exit code.
+fn do_as_told(mut args: args::Args, has_end_of_options: bool) -> Result<u8, Failure> {
+    let jobs = match &args.command {
+        Some(args::Command::Work(work)) => Some(&work.jobs),
+        Some(_) => None,
+        None => Some(&args.jobs),
+    };
+    // An empty variable is no reason to wash dishes.
+    if has_end_of_options && jobs.is_some_and(|jobs| !jobs.are_meant()) {
+        return Err(Failure::Usage("--: there is no COMMAND after it".into()));
+    }
+    match args.command.take() {
+        Some(args::Command::Put(command)) => put::run(&command),
+        Some(args::Command::Work(command)) => work_for_others(*command),
+        Some(args::Command::Join(command)) => join::run(&command),
+        Some(args::Command::Status(command)) => status::run(&command),
+        Some(args::Command::Dead(command)) => dead::run(&command),
+        Some(args::Command::Salvage(command)) => salvage::run(&command),
+        Some(args::Command::Manual) => manual::run(),
+        Some(args::Command::Completions(command)) => manual::complete(&command),
+        Some(args::Command::Compare(command)) => compare::run(&command),
+        None => work_on(args),
     }
 }
 
@@ -156,18 +195,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return code.into();
         }
     };
-    let outcome = match &args.command {
-        Some(args::Command::Dead(command)) => dead::run(command),
-        Some(args::Command::Salvage(command)) => salvage::run(command),
-        Some(args::Command::Manual) => manual::run(),
-        Some(args::Command::Completions(command)) => manual::complete(command),
-        Some(args::Command::Compare(command)) => compare::run(command),
-        // An empty variable is no reason to wash dishes.
-        None if has_end_of_options && !args.jobs.are_meant() => {
-            Err(Failure::Usage("--: there is no COMMAND after it".into()))
-        }
-        None => work_on(args),
-    };
+    let outcome = do_as_told(args, has_end_of_options);
     jobs::remove_scratch();
     // Whatever became of it, the terminal is left clean.
     screen::close_in_time();

@@ -59,7 +59,8 @@ pub(crate) fn name_of(body: &[u8]) -> String {
     }
 }
 
-fn name_of_text(text: &[u8]) -> String {
+/// What an item of this text is called.
+pub(crate) fn name_of_text(text: &[u8]) -> String {
     let shown = &text[..text.len().min(NAME_BYTES)];
     let mut name = String::from_utf8_lossy(shown).into_owned();
     if shown.len() < text.len() {

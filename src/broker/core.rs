@@ -12,6 +12,7 @@ use super::desk::{Desk, Refused, Said};
 use super::poll::Reliance;
 use super::results::{Mailbox, MailboxKey, ReplyTo};
 use super::scribe::Scribe;
+use super::shared::Shared;
 use super::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
@@ -332,7 +333,8 @@ impl Core {
     /// Whether it is not known yet how the stream stood at this look.
     pub(super) fn is_to_look(&self, look: u64) -> bool {
         let shared = self.desk.shared.as_ref();
-        let is_open = shared.is_some_and(|shared| !shared.looks.is_answered(look));
+        let is_asked = |shared: &Shared<Parcel>| !shared.is_left && !shared.looks.is_answered(look);
+        let is_open = shared.is_some_and(is_asked);
         is_open && !self.desk.ledger.is_broken()
     }
 

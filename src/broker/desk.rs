@@ -160,12 +160,13 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     /// Why a put would be refused, if it would.
     #[must_use]
     pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refused> {
-        if self.shared.is_some() {
+        if let Some(shared) = &self.shared {
             // Others may do it, and they say whether there is room.
-            return self
-                .ledger
-                .refusal(true)
-                .map(|refusal| self.refused(refusal));
+            let refusal = self.ledger.refusal(true);
+            return match shared.is_left {
+                true => Some(Refused::Closed),
+                false => refusal.map(|refusal| self.refused(refusal)),
+            };
         }
         if self.crews.is_spent && self.crews.active == 0 {
             return Some(Refused::NoWorkersLeft);
@@ -315,7 +316,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     pub fn is_written(&self) -> bool {
         let shared = self.shared.as_ref();
         let are_puts_told = shared.is_none_or(|shared| shared.on_the_way() == 0);
-        self.ledger.is_broken() || (self.ledger.is_written() && are_puts_told)
+        let is_over = self.ledger.is_broken() || shared.is_some_and(|shared| shared.is_left);
+        is_over || (self.ledger.is_written() && are_puts_told)
     }
 
     /// Items without an end, as far as is known.
@@ -372,13 +374,14 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             return Some(Err(Refused::StoreFailed));
         }
         let is_served_elsewhere = match &self.shared {
+            Some(shared) if shared.is_left => return Some(Err(Refused::Closed)),
             Some(shared) if !shared.looks.is_answered(look) => return None,
             Some(shared) => {
                 let is_finished = shared.standing.unfinished == 0 && shared.on_the_way() == 0;
                 if is_finished && self.ledger.is_finished() {
                     return Some(Ok((shared.standing.done, shared.standing.dead)));
                 }
-                shared.others > 0
+                shared.others > 0 && !shared.is_quitting
             }
             None if self.ledger.is_finished() => {
                 let counts = self.ledger.counts();

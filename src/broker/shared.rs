@@ -120,6 +120,8 @@ pub struct Shared<P> {
     tickets: u64,
     /// What became of puts that somebody waits for.
     outcomes: BTreeMap<u64, Result<ItemId, Refused>>,
+    /// Numbers that somebody waits for.
+    named: BTreeMap<u64, ItemId>,
     /// Numbers for the next puts, and how many are fetched next time.
     numbers: Range<u64>,
     numbers_next: u64,
@@ -129,6 +131,14 @@ pub struct Shared<P> {
     pub refusal: String,
     /// One that nobody waited for was.
     pub are_lost: bool,
+    /// How many were accepted.
+    pub accepted: u64,
+    /// Nothing more is taken, and what waits here is given back.
+    pub is_quitting: bool,
+    /// Nothing more is told, and nobody waits for anything any more.
+    pub is_left: bool,
+    /// The stream has come back without all that was told to it.
+    pub is_older: bool,
     /// As far as is known.
     pub standing: Standing,
     /// Other supervisors that are at work.
@@ -151,11 +161,16 @@ impl<P> Default for Shared<P> {
             is_shuffled: false,
             tickets: 0,
             outcomes: BTreeMap::new(),
+            named: BTreeMap::new(),
             numbers: 0..0,
             numbers_next: 1,
             is_crowded: false,
             refusal: String::new(),
             are_lost: false,
+            accepted: 0,
+            is_quitting: false,
+            is_left: false,
+            is_older: false,
             standing: Standing::default(),
             others: 0,
             looks: Questions::default(),
@@ -194,11 +209,16 @@ impl<P: Clone> Shared<P> {
         self.tickets
     }
 
-    /// The number of an item that is on its way, once it has one.
+    /// The number of an item that had none when it was put on its way, and for whose end nobody
+    /// waits, once it has one; it is told once.
+    pub fn take_number(&mut self, ticket: u64) -> Option<ItemId> {
+        self.named.remove(&ticket)
+    }
+
+    /// Whether an item is on its way still.
     #[must_use]
-    pub fn number_of(&self, ticket: u64) -> Option<ItemId> {
-        let mut outgoing = self.outgoing.iter();
-        outgoing.find(|one| one.ticket == ticket)?.id
+    pub fn is_on_the_way(&self, ticket: u64) -> bool {
+        self.outgoing.iter().any(|one| one.ticket == ticket)
     }
 
     /// What became of a put that its putter waits for; it is told once.
@@ -243,6 +263,18 @@ impl<P: Clone> Shared<P> {
             .extend(waiting.into_iter().filter(|one| !is_one(one)));
     }
 
+    /// Nobody waits for room any longer: what is told finds some or comes to its end, and what nobody
+    /// waits for is not told any more.
+    pub fn withdraw_rest(&mut self) {
+        let mut under_way = self.under_way;
+        self.outgoing.retain_mut(|one| {
+            one.is_impatient = true;
+            let is_told = under_way > 0;
+            under_way = under_way.saturating_sub(1);
+            is_told || one.putter != Putter::Nobody
+        });
+    }
+
     /// How many numbers to fetch, if there are puts without one.
     #[must_use]
     pub fn wants_numbers(&self) -> Option<u64> {
@@ -255,8 +287,14 @@ impl<P: Clone> Shared<P> {
         self.numbers = first.0..first.0 + count;
         self.numbers_next = (count * 2).min(NUMBERS_MAX);
         for one in &mut self.outgoing {
-            if one.id.is_none() {
-                one.id = self.numbers.next().map(ItemId);
+            if one.id.is_none()
+                && let Some(number) = self.numbers.next()
+            {
+                one.id = Some(ItemId(number));
+                if one.putter == Putter::Nobody {
+                    // It may have been told before its putter wakes up.
+                    self.named.insert(one.ticket, ItemId(number));
+                }
             }
         }
     }
@@ -299,6 +337,7 @@ impl<P: Clone> Shared<P> {
     ) -> Vec<(Request, Result<ItemId, Refused>)> {
         let mut answers = Vec::new();
         let under_way = std::mem::take(&mut self.under_way);
+        self.accepted += accepted as u64;
         let mut kept = VecDeque::new();
         for place in 0..under_way {
             let Some(one) = self.outgoing.pop_front() else {
@@ -316,8 +355,14 @@ impl<P: Clone> Shared<P> {
             match one.putter {
                 Putter::Local => drop(self.outcomes.insert(one.ticket, outcome)),
                 Putter::Remote(request) => answers.push((request, outcome)),
-                Putter::Nobody => self.are_lost |= outcome.is_err(),
+                Putter::Nobody => {
+                    self.are_lost |= outcome.is_err_and(|refused| refused != Refused::Full);
+                }
             }
+        }
+        if self.are_lost {
+            // So that what was accepted is all that was put up to some point.
+            self.outgoing.retain(|one| one.putter != Putter::Nobody);
         }
         self.is_crowded = !kept.is_empty();
         kept.append(&mut self.outgoing);
@@ -387,11 +432,7 @@ mod tests {
             (false, Some(1))
         );
         shared.handle_numbers(ItemId(7), 1);
-        assert_eq!(shared.number_of(1), Some(ItemId(7)));
-        assert_eq!(
-            (shared.number_of(2), shared.wants_numbers()),
-            (None, Some(2))
-        );
+        assert_eq!(shared.wants_numbers(), Some(2));
         shared.handle_numbers(ItemId(8), 2);
         assert_eq!(
             (shared.poll_puts(9).len(), shared.poll_puts(9).len()),
@@ -400,6 +441,25 @@ mod tests {
         assert_eq!(shared.handle_told(3, None), []);
         assert_eq!(shared.take_outcome(2), Some(Ok(ItemId(8))));
         assert!(shared.is_through(3) && shared.wants_numbers().is_none());
+    }
+
+    #[test]
+    fn a_number_is_kept_for_its_putter_when_the_item_is_there_before_he_wakes_up() {
+        let mut shared = with_puts(0);
+        let (ticket, none) = shared.push("x", Putter::Nobody, false, false);
+        assert_eq!((none, shared.take_number(ticket)), (None, None));
+        shared.handle_numbers(ItemId(7), 1);
+        assert_eq!(shared.poll_puts(9).len(), 1);
+        shared.handle_told(1, None);
+        assert!(!shared.is_on_the_way(ticket));
+        assert_eq!(shared.take_number(ticket), Some(ItemId(7)));
+        // One that has its number at once is not waited for.
+        shared.handle_numbers(ItemId(8), 1);
+        let (ticket, number) = shared.push("y", Putter::Nobody, false, false);
+        assert_eq!(
+            (number, shared.take_number(ticket)),
+            (Some(ItemId(8)), None)
+        );
     }
 
     #[test]
@@ -440,6 +500,34 @@ mod tests {
         assert!(!shared.withdraw(|one| one.ticket == 2));
         shared.handle_told(0, None);
         assert_eq!(shared.take_outcome(2), Some(Err(Refused::Full)));
+    }
+
+    #[test]
+    fn after_one_that_nobody_waited_for_was_refused_none_follows() {
+        let mut shared = with_puts(0);
+        for _ in 0..4 {
+            shared.push("x", Putter::Nobody, false, false);
+        }
+        shared.push("waited for", Putter::Local, false, false);
+        shared.handle_numbers(ItemId(1), 8);
+        assert_eq!(shared.poll_puts(3).len(), 3);
+        shared.handle_told(2, Some(Refused::NotTaken));
+        assert!(shared.are_lost && shared.accepted == 2);
+        assert_eq!(shared.poll_puts(9)[0].payload, "waited for");
+    }
+
+    #[test]
+    fn whoever_quits_waits_for_no_room() {
+        let mut shared = with_puts(0);
+        for _ in 0..3 {
+            shared.push("x", Putter::Nobody, false, false);
+        }
+        shared.handle_numbers(ItemId(1), 8);
+        assert_eq!(shared.poll_puts(2).len(), 2);
+        shared.withdraw_rest();
+        assert_eq!(shared.on_the_way(), 2);
+        shared.handle_told(1, None);
+        assert!(shared.on_the_way() == 0 && shared.accepted == 1 && !shared.are_lost);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::desk::Refused;
 use super::scribe::Scribe;
 use super::shared::{Putter, Shared};
 use super::{Broker, Parcel, Patience, ReplyTo, lock, sleep};
@@ -154,6 +155,7 @@ impl Broker {
             core = self.await_stream(core, Patience::Forever);
         }
         core.check_open()?;
+        core.check_lost(until)?;
         let (ticket, number) = core.push(parcel, putter, is_beyond_bound, is_impatient);
         core.pump();
         if let (Until::Numbered, Some(number)) = (until, number) {
@@ -218,12 +220,17 @@ impl Broker {
 
     pub(super) fn counts_of_stream(&self) -> Result<Counts, Kind> {
         self.look()?;
+        Ok(self.counts_known())
+    }
+
+    /// Where all items are, here and elsewhere, as far as is known.
+    pub(crate) fn counts_known(&self) -> Counts {
         let core = self.lock();
         let Some(shared) = &core.desk.shared else {
-            return Ok(core.desk.ledger.counts());
+            return core.desk.ledger.counts();
         };
         let standing = &shared.standing;
-        Ok(Counts {
+        Counts {
             accepted: standing.unfinished + standing.done + standing.dead,
             waiting: standing.untaken,
             leased: standing.unfinished - standing.untaken,
@@ -232,17 +239,34 @@ impl Broker {
             dead: standing.dead,
             retries: standing.retries,
             refused: standing.refused,
-        })
+        }
     }
 
-    /// Ends the threads, tells what is left to tell, and gives back what was not worked on.
-    pub(super) fn leave_stream(&self) {
+    /// Takes nothing more from the stream, and has what waits here given back as soon as it is known
+    /// how it stands. Whoever waits for room here, waits no longer.
+    pub(crate) fn quit_stream(&self) {
+        self.with(|core| {
+            let Some(shared) = core.shared() else {
+                return;
+            };
+            shared.is_quitting = true;
+            shared.withdraw_rest();
+            // Ends a wait for more.
+            shared.glances.ask();
+            core.wake_all();
+        });
+    }
+
+    /// Ends the threads, tells what is left to tell, and gives back what was not worked on. Whoever
+    /// calls this while somebody else does waits for him. Whether there is a stream.
+    pub(crate) fn leave_stream(&self) -> bool {
         let Some(channel) = self.stream.get() else {
-            return;
+            return false;
         };
-        let threads = std::mem::take(&mut *lock_threads(&channel.threads));
+        let mut there = lock_threads(&channel.threads);
+        let threads = std::mem::take(&mut *there);
         if threads.is_empty() {
-            return;
+            return true;
         }
         {
             let mut core = self.lock();
@@ -277,6 +301,13 @@ impl Broker {
             let _ = channel.stream.release(&left);
         }
         channel.stream.close();
+        self.with(|core| {
+            if let Some(shared) = core.shared() {
+                shared.is_left = true;
+            }
+            core.wake_all();
+        });
+        true
     }
 }
 
@@ -358,11 +389,15 @@ impl Core {
         }
     }
 
-    /// Whether the stream is still there.
+    /// Whether the stream is still there, and we are.
     fn check_kept(&self) -> Result<(), Kind> {
-        match self.desk.ledger.is_broken() {
+        let shared = self.desk.shared.as_ref();
+        if self.desk.ledger.is_broken() {
+            return Err(self.kind_of(Refused::StoreFailed));
+        }
+        match shared.is_some_and(|shared| shared.is_left) {
+            true => Err(Kind::Closed),
             false => Ok(()),
-            true => Err(self.kind_of(super::desk::Refused::StoreFailed)),
         }
     }
 
@@ -372,8 +407,19 @@ impl Core {
             .shared()
             .map(|shared| std::mem::take(&mut shared.are_lost))
         {
-            Some(true) => Err(self.kind_of(super::desk::Refused::NotTaken)),
+            Some(true) => Err(self.kind_of(Refused::NotTaken)),
             _ => Ok(()),
+        }
+    }
+
+    /// Once one of the puts that nobody waits for was refused, those after it are as well, until
+    /// somebody has asked: so what was accepted is all that was put up to some point.
+    fn check_lost(&self, until: Until) -> Result<(), Kind> {
+        let shared = self.desk.shared.as_ref();
+        let are_lost = shared.is_some_and(|shared| shared.are_lost);
+        match until == Until::Numbered && are_lost {
+            true => Err(self.kind_of(Refused::NotTaken)),
+            false => Ok(()),
         }
     }
 
@@ -383,7 +429,15 @@ impl Core {
         }
         let shared = self.shared()?;
         let end = match until {
-            Until::Numbered => shared.number_of(ticket).map(Ok),
+            Until::Numbered => match shared.take_number(ticket) {
+                Some(number) => Some(Ok(number)),
+                // It was withdrawn, or is one of those after one that was refused.
+                None if !shared.is_on_the_way(ticket) => Some(Err(match shared.are_lost {
+                    true => Refused::NotTaken,
+                    false => Refused::Closed,
+                })),
+                None => None,
+            },
             Until::Accepted => shared.take_outcome(ticket),
         };
         Some(end?.map_err(|refused| self.kind_of(refused)))
@@ -391,6 +445,10 @@ impl Core {
 
     /// What happens between here and the stream is told.
     fn notice(&mut self, notice: Notice) {
+        let is_older = matches!(notice, Notice::Older(_));
+        if let Some(shared) = self.shared() {
+            shared.is_older |= is_older;
+        }
         let why = match notice {
             Notice::Away(why) | Notice::Older(why) => why,
             Notice::Back(after) => format!("redis is back, after {after:.1?}"),
@@ -427,6 +485,16 @@ impl Core {
         if self.wants_ear() {
             self.bells.ear.notify_one();
         }
+        if self.has_surplus() {
+            self.bells.intake.notify_one();
+        }
+    }
+
+    /// Whether something waits here that nobody here will work on.
+    fn has_surplus(&self) -> bool {
+        let shared = self.desk.shared.as_ref();
+        let counts = self.desk.ledger.counts();
+        shared.is_some_and(|shared| shared.is_quitting) && counts.waiting + counts.delayed > 0
     }
 
     /// Whether somebody waits for what others do.

@@ -1,19 +1,27 @@
 //! The options as they are typed. What they mean together is for `config`.
 
+mod crew;
+mod items;
 mod jobs;
+mod stream;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+pub(super) use crew::{CrewArgs, ShownArgs};
+pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
+pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs};
 
 use super::compare::Compare;
 use super::dead::Dead;
+use super::join::Join;
 use super::manual::Completions;
+use super::put::Put;
 use super::salvage::Salvage;
+use super::status::StatusArgs;
 
 /// A longer time than this is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -39,119 +47,17 @@ pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
 
-    /// Workers [default: number of CPUs]
-    #[arg(short, long, value_name = "N")]
-    pub(super) workers: Option<usize>,
+    #[command(flatten)]
+    pub(super) crew: CrewArgs,
 
-    /// How they run
-    #[arg(long, value_enum, default_value = "processes")]
-    pub(super) mode: Mode,
+    #[command(flatten)]
+    pub(super) items: ItemArgs,
 
-    /// Make dish-1 ... dish-N [default: 4, where there is no --input]
-    #[arg(
-        help_heading = "Options for dishes",
-        long,
-        value_name = "N",
-        conflicts_with = "input"
-    )]
-    pub(super) dishes: Option<u64>,
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
 
-    /// Take the items from this file, one a line; - is stdin, which is also where a COMMAND's items
-    /// come from without this
-    #[arg(long, value_name = "FILE")]
-    pub(super) input: Option<PathBuf>,
-
-    /// Time to wash a dish: 2s, 100ms, or 0.5 for half a second
-    /// [default: 1s]
-    #[arg(help_heading = "Options for dishes", long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
-    pub(super) wash: Option<Duration>,
-
-    /// Time to dry a dish [default: 2s]
-    #[arg(help_heading = "Options for dishes", long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
-    pub(super) dry: Option<Duration>,
-
-    /// Pad each dish to this size [default: 0]
-    #[arg(help_heading = "Options for dishes", long, value_name = "BYTES")]
-    pub(super) payload: Option<usize>,
-
-    /// No line (or event) per dish; failures and the summary at the end stay
-    #[arg(short, long)]
-    pub(super) quiet: bool,
-
-    /// How worker processes are made: executed anew, or forked from a fork server
-    #[arg(long, value_enum, default_value = "spawn")]
-    pub(super) start_method: Method,
-
-    /// Items on the queue before more are read or made; 0 for no bound
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    pub(super) capacity: usize,
-
-    /// Hand each item directly to an idle worker: no queue
-    #[arg(long, conflicts_with = "capacity")]
-    pub(super) direct: bool,
-
-    /// Nobody looks for news before he sleeps: workers take longer to notice an item, and leave the
-    /// processors to others meanwhile
-    #[arg(long)]
-    pub(super) no_poll: bool,
-
-    /// Attempts before an item is given up on
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) max_attempts: u32,
-
-    /// Rest before the next attempt: half of this to all of it, then twice as long, and so on up to
-    /// a minute [default: none]
-    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
-    pub(super) backoff: Option<Duration>,
-
-    /// Time for one item: a worker that takes longer, and all that it has started, gets SIGTERM and a
-    /// second later SIGKILL, and the item goes to another attempt [default: none]
-    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
-    pub(super) timeout: Option<Duration>,
-
-    /// Time for finishing what has begun when stopped
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
-    pub(super) shutdown: Duration,
-
-    /// Give a worker up after more restarts than this within --max-seconds; deaths while it has an
-    /// item do not count, the item is charged with them
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(super) max_restarts: u32,
-
-    /// The period of --max-restarts
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
-    pub(super) max_seconds: Duration,
-
-    /// Keep a journal in this file, and go on where it stopped: what is done is not done again, and
-    /// items of the same text are not put again
-    #[arg(long, value_name = "FILE")]
-    pub(super) journal: Option<PathBuf>,
-
-    /// What the journal survives: the loss of power (every commit is synced), or the kill of any
-    /// process
-    #[arg(long, value_enum, default_value = "full", requires = "journal")]
-    pub(super) durability: Promise,
-
-    /// Add a line of JSON to this file for each item that is given up on
-    #[arg(long, value_name = "FILE")]
-    pub(super) dead_letters: Option<PathBuf>,
-
-    /// Draw the run as a time chart into this SVG file: who worked on what, and what died when
-    #[arg(long, value_name = "FILE")]
-    pub(super) timeline: Option<PathBuf>,
-
-    /// Write the run as a Chrome trace into this JSON file, for ui.perfetto.dev
-    #[arg(long, value_name = "FILE")]
-    pub(super) trace: Option<PathBuf>,
-
-    /// What is printed: lines, or one JSON event a line
-    #[arg(long, value_enum, default_value = "text")]
-    pub(super) format: Format,
-
-    /// How far the run is, on stderr: bars if it is a terminal, or a JSON object about once a
-    /// second; auto: bars if nothing else is displayed on the same terminal
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(super) progress: Show,
+    #[command(flatten)]
+    pub(super) shown: ShownArgs,
 
     #[command(flatten)]
     pub(super) jobs: JobArgs,
@@ -189,7 +95,15 @@ the signal's number when stopped by a signal.";
 /// What is to be done, if not washing.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Look at the dead letters of a journal, retry or drop them
+    /// Put items on a stream in Redis, for whoever works there
+    Put(Put),
+    /// Work on a stream in Redis until stopped
+    Work(Box<WorkArgs>),
+    /// Wait until everything on a stream in Redis has an end
+    Join(Join),
+    /// Show how a stream in Redis stands
+    Status(StatusArgs),
+    /// Look at the dead letters of a journal or a stream, retry or drop them
     #[command(subcommand)]
     Dead(Dead),
     /// Make a new journal of what can be read of a damaged one

@@ -180,8 +180,8 @@ fn try_way(
         stop.give_up(error.to_string());
     }
     // Before the workers have ended, which is no part of the work.
-    run::report_summary(&rack, &crew)?;
     let counts = rack.counts()?;
+    run::report_summary(&rack, &crew, counts)?;
     crew.stop();
     *lock() = None;
     let mut timeline = sketch.lock();

@@ -4,13 +4,16 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{Args, Format, Method, Mode, Promise, Show};
+use super::args::{
+    Args, CrewArgs, Format, ItemArgs, JobArgs, Method, Mode, Promise, Show, ShownArgs, WorkArgs,
+};
 use super::input::{self, Source};
 use super::jobs::{self, JobConfig};
 use super::obituaries;
 use super::output::Output;
 use crate::ledger::{Backoff, Capacity, Options};
 use crate::store::journal::Durability;
+use crate::store::redis::RedisOptions;
 
 /// A dish heavier than this is a typing error.
 const PAYLOAD_MAX: usize = 1 << 30;
@@ -24,6 +27,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// What a journal takes, with room for the rest of a dish.
 const JOURNALED_PAYLOAD_MAX: usize = 999_000_000;
+
+/// What a worker makes of the padding that an entry in Redis asks for.
+pub(super) const REDIS_PAYLOAD_MAX: usize = 499_000_000;
 
 /// What is done with the items.
 #[derive(Debug)]
@@ -39,12 +45,26 @@ pub(super) enum Work {
 pub(super) struct DishConfig {
     pub(super) wash: Duration,
     pub(super) dry: Duration,
+    /// It was said, rather than left to whoever dries.
+    pub(super) is_dry_given: bool,
     pub(super) payload: usize,
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// Items are put, worked on, and waited for.
+    All,
+    /// What others put is worked on, until the run is stopped.
+    Work,
+    /// The same, until everything has an end.
+    WorkUntilDone,
 }
 
 /// A run that can be.
 #[derive(Debug)]
 pub(super) struct Config {
+    pub(super) errand: Errand,
     pub(super) workers: usize,
     pub(super) mode: Mode,
     pub(super) source: Source,
@@ -63,100 +83,206 @@ pub(super) struct Config {
     pub(super) format: Format,
     pub(super) progress: Show,
     pub(super) journal: Option<(PathBuf, Durability)>,
+    /// The stream that the items are on, which others work on, too.
+    pub(super) redis: Option<RedisOptions>,
     pub(super) dead_letters: Option<(PathBuf, File)>,
     pub(super) timeline: Option<Output>,
     pub(super) trace: Option<Output>,
 }
 
 impl Config {
-    /// An error names the option and says what is wrong with it.
+    /// A run that puts items, works on them, and waits for the end. An error names the option and
+    /// says what is wrong with it.
     pub(super) fn validate(args: Args) -> Result<(Self, Work), String> {
-        let workers = check(&args)?;
-        if args.jobs.are_meant() {
-            check_for_jobs(&args)?;
-        } else if let Some(option) = args.jobs.stray() {
+        let Args {
+            crew,
+            items,
+            place,
+            shown,
+            jobs,
+            ..
+        } = args;
+        let redis = place.place()?;
+        check_payload(&items, redis.is_some())?;
+        if jobs.are_meant() {
+            check_for_jobs(&crew, &items)?;
+        } else if let Some(option) = jobs.stray() {
             return Err(format!("{option}: needs a COMMAND, after --"));
         }
-        let (source, separator) = source(&args)?;
+        if redis.is_some() {
+            check_shared(Some(&items), &jobs)?;
+        }
+        let (source, separator) = source(&items, &jobs)?;
+        let capacity = match items.capacity {
+            // Otherwise two that wait could be begun at once.
+            _ if items.direct || jobs.delay.is_some() => Capacity::Rendezvous,
+            0 => Capacity::Unbounded,
+            bound => Capacity::Bounded(bound),
+        };
         // No file is used twice.
-        let mut taken: Vec<PathBuf> = args.journal.iter().cloned().collect();
+        let mut taken: Vec<PathBuf> = items.journal.iter().cloned().collect();
         if let Source::File(input) = &source {
             taken.push(input.clone());
         }
-        let (work, total) = Work::validate(&args, &source, separator, &mut taken)?;
-        let dead_letters = match args.dead_letters {
+        let is_resumable = items.journal.is_some();
+        let (work, total) = match jobs.are_meant() {
+            true => Work::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,
+            false => Work::dishes(&items, crew.dry, &source, separator)?,
+        };
+        let from = Origin {
+            errand: Errand::All,
+            source,
+            separator,
+            capacity,
+            // With others nobody knows how many there will be.
+            total: total.filter(|_| redis.is_none()),
+        };
+        let mut config = Config::of(crew, shown, from, &mut taken)?;
+        let durability = items.durability.into();
+        config.journal = items.journal.map(|path| (path, durability));
+        config.redis = redis;
+        Ok((config, work))
+    }
+
+    /// A run that works on what others put.
+    pub(super) fn validate_work(args: WorkArgs) -> Result<(Self, Work), String> {
+        let place = args.place()?;
+        let WorkArgs {
+            until_done,
+            crew,
+            shown,
+            jobs,
+            ..
+        } = args;
+        if jobs::given(&jobs.command)?.is_some() {
+            return Err(
+                "::: is not for this: items are put by `supervisor put`, and worked on here".into(),
+            );
+        }
+        if jobs.dry_run {
+            return Err("--dry-run: there is nothing to be printed before an item comes".into());
+        }
+        if jobs.are_meant() {
+            check_crew_for_jobs(&crew)?;
+        } else if let Some(option) = jobs.stray() {
+            return Err(format!("{option}: needs a COMMAND, after --"));
+        }
+        check_shared(None, &jobs)?;
+        let mut taken = Vec::new();
+        let work = match jobs.are_meant() {
+            true => Work::jobs(&jobs, &Source::Others, shown.format, false, &mut taken)?.0,
+            false => Work::Dishes(DishConfig::of(None, crew.dry)),
+        };
+        let from = Origin {
+            errand: match until_done {
+                true => Errand::WorkUntilDone,
+                false => Errand::Work,
+            },
+            source: Source::Others,
+            separator: b'\n',
+            capacity: Capacity::Unbounded,
+            total: None,
+        };
+        let mut config = Config::of(crew, shown, from, &mut taken)?;
+        config.redis = Some(place);
+        Ok((config, work))
+    }
+
+    fn of(
+        crew: CrewArgs,
+        shown: ShownArgs,
+        from: Origin,
+        taken: &mut Vec<PathBuf>,
+    ) -> Result<Self, String> {
+        let workers = check(&crew)?;
+        let dead_letters = match shown.dead_letters {
             None => None,
             Some(path) => {
-                let file = obituaries::open(&path, &taken)?;
+                let file = obituaries::open(&path, taken)?;
                 taken.push(path.clone());
                 Some((path, file))
             }
         };
-        let has_delay = matches!(&work, Work::Jobs(jobs) if jobs.delay.is_some());
-        let capacity = match args.capacity {
-            // Otherwise two that wait could be begun at once.
-            _ if args.direct || has_delay => Capacity::Rendezvous,
-            0 => Capacity::Unbounded,
-            bound => Capacity::Bounded(bound),
-        };
-        let config = Config {
-            workers: if args.mode == Mode::Sequential {
+        Ok(Config {
+            errand: from.errand,
+            workers: if crew.mode == Mode::Sequential {
                 1
             } else {
                 workers
             },
-            mode: args.mode,
-            source,
-            separator,
-            total,
-            is_quiet: args.quiet,
-            method: args.start_method,
+            mode: crew.mode,
+            source: from.source,
+            separator: from.separator,
+            total: from.total,
+            is_quiet: shown.quiet,
+            method: crew.start_method,
             options: Options {
-                capacity,
-                max_attempts: args.max_attempts,
-                backoff: args.backoff.map_or(Backoff::none(), |base| {
+                capacity: from.capacity,
+                max_attempts: crew.max_attempts,
+                backoff: crew.backoff.map_or(Backoff::none(), |base| {
                     Backoff::exponential(base, base.max(BACKOFF_MAX))
                 }),
             },
-            polls: !args.no_poll,
-            timeout: args.timeout,
-            shutdown: args.shutdown,
-            max_restarts: args.max_restarts,
-            max_seconds: args.max_seconds,
-            format: args.format,
-            progress: args.progress,
-            journal: args.journal.map(|path| (path, args.durability.into())),
+            polls: !crew.no_poll,
+            timeout: crew.timeout,
+            shutdown: crew.shutdown,
+            max_restarts: crew.max_restarts,
+            max_seconds: crew.max_seconds,
+            format: shown.format,
+            progress: shown.progress,
+            journal: None,
+            redis: None,
             dead_letters,
-            timeline: Output::open("--timeline", args.timeline, &mut taken)?,
-            trace: Output::open("--trace", args.trace, &mut taken)?,
-        };
-        Ok((config, work))
+            timeline: Output::open("--timeline", shown.timeline, taken)?,
+            trace: Output::open("--trace", shown.trace, taken)?,
+        })
+    }
+}
+
+/// What a run is for, and where its items come from.
+struct Origin {
+    errand: Errand,
+    source: Source,
+    separator: u8,
+    capacity: Capacity,
+    total: Option<u64>,
+}
+
+impl DishConfig {
+    fn of(items: Option<&ItemArgs>, dry: Option<Duration>) -> Self {
+        DishConfig {
+            wash: items.and_then(|items| items.wash).unwrap_or(WASH),
+            dry: dry.unwrap_or(DRY),
+            is_dry_given: dry.is_some(),
+            payload: items.and_then(|items| items.payload).unwrap_or(0),
+        }
     }
 }
 
 impl Work {
     /// And how many items there are, where that is known.
-    fn validate(
-        args: &Args,
+    fn jobs(
+        jobs: &JobArgs,
         source: &Source,
-        separator: u8,
+        format: Format,
+        is_resumable: bool,
         taken: &mut Vec<PathBuf>,
     ) -> Result<(Self, Option<u64>), String> {
-        if args.jobs.are_meant() {
-            let is_resumable = args.journal.is_some();
-            let (jobs, total) =
-                JobConfig::validate(&args.jobs, source, args.format, is_resumable, taken)?;
-            return Ok((Work::Jobs(Box::new(jobs)), total));
-        }
+        let (jobs, total) = JobConfig::validate(jobs, source, format, is_resumable, taken)?;
+        Ok((Work::Jobs(Box::new(jobs)), total))
+    }
+
+    /// The same for dishes.
+    fn dishes(
+        items: &ItemArgs,
+        dry: Option<Duration>,
+        source: &Source,
+        separator: u8,
+    ) -> Result<(Self, Option<u64>), String> {
         let total = input::check(source, separator, |line| {
             input::text(line.clone(), source).map(drop)
         })?;
-        let dishes = DishConfig {
-            wash: args.wash.unwrap_or(WASH),
-            dry: args.dry.unwrap_or(DRY),
-            payload: args.payload.unwrap_or(0),
-        };
-        Ok((Work::Dishes(dishes), total))
+        Ok((Work::Dishes(DishConfig::of(Some(items), dry)), total))
     }
 }
 
@@ -170,63 +296,112 @@ impl From<Promise> for Durability {
 }
 
 /// What does not go with a command.
-fn check_for_jobs(args: &Args) -> Result<(), String> {
+fn check_for_jobs(crew: &CrewArgs, items: &ItemArgs) -> Result<(), String> {
     let stray = [
-        ("--wash", args.wash.is_some()),
-        ("--dry", args.dry.is_some()),
-        ("--payload", args.payload.is_some()),
-        ("--dishes", args.dishes.is_some()),
+        ("--wash", items.wash.is_some()),
+        ("--payload", items.payload.is_some()),
+        ("--dishes", items.dishes.is_some()),
     ];
     if let Some((option, _)) = stray.into_iter().find(|(_, is_given)| *is_given) {
         return Err(format!("{option}: is for dishes, and not for a COMMAND"));
     }
-    if args.mode != Mode::Processes {
-        let mode = args.mode.name();
+    check_crew_for_jobs(crew)
+}
+
+fn check_crew_for_jobs(crew: &CrewArgs) -> Result<(), String> {
+    if crew.dry.is_some() {
+        return Err("--dry: is for dishes, and not for a COMMAND".into());
+    }
+    if crew.mode != Mode::Processes {
+        let mode = crew.mode.name();
         return Err(format!("--mode {mode}: a COMMAND is run by processes"));
     }
     Ok(())
 }
 
+/// What does not go with a queue that others share.
+fn check_shared(items: Option<&ItemArgs>, jobs: &JobArgs) -> Result<(), String> {
+    let of_items = |given: fn(&ItemArgs) -> bool| items.is_some_and(given);
+    let is_share = jobs.halt.as_ref().is_some_and(|halt| halt.ends_with('%'));
+    let halt = format!("--halt {}", jobs.halt.as_deref().unwrap_or_default());
+    let refused = [
+        (
+            of_items(|items| items.journal.is_some()),
+            "--journal",
+            "with --redis the items are kept there: use one of the two",
+        ),
+        (
+            of_items(|items| items.direct),
+            "--direct",
+            "with --redis nobody knows who is idle elsewhere",
+        ),
+        (
+            jobs.delay.is_some(),
+            "--delay",
+            "with --redis nobody knows when others begin items",
+        ),
+        (
+            jobs.keep_order,
+            "--keep-order",
+            "with --redis others do some of the items, so there is no order to be kept",
+        ),
+        (
+            is_share,
+            &halt,
+            "with --redis nobody knows how many items there are in all: give a number",
+        ),
+    ];
+    match refused.iter().find(|(is_given, ..)| *is_given) {
+        Some((_, option, why)) => Err(format!("{option}: {why}")),
+        None => Ok(()),
+    }
+}
+
 /// Where the items come from, and what ends one.
-fn source(args: &Args) -> Result<(Source, u8), String> {
-    let separator = if args.jobs.null { 0 } else { b'\n' };
-    let given = jobs::given(&args.jobs.command)?;
-    let source = match &args.input {
+fn source(items: &ItemArgs, jobs: &JobArgs) -> Result<(Source, u8), String> {
+    let separator = if jobs.null { 0 } else { b'\n' };
+    let given = jobs::given(&jobs.command)?;
+    let source = match &items.input {
         Some(_) if given.is_some() => {
             return Err("--input: the items follow ::: already".into());
         }
-        Some(path) if path.as_os_str() == "-" => Source::Stdin,
-        Some(path) => Source::File(path.clone()),
+        Some(path) => Source::named(path),
         None => match given {
             Some(items) => Source::Given(items),
-            None if args.jobs.are_meant() => Source::Stdin,
-            None => Source::MadeUp(args.dishes.unwrap_or(4)),
+            None if jobs.are_meant() => Source::Stdin,
+            None => Source::MadeUp(items.dishes.unwrap_or(4)),
         },
     };
     Ok((source, separator))
 }
 
-/// What each number must be by itself. How many workers there are.
-fn check(args: &Args) -> Result<usize, String> {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = args.workers.unwrap_or(cpus);
-    if workers == 0 {
-        return Err("--workers 0: at least 1 is needed".into());
-    }
-    let payload_max = match args.journal {
+/// No dish is heavier than what keeps it takes.
+fn check_payload(items: &ItemArgs, is_on_redis: bool) -> Result<(), String> {
+    let payload_max = match items.journal {
+        _ if is_on_redis => REDIS_PAYLOAD_MAX,
         None => PAYLOAD_MAX,
         Some(_) => JOURNALED_PAYLOAD_MAX,
     };
-    if let Some(payload) = args.payload.filter(|payload| *payload > payload_max) {
-        return Err(format!("--payload {payload}: at most {payload_max} bytes"));
+    match items.payload.filter(|payload| *payload > payload_max) {
+        Some(payload) => Err(format!("--payload {payload}: at most {payload_max} bytes")),
+        None => Ok(()),
     }
-    if args.timeout.is_some() && matches!(args.mode, Mode::Threads | Mode::Sequential) {
-        let mode = args.mode.name();
+}
+
+/// What each number must be by itself. How many workers there are.
+fn check(crew: &CrewArgs) -> Result<usize, String> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = crew.workers.unwrap_or(cpus);
+    if workers == 0 {
+        return Err("--workers 0: at least 1 is needed".into());
+    }
+    if crew.timeout.is_some() && matches!(crew.mode, Mode::Threads | Mode::Sequential) {
+        let mode = crew.mode.name();
         return Err(format!(
             "--timeout: what --mode {mode} works on cannot be ended; use processes or tasks"
         ));
     }
-    if args.timeout == Some(Duration::ZERO) {
+    if crew.timeout == Some(Duration::ZERO) {
         return Err("--timeout 0: no time is too little for any item".into());
     }
     Ok(workers)

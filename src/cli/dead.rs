@@ -1,7 +1,7 @@
-//! `supervisor dead`: the dead letters of a journal, and what is to become of them.
+//! `supervisor dead`: the dead letters of a journal or a stream, and what is to become of them.
 //!
 //! They can be read while a supervisor uses the journal. To change them is to be the one who uses
-//! it.
+//! it. On a stream anybody may do both at any time.
 
 use std::any::type_name;
 use std::collections::BTreeSet;
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::args::Format;
+use super::args::{Format, StreamArgs};
+use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
 use super::{Failure, code, printer};
 use crate::error::{Error, Kind};
@@ -19,6 +20,7 @@ use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
 use crate::ledger::ItemId;
 use crate::store::journal::{Durability, Journal, read_letters};
+use crate::store::redis::RedisStore;
 use crate::store::{Store, StoredLetter};
 
 /// The types of the items that the command line journals.
@@ -46,7 +48,7 @@ pub(super) enum Dead {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
-    /// Have the next run with this journal try them again
+    /// Have them tried again: by the next run with this journal, or by whoever works on this stream
     Retry {
         #[command(flatten)]
         which: Which,
@@ -62,12 +64,116 @@ pub(super) enum Dead {
     },
 }
 
-/// Which journal.
+/// Which journal, or which stream.
 #[derive(Debug, Args)]
 pub(super) struct Place {
     /// The journal
-    #[arg(long, value_name = "FILE")]
-    journal: PathBuf,
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["redis", "stream"])]
+    journal: Option<PathBuf>,
+
+    #[command(flatten)]
+    stream: StreamArgs,
+}
+
+impl Place {
+    /// Where the letters are.
+    fn desk(&self) -> Result<Desk, Failure> {
+        match (&self.journal, self.stream.url()) {
+            (Some(path), _) => Ok(Desk::Journal(path.clone())),
+            (None, Some(_)) => {
+                let place = self.stream.place().map_err(Failure::Usage)?.existing();
+                let store = RedisStore::open(&place, Box::new(Anything), None);
+                let store = Box::new(store.map_err(Error)?);
+                Ok(Desk::Stream(place.stream, store))
+            }
+            (None, None) => Err(Failure::Usage(
+                "--journal FILE or --redis URL is needed: where are the dead letters?".into(),
+            )),
+        }
+    }
+}
+
+/// Where dead letters lie.
+enum Desk {
+    Journal(PathBuf),
+    Stream(String, Box<RedisStore>),
+}
+
+/// What it is called.
+impl fmt::Display for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Desk::Journal(path) => write!(f, "journal {}", path.display()),
+            Desk::Stream(stream, _) => write!(f, "stream {stream}"),
+        }
+    }
+}
+
+impl Desk {
+    fn letters(&self) -> Result<Vec<Letter>, Failure> {
+        match self {
+            Desk::Journal(path) => {
+                let (item_type, letters) = read_letters(path, &item_types()).map_err(Error)?;
+                Ok(named(item_type, letters))
+            }
+            Desk::Stream(_, store) => letters_of(store),
+        }
+    }
+
+    /// Has these tried again. How many: on a stream somebody else may have been faster.
+    fn retry(self, which: &Which) -> Result<usize, Failure> {
+        let name = self.to_string();
+        match self {
+            Desk::Journal(path) => {
+                let (journal, letters) = claim_journal(&path)?;
+                let letters = which.of(letters, &name)?;
+                for letter in &letters {
+                    journal.revive(letter.id).map_err(Failure::Usage)?;
+                }
+                Ok(letters.len())
+            }
+            Desk::Stream(_, store) => {
+                let ids = ids(&which.of(letters_of(&store)?, &name)?);
+                let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
+                store.revive_letters(&is_one).map_err(Failure::Usage)
+            }
+        }
+    }
+
+    /// Forgets these. How many.
+    fn drop(self, which: &Which) -> Result<usize, Failure> {
+        let name = self.to_string();
+        let (store, letters): (Box<dyn Store>, _) = match self {
+            Desk::Journal(path) => {
+                let (journal, letters) = claim_journal(&path)?;
+                (Box::new(journal), letters)
+            }
+            Desk::Stream(_, store) => {
+                let letters = letters_of(&store)?;
+                (store, letters)
+            }
+        };
+        let ids = ids(&which.of(letters, &name)?);
+        let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
+        let dropped = store.take_dead(&is_one).map_err(Failure::Usage)?;
+        Ok(dropped.len())
+    }
+
+    /// Who will try a letter again.
+    fn next(&self) -> &'static str {
+        match self {
+            Desk::Journal(_) => "for another attempt",
+            Desk::Stream(..) => "for another attempt, by whoever works on it",
+        }
+    }
+
+    /// What stands before what was done.
+    fn label(&self) -> String {
+        match self {
+            Desk::Journal(path) => path.display().to_string(),
+            Desk::Stream(..) => self.to_string(),
+        }
+    }
 }
 
 /// Which dead letters.
@@ -84,15 +190,14 @@ pub(super) struct Which {
 
 impl Which {
     /// Those that are meant. One that is not there is an error.
-    fn of(&self, letters: Vec<Letter>, path: &Path) -> Result<Vec<Letter>, Failure> {
+    fn of(&self, letters: Vec<Letter>, place: &str) -> Result<Vec<Letter>, Failure> {
         if self.all {
             return Ok(letters);
         }
         let there: BTreeSet<u64> = letters.iter().map(|letter| letter.id.0).collect();
         if let Some(id) = self.ids.iter().find(|id| !there.contains(id)) {
             return Err(Failure::Usage(format!(
-                "journal {}: there is no dead letter {id}; nothing was done",
-                path.display()
+                "{place}: there is no dead letter {id}; nothing was done"
             )));
         }
         let is_meant = |letter: &Letter| self.ids.contains(&letter.id.0);
@@ -104,7 +209,7 @@ impl Which {
 pub(super) fn run(command: &Dead) -> Result<u8, Failure> {
     match command {
         Dead::List { place, format } => {
-            let letters = letters(&place.journal)?;
+            let letters = place.desk()?.letters()?;
             print(&letters, *format, |letter| format!("{}\n", letter.line()))?;
         }
         Dead::Show {
@@ -112,30 +217,43 @@ pub(super) fn run(command: &Dead) -> Result<u8, Failure> {
             place,
             format,
         } => {
-            let letters = which.of(letters(&place.journal)?, &place.journal)?;
+            let desk = place.desk()?;
+            let letters = which.of(desk.letters()?, &desk.to_string())?;
             print(&letters, *format, Letter::to_string)?;
         }
         Dead::Retry { which, place } => {
-            let (journal, letters) = claim(which, place)?;
-            for letter in &letters {
-                journal.revive(letter.id).map_err(Failure::Usage)?;
-            }
-            say(place, letters.len(), "for another attempt");
+            let desk = place.desk()?;
+            let (label, next) = (desk.label(), desk.next());
+            say(&label, desk.retry(which)?, next);
         }
         Dead::Drop { which, place } => {
-            let (journal, letters) = claim(which, place)?;
-            let ids: Vec<ItemId> = letters.iter().map(|letter| letter.id).collect();
-            let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
-            journal.take_dead(&is_one).map_err(Failure::Usage)?;
-            say(place, letters.len(), "dropped");
+            let desk = place.desk()?;
+            let label = desk.label();
+            say(&label, desk.drop(which)?, "dropped");
         }
     }
     Ok(code::DONE)
 }
 
-fn letters(path: &Path) -> Result<Vec<Letter>, Failure> {
-    let (item_type, letters) = read_letters(path, &item_types()).map_err(Error)?;
-    Ok(named(item_type, letters))
+fn ids(letters: &[Letter]) -> BTreeSet<ItemId> {
+    letters.iter().map(|letter| letter.id).collect()
+}
+
+/// The letters of a stream. Items of the command line are text, and of others only the number is
+/// known.
+fn letters_of(store: &RedisStore) -> Result<Vec<Letter>, Failure> {
+    let status = store.status().map_err(Failure::Usage)?;
+    let is_text = status.item_type == ITEM_TYPE;
+    let letters = store.dead_letters().map_err(Failure::Usage)?;
+    let named = letters.into_iter().map(|letter| Letter {
+        id: letter.id,
+        name: match is_text {
+            true => jobs::name_of_text(&letter.payload),
+            false => format!("item-{}", letter.id),
+        },
+        history: letter.history,
+    });
+    Ok(named.collect())
 }
 
 fn named(item_type: &str, letters: Vec<StoredLetter>) -> Vec<Letter> {
@@ -159,9 +277,8 @@ fn name(is_job: bool, letter: StoredLetter) -> Letter {
     }
 }
 
-/// Takes the journal over, and says which letters are meant.
-fn claim(which: &Which, place: &Place) -> Result<(Journal, Vec<Letter>), Failure> {
-    let path = &place.journal;
+/// Takes the journal over.
+fn claim_journal(path: &Path) -> Result<(Journal, Vec<Letter>), Failure> {
     if !path.exists() {
         let (path, why) = (path.display().to_string(), "there is no such file".into());
         return Err(Error(Kind::JournalUnusable { path, why }).into());
@@ -169,8 +286,7 @@ fn claim(which: &Which, place: &Place) -> Result<(Journal, Vec<Letter>), Failure
     let (item_type, _) = read_letters(path, &item_types()).map_err(Error)?;
     let (journal, _) = Journal::open(path, item_type, Durability::Full).map_err(Error)?;
     let letters = journal.dead_letters().map_err(Failure::Usage)?;
-    let letters = which.of(named(item_type, letters), path)?;
-    Ok((journal, letters))
+    Ok((journal, named(item_type, letters)))
 }
 
 fn print(
@@ -192,7 +308,6 @@ fn print(
     }
 }
 
-fn say(place: &Place, count: usize, what: &str) {
-    let path = place.journal.display();
-    printer::complain(&format_args!("{path}: {count} dead letters {what}"));
+fn say(label: &str, count: usize, what: &str) {
+    printer::complain(&format_args!("{label}: {count} dead letters {what}"));
 }

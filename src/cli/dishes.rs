@@ -7,8 +7,9 @@ use serde_bytes::ByteBuf;
 
 use super::Failure;
 use super::args::Mode;
-use super::config::{Config, DishConfig};
+use super::config::{Config, DishConfig, Errand};
 use super::input;
+use super::layout::DishText;
 use super::pictures;
 use super::view::{Out, View};
 use super::work::{Bench, Origin, Work};
@@ -18,6 +19,7 @@ use crate::observe::What;
 use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::queue::JoinableQueue;
+use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
 
 /// The chapter's words.
@@ -43,7 +45,13 @@ impl Dishes {
     pub(super) fn new(config: DishConfig, run: &Config) -> Self {
         Dishes {
             config,
-            mode: run.mode,
+            mode: match run.errand {
+                // Where nobody puts, one person who does everything is one who dries.
+                Errand::Work | Errand::WorkUntilDone if run.mode == Mode::Sequential => {
+                    Mode::Threads
+                }
+                _ => run.mode,
+            },
             workers: run.workers,
         }
     }
@@ -67,6 +75,13 @@ impl Work for Dishes {
 
     fn is_slow(&self) -> bool {
         self.config.wash.max(self.config.dry) >= SHORTEST_TO_WATCH
+    }
+
+    fn layout(&self) -> Box<dyn Layout> {
+        Box::new(DishText {
+            dry: self.config.dry,
+            tells_dry: self.config.is_dry_given,
+        })
     }
 
     fn labels(&self, config: &Config) -> Labels {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::config::{Config, Errand};
 use super::{Failure, progress, screen};
 use crate::ledger::Counts;
 use crate::queue::JoinableQueue;
@@ -17,27 +18,80 @@ pub(super) struct Goal {
     /// What the journal had at the beginning.
     pub(super) before: Counts,
     pub(super) expected: Expected,
+    scope: Scope,
     /// What is said if something is left undone; taken by whoever says it.
     advice: Arc<Mutex<Option<String>>>,
 }
 
+/// Which items a run is about.
+#[derive(Debug, Clone, Copy)]
+enum Scope {
+    /// Those of its queue, which nobody else has.
+    Own,
+    /// All on a stream, whoever works on them; it stood like this at the beginning.
+    Stream(Counts),
+    /// Those that it gets from a stream.
+    Part,
+}
+
 impl Goal {
-    /// The goal of a run that begins with this queue. `in_source`: how many items it will read,
-    /// where that is known; `advice`: how to go on where some are left undone, if that is to be
-    /// said.
+    /// The goal of a run that begins with this queue. `advice`: how to go on where some items are
+    /// left undone, if that is to be said.
     pub(super) fn of<T: Serialize + DeserializeOwned>(
         queue: &JoinableQueue<T>,
-        in_source: Option<u64>,
+        config: &Config,
         advice: Option<String>,
     ) -> Result<Self, Failure> {
-        let expected = Expected::default();
-        if let Some(in_source) = in_source {
+        let scope = match (&config.redis, config.errand) {
+            (None, _) => Scope::Own,
+            (Some(_), Errand::All) => Scope::Stream(queue.counts()?),
+            (Some(_), Errand::Work | Errand::WorkUntilDone) => Scope::Part,
+        };
+        let before = match scope {
+            Scope::Own => queue.counts()?,
+            // What is counted here begins with nothing.
+            Scope::Stream(_) | Scope::Part => Counts::default(),
+        };
+        let expected = match scope {
+            Scope::Own => Expected::default(),
+            Scope::Stream(_) | Scope::Part => Expected::never(),
+        };
+        if let Some(in_source) = config.total {
             expected.set(in_source);
         }
         Ok(Goal {
-            before: queue.counts()?,
+            before,
             expected,
+            scope,
             advice: Arc::new(Mutex::new(advice)),
+        })
+    }
+
+    /// Items that were unfinished on the stream when the run began.
+    pub(super) fn found(&self) -> u64 {
+        match self.scope {
+            Scope::Stream(before) => before.unfinished(),
+            Scope::Own | Scope::Part => 0,
+        }
+    }
+
+    /// What came of the items that the run is about, as far as is known.
+    pub(super) fn sum<T: Serialize + DeserializeOwned>(
+        &self,
+        queue: &JoinableQueue<T>,
+    ) -> Result<Counts, Failure> {
+        let here = queue.broker().map_err(crate::Error)?.counts();
+        Ok(match self.scope {
+            Scope::Own => here,
+            Scope::Stream(before) => since(&before, &queue.counts_known()),
+            // What was not begun went back.
+            Scope::Part => Counts {
+                accepted: here.done + here.dead,
+                done: here.done,
+                dead: here.dead,
+                retries: here.retries,
+                ..Counts::default()
+            },
         })
     }
 
@@ -63,14 +117,33 @@ impl Goal {
         queue: &JoinableQueue<T>,
     ) {
         let total = self.expected.total(self.before.accepted);
-        let is_left = |counts: Counts| total.is_none_or(|total| counts.done + counts.dead < total);
+        let counts = queue.counts_known();
+        let is_left = total.is_none_or(|total| counts.done + counts.dead < total);
         let mut advice = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
-        if !queue.is_journal_broken()
-            && queue.counts().is_ok_and(is_left)
+        if !queue.is_store_broken()
+            && is_left
             && let Some(advice) = advice.take()
         {
             screen::say_in_time(format!("supervisor: {advice}"));
         }
+    }
+}
+
+/// What became of a stream's items between two moments: those that were there at the first, and
+/// those that were put since.
+fn since(before: &Counts, now: &Counts) -> Counts {
+    let since = |now: u64, before: u64| now.saturating_sub(before);
+    // A letter that is tried again is unfinished again, and the stream may be an older one.
+    let (done, dead) = (since(now.done, before.done), since(now.dead, before.dead));
+    Counts {
+        accepted: now.unfinished() + done + dead,
+        waiting: now.waiting,
+        leased: now.leased,
+        delayed: now.delayed,
+        done,
+        dead,
+        retries: since(now.retries, before.retries),
+        refused: since(now.refused, before.refused),
     }
 }
 
@@ -84,6 +157,8 @@ struct Numbers {
     in_source: AtomicU64,
     /// Of them, what the journal has already.
     passed_over: AtomicU64,
+    /// It cannot be known.
+    is_open: bool,
 }
 
 impl Default for Numbers {
@@ -91,11 +166,20 @@ impl Default for Numbers {
         Numbers {
             in_source: AtomicU64::new(u64::MAX),
             passed_over: AtomicU64::new(0),
+            is_open: false,
         }
     }
 }
 
 impl Expected {
+    /// Others put items as well, so that it is never known.
+    fn never() -> Self {
+        Expected(Arc::new(Numbers {
+            is_open: true,
+            ..Numbers::default()
+        }))
+    }
+
     /// The source has so many items: all of them, whether they were read or not.
     pub(super) fn set(&self, in_source: u64) {
         self.0.in_source.store(in_source, Ordering::Relaxed);
@@ -109,6 +193,7 @@ impl Expected {
     /// How many items there will be, where there were some before.
     pub(super) fn total(&self, before: u64) -> Option<u64> {
         match self.0.in_source.load(Ordering::Relaxed) {
+            _ if self.0.is_open => None,
             u64::MAX => None,
             in_source => {
                 let passed_over = self.0.passed_over.load(Ordering::Relaxed);
@@ -121,6 +206,28 @@ impl Expected {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_on_a_stream_counts_what_it_found_and_what_was_put_since() {
+        let before = Counts {
+            accepted: 13,
+            waiting: 2,
+            leased: 1,
+            done: 9,
+            dead: 1,
+            ..Counts::default()
+        };
+        let now = Counts {
+            accepted: 20,
+            waiting: 1,
+            done: 17,
+            dead: 2,
+            ..Counts::default()
+        };
+        let sum = since(&before, &now);
+        assert_eq!((sum.accepted, sum.done, sum.dead), (10, 8, 1));
+        assert_eq!(sum.unfinished(), 1);
+    }
 
     #[test]
     fn what_was_put_before_is_not_expected_again() {

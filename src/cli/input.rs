@@ -20,9 +20,19 @@ pub(super) enum Source {
     Stdin,
     /// Given after `:::`.
     Given(Vec<Vec<u8>>),
+    /// There are none: others put the items.
+    Others,
 }
 
 impl Source {
+    /// What an option names.
+    pub(super) fn named(path: &Path) -> Self {
+        match path.as_os_str() == "-" {
+            true => Source::Stdin,
+            false => Source::File(path.to_owned()),
+        }
+    }
+
     /// What it is called in complaints.
     pub(super) fn name(&self) -> String {
         match self {
@@ -30,6 +40,7 @@ impl Source {
             Source::File(path) => format!("--input {}", path.display()),
             Source::Stdin => "stdin".into(),
             Source::Given(_) => ":::".into(),
+            Source::Others => "the stream".into(),
         }
     }
 
@@ -72,7 +83,7 @@ pub(super) enum Feed {
 impl Feed {
     pub(super) fn open(source: &Source, separator: u8) -> io::Result<Self> {
         let is_there = match source {
-            Source::MadeUp(_) | Source::Given(_) => true,
+            Source::MadeUp(_) | Source::Given(_) | Source::Others => true,
             Source::File(path) => path.is_file(),
             Source::Stdin => false,
         };
@@ -146,6 +157,7 @@ fn all(source: &Source, separator: u8) -> Lines {
             let bytes = format!("dish-{number}").into_bytes();
             Ok(Line { number, bytes })
         })),
+        Source::Others => Box::new(std::iter::empty()),
         Source::Given(items) => {
             let numbered = (1..).zip(items.clone());
             Box::new(numbered.map(|(number, bytes)| Ok(Line { number, bytes })))
@@ -185,7 +197,7 @@ pub(super) fn check(
 /// They cannot be read.
 pub(super) fn is_there(source: &Source) -> Result<bool, String> {
     match source {
-        Source::MadeUp(_) | Source::Given(_) => Ok(true),
+        Source::MadeUp(_) | Source::Given(_) | Source::Others => Ok(true),
         Source::Stdin => Ok(false),
         Source::File(path) => {
             let meta = path.metadata();

@@ -23,12 +23,13 @@ pub(super) use self::dry::dry_run;
 pub(super) use self::halt::Fuse;
 use self::joblog::JobLog;
 use self::options::check_json;
-pub(super) use self::options::{JobConfig, given};
+pub(super) use self::options::{GIVEN, JobConfig, given};
 use self::output::{Outputs, Shape};
 use self::patience::Patience;
 use self::results::Results;
 use super::config::Config;
 use super::input::Source;
+use super::layout::JobText;
 use super::view::{Out, View};
 use super::work::{Bench, Origin, Work};
 use super::{Failure, pictures, screen};
@@ -38,6 +39,7 @@ use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::queue::JoinableQueue;
+use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
 
 pub(super) use self::scratch::remove as remove_scratch;
@@ -110,6 +112,10 @@ impl Work for Jobs {
         Some(Fuse::new(halt, origin))
     }
 
+    fn layout(&self) -> Box<dyn Layout> {
+        Box::new(JobText)
+    }
+
     fn labels(&self, config: &Config) -> Labels {
         pictures::job_labels(config)
     }
@@ -171,11 +177,7 @@ impl Work for Jobs {
 
     fn produce(&self, bench: &mut Bench<'_, Job>) -> Result<(), Failure> {
         let source = bench.source();
-        if *source == Source::Stdin && io::stdin().is_terminal() {
-            screen::say(
-                "supervisor: items are read from the terminal, one a line; Ctrl-D ends them",
-            );
-        }
+        say_if_terminal(source);
         let mut is_first = true;
         while let Some(line) = bench.next()? {
             if self.config.is_json {
@@ -191,8 +193,10 @@ impl Work for Jobs {
                 break;
             }
             is_first = false;
-            self.budget
-                .take(bench.next_id, line.bytes.len(), bench.stop);
+            if !bench.is_shared() {
+                self.budget
+                    .take(bench.next_id, line.bytes.len(), bench.stop);
+            }
             let job = Job {
                 text: ByteBuf::from(line.bytes),
             };
@@ -201,5 +205,12 @@ impl Work for Jobs {
             }
         }
         Ok(())
+    }
+}
+
+/// Items are typed, and somebody may wonder why nothing happens.
+pub(super) fn say_if_terminal(source: &Source) {
+    if *source == Source::Stdin && io::stdin().is_terminal() {
+        screen::say("supervisor: items are read from the terminal, one a line; Ctrl-D ends them");
     }
 }

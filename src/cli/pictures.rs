@@ -66,6 +66,7 @@ fn items(config: &Config, one: &str, many: &str) -> String {
             format!("{many} of {}", name.display())
         }
         Source::Stdin => format!("{many} from stdin"),
+        Source::Others => format!("{many} of others"),
     };
     let mut letters = origin.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);

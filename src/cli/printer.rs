@@ -51,6 +51,15 @@ pub(super) fn say_resuming(journal: &Path, counts: &Counts, words: &Words) {
     ));
 }
 
+/// A stream held something that no supervisor has begun with, or that others work on.
+pub(super) fn say_found(stream: &str, unfinished: u64, words: &Words) {
+    let items = words.items;
+    say(&format!(
+        "supervisor: stream {stream} has {unfinished} unfinished {items} already, which are worked \
+         on as well"
+    ));
+}
+
 /// The first signal was heard, and what a second one does.
 pub(super) fn say_stopping(signal: i32, words: &Words) {
     let name = crate::Exit::Signaled(signal).signal_name();
@@ -273,14 +282,22 @@ fn start_title(
     changes: Receiver<()>,
 ) -> io::Result<()> {
     let (workers, mode) = (config.workers, config.mode.name());
+    let is_shared = config.redis.is_some();
     let total = match &config.source {
         Source::MadeUp(count) => Some(*count),
         Source::Given(items) => Some(items.len() as u64),
-        Source::File(_) | Source::Stdin => None,
+        Source::File(_) | Source::Stdin | Source::Others => None,
     };
     let show = move || {
         let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, dead, waiting) = (counts.done, counts.dead, counts.waiting + counts.delayed);
+        if is_shared {
+            // What others do is not known here.
+            title::set_activity(&format_args!(
+                "{done} done, {dead} dead, {waiting} waiting here; {workers} {mode}"
+            ));
+            return;
+        }
         let total = total.unwrap_or(counts.accepted);
         title::set_activity(&format_args!(
             "{done} of {total} done, {dead} dead, {waiting} waiting; {workers} {mode}"

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::args::{Format, Method, Mode};
-use super::config::Config;
+use super::config::{Config, Errand};
 use super::goal::{Expected, Goal};
 use super::input::{self, Feed, Source};
 use super::printer::{self, Printer};
@@ -20,7 +20,7 @@ use super::view::{Lines, Out, View};
 use super::work::{Bench, Origin, Work};
 use super::{Failure, code, pictures, screen};
 use crate::error::Error;
-use crate::ledger::ItemId;
+use crate::ledger::{Counts, ItemId};
 use crate::observe::text::{Style, Words};
 use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
@@ -31,9 +31,12 @@ use crate::supervision::spec::StartMethod;
 pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     let config = &Arc::new(config);
     let feed = Feed::open(&config.source, config.separator).map_err(internal)?;
-    let queue = open(config, work.words())?;
+    let queue = open(config, &work)?;
     let stop = Stop::new();
     let goal = goal(config, &queue)?;
+    if let Some(place) = config.redis.as_ref().filter(|_| goal.found() > 0) {
+        printer::say_found(&place.stream, goal.found(), work.words());
+    }
     let origin = origin(&queue, &stop, &goal, work.wants_unfinished())?;
     let views = views(config, &mut work, &queue, &origin, &goal)?;
     let printer = Printer::start(
@@ -56,6 +59,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
         crew: Arc::new(hired?),
         printer: Arc::clone(&printer),
         goal: goal.clone(),
+        is_shared: config.redis.is_some(),
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
@@ -69,7 +73,10 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
         expected: &goal.expected,
         lines: 0,
     };
-    let produced = work.produce(&mut bench);
+    let produced = match config.errand {
+        Errand::All => work.produce(&mut bench),
+        Errand::Work | Errand::WorkUntilDone => Ok(()),
+    };
     let lines = bench.lines;
     let produced = produced.and_then(|()| end_input(&queue, &stop, &goal.expected, lines));
     printer.check_fuse();
@@ -83,6 +90,7 @@ struct Running<T> {
     crew: Arc<Supervisor<T, ()>>,
     printer: Arc<Printer>,
     goal: Goal,
+    is_shared: bool,
 }
 
 impl<T> Clone for Running<T> {
@@ -93,6 +101,7 @@ impl<T> Clone for Running<T> {
             crew: Arc::clone(&self.crew),
             printer: Arc::clone(&self.printer),
             goal: self.goal.clone(),
+            is_shared: self.is_shared,
         }
     }
 }
@@ -100,14 +109,16 @@ impl<T> Clone for Running<T> {
 impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
     /// Waits for the end. The exit code.
     fn finish(&self, config: &Config, produced: Result<(), Failure>) -> Result<u8, Failure> {
-        let joined = self.queue.join();
+        let joined = self.join(config.errand);
         self.crew.stop();
         // What was done when the journal failed is not in it, so it is not told.
-        let is_kept = !self.queue.is_journal_broken();
+        let is_kept = !self.queue.is_store_broken();
         let mut summed_up = Ok(());
         self.stop.sum_up(|| {
             if is_kept {
-                summed_up = report_summary(&self.queue, &self.crew);
+                // How others stand; what is known must do if it cannot be asked.
+                let _ = self.queue.counts();
+                summed_up = self.report_summary();
             }
         });
         summed_up?;
@@ -115,8 +126,11 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         let signal = self.stop.signal();
         let time = signal.map_or(Duration::MAX, |_| config.shutdown.max(TIME_TO_READ));
         let is_written = self.printer.finish(time);
-        let has_dead_letters = has_dead_letters(&self.queue);
-        self.queue.close_journal();
+        let has_dead_letters = match config.redis {
+            None => has_dead_letters(&self.queue),
+            Some(_) => self.goal.sum(&self.queue).map(|counts| counts.dead > 0),
+        };
+        self.queue.close_store();
         if let Some(signal) = signal {
             if let Err(error) = &joined
                 && !is_kept
@@ -133,6 +147,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         }
         joined?;
         produced?;
+        check_younger(&self.queue)?;
         match has_dead_letters? {
             _ if !is_written => Ok(code::USAGE),
             false => Ok(code::DONE),
@@ -140,16 +155,39 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         }
     }
 
+    /// Waits until there is nothing more to wait for.
+    fn join(&self, errand: Errand) -> Result<(), Failure> {
+        if errand != Errand::Work {
+            return self.queue.join().map(drop).map_err(Failure::from);
+        }
+        // Nothing is sent there: it is over when it is disconnected.
+        let _ = self.stop.stopped().recv();
+        self.crew.stop();
+        self.queue.sync()?;
+        match self.stop.loss() {
+            Some(why) => Err(no_workers_left(&why)),
+            None => Ok(()),
+        }
+    }
+
+    fn report_summary(&self) -> Result<(), Failure> {
+        let counts = self.goal.sum(&self.queue)?;
+        report_summary(&self.queue, &self.crew, counts)
+    }
+
     /// A second signal: the end, now.
     fn end(&self, config: &Config, signal: i32) {
         self.stop.sum_up(|| {
             // The end comes all the same where the summary cannot.
-            let _ = report_summary(&self.queue, &self.crew);
+            let _ = self.report_summary();
         });
         let draws = config.timeline.is_some() || config.trace.is_some();
         self.printer
             .finish(if draws { TIME_TO_READ } else { LAST_WORDS });
         self.goal.tell_left_undone(&self.queue);
+        if config.redis.is_some() {
+            leave_in_time(&self.queue);
+        }
         super::end(128 + u8::try_from(signal).unwrap_or(0));
     }
 
@@ -158,6 +196,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         let (config_late, config) = (Arc::clone(config), Arc::clone(config));
         let in_order = move |signal| {
             orderly.queue.close();
+            orderly.queue.quit();
             printer::say_stopping(signal, words);
             orderly.crew.stop();
             if config_late.mode == Mode::Sequential {
@@ -177,8 +216,15 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
     fn halt_when_told(&self) -> Result<(), Failure> {
         let (halts, running) = (self.stop.halts(), self.clone());
         let halt = move || {
+            let _ = running.stop.stopped().recv();
+            if running.stop.loss().is_some() && running.is_shared {
+                // There may be no room on the stream until others make some.
+                running.queue.close();
+                running.queue.quit();
+            }
             if let Ok(manner) = halts.recv() {
                 running.queue.close();
+                running.queue.quit();
                 match manner {
                     Manner::AtOnce => running.crew.kill(),
                     Manner::Patiently => running.crew.drain(),
@@ -223,14 +269,20 @@ fn end_input<T>(
 where
     T: Serialize + DeserializeOwned + 'static,
 {
-    if stop.sleep(Duration::ZERO) {
-        expected.set(lines);
+    match stop.sleep(Duration::ZERO) {
+        true => expected.set(lines),
+        // There may be no room on a stream.
+        false => queue.quit(),
     }
     queue.sync()?;
     match stop.loss() {
-        Some(why) => Err(Failure::NoWorkersLeft(format!("no workers left ({why})"))),
+        Some(why) => Err(no_workers_left(&why)),
         None => Ok(()),
     }
+}
+
+fn no_workers_left(why: &str) -> Failure {
+    Failure::NoWorkersLeft(format!("no workers left ({why})"))
 }
 
 /// What is to be done in all, and how to go on when it is not.
@@ -240,9 +292,14 @@ where
 {
     let again = match config.source {
         Source::Stdin => "the same command with the same input",
-        Source::MadeUp(_) | Source::File(_) | Source::Given(_) => "the same command",
+        _ => "the same command",
     };
     let advice = match &config.journal {
+        _ if let Some(place) = &config.redis => format!(
+            "stopped before the end; what was put and is not done stays on stream {}, where \
+             `supervisor work` goes on with it",
+            place.stream
+        ),
         Some((path, _)) => format!(
             "stopped before the end; {again} goes on from there (journal {})",
             path.display()
@@ -252,9 +309,11 @@ where
              from there"
         ),
     };
-    let advice = (config.format == Format::Text).then_some(advice);
-    let goal = Goal::of(queue, config.total, advice)?;
-    if config.total.is_none() && input::is_there(&config.source) == Ok(true) {
+    // Whoever only works is meant to be stopped.
+    let is_told = config.format == Format::Text && config.errand == Errand::All;
+    let goal = Goal::of(queue, config, is_told.then_some(advice))?;
+    let is_knowable = config.total.is_none() && config.redis.is_none();
+    if is_knowable && input::is_there(&config.source) == Ok(true) {
         count_aside(config, goal.expected.clone()).map_err(internal)?;
     }
     Ok(goal)
@@ -310,20 +369,56 @@ where
 }
 
 /// The queue: a new one, or as its journal has it.
-fn open<T>(config: &Config, words: &Words) -> Result<JoinableQueue<T>, Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, Failure> {
+    if let Some(place) = &config.redis {
+        let queue = JoinableQueue::on_redis_as(place, config.options, work.layout());
+        return Ok(queue?);
+    }
     let Some((path, durability)) = &config.journal else {
         return Ok(JoinableQueue::with(config.options));
     };
     let queue = JoinableQueue::journaled(path, *durability, config.options)?;
     let counts = queue.counts()?;
     if counts.accepted > 0 {
-        printer::say_resuming(path, &counts, words);
+        printer::say_resuming(path, &counts, work.words());
     }
     Ok(queue)
 }
+
+/// Whether the stream has all that was told to it.
+pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    match queue.is_older() {
+        false => Ok(()),
+        true => Err(Failure::Usage(
+            "Redis has come back with an older state: some of what was put may be lost".into(),
+        )),
+    }
+}
+
+/// Gives back to the stream what was not worked on, if that can be done in a moment.
+pub(super) fn leave_in_time<T>(queue: &JoinableQueue<T>)
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let (leaving, left) = crossbeam_channel::bounded::<()>(0);
+    let queue = queue.clone();
+    let leave = move || {
+        queue.quit();
+        queue.leave();
+        drop(leaving);
+    };
+    let thread = std::thread::Builder::new().name("leave".into());
+    if thread.spawn(leave).is_ok() {
+        // Disconnected when it is done.
+        let _ = left.recv_timeout(TIME_TO_LEAVE);
+    }
+}
+
+/// How long a second signal waits for items to be given back.
+const TIME_TO_LEAVE: Duration = Duration::from_secs(1);
 
 /// How long a stopped run waits at least for its last lines to be read.
 const TIME_TO_READ: Duration = Duration::from_secs(1);
@@ -381,6 +476,7 @@ where
 pub(super) fn report_summary<T>(
     queue: &JoinableQueue<T>,
     crew: &Supervisor<T, ()>,
+    counts: Counts,
 ) -> Result<(), Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
@@ -389,7 +485,7 @@ where
     let restarts = crew.restarts();
     broker.read(|core| {
         let what = What::Summary {
-            counts: core.desk.ledger.counts(),
+            counts,
             restarts,
             elapsed: core.emitter.now(),
         };

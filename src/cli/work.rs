@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
+use super::args::Mode;
 use super::config::Config;
 use super::goal::Expected;
 use super::input::{Feed, Line, Source};
@@ -22,6 +23,7 @@ use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
+use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
 
 /// What a run is about: items of one kind, who works on them, and what more is shown of that.
@@ -44,6 +46,9 @@ pub(super) trait Work {
     fn fuse(&self, _origin: &Origin) -> Option<Fuse> {
         None
     }
+
+    /// How its items stand on a stream.
+    fn layout(&self) -> Box<dyn Layout>;
 
     /// The words of its pictures.
     fn labels(&self, config: &Config) -> Labels;
@@ -133,9 +138,19 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Bench<'a, T> {
         Ok(())
     }
 
+    /// Whether others work on the same items: then nobody here knows how many are unfinished.
+    pub(super) fn is_shared(&self) -> bool {
+        self.config.redis.is_some()
+    }
+
     /// Puts an item that came from this text. Whether it was accepted: the queue may be closed.
     pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
-        match self.queue.put_with_key(item, Some(key)) {
+        // One person who does everything works on it before the next one.
+        let put = match self.is_shared() && self.config.mode == Mode::Sequential {
+            true => self.queue.put(item),
+            false => self.queue.put_with_key(item, Some(key)),
+        };
+        match put {
             Ok(id) => {
                 self.next_id = ItemId(id.0 + 1);
                 Ok(true)

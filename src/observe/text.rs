@@ -90,6 +90,7 @@ impl Style {
                 Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
             }
             What::WorkerFailed { worker, why } => Line::Err(format!("{worker}: {why}")),
+            What::Notice { why } => Line::Err(format!("supervisor: {why}")),
             What::Summary {
                 counts,
                 restarts,

@@ -18,6 +18,8 @@ use crate::store::journal::{Durability, Journal};
 use crate::worker::current::{self, Side};
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::{broker::Broker, ledger::Options};
+#[cfg(feature = "cli")]
+use crate::{broker::shared::Shared, ledger::Counts};
 #[cfg(feature = "redis")]
 use crate::{
     error::Kind,
@@ -195,21 +197,72 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         put.map_err(Error)
     }
 
-    /// Whether the journal has failed.
+    /// Whether what keeps the items has failed.
     #[cfg(feature = "cli")]
-    pub(crate) fn is_journal_broken(&self) -> bool {
+    pub(crate) fn is_store_broken(&self) -> bool {
         let broker = self.broker();
         broker.is_ok_and(|broker| broker.read(|core| core.desk.ledger.is_broken()))
     }
 
-    /// Ends the journal when all that happened is in it, in one file. Nothing can be put or settled
+    /// Takes nothing more from a stream, and waits for no room there; see
+    /// [`Broker::quit_stream`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn quit(&self) {
+        if let Side::Local(broker) = &self.side {
+            broker.quit_stream();
+        }
+    }
+
+    /// Where all items are, also those of others on a stream, as far as is known here.
+    #[cfg(feature = "cli")]
+    pub(crate) fn counts_known(&self) -> Counts {
+        let broker = self.broker();
+        broker.map_or_else(|_| Counts::default(), |broker| broker.counts_known())
+    }
+
+    /// How many of the items that were put here a stream has accepted.
+    #[cfg(feature = "cli")]
+    pub(crate) fn accepted_of_ours(&self) -> u64 {
+        self.of_stream(|shared| shared.accepted).unwrap_or(0)
+    }
+
+    /// How many other supervisors work on the stream, as far as is known.
+    #[cfg(feature = "cli")]
+    pub(crate) fn others(&self) -> u64 {
+        self.of_stream(|shared| shared.others).unwrap_or(0)
+    }
+
+    /// Whether the stream has come back without all that was told to it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_older(&self) -> bool {
+        self.of_stream(|shared| shared.is_older).unwrap_or(false)
+    }
+
+    #[cfg(feature = "cli")]
+    fn of_stream<R>(&self, ask: impl FnOnce(&Shared<Parcel>) -> R) -> Option<R> {
+        let broker = self.broker().ok()?;
+        broker.read(|core| core.desk.shared.as_ref().map(ask))
+    }
+
+    /// Ends the journal when all that happened is in it, in one file; or leaves the stream when all
+    /// that happened is told, and gives back what was not worked on. Nothing can be put or settled
     /// afterwards.
     #[cfg(feature = "cli")]
-    pub(crate) fn close_journal(&self) {
+    pub(crate) fn close_store(&self) {
         if let Side::Local(broker) = &self.side {
             // What could not be written is for the next run.
             let _ = broker.sync_all();
-            broker.store.close();
+            if !broker.leave_stream() {
+                broker.store.close();
+            }
+        }
+    }
+
+    /// Leaves a stream, now: what cannot be told in a moment is not.
+    #[cfg(feature = "cli")]
+    pub(crate) fn leave(&self) {
+        if let Side::Local(broker) = &self.side {
+            broker.leave_stream();
         }
     }
 }

@@ -16,6 +16,8 @@ mod letters;
 mod options;
 mod read;
 mod scripts;
+#[cfg(feature = "cli")]
+mod status;
 mod taking;
 mod telling;
 
@@ -32,6 +34,8 @@ pub(crate) use self::entry::{Fields, Layout, Plain};
 use self::keys::Keys;
 pub use self::options::RedisOptions;
 use self::scripts::Name;
+#[cfg(feature = "cli")]
+pub(crate) use self::status::Status;
 use super::{Print, Store, StoredLetter};
 use crate::broker::Parcel;
 use crate::error::Kind;
@@ -113,7 +117,34 @@ impl RedisStore {
             waiting: Mutex::new(0),
             heard: Mutex::new("0-0".into()),
         };
+        if options.is_existing {
+            store.look_for_stream().map_err(unusable)?;
+        }
         store.meet(options.lease).map_err(unusable)
+    }
+
+    /// Whether there is a stream that supervisors share.
+    fn look_for_stream(&self) -> Result<(), String> {
+        let found = self.server.try_once(&self.desk, |open| {
+            let kind = redis::cmd("TYPE")
+                .arg(&self.keys.stream)
+                .query(&mut open.connection)?;
+            let mut born = redis::cmd("HGET");
+            born.arg(&self.keys.meta).arg("born");
+            Ok((kind, born.query(&mut open.connection)?))
+        });
+        let (kind, born): (String, Option<String>) = found.map_err(connection::Trouble::words)?;
+        let stream = &self.keys.stream;
+        match (&*kind, born) {
+            ("stream", Some(_)) => Ok(()),
+            ("stream", None) => Err(format!(
+                "the stream {stream} is there, and no supervisor has begun with it"
+            )),
+            ("none", _) => Err(format!("there is no stream {stream}")),
+            _ => Err(format!(
+                "the key {stream} holds something that is no stream: name another one"
+            )),
+        }
     }
 
     /// Makes the stream if it is not there, and looks whether it is ours.
@@ -128,7 +159,8 @@ impl RedisStore {
         });
         let (born, item_type, kept, changes): (String, String, u64, Option<u64>) =
             met.map_err(connection::Trouble::words)?;
-        if item_type != self.layout.item_type() {
+        let is_for_all = self.layout.item_type().is_empty();
+        if !is_for_all && item_type != self.layout.item_type() {
             return Err(format!(
                 "stream {} keeps items of type {item_type}, and this queue's are of type {}: name \
                  another stream",
@@ -207,6 +239,15 @@ impl Store for RedisStore {
 
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
         self.revive_letter(id)
+    }
+
+    fn close(&self) {
+        // Whoever cannot say good-bye is forgotten when he was not heard of for some time.
+        let _ = self.server.try_once(&self.desk, |open| {
+            let mut script = self.script(open, Name::Leave);
+            script.arg(&self.consumer);
+            script.exec(&mut open.connection)
+        });
     }
 
     fn print_of(&self, _key: &[u8]) -> Option<Print> {

@@ -21,6 +21,8 @@ enum Plan {
     End,
     /// Renew the lease, and take over so many.
     Tend(usize),
+    /// Give these back, which are not here any more.
+    GiveBack(Vec<ItemId>),
     /// Take so many, and wait for them so long; the question that is answered by that.
     Take(usize, Duration, u64),
 }
@@ -48,6 +50,11 @@ pub(super) fn run(post: &Post, bells: &Bells) {
                     give_back(post, &surplus);
                 })
             }
+            Plan::GiveBack(ids) => {
+                // What cannot be given back is taken over when its lease is over.
+                let _ = post.stream.release(&ids);
+                Ok(())
+            }
             Plan::Take(count, wait, question) => {
                 let taken = post.stream.take(count, wait);
                 taken.map(|(arrivals, standing)| {
@@ -67,6 +74,10 @@ fn plan(post: &Post, bells: &Bells, due: Instant) -> Plan {
     loop {
         if core.traffic.is_leaving || core.desk.ledger.is_broken() {
             return Plan::End;
+        }
+        let surplus = core.surplus();
+        if !surplus.is_empty() {
+            return Plan::GiveBack(surplus);
         }
         let wanted = core.wanted();
         let is_to_tend = Instant::now() >= due;
@@ -116,9 +127,24 @@ impl Core {
         let wanted = self.desk.ledger.appetite().min(TAKEN_MAX);
         let is_closed = self.desk.ledger.is_closed();
         match self.shared() {
-            Some(shared) if !(is_closed && shared.is_dry) => shared.portion(wanted),
-            _ => 0,
+            Some(shared) if shared.is_quitting || (is_closed && shared.is_dry) => 0,
+            Some(shared) => shared.portion(wanted),
+            None => 0,
         }
+    }
+
+    /// What waits here and is to be given back. It is not here any more, so that nobody gets it.
+    fn surplus(&mut self) -> Vec<ItemId> {
+        // First it is told how its attempts went.
+        if !self.has_surplus() || !self.desk.ledger.is_written() {
+            return Vec::new();
+        }
+        let surplus: Vec<ItemId> = self.desk.ledger.waiting_ids().into_iter().collect();
+        for id in &surplus {
+            self.desk.ledger.handle_lost(*id, Fate::Open);
+        }
+        super::super::with_guard(self, |_| ());
+        surplus
     }
 
     fn holds_something(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::jobs::template::Template;
 use crate::jobs::{Feed, Setup};
 
 /// What stands before items on the command line.
-const GIVEN: &[u8] = b":::";
+pub(in crate::cli) const GIVEN: &[u8] = b":::";
 
 /// A run of a command that can be.
 #[derive(Debug)]

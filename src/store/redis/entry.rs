@@ -40,7 +40,8 @@ impl FromStr for EntryId {
 
 /// How the items of a queue stand in the fields of entries.
 pub(crate) trait Layout: Send + Sync + fmt::Debug {
-    /// What is kept with the stream, so that nobody takes its items for others.
+    /// What is kept with the stream, so that nobody takes its items for others; empty where it does
+    /// not matter what they are.
     fn item_type(&self) -> &str;
 
     /// The fields for a serialized item. The first is `item`.

@@ -86,12 +86,30 @@ impl RedisStore {
         let Some((entry, letter)) = letters.find(|(_, letter)| letter.id == id) else {
             return Ok(None);
         };
-        let revived = self.server.call(&self.desk, Duration::ZERO, |open| {
+        let is_revived = self.revive_entry(entry).map_err(Trouble::words)?;
+        Ok(is_revived.then_some(letter))
+    }
+
+    /// These letters become entries again. How many: somebody else may have been faster.
+    #[cfg(feature = "cli")]
+    pub(crate) fn revive_letters(
+        &self,
+        is_wanted: &dyn Fn(&StoredLetter) -> bool,
+    ) -> Result<usize, String> {
+        let mut revived = 0;
+        for (entry, letter) in self.letters()? {
+            if is_wanted(&letter) {
+                revived += usize::from(self.revive_entry(entry).map_err(Trouble::words)?);
+            }
+        }
+        Ok(revived)
+    }
+
+    fn revive_entry(&self, entry: EntryId) -> Result<bool, Trouble> {
+        self.server.call(&self.desk, Duration::ZERO, |open| {
             let mut script = self.script(open, Name::Revive);
             script.arg(entry.to_string());
-            script.query::<u64>(&mut open.connection)
-        });
-        let is_revived = revived.map_err(Trouble::words)? > 0;
-        Ok(is_revived.then_some(letter))
+            Ok(script.query::<u64>(&mut open.connection)? > 0)
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! Where a queue on Redis is, and what it promises.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Once;
 use std::time::Duration;
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 ///     .lease(Duration::from_secs(60))
 ///     .replicas(1);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisOptions {
     pub(crate) url: String,
     pub(crate) stream: String,
@@ -35,6 +36,22 @@ pub struct RedisOptions {
     pub(super) patience: Duration,
     pub(super) replicas: u32,
     pub(super) results: Option<u64>,
+    /// It must be there already.
+    pub(super) is_existing: bool,
+}
+
+/// Without the password.
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("url", &self.shown_url())
+            .field("stream", &self.stream)
+            .field("lease", &self.lease)
+            .field("patience", &self.patience)
+            .field("replicas", &self.replicas)
+            .field("results", &self.results)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RedisOptions {
@@ -49,7 +66,16 @@ impl RedisOptions {
             patience: PATIENCE,
             replicas: 0,
             results: None,
+            is_existing: false,
         }
+    }
+
+    /// The stream must be there already, and is not made.
+    #[must_use]
+    #[cfg(feature = "cli")]
+    pub(crate) fn existing(mut self) -> Self {
+        self.is_existing = true;
+        self
     }
 
     /// What a supervisor holds is given to others when it was not heard of for this long: 30 s if
@@ -98,15 +124,16 @@ impl RedisOptions {
         Ok(())
     }
 
-    /// The address without its password.
+    /// The address without what may be a password.
     pub(crate) fn shown_url(&self) -> String {
-        let Some((scheme, rest)) = self.url.split_once("://") else {
-            return self.url.clone();
+        let (scheme, rest) = match self.url.split_once("://") {
+            Some((scheme, rest)) => (format!("{scheme}://"), rest),
+            None => (String::new(), &*self.url),
         };
-        match rest.rsplit_once('@') {
-            Some((_, place)) => format!("{scheme}://{place}"),
-            None => self.url.clone(),
-        }
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        // The path of a socket may be followed by one.
+        let place = place.split_once('?').map_or(place, |(place, _)| place);
+        format!("{scheme}{place}")
     }
 }
 
@@ -141,6 +168,13 @@ mod tests {
         assert_eq!(shown("redis://:p@ss@host:1/0"), "redis://host:1/0");
         assert_eq!(shown("redis://host"), "redis://host");
         assert_eq!(shown("nonsense"), "nonsense");
+        assert_eq!(shown("user:p@host"), "host");
+        assert_eq!(
+            shown("redis+unix:///run/redis.sock?pass=p"),
+            "redis+unix:///run/redis.sock"
+        );
+        let told = format!("{:?}", RedisOptions::new("redis://:secret@host", "s"));
+        assert!(!told.contains("secret"), "{told}");
     }
 
     #[test]

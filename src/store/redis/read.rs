@@ -13,7 +13,7 @@ pub(super) fn strange(what: &'static str) -> RedisError {
     RedisError::from((ErrorKind::UnexpectedReturnType, what))
 }
 
-fn array(value: Value) -> RedisResult<Vec<Value>> {
+pub(super) fn array(value: Value) -> RedisResult<Vec<Value>> {
     match value {
         Value::Array(values) => Ok(values),
         Value::Nil => Ok(Vec::new()),

@@ -16,9 +16,10 @@ pub(super) enum Name {
     Adopt,
     Release,
     Revive,
+    Leave,
 }
 
-const ALL: [Name; 9] = [
+const ALL: [Name; 10] = [
     Name::Open,
     Name::Look,
     Name::Put,
@@ -28,6 +29,7 @@ const ALL: [Name; 9] = [
     Name::Adopt,
     Name::Release,
     Name::Revive,
+    Name::Leave,
 ];
 
 /// Lets a script write where memory is short: what it adds is less than what it deletes. Redis
@@ -46,6 +48,7 @@ impl Name {
             Name::Adopt => include_str!("scripts/adopt.lua"),
             Name::Release => include_str!("scripts/release.lua"),
             Name::Revive => include_str!("scripts/revive.lua"),
+            Name::Leave => include_str!("scripts/leave.lua"),
         }
     }
 

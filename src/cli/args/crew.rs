@@ -1,0 +1,87 @@
+//! The options that say who works and how, and what is shown of it, as they are typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Format, Method, Mode, Show, duration};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct CrewArgs {
+    /// Workers [default: number of CPUs]
+    #[arg(short, long, value_name = "N")]
+    pub(in crate::cli) workers: Option<usize>,
+
+    /// How they run
+    #[arg(long, value_enum, default_value = "processes")]
+    pub(in crate::cli) mode: Mode,
+
+    /// How worker processes are made: executed anew, or forked from a fork server
+    #[arg(long, value_enum, default_value = "spawn")]
+    pub(in crate::cli) start_method: Method,
+
+    /// Nobody looks for news before he sleeps: workers take longer to notice an item, and leave the
+    /// processors to others meanwhile
+    #[arg(long)]
+    pub(in crate::cli) no_poll: bool,
+
+    /// Attempts before an item is given up on
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) max_attempts: u32,
+
+    /// Rest before the next attempt: half of this to all of it, then twice as long, and so on up to
+    /// a minute [default: none]
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub(in crate::cli) backoff: Option<Duration>,
+
+    /// Time for one item: a worker that takes longer, and all that it has started, gets SIGTERM and a
+    /// second later SIGKILL, and the item goes to another attempt [default: none]
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub(in crate::cli) timeout: Option<Duration>,
+
+    /// Time for finishing what has begun when stopped
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
+    pub(in crate::cli) shutdown: Duration,
+
+    /// Give a worker up after more restarts than this within --max-seconds; deaths while it has an
+    /// item do not count, the item is charged with them
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(in crate::cli) max_restarts: u32,
+
+    /// The period of --max-restarts
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
+    pub(in crate::cli) max_seconds: Duration,
+
+    /// Time to dry a dish [default: 2s]
+    #[arg(help_heading = "Options for dishes", long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub(in crate::cli) dry: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ShownArgs {
+    /// No line (or event) per dish; failures and the summary at the end stay
+    #[arg(short, long)]
+    pub(in crate::cli) quiet: bool,
+
+    /// Add a line of JSON to this file for each item that is given up on here
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) dead_letters: Option<PathBuf>,
+
+    /// Draw the run as a time chart into this SVG file: who worked on what, and what died when
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) timeline: Option<PathBuf>,
+
+    /// Write the run as a Chrome trace into this JSON file, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) trace: Option<PathBuf>,
+
+    /// What is printed: lines, or one JSON event a line
+    #[arg(long, value_enum, default_value = "text")]
+    pub(in crate::cli) format: Format,
+
+    /// How far the run is, on stderr: bars if it is a terminal, or a JSON object about once a
+    /// second; auto: bars if nothing else is displayed on the same terminal
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(in crate::cli) progress: Show,
+}

@@ -1,0 +1,53 @@
+//! The options that say what the items of a run are, where they come from and where they are kept,
+//! as they are typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Promise, duration};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ItemArgs {
+    /// Make dish-1 ... dish-N [default: 4, where there is no --input]
+    #[arg(
+        help_heading = "Options for dishes",
+        long,
+        value_name = "N",
+        conflicts_with = "input"
+    )]
+    pub(in crate::cli) dishes: Option<u64>,
+
+    /// Take the items from this file, one a line; - is stdin, which is also where a COMMAND's items
+    /// come from without this
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) input: Option<PathBuf>,
+
+    /// Time to wash a dish: 2s, 100ms, or 0.5 for half a second
+    /// [default: 1s]
+    #[arg(help_heading = "Options for dishes", long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub(in crate::cli) wash: Option<Duration>,
+
+    /// Pad each dish to this size [default: 0]
+    #[arg(help_heading = "Options for dishes", long, value_name = "BYTES")]
+    pub(in crate::cli) payload: Option<usize>,
+
+    /// Items on the queue before more are read or made; 0 for no bound
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(in crate::cli) capacity: usize,
+
+    /// Hand each item directly to an idle worker: no queue
+    #[arg(long, conflicts_with = "capacity")]
+    pub(in crate::cli) direct: bool,
+
+    /// Keep a journal in this file, and go on where it stopped: what is done is not done again, and
+    /// items of the same text are not put again
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) journal: Option<PathBuf>,
+
+    /// What the journal survives: the loss of power (every commit is synced), or the kill of any
+    /// process
+    #[arg(long, value_enum, default_value = "full", requires = "journal")]
+    pub(in crate::cli) durability: Promise,
+}

@@ -1,0 +1,144 @@
+//! The options that say which stream in Redis, as they are typed.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{CrewArgs, JobArgs, ShownArgs, duration};
+use crate::store::redis::RedisOptions;
+
+/// The variable that says where Redis is, so that a password need not be on the command line.
+const VARIABLE: &str = "REDIS_URL";
+
+/// A stream that has no other name.
+const STREAM: &str = "dishrack";
+
+/// The stream that a run puts its items on.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PlaceArgs {
+    /// Share the queue with others by a stream in Redis: what is put there is worked on by whoever
+    /// is free, here and on other machines. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for
+    /// TLS, or redis+unix:///PATH
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+
+    /// The name of that stream [default: dishrack]
+    #[arg(long, value_name = "NAME")]
+    stream: Option<String>,
+
+    #[command(flatten)]
+    promise: PromiseArgs,
+}
+
+/// What is promised there.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PromiseArgs {
+    /// What a supervisor holds is given to others when it was not heard of for this long; the same
+    /// for all on the stream [default: the stream's, 30s for a new one]
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    lease: Option<Duration>,
+
+    /// What is put and what has ended counts only when so many replicas have it too
+    #[arg(long, value_name = "N")]
+    replicas: Option<u32>,
+}
+
+/// The stream that a subcommand is about.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct StreamArgs {
+    /// Where Redis is [default: the variable REDIS_URL]
+    #[arg(long, value_name = "URL")]
+    pub(in crate::cli) redis: Option<String>,
+
+    /// The name of the stream
+    #[arg(long, value_name = "NAME", default_value = STREAM)]
+    pub(in crate::cli) stream: String,
+}
+
+/// What `supervisor work` is told.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The options are those of a run. Without a COMMAND it dries dishes. The first signal lets what has
+begun be finished, and gives the rest back to the stream at once; a second one stops at once.")]
+pub(in crate::cli) struct WorkArgs {
+    #[command(flatten)]
+    pub(in crate::cli) stream: StreamArgs,
+
+    #[command(flatten)]
+    promise: PromiseArgs,
+
+    /// End when everything on the stream has an end, rather than wait for more
+    #[arg(long)]
+    pub(in crate::cli) until_done: bool,
+
+    #[command(flatten)]
+    pub(in crate::cli) crew: CrewArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) shown: ShownArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) jobs: JobArgs,
+}
+
+impl PlaceArgs {
+    /// The stream, if there is to be one.
+    ///
+    /// # Errors
+    /// An option that makes no sense without it.
+    pub(in crate::cli) fn place(&self) -> Result<Option<RedisOptions>, String> {
+        let given = [
+            ("--stream", self.stream.is_some()),
+            ("--lease", self.promise.lease.is_some()),
+            ("--replicas", self.promise.replicas.is_some()),
+        ];
+        let Some(url) = &self.redis else {
+            let stray = given.into_iter().find(|(_, is_given)| *is_given);
+            return match stray {
+                Some((option, _)) => Err(format!("{option}: needs --redis URL")),
+                None => Ok(None),
+            };
+        };
+        let stream = self.stream.as_deref().unwrap_or(STREAM);
+        Ok(Some(self.promise.of(RedisOptions::new(url, stream))))
+    }
+}
+
+impl PromiseArgs {
+    /// The stream with these promises.
+    pub(in crate::cli) fn of(&self, mut place: RedisOptions) -> RedisOptions {
+        if let Some(lease) = self.lease {
+            place = place.lease(lease);
+        }
+        place.replicas(self.replicas.unwrap_or(0))
+    }
+}
+
+impl StreamArgs {
+    /// The stream.
+    ///
+    /// # Errors
+    /// It is not said where Redis is.
+    pub(in crate::cli) fn place(&self) -> Result<RedisOptions, String> {
+        let url = self.url().ok_or_else(|| {
+            format!("--redis URL is needed, or the variable {VARIABLE}: where is Redis?")
+        })?;
+        Ok(RedisOptions::new(url, &self.stream))
+    }
+
+    /// Where Redis is, if that is said.
+    pub(in crate::cli) fn url(&self) -> Option<String> {
+        let variable = || std::env::var(VARIABLE).ok().filter(|url| !url.is_empty());
+        self.redis.clone().or_else(variable)
+    }
+}
+
+impl WorkArgs {
+    /// The stream.
+    ///
+    /// # Errors
+    /// It is not said where Redis is.
+    pub(in crate::cli) fn place(&self) -> Result<RedisOptions, String> {
+        Ok(self.promise.of(self.stream.place()?))
+    }
+}

@@ -1,0 +1,76 @@
+//! `supervisor join`: waits until everything on a stream in Redis has an end.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::args::StreamArgs;
+use super::layout::Anything;
+use super::notices::Notices;
+use super::screen::{Stream, say};
+use super::stop::Stop;
+use super::{Failure, code, run};
+use crate::error::Error;
+use crate::ledger::Options;
+use crate::queue::JoinableQueue;
+use crate::store::redis::{RedisOptions, RedisStore};
+
+/// So often it is looked whether somebody works.
+const LOOK: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+pub(super) struct Join {
+    #[command(flatten)]
+    stream: StreamArgs,
+}
+
+/// Waits. The exit code: whether all is done.
+pub(super) fn run(command: &Join) -> Result<u8, Failure> {
+    let place = command.stream.place().map_err(Failure::Usage)?.existing();
+    let stop = Stop::new();
+    let end = |signal| super::end(128 + u8::try_from(signal).unwrap_or(0));
+    stop.listen(end, end).map_err(run::internal)?;
+    let queue =
+        JoinableQueue::<Vec<u8>>::on_redis_as(&place, Options::default(), Box::new(Anything))?;
+    Notices::of(&queue)?;
+    join(&queue, &place.stream)?;
+    let older = run::check_younger(&queue);
+    queue.close_store();
+    older?;
+    tell(&place)
+}
+
+fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), Failure> {
+    let unfinished = queue.counts()?.unfinished();
+    let mut says = true;
+    loop {
+        if says && queue.others() == 0 && queue.counts_known().unfinished() > 0 {
+            says = false;
+            say(&format!(
+                "supervisor: nobody works on stream {stream} just now; {unfinished} unfinished \
+                 items wait for a `supervisor work`"
+            ));
+        }
+        match queue.join_timeout(LOOK) {
+            Err(error) if error.is_timeout() => {}
+            joined => return joined.map(drop).map_err(Failure::from),
+        }
+    }
+}
+
+/// How the stream stands, and whether there are dead letters.
+fn tell(place: &RedisOptions) -> Result<u8, Failure> {
+    let store = RedisStore::open(place, Box::new(Anything), None).map_err(Error)?;
+    let status = store.status().map_err(Failure::Usage)?;
+    let line = format!(
+        "{} done, {} dead; {} retries, {} dead letters\n",
+        status.done, status.dead, status.retries, status.letters
+    );
+    // The exit code says it to those who do not read.
+    let _ = Stream::Out.write_all(line.as_bytes());
+    Ok(match status.letters {
+        0 => code::DONE,
+        _ => code::DEAD_LETTERS,
+    })
+}

@@ -1,0 +1,209 @@
+//! How the command line's items stand on a stream: their text, so that whoever can say `XADD` can
+//! put one, and whoever puts one need not know what it is for.
+//!
+//! | field | value |
+//! | --- | --- |
+//! | `item` | the item's text: a line, or whatever stood between two separators |
+//! | `dry` | of a dish: how long drying it takes, in seconds; whoever dries it knows, if nobody says |
+//! | `padding` | of a dish: so many bytes more |
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_bytes::ByteBuf;
+
+use super::args;
+use super::config::REDIS_PAYLOAD_MAX;
+use crate::jobs::Job;
+use crate::kitchen::Dish;
+use crate::payload;
+use crate::store::redis::{Fields, Layout};
+use crate::worker::attempt::decode;
+
+/// What the items of the command line are: it is the same for all of them.
+pub(super) const ITEM_TYPE: &str = "text";
+
+/// Items that a command is run for.
+#[derive(Debug)]
+pub(super) struct JobText;
+
+impl Layout for JobText {
+    fn item_type(&self) -> &str {
+        ITEM_TYPE
+    }
+
+    fn fields(&self, body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+        // It was serialized here.
+        let text = decode::<Job>(body).map_or_else(|_| body.to_vec(), |job| job.text.into_vec());
+        vec![("item", text)]
+    }
+
+    fn body(&self, fields: &Fields) -> Result<Vec<u8>, String> {
+        let text = ByteBuf::from(item_of(fields)?);
+        serialized(&Job { text })
+    }
+}
+
+/// Dishes.
+#[derive(Debug)]
+pub(super) struct DishText {
+    /// How long it takes to dry one of which that is not said.
+    pub(super) dry: Duration,
+    /// Whether that is said of those that are put here.
+    pub(super) tells_dry: bool,
+}
+
+impl Layout for DishText {
+    fn item_type(&self) -> &str {
+        ITEM_TYPE
+    }
+
+    fn fields(&self, body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+        let Ok(dish) = decode::<Dish>(body) else {
+            return vec![("item", body.to_vec())];
+        };
+        let mut fields = vec![("item", dish.name.into_bytes())];
+        if self.tells_dry {
+            let seconds = dish.dry.as_secs_f64().to_string();
+            fields.push(("dry", seconds.into_bytes()));
+        }
+        if !dish.padding.is_empty() {
+            let bytes = dish.padding.len().to_string();
+            fields.push(("padding", bytes.into_bytes()));
+        }
+        fields
+    }
+
+    fn body(&self, fields: &Fields) -> Result<Vec<u8>, String> {
+        let name = String::from_utf8(item_of(fields)?);
+        let name = name.map_err(|_| "its text is not UTF-8, so it is no dish")?;
+        let dry = match text_of(fields, "dry")? {
+            None => self.dry,
+            Some(text) => {
+                args::duration(text).map_err(|why| format!("its field `dry` is {text:?}: {why}"))?
+            }
+        };
+        let padding = match text_of(fields, "padding")? {
+            None => 0,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|bytes| *bytes <= REDIS_PAYLOAD_MAX)
+                .ok_or_else(|| {
+                    format!("its field `padding` is {text:?}, and no number of bytes")
+                })?,
+        };
+        serialized(&Dish {
+            name,
+            dry,
+            padding: ByteBuf::from(vec![0; padding]),
+        })
+    }
+}
+
+/// What is asked only how it stands.
+#[derive(Debug)]
+pub(super) struct Anything;
+
+impl Layout for Anything {
+    fn item_type(&self) -> &str {
+        ""
+    }
+
+    fn fields(&self, body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+        vec![("item", body.to_vec())]
+    }
+
+    fn body(&self, fields: &Fields) -> Result<Vec<u8>, String> {
+        item_of(fields)
+    }
+}
+
+/// A field that must be text where it is there.
+fn text_of<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a str>, String> {
+    let text = fields.get(name).map(std::str::from_utf8).transpose();
+    text.map_err(|_| format!("its field `{name}` is no text"))
+}
+
+fn item_of(fields: &Fields) -> Result<Vec<u8>, String> {
+    let item = fields.get("item").ok_or("it has no field `item`")?;
+    Ok(item.to_vec())
+}
+
+fn serialized(item: &impl Serialize) -> Result<Vec<u8>, String> {
+    let body = payload::serialize(item, false);
+    body.map(|body| body.to_vec())
+        .map_err(|_| "it cannot be serialized".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(fields: &[(&str, &[u8])]) -> Fields {
+        let owned = fields
+            .iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()));
+        Fields(owned.collect())
+    }
+
+    fn dishes() -> DishText {
+        DishText {
+            dry: Duration::from_secs(2),
+            tells_dry: true,
+        }
+    }
+
+    fn read(layout: &impl Layout, given: &[(&str, &[u8])]) -> Result<Vec<u8>, String> {
+        layout.body(&fields(given))
+    }
+
+    #[test]
+    fn a_dish_that_only_has_a_name_takes_the_time_of_whoever_dries_it() {
+        let body = read(&dishes(), &[("item", b"cup")]).unwrap();
+        let cup: Dish = decode(&body).unwrap();
+        assert_eq!((&*cup.name, cup.dry), ("cup", Duration::from_secs(2)));
+        assert!(cup.padding.is_empty());
+    }
+
+    #[test]
+    fn dishes_come_back_as_they_were() {
+        let cup = Dish {
+            name: "cup".into(),
+            dry: Duration::from_millis(250),
+            padding: ByteBuf::from(vec![0; 7]),
+        };
+        let written = dishes().fields(&serialized(&cup).unwrap());
+        assert_eq!(written[1], ("dry", b"0.25".to_vec()));
+        let given: Vec<(&str, &[u8])> = written.iter().map(|(n, v)| (*n, &**v)).collect();
+        let body = read(&dishes(), &given).unwrap();
+        assert_eq!(decode::<Dish>(&body).unwrap(), cup);
+    }
+
+    #[test]
+    fn what_is_no_dish_is_told_in_words() {
+        let cases: [(&[(&str, &[u8])], &str); 5] = [
+            (&[("colour", b"red")], "it has no field `item`"),
+            (&[("item", b"\xff")], "its text is not UTF-8"),
+            (
+                &[("item", b"a"), ("dry", b"soon")],
+                "its field `dry` is \"soon\"",
+            ),
+            (
+                &[("item", b"a"), ("dry", b"\xff")],
+                "its field `dry` is no text",
+            ),
+            (&[("item", b"a"), ("padding", b"-1")], "`padding` is \"-1\""),
+        ];
+        for (given, expected) in cases {
+            let why = read(&dishes(), given).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_any_bytes() {
+        let body = read(&JobText, &[("item", b"\xff\n"), ("dry", b"x")]).unwrap();
+        assert_eq!(JobText.fields(&body), [("item", b"\xff\n".to_vec())]);
+    }
+}

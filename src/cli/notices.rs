@@ -1,0 +1,39 @@
+//! What happens between here and a stream, told on stderr where nothing else is shown.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Failure, printer};
+use crate::error::Error;
+use crate::observe::{Event, Observer, What};
+use crate::queue::JoinableQueue;
+
+/// Tells notices, and nothing else.
+#[derive(Debug)]
+pub(super) struct Notices;
+
+impl Notices {
+    /// Tells those of this queue.
+    pub(super) fn of<T>(queue: &JoinableQueue<T>) -> Result<(), Failure>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let broker = queue.broker().map_err(Error)?;
+        broker.set_observer(Arc::new(Notices));
+        Ok(())
+    }
+}
+
+impl Observer for Notices {
+    fn wants_items(&self) -> bool {
+        false
+    }
+
+    fn observe(&self, event: Event) {
+        if let What::Notice { why } = event.what {
+            printer::complain(&why);
+        }
+    }
+}

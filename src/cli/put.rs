@@ -1,0 +1,149 @@
+//! `supervisor put`: items onto a stream in Redis, for whoever works there. What they are for is not
+//! known here.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_bytes::ByteBuf;
+
+use super::args::{PromiseArgs, StreamArgs};
+use super::input::{Feed, Source};
+use super::layout::JobText;
+use super::notices::Notices;
+use super::stop::Stop;
+use super::{Failure, code, jobs, printer, run};
+use crate::jobs::Job;
+use crate::ledger::{Capacity, Options};
+use crate::queue::JoinableQueue;
+
+#[derive(Debug, Args)]
+pub(super) struct Put {
+    #[command(flatten)]
+    stream: StreamArgs,
+
+    #[command(flatten)]
+    promise: PromiseArgs,
+
+    /// Take the items from this file, one a line; - is stdin, which is also where they come from
+    /// if nothing else is said
+    #[arg(long, value_name = "FILE", conflicts_with = "dishes")]
+    input: Option<PathBuf>,
+
+    /// Items are separated by zero bytes rather than newlines
+    #[arg(short = '0', long)]
+    null: bool,
+
+    /// Put dish-1 ... dish-N
+    #[arg(long, value_name = "N")]
+    dishes: Option<u64>,
+
+    /// Items that nobody has taken before more are put; 0 for no bound
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    capacity: usize,
+
+    /// The items, after :::
+    #[arg(
+        value_name = "::: ITEM",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    items: Vec<OsString>,
+}
+
+type Stream = JoinableQueue<Job>;
+
+/// Puts the items. The exit code.
+pub(super) fn run(command: &Put) -> Result<u8, Failure> {
+    let source = source(command).map_err(Failure::Usage)?;
+    let place = command.stream.place().map_err(Failure::Usage)?;
+    let options = Options {
+        capacity: match command.capacity {
+            0 => Capacity::Unbounded,
+            bound => Capacity::Bounded(bound),
+        },
+        ..Options::default()
+    };
+    let separator = if command.null { 0 } else { b'\n' };
+    let feed = Feed::open(&source, separator).map_err(run::internal)?;
+    let place = command.promise.of(place);
+    let queue = Stream::on_redis_as(&place, options, Box::new(JobText))?;
+    let stop = Stop::new();
+    Notices::of(&queue)?;
+    listen(&queue, &stop, &place.stream)?;
+    jobs::say_if_terminal(&source);
+    let put = put_all(feed, &queue, &stop);
+    if stop.signal().is_some() {
+        // There may be no room for what is on its way.
+        queue.quit();
+    }
+    let put = queue.sync().map_err(Failure::from).and(put);
+    let count = queue.accepted_of_ours();
+    queue.close_store();
+    say_put(count, &place.stream);
+    if let Some(signal) = stop.signal() {
+        return Ok(128 + u8::try_from(signal).unwrap_or(0));
+    }
+    put?;
+    run::check_younger(&queue)?;
+    Ok(code::DONE)
+}
+
+fn source(command: &Put) -> Result<Source, String> {
+    let given = match command.items.split_first() {
+        None => None,
+        Some((sign, items)) if sign.as_bytes() == jobs::GIVEN => Some(items),
+        Some((word, _)) => {
+            let word = word.display();
+            return Err(format!("{word}: items follow :::, as in: ::: {word}"));
+        }
+    };
+    match given {
+        Some(_) if command.input.is_some() => Err("--input: the items follow ::: already".into()),
+        Some(_) if command.dishes.is_some() => Err("--dishes: the items follow ::: already".into()),
+        Some(items) => {
+            let items = items.iter().map(|item| item.as_bytes().to_vec());
+            Ok(Source::Given(items.collect()))
+        }
+        None => Ok(match (&command.input, command.dishes) {
+            (Some(path), _) => Source::named(path),
+            (None, Some(count)) => Source::MadeUp(count),
+            (None, None) => Source::Stdin,
+        }),
+    }
+}
+
+fn put_all(mut feed: Feed, queue: &Stream, stop: &Stop) -> Result<(), Failure> {
+    while stop.signal().is_none()
+        && let Some(line) = feed.next(stop).transpose().map_err(Failure::Usage)?
+    {
+        let text = ByteBuf::from(line.bytes);
+        match queue.put_unsynced(&Job { text }) {
+            Ok(_) => {}
+            // By a signal.
+            Err(error) if error.is_closed() => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The first signal ends it in order, the second one at once. Both say how many were put.
+fn listen(queue: &Stream, stop: &Stop, stream: &str) -> Result<(), Failure> {
+    let (orderly, sudden, stream) = (queue.clone(), queue.clone(), stream.to_owned());
+    let in_order = move |_| {
+        orderly.close();
+        orderly.quit();
+    };
+    let at_once = move |signal| {
+        say_put(sudden.accepted_of_ours(), &stream);
+        super::end(128 + u8::try_from(signal).unwrap_or(0));
+    };
+    stop.listen(in_order, at_once).map_err(run::internal)
+}
+
+fn say_put(count: u64, stream: &str) {
+    let s = if count == 1 { "" } else { "s" };
+    printer::complain(&format_args!("{count} item{s} put on stream {stream}"));
+}

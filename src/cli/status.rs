@@ -1,0 +1,141 @@
+//! `supervisor status`: how a stream in Redis stands, on paper or as a JSON object.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::{Format, StreamArgs, duration};
+use super::layout::Anything;
+use super::screen::Stream;
+use super::{Failure, code};
+use crate::error::Error;
+use crate::store::redis::{RedisOptions, RedisStore, Status};
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    stream: StreamArgs,
+
+    /// What is printed: lines, or one JSON object
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+
+    /// Look twice, with this time between, to tell how fast it goes; 0 to look once
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, allow_hyphen_values = true)]
+    interval: Duration,
+}
+
+/// Shows it. The exit code.
+pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
+    let place = command.stream.place().map_err(Failure::Usage)?.existing();
+    let store = RedisStore::open(&place, Box::new(Anything), None).map_err(Error)?;
+    let look = || store.status().map_err(Failure::Usage);
+    let mut status = look()?;
+    let mut rates = None;
+    if !command.interval.is_zero() {
+        std::thread::sleep(command.interval);
+        let first = std::mem::replace(&mut status, look()?);
+        rates = Rates::between(&first, &status);
+    }
+    let text = match command.format {
+        Format::Text => page(&place, &status, rates.as_ref()),
+        Format::Json => format!("{}\n", object(&place, &status, rates.as_ref())),
+    };
+    match Stream::Out.write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Usage(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(code::DONE),
+    }
+}
+
+/// How fast it goes, per second.
+#[derive(Debug)]
+struct Rates {
+    put: f64,
+    done: f64,
+    dead: f64,
+}
+
+impl Rates {
+    fn between(first: &Status, second: &Status) -> Option<Self> {
+        let seconds = second.at.saturating_sub(first.at).as_secs_f64();
+        // To the thousandth.
+        let rate = |before: u64, now: u64| {
+            let count = now.saturating_sub(before);
+            (count as f64 / seconds * 1_000.0).round() / 1_000.0
+        };
+        (seconds > 0.0).then(|| Rates {
+            put: rate(first.put(), second.put()),
+            done: rate(first.done, second.done),
+            dead: rate(first.dead, second.dead),
+        })
+    }
+}
+
+fn page(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> String {
+    let (url, stream) = (place.shown_url(), &place.stream);
+    let mut page = format!(
+        "stream {stream} at {url}: items of type {}, lease {:?}\n",
+        status.item_type, status.lease
+    );
+    let rate = |of: fn(&Rates) -> f64| rates.map(|rates| format!("  {:.1}/s", of(rates)));
+    let rows = [
+        ("unfinished", status.unfinished, rate(|rates| rates.put)),
+        ("untaken", status.untaken(), None),
+        ("pending", status.pending, None),
+        ("done", status.done, rate(|rates| rates.done)),
+        ("dead", status.dead, rate(|rates| rates.dead)),
+        ("dead letters", status.letters, None),
+        ("retries", status.retries, None),
+        ("refused", status.refused, None),
+    ];
+    for (name, count, rate) in rows {
+        let note = match (name, rate) {
+            ("unfinished", Some(rate)) => format!("{rate} put"),
+            (_, rate) => rate.unwrap_or_default(),
+        };
+        // To a string nothing fails.
+        let _ = writeln!(page, "  {name:<12}  {count:>10}{note}");
+    }
+    let _ = writeln!(page, "supervisors: {}", status.supervisors.len());
+    for one in &status.supervisors {
+        let idle = one.idle.as_secs_f64();
+        let _ = writeln!(
+            page,
+            "  {}  {} pending, heard of {idle:.1} s ago",
+            one.name, one.pending
+        );
+    }
+    page
+}
+
+fn object(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> Value {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let supervisors = status
+        .supervisors
+        .iter()
+        .map(|one| json!({"name": one.name, "pending": one.pending, "idle_ms": millis(one.idle)}));
+    json!({
+        "event": "status",
+        "stream": place.stream,
+        "redis": place.shown_url(),
+        "item_type": status.item_type,
+        "lease_ms": millis(status.lease),
+        "unfinished": status.unfinished,
+        "untaken": status.untaken(),
+        "pending": status.pending,
+        "done": status.done,
+        "dead": status.dead,
+        "dead_letters": status.letters,
+        "retries": status.retries,
+        "refused": status.refused,
+        "supervisors": supervisors.collect::<Value>(),
+        "put_per_s": rates.map(|rates| rates.put),
+        "done_per_s": rates.map(|rates| rates.done),
+        "dead_per_s": rates.map(|rates| rates.dead),
+    })
+}
