@@ -281,6 +281,7 @@ impl Broker {
             .any(|thread| !thread.is_finished() && !is_this(thread))
         {
             channel.stream.interrupt();
+            channel.stream.hush();
             std::thread::park_timeout(LEAVE_PAUSE);
         }
         for thread in threads {

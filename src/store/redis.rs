@@ -66,6 +66,8 @@ pub(crate) struct RedisStore {
     desk: Line,
     /// The number of the connection that waits in `take`.
     waiting: Mutex<i64>,
+    /// The same of the one that waits in `listen`.
+    listening: Mutex<i64>,
     /// Up to where the replies to our maps were read.
     heard: Mutex<String>,
 }
@@ -115,6 +117,7 @@ impl RedisStore {
             ear: Line::default(),
             desk: Line::default(),
             waiting: Mutex::new(0),
+            listening: Mutex::new(0),
             heard: Mutex::new("0-0".into()),
         };
         if options.is_existing {

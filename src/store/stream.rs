@@ -118,6 +118,9 @@ pub(crate) trait Stream: Store + fmt::Debug {
     /// Ends a wait in [`take`](Self::take).
     fn interrupt(&self);
 
+    /// Ends a wait in [`listen`](Self::listen).
+    fn hush(&self);
+
     /// Renews the lease on what was taken, and takes over so many at most of what others left
     /// behind.
     fn tend(&self, count: usize) -> Result<Tended, String>;

@@ -101,10 +101,7 @@ impl RedisStore {
         count: usize,
         wait: Duration,
     ) -> RedisResult<(Vec<Entry>, (Standing, u64))> {
-        let wait = match open.number {
-            0 => wait.min(UNWAKEABLE),
-            _ => wait,
-        };
+        let wait = longest(wait, open.number);
         let mut read_group = cmd("XREADGROUP");
         read_group.arg("GROUP").arg(GROUP).arg(&self.consumer);
         read_group.arg("COUNT").arg(count);
@@ -206,6 +203,7 @@ impl RedisStore {
     fn heard(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
         let replies = lock(&self.heard).clone();
         let streams = self.server.call(&self.ear, wait, |open| {
+            let wait = longest(wait, open.number);
             let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             let mut read_both = cmd("XREAD");
             read_both.arg("COUNT").arg(1000);
@@ -215,7 +213,10 @@ impl RedisStore {
                 .arg("STREAMS");
             read_both.arg(&self.keys.bell).arg(&self.keys.replies);
             read_both.arg(&since.ring).arg(&replies);
-            read::read_entries(read_both.query::<Value>(&mut open.connection)?)
+            *lock(&self.listening) = open.number;
+            let answer = read_both.query::<Value>(&mut open.connection);
+            *lock(&self.listening) = 0;
+            read::read_entries(answer?)
         })?;
         let mut outcomes = Vec::new();
         for (name, entries) in streams {
@@ -242,6 +243,14 @@ impl RedisStore {
                 .arg(last.to_string());
             trim.exec(&mut open.connection)
         });
+    }
+}
+
+/// How long a connection with this number may wait.
+fn longest(wait: Duration, number: i64) -> Duration {
+    match number {
+        0 => wait.min(UNWAKEABLE),
+        _ => wait,
     }
 }
 
@@ -280,7 +289,11 @@ impl Stream for RedisStore {
     }
 
     fn interrupt(&self) {
-        self.wake_taker();
+        self.unblock(&self.waiting);
+    }
+
+    fn hush(&self) {
+        self.unblock(&self.listening);
     }
 
     fn tend(&self, count: usize) -> Result<Tended, String> {

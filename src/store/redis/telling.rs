@@ -1,5 +1,6 @@
 //! What is told to Redis: how items ended, which were put; and asking how the stream stands.
 
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -207,9 +208,9 @@ impl RedisStore {
         }
     }
 
-    /// Ends the wait of the thread that takes, if it waits.
-    pub(super) fn wake_taker(&self) {
-        let number = *lock(&self.waiting);
+    /// Ends the wait of a thread, if it waits.
+    pub(super) fn unblock(&self, waiting: &Mutex<i64>) {
+        let number = *lock(waiting);
         if number == 0 {
             return;
         }
