@@ -27,7 +27,16 @@ pub(crate) struct Warm {
 
 impl Warm {
     pub(crate) fn start(how: Builder, workers: usize, bound: usize, maker: &Maker) -> Self {
-        let queue = JoinableQueue::bounded(bound);
+        Warm::on(JoinableQueue::bounded(bound), how, workers, maker)
+    }
+
+    /// The same with a queue that was made already, and has had no items.
+    pub(crate) fn on(
+        queue: JoinableQueue<Item>,
+        how: Builder,
+        workers: usize,
+        maker: &Maker,
+    ) -> Self {
         let crew = how.handler(&queue, look).expect("workers start");
         await_ready(&crew, workers);
         let mut warm = Warm {
