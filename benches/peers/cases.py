@@ -257,6 +257,8 @@ def many():
 
 
 def by_redis():
+    ours = dict(workers=2, items=500_000)
+    yield case("redis", "dishrack", "dishrack, put and join", "rust", None, "dishrack", **ours)
     raw = [
         ("raw-256", "raw streams, batches of 256", "raw", 256),
         ("raw-1000", "raw streams, batches of 1000", "raw", 1000),
@@ -274,6 +276,7 @@ def by_redis():
     for name, label, side, script, items in python:
         yield case("redis", name, label, side, script, name, workers=2, items=items)
     waiting = [
+        ("dishrack", "dishrack, two workers that wait", 2),
         ("raw", "raw streams, consumers in XREADGROUP", 2),
         ("alone", "redis-server with no client", 0),
     ]

@@ -7,7 +7,7 @@ use crate::order::Order;
 use crate::redis_server;
 
 /// Row, contender, workers, items, bytes of an item.
-const ALL: [(&str, &str, usize, usize, usize); 26] = [
+const ALL: [(&str, &str, usize, usize, usize); 27] = [
     ("throughput", "dishrack", 2, 500, 100),
     ("throughput", "dishrack-map", 2, 500, 100),
     ("throughput", "dishrack-threads", 2, 500, 100),
@@ -32,6 +32,7 @@ const ALL: [(&str, &str, usize, usize, usize); 26] = [
     ("drain", "dishrack-threads", 2, 500, 8),
     ("scale", "dishrack-spawn", 8, 80, 100),
     ("scale", "dishrack-fork", 8, 80, 100),
+    ("redis", "dishrack", 2, 500, 100),
     ("redis", "raw", 2, 500, 100),
     ("redis", "raw-socket", 2, 500, 100),
 ];
