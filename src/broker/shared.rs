@@ -106,6 +106,9 @@ impl Questions {
 /// So many numbers are fetched at a time, at most.
 const NUMBERS_MAX: u64 = 1024;
 
+/// Who fetches so many has new ones fetched before the old ones are used up.
+const NUMBERS_AHEAD: u64 = 256;
+
 /// Taken items take so many bytes at most, besides the first.
 const TAKEN_BYTES_MAX: usize = 16 << 20;
 
@@ -121,8 +124,10 @@ pub struct Shared<P> {
     /// What became of puts that somebody waits for.
     outcomes: BTreeMap<u64, Result<ItemId, Refused>>,
     /// Numbers for the next puts, and how many are fetched next time.
-    numbers: Range<u64>,
+    numbers: VecDeque<Range<u64>>,
     numbers_next: u64,
+    /// Numbers of items that were put on their way without, for those who wait for them.
+    named: BTreeMap<u64, ItemId>,
     /// The stream is full: puts wait for its bell.
     pub is_crowded: bool,
     /// Why the last put was refused.
@@ -151,8 +156,9 @@ impl<P> Default for Shared<P> {
             is_shuffled: false,
             tickets: 0,
             outcomes: BTreeMap::new(),
-            numbers: 0..0,
+            numbers: VecDeque::new(),
             numbers_next: 1,
+            named: BTreeMap::new(),
             is_crowded: false,
             refusal: String::new(),
             are_lost: false,
@@ -176,7 +182,7 @@ impl<P: Clone> Shared<P> {
         is_impatient: bool,
     ) -> (u64, Option<ItemId>) {
         self.tickets += 1;
-        let id = self.numbers.next().map(ItemId);
+        let id = self.next_number();
         self.outgoing.push_back(Outgoing {
             ticket: self.tickets,
             id,
@@ -194,11 +200,19 @@ impl<P: Clone> Shared<P> {
         self.tickets
     }
 
-    /// The number of an item that is on its way, once it has one.
-    #[must_use]
-    pub fn number_of(&self, ticket: u64) -> Option<ItemId> {
-        let mut outgoing = self.outgoing.iter();
-        outgoing.find(|one| one.ticket == ticket)?.id
+    fn next_number(&mut self) -> Option<ItemId> {
+        let first = self.numbers.front_mut()?;
+        let number = first.next()?;
+        if first.is_empty() {
+            self.numbers.pop_front();
+        }
+        Some(ItemId(number))
+    }
+
+    /// The number of an item that was put on its way without one, and that nobody waits for
+    /// otherwise; it is told once.
+    pub fn take_number(&mut self, ticket: u64) -> Option<ItemId> {
+        self.named.remove(&ticket)
     }
 
     /// What became of a put that its putter waits for; it is told once.
@@ -243,20 +257,34 @@ impl<P: Clone> Shared<P> {
             .extend(waiting.into_iter().filter(|one| !is_one(one)));
     }
 
-    /// How many numbers to fetch, if there are puts without one.
+    /// How many numbers to fetch, if there are puts without one, or few are left of many.
     #[must_use]
     pub fn wants_numbers(&self) -> Option<u64> {
         let lacks = self.outgoing.back().is_some_and(|last| last.id.is_none());
-        lacks.then_some(self.numbers_next)
+        let left: u64 = self
+            .numbers
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum();
+        let is_low = self.numbers_next >= NUMBERS_AHEAD && left < self.numbers_next / 2;
+        (lacks || is_low).then_some(self.numbers_next)
     }
 
     /// These numbers are for our puts.
     pub fn handle_numbers(&mut self, first: ItemId, count: u64) {
-        self.numbers = first.0..first.0 + count;
+        self.numbers.push_back(first.0..first.0 + count);
         self.numbers_next = (count * 2).min(NUMBERS_MAX);
-        for one in &mut self.outgoing {
-            if one.id.is_none() {
-                one.id = self.numbers.next().map(ItemId);
+        for place in 0..self.outgoing.len() {
+            if self.outgoing[place].id.is_some() {
+                continue;
+            }
+            let Some(id) = self.next_number() else {
+                break;
+            };
+            let one = &mut self.outgoing[place];
+            one.id = Some(id);
+            if one.putter == Putter::Nobody {
+                self.named.insert(one.ticket, id);
             }
         }
     }
@@ -387,11 +415,7 @@ mod tests {
             (false, Some(1))
         );
         shared.handle_numbers(ItemId(7), 1);
-        assert_eq!(shared.number_of(1), Some(ItemId(7)));
-        assert_eq!(
-            (shared.number_of(2), shared.wants_numbers()),
-            (None, Some(2))
-        );
+        assert_eq!(shared.wants_numbers(), Some(2));
         shared.handle_numbers(ItemId(8), 2);
         assert_eq!(
             (shared.poll_puts(9).len(), shared.poll_puts(9).len()),
@@ -400,6 +424,29 @@ mod tests {
         assert_eq!(shared.handle_told(3, None), []);
         assert_eq!(shared.take_outcome(2), Some(Ok(ItemId(8))));
         assert!(shared.is_through(3) && shared.wants_numbers().is_none());
+    }
+
+    #[test]
+    fn who_waits_for_a_number_gets_it_also_after_the_item_was_accepted() {
+        let mut shared = Shared::default();
+        let (ticket, number) = shared.push("x", Putter::Nobody, false, false);
+        assert_eq!(number, None);
+        shared.handle_numbers(ItemId(7), 1);
+        shared.poll_puts(9);
+        shared.handle_told(1, None);
+        assert_eq!(shared.take_number(ticket), Some(ItemId(7)));
+        assert_eq!(shared.take_number(ticket), None);
+    }
+
+    #[test]
+    fn numbers_are_fetched_before_they_are_used_up_where_many_are() {
+        let mut shared: Shared<&str> = Shared::default();
+        shared.handle_numbers(ItemId(1), 200);
+        assert_eq!(shared.wants_numbers(), None);
+        for _ in 0..50 {
+            shared.push("x", Putter::Local, false, false);
+        }
+        assert_eq!(shared.wants_numbers(), Some(400));
     }
 
     #[test]

@@ -383,7 +383,7 @@ impl Core {
         }
         let shared = self.shared()?;
         let end = match until {
-            Until::Numbered => shared.number_of(ticket).map(Ok),
+            Until::Numbered => shared.take_number(ticket).map(Ok),
             Until::Accepted => shared.take_outcome(ticket),
         };
         Some(end?.map_err(|refused| self.kind_of(refused)))

@@ -28,7 +28,7 @@ use redis::IntoConnectionInfo;
 
 use self::account::Account;
 use self::connection::{Line, Server, lock};
-pub(crate) use self::entry::{Fields, Layout, Plain};
+pub(crate) use self::entry::{Layout, Plain};
 use self::keys::Keys;
 pub use self::options::RedisOptions;
 use self::scripts::Name;
