@@ -9,12 +9,16 @@ import collections
 Row = collections.namedtuple("Row", "name title unit better note")
 
 # `name` is unique in its row for a number of workers. `side` is who runs it: `rust`, `python`,
-# `loky` and `redis` (a Python with that package), `command` (whole programs), or `idle`. `ours` is the name of the contender of
-# this project that does the same, for the ratio.
+# `loky`, `redis`, `rq`, `arq` and `celery` (a Python with that package), `command` (whole programs), or
+# `idle`. `ours` is the name of the contender of this project that does the same, for the ratio.
 Case = collections.namedtuple("Case", "row name label side script contender options ours rounds")
 
-# `other` is None where the figure itself has the target.
-Target = collections.namedtuple("Target", "row text name other workers is_met")
+# `other` is None where the figure itself has the target. Where there is an `enough`, a figure of at
+# least that much meets the target whatever the ratio is.
+Target = collections.namedtuple("Target", "row text name other workers is_met enough")
+
+# Contenders that need a redis-server are in these rows, or have the side `redis`.
+ROWS_WITH_A_SERVER = ("redis", "redis-idle")
 
 ROWS = [
     Row(
@@ -103,6 +107,25 @@ ROWS = [
         "calls",
         "less",
         "System calls of a supervisor of 8 workers in 5 s, counted by strace.",
+    ),
+    Row(
+        "redis",
+        "Small items by way of Redis",
+        "items/s",
+        "more",
+        "100 B each, by way of a redis-server that writes nothing to a disk and is reached over TCP: "
+        "from the first `put` until all items are done and acknowledged, with workers that are "
+        "started and warm. The server shares the CPUs with everybody. Raw streams are XADD, "
+        "XREADGROUP and XACK in pipelines and nothing else; the task queues are as fast as their own "
+        "options make them, and get fewer items.",
+    ),
+    Row(
+        "redis-idle",
+        "Waiting for items from Redis",
+        "ms",
+        "less",
+        "CPU time in 5 s of everybody who waits for items, and of the redis-server that they wait "
+        "for.",
     ),
 ]
 
@@ -233,6 +256,34 @@ def many():
     yield case("idle", "dishrack", "dishrack", "idle", "idle.py", "dishrack", workers=8, rounds=1)
 
 
+def by_redis():
+    ours = dict(workers=2, items=500_000)
+    yield case("redis", "dishrack", "dishrack, put and join", "rust", None, "dishrack", **ours)
+    raw = [
+        ("raw-256", "raw streams, batches of 256", "raw", 256),
+        ("raw-1000", "raw streams, batches of 1000", "raw", 1000),
+        ("raw-socket", "raw streams, batches of 256, Unix socket", "raw-socket", 256),
+    ]
+    for name, label, contender, batch in raw:
+        options = dict(workers=2, items=500_000, batch=batch)
+        yield case("redis", name, label, "rust", None, contender, **options)
+    python = [
+        ("pipelined", "Python, pipelined", "redis", "streams.py", 100_000),
+        ("rq", "rq, SimpleWorker", "rq", "rq_jobs.py", 1000),
+        ("arq", "arq", "arq", "arq_jobs.py", 2000),
+        ("celery", "Celery, acks_late", "celery", "celery_jobs.py", 2000),
+    ]
+    for name, label, side, script, items in python:
+        yield case("redis", name, label, side, script, name, workers=2, items=items)
+    waiting = [
+        ("dishrack", "dishrack, two workers that wait", 2),
+        ("raw", "raw streams, consumers in XREADGROUP", 2),
+        ("alone", "redis-server with no client", 0),
+    ]
+    for name, label, workers in waiting:
+        yield case("redis-idle", name, label, "idle", "idle_cpu.py", name, workers=workers, rounds=3)
+
+
 def all_cases(cpus):
     for workers in (1, 2):
         yield from throughput(workers)
@@ -243,6 +294,7 @@ def all_cases(cpus):
     yield from commands()
     yield from computing(cpus)
     yield from many()
+    yield from by_redis()
 
 
 def at_least(bound):
@@ -260,9 +312,11 @@ def between(low, high):
 def targets(cpus):
     """In the order of the rows."""
 
-    def one(row, what, name, other, workers, goal):
+    def one(row, what, name, other, workers, goal, enough=None):
         text, is_met = goal
-        return Target(row, (what, text), name, other, workers, is_met)
+        if enough is not None:
+            text += f", or {enough:,} items/s"
+        return Target(row, (what, text), name, other, workers, is_met, enough)
 
     for workers in (1, 2):
         on = f", {workers} worker{'s' if workers > 1 else ''}"
@@ -296,3 +350,7 @@ def targets(cpus):
         yield one("waiting", f"bytes beyond the payload, {text}", name, None, 1, at_most(64))
     yield one("drain", "time for 10 M / 1 M items", "10m", "1m", 2, between(9, 11))
     yield one("idle", "system calls when idle", "dishrack", None, 8, at_most(0))
+    what, goal = "by way of Redis / raw streams, batches of 256", at_least(0.4)
+    yield one("redis", what, "dishrack", "raw-256", 2, goal, enough=100_000)
+    for name, label in (("rq", "rq"), ("arq", "arq"), ("celery", "Celery")):
+        yield one("redis", f"by way of Redis / {label}", "dishrack", name, 2, at_least(10))

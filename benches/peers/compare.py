@@ -25,6 +25,9 @@ import machine
 import plot
 import report
 
+# Sides that are a Python with the package of that name.
+PACKAGES = ("loky", "redis", "rq", "arq", "celery")
+
 HERE = pathlib.Path(__file__).resolve().parent
 BENCHES = HERE.parent
 LIMIT_S = 120
@@ -37,7 +40,8 @@ def arguments():
     names = [row.name for row in cases.ROWS]
     parser.add_argument("--program", help="the compiled benchmark `peers`")
     parser.add_argument("--supervisor", help="the compiled command")
-    parser.add_argument("--venv", help="a Python that has loky and redis")
+    parser.add_argument("--venv", help="a Python that has loky, redis, rq and celery")
+    parser.add_argument("--venv-arq", help="a Python that has arq")
     parser.add_argument("--rounds", type=int, default=5, help="at most; 5")
     parser.add_argument("--only", action="append", choices=names, metavar="ROW", help="and no other")
     parser.add_argument("--quick", action="store_true", help="one round with few items")
@@ -60,16 +64,28 @@ def quickened(case):
     return case._replace(options=options)
 
 
+def python_of(case, chosen):
+    """Which Python runs a script, if there is one."""
+    if case.side == "arq":
+        return chosen.venv_arq
+    return chosen.venv if case.side in PACKAGES else sys.executable
+
+
+def needs_server(case):
+    return case.side == "redis" or case.row in cases.ROWS_WITH_A_SERVER
+
+
 def absence(case, chosen):
     """Why a contender cannot run here, if so."""
-    if case.side in ("loky", "redis"):
-        imports = [chosen.venv, "-c", f"import {case.side}"]
-        is_there = chosen.venv and subprocess.run(imports, stderr=subprocess.DEVNULL).returncode == 0
+    if case.side in PACKAGES:
+        python = python_of(case, chosen)
+        imports = [python, "-c", f"import {case.side}"]
+        is_there = python and subprocess.run(imports, stderr=subprocess.DEVNULL).returncode == 0
         if not is_there:
             return f"absent: no Python package {case.side}"
     if case.side == "command" and case.contender != "dishrack" and not shutil.which(case.contender):
         return f"absent: no {case.contender}"
-    if case.side == "redis" and not shutil.which("redis-server"):
+    if needs_server(case) and not shutil.which("redis-server"):
         return "absent: no redis-server"
     return None
 
@@ -77,16 +93,15 @@ def absence(case, chosen):
 def command(case, chosen):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in case.options.items()]
     if case.side == "idle":
-        workers = ["--workers", str(case.options["workers"])]
-        return [sys.executable, str(HERE / case.script), "--program", chosen.program, *workers]
+        order = ["--contender", case.contender, "--workers", str(case.options["workers"])]
+        return [sys.executable, str(HERE / case.script), "--program", chosen.program, *order]
     if case.side == "rust":
         pairs = [part for option in options for part in option.split("=")]
         return [chosen.program, case.row, case.contender, *pairs, "--limit-s", str(LIMIT_S)]
     if case.side == "command":
         options.append(f"--supervisor={chosen.supervisor}")
-    python = chosen.venv if case.side in ("loky", "redis") else sys.executable
     limit = f"--limit-s={LIMIT_S}"
-    return [python, str(HERE / case.script), case.row, case.contender, *options, limit]
+    return [python_of(case, chosen), str(HERE / case.script), case.row, case.contender, *options, limit]
 
 
 def run(case, chosen):
@@ -125,7 +140,7 @@ def end_group(process):
 
 def who(case):
     """Whose absence a case's is: a side's, or a program's."""
-    return (case.side, case.contender if case.side == "command" else None)
+    return (case.side, needs_server(case), case.contender if case.side == "command" else None)
 
 
 def measure(chosen, all_cases):
@@ -154,7 +169,7 @@ def tell(case, line):
 
 
 def collect(chosen, all_cases):
-    described = machine.describe(chosen.venv)
+    described = machine.describe(chosen.venv, chosen.venv_arq)
     measurements = measure(chosen, all_cases)
     rounds = 1 if chosen.quick else chosen.rounds
     return dict(machine=described, rounds=rounds, quick=chosen.quick, measurements=measurements)

@@ -21,29 +21,46 @@ pub(crate) fn await_ready<T, R>(crew: &Supervisor<T, R>, workers: usize) {
 pub(crate) struct Warm {
     queue: JoinableQueue<Item>,
     /// Stops its workers when it is dropped.
-    _crew: Supervisor<Item, ()>,
+    crew: Supervisor<Item, ()>,
     done: u64,
 }
 
 impl Warm {
     pub(crate) fn start(how: Builder, workers: usize, bound: usize, maker: &Maker) -> Self {
-        let queue = JoinableQueue::bounded(bound);
+        Warm::on(JoinableQueue::bounded(bound), how, workers, maker)
+    }
+
+    /// The same with a queue that was made already, and has had no items.
+    pub(crate) fn on(
+        queue: JoinableQueue<Item>,
+        how: Builder,
+        workers: usize,
+        maker: &Maker,
+    ) -> Self {
         let crew = how.handler(&queue, look).expect("workers start");
         await_ready(&crew, workers);
         let mut warm = Warm {
             queue,
-            _crew: crew,
+            crew,
             done: 0,
         };
         warm.work(maker, WARMING.min((16 << 20) / maker.0.len()));
         warm
     }
 
-    /// Puts items one by one, and joins.
+    /// Its worker processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let workers = self.crew.workers();
+        workers.into_iter().map(|worker| worker.pid).collect()
+    }
+
+    /// Puts items one by one, and joins. Where a put has to be kept somewhere, it is not waited for
+    /// each, but for all of them.
     pub(crate) fn work(&mut self, maker: &Maker, items: usize) {
         for _ in 0..items {
-            self.queue.put(&maker.make()).expect("it is open");
+            self.queue.put_unsynced(&maker.make()).expect("it is open");
         }
+        self.queue.sync().expect("all are accepted");
         self.done += items as u64;
         let joined = self.queue.join().expect("workers are there");
         assert_eq!((joined.done, joined.dead), (self.done, 0));

@@ -39,9 +39,20 @@ def failure(measurements, key):
     return next((line["failed"] for line in lines if "failed" in line), None)
 
 
+def own_figure(measurements, target):
+    found = summary(measurements, key_of(target.row, target.name, target.workers))
+    return found[0] if found else None
+
+
 def target_figure(measurements, target):
-    ours = key_of(target.row, target.name, target.workers)
     if target.other is None:
-        found = summary(measurements, ours)
-        return found[0] if found else None
+        return own_figure(measurements, target)
+    ours = key_of(target.row, target.name, target.workers)
     return ratio(measurements, ours, key_of(target.row, target.other, target.workers))
+
+
+def is_met(measurements, target):
+    """Whether a target whose figure is known is met: by that, or by as much as is enough."""
+    if target.is_met(target_figure(measurements, target)):
+        return True
+    return target.enough is not None and own_figure(measurements, target) >= target.enough

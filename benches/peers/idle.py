@@ -86,6 +86,7 @@ def measure(program, workers, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--program", required=True, help="the compiled benchmark `peers`")
+    parser.add_argument("--contender", choices=["dishrack"], default="dishrack")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=5)
     chosen = parser.parse_args()

@@ -28,8 +28,9 @@ def version_of(python, package):
     return first_line(python, "-c", code) if python else None
 
 
-def describe(venv):
-    """Pairs of a name and a text. `venv` is the Python that has packages, or None."""
+def describe(venv, venv_arq):
+    """Pairs of a name and a text. `venv` is the Python that has packages, or None, and `venv_arq` is
+    the one that has arq."""
     memory_gib = int(from_file("/proc/meminfo", "MemTotal").split()[0]) / (1 << 20)
     commit = first_line("git", "rev-parse", "--short", "HEAD") or "unknown"
     changed = first_line("git", "status", "--porcelain", "--untracked-files=no", "--", "src")
@@ -42,6 +43,10 @@ def describe(venv):
         ("rustc", (first_line("rustc", "--version") or "unknown").split(" (")[0][6:]),
         ("loky", version_of(venv, "loky") or "absent"),
         ("Redis", redis_version() or "absent"),
+        ("redis-py", version_of(venv, "redis") or "absent"),
+        ("rq", version_of(venv, "rq") or "absent"),
+        ("arq", version_of(venv_arq, "arq") or "absent"),
+        ("Celery", version_of(venv, "celery") or "absent"),
         ("commit", commit + (" and changes to src" if changed else "")),
         ("date", datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")),
         ("load at the beginning (1, 5, 15 minutes)", load),

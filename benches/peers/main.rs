@@ -13,6 +13,9 @@ mod item;
 mod large;
 mod order;
 mod raw;
+mod raw_streams;
+mod redis_queue;
+mod redis_server;
 mod round_trip;
 mod scale;
 mod smoke;
@@ -31,7 +34,7 @@ fn main() -> Result<(), String> {
         roles.handler(item::rest);
         roles.handler(item::spin);
     });
-    if raw::serve() {
+    if raw::serve() || raw_streams::serve() {
         return Ok(());
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -61,6 +64,8 @@ fn measure(order: &Order) -> Measured {
         "drain" => waiting::drain(order),
         "scale" => scale::measure(order),
         "idle" => scale::idle(order, |line| println!("{line}")),
+        "redis" => redis_queue::throughput(order),
+        "redis-idle" => redis_queue::idle(order, |line| println!("{line}")),
         row => panic!("there is no row {row}"),
     }
 }

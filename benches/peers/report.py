@@ -27,6 +27,7 @@ EXPLAINING = {
     "supervisor_mib": ("supervisor", "MiB"),
     "worker_kib": ("each worker", "KiB"),
     "switches": ("wake-ups without strace", ""),
+    "server_ms": ("redis-server", "ms"),
 }
 
 
@@ -59,8 +60,11 @@ def target_rows(measurements, targets):
         if figure is None:
             yield what, goal, "not measured", ""
         else:
-            verdict = "met" if target.is_met(figure) else "**missed**"
-            yield what, goal, number(figure), verdict
+            verdict = "met" if figures.is_met(measurements, target) else "**missed**"
+            measured = number(figure)
+            if target.enough is not None:
+                measured += f" ({number(figures.own_figure(measurements, target))} items/s)"
+            yield what, goal, measured, verdict
 
 
 def contender_row(case, measurements):

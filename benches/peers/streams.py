@@ -1,55 +1,28 @@
 """A Redis stream with a group of consumers, used as well as it can be from Python: everything in
-pipelines, 256 items at a time, over a Unix socket, and with nothing written to a disk.
+pipelines, 256 items at a time, and with nothing written to a disk.
 
-    python streams.py throughput redis [OPTIONS]     with the package `redis`
+    python streams.py throughput redis [OPTIONS]     over a Unix socket
+    python streams.py redis pipelined [OPTIONS]      over TCP; both with the package `redis`
 
-The server is this script's own. It listens at no port, keeps its socket in a temporary folder, and
-is ended at the end. What counts is done in Redis by the consumers, as XACK and INCRBY in the same
-pipeline; who counts the last item tells the producer.
+What counts is done in Redis by the consumers, as XACK and INCRBY in the same pipeline; who counts
+the last item tells the producer.
 """
 
-import contextlib
 import multiprocessing
-import os
-import subprocess
-import tempfile
 import time
 
 import redis
 
 import order
+import redis_server
 import tasks
 
 FORK = multiprocessing.get_context("fork")
 BATCH = 256
 
 
-@contextlib.contextmanager
-def server():
-    with tempfile.TemporaryDirectory() as folder:
-        socket = os.path.join(folder, "socket")
-        options = ["--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no"]
-        command = ["redis-server", *options, "--dir", folder]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            await_answer(socket)
-            yield socket
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def await_answer(socket):
-    for _ in range(1000):
-        with contextlib.suppress(redis.ConnectionError):
-            redis.Redis(unix_socket_path=socket).ping()
-            return
-        time.sleep(0.01)
-    raise SystemExit("redis-server does not answer")
-
-
-def consume(socket, name, goals):
-    client = redis.Redis(unix_socket_path=socket)
+def consume(where, name, goals):
+    client = redis.Redis(**where)
     while True:
         got = client.xreadgroup("crew", name, {"items": ">"}, count=BATCH, block=0)
         entries = got[0][1]
@@ -75,12 +48,13 @@ def produce(client, maker, items):
 
 def throughput(chosen):
     maker = tasks.Maker(chosen.bytes)
-    with server() as socket:
-        client = redis.Redis(unix_socket_path=socket)
+    with redis_server.running() as server:
+        where = server.tcp if chosen.row == "redis" else server.unix
+        client = redis.Redis(**where)
         client.xgroup_create("items", "crew", "0", mkstream=True)
         goals = (1000, 1000 + chosen.items)
         for n in range(chosen.workers):
-            FORK.Process(target=consume, args=(socket, f"c{n}", goals), daemon=True).start()
+            FORK.Process(target=consume, args=(where, f"c{n}", goals), daemon=True).start()
         produce(client, maker, 1000)
         began = time.perf_counter()
         produce(client, maker, chosen.items)
@@ -94,4 +68,5 @@ def throughput(chosen):
 
 
 if __name__ == "__main__":
-    tasks.answer(order.parse(), {("throughput", "redis"): throughput})
+    contenders = {("throughput", "redis"): throughput, ("redis", "pipelined"): throughput}
+    tasks.answer(order.parse(), contenders)

@@ -106,6 +106,9 @@ impl Questions {
 /// So many numbers are fetched at a time, at most.
 const NUMBERS_MAX: u64 = 1024;
 
+/// Who fetches so many has new ones fetched before the old ones are used up.
+const NUMBERS_AHEAD: u64 = 256;
+
 /// Taken items take so many bytes at most, besides the first.
 const TAKEN_BYTES_MAX: usize = 16 << 20;
 
@@ -120,11 +123,11 @@ pub struct Shared<P> {
     tickets: u64,
     /// What became of puts that somebody waits for.
     outcomes: BTreeMap<u64, Result<ItemId, Refused>>,
-    /// Numbers that somebody waits for.
-    named: BTreeMap<u64, ItemId>,
     /// Numbers for the next puts, and how many are fetched next time.
-    numbers: Range<u64>,
+    numbers: VecDeque<Range<u64>>,
     numbers_next: u64,
+    /// Numbers of items that were put on their way without, for those who wait for them.
+    named: BTreeMap<u64, ItemId>,
     /// The stream is full: puts wait for its bell.
     pub is_crowded: bool,
     /// Why the last put was refused.
@@ -161,9 +164,9 @@ impl<P> Default for Shared<P> {
             is_shuffled: false,
             tickets: 0,
             outcomes: BTreeMap::new(),
-            named: BTreeMap::new(),
-            numbers: 0..0,
+            numbers: VecDeque::new(),
             numbers_next: 1,
+            named: BTreeMap::new(),
             is_crowded: false,
             refusal: String::new(),
             are_lost: false,
@@ -191,7 +194,7 @@ impl<P: Clone> Shared<P> {
         is_impatient: bool,
     ) -> (u64, Option<ItemId>) {
         self.tickets += 1;
-        let id = self.numbers.next().map(ItemId);
+        let id = self.next_number();
         self.outgoing.push_back(Outgoing {
             ticket: self.tickets,
             id,
@@ -209,8 +212,17 @@ impl<P: Clone> Shared<P> {
         self.tickets
     }
 
-    /// The number of an item that had none when it was put on its way, and for whose end nobody
-    /// waits, once it has one; it is told once.
+    fn next_number(&mut self) -> Option<ItemId> {
+        let first = self.numbers.front_mut()?;
+        let number = first.next()?;
+        if first.is_empty() {
+            self.numbers.pop_front();
+        }
+        Some(ItemId(number))
+    }
+
+    /// The number of an item that was put on its way without one, and that nobody waits for
+    /// otherwise; it is told once.
     pub fn take_number(&mut self, ticket: u64) -> Option<ItemId> {
         self.named.remove(&ticket)
     }
@@ -275,26 +287,34 @@ impl<P: Clone> Shared<P> {
         });
     }
 
-    /// How many numbers to fetch, if there are puts without one.
+    /// How many numbers to fetch, if there are puts without one, or few are left of many.
     #[must_use]
     pub fn wants_numbers(&self) -> Option<u64> {
         let lacks = self.outgoing.back().is_some_and(|last| last.id.is_none());
-        lacks.then_some(self.numbers_next)
+        let left: u64 = self
+            .numbers
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum();
+        let is_low = self.numbers_next >= NUMBERS_AHEAD && left < self.numbers_next / 2;
+        (lacks || is_low).then_some(self.numbers_next)
     }
 
     /// These numbers are for our puts.
     pub fn handle_numbers(&mut self, first: ItemId, count: u64) {
-        self.numbers = first.0..first.0 + count;
+        self.numbers.push_back(first.0..first.0 + count);
         self.numbers_next = (count * 2).min(NUMBERS_MAX);
-        for one in &mut self.outgoing {
-            if one.id.is_none()
-                && let Some(number) = self.numbers.next()
-            {
-                one.id = Some(ItemId(number));
-                if one.putter == Putter::Nobody {
-                    // It may have been told before its putter wakes up.
-                    self.named.insert(one.ticket, ItemId(number));
-                }
+        for place in 0..self.outgoing.len() {
+            if self.outgoing[place].id.is_some() {
+                continue;
+            }
+            let Some(id) = self.next_number() else {
+                break;
+            };
+            let one = &mut self.outgoing[place];
+            one.id = Some(id);
+            if one.putter == Putter::Nobody {
+                self.named.insert(one.ticket, id);
             }
         }
     }
@@ -444,22 +464,26 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_kept_for_its_putter_when_the_item_is_there_before_he_wakes_up() {
-        let mut shared = with_puts(0);
-        let (ticket, none) = shared.push("x", Putter::Nobody, false, false);
-        assert_eq!((none, shared.take_number(ticket)), (None, None));
+    fn who_waits_for_a_number_gets_it_also_after_the_item_was_accepted() {
+        let mut shared = Shared::default();
+        let (ticket, number) = shared.push("x", Putter::Nobody, false, false);
+        assert_eq!(number, None);
         shared.handle_numbers(ItemId(7), 1);
-        assert_eq!(shared.poll_puts(9).len(), 1);
+        shared.poll_puts(9);
         shared.handle_told(1, None);
-        assert!(!shared.is_on_the_way(ticket));
         assert_eq!(shared.take_number(ticket), Some(ItemId(7)));
-        // One that has its number at once is not waited for.
-        shared.handle_numbers(ItemId(8), 1);
-        let (ticket, number) = shared.push("y", Putter::Nobody, false, false);
-        assert_eq!(
-            (number, shared.take_number(ticket)),
-            (Some(ItemId(8)), None)
-        );
+        assert_eq!(shared.take_number(ticket), None);
+    }
+
+    #[test]
+    fn numbers_are_fetched_before_they_are_used_up_where_many_are() {
+        let mut shared: Shared<&str> = Shared::default();
+        shared.handle_numbers(ItemId(1), 200);
+        assert_eq!(shared.wants_numbers(), None);
+        for _ in 0..50 {
+            shared.push("x", Putter::Local, false, false);
+        }
+        assert_eq!(shared.wants_numbers(), Some(400));
     }
 
     #[test]

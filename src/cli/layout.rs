@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn what_is_no_dish_is_told_in_words() {
-        let cases: [(&[(&str, &[u8])], &str); 5] = [
+        type Given<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: [(Given, &str); 5] = [
             (&[("colour", b"red")], "it has no field `item`"),
             (&[("item", b"\xff")], "its text is not UTF-8"),
             (

@@ -1,5 +1,6 @@
 //! What the other tests stand on does what it says.
 
+pub(crate) mod hosts;
 pub(crate) mod proxy;
 
 use std::fs;

@@ -21,6 +21,7 @@ mod timely;
 mod trials;
 
 mod harness;
+mod hosts;
 
 /// Names the play that this executable is to give instead of its tests.
 const PLAY: &str = "DISHRACK_TEST_PLAY";
@@ -30,6 +31,10 @@ fn main() {
         return harness::play();
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [harness::trials(), harness::proxy::trials()];
+    let trials = [
+        harness::trials(),
+        hosts::where_possible(harness::hosts::trials()),
+        harness::proxy::trials(),
+    ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

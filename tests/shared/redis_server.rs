@@ -404,15 +404,14 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// What a command writes to stdout, if it succeeds; otherwise what it writes to stderr.
+/// What a command writes to stdout, if it succeeds; otherwise what it writes to stderr, or why it
+/// did not start.
 pub(crate) fn answer(mut command: Command) -> Result<String, String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{command:?}: {error}"))?;
     let text = |bytes| String::from_utf8_lossy(bytes).trim_end().to_owned();
     match output.status.success() {
         true => Ok(text(&output.stdout)),
-        false => Err(text(&output.stderr) + &output.status.to_string()),
+        false => Err(format!("{} ({})", text(&output.stderr), output.status)),
     }
 }

@@ -145,8 +145,8 @@ pub(super) fn new_name() -> String {
         .chars()
         .filter(|c| !c.is_whitespace())
         .collect();
-    let chance = RandomState::new().hash_one(host.len());
-    format!("{host}-{}-{:08x}", std::process::id(), chance as u32)
+    let chance = RandomState::new().hash_one(host.len()) >> 32;
+    format!("{host}-{}-{chance:08x}", std::process::id())
 }
 
 /// TLS needs to be told once whose cryptography it is to use.
