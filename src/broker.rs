@@ -11,6 +11,7 @@ mod core;
 pub mod desk;
 mod ends;
 mod poll;
+mod puts;
 mod reports;
 mod requests;
 mod results;
@@ -170,113 +171,6 @@ impl Broker {
     /// Takes the lock, does something, and carries out what follows from it.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
         with(&self.core, act)
-    }
-
-    /// Accepts an item, and waits until it is durable. `is_holding`: the caller works on an item of
-    /// this queue, so that waiting for room might be waiting for itself.
-    pub(crate) fn put(
-        &self,
-        parcel: Parcel,
-        patience: Patience,
-        is_holding: bool,
-    ) -> Result<ItemId, Kind> {
-        #[cfg(feature = "redis")]
-        if self.is_shared() {
-            return self.send(parcel, patience, is_holding, stream::Until::Accepted);
-        }
-        let id = self.put_unsynced(parcel, patience, is_holding)?;
-        self.sync(id)?;
-        // With a journal it was handed out just now.
-        self.drive_inline();
-        Ok(id)
-    }
-
-    /// Waits until this item, and with it all that were put before, is durable.
-    pub(crate) fn sync(&self, id: ItemId) -> Result<(), Kind> {
-        #[cfg(feature = "redis")]
-        if self.is_shared() {
-            return self.sync_stream();
-        }
-        if self.scribe.get().is_none() {
-            return Ok(());
-        }
-        let mut core = self.lock();
-        while !core.desk.ledger.is_durable(id) {
-            if core.desk.ledger.is_broken() {
-                return Err(core.kind_of(desk::Refused::StoreFailed));
-            }
-            core.syncers += 1;
-            core = sleep(&self.bells.durable, core, Patience::Forever).0;
-            core.syncers -= 1;
-        }
-        fail::point("put: durable");
-        Ok(())
-    }
-
-    /// Waits until all that happened is durable and told. An error: it never will be.
-    pub(crate) fn sync_all(&self) -> Result<(), Kind> {
-        let mut core = self.lock();
-        core.syncers += 1;
-        while !core.desk.is_written() {
-            core = sleep(&self.bells.durable, core, Patience::Forever).0;
-        }
-        core.syncers -= 1;
-        match core.desk.ledger.is_broken() {
-            false => Ok(()),
-            true => Err(core.kind_of(desk::Refused::StoreFailed)),
-        }
-    }
-
-    /// Accepts an item. With a journal, that holds as soon as it is durable.
-    pub(crate) fn put_unsynced(
-        &self,
-        parcel: Parcel,
-        patience: Patience,
-        is_holding: bool,
-    ) -> Result<ItemId, Kind> {
-        #[cfg(feature = "redis")]
-        if self.is_shared() {
-            return self.send(parcel, patience, is_holding, stream::Until::Numbered);
-        }
-        fail::point("put: begin");
-        let (mut parcel, mut has_polled) = (Some(parcel), false);
-        let mut core = self.lock();
-        loop {
-            let is_beyond_bound = is_holding && !matches!(patience, Patience::None);
-            match core.try_put(&mut parcel, is_beyond_bound) {
-                Err(Kind::Full)
-                    if !matches!(patience, Patience::None)
-                        && !is_holding
-                        && self.has_inline_work(&core) =>
-                {
-                    // Room comes from whoever puts.
-                    drop(core);
-                    self.drive_inline();
-                    core = self.lock();
-                }
-                Err(Kind::Full) if !matches!(patience, Patience::None) && !has_polled => {
-                    has_polled = true;
-                    core = self.poll(core);
-                }
-                Err(Kind::Full) if !matches!(patience, Patience::None) => {
-                    has_polled = false;
-                    core.putters += 1;
-                    let (guard, is_over) = sleep(&self.bells.room, core, patience);
-                    core = guard;
-                    core.putters -= 1;
-                    if is_over && !core.desk.ledger.has_room() && !core.desk.ledger.is_broken() {
-                        return Err(Kind::Full);
-                    }
-                }
-                result => {
-                    core.follow_put();
-                    fail::point("put: accepted, not durable");
-                    drop(core);
-                    self.drive_inline();
-                    return result;
-                }
-            }
-        }
     }
 
     /// Takes the next item for a thread of this process.

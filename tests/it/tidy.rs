@@ -30,7 +30,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const BINARY_LINES_MAX: usize = 60;
 
 /// The pure core.
-const PURE: [&str; 18] = [
+const PURE: [&str; 20] = [
     "src/ledger.rs",
     "src/ledger/",
     "src/store/book.rs",
@@ -39,6 +39,8 @@ const PURE: [&str; 18] = [
     "src/supervision/child.rs",
     "src/supervision/patrol.rs",
     "src/broker/desk.rs",
+    "src/broker/desk/",
+    "src/broker/shared.rs",
     "src/jobs/template.rs",
     "src/observe/progress.rs",
     "src/cli/progress/layout.rs",

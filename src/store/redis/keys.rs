@@ -76,9 +76,9 @@ mod tests {
 
     #[test]
     fn all_keys_of_a_queue_share_its_slot() {
-        let keys = Keys::of("dishes", "c1");
-        assert_eq!((&*keys.stream, &*keys.meta), ("dishes", "{dishes}:meta"));
-        assert_eq!(keys.memo, "{dishes}:memo:c1");
+        let keys = Keys::of("photos", "c1");
+        assert_eq!((&*keys.stream, &*keys.meta), ("photos", "{photos}:meta"));
+        assert_eq!(keys.memo, "{photos}:memo:c1");
         assert_eq!(Keys::of("{a}b", "c1").dead, "{a}b:dead");
         let usable = ["", "a", "{a}b", "a{}b", "a}b"].map(is_usable);
         assert_eq!(usable, [false, true, true, false, false]);
