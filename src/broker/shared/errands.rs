@@ -4,6 +4,7 @@
 //! have locks, calls and clocks; what they call for, and what comes of the answers, is decided here,
 //! so that the simulator tries the very same decisions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Outgoing, Shared, Standing};
@@ -204,7 +205,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
 
     /// The stream's answer to the telling with this number and these records.
     pub fn told(&mut self, number: u64, records: &[Record<P>], answered: Answered) {
-        for id in answered.lost {
+        // An item of which a write says more than one thing is lost once.
+        for id in BTreeSet::from_iter(answered.lost) {
             let fate = fate_in(records, id);
             self.ledger.handle_lost(id, fate);
         }

@@ -63,8 +63,9 @@ pub struct Outgoing<R> {
 pub struct Sorted {
     /// These are held from now on.
     pub held: Vec<(ItemId, Entry)>,
-    /// Of these more is to be asked first, and if so is said, they need a number of their own.
-    pub asked: Vec<(EntryId, bool)>,
+    /// Of these more is to be asked first. Some need a number of their own, and it cannot be this one;
+    /// 0 if any will do.
+    pub asked: Vec<(EntryId, Option<u64>)>,
 }
 
 impl Statement {
@@ -107,7 +108,9 @@ impl Account {
             .into_iter()
             .partition(|entry| entry.number().is_some() && !entry.was_here());
         let mut sorted = self.sort_known(known);
-        let unknown = unknown.iter().map(|one| (one.id, one.number().is_none()));
+        let unknown = unknown
+            .iter()
+            .map(|one| (one.id, one.number().is_none().then_some(0)));
         sorted.asked.extend(unknown);
         sorted
     }
@@ -119,7 +122,10 @@ impl Account {
         for entry in entries {
             let number = entry.number();
             match number.filter(|id| !self.is_taken(*id, entry.id)) {
-                None => sorted.asked.push((entry.id, true)),
+                None => {
+                    let unwanted = number.map_or(0, |id| id.0);
+                    sorted.asked.push((entry.id, Some(unwanted)));
+                }
                 Some(id) if self.admit(id, entry.id, entry.reply()) => {
                     sorted.held.push((id, entry));
                 }

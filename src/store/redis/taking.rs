@@ -123,8 +123,12 @@ impl RedisStore {
             let entries = self.server.call(&self.taker, Duration::ZERO, |open| {
                 let mut script = self.script(open, Name::Adopt);
                 script.arg(&self.consumer);
-                for (id, needs_number) in ids {
-                    script.arg(id.to_string()).arg(u8::from(*needs_number));
+                for (id, unwanted) in ids {
+                    script.arg(id.to_string());
+                    match unwanted {
+                        Some(number) => script.arg(number),
+                        None => script.arg(""),
+                    };
                 }
                 read::known_entries(script.query(&mut open.connection)?)
             })?;
@@ -149,7 +153,7 @@ impl RedisStore {
         let mut sorted = self.account().sort_known(taken);
         sorted
             .asked
-            .extend(unknown.into_iter().map(|id| (id, false)));
+            .extend(unknown.into_iter().map(|id| (id, None)));
         let arrivals = self.admit(sorted)?;
         Ok(Tended {
             lost,
@@ -177,6 +181,11 @@ impl RedisStore {
 
     fn heard(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
         let replies = lock(&self.heard).clone();
+        let ring = match &*since.ring {
+            // Nothing was asked of this stream yet: what was rung before is heard as well.
+            "" => "0-0",
+            ring => ring,
+        };
         let streams = self.server.call(&self.ear, wait, |open| {
             let wait = longest(wait, open.number);
             let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -187,7 +196,7 @@ impl RedisStore {
                 .arg(milliseconds.max(1))
                 .arg("STREAMS");
             read_both.arg(&self.keys.bell).arg(&self.keys.replies);
-            read_both.arg(&since.ring).arg(&replies);
+            read_both.arg(ring).arg(&replies);
             *lock(&self.listening) = open.number;
             let answer = read_both.query::<Value>(&mut open.connection);
             *lock(&self.listening) = 0;
