@@ -20,6 +20,7 @@ mod timely;
 #[path = "../shared/trials.rs"]
 mod trials;
 
+mod faults;
 mod harness;
 mod hosts;
 
@@ -27,11 +28,14 @@ mod hosts;
 const PLAY: &str = "DISHRACK_TEST_PLAY";
 
 fn main() {
-    if std::env::var(PLAY).is_ok_and(|play| play == harness::PLAY) {
-        return harness::play();
+    match std::env::var(PLAY).as_deref() {
+        Ok(harness::PLAY) => return harness::play(),
+        Ok(faults::puppet::PLAY) => return faults::puppet::play(),
+        _ => {}
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
+        faults::trials(),
         harness::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),
