@@ -11,7 +11,8 @@ pub mod book;
 pub(crate) mod journal;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
-pub(crate) mod redis;
+#[doc(hidden)]
+pub mod redis;
 #[cfg(feature = "redis")]
 pub(crate) mod stream;
 

@@ -4,6 +4,8 @@
 //! with whoever waits for that; the questions that were asked and how far they were answered; and
 //! how much to take. It knows no connection, and nothing of how the stream is told.
 
+pub mod errands;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
@@ -152,6 +154,8 @@ pub struct Shared<P> {
     pub glances: Questions,
     /// Closed, and nothing was there to take.
     pub is_dry: bool,
+    /// It is waited just now for what there is to take.
+    pub is_taking: bool,
     /// What an item weighs in the mean.
     weight: usize,
 }
@@ -179,6 +183,7 @@ impl<P> Default for Shared<P> {
             looks: Questions::default(),
             glances: Questions::default(),
             is_dry: false,
+            is_taking: false,
             weight: 0,
         }
     }

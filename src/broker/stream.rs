@@ -55,8 +55,6 @@ pub(super) enum Until {
 /// What the threads of a stream tell each other, under the core's lock.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    /// The intake waits for the stream.
-    is_taking: bool,
     /// The queue is no longer used: all threads end.
     is_leaving: bool,
     /// What came of items, for the next write.
@@ -249,10 +247,7 @@ impl Broker {
             let Some(shared) = core.shared() else {
                 return;
             };
-            shared.is_quitting = true;
-            shared.withdraw_rest();
-            // Ends a wait for more.
-            shared.glances.ask();
+            shared.quit();
             core.wake_all();
         });
     }
@@ -468,44 +463,21 @@ impl Core {
 
     /// Has the threads of a stream look whether there is something for them.
     pub(super) fn ring_for_stream(&mut self) {
-        let Some(shared) = &self.desk.shared else {
-            return;
-        };
-        let interrupts = self.traffic.is_taking && shared.glances.is_asked();
-        if shared.has_puts()
-            || shared.wants_numbers().is_some()
-            || shared.looks.is_asked()
-            || interrupts
-        {
+        let calls = self.desk.calls(self.is_awaited());
+        if calls.clerk {
             self.scribe.call();
         }
-        if !self.traffic.is_taking && (shared.glances.is_asked() || self.desk.ledger.appetite() > 0)
-        {
+        if calls.intake {
             self.bells.intake.notify_one();
         }
-        if self.wants_ear() {
+        if calls.ear {
             self.bells.ear.notify_one();
         }
-        if self.has_surplus() {
-            self.bells.intake.notify_one();
-        }
     }
 
-    /// Whether something waits here that nobody here will work on.
-    fn has_surplus(&self) -> bool {
-        let shared = self.desk.shared.as_ref();
-        let counts = self.desk.ledger.counts();
-        shared.is_some_and(|shared| shared.is_quitting) && counts.waiting + counts.delayed > 0
-    }
-
-    /// Whether somebody waits for what others do.
-    fn wants_ear(&self) -> bool {
-        let is_crowded = self
-            .desk
-            .shared
-            .as_ref()
-            .is_some_and(|shared| shared.is_crowded);
-        is_crowded || self.joiners > 0 || self.desk.has_joins() || !self.traffic.replies.is_empty()
+    /// Whether threads of this process wait for what others do.
+    fn is_awaited(&self) -> bool {
+        self.joiners > 0 || !self.traffic.replies.is_empty()
     }
 
     /// The number under which the stream is told who waits.

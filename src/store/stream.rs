@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::Store;
 use crate::broker::Parcel;
 pub(crate) use crate::broker::shared::Standing;
-use crate::ledger::{Cause, Failure, ItemId, Record, Unfinished};
+use crate::broker::shared::errands;
+pub(crate) use crate::broker::shared::errands::Answered;
+use crate::ledger::{Failure, ItemId, Record};
 use crate::payload::Payload;
 
 /// An item on its way to the stream.
@@ -46,39 +48,11 @@ pub(crate) struct Exchange {
     pub(crate) puts: Vec<Put>,
 }
 
-/// What the stream says to that.
-#[derive(Debug, Default)]
-pub(crate) struct Answered {
-    /// How many of the puts were accepted, from the first on; there was no room for the others.
-    pub(crate) admitted: usize,
-    /// What was told of these does not count: they were not ours any more.
-    pub(crate) lost: Vec<ItemId>,
-    /// Why none of the other puts was accepted, if not for want of room.
-    pub(crate) refusal: Option<String>,
-    pub(crate) standing: Standing,
-}
-
 /// An item that is this supervisor's from now on.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) item: Unfinished<Payload>,
-    /// Why it is not to be worked on, but to become a dead letter.
-    pub(crate) fault: Option<Cause>,
-    /// Somebody wants to know what comes of it.
-    pub(crate) is_awaited: bool,
-}
+pub(crate) type Arrival = errands::Arrival<Payload>;
 
 /// What came of looking after what was taken.
-#[derive(Debug, Default)]
-pub(crate) struct Tended {
-    /// These are not ours any more.
-    pub(crate) lost: Vec<ItemId>,
-    /// These are, from now on: others left them behind.
-    pub(crate) arrivals: Vec<Arrival>,
-    pub(crate) standing: Standing,
-    /// Other supervisors that were heard of in the time of a lease.
-    pub(crate) others: u64,
-}
+pub(crate) type Tended = errands::Tended<Payload>;
 
 /// What became of an item that a `map` of this process has put: its place there, and the result, or
 /// how its attempts failed.

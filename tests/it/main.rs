@@ -2,6 +2,10 @@
 //! rules. Test programs have a `main` of their own, because worker processes are this executable
 //! executed again.
 
+#[path = "../shared/conformance.rs"]
+mod conformance;
+#[path = "../shared/patience.rs"]
+mod patience;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]
@@ -10,7 +14,6 @@ mod trials;
 mod child;
 mod cli;
 mod commands;
-mod conformance;
 mod cookbook;
 mod cpython;
 mod desk;
@@ -20,6 +23,7 @@ mod limits;
 mod manual;
 mod patrol;
 mod pictures;
+mod place;
 mod tidy;
 
 fn main() {

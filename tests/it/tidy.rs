@@ -30,7 +30,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const BINARY_LINES_MAX: usize = 60;
 
 /// The pure core.
-const PURE: [&str; 20] = [
+const PURE: [&str; 21] = [
     "src/ledger.rs",
     "src/ledger/",
     "src/store/book.rs",
@@ -41,6 +41,7 @@ const PURE: [&str; 20] = [
     "src/broker/desk.rs",
     "src/broker/desk/",
     "src/broker/shared.rs",
+    "src/broker/shared/",
     "src/jobs/template.rs",
     "src/observe/progress.rs",
     "src/cli/progress/layout.rs",

@@ -3,6 +3,8 @@
 
 #[path = "../shared/certificate.rs"]
 mod certificate;
+#[path = "../shared/conformance.rs"]
+mod conformance;
 #[path = "../shared/dependants.rs"]
 mod dependants;
 #[path = "../shared/patience.rs"]
@@ -23,6 +25,7 @@ mod trials;
 mod faults;
 mod harness;
 mod hosts;
+mod place;
 
 /// Names the play that this executable is to give instead of its tests.
 const PLAY: &str = "DISHRACK_TEST_PLAY";
@@ -33,12 +36,16 @@ fn main() {
         Ok(faults::puppet::PLAY) => return faults::puppet::play(),
         _ => {}
     }
+    conformance::serve();
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
+        conformance::trials(),
         faults::trials(),
         harness::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),
     ];
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
+    place::end();
+    conclusion.exit();
 }

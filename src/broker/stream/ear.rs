@@ -26,10 +26,9 @@ fn since(post: &Post, bells: &Bells) -> Option<Standing> {
         if core.traffic.is_leaving || core.desk.ledger.is_broken() {
             return None;
         }
-        let wants_ear = core.wants_ear();
-        let shared = core.shared()?;
-        if wants_ear && !shared.looks.is_open() {
-            return Some(shared.standing.clone());
+        let since = core.desk.to_hear(core.is_awaited());
+        if since.is_some() {
+            return since;
         }
         core = sleep(&bells.ear, core, Patience::Forever).0;
     }

@@ -3,11 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::entry::{EntryId, ReplyKey, line_of};
-use crate::broker::Parcel;
+use super::entry::{Entry, EntryId, ReplyKey, line_of};
 use crate::ledger::{Failure, ItemId, Record};
-use crate::payload::Payload;
-use crate::store::stream::Sent;
 
 /// What is known of a held item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,79 +15,140 @@ struct Held {
 
 /// The items that this supervisor holds.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub struct Account {
     held: HashMap<ItemId, Held>,
 }
 
 /// What is said of the entries of one write.
 #[derive(Debug, Default)]
-pub(super) struct Statement {
-    pub(super) done: Vec<EntryId>,
-    pub(super) failed: Vec<(EntryId, String)>,
-    pub(super) dead: Vec<Death>,
-    pub(super) results: Vec<Outgoing>,
+pub struct Statement {
+    /// These are done.
+    pub done: Vec<EntryId>,
+    /// An attempt at these has failed, as is said here.
+    pub failed: Vec<(EntryId, String)>,
+    /// These are dead letters.
+    pub dead: Vec<Death>,
     /// Which item is which entry.
-    pub(super) items: HashMap<EntryId, ItemId>,
+    pub items: HashMap<EntryId, ItemId>,
     /// Items of which nothing can be said, as they are not held.
-    pub(super) unknown: Vec<ItemId>,
+    pub unknown: Vec<ItemId>,
 }
 
 /// An entry that becomes a dead letter.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Death {
-    pub(super) entry: EntryId,
-    pub(super) id: ItemId,
-    pub(super) cause: String,
+pub struct Death {
+    /// Which entry.
+    pub entry: EntryId,
+    /// The item's number.
+    pub id: ItemId,
+    /// Why, for people.
+    pub cause: String,
 }
 
 /// What came of an entry, on its way to whoever wants it.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) entry: EntryId,
-    pub(super) id: ItemId,
-    pub(super) reply: Option<ReplyKey>,
-    pub(super) result: Payload,
+pub struct Outgoing<R> {
+    /// Which entry.
+    pub entry: EntryId,
+    /// The item's number.
+    pub id: ItemId,
+    /// Who waits for it, if somebody does.
+    pub reply: Option<ReplyKey>,
+    /// What came of it.
+    pub result: R,
+}
+
+/// Entries that were taken.
+#[derive(Debug, Default)]
+pub struct Sorted {
+    /// These are held from now on.
+    pub held: Vec<(ItemId, Entry)>,
+    /// Of these more is to be asked first, and if so is said, they need a number of their own.
+    pub asked: Vec<(EntryId, bool)>,
 }
 
 impl Statement {
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
     /// The first entry that is spoken of, and the last.
-    pub(super) fn range(&self) -> (EntryId, EntryId) {
+    #[must_use]
+    pub fn range(&self) -> (EntryId, EntryId) {
         let entries = || self.items.keys().copied();
         (
             entries().min().unwrap_or_default(),
             entries().max().unwrap_or_default(),
         )
     }
+
+    /// Which items have ended, and which are lost, when these entries are.
+    #[must_use]
+    pub fn ends(&self, lost: &[EntryId]) -> (Vec<ItemId>, Vec<ItemId>) {
+        let items = |entry| self.items.get(entry).copied();
+        let dead = self.dead.iter().map(|one| &one.entry);
+        let ended = self.done.iter().chain(dead).filter_map(items);
+        (ended.collect(), lost.iter().filter_map(items).collect())
+    }
 }
 
 impl Account {
-    pub(super) fn len(&self) -> usize {
+    /// How many items are held.
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.held.len()
     }
 
+    /// Sorts new entries, as they are read from the stream.
+    pub fn sort_taken(&mut self, entries: Vec<Entry>) -> Sorted {
+        let (known, unknown): (Vec<Entry>, Vec<Entry>) = entries
+            .into_iter()
+            .partition(|entry| entry.number().is_some() && !entry.was_here());
+        let mut sorted = self.sort_known(known);
+        let unknown = unknown.iter().map(|one| (one.id, one.number().is_none()));
+        sorted.asked.extend(unknown);
+        sorted
+    }
+
+    /// Sorts entries of which all is known. Those whose number somebody else's entry has need another
+    /// one; those that are held already are passed over.
+    pub fn sort_known(&mut self, entries: Vec<Entry>) -> Sorted {
+        let mut sorted = Sorted::default();
+        for entry in entries {
+            let number = entry.number();
+            match number.filter(|id| !self.is_taken(*id, entry.id)) {
+                None => sorted.asked.push((entry.id, true)),
+                Some(id) if self.admit(id, entry.id, entry.reply()) => {
+                    sorted.held.push((id, entry));
+                }
+                Some(_) => {}
+            }
+        }
+        sorted
+    }
+
     /// Whether an item with this number is held that is another entry.
-    pub(super) fn is_taken(&self, id: ItemId, entry: EntryId) -> bool {
+    fn is_taken(&self, id: ItemId, entry: EntryId) -> bool {
         self.held.get(&id).is_some_and(|held| held.entry != entry)
     }
 
     /// An entry was taken. False if it is held already.
-    pub(super) fn admit(&mut self, id: ItemId, entry: EntryId, reply: Option<ReplyKey>) -> bool {
+    fn admit(&mut self, id: ItemId, entry: EntryId, reply: Option<ReplyKey>) -> bool {
         let held = Held { entry, reply };
         self.held.insert(id, held).is_none()
     }
 
     /// Which entries these items are; those that are not held are left out.
-    pub(super) fn entries(&self, ids: &[ItemId]) -> Vec<EntryId> {
+    #[must_use]
+    pub fn entries(&self, ids: &[ItemId]) -> Vec<EntryId> {
         let held = ids.iter().filter_map(|id| self.held.get(id));
         held.map(|held| held.entry).collect()
     }
 
     /// These items have ended, or are somebody else's.
-    pub(super) fn forget<'a>(&mut self, ids: impl IntoIterator<Item = &'a ItemId>) {
+    pub fn forget<'a>(&mut self, ids: impl IntoIterator<Item = &'a ItemId>) {
         for id in ids {
             self.held.remove(id);
         }
@@ -98,7 +156,7 @@ impl Account {
 
     /// Compares what is held with what Redis says that it is. Whatever is ours no longer is
     /// forgotten and named, and so is what is ours and unknown here.
-    pub(super) fn compare(&mut self, ours: &[EntryId]) -> (Vec<ItemId>, Vec<EntryId>) {
+    pub fn compare(&mut self, ours: &[EntryId]) -> (Vec<ItemId>, Vec<EntryId>) {
         let mut unknown: HashSet<EntryId> = ours.iter().copied().collect();
         let lost = self.held.extract_if(|_, held| !unknown.remove(&held.entry));
         let mut lost: Vec<ItemId> = lost.map(|(id, _)| id).collect();
@@ -109,7 +167,8 @@ impl Account {
     }
 
     /// What is to be said of these records. Of items that are not held nothing can be said.
-    pub(super) fn statement(&self, records: &[Record<Parcel>], sent: &[Sent]) -> Statement {
+    #[must_use]
+    pub fn statement<P>(&self, records: &[Record<P>]) -> Statement {
         let mut statement = Statement::default();
         let mut failures: HashMap<ItemId, &Failure> = HashMap::new();
         for record in records {
@@ -139,19 +198,19 @@ impl Account {
             statement.items.insert(entry, id);
         }
         statement.done.sort_unstable();
-        statement.results = self.results(sent);
         statement
     }
 
-    fn results(&self, sent: &[Sent]) -> Vec<Outgoing> {
-        let held = sent
-            .iter()
-            .filter_map(|sent| Some((sent, self.held.get(&sent.id)?)));
-        let outgoing = held.map(|(sent, held)| Outgoing {
-            entry: held.entry,
-            id: sent.id,
-            reply: held.reply.clone(),
-            result: sent.result.clone(),
+    /// Where what came of these items goes. Of those that are not held nothing can be said.
+    pub fn outgoing<R>(&self, sent: impl IntoIterator<Item = (ItemId, R)>) -> Vec<Outgoing<R>> {
+        let outgoing = sent.into_iter().filter_map(|(id, result)| {
+            let held = self.held.get(&id)?;
+            Some(Outgoing {
+                entry: held.entry,
+                id,
+                reply: held.reply.clone(),
+                result,
+            })
         });
         outgoing.collect()
     }
@@ -178,7 +237,7 @@ mod tests {
             scene: Scene::default(),
         };
         let id = ItemId(2);
-        let payload = Parcel::of(Payload::default());
+        let payload = ();
         let records = [
             Record::Done { id: ItemId(3) },
             Record::Done { id: ItemId(1) },
@@ -186,7 +245,7 @@ mod tests {
             Record::Dead { id, payload },
             Record::Done { id: ItemId(9) },
         ];
-        let statement = account().statement(&records, &[]);
+        let statement = account().statement(&records);
         assert_eq!(statement.done, [EntryId(1, 0), EntryId(3, 0)]);
         assert_eq!(
             (statement.failed.len(), &*statement.dead[0].cause),
@@ -204,7 +263,7 @@ mod tests {
             (lost, unknown),
             (vec![ItemId(1), ItemId(3)], vec![EntryId(7, 0)])
         );
-        assert_eq!(account.len(), 1);
+        assert_eq!(account.count(), 1);
     }
 
     #[test]

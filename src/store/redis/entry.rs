@@ -13,14 +13,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::broker::shared::errands::Arrival;
 use crate::ledger::{Cause, Failure, ItemId, Unfinished};
-use crate::payload::Payload;
-use crate::store::stream::Arrival;
 
 /// The name of an entry: the time of its birth in milliseconds, and its place among those of the
 /// same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(super) struct EntryId(pub(super) u64, pub(super) u64);
+pub struct EntryId(
+    /// The time.
+    pub u64,
+    /// The place.
+    pub u64,
+);
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,71 +79,90 @@ impl Layout for Plain {
 
 /// The fields of an entry and their values, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Fields(pub(crate) Vec<(Vec<u8>, Vec<u8>)>);
+pub struct Fields(pub Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Fields {
     /// The value of a field.
-    pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
         let mut fields = self.0.iter();
         let found = fields.find(|(field, _)| field == name.as_bytes());
         found.map(|(_, value)| &**value)
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    /// The same as a text, if it is one.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.get(name)?).ok()
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
+    /// The same as a number, if it is one.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
     }
 }
 
 /// An entry as it was taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) id: EntryId,
-    pub(super) fields: Fields,
+pub struct Entry {
+    /// Its name.
+    pub id: EntryId,
+    /// What was put.
+    pub fields: Fields,
     /// How often it was handed to a supervisor, this time included.
-    pub(super) deliveries: u64,
+    pub deliveries: u64,
     /// A number that was given to it here.
-    pub(super) number: Option<u64>,
+    pub number: Option<u64>,
     /// Its failed attempts, one line of JSON each.
-    pub(super) history: String,
+    pub history: String,
 }
 
 /// Where what comes of an item goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ReplyKey {
-    pub(super) stream: String,
-    pub(super) index: u64,
+pub struct ReplyKey {
+    /// The stream that it is added to.
+    pub stream: String,
+    /// Its place there.
+    pub index: u64,
 }
 
 /// An entry that was lost with its supervisor so often becomes a dead letter: it may be what kills
 /// them.
-pub(super) const LOSSES_MAX: u64 = 16;
+pub const LOSSES_MAX: u64 = 16;
 
 impl Entry {
     /// The item's number, if it has one.
-    pub(super) fn number(&self) -> Option<ItemId> {
+    #[must_use]
+    pub fn number(&self) -> Option<ItemId> {
         let number = self.number.or_else(|| self.fields.number("n"));
         number.map(ItemId)
     }
 
     /// Whether more may be known of it than its fields say.
-    pub(super) fn was_here(&self) -> bool {
+    #[must_use]
+    pub fn was_here(&self) -> bool {
         self.fields.get("again").is_some()
     }
 
-    pub(super) fn reply(&self) -> Option<ReplyKey> {
+    /// Where what comes of it goes, if somebody waits.
+    #[must_use]
+    pub fn reply(&self) -> Option<ReplyKey> {
         Some(ReplyKey {
             stream: self.fields.text("reply")?.to_owned(),
             index: self.fields.number("index")?,
         })
     }
 
-    /// What it means for the queue, under this number.
-    pub(super) fn arrival(&self, id: ItemId, layout: &dyn Layout) -> Arrival {
-        let body = layout.body(&self.fields);
+    /// What it means for the queue, under this number, with what was found to be its item. `keep`
+    /// gives that the form that it has in the queue.
+    #[must_use]
+    pub fn arrival<P>(
+        &self,
+        id: ItemId,
+        body: Result<Vec<u8>, String>,
+        keep: impl FnOnce(&[u8]) -> P,
+    ) -> Arrival<P> {
         let losses = self.deliveries.saturating_sub(1);
         let fault = match &body {
             Err(why) => Some(Cause::Undecodable(why.clone())),
@@ -147,13 +170,15 @@ impl Entry {
             Ok(_) => None,
         };
         let forgiven = self.fields.number("forgiven").unwrap_or(0);
+        let body = body.unwrap_or_default();
         Arrival {
             item: Unfinished {
                 id,
-                payload: Payload::copy_of(&body.unwrap_or_default()),
+                payload: keep(&body),
                 history: history_in(&self.history),
                 forgiven: u32::try_from(forgiven).unwrap_or(u32::MAX),
             },
+            bytes: body.len(),
             fault,
             is_awaited: self.reply().is_some(),
         }
@@ -161,14 +186,16 @@ impl Entry {
 }
 
 /// A failed attempt as it is kept.
-pub(super) fn line_of(failure: &Failure) -> String {
+#[must_use]
+pub fn line_of(failure: &Failure) -> String {
     // Its parts are numbers and texts, which JSON has.
     serde_json::to_string(failure).unwrap_or_default()
 }
 
 /// The failed attempts in what is kept of them. What is none is passed over: it is no reason not to
 /// try the item.
-pub(super) fn history_in(lines: &str) -> Vec<Failure> {
+#[must_use]
+pub fn history_in(lines: &str) -> Vec<Failure> {
     let failures = lines.lines().map(serde_json::from_str);
     failures.filter_map(Result::ok).collect()
 }
@@ -199,11 +226,15 @@ mod tests {
         assert!("7".parse::<EntryId>().is_err() && "a-b".parse::<EntryId>().is_err());
     }
 
+    fn arrival(entry: &Entry) -> Arrival<Vec<u8>> {
+        let body = Plain("T").body(&entry.fields);
+        entry.arrival(ItemId(5), body, <[u8]>::to_vec)
+    }
+
     #[test]
     fn what_has_no_item_is_not_worked_on() {
-        let strange = entry(&[("colour", "red")]);
-        let arrival = strange.arrival(ItemId(3), &Plain("T"));
-        let fault = arrival.fault.unwrap().to_string();
+        let strange = arrival(&entry(&[("colour", "red")]));
+        let fault = strange.fault.unwrap().to_string();
         assert_eq!(fault, "does not decode: it has no field `item`");
     }
 
@@ -212,10 +243,9 @@ mod tests {
         let mut one = entry(&[("item", "x"), ("n", "5")]);
         assert_eq!(one.number(), Some(ItemId(5)));
         one.deliveries = LOSSES_MAX;
-        assert!(one.arrival(ItemId(5), &Plain("T")).fault.is_none());
+        assert!(arrival(&one).fault.is_none());
         one.deliveries = LOSSES_MAX + 1;
-        let fault = one.arrival(ItemId(5), &Plain("T")).fault;
-        assert_eq!(fault, Some(Cause::LostTooOften(LOSSES_MAX)));
+        assert_eq!(arrival(&one).fault, Some(Cause::LostTooOften(LOSSES_MAX)));
     }
 
     #[test]

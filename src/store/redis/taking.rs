@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::{RedisResult, Value, cmd};
 
+use super::account::Sorted;
 use super::connection::{Open, Trouble, lock};
 use super::entry::{Entry, EntryId, history_in};
 use super::keys::GROUP;
@@ -80,18 +81,8 @@ impl RedisStore {
             answer
         })?;
         let standing = self.note(standing);
-        let (known, unknown): (Vec<Entry>, Vec<Entry>) = entries
-            .into_iter()
-            .partition(|entry| entry.number().is_some() && !entry.was_here());
-        let mut arrivals = self.admit(known)?;
-        if !unknown.is_empty() {
-            let ids: Vec<(EntryId, bool)> = unknown
-                .iter()
-                .map(|one| (one.id, one.number().is_none()))
-                .collect();
-            arrivals.extend(self.adopt(&ids)?);
-        }
-        Ok((arrivals, standing))
+        let sorted = self.account().sort_taken(entries);
+        Ok((self.admit(sorted)?, standing))
     }
 
     /// Reads from the group, and tells those who wait for room in the same breath.
@@ -121,33 +112,14 @@ impl RedisStore {
         Ok((entries.collect(), read::standing(standing?)?))
     }
 
-    /// Notes that these are held. Those whose number somebody else's entry has get another one;
-    /// those that are held already are passed over.
-    fn admit(&self, entries: Vec<Entry>) -> Result<Vec<Arrival>, Trouble> {
-        let mut arrivals = Vec::with_capacity(entries.len());
-        let mut misnamed = Vec::new();
-        let mut account = self.account();
-        for entry in entries {
-            let number = entry.number();
-            match number.filter(|id| !account.is_taken(*id, entry.id)) {
-                None => misnamed.push((entry.id, true)),
-                Some(id) if account.admit(id, entry.id, entry.reply()) => {
-                    arrivals.push(entry.arrival(id, &*self.layout));
-                }
-                Some(_) => {}
-            }
-        }
-        drop(account);
-        if !misnamed.is_empty() {
-            arrivals.extend(self.adopt(&misnamed)?);
-        }
-        Ok(arrivals)
-    }
-
-    /// Asks for all that is known of entries, and admits them. Whether each needs a number.
-    fn adopt(&self, ids: &[(EntryId, bool)]) -> Result<Vec<Arrival>, Trouble> {
-        let mut arrivals = Vec::new();
-        for ids in ids.chunks(500) {
+    /// What is held from now on, and all that is known of the rest.
+    fn admit(&self, sorted: Sorted) -> Result<Vec<Arrival>, Trouble> {
+        let layout = &*self.layout;
+        let arrival = |(id, entry): (ItemId, Entry)| {
+            entry.arrival(id, layout.body(&entry.fields), Payload::copy_of)
+        };
+        let mut arrivals: Vec<Arrival> = sorted.held.into_iter().map(arrival).collect();
+        for ids in sorted.asked.chunks(500) {
             let entries = self.server.call(&self.taker, Duration::ZERO, |open| {
                 let mut script = self.script(open, Name::Adopt);
                 script.arg(&self.consumer);
@@ -156,7 +128,8 @@ impl RedisStore {
                 }
                 read::known_entries(script.query(&mut open.connection)?)
             })?;
-            arrivals.extend(self.admit(entries)?);
+            let sorted = self.account().sort_known(entries);
+            arrivals.extend(self.admit(sorted)?);
         }
         Ok(arrivals)
     }
@@ -173,9 +146,11 @@ impl RedisStore {
                 Ok((read::ids(ours)?, taken, standing, read::number(others)?))
             })?;
         let (lost, unknown) = self.account().compare(&ours);
-        let mut arrivals = self.admit(taken)?;
-        let unknown: Vec<(EntryId, bool)> = unknown.into_iter().map(|id| (id, false)).collect();
-        arrivals.extend(self.adopt(&unknown)?);
+        let mut sorted = self.account().sort_known(taken);
+        sorted
+            .asked
+            .extend(unknown.into_iter().map(|id| (id, false)));
+        let arrivals = self.admit(sorted)?;
         Ok(Tended {
             lost,
             arrivals,

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use redis::{Cmd, RedisResult, cmd};
 
-use super::account::Statement;
+use super::account::{Outgoing, Statement};
 use super::connection::{Open, Trouble, lock};
 use super::scripts::Name;
 use super::{RedisStore, read};
 use crate::ledger::ItemId;
+use crate::payload::Payload;
 use crate::store::stream::{Answered, Exchange, Put, Standing};
 
 /// Puts that go into one call: the script that takes them keeps others waiting meanwhile.
@@ -55,13 +56,13 @@ impl RedisStore {
     }
 
     pub(super) fn tell(&self, exchange: &Exchange) -> Result<Answered, Trouble> {
-        let statement = self.account().statement(&exchange.records, &exchange.sent);
+        let statement = self.account().statement(&exchange.records);
         let mut answered = Answered {
             lost: statement.unknown.clone(),
             ..Answered::default()
         };
         if !statement.is_empty() {
-            self.settle(&statement, exchange.retries, &mut answered)?;
+            self.settle(&statement, exchange, &mut answered)?;
         }
         let mut puts = &exchange.puts[..];
         while !puts.is_empty() && answered.refusal.is_none() {
@@ -81,30 +82,25 @@ impl RedisStore {
     fn settle(
         &self,
         statement: &Statement,
-        retries: u64,
+        exchange: &Exchange,
         answered: &mut Answered,
     ) -> Result<(), Trouble> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let limit = self.account().len();
+        let limit = self.account().count();
+        let sent = exchange.sent.iter().map(|one| (one.id, &one.result));
+        let results = self.account().outgoing(sent);
         let told = self.server.call(&self.teller, Duration::ZERO, |open| {
             let mut script = self.script(open, Name::Settle);
             script.arg(call).arg(&self.consumer);
-            self.add_statement(&mut script, statement, limit, retries);
+            self.add_statement(&mut script, statement, limit, exchange.retries);
+            self.add_results(&mut script, &results);
             let [lost, standing] = read::row(script.query(&mut open.connection)?)?;
             Ok((read::ids(lost)?, read::standing(standing)?))
         });
         let (lost, standing) = told?;
         answered.standing = self.note(standing);
-        let items = &statement.items;
-        let lost = lost.iter().filter_map(|entry| items.get(entry).copied());
+        let (ended, lost) = statement.ends(&lost);
         answered.lost.extend(lost);
-        let ended = statement
-            .done
-            .iter()
-            .chain(statement.dead.iter().map(|one| &one.entry));
-        let ended: Vec<ItemId> = ended
-            .filter_map(|entry| items.get(entry).copied())
-            .collect();
         self.account().forget(ended.iter().chain(&answered.lost));
         Ok(())
     }
@@ -126,14 +122,17 @@ impl RedisStore {
             script.arg(death.entry.to_string());
             script.arg(death.id.0).arg(&death.cause);
         }
-        script.arg(what.results.len());
-        for one in &what.results {
+    }
+
+    fn add_results(&self, script: &mut Cmd, results: &[Outgoing<&Payload>]) {
+        script.arg(results.len());
+        for one in results {
             script.arg(one.entry.to_string()).arg(one.id.0);
             match &one.reply {
                 Some(reply) => script.arg(&reply.stream).arg(reply.index),
                 None => script.arg("").arg(""),
             };
-            script.arg(&*one.result);
+            script.arg(&**one.result);
         }
         match self.results {
             Some(at_most) => script.arg(at_most),

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use dishrack::{Backoff, JoinableQueue, Options, Restart, Roles, Supervisor};
 
-use super::DEADLINE;
+use super::{DEADLINE, bounded};
+use crate::patience::until;
+use crate::place;
 
 crate::trials!(
     a_handle_in_a_worker_process_behaves_as_one_in_a_thread,
@@ -100,15 +102,11 @@ fn a_handle_in_a_worker_process_behaves_as_one_in_a_thread() {
         Supervisor::builder().threads(1),
         Supervisor::builder().processes(1),
     ] {
-        let queue = Queue::bounded(2);
+        let queue = place::queue::<String>(bounded(2));
         queue.put(&"begin".into()).unwrap();
         let builder = builder.restart(Restart::Temporary);
         let crew = builder.worker(&queue, probe).unwrap();
-        let began = std::time::Instant::now();
-        while !queue.is_closed() {
-            assert!(began.elapsed() < DEADLINE, "the worker does not finish");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        until("the worker has finished", || queue.is_closed());
         crew.stop();
         let log = queue.get().unwrap().into_item();
         queue.task_done().unwrap();
@@ -118,7 +116,7 @@ fn a_handle_in_a_worker_process_behaves_as_one_in_a_thread() {
 }
 
 fn a_worker_process_waits_for_room_until_there_is_some() {
-    let queue = Queue::bounded(1);
+    let queue = place::queue::<String>(bounded(1));
     let builder = Supervisor::builder()
         .processes(1)
         .restart(Restart::Temporary);
@@ -133,7 +131,7 @@ fn a_worker_process_waits_for_room_until_there_is_some() {
 }
 
 fn a_dropped_delivery_goes_back_and_counts() {
-    let queue = Queue::unbounded();
+    let queue = place::queue::<String>(Options::default());
     queue.put(&"a".into()).unwrap();
     queue.put(&"b".into()).unwrap();
     for attempt in 1..=3 {
@@ -148,7 +146,7 @@ fn a_dropped_delivery_goes_back_and_counts() {
 }
 
 fn an_item_taken_out_of_its_delivery_is_acknowledged_by_the_queue() {
-    let queue = Queue::unbounded();
+    let queue = place::queue::<String>(Options::default());
     queue.put(&"a".into()).unwrap();
     let item = queue.get().unwrap().into_item();
     assert_eq!(item, "a");
@@ -158,7 +156,7 @@ fn an_item_taken_out_of_its_delivery_is_acknowledged_by_the_queue() {
 }
 
 fn one_threads_task_done_does_not_acknowledge_anothers_item() {
-    let queue = Queue::unbounded();
+    let queue = place::queue::<String>(Options::default());
     queue.put(&"a".into()).unwrap();
     let delivery = queue.get().unwrap();
     let other = queue.clone();
@@ -172,7 +170,7 @@ fn one_threads_task_done_does_not_acknowledge_anothers_item() {
 }
 
 fn items_of_an_ended_thread_go_back() {
-    let queue = Queue::unbounded();
+    let queue = place::queue::<String>(Options::default());
     queue.put(&"a".into()).unwrap();
     let other = queue.clone();
     let taken = std::thread::spawn(move || other.get().unwrap().into_item());
@@ -183,7 +181,7 @@ fn items_of_an_ended_thread_go_back() {
 }
 
 fn get_keeps_its_time_and_put_its_bound() {
-    let queue = Queue::bounded(2);
+    let queue = place::queue::<String>(bounded(2));
     let time = Duration::from_millis(20);
     let began = std::time::Instant::now();
     assert!(queue.get_timeout(time).unwrap_err().is_empty());
@@ -206,7 +204,7 @@ impl Wake for Wakes {
 }
 
 fn an_idle_async_get_is_polled_only_when_something_is_there() {
-    let queue = Queue::unbounded();
+    let queue = place::queue::<String>(Options::default());
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut context = Context::from_waker(&waker);
@@ -217,6 +215,7 @@ fn an_idle_async_get_is_polled_only_when_something_is_there() {
     drop(Box::pin(queue.get_async()).as_mut().poll(&mut context));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0, "it wakes itself");
     queue.put(&"a".into()).unwrap();
+    until("it is woken", || wakes.0.load(Ordering::Relaxed) > 0);
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
     match get.as_mut().poll(&mut context) {
         Poll::Ready(Ok(delivery)) => delivery.task_done().unwrap(),
@@ -226,7 +225,7 @@ fn an_idle_async_get_is_polled_only_when_something_is_there() {
 
 fn a_closed_queue_lets_every_getter_go_when_its_last_item_is_taken() {
     let rest = Duration::from_millis(50);
-    let queue = Queue::with(Options {
+    let queue = place::queue::<String>(Options {
         backoff: Backoff::exponential(rest, rest),
         ..Options::default()
     });

@@ -1,0 +1,43 @@
+//! Where the queues of the conformance suite are: each in a stream of its own, on one server.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use dishrack::{Capacity, JoinableQueue, Options, RedisOptions};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::redis_server::Server;
+
+/// The server of all of them.
+static SERVER: Mutex<Option<Server>> = Mutex::new(None);
+
+/// All tests have run.
+pub(crate) fn end() {
+    let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(server);
+}
+
+/// A stream that nobody else has.
+fn stream() -> RedisOptions {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut server = SERVER.lock().unwrap();
+    let url = server.get_or_insert_with(Server::plain).url();
+    RedisOptions::new(url, format!("conformance-{number}"))
+}
+
+pub(crate) fn queue<T: Serialize + DeserializeOwned>(options: Options) -> JoinableQueue<T> {
+    JoinableQueue::on_redis(&stream(), options).unwrap()
+}
+
+/// There is none on Redis, and it says so.
+pub(crate) fn rendezvous<T: Serialize + DeserializeOwned>() -> Option<JoinableQueue<T>> {
+    let options = Options {
+        capacity: Capacity::Rendezvous,
+        ..Options::default()
+    };
+    let error = JoinableQueue::<T>::on_redis(&stream(), options).unwrap_err();
+    assert!(error.to_string().contains("rendezvous"), "{error}");
+    None
+}
