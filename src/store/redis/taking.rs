@@ -21,7 +21,7 @@ use crate::store::stream::{
 const UNWAKEABLE: Duration = Duration::from_secs(1);
 
 /// What a consumer group needs, tried without any effect on the stream.
-const NEEDED: [&[&str]; 5] = [
+const NEEDED: [&[&str]; 6] = [
     &[
         "XREADGROUP",
         "GROUP",
@@ -44,12 +44,25 @@ const NEEDED: [&[&str]; 5] = [
         "0-1",
         "JUSTID",
     ],
+    // Nothing was left alone for so long.
+    &[
+        "XAUTOCLAIM",
+        "{stream}",
+        GROUP,
+        "{consumer}",
+        "9000000000000000",
+        "0-0",
+        "COUNT",
+        "1",
+        "JUSTID",
+    ],
     &["XRANGE", "{stream}", "0-1", "0-1"],
 ];
 
 impl RedisStore {
     fn check_needs(&self) -> Result<(), Trouble> {
-        self.server.try_once(&self.taker, |open| {
+        // A connection that is lost just now says nothing of what is allowed.
+        self.server.call(&self.taker, Duration::ZERO, |open| {
             for words in NEEDED {
                 let mut command = cmd(words[0]);
                 for word in &words[1..] {
