@@ -285,7 +285,7 @@ impl Server {
             )
         } else if is("WRONGTYPE") {
             format!("{name}: the key {stream} holds something that is no stream: name another one")
-        } else if is("NOPERM") {
+        } else if is("NOPERM") || is("The user executing the script") {
             format!(
                 "{name} does not let this user do what is needed: {detail}; docs/redis.md lists the \
                  commands"

@@ -21,7 +21,7 @@ use crate::store::stream::{
 const UNWAKEABLE: Duration = Duration::from_secs(1);
 
 /// What a consumer group needs, tried without any effect on the stream.
-const NEEDED: [&[&str]; 6] = [
+const NEEDED: [&[&str]; 9] = [
     &[
         "XREADGROUP",
         "GROUP",
@@ -57,6 +57,10 @@ const NEEDED: [&[&str]; 6] = [
         "JUSTID",
     ],
     &["XRANGE", "{stream}", "0-1", "0-1"],
+    // What only scripts do is tried here as well: they do not say what it is that they may not.
+    &["XPENDING", "{stream}", GROUP],
+    &["XINFO", "CONSUMERS", "{stream}", GROUP],
+    &["XLEN", "{stream}"],
 ];
 
 impl RedisStore {

@@ -94,7 +94,8 @@ fn a_redis_that_is_away_when_work_begins_is_waited_for() {
 fn a_redis_that_stays_away_is_given_up() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
-    let queue = open(&place(proxy.url()).patience(Duration::from_millis(300)));
+    let place = place(proxy.url()).lease(SHORT_LEASE);
+    let queue = open(&place.patience(Duration::from_millis(300)));
     let gate = Gate::default();
     let own = gate.clone();
     let crew = crew(&queue, 1, move |_| {
