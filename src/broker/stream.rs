@@ -236,7 +236,8 @@ impl Broker {
             done: standing.done,
             dead: standing.dead,
             retries: standing.retries,
-            refused: standing.refused,
+            // Also what was not even told, as it was known by then whose the item is.
+            refused: standing.refused + core.desk.ledger.counts().refused,
         }
     }
 

@@ -47,6 +47,8 @@ pub struct Answered {
     pub admitted: usize,
     /// What was told of these does not count: they were not ours any more.
     pub lost: Vec<ItemId>,
+    /// So many of these were not even told, and so are not counted there.
+    pub untold: u64,
     /// Why none of the other puts was accepted, if not for want of room.
     pub refusal: Option<String>,
     /// As it was then, if it was asked at all.
@@ -208,6 +210,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             let fate = fate_in(records, id);
             self.ledger.handle_lost(id, fate);
         }
+        self.ledger.handle_untold(answered.untold);
         if number > 0 {
             self.ledger.handle_written(number);
         }
