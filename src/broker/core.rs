@@ -362,7 +362,6 @@ impl Core {
         }
         #[cfg(feature = "redis")]
         if is_waiting {
-            // What is wanted here from now on, is to be taken from there.
             self.ring_for_stream();
         }
     }

@@ -27,7 +27,7 @@ pub struct Standing {
     pub retries: u64,
     /// Ends that were refused, as the item was somebody else's.
     pub refused: u64,
-    /// How far its bell was rung, in the stream's own words.
+    /// How far its bell was rung, in the stream's own words; empty as long as that is not known.
     pub ring: String,
 }
 

@@ -159,7 +159,11 @@ impl Broker {
         if let (Until::Numbered, Some(number)) = (until, number) {
             return Ok(number);
         }
-        let mut patience = patience;
+        // What does not wait for room is told once, and that is waited for.
+        let mut patience = match patience {
+            Patience::None => Patience::Forever,
+            patience => patience,
+        };
         loop {
             if let Some(end) = core.end_of_put(ticket, until) {
                 return end;

@@ -276,9 +276,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         };
         let is_asked = shared.glances.is_asked();
         if is_asked && wanted == 0 {
+            // It is not known what is there: somebody may still come for it.
             let question = shared.glances.begin();
             shared.glances.answer(question);
-            shared.is_dry |= is_closed;
             return Taking::Nobody;
         }
         if wanted == 0 {
@@ -287,7 +287,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         shared.is_taking = true;
         Taking::Take {
             count: wanted,
-            waits: !is_asked,
+            // Once closed, it is asked at once whether anything is left.
+            waits: !is_asked && (!is_closed || shared.is_dry),
             question: shared.glances.begin(),
         }
     }
@@ -295,9 +296,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     /// How many items are wanted here that are not here.
     fn wanted(&self) -> usize {
         let wanted = self.ledger.appetite().min(TAKEN_MAX);
-        let is_closed = self.ledger.is_closed();
         match &self.shared {
-            Some(shared) if shared.is_quitting || (is_closed && shared.is_dry) => 0,
+            Some(shared) if shared.is_quitting => 0,
             Some(shared) => shared.portion(wanted),
             None => 0,
         }
@@ -327,8 +327,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         self.ledger.counts().unfinished() > 0
     }
 
-    /// What was taken. Whether that was nothing, and those who were about to go may do so. `now`:
-    /// since 1970.
+    /// What was taken. Whether those who were about to go may do so. `now`: since 1970.
     pub fn took(
         &mut self,
         arrivals: Vec<Arrival<P>>,
@@ -346,7 +345,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             shared.glances.answer(question);
             shared.is_dry |= is_closed && is_empty && !shared.glances.is_asked();
         }
-        is_empty
+        is_empty || self.has_leaving()
     }
 
     fn arrive(&mut self, arrivals: Vec<Arrival<P>>, now: Duration) {

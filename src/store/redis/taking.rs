@@ -194,6 +194,12 @@ impl RedisStore {
 
     fn heard(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
         let replies = lock(&self.heard).clone();
+        // Where it is not known how far the bell was rung, any ring is one to be heard.
+        let rung = if since.ring.is_empty() {
+            "0-0"
+        } else {
+            &since.ring
+        };
         let streams = self.server.call(&self.ear, wait, |open| {
             let wait = longest(wait, open.number);
             let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -204,7 +210,7 @@ impl RedisStore {
                 .arg(milliseconds.max(1))
                 .arg("STREAMS");
             read_both.arg(&self.keys.bell).arg(&self.keys.replies);
-            read_both.arg(&since.ring).arg(&replies);
+            read_both.arg(rung).arg(&replies);
             *lock(&self.listening) = open.number;
             let answer = read_both.query::<Value>(&mut open.connection);
             *lock(&self.listening) = 0;
