@@ -22,6 +22,8 @@ mod timely;
 #[path = "../shared/trials.rs"]
 mod trials;
 
+mod cli;
+mod endurance;
 mod faults;
 mod harness;
 mod hosts;
@@ -39,8 +41,16 @@ fn main() {
     conformance::serve();
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
+        cli::dead::trials(),
+        cli::putting::trials(),
+        cli::refusals::trials(),
+        cli::shown::trials(),
+        cli::standing::trials(),
+        cli::stopping::trials(),
+        cli::working::trials(),
         conformance::trials(),
         faults::trials(),
+        endurance::trials(),
         harness::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),

@@ -82,7 +82,15 @@ fn being_tried_again_forgives_the_losses() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
     server.cli(&["xadd", STREAM, "*", "item", &serialized("item")]);
-    let ghost = ["xreadgroup", "group", "dishrack", "ghost", "streams", STREAM, ">"];
+    let ghost = [
+        "xreadgroup",
+        "group",
+        "dishrack",
+        "ghost",
+        "streams",
+        STREAM,
+        ">",
+    ];
     server.cli(&ghost);
     had_by_a_ghost(&server, &only_entry(&server), 16);
     let crew = willing(&queue, 1);
