@@ -27,7 +27,7 @@ pub struct Standing {
     pub retries: u64,
     /// Ends that were refused, as the item was somebody else's.
     pub refused: u64,
-    /// How far its bell was rung, in the stream's own words.
+    /// How far its bell was rung, in the stream's own words; empty as long as that is not known.
     pub ring: String,
 }
 
@@ -144,7 +144,8 @@ pub struct Shared<P> {
     pub is_left: bool,
     /// The stream has come back without all that was told to it.
     pub is_older: bool,
-    /// As far as is known.
+    /// As far as the clerk knows. What others are answered may be older than what he knows already,
+    /// as their calls come and go by ways of their own.
     pub standing: Standing,
     /// Other supervisors that are at work.
     pub others: u64,

@@ -57,7 +57,7 @@ type Stream = JoinableQueue<Job>;
 /// Puts the items. The exit code.
 pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     let source = source(command).map_err(Failure::Usage)?;
-    let place = command.stream.place().map_err(Failure::Usage)?;
+    let place = command.stream.place("put").map_err(Failure::Usage)?;
     let options = Options {
         capacity: match command.capacity {
             0 => Capacity::Unbounded,

@@ -55,7 +55,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     /// The stream says that an item is somebody else's by now. It is neither handed out nor told any
     /// more, and whoever works on it does so in vain: his word will come too late. `fate` is what
-    /// the write said of it that was refused.
+    /// the write said of it that was refused, which the stream has counted.
     pub fn handle_lost(&mut self, id: ItemId, fate: Fate) {
         match fate {
             Fate::Done => self.done -= 1,
@@ -63,11 +63,13 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             Fate::Open if !self.take_away(id) => return,
             Fate::Open => {}
         }
-        if fate != Fate::Open {
-            self.refused += 1;
-        }
         self.waiting.disown();
         self.outbox.retract(id);
+    }
+
+    /// So many late words were not told to the stream, which has not counted them.
+    pub fn handle_untold(&mut self, count: u64) {
+        self.refused += count;
     }
 
     /// Takes an item from wherever it is without an end. False if it is not here.

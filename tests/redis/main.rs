@@ -22,6 +22,9 @@ mod timely;
 #[path = "../shared/trials.rs"]
 mod trials;
 
+mod cli;
+mod endurance;
+mod faults;
 mod harness;
 mod hosts;
 mod place;
@@ -30,13 +33,24 @@ mod place;
 const PLAY: &str = "DISHRACK_TEST_PLAY";
 
 fn main() {
-    if std::env::var(PLAY).is_ok_and(|play| play == harness::PLAY) {
-        return harness::play();
+    match std::env::var(PLAY).as_deref() {
+        Ok(harness::PLAY) => return harness::play(),
+        Ok(faults::puppet::PLAY) => return faults::puppet::play(),
+        _ => {}
     }
     conformance::serve();
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
+        cli::dead::trials(),
+        cli::putting::trials(),
+        cli::refusals::trials(),
+        cli::shown::trials(),
+        cli::standing::trials(),
+        cli::stopping::trials(),
+        cli::working::trials(),
         conformance::trials(),
+        faults::trials(),
+        endurance::trials(),
         harness::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),

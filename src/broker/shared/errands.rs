@@ -48,6 +48,8 @@ pub struct Answered {
     pub admitted: usize,
     /// What was told of these does not count: they were not ours any more.
     pub lost: Vec<ItemId>,
+    /// So many of these were not even told, and so are not counted there.
+    pub untold: u64,
     /// Why none of the other puts was accepted, if not for want of room.
     pub refusal: Option<String>,
     /// As it was then, if it was asked at all.
@@ -99,8 +101,6 @@ pub struct Tended<P> {
     pub lost: Vec<ItemId>,
     /// These are, from now on: others left them behind.
     pub arrivals: Vec<Arrival<P>>,
-    /// As it is now.
-    pub standing: Standing,
     /// Other supervisors that were heard of in the time of a lease.
     pub others: u64,
 }
@@ -139,7 +139,6 @@ impl<P> Tended<P> {
         Tended {
             lost: self.lost,
             arrivals: form(self.arrivals),
-            standing: self.standing,
             others: self.others,
         }
     }
@@ -210,6 +209,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             let fate = fate_in(records, id);
             self.ledger.handle_lost(id, fate);
         }
+        self.ledger.handle_untold(answered.untold);
         if number > 0 {
             self.ledger.handle_written(number);
         }
@@ -275,9 +275,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         };
         let is_asked = shared.glances.is_asked();
         if is_asked && wanted == 0 {
+            // It is not known what is there: somebody may still come for it.
             let question = shared.glances.begin();
             shared.glances.answer(question);
-            shared.is_dry |= is_closed;
             return Taking::Nobody;
         }
         if wanted == 0 {
@@ -286,7 +286,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         shared.is_taking = true;
         Taking::Take {
             count: wanted,
-            waits: !is_asked,
+            // Once closed, it is asked at once whether anything is left.
+            waits: !is_asked && (!is_closed || shared.is_dry),
             question: shared.glances.begin(),
         }
     }
@@ -294,9 +295,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     /// How many items are wanted here that are not here.
     fn wanted(&self) -> usize {
         let wanted = self.ledger.appetite().min(TAKEN_MAX);
-        let is_closed = self.ledger.is_closed();
         match &self.shared {
-            Some(shared) if shared.is_quitting || (is_closed && shared.is_dry) => 0,
+            Some(shared) if shared.is_quitting => 0,
             Some(shared) => shared.portion(wanted),
             None => 0,
         }
@@ -326,26 +326,18 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         self.ledger.counts().unfinished() > 0
     }
 
-    /// What was taken. Whether that was nothing, and those who were about to go may do so. `now`:
-    /// since 1970.
-    pub fn took(
-        &mut self,
-        arrivals: Vec<Arrival<P>>,
-        standing: Standing,
-        question: u64,
-        now: Duration,
-    ) -> bool {
+    /// What was taken. Whether those who were about to go may do so. `now`: since 1970.
+    pub fn took(&mut self, arrivals: Vec<Arrival<P>>, question: u64, now: Duration) -> bool {
         let is_empty = arrivals.is_empty();
         self.arrive(arrivals, now);
         let is_closed = self.ledger.is_closed();
         if let Some(shared) = &mut self.shared {
             shared.is_taking = false;
-            shared.standing = standing;
             // Whatever was asked while it was waited, must be looked for anew.
             shared.glances.answer(question);
             shared.is_dry |= is_closed && is_empty && !shared.glances.is_asked();
         }
-        is_empty
+        is_empty || self.has_leaving()
     }
 
     fn arrive(&mut self, arrivals: Vec<Arrival<P>>, now: Duration) {
@@ -372,8 +364,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         }
         self.arrive(tended.arrivals, now);
         if let Some(shared) = &mut self.shared {
-            shared.standing = tended.standing;
             shared.others = tended.others;
+            // So that it is known how it stands also where nothing is told for long.
+            shared.looks.ask();
         }
         match self.has_takers() {
             true => Vec::new(),

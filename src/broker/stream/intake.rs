@@ -12,7 +12,7 @@ use super::super::shared::errands::Taking;
 use super::super::{Parcel, Patience, lock, sleep, with_guard};
 use super::Post;
 use crate::ledger::ItemId;
-use crate::store::stream::{Arrival, Standing, Tended};
+use crate::store::stream::{Arrival, Tended};
 
 /// What is to be done next.
 enum Plan {
@@ -53,9 +53,7 @@ pub(super) fn run(post: &Post, bells: &Bells) {
             }
             Plan::Take(count, wait, question) => {
                 let taken = post.stream.take(count, wait);
-                taken.map(|(arrivals, standing)| {
-                    post.with(|core| core.took(arrivals, standing, question));
-                })
+                taken.map(|arrivals| post.with(|core| core.took(arrivals, question)))
             }
         };
         if let Err(why) = done {
@@ -109,9 +107,9 @@ fn give_back(post: &Post, surplus: &[ItemId]) {
 }
 
 impl Core {
-    fn took(&mut self, arrivals: Vec<Arrival>, standing: Standing, question: u64) {
+    fn took(&mut self, arrivals: Vec<Arrival>, question: u64) {
         let (arrivals, now) = (self.parcels(arrivals), self.emitter.now_unix());
-        if self.desk.took(arrivals, standing, question, now) {
+        if self.desk.took(arrivals, question, now) {
             self.wake_getters();
         }
     }

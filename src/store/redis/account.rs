@@ -204,6 +204,8 @@ impl Account {
             statement.items.insert(entry, id);
         }
         statement.done.sort_unstable();
+        statement.unknown.sort_unstable();
+        statement.unknown.dedup();
         statement
     }
 

@@ -21,7 +21,7 @@ use crate::store::stream::{
 const UNWAKEABLE: Duration = Duration::from_secs(1);
 
 /// What a consumer group needs, tried without any effect on the stream.
-const NEEDED: [&[&str]; 5] = [
+const NEEDED: [&[&str]; 9] = [
     &[
         "XREADGROUP",
         "GROUP",
@@ -44,12 +44,29 @@ const NEEDED: [&[&str]; 5] = [
         "0-1",
         "JUSTID",
     ],
+    // Nothing was left alone for so long.
+    &[
+        "XAUTOCLAIM",
+        "{stream}",
+        GROUP,
+        "{consumer}",
+        "9000000000000000",
+        "0-0",
+        "COUNT",
+        "1",
+        "JUSTID",
+    ],
     &["XRANGE", "{stream}", "0-1", "0-1"],
+    // What only scripts do is tried here as well: they do not say what it is that they may not.
+    &["XPENDING", "{stream}", GROUP],
+    &["XINFO", "CONSUMERS", "{stream}", GROUP],
+    &["XLEN", "{stream}"],
 ];
 
 impl RedisStore {
     fn check_needs(&self) -> Result<(), Trouble> {
-        self.server.try_once(&self.taker, |open| {
+        // A connection that is lost just now says nothing of what is allowed.
+        self.server.call(&self.taker, Duration::ZERO, |open| {
             for words in NEEDED {
                 let mut command = cmd(words[0]);
                 for word in &words[1..] {
@@ -74,15 +91,15 @@ impl RedisStore {
         self.tended(0).map(drop)
     }
 
-    fn taken(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), Trouble> {
+    fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, Trouble> {
         let (entries, standing) = self.server.call(&self.taker, wait, |open| {
             let answer = self.take_on(open, count, wait);
             *lock(&self.waiting) = 0;
             answer
         })?;
-        let standing = self.note(standing);
+        self.note(standing);
         let sorted = self.account().sort_taken(entries);
-        Ok((self.admit(sorted)?, standing))
+        self.admit(sorted)
     }
 
     /// Reads from the group, and tells those who wait for room in the same breath.
@@ -155,10 +172,10 @@ impl RedisStore {
             .asked
             .extend(unknown.into_iter().map(|id| (id, None)));
         let arrivals = self.admit(sorted)?;
+        self.note(standing);
         Ok(Tended {
             lost,
             arrivals,
-            standing: self.note(standing),
             others,
         })
     }
@@ -181,10 +198,11 @@ impl RedisStore {
 
     fn heard(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
         let replies = lock(&self.heard).clone();
-        let ring = match &*since.ring {
-            // Nothing was asked of this stream yet: what was rung before is heard as well.
-            "" => "0-0",
-            ring => ring,
+        // Where it is not known how far the bell was rung, any ring is one to be heard.
+        let rung = if since.ring.is_empty() {
+            "0-0"
+        } else {
+            &since.ring
         };
         let streams = self.server.call(&self.ear, wait, |open| {
             let wait = longest(wait, open.number);
@@ -196,7 +214,7 @@ impl RedisStore {
                 .arg(milliseconds.max(1))
                 .arg("STREAMS");
             read_both.arg(&self.keys.bell).arg(&self.keys.replies);
-            read_both.arg(ring).arg(&replies);
+            read_both.arg(rung).arg(&replies);
             *lock(&self.listening) = open.number;
             let answer = read_both.query::<Value>(&mut open.connection);
             *lock(&self.listening) = 0;
@@ -268,7 +286,7 @@ impl Stream for RedisStore {
         self.looked_between().map_err(Trouble::words)
     }
 
-    fn take(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), String> {
+    fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String> {
         self.taken(count, wait).map_err(Trouble::words)
     }
 

@@ -58,6 +58,7 @@ impl RedisStore {
     pub(super) fn tell(&self, exchange: &Exchange) -> Result<Answered, Trouble> {
         let statement = self.account().statement(&exchange.records);
         let mut answered = Answered {
+            untold: statement.unknown.len() as u64,
             lost: statement.unknown.clone(),
             ..Answered::default()
         };

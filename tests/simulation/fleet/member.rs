@@ -67,8 +67,8 @@ pub(super) enum Stay {
 /// What follows when all is known of what was taken.
 #[derive(Debug)]
 pub(super) enum After {
-    Took(Standing, u64),
-    Tended(Vec<ItemId>, Standing, u64),
+    Took(u64),
+    Tended(Vec<ItemId>, u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

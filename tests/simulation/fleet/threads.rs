@@ -71,6 +71,7 @@ impl Fleet {
                     under_way: 0,
                     answered: Answered {
                         lost: statement.unknown.clone(),
+                        untold: statement.unknown.len() as u64,
                         ..Answered::default()
                     },
                     statement,
@@ -248,13 +249,13 @@ impl Fleet {
     fn intake_hears(&mut self, at: usize, stay: Stay, answer: Answer) {
         let member = &mut self.members[at];
         match (stay, answer) {
-            (Stay::Read { question, appetite }, Answer::Read(entries, told)) => {
+            (Stay::Read { question, appetite }, Answer::Read(entries, _)) => {
                 assert!(entries.len() <= appetite, "more is taken than is wanted");
                 let sorted = member.account.sort_taken(entries);
-                let after = After::Took(standing(&told), question);
+                let after = After::Took(question);
                 self.admit(at, Vec::new(), sorted, after);
             }
-            (Stay::Tend, Answer::Tended(mine, taken, told, others)) => {
+            (Stay::Tend, Answer::Tended(mine, taken, _, others)) => {
                 member.due = self.now + self.plan.lease / 3;
                 self.coverage.taken_over += taken.len() as u64;
                 let (lost, unknown) = member.account.compare(&mine);
@@ -263,7 +264,7 @@ impl Fleet {
                 let mut sorted = member.account.sort_known(taken);
                 let unknown = unknown.into_iter().map(|id| (id, None));
                 sorted.asked.extend(unknown);
-                let after = After::Tended(lost, standing(&told), others);
+                let after = After::Tended(lost, others);
                 self.admit(at, Vec::new(), sorted, after);
             }
             (Stay::Adopt(arrivals, after), Answer::Known(entries)) => {
@@ -293,14 +294,13 @@ impl Fleet {
             }
         }
         match after {
-            After::Took(standing, question) => {
-                member.desk.took(arrivals, standing, question, self.now);
+            After::Took(question) => {
+                member.desk.took(arrivals, question, self.now);
             }
-            After::Tended(lost, standing, others) => {
+            After::Tended(lost, others) => {
                 let tended = Tended {
                     lost,
                     arrivals,
-                    standing,
                     others,
                 };
                 let surplus = member.desk.tended(tended, self.now);
