@@ -316,9 +316,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             return Vec::new();
         }
         let surplus: Vec<ItemId> = self.ledger.waiting_ids().into_iter().collect();
-        for id in &surplus {
-            self.ledger.handle_lost(*id, Fate::Open);
-        }
+        self.lose(&surplus);
         surplus
     }
 
@@ -357,25 +355,30 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         }
     }
 
-    /// What was taken was looked after. What nobody here wants, and is to be given back.
+    /// What was taken was looked after. What is to be given back: what nobody here will work on, or,
+    /// if others are there, not soon. It is not here any more.
     pub fn tended(&mut self, tended: Tended<P>, now: Duration) -> Vec<ItemId> {
-        for id in tended.lost {
-            self.ledger.handle_lost(id, Fate::Open);
-        }
+        self.lose(&tended.lost);
         self.arrive(tended.arrivals, now);
         if let Some(shared) = &mut self.shared {
             shared.others = tended.others;
             // So that it is known how it stands also where nothing is told for long.
             shared.looks.ask();
         }
-        match self.has_takers() {
-            true => Vec::new(),
-            false => self.ledger.waiting_ids().into_iter().collect(),
+        // First it is told how attempts went.
+        if !self.ledger.is_written() {
+            return Vec::new();
         }
+        let surplus: Vec<ItemId> = match (self.has_takers(), tended.others > 0) {
+            (false, _) => self.ledger.waiting_ids().into_iter().collect(),
+            (true, true) => self.ledger.excess_ids(),
+            (true, false) => Vec::new(),
+        };
+        self.lose(&surplus);
+        surplus
     }
 
-    /// These were given back.
-    pub fn gave_back(&mut self, ids: &[ItemId]) {
+    fn lose(&mut self, ids: &[ItemId]) {
         for id in ids {
             self.ledger.handle_lost(*id, Fate::Open);
         }

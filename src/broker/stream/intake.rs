@@ -43,12 +43,13 @@ pub(super) fn run(post: &Post, bells: &Bells) {
                 due = Instant::now() + every;
                 tended.map(|tended| {
                     let surplus = post.with(|core| core.tended(tended));
-                    give_back(post, &surplus);
+                    if !surplus.is_empty() {
+                        give_back(post, &surplus);
+                    }
                 })
             }
             Plan::GiveBack(ids) => {
-                // What cannot be given back is taken over when its lease is over.
-                let _ = post.stream.release(&ids);
+                give_back(post, &ids);
                 Ok(())
             }
             Plan::Take(count, wait, question) => {
@@ -99,11 +100,10 @@ fn plan(post: &Post, bells: &Bells, due: Instant) -> Plan {
     }
 }
 
-/// Gives back what nobody here wants.
+/// Gives back what nobody here wants, and what is not here any more.
 fn give_back(post: &Post, surplus: &[ItemId]) {
-    if !surplus.is_empty() && post.stream.release(surplus).is_ok() {
-        post.with(|core| core.desk.gave_back(surplus));
-    }
+    // What cannot be given back is taken over when its lease is over.
+    let _ = post.stream.release(surplus);
 }
 
 impl Core {

@@ -204,6 +204,7 @@ impl Account {
             statement.items.insert(entry, id);
         }
         statement.done.sort_unstable();
+        statement.done.dedup();
         statement.unknown.sort_unstable();
         statement.unknown.dedup();
         statement

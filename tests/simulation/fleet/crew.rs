@@ -242,8 +242,10 @@ impl Fleet {
     fn reply(&mut self, at: usize, request: Request, reply: Reply) {
         let member = &mut self.members[at];
         let mut workers = member.workers.iter_mut();
-        let worker = workers.find(|one| one.holder == request.holder);
-        let worker = worker.expect("it has not left");
+        let Some(worker) = workers.find(|one| one.holder == request.holder) else {
+            // Its put was being told when it left.
+            return;
+        };
         let Some((_, asked, since)) = worker.waits_for.take_if(|(its, ..)| *its == request) else {
             panic!("{request:?} is answered twice");
         };

@@ -60,8 +60,7 @@ pub(super) enum Stay {
     Tend,
     /// Some of what was taken is not known well enough.
     Adopt(Vec<Arrival>, After),
-    /// Whether they are in the ledger still.
-    GiveBack(Vec<ItemId>, bool),
+    GiveBack(Vec<ItemId>),
 }
 
 /// What follows when all is known of what was taken.

@@ -206,7 +206,7 @@ impl Fleet {
         let taking = member.desk.next_taking(self.now >= member.due);
         member.intake = match taking {
             Taking::Tend(count) => Some((Line::of(Call::Tend(count)), Stay::Tend)),
-            Taking::GiveBack(ids) => return self.give_back(at, ids, false),
+            Taking::GiveBack(ids) => return self.give_back(at, ids),
             Taking::Nobody => None,
             Taking::Take {
                 count,
@@ -227,23 +227,15 @@ impl Fleet {
         };
     }
 
-    fn give_back(&mut self, at: usize, ids: Vec<ItemId>, is_here: bool) {
+    fn give_back(&mut self, at: usize, ids: Vec<ItemId>) {
         let member = &mut self.members[at];
         let entries = member.account.entries(&ids);
         if entries.is_empty() {
-            return self.gave_back(at, &ids, is_here);
+            return member.account.forget(&ids);
         }
         self.coverage.given_back += entries.len() as u64;
         let line = Line::of(Call::Release(entries));
-        member.intake = Some((line, Stay::GiveBack(ids, is_here)));
-    }
-
-    fn gave_back(&mut self, at: usize, ids: &[ItemId], is_here: bool) {
-        let member = &mut self.members[at];
-        member.account.forget(ids);
-        if is_here {
-            member.desk.gave_back(ids);
-        }
+        member.intake = Some((line, Stay::GiveBack(ids)));
     }
 
     fn intake_hears(&mut self, at: usize, stay: Stay, answer: Answer) {
@@ -271,7 +263,7 @@ impl Fleet {
                 let sorted = member.account.sort_known(entries);
                 self.admit(at, arrivals, sorted, after);
             }
-            (Stay::GiveBack(ids, is_here), Answer::Released) => self.gave_back(at, &ids, is_here),
+            (Stay::GiveBack(ids), Answer::Released) => member.account.forget(&ids),
             (stay, answer) => panic!("{stay:?} is answered by {answer:?}"),
         }
     }
@@ -305,8 +297,7 @@ impl Fleet {
                 };
                 let surplus = member.desk.tended(tended, self.now);
                 if !surplus.is_empty() {
-                    self.pump(at);
-                    self.give_back(at, surplus, true);
+                    self.give_back(at, surplus);
                 }
             }
         }
