@@ -69,7 +69,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             is_here = true;
             self.waiting.disown();
         }
-        if self.take_away(id) {
+        if !is_here && self.take_away(id) {
             is_here = true;
             self.waiting.disown();
         }

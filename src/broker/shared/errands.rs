@@ -61,7 +61,7 @@ pub struct Answered {
 pub enum Taking {
     /// Renew the lease, and take over so many at most.
     Tend(usize),
-    /// Give these back, which are not here any more.
+    /// Give these back, which are not here.
     GiveBack(Vec<ItemId>),
     /// Nobody is here to take anything for. Whoever asked whether there is something may go.
     Nobody,
@@ -178,6 +178,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         let puts = shared.poll_puts(PUTS_MAX);
         if write.is_some() || !puts.is_empty() {
             let (number, records) = write.map_or((0, Vec::new()), |w| (w.number, w.records));
+            shared.telling.extend(records.iter().map(id_of));
             let failed = records
                 .iter()
                 .filter(|one| matches!(one, Record::Failed { .. }));
@@ -213,6 +214,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         if number > 0 {
             self.ledger.handle_written(number);
         }
+        if let Some(shared) = &mut self.shared {
+            shared.telling.clear();
+        }
         let has_standing = answered.standing != Standing::default();
         let Some(shared) = &mut self.shared else {
             return;
@@ -243,6 +247,14 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             shared.looks.answer(question);
         }
     }
+}
+
+fn id_of<P>(record: &Record<P>) -> ItemId {
+    let (Record::Accepted { id, .. }
+    | Record::Failed { id, .. }
+    | Record::Done { id }
+    | Record::Dead { id, .. }) = record;
+    *id
 }
 
 /// What a write said of an item.
@@ -311,9 +323,11 @@ impl<P: Weight + Clone, R> Desk<P, R> {
 
     /// What waits here and is to be given back. It is not here any more, so that nobody gets it.
     fn take_surplus(&mut self) -> Vec<ItemId> {
+        let shared = self.shared.as_mut();
+        let postponed = shared.map_or_else(Vec::new, |one| std::mem::take(&mut one.postponed));
         // First it is told how its attempts went.
-        if !self.has_surplus() || !self.ledger.is_written() {
-            return Vec::new();
+        if !postponed.is_empty() || !self.has_surplus() || !self.ledger.is_written() {
+            return postponed;
         }
         let surplus: Vec<ItemId> = self.ledger.waiting_ids().into_iter().collect();
         self.lose(&surplus);
@@ -341,10 +355,14 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     fn arrive(&mut self, arrivals: Vec<Arrival<P>>, now: Duration) {
         for arrival in arrivals {
             let id = arrival.item.id;
-            self.ledger.handle_arrival(arrival.item);
             if let Some(shared) = &mut self.shared {
+                if shared.telling.contains(&id) {
+                    shared.postponed.push(id);
+                    continue;
+                }
                 shared.weigh(arrival.bytes);
             }
+            self.ledger.handle_arrival(arrival.item);
             if let Some(fault) = arrival.fault {
                 let scene = Scene {
                     ended: now,

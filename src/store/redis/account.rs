@@ -85,13 +85,17 @@ impl Statement {
         )
     }
 
-    /// Which items have ended, and which are lost, when these entries are.
+    /// The items of these entries.
     #[must_use]
-    pub fn ends(&self, lost: &[EntryId]) -> (Vec<ItemId>, Vec<ItemId>) {
-        let items = |entry| self.items.get(entry).copied();
-        let dead = self.dead.iter().map(|one| &one.entry);
-        let ended = self.done.iter().chain(dead).filter_map(items);
-        (ended.collect(), lost.iter().filter_map(items).collect())
+    pub fn items_of(&self, entries: &[EntryId]) -> Vec<ItemId> {
+        let items = entries.iter().filter_map(|one| self.items.get(one));
+        items.copied().collect()
+    }
+
+    /// The entries that have ended, or are said to have.
+    fn ends(&self) -> impl Iterator<Item = EntryId> {
+        let dead = self.dead.iter().map(|one| one.entry);
+        self.done.iter().copied().chain(dead)
     }
 }
 
@@ -153,10 +157,21 @@ impl Account {
         held.map(|held| held.entry).collect()
     }
 
-    /// These items have ended, or are somebody else's.
-    pub fn forget<'a>(&mut self, ids: impl IntoIterator<Item = &'a ItemId>) {
+    /// These items were given back.
+    pub fn forget(&mut self, ids: &[ItemId]) {
         for id in ids {
             self.held.remove(id);
+        }
+    }
+
+    /// All this was said, and what is not lost has ended as was said. Who has come again meanwhile, as
+    /// another entry, is held.
+    pub fn forget_ended(&mut self, statement: &Statement, lost: &[EntryId]) {
+        for entry in statement.ends().chain(lost.iter().copied()) {
+            let id = statement.items.get(&entry);
+            if let Some(id) = id.filter(|id| !self.is_taken(**id, entry)) {
+                self.held.remove(id);
+            }
         }
     }
 

@@ -149,10 +149,9 @@ impl Fleet {
             }
             (Duty::Tell(mut telling), Answer::Settled(lost, told)) => {
                 telling.answered.standing = standing(&told);
-                let (ended, lost) = telling.statement.ends(&lost);
-                telling.answered.lost.extend(lost);
-                let gone = ended.iter().chain(&telling.answered.lost);
-                member.account.forget(gone);
+                let items = telling.statement.items_of(&lost);
+                telling.answered.lost.extend(items);
+                member.account.forget_ended(&telling.statement, &lost);
                 self.tell_puts(at, *telling);
             }
             (Duty::Tell(mut telling), Answer::Put(added, told)) => {
