@@ -261,6 +261,20 @@ impl Stream {
         (added, self.standing())
     }
 
+    /// `XADD`, by somebody who is no supervisor.
+    pub(crate) fn add(&mut self, fields: Fields) {
+        let id = self.next_id();
+        self.entries.insert(id, fields.clone());
+        self.log.push(Event::Put(id, fields, self.untaken(), None));
+    }
+
+    /// An entry was handed out so many more times, to supervisors that are gone.
+    pub(crate) fn lose(&mut self, id: EntryId, times: u64) {
+        if let Some(claim) = self.pending.get_mut(&id) {
+            claim.deliveries += times;
+        }
+    }
+
     /// `settle.lua`: what is not the consumer's.
     pub(crate) fn settle(
         &mut self,
