@@ -27,6 +27,7 @@ mod endurance;
 mod faults;
 mod harness;
 mod hosts;
+mod model;
 mod place;
 
 /// Names the play that this executable is to give instead of its tests.
@@ -52,6 +53,7 @@ fn main() {
         faults::trials(),
         endurance::trials(),
         harness::trials(),
+        model::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),
     ];
