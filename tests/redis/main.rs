@@ -27,6 +27,7 @@ mod endurance;
 mod faults;
 mod harness;
 mod hosts;
+mod page;
 mod place;
 
 /// Names the play that this executable is to give instead of its tests.
@@ -54,6 +55,7 @@ fn main() {
         harness::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),
+        page::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     place::end();
