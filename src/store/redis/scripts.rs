@@ -63,7 +63,7 @@ impl Name {
         };
         let flags = match self {
             // Only these add items.
-            Name::Open | Name::Put | Name::Revive => "",
+            Name::Put | Name::Revive => "",
             _ if is_modern => ALLOWS_OOM,
             _ => "",
         };
@@ -126,6 +126,7 @@ mod tests {
             assert_eq!(place, name as usize);
         }
         assert!(Name::Settle.text(true).starts_with("#!lua"));
+        assert!(Name::Open.text(true).starts_with("#!lua"));
         assert!(!Name::Put.text(true).starts_with("#!"));
     }
 }

@@ -71,6 +71,10 @@ for _ = 1, next_number() do
         end
         tell(entry, number, place, index, '0', history)
     else
+        if held[entry] then
+            -- Somebody has deleted it, so there is no letter. Nothing is kept of it.
+            ended[#ended + 1] = entry
+        end
         lost[#lost + 1] = entry
     end
 end
