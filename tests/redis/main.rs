@@ -37,6 +37,7 @@ fn main() {
     match std::env::var(PLAY).as_deref() {
         Ok(harness::PLAY) => return harness::play(),
         Ok(faults::puppet::PLAY) => return faults::puppet::play(),
+        Ok(endurance::PLAY) => return endurance::play(),
         _ => {}
     }
     conformance::serve();

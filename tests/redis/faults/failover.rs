@@ -69,7 +69,8 @@ fn a_put_waits_for_a_replica_that_is_away() {
     replica.kill();
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put(&"item".to_owned()));
-        crew.notices.await_one("has 0 replicas that keep up, and 1 are to have what is told");
+        crew.notices
+            .await_one("has 0 replicas that keep up, and 1 are to have what is told");
         assert!(!putter.is_finished(), "no replica has it");
         replica.restart();
         putter.join().unwrap().unwrap();
@@ -139,7 +140,11 @@ fn a_replica_in_place_of_its_master_is_waited_for() {
     proxy.cut();
     gate.open();
     crew.notices.await_one("is away");
-    assert!(crew.notices.has("READONLY") || crew.notices.has("read only"), "{:?}", crew.notices);
+    assert!(
+        crew.notices.has("READONLY") || crew.notices.has("read only"),
+        "{:?}",
+        crew.notices
+    );
     master.kill();
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
     queue.put(&"another".to_owned()).unwrap();
@@ -163,7 +168,8 @@ fn a_failover_that_lost_something_is_told() {
     queue.put(&"not copied".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 2);
     fail_over(&master, &replica, &proxy);
-    crew.notices.await_one("has come back with an older state of items");
+    crew.notices
+        .await_one("has come back with an older state of items");
     queue.put(&"after".to_owned()).unwrap();
     assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
     check_books(&replica, 2, 0);
