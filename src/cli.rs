@@ -151,16 +151,18 @@ fn do_as_told(mut args: args::Args, has_end_of_options: bool) -> Result<u8, Fail
     }
 }
 
-/// What somebody who is used to xargs forgets.
-fn tip(error: &clap::Error) -> Option<String> {
+/// What somebody who is used to xargs forgets. `start`: what stands before the options.
+fn tip(error: &clap::Error, start: &str) -> Option<String> {
     let is_unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
     let word = match error.get(clap::error::ContextKind::InvalidArg) {
         Some(clap::error::ContextValue::String(word)) if is_unknown => word,
         _ => return None,
     };
     let is_option = word.starts_with('-');
-    (!is_option).then(|| {
-        format!("\na COMMAND, and items after :::, follow --, as in: supervisor -- {word}")
+    let is_for_put = word == ":::" && start != "supervisor";
+    (!is_option).then(|| match is_for_put {
+        true => "\nitems are put by: supervisor put ::: ITEM".into(),
+        false => format!("\na COMMAND, and items after :::, follow --, as in: {start} -- {word}"),
     })
 }
 
@@ -179,6 +181,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     title::claim("supervisor", true);
     let has_end_of_options = arguments.iter().any(|word| word == "--");
+    let is_work = arguments.get(1).is_some_and(|word| word == "work");
     let args = match args::Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
@@ -189,7 +192,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
             // Where not even this can be printed, the code must do.
             let _ = error.print();
-            if let Some(tip) = tip(&error) {
+            let start = if is_work {
+                "supervisor work"
+            } else {
+                "supervisor"
+            };
+            if let Some(tip) = tip(&error, start) {
                 screen::say(&tip);
             }
             return code.into();

@@ -39,12 +39,12 @@ pub(crate) enum Kind {
     Journal(String),
     #[error("{0}")]
     Redis(String),
-    #[error("{url}: {why}")]
+    #[error("{0}")]
     #[cfg_attr(
         not(feature = "redis"),
         allow(dead_code, reason = "only queues on Redis need it")
     )]
-    RedisUnusable { url: String, why: String },
+    RedisUnusable(String),
     #[error("an item of {bytes} bytes was not put: its queue's store takes {bytes_max} at most")]
     TooLarge { bytes: usize, bytes_max: usize },
     #[error("{0}")]
@@ -170,7 +170,7 @@ impl Error {
     /// became of what it held.
     #[must_use]
     pub fn is_redis(&self) -> bool {
-        matches!(self.0, Kind::Redis(_) | Kind::RedisUnusable { .. })
+        matches!(self.0, Kind::Redis(_) | Kind::RedisUnusable(_))
     }
 
     /// A worker process found that its supervisor is gone.
@@ -192,7 +192,7 @@ impl Error {
                 | Kind::TooFewFiles { .. }
                 | Kind::TempDir { .. }
                 | Kind::JournalUnusable { .. }
-                | Kind::RedisUnusable { .. }
+                | Kind::RedisUnusable(_)
         )
     }
 }

@@ -412,10 +412,7 @@ impl<P: Clone> Shared<P> {
 
     /// There are no numbers for our puts now, for this reason: those that need one are refused. What
     /// workers are to be answered.
-    pub fn handle_no_numbers(
-        &mut self,
-        why: String,
-    ) -> Vec<(Request, Result<ItemId, Refused>)> {
+    pub fn handle_no_numbers(&mut self, why: String) -> Vec<(Request, Result<ItemId, Refused>)> {
         self.refusal = why;
         // None are fetched ahead until that goes well again.
         self.numbers_next = 1;

@@ -73,6 +73,10 @@ Examples:
       killed at any moment, it goes on where it stopped when it is run again
   supervisor dead list --journal jobs.journal
       what was given up on; `dead retry` has the next run try it again
+  supervisor put --redis redis://db1 --input jobs.txt
+  supervisor work --redis redis://db1 -- ./job {}
+      jobs for many machines: put from one, worked on by each where the second line is run;
+      `join` waits for all of them, `status` shows how they stand
   supervisor --worker 'python3 model.py' --input names.txt
       names are served by processes that keep a model in memory
   supervisor --workers 2

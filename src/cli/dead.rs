@@ -81,7 +81,11 @@ impl Place {
         match (&self.journal, self.stream.url()) {
             (Some(path), _) => Ok(Desk::Journal(path.clone())),
             (None, Some(_)) => {
-                let place = self.stream.place().map_err(Failure::Usage)?.existing();
+                let place = self
+                    .stream
+                    .place("dead")
+                    .map_err(Failure::Usage)?
+                    .existing();
                 let store = RedisStore::open(&place, Box::new(Anything), None);
                 let store = Box::new(store.map_err(Error)?);
                 Ok(Desk::Stream(place.stream, store))

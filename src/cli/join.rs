@@ -27,7 +27,11 @@ pub(super) struct Join {
 
 /// Waits. The exit code: whether all is done.
 pub(super) fn run(command: &Join) -> Result<u8, Failure> {
-    let place = command.stream.place().map_err(Failure::Usage)?.existing();
+    let place = command
+        .stream
+        .place("join")
+        .map_err(Failure::Usage)?
+        .existing();
     let stop = Stop::new();
     let end = |signal| super::end(128 + u8::try_from(signal).unwrap_or(0));
     stop.listen(end, end).map_err(run::internal)?;

@@ -30,7 +30,11 @@ pub(super) struct StatusArgs {
 
 /// Shows it. The exit code.
 pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
-    let place = command.stream.place().map_err(Failure::Usage)?.existing();
+    let place = command
+        .stream
+        .place("status")
+        .map_err(Failure::Usage)?
+        .existing();
     let store = RedisStore::open(&place, Box::new(Anything), None).map_err(Error)?;
     let look = || store.status().map_err(Failure::Usage);
     let mut status = look()?;

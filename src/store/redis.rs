@@ -90,16 +90,13 @@ impl RedisStore {
         layout: Box<dyn Layout>,
         bound: Option<u64>,
     ) -> Result<Self, Kind> {
-        let name = options.shown_url();
-        let unusable = |why: String| Kind::RedisUnusable {
-            url: name.clone(),
-            why,
-        };
+        let unusable = Kind::RedisUnusable;
         options.check().map_err(unusable)?;
         options::choose_cryptography();
         let info = options.url.as_str().into_connection_info();
         let client = info.and_then(redis::Client::open);
-        let client = client.map_err(|error| unusable(error.to_string()))?;
+        // What the client says of it may tell the password.
+        let client = client.map_err(|_| unusable(options.misread()))?;
         let consumer = options::new_name();
         let keys = Keys::of(&options.stream, &consumer);
         let store = RedisStore {
@@ -138,15 +135,15 @@ impl RedisStore {
             Ok((kind, born.query(&mut open.connection)?))
         });
         let (kind, born): (String, Option<String>) = found.map_err(connection::Trouble::words)?;
-        let stream = &self.keys.stream;
+        let (name, stream) = (&self.server.name, &self.keys.stream);
         match (&*kind, born) {
             ("stream", Some(_)) => Ok(()),
             ("stream", None) => Err(format!(
-                "the stream {stream} is there, and no supervisor has begun with it"
+                "{name}: the stream {stream} is there, and no supervisor has begun with it"
             )),
-            ("none", _) => Err(format!("there is no stream {stream}")),
+            ("none", _) => Err(format!("{name}: there is no stream {stream}")),
             _ => Err(format!(
-                "the key {stream} holds something that is no stream: name another one"
+                "{name}: the key {stream} holds something that is no stream: name another one"
             )),
         }
     }
@@ -166,8 +163,9 @@ impl RedisStore {
         let is_for_all = self.layout.item_type().is_empty();
         if !is_for_all && item_type != self.layout.item_type() {
             return Err(format!(
-                "stream {} keeps items of type {item_type}, and this queue's are of type {}: name \
+                "{}: stream {} keeps items of type {item_type}, and this queue's are of type {}: name \
                  another stream",
+                self.server.name,
                 self.keys.stream,
                 self.layout.item_type()
             ));
@@ -187,9 +185,9 @@ impl RedisStore {
         let (_, others) = self.looked().map_err(connection::Trouble::words)?;
         if others > 0 {
             return Err(format!(
-                "stream {} is used with another lease by {others} supervisors that are at work: \
+                "{}: stream {} is used with another lease by {others} supervisors that are at work: \
                  leave the lease away, or stop them first",
-                self.keys.stream
+                self.server.name, self.keys.stream
             ));
         }
         let set = self.server.try_once(&self.teller, |open| {

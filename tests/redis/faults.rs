@@ -1,7 +1,7 @@
 //! What becomes of a queue on Redis when something fails: networks, servers, supervisors, items.
 
-mod stage;
 pub(crate) mod puppet;
+mod stage;
 
 mod cuts;
 mod everything;

@@ -22,9 +22,12 @@ mod timely;
 #[path = "../shared/trials.rs"]
 mod trials;
 
+mod cli;
+mod endurance;
 mod faults;
 mod harness;
 mod hosts;
+mod page;
 mod place;
 
 /// Names the play that this executable is to give instead of its tests.
@@ -34,16 +37,26 @@ fn main() {
     match std::env::var(PLAY).as_deref() {
         Ok(harness::PLAY) => return harness::play(),
         Ok(faults::puppet::PLAY) => return faults::puppet::play(),
+        Ok(endurance::PLAY) => return endurance::play(),
         _ => {}
     }
     conformance::serve();
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
+        cli::dead::trials(),
+        cli::putting::trials(),
+        cli::refusals::trials(),
+        cli::shown::trials(),
+        cli::standing::trials(),
+        cli::stopping::trials(),
+        cli::working::trials(),
         conformance::trials(),
         faults::trials(),
+        endurance::trials(),
         harness::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),
+        page::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     place::end();

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{CrewArgs, JobArgs, ShownArgs, duration};
 use crate::store::redis::RedisOptions;
+use crate::worker::title;
 
 /// The variable that says where Redis is, so that a password need not be on the command line.
 const VARIABLE: &str = "REDIS_URL";
@@ -18,7 +19,7 @@ const STREAM: &str = "dishrack";
 pub(in crate::cli) struct PlaceArgs {
     /// Share the queue with others by a stream in Redis: what is put there is worked on by whoever
     /// is free, here and on other machines. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for
-    /// TLS, or redis+unix:///PATH
+    /// TLS, or redis+unix:///PATH [default: the variable REDIS_URL, if there is a --stream]
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
 
@@ -92,15 +93,19 @@ impl PlaceArgs {
             ("--lease", self.promise.lease.is_some()),
             ("--replicas", self.promise.replicas.is_some()),
         ];
-        let Some(url) = &self.redis else {
-            let stray = given.into_iter().find(|(_, is_given)| *is_given);
-            return match stray {
-                Some((option, _)) => Err(format!("{option}: needs --redis URL")),
-                None => Ok(None),
-            };
+        let stray = given.into_iter().find(|(_, is_given)| *is_given);
+        // A variable alone is no reason to share what is done here.
+        let url = match (&self.redis, stray) {
+            (Some(url), _) => url.clone(),
+            (None, None) => return Ok(None),
+            (None, Some((option, _))) => variable().ok_or_else(|| {
+                format!("{option}: needs --redis URL, or the variable {VARIABLE}")
+            })?,
         };
         let stream = self.stream.as_deref().unwrap_or(STREAM);
-        Ok(Some(self.promise.of(RedisOptions::new(url, stream))))
+        let place = RedisOptions::new(url, stream);
+        hide("run", &place);
+        Ok(Some(self.promise.of(place)))
     }
 }
 
@@ -115,22 +120,33 @@ impl PromiseArgs {
 }
 
 impl StreamArgs {
-    /// The stream.
+    /// The stream, for this subcommand.
     ///
     /// # Errors
     /// It is not said where Redis is.
-    pub(in crate::cli) fn place(&self) -> Result<RedisOptions, String> {
+    pub(in crate::cli) fn place(&self, subcommand: &str) -> Result<RedisOptions, String> {
         let url = self.url().ok_or_else(|| {
             format!("--redis URL is needed, or the variable {VARIABLE}: where is Redis?")
         })?;
-        Ok(RedisOptions::new(url, &self.stream))
+        let place = RedisOptions::new(url, &self.stream);
+        hide(subcommand, &place);
+        Ok(place)
     }
 
     /// Where Redis is, if that is said.
     pub(in crate::cli) fn url(&self) -> Option<String> {
-        let variable = || std::env::var(VARIABLE).ok().filter(|url| !url.is_empty());
         self.redis.clone().or_else(variable)
     }
+}
+
+fn variable() -> Option<String> {
+    std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
+}
+
+/// Has `ps` show this in place of the arguments, where the password may be.
+fn hide(what: &str, place: &RedisOptions) {
+    let (stream, url) = (&place.stream, place.shown_url());
+    title::set_activity(&format_args!("{what}: stream {stream} at {url}"));
 }
 
 impl WorkArgs {
@@ -139,6 +155,6 @@ impl WorkArgs {
     /// # Errors
     /// It is not said where Redis is.
     pub(in crate::cli) fn place(&self) -> Result<RedisOptions, String> {
-        Ok(self.promise.of(self.stream.place()?))
+        Ok(self.promise.of(self.stream.place("work")?))
     }
 }

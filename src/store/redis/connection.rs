@@ -290,9 +290,12 @@ impl Server {
                 "{name} does not let this user do what is needed: {detail}; docs/redis.md lists the \
                  commands"
             )
-        } else if is("NOAUTH") || is("WRONGPASS") || error.kind() == ErrorKind::AuthenticationFailed
-        {
-            format!("{name} refuses the user or the password in the URL: {error}")
+        } else if is("NOAUTH") {
+            format!("{name} wants a password, and there is none in the URL")
+        } else if is("WRONGPASS") || error.kind() == ErrorKind::AuthenticationFailed {
+            format!("{name} refuses the user or the password in the URL")
+        } else if error.is_io_error() {
+            format!("{name} cannot be reached: {error}")
         } else {
             format!("{name}: {error}")
         })

@@ -124,6 +124,15 @@ impl RedisOptions {
         Ok(())
     }
 
+    /// That the address is none.
+    pub(super) fn misread(&self) -> String {
+        format!(
+            "{}: is no address of Redis; that is redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// \
+             for TLS, or redis+unix:///PATH, with %XX for what is special in a password",
+            self.shown_url()
+        )
+    }
+
     /// The address without what may be a password.
     pub(crate) fn shown_url(&self) -> String {
         let (scheme, rest) = match self.url.split_once("://") {

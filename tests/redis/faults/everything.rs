@@ -22,7 +22,9 @@ fn twenty_thousand_items_survive_kills_every_second_and_a_restart() {
     let server = Options::default().durable().start();
     let near = queue(server.url(), SHORT_LEASE);
     let mut crews = [0, 1, 2].map(|name| start(&server, name));
-    let joiner = Part::new("joiner", server.url(), SHORT_LEASE).workers(0).start();
+    let joiner = Part::new("joiner", server.url(), SHORT_LEASE)
+        .workers(0)
+        .start();
     joiner.await_line("ready");
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -69,7 +69,8 @@ fn a_put_waits_for_a_replica_that_is_away() {
     replica.kill();
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put(&"item".to_owned()));
-        crew.notices.await_one("has 0 replicas that keep up, and 1 are to have what is told");
+        crew.notices
+            .await_one("has 0 replicas that keep up, and 1 are to have what is told");
         assert!(!putter.is_finished(), "no replica has it");
         replica.restart();
         putter.join().unwrap().unwrap();
@@ -134,7 +135,9 @@ fn a_replica_in_place_of_its_master_is_waited_for() {
     queue.put(&"item".to_owned()).unwrap();
     crew.await_begun(1);
     until("the replica knows who has it", || {
-        replica.cli(&["xpending", "items", "dishrack"]).starts_with("1")
+        replica
+            .cli(&["xpending", "items", "dishrack"])
+            .starts_with("1")
     });
     // It is reached before it was told to take over: it takes no writes.
     proxy.turn_to(&replica);
@@ -143,7 +146,9 @@ fn a_replica_in_place_of_its_master_is_waited_for() {
     crew.notices.await_one("is away");
     until("it refuses what it is told", || {
         let told = replica.cli(&["info", "commandstats"]);
-        let scripts = told.lines().find(|line| line.starts_with("cmdstat_evalsha:"));
+        let scripts = told
+            .lines()
+            .find(|line| line.starts_with("cmdstat_evalsha:"));
         scripts.is_some_and(|line| !line.contains("rejected_calls=0,failed_calls=0"))
     });
     assert_eq!(replica.cli(&["xlen", "items"]), "1");
@@ -172,7 +177,8 @@ fn a_failover_that_lost_something_is_told() {
     queue.put(&"not copied".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 2);
     fail_over(&master, &replica, &proxy);
-    crew.notices.await_one("has come back with an older state of items");
+    crew.notices
+        .await_one("has come back with an older state of items");
     queue.put(&"after".to_owned()).unwrap();
     assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
     check_books(&replica, 2, 0);

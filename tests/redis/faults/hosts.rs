@@ -46,7 +46,10 @@ fn check(server: &Server, puppets: &[Puppet; 2]) {
     for puppet in puppets {
         assert_eq!(puppet.await_line("joined"), all);
         let said = puppet.said();
-        assert!(!puppet.has_said("BUG") && !puppet.has_said("failed"), "{said:?}");
+        assert!(
+            !puppet.has_said("BUG") && !puppet.has_said("failed"),
+            "{said:?}"
+        );
     }
     check_books(server, ITEMS, 0);
 }

@@ -17,7 +17,17 @@ crate::timely_trials! {
 
 /// Somebody who is gone has had this entry so often.
 fn had_by_a_ghost(server: &Server, entry: &str, deliveries: u64) {
-    let read = ["xreadgroup", "group", "dishrack", "ghost", "count", "1", "streams", STREAM, ">"];
+    let read = [
+        "xreadgroup",
+        "group",
+        "dishrack",
+        "ghost",
+        "count",
+        "1",
+        "streams",
+        STREAM,
+        ">",
+    ];
     server.cli(&read);
     let claim = ["xclaim", STREAM, "dishrack", "ghost", "0", entry];
     let count = deliveries.to_string();

@@ -208,7 +208,15 @@ fn what_was_taken_over_and_lost_is_found() {
     let place: RedisOptions = place(proxy.url()).lease(lease);
     let queue = open(&place);
     queue.put(&"item".to_owned()).unwrap();
-    let ghost = ["xreadgroup", "group", "dishrack", "ghost", "streams", STREAM, ">"];
+    let ghost = [
+        "xreadgroup",
+        "group",
+        "dishrack",
+        "ghost",
+        "streams",
+        STREAM,
+        ">",
+    ];
     server.cli(&ghost);
     let crew = willing(&queue, 1);
     // The first time it only begins; then it looks what others left behind.

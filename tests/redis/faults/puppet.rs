@@ -142,9 +142,8 @@ impl Puppet {
         let what = format!("{} says {beginning:?}", self.name);
         until(&what, || {
             let mut lines = self.lines.lock().unwrap();
-            let is_it = |at: &usize| {
-                !lines.used.contains(at) && lines.said[*at].starts_with(beginning)
-            };
+            let is_it =
+                |at: &usize| !lines.used.contains(at) && lines.said[*at].starts_with(beginning);
             let at = (0..lines.said.len()).find(is_it);
             lines.used.extend(at);
             found = at.map(|at| lines.said[at][beginning.len()..].trim().to_owned());

@@ -5,9 +5,7 @@ use std::time::Duration;
 use dishrack::{Capacity, Joined, Options};
 
 use super::puppet::Part;
-use super::stage::{
-    LONG_LEASE, Queue, check_books, held, join, let_pass, place, queue, willing,
-};
+use super::stage::{LONG_LEASE, Queue, check_books, held, join, let_pass, place, queue, willing};
 use crate::patience::{DEADLINE, until};
 use crate::redis_server::Server;
 
@@ -41,7 +39,10 @@ fn calls_in_a_while(server: &Server) -> u64 {
 fn assert_quiet(server: &Server, at_most: u64) {
     let calls = calls_in_a_while(server);
     let told = server.cli(&["info", "commandstats"]);
-    assert!(calls <= at_most, "{calls} calls in {A_WHILE:?}, {at_most} would do:\n{told}");
+    assert!(
+        calls <= at_most,
+        "{calls} calls in {A_WHILE:?}, {at_most} would do:\n{told}"
+    );
 }
 
 fn bounded(url: String, bound: usize) -> Queue {
@@ -66,7 +67,12 @@ fn who_waits_for_room_elsewhere_asks_nobody() {
             server.cli(&["client", "list"]).contains("cmd=xread ")
         });
         assert_quiet(&server, 4);
-        let is_waiting = || putters.iter().filter(|putter| !putter.is_finished()).count();
+        let is_waiting = || {
+            putters
+                .iter()
+                .filter(|putter| !putter.is_finished())
+                .count()
+        };
         assert_eq!(is_waiting(), 3, "there is no room");
         // Room for one is room for one, wherever it comes from.
         for left in (0..3).rev() {
@@ -99,7 +105,9 @@ fn an_idle_supervisor_asks_nobody() {
 fn who_waits_for_the_end_asks_nobody() {
     let server = Server::plain();
     // Without workers, in a process of its own.
-    let joiner = Part::new("joiner", server.url(), LONG_LEASE).workers(0).start();
+    let joiner = Part::new("joiner", server.url(), LONG_LEASE)
+        .workers(0)
+        .start();
     joiner.await_line("ready");
     let near = queue(server.url(), LONG_LEASE);
     let (crew, gate) = held(&near);

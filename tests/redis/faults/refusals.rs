@@ -68,7 +68,9 @@ fn a_missing_password_is_told() {
 }
 
 fn an_unknown_user_is_told() {
-    let server = Options::default().user("known", "secret", "~* &* +@all").start();
+    let server = Options::default()
+        .user("known", "secret", "~* &* +@all")
+        .start();
     let error = refusal(&server.url_of("stranger", "guess"));
     assert_words(&error, &["redis://127.0.0.1", "user"]);
 }
@@ -88,7 +90,10 @@ fn an_unknown_host_is_told() {
 
 fn a_url_that_is_none_is_told() {
     assert_words(&refusal("db1.example:6379"), &["db1.example:6379", "URL"]);
-    assert_words(&refusal("http://:secret@db1.example"), &["http://db1.example"]);
+    assert_words(
+        &refusal("http://:secret@db1.example"),
+        &["http://db1.example"],
+    );
 }
 
 fn a_key_of_another_kind_is_told() {
@@ -108,7 +113,10 @@ fn items_of_another_type_are_told() {
     );
     let error = numbers.unwrap_err();
     assert!(error.is_redis(), "{error:?}");
-    assert_words(&error, &["items of type", "String", "u64", "another stream"]);
+    assert_words(
+        &error,
+        &["items of type", "String", "u64", "another stream"],
+    );
 }
 
 /// The URL of a user who may do all but this.
@@ -122,7 +130,10 @@ fn a_user_without_the_scripts_is_told() {
     for (lacks, word) in [("-evalsha", "evalsha"), ("-script", "script")] {
         let (_server, url) = limited(&format!("~* &* +@all {lacks}"));
         let error = refusal(&url);
-        assert_words(&error, &["redis://127.0.0.1", "user", word, "docs/redis.md"]);
+        assert_words(
+            &error,
+            &["redis://127.0.0.1", "user", word, "docs/redis.md"],
+        );
     }
 }
 
@@ -203,7 +214,10 @@ fn tls_with_a_certificate_of_a_stranger_is_refused() {
     let ca = other.ca();
     let mut puppet = part.variable("SSL_CERT_FILE", ca.to_str().unwrap()).start();
     let said = puppet.await_line("unusable");
-    assert!(said.contains("certificate") && !said.contains("secret"), "{said}");
+    assert!(
+        said.contains("certificate") && !said.contains("secret"),
+        "{said}"
+    );
     puppet.await_end();
 }
 

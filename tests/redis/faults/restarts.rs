@@ -41,13 +41,19 @@ fn a_durable_redis_that_is_killed_again_and_again_loses_nothing() {
             server.restart();
         }
     });
-    let all = Joined { done: ITEMS as u64, dead: 0 };
+    let all = Joined {
+        done: ITEMS as u64,
+        dead: 0,
+    };
     assert_eq!(queues.each_ref().map(join), [all; 2]);
     for crew in &crews {
         crew.notices.await_one("is away");
         crew.notices.await_one("is back");
         let notices = crew.notices.all();
-        assert!(!notices.iter().any(|one| one.contains("older")), "{notices:?}");
+        assert!(
+            !notices.iter().any(|one| one.contains("older")),
+            "{notices:?}"
+        );
     }
     check_books(&server, ITEMS as u64, 0);
 }
@@ -91,7 +97,11 @@ fn assert_forgotten<R: std::fmt::Debug>(result: Result<R, dishrack::Error>) {
     let error = result.expect_err("it is lost");
     let words = error.to_string();
     assert!(error.is_redis(), "{error:?}");
-    for word in ["redis at 127.0.0.1", "has forgotten stream items", "put again"] {
+    for word in [
+        "redis at 127.0.0.1",
+        "has forgotten stream items",
+        "put again",
+    ] {
         assert!(words.contains(word), "{word:?} is not in: {words}");
     }
 }
@@ -169,7 +179,8 @@ fn a_redis_with_an_older_state_is_told_and_goes_on() {
     std::fs::remove_dir_all(&folder).unwrap();
     copy(&backup.path().join("old"), &folder);
     server.restart();
-    crew.notices.await_one("has come back with an older state of items");
+    crew.notices
+        .await_one("has come back with an older state of items");
     // The work goes on, from there.
     put("after");
     assert_eq!(join(&queue), Joined { done: 2, dead: 0 });

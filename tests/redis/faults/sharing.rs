@@ -69,7 +69,9 @@ fn a_death_elsewhere_is_a_maps_answer_too() {
     let helper = crew(&far, 1, |item| Err(format!("{item} has a crack")));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            until("one is dead", || far.counts().is_ok_and(|counts| counts.dead > 0));
+            until("one is dead", || {
+                far.counts().is_ok_and(|counts| counts.dead > 0)
+            });
             gate.open();
         });
         let items = ["one", "two", "three", "four"].map(str::to_owned);
@@ -94,7 +96,9 @@ fn a_map_goes_on_when_the_supervisor_that_worked_for_it_is_killed() {
     let server = Server::plain();
     let near = queue(server.url(), SHORT_LEASE);
     let (mapper, gate) = held(&near);
-    let mut helper = Part::new("helper", server.url(), SHORT_LEASE).workers(2).start();
+    let mut helper = Part::new("helper", server.url(), SHORT_LEASE)
+        .workers(2)
+        .start();
     helper.await_line("ready");
     let items = vec!["take 5".to_owned(); 200];
     std::thread::scope(|scope| {
@@ -129,7 +133,11 @@ fn a_dropped_queue_gives_back_what_it_holds_at_once() {
     assert_eq!(began.len(), 3);
     assert_eq!(far.counts().unwrap().retries, 1);
     let consumers = server.cli(&["xinfo", "consumers", STREAM, "dishrack"]);
-    assert_eq!(consumers.matches("name").count(), 1, "who has left is forgotten: {consumers}");
+    assert_eq!(
+        consumers.matches("name").count(),
+        1,
+        "who has left is forgotten: {consumers}"
+    );
     check_books(&server, 3, 0);
 }
 
@@ -152,7 +160,11 @@ fn a_stopped_crew_gives_back_what_it_has_not_begun() {
     });
     assert_eq!(join(&far), Joined { done: 20, dead: 0 });
     assert_eq!(join(&near), Joined { done: 20, dead: 0 });
-    assert_eq!(far.counts().unwrap().retries, 0, "none of them was an attempt");
+    assert_eq!(
+        far.counts().unwrap().retries,
+        0,
+        "none of them was an attempt"
+    );
     check_books(&server, 20, 0);
 }
 

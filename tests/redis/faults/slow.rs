@@ -89,7 +89,10 @@ fn a_server_that_stands_still_beyond_the_lease_loses_nothing() {
     server.stop();
     let_pass(2 * SHORT_LEASE);
     server.cont();
-    let all = Joined { done: ITEMS, dead: 0 };
+    let all = Joined {
+        done: ITEMS,
+        dead: 0,
+    };
     assert_eq!(queues.each_ref().map(join), [all; 2]);
     check_books(&server, ITEMS, 0);
 }
@@ -116,7 +119,10 @@ fn with_delay(delay: Duration, lease: Duration) {
     });
     slow.await_begun(1);
     let quick = willing(&near, 1);
-    let all = Joined { done: ITEMS, dead: 0 };
+    let all = Joined {
+        done: ITEMS,
+        dead: 0,
+    };
     assert_eq!([join(&far), join(&near)], [all; 2]);
     for crew in [&slow, &quick] {
         assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());

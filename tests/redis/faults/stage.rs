@@ -170,7 +170,9 @@ pub(crate) fn number(server: &Server, command: &[&str]) -> u64 {
     let said = server.cli(command);
     match &*said {
         "" => 0,
-        number => number.parse().unwrap_or_else(|_| panic!("{command:?}: {said}")),
+        number => number
+            .parse()
+            .unwrap_or_else(|_| panic!("{command:?}: {said}")),
     }
 }
 
@@ -204,8 +206,11 @@ pub(crate) fn check_books(server: &Server, done: u64, dead: u64) {
         fields[2 * at.unwrap() + 1].clone()
     };
     let ended = |ok: &str| {
-        let ends = results.iter().filter(|(_, fields)| value(fields, "ok") == ok);
-        ends.map(|(_, fields)| value(fields, "n")).collect::<Vec<_>>()
+        let ends = results
+            .iter()
+            .filter(|(_, fields)| value(fields, "ok") == ok);
+        ends.map(|(_, fields)| value(fields, "n"))
+            .collect::<Vec<_>>()
     };
     let (is_done, is_dead) = (ended("1"), ended("0"));
     assert_eq!(
@@ -218,7 +223,11 @@ pub(crate) fn check_books(server: &Server, done: u64, dead: u64) {
     assert_eq!(number(server, &["xlen", "{items}:dead"]), dead, "letters");
     let left = ["{items}:past", "{items}:numbers"].map(|key| number(server, &["hlen", key]));
     assert_eq!(left, [0, 0], "nothing is left of what has ended");
-    assert_eq!(number(server, &["xlen", STREAM]), 0, "no item is unfinished");
+    assert_eq!(
+        number(server, &["xlen", STREAM]),
+        0,
+        "no item is unfinished"
+    );
     let pending = server.cli(&["xpending", STREAM, "dishrack"]);
     assert_eq!(pending.lines().next(), Some("0"), "nobody holds anything");
 }

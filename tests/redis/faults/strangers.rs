@@ -54,10 +54,15 @@ fn what_is_no_item_is_a_dead_letter_and_others_go_on() {
         .collect();
     causes.sort();
     assert!(
-        causes.iter().all(|cause| cause.starts_with("does not decode: ")),
+        causes
+            .iter()
+            .all(|cause| cause.starts_with("does not decode: ")),
         "{causes:?}"
     );
-    assert!(causes.iter().any(|cause| cause.contains("no field `item`")), "{causes:?}");
+    assert!(
+        causes.iter().any(|cause| cause.contains("no field `item`")),
+        "{causes:?}"
+    );
     // Its fields are kept with the letter.
     let kept = server.cli(&["xrange", "{items}:dead", "-", "+"]);
     assert!(kept.contains("colour"), "{kept}");
@@ -144,7 +149,11 @@ fn assert_nothing_is_left(server: &Server) {
     let pending = || server.cli(&["xpending", STREAM, "dishrack"]);
     until("nothing is pending", || pending().starts_with("0"));
     assert_eq!(number(server, &["xlen", STREAM]), 0);
-    assert_eq!(number(server, &["hlen", "{items}:past"]), 0, "no attempts are left");
+    assert_eq!(
+        number(server, &["hlen", "{items}:past"]),
+        0,
+        "no attempts are left"
+    );
 }
 
 fn a_held_entry_that_is_deleted_and_fails_is_over() {
@@ -208,7 +217,15 @@ fn a_stream_with_a_group_of_others_goes_on() {
     // It was there before us, with entries and readers of its own.
     server.cli(&["xadd", STREAM, "*", "item", &serialized("old")]);
     server.cli(&["xgroup", "create", STREAM, "others", "0"]);
-    server.cli(&["xreadgroup", "group", "others", "one", "streams", STREAM, ">"]);
+    server.cli(&[
+        "xreadgroup",
+        "group",
+        "others",
+        "one",
+        "streams",
+        STREAM,
+        ">",
+    ]);
     let queue = queue(server.url(), LONG_LEASE);
     queue.put(&"new".to_owned()).unwrap();
     let crew = willing(&queue, 1);

@@ -9,8 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::puppet::Part;
 use super::stage::{
-    SHORT_LEASE, STREAM, check_books, crew, held, join, let_pass, number, queue,
-    willing,
+    SHORT_LEASE, STREAM, check_books, crew, held, join, let_pass, number, queue, willing,
 };
 use crate::patience::until;
 use crate::proxy::Proxy;
@@ -29,7 +28,9 @@ crate::timely_trials! {
 fn the_items_of_a_killed_supervisor_go_to_another() {
     let server = Server::plain();
     let folder = tempfile::tempdir().unwrap();
-    let mut one = Part::new("one", server.url(), SHORT_LEASE).workers(2).start();
+    let mut one = Part::new("one", server.url(), SHORT_LEASE)
+        .workers(2)
+        .start();
     one.await_line("ready");
     let near = queue(server.url(), SHORT_LEASE);
     for n in 1..=5 {
@@ -129,7 +130,9 @@ fn cut_off(says_before_it_knows: bool) {
         // It looks after what it has, and finds that gone.
         let renewals = || {
             let said = server.cli(&["info", "commandstats"]);
-            let line = said.lines().find(|line| line.starts_with("cmdstat_xautoclaim"));
+            let line = said
+                .lines()
+                .find(|line| line.starts_with("cmdstat_xautoclaim"));
             line.map(str::to_owned)
         };
         for _ in 0..4 {
@@ -183,7 +186,11 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing() {
     const KILLS: usize = 4;
     let server = Server::plain();
     let near = queue(server.url(), SHORT_LEASE);
-    let part = || Part::new("one", server.url(), SHORT_LEASE).workers(2).start();
+    let part = || {
+        Part::new("one", server.url(), SHORT_LEASE)
+            .workers(2)
+            .start()
+    };
     let mut one = part();
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -1,0 +1,143 @@
+//! `supervisor put`.
+
+use std::fs;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use super::{GATE, Run, STREAM, Stage};
+use crate::patience::until;
+use crate::redis_server::Options;
+
+crate::timely_trials!(
+    items_come_from_a_file_from_stdin_and_from_the_command_line,
+    items_stand_on_the_stream_as_it_is_documented,
+    a_missing_file_is_told_before_anything_happens,
+    put_waits_for_room_and_goes_on_as_it_comes,
+    a_put_that_waits_for_room_is_stopped,
+    a_put_that_waits_for_stdin_is_stopped,
+    a_redis_without_memory_is_told,
+);
+
+/// The items on the stream, oldest first.
+fn items(stage: &Stage) -> Vec<String> {
+    let range = stage.redis_cli(&["xrange", STREAM, "-", "+"]);
+    let lines: Vec<&str> = range.lines().collect();
+    let items = lines.windows(2).filter(|pair| pair[0] == "item");
+    items.map(|pair| pair[1].to_owned()).collect()
+}
+
+fn items_come_from_a_file_from_stdin_and_from_the_command_line() {
+    let stage = Stage::new();
+    fs::write(stage.path("in.txt"), "one\ntwo words\nthree").unwrap();
+    let file = stage.say("put", &["--input", "in.txt"]);
+    assert_eq!(file.code, Some(0), "{file:?}");
+    assert!(file.err.contains("3 items put on stream jobs"), "{file:?}");
+    let mut command = stage.supervisor("put", &["-0"]);
+    command.stdin(Stdio::piped());
+    let mut piped = Run::of(command);
+    piped.tell("four\0five");
+    piped.end_input();
+    assert_eq!(piped.end().0, Some(0));
+    stage.put(&["--six"]);
+    stage.say("put", &["--dishes", "2"]);
+    let expected = [
+        "one",
+        "two words",
+        "three",
+        "four",
+        "five",
+        "--six",
+        "dish-1",
+        "dish-2",
+    ];
+    assert_eq!(items(&stage), expected);
+}
+
+fn items_stand_on_the_stream_as_it_is_documented() {
+    let stage = Stage::new();
+    stage.put(&["hello"]);
+    let range = stage.redis_cli(&["xrange", STREAM, "-", "+"]);
+    let fields: Vec<&str> = range.lines().skip(1).collect();
+    assert_eq!(fields, ["item", "hello", "n", "1"]);
+}
+
+fn a_missing_file_is_told_before_anything_happens() {
+    let stage = Stage::new();
+    let said = stage.say("put", &["--input", "nowhere.txt"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("nowhere.txt"), "{said:?}");
+    assert_eq!(stage.redis_cli(&["dbsize"]), "0");
+}
+
+const FULL: [&str; 8] = ["--capacity", "2", ":::", "a", "b", "c", "d", "e"];
+
+fn put_waits_for_room_and_goes_on_as_it_comes() {
+    let stage = Stage::new();
+    let mut put = stage.start("put", &FULL);
+    until("the stream is full", || items(&stage) == ["a", "b"]);
+    let gate = stage.gate();
+    let wait = [
+        "-w",
+        "1",
+        "--until-done",
+        "--",
+        "flock",
+        "-s",
+        GATE,
+        "echo",
+        "{}",
+    ];
+    let mut work = stage.start("work", &wait);
+    // One is taken, and one comes after it.
+    until("there was room for one", || {
+        items(&stage) == ["a", "b", "c"]
+    });
+    stage.await_status("untaken", 2);
+    assert!(!put.has_ended());
+    gate.open();
+    let (code, err) = put.end();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("5 items put"), "{err}");
+    let (code, err) = work.end();
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(stage.status()["done"], 5);
+}
+
+fn a_put_that_waits_for_room_is_stopped() {
+    let stage = Stage::new();
+    let mut put = stage.start("put", &FULL);
+    until("the stream is full", || items(&stage) == ["a", "b"]);
+    put.signal(Signal::SIGINT);
+    let (code, err) = put.end();
+    assert_eq!(code, Some(128 + 2), "{err}");
+    assert!(err.contains("2 items put on stream jobs"), "{err}");
+    assert_eq!(items(&stage), ["a", "b"]);
+}
+
+fn a_put_that_waits_for_stdin_is_stopped() {
+    let stage = Stage::new();
+    let mut command = stage.supervisor("put", &[]);
+    command.stdin(Stdio::piped());
+    let mut put = Run::of(command);
+    put.tell("a\n");
+    // What has come is there while more is waited for.
+    until("the item is there", || items(&stage) == ["a"]);
+    put.signal(Signal::SIGTERM);
+    let (code, err) = put.end();
+    assert_eq!(code, Some(128 + 15), "{err}");
+    assert!(err.contains("1 item put on stream jobs"), "{err}");
+}
+
+fn a_redis_without_memory_is_told() {
+    let stage = Stage::with(Options::default());
+    stage.put(&["a"]);
+    stage.server.limit_memory(1);
+    let said = stage.say("put", &[":::", "b", "c"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("out of memory (maxmemory)"), "{said:?}");
+    stage.server.limit_memory(0);
+    assert_eq!(items(&stage), ["a"]);
+    stage.put(&["b"]);
+    assert_eq!(items(&stage), ["a", "b"]);
+}

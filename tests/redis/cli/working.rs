@@ -1,0 +1,287 @@
+//! `supervisor work`, and a whole run on a stream.
+
+use nix::sys::signal::Signal;
+
+use super::{GATE, Run, STREAM, Said, Stage, said, send, supervisor};
+
+crate::timely_trials!(
+    what_is_put_is_worked_on_by_commands,
+    dishes_are_put_and_dried,
+    whoever_can_say_xadd_can_put_an_item,
+    whoever_can_say_xadd_can_put_a_dish,
+    what_is_no_item_becomes_a_dead_letter,
+    two_supervisors_share_the_items,
+    dishes_are_dried_in_each_way,
+    a_whole_run_washes_dries_and_joins,
+    a_whole_run_works_on_what_it_finds,
+    a_whole_run_has_a_command,
+    the_address_may_be_in_a_variable,
+    a_variable_alone_is_no_reason_to_share,
+    a_killed_worker_costs_an_attempt,
+    workers_that_cannot_start_leave_the_items_where_they_are,
+);
+
+const DONE_5: &str = "5 done, 0 dead; 0 retries, 0 dead letters\n";
+
+fn what_is_put_is_worked_on_by_commands() {
+    let stage = Stage::new();
+    stage.put(&["1", "2", "3", "4", "5"]);
+    let said = stage.say(
+        "work",
+        &["-w", "2", "--until-done", "--", "echo", "got", "{}"],
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let mut lines: Vec<&str> = said.out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["got 1", "got 2", "got 3", "got 4", "got 5"]);
+    assert!(said.err.contains("5 of 5 jobs done, 0 dead"), "{said:?}");
+    let joined = stage.say("join", &[]);
+    assert_eq!((joined.code, &*joined.out), (Some(0), DONE_5));
+    // Nothing is left of what has ended.
+    assert_eq!(stage.redis_cli(&["xlen", STREAM]), "0");
+}
+
+/// The items of the events of this name, sorted.
+fn items_of(said: &Said, event: &str) -> Vec<String> {
+    let events = said.out.lines().map(|line| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        event
+    });
+    let items = events.filter(|one| one["event"] == event);
+    let mut items: Vec<String> = items
+        .map(|one| one["item"].as_str().unwrap().to_owned())
+        .collect();
+    items.sort_unstable();
+    items
+}
+
+const DRY: [&str; 6] = ["-w", "2", "--dry", "0", "--format", "json"];
+
+fn dishes_are_put_and_dried() {
+    let stage = Stage::new();
+    let put = stage.say("put", &["--dishes", "3"]);
+    assert_eq!(put.code, Some(0), "{put:?}");
+    assert!(
+        put.err.contains("3 items put on stream jobs"),
+        "{}",
+        put.err
+    );
+    let said = stage.say("work", &[&DRY[..], &["--until-done"]].concat());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(items_of(&said, "done"), ["dish-1", "dish-2", "dish-3"]);
+    let last: serde_json::Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["event"], &last["accepted"], &last["done"]),
+        (&"summary".into(), &3.into(), &3.into())
+    );
+}
+
+fn whoever_can_say_xadd_can_put_an_item() {
+    let stage = Stage::new();
+    // Before any supervisor was there.
+    stage.redis_cli(&["xadd", STREAM, "*", "item", "early"]);
+    let mut work = stage.start("work", &["-w", "1", "--", "echo", "got", "{}"]);
+    assert_eq!(work.line().as_deref(), Some("got early"));
+    // While one waits.
+    stage.await_status("unfinished", 0);
+    stage.redis_cli(&["xadd", STREAM, "*", "colour", "red", "item", "late one"]);
+    assert_eq!(work.line().as_deref(), Some("got late one"));
+    let joined = stage.say("join", &[]);
+    assert_eq!(joined.code, Some(0), "{joined:?}");
+    work.signal(Signal::SIGTERM);
+    let (code, err) = work.end();
+    assert_eq!(code, Some(128 + 15));
+    assert!(err.contains("2 of 2 jobs done"), "{err}");
+}
+
+fn whoever_can_say_xadd_can_put_a_dish() {
+    let stage = Stage::new();
+    stage.redis_cli(&["xadd", STREAM, "*", "item", "cup", "dry", "0"]);
+    let said = stage.say("work", &["-w", "1", "--format", "json", "--until-done"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(items_of(&said, "done"), ["cup"]);
+}
+
+fn what_is_no_item_becomes_a_dead_letter() {
+    let stage = Stage::new();
+    stage.redis_cli(&["xadd", STREAM, "*", "colour", "red"]);
+    stage.redis_cli(&["xadd", STREAM, "*", "item", "fine"]);
+    let said = stage.say("work", &["-w", "1", "--until-done", "--", "echo"]);
+    assert_eq!((said.code, &*said.out), (Some(1), "fine\n"), "{said:?}");
+    let listed = stage.say("dead list", &[]);
+    assert!(listed.out.contains("it has no field `item`"), "{listed:?}");
+    let joined = stage.say("join", &[]);
+    assert_eq!(joined.code, Some(1), "{joined:?}");
+}
+
+fn two_supervisors_share_the_items() {
+    let stage = Stage::new();
+    let gate = stage.gate();
+    stage.put(&["a", "b", "c", "d"]);
+    let wait = [
+        "-w",
+        "2",
+        "--until-done",
+        "--",
+        "flock",
+        "-s",
+        GATE,
+        "echo",
+        "{}",
+    ];
+    let mut works = [stage.start("work", &wait), stage.start("work", &wait)];
+    // Each holds what its workers have, and no more.
+    stage.await_status("pending", 4);
+    let status = stage.status();
+    let held: Vec<&serde_json::Value> = status["supervisors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["pending"])
+        .collect();
+    assert_eq!(held, [2, 2]);
+    gate.open();
+    let mut done: Vec<String> = works.iter().flat_map(Run::rest).collect();
+    done.sort_unstable();
+    assert_eq!(done, ["a", "b", "c", "d"]);
+    assert_eq!(works.each_mut().map(|work| work.end().0), [Some(0); 2]);
+}
+
+fn dishes_are_dried_in_each_way() {
+    let stage = Stage::new();
+    for mode in ["processes", "threads", "tasks", "sequential"] {
+        stage.put(&["cup", "jug"]);
+        let said = stage.say(
+            "work",
+            &[&DRY[..], &["--mode", mode, "--until-done"]].concat(),
+        );
+        assert_eq!(said.code, Some(0), "{mode}: {said:?}");
+        assert_eq!(items_of(&said, "done"), ["cup", "jug"], "{mode}");
+    }
+}
+
+const WASH: [&str; 6] = ["--workers", "2", "--wash", "0", "--dry", "0"];
+
+fn a_whole_run_washes_dries_and_joins() {
+    let stage = Stage::new();
+    for mode in ["processes", "threads", "tasks", "sequential"] {
+        let said = stage.say("", &[&WASH[..], &["--mode", mode]].concat());
+        assert_eq!(said.code, Some(0), "{mode}: {said:?}");
+        let count = |word: &str| {
+            said.out
+                .lines()
+                .filter(|line| line.starts_with(word))
+                .count()
+        };
+        assert_eq!(
+            (count("Washing"), count("Drying")),
+            (4, 4),
+            "{mode}: {said:?}"
+        );
+        assert!(said.err.contains("4 of 4 dishes done"), "{mode}: {said:?}");
+    }
+}
+
+fn a_whole_run_works_on_what_it_finds() {
+    let stage = Stage::new();
+    stage.put(&["old"]);
+    let json = ["--format", "json", "--dishes", "1"];
+    let said = stage.say("", &[&WASH[..], &json].concat());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.err.contains("stream jobs has 1 unfinished dishes"),
+        "{said:?}"
+    );
+    assert_eq!(items_of(&said, "done"), ["dish-1", "old"]);
+}
+
+fn a_whole_run_has_a_command() {
+    let stage = Stage::new();
+    let said = stage.say("", &["-w", "2", "--", "echo", "{}", ":::", "a b"]);
+    assert_eq!((said.code, &*said.out), (Some(0), "a b\n"), "{said:?}");
+    let failed = stage.say("", &["--", "false", ":::", "c"]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+}
+
+fn the_address_may_be_in_a_variable() {
+    let stage = Stage::new();
+    let say = |words: &str| {
+        let mut command = supervisor();
+        command.args(words.split_whitespace());
+        command.env("REDIS_URL", stage.server.url());
+        said(command)
+    };
+    let expected = [
+        ("put --stream jobs ::: a", 0),
+        ("status --stream jobs --interval 0", 0),
+        ("work --stream jobs --until-done -- false", 1),
+        ("join --stream jobs", 1),
+        ("dead list --stream jobs", 0),
+        ("dead retry --stream jobs --all", 0),
+        ("--stream jobs -- true ::: b", 0),
+    ];
+    for (words, code) in expected {
+        let said = say(words);
+        assert_eq!(said.code, Some(code), "{words}: {said:?}");
+    }
+    let status = stage.status();
+    assert_eq!(
+        (&status["done"], &status["dead"]),
+        (&2.into(), &0.into()),
+        "{status}"
+    );
+}
+
+fn a_variable_alone_is_no_reason_to_share() {
+    let stage = Stage::new();
+    let mut command = supervisor();
+    command.args(["--", "true", ":::", "a"]);
+    command.env("REDIS_URL", stage.server.url());
+    let said = said(command);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(stage.redis_cli(&["dbsize"]), "0");
+}
+
+fn a_killed_worker_costs_an_attempt() {
+    let stage = Stage::new();
+    stage.put(&["cup"]);
+    // Dried for as long as it is not killed.
+    let arguments = ["-w", "1", "--dry", "1h", "--format", "json", "--until-done"];
+    let mut work = stage.start("work", &[&arguments[..], &["--max-attempts", "2"]].concat());
+    for attempt in 1..=2 {
+        let drying = work.await_event("drying");
+        assert_eq!(drying["attempt"], attempt);
+        send(
+            drying["pid"].as_u64().unwrap().try_into().unwrap(),
+            Signal::SIGKILL,
+        );
+        if attempt == 1 {
+            assert_eq!(work.await_event("retry")["cause"], "killed by SIGKILL");
+            stage.await_status("retries", 1);
+        }
+    }
+    assert_eq!(work.await_event("dead")["attempts"], 2);
+    assert_eq!(work.end().0, Some(1));
+    let status = stage.status();
+    assert_eq!(
+        (&status["dead_letters"], &status["unfinished"]),
+        (&1.into(), &0.into())
+    );
+}
+
+fn workers_that_cannot_start_leave_the_items_where_they_are() {
+    let stage = Stage::new();
+    stage.put(&["a", "b"]);
+    let said = stage.say(
+        "work",
+        &["-w", "1", "--max-restarts", "1", "--worker", "false"],
+    );
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(said.err.contains("no workers left"), "{said:?}");
+    let status = stage.status();
+    assert_eq!(
+        (&status["unfinished"], &status["pending"]),
+        (&2.into(), &0.into()),
+        "{status}"
+    );
+}
