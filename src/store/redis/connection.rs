@@ -134,12 +134,15 @@ impl Server {
             let since = *since.get_or_insert_with(Instant::now);
             if self.is_abandoned() {
                 let name = &self.name;
-                return Err(Trouble::Other(format!("{name} is away: {error}")));
+                let why = why(&error);
+                return Err(Trouble::Other(format!("{name} is away: {why}")));
             }
             if since.elapsed() > self.patience {
                 return Err(Trouble::Other(format!(
-                    "{} cannot be reached since {:?}: {error}",
-                    self.name, self.patience
+                    "{} cannot be reached since {:?}: {}",
+                    self.name,
+                    self.patience,
+                    why(&error)
                 )));
             }
             self.is_away(&error);
@@ -229,8 +232,9 @@ impl Server {
             *away = Some(Instant::now());
             drop(away);
             let name = &self.name;
+            let why = why(error);
             self.tell(Notice::Away(format!(
-                "{name} is away ({error}); it is tried again"
+                "{name} is away ({why}); it is tried again"
             )));
         }
     }
@@ -295,10 +299,22 @@ impl Server {
         } else if is("WRONGPASS") || error.kind() == ErrorKind::AuthenticationFailed {
             format!("{name} refuses the user or the password in the URL")
         } else if error.is_io_error() {
-            format!("{name} cannot be reached: {error}")
+            format!("{name} cannot be reached: {}", why(error))
         } else {
             format!("{name}: {error}")
         })
+    }
+}
+
+/// Why it cannot be reached, for people.
+fn why(error: &RedisError) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {ANSWER:?}");
+    }
+    let words = error.to_string();
+    match words.contains("certificate") {
+        true => format!("{words}; SSL_CERT_FILE may name the certificates to be trusted"),
+        false => words,
     }
 }
 
