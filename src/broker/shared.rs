@@ -6,7 +6,7 @@
 
 pub mod errands;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use super::desk::{Refused, Request};
@@ -144,7 +144,8 @@ pub struct Shared<P> {
     pub is_left: bool,
     /// The stream has come back without all that was told to it.
     pub is_older: bool,
-    /// As far as is known.
+    /// As far as the clerk knows. What others are answered may be older than what he knows already,
+    /// as their calls come and go by ways of their own.
     pub standing: Standing,
     /// Other supervisors that are at work.
     pub others: u64,
@@ -154,6 +155,11 @@ pub struct Shared<P> {
     pub glances: Questions,
     /// Closed, and nothing was there to take.
     pub is_dry: bool,
+    /// Of these it is being told just now what became of them.
+    telling: HashSet<ItemId>,
+    /// These came again meanwhile. They are given back, lest an answer of then is taken for one of
+    /// theirs.
+    postponed: Vec<ItemId>,
     /// It is waited just now for what there is to take.
     pub is_taking: bool,
     /// What an item weighs in the mean.
@@ -183,6 +189,8 @@ impl<P> Default for Shared<P> {
             looks: Questions::default(),
             glances: Questions::default(),
             is_dry: false,
+            telling: HashSet::new(),
+            postponed: Vec::new(),
             is_taking: false,
             weight: 0,
         }

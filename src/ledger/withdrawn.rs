@@ -57,14 +57,26 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// more, and whoever works on it does so in vain: his word will come too late. `fate` is what
     /// the write said of it that was refused, which the stream has counted.
     pub fn handle_lost(&mut self, id: ItemId, fate: Fate) {
-        match fate {
-            Fate::Done => self.done -= 1,
-            Fate::Dead => self.dead -= 1,
-            Fate::Open if !self.take_away(id) => return,
-            Fate::Open => {}
+        // What was not told yet would be taken for a word of whoever has the item next.
+        let untold = self.outbox.withdraw(id);
+        let mut is_here = false;
+        for fate in [fate, untold] {
+            match fate {
+                Fate::Done => self.done -= 1,
+                Fate::Dead => self.dead -= 1,
+                Fate::Open => continue,
+            }
+            is_here = true;
+            self.waiting.disown();
         }
-        self.waiting.disown();
-        self.outbox.retract(id);
+        if !is_here && self.take_away(id) {
+            is_here = true;
+            self.waiting.disown();
+        }
+        // Otherwise its end is being told just now, and may count.
+        if is_here {
+            self.outbox.retract(id);
+        }
     }
 
     /// So many late words were not told to the stream, which has not counted them.

@@ -88,7 +88,7 @@ pub(crate) trait Stream: Store + fmt::Debug {
     fn look(&self) -> Result<(Standing, u64), String>;
 
     /// Takes so many items at most; waits for the first of them at most this long.
-    fn take(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), String>;
+    fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String>;
 
     /// Ends a wait in [`take`](Self::take).
     fn interrupt(&self);

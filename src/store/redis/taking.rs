@@ -95,15 +95,15 @@ impl RedisStore {
         self.tended(0).map(drop)
     }
 
-    fn taken(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), Trouble> {
+    fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, Trouble> {
         let (entries, standing) = self.server.call(&self.taker, wait, |open| {
             let answer = self.take_on(open, count, wait);
             *lock(&self.waiting) = 0;
             answer
         })?;
-        let standing = self.note(standing);
+        self.note(standing);
         let sorted = self.account().sort_taken(entries);
-        Ok((self.admit(sorted)?, standing))
+        self.admit(sorted)
     }
 
     /// Reads from the group, and tells those who wait for room in the same breath.
@@ -144,8 +144,12 @@ impl RedisStore {
             let entries = self.server.call(&self.taker, Duration::ZERO, |open| {
                 let mut script = self.script(open, Name::Adopt);
                 script.arg(&self.consumer);
-                for (id, needs_number) in ids {
-                    script.arg(id.to_string()).arg(u8::from(*needs_number));
+                for (id, unwanted) in ids {
+                    script.arg(id.to_string());
+                    match unwanted {
+                        Some(number) => script.arg(number),
+                        None => script.arg(""),
+                    };
                 }
                 read::known_entries(script.query(&mut open.connection)?)
             })?;
@@ -170,12 +174,12 @@ impl RedisStore {
         let mut sorted = self.account().sort_known(taken);
         sorted
             .asked
-            .extend(unknown.into_iter().map(|id| (id, false)));
+            .extend(unknown.into_iter().map(|id| (id, None)));
         let arrivals = self.admit(sorted)?;
+        self.note(standing);
         Ok(Tended {
             lost,
             arrivals,
-            standing: self.note(standing),
             others,
         })
     }
@@ -289,7 +293,7 @@ impl Stream for RedisStore {
         self.looked_between().map_err(Trouble::words)
     }
 
-    fn take(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), String> {
+    fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String> {
         self.taken(count, wait).map_err(Trouble::words)
     }
 

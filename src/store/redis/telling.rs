@@ -100,9 +100,8 @@ impl RedisStore {
         });
         let (lost, standing) = told?;
         answered.standing = self.note(standing);
-        let (ended, lost) = statement.ends(&lost);
-        answered.lost.extend(lost);
-        self.account().forget(ended.iter().chain(&answered.lost));
+        answered.lost.extend(statement.items_of(&lost));
+        self.account().forget_ended(statement, &lost);
         Ok(())
     }
 

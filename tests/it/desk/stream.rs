@@ -58,7 +58,7 @@ fn take(desk: &mut Table) -> (usize, bool, u64) {
 }
 
 fn took(desk: &mut Table, arrivals: Vec<Arrival<Vec<u8>>>, question: u64) {
-    desk.took(arrivals, standing(1, 0), question, Duration::ZERO);
+    desk.took(arrivals, question, Duration::ZERO);
 }
 
 fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
