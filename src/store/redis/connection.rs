@@ -103,6 +103,11 @@ impl Server {
         self.pause.1.notify_all();
     }
 
+    /// Whether what has lasted since then has lasted too long.
+    pub(super) fn is_out_of_patience(&self, since: Instant) -> bool {
+        since.elapsed() > self.patience
+    }
+
     pub(super) fn is_abandoned(&self) -> bool {
         self.is_abandoned.load(Ordering::Acquire)
     }
@@ -137,7 +142,7 @@ impl Server {
                 let why = why(&error);
                 return Err(Trouble::Other(format!("{name} is away: {why}")));
             }
-            if since.elapsed() > self.patience {
+            if self.is_out_of_patience(since) {
                 return Err(Trouble::Other(format!(
                     "{} cannot be reached since {:?}: {}",
                     self.name,

@@ -15,6 +15,7 @@ use crate::redis_server::{Options, Server};
 crate::timely_trials! {
     what_a_replica_has_is_not_lost_by_a_failover,
     a_put_waits_for_a_replica_that_is_away,
+    a_replica_that_stays_away_is_given_up,
     a_put_that_is_made_again_waits_for_the_replica_too,
     an_end_counts_only_when_a_replica_has_it,
     a_replica_in_place_of_its_master_is_waited_for,
@@ -78,6 +79,19 @@ fn a_put_waits_for_a_replica_that_is_away() {
     crew.notices.await_one("is back");
     assert_eq!(join(&queue).done, 1);
     check_books(&master, 1, 0);
+}
+
+fn a_replica_that_stays_away_is_given_up() {
+    let master = Server::plain();
+    let place = place(master.url()).lease(LONG_LEASE).replicas(2);
+    let queue = open(&place.patience(Duration::from_millis(300)));
+    let error = queue.put(&"item".to_owned()).unwrap_err();
+    let words = error.to_string();
+    assert!(error.is_redis(), "{error:?}");
+    assert!(
+        words.contains("has 0 replicas that keep up, and 2 are to have what is told"),
+        "{words}"
+    );
 }
 
 fn a_put_that_is_made_again_waits_for_the_replica_too() {

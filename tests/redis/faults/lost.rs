@@ -12,7 +12,8 @@ use super::stage::{
 };
 use crate::patience::{DEADLINE, until};
 use crate::proxy::Proxy;
-use crate::redis_server::Server;
+use crate::redis_server::{Options, Server};
+use crate::resp::{Client, Frame};
 
 crate::timely_trials! {
     a_put_whose_reply_is_lost_adds_one_entry,
@@ -27,6 +28,7 @@ crate::timely_trials! {
     items_given_back_whose_reply_is_lost_are_there_once,
     what_was_taken_over_and_lost_is_found,
     a_look_whose_reply_is_lost_is_made_again,
+    calls_that_arrive_once_more_long_after_change_nothing,
 }
 
 /// A proxy before the server, and a queue by it.
@@ -249,4 +251,58 @@ fn a_look_whose_reply_is_lost_is_made_again() {
     assert_eq!(asked.into_inner(), 1);
     crew.notices.await_one("is back");
     check_books(&server, 1, 0);
+}
+
+/// The last calls of scripts, newest first, as Redis was sent them.
+fn last_calls(server: &Server) -> Vec<Vec<String>> {
+    let said = server.cli(&["--json", "slowlog", "get", "-1"]);
+    let calls: Vec<serde_json::Value> = serde_json::from_str(&said).unwrap();
+    let words = calls.iter().map(|call| {
+        let words = call[3].as_array().unwrap().iter();
+        words
+            .map(|word| word.as_str().unwrap().to_owned())
+            .collect()
+    });
+    let is_script = |words: &Vec<String>| words[0].eq_ignore_ascii_case("evalsha");
+    words.filter(is_script).collect()
+}
+
+/// A network may bring what it held to Redis when it was made again long ago on another connection.
+fn calls_that_arrive_once_more_long_after_change_nothing() {
+    let server = Options::default()
+        .line("slowlog-log-slower-than 0")
+        .line("slowlog-max-len 10000")
+        .start();
+    let queue = queue(server.url(), LONG_LEASE);
+    for name in ["one", "two"] {
+        queue.put(&name.to_owned()).unwrap();
+    }
+    let first = queue.get_timeout(DEADLINE).unwrap();
+    first.nack("not yet").unwrap();
+    let second = queue.get_timeout(DEADLINE).unwrap();
+    second.nack("not yet").unwrap();
+    assert_eq!(queue.counts().unwrap().retries, 2);
+    let calls = last_calls(&server);
+    let state = || {
+        let keys = ["done", "retries", "refused"];
+        let past = server.cli(&["hvals", "{items}:past"]);
+        let told = keys.map(|key| number(&server, &["hget", "{items}:meta", key]));
+        (past, told, entries(&server))
+    };
+    let before = state();
+    assert_eq!(before.0.lines().count(), 2, "{before:?}");
+    let mut client = Client::connect(server.port()).unwrap();
+    let mut repeated = 0;
+    for call in &calls {
+        let has = |words: &str| call.iter().any(|word| word.contains(words));
+        // Puts, and ends of attempts.
+        if has("item") && (call.iter().any(|word| word == "item") || has("not yet")) {
+            let words: Vec<&str> = call.iter().map(String::as_str).collect();
+            let answer = client.call(&words).unwrap();
+            assert!(matches!(answer, Frame::List(_)), "{call:?}: {answer:?}");
+            assert_eq!(state(), before, "{call:?}");
+            repeated += 1;
+        }
+    }
+    assert_eq!(repeated, 4, "two puts and two failures: {calls:?}");
 }
