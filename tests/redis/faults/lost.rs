@@ -181,7 +181,9 @@ fn items_whose_delivery_is_lost_are_found() {
 fn items_given_back_whose_reply_is_lost_are_there_once() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
-    let near = queue(proxy.url(), SHORT_LEASE);
+    // It gives back when it looks after what it holds, which is to be after we have armed the proxy.
+    let lease = Duration::from_secs(6);
+    let near = queue(proxy.url(), lease);
     near.put(&"item".to_owned()).unwrap();
     let entry = only_entry(&server);
     // It waits here for its second attempt, and nobody here will make one.
@@ -191,7 +193,7 @@ fn items_given_back_whose_reply_is_lost_are_there_once() {
     });
     proxy.lose_reply_to(&entry);
     proxy.await_losses(1);
-    let far = queue(server.url(), SHORT_LEASE);
+    let far = queue(server.url(), lease);
     let delivery = far.get_timeout(DEADLINE).unwrap();
     assert_eq!((&**delivery, delivery.attempt()), ("item", 2));
     assert_ne!(only_entry(&server), entry, "it was given back");
@@ -277,11 +279,12 @@ fn calls_that_arrive_once_more_long_after_change_nothing() {
     for name in ["one", "two"] {
         queue.put(&name.to_owned()).unwrap();
     }
-    let first = queue.get_timeout(DEADLINE).unwrap();
-    first.nack("not yet").unwrap();
-    let second = queue.get_timeout(DEADLINE).unwrap();
-    second.nack("not yet").unwrap();
-    assert_eq!(queue.counts().unwrap().retries, 2);
+    for attempt in 1..=2 {
+        let delivery = queue.get_timeout(DEADLINE).unwrap();
+        delivery.nack("not yet").unwrap();
+        // Each in a call of its own.
+        assert_eq!(queue.counts().unwrap().retries, attempt);
+    }
     let calls = last_calls(&server);
     let state = || {
         let keys = ["done", "retries", "refused"];
