@@ -194,10 +194,16 @@ impl Broker {
             }
             let patience = if is_over { Patience::Forever } else { patience };
             core.getter_waits(true);
+            let leaves = glance.filter(|_| is_over);
+            if let Some(glance) = leaves {
+                core.desk.local_leaves(glance);
+            }
             let (guard, is_late) = sleep(&self.bells.items, core, patience);
             is_over |= is_late;
             core = guard;
-            core.getter_waits(false);
+            if leaves.is_none_or(|glance| core.desk.local_stays(glance)) {
+                core.getter_waits(false);
+            }
         }
     }
 

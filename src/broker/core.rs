@@ -360,6 +360,10 @@ impl Core {
         if is_waiting && self.putters > 0 && self.desk.ledger.has_room() {
             self.bells.room.notify_all();
         }
+        #[cfg(feature = "redis")]
+        if is_waiting {
+            self.ring_for_stream();
+        }
     }
 
     pub(super) fn keep_waker(&mut self, waker: Waker) -> WakerKey {

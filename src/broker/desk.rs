@@ -117,6 +117,8 @@ pub struct Desk<P, R> {
     /// Holds what threads of this process got.
     local: HolderId,
     local_getters: usize,
+    /// Those of them that go as soon as this glance is answered, with or without an item.
+    local_leaving: Vec<u64>,
     crews: Crews,
     /// The stream that the items come from and go to, if others share them.
     pub shared: Option<Shared<P>>,
@@ -138,6 +140,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             answers: VecDeque::new(),
             local,
             local_getters: 0,
+            local_leaving: Vec::new(),
             crews: Crews::default(),
             shared: None,
         }
@@ -349,6 +352,33 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         }
     }
 
+    /// A thread that waits in a `get` goes when this glance is answered. From then on it counts no
+    /// more as one that waits, so that nothing is taken for it that it would leave behind.
+    pub fn local_leaves(&mut self, glance: u64) {
+        self.local_leaving.push(glance);
+    }
+
+    /// The thread is awake. Whether it still counted.
+    pub fn local_stays(&mut self, glance: u64) -> bool {
+        let place = self.local_leaving.iter().position(|one| *one == glance);
+        place
+            .map(|place| self.local_leaving.remove(place))
+            .is_some()
+    }
+
+    /// Whether threads wait in a `get` that is about to be over.
+    pub(super) fn has_leaving(&self) -> bool {
+        !self.local_leaving.is_empty()
+    }
+
+    /// A loop without a worker of its own is there for what waits, or is not any more. It takes what
+    /// is here; out of a stream, an item must be brought here for it first.
+    pub fn loop_waits(&mut self, is_waiting: bool) {
+        if self.shared.is_some() {
+            self.ledger.handle_getter_waiting(is_waiting);
+        }
+    }
+
     /// How many threads of this process wait in a `get`.
     #[must_use]
     pub fn local_getters(&self) -> usize {
@@ -375,7 +405,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         if self.ledger.is_broken() {
             return Some(Err(Refused::StoreFailed));
         }
-        let is_served_elsewhere = match &self.shared {
+        let is_coming_to_it = match &self.shared {
             Some(shared) if shared.is_left => return Some(Err(Refused::Closed)),
             Some(shared) if !shared.looks.is_answered(look) => return None,
             Some(shared) => {
@@ -383,7 +413,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
                 if is_finished && self.ledger.is_finished() {
                     return Some(Ok((shared.standing.done, shared.standing.dead)));
                 }
-                shared.others > 0 && !shared.is_quitting
+                // What ended here may not be told yet.
+                let is_under_way = !self.ledger.is_written();
+                is_under_way || (shared.others > 0 && !shared.is_quitting)
             }
             None if self.ledger.is_finished() => {
                 let counts = self.ledger.counts();
@@ -392,7 +424,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             None => false,
         };
         let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
-        let is_lost = self.are_workers_lost() && !is_served_here && !is_served_elsewhere;
+        let is_lost = self.are_workers_lost() && !is_served_here && !is_coming_to_it;
         is_lost.then_some(Err(Refused::NoWorkersLeft))
     }
 

@@ -6,7 +6,7 @@
 
 pub mod errands;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use super::desk::{Refused, Request};
@@ -27,7 +27,7 @@ pub struct Standing {
     pub retries: u64,
     /// Ends that were refused, as the item was somebody else's.
     pub refused: u64,
-    /// How far its bell was rung, in the stream's own words.
+    /// How far its bell was rung, in the stream's own words; empty as long as that is not known.
     pub ring: String,
 }
 
@@ -144,7 +144,8 @@ pub struct Shared<P> {
     pub is_left: bool,
     /// The stream has come back without all that was told to it.
     pub is_older: bool,
-    /// As far as is known.
+    /// As far as the clerk knows. What others are answered may be older than what he knows already,
+    /// as their calls come and go by ways of their own.
     pub standing: Standing,
     /// Other supervisors that are at work.
     pub others: u64,
@@ -154,6 +155,11 @@ pub struct Shared<P> {
     pub glances: Questions,
     /// Closed, and nothing was there to take.
     pub is_dry: bool,
+    /// Of these it is being told just now what became of them.
+    telling: HashSet<ItemId>,
+    /// These came again meanwhile. They are given back, lest an answer of then is taken for one of
+    /// theirs.
+    postponed: Vec<ItemId>,
     /// It is waited just now for what there is to take.
     pub is_taking: bool,
     /// What an item weighs in the mean.
@@ -183,6 +189,8 @@ impl<P> Default for Shared<P> {
             looks: Questions::default(),
             glances: Questions::default(),
             is_dry: false,
+            telling: HashSet::new(),
+            postponed: Vec::new(),
             is_taking: false,
             weight: 0,
         }
@@ -377,13 +385,7 @@ impl<P: Clone> Shared<P> {
                     continue;
                 }
             };
-            match one.putter {
-                Putter::Local => drop(self.outcomes.insert(one.ticket, outcome)),
-                Putter::Remote(request) => answers.push((request, outcome)),
-                Putter::Nobody => {
-                    self.are_lost |= outcome.is_err_and(|refused| refused != Refused::Full);
-                }
-            }
+            answers.extend(self.conclude(&one, outcome));
         }
         if self.are_lost {
             // So that what was accepted is all that was put up to some point.
@@ -398,6 +400,38 @@ impl<P: Clone> Shared<P> {
                 .sort_by_key(|one| one.ticket);
         }
         answers
+    }
+
+    /// A put has come to its end. What worker is to be answered.
+    fn conclude(
+        &mut self,
+        one: &Outgoing<P>,
+        outcome: Result<ItemId, Refused>,
+    ) -> Option<(Request, Result<ItemId, Refused>)> {
+        match one.putter {
+            Putter::Local => drop(self.outcomes.insert(one.ticket, outcome)),
+            Putter::Remote(request) => return Some((request, outcome)),
+            Putter::Nobody => {
+                self.are_lost |= outcome.is_err_and(|refused| refused != Refused::Full);
+            }
+        }
+        None
+    }
+
+    /// There are no numbers for our puts now, for this reason: those that need one are refused. What
+    /// workers are to be answered.
+    pub fn handle_no_numbers(&mut self, why: String) -> Vec<(Request, Result<ItemId, Refused>)> {
+        self.refusal = why;
+        // None are fetched ahead until that goes well again.
+        self.numbers_next = 1;
+        let (named, nameless) = std::mem::take(&mut self.outgoing)
+            .into_iter()
+            .partition(|one| one.id.is_some());
+        self.outgoing = named;
+        let nameless: VecDeque<Outgoing<P>> = nameless;
+        let ends = nameless.iter();
+        ends.filter_map(|one| self.conclude(one, Err(Refused::NotTaken)))
+            .collect()
     }
 
     /// The bell was rung, or time has passed: there may be room.
@@ -557,6 +591,20 @@ mod tests {
         assert_eq!(shared.on_the_way(), 2);
         shared.handle_told(1, None);
         assert!(shared.on_the_way() == 0 && shared.accepted == 1 && !shared.are_lost);
+    }
+
+    #[test]
+    fn without_numbers_those_that_need_one_are_refused() {
+        let mut shared = Shared::default();
+        shared.handle_numbers(ItemId(1), 512);
+        shared.push("named", Putter::Local, false, false);
+        shared.numbers.clear();
+        let (ticket, number) = shared.push("nameless", Putter::Local, false, false);
+        assert_eq!((number, shared.wants_numbers()), (None, Some(1024)));
+        assert_eq!(shared.handle_no_numbers("no memory".into()), []);
+        assert_eq!(shared.take_outcome(ticket), Some(Err(Refused::NotTaken)));
+        // Nobody asks for numbers again and again.
+        assert_eq!((shared.wants_numbers(), shared.on_the_way()), (None, 1));
     }
 
     #[test]

@@ -159,7 +159,11 @@ impl Broker {
         if let (Until::Numbered, Some(number)) = (until, number) {
             return Ok(number);
         }
-        let mut patience = patience;
+        // What does not wait for room is told once, and that is waited for.
+        let mut patience = match patience {
+            Patience::None => Patience::Forever,
+            patience => patience,
+        };
         loop {
             if let Some(end) = core.end_of_put(ticket, until) {
                 return end;
@@ -236,7 +240,8 @@ impl Broker {
             done: standing.done,
             dead: standing.dead,
             retries: standing.retries,
-            refused: standing.refused,
+            // Also what was not even told, as it was known by then whose the item is.
+            refused: standing.refused + core.desk.ledger.counts().refused,
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::{ItemId, Record, Report, Write};
+use super::{Fate, ItemId, Record, Report, Write};
 
 #[derive(Debug)]
 pub(super) struct Outbox<P, R> {
@@ -67,6 +67,21 @@ impl<P, R> Outbox<P, R> {
             0
         };
         self.reports.push_back((after, report));
+    }
+
+    /// What is not under way yet of this item is not written any more. What that said of it.
+    pub(super) fn withdraw(&mut self, id: ItemId) -> Fate {
+        let mut fate = Fate::Open;
+        self.records.retain(|record| {
+            match record {
+                Record::Done { id: one } if *one == id => fate = Fate::Done,
+                Record::Dead { id: one, .. } if *one == id => fate = Fate::Dead,
+                Record::Failed { id: one, .. } if *one == id => {}
+                _ => return true,
+            }
+            false
+        });
+        fate
     }
 
     /// What was to be told of this item does not hold.

@@ -35,6 +35,15 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         wanted.saturating_sub(self.waiting.ready())
     }
 
+    /// The items that could be handed out now, and for which no holder has room: the last of those
+    /// that wait.
+    #[must_use]
+    pub fn excess_ids(&self) -> Vec<ItemId> {
+        let room = usize::try_from(self.crew.appetite()).unwrap_or(usize::MAX);
+        let wanted = room.saturating_add(self.getters);
+        self.waiting.returned_ids().skip(wanted).collect()
+    }
+
     /// Whether an idle worker should get something now.
     #[must_use]
     pub fn has_idle_taker(&self) -> bool {

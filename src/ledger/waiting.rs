@@ -243,6 +243,11 @@ impl<P: Weight + Clone> Waiting<P> {
             .collect()
     }
 
+    /// Those that were handed out or came from elsewhere, and may be handed out now.
+    pub(super) fn returned_ids(&self) -> impl Iterator<Item = ItemId> {
+        self.returned.keys().copied()
+    }
+
     /// Items that may be handed out now.
     pub(super) fn ready(&self) -> usize {
         self.fresh.len() - self.staged - self.skipped.len() + self.returned.len()

@@ -55,19 +55,33 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     /// The stream says that an item is somebody else's by now. It is neither handed out nor told any
     /// more, and whoever works on it does so in vain: his word will come too late. `fate` is what
-    /// the write said of it that was refused.
+    /// the write said of it that was refused, which the stream has counted.
     pub fn handle_lost(&mut self, id: ItemId, fate: Fate) {
-        match fate {
-            Fate::Done => self.done -= 1,
-            Fate::Dead => self.dead -= 1,
-            Fate::Open if !self.take_away(id) => return,
-            Fate::Open => {}
+        // What was not told yet would be taken for a word of whoever has the item next.
+        let untold = self.outbox.withdraw(id);
+        let mut is_here = false;
+        for fate in [fate, untold] {
+            match fate {
+                Fate::Done => self.done -= 1,
+                Fate::Dead => self.dead -= 1,
+                Fate::Open => continue,
+            }
+            is_here = true;
+            self.waiting.disown();
         }
-        if fate != Fate::Open {
-            self.refused += 1;
+        if !is_here && self.take_away(id) {
+            is_here = true;
+            self.waiting.disown();
         }
-        self.waiting.disown();
-        self.outbox.retract(id);
+        // Otherwise its end is being told just now, and may count.
+        if is_here {
+            self.outbox.retract(id);
+        }
+    }
+
+    /// So many late words were not told to the stream, which has not counted them.
+    pub fn handle_untold(&mut self, count: u64) {
+        self.refused += count;
     }
 
     /// Takes an item from wherever it is without an end. False if it is not here.

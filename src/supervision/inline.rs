@@ -101,7 +101,10 @@ impl InlineCrew {
                 current::clear();
                 if broker.counts() == before && !is_told.swap(true, Ordering::AcqRel) {
                     let why = "the loop ended without taking the items that wait";
-                    broker.with(|core| core.crew_ended(why, true));
+                    broker.with(|core| {
+                        core.desk.loop_waits(false);
+                        core.crew_ended(why, true);
+                    });
                 }
             }
         };
@@ -111,7 +114,10 @@ impl InlineCrew {
             drive: Box::new(drive),
             has_work: Box::new(has_work),
         })?;
-        broker.with(Core::crew_began);
+        broker.with(|core| {
+            core.crew_began();
+            core.desk.loop_waits(true);
+        });
         Ok(InlineCrew {
             broker: Arc::clone(broker),
             holder: None,
@@ -128,8 +134,12 @@ impl Crew for InlineCrew {
         if let Some(holder) = self.holder {
             self.broker.ask_to_stop(holder);
         }
-        self.broker
-            .with(|core| core.crew_ended("it was stopped", false));
+        self.broker.with(|core| {
+            if self.holder.is_none() {
+                core.desk.loop_waits(false);
+            }
+            core.crew_ended("it was stopped", false);
+        });
     }
 
     fn kill(&self) {

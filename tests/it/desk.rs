@@ -1,5 +1,7 @@
 //! The broker's desk: who is heard, and who waits for what. The simulator tries it at large.
 
+pub(crate) mod stream;
+
 use std::time::Duration;
 
 use dishrack::broker::desk::{Desk, Refused, Reply, Request, Said, Verdict};

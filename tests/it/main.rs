@@ -39,6 +39,7 @@ fn main() {
         journal::trials(),
         cpython::trials(),
         desk::trials(),
+        desk::stream::trials(),
         ledger::trials(),
         ledger::batches::trials(),
         ledger::journal::trials(),

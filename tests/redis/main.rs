@@ -24,8 +24,10 @@ mod trials;
 
 mod cli;
 mod endurance;
+mod faults;
 mod harness;
 mod hosts;
+mod page;
 mod place;
 
 /// Names the play that this executable is to give instead of its tests.
@@ -34,6 +36,7 @@ const PLAY: &str = "DISHRACK_TEST_PLAY";
 fn main() {
     match std::env::var(PLAY).as_deref() {
         Ok(harness::PLAY) => return harness::play(),
+        Ok(faults::puppet::PLAY) => return faults::puppet::play(),
         Ok(endurance::PLAY) => return endurance::play(),
         _ => {}
     }
@@ -48,10 +51,12 @@ fn main() {
         cli::stopping::trials(),
         cli::working::trials(),
         conformance::trials(),
+        faults::trials(),
         endurance::trials(),
         harness::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),
+        page::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     place::end();

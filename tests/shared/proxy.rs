@@ -46,12 +46,11 @@ impl Proxy {
     /// Passes everything on to the server, and back.
     pub(crate) fn before(server: &Server) -> Proxy {
         let port = Port::reserve();
-        let target = format!("{}:{}", server.address(), server.port());
         let proxy = Proxy {
             url: server.url_by(port.number()),
             shared: Arc::new(Shared {
                 name: format!("proxy-{}", port.number()),
-                target: target.parse().unwrap(),
+                target: Mutex::new(address_of(server)),
                 state: Mutex::default(),
                 changed: Condvar::new(),
             }),
@@ -60,6 +59,12 @@ impl Proxy {
         };
         proxy.restore();
         proxy
+    }
+
+    /// From now on it is before this server, as after a failover. Connections to the one before stay.
+    pub(crate) fn turn_to(&self, server: &Server) {
+        let mut target = self.shared.target.lock();
+        *target.as_deref_mut().expect("nobody panics with it") = address_of(server);
     }
 
     /// The server's address for clients that come by this proxy.
@@ -194,6 +199,11 @@ impl Drop for Door {
     }
 }
 
+fn address_of(server: &Server) -> SocketAddr {
+    let address = format!("{}:{}", server.address(), server.port());
+    address.parse().expect("servers listen at addresses")
+}
+
 /// The name shows whether one is left behind.
 fn start(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let thread = std::thread::Builder::new().name(name.to_owned());
@@ -203,7 +213,8 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 /// What the proxy's threads share.
 struct Shared {
     name: String,
-    target: SocketAddr,
+    /// Where new connections go.
+    target: Mutex<SocketAddr>,
     state: Mutex<State>,
     /// Anything of the state, or a connection was cut.
     changed: Condvar,
@@ -233,7 +244,8 @@ impl Shared {
 
     fn admit(self: &Arc<Self>, client: TcpStream) {
         // The client sees its connection end where there is no server.
-        let Ok(server) = TcpStream::connect(self.target) else {
+        let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(server) = TcpStream::connect(target) else {
             return;
         };
         let connection = Arc::new(Connection::of(client, server));

@@ -1,18 +1,25 @@
 //! How often each kind of thing happened, so that nothing can silently stop being exercised.
 
+pub(crate) trait Counted: Copy + Default + Send {
+    fn add(&mut self, other: &Self);
+
+    /// Each kind of thing, and how often it happened.
+    fn all(&self) -> Vec<(&'static str, u64)>;
+}
+
 macro_rules! coverage {
-    ($($name:ident),+ $(,)?) => {
+    ($of:ident: $($name:ident),+ $(,)?) => {
         #[derive(Debug, Clone, Copy, Default)]
-        pub(crate) struct Coverage {
+        pub(crate) struct $of {
             $(pub(crate) $name: u64),+
         }
 
-        impl Coverage {
-            pub(crate) fn add(&mut self, other: &Coverage) {
+        impl Counted for $of {
+            fn add(&mut self, other: &$of) {
                 $(self.$name += other.$name;)+
             }
 
-            pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
+            fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name)),+]
             }
         }
@@ -20,6 +27,7 @@ macro_rules! coverage {
 }
 
 coverage! {
+    Coverage:
     steps,
     puts_told,
     puts_refused_full,
@@ -74,4 +82,43 @@ coverage! {
     joins_told,
     joins_without_workers,
     joins_without_journal,
+}
+
+coverage! {
+    FleetCoverage:
+    steps,
+    requests_lost,
+    answers_lost,
+    strays,
+    kills,
+    pauses,
+    broken_off,
+    left_in_order,
+    restarts,
+    older_states,
+    tellings,
+    lost_ends,
+    puts_told,
+    puts_refused,
+    puts_without_room,
+    puts_of_workers,
+    withdrawn,
+    interrupts,
+    given_back,
+    taken_over,
+    lost_to_others,
+    found_again,
+    adopted,
+    condemned,
+    histories_taken_over,
+    replies,
+    deliveries,
+    reports,
+    late_words,
+    crashes_in_items,
+    worker_deaths,
+    cancelled,
+    empty_gets,
+    revived,
+    joins,
 }

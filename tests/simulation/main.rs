@@ -8,7 +8,10 @@
 //! are the clock, the scheduler, the ways of the link, the disk, and everybody who puts, joins,
 //! cancels and kills.
 //!
-//! `SEEDS=n` tries so many seeds; `SEED=n` shows one world, step by step.
+//! A second kind of world is a fleet (`fleet`): several supervisors over one stream (`stream`, a model
+//! of the one in Redis), which their calls reach or do not.
+//!
+//! `SEEDS=n` tries so many seeds; `SEED=n` shows one world and one fleet, step by step.
 
 #[path = "../shared/trials.rs"]
 mod trials;
@@ -17,6 +20,8 @@ mod chance;
 mod coverage;
 mod desk;
 mod disk;
+mod fleet;
+mod fleets;
 mod life;
 mod parcel;
 mod plan;
@@ -24,6 +29,7 @@ mod planted;
 mod process;
 mod runs;
 mod slot;
+mod stream;
 mod truth;
 mod world;
 

@@ -2,6 +2,8 @@
 //! in which whoever connects ledger, journal, links and rules might get it wrong; the parts
 //! themselves are untouched.
 
+use crate::stream::Flaw;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plant {
     /// A put is answered when the ledger took it, not when it is durable.
@@ -30,4 +32,15 @@ pub(crate) enum Plant {
     ItemsFaultOnSlot,
     /// A late word about a lost delivery settles the item's next one.
     LateWordBelieved,
+}
+
+/// The same for a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FleetPlant {
+    /// In what the scripts do.
+    Script(Flaw),
+    /// A look answers also those who asked after it was begun.
+    LookForAll,
+    /// More is taken than is wanted.
+    NoAppetite,
 }

@@ -1,22 +1,62 @@
 //! Runs of many seeds: on all cores, in constant memory, and with one line that replays a failure.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::coverage::Coverage;
+use crate::coverage::{Counted, Coverage};
+use crate::fleets;
 use crate::planted::Plant;
 use crate::world::World;
 
-/// With `SEED`, that world alone.
-pub(crate) fn chosen() -> Vec<libtest_mimic::Trial> {
-    let mut trials = trials();
-    if number("SEED").is_some() {
-        trials.truncate(1);
+/// What is lived through from a seed.
+pub(crate) trait Seeded {
+    type Plant: Copy + Debug + Sync;
+    type Coverage: Counted;
+
+    fn begin(seed: u64, plant: Option<Self::Plant>, is_traced: bool) -> Self;
+
+    /// Panics when a promise is broken.
+    fn live(&mut self);
+
+    fn coverage(&self) -> Self::Coverage;
+
+    fn trace(&mut self) -> Vec<String>;
+}
+
+impl Seeded for World {
+    type Plant = Plant;
+    type Coverage = Coverage;
+
+    fn begin(seed: u64, plant: Option<Plant>, is_traced: bool) -> Self {
+        World::new(seed, plant, is_traced)
     }
-    trials
+
+    fn live(&mut self) {
+        self.run();
+    }
+
+    fn coverage(&self) -> Coverage {
+        self.coverage
+    }
+
+    fn trace(&mut self) -> Vec<String> {
+        self.trace.take().unwrap_or_default()
+    }
+}
+
+/// With `SEED`, that world and that fleet alone.
+pub(crate) fn chosen() -> Vec<libtest_mimic::Trial> {
+    let (mut worlds, mut fleets) = (trials(), fleets::trials());
+    if number("SEED").is_some() {
+        worlds.truncate(1);
+        fleets.truncate(1);
+    }
+    worlds.append(&mut fleets);
+    worlds
 }
 
 crate::trials! {
@@ -61,9 +101,9 @@ pub(crate) fn quiet_expected_panics() {
 }
 
 /// Lives through one world. What went wrong in it, if something did.
-fn try_world(world: &mut World) -> Result<(), String> {
+fn try_world(world: &mut impl Seeded) -> Result<(), String> {
     IS_WATCHED.set(true);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let result = catch_unwind(AssertUnwindSafe(|| world.live()));
     IS_WATCHED.set(false);
     result.map_err(|_| LAST.take())
 }
@@ -81,25 +121,33 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// The trace of one world, and what went wrong in it.
-fn replay(seed: u64, plant: Option<Plant>) -> (Vec<String>, Result<(), String>) {
-    let mut world = World::new(seed, plant, true);
+pub(crate) fn replay<W: Seeded>(
+    seed: u64,
+    plant: Option<W::Plant>,
+) -> (Vec<String>, Result<(), String>) {
+    let mut world = W::begin(seed, plant, true);
     let result = try_world(&mut world);
-    (world.trace.take().unwrap_or_default(), result)
+    (world.trace(), result)
 }
 
 fn every_promise_holds_in_every_world() {
+    expect_promises_kept::<World>(SEEDS);
+}
+
+/// Tries so many seeds, or as `SEED` and `SEEDS` say.
+pub(crate) fn expect_promises_kept<W: Seeded>(usual: u64) {
     if let Some(seed) = number("SEED") {
-        let (trace, result) = replay(seed, None);
+        let (trace, result) = replay::<W>(seed, None);
         show(&trace.join("\n"));
         result.unwrap_or_else(|why| panic!("a promise is broken: {why}"));
         return;
     }
-    let seeds = number("SEEDS").unwrap_or(SEEDS);
+    let seeds = number("SEEDS").unwrap_or(usual);
     let began = Instant::now();
-    let coverage = match try_seeds(seeds, None) {
+    let coverage = match try_seeds::<W>(seeds, None) {
         Ok(coverage) => coverage,
         Err((seed, why)) => {
-            let (trace, _) = replay(seed, None);
+            let (trace, _) = replay::<W>(seed, None);
             let first = trace.len().saturating_sub(TRACE_LINES);
             let trace = trace[first..].join("\n");
             show(&format!(
@@ -115,7 +163,7 @@ fn every_promise_holds_in_every_world() {
             show(&format!("{name:>28} {count}"));
         }
     }
-    if seeds >= SEEDS {
+    if seeds >= usual {
         let all = coverage.all().into_iter();
         let missing: Vec<_> = all.filter(|(_, count)| *count == 0).collect();
         assert!(missing.is_empty(), "this never happened: {missing:?}");
@@ -123,25 +171,25 @@ fn every_promise_holds_in_every_world() {
 }
 
 /// Tries seeds from 1 on. The lowest of those that failed, of which others may not have been tried.
-fn try_seeds(seeds: u64, plant: Option<Plant>) -> Result<Coverage, (u64, String)> {
+fn try_seeds<W: Seeded>(seeds: u64, plant: Option<W::Plant>) -> Result<W::Coverage, (u64, String)> {
     let next = AtomicU64::new(1);
-    let sum = Mutex::new(Coverage::default());
+    let sum = Mutex::new(W::Coverage::default());
     let failure: Mutex<Option<(u64, String)>> = Mutex::new(None);
     let work = || {
-        let mut coverage = Coverage::default();
+        let mut coverage = W::Coverage::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed > seeds || failure.lock().expect("no panic here").is_some() {
                 break;
             }
-            let mut world = World::new(seed, plant, false);
+            let mut world = W::begin(seed, plant, false);
             if let Err(why) = try_world(&mut world) {
                 let mut failure = failure.lock().expect("no panic here");
                 if failure.as_ref().is_none_or(|(other, _)| seed < *other) {
                     *failure = Some((seed, why));
                 }
             }
-            coverage.add(&world.coverage);
+            coverage.add(&world.coverage());
         }
         sum.lock().expect("no panic here").add(&coverage);
     };
@@ -159,12 +207,13 @@ fn try_seeds(seeds: u64, plant: Option<Plant>) -> Result<Coverage, (u64, String)
 
 fn a_seed_replays_exactly() {
     for seed in 1..=50 {
-        assert_eq!(replay(seed, None).0, replay(seed, None).0, "seed {seed}");
+        let again = replay::<World>(seed, None).0;
+        assert_eq!(replay::<World>(seed, None).0, again, "seed {seed}");
     }
 }
 
-fn expect_caught(plant: Plant) {
-    match try_seeds(SEEDS, Some(plant)) {
+pub(crate) fn expect_caught<W: Seeded>(plant: W::Plant, usual: u64) {
+    match try_seeds::<W>(usual, Some(plant)) {
         Ok(_) => panic!("{plant:?} was not caught"),
         // For whoever asks with how many seeds a bug is found, and by which promise.
         Err((seed, why)) if number("SEEDS").is_some() => {
@@ -174,54 +223,58 @@ fn expect_caught(plant: Plant) {
     }
 }
 
+fn expect_caught_in_a_world(plant: Plant) {
+    expect_caught::<World>(plant, SEEDS);
+}
+
 fn an_acknowledgement_sent_before_it_is_persisted_is_caught() {
-    expect_caught(Plant::EarlyAcceptance);
+    expect_caught_in_a_world(Plant::EarlyAcceptance);
 }
 
 fn an_end_told_before_it_is_persisted_is_caught() {
-    expect_caught(Plant::EarlyEnd);
+    expect_caught_in_a_world(Plant::EarlyEnd);
 }
 
 fn a_prefetched_item_counted_as_an_attempt_is_caught() {
-    expect_caught(Plant::PrefetchedCharged);
+    expect_caught_in_a_world(Plant::PrefetchedCharged);
 }
 
 fn a_lost_requeue_is_caught() {
-    expect_caught(Plant::LostRequeue);
+    expect_caught_in_a_world(Plant::LostRequeue);
 }
 
 fn an_item_lost_at_recovery_is_caught() {
-    expect_caught(Plant::LostAtRecovery);
+    expect_caught_in_a_world(Plant::LostAtRecovery);
 }
 
 fn a_done_told_twice_is_caught() {
-    expect_caught(Plant::DoneTwice);
+    expect_caught_in_a_world(Plant::DoneTwice);
 }
 
 fn a_join_that_returns_early_is_caught() {
-    expect_caught(Plant::EarlyJoin);
+    expect_caught_in_a_world(Plant::EarlyJoin);
 }
 
 fn a_recovery_that_forgets_histories_is_caught() {
-    expect_caught(Plant::ForgottenHistories);
+    expect_caught_in_a_world(Plant::ForgottenHistories);
 }
 
 fn a_batch_that_is_not_dropped_is_caught() {
-    expect_caught(Plant::WrongMerge);
+    expect_caught_in_a_world(Plant::WrongMerge);
 }
 
 fn half_a_transaction_is_caught() {
-    expect_caught(Plant::HalfATransaction);
+    expect_caught_in_a_world(Plant::HalfATransaction);
 }
 
 fn a_full_commit_that_is_not_synced_is_caught() {
-    expect_caught(Plant::UnsyncedCommit);
+    expect_caught_in_a_world(Plant::UnsyncedCommit);
 }
 
 fn an_items_fault_charged_to_its_slot_is_caught() {
-    expect_caught(Plant::ItemsFaultOnSlot);
+    expect_caught_in_a_world(Plant::ItemsFaultOnSlot);
 }
 
 fn a_late_word_that_is_believed_is_caught() {
-    expect_caught(Plant::LateWordBelieved);
+    expect_caught_in_a_world(Plant::LateWordBelieved);
 }

@@ -84,6 +84,15 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     }
 
     pub(super) fn answer_leaving(&mut self) {
+        let is_broken = self.ledger.is_broken();
+        if let Some(shared) = &self.shared {
+            let waiting = self.local_leaving.len();
+            let is_open = |glance: &u64| !is_broken && !shared.glances.is_answered(*glance);
+            self.local_leaving.retain(is_open);
+            for _ in self.local_leaving.len()..waiting {
+                self.local_waits(false);
+            }
+        }
         while let (Some((request, glance)), Some(shared)) = (self.leaving.front(), &self.shared)
             && (shared.glances.is_answered(*glance) || self.ledger.is_broken())
         {

@@ -4,10 +4,11 @@
 //! have locks, calls and clocks; what they call for, and what comes of the answers, is decided here,
 //! so that the simulator tries the very same decisions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Outgoing, Shared, Standing};
-use crate::broker::desk::{Desk, Refused, Reply};
+use crate::broker::desk::{Desk, Refused, Reply, Request};
 use crate::ledger::{Cause, Fate, ItemId, Record, Scene, Unfinished, Weight};
 
 /// Puts that are told in one go.
@@ -47,6 +48,8 @@ pub struct Answered {
     pub admitted: usize,
     /// What was told of these does not count: they were not ours any more.
     pub lost: Vec<ItemId>,
+    /// So many of these were not even told, and so are not counted there.
+    pub untold: u64,
     /// Why none of the other puts was accepted, if not for want of room.
     pub refusal: Option<String>,
     /// As it was then, if it was asked at all.
@@ -58,7 +61,7 @@ pub struct Answered {
 pub enum Taking {
     /// Renew the lease, and take over so many at most.
     Tend(usize),
-    /// Give these back, which are not here any more.
+    /// Give these back, which are not here.
     GiveBack(Vec<ItemId>),
     /// Nobody is here to take anything for. Whoever asked whether there is something may go.
     Nobody,
@@ -98,8 +101,6 @@ pub struct Tended<P> {
     pub lost: Vec<ItemId>,
     /// These are, from now on: others left them behind.
     pub arrivals: Vec<Arrival<P>>,
-    /// As it is now.
-    pub standing: Standing,
     /// Other supervisors that were heard of in the time of a lease.
     pub others: u64,
 }
@@ -138,7 +139,6 @@ impl<P> Tended<P> {
         Tended {
             lost: self.lost,
             arrivals: form(self.arrivals),
-            standing: self.standing,
             others: self.others,
         }
     }
@@ -178,6 +178,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         let puts = shared.poll_puts(PUTS_MAX);
         if write.is_some() || !puts.is_empty() {
             let (number, records) = write.map_or((0, Vec::new()), |w| (w.number, w.records));
+            shared.telling.extend(records.iter().map(id_of));
             let failed = records
                 .iter()
                 .filter(|one| matches!(one, Record::Failed { .. }));
@@ -195,21 +196,33 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         is_asked.then(|| Errand::Look(shared.looks.begin()))
     }
 
-    /// These numbers are for our puts.
-    pub fn reserved(&mut self, first: ItemId, count: u64) {
-        if let Some(shared) = &mut self.shared {
-            shared.handle_numbers(first, count);
+    /// These numbers are for our puts; or why there are none now.
+    pub fn reserved(&mut self, first: Result<ItemId, String>, count: u64) {
+        let Some(shared) = &mut self.shared else {
+            return;
+        };
+        match first {
+            Ok(first) => shared.handle_numbers(first, count),
+            Err(why) => {
+                let answers = shared.handle_no_numbers(why);
+                self.answer_puts(answers);
+            }
         }
     }
 
     /// The stream's answer to the telling with this number and these records.
     pub fn told(&mut self, number: u64, records: &[Record<P>], answered: Answered) {
-        for id in answered.lost {
+        // An item of which a write says more than one thing is lost once.
+        for id in BTreeSet::from_iter(answered.lost) {
             let fate = fate_in(records, id);
             self.ledger.handle_lost(id, fate);
         }
+        self.ledger.handle_untold(answered.untold);
         if number > 0 {
             self.ledger.handle_written(number);
+        }
+        if let Some(shared) = &mut self.shared {
+            shared.telling.clear();
         }
         let has_standing = answered.standing != Standing::default();
         let Some(shared) = &mut self.shared else {
@@ -223,6 +236,10 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             Refused::NotTaken
         });
         let answers = shared.handle_told(answered.admitted, refused);
+        self.answer_puts(answers);
+    }
+
+    fn answer_puts(&mut self, answers: Vec<(Request, Result<ItemId, Refused>)>) {
         for (request, outcome) in answers {
             let reply = match outcome {
                 Ok(id) => Reply::Accepted(id),
@@ -241,6 +258,14 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             shared.looks.answer(question);
         }
     }
+}
+
+fn id_of<P>(record: &Record<P>) -> ItemId {
+    let (Record::Accepted { id, .. }
+    | Record::Failed { id, .. }
+    | Record::Done { id }
+    | Record::Dead { id, .. }) = record;
+    *id
 }
 
 /// What a write said of an item.
@@ -273,9 +298,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         };
         let is_asked = shared.glances.is_asked();
         if is_asked && wanted == 0 {
+            // It is not known what is there: somebody may still come for it.
             let question = shared.glances.begin();
             shared.glances.answer(question);
-            shared.is_dry |= is_closed;
             return Taking::Nobody;
         }
         if wanted == 0 {
@@ -284,7 +309,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         shared.is_taking = true;
         Taking::Take {
             count: wanted,
-            waits: !is_asked,
+            // Once closed, it is asked at once whether anything is left.
+            waits: !is_asked && (!is_closed || shared.is_dry),
             question: shared.glances.begin(),
         }
     }
@@ -292,9 +318,8 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     /// How many items are wanted here that are not here.
     fn wanted(&self) -> usize {
         let wanted = self.ledger.appetite().min(TAKEN_MAX);
-        let is_closed = self.ledger.is_closed();
         match &self.shared {
-            Some(shared) if shared.is_quitting || (is_closed && shared.is_dry) => 0,
+            Some(shared) if shared.is_quitting => 0,
             Some(shared) => shared.portion(wanted),
             None => 0,
         }
@@ -309,14 +334,14 @@ impl<P: Weight + Clone, R> Desk<P, R> {
 
     /// What waits here and is to be given back. It is not here any more, so that nobody gets it.
     fn take_surplus(&mut self) -> Vec<ItemId> {
+        let shared = self.shared.as_mut();
+        let postponed = shared.map_or_else(Vec::new, |one| std::mem::take(&mut one.postponed));
         // First it is told how its attempts went.
-        if !self.has_surplus() || !self.ledger.is_written() {
-            return Vec::new();
+        if !postponed.is_empty() || !self.has_surplus() || !self.ledger.is_written() {
+            return postponed;
         }
         let surplus: Vec<ItemId> = self.ledger.waiting_ids().into_iter().collect();
-        for id in &surplus {
-            self.ledger.handle_lost(*id, Fate::Open);
-        }
+        self.lose(&surplus);
         surplus
     }
 
@@ -324,35 +349,31 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         self.ledger.counts().unfinished() > 0
     }
 
-    /// What was taken. Whether that was nothing, and those who were about to go may do so. `now`:
-    /// since 1970.
-    pub fn took(
-        &mut self,
-        arrivals: Vec<Arrival<P>>,
-        standing: Standing,
-        question: u64,
-        now: Duration,
-    ) -> bool {
+    /// What was taken. Whether those who were about to go may do so. `now`: since 1970.
+    pub fn took(&mut self, arrivals: Vec<Arrival<P>>, question: u64, now: Duration) -> bool {
         let is_empty = arrivals.is_empty();
         self.arrive(arrivals, now);
         let is_closed = self.ledger.is_closed();
         if let Some(shared) = &mut self.shared {
             shared.is_taking = false;
-            shared.standing = standing;
             // Whatever was asked while it was waited, must be looked for anew.
             shared.glances.answer(question);
             shared.is_dry |= is_closed && is_empty && !shared.glances.is_asked();
         }
-        is_empty
+        is_empty || self.has_leaving()
     }
 
     fn arrive(&mut self, arrivals: Vec<Arrival<P>>, now: Duration) {
         for arrival in arrivals {
             let id = arrival.item.id;
-            self.ledger.handle_arrival(arrival.item);
             if let Some(shared) = &mut self.shared {
+                if shared.telling.contains(&id) {
+                    shared.postponed.push(id);
+                    continue;
+                }
                 shared.weigh(arrival.bytes);
             }
+            self.ledger.handle_arrival(arrival.item);
             if let Some(fault) = arrival.fault {
                 let scene = Scene {
                     ended: now,
@@ -363,24 +384,30 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         }
     }
 
-    /// What was taken was looked after. What nobody here wants, and is to be given back.
+    /// What was taken was looked after. What is to be given back: what nobody here will work on, or,
+    /// if others are there, not soon. It is not here any more.
     pub fn tended(&mut self, tended: Tended<P>, now: Duration) -> Vec<ItemId> {
-        for id in tended.lost {
-            self.ledger.handle_lost(id, Fate::Open);
-        }
+        self.lose(&tended.lost);
         self.arrive(tended.arrivals, now);
         if let Some(shared) = &mut self.shared {
-            shared.standing = tended.standing;
             shared.others = tended.others;
+            // So that it is known how it stands also where nothing is told for long.
+            shared.looks.ask();
         }
-        match self.has_takers() {
-            true => Vec::new(),
-            false => self.ledger.waiting_ids().into_iter().collect(),
+        // First it is told how attempts went.
+        if !self.ledger.is_written() {
+            return Vec::new();
         }
+        let surplus: Vec<ItemId> = match (self.has_takers(), tended.others > 0) {
+            (false, _) => self.ledger.waiting_ids().into_iter().collect(),
+            (true, true) => self.ledger.excess_ids(),
+            (true, false) => Vec::new(),
+        };
+        self.lose(&surplus);
+        surplus
     }
 
-    /// These were given back.
-    pub fn gave_back(&mut self, ids: &[ItemId]) {
+    fn lose(&mut self, ids: &[ItemId]) {
         for id in ids {
             self.ledger.handle_lost(*id, Fate::Open);
         }

@@ -12,7 +12,7 @@ use super::super::shared::errands::Taking;
 use super::super::{Parcel, Patience, lock, sleep, with_guard};
 use super::Post;
 use crate::ledger::ItemId;
-use crate::store::stream::{Arrival, Standing, Tended};
+use crate::store::stream::{Arrival, Tended};
 
 /// What is to be done next.
 enum Plan {
@@ -43,19 +43,18 @@ pub(super) fn run(post: &Post, bells: &Bells) {
                 due = Instant::now() + every;
                 tended.map(|tended| {
                     let surplus = post.with(|core| core.tended(tended));
-                    give_back(post, &surplus);
+                    if !surplus.is_empty() {
+                        give_back(post, &surplus);
+                    }
                 })
             }
             Plan::GiveBack(ids) => {
-                // What cannot be given back is taken over when its lease is over.
-                let _ = post.stream.release(&ids);
+                give_back(post, &ids);
                 Ok(())
             }
             Plan::Take(count, wait, question) => {
                 let taken = post.stream.take(count, wait);
-                taken.map(|(arrivals, standing)| {
-                    post.with(|core| core.took(arrivals, standing, question));
-                })
+                taken.map(|arrivals| post.with(|core| core.took(arrivals, question)))
             }
         };
         if let Err(why) = done {
@@ -101,17 +100,16 @@ fn plan(post: &Post, bells: &Bells, due: Instant) -> Plan {
     }
 }
 
-/// Gives back what nobody here wants.
+/// Gives back what nobody here wants, and what is not here any more.
 fn give_back(post: &Post, surplus: &[ItemId]) {
-    if !surplus.is_empty() && post.stream.release(surplus).is_ok() {
-        post.with(|core| core.desk.gave_back(surplus));
-    }
+    // What cannot be given back is taken over when its lease is over.
+    let _ = post.stream.release(surplus);
 }
 
 impl Core {
-    fn took(&mut self, arrivals: Vec<Arrival>, standing: Standing, question: u64) {
+    fn took(&mut self, arrivals: Vec<Arrival>, question: u64) {
         let (arrivals, now) = (self.parcels(arrivals), self.emitter.now_unix());
-        if self.desk.took(arrivals, standing, question, now) {
+        if self.desk.took(arrivals, question, now) {
             self.wake_getters();
         }
     }

@@ -63,8 +63,9 @@ pub struct Outgoing<R> {
 pub struct Sorted {
     /// These are held from now on.
     pub held: Vec<(ItemId, Entry)>,
-    /// Of these more is to be asked first, and if so is said, they need a number of their own.
-    pub asked: Vec<(EntryId, bool)>,
+    /// Of these more is to be asked first. Some need a number of their own, and it cannot be this one;
+    /// 0 if any will do.
+    pub asked: Vec<(EntryId, Option<u64>)>,
 }
 
 impl Statement {
@@ -84,13 +85,17 @@ impl Statement {
         )
     }
 
-    /// Which items have ended, and which are lost, when these entries are.
+    /// The items of these entries.
     #[must_use]
-    pub fn ends(&self, lost: &[EntryId]) -> (Vec<ItemId>, Vec<ItemId>) {
-        let items = |entry| self.items.get(entry).copied();
-        let dead = self.dead.iter().map(|one| &one.entry);
-        let ended = self.done.iter().chain(dead).filter_map(items);
-        (ended.collect(), lost.iter().filter_map(items).collect())
+    pub fn items_of(&self, entries: &[EntryId]) -> Vec<ItemId> {
+        let items = entries.iter().filter_map(|one| self.items.get(one));
+        items.copied().collect()
+    }
+
+    /// The entries that have ended, or are said to have.
+    fn ends(&self) -> impl Iterator<Item = EntryId> {
+        let dead = self.dead.iter().map(|one| one.entry);
+        self.done.iter().copied().chain(dead)
     }
 }
 
@@ -107,7 +112,9 @@ impl Account {
             .into_iter()
             .partition(|entry| entry.number().is_some() && !entry.was_here());
         let mut sorted = self.sort_known(known);
-        let unknown = unknown.iter().map(|one| (one.id, one.number().is_none()));
+        let unknown = unknown
+            .iter()
+            .map(|one| (one.id, one.number().is_none().then_some(0)));
         sorted.asked.extend(unknown);
         sorted
     }
@@ -119,7 +126,10 @@ impl Account {
         for entry in entries {
             let number = entry.number();
             match number.filter(|id| !self.is_taken(*id, entry.id)) {
-                None => sorted.asked.push((entry.id, true)),
+                None => {
+                    let unwanted = number.map_or(0, |id| id.0);
+                    sorted.asked.push((entry.id, Some(unwanted)));
+                }
                 Some(id) if self.admit(id, entry.id, entry.reply()) => {
                     sorted.held.push((id, entry));
                 }
@@ -147,10 +157,21 @@ impl Account {
         held.map(|held| held.entry).collect()
     }
 
-    /// These items have ended, or are somebody else's.
-    pub fn forget<'a>(&mut self, ids: impl IntoIterator<Item = &'a ItemId>) {
+    /// These items were given back.
+    pub fn forget(&mut self, ids: &[ItemId]) {
         for id in ids {
             self.held.remove(id);
+        }
+    }
+
+    /// All this was said, and what is not lost has ended as was said. Who has come again meanwhile, as
+    /// another entry, is held.
+    pub fn forget_ended(&mut self, statement: &Statement, lost: &[EntryId]) {
+        for entry in statement.ends().chain(lost.iter().copied()) {
+            let id = statement.items.get(&entry);
+            if let Some(id) = id.filter(|id| !self.is_taken(**id, entry)) {
+                self.held.remove(id);
+            }
         }
     }
 
@@ -198,6 +219,9 @@ impl Account {
             statement.items.insert(entry, id);
         }
         statement.done.sort_unstable();
+        statement.done.dedup();
+        statement.unknown.sort_unstable();
+        statement.unknown.dedup();
         statement
     }
 

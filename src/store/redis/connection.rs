@@ -273,7 +273,7 @@ impl Server {
         let code = error.code().unwrap_or_default();
         let detail = error.detail().unwrap_or_default();
         let is = |word: &str| code == word || detail.contains(word);
-        if is("OOM") {
+        if lacks_memory(error) {
             return Trouble::NoMemory(format!(
                 "{name} is out of memory (maxmemory): items must be worked on, or its limit raised"
             ));
@@ -285,7 +285,7 @@ impl Server {
             )
         } else if is("WRONGTYPE") {
             format!("{name}: the key {stream} holds something that is no stream: name another one")
-        } else if is("NOPERM") {
+        } else if is("NOPERM") || is("The user executing the script") {
             format!(
                 "{name} does not let this user do what is needed: {detail}; docs/redis.md lists the \
                  commands"
@@ -300,6 +300,12 @@ impl Server {
             format!("{name}: {error}")
         })
     }
+}
+
+/// Whether it was refused because Redis has no memory for more.
+pub(super) fn lacks_memory(error: &RedisError) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    error.code() == Some("OOM") || detail.contains("OOM")
 }
 
 /// Whether it may be over when it is tried again.

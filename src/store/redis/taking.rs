@@ -10,7 +10,7 @@ use super::connection::{Open, Trouble, lock};
 use super::entry::{Entry, EntryId, history_in};
 use super::keys::GROUP;
 use super::scripts::{Name, receive};
-use super::{RedisStore, read};
+use super::{RedisStore, connection, read};
 use crate::ledger::ItemId;
 use crate::payload::Payload;
 use crate::store::stream::{
@@ -21,7 +21,7 @@ use crate::store::stream::{
 const UNWAKEABLE: Duration = Duration::from_secs(1);
 
 /// What a consumer group needs, tried without any effect on the stream.
-const NEEDED: [&[&str]; 5] = [
+const NEEDED: [&[&str]; 9] = [
     &[
         "XREADGROUP",
         "GROUP",
@@ -44,12 +44,29 @@ const NEEDED: [&[&str]; 5] = [
         "0-1",
         "JUSTID",
     ],
+    // Nothing was left alone for so long.
+    &[
+        "XAUTOCLAIM",
+        "{stream}",
+        GROUP,
+        "{consumer}",
+        "9000000000000000",
+        "0-0",
+        "COUNT",
+        "1",
+        "JUSTID",
+    ],
     &["XRANGE", "{stream}", "0-1", "0-1"],
+    // What only scripts do is tried here as well: they do not say what it is that they may not.
+    &["XPENDING", "{stream}", GROUP],
+    &["XINFO", "CONSUMERS", "{stream}", GROUP],
+    &["XLEN", "{stream}"],
 ];
 
 impl RedisStore {
     fn check_needs(&self) -> Result<(), Trouble> {
-        self.server.try_once(&self.taker, |open| {
+        // A connection that is lost just now says nothing of what is allowed.
+        self.server.call(&self.taker, Duration::ZERO, |open| {
             for words in NEEDED {
                 let mut command = cmd(words[0]);
                 for word in &words[1..] {
@@ -69,20 +86,24 @@ impl RedisStore {
                 .arg("*")
                 .arg("a")
                 .arg("b");
-            add.exec(&mut open.connection)
+            match add.exec(&mut open.connection) {
+                // What is there can be worked off without memory for more.
+                Err(error) if connection::lacks_memory(&error) => Ok(()),
+                tried => tried,
+            }
         })?;
         self.tended(0).map(drop)
     }
 
-    fn taken(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), Trouble> {
+    fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, Trouble> {
         let (entries, standing) = self.server.call(&self.taker, wait, |open| {
             let answer = self.take_on(open, count, wait);
             *lock(&self.waiting) = 0;
             answer
         })?;
-        let standing = self.note(standing);
+        self.note(standing);
         let sorted = self.account().sort_taken(entries);
-        Ok((self.admit(sorted)?, standing))
+        self.admit(sorted)
     }
 
     /// Reads from the group, and tells those who wait for room in the same breath.
@@ -123,8 +144,12 @@ impl RedisStore {
             let entries = self.server.call(&self.taker, Duration::ZERO, |open| {
                 let mut script = self.script(open, Name::Adopt);
                 script.arg(&self.consumer);
-                for (id, needs_number) in ids {
-                    script.arg(id.to_string()).arg(u8::from(*needs_number));
+                for (id, unwanted) in ids {
+                    script.arg(id.to_string());
+                    match unwanted {
+                        Some(number) => script.arg(number),
+                        None => script.arg(""),
+                    };
                 }
                 read::known_entries(script.query(&mut open.connection)?)
             })?;
@@ -149,12 +174,12 @@ impl RedisStore {
         let mut sorted = self.account().sort_known(taken);
         sorted
             .asked
-            .extend(unknown.into_iter().map(|id| (id, false)));
+            .extend(unknown.into_iter().map(|id| (id, None)));
         let arrivals = self.admit(sorted)?;
+        self.note(standing);
         Ok(Tended {
             lost,
             arrivals,
-            standing: self.note(standing),
             others,
         })
     }
@@ -177,6 +202,12 @@ impl RedisStore {
 
     fn heard(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
         let replies = lock(&self.heard).clone();
+        // Where it is not known how far the bell was rung, any ring is one to be heard.
+        let rung = if since.ring.is_empty() {
+            "0-0"
+        } else {
+            &since.ring
+        };
         let streams = self.server.call(&self.ear, wait, |open| {
             let wait = longest(wait, open.number);
             let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -187,7 +218,7 @@ impl RedisStore {
                 .arg(milliseconds.max(1))
                 .arg("STREAMS");
             read_both.arg(&self.keys.bell).arg(&self.keys.replies);
-            read_both.arg(&since.ring).arg(&replies);
+            read_both.arg(rung).arg(&replies);
             *lock(&self.listening) = open.number;
             let answer = read_both.query::<Value>(&mut open.connection);
             *lock(&self.listening) = 0;
@@ -247,8 +278,11 @@ impl Stream for RedisStore {
         self.check_needs().map_err(Trouble::words)
     }
 
-    fn reserve(&self, count: u64) -> Result<ItemId, String> {
-        self.reserve_numbers(count).map_err(Trouble::words)
+    fn reserve(&self, count: u64) -> Result<Result<ItemId, String>, String> {
+        match self.reserve_numbers(count) {
+            Err(Trouble::NoMemory(why)) => Ok(Err(why)),
+            reserved => reserved.map(Ok).map_err(Trouble::words),
+        }
     }
 
     fn exchange(&self, exchange: &Exchange) -> Result<Answered, String> {
@@ -259,7 +293,7 @@ impl Stream for RedisStore {
         self.looked_between().map_err(Trouble::words)
     }
 
-    fn take(&self, count: usize, wait: Duration) -> Result<(Vec<Arrival>, Standing), String> {
+    fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String> {
         self.taken(count, wait).map_err(Trouble::words)
     }
 

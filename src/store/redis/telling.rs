@@ -58,6 +58,7 @@ impl RedisStore {
     pub(super) fn tell(&self, exchange: &Exchange) -> Result<Answered, Trouble> {
         let statement = self.account().statement(&exchange.records);
         let mut answered = Answered {
+            untold: statement.unknown.len() as u64,
             lost: statement.unknown.clone(),
             ..Answered::default()
         };
@@ -99,9 +100,8 @@ impl RedisStore {
         });
         let (lost, standing) = told?;
         answered.standing = self.note(standing);
-        let (ended, lost) = statement.ends(&lost);
-        answered.lost.extend(lost);
-        self.account().forget(ended.iter().chain(&answered.lost));
+        answered.lost.extend(statement.items_of(&lost));
+        self.account().forget_ended(statement, &lost);
         Ok(())
     }
 

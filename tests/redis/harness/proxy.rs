@@ -22,6 +22,7 @@ crate::timely_trials! {
     a_command_whose_request_is_lost_was_not_carried_out,
     the_end_of_a_connection_is_passed_on,
     a_proxy_survives_the_restart_of_its_server,
+    a_proxy_turns_to_another_server,
     a_proxy_passes_tls_on,
     a_proxy_leaves_no_thread_behind,
 }
@@ -225,6 +226,18 @@ fn a_proxy_survives_the_restart_of_its_server() {
     server.restart();
     let mut client = Client::connect(proxy.port()).unwrap();
     assert_eq!(client.call(&["ping"]).unwrap(), text("PONG"));
+}
+
+fn a_proxy_turns_to_another_server() {
+    let [one, two] = [(); 2].map(|()| Server::plain());
+    assert_eq!(two.cli(&["set", "name", "two"]), "OK");
+    let proxy = Proxy::before(&one);
+    let mut old = Client::connect(proxy.port()).unwrap();
+    assert_eq!(old.call(&["get", "name"]).unwrap(), Frame::Nil);
+    proxy.turn_to(&two);
+    let mut new = Client::connect(proxy.port()).unwrap();
+    assert_eq!(new.call(&["get", "name"]).unwrap(), text("two"));
+    assert_eq!(old.call(&["get", "name"]).unwrap(), Frame::Nil);
 }
 
 fn a_proxy_passes_tls_on() {

@@ -215,8 +215,8 @@ fn an_idle_async_get_is_polled_only_when_something_is_there() {
     drop(Box::pin(queue.get_async()).as_mut().poll(&mut context));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0, "it wakes itself");
     queue.put(&"a".into()).unwrap();
+    // Once, or again while the item still waits for it.
     until("it is woken", || wakes.0.load(Ordering::Relaxed) > 0);
-    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
     match get.as_mut().poll(&mut context) {
         Poll::Ready(Ok(delivery)) => delivery.task_done().unwrap(),
         other => panic!("{other:?}"),

@@ -6,7 +6,8 @@ local call, bound, count = next_argument(), next_number(), next_number()
 local before = redis.call('HGET', memo, 'put')
 if before then
     local number, added = string.match(before, '^(%d+):(%d+)$')
-    if number == call then
+    -- An older one went astray on its way, and nobody waits for it any more.
+    if tonumber(number) >= call then
         return { tonumber(added), standing() }
     end
 end

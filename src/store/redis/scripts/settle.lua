@@ -5,12 +5,13 @@
 --           how many are dead, of each: entry, number, cause;
 --           how many results, of each: entry, number, stream to send it to or '', place in there,
 --           result; how many results are kept, or -1
-local call, consumer = next_argument(), next_argument()
+local call, consumer = next_number(), next_argument()
 
 local before = redis.call('HGET', memo, 'settle')
 if before then
     local number, lost = string.match(before, '^(%d+):(.*)$')
-    if number == call then
+    -- An older one went astray on its way, and nobody waits for it any more.
+    if tonumber(number) >= call then
         return { cjson.decode(lost), standing() }
     end
 end
@@ -21,6 +22,13 @@ for _, row in ipairs(redis.call('XPENDING', stream, group, first, last, limit, c
     held[row[1]] = true
 end
 local retries, lost, ended, done = next_number(), {}, {}, 0
+-- An entry of which more than one thing is said is lost once.
+local function lose(entry)
+    if held[entry] == nil then
+        held[entry] = false
+        lost[#lost + 1] = entry
+    end
+end
 local has_past = redis.call('EXISTS', past) == 1
 local has_numbers = redis.call('EXISTS', numbers) == 1
 
@@ -30,7 +38,7 @@ for _ = 1, next_number() do
         ended[#ended + 1] = entry
         done = done + 1
     else
-        lost[#lost + 1] = entry
+        lose(entry)
     end
 end
 for _ = 1, next_number() do
@@ -40,7 +48,7 @@ for _ = 1, next_number() do
         redis.call('HSET', past, entry, known and known .. '\n' .. failure or failure)
         has_past = true
     else
-        lost[#lost + 1] = entry
+        lose(entry)
     end
 end
 -- Tells what came of an entry to whoever waits for it, and to those who read all results.
@@ -71,7 +79,12 @@ for _ = 1, next_number() do
         end
         tell(entry, number, place, index, '0', history)
     else
-        lost[#lost + 1] = entry
+        if held[entry] then
+            -- Somebody has deleted it, so there is no letter. Nothing is kept of it.
+            ended[#ended + 1] = entry
+            held[entry] = nil
+        end
+        lose(entry)
     end
 end
 for _ = 1, next_number() do

@@ -1,0 +1,133 @@
+//! The desk over a stream that others share: who is answered when, and what is taken for whom.
+
+use std::time::Duration;
+
+use dishrack::Options;
+use dishrack::broker::desk::{Desk, Refused, Said, Verdict};
+use dishrack::broker::shared::errands::{Answered, Arrival, Errand, Taking};
+use dishrack::broker::shared::{Shared, Standing};
+use dishrack::ledger::{Credit, ItemId, Ledger, Unfinished};
+
+type Table = Desk<Vec<u8>, ()>;
+
+crate::trials! {
+    a_closed_queue_is_dry_only_when_somebody_looked_in_vain,
+    a_join_waits_for_ends_that_are_on_their_way,
+    nothing_is_taken_for_a_get_that_is_over,
+    one_item_is_brought_for_a_loop_without_a_worker,
+}
+
+fn table() -> Table {
+    let mut desk = Desk::new(Ledger::share(Options::default()));
+    desk.shared = Some(Shared::default());
+    desk
+}
+
+fn arrival(id: u64) -> Arrival<Vec<u8>> {
+    Arrival {
+        item: Unfinished {
+            id: ItemId(id),
+            payload: vec![1],
+            history: Vec::new(),
+            forgiven: 0,
+        },
+        bytes: 1,
+        fault: None,
+        is_awaited: false,
+    }
+}
+
+fn standing(unfinished: u64, done: u64) -> Standing {
+    Standing {
+        unfinished,
+        done,
+        ..Standing::default()
+    }
+}
+
+/// What the intake takes next: how many, whether it waits for them, the question.
+fn take(desk: &mut Table) -> (usize, bool, u64) {
+    match desk.next_taking(false) {
+        Taking::Take {
+            count,
+            waits,
+            question,
+        } => (count, waits, question),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn took(desk: &mut Table, arrivals: Vec<Arrival<Vec<u8>>>, question: u64) {
+    desk.took(arrivals, question, Duration::ZERO);
+}
+
+fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
+    let mut desk = table();
+    desk.ledger.handle_close();
+    desk.shared.as_mut().unwrap().glances.ask();
+    assert_eq!(desk.next_taking(false), Taking::Nobody);
+    assert_eq!(desk.end_of_gets(), None, "nobody has looked");
+    desk.local_waits(true);
+    let (count, waits, question) = take(&mut desk);
+    assert_eq!((count, waits), (1, false));
+    took(&mut desk, Vec::new(), question);
+    assert_eq!(desk.end_of_gets(), Some(Refused::Closed));
+    // What comes back from others is still worked on, if somebody is there.
+    assert!(take(&mut desk).1, "now it waits");
+}
+
+fn a_join_waits_for_ends_that_are_on_their_way() {
+    let mut desk = table();
+    desk.crew_began();
+    let credit = Some(Credit::single());
+    desk.ledger.handle_join_for(credit, u64::MAX);
+    let (_, _, question) = take(&mut desk);
+    took(&mut desk, vec![arrival(1)], question);
+    let Some(Said::Deliver(handed)) = desk.poll() else {
+        panic!("there is an item");
+    };
+    let done = Verdict::Done(None);
+    desk.settle(handed.token, Duration::ZERO, done, Duration::ZERO)
+        .unwrap();
+    desk.crew_ended("they ended by themselves", false);
+    assert_eq!(desk.join_state(0), None, "the end is not told yet");
+    let Some(Errand::Tell(telling)) = desk.next_errand() else {
+        panic!("there is an end to tell");
+    };
+    let answered = Answered {
+        standing: standing(0, 1),
+        ..Answered::default()
+    };
+    desk.told(telling.number, &telling.records, answered);
+    while desk.poll().is_some() {}
+    assert_eq!(desk.join_state(0), Some(Ok((1, 0))));
+}
+
+fn nothing_is_taken_for_a_get_that_is_over() {
+    let mut desk = table();
+    let glance = desk.shared.as_mut().unwrap().glances.ask();
+    desk.local_waits(true);
+    desk.local_leaves(glance);
+    let (_, waits, question) = take(&mut desk);
+    assert!(!waits);
+    took(&mut desk, Vec::new(), question);
+    assert!(desk.poll().is_none());
+    assert_eq!(
+        desk.next_taking(false),
+        Taking::Sleep { is_holding: false },
+        "before the thread is awake"
+    );
+    assert!(!desk.local_stays(glance), "it does not count any more");
+}
+
+fn one_item_is_brought_for_a_loop_without_a_worker() {
+    let mut desk = table();
+    desk.loop_waits(true);
+    let (count, _, question) = take(&mut desk);
+    assert_eq!(count, 1);
+    took(&mut desk, vec![arrival(1)], question);
+    let asleep = Taking::Sleep { is_holding: true };
+    assert_eq!(desk.next_taking(false), asleep);
+    desk.loop_waits(false);
+    assert_eq!(desk.ledger.ready(), 1);
+}

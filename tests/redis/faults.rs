@@ -1,0 +1,39 @@
+//! What becomes of a queue on Redis when something fails: networks, servers, supervisors, items.
+
+pub(crate) mod puppet;
+mod stage;
+
+mod cuts;
+mod failover;
+mod hosts;
+mod losses;
+mod lost;
+mod memory;
+mod quiet;
+mod refusals;
+mod restarts;
+mod sharing;
+mod slow;
+mod strangers;
+mod supervisors;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trials = [
+        cuts::trials(),
+        failover::trials(),
+        crate::hosts::where_possible(hosts::trials()),
+        losses::trials(),
+        lost::trials(),
+        memory::trials(),
+        quiet::trials(),
+        refusals::trials(),
+        restarts::trials(),
+        sharing::trials(),
+        slow::trials(),
+        strangers::trials(),
+        supervisors::trials(),
+    ];
+    trials.into_iter().flatten().collect()
+}

@@ -1,0 +1,147 @@
+//! The connection to Redis is lost and comes back: everything that was accepted is done, once.
+
+use std::time::Duration;
+
+use super::stage::{
+    Gate, LONG_LEASE, SHORT_LEASE, check_books, crew, held, join, open, place, queue, willing,
+};
+use crate::patience::until;
+use crate::proxy::Proxy;
+use crate::redis_server::Server;
+
+crate::timely_trials! {
+    connections_that_are_cut_again_and_again_lose_nothing,
+    a_redis_that_refuses_is_waited_for,
+    a_redis_that_hangs_up_is_waited_for,
+    a_redis_that_is_away_when_work_begins_is_waited_for,
+    a_redis_that_stays_away_is_given_up,
+    a_join_waits_out_a_cut,
+}
+
+fn connections_that_are_cut_again_and_again_lose_nothing() {
+    const CUTS: usize = 15;
+    const ITEMS: usize = 20 * CUTS;
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let queue = queue(proxy.url(), SHORT_LEASE);
+    let crew = willing(&queue, 2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..ITEMS {
+                let put = queue.put(&format!("item {n}"));
+                put.unwrap_or_else(|error| panic!("put {n}: {error}"));
+            }
+        });
+        for cut in 0..CUTS {
+            crew.await_begun(cut * ITEMS / CUTS + 1);
+            proxy.cut();
+        }
+    });
+    let joined = join(&queue);
+    assert_eq!((joined.done, joined.dead), (ITEMS as u64, 0));
+    crew.notices.await_one("is away");
+    crew.notices.await_one("is back");
+    check_books(&server, ITEMS as u64, 0);
+}
+
+/// Something is done to the proxy while an item is worked on, others wait and one is put.
+fn while_away(away: fn(&Proxy)) {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let queue = queue(proxy.url(), Duration::from_secs(5));
+    let (crew, gate) = held(&queue);
+    for n in 1..=3 {
+        queue.put(&format!("item {n}")).unwrap();
+    }
+    crew.await_begun(1);
+    away(&proxy);
+    std::thread::scope(|scope| {
+        let putter = scope.spawn(|| queue.put(&"item 4".to_owned()));
+        crew.notices.await_one("is away");
+        // What is done now cannot be told yet.
+        gate.open();
+        assert!(!crew.notices.has("is back"), "{:?}", crew.notices.all());
+        proxy.restore();
+        putter.join().unwrap().unwrap();
+    });
+    crew.notices.await_one("is back");
+    assert_eq!(join(&queue).done, 4);
+    check_books(&server, 4, 0);
+}
+
+fn a_redis_that_refuses_is_waited_for() {
+    while_away(Proxy::refuse);
+}
+
+fn a_redis_that_hangs_up_is_waited_for() {
+    while_away(Proxy::hang_up);
+}
+
+fn a_redis_that_is_away_when_work_begins_is_waited_for() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let queue = queue(proxy.url(), LONG_LEASE);
+    queue.put(&"item".to_owned()).unwrap();
+    proxy.refuse();
+    let crew = willing(&queue, 1);
+    crew.notices.await_one("is away");
+    proxy.restore();
+    assert_eq!(join(&queue).done, 1);
+    assert_eq!(crew.began(), ["item"]);
+    check_books(&server, 1, 0);
+}
+
+fn a_redis_that_stays_away_is_given_up() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let place = place(proxy.url()).lease(SHORT_LEASE);
+    let queue = open(&place.patience(Duration::from_millis(300)));
+    let gate = Gate::default();
+    let own = gate.clone();
+    let crew = crew(&queue, 1, move |_| {
+        own.pass();
+        Ok(())
+    });
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    proxy.refuse();
+    let address = format!("127.0.0.1:{}", proxy.port());
+    let refused = queue.put(&"another".to_owned()).unwrap_err();
+    for error in [&refused, &queue.join().unwrap_err()] {
+        let words = error.to_string();
+        assert!(error.is_redis(), "{error:?}");
+        assert!(words.contains("cannot be reached"), "{words}");
+        assert!(words.contains(&address), "{words}");
+    }
+    crew.notices.await_one("failed: redis at");
+    gate.open();
+    drop((crew, queue));
+    // Nothing was forgotten: whoever comes later has it.
+    let later = super::stage::queue(server.url(), SHORT_LEASE);
+    let _crew = willing(&later, 1);
+    assert_eq!(join(&later).done, 1);
+    check_books(&server, 1, 0);
+}
+
+fn a_join_waits_out_a_cut() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let away = queue(proxy.url(), LONG_LEASE);
+    let near = queue(server.url(), LONG_LEASE);
+    let (crew, gate) = held(&near);
+    away.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    std::thread::scope(|scope| {
+        let joiner = scope.spawn(|| join(&away));
+        // It listens to the bell, on a connection of its own.
+        until("the joiner listens", || {
+            server.cli(&["client", "list"]).contains("cmd=xread ")
+        });
+        proxy.refuse();
+        gate.open();
+        join(&near);
+        proxy.restore();
+        assert_eq!(joiner.join().unwrap().done, 1);
+    });
+    check_books(&server, 1, 0);
+}

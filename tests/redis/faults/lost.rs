@@ -1,0 +1,252 @@
+//! A call gets lost on its way to Redis, or its answer on the way back. It is made again, and that
+//! does no harm: nothing is there twice, nothing counts twice.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dishrack::{Joined, RedisOptions};
+
+use super::stage::{
+    LONG_LEASE, Queue, SHORT_LEASE, STREAM, check_books, crew, entries, held, join, number,
+    only_entry, open, place, queue, serialized, willing,
+};
+use crate::patience::{DEADLINE, until};
+use crate::proxy::Proxy;
+use crate::redis_server::Server;
+
+crate::timely_trials! {
+    a_put_whose_reply_is_lost_adds_one_entry,
+    a_put_whose_request_is_lost_adds_one_entry,
+    a_fetch_of_numbers_whose_reply_is_lost_costs_only_numbers,
+    an_end_whose_reply_is_lost_counts_once,
+    an_end_whose_request_is_lost_counts_once,
+    a_failed_attempt_whose_reply_is_lost_is_one_attempt,
+    a_death_whose_reply_is_lost_is_one_letter,
+    a_result_whose_reply_is_lost_comes_once,
+    items_whose_delivery_is_lost_are_found,
+    items_given_back_whose_reply_is_lost_are_there_once,
+    what_was_taken_over_and_lost_is_found,
+    a_look_whose_reply_is_lost_is_made_again,
+}
+
+/// A proxy before the server, and a queue by it.
+fn stage(server: &Server) -> (Proxy, Queue) {
+    let proxy = Proxy::before(server);
+    let queue = queue(proxy.url(), LONG_LEASE);
+    (proxy, queue)
+}
+
+fn put_with_a_loss(lose: fn(&Proxy, &str)) {
+    let server = Server::plain();
+    let (proxy, queue) = stage(&server);
+    queue.put(&"before".to_owned()).unwrap();
+    // Only a put has this word, the name of the field.
+    lose(&proxy, "item");
+    queue.put(&"lost".to_owned()).unwrap();
+    proxy.await_losses(1);
+    queue.put(&"after".to_owned()).unwrap();
+    assert_eq!(entries(&server).len(), 3);
+    let crew = willing(&queue, 1);
+    assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
+    assert_eq!(crew.began(), ["before", "lost", "after"]);
+    check_books(&server, 3, 0);
+}
+
+fn a_put_whose_reply_is_lost_adds_one_entry() {
+    put_with_a_loss(Proxy::lose_reply_to);
+}
+
+fn a_put_whose_request_is_lost_adds_one_entry() {
+    put_with_a_loss(Proxy::lose_request_of);
+}
+
+fn a_fetch_of_numbers_whose_reply_is_lost_costs_only_numbers() {
+    let server = Server::plain();
+    let (proxy, queue) = stage(&server);
+    proxy.lose_reply_to("hincrby");
+    queue.put(&"one".to_owned()).unwrap();
+    proxy.await_losses(1);
+    queue.put(&"two".to_owned()).unwrap();
+    let _crew = willing(&queue, 1);
+    assert_eq!(join(&queue).done, 2);
+    check_books(&server, 2, 0);
+}
+
+fn end_with_a_loss(lose: fn(&Proxy, &str)) {
+    let server = Server::plain();
+    let (proxy, queue) = stage(&server);
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    // Whoever says how it ended, names it.
+    lose(&proxy, &only_entry(&server));
+    gate.open();
+    proxy.await_losses(1);
+    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    assert_eq!(queue.counts().unwrap().refused, 0);
+    check_books(&server, 1, 0);
+}
+
+fn an_end_whose_reply_is_lost_counts_once() {
+    end_with_a_loss(Proxy::lose_reply_to);
+}
+
+fn an_end_whose_request_is_lost_counts_once() {
+    end_with_a_loss(Proxy::lose_request_of);
+}
+
+fn a_failed_attempt_whose_reply_is_lost_is_one_attempt() {
+    let server = Server::plain();
+    let (proxy, queue) = stage(&server);
+    queue.put(&"item".to_owned()).unwrap();
+    let delivery = queue.get_timeout(DEADLINE).unwrap();
+    proxy.lose_reply_to(&only_entry(&server));
+    delivery.nack("not yet").unwrap();
+    proxy.await_losses(1);
+    let past = || server.cli(&["hvals", "{items}:past"]);
+    until("the attempt is known", || !past().is_empty());
+    let again = queue.get_timeout(DEADLINE).unwrap();
+    assert_eq!(again.attempt(), 2);
+    // Another call was answered after it, so it was not only on its way.
+    assert_eq!(queue.counts().unwrap().retries, 1);
+    assert_eq!(past().lines().count(), 1, "{}", past());
+    again.task_done().unwrap();
+    assert_eq!(join(&queue).done, 1);
+    check_books_without_results(&server);
+}
+
+/// Without a handler there are no results.
+fn check_books_without_results(server: &Server) {
+    assert_eq!(number(server, &["hget", "{items}:meta", "done"]), 1);
+    assert_eq!(number(server, &["xlen", STREAM]), 0);
+    assert_eq!(number(server, &["hlen", "{items}:past"]), 0);
+}
+
+fn a_death_whose_reply_is_lost_is_one_letter() {
+    let server = Server::plain();
+    let (proxy, queue) = stage(&server);
+    // Only the last word on it has the cause as a word of its own.
+    proxy.lose_reply_to("it has a crack");
+    let crew = crew(&queue, 1, |_| Err("it has a crack".into()));
+    queue.put(&"item".to_owned()).unwrap();
+    proxy.await_losses(1);
+    assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
+    assert_eq!(crew.began().len(), 3);
+    let letters = queue.dead_letters().unwrap();
+    assert_eq!((letters.len(), letters[0].history.len()), (1, 3));
+    check_books(&server, 0, 1);
+}
+
+fn a_result_whose_reply_is_lost_comes_once() {
+    let server = Server::plain();
+    let (proxy, near) = stage(&server);
+    let far = queue(server.url(), LONG_LEASE);
+    // Results that others worked out come by a stream as well.
+    let helper = willing(&far, 1);
+    let (crew, gate) = held(&near);
+    proxy.lose_reply_to(&serialized("item 3"));
+    let items = (0..20).map(|n| format!("item {n}"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            helper.await_begun(1);
+            gate.open();
+        });
+        let results = crew.supervisor().map(items.clone());
+        let results: Vec<String> = results.map(Result::unwrap).collect();
+        assert_eq!(results, items.clone().collect::<Vec<_>>());
+    });
+    proxy.await_losses(1);
+    check_books(&server, 20, 0);
+}
+
+fn items_whose_delivery_is_lost_are_found() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let queue = queue(proxy.url(), SHORT_LEASE);
+    let crew = willing(&queue, 1);
+    for n in 0..5 {
+        // The wait that is under way may still be answered; the next one is not.
+        proxy.lose_reply_to("xreadgroup");
+        queue.put(&format!("item {n}")).unwrap();
+        queue.put(&format!("item {n} too")).unwrap();
+        proxy.await_losses(n + 1);
+    }
+    assert_eq!(join(&queue).done, 10);
+    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    check_books(&server, 10, 0);
+}
+
+fn items_given_back_whose_reply_is_lost_are_there_once() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let near = queue(proxy.url(), SHORT_LEASE);
+    near.put(&"item".to_owned()).unwrap();
+    let entry = only_entry(&server);
+    // It waits here for its second attempt, and nobody here will make one.
+    near.get_timeout(DEADLINE).unwrap().nack("not me").unwrap();
+    until("the attempt is known", || {
+        number(&server, &["hlen", "{items}:past"]) == 1
+    });
+    proxy.lose_reply_to(&entry);
+    proxy.await_losses(1);
+    let far = queue(server.url(), SHORT_LEASE);
+    let delivery = far.get_timeout(DEADLINE).unwrap();
+    assert_eq!((&**delivery, delivery.attempt()), ("item", 2));
+    assert_ne!(only_entry(&server), entry, "it was given back");
+    // The lost call is made again, and has nothing left to do.
+    assert_eq!(near.counts().unwrap().refused, 0);
+    delivery.task_done().unwrap();
+    assert_eq!(join(&near).done, 1);
+    check_books_without_results(&server);
+}
+
+fn what_was_taken_over_and_lost_is_found() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    // A number that nothing else has.
+    let lease = Duration::from_millis(737);
+    let place: RedisOptions = place(proxy.url()).lease(lease);
+    let queue = open(&place);
+    queue.put(&"item".to_owned()).unwrap();
+    let ghost = [
+        "xreadgroup",
+        "group",
+        "dishrack",
+        "ghost",
+        "streams",
+        STREAM,
+        ">",
+    ];
+    server.cli(&ghost);
+    let crew = willing(&queue, 1);
+    // The first time it only begins; then it looks what others left behind.
+    proxy.lose_reply_to("737");
+    proxy.await_losses(1);
+    proxy.lose_reply_to("737");
+    proxy.await_losses(2);
+    assert_eq!(join(&queue).done, 1);
+    assert_eq!(crew.began(), ["item"]);
+    check_books(&server, 1, 0);
+}
+
+fn a_look_whose_reply_is_lost_is_made_again() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let queue = open(&place(proxy.url()).lease(Duration::from_secs(7373)));
+    let crew = willing(&queue, 1);
+    let asked = AtomicUsize::new(0);
+    queue.put(&"item".to_owned()).unwrap();
+    assert_eq!(join(&queue).done, 1);
+    std::thread::scope(|scope| {
+        // A look names the lease, and so does nothing else when that is long.
+        proxy.lose_reply_to("7373000");
+        scope.spawn(|| {
+            assert_eq!(queue.counts().unwrap().done, 1);
+            asked.fetch_add(1, Ordering::Relaxed);
+        });
+        proxy.await_losses(1);
+    });
+    assert_eq!(asked.into_inner(), 1);
+    crew.notices.await_one("is back");
+    check_books(&server, 1, 0);
+}

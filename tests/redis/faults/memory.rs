@@ -1,0 +1,130 @@
+//! Redis is out of memory: what would need more is refused clearly and at once, what is there can be
+//! worked off, and when there is memory again, all is as before.
+
+use std::time::{Duration, Instant};
+
+use dishrack::{Error, Joined};
+
+use super::stage::{LONG_LEASE, check_books, crew, held, join, open, place, queue, willing};
+use crate::patience::DEADLINE;
+use crate::redis_server::Server;
+
+crate::timely_trials! {
+    a_put_without_memory_fails_at_once_and_only_that,
+    a_first_put_without_memory_fails_at_once_and_only_that,
+    many_puts_without_memory_are_accepted_up_to_some_point,
+    what_is_there_is_worked_off_without_memory,
+    a_death_is_written_down_without_memory,
+    somebody_who_comes_without_memory_can_work_it_off,
+}
+
+const ALMOST_NOTHING: u64 = 1;
+
+#[track_caller]
+fn assert_no_memory(error: &Error, began: Instant) {
+    let words = error.to_string();
+    assert!(error.is_redis() && !error.is_full(), "{error:?}");
+    for word in ["redis at 127.0.0.1", "out of memory", "maxmemory"] {
+        assert!(words.contains(word), "{word:?} is not in: {words}");
+    }
+    // Of its patience, five minutes, it needs nothing.
+    assert!(began.elapsed() < Duration::from_secs(60), "{words}");
+}
+
+fn a_put_without_memory_fails_at_once_and_only_that() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    queue.put(&"before".to_owned()).unwrap();
+    server.limit_memory(ALMOST_NOTHING);
+    let began = Instant::now();
+    let whole = "x".repeat(10_000);
+    assert_no_memory(&queue.put(&whole).unwrap_err(), began);
+    assert_no_memory(&queue.try_put(&whole).unwrap_err(), began);
+    assert_no_memory(&queue.put_timeout(&whole, DEADLINE).unwrap_err(), began);
+    server.limit_memory(0);
+    queue.put(&"after".to_owned()).unwrap();
+    let crew = willing(&queue, 1);
+    assert_eq!(join(&queue).done, 2);
+    assert_eq!(crew.began(), ["before", "after"]);
+    assert_eq!(crew.notices.all(), [""; 0]);
+    check_books(&server, 2, 0);
+}
+
+fn a_first_put_without_memory_fails_at_once_and_only_that() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    server.limit_memory(ALMOST_NOTHING);
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert_no_memory(&queue.put(&"item".to_owned()).unwrap_err(), began);
+    }
+    server.limit_memory(0);
+    queue.put(&"item".to_owned()).unwrap();
+    let _crew = willing(&queue, 1);
+    assert_eq!(join(&queue).done, 1);
+    check_books(&server, 1, 0);
+}
+
+fn many_puts_without_memory_are_accepted_up_to_some_point() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    queue.put(&"item".to_owned()).unwrap();
+    server.limit_memory(ALMOST_NOTHING);
+    let began = Instant::now();
+    // Somewhere among them, or at the end of all, it is told.
+    let puts = (0..1000).try_for_each(|n| queue.put_unsynced(&format!("item {n}")).map(drop));
+    let told = puts.and_then(|()| queue.sync()).unwrap_err();
+    assert_no_memory(&told, began);
+    server.limit_memory(0);
+    // It may have been told to one that puts, and is told once to one that waits for all.
+    let _ = queue.sync();
+    queue.put_unsynced(&"another".to_owned()).unwrap();
+    queue.sync().unwrap();
+    let crew = willing(&queue, 1);
+    assert_eq!(join(&queue).done, 2);
+    assert_eq!(crew.began(), ["item", "another"]);
+    check_books(&server, 2, 0);
+}
+
+fn what_is_there_is_worked_off_without_memory() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let (crew, gate) = held(&queue);
+    for n in 0..200 {
+        queue.put(&format!("item {n}")).unwrap();
+    }
+    crew.await_begun(1);
+    server.limit_memory(ALMOST_NOTHING);
+    gate.open();
+    assert_eq!(join(&queue), Joined { done: 200, dead: 0 });
+    assert_eq!(crew.notices.all(), [""; 0]);
+    server.limit_memory(0);
+    check_books(&server, 200, 0);
+}
+
+fn a_death_is_written_down_without_memory() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    queue.put(&"item".to_owned()).unwrap();
+    server.limit_memory(ALMOST_NOTHING);
+    let _crew = crew(&queue, 1, |_| Err("it has a crack".into()));
+    assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
+    assert_eq!(queue.dead_letters().unwrap()[0].history.len(), 3);
+    server.limit_memory(0);
+    check_books(&server, 0, 1);
+}
+
+fn somebody_who_comes_without_memory_can_work_it_off() {
+    let server = Server::plain();
+    let putter = queue(server.url(), LONG_LEASE);
+    for n in 0..10 {
+        putter.put(&format!("item {n}")).unwrap();
+    }
+    server.limit_memory(ALMOST_NOTHING);
+    let worker = open(&place(server.url()));
+    let _crew = willing(&worker, 1);
+    assert_eq!(join(&worker).done, 10);
+    assert_eq!(join(&putter).done, 10);
+    server.limit_memory(0);
+    check_books(&server, 10, 0);
+}

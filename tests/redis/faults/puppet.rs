@@ -1,0 +1,263 @@
+//! A supervisor in a process of its own, which does what it is told line by line, and says what it
+//! sees. So it can be killed, stopped, or be on another host.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dishrack::observe::{Event, Observer, What};
+use dishrack::{Backoff, Options, Supervisor};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid};
+use serde::{Deserialize, Serialize};
+
+use super::stage::{Queue, place};
+use crate::dependants;
+use crate::hosts::Host;
+use crate::patience::until;
+
+pub(crate) const PLAY: &str = "a supervisor";
+
+/// What a puppet is to be, as JSON.
+const PART: &str = "DISHRACK_TEST_PART";
+
+/// What a puppet is to be.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Part {
+    name: String,
+    url: String,
+    workers: usize,
+    lease: Duration,
+    rest: Duration,
+    #[serde(skip)]
+    variables: Vec<(String, String)>,
+}
+
+impl Part {
+    /// One worker, and no rest after a failed attempt.
+    pub(crate) fn new(name: &str, url: impl Into<String>, lease: Duration) -> Part {
+        Part {
+            name: name.to_owned(),
+            url: url.into(),
+            workers: 1,
+            lease,
+            rest: Duration::ZERO,
+            variables: Vec::new(),
+        }
+    }
+
+    pub(crate) fn workers(mut self, workers: usize) -> Part {
+        self.workers = workers;
+        self
+    }
+
+    /// A failed item rests so long, or half of it.
+    pub(crate) fn rest(mut self, rest: Duration) -> Part {
+        self.rest = rest;
+        self
+    }
+
+    /// A variable of its environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Part {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn start(self) -> Puppet {
+        self.start_by(|_| ())
+    }
+
+    pub(crate) fn start_on(self, host: &Host) -> Puppet {
+        self.start_by(|command| host.enter(command))
+    }
+
+    fn start_by(self, prepare: impl FnOnce(&mut Command)) -> Puppet {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .env(crate::PLAY, PLAY)
+            .env(PART, serde_json::to_string(&self).unwrap())
+            .envs(self.variables)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        prepare(&mut command);
+        let mut child = dependants::spawn(command).unwrap();
+        let lines: Arc<Mutex<Lines>> = Arc::default();
+        let (stdout, heard) = (child.stdout.take().unwrap(), Arc::clone(&lines));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                heard.lock().unwrap().said.push(line);
+            }
+        });
+        Puppet {
+            name: self.name,
+            stdin: Mutex::new(child.stdin.take().unwrap()),
+            child,
+            lines,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Lines {
+    said: Vec<String>,
+    /// Which of them were awaited and came.
+    used: Vec<usize>,
+}
+
+/// A running puppet. It is killed when this is dropped.
+pub(crate) struct Puppet {
+    name: String,
+    child: Child,
+    stdin: Mutex<ChildStdin>,
+    lines: Arc<Mutex<Lines>>,
+}
+
+impl Drop for Puppet {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Puppet {
+    /// Tells it to do something: a word and what belongs to it. See `obey`.
+    pub(crate) fn tell(&self, line: &str) {
+        let line = format!("{line}\n");
+        // One that has ended is found out when it does not answer.
+        let _ = self.stdin.lock().unwrap().write_all(line.as_bytes());
+    }
+
+    /// The rest of the next line that begins so, among those that were not awaited before.
+    pub(crate) fn await_line(&self, beginning: &str) -> String {
+        let mut found = None;
+        let what = format!("{} says {beginning:?}", self.name);
+        until(&what, || {
+            let mut lines = self.lines.lock().unwrap();
+            let is_it =
+                |at: &usize| !lines.used.contains(at) && lines.said[*at].starts_with(beginning);
+            let at = (0..lines.said.len()).find(is_it);
+            lines.used.extend(at);
+            found = at.map(|at| lines.said[at][beginning.len()..].trim().to_owned());
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// Whether it has said that.
+    pub(crate) fn has_said(&self, words: &str) -> bool {
+        let lines = self.lines.lock().unwrap();
+        lines.said.iter().any(|line| line.contains(words))
+    }
+
+    /// All that it has said.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.lines.lock().unwrap().said.clone()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    /// Kills it, and returns when it has ended.
+    pub(crate) fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn await_end(&mut self) {
+        let what = format!("{} ends", self.name);
+        until(&what, || self.child.try_wait().unwrap().is_some());
+    }
+}
+
+/// One line on stdout, whole.
+fn say(line: &str) {
+    let line = format!("{line}\n");
+    let mut stdout = std::io::stdout().lock();
+    // The test may be over.
+    let _ = stdout.write_all(line.as_bytes());
+    let _ = stdout.flush();
+}
+
+#[derive(Debug)]
+struct Speaker;
+
+impl Observer for Speaker {
+    fn wants_items(&self) -> bool {
+        false
+    }
+
+    fn observe(&self, event: Event) {
+        match event.what {
+            What::Notice { why } => say(&format!("notice {why}")),
+            What::JournalFailed { why } => say(&format!("failed {why}")),
+            What::Inconsistent { why } => say(&format!("BUG {why}")),
+            _ => {}
+        }
+    }
+}
+
+/// Is such a supervisor until stdin ends.
+pub(crate) fn play() {
+    let part: Part = serde_json::from_str(&std::env::var(PART).unwrap()).unwrap();
+    let options = Options {
+        backoff: Backoff::exponential(part.rest, part.rest),
+        ..Options::default()
+    };
+    let place = place(part.url).lease(part.lease);
+    let queue = match Queue::on_redis(&place, options) {
+        Ok(queue) => queue,
+        Err(error) => return say(&format!("unusable {error}")),
+    };
+    let name = part.name.clone();
+    let start = || {
+        let builder = Supervisor::builder().threads(part.workers).name(&part.name);
+        let builder = builder.observer(Arc::new(Speaker));
+        builder.handler(&queue, move |item: String| work(&name, item))
+    };
+    // Without workers it only puts and joins.
+    let _crew = (part.workers > 0).then(|| start().unwrap());
+    say("ready");
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let queue = queue.clone();
+        // Not in the way of the next one: a join may take long.
+        std::thread::spawn(move || obey(&queue, &line));
+    }
+}
+
+/// Does what a line says, and says what came of it.
+fn obey(queue: &Queue, line: &str) {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let answer = match word {
+        "put" => queue.put(&rest.to_owned()).map(|id| format!("put {id}")),
+        "join" => queue
+            .join()
+            .map(|joined| format!("joined {} {}", joined.done, joined.dead)),
+        "refused" => queue
+            .counts()
+            .map(|counts| format!("refused {}", counts.refused)),
+        _ => panic!("nobody knows what {line:?} is"),
+    };
+    say(&answer.unwrap_or_else(|error| format!("error {word}: {error}")));
+}
+
+/// What an item says is done with it.
+fn work(name: &str, item: String) -> Result<String, String> {
+    say(&format!("began {item}"));
+    match item.split_once(' ') {
+        Some(("hold", path)) => until("it may go on", || Path::new(path).exists()),
+        Some(("fail", why)) => return Err(format!("{why}, said {name}")),
+        Some(("kill", _)) => kill(getpid(), Signal::SIGKILL).map_err(|error| error.to_string())?,
+        Some(("take", milliseconds)) => {
+            let milliseconds = milliseconds.parse().map_err(|_| "no time")?;
+            std::thread::sleep(Duration::from_millis(milliseconds));
+        }
+        _ => {}
+    }
+    say(&format!("did {item}"));
+    Ok(item)
+}

@@ -1,0 +1,190 @@
+//! Redis is killed and started again: with its data, without, and with older data.
+
+use std::path::Path;
+use std::process::Command;
+
+use dishrack::Joined;
+
+use super::stage::{
+    LONG_LEASE, Queue, SHORT_LEASE, check_books, crew, entries, held, join, number, queue, willing,
+};
+use crate::redis_server::{Options, Server, answer};
+
+crate::timely_trials! {
+    a_durable_redis_that_is_killed_again_and_again_loses_nothing,
+    what_ended_while_redis_was_away_is_told_when_it_is_back,
+    a_redis_that_forgot_is_told_to_whoever_puts,
+    a_redis_that_forgot_is_told_to_whoever_joins,
+    a_redis_that_forgot_is_told_to_whoever_waits_for_items,
+    a_redis_that_forgot_does_not_begin_anew_by_itself,
+    a_redis_with_an_older_state_is_told_and_goes_on,
+}
+
+fn a_durable_redis_that_is_killed_again_and_again_loses_nothing() {
+    const KILLS: usize = 3;
+    const ITEMS: usize = 50 * KILLS;
+    let server = Options::default().durable().start();
+    let queues = [(); 2].map(|()| queue(server.url(), SHORT_LEASE));
+    let crews = queues.each_ref().map(|queue| willing(queue, 2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..ITEMS {
+                let put = queues[0].put(&format!("item {n}"));
+                put.unwrap_or_else(|error| panic!("put {n}: {error}"));
+            }
+        });
+        for kill in 0..KILLS {
+            crate::patience::until("some more are begun", || {
+                let begun: usize = crews.iter().map(|crew| crew.began().len()).sum();
+                begun > kill * ITEMS / KILLS
+            });
+            server.restart();
+        }
+    });
+    let all = Joined {
+        done: ITEMS as u64,
+        dead: 0,
+    };
+    assert_eq!(queues.each_ref().map(join), [all; 2]);
+    for crew in &crews {
+        crew.notices.await_one("is away");
+        crew.notices.await_one("is back");
+        let notices = crew.notices.all();
+        assert!(
+            !notices.iter().any(|one| one.contains("older")),
+            "{notices:?}"
+        );
+    }
+    check_books(&server, ITEMS as u64, 0);
+}
+
+fn what_ended_while_redis_was_away_is_told_when_it_is_back() {
+    let server = Options::default().durable().start();
+    let queue = queue(server.url(), LONG_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    server.kill();
+    gate.open();
+    crew.notices.await_one("is away");
+    std::thread::scope(|scope| {
+        let putter = scope.spawn(|| queue.put(&"another".to_owned()));
+        server.restart();
+        putter.join().unwrap().unwrap();
+    });
+    assert_eq!(join(&queue).done, 2);
+    assert_eq!(crew.began(), ["item", "another"]);
+    check_books(&server, 2, 0);
+}
+
+/// A queue with an item that is worked on, on a server that is restarted without its data then.
+fn forget(then: impl FnOnce(&Server, &Queue)) {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    queue.put(&"waiting".to_owned()).unwrap();
+    crew.await_begun(1);
+    server.restart();
+    then(&server, &queue);
+    crew.notices.await_one("failed: redis at");
+    crew.notices.await_one("has forgotten stream items");
+    gate.open();
+}
+
+#[track_caller]
+fn assert_forgotten<R: std::fmt::Debug>(result: Result<R, dishrack::Error>) {
+    let error = result.expect_err("it is lost");
+    let words = error.to_string();
+    assert!(error.is_redis(), "{error:?}");
+    for word in [
+        "redis at 127.0.0.1",
+        "has forgotten stream items",
+        "put again",
+    ] {
+        assert!(words.contains(word), "{word:?} is not in: {words}");
+    }
+}
+
+fn a_redis_that_forgot_is_told_to_whoever_puts() {
+    forget(|_, queue| {
+        assert_forgotten(queue.put(&"more".to_owned()));
+        // And whatever else is asked.
+        assert_forgotten(queue.try_put(&"more".to_owned()));
+        assert_forgotten(queue.counts());
+        assert_forgotten(queue.join());
+    });
+}
+
+fn a_redis_that_forgot_is_told_to_whoever_joins() {
+    forget(|_, queue| assert_forgotten(queue.join()));
+}
+
+fn a_redis_that_forgot_is_told_to_whoever_waits_for_items() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    std::thread::scope(|scope| {
+        let getter = scope.spawn(|| queue.get());
+        crate::patience::until("it waits", || {
+            server.cli(&["client", "list"]).contains("cmd=xreadgroup")
+        });
+        server.restart();
+        assert_forgotten(getter.join().unwrap());
+    });
+}
+
+fn a_redis_that_forgot_does_not_begin_anew_by_itself() {
+    forget(|server, queue| {
+        assert_forgotten(queue.join());
+        assert_eq!(server.cli(&["keys", "*"]), "", "nobody has put anything");
+    });
+    // Whoever opens it anew, begins anew.
+    let server = Server::plain();
+    let old = queue(server.url(), LONG_LEASE);
+    old.put(&"old".to_owned()).unwrap();
+    server.restart();
+    let new = queue(server.url(), LONG_LEASE);
+    new.put(&"new".to_owned()).unwrap();
+    // The stream is there, but it is another one.
+    assert_forgotten(old.put(&"more".to_owned()));
+    let crew = willing(&new, 1);
+    assert_eq!(join(&new).done, 1);
+    assert_eq!(crew.began(), ["new"]);
+    check_books(&server, 1, 0);
+}
+
+/// Copies a folder to a place where there is nothing.
+fn copy(from: &Path, to: &Path) {
+    let mut command = Command::new("cp");
+    command.arg("-a").args([from, to]);
+    answer(command).unwrap();
+}
+
+fn a_redis_with_an_older_state_is_told_and_goes_on() {
+    let server = Options::default().durable().start();
+    let queue = queue(server.url(), SHORT_LEASE);
+    let crew = crew(&queue, 1, |_| Ok(()));
+    let put = |name: &str| queue.put(&name.to_owned()).unwrap();
+    put("kept");
+    join(&queue);
+    // Somebody's backup.
+    let folder = server.folder().join("appendonlydir");
+    let backup = tempfile::tempdir().unwrap();
+    copy(&folder, &backup.path().join("old"));
+    for name in ["lost 1", "lost 2", "lost 3"] {
+        put(name);
+    }
+    assert_eq!(join(&queue), Joined { done: 4, dead: 0 });
+    server.kill();
+    std::fs::remove_dir_all(&folder).unwrap();
+    copy(&backup.path().join("old"), &folder);
+    server.restart();
+    crew.notices
+        .await_one("has come back with an older state of items");
+    // The work goes on, from there.
+    put("after");
+    assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
+    assert_eq!(entries(&server), [""; 0]);
+    assert!(!crew.notices.has("failed"), "{:?}", crew.notices.all());
+    assert_eq!(number(&server, &["hget", "{items}:meta", "done"]), 2);
+}

@@ -1,0 +1,139 @@
+//! Nothing gets through for a while, or everything takes long: shorter than the lease, and longer.
+
+use std::time::Duration;
+
+use dishrack::Joined;
+
+use super::stage::{
+    LONG_LEASE, SHORT_LEASE, check_books, crew, held, join, let_pass, queue, willing,
+};
+use crate::patience::until;
+use crate::proxy::Proxy;
+use crate::redis_server::Server;
+
+crate::timely_trials! {
+    a_black_hole_within_the_lease_is_not_noticed,
+    a_black_hole_that_never_gives_back_is_noticed,
+    a_server_that_stands_still_within_the_lease_is_not_noticed,
+    a_server_that_stands_still_beyond_the_lease_loses_nothing,
+    a_slow_network_loses_nothing,
+    a_network_slower_than_the_lease_loses_nothing,
+}
+
+/// One item is worked on, one waits, and one is put while nothing gets through.
+fn not_noticed(stop: impl FnOnce(&Server, &Proxy), cont: impl FnOnce(&Server, &Proxy)) {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let queue = queue(proxy.url(), LONG_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"one".to_owned()).unwrap();
+    queue.put(&"two".to_owned()).unwrap();
+    crew.await_begun(1);
+    stop(&server, &proxy);
+    std::thread::scope(|scope| {
+        let putter = scope.spawn(|| queue.put(&"three".to_owned()));
+        gate.open();
+        let_pass(Duration::from_millis(300));
+        assert!(!putter.is_finished(), "nobody can have accepted it");
+        cont(&server, &proxy);
+        putter.join().unwrap().unwrap();
+    });
+    assert_eq!(join(&queue).done, 3);
+    assert_eq!(crew.began(), ["one", "two", "three"]);
+    assert_eq!(queue.counts().unwrap().refused, 0);
+    check_books(&server, 3, 0);
+}
+
+fn a_black_hole_within_the_lease_is_not_noticed() {
+    not_noticed(|_, proxy| proxy.black_hole(), |_, proxy| proxy.restore());
+}
+
+fn a_server_that_stands_still_within_the_lease_is_not_noticed() {
+    not_noticed(|server, _| server.stop(), |server, _| server.cont());
+}
+
+fn a_black_hole_that_never_gives_back_is_noticed() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let queue = queue(proxy.url(), SHORT_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    proxy.black_hole();
+    gate.open();
+    // Only a time that is over tells that nobody answers.
+    crew.notices.await_one("is away");
+    // What the network had is gone for good.
+    proxy.cut();
+    proxy.restore();
+    crew.notices.await_one("is back");
+    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    check_books(&server, 1, 0);
+}
+
+fn a_server_that_stands_still_beyond_the_lease_loses_nothing() {
+    const ITEMS: u64 = 60;
+    let server = Server::plain();
+    let queues = [(); 2].map(|()| queue(server.url(), SHORT_LEASE));
+    let crews = queues.each_ref().map(|queue| {
+        crew(queue, 2, |_| {
+            let_pass(Duration::from_millis(20));
+            Ok(())
+        })
+    });
+    for n in 0..ITEMS {
+        queues[0].put(&format!("item {n}")).unwrap();
+    }
+    let begun = || crews.iter().map(|crew| crew.began().len()).sum::<usize>();
+    until("they are at it", || begun() > 10);
+    server.stop();
+    let_pass(2 * SHORT_LEASE);
+    server.cont();
+    let all = Joined {
+        done: ITEMS,
+        dead: 0,
+    };
+    assert_eq!(queues.each_ref().map(join), [all; 2]);
+    check_books(&server, ITEMS, 0);
+}
+
+/// One supervisor is behind a slow network, and one is not.
+fn with_delay(delay: Duration, lease: Duration) {
+    const ITEMS: u64 = 40;
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    proxy.delay(delay, delay);
+    let far = queue(proxy.url(), lease);
+    let near = queue(server.url(), lease);
+    let slow = willing(&far, 1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..ITEMS / 2 {
+                near.put(&format!("near {n}")).unwrap();
+            }
+        });
+        for n in 0..ITEMS / 2 {
+            far.put_unsynced(&format!("far {n}")).unwrap();
+        }
+        far.sync().unwrap();
+    });
+    slow.await_begun(1);
+    let quick = willing(&near, 1);
+    let all = Joined {
+        done: ITEMS,
+        dead: 0,
+    };
+    assert_eq!([join(&far), join(&near)], [all; 2]);
+    for crew in [&slow, &quick] {
+        assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    }
+    check_books(&server, ITEMS, 0);
+}
+
+fn a_slow_network_loses_nothing() {
+    with_delay(Duration::from_millis(20), LONG_LEASE);
+}
+
+fn a_network_slower_than_the_lease_loses_nothing() {
+    with_delay(Duration::from_millis(250), Duration::from_millis(200));
+}

@@ -1,0 +1,251 @@
+//! Others do things to the stream: they put what is no item, take entries away, or the whole stream.
+
+use dishrack::{Error, Joined};
+
+use super::stage::{
+    LONG_LEASE, SHORT_LEASE, STREAM, check_books, held, join, number, only_entry, queue,
+    serialized, willing,
+};
+use crate::patience::until;
+use crate::redis_server::Server;
+
+crate::timely_trials! {
+    an_entry_of_another_client_is_worked_on,
+    what_is_no_item_is_a_dead_letter_and_others_go_on,
+    garbage_in_our_fields_is_no_obstacle,
+    a_stream_that_is_deleted_in_mid_run_is_told,
+    a_group_that_is_destroyed_in_mid_run_is_told,
+    a_stream_that_becomes_something_else_is_told,
+    a_held_entry_that_is_deleted_is_over,
+    a_held_entry_that_is_deleted_and_fails_is_over,
+    a_stream_that_is_trimmed_goes_on,
+    an_entry_that_somebody_else_claims_is_his,
+    a_stream_with_a_group_of_others_goes_on,
+    two_items_of_the_same_number_are_two,
+}
+
+fn an_entry_of_another_client_is_worked_on() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let crew = willing(&queue, 1);
+    server.cli(&["xadd", STREAM, "*", "item", &serialized("cup")]);
+    crew.await_begun(1);
+    assert_eq!(join(&queue).done, 1);
+    assert_eq!(crew.began(), ["cup"]);
+    check_books(&server, 1, 0);
+}
+
+fn what_is_no_item_is_a_dead_letter_and_others_go_on() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let add = |fields: &[&str]| server.cli(&[&["xadd", STREAM, "*"], fields].concat());
+    add(&["colour", "red"]);
+    queue.put(&"one".to_owned()).unwrap();
+    add(&["item", "\u{7f}too short for what it says"]);
+    add(&["item", ""]);
+    queue.put(&"two".to_owned()).unwrap();
+    let crew = willing(&queue, 1);
+    assert_eq!(join(&queue), Joined { done: 2, dead: 3 });
+    assert_eq!(crew.began(), ["one", "two"]);
+    let letters = queue.raw_dead_letters().unwrap();
+    let mut causes: Vec<String> = letters
+        .iter()
+        .map(|letter| letter.history.last().unwrap().cause.to_string())
+        .collect();
+    causes.sort();
+    assert!(
+        causes
+            .iter()
+            .all(|cause| cause.starts_with("does not decode: ")),
+        "{causes:?}"
+    );
+    assert!(
+        causes.iter().any(|cause| cause.contains("no field `item`")),
+        "{causes:?}"
+    );
+    // Its fields are kept with the letter.
+    let kept = server.cli(&["xrange", "{items}:dead", "-", "+"]);
+    assert!(kept.contains("colour"), "{kept}");
+    check_books(&server, 2, 3);
+}
+
+fn garbage_in_our_fields_is_no_obstacle() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let cup = serialized("cup");
+    let garbage: [&[&str]; 5] = [
+        &["n", "-7"],
+        &["n", "many"],
+        &["again", "no", "forgiven", "99999999999999999999"],
+        &["reply", "", "index", "x"],
+        &["item", "twice"],
+    ];
+    for fields in garbage {
+        server.cli(&[&["xadd", STREAM, "*", "item", &cup], fields].concat());
+    }
+    let crew = willing(&queue, 1);
+    assert_eq!(join(&queue), Joined { done: 5, dead: 0 });
+    assert_eq!(crew.began(), ["cup"; 5]);
+    check_books(&server, 5, 0);
+}
+
+/// An item is worked on and one waits when somebody does something; then that is told.
+fn told(act: impl FnOnce(&Server), words: &str) {
+    let server = Server::plain();
+    let queue = queue(server.url(), SHORT_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"one".to_owned()).unwrap();
+    queue.put(&"two".to_owned()).unwrap();
+    crew.await_begun(1);
+    act(&server);
+    gate.open();
+    let said = |error: Error| {
+        assert!(error.is_redis(), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    said(queue.join().unwrap_err());
+    said(queue.put(&"three".to_owned()).unwrap_err());
+    crew.notices.await_one("failed: redis at");
+}
+
+fn a_stream_that_is_deleted_in_mid_run_is_told() {
+    told(
+        |server| assert_eq!(server.cli(&["del", STREAM]), "1"),
+        "the stream was deleted",
+    );
+}
+
+fn a_group_that_is_destroyed_in_mid_run_is_told() {
+    told(
+        |server| assert_eq!(server.cli(&["xgroup", "destroy", STREAM, "dishrack"]), "1"),
+        "has forgotten stream items",
+    );
+}
+
+fn a_stream_that_becomes_something_else_is_told() {
+    told(
+        |server| assert_eq!(server.cli(&["set", STREAM, "a string"]), "OK"),
+        "is no stream",
+    );
+}
+
+fn a_held_entry_that_is_deleted_is_over() {
+    let server = Server::plain();
+    let queue = queue(server.url(), SHORT_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"one".to_owned()).unwrap();
+    crew.await_begun(1);
+    assert_eq!(server.cli(&["xdel", STREAM, &only_entry(&server)]), "1");
+    queue.put(&"two".to_owned()).unwrap();
+    gate.open();
+    join(&queue);
+    until("both are begun", || crew.began() == ["one", "two"]);
+    join(&queue);
+    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    assert_nothing_is_left(&server);
+}
+
+fn assert_nothing_is_left(server: &Server) {
+    let pending = || server.cli(&["xpending", STREAM, "dishrack"]);
+    until("nothing is pending", || pending().starts_with("0"));
+    assert_eq!(number(server, &["xlen", STREAM]), 0);
+    assert_eq!(
+        number(server, &["hlen", "{items}:past"]),
+        0,
+        "no attempts are left"
+    );
+}
+
+fn a_held_entry_that_is_deleted_and_fails_is_over() {
+    let server = Server::plain();
+    let queue = queue(server.url(), SHORT_LEASE);
+    queue.put(&"one".to_owned()).unwrap();
+    let delivery = queue.get().unwrap();
+    assert_eq!(server.cli(&["xdel", STREAM, &only_entry(&server)]), "1");
+    delivery.nack("it has a crack").unwrap();
+    queue.put(&"two".to_owned()).unwrap();
+    let crew = super::stage::crew(&queue, 1, |_| Err("it has a crack".into()));
+    until("the other one is dead", || join(&queue).dead >= 1);
+    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    assert_nothing_is_left(&server);
+}
+
+fn a_stream_that_is_trimmed_goes_on() {
+    let server = Server::plain();
+    let queue = queue(server.url(), SHORT_LEASE);
+    let (crew, gate) = held(&queue);
+    for n in 0..10 {
+        queue.put(&format!("item {n}")).unwrap();
+    }
+    crew.await_begun(1);
+    server.cli(&["xtrim", STREAM, "maxlen", "=", "2"]);
+    gate.open();
+    join(&queue);
+    queue.put(&"after".to_owned()).unwrap();
+    until("the last one is begun", || {
+        crew.began().iter().any(|item| item == "after")
+    });
+    join(&queue);
+    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    assert_nothing_is_left(&server);
+}
+
+fn an_entry_that_somebody_else_claims_is_his() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"one".to_owned()).unwrap();
+    crew.await_begun(1);
+    let entry = only_entry(&server);
+    server.cli(&["xclaim", STREAM, "dishrack", "ghost", "0", &entry]);
+    gate.open();
+    until("the word of who had it is refused", || {
+        number(&server, &["hget", "{items}:meta", "refused"]) == 1
+    });
+    assert_eq!(only_entry(&server), entry, "it is there still");
+    // Somebody acknowledges it as others do, and deletes it.
+    server.cli(&["xack", STREAM, "dishrack", &entry]);
+    server.cli(&["xdel", STREAM, &entry]);
+    assert_eq!(queue.counts().unwrap().unfinished(), 0);
+    queue.put(&"two".to_owned()).unwrap();
+    assert_eq!(join(&queue).done, 1);
+    check_books(&server, 1, 0);
+}
+
+fn a_stream_with_a_group_of_others_goes_on() {
+    let server = Server::plain();
+    // It was there before us, with entries and readers of its own.
+    server.cli(&["xadd", STREAM, "*", "item", &serialized("old")]);
+    server.cli(&["xgroup", "create", STREAM, "others", "0"]);
+    server.cli(&[
+        "xreadgroup",
+        "group",
+        "others",
+        "one",
+        "streams",
+        STREAM,
+        ">",
+    ]);
+    let queue = queue(server.url(), LONG_LEASE);
+    queue.put(&"new".to_owned()).unwrap();
+    let crew = willing(&queue, 1);
+    assert_eq!(join(&queue).done, 2);
+    assert_eq!(crew.began(), ["old", "new"]);
+    check_books(&server, 2, 0);
+}
+
+fn two_items_of_the_same_number_are_two() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let (crew, gate) = held(&queue);
+    for name in ["one", "two", "three"] {
+        server.cli(&["xadd", STREAM, "*", "item", &serialized(name), "n", "7"]);
+    }
+    crew.await_begun(1);
+    gate.open();
+    assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
+    let mut began = crew.began();
+    began.sort();
+    assert_eq!(began, ["one", "three", "two"]);
+    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+}
