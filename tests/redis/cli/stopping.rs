@@ -5,6 +5,7 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 
 use super::{GATE, Run, Stage, said};
+use crate::patience::until;
 
 crate::timely_trials!(
     a_first_signal_lets_what_has_begun_be_finished,
@@ -114,6 +115,12 @@ fn what_a_killed_supervisor_held_is_taken_over_after_the_lease() {
     );
 }
 
+/// The state of its process, as a letter of proc(5).
+fn state(run: &Run) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", run.pid())).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 fn whoever_slept_longer_than_the_lease_is_refused() {
     let stage = Stage::new();
     let gate = stage.gate();
@@ -121,6 +128,7 @@ fn whoever_slept_longer_than_the_lease_is_refused() {
     let mut sleeper = wait(&stage, "1s");
     stage.await_status("pending", 2);
     sleeper.signal(Signal::SIGSTOP);
+    until("it sleeps", || state(&sleeper) == Some('T'));
     // They are finished there, and nobody hears of it.
     gate.open();
     assert_eq!(work_all(&stage), ["a", "b"]);
