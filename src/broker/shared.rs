@@ -385,13 +385,7 @@ impl<P: Clone> Shared<P> {
                     continue;
                 }
             };
-            match one.putter {
-                Putter::Local => drop(self.outcomes.insert(one.ticket, outcome)),
-                Putter::Remote(request) => answers.push((request, outcome)),
-                Putter::Nobody => {
-                    self.are_lost |= outcome.is_err_and(|refused| refused != Refused::Full);
-                }
-            }
+            answers.extend(self.conclude(&one, outcome));
         }
         if self.are_lost {
             // So that what was accepted is all that was put up to some point.
@@ -406,6 +400,38 @@ impl<P: Clone> Shared<P> {
                 .sort_by_key(|one| one.ticket);
         }
         answers
+    }
+
+    /// A put has come to its end. What worker is to be answered.
+    fn conclude(
+        &mut self,
+        one: &Outgoing<P>,
+        outcome: Result<ItemId, Refused>,
+    ) -> Option<(Request, Result<ItemId, Refused>)> {
+        match one.putter {
+            Putter::Local => drop(self.outcomes.insert(one.ticket, outcome)),
+            Putter::Remote(request) => return Some((request, outcome)),
+            Putter::Nobody => {
+                self.are_lost |= outcome.is_err_and(|refused| refused != Refused::Full);
+            }
+        }
+        None
+    }
+
+    /// There are no numbers for our puts now, for this reason: those that need one are refused. What
+    /// workers are to be answered.
+    pub fn handle_no_numbers(&mut self, why: String) -> Vec<(Request, Result<ItemId, Refused>)> {
+        self.refusal = why;
+        // None are fetched ahead until that goes well again.
+        self.numbers_next = 1;
+        let (named, nameless) = std::mem::take(&mut self.outgoing)
+            .into_iter()
+            .partition(|one| one.id.is_some());
+        self.outgoing = named;
+        let nameless: VecDeque<Outgoing<P>> = nameless;
+        let ends = nameless.iter();
+        ends.filter_map(|one| self.conclude(one, Err(Refused::NotTaken)))
+            .collect()
     }
 
     /// The bell was rung, or time has passed: there may be room.
@@ -565,6 +591,20 @@ mod tests {
         assert_eq!(shared.on_the_way(), 2);
         shared.handle_told(1, None);
         assert!(shared.on_the_way() == 0 && shared.accepted == 1 && !shared.are_lost);
+    }
+
+    #[test]
+    fn without_numbers_those_that_need_one_are_refused() {
+        let mut shared = Shared::default();
+        shared.handle_numbers(ItemId(1), 512);
+        shared.push("named", Putter::Local, false, false);
+        shared.numbers.clear();
+        let (ticket, number) = shared.push("nameless", Putter::Local, false, false);
+        assert_eq!((number, shared.wants_numbers()), (None, Some(1024)));
+        assert_eq!(shared.handle_no_numbers("no memory".into()), []);
+        assert_eq!(shared.take_outcome(ticket), Some(Err(Refused::NotTaken)));
+        // Nobody asks for numbers again and again.
+        assert_eq!((shared.wants_numbers(), shared.on_the_way()), (None, 1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_bytes::ByteBuf;
 
 use super::args::{PromiseArgs, StreamArgs};
-use super::input::{Feed, Source};
+use super::input::{self, Feed, Source};
 use super::layout::JobText;
 use super::notices::Notices;
 use super::stop::Stop;
@@ -57,6 +57,7 @@ type Stream = JoinableQueue<Job>;
 /// Puts the items. The exit code.
 pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     let source = source(command).map_err(Failure::Usage)?;
+    input::is_there(&source).map_err(Failure::Usage)?;
     let place = command.stream.place("put").map_err(Failure::Usage)?;
     let options = Options {
         capacity: match command.capacity {

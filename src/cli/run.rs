@@ -44,7 +44,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
         views,
         work.fuse(&origin),
         stop.clone(),
-        end_without_stdout,
+        without_stdout(config, &queue),
     )
     .map_err(internal)?;
     printer.progress(&goal.before);
@@ -428,6 +428,23 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 pub(super) fn internal(error: io::Error) -> Failure {
     Failure::Internal(format!("cannot start a thread: {error}"))
+}
+
+/// What is done when nothing can be printed any more. What is held here is others' from then on.
+fn without_stdout<T>(
+    config: &Config,
+    queue: &JoinableQueue<T>,
+) -> impl Fn(&io::Error) + Send + 'static
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let shared = config.redis.is_some().then(|| queue.clone());
+    move |error| {
+        if let Some(queue) = &shared {
+            leave_in_time(queue);
+        }
+        end_without_stdout(error);
+    }
 }
 
 /// Whoever read our output has gone, which is no error; any other failure to write is one.

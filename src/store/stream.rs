@@ -77,8 +77,9 @@ pub(crate) trait Stream: Store + fmt::Debug {
     /// Takes part: what is needed for taking items is checked.
     fn begin(&self) -> Result<(), String>;
 
-    /// So many numbers for items that will be put: the first of them.
-    fn reserve(&self, count: u64) -> Result<ItemId, String>;
+    /// So many numbers for items that will be put: the first of them; or why there are none now, so
+    /// that the items are refused.
+    fn reserve(&self, count: u64) -> Result<Result<ItemId, String>, String>;
 
     /// Tells what happened here, all or nothing, and puts what is to be put.
     fn exchange(&self, exchange: &Exchange) -> Result<Answered, String>;

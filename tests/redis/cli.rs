@@ -79,9 +79,11 @@ impl Stage {
         serde_json::from_str(&said.out).unwrap()
     }
 
+    /// Waits until it stands so; the stream may not be there yet.
     pub(crate) fn await_status(&self, name: &str, count: u64) {
+        let is_made = || self.redis_cli(&["exists", &format!("{{{STREAM}}}:meta")]) == "1";
         until(&format!("{name} is {count}"), || {
-            self.status()[name] == count
+            is_made() && self.status()[name] == count
         });
     }
 

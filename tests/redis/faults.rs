@@ -4,11 +4,16 @@ pub(crate) mod puppet;
 mod stage;
 
 mod cuts;
+mod everything;
+mod failover;
+mod hosts;
 mod losses;
 mod lost;
 mod memory;
+mod quiet;
 mod refusals;
 mod restarts;
+mod sharing;
 mod slow;
 mod strangers;
 mod supervisors;
@@ -18,11 +23,16 @@ use libtest_mimic::Trial;
 pub(crate) fn trials() -> Vec<Trial> {
     let trials = [
         cuts::trials(),
+        everything::trials(),
+        failover::trials(),
+        crate::hosts::where_possible(hosts::trials()),
         losses::trials(),
         lost::trials(),
         memory::trials(),
+        quiet::trials(),
         refusals::trials(),
         restarts::trials(),
+        sharing::trials(),
         slow::trials(),
         strangers::trials(),
         supervisors::trials(),

@@ -28,6 +28,7 @@ mod faults;
 mod harness;
 mod hosts;
 mod model;
+mod page;
 mod place;
 
 /// Names the play that this executable is to give instead of its tests.
@@ -37,6 +38,7 @@ fn main() {
     match std::env::var(PLAY).as_deref() {
         Ok(harness::PLAY) => return harness::play(),
         Ok(faults::puppet::PLAY) => return faults::puppet::play(),
+        Ok(endurance::PLAY) => return endurance::play(),
         _ => {}
     }
     conformance::serve();
@@ -56,6 +58,7 @@ fn main() {
         model::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),
+        page::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     place::end();

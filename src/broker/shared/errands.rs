@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Outgoing, Shared, Standing};
-use crate::broker::desk::{Desk, Refused, Reply};
+use crate::broker::desk::{Desk, Refused, Reply, Request};
 use crate::ledger::{Cause, Fate, ItemId, Record, Scene, Unfinished, Weight};
 
 /// Puts that are told in one go.
@@ -196,10 +196,17 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         is_asked.then(|| Errand::Look(shared.looks.begin()))
     }
 
-    /// These numbers are for our puts.
-    pub fn reserved(&mut self, first: ItemId, count: u64) {
-        if let Some(shared) = &mut self.shared {
-            shared.handle_numbers(first, count);
+    /// These numbers are for our puts; or why there are none now.
+    pub fn reserved(&mut self, first: Result<ItemId, String>, count: u64) {
+        let Some(shared) = &mut self.shared else {
+            return;
+        };
+        match first {
+            Ok(first) => shared.handle_numbers(first, count),
+            Err(why) => {
+                let answers = shared.handle_no_numbers(why);
+                self.answer_puts(answers);
+            }
         }
     }
 
@@ -229,6 +236,10 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             Refused::NotTaken
         });
         let answers = shared.handle_told(answered.admitted, refused);
+        self.answer_puts(answers);
+    }
+
+    fn answer_puts(&mut self, answers: Vec<(Request, Result<ItemId, Refused>)>) {
         for (request, outcome) in answers {
             let reply = match outcome {
                 Ok(id) => Reply::Accepted(id),

@@ -106,7 +106,7 @@ impl Core {
         }
     }
 
-    fn reserved(&mut self, first: ItemId, count: u64) {
+    fn reserved(&mut self, first: Result<ItemId, String>, count: u64) {
         self.desk.reserved(first, count);
         self.bells.durable.notify_all();
     }

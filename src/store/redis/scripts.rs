@@ -9,6 +9,7 @@ use super::keys::Keys;
 pub(super) enum Name {
     Open,
     Look,
+    Status,
     Put,
     Settle,
     Tick,
@@ -19,9 +20,10 @@ pub(super) enum Name {
     Leave,
 }
 
-const ALL: [Name; 10] = [
+const ALL: [Name; 11] = [
     Name::Open,
     Name::Look,
+    Name::Status,
     Name::Put,
     Name::Settle,
     Name::Tick,
@@ -41,6 +43,7 @@ impl Name {
         match self {
             Name::Open => include_str!("scripts/open.lua"),
             Name::Look => include_str!("scripts/look.lua"),
+            Name::Status => include_str!("scripts/status.lua"),
             Name::Put => include_str!("scripts/put.lua"),
             Name::Settle => include_str!("scripts/settle.lua"),
             Name::Tick => include_str!("scripts/tick.lua"),
@@ -60,7 +63,7 @@ impl Name {
         };
         let flags = match self {
             // Only these add items.
-            Name::Open | Name::Put | Name::Revive => "",
+            Name::Put | Name::Revive => "",
             _ if is_modern => ALLOWS_OOM,
             _ => "",
         };
@@ -123,6 +126,7 @@ mod tests {
             assert_eq!(place, name as usize);
         }
         assert!(Name::Settle.text(true).starts_with("#!lua"));
+        assert!(Name::Open.text(true).starts_with("#!lua"));
         assert!(!Name::Put.text(true).starts_with("#!"));
     }
 }

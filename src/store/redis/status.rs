@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use redis::{RedisResult, Value, cmd, pipe};
+use redis::{RedisResult, Value};
 
 use super::RedisStore;
 use super::connection::Trouble;
-use super::keys::GROUP;
 use super::read;
+use super::scripts::Name;
 
 /// How a stream stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,15 +58,8 @@ impl RedisStore {
     /// How the stream stands.
     pub(crate) fn status(&self) -> Result<Status, String> {
         let asked = self.server.try_once(&self.desk, |open| {
-            let mut ask = pipe();
-            ask.atomic();
-            ask.add_command(cmd("TIME"));
-            ask.cmd("XLEN").arg(&self.keys.stream);
-            ask.cmd("XPENDING").arg(&self.keys.stream).arg(GROUP);
-            ask.cmd("XINFO").arg("CONSUMERS");
-            ask.arg(&self.keys.stream).arg(GROUP);
-            ask.cmd("XLEN").arg(&self.keys.dead);
-            ask.cmd("HMGET").arg(&self.keys.meta).arg(&KEPT);
+            let mut ask = self.script(open, Name::Status);
+            ask.arg(&KEPT);
             status(ask.query(&mut open.connection)?)
         });
         asked.map_err(Trouble::words)

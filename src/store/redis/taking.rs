@@ -10,7 +10,7 @@ use super::connection::{Open, Trouble, lock};
 use super::entry::{Entry, EntryId, history_in};
 use super::keys::GROUP;
 use super::scripts::{Name, receive};
-use super::{RedisStore, read};
+use super::{RedisStore, connection, read};
 use crate::ledger::ItemId;
 use crate::payload::Payload;
 use crate::store::stream::{
@@ -86,7 +86,11 @@ impl RedisStore {
                 .arg("*")
                 .arg("a")
                 .arg("b");
-            add.exec(&mut open.connection)
+            match add.exec(&mut open.connection) {
+                // What is there can be worked off without memory for more.
+                Err(error) if connection::lacks_memory(&error) => Ok(()),
+                tried => tried,
+            }
         })?;
         self.tended(0).map(drop)
     }
@@ -274,8 +278,11 @@ impl Stream for RedisStore {
         self.check_needs().map_err(Trouble::words)
     }
 
-    fn reserve(&self, count: u64) -> Result<ItemId, String> {
-        self.reserve_numbers(count).map_err(Trouble::words)
+    fn reserve(&self, count: u64) -> Result<Result<ItemId, String>, String> {
+        match self.reserve_numbers(count) {
+            Err(Trouble::NoMemory(why)) => Ok(Err(why)),
+            reserved => reserved.map(Ok).map_err(Trouble::words),
+        }
     }
 
     fn exchange(&self, exchange: &Exchange) -> Result<Answered, String> {

@@ -5,12 +5,15 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 
 use super::{GATE, Run, Stage, said};
+use crate::patience::until;
 
 crate::timely_trials!(
     a_first_signal_lets_what_has_begun_be_finished,
     a_second_signal_gives_back_at_once_what_has_begun,
     what_outlasts_the_grace_is_given_back_at_once,
     what_a_killed_supervisor_held_is_taken_over_after_the_lease,
+    whoever_slept_longer_than_the_lease_is_refused,
+    a_stopped_run_says_who_goes_on_with_the_rest,
     whoever_has_no_reader_any_more_gives_back_what_he_has,
 );
 
@@ -110,6 +113,53 @@ fn what_a_killed_supervisor_held_is_taken_over_after_the_lease() {
         (&3.into(), &0.into(), &0.into()),
         "{status}"
     );
+}
+
+/// The state of its process, as a letter of proc(5).
+fn state(run: &Run) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", run.pid())).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+fn whoever_slept_longer_than_the_lease_is_refused() {
+    let stage = Stage::new();
+    let gate = stage.gate();
+    stage.put(&["a", "b"]);
+    let mut sleeper = wait(&stage, "1s");
+    stage.await_status("pending", 2);
+    sleeper.signal(Signal::SIGSTOP);
+    until("it sleeps", || state(&sleeper) == Some('T'));
+    // They are finished there, and nobody hears of it.
+    gate.open();
+    assert_eq!(work_all(&stage), ["a", "b"]);
+    sleeper.signal(Signal::SIGCONT);
+    sleeper.signal(Signal::SIGTERM);
+    let (code, err) = sleeper.end();
+    assert_eq!(code, Some(128 + 15), "{err}");
+    assert!(err.contains("0 of 0 jobs done"), "{err}");
+    let status = stage.status();
+    assert_eq!(
+        (&status["done"], &status["dead"], &status["unfinished"]),
+        (&2.into(), &0.into(), &0.into()),
+        "{status}"
+    );
+}
+
+fn a_stopped_run_says_who_goes_on_with_the_rest() {
+    let stage = Stage::new();
+    let dishes = ["--dishes", "3", "--wash", "0", "--dry", "1h"];
+    let mut run = stage.start("", &[&["-w", "1", "--lease", NEVER], &dishes[..]].concat());
+    stage.await_status("unfinished", 3);
+    stage.await_status("pending", 1);
+    run.signal(Signal::SIGINT);
+    run.await_err("once more to stop at once");
+    run.signal(Signal::SIGINT);
+    let (code, err) = run.end();
+    assert_eq!(code, Some(128 + 2), "{err}");
+    let advice =
+        "what was put and is not done stays on stream jobs, where `supervisor work` goes on";
+    assert!(err.contains(advice), "{err}");
+    assert_eq!(work_all(&stage), ["dish-1", "dish-2", "dish-3"]);
 }
 
 fn whoever_has_no_reader_any_more_gives_back_what_he_has() {

@@ -18,7 +18,8 @@ crate::timely_trials!(
     the_address_may_be_in_a_variable,
     a_variable_alone_is_no_reason_to_share,
     a_killed_worker_costs_an_attempt,
-    workers_that_cannot_start_leave_the_items_where_they_are,
+    whoever_has_no_workers_left_is_gone,
+    a_command_that_cannot_be_run_costs_no_item,
 );
 
 const DONE_5: &str = "5 done, 0 dead; 0 retries, 0 dead letters\n";
@@ -269,18 +270,30 @@ fn a_killed_worker_costs_an_attempt() {
     );
 }
 
-fn workers_that_cannot_start_leave_the_items_where_they_are() {
+fn whoever_has_no_workers_left_is_gone() {
+    let stage = Stage::new();
+    let options = ["-w", "1", "--max-restarts", "0", "--format", "json"];
+    let mut work = stage.start("work", &options);
+    let pid = work.await_event("worker_started")["pid"].as_u64().unwrap();
+    send(pid.try_into().unwrap(), Signal::SIGKILL);
+    let (code, err) = work.end();
+    assert_eq!(code, Some(3), "{err}");
+    assert!(err.contains("no workers left"), "{err}");
+    let status = stage.status();
+    assert_eq!(status["supervisors"], serde_json::json!([]), "{status}");
+}
+
+fn a_command_that_cannot_be_run_costs_no_item() {
     let stage = Stage::new();
     stage.put(&["a", "b"]);
-    let said = stage.say(
-        "work",
-        &["-w", "1", "--max-restarts", "1", "--worker", "false"],
-    );
-    assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(said.err.contains("no workers left"), "{said:?}");
+    for command in [&["--", "nowhere/job"][..], &["--worker", "nowhere/job"]] {
+        let said = stage.say("work", &[&["-w", "1"], command].concat());
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.err.contains("nowhere/job"), "{said:?}");
+    }
     let status = stage.status();
     assert_eq!(
-        (&status["unfinished"], &status["pending"]),
+        (&status["untaken"], &status["dead"]),
         (&2.into(), &0.into()),
         "{status}"
     );

@@ -17,9 +17,21 @@ crate::timely_trials! {
 
 /// Somebody who is gone has had this entry so often.
 fn had_by_a_ghost(server: &Server, entry: &str, deliveries: u64) {
+    let read = [
+        "xreadgroup",
+        "group",
+        "dishrack",
+        "ghost",
+        "count",
+        "1",
+        "streams",
+        STREAM,
+        ">",
+    ];
+    server.cli(&read);
     let claim = ["xclaim", STREAM, "dishrack", "ghost", "0", entry];
     let count = deliveries.to_string();
-    let past = ["idle", "3600000", "retrycount", &count, "force", "justid"];
+    let past = ["idle", "3600000", "retrycount", &count, "justid"];
     assert_eq!(server.cli(&[&claim[..], &past].concat()), entry);
 }
 
@@ -82,16 +94,6 @@ fn being_tried_again_forgives_the_losses() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
     server.cli(&["xadd", STREAM, "*", "item", &serialized("item")]);
-    let ghost = [
-        "xreadgroup",
-        "group",
-        "dishrack",
-        "ghost",
-        "streams",
-        STREAM,
-        ">",
-    ];
-    server.cli(&ghost);
     had_by_a_ghost(&server, &only_entry(&server), 16);
     let crew = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 0, dead: 1 });

@@ -142,7 +142,7 @@ impl Fleet {
         let member = &mut self.members[at];
         match (duty, answer) {
             (Duty::Reserve(count), Answer::Reserved(last)) => {
-                member.desk.reserved(ItemId(last - count + 1), count);
+                member.desk.reserved(Ok(ItemId(last - count + 1)), count);
             }
             (Duty::Look(question), Answer::Looked(told, others)) => {
                 member.desk.looked(question, standing(&told), others);

@@ -79,6 +79,11 @@ for _ = 1, next_number() do
         end
         tell(entry, number, place, index, '0', history)
     else
+        if held[entry] then
+            -- Somebody has deleted it, so there is no letter. Nothing is kept of it.
+            ended[#ended + 1] = entry
+            held[entry] = nil
+        end
         lose(entry)
     end
 end

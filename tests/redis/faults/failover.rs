@@ -1,0 +1,199 @@
+//! A replica takes over: what was accepted with `replicas` is there, and the work goes on.
+
+use std::time::Duration;
+
+use dishrack::Joined;
+
+use super::stage::{
+    LONG_LEASE, Queue, SHORT_LEASE, check_books, held, join, let_pass, number, open, place, queue,
+    willing,
+};
+use crate::patience::until;
+use crate::proxy::Proxy;
+use crate::redis_server::{Options, Server};
+
+crate::timely_trials! {
+    what_a_replica_has_is_not_lost_by_a_failover,
+    a_put_waits_for_a_replica_that_is_away,
+    a_replica_that_stays_away_is_given_up,
+    a_put_that_is_made_again_waits_for_the_replica_too,
+    an_end_counts_only_when_a_replica_has_it,
+    a_replica_in_place_of_its_master_is_waited_for,
+    a_failover_that_lost_something_is_told,
+}
+
+fn replica_of(master: &Server) -> Server {
+    Options::default().replica_of(master).start()
+}
+
+/// A queue that wants one replica to have what it is told.
+fn replicated(url: String, lease: Duration) -> Queue {
+    open(&place(url).lease(lease).replicas(1))
+}
+
+/// The master is gone, and whoever comes by the proxy gets to the replica, which takes over.
+fn fail_over(master: &Server, replica: &Server, proxy: &Proxy) {
+    master.kill();
+    assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
+    proxy.turn_to(replica);
+    proxy.cut();
+}
+
+fn what_a_replica_has_is_not_lost_by_a_failover() {
+    let master = Server::plain();
+    let replica = replica_of(&master);
+    let proxy = Proxy::before(&master);
+    let queue = replicated(proxy.url(), SHORT_LEASE);
+    let (crew, gate) = held(&queue);
+    for n in 0..50 {
+        queue.put(&format!("item {n}")).unwrap();
+    }
+    crew.await_begun(1);
+    fail_over(&master, &replica, &proxy);
+    // It needs a replica of its own, as what is told from now on is to be on two.
+    let second = replica_of(&replica);
+    gate.open();
+    queue.put(&"after".to_owned()).unwrap();
+    assert_eq!(join(&queue), Joined { done: 51, dead: 0 });
+    assert!(!crew.notices.has("older"), "{:?}", crew.notices.all());
+    check_books(&replica, 51, 0);
+    until("the second one has it too", || {
+        number(&second, &["hget", "{items}:meta", "done"]) == 51
+    });
+}
+
+fn a_put_waits_for_a_replica_that_is_away() {
+    let master = Server::plain();
+    let replica = replica_of(&master);
+    let queue = replicated(master.url(), LONG_LEASE);
+    let crew = willing(&queue, 1);
+    replica.kill();
+    std::thread::scope(|scope| {
+        let putter = scope.spawn(|| queue.put(&"item".to_owned()));
+        crew.notices
+            .await_one("has 0 replicas that keep up, and 1 are to have what is told");
+        assert!(!putter.is_finished(), "no replica has it");
+        replica.restart();
+        putter.join().unwrap().unwrap();
+    });
+    crew.notices.await_one("is back");
+    assert_eq!(join(&queue).done, 1);
+    check_books(&master, 1, 0);
+}
+
+fn a_replica_that_stays_away_is_given_up() {
+    let master = Server::plain();
+    let place = place(master.url()).lease(LONG_LEASE).replicas(2);
+    let queue = open(&place.patience(Duration::from_millis(300)));
+    let error = queue.put(&"item".to_owned()).unwrap_err();
+    let words = error.to_string();
+    assert!(error.is_redis(), "{error:?}");
+    assert!(
+        words.contains("has 0 replicas that keep up, and 2 are to have what is told"),
+        "{words}"
+    );
+}
+
+fn a_put_that_is_made_again_waits_for_the_replica_too() {
+    let master = Server::plain();
+    let replica = replica_of(&master);
+    let proxy = Proxy::before(&master);
+    let queue = replicated(proxy.url(), LONG_LEASE);
+    queue.put(&"before".to_owned()).unwrap();
+    // It is connected, and has nothing of what comes now.
+    replica.stop();
+    proxy.lose_reply_to("item");
+    std::thread::scope(|scope| {
+        let putter = scope.spawn(|| queue.put(&"item".to_owned()));
+        proxy.await_losses(1);
+        // Made again on another connection, the call changes nothing.
+        until("the put waits for the replica", || {
+            master.cli(&["client", "list"]).contains("cmd=wait ")
+        });
+        let_pass(Duration::from_millis(300));
+        assert!(!putter.is_finished(), "the replica cannot have it");
+        replica.cont();
+        putter.join().unwrap().unwrap();
+    });
+    assert_eq!(replica.cli(&["xlen", "items"]), "2");
+}
+
+fn an_end_counts_only_when_a_replica_has_it() {
+    let master = Server::plain();
+    let replica = replica_of(&master);
+    let queue = replicated(master.url(), LONG_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    replica.stop();
+    gate.open();
+    until("the end is told", || {
+        number(&master, &["hget", "{items}:meta", "done"]) == 1
+    });
+    std::thread::scope(|scope| {
+        let joiner = scope.spawn(|| join(&queue));
+        crew.notices.await_one("has 0 replicas that keep up");
+        assert!(!joiner.is_finished(), "no replica has it");
+        replica.cont();
+        assert_eq!(joiner.join().unwrap().done, 1);
+    });
+    assert_eq!(number(&replica, &["hget", "{items}:meta", "done"]), 1);
+}
+
+fn a_replica_in_place_of_its_master_is_waited_for() {
+    let master = Server::plain();
+    let replica = replica_of(&master);
+    let proxy = Proxy::before(&master);
+    let queue = queue(proxy.url(), SHORT_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    until("the replica knows who has it", || {
+        replica
+            .cli(&["xpending", "items", "dishrack"])
+            .starts_with("1")
+    });
+    // It is reached before it was told to take over: it takes no writes.
+    proxy.turn_to(&replica);
+    proxy.cut();
+    gate.open();
+    crew.notices.await_one("is away");
+    until("it refuses what it is told", || {
+        let told = replica.cli(&["info", "commandstats"]);
+        let scripts = told
+            .lines()
+            .find(|line| line.starts_with("cmdstat_evalsha:"));
+        scripts.is_some_and(|line| !line.contains("rejected_calls=0,failed_calls=0"))
+    });
+    assert_eq!(replica.cli(&["xlen", "items"]), "1");
+    master.kill();
+    assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
+    queue.put(&"another".to_owned()).unwrap();
+    assert_eq!(join(&queue).done, 2);
+    assert!(!crew.notices.has("older"), "{:?}", crew.notices.all());
+    check_books(&replica, 2, 0);
+}
+
+fn a_failover_that_lost_something_is_told() {
+    let master = Server::plain();
+    let replica = replica_of(&master);
+    let proxy = Proxy::before(&master);
+    // Nobody waits for the replica.
+    let queue = queue(proxy.url(), SHORT_LEASE);
+    let crew = willing(&queue, 1);
+    queue.put(&"copied".to_owned()).unwrap();
+    assert_eq!(join(&queue).done, 1);
+    until("the replica knows that it is done", || {
+        number(&replica, &["hget", "{items}:meta", "done"]) == 1
+    });
+    // What is done now, the replica does not hear of.
+    assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
+    queue.put(&"not copied".to_owned()).unwrap();
+    assert_eq!(join(&queue).done, 2);
+    fail_over(&master, &replica, &proxy);
+    crew.notices
+        .await_one("has come back with an older state of items");
+    queue.put(&"after".to_owned()).unwrap();
+    assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
+    check_books(&replica, 2, 0);
+}

@@ -1,0 +1,154 @@
+//! Who waits is told, and does not ask again and again: Redis counts the calls.
+
+use std::time::Duration;
+
+use dishrack::{Capacity, Joined, Options};
+
+use super::puppet::Part;
+use super::stage::{LONG_LEASE, Queue, check_books, held, join, let_pass, place, queue, willing};
+use crate::patience::{DEADLINE, until};
+use crate::redis_server::Server;
+
+crate::timely_trials! {
+    who_waits_for_room_elsewhere_asks_nobody,
+    an_idle_supervisor_asks_nobody,
+    who_waits_for_the_end_asks_nobody,
+    a_long_item_costs_only_renewals,
+    who_has_nothing_held_needs_no_renewals,
+}
+
+/// In this time whoever asks again and again would do so often.
+const A_WHILE: Duration = Duration::from_secs(2);
+
+/// How many commands Redis carried out while nothing happened, scripts and what they call apart.
+fn calls_in_a_while(server: &Server) -> u64 {
+    assert_eq!(server.cli(&["config", "resetstat"]), "OK");
+    let_pass(A_WHILE);
+    let told = server.cli(&["info", "commandstats"]);
+    let calls = told.lines().filter_map(|line| {
+        let (name, numbers) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        // The harness's own.
+        let is_ours = !["config|resetstat", "info", "ping", "command|docs"].contains(&name);
+        let calls: u64 = numbers.split(',').next()?.parse().ok()?;
+        is_ours.then_some(calls)
+    });
+    calls.sum()
+}
+
+#[track_caller]
+fn assert_quiet(server: &Server, at_most: u64) {
+    let calls = calls_in_a_while(server);
+    let told = server.cli(&["info", "commandstats"]);
+    assert!(
+        calls <= at_most,
+        "{calls} calls in {A_WHILE:?}, {at_most} would do:\n{told}"
+    );
+}
+
+fn bounded(url: String, bound: usize) -> Queue {
+    let options = Options {
+        capacity: Capacity::Bounded(bound),
+        ..Options::default()
+    };
+    Queue::on_redis(&place(url).lease(LONG_LEASE), options).unwrap()
+}
+
+fn who_waits_for_room_elsewhere_asks_nobody() {
+    let server = Server::plain();
+    let [here, there] = [(); 2].map(|()| bounded(server.url(), 2));
+    here.put(&"one".to_owned()).unwrap();
+    there.put(&"two".to_owned()).unwrap();
+    assert!(here.try_put(&"three".to_owned()).unwrap_err().is_full());
+    std::thread::scope(|scope| {
+        let putters: Vec<_> = ["three", "four", "five"]
+            .map(|name| scope.spawn(|| here.put(&name.to_owned())))
+            .into();
+        until("they listen", || {
+            server.cli(&["client", "list"]).contains("cmd=xread ")
+        });
+        assert_quiet(&server, 4);
+        let is_waiting = || {
+            putters
+                .iter()
+                .filter(|putter| !putter.is_finished())
+                .count()
+        };
+        assert_eq!(is_waiting(), 3, "there is no room");
+        // Room for one is room for one, wherever it comes from.
+        for left in (0..3).rev() {
+            there.get_timeout(DEADLINE).unwrap().task_done().unwrap();
+            until("one has room", || is_waiting() == left);
+            assert_eq!(here.len(), 2);
+        }
+        for putter in putters {
+            putter.join().unwrap().unwrap();
+        }
+    });
+    let _crew = willing(&there, 1);
+    assert_eq!(join(&here), Joined { done: 5, dead: 0 });
+}
+
+fn an_idle_supervisor_asks_nobody() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let _crew = willing(&queue, 2);
+    queue.put(&"item".to_owned()).unwrap();
+    assert_eq!(join(&queue).done, 1);
+    until("it waits for more", || {
+        server.cli(&["client", "list"]).contains("cmd=xreadgroup")
+    });
+    assert_quiet(&server, 4);
+    queue.put(&"item".to_owned()).unwrap();
+    assert_eq!(join(&queue).done, 2);
+}
+
+fn who_waits_for_the_end_asks_nobody() {
+    let server = Server::plain();
+    // Without workers, in a process of its own.
+    let joiner = Part::new("joiner", server.url(), LONG_LEASE)
+        .workers(0)
+        .start();
+    joiner.await_line("ready");
+    let near = queue(server.url(), LONG_LEASE);
+    let (crew, gate) = held(&near);
+    joiner.tell("put item");
+    joiner.await_line("put 1");
+    crew.await_begun(1);
+    joiner.tell("join");
+    std::thread::scope(|scope| {
+        let here = scope.spawn(|| join(&near));
+        until("both listen", || {
+            let clients = server.cli(&["client", "list"]);
+            clients.matches("cmd=xread ").count() == 2
+        });
+        assert_quiet(&server, 4);
+        assert!(!joiner.has_said("joined") && !here.is_finished());
+        gate.open();
+        assert_eq!(here.join().unwrap().done, 1);
+    });
+    assert_eq!(joiner.await_line("joined"), "1 0");
+    check_books(&server, 1, 0);
+}
+
+fn a_long_item_costs_only_renewals() {
+    let server = Server::plain();
+    let queue = queue(server.url(), Duration::from_secs(3));
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    // Two or three renewals, of some ten calls each: XPENDING, XCLAIM, XINFO and so on.
+    assert_quiet(&server, 60);
+    gate.open();
+    assert_eq!(join(&queue).done, 1);
+}
+
+fn who_has_nothing_held_needs_no_renewals() {
+    let server = Server::plain();
+    let queue = queue(server.url(), Duration::from_millis(300));
+    queue.put(&"item".to_owned()).unwrap();
+    // It only puts: nobody here takes anything.
+    assert_quiet(&server, 0);
+    let _crew = willing(&queue, 1);
+    assert_eq!(join(&queue).done, 1);
+    check_books(&server, 1, 0);
+}

@@ -1,0 +1,200 @@
+//! Several supervisors on one stream: results go where they are wanted, once, and what one leaves is
+//! there for others at once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use dishrack::{ItemError, Joined};
+
+use super::puppet::Part;
+use super::stage::{
+    Gate, LONG_LEASE, SHORT_LEASE, STREAM, check_books, crew, held, join, only_entry, place, queue,
+    willing,
+};
+use crate::patience::{DEADLINE, until};
+use crate::redis_server::Server;
+
+crate::timely_trials! {
+    a_map_over_two_supervisors_has_each_result_once_in_its_place,
+    a_death_elsewhere_is_a_maps_answer_too,
+    a_map_goes_on_when_the_supervisor_that_worked_for_it_is_killed,
+    a_dropped_queue_gives_back_what_it_holds_at_once,
+    a_stopped_crew_gives_back_what_it_has_not_begun,
+    results_are_kept_up_to_some_number,
+    a_lease_is_the_streams,
+}
+
+fn a_map_over_two_supervisors_has_each_result_once_in_its_place() {
+    let server = Server::plain();
+    let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
+    let gate = Gate::default();
+    let own = gate.clone();
+    let mapper = crew(&near, 1, move |_| {
+        own.pass();
+        Ok(())
+    });
+    let helper = willing(&far, 1);
+    let items: Vec<String> = (0..500).map(|n| format!("item {n}")).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Both have a part in it.
+            helper.await_begun(5);
+            gate.open();
+        });
+        let results = mapper.supervisor().map(items.clone());
+        let results: Vec<String> = results.map(Result::unwrap).collect();
+        assert_eq!(results, items);
+    });
+    assert_eq!(join(&near).done, 500);
+    check_books(&server, 500, 0);
+    // Nobody reads them any more.
+    drop((mapper, near));
+    let replies = server.cli(&["--scan", "--pattern", "*replies*"]);
+    for key in replies.lines() {
+        let ttl: i64 = server.cli(&["ttl", key]).parse().unwrap();
+        assert!(ttl > 0, "{key} is kept for ever");
+    }
+}
+
+fn a_death_elsewhere_is_a_maps_answer_too() {
+    let server = Server::plain();
+    let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
+    let gate = Gate::default();
+    let own = gate.clone();
+    let mapper = crew(&near, 1, move |_| {
+        own.pass();
+        Ok(())
+    });
+    // What the mapper itself takes stays there until the other one has met its own.
+    let helper = crew(&far, 1, |item| Err(format!("{item} has a crack")));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            until("one is dead", || {
+                far.counts().is_ok_and(|counts| counts.dead > 0)
+            });
+            gate.open();
+        });
+        let items = ["one", "two", "three", "four"].map(str::to_owned);
+        let results = mapper.supervisor().map(items.clone());
+        let mut dead = 0;
+        for (item, result) in items.iter().zip(results) {
+            match result {
+                Ok(result) => assert_eq!(result, *item),
+                Err(ItemError::Dead { history, .. }) => {
+                    dead += 1;
+                    assert_eq!(history.len(), 3);
+                    assert_eq!(history[2].cause.to_string(), format!("{item} has a crack"));
+                }
+                Err(error) => panic!("{item}: {error}"),
+            }
+        }
+        assert!(dead > 0 && helper.began().len() >= 3 * dead);
+    });
+}
+
+fn a_map_goes_on_when_the_supervisor_that_worked_for_it_is_killed() {
+    let server = Server::plain();
+    let near = queue(server.url(), SHORT_LEASE);
+    let (mapper, gate) = held(&near);
+    let mut helper = Part::new("helper", server.url(), SHORT_LEASE)
+        .workers(2)
+        .start();
+    helper.await_line("ready");
+    let items = vec!["take 5".to_owned(); 200];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..10 {
+                helper.await_line("began take");
+            }
+            helper.kill();
+            gate.open();
+        });
+        let results = mapper.supervisor().map(items.clone());
+        let results: Vec<String> = results.map(Result::unwrap).collect();
+        assert_eq!(results, items);
+    });
+    assert_eq!(join(&near), Joined { done: 200, dead: 0 });
+    check_books(&server, 200, 0);
+}
+
+fn a_dropped_queue_gives_back_what_it_holds_at_once() {
+    let server = Server::plain();
+    // Only what is given back can be had before the test is over.
+    let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
+    for n in 0..3 {
+        near.put(&format!("item {n}")).unwrap();
+    }
+    let delivery = near.get_timeout(DEADLINE).unwrap();
+    delivery.nack("not here").unwrap();
+    drop(near);
+    let crew = willing(&far, 1);
+    assert_eq!(join(&far), Joined { done: 3, dead: 0 });
+    let began: BTreeSet<String> = crew.began().into_iter().collect();
+    assert_eq!(began.len(), 3);
+    assert_eq!(far.counts().unwrap().retries, 1);
+    let consumers = server.cli(&["xinfo", "consumers", STREAM, "dishrack"]);
+    assert_eq!(
+        consumers.matches("name").count(),
+        1,
+        "who has left is forgotten: {consumers}"
+    );
+    check_books(&server, 3, 0);
+}
+
+fn a_stopped_crew_gives_back_what_it_has_not_begun() {
+    let server = Server::plain();
+    let [near, far] = [(); 2].map(|()| queue(server.url(), Duration::from_secs(6)));
+    let (crew, gate) = held(&near);
+    for n in 0..20 {
+        near.put(&format!("item {n}")).unwrap();
+    }
+    crew.await_begun(1);
+    let helper = willing(&far, 1);
+    std::thread::scope(|scope| {
+        // It finishes what it is at, and no more.
+        scope.spawn(|| crew.supervisor().stop());
+        scope.spawn(|| {
+            helper.await_begun(1);
+            gate.open();
+        });
+    });
+    assert_eq!(join(&far), Joined { done: 20, dead: 0 });
+    assert_eq!(join(&near), Joined { done: 20, dead: 0 });
+    assert_eq!(
+        far.counts().unwrap().retries,
+        0,
+        "none of them was an attempt"
+    );
+    check_books(&server, 20, 0);
+}
+
+fn results_are_kept_up_to_some_number() {
+    let server = Server::plain();
+    let place = place(server.url()).results(10);
+    let queue = super::stage::open(&place);
+    let _crew = willing(&queue, 1);
+    for n in 0..1000 {
+        queue.put_unsynced(&format!("item {n}")).unwrap();
+    }
+    queue.sync().unwrap();
+    assert_eq!(join(&queue).done, 1000);
+    // Redis drops them by whole nodes, of a hundred entries each.
+    let kept = super::stage::number(&server, &["xlen", "{items}:results"]);
+    assert!((10..=210).contains(&kept), "{kept}");
+}
+
+fn a_lease_is_the_streams() {
+    let server = Server::plain();
+    let first = queue(server.url(), Duration::from_secs(60));
+    first.put(&"item".to_owned()).unwrap();
+    let _held = first.get_timeout(DEADLINE).unwrap();
+    // Another one would take over early what that one renews seldom.
+    let other = place(server.url()).lease(SHORT_LEASE);
+    let refused = dishrack::JoinableQueue::<String>::on_redis(&other, dishrack::Options::default());
+    let error = refused.unwrap_err();
+    assert!(error.is_redis() && error.is_setup(), "{error:?}");
+    let words = error.to_string();
+    assert!(words.contains("another lease by 1 supervisors"), "{words}");
+    assert_eq!(server.cli(&["hget", "{items}:meta", "lease"]), "60000");
+    only_entry(&server);
+}
