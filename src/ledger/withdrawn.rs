@@ -59,8 +59,10 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     pub fn handle_lost(&mut self, id: ItemId, fate: Fate) {
         // What was not told yet would be taken for a word of whoever has the item next.
         let untold = self.outbox.withdraw(id);
+        // That word came too late, and nobody else has counted it.
+        self.refused += u64::from(untold.is_some());
         let mut is_here = false;
-        for fate in [fate, untold] {
+        for fate in [fate, untold.unwrap_or(Fate::Open)] {
             match fate {
                 Fate::Done => self.done -= 1,
                 Fate::Dead => self.dead -= 1,
