@@ -230,7 +230,8 @@ impl Server {
             drop(away);
             let name = &self.name;
             self.tell(Notice::Away(format!(
-                "{name} is away ({error}); it is tried again"
+                "{name} is away ({}); it is tried again",
+                reason(error)
             )));
         }
     }
@@ -295,7 +296,7 @@ impl Server {
         } else if is("WRONGPASS") || error.kind() == ErrorKind::AuthenticationFailed {
             format!("{name} refuses the user or the password in the URL")
         } else if error.is_io_error() {
-            format!("{name} cannot be reached: {error}")
+            format!("{name} cannot be reached: {}", reason(error))
         } else {
             format!("{name}: {error}")
         })
@@ -306,6 +307,15 @@ impl Server {
 pub(super) fn lacks_memory(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
     error.code() == Some("OOM") || detail.contains("OOM")
+}
+
+/// Why there is no answer, for people.
+fn reason(error: &RedisError) -> String {
+    match error.is_timeout() {
+        // In the words of the system: resource temporarily unavailable.
+        true => "it does not answer".into(),
+        false => error.to_string(),
+    }
 }
 
 /// Whether it may be over when it is tried again.
