@@ -251,7 +251,7 @@ impl Broker {
                 && Instant::now() >= deadline
             {
                 if core.is_to_look(look) {
-                    core.joiners += 1;
+                    core.joiner_waits();
                     core = sleep(&self.bells.settled, core, Patience::Forever).0;
                     core.joiners -= 1;
                     continue;
@@ -265,7 +265,7 @@ impl Broker {
             if !std::mem::replace(&mut has_polled, true) {
                 drop(self.poll(core));
             } else {
-                core.joiners += 1;
+                core.joiner_waits();
                 let mut core = sleep(&self.bells.settled, core, patience).0;
                 core.joiners -= 1;
             }

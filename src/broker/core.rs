@@ -366,6 +366,14 @@ impl Core {
         }
     }
 
+    /// A caller begins to wait for the end. In between he did not, and who hears of it for him may
+    /// have gone to sleep.
+    pub(super) fn joiner_waits(&mut self) {
+        self.joiners += 1;
+        #[cfg(feature = "redis")]
+        self.ring_for_stream();
+    }
+
     pub(super) fn keep_waker(&mut self, waker: Waker) -> WakerKey {
         self.getter_waits(true);
         self.wakers.insert(waker)

@@ -4,6 +4,7 @@ pub(crate) mod puppet;
 mod stage;
 
 mod cuts;
+mod everything;
 mod failover;
 mod hosts;
 mod losses;
@@ -22,6 +23,7 @@ use libtest_mimic::Trial;
 pub(crate) fn trials() -> Vec<Trial> {
     let trials = [
         cuts::trials(),
+        everything::trials(),
         failover::trials(),
         crate::hosts::where_possible(hosts::trials()),
         losses::trials(),

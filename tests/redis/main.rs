@@ -27,6 +27,7 @@ mod endurance;
 mod faults;
 mod harness;
 mod hosts;
+mod model;
 mod page;
 mod place;
 
@@ -54,6 +55,7 @@ fn main() {
         faults::trials(),
         endurance::trials(),
         harness::trials(),
+        model::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),
         page::trials(),

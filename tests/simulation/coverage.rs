@@ -90,6 +90,7 @@ coverage! {
     requests_lost,
     answers_lost,
     strays,
+    strangers,
     kills,
     pauses,
     broken_off,

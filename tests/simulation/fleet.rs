@@ -16,6 +16,8 @@ mod threads;
 
 use std::time::Duration;
 
+use dishrack::store::redis::entry::LOSSES_MAX;
+
 use self::line::{Answer, Call, Line, State};
 use self::member::Member;
 use self::plan::{Plan, Rates};
@@ -23,7 +25,7 @@ use self::record::{Facts, Record};
 use crate::chance::Chance;
 use crate::coverage::FleetCoverage;
 use crate::planted::FleetPlant;
-use crate::stream::Stream;
+use crate::stream::{Stream, fields};
 use crate::world::note;
 
 /// Older states that the stream may come back with, at most.
@@ -138,9 +140,10 @@ impl Fleet {
                 };
                 self.pass(Duration::from_millis(pause));
             }
-            90..93 => self.stray_turn(),
-            93..95 => self.take_snapshot(),
-            95..97 => self.revive(),
+            90..92 => self.stray_turn(),
+            92..94 => self.take_snapshot(),
+            94..96 => self.revive(),
+            96..97 => self.strange_turn(),
             _ => self.fail(at),
         }
         self.check();
@@ -267,6 +270,27 @@ impl Fleet {
         self.coverage.strays += 1;
         note!(self, "a stray request arrives");
         self.ask(&name, &call, true);
+    }
+
+    /// What others do to the stream: somebody puts with no more than the item, or an item has been
+    /// with many supervisors that are gone.
+    fn strange_turn(&mut self) {
+        if self.chance.permille(self.rates.stranger) && self.puts_left > 0 {
+            self.coverage.strangers += 1;
+            self.puts_left -= 1;
+            let item = self.record.new_number().to_string();
+            note!(self, "somebody puts {item}");
+            self.stream.clock = u64::try_from(self.now.as_millis()).expect("soon");
+            self.stream.add(fields(&[("item", &item)]));
+            self.note_events();
+        } else if self.chance.permille(self.rates.cursed) {
+            let pending: Vec<_> = self.stream.pending.keys().copied().collect();
+            if !pending.is_empty() {
+                let id = self.chance.pick(&pending);
+                note!(self, "{id} was lost very often");
+                self.stream.lose(id, LOSSES_MAX);
+            }
+        }
     }
 
     fn take_snapshot(&mut self) {

@@ -38,6 +38,8 @@ pub(crate) struct Letter {
     pub(crate) cause: String,
     pub(crate) attempts: u64,
     pub(crate) history: String,
+    /// The entry that it was.
+    pub(crate) entry: EntryId,
     pub(crate) fields: Fields,
 }
 
@@ -261,6 +263,20 @@ impl Stream {
         (added, self.standing())
     }
 
+    /// `XADD`, by somebody who is no supervisor.
+    pub(crate) fn add(&mut self, fields: Fields) {
+        let id = self.next_id();
+        self.entries.insert(id, fields.clone());
+        self.log.push(Event::Put(id, fields, self.untaken(), None));
+    }
+
+    /// An entry was handed out so many more times, to supervisors that are gone.
+    pub(crate) fn lose(&mut self, id: EntryId, times: u64) {
+        if let Some(claim) = self.pending.get_mut(&id) {
+            claim.deliveries += times;
+        }
+    }
+
     /// `settle.lua`: what is not the consumer's.
     pub(crate) fn settle(
         &mut self,
@@ -354,6 +370,7 @@ impl Stream {
             cause: cause.to_owned(),
             attempts: history.lines().count() as u64,
             history,
+            entry: id,
             fields,
         };
         self.told.dead += 1;
@@ -407,10 +424,13 @@ impl Stream {
 
     /// `XREADGROUP ... >`: so many new entries at most.
     pub(crate) fn read(&mut self, consumer: &str, count: usize) -> Vec<Entry> {
-        self.consumers.insert(consumer.to_owned(), self.clock);
         let new = self.entries.range(self.delivered..);
         let new = new.filter(|(id, _)| **id > self.delivered).take(count);
         let taken: Vec<(EntryId, Fields)> = new.map(|(id, one)| (*id, one.clone())).collect();
+        // Redis 7.0 has not heard of who gets nothing.
+        if !taken.is_empty() {
+            self.consumers.insert(consumer.to_owned(), self.clock);
+        }
         for (id, _) in &taken {
             let claim = Claim {
                 owner: consumer.to_owned(),
@@ -484,9 +504,7 @@ impl Stream {
             claim.deliveries += 1;
         }
         let taken = left.iter().map(|id| self.known(*id)).collect();
-        if wanted > 0 || !mine.is_empty() {
-            self.consumers.insert(consumer.to_owned(), clock);
-        }
+        self.consumers.insert(consumer.to_owned(), clock);
         let others = self.others(consumer, lease);
         let holders: Vec<String> = self.pending.values().map(|one| one.owner.clone()).collect();
         self.consumers.retain(|name, seen| {

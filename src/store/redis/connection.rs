@@ -103,6 +103,11 @@ impl Server {
         self.pause.1.notify_all();
     }
 
+    /// Whether what has lasted since then has lasted too long.
+    pub(super) fn is_out_of_patience(&self, since: Instant) -> bool {
+        since.elapsed() > self.patience
+    }
+
     pub(super) fn is_abandoned(&self) -> bool {
         self.is_abandoned.load(Ordering::Acquire)
     }
@@ -134,12 +139,15 @@ impl Server {
             let since = *since.get_or_insert_with(Instant::now);
             if self.is_abandoned() {
                 let name = &self.name;
-                return Err(Trouble::Other(format!("{name} is away: {error}")));
+                let why = why(&error);
+                return Err(Trouble::Other(format!("{name} is away: {why}")));
             }
-            if since.elapsed() > self.patience {
+            if self.is_out_of_patience(since) {
                 return Err(Trouble::Other(format!(
-                    "{} cannot be reached since {:?}: {error}",
-                    self.name, self.patience
+                    "{} cannot be reached since {:?}: {}",
+                    self.name,
+                    self.patience,
+                    why(&error)
                 )));
             }
             self.is_away(&error);
@@ -229,9 +237,9 @@ impl Server {
             *away = Some(Instant::now());
             drop(away);
             let name = &self.name;
+            let why = why(error);
             self.tell(Notice::Away(format!(
-                "{name} is away ({}); it is tried again",
-                reason(error)
+                "{name} is away ({why}); it is tried again"
             )));
         }
     }
@@ -296,10 +304,22 @@ impl Server {
         } else if is("WRONGPASS") || error.kind() == ErrorKind::AuthenticationFailed {
             format!("{name} refuses the user or the password in the URL")
         } else if error.is_io_error() {
-            format!("{name} cannot be reached: {}", reason(error))
+            format!("{name} cannot be reached: {}", why(error))
         } else {
             format!("{name}: {error}")
         })
+    }
+}
+
+/// Why it cannot be reached, for people.
+fn why(error: &RedisError) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {ANSWER:?}");
+    }
+    let words = error.to_string();
+    match words.contains("certificate") {
+        true => format!("{words}; SSL_CERT_FILE may name the certificates to be trusted"),
+        false => words,
     }
 }
 
@@ -307,15 +327,6 @@ impl Server {
 pub(super) fn lacks_memory(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
     error.code() == Some("OOM") || detail.contains("OOM")
-}
-
-/// Why there is no answer, for people.
-fn reason(error: &RedisError) -> String {
-    match error.is_timeout() {
-        // In the words of the system: resource temporarily unavailable.
-        true => "it does not answer".into(),
-        false => error.to_string(),
-    }
 }
 
 /// Whether it may be over when it is tried again.

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{Cmd, RedisResult, cmd};
 
@@ -188,6 +188,7 @@ impl RedisStore {
     /// Waits until enough replicas have what was told.
     fn await_replicas(&self) -> Result<(), Trouble> {
         let wait = u64::try_from(REPLICAS_WAIT.as_millis()).unwrap_or(u64::MAX);
+        let since = Instant::now();
         loop {
             let reached = self.server.call(&self.teller, REPLICAS_WAIT, |open| {
                 let mut command = cmd("WAIT");
@@ -197,10 +198,13 @@ impl RedisStore {
             if reached >= self.replicas {
                 return Ok(());
             }
-            if self.server.is_abandoned() {
+            if self.server.is_abandoned() || self.server.is_out_of_patience(since) {
                 return Err(Trouble::Other(format!(
-                    "{} has {reached} replicas, and {} are to have what was told",
-                    self.server.name, self.replicas
+                    "{} has {reached} replicas that keep up, and {} are to have what is told, for \
+                     {:.1?}",
+                    self.server.name,
+                    self.replicas,
+                    since.elapsed()
                 )));
             }
             self.server.lacks_replicas(reached, self.replicas);

@@ -15,6 +15,7 @@ use crate::redis_server::{Options, Server};
 crate::timely_trials! {
     what_a_replica_has_is_not_lost_by_a_failover,
     a_put_waits_for_a_replica_that_is_away,
+    a_replica_that_stays_away_is_given_up,
     a_put_that_is_made_again_waits_for_the_replica_too,
     an_end_counts_only_when_a_replica_has_it,
     a_replica_in_place_of_its_master_is_waited_for,
@@ -80,6 +81,19 @@ fn a_put_waits_for_a_replica_that_is_away() {
     check_books(&master, 1, 0);
 }
 
+fn a_replica_that_stays_away_is_given_up() {
+    let master = Server::plain();
+    let place = place(master.url()).lease(LONG_LEASE).replicas(2);
+    let queue = open(&place.patience(Duration::from_millis(300)));
+    let error = queue.put(&"item".to_owned()).unwrap_err();
+    let words = error.to_string();
+    assert!(error.is_redis(), "{error:?}");
+    assert!(
+        words.contains("has 0 replicas that keep up, and 2 are to have what is told"),
+        "{words}"
+    );
+}
+
 fn a_put_that_is_made_again_waits_for_the_replica_too() {
     let master = Server::plain();
     let replica = replica_of(&master);
@@ -134,17 +148,24 @@ fn a_replica_in_place_of_its_master_is_waited_for() {
     let (crew, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
     crew.await_begun(1);
-    assert_eq!(master.cli(&["wait", "1", "0"]), "1");
+    until("the replica knows who has it", || {
+        replica
+            .cli(&["xpending", "items", "dishrack"])
+            .starts_with("1")
+    });
     // It is reached before it was told to take over: it takes no writes.
     proxy.turn_to(&replica);
     proxy.cut();
     gate.open();
     crew.notices.await_one("is away");
-    assert!(
-        crew.notices.has("READONLY") || crew.notices.has("read only"),
-        "{:?}",
-        crew.notices
-    );
+    until("it refuses what it is told", || {
+        let told = replica.cli(&["info", "commandstats"]);
+        let scripts = told
+            .lines()
+            .find(|line| line.starts_with("cmdstat_evalsha:"));
+        scripts.is_some_and(|line| !line.contains("rejected_calls=0,failed_calls=0"))
+    });
+    assert_eq!(replica.cli(&["xlen", "items"]), "1");
     master.kill();
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
     queue.put(&"another".to_owned()).unwrap();
@@ -162,7 +183,9 @@ fn a_failover_that_lost_something_is_told() {
     let crew = willing(&queue, 1);
     queue.put(&"copied".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
-    assert_eq!(master.cli(&["wait", "1", "0"]), "1");
+    until("the replica knows that it is done", || {
+        number(&replica, &["hget", "{items}:meta", "done"]) == 1
+    });
     // What is done now, the replica does not hear of.
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
     queue.put(&"not copied".to_owned()).unwrap();

@@ -12,7 +12,8 @@ use super::stage::{
 };
 use crate::patience::{DEADLINE, until};
 use crate::proxy::Proxy;
-use crate::redis_server::Server;
+use crate::redis_server::{Options, Server};
+use crate::resp::{Client, Frame};
 
 crate::timely_trials! {
     a_put_whose_reply_is_lost_adds_one_entry,
@@ -27,6 +28,7 @@ crate::timely_trials! {
     items_given_back_whose_reply_is_lost_are_there_once,
     what_was_taken_over_and_lost_is_found,
     a_look_whose_reply_is_lost_is_made_again,
+    calls_that_arrive_once_more_long_after_change_nothing,
 }
 
 /// A proxy before the server, and a queue by it.
@@ -179,7 +181,9 @@ fn items_whose_delivery_is_lost_are_found() {
 fn items_given_back_whose_reply_is_lost_are_there_once() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
-    let near = queue(proxy.url(), SHORT_LEASE);
+    // It gives back when it looks after what it holds, which is to be after we have armed the proxy.
+    let lease = Duration::from_secs(6);
+    let near = queue(proxy.url(), lease);
     near.put(&"item".to_owned()).unwrap();
     let entry = only_entry(&server);
     // It waits here for its second attempt, and nobody here will make one.
@@ -189,7 +193,7 @@ fn items_given_back_whose_reply_is_lost_are_there_once() {
     });
     proxy.lose_reply_to(&entry);
     proxy.await_losses(1);
-    let far = queue(server.url(), SHORT_LEASE);
+    let far = queue(server.url(), lease);
     let delivery = far.get_timeout(DEADLINE).unwrap();
     assert_eq!((&**delivery, delivery.attempt()), ("item", 2));
     assert_ne!(only_entry(&server), entry, "it was given back");
@@ -249,4 +253,59 @@ fn a_look_whose_reply_is_lost_is_made_again() {
     assert_eq!(asked.into_inner(), 1);
     crew.notices.await_one("is back");
     check_books(&server, 1, 0);
+}
+
+/// The last calls of scripts, newest first, as Redis was sent them.
+fn last_calls(server: &Server) -> Vec<Vec<String>> {
+    let said = server.cli(&["--json", "slowlog", "get", "-1"]);
+    let calls: Vec<serde_json::Value> = serde_json::from_str(&said).unwrap();
+    let words = calls.iter().map(|call| {
+        let words = call[3].as_array().unwrap().iter();
+        words
+            .map(|word| word.as_str().unwrap().to_owned())
+            .collect()
+    });
+    let is_script = |words: &Vec<String>| words[0].eq_ignore_ascii_case("evalsha");
+    words.filter(is_script).collect()
+}
+
+/// A network may bring what it held to Redis when it was made again long ago on another connection.
+fn calls_that_arrive_once_more_long_after_change_nothing() {
+    let server = Options::default()
+        .line("slowlog-log-slower-than 0")
+        .line("slowlog-max-len 10000")
+        .start();
+    let queue = queue(server.url(), LONG_LEASE);
+    for name in ["one", "two"] {
+        queue.put(&name.to_owned()).unwrap();
+    }
+    for attempt in 1..=2 {
+        let delivery = queue.get_timeout(DEADLINE).unwrap();
+        delivery.nack("not yet").unwrap();
+        // Each in a call of its own.
+        assert_eq!(queue.counts().unwrap().retries, attempt);
+    }
+    let calls = last_calls(&server);
+    let state = || {
+        let keys = ["done", "retries", "refused"];
+        let past = server.cli(&["hvals", "{items}:past"]);
+        let told = keys.map(|key| number(&server, &["hget", "{items}:meta", key]));
+        (past, told, entries(&server))
+    };
+    let before = state();
+    assert_eq!(before.0.lines().count(), 2, "{before:?}");
+    let mut client = Client::connect(server.port()).unwrap();
+    let mut repeated = 0;
+    for call in &calls {
+        let has = |words: &str| call.iter().any(|word| word.contains(words));
+        // Puts, and ends of attempts.
+        if has("item") && (call.iter().any(|word| word == "item") || has("not yet")) {
+            let words: Vec<&str> = call.iter().map(String::as_str).collect();
+            let answer = client.call(&words).unwrap();
+            assert!(matches!(answer, Frame::List(_)), "{call:?}: {answer:?}");
+            assert_eq!(state(), before, "{call:?}");
+            repeated += 1;
+        }
+    }
+    assert_eq!(repeated, 4, "two puts and two failures: {calls:?}");
 }

@@ -31,6 +31,7 @@ pub(crate) struct Part {
     workers: usize,
     lease: Duration,
     rest: Duration,
+    is_quiet: bool,
     #[serde(skip)]
     variables: Vec<(String, String)>,
 }
@@ -44,6 +45,7 @@ impl Part {
             workers: 1,
             lease,
             rest: Duration::ZERO,
+            is_quiet: false,
             variables: Vec::new(),
         }
     }
@@ -56,6 +58,12 @@ impl Part {
     /// A failed item rests so long, or half of it.
     pub(crate) fn rest(mut self, rest: Duration) -> Part {
         self.rest = rest;
+        self
+    }
+
+    /// It says nothing of items, of which there are many.
+    pub(crate) fn quiet(mut self) -> Part {
+        self.is_quiet = true;
         self
     }
 
@@ -217,7 +225,10 @@ pub(crate) fn play() {
     let start = || {
         let builder = Supervisor::builder().threads(part.workers).name(&part.name);
         let builder = builder.observer(Arc::new(Speaker));
-        builder.handler(&queue, move |item: String| work(&name, item))
+        builder.handler(&queue, move |item: String| match part.is_quiet {
+            true => do_item(&name, &item).map(|()| item),
+            false => work(&name, item),
+        })
     };
     // Without workers it only puts and joins.
     let _crew = (part.workers > 0).then(|| start().unwrap());
@@ -245,9 +256,16 @@ fn obey(queue: &Queue, line: &str) {
     say(&answer.unwrap_or_else(|error| format!("error {word}: {error}")));
 }
 
-/// What an item says is done with it.
+/// Does an item, and says so.
 fn work(name: &str, item: String) -> Result<String, String> {
     say(&format!("began {item}"));
+    do_item(name, &item)?;
+    say(&format!("did {item}"));
+    Ok(item)
+}
+
+/// Does what an item says.
+fn do_item(name: &str, item: &str) -> Result<(), String> {
     match item.split_once(' ') {
         Some(("hold", path)) => until("it may go on", || Path::new(path).exists()),
         Some(("fail", why)) => return Err(format!("{why}, said {name}")),
@@ -258,6 +276,5 @@ fn work(name: &str, item: String) -> Result<String, String> {
         }
         _ => {}
     }
-    say(&format!("did {item}"));
-    Ok(item)
+    Ok(())
 }

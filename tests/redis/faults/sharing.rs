@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dishrack::{ItemError, Joined, Supervisor};
+use dishrack::{ItemError, Joined};
 
 use super::puppet::Part;
 use super::stage::{
@@ -16,7 +16,6 @@ use crate::redis_server::Server;
 
 crate::timely_trials! {
     a_map_over_two_supervisors_has_each_result_once_in_its_place,
-    a_map_without_workers_of_its_own_has_its_results,
     a_death_elsewhere_is_a_maps_answer_too,
     a_map_goes_on_when_the_supervisor_that_worked_for_it_is_killed,
     a_dropped_queue_gives_back_what_it_holds_at_once,
@@ -55,21 +54,6 @@ fn a_map_over_two_supervisors_has_each_result_once_in_its_place() {
         let ttl: i64 = server.cli(&["ttl", key]).parse().unwrap();
         assert!(ttl > 0, "{key} is kept for ever");
     }
-}
-
-fn a_map_without_workers_of_its_own_has_its_results() {
-    let server = Server::plain();
-    let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
-    let mapper = Supervisor::builder()
-        .threads(1)
-        .handler(&near, |item: String| Ok::<String, String>(item))
-        .unwrap();
-    mapper.stop();
-    let _helper = willing(&far, 2);
-    let items: Vec<String> = (0..50).map(|n| format!("item {n}")).collect();
-    let results: Vec<String> = mapper.map(items.clone()).map(Result::unwrap).collect();
-    assert_eq!(results, items);
-    check_books(&server, 50, 0);
 }
 
 fn a_death_elsewhere_is_a_maps_answer_too() {

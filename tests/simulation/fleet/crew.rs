@@ -104,7 +104,8 @@ impl Fleet {
         } else if worker.is_stopping
             && worker.running.is_none()
             && worker.inbox.is_empty()
-            && worker.waits_for.is_none()
+            // Whoever joins is not waited for.
+            && !matches!(worker.waits_for, Some((_, Asked::Item | Asked::Put(_), _)))
         {
             let holder = worker.holder;
             let member = &mut self.members[at];

@@ -30,9 +30,9 @@ pub(super) enum Answer {
     Settled(Vec<EntryId>, Told),
     Put(usize, Told),
     Looked(Told, u64),
-    Read(Vec<Entry>, Told),
+    Read(Vec<Entry>),
     Known(Vec<Entry>),
-    Tended(Vec<EntryId>, Vec<Entry>, Told, u64),
+    Tended(Vec<EntryId>, Vec<Entry>, u64),
     Released,
     Heard(Vec<(EntryId, Fields)>),
 }
@@ -65,6 +65,11 @@ impl Line {
     }
 }
 
+/// Where results for this supervisor go.
+pub(super) fn place_of(name: &str) -> String {
+    format!("replies:{name}")
+}
+
 /// The stream answers; `None` if it has nothing yet and is to wait for it.
 pub(super) fn answer(
     stream: &mut Stream,
@@ -93,19 +98,20 @@ pub(super) fn answer(
             if entries.is_empty() && until.is_some() && !is_over {
                 return None;
             }
-            Answer::Read(entries, stream.tick())
+            stream.tick();
+            Answer::Read(entries)
         }
         Call::Adopt(ids) => Answer::Known(stream.adopt(by, ids)),
         Call::Tend(wanted) => {
-            let (mine, taken, told, others) = stream.tend(by, lease, *wanted);
-            Answer::Tended(mine, taken, told, others)
+            let (mine, taken, _, others) = stream.tend(by, lease, *wanted);
+            Answer::Tended(mine, taken, others)
         }
         Call::Release(ids) => {
             stream.release(by, ids);
             Answer::Released
         }
         Call::Listen(ring, heard, _) => {
-            let replies = stream.replies(by, *heard);
+            let replies = stream.replies(&place_of(by), *heard);
             if stream.rung() <= *ring && replies.is_empty() && !is_over {
                 return None;
             }

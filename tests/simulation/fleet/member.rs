@@ -11,7 +11,7 @@ use dishrack::ledger::{Cause, Credit, HolderId, ItemId, Ledger, Record, Started,
 use dishrack::store::redis::account::{Account, Statement};
 use dishrack::store::redis::entry::{EntryId, Fields};
 
-use super::line::Line;
+use super::line::{Line, place_of};
 use super::plan::Plan;
 use crate::parcel::Parcel;
 use crate::stream::{Told, fields};
@@ -229,11 +229,6 @@ impl Member {
         self.joiner.is_some() || !self.replies.is_empty()
     }
 
-    /// Where results for this member go.
-    pub(super) fn place(&self) -> String {
-        format!("replies:{}", self.name)
-    }
-
     /// The fields of an item on its way.
     pub(super) fn entry_of(&mut self, one: &Outgoing<Parcel>) -> (bool, Fields) {
         let number = one.payload.number;
@@ -243,7 +238,7 @@ impl Member {
             let index = self.requests + 1;
             self.requests = index;
             self.replies.insert(index, number);
-            let (place, index) = (self.place(), index.to_string());
+            let (place, index) = (place_of(&self.name), index.to_string());
             all.0
                 .extend(fields(&[("reply", &place), ("index", &index)]).0);
         }

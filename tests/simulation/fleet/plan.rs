@@ -26,6 +26,8 @@ pub(crate) struct Rates {
     pub(crate) worker_put: u64,
     pub(crate) cancel: u64,
     pub(crate) revive: u64,
+    pub(crate) stranger: u64,
+    pub(crate) cursed: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -100,6 +102,8 @@ impl Rates {
             worker_put: rate(150),
             cancel: rate(100),
             revive: rate(150),
+            stranger: rate(700),
+            cursed: rate(300),
         }
     }
 }

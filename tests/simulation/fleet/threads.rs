@@ -240,13 +240,13 @@ impl Fleet {
     fn intake_hears(&mut self, at: usize, stay: Stay, answer: Answer) {
         let member = &mut self.members[at];
         match (stay, answer) {
-            (Stay::Read { question, appetite }, Answer::Read(entries, _)) => {
+            (Stay::Read { question, appetite }, Answer::Read(entries)) => {
                 assert!(entries.len() <= appetite, "more is taken than is wanted");
                 let sorted = member.account.sort_taken(entries);
                 let after = After::Took(question);
                 self.admit(at, Vec::new(), sorted, after);
             }
-            (Stay::Tend, Answer::Tended(mine, taken, _, others)) => {
+            (Stay::Tend, Answer::Tended(mine, taken, others)) => {
                 member.due = self.now + self.plan.lease / 3;
                 self.coverage.taken_over += taken.len() as u64;
                 let (lost, unknown) = member.account.compare(&mine);

@@ -1,7 +1,7 @@
 -- Adds entries, as long as there is room. A call that is repeated adds nothing more.
 --     ARGV: born, number of the call, bound or -1, how many entries;
 --           of each: 1 if it may go beyond the bound, how many fields and values, these
-local call, bound, count = next_argument(), next_number(), next_number()
+local call, bound, count = next_number(), next_number(), next_number()
 
 local before = redis.call('HGET', memo, 'put')
 if before then

@@ -3,6 +3,11 @@
 --     ARGV: born, consumer, lease in milliseconds, how many it may take over
 local consumer, lease, wanted = next_argument(), next_number(), next_number()
 
+-- So that it is heard of also where there is nothing for it: Redis 7.0 counts a supervisor as idle
+-- until it gets something. It holds nothing that is younger than this.
+local youngest = '18446744073709551615-18446744073709551614'
+redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream, youngest)
+
 local mine = {}
 local from = '-'
 repeat
