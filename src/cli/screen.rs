@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::BorrowedFd;
 use std::panic;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +18,18 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use nix::libc::SIGCONT;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::getpgrp;
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
+use rustix::time::Timespec;
 use unicode_width::UnicodeWidthStr;
 
 /// How long the last words may take, where nobody may read.
 const TIME_TO_SAY: Duration = Duration::from_millis(200);
+
+/// How long they may take where there is room for them: what they wait for is only a processor, and
+/// on a busy machine that may be long.
+const TIME_TO_SAY_ALL: Duration = Duration::from_secs(30);
 
 /// After so many lines the bars are not drawn again until they are shown anew: so what they cost has
 /// a bound, however much is printed.
@@ -188,10 +195,20 @@ fn in_time(print: impl FnOnce() + Send + 'static) {
         print();
         drop(printing);
     };
+    let time = time_to_say(rustix::stdio::stderr());
     let thread = std::thread::Builder::new().name("complain".into());
     if thread.spawn(print).is_ok() {
         // Disconnected when it is done.
-        let _ = printed.recv_timeout(TIME_TO_SAY);
+        let _ = printed.recv_timeout(time);
+    }
+}
+
+/// How long it may take to print on this.
+fn time_to_say(stream: BorrowedFd<'_>) -> Duration {
+    let mut room = [PollFd::new(&stream, PollFlags::OUT)];
+    match poll(&mut room, Some(&Timespec::default())) {
+        Ok(1..) => TIME_TO_SAY_ALL,
+        _ => TIME_TO_SAY,
     }
 }
 
@@ -341,6 +358,8 @@ fn rows_above(widths: &[usize], columns: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -359,6 +378,15 @@ mod tests {
         let long = "x".repeat(UNENDED_MAX);
         assert_eq!(print(&long), Some(long + "\n"));
         assert_eq!(print("f\n").as_deref(), Some("f\n"));
+    }
+
+    #[test]
+    fn what_has_room_has_more_time() {
+        let (_reader, mut writer) = io::pipe().unwrap();
+        assert_eq!(time_to_say(writer.as_fd()), TIME_TO_SAY_ALL);
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while writer.write(&[0; 4096]).is_ok() {}
+        assert_eq!(time_to_say(writer.as_fd()), TIME_TO_SAY);
     }
 
     #[test]

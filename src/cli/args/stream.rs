@@ -19,7 +19,8 @@ const STREAM: &str = "dishrack";
 pub(in crate::cli) struct PlaceArgs {
     /// Share the queue with others by a stream in Redis: what is put there is worked on by whoever
     /// is free, here and on other machines. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for
-    /// TLS, or redis+unix:///PATH [default: the variable REDIS_URL, if there is a --stream]
+    /// TLS, or redis+unix:///PATH [default: the variable REDIS_URL, where a
+    /// stream is named]
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
 

@@ -287,7 +287,10 @@ impl Server {
                 "{name} is out of memory (maxmemory): items must be worked on, or its limit raised"
             ));
         }
-        Trouble::Other(if is("FORGOTTEN") || is("NOGROUP") || is("UNBLOCKED") {
+        let is_gone = ["FORGOTTEN", "NOGROUP", "UNBLOCKED", "no such key"]
+            .into_iter()
+            .any(is);
+        Trouble::Other(if is_gone {
             format!(
                 "{name} has forgotten stream {stream}: it was restarted without its data, or the \
                  stream was deleted; what was not done is lost, unless it is put again"

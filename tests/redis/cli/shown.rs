@@ -123,9 +123,12 @@ fn files_have_what_was_done_here() {
 
 fn a_halt_stops_the_work_and_leaves_the_rest() {
     let stage = Stage::new();
+    let _gate = stage.gate();
     stage.put(&["a", "b", "c"]);
     let options = ["-w", "1", "--max-attempts", "1", "--lease", "1h"];
-    let halt = ["--halt", "now,fail=1", "--", "false"];
+    // Another one may have begun before it is heard that the first is dead.
+    let script = "test {} != a && exec flock -s gate true";
+    let halt = ["--halt", "now,fail=1", "--", "sh", "-c", script];
     let said = stage.say("work", &[&options[..], &halt].concat());
     assert_eq!(said.code, Some(1), "{said:?}");
     let status = stage.status();
