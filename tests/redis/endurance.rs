@@ -64,7 +64,10 @@ fn start(stage: &Stage) -> Run {
     let options = ["-w", "1", "--lease", "2s", "--format", "json"];
     let mut command = stage.supervisor("work", &options);
     command.args(["--worker", &recorder]).env(crate::PLAY, PLAY);
-    Run::of(command)
+    let run = Run::of(command);
+    // From here on it bears that Redis is away; who finds none to begin with ends at once.
+    run.await_event("started");
+    run
 }
 
 /// What the supervisors told.
