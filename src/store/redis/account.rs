@@ -17,6 +17,8 @@ struct Held {
 #[derive(Debug, Default)]
 pub struct Account {
     held: HashMap<ItemId, Held>,
+    /// The same the other way round.
+    items: HashMap<EntryId, ItemId>,
 }
 
 /// What is said of the entries of one write.
@@ -110,6 +112,8 @@ impl Account {
     pub fn sort_taken(&mut self, entries: Vec<Entry>) -> Sorted {
         let (known, unknown): (Vec<Entry>, Vec<Entry>) = entries
             .into_iter()
+            // An older stream has forgotten who took this, and maybe its number.
+            .filter(|entry| !self.items.contains_key(&entry.id))
             .partition(|entry| entry.number().is_some() && !entry.was_here());
         let mut sorted = self.sort_known(known);
         let unknown = unknown
@@ -124,16 +128,19 @@ impl Account {
     pub fn sort_known(&mut self, entries: Vec<Entry>) -> Sorted {
         let mut sorted = Sorted::default();
         for entry in entries {
+            if self.items.contains_key(&entry.id) {
+                continue;
+            }
             let number = entry.number();
             match number.filter(|id| !self.is_taken(*id, entry.id)) {
                 None => {
                     let unwanted = number.map_or(0, |id| id.0);
                     sorted.asked.push((entry.id, Some(unwanted)));
                 }
-                Some(id) if self.admit(id, entry.id, entry.reply()) => {
+                Some(id) => {
+                    self.admit(id, entry.id, entry.reply());
                     sorted.held.push((id, entry));
                 }
-                Some(_) => {}
             }
         }
         sorted
@@ -144,10 +151,10 @@ impl Account {
         self.held.get(&id).is_some_and(|held| held.entry != entry)
     }
 
-    /// An entry was taken. False if it is held already.
-    fn admit(&mut self, id: ItemId, entry: EntryId, reply: Option<ReplyKey>) -> bool {
-        let held = Held { entry, reply };
-        self.held.insert(id, held).is_none()
+    /// An entry was taken that is not held.
+    fn admit(&mut self, id: ItemId, entry: EntryId, reply: Option<ReplyKey>) {
+        self.held.insert(id, Held { entry, reply });
+        self.items.insert(entry, id);
     }
 
     /// Which entries these items are; those that are not held are left out.
@@ -160,7 +167,9 @@ impl Account {
     /// These items were given back.
     pub fn forget(&mut self, ids: &[ItemId]) {
         for id in ids {
-            self.held.remove(id);
+            if let Some(held) = self.held.remove(id) {
+                self.items.remove(&held.entry);
+            }
         }
     }
 
@@ -168,9 +177,8 @@ impl Account {
     /// another entry, is held.
     pub fn forget_ended(&mut self, statement: &Statement, lost: &[EntryId]) {
         for entry in statement.ends().chain(lost.iter().copied()) {
-            let id = statement.items.get(&entry);
-            if let Some(id) = id.filter(|id| !self.is_taken(**id, entry)) {
-                self.held.remove(id);
+            if let Some(id) = self.items.remove(&entry) {
+                self.held.remove(&id);
             }
         }
     }
@@ -179,8 +187,11 @@ impl Account {
     /// forgotten and named, and so is what is ours and unknown here.
     pub fn compare(&mut self, ours: &[EntryId]) -> (Vec<ItemId>, Vec<EntryId>) {
         let mut unknown: HashSet<EntryId> = ours.iter().copied().collect();
-        let lost = self.held.extract_if(|_, held| !unknown.remove(&held.entry));
-        let mut lost: Vec<ItemId> = lost.map(|(id, _)| id).collect();
+        let lost = self.items.extract_if(|entry, _| !unknown.remove(entry));
+        let mut lost: Vec<ItemId> = lost.map(|(_, id)| id).collect();
+        for id in &lost {
+            self.held.remove(id);
+        }
         lost.sort_unstable();
         let mut unknown: Vec<EntryId> = unknown.into_iter().collect();
         unknown.sort_unstable();
@@ -248,7 +259,7 @@ mod tests {
     fn account() -> Account {
         let mut account = Account::default();
         for n in 1..=3 {
-            assert!(account.admit(ItemId(n), EntryId(n, 0), None));
+            account.admit(ItemId(n), EntryId(n, 0), None);
         }
         account
     }
@@ -332,12 +343,23 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_held_under_one_number() {
+        let mut account = account();
+        let again = vec![entry(2, &[("n", "2")]), entry(3, &[])];
+        let sorted = account.sort_taken(again);
+        assert!(sorted.held.is_empty() && sorted.asked.is_empty());
+        let sorted = account.sort_known(vec![entry(3, &[("n", "8")])]);
+        assert!(sorted.held.is_empty() && sorted.asked.is_empty());
+        assert_eq!(account.count(), 3);
+    }
+
+    #[test]
     fn who_has_come_again_meanwhile_is_held() {
         let mut account = account();
         let records: [Record<()>; 2] = [1, 2].map(|n| Record::Done { id: ItemId(n) });
         let statement = account.statement(&records);
         account.forget(&[ItemId(1)]);
-        assert!(account.admit(ItemId(1), EntryId(9, 0), None));
+        account.admit(ItemId(1), EntryId(9, 0), None);
         account.forget_ended(&statement, &[EntryId(1, 0)]);
         assert_eq!(account.entries(&[ItemId(1)]), [EntryId(9, 0)]);
         assert_eq!(account.entries(&[ItemId(2)]), []);
