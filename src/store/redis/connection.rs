@@ -297,7 +297,10 @@ impl Server {
             )
         } else if is("WRONGTYPE") {
             format!("{name}: the key {stream} holds something that is no stream: name another one")
-        } else if is("NOPERM") || is("The user executing the script") {
+        } else if ["NOPERM", "The user executing the script", "ACL failure"]
+            .into_iter()
+            .any(is)
+        {
             format!(
                 "{name} does not let this user do what is needed: {detail}; docs/redis.md lists the \
                  commands"
@@ -340,9 +343,19 @@ fn is_passing(error: &RedisError) -> bool {
         ErrorKind::Server(
             BusyLoading | ClusterDown | MasterDown | NoScript | ReadOnly | TryAgain,
         ) => true,
-        // Redis cannot write its data to its disk just now, or is busy with somebody's script.
-        _ => matches!(error.code(), Some("MISCONF" | "BUSY" | "NOREPLICAS")),
+        _ => PASSING.iter().any(|code| is_or_quotes(error, code)),
     }
+}
+
+/// What passes, also where a script has met it: Redis cannot write its data to its disk just now, is
+/// busy with somebody's script, became a replica.
+const PASSING: [&str; 5] = ["MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN"];
+
+/// Whether an error has this code, or is a script's that quotes one with it. Before Redis 7.0 they
+/// all do.
+fn is_or_quotes(error: &RedisError, code: &str) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    error.code() == Some(code) || detail.contains(&format!("-{code} "))
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
