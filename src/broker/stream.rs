@@ -297,11 +297,12 @@ impl Broker {
         };
         clerk::tell_all(&post);
         let left: Vec<ItemId> = self.lock().desk.ledger.unfinished_ids();
+        // Who has failed to tell does not wait for an answer to his good-bye either.
         if !self.lock().desk.ledger.is_broken() {
             // What cannot be given back is taken over when its lease is over.
             let _ = channel.stream.release(&left);
+            channel.stream.close();
         }
-        channel.stream.close();
         self.with(|core| {
             if let Some(shared) = core.shared() {
                 shared.is_left = true;
