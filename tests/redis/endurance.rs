@@ -64,7 +64,10 @@ fn start(stage: &Stage) -> Run {
     let options = ["-w", "1", "--lease", "2s", "--format", "json"];
     let mut command = stage.supervisor("work", &options);
     command.args(["--worker", &recorder]).env(crate::PLAY, PLAY);
-    Run::of(command)
+    let run = Run::of(command);
+    // Whoever finds no Redis when he begins gives up at once, and Redis will be killed.
+    run.await_event("started");
+    run
 }
 
 /// What the supervisors told.
