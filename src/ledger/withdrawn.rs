@@ -57,8 +57,10 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// more, and whoever works on it does so in vain: his word will come too late. `fate` is what
     /// the write said of it that was refused, which the stream has counted.
     pub fn handle_lost(&mut self, id: ItemId, fate: Fate) {
-        // What was not told yet would be taken for a word of whoever has the item next.
+        // What was not told yet would be taken for a word of whoever has the item next. It comes too
+        // late.
         let untold = self.outbox.withdraw(id);
+        self.refused += u64::from(untold != Fate::Open);
         let mut is_here = false;
         for fate in [fate, untold] {
             match fate {

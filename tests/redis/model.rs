@@ -139,7 +139,9 @@ impl Both {
             let expected = [Some(born), Some(kind), Some(lease.to_string()), changes];
             assert_eq!(told, expected);
         }
-        ["c0", "c1", "c2"].map(|client| both.tend(client));
+        for client in ["c0", "c1", "c2"] {
+            both.tend(client);
+        }
         both
     }
 
@@ -501,7 +503,7 @@ impl Both {
         let words = [
             "XCLAIM", &name, "dishrack", &owner, "0", &real, "IDLE", &idle, "JUSTID",
         ];
-        assert_eq!(texts(self.command(&words)), [real.clone()]);
+        assert_eq!(texts(self.command(&words)), std::slice::from_ref(&real));
     }
 
     /// What is there is the same, and new entries are known by their places.

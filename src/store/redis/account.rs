@@ -299,4 +299,47 @@ mod tests {
                 && !account.is_taken(ItemId(4), EntryId(1, 0))
         );
     }
+
+    fn entry(place: u64, fields: &[(&str, &str)]) -> Entry {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (bytes(name), bytes(value)));
+        Entry {
+            id: EntryId(place, 0),
+            fields: super::super::entry::Fields(fields.collect()),
+            deliveries: 1,
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn of_what_is_not_known_well_more_is_asked() {
+        let entries = vec![
+            entry(10, &[("n", "4")]),
+            entry(11, &[]),
+            entry(12, &[("n", "5"), ("again", "1")]),
+            entry(13, &[("n", "1")]),
+        ];
+        let sorted = account().sort_taken(entries);
+        assert_eq!(sorted.held[0].0, ItemId(4));
+        let mut asked = sorted.asked;
+        asked.sort_unstable();
+        let ids = [11, 12, 13].map(|place| EntryId(place, 0));
+        // The last one's number is another entry's: any but that will do.
+        let expected = [(ids[0], Some(0)), (ids[1], None), (ids[2], Some(1))];
+        assert_eq!(asked, expected);
+    }
+
+    #[test]
+    fn who_has_come_again_meanwhile_is_held() {
+        let mut account = account();
+        let records: [Record<()>; 2] = [1, 2].map(|n| Record::Done { id: ItemId(n) });
+        let statement = account.statement(&records);
+        account.forget(&[ItemId(1)]);
+        assert!(account.admit(ItemId(1), EntryId(9, 0), None));
+        account.forget_ended(&statement, &[EntryId(1, 0)]);
+        assert_eq!(account.entries(&[ItemId(1)]), [EntryId(9, 0)]);
+        assert_eq!(account.entries(&[ItemId(2)]), []);
+    }
 }

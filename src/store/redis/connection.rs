@@ -287,14 +287,20 @@ impl Server {
                 "{name} is out of memory (maxmemory): items must be worked on, or its limit raised"
             ));
         }
-        Trouble::Other(if is("FORGOTTEN") || is("NOGROUP") || is("UNBLOCKED") {
+        let is_gone = ["FORGOTTEN", "NOGROUP", "UNBLOCKED", "no such key"]
+            .into_iter()
+            .any(is);
+        Trouble::Other(if is_gone {
             format!(
                 "{name} has forgotten stream {stream}: it was restarted without its data, or the \
                  stream was deleted; what was not done is lost, unless it is put again"
             )
         } else if is("WRONGTYPE") {
             format!("{name}: the key {stream} holds something that is no stream: name another one")
-        } else if is("NOPERM") || is("The user executing the script") {
+        } else if ["NOPERM", "The user executing the script", "ACL failure"]
+            .into_iter()
+            .any(is)
+        {
             format!(
                 "{name} does not let this user do what is needed: {detail}; docs/redis.md lists the \
                  commands"
@@ -337,9 +343,19 @@ fn is_passing(error: &RedisError) -> bool {
         ErrorKind::Server(
             BusyLoading | ClusterDown | MasterDown | NoScript | ReadOnly | TryAgain,
         ) => true,
-        // Redis cannot write its data to its disk just now, or is busy with somebody's script.
-        _ => matches!(error.code(), Some("MISCONF" | "BUSY" | "NOREPLICAS")),
+        _ => PASSING.iter().any(|code| is_or_quotes(error, code)),
     }
+}
+
+/// What passes, also where a script has met it: Redis cannot write its data to its disk just now, is
+/// busy with somebody's script, became a replica.
+const PASSING: [&str; 5] = ["MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN"];
+
+/// Whether an error has this code, or is a script's that quotes one with it. Before Redis 7.0 they
+/// all do.
+fn is_or_quotes(error: &RedisError, code: &str) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    error.code() == Some(code) || detail.contains(&format!("-{code} "))
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -34,9 +34,12 @@ const ALL: [Name; 11] = [
     Name::Leave,
 ];
 
-/// Lets a script write where memory is short: what it adds is less than what it deletes. Redis
-/// knows such a line from 7.0 on; before, it lets a script go on that has written already.
+/// Lets a script write where memory is short: what it adds is less than what it deletes.
 const ALLOWS_OOM: &str = "#!lua flags=allow-oom\n";
+
+/// The same before Redis 7.0, which knows no such line: a script that has written already may go on,
+/// and this may be done at all times, and does nothing.
+const WRITES_NOTHING: &str = "redis.call('HDEL', KEYS[2], '')\n";
 
 impl Name {
     fn source(self) -> &'static str {
@@ -65,7 +68,7 @@ impl Name {
             // Only these add items.
             Name::Put | Name::Revive => "",
             _ if is_modern => ALLOWS_OOM,
-            _ => "",
+            _ => WRITES_NOTHING,
         };
         format!("{flags}{prelude}{}", self.source())
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use dishrack::Options;
 use dishrack::broker::desk::{Desk, Refused, Said, Verdict};
-use dishrack::broker::shared::errands::{Answered, Arrival, Errand, Taking};
+use dishrack::broker::shared::errands::{Answered, Arrival, Errand, Taking, Telling, Tended};
 use dishrack::broker::shared::{Shared, Standing};
-use dishrack::ledger::{Credit, ItemId, Ledger, Unfinished};
+use dishrack::ledger::{Blame, Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
 
 type Table = Desk<Vec<u8>, ()>;
 
@@ -15,6 +15,10 @@ crate::trials! {
     a_join_waits_for_ends_that_are_on_their_way,
     nothing_is_taken_for_a_get_that_is_over,
     one_item_is_brought_for_a_loop_without_a_worker,
+    an_item_of_which_a_write_says_two_things_is_lost_once,
+    what_was_not_told_of_a_lost_item_is_never_told,
+    what_comes_again_while_its_end_is_told_is_given_back,
+    others_get_what_nobody_here_has_room_for,
 }
 
 fn table() -> Table {
@@ -130,4 +134,108 @@ fn one_item_is_brought_for_a_loop_without_a_worker() {
     assert_eq!(desk.next_taking(false), asleep);
     desk.loop_waits(false);
     assert_eq!(desk.ledger.ready(), 1);
+}
+
+/// A desk whose worker holds the items up to this one.
+fn busy(max_attempts: u32, items: u64) -> (Table, Handed) {
+    let options = Options {
+        max_attempts,
+        ..Options::default()
+    };
+    let mut desk = Desk::new(Ledger::share(options));
+    desk.shared = Some(Shared::default());
+    desk.crew_began();
+    let credit = Some(Credit::single());
+    desk.ledger.handle_join_for(credit, u64::MAX);
+    let (_, _, question) = take(&mut desk);
+    took(&mut desk, (1..=items).map(arrival).collect(), question);
+    match desk.poll() {
+        Some(Said::Deliver(handed)) => (desk, handed),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn end(desk: &mut Table, handed: &Handed, verdict: Verdict<()>) {
+    let zero = Duration::ZERO;
+    desk.settle(handed.token, zero, verdict, zero).unwrap();
+}
+
+fn failed() -> Verdict<()> {
+    let blame = Blame {
+        cause: Cause::Nack("it has a crack".into()),
+        scene: Scene::default(),
+    };
+    Verdict::Failed(blame, None)
+}
+
+fn telling(desk: &mut Table) -> Telling<Vec<u8>> {
+    match desk.next_errand() {
+        Some(Errand::Tell(telling)) => telling,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn lost(ids: &[u64]) -> Answered {
+    Answered {
+        lost: ids.iter().copied().map(ItemId).collect(),
+        ..Answered::default()
+    }
+}
+
+fn tended(lost: &[u64], others: u64) -> Tended<Vec<u8>> {
+    Tended {
+        lost: lost.iter().copied().map(ItemId).collect(),
+        arrivals: Vec::new(),
+        others,
+    }
+}
+
+fn an_item_of_which_a_write_says_two_things_is_lost_once() {
+    let (mut desk, handed) = busy(1, 1);
+    end(&mut desk, &handed, failed());
+    let telling = telling(&mut desk);
+    assert_eq!(
+        telling.records.len(),
+        2,
+        "how it failed, and that it is dead"
+    );
+    desk.told(telling.number, &telling.records, lost(&[1, 1]));
+    assert_eq!(desk.ledger.counts().dead, 0);
+    assert!(desk.poll().is_none(), "nobody is told of its death");
+    desk.ledger.check().unwrap();
+}
+
+fn what_was_not_told_of_a_lost_item_is_never_told() {
+    let (mut desk, handed) = busy(3, 1);
+    end(&mut desk, &handed, Verdict::Done(Some(())));
+    desk.tended(tended(&[1], 1), Duration::ZERO);
+    assert!(!desk.ledger.has_write(), "it would be said of its next one");
+    assert!(desk.poll().is_none());
+    assert_eq!(desk.ledger.counts().accepted, 0);
+    desk.ledger.check().unwrap();
+}
+
+fn what_comes_again_while_its_end_is_told_is_given_back() {
+    let (mut desk, handed) = busy(3, 1);
+    end(&mut desk, &handed, Verdict::Done(Some(())));
+    let telling = telling(&mut desk);
+    let (_, _, question) = take(&mut desk);
+    took(&mut desk, vec![arrival(1)], question);
+    assert!(desk.poll().is_none(), "it is not handed out");
+    let back = Taking::GiveBack(vec![ItemId(1)]);
+    assert_eq!(desk.next_taking(false), back);
+    desk.told(telling.number, &telling.records, lost(&[1]));
+    let (_, _, question) = take(&mut desk);
+    took(&mut desk, vec![arrival(1)], question);
+    assert!(matches!(desk.poll(), Some(Said::Deliver(_))), "now it is");
+}
+
+fn others_get_what_nobody_here_has_room_for() {
+    let (mut desk, handed) = busy(3, 3);
+    assert_eq!(desk.tended(tended(&[], 0), Duration::ZERO), []);
+    let back = desk.tended(tended(&[], 1), Duration::ZERO);
+    assert_eq!(back, [ItemId(2), ItemId(3)]);
+    assert_eq!(desk.ledger.counts().accepted, 1);
+    end(&mut desk, &handed, Verdict::Done(None));
+    assert!(desk.poll().is_none());
 }

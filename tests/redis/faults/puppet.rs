@@ -32,6 +32,7 @@ pub(crate) struct Part {
     lease: Duration,
     rest: Duration,
     is_quiet: bool,
+    has_processes: bool,
     #[serde(skip)]
     variables: Vec<(String, String)>,
 }
@@ -46,6 +47,7 @@ impl Part {
             lease,
             rest: Duration::ZERO,
             is_quiet: false,
+            has_processes: false,
             variables: Vec::new(),
         }
     }
@@ -64,6 +66,12 @@ impl Part {
     /// It says nothing of items, of which there are many.
     pub(crate) fn quiet(mut self) -> Part {
         self.is_quiet = true;
+        self
+    }
+
+    /// Its workers are processes, which say nothing.
+    pub(crate) fn processes(mut self) -> Part {
+        self.has_processes = true;
         self
     }
 
@@ -211,6 +219,8 @@ impl Observer for Speaker {
 
 /// Is such a supervisor until stdin ends.
 pub(crate) fn play() {
+    // Its worker processes are this program as well, and go no further.
+    dishrack::serve(|roles| roles.handler(serve_item));
     let part: Part = serde_json::from_str(&std::env::var(PART).unwrap()).unwrap();
     let options = Options {
         backoff: Backoff::exponential(part.rest, part.rest),
@@ -223,12 +233,17 @@ pub(crate) fn play() {
     };
     let name = part.name.clone();
     let start = || {
-        let builder = Supervisor::builder().threads(part.workers).name(&part.name);
+        let builder = Supervisor::builder().name(&part.name);
         let builder = builder.observer(Arc::new(Speaker));
-        builder.handler(&queue, move |item: String| match part.is_quiet {
-            true => do_item(&name, &item).map(|()| item),
-            false => work(&name, item),
-        })
+        if part.has_processes {
+            return builder.processes(part.workers).handler(&queue, serve_item);
+        }
+        builder
+            .threads(part.workers)
+            .handler(&queue, move |item: String| match part.is_quiet {
+                true => do_item(&name, &item).map(|()| item),
+                false => work(&name, item),
+            })
     };
     // Without workers it only puts and joins.
     let _crew = (part.workers > 0).then(|| start().unwrap());
@@ -254,6 +269,11 @@ fn obey(queue: &Queue, line: &str) {
         _ => panic!("nobody knows what {line:?} is"),
     };
     say(&answer.unwrap_or_else(|error| format!("error {word}: {error}")));
+}
+
+/// Does an item in a process of its own.
+fn serve_item(item: String) -> Result<String, String> {
+    do_item("a process", &item).map(|()| item)
 }
 
 /// Does an item, and says so.

@@ -7,7 +7,7 @@ use dishrack::Joined;
 use super::stage::{
     LONG_LEASE, SHORT_LEASE, check_books, crew, held, join, let_pass, queue, willing,
 };
-use crate::patience::until;
+use crate::patience::{DEADLINE, until};
 use crate::proxy::Proxy;
 use crate::redis_server::Server;
 
@@ -16,6 +16,8 @@ crate::timely_trials! {
     a_black_hole_that_never_gives_back_is_noticed,
     a_server_that_stands_still_within_the_lease_is_not_noticed,
     a_server_that_stands_still_beyond_the_lease_loses_nothing,
+    a_queue_may_be_dropped_while_nobody_answers,
+    a_queue_may_be_dropped_while_nobody_listens,
     a_slow_network_loses_nothing,
     a_network_slower_than_the_lease_loses_nothing,
 }
@@ -95,6 +97,32 @@ fn a_server_that_stands_still_beyond_the_lease_loses_nothing() {
     };
     assert_eq!(queues.each_ref().map(join), [all; 2]);
     check_books(&server, ITEMS, 0);
+}
+
+/// A queue that holds something is dropped while Redis is away; what it held is had by others.
+fn dropped_while(away: fn(&Proxy)) {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let far = queue(proxy.url(), SHORT_LEASE);
+    far.put(&"item".to_owned()).unwrap();
+    let delivery = far.get_timeout(DEADLINE).unwrap();
+    away(&proxy);
+    // Nobody hears of it any more.
+    delivery.task_done().unwrap();
+    drop(far);
+    let near = queue(server.url(), SHORT_LEASE);
+    let crew = willing(&near, 1);
+    assert_eq!(join(&near), Joined { done: 1, dead: 0 });
+    assert_eq!(crew.began(), ["item"]);
+    check_books(&server, 1, 0);
+}
+
+fn a_queue_may_be_dropped_while_nobody_answers() {
+    dropped_while(Proxy::black_hole);
+}
+
+fn a_queue_may_be_dropped_while_nobody_listens() {
+    dropped_while(Proxy::refuse);
 }
 
 /// One supervisor is behind a slow network, and one is not.

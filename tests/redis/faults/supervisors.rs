@@ -17,6 +17,7 @@ use crate::redis_server::Server;
 
 crate::timely_trials! {
     the_items_of_a_killed_supervisor_go_to_another,
+    the_items_of_killed_worker_processes_go_to_another,
     failed_attempts_survive_a_change_of_machine,
     a_late_word_of_a_stopped_supervisor_is_refused,
     a_late_word_of_one_that_is_cut_off_is_refused,
@@ -45,6 +46,34 @@ fn the_items_of_a_killed_supervisor_go_to_another() {
     assert_eq!(join(&near), Joined { done: 5, dead: 0 });
     assert_eq!(crew.began().len(), 5);
     check_books(&server, 5, 0);
+}
+
+fn the_items_of_killed_worker_processes_go_to_another() {
+    let server = Server::plain();
+    let folder = tempfile::tempdir().unwrap();
+    let part = Part::new("one", server.url(), SHORT_LEASE);
+    let mut one = part.workers(2).processes().start();
+    one.await_line("ready");
+    let near = queue(server.url(), SHORT_LEASE);
+    // This one only kills who works on it, time and again.
+    near.put(&"kill its worker".to_owned()).unwrap();
+    assert_eq!(join(&near), Joined { done: 0, dead: 1 });
+    let letters = near.dead_letters().unwrap();
+    let causes = letters[0].history.iter().map(|one| one.cause.to_string());
+    assert_eq!(causes.collect::<Vec<_>>(), ["killed by SIGKILL"; 3]);
+    for n in 1..=4 {
+        let file = folder.path().join(format!("{n}"));
+        near.put(&format!("hold {}", file.display())).unwrap();
+    }
+    until("both have something", || {
+        let pending = server.cli(&["xpending", STREAM, "dishrack"]);
+        pending.lines().next().unwrap().parse::<u64>().unwrap() >= 2
+    });
+    one.kill();
+    let crew = willing(&near, 1);
+    assert_eq!(join(&near), Joined { done: 4, dead: 1 });
+    assert_eq!(crew.began().len(), 4);
+    check_books(&server, 4, 1);
 }
 
 fn failed_attempts_survive_a_change_of_machine() {
