@@ -67,7 +67,7 @@ fn start(stage: &Stage) -> Run {
     let mut command = stage.supervisor("work", &options);
     command.args(["--worker", &recorder]).env(crate::PLAY, PLAY);
     let run = Run::of(command);
-    // Whoever finds no Redis when he begins gives up at once, and Redis will be killed.
+    // From here on it bears that Redis is away; who finds none to begin with ends at once.
     run.await_event("started");
     run
 }
