@@ -69,16 +69,17 @@ impl<P, R> Outbox<P, R> {
         self.reports.push_back((after, report));
     }
 
-    /// What is not under way yet of this item is not written any more. What that said of it.
-    pub(super) fn withdraw(&mut self, id: ItemId) -> Fate {
-        let mut fate = Fate::Open;
+    /// What is not under way yet of this item is not written any more. What that said of it, if
+    /// anything.
+    pub(super) fn withdraw(&mut self, id: ItemId) -> Option<Fate> {
+        let mut fate = None;
         self.records.retain(|record| {
-            match record {
-                Record::Done { id: one } if *one == id => fate = Fate::Done,
-                Record::Dead { id: one, .. } if *one == id => fate = Fate::Dead,
-                Record::Failed { id: one, .. } if *one == id => {}
+            fate = Some(match record {
+                Record::Done { id: one } if *one == id => Fate::Done,
+                Record::Dead { id: one, .. } if *one == id => Fate::Dead,
+                Record::Failed { id: one, .. } if *one == id => Fate::Open,
                 _ => return true,
-            }
+            });
             false
         });
         fate

@@ -57,12 +57,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// more, and whoever works on it does so in vain: his word will come too late. `fate` is what
     /// the write said of it that was refused, which the stream has counted.
     pub fn handle_lost(&mut self, id: ItemId, fate: Fate) {
-        // What was not told yet would be taken for a word of whoever has the item next. It comes too
-        // late.
+        // What was not told yet would be taken for a word of whoever has the item next.
         let untold = self.outbox.withdraw(id);
-        self.refused += u64::from(untold != Fate::Open);
+        // That word came too late, and nobody else has counted it.
+        self.refused += u64::from(untold.is_some());
         let mut is_here = false;
-        for fate in [fate, untold] {
+        for fate in [fate, untold.unwrap_or(Fate::Open)] {
             match fate {
                 Fate::Done => self.done -= 1,
                 Fate::Dead => self.dead -= 1,

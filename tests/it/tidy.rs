@@ -30,11 +30,13 @@ const FUNCTION_LINES_MAX: usize = 70;
 const BINARY_LINES_MAX: usize = 60;
 
 /// The pure core.
-const PURE: [&str; 21] = [
+const PURE: [&str; 23] = [
     "src/ledger.rs",
     "src/ledger/",
     "src/store/book.rs",
     "src/store/book/",
+    "src/store/redis/account.rs",
+    "src/store/redis/entry.rs",
     "src/supervision/restart.rs",
     "src/supervision/child.rs",
     "src/supervision/patrol.rs",

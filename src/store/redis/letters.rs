@@ -1,10 +1,11 @@
 //! Dead letters: read, taken, tried again.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use redis::cmd;
+use redis::{RedisResult, cmd};
 
-use super::connection::Trouble;
+use super::connection::{Open, Trouble};
 use super::entry::{Entry, EntryId, Fields, history_in};
 use super::scripts::Name;
 use super::{RedisStore, read};
@@ -65,18 +66,33 @@ impl RedisStore {
         let mut taken = Vec::with_capacity(letters.len());
         for (entry, letter) in letters {
             // Whoever deletes it has it.
-            if self.delete_letter(entry).map_err(Trouble::words)? {
-                taken.push(letter);
+            match self.delete_letter(entry) {
+                Ok(true) => taken.push(letter),
+                Ok(false) => {}
+                // What was taken is nowhere else any more.
+                Err(_) if !taken.is_empty() => break,
+                Err(trouble) => return Err(trouble.words()),
             }
         }
         Ok(taken)
     }
 
     fn delete_letter(&self, entry: EntryId) -> Result<bool, Trouble> {
-        self.server.call(&self.desk, Duration::ZERO, |open| {
+        self.claim_letter(|open| {
             let mut delete = cmd("XDEL");
             delete.arg(&self.keys.dead).arg(entry.to_string());
-            Ok(delete.query::<u64>(&mut open.connection)? > 0)
+            delete.query(&mut open.connection)
+        })
+    }
+
+    /// Takes a letter away, by an act that says how many it has found. Who has to try it again does
+    /// not know whether he was the one who took it: it is his, as it had better be two people's than
+    /// nobody's.
+    fn claim_letter(&self, act: impl Fn(&mut Open) -> RedisResult<u64>) -> Result<bool, Trouble> {
+        let tries = Cell::new(0);
+        self.server.call(&self.desk, Duration::ZERO, |open| {
+            tries.set(tries.get() + 1);
+            Ok(act(open)? > 0 || tries.get() > 1)
         })
     }
 
@@ -106,10 +122,10 @@ impl RedisStore {
     }
 
     fn revive_entry(&self, entry: EntryId) -> Result<bool, Trouble> {
-        self.server.call(&self.desk, Duration::ZERO, |open| {
+        self.claim_letter(|open| {
             let mut script = self.script(open, Name::Revive);
             script.arg(entry.to_string());
-            Ok(script.query::<u64>(&mut open.connection)? > 0)
+            script.query(&mut open.connection)
         })
     }
 }

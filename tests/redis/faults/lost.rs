@@ -23,6 +23,8 @@ crate::timely_trials! {
     an_end_whose_request_is_lost_counts_once,
     a_failed_attempt_whose_reply_is_lost_is_one_attempt,
     a_death_whose_reply_is_lost_is_one_letter,
+    a_letter_whose_taking_has_no_reply_is_handed_out,
+    a_letter_whose_second_try_has_no_reply_is_said_to_have_one,
     a_result_whose_reply_is_lost_comes_once,
     items_whose_delivery_is_lost_are_found,
     items_given_back_whose_reply_is_lost_are_there_once,
@@ -137,6 +139,39 @@ fn a_death_whose_reply_is_lost_is_one_letter() {
     let letters = queue.dead_letters().unwrap();
     assert_eq!((letters.len(), letters[0].history.len()), (1, 3));
     check_books(&server, 0, 1);
+}
+
+/// A queue by a proxy, with one dead letter.
+fn with_a_letter(server: &Server) -> (Proxy, Queue) {
+    let (proxy, queue) = stage(server);
+    let crew = crew(&queue, 1, |_| Err("it has a crack".into()));
+    queue.put(&"item".to_owned()).unwrap();
+    assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
+    crew.supervisor().stop();
+    (proxy, queue)
+}
+
+fn a_letter_whose_taking_has_no_reply_is_handed_out() {
+    let server = Server::plain();
+    let (proxy, queue) = with_a_letter(&server);
+    proxy.lose_reply_to("xdel");
+    let letters = queue.take_dead_letters().unwrap();
+    proxy.await_losses(1);
+    assert_eq!(letters.len(), 1, "nobody else has it");
+    assert_eq!(queue.take_dead_letters().unwrap().len(), 0);
+}
+
+fn a_letter_whose_second_try_has_no_reply_is_said_to_have_one() {
+    let server = Server::plain();
+    let (proxy, queue) = with_a_letter(&server);
+    let id = queue.dead_letters().unwrap()[0].id;
+    // Only this call has the name of the letter as a word of its own.
+    let letter = server.cli(&["--raw", "xrange", "{items}:dead", "-", "+"]);
+    proxy.lose_reply_to(letter.lines().next().unwrap());
+    assert!(queue.retry_dead_letter(id).unwrap());
+    proxy.await_losses(1);
+    assert_eq!(entries(&server).len(), 1);
+    assert!(!queue.retry_dead_letter(id).unwrap());
 }
 
 fn a_result_whose_reply_is_lost_comes_once() {
