@@ -60,15 +60,9 @@ while #taken < wanted do
     end
 end
 
-local others = 0
-for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
-    local one = {}
-    for i = 1, #row, 2 do
-        one[row[i]] = row[i + 1]
-    end
-    if one.name ~= consumer and one.idle <= lease then
-        others = others + 1
-    elseif one.name ~= consumer and one.pending == 0 and one.idle > 3 * lease then
+local others = others_heard_of(consumer, lease)
+for _, one in ipairs(supervisors()) do
+    if one.name ~= consumer and one.pending == 0 and one.idle > 3 * lease then
         redis.call('XGROUP', 'DELCONSUMER', stream, group, one.name)
     end
 end
