@@ -250,7 +250,7 @@ impl Broker {
             if let Patience::Until(deadline) = patience
                 && Instant::now() >= deadline
             {
-                if core.is_to_look(look) {
+                if core.is_to_look(look) && !core.desk.is_away() {
                     core.joiner_waits();
                     core = sleep(&self.bells.settled, core, Patience::Forever).0;
                     core.joiners -= 1;
@@ -307,9 +307,18 @@ impl Broker {
         true
     }
 
+    /// What is kept cannot be read or changed just now, for this reason.
+    pub(crate) fn inaccessible(&self, why: String) -> Kind {
+        match self.lock().desk.shared {
+            Some(_) => Kind::Redis(why),
+            None => Kind::JournalAccess(why),
+        }
+    }
+
     /// Makes a dead letter an item that waits.
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
-        let Some(letter) = self.store.revive(id).map_err(Kind::Journal)? else {
+        let found = self.store.revive(id).map_err(|why| self.inaccessible(why));
+        let Some(letter) = found? else {
             return Ok(false);
         };
         let parcel = Parcel::of(Payload::copy_of(&letter.payload));

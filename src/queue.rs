@@ -435,8 +435,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 
     fn stored_dead(&self) -> Result<Vec<StoredLetter>, Error> {
-        let letters = self.broker()?.store.dead_letters();
-        letters.map_err(|why| Error(Kind::JournalAccess(why)))
+        let broker = self.broker()?;
+        let letters = broker.store.dead_letters();
+        letters.map_err(|why| Error(broker.inaccessible(why)))
     }
 
     /// Takes all dead letters, oldest first. One whose item does not decode stays; it can be had by
@@ -462,8 +463,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
     ) -> Result<Vec<StoredLetter>, Error> {
-        let taken = self.broker()?.store.take_dead(is_wanted);
-        taken.map_err(|why| Error(Kind::JournalAccess(why)))
+        let broker = self.broker()?;
+        let taken = broker.store.take_dead(is_wanted);
+        taken.map_err(|why| Error(broker.inaccessible(why)))
     }
 
     /// Tries a dead letter again: its item waits in its old place, with as many attempts before it

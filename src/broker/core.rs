@@ -323,7 +323,7 @@ impl Core {
         };
         let is_new = glance.is_none();
         let glance = *glance.get_or_insert_with(|| shared.glances.ask());
-        let is_over = shared.glances.is_answered(glance);
+        let is_over = shared.glances.is_answered(glance) || shared.is_away;
         if is_new {
             self.pump();
         }

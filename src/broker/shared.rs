@@ -144,6 +144,8 @@ pub struct Shared<P> {
     pub is_left: bool,
     /// The stream has come back without all that was told to it.
     pub is_older: bool,
+    /// It cannot be reached just now.
+    pub is_away: bool,
     /// As far as the clerk knows. What others are answered may be older than what he knows already,
     /// as their calls come and go by ways of their own.
     pub standing: Standing,
@@ -160,6 +162,8 @@ pub struct Shared<P> {
     /// These came again meanwhile. They are given back, lest an answer of then is taken for one of
     /// theirs.
     postponed: Vec<ItemId>,
+    /// When it was last looked after what was taken, nothing could be taken over.
+    owes_takeover: bool,
     /// It is waited just now for what there is to take.
     pub is_taking: bool,
     /// What an item weighs in the mean.
@@ -184,6 +188,7 @@ impl<P> Default for Shared<P> {
             is_quitting: false,
             is_left: false,
             is_older: false,
+            is_away: false,
             standing: Standing::default(),
             others: 0,
             looks: Questions::default(),
@@ -191,6 +196,7 @@ impl<P> Default for Shared<P> {
             is_dry: false,
             telling: HashSet::new(),
             postponed: Vec::new(),
+            owes_takeover: false,
             is_taking: false,
             weight: 0,
         }

@@ -19,7 +19,7 @@ use super::core::Core;
 use super::desk::Refused;
 use super::scribe::Scribe;
 use super::shared::{Putter, Shared};
-use super::{Broker, Parcel, Patience, ReplyTo, lock, sleep};
+use super::{Broker, Parcel, Patience, ReplyTo, sleep};
 use crate::error::Kind;
 use crate::ledger::{Counts, ItemId, Ledger, Options, Token};
 use crate::observe::What;
@@ -28,6 +28,7 @@ use crate::store::Store;
 use crate::store::stream::{Notice, Sent, Stream};
 use crate::supervision::signals;
 use crate::worker::attempt::message_of;
+use crate::worker::current;
 
 /// What is on its way takes so many items at most, and whoever puts without waiting waits for
 /// that.
@@ -102,7 +103,7 @@ impl Broker {
         let core = Arc::downgrade(&broker.core);
         stream.set_listener(Box::new(move |notice| {
             if let Some(core) = core.upgrade() {
-                lock(&core).notice(notice);
+                super::with(&core, |core| core.notice(notice));
             }
         }));
         let post = Post {
@@ -150,7 +151,7 @@ impl Broker {
         let is_beyond_bound = is_holding && !is_impatient;
         while until == Until::Numbered && core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
             core.check_open()?;
-            core = self.await_stream(core, Patience::Forever);
+            core = self.work_or_await(core, Patience::Forever);
         }
         core.check_open()?;
         core.check_lost(until)?;
@@ -175,14 +176,26 @@ impl Broker {
                 // It is being told just now, and will be answered.
                 patience = Patience::Forever;
             }
-            if !is_holding && self.has_inline_work(&core) {
-                drop(core);
-                self.drive_inline();
-                core = self.lock();
-                continue;
-            }
-            core = self.await_stream(core, patience);
+            core = match is_holding {
+                true => self.await_stream(core, patience),
+                false => self.work_or_await(core, patience),
+            };
         }
+    }
+
+    /// Does what there is to do for whoever works inline; if nothing is, sleeps until the clerk has
+    /// news.
+    fn work_or_await<'a>(
+        &'a self,
+        core: MutexGuard<'a, Core>,
+        patience: Patience,
+    ) -> MutexGuard<'a, Core> {
+        if !self.has_inline_work(&core) {
+            return self.await_stream(core, patience);
+        }
+        drop(core);
+        self.drive_inline();
+        self.lock()
     }
 
     /// Sleeps until the clerk has news.
@@ -201,9 +214,13 @@ impl Broker {
     pub(super) fn sync_stream(&self) -> Result<(), Kind> {
         let mut core = self.lock();
         let last = core.last_ticket();
+        let is_holding = current::holds(self);
         while !core.is_through(last) {
             core.check_kept()?;
-            core = self.await_stream(core, Patience::Forever);
+            core = match is_holding {
+                true => self.await_stream(core, Patience::Forever),
+                false => self.work_or_await(core, Patience::Forever),
+            };
         }
         core.check_kept()?;
         core.check_refusals()
@@ -297,11 +314,12 @@ impl Broker {
         };
         clerk::tell_all(&post);
         let left: Vec<ItemId> = self.lock().desk.ledger.unfinished_ids();
+        // Who has failed to tell does not wait for an answer to his good-bye either.
         if !self.lock().desk.ledger.is_broken() {
             // What cannot be given back is taken over when its lease is over.
             let _ = channel.stream.release(&left);
+            channel.stream.close();
         }
-        channel.stream.close();
         self.with(|core| {
             if let Some(shared) = core.shared() {
                 shared.is_left = true;
@@ -449,9 +467,16 @@ impl Core {
         let is_older = matches!(notice, Notice::Older(_));
         if let Some(shared) = self.shared() {
             shared.is_older |= is_older;
+            match notice {
+                Notice::Away(_) => shared.is_away = true,
+                Notice::Back(_) => shared.is_away = false,
+                _ => {}
+            }
         }
+        // Whoever's time is over waits no longer for an answer.
+        self.wake_all();
         let why = match notice {
-            Notice::Away(why) | Notice::Older(why) => why,
+            Notice::Away(why) | Notice::Older(why) | Notice::Replicas(why) => why,
             Notice::Back(after) => format!("redis is back, after {after:.1?}"),
         };
         self.emitter.emit(What::Notice { why });

@@ -182,20 +182,19 @@ impl RedisStore {
 
     /// The lease is the stream's: who renews seldom would lose to who takes over early.
     fn change_lease(&self, wanted: u64) -> Result<(), String> {
-        let (_, others) = self.looked().map_err(connection::Trouble::words)?;
-        if others > 0 {
-            return Err(format!(
+        let changed = self.server.try_once(&self.teller, |open| {
+            let mut script = self.script(open, Name::Lease);
+            script.arg(&self.consumer).arg(wanted);
+            script.query(&mut open.connection)
+        });
+        match changed.map_err(connection::Trouble::words)? {
+            0_u64 => Ok(()),
+            others => Err(format!(
                 "{}: stream {} is used with another lease by {others} supervisors that are at work: \
                  leave the lease away, or stop them first",
                 self.server.name, self.keys.stream
-            ));
+            )),
         }
-        let set = self.server.try_once(&self.teller, |open| {
-            let mut set = redis::cmd("HSET");
-            set.arg(&self.keys.meta).arg("lease").arg(wanted);
-            set.exec(&mut open.connection)
-        });
-        set.map_err(connection::Trouble::words)
     }
 
     /// What every script but the first is called with.

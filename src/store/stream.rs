@@ -65,6 +65,8 @@ pub(crate) enum Notice {
     Away(String),
     /// It can be reached again, after this time.
     Back(Duration),
+    /// Fewer replicas than wanted have what was told, or enough again.
+    Replicas(String),
     /// It is there, and what was told to it is not all there.
     Older(String),
 }

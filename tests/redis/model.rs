@@ -352,7 +352,6 @@ impl Both {
         let mut said = Said {
             first: *first,
             last: *last,
-            limit: self.chance.pick(&[1, 100, 100]),
             retries: self.chance.below(3),
             ..Said::default()
         };
@@ -389,7 +388,7 @@ impl Both {
     fn words_of(&self, call: u64, client: &str, said: &Said) -> Vec<String> {
         let mut words = vec![call.to_string(), client.to_owned()];
         words.extend([self.real(said.first), self.real(said.last)]);
-        words.extend([said.limit.to_string(), said.retries.to_string()]);
+        words.push(said.retries.to_string());
         words.push(said.done.len().to_string());
         words.extend(said.done.iter().map(|id| self.real(*id)));
         words.push(said.failed.len().to_string());

@@ -55,7 +55,6 @@ struct Memo {
 pub(crate) struct Said {
     pub(crate) first: EntryId,
     pub(crate) last: EntryId,
-    pub(crate) limit: usize,
     pub(crate) retries: u64,
     pub(crate) done: Vec<EntryId>,
     pub(crate) failed: Vec<(EntryId, String)>,
@@ -295,7 +294,7 @@ impl Stream {
         }
         let in_range = self.pending.range(said.first..=said.last);
         let its = in_range.filter(|(_, claim)| claim.owner == consumer);
-        let held: Vec<EntryId> = its.map(|(id, _)| *id).take(said.limit).collect();
+        let held: Vec<EntryId> = its.map(|(id, _)| *id).collect();
         let is_its = |stream: &Stream, id: &EntryId| match stream.has(Flaw::AnyoneSettles) {
             true => stream.entries.contains_key(id),
             false => held.contains(id),

@@ -65,7 +65,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             let Some((request, look, waits)) = self.joins.pop_front() else {
                 return;
             };
-            let is_known = self.is_looked(look);
+            let is_known = self.is_looked(look) || self.is_away();
             match self.join_state(look) {
                 Some(Ok((done, dead))) => self.answer(request, Reply::Joined(done, dead)),
                 Some(Err(refused)) => self.answer(request, Reply::Refused(refused)),
@@ -78,6 +78,11 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         }
     }
 
+    /// Whether nothing can be learnt of the stream just now.
+    pub(in crate::broker) fn is_away(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.is_away)
+    }
+
     fn is_looked(&self, look: u64) -> bool {
         let shared = self.shared.as_ref();
         shared.is_none_or(|shared| shared.looks.is_answered(look))
@@ -87,14 +92,16 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         let is_broken = self.ledger.is_broken();
         if let Some(shared) = &self.shared {
             let waiting = self.local_leaving.len();
-            let is_open = |glance: &u64| !is_broken && !shared.glances.is_answered(*glance);
+            let is_open = |glance: &u64| {
+                !is_broken && !shared.is_away && !shared.glances.is_answered(*glance)
+            };
             self.local_leaving.retain(is_open);
             for _ in self.local_leaving.len()..waiting {
                 self.local_waits(false);
             }
         }
         while let (Some((request, glance)), Some(shared)) = (self.leaving.front(), &self.shared)
-            && (shared.glances.is_answered(*glance) || self.ledger.is_broken())
+            && (shared.glances.is_answered(*glance) || shared.is_away || self.ledger.is_broken())
         {
             let request = *request;
             self.leaving.pop_front();

@@ -54,6 +54,8 @@ pub struct Answered {
     pub refusal: Option<String>,
     /// As it was then, if it was asked at all.
     pub standing: Standing,
+    /// Why nothing more can be told, after all that.
+    pub failure: Option<String>,
 }
 
 /// What the intake is to do next.
@@ -289,13 +291,16 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         }
         let wanted = self.wanted();
         let is_holding = self.is_holding();
-        if is_due && (wanted > 0 || is_holding) {
-            return Taking::Tend(wanted);
-        }
         let is_closed = self.ledger.is_closed();
         let Some(shared) = &mut self.shared else {
             return Taking::Sleep { is_holding };
         };
+        // What others left behind comes before what is new, as soon as there is room for it.
+        let is_owed = wanted > 0 && shared.owes_takeover;
+        if is_owed || (is_due && (wanted > 0 || is_holding)) {
+            shared.owes_takeover = wanted == 0;
+            return Taking::Tend(wanted);
+        }
         let is_asked = shared.glances.is_asked();
         if is_asked && wanted == 0 {
             // It is not known what is there: somebody may still come for it.

@@ -13,7 +13,7 @@ use super::super::shared::Shared;
 use super::super::shared::errands::{Errand, Telling};
 use super::Post;
 use crate::fail;
-use crate::ledger::{ItemId, Record};
+use crate::ledger::ItemId;
 use crate::store::stream::{Answered, Exchange, Put, Standing};
 
 /// A wait that is to end is ended again after this: the word may have come before it began.
@@ -58,8 +58,10 @@ pub(super) fn tell_all(post: &Post) {
                 fail::point("exchange: begin");
                 let answered = post.stream.exchange(&exchange);
                 fail::point("exchange: durable, not told");
-                answered.map(|answered| {
-                    post.with(|core| core.exchanged(number, &exchange.records, answered));
+                answered.and_then(|mut answered| {
+                    let failure = answered.failure.take();
+                    post.with(|core| core.exchanged(number, &exchange, answered));
+                    failure.map_or(Ok(()), Err)
                 })
             }
             Call::Look(question) => post.stream.look().map(|(standing, others)| {
@@ -111,8 +113,12 @@ impl Core {
         self.bells.durable.notify_all();
     }
 
-    fn exchanged(&mut self, number: u64, records: &[Record<Parcel>], answered: Answered) {
-        self.desk.told(number, records, answered);
+    fn exchanged(&mut self, number: u64, exchange: &Exchange, answered: Answered) {
+        // Whatever is told again gets another one.
+        for put in exchange.puts.iter().skip(answered.admitted) {
+            self.traffic.replies.remove(&put.reply.unwrap_or_default());
+        }
+        self.desk.told(number, &exchange.records, answered);
         if self.syncers > 0 {
             self.bells.durable.notify_all();
         }

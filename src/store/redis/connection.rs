@@ -18,6 +18,9 @@ use crate::store::stream::{Listener, Notice};
 /// How long Redis may take to answer, besides the time that it was asked to wait.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// For so long a memo is there at least; see the scripts.
+const MEMO_KEPT: Duration = Duration::from_secs(23 * 60 * 60);
+
 /// Pauses between tries: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -45,11 +48,28 @@ pub(super) struct Server {
     pub(super) born: OnceLock<String>,
     /// The most changes of the stream that were seen.
     changes: AtomicU64,
+    answered: Mutex<Answered>,
     /// Since when it cannot be reached.
     away: Mutex<Option<Instant>>,
+    /// Too few replicas have what was told.
+    lacks_replicas: AtomicBool,
     listener: OnceLock<Listener>,
     is_abandoned: AtomicBool,
     pause: (Mutex<()>, Condvar),
+}
+
+/// What is told by calls that have numbers, of which Redis keeps the last one in our memo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Put,
+    Settle,
+}
+
+/// The numbers of the last calls that were answered.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answered {
+    calls: [u64; 2],
+    at: Option<Instant>,
 }
 
 /// Why something cannot be done.
@@ -78,7 +98,9 @@ impl Server {
             keys,
             born: OnceLock::new(),
             changes: AtomicU64::new(0),
+            answered: Mutex::default(),
             away: Mutex::new(None),
+            lacks_replicas: AtomicBool::new(false),
             listener: OnceLock::new(),
             is_abandoned: AtomicBool::new(false),
             pause: (Mutex::default(), Condvar::new()),
@@ -94,6 +116,13 @@ impl Server {
     /// So many changes of the stream were seen.
     pub(super) fn saw_changes(&self, changes: u64) {
         self.changes.fetch_max(changes, Ordering::Relaxed);
+    }
+
+    /// The call with this number was answered.
+    pub(super) fn was_answered(&self, spoken: Spoken, call: u64) {
+        let mut answered = lock(&self.answered);
+        answered.calls[spoken as usize] = call;
+        answered.at = Some(Instant::now());
     }
 
     /// Nobody waits for it any more.
@@ -188,11 +217,13 @@ impl Server {
     /// A new connection, on which it was looked whether Redis is what it was.
     fn open(&self) -> RedisResult<Open> {
         let seen = self.changes.load(Ordering::Relaxed);
+        let answered = *lock(&self.answered);
         let mut connection = self.client.get_connection_with_timeout(ANSWER)?;
         connection.set_read_timeout(Some(ANSWER))?;
         connection.set_write_timeout(Some(ANSWER))?;
         if let Some(born) = self.born.get() {
             self.compare(&mut connection, born, seen)?;
+            self.compare_memo(&mut connection, answered)?;
         }
         let scripts = Scripts::load(&mut connection)?;
         let number = cmd("CLIENT").arg("ID").query(&mut connection);
@@ -225,6 +256,32 @@ impl Server {
         Ok(())
     }
 
+    /// Others may have changed so much meanwhile that nothing seems to be missing: so it is looked for
+    /// our own last words as well.
+    fn compare_memo(&self, connection: &mut Connection, answered: Answered) -> RedisResult<()> {
+        let Some(at) = answered.at.filter(|at| at.elapsed() < MEMO_KEPT) else {
+            return Ok(());
+        };
+        let fields = ["put", "settle"];
+        let kept: [Option<String>; 2] = cmd("HMGET")
+            .arg(&self.keys.memo)
+            .arg(&fields)
+            .query(connection)?;
+        let kept = kept.map(|memo| number_of(memo.as_deref().unwrap_or_default()));
+        let is_behind = |place: usize| kept[place] < answered.calls[place];
+        let mut known = lock(&self.answered);
+        if (is_behind(0) || is_behind(1)) && known.at == Some(at) {
+            known.calls = kept;
+            drop(known);
+            let (name, stream) = (&self.name, &self.keys.stream);
+            self.tell(Notice::Older(format!(
+                "{name} has come back with an older state of {stream}: what it was told last is not \
+                 there; what was put in that is gone, and what was done in it is done again"
+            )));
+        }
+        Ok(())
+    }
+
     fn tell(&self, notice: Notice) {
         if let Some(listener) = self.listener.get() {
             listener(notice);
@@ -245,14 +302,19 @@ impl Server {
     }
 
     /// Too few replicas have what was told; it is waited for them.
-    pub(super) fn lacks_replicas(&self, reached: u32, wanted: u32) {
-        let mut away = lock(&self.away);
-        if away.is_none() {
-            *away = Some(Instant::now());
-            drop(away);
+    pub(super) fn lacks_replicas(&self, words: &str) {
+        if !self.lacks_replicas.swap(true, Ordering::Relaxed) {
             let name = &self.name;
-            self.tell(Notice::Away(format!(
-                "{name} has {reached} replicas that keep up, and {wanted} are to have what is told"
+            self.tell(Notice::Replicas(format!("{name}: {words}")));
+        }
+    }
+
+    /// Enough of them have it.
+    pub(super) fn has_replicas(&self) {
+        if self.lacks_replicas.swap(false, Ordering::Relaxed) {
+            let name = &self.name;
+            self.tell(Notice::Replicas(format!(
+                "{name}: enough replicas keep up again"
             )));
         }
     }
@@ -329,6 +391,12 @@ fn why(error: &RedisError) -> String {
     }
 }
 
+/// The number that a memo begins with; 0 if there is none.
+fn number_of(memo: &str) -> u64 {
+    let number = memo.split(':').next().unwrap_or_default();
+    number.parse().unwrap_or(0)
+}
+
 /// Whether it was refused because Redis has no memory for more.
 pub(super) fn lacks_memory(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
@@ -343,13 +411,21 @@ fn is_passing(error: &RedisError) -> bool {
         ErrorKind::Server(
             BusyLoading | ClusterDown | MasterDown | NoScript | ReadOnly | TryAgain,
         ) => true,
-        _ => PASSING.iter().any(|code| is_or_quotes(error, code)),
+        _ => {
+            let detail = error.detail().unwrap_or_default();
+            PASSING.iter().any(|code| is_or_quotes(error, code))
+                || TRANSIENT.iter().any(|words| detail.contains(words))
+        }
     }
 }
 
 /// What passes, also where a script has met it: Redis cannot write its data to its disk just now, is
 /// busy with somebody's script, became a replica.
 const PASSING: [&str; 5] = ["MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN"];
+
+/// What has no code of its own: it has become a replica while we waited in it; all who were away have
+/// come back at once.
+const TRANSIENT: [&str; 2] = ["force unblock", "max number of clients"];
 
 /// Whether an error has this code, or is a script's that quotes one with it. Before Redis 7.0 they
 /// all do.

@@ -10,6 +10,7 @@ pub(super) enum Name {
     Open,
     Look,
     Status,
+    Lease,
     Put,
     Settle,
     Tick,
@@ -20,10 +21,11 @@ pub(super) enum Name {
     Leave,
 }
 
-const ALL: [Name; 11] = [
+const ALL: [Name; 12] = [
     Name::Open,
     Name::Look,
     Name::Status,
+    Name::Lease,
     Name::Put,
     Name::Settle,
     Name::Tick,
@@ -47,6 +49,7 @@ impl Name {
             Name::Open => include_str!("scripts/open.lua"),
             Name::Look => include_str!("scripts/look.lua"),
             Name::Status => include_str!("scripts/status.lua"),
+            Name::Lease => include_str!("scripts/lease.lua"),
             Name::Put => include_str!("scripts/put.lua"),
             Name::Settle => include_str!("scripts/settle.lua"),
             Name::Tick => include_str!("scripts/tick.lua"),

@@ -1,7 +1,7 @@
 //! What is taken from Redis: new items, what others left behind, replies to our maps; and giving
 //! back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{RedisResult, Value, cmd};
 
@@ -96,8 +96,11 @@ impl RedisStore {
     }
 
     fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, Trouble> {
+        // If it has to be made again, it does not wait anew: the lease is to be renewed in between.
+        let until = Instant::now() + wait;
         let (entries, standing) = self.server.call(&self.taker, wait, |open| {
-            let answer = self.take_on(open, count, wait);
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = self.take_on(open, count, left);
             *lock(&self.waiting) = 0;
             answer
         })?;
@@ -186,6 +189,8 @@ impl RedisStore {
 
     fn given_back(&self, ids: &[ItemId]) -> Result<(), Trouble> {
         let entries = self.account().entries(ids);
+        // What cannot be given back is not known here any more, and so is found again.
+        self.account().forget(ids);
         for entries in entries.chunks(500) {
             self.server.call(&self.teller, Duration::ZERO, |open| {
                 let mut script = self.script(open, Name::Release);
@@ -196,7 +201,6 @@ impl RedisStore {
                 script.exec(&mut open.connection)
             })?;
         }
-        self.account().forget(ids);
         Ok(())
     }
 
@@ -290,7 +294,7 @@ impl Stream for RedisStore {
     }
 
     fn look(&self) -> Result<(Standing, u64), String> {
-        self.looked_between().map_err(Trouble::words)
+        self.looked().map_err(Trouble::words)
     }
 
     fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, RedisResult, cmd};
 
 use super::account::{Outgoing, Statement};
-use super::connection::{Open, Trouble, lock};
+use super::connection::{Open, Spoken, Trouble, lock};
 use super::scripts::Name;
 use super::{RedisStore, read};
 use crate::ledger::ItemId;
@@ -28,22 +28,14 @@ impl RedisStore {
         standing
     }
 
+    /// How the stream stands, and how many other supervisors there are.
     pub(super) fn looked(&self) -> Result<(Standing, u64), Trouble> {
-        self.server
-            .call(&self.desk, Duration::ZERO, |open| self.look_on(open))
-    }
-
-    /// The same on the connection of whoever tells, which nobody else waits for.
-    pub(super) fn looked_between(&self) -> Result<(Standing, u64), Trouble> {
-        self.server
-            .call(&self.teller, Duration::ZERO, |open| self.look_on(open))
-    }
-
-    fn look_on(&self, open: &mut Open) -> RedisResult<(Standing, u64)> {
-        let mut call = self.script(open, Name::Look);
-        call.arg(&self.consumer).arg(self.lease_ms());
-        let [standing, others] = read::row(call.query(&mut open.connection)?)?;
-        Ok((self.note(read::standing(standing)?), read::number(others)?))
+        self.server.call(&self.teller, Duration::ZERO, |open| {
+            let mut call = self.script(open, Name::Look);
+            call.arg(&self.consumer).arg(self.lease_ms());
+            let [standing, others] = read::row(call.query(&mut open.connection)?)?;
+            Ok((self.note(read::standing(standing)?), read::number(others)?))
+        })
     }
 
     pub(super) fn reserve_numbers(&self, count: u64) -> Result<ItemId, Trouble> {
@@ -68,14 +60,15 @@ impl RedisStore {
         let mut puts = &exchange.puts[..];
         while !puts.is_empty() && answered.refusal.is_none() {
             let (now, later) = puts.split_at(count_of_one_call(puts));
-            let added = self.add(now, &mut answered)?;
-            if added < now.len() {
-                break;
+            match self.add(now, &mut answered) {
+                Ok(added) if added == now.len() => puts = later,
+                Ok(_) => break,
+                // What was accepted before is so all the same.
+                Err(trouble) => {
+                    answered.failure = Some(trouble.words());
+                    break;
+                }
             }
-            puts = later;
-        }
-        if self.replicas > 0 && (!statement.is_empty() || answered.admitted > 0) {
-            self.await_replicas()?;
         }
         Ok(answered)
     }
@@ -87,41 +80,22 @@ impl RedisStore {
         answered: &mut Answered,
     ) -> Result<(), Trouble> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let limit = self.account().count();
         let sent = exchange.sent.iter().map(|one| (one.id, &one.result));
         let results = self.account().outgoing(sent);
-        let told = self.server.call(&self.teller, Duration::ZERO, |open| {
+        let told = self.write(|open| {
             let mut script = self.script(open, Name::Settle);
             script.arg(call).arg(&self.consumer);
-            self.add_statement(&mut script, statement, limit, exchange.retries);
+            add_statement(&mut script, statement, exchange.retries);
             self.add_results(&mut script, &results);
             let [lost, standing] = read::row(script.query(&mut open.connection)?)?;
             Ok((read::ids(lost)?, read::standing(standing)?))
         });
         let (lost, standing) = told?;
+        self.server.was_answered(Spoken::Settle, call);
         answered.standing = self.note(standing);
         answered.lost.extend(statement.items_of(&lost));
         self.account().forget_ended(statement, &lost);
         Ok(())
-    }
-
-    fn add_statement(&self, script: &mut Cmd, what: &Statement, limit: usize, retries: u64) {
-        let (first, last) = what.range();
-        script.arg(first.to_string()).arg(last.to_string());
-        script.arg(limit).arg(retries);
-        script.arg(what.done.len());
-        for entry in &what.done {
-            script.arg(entry.to_string());
-        }
-        script.arg(what.failed.len());
-        for (entry, failure) in &what.failed {
-            script.arg(entry.to_string()).arg(failure);
-        }
-        script.arg(what.dead.len());
-        for death in &what.dead {
-            script.arg(death.entry.to_string());
-            script.arg(death.id.0).arg(&death.cause);
-        }
     }
 
     fn add_results(&self, script: &mut Cmd, results: &[Outgoing<&Payload>]) {
@@ -143,7 +117,7 @@ impl RedisStore {
     /// Adds these, as far as there is room. How many were added.
     fn add(&self, puts: &[Put], answered: &mut Answered) -> Result<usize, Trouble> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let told = self.server.call(&self.teller, Duration::ZERO, |open| {
+        let told = self.write(|open| {
             let mut script = self.script(open, Name::Put);
             script.arg(call);
             match self.bound {
@@ -164,6 +138,7 @@ impl RedisStore {
             }
             told => told?,
         };
+        self.server.was_answered(Spoken::Put, call);
         answered.standing = self.note(standing);
         let added = usize::try_from(added).unwrap_or(usize::MAX);
         answered.admitted += added;
@@ -185,29 +160,41 @@ impl RedisStore {
         }
     }
 
-    /// Waits until enough replicas have what was told.
-    fn await_replicas(&self) -> Result<(), Trouble> {
-        let wait = u64::try_from(REPLICAS_WAIT.as_millis()).unwrap_or(u64::MAX);
+    /// Calls a script that writes, and waits until enough replicas have what it has written. What has
+    /// to be done again begins with the script: it may be another Redis by then, which has nothing of
+    /// it.
+    fn write<R>(&self, script: impl Fn(&mut Open) -> RedisResult<R>) -> Result<R, Trouble> {
         let since = Instant::now();
+        self.server.call(&self.teller, Duration::ZERO, |open| {
+            let answer = script(open)?;
+            if self.replicas > 0 {
+                self.await_replicas(open, since)?;
+            }
+            Ok(answer)
+        })
+    }
+
+    fn await_replicas(&self, open: &mut Open, since: Instant) -> RedisResult<()> {
+        let wait = u64::try_from(REPLICAS_WAIT.as_millis()).unwrap_or(u64::MAX);
         loop {
-            let reached = self.server.call(&self.teller, REPLICAS_WAIT, |open| {
-                let mut command = cmd("WAIT");
-                command.arg(self.replicas).arg(wait);
-                command.query::<u32>(&mut open.connection)
-            })?;
+            let mut command = cmd("WAIT");
+            command.arg(self.replicas).arg(wait);
+            let reached: u32 = command.query(&mut open.connection)?;
             if reached >= self.replicas {
+                self.server.has_replicas();
                 return Ok(());
             }
+            let wanted = self.replicas;
+            let words =
+                format!("{reached} replicas keep up, and {wanted} are to have what is told");
             if self.server.is_abandoned() || self.server.is_out_of_patience(since) {
-                return Err(Trouble::Other(format!(
-                    "{} has {reached} replicas that keep up, and {} are to have what is told, for \
-                     {:.1?}",
-                    self.server.name,
-                    self.replicas,
-                    since.elapsed()
-                )));
+                let words = format!("{words}, for {:.1?}", since.elapsed());
+                return Err(redis::make_extension_error(
+                    "FEWREPLICAS".into(),
+                    Some(words),
+                ));
             }
-            self.server.lacks_replicas(reached, self.replicas);
+            self.server.lacks_replicas(&words);
         }
     }
 
@@ -223,6 +210,25 @@ impl RedisStore {
             unblock.arg("UNBLOCK").arg(number);
             unblock.query::<i64>(&mut open.connection)
         });
+    }
+}
+
+fn add_statement(script: &mut Cmd, what: &Statement, retries: u64) {
+    let (first, last) = what.range();
+    script.arg(first.to_string()).arg(last.to_string());
+    script.arg(retries);
+    script.arg(what.done.len());
+    for entry in &what.done {
+        script.arg(entry.to_string());
+    }
+    script.arg(what.failed.len());
+    for (entry, failure) in &what.failed {
+        script.arg(entry.to_string()).arg(failure);
+    }
+    script.arg(what.dead.len());
+    for death in &what.dead {
+        script.arg(death.entry.to_string());
+        script.arg(death.id.0).arg(&death.cause);
     }
 }
 

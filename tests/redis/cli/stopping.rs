@@ -23,7 +23,8 @@ const NEVER: &str = "1h";
 /// Commands that wait at the gate, by this lease.
 fn wait(stage: &Stage, lease: &str) -> Run {
     let options = ["-w", "2", "--lease", lease, "--shutdown", "1h"];
-    let command = ["--", "flock", "-s", GATE, "echo", "{}"];
+    let script = format!("touch begun-{{}}; exec flock -s {GATE} echo {{}}");
+    let command = ["--", "sh", "-c", &script];
     stage.start("work", &[&options[..], &command].concat())
 }
 
@@ -41,7 +42,9 @@ fn a_first_signal_lets_what_has_begun_be_finished() {
     let gate = stage.gate();
     stage.put(&["a", "b", "c", "d"]);
     let mut work = wait(&stage, NEVER);
-    stage.await_status("pending", 2);
+    until("two have begun", || {
+        ["begun-a", "begun-b"].map(|name| stage.path(name).exists()) == [true; 2]
+    });
     work.signal(Signal::SIGINT);
     work.await_err("SIGINT: finishing what is being run; once more to stop at once");
     gate.open();

@@ -7,7 +7,8 @@ use super::stage::{
 };
 use crate::patience::until;
 use crate::proxy::Proxy;
-use crate::redis_server::Server;
+use crate::redis_server::{Options, Server};
+use crate::resp::{Client, Frame};
 
 crate::timely_trials! {
     connections_that_are_cut_again_and_again_lose_nothing,
@@ -16,6 +17,8 @@ crate::timely_trials! {
     a_redis_that_is_away_when_work_begins_is_waited_for,
     a_redis_that_stays_away_is_given_up,
     a_join_waits_out_a_cut,
+    a_redis_with_too_many_clients_is_waited_for,
+    a_password_that_is_changed_in_mid_run_is_told,
 }
 
 fn connections_that_are_cut_again_and_again_lose_nothing() {
@@ -144,4 +147,62 @@ fn a_join_waits_out_a_cut() {
         assert_eq!(joiner.join().unwrap().done, 1);
     });
     check_books(&server, 1, 0);
+}
+
+fn a_redis_with_too_many_clients_is_waited_for() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let queue = queue(proxy.url(), LONG_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    // Whoever is in stays in.
+    let mut admin = Client::connect(server.port()).unwrap();
+    limit_clients(&mut admin, "1");
+    proxy.cut();
+    gate.open();
+    crew.notices.await_one("is away");
+    std::thread::scope(|scope| {
+        let putter = scope.spawn(|| queue.put(&"another".to_owned()));
+        until("it is not let in several times", || {
+            rejected(&mut admin) > 5
+        });
+        limit_clients(&mut admin, "1000");
+        putter.join().unwrap().unwrap();
+    });
+    assert_eq!(join(&queue).done, 2);
+    check_books(&server, 2, 0);
+}
+
+fn limit_clients(admin: &mut Client, clients: &str) {
+    let set = ["config", "set", "maxclients", clients];
+    assert_eq!(admin.call(&set).unwrap(), Frame::Text("OK".into()));
+}
+
+/// How many connections were refused, as there were too many.
+fn rejected(admin: &mut Client) -> u64 {
+    let Frame::Text(told) = admin.call(&["info", "stats"]).unwrap() else {
+        panic!("it says how it is");
+    };
+    let mut lines = told.lines();
+    let count = lines.find_map(|line| line.strip_prefix("rejected_connections:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
+fn a_password_that_is_changed_in_mid_run_is_told() {
+    let server = Options::default().password("secret").start();
+    let proxy = Proxy::before(&server);
+    let queue = queue(proxy.url(), LONG_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    assert_eq!(server.cli(&["config", "set", "requirepass", "other"]), "OK");
+    proxy.cut();
+    gate.open();
+    let error = queue.join().unwrap_err();
+    let words = error.to_string();
+    assert!(error.is_redis(), "{error:?}");
+    assert!(words.contains("the password in the URL"), "{words}");
+    assert!(!words.contains("secret"), "{words}");
+    crew.notices.await_one("failed: redis at");
 }

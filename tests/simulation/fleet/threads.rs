@@ -110,7 +110,6 @@ impl Fleet {
         let said = Said {
             first,
             last,
-            limit: member.account.count(),
             retries: telling.retries,
             done: statement.done.clone(),
             failed: statement.failed.clone(),

@@ -7,6 +7,10 @@ local made = redis.pcall('XGROUP', 'CREATE', stream, 'dishrack', '0', 'MKSTREAM'
 if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then
     return made
 end
+if not made.err and redis.call('EXISTS', meta) == 1 then
+    -- Somebody has deleted the stream, or the group. Whoever knows the old one is to be told.
+    redis.call('HSET', meta, 'born', ARGV[1])
+end
 redis.call('HSETNX', meta, 'born', ARGV[1])
 redis.call('HSETNX', meta, 'type', ARGV[2])
 if tonumber(ARGV[3]) > 0 then

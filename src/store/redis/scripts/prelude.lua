@@ -16,6 +16,30 @@ local function standing()
         tonumber(told[3] or 0), tonumber(told[4] or 0), tonumber(told[5] or 0), told[6] or '0-0' }
 end
 
+-- All supervisors, as tables.
+local function supervisors()
+    local all = redis.call('XINFO', 'CONSUMERS', stream, group)
+    for place, row in ipairs(all) do
+        local one = {}
+        for i = 1, #row, 2 do
+            one[row[i]] = row[i + 1]
+        end
+        all[place] = one
+    end
+    return all
+end
+
+-- How many other supervisors were heard of in so many milliseconds.
+local function others_heard_of(consumer, time)
+    local others = 0
+    for _, one in ipairs(supervisors()) do
+        if one.name ~= consumer and one.idle <= time then
+            others = others + 1
+        end
+    end
+    return others
+end
+
 -- Wakes those who wait for room, or for the end.
 local function ring()
     local id = redis.call('XADD', bell, 'MAXLEN', 1, '*', 'rung', '1')
@@ -27,6 +51,12 @@ local function each_slice(values, act)
     for first = 1, #values, 1000 do
         act(unpack(values, first, math.min(first + 999, #values)))
     end
+end
+
+-- As many of these as fit on Lua's stack. No entry of ours has so many fields.
+local values_max = 7000
+local function most(values)
+    return unpack(values, 1, math.min(#values, values_max))
 end
 
 -- Where the next argument is.

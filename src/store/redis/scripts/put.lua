@@ -8,6 +8,8 @@ if before then
     local number, added = string.match(before, '^(%d+):(%d+)$')
     -- An older one went astray on its way, and nobody waits for it any more.
     if tonumber(number) >= call then
+        -- A write, so that it can be waited until replicas have it.
+        redis.call('EXPIRE', memo, 86400)
         return { tonumber(added), standing() }
     end
 end

@@ -1,12 +1,12 @@
 -- Gives back what a supervisor holds and will not work on: others get it at once, behind all that
--- waits.
+-- waits. What has too many fields to be added again stays.
 --     ARGV: born, consumer, entries
 local consumer, released = next_argument(), 0
 for i = at + 1, #ARGV do
     local id = ARGV[i]
     local held = redis.call('XPENDING', stream, group, id, id, 1, consumer)[1]
     local row = held and redis.call('XRANGE', stream, id, id)[1]
-    if row then
+    if row and #row[2] <= values_max then
         local history, number = redis.call('HGET', past, id), redis.call('HGET', numbers, id)
         local fields, has_mark = row[2], false
         for f = 1, #fields, 2 do

@@ -1,7 +1,7 @@
 -- Ends entries, and notes failed attempts. Only what its supervisor still holds is changed; the
 -- rest is given back as lost. A call that is repeated changes nothing more.
---     ARGV: born, number of the call, consumer, first and last entry, how many it holds at most,
---           retries, how many are done, these, how many have failed, of each: entry and failure;
+--     ARGV: born, number of the call, consumer, first and last entry, retries,
+--           how many are done, these, how many have failed, of each: entry and failure;
 --           how many are dead, of each: entry, number, cause;
 --           how many results, of each: entry, number, stream to send it to or '', place in there,
 --           result; how many results are kept, or -1
@@ -12,13 +12,17 @@ if before then
     local number, lost = string.match(before, '^(%d+):(.*)$')
     -- An older one went astray on its way, and nobody waits for it any more.
     if tonumber(number) >= call then
+        -- A write, so that it can be waited until replicas have it.
+        redis.call('EXPIRE', memo, 86400)
         return { cjson.decode(lost), standing() }
     end
 end
 
-local first, last, limit = next_argument(), next_argument(), next_argument()
+local first, last = next_argument(), next_argument()
 local held = {}
-for _, row in ipairs(redis.call('XPENDING', stream, group, first, last, limit, consumer)) do
+-- It may hold some between these that it does not know of. The range is what bounds this.
+local all = 2 ^ 31
+for _, row in ipairs(redis.call('XPENDING', stream, group, first, last, all, consumer)) do
     held[row[1]] = true
 end
 local retries, lost, ended, done = next_number(), {}, {}, 0
@@ -52,10 +56,11 @@ for _ = 1, next_number() do
     end
 end
 -- Tells what came of an entry to whoever waits for it, and to those who read all results.
-local outcomes = {}
+-- Who put it may have been anybody, and have named any place.
+local outcomes, places = {}, string.gsub(bell, 'bell$', 'replies:')
 local function tell(entry, number, place, index, ok, result)
-    if place ~= '' then
-        redis.call('XADD', place, '*', 'n', number, 'index', index, 'ok', ok, 'result', result)
+    if string.sub(place, 1, #places) == places then
+        redis.pcall('XADD', place, '*', 'n', number, 'index', index, 'ok', ok, 'result', result)
         redis.call('EXPIRE', place, 86400)
     end
     outcomes[#outcomes + 1] = { entry, number, ok, result }
@@ -69,7 +74,7 @@ for _ = 1, next_number() do
         local history = redis.call('HGET', past, entry) or ''
         local _, attempts = string.gsub(history, '[^\n]+', '')
         redis.call('XADD', dead, '*', 'n', number, 'cause', cause, 'attempts', attempts,
-            'history', history, 'entry', entry, unpack(row[2]))
+            'history', history, 'entry', entry, most(row[2]))
         ended[#ended + 1] = entry
         died = died + 1
         local place, index = '', ''

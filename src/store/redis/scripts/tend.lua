@@ -8,6 +8,12 @@ local consumer, lease, wanted = next_argument(), next_number(), next_number()
 local youngest = '18446744073709551615-18446744073709551614'
 redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream, youngest)
 
+-- Somebody has deleted this entry: nothing is kept of it.
+local function forget(id)
+    redis.call('HDEL', past, id)
+    redis.call('HDEL', numbers, id)
+end
+
 local mine = {}
 local from = '-'
 repeat
@@ -15,12 +21,21 @@ repeat
     local page = {}
     for _, row in ipairs(rows) do
         page[#page + 1] = row[1]
-        mine[#mine + 1] = row[1]
     end
     if #page > 0 then
+        from = '(' .. page[#page]
         page[#page + 1] = 'JUSTID'
-        redis.call('XCLAIM', stream, group, consumer, 0, unpack(page))
-        from = '(' .. page[#page - 1]
+        local claimed = {}
+        for _, id in ipairs(redis.call('XCLAIM', stream, group, consumer, 0, unpack(page))) do
+            claimed[id] = true
+        end
+        for i = 1, #page - 1 do
+            if claimed[page[i]] then
+                mine[#mine + 1] = page[i]
+            else
+                forget(page[i])
+            end
+        end
     end
 until #rows < 1000
 
@@ -36,21 +51,18 @@ while #taken < wanted do
                 redis.call('HGET', numbers, id) or '', redis.call('HGET', past, id) or '' }
         end
     end
+    for _, id in ipairs(found[3] or {}) do
+        forget(id)
+    end
     cursor = found[1]
     if cursor == '0-0' then
         break
     end
 end
 
-local others = 0
-for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
-    local one = {}
-    for i = 1, #row, 2 do
-        one[row[i]] = row[i + 1]
-    end
-    if one.name ~= consumer and one.idle <= lease then
-        others = others + 1
-    elseif one.name ~= consumer and one.pending == 0 and one.idle > 3 * lease then
+local others = others_heard_of(consumer, lease)
+for _, one in ipairs(supervisors()) do
+    if one.name ~= consumer and one.pending == 0 and one.idle > 3 * lease then
         redis.call('XGROUP', 'DELCONSUMER', stream, group, one.name)
     end
 end
