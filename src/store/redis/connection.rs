@@ -305,7 +305,7 @@ impl Server {
     pub(super) fn lacks_replicas(&self, words: &str) {
         if !self.lacks_replicas.swap(true, Ordering::Relaxed) {
             let name = &self.name;
-            self.tell(Notice::Replicas(format!("{name}: {words}")));
+            self.tell(Notice::Replicas(format!("{name} {words}")));
         }
     }
 
@@ -314,7 +314,7 @@ impl Server {
         if self.lacks_replicas.swap(false, Ordering::Relaxed) {
             let name = &self.name;
             self.tell(Notice::Replicas(format!(
-                "{name}: enough replicas keep up again"
+                "{name} has enough replicas that keep up again"
             )));
         }
     }
@@ -367,6 +367,8 @@ impl Server {
                 "{name} does not let this user do what is needed: {detail}; docs/redis.md lists the \
                  commands"
             )
+        } else if code == "FEWREPLICAS" {
+            format!("{name} {detail}")
         } else if is("NOAUTH") {
             format!("{name} wants a password, and there is none in the URL")
         } else if is("WRONGPASS") || error.kind() == ErrorKind::AuthenticationFailed {

@@ -185,8 +185,9 @@ impl RedisStore {
                 return Ok(());
             }
             let wanted = self.replicas;
-            let words =
-                format!("{reached} replicas keep up, and {wanted} are to have what is told");
+            let words = format!(
+                "has {reached} replicas that keep up, and {wanted} are to have what is told"
+            );
             if self.server.is_abandoned() || self.server.is_out_of_patience(since) {
                 let words = format!("{words}, for {:.1?}", since.elapsed());
                 return Err(redis::make_extension_error(

@@ -76,7 +76,8 @@ fn a_put_waits_for_a_replica_that_is_away() {
         replica.restart();
         putter.join().unwrap().unwrap();
     });
-    crew.notices.await_one("is back");
+    crew.notices
+        .await_one("has enough replicas that keep up again");
     assert_eq!(join(&queue).done, 1);
     check_books(&master, 1, 0);
 }
