@@ -20,6 +20,9 @@ crate::timely_trials! {
     an_end_counts_only_when_a_replica_has_it,
     a_replica_in_place_of_its_master_is_waited_for,
     a_failover_that_lost_something_is_told,
+    a_failover_that_lost_something_of_ours_is_told_among_many_changes,
+    a_put_that_no_replica_got_is_made_again_where_it_is_missing,
+    a_master_that_becomes_a_replica_is_waited_for,
 }
 
 fn replica_of(master: &Server) -> Server {
@@ -197,4 +200,79 @@ fn a_failover_that_lost_something_is_told() {
     queue.put(&"after".to_owned()).unwrap();
     assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
     check_books(&replica, 2, 0);
+}
+
+/// Others have been faster, so that nothing seems to be missing.
+fn a_failover_that_lost_something_of_ours_is_told_among_many_changes() {
+    let master = Server::plain();
+    let replica = replica_of(&master);
+    let proxy = Proxy::before(&master);
+    let near = queue(proxy.url(), LONG_LEASE);
+    near.put(&"copied".to_owned()).unwrap();
+    until("the replica has it", || {
+        replica.cli(&["xlen", "items"]) == "1"
+    });
+    assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
+    near.put(&"not copied".to_owned()).unwrap();
+    let others = queue(replica.url(), LONG_LEASE);
+    for n in 0..20 {
+        others.put(&format!("item {n}")).unwrap();
+    }
+    let crew = willing(&near, 1);
+    crew.await_begun(1);
+    master.kill();
+    proxy.turn_to(&replica);
+    proxy.cut();
+    crew.notices.await_one("it was told last is not there");
+    assert_eq!(join(&near), Joined { done: 21, dead: 0 });
+}
+
+/// It is on the master alone when that dies, and its putter knows nothing yet.
+fn a_put_that_no_replica_got_is_made_again_where_it_is_missing() {
+    let master = Server::plain();
+    let replica = replica_of(&master);
+    let proxy = Proxy::before(&master);
+    let queue = replicated(proxy.url(), LONG_LEASE);
+    let crew = held(&queue);
+    queue.put(&"before".to_owned()).unwrap();
+    assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
+    let second = replica_of(&replica);
+    std::thread::scope(|scope| {
+        let putter = scope.spawn(|| queue.put(&"item".to_owned()));
+        crew.0.notices.await_one("has 0 replicas that keep up");
+        assert_eq!(master.cli(&["xlen", "items"]), "2");
+        master.kill();
+        proxy.turn_to(&replica);
+        proxy.cut();
+        putter.join().unwrap().unwrap();
+    });
+    assert_eq!(replica.cli(&["xlen", "items"]), "2");
+    assert_eq!(second.cli(&["xlen", "items"]), "2");
+    crew.1.open();
+    assert_eq!(join(&queue).done, 2);
+}
+
+/// Whoever waits in it is thrown out, and nothing is forgotten.
+fn a_master_that_becomes_a_replica_is_waited_for() {
+    let master = Server::plain();
+    let replica = replica_of(&master);
+    let proxy = Proxy::before(&master);
+    let queue = queue(proxy.url(), LONG_LEASE);
+    let crew = willing(&queue, 1);
+    queue.put(&"one".to_owned()).unwrap();
+    assert_eq!(join(&queue).done, 1);
+    until("the intake waits", || {
+        master.cli(&["client", "list"]).contains("cmd=xreadgroup")
+    });
+    until("the replica knows that it is done", || {
+        number(&replica, &["hget", "{items}:meta", "done"]) == 1
+    });
+    assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
+    let port = replica.port().to_string();
+    assert_eq!(master.cli(&["replicaof", "127.0.0.1", &port]), "OK");
+    crew.notices.await_one("is away");
+    proxy.turn_to(&replica);
+    proxy.cut();
+    queue.put(&"two".to_owned()).unwrap();
+    assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
 }

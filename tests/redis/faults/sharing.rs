@@ -22,6 +22,8 @@ crate::timely_trials! {
     a_stopped_crew_gives_back_what_it_has_not_begun,
     results_are_kept_up_to_some_number,
     a_lease_is_the_streams,
+    a_lease_is_not_shortened_under_who_renews_seldom,
+    inline_work_makes_room_for_what_is_put_in_advance,
 }
 
 fn a_map_over_two_supervisors_has_each_result_once_in_its_place() {
@@ -197,4 +199,40 @@ fn a_lease_is_the_streams() {
     assert!(words.contains("another lease by 1 supervisors"), "{words}");
     assert_eq!(server.cli(&["hget", "{items}:meta", "lease"]), "60000");
     only_entry(&server);
+}
+
+/// It was not heard of for as long as the new lease would be, and is at work all the same.
+fn a_lease_is_not_shortened_under_who_renews_seldom() {
+    let server = Server::plain();
+    let first = queue(server.url(), Duration::from_secs(60));
+    first.put(&"item".to_owned()).unwrap();
+    let _held = first.get_timeout(DEADLINE).unwrap();
+    let shorter = Duration::from_millis(100);
+    until("it is quiet for longer than that", || {
+        let all = server.cli(&["--json", "xinfo", "consumers", "items", "dishrack"]);
+        let all: serde_json::Value = serde_json::from_str(&all).unwrap();
+        all[0]["idle"].as_u64().unwrap() > 200
+    });
+    let other = place(server.url()).lease(shorter);
+    let refused = dishrack::JoinableQueue::<String>::on_redis(&other, dishrack::Options::default());
+    let words = refused.unwrap_err().to_string();
+    assert!(words.contains("another lease by 1 supervisors"), "{words}");
+    assert_eq!(server.cli(&["hget", "{items}:meta", "lease"]), "60000");
+}
+
+/// There is room for two, and nobody but who puts makes more.
+fn inline_work_makes_room_for_what_is_put_in_advance() {
+    let server = Server::plain();
+    let options = dishrack::Options {
+        capacity: dishrack::Capacity::Bounded(2),
+        ..dishrack::Options::default()
+    };
+    let queue = super::stage::Queue::on_redis(&place(server.url()), options).unwrap();
+    let inline = dishrack::Supervisor::builder().inline();
+    let _crew = inline.handler(&queue, Ok::<String, String>).unwrap();
+    for n in 0..20 {
+        queue.put_unsynced(&format!("item {n}")).unwrap();
+    }
+    queue.sync().unwrap();
+    assert_eq!(join(&queue).done, 20);
 }

@@ -12,6 +12,7 @@ use crate::proxy::Proxy;
 use crate::redis_server::Server;
 
 crate::timely_trials! {
+    timeouts_hold_while_redis_is_away,
     a_black_hole_within_the_lease_is_not_noticed,
     a_black_hole_that_never_gives_back_is_noticed,
     a_server_that_stands_still_within_the_lease_is_not_noticed,
@@ -164,4 +165,22 @@ fn a_slow_network_loses_nothing() {
 
 fn a_network_slower_than_the_lease_loses_nothing() {
     with_delay(Duration::from_millis(250), Duration::from_millis(200));
+}
+
+/// Its patience is longer than this test may last.
+fn timeouts_hold_while_redis_is_away() {
+    let server = Server::plain();
+    let proxy = Proxy::before(&server);
+    let queue = queue(proxy.url(), LONG_LEASE);
+    queue.put(&"item".to_owned()).unwrap();
+    let short = Duration::from_millis(20);
+    let delivery = queue.get_timeout(crate::patience::DEADLINE).unwrap();
+    proxy.refuse();
+    proxy.cut();
+    assert!(queue.get_timeout(short).unwrap_err().is_empty());
+    assert!(queue.try_get().unwrap_err().is_empty());
+    assert!(queue.join_timeout(short).unwrap_err().is_timeout());
+    proxy.restore();
+    delivery.task_done().unwrap();
+    assert_eq!(join(&queue).done, 1);
 }

@@ -22,6 +22,9 @@ crate::timely_trials! {
     an_entry_that_somebody_else_claims_is_his,
     a_stream_with_a_group_of_others_goes_on,
     two_items_of_the_same_number_are_two,
+    a_place_for_the_result_that_is_none_is_no_obstacle,
+    an_entry_of_very_many_fields_ends,
+    a_stream_that_is_made_again_is_told_to_those_of_the_old_one,
 }
 
 fn an_entry_of_another_client_is_worked_on() {
@@ -251,4 +254,63 @@ fn two_items_of_the_same_number_are_two() {
     began.sort();
     assert_eq!(began, ["one", "three", "two"]);
     assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+}
+
+fn a_place_for_the_result_that_is_none_is_no_obstacle() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    server.cli(&["set", "{items}:replies:somebody", "no stream"]);
+    for place in [
+        STREAM,
+        "{items}:meta",
+        "{items}:replies:somebody",
+        "elsewhere",
+    ] {
+        let item = serialized("item");
+        server.cli(&[
+            "xadd", STREAM, "*", "item", &item, "reply", place, "index", "1",
+        ]);
+        server.cli(&["xadd", STREAM, "*", "reply", place, "index", "1"]);
+    }
+    let _crew = willing(&queue, 1);
+    assert_eq!(join(&queue), Joined { done: 4, dead: 4 });
+    assert_eq!(server.cli(&["exists", "elsewhere"]), "0");
+    assert_eq!(queue.raw_dead_letters().unwrap().len(), 4);
+    check_books(&server, 4, 4);
+}
+
+fn an_entry_of_very_many_fields_ends() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let fields: Vec<String> = (0..5_000)
+        .flat_map(|n| [format!("f{n}"), "v".into()])
+        .collect();
+    let mut add = vec!["xadd", STREAM, "*"];
+    add.extend(fields.iter().map(String::as_str));
+    server.cli(&add);
+    // Given back as well: it stays with whoever has it, and others go on.
+    drop(queue.get_timeout(crate::patience::DEADLINE));
+    let _crew = willing(&queue, 1);
+    queue.put(&"one".to_owned()).unwrap();
+    assert_eq!(join(&queue), Joined { done: 1, dead: 1 });
+    let id = queue.raw_dead_letters().unwrap()[0].id;
+    assert!(queue.retry_dead_letter(id).unwrap());
+    assert_eq!(join(&queue), Joined { done: 1, dead: 1 });
+}
+
+fn a_stream_that_is_made_again_is_told_to_those_of_the_old_one() {
+    let server = Server::plain();
+    let old = queue(server.url(), LONG_LEASE);
+    let (crew, gate) = held(&old);
+    old.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    assert_eq!(server.cli(&["del", STREAM]), "1");
+    let new = queue(server.url(), LONG_LEASE);
+    gate.open();
+    let error = old.join().unwrap_err();
+    assert!(
+        error.is_redis() && error.to_string().contains("forgotten"),
+        "{error}"
+    );
+    assert_eq!(join(&new).done, 0);
 }
