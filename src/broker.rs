@@ -460,7 +460,7 @@ impl Broker {
             if !outcomes.is_empty() {
                 return Some(Ok(outcomes));
             }
-            if let Some(why) = core.loss() {
+            if let Some(why) = core.loss_of(mailbox) {
                 return Some(Err(why));
             }
             if self.has_inline_work(&core) {

@@ -417,7 +417,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// they are.
     ///
     /// # Errors
-    /// `is_journal` when the journal cannot be read; and in a worker process.
+    /// `is_journal` when the journal cannot be read, `is_redis` when Redis cannot; and in a worker process.
     pub fn raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
         Ok(self.stored_dead()?.into_iter().map(raw).collect())
     }
@@ -472,7 +472,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// as a new one, and keeps its history. False if there is no such letter.
     ///
     /// # Errors
-    /// `is_journal` when the journal cannot be written; and in a worker process.
+    /// `is_journal` when the journal cannot be written, `is_redis` when Redis cannot; and in a worker
+    /// process.
     pub fn retry_dead_letter(&self, id: ItemId) -> Result<bool, Error> {
         self.broker()?.revive(id).map_err(Error)
     }
@@ -480,11 +481,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Cancels an item: it is not worked on any more and becomes a dead letter. A worker process
     /// that is at it gets SIGTERM and, a second later, SIGKILL, and is replaced; an async task is
     /// dropped where it waits; a thread goes on to the end, and nobody listens. False if there is
-    /// nothing to cancel: the item is done, dead or not known. With a journal it returns when that
-    /// is durable.
+    /// nothing to cancel: the item is done, dead or not known; on Redis also one that this supervisor
+    /// does not hold. With a journal, and on Redis, it returns when that is durable.
     ///
     /// # Errors
-    /// `is_journal` when the journal has failed; and in a worker process.
+    /// `is_journal` or `is_redis` when what keeps the items has failed; and in a worker process.
     pub fn cancel(&self, id: ItemId) -> Result<bool, Error> {
         let broker = self.broker()?;
         // What is being written down can be cancelled when it has been.

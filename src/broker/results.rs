@@ -32,6 +32,8 @@ pub(super) struct Mailbox {
     outcomes: VecDeque<(u64, Outcome)>,
     pub(super) arrived: Arc<Condvar>,
     sleepers: usize,
+    /// Nothing more comes.
+    is_cut_off: bool,
 }
 
 impl Core {
@@ -48,6 +50,24 @@ impl Core {
                 mailbox.arrived.notify_one();
             }
         }
+    }
+
+    /// The stream has nothing more of what all these wait for.
+    #[cfg(feature = "redis")]
+    pub(super) fn cut_off(&mut self, replies: impl IntoIterator<Item = ReplyTo>) {
+        for reply in replies {
+            if let Some(mailbox) = self.mailboxes.get_mut(reply.mailbox) {
+                mailbox.is_cut_off = true;
+                mailbox.arrived.notify_all();
+            }
+        }
+    }
+
+    /// Why nothing more comes into this mailbox, if nothing does.
+    pub(super) fn loss_of(&self, key: MailboxKey) -> Option<String> {
+        let is_cut_off = self.mailboxes.get(key).is_some_and(|one| one.is_cut_off);
+        let words = "the stream has nothing of it any more: it was deleted there, or is lost";
+        self.loss().or_else(|| is_cut_off.then(|| words.to_owned()))
     }
 
     /// Somebody begins or ends waiting for outcomes.

@@ -16,8 +16,8 @@ use crate::ledger::Options;
 use crate::queue::JoinableQueue;
 use crate::store::redis::{RedisOptions, RedisStore};
 
-/// So often it is looked whether somebody works.
-const LOOK: Duration = Duration::from_secs(2);
+/// So often it is looked whether somebody works: as often as whoever works is heard of.
+const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct Join {

@@ -130,7 +130,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 
     /// Like [`put`](JoinableQueue::put), but without waiting until the item is durable: it is
     /// accepted when [`sync`](Self::sync) has returned, as bytes are when `fsync` follows `write`.
-    /// Without a journal, and in a worker process, this is `put`.
+    /// On Redis as well: what was refused for want of memory is told by the next one, or by `sync`.
+    /// With neither, and in a worker process, this is `put`.
     ///
     /// # Errors
     /// As [`put`](JoinableQueue::put).
@@ -138,11 +139,12 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         self.put_with_key(item, None)
     }
 
-    /// Waits until all items that were put so far are durable. Without a journal, and in a worker
-    /// process, they are.
+    /// Waits until all items that were put so far are durable, or accepted by Redis. With neither,
+    /// and in a worker process, they are.
     ///
     /// # Errors
-    /// `is_journal` when the journal has failed; then some of them may not have been accepted.
+    /// `is_journal` or `is_redis` when that has failed; then the last of them were not accepted, or it
+    /// is not known.
     pub fn sync(&self) -> Result<(), Error> {
         let Side::Local(broker) = &self.side else {
             return Ok(());
@@ -161,7 +163,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// crash, with lines added, removed or reordered. `None` means that the item is the journal's
     /// already: done, dead or unfinished.
     ///
-    /// Without a journal, and in a worker process, this is `put`.
+    /// Without a journal, so on Redis too, and in a worker process, this is `put`.
     ///
     /// # Errors
     /// As [`put`](JoinableQueue::put).

@@ -128,5 +128,9 @@ impl Core {
         self.desk.looked(question, standing, others);
         self.bells.settled.notify_all();
         self.bells.durable.notify_all();
+        // Others may be gone, for whom maps without workers of their own have waited.
+        for mailbox in self.mailboxes.values() {
+            mailbox.arrived.notify_all();
+        }
     }
 }

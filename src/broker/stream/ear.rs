@@ -11,24 +11,29 @@ use crate::store::stream::{Outcome, Standing};
 /// The ear's thread.
 pub(super) fn run(post: &Post, bells: &Bells) {
     let wait = post.stream.tend_every();
-    while let Some(since) = since(post, bells) {
+    while let Some((since, last_put)) = since(post, bells) {
         match post.stream.listen(&since, wait) {
-            Ok(outcomes) => post.with(|core| core.heard(outcomes)),
+            Ok(outcomes) => post.with(|core| {
+                if outcomes.is_empty() && since.unfinished == 0 {
+                    core.heard_nothing(last_put);
+                }
+                core.heard(outcomes);
+            }),
             Err(why) => return post.break_off(why),
         }
     }
 }
 
-/// Sleeps until somebody waits, and nothing is known that was not looked at.
-fn since(post: &Post, bells: &Bells) -> Option<Standing> {
+/// Sleeps until somebody waits, and nothing is known that was not looked at. How the stream stood
+/// then, and the last put before.
+fn since(post: &Post, bells: &Bells) -> Option<(Standing, u64)> {
     let mut core = lock(&post.core);
     loop {
         if core.traffic.is_leaving || core.desk.ledger.is_broken() {
             return None;
         }
-        let since = core.desk.to_hear(core.is_awaited());
-        if since.is_some() {
-            return since;
+        if let Some(since) = core.desk.to_hear(core.is_awaited()) {
+            return Some((since, core.last_ticket()));
         }
         core = sleep(&bells.ear, core, Patience::Forever).0;
     }
@@ -44,5 +49,14 @@ impl Core {
             });
         }
         self.desk.ask_look();
+    }
+
+    /// Nothing was unfinished, nothing has been put since, and no answer is there. Then none will come
+    /// to those who wait for one still: somebody has deleted their items, or Redis has lost them.
+    fn heard_nothing(&mut self, last_put: u64) {
+        if self.last_ticket() == last_put && self.on_the_way() == 0 {
+            let replies = std::mem::take(&mut self.traffic.replies);
+            self.cut_off(replies.into_values());
+        }
     }
 }

@@ -21,6 +21,8 @@ crate::timely_trials! {
     a_dropped_queue_gives_back_what_it_holds_at_once,
     a_stopped_crew_gives_back_what_it_has_not_begun,
     results_are_kept_up_to_some_number,
+    a_map_whose_items_somebody_deletes_ends,
+    a_map_goes_on_with_the_workers_of_others,
     a_lease_is_the_streams,
     a_lease_is_not_shortened_under_who_renews_seldom,
     inline_work_makes_room_for_what_is_put_in_advance,
@@ -235,4 +237,45 @@ fn inline_work_makes_room_for_what_is_put_in_advance() {
     }
     queue.sync().unwrap();
     assert_eq!(join(&queue).done, 20);
+}
+
+fn a_map_whose_items_somebody_deletes_ends() {
+    let server = Server::plain();
+    let queue = queue(server.url(), SHORT_LEASE);
+    let (crew, gate) = held(&queue);
+    let items: Vec<String> = (0..50).map(|n| format!("item {n}")).collect();
+    let results: Vec<Result<String, ItemError>> = std::thread::scope(|scope| {
+        let map = scope.spawn(|| crew.supervisor().map(items.clone()).collect());
+        crew.await_begun(1);
+        until("all are put", || server.cli(&["xlen", STREAM]) == "50");
+        assert_eq!(server.cli(&["xtrim", STREAM, "maxlen", "0"]), "50");
+        gate.open();
+        map.join().unwrap()
+    });
+    assert_eq!(results.len(), 50);
+    assert_eq!(results[0].as_ref().unwrap(), "item 0");
+    let words = results[49].as_ref().unwrap_err().to_string();
+    assert!(words.contains("nothing of it any more"), "{words}");
+}
+
+fn a_map_goes_on_with_the_workers_of_others() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    let crew = willing(&queue, 1);
+    let items: Vec<String> = (0..5).map(|n| format!("take {n}")).collect();
+    crew.supervisor().stop();
+    let other = Part::new("other", server.url(), LONG_LEASE).start();
+    other.await_line("ready");
+    until("it is heard of", || {
+        let all = server.cli(&["xinfo", "consumers", STREAM, "dishrack"]);
+        all.lines().filter(|line| *line == "name").count() == 2
+    });
+    // This has it looked who is there.
+    queue.counts().unwrap();
+    let results: Vec<_> = crew
+        .supervisor()
+        .map(items.clone())
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(results, items);
 }
