@@ -19,6 +19,8 @@ pub struct Standing {
     pub unfinished: u64,
     /// Of these, what no supervisor has taken.
     pub untaken: u64,
+    /// What supervisors have taken. Somebody may have deleted some of it.
+    pub taken: u64,
     /// Items that are done.
     pub done: u64,
     /// Items given up on, but for those that are tried again.
@@ -159,8 +161,8 @@ pub struct Shared<P> {
     pub is_dry: bool,
     /// Of these it is being told just now what became of them.
     telling: HashSet<ItemId>,
-    /// These came again meanwhile. They are given back, lest an answer of then is taken for one of
-    /// theirs.
+    /// These came again meanwhile, or for nobody. They are given back, lest an answer of then is taken
+    /// for one of theirs.
     postponed: Vec<ItemId>,
     /// When it was last looked after what was taken, nothing could be taken over.
     owes_takeover: bool,

@@ -146,14 +146,6 @@ impl<P> Tended<P> {
     }
 }
 
-impl<P> Shared<P> {
-    /// Whether the intake waits for the stream, and somebody must know at once what it has.
-    #[must_use]
-    pub fn is_to_interrupt(&self) -> bool {
-        self.is_taking && self.glances.is_asked()
-    }
-}
-
 impl<P: Clone> Shared<P> {
     /// Nothing more is taken, and what waits here is given back. Whoever waits for room here, waits
     /// no longer.
@@ -282,6 +274,14 @@ fn fate_in<P>(records: &[Record<P>], id: ItemId) -> Fate {
 
 /// The intake's.
 impl<P: Weight + Clone, R> Desk<P, R> {
+    /// Whether the intake waits for the stream, and somebody must know at once what it has, or nobody
+    /// is left to take anything for.
+    #[must_use]
+    pub fn is_to_interrupt(&self) -> bool {
+        let shared = self.shared.as_ref().filter(|shared| shared.is_taking);
+        shared.is_some_and(|shared| shared.glances.is_asked() || !self.has_takers())
+    }
+
     /// What is to be done next. `is_due`: the lease is to be renewed. What follows from it is to be
     /// polled before anybody else has a turn.
     pub fn next_taking(&mut self, is_due: bool) -> Taking {
@@ -357,7 +357,14 @@ impl<P: Weight + Clone, R> Desk<P, R> {
     /// What was taken. Whether those who were about to go may do so. `now`: since 1970.
     pub fn took(&mut self, arrivals: Vec<Arrival<P>>, question: u64, now: Duration) -> bool {
         let is_empty = arrivals.is_empty();
-        self.arrive(arrivals, now);
+        match (self.has_takers(), &mut self.shared) {
+            // They have gone meanwhile, and others should not wait for a lease.
+            (false, Some(shared)) => {
+                let ids = arrivals.iter().map(|arrival| arrival.item.id);
+                shared.postponed.extend(ids);
+            }
+            _ => self.arrive(arrivals, now),
+        }
         let is_closed = self.ledger.is_closed();
         if let Some(shared) = &mut self.shared {
             shared.is_taking = false;
@@ -449,7 +456,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
                 || shared.has_puts()
                 || shared.wants_numbers().is_some()
                 || shared.looks.is_asked()
-                || shared.is_to_interrupt(),
+                || self.is_to_interrupt(),
             intake: (!shared.is_taking && wants_some()) || self.has_surplus(),
             ear: self.wants_ear(is_awaited),
         }

@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::super::Parcel;
 use super::super::core::Core;
-use super::super::shared::Shared;
 use super::super::shared::errands::{Errand, Telling};
 use super::Post;
 use crate::fail;
@@ -39,7 +38,7 @@ pub(super) fn run(post: &Post, calls: &Receiver<()>) {
             return;
         }
         tell_all(post);
-        interrupts = post.with(|core| core.is_to_interrupt());
+        interrupts = post.with(|core| core.desk.is_to_interrupt());
         if interrupts {
             post.stream.interrupt();
         }
@@ -76,11 +75,6 @@ pub(super) fn tell_all(post: &Post) {
 }
 
 impl Core {
-    fn is_to_interrupt(&mut self) -> bool {
-        let shared = self.desk.shared.as_ref();
-        shared.is_some_and(Shared::is_to_interrupt)
-    }
-
     fn next_call(&mut self) -> Option<Call> {
         Some(match self.desk.next_errand()? {
             Errand::Reserve(count) => Call::Reserve(count),

@@ -14,7 +14,7 @@ pub(super) fn run(post: &Post, bells: &Bells) {
     while let Some((since, last_put)) = since(post, bells) {
         match post.stream.listen(&since, wait) {
             Ok(outcomes) => post.with(|core| {
-                if outcomes.is_empty() && since.unfinished == 0 {
+                if outcomes.is_empty() && since.unfinished + since.taken == 0 {
                     core.heard_nothing(last_put);
                 }
                 core.heard(outcomes);
@@ -51,7 +51,7 @@ impl Core {
         self.desk.ask_look();
     }
 
-    /// Nothing was unfinished, nothing has been put since, and no answer is there. Then none will come
+    /// Nothing was unfinished or taken, nothing has been put since, and no answer is there. Then none will come
     /// to those who wait for one still: somebody has deleted their items, or Redis has lost them.
     fn heard_nothing(&mut self, last_put: u64) {
         if self.last_ticket() == last_put && self.on_the_way() == 0 {

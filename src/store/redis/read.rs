@@ -76,6 +76,7 @@ pub(super) fn standing(value: Value) -> RedisResult<(Standing, u64)> {
         unfinished,
         // Somebody may have deleted what is pending.
         untaken: unfinished.saturating_sub(pending),
+        taken: pending,
         done: number(done)?,
         dead: number(dead)?,
         retries: number(retries)?,

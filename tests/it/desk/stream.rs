@@ -19,6 +19,7 @@ crate::trials! {
     what_was_not_told_of_a_lost_item_is_never_told,
     what_comes_again_while_its_end_is_told_is_given_back,
     others_get_what_nobody_here_has_room_for,
+    what_comes_for_a_crew_that_has_ended_is_given_back,
 }
 
 fn table() -> Table {
@@ -126,6 +127,7 @@ fn nothing_is_taken_for_a_get_that_is_over() {
 
 fn one_item_is_brought_for_a_loop_without_a_worker() {
     let mut desk = table();
+    desk.crew_began();
     desk.loop_waits(true);
     let (count, _, question) = take(&mut desk);
     assert_eq!(count, 1);
@@ -239,4 +241,19 @@ fn others_get_what_nobody_here_has_room_for() {
     assert_eq!(desk.ledger.counts().accepted, 1);
     end(&mut desk, &handed, Verdict::Done(None));
     assert!(desk.poll().is_none());
+}
+
+fn what_comes_for_a_crew_that_has_ended_is_given_back() {
+    let mut desk = table();
+    desk.crew_began();
+    let credit = Some(Credit::single());
+    let worker = desk.ledger.handle_join_for(credit, u64::MAX);
+    let (_, waits, question) = take(&mut desk);
+    assert!(waits && !desk.is_to_interrupt());
+    desk.stop(worker);
+    desk.crew_ended("it was stopped", false);
+    assert!(desk.is_to_interrupt() && desk.calls(false).clerk);
+    took(&mut desk, vec![arrival(1)], question);
+    assert_eq!(desk.next_taking(false), Taking::GiveBack(vec![ItemId(1)]));
+    assert_eq!(desk.ledger.counts().unfinished(), 0);
 }

@@ -263,6 +263,8 @@ fn a_map_goes_on_with_the_workers_of_others() {
     let queue = queue(server.url(), LONG_LEASE);
     let crew = willing(&queue, 1);
     let items: Vec<String> = (0..5).map(|n| format!("take {n}")).collect();
+    queue.put(&"item".to_owned()).unwrap();
+    assert_eq!(join(&queue).done, 1);
     crew.supervisor().stop();
     let other = Part::new("other", server.url(), LONG_LEASE).start();
     other.await_line("ready");

@@ -268,6 +268,7 @@ pub(super) fn standing(told: &Told) -> Standing {
     Standing {
         unfinished: told.unfinished,
         untaken: told.unfinished.saturating_sub(told.pending),
+        taken: told.pending,
         done: told.done,
         dead: told.dead,
         retries: told.retries,

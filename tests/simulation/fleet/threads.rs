@@ -84,7 +84,7 @@ impl Fleet {
     /// Ends the wait of the intake, if somebody is to know at once what there is.
     fn interrupt(&mut self, at: usize) {
         let member = &mut self.members[at];
-        member.interrupts = member.shared().is_to_interrupt();
+        member.interrupts = member.desk.is_to_interrupt();
         if member.interrupts
             && let Some((line, Stay::Read { .. })) = &mut member.intake
         {
