@@ -2,7 +2,7 @@
 //!
 //! | field | value |
 //! | --- | --- |
-//! | `item` | the item, as the queue's [`Layout`] has it |
+//! | `item` | the item, as the queue's `Layout` has it |
 //! | `n` | its number, if one of us has put it |
 //! | `again` | it has been here before: failed attempts may be known of it |
 //! | `forgiven` | so many of its failed attempts do not count, as it was a dead letter |
