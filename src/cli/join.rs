@@ -1,6 +1,6 @@
 //! `supervisor join`: waits until everything on a stream in Redis has an end.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use clap::Args;
@@ -71,8 +71,14 @@ fn tell(place: &RedisOptions) -> Result<u8, Failure> {
         "{} done, {} dead; {} retries, {} dead letters\n",
         status.done, status.dead, status.retries, status.letters
     );
-    // The exit code says it to those who do not read.
-    let _ = Stream::Out.write_all(line.as_bytes());
+    let written = Stream::Out.write_all(line.as_bytes());
+    match written {
+        // The exit code says it to those who read no longer.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            return Err(Failure::Usage(format!("cannot write to stdout: {error}")));
+        }
+        _ => {}
+    }
     Ok(match status.letters {
         0 => code::DONE,
         _ => code::DEAD_LETTERS,

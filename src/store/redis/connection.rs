@@ -162,6 +162,9 @@ impl Server {
             };
             // Whatever was under way on it, nobody knows.
             *line = None;
+            if is_interruption(&error) {
+                continue;
+            }
             if !is_passing(&error) {
                 return Err(self.trouble(&error));
             }
@@ -225,8 +228,8 @@ impl Server {
         if let Some(born) = self.born.get()
             && !self.is_abandoned()
         {
-            self.compare(&mut connection, born, seen)?;
-            self.compare_memo(&mut connection, answered)?;
+            let is_older = self.compare(&mut connection, born, seen)?;
+            self.compare_memo(&mut connection, answered, is_older)?;
         }
         let scripts = Scripts::load(&mut connection)?;
         let number = cmd("CLIENT").arg("ID").query(&mut connection);
@@ -237,7 +240,8 @@ impl Server {
         })
     }
 
-    fn compare(&self, connection: &mut Connection, born: &str, seen: u64) -> RedisResult<()> {
+    /// Whether it is an older one than was seen. The first of our connections that meets it tells.
+    fn compare(&self, connection: &mut Connection, born: &str, seen: u64) -> RedisResult<bool> {
         let fields = ["born", "changes"];
         let mut look = cmd("HMGET");
         let (now, changes): (Option<String>, Option<u64>) =
@@ -247,8 +251,11 @@ impl Server {
             return Err(redis::make_extension_error(code, None));
         }
         let changes = changes.unwrap_or(0);
-        if changes < seen {
-            self.changes.store(changes, Ordering::Relaxed);
+        let is_older = changes < seen;
+        let known = &self.changes;
+        let step_back = |now: u64| (is_older && now > changes).then_some(changes);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        if known.fetch_update(set, get, step_back).is_ok() {
             let lost = seen - changes;
             self.tell(Notice::Older(format!(
                 "{} has come back with an older state of {}: its last {lost} changes are lost; \
@@ -256,12 +263,17 @@ impl Server {
                 self.name, self.keys.stream
             )));
         }
-        Ok(())
+        Ok(is_older)
     }
 
     /// Others may have changed so much meanwhile that nothing seems to be missing: so it is looked for
-    /// our own last words as well.
-    fn compare_memo(&self, connection: &mut Connection, answered: Answered) -> RedisResult<()> {
+    /// our own last words as well. `is_told`: it is known to be older.
+    fn compare_memo(
+        &self,
+        connection: &mut Connection,
+        answered: Answered,
+        is_told: bool,
+    ) -> RedisResult<()> {
         let Some(at) = answered.at.filter(|at| at.elapsed() < MEMO_KEPT) else {
             return Ok(());
         };
@@ -276,6 +288,9 @@ impl Server {
         if (is_behind(0) || is_behind(1)) && known.at == Some(at) {
             known.calls = kept;
             drop(known);
+            if is_told {
+                return Ok(());
+            }
             let (name, stream) = (&self.name, &self.keys.stream);
             self.tell(Notice::Older(format!(
                 "{name} has come back with an older state of {stream}: what it was told last is not \
@@ -361,7 +376,10 @@ impl Server {
                  stream was deleted; what was not done is lost, unless it is put again"
             )
         } else if is("WRONGTYPE") {
-            format!("{name}: the key {stream} holds something that is no stream: name another one")
+            format!(
+                "{name}: the key {stream}, or one of those beside it (docs/redis.md), holds something \
+                 that is no stream of ours: name another one"
+            )
         } else if ["NOPERM", "The user executing the script", "ACL failure"]
             .into_iter()
             .any(is)
@@ -406,6 +424,13 @@ fn number_of(memo: &str) -> u64 {
 pub(super) fn lacks_memory(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
     error.code() == Some("OOM") || detail.contains("OOM")
+}
+
+/// Whether only our waiting was interrupted, by a signal that stops this process or lets it go on.
+fn is_interruption(error: &RedisError) -> bool {
+    // The client keeps what has caused it to itself.
+    let code = nix::errno::Errno::EINTR as i32;
+    error.is_io_error() && error.to_string().contains(&format!("(os error {code})"))
 }
 
 /// Whether it may be over when it is tried again.

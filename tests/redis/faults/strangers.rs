@@ -25,6 +25,9 @@ crate::timely_trials! {
     a_place_for_the_result_that_is_none_is_no_obstacle,
     an_entry_of_very_many_fields_ends,
     a_stream_that_is_made_again_is_told_to_those_of_the_old_one,
+    items_from_before_the_group_are_worked_on,
+    an_item_that_somebody_acknowledges_by_hand_is_worked_on,
+    the_items_of_a_consumer_that_somebody_deletes_are_worked_on,
 }
 
 fn an_entry_of_another_client_is_worked_on() {
@@ -313,4 +316,49 @@ fn a_stream_that_is_made_again_is_told_to_those_of_the_old_one() {
         "{error}"
     );
     assert_eq!(join(&new).done, 0);
+}
+
+fn items_from_before_the_group_are_worked_on() {
+    let server = Server::plain();
+    for item in ["one", "two"] {
+        server.cli(&["xadd", STREAM, "*", "item", &serialized(item)]);
+    }
+    server.cli(&["xgroup", "create", STREAM, "dishrack", "$"]);
+    server.cli(&["xadd", STREAM, "*", "item", &serialized("three")]);
+    let queue = queue(server.url(), SHORT_LEASE);
+    let crew = willing(&queue, 1);
+    assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
+    let mut began = crew.began();
+    began.sort();
+    assert_eq!(began, ["one", "three", "two"]);
+    check_books(&server, 3, 0);
+}
+
+fn an_item_that_somebody_acknowledges_by_hand_is_worked_on() {
+    let server = Server::plain();
+    let queue = queue(server.url(), SHORT_LEASE);
+    let (crew, gate) = held(&queue);
+    queue.put(&"item".to_owned()).unwrap();
+    crew.await_begun(1);
+    let entry = only_entry(&server);
+    assert_eq!(server.cli(&["xack", STREAM, "dishrack", &entry]), "1");
+    gate.open();
+    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    check_books(&server, 1, 0);
+}
+
+fn the_items_of_a_consumer_that_somebody_deletes_are_worked_on() {
+    let server = Server::plain();
+    let queue = queue(server.url(), SHORT_LEASE);
+    for n in 0..20 {
+        queue.put(&format!("item {n}")).unwrap();
+    }
+    let (crew, gate) = held(&queue);
+    crew.await_begun(1);
+    let told = server.cli(&["xinfo", "consumers", STREAM, "dishrack"]);
+    let consumer = told.lines().nth(1).unwrap();
+    server.cli(&["xgroup", "delconsumer", STREAM, "dishrack", consumer]);
+    gate.open();
+    assert_eq!(join(&queue), Joined { done: 20, dead: 0 });
+    check_books(&server, 20, 0);
 }

@@ -60,6 +60,38 @@ while #taken < wanted do
     end
 end
 
+-- What nobody holds and what is not handed out any more would wait for ever: somebody has acknowledged
+-- it, or deleted its holder, or has made the group when it was there already. If there is some, all
+-- that is to be handed out was; it is looked for among the oldest.
+local function is_stranded(id)
+    return #redis.call('XPENDING', stream, group, id, id, 1) == 0
+end
+
+local function last_delivered()
+    for _, row in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+        local one = {}
+        for i = 1, #row, 2 do
+            one[row[i]] = row[i + 1]
+        end
+        if one.name == group then
+            return one['last-delivered-id']
+        end
+    end
+end
+
+local untaken = redis.call('XLEN', stream) - redis.call('XPENDING', stream, group)[1]
+if untaken > 0 and #taken < wanted
+    and #redis.call('XRANGE', stream, '(' .. last_delivered(), '+', 'COUNT', 1) == 0 then
+    for _, row in ipairs(redis.call('XRANGE', stream, '-', '+', 'COUNT', 1000)) do
+        local id = row[1]
+        if #taken < wanted and is_stranded(id) then
+            redis.call('XCLAIM', stream, group, consumer, 0, id, 'FORCE', 'JUSTID')
+            taken[#taken + 1] = { id, row[2], 1, redis.call('HGET', numbers, id) or '',
+                redis.call('HGET', past, id) or '' }
+        end
+    end
+end
+
 local others = others_heard_of(consumer, lease)
 for _, one in ipairs(supervisors()) do
     if one.name ~= consumer and one.pending == 0 and one.idle > 3 * lease then
