@@ -59,6 +59,8 @@ pub struct Outgoing<P> {
     pub is_beyond_bound: bool,
     /// It does not wait for room.
     pub is_impatient: bool,
+    /// It was told, and there was no room.
+    was_told: bool,
 }
 
 /// Questions and answers, counted: an answer holds for all questions that were asked before it was
@@ -223,6 +225,7 @@ impl<P: Clone> Shared<P> {
             putter,
             is_beyond_bound,
             is_impatient,
+            was_told: false,
         });
         (self.tickets, id)
     }
@@ -275,13 +278,14 @@ impl<P: Clone> Shared<P> {
         self.outgoing.len()
     }
 
-    /// The putter does not wait for room any longer. Whether the item is not on its way any more; it
-    /// may be being told just now, and then there will be an outcome.
+    /// The putter does not wait for room any longer. Whether the item is not on its way any more; if it
+    /// is being told just now, or was not told yet, there will be an outcome: there may be room.
     pub fn withdraw(&mut self, is_it: impl Fn(&Outgoing<P>) -> bool) -> bool {
         let Some(place) = self.outgoing.iter().position(is_it) else {
             return false;
         };
-        if place >= self.under_way {
+        let has_no_room = self.outgoing[place].was_told || self.is_away;
+        if place >= self.under_way && has_no_room {
             self.outgoing.remove(place);
             return true;
         }
@@ -389,7 +393,10 @@ impl<P: Clone> Shared<P> {
                 (false, Some(refused)) => Err(refused),
                 (false, None) if one.is_impatient => Err(Refused::Full),
                 (false, None) => {
-                    kept.push_back(one);
+                    kept.push_back(Outgoing {
+                        was_told: true,
+                        ..one
+                    });
                     continue;
                 }
             };
@@ -563,14 +570,31 @@ mod tests {
     }
 
     #[test]
-    fn a_put_can_be_withdrawn_until_it_is_told() {
+    fn a_put_for_which_there_was_no_room_can_be_withdrawn() {
         let mut shared = with_puts(2);
-        assert!(shared.withdraw(|one| one.ticket == 1));
         shared.handle_numbers(ItemId(1), 8);
+        shared.poll_puts(9);
+        shared.handle_told(0, None);
+        assert!(shared.withdraw(|one| one.ticket == 1));
+        shared.handle_ring();
         shared.poll_puts(9);
         assert!(!shared.withdraw(|one| one.ticket == 2));
         shared.handle_told(0, None);
         assert_eq!(shared.take_outcome(2), Some(Err(Refused::Full)));
+    }
+
+    #[test]
+    fn a_put_that_was_not_told_yet_is_told_once_before_it_is_full() {
+        let mut shared = with_puts(1);
+        assert!(!shared.withdraw(|one| one.ticket == 1));
+        shared.handle_numbers(ItemId(1), 8);
+        assert_eq!(shared.poll_puts(9).len(), 1);
+        shared.handle_told(1, None);
+        assert_eq!(shared.take_outcome(1), Some(Ok(ItemId(1))));
+        // While the stream is away nobody waits for that.
+        shared.push("x", Putter::Local, false, false);
+        shared.is_away = true;
+        assert!(shared.withdraw(|one| one.ticket == 2));
     }
 
     #[test]

@@ -173,8 +173,9 @@ impl Broker {
                 return Err(Kind::Full);
             }
             if is_late(patience) {
-                // It is being told just now, and will be answered.
+                // It is being told just now, or will be, and then there is an answer.
                 patience = Patience::Forever;
+                core.pump();
             }
             core = match is_holding {
                 true => self.await_stream(core, patience),

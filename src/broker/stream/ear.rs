@@ -14,7 +14,7 @@ pub(super) fn run(post: &Post, bells: &Bells) {
     while let Some((since, last_put)) = since(post, bells) {
         match post.stream.listen(&since, wait) {
             Ok(outcomes) => post.with(|core| {
-                if outcomes.is_empty() && since.unfinished + since.taken == 0 {
+                if let (true, Some(last_put)) = (outcomes.is_empty(), last_put) {
                     core.heard_nothing(last_put);
                 }
                 core.heard(outcomes);
@@ -25,15 +25,17 @@ pub(super) fn run(post: &Post, bells: &Bells) {
 }
 
 /// Sleeps until somebody waits, and nothing is known that was not looked at. How the stream stood
-/// then, and the last put before.
-fn since(post: &Post, bells: &Bells) -> Option<(Standing, u64)> {
+/// then; and, if all that was put until then was told, and nothing of it was unfinished or taken, the
+/// last put.
+fn since(post: &Post, bells: &Bells) -> Option<(Standing, Option<u64>)> {
     let mut core = lock(&post.core);
     loop {
         if core.traffic.is_leaving || core.desk.ledger.is_broken() {
             return None;
         }
         if let Some(since) = core.desk.to_hear(core.is_awaited()) {
-            return Some((since, core.last_ticket()));
+            let is_empty = since.unfinished + since.taken == 0 && core.on_the_way() == 0;
+            return Some((since, is_empty.then(|| core.last_ticket())));
         }
         core = sleep(&bells.ear, core, Patience::Forever).0;
     }
