@@ -195,11 +195,16 @@ impl Server {
         act: impl Fn(&mut Open) -> RedisResult<R>,
     ) -> Result<R, Trouble> {
         let mut line = lock(&line.0);
-        self.try_call(&mut line, Duration::ZERO, &act)
-            .map_err(|error| {
-                *line = None;
-                self.trouble(&error)
-            })
+        loop {
+            let error = match self.try_call(&mut line, Duration::ZERO, &act) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            *line = None;
+            if !is_interruption(&error) {
+                return Err(self.trouble(&error));
+            }
+        }
     }
 
     fn try_call<R>(
@@ -426,7 +431,8 @@ pub(super) fn lacks_memory(error: &RedisError) -> bool {
     error.code() == Some("OOM") || detail.contains("OOM")
 }
 
-/// Whether only our waiting was interrupted, by a signal that stops this process or lets it go on.
+/// Whether only our waiting was interrupted by a signal: one that has a handler, or that stops this
+/// process or lets it go on.
 fn is_interruption(error: &RedisError) -> bool {
     // The client keeps what has caused it to itself.
     let code = nix::errno::Errno::EINTR as i32;
