@@ -33,6 +33,7 @@ mod work;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::process::{self, ExitCode};
 
 use clap::Parser;
@@ -70,6 +71,19 @@ impl Failure {
             Failure::NoWorkersLeft(_) => code::NO_WORKERS_LEFT,
             Failure::Internal(_) => code::INTERNAL,
         }
+    }
+
+    /// Stdout takes no more.
+    fn of_stdout(error: &io::Error) -> Self {
+        Failure::Usage(format!("cannot write to stdout: {error}"))
+    }
+}
+
+/// What follows from writing to stdout. That nobody reads to the end is no error.
+fn written(to_stdout: io::Result<()>) -> Result<(), Failure> {
+    match to_stdout {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::of_stdout(&error)),
+        _ => Ok(()),
     }
 }
 

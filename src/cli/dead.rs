@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use super::args::{Format, StreamArgs};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
-use super::{Failure, code, printer};
+use super::{Failure, code, printer, written};
 use crate::error::{Error, Kind};
 use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
@@ -304,12 +304,7 @@ fn print(
         Format::Text => print(&text(letter)),
         Format::Json => print(&format_args!("{}\n", letter.object())),
     });
-    match printed.and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Usage(format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
+    written(printed.and_then(|()| out.flush()))
 }
 
 fn say(label: &str, count: usize, what: &str) {

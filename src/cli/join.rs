@@ -1,6 +1,6 @@
 //! `supervisor join`: waits until everything on a stream in Redis has an end.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +10,7 @@ use super::layout::Anything;
 use super::notices::Notices;
 use super::screen::{Stream, say};
 use super::stop::Stop;
-use super::{Failure, code, run};
+use super::{Failure, code, run, written};
 use crate::error::Error;
 use crate::ledger::Options;
 use crate::queue::JoinableQueue;
@@ -71,14 +71,8 @@ fn tell(place: &RedisOptions) -> Result<u8, Failure> {
         "{} done, {} dead; {} retries, {} dead letters\n",
         status.done, status.dead, status.retries, status.letters
     );
-    let written = Stream::Out.write_all(line.as_bytes());
-    match written {
-        // The exit code says it to those who read no longer.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            return Err(Failure::Usage(format!("cannot write to stdout: {error}")));
-        }
-        _ => {}
-    }
+    // The exit code says it to those who read no longer.
+    written(Stream::Out.write_all(line.as_bytes()))?;
     Ok(match status.letters {
         0 => code::DONE,
         _ => code::DEAD_LETTERS,

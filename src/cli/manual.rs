@@ -10,7 +10,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::screen::Stream;
-use super::{Failure, args, code};
+use super::{Failure, args, code, written};
 
 /// For which shell.
 #[derive(Debug, Args)]
@@ -93,7 +93,7 @@ const ENVIRONMENT: &Terms = &[
 /// Prints the manual.
 pub(super) fn run() -> Result<u8, Failure> {
     let page = page(args::Args::command());
-    print(page.map_err(|error| cannot_be_written(&error))?.as_bytes())
+    print(page.map_err(|error| Failure::of_stdout(&error))?.as_bytes())
 }
 
 /// Prints the completions.
@@ -104,16 +104,9 @@ pub(super) fn complete(command: &Completions) -> Result<u8, Failure> {
     print(&text)
 }
 
-/// That nobody reads to the end is no error.
 fn print(text: &[u8]) -> Result<u8, Failure> {
-    match Stream::Out.write_all(text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_be_written(&error)),
-        _ => Ok(code::DONE),
-    }
-}
-
-fn cannot_be_written(error: &io::Error) -> Failure {
-    Failure::Usage(format!("cannot write to stdout: {error}"))
+    written(Stream::Out.write_all(text))?;
+    Ok(code::DONE)
 }
 
 /// The whole manual in one page.

@@ -1,7 +1,7 @@
 //! `supervisor status`: how a stream in Redis stands, on paper or as a JSON object.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::args::{Format, StreamArgs, duration};
 use super::layout::Anything;
 use super::screen::Stream;
-use super::{Failure, code};
+use super::{Failure, code, written};
 use crate::error::Error;
 use crate::store::redis::{RedisOptions, RedisStore, Status};
 
@@ -48,12 +48,8 @@ pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
         Format::Text => page(&place, &status, rates.as_ref()),
         Format::Json => format!("{}\n", object(&place, &status, rates.as_ref())),
     };
-    match Stream::Out.write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Usage(format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(code::DONE),
-    }
+    written(Stream::Out.write_all(text.as_bytes()))?;
+    Ok(code::DONE)
 }
 
 /// How fast it goes, per second.

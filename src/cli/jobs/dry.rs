@@ -55,6 +55,6 @@ pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, F
 fn ended_by(error: &io::Error) -> Result<u8, Failure> {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(code::CLOSED_STDOUT),
-        _ => Err(Failure::Usage(format!("cannot write to stdout: {error}"))),
+        _ => Err(Failure::of_stdout(error)),
     }
 }
