@@ -13,8 +13,7 @@ while at < #ARGV do
             number = tostring(redis.call('HINCRBY', meta, 'numbers', 1))
             redis.call('HSET', numbers, id, number)
         end
-        known[#known + 1] = { id, row[2], held[4], number or '',
-            redis.call('HGET', past, id) or '' }
+        known[#known + 1] = entry_with_past(id, row[2], held[4])
     end
 end
 return known

@@ -1,4 +1,4 @@
 -- How the stream stands, and how many other supervisors there are.
 --     ARGV: born, consumer, lease in milliseconds
 local consumer, lease = next_argument(), next_number()
-return { standing(), others_heard_of(consumer, lease) }
+return { standing(), others_heard_of(supervisors(), consumer, lease) }

@@ -16,9 +16,9 @@ local function standing()
         tonumber(told[3] or 0), tonumber(told[4] or 0), tonumber(told[5] or 0), told[6] or '0-0' }
 end
 
--- All supervisors, as tables.
-local function supervisors()
-    local all = redis.call('XINFO', 'CONSUMERS', stream, group)
+-- What XINFO says of consumers or groups, as tables.
+local function infos(...)
+    local all = redis.call('XINFO', ...)
     for place, row in ipairs(all) do
         local one = {}
         for i = 1, #row, 2 do
@@ -29,15 +29,25 @@ local function supervisors()
     return all
 end
 
--- How many other supervisors were heard of in so many milliseconds.
-local function others_heard_of(consumer, time)
+local function supervisors()
+    return infos('CONSUMERS', stream, group)
+end
+
+-- How many of these supervisors, but for this one, were heard of in so many milliseconds.
+local function others_heard_of(all, consumer, time)
     local others = 0
-    for _, one in ipairs(supervisors()) do
+    for _, one in ipairs(all) do
         if one.name ~= consumer and one.idle <= time then
             others = others + 1
         end
     end
     return others
+end
+
+-- An entry that was handed out so often, with all that is known of it.
+local function entry_with_past(id, fields, deliveries)
+    return { id, fields, deliveries, redis.call('HGET', numbers, id) or '',
+        redis.call('HGET', past, id) or '' }
 end
 
 -- Wakes those who wait for room, or for the end.

@@ -47,8 +47,7 @@ while #taken < wanted do
         if row and row[2] then
             local id = row[1]
             local known = redis.call('XPENDING', stream, group, id, id, 1)[1]
-            taken[#taken + 1] = { id, row[2], known and known[4] or 1,
-                redis.call('HGET', numbers, id) or '', redis.call('HGET', past, id) or '' }
+            taken[#taken + 1] = entry_with_past(id, row[2], known and known[4] or 1)
         end
     end
     for _, id in ipairs(found[3] or {}) do
@@ -68,11 +67,7 @@ local function is_stranded(id)
 end
 
 local function last_delivered()
-    for _, row in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-        local one = {}
-        for i = 1, #row, 2 do
-            one[row[i]] = row[i + 1]
-        end
+    for _, one in ipairs(infos('GROUPS', stream)) do
         if one.name == group then
             return one['last-delivered-id']
         end
@@ -86,16 +81,15 @@ if untaken > 0 and #taken < wanted
         local id = row[1]
         if #taken < wanted and is_stranded(id) then
             redis.call('XCLAIM', stream, group, consumer, 0, id, 'FORCE', 'JUSTID')
-            taken[#taken + 1] = { id, row[2], 1, redis.call('HGET', numbers, id) or '',
-                redis.call('HGET', past, id) or '' }
+            taken[#taken + 1] = entry_with_past(id, row[2], 1)
         end
     end
 end
 
-local others = others_heard_of(consumer, lease)
-for _, one in ipairs(supervisors()) do
+local all = supervisors()
+for _, one in ipairs(all) do
     if one.name ~= consumer and one.pending == 0 and one.idle > 3 * lease then
         redis.call('XGROUP', 'DELCONSUMER', stream, group, one.name)
     end
 end
-return { mine, taken, standing(), others }
+return { mine, taken, standing(), others_heard_of(all, consumer, lease) }
