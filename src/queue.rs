@@ -417,7 +417,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// they are.
     ///
     /// # Errors
-    /// `is_journal` when the journal cannot be read, `is_redis` when Redis cannot; and in a worker process.
+    /// `is_journal` when the journal cannot be read, `is_redis` when Redis cannot; and in a worker
+    /// process.
     pub fn raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
         Ok(self.stored_dead()?.into_iter().map(raw).collect())
     }

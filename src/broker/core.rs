@@ -399,9 +399,7 @@ impl Core {
         if self.desk.ledger.is_broken() {
             return Some(self.kind_of(Refused::StoreFailed).to_string());
         }
-        let shared = self.desk.shared.as_ref();
-        let is_served_elsewhere = shared.is_some_and(|one| one.others > 0 && !one.is_quitting);
-        let is_lost = self.desk.are_workers_lost() && !is_served_elsewhere;
+        let is_lost = self.desk.are_workers_lost() && !self.desk.is_served_elsewhere();
         is_lost.then(|| self.desk.loss_of_crews().to_owned())
     }
 

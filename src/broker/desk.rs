@@ -398,6 +398,13 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         is_exhausted.then_some(Refused::Closed)
     }
 
+    /// Whether others work on the stream, and we have not left it.
+    #[must_use]
+    pub fn is_served_elsewhere(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| shared.others > 0 && !shared.is_quitting)
+    }
+
     /// How a `join` ends, if it does now: how many are done and dead, or why it cannot come to
     /// that. With a stream, that is as it was at this look or later.
     #[must_use]
@@ -415,7 +422,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
                 }
                 // What ended here may not be told yet.
                 let is_under_way = !self.ledger.is_written();
-                is_under_way || (shared.others > 0 && !shared.is_quitting)
+                is_under_way || self.is_served_elsewhere()
             }
             None if self.ledger.is_finished() => {
                 let counts = self.ledger.counts();

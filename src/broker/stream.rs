@@ -151,7 +151,7 @@ impl Broker {
         let is_beyond_bound = is_holding && !is_impatient;
         while until == Until::Numbered && core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
             core.check_open()?;
-            core = self.work_or_await(core, Patience::Forever);
+            core = self.work_or_await(core, Patience::Forever, is_holding);
         }
         core.check_open()?;
         core.check_lost(until)?;
@@ -177,21 +177,19 @@ impl Broker {
                 patience = Patience::Forever;
                 core.pump();
             }
-            core = match is_holding {
-                true => self.await_stream(core, patience),
-                false => self.work_or_await(core, patience),
-            };
+            core = self.work_or_await(core, patience, is_holding);
         }
     }
 
-    /// Does what there is to do for whoever works inline; if nothing is, sleeps until the clerk has
-    /// news.
+    /// Does what there is to do for whoever works inline, unless he works on an item just now; if
+    /// nothing is, sleeps until the clerk has news.
     fn work_or_await<'a>(
         &'a self,
         core: MutexGuard<'a, Core>,
         patience: Patience,
+        is_holding: bool,
     ) -> MutexGuard<'a, Core> {
-        if !self.has_inline_work(&core) {
+        if is_holding || !self.has_inline_work(&core) {
             return self.await_stream(core, patience);
         }
         drop(core);
@@ -218,10 +216,7 @@ impl Broker {
         let is_holding = current::holds(self);
         while !core.is_through(last) {
             core.check_kept()?;
-            core = match is_holding {
-                true => self.await_stream(core, Patience::Forever),
-                false => self.work_or_await(core, Patience::Forever),
-            };
+            core = self.work_or_await(core, Patience::Forever, is_holding);
         }
         core.check_kept()?;
         core.check_refusals()

@@ -34,6 +34,18 @@ pub enum Record<P> {
     },
 }
 
+impl<P> Record<P> {
+    /// Which item it is about.
+    #[must_use]
+    pub fn id(&self) -> ItemId {
+        let (Record::Accepted { id, .. }
+        | Record::Failed { id, .. }
+        | Record::Done { id }
+        | Record::Dead { id, .. }) = self;
+        *id
+    }
+}
+
 /// Records that are made durable together, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write<P> {

@@ -30,18 +30,21 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         if self.gives_nothing() {
             return 0;
         }
+        self.room_of_takers().saturating_sub(self.waiting.ready())
+    }
+
+    /// How many items workers have room for, and getters wait for.
+    fn room_of_takers(&self) -> usize {
         let room = usize::try_from(self.crew.appetite()).unwrap_or(usize::MAX);
-        let wanted = room.saturating_add(self.getters);
-        wanted.saturating_sub(self.waiting.ready())
+        room.saturating_add(self.getters)
     }
 
     /// The items that could be handed out now, and for which no holder has room: the last of those
     /// that wait.
     #[must_use]
     pub fn excess_ids(&self) -> Vec<ItemId> {
-        let room = usize::try_from(self.crew.appetite()).unwrap_or(usize::MAX);
-        let wanted = room.saturating_add(self.getters);
-        self.waiting.returned_ids().skip(wanted).collect()
+        let waiting = self.waiting.returned_ids();
+        waiting.skip(self.room_of_takers()).collect()
     }
 
     /// Whether an idle worker should get something now.

@@ -172,7 +172,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         let puts = shared.poll_puts(PUTS_MAX);
         if write.is_some() || !puts.is_empty() {
             let (number, records) = write.map_or((0, Vec::new()), |w| (w.number, w.records));
-            shared.telling.extend(records.iter().map(id_of));
+            shared.telling.extend(records.iter().map(Record::id));
             let failed = records
                 .iter()
                 .filter(|one| matches!(one, Record::Failed { .. }));
@@ -215,14 +215,11 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         if number > 0 {
             self.ledger.handle_written(number);
         }
-        if let Some(shared) = &mut self.shared {
-            shared.telling.clear();
-        }
-        let has_standing = answered.standing != Standing::default();
         let Some(shared) = &mut self.shared else {
             return;
         };
-        if has_standing {
+        shared.telling.clear();
+        if answered.standing != Standing::default() {
             shared.standing = answered.standing;
         }
         let refused = answered.refusal.map(|why| {
@@ -252,14 +249,6 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             shared.looks.answer(question);
         }
     }
-}
-
-fn id_of<P>(record: &Record<P>) -> ItemId {
-    let (Record::Accepted { id, .. }
-    | Record::Failed { id, .. }
-    | Record::Done { id }
-    | Record::Dead { id, .. }) = record;
-    *id
 }
 
 /// What a write said of an item.

@@ -109,8 +109,9 @@ impl Core {
 
     fn exchanged(&mut self, number: u64, exchange: &Exchange, answered: Answered) {
         // Whatever is told again gets another one.
-        for put in exchange.puts.iter().skip(answered.admitted) {
-            self.traffic.replies.remove(&put.reply.unwrap_or_default());
+        let again = exchange.puts.iter().skip(answered.admitted);
+        for ticket in again.filter_map(|put| put.reply) {
+            self.traffic.replies.remove(&ticket);
         }
         self.desk.told(number, &exchange.records, answered);
         if self.syncers > 0 {

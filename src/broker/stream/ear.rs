@@ -53,8 +53,9 @@ impl Core {
         self.desk.ask_look();
     }
 
-    /// Nothing was unfinished or taken, nothing has been put since, and no answer is there. Then none will come
-    /// to those who wait for one still: somebody has deleted their items, or Redis has lost them.
+    /// Nothing was unfinished or taken, nothing has been put since, and no answer is there. Then none
+    /// will come to those who wait for one still: somebody has deleted their items, or Redis has lost
+    /// them.
     fn heard_nothing(&mut self, last_put: u64) {
         if self.last_ticket() == last_put && self.on_the_way() == 0 {
             let replies = std::mem::take(&mut self.traffic.replies);

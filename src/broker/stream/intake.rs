@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::bells::Bells;
 use super::super::core::Core;
-use super::super::shared::errands::Taking;
+use super::super::shared::errands::{self, Taking};
 use super::super::{Parcel, Patience, lock, sleep, with_guard};
 use super::Post;
 use crate::ledger::ItemId;
@@ -126,10 +126,7 @@ impl Core {
         self.desk.tended(tended, now)
     }
 
-    fn parcels(
-        &self,
-        arrivals: Vec<Arrival>,
-    ) -> Vec<super::super::shared::errands::Arrival<Parcel>> {
+    fn parcels(&self, arrivals: Vec<Arrival>) -> Vec<errands::Arrival<Parcel>> {
         let wants_results = self.traffic.wants_results;
         let parcel = |arrival: Arrival| {
             let is_sent = arrival.is_awaited || wants_results;

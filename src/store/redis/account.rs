@@ -102,12 +102,6 @@ impl Statement {
 }
 
 impl Account {
-    /// How many items are held.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.held.len()
-    }
-
     /// Sorts new entries, as they are read from the stream.
     pub fn sort_taken(&mut self, entries: Vec<Entry>) -> Sorted {
         let (known, unknown): (Vec<Entry>, Vec<Entry>) = entries
@@ -204,15 +198,12 @@ impl Account {
         let mut statement = Statement::default();
         let mut failures: HashMap<ItemId, &Failure> = HashMap::new();
         for record in records {
-            let (Record::Accepted { id, .. }
-            | Record::Failed { id, .. }
-            | Record::Done { id }
-            | Record::Dead { id, .. }) = record;
-            let Some(held) = self.held.get(id) else {
-                statement.unknown.push(*id);
+            let id = record.id();
+            let Some(held) = self.held.get(&id) else {
+                statement.unknown.push(id);
                 continue;
             };
-            let (id, entry) = (*id, held.entry);
+            let entry = held.entry;
             match record {
                 Record::Accepted { .. } => continue,
                 Record::Failed { failure, .. } => {
@@ -298,7 +289,7 @@ mod tests {
             (lost, unknown),
             (vec![ItemId(1), ItemId(3)], vec![EntryId(7, 0)])
         );
-        assert_eq!(account.count(), 1);
+        assert_eq!(account.held.len(), 1);
     }
 
     #[test]
@@ -350,7 +341,7 @@ mod tests {
         assert!(sorted.held.is_empty() && sorted.asked.is_empty());
         let sorted = account.sort_known(vec![entry(3, &[("n", "8")])]);
         assert!(sorted.held.is_empty() && sorted.asked.is_empty());
-        assert_eq!(account.count(), 3);
+        assert_eq!(account.held.len(), 3);
     }
 
     #[test]
