@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::stage::{
-    Gate, LONG_LEASE, SHORT_LEASE, check_books, crew, held, join, open, place, queue, willing,
+    Gate, LONG_LEASE, SHORT_LEASE, check_books, crew, held, join, open, place, put_items, queue,
+    willing,
 };
 use crate::patience::until;
 use crate::proxy::Proxy;
@@ -30,10 +31,7 @@ fn connections_that_are_cut_again_and_again_lose_nothing() {
     let crew = willing(&queue, 2);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 0..ITEMS {
-                let put = queue.put(&format!("item {n}"));
-                put.unwrap_or_else(|error| panic!("put {n}: {error}"));
-            }
+            put_items(&queue, ITEMS as u64);
         });
         for cut in 0..CUTS {
             crew.await_begun(cut * ITEMS / CUTS + 1);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use dishrack::Joined;
 
 use super::stage::{
-    LONG_LEASE, Queue, SHORT_LEASE, check_books, held, join, let_pass, number, open, place, queue,
-    willing,
+    LONG_LEASE, Queue, SHORT_LEASE, check_books, held, join, let_pass, number, open, place,
+    put_items, queue, willing,
 };
 use crate::patience::until;
 use crate::proxy::Proxy;
@@ -48,9 +48,7 @@ fn what_a_replica_has_is_not_lost_by_a_failover() {
     let proxy = Proxy::before(&master);
     let queue = replicated(proxy.url(), SHORT_LEASE);
     let (crew, gate) = held(&queue);
-    for n in 0..50 {
-        queue.put(&format!("item {n}")).unwrap();
-    }
+    put_items(&queue, 50);
     crew.await_begun(1);
     fail_over(&master, &replica, &proxy);
     // It needs a replica of its own, as what is told from now on is to be on two.
@@ -215,9 +213,7 @@ fn a_failover_that_lost_something_of_ours_is_told_among_many_changes() {
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
     near.put(&"not copied".to_owned()).unwrap();
     let others = queue(replica.url(), LONG_LEASE);
-    for n in 0..20 {
-        others.put(&format!("item {n}")).unwrap();
-    }
+    put_items(&others, 20);
     let crew = willing(&near, 1);
     crew.await_begun(1);
     master.kill();

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use dishrack::{Error, Joined};
 
-use super::stage::{LONG_LEASE, check_books, crew, held, join, open, place, queue, willing};
+use super::stage::{
+    LONG_LEASE, check_books, crew, held, join, open, place, put_items, queue, willing,
+};
 use crate::patience::DEADLINE;
 use crate::redis_server::Server;
 
@@ -90,9 +92,7 @@ fn what_is_there_is_worked_off_without_memory() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
     let (crew, gate) = held(&queue);
-    for n in 0..200 {
-        queue.put(&format!("item {n}")).unwrap();
-    }
+    put_items(&queue, 200);
     crew.await_begun(1);
     server.limit_memory(ALMOST_NOTHING);
     gate.open();
@@ -117,9 +117,7 @@ fn a_death_is_written_down_without_memory() {
 fn somebody_who_comes_without_memory_can_work_it_off() {
     let server = Server::plain();
     let putter = queue(server.url(), LONG_LEASE);
-    for n in 0..10 {
-        putter.put(&format!("item {n}")).unwrap();
-    }
+    put_items(&putter, 10);
     server.limit_memory(ALMOST_NOTHING);
     let worker = open(&place(server.url()));
     let _crew = willing(&worker, 1);

@@ -6,7 +6,8 @@ use std::process::Command;
 use dishrack::Joined;
 
 use super::stage::{
-    LONG_LEASE, Queue, SHORT_LEASE, check_books, crew, entries, held, join, number, queue, willing,
+    LONG_LEASE, Queue, SHORT_LEASE, check_books, crew, entries, held, join, number, put_items,
+    queue, willing,
 };
 use crate::redis_server::{Options, Server, answer};
 
@@ -28,10 +29,7 @@ fn a_durable_redis_that_is_killed_again_and_again_loses_nothing() {
     let crews = queues.each_ref().map(|queue| willing(queue, 2));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 0..ITEMS {
-                let put = queues[0].put(&format!("item {n}"));
-                put.unwrap_or_else(|error| panic!("put {n}: {error}"));
-            }
+            put_items(&queues[0], ITEMS as u64);
         });
         for kill in 0..KILLS {
             crate::patience::until("some more are begun", || {

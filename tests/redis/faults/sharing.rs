@@ -8,8 +8,8 @@ use dishrack::{ItemError, Joined};
 
 use super::puppet::Part;
 use super::stage::{
-    Gate, LONG_LEASE, SHORT_LEASE, STREAM, check_books, crew, held, join, only_entry, place, queue,
-    willing,
+    LONG_LEASE, SHORT_LEASE, STREAM, check_books, crew, held, join, only_entry, place, put_items,
+    queue, willing,
 };
 use crate::patience::{DEADLINE, until};
 use crate::redis_server::Server;
@@ -31,12 +31,7 @@ crate::timely_trials! {
 fn a_map_over_two_supervisors_has_each_result_once_in_its_place() {
     let server = Server::plain();
     let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
-    let gate = Gate::default();
-    let own = gate.clone();
-    let mapper = crew(&near, 1, move |_| {
-        own.pass();
-        Ok(())
-    });
+    let (mapper, gate) = held(&near);
     let helper = willing(&far, 1);
     let items: Vec<String> = (0..500).map(|n| format!("item {n}")).collect();
     std::thread::scope(|scope| {
@@ -63,12 +58,7 @@ fn a_map_over_two_supervisors_has_each_result_once_in_its_place() {
 fn a_death_elsewhere_is_a_maps_answer_too() {
     let server = Server::plain();
     let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
-    let gate = Gate::default();
-    let own = gate.clone();
-    let mapper = crew(&near, 1, move |_| {
-        own.pass();
-        Ok(())
-    });
+    let (mapper, gate) = held(&near);
     // What the mapper itself takes stays there until the other one has met its own.
     let helper = crew(&far, 1, |item| Err(format!("{item} has a crack")));
     std::thread::scope(|scope| {
@@ -125,9 +115,7 @@ fn a_dropped_queue_gives_back_what_it_holds_at_once() {
     let server = Server::plain();
     // Only what is given back can be had before the test is over.
     let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
-    for n in 0..3 {
-        near.put(&format!("item {n}")).unwrap();
-    }
+    put_items(&near, 3);
     let delivery = near.get_timeout(DEADLINE).unwrap();
     delivery.nack("not here").unwrap();
     drop(near);
@@ -149,9 +137,7 @@ fn a_stopped_crew_gives_back_what_it_has_not_begun() {
     let server = Server::plain();
     let [near, far] = [(); 2].map(|()| queue(server.url(), Duration::from_secs(6)));
     let (crew, gate) = held(&near);
-    for n in 0..20 {
-        near.put(&format!("item {n}")).unwrap();
-    }
+    put_items(&near, 20);
     crew.await_begun(1);
     let helper = willing(&far, 1);
     std::thread::scope(|scope| {

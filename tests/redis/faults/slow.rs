@@ -5,7 +5,7 @@ use std::time::Duration;
 use dishrack::Joined;
 
 use super::stage::{
-    LONG_LEASE, SHORT_LEASE, check_books, crew, held, join, let_pass, queue, willing,
+    LONG_LEASE, SHORT_LEASE, check_books, crew, held, join, let_pass, put_items, queue, willing,
 };
 use crate::patience::{DEADLINE, until};
 use crate::proxy::Proxy;
@@ -84,9 +84,7 @@ fn a_server_that_stands_still_beyond_the_lease_loses_nothing() {
             Ok(())
         })
     });
-    for n in 0..ITEMS {
-        queues[0].put(&format!("item {n}")).unwrap();
-    }
+    put_items(&queues[0], ITEMS);
     let begun = || crews.iter().map(|crew| crew.began().len()).sum::<usize>();
     until("they are at it", || begun() > 10);
     server.stop();

@@ -36,6 +36,14 @@ pub(crate) fn queue(url: impl Into<String>, lease: Duration) -> Queue {
     open(&place(url).lease(lease))
 }
 
+/// Puts so many items, "item 0" and so on.
+pub(crate) fn put_items(queue: &Queue, count: u64) {
+    for n in 0..count {
+        let put = queue.put(&format!("item {n}"));
+        put.unwrap_or_else(|error| panic!("put {n}: {error}"));
+    }
+}
+
 pub(crate) fn join(queue: &Queue) -> Joined {
     let joined = queue.join_timeout(DEADLINE);
     joined.unwrap_or_else(|error| panic!("join: {error}; {:?}", queue.counts()))

@@ -3,7 +3,7 @@
 use dishrack::{Error, Joined};
 
 use super::stage::{
-    LONG_LEASE, SHORT_LEASE, STREAM, check_books, held, join, number, only_entry, queue,
+    LONG_LEASE, SHORT_LEASE, STREAM, check_books, held, join, number, only_entry, put_items, queue,
     serialized, willing,
 };
 use crate::patience::until;
@@ -183,9 +183,7 @@ fn a_stream_that_is_trimmed_goes_on() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
     let (crew, gate) = held(&queue);
-    for n in 0..10 {
-        queue.put(&format!("item {n}")).unwrap();
-    }
+    put_items(&queue, 10);
     crew.await_begun(1);
     server.cli(&["xtrim", STREAM, "maxlen", "=", "2"]);
     gate.open();
@@ -350,9 +348,7 @@ fn an_item_that_somebody_acknowledges_by_hand_is_worked_on() {
 fn the_items_of_a_consumer_that_somebody_deletes_are_worked_on() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
-    for n in 0..20 {
-        queue.put(&format!("item {n}")).unwrap();
-    }
+    put_items(&queue, 20);
     let (crew, gate) = held(&queue);
     crew.await_begun(1);
     let told = server.cli(&["xinfo", "consumers", STREAM, "dishrack"]);

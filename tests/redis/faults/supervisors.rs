@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::puppet::Part;
 use super::stage::{
-    SHORT_LEASE, STREAM, check_books, crew, held, join, let_pass, number, queue, willing,
+    SHORT_LEASE, STREAM, check_books, crew, held, join, let_pass, number, put_items, queue, willing,
 };
 use crate::patience::until;
 use crate::proxy::Proxy;
@@ -223,9 +223,7 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing() {
     let mut one = part();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 0..400 {
-                near.put(&format!("item {n}")).unwrap();
-            }
+            put_items(&near, 400);
         });
         for _ in 0..KILLS {
             for _ in 0..20 {
