@@ -8,6 +8,7 @@ mod compare;
 mod config;
 mod dead;
 mod dishes;
+mod earlier;
 mod goal;
 mod input;
 mod jobs;

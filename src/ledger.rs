@@ -69,7 +69,7 @@ use crew::Crew;
 pub use delivery::{Handed, Started, Token};
 use leases::{Lease, Leases};
 use outbox::Outbox;
-pub use record::{Record, Recovered, Unfinished, Write};
+pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use report::{Cancelled, Counts, DeadLetter, Refusal, Report, Stale};
 use waiting::{Entry, Waiting};
 pub use withdrawn::Fate;
@@ -157,6 +157,8 @@ pub struct Ledger<P, R = ()> {
     is_closed: bool,
     /// Nothing more is handed out.
     is_held: bool,
+    /// How attempts ended is kept until it is shown.
+    keeps_attempts: bool,
 }
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
@@ -192,6 +194,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             refused: 0,
             is_held: false,
             is_closed: false,
+            keeps_attempts: false,
         }
     }
 
@@ -238,6 +241,19 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
         let entry = Entry::after(letter.id, letter.payload, letter.history, forgiven);
         self.waiting.put_back(entry);
+    }
+
+    /// From now on how an attempt ended is kept in the journal, in the write that says so, until
+    /// [`handle_shown`](Self::handle_shown). Without a journal there is nowhere to keep it.
+    pub fn handle_keep_attempts(&mut self) {
+        self.keeps_attempts = true;
+    }
+
+    /// Somebody has shown how this attempt ended, so that it need not be kept any more.
+    pub fn handle_shown(&mut self, id: ItemId, attempt: u32) {
+        if self.keeps_attempts {
+            self.outbox.record(|| Record::Shown { id, attempt });
+        }
     }
 
     /// Takes no more items; those accepted are still handed out.
@@ -334,10 +350,31 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         service: Duration,
         result: Option<R>,
     ) -> Result<(), Stale> {
+        self.handle_done_at(token, service, result, Scene::default())
+    }
+
+    /// The same, and where and when it was done, for whoever is shown that later.
+    ///
+    /// # Errors
+    /// As [`handle_done`](Self::handle_done).
+    pub fn handle_done_at(
+        &mut self,
+        token: Token,
+        service: Duration,
+        result: Option<R>,
+        scene: Scene,
+    ) -> Result<(), Stale> {
         let ended = self.end_lease(token, Some(service));
         let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
         self.done += 1;
         self.outbox.record(|| Record::Done { id: handed.id });
+        let attempt = Attempt {
+            number: handed.attempt,
+            cause: None,
+            is_last: true,
+            scene,
+        };
+        self.keep_attempt(handed.id, &entry.payload, attempt);
         if let Some(result) = result {
             self.outbox.report(Report::Done {
                 handed,
@@ -450,7 +487,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             cause: blame.cause,
             scene: blame.scene,
         };
-        self.note_failure(&mut entry, failure.clone());
+        self.note_failure(&mut entry, failure.clone(), is_last);
         if is_last {
             self.give_up(entry);
             return;
@@ -466,13 +503,30 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.waiting.put_back_after(entry, now, rest);
     }
 
-    fn note_failure(&mut self, entry: &mut Entry<P>, failure: Failure) {
+    fn note_failure(&mut self, entry: &mut Entry<P>, failure: Failure, is_last: bool) {
         let id = entry.id;
         self.outbox.record(|| Record::Failed {
             id,
             failure: failure.clone(),
         });
+        let attempt = Attempt {
+            number: failure.attempt,
+            cause: Some(failure.cause.clone()),
+            is_last,
+            scene: failure.scene.clone(),
+        };
+        self.keep_attempt(id, &entry.payload, attempt);
         entry.note(failure);
+    }
+
+    fn keep_attempt(&mut self, id: ItemId, payload: &P, attempt: Attempt) {
+        if self.keeps_attempts {
+            self.outbox.record(|| Record::Over {
+                id,
+                payload: payload.clone(),
+                attempt,
+            });
+        }
     }
 
     fn give_up(&mut self, entry: Entry<P>) {

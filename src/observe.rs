@@ -102,6 +102,8 @@ pub enum What {
         attempt: u32,
         /// How long the worker took.
         duration: Duration,
+        /// When that was heard, in time since 1970 (UTC).
+        ended: Duration,
     },
     /// An attempt failed and another one follows.
     Retry {

@@ -19,6 +19,8 @@ pub(crate) mod stream;
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "cli")]
+use self::book::Unshown;
 use crate::ledger::{DeadLetter, ItemId, Write};
 
 /// A dead letter as a store keeps it: with the item's serialized bytes.
@@ -69,6 +71,18 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
 
     /// Nothing more will be kept: whatever is open is closed.
     fn close(&self) {}
+
+    /// What tells this store from all others, if anything does.
+    #[cfg(feature = "cli")]
+    fn identity(&self) -> Option<u128> {
+        None
+    }
+
+    /// The attempts that were over before this run and that nobody has shown, once.
+    #[cfg(feature = "cli")]
+    fn take_unshown(&self) -> Vec<Unshown> {
+        Vec::new()
+    }
 
     /// What is kept of a key.
     fn print_of(&self, _key: &[u8]) -> Option<Print> {

@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
-use crate::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Weight, Write};
+use crate::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Scene, Weight, Write};
 use crate::link::process::Uplink;
 use crate::link::{Job, Link};
 use crate::observe::{Emitter, What};
@@ -152,8 +152,8 @@ pub(crate) trait Overseer: Send + fmt::Debug {
 #[derive(Debug)]
 pub(crate) struct Product {
     pub(super) result: Payload,
-    /// The worker's name and process, if events of single items are wanted.
-    pub(super) place: Option<(Arc<str>, u32)>,
+    /// Where and when it was made, if events of single items are wanted.
+    pub(super) scene: Option<Scene>,
 }
 
 /// What makes a name of an item's bytes, for events.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::shared::{Outgoing, Putter, Shared};
 use crate::ledger::{
-    Blame, Handed, HolderId, ItemId, Ledger, Refusal, Report, Stale, Started, Token, Weight,
+    Blame, Handed, HolderId, ItemId, Ledger, Refusal, Report, Scene, Stale, Started, Token, Weight,
 };
 
 /// What a worker process asked, by the number that it gave to it.
@@ -64,8 +64,8 @@ pub enum Refused {
 /// How an attempt ended.
 #[derive(Debug)]
 pub enum Verdict<R> {
-    /// It is done; what came of it, if anybody is to be told.
-    Done(Option<R>),
+    /// It is done; what came of it, if anybody is to be told, and where it was done.
+    Done(Option<R>, Scene),
     /// It failed, and the item rests for as long as is said here, or as its queue's options say.
     Failed(Blame, Option<Duration>),
     /// It never began.
@@ -525,7 +525,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         now: Duration,
     ) -> Result<(), Stale> {
         match verdict {
-            Verdict::Done(result) => self.ledger.handle_done(token, service, result),
+            Verdict::Done(result, scene) => {
+                self.ledger.handle_done_at(token, service, result, scene)
+            }
             Verdict::Failed(blame, rest) => self.ledger.handle_nack(token, blame, rest, now),
             Verdict::Returned => self.ledger.handle_return(token),
         }

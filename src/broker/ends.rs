@@ -72,7 +72,9 @@ impl Core {
             Ending::Done(result) => {
                 #[cfg(feature = "redis")]
                 self.send_result(token, &result);
-                Verdict::Done(self.product_of(token, result))
+                let product = self.product_of(token, service, result);
+                let scene = product.as_ref().and_then(|product| product.scene.clone());
+                Verdict::Done(product, scene.unwrap_or_default())
             }
             Ending::Failed(cause) => failed(cause, None),
             Ending::Deferred(cause, rest) => failed(cause, Some(rest)),
@@ -81,7 +83,7 @@ impl Core {
         // What is done needs no time: looking at the clock would cost as much as all the rest.
         let now = match verdict {
             Verdict::Failed(..) => self.emitter.now(),
-            Verdict::Done(_) | Verdict::Returned => Duration::ZERO,
+            Verdict::Done(..) | Verdict::Returned => Duration::ZERO,
         };
         self.desk.settle(token, service, verdict, now)?;
         // At once, so that what is told keeps the order of what was heard.
@@ -92,13 +94,27 @@ impl Core {
     }
 
     /// What is to be told of a delivery that is done, if anybody wants to know.
-    fn product_of(&self, token: Token, result: Payload) -> Option<Product> {
+    fn product_of(&self, token: Token, service: Duration, result: Payload) -> Option<Product> {
         let wants_event = self.emitter.wants_items();
         let reply = self.desk.ledger.payload(token)?.reply();
         (wants_event || reply.is_some()).then(|| Product {
             result,
-            place: wants_event.then(|| self.place_of(token)),
+            scene: wants_event.then(|| self.scene_of_done(token, service)),
         })
+    }
+
+    /// From now on the journal keeps how attempts ended until they are shown.
+    #[cfg(feature = "cli")]
+    pub(crate) fn keep_attempts(&mut self) {
+        self.desk.ledger.handle_keep_attempts();
+    }
+
+    /// How these attempts ended has been shown.
+    #[cfg(feature = "cli")]
+    pub(crate) fn shown(&mut self, attempts: &[(ItemId, u32)]) {
+        for (id, attempt) in attempts {
+            self.desk.ledger.handle_shown(*id, *attempt);
+        }
     }
 
     pub(super) fn detach(

@@ -32,6 +32,15 @@ impl Core {
     pub(super) fn scene_of(&self, token: Token, service: Duration) -> Scene {
         let handed = self.desk.ledger.handed(token);
         let seat = handed.and_then(|handed| self.seats.get(handed.holder));
+        let stderr = seat.and_then(|seat| seat.stderr.as_ref());
+        Scene {
+            stderr: stderr.map(|stderr| stderr.take_tail()).unwrap_or_default(),
+            ..self.scene_of_done(token, service)
+        }
+    }
+
+    /// The same of one that is done: nobody asks what was complained of.
+    pub(super) fn scene_of_done(&self, token: Token, service: Duration) -> Scene {
         let (worker, pid) = self.place_of(token);
         let ended = self.emitter.now_unix();
         Scene {
@@ -39,10 +48,7 @@ impl Core {
             pid,
             started: ended.saturating_sub(service),
             ended,
-            stderr: seat
-                .and_then(|seat| seat.stderr.as_ref())
-                .map(|stderr| stderr.take_tail())
-                .unwrap_or_default(),
+            stderr: String::new(),
         }
     }
 
@@ -81,14 +87,15 @@ impl Core {
         duration: Duration,
         product: Product,
     ) {
-        if let Some((worker, pid)) = product.place {
+        if let Some(scene) = product.scene {
             self.emitter.emit(What::ItemDone {
                 id: handed.id,
                 item: self.name(handed.id, parcel),
-                worker,
-                pid,
+                worker: scene.worker.into(),
+                pid: scene.pid,
                 attempt: handed.attempt,
                 duration,
+                ended: scene.ended,
             });
         }
         self.deliver_outcome(parcel.reply(), || Outcome::Done(product.result));

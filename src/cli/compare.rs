@@ -84,7 +84,12 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
     if command.workers == 0 {
         return Err(Failure::Usage("--workers 0: at least 1 is needed".into()));
     }
-    let output = Output::open("--output", Some(command.output.clone()), &mut Vec::new());
+    let output = Output::open(
+        "--output",
+        Some(command.output.clone()),
+        pictures::CHART,
+        &mut Vec::new(),
+    );
     // It was named.
     let Some(mut output) = output.map_err(Failure::Usage)? else {
         return Ok(code::USAGE);

@@ -11,6 +11,7 @@ use super::input::{self, Source};
 use super::jobs::{self, JobConfig};
 use super::obituaries;
 use super::output::Output;
+use super::pictures;
 use crate::ledger::{Backoff, Capacity, Options};
 use crate::store::journal::Durability;
 use crate::store::redis::RedisOptions;
@@ -124,6 +125,8 @@ impl Config {
         if let Source::File(input) = &source {
             taken.push(input.clone());
         }
+        // The journal's folder is the run's own, too.
+        taken.extend(items.journal.as_deref().map(jobs::folder_of));
         let is_resumable = items.journal.is_some();
         let (work, total) = match jobs.are_meant() {
             true => Work::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,
@@ -233,8 +236,8 @@ impl Config {
             journal: None,
             redis: None,
             dead_letters,
-            timeline: Output::open("--timeline", shown.timeline, taken)?,
-            trace: Output::open("--trace", shown.trace, taken)?,
+            timeline: Output::open("--timeline", shown.timeline, pictures::CHART, taken)?,
+            trace: Output::open("--trace", shown.trace, pictures::TRACE, taken)?,
         })
     }
 }

@@ -7,6 +7,7 @@ mod halt;
 mod joblog;
 mod options;
 mod output;
+mod owned;
 mod patience;
 mod program;
 mod results;
@@ -42,7 +43,7 @@ use crate::queue::JoinableQueue;
 use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
 
-pub(super) use self::scratch::remove as remove_scratch;
+pub(super) use self::scratch::{folder_of, remove as remove_scratch};
 
 /// What is said of commands.
 static WORDS: Words = Words {
@@ -103,8 +104,12 @@ impl Work for Jobs {
         true
     }
 
-    fn wants_unfinished(&self) -> bool {
+    fn keeps_attempts(&self) -> bool {
         true
+    }
+
+    fn name_of(&self, item: &[u8]) -> String {
+        jobs::name_of(item)
     }
 
     fn fuse(&self, origin: &Origin) -> Option<Fuse> {
@@ -126,14 +131,21 @@ impl Work for Jobs {
         origin: &Origin,
         out: &Out,
     ) -> Result<Vec<Box<dyn View>>, Failure> {
-        let journal = config.journal.as_ref().map(|(path, _)| path.as_path());
-        let folder = scratch::create(journal, self.config.results.as_deref());
+        let results = self.config.results.take();
+        let folder = match (&config.journal, origin.journal) {
+            (Some((journal, _)), Some(identity)) => scratch::create_for(journal, identity),
+            // From where files can be linked to their place.
+            _ => match &results {
+                Some(place) => scratch::create_in(place.folder()),
+                None => scratch::create_in(&std::env::temp_dir()),
+            },
+        };
         self.spool = Spool::at(&folder.map_err(Failure::Usage)?);
         let mut views: Vec<Box<dyn View>> = Vec::new();
         let (setup, spool) = (self.setup(), self.spool.clone());
         // Before the view that removes what was shown.
         if let Some(joblog) = self.config.joblog.take() {
-            let log = JobLog::new(joblog, setup.clone(), spool.clone(), origin.unix);
+            let log = JobLog::new(joblog, setup.clone(), spool.clone());
             views.push(Box::new(log));
         }
         let shape = Shape {
@@ -142,8 +154,7 @@ impl Work for Jobs {
             is_tagged: self.config.is_tagged,
             format: config.format,
         };
-        let results = self.config.results.as_deref();
-        let results = results.map(|folder| Results::new(folder, setup));
+        let results = results.map(|place| Results::new(place, setup));
         let returns = self.budget.returns();
         let outputs = Outputs::new(spool, shape, results, origin, (out.clone(), returns));
         views.push(Box::new(outputs));

@@ -1,8 +1,9 @@
 //! `--dead-letters FILE`: a JSON object a line for each dish that was given up on, written in a
 //! thread of its own as soon as it is known.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use super::letter;
 use super::output;
 use super::printer;
 use crate::ledger::Failure;
+use crate::observe::{Event, What};
 
 /// A name and a history.
 type Death = (String, Vec<Failure>);
@@ -40,7 +42,10 @@ pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
 }
 
 impl Obituaries {
-    pub(super) fn start(file: File, path: PathBuf) -> io::Result<Self> {
+    /// `earlier`: what runs with the same journal have not shown. Deaths among it are written unless
+    /// they are in the file.
+    pub(super) fn start(file: File, path: PathBuf, earlier: &[Event]) -> io::Result<Self> {
+        let earlier = earlier.iter().filter_map(line_of).collect();
         let (deaths, inbox) = unbounded();
         let (writing, over) = bounded::<()>(0);
         let is_written = Arc::new(AtomicBool::new(false));
@@ -48,7 +53,7 @@ impl Obituaries {
         std::thread::Builder::new()
             .name("dead-letters".into())
             .spawn(move || {
-                is_fine.store(write(file, &inbox, &path), Ordering::Release);
+                is_fine.store(write(file, earlier, &inbox, &path), Ordering::Release);
                 drop(writing);
             })?;
         Ok(Obituaries {
@@ -81,10 +86,12 @@ impl Obituaries {
 
 /// One write for each line, so that a kill leaves whole lines. Whether all of them were written;
 /// the first failure is told at once.
-fn write(mut file: File, inbox: &Receiver<Death>, path: &Path) -> bool {
+fn write(mut file: File, earlier: Vec<String>, inbox: &Receiver<Death>, path: &Path) -> bool {
     let mut is_fine = true;
-    for (name, history) in inbox {
-        let line = format!("{}\n", letter::obituary(&name, &history));
+    let deaths = inbox.into_iter();
+    let lines = deaths.map(|(name, history)| letter::obituary(&name, &history).to_string());
+    for line in missing(earlier, path).into_iter().chain(lines) {
+        let line = format!("{line}\n");
         if let Err(error) = file.write_all(line.as_bytes())
             && std::mem::replace(&mut is_fine, false)
         {
@@ -95,4 +102,25 @@ fn write(mut file: File, inbox: &Receiver<Death>, path: &Path) -> bool {
         }
     }
     is_fine
+}
+
+/// What is written of a death.
+fn line_of(event: &Event) -> Option<String> {
+    match &event.what {
+        What::Dead { item, history, .. } => Some(letter::obituary(item, history).to_string()),
+        _ => None,
+    }
+}
+
+/// Those of these lines that are not in the file. What cannot be read back is written again.
+fn missing(mut lines: Vec<String>, path: &Path) -> Vec<String> {
+    if !lines.is_empty()
+        && path.is_file()
+        && let Ok(file) = File::open(path)
+    {
+        let there = BufReader::new(file).lines().map_while(Result::ok);
+        let there: HashSet<String> = there.collect();
+        lines.retain(|line| !there.contains(line));
+    }
+    lines
 }

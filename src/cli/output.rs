@@ -22,10 +22,12 @@ pub(super) struct Output {
 
 impl Output {
     /// Opens what the option names, if it names anything. What is in the file stays until
-    /// [`begin`](Self::begin). The file becomes one of `taken`, which it must not be yet.
+    /// [`begin`](Self::begin), and must be one like this, which begins so. The file becomes one of
+    /// `taken`, which it must not be yet.
     pub(super) fn open(
         option: &'static str,
         path: Option<PathBuf>,
+        (beginning, what): (&str, &str),
         taken: &mut Vec<PathBuf>,
     ) -> Result<Option<Self>, String> {
         let Some(path) = path else {
@@ -35,6 +37,7 @@ impl Output {
         let mut how = OpenOptions::new();
         how.create(true).write(true).truncate(false);
         let file = open(option, &path, taken, &mut how, OFlag::empty())?;
+        check_ours(option, &path, beginning, what)?;
         taken.push(path.clone());
         Ok(Some(Output {
             option,
@@ -131,15 +134,58 @@ pub(super) fn open(
 
 /// A run that was killed may have left half a line.
 pub(super) fn end_torn_line(path: &Path, mut file: &File) -> io::Result<()> {
-    let length = path.metadata()?.len();
-    if path.is_file() && length > 0 {
-        let mut last = [0];
-        File::open(path)?.read_exact_at(&mut last, length - 1)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
+    match torn_line(path)?.is_empty() {
+        true => Ok(()),
+        false => file.write_all(b"\n"),
     }
-    Ok(())
+}
+
+/// What follows the last newline of a file.
+pub(super) fn torn_line(path: &Path) -> io::Result<Vec<u8>> {
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let (mut torn, mut end) = (Vec::new(), length);
+    while end > 0 {
+        let begin = end.saturating_sub(BLOCK_BYTES);
+        let mut block = vec![0; usize::try_from(end - begin).unwrap_or(0)];
+        file.read_exact_at(&mut block, begin)?;
+        let newline = block.iter().rposition(|byte| *byte == b'\n');
+        block.drain(..newline.map_or(0, |at| at + 1));
+        torn.splice(..0, block);
+        end = if newline.is_some() { 0 } else { begin };
+    }
+    Ok(torn)
+}
+
+/// So much of a file is looked through at once.
+const BLOCK_BYTES: u64 = 64 * 1024;
+
+/// Whether a file that is to be written anew or added to is empty, or begins as this program's own do:
+/// what somebody else has made is not replaced. `what` such a file is.
+pub(super) fn check_ours(
+    option: &str,
+    path: &Path,
+    beginning: &str,
+    what: &str,
+) -> Result<(), String> {
+    let unusable = |why: String| format!("{option} {}: {why}", path.display());
+    if !path.is_file() {
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    let read = file.take(beginning.len() as u64).read_to_end(&mut found);
+    read.map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    // A run that was killed may have left the first half of it.
+    match beginning.as_bytes().starts_with(&found) {
+        true => Ok(()),
+        false => Err(unusable(format!(
+            "it is there, and is not {what}: remove it, or name another file"
+        ))),
+    }
 }
 
 /// Whether both are one file, also where it is not there yet.
@@ -155,6 +201,13 @@ fn is_same(path: &Path, other: &Path) -> bool {
     path == other
         || matches!((id(path), id(other)), (Ok(one), Ok(two)) if one == two)
         || matches!((place(path), place(other)), (Some(one), Some(two)) if one == two)
+}
+
+/// Whether a path is this one, or in it, also where nothing is there yet.
+pub(super) fn is_within(path: &Path, other: &Path) -> bool {
+    path.ancestors()
+        .filter(|one| *one != Path::new(""))
+        .any(|one| is_same(one, other))
 }
 
 fn is_database(path: &Path) -> bool {

@@ -12,8 +12,18 @@ use super::output::Output;
 use super::view::View;
 use crate::observe::Event;
 use crate::observe::spans::{Labels, Producer};
-use crate::observe::timeline::{Timeline, grouped, svg};
+use crate::observe::timeline::{BEGINNING, Timeline, grouped, svg};
 use crate::observe::trace::Trace;
+
+/// How a chart begins, and what it is.
+pub(super) const CHART: (&str, &str) = (BEGINNING, "a time chart by this program");
+
+/// How a trace begins, and what it is: the names of threads and the like come as such values, and
+/// those that are not known are passed over.
+pub(super) const TRACE: (&str, &str) = (
+    "[\n{\"ph\":\"M\",\"name\":\"made_by_dishrack\",",
+    "a trace by this program",
+);
 
 /// The views that the configuration asks for.
 pub(super) fn views(config: &Config, labels: &Labels) -> io::Result<Vec<Box<dyn View>>> {
@@ -170,19 +180,20 @@ impl Tape {
     fn begin(&mut self) -> io::Result<()> {
         self.has_begun = true;
         self.out.get_mut().begin()?;
-        self.out.write_all(b"[")
+        let (beginning, _) = TRACE;
+        let pid = std::process::id();
+        write!(
+            self.out,
+            "{beginning}\"pid\":{pid},\"tid\":0,\"args\":{{}}}}"
+        )
     }
 
     fn add(&mut self, values: &[Value]) -> io::Result<()> {
         for value in values {
-            let separator = match self.has_begun {
-                true => ",",
-                false => {
-                    self.begin()?;
-                    ""
-                }
-            };
-            write!(self.out, "{separator}\n{value}")?;
+            if !self.has_begun {
+                self.begin()?;
+            }
+            write!(self.out, ",\n{value}")?;
         }
         Ok(())
     }

@@ -89,10 +89,11 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    /// Starts the thread; `on_failed` is called once when stdout takes no more.
+    /// Starts the thread; `earlier` is shown first, and `on_failed` is called once when stdout takes no
+    /// more.
     pub(super) fn start(
         config: &Config,
-        mut views: Vec<Box<dyn View>>,
+        (mut views, earlier): (Vec<Box<dyn View>>, Vec<Event>),
         fuse: Option<Fuse>,
         stop: Stop,
         on_failed: impl Fn(&io::Error) + Send + 'static,
@@ -105,7 +106,7 @@ impl Printer {
         start_title(config, Arc::clone(&counts), changes)?;
         let obituaries = config.dead_letters.as_ref().map(|(path, file)| {
             let file = file.try_clone()?;
-            Obituaries::start(file, path.clone())
+            Obituaries::start(file, path.clone(), &earlier)
         });
         let wants_items = views.iter().any(|view| view.wants_items());
         let is_written = Arc::new(AtomicBool::new(false));
@@ -114,7 +115,10 @@ impl Printer {
         std::thread::Builder::new()
             .name("print".into())
             .spawn(move || {
-                match print(&inbox, &mut views, &printed, &current) {
+                let earlier = views
+                    .iter_mut()
+                    .try_for_each(|view| view.see_earlier(&earlier));
+                match earlier.and_then(|()| print(&inbox, &mut views, &printed, &current)) {
                     Ok(is_written) => is_fine.store(is_written, Ordering::Release),
                     Err(error) => {
                         // What goes to files is complete all the same.

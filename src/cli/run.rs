@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::args::{Format, Method, Mode};
 use super::config::{Config, Errand};
+use super::earlier;
 use super::goal::{Expected, Goal};
 use super::input::{self, Feed, Source};
 use super::printer::{self, Printer};
@@ -37,11 +38,11 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     if let Some(place) = config.redis.as_ref().filter(|_| goal.found() > 0) {
         printer::say_found(&place.stream, goal.found(), work.words());
     }
-    let origin = origin(&queue, &stop, &goal, work.wants_unfinished())?;
+    let mut origin = origin(&queue, &stop, &goal, &work)?;
     let views = views(config, &mut work, &queue, &origin, &goal)?;
     let printer = Printer::start(
         config,
-        views,
+        (views, std::mem::take(&mut origin.unshown)),
         work.fuse(&origin),
         stop.clone(),
         without_stdout(config, &queue),
@@ -237,23 +238,27 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
 }
 
 /// What is to be known of the beginning.
-fn origin<T>(
-    queue: &JoinableQueue<T>,
+fn origin<W: Work>(
+    queue: &JoinableQueue<W::Item>,
     stop: &Stop,
     goal: &Goal,
-    wants_unfinished: bool,
-) -> Result<Origin, Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+    work: &W,
+) -> Result<Origin, Failure> {
     let broker = queue.broker().map_err(Error)?;
+    let unshown = match work.keeps_attempts() {
+        true => earlier::events(queue, |item| work.name_of(item))?,
+        false => Vec::new(),
+    };
+    let shown = queue.clone();
     Ok(broker.read(|core| Origin {
-        unix: core.emitter.now_unix().saturating_sub(core.emitter.now()),
         accepted: core.desk.ledger.counts().accepted,
-        unfinished: match wants_unfinished {
+        unfinished: match work.keeps_attempts() {
             true => core.desk.ledger.waiting_ids(),
             false => BTreeSet::new(),
         },
+        unshown,
+        journal: queue.journal_identity(),
+        shown: Arc::new(move |attempts| shown.shown(attempts)),
         stop: stop.clone(),
         expected: goal.expected.clone(),
     }))

@@ -27,6 +27,15 @@ pub(super) trait View: Send {
     /// Where stdout cannot be written. What else fails a view tells by itself, once.
     fn see(&mut self, event: &Event) -> io::Result<()>;
 
+    /// What an earlier run has kept in the journal and not shown, before anything happens in this
+    /// one. Some of it may have been shown all the same.
+    ///
+    /// # Errors
+    /// As [`see`](Self::see).
+    fn see_earlier(&mut self, _events: &[Event]) -> io::Result<()> {
+        Ok(())
+    }
+
     /// How often it is [ticked](Self::tick), if it shows what changes with time.
     fn pause(&self) -> Option<Duration> {
         None
@@ -134,6 +143,10 @@ impl View for Lines {
             }
             None => Ok(()),
         }
+    }
+
+    fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
+        events.iter().try_for_each(|event| self.see(event))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -2,6 +2,7 @@
 //! knows neither.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::ledger::ItemId;
 use crate::observe::spans::Labels;
 use crate::observe::text::Words;
-use crate::observe::{Observer, What};
+use crate::observe::{Event, Observer, What};
 use crate::queue::JoinableQueue;
 use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
@@ -37,9 +38,14 @@ pub(super) trait Work {
     /// that.
     fn is_slow(&self) -> bool;
 
-    /// Whether it must be known which items of earlier runs are not ended.
-    fn wants_unfinished(&self) -> bool {
+    /// Whether what has ended is kept in the journal until it is shown.
+    fn keeps_attempts(&self) -> bool {
         false
+    }
+
+    /// What an item is called, by its serialized bytes or the beginning of them.
+    fn name_of(&self, _item: &[u8]) -> String {
+        String::new()
     }
 
     /// What ends the run early.
@@ -75,14 +81,21 @@ pub(super) trait Work {
     fn produce(&self, bench: &mut Bench<'_, Self::Item>) -> Result<(), Failure>;
 }
 
+/// Notes that these attempts are shown, so that no later run shows them again.
+pub(super) type Shown = Arc<dyn Fn(&[(ItemId, u32)]) + Send + Sync>;
+
 /// How a run begins, for those who show it.
 pub(super) struct Origin {
-    /// Its events count from here; since 1970.
-    pub(super) unix: Duration,
     /// Items that were accepted by earlier runs.
     pub(super) accepted: u64,
     /// Those of them that are not ended, if they are wanted.
     pub(super) unfinished: BTreeSet<ItemId>,
+    /// How attempts ended that earlier runs have not shown, oldest items first.
+    pub(super) unshown: Vec<Event>,
+    /// What tells the journal from all others, if there is one.
+    pub(super) journal: Option<u128>,
+    /// Says which attempts are shown.
+    pub(super) shown: Shown,
     pub(super) stop: Stop,
     /// How many items there are in all, as far as that is known.
     pub(super) expected: Expected,

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::fstatvfs;
@@ -64,6 +64,8 @@ impl Spool {
                 .read(true)
                 .append(true)
                 .create_new(true)
+                // What a command writes is its owner's alone, until it is put where it was asked for.
+                .mode(0o600)
                 .open(&path)
         };
         match create() {
@@ -98,15 +100,13 @@ impl Spool {
     /// The attempts of which there are files.
     pub(crate) fn attempts(&self) -> BTreeSet<(ItemId, u32)> {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let attempt_of = |name: &str| {
-            let mut parts = name.split('.');
-            let (id, attempt, stream) = (parts.next()?, parts.next()?, parts.next()?);
-            let is_one = Stream::BOTH.iter().any(|one| one.name() == stream);
-            let attempt = attempt.parse().ok()?;
-            is_one.then_some((ItemId(id.parse().ok()?), attempt))
-        };
         let names = files.filter_map(|entry| entry.file_name().into_string().ok());
         names.filter_map(|name| attempt_of(&name)).collect()
+    }
+
+    /// Whether a spool may have a file of this name.
+    pub(crate) fn is_name(name: &str) -> bool {
+        attempt_of(name).is_some()
     }
 
     /// Nobody needs it any more.
@@ -114,6 +114,17 @@ impl Spool {
         // It may never have been there.
         let _ = fs::remove_file(self.path(id, attempt, stream));
     }
+}
+
+/// The attempt that a file of this name belongs to.
+fn attempt_of(name: &str) -> Option<(ItemId, u32)> {
+    let mut parts = name.split('.');
+    let (id, attempt, stream) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_one = Stream::BOTH.iter().any(|one| one.name() == stream);
+    let (id, attempt) = (ItemId(id.parse().ok()?), attempt.parse().ok()?);
+    // No number is written in two ways.
+    let is_exact = name == format!("{id}.{attempt}.{stream}");
+    (is_one && is_exact).then_some((id, attempt))
 }
 
 /// Whether there is no room left where this file lies, for whoever may not use what is set aside.

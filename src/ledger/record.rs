@@ -1,7 +1,9 @@
 //! What a journal keeps: the changes that must outlive the supervisor, and what is left of them
 //! when it begins again. Plain data.
 
-use super::{Failure, ItemId};
+use serde::{Deserialize, Serialize};
+
+use super::{Cause, Failure, ItemId, Scene};
 
 /// One change. An item's records come in the order of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,36 @@ pub enum Record<P> {
         /// The item itself.
         payload: P,
     },
+    /// An attempt is over. Kept until it is shown, where
+    /// [`handle_keep_attempts`](super::Ledger::handle_keep_attempts) asks for that.
+    Over {
+        /// Which item.
+        id: ItemId,
+        /// The item itself, so that it can be named.
+        payload: P,
+        /// How the attempt ended.
+        attempt: Attempt,
+    },
+    /// Somebody has shown how an attempt ended: it need not be kept any more.
+    Shown {
+        /// Which item.
+        id: ItemId,
+        /// Which attempt.
+        attempt: u32,
+    },
+}
+
+/// An attempt that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number: 1 for the first; 0 where the item was given up on before any.
+    pub number: u32,
+    /// Why it failed; `None` if the item is done.
+    pub cause: Option<Cause>,
+    /// Whether the item has its end with it: it is done, or a dead letter.
+    pub is_last: bool,
+    /// Where and when.
+    pub scene: Scene,
 }
 
 impl<P> Record<P> {
@@ -41,7 +73,9 @@ impl<P> Record<P> {
         let (Record::Accepted { id, .. }
         | Record::Failed { id, .. }
         | Record::Done { id }
-        | Record::Dead { id, .. }) = self;
+        | Record::Dead { id, .. }
+        | Record::Over { id, .. }
+        | Record::Shown { id, .. }) = self;
         *id
     }
 }

@@ -48,7 +48,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             cause,
             scene,
         };
-        self.note_failure(&mut entry, failure);
+        self.note_failure(&mut entry, failure, true);
         self.give_up(entry);
         found.map_or(Cancelled::Waiting, Cancelled::Leased)
     }

@@ -258,6 +258,7 @@ mod tests {
             pid: 7,
             attempt: 1,
             duration: secs(1),
+            ended: secs(1),
         }
     }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::spans::{Labels, Mark, Shown, Span, Spans};
 use super::{Event, What, text};
 use crate::ledger::Counts;
-pub(crate) use paper::grouped;
+pub(crate) use paper::{BEGINNING, grouped};
 use row::Row;
 
 /// Rows of their own; what further workers do is summed up in one.

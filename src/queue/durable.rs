@@ -19,7 +19,7 @@ use crate::worker::current::{self, Side};
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::{broker::Broker, ledger::Options};
 #[cfg(feature = "cli")]
-use crate::{broker::shared::Shared, ledger::Counts};
+use crate::{broker::Core, broker::shared::Shared, ledger::Counts, store::book::Unshown};
 #[cfg(feature = "redis")]
 use crate::{
     error::Kind,
@@ -197,6 +197,34 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let parcel = Parcel::with_print(body, print);
         let put = broker.put_unsynced(parcel, Patience::Forever, current::holds(broker));
         put.map_err(Error)
+    }
+
+    /// From now on the journal keeps how each attempt ended, until [`shown`](Self::shown). What
+    /// earlier runs have kept and not shown.
+    #[cfg(feature = "cli")]
+    pub(crate) fn keep_attempts(&self) -> Vec<Unshown> {
+        let Side::Local(broker) = &self.side else {
+            return Vec::new();
+        };
+        broker.with(Core::keep_attempts);
+        broker.store.take_unshown()
+    }
+
+    /// How these attempts ended has been shown.
+    #[cfg(feature = "cli")]
+    pub(crate) fn shown(&self, attempts: &[(ItemId, u32)]) {
+        if let Side::Local(broker) = &self.side {
+            broker.with(|core| core.shown(attempts));
+        }
+    }
+
+    /// What tells the journal from all others, if there is one.
+    #[cfg(feature = "cli")]
+    pub(crate) fn journal_identity(&self) -> Option<u128> {
+        match &self.side {
+            Side::Local(broker) => broker.store.identity(),
+            Side::Remote(_) => None,
+        }
     }
 
     /// Whether what keeps the items has failed.

@@ -17,6 +17,7 @@
 //! | `dead` | item | a dead letter's item |
 //! | `loose` | item | a dead letter that is tried again |
 //! | `print` | first item | prints of the keys of items that were accepted together; kept for ever |
+//! | `unshown` | item, attempt | how an attempt ended that nobody has shown yet |
 //! | `tally` | 0 | how many items and rows there are |
 //!
 //! A batch is dropped when all its items are gone, so that the journal of a bounded queue stays
@@ -34,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use codec::Items;
 use ranges::Ranges;
-pub use recovery::{Damage, Found, Recovery};
+pub use recovery::{Damage, Found, Recovery, Unshown};
 pub use salvage::Salvaged;
 pub use tables::{Change, Key, Table, Tables};
 pub use tally::Tally;
@@ -79,6 +80,8 @@ pub struct Book {
     forgotten: u64,
     /// Prints ever put.
     prints: u64,
+    /// Attempts that are over and not shown.
+    unshown: BTreeSet<Key>,
     /// The next row of `gone`, and the first one that is there.
     gone_next: u64,
     gone_first: u64,
@@ -131,6 +134,21 @@ impl Book {
                     self.leave(&mut page, *id)?;
                     self.dead.insert(id.0);
                     page.put(Table::Dead, (id.0, 0), payload.body().to_vec());
+                }
+                Record::Over {
+                    id,
+                    payload,
+                    attempt,
+                } => {
+                    let key = (id.0, attempt.number.into());
+                    self.unshown.insert(key);
+                    page.put(Table::Unshown, key, codec::unshown(attempt, payload.body()));
+                }
+                Record::Shown { id, attempt } => {
+                    let key = (id.0, (*attempt).into());
+                    if self.unshown.remove(&key) {
+                        page.drop(Table::Unshown, key..=key);
+                    }
                 }
             }
         }
@@ -197,6 +215,7 @@ impl Book {
             failures: self.failure_rows,
             forgotten: self.forgotten,
             prints: self.prints,
+            unshown: self.unshown.len() as u64,
         }
     }
 

@@ -26,7 +26,9 @@ use rusqlite::Connection;
 use self::file::Claim;
 use self::prints::Prints;
 use self::trouble::Trouble;
-use super::book::{Book, Change, Found, Recovery, Table};
+#[cfg(feature = "cli")]
+use super::book::Unshown;
+use super::book::{Book, Change, Found, Recovery};
 use super::{Print, Store, StoredLetter};
 use crate::broker::Parcel;
 use crate::error::Kind;
@@ -58,6 +60,11 @@ pub enum Durability {
     Normal,
 }
 
+/// What the journal's random key makes of this is its identity: it tells the journal from all others,
+/// and nothing of the key.
+#[cfg(feature = "cli")]
+const IDENTITY: &[u8] = b"identity of a journal";
+
 /// So often is looked whether the file is still in its place: every commit if commits are rare, and
 /// without cost if they are many.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -66,6 +73,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) struct Journal {
     path: PathBuf,
     prints: Mutex<Prints>,
+    /// What earlier runs have not shown, until somebody asks for it.
+    #[cfg(feature = "cli")]
+    unshown: Mutex<Vec<Unshown>>,
     writer: Mutex<Writer>,
     /// Ends after the connection.
     claim: Mutex<Option<Claim>>,
@@ -121,6 +131,8 @@ impl Journal {
         let journal = Journal {
             path: path.to_owned(),
             prints: Mutex::new(Prints::new(key, found.prints)),
+            #[cfg(feature = "cli")]
+            unshown: Mutex::new(found.unshown),
             writer: Mutex::new(Writer {
                 connection: Some(connection),
                 book,
@@ -299,6 +311,16 @@ impl Store for Journal {
     fn print_of(&self, key: &[u8]) -> Option<Print> {
         Some(self.prints().of(key))
     }
+
+    #[cfg(feature = "cli")]
+    fn identity(&self) -> Option<u128> {
+        Some(self.prints().of(IDENTITY))
+    }
+
+    #[cfg(feature = "cli")]
+    fn take_unshown(&self) -> Vec<Unshown> {
+        std::mem::take(&mut self.unshown.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Drop for Journal {
@@ -340,6 +362,7 @@ fn try_begin(
     let meta = schema::meta(connection)?;
     check_item_type(&meta.item_type, item_type)?;
     let (book, found) = recover(connection)?;
+    schema::upgrade(connection)?;
     schema::begin_use(connection)?;
     Ok((meta.print_key, book, found))
 }
@@ -347,7 +370,7 @@ fn try_begin(
 /// Reads all rows and believes none that does not fit.
 fn recover(connection: &Connection) -> Result<(Book, Found), Trouble> {
     let mut recovery = Recovery::default();
-    for table in Table::ALL {
+    for table in schema::tables(connection)? {
         rows::read(connection, table, rows::ALL, |key, row| {
             Ok(recovery.read(table, key, row)?)
         })?;

@@ -5,7 +5,7 @@ pub(crate) mod stream;
 use std::time::Duration;
 
 use dishrack::broker::desk::{Desk, Refused, Reply, Request, Said, Verdict};
-use dishrack::ledger::{Credit, Handed, HolderId, Ledger, Token};
+use dishrack::ledger::{Credit, Handed, HolderId, Ledger, Scene, Token};
 use dishrack::{Capacity, Options};
 
 crate::trials! {
@@ -48,7 +48,7 @@ fn answer(desk: &mut Table) -> (u64, Reply) {
 }
 
 fn done(desk: &mut Table, handed: &Handed) {
-    let verdict = Verdict::Done(None);
+    let verdict = Verdict::Done(None, Scene::default());
     desk.settle(handed.token, Duration::ZERO, verdict, Duration::ZERO)
         .unwrap();
 }

@@ -23,7 +23,8 @@ crate::trials!(
     a_run_that_nobody_reads_is_drawn,
     a_trace_is_an_array_of_slices_that_do_not_overlap,
     many_dishes_make_a_small_picture,
-    what_was_in_the_file_is_replaced,
+    what_an_earlier_run_has_drawn_is_replaced,
+    what_somebody_else_has_written_is_not_replaced,
     a_file_that_cannot_be_written_is_named_before_anything_is_started,
     no_file_is_used_twice,
     a_run_that_cannot_be_started_leaves_no_half_picture,
@@ -354,18 +355,31 @@ fn many_dishes_make_a_small_picture() {
     assert!(length < 100_000, "{length} bytes");
 }
 
-fn what_was_in_the_file_is_replaced() {
+fn what_an_earlier_run_has_drawn_is_replaced() {
     let (_folder, svg, json) = folder();
-    for path in [&svg, &json] {
-        fs::write(path, "x".repeat(1 << 20)).unwrap();
-    }
     let pictures = ["--timeline", &svg, "--trace", &json];
-    assert_eq!(
-        run(&[&pictures[..], &NO_TIME].concat()).status.code(),
-        Some(0)
-    );
-    words(&svg);
-    values(&json);
+    for _ in 0..2 {
+        let output = run(&[&pictures[..], &NO_TIME].concat());
+        assert_eq!(output.status.code(), Some(0));
+        words(&svg);
+        values(&json);
+        for path in [&svg, &json] {
+            let longer = fs::read_to_string(path).unwrap() + &"x".repeat(1 << 20);
+            fs::write(path, longer).unwrap();
+        }
+    }
+}
+
+fn what_somebody_else_has_written_is_not_replaced() {
+    let (_folder, svg, json) = folder();
+    for (option, path, what) in [
+        ("--timeline", &svg, "is not a time chart by this program"),
+        ("--trace", &json, "is not a trace by this program"),
+    ] {
+        fs::write(path, "[\nnotes\n").unwrap();
+        is_refused(&[option, path], what);
+        assert_eq!(fs::read(path).unwrap(), b"[\nnotes\n");
+    }
 }
 
 /// Exit code 2, nothing was washed, and a message with this text.

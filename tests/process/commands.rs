@@ -2,6 +2,7 @@
 
 mod deaths;
 mod endings;
+mod kept;
 mod output;
 mod persistent;
 
@@ -23,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         own::trials(),
         deaths::trials(),
         endings::trials(),
+        kept::trials(),
         output::trials(),
         persistent::trials(),
     ];
@@ -291,7 +293,8 @@ mod own {
         let place = Place::new();
         place.gate("gate");
         let script = "echo $1 >> did; test $1 != c || read x < gate";
-        let first = ["-w", "1", "--journal", "j", "--", "sh", "-c", script, "_"];
+        let kept = ["-w", "1", "--journal", "j", "--joblog", "log"];
+        let first = [&kept[..], &["--", "sh", "-c", script, "_"]].concat();
         let items = [":::", "a", "b", "c", "d", "b"];
         let mut run = place.watch(&[&first[..], &items[..]].concat());
         let (mut is_done, mut is_begun) = (false, false);
@@ -304,19 +307,7 @@ mod own {
         crate::support::until("the third command has begun", began);
         run.child.kill().unwrap();
         run.exit();
-        let second = [
-            "-w",
-            "1",
-            "--journal",
-            "j",
-            "--joblog",
-            "log",
-            "--",
-            "sh",
-            "-c",
-            "echo $1 >> did",
-            "_",
-        ];
+        let second = [&kept[..], &["--", "sh", "-c", "echo $1 >> did", "_"]].concat();
         let output = place.run(&[&second[..], &items[..]].concat(), b"");
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let message = "resuming j: 2 of 5 jobs done, 0 dead";
@@ -332,7 +323,7 @@ mod own {
             .iter()
             .map(|row| row[0].clone())
             .collect();
-        assert_eq!(numbers, ["3", "4", "5"]);
+        assert_eq!(numbers, ["1", "2", "3", "4", "5"]);
     }
 
     /// In order, the first item holds the others' output back; then the supervisor is killed.

@@ -95,7 +95,7 @@ impl Desk {
             _ => Duration::ZERO,
         };
         let verdict = match ending {
-            Ending::Done(result) => desk::Verdict::Done(Some(result)),
+            Ending::Done(result) => desk::Verdict::Done(Some(result), Scene::default()),
             Ending::Failed(cause) => desk::Verdict::Failed(Blame { cause, scene }, None),
             Ending::Deferred(cause, rest) => {
                 desk::Verdict::Failed(Blame { cause, scene }, Some(rest))

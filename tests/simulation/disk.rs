@@ -2,7 +2,7 @@
 //! only when a change reaches what. Next to the rows stands the plainest reading of the same
 //! records, a map from item to state, with which every recovery is compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dishrack::ledger::{Failure, ItemId, Record, Unfinished};
 use dishrack::store::book::{Book, Change, Found, Tables};
@@ -46,6 +46,8 @@ pub(crate) struct Commit {
 struct Content {
     tables: Tables,
     lines: Lines,
+    /// Attempts that are over and that nobody has shown.
+    unshown: BTreeSet<(u64, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +110,14 @@ impl Disk {
         });
         let unfinished: Vec<_> = unfinished.collect();
         assert_eq!(found.recovered.unfinished, unfinished, "what is left");
+        let unshown = found
+            .unshown
+            .iter()
+            .map(|one| (one.id.0, one.attempt.number));
+        assert!(
+            unshown.eq(self.current.unshown.iter().copied()),
+            "what is not shown"
+        );
         (book, found)
     }
 }
@@ -136,6 +146,12 @@ impl Content {
                     forgiven: 0,
                 };
                 assert!(self.lines.insert(id.0, line).is_none(), "{id} twice");
+            }
+            Record::Over { id, attempt, .. } => {
+                self.unshown.insert((id.0, attempt.number));
+            }
+            Record::Shown { id, attempt } => {
+                self.unshown.remove(&(id.0, *attempt));
             }
             Record::Failed { id, failure } => {
                 let line = self.line(*id);

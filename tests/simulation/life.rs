@@ -87,10 +87,13 @@ impl Life {
         let unfinished = recovered.unfinished.iter();
         let numbers = unfinished.map(|item| (item.id, item.payload.number));
         let numbers = numbers.collect();
-        let ledger = match plan.is_journaled {
+        let mut ledger = match plan.is_journaled {
             true => Ledger::resume(plan.options, recovered),
             false => Ledger::new(plan.options),
         };
+        if plan.keeps_attempts {
+            ledger.handle_keep_attempts();
+        }
         let slot = |index: usize| {
             let jitter = seed.wrapping_add(index as u64);
             Slot::new(plan.spec, jitter, index >= plan.handlers)

@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) options: Options,
     pub(crate) spec: ChildSpec,
     pub(crate) is_journaled: bool,
+    /// Whether attempts that are over are kept until they are shown.
+    pub(crate) keeps_attempts: bool,
     /// Whether each commit is synced to the disk; otherwise only now and then.
     pub(crate) is_full: bool,
     pub(crate) handlers: usize,
@@ -75,7 +77,7 @@ impl Plan {
         };
         let max_attempts = 1 + u32::try_from(chance.below(4)).expect("small");
         let loops = chance.index(2);
-        Plan {
+        let mut plan = Plan {
             options: Options {
                 capacity,
                 max_attempts,
@@ -103,7 +105,11 @@ impl Plan {
             },
             steps: 60 + chance.below(240),
             rates: Rates::draw(chance, is_journaled),
-        }
+            keeps_attempts: false,
+        };
+        // Not drawn, so that older seeds still tell the same story.
+        plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
+        plan
     }
 }
 

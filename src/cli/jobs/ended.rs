@@ -13,7 +13,7 @@ pub(super) struct Ended {
     pub(super) id: ItemId,
     pub(super) item: Arc<str>,
     pub(super) attempt: u32,
-    /// Empty where the item was given up on before any attempt, or nothing is known of it.
+    /// Empty where the item was given up on before any attempt.
     pub(super) worker: Arc<str>,
     /// Since 1970.
     pub(super) started: Duration,
@@ -21,13 +21,15 @@ pub(super) struct Ended {
     pub(super) exit: Option<Exit>,
     /// Why it failed, if it did.
     pub(super) cause: Option<String>,
+    /// Whether the item has its end with it.
+    pub(super) is_last: bool,
     /// When it was known, since the run began.
     pub(super) at: Duration,
 }
 
 impl Ended {
-    /// The attempt whose end this event is, if it is one. `origin`: when the run began, since 1970.
-    pub(super) fn of(event: &Event, origin: Duration) -> Option<Self> {
+    /// The attempt whose end this event is, if it is one.
+    pub(super) fn of(event: &Event) -> Option<Self> {
         match &event.what {
             What::ItemDone {
                 id,
@@ -35,27 +37,31 @@ impl Ended {
                 worker,
                 attempt,
                 duration,
+                ended,
                 ..
             } => Some(Ended {
                 id: *id,
                 item: item.as_str().into(),
                 attempt: *attempt,
                 worker: Arc::clone(worker),
-                started: (origin + event.at).saturating_sub(*duration),
+                started: ended.saturating_sub(*duration),
                 took: *duration,
                 exit: Some(Exit::Exited(0)),
                 cause: None,
+                is_last: true,
                 at: event.at,
             }),
-            What::Retry { id, item, failure } => Some(Ended::failed(*id, item, failure, event.at)),
+            What::Retry { id, item, failure } => {
+                Some(Ended::failed(*id, item, (failure, false), event.at))
+            }
             What::Dead { id, item, history } => {
-                Some(Ended::failed(*id, item, history.last()?, event.at))
+                Some(Ended::failed(*id, item, (history.last()?, true), event.at))
             }
             _ => None,
         }
     }
 
-    fn failed(id: ItemId, item: &str, failure: &Failure, at: Duration) -> Self {
+    fn failed(id: ItemId, item: &str, (failure, is_last): (&Failure, bool), at: Duration) -> Self {
         let scene = &failure.scene;
         Ended {
             id,
@@ -66,22 +72,8 @@ impl Ended {
             took: scene.ended.saturating_sub(scene.started),
             exit: ending::of_cause(&failure.cause),
             cause: Some(failure.cause.to_string()),
+            is_last,
             at,
-        }
-    }
-
-    /// One of which there is nothing but its output: its run was killed before it was shown.
-    pub(super) fn of_earlier_run((id, attempt): (ItemId, u32)) -> Self {
-        Ended {
-            id,
-            item: format!("item-{id}").into(),
-            attempt,
-            worker: "".into(),
-            started: Duration::ZERO,
-            took: Duration::ZERO,
-            exit: None,
-            cause: None,
-            at: Duration::ZERO,
         }
     }
 }

@@ -3,11 +3,14 @@
 //! Send is always 0, as nothing is sent anywhere; Receive is what the command wrote to stdout. A
 //! command that was killed with its worker has the worker's signal; one that never ended by itself
 //! and was not killed has -1.
+//!
+//! With a journal it goes on where an earlier run stopped. What that run has kept and perhaps not
+//! written is written unless it is there: an attempt is known by its number and its times.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, LineWriter, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::fcntl::OFlag;
 
@@ -39,6 +42,7 @@ pub(super) fn open(
         false => OFlag::empty(),
     };
     let file = output::open("--joblog", path, taken, &mut how, flags)?;
+    output::check_ours("--joblog", path, HEADER, "a job log")?;
     taken.push(path.to_owned());
     Ok(Place {
         path: path.to_owned(),
@@ -56,45 +60,79 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Begins it: a header where there is none. A run that was killed may have left half a line.
-    fn begin(&self) -> io::Result<()> {
+    /// Begins it: a header where there is none. A run that was killed may have left half a line, which
+    /// goes if it is the beginning of one of these, and is ended otherwise.
+    fn begin(&self, lines: &[String]) -> io::Result<()> {
         let meta = self.file.metadata()?;
         if meta.is_file() && !self.is_resumable {
             self.file.set_len(0)?;
         } else if meta.len() > 0 {
-            return output::end_torn_line(&self.path, &self.file);
+            let torn = output::torn_line(&self.path)?;
+            let is_known = |line: &String| line.as_bytes().starts_with(&torn);
+            return match torn.is_empty() {
+                true => Ok(()),
+                false if lines.iter().any(is_known) => {
+                    self.file.set_len(meta.len() - torn.len() as u64)
+                }
+                false => (&self.file).write_all(b"\n"),
+            };
         }
         (&self.file).write_all(HEADER.as_bytes())
     }
+
+    /// Those of these lines that are not in the file.
+    fn missing(&self, mut lines: Vec<String>) -> io::Result<Vec<String>> {
+        if lines.is_empty() || !self.path.is_file() {
+            return Ok(lines);
+        }
+        let mut rows = BufReader::new(File::open(&self.path)?).split(b'\n');
+        let there: HashSet<Vec<u8>> = rows
+            .by_ref()
+            .map(|row| Ok(key_of(&row?).to_vec()))
+            .collect::<io::Result<_>>()?;
+        lines.retain(|line| !there.contains(key_of(line.as_bytes())));
+        Ok(lines)
+    }
+}
+
+/// What tells a row from all others: number, start and time, which are its first four columns.
+fn key_of(row: &[u8]) -> &[u8] {
+    let mut tabs = row.iter().enumerate().filter(|(_, byte)| **byte == b'\t');
+    tabs.nth(3).map_or(row, |(at, _)| &row[..at])
 }
 
 pub(super) struct JobLog {
-    path: PathBuf,
-    /// By lines, so that a kill leaves whole ones.
-    out: LineWriter<File>,
+    place: Place,
     setup: Setup,
     spool: Spool,
-    /// When the run began, as time since 1970.
-    origin: Duration,
     is_fine: bool,
 }
 
 impl JobLog {
-    pub(super) fn new(place: Place, setup: Setup, spool: Spool, origin: Duration) -> Self {
-        let begun = place.begin();
-        let mut log = JobLog {
-            path: place.path,
-            out: LineWriter::new(place.file),
+    pub(super) fn new(place: Place, setup: Setup, spool: Spool) -> Self {
+        JobLog {
+            place,
             setup,
             spool,
-            origin,
             is_fine: true,
-        };
-        log.check(begun);
-        log
+        }
     }
 
-    fn write(&mut self, row: &Ended) -> io::Result<()> {
+    /// Begins the file, and writes what an earlier run has not.
+    fn begin(&mut self, earlier: &[Event]) -> io::Result<()> {
+        let rows = earlier.iter().filter_map(row_of);
+        let lines: Vec<String> = rows.map(|row| self.line(&row)).collect::<io::Result<_>>()?;
+        self.place.begin(&lines)?;
+        let missing = self.place.missing(lines)?;
+        missing.iter().try_for_each(|line| self.write(line))
+    }
+
+    /// In one piece, so that a kill leaves whole lines.
+    fn write(&self, line: &str) -> io::Result<()> {
+        (&self.place.file).write_all(line.as_bytes())
+    }
+
+    fn line(&self, row: &Ended) -> io::Result<String> {
         let received = self
             .spool
             .open(row.id, row.attempt, Stream::Stdout)?
@@ -109,13 +147,12 @@ impl JobLog {
             number: row.id.0,
             slot: jobs::slot_of(&row.worker).unwrap_or(0),
         });
-        let line = format!(
+        Ok(format!(
             "{}\t:\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}\n",
             row.id,
             row.started.as_secs_f64(),
             row.took.as_secs_f64(),
-        );
-        self.out.write_all(line.as_bytes())
+        ))
     }
 
     /// The first failure is told; the run goes on.
@@ -123,31 +160,33 @@ impl JobLog {
         if let Err(error) = result
             && std::mem::replace(&mut self.is_fine, false)
         {
-            let path = self.path.display();
+            let path = self.place.path.display();
             printer::complain(&format_args!("--joblog {path}: cannot be written: {error}"));
         }
     }
 }
 
+/// The attempt that an event ends. What was given up on before any attempt has no line.
+fn row_of(event: &Event) -> Option<Ended> {
+    Ended::of(event).filter(|row| !row.worker.is_empty())
+}
+
 impl View for JobLog {
+    fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
+        let begun = self.begin(events);
+        self.check(begun);
+        Ok(())
+    }
+
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        // What was given up on before any attempt has no line.
-        let row = Ended::of(event, self.origin).filter(|row| !row.worker.is_empty());
-        if let Some(row) = row {
-            let written = self.write(&row);
+        if let Some(row) = row_of(event) {
+            let written = self.line(&row).and_then(|line| self.write(&line));
             self.check(written);
         }
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        let flushed = self.out.flush();
-        self.check(flushed);
-        Ok(())
-    }
-
     fn end(&mut self) -> io::Result<bool> {
-        self.flush()?;
         Ok(self.is_fine)
     }
 }

@@ -26,7 +26,7 @@ pub(in crate::cli) struct JobConfig {
     pub(super) keeps_order: bool,
     pub(super) is_line_buffered: bool,
     pub(super) is_tagged: bool,
-    pub(super) results: Option<PathBuf>,
+    pub(super) results: Option<results::Place>,
     pub(super) joblog: Option<joblog::Place>,
     pub(super) halt: Option<Halt>,
 }
@@ -67,7 +67,9 @@ impl JobConfig {
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
         // A dry run writes nothing.
         let results = args.results.as_deref().filter(|_| !args.dry_run);
-        let results = results.map(results::prepare).transpose()?;
+        let results = results
+            .map(|folder| results::prepare(folder, taken))
+            .transpose()?;
         let joblog = args.joblog.as_deref().filter(|_| !args.dry_run);
         let joblog = joblog.map(|path| joblog::open(path, is_resumable, taken));
         let joblog = joblog.transpose()?;

@@ -3,10 +3,16 @@
 //! It lies in files until then, so a large output is copied piece by piece and never lies in
 //! memory. An attempt that failed and is followed by another one has its output shown on stderr,
 //! with a mark, so that stdout holds what counts, once.
+//!
+//! Output is shown when the system has taken all of it: a pipe has it in its buffer, a file in the
+//! kernel's pages, a terminal in its line. First that, then its files are removed, then the journal
+//! forgets the attempt. So whatever is killed in between, it is shown again rather than not at all;
+//! what a reader does with what it was given, nobody here can know.
 
 mod paper;
 mod turns;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -22,6 +28,7 @@ use super::scratch;
 use crate::cli::args::Format;
 use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
+use crate::cli::work::Shown;
 use crate::jobs::spool::{Spool, Stream};
 use crate::ledger::{Counts, ItemId};
 use crate::observe::text::printable;
@@ -46,19 +53,28 @@ struct Live {
     shown: [u64; 2],
 }
 
+/// An attempt whose output is written, perhaps not all the way.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    id: ItemId,
+    attempt: u32,
+    is_last: bool,
+}
+
 pub(super) struct Outputs {
-    /// What an earlier run has not shown.
-    left: Vec<Ended>,
     spool: Spool,
     shape: Shape,
     paper: Paper,
     turns: Option<Turns<Ended>>,
     live: Vec<Live>,
+    written: Vec<Written>,
     results: Option<Results>,
     returns: Returns,
-    /// When the run began, as time since 1970.
-    origin: Duration,
+    shown: Shown,
 }
+
+/// So many attempts are written before it is seen to that all of that arrives.
+const WRITTEN_MAX: usize = 64;
 
 /// How often it is looked for new lines of commands that run.
 const LOOK: Duration = Duration::from_millis(50);
@@ -74,20 +90,22 @@ impl Outputs {
         origin: &Origin,
         (out, returns): (Out, Returns),
     ) -> Self {
-        let left = scratch::unshown(&spool, &origin.unfinished, origin.accepted);
+        let unshown = origin.unshown.iter().filter_map(Ended::of);
+        let unshown: BTreeSet<_> = unshown.map(|one| (one.id, one.attempt)).collect();
+        scratch::remove_shown(&spool, &unshown);
         let mut old = origin.unfinished.clone();
-        old.extend(left.iter().map(|(id, _)| *id));
+        old.extend(unshown.iter().map(|(id, _)| *id));
         let turns = Turns::new(old, origin.accepted);
         Outputs {
-            left: left.into_iter().map(Ended::of_earlier_run).collect(),
             spool,
             shape,
             paper: Paper::new(out, shape.format),
             turns: shape.keeps_order.then_some(turns),
             live: Vec::new(),
+            written: Vec::new(),
             results,
             returns,
-            origin: origin.unix,
+            shown: Arc::clone(&origin.shown),
         }
     }
 
@@ -122,17 +140,51 @@ impl Outputs {
     fn show(&mut self, ended: &Ended) -> io::Result<()> {
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
-        let label = Label {
-            id: ended.id,
-            item: &ended.item,
-            attempt: ended.attempt,
-            at: ended.at,
-        };
+        let label = ended.label();
         for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
             self.copy(&label, stream, shown, &mark)?;
-            self.spool.remove(ended.id, ended.attempt, stream);
         }
-        self.returns.shown();
+        self.note_written(ended)
+    }
+
+    /// The attempt's output is on its way.
+    fn note_written(&mut self, ended: &Ended) -> io::Result<()> {
+        self.written.push(Written {
+            id: ended.id,
+            attempt: ended.attempt,
+            is_last: ended.is_last,
+        });
+        match self.written.len() < WRITTEN_MAX {
+            true => Ok(()),
+            false => self.arrive(),
+        }
+    }
+
+    /// Sees to it that what was written arrives. What is shown then needs its files no more.
+    fn arrive(&mut self) -> io::Result<()> {
+        self.paper.flush()?;
+        if self.written.is_empty() {
+            return Ok(());
+        }
+        for Written {
+            id,
+            attempt,
+            is_last,
+        } in &self.written
+        {
+            for stream in Stream::BOTH {
+                self.spool.remove(*id, *attempt, stream);
+            }
+            if *is_last {
+                self.returns.shown();
+            }
+        }
+        let shown: Vec<_> = self
+            .written
+            .drain(..)
+            .map(|one| (one.id, one.attempt))
+            .collect();
+        (self.shown)(&shown);
         Ok(())
     }
 
@@ -144,7 +196,8 @@ impl Outputs {
     }
 
     /// Shows what an attempt gave that is followed by another one.
-    fn show_failed(&mut self, label: &Label<'_>) -> io::Result<()> {
+    fn show_failed(&mut self, ended: &Ended) -> io::Result<()> {
+        let label = &ended.label();
         let shown = self.end_live(label.id);
         let mark = match shown {
             [0, 0] => {
@@ -157,9 +210,8 @@ impl Outputs {
         };
         for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
             self.copy(label, stream, shown, &mark)?;
-            self.spool.remove(label.id, label.attempt, stream);
         }
-        Ok(())
+        self.note_written(ended)
     }
 
     /// Shows what a stream has from here on.
@@ -200,7 +252,7 @@ impl Outputs {
             }
         }
         self.live = all;
-        self.paper.flush()
+        self.arrive()
     }
 
     fn show_lines(&mut self, live: &mut Live) -> io::Result<()> {
@@ -242,36 +294,38 @@ fn whole_lines(file: &File, from: u64) -> io::Result<u64> {
     Ok(length as u64)
 }
 
+impl Ended {
+    fn label(&self) -> Label<'_> {
+        Label {
+            id: self.id,
+            item: &self.item,
+            attempt: self.attempt,
+            at: self.at,
+        }
+    }
+}
+
 impl View for Outputs {
+    fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
+        events.iter().try_for_each(|event| self.see(event))
+    }
+
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        match &event.what {
-            What::ItemStarted {
-                id, item, attempt, ..
-            } => {
-                self.begin(*id, item, *attempt);
-                Ok(())
-            }
-            What::Retry { id, item, failure } => {
-                let label = Label {
-                    id: *id,
-                    item,
-                    attempt: failure.attempt,
-                    at: event.at,
-                };
-                self.show_failed(&label)
-            }
-            _ => match Ended::of(event, self.origin) {
-                Some(ended) => self.end_item(ended),
-                None => Ok(()),
-            },
+        if let What::ItemStarted {
+            id, item, attempt, ..
+        } = &event.what
+        {
+            self.begin(*id, item, *attempt);
+        }
+        match Ended::of(event) {
+            Some(ended) if ended.is_last => self.end_item(ended),
+            Some(ended) => self.show_failed(&ended),
+            None => Ok(()),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        for ended in std::mem::take(&mut self.left) {
-            self.end_item(ended)?;
-        }
-        self.paper.flush()
+        self.arrive()
     }
 
     fn pause(&self) -> Option<Duration> {
@@ -283,13 +337,12 @@ impl View for Outputs {
     }
 
     fn end(&mut self) -> io::Result<bool> {
-        self.flush()?;
         // In a run that was stopped the turn of some never comes.
         let rest = self.turns.as_mut().map(Turns::rest);
         for ended in rest.into_iter().flatten() {
             self.show(&ended)?;
         }
-        self.flush()?;
+        self.arrive()?;
         scratch::note_all_shown();
         Ok(self.results.as_ref().is_none_or(Results::are_written))
     }

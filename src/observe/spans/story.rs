@@ -67,6 +67,7 @@ pub(crate) fn done(at_ms: u64, id: u64, worker: &str, took_ms: u64) -> Event {
         pid: 0,
         attempt: 1,
         duration: Duration::from_millis(took_ms),
+        ended: Duration::from_millis(at_ms),
     };
     event(at_ms, what)
 }

@@ -5,6 +5,10 @@
 
 use std::fmt;
 
+/// Every sheet begins like this, so that it is known for one.
+pub(crate) const BEGINNING: &str =
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- a time chart by dishrack -->\n";
+
 /// The system's own fonts, whatever they are.
 const FONTS: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', Arial, sans-serif";
 
@@ -194,7 +198,7 @@ impl Paper {
     pub(super) fn finish(self, width: f64, height: f64, title: &str, definitions: &str) -> String {
         let (width, height) = (Px(width), Px(height));
         format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+            "{BEGINNING}\
              <svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" font-family=\"{FONTS}\" role=\"img\">\n\
              <title>{}</title>\n\

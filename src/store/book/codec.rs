@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::tables::{Key, Table};
-use crate::ledger::Failure;
+use crate::ledger::{Attempt, Failure};
 use crate::store::Print;
 
 const CHECKSUM_BYTES: usize = 4;
@@ -194,6 +194,26 @@ pub(super) fn failure_of(body: &[u8]) -> Option<Failure> {
     postcard::from_bytes(body).ok()
 }
 
+/// So many bytes of an item are kept with an attempt that is over: it is to be named, no more.
+const NAMED_BYTES: usize = 5000;
+
+/// An attempt that is over: how long that part is, the part, and the beginning of its item.
+pub(super) fn unshown(attempt: &Attempt, item: &[u8]) -> Vec<u8> {
+    // As for failures.
+    let attempt = postcard::to_allocvec(attempt).unwrap_or_default();
+    let item = &item[..item.len().min(NAMED_BYTES)];
+    let mut body = Vec::with_capacity(attempt.len() + item.len() + 3);
+    put_varint(&mut body, attempt.len() as u64);
+    body.extend_from_slice(&attempt);
+    body.extend_from_slice(item);
+    body
+}
+
+pub(super) fn unshown_of(mut body: &[u8]) -> Option<(Attempt, Arc<[u8]>)> {
+    let attempt = postcard::from_bytes(take_item(&mut body)?).ok()?;
+    Some((attempt, body.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -228,7 +248,7 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_do_not(body in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = Items::of_body(&body).map(|(_, items)| items.count());
-            let _ = (prints(1, &body), loose_of(&body), failure_of(&body));
+            let _ = (prints(1, &body), loose_of(&body), failure_of(&body), unshown_of(&body));
         }
 
         #[test]

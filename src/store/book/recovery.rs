@@ -13,7 +13,7 @@ use super::ranges::Ranges;
 use super::tables::{Key, Table};
 use super::tally::Tally;
 use super::{Batch, Book, codec};
-use crate::ledger::{Failure, ItemId, Recovered, Unfinished};
+use crate::ledger::{Attempt, Failure, ItemId, Recovered, Unfinished};
 use crate::store::Print;
 
 /// What is wrong with a set of rows.
@@ -98,6 +98,19 @@ pub struct Found {
     pub recovered: Recovered<Arc<[u8]>>,
     /// The prints of all items that were ever put with a key, oldest first.
     pub prints: Vec<Print>,
+    /// Attempts that were over and that nobody had shown, in the order of their items.
+    pub unshown: Vec<Unshown>,
+}
+
+/// An attempt that was over when its supervisor ended, and that nobody had shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unshown {
+    /// Of which item.
+    pub id: ItemId,
+    /// The beginning of its serialized bytes, to name it by.
+    pub item: Arc<[u8]>,
+    /// How it ended.
+    pub attempt: Attempt,
 }
 
 /// Rows that were read so far.
@@ -115,6 +128,7 @@ pub struct Recovery {
     /// The items of batches that are not gone.
     pub(super) items: BTreeMap<u64, Arc<[u8]>>,
     pub(super) prints: Vec<(u64, Print)>,
+    pub(super) unshown: BTreeMap<Key, (Attempt, Arc<[u8]>)>,
     pub(super) rows: u64,
 }
 
@@ -163,6 +177,13 @@ impl Recovery {
             Table::Print => {
                 let prints = codec::prints(key.0, body).ok_or(damaged)?;
                 self.prints.extend(prints);
+            }
+            Table::Unshown => {
+                let unshown = codec::unshown_of(body).ok_or(damaged.clone())?;
+                if u64::from(unshown.0.number) != key.1 {
+                    return Err(damaged);
+                }
+                self.unshown.insert(key, unshown);
             }
         }
         Ok(())
@@ -218,6 +239,7 @@ impl Recovery {
         self.check_counts(&tally)?;
         self.check_failures()?;
         self.check_prints(&tally)?;
+        self.check_unshown(&tally)?;
         let book = self.book(&tally);
         let found = self.found(&tally);
         Ok((book, found))
@@ -275,13 +297,14 @@ impl Recovery {
     }
 
     /// What these tables hold, and what they should.
-    pub(super) fn counts(&self, tally: &Tally) -> [(Table, u64, u64); 5] {
+    pub(super) fn counts(&self, tally: &Tally) -> [(Table, u64, u64); 6] {
         [
             (Table::Gone, self.gone.count(), tally.gone),
             (Table::Dead, self.dead.len() as u64, tally.dead),
             (Table::Loose, self.loose.len() as u64, tally.loose),
             (Table::Failure, self.failures.len() as u64, tally.failures),
             (Table::Print, self.prints.len() as u64, tally.prints),
+            (Table::Unshown, self.unshown.len() as u64, tally.unshown),
         ]
     }
 
@@ -334,6 +357,20 @@ impl Recovery {
         Ok(())
     }
 
+    fn check_unshown(&self, tally: &Tally) -> Result<(), Damage> {
+        let items = self.unshown.keys().map(|(item, _)| *item);
+        match items
+            .into_iter()
+            .find(|item| *item == 0 || *item > tally.accepted)
+        {
+            Some(item) => Err(Damage::Stray {
+                table: Table::Unshown,
+                item,
+            }),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn is_unfinished(&self, item: u64) -> bool {
         self.items.contains_key(&item) || self.loose.contains_key(&item)
     }
@@ -361,6 +398,7 @@ impl Recovery {
             loose: self.loose.keys().copied().collect(),
             forgotten: tally.forgotten,
             prints: tally.prints,
+            unshown: self.unshown.keys().copied().collect(),
             gone_next,
             gone_first,
         }
@@ -388,6 +426,15 @@ impl Recovery {
                 unfinished: unfinished.into_values().collect(),
             },
             prints: self.prints.into_iter().map(|(_, print)| print).collect(),
+            unshown: self
+                .unshown
+                .into_iter()
+                .map(|((id, _), (attempt, item))| Unshown {
+                    id: ItemId(id),
+                    item,
+                    attempt,
+                })
+                .collect(),
         }
     }
 }

@@ -161,6 +161,8 @@ impl Recovery {
             // Some that were forgotten may be among the lost.
             forgotten: forgotten.saturating_add(lost).min(gone - dead - loose),
             prints,
+            // Their output lies beside the damaged file, and is for people to look at.
+            unshown: 0,
         }
     }
 }

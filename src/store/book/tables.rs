@@ -21,11 +21,13 @@ pub enum Table {
     Print,
     /// One row: the tally.
     Tally,
+    /// Attempts that are over and not shown, by item and attempt.
+    Unshown,
 }
 
 impl Table {
     /// All of them, in the order in which they are read when a supervisor begins.
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 8] = [
         Table::Tally,
         Table::Gone,
         Table::Failure,
@@ -33,6 +35,7 @@ impl Table {
         Table::Loose,
         Table::Batch,
         Table::Print,
+        Table::Unshown,
     ];
 
     /// What it is called in the file.
@@ -46,11 +49,27 @@ impl Table {
             Table::Loose => "loose",
             Table::Print => "print",
             Table::Tally => "tally",
+            Table::Unshown => "unshown",
+        }
+    }
+
+    /// What the second number of its keys is called, where they have one.
+    #[must_use]
+    pub fn second_key(self) -> Option<&'static str> {
+        match self {
+            Table::Failure => Some("place"),
+            Table::Unshown => Some("attempt"),
+            Table::Batch
+            | Table::Gone
+            | Table::Dead
+            | Table::Loose
+            | Table::Print
+            | Table::Tally => None,
         }
     }
 }
 
-/// A row's key. The second number is 0 but in [`Table::Failure`].
+/// A row's key. The second number is 0 where [`Table::second_key`] has no name for it.
 pub type Key = (u64, u64);
 
 /// One change of the tables.

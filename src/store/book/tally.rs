@@ -20,6 +20,8 @@ pub struct Tally {
     pub forgotten: u64,
     /// Prints of keys.
     pub prints: u64,
+    /// Attempts that are over and not shown.
+    pub unshown: u64,
 }
 
 impl Tally {
@@ -38,7 +40,7 @@ impl Tally {
             .checked_add(self.loose)
     }
 
-    fn numbers(&self) -> [u64; 7] {
+    fn numbers(&self) -> [u64; 8] {
         [
             self.accepted,
             self.gone,
@@ -47,6 +49,7 @@ impl Tally {
             self.failures,
             self.forgotten,
             self.prints,
+            self.unshown,
         ]
     }
 
@@ -61,7 +64,7 @@ impl Tally {
     /// `None` if these are not the bytes of a tally.
     pub(super) fn of_body(mut body: &[u8]) -> Option<Self> {
         let mut next = || take_varint(&mut body);
-        let tally = Tally {
+        let mut tally = Tally {
             accepted: next()?,
             gone: next()?,
             dead: next()?,
@@ -69,7 +72,12 @@ impl Tally {
             failures: next()?,
             forgotten: next()?,
             prints: next()?,
+            unshown: 0,
         };
+        // The first format kept no attempts.
+        if !body.is_empty() {
+            tally.unshown = take_varint(&mut body)?;
+        }
         (body.is_empty() && tally.done().is_some() && tally.unfinished().is_some()).then_some(tally)
     }
 }

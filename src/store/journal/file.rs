@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -61,6 +61,8 @@ impl Claim {
         let folder = folder_of(path);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
+        // Items and what became of them are their owner's; SQLite gives its log the same mode.
+        options.mode(0o600);
         let claim = Self::lock(path, &options)?;
         let meta = claim.file.metadata().map_err(|error| unopened(&error))?;
         if meta.nlink() > 1 {

@@ -28,10 +28,11 @@ fn signed(number: u64) -> i64 {
 fn put(connection: &Connection, table: Table, key: Key, row: &[u8]) -> rusqlite::Result<()> {
     let name = table.name();
     let (item, place) = (signed(key.0), signed(key.1));
-    if table == Table::Failure {
-        let sql = "INSERT OR REPLACE INTO failure (item, place, row) VALUES (?1, ?2, ?3)";
+    if let Some(second) = table.second_key() {
+        let sql =
+            format!("INSERT OR REPLACE INTO {name} (item, {second}, row) VALUES (?1, ?2, ?3)");
         connection
-            .prepare_cached(sql)?
+            .prepare_cached(&sql)?
             .execute(params![item, place, row])?;
     } else {
         let sql = format!("INSERT OR REPLACE INTO {name} (item, row) VALUES (?1, ?2)");
@@ -44,10 +45,12 @@ fn put(connection: &Connection, table: Table, key: Key, row: &[u8]) -> rusqlite:
 
 fn drop(connection: &Connection, table: Table, first: Key, last: Key) -> rusqlite::Result<()> {
     let name = table.name();
-    if table == Table::Failure {
-        let sql = "DELETE FROM failure WHERE item BETWEEN ?1 AND ?3 \
-                   AND (item, place) BETWEEN (?1, ?2) AND (?3, ?4)";
-        connection.prepare_cached(sql)?.execute(params![
+    if let Some(second) = table.second_key() {
+        let sql = format!(
+            "DELETE FROM {name} WHERE item BETWEEN ?1 AND ?3 \
+             AND (item, {second}) BETWEEN (?1, ?2) AND (?3, ?4)"
+        );
+        connection.prepare_cached(&sql)?.execute(params![
             signed(first.0),
             signed(first.1),
             signed(last.0),
@@ -62,17 +65,14 @@ fn drop(connection: &Connection, table: Table, first: Key, last: Key) -> rusqlit
     Ok(())
 }
 
-fn columns(table: Table) -> &'static str {
-    match table {
-        Table::Failure => "item, place",
-        _ => "item, 0",
-    }
+fn columns(table: Table) -> String {
+    format!("item, {}", table.second_key().unwrap_or("0"))
 }
 
 fn order(table: Table, direction: &str) -> String {
-    match table {
-        Table::Failure => format!("item {direction}, place {direction}"),
-        _ => format!("item {direction}"),
+    match table.second_key() {
+        Some(second) => format!("item {direction}, {second} {direction}"),
+        None => format!("item {direction}"),
     }
 }
 
@@ -158,11 +158,12 @@ fn keys_from(
 pub(super) fn readable(connection: &Connection, table: Table, key: Key) -> Option<Vec<u8>> {
     let (item, place) = (signed(key.0), signed(key.1));
     let get = |row: &Row<'_>| row.get(0);
-    if table == Table::Failure {
-        let sql = "SELECT row FROM failure WHERE item = ?1 AND place = ?2";
-        connection.query_row(sql, [item, place], get).ok()
+    let name = table.name();
+    if let Some(second) = table.second_key() {
+        let sql = format!("SELECT row FROM {name} WHERE item = ?1 AND {second} = ?2");
+        connection.query_row(&sql, [item, place], get).ok()
     } else {
-        let sql = format!("SELECT row FROM {} WHERE item = ?1", table.name());
+        let sql = format!("SELECT row FROM {name} WHERE item = ?1");
         connection.query_row(&sql, [item], get).ok()
     }
 }

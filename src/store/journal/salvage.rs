@@ -66,6 +66,7 @@ fn meaning(table: Table) -> &'static str {
         Table::Loose => "dead letters that were to be tried again",
         Table::Batch => "unfinished items",
         Table::Print => "keys of items (the same input is done again)",
+        Table::Unshown => "how jobs ended whose output was not shown",
     }
 }
 
@@ -159,7 +160,9 @@ fn read(claim: &Claim) -> Result<Read, Trouble> {
 fn read_rows(connection: &Connection) -> (Recovery, u64, BTreeSet<Table>) {
     let mut recovery = Recovery::for_salvage();
     let (mut rows_lost, mut torn) = (0, BTreeSet::new());
-    for table in Table::ALL {
+    // All of them, where it cannot be read which there are.
+    let tables = schema::tables(connection).unwrap_or_else(|_| Table::ALL.to_vec());
+    for table in tables {
         let found = rows::readable_keys(connection, table);
         rows_lost += found.strays;
         if !found.is_whole {

@@ -31,8 +31,9 @@ use crate::store::book::Table;
 /// The first four letters of the crate's name.
 pub(super) const APPLICATION_ID: u32 = 0x6469_7368;
 
-/// What this program writes. It goes up when an older program could not read what is written.
-const VERSION: u32 = 1;
+/// What this program writes. It goes up when an older program could not read what is written. The
+/// first format had no table of attempts that nobody has shown.
+const VERSION: u32 = 2;
 
 /// Stands in the header next to the version while a supervisor uses the file, and after it was
 /// killed.
@@ -140,13 +141,7 @@ pub(super) fn create(connection: &mut Connection, meta: &Meta) -> Result<(), Tro
     transaction
         .execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;")?;
     for table in Table::ALL {
-        let columns = match table {
-            Table::Failure => {
-                "(item INTEGER, place INTEGER, row BLOB, PRIMARY KEY (item, place)) WITHOUT ROWID"
-            }
-            _ => "(item INTEGER PRIMARY KEY, row BLOB)",
-        };
-        transaction.execute_batch(&format!("CREATE TABLE {} {columns};", table.name()))?;
+        create_table(&transaction, table)?;
     }
     for (name, value) in [
         ("item_type", meta.item_type.as_bytes()),
@@ -159,6 +154,41 @@ pub(super) fn create(connection: &mut Connection, meta: &Meta) -> Result<(), Tro
     transaction.commit()?;
     fail::point("journal: made");
     Ok(())
+}
+
+fn create_table(connection: &Connection, table: Table) -> Result<(), Trouble> {
+    let columns = match table.second_key() {
+        Some(second) => format!(
+            "(item INTEGER, {second} INTEGER, row BLOB, PRIMARY KEY (item, {second})) WITHOUT ROWID"
+        ),
+        None => "(item INTEGER PRIMARY KEY, row BLOB)".to_owned(),
+    };
+    let name = table.name();
+    connection.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {name} {columns};"))?;
+    Ok(())
+}
+
+/// The tables of a journal of its format.
+pub(super) fn tables(connection: &Connection) -> Result<Vec<Table>, Trouble> {
+    let is_first = version(connection)? == 1;
+    let tables = Table::ALL.into_iter();
+    Ok(tables
+        .filter(|table| !is_first || *table != Table::Unshown)
+        .collect())
+}
+
+/// Makes the tables that an older format has not. To be called when all that is there was read, and
+/// before [`begin_use`], which says that it is of this format.
+pub(super) fn upgrade(connection: &Connection) -> Result<(), Trouble> {
+    match version(connection)? {
+        1 => create_table(connection, Table::Unshown),
+        _ => Ok(()),
+    }
+}
+
+fn version(connection: &Connection) -> Result<i64, Trouble> {
+    let number: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(number & !i64::from(IN_USE))
 }
 
 /// Whether nothing was ever made in this file.
@@ -174,8 +204,7 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), Trouble> {
     if id != i64::from(APPLICATION_ID) {
         return Err(Trouble::Other(file::foreign()));
     }
-    let number: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let version = number & !i64::from(IN_USE);
+    let version = version(connection)?;
     if version > i64::from(VERSION) {
         return Err(Trouble::Other(format!(
             "it was written by a newer version of this program (format {version}; this one knows \

@@ -211,6 +211,8 @@ impl Account {
                     statement.failed.push((entry, line_of(failure)));
                 }
                 Record::Done { .. } => statement.done.push(entry),
+                // Only journals keep these.
+                Record::Over { .. } | Record::Shown { .. } => {}
                 Record::Dead { .. } => {
                     let last = failures.get(&id);
                     let cause = last.map(|last| last.cause.to_string());

@@ -91,7 +91,7 @@ fn a_join_waits_for_ends_that_are_on_their_way() {
     let Some(Said::Deliver(handed)) = desk.poll() else {
         panic!("there is an item");
     };
-    let done = Verdict::Done(None);
+    let done = Verdict::Done(None, Scene::default());
     desk.settle(handed.token, Duration::ZERO, done, Duration::ZERO)
         .unwrap();
     desk.crew_ended("they ended by themselves", false);
@@ -209,7 +209,11 @@ fn an_item_of_which_a_write_says_two_things_is_lost_once() {
 
 fn what_was_not_told_of_a_lost_item_is_never_told() {
     let (mut desk, handed) = busy(3, 1);
-    end(&mut desk, &handed, Verdict::Done(Some(())));
+    end(
+        &mut desk,
+        &handed,
+        Verdict::Done(Some(()), Scene::default()),
+    );
     desk.tended(tended(&[1], 1), Duration::ZERO);
     assert!(!desk.ledger.has_write(), "it would be said of its next one");
     assert!(desk.poll().is_none());
@@ -220,7 +224,11 @@ fn what_was_not_told_of_a_lost_item_is_never_told() {
 
 fn what_comes_again_while_its_end_is_told_is_given_back() {
     let (mut desk, handed) = busy(3, 1);
-    end(&mut desk, &handed, Verdict::Done(Some(())));
+    end(
+        &mut desk,
+        &handed,
+        Verdict::Done(Some(()), Scene::default()),
+    );
     let telling = telling(&mut desk);
     let (_, _, question) = take(&mut desk);
     took(&mut desk, vec![arrival(1)], question);
@@ -239,7 +247,7 @@ fn others_get_what_nobody_here_has_room_for() {
     let back = desk.tended(tended(&[], 1), Duration::ZERO);
     assert_eq!(back, [ItemId(2), ItemId(3)]);
     assert_eq!(desk.ledger.counts().accepted, 1);
-    end(&mut desk, &handed, Verdict::Done(None));
+    end(&mut desk, &handed, Verdict::Done(None, Scene::default()));
     assert!(desk.poll().is_none());
 }
 

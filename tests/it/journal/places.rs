@@ -15,6 +15,7 @@ crate::trials!(
     a_special_file_is_refused,
     an_sqlite_file_of_another_program_stays_as_it_is,
     a_newer_format_is_refused,
+    a_journal_of_the_first_format_is_taken_on,
     another_item_type_is_refused_and_both_are_named,
     a_second_queue_of_this_process_is_refused,
     a_second_process_is_told_who_uses_the_file,
@@ -83,9 +84,35 @@ fn an_sqlite_file_of_another_program_stays_as_it_is() {
 
 /// SQLite keeps the format's version at byte 60.
 fn a_newer_format_is_refused() {
-    let (place, bytes) = with_header(60, 2);
+    let (place, bytes) = with_header(60, 3);
     assert!(refusal(&place).contains("written by a newer version"));
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
+}
+
+/// The first format had no table of attempts that are not shown, and no number of them.
+fn a_journal_of_the_first_format_is_taken_on() {
+    let place = Place::new();
+    place.open().put(&"a".into()).unwrap();
+    let file = rusqlite::Connection::open(&place.path).unwrap();
+    let read = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0);
+    let mut tally = file.query_row("SELECT row FROM tally", [], read).unwrap();
+    tally.truncate(tally.len() - 4);
+    assert_eq!(tally.pop(), Some(0));
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(b"tally");
+    sum.update(&[0; 16]);
+    sum.update(&tally);
+    tally.extend(sum.finalize().to_le_bytes());
+    file.execute("UPDATE tally SET row = ?1", [tally]).unwrap();
+    file.execute_batch(
+        "DROP TABLE unshown; PRAGMA user_version = 1; PRAGMA journal_mode = DELETE;",
+    )
+    .unwrap();
+    drop(file);
+    for _ in 0..2 {
+        let queue = place.open();
+        assert_eq!(queue.counts().unwrap().waiting, 1);
+    }
 }
 
 fn another_item_type_is_refused_and_both_are_named() {

@@ -30,6 +30,7 @@ crate::trials! {
     a_revived_item_waits_in_its_old_place,
     a_worker_gets_its_quota_and_is_named_once,
     a_nack_may_name_its_own_rest,
+    attempts_are_kept_with_their_end_until_they_are_shown,
 }
 
 fn journaled() -> Bytes {
@@ -378,4 +379,45 @@ fn a_nack_may_name_its_own_rest() {
     }
     assert_eq!(ledger.counts().delayed, 1);
     assert_eq!(ledger.poll_timeout(), Some(Duration::from_millis(2500)));
+}
+
+/// Each is in the same write as what it tells of, so that neither is known without the other.
+fn attempts_are_kept_with_their_end_until_they_are_shown() {
+    let mut ledger = journaled();
+    ledger.handle_keep_attempts();
+    for _ in 0..2 {
+        ledger.handle_join(Credit::adaptive());
+    }
+    put(&mut ledger, 2);
+    write(&mut ledger);
+    let handed = deliver(&mut ledger);
+    let (first, second) = (&handed[0], &handed[1]);
+    let scene = Scene {
+        worker: "worker-1".into(),
+        ..Scene::default()
+    };
+    let done = ledger.handle_done_at(first.token, SHORT, Some(()), scene.clone());
+    done.expect("held");
+    let nacked = ledger.handle_nack(second.token, nack("no"), None, NO_TIME);
+    nacked.expect("held");
+    let written = ledger.poll_write().expect("both have ended");
+    let kept: Vec<_> = written
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Over { id, attempt, .. } => Some((id.0, attempt)),
+            _ => None,
+        })
+        .collect();
+    let (of_first, of_second) = (kept[0], kept[1]);
+    assert_eq!((of_first.0, of_second.0, kept.len()), (1, 2, 2));
+    assert_eq!((&of_first.1.cause, of_first.1.is_last), (&None, true));
+    assert_eq!(of_first.1.scene, scene);
+    assert!(of_second.1.cause.is_some() && !of_second.1.is_last);
+    assert_eq!(of_second.1.number, 1);
+    ledger.handle_written(written.number);
+    ledger.handle_shown(ItemId(1), 1);
+    let shown = ledger.poll_write().expect("one was shown");
+    let (id, attempt) = (ItemId(1), 1);
+    assert_eq!(shown.records, [Record::Shown { id, attempt }]);
 }

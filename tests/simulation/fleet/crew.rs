@@ -171,7 +171,7 @@ impl Fleet {
                 if member.awaited.contains(&job.number) {
                     member.sent.push((job.id, job.number));
                 }
-                Verdict::Done(Some(job.number))
+                Verdict::Done(Some(job.number), Scene::default())
             }
         };
         let service = Duration::from_micros(job.number % 50 * (job.number % 41));

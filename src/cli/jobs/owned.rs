@@ -1,0 +1,254 @@
+//! Folders that this program has made, and can prove that it has: only in these it uses or removes
+//! anything, and in them only files of its own.
+//!
+//! The proof is a marker in the folder, a regular file of our own user that says whose folder it is.
+//! While a folder is used its run holds a lock on the folder itself, which ends with the run however
+//! that ends. So what has a marker and no lock was left behind by a run that was killed. What is in
+//! the folders, this does not know.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::process::geteuid;
+
+/// The marker's name.
+pub(super) const MARKER: &str = ".dishrack";
+
+/// A marker is not longer.
+const MARK_BYTES_MAX: u64 = 200;
+
+/// How often a folder is emptied into which somebody who is just being ended still writes.
+const TRIES: usize = 10;
+
+/// Names of folders that last no longer than their run begin with this.
+const PREFIX: &str = ".dishrack-output-";
+
+/// What a marker in a folder says, if it is there and ours: neither the folder nor the marker is a
+/// link or another user's.
+pub(super) fn mark_of(folder: &Path) -> io::Result<Option<String>> {
+    let meta = fs::symlink_metadata(folder)?;
+    if !meta.is_dir() || !is_ours(&meta) {
+        return Ok(None);
+    }
+    // A named pipe in its place is no reason to wait.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let marker = File::options()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(folder.join(MARKER));
+    let file = match marker {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+        // A link, or nothing.
+        Err(_) => return Ok(None),
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() || !is_ours(&meta) {
+        return Ok(None);
+    }
+    let mut mark = String::new();
+    let read = file.take(MARK_BYTES_MAX).read_to_string(&mut mark);
+    Ok(read.is_ok().then_some(mark))
+}
+
+fn is_ours(meta: &fs::Metadata) -> bool {
+    meta.uid() == geteuid().as_raw()
+}
+
+/// Puts the marker into a folder.
+pub(super) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
+    let mut marker = File::create_new(folder.join(MARKER))?;
+    marker.write_all(mark.as_bytes())
+}
+
+/// Takes the lock on a folder. `None` while somebody else has it. Where a file system has no locks,
+/// nobody gets one.
+pub(super) fn lock(folder: &Path) -> io::Result<Option<File>> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(folder)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A new folder that nobody else can look into, under a name of its own; and the lock on it, if there
+/// are locks where it is.
+pub(super) fn make_nameless(parent: &Path, mark: &str) -> io::Result<(PathBuf, Option<File>)> {
+    let folder = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(parent)?;
+    // Before the marker: so a folder with a marker and without a lock is a leftover at any moment.
+    let lock = lock(folder.path()).unwrap_or(None);
+    put_mark(folder.path(), mark)?;
+    Ok((folder.keep(), lock))
+}
+
+/// The same under a name that nothing has yet.
+///
+/// # Errors
+/// `AlreadyExists`, and whatever else prevents it.
+pub(super) fn make(path: &Path, mark: &str) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let (nameless, _lock) = make_nameless(parent, mark)?;
+    let named = rename_to_new(&nameless, path);
+    if named.is_err() {
+        remove(&nameless, |_| false);
+    }
+    named
+}
+
+/// Renames without replacing anything, be it empty.
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can; then there is a moment in which another one may be made.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            match fs::symlink_metadata(to) {
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(_) => fs::rename(from, to),
+            }
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Removes a folder with a marker of ours: the files that `is_own` knows by their names, the marker,
+/// and the folder if it is empty then. Whether it is gone.
+pub(super) fn remove(folder: &Path, is_own: impl Fn(&str) -> bool) -> bool {
+    let has_others = || {
+        let mut names = names_in(folder);
+        names.any(|name| name != MARKER && !is_own(&name))
+    };
+    let mut place = folder.to_owned();
+    if !has_others() {
+        // Under another name, so that workers that are still there put nothing more into it.
+        let parent = folder.parent().unwrap_or(Path::new(""));
+        let number = std::process::id();
+        let elsewhere = parent.join(format!("{PREFIX}{number}-over"));
+        if rename_to_new(folder, &elsewhere).is_ok() {
+            place = elsewhere;
+        }
+    }
+    (0..TRIES).any(|_| {
+        for name in names_in(&place).filter(|name| is_own(name)) {
+            let _ = fs::remove_file(place.join(name));
+        }
+        let mut left = names_in(&place);
+        if left.any(|name| name != MARKER) {
+            return false;
+        }
+        let _ = fs::remove_file(place.join(MARKER));
+        fs::remove_dir(&place).is_ok()
+    })
+}
+
+/// A name that is no text is none of ours.
+fn names_in(folder: &Path) -> impl Iterator<Item = String> + use<> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
+/// Removes the folders of runs that were killed: those with a marker of ours that begins so, and whose
+/// lock nobody holds.
+pub(super) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) -> bool) {
+    for name in names_in(parent).filter(|name| name.starts_with(PREFIX)) {
+        let folder = parent.join(name);
+        let is_marked =
+            mark_of(&folder).is_ok_and(|found| found.is_some_and(|found| found.starts_with(mark)));
+        if is_marked && let Ok(Some(_lock)) = lock(&folder) {
+            remove(&folder, &is_own);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const MARK: &str = "somebody's\n";
+
+    fn is_own(name: &str) -> bool {
+        name == "ours"
+    }
+
+    #[test]
+    fn only_folders_with_our_marker_and_without_a_lock_are_leftovers() {
+        let parent = tempfile::tempdir().unwrap();
+        let (left, lock_on_left) = make_nameless(parent.path(), MARK).unwrap();
+        let (used, _lock) = make_nameless(parent.path(), MARK).unwrap();
+        let (marked_otherwise, other_lock) = make_nameless(parent.path(), "else\n").unwrap();
+        drop((lock_on_left, other_lock));
+        fs::write(left.join("ours"), "").unwrap();
+        let user_made = parent.path().join(format!("{PREFIX}mine"));
+        fs::create_dir(&user_made).unwrap();
+        let linked = parent.path().join(format!("{PREFIX}link"));
+        symlink(&left, &linked).unwrap();
+        remove_leftovers(parent.path(), MARK, is_own);
+        assert!(!left.exists());
+        assert!(used.exists() && marked_otherwise.exists() && user_made.exists());
+        assert!(linked.symlink_metadata().is_ok());
+    }
+
+    #[test]
+    fn files_that_are_not_ours_stay_and_so_does_their_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("folder");
+        make(&folder, MARK).unwrap();
+        for name in ["ours", "notes.txt"] {
+            fs::write(folder.join(name), name).unwrap();
+        }
+        assert!(!remove(&folder, is_own));
+        assert_eq!(fs::read(folder.join("notes.txt")).unwrap(), b"notes.txt");
+        assert!(!folder.join("ours").exists());
+        assert_eq!(mark_of(&folder).unwrap().as_deref(), Some(MARK));
+        fs::remove_file(folder.join("notes.txt")).unwrap();
+        assert!(remove(&folder, is_own));
+        assert_eq!(names_in(parent.path()).count(), 0);
+    }
+
+    #[test]
+    fn nothing_that_is_there_is_taken_over() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("x");
+        let refused = |path: &Path| {
+            let error = make(path, MARK).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(names_in(path.parent().unwrap()).count(), 1);
+        };
+        fs::create_dir(&path).unwrap();
+        refused(&path);
+        assert_eq!(mark_of(&path).unwrap(), None);
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "text").unwrap();
+        refused(&path);
+        fs::remove_file(&path).unwrap();
+        symlink("nowhere", &path).unwrap();
+        refused(&path);
+    }
+
+    #[test]
+    fn a_marker_that_is_a_link_proves_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("folder");
+        make(&folder, MARK).unwrap();
+        fs::rename(folder.join(MARKER), folder.join("elsewhere")).unwrap();
+        symlink("elsewhere", folder.join(MARKER)).unwrap();
+        assert_eq!(mark_of(&folder).unwrap(), None);
+        let mode = fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+}

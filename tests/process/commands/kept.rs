@@ -1,0 +1,419 @@
+//! What is a user's stays a user's, and what a killed run has done is shown by the next one, once
+//! and as it was.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::{Place, read_pid, stderr, stdout};
+use crate::support::named;
+
+crate::trials!(
+    results_in_the_journals_folder_are_refused,
+    a_folder_that_was_there_is_not_taken_for_the_journals,
+    a_folder_that_somebody_puts_a_file_into_stays,
+    nothing_beside_the_journal_is_replaced,
+    results_are_not_written_over_what_others_have_made,
+    a_folder_of_results_has_one_run_at_a_time,
+    a_file_that_is_no_job_log_is_not_replaced,
+    nobody_else_can_read_output_and_journal,
+    what_was_done_before_a_kill_is_told_as_it_was,
+    results_that_were_kept_before_a_kill_stay_as_they_are,
+    output_that_a_slow_reader_has_not_got_is_shown_again,
+    a_job_log_has_each_row_once_whenever_its_run_is_killed,
+    dead_letters_are_written_once_whenever_their_run_is_killed,
+);
+
+/// Exit code 2, these words, and no command was begun.
+fn is_refused(place: &Place, arguments: &[&str], words: &str) {
+    let command = ["--", "sh", "-c", "echo x >> begun"];
+    let output = place.run(&[arguments, &command].concat(), b"1\n2\n3\n");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(words), "{said}");
+    assert!(!place.path("begun").exists(), "{said}");
+}
+
+fn results_in_the_journals_folder_are_refused() {
+    let place = Place::new();
+    for folder in ["jobs-output", "./jobs-output", "jobs-output/r", "jobs"] {
+        let arguments = ["--journal", "jobs", "--results", folder];
+        is_refused(&place, &arguments, "name another folder");
+    }
+    assert!(!place.path("jobs-output").exists());
+}
+
+fn a_folder_that_was_there_is_not_taken_for_the_journals() {
+    let place = Place::new();
+    let words = "was not made for journal jobs";
+    let folder = place.path("jobs-output");
+    fs::create_dir(&folder).unwrap();
+    is_refused(&place, &["--journal", "jobs"], words);
+    assert!(folder.is_dir(), "an empty one stays, too");
+    place.write("jobs-output/notes", b"mine");
+    place.write("jobs-output/1.1.stdout", b"mine");
+    is_refused(&place, &["--journal", "jobs"], words);
+    assert_eq!(place.text("jobs-output/notes"), "mine");
+    assert_eq!(place.text("jobs-output/1.1.stdout"), "mine");
+    fs::rename(&folder, place.path("elsewhere")).unwrap();
+    symlink("elsewhere", &folder).unwrap();
+    is_refused(&place, &["--journal", "jobs"], words);
+    assert_eq!(place.text("elsewhere/notes"), "mine");
+    fs::remove_file(&folder).unwrap();
+    // That of another journal, as it was left.
+    leave_output(&place, "others");
+    fs::rename(place.path("others-output"), &folder).unwrap();
+    is_refused(&place, &["--journal", "jobs"], words);
+    assert_eq!(place.text("jobs-output/2.1.stdout"), "out b\n");
+}
+
+/// A run of a, b and c in order that is killed while the first one holds back what the others gave.
+fn leave_output(place: &Place, journal: &str) {
+    place.gate("gate");
+    let arguments = [&["-w", "2", "-k", "--journal", journal][..], &HELD].concat();
+    let mut run = place.watch(&arguments);
+    run.await_event("done");
+    run.await_event("dead");
+    let waiting = read_pid(&place.path("a"));
+    run.child.kill().unwrap();
+    run.exit();
+    // So that nobody but the next run comes through the gate.
+    crate::support::until("its command has ended", || {
+        !crate::support::is_alive(waiting)
+    });
+}
+
+const HELD: [&str; 9] = [
+    "--",
+    "sh",
+    "-c",
+    "test $1 != a || { echo $$ > a; read x < gate; }; echo out $1; test $1 != c || exit 3",
+    "_",
+    ":::",
+    "a",
+    "b",
+    "c",
+];
+
+/// The same run once more, to its end.
+fn go_on(place: &Place, arguments: &[&str]) -> std::process::Output {
+    let gate = place.path("gate");
+    let opening = std::thread::spawn(move || fs::write(gate, "go\n").unwrap());
+    let output = place.run(&[&["-w", "2"], arguments, &HELD].concat(), b"");
+    opening.join().unwrap();
+    output
+}
+
+fn a_folder_that_somebody_puts_a_file_into_stays() {
+    let place = Place::new();
+    let script = "echo mine > jobs-output/notes; echo hi";
+    let output = place.run(&["--journal", "jobs", "--", "sh", "-c", script], b"1\n");
+    assert_eq!((output.status.code(), &*stdout(&output)), (Some(0), "hi\n"));
+    assert!(
+        stderr(&output).contains("jobs-output stays"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(place.text("jobs-output/notes"), "mine\n");
+    assert!(!place.path("jobs-output/1.1.stdout").exists());
+}
+
+fn nothing_beside_the_journal_is_replaced() {
+    let place = Place::new();
+    fs::create_dir(place.path("x.gone")).unwrap();
+    let output = place.run(&["--journal", "x.journal", "--", "echo"], b"1\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let mut names = names_in(place.folder.path());
+    names.retain(|name| !name.starts_with("x.journal-"));
+    assert_eq!(names, ["x.gone", "x.journal"]);
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+fn results_are_not_written_over_what_others_have_made() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("r/2")).unwrap();
+    place.write("r/2/stdout", b"mine");
+    is_refused(&place, &["--results", "r"], "2 is in it");
+    assert_eq!(place.text("r/2/stdout"), "mine");
+    assert_eq!(names_in(&place.path("r")), ["2"]);
+    // Other things may be there; and what is put there later is no way to somewhere else.
+    fs::rename(place.path("r/2"), place.path("r/mine")).unwrap();
+    let output = place.run(&["--results", "r", "--", "echo"], b"1\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    symlink("mine", place.path("r/2")).unwrap();
+    let output = place.run(&["--results", "r", "--", "echo"], b"1\n2\n");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("2 is no folder"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(place.text("r/mine/stdout"), "mine");
+    assert_eq!(place.text("r/1/stdout"), "1\n");
+}
+
+fn a_folder_of_results_has_one_run_at_a_time() {
+    let place = Place::new();
+    place.gate("gate");
+    let mut run = place.watch(&[
+        "--results",
+        "r",
+        "--",
+        "sh",
+        "-c",
+        "read x < gate",
+        ":::",
+        "1",
+    ]);
+    run.await_event("worker_started");
+    is_refused(&place, &["--results", "r"], "another run is using it");
+    place.open_gate("gate");
+    assert!(run.exit().success());
+    let output = place.run(&["--results", "r", "--", "echo"], b"1\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+fn a_file_that_is_no_job_log_is_not_replaced() {
+    let place = Place::new();
+    place.write("log", b"Seq and so on\n");
+    for journal in [&[][..], &["--journal", "j"]] {
+        let arguments = [&["--joblog", "log"], journal].concat();
+        is_refused(&place, &arguments, "is not a job log");
+    }
+    assert_eq!(place.text("log"), "Seq and so on\n");
+    // One that is, is.
+    for _ in 0..2 {
+        let output = place.run(&["--joblog", "new", "--", "true"], b"1\n2\n");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(place.joblog("new").len(), 2);
+    }
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// Under a umask that forbids nothing.
+fn nobody_else_can_read_output_and_journal() {
+    let place = Place::new();
+    place.gate("gate");
+    let run = |options: &str| {
+        let script = format!(
+            "umask 000; exec \"$0\" -w 1 {options} -- sh -c \
+             'echo out; echo $$ > begun; read x < gate; rm begun' ::: 1"
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_supervisor")]);
+        command
+            .current_dir(place.folder.path())
+            .env("TMPDIR", place.folder.path());
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        read_pid(&place.path("begun"));
+        child
+    };
+    let end = |mut child: std::process::Child| {
+        place.open_gate("gate");
+        assert!(child.wait().unwrap().success());
+    };
+    let child = run("--journal j --results r --joblog log");
+    for (name, mode) in [
+        ("j", 0o600),
+        ("j-wal", 0o600),
+        ("j-shm", 0o600),
+        ("j-output", 0o700),
+        ("j-output/.dishrack", 0o666),
+        ("j-output/1.1.stdout", 0o600),
+        // What was asked for by its name is as files are.
+        ("log", 0o666),
+        ("r", 0o777),
+    ] {
+        assert_eq!(mode_of(&place.path(name)), mode, "{name}");
+    }
+    end(child);
+    for name in ["stdout", "stderr", "result.json"] {
+        assert_eq!(mode_of(&place.path(&format!("r/1/{name}"))), 0o666);
+    }
+    let child = run("");
+    let names = names_in(place.folder.path());
+    let spools: Vec<_> = names
+        .iter()
+        .filter(|name| name.starts_with(".dishrack-output-"))
+        .collect();
+    assert_eq!(spools.len(), 1, "{names:?}");
+    assert_eq!(mode_of(&place.path(spools[0])), 0o700);
+    end(child);
+}
+
+fn what_was_done_before_a_kill_is_told_as_it_was() {
+    let place = Place::new();
+    leave_output(&place, "j");
+    let more = ["-k", "--tag", "--journal", "j", "--joblog", "log"];
+    let output = go_on(&place, &more);
+    let text = "a\tout a\nb\tout b\nc\tout c\n";
+    assert_eq!(stdout(&output), text, "{}", stderr(&output));
+    let rows = place.joblog("log");
+    let mut rows: Vec<_> = rows.iter().map(|row| (&*row[0], &*row[6])).collect();
+    rows.sort_unstable();
+    rows.retain(|(item, _)| *item != "3");
+    assert_eq!(rows, [("1", "0"), ("2", "0")]);
+
+    let place = Place::new();
+    leave_output(&place, "j");
+    let output = go_on(&place, &["--format", "json", "--journal", "j"]);
+    let events: Vec<Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_b = |name| {
+        let found = named(&events, name);
+        let found: Vec<_> = found.iter().filter(|event| event["item"] == "b").collect();
+        assert_eq!(found.len(), 1, "{name}: {events:?}");
+        (*found[0]).clone()
+    };
+    assert_eq!(of_b("output")["text"], "out b\n");
+    let done = of_b("done");
+    assert!(done["worker"].as_str().unwrap().starts_with("worker-"));
+    assert!(done["pid"].as_u64().unwrap() > 0 && done["duration_us"].as_u64().unwrap() > 0);
+}
+
+fn results_that_were_kept_before_a_kill_stay_as_they_are() {
+    let place = Place::new();
+    place.gate("gate");
+    let kept = ["-k", "--journal", "j", "--results", "r"];
+    let mut run = place.watch(&[&["-w", "2"], &kept[..], &HELD].concat());
+    run.await_event("done");
+    run.await_event("dead");
+    let files = ["r/2/result.json", "r/2/stdout", "r/3/result.json"];
+    crate::support::until("both are kept", || {
+        files.iter().all(|file| place.path(file).exists())
+    });
+    let before = files.map(|file| place.text(file));
+    let waiting = read_pid(&place.path("a"));
+    run.child.kill().unwrap();
+    run.exit();
+    crate::support::until("its command has ended", || {
+        !crate::support::is_alive(waiting)
+    });
+    let output = go_on(&place, &kept);
+    assert_eq!(
+        stdout(&output),
+        "out a\nout b\nout c\n",
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(files.map(|file| place.text(file)), before);
+    let result: Value = serde_json::from_str(&before[2]).unwrap();
+    let of = (&result["item"], &result["exit_code"], &result["attempts"]);
+    assert_eq!(of, (&"c".into(), &3.into(), &3.into()));
+    let first: Value = serde_json::from_str(&place.text("r/1/result.json")).unwrap();
+    assert_eq!(
+        (&first["item"], &first["exit_code"]),
+        (&"a".into(), &0.into())
+    );
+}
+
+/// Runs 400 items whose output is read slowly, and kills that again and again. Everything that was
+/// shown, over all runs.
+fn storm(place: &Place, more: &[&str], end: &str) -> String {
+    let script = format!("printf '%s-%0500d\\n' $1 $1; echo x >> did; {end}");
+    let items: String = (1..=ITEMS).map(|item| format!("{item}\n")).collect();
+    place.write("items", items.as_bytes());
+    let options = [
+        "-w",
+        "2",
+        "--journal",
+        "j",
+        "--input",
+        "items",
+        "--backoff",
+        "0",
+    ];
+    let arguments = [&options, more, &["--", "sh", "-c", &script, "_"]].concat();
+    let mut shown = String::new();
+    for round in 1.. {
+        let mut command = place.supervisor(&arguments);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut from = child.stdout.take().unwrap();
+        // A pipe's worth more each time, so that it is killed elsewhere each time.
+        let mut got = vec![0; round * 1777];
+        let mut length = 0;
+        while length < got.len() {
+            match from.read(&mut got[length..]).unwrap() {
+                0 => break,
+                count => length += count,
+            }
+        }
+        let is_over = length < got.len();
+        // Every other time while commands run; then when they have ended, and what they wrote waits.
+        crate::support::until("all commands have ended", || {
+            let did = fs::metadata(place.path("did")).map_or(0, |meta| meta.len());
+            round % 2 == 1 || did >= 2 * ITEMS as u64
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What is in the pipe has been given to its reader, which lives.
+        got.truncate(length);
+        from.read_to_end(&mut got).unwrap();
+        shown += &String::from_utf8(got).unwrap();
+        // What is cut off in the middle of a line is no output.
+        shown.push('\n');
+        if is_over {
+            return shown;
+        }
+    }
+    unreachable!()
+}
+
+const ITEMS: usize = 400;
+
+fn output_that_a_slow_reader_has_not_got_is_shown_again() {
+    let place = Place::new();
+    let shown = storm(&place, &[], "");
+    let missing: Vec<usize> = (1..=ITEMS)
+        .filter(|item| !shown.contains(&format!("\n{item}-{item:0500}\n")))
+        .filter(|item| !shown.starts_with(&format!("{item}-{item:0500}\n")))
+        .collect();
+    assert!(missing.is_empty(), "never shown: {missing:?}");
+    assert!(!place.path("j-output").exists());
+}
+
+fn a_job_log_has_each_row_once_whenever_its_run_is_killed() {
+    let place = Place::new();
+    storm(&place, &["--joblog", "log"], "");
+    let mut numbers: Vec<usize> = place
+        .joblog("log")
+        .iter()
+        .map(|row| {
+            assert_eq!(row.len(), 9, "{row:?}");
+            row[0].parse().unwrap()
+        })
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=ITEMS).collect::<Vec<_>>());
+}
+
+fn dead_letters_are_written_once_whenever_their_run_is_killed() {
+    let place = Place::new();
+    let more = ["--dead-letters", "dead", "--max-attempts", "1"];
+    storm(&place, &more, "exit 1");
+    let letters = place.text("dead");
+    let mut names: Vec<usize> = letters
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|letter| letter["item"].as_str().unwrap().parse().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, (1..=ITEMS).collect::<Vec<_>>());
+}
