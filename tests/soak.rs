@@ -7,6 +7,9 @@
 //!
 //! It knows the command line and its events only. Run it by `tests/soak`.
 
+#[path = "shared/dice.rs"]
+mod dice;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,6 +18,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use self::dice::{Dice, option};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -24,18 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Items of one job.
 const ITEMS: usize = 3000;
-
-/// A row of numbers, the same for the same seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 /// One run of the supervisor.
 struct Run {
@@ -285,13 +277,8 @@ impl Job<'_> {
             *self.tally.faults.entry(name).or_default() += 1;
             return;
         }
-        let at = self.dice.below(self.workers.len().max(1) as u64);
-        let Some(worker) = self
-            .workers
-            .iter()
-            .nth(usize::try_from(at).unwrap_or(0))
-            .copied()
-        else {
+        let workers: Vec<u32> = self.workers.iter().copied().collect();
+        let Some(&worker) = self.dice.pick(&workers) else {
             return;
         };
         let (signal, name) = match kind {
@@ -348,14 +335,6 @@ fn count_lost(folder: &Path, tally: &mut Tally) {
             .complaints
             .push(format!("the last run ended with {status:?}"));
     }
-}
-
-fn option(name: &str, default: u64) -> u64 {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name);
-    arguments
-        .nth(1)
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
 }
 
 fn main() -> ExitCode {

@@ -3,7 +3,6 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -160,7 +159,8 @@ impl Results {
             Some(exit @ Exit::Signaled(_)) => (None, exit.signal_name()),
             Some(Exit::Unknown) | None => (None, None),
         };
-        let seconds = |time: Duration| time.as_secs_f64();
+        // What was given up on before any attempt has no worker, and never began.
+        let has_begun = !ended.worker.is_empty();
         json!({
             "number": ended.id.0,
             "item": &*ended.item,
@@ -169,10 +169,10 @@ impl Results {
             "exit_code": code,
             "signal": signal,
             "cause": ended.cause,
-            "worker": &*ended.worker,
-            "started": Clock(ended.started).to_string(),
+            "worker": has_begun.then_some(&*ended.worker),
+            "started": has_begun.then(|| Clock(ended.started).to_string()),
             "ended": Clock(ended.started + ended.took).to_string(),
-            "seconds": seconds(ended.took),
+            "seconds": has_begun.then_some(ended.took.as_secs_f64()),
         })
     }
 }

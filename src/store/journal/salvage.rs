@@ -4,7 +4,9 @@
 //! so that a damaged page costs the rows on it and no others.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -187,14 +189,21 @@ fn write(into: &Path, read: &Read) -> Result<(), Trouble> {
     let mut name = into.as_os_str().to_owned();
     name.push(".part");
     let part = PathBuf::from(name);
+    let mut options = File::options();
+    let made = options.write(true).create_new(true).mode(0o600).open(&part);
+    // It goes at the end, so it must be ours; what SQLite leaves beside it, too.
+    made.map_err(|error| {
+        let part = part.display();
+        Trouble::Other(match error.kind() {
+            ErrorKind::AlreadyExists => {
+                format!("{part} is there, perhaps of an earlier salvage: remove it first")
+            }
+            _ => format!("{part} cannot be made: {error}"),
+        })
+    })?;
     let claim = Claim::take(&part)?;
-    if !claim.is_new()? {
-        let why = format!(
-            "{} is left of an earlier salvage: remove it first",
-            part.display()
-        );
-        return Err(Trouble::Other(why));
-    }
+    // A log that is there would be taken for its own.
+    claim.is_new()?;
     let mut connection = schema::connect(&claim.path, true)?;
     schema::create(&mut connection, &read.meta)?;
     rows::apply(&mut connection, &read.salvaged.changes)?;

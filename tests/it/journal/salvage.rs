@@ -150,6 +150,17 @@ fn a_file_that_is_there_is_not_written_over() {
     );
     assert_eq!(fs::read(&new).unwrap(), b"mine");
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
+    // Nor is a file that has the name under which the new one is made.
+    let part = place.folder.path().join("newer.part");
+    fs::write(&part, "").unwrap();
+    let output = salvage(&place.path, &place.folder.path().join("newer"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("newer.part is there"),
+        "{}",
+        said(&output)
+    );
+    assert!(part.exists());
 }
 
 fn what_cannot_be_read_at_all_is_said() {
