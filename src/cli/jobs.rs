@@ -133,7 +133,9 @@ impl Work for Jobs {
     ) -> Result<Vec<Box<dyn View>>, Failure> {
         let results = self.config.results.take();
         let folder = match (&config.journal, origin.journal) {
-            (Some((journal, _)), Some(identity)) => scratch::create_for(journal, identity),
+            (Some((journal, _)), Some(identity)) => {
+                scratch::create_for(journal, identity, !origin.unshown.is_empty())
+            }
             // From where files can be linked to their place.
             _ => match &results {
                 Some(place) => scratch::create_in(place.folder()),

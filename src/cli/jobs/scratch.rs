@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::owned;
-use crate::cli::screen;
+use crate::cli::{printer, screen};
 use crate::jobs::spool::{Spool, Stream};
 use crate::ledger::ItemId;
 
@@ -33,9 +33,10 @@ enum Scratch {
 
 static SCRATCH: Mutex<Option<Scratch>> = Mutex::new(None);
 
-/// The folder that belongs to a journal.
+/// The folder that belongs to a journal, by whichever name that is called.
 pub(in crate::cli) fn folder_of(journal: &Path) -> PathBuf {
-    let mut path = journal.as_os_str().to_owned();
+    let own = fs::canonicalize(journal);
+    let mut path = own.unwrap_or_else(|_| journal.to_owned()).into_os_string();
     path.push("-output");
     path.into()
 }
@@ -45,13 +46,21 @@ fn mark_of(identity: u128) -> String {
 }
 
 /// Makes the folder beside the journal of this identity, which is ours by now, or finds it there as an
-/// earlier run has left it.
+/// earlier run has left it: with what is to be shown in it, if anything is.
 ///
 /// # Errors
 /// Something is there that was not made for this journal, or it cannot be made; in words.
-pub(super) fn create_for(journal: &Path, identity: u128) -> Result<PathBuf, String> {
+pub(super) fn create_for(
+    journal: &Path,
+    identity: u128,
+    is_any_unshown: bool,
+) -> Result<PathBuf, String> {
     let (folder, mark) = (folder_of(journal), mark_of(identity));
     match owned::make(&folder, &mark) {
+        Ok(()) if is_any_unshown => printer::complain(&format_args!(
+            "{} is not there: what the last run had not shown of its jobs' output cannot be shown",
+            folder.display()
+        )),
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let found = owned::mark_of(&folder).map_err(|error| unusable(&folder, &error))?;

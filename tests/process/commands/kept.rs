@@ -23,6 +23,7 @@ crate::trials!(
     nobody_else_can_read_output_and_journal,
     what_was_done_before_a_kill_is_told_as_it_was,
     results_that_were_kept_before_a_kill_stay_as_they_are,
+    output_is_found_by_another_name_of_the_journal_and_its_absence_is_told,
     output_that_a_slow_reader_has_not_got_is_shown_again,
     a_job_log_has_each_row_once_whenever_its_run_is_killed,
     dead_letters_are_written_once_whenever_their_run_is_killed,
@@ -321,6 +322,27 @@ fn results_that_were_kept_before_a_kill_stay_as_they_are() {
         (&first["item"], &first["exit_code"]),
         (&"a".into(), &0.into())
     );
+}
+
+fn output_is_found_by_another_name_of_the_journal_and_its_absence_is_told() {
+    let place = Place::new();
+    leave_output(&place, "j");
+    symlink("j", place.path("link")).unwrap();
+    let output = go_on(&place, &["-k", "--journal", "link"]);
+    let text = "out a\nout b\nout c\n";
+    assert_eq!(stdout(&output), text, "{}", stderr(&output));
+
+    let place = Place::new();
+    leave_output(&place, "j");
+    for name in ["j", "j-wal", "j-shm"] {
+        let moved = name.replacen('j', "moved", 1);
+        fs::rename(place.path(name), place.path(&moved)).unwrap();
+    }
+    let output = go_on(&place, &["-k", "--journal", "moved"]);
+    assert_eq!(stdout(&output), "out a\n", "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("moved-output is not there"), "{said}");
+    assert_eq!(place.text("j-output/2.1.stdout"), "out b\n");
 }
 
 /// Runs 400 items whose output is read slowly, and kills that again and again. Everything that was
