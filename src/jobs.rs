@@ -5,6 +5,7 @@
 //! context; an item is no more than its number and its text. So a run that goes on with a journal
 //! may use another command. How output is shown is for `cli`.
 
+mod child;
 mod command;
 pub(crate) mod ending;
 pub(crate) mod persistent;
@@ -15,10 +16,10 @@ pub(crate) mod template;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -254,13 +255,11 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Strin
     let surroundings = setup.surroundings(attempt.environment());
     let input = stdin_of(setup.feed, item).map_err(|error| format!("no stdin for it: {error}"))?;
     let output = Output::create(Path::new(&setup.spool), attempt)?;
-    let streams = || {
-        let [stdout, stderr] = output.streams()?;
-        Ok([command::input(input.as_ref())?, stdout, stderr])
-    };
+    let [stdout, stderr] = &output.files;
+    let streams = [input.as_fd(), stdout.as_fd(), stderr.as_fd()];
     // If this worker was asked to end meanwhile, it does when the output is seen to.
     while_at_work(|| {
-        let result = match command::run(&words, &surroundings, &streams) {
+        let result = match command::run(&words, &surroundings, streams) {
             Ok(exit) if exit.is_success() => Ok(()),
             Ok(exit) => Err(exit.to_string()),
             Err(error) => Err(ending::not_run(words.name(), &error)),
@@ -271,9 +270,9 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Strin
 }
 
 /// What the command is to read: nothing, or its item in a file of its own.
-fn stdin_of(feed: Feed, item: &[u8]) -> io::Result<Option<File>> {
+fn stdin_of(feed: Feed, item: &[u8]) -> io::Result<File> {
     let Feed::Stdin { ends_line } = feed else {
-        return Ok(None);
+        return File::open("/dev/null");
     };
     let mut file = File::from(memfd_create("item", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(item)?;
@@ -281,7 +280,7 @@ fn stdin_of(feed: Feed, item: &[u8]) -> io::Result<Option<File>> {
         file.write_all(b"\n")?;
     }
     file.seek(SeekFrom::Start(0))?;
-    Ok(Some(file))
+    Ok(file)
 }
 
 /// How much of a failed command's stderr goes into the item's history.
@@ -307,11 +306,6 @@ impl Output {
             }),
             Err(error) => Err(spool.complaint(&error)),
         }
-    }
-
-    fn streams(&self) -> io::Result<[Stdio; 2]> {
-        let [stdout, stderr] = &self.files;
-        Ok([stdout.try_clone()?.into(), stderr.try_clone()?.into()])
     }
 
     /// The attempt is over: empty files go, and if it failed the end of stderr goes to ours, from

@@ -1,16 +1,14 @@
 //! One run of a command in a worker process: started, waited for, and gone with its worker.
 //!
-//! A command is in its worker's process group. So whatever ends the worker (its supervisor's end, a
-//! time limit, somebody's kill) ends the command and all that this has started, unless they
-//! left the group. A worker that is asked to end (SIGTERM) waits for its command's end, which is asked
+//! A command is in its worker's process group, and dies with its worker (see `child`). So whatever ends
+//! the worker (its supervisor's end, a time limit, somebody's kill) ends the command and all that this
+//! has started, unless they left the group. A worker that is asked to end (SIGTERM) waits for its command's end, which is asked
 //! too, so that this can clean up, and then ends without having acknowledged the item.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -18,6 +16,7 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
 use nix::unistd::{Pid, getppid};
 
+use super::child::{Child, Program};
 use crate::ledger::Exit;
 use crate::supervision::orders::BOOT_VARIABLE;
 
@@ -47,68 +46,61 @@ impl Words<'_> {
     pub(super) fn start(
         &self,
         surroundings: &Surroundings<'_>,
-        streams: &dyn Fn() -> io::Result<[Stdio; 3]>,
+        streams: [BorrowedFd<'_>; 3],
     ) -> io::Result<Child> {
-        let program = self.program.unwrap_or(self.name());
-        let rest = self.words.get(1..).unwrap_or_default();
-        let mut command = Command::new(program);
-        command.arg0(self.name()).args(rest);
-        match spawn(command, surroundings, streams()?) {
+        let file = self.program.unwrap_or(self.name());
+        let environment = surroundings.whole_environment();
+        let mut program = Program {
+            file,
+            words: self.words.iter().map(OsString::as_os_str).collect(),
+            environment: &environment,
+            workdir: surroundings.workdir,
+        };
+        match Child::start(&program, streams) {
             Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
-                let mut shell = Command::new("/bin/sh");
-                shell.arg(program).args(rest);
-                spawn(shell, surroundings, streams()?)
+                let shell = OsStr::new("/bin/sh");
+                program.words.splice(..1, [shell, file]);
+                program.file = shell;
+                Child::start(&program, streams)
             }
             result => result,
         }
     }
 }
 
-fn spawn(
-    mut command: Command,
-    surroundings: &Surroundings<'_>,
-    [stdin, stdout, stderr]: [Stdio; 3],
-) -> io::Result<Child> {
-    command
-        .stdin(stdin)
-        .stdout(stdout)
-        .stderr(stderr)
-        .env_remove(BOOT_VARIABLE)
-        .envs(
-            surroundings
-                .environment
-                .iter()
-                .map(|(name, value)| (name, value)),
-        );
-    if let Some(workdir) = surroundings.workdir {
-        command.current_dir(workdir);
+impl Surroundings<'_> {
+    /// This process's own, with what is added to it.
+    fn whole_environment(&self) -> Vec<(OsString, OsString)> {
+        let is_added = |name: &OsStr| self.environment.iter().any(|(added, _)| *added == name);
+        let own = std::env::vars_os();
+        let own = own.filter(|(name, _)| name != BOOT_VARIABLE && !is_added(name));
+        let mut whole: Vec<_> = own.collect();
+        for (at, (name, value)) in self.environment.iter().enumerate() {
+            // Of two with one name the last one counts.
+            let mut later = self.environment[at + 1..].iter();
+            if later.all(|(other, _)| other != name) {
+                whole.push(((*name).to_owned(), value.clone()));
+            }
+        }
+        whole
     }
-    command.spawn()
 }
 
 /// Runs a command to its end.
 pub(super) fn run(
     words: &Words<'_>,
     surroundings: &Surroundings<'_>,
-    streams: &dyn Fn() -> io::Result<[Stdio; 3]>,
+    streams: [BorrowedFd<'_>; 3],
 ) -> io::Result<Exit> {
     let mut child = words.start(surroundings, streams)?;
-    AT_WORK.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
-    let status = child.wait();
+    AT_WORK.store(child.pid(), Ordering::SeqCst);
+    let exit = child.await_exit();
     AT_WORK.store(0, Ordering::SeqCst);
-    status.map(exit_of)
+    Ok(exit)
 }
 
 /// The command that runs; 0 for none.
 static AT_WORK: AtomicI32 = AtomicI32::new(0);
-
-pub(super) fn exit_of(status: ExitStatus) -> Exit {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Exited(code),
-        (None, Some(signal)) => Exit::Signaled(signal),
-        (None, None) => Exit::Unknown,
-    }
-}
 
 /// Does something during which a SIGTERM waits. When it is over the signal has its way.
 pub(super) fn while_at_work<R>(work: impl FnOnce() -> R) -> R {
@@ -161,12 +153,4 @@ fn end_as_asked() {
     let _ = unsafe { sigaction(Signal::SIGTERM, &action) };
     let _ = raise(Signal::SIGTERM);
     // In its own handler the signal is blocked until the handler returns.
-}
-
-/// An empty input, or a file's.
-pub(super) fn input(file: Option<&File>) -> io::Result<Stdio> {
-    match file {
-        None => Ok(Stdio::null()),
-        Some(file) => file.try_clone().map(Stdio::from),
-    }
 }

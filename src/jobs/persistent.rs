@@ -7,18 +7,17 @@
 //! items, and then no item is charged.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::command::{Surroundings, Words, exit_of};
+use super::child::Child;
+use super::command::{Surroundings, Words};
 use super::{ending, stderr};
 use crate::ledger::Exit;
 
@@ -109,8 +108,8 @@ pub(super) struct Served {
 #[derive(Debug)]
 struct Server {
     child: Child,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    requests: PipeWriter,
+    answers: BufReader<PipeReader>,
     has_answered: bool,
 }
 
@@ -165,23 +164,17 @@ impl Post {
             drop(server.requests);
             // What it still says is for nobody, but it must be able to say it.
             let mut answers = server.answers.into_inner();
-            if let Ok(pidfd) = pidfd_of(&server.child) {
+            if let Ok(pidfd) = server.child.pidfd() {
                 drain_until_end(&pidfd, &mut answers, grace);
             }
-            let _ = server.child.kill();
-            let _ = server.child.wait();
+            server.child.kill();
+            server.child.await_exit();
         }
     }
 }
 
-fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(pidfd_open(pid, PidfdFlags::empty())?)
-}
-
 /// Reads what a process says until it has ended, or the time is over.
-fn drain_until_end(pidfd: &OwnedFd, answers: &mut ChildStdout, grace: Duration) {
+fn drain_until_end(pidfd: &OwnedFd, answers: &mut PipeReader, grace: Duration) {
     let until = Instant::now() + grace;
     let mut is_open = true;
     loop {
@@ -211,17 +204,16 @@ fn await_any(fds: &mut [PollFd<'_>], time: Duration) -> usize {
 
 impl Server {
     fn start(words: &Words<'_>, surroundings: &Surroundings<'_>) -> io::Result<Self> {
-        let streams = || Ok([Stdio::piped(), Stdio::piped(), Stdio::inherit()]);
-        let mut child = words.start(surroundings, &streams)?;
-        match (child.stdin.take(), child.stdout.take()) {
-            (Some(requests), Some(answers)) => Ok(Server {
-                child,
-                requests,
-                answers: BufReader::new(answers),
-                has_answered: false,
-            }),
-            _ => Err(io::Error::other("its pipes are missing")),
-        }
+        let (theirs, requests) = pipe()?;
+        let (answers, ours) = pipe()?;
+        let stderr = io::stderr();
+        let streams = [theirs.as_fd(), ours.as_fd(), stderr.as_fd()];
+        Ok(Server {
+            child: words.start(surroundings, streams)?,
+            requests,
+            answers: BufReader::new(answers),
+            has_answered: false,
+        })
     }
 
     /// This process, unless it has ended or said something unasked since its last answer.
@@ -305,7 +297,7 @@ impl Server {
     /// Waits a moment for a process that is ending by itself, most likely, as it has closed its
     /// pipes; and how it ended.
     fn ended(&mut self) -> Exit {
-        if let Ok(pidfd) = pidfd_of(&self.child) {
+        if let Ok(pidfd) = self.child.pidfd() {
             await_any(&mut [PollFd::new(&pidfd, PollFlags::IN)], TIME_TO_END);
         }
         self.end()
@@ -313,12 +305,12 @@ impl Server {
 
     /// Ends the process, if it has not ended by itself, and tells how it ended.
     fn end(&mut self) -> Exit {
-        let _ = self.child.kill();
-        self.child.wait().map_or(Exit::Unknown, exit_of)
+        self.child.kill();
+        self.child.await_exit()
     }
 }
 
-fn is_readable(answers: &ChildStdout) -> bool {
+fn is_readable(answers: &PipeReader) -> bool {
     await_any(&mut [PollFd::new(answers, PollFlags::IN)], Duration::ZERO) > 0
 }
 
