@@ -73,7 +73,6 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn close(&self) {}
 
     /// What tells this store from all others, if anything does.
-    #[cfg(feature = "cli")]
     fn identity(&self) -> Option<u128> {
         None
     }

@@ -9,6 +9,7 @@ mod builder;
 pub mod child;
 mod fork;
 mod inline;
+pub(crate) mod keeper;
 mod limits;
 mod map;
 mod notes;
@@ -22,6 +23,8 @@ pub(crate) mod signals;
 mod spawn;
 pub mod spec;
 pub(crate) mod stderr;
+#[cfg(feature = "journal")]
+pub(crate) mod survivors;
 #[cfg(feature = "tasks")]
 mod tasks;
 mod threads;

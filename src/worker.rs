@@ -29,6 +29,7 @@ pub use roles::Roles;
 use session::Session;
 
 use crate::queue::held;
+use crate::supervision::keeper;
 
 /// Names the functions that worker processes may run, and serves them.
 ///
@@ -55,6 +56,9 @@ use crate::queue::held;
 /// }
 /// ```
 pub fn serve(register: impl FnOnce(&mut Roles)) {
+    if let Some(code) = keeper::serve() {
+        exit::with(code);
+    }
     roles::register(register);
     if let Some(call) = boot::call() {
         exit::with(boot::answer(&call));

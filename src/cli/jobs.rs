@@ -176,6 +176,7 @@ impl Work for Jobs {
         let mut builder = builder
             .name("worker")
             .name_bodies(jobs::name_of)
+            .keeper()
             .context(&self.setup())?;
         if self.config.setup.server.is_none() {
             // Nothing writes there but we, for histories: a command's own lies in a file.

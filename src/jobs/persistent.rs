@@ -206,7 +206,7 @@ impl Server {
     fn start(words: &Words<'_>, surroundings: &Surroundings<'_>) -> io::Result<Self> {
         let (theirs, requests) = pipe()?;
         let (answers, ours) = pipe()?;
-        let stderr = io::stderr();
+        let stderr = stderr::handle();
         let streams = [theirs.as_fd(), ours.as_fd(), stderr.as_fd()];
         Ok(Server {
             child: words.start(surroundings, streams)?,

@@ -9,6 +9,11 @@ pub(super) fn write(bytes: &[u8]) {
     let _ = io::stderr().write_all(bytes);
 }
 
+/// For a process that this worker starts.
+pub(super) fn handle() -> io::Stderr {
+    io::stderr()
+}
+
 /// A line for whoever watches.
 pub(super) fn say(line: impl Display) {
     write(format!("supervisor: {line}\n").as_bytes());

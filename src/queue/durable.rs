@@ -4,7 +4,7 @@
 #[cfg(any(feature = "journal", feature = "redis"))]
 use std::{any::type_name, sync::Arc};
 #[cfg(feature = "journal")]
-use std::{marker::PhantomData, path::Path};
+use std::{collections::BTreeSet, marker::PhantomData, path::Path};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use super::{JoinableQueue, serialized};
 use crate::broker::{Parcel, Patience};
 use crate::error::Error;
+#[cfg(any(feature = "journal", feature = "redis"))]
+use crate::error::Kind;
 use crate::ledger::ItemId;
-#[cfg(feature = "journal")]
-use crate::store::journal::{Durability, Journal};
 use crate::worker::current::{self, Side};
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::{broker::Broker, ledger::Options};
@@ -22,10 +22,33 @@ use crate::{broker::Broker, ledger::Options};
 use crate::{broker::Core, broker::shared::Shared, ledger::Counts, store::book::Unshown};
 #[cfg(feature = "redis")]
 use crate::{
-    error::Kind,
     ledger::Capacity,
     store::redis::{Layout, Plain, RedisOptions, RedisStore},
 };
+#[cfg(feature = "journal")]
+use crate::{
+    ledger::Recovered,
+    store::Store,
+    store::journal::{Durability, Journal},
+    supervision::survivors,
+};
+
+/// Ends what a run that was killed has left running, before anything is done again.
+#[cfg(feature = "journal")]
+fn end_survivors(
+    path: &Path,
+    journal: &Journal,
+    recovered: &Recovered<Parcel>,
+) -> Result<(), Kind> {
+    let Some(identity) = journal.identity().filter(|_| journal.was_left()) else {
+        return Ok(());
+    };
+    let unfinished: BTreeSet<ItemId> = recovered.unfinished.iter().map(|item| item.id).collect();
+    survivors::end(identity, &|id| unfinished.contains(&id)).map_err(|why| Kind::JournalUnusable {
+        path: path.display().to_string(),
+        why,
+    })
+}
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// A queue that keeps a journal: what was put and is not done when this process ends, however
@@ -68,6 +91,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     ) -> Result<Self, Error> {
         let opened = Journal::open(path.as_ref(), type_name::<T>(), durability);
         let (journal, recovered) = opened.map_err(Error)?;
+        end_survivors(path.as_ref(), &journal, &recovered).map_err(Error)?;
         let broker = Broker::durable(options, Arc::new(journal), recovered).map_err(Error)?;
         Ok(JoinableQueue {
             side: Side::Local(broker),

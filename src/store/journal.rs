@@ -62,7 +62,6 @@ pub enum Durability {
 
 /// What the journal's random key makes of this is its identity: it tells the journal from all others,
 /// and nothing of the key.
-#[cfg(feature = "cli")]
 const IDENTITY: &[u8] = b"identity of a journal";
 
 /// So often is looked whether the file is still in its place: every commit if commits are rare, and
@@ -77,6 +76,7 @@ pub(crate) struct Journal {
     #[cfg(feature = "cli")]
     unshown: Mutex<Vec<Unshown>>,
     writer: Mutex<Writer>,
+    was_left: bool,
     /// Ends after the connection.
     claim: Mutex<Option<Claim>>,
 }
@@ -92,6 +92,15 @@ struct Writer {
     is_displaced: bool,
     /// Why nothing more can be written.
     failure: Option<String>,
+}
+
+/// What was found in a file.
+struct Opened {
+    connection: Connection,
+    key: [u8; 16],
+    book: Book,
+    found: Found,
+    was_left: bool,
 }
 
 impl fmt::Debug for Journal {
@@ -119,7 +128,13 @@ impl Journal {
     ) -> Result<(Self, Recovered<Parcel>), Trouble> {
         let claim = Claim::take(path)?;
         let opened = Self::try_connect(&claim, item_type, durability);
-        let (connection, key, book, found) = match opened {
+        let Opened {
+            connection,
+            key,
+            book,
+            found,
+            was_left,
+        } = match opened {
             Err(Trouble::Damaged(why)) => {
                 return Err(Trouble::Damaged(salvage::prospect(&claim, path, &why)));
             }
@@ -140,6 +155,7 @@ impl Journal {
                 is_displaced: false,
                 failure: None,
             }),
+            was_left,
             claim: Mutex::new(Some(claim)),
         };
         journal.write(&mut journal.writer(), |book| Ok(book.merge()))?;
@@ -150,18 +166,29 @@ impl Journal {
         claim: &Claim,
         item_type: &str,
         durability: Durability,
-    ) -> Result<(Connection, [u8; 16], Book, Found), Trouble> {
+    ) -> Result<Opened, Trouble> {
         if !claim.is_new()? {
             claim.check_header()?;
         }
         let mut connection = schema::connect(&claim.path, true)?;
         match try_begin(claim, &mut connection, item_type, durability) {
-            Ok((key, book, found)) => Ok((connection, key, book, found)),
+            Ok((key, book, found, was_left)) => Ok(Opened {
+                connection,
+                key,
+                book,
+                found,
+                was_left,
+            }),
             Err(trouble) => {
                 schema::leave(connection);
                 Err(trouble)
             }
         }
+    }
+
+    /// Whether its last supervisor has not closed it: what that has started may still be there.
+    pub(crate) fn was_left(&self) -> bool {
+        self.was_left
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -312,7 +339,6 @@ impl Store for Journal {
         Some(self.prints().of(key))
     }
 
-    #[cfg(feature = "cli")]
     fn identity(&self) -> Option<u128> {
         Some(self.prints().of(IDENTITY))
     }
@@ -350,12 +376,13 @@ fn try_begin(
     connection: &mut Connection,
     item_type: &str,
     durability: Durability,
-) -> Result<([u8; 16], Book, Found), Trouble> {
+) -> Result<([u8; 16], Book, Found, bool), Trouble> {
     if schema::is_bare(connection)? {
         schema::create(connection, &schema::Meta::new(item_type)?)?;
         claim.sync_folder()?;
     }
     schema::check_version(connection)?;
+    let was_left = schema::is_in_use(connection)?;
     schema::prepare(connection, durability)?;
     claim.check_length()?;
     schema::check_structure(connection)?;
@@ -364,7 +391,7 @@ fn try_begin(
     let (book, found) = recover(connection)?;
     schema::upgrade(connection)?;
     schema::begin_use(connection)?;
-    Ok((meta.print_key, book, found))
+    Ok((meta.print_key, book, found, was_left))
 }
 
 /// Reads all rows and believes none that does not fit.

@@ -213,6 +213,15 @@ impl Builder {
         self
     }
 
+    /// What worker processes start themselves ends with them also where a worker and this process are
+    /// killed at once: a small process watches over that, for as long as the supervisor lives.
+    /// Without it such processes may stay.
+    #[must_use]
+    pub fn keeper(mut self) -> Self {
+        self.bounds.has_keeper = true;
+        self
+    }
+
     /// What worker processes write to stderr is shown nowhere. The last 4 KiB are kept for the
     /// history of failed items all the same.
     #[must_use]

@@ -14,6 +14,14 @@ use crate::link::frame::Nudge;
 /// Names the supervisor's pid and the socket to connect to.
 pub(crate) const BOOT_VARIABLE: &str = "DISHRACK_BOOT";
 
+/// Names the journal for whose items a process works.
+pub(super) const JOURNAL_VARIABLE: &str = "SUPERVISOR_JOURNAL";
+
+/// How a journal's identity stands in the environment.
+pub(super) fn mark_of(identity: u128) -> String {
+    format!("{identity:032x}")
+}
+
 /// The first message of a started process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {

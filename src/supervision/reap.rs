@@ -18,10 +18,14 @@ use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
 };
 
+use super::keeper::Keeper;
 use crate::ledger::Exit;
 
 /// Marks the event that wakes the reaper.
 const WAKE: u64 = u64::MAX;
+
+/// The keeper's key.
+const KEEPER: u64 = u64::MAX - 2;
 
 #[derive(Debug)]
 struct Watched {
@@ -51,6 +55,7 @@ pub(crate) struct Reaper {
     epoll: Epoll,
     wake: Arc<EventFd>,
     children: HashMap<u64, Watched>,
+    keeper: Option<Keeper>,
 }
 
 impl Reaper {
@@ -62,12 +67,52 @@ impl Reaper {
             epoll,
             wake: Arc::new(wake),
             children: HashMap::new(),
+            keeper: None,
         })
     }
 
     /// Writing to it wakes [`wait`](Self::wait).
     pub(crate) fn waker(&self) -> Arc<EventFd> {
         Arc::clone(&self.wake)
+    }
+
+    /// From now on there is a keeper for the groups of those that are watched.
+    pub(crate) fn keep(&mut self) -> io::Result<()> {
+        let mut keeper = Keeper::start()?;
+        self.watch_as(KEEPER, keeper.pid, false)?;
+        let groups = self.children.values().filter(|child| child.leads_group);
+        groups
+            .map(|child| child.pid)
+            .try_for_each(|group| keeper.add(group))?;
+        self.keeper = Some(keeper);
+        Ok(())
+    }
+
+    /// The keeper is not needed any more.
+    pub(crate) fn end_keeper(&mut self) {
+        self.keeper = None;
+        self.kill(KEEPER);
+        if let Some(keeper) = self.children.remove(&KEEPER) {
+            reap(&keeper);
+        }
+    }
+
+    /// What the keeper is told. One that does not take it is of no use, and another one is started
+    /// when it has ended.
+    fn tell_keeper(&mut self, tell: impl FnOnce(&mut Keeper) -> io::Result<()>) {
+        if let Some(keeper) = &mut self.keeper
+            && tell(keeper).is_err()
+        {
+            self.kill(KEEPER);
+        }
+    }
+
+    /// The keeper has ended. One that ends by itself was not able to be one.
+    fn keeper_ended(&mut self, exit: Exit) {
+        if self.keeper.take().is_some() && matches!(exit, Exit::Signaled(_)) {
+            // Without one, everything else works all the same.
+            let _ = self.keep();
+        }
     }
 
     /// Watches a child of this process, and the process group that it leads. If that is not
@@ -100,6 +145,9 @@ impl Reaper {
                     leads_group,
                 };
                 self.children.insert(key, watched);
+                if leads_group {
+                    self.tell_keeper(|keeper| keeper.add(pid));
+                }
                 Ok(())
             }
             Err(error) => {
@@ -144,7 +192,14 @@ impl Reaper {
                 let _ = self.wake.read();
             } else if let Some(child) = self.children.remove(&event.data()) {
                 ended.push((event.data(), reap(&child)));
+                if child.leads_group {
+                    self.tell_keeper(|keeper| keeper.remove(child.pid));
+                }
             }
+        }
+        if let Some(at) = ended.iter().position(|(key, _)| *key == KEEPER) {
+            let (_, exit) = ended.remove(at);
+            self.keeper_ended(exit);
         }
         ended
     }

@@ -18,7 +18,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::unistd::getppid;
 
 use super::limits;
-use super::orders::{Appointment, BOOT_VARIABLE, Hello};
+use super::orders::{Appointment, BOOT_VARIABLE, Hello, JOURNAL_VARIABLE, mark_of};
 use crate::link::frame::Nudge;
 use crate::link::lane::Lane;
 use crate::worker::title;
@@ -34,8 +34,13 @@ pub(super) struct Started {
 }
 
 /// Executes the running executable again. The calling thread must live as long as the supervisor:
-/// the kernel takes its end for the parent's.
-pub(super) fn start(name: &str, stderr: Option<OwnedFd>) -> io::Result<Started> {
+/// the kernel takes its end for the parent's. `journal`: whose items the process works for, if that is
+/// to be known when this one is gone.
+pub(super) fn start(
+    name: &str,
+    stderr: Option<OwnedFd>,
+    journal: Option<u128>,
+) -> io::Result<Started> {
     let (place, socket) = limits::open_meeting_place().map_err(|error| {
         let folder = std::env::temp_dir();
         io::Error::other(format!("no socket in {}: {error}", folder.display()))
@@ -49,6 +54,11 @@ pub(super) fn start(name: &str, stderr: Option<OwnedFd>) -> io::Result<Started> 
         .stdin(Stdio::null())
         .stderr(stderr.map_or_else(Stdio::inherit, Stdio::from))
         .process_group(0);
+    match journal {
+        Some(identity) => command.env(JOURNAL_VARIABLE, mark_of(identity)),
+        // It may be another run's, which has started this one.
+        None => command.env_remove(JOURNAL_VARIABLE),
+    };
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
         command.pre_exec(move || {
@@ -74,7 +84,7 @@ pub(super) fn start(name: &str, stderr: Option<OwnedFd>) -> io::Result<Started> 
 
 /// Has exec close every file but the first three. ipc-channel copies descriptors of shared memory
 /// without the flag that would do this, and what belongs to one worker must not reach another.
-fn keep_only_stdio() {
+pub(super) fn keep_only_stdio() {
     let (first, last, flags) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     // Kernels before 5.11 do not know the flag; there, a few descriptors too many are inherited.
     // SAFETY: a system call that only sets flags of this process's own descriptors.

@@ -41,6 +41,8 @@ pub(crate) struct Bounds {
     pub(crate) memory_max: Option<u64>,
     /// Workers write to the supervisor's stderr themselves.
     pub(crate) inherits_stderr: bool,
+    /// Whether there is a keeper for what workers start.
+    pub(crate) has_keeper: bool,
 }
 
 impl Default for Bounds {
@@ -51,6 +53,7 @@ impl Default for Bounds {
             tasks_max: None,
             memory_max: None,
             inherits_stderr: false,
+            has_keeper: false,
         }
     }
 }

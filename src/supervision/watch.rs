@@ -136,6 +136,11 @@ impl Watch {
 
     /// Supervises until every worker is over.
     pub(super) fn run(mut self) {
+        if self.plan.bounds.has_keeper
+            && let Err(error) = self.reaper.keep()
+        {
+            self.report_failure(0, format!("has no keeper for what it starts: {error}"));
+        }
         if self.plan.method == StartMethod::Fork {
             self.start_fork_server();
         }
@@ -202,6 +207,7 @@ impl Watch {
                 self.give_up_lingering_fork_server();
             }
         }
+        self.reaper.end_keeper();
         let is_spent = self.loss.is_some() && !self.is_stopping;
         let why = self.loss.unwrap_or_else(|| match self.is_stopping {
             true => "they were stopped".into(),

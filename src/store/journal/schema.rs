@@ -187,8 +187,16 @@ pub(super) fn upgrade(connection: &Connection) -> Result<(), Trouble> {
 }
 
 fn version(connection: &Connection) -> Result<i64, Trouble> {
-    let number: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    Ok(number & !i64::from(IN_USE))
+    Ok(number(connection)? & !i64::from(IN_USE))
+}
+
+/// Whether a supervisor uses the file, or has not closed it.
+pub(super) fn is_in_use(connection: &Connection) -> Result<bool, Trouble> {
+    Ok(number(connection)? & i64::from(IN_USE) != 0)
+}
+
+fn number(connection: &Connection) -> Result<i64, Trouble> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
 /// Whether nothing was ever made in this file.

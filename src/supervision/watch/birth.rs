@@ -55,7 +55,7 @@ impl Watch {
         let terms = self.terms(index, None);
         let slot = &mut self.slots[index];
         let (ends, appointment) = spawn::appoint(&slot.name, &self.plan.position, terms)?;
-        let started = spawn::start(&slot.name, stderr)?;
+        let started = spawn::start(&slot.name, stderr, self.broker.store.identity())?;
         fail::point("start: process made");
         let life = slot.life(index);
         self.reaper.watch(key_of(life), started.pid)?;

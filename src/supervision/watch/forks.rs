@@ -15,12 +15,13 @@ const LINGER: Duration = Duration::from_secs(1);
 impl Watch {
     pub(super) fn start_fork_server(&mut self) {
         let title = format!("fork-server of {}", self.plan.name);
-        let started = spawn::start(&title, None).and_then(|started| {
-            self.reaper.watch_alone(FORK_SERVER, started.pid)?;
-            let server = self.fork_server.next_number();
-            uplink::receive_fork_server(server, started.place, self.sender.clone())?;
-            Ok(started.socket)
-        });
+        let started =
+            spawn::start(&title, None, self.broker.store.identity()).and_then(|started| {
+                self.reaper.watch_alone(FORK_SERVER, started.pid)?;
+                let server = self.fork_server.next_number();
+                uplink::receive_fork_server(server, started.place, self.sender.clone())?;
+                Ok(started.socket)
+            });
         match started {
             Ok(socket) => self.fork_server.began(socket),
             Err(error) => {

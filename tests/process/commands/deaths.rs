@@ -4,7 +4,7 @@
 use nix::sys::signal::Signal;
 
 use super::{Place, read_pid};
-use crate::support::{Run, is_alive, named, pid_of, send, until};
+use crate::support::{Run, children_of, is_alive, named, pid_of, send, state, until};
 
 crate::trials!(
     a_killed_command_is_run_again,
@@ -13,6 +13,9 @@ crate::trials!(
     a_time_limit_ends_grandchildren_too,
     a_command_may_clean_up_when_its_time_is_over,
     a_killed_supervisor_takes_all_along,
+    nothing_stays_of_what_is_killed_with_the_supervisor,
+    a_killed_keeper_is_replaced_and_none_stays,
+    what_nobody_could_end_is_ended_before_its_item_is_begun_again,
 );
 
 /// Its first attempt tells its pid and waits; another item is run beside it all the time.
@@ -158,4 +161,118 @@ fn a_killed_supervisor_takes_all_along() {
     run.child.kill().unwrap();
     run.exit();
     until("all have ended", || !is_alive(command) && !is_alive(child));
+}
+
+/// A command that starts another one and waits; the pids of its worker, of itself and of that.
+fn begin_family(place: &Place, options: &[&str]) -> (Run, [u32; 3]) {
+    for name in ["command", "kid"] {
+        let _ = std::fs::remove_file(place.path(name));
+    }
+    let script = "sleep 1000 & echo $! > kid; echo $$ > command; wait";
+    let command = ["--", "sh", "-c", script, "_", "{}", ":::", "a"];
+    let run = place.watch(&[&["-w", "1"], options, &command].concat());
+    let worker = pid_of(&run.await_event("drying"));
+    let [command, kid] = ["command", "kid"].map(|name| read_pid(&place.path(name)));
+    (run, [worker, command, kid])
+}
+
+fn keeper_of(run: &Run) -> Option<u32> {
+    let is_keeper = |pid: &u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.starts_with(b"keeper of supervisor ")
+    };
+    children_of(run.pid()).into_iter().find(is_keeper)
+}
+
+fn nothing_stays_of_what_is_killed_with_the_supervisor() {
+    for round in 0..12 {
+        let place = Place::new();
+        let method = ["spawn", "fork"][round % 2];
+        let (mut run, [worker, command, kid]) = begin_family(&place, &["--start-method", method]);
+        let supervisor = run.pid();
+        let keeper = keeper_of(&run).expect("there is one");
+        let is_to_be_stopped = round % 3 == 2;
+        if is_to_be_stopped {
+            for pid in [worker, keeper] {
+                send(pid, Signal::SIGSTOP);
+                until("it is stopped", || state(pid) == Some('T'));
+            }
+        }
+        let victims = [
+            [worker, supervisor],
+            [supervisor, worker],
+            [command, supervisor],
+            [supervisor, keeper],
+        ];
+        for victim in victims[round % 4] {
+            send(victim, Signal::SIGKILL);
+        }
+        run.exit();
+        let family = [worker, command, kid, keeper];
+        until("all are gone", || family.iter().all(|pid| !is_alive(*pid)));
+    }
+}
+
+fn a_killed_keeper_is_replaced_and_none_stays() {
+    let place = Place::new();
+    let (mut run, [worker, _, kid]) = begin_family(&place, &[]);
+    let first = keeper_of(&run).expect("there is one");
+    send(first, Signal::SIGTERM);
+    send(first, Signal::SIGKILL);
+    let mut second = None;
+    until("there is another one", || {
+        second = keeper_of(&run).filter(|pid| *pid != first);
+        second.is_some()
+    });
+    send(worker, Signal::SIGKILL);
+    run.signal(Signal::SIGKILL);
+    run.exit();
+    until("what the command has started is gone", || !is_alive(kid));
+
+    let mut run = place.watch(&["--", "true", ":::", "a"]);
+    run.await_event("worker_started");
+    let keeper = keeper_of(&run);
+    assert!(run.exit().success());
+    assert!(keeper.is_none_or(|pid| !is_alive(pid)));
+    assert!(!is_alive(second.unwrap()));
+}
+
+/// The keeper is killed as well, so only the next run can see to it.
+fn what_nobody_could_end_is_ended_before_its_item_is_begun_again() {
+    let place = Place::new();
+    let script = "if test -e kid; then
+            read -r _ _ state _ 2>/dev/null < /proc/$(cat kid)/stat
+            test ${state:-Z} = Z || echo $1 >> overlaps
+        else setsid sleep 1000 & echo $! > kid.new; mv kid.new kid; wait; fi";
+    let run = |more: &[&str]| {
+        let command = [
+            "--journal",
+            "j",
+            "--",
+            "sh",
+            "-c",
+            script,
+            "_",
+            "{}",
+            ":::",
+            "a",
+        ];
+        place.watch(&[more, &["-w", "1"], &command].concat())
+    };
+    let mut first = run(&[]);
+    let worker = pid_of(&first.await_event("drying"));
+    let kid = read_pid(&place.path("kid"));
+    let keeper = keeper_of(&first).expect("there is one");
+    for pid in [keeper, worker, first.pid()] {
+        send(pid, Signal::SIGKILL);
+    }
+    first.exit();
+    until("the others are gone", || {
+        ![keeper, worker].into_iter().any(is_alive)
+    });
+    assert!(is_alive(kid), "nobody was left to end it");
+    let mut second = run(&[]);
+    assert!(second.exit().success());
+    assert!(!is_alive(kid));
+    assert_eq!(place.text("overlaps"), "");
 }

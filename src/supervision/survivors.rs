@@ -1,0 +1,155 @@
+//! Processes of a run that was killed and that are still there when its journal is opened again: they
+//! are ended before any of its items is begun, so that no item is worked on by two.
+//!
+//! Worker processes of a queue with a journal have the journal's identity in their environment, and
+//! so has what they start. That reaches whatever has left its process group, or was taken over by
+//! init, and needs nothing to be written down before an item begins. It does not reach a program that
+//! clears its environment, or one with the rights of another user; these are ended by the ways that
+//! `keeper` and the workers have.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
+use rustix::time::Timespec;
+
+use super::orders::{JOURNAL_VARIABLE, mark_of};
+use crate::ledger::ItemId;
+
+/// Names the item that a command was started for.
+const ITEM_VARIABLE: &str = "SUPERVISOR_ITEM";
+
+/// A killed process is gone at once, unless the kernel is busy for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ends what is left of an earlier run with this journal, and waits for that. What was started for an
+/// item that has ended, and was left running on purpose, stays.
+///
+/// # Errors
+/// Something does not end; in words.
+pub(crate) fn end(identity: u128, is_unfinished: &dyn Fn(ItemId) -> bool) -> Result<(), String> {
+    let mark = mark_of(identity);
+    let is_ours = |environment: &[u8]| is_survivor(environment, &mark, is_unfinished);
+    let began = Instant::now();
+    let ancestors = ancestors();
+    // What is found may have started others meanwhile.
+    loop {
+        let found: Vec<(Pid, OwnedFd)> = pids()
+            .filter(|pid| !ancestors.contains(pid))
+            .filter_map(|pid| hold(pid, &is_ours))
+            .collect();
+        if found.is_empty() {
+            return Ok(());
+        }
+        for (pid, pidfd) in &found {
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+            let left = PATIENCE.saturating_sub(began.elapsed());
+            if !has_ended(pidfd, left) {
+                return Err(format!(
+                    "process {} of the run before still works for it, and cannot be ended: end it \
+                     first",
+                    pid.as_raw_nonzero()
+                ));
+            }
+        }
+    }
+}
+
+/// Whether a process with this environment works for an item of this journal that has no end.
+fn is_survivor(environment: &[u8], mark: &str, is_unfinished: &dyn Fn(ItemId) -> bool) -> bool {
+    let value_of = |name: &str| {
+        let mut entries = environment.split(|byte| *byte == 0);
+        entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    };
+    let item = value_of(ITEM_VARIABLE).and_then(|item| str::from_utf8(item).ok()?.parse().ok());
+    value_of(JOURNAL_VARIABLE) == Some(mark.as_bytes())
+        && item.is_none_or(|item| is_unfinished(ItemId(item)))
+}
+
+/// A handle of a process, if it is one of these and ours. The environment is read once more with the
+/// handle in hand, so that another process that has got the number meanwhile is not taken for it.
+fn hold(pid: Pid, is_ours: &dyn Fn(&[u8]) -> bool) -> Option<(Pid, OwnedFd)> {
+    let folder = format!("/proc/{}", pid.as_raw_nonzero());
+    let is_one = || {
+        let owner = fs::metadata(&folder).ok()?.uid();
+        let environment = fs::read(format!("{folder}/environ")).ok()?;
+        (owner == geteuid().as_raw() && is_ours(&environment)).then_some(())
+    };
+    is_one()?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    is_one()?;
+    Some((pid, pidfd))
+}
+
+fn has_ended(pidfd: &OwnedFd, time: Duration) -> bool {
+    let time = Timespec::try_from(time).ok();
+    loop {
+        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+        match poll(&mut fds, time.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            ended => return ended.is_ok_and(|count| count > 0),
+        }
+    }
+}
+
+fn pids() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| pid_of(&entry.file_name()))
+}
+
+fn pid_of(name: &OsStr) -> Option<Pid> {
+    let number = str::from_utf8(name.as_bytes()).ok()?.parse().ok()?;
+    Pid::from_raw(number)
+}
+
+/// This process, its parent, and so on: somebody among them may have been started by that run, and
+/// has started this one.
+fn ancestors() -> HashSet<Pid> {
+    let mut ancestors = HashSet::new();
+    let mut next = Some(rustix::process::getpid());
+    while let Some(pid) = next.filter(|pid| ancestors.insert(*pid)) {
+        next = parent_of(pid).ok().flatten();
+    }
+    ancestors
+}
+
+fn parent_of(pid: Pid) -> io::Result<Option<Pid>> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
+    // The name may hold anything; what follows its last bracket is state and parent (proc_pid_stat(5)).
+    let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
+    let parent = after.split(' ').nth(1).map(OsStr::new);
+    Ok(parent.and_then(pid_of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_works_for_an_unfinished_item_of_the_journal_is_one() {
+        let is = |environment: &str| {
+            let environment = environment.replace(' ', "\0");
+            is_survivor(environment.as_bytes(), "0a", &|id| id.0 == 3)
+        };
+        assert!(is("PATH=/bin SUPERVISOR_JOURNAL=0a "));
+        assert!(is("SUPERVISOR_JOURNAL=0a SUPERVISOR_ITEM=3"));
+        assert!(!is("SUPERVISOR_JOURNAL=0a SUPERVISOR_ITEM=4"));
+        assert!(!is("SUPERVISOR_JOURNAL=0ab"));
+        assert!(!is("MY_SUPERVISOR_JOURNAL=0a"));
+        assert!(!is(""));
+    }
+
+    #[test]
+    fn who_has_started_us_is_known() {
+        let ancestors = ancestors();
+        assert!(ancestors.contains(&rustix::process::getpid()));
+        assert!(ancestors.contains(&rustix::process::getppid().unwrap()));
+    }
+}
