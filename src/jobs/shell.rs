@@ -251,8 +251,9 @@ impl Quotes {
                 line.push(b'\'');
             }
             Quotes::Single => push_single(value, line),
-            // An interactive shell would take a ! for the beginning of an old command.
-            Quotes::Double if value.contains(&b'!') => {
+            // An interactive shell would take a ! for the beginning of an old command, and any would take
+            // a letter for a part of the variable's name before it.
+            Quotes::Double if value.contains(&b'!') || line.last().is_some_and(is_part) => {
                 line.extend_from_slice(b"\"'");
                 push_single(value, line);
                 line.extend_from_slice(b"'\"");
@@ -266,6 +267,11 @@ impl Quotes {
             Quotes::Unshown => {}
         }
     }
+}
+
+/// Whether a name could go on behind it.
+fn is_part(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte == b'_'
 }
 
 /// Adds a text between single quotes that are there already.

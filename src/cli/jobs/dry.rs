@@ -7,9 +7,9 @@ use crate::cli::config::Config;
 use crate::cli::input;
 use crate::cli::stop::Stop;
 use crate::cli::{Failure, code};
+use crate::jobs::Setup;
 use crate::jobs::persistent::request_line;
 use crate::jobs::template::Values;
-use crate::jobs::Setup;
 
 /// What is run for one item, as a line that a shell can be given.
 fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {

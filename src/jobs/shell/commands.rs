@@ -77,9 +77,28 @@ impl SimpleCommand {
 /// Variables whose value bash takes for arithmetic, or shells for a script.
 pub(super) fn is_special(name: &[u8]) -> bool {
     let special: [&[u8]; 22] = [
-        b"BASHPID", b"BASH_ARGV0", b"BASH_COMPAT", b"BASH_ENV", b"BASH_SUBSHELL", b"ENV",
-        b"EPOCHREALTIME", b"EPOCHSECONDS", b"FUNCNEST", b"HISTCMD", b"IFS", b"LINENO", b"OPTIND",
-        b"PROMPT_COMMAND", b"PS0", b"PS1", b"PS2", b"PS3", b"PS4", b"RANDOM", b"SECONDS", b"SRANDOM",
+        b"BASHPID",
+        b"BASH_ARGV0",
+        b"BASH_COMPAT",
+        b"BASH_ENV",
+        b"BASH_SUBSHELL",
+        b"ENV",
+        b"EPOCHREALTIME",
+        b"EPOCHSECONDS",
+        b"FUNCNEST",
+        b"HISTCMD",
+        b"IFS",
+        b"LINENO",
+        b"OPTIND",
+        b"PROMPT_COMMAND",
+        b"PS0",
+        b"PS1",
+        b"PS2",
+        b"PS3",
+        b"PS4",
+        b"RANDOM",
+        b"SECONDS",
+        b"SRANDOM",
     ];
     special.contains(&name)
 }
@@ -87,9 +106,31 @@ pub(super) fn is_special(name: &[u8]) -> bool {
 /// Whether a program runs another one that its arguments name.
 fn is_runner(program: &[u8]) -> bool {
     let runners: [&[u8]; 26] = [
-        b"busybox", b"chroot", b"chrt", b"doas", b"docker", b"env", b"exec", b"find", b"flock",
-        b"ionice", b"kubectl", b"nice", b"nohup", b"nsenter", b"parallel", b"podman", b"setpriv",
-        b"setsid", b"stdbuf", b"strace", b"sudo", b"taskset", b"timeout", b"toybox", b"unshare",
+        b"busybox",
+        b"chroot",
+        b"chrt",
+        b"doas",
+        b"docker",
+        b"env",
+        b"exec",
+        b"find",
+        b"flock",
+        b"ionice",
+        b"kubectl",
+        b"nice",
+        b"nohup",
+        b"nsenter",
+        b"parallel",
+        b"podman",
+        b"setpriv",
+        b"setsid",
+        b"stdbuf",
+        b"strace",
+        b"sudo",
+        b"taskset",
+        b"timeout",
+        b"toybox",
+        b"unshare",
         b"xargs",
     ];
     runners.contains(&program)
@@ -98,7 +139,8 @@ fn is_runner(program: &[u8]) -> bool {
 /// What comes before a builtin's name and lets it be one.
 fn is_prefix(word: &Word) -> bool {
     let prefixes: [&[u8]; 3] = [b"command", b"builtin", b"time"];
-    word.literal().is_some_and(|text| prefixes.contains(&&text[..]))
+    word.literal()
+        .is_some_and(|text| prefixes.contains(&&text[..]))
 }
 
 impl Verdict {
@@ -194,7 +236,10 @@ impl Verdict {
                 if let Some(first) = arguments.first().filter(begins_unknown) {
                     self.refuse(first, Refusal::PrintfOption);
                     if first.literal().as_deref() == Some(b"-v") {
-                        self.refuse_all(&arguments[1..2.min(arguments.len())], Refusal::VariableName);
+                        self.refuse_all(
+                            &arguments[1..2.min(arguments.len())],
+                            Refusal::VariableName,
+                        );
                     }
                 }
             }
@@ -207,7 +252,8 @@ impl Verdict {
     fn judge_declaration(&mut self, name: &[u8], arguments: &[Word]) {
         for word in arguments {
             if name == b"local" && is_option(&word.literal_prefix().0) {
-                self.trouble = Some("what local -i and -n make of variables evaluates their values");
+                self.trouble =
+                    Some("what local -i and -n make of variables evaluates their values");
             }
             match word.assigned() {
                 Some(_) => self.judge_value(word),

@@ -38,7 +38,9 @@ impl Lexer<'_> {
         // Not all shells take quotes away in the same way, or expand nothing in it.
         let is_odd = |unit: &Unit| matches!(unit, Unit::Byte(b'$' | b'`' | b'\n'));
         let escapes = text.contains(&Unit::Byte(b'\\'));
-        let quotes = text.iter().any(|unit| matches!(unit, Unit::Byte(b'"' | b'\'')));
+        let quotes = text
+            .iter()
+            .any(|unit| matches!(unit, Unit::Byte(b'"' | b'\'')));
         match word.literal() {
             Some(delimiter)
                 if !delimiter.is_empty() && !text.iter().any(is_odd) && !(escapes && quotes) =>
@@ -111,7 +113,10 @@ impl Lexer<'_> {
             if is_alike && self.is_nested() {
                 return unreadable("a here-document has a line that begins as its delimiter");
             }
-            let escapes = line.iter().rev().take_while(|unit| **unit == Unit::Byte(b'\\'));
+            let escapes = line
+                .iter()
+                .rev()
+                .take_while(|unit| **unit == Unit::Byte(b'\\'));
             is_continued = !heredoc.is_quoted && escapes.count() % 2 == 1;
             begin += length.map_or(rest.len(), |length| length + 1);
         }

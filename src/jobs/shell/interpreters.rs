@@ -46,7 +46,10 @@ impl Language {
             Language::Ruby => ("ruby", "ruby -e '... ARGV[0] ...' -- {}"),
             Language::Node => ("node", "node -e '... process.argv[1] ...' -- {}"),
             Language::Php => ("php", "php -r '... $argv[1] ...' -- {}"),
-            Language::Lua => ("lua", "lua -e '... os.getenv(\"X\") ...' with X={} before it"),
+            Language::Lua => (
+                "lua",
+                "lua -e '... os.getenv(\"X\") ...' with X={} before it",
+            ),
         };
         format!("would become a part of the {name} program: write {instead}")
     }
@@ -71,7 +74,12 @@ impl Language {
             Language::Awk => &[b"--source", b"--exec"],
             Language::Sed => &[b"--expression"],
             Language::Node => &[b"--eval", b"--print"],
-            Language::Php => &[b"--run", b"--process-code", b"--process-begin", b"--process-end"],
+            Language::Php => &[
+                b"--run",
+                b"--process-code",
+                b"--process-begin",
+                b"--process-end",
+            ],
             Language::Perl | Language::Python | Language::Ruby | Language::Lua => &[],
         }
     }
@@ -114,7 +122,11 @@ impl Language {
             if let Some(name) = long.next() {
                 has_program = true;
                 // Its argument is in the same word, or the next one.
-                let own = if option.len() > name.len() { at - 1 } else { at };
+                let own = if option.len() > name.len() {
+                    at - 1
+                } else {
+                    at
+                };
                 refused.push((own, Refusal::Program(self)));
                 at += usize::from(own == at);
                 continue;
@@ -166,7 +178,10 @@ pub(super) fn is_shell(program: &[u8]) -> bool {
         b"sh", b"bash", b"dash", b"ash", b"hush", b"ksh", b"ksh93", b"mksh", b"lksh", b"pdksh",
         b"oksh", b"zsh", b"yash", b"fish", b"csh", b"tcsh",
     ];
-    let program = program.strip_prefix(b"r").filter(|rest| is_restricted(rest)).unwrap_or(program);
+    let program = program
+        .strip_prefix(b"r")
+        .filter(|rest| is_restricted(rest))
+        .unwrap_or(program);
     shells.contains(&program)
 }
 
@@ -288,7 +303,9 @@ pub(super) fn judge_ssh(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> 
         // -o ProxyCommand=... is a script as well.
         refused.push((at, Refusal::Remote));
         at += 1;
-        let last = option.last().is_some_and(|last| with_argument.contains(last));
+        let last = option
+            .last()
+            .is_some_and(|last| with_argument.contains(last));
         if last && is_whole {
             if option.last() == Some(&b'o') {
                 refused.push((at, Refusal::Remote));

@@ -103,7 +103,9 @@ enum Expect {
     ForWord,
     CaseSubject,
     CaseIn,
-    Pattern { is_first: bool },
+    Pattern {
+        is_first: bool,
+    },
     PatternEnd,
 }
 
@@ -571,7 +573,16 @@ impl<'a> Lexer<'a> {
 /// `time` is none: it is a command's name for some shells.
 fn is_reserved(word: &[u8]) -> bool {
     let beginnings: [&[u8]; 11] = [
-        b"!", b"{", b"if", b"while", b"until", b"for", b"select", b"case", b"[[", b"function",
+        b"!",
+        b"{",
+        b"if",
+        b"while",
+        b"until",
+        b"for",
+        b"select",
+        b"case",
+        b"[[",
+        b"function",
         b"coproc",
     ];
     is_between_commands(word) || beginnings.contains(&word)

@@ -129,9 +129,7 @@ impl Refusal {
             Refusal::VariableName => {
                 "stands where a variable's name does, which bash evaluates: write a name there"
             }
-            Refusal::AssignmentLeft => {
-                "stands on the left side of an assignment: write NAME={}"
-            }
+            Refusal::AssignmentLeft => "stands on the left side of an assignment: write NAME={}",
             Refusal::SpecialVariable => {
                 "would be the value of a variable that shells evaluate: write another name"
             }

@@ -83,7 +83,11 @@ impl Word {
     /// The name of the program that it starts: without its folder, if that is known.
     pub(super) fn program(&self) -> Option<Vec<u8>> {
         let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
-        let begin = self.bits.iter().rposition(slash).map_or(0, |slash| slash + 1);
+        let begin = self
+            .bits
+            .iter()
+            .rposition(slash)
+            .map_or(0, |slash| slash + 1);
         let base = Word {
             bits: self.bits[begin..].to_vec(),
             ..Word::default()
@@ -101,7 +105,9 @@ impl Word {
 pub(super) fn is_name(text: &[u8]) -> bool {
     let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
     text.first().is_some_and(is_letter)
-        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
 pub(super) fn is_option(text: &[u8]) -> bool {
