@@ -65,7 +65,16 @@ impl SimpleCommand {
         for word in &self.assignments {
             verdict.judge_value(word);
         }
+        if self.words.iter().any(Word::has_alternatives) {
+            verdict.trouble = Some("not every sh has {a,b}: write the words out, or quote them");
+        }
         verdict.judge(&self.words);
+        // Expansions may give nothing, so that `$x eval` and `${x}eval` are `eval`.
+        if self.words.iter().any(Word::has_expansion) {
+            let staying = self.words.iter().filter(|word| !word.may_vanish());
+            let rest: Vec<Word> = staying.map(Word::without_expansions).collect();
+            verdict.judge(&rest);
+        }
         if verdict.reads_script {
             let fed = self.fed.iter().cloned();
             verdict.refused.extend(fed.map(|fed| (fed, Refusal::Stdin)));
@@ -182,10 +191,18 @@ impl Verdict {
         }
         // `sudo sh -c`, `find -exec sh -c`, `ssh HOST sh -c`: wherever the name of one stands.
         let is_run = name.program().is_some_and(|program| is_runner(&program));
+        let is_pasted = words.iter().any(|word| word.begins_with(b"-I"));
+        let mut is_first = true;
         for (at, word) in words.iter().enumerate() {
-            if let Some(program) = word.program() {
-                let reads = self.judge_program(&program, &words[at + 1..], at == 0 || is_run);
-                self.reads_script |= reads && (at == 0 || is_run);
+            let Some(program) = word.program() else {
+                continue;
+            };
+            let is_certain = at == 0 || is_run;
+            let reads = self.judge_program(&program, &words[at + 1..], is_certain);
+            // Another name of one is an argument: `sh -c SCRIPT sh`.
+            if is_certain && interpreters::is_any(&program) && std::mem::take(&mut is_first) {
+                // `xargs -I% sh -c 'ls %'` puts what it reads into the script.
+                self.reads_script |= reads || is_pasted && at > 0;
             }
         }
     }
@@ -206,6 +223,10 @@ impl Verdict {
         {
             self.refuse(name, Refusal::AssignmentLeft);
         }
+        // It is split into words, of which the first is the name.
+        if name.has_place() && name.is_split {
+            self.refuse(name, Refusal::SplitName);
+        }
         // A builtin's name has no slash.
         if name.bits.contains(&Bit::Place) && !name.has_slash() {
             self.refuse_all(arguments, Refusal::ProgramName);
@@ -214,9 +235,16 @@ impl Verdict {
 
     fn judge_builtin(&mut self, name: &[u8], arguments: &[Word]) {
         match name {
-            b"eval" => self.refuse_all(arguments, Refusal::Eval),
+            b"eval" | b"." | b"source" => {
+                let refusal = match name {
+                    b"eval" => Refusal::Eval,
+                    _ => Refusal::Sourced,
+                };
+                self.refuse_all(arguments, refusal);
+                // `eval "$(cat)"`, `. /dev/stdin`
+                self.reads_script = true;
+            }
             b"trap" => self.refuse_all(arguments, Refusal::Trap),
-            b"." | b"source" => self.refuse_all(arguments, Refusal::Sourced),
             b"let" => self.refuse_all(arguments, Refusal::Arithmetic),
             b"unset" | b"read" | b"getopts" | b"mapfile" | b"readarray" | b"wait" => {
                 self.refuse_all(arguments, Refusal::VariableName);

@@ -12,19 +12,24 @@ pub(super) struct Heredoc {
     is_quoted: bool,
     /// `<<-`: tabs at the beginnings of lines go.
     strips_tabs: bool,
-    /// The number of the command that reads it.
-    pub(super) owner: Option<usize>,
+    /// The command that reads it.
+    pub(super) owner: Owner,
     /// Whether that takes it for a script.
     pub(super) is_script: bool,
 }
 
+/// Who reads a here-document.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    /// The number of a command that is no compound one.
+    pub(super) command: Option<usize>,
+    /// The number of its pipeline.
+    pub(super) pipeline: usize,
+}
+
 impl Lexer<'_> {
     /// The word behind `<<`.
-    pub(super) fn heredoc_delimiter(
-        &mut self,
-        strips_tabs: bool,
-        owner: Option<usize>,
-    ) -> Read<()> {
+    pub(super) fn heredoc_delimiter(&mut self, strips_tabs: bool, owner: Owner) -> Read<()> {
         if self.is_in_heredoc {
             return unreadable("a here-document begins within another one");
         }

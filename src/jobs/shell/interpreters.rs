@@ -162,14 +162,20 @@ impl Language {
             let later = at + 1..words.len();
             refused.extend(later.map(|later| (later, Refusal::ProgramOption)));
         }
-        let is_stdin = operand.is_none_or(|word| word.literal().as_deref() == Some(b"-"));
-        is_stdin && !has_program && !self.has_program_as_operand()
+        operand.is_none_or(is_stdin) && !has_program && !self.has_program_as_operand()
     }
 }
 
 /// Whether what is filled in could make it an option. One with a slash is a path.
 fn may_be_option(word: &Word) -> bool {
     word.begins_with_hole() && !word.has_slash()
+}
+
+/// Whether a file's name stands for stdin.
+fn is_stdin(word: &Word) -> bool {
+    let names: [&[u8]; 4] = [b"-", b"/dev/stdin", b"/dev/fd/0", b"/proc/self/fd/0"];
+    word.literal()
+        .is_some_and(|name| names.contains(&&name[..]))
 }
 
 /// A program that is a shell.
@@ -183,6 +189,13 @@ pub(super) fn is_shell(program: &[u8]) -> bool {
         .filter(|rest| is_restricted(rest))
         .unwrap_or(program);
     shells.contains(&program)
+}
+
+/// A program that may read a script from stdin.
+pub(super) fn is_any(program: &[u8]) -> bool {
+    is_shell(program)
+        || Language::named(program).is_some()
+        || matches!(program, b"ssh" | b"at" | b"batch")
 }
 
 /// rbash and the like.
@@ -218,6 +231,9 @@ pub(super) fn judge_other(
         }
         b"env" => {
             let split = |word: &Word| word.begins_with(b"-S") || word.begins_with(b"--split");
+            let first = words.iter().position(|word| word.assigned().is_none());
+            let may_split = first.filter(|first| may_be_option(&words[*first]));
+            refused.extend(may_split.map(|first| (first, Refusal::EnvOption)));
             if words.iter().any(split) {
                 refused.extend((0..words.len()).map(|at| (at, Refusal::SplitByEnv)));
             }
@@ -235,7 +251,7 @@ pub(super) fn judge_other(
 
 /// Looks through what follows a shell's name, and whether it reads its script from stdin.
 pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> bool {
-    let (mut has_script, mut is_stdin, mut at) = (false, false, 0);
+    let (mut has_script, mut reads_stdin, mut at) = (false, false, 0);
     let mut has_ended = false;
     while let Some(word) = words.get(at) {
         let (option, is_whole) = word.literal_prefix();
@@ -257,7 +273,7 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -
             continue;
         }
         has_script |= option[0] == b'-' && option.contains(&b'c') || !is_whole;
-        is_stdin |= option[0] == b'-' && option.contains(&b's');
+        reads_stdin |= option[0] == b'-' && option.contains(&b's');
         // Each of them takes a word with the name of an option.
         let named = option.iter().filter(|byte| matches!(byte, b'o' | b'O'));
         for _ in named {
@@ -269,12 +285,20 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -
     if has_script {
         refused.push((at, Refusal::Script));
     }
+    if operand.is_some_and(|word| word.is_split) {
+        // It may become several, options among them.
+        refused.push((at, Refusal::ShellOption));
+    }
     if !has_ended && operand.is_some_and(may_be_option) && !has_script {
         // It could be -c, and then what follows is a script.
         let later = at + 1..words.len();
         refused.extend(later.map(|later| (later, Refusal::ShellOption)));
     }
-    !has_script && (is_stdin || operand.is_none())
+    // `xargs sh -c` finds the script in what it reads.
+    match operand {
+        None => true,
+        Some(operand) => !has_script && (reads_stdin || is_stdin(operand)),
+    }
 }
 
 /// Looks through what follows `ssh`: all words behind the host are one script there. Whether that is

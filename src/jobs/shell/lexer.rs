@@ -5,7 +5,7 @@
 //! than this does, it is not read at all: no place is then filled in. Nothing is run or expanded here.
 
 use super::commands::{SimpleCommand, Verdict, is_special};
-use super::heredoc::Heredoc;
+use super::heredoc::{Heredoc, Owner};
 use super::refusal::Refusal;
 use super::words::{Word, is_name};
 
@@ -119,6 +119,19 @@ struct List {
     outer: usize,
     command: SimpleCommand,
     number: usize,
+    pipeline: Pipeline,
+    /// How many places there were before it.
+    from: usize,
+}
+
+/// Commands whose output may be what a later one reads.
+#[derive(Debug, Clone, Copy)]
+struct Pipeline {
+    number: usize,
+    /// How many places there were before it.
+    from: usize,
+    /// Whether a `|` stands before the command that is being read.
+    is_piped: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -201,6 +214,8 @@ impl<'a> Lexer<'a> {
                 outer: lexer.pending.len(),
                 command: SimpleCommand::default(),
                 number: lexer.next_number(),
+                pipeline: lexer.next_pipeline(),
+                from: lexer.found.len(),
             };
             loop {
                 lexer.skip_blanks()?;
@@ -217,6 +232,14 @@ impl<'a> Lexer<'a> {
     fn next_number(&mut self) -> usize {
         self.commands += 1;
         self.commands
+    }
+
+    fn next_pipeline(&mut self) -> Pipeline {
+        Pipeline {
+            number: self.next_number(),
+            from: self.found.len(),
+            is_piped: false,
+        }
     }
 
     fn end_of_script(&mut self, list: &mut List) -> Read<()> {
@@ -297,7 +320,10 @@ impl<'a> Lexer<'a> {
         self.end_command(list)?;
         self.at += 1;
         list.expect = match list.expect {
-            Expect::Argument | Expect::AfterCompound | Expect::ForWord => Expect::Name,
+            Expect::Argument | Expect::AfterCompound | Expect::ForWord => {
+                list.pipeline = self.next_pipeline();
+                Expect::Name
+            }
             Expect::ForName | Expect::CaseSubject | Expect::PatternEnd => {
                 return unreadable("a line ends within a case or for");
             }
@@ -317,6 +343,7 @@ impl<'a> Lexer<'a> {
             _ => return unreadable("an operator stands within a case or for"),
         }
         list.expect = Expect::Name;
+        list.pipeline = self.next_pipeline();
         Ok(())
     }
 
@@ -358,8 +385,23 @@ impl<'a> Lexer<'a> {
         if self.byte(1) == Some(b'&') {
             return unreadable("not every sh has |&: write 2>&1 |");
         }
-        self.take_operator(if self.byte(1) == Some(b'|') { 2 } else { 1 })?;
-        self.separate(list)
+        if self.byte(1) == Some(b'|') {
+            self.take_operator(2)?;
+            return self.separate(list);
+        }
+        self.take_operator(1)?;
+        let before = Pipeline {
+            is_piped: true,
+            ..list.pipeline
+        };
+        let is_compound = list.expect == Expect::AfterCompound;
+        self.separate(list)?;
+        list.pipeline = before;
+        if is_compound {
+            // It began somewhere in this list.
+            list.pipeline.from = list.from;
+        }
+        Ok(())
     }
 
     fn open(&mut self, list: &mut List) -> Read<()> {
@@ -417,8 +459,13 @@ impl<'a> Lexer<'a> {
         for (places, refusal) in refused {
             self.refuse(places, refusal);
         }
+        if reads_script && list.pipeline.is_piped {
+            self.refuse_from(list.pipeline.from, Refusal::Stdin);
+        }
         for heredoc in &mut self.pending {
-            heredoc.is_script |= reads_script && heredoc.owner == Some(list.number);
+            let is_piped = list.pipeline.is_piped && heredoc.owner.pipeline == list.pipeline.number;
+            let is_own = heredoc.owner.command == Some(list.number);
+            heredoc.is_script |= reads_script && (is_own || is_piped);
         }
         list.number = self.next_number();
         trouble.map_or(Ok(()), unreadable)
@@ -438,18 +485,26 @@ impl<'a> Lexer<'a> {
             _ => 1,
         };
         let (second, third) = (self.byte(1), self.byte(2));
+        let is_duplication = second == Some(b'&');
         let is_heredoc = self.byte(0) == Some(b'<') && second == Some(b'<') && length > 1;
         self.take_operator(length)?;
         self.skip_blanks()?;
         if is_heredoc && third != Some(b'<') {
             let is_owned = list.expect != Expect::AfterCompound;
-            let owner = is_owned.then_some(list.number);
+            let owner = Owner {
+                command: is_owned.then_some(list.number),
+                pipeline: list.pipeline.number,
+            };
             return self.heredoc_delimiter(length == 3, owner);
         }
         if self.is_at_word_end() || self.byte(0) == Some(b'#') {
             return unreadable("a redirection has no file");
         }
         let word = self.word()?;
+        if is_duplication {
+            // bash expands it, finds that it is no number, and expands it again as a file's name.
+            self.refuse(word.places.clone(), Refusal::Duplication);
+        }
         if is_heredoc {
             list.command.fed.push(word.places);
         }

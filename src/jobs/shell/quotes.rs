@@ -1,5 +1,6 @@
 //! PURE: how shells read a word: quotes, parameters, and substitutions in it.
 
+use super::commands::is_special;
 use super::lexer::{Closer, Lexer, Read, Stand, Unit, unreadable};
 use super::refusal::Refusal;
 use super::words::{Bit, Word};
@@ -45,9 +46,13 @@ impl Lexer<'_> {
                     word.is_quoted = true;
                     self.double(&mut word.bits)?;
                 }
-                Some(b'$') => self.dollar(Around::Bare, &mut word.bits)?,
+                Some(b'$') => {
+                    self.dollar(Around::Bare, &mut word.bits)?;
+                    word.is_split = true;
+                }
                 Some(b'`') => {
                     self.backquotes()?;
+                    word.is_split = true;
                     word.bits.push(Bit::Unknown);
                 }
                 Some(byte) => {
@@ -98,23 +103,6 @@ impl Lexer<'_> {
                     bits.push(Bit::Place);
                 }
                 None => return unreadable("a ' is not closed"),
-            }
-        }
-    }
-
-    /// `$'...'`, which not every sh has.
-    fn dollar_single(&mut self, bits: &mut Vec<Bit>) -> Read<()> {
-        let from = self.found.len();
-        self.at += 1;
-        let begin = self.at;
-        self.single(bits)?;
-        self.refuse_from(from, Refusal::DollarQuote);
-        let text = &self.units[begin..self.at];
-        match text.contains(&Unit::Byte(b'\\')) {
-            true => unreadable("not every sh ends $'...' at the same quote"),
-            false => {
-                bits.push(Bit::Unknown);
-                Ok(())
             }
         }
     }
@@ -191,7 +179,8 @@ impl Lexer<'_> {
             bits.push(Bit::Place);
             return Ok(());
         };
-        bits.push(Bit::Unknown);
+        let is_all = next == b'@' || next == b'{' && self.byte(1) == Some(b'@');
+        bits.push(if is_all { Bit::Arguments } else { Bit::Unknown });
         match next {
             b'(' if self.byte(1) == Some(b'(') => self.arithmetic(),
             b'(' => {
@@ -206,10 +195,8 @@ impl Lexer<'_> {
             b'\\' if self.byte(1) == Some(b'\n') => {
                 unreadable("a $ stands at the end of a line that goes on")
             }
-            b'\'' if around == Around::Bare => {
-                bits.pop();
-                self.at -= 1;
-                self.dollar_single(bits)
+            b'\'' | b'"' if around == Around::Bare => {
+                unreadable("not every sh has $'...' and $\"...\": write them without the $")
             }
             byte if byte.is_ascii_alphabetic() || byte == b'_' => {
                 self.skip_name();
@@ -358,6 +345,11 @@ impl Lexer<'_> {
             self.at += 1;
             return Ok(());
         }
+        let is_special = is_special(&self.bytes(name));
+        let is_assigned = matches!(
+            (self.byte(0), self.byte(1)),
+            (Some(b'='), _) | (Some(b':'), Some(b'='))
+        );
         let operator = self.operator();
         let from = self.found.len();
         self.opaque += 1;
@@ -366,7 +358,20 @@ impl Lexer<'_> {
         if operator == Operator::Other {
             self.refuse_from(from, Refusal::BraceOperator);
         }
+        if is_special && is_assigned {
+            self.refuse_from(from, Refusal::SpecialVariable);
+        }
         read
+    }
+
+    /// What was taken since there.
+    fn bytes(&self, from: usize) -> Vec<u8> {
+        let units = self.units[from..self.at].iter();
+        let bytes = units.filter_map(|unit| match unit {
+            Unit::Byte(byte) => Some(*byte),
+            Unit::Place { .. } => None,
+        });
+        bytes.collect()
     }
 
     /// The name of a parameter in braces.
@@ -401,11 +406,15 @@ impl Lexer<'_> {
             (Around::Bare, _) | (_, Operator::Pattern) => Stand::Bare,
             _ => Stand::Kept,
         };
+        let (from, mut has_blank) = (self.found.len(), false);
         let mut bits = Vec::new();
         loop {
             match self.unit(0) {
                 Some(Unit::Byte(b'}')) => {
                     self.at += 1;
+                    if is_bare && has_blank {
+                        self.refuse_from(from, Refusal::SplitDefault);
+                    }
                     return Ok(());
                 }
                 Some(Unit::Byte(b'\'')) if is_bare => self.single(&mut bits)?,
@@ -428,6 +437,7 @@ impl Lexer<'_> {
                     if byte == b'\n' {
                         self.newline_inside()?;
                     }
+                    has_blank |= byte.is_ascii_whitespace();
                     self.at += 1;
                 }
                 Some(Unit::Place { .. }) => {

@@ -18,6 +18,7 @@ pub(crate) enum Refusal {
     Remote,
     Watched,
     SplitByEnv,
+    EnvOption,
     /// What `sh` and the like read from stdin.
     Stdin,
     /// A shell's first argument, which may be an option.
@@ -35,9 +36,14 @@ pub(crate) enum Refusal {
     HeredocPattern,
     AfterBackslash,
     AfterDollar,
-    DollarQuote,
+    /// A command's name of several words.
+    SplitName,
+    /// `${x:-several words}`.
+    SplitDefault,
     EscapesInBackquotes,
     BraceOperator,
+    /// The target of `>&`.
+    Duplication,
     /// The script cannot be read with certainty.
     Unreadable(&'static str),
 }
@@ -54,6 +60,7 @@ impl Refusal {
             | Refusal::Remote
             | Refusal::Watched
             | Refusal::SplitByEnv
+            | Refusal::EnvOption
             | Refusal::Stdin
             | Refusal::ShellOption
             | Refusal::ProgramOption
@@ -61,7 +68,8 @@ impl Refusal {
             | Refusal::TestOperator
             | Refusal::SpecialVariable
             | Refusal::ProgramName
-            | Refusal::BraceOperator => true,
+            | Refusal::BraceOperator
+            | Refusal::Duplication => true,
             Refusal::Sourced
             | Refusal::Completion
             | Refusal::VariableName
@@ -71,7 +79,8 @@ impl Refusal {
             | Refusal::HeredocPattern
             | Refusal::AfterBackslash
             | Refusal::AfterDollar
-            | Refusal::DollarQuote
+            | Refusal::SplitName
+            | Refusal::SplitDefault
             | Refusal::EscapesInBackquotes
             | Refusal::Unreadable(_) => false,
         }
@@ -108,6 +117,7 @@ impl Refusal {
                 "would be evaluated by the shell that watch starts: write watch -x -- COMMAND {}"
             }
             Refusal::SplitByEnv => "would be split into words by env -S: leave -S away",
+            Refusal::EnvOption => "could be the option -S of env: write env -- {}",
             Refusal::Stdin => {
                 "would become a part of the script that is read from stdin: give it as an \
                  argument, sh -s -- {} <<'EOF', and write \"$1\" in the script"
@@ -134,8 +144,8 @@ impl Refusal {
                 "would be the value of a variable that shells evaluate: write another name"
             }
             Refusal::ProgramName => {
-                "is the command's name, which could be eval, and others are its arguments: write a \
-                 path, such as ./{}, or env {}"
+                "is the command's name, or may be, which could be eval, and others are its arguments: write a \
+                 path, such as ./{}, or env -- {}"
             }
             Refusal::HeredocDelimiter => {
                 "stands in a here-document's delimiter: write a word such as EOF"
@@ -153,13 +163,22 @@ impl Refusal {
             Refusal::AfterDollar => {
                 "stands behind a $: write \\$ for a $ that is to stay, and $NAME for a variable"
             }
-            Refusal::DollarQuote => "stands in $'...': write '...' or \"...\"",
+            Refusal::SplitName => {
+                "would be split into a command and its arguments: put quotes around the expansion"
+            }
+            Refusal::SplitDefault => {
+                "stands in ${...} with a blank in it, which is split into words: put quotes around \
+                 all of it, \"${...}\""
+            }
             Refusal::EscapesInBackquotes => {
                 "stands in backquotes with a backslash in them: write $(...)"
             }
             Refusal::BraceOperator => {
                 "stands in ${...} behind an operator that evaluates it, or that not every sh has: \
                  one of - = ? + # % can stand there"
+            }
+            Refusal::Duplication => {
+                "stands behind >& or <&, where bash evaluates it: write >{} 2>&1"
             }
             Refusal::Unreadable(why) => {
                 return format!("cannot be filled in safely: {why}");

@@ -10,6 +10,8 @@ pub(super) enum Bit {
     Quoted(u8),
     /// What an expansion gives.
     Unknown,
+    /// What `$@` gives, which is nothing at all at times, quotes or not.
+    Arguments,
     /// A value that is filled in.
     Place,
 }
@@ -21,6 +23,8 @@ pub(super) struct Word {
     pub(super) places: Range<usize>,
     /// Whether it is a word even if there is nothing in it.
     pub(super) is_quoted: bool,
+    /// Whether an expansion in it stands outside of quotes, so that it may become several.
+    pub(super) is_split: bool,
 }
 
 impl Word {
@@ -38,7 +42,7 @@ impl Word {
     pub(super) fn literal_prefix(&self) -> (Vec<u8>, bool) {
         let known = self.bits.iter().map_while(|bit| match bit {
             Bit::Plain(byte) | Bit::Quoted(byte) => Some(*byte),
-            Bit::Unknown | Bit::Place => None,
+            Bit::Unknown | Bit::Arguments | Bit::Place => None,
         });
         let text: Vec<u8> = known.collect();
         let is_whole = text.len() == self.bits.len();
@@ -56,7 +60,43 @@ impl Word {
 
     /// Whether nobody knows how it begins.
     pub(super) fn begins_with_hole(&self) -> bool {
-        matches!(self.bits.first(), Some(Bit::Unknown | Bit::Place))
+        let known = matches!(
+            self.bits.first(),
+            None | Some(Bit::Plain(_) | Bit::Quoted(_))
+        );
+        !known
+    }
+
+    /// Whether bash makes several words of it: `{a,b}`, `{1..9}`.
+    pub(super) fn has_alternatives(&self) -> bool {
+        let find = |wanted: &[Bit]| {
+            let mut windows = self.bits.windows(wanted.len());
+            windows.position(|bits| bits == wanted)
+        };
+        let (dot, comma) = (Bit::Plain(b'.'), Bit::Plain(b','));
+        let separator = find(&[comma]).or_else(|| find(&[dot, dot]));
+        find(&[Bit::Plain(b'{')]) < separator && find(&[Bit::Plain(b'}')]).is_some()
+    }
+
+    pub(super) fn has_expansion(&self) -> bool {
+        self.bits.iter().any(is_expansion)
+    }
+
+    /// Whether there may be no word after all: `$x` is none if the variable is empty.
+    pub(super) fn may_vanish(&self) -> bool {
+        let has_arguments = self.bits.contains(&Bit::Arguments);
+        self.has_expansion()
+            && self.bits.iter().all(is_expansion)
+            && (!self.is_quoted || has_arguments)
+    }
+
+    /// What it is if all expansions in it give nothing.
+    pub(super) fn without_expansions(&self) -> Self {
+        let rest = self.bits.iter().filter(|bit| !is_expansion(bit));
+        Word {
+            bits: rest.copied().collect(),
+            ..self.clone()
+        }
     }
 
     /// How it begins outside of quotes.
@@ -99,6 +139,10 @@ impl Word {
         let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
         self.bits.iter().any(slash)
     }
+}
+
+fn is_expansion(bit: &Bit) -> bool {
+    matches!(bit, Bit::Unknown | Bit::Arguments)
 }
 
 /// A variable's name.

@@ -54,7 +54,6 @@ pub(super) const ACCEPTED: &[Context] = &[
     prints("printf '%s' ~{} x*{} {}~", Text("~{}x*{}{}~")),
     prints("x=1; printf '%s' $x{}$x\"$x{}\"", Text("1{}11{}")),
     prints("printf '%s' \"a$ {}$\"", Text("a$ {}$")),
-    prints("printf '%s' $\"{}\" >/dev/null", Text("")),
     prints(
         "printf '%s' \\\n{} \"a\\\n{}\"; pri\\\nntf x",
         Text("{}a{}x"),
