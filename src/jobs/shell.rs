@@ -19,6 +19,7 @@ mod commands;
 mod heredoc;
 mod interpreters;
 mod lexer;
+mod lists;
 mod quotes;
 mod refusal;
 mod words;
@@ -280,6 +281,134 @@ fn push_single(text: &[u8], line: &mut Vec<u8>) {
         match byte {
             b'\'' => line.extend_from_slice(b"'\\''"),
             other => line.push(*other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(script: &str) -> Result<Script, String> {
+        Script::read(&Template::parse(&[script.into()], false))
+    }
+
+    fn values(item: &[u8]) -> Values<'_> {
+        Values {
+            item,
+            number: 7,
+            slot: 2,
+        }
+    }
+
+    fn text(script: &str) -> String {
+        String::from_utf8(read(script).unwrap().text).unwrap()
+    }
+
+    /// The script without what stands before it.
+    fn body(script: &str) -> String {
+        let text = text(script);
+        text.split_once("; shift 1; ").unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn a_place_becomes_an_expansion_with_the_quotes_that_it_needs() {
+        let v = "${_supervisor_1}";
+        for (script, expected) in [
+            ("echo {}.txt", format!("echo \"{v}\".txt")),
+            ("echo \"a {}\"", format!("echo \"a {v}\"")),
+            ("echo 'a {}'", format!("echo 'a '\"{v}\"''")),
+            ("echo \"$(ls '{}')\"", format!("echo \"$(ls ''\"{v}\"'')\"")),
+            ("echo ${x:-{}}", format!("echo ${{x:-\"{v}\"}}")),
+            ("echo \"${x:-{}}\"", format!("echo \"${{x:-{v}}}\"")),
+            ("echo \"${x#{}}\"", format!("echo \"${{x#\"{v}\"}}\"")),
+            ("cat <<E\n'{}'\nE\n", format!("cat <<E\n'{v}'\nE\n")),
+            ("ls # '{}", format!("ls # '{v}")),
+        ] {
+            assert_eq!(body(script), expected);
+        }
+    }
+
+    #[test]
+    fn each_value_is_given_once() {
+        let script = read("echo {} {.} \"{}\" {#}").unwrap();
+        let words = script.words(values(b"a.b")).unwrap();
+        assert_eq!(words[3..], ["/bin/sh", "a.b", "a", "7"]);
+        let text = text("echo {} {.} \"{}\"");
+        let expected = "unset -v _supervisor_1 _supervisor_2; _supervisor_1=${1} \
+                        _supervisor_2=${2}; shift 2; echo \"${_supervisor_1}\" \
+                        \"${_supervisor_2}\" \"${_supervisor_1}\"";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn names_that_the_script_has_are_not_taken() {
+        assert!(text("_supervisor_1=x; echo {}").contains("echo \"${_supervisor__1}\""));
+    }
+
+    #[test]
+    fn words_of_a_command_are_joined_by_spaces() {
+        let words = ["echo".into(), "\"a".into(), "{}\"".into()];
+        let script = Script::read(&Template::parse(&words, false)).unwrap();
+        let line = script.filled(values(b"x")).unwrap().unwrap();
+        assert_eq!(line, b"echo \"a x\"");
+    }
+
+    #[test]
+    fn a_shown_value_cannot_be_taken_for_anything_else() {
+        let shown = |script: &str, item: &[u8]| {
+            let line = read(script).unwrap().filled(values(item)).unwrap();
+            line.map(|line| String::from_utf8(line).unwrap())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(shown("{}>x", b"2"), some("'2'>x"));
+        assert_eq!(shown("echo '{}'", b"it's"), some(r"echo 'it'\''s'"));
+        assert_eq!(
+            shown("echo \"{}\"", b"$a`\"\\"),
+            some(r#"echo "\$a\`\"\\""#)
+        );
+        assert_eq!(shown("echo \"{}\"", b"a!"), some("echo \"\"'a!'\"\""));
+        assert_eq!(shown("echo \"$x{}\"", b"y"), some("echo \"$x\"'y'\"\""));
+        // There are no quotes in these.
+        assert_eq!(shown("cat <<E\n{}\nE\n", b"x"), None);
+        assert_eq!(shown("ls # {}", b"x"), None);
+        assert_eq!(shown("echo `ls {}`", b"x"), None);
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let deep = format!("{}{{}}{}", "$(".repeat(10_000), ")".repeat(10_000));
+        assert!(read(&deep).unwrap_err().contains("nested too deeply"));
+        let deep = format!("{}{{}}{}", "${x-".repeat(10_000), "}".repeat(10_000));
+        assert!(read(&deep).unwrap_err().contains("nested too deeply"));
+    }
+
+    /// What scripts are made of.
+    fn script() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            prop::sample::select(vec![
+                "{}", "{#}", "\"", "'", "`", "$(", ")", "(", "${", "}", "$((", "))", "\\", "\n",
+                " ", ";;", "<<E", "<<-'E'", "\nE\n", "case ", " in ", "esac", "#", "$", "$'", "[[",
+                "x=",
+            ])
+            .prop_map(|text: &str| text.as_bytes().to_vec()),
+            prop::collection::vec(any::<u8>(), 0..4),
+        ];
+        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// Whatever a script is, it is refused or run with nothing of the item in it.
+        #[test]
+        fn any_script_is_refused_or_kept_apart_from_values(script in script()) {
+            let template = Template::parse(&[OsString::from_vec(script)], false);
+            if let Ok(script) = Script::read(&template) {
+                let one = script.words(values(b"item'one")).unwrap();
+                let other = script.words(values(b"item\"other")).unwrap();
+                prop_assert_eq!(&one[..3], &other[..3]);
+                prop_assert!(script.filled(values(b"x")).is_ok());
+            }
         }
     }
 }

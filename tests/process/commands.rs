@@ -4,6 +4,7 @@ mod deaths;
 mod endings;
 mod output;
 mod persistent;
+mod shell;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         endings::trials(),
         output::trials(),
         persistent::trials(),
+        shell::trials(),
     ];
     all.into_iter().flatten().collect()
 }

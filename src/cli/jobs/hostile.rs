@@ -227,29 +227,63 @@ const PIECES: [&str; 70] = [
 
 /// Whether a script may evaluate a value by way of a variable, which nothing can be said of.
 fn is_roundabout(script: &str) -> bool {
-    let evaluates = ["eval", "sh -c", "trap"]
-        .iter()
-        .any(|word| script.contains(word));
-    evaluates && script.contains("x=")
+    let evaluates = [
+        "eval", "sh", "trap", "watch", "su ", "flock", "find", "xargs",
+    ];
+    let holds = ["x=", "${x", "for x", "$1", "read", "find"];
+    let has = |words: &[&str]| words.iter().any(|word| script.contains(word));
+    has(&evaluates) && has(&holds)
 }
 
-/// What cannot be read with certainty is refused; and whatever is not, evaluates nothing.
+/// Numbers that are the same in each run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        // Of Knuth's MMIX.
+        let factor = 6_364_136_223_846_793_005;
+        self.0 = self
+            .0
+            .wrapping_mul(factor)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+
+    fn pieces(&mut self, most: usize) -> String {
+        (0..self.below(most)).map(|_| self.of(&PIECES)).collect()
+    }
+
+    /// A script of pieces, or a known one that has lost something and got something.
+    fn script(&mut self) -> String {
+        let known = match self.below(6) {
+            0 | 1 => self.of(refused::TAKEN),
+            2 => ACCEPTED[self.below(ACCEPTED.len())].script,
+            3 => self.of(refused::REFUSED).0,
+            _ => return self.pieces(16),
+        };
+        let mut script = known.to_owned();
+        for _ in 0..=self.below(2) {
+            let begin = self.below(script.len() + 1);
+            let end = (begin + self.below(4)).min(script.len());
+            let more = self.pieces(3);
+            if script.is_char_boundary(begin) && script.is_char_boundary(end) {
+                script.replace_range(begin..end, &more);
+            }
+        }
+        script
+    }
+}
+
+/// What cannot be read with certainty is refused; and whatever is not, evaluates nothing. SCRIPTS=20000
+/// tries more, and another SEED others.
 #[test]
 fn no_item_is_evaluated_in_scripts_made_at_random() {
-    let count = std::env::var("SCRIPTS")
-        .ok()
-        .and_then(|count| count.parse().ok());
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let mut state: u64 = seed.unwrap_or(5);
-    let mut next = |below: usize| {
-        // Of Knuth's MMIX.
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap() % below
-    };
+    let given = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let mut chance = Chance(given("SEED").unwrap_or(5));
     let shells = [Shell::Dash, Shell::Bash, Shell::Busybox];
     let shells: Vec<Shell> = shells
         .into_iter()
@@ -257,9 +291,8 @@ fn no_item_is_evaluated_in_scripts_made_at_random() {
         .collect();
     let folder = tempfile::tempdir().unwrap();
     let (mut tried, mut found) = (0, Vec::new());
-    while tried < count.unwrap_or(60) {
-        let pieces = (0..2 + next(14)).map(|_| PIECES[next(PIECES.len())]);
-        let script: String = pieces.collect();
+    while tried < given("SCRIPTS").unwrap_or(100) {
+        let script = chance.script();
         let Ok(readable) = read(&script) else {
             continue;
         };
@@ -268,14 +301,12 @@ fn no_item_is_evaluated_in_scripts_made_at_random() {
         }
         tried += 1;
         for shell in &shells {
-            let item = UNSPLIT[next(UNSPLIT.len())];
+            let item = chance.of(UNSPLIT);
             let words = readable.words(values(item)).unwrap();
             shell.run(&words[1..], folder.path());
             if clear(folder.path()) {
-                found.push(format!(
-                    "{shell:?}, {script:?}, {:?}",
-                    item.escape_ascii().to_string()
-                ));
+                let item = item.escape_ascii();
+                found.push(format!("{shell:?}, {script:?}, \"{item}\""));
             }
         }
     }

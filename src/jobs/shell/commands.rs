@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::interpreters::{self, Language};
-use super::refusal::Refusal;
+use super::refusal::{Evaluated, Misplaced, Refusal};
 use super::words::{Bit, Word, is_name, is_option};
 
 /// A command with its words, as far as they have been read.
@@ -77,7 +77,9 @@ impl SimpleCommand {
         }
         if verdict.reads_script {
             let fed = self.fed.iter().cloned();
-            verdict.refused.extend(fed.map(|fed| (fed, Refusal::Stdin)));
+            verdict
+                .refused
+                .extend(fed.map(|fed| (fed, Refusal::Evaluated(Evaluated::Stdin))));
         }
         verdict
     }
@@ -168,7 +170,7 @@ impl Verdict {
     /// `NAME=value`.
     fn judge_value(&mut self, word: &Word) {
         if word.assigned().is_some_and(|name| is_special(&name)) {
-            self.refuse(word, Refusal::SpecialVariable);
+            self.refuse(word, Refusal::Evaluated(Evaluated::SpecialVariable));
         }
     }
 
@@ -221,15 +223,15 @@ impl Verdict {
         if let (Some(place), Some(sign)) = (first(Bit::Place), first(Bit::Plain(b'=')))
             && place < sign
         {
-            self.refuse(name, Refusal::AssignmentLeft);
+            self.refuse(name, Refusal::Misplaced(Misplaced::AssignmentLeft));
         }
         // It is split into words, of which the first is the name.
         if name.has_place() && name.is_split {
-            self.refuse(name, Refusal::SplitName);
+            self.refuse(name, Refusal::Evaluated(Evaluated::SplitName));
         }
         // A builtin's name has no slash.
         if name.bits.contains(&Bit::Place) && !name.has_slash() {
-            self.refuse_all(arguments, Refusal::ProgramName);
+            self.refuse_all(arguments, Refusal::Evaluated(Evaluated::ProgramName));
         }
     }
 
@@ -237,20 +239,20 @@ impl Verdict {
         match name {
             b"eval" | b"." | b"source" => {
                 let refusal = match name {
-                    b"eval" => Refusal::Eval,
-                    _ => Refusal::Sourced,
+                    b"eval" => Refusal::Evaluated(Evaluated::Eval),
+                    _ => Refusal::Evaluated(Evaluated::Sourced),
                 };
                 self.refuse_all(arguments, refusal);
                 // `eval "$(cat)"`, `. /dev/stdin`
                 self.reads_script = true;
             }
-            b"trap" => self.refuse_all(arguments, Refusal::Trap),
-            b"let" => self.refuse_all(arguments, Refusal::Arithmetic),
+            b"trap" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Trap)),
+            b"let" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Arithmetic)),
             b"unset" | b"read" | b"getopts" | b"mapfile" | b"readarray" | b"wait" => {
-                self.refuse_all(arguments, Refusal::VariableName);
+                self.refuse_all(arguments, Refusal::Misplaced(Misplaced::VariableName));
             }
             b"compgen" | b"complete" | b"compopt" | b"bind" | b"enable" | b"fc" | b"history" => {
-                self.refuse_all(arguments, Refusal::Completion);
+                self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Completion));
             }
             b"export" | b"readonly" | b"local" => self.judge_declaration(name, arguments),
             b"alias" => self.trouble = Some("an alias changes how what follows is read"),
@@ -262,11 +264,11 @@ impl Verdict {
                     word.bits.first() == Some(&Bit::Place) || word.begins_with(b"-v")
                 };
                 if let Some(first) = arguments.first().filter(begins_unknown) {
-                    self.refuse(first, Refusal::PrintfOption);
+                    self.refuse(first, Refusal::Evaluated(Evaluated::PrintfOption));
                     if first.literal().as_deref() == Some(b"-v") {
                         self.refuse_all(
                             &arguments[1..2.min(arguments.len())],
-                            Refusal::VariableName,
+                            Refusal::Misplaced(Misplaced::VariableName),
                         );
                     }
                 }
@@ -285,7 +287,7 @@ impl Verdict {
             }
             match word.assigned() {
                 Some(_) => self.judge_value(word),
-                None => self.refuse(word, Refusal::VariableName),
+                None => self.refuse(word, Refusal::Misplaced(Misplaced::VariableName)),
             }
         }
     }
@@ -297,7 +299,7 @@ impl Verdict {
             let may_be_operator = pair[0].bits.first() == Some(&Bit::Place);
             let is_operator = pair[1].bits.first() != Some(&Bit::Place) && !pair[1].has_place();
             if takes_name || may_be_operator && !is_operator {
-                self.refuse(&pair[1], Refusal::TestOperator);
+                self.refuse(&pair[1], Refusal::Evaluated(Evaluated::TestOperator));
             }
         }
     }
@@ -318,7 +320,10 @@ impl Verdict {
         for (at, refusal) in refused {
             let is_guess = matches!(
                 refusal,
-                Refusal::ShellOption | Refusal::ProgramOption | Refusal::Remote | Refusal::Watched
+                Refusal::Evaluated(Evaluated::ShellOption)
+                    | Refusal::Evaluated(Evaluated::ProgramOption)
+                    | Refusal::Evaluated(Evaluated::Remote)
+                    | Refusal::Evaluated(Evaluated::Watched)
             );
             let is_operand = matches!(refusal, Refusal::Program(Language::Awk | Language::Sed));
             if let Some(word) = arguments.get(at)

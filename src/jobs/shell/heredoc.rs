@@ -2,7 +2,7 @@
 
 use super::lexer::{Lexer, Read, Stand, Unit, unreadable};
 use super::quotes::Around;
-use super::refusal::Refusal;
+use super::refusal::{Evaluated, Misplaced, Refusal};
 
 /// A here-document whose body has not been read yet.
 #[derive(Debug)]
@@ -37,8 +37,11 @@ impl Lexer<'_> {
         let word = self.word()?;
         let text = &self.units[begin..self.at];
         if word.has_place() {
-            self.refuse_from(word.places.start, Refusal::HeredocDelimiter);
-            return Err(Refusal::HeredocDelimiter);
+            self.refuse_from(
+                word.places.start,
+                Refusal::Misplaced(Misplaced::HeredocDelimiter),
+            );
+            return Err(Refusal::Misplaced(Misplaced::HeredocDelimiter));
         }
         // Not all shells take quotes away in the same way, or expand nothing in it.
         let is_odd = |unit: &Unit| matches!(unit, Unit::Byte(b'$' | b'`' | b'\n'));
@@ -83,7 +86,7 @@ impl Lexer<'_> {
             read?;
             self.at = next;
             if heredoc.is_script {
-                self.refuse_from(from, Refusal::Stdin);
+                self.refuse_from(from, Refusal::Evaluated(Evaluated::Stdin));
             }
         }
         Ok(())
@@ -132,7 +135,9 @@ impl Lexer<'_> {
         while let Some(unit) = self.unit(0) {
             match unit {
                 Unit::Byte(_) => self.at += 1,
-                Unit::Place { .. } => self.refuse_place(Refusal::QuotedHeredoc),
+                Unit::Place { .. } => {
+                    self.refuse_place(Refusal::Misplaced(Misplaced::QuotedHeredoc))
+                }
             }
         }
         Ok(())
@@ -145,7 +150,9 @@ impl Lexer<'_> {
                 Unit::Byte(b'\\') => {
                     self.at += 1;
                     match self.unit(0) {
-                        Some(Unit::Place { .. }) => self.refuse_place(Refusal::AfterBackslash),
+                        Some(Unit::Place { .. }) => {
+                            self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash))
+                        }
                         _ => self.at += 1,
                     }
                 }

@@ -2,7 +2,7 @@
 //! it. Those that are often called from scripts; there are many more.
 
 use super::commands::is_special;
-use super::refusal::Refusal;
+use super::refusal::{Evaluated, Refusal};
 use super::words::{Word, is_option};
 
 /// Whose program it would become a part of.
@@ -160,7 +160,8 @@ impl Language {
         let has_ended = at > 0 && words[at - 1].literal().as_deref() == Some(b"--");
         if operand.is_some_and(may_be_option) && !has_ended && !has_program {
             let later = at + 1..words.len();
-            refused.extend(later.map(|later| (later, Refusal::ProgramOption)));
+            refused
+                .extend(later.map(|later| (later, Refusal::Evaluated(Evaluated::ProgramOption))));
         }
         operand.is_none_or(is_stdin) && !has_program && !self.has_program_as_operand()
     }
@@ -216,7 +217,10 @@ pub(super) fn judge_other(
                 let text = word.literal_prefix().0;
                 let is_short = is_option(&text) && text[1] != b'-' && text.contains(&b'c');
                 if is_short || text.starts_with(b"--command") || text.starts_with(b"--session-c") {
-                    refused.extend([(at, Refusal::Script), (at + 1, Refusal::Script)]);
+                    refused.extend([
+                        (at, Refusal::Evaluated(Evaluated::Script)),
+                        (at + 1, Refusal::Evaluated(Evaluated::Script)),
+                    ]);
                 }
             }
         }
@@ -226,20 +230,25 @@ pub(super) fn judge_other(
                 text == b"--exec" || is_option(&text) && text[1] != b'-' && text.contains(&b'x')
             };
             if !words.iter().any(is_exec) {
-                refused.extend((0..words.len()).map(|at| (at, Refusal::Watched)));
+                refused.extend(
+                    (0..words.len()).map(|at| (at, Refusal::Evaluated(Evaluated::Watched))),
+                );
             }
         }
         b"env" => {
             let split = |word: &Word| word.begins_with(b"-S") || word.begins_with(b"--split");
             let first = words.iter().position(|word| word.assigned().is_none());
             let may_split = first.filter(|first| may_be_option(&words[*first]));
-            refused.extend(may_split.map(|first| (first, Refusal::EnvOption)));
+            refused
+                .extend(may_split.map(|first| (first, Refusal::Evaluated(Evaluated::EnvOption))));
             if words.iter().any(split) {
-                refused.extend((0..words.len()).map(|at| (at, Refusal::SplitByEnv)));
+                refused.extend(
+                    (0..words.len()).map(|at| (at, Refusal::Evaluated(Evaluated::SplitByEnv))),
+                );
             }
             for (at, word) in words.iter().enumerate() {
                 if word.assigned().is_some_and(|name| is_special(&name)) {
-                    refused.push((at, Refusal::SpecialVariable));
+                    refused.push((at, Refusal::Evaluated(Evaluated::SpecialVariable)));
                 }
             }
         }
@@ -260,7 +269,7 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -
             break;
         }
         // `-$x` and `-{}` may be anything.
-        refused.push((at, Refusal::Script));
+        refused.push((at, Refusal::Evaluated(Evaluated::Script)));
         at += 1;
         if is_whole && matches!(&option[..], b"-" | b"--") {
             has_ended = true;
@@ -277,22 +286,22 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -
         // Each of them takes a word with the name of an option.
         let named = option.iter().filter(|byte| matches!(byte, b'o' | b'O'));
         for _ in named {
-            refused.push((at, Refusal::Script));
+            refused.push((at, Refusal::Evaluated(Evaluated::Script)));
             at += 1;
         }
     }
     let operand = words.get(at);
     if has_script {
-        refused.push((at, Refusal::Script));
+        refused.push((at, Refusal::Evaluated(Evaluated::Script)));
     }
     if operand.is_some_and(|word| word.is_split) {
         // It may become several, options among them.
-        refused.push((at, Refusal::ShellOption));
+        refused.push((at, Refusal::Evaluated(Evaluated::ShellOption)));
     }
     if !has_ended && operand.is_some_and(may_be_option) && !has_script {
         // It could be -c, and then what follows is a script.
         let later = at + 1..words.len();
-        refused.extend(later.map(|later| (later, Refusal::ShellOption)));
+        refused.extend(later.map(|later| (later, Refusal::Evaluated(Evaluated::ShellOption))));
     }
     // `xargs sh -c` finds the script in what it reads.
     match operand {
@@ -325,21 +334,21 @@ pub(super) fn judge_ssh(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> 
             continue;
         }
         // -o ProxyCommand=... is a script as well.
-        refused.push((at, Refusal::Remote));
+        refused.push((at, Refusal::Evaluated(Evaluated::Remote)));
         at += 1;
         let last = option
             .last()
             .is_some_and(|last| with_argument.contains(last));
         if last && is_whole {
             if option.last() == Some(&b'o') {
-                refused.push((at, Refusal::Remote));
+                refused.push((at, Refusal::Evaluated(Evaluated::Remote)));
             }
             at += 1;
         }
     }
     let is_stdin = at >= words.len();
     for later in at..words.len() {
-        refused.push((later, Refusal::Remote));
+        refused.push((later, Refusal::Evaluated(Evaluated::Remote)));
     }
     is_stdin
 }

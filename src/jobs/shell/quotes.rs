@@ -2,7 +2,7 @@
 
 use super::commands::is_special;
 use super::lexer::{Closer, Lexer, Read, Stand, Unit, unreadable};
-use super::refusal::Refusal;
+use super::refusal::{Evaluated, Misplaced, Refusal};
 use super::words::{Bit, Word};
 
 /// Where an expansion stands.
@@ -75,7 +75,7 @@ impl Lexer<'_> {
                 word.bits.push(Bit::Quoted(byte));
             }
             Some(Unit::Place { .. }) => {
-                self.refuse_place(Refusal::AfterBackslash);
+                self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash));
                 word.bits.push(Bit::Place);
             }
             None => return unreadable("it ends with a backslash"),
@@ -159,7 +159,7 @@ impl Lexer<'_> {
                 bits.push(Bit::Quoted(byte));
             }
             Some(Unit::Place { .. }) => {
-                self.refuse_place(Refusal::AfterBackslash);
+                self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash));
                 bits.push(Bit::Place);
             }
             None => return unreadable("a \" is not closed"),
@@ -175,7 +175,7 @@ impl Lexer<'_> {
             return Ok(());
         };
         let Unit::Byte(next) = next else {
-            self.refuse_place(Refusal::AfterDollar);
+            self.refuse_place(Refusal::Misplaced(Misplaced::AfterDollar));
             bits.push(Bit::Place);
             return Ok(());
         };
@@ -228,7 +228,7 @@ impl Lexer<'_> {
         self.opaque += 1;
         let read = self.nested(Self::arithmetic_body);
         self.opaque -= 1;
-        self.refuse_from(from, Refusal::Arithmetic);
+        self.refuse_from(from, Refusal::Evaluated(Evaluated::Arithmetic));
         read
     }
 
@@ -295,7 +295,9 @@ impl Lexer<'_> {
         if has_escape || !has_place {
             while self.at < close {
                 match self.unit(0) {
-                    Some(Unit::Place { .. }) => self.refuse_place(Refusal::EscapesInBackquotes),
+                    Some(Unit::Place { .. }) => {
+                        self.refuse_place(Refusal::Misplaced(Misplaced::EscapesInBackquotes))
+                    }
                     _ => self.at += 1,
                 }
             }
@@ -356,10 +358,10 @@ impl Lexer<'_> {
         let read = self.nested(|lexer| lexer.brace_word(around, operator));
         self.opaque -= 1;
         if operator == Operator::Other {
-            self.refuse_from(from, Refusal::BraceOperator);
+            self.refuse_from(from, Refusal::Evaluated(Evaluated::BraceOperator));
         }
         if is_special && is_assigned {
-            self.refuse_from(from, Refusal::SpecialVariable);
+            self.refuse_from(from, Refusal::Evaluated(Evaluated::SpecialVariable));
         }
         read
     }
@@ -413,7 +415,7 @@ impl Lexer<'_> {
                 Some(Unit::Byte(b'}')) => {
                     self.at += 1;
                     if is_bare && has_blank {
-                        self.refuse_from(from, Refusal::SplitDefault);
+                        self.refuse_from(from, Refusal::Evaluated(Evaluated::SplitDefault));
                     }
                     return Ok(());
                 }
@@ -444,7 +446,7 @@ impl Lexer<'_> {
                     let from = self.found.len();
                     self.take_place(stand);
                     if around == Around::Heredoc && operator == Operator::Pattern {
-                        self.refuse_from(from, Refusal::HeredocPattern);
+                        self.refuse_from(from, Refusal::Misplaced(Misplaced::HeredocPattern));
                     }
                 }
                 None => return unreadable("a ${ is not closed"),
@@ -461,7 +463,7 @@ impl Lexer<'_> {
             }
             Some(Unit::Byte(_)) => {}
             Some(Unit::Place { .. }) => {
-                self.refuse_place(Refusal::AfterBackslash);
+                self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash));
                 return Ok(());
             }
             None => return unreadable("a ${ is not closed"),

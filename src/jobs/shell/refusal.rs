@@ -5,7 +5,18 @@ use super::interpreters::Language;
 
 /// Why a value may not stand where its place does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(super) enum Refusal {
+    Evaluated(Evaluated),
+    /// It would become a part of the program of awk, perl and the like.
+    Program(Language),
+    Misplaced(Misplaced),
+    /// The script cannot be read with certainty.
+    Unreadable(&'static str),
+}
+
+/// Where a value would be evaluated, or become more than one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evaluated {
     Arithmetic,
     Eval,
     Trap,
@@ -13,8 +24,6 @@ pub(crate) enum Refusal {
     Completion,
     /// The script of `sh -c`.
     Script,
-    /// The program of awk, perl and the like.
-    Program(Language),
     Remote,
     Watched,
     SplitByEnv,
@@ -27,163 +36,147 @@ pub(crate) enum Refusal {
     ProgramOption,
     PrintfOption,
     TestOperator,
-    VariableName,
-    AssignmentLeft,
+    /// The target of `>&`.
+    Duplication,
     SpecialVariable,
     ProgramName,
+    /// A command's name of several words.
+    SplitName,
+    /// `${x:-several words}`.
+    SplitDefault,
+    BraceOperator,
+}
+
+/// Where no value can stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Misplaced {
+    VariableName,
+    AssignmentLeft,
     HeredocDelimiter,
     QuotedHeredoc,
     HeredocPattern,
     AfterBackslash,
     AfterDollar,
-    /// A command's name of several words.
-    SplitName,
-    /// `${x:-several words}`.
-    SplitDefault,
     EscapesInBackquotes,
-    BraceOperator,
-    /// The target of `>&`.
-    Duplication,
-    /// The script cannot be read with certainty.
-    Unreadable(&'static str),
 }
 
 impl Refusal {
     /// Whether digits alone do no harm there, which is all that some places can give.
     pub(super) fn is_of_content(self) -> bool {
-        match self {
-            Refusal::Arithmetic
-            | Refusal::Eval
-            | Refusal::Trap
-            | Refusal::Script
-            | Refusal::Program(_)
-            | Refusal::Remote
-            | Refusal::Watched
-            | Refusal::SplitByEnv
-            | Refusal::EnvOption
-            | Refusal::Stdin
-            | Refusal::ShellOption
-            | Refusal::ProgramOption
-            | Refusal::PrintfOption
-            | Refusal::TestOperator
-            | Refusal::SpecialVariable
-            | Refusal::ProgramName
-            | Refusal::BraceOperator
-            | Refusal::Duplication => true,
-            Refusal::Sourced
-            | Refusal::Completion
-            | Refusal::VariableName
-            | Refusal::AssignmentLeft
-            | Refusal::HeredocDelimiter
-            | Refusal::QuotedHeredoc
-            | Refusal::HeredocPattern
-            | Refusal::AfterBackslash
-            | Refusal::AfterDollar
-            | Refusal::SplitName
-            | Refusal::SplitDefault
-            | Refusal::EscapesInBackquotes
-            | Refusal::Unreadable(_) => false,
-        }
+        matches!(self, Refusal::Evaluated(_) | Refusal::Program(_))
     }
 
     /// What follows the place's sign in a complaint.
     pub(super) fn words(self) -> String {
-        let words = match self {
-            Refusal::Arithmetic => {
+        match self {
+            Refusal::Evaluated(evaluated) => evaluated.words().to_owned(),
+            Refusal::Program(language) => language.advice(),
+            Refusal::Misplaced(misplaced) => misplaced.words().to_owned(),
+            Refusal::Unreadable(why) => format!("cannot be filled in safely: {why}"),
+        }
+    }
+}
+
+impl Evaluated {
+    fn words(self) -> &'static str {
+        match self {
+            Evaluated::Arithmetic => {
                 "stands in arithmetic, which evaluates it: write $(expr {} + 1), or compute in awk"
             }
-            Refusal::Eval => {
+            Evaluated::Eval => {
                 "would be evaluated by eval: write x={}, and then eval '... \"$x\" ...'"
             }
-            Refusal::Trap => {
+            Evaluated::Trap => {
                 "would be evaluated by trap: write x={}, and then trap '... \"$x\" ...' EXIT"
             }
-            Refusal::Sourced => {
+            Evaluated::Sourced => {
                 "names a file that would become a part of the script: write sh -- {}"
             }
-            Refusal::Completion => {
+            Evaluated::Completion => {
                 "stands where bash evaluates it: this is for interactive shells only"
             }
-            Refusal::Script => {
+            Evaluated::Script => {
                 "would become a part of another shell's script: give it to that as an argument, \
                  sh -c '... \"$1\" ...' sh {}"
             }
-            Refusal::Program(language) => return language.advice(),
-            Refusal::Remote => {
+            Evaluated::Remote => {
                 "would be evaluated by the other host's shell: send it on stdin, \
                  printf '%s\\n' {} | ssh HOST 'IFS= read -r x; ... \"$x\" ...'"
             }
-            Refusal::Watched => {
+            Evaluated::Watched => {
                 "would be evaluated by the shell that watch starts: write watch -x -- COMMAND {}"
             }
-            Refusal::SplitByEnv => "would be split into words by env -S: leave -S away",
-            Refusal::EnvOption => "could be the option -S of env: write env -- {}",
-            Refusal::Stdin => {
+            Evaluated::SplitByEnv => "would be split into words by env -S: leave -S away",
+            Evaluated::EnvOption => "could be the option -S of env: write env -- {}",
+            Evaluated::Stdin => {
                 "would become a part of the script that is read from stdin: give it as an \
                  argument, sh -s -- {} <<'EOF', and write \"$1\" in the script"
             }
-            Refusal::ShellOption => {
+            Evaluated::ShellOption => {
                 "could be an option of the shell that is started: write sh -- {}"
             }
-            Refusal::ProgramOption => {
+            Evaluated::ProgramOption => {
                 "would be a program if the word before it turned out to be an option: write -- \
                  before that"
             }
-            Refusal::PrintfOption => {
+            Evaluated::PrintfOption => {
                 "would be the format of printf, or an option: write printf '%s\\n' {}"
             }
-            Refusal::TestOperator => {
+            Evaluated::TestOperator => {
                 "stands where test may take it for a variable's name, or the word before it for an \
                  operator: write test -n {}, or test {} = ..."
             }
-            Refusal::VariableName => {
-                "stands where a variable's name does, which bash evaluates: write a name there"
-            }
-            Refusal::AssignmentLeft => "stands on the left side of an assignment: write NAME={}",
-            Refusal::SpecialVariable => {
+            Evaluated::SpecialVariable => {
                 "would be the value of a variable that shells evaluate: write another name"
             }
-            Refusal::ProgramName => {
+            Evaluated::ProgramName => {
                 "is the command's name, or may be, which could be eval, and others are its arguments: write a \
                  path, such as ./{}, or env -- {}"
             }
-            Refusal::HeredocDelimiter => {
-                "stands in a here-document's delimiter: write a word such as EOF"
-            }
-            Refusal::QuotedHeredoc => {
-                "stands in a here-document with a quoted delimiter, in which nothing is filled in: \
-                 write <<EOF without quotes, and \\$ for each $ that is to stay"
-            }
-            Refusal::HeredocPattern => {
-                "stands in a pattern in a here-document: write x={}, and $x there"
-            }
-            Refusal::AfterBackslash => {
-                "stands behind a backslash: put the backslash between quotes, '\\'{}"
-            }
-            Refusal::AfterDollar => {
-                "stands behind a $: write \\$ for a $ that is to stay, and $NAME for a variable"
-            }
-            Refusal::SplitName => {
+            Evaluated::SplitName => {
                 "would be split into a command and its arguments: put quotes around the expansion"
             }
-            Refusal::SplitDefault => {
+            Evaluated::SplitDefault => {
                 "stands in ${...} with a blank in it, which is split into words: put quotes around \
                  all of it, \"${...}\""
             }
-            Refusal::EscapesInBackquotes => {
-                "stands in backquotes with a backslash in them: write $(...)"
-            }
-            Refusal::BraceOperator => {
+            Evaluated::BraceOperator => {
                 "stands in ${...} behind an operator that evaluates it, or that not every sh has: \
                  one of - = ? + # % can stand there"
             }
-            Refusal::Duplication => {
+            Evaluated::Duplication => {
                 "stands behind >& or <&, where bash evaluates it: write >{} 2>&1"
             }
-            Refusal::Unreadable(why) => {
-                return format!("cannot be filled in safely: {why}");
+        }
+    }
+}
+
+impl Misplaced {
+    fn words(self) -> &'static str {
+        match self {
+            Misplaced::VariableName => {
+                "stands where a variable's name does, which bash evaluates: write a name there"
             }
-        };
-        words.to_owned()
+            Misplaced::AssignmentLeft => "stands on the left side of an assignment: write NAME={}",
+            Misplaced::HeredocDelimiter => {
+                "stands in a here-document's delimiter: write a word such as EOF"
+            }
+            Misplaced::QuotedHeredoc => {
+                "stands in a here-document with a quoted delimiter, in which nothing is filled in: \
+                 write <<EOF without quotes, and \\$ for each $ that is to stay"
+            }
+            Misplaced::HeredocPattern => {
+                "stands in a pattern in a here-document: write x={}, and $x there"
+            }
+            Misplaced::AfterBackslash => {
+                "stands behind a backslash: put the backslash between quotes, '\\'{}"
+            }
+            Misplaced::AfterDollar => {
+                "stands behind a $: write \\$ for a $ that is to stay, and $NAME for a variable"
+            }
+            Misplaced::EscapesInBackquotes => {
+                "stands in backquotes with a backslash in them: write $(...)"
+            }
+        }
     }
 }

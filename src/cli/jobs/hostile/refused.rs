@@ -3,7 +3,7 @@
 use super::{read, values};
 
 /// Scripts, and what stands in the complaint.
-const REFUSED: &[(&str, &str)] = &[
+pub(super) const REFUSED: &[(&str, &str)] = &[
     // Evaluated.
     ("echo $(( {} ))", "stands in arithmetic"),
     ("echo \"$((1 + {.}))\"", "{.} stands in arithmetic"),
@@ -233,7 +233,7 @@ fn places_where_a_value_would_be_evaluated_are_refused_with_what_to_write_instea
 }
 
 /// What a cautious reader could take for something else.
-const TAKEN: &[&str] = &[
+pub(super) const TAKEN: &[&str] = &[
     "echo eval {} trap {} sh {}",
     "echo sed {} awk {}",
     "grep -e sh {} {.}",
