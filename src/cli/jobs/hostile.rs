@@ -112,7 +112,7 @@ fn trouble(shell: Shell, context: &Context, item: &[u8], folder: &Path) -> Vec<S
     found
 }
 
-/// Each shell has every second case, and all where EVERY_CASE is set, which takes half a minute.
+/// Each shell has every third case, and all where EVERY_CASE is set, which takes half a minute.
 fn try_all(shell: Shell) {
     if !shell.is_there() {
         return;
@@ -122,7 +122,7 @@ fn try_all(shell: Shell) {
     let is_thorough = std::env::var_os("EVERY_CASE").is_some();
     for (context, at) in ACCEPTED.iter().zip(shell as usize..) {
         for (item, at) in HOSTILE.iter().zip(at..) {
-            if is_thorough || at % 2 == 0 {
+            if is_thorough || at % 3 == 0 {
                 found.extend(trouble(shell, context, item, folder.path()));
             }
         }
@@ -147,7 +147,7 @@ fn no_item_is_evaluated_by_busybox_and_each_arrives_as_it_is() {
 
 #[test]
 fn there_are_a_thousand_cases_at_least() {
-    let cases = ACCEPTED.len() * HOSTILE.len() / 2;
+    let cases = ACCEPTED.len() * HOSTILE.len() / 3;
     assert!(cases >= 1000, "{cases} for each shell");
 }
 
@@ -235,6 +235,13 @@ fn is_roundabout(script: &str) -> bool {
     has(&evaluates) && has(&holds)
 }
 
+/// Whether a script may never end: loops, and functions, which may call themselves.
+fn may_go_on(script: &str) -> bool {
+    let dense: String = script.split_ascii_whitespace().collect();
+    let words = ["()", "(\\", "while", "until"];
+    words.iter().any(|word| dense.contains(word))
+}
+
 /// Numbers that are the same in each run.
 struct Chance(u64);
 
@@ -259,12 +266,10 @@ impl Chance {
 
     /// A script of pieces, or a known one that has lost something and got something.
     fn script(&mut self) -> String {
-        let known = match self.below(6) {
-            0 | 1 => self.of(refused::TAKEN),
-            2 => ACCEPTED[self.below(ACCEPTED.len())].script,
-            3 => self.of(refused::REFUSED).0,
-            _ => return self.pieces(16),
-        };
+        if self.below(2) == 0 {
+            return self.pieces(16);
+        }
+        let known = ACCEPTED[self.below(ACCEPTED.len())].script;
         let mut script = known.to_owned();
         for _ in 0..=self.below(2) {
             let begin = self.below(script.len() + 1);
@@ -296,7 +301,7 @@ fn no_item_is_evaluated_in_scripts_made_at_random() {
         let Ok(readable) = read(&script) else {
             continue;
         };
-        if !script.contains("{}") || is_roundabout(&script) {
+        if !script.contains("{}") || is_roundabout(&script) || may_go_on(&script) {
             continue;
         }
         tried += 1;

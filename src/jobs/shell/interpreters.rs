@@ -106,15 +106,19 @@ impl Language {
     /// Looks through what follows the interpreter's name, and whether it reads its program from
     /// stdin.
     pub(super) fn judge(self, words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> bool {
-        let mut has_program = false;
-        let mut at = 0;
+        let (mut has_program, mut has_ended, mut at) = (false, false, 0);
         while let Some(word) = words.get(at) {
             let (option, is_whole) = word.literal_prefix();
+            if !is_whole && matches!(&option[..], b"-" | b"--") {
+                // It may be any option.
+                refused.extend((at..words.len()).map(|at| (at, Refusal::Program(self))));
+            }
             if word.begins_with_hole() || !is_option(&option) || option == b"-" {
                 break;
             }
             at += 1;
             if option == b"--" && is_whole {
+                has_ended = true;
                 break;
             }
             let long = self.long_code_options().iter();
@@ -157,7 +161,6 @@ impl Language {
             refused.push((at, Refusal::Program(self)));
         }
         // A value could be an option that has a program, and the next one that program.
-        let has_ended = at > 0 && words[at - 1].literal().as_deref() == Some(b"--");
         if operand.is_some_and(may_be_option) && !has_ended && !has_program {
             let later = at + 1..words.len();
             refused

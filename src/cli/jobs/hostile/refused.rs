@@ -3,7 +3,7 @@
 use super::{read, values};
 
 /// Scripts, and what stands in the complaint.
-pub(super) const REFUSED: &[(&str, &str)] = &[
+const REFUSED: &[(&str, &str)] = &[
     // Evaluated.
     ("echo $(( {} ))", "stands in arithmetic"),
     ("echo \"$((1 + {.}))\"", "{.} stands in arithmetic"),
@@ -118,6 +118,7 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
     ("ruby -e 'puts {}'", "a part of the ruby program"),
     ("node --eval={}", "a part of the node program"),
     ("php -r '{};'", "a part of the php program"),
+    ("perl -{} {.}", "a part of the perl program"),
     ("perl {} {.}", "write -- before that"),
     ("watch ls {}", "write watch -x -- COMMAND {}"),
     ("env -S 'ls {}'", "leave -S away"),
@@ -233,7 +234,7 @@ fn places_where_a_value_would_be_evaluated_are_refused_with_what_to_write_instea
 }
 
 /// What a cautious reader could take for something else.
-pub(super) const TAKEN: &[&str] = &[
+const TAKEN: &[&str] = &[
     "echo eval {} trap {} sh {}",
     "echo sed {} awk {}",
     "grep -e sh {} {.}",
@@ -249,6 +250,9 @@ pub(super) const TAKEN: &[&str] = &[
     "sed -n 's/a/b/p' {} >{.}.new",
     "ssh {} uptime",
     "ssh -p 22 {} uptime -p",
+    "echo {}; sed -n -f",
+    "echo {}; perl -I; awk -F; python3 -W; sh -o; ssh -p; su -c; env -u",
+    "python3 -W {}",
     "env -- {} {}",
     "echo {} | xargs -0 sh -c 'ls \"$1\"' sh",
     "\"$x\" {} {.}",
