@@ -51,7 +51,7 @@ impl Lexer<'_> {
             .any(|unit| matches!(unit, Unit::Byte(b'"' | b'\'')));
         match word.literal() {
             Some(delimiter)
-                if !delimiter.is_empty() && !text.iter().any(is_odd) && !(escapes && quotes) =>
+                if !(delimiter.is_empty() || text.iter().any(is_odd) || escapes && quotes) =>
             {
                 self.pending.push(Heredoc {
                     delimiter,

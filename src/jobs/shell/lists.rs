@@ -326,10 +326,11 @@ impl Lexer<'_> {
         let word = self.word()?;
         if is_duplication {
             // bash expands it, finds that it is no number, and expands it again as a file's name.
-            self.refuse(
-                word.places.clone(),
-                Refusal::Evaluated(Evaluated::Duplication),
-            );
+            let evaluated = Refusal::Evaluated(Evaluated::Duplication);
+            self.refuse(word.places.clone(), evaluated);
+            if word.has_expansion() {
+                return unreadable("bash expands what stands behind >& twice: write >FILE 2>&1");
+            }
         }
         if is_heredoc {
             list.command.fed.push(word.places);

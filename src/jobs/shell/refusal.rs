@@ -116,8 +116,7 @@ impl Evaluated {
                 "could be an option of the shell that is started: write sh -- {}"
             }
             Evaluated::ProgramOption => {
-                "would be a program if the word before it turned out to be an option: write -- \
-                 before that"
+                "would be a program if the word before it were an option: write -- before that"
             }
             Evaluated::PrintfOption => {
                 "would be the format of printf, or an option: write printf '%s\\n' {}"

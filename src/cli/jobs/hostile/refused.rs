@@ -125,6 +125,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("ls >&{}", "bash evaluates it: write >{} 2>&1"),
     ("ls 2>&1{}", "bash evaluates it"),
     ("cat <&{}", "bash evaluates it"),
+    ("x={}; ls >&\"$x\"", "write >FILE 2>&1"),
     ("$(true) eval {}", "evaluated by eval"),
     ("$x eval {}", "evaluated by eval"),
     ("`x` eval {}", "evaluated by eval"),
