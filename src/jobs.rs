@@ -9,6 +9,7 @@ mod child;
 mod command;
 pub(crate) mod ending;
 pub(crate) mod persistent;
+pub(crate) mod shell;
 pub(crate) mod spool;
 mod stderr;
 pub(crate) mod template;
@@ -17,7 +18,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -28,10 +29,10 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
 use crate::ledger::ItemId;
-use crate::observe::text::printable;
 use crate::worker::{self, Roles, current};
 use command::{Surroundings, Words, while_at_work};
 use persistent::Post;
+use shell::Script;
 use spool::{Spool, Stream};
 use template::{Template, Values};
 
@@ -87,7 +88,8 @@ pub(crate) struct Setup {
     pub(crate) program: Option<OsString>,
     /// The words of a process that serves many items; the template is what each request says then.
     pub(crate) server: Option<Vec<OsString>>,
-    pub(crate) is_shell: bool,
+    /// What a shell runs, if one was asked for: the template with its places in quotes.
+    pub(crate) script: Option<Script>,
     pub(crate) feed: Feed,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) workdir: Option<OsString>,
@@ -99,20 +101,36 @@ pub(crate) struct Setup {
 impl Setup {
     /// The words of the command for one item.
     pub(crate) fn words(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
-        if self.is_shell {
-            let line = self.template.fill_for_shell(values)?;
-            return Ok(vec!["/bin/sh".into(), "-c".into(), line]);
+        match &self.script {
+            Some(script) => script.words(values),
+            None => self.template.fill(values),
         }
-        self.template.fill(values)
     }
 
-    /// What is run for one item, for people: a command line, or why there is none.
+    /// A command line that does the same, for a shell.
+    pub(crate) fn line(&self, values: Values<'_>) -> Result<Vec<u8>, String> {
+        let filled = self.script.as_ref();
+        let filled = filled.map(|script| script.filled(values)).transpose()?;
+        match filled.flatten() {
+            Some(line) => Ok(line),
+            None => Ok(quoted(&self.words(values)?)),
+        }
+    }
+
+    /// What is run for one item, for people: one line that a shell can be given, or the words with their
+    /// places where the item is not all there.
     pub(crate) fn shown(&self, values: Values<'_>) -> String {
+        let filled = self.script.as_ref();
+        let filled = filled.and_then(|script| script.filled(values).ok().flatten());
+        let line = filled.and_then(|line| String::from_utf8(line).ok());
+        if let Some(line) = line.filter(|line| !line.contains(char::is_control)) {
+            return line;
+        }
         // An item that is not all there cannot be filled in.
         let words = self
             .words(values)
             .unwrap_or_else(|_| self.template.source());
-        shown(&[self.server.clone().unwrap_or_default(), words].concat())
+        in_one_line(&[self.server.clone().unwrap_or_default(), words].concat())
     }
 }
 
@@ -341,15 +359,51 @@ impl Output {
 }
 
 /// A command line as a shell takes it.
-pub(crate) fn quoted(words: &[OsString]) -> OsString {
+fn quoted(words: &[OsString]) -> Vec<u8> {
     let words: Vec<Vec<u8>> = words
         .iter()
         .map(|word| template::quoted(word.as_bytes()))
         .collect();
-    OsString::from_vec(words.join(&b' '))
+    words.join(&b' ')
 }
 
-/// The same in one line, and without what is no text.
-fn shown(words: &[OsString]) -> String {
-    printable(&quoted(words).to_string_lossy()).into_owned()
+/// The same without what would end the line or is no text, which needs a form of quotes that dash does
+/// not have before 0.5.13.
+fn in_one_line(words: &[OsString]) -> String {
+    let words = words.iter().map(|word| match word.to_str() {
+        Some(text) if !text.contains(char::is_control) => {
+            String::from_utf8_lossy(&template::quoted(word.as_bytes())).into_owned()
+        }
+        _ => escaped(word.as_bytes()),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// `$'...'`, with octal numbers for what cannot be written.
+fn escaped(word: &[u8]) -> String {
+    let mut line = String::from("$'");
+    for chunk in word.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => line.push_str("\\n"),
+                '\t' => line.push_str("\\t"),
+                '\r' => line.push_str("\\r"),
+                '\'' | '\\' => line.extend(['\\', c]),
+                c if c.is_control() => {
+                    let bytes = c.encode_utf8(&mut [0; 4]).as_bytes().to_vec();
+                    push_octal(&bytes, &mut line);
+                }
+                c => line.push(c),
+            }
+        }
+        push_octal(chunk.invalid(), &mut line);
+    }
+    line.push('\'');
+    line
+}
+
+fn push_octal(bytes: &[u8], line: &mut String) {
+    for byte in bytes {
+        line.push_str(&format!("\\{byte:03o}"));
+    }
 }

@@ -4,6 +4,8 @@ mod budget;
 mod dry;
 mod ended;
 mod halt;
+#[cfg(test)]
+mod hostile;
 mod joblog;
 mod options;
 mod output;

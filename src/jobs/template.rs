@@ -4,7 +4,7 @@
 //! object. Everything is bytes, as the arguments of a Unix process are. Nothing is run here.
 
 use std::borrow::Cow;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use serde::{Deserialize, Serialize};
@@ -17,14 +17,14 @@ pub(crate) struct Template {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Piece {
+pub(super) enum Piece {
     Text(Vec<u8>),
     Place(Place),
 }
 
 /// What is filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Place {
+pub(super) enum Place {
     /// `{}`: the item.
     Item,
     /// `{.}`: the item without its extension.
@@ -52,14 +52,6 @@ const PLACES: [(&[u8], Place); 7] = [
     (b"{#}", Place::Number),
     (b"{%}", Place::Slot),
 ];
-
-/// In which form something is filled in.
-#[derive(Debug, Clone, Copy)]
-enum Form {
-    Plain,
-    /// As one word for a shell.
-    Quoted,
-}
 
 /// What is filled in for one item.
 #[derive(Debug, Clone, Copy)]
@@ -105,29 +97,9 @@ impl Template {
         Some(OsString::from_vec(program))
     }
 
-    /// Whether something is to be filled in between quotes, where these words are a shell's line: the
-    /// quotes that it is given itself would end them.
-    pub(crate) fn has_quoted_place(&self) -> bool {
-        let mut open = None;
-        let mut is_escaped = false;
-        for piece in self.words.iter().flatten() {
-            match piece {
-                Piece::Place(_) if open.is_some() => return true,
-                Piece::Place(_) => is_escaped = false,
-                Piece::Text(text) => {
-                    for byte in text {
-                        match (open, byte) {
-                            _ if is_escaped => is_escaped = false,
-                            (None | Some(b'"'), b'\\') => is_escaped = true,
-                            (None, b'\'' | b'"') => open = Some(*byte),
-                            (Some(quote), byte) if quote == *byte => open = None,
-                            _ => {}
-                        }
-                    }
-                }
-            }
-        }
-        false
+    /// The words and what they are made of.
+    pub(super) fn words(&self) -> &[Vec<Piece>] {
+        &self.words
     }
 
     /// The words for one item.
@@ -135,34 +107,14 @@ impl Template {
     /// # Errors
     /// The item is no JSON object with these members, in words.
     pub(crate) fn fill(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
-        self.fill_with(values, Form::Plain)
-    }
-
-    /// One line for a shell, in which what is filled in is quoted.
-    ///
-    /// # Errors
-    /// As [`fill`](Self::fill), or what is filled in has a zero byte.
-    pub(crate) fn fill_for_shell(&self, values: Values<'_>) -> Result<OsString, String> {
-        let words = self.fill_with(values, Form::Quoted)?;
-        Ok(words.join(OsStr::new(" ")))
-    }
-
-    fn fill_with(&self, values: Values<'_>, form: Form) -> Result<Vec<OsString>, String> {
-        let object = match self.needs_members() {
-            true => Some(object(values.item)?),
-            false => None,
-        };
+        let object = object_for(self.places(), values.item)?;
         let fill = |pieces: &Vec<Piece>| {
             let mut word = Vec::new();
             for piece in pieces {
                 match piece {
                     Piece::Text(text) => word.extend_from_slice(text),
                     Piece::Place(place) => {
-                        let text = place.text(values, object.as_ref())?;
-                        match form {
-                            Form::Plain => word.extend_from_slice(&text),
-                            Form::Quoted => word.extend_from_slice(&quoted(&text)),
-                        }
+                        word.extend_from_slice(&place.text(values, object.as_ref())?);
                     }
                 }
             }
@@ -186,19 +138,14 @@ impl Template {
         words.collect()
     }
 
-    fn needs_members(&self) -> bool {
-        self.places().any(|place| matches!(place, Place::Member(_)))
-    }
-
     /// Whether the item has all that is to be filled in, without filling it in.
     ///
     /// # Errors
     /// As [`fill`](Self::fill).
     pub(crate) fn check(&self, item: &[u8]) -> Result<(), String> {
-        if !self.needs_members() {
+        let Some(object) = object_for(self.places(), item)? else {
             return Ok(());
-        }
-        let object = object(item)?;
+        };
         self.places().try_for_each(|place| match place {
             Place::Member(name) => member(&object, name).map(drop),
             _ => Ok(()),
@@ -207,7 +154,13 @@ impl Template {
 }
 
 impl Place {
-    fn sign(&self) -> Vec<u8> {
+    /// Whether it gives digits and nothing else.
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self, Place::Number | Place::Slot)
+    }
+
+    /// How it is written.
+    pub(super) fn sign(&self) -> Vec<u8> {
         let known = PLACES.iter().find(|(_, place)| place == self);
         match (known, self) {
             (Some((sign, _)), _) => sign.to_vec(),
@@ -236,6 +189,31 @@ impl Place {
             }
         })
     }
+}
+
+/// What these places give for an item.
+///
+/// # Errors
+/// As [`Template::fill`].
+pub(super) fn texts<'a>(
+    places: &[Place],
+    values: Values<'a>,
+) -> Result<Vec<Cow<'a, [u8]>>, String> {
+    let object = object_for(places, values.item)?;
+    let texts = places.iter();
+    texts
+        .map(|place| place.text(values, object.as_ref()))
+        .collect()
+}
+
+/// The object that an item is, if a place needs it.
+fn object_for<'a>(
+    places: impl IntoIterator<Item = &'a Place>,
+    item: &[u8],
+) -> Result<Option<Map<String, Value>>, String> {
+    let mut places = places.into_iter();
+    let needs_members = places.any(|place| matches!(place, Place::Member(_)));
+    needs_members.then(|| object(item)).transpose()
 }
 
 fn pieces(mut word: &[u8], is_json: bool) -> Vec<Piece> {
@@ -441,45 +419,6 @@ mod tests {
                 .unwrap_err()
                 .contains("no JSON")
         );
-    }
-
-    #[test]
-    fn what_is_filled_into_a_shell_line_is_one_word_there() {
-        let words = [OsString::from("echo {} > {.}.txt")];
-        let template = Template::parse(&words, false);
-        let line = |item: &[u8]| {
-            let values = Values {
-                item,
-                number: 1,
-                slot: 1,
-            };
-            template.fill_for_shell(values).unwrap().into_vec()
-        };
-        assert_eq!(line(b"a.b"), b"echo a.b > a.txt");
-        assert_eq!(line(b"$(x) y"), b"echo '$(x) y' > '$(x) y'.txt");
-        assert_eq!(line(b""), b"echo '' > ''.txt");
-    }
-
-    #[test]
-    fn places_between_quotes_are_seen() {
-        let is_quoted = |line: &str| Template::parse(&[line.into()], false).has_quoted_place();
-        for line in [
-            "echo '{}'",
-            "echo \"{}\"",
-            "echo 'a' \"$(x {})\"",
-            r#"echo "\"{}""#,
-        ] {
-            assert!(is_quoted(line), "{line}");
-        }
-        for line in [
-            "echo {}",
-            "echo 'a'{}\"b\"",
-            r"echo \'{}\'",
-            "awk '{print}' {}",
-            "echo \"'\"{}",
-        ] {
-            assert!(!is_quoted(line), "{line}");
-        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const BINARY_LINES_MAX: usize = 60;
 
 /// The pure core.
-const PURE: [&str; 23] = [
+const PURE: [&str; 25] = [
     "src/ledger.rs",
     "src/ledger/",
     "src/store/book.rs",
@@ -45,6 +45,8 @@ const PURE: [&str; 23] = [
     "src/broker/shared.rs",
     "src/broker/shared/",
     "src/jobs/template.rs",
+    "src/jobs/shell.rs",
+    "src/jobs/shell/",
     "src/observe/progress.rs",
     "src/cli/progress/layout.rs",
     "src/observe/spans.rs",

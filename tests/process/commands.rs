@@ -5,6 +5,7 @@ mod endings;
 mod kept;
 mod output;
 mod persistent;
+mod shell;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -27,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         kept::trials(),
         output::trials(),
         persistent::trials(),
+        shell::trials(),
     ];
     all.into_iter().flatten().collect()
 }

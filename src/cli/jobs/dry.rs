@@ -1,25 +1,22 @@
 //! `--dry-run`: the commands, printed instead of run.
 
 use std::io::{self, BufWriter, Write};
-use std::os::unix::ffi::OsStringExt;
 
 use super::options::{JobConfig, check_json};
 use crate::cli::config::Config;
 use crate::cli::input;
 use crate::cli::stop::Stop;
 use crate::cli::{Failure, code};
+use crate::jobs::Setup;
 use crate::jobs::persistent::request_line;
 use crate::jobs::template::Values;
-use crate::jobs::{self, Setup};
 
-/// What is run for one item, as a line.
+/// What is run for one item, as a line that a shell can be given.
 fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
-    let line = match (&setup.server, setup.is_shell) {
-        (Some(_), _) => return request_line(values.number, &setup.words(values)?).map(Into::into),
-        (None, true) => setup.template.fill_for_shell(values)?,
-        (None, false) => jobs::quoted(&setup.words(values)?),
-    };
-    let mut line = line.into_vec();
+    if setup.server.is_some() {
+        return request_line(values.number, &setup.words(values)?).map(Into::into);
+    }
+    let mut line = setup.line(values)?;
     line.push(b'\n');
     Ok(line)
 }

@@ -10,6 +10,7 @@ use super::halt::Halt;
 use super::{joblog, program, results};
 use crate::cli::args::{Format, JobArgs};
 use crate::cli::input::{self, Line, Source};
+use crate::jobs::shell::Script;
 use crate::jobs::template::Template;
 use crate::jobs::{Feed, Setup};
 
@@ -98,15 +99,10 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         },
     };
     let mut template = Template::parse(words, args.json);
-    if args.shell && template.has_quoted_place() {
-        return Err(
-            "--shell: what is filled in is quoted already, so it may not stand between quotes"
-                .into(),
-        );
-    }
     if feed == Feed::Arguments {
         template = template.with_item();
     }
+    let script = args.shell.then(|| Script::read(&template)).transpose()?;
     let environment = args
         .env
         .iter()
@@ -124,7 +120,7 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         template,
         program: program.transpose()?,
         server,
-        is_shell: args.shell,
+        script,
         feed,
         environment,
         workdir: workdir.map(PathBuf::into_os_string),

@@ -1,0 +1,414 @@
+//! PURE: a script for `/bin/sh` with places for the item, no text of which ever becomes the script's.
+//!
+//! The script stays as it was written, but for its places: each becomes the expansion of a variable
+//! that holds the value, with the quotes that it needs where it stands. A shell never reads again what an
+//! expansion gives, so nothing in a value can be a command, whatever the quotes around. Places where
+//! that does not hold (arithmetic, `eval`, the script of another shell) are refused before anything
+//! runs, and so are all places in a script that not every shell reads alike.
+//!
+//! The values come as arguments and are put into variables by what stands before the script, on the
+//! same line, so that line numbers in complaints stay right. Other ways were worse: as environment
+//! variables they would be seen by all that the script starts, and count twice against what exec takes;
+//! as `$1` and so on they would be hidden in functions, which have their own, and moved by `set` and
+//! `shift`. The script finds no arguments of its own, and `/bin/sh` as its name, as ever.
+//!
+//! What the script itself does with a value is not known here: it may give it to `eval` by way of a
+//! variable, a function or a file.
+
+mod commands;
+mod heredoc;
+mod interpreters;
+mod lexer;
+mod lists;
+mod quotes;
+mod refusal;
+mod words;
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use serde::{Deserialize, Serialize};
+
+use self::lexer::{Found, Stand, Unit};
+use self::refusal::Refusal;
+use super::template::{Piece, Place, Template, Values, texts};
+
+/// What runs scripts.
+const SHELL: &str = "/bin/sh";
+
+/// What the names of variables for values begin with, if the script does not have it.
+const PREFIX: &str = "_supervisor_";
+
+/// A script with places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Script {
+    parts: Vec<Part>,
+    /// What is filled in, each once.
+    places: Vec<Place>,
+    /// The script as it is run, the same for all items.
+    text: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Part {
+    Text(Vec<u8>),
+    /// A place, by its number among the different ones, and how a value is shown there.
+    Place(usize, Quotes),
+}
+
+/// How a value is shown in a line that people read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Quotes {
+    Bare,
+    Double,
+    Single,
+    /// It cannot be shown there.
+    Unshown,
+}
+
+impl Script {
+    /// Reads the words of a command as a shell gets them, separated by spaces.
+    ///
+    /// # Errors
+    /// A place where a value would be evaluated, or in a script that cannot be read with certainty; in
+    /// words.
+    pub(crate) fn read(template: &Template) -> Result<Self, String> {
+        let space = Piece::Text(b" ".to_vec());
+        let mut pieces: Vec<&Piece> = Vec::new();
+        for word in template.words() {
+            pieces.extend((!pieces.is_empty()).then_some(&space));
+            pieces.extend(word);
+        }
+        let found = find_places(&pieces)?;
+        Ok(Script::of(&pieces, &found))
+    }
+
+    fn of(pieces: &[&Piece], found: &[Found]) -> Self {
+        let prefix = free_prefix(pieces);
+        let (mut parts, mut places) = (Vec::new(), Vec::<Place>::new());
+        let mut script = Vec::new();
+        let mut found = found.iter();
+        for piece in pieces {
+            match (piece, found.as_slice().first()) {
+                (Piece::Place(place), Some(one)) => {
+                    found.next();
+                    let known = places.iter().position(|known| known == place);
+                    let number = known.unwrap_or_else(|| {
+                        places.push(place.clone());
+                        places.len() - 1
+                    });
+                    parts.push(Part::Place(number, Quotes::of(one)));
+                    script.extend(expansion(&prefix, number, one.stand).into_bytes());
+                }
+                (Piece::Text(text), _) => {
+                    parts.push(Part::Text(text.clone()));
+                    script.extend_from_slice(text);
+                }
+                // All places were found.
+                (Piece::Place(_), None) => {}
+            }
+        }
+        let mut text = opening(&prefix, places.len()).into_bytes();
+        text.append(&mut script);
+        Script {
+            parts,
+            places,
+            text,
+        }
+    }
+
+    /// What is run for one item.
+    ///
+    /// # Errors
+    /// As [`Template::fill`].
+    pub(crate) fn words(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
+        let texts = texts(&self.places, values)?;
+        let mut words = vec![
+            OsString::from(SHELL),
+            "-c".into(),
+            OsString::from_vec(self.text.clone()),
+        ];
+        if !texts.is_empty() {
+            // `$0`, which would be this without arguments.
+            words.push(SHELL.into());
+        }
+        let texts = texts.into_iter().map(Cow::into_owned);
+        words.extend(texts.map(OsString::from_vec));
+        Ok(words)
+    }
+
+    /// A line for people that does the same: the script with the values in it, where they can stand there.
+    ///
+    /// # Errors
+    /// As [`Template::fill`].
+    pub(crate) fn filled(&self, values: Values<'_>) -> Result<Option<Vec<u8>>, String> {
+        let texts = texts(&self.places, values)?;
+        let mut line = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => line.extend_from_slice(text),
+                Part::Place(_, Quotes::Unshown) => return Ok(None),
+                Part::Place(number, quotes) => quotes.show(&texts[*number], &mut line),
+            }
+        }
+        Ok(Some(line))
+    }
+}
+
+/// What is known of each place, in their order.
+fn find_places(pieces: &[&Piece]) -> Result<Vec<Found>, String> {
+    let mut units = Vec::new();
+    let mut places = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => units.extend(text.iter().map(|byte| Unit::Byte(*byte))),
+            Piece::Place(place) => {
+                places.push(place);
+                units.push(Unit::Place {
+                    is_number: place.is_number(),
+                });
+            }
+        }
+    }
+    let Some(first) = places.first() else {
+        return Ok(Vec::new());
+    };
+    let found = lexer::read(&units).map_err(|refusal| complaint(first, refusal))?;
+    if found.len() != places.len() {
+        let why = Refusal::Unreadable("not all of it was read, which is a mistake of this program");
+        return Err(complaint(first, why));
+    }
+    for (found, place) in found.iter().zip(places) {
+        if let Some(refusal) = found.refusal {
+            return Err(complaint(place, refusal));
+        }
+    }
+    Ok(found)
+}
+
+fn complaint(place: &Place, refusal: Refusal) -> String {
+    let sign = place.sign();
+    let sign = String::from_utf8_lossy(&sign);
+    format!("--shell: {sign} {}", refusal.words())
+}
+
+/// A beginning of names that the script has nowhere.
+fn free_prefix(pieces: &[&Piece]) -> String {
+    let mut prefix = PREFIX.to_owned();
+    let has = |prefix: &str| {
+        pieces.iter().any(|piece| match piece {
+            Piece::Text(text) => text
+                .windows(prefix.len())
+                .any(|window| window == prefix.as_bytes()),
+            Piece::Place(_) => false,
+        })
+    };
+    while has(&prefix) {
+        prefix.push('_');
+    }
+    prefix
+}
+
+/// Takes the values from the arguments. A variable that was in the environment would stay there with
+/// its new value, if it were not unset first.
+fn opening(prefix: &str, count: usize) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    let names = (1..=count).map(|number| format!(" {prefix}{number}"));
+    let values = (1..=count).map(|number| format!(" {prefix}{number}=${{{number}}}"));
+    let (names, values): (String, String) = (names.collect(), values.collect());
+    format!("unset -v{names};{values}; shift {count}; ")
+}
+
+/// What stands in the script instead of a place.
+fn expansion(prefix: &str, number: usize, stand: Stand) -> String {
+    let expansion = format!("${{{prefix}{}}}", number + 1);
+    match stand {
+        Stand::Bare => format!("\"{expansion}\""),
+        Stand::Single => format!("'\"{expansion}\"'"),
+        Stand::Double | Stand::Kept => expansion,
+    }
+}
+
+impl Quotes {
+    fn of(found: &Found) -> Self {
+        match found.stand {
+            _ if !found.is_fillable => Quotes::Unshown,
+            Stand::Bare => Quotes::Bare,
+            Stand::Double => Quotes::Double,
+            Stand::Single => Quotes::Single,
+            Stand::Kept => Quotes::Unshown,
+        }
+    }
+
+    /// Adds a value as a text that a shell reads as that value.
+    fn show(self, value: &[u8], line: &mut Vec<u8>) {
+        match self {
+            Quotes::Bare => {
+                line.push(b'\'');
+                push_single(value, line);
+                line.push(b'\'');
+            }
+            Quotes::Single => push_single(value, line),
+            // An interactive shell would take a ! for the beginning of an old command, and any would take
+            // a letter for a part of the variable's name before it.
+            Quotes::Double if value.contains(&b'!') || line.last().is_some_and(is_part) => {
+                line.extend_from_slice(b"\"'");
+                push_single(value, line);
+                line.extend_from_slice(b"'\"");
+            }
+            Quotes::Double => {
+                for byte in value {
+                    line.extend(b"\\$`\"".contains(byte).then_some(b'\\'));
+                    line.push(*byte);
+                }
+            }
+            Quotes::Unshown => {}
+        }
+    }
+}
+
+/// Whether a name could go on behind it.
+fn is_part(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte == b'_'
+}
+
+/// Adds a text between single quotes that are there already.
+fn push_single(text: &[u8], line: &mut Vec<u8>) {
+    for byte in text {
+        match byte {
+            b'\'' => line.extend_from_slice(b"'\\''"),
+            other => line.push(*other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(script: &str) -> Result<Script, String> {
+        Script::read(&Template::parse(&[script.into()], false))
+    }
+
+    fn values(item: &[u8]) -> Values<'_> {
+        Values {
+            item,
+            number: 7,
+            slot: 2,
+        }
+    }
+
+    fn text(script: &str) -> String {
+        String::from_utf8(read(script).unwrap().text).unwrap()
+    }
+
+    /// The script without what stands before it.
+    fn body(script: &str) -> String {
+        let text = text(script);
+        text.split_once("; shift 1; ").unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn a_place_becomes_an_expansion_with_the_quotes_that_it_needs() {
+        let v = "${_supervisor_1}";
+        for (script, expected) in [
+            ("echo {}.txt", format!("echo \"{v}\".txt")),
+            ("echo \"a {}\"", format!("echo \"a {v}\"")),
+            ("echo 'a {}'", format!("echo 'a '\"{v}\"''")),
+            ("echo \"$(ls '{}')\"", format!("echo \"$(ls ''\"{v}\"'')\"")),
+            ("echo ${x:-{}}", format!("echo ${{x:-\"{v}\"}}")),
+            ("echo \"${x:-{}}\"", format!("echo \"${{x:-{v}}}\"")),
+            ("echo \"${x#{}}\"", format!("echo \"${{x#\"{v}\"}}\"")),
+            ("cat <<E\n'{}'\nE\n", format!("cat <<E\n'{v}'\nE\n")),
+            ("ls # '{}", format!("ls # '{v}")),
+        ] {
+            assert_eq!(body(script), expected);
+        }
+    }
+
+    #[test]
+    fn each_value_is_given_once() {
+        let script = read("echo {} {.} \"{}\" {#}").unwrap();
+        let words = script.words(values(b"a.b")).unwrap();
+        assert_eq!(words[3..], ["/bin/sh", "a.b", "a", "7"]);
+        let text = text("echo {} {.} \"{}\"");
+        let expected = "unset -v _supervisor_1 _supervisor_2; _supervisor_1=${1} \
+                        _supervisor_2=${2}; shift 2; echo \"${_supervisor_1}\" \
+                        \"${_supervisor_2}\" \"${_supervisor_1}\"";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn names_that_the_script_has_are_not_taken() {
+        assert!(text("_supervisor_1=x; echo {}").contains("echo \"${_supervisor__1}\""));
+    }
+
+    #[test]
+    fn words_of_a_command_are_joined_by_spaces() {
+        let words = ["echo".into(), "\"a".into(), "{}\"".into()];
+        let script = Script::read(&Template::parse(&words, false)).unwrap();
+        let line = script.filled(values(b"x")).unwrap().unwrap();
+        assert_eq!(line, b"echo \"a x\"");
+    }
+
+    #[test]
+    fn a_shown_value_cannot_be_taken_for_anything_else() {
+        let shown = |script: &str, item: &[u8]| {
+            let line = read(script).unwrap().filled(values(item)).unwrap();
+            line.map(|line| String::from_utf8(line).unwrap())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(shown("{}>x", b"2"), some("'2'>x"));
+        assert_eq!(shown("echo '{}'", b"it's"), some(r"echo 'it'\''s'"));
+        assert_eq!(
+            shown("echo \"{}\"", b"$a`\"\\"),
+            some(r#"echo "\$a\`\"\\""#)
+        );
+        assert_eq!(shown("echo \"{}\"", b"a!"), some("echo \"\"'a!'\"\""));
+        assert_eq!(shown("echo \"$x{}\"", b"y"), some("echo \"$x\"'y'\"\""));
+        // There are no quotes in these.
+        assert_eq!(shown("cat <<E\n{}\nE\n", b"x"), None);
+        assert_eq!(shown("ls # {}", b"x"), None);
+        assert_eq!(shown("echo `ls {}`", b"x"), None);
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let deep = format!("{}{{}}{}", "$(".repeat(10_000), ")".repeat(10_000));
+        assert!(read(&deep).unwrap_err().contains("nested too deeply"));
+        let deep = format!("{}{{}}{}", "${x-".repeat(10_000), "}".repeat(10_000));
+        assert!(read(&deep).unwrap_err().contains("nested too deeply"));
+    }
+
+    /// What scripts are made of.
+    fn script() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            prop::sample::select(vec![
+                "{}", "{#}", "\"", "'", "`", "$(", ")", "(", "${", "}", "$((", "))", "\\", "\n",
+                " ", ";;", "<<E", "<<-'E'", "\nE\n", "case ", " in ", "esac", "#", "$", "$'", "[[",
+                "x=",
+            ])
+            .prop_map(|text: &str| text.as_bytes().to_vec()),
+            prop::collection::vec(any::<u8>(), 0..4),
+        ];
+        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// Whatever a script is, it is refused or run with nothing of the item in it.
+        #[test]
+        fn any_script_is_refused_or_kept_apart_from_values(script in script()) {
+            let template = Template::parse(&[OsString::from_vec(script)], false);
+            if let Ok(script) = Script::read(&template) {
+                let one = script.words(values(b"item'one")).unwrap();
+                let other = script.words(values(b"item\"other")).unwrap();
+                prop_assert_eq!(&one[..3], &other[..3]);
+                prop_assert!(script.filled(values(b"x")).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! PURE: whether a command evaluates its arguments again: `eval`, `sh -c`, and what bash does with
+//! names of variables. Only what stands in the script can be seen: not what a variable or a function
+//! of the script makes of a value.
+
+use std::ops::Range;
+
+use super::interpreters::{self, Language};
+use super::refusal::{Evaluated, Misplaced, Refusal};
+use super::words::{Bit, Word, is_name, is_option};
+
+/// A command with its words, as far as they have been read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SimpleCommand {
+    /// `NAME=value` before the name.
+    pub(super) assignments: Vec<Word>,
+    /// The name and the arguments.
+    pub(super) words: Vec<Word>,
+    /// Places in here-strings.
+    pub(super) fed: Vec<Range<usize>>,
+    /// Whether there were redirections before the name.
+    pub(super) is_redirected: bool,
+}
+
+/// What is wrong with a command.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    pub(super) refused: Vec<(Range<usize>, Refusal)>,
+    /// Whether it reads a script or program from stdin.
+    pub(super) reads_script: bool,
+    /// Nothing that follows can be read with certainty.
+    pub(super) trouble: Option<&'static str>,
+}
+
+impl SimpleCommand {
+    pub(super) fn is_empty(&self) -> bool {
+        self.assignments.is_empty() && self.words.is_empty() && !self.is_redirected
+    }
+
+    pub(super) fn is_timed(&self) -> bool {
+        let name = self.words.first().and_then(Word::plain);
+        name.as_deref() == Some(b"time")
+    }
+
+    /// Whether `()` behind it would make it a function's name.
+    pub(super) fn may_be_function(&self) -> bool {
+        let name = self.words.first().and_then(Word::plain);
+        self.words.len() == 1
+            && self.assignments.is_empty()
+            && !self.is_redirected
+            && name.is_some_and(|name| is_name(&name))
+    }
+
+    /// Takes the next word.
+    pub(super) fn push(&mut self, word: Word) {
+        let is_assignment = self.words.is_empty() && word.assigned().is_some();
+        match is_assignment {
+            true => self.assignments.push(word),
+            false => self.words.push(word),
+        }
+    }
+
+    /// Looks through the whole command.
+    pub(super) fn judge(&self) -> Verdict {
+        let mut verdict = Verdict::default();
+        for word in &self.assignments {
+            verdict.judge_value(word);
+        }
+        if self.words.iter().any(Word::has_alternatives) {
+            verdict.trouble = Some("not every sh has {a,b}: write the words out, or quote them");
+        }
+        verdict.judge(&self.words);
+        // Expansions may give nothing, so that `$x eval` and `${x}eval` are `eval`.
+        if self.words.iter().any(Word::has_expansion) {
+            let staying = self.words.iter().filter(|word| !word.may_vanish());
+            let rest: Vec<Word> = staying.map(Word::without_expansions).collect();
+            verdict.judge(&rest);
+        }
+        if verdict.reads_script {
+            let fed = self.fed.iter().cloned();
+            verdict
+                .refused
+                .extend(fed.map(|fed| (fed, Refusal::Evaluated(Evaluated::Stdin))));
+        }
+        verdict
+    }
+}
+
+/// Variables whose value bash takes for arithmetic, or shells for a script.
+pub(super) fn is_special(name: &[u8]) -> bool {
+    let special: [&[u8]; 22] = [
+        b"BASHPID",
+        b"BASH_ARGV0",
+        b"BASH_COMPAT",
+        b"BASH_ENV",
+        b"BASH_SUBSHELL",
+        b"ENV",
+        b"EPOCHREALTIME",
+        b"EPOCHSECONDS",
+        b"FUNCNEST",
+        b"HISTCMD",
+        b"IFS",
+        b"LINENO",
+        b"OPTIND",
+        b"PROMPT_COMMAND",
+        b"PS0",
+        b"PS1",
+        b"PS2",
+        b"PS3",
+        b"PS4",
+        b"RANDOM",
+        b"SECONDS",
+        b"SRANDOM",
+    ];
+    special.contains(&name)
+}
+
+/// Whether a program runs another one that its arguments name.
+fn is_runner(program: &[u8]) -> bool {
+    let runners: [&[u8]; 26] = [
+        b"busybox",
+        b"chroot",
+        b"chrt",
+        b"doas",
+        b"docker",
+        b"env",
+        b"exec",
+        b"find",
+        b"flock",
+        b"ionice",
+        b"kubectl",
+        b"nice",
+        b"nohup",
+        b"nsenter",
+        b"parallel",
+        b"podman",
+        b"setpriv",
+        b"setsid",
+        b"stdbuf",
+        b"strace",
+        b"sudo",
+        b"taskset",
+        b"timeout",
+        b"toybox",
+        b"unshare",
+        b"xargs",
+    ];
+    runners.contains(&program)
+}
+
+/// What comes before a builtin's name and lets it be one.
+fn is_prefix(word: &Word) -> bool {
+    let prefixes: [&[u8]; 3] = [b"command", b"builtin", b"time"];
+    word.literal()
+        .is_some_and(|text| prefixes.contains(&&text[..]))
+}
+
+impl Verdict {
+    fn refuse(&mut self, word: &Word, refusal: Refusal) {
+        if word.has_place() {
+            self.refused.push((word.places.clone(), refusal));
+        }
+    }
+
+    fn refuse_all(&mut self, words: &[Word], refusal: Refusal) {
+        for word in words {
+            self.refuse(word, refusal);
+        }
+    }
+
+    /// `NAME=value`.
+    fn judge_value(&mut self, word: &Word) {
+        if word.assigned().is_some_and(|name| is_special(&name)) {
+            self.refuse(word, Refusal::Evaluated(Evaluated::SpecialVariable));
+        }
+    }
+
+    fn judge(&mut self, words: &[Word]) {
+        let mut words = words;
+        self.judge_name(words);
+        while let Some((_, rest)) = words.split_first().filter(|(first, _)| is_prefix(first)) {
+            // bash has `time NAME=value COMMAND`.
+            let options = rest.iter().take_while(|word| {
+                is_option(&word.literal_prefix().0) || word.assigned().is_some()
+            });
+            words = &rest[options.count()..];
+            self.judge_name(words);
+        }
+        let Some((name, arguments)) = words.split_first() else {
+            return;
+        };
+        if let Some(name) = name.literal() {
+            self.judge_builtin(&name, arguments);
+        }
+        // `sudo sh -c`, `find -exec sh -c`, `ssh HOST sh -c`: wherever the name of one stands.
+        let is_run = name.program().is_some_and(|program| is_runner(&program));
+        let is_pasted = words.iter().any(|word| word.begins_with(b"-I"));
+        let mut is_first = true;
+        for (at, word) in words.iter().enumerate() {
+            let Some(program) = word.program() else {
+                continue;
+            };
+            let is_certain = at == 0 || is_run;
+            let reads = self.judge_program(&program, &words[at + 1..], is_certain);
+            // Another name of one is an argument: `sh -c SCRIPT sh`.
+            if is_certain && interpreters::is_any(&program) && std::mem::take(&mut is_first) {
+                // `xargs -I% sh -c 'ls %'` puts what it reads into the script.
+                self.reads_script |= reads || is_pasted && at > 0;
+            }
+        }
+    }
+
+    /// The command's name.
+    fn judge_name(&mut self, words: &[Word]) {
+        let Some((name, arguments)) = words.split_first() else {
+            return;
+        };
+        let plain = name.plain_prefix();
+        let bracket = plain.iter().position(|byte| *byte == b'[');
+        if bracket.is_some_and(|at| is_name(&plain[..at])) {
+            self.trouble = Some("not every sh has arrays, and bash evaluates what stands in [ ]");
+        }
+        let first = |wanted| name.bits.iter().position(|bit| *bit == wanted);
+        if let (Some(place), Some(sign)) = (first(Bit::Place), first(Bit::Plain(b'=')))
+            && place < sign
+        {
+            self.refuse(name, Refusal::Misplaced(Misplaced::AssignmentLeft));
+        }
+        // It is split into words, of which the first is the name.
+        if name.has_place() && name.is_split {
+            self.refuse(name, Refusal::Evaluated(Evaluated::SplitName));
+        }
+        // A builtin's name has no slash.
+        if name.bits.contains(&Bit::Place) && !name.has_slash() {
+            self.refuse_all(arguments, Refusal::Evaluated(Evaluated::ProgramName));
+        }
+    }
+
+    fn judge_builtin(&mut self, name: &[u8], arguments: &[Word]) {
+        match name {
+            b"eval" | b"." | b"source" => {
+                let refusal = match name {
+                    b"eval" => Refusal::Evaluated(Evaluated::Eval),
+                    _ => Refusal::Evaluated(Evaluated::Sourced),
+                };
+                self.refuse_all(arguments, refusal);
+                // `eval "$(cat)"`, `. /dev/stdin`
+                self.reads_script = true;
+            }
+            b"trap" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Trap)),
+            b"let" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Arithmetic)),
+            b"unset" | b"read" | b"getopts" | b"mapfile" | b"readarray" | b"wait" => {
+                self.refuse_all(arguments, Refusal::Misplaced(Misplaced::VariableName));
+            }
+            b"compgen" | b"complete" | b"compopt" | b"bind" | b"enable" | b"fc" | b"history" => {
+                self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Completion));
+            }
+            b"export" | b"readonly" | b"local" => self.judge_declaration(name, arguments),
+            b"alias" => self.trouble = Some("an alias changes how what follows is read"),
+            b"declare" | b"typeset" | b"integer" | b"nameref" => {
+                self.trouble = Some("what declare makes of variables can evaluate their values");
+            }
+            b"printf" => {
+                let begins_unknown = |word: &&Word| {
+                    word.bits.first() == Some(&Bit::Place) || word.begins_with(b"-v")
+                };
+                if let Some(first) = arguments.first().filter(begins_unknown) {
+                    self.refuse(first, Refusal::Evaluated(Evaluated::PrintfOption));
+                    if first.literal().as_deref() == Some(b"-v") {
+                        self.refuse_all(
+                            &arguments[1..2.min(arguments.len())],
+                            Refusal::Misplaced(Misplaced::VariableName),
+                        );
+                    }
+                }
+            }
+            b"test" | b"[" => self.judge_test(arguments),
+            _ => {}
+        }
+    }
+
+    /// `export NAME=value` is an assignment; all else are names.
+    fn judge_declaration(&mut self, name: &[u8], arguments: &[Word]) {
+        for word in arguments {
+            if name == b"local" && is_option(&word.literal_prefix().0) {
+                self.trouble =
+                    Some("what local -i and -n make of variables evaluates their values");
+            }
+            match word.assigned() {
+                Some(_) => self.judge_value(word),
+                None => self.refuse(word, Refusal::Misplaced(Misplaced::VariableName)),
+            }
+        }
+    }
+
+    /// bash has `-v NAME`, and evaluates what stands in brackets behind the name.
+    fn judge_test(&mut self, arguments: &[Word]) {
+        for pair in arguments.windows(2) {
+            let takes_name = matches!(pair[0].literal().as_deref(), Some(b"-v" | b"-R"));
+            let may_be_operator = pair[0].bits.first() == Some(&Bit::Place);
+            let is_operator = pair[1].bits.first() != Some(&Bit::Place) && !pair[1].has_place();
+            if takes_name || may_be_operator && !is_operator {
+                self.refuse(&pair[1], Refusal::Evaluated(Evaluated::TestOperator));
+            }
+        }
+    }
+
+    /// A program that takes one of its arguments for a program. Where it is not certain that it is run,
+    /// only what looks very much like it counts.
+    fn judge_program(&mut self, program: &[u8], arguments: &[Word], is_certain: bool) -> bool {
+        let mut refused = Vec::new();
+        let reads_script = if interpreters::is_shell(program) {
+            interpreters::judge_shell(arguments, &mut refused)
+        } else if let Some(language) = Language::named(program) {
+            language.judge(arguments, &mut refused)
+        } else if program == b"ssh" {
+            interpreters::judge_ssh(arguments, &mut refused)
+        } else {
+            interpreters::judge_other(program, arguments, &mut refused)
+        };
+        for (at, refusal) in refused {
+            let is_guess = matches!(
+                refusal,
+                Refusal::Evaluated(Evaluated::ShellOption)
+                    | Refusal::Evaluated(Evaluated::ProgramOption)
+                    | Refusal::Evaluated(Evaluated::Remote)
+                    | Refusal::Evaluated(Evaluated::Watched)
+            );
+            let is_operand = matches!(refusal, Refusal::Program(Language::Awk | Language::Sed));
+            if let Some(word) = arguments.get(at)
+                && (is_certain || !(is_guess || is_operand))
+            {
+                self.refuse(word, refusal);
+            }
+        }
+        reads_script
+    }
+}

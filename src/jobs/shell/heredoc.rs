@@ -1,0 +1,167 @@
+//! PURE: how shells read here-documents.
+
+use super::lexer::{Lexer, Read, Stand, Unit, unreadable};
+use super::quotes::Around;
+use super::refusal::{Evaluated, Misplaced, Refusal};
+
+/// A here-document whose body has not been read yet.
+#[derive(Debug)]
+pub(super) struct Heredoc {
+    delimiter: Vec<u8>,
+    /// Nothing is expanded in it.
+    is_quoted: bool,
+    /// `<<-`: tabs at the beginnings of lines go.
+    strips_tabs: bool,
+    /// The command that reads it.
+    pub(super) owner: Owner,
+    /// Whether that takes it for a script.
+    pub(super) is_script: bool,
+}
+
+/// Who reads a here-document.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    /// The number of a command that is no compound one.
+    pub(super) command: Option<usize>,
+    /// The number of its pipeline.
+    pub(super) pipeline: usize,
+}
+
+impl Lexer<'_> {
+    /// The word behind `<<`.
+    pub(super) fn heredoc_delimiter(&mut self, strips_tabs: bool, owner: Owner) -> Read<()> {
+        if self.is_in_heredoc {
+            return unreadable("a here-document begins within another one");
+        }
+        let begin = self.at;
+        let word = self.word()?;
+        let text = &self.units[begin..self.at];
+        if word.has_place() {
+            self.refuse_from(
+                word.places.start,
+                Refusal::Misplaced(Misplaced::HeredocDelimiter),
+            );
+            return Err(Refusal::Misplaced(Misplaced::HeredocDelimiter));
+        }
+        // Not all shells take quotes away in the same way, or expand nothing in it.
+        let is_odd = |unit: &Unit| matches!(unit, Unit::Byte(b'$' | b'`' | b'\n'));
+        let escapes = text.contains(&Unit::Byte(b'\\'));
+        let quotes = text
+            .iter()
+            .any(|unit| matches!(unit, Unit::Byte(b'"' | b'\'')));
+        match word.literal() {
+            Some(delimiter)
+                if !(delimiter.is_empty() || text.iter().any(is_odd) || escapes && quotes) =>
+            {
+                self.pending.push(Heredoc {
+                    delimiter,
+                    is_quoted: escapes || quotes,
+                    strips_tabs,
+                    owner,
+                    is_script: false,
+                });
+                Ok(())
+            }
+            _ => unreadable("a here-document's delimiter is no plain word: write EOF or 'EOF'"),
+        }
+    }
+
+    /// Reads the bodies that begin here.
+    pub(super) fn heredoc_bodies(&mut self) -> Read<()> {
+        for heredoc in std::mem::take(&mut self.pending) {
+            let (end, next) = self.find_delimiter(&heredoc)?;
+            let from = self.found.len();
+            let outer = std::mem::replace(&mut self.end, end);
+            self.opaque += 1;
+            self.is_in_heredoc = true;
+            let in_double = std::mem::replace(&mut self.is_in_double, true);
+            let read = match heredoc.is_quoted {
+                true => self.quoted_body(),
+                false => self.body(),
+            };
+            self.is_in_heredoc = false;
+            self.is_in_double = in_double;
+            self.opaque -= 1;
+            self.end = outer;
+            read?;
+            self.at = next;
+            if heredoc.is_script {
+                self.refuse_from(from, Refusal::Evaluated(Evaluated::Stdin));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a body ends, and where the script goes on.
+    fn find_delimiter(&self, heredoc: &Heredoc) -> Read<(usize, usize)> {
+        let mut begin = self.at;
+        let mut is_continued = false;
+        while begin < self.end {
+            let rest = &self.units[begin..self.end];
+            let length = rest.iter().position(|unit| *unit == Unit::Byte(b'\n'));
+            let line = &rest[..length.unwrap_or(rest.len())];
+            let tabs = line.iter().take_while(|unit| **unit == Unit::Byte(b'\t'));
+            let bare = match heredoc.strips_tabs {
+                true => &line[tabs.count()..],
+                false => line,
+            };
+            let delimiter = heredoc.delimiter.iter().map(|byte| Unit::Byte(*byte));
+            if bare.iter().copied().eq(delimiter.clone()) {
+                if is_continued {
+                    return unreadable("a here-document's last line goes on in its delimiter");
+                }
+                return match length {
+                    Some(length) => Ok((begin, begin + length + 1)),
+                    None if !self.is_nested() => Ok((begin, self.end)),
+                    None => unreadable("a here-document's delimiter has no line of its own"),
+                };
+            }
+            let is_alike = bare.len() > heredoc.delimiter.len()
+                && delimiter.eq(bare[..heredoc.delimiter.len()].iter().copied());
+            if is_alike && self.is_nested() {
+                return unreadable("a here-document has a line that begins as its delimiter");
+            }
+            let escapes = line
+                .iter()
+                .rev()
+                .take_while(|unit| **unit == Unit::Byte(b'\\'));
+            is_continued = !heredoc.is_quoted && escapes.count() % 2 == 1;
+            begin += length.map_or(rest.len(), |length| length + 1);
+        }
+        unreadable("a here-document has no end")
+    }
+
+    fn quoted_body(&mut self) -> Read<()> {
+        while let Some(unit) = self.unit(0) {
+            match unit {
+                Unit::Byte(_) => self.at += 1,
+                Unit::Place { .. } => {
+                    self.refuse_place(Refusal::Misplaced(Misplaced::QuotedHeredoc))
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A body in which parameters and commands are expanded.
+    fn body(&mut self) -> Read<()> {
+        while let Some(unit) = self.unit(0) {
+            match unit {
+                Unit::Byte(b'\\') => {
+                    self.at += 1;
+                    match self.unit(0) {
+                        Some(Unit::Place { .. }) => {
+                            self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash))
+                        }
+                        _ => self.at += 1,
+                    }
+                }
+                Unit::Byte(b'$') => self.dollar(Around::Heredoc, &mut Vec::new())?,
+                Unit::Byte(b'`') => self.backquotes()?,
+                Unit::Byte(_) => self.at += 1,
+                Unit::Place { .. } => self.take_place(Stand::Kept),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,471 @@
+//! PURE: how shells read a list of commands: operators, redirections, and compounds such as `case`.
+
+use super::commands::{SimpleCommand, Verdict, is_special};
+use super::heredoc::Owner;
+use super::lexer::{Closer, Lexer, Read, Stand, Unit, unreadable};
+use super::refusal::{Evaluated, Refusal};
+use super::words::{Word, is_name};
+
+/// What may come next in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    /// A command's name, or a reserved word.
+    Name,
+    Argument,
+    /// What may follow `fi`, `done` and other ends.
+    AfterCompound,
+    ForName,
+    ForIn,
+    ForWord,
+    CaseSubject,
+    CaseIn,
+    Pattern {
+        is_first: bool,
+    },
+    PatternEnd,
+}
+
+/// A list of commands that is being read.
+struct List {
+    closer: Closer,
+    expect: Expect,
+    /// How many `case` are open.
+    cases: usize,
+    /// How many here-documents wait outside of it.
+    outer: usize,
+    command: SimpleCommand,
+    number: usize,
+    pipeline: Pipeline,
+    /// How many places there were before it.
+    from: usize,
+}
+
+/// Commands whose output may be what a later one reads.
+#[derive(Debug, Clone, Copy)]
+struct Pipeline {
+    number: usize,
+    /// How many places there were before it.
+    from: usize,
+    /// Whether a `|` stands before the command that is being read.
+    is_piped: bool,
+}
+
+impl Lexer<'_> {
+    /// Reads commands until their end, which is taken as well.
+    pub(super) fn list(&mut self, closer: Closer) -> Read<()> {
+        self.nested(|lexer| {
+            let mut list = List {
+                closer,
+                expect: Expect::Name,
+                cases: 0,
+                outer: lexer.pending.len(),
+                command: SimpleCommand::default(),
+                number: lexer.next_number(),
+                pipeline: lexer.next_pipeline(),
+                from: lexer.found.len(),
+            };
+            loop {
+                lexer.skip_blanks()?;
+                if lexer.unit(0).is_none() {
+                    return lexer.end_of_script(&mut list);
+                }
+                if lexer.step(&mut list)? {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    fn next_number(&mut self) -> usize {
+        self.commands += 1;
+        self.commands
+    }
+
+    fn next_pipeline(&mut self) -> Pipeline {
+        Pipeline {
+            number: self.next_number(),
+            from: self.found.len(),
+            is_piped: false,
+        }
+    }
+
+    fn end_of_script(&mut self, list: &mut List) -> Read<()> {
+        self.end_command(list)?;
+        if list.closer == Closer::Paren {
+            return unreadable("a ( is not closed");
+        }
+        self.end_of_list(list)
+    }
+
+    fn end_of_list(&mut self, list: &List) -> Read<()> {
+        if self.pending.len() > list.outer {
+            return unreadable("a here-document has no body");
+        }
+        let is_complete = matches!(
+            list.expect,
+            Expect::Name | Expect::Argument | Expect::AfterCompound | Expect::ForWord
+        );
+        match is_complete && list.cases == 0 {
+            true => Ok(()),
+            false => unreadable("a case or for is not complete"),
+        }
+    }
+
+    /// Reads the next operator or word. True if that ended the list.
+    fn step(&mut self, list: &mut List) -> Read<bool> {
+        match self.byte(0) {
+            Some(b'\n') => self.newline(list)?,
+            Some(b'#') => self.comment(),
+            Some(b';') => self.semicolon(list)?,
+            Some(b'&') => self.ampersand(list)?,
+            Some(b'|') => self.bar(list)?,
+            Some(b'(') => self.open(list)?,
+            Some(b')') => return self.close(list),
+            Some(b'<' | b'>') => self.redirection(list)?,
+            _ => self.next_word(list)?,
+        }
+        Ok(false)
+    }
+
+    fn comment(&mut self) {
+        self.opaque += 1;
+        while let Some(unit) = self.unit(0) {
+            match unit {
+                Unit::Byte(b'\n') => break,
+                Unit::Byte(_) => self.at += 1,
+                Unit::Place { .. } => self.take_place(Stand::Kept),
+            }
+        }
+        self.opaque -= 1;
+    }
+
+    fn newline(&mut self, list: &mut List) -> Read<()> {
+        self.end_command(list)?;
+        self.at += 1;
+        list.expect = match list.expect {
+            Expect::Argument | Expect::AfterCompound | Expect::ForWord => {
+                list.pipeline = self.next_pipeline();
+                Expect::Name
+            }
+            Expect::ForName | Expect::CaseSubject | Expect::PatternEnd => {
+                return unreadable("a line ends within a case or for");
+            }
+            same => same,
+        };
+        if list.outer > 0 {
+            return unreadable("a here-document begins on a line that ends within ( )");
+        }
+        self.heredoc_bodies()
+    }
+
+    fn separate(&mut self, list: &mut List) -> Read<()> {
+        self.end_command(list)?;
+        match list.expect {
+            Expect::Name | Expect::Argument | Expect::AfterCompound => {}
+            Expect::ForIn | Expect::ForWord => {}
+            _ => return unreadable("an operator stands within a case or for"),
+        }
+        list.expect = Expect::Name;
+        list.pipeline = self.next_pipeline();
+        Ok(())
+    }
+
+    fn semicolon(&mut self, list: &mut List) -> Read<()> {
+        match self.byte(1) {
+            Some(b'&') => unreadable("not every sh has ;&"),
+            Some(b';') => {
+                self.take_operator(2)?;
+                if self.byte(0) == Some(b'&') {
+                    return unreadable("not every sh has ;;&");
+                }
+                self.separate(list)?;
+                if list.cases == 0 {
+                    return unreadable(";; stands outside of case");
+                }
+                list.expect = Expect::Pattern { is_first: true };
+                Ok(())
+            }
+            _ => {
+                self.take_operator(1)?;
+                self.separate(list)
+            }
+        }
+    }
+
+    fn ampersand(&mut self, list: &mut List) -> Read<()> {
+        if self.byte(1) == Some(b'>') {
+            return unreadable("not every sh has &>: write >FILE 2>&1");
+        }
+        self.take_operator(if self.byte(1) == Some(b'&') { 2 } else { 1 })?;
+        self.separate(list)
+    }
+
+    fn bar(&mut self, list: &mut List) -> Read<()> {
+        if list.expect == Expect::PatternEnd {
+            list.expect = Expect::Pattern { is_first: false };
+            return self.take_operator(1);
+        }
+        if self.byte(1) == Some(b'&') {
+            return unreadable("not every sh has |&: write 2>&1 |");
+        }
+        if self.byte(1) == Some(b'|') {
+            self.take_operator(2)?;
+            return self.separate(list);
+        }
+        self.take_operator(1)?;
+        let before = Pipeline {
+            is_piped: true,
+            ..list.pipeline
+        };
+        let is_compound = list.expect == Expect::AfterCompound;
+        self.separate(list)?;
+        list.pipeline = before;
+        if is_compound {
+            // It began somewhere in this list.
+            list.pipeline.from = list.from;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, list: &mut List) -> Read<()> {
+        match list.expect {
+            Expect::Pattern { is_first: true } => {
+                list.expect = Expect::Pattern { is_first: false };
+                self.take_operator(1)
+            }
+            Expect::Name if list.command.is_empty() => {
+                if self.byte(1) == Some(b'(') {
+                    return unreadable("(( is arithmetic for some: write ( (");
+                }
+                self.take_operator(1)?;
+                self.list(Closer::Paren)?;
+                list.expect = Expect::AfterCompound;
+                Ok(())
+            }
+            Expect::Argument if list.command.may_be_function() => {
+                self.take_operator(1)?;
+                self.skip_blanks()?;
+                if self.byte(0) != Some(b')') {
+                    return unreadable("a ( stands behind a word");
+                }
+                self.take_operator(1)?;
+                list.command = SimpleCommand::default();
+                list.expect = Expect::Name;
+                Ok(())
+            }
+            _ => unreadable("a ( stands where no command can begin"),
+        }
+    }
+
+    fn close(&mut self, list: &mut List) -> Read<bool> {
+        if list.expect == Expect::PatternEnd {
+            self.take_operator(1)?;
+            list.expect = Expect::Name;
+            return Ok(false);
+        }
+        if list.closer != Closer::Paren {
+            return unreadable("a ) closes nothing");
+        }
+        self.end_command(list)?;
+        self.end_of_list(list)?;
+        self.at += 1;
+        Ok(true)
+    }
+
+    fn end_command(&mut self, list: &mut List) -> Read<()> {
+        let command = std::mem::take(&mut list.command);
+        let Verdict {
+            refused,
+            reads_script,
+            trouble,
+        } = command.judge();
+        for (places, refusal) in refused {
+            self.refuse(places, refusal);
+        }
+        if reads_script && list.pipeline.is_piped {
+            self.refuse_from(list.pipeline.from, Refusal::Evaluated(Evaluated::Stdin));
+        }
+        for heredoc in &mut self.pending {
+            let is_piped = list.pipeline.is_piped && heredoc.owner.pipeline == list.pipeline.number;
+            let is_own = heredoc.owner.command == Some(list.number);
+            heredoc.is_script |= reads_script && (is_own || is_piped);
+        }
+        list.number = self.next_number();
+        trouble.map_or(Ok(()), unreadable)
+    }
+
+    fn redirection(&mut self, list: &mut List) -> Read<()> {
+        match list.expect {
+            Expect::Name => list.command.is_redirected = true,
+            Expect::Argument | Expect::AfterCompound => {}
+            _ => return unreadable("a redirection stands within a case or for"),
+        }
+        let length = match (self.byte(0), self.byte(1), self.byte(2)) {
+            (_, Some(b'('), _) => return unreadable("not every sh has <( ) and >( )"),
+            (Some(b'<'), Some(b'<'), Some(b'<' | b'-')) => 3,
+            (Some(b'<'), Some(b'<' | b'&' | b'>'), _) => 2,
+            (Some(b'>'), Some(b'>' | b'&' | b'|'), _) => 2,
+            _ => 1,
+        };
+        let (second, third) = (self.byte(1), self.byte(2));
+        let is_duplication = second == Some(b'&');
+        let is_heredoc = self.byte(0) == Some(b'<') && second == Some(b'<') && length > 1;
+        self.take_operator(length)?;
+        self.skip_blanks()?;
+        if is_heredoc && third != Some(b'<') {
+            let is_owned = list.expect != Expect::AfterCompound;
+            let owner = Owner {
+                command: is_owned.then_some(list.number),
+                pipeline: list.pipeline.number,
+            };
+            return self.heredoc_delimiter(length == 3, owner);
+        }
+        if self.is_at_word_end() || self.byte(0) == Some(b'#') {
+            return unreadable("a redirection has no file");
+        }
+        let word = self.word()?;
+        if is_duplication {
+            // bash expands it, finds that it is no number, and expands it again as a file's name.
+            let evaluated = Refusal::Evaluated(Evaluated::Duplication);
+            self.refuse(word.places.clone(), evaluated);
+            if word.has_expansion() {
+                return unreadable("bash expands what stands behind >& twice: write >FILE 2>&1");
+            }
+        }
+        if is_heredoc {
+            list.command.fed.push(word.places);
+        }
+        Ok(())
+    }
+
+    fn next_word(&mut self, list: &mut List) -> Read<()> {
+        let word = self.word()?;
+        if word.bits.is_empty() && !word.is_quoted {
+            // Only a line's end that was taken away.
+            return Ok(());
+        }
+        if matches!(self.byte(0), Some(b'<' | b'>'))
+            && let Some(text) = word.plain()
+        {
+            if !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
+                return self.redirection(list);
+            }
+            if text.starts_with(b"{") {
+                return unreadable("not every sh has {NAME}< and {NAME}>");
+            }
+        }
+        match list.expect {
+            Expect::Name => self.name(list, word),
+            Expect::Argument => {
+                let is_reserved = word.plain().is_some_and(|text| is_reserved(&text));
+                if is_reserved && list.command.is_timed() {
+                    return unreadable("time is a word of the language for some shells only");
+                }
+                list.command.push(word);
+                Ok(())
+            }
+            Expect::ForWord => Ok(()),
+            Expect::AfterCompound => match word.plain() {
+                Some(text) if is_between_commands(&text) => self.reserved(list, &text),
+                _ => unreadable("a word stands behind the end of a compound command"),
+            },
+            Expect::ForName => match word.plain() {
+                Some(name) if is_name(&name) && !is_special(&name) => {
+                    list.expect = Expect::ForIn;
+                    Ok(())
+                }
+                _ => unreadable("for has no plain name behind it"),
+            },
+            Expect::ForIn => match word.plain().as_deref() {
+                Some(b"in") => {
+                    list.expect = Expect::ForWord;
+                    Ok(())
+                }
+                Some(b"do") => {
+                    list.expect = Expect::Name;
+                    Ok(())
+                }
+                _ => unreadable("for has no in behind its name"),
+            },
+            Expect::CaseSubject => {
+                list.expect = Expect::CaseIn;
+                Ok(())
+            }
+            Expect::CaseIn if word.plain().as_deref() == Some(b"in") => {
+                list.cases += 1;
+                list.expect = Expect::Pattern { is_first: true };
+                Ok(())
+            }
+            Expect::CaseIn => unreadable("case has no in behind its word"),
+            Expect::Pattern { is_first: true } if word.plain().as_deref() == Some(b"esac") => {
+                self.reserved(list, b"esac")
+            }
+            Expect::Pattern { .. } => {
+                list.expect = Expect::PatternEnd;
+                Ok(())
+            }
+            Expect::PatternEnd => unreadable("a pattern of case has no ) behind it"),
+        }
+    }
+
+    /// A word where a command begins.
+    fn name(&mut self, list: &mut List, word: Word) -> Read<()> {
+        if list.command.is_empty()
+            && let Some(text) = word.plain()
+            && is_reserved(&text)
+        {
+            return self.reserved(list, &text);
+        }
+        list.command.push(word);
+        if !list.command.words.is_empty() {
+            list.expect = Expect::Argument;
+        }
+        Ok(())
+    }
+
+    fn reserved(&mut self, list: &mut List, word: &[u8]) -> Read<()> {
+        list.expect = match word {
+            b"for" | b"select" => Expect::ForName,
+            b"case" => Expect::CaseSubject,
+            b"fi" | b"done" | b"}" => Expect::AfterCompound,
+            b"esac" => {
+                if list.cases == 0 {
+                    return unreadable("esac stands outside of case");
+                }
+                list.cases -= 1;
+                Expect::AfterCompound
+            }
+            b"[[" => return unreadable("not every sh has [[ ]]: write [ ]"),
+            b"function" => return unreadable("not every sh has function: write NAME()"),
+            b"coproc" => return unreadable("not every sh has coproc"),
+            _ => Expect::Name,
+        };
+        Ok(())
+    }
+}
+
+/// `time` is none: it is a command's name for some shells.
+fn is_reserved(word: &[u8]) -> bool {
+    let beginnings: [&[u8]; 11] = [
+        b"!",
+        b"{",
+        b"if",
+        b"while",
+        b"until",
+        b"for",
+        b"select",
+        b"case",
+        b"[[",
+        b"function",
+        b"coproc",
+    ];
+    is_between_commands(word) || beginnings.contains(&word)
+}
+
+/// What may stand behind the end of a compound command.
+fn is_between_commands(word: &[u8]) -> bool {
+    let words: [&[u8]; 8] = [
+        b"then", b"elif", b"else", b"fi", b"do", b"done", b"esac", b"}",
+    ];
+    words.contains(&word)
+}

@@ -1,0 +1,181 @@
+//! PURE: why a place cannot be filled in where it stands in a shell's script, and what to write there
+//! instead. Knows nothing of how scripts are read.
+
+use super::interpreters::Language;
+
+/// Why a value may not stand where its place does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Evaluated(Evaluated),
+    /// It would become a part of the program of awk, perl and the like.
+    Program(Language),
+    Misplaced(Misplaced),
+    /// The script cannot be read with certainty.
+    Unreadable(&'static str),
+}
+
+/// Where a value would be evaluated, or become more than one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evaluated {
+    Arithmetic,
+    Eval,
+    Trap,
+    Sourced,
+    Completion,
+    /// The script of `sh -c`.
+    Script,
+    Remote,
+    Watched,
+    SplitByEnv,
+    EnvOption,
+    /// What `sh` and the like read from stdin.
+    Stdin,
+    /// A shell's first argument, which may be an option.
+    ShellOption,
+    /// The same of an interpreter.
+    ProgramOption,
+    PrintfOption,
+    TestOperator,
+    /// The target of `>&`.
+    Duplication,
+    SpecialVariable,
+    ProgramName,
+    /// A command's name of several words.
+    SplitName,
+    /// `${x:-several words}`.
+    SplitDefault,
+    BraceOperator,
+}
+
+/// Where no value can stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Misplaced {
+    VariableName,
+    AssignmentLeft,
+    HeredocDelimiter,
+    QuotedHeredoc,
+    HeredocPattern,
+    AfterBackslash,
+    AfterDollar,
+    EscapesInBackquotes,
+}
+
+impl Refusal {
+    /// Whether digits alone do no harm there, which is all that some places can give.
+    pub(super) fn is_of_content(self) -> bool {
+        matches!(self, Refusal::Evaluated(_) | Refusal::Program(_))
+    }
+
+    /// What follows the place's sign in a complaint.
+    pub(super) fn words(self) -> String {
+        match self {
+            Refusal::Evaluated(evaluated) => evaluated.words().to_owned(),
+            Refusal::Program(language) => language.advice(),
+            Refusal::Misplaced(misplaced) => misplaced.words().to_owned(),
+            Refusal::Unreadable(why) => format!("cannot be filled in safely: {why}"),
+        }
+    }
+}
+
+impl Evaluated {
+    fn words(self) -> &'static str {
+        match self {
+            Evaluated::Arithmetic => {
+                "stands in arithmetic, which evaluates it: write $(expr {} + 1), or compute in awk"
+            }
+            Evaluated::Eval => {
+                "would be evaluated by eval: write x={}, and then eval '... \"$x\" ...'"
+            }
+            Evaluated::Trap => {
+                "would be evaluated by trap: write x={}, and then trap '... \"$x\" ...' EXIT"
+            }
+            Evaluated::Sourced => {
+                "names a file that would become a part of the script: write sh -- {}"
+            }
+            Evaluated::Completion => {
+                "stands where bash evaluates it: this is for interactive shells only"
+            }
+            Evaluated::Script => {
+                "would become a part of another shell's script: give it to that as an argument, \
+                 sh -c '... \"$1\" ...' sh {}"
+            }
+            Evaluated::Remote => {
+                "would be evaluated by the other host's shell: send it on stdin, \
+                 printf '%s\\n' {} | ssh HOST 'IFS= read -r x; ... \"$x\" ...'"
+            }
+            Evaluated::Watched => {
+                "would be evaluated by the shell that watch starts: write watch -x -- COMMAND {}"
+            }
+            Evaluated::SplitByEnv => "would be split into words by env -S: leave -S away",
+            Evaluated::EnvOption => "could be the option -S of env: write env -- {}",
+            Evaluated::Stdin => {
+                "would become a part of the script that is read from stdin: give it as an \
+                 argument, sh -s -- {} <<'EOF', and write \"$1\" in the script"
+            }
+            Evaluated::ShellOption => {
+                "could be an option of the shell that is started: write sh -- {}"
+            }
+            Evaluated::ProgramOption => {
+                "would be a program if the word before it were an option: write -- before that"
+            }
+            Evaluated::PrintfOption => {
+                "would be the format of printf, or an option: write printf '%s\\n' {}"
+            }
+            Evaluated::TestOperator => {
+                "stands where test may take it for a variable's name, or the word before it for an \
+                 operator: write test -n {}, or test {} = ..."
+            }
+            Evaluated::SpecialVariable => {
+                "would be the value of a variable that shells evaluate: write another name"
+            }
+            Evaluated::ProgramName => {
+                "is the command's name, or may be, which could be eval, and others are its arguments: write a \
+                 path, such as ./{}, or env -- {}"
+            }
+            Evaluated::SplitName => {
+                "would be split into a command and its arguments: put quotes around the expansion"
+            }
+            Evaluated::SplitDefault => {
+                "stands in ${...} with a blank in it, which is split into words: put quotes around \
+                 all of it, \"${...}\""
+            }
+            Evaluated::BraceOperator => {
+                "stands in ${...} behind an operator that evaluates it, or that not every sh has: \
+                 one of - = ? + # % can stand there"
+            }
+            Evaluated::Duplication => {
+                "stands behind >& or <&, where bash evaluates it: write >{} 2>&1"
+            }
+        }
+    }
+}
+
+impl Misplaced {
+    fn words(self) -> &'static str {
+        match self {
+            Misplaced::VariableName => {
+                "stands where a variable's name does, which bash evaluates: write a name there"
+            }
+            Misplaced::AssignmentLeft => "stands on the left side of an assignment: write NAME={}",
+            Misplaced::HeredocDelimiter => {
+                "stands in a here-document's delimiter: write a word such as EOF"
+            }
+            Misplaced::QuotedHeredoc => {
+                "stands in a here-document with a quoted delimiter, in which nothing is filled in: \
+                 write <<EOF without quotes, and \\$ for each $ that is to stay"
+            }
+            Misplaced::HeredocPattern => {
+                "stands in a pattern in a here-document: write x={}, and $x there"
+            }
+            Misplaced::AfterBackslash => {
+                "stands behind a backslash: put the backslash between quotes, '\\'{}"
+            }
+            Misplaced::AfterDollar => {
+                "stands behind a $: write \\$ for a $ that is to stay, and $NAME for a variable"
+            }
+            Misplaced::EscapesInBackquotes => {
+                "stands in backquotes with a backslash in them: write $(...)"
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! PURE: a word of a script, as far as it is known before anything is expanded.
+
+use std::ops::Range;
+
+/// A part of a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bit {
+    /// A byte outside of quotes.
+    Plain(u8),
+    Quoted(u8),
+    /// What an expansion gives.
+    Unknown,
+    /// What `$@` gives, which is nothing at all at times, quotes or not.
+    Arguments,
+    /// A value that is filled in.
+    Place,
+}
+
+/// A word, and the places in it, those in substitutions included.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Word {
+    pub(super) bits: Vec<Bit>,
+    pub(super) places: Range<usize>,
+    /// Whether it is a word even if there is nothing in it.
+    pub(super) is_quoted: bool,
+    /// Whether an expansion in it stands outside of quotes, so that it may become several.
+    pub(super) is_split: bool,
+}
+
+impl Word {
+    pub(super) fn has_place(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// Its text, if that is known.
+    pub(super) fn literal(&self) -> Option<Vec<u8>> {
+        let (text, is_whole) = self.literal_prefix();
+        is_whole.then_some(text)
+    }
+
+    /// What is known of its beginning, and whether that is all.
+    pub(super) fn literal_prefix(&self) -> (Vec<u8>, bool) {
+        let known = self.bits.iter().map_while(|bit| match bit {
+            Bit::Plain(byte) | Bit::Quoted(byte) => Some(*byte),
+            Bit::Unknown | Bit::Arguments | Bit::Place => None,
+        });
+        let text: Vec<u8> = known.collect();
+        let is_whole = text.len() == self.bits.len();
+        (text, is_whole)
+    }
+
+    /// Its text, if nothing of it is quoted or expanded, as of reserved words.
+    pub(super) fn plain(&self) -> Option<Vec<u8>> {
+        let plain = self.bits.iter().map(|bit| match bit {
+            Bit::Plain(byte) => Some(*byte),
+            _ => None,
+        });
+        plain.collect()
+    }
+
+    /// Whether nobody knows how it begins.
+    pub(super) fn begins_with_hole(&self) -> bool {
+        let known = matches!(
+            self.bits.first(),
+            None | Some(Bit::Plain(_) | Bit::Quoted(_))
+        );
+        !known
+    }
+
+    /// Whether bash makes several words of it: `{a,b}`, `{1..9}`.
+    pub(super) fn has_alternatives(&self) -> bool {
+        let find = |wanted: &[Bit]| {
+            let mut windows = self.bits.windows(wanted.len());
+            windows.position(|bits| bits == wanted)
+        };
+        let (dot, comma) = (Bit::Plain(b'.'), Bit::Plain(b','));
+        let separator = find(&[comma]).or_else(|| find(&[dot, dot]));
+        find(&[Bit::Plain(b'{')]) < separator && find(&[Bit::Plain(b'}')]).is_some()
+    }
+
+    pub(super) fn has_expansion(&self) -> bool {
+        self.bits.iter().any(is_expansion)
+    }
+
+    /// Whether there may be no word after all: `$x` is none if the variable is empty.
+    pub(super) fn may_vanish(&self) -> bool {
+        let has_arguments = self.bits.contains(&Bit::Arguments);
+        self.has_expansion()
+            && self.bits.iter().all(is_expansion)
+            && (!self.is_quoted || has_arguments)
+    }
+
+    /// What it is if all expansions in it give nothing.
+    pub(super) fn without_expansions(&self) -> Self {
+        let rest = self.bits.iter().filter(|bit| !is_expansion(bit));
+        Word {
+            bits: rest.copied().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// How it begins outside of quotes.
+    pub(super) fn plain_prefix(&self) -> Vec<u8> {
+        let plain = self.bits.iter().map_while(|bit| match bit {
+            Bit::Plain(byte) => Some(*byte),
+            _ => None,
+        });
+        plain.collect()
+    }
+
+    pub(super) fn begins_with(&self, text: &[u8]) -> bool {
+        self.literal_prefix().0.starts_with(text)
+    }
+
+    /// The name that a value is assigned to.
+    pub(super) fn assigned(&self) -> Option<Vec<u8>> {
+        let text = self.plain_prefix();
+        let end = text.iter().position(|byte| *byte == b'=')?;
+        let name = text[..end].strip_suffix(b"+").unwrap_or(&text[..end]);
+        is_name(name).then(|| name.to_vec())
+    }
+
+    /// The name of the program that it starts: without its folder, if that is known.
+    pub(super) fn program(&self) -> Option<Vec<u8>> {
+        let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
+        let begin = self
+            .bits
+            .iter()
+            .rposition(slash)
+            .map_or(0, |slash| slash + 1);
+        let base = Word {
+            bits: self.bits[begin..].to_vec(),
+            ..Word::default()
+        };
+        base.literal()
+    }
+
+    pub(super) fn has_slash(&self) -> bool {
+        let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
+        self.bits.iter().any(slash)
+    }
+}
+
+fn is_expansion(bit: &Bit) -> bool {
+    matches!(bit, Bit::Unknown | Bit::Arguments)
+}
+
+/// A variable's name.
+pub(super) fn is_name(text: &[u8]) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    text.first().is_some_and(is_letter)
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
+pub(super) fn is_option(text: &[u8]) -> bool {
+    text.len() > 1 && text[0] == b'-'
+}
