@@ -35,11 +35,19 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Executes this program again, to be the keeper of this process.
-    pub(super) fn start() -> io::Result<Self> {
-        let (told, groups) = pipe()?;
+    /// Executes this program again, to be the keeper of this process. It knows of these groups from
+    /// the first.
+    pub(super) fn start(groups: impl Iterator<Item = u32>) -> io::Result<Self> {
+        let (told, pipe) = pipe()?;
         // One that is stopped must not stop us.
-        fcntl_setfl(&groups, OFlags::NONBLOCK)?;
+        fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
+        let mut keeper = Keeper {
+            groups: pipe,
+            pid: 0,
+        };
+        for group in groups {
+            keeper.add(group)?;
+        }
         let supervisor = std::process::id();
         let mut command = Command::new("/proc/self/exe");
         command
@@ -60,8 +68,8 @@ impl Keeper {
                 Ok(())
             });
         }
-        let pid = command.spawn()?.id();
-        Ok(Keeper { groups, pid })
+        keeper.pid = command.spawn()?.id();
+        Ok(keeper)
     }
 
     /// There is a process group with this number.

@@ -78,12 +78,9 @@ impl Reaper {
 
     /// From now on there is a keeper for the groups of those that are watched.
     pub(crate) fn keep(&mut self) -> io::Result<()> {
-        let mut keeper = Keeper::start()?;
-        self.watch_as(KEEPER, keeper.pid, false)?;
         let groups = self.children.values().filter(|child| child.leads_group);
-        groups
-            .map(|child| child.pid)
-            .try_for_each(|group| keeper.add(group))?;
+        let keeper = Keeper::start(groups.map(|child| child.pid))?;
+        self.watch_as(KEEPER, keeper.pid, false)?;
         self.keeper = Some(keeper);
         Ok(())
     }

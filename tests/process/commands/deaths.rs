@@ -2,6 +2,7 @@
 //! touched, and the job log tells.
 
 use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getsid};
 
 use super::{Place, read_pid};
 use crate::support::{Run, children_of, is_alive, named, pid_of, send, state, until};
@@ -262,6 +263,8 @@ fn what_nobody_could_end_is_ended_before_its_item_is_begun_again() {
     let mut first = run(&[]);
     let worker = pid_of(&first.await_event("drying"));
     let kid = read_pid(&place.path("kid"));
+    let pid = Pid::from_raw(i32::try_from(kid).unwrap());
+    until("it has left its group", || getsid(Some(pid)) == Ok(pid));
     let keeper = keeper_of(&first).expect("there is one");
     for pid in [keeper, worker, first.pid()] {
         send(pid, Signal::SIGKILL);
