@@ -215,6 +215,7 @@ impl Job {
         tally.expect(overlaps.is_empty(), || {
             format!("begun beside the process that had it: {overlaps}")
         });
+        self.clean_up(tally);
         let left = leftovers(self.folder.path());
         tally.expect(left.is_empty(), || format!("left behind: {left:?}"));
         let began = Instant::now();
@@ -223,6 +224,19 @@ impl Job {
         }
         let running = running();
         tally.expect(running.is_empty(), || format!("still running: {running:?}"));
+    }
+
+    /// One more run, which finds no lock on what those that were killed have left.
+    fn clean_up(&self, tally: &mut Tally) {
+        let status = Command::new(env!("CARGO_BIN_EXE_supervisor"))
+            .args(["-q", "--", "true", ":::", "x"])
+            .current_dir(self.folder.path())
+            .env("TMPDIR", self.folder.path())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        let is_done = status.is_ok_and(|status| status.success());
+        tally.expect(is_done, || "the run that cleans up has failed".into());
     }
 
     fn check_result(&self, item: usize, tally: &mut Tally) {
@@ -383,7 +397,11 @@ fn leftovers(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let ours = names.filter(|name| name.starts_with(".dishrack") || name.starts_with("j-"));
-    ours.collect()
+    // One that was made just before a kill is not marked as ours yet, and is empty.
+    let is_empty = |name: &String| {
+        fs::read_dir(folder.join(name)).is_ok_and(|mut entries| entries.next().is_none())
+    };
+    ours.filter(|name| !is_empty(name)).collect()
 }
 
 fn main() -> ExitCode {

@@ -19,7 +19,7 @@ use super::progress::{self, Printed};
 use super::stop::{Manner, Stop};
 use super::view::{Lines, Out, View};
 use super::work::{Bench, Origin, Work};
-use super::{Failure, code, pictures, screen};
+use super::{Failure, code, jobs, pictures, screen};
 use crate::error::Error;
 use crate::ledger::{Counts, ItemId};
 use crate::observe::text::{Style, Words};
@@ -112,6 +112,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
     fn finish(&self, config: &Config, produced: Result<(), Failure>) -> Result<u8, Failure> {
         let joined = self.join(config.errand);
         self.crew.stop();
+        // What ended last is told when it is durable, and is to be shown. An error is the join's, too.
+        if config.journal.is_some() {
+            let _ = self.queue.sync_all();
+        }
         // What was done when the journal failed is not in it, so it is not told.
         let is_kept = !self.queue.is_store_broken();
         let mut summed_up = Ok(());
@@ -178,6 +182,8 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
 
     /// A second signal: the end, now.
     fn end(&self, config: &Config, signal: i32) {
+        // What ends from now on may be written down and not be shown.
+        jobs::keep_scratch();
         self.stop.sum_up(|| {
             // The end comes all the same where the summary cannot.
             let _ = self.report_summary();

@@ -298,6 +298,15 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         broker.read(|core| core.desk.shared.as_ref().map(ask))
     }
 
+    /// Waits until all that happened is durable, or told to the stream.
+    #[cfg(feature = "cli")]
+    pub(crate) fn sync_all(&self) -> Result<(), Error> {
+        match &self.side {
+            Side::Local(broker) => broker.sync_all().map_err(Error),
+            Side::Remote(_) => Ok(()),
+        }
+    }
+
     /// Ends the journal when all that happened is in it, in one file; or leaves the stream when all
     /// that happened is told, and gives back what was not worked on. Nothing can be put or settled
     /// afterwards.
@@ -305,7 +314,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     pub(crate) fn close_store(&self) {
         if let Side::Local(broker) = &self.side {
             // What could not be written is for the next run.
-            let _ = broker.sync_all();
+            let _ = self.sync_all();
             if !broker.leave_stream() {
                 broker.store.close();
             }

@@ -10,6 +10,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
@@ -17,6 +18,9 @@ use rustix::process::geteuid;
 
 /// The marker's name.
 pub(super) const MARKER: &str = ".dishrack";
+
+/// So long is waited for a run that was killed to be gone.
+const AFTERLIFE: Duration = Duration::from_secs(1);
 
 /// A marker is not longer.
 const MARK_BYTES_MAX: u64 = 200;
@@ -77,6 +81,19 @@ pub(super) fn lock(folder: &Path) -> io::Result<Option<File>> {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The same for a folder whose last run may just have been killed: its lock lives on until the kernel
+/// has come to it, and until what it had just forked has executed a program.
+pub(super) fn lock_in_time(folder: &Path) -> io::Result<Option<File>> {
+    let began = Instant::now();
+    loop {
+        let lock = lock(folder);
+        if !matches!(lock, Ok(None)) || began.elapsed() > AFTERLIFE {
+            return lock;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -160,11 +177,22 @@ fn names_in(folder: &Path) -> impl Iterator<Item = String> + use<> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
+/// A folder has no marker for a moment only; an empty one that is older was left without.
+const AGE: Duration = Duration::from_secs(3600);
+
 /// Removes the folders of runs that were killed: those with a marker of ours that begins so, and whose
 /// lock nobody holds.
 pub(super) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) -> bool) {
     for name in names_in(parent).filter(|name| name.starts_with(PREFIX)) {
         let folder = parent.join(name);
+        let is_old = fs::symlink_metadata(&folder).is_ok_and(|meta| {
+            let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
+            is_ours(&meta) && age.is_some_and(|age| age > AGE)
+        });
+        if is_old {
+            // Only what is empty goes by this.
+            let _ = fs::remove_dir(&folder);
+        }
         let is_marked =
             mark_of(&folder).is_ok_and(|found| found.is_some_and(|found| found.starts_with(mark)));
         if is_marked && let Ok(Some(_lock)) = lock(&folder) {

@@ -49,7 +49,7 @@ pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String>
     let unwritable = |error: io::Error| refused(format!("cannot be written: {error}"));
     fs::create_dir_all(folder).map_err(unwritable)?;
     tempfile::tempfile_in(folder).map_err(unwritable)?;
-    let lock = match owned::lock(folder) {
+    let lock = match owned::lock_in_time(folder) {
         Ok(None) => {
             return Err(refused(
                 "another run is using it: name another folder".into(),

@@ -16,6 +16,9 @@ use crate::cli::{printer, screen};
 use crate::jobs::spool::{Spool, Stream};
 use crate::ledger::ItemId;
 
+/// All markers begin so.
+const MARKS: &str = "output of ";
+
 /// The marker of a run without a journal.
 const MARK: &str = "output of a run of dishrack's supervisor\n";
 
@@ -28,7 +31,11 @@ enum Scratch {
         _lock: Option<File>,
     },
     /// Its journal's.
-    OfJournal { folder: PathBuf, is_all_shown: bool },
+    OfJournal {
+        folder: PathBuf,
+        is_all_shown: bool,
+        is_kept: bool,
+    },
 }
 
 static SCRATCH: Mutex<Option<Scratch>> = Mutex::new(None);
@@ -56,6 +63,9 @@ pub(super) fn create_for(
     is_any_unshown: bool,
 ) -> Result<PathBuf, String> {
     let (folder, mark) = (folder_of(journal), mark_of(identity));
+    if let Some(parent) = folder.parent() {
+        owned::remove_leftovers(parent, MARKS, Spool::is_name);
+    }
     match owned::make(&folder, &mark) {
         Ok(()) if is_any_unshown => printer::complain(&format_args!(
             "{} is not there: what the last run had not shown of its jobs' output cannot be shown",
@@ -74,9 +84,10 @@ pub(super) fn create_for(
         }
         Err(error) => return Err(unusable(&folder, &error)),
     }
-    keep(Scratch::OfJournal {
+    use_from_now_on(Scratch::OfJournal {
         folder: folder.clone(),
         is_all_shown: false,
+        is_kept: false,
     });
     Ok(folder)
 }
@@ -86,10 +97,10 @@ pub(super) fn create_for(
 /// # Errors
 /// It cannot be made; in words.
 pub(super) fn create_in(parent: &Path) -> Result<PathBuf, String> {
-    owned::remove_leftovers(parent, MARK, Spool::is_name);
+    owned::remove_leftovers(parent, MARKS, Spool::is_name);
     let made = owned::make_nameless(parent, MARK);
     let (folder, lock) = made.map_err(|error| unusable(parent, &error))?;
-    keep(Scratch::Own {
+    use_from_now_on(Scratch::Own {
         folder: folder.clone(),
         _lock: lock,
     });
@@ -101,7 +112,7 @@ fn unusable(folder: &Path, error: &io::Error) -> String {
     format!("output cannot be kept in {folder}: {error}")
 }
 
-fn keep(scratch: Scratch) {
+fn use_from_now_on(scratch: Scratch) {
     *SCRATCH.lock().unwrap_or_else(PoisonError::into_inner) = Some(scratch);
 }
 
@@ -122,6 +133,14 @@ pub(super) fn note_all_shown() {
     }
 }
 
+/// A journal's folder is left to the next run, whatever is shown in this one.
+pub(in crate::cli) fn keep() {
+    let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(Scratch::OfJournal { is_kept, .. }) = &mut *scratch {
+        *is_kept = true;
+    }
+}
+
 /// Removes the folder, if there is one and nobody needs it. To be called wherever the process ends.
 pub(in crate::cli) fn remove() {
     let scratch = SCRATCH
@@ -129,12 +148,13 @@ pub(in crate::cli) fn remove() {
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     let folder = match &scratch {
+        Some(Scratch::Own { folder, .. }) => folder,
         Some(Scratch::OfJournal {
-            is_all_shown: false,
-            ..
-        })
-        | None => return,
-        Some(Scratch::Own { folder, .. } | Scratch::OfJournal { folder, .. }) => folder,
+            folder,
+            is_all_shown: true,
+            is_kept: false,
+        }) => folder,
+        Some(Scratch::OfJournal { .. }) | None => return,
     };
     if !owned::remove(folder, Spool::is_name) && fs::symlink_metadata(folder).is_ok() {
         screen::say_in_time(format!(
