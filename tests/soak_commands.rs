@@ -161,6 +161,7 @@ impl Job {
                 .expect("there are some");
             let (mut child, reader) = self.start(method, dice.below(u64::MAX));
             let began = Instant::now();
+            let pause = option("--pause", 120);
             let status = loop {
                 if let Some(status) = child.try_wait().expect("it is ours") {
                     break Some(status);
@@ -168,7 +169,7 @@ impl Job {
                 if began.elapsed() > PATIENCE {
                     break None;
                 }
-                std::thread::sleep(Duration::from_millis(10 + dice.below(120)));
+                std::thread::sleep(Duration::from_millis(10 + dice.below(pause)));
                 if Instant::now() < until {
                     kill_something(child.id(), dice, tally);
                 }
