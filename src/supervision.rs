@@ -9,6 +9,7 @@ mod builder;
 pub mod child;
 mod fork;
 mod inline;
+pub(crate) mod leftovers;
 mod limits;
 mod map;
 mod notes;

@@ -13,7 +13,9 @@ pub(crate) mod current;
 pub(crate) mod exit;
 mod inbox;
 pub(crate) mod loan;
+mod meeting;
 mod memory;
+mod orphan;
 pub(crate) mod roles;
 pub(crate) mod session;
 mod stopwatch;
@@ -57,7 +59,7 @@ use crate::queue::held;
 pub fn serve(register: impl FnOnce(&mut Roles)) {
     roles::register(register);
     if let Some(call) = boot::call() {
-        exit::with(boot::answer(&call));
+        exit::with(boot::answer(call));
     }
 }
 

@@ -4,19 +4,21 @@
 //! are sent at a time: a stopped fork server must not make the supervising thread wait.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ipc_channel::ipc::IpcSender;
 
 use super::notes::Life;
-use super::orders::{Appointment, Order};
+use super::orders::Appointment;
 use crate::ledger::Exit;
+use crate::link::descriptors::DescriptorSocket;
 
 /// Orders sent and not answered. They are small, and a socket holds many more.
 const UNANSWERED_MAX: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct ForkServer {
-    orders: Option<IpcSender<Order>>,
+    orders: Option<IpcSender<Appointment>>,
     is_alive: bool,
     exit: Option<Exit>,
     is_closed: bool,
@@ -24,8 +26,8 @@ pub(super) struct ForkServer {
     number: u64,
     /// Why it is not started any more.
     failure: Option<String>,
-    /// Where it is awaited, until it came.
-    socket: Option<String>,
+    /// The socket that it has inherited.
+    socket: Option<Arc<DescriptorSocket>>,
     unsent: VecDeque<(Life, Appointment)>,
     unanswered: VecDeque<Life>,
 }
@@ -66,18 +68,17 @@ impl ForkServer {
         self.number
     }
 
-    /// Its process was started, and is awaited at this socket.
-    pub(super) fn began(&mut self, socket: String) {
+    /// Its process was started, with this socket between us.
+    pub(super) fn began(&mut self, socket: Arc<DescriptorSocket>) {
         self.is_alive = true;
         self.socket = Some(socket);
     }
 
-    pub(super) fn ready(&mut self, server: u64, orders: IpcSender<Order>) {
+    pub(super) fn ready(&mut self, server: u64, orders: IpcSender<Appointment>) {
         if server != self.number {
             return;
         }
         self.orders = Some(orders);
-        self.socket = None;
         self.send();
     }
 
@@ -96,7 +97,7 @@ impl ForkServer {
         {
             self.unanswered.push_back(life);
             // When this fails the fork server is dying, and its end tells of all lost orders.
-            let _ = orders.send(Order::Fork(appointment));
+            let _ = orders.send(appointment);
         }
     }
 
@@ -110,11 +111,13 @@ impl ForkServer {
         life
     }
 
-    /// Its process has ended. Where it was awaited, if it did not come.
-    pub(super) fn process_ended(&mut self, exit: Exit) -> Option<String> {
+    /// Its process has ended: whoever waits for it to speak is told.
+    pub(super) fn process_ended(&mut self, exit: Exit) {
         self.orders = None;
         self.exit = Some(exit);
-        self.socket.take()
+        if let Some(socket) = self.socket.take() {
+            socket.end();
+        }
     }
 
     /// All replies of the fork server with this number have been read.

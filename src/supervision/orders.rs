@@ -1,8 +1,9 @@
 //! What a new process and its supervisor say to each other before work begins.
 //!
-//! A started process connects to the socket named in its environment, says [`Hello`], and gets an
-//! [`Order`]: to be a worker, or to be the fork server that makes workers out of itself. Both ends
-//! are the same executable, but the protocol's number is checked all the same.
+//! A started process inherits a socket (see `link::descriptors`), on which it says [`Hello`] with a
+//! file that leads to where it awaits its [`Order`] over ipc-channel: to be a worker, or to be the
+//! fork server that makes workers out of itself. Both ends are the same executable, but the
+//! protocol's number is checked all the same.
 
 use std::fmt;
 
@@ -11,26 +12,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::frame::Nudge;
 
-/// Names the supervisor's pid and the socket to connect to.
+/// Names the supervisor's pid and the number of the socket that was inherited from it.
 pub(crate) const BOOT_VARIABLE: &str = "DISHRACK_BOOT";
 
-/// The first message of a started process.
+/// The first message of a started process, with the file that leads to where it is to be met.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) protocol: u32,
-    pub(crate) pid: u32,
-    pub(crate) orders: IpcSender<Order>,
+    /// Why it cannot be met.
+    pub(crate) refusal: Option<String>,
 }
 
-/// What a process is to be.
+/// What a started process is to be.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Be this worker.
     Work(Appointment),
-    /// Make workers, one for each `Fork` that follows, and answer with their pids.
-    ServeForks { replies: IpcSender<ForkReply> },
-    /// Only to a fork server: make this worker.
-    Fork(Appointment),
+    /// Make a worker for each appointment that comes, and answer with their pids.
+    ServeForks {
+        orders: IpcReceiver<Appointment>,
+        replies: IpcSender<ForkReply>,
+    },
 }
 
 /// All that makes a process a certain worker.
@@ -57,7 +59,7 @@ pub(crate) struct Appointment {
     pub(crate) lane: IpcSharedMemory,
 }
 
-/// A fork server's answer to `Fork`: the pid, or why there is none. In the order of the requests.
+/// A fork server's answer to an appointment: the pid, or why there is none. In the order of the requests.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ForkReply(pub(crate) Result<u32, String>);
 

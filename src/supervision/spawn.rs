@@ -1,94 +1,82 @@
-//! Starting a process that will meet us at a socket: the running executable, executed again.
+//! Starting a process: the running executable, executed again, with a socket between us.
 //!
-//! What the new process is to be is told at the meeting (see `orders`). It knows nothing of
-//! restarts.
+//! What the new process is to be is told when it has spoken there (see `orders`). It knows nothing
+//! of restarts.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender, IpcSharedMemory};
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender, IpcSharedMemory};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::getppid;
+use rustix::io::FdFlags;
 
-use super::limits;
-use super::orders::{Appointment, BOOT_VARIABLE, Hello};
+use super::orders::{Appointment, BOOT_VARIABLE};
+use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::Nudge;
 use crate::link::lane::Lane;
 use crate::worker::title;
 
-/// Where a started process will say hello.
-pub(super) type MeetingPlace = IpcOneShotServer<Hello>;
-
-/// A process that was started, and where it will come to.
+/// A process that was started, and our end of the socket that it has inherited.
 pub(super) struct Started {
     pub(super) pid: u32,
-    pub(super) place: MeetingPlace,
-    pub(super) socket: String,
+    pub(super) socket: DescriptorSocket,
 }
 
 /// Executes the running executable again. The calling thread must live as long as the supervisor:
 /// the kernel takes its end for the parent's.
 pub(super) fn start(name: &str, stderr: Option<OwnedFd>) -> io::Result<Started> {
-    let (place, socket) = limits::open_meeting_place().map_err(|error| {
-        let folder = std::env::temp_dir();
-        io::Error::other(format!("no socket in {}: {error}", folder.display()))
-    })?;
+    let (socket, theirs) = DescriptorSocket::pair()?;
+    let theirs = theirs.above_stdio()?;
+    let inherited = theirs.as_raw_fd();
     let supervisor = std::process::id();
     let mut command = Command::new("/proc/self/exe");
     command
         // Room for the title; it is all spaces until the process has a name.
         .arg0(format!("{name:<width$}", width = title::ROOM_BYTES))
-        .env(BOOT_VARIABLE, format!("{supervisor} {socket}"))
+        .env(BOOT_VARIABLE, format!("{supervisor} {inherited}"))
         .stdin(Stdio::null())
         .stderr(stderr.map_or_else(Stdio::inherit, Stdio::from))
         .process_group(0);
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
         command.pre_exec(move || {
-            // The calling thread blocks all signals, and a mask outlives exec.
-            SigSet::empty().thread_set_mask()?;
-            keep_only_stdio();
-            // Plain SIGKILL until the worker has a handler that takes its own children along.
+            // First of all, and plain SIGKILL until the worker has a handler that takes its own
+            // children along: it serves also where this process is stopped.
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             if u32::try_from(getppid().as_raw()) != Ok(supervisor) {
                 // Nobody is left to be told of an error.
                 libc::_exit(0);
             }
-            Ok(())
+            // The calling thread blocks all signals, and a mask outlives exec.
+            SigSet::empty().thread_set_mask()?;
+            keep_only_stdio_and(inherited)
         });
     }
     let child = command.spawn()?;
     Ok(Started {
         pid: child.id(),
-        place,
         socket,
     })
 }
 
-/// Has exec close every file but the first three. ipc-channel copies descriptors of shared memory
-/// without the flag that would do this, and what belongs to one worker must not reach another.
-fn keep_only_stdio() {
+/// Has exec close every file but the first three and this one. ipc-channel copies descriptors of
+/// shared memory without the flag that would do this, and what belongs to one worker must not reach
+/// another.
+fn keep_only_stdio_and(inherited: RawFd) -> io::Result<()> {
     let (first, last, flags) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     // Kernels before 5.11 do not know the flag; there, a few descriptors too many are inherited.
     // SAFETY: a system call that only sets flags of this process's own descriptors.
     let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-}
-
-/// Ends the wait at a meeting place to which nobody will come any more, by coming there.
-pub(super) fn release(place: &str) {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    // Where the place is gone, nobody waits there.
-    let _ = UnixAddr::new(place).and_then(|address| {
-        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-        connect(fd.as_raw_fd(), &address)
-    });
+    // SAFETY: it is open in the parent, who waits for this exec.
+    let file = unsafe { BorrowedFd::borrow_raw(inherited) };
+    Ok(rustix::io::fcntl_setfd(file, FdFlags::empty())?)
 }
 
 /// Our ends of a worker's channels.

@@ -24,7 +24,7 @@ use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
 use super::restart::Window;
-use super::spawn::{self, Position};
+use super::spawn::Position;
 use super::spec::{Bounds, ChildSpec, StartMethod};
 use super::stderr::{Outlet, Relay};
 use crate::broker::Broker;
@@ -301,7 +301,6 @@ impl Watch {
         match note {
             Note::Ready { life, pid } if self.is_current(life) => {
                 self.born(life, pid);
-                self.slots[life.slot].socket = None;
                 self.slots[life.slot].stderr_end = None;
                 self.begin_patrol(life.slot);
                 self.enter_in_roster(life.slot, pid);
@@ -368,9 +367,10 @@ impl Watch {
         }
         let slot = &mut self.slots[index];
         slot.exit = exit;
-        // Nobody comes to the meeting any more; whoever waits there must be told.
+        // Nobody speaks there any more; whoever waits for that must be told, also if another part of
+        // this program has forked and so has a copy of the other end.
         if let Some(socket) = slot.socket.take() {
-            spawn::release(&socket);
+            socket.end();
         }
         self.happen(index, Happening::Ended);
     }

@@ -14,8 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipc_channel::ipc::IpcReceiver;
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -26,6 +24,7 @@ use super::current::{self, Side};
 pub(crate) use super::inbox::{Arrival, Reply};
 use super::inbox::{Held, Inbox, Look};
 use super::loan::{Lender, lending};
+use super::orphan::Waker;
 use super::stopwatch::StopWatch;
 use super::uplink::Uplink;
 use super::{exit, memory, title};
@@ -39,7 +38,6 @@ use crate::link::poll::poll_until;
 use crate::observe::monotonic_ns;
 use crate::payload::Payload;
 use crate::supervision::orders::Appointment;
-use crate::supervision::signals;
 
 /// The supervisor is woken early only from this many acknowledgements on; below, waiting costs less
 /// than waking.
@@ -70,8 +68,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Takes up the appointment and says that this worker is ready.
-    pub(super) fn open(appointment: Appointment) -> Option<Arc<Self>> {
-        fail::set_role(&appointment.name);
+    pub(super) fn open(appointment: Appointment, waker: Waker) -> Option<Arc<Self>> {
         fail::point("worker: appointed");
         let lane = Lane::of(appointment.lane)?;
         context::set(appointment.context);
@@ -90,19 +87,13 @@ impl Session {
             item_type: appointment.item_type,
         });
         let reading = Arc::clone(&session);
-        std::thread::Builder::new()
-            .name("dishrack-read".into())
-            .stack_size(256 * 1024)
-            .spawn(move || {
-                signals::block_all();
-                wake_when_orphaned();
-                // Where it cannot read any more, also because ipc-channel panics for lack of files
-                // or memory, this worker is deaf.
-                let read = || reading.read(&appointment.downlink);
-                let _ = catch_unwind(AssertUnwindSafe(read));
-                exit::as_orphan();
-            })
-            .ok()?;
+        waker.run(move || {
+            // Where it cannot read any more, also because ipc-channel panics for lack of files or
+            // memory, this worker is deaf.
+            let read = || reading.read(&appointment.downlink);
+            let _ = catch_unwind(AssertUnwindSafe(read));
+            exit::as_orphan();
+        });
         session.uplink.push(&Up::Ready {
             protocol: PROTOCOL,
             pid: std::process::id(),
@@ -507,13 +498,6 @@ impl Session {
             inbox = self.lock();
         }
     }
-}
-
-/// A signal of the parent's death is a setting of each thread. The first thread's is the one that
-/// ends this process; this thread's wakes it, should it be stopped.
-fn wake_when_orphaned() {
-    // Without it, an orphan that is stopped ends when it is continued.
-    let _ = prctl::set_pdeathsig(Signal::SIGCONT);
 }
 
 /// A cause's own words, without what the verdict adds again.

@@ -27,6 +27,9 @@ mod scale;
 mod schedules;
 mod setup;
 mod signals;
+#[cfg(feature = "failpoints")]
+mod stop_points;
+mod strangers;
 mod support;
 mod terminal;
 mod titles;
@@ -64,6 +67,9 @@ fn main() {
         schedules::trials(),
         setup::trials(),
         signals::trials(),
+        #[cfg(feature = "failpoints")]
+        stop_points::trials(),
+        strangers::trials(),
         titles::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

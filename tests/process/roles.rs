@@ -18,7 +18,7 @@ use dishrack::{Blob, JoinableQueue, Restart, StartMethod, Supervisor};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{cpython, support};
+use crate::{cpython, strangers, support};
 
 /// What a worker is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -321,6 +321,14 @@ pub(crate) fn play(name: &str) {
             queue.put(&Work::Exit(3)).unwrap();
             say(&queue.join().unwrap_err().to_string());
         }
+        "hires at umask 000" => strangers::hire(),
+        "looks for a way in" => strangers::look_for_a_way_in(),
+        #[cfg(feature = "failpoints")]
+        "keeps orphans" => crate::stop_points::keep(),
+        #[cfg(feature = "failpoints")]
+        "starts workers, spawned" => crate::stop_points::start_workers(StartMethod::Spawn),
+        #[cfg(feature = "failpoints")]
+        "starts workers, forked" => crate::stop_points::start_workers(StartMethod::Fork),
         other => cpython::roles::play(other),
     }
 }
@@ -331,6 +339,6 @@ fn say_setup_error<T, R>(result: Result<Supervisor<T, R>, dishrack::Error>) {
     say(&error.to_string());
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }

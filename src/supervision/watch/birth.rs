@@ -60,9 +60,10 @@ impl Watch {
         let life = slot.life(index);
         self.reaper.watch(key_of(life), started.pid)?;
         slot.pid = Some(started.pid);
-        slot.socket = Some(started.socket);
+        let socket = Arc::new(started.socket);
+        slot.socket = Some(Arc::clone(&socket));
         let reception = self.reception(index, ends);
-        uplink::receive(reception, Some((started.place, appointment))).or_else(|error| {
+        uplink::receive(reception, Some((socket, appointment))).or_else(|error| {
             // The process is there without a channel: it will be buried when it has ended.
             self.close_link(index, Some(error.to_string()));
             Ok(())

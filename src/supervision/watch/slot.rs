@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::ledger::Exit;
+use crate::link::descriptors::DescriptorSocket;
 use crate::link::lane::Lane;
 use crate::supervision::child::Child;
 use crate::supervision::notes::{Berth, Life};
@@ -20,8 +21,8 @@ pub(super) struct Slot {
     pub(super) exit: Exit,
     pub(super) berth: Berth,
     pub(super) lane: Option<Arc<Lane>>,
-    /// Where a spawned worker is awaited.
-    pub(super) socket: Option<String>,
+    /// The socket between us and the process, by which a spawned one is met.
+    pub(super) socket: Option<Arc<DescriptorSocket>>,
     /// Why its channel was given up, if it was.
     pub(super) complaint: Option<String>,
     /// It was ordered from the fork server and taken for never born.
@@ -73,6 +74,7 @@ impl Slot {
         self.is_kill_due = false;
         self.patrol = None;
         self.stderr_end = None;
+        self.socket = None;
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);
         std::mem::replace(&mut self.has_begun, true) && !is_recycled
