@@ -7,6 +7,7 @@
 
 mod builder;
 pub mod child;
+pub(crate) mod equipment;
 mod fork;
 mod inline;
 pub(crate) mod leftovers;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::inline::InlineCrew;
 use super::processes::ProcessCrew;
-use super::spawn::Position;
+use super::spawn::{self, Position};
 use super::spec::{Bounds, ChildSpec, Restart, StartMethod};
 use super::stderr::{self, Outlet};
 use super::threads::ThreadCrew;
@@ -528,6 +528,10 @@ impl Builder {
         limits::check_meeting_place()?;
         limits::provide_files(workers)?;
         let announces_starts = self.observer.as_ref().is_some_and(|o| o.wants_items());
+        let context = self.context.as_deref().map(spawn::share_context);
+        let context = context
+            .transpose()
+            .map_err(Kind::io("sharing the workers' context"))?;
         Ok(Plan {
             name: self.name.clone(),
             workers,
@@ -540,7 +544,7 @@ impl Builder {
                 role,
                 item_type: type_name::<T>(),
                 announces_starts,
-                context: self.context.clone(),
+                context,
             },
             credit,
             bounds: self.bounds,

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
+use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 
 use crate::link::frame::Nudge;
@@ -35,9 +35,11 @@ pub(crate) enum Order {
     },
 }
 
-/// All that makes a process a certain worker.
+/// What makes a process a certain worker, together with its equipment, which is sent before.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Appointment {
+    /// The equipment's.
+    pub(crate) number: u64,
     /// Its name, such as `dryer-1`.
     pub(crate) name: String,
     /// Which of the served functions it runs.
@@ -47,16 +49,10 @@ pub(crate) struct Appointment {
     pub(crate) supervisor: u32,
     /// Whether to say when work on an item begins.
     pub(crate) announces_starts: bool,
-    /// What the program gives all its workers.
-    pub(crate) context: Option<IpcSharedMemory>,
     /// More memory than this, in bytes, and the worker is to be replaced.
     pub(crate) memory_max: Option<u64>,
-    /// Where a forked worker's stderr goes, and the pipe's inode; a spawned one has it from the
-    /// start.
-    pub(crate) stderr: Option<(String, u64)>,
     pub(crate) downlink: IpcReceiver<Nudge>,
     pub(crate) uplink: IpcSender<Nudge>,
-    pub(crate) lane: IpcSharedMemory,
 }
 
 /// A fork server's answer to an appointment: the pid, or why there is none. In the order of the requests.

@@ -6,21 +6,22 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use ipc_channel::ipc::{self, IpcReceiver, IpcSender, IpcSharedMemory};
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getppid;
 use rustix::io::FdFlags;
 
+use super::equipment::Equipment;
 use super::orders::{Appointment, BOOT_VARIABLE};
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::Nudge;
 use crate::link::lane::Lane;
+use crate::memory;
 use crate::worker::title;
 
 /// A process that was started, and our end of the socket that it has inherited.
@@ -92,58 +93,70 @@ pub(super) struct Position {
     pub(super) role: &'static str,
     pub(super) item_type: &'static str,
     pub(super) announces_starts: bool,
-    /// What all workers are given, serialized.
-    pub(super) context: Option<Arc<[u8]>>,
+    /// What all workers are given, serialized, in memory that nobody can write to.
+    pub(super) context: Option<Arc<OwnedFd>>,
 }
 
-/// What is one worker's own.
-#[derive(Debug, Clone)]
-pub(super) struct Terms {
-    pub(super) memory_max: Option<u64>,
-    pub(super) stderr: Option<(String, u64)>,
+/// Bytes for all workers of a crew to read.
+pub(super) fn share_context(bytes: &[u8]) -> io::Result<Arc<OwnedFd>> {
+    // Nothing cannot be mapped, and what is longer than it must be decodes as well.
+    let (mapping, file) = memory::make_for_readers(bytes.len().max(1))?;
+    // SAFETY: the mapping is as long, and nobody else has it yet.
+    unsafe {
+        mapping
+            .start()
+            .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+    };
+    Ok(Arc::new(file))
 }
 
-/// In shared memory, whatever its size: a message must fit into one packet. `None` where the system
-/// has none left: ipc-channel panics there.
-fn shared(bytes: &[u8]) -> Option<IpcSharedMemory> {
-    // It does not map nothing.
-    let bytes = if bytes.is_empty() { &[0] } else { bytes };
-    catch_unwind(|| IpcSharedMemory::from_bytes(bytes)).ok()
+/// What a worker is sent.
+#[derive(Debug)]
+pub(super) struct Papers {
+    pub(super) appointment: Appointment,
+    pub(super) equipment: Equipment,
 }
 
-/// Makes a worker's channels and lane: our ends, and the appointment to send to it.
+/// Makes a worker's channels and lane: our ends, and what is to be sent to it.
 pub(super) fn appoint(
     name: &str,
+    number: u64,
     position: &Position,
-    terms: Terms,
-) -> io::Result<(Ends, Appointment)> {
+    memory_max: Option<u64>,
+) -> io::Result<(Ends, Papers)> {
     let (down_sender, down_receiver) = ipc::channel()?;
     let (up_sender, up_receiver) = ipc::channel()?;
-    let refused =
-        || io::Error::other("no shared memory: raise the limit on open files or on memory");
-    let lane = Lane::new().ok_or_else(refused)?;
-    let theirs = lane.to_send().ok_or_else(refused)?;
-    let context = match position.context.as_deref() {
-        Some(bytes) => Some(shared(bytes).ok_or_else(refused)?),
-        None => None,
-    };
+    let (lane, theirs) = Lane::new().map_err(|error| {
+        io::Error::other(format!(
+            "no shared memory ({error}): raise the limit on open files or on memory"
+        ))
+    })?;
     let appointment = Appointment {
+        number,
         name: name.to_owned(),
         role: position.role.to_owned(),
         item_type: position.item_type.to_owned(),
         supervisor: std::process::id(),
         announces_starts: position.announces_starts,
-        context,
-        memory_max: terms.memory_max,
-        stderr: terms.stderr,
+        memory_max,
         downlink: down_receiver,
         uplink: up_sender,
+    };
+    let equipment = Equipment {
+        number,
         lane: theirs,
+        context: position.context.clone(),
+        socket: None,
+        stderr: None,
     };
     let ends = Ends {
         downlink: down_sender,
         uplink: up_receiver,
         lane,
     };
-    Ok((ends, appointment))
+    let papers = Papers {
+        appointment,
+        equipment,
+    };
+    Ok((ends, papers))
 }

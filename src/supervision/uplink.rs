@@ -4,6 +4,7 @@
 //! us. What it cannot make sense of ends that worker, and so does a panic.
 
 use std::fmt::Display;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 
 use super::notes::{Berth, Life, LifeOverseer, Note, NoteSender};
-use super::orders::{Appointment, ForkReply, Hello, Order};
+use super::orders::{ForkReply, Hello, Order};
 use super::signals;
+use super::spawn::Papers;
 use super::stderr::Stderr;
 use crate::broker::{Broker, Seat};
 use crate::ledger::Credit;
@@ -37,23 +39,23 @@ pub(super) struct Reception {
     pub(super) downlink: IpcSender<Nudge>,
     pub(super) uplink: IpcReceiver<Nudge>,
     pub(super) lane: Arc<Lane>,
+    pub(super) socket: Arc<DescriptorSocket>,
     pub(super) item_type: &'static str,
     /// How many deliveries the worker may get.
     pub(super) quota: u64,
     pub(super) stderr: Option<Arc<Stderr>>,
 }
 
-/// Starts the thread. A spawned worker is met first; a forked one has its appointment already.
-pub(super) fn receive(
-    reception: Reception,
-    meeting: Option<(Arc<DescriptorSocket>, Appointment)>,
-) -> std::io::Result<()> {
+/// Starts the thread. A spawned worker is met first; a forked one gets its papers elsewhere.
+pub(super) fn receive(reception: Reception, papers: Option<Papers>) -> std::io::Result<()> {
     let name = format!("read {}", reception.worker);
     start_thread(name, move || {
         let (life, notes) = (reception.life, reception.notes.clone());
         let read = catch_unwind(AssertUnwindSafe(move || {
-            if let Some((socket, appointment)) = meeting {
-                meet(&socket, Order::Work(appointment))?;
+            if let Some(papers) = papers {
+                let socket = &reception.socket;
+                let sent = |socket: &_| papers.equipment.send(socket);
+                meet(socket, Order::Work(papers.appointment), sent)?;
             }
             reception.read()
         }));
@@ -77,9 +79,13 @@ fn start_thread(name: String, run: impl FnOnce() + Send + 'static) -> std::io::R
         .map(drop)
 }
 
-/// Waits until a process says where it awaits its order, and gives it that. The place has no name by
-/// then: the file that came with the word is the only way to it.
-fn meet(socket: &DescriptorSocket, order: Order) -> Result<(), String> {
+/// Waits until a process says where it awaits its order, equips it, and gives it that. The place has no
+/// name by then: the file that came with the word is the only way to it.
+fn meet(
+    socket: &DescriptorSocket,
+    order: Order,
+    equip: impl FnOnce(&DescriptorSocket) -> io::Result<()>,
+) -> Result<(), String> {
     let parcel = socket.wait_for::<Hello>();
     let parcel = parcel.map_err(|error| format!("did not come to the meeting: {error}"))?;
     let parcel = parcel.ok_or("did not come to the meeting")?;
@@ -91,6 +97,7 @@ fn meet(socket: &DescriptorSocket, order: Order) -> Result<(), String> {
         return Err(format!("cannot be met: {why}"));
     }
     let place = parcel.files.first().ok_or("did not say where to meet")?;
+    equip(socket).map_err(|error| format!("cannot be given its files: {error}"))?;
     let path = format!("/proc/self/fd/{}", place.as_raw_fd());
     let lost = |error: &dyn Display| format!("did not wait for its order: {error}");
     let orders = IpcSender::connect(path).map_err(|error| lost(&error))?;
@@ -109,17 +116,18 @@ impl Reception {
             downlink,
             uplink,
             lane,
+            socket,
             item_type,
             quota,
             stderr,
         } = self;
-        let mut written = Uplink::new(Arc::clone(&lane));
+        let mut written = Uplink::new(Arc::clone(&lane), Arc::clone(&socket));
         if uplink.recv().is_err() {
             return Ok(());
         }
         let pid = pid_of_ready(&mut written, item_type)?;
         let seat = Seat {
-            link: Box::new(ProcessLink::new(lane, downlink)),
+            link: Box::new(ProcessLink::new(lane, downlink, socket)),
             uplink: Some(written),
             worker,
             pid,
@@ -137,8 +145,8 @@ impl Reception {
         notes.post(Note::Ready { life, pid });
         broker.drain(holder)?;
         // An error of `recv` is the end: nobody writes any more.
-        while let Ok(nudge) = uplink.recv() {
-            broker.nudged(holder, nudge)?;
+        while let Ok(Nudge) = uplink.recv() {
+            broker.drain(holder)?;
         }
         broker.drain(holder)
     }
@@ -190,7 +198,7 @@ fn read_fork_server(
 ) -> Result<(), String> {
     let channels = ipc::channel().and_then(|orders| Ok((orders, ipc::channel()?)));
     let ((sender, orders), (replies, answers)) = channels.map_err(|error| error.to_string())?;
-    meet(socket, Order::ServeForks { orders, replies })?;
+    meet(socket, Order::ServeForks { orders, replies }, |_| Ok(()))?;
     let orders = sender;
     notes.post(Note::ForkServerReady { server, orders });
     while let Ok(ForkReply(reply)) = answers.recv() {

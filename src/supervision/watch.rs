@@ -301,7 +301,7 @@ impl Watch {
         match note {
             Note::Ready { life, pid } if self.is_current(life) => {
                 self.born(life, pid);
-                self.slots[life.slot].stderr_end = None;
+                self.slots[life.slot].socket = None;
                 self.begin_patrol(life.slot);
                 self.enter_in_roster(life.slot, pid);
                 self.happen(life.slot, Happening::Ready);
@@ -320,12 +320,19 @@ impl Watch {
                 self.fork_server.closed(server);
                 self.bury_fork_server();
             }
-            Note::ForkServerReady { server, orders } => self.fork_server.ready(server, orders),
-            Note::Forked { server, reply } => match (self.fork_server.replied(server), reply) {
-                (Some(life), Ok(pid)) => self.born(life, pid),
-                (Some(life), Err(why)) => self.report_lost_orders(&[life], &why),
-                (None, _) => {}
-            },
+            Note::ForkServerReady { server, orders } => {
+                let refused = self.fork_server.ready(server, orders);
+                self.report_refused_orders(refused);
+            }
+            Note::Forked { server, reply } => {
+                let (life, refused) = self.fork_server.replied(server);
+                match (life, reply) {
+                    (Some(life), Ok(pid)) => self.born(life, pid),
+                    (Some(life), Err(why)) => self.report_lost_orders(&[life], &why),
+                    (None, _) => {}
+                }
+                self.report_refused_orders(refused);
+            }
             Note::Stop => self.stop(Happening::StopAsked),
             Note::Drain => self.stop(Happening::DrainAsked),
             Note::Kill => self.stop(Happening::KillAsked),

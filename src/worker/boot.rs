@@ -3,9 +3,7 @@
 //! A process is called when its environment names the pid of its own parent, so that a program
 //! started by a worker, which inherits the environment, does not take itself for one.
 
-use std::fs::{File, Metadata};
 use std::os::fd::RawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use nix::libc;
@@ -17,6 +15,7 @@ use super::session::Session;
 use super::{exit, meeting, orphan, roles, run, title};
 use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
+use crate::supervision::equipment::Equipment;
 use crate::supervision::orders::{Appointment, BOOT_VARIABLE, ForkReply, Order};
 use crate::supervision::stderr;
 
@@ -51,6 +50,9 @@ pub(super) fn answer(call: Call) -> i32 {
     title::claim("worker", false);
     match meeting::await_order(&socket) {
         Some(Order::Work(appointment)) => {
+            let Ok(equipment) = Equipment::receive(&socket, appointment.number) else {
+                return exit::BOOT_FAILED;
+            };
             fail::set_role(&appointment.name);
             fail::point("worker: ordered");
             let Some(waker) = orphan::watch(appointment.supervisor) else {
@@ -58,20 +60,25 @@ pub(super) fn answer(call: Call) -> i32 {
             };
             fail::point("worker: guarded");
             roles::preload();
-            work(appointment, waker)
+            work(appointment, &equipment, socket, waker)
         }
-        Some(Order::ServeForks { orders, replies }) => serve_forks(orders, replies),
+        Some(Order::ServeForks { orders, replies }) => serve_forks(socket, orders, replies),
         None => exit::BOOT_FAILED,
     }
 }
 
 /// Is a worker until there is no more work. The exit code.
-fn work(appointment: Appointment, waker: Waker) -> i32 {
+fn work(
+    appointment: Appointment,
+    equipment: &Equipment,
+    socket: DescriptorSocket,
+    waker: Waker,
+) -> i32 {
     title::claim(&appointment.name, false);
     let Some(role) = roles::find(&appointment.role) else {
         return exit::BOOT_FAILED;
     };
-    match Session::open(appointment, waker) {
+    match Session::open(appointment, equipment, socket, waker) {
         Some(session) => run(&role, &session),
         None => exit::BOOT_FAILED,
     }
@@ -79,9 +86,13 @@ fn work(appointment: Appointment, waker: Waker) -> i32 {
 
 /// Makes a worker out of this process for each order, until the supervisor is gone.
 ///
-/// This process has a single thread and holds no worker's channels: an appointment's are dropped
+/// This process has a single thread and holds no worker's channels, socket or memory: they are dropped
 /// as soon as the worker has its copies, so that no worker keeps another's link open.
-fn serve_forks(orders: IpcReceiver<Appointment>, replies: IpcSender<ForkReply>) -> i32 {
+fn serve_forks(
+    socket: DescriptorSocket,
+    orders: IpcReceiver<Appointment>,
+    replies: IpcSender<ForkReply>,
+) -> i32 {
     title::set_comm("fork-server");
     roles::preload();
     // What it forks has for some instructions nothing else to end it: where the kernel finds it
@@ -94,6 +105,9 @@ fn serve_forks(orders: IpcReceiver<Appointment>, replies: IpcSender<ForkReply>) 
         let Ok(appointment) = orders.recv() else {
             return 0;
         };
+        let Ok(equipment) = Equipment::receive(&socket, appointment.number) else {
+            return exit::BOOT_FAILED;
+        };
         let forked = match threads {
             1 => fork_sibling().map_err(|error| format!("fork failed: {error}")),
             _ => Err(format!(
@@ -103,12 +117,12 @@ fn serve_forks(orders: IpcReceiver<Appointment>, replies: IpcSender<ForkReply>) 
         let reply = match forked {
             Ok(0) => {
                 orphan::die_with(appointment.supervisor);
-                drop((orders, replies));
-                exit::with(be_forked(appointment));
+                drop((socket, orders, replies));
+                exit::with(be_forked(appointment, equipment));
             }
             other => other,
         };
-        drop(appointment);
+        drop((appointment, equipment));
         if replies.send(ForkReply(reply)).is_err() {
             return 0;
         }
@@ -128,7 +142,7 @@ fn fork_sibling() -> Result<u32, std::io::Error> {
 
 /// The forked child's life. It runs in a thread of its own, because the first thread of a process
 /// made by a bare clone does not know its own thread id.
-fn be_forked(appointment: Appointment) -> i32 {
+fn be_forked(appointment: Appointment, mut equipment: Equipment) -> i32 {
     fail::set_role(&appointment.name);
     fail::point("worker: forked");
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
@@ -138,25 +152,15 @@ fn be_forked(appointment: Appointment) -> i32 {
     };
     fail::point("worker: guarded");
     title::set_comm(&appointment.name);
-    if let Some((path, inode)) = &appointment.stderr {
-        write_stderr_to(path, *inode);
-    }
+    // Where that is not possible it stays the fork server's.
+    let _ = equipment.stderr.take().map(dup2_stderr);
+    let Some(socket) = equipment.socket.take() else {
+        return exit::BOOT_FAILED;
+    };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-    match thread.spawn(move || work(appointment, waker)) {
+    match thread.spawn(move || work(appointment, &equipment, socket, waker)) {
         Ok(life) => life.join().unwrap_or(exit::PANICKED),
         Err(_) => exit::BOOT_FAILED,
-    }
-}
-
-/// From now on this process's stderr is this pipe. Where that is not possible it stays the fork
-/// server's; so it does where the supervisor has another file under that number by now.
-fn write_stderr_to(path: &str, inode: u64) {
-    let is_it = |place: &Metadata| place.file_type().is_fifo() && place.ino() == inode;
-    if std::fs::metadata(path).is_ok_and(|place| is_it(&place))
-        && let Ok(file) = File::options().write(true).open(path)
-        && file.metadata().is_ok_and(|place| is_it(&place))
-    {
-        let _ = dup2_stderr(file);
     }
 }
 

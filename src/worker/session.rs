@@ -32,11 +32,13 @@ use crate::broker::{Ending, Patience};
 use crate::fail;
 use crate::ledger::Cause;
 use crate::link::bell::Ticket;
+use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{Ask, Body, Nudge, PROTOCOL, Up, Verdict, Wait, clip};
 use crate::link::lane::Lane;
 use crate::link::poll::poll_until;
 use crate::observe::monotonic_ns;
 use crate::payload::Payload;
+use crate::supervision::equipment::Equipment;
 use crate::supervision::orders::Appointment;
 
 /// The supervisor is woken early only from this many acknowledgements on; below, waiting costs less
@@ -68,10 +70,16 @@ pub(crate) struct Session {
 
 impl Session {
     /// Takes up the appointment and says that this worker is ready.
-    pub(super) fn open(appointment: Appointment, waker: Waker) -> Option<Arc<Self>> {
+    pub(super) fn open(
+        appointment: Appointment,
+        equipment: &Equipment,
+        socket: DescriptorSocket,
+        waker: Waker,
+    ) -> Option<Arc<Self>> {
         fail::point("worker: appointed");
-        let lane = Lane::of(appointment.lane)?;
-        context::set(appointment.context);
+        let lane = Lane::of(&equipment.lane).ok()?;
+        context::set(equipment.map_context().ok()?);
+        let socket = Arc::new(socket);
         let session = Arc::new(Session {
             announces_starts: appointment.announces_starts,
             memory_max: appointment.memory_max,
@@ -80,8 +88,8 @@ impl Session {
             #[cfg(feature = "cli")]
             name: appointment.name,
             canary: Canary::new(),
-            uplink: Uplink::open(Arc::clone(&lane), appointment.uplink)?,
-            inbox: Mutex::new(Inbox::new(&lane)),
+            uplink: Uplink::open(Arc::clone(&lane), appointment.uplink, Arc::clone(&socket))?,
+            inbox: Mutex::new(Inbox::new(&lane, socket)),
             lane,
             next_request: AtomicU64::new(1),
             item_type: appointment.item_type,
@@ -131,9 +139,8 @@ impl Session {
     }
 
     fn read(&self, downlink: &IpcReceiver<Nudge>) {
-        while let Ok(nudge) = downlink.recv() {
+        while let Ok(Nudge) = downlink.recv() {
             let mut inbox = self.lock();
-            inbox.meet(nudge);
             if self.lane.urgent().take() {
                 self.sort_all(&mut inbox);
             }
@@ -154,7 +161,7 @@ impl Session {
                     self.uplink.ring_now();
                 }
                 Look::Other => {}
-                Look::Nothing | Look::NotYet => break,
+                Look::Nothing => break,
                 Look::Broken => exit::as_orphan(),
             }
             is_any = true;
@@ -201,12 +208,6 @@ impl Session {
                         title::set_activity(&"busy");
                     }
                     return Some(arrival);
-                }
-                // Its shared memory was sent before: whoever reads the channel wakes us.
-                Look::NotYet => {
-                    watch.stop();
-                    let ticket = self.lane.down_bell().want();
-                    self.sleep(inbox, ticket, None);
                 }
                 _ if !is_idle => {
                     // Sending may take a moment, so the inbox is let go meanwhile.
@@ -483,7 +484,7 @@ impl Session {
                 continue;
             }
             let ticket = self.lane.down_bell().want();
-            if !inbox.is_empty() && !inbox.awaits_memory() {
+            if !inbox.is_empty() {
                 continue;
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));

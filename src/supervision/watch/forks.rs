@@ -34,6 +34,13 @@ impl Watch {
         }
     }
 
+    /// Orders that could not be sent: their workers never come to be.
+    pub(super) fn report_refused_orders(&mut self, refused: Vec<(Life, String)>) {
+        for (life, why) in refused {
+            self.report_lost_orders(&[life], &why);
+        }
+    }
+
     pub(super) fn report_lost_orders(&mut self, orders: &[Life], why: &str) {
         for life in orders {
             if self.is_current(*life) {
