@@ -60,7 +60,7 @@ pub(super) fn answer(call: Call) -> i32 {
             };
             fail::point("worker: guarded");
             roles::preload();
-            work(appointment, &equipment, socket, waker)
+            work(appointment, equipment, socket, waker)
         }
         Some(Order::ServeForks { orders, replies }) => serve_forks(socket, orders, replies),
         None => exit::BOOT_FAILED,
@@ -70,7 +70,7 @@ pub(super) fn answer(call: Call) -> i32 {
 /// Is a worker until there is no more work. The exit code.
 fn work(
     appointment: Appointment,
-    equipment: &Equipment,
+    equipment: Equipment,
     socket: DescriptorSocket,
     waker: Waker,
 ) -> i32 {
@@ -158,7 +158,7 @@ fn be_forked(appointment: Appointment, mut equipment: Equipment) -> i32 {
         return exit::BOOT_FAILED;
     };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-    match thread.spawn(move || work(appointment, &equipment, socket, waker)) {
+    match thread.spawn(move || work(appointment, equipment, socket, waker)) {
         Ok(life) => life.join().unwrap_or(exit::PANICKED),
         Err(_) => exit::BOOT_FAILED,
     }

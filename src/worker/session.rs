@@ -72,13 +72,15 @@ impl Session {
     /// Takes up the appointment and says that this worker is ready.
     pub(super) fn open(
         appointment: Appointment,
-        equipment: &Equipment,
+        equipment: Equipment,
         socket: DescriptorSocket,
         waker: Waker,
     ) -> Option<Arc<Self>> {
         fail::point("worker: appointed");
         let lane = Lane::of(&equipment.lane).ok()?;
         context::set(equipment.map_context().ok()?);
+        // What is mapped needs no file.
+        drop(equipment);
         let socket = Arc::new(socket);
         let session = Arc::new(Session {
             announces_starts: appointment.announces_starts,

@@ -17,6 +17,7 @@ mod kill_points;
 mod kills;
 mod large;
 mod limits;
+mod memory;
 mod million;
 mod nine_failures;
 mod orphans;
@@ -58,6 +59,7 @@ fn main() {
         kills::trials(),
         large::trials(),
         limits::trials(),
+        memory::trials(),
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),

@@ -18,7 +18,7 @@ use dishrack::{Blob, JoinableQueue, Restart, StartMethod, Supervisor};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{cpython, strangers, support};
+use crate::{cpython, memory, strangers, support};
 
 /// What a worker is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,12 @@ pub(crate) enum Work {
     Look(Blob),
     /// Keep these bytes, and say the sum of those kept until now.
     Keep(Blob),
+    /// Cut short all shared memory that this process can name.
+    Cut,
+    /// Write over all memory in which these bytes lie.
+    Scribble(Blob),
+    /// Write over all shared memory that this process can write to.
+    ScribbleOwn,
     /// End of a loop.
     Leave,
 }
@@ -132,6 +138,9 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
             let before = KEPT.lock().unwrap().replace(blob);
             return Ok(before.map_or(0, |blob| sum(&blob)));
         }
+        Work::Cut => memory::cut(),
+        Work::Scribble(blob) => return memory::scribble(&blob),
+        Work::ScribbleOwn => memory::scribble_own(),
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
     }
     Ok(0)
@@ -233,6 +242,7 @@ pub(crate) fn serve() {
         roles.preload(|| LOADER.store(std::process::id(), Ordering::Relaxed));
         roles.handler(work);
         roles.handler(mirror);
+        roles.handler(memory::mirror_and_cut);
         roles.handler(halve);
         roles.worker(chapters_loop);
         roles.worker(put_and_exit);
@@ -321,6 +331,7 @@ pub(crate) fn play(name: &str) {
             queue.put(&Work::Exit(3)).unwrap();
             say(&queue.join().unwrap_err().to_string());
         }
+        "cuts its memory short" => memory::have_it_cut(),
         "hires at umask 000" => strangers::hire(),
         "looks for a way in" => strangers::look_for_a_way_in(),
         #[cfg(feature = "failpoints")]
