@@ -107,7 +107,9 @@ mod tests {
             };
             equipment.send(&ours).unwrap();
         };
-        [(1, false), (2, true), (3, false)].map(|(number, forked)| send(number, forked));
+        for (number, is_forked) in [(1, false), (2, true), (3, false)] {
+            send(number, is_forked);
+        }
         let forked = Equipment::receive(&theirs, 2).unwrap();
         assert_eq!(forked.map_context().unwrap().unwrap().len(), 9);
         assert!(memory::map_to_write(&forked.lane, 4096).is_ok());

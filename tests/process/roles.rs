@@ -66,8 +66,8 @@ pub(crate) enum Work {
     Cut,
     /// Write over all memory in which these bytes lie.
     Scribble(Blob),
-    /// Write over all shared memory that this process can write to.
-    ScribbleOwn,
+    /// Write over all shared memory that this process can write to, if this file is not there yet.
+    ScribbleOwn(String),
     /// End of a loop.
     Leave,
 }
@@ -140,7 +140,7 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         }
         Work::Cut => memory::cut(),
         Work::Scribble(blob) => return memory::scribble(&blob),
-        Work::ScribbleOwn => memory::scribble_own(),
+        Work::ScribbleOwn(path) => memory::scribble_own(&path),
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
     }
     Ok(0)
@@ -331,6 +331,13 @@ pub(crate) fn play(name: &str) {
             queue.put(&Work::Exit(3)).unwrap();
             say(&queue.join().unwrap_err().to_string());
         }
+        other => play_an_attack(other),
+    }
+}
+
+/// Those in which somebody does harm.
+fn play_an_attack(name: &str) {
+    match name {
         "cuts its memory short" => memory::have_it_cut(),
         "hires at umask 000" => strangers::hire(),
         "looks for a way in" => strangers::look_for_a_way_in(),

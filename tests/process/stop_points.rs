@@ -23,8 +23,10 @@ pub(crate) fn keep() {
     set_child_subreaper(true).unwrap();
     let play = std::env::var("DISHRACK_TEST_SUPERVISOR").unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let supervisor = command.env(PLAY, play).spawn().unwrap();
+    let mut supervisor = command.env(PLAY, play).spawn().unwrap();
     crate::roles::say(&supervisor.id().to_string());
+    supervisor.wait().unwrap();
+    // What it has left is there until the test has seen it.
     loop {
         std::thread::park();
     }
