@@ -42,8 +42,8 @@ pub(super) fn call() -> Option<Call> {
 pub(super) fn answer(call: Call) -> i32 {
     let Some(socket) = call.socket else {
         stderr::write_all(
-            b"DISHRACK_BOOT is set as for a worker process, but no supervisor has started this one: \
-              unset it to run the program by itself\n",
+            b"DISHRACK_BOOT is set as for a worker process, but its socket is not there: unset it to run \
+              the program by itself, and close no files before dishrack::serve\n",
         );
         return exit::BOOT_FAILED;
     };

@@ -17,6 +17,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
+use rustix::fs::{XattrFlags, setxattr};
 
 use crate::roles::{self, Work};
 use crate::support::{PLAY, Run};
@@ -25,6 +26,7 @@ crate::trials!(
     another_user_never_meets_anybody_at_umask_000,
     living_sockets_of_other_users_stay,
     a_boot_variable_set_by_hand_is_told,
+    a_folder_that_lets_others_in_is_told,
 );
 
 /// Somebody who is nobody here.
@@ -182,4 +184,31 @@ fn a_boot_variable_set_by_hand_is_told() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("DISHRACK_BOOT"), "{number}: {said}");
     }
+}
+
+/// A default ACL takes the place of the umask, for all that is made in its folder.
+fn a_folder_that_lets_others_in_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    // Version 2; then tag, permissions and id: the owner, the group and everybody may do all.
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for tag in [0x01_u16, 0x04, 0x20] {
+        acl.extend(tag.to_le_bytes());
+        acl.extend(7_u16.to_le_bytes());
+        acl.extend(u32::MAX.to_le_bytes());
+    }
+    let name = "system.posix_acl_default";
+    if let Err(error) = setxattr(folder.path(), name, &acl, XattrFlags::empty()) {
+        eprintln!("skipped: a_folder_that_lets_others_in_is_told, as it has no ACL: {error}");
+        return;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command
+        .args(["-w", "1", "--wash", "0", "--dry", "0", "--format", "json"])
+        .args(["--max-restarts", "0"])
+        .env("TMPDIR", folder.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("it has a default ACL"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
