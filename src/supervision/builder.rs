@@ -528,10 +528,6 @@ impl Builder {
         limits::check_meeting_place()?;
         limits::provide_files(workers)?;
         let announces_starts = self.observer.as_ref().is_some_and(|o| o.wants_items());
-        let context = self.context.as_deref().map(spawn::share_context);
-        let context = context
-            .transpose()
-            .map_err(Kind::io("sharing the workers' context"))?;
         Ok(Plan {
             name: self.name.clone(),
             workers,
@@ -544,7 +540,7 @@ impl Builder {
                 role,
                 item_type: type_name::<T>(),
                 announces_starts,
-                context,
+                context: spawn::share_context(self.context.as_deref())?,
             },
             credit,
             bounds: self.bounds,

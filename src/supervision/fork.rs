@@ -53,6 +53,11 @@ impl ForkServer {
         self.is_alive
     }
 
+    /// Whether it was met, and takes orders.
+    pub(super) fn is_ready(&self) -> bool {
+        self.orders.is_some()
+    }
+
     /// Whether it was given up on: no order will ever be carried out.
     pub(super) fn has_failed(&self) -> bool {
         self.failure.is_some()

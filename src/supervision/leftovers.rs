@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::fs::{flock, fstat, open, statat, unlinkat};
@@ -21,8 +21,13 @@ pub(crate) const MARK: &str = "dishrack";
 /// What ipc-channel calls the socket in it.
 pub(crate) const SOCKET: &str = "socket";
 
-/// How a version before this one called folders that it made to try whether it can.
+/// What folders are called that are made to try whether that can be done.
 const TRIAL: &str = ".dishrack-";
+
+/// The folder that a process makes to try whether it can.
+pub(super) fn trial_of(folder: &Path, pid: u32) -> PathBuf {
+    folder.join(format!("{TRIAL}{pid}"))
+}
 
 /// Removes from the temporary folder what is proven to be this user's and in nobody's use. What
 /// cannot be removed stays; another supervisor may be faster.
@@ -104,7 +109,6 @@ fn remove_if_empty(path: &Path) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
-    use std::path::PathBuf;
 
     use super::*;
 

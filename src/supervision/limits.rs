@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::leftovers;
 use crate::error::Kind;
@@ -23,9 +25,6 @@ const SOCKET_PATH_MAX: usize = 108;
 
 /// What ipc-channel adds to the temporary folder: `/.tmpXXXXXX/socket`.
 const SOCKET_NAME_BYTES: usize = 18;
-
-/// What a process must be allowed in the temporary folder.
-const USABLE: Access = Access::WRITE_OK.union(Access::EXEC_OK);
 
 /// The kernel's default buffer of a socket, which small messages must not fill.
 const SOCKET_BUFFER: u64 = 212_992;
@@ -82,11 +81,27 @@ pub(crate) fn check_meeting_place() -> Result<(), Kind> {
     if folder.to_str().is_none() {
         return Err(unusable("its name is not UTF-8".into()));
     }
-    // With a slash, so that what is no folder says so.
-    let entered = accessat(CWD, folder.join(""), USABLE, AtFlags::EACCESS);
-    entered.map_err(|errno| unusable(io::Error::from(errno).to_string()))?;
+    try_out(&folder).map_err(|error| unusable(error.to_string()))?;
     leftovers::remove_from(&folder);
     Ok(())
+}
+
+/// Whether this process can make something there: a file without a name, which leaves nothing
+/// behind, or where its file system has none, a folder that `leftovers` knows.
+fn try_out(folder: &Path) -> io::Result<()> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(_) => return Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let trial = leftovers::trial_of(folder, std::process::id());
+    match fs::create_dir(&trial) {
+        Ok(()) => fs::remove_dir(&trial),
+        // Another thread of this process tries the same, and is able to.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether small messages can be sent without waiting, as the link assumes.

@@ -18,6 +18,7 @@ use rustix::io::FdFlags;
 
 use super::equipment::Equipment;
 use super::orders::{Appointment, BOOT_VARIABLE};
+use crate::error::Kind;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::Nudge;
 use crate::link::lane::Lane;
@@ -97,17 +98,21 @@ pub(super) struct Position {
     pub(super) context: Option<Arc<OwnedFd>>,
 }
 
-/// Bytes for all workers of a crew to read.
-pub(super) fn share_context(bytes: &[u8]) -> io::Result<Arc<OwnedFd>> {
+/// What all workers of a crew are given, in memory for them to read.
+pub(super) fn share_context(bytes: Option<&[u8]>) -> Result<Option<Arc<OwnedFd>>, Kind> {
+    let Some(bytes) = bytes else {
+        return Ok(None);
+    };
     // Nothing cannot be mapped, and what is longer than it must be decodes as well.
-    let (mapping, file) = memory::make_for_readers(bytes.len().max(1))?;
+    let (mapping, file) = memory::make_for_readers(bytes.len().max(1))
+        .map_err(Kind::io("sharing the workers' context"))?;
     // SAFETY: the mapping is as long, and nobody else has it yet.
     unsafe {
         mapping
             .start()
             .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
     };
-    Ok(Arc::new(file))
+    Ok(Some(Arc::new(file)))
 }
 
 /// What a worker is sent.

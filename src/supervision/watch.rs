@@ -20,6 +20,7 @@ use self::slot::Slot;
 use super::WorkerInfo;
 use super::child::{Child, Deed, Happening, Phase};
 use super::fork::ForkServer;
+use super::leftovers;
 use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
@@ -81,6 +82,8 @@ pub(super) struct Watch {
     /// Why the last worker was given up.
     loss: Option<String>,
     is_stopping: bool,
+    /// A process ended before it was ready, and may have left the place where it was to be met.
+    has_failed_boots: bool,
     /// All workers are over: the fork server is not started again.
     is_over: bool,
     fork_server_restarts: Window,
@@ -123,6 +126,7 @@ impl Watch {
             oom: OomCounter::new(),
             loss: None,
             is_stopping: false,
+            has_failed_boots: false,
             is_over: false,
             fork_server_restarts: Window::default(),
             fork_server_lingers_until: None,
@@ -201,6 +205,9 @@ impl Watch {
                 }
                 self.give_up_lingering_fork_server();
             }
+        }
+        if self.has_failed_boots {
+            leftovers::remove_from(&std::env::temp_dir());
         }
         let is_spent = self.loss.is_some() && !self.is_stopping;
         let why = self.loss.unwrap_or_else(|| match self.is_stopping {

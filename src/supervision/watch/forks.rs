@@ -52,6 +52,7 @@ impl Watch {
 
     /// Its process has ended. What it said before is still to be read.
     pub(super) fn fork_server_ended(&mut self, exit: Exit) {
+        self.has_failed_boots |= !self.fork_server.is_ready();
         self.fork_server.process_ended(exit);
         self.fork_server_lingers_until = self.now().checked_add(LINGER);
         self.bury_fork_server();
