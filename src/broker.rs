@@ -41,7 +41,6 @@ use crate::ledger::{
     Token,
 };
 use crate::link::Job;
-use crate::link::frame::Nudge;
 use crate::observe::Observer;
 use crate::payload::Payload;
 use crate::store::Store;
@@ -350,11 +349,6 @@ impl Broker {
     /// asking.
     pub(crate) fn attach(&self, seat: Seat, credit: Option<Credit>, quota: u64) -> HolderId {
         self.with(|core| core.attach(seat, credit, quota))
-    }
-
-    /// A worker process sent this, and wants to be read. An error ends that worker.
-    pub(crate) fn nudged(&self, holder: HolderId, nudge: Nudge) -> Result<(), String> {
-        self.with(|core| core.nudged(holder, nudge))
     }
 
     /// Reads what a worker process has written. An error ends that worker.

@@ -1,10 +1,11 @@
-//! Points at which tests kill this process, compiled only for them (feature `failpoints`).
+//! Points at which tests kill or stop this process, compiled only for them (feature `failpoints`).
 //!
 //! A test names a role (`supervisor`, or a worker's name without its number), a point, a number n,
 //! and a file. The process of that role that passes the point for the n-th time writes so to the
 //! file and is gone; once the file is there nobody else is. With 0 for n, processes of that role
 //! write all points that they pass to the file instead. So a test learns which points there are,
-//! and has one run for each until none is left. Without the feature nothing of this is there.
+//! and has one run for each until none is left. In the same words it may have the process stopped
+//! instead; what that one writes is its pid. Without the feature nothing of this is there.
 
 /// Where the process is; what has to hold before it and after it is the tests' business.
 #[cfg(not(feature = "failpoints"))]
@@ -33,10 +34,14 @@ mod planted {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use nix::sys::signal::{Signal, raise};
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
 
     /// Role, point, number and file, with `|` between them.
     const KILL: &str = "DISHRACK_KILL_POINT";
+
+    /// The same words, where a process is to be stopped.
+    const STOP: &str = "DISHRACK_STOP_POINT";
 
     /// The name of a fault.
     const FAULT: &str = "DISHRACK_FAULT";
@@ -50,18 +55,23 @@ mod planted {
         point: String,
         number: u64,
         file: String,
+        signal: Signal,
     }
 
     fn plan() -> Option<&'static Plan> {
         static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
         let read = || {
-            let text = std::env::var(KILL).ok()?;
+            let (text, signal) = match std::env::var(KILL) {
+                Ok(text) => (text, Signal::SIGKILL),
+                Err(_) => (std::env::var(STOP).ok()?, Signal::SIGSTOP),
+            };
             let mut words = text.splitn(4, '|').map(str::to_owned);
             Some(Plan {
                 role: words.next()?,
                 point: words.next()?,
                 number: words.next()?.parse().ok()?,
                 file: words.next()?,
+                signal,
             })
         };
         PLAN.get_or_init(read).as_ref()
@@ -91,13 +101,11 @@ mod planted {
         if plan.point != name || PASSED.fetch_add(1, Ordering::SeqCst) + 1 != plan.number {
             return;
         }
-        if options
-            .write(true)
-            .create_new(true)
-            .open(&plan.file)
-            .is_ok()
-        {
-            let _ = raise(Signal::SIGKILL);
+        let file = options.write(true).create_new(true).open(&plan.file);
+        if let Ok(mut file) = file {
+            let _ = file.write_all(std::process::id().to_string().as_bytes());
+            // To the process: a copy made by a bare clone does not know the number of its thread.
+            let _ = kill(Pid::this(), plan.signal);
         }
     }
 

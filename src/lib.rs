@@ -59,6 +59,7 @@ mod jobs;
 pub mod kitchen;
 pub mod ledger;
 mod link;
+mod memory;
 pub mod observe;
 mod payload;
 mod queue;

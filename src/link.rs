@@ -6,6 +6,7 @@
 //! its lock held, and a worker that is stopped must stop nobody else.
 
 pub(crate) mod bell;
+pub(crate) mod descriptors;
 pub(crate) mod frame;
 pub(crate) mod inline;
 pub(crate) mod introductions;

@@ -7,9 +7,11 @@
 
 mod builder;
 pub mod child;
+pub(crate) mod equipment;
 mod fork;
 mod inline;
 pub(crate) mod keeper;
+pub(crate) mod leftovers;
 mod limits;
 mod map;
 mod notes;

@@ -13,7 +13,9 @@ pub(crate) mod current;
 pub(crate) mod exit;
 mod inbox;
 pub(crate) mod loan;
+mod meeting;
 mod memory;
+mod orphan;
 pub(crate) mod roles;
 pub(crate) mod session;
 mod stopwatch;
@@ -61,7 +63,7 @@ pub fn serve(register: impl FnOnce(&mut Roles)) {
     }
     roles::register(register);
     if let Some(call) = boot::call() {
-        exit::with(boot::answer(&call));
+        exit::with(boot::answer(call));
     }
 }
 

@@ -11,9 +11,8 @@ use super::desk::{Reply, Request};
 use crate::error::Kind;
 use crate::fail;
 use crate::ledger::{Cause, Handed, HolderId, Token};
-use crate::link::frame::{self, Answer, Ask, Body, Nudge, Up, Verdict, Wait};
-use crate::link::introductions::Missing;
-use crate::link::process::{Bytes, Through, Uplink};
+use crate::link::frame::{self, Answer, Ask, Up, Verdict, Wait};
+use crate::link::process::{Through, Uplink};
 use crate::link::ring::Corrupt;
 use crate::payload::Payload;
 
@@ -22,15 +21,6 @@ use crate::payload::Payload;
 const RECORDS_MAX: usize = 8192;
 
 impl Core {
-    /// A worker woke us, and may have sent shared memory along.
-    pub(super) fn nudged(&mut self, holder: HolderId, nudge: Nudge) -> Result<(), String> {
-        let seat = self.seats.get_mut(holder);
-        if let Some(uplink) = seat.and_then(|seat| seat.uplink.as_mut()) {
-            uplink.meet(nudge);
-        }
-        self.drain(holder)
-    }
-
     /// Reads all that a worker has written. An error ends that worker.
     pub(super) fn drain(&mut self, holder: HolderId) -> Result<(), String> {
         let seat = self.seats.get_mut(holder);
@@ -49,7 +39,7 @@ impl Core {
 
     fn read_all(&mut self, holder: HolderId, uplink: &mut Uplink) -> Result<(), String> {
         loop {
-            let is_read = self.read_records(holder, uplink)?;
+            let is_done = self.read_records(holder, uplink)?;
             // What was seen of it is told with that.
             uplink.release();
             let bell = uplink.lane.up_bell();
@@ -59,13 +49,13 @@ impl Core {
                 // A reader sleeps on its channel, not on the bell.
                 let _ = bell.want();
             }
-            if !is_read || !uplink.has_news() {
+            if !is_done || !uplink.has_news() {
                 return Ok(());
             }
         }
     }
 
-    /// Reads what is there now. False where something must come first.
+    /// Reads what is there now. False where that is too much for one go.
     fn read_records(&mut self, holder: HolderId, uplink: &mut Uplink) -> Result<bool, String> {
         // Looked at before the records: an end that is told by one of them was written before.
         let through = uplink.peek_through();
@@ -84,8 +74,7 @@ impl Core {
                 Err(Corrupt) => break Err("wrote what is no record".to_owned()),
             }
             match self.receive(holder, uplink, &record) {
-                Ok(true) => uplink.consume(record.len()),
-                Ok(false) => break Ok(false),
+                Ok(()) => uplink.consume(record.len()),
                 Err(why) => break Err(why),
             }
         };
@@ -119,13 +108,13 @@ impl Core {
         Ok(())
     }
 
-    /// Applies one record of a worker's. False if it cannot be understood yet.
+    /// Applies one record of a worker's.
     fn receive(
         &mut self,
         holder: HolderId,
         uplink: &mut Uplink,
         record: &[u8],
-    ) -> Result<bool, String> {
+    ) -> Result<(), String> {
         let record = frame::decode::<Up<'_>>(record)
             .map_err(|error| format!("sent an unreadable record: {error}"))?;
         match record {
@@ -142,11 +131,8 @@ impl Core {
             } => {
                 let token = Token::of(holder, ordinal);
                 let service = Duration::from_nanos(service_ns);
-                let is_understood = self.receive_verdict(token, service, verdict, uplink)?;
-                if is_understood {
-                    uplink.saw(ordinal);
-                }
-                return Ok(is_understood);
+                self.receive_verdict(token, service, verdict, uplink)?;
+                uplink.saw(ordinal);
             }
             Up::Ask { request, ask } => return self.receive_ask(holder, request, ask, uplink),
             Up::Cancel { request: number } => self.desk.cancel(Request { holder, number }),
@@ -160,7 +146,7 @@ impl Core {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// A worker reads a delivery's payload beyond its end: the memory stays its.
@@ -177,17 +163,22 @@ impl Core {
         token: Token,
         service: Duration,
         verdict: Verdict<'_>,
-        uplink: &Uplink,
-    ) -> Result<bool, String> {
+        uplink: &mut Uplink,
+    ) -> Result<(), String> {
         let is_returned = verdict == Verdict::Returned;
+        // Looked for also where nobody hears of it, so that what the worker sends is taken.
+        let result = match verdict {
+            Verdict::Done(body) => Some(uplink.find(body)?),
+            _ => None,
+        };
         if !self.desk.is_heard(token, is_returned) {
-            return Ok(true);
+            return Ok(());
         }
         let ending = match verdict {
-            Verdict::Done(body) => match bytes_of(uplink, body)? {
-                Some(bytes) => Ending::Done(Payload::received(&bytes, false)),
-                None => return Ok(false),
-            },
+            Verdict::Done(_) => {
+                let bytes = result.as_deref().unwrap_or_default();
+                Ending::Done(Payload::received(bytes, false))
+            }
             Verdict::Nack { reason, rest_ns } => match rest_ns {
                 Some(rest) => {
                     Ending::Deferred(Cause::Nack(reason.into()), Duration::from_nanos(rest))
@@ -204,7 +195,7 @@ impl Core {
         // Heard above: the token is not stale.
         let _ = self.settle(token, service, ending);
         fail::point("acknowledge: settled");
-        Ok(true)
+        Ok(())
     }
 
     fn receive_ask(
@@ -212,15 +203,13 @@ impl Core {
         holder: HolderId,
         number: u64,
         ask: Ask<'_>,
-        uplink: &Uplink,
-    ) -> Result<bool, String> {
+        uplink: &mut Uplink,
+    ) -> Result<(), String> {
         let request = Request { holder, number };
         let waits = |wait| wait == Wait::UntilCancelled;
         match ask {
             Ask::Put { wait, body } => {
-                let Some(bytes) = bytes_of(uplink, body)? else {
-                    return Ok(false);
-                };
+                let bytes = uplink.find(body)?;
                 let parcel = Parcel::of(Payload::received(&bytes, true));
                 match self.check_size(bytes.len()) {
                     Ok(()) => self.desk.ask_put(request, parcel, waits(wait)),
@@ -235,7 +224,7 @@ impl Core {
                 self.send_answer(request, Answer::Closed);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Carries out what the desk decided on a request.
@@ -303,14 +292,5 @@ fn answer_of(kind: Kind) -> Answer<'static> {
             bytes_max: bytes_max as u64,
         },
         _ => Answer::Full,
-    }
-}
-
-/// The bytes of a payload; `None` if their segment has not come yet.
-fn bytes_of<'a>(uplink: &Uplink, body: Body<'a>) -> Result<Option<Bytes<'a>>, String> {
-    match uplink.find(body) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(Missing::NotYet) => Ok(None),
-        Err(Missing::Nowhere) => Err("sent a record without its shared memory".into()),
     }
 }

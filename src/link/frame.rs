@@ -5,20 +5,16 @@
 //! whose they are, the lane tells. Decoding checks every bound and never panics: whatever a worker
 //! sends, the worst that happens is that this worker is replaced. It knows no channel.
 
-use ipc_channel::ipc::IpcSharedMemory;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::ItemId;
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 
-/// What goes over ipc-channel: look into the lane. With the segment of shared memory, if there is
-/// one, that records from now on speak of by this number.
+/// What goes over ipc-channel: look into the lane.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Nudge {
-    pub(crate) segment: Option<(u32, IpcSharedMemory)>,
-}
+pub(crate) struct Nudge;
 
 /// A payload: its bytes, or where they are in a segment of whoever sent the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

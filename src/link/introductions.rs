@@ -1,60 +1,65 @@
 //! Segments of shared memory that another process must have before it can read what lies in them.
 //!
 //! The side that writes keeps [`Introductions`]: which segments the other one knows. The side that
-//! reads keeps [`Acquaintances`]: those that it was sent.
+//! reads keeps [`Acquaintances`]: those that it was sent. A segment is sent before the first record
+//! that speaks of it is shown. So whoever comes upon one that he does not know finds it in his
+//! socket, and nobody has to wait for it.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::ErrorKind;
+use std::io;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 
-use ipc_channel::IpcError;
-use ipc_channel::ipc::{IpcSender, IpcSharedMemory};
+use serde::{Deserialize, Serialize};
 
-use super::frame::{Body, Nudge};
+use super::descriptors::{DescriptorSocket, Parcel};
+use super::frame::Body;
+use crate::memory::Readable;
 use crate::payload::segment::{Part, Segment};
+
+/// Goes with a segment's file: records speak of it by this number.
+#[derive(Debug, Serialize, Deserialize)]
+struct Introduction {
+    segment: u32,
+}
 
 /// Which of our segments the other side knows.
 #[derive(Debug, Default)]
 pub(crate) struct Introductions {
     known: HashMap<u32, Weak<Segment>>,
-    unsent: Vec<Nudge>,
+    unsent: Vec<Arc<Segment>>,
 }
 
 impl Introductions {
     /// The body of a record that speaks of this part; its segment is introduced if need be.
-    ///
-    /// # Errors
-    /// Why the segment cannot be sent.
-    pub(crate) fn body_of(&mut self, part: &Part) -> Result<Body<'static>, String> {
-        Ok(Body::Shared {
-            segment: self.introduce(&part.segment)?,
+    pub(crate) fn body_of(&mut self, part: &Part) -> Body<'static> {
+        Body::Shared {
+            segment: self.introduce(&part.segment),
             start: part.start(),
             length: part.len(),
-        })
+        }
     }
 
     /// The number by which records may speak of a segment.
-    ///
-    /// # Errors
-    /// Why the segment cannot be sent.
-    pub(crate) fn introduce(&mut self, segment: &Arc<Segment>) -> Result<u32, String> {
+    pub(crate) fn introduce(&mut self, segment: &Arc<Segment>) -> u32 {
         let number = segment.number;
         if !self.known.contains_key(&number) {
-            let memory = segment.to_send()?;
-            self.unsent.push(Nudge {
-                segment: Some((number, memory)),
-            });
+            self.unsent.push(Arc::clone(segment));
             self.known.insert(number, Arc::downgrade(segment));
         }
-        Ok(number)
+        number
     }
 
-    /// What must be sent before records that speak of it can be understood.
-    pub(crate) fn take_unsent(&mut self) -> Vec<Nudge> {
+    /// What must be sent before records that speak of it are shown.
+    pub(crate) fn take_unsent(&mut self) -> Vec<Arc<Segment>> {
         std::mem::take(&mut self.unsent)
+    }
+
+    /// It could not be sent after all.
+    pub(crate) fn withdraw(&mut self, segment: &Segment) {
+        self.known.remove(&segment.number);
     }
 
     /// Segments that are gone and that the other side may forget. Looked for when there is a new
@@ -70,26 +75,29 @@ impl Introductions {
     }
 }
 
-/// Sends a nudge. ipc-channel panics where it cannot copy the handle of shared memory.
+/// Sends a segment, at once or not at all.
 ///
 /// # Errors
-/// Why not; a channel whose other end is gone is none, because that is noticed elsewhere.
-pub(crate) fn send(sender: &IpcSender<Nudge>, nudge: Nudge) -> Result<(), String> {
-    let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
-    match catch_unwind(AssertUnwindSafe(|| sender.send(nudge))) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(IpcError::Io(error))) if !gone.contains(&error.kind()) => {
-            Err(format!("cannot be sent shared memory: {error}"))
-        }
-        Ok(Err(_)) => Ok(()),
-        Err(_) => Err("cannot be sent shared memory: too few open files, or too little".into()),
-    }
+/// The other side is gone, or has not taken those that were sent before (`WouldBlock`).
+pub(crate) fn send(socket: &DescriptorSocket, segment: &Segment) -> io::Result<()> {
+    let introduction = Introduction {
+        segment: segment.number,
+    };
+    socket.send(&introduction, &[segment.file()])
+}
+
+/// The same, and waits until there is room for it.
+pub(crate) fn send_in_time(socket: &DescriptorSocket, segment: &Segment) -> io::Result<()> {
+    let introduction = Introduction {
+        segment: segment.number,
+    };
+    socket.send_in_time(&introduction, &[segment.file()])
 }
 
 /// A part of another process's segment.
 #[derive(Clone)]
 pub(crate) struct View {
-    memory: Arc<IpcSharedMemory>,
+    memory: Arc<Readable>,
     start: usize,
     end: usize,
 }
@@ -125,81 +133,104 @@ impl View {
 }
 
 /// The other side's segments that we were sent.
-#[derive(Default)]
-pub(crate) struct Acquaintances(HashMap<u32, Arc<IpcSharedMemory>>);
+pub(crate) struct Acquaintances {
+    socket: Arc<DescriptorSocket>,
+    known: HashMap<u32, Arc<Readable>>,
+}
 
 impl fmt::Debug for Acquaintances {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.known.keys()).finish()
     }
-}
-
-/// Why a payload is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// Its segment is on its way.
-    NotYet,
-    /// It cannot be.
-    Nowhere,
 }
 
 impl Acquaintances {
-    pub(crate) fn meet(&mut self, number: u32, memory: IpcSharedMemory) {
-        self.0.insert(number, Arc::new(memory));
+    /// Those that will come by this socket.
+    pub(crate) fn by(socket: Arc<DescriptorSocket>) -> Self {
+        Acquaintances {
+            socket,
+            known: HashMap::new(),
+        }
     }
 
     pub(crate) fn forget(&mut self, number: u32) {
-        self.0.remove(&number);
+        self.known.remove(&number);
     }
 
-    /// The bytes of a payload in one of them.
+    /// The bytes of a payload in one of them, which the other side has shown us.
     ///
     /// # Errors
     /// Why they are not there.
-    pub(crate) fn find(&self, segment: u32, start: usize, length: usize) -> Result<View, Missing> {
-        let memory = self.0.get(&segment).ok_or(Missing::NotYet)?;
-        let end = start.checked_add(length).ok_or(Missing::Nowhere)?;
-        if end > memory.len() {
-            return Err(Missing::Nowhere);
+    pub(crate) fn find(
+        &mut self,
+        segment: u32,
+        start: usize,
+        length: usize,
+    ) -> Result<View, String> {
+        if !self.known.contains_key(&segment) {
+            self.meet(segment)
+                .map_err(|error| format!("sent no shared memory: {error}"))?;
         }
+        let memory = self.known.get(&segment);
+        let memory = memory.ok_or("sent a record without its shared memory")?;
+        let end = start.checked_add(length).filter(|end| *end <= memory.len());
         Ok(View {
             memory: Arc::clone(memory),
             start,
-            end,
+            end: end.ok_or("sent a record of more than its shared memory")?,
         })
     }
+
+    /// Takes what was sent, up to this segment. A socket holds a few hundred at most, and whoever
+    /// sends more while we look is not believed.
+    fn meet(&mut self, wanted: u32) -> io::Result<()> {
+        for _ in 0..INTRODUCTIONS_MAX {
+            let parcel: Option<Parcel<Introduction>> = self.socket.receive()?;
+            let Some(Parcel { message, files }) = parcel else {
+                break;
+            };
+            let file = files.first().ok_or(io::ErrorKind::InvalidData)?;
+            let memory = Readable::map(file.as_fd())?;
+            self.known.insert(message.segment, Arc::new(memory));
+            if message.segment == wanted {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
+
+/// More than a socket holds.
+const INTRODUCTIONS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::segment::Part;
 
     #[test]
     fn a_segment_is_introduced_once_and_then_found() {
         let part = Part::copy_of(&[7; 100_000]).unwrap();
-        let (mut ours, mut theirs) = (Introductions::default(), Acquaintances::default());
+        let (socket, theirs) = DescriptorSocket::pair().unwrap();
+        let mut ours = Introductions::default();
+        let mut theirs = Acquaintances::by(theirs.into());
         let Body::Shared {
             segment,
             start,
             length,
-        } = ours.body_of(&part).unwrap()
+        } = ours.body_of(&part)
         else {
             panic!("it is shared");
         };
-        assert_eq!(
-            theirs.find(segment, start, length).err(),
-            Some(Missing::NotYet)
-        );
-        for nudge in ours.take_unsent() {
-            let (number, memory) = nudge.segment.expect("it brings one");
-            theirs.meet(number, memory);
-        }
-        ours.body_of(&part).unwrap();
+        assert!(theirs.find(segment, start, length).is_err());
+        let unsent = ours.take_unsent();
+        assert_eq!(unsent.len(), 1);
+        send(&socket, &unsent[0]).unwrap();
+        ours.body_of(&part);
         assert!(ours.take_unsent().is_empty());
         let view = theirs.find(segment, start, length).unwrap();
         assert_eq!(*view, *part);
-        let beyond = theirs.find(segment, usize::MAX, 2);
-        assert_eq!(beyond.err(), Some(Missing::Nowhere));
+        assert!(theirs.find(segment, usize::MAX, 2).is_err());
+        theirs.forget(segment);
+        assert!(theirs.find(segment, start, length).is_err());
     }
 }

@@ -6,15 +6,15 @@
 //! anything in it, and a side that dies leaves at worst a record that nobody sees.
 
 use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use ipc_channel::ipc::IpcSharedMemory;
-use nix::sys::mman::{MmapAdvise, madvise};
 
 use super::bell::Bell;
 use super::ring::{Reader, Ring, Writer};
 use super::scoreboard::Scoreboard;
+use crate::memory::{self, Mapping};
 
 /// The ring to the worker: twice what credit allows (see `ledger::Credit`), so that answers and
 /// records' lengths have room besides.
@@ -61,9 +61,8 @@ struct Header {
 
 /// The memory, mapped.
 pub(crate) struct Lane {
-    /// Keeps the mapping alive; `header` points into it.
-    memory: IpcSharedMemory,
-    header: *const Header,
+    /// All access is atomic.
+    memory: Mapping,
 }
 
 impl fmt::Debug for Lane {
@@ -74,55 +73,30 @@ impl fmt::Debug for Lane {
     }
 }
 
-// SAFETY: `header` points into the mapping that `memory` owns and is only used for atomic access.
-unsafe impl Send for Lane {}
-// SAFETY: as above: all access is atomic.
-unsafe impl Sync for Lane {}
-
 impl Lane {
-    /// New memory, all zero. `None` where the system gives none.
-    pub(crate) fn new() -> Option<Arc<Self>> {
-        let memory = std::panic::catch_unwind(|| IpcSharedMemory::from_byte(0, LANE_BYTES)).ok()?;
-        let lane = Lane::of(memory)?;
-        lane.give_back_pages();
+    /// New memory, all zero, whose pages are there when they are used. With the file that gives it
+    /// to the worker.
+    pub(crate) fn new() -> io::Result<(Arc<Self>, OwnedFd)> {
+        let (memory, file) = memory::make_for_two(LANE_BYTES)?;
+        let lane = Arc::new(Lane { memory });
         // The first word of a new worker is waited for.
         lane.up_bell().want();
-        Some(lane)
+        Ok((lane, file))
     }
 
-    /// The memory that the other side sent. `None` if it is too small.
-    pub(crate) fn of(mut memory: IpcSharedMemory) -> Option<Arc<Self>> {
-        if memory.len() < LANE_BYTES {
-            return None;
-        }
-        // SAFETY: the mutable borrow is used only to get a pointer that may be written through;
-        // the two processes that map the memory access it by the rules of this module.
-        let header = unsafe { memory.deref_mut() }
-            .as_mut_ptr()
-            .cast_const()
-            .cast();
-        Some(Arc::new(Lane { memory, header }))
-    }
-
-    /// ipc-channel has written zeros to every page, so each takes memory. A lane that is little used
-    /// shall not: its pages are taken back and are zero again when they are first used.
-    fn give_back_pages(&self) {
-        if let Some(start) = std::ptr::NonNull::new(self.header.cast_mut().cast()) {
-            // SAFETY: the range is the mapping of this lane, which nobody uses yet. It fails where
-            // the kernel does not do it, and then the memory stays taken.
-            let _ = unsafe { madvise(start, LANE_BYTES, MmapAdvise::MADV_REMOVE) };
-        }
-    }
-
-    /// A second handle to send to the worker. `None` where the system gives none.
-    pub(crate) fn to_send(&self) -> Option<IpcSharedMemory> {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.memory.clone())).ok()
+    /// The memory that the other side sent.
+    ///
+    /// # Errors
+    /// It can be cut short, is too short, or there is no room for it.
+    pub(crate) fn of(file: impl AsFd) -> io::Result<Arc<Self>> {
+        let memory = memory::map_to_write(file, LANE_BYTES)?;
+        Ok(Arc::new(Lane { memory }))
     }
 
     fn header(&self) -> &Header {
-        // SAFETY: `of` checked the size, a mapping is page-aligned, every word is atomic, and the
-        // mapping lives as long as `self`.
-        unsafe { &*self.header }
+        // SAFETY: it is as long as a lane, page-aligned and never shorter, every word is atomic, and
+        // the mapping lives as long as `self`.
+        unsafe { &*self.memory.start().cast_const().cast() }
     }
 
     /// A ring at an offset of the memory. The caller keeps the lane for as long as he uses it.
@@ -130,7 +104,7 @@ impl Lane {
         // SAFETY: the memory is as long as `LANE_BYTES`, of which the rings are disjoint parts, and
         // each is used by one writer and one reader: see the four methods below.
         unsafe {
-            let words = self.header.byte_add(offset).cast();
+            let words = self.memory.start().cast_const().byte_add(offset).cast();
             Ring::new(words, capacity, &raw const head.0, &raw const tail.0)
         }
     }
@@ -249,9 +223,9 @@ mod tests {
 
     #[test]
     fn both_handles_see_the_same_memory() {
-        let ours = Lane::new().unwrap();
+        let (ours, file) = Lane::new().unwrap();
         assert!(ours.up_bell().take(), "the first word is waited for");
-        let theirs = Lane::of(ours.to_send().unwrap()).unwrap();
+        let theirs = Lane::of(file).unwrap();
         theirs.board().begin(7, 70);
         assert_eq!(ours.board().read().current, 7);
         let mut writer = ours.down_writer();

@@ -1,21 +1,24 @@
-//! The link to a worker process: records in a ring of shared memory, and messages over ipc-channel
-//! for what is urgent and for shared memory itself.
+//! The link to a worker process: records in a ring of shared memory, messages over ipc-channel for
+//! what is urgent, and a socket for shared memory itself.
 //!
 //! What does not fit the ring waits here until the worker has made room. A worker is woken only when
-//! it wants to be. A message is sent only when the one before it was heard, or with a segment of
-//! shared memory, of which a worker can hold but few that it has not acknowledged; so sending never
-//! blocks, however long the worker is stopped. What the worker sends is read by whoever has the
+//! it wants to be. A message is sent only when the one before it was heard, and shared memory is sent
+//! without waiting; so sending never blocks, however long the worker is stopped. What the worker sends is read by whoever has the
 //! broker's lock (see `Uplink`).
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use ipc_channel::IpcError;
 use ipc_channel::ipc::IpcSender;
 
 use super::Link;
+use super::descriptors::DescriptorSocket;
 use super::frame::{self, Answer, Body, Down, Header, Nudge, Record};
-use super::introductions::{self, Acquaintances, Introductions, Missing, View};
+use super::introductions::{self, Acquaintances, Introductions, View};
 use super::lane::Lane;
 use super::ring::{Corrupt, Reader, Writer};
 use crate::ledger::Handed;
@@ -25,6 +28,7 @@ pub(crate) struct ProcessLink {
     lane: Arc<Lane>,
     writer: Writer,
     sender: IpcSender<Nudge>,
+    socket: Arc<DescriptorSocket>,
     introductions: Introductions,
     /// Encoded records for which the ring has no room.
     overflow: VecDeque<Vec<u8>>,
@@ -45,11 +49,16 @@ impl fmt::Debug for ProcessLink {
 }
 
 impl ProcessLink {
-    pub(crate) fn new(lane: Arc<Lane>, sender: IpcSender<Nudge>) -> Self {
+    pub(crate) fn new(
+        lane: Arc<Lane>,
+        sender: IpcSender<Nudge>,
+        socket: Arc<DescriptorSocket>,
+    ) -> Self {
         ProcessLink {
             writer: lane.down_writer(),
             lane,
             sender,
+            socket,
             introductions: Introductions::default(),
             overflow: VecDeque::new(),
             handed: 0,
@@ -73,9 +82,9 @@ impl ProcessLink {
         self.overflow.push_back(bytes);
     }
 
-    fn body_of<'a>(&mut self, payload: &'a Payload) -> Result<Body<'a>, String> {
+    fn body_of<'a>(&mut self, payload: &'a Payload) -> Body<'a> {
         match payload {
-            Payload::Empty | Payload::Heap(_) => Ok(Body::Inline(payload)),
+            Payload::Empty | Payload::Heap(_) => Body::Inline(payload),
             Payload::Shared(part) => self.introductions.body_of(part),
         }
     }
@@ -97,7 +106,7 @@ impl ProcessLink {
     /// Has the worker hear what is urgent, one time for all that is so until it has.
     fn nudge_for_urgent(&self) -> Result<(), String> {
         match self.lane.urgent().raise() {
-            true => introductions::send(&self.sender, Nudge { segment: None }),
+            true => send(&self.sender),
             false => Ok(()),
         }
     }
@@ -122,7 +131,7 @@ impl Link for ProcessLink {
             self.handed = handed.ordinal;
             return Ok(());
         };
-        let segment = self.introductions.introduce(&part.segment)?;
+        let segment = self.introductions.introduce(&part.segment);
         self.handed = handed.ordinal;
         self.push(&Down::Deliver {
             ordinal: header.ordinal,
@@ -146,7 +155,7 @@ impl Link for ProcessLink {
         handed: &Handed,
         payload: &Payload,
     ) -> Result<(), String> {
-        let body = self.body_of(payload)?;
+        let body = self.body_of(payload);
         let answer = Answer::Item {
             ordinal: handed.ordinal,
             id: handed.id,
@@ -178,8 +187,9 @@ impl Link for ProcessLink {
         for segment in self.introductions.take_gone() {
             self.push(&Down::Forget { segment });
         }
-        for nudge in self.introductions.take_unsent() {
-            introductions::send(&self.sender, nudge)?;
+        for segment in self.introductions.take_unsent() {
+            let sent = introductions::send(&self.socket, &segment);
+            heard_elsewhere(sent.map_err(|error| (error.kind(), error.to_string())))?;
         }
         self.drain_overflow();
         if !self.overflow.is_empty() {
@@ -216,6 +226,26 @@ impl Link for ProcessLink {
     }
 }
 
+/// Sends a nudge. ipc-channel panics where it cannot.
+///
+/// # Errors
+/// Why not.
+fn send(sender: &IpcSender<Nudge>) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(|| sender.send(Nudge))) {
+        Ok(Err(IpcError::Io(error))) => heard_elsewhere(Err((error.kind(), error.to_string()))),
+        Ok(_) => Ok(()),
+        Err(_) => Err("cannot be woken: too few open files".into()),
+    }
+}
+
+/// That the other end is gone is no error here, because it is noticed elsewhere.
+fn heard_elsewhere(sent: Result<(), (ErrorKind, String)>) -> Result<(), String> {
+    match sent {
+        Ok(()) | Err((ErrorKind::BrokenPipe | ErrorKind::ConnectionReset, _)) => Ok(()),
+        Err((_, why)) => Err(format!("cannot be sent shared memory or a word: {why}")),
+    }
+}
+
 /// The way back: what the worker wrote and nobody has read.
 #[derive(Debug)]
 pub(crate) struct Uplink {
@@ -230,20 +260,14 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    pub(crate) fn new(lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(lane: Arc<Lane>, socket: Arc<DescriptorSocket>) -> Self {
         Uplink {
             reader: lane.up_reader(),
             lane,
-            segments: Acquaintances::default(),
+            segments: Acquaintances::by(socket),
             served_ns: 0,
             through: 0,
             seen: 0,
-        }
-    }
-
-    pub(crate) fn meet(&mut self, nudge: Nudge) {
-        if let Some((number, memory)) = nudge.segment {
-            self.segments.meet(number, memory);
         }
     }
 
@@ -308,7 +332,10 @@ impl Uplink {
     }
 
     /// The bytes of a payload: in the record, or in shared memory.
-    pub(crate) fn find<'a>(&self, body: Body<'a>) -> Result<Bytes<'a>, Missing> {
+    ///
+    /// # Errors
+    /// Why they are not there.
+    pub(crate) fn find<'a>(&mut self, body: Body<'a>) -> Result<Bytes<'a>, String> {
         match body {
             Body::Inline(bytes) => Ok(Bytes::Inline(bytes)),
             Body::Shared {

@@ -2,19 +2,17 @@
 //!
 //! Making shared memory costs system calls, a file descriptor and a page fault for each page, so
 //! segments are large, payloads lie in them one behind the other, and a segment is begun again when
-//! nobody needs any of them. A process makes its own segments, and only it writes to them; the
+//! nobody needs any of them. A process makes its own segments, and only it can write to them; the
 //! others read. Nothing has to be cleaned up: memory goes with the last process that maps it. It
 //! knows no channels; who has which segment is the links' business.
 
 use std::fmt;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ipc_channel::ipc::IpcSharedMemory;
-use nix::sys::resource::{Resource, getrlimit};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use crate::memory::{self, Mapping};
 
 /// The usual segment, in bytes. A larger payload has one of its own.
 const SEGMENT_BYTES: usize = 4 << 20;
@@ -28,51 +26,43 @@ const ALIGN: usize = 64;
 /// One piece of shared memory that this process writes to.
 pub(crate) struct Segment {
     pub(crate) number: u32,
-    memory: IpcSharedMemory,
-    start: *mut u8,
-    bytes: usize,
+    /// Bytes in it are written only by the one `PartWriter` that has them, before anybody else can
+    /// see them.
+    memory: Mapping,
+    file: OwnedFd,
 }
-
-// SAFETY: `start` points into the mapping that `memory` owns. Bytes are written only by the one
-// `PartWriter` that has them, before anybody else can see them.
-unsafe impl Send for Segment {}
-// SAFETY: as above.
-unsafe impl Sync for Segment {}
 
 impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Segment")
             .field("number", &self.number)
-            .field("bytes", &self.bytes)
+            .field("bytes", &self.len())
             .finish_non_exhaustive()
     }
 }
 
 impl Segment {
     fn new(number: u32, bytes: usize) -> Result<Self, String> {
-        try_out(bytes).map_err(|why| refusal(bytes, &why))?;
-        let mut memory = catch_unwind(|| {
-            // Written so that every page is there from now on.
-            IpcSharedMemory::from_byte(0, bytes)
-        })
-        .map_err(|_| refusal(bytes, "it was there a moment ago"))?;
-        // SAFETY: the mutable borrow is used only to get a pointer that may be written through.
-        let start = unsafe { memory.deref_mut() }.as_mut_ptr();
+        let made = memory::make_for_readers(bytes);
+        let (memory, file) = made.map_err(|error| refusal(bytes, &error.to_string()))?;
         Ok(Segment {
             number,
             memory,
-            start,
-            bytes,
+            file,
         })
     }
 
-    /// A second handle to send to another process.
-    ///
-    /// # Errors
-    /// There are no more open files, or no room for a mapping.
-    pub(crate) fn to_send(&self) -> Result<IpcSharedMemory, String> {
-        catch_unwind(AssertUnwindSafe(|| self.memory.clone()))
-            .map_err(|_| refusal(self.bytes, "no second handle of it"))
+    /// What gives the memory to another process, to read.
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    fn start(&self) -> *mut u8 {
+        self.memory.start()
+    }
+
+    fn len(&self) -> usize {
+        self.memory.len()
     }
 }
 
@@ -80,29 +70,6 @@ fn refusal(bytes: usize, why: &str) -> String {
     format!(
         "no shared memory for {bytes} bytes ({why}): raise the limit on open files or on memory"
     )
-}
-
-/// Whether the system gives so much: ipc-channel panics where it does not, and the kernel ends a
-/// process that makes a file longer than it may be.
-fn try_out(bytes: usize) -> Result<(), String> {
-    let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(|errno| errno.to_string())?;
-    if bytes as u64 > longest {
-        return Err(format!("no file may be longer than {longest} bytes"));
-    }
-    let file = memfd_create("dishrack", MemfdFlags::CLOEXEC).map_err(|errno| errno.to_string())?;
-    ftruncate(&file, bytes as u64).map_err(|errno| errno.to_string())?;
-    let length = std::num::NonZeroUsize::new(bytes).ok_or("nothing to map")?;
-    let (access, kind) = (
-        nix::sys::mman::ProtFlags::PROT_READ,
-        nix::sys::mman::MapFlags::MAP_SHARED,
-    );
-    // SAFETY: a new mapping at an address of the kernel's choice, which nobody has used when it is
-    // unmapped again.
-    unsafe {
-        let start = nix::sys::mman::mmap(None, length, access, kind, &file, 0)
-            .map_err(|errno| errno.to_string())?;
-        nix::sys::mman::munmap(start, bytes).map_err(|errno| errno.to_string())
-    }
 }
 
 /// A payload's place in a segment. As long as a handle of it is there, its bytes stay.
@@ -127,7 +94,7 @@ impl Deref for Part {
         // SAFETY: `PartWriter` kept these bytes within the segment and initialised them, and nobody
         // writes there while a part is left.
         unsafe {
-            std::slice::from_raw_parts(self.segment.start.add(self.start()), self.length as usize)
+            std::slice::from_raw_parts(self.segment.start().add(self.start()), self.length as usize)
         }
     }
 }
@@ -172,7 +139,7 @@ impl PartWriter {
         // SAFETY: the place is within the segment, was reserved for this writer alone, and does not
         // overlap with what is copied, which is not in it.
         unsafe {
-            let end = self.segment.start.add(self.start + self.length);
+            let end = self.segment.start().add(self.start + self.length);
             end.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
         self.length += bytes.len();
@@ -187,7 +154,7 @@ impl PartWriter {
 
     pub(crate) fn written(&self) -> &[u8] {
         // SAFETY: within the segment, and written above.
-        unsafe { std::slice::from_raw_parts(self.segment.start.add(self.start), self.length) }
+        unsafe { std::slice::from_raw_parts(self.segment.start().add(self.start), self.length) }
     }
 
     /// The payload. What was reserved and not used is given back if it is the last in its segment.
@@ -253,7 +220,7 @@ impl Pool {
         if is_idle(last) {
             self.used = 0;
         }
-        last.bytes - self.used >= wanted
+        last.len() - self.used >= wanted
     }
 
     /// Fills one that nobody needs, rather one that was used lately, or else a new one.
@@ -261,7 +228,7 @@ impl Pool {
         let found = self
             .segments
             .iter()
-            .rposition(|segment| is_idle(segment) && segment.bytes >= wanted);
+            .rposition(|segment| is_idle(segment) && segment.len() >= wanted);
         let segment = match found {
             Some(at) => self.segments.remove(at),
             None => {
@@ -284,7 +251,7 @@ impl Pool {
         self.segments.reverse();
         self.segments.retain(|segment| {
             if is_idle(segment) {
-                idle_bytes += segment.bytes;
+                idle_bytes += segment.len();
             }
             !is_idle(segment) || idle_bytes <= IDLE_BYTES_MAX
         });

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::inline::InlineCrew;
 use super::processes::ProcessCrew;
-use super::spawn::Position;
+use super::spawn::{self, Position};
 use super::spec::{Bounds, ChildSpec, Restart, StartMethod};
 use super::stderr::{self, Outlet};
 use super::threads::ThreadCrew;
@@ -549,7 +549,7 @@ impl Builder {
                 role,
                 item_type: type_name::<T>(),
                 announces_starts,
-                context: self.context.clone(),
+                context: spawn::share_context(self.context.as_deref())?,
             },
             credit,
             bounds: self.bounds,

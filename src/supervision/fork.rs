@@ -4,19 +4,23 @@
 //! are sent at a time: a stopped fork server must not make the supervising thread wait.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::Arc;
 
 use ipc_channel::ipc::IpcSender;
 
 use super::notes::Life;
-use super::orders::{Appointment, Order};
+use super::orders::Appointment;
+use super::spawn::Papers;
 use crate::ledger::Exit;
+use crate::link::descriptors::DescriptorSocket;
 
 /// Orders sent and not answered. They are small, and a socket holds many more.
 const UNANSWERED_MAX: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct ForkServer {
-    orders: Option<IpcSender<Order>>,
+    orders: Option<IpcSender<Appointment>>,
     is_alive: bool,
     exit: Option<Exit>,
     is_closed: bool,
@@ -24,9 +28,9 @@ pub(super) struct ForkServer {
     number: u64,
     /// Why it is not started any more.
     failure: Option<String>,
-    /// Where it is awaited, until it came.
-    socket: Option<String>,
-    unsent: VecDeque<(Life, Appointment)>,
+    /// The socket that it has inherited.
+    socket: Option<Arc<DescriptorSocket>>,
+    unsent: VecDeque<(Life, Papers)>,
     unanswered: VecDeque<Life>,
 }
 
@@ -49,6 +53,11 @@ impl ForkServer {
         self.is_alive
     }
 
+    /// Whether it was met, and takes orders.
+    pub(super) fn is_ready(&self) -> bool {
+        self.orders.is_some()
+    }
+
     /// Whether it was given up on: no order will ever be carried out.
     pub(super) fn has_failed(&self) -> bool {
         self.failure.is_some()
@@ -66,55 +75,72 @@ impl ForkServer {
         self.number
     }
 
-    /// Its process was started, and is awaited at this socket.
-    pub(super) fn began(&mut self, socket: String) {
+    /// Its process was started, with this socket between us.
+    pub(super) fn began(&mut self, socket: Arc<DescriptorSocket>) {
         self.is_alive = true;
         self.socket = Some(socket);
     }
 
-    pub(super) fn ready(&mut self, server: u64, orders: IpcSender<Order>) {
+    /// It takes orders. Those that could not be sent, and why.
+    pub(super) fn ready(
+        &mut self,
+        server: u64,
+        orders: IpcSender<Appointment>,
+    ) -> Vec<(Life, String)> {
         if server != self.number {
-            return;
+            return Vec::new();
         }
         self.orders = Some(orders);
-        self.socket = None;
-        self.send();
+        self.send()
     }
 
-    /// Orders a worker, as soon as the fork server can take the order.
-    pub(super) fn order(&mut self, life: Life, appointment: Appointment) {
-        self.unsent.push_back((life, appointment));
-        self.send();
+    /// Orders a worker, as soon as the fork server can take the order. Those that could not be sent.
+    pub(super) fn order(&mut self, life: Life, papers: Papers) -> Vec<(Life, String)> {
+        self.unsent.push_back((life, papers));
+        self.send()
     }
 
-    fn send(&mut self) {
-        let Some(orders) = &self.orders else {
-            return;
+    fn send(&mut self) -> Vec<(Life, String)> {
+        let mut refused = Vec::new();
+        let (Some(orders), Some(socket)) = (&self.orders, &self.socket) else {
+            return refused;
         };
         while self.unanswered.len() < UNANSWERED_MAX
-            && let Some((life, appointment)) = self.unsent.pop_front()
+            && let Some((life, papers)) = self.unsent.pop_front()
         {
+            // Before the order, so that it is there when that is read.
+            match papers.equipment.send(socket) {
+                Ok(()) => {}
+                // It is dying, and its end tells of all lost orders.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+                Err(error) => {
+                    refused.push((life, format!("cannot be given its files: {error}")));
+                    continue;
+                }
+            }
             self.unanswered.push_back(life);
-            // When this fails the fork server is dying, and its end tells of all lost orders.
-            let _ = orders.send(Order::Fork(appointment));
+            let _ = orders.send(papers.appointment);
         }
+        refused
     }
 
-    /// An answer came: to whose order?
-    pub(super) fn replied(&mut self, server: u64) -> Option<Life> {
+    /// An answer came: to whose order? And the orders that could not be sent then.
+    pub(super) fn replied(&mut self, server: u64) -> (Option<Life>, Vec<(Life, String)>) {
         if server != self.number {
-            return None;
+            return (None, Vec::new());
         }
         let life = self.unanswered.pop_front();
-        self.send();
-        life
+        (life, self.send())
     }
 
-    /// Its process has ended. Where it was awaited, if it did not come.
-    pub(super) fn process_ended(&mut self, exit: Exit) -> Option<String> {
+    /// Its process has ended: whoever waits for it to speak is told.
+    pub(super) fn process_ended(&mut self, exit: Exit) {
         self.orders = None;
         self.exit = Some(exit);
-        self.socket.take()
+        if let Some(socket) = self.socket.take() {
+            socket.end();
+        }
     }
 
     /// All replies of the fork server with this number have been read.

@@ -2,17 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::panic::catch_unwind;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use ipc_channel::ipc::IpcOneShotServer;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
-use super::orders::Hello;
+use super::leftovers;
 use crate::error::Kind;
-use crate::worker::attempt::message_of;
 
 /// Open files for one worker process: two channel ends, a pidfd, the lane and its stderr stay; the rest comes and goes while it boots and while large items travel.
 const FILES_PER_WORKER: u64 = 9;
@@ -66,7 +63,7 @@ pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
     })
 }
 
-/// Whether worker processes can meet their supervisor in the temporary folder.
+/// Whether worker processes can make the place in the temporary folder where they are met.
 pub(crate) fn check_meeting_place() -> Result<(), Kind> {
     let folder = std::env::temp_dir();
     let path = folder.display().to_string();
@@ -84,22 +81,27 @@ pub(crate) fn check_meeting_place() -> Result<(), Kind> {
     if folder.to_str().is_none() {
         return Err(unusable("its name is not UTF-8".into()));
     }
-    remove_leftovers(&folder);
-    open_meeting_place().map_or_else(|error| Err(unusable(error.to_string())), |_| Ok(()))
+    try_out(&folder).map_err(|error| unusable(error.to_string()))?;
+    leftovers::remove_from(&folder);
+    Ok(())
 }
 
-/// Makes a socket where a process can be met, and its name. ipc-channel panics where the temporary
-/// folder is missing, so that is found out first.
-pub(super) fn open_meeting_place() -> io::Result<(IpcOneShotServer<Hello>, String)> {
-    let trial = std::env::temp_dir().join(format!(".dishrack-{}", std::process::id()));
-    match fs::create_dir(&trial) {
-        Ok(()) => fs::remove_dir(&trial)?,
-        // Another thread of this process tries the same, and is able to.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+/// Whether this process can make something there: a file without a name, which leaves nothing
+/// behind, or where its file system has none, a folder that `leftovers` knows.
+fn try_out(folder: &Path) -> io::Result<()> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(_) => return Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+        Err(errno) => return Err(errno.into()),
     }
-    catch_unwind(IpcOneShotServer::new)
-        .unwrap_or_else(|panic| Err(io::Error::other(message_of(&*panic))))
+    let trial = leftovers::trial_of(folder, std::process::id());
+    match fs::create_dir(&trial) {
+        Ok(()) => fs::remove_dir(&trial),
+        // Another thread of this process tries the same, and is able to.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether small messages can be sent without waiting, as the link assumes.
@@ -114,44 +116,4 @@ pub(crate) fn check_socket_buffer() -> Result<(), Kind> {
         }),
         _ => Ok(()),
     }
-}
-
-/// A meeting place is used for as long as one worker boots; older than this it is a leftover.
-const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
-
-/// Removes the folders of meeting places whose supervisor was killed while a worker booted. Only
-/// those are touched that are named like one, are old, hold nothing but a socket, and whose socket
-/// nobody has open.
-fn remove_leftovers(folder: &Path) {
-    let leftovers: Vec<PathBuf> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| is_old_meeting_place(path))
-        .collect();
-    // Read after the folder, so that a socket opened in between is not taken for a leftover.
-    let Ok(open) = fs::read_to_string("/proc/net/unix") else {
-        return;
-    };
-    for path in leftovers {
-        let socket = path.join("socket");
-        if socket.to_str().is_some_and(|name| !open.contains(name)) {
-            // Another supervisor may be faster.
-            let _ = fs::remove_file(&socket).and_then(|()| fs::remove_dir(&path));
-        }
-    }
-}
-
-fn is_old_meeting_place(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if !name.starts_with(".tmp") || name.len() != ".tmpXXXXXX".len() {
-        return false;
-    }
-    let is_old = fs::symlink_metadata(path)
-        .and_then(|meta| meta.modified())
-        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFTOVER_AGE));
-    let is_socket =
-        fs::symlink_metadata(path.join("socket")).is_ok_and(|meta| meta.file_type().is_socket());
-    is_old && is_socket && fs::read_dir(path).is_ok_and(|files| files.count() == 1)
 }

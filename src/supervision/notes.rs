@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use ipc_channel::ipc::IpcSender;
 use nix::sys::eventfd::EventFd;
 
-use super::orders::Order;
+use super::orders::Appointment;
 use crate::broker::Overseer;
 use crate::ledger::HolderId;
 
@@ -79,7 +79,7 @@ pub(super) enum Note {
     /// The fork server with this number is ready.
     ForkServerReady {
         server: u64,
-        orders: IpcSender<Order>,
+        orders: IpcSender<Appointment>,
     },
     /// Its replies have been read to the end.
     ForkServerClosed {

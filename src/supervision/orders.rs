@@ -1,17 +1,18 @@
 //! What a new process and its supervisor say to each other before work begins.
 //!
-//! A started process connects to the socket named in its environment, says [`Hello`], and gets an
-//! [`Order`]: to be a worker, or to be the fork server that makes workers out of itself. Both ends
-//! are the same executable, but the protocol's number is checked all the same.
+//! A started process inherits a socket (see `link::descriptors`), on which it says [`Hello`] with a
+//! file that leads to where it awaits its [`Order`] over ipc-channel: to be a worker, or to be the
+//! fork server that makes workers out of itself. Both ends are the same executable, but the
+//! protocol's number is checked all the same.
 
 use std::fmt;
 
-use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
+use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 
 use crate::link::frame::Nudge;
 
-/// Names the supervisor's pid and the socket to connect to.
+/// Names the supervisor's pid and the number of the socket that was inherited from it.
 pub(crate) const BOOT_VARIABLE: &str = "DISHRACK_BOOT";
 
 /// Names the journal for whose items a process works.
@@ -22,28 +23,31 @@ pub(super) fn mark_of(identity: u128) -> String {
     format!("{identity:032x}")
 }
 
-/// The first message of a started process.
+/// The first message of a started process, with the file that leads to where it is to be met.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) protocol: u32,
-    pub(crate) pid: u32,
-    pub(crate) orders: IpcSender<Order>,
+    /// Why it cannot be met.
+    pub(crate) refusal: Option<String>,
 }
 
-/// What a process is to be.
+/// What a started process is to be.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Be this worker.
     Work(Appointment),
-    /// Make workers, one for each `Fork` that follows, and answer with their pids.
-    ServeForks { replies: IpcSender<ForkReply> },
-    /// Only to a fork server: make this worker.
-    Fork(Appointment),
+    /// Make a worker for each appointment that comes, and answer with their pids.
+    ServeForks {
+        orders: IpcReceiver<Appointment>,
+        replies: IpcSender<ForkReply>,
+    },
 }
 
-/// All that makes a process a certain worker.
+/// What makes a process a certain worker, together with its equipment, which is sent before.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Appointment {
+    /// The equipment's.
+    pub(crate) number: u64,
     /// Its name, such as `dryer-1`.
     pub(crate) name: String,
     /// Which of the served functions it runs.
@@ -53,19 +57,13 @@ pub(crate) struct Appointment {
     pub(crate) supervisor: u32,
     /// Whether to say when work on an item begins.
     pub(crate) announces_starts: bool,
-    /// What the program gives all its workers.
-    pub(crate) context: Option<IpcSharedMemory>,
     /// More memory than this, in bytes, and the worker is to be replaced.
     pub(crate) memory_max: Option<u64>,
-    /// Where a forked worker's stderr goes, and the pipe's inode; a spawned one has it from the
-    /// start.
-    pub(crate) stderr: Option<(String, u64)>,
     pub(crate) downlink: IpcReceiver<Nudge>,
     pub(crate) uplink: IpcSender<Nudge>,
-    pub(crate) lane: IpcSharedMemory,
 }
 
-/// A fork server's answer to `Fork`: the pid, or why there is none. In the order of the requests.
+/// A fork server's answer to an appointment: the pid, or why there is none. In the order of the requests.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ForkReply(pub(crate) Result<u32, String>);
 

@@ -1,36 +1,34 @@
-//! Starting a process that will meet us at a socket: the running executable, executed again.
+//! Starting a process: the running executable, executed again, with a socket between us.
 //!
-//! What the new process is to be is told at the meeting (see `orders`). It knows nothing of
-//! restarts.
+//! What the new process is to be is told when it has spoken there (see `orders`). It knows nothing
+//! of restarts.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender, IpcSharedMemory};
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::getppid;
+use rustix::io::FdFlags;
 
-use super::limits;
-use super::orders::{Appointment, BOOT_VARIABLE, Hello, JOURNAL_VARIABLE, mark_of};
+use super::equipment::Equipment;
+use super::orders::{Appointment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
+use crate::error::Kind;
+use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::Nudge;
 use crate::link::lane::Lane;
+use crate::memory;
 use crate::worker::title;
 
-/// Where a started process will say hello.
-pub(super) type MeetingPlace = IpcOneShotServer<Hello>;
-
-/// A process that was started, and where it will come to.
+/// A process that was started, and our end of the socket that it has inherited.
 pub(super) struct Started {
     pub(super) pid: u32,
-    pub(super) place: MeetingPlace,
-    pub(super) socket: String,
+    pub(super) socket: DescriptorSocket,
 }
 
 /// Executes the running executable again. The calling thread must live as long as the supervisor:
@@ -41,16 +39,15 @@ pub(super) fn start(
     stderr: Option<OwnedFd>,
     journal: Option<u128>,
 ) -> io::Result<Started> {
-    let (place, socket) = limits::open_meeting_place().map_err(|error| {
-        let folder = std::env::temp_dir();
-        io::Error::other(format!("no socket in {}: {error}", folder.display()))
-    })?;
+    let (socket, theirs) = DescriptorSocket::pair()?;
+    let theirs = theirs.above_stdio()?;
+    let inherited = theirs.as_raw_fd();
     let supervisor = std::process::id();
     let mut command = Command::new("/proc/self/exe");
     command
         // Room for the title; it is all spaces until the process has a name.
         .arg0(format!("{name:<width$}", width = title::ROOM_BYTES))
-        .env(BOOT_VARIABLE, format!("{supervisor} {socket}"))
+        .env(BOOT_VARIABLE, format!("{supervisor} {inherited}"))
         .stdin(Stdio::null())
         .stderr(stderr.map_or_else(Stdio::inherit, Stdio::from))
         .process_group(0);
@@ -62,22 +59,21 @@ pub(super) fn start(
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
         command.pre_exec(move || {
-            // The calling thread blocks all signals, and a mask outlives exec.
-            SigSet::empty().thread_set_mask()?;
-            keep_only_stdio();
-            // Plain SIGKILL until the worker has a handler that takes its own children along.
+            // First of all, and plain SIGKILL until the worker has a handler that takes its own
+            // children along: it serves also where this process is stopped.
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             if u32::try_from(getppid().as_raw()) != Ok(supervisor) {
                 // Nobody is left to be told of an error.
                 libc::_exit(0);
             }
-            Ok(())
+            // The calling thread blocks all signals, and a mask outlives exec.
+            SigSet::empty().thread_set_mask()?;
+            keep_only_stdio_and(inherited)
         });
     }
     let child = command.spawn()?;
     Ok(Started {
         pid: child.id(),
-        place,
         socket,
     })
 }
@@ -91,14 +87,12 @@ pub(super) fn keep_only_stdio() {
     let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
 }
 
-/// Ends the wait at a meeting place to which nobody will come any more, by coming there.
-pub(super) fn release(place: &str) {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    // Where the place is gone, nobody waits there.
-    let _ = UnixAddr::new(place).and_then(|address| {
-        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-        connect(fd.as_raw_fd(), &address)
-    });
+/// The same, but for the first three and this one.
+fn keep_only_stdio_and(inherited: RawFd) -> io::Result<()> {
+    keep_only_stdio();
+    // SAFETY: it is open in the parent, who waits for this exec.
+    let file = unsafe { BorrowedFd::borrow_raw(inherited) };
+    Ok(rustix::io::fcntl_setfd(file, FdFlags::empty())?)
 }
 
 /// Our ends of a worker's channels.
@@ -114,58 +108,74 @@ pub(super) struct Position {
     pub(super) role: &'static str,
     pub(super) item_type: &'static str,
     pub(super) announces_starts: bool,
-    /// What all workers are given, serialized.
-    pub(super) context: Option<Arc<[u8]>>,
+    /// What all workers are given, serialized, in memory that nobody can write to.
+    pub(super) context: Option<Arc<OwnedFd>>,
 }
 
-/// What is one worker's own.
-#[derive(Debug, Clone)]
-pub(super) struct Terms {
-    pub(super) memory_max: Option<u64>,
-    pub(super) stderr: Option<(String, u64)>,
+/// What all workers of a crew are given, in memory for them to read.
+pub(super) fn share_context(bytes: Option<&[u8]>) -> Result<Option<Arc<OwnedFd>>, Kind> {
+    let Some(bytes) = bytes else {
+        return Ok(None);
+    };
+    // Nothing cannot be mapped, and what is longer than it must be decodes as well.
+    let (mapping, file) = memory::make_for_readers(bytes.len().max(1))
+        .map_err(Kind::io("sharing the workers' context"))?;
+    // SAFETY: the mapping is as long, and nobody else has it yet.
+    unsafe {
+        mapping
+            .start()
+            .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+    };
+    Ok(Some(Arc::new(file)))
 }
 
-/// In shared memory, whatever its size: a message must fit into one packet. `None` where the system
-/// has none left: ipc-channel panics there.
-fn shared(bytes: &[u8]) -> Option<IpcSharedMemory> {
-    // It does not map nothing.
-    let bytes = if bytes.is_empty() { &[0] } else { bytes };
-    catch_unwind(|| IpcSharedMemory::from_bytes(bytes)).ok()
+/// What a worker is sent.
+#[derive(Debug)]
+pub(super) struct Papers {
+    pub(super) appointment: Appointment,
+    pub(super) equipment: Equipment,
 }
 
-/// Makes a worker's channels and lane: our ends, and the appointment to send to it.
+/// Makes a worker's channels and lane: our ends, and what is to be sent to it.
 pub(super) fn appoint(
     name: &str,
+    number: u64,
     position: &Position,
-    terms: Terms,
-) -> io::Result<(Ends, Appointment)> {
+    memory_max: Option<u64>,
+) -> io::Result<(Ends, Papers)> {
     let (down_sender, down_receiver) = ipc::channel()?;
     let (up_sender, up_receiver) = ipc::channel()?;
-    let refused =
-        || io::Error::other("no shared memory: raise the limit on open files or on memory");
-    let lane = Lane::new().ok_or_else(refused)?;
-    let theirs = lane.to_send().ok_or_else(refused)?;
-    let context = match position.context.as_deref() {
-        Some(bytes) => Some(shared(bytes).ok_or_else(refused)?),
-        None => None,
-    };
+    let (lane, theirs) = Lane::new().map_err(|error| {
+        io::Error::other(format!(
+            "no shared memory ({error}): raise the limit on open files or on memory"
+        ))
+    })?;
     let appointment = Appointment {
+        number,
         name: name.to_owned(),
         role: position.role.to_owned(),
         item_type: position.item_type.to_owned(),
         supervisor: std::process::id(),
         announces_starts: position.announces_starts,
-        context,
-        memory_max: terms.memory_max,
-        stderr: terms.stderr,
+        memory_max,
         downlink: down_receiver,
         uplink: up_sender,
+    };
+    let equipment = Equipment {
+        number,
         lane: theirs,
+        context: position.context.clone(),
+        socket: None,
+        stderr: None,
     };
     let ends = Ends {
         downlink: down_sender,
         uplink: up_receiver,
         lane,
     };
-    Ok((ends, appointment))
+    let papers = Papers {
+        appointment,
+        equipment,
+    };
+    Ok((ends, papers))
 }

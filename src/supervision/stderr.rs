@@ -252,7 +252,7 @@ impl Shared {
 }
 
 /// To our own stderr; where that is closed there is nobody to tell.
-pub(super) fn write_all(mut bytes: &[u8]) {
+pub(crate) fn write_all(mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match unistd::write(rustix::stdio::stderr(), bytes) {
             Ok(count) => bytes = &bytes[count..],

@@ -3,18 +3,22 @@
 //! It reads whatever the broker or the other workers do, so no worker is ever blocked for long by
 //! us. What it cannot make sense of ends that worker, and so does a panic.
 
+use std::fmt::Display;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ipc_channel::ipc::{IpcReceiver, IpcSender};
+use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 
 use super::notes::{Berth, Life, LifeOverseer, Note, NoteSender};
-use super::orders::{Appointment, ForkReply, Order};
+use super::orders::{ForkReply, Hello, Order};
 use super::signals;
-use super::spawn::MeetingPlace;
+use super::spawn::Papers;
 use super::stderr::Stderr;
 use crate::broker::{Broker, Seat};
 use crate::ledger::Credit;
+use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Nudge, PROTOCOL, Up};
 use crate::link::lane::Lane;
 use crate::link::process::{ProcessLink, Uplink};
@@ -35,23 +39,23 @@ pub(super) struct Reception {
     pub(super) downlink: IpcSender<Nudge>,
     pub(super) uplink: IpcReceiver<Nudge>,
     pub(super) lane: Arc<Lane>,
+    pub(super) socket: Arc<DescriptorSocket>,
     pub(super) item_type: &'static str,
     /// How many deliveries the worker may get.
     pub(super) quota: u64,
     pub(super) stderr: Option<Arc<Stderr>>,
 }
 
-/// Starts the thread. A spawned worker is met first; a forked one has its appointment already.
-pub(super) fn receive(
-    reception: Reception,
-    meeting: Option<(MeetingPlace, Appointment)>,
-) -> std::io::Result<()> {
+/// Starts the thread. A spawned worker is met first; a forked one gets its papers elsewhere.
+pub(super) fn receive(reception: Reception, papers: Option<Papers>) -> std::io::Result<()> {
     let name = format!("read {}", reception.worker);
     start_thread(name, move || {
         let (life, notes) = (reception.life, reception.notes.clone());
         let read = catch_unwind(AssertUnwindSafe(move || {
-            if let Some((place, appointment)) = meeting {
-                meet(place, Order::Work(appointment))?;
+            if let Some(papers) = papers {
+                let socket = &reception.socket;
+                let sent = |socket: &_| papers.equipment.send(socket);
+                meet(socket, Order::Work(papers.appointment), sent)?;
             }
             reception.read()
         }));
@@ -75,20 +79,29 @@ fn start_thread(name: String, run: impl FnOnce() + Send + 'static) -> std::io::R
         .map(drop)
 }
 
-/// Waits for a process to come, and gives it its order.
-fn meet(place: MeetingPlace, order: Order) -> Result<IpcSender<Order>, String> {
-    let (_, hello) = place
-        .accept()
-        .map_err(|error| format!("did not come to the meeting: {error}"))?;
-    if hello.protocol != PROTOCOL {
-        let theirs = hello.protocol;
-        return Err(format!("speaks protocol {theirs}, not {PROTOCOL}"));
+/// Waits until a process says where it awaits its order, equips it, and gives it that. The place has no
+/// name by then: the file that came with the word is the only way to it.
+fn meet(
+    socket: &DescriptorSocket,
+    order: Order,
+    equip: impl FnOnce(&DescriptorSocket) -> io::Result<()>,
+) -> Result<(), String> {
+    let parcel = socket.wait_for::<Hello>();
+    let parcel = parcel.map_err(|error| format!("did not come to the meeting: {error}"))?;
+    let parcel = parcel.ok_or("did not come to the meeting")?;
+    let Hello { protocol, refusal } = parcel.message;
+    if protocol != PROTOCOL {
+        return Err(format!("speaks protocol {protocol}, not {PROTOCOL}"));
     }
-    hello
-        .orders
-        .send(order)
-        .map_err(|error| format!("did not wait for its order: {error}"))?;
-    Ok(hello.orders)
+    if let Some(why) = refusal {
+        return Err(format!("cannot be met: {why}"));
+    }
+    let place = parcel.files.first().ok_or("did not say where to meet")?;
+    equip(socket).map_err(|error| format!("cannot be given its files: {error}"))?;
+    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let lost = |error: &dyn Display| format!("did not wait for its order: {error}");
+    let orders = IpcSender::connect(path).map_err(|error| lost(&error))?;
+    orders.send(order).map_err(|error| lost(&error))
 }
 
 impl Reception {
@@ -103,17 +116,18 @@ impl Reception {
             downlink,
             uplink,
             lane,
+            socket,
             item_type,
             quota,
             stderr,
         } = self;
-        let mut written = Uplink::new(Arc::clone(&lane));
+        let mut written = Uplink::new(Arc::clone(&lane), Arc::clone(&socket));
         if uplink.recv().is_err() {
             return Ok(());
         }
         let pid = pid_of_ready(&mut written, item_type)?;
         let seat = Seat {
-            link: Box::new(ProcessLink::new(lane, downlink)),
+            link: Box::new(ProcessLink::new(lane, downlink, socket)),
             uplink: Some(written),
             worker,
             pid,
@@ -131,8 +145,8 @@ impl Reception {
         notes.post(Note::Ready { life, pid });
         broker.drain(holder)?;
         // An error of `recv` is the end: nobody writes any more.
-        while let Ok(nudge) = uplink.recv() {
-            broker.nudged(holder, nudge)?;
+        while let Ok(Nudge) = uplink.recv() {
+            broker.drain(holder)?;
         }
         broker.drain(holder)
     }
@@ -165,20 +179,27 @@ fn pid_of_ready(written: &mut Uplink, item_type: &str) -> Result<u32, String> {
 /// Starts the thread that meets the fork server and reads its answers.
 pub(super) fn receive_fork_server(
     server: u64,
-    place: MeetingPlace,
+    socket: Arc<DescriptorSocket>,
     notes: NoteSender,
 ) -> std::io::Result<()> {
     start_thread("read fork-server".into(), move || {
         // Whatever fails here ends the fork server, which is noticed by its process.
-        let _ = catch_unwind(AssertUnwindSafe(|| read_fork_server(server, place, &notes)));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            read_fork_server(server, &socket, &notes)
+        }));
         notes.post(Note::ForkServerClosed { server });
     })
 }
 
-fn read_fork_server(server: u64, place: MeetingPlace, notes: &NoteSender) -> Result<(), String> {
-    let channel = ipc_channel::ipc::channel::<ForkReply>();
-    let (replies, answers) = channel.map_err(|error| error.to_string())?;
-    let orders = meet(place, Order::ServeForks { replies })?;
+fn read_fork_server(
+    server: u64,
+    socket: &DescriptorSocket,
+    notes: &NoteSender,
+) -> Result<(), String> {
+    let channels = ipc::channel().and_then(|orders| Ok((orders, ipc::channel()?)));
+    let ((sender, orders), (replies, answers)) = channels.map_err(|error| error.to_string())?;
+    meet(socket, Order::ServeForks { orders, replies }, |_| Ok(()))?;
+    let orders = sender;
     notes.post(Note::ForkServerReady { server, orders });
     while let Ok(ForkReply(reply)) = answers.recv() {
         notes.post(Note::Forked { server, reply });

@@ -20,11 +20,12 @@ use self::slot::Slot;
 use super::WorkerInfo;
 use super::child::{Child, Deed, Happening, Phase};
 use super::fork::ForkServer;
+use super::leftovers;
 use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
 use super::restart::Window;
-use super::spawn::{self, Position};
+use super::spawn::Position;
 use super::spec::{Bounds, ChildSpec, StartMethod};
 use super::stderr::{Outlet, Relay};
 use crate::broker::Broker;
@@ -81,6 +82,8 @@ pub(super) struct Watch {
     /// Why the last worker was given up.
     loss: Option<String>,
     is_stopping: bool,
+    /// A process ended before it was ready, and may have left the place where it was to be met.
+    has_failed_boots: bool,
     /// All workers are over: the fork server is not started again.
     is_over: bool,
     fork_server_restarts: Window,
@@ -123,6 +126,7 @@ impl Watch {
             oom: OomCounter::new(),
             loss: None,
             is_stopping: false,
+            has_failed_boots: false,
             is_over: false,
             fork_server_restarts: Window::default(),
             fork_server_lingers_until: None,
@@ -208,6 +212,9 @@ impl Watch {
             }
         }
         self.reaper.end_keeper();
+        if self.has_failed_boots {
+            leftovers::remove_from(&std::env::temp_dir());
+        }
         let is_spent = self.loss.is_some() && !self.is_stopping;
         let why = self.loss.unwrap_or_else(|| match self.is_stopping {
             true => "they were stopped".into(),
@@ -308,7 +315,6 @@ impl Watch {
             Note::Ready { life, pid } if self.is_current(life) => {
                 self.born(life, pid);
                 self.slots[life.slot].socket = None;
-                self.slots[life.slot].stderr_end = None;
                 self.begin_patrol(life.slot);
                 self.enter_in_roster(life.slot, pid);
                 self.happen(life.slot, Happening::Ready);
@@ -327,12 +333,19 @@ impl Watch {
                 self.fork_server.closed(server);
                 self.bury_fork_server();
             }
-            Note::ForkServerReady { server, orders } => self.fork_server.ready(server, orders),
-            Note::Forked { server, reply } => match (self.fork_server.replied(server), reply) {
-                (Some(life), Ok(pid)) => self.born(life, pid),
-                (Some(life), Err(why)) => self.report_lost_orders(&[life], &why),
-                (None, _) => {}
-            },
+            Note::ForkServerReady { server, orders } => {
+                let refused = self.fork_server.ready(server, orders);
+                self.report_refused_orders(refused);
+            }
+            Note::Forked { server, reply } => {
+                let (life, refused) = self.fork_server.replied(server);
+                match (life, reply) {
+                    (Some(life), Ok(pid)) => self.born(life, pid),
+                    (Some(life), Err(why)) => self.report_lost_orders(&[life], &why),
+                    (None, _) => {}
+                }
+                self.report_refused_orders(refused);
+            }
             Note::Stop => self.stop(Happening::StopAsked),
             Note::Drain => self.stop(Happening::DrainAsked),
             Note::Kill => self.stop(Happening::KillAsked),
@@ -374,9 +387,10 @@ impl Watch {
         }
         let slot = &mut self.slots[index];
         slot.exit = exit;
-        // Nobody comes to the meeting any more; whoever waits there must be told.
+        // Nobody speaks there any more; whoever waits for that must be told, also if another part of
+        // this program has forked and so has a copy of the other end.
         if let Some(socket) = slot.socket.take() {
-            spawn::release(&socket);
+            socket.end();
         }
         self.happen(index, Happening::Ended);
     }

@@ -1,121 +1,112 @@
-//! From a re-executed program to a worker: connect to the supervisor and do what it orders.
+//! From a re-executed program to a worker: say hello to the supervisor and do what it orders.
 //!
 //! A process is called when its environment names the pid of its own parent, so that a program
 //! started by a worker, which inherits the environment, does not take itself for one.
 
-use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::os::fd::RawFd;
 
-use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
+use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use nix::libc;
-use nix::sys::prctl;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Pid, dup2_stderr, getppid, setpgid};
 
+use super::orphan::Waker;
 use super::session::Session;
-use super::{exit, roles, run, title};
-use crate::link::frame::PROTOCOL;
-use crate::supervision::orders::{Appointment, BOOT_VARIABLE, ForkReply, Hello, Order};
+use super::{exit, meeting, orphan, roles, run, title};
+use crate::fail;
+use crate::link::descriptors::DescriptorSocket;
+use crate::supervision::equipment::Equipment;
+use crate::supervision::orders::{Appointment, BOOT_VARIABLE, ForkReply, Order};
+use crate::supervision::stderr;
 
-/// How a supervisor calls: its pid and the socket where it waits.
+/// How a supervisor calls: the socket that this process has inherited from it, if it has.
 pub(super) struct Call {
-    socket: String,
+    socket: Option<DescriptorSocket>,
 }
 
 /// Whether this process was started to be a worker.
 pub(super) fn call() -> Option<Call> {
     let value = std::env::var(BOOT_VARIABLE).ok()?;
-    let (pid, socket) = value.split_once(' ')?;
+    let (pid, number) = value.split_once(' ')?;
     let supervisor = Pid::from_raw(pid.parse().ok()?);
-    (supervisor == getppid()).then(|| Call {
-        socket: socket.to_owned(),
+    if supervisor != getppid() {
+        return None;
+    }
+    let number = number.parse::<RawFd>().ok();
+    Some(Call {
+        socket: number.and_then(|number| DescriptorSocket::inherited(number, supervisor.as_raw())),
     })
 }
 
-/// Connects and serves. The exit code.
-pub(super) fn answer(call: &Call) -> i32 {
+/// Says hello and serves. The exit code.
+pub(super) fn answer(call: Call) -> i32 {
+    let Some(socket) = call.socket else {
+        stderr::write_all(
+            b"DISHRACK_BOOT is set as for a worker process, but its socket is not there: unset it to run \
+              the program by itself, and close no files before dishrack::serve\n",
+        );
+        return exit::BOOT_FAILED;
+    };
     title::claim("worker", false);
-    let Ok((orders, order)) = ipc::channel::<Order>() else {
-        return exit::BOOT_FAILED;
-    };
-    let Ok(supervisor) = IpcSender::connect(call.socket.clone()) else {
-        return exit::BOOT_FAILED;
-    };
-    let hello = Hello {
-        protocol: PROTOCOL,
-        pid: std::process::id(),
-        orders,
-    };
-    if supervisor.send(hello).is_err() {
-        return exit::BOOT_FAILED;
-    }
-    drop(supervisor);
-    match order.recv() {
-        Ok(Order::Work(appointment)) => {
-            watch_supervisor(appointment.supervisor);
+    match meeting::await_order(&socket) {
+        Some(Order::Work(appointment)) => {
+            let Ok(equipment) = Equipment::receive(&socket, appointment.number) else {
+                return exit::BOOT_FAILED;
+            };
+            fail::set_role(&appointment.name);
+            fail::point("worker: ordered");
+            let Some(waker) = orphan::watch(appointment.supervisor) else {
+                return exit::BOOT_FAILED;
+            };
+            fail::point("worker: guarded");
             roles::preload();
-            work(appointment)
+            work(appointment, equipment, socket, waker)
         }
-        Ok(Order::ServeForks { replies }) => serve_forks(order, replies),
-        Ok(Order::Fork(_)) | Err(_) => exit::BOOT_FAILED,
+        Some(Order::ServeForks { orders, replies }) => serve_forks(socket, orders, replies),
+        None => exit::BOOT_FAILED,
     }
 }
 
 /// Is a worker until there is no more work. The exit code.
-fn work(appointment: Appointment) -> i32 {
+fn work(
+    appointment: Appointment,
+    equipment: Equipment,
+    socket: DescriptorSocket,
+    waker: Waker,
+) -> i32 {
     title::claim(&appointment.name, false);
     let Some(role) = roles::find(&appointment.role) else {
         return exit::BOOT_FAILED;
     };
-    match Session::open(appointment) {
+    match Session::open(appointment, equipment, socket, waker) {
         Some(session) => run(&role, &session),
         None => exit::BOOT_FAILED,
     }
 }
 
-/// Has the kernel tell when the supervisor is gone, and goes too, with all that this process has
-/// started. Until now its plain SIGKILL would have left those behind. A stopped worker is woken:
-/// see `wake_when_orphaned` in `session`.
-fn watch_supervisor(supervisor: u32) {
-    extern "C" fn on_hangup(_: libc::c_int) {
-        let supervisor = SUPERVISOR.load(Ordering::Relaxed);
-        if u32::try_from(getppid().as_raw()) != Ok(supervisor) {
-            // Only calls that a signal handler may make follow.
-            exit::as_orphan_in_handler();
-        }
-    }
-    SUPERVISOR.store(supervisor, Ordering::Relaxed);
-    let action = SigAction::new(
-        SigHandler::Handler(on_hangup),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
-    // SAFETY: the handler calls only functions that are safe in a signal handler.
-    let is_set = unsafe { sigaction(Signal::SIGHUP, &action) }.is_ok();
-    if is_set {
-        let _ = prctl::set_pdeathsig(Signal::SIGHUP);
-    }
-    if u32::try_from(getppid().as_raw()) != Ok(supervisor) {
-        exit::as_orphan();
-    }
-}
-
-static SUPERVISOR: AtomicU32 = AtomicU32::new(0);
-
 /// Makes a worker out of this process for each order, until the supervisor is gone.
 ///
-/// This process has a single thread and holds no worker's channels: an appointment's are dropped
+/// This process has a single thread and holds no worker's channels, socket or memory: they are dropped
 /// as soon as the worker has its copies, so that no worker keeps another's link open.
-fn serve_forks(orders: IpcReceiver<Order>, replies: IpcSender<ForkReply>) -> i32 {
+fn serve_forks(
+    socket: DescriptorSocket,
+    orders: IpcReceiver<Appointment>,
+    replies: IpcSender<ForkReply>,
+) -> i32 {
     title::set_comm("fork-server");
     roles::preload();
+    // What it forks has for some instructions nothing else to end it: where the kernel finds it
+    // stopped and its group without a parent, it sends it SIGHUP and wakes it. That must not be
+    // ignored, as it is under nohup.
+    // SAFETY: no handler is installed.
+    let _ = unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) };
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     loop {
-        let appointment = match orders.recv() {
-            Ok(Order::Fork(appointment)) => appointment,
-            Ok(_) => return exit::BOOT_FAILED,
-            Err(_) => return 0,
+        let Ok(appointment) = orders.recv() else {
+            return 0;
+        };
+        let Ok(equipment) = Equipment::receive(&socket, appointment.number) else {
+            return exit::BOOT_FAILED;
         };
         let forked = match threads {
             1 => fork_sibling().map_err(|error| format!("fork failed: {error}")),
@@ -125,12 +116,13 @@ fn serve_forks(orders: IpcReceiver<Order>, replies: IpcSender<ForkReply>) -> i32
         };
         let reply = match forked {
             Ok(0) => {
-                drop((orders, replies));
-                exit::with(be_forked(appointment));
+                orphan::die_with(appointment.supervisor);
+                drop((socket, orders, replies));
+                exit::with(be_forked(appointment, equipment));
             }
             other => other,
         };
-        drop(appointment);
+        drop((appointment, equipment));
         if replies.send(ForkReply(reply)).is_err() {
             return 0;
         }
@@ -150,30 +142,25 @@ fn fork_sibling() -> Result<u32, std::io::Error> {
 
 /// The forked child's life. It runs in a thread of its own, because the first thread of a process
 /// made by a bare clone does not know its own thread id.
-fn be_forked(appointment: Appointment) -> i32 {
+fn be_forked(appointment: Appointment, mut equipment: Equipment) -> i32 {
+    fail::set_role(&appointment.name);
+    fail::point("worker: forked");
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     // The signal of a parent's death is a setting of the thread that asks for it.
-    watch_supervisor(appointment.supervisor);
+    let Some(waker) = orphan::watch(appointment.supervisor) else {
+        return exit::BOOT_FAILED;
+    };
+    fail::point("worker: guarded");
     title::set_comm(&appointment.name);
-    if let Some((path, inode)) = &appointment.stderr {
-        write_stderr_to(path, *inode);
-    }
+    // Where that is not possible it stays the fork server's.
+    let _ = equipment.stderr.take().map(dup2_stderr);
+    let Some(socket) = equipment.socket.take() else {
+        return exit::BOOT_FAILED;
+    };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-    match thread.spawn(move || work(appointment)) {
+    match thread.spawn(move || work(appointment, equipment, socket, waker)) {
         Ok(life) => life.join().unwrap_or(exit::PANICKED),
         Err(_) => exit::BOOT_FAILED,
-    }
-}
-
-/// From now on this process's stderr is this pipe. Where that is not possible it stays the fork
-/// server's; so it does where the supervisor has another file under that number by now.
-fn write_stderr_to(path: &str, inode: u64) {
-    let is_it = |place: &Metadata| place.file_type().is_fifo() && place.ino() == inode;
-    if std::fs::metadata(path).is_ok_and(|place| is_it(&place))
-        && let Ok(file) = File::options().write(true).open(path)
-        && file.metadata().is_ok_and(|place| is_it(&place))
-    {
-        let _ = dup2_stderr(file);
     }
 }
 

@@ -5,13 +5,14 @@
 
 use std::sync::OnceLock;
 
-use ipc_channel::ipc::IpcSharedMemory;
 use serde::de::DeserializeOwned;
 
-static CONTEXT: OnceLock<IpcSharedMemory> = OnceLock::new();
+use crate::memory::Readable;
+
+static CONTEXT: OnceLock<Readable> = OnceLock::new();
 
 /// Called once, when this process becomes a worker.
-pub(super) fn set(context: Option<IpcSharedMemory>) {
+pub(super) fn set(context: Option<Readable>) {
     if let Some(context) = context {
         // A process is a worker once.
         let _ = CONTEXT.set(context);

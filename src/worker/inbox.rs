@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::loan::Lender;
 use crate::fail;
 use crate::ledger::ItemId;
-use crate::link::frame::{self, Answer, Body, Down, Header, Nudge};
-use crate::link::introductions::{Acquaintances, Missing, View};
+use crate::link::descriptors::DescriptorSocket;
+use crate::link::frame::{self, Answer, Body, Down, Header};
+use crate::link::introductions::{Acquaintances, View};
 use crate::link::lane::Lane;
 use crate::link::ring::Reader;
 
@@ -88,8 +89,6 @@ pub(super) enum Look {
     /// It was dealt with here.
     Other,
     Nothing,
-    /// Its shared memory has not come yet.
-    NotYet,
     /// It cannot be understood.
     Broken,
 }
@@ -111,30 +110,21 @@ pub(super) struct Inbox {
     /// Taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Arrival>,
     pub(super) replies: HashMap<u64, Reply>,
-    /// The next record speaks of shared memory that has not come.
-    awaits_memory: bool,
     /// What `get` took and nobody settled, by ordinals.
     pub(super) held: HashMap<u64, Held>,
     pub(super) is_stopping: bool,
 }
 
 impl Inbox {
-    pub(super) fn new(lane: &Arc<Lane>) -> Self {
+    pub(super) fn new(lane: &Arc<Lane>, socket: Arc<DescriptorSocket>) -> Self {
         Inbox {
             reader: lane.down_reader(),
             record: Vec::new(),
-            segments: Acquaintances::default(),
+            segments: Acquaintances::by(socket),
             arrivals: VecDeque::new(),
             replies: HashMap::new(),
-            awaits_memory: false,
             held: HashMap::new(),
             is_stopping: false,
-        }
-    }
-
-    pub(super) fn meet(&mut self, nudge: Nudge) {
-        if let Some((number, memory)) = nudge.segment {
-            self.segments.meet(number, memory);
         }
     }
 
@@ -160,13 +150,7 @@ impl Inbox {
             Err(_) => Look::Broken,
         };
         self.record = record;
-        self.awaits_memory = matches!(found, Look::NotYet);
         found
-    }
-
-    /// Whether what is in the ring waits for shared memory that is on its way.
-    pub(super) fn awaits_memory(&self) -> bool {
-        self.awaits_memory
     }
 
     fn sort(&mut self, record: &mut Vec<u8>, spare: &mut Vec<u8>) -> Look {
@@ -228,15 +212,12 @@ impl Inbox {
         self.reader.release();
     }
 
-    fn view(&self, segment: u32, start: usize, length: usize) -> Result<View, Look> {
+    fn view(&mut self, segment: u32, start: usize, length: usize) -> Result<View, Look> {
         let view = self.segments.find(segment, start, length);
-        view.map_err(|missing| match missing {
-            Missing::NotYet => Look::NotYet,
-            Missing::Nowhere => Look::Broken,
-        })
+        view.map_err(|_| Look::Broken)
     }
 
-    fn place(&self, record: &[u8], body: Body<'_>) -> Result<Place, Look> {
+    fn place(&mut self, record: &[u8], body: Body<'_>) -> Result<Place, Look> {
         match body {
             Body::Inline(bytes) => {
                 let start = bytes.as_ptr().addr() - record.as_ptr().addr();
@@ -251,7 +232,7 @@ impl Inbox {
         }
     }
 
-    fn reply_of(&self, record: &[u8], answer: Answer<'_>) -> Result<Reply, Look> {
+    fn reply_of(&mut self, record: &[u8], answer: Answer<'_>) -> Result<Reply, Look> {
         let Answer::Item {
             ordinal,
             id,

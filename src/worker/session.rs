@@ -14,8 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipc_channel::ipc::IpcReceiver;
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -26,6 +24,7 @@ use super::current::{self, Side};
 pub(crate) use super::inbox::{Arrival, Reply};
 use super::inbox::{Held, Inbox, Look};
 use super::loan::{Lender, lending};
+use super::orphan::Waker;
 use super::stopwatch::StopWatch;
 use super::uplink::Uplink;
 use super::{exit, memory, title};
@@ -33,13 +32,14 @@ use crate::broker::{Ending, Patience};
 use crate::fail;
 use crate::ledger::Cause;
 use crate::link::bell::Ticket;
+use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{Ask, Body, Nudge, PROTOCOL, Up, Verdict, Wait, clip};
 use crate::link::lane::Lane;
 use crate::link::poll::poll_until;
 use crate::observe::monotonic_ns;
 use crate::payload::Payload;
+use crate::supervision::equipment::Equipment;
 use crate::supervision::orders::Appointment;
-use crate::supervision::signals;
 
 /// The supervisor is woken early only from this many acknowledgements on; below, waiting costs less
 /// than waking.
@@ -70,11 +70,18 @@ pub(crate) struct Session {
 
 impl Session {
     /// Takes up the appointment and says that this worker is ready.
-    pub(super) fn open(appointment: Appointment) -> Option<Arc<Self>> {
-        fail::set_role(&appointment.name);
+    pub(super) fn open(
+        appointment: Appointment,
+        equipment: Equipment,
+        socket: DescriptorSocket,
+        waker: Waker,
+    ) -> Option<Arc<Self>> {
         fail::point("worker: appointed");
-        let lane = Lane::of(appointment.lane)?;
-        context::set(appointment.context);
+        let lane = Lane::of(&equipment.lane).ok()?;
+        context::set(equipment.map_context().ok()?);
+        // What is mapped needs no file.
+        drop(equipment);
+        let socket = Arc::new(socket);
         let session = Arc::new(Session {
             announces_starts: appointment.announces_starts,
             memory_max: appointment.memory_max,
@@ -83,26 +90,20 @@ impl Session {
             #[cfg(feature = "cli")]
             name: appointment.name,
             canary: Canary::new(),
-            uplink: Uplink::open(Arc::clone(&lane), appointment.uplink)?,
-            inbox: Mutex::new(Inbox::new(&lane)),
+            uplink: Uplink::open(Arc::clone(&lane), appointment.uplink, Arc::clone(&socket))?,
+            inbox: Mutex::new(Inbox::new(&lane, socket)),
             lane,
             next_request: AtomicU64::new(1),
             item_type: appointment.item_type,
         });
         let reading = Arc::clone(&session);
-        std::thread::Builder::new()
-            .name("dishrack-read".into())
-            .stack_size(256 * 1024)
-            .spawn(move || {
-                signals::block_all();
-                wake_when_orphaned();
-                // Where it cannot read any more, also because ipc-channel panics for lack of files
-                // or memory, this worker is deaf.
-                let read = || reading.read(&appointment.downlink);
-                let _ = catch_unwind(AssertUnwindSafe(read));
-                exit::as_orphan();
-            })
-            .ok()?;
+        waker.run(move || {
+            // Where it cannot read any more, also because ipc-channel panics for lack of files or
+            // memory, this worker is deaf.
+            let read = || reading.read(&appointment.downlink);
+            let _ = catch_unwind(AssertUnwindSafe(read));
+            exit::as_orphan();
+        });
         session.uplink.push(&Up::Ready {
             protocol: PROTOCOL,
             pid: std::process::id(),
@@ -140,9 +141,8 @@ impl Session {
     }
 
     fn read(&self, downlink: &IpcReceiver<Nudge>) {
-        while let Ok(nudge) = downlink.recv() {
+        while let Ok(Nudge) = downlink.recv() {
             let mut inbox = self.lock();
-            inbox.meet(nudge);
             if self.lane.urgent().take() {
                 self.sort_all(&mut inbox);
             }
@@ -163,7 +163,7 @@ impl Session {
                     self.uplink.ring_now();
                 }
                 Look::Other => {}
-                Look::Nothing | Look::NotYet => break,
+                Look::Nothing => break,
                 Look::Broken => exit::as_orphan(),
             }
             is_any = true;
@@ -210,12 +210,6 @@ impl Session {
                         title::set_activity(&"busy");
                     }
                     return Some(arrival);
-                }
-                // Its shared memory was sent before: whoever reads the channel wakes us.
-                Look::NotYet => {
-                    watch.stop();
-                    let ticket = self.lane.down_bell().want();
-                    self.sleep(inbox, ticket, None);
                 }
                 _ if !is_idle => {
                     // Sending may take a moment, so the inbox is let go meanwhile.
@@ -492,7 +486,7 @@ impl Session {
                 continue;
             }
             let ticket = self.lane.down_bell().want();
-            if !inbox.is_empty() && !inbox.awaits_memory() {
+            if !inbox.is_empty() {
                 continue;
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -507,13 +501,6 @@ impl Session {
             inbox = self.lock();
         }
     }
-}
-
-/// A signal of the parent's death is a setting of each thread. The first thread's is the one that
-/// ends this process; this thread's wakes it, should it be stopped.
-fn wake_when_orphaned() {
-    // Without it, an orphan that is stopped ends when it is continued.
-    let _ = prctl::set_pdeathsig(Signal::SIGCONT);
 }
 
 /// A cause's own words, without what the verdict adds again.

@@ -7,21 +7,24 @@
 //! that sleeps unless something is waiting.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipc_channel::ipc::IpcSender;
+use nix::libc;
 
 use super::exit;
 use crate::fail;
+use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Body, Nudge, Record, Up};
-use crate::link::introductions::Introductions;
+use crate::link::introductions::{self, Introductions};
 use crate::link::lane::Lane;
 use crate::link::ring::Writer;
 use crate::payload::Payload;
-use crate::payload::segment::Part;
+use crate::payload::segment::{Part, Segment};
 use crate::supervision::signals;
 
 /// The longest time in which the supervisor does not see a record while a handler runs. An item of a
@@ -41,6 +44,7 @@ struct State {
 pub(super) struct Uplink {
     lane: Arc<Lane>,
     sender: IpcSender<Nudge>,
+    socket: Arc<DescriptorSocket>,
     state: Mutex<State>,
     watch: Condvar,
     /// The same as in the state, for a look without the lock.
@@ -53,7 +57,11 @@ pub(super) struct Uplink {
 
 impl Uplink {
     /// Starts the thread that sees to what waits too long. `None` if there can be no thread.
-    pub(super) fn open(lane: Arc<Lane>, sender: IpcSender<Nudge>) -> Option<Arc<Self>> {
+    pub(super) fn open(
+        lane: Arc<Lane>,
+        sender: IpcSender<Nudge>,
+        socket: Arc<DescriptorSocket>,
+    ) -> Option<Arc<Self>> {
         let uplink = Arc::new(Uplink {
             state: Mutex::new(State {
                 writer: lane.up_writer(),
@@ -63,6 +71,7 @@ impl Uplink {
             }),
             lane,
             sender,
+            socket,
             watch: Condvar::new(),
             is_watched: AtomicBool::new(false),
             has_waited: AtomicBool::new(false),
@@ -107,18 +116,43 @@ impl Uplink {
                 drop(self.write(state, &record(Body::Inline(&payload))));
             }
             Payload::Shared(part) => {
-                let body = state.introductions.body_of(part)?;
+                let body = state.introductions.body_of(part);
                 for segment in state.introductions.take_gone() {
                     state = self.write(state, &Up::Forget { segment });
                 }
-                let nudges = state.introductions.take_unsent();
-                nudges.into_iter().for_each(|nudge| self.send(nudge));
+                for segment in state.introductions.take_unsent() {
+                    if let Err(why) = self.introduce(&segment) {
+                        state.introductions.withdraw(&segment);
+                        return Err(why);
+                    }
+                }
                 let mut state = self.write(state, &record(body));
                 let position = state.writer.position();
                 state.lent.push_back((position, part.clone()));
             }
         }
         Ok(self.note())
+    }
+
+    /// Sends a segment, before a record speaks of it. Where the supervisor has not taken those before
+    /// it yet, it will when it reads the records that spoke of them.
+    fn introduce(&self, segment: &Segment) -> Result<(), String> {
+        let sent = introductions::send(&self.socket, segment).or_else(|error| {
+            if error.kind() != ErrorKind::WouldBlock {
+                return Err(error);
+            }
+            self.ring_now();
+            introductions::send_in_time(&self.socket, segment)
+        });
+        match sent {
+            Ok(()) => Ok(()),
+            // The kernel's bound on files that are on their way: the item may be tried again.
+            Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
+                Err(format!("shared memory cannot be sent: {error}"))
+            }
+            // As in `nudge`.
+            Err(_) => exit::as_orphan(),
+        }
     }
 
     fn write<'a>(
@@ -161,7 +195,7 @@ impl Uplink {
         let bell = self.lane.up_bell();
         if bell.take() {
             self.unrung.store(0, Ordering::Relaxed);
-            self.send(Nudge { segment: None });
+            self.nudge();
         } else if bell.is_patient() {
             self.watch();
         } else {
@@ -173,19 +207,19 @@ impl Uplink {
     pub(super) fn ring_now(&self) {
         self.unrung.store(0, Ordering::Relaxed);
         if self.lane.up_bell().take_at_last() {
-            self.send(Nudge { segment: None });
+            self.nudge();
         }
     }
 
     /// Fails also where ipc-channel panics because it cannot copy a handle.
-    fn try_to_send(&self, nudge: Nudge) -> Result<(), ()> {
-        let sent = catch_unwind(AssertUnwindSafe(|| self.sender.send(nudge)));
+    fn try_to_send(&self) -> Result<(), ()> {
+        let sent = catch_unwind(AssertUnwindSafe(|| self.sender.send(Nudge)));
         sent.map_err(drop)?.map_err(drop)
     }
 
-    fn send(&self, nudge: Nudge) {
+    fn nudge(&self) {
         fail::point("worker: to be sent");
-        if signals::with_all_blocked(|| self.try_to_send(nudge)).is_err() {
+        if signals::with_all_blocked(|| self.try_to_send()).is_err() {
             // The supervisor is gone, or something here has closed what is not its own.
             exit::as_orphan();
         }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -193,20 +194,27 @@ fn an_unusable_temporary_folder_is_named() {
 
 fn old_meeting_places_are_removed_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let place = |name: &str| {
+    let place = |name: &str, files: &[&str]| {
         let path = folder.path().join(name);
-        fs::create_dir(&path).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
         drop(std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap());
+        for file in files {
+            fs::write(path.join(file), "").unwrap();
+        }
         path
     };
-    let (old, young, crowded) = (
-        place(".tmpABC123"),
-        place(".tmpABC124"),
-        place(".tmpABC125"),
-    );
-    let foreign = place("not-ours-12");
-    fs::write(crowded.join("file"), "").unwrap();
-    for path in [&old, &crowded, &foreign] {
+    // What this crate has made says so.
+    let old = place(".tmpABC123", &["dishrack"]);
+    let used = place(".tmpABC124", &["dishrack"]);
+    let lock = fs::File::open(&used).unwrap();
+    lock.lock().unwrap();
+    let foreign = [
+        used,
+        place(".tmpABC125", &[]),
+        place(".tmpABC126", &["dishrack", "file"]),
+        place("not-ours-12", &["dishrack"]),
+    ];
+    for path in foreign.iter().chain([&old]) {
         let yesterday = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400);
         fs::File::open(path)
             .unwrap()
@@ -219,7 +227,8 @@ fn old_meeting_places_are_removed_and_nothing_else() {
         .args(["--wash", "0", "--dry", "0"]);
     assert_eq!(command.output().unwrap().status.code(), Some(0));
     assert!(!old.exists());
-    assert!(young.exists() && crowded.exists() && foreign.exists());
+    assert!(foreign.iter().all(|path| path.exists()), "{foreign:?}");
+    assert!(foreign[2].join("file").exists());
 }
 
 fn help_shows_examples_and_every_option() {

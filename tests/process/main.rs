@@ -17,6 +17,7 @@ mod kill_points;
 mod kills;
 mod large;
 mod limits;
+mod memory;
 mod million;
 mod nine_failures;
 mod orphans;
@@ -27,6 +28,9 @@ mod scale;
 mod schedules;
 mod setup;
 mod signals;
+#[cfg(feature = "failpoints")]
+mod stop_points;
+mod strangers;
 mod support;
 mod terminal;
 mod titles;
@@ -55,6 +59,7 @@ fn main() {
         kills::trials(),
         large::trials(),
         limits::trials(),
+        memory::trials(),
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),
@@ -64,6 +69,9 @@ fn main() {
         schedules::trials(),
         setup::trials(),
         signals::trials(),
+        #[cfg(feature = "failpoints")]
+        stop_points::trials(),
+        strangers::trials(),
         titles::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

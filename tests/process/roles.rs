@@ -18,7 +18,7 @@ use dishrack::{Blob, JoinableQueue, Restart, StartMethod, Supervisor};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{cpython, support};
+use crate::{cpython, memory, strangers, support};
 
 /// What a worker is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,12 @@ pub(crate) enum Work {
     Look(Blob),
     /// Keep these bytes, and say the sum of those kept until now.
     Keep(Blob),
+    /// Cut short all shared memory that this process can name.
+    Cut,
+    /// Write over all memory in which these bytes lie.
+    Scribble(Blob),
+    /// Write over all shared memory that this process can write to, if this file is not there yet.
+    ScribbleOwn(String),
     /// End of a loop.
     Leave,
 }
@@ -132,6 +138,9 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
             let before = KEPT.lock().unwrap().replace(blob);
             return Ok(before.map_or(0, |blob| sum(&blob)));
         }
+        Work::Cut => memory::cut(),
+        Work::Scribble(blob) => return memory::scribble(&blob),
+        Work::ScribbleOwn(path) => memory::scribble_own(&path),
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
     }
     Ok(0)
@@ -233,6 +242,7 @@ pub(crate) fn serve() {
         roles.preload(|| LOADER.store(std::process::id(), Ordering::Relaxed));
         roles.handler(work);
         roles.handler(mirror);
+        roles.handler(memory::mirror_and_cut);
         roles.handler(halve);
         roles.worker(chapters_loop);
         roles.worker(put_and_exit);
@@ -321,6 +331,22 @@ pub(crate) fn play(name: &str) {
             queue.put(&Work::Exit(3)).unwrap();
             say(&queue.join().unwrap_err().to_string());
         }
+        other => play_an_attack(other),
+    }
+}
+
+/// Those in which somebody does harm.
+fn play_an_attack(name: &str) {
+    match name {
+        "cuts its memory short" => memory::have_it_cut(),
+        "hires at umask 000" => strangers::hire(),
+        "looks for a way in" => strangers::look_for_a_way_in(),
+        #[cfg(feature = "failpoints")]
+        "keeps orphans" => crate::stop_points::keep(),
+        #[cfg(feature = "failpoints")]
+        "starts workers, spawned" => crate::stop_points::start_workers(StartMethod::Spawn),
+        #[cfg(feature = "failpoints")]
+        "starts workers, forked" => crate::stop_points::start_workers(StartMethod::Fork),
         other => cpython::roles::play(other),
     }
 }
@@ -331,6 +357,6 @@ fn say_setup_error<T, R>(result: Result<Supervisor<T, R>, dishrack::Error>) {
     say(&error.to_string());
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }

@@ -1,16 +1,15 @@
 //! Starting workers, and telling who was born and who never will be.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-
-use nix::sys::stat::fstat;
 
 use super::{Watch, key_of};
 use crate::fail;
+use crate::link::descriptors::DescriptorSocket;
 use crate::supervision::child::{Happening, Phase};
 use crate::supervision::notes::{Berth, Life};
-use crate::supervision::spawn::{self, Ends, Terms};
+use crate::supervision::spawn::{self, Ends, Papers};
 use crate::supervision::spec::{Bounds, StartMethod};
 use crate::supervision::uplink::{self, Reception};
 
@@ -35,13 +34,10 @@ impl Watch {
         Ok(Some(theirs))
     }
 
-    fn terms(&self, index: usize, stderr: Option<(String, u64)>) -> Terms {
-        let seed = self.seed_of(index);
-        let memory_max = self.plan.bounds.memory_max;
-        Terms {
-            memory_max: memory_max.map(|bound| Bounds::jittered(bound, seed)),
-            stderr,
-        }
+    /// The bound on the memory of one life.
+    fn memory_max(&self, index: usize) -> Option<u64> {
+        let bound = self.plan.bounds.memory_max;
+        bound.map(|bound| Bounds::jittered(bound, self.seed_of(index)))
     }
 
     /// Decides the jitter of one life.
@@ -52,17 +48,17 @@ impl Watch {
 
     fn spawn(&mut self, index: usize) -> io::Result<()> {
         let stderr = self.open_stderr(index)?;
-        let terms = self.terms(index, None);
+        let (ends, papers) = self.appoint(index)?;
         let slot = &mut self.slots[index];
-        let (ends, appointment) = spawn::appoint(&slot.name, &self.plan.position, terms)?;
         let started = spawn::start(&slot.name, stderr, self.broker.store.identity())?;
         fail::point("start: process made");
         let life = slot.life(index);
         self.reaper.watch(key_of(life), started.pid)?;
         slot.pid = Some(started.pid);
-        slot.socket = Some(started.socket);
-        let reception = self.reception(index, ends);
-        uplink::receive(reception, Some((started.place, appointment))).or_else(|error| {
+        let socket = Arc::new(started.socket);
+        slot.socket = Some(Arc::clone(&socket));
+        let reception = self.reception(index, ends, socket);
+        uplink::receive(reception, Some(papers)).or_else(|error| {
             // The process is there without a channel: it will be buried when it has ended.
             self.close_link(index, Some(error.to_string()));
             Ok(())
@@ -75,19 +71,25 @@ impl Watch {
             return Err(io::Error::other(format!("no fork server: {why}")));
         }
         let stderr = self.open_stderr(index)?;
-        let place = stderr.as_ref().map(place_of).transpose()?;
-        let terms = self.terms(index, place);
-        let slot = &mut self.slots[index];
-        // Open until the worker is ready, and so has opened it for itself.
-        slot.stderr_end = stderr;
-        let (ends, appointment) = spawn::appoint(&slot.name, &self.plan.position, terms)?;
-        let life = slot.life(index);
-        uplink::receive(self.reception(index, ends), None)?;
-        self.fork_server.order(life, appointment);
+        let (ends, mut papers) = self.appoint(index)?;
+        let (socket, theirs) = DescriptorSocket::pair()?;
+        papers.equipment.socket = Some(theirs);
+        papers.equipment.stderr = stderr;
+        let life = self.slots[index].life(index);
+        uplink::receive(self.reception(index, ends, Arc::new(socket)), None)?;
+        let refused = self.fork_server.order(life, papers);
+        self.report_refused_orders(refused);
         Ok(())
     }
 
-    fn reception(&mut self, index: usize, ends: Ends) -> Reception {
+    fn appoint(&self, index: usize) -> io::Result<(Ends, Papers)> {
+        let slot = &self.slots[index];
+        let number = key_of(slot.life(index));
+        let memory_max = self.memory_max(index);
+        spawn::appoint(&slot.name, number, &self.plan.position, memory_max)
+    }
+
+    fn reception(&mut self, index: usize, ends: Ends, socket: Arc<DescriptorSocket>) -> Reception {
         let seed = self.seed_of(index);
         let tasks_max = self.plan.bounds.tasks_max;
         let slot = &mut self.slots[index];
@@ -103,6 +105,7 @@ impl Watch {
             downlink: ends.downlink,
             uplink: ends.uplink,
             lane: ends.lane,
+            socket,
             item_type: self.plan.position.item_type,
             quota: tasks_max.map_or(u64::MAX, |bound| Bounds::jittered(bound, seed)),
             stderr: slot.stderr.clone(),
@@ -147,11 +150,4 @@ impl Watch {
         self.unborn.insert(self.slots[index].life(index));
         self.happen(index, Happening::Ended);
     }
-}
-
-/// Where another process can open this file of ours, and the inode that it will find if we have not
-/// closed it by then and used its number again.
-fn place_of(end: &OwnedFd) -> io::Result<(String, u64)> {
-    let path = format!("/proc/{}/fd/{}", std::process::id(), end.as_raw_fd());
-    Ok((path, fstat(end)?.st_ino))
 }

@@ -18,6 +18,7 @@ impl Watch {
     pub(super) fn bury(&mut self, index: usize) -> Happening {
         let slot = &mut self.slots[index];
         let (exit, pid) = (slot.exit, slot.pid.take());
+        self.has_failed_boots |= slot.patrol.is_none();
         let lane = slot.lane.take();
         let board = lane.as_ref().map(|lane| lane.board());
         let started = board.map(Scoreboard::read).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Watching over the fork server: it is started again like a worker, and its lost orders are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FORK_SERVER, Watch};
@@ -19,8 +20,9 @@ impl Watch {
             spawn::start(&title, None, self.broker.store.identity()).and_then(|started| {
                 self.reaper.watch_alone(FORK_SERVER, started.pid)?;
                 let server = self.fork_server.next_number();
-                uplink::receive_fork_server(server, started.place, self.sender.clone())?;
-                Ok(started.socket)
+                let socket = Arc::new(started.socket);
+                uplink::receive_fork_server(server, Arc::clone(&socket), self.sender.clone())?;
+                Ok(socket)
             });
         match started {
             Ok(socket) => self.fork_server.began(socket),
@@ -30,6 +32,13 @@ impl Watch {
                 let orders = self.fork_server.fail(error.to_string());
                 self.report_lost_orders(&orders, &format!("no fork server: {error}"));
             }
+        }
+    }
+
+    /// Orders that could not be sent: their workers never come to be.
+    pub(super) fn report_refused_orders(&mut self, refused: Vec<(Life, String)>) {
+        for (life, why) in refused {
+            self.report_lost_orders(&[life], &why);
         }
     }
 
@@ -44,9 +53,8 @@ impl Watch {
 
     /// Its process has ended. What it said before is still to be read.
     pub(super) fn fork_server_ended(&mut self, exit: Exit) {
-        if let Some(socket) = self.fork_server.process_ended(exit) {
-            spawn::release(&socket);
-        }
+        self.has_failed_boots |= !self.fork_server.is_ready();
+        self.fork_server.process_ended(exit);
         self.fork_server_lingers_until = self.now().checked_add(LINGER);
         self.bury_fork_server();
     }

@@ -1,9 +1,9 @@
 //! One worker's slot: its life so far, and what belongs to the present one.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::ledger::Exit;
+use crate::link::descriptors::DescriptorSocket;
 use crate::link::lane::Lane;
 use crate::supervision::child::Child;
 use crate::supervision::notes::{Berth, Life};
@@ -20,8 +20,8 @@ pub(super) struct Slot {
     pub(super) exit: Exit,
     pub(super) berth: Berth,
     pub(super) lane: Option<Arc<Lane>>,
-    /// Where a spawned worker is awaited.
-    pub(super) socket: Option<String>,
+    /// The socket between us and a spawned process, until it is ready.
+    pub(super) socket: Option<Arc<DescriptorSocket>>,
     /// Why its channel was given up, if it was.
     pub(super) complaint: Option<String>,
     /// It was ordered from the fork server and taken for never born.
@@ -32,8 +32,6 @@ pub(super) struct Slot {
     /// Its time limits; `None` until it is ready.
     pub(super) patrol: Option<Patrol>,
     pub(super) stderr: Option<Arc<Stderr>>,
-    /// The other end of its stderr, until a forked worker has opened it.
-    pub(super) stderr_end: Option<OwnedFd>,
     /// We killed it: that SIGKILL is not the kernel's.
     pub(super) is_killed: bool,
     /// It is replaced because it has done enough.
@@ -57,7 +55,6 @@ impl Slot {
             has_begun: false,
             patrol: None,
             stderr: None,
-            stderr_end: None,
             is_killed: false,
             is_recycled: false,
         }
@@ -72,7 +69,7 @@ impl Slot {
         self.is_lost = false;
         self.is_kill_due = false;
         self.patrol = None;
-        self.stderr_end = None;
+        self.socket = None;
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);
         std::mem::replace(&mut self.has_begun, true) && !is_recycled

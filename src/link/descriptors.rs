@@ -1,0 +1,241 @@
+//! A nameless socket between a supervisor and one process that it made, for what only the kernel
+//! can carry: open files.
+//!
+//! It is a pair of sockets, of which the new process inherits or is sent one. So nobody else can
+//! ever speak on it, whatever the mode of a folder is, and the end of a process is the end of its
+//! socket. ipc-channel carries channels and memory of its own make alone, which cannot be sealed.
+//! A message is small, and is one packet. It knows nothing of what the files are.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use rustix::net::sockopt::{socket_domain, socket_peercred, socket_type};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown,
+    socketpair,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A message's bytes, at most.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Files in one message, at most.
+const FILES_MAX: usize = 4;
+
+/// What came: a message and the files that came with it.
+#[derive(Debug)]
+pub(crate) struct Parcel<M> {
+    pub(crate) message: M,
+    pub(crate) files: Vec<OwnedFd>,
+}
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct DescriptorSocket(OwnedFd);
+
+impl DescriptorSocket {
+    /// Two ends; neither is inherited by anybody.
+    pub(crate) fn pair() -> io::Result<(Self, Self)> {
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let (ours, theirs) = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
+        Ok((DescriptorSocket(ours), DescriptorSocket(theirs)))
+    }
+
+    /// The end that came from elsewhere.
+    pub(crate) fn of(end: OwnedFd) -> Self {
+        DescriptorSocket(end)
+    }
+
+    /// This end under a number that no standard stream has, for a process that is to inherit it.
+    pub(crate) fn above_stdio(&self) -> io::Result<OwnedFd> {
+        Ok(fcntl_dupfd_cloexec(&self.0, 3)?)
+    }
+
+    /// The end that this process has inherited from its parent under a number. `None` if what has
+    /// this number is no such socket, or was not made by that process. It is nobody's own yet: this
+    /// is asked once, before anything else has run.
+    pub(crate) fn inherited(number: RawFd, parent: i32) -> Option<Self> {
+        if number < 3 {
+            return None;
+        }
+        // SAFETY: only looked at; where no file has this number the first call says so.
+        let file = unsafe { BorrowedFd::borrow_raw(number) };
+        let flags = fcntl_getfd(file).ok()?;
+        let is_ours = socket_domain(file) == Ok(AddressFamily::UNIX)
+            && socket_type(file) == Ok(SocketType::SEQPACKET)
+            && socket_peercred(file).is_ok_and(|peer| peer.pid.as_raw_pid() == parent);
+        if !is_ours {
+            return None;
+        }
+        fcntl_setfd(file, flags | FdFlags::CLOEXEC).ok()?;
+        // SAFETY: it was made for this process to own, and nothing else here knows of it.
+        Some(DescriptorSocket(unsafe { OwnedFd::from_raw_fd(number) }))
+    }
+
+    /// Sends a message and files along with it, at once or not at all.
+    ///
+    /// # Errors
+    /// The other end is gone, or has not taken what was sent before (`WouldBlock`).
+    pub(crate) fn send<M: Serialize>(
+        &self,
+        message: &M,
+        files: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        self.send_with(message, files, SendFlags::DONTWAIT)
+    }
+
+    /// The same, and waits until there is room for it.
+    pub(crate) fn send_in_time<M: Serialize>(
+        &self,
+        message: &M,
+        files: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        self.send_with(message, files, SendFlags::empty())
+    }
+
+    fn send_with<M: Serialize>(
+        &self,
+        message: &M,
+        files: &[BorrowedFd<'_>],
+        flags: SendFlags,
+    ) -> io::Result<()> {
+        let mut space = [0; MESSAGE_BYTES_MAX];
+        let bytes = postcard::to_slice(message, &mut space).map_err(io::Error::other)?;
+        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+        loop {
+            let mut control = SendAncillaryBuffer::new(&mut room);
+            if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
+                return Err(io::Error::other("too many files for one message"));
+            }
+            let packet = [IoSlice::new(bytes)];
+            match sendmsg(&self.0, &packet, &mut control, flags | SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for a message. `None` when the other end is gone.
+    ///
+    /// # Errors
+    /// What came is no such message, or its files could not be taken.
+    pub(crate) fn wait_for<M: DeserializeOwned>(&self) -> io::Result<Option<Parcel<M>>> {
+        self.receive_with(RecvFlags::empty())
+    }
+
+    /// The next message, if it is here already. `None` when the other end is gone.
+    ///
+    /// # Errors
+    /// Nothing is here (`WouldBlock`); what came is no such message, or its files could not be taken.
+    pub(crate) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<Parcel<M>>> {
+        self.receive_with(RecvFlags::DONTWAIT)
+    }
+
+    fn receive_with<M: DeserializeOwned>(&self, flags: RecvFlags) -> io::Result<Option<Parcel<M>>> {
+        let mut space = [0; MESSAGE_BYTES_MAX];
+        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut room);
+        let received = loop {
+            let mut packet = [IoSliceMut::new(&mut space)];
+            let flags = flags | RecvFlags::CMSG_CLOEXEC;
+            match recvmsg(&self.0, &mut packet, &mut control, flags) {
+                Err(Errno::INTR) => {}
+                other => break other?,
+            }
+        };
+        // Taken first, so that they are closed where the message is no good.
+        let files = control.drain().flat_map(|part| match part {
+            RecvAncillaryMessage::ScmRights(files) => files.collect(),
+            _ => Vec::new(),
+        });
+        let files: Vec<OwnedFd> = files.collect();
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        let cut = rustix::net::ReturnFlags::CTRUNC | rustix::net::ReturnFlags::TRUNC;
+        if received.flags.intersects(cut) {
+            // The kernel leaves out the files for which this process has no number to spare.
+            return Err(io::Error::other("there are too many open files"));
+        }
+        let message = postcard::from_bytes(&space[..received.bytes]).map_err(io::Error::other)?;
+        Ok(Some(Parcel { message, files }))
+    }
+
+    /// Ends it for both sides, also where others have a copy of an end: whoever waits here is told.
+    pub(crate) fn end(&self) {
+        // Fails only where it has ended.
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+impl AsFd for DescriptorSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for DescriptorSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::IntoRawFd;
+
+    use super::*;
+
+    #[test]
+    fn files_travel_with_their_message() {
+        let (ours, theirs) = DescriptorSocket::pair().unwrap();
+        let nothing = theirs.receive::<u32>().unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        let file = File::open("/proc/self/comm").unwrap();
+        ours.send(&7_u32, &[file.as_fd()]).unwrap();
+        let parcel = theirs.wait_for::<u32>().unwrap().unwrap();
+        assert_eq!(parcel.message, 7);
+        let mut text = String::new();
+        let mut files = parcel.files.into_iter().map(File::from);
+        files.next().unwrap().read_to_string(&mut text).unwrap();
+        assert!(!text.is_empty() && files.next().is_none());
+        drop(ours);
+        assert!(theirs.wait_for::<u32>().unwrap().is_none());
+    }
+
+    #[test]
+    fn sending_never_waits_and_an_end_is_told() {
+        let (ours, theirs) = DescriptorSocket::pair().unwrap();
+        let full = loop {
+            if let Err(error) = ours.send(&0_u32, &[ours.as_fd()]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        ours.end();
+        while let Ok(Some(_)) = theirs.receive::<u32>() {}
+        assert!(ours.wait_for::<u32>().unwrap().is_none());
+    }
+
+    #[test]
+    fn only_a_socket_of_the_parents_is_inherited() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let (ours, theirs) = DescriptorSocket::pair().unwrap();
+        let number = theirs.above_stdio().unwrap().into_raw_fd();
+        assert!(DescriptorSocket::inherited(number, me + 1).is_none());
+        let file = File::open("/proc/self/comm").unwrap();
+        assert!(DescriptorSocket::inherited(file.as_raw_fd(), me).is_none());
+        assert!(DescriptorSocket::inherited(1, me).is_none());
+        assert!(DescriptorSocket::inherited(1_000_000, me).is_none());
+        let theirs = DescriptorSocket::inherited(number, me).unwrap();
+        theirs.send(&1_u32, &[]).unwrap();
+        assert_eq!(ours.wait_for::<u32>().unwrap().unwrap().message, 1);
+    }
+}

@@ -1,0 +1,204 @@
+//! Memory that processes share: made, sealed, sent as a file, and mapped.
+//!
+//! It is a memfd of our own making, because ipc-channel's cannot be sealed. A seal is the kernel's
+//! word: nobody can make the memory shorter, which would end whoever reads beyond the new end by
+//! SIGBUS, and of memory that one process writes and others read, nobody but its maker can get a
+//! writable mapping. What comes from another process is mapped only if it is sealed so. It knows
+//! neither links nor what lies in it.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::resource::{Resource, getrlimit};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
+    ftruncate, memfd_create,
+};
+use rustix::io::Errno;
+
+/// Its size is for ever, and so are its seals.
+const FIXED: SealFlags = SealFlags::SHRINK
+    .union(SealFlags::GROW)
+    .union(SealFlags::SEAL);
+
+/// Pages in this process's address space, until it is dropped.
+pub(crate) struct Mapping {
+    start: NonNull<c_void>,
+    bytes: NonZeroUsize,
+}
+
+// SAFETY: it is plain memory, at the same address for all threads. Whoever reads or writes there
+// says why he may.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mapping({} bytes)", self.bytes)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `of`, and whoever has an address in it keeps this alive.
+        let _ = unsafe { munmap(self.start, self.bytes.get()) };
+    }
+}
+
+impl Mapping {
+    fn of(file: impl AsFd, bytes: usize, access: ProtFlags, more: MapFlags) -> io::Result<Self> {
+        let bytes = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let flags = MapFlags::MAP_SHARED | more;
+        // SAFETY: a new mapping, at an address of the kernel's choice.
+        let start = unsafe { mmap(None, bytes, access, flags, file, 0) }?;
+        Ok(Mapping { start, bytes })
+    }
+
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start.as_ptr().cast()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.get()
+    }
+}
+
+/// Memory that two processes write to. All zero, and its pages are there only when they are used.
+/// The mapping, and the file to send to the other one.
+pub(crate) fn make_for_two(bytes: usize) -> io::Result<(Mapping, OwnedFd)> {
+    let file = make(bytes)?;
+    fcntl_add_seals(&file, FIXED)?;
+    let mapping = Mapping::of(&file, bytes, WRITABLE, MapFlags::empty())?;
+    Ok((mapping, file))
+}
+
+/// Memory that this process writes to and others read. All zero, and all its pages are there: what the
+/// system cannot give is an error here, and no signal later.
+pub(crate) fn make_for_readers(bytes: usize) -> io::Result<(Mapping, OwnedFd)> {
+    let file = make(bytes)?;
+    fallocate(&file, FallocateFlags::empty(), 0, bytes as u64)?;
+    let mapping = Mapping::of(&file, bytes, WRITABLE, MapFlags::MAP_POPULATE)?;
+    // From now on nobody gets a writable mapping, whoever opens the file and however.
+    fcntl_add_seals(&file, FIXED | SealFlags::FUTURE_WRITE)?;
+    Ok((mapping, file))
+}
+
+const WRITABLE: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
+
+fn make(bytes: usize) -> io::Result<OwnedFd> {
+    // The kernel ends a process that makes a file longer than it may be.
+    let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    if bytes as u64 > longest {
+        let why = format!("no file may be longer than {longest} bytes");
+        return Err(io::Error::other(why));
+    }
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = match memfd_create("dishrack", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Kernels before 6.3 do not know the flag; later ones may insist on it.
+        Err(Errno::INVAL) => memfd_create("dishrack", flags),
+        other => other,
+    }?;
+    ftruncate(&file, bytes as u64)?;
+    Ok(file)
+}
+
+/// Maps memory that another process writes to as well, if nobody can make it shorter than this.
+///
+/// # Errors
+/// It is not sealed or too short, or there is no room for it.
+pub(crate) fn map_to_write(file: impl AsFd, bytes: usize) -> io::Result<Mapping> {
+    if sealed_size(file.as_fd(), SealFlags::SHRINK)? < bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Mapping::of(file, bytes, WRITABLE, MapFlags::empty())
+}
+
+/// Memory that another process has made, and that this one can only read.
+#[derive(Debug)]
+pub(crate) struct Readable(Mapping);
+
+impl Readable {
+    /// Maps it, if nobody can make it shorter, and nobody but its maker can write to it.
+    ///
+    /// # Errors
+    /// It is not sealed so, or there is no room for it.
+    pub(crate) fn map(file: impl AsFd) -> io::Result<Self> {
+        let seals = SealFlags::SHRINK | SealFlags::FUTURE_WRITE;
+        let bytes = sealed_size(file.as_fd(), seals)?;
+        let access = ProtFlags::PROT_READ;
+        Mapping::of(file, bytes, access, MapFlags::empty()).map(Readable)
+    }
+}
+
+impl Deref for Readable {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: mapped for as long as `self` is, and never shorter. Its maker writes a part only
+        // before it tells of it, and again only when it was told that nobody reads there.
+        unsafe { std::slice::from_raw_parts(self.0.start(), self.0.len()) }
+    }
+}
+
+/// How long it is, if it has these seals.
+fn sealed_size(file: BorrowedFd<'_>, seals: SealFlags) -> io::Result<usize> {
+    let has = fcntl_get_seals(file).unwrap_or(SealFlags::empty());
+    if !has.contains(seals) {
+        return Err(io::Error::other("the shared memory is not sealed"));
+    }
+    usize::try_from(fstat(file)?.st_size).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_write_and_nobody_cuts() {
+        let (ours, file) = make_for_two(4096).unwrap();
+        let theirs = map_to_write(&file, 4096).unwrap();
+        // SAFETY: both are mappings of one page, and this is the only thread that knows of them.
+        let seen = unsafe {
+            ours.start().write(7);
+            theirs.start().read()
+        };
+        assert_eq!(seen, 7);
+        assert_eq!(ftruncate(&file, 0), Err(Errno::PERM));
+        assert!(map_to_write(&file, 4097).is_err(), "it is too short");
+        assert!(Readable::map(&file).is_err(), "others could write to it");
+    }
+
+    #[test]
+    fn others_can_only_read_however_they_open_it() {
+        let (ours, file) = make_for_readers(100_000).unwrap();
+        let theirs = Readable::map(&file).unwrap();
+        // SAFETY: within the mapping, and nobody reads meanwhile.
+        unsafe { ours.start().write(7) };
+        assert_eq!((theirs[0], theirs.len()), (7, 100_000));
+        assert_eq!(ftruncate(&file, 0), Err(Errno::PERM));
+        assert_eq!(rustix::io::write(&file, b"7"), Err(Errno::PERM));
+        assert!(map_to_write(&file, 4096).is_err());
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let again = std::fs::File::options().read(true).write(true).open(path);
+        if let Ok(again) = again {
+            assert!(map_to_write(&again, 4096).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_not_sealed_is_not_mapped() {
+        let file = memfd_create("plain", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, 4096).unwrap();
+        assert!(map_to_write(&file, 4096).is_err());
+        assert!(Readable::map(&file).is_err());
+        let (one, _) = std::io::pipe().unwrap();
+        assert!(Readable::map(&one).is_err());
+    }
+}

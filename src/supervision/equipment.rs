@@ -1,0 +1,121 @@
+//! The files that make a process a certain worker, sent before its appointment.
+//!
+//! A spawned worker has its socket and its stderr by then; one that is forked is given them too, by
+//! way of the fork server, which passes everything on to the worker it makes. Nobody is sent what is
+//! another worker's.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::link::descriptors::{DescriptorSocket, Parcel};
+use crate::memory::Readable;
+
+/// Which files come, in this order after the lane. The number is the appointment's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Manifest {
+    number: u64,
+    has_context: bool,
+    has_socket: bool,
+    has_stderr: bool,
+}
+
+/// A worker's files.
+#[derive(Debug)]
+pub(crate) struct Equipment {
+    /// Names the appointment that they belong to.
+    pub(crate) number: u64,
+    /// Its memory (see `link::lane`).
+    pub(crate) lane: OwnedFd,
+    /// What all workers of the crew are given.
+    pub(crate) context: Option<Arc<OwnedFd>>,
+    /// Its end of the socket to the supervisor, for one that is forked.
+    pub(crate) socket: Option<DescriptorSocket>,
+    /// Where its stderr goes, for one that is forked.
+    pub(crate) stderr: Option<OwnedFd>,
+}
+
+impl Equipment {
+    /// Sends it, at once or not at all.
+    pub(crate) fn send(&self, by: &DescriptorSocket) -> io::Result<()> {
+        let manifest = Manifest {
+            number: self.number,
+            has_context: self.context.is_some(),
+            has_socket: self.socket.is_some(),
+            has_stderr: self.stderr.is_some(),
+        };
+        let mut files: Vec<BorrowedFd<'_>> = vec![self.lane.as_fd()];
+        files.extend(self.context.as_deref().map(AsFd::as_fd));
+        files.extend(self.socket.as_ref().map(AsFd::as_fd));
+        files.extend(self.stderr.as_ref().map(AsFd::as_fd));
+        by.send(&manifest, &files)
+    }
+
+    /// Takes the one with this number, which was sent before. What comes before it was sent to a
+    /// worker that was never ordered.
+    pub(crate) fn receive(by: &DescriptorSocket, number: u64) -> io::Result<Self> {
+        loop {
+            let parcel: Option<Parcel<Manifest>> = by.receive()?;
+            let Parcel { message, files } = parcel.ok_or(io::ErrorKind::UnexpectedEof)?;
+            if message.number == number {
+                return Equipment::of(message, files);
+            }
+        }
+    }
+
+    fn of(manifest: Manifest, files: Vec<OwnedFd>) -> io::Result<Self> {
+        let mut files = files.into_iter();
+        let mut next = |is_there: bool| match is_there {
+            true => files.next().ok_or(io::ErrorKind::InvalidData).map(Some),
+            false => Ok(None),
+        };
+        Ok(Equipment {
+            number: manifest.number,
+            lane: next(true)?.ok_or(io::ErrorKind::InvalidData)?,
+            context: next(manifest.has_context)?.map(Arc::new),
+            socket: next(manifest.has_socket)?.map(DescriptorSocket::of),
+            stderr: next(manifest.has_stderr)?,
+        })
+    }
+
+    /// The context, to be read.
+    pub(crate) fn map_context(&self) -> io::Result<Option<Readable>> {
+        self.context.as_ref().map(Readable::map).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory;
+
+    #[test]
+    fn each_file_arrives_in_its_place() {
+        let (ours, theirs) = DescriptorSocket::pair().unwrap();
+        let lane = || memory::make_for_two(4096).unwrap().1;
+        let send = |number, is_forked: bool| {
+            let (socket, _) = DescriptorSocket::pair().unwrap();
+            let stderr = std::io::pipe().unwrap().1;
+            let equipment = Equipment {
+                number,
+                lane: lane(),
+                context: is_forked.then(|| memory::make_for_readers(9).unwrap().1.into()),
+                socket: is_forked.then_some(socket),
+                stderr: is_forked.then(|| stderr.into()),
+            };
+            equipment.send(&ours).unwrap();
+        };
+        for (number, is_forked) in [(1, false), (2, true), (3, false)] {
+            send(number, is_forked);
+        }
+        let forked = Equipment::receive(&theirs, 2).unwrap();
+        assert_eq!(forked.map_context().unwrap().unwrap().len(), 9);
+        assert!(memory::map_to_write(&forked.lane, 4096).is_ok());
+        assert!(forked.socket.is_some() && forked.stderr.is_some());
+        let spawned = Equipment::receive(&theirs, 3).unwrap();
+        assert!(spawned.map_context().unwrap().is_none() && spawned.socket.is_none());
+        assert!(Equipment::receive(&theirs, 4).is_err(), "nothing is left");
+    }
+}

@@ -1,0 +1,185 @@
+//! What processes that were killed have left in the temporary folder, and proof that it is theirs.
+//!
+//! A worker is met in a folder of ipc-channel's making, which is there for some milliseconds (see
+//! `worker::meeting`). Whoever uses one holds a lock on it, and has put a file into it that says
+//! whose it is. So a folder with that file whose lock nobody holds is of a process that is dead, in
+//! whatever namespaces it was. Nothing is touched that is not this user's.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{flock, fstat, open, statat, unlinkat};
+use rustix::process::geteuid;
+
+/// The file in a meeting place that says that this crate has made it.
+pub(crate) const MARK: &str = "dishrack";
+
+/// What ipc-channel calls the socket in it.
+pub(crate) const SOCKET: &str = "socket";
+
+/// What folders are called that are made to try whether that can be done.
+const TRIAL: &str = ".dishrack-";
+
+/// The folder that a process makes to try whether it can.
+pub(super) fn trial_of(folder: &Path, pid: u32) -> PathBuf {
+    folder.join(format!("{TRIAL}{pid}"))
+}
+
+/// Removes from the temporary folder what is proven to be this user's and in nobody's use. What
+/// cannot be removed stays; another supervisor may be faster.
+pub(super) fn remove_from(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if is_meeting_places(&name) {
+            let _ = remove_meeting_place(&entry.path());
+        } else if is_of_a_dead_trial(&name) {
+            let _ = remove_if_empty(&entry.path());
+        }
+    }
+}
+
+/// Whether it is called as ipc-channel calls its folders.
+fn is_meeting_places(name: &OsStr) -> bool {
+    let bytes = name.as_encoded_bytes();
+    let rest = bytes.strip_prefix(b".tmp");
+    rest.is_some_and(|rest| rest.len() == 6 && rest.iter().all(u8::is_ascii_alphanumeric))
+}
+
+/// Whether it is called as the trial of a process that is not there any more.
+fn is_of_a_dead_trial(name: &OsStr) -> bool {
+    let digits = name.to_str().and_then(|name| name.strip_prefix(TRIAL));
+    let is_pid = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    let pid = digits.filter(|digits| is_pid(digits));
+    pid.is_some_and(|pid| pid.parse::<i32>().is_ok() && !Path::new("/proc").join(pid).exists())
+}
+
+/// Whether this user, and nobody else, may enter it.
+pub(crate) fn is_private(folder: &Stat) -> bool {
+    folder.st_uid == geteuid().as_raw() && folder.st_mode & 0o077 == 0
+}
+
+/// Opens a folder, and no link to one.
+pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(open(path, flags, Mode::empty())?)
+}
+
+fn remove_meeting_place(path: &Path) -> io::Result<()> {
+    let folder = open_folder(path)?;
+    let opened = fstat(&folder)?;
+    // The mark is made by whoever has the lock. So where there is none nobody is disturbed by a lock.
+    if !is_private(&opened) || kind_of(&folder, MARK) != Some(FileType::RegularFile) {
+        return Ok(());
+    }
+    flock(&folder, FlockOperation::NonBlockingLockExclusive)?;
+    if kind_of(&folder, SOCKET) == Some(FileType::Socket) {
+        unlinkat(&folder, SOCKET, AtFlags::empty())?;
+    }
+    unlinkat(&folder, MARK, AtFlags::empty())?;
+    // Its name may be another folder's by now; one with something in it stays in any case.
+    let named = rustix::fs::lstat(path)?;
+    match (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino) {
+        true => fs::remove_dir(path),
+        false => Ok(()),
+    }
+}
+
+/// What kind of file has this name there, if one has, and it is this user's.
+fn kind_of(folder: &OwnedFd, name: &str) -> Option<FileType> {
+    let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let is_own = found.st_uid == geteuid().as_raw();
+    is_own.then(|| FileType::from_raw_mode(found.st_mode))
+}
+
+fn remove_if_empty(path: &Path) -> io::Result<()> {
+    let found = rustix::fs::lstat(path)?;
+    let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+    if !is_folder || found.st_uid != geteuid().as_raw() {
+        return Ok(());
+    }
+    // This removes no folder with anything in it.
+    fs::remove_dir(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A temporary folder, removed when its test is over.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("dishrack-test-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir(&path).unwrap();
+            Folder(path)
+        }
+
+        /// A folder in it with these files.
+        fn with(&self, name: &str, mode: u32, files: &[&str]) -> PathBuf {
+            let path = self.0.join(name);
+            fs::DirBuilder::new().mode(mode).create(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            for file in files {
+                match *file {
+                    SOCKET => drop(UnixListener::bind(path.join(SOCKET)).unwrap()),
+                    file => fs::write(path.join(file), "").unwrap(),
+                }
+            }
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_a_dead_process_has_left_goes() {
+        let folder = Folder::new("dead");
+        let left = [
+            folder.with(".tmpAbc123", 0o700, &[MARK]),
+            folder.with(".tmpAbc124", 0o700, &[MARK, SOCKET]),
+            folder.with(".dishrack-2147483646", 0o755, &[]),
+        ];
+        remove_from(&folder.0);
+        assert!(left.iter().all(|path| !path.exists()), "{left:?}");
+    }
+
+    #[test]
+    fn what_is_not_proven_dead_and_ours_stays() {
+        let folder = Folder::new("living");
+        let me = std::process::id();
+        let held = folder.with(".tmpAbc123", 0o700, &[MARK]);
+        let lock = open_folder(&held).unwrap();
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let stay = [
+            held,
+            folder.with(".tmpAbc124", 0o700, &[SOCKET]),
+            folder.with(".tmpAbc125", 0o700, &[]),
+            folder.with(".tmpAbc126", 0o755, &[MARK]),
+            folder.with(".tmpAbc12", 0o700, &[MARK]),
+            folder.with(".tmpAbc127", 0o700, &[MARK, "letter"]),
+            folder.with(&format!(".dishrack-{me}"), 0o700, &[]),
+            folder.with(".dishrack-2147483646", 0o700, &["letter"]),
+            folder.with(".dishrack-mine", 0o700, &[]),
+            folder.with("mine", 0o700, &[MARK]),
+        ];
+        let link = folder.0.join(".tmpAbc128");
+        symlink(&stay[9], &link).unwrap();
+        remove_from(&folder.0);
+        assert!(stay.iter().all(|path| path.exists()), "{stay:?}");
+        assert!(stay[9].join(MARK).exists() && link.is_symlink());
+        assert!(stay[5].join("letter").exists());
+    }
+}

@@ -1,0 +1,100 @@
+//! Where a started process awaits its order: a place without a name.
+//!
+//! ipc-channel takes a channel into another process only by a socket with a name in the temporary
+//! folder. This process makes it, not its supervisor: it has one thread yet, so that its umask is
+//! nobody else's, and nobody but this user can enter the folder, not even for a moment. The name
+//! is removed at once; the supervisor is sent a file that leads to the socket all the same. So there
+//! is no stranger to be told from a supervisor, and none who could make anybody wait.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::catch_unwind;
+use std::path::Path;
+
+use ipc_channel::ipc::IpcOneShotServer;
+use nix::sys::stat::{Mode, umask};
+use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, openat, unlinkat};
+
+use super::attempt::message_of;
+use crate::link::descriptors::DescriptorSocket;
+use crate::link::frame::PROTOCOL;
+use crate::supervision::leftovers::{MARK, SOCKET, is_private, open_folder};
+use crate::supervision::orders::{Hello, Order};
+
+/// The socket, and what leads to it.
+struct Place {
+    server: IpcOneShotServer<Order>,
+    path: OwnedFd,
+    /// Held until the folder is removed: see `supervision::leftovers`.
+    lock: OwnedFd,
+}
+
+/// Says hello to the supervisor, and waits for its order. `None` if there will be none. Should the
+/// supervisor die meanwhile, the kernel kills this process.
+pub(super) fn await_order(socket: &DescriptorSocket) -> Option<Order> {
+    let mut hello = Hello {
+        protocol: PROTOCOL,
+        refusal: None,
+    };
+    let place = match Place::open() {
+        Ok(place) => place,
+        Err(error) => {
+            let folder = std::env::temp_dir();
+            let why = format!("no socket in {}: {error}", folder.display());
+            // As much as a message holds in any case.
+            hello.refusal = Some(why.chars().take(200).collect());
+            let _ = socket.send(&hello, &[]);
+            return None;
+        }
+    };
+    socket.send(&hello, &[place.path.as_fd()]).ok()?;
+    let (_, order) = place.server.accept().ok()?;
+    drop(place.lock);
+    Some(order)
+}
+
+impl Place {
+    fn open() -> io::Result<Self> {
+        let (server, name) = {
+            let _private = Private::begin();
+            // It panics where the temporary folder is missing.
+            catch_unwind(IpcOneShotServer::new)
+                .unwrap_or_else(|panic| Err(io::Error::other(message_of(&*panic))))?
+        };
+        let folder = Path::new(&name).parent().ok_or(io::ErrorKind::NotFound)?;
+        let folder = open_folder(folder)?;
+        if !is_private(&fstat(&folder)?) {
+            // A default list of who may enter takes the place of the umask. Nobody was let in: what
+            // has connected meanwhile ends with the server.
+            return Err(io::Error::other(
+                "others may enter folders that are made there: it has a default ACL",
+            ));
+        }
+        flock(&folder, FlockOperation::NonBlockingLockExclusive)?;
+        let mark = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(&folder, MARK, mark, rustix::fs::Mode::RUSR)?;
+        let to_the_inode = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = openat(&folder, SOCKET, to_the_inode, rustix::fs::Mode::empty())?;
+        unlinkat(&folder, SOCKET, AtFlags::empty())?;
+        Ok(Place {
+            server,
+            path,
+            lock: folder,
+        })
+    }
+}
+
+/// While this is there, nobody else is let into what this process makes.
+struct Private(Mode);
+
+impl Private {
+    fn begin() -> Self {
+        Private(umask(Mode::from_bits_truncate(0o077)))
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        umask(self.0);
+    }
+}

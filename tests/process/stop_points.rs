@@ -1,0 +1,74 @@
+//! A stop at every step of a worker's way to work, and then a kill of its supervisor: nothing stays.
+//!
+//! The points are compiled in with the feature `failpoints`; without it there is nothing to run.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use dishrack::{JoinableQueue, StartMethod, Supervisor};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::Signal;
+
+use crate::support::{DEADLINE, PLAY, Run, is_alive, send, state, until_within};
+
+crate::trials!(workers_that_are_stopped_in_boot_end_with_the_supervisor);
+
+/// How long anything may outlive its supervisor.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Stands between the test and the supervisor, and is given its orphans. It is of their session, so
+/// that the kernel does not wake and end them as a group that nobody looks after.
+pub(crate) fn keep() {
+    set_child_subreaper(true).unwrap();
+    let play = std::env::var("DISHRACK_TEST_SUPERVISOR").unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut supervisor = command.env(PLAY, play).spawn().unwrap();
+    crate::roles::say(&supervisor.id().to_string());
+    supervisor.wait().unwrap();
+    // What it has left is there until the test has seen it.
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The supervisor.
+pub(crate) fn start_workers(method: StartMethod) {
+    let queue = JoinableQueue::unbounded();
+    let crew = Supervisor::builder().processes(2).start_method(method);
+    let _crew = crew.handler(&queue, crate::roles::work).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// At each step of their way to work.
+fn workers_that_are_stopped_in_boot_end_with_the_supervisor() {
+    let all = ["worker: guarded", "worker: appointed", "worker: ready"];
+    let spawned = std::iter::once("worker: ordered").chain(all);
+    let forked = std::iter::once("worker: forked").chain(all);
+    let points = spawned.map(|point| ("starts workers, spawned", point));
+    for (play, point) in points.chain(forked.map(|point| ("starts workers, forked", point))) {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("stopped");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .env(PLAY, "keeps orphans")
+            .env("DISHRACK_TEST_SUPERVISOR", play)
+            .env(
+                "DISHRACK_STOP_POINT",
+                format!("worker|{point}|1|{}", mark.display()),
+            );
+        let keeper = Run::of(command);
+        let supervisor = keeper.line().unwrap().parse().unwrap();
+        let mut worker = 0;
+        until_within(DEADLINE, point, || {
+            let pid = fs::read_to_string(&mark).unwrap_or_default();
+            worker = pid.parse().unwrap_or(0);
+            worker != 0 && state(worker) == Some('T')
+        });
+        send(supervisor, Signal::SIGKILL);
+        let gone = || !is_alive(worker);
+        until_within(GRACE, &format!("{play}, {point}: it is gone"), gone);
+    }
+}
