@@ -73,7 +73,13 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn close(&self) {}
 
     /// What tells this store from all others, if anything does.
+    #[cfg(feature = "cli")]
     fn identity(&self) -> Option<u128> {
+        None
+    }
+
+    /// What tells whose items a process works for, if that is to be known when its supervisor is gone.
+    fn process_mark(&self) -> Option<u128> {
         None
     }
 

@@ -40,11 +40,11 @@ fn end_survivors(
     journal: &Journal,
     recovered: &Recovered<Parcel>,
 ) -> Result<(), Kind> {
-    let Some(identity) = journal.identity().filter(|_| journal.was_left()) else {
+    let Some(mark) = journal.process_mark().filter(|_| journal.was_left()) else {
         return Ok(());
     };
     let unfinished: BTreeSet<ItemId> = recovered.unfinished.iter().map(|item| item.id).collect();
-    survivors::end(identity, &|id| unfinished.contains(&id)).map_err(|why| Kind::JournalUnusable {
+    survivors::end(mark, &|id| unfinished.contains(&id)).map_err(|why| Kind::JournalUnusable {
         path: path.display().to_string(),
         why,
     })

@@ -62,7 +62,11 @@ pub enum Durability {
 
 /// What the journal's random key makes of this is its identity: it tells the journal from all others,
 /// and nothing of the key.
+#[cfg(feature = "cli")]
 const IDENTITY: &[u8] = b"identity of a journal";
+
+/// The same for its file, and what it makes of that is on the processes that work for it.
+const MARK: &[u8] = b"processes of a journal";
 
 /// So often is looked whether the file is still in its place: every commit if commits are rare, and
 /// without cost if they are many.
@@ -339,8 +343,17 @@ impl Store for Journal {
         Some(self.prints().of(key))
     }
 
+    #[cfg(feature = "cli")]
     fn identity(&self) -> Option<u128> {
         Some(self.prints().of(IDENTITY))
+    }
+
+    fn process_mark(&self) -> Option<u128> {
+        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        let (device, inode) = claim.as_ref()?.id;
+        // A copy is another journal, and must not end what works for the first one.
+        let key = [MARK, &device.to_le_bytes(), &inode.to_le_bytes()].concat();
+        Some(self.prints().of(&key))
     }
 
     #[cfg(feature = "cli")]

@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Something does not end; in words.
-pub(crate) fn end(identity: u128, is_unfinished: &dyn Fn(ItemId) -> bool) -> Result<(), String> {
-    let mark = mark_of(identity);
+pub(crate) fn end(mark: u128, is_unfinished: &dyn Fn(ItemId) -> bool) -> Result<(), String> {
+    let mark = mark_of(mark);
     let is_ours = |environment: &[u8]| is_survivor(environment, &mark, is_unfinished);
     let began = Instant::now();
     let ancestors = ancestors();

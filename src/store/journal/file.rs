@@ -43,7 +43,8 @@ pub(super) struct Claim {
     file: File,
     /// The file's own path, without links.
     pub(super) path: PathBuf,
-    id: (u64, u64),
+    /// Device and inode.
+    pub(super) id: (u64, u64),
 }
 
 impl Drop for Claim {

@@ -50,7 +50,7 @@ impl Watch {
         let stderr = self.open_stderr(index)?;
         let (ends, papers) = self.appoint(index)?;
         let slot = &mut self.slots[index];
-        let started = spawn::start(&slot.name, stderr, self.broker.store.identity())?;
+        let started = spawn::start(&slot.name, stderr, self.broker.store.process_mark())?;
         fail::point("start: process made");
         let life = slot.life(index);
         self.reaper.watch(key_of(life), started.pid)?;

@@ -17,7 +17,7 @@ impl Watch {
     pub(super) fn start_fork_server(&mut self) {
         let title = format!("fork-server of {}", self.plan.name);
         let started =
-            spawn::start(&title, None, self.broker.store.identity()).and_then(|started| {
+            spawn::start(&title, None, self.broker.store.process_mark()).and_then(|started| {
                 self.reaper.watch_alone(FORK_SERVER, started.pid)?;
                 let server = self.fork_server.next_number();
                 let socket = Arc::new(started.socket);

@@ -17,6 +17,7 @@ crate::trials!(
     nothing_stays_of_what_is_killed_with_the_supervisor,
     a_killed_keeper_is_replaced_and_none_stays,
     what_nobody_could_end_is_ended_before_its_item_is_begun_again,
+    a_copy_of_a_journal_ends_nothing_of_the_first_one,
 );
 
 /// Its first attempt tells its pid and waits; another item is run beside it all the time.
@@ -278,4 +279,19 @@ fn what_nobody_could_end_is_ended_before_its_item_is_begun_again() {
     assert!(second.exit().success());
     assert!(!is_alive(kid));
     assert_eq!(place.text("overlaps"), "");
+}
+
+/// Both are in use by their headers, and the first one really is.
+fn a_copy_of_a_journal_ends_nothing_of_the_first_one() {
+    let place = Place::new();
+    let (mut run, [worker, command, kid]) = begin_family(&place, &["--journal", "j"]);
+    for name in ["", "-wal", "-shm"] {
+        let (from, to) = (format!("j{name}"), format!("copy{name}"));
+        std::fs::copy(place.path(&from), place.path(&to)).unwrap();
+    }
+    let output = place.run(&["--journal", "copy", "--", "true", ":::", "a"], b"");
+    assert_eq!(output.status.code(), Some(0));
+    assert!([worker, command, kid].into_iter().all(is_alive));
+    run.signal(Signal::SIGKILL);
+    run.exit();
 }
