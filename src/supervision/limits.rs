@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::leftovers;
 use crate::error::Kind;
 
-/// Open files for one worker process: two channel ends, a pidfd, the lane and its stderr stay; the rest comes and goes while it boots and while large items travel.
+/// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay; the rest comes and goes while it boots and while large items travel.
 const FILES_PER_WORKER: u64 = 9;
 
 /// Open files that a supervisor needs for itself, and for segments of shared memory.
