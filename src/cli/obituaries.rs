@@ -17,13 +17,19 @@ use super::printer;
 use crate::ledger::Failure;
 use crate::observe::{Event, What};
 
-/// A name and a history.
-type Death = (String, Vec<Failure>);
+/// What the thread is told.
+#[derive(Debug)]
+enum Told {
+    /// A name and a history.
+    Death(String, Vec<Failure>),
+    /// Disconnects when all that was told before is written, or cannot be.
+    Sync(Sender<()>),
+}
 
 #[derive(Debug)]
 pub(super) struct Obituaries {
     /// `None` once they are told to end.
-    deaths: Mutex<Option<Sender<Death>>>,
+    deaths: Mutex<Option<Sender<Told>>>,
     /// Disconnected when all that were told are written, or cannot be.
     over: Receiver<()>,
     is_written: Arc<AtomicBool>,
@@ -67,8 +73,22 @@ impl Obituaries {
         let deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(deaths) = &*deaths {
             // The thread listens as long as the sender is here.
-            let _ = deaths.send((name.to_owned(), history.to_vec()));
+            let _ = deaths.send(Told::Death(name.to_owned(), history.to_vec()));
         }
+    }
+
+    /// Waits until all that were told are written, or cannot be.
+    pub(super) fn sync(&self) {
+        let (sync, is_written) = bounded::<()>(0);
+        let deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(deaths) = &*deaths {
+            let _ = deaths.send(Told::Sync(sync));
+        } else {
+            drop(sync);
+        }
+        drop(deaths);
+        // Nothing is sent there.
+        let _ = is_written.recv();
     }
 
     /// Nothing more is told. Disconnected when all that was is written, or cannot be.
@@ -86,19 +106,23 @@ impl Obituaries {
 
 /// One write for each line, so that a kill leaves whole lines. Whether all of them were written;
 /// the first failure is told at once.
-fn write(mut file: File, earlier: Vec<String>, inbox: &Receiver<Death>, path: &Path) -> bool {
+fn write(mut file: File, earlier: Vec<String>, inbox: &Receiver<Told>, path: &Path) -> bool {
     let mut is_fine = true;
-    let deaths = inbox.into_iter();
-    let lines = deaths.map(|(name, history)| letter::obituary(&name, &history).to_string());
-    for line in missing(earlier, path).into_iter().chain(lines) {
-        let line = format!("{line}\n");
-        if let Err(error) = file.write_all(line.as_bytes())
+    let mut put = |line: String| {
+        if let Err(error) = file.write_all(format!("{line}\n").as_bytes())
             && std::mem::replace(&mut is_fine, false)
         {
             let path = path.display();
             printer::complain(&format_args!(
                 "--dead-letters {path}: cannot be written: {error}"
             ));
+        }
+    };
+    missing(earlier, path).into_iter().for_each(&mut put);
+    for told in inbox {
+        match told {
+            Told::Death(name, history) => put(letter::obituary(&name, &history).to_string()),
+            Told::Sync(waiting) => drop(waiting),
         }
     }
     is_fine

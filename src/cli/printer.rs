@@ -83,7 +83,7 @@ pub(super) struct Printer {
     title: Sender<()>,
     /// Disconnected when all is printed.
     over: Receiver<()>,
-    obituaries: Option<Obituaries>,
+    obituaries: Option<Arc<Obituaries>>,
     fuse: Option<Fuse>,
     stop: Stop,
 }
@@ -95,6 +95,7 @@ impl Printer {
         config: &Config,
         (mut views, earlier): (Vec<Box<dyn View>>, Vec<Event>),
         fuse: Option<Fuse>,
+        obituaries: Option<Arc<Obituaries>>,
         stop: Stop,
         on_failed: impl Fn(&io::Error) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
@@ -104,10 +105,6 @@ impl Printer {
         let (title, changes) = bounded(1);
         let counts = Arc::new(Mutex::new(Counts::default()));
         start_title(config, Arc::clone(&counts), changes)?;
-        let obituaries = config.dead_letters.as_ref().map(|(path, file)| {
-            let file = file.try_clone()?;
-            Obituaries::start(file, path.clone(), &earlier)
-        });
         let wants_items = views.iter().any(|view| view.wants_items());
         let is_written = Arc::new(AtomicBool::new(false));
         let is_fine = Arc::clone(&is_written);
@@ -136,7 +133,7 @@ impl Printer {
             counts,
             title,
             over,
-            obituaries: obituaries.transpose()?,
+            obituaries,
             fuse,
             stop,
         }))

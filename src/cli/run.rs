@@ -14,6 +14,7 @@ use super::config::{Config, Errand};
 use super::earlier;
 use super::goal::{Expected, Goal};
 use super::input::{self, Feed, Source};
+use super::obituaries::Obituaries;
 use super::printer::{self, Printer};
 use super::progress::{self, Printed};
 use super::stop::{Manner, Stop};
@@ -38,12 +39,13 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     if let Some(place) = config.redis.as_ref().filter(|_| goal.found() > 0) {
         printer::say_found(&place.stream, goal.found(), work.words());
     }
-    let mut origin = origin(&queue, &stop, &goal, &work)?;
+    let mut origin = origin(config, &queue, &stop, &goal, &work)?;
     let views = views(config, &mut work, &queue, &origin, &goal)?;
     let printer = Printer::start(
         config,
         (views, std::mem::take(&mut origin.unshown)),
         work.fuse(&origin),
+        origin.letters.clone(),
         stop.clone(),
         without_stdout(config, &queue),
     )
@@ -245,6 +247,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
 
 /// What is to be known of the beginning.
 fn origin<W: Work>(
+    config: &Config,
     queue: &JoinableQueue<W::Item>,
     stop: &Stop,
     goal: &Goal,
@@ -255,7 +258,12 @@ fn origin<W: Work>(
         true => earlier::events(queue, |item| work.name_of(item))?,
         false => Vec::new(),
     };
-    let shown = queue.clone();
+    let letters = config.dead_letters.as_ref().map(|(path, file)| {
+        let file = file.try_clone()?;
+        Obituaries::start(file, path.clone(), &unshown).map(Arc::new)
+    });
+    let letters = letters.transpose().map_err(internal)?;
+    let (shown, written) = (queue.clone(), letters.clone());
     Ok(broker.read(|core| Origin {
         accepted: core.desk.ledger.counts().accepted,
         unfinished: match work.keeps_attempts() {
@@ -264,7 +272,14 @@ fn origin<W: Work>(
         },
         unshown,
         journal: queue.journal_identity(),
-        shown: Arc::new(move |attempts| shown.shown(attempts)),
+        letters,
+        shown: Arc::new(move |attempts| {
+            // A dead letter is to be in its file before nobody knows of it any more.
+            if let Some(written) = &written {
+                written.sync();
+            }
+            shown.shown(attempts);
+        }),
         stop: stop.clone(),
         expected: goal.expected.clone(),
     }))

@@ -14,6 +14,7 @@ use super::config::Config;
 use super::goal::Expected;
 use super::input::{Feed, Line, Source};
 use super::jobs::Fuse;
+use super::obituaries::Obituaries;
 use super::printer::Printer;
 use super::run;
 use super::stop::Stop;
@@ -94,6 +95,8 @@ pub(super) struct Origin {
     pub(super) unshown: Vec<Event>,
     /// What tells the journal from all others, if there is one.
     pub(super) journal: Option<u128>,
+    /// Where dead letters are written, if they are.
+    pub(super) letters: Option<Arc<Obituaries>>,
     /// Says which attempts are shown.
     pub(super) shown: Shown,
     pub(super) stop: Stop,
