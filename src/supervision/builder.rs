@@ -57,7 +57,7 @@ pub struct Builder {
     spec: ChildSpec,
     restart: Option<Restart>,
     method: StartMethod,
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
     stderr_to: Outlet,
     is_direct: bool,
     polls: bool,
@@ -210,15 +210,6 @@ impl Builder {
     #[must_use]
     pub fn inherit_stderr(mut self) -> Self {
         self.bounds.inherits_stderr = true;
-        self
-    }
-
-    /// What worker processes start themselves ends with them also where a worker and this process are
-    /// killed at once: a small process watches over that, for as long as the supervisor lives.
-    /// Without it such processes may stay.
-    #[must_use]
-    pub fn keeper(mut self) -> Self {
-        self.bounds.has_keeper = true;
         self
     }
 

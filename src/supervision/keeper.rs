@@ -21,11 +21,23 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::unistd::{Pid, getsid, setsid};
 use rustix::fs::{FileType, OFlags, fcntl_setfl, fstat};
 
+use super::Builder;
 use super::spawn::keep_only_stdio;
 use crate::worker::title;
 
 /// Makes a process of this program a keeper.
 const KEEPER_VARIABLE: &str = "DISHRACK_KEEPER";
+
+impl Builder {
+    /// What worker processes start themselves ends with them also where a worker and this process are
+    /// killed at once: a small process watches over that, for as long as the supervisor lives.
+    /// Without it such processes may stay.
+    #[must_use]
+    pub fn keeper(mut self) -> Self {
+        self.bounds.has_keeper = true;
+        self
+    }
+}
 
 /// The supervisor's end.
 #[derive(Debug)]
