@@ -18,9 +18,9 @@ pub(crate) const BOOT_VARIABLE: &str = "DISHRACK_BOOT";
 /// Names the journal for whose items a process works.
 pub(super) const JOURNAL_VARIABLE: &str = "SUPERVISOR_JOURNAL";
 
-/// How a journal's identity stands in the environment.
-pub(super) fn mark_of(identity: u128) -> String {
-    format!("{identity:032x}")
+/// How the mark of a journal's file stands there.
+pub(super) fn mark_of(mark: u128) -> String {
+    format!("{mark:032x}")
 }
 
 /// The first message of a started process, with the file that leads to where it is to be met.

@@ -1,8 +1,8 @@
 //! Processes of a run that was killed and that are still there when its journal is opened again: they
 //! are ended before any of its items is begun, so that no item is worked on by two.
 //!
-//! Worker processes of a queue with a journal have the journal's identity in their environment, and
-//! so has what they start. That reaches whatever has left its process group, or was taken over by
+//! Worker processes of a queue with a journal have a mark of the journal's file in their environment,
+//! and so has what they start. That reaches whatever has left its process group, or was taken over by
 //! init, and needs nothing to be written down before an item begins. It does not reach a program that
 //! clears its environment, or one with the rights of another user; these are ended by the ways that
 //! `keeper` and the workers have.
