@@ -1,9 +1,8 @@
 //! `--dead-letters FILE`: a JSON object a line for each dish that was given up on, written in a
 //! thread of its own as soon as it is known.
 
-use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,7 +117,9 @@ fn write(mut file: File, earlier: Vec<String>, inbox: &Receiver<Told>, path: &Pa
             ));
         }
     };
-    missing(earlier, path).into_iter().for_each(&mut put);
+    // What cannot be read back is written again.
+    let missing = output::missing_lines(path, earlier.clone(), |line| line);
+    missing.unwrap_or(earlier).into_iter().for_each(&mut put);
     for told in inbox {
         match told {
             Told::Death(name, history) => put(letter::obituary(&name, &history).to_string()),
@@ -134,17 +135,4 @@ fn line_of(event: &Event) -> Option<String> {
         What::Dead { item, history, .. } => Some(letter::obituary(item, history).to_string()),
         _ => None,
     }
-}
-
-/// Those of these lines that are not in the file. What cannot be read back is written again.
-fn missing(mut lines: Vec<String>, path: &Path) -> Vec<String> {
-    if !lines.is_empty()
-        && path.is_file()
-        && let Ok(file) = File::open(path)
-    {
-        let there = BufReader::new(file).lines().map_while(Result::ok);
-        let there: HashSet<String> = there.collect();
-        lines.retain(|line| !there.contains(line));
-    }
-    lines
 }

@@ -1,8 +1,9 @@
 //! Files that a run writes next to its work: opened before anything is started, so that what cannot
 //! be written is told at once, and never one of the run's other files.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -158,6 +159,22 @@ pub(super) fn torn_line(path: &Path) -> io::Result<Vec<u8>> {
         end = if newline.is_some() { 0 } else { begin };
     }
     Ok(torn)
+}
+
+/// Those of these lines that are not in a file; `key_of` tells what a line is known by.
+pub(super) fn missing_lines(
+    path: &Path,
+    mut lines: Vec<String>,
+    key_of: impl Fn(&[u8]) -> &[u8],
+) -> io::Result<Vec<String>> {
+    if lines.is_empty() || !path.is_file() {
+        return Ok(lines);
+    }
+    let rows = BufReader::new(File::open(path)?).split(b'\n');
+    let keys = rows.map(|row| Ok(key_of(&row?).to_vec()));
+    let there: HashSet<Vec<u8>> = keys.collect::<io::Result<_>>()?;
+    lines.retain(|line| !there.contains(key_of(line.as_bytes())));
+    Ok(lines)
 }
 
 /// So much of a file is looked through at once.

@@ -7,9 +7,8 @@
 //! With a journal it goes on where an earlier run stopped. What that run has kept and perhaps not
 //! written is written unless it is there: an attempt is known by its number and its times.
 
-use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -79,20 +78,6 @@ impl Place {
         }
         (&self.file).write_all(HEADER.as_bytes())
     }
-
-    /// Those of these lines that are not in the file.
-    fn missing(&self, mut lines: Vec<String>) -> io::Result<Vec<String>> {
-        if lines.is_empty() || !self.path.is_file() {
-            return Ok(lines);
-        }
-        let mut rows = BufReader::new(File::open(&self.path)?).split(b'\n');
-        let there: HashSet<Vec<u8>> = rows
-            .by_ref()
-            .map(|row| Ok(key_of(&row?).to_vec()))
-            .collect::<io::Result<_>>()?;
-        lines.retain(|line| !there.contains(key_of(line.as_bytes())));
-        Ok(lines)
-    }
 }
 
 /// What tells a row from all others: number, start and time, which are its first four columns.
@@ -123,7 +108,7 @@ impl JobLog {
         let rows = earlier.iter().filter_map(row_of);
         let lines: Vec<String> = rows.map(|row| self.line(&row)).collect::<io::Result<_>>()?;
         self.place.begin(&lines)?;
-        let missing = self.place.missing(lines)?;
+        let missing = output::missing_lines(&self.place.path, lines, key_of)?;
         missing.iter().try_for_each(|line| self.write(line))
     }
 
