@@ -318,9 +318,7 @@ impl Server {
             drop(away);
             let name = &self.name;
             let why = why(error);
-            self.tell(Notice::Away(format!(
-                "{name} is away ({why}); it is tried again"
-            )));
+            self.tell(Notice::Away(format!("{name} is away ({why})")));
         }
     }
 
@@ -328,7 +326,7 @@ impl Server {
     pub(super) fn lacks_replicas(&self, words: &str) {
         if !self.lacks_replicas.swap(true, Ordering::Relaxed) {
             let name = &self.name;
-            self.tell(Notice::Replicas(format!("{name} {words}")));
+            self.tell(Notice::Lagging(format!("{name} {words}")));
         }
     }
 
@@ -336,7 +334,7 @@ impl Server {
     pub(super) fn has_replicas(&self) {
         if self.lacks_replicas.swap(false, Ordering::Relaxed) {
             let name = &self.name;
-            self.tell(Notice::Replicas(format!(
+            self.tell(Notice::CaughtUp(format!(
                 "{name} has enough replicas that keep up again"
             )));
         }

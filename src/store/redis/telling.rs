@@ -65,6 +65,7 @@ impl RedisStore {
                 Ok(_) => break,
                 // What was accepted before is so all the same.
                 Err(trouble) => {
+                    answered.uncertain = now.len() as u64;
                     answered.failure = Some(trouble.words());
                     break;
                 }
