@@ -31,6 +31,8 @@ pub struct Standing {
     pub refused: u64,
     /// How far its bell was rung, in the stream's own words; empty as long as that is not known.
     pub ring: String,
+    /// Items that are gone without an end: somebody has trimmed the stream, or deleted them.
+    pub gone: u64,
 }
 
 /// Who waits for a put to be accepted.

@@ -65,7 +65,12 @@ pub(super) struct Traffic {
     /// Who waits for what comes of our items, by the number that their entries carry.
     replies: HashMap<u64, ReplyTo>,
     next_reply: u64,
+    /// Warnings that nobody has heard yet.
+    unheard: Vec<String>,
 }
+
+/// So many warnings are kept for whoever begins to listen.
+const UNHEARD_MAX: usize = 16;
 
 /// What each thread has.
 #[derive(Debug, Clone)]
@@ -490,17 +495,33 @@ impl Core {
                     shared.lack = None;
                 }
                 Notice::CaughtUp(_) => shared.lack = None,
-                Notice::Older(_) => {}
+                Notice::Older(_) | Notice::Warning(_) => {}
             }
+        }
+        if let Notice::Warning(why) = &notice
+            && !self.emitter.is_observed()
+        {
+            self.traffic.unheard.push(why.clone());
+            self.traffic.unheard.truncate(UNHEARD_MAX);
         }
         // Whoever's time is over waits no longer for an answer.
         self.wake_all();
         let why = match notice {
             Notice::Away(why) => format!("{why}; it is tried again"),
-            Notice::Older(why) | Notice::Lagging(why) | Notice::CaughtUp(why) => why,
+            Notice::Older(why)
+            | Notice::Lagging(why)
+            | Notice::CaughtUp(why)
+            | Notice::Warning(why) => why,
             Notice::Back(after) => format!("redis is back, after {after:.1?}"),
         };
         self.emitter.emit(What::Notice { why });
+    }
+
+    /// Somebody has begun to listen: what there was to be warned of before is told.
+    pub(super) fn tell_unheard(&mut self) {
+        for why in std::mem::take(&mut self.traffic.unheard) {
+            self.emitter.emit(What::Notice { why });
+        }
     }
 
     /// Nothing more is put, taken or told.

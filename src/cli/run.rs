@@ -160,6 +160,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         joined?;
         produced?;
         check_younger(&self.queue)?;
+        check_whole(&self.queue)?;
         match has_dead_letters? {
             _ if !is_written => Ok(code::USAGE),
             false => Ok(code::DONE),
@@ -429,6 +430,19 @@ where
         true => Err(Failure::Usage(
             "Redis has come back with an older state: some of what was put may be lost".into(),
         )),
+    }
+}
+
+/// Whether no item of the stream is gone without an end.
+pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    match queue.gone() {
+        0 => Ok(()),
+        gone => Err(Failure::Usage(format!(
+            "items that are gone from the stream without an end: {gone}"
+        ))),
     }
 }
 

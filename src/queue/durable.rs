@@ -320,6 +320,12 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         self.of_stream(|shared| shared.is_older).unwrap_or(false)
     }
 
+    /// How many items of the stream are gone without an end, as far as is known.
+    #[cfg(feature = "cli")]
+    pub(crate) fn gone(&self) -> u64 {
+        self.of_stream(|shared| shared.standing.gone).unwrap_or(0)
+    }
+
     #[cfg(feature = "cli")]
     fn of_stream<R>(&self, ask: impl FnOnce(&Shared<Parcel>) -> R) -> Option<R> {
         let broker = self.broker().ok()?;

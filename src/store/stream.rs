@@ -69,6 +69,8 @@ pub(crate) enum Notice {
     Lagging(String),
     /// Enough of them have it again.
     CaughtUp(String),
+    /// Something about it is not as it should be.
+    Warning(String),
     /// It is there, and what was told to it is not all there.
     Older(String),
 }
