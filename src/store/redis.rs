@@ -109,7 +109,12 @@ impl RedisStore {
         options.check().map_err(unusable)?;
         options::choose_cryptography();
         let info = options.url.as_str().into_connection_info();
-        let info = info.map(|info| info.set_tcp_settings(kept_alive()));
+        let info = info.map(|info| {
+            // What library this is nobody needs to know, and who does not answer is known sooner.
+            let settings = info.redis_settings().clone().set_skip_set_lib_name();
+            info.set_redis_settings(settings)
+                .set_tcp_settings(kept_alive())
+        });
         let client = info.and_then(redis::Client::open);
         // What the client says of it may tell the password.
         let client = client.map_err(|_| unusable(options.misread()))?;

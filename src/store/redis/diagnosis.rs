@@ -98,7 +98,7 @@ fn words(name: &str, line: &str) -> Option<String> {
             "{name} lets us in and does not answer: it is stopped or very busy, it is no Redis, or it \
              wants TLS (rediss://)"
         )
-    } else if line.starts_with("HTTP/") {
+    } else if line.starts_with("HTTP/") || line.starts_with('<') {
         format!(
             "{name} is an HTTP server, and no Redis: name the port of Redis, which is 6379 mostly"
         )
@@ -118,6 +118,8 @@ mod tests {
         let seems = |line: &str| words("it", line).unwrap_or_default();
         assert!(seems("-ERR max number of clients reached").contains("maxclients"));
         assert!(seems("HTTP/1.1 400 Bad Request").contains("HTTP server"));
+        // Without a request that names a version, some answer as in the very beginning.
+        assert!(seems("<!DOCTYPE HTML>").contains("HTTP server"));
         assert!(seems("SSH-2.0-OpenSSH_9.2").contains("it says \"SSH-2.0-OpenSSH_9.2\""));
         assert!(seems("").contains("does not answer"));
         assert_eq!(words("it", "+PONG"), None);

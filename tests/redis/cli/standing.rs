@@ -247,6 +247,19 @@ fn whoever_works_until_the_end_of_a_lost_stream_is_told() {
     assert!(worked.err.contains("there is no stream jobs"), "{worked:?}");
 }
 
+/// Whether Redis counts what is added, as it does from 7.0 on.
+fn counts_added(stage: &Stage) -> bool {
+    stage.put(&["a"]);
+    let counts = stage
+        .redis_cli(&["xinfo", "stream", STREAM])
+        .contains("entries-added");
+    stage.redis_cli(&["flushall"]);
+    if !counts {
+        eprintln!("not tried: this Redis does not count what is added");
+    }
+    counts
+}
+
 /// Puts forty, of which 23 are gone then.
 fn trimmed(stage: &Stage) {
     let items: Vec<String> = (1..=40).map(|n| n.to_string()).collect();
@@ -258,6 +271,9 @@ const GONE: &str = "23 items of stream jobs are gone without an end";
 
 fn trimmed_items_are_told_by_whoever_works_until_the_end() {
     let stage = Stage::new();
+    if !counts_added(&stage) {
+        return;
+    }
     trimmed(&stage);
     let worked = stage.say("work", &["--until-done", "--", "true"]);
     assert_eq!(worked.code, Some(2), "{worked:?}");
@@ -269,6 +285,9 @@ fn trimmed_items_are_told_by_whoever_works_until_the_end() {
 
 fn trimmed_items_are_told_by_whoever_waits() {
     let stage = Stage::new();
+    if !counts_added(&stage) {
+        return;
+    }
     trimmed(&stage);
     let mut join = stage.start("join", &[]);
     join.await_err(GONE);
@@ -288,6 +307,9 @@ fn trimmed_items_are_told_by_whoever_waits() {
 
 fn deleted_items_are_forgotten_when_new_ones_are_put() {
     let stage = Stage::new();
+    if !counts_added(&stage) {
+        return;
+    }
     stage.put(&["a", "b"]);
     let range = stage.redis_cli(&["xrange", STREAM, "-", "+"]);
     let entry = range.lines().next().unwrap();

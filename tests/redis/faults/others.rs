@@ -106,26 +106,33 @@ fn a_replica_is_told() {
     );
 }
 
-/// A node of a cluster.
-fn node() -> Server {
-    Options::default().line("cluster-enabled yes").start()
+/// A node of a cluster, and the port on which it speaks with others: by default that is beyond all
+/// ports where its own is a high one.
+fn node() -> (Server, Port) {
+    let bus = Port::reserve();
+    let options = Options::default().line("cluster-enabled yes");
+    let options = options.line(&format!("cluster-port {}", bus.number()));
+    (options.start(), bus)
 }
 
 fn a_cluster_that_is_down_is_told() {
-    let words = refusal(&node().url());
+    let (node, _bus) = node();
+    let words = refusal(&node.url());
     assert!(words.contains("node of a cluster that is down"), "{words}");
 }
 
 fn a_node_of_a_cluster_without_the_stream_names_the_one_that_has_it() {
-    let [one, two] = [node(), node()];
-    // The bus of a node is at its port and 10000 by default.
-    let port = two.port().to_string();
+    let [(one, _bus), (two, bus)] = [node(), node()];
+    let [port, bus] = [two.port(), bus.number()].map(|number| number.to_string());
     assert_eq!(one.cli(&["cluster", "addslotsrange", "0", "8191"]), "OK");
     assert_eq!(
         two.cli(&["cluster", "addslotsrange", "8192", "16383"]),
         "OK"
     );
-    assert_eq!(one.cli(&["cluster", "meet", "127.0.0.1", &port]), "OK");
+    assert_eq!(
+        one.cli(&["cluster", "meet", "127.0.0.1", &port, &bus]),
+        "OK"
+    );
     let is_up = |server: &Server| {
         server
             .cli(&["cluster", "info"])

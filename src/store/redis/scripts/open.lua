@@ -4,7 +4,7 @@
 local stream, meta = KEYS[1], KEYS[2]
 
 local made = redis.pcall('XGROUP', 'CREATE', stream, 'dishrack', '0', 'MKSTREAM')
-if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then
+if made.err and not string.find(tostring(made.err), 'BUSYGROUP', 1, true) then
     return made
 end
 if not made.err and redis.call('EXISTS', meta) == 1 then
