@@ -17,7 +17,7 @@ redis.call('HSETNX', meta, 'type', ARGV[2])
 if tonumber(ARGV[3]) > 0 then
     redis.call('HSETNX', meta, 'lease', ARGV[3])
 end
-if redis.call('HEXISTS', meta, 'base') == 0 then
+if not redis.call('HGET', meta, 'base') then
     -- What is gone by now is nobody's: see `count_gone` in the prelude.
     local info, added = redis.pcall('XINFO', 'STREAM', stream), nil
     for i = 1, #info, 2 do
