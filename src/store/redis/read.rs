@@ -68,8 +68,11 @@ fn fields(value: Value) -> RedisResult<Fields> {
     Ok(Fields(fields))
 }
 
+/// How the stream stands, and how often it has changed.
+pub(super) type Stand = (Standing, u64);
+
 /// How the stream stands, as `standing` in the prelude says it.
-pub(super) fn standing(value: Value) -> RedisResult<(Standing, u64)> {
+pub(super) fn standing(value: Value) -> RedisResult<Stand> {
     let [
         length,
         pending,

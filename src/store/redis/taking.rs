@@ -118,7 +118,7 @@ impl RedisStore {
         open: &mut Open,
         count: usize,
         wait: Duration,
-    ) -> RedisResult<(Vec<Entry>, Option<(Standing, u64)>)> {
+    ) -> RedisResult<(Vec<Entry>, Option<read::Stand>)> {
         let wait = longest(wait, open.number);
         let mut read_group = cmd("XREADGROUP");
         read_group.arg("GROUP").arg(GROUP).arg(&self.consumer);

@@ -248,6 +248,7 @@ fn whoever_works_until_the_end_of_a_lost_stream_is_told() {
 }
 
 /// Whether Redis counts what is added, as it does from 7.0 on.
+#[allow(clippy::print_stderr, reason = "whoever runs the tests is to know")]
 fn counts_added(stage: &Stage) -> bool {
     stage.put(&["a"]);
     let counts = stage
