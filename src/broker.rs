@@ -380,7 +380,10 @@ impl Broker {
     }
 
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
-        self.lock().emitter.set_observer(observer);
+        let mut core = self.lock();
+        core.emitter.set_observer(observer);
+        #[cfg(feature = "redis")]
+        core.tell_unheard();
     }
 
     /// What whoever puts or joins does from now on.

@@ -494,6 +494,12 @@ impl Core {
         self.emitter.emit(What::JournalFailed { why });
     }
 
+    /// Why what keeps the items has failed, if it has.
+    #[cfg(feature = "cli")]
+    pub(crate) fn store_failure(&self) -> Option<String> {
+        self.journal_failure.clone()
+    }
+
     /// Nobody needs the journal's thread any more.
     pub(super) fn end_scribe(&mut self) {
         self.scribe = Scribe::channel().0;

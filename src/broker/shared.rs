@@ -31,6 +31,8 @@ pub struct Standing {
     pub refused: u64,
     /// How far its bell was rung, in the stream's own words; empty as long as that is not known.
     pub ring: String,
+    /// Items that are gone without an end: somebody has trimmed the stream, or deleted them.
+    pub gone: u64,
 }
 
 /// Who waits for a put to be accepted.
@@ -142,6 +144,8 @@ pub struct Shared<P> {
     pub are_lost: bool,
     /// How many were accepted.
     pub accepted: u64,
+    /// Of so many it was told, and the answer never came: they may be there.
+    pub uncertain: u64,
     /// Nothing more is taken, and what waits here is given back.
     pub is_quitting: bool,
     /// Nothing more is told, and nobody waits for anything any more.
@@ -150,6 +154,8 @@ pub struct Shared<P> {
     pub is_older: bool,
     /// It cannot be reached just now.
     pub is_away: bool,
+    /// What it lacks just now, so that what was told waits: it is away, or its replicas lag.
+    pub lack: Option<String>,
     /// As far as the clerk knows. What others are answered may be older than what he knows already,
     /// as their calls come and go by ways of their own.
     pub standing: Standing,
@@ -189,10 +195,12 @@ impl<P> Default for Shared<P> {
             refusal: String::new(),
             are_lost: false,
             accepted: 0,
+            uncertain: 0,
             is_quitting: false,
             is_left: false,
             is_older: false,
             is_away: false,
+            lack: None,
             standing: Standing::default(),
             others: 0,
             looks: Questions::default(),
@@ -454,6 +462,13 @@ impl<P: Clone> Shared<P> {
         self.is_crowded = false;
     }
 
+    /// How many items may be there besides those that were accepted: what is being told just now, and
+    /// what was told without an answer.
+    #[must_use]
+    pub fn maybe_accepted(&self) -> u64 {
+        self.uncertain + self.under_way as u64
+    }
+
     /// Nobody will be told any more. Whoever waits is answered.
     pub fn break_off(&mut self) -> Vec<Request> {
         let mut requests = Vec::new();
@@ -462,7 +477,7 @@ impl<P: Clone> Shared<P> {
                 requests.push(request);
             }
         }
-        self.under_way = 0;
+        self.uncertain += std::mem::take(&mut self.under_way) as u64;
         requests
     }
 
@@ -623,6 +638,17 @@ mod tests {
         assert_eq!(shared.on_the_way(), 2);
         shared.handle_told(1, None);
         assert!(shared.on_the_way() == 0 && shared.accepted == 1 && !shared.are_lost);
+    }
+
+    #[test]
+    fn what_was_told_without_an_answer_may_be_there() {
+        let mut shared = with_puts(3);
+        shared.handle_numbers(ItemId(1), 8);
+        assert_eq!(shared.maybe_accepted(), 0);
+        shared.poll_puts(2);
+        assert_eq!(shared.maybe_accepted(), 2);
+        shared.break_off();
+        assert_eq!((shared.accepted, shared.maybe_accepted()), (0, 2));
     }
 
     #[test]

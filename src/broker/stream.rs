@@ -65,7 +65,12 @@ pub(super) struct Traffic {
     /// Who waits for what comes of our items, by the number that their entries carry.
     replies: HashMap<u64, ReplyTo>,
     next_reply: u64,
+    /// Warnings that nobody has heard yet.
+    unheard: Vec<String>,
 }
+
+/// So many warnings are kept for whoever begins to listen.
+const UNHEARD_MAX: usize = 16;
 
 /// What each thread has.
 #[derive(Debug, Clone)]
@@ -270,6 +275,22 @@ impl Broker {
         });
     }
 
+    /// Waits no longer for a stream that does not answer, or for its replicas. What was not told by now
+    /// is not told any more, and whoever waits here gets an error that says what the stream lacks.
+    #[cfg(feature = "cli")]
+    pub(crate) fn give_up_stream(&self, because: &str) {
+        let Some(channel) = self.stream.get() else {
+            return;
+        };
+        self.with(|core| {
+            let lack = core.shared().and_then(|shared| shared.lack.clone());
+            let lack = lack.unwrap_or_else(|| "Redis does not answer".into());
+            core.break_off_stream(format!("{lack}; {because}"));
+        });
+        // Last, so that nobody who is let go by this says less.
+        channel.stream.abandon();
+    }
+
     /// Ends the threads, tells what is left to tell, and gives back what was not worked on. Whoever
     /// calls this while somebody else does waits for him. Whether there is a stream.
     pub(crate) fn leave_stream(&self) -> bool {
@@ -463,19 +484,44 @@ impl Core {
         let is_older = matches!(notice, Notice::Older(_));
         if let Some(shared) = self.shared() {
             shared.is_older |= is_older;
-            match notice {
-                Notice::Away(_) => shared.is_away = true,
-                Notice::Back(_) => shared.is_away = false,
-                _ => {}
+            match &notice {
+                Notice::Away(why) => {
+                    shared.is_away = true;
+                    shared.lack = Some(why.clone());
+                }
+                Notice::Lagging(why) => shared.lack = Some(why.clone()),
+                Notice::Back(_) => {
+                    shared.is_away = false;
+                    shared.lack = None;
+                }
+                Notice::CaughtUp(_) => shared.lack = None,
+                Notice::Older(_) | Notice::Warning(_) => {}
             }
+        }
+        if let Notice::Warning(why) = &notice
+            && !self.emitter.is_observed()
+        {
+            self.traffic.unheard.push(why.clone());
+            self.traffic.unheard.truncate(UNHEARD_MAX);
         }
         // Whoever's time is over waits no longer for an answer.
         self.wake_all();
         let why = match notice {
-            Notice::Away(why) | Notice::Older(why) | Notice::Replicas(why) => why,
+            Notice::Away(why) => format!("{why}; it is tried again"),
+            Notice::Older(why)
+            | Notice::Lagging(why)
+            | Notice::CaughtUp(why)
+            | Notice::Warning(why) => why,
             Notice::Back(after) => format!("redis is back, after {after:.1?}"),
         };
         self.emitter.emit(What::Notice { why });
+    }
+
+    /// Somebody has begun to listen: what there was to be warned of before is told.
+    pub(super) fn tell_unheard(&mut self) {
+        for why in std::mem::take(&mut self.traffic.unheard) {
+            self.emitter.emit(What::Notice { why });
+        }
     }
 
     /// Nothing more is put, taken or told.

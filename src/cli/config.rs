@@ -187,7 +187,11 @@ impl Config {
             total: None,
         };
         let mut config = Config::of(crew, shown, from, &mut taken)?;
-        config.redis = Some(place);
+        // Whoever waits for the end of what is not there would find it at once.
+        config.redis = Some(match until_done {
+            true => place.existing_for_work(),
+            false => place,
+        });
         Ok((config, work))
     }
 

@@ -39,9 +39,11 @@ pub(super) fn run(command: &Join) -> Result<u8, Failure> {
         JoinableQueue::<Vec<u8>>::on_redis_as(&place, Options::default(), Box::new(Anything))?;
     Notices::of(&queue)?;
     join(&queue, &place.stream)?;
-    let older = run::check_younger(&queue);
+    // How it stands now that all has an end.
+    let _ = queue.counts();
+    let whole = run::check_younger(&queue).and_then(|()| run::check_whole(&queue));
     queue.close_store();
-    older?;
+    whole?;
     tell(&place)
 }
 

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_bytes::ByteBuf;
@@ -52,6 +53,9 @@ pub(super) struct Put {
     items: Vec<OsString>,
 }
 
+/// How long a put that was told to stop waits for an answer to what it has told Redis.
+const TIME_TO_TELL: Duration = Duration::from_secs(2);
+
 type Stream = JoinableQueue<Job>;
 
 /// Puts the items. The exit code.
@@ -80,10 +84,16 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
         queue.quit();
     }
     let put = queue.sync().map_err(Failure::from).and(put);
-    let count = queue.accepted_of_ours();
-    queue.close_store();
-    say_put(count, &place.stream);
+    stop.settle();
+    match stop.signal() {
+        Some(_) => run::leave_in_time(&queue),
+        None => queue.close_store(),
+    }
+    say_put(&queue, &place.stream);
     if let Some(signal) = stop.signal() {
+        if let Some(why) = queue.store_failure() {
+            printer::complain(&why);
+        }
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
     put?;
@@ -133,18 +143,31 @@ fn put_all(mut feed: Feed, queue: &Stream, stop: &Stop) -> Result<(), Failure> {
 /// The first signal ends it in order, the second one at once. Both say how many were put.
 fn listen(queue: &Stream, stop: &Stop, stream: &str) -> Result<(), Failure> {
     let (orderly, sudden, stream) = (queue.clone(), queue.clone(), stream.to_owned());
+    let own = stop.clone();
     let in_order = move |_| {
+        let over = Instant::now() + TIME_TO_TELL;
         orderly.close();
         orderly.quit();
+        if !own.is_settled_by(over) {
+            orderly.give_up("it is not waited for any longer, because of the signal");
+        }
     };
     let at_once = move |signal| {
-        say_put(sudden.accepted_of_ours(), &stream);
+        say_put(&sudden, &stream);
         super::end(128 + u8::try_from(signal).unwrap_or(0));
     };
     stop.listen(in_order, at_once).map_err(run::internal)
 }
 
-fn say_put(count: u64, stream: &str) {
+/// How many items are on the stream for certain, and of how many it is not known.
+fn say_put(queue: &Stream, stream: &str) {
+    let (count, more) = (queue.accepted_of_ours(), queue.maybe_accepted_of_ours());
     let s = if count == 1 { "" } else { "s" };
-    printer::complain(&format_args!("{count} item{s} put on stream {stream}"));
+    let words = format!("{count} item{s} put on stream {stream}");
+    match more {
+        0 => printer::complain(&words),
+        more => printer::complain(&format_args!(
+            "{words} for certain; {more} more may be there, as Redis was told and has not answered"
+        )),
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -118,13 +118,17 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         if config.journal.is_some() {
             let _ = self.queue.sync_all();
         }
+        if self.is_shared {
+            // How others stand; what is known must do if it cannot be asked.
+            let _ = self.queue.counts();
+            let _ = self.queue.sync_all();
+        }
+        self.stop.settle();
         // What was done when the journal failed is not in it, so it is not told.
         let is_kept = !self.queue.is_store_broken();
         let mut summed_up = Ok(());
         self.stop.sum_up(|| {
             if is_kept {
-                // How others stand; what is known must do if it cannot be asked.
-                let _ = self.queue.counts();
                 summed_up = self.report_summary();
             }
         });
@@ -137,14 +141,15 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
             None => has_dead_letters(&self.queue),
             Some(_) => self.goal.sum(&self.queue).map(|counts| counts.dead > 0),
         };
-        self.queue.close_store();
+        match signal.is_some() && self.is_shared {
+            true => leave_in_time(&self.queue),
+            false => self.queue.close_store(),
+        }
         if let Some(signal) = signal {
-            if let Err(error) = &joined
-                && !is_kept
-            {
-                printer::complain(error);
-            } else {
-                self.goal.tell_left_undone(&self.queue);
+            match (&joined, self.queue.store_failure()) {
+                (_, Some(why)) if self.is_shared => printer::complain(&why),
+                (Err(error), _) if !is_kept => printer::complain(error),
+                _ => self.goal.tell_left_undone(&self.queue),
             }
             return Ok(128 + u8::try_from(signal).unwrap_or(0));
         }
@@ -155,6 +160,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         joined?;
         produced?;
         check_younger(&self.queue)?;
+        check_whole(&self.queue)?;
         match has_dead_letters? {
             _ if !is_written => Ok(code::USAGE),
             false => Ok(code::DONE),
@@ -204,6 +210,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         let (orderly, sudden) = (self.clone(), self.clone());
         let (config_late, config) = (Arc::clone(config), Arc::clone(config));
         let in_order = move |signal| {
+            if orderly.is_shared {
+                give_up_in_time(&orderly.queue, &orderly.stop, config_late.shutdown);
+            }
             orderly.queue.close();
             orderly.queue.quit();
             printer::say_stopping(signal, words);
@@ -424,6 +433,19 @@ where
     }
 }
 
+/// Whether no item of the stream is gone without an end.
+pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), Failure>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    match queue.gone() {
+        0 => Ok(()),
+        gone => Err(Failure::Usage(format!(
+            "items that are gone from the stream without an end: {gone}"
+        ))),
+    }
+}
+
 /// Gives back to the stream what was not worked on, if that can be done in a moment.
 pub(super) fn leave_in_time<T>(queue: &JoinableQueue<T>)
 where
@@ -443,7 +465,31 @@ where
     }
 }
 
-/// How long a second signal waits for items to be given back.
+/// Waits no longer for Redis when the time for stopping is over: not at all where it is known to be
+/// away, and a moment where it may take what there is to be told only then.
+fn give_up_in_time<T>(queue: &JoinableQueue<T>, stop: &Stop, time: Duration)
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let over = Instant::now() + time;
+    let (queue, stop) = (queue.clone(), stop.clone());
+    let watch = move || {
+        let is_settled = stop.is_settled_by(over)
+            || (!queue.lacks_stream() && stop.is_settled_by(over + TIME_TO_LEAVE));
+        if !is_settled {
+            queue.give_up(
+                "it is not waited for any longer, because of the signal: what was done here and is not \
+                 told there is done again by others when the lease is over",
+            );
+        }
+    };
+    // Where there is no thread for it, a second signal ends the run.
+    let thread = std::thread::Builder::new().name("patience".into());
+    let _ = thread.spawn(watch);
+}
+
+/// How long whoever was told to stop waits for Redis to take what it is told and given back, also
+/// where the time for stopping is over.
 const TIME_TO_LEAVE: Duration = Duration::from_secs(1);
 
 /// How long a stopped run waits at least for its last lines to be read.

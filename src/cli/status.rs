@@ -34,7 +34,7 @@ pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
         .stream
         .place("status")
         .map_err(Failure::Usage)?
-        .existing();
+        .for_reading();
     let store = RedisStore::open(&place, Box::new(Anything), None).map_err(Error)?;
     let look = || store.status().map_err(Failure::Usage);
     let mut status = look()?;
@@ -92,6 +92,7 @@ fn page(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> String 
         ("dead letters", status.letters, None),
         ("retries", status.retries, None),
         ("refused", status.refused, None),
+        ("gone", status.gone, None),
     ];
     for (name, count, rate) in rows {
         let note = match (name, rate) {
@@ -104,9 +105,13 @@ fn page(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> String 
     let _ = writeln!(page, "supervisors: {}", status.supervisors.len());
     for one in &status.supervisors {
         let idle = one.idle.as_secs_f64();
+        let note = match status.is_lost(one) {
+            true => ": lost, longer than the lease",
+            false => "",
+        };
         let _ = writeln!(
             page,
-            "  {}  {} pending, heard of {idle:.1} s ago",
+            "  {}  {} pending, heard of {idle:.1} s ago{note}",
             one.name, one.pending
         );
     }
@@ -115,10 +120,14 @@ fn page(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> String 
 
 fn object(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> Value {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let supervisors = status
-        .supervisors
-        .iter()
-        .map(|one| json!({"name": one.name, "pending": one.pending, "idle_ms": millis(one.idle)}));
+    let supervisors = status.supervisors.iter().map(|one| {
+        json!({
+            "name": one.name,
+            "pending": one.pending,
+            "idle_ms": millis(one.idle),
+            "lost": status.is_lost(one),
+        })
+    });
     json!({
         "event": "status",
         "stream": place.stream,
@@ -133,6 +142,7 @@ fn object(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> Value
         "dead_letters": status.letters,
         "retries": status.retries,
         "refused": status.refused,
+        "gone": status.gone,
         "supervisors": supervisors.collect::<Value>(),
         "put_per_s": rates.map(|rates| rates.put),
         "done_per_s": rates.map(|rates| rates.done),

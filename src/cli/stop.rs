@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use nix::sys::signal::{SigSet, Signal};
@@ -19,6 +19,8 @@ pub(super) struct Stop {
     stopped: Receiver<()>,
     halting: Sender<Manner>,
     halts: Receiver<Manner>,
+    /// Disconnected when nothing of the run waits for Redis any more; nothing is ever sent.
+    settled: Receiver<()>,
 }
 
 /// How a run is halted.
@@ -34,6 +36,8 @@ pub(super) enum Manner {
 struct State {
     /// Dropped when the run is to stop.
     running: Option<Sender<()>>,
+    /// Dropped when nothing of it waits for Redis any more.
+    waiting: Option<Sender<()>>,
     signal: Option<i32>,
     /// Why there are no workers left.
     loss: Option<String>,
@@ -45,8 +49,10 @@ impl Stop {
     pub(super) fn new() -> Self {
         let (running, stopped) = crossbeam_channel::bounded(0);
         let (halting, halts) = crossbeam_channel::bounded(1);
+        let (waiting, settled) = crossbeam_channel::bounded(0);
         let state = State {
             running: Some(running),
+            waiting: Some(waiting),
             signal: None,
             loss: None,
             halt: None,
@@ -57,7 +63,18 @@ impl Stop {
             stopped,
             halting,
             halts,
+            settled,
         }
+    }
+
+    /// All that Redis was to be told or asked is over.
+    pub(super) fn settle(&self) {
+        self.lock().waiting = None;
+    }
+
+    /// Waits for that until this moment. Whether it is over.
+    pub(super) fn is_settled_by(&self, deadline: Instant) -> bool {
+        self.settled.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// Listens for signals in a thread of its own: `in_order` on the first, `at_once` on a second.

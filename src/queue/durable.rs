@@ -258,6 +258,13 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         broker.is_ok_and(|broker| broker.read(|core| core.desk.ledger.is_broken()))
     }
 
+    /// Why what keeps the items has failed, if it has.
+    #[cfg(feature = "cli")]
+    pub(crate) fn store_failure(&self) -> Option<String> {
+        let broker = self.broker().ok()?;
+        broker.read(Core::store_failure)
+    }
+
     /// Takes nothing more from a stream, and waits for no room there; see
     /// [`Broker::quit_stream`].
     #[cfg(feature = "cli")]
@@ -280,6 +287,27 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         self.of_stream(|shared| shared.accepted).unwrap_or(0)
     }
 
+    /// How many more may be there: the stream was told of them, and has not answered.
+    #[cfg(feature = "cli")]
+    pub(crate) fn maybe_accepted_of_ours(&self) -> u64 {
+        self.of_stream(Shared::maybe_accepted).unwrap_or(0)
+    }
+
+    /// Whether the stream is known to be away, or its replicas to lag, so that what is told waits.
+    #[cfg(feature = "cli")]
+    pub(crate) fn lacks_stream(&self) -> bool {
+        self.of_stream(|shared| shared.lack.is_some())
+            .unwrap_or(false)
+    }
+
+    /// Waits no longer for a stream that does not answer; see [`Broker::give_up_stream`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn give_up(&self, because: &str) {
+        if let Side::Local(broker) = &self.side {
+            broker.give_up_stream(because);
+        }
+    }
+
     /// How many other supervisors work on the stream, as far as is known.
     #[cfg(feature = "cli")]
     pub(crate) fn others(&self) -> u64 {
@@ -290,6 +318,12 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     #[cfg(feature = "cli")]
     pub(crate) fn is_older(&self) -> bool {
         self.of_stream(|shared| shared.is_older).unwrap_or(false)
+    }
+
+    /// How many items of the stream are gone without an end, as far as is known.
+    #[cfg(feature = "cli")]
+    pub(crate) fn gone(&self) -> u64 {
+        self.of_stream(|shared| shared.standing.gone).unwrap_or(0)
     }
 
     #[cfg(feature = "cli")]

@@ -11,6 +11,7 @@
 // So that the simulator can try them.
 pub mod account;
 mod connection;
+mod diagnosis;
 pub mod entry;
 mod keys;
 mod letters;
@@ -21,6 +22,7 @@ mod scripts;
 mod status;
 mod taking;
 mod telling;
+mod trouble;
 
 use std::fmt;
 use std::sync::Mutex;
@@ -28,6 +30,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use redis::IntoConnectionInfo;
+use redis::io::tcp::{TcpSettings, socket2};
 
 use self::account::Account;
 use self::connection::{Line, Server, lock};
@@ -37,6 +40,7 @@ pub use self::options::RedisOptions;
 use self::scripts::Name;
 #[cfg(feature = "cli")]
 pub(crate) use self::status::Status;
+use self::trouble::Trouble;
 use super::{Print, Store, StoredLetter};
 use crate::broker::Parcel;
 use crate::error::Kind;
@@ -44,6 +48,17 @@ use crate::ledger::{ItemId, Write};
 
 /// The most bytes of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
 const ITEM_BYTES_MAX: usize = 500_000_000;
+
+/// So often the kernel lets be heard of it on a connection on which nothing is said, so that nobody in
+/// between takes it for a dead one.
+const KEPT_ALIVE: Duration = Duration::from_secs(30);
+
+fn kept_alive() -> TcpSettings {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEPT_ALIVE)
+        .with_interval(KEPT_ALIVE);
+    TcpSettings::default().set_keepalive(keepalive)
+}
 
 /// A queue on Redis in use.
 pub(crate) struct RedisStore {
@@ -94,6 +109,12 @@ impl RedisStore {
         options.check().map_err(unusable)?;
         options::choose_cryptography();
         let info = options.url.as_str().into_connection_info();
+        let info = info.map(|info| {
+            // What library this is nobody needs to know, and who does not answer is known sooner.
+            let settings = info.redis_settings().clone().set_skip_set_lib_name();
+            info.set_redis_settings(settings)
+                .set_tcp_settings(kept_alive())
+        });
         let client = info.and_then(redis::Client::open);
         // What the client says of it may tell the password.
         let client = client.map_err(|_| unusable(options.misread()))?;
@@ -119,13 +140,34 @@ impl RedisStore {
             heard: Mutex::new("0-0".into()),
         };
         if options.is_existing {
-            store.look_for_stream().map_err(unusable)?;
+            store
+                .look_for_stream(options.may_be_unbegun)
+                .map_err(unusable)?;
         }
-        store.meet(options.lease).map_err(unusable)
+        let met = match options.is_for_reading {
+            true => store.meet_to_read(),
+            false => store.meet(options.lease),
+        };
+        met.map_err(unusable)
     }
 
-    /// Whether there is a stream that supervisors share.
-    fn look_for_stream(&self) -> Result<(), String> {
+    /// Looks what the stream is, and writes nothing: a replica may be asked.
+    fn meet_to_read(mut self) -> Result<Self, String> {
+        let met = self.server.try_once(&self.desk, |open| {
+            let mut look = redis::cmd("HMGET");
+            look.arg(&self.keys.meta).arg(&["born", "lease"]);
+            look.query(&mut open.connection)
+        });
+        let (born, lease): (String, Option<u64>) = met.map_err(Trouble::words)?;
+        let _ = self.server.born.set(born);
+        if let Some(lease) = lease {
+            self.lease = Duration::from_millis(lease.max(1));
+        }
+        Ok(self)
+    }
+
+    /// Whether there is a stream that supervisors share, or may share.
+    fn look_for_stream(&self, may_be_unbegun: bool) -> Result<(), String> {
         let found = self.server.try_once(&self.desk, |open| {
             let kind = redis::cmd("TYPE")
                 .arg(&self.keys.stream)
@@ -134,10 +176,11 @@ impl RedisStore {
             born.arg(&self.keys.meta).arg("born");
             Ok((kind, born.query(&mut open.connection)?))
         });
-        let (kind, born): (String, Option<String>) = found.map_err(connection::Trouble::words)?;
+        let (kind, born): (String, Option<String>) = found.map_err(Trouble::words)?;
         let (name, stream) = (&self.server.name, &self.keys.stream);
         match (&*kind, born) {
             ("stream", Some(_)) => Ok(()),
+            ("stream", None) if may_be_unbegun => Ok(()),
             ("stream", None) => Err(format!(
                 "{name}: the stream {stream} is there, and no supervisor has begun with it"
             )),
@@ -159,7 +202,7 @@ impl RedisStore {
             call.query(&mut open.connection)
         });
         let (born, item_type, kept, changes): (String, String, u64, Option<u64>) =
-            met.map_err(connection::Trouble::words)?;
+            met.map_err(Trouble::words)?;
         let is_for_all = self.layout.item_type().is_empty();
         if !is_for_all && item_type != self.layout.item_type() {
             return Err(format!(
@@ -177,7 +220,33 @@ impl RedisStore {
         } else {
             self.lease = Duration::from_millis(kept.max(1));
         }
+        self.look_for_eviction();
         Ok(self)
+    }
+
+    /// Where memory is limited, a policy that deletes keys deletes items with them, or what we remember
+    /// of them. Many servers do not let everybody ask.
+    fn look_for_eviction(&self) {
+        let info = self.server.try_once(&self.desk, |open| {
+            let mut info = redis::cmd("INFO");
+            info.arg("memory").query::<String>(&mut open.connection)
+        });
+        let Ok(info) = info else { return };
+        let value = |name: &str| {
+            let mut lines = info.lines().filter_map(|line| line.split_once(':'));
+            lines.find_map(|(key, value)| (key == name).then_some(value.trim()))
+        };
+        let is_limited = value("maxmemory").is_some_and(|limit| limit != "0");
+        if let Some(policy) = value("maxmemory_policy")
+            && is_limited
+            && policy != "noeviction"
+        {
+            self.server.warn(format!(
+                "{}: maxmemory-policy is {policy}, which deletes items when memory is short; set it to \
+                 noeviction",
+                self.server.name
+            ));
+        }
     }
 
     /// The lease is the stream's: who renews seldom would lose to who takes over early.
@@ -187,7 +256,7 @@ impl RedisStore {
             script.arg(&self.consumer).arg(wanted);
             script.query(&mut open.connection)
         });
-        match changed.map_err(connection::Trouble::words)? {
+        match changed.map_err(Trouble::words)? {
             0_u64 => Ok(()),
             others => Err(format!(
                 "{}: stream {} is used with another lease by {others} supervisors that are at work: \

@@ -65,8 +65,12 @@ pub(crate) enum Notice {
     Away(String),
     /// It can be reached again, after this time.
     Back(Duration),
-    /// Fewer replicas than wanted have what was told, or enough again.
-    Replicas(String),
+    /// Fewer replicas than wanted have what was told; it is waited for them.
+    Lagging(String),
+    /// Enough of them have it again.
+    CaughtUp(String),
+    /// Something about it is not as it should be.
+    Warning(String),
     /// It is there, and what was told to it is not all there.
     Older(String),
 }

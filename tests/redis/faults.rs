@@ -7,9 +7,12 @@ mod cuts;
 mod everything;
 mod failover;
 mod hosts;
+mod idle;
+mod keepers;
 mod losses;
 mod lost;
 mod memory;
+mod others;
 mod quiet;
 mod refusals;
 mod restarts;
@@ -26,9 +29,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         everything::trials(),
         failover::trials(),
         crate::hosts::where_possible(hosts::trials()),
+        idle::trials(),
+        keepers::trials(),
         losses::trials(),
         lost::trials(),
         memory::trials(),
+        others::trials(),
         quiet::trials(),
         refusals::trials(),
         restarts::trials(),

@@ -45,6 +45,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         cli::dead::trials(),
+        cli::giving_up::trials(),
         cli::putting::trials(),
         cli::refusals::trials(),
         cli::shown::trials(),

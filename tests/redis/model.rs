@@ -187,7 +187,9 @@ impl Both {
 
     fn check_told(&mut self, real: Frame, model: &Told) {
         let mut real = texts(real);
-        let ring = real.pop().expect("the ring is last");
+        let gone = real.pop().expect("what is gone is last");
+        assert_eq!(gone, "0", "{}: nobody deletes by hand", self.step);
+        let ring = real.pop().expect("the ring is before it");
         let expected = [
             model.unfinished,
             model.pending,

@@ -50,6 +50,8 @@ pub struct Answered {
     pub lost: Vec<ItemId>,
     /// So many of these were not even told, and so are not counted there.
     pub untold: u64,
+    /// How many of the puts after these may have been accepted: the answer never came.
+    pub uncertain: u64,
     /// Why none of the other puts was accepted, if not for want of room.
     pub refusal: Option<String>,
     /// As it was then, if it was asked at all.
@@ -227,6 +229,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             Refused::NotTaken
         });
         let answers = shared.handle_told(answered.admitted, refused);
+        shared.uncertain = answered.uncertain;
         self.answer_puts(answers);
     }
 

@@ -8,15 +8,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
+use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, cmd};
 
 use super::keys::Keys;
 use super::scripts::Scripts;
+use super::trouble::{
+    Trouble, gone_words, has_no_script, is_cut, is_interruption, is_passing, is_unknown, why,
+};
+use super::{diagnosis, trouble};
 use crate::ledger::mix;
 use crate::store::stream::{Listener, Notice};
 
 /// How long Redis may take to answer, besides the time that it was asked to wait.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long whoever was never heard of may take to answer.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// For so long a memo is there at least; see the scripts.
 const MEMO_KEPT: Duration = Duration::from_secs(23 * 60 * 60);
@@ -24,6 +31,11 @@ const MEMO_KEPT: Duration = Duration::from_secs(23 * 60 * 60);
 /// Pauses between tries: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// So many connections may end one after the other, each so soon after the one before, and it is still
+/// taken for what happens to idle ones.
+const CUTS_MAX: u32 = 3;
+const CUT_PAUSE: Duration = Duration::from_secs(1);
 
 /// One connection, open or not.
 #[derive(Default)]
@@ -54,6 +66,10 @@ pub(super) struct Server {
     /// Too few replicas have what was told.
     lacks_replicas: AtomicBool,
     listener: OnceLock<Listener>,
+    /// What there was to tell before anybody listened.
+    untold: Mutex<Vec<Notice>>,
+    /// So many items are known to be gone without an end.
+    gone: AtomicU64,
     is_abandoned: AtomicBool,
     pause: (Mutex<()>, Condvar),
 }
@@ -72,19 +88,28 @@ struct Answered {
     at: Option<Instant>,
 }
 
-/// Why something cannot be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// There is no room for more.
-    NoMemory(String),
-    /// Anything else, for people.
-    Other(String),
+/// Connections that have ended during one call. What lies between here and there may end one on which
+/// nothing is said for a while, and that is nothing to be told as long as another one can be had.
+#[derive(Debug, Default)]
+struct Cuts {
+    last: Option<Instant>,
+    /// So many have followed each other at once.
+    in_a_row: u32,
 }
 
-impl Trouble {
-    pub(super) fn words(self) -> String {
-        let (Trouble::NoMemory(why) | Trouble::Other(why)) = self;
-        why
+impl Cuts {
+    /// Whether this is such an end. Many that follow each other at once are another matter. `was_open`:
+    /// we had been let in.
+    fn is_idle(&mut self, was_open: bool, error: &RedisError) -> bool {
+        if !was_open || !is_cut(error) {
+            return false;
+        }
+        let last = self.last.replace(Instant::now());
+        self.in_a_row = match last.is_some_and(|last| last.elapsed() < CUT_PAUSE) {
+            true => self.in_a_row + 1,
+            false => 1,
+        };
+        self.in_a_row <= CUTS_MAX
     }
 }
 
@@ -102,6 +127,8 @@ impl Server {
             away: Mutex::new(None),
             lacks_replicas: AtomicBool::new(false),
             listener: OnceLock::new(),
+            untold: Mutex::default(),
+            gone: AtomicU64::new(0),
             is_abandoned: AtomicBool::new(false),
             pause: (Mutex::default(), Condvar::new()),
         }
@@ -111,11 +138,27 @@ impl Server {
     pub(super) fn set_listener(&self, listener: Listener) {
         // There is one queue for each server.
         let _ = self.listener.set(listener);
+        for notice in std::mem::take(&mut *lock(&self.untold)) {
+            self.tell(notice);
+        }
     }
 
     /// So many changes of the stream were seen.
     pub(super) fn saw_changes(&self, changes: u64) {
         self.changes.fetch_max(changes, Ordering::Relaxed);
+    }
+
+    /// So many items are gone without an end. It is told once, and again when there are more.
+    pub(super) fn saw_gone(&self, gone: u64) {
+        if self.gone.swap(gone, Ordering::Relaxed) < gone {
+            let (name, stream) = (&self.name, &self.keys.stream);
+            self.tell(Notice::Warning(gone_words(name, stream, gone)));
+        }
+    }
+
+    /// Something that those who listen later are to know.
+    pub(super) fn warn(&self, words: String) {
+        lock(&self.untold).push(Notice::Warning(words));
     }
 
     /// The call with this number was answered.
@@ -151,6 +194,7 @@ impl Server {
     ) -> Result<R, Trouble> {
         let mut line = lock(&line.0);
         let (mut since, mut tries) = (None, 0_u32);
+        let mut cuts = Cuts::default();
         loop {
             let result = self.try_call(&mut line, wait, &act);
             let error = match result {
@@ -160,9 +204,10 @@ impl Server {
                 }
                 Err(error) => error,
             };
+            let is_nothing = is_interruption(&error) || cuts.is_idle(line.is_some(), &error);
             // Whatever was under way on it, nobody knows.
             *line = None;
-            if is_interruption(&error) {
+            if is_nothing {
                 continue;
             }
             if !is_passing(&error) {
@@ -182,7 +227,10 @@ impl Server {
                     why(&error)
                 )));
             }
-            self.is_away(&error);
+            // A new connection may be ended by what has ended the one before.
+            if tries > 0 || !is_cut(&error) {
+                self.is_away(&error);
+            }
             self.pause(tries);
             tries += 1;
         }
@@ -195,13 +243,15 @@ impl Server {
         act: impl Fn(&mut Open) -> RedisResult<R>,
     ) -> Result<R, Trouble> {
         let mut line = lock(&line.0);
+        let mut cuts = Cuts::default();
         loop {
             let error = match self.try_call(&mut line, Duration::ZERO, &act) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            let is_nothing = is_interruption(&error) || cuts.is_idle(line.is_some(), &error);
             *line = None;
-            if !is_interruption(&error) {
+            if !is_nothing {
                 return Err(self.trouble(&error));
             }
         }
@@ -219,15 +269,26 @@ impl Server {
         };
         open.connection
             .set_read_timeout(Some(wait.saturating_add(ANSWER)))?;
-        act(open)
+        match act(open) {
+            // Somebody has had it forget all scripts. It was never away.
+            Err(error) if has_no_script(&error) => {
+                open.scripts = Scripts::load(&mut open.connection)?;
+                act(open)
+            }
+            done => done,
+        }
     }
 
     /// A new connection, on which it was looked whether Redis is what it was.
     fn open(&self) -> RedisResult<Open> {
         let seen = self.changes.load(Ordering::Relaxed);
         let answered = *lock(&self.answered);
-        let mut connection = self.client.get_connection_with_timeout(ANSWER)?;
-        connection.set_read_timeout(Some(ANSWER))?;
+        let time = match self.born.get() {
+            Some(_) => ANSWER,
+            None => FIRST_ANSWER,
+        };
+        let mut connection = self.client.get_connection_with_timeout(time)?;
+        connection.set_read_timeout(Some(time))?;
         connection.set_write_timeout(Some(ANSWER))?;
         // Whoever leaves must be able to end his own waits, whatever is there by now.
         if let Some(born) = self.born.get()
@@ -317,10 +378,9 @@ impl Server {
             *away = Some(Instant::now());
             drop(away);
             let name = &self.name;
-            let why = why(error);
-            self.tell(Notice::Away(format!(
-                "{name} is away ({why}); it is tried again"
-            )));
+            let seen = is_cut(error).then(|| self.diagnosis(error)).flatten();
+            let words = seen.unwrap_or_else(|| format!("{name} is away ({})", why(error)));
+            self.tell(Notice::Away(words));
         }
     }
 
@@ -328,7 +388,7 @@ impl Server {
     pub(super) fn lacks_replicas(&self, words: &str) {
         if !self.lacks_replicas.swap(true, Ordering::Relaxed) {
             let name = &self.name;
-            self.tell(Notice::Replicas(format!("{name} {words}")));
+            self.tell(Notice::Lagging(format!("{name} {words}")));
         }
     }
 
@@ -336,7 +396,7 @@ impl Server {
     pub(super) fn has_replicas(&self) {
         if self.lacks_replicas.swap(false, Ordering::Relaxed) {
             let name = &self.name;
-            self.tell(Notice::Replicas(format!(
+            self.tell(Notice::CaughtUp(format!(
                 "{name} has enough replicas that keep up again"
             )));
         }
@@ -363,59 +423,26 @@ impl Server {
 
     /// What an error means, and what to do about it.
     fn trouble(&self, error: &RedisError) -> Trouble {
-        let (name, stream) = (&self.name, &self.keys.stream);
-        let code = error.code().unwrap_or_default();
-        let detail = error.detail().unwrap_or_default();
-        let is = |word: &str| code == word || detail.contains(word);
-        if lacks_memory(error) {
-            return Trouble::NoMemory(format!(
-                "{name} is out of memory (maxmemory): items must be worked on, or its limit raised"
+        match self.diagnosis(error) {
+            Some(words) => Trouble::Other(words),
+            None => trouble::trouble(&self.name, &self.keys.stream, error),
+        }
+    }
+
+    /// What seems to be there in place of a Redis that answers.
+    fn diagnosis(&self, error: &RedisError) -> Option<String> {
+        let address = self.client.get_connection_info().addr();
+        if is_unknown(error) && diagnosis::is_sentinel(address) {
+            let name = &self.name;
+            return Some(format!(
+                "{name} is a Sentinel, which keeps no data: name the Redis that it watches, which \
+                 `redis-cli -p PORT SENTINEL MASTERS` tells"
             ));
         }
-        let is_gone = ["FORGOTTEN", "NOGROUP", "UNBLOCKED", "no such key"]
-            .into_iter()
-            .any(is);
-        Trouble::Other(if is_gone {
-            format!(
-                "{name} has forgotten stream {stream}: it was restarted without its data, or the \
-                 stream was deleted; what was not done is lost, unless it is put again"
-            )
-        } else if is("WRONGTYPE") {
-            format!(
-                "{name}: the key {stream}, or one of those beside it (docs/redis.md), holds something \
-                 that is no stream of ours: name another one"
-            )
-        } else if ["NOPERM", "The user executing the script", "ACL failure"]
-            .into_iter()
-            .any(is)
-        {
-            format!(
-                "{name} does not let this user do what is needed: {detail}; docs/redis.md lists the \
-                 commands"
-            )
-        } else if code == "FEWREPLICAS" {
-            format!("{name} {detail}")
-        } else if is("NOAUTH") {
-            format!("{name} wants a password, and there is none in the URL")
-        } else if is("WRONGPASS") || error.kind() == ErrorKind::AuthenticationFailed {
-            format!("{name} refuses the user or the password in the URL")
-        } else if error.is_io_error() {
-            format!("{name} cannot be reached: {}", why(error))
-        } else {
-            format!("{name}: {error}")
-        })
-    }
-}
-
-/// Why it cannot be reached, for people.
-fn why(error: &RedisError) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {ANSWER:?}");
-    }
-    let words = error.to_string();
-    match words.contains("certificate") {
-        true => format!("{words}; SSL_CERT_FILE may name the certificates to be trusted"),
-        false => words,
+        let is_strange = is_cut(error) || error.is_timeout() || error.kind() == ErrorKind::Parse;
+        is_strange
+            .then(|| diagnosis::of(&self.name, address))
+            .flatten()
     }
 }
 
@@ -423,51 +450,6 @@ fn why(error: &RedisError) -> String {
 fn number_of(memo: &str) -> u64 {
     let number = memo.split(':').next().unwrap_or_default();
     number.parse().unwrap_or(0)
-}
-
-/// Whether it was refused because Redis has no memory for more.
-pub(super) fn lacks_memory(error: &RedisError) -> bool {
-    let detail = error.detail().unwrap_or_default();
-    error.code() == Some("OOM") || detail.contains("OOM")
-}
-
-/// Whether only our waiting was interrupted by a signal: one that has a handler, or that stops this
-/// process or lets it go on.
-fn is_interruption(error: &RedisError) -> bool {
-    // The client keeps what has caused it to itself.
-    let code = nix::errno::Errno::EINTR as i32;
-    error.is_io_error() && error.to_string().contains(&format!("(os error {code})"))
-}
-
-/// Whether it may be over when it is tried again.
-fn is_passing(error: &RedisError) -> bool {
-    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, NoScript, ReadOnly, TryAgain};
-    match error.kind() {
-        ErrorKind::Io | ErrorKind::Parse => true,
-        ErrorKind::Server(
-            BusyLoading | ClusterDown | MasterDown | NoScript | ReadOnly | TryAgain,
-        ) => true,
-        _ => {
-            let detail = error.detail().unwrap_or_default();
-            PASSING.iter().any(|code| is_or_quotes(error, code))
-                || TRANSIENT.iter().any(|words| detail.contains(words))
-        }
-    }
-}
-
-/// What passes, also where a script has met it: Redis cannot write its data to its disk just now, is
-/// busy with somebody's script, became a replica.
-const PASSING: [&str; 5] = ["MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN"];
-
-/// What has no code of its own: it has become a replica while we waited in it; all who were away have
-/// come back at once.
-const TRANSIENT: [&str; 2] = ["force unblock", "max number of clients"];
-
-/// Whether an error has this code, or is a script's that quotes one with it. Before Redis 7.0 they
-/// all do.
-fn is_or_quotes(error: &RedisError, code: &str) -> bool {
-    let detail = error.detail().unwrap_or_default();
-    error.code() == Some(code) || detail.contains(&format!("-{code} "))
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use redis::{RedisResult, cmd};
 
-use super::connection::{Open, Trouble};
+use super::connection::Open;
 use super::entry::{Entry, EntryId, Fields, history_in};
 use super::scripts::Name;
+use super::trouble::Trouble;
 use super::{RedisStore, read};
 use crate::ledger::ItemId;
 use crate::store::StoredLetter;

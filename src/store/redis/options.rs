@@ -38,6 +38,10 @@ pub struct RedisOptions {
     pub(super) results: Option<u64>,
     /// It must be there already.
     pub(super) is_existing: bool,
+    /// It may be there with items that others have put, and no supervisor.
+    pub(super) may_be_unbegun: bool,
+    /// Nothing is written there.
+    pub(super) is_for_reading: bool,
 }
 
 /// Without the password.
@@ -67,6 +71,8 @@ impl RedisOptions {
             replicas: 0,
             results: None,
             is_existing: false,
+            may_be_unbegun: false,
+            is_for_reading: false,
         }
     }
 
@@ -75,6 +81,24 @@ impl RedisOptions {
     #[cfg(feature = "cli")]
     pub(crate) fn existing(mut self) -> Self {
         self.is_existing = true;
+        self
+    }
+
+    /// The stream must be there already, if only with items that others have put.
+    #[must_use]
+    #[cfg(feature = "cli")]
+    pub(crate) fn existing_for_work(mut self) -> Self {
+        self.is_existing = true;
+        self.may_be_unbegun = true;
+        self
+    }
+
+    /// The stream must be there already, and is only looked at.
+    #[must_use]
+    #[cfg(feature = "cli")]
+    pub(crate) fn for_reading(mut self) -> Self {
+        self.is_existing = true;
+        self.is_for_reading = true;
         self
     }
 

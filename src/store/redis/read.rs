@@ -68,9 +68,22 @@ fn fields(value: Value) -> RedisResult<Fields> {
     Ok(Fields(fields))
 }
 
+/// How the stream stands, and how often it has changed.
+pub(super) type Stand = (Standing, u64);
+
 /// How the stream stands, as `standing` in the prelude says it.
-pub(super) fn standing(value: Value) -> RedisResult<(Standing, u64)> {
-    let [length, pending, done, dead, retries, refused, changes, ring] = row(value)?;
+pub(super) fn standing(value: Value) -> RedisResult<Stand> {
+    let [
+        length,
+        pending,
+        done,
+        dead,
+        retries,
+        refused,
+        changes,
+        ring,
+        gone,
+    ] = row(value)?;
     let (unfinished, pending) = (number(length)?, number(pending)?);
     let standing = Standing {
         unfinished,
@@ -82,6 +95,7 @@ pub(super) fn standing(value: Value) -> RedisResult<(Standing, u64)> {
         retries: number(retries)?,
         refused: number(refused)?,
         ring: text(ring)?,
+        gone: number(gone)?,
     };
     Ok((standing, number(changes)?))
 }

@@ -3,6 +3,7 @@
 use redis::{Cmd, Connection, RedisResult, Script, Value, cmd};
 
 use super::keys::Keys;
+use super::trouble::is_passing;
 
 /// One of the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,21 +89,11 @@ impl Scripts {
 
     /// Makes them known to the server.
     pub(super) fn load(connection: &mut Connection) -> RedisResult<Self> {
-        let load = |connection: &mut Connection, scripts: &Scripts| {
-            let mut all = scripts.0.iter();
-            all.try_for_each(|script| script.load(connection).map(drop))
-        };
-        let modern = Scripts::new(true);
-        match load(connection, &modern) {
-            Ok(()) => Ok(modern),
-            // An older server does not know flags, and says that it cannot compile them.
-            Err(error) if error.to_string().contains("compil") => {
-                let plain = Scripts::new(false);
-                load(connection, &plain)?;
-                Ok(plain)
-            }
-            Err(error) => Err(error),
+        let scripts = Scripts::new(knows_flags(connection)?);
+        for script in &scripts.0 {
+            script.load(connection)?;
         }
+        Ok(scripts)
     }
 
     /// A call of a script; its arguments are to be added.
@@ -114,6 +105,22 @@ impl Scripts {
             call.arg(key);
         }
         call
+    }
+}
+
+/// Whether a server runs scripts that begin with flags. It is tried: there are servers that call
+/// themselves Redis 7 and take such a script, and do not run it.
+fn knows_flags(connection: &mut Connection) -> RedisResult<bool> {
+    let flagged = Script::new("#!lua flags=no-writes\nreturn 1");
+    let tried = flagged.load(connection).and_then(|hash| {
+        let mut call = cmd("EVALSHA");
+        call.arg(hash).arg(0).exec(connection)
+    });
+    match tried {
+        Ok(()) => Ok(true),
+        // Nothing was said of the script.
+        Err(error) if error.is_io_error() || is_passing(&error) => Err(error),
+        Err(_) => Ok(false),
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use redis::{RedisResult, Value};
+use redis::{RedisResult, Value, cmd};
 
 use super::RedisStore;
-use super::connection::Trouble;
+use super::connection::Open;
+use super::keys::GROUP;
 use super::read;
 use super::scripts::Name;
+use super::trouble::{Trouble, is_replica};
 
 /// How a stream stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(crate) struct Status {
     pub(crate) dead: u64,
     pub(crate) retries: u64,
     pub(crate) refused: u64,
+    /// Items that are gone without an end.
+    pub(crate) gone: u64,
     pub(crate) item_type: String,
     pub(crate) lease: Duration,
 }
@@ -45,6 +49,12 @@ impl Status {
         self.unfinished.saturating_sub(self.pending)
     }
 
+    /// Whether a supervisor was not heard of for longer than the lease: it is dead or cut off, and
+    /// others take over what it holds.
+    pub(crate) fn is_lost(&self, one: &Member) -> bool {
+        one.idle > self.lease
+    }
+
     /// All items that were ever put, but for letters that were tried again.
     pub(crate) fn put(&self) -> u64 {
         self.unfinished + self.done + self.dead
@@ -52,7 +62,9 @@ impl Status {
 }
 
 /// What is kept beside the stream: counts, then the type and the lease.
-const KEPT: [&str; 6] = ["done", "dead", "retries", "refused", "type", "lease"];
+const KEPT: [&str; 7] = [
+    "done", "dead", "retries", "refused", "gone", "type", "lease",
+];
 
 impl RedisStore {
     /// How the stream stands.
@@ -60,9 +72,35 @@ impl RedisStore {
         let asked = self.server.try_once(&self.desk, |open| {
             let mut ask = self.script(open, Name::Status);
             ask.arg(&KEPT);
-            status(ask.query(&mut open.connection)?)
+            match ask.query(&mut open.connection) {
+                Err(error) if is_replica(&error) => status(self.ask_replica(open)?),
+                answers => status(answers?),
+            }
         });
         asked.map_err(Trouble::words)
+    }
+
+    /// The same in words that a replica may be asked: one after the other, so that something may have
+    /// happened in between.
+    fn ask_replica(&self, open: &mut Open) -> RedisResult<Value> {
+        let (stream, dead) = (&self.keys.stream, &self.keys.dead);
+        let questions: [&[&str]; 5] = [
+            &["TIME"],
+            &["XLEN", stream],
+            &["XPENDING", stream, GROUP],
+            &["XINFO", "CONSUMERS", stream, GROUP],
+            &["XLEN", dead],
+        ];
+        let mut answers = Vec::new();
+        for words in questions {
+            let mut question = cmd(words[0]);
+            question.arg(&words[1..]);
+            answers.push(question.query(&mut open.connection)?);
+        }
+        let mut kept = cmd("HMGET");
+        kept.arg(&self.keys.meta).arg(&KEPT);
+        answers.push(kept.query(&mut open.connection)?);
+        Ok(Value::Array(answers))
     }
 }
 
@@ -71,7 +109,7 @@ fn status(answers: Value) -> RedisResult<Status> {
     let [seconds, micros] = read::row(time)?;
     let at = Duration::from_secs(parsed(seconds)?) + Duration::from_micros(parsed(micros)?);
     let [pending, ..] = read::row::<4>(pending)?;
-    let [done, dead, retries, refused, item_type, lease] = read::row(kept)?;
+    let [done, dead, retries, refused, gone, item_type, lease] = read::row(kept)?;
     Ok(Status {
         at,
         unfinished: read::number(length)?,
@@ -85,6 +123,7 @@ fn status(answers: Value) -> RedisResult<Status> {
         dead: parsed(dead)?,
         retries: parsed(retries)?,
         refused: parsed(refused)?,
+        gone: parsed(gone)?,
         item_type: read::text(item_type)?,
         lease: Duration::from_millis(parsed(lease)?),
     })

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use redis::{RedisResult, Value, cmd};
 
 use super::account::Sorted;
-use super::connection::{Open, Trouble, lock};
+use super::connection::{Open, lock};
 use super::entry::{Entry, EntryId, history_in};
 use super::keys::GROUP;
 use super::scripts::{Name, receive};
-use super::{RedisStore, connection, read};
+use super::trouble::{Trouble, lacks_memory};
+use super::{RedisStore, read};
 use crate::ledger::ItemId;
 use crate::payload::Payload;
 use crate::store::stream::{
@@ -88,7 +89,7 @@ impl RedisStore {
                 .arg("b");
             match add.exec(&mut open.connection) {
                 // What is there can be worked off without memory for more.
-                Err(error) if connection::lacks_memory(&error) => Ok(()),
+                Err(error) if lacks_memory(&error) => Ok(()),
                 tried => tried,
             }
         })?;
@@ -104,7 +105,9 @@ impl RedisStore {
             *lock(&self.waiting) = 0;
             answer
         })?;
-        self.note(standing);
+        if let Some(standing) = standing {
+            self.note(standing);
+        }
         let sorted = self.account().sort_taken(entries);
         self.admit(sorted)
     }
@@ -115,7 +118,7 @@ impl RedisStore {
         open: &mut Open,
         count: usize,
         wait: Duration,
-    ) -> RedisResult<(Vec<Entry>, (Standing, u64))> {
+    ) -> RedisResult<(Vec<Entry>, Option<read::Stand>)> {
         let wait = longest(wait, open.number);
         let mut read_group = cmd("XREADGROUP");
         read_group.arg("GROUP").arg(GROUP).arg(&self.consumer);
@@ -132,8 +135,14 @@ impl RedisStore {
         let entries = receive(&mut open.connection);
         let standing = receive(&mut open.connection);
         let streams = read::read_entries(entries?)?;
-        let entries = streams.into_iter().flat_map(|(_, entries)| entries);
-        Ok((entries.collect(), read::standing(standing?)?))
+        let entries: Vec<Entry> = streams.into_iter().flat_map(|(_, all)| all).collect();
+        let standing = match standing.and_then(read::standing) {
+            Ok(standing) => Some(standing),
+            // They are ours by now, whatever has become of the script: the next call meets that.
+            Err(_) if !entries.is_empty() => None,
+            Err(error) => return Err(error),
+        };
+        Ok((entries, standing))
     }
 
     /// What is held from now on, and all that is known of the rest.

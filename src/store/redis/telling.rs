@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, RedisResult, cmd};
 
 use super::account::{Outgoing, Statement};
-use super::connection::{Open, Spoken, Trouble, lock};
+use super::connection::{Open, Spoken, lock};
 use super::scripts::Name;
+use super::trouble::Trouble;
 use super::{RedisStore, read};
 use crate::ledger::ItemId;
 use crate::payload::Payload;
@@ -25,6 +26,7 @@ impl RedisStore {
     /// Notes how often the stream has changed, and drops that number.
     pub(super) fn note(&self, (standing, changes): (Standing, u64)) -> Standing {
         self.server.saw_changes(changes);
+        self.server.saw_gone(standing.gone);
         standing
     }
 
@@ -65,6 +67,7 @@ impl RedisStore {
                 Ok(_) => break,
                 // What was accepted before is so all the same.
                 Err(trouble) => {
+                    answered.uncertain = now.len() as u64;
                     answered.failure = Some(trouble.words());
                     break;
                 }

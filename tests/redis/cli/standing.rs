@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{GATE, Run, STREAM, Stage, said};
+use super::{GATE, Run, STREAM, Stage, said, supervisor};
 use crate::patience::until;
+use crate::redis_server::Options;
 
 crate::timely_trials!(
     status_shows_what_redis_cli_shows,
@@ -17,6 +18,14 @@ crate::timely_trials!(
     join_says_that_nobody_works,
     join_counts_dead_letters,
     join_is_stopped_by_a_signal,
+    a_supervisor_that_was_killed_is_marked_as_lost,
+    whoever_works_until_the_end_of_an_unknown_stream_is_told,
+    whoever_works_until_the_end_of_a_lost_stream_is_told,
+    trimmed_items_are_told_by_whoever_works_until_the_end,
+    trimmed_items_are_told_by_whoever_waits,
+    deleted_items_are_forgotten_when_new_ones_are_put,
+    what_comes_back_or_is_tried_again_is_not_gone,
+    a_replica_says_how_a_stream_stands,
 );
 
 const WAIT: [&str; 7] = ["-w", "2", "--", "flock", "-s", GATE, "true"];
@@ -198,4 +207,209 @@ fn join_is_stopped_by_a_signal() {
     assert_eq!(join.end().0, Some(128 + 2));
     // Nothing has become of the item.
     assert_eq!(stage.status()["untaken"], 1);
+}
+
+fn a_supervisor_that_was_killed_is_marked_as_lost() {
+    let stage = Stage::new();
+    let _gate = stage.gate();
+    stage.put(&["a"]);
+    let wait = [
+        "-w", "1", "--lease", "500ms", "--", "flock", "-s", GATE, "true",
+    ];
+    let work = stage.start("work", &wait);
+    stage.await_status("pending", 1);
+    let is_lost = || stage.status()["supervisors"][0]["lost"].clone();
+    // It renews its lease, so it is heard of again soon where it is late on a busy machine.
+    until("it is heard of", || is_lost() == false);
+    work.kill();
+    until("it is marked", || is_lost() == true);
+    let page = stage.say("status", &["--interval", "0"]);
+    assert!(
+        page.out.contains("s ago: lost, longer than the lease"),
+        "{page:?}"
+    );
+}
+
+fn whoever_works_until_the_end_of_an_unknown_stream_is_told() {
+    let stage = Stage::new();
+    let worked = stage.say("work", &["--until-done", "--", "true"]);
+    assert_eq!(worked.code, Some(2), "{worked:?}");
+    assert!(worked.err.contains("there is no stream jobs"), "{worked:?}");
+    assert_eq!(stage.redis_cli(&["dbsize"]), "0");
+}
+
+fn whoever_works_until_the_end_of_a_lost_stream_is_told() {
+    let stage = Stage::new();
+    stage.put(&["a"]);
+    stage.redis_cli(&["del", STREAM]);
+    let worked = stage.say("work", &["--until-done", "--", "true"]);
+    assert_eq!(worked.code, Some(2), "{worked:?}");
+    assert!(worked.err.contains("there is no stream jobs"), "{worked:?}");
+}
+
+/// Whether Redis counts what is added, as it does from 7.0 on.
+#[allow(clippy::print_stderr, reason = "whoever runs the tests is to know")]
+fn counts_added(stage: &Stage) -> bool {
+    stage.put(&["a"]);
+    let counts = stage
+        .redis_cli(&["xinfo", "stream", STREAM])
+        .contains("entries-added");
+    stage.redis_cli(&["flushall"]);
+    if !counts {
+        eprintln!("not tried: this Redis does not count what is added");
+    }
+    counts
+}
+
+/// Puts forty, of which 23 are gone then.
+fn trimmed(stage: &Stage) {
+    let items: Vec<String> = (1..=40).map(|n| n.to_string()).collect();
+    stage.put(&items.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(stage.redis_cli(&["xtrim", STREAM, "maxlen", "17"]), "23");
+}
+
+const GONE: &str = "23 items of stream jobs are gone without an end";
+
+fn trimmed_items_are_told_by_whoever_works_until_the_end() {
+    let stage = Stage::new();
+    if !counts_added(&stage) {
+        return;
+    }
+    trimmed(&stage);
+    let worked = stage.say("work", &["--until-done", "--", "true"]);
+    assert_eq!(worked.code, Some(2), "{worked:?}");
+    assert!(worked.err.contains(GONE), "{worked:?}");
+    assert!(worked.err.contains("17 of 17 jobs done"), "{worked:?}");
+    let status = stage.status();
+    assert_eq!((&status["done"], &status["gone"]), (&17.into(), &23.into()));
+}
+
+fn trimmed_items_are_told_by_whoever_waits() {
+    let stage = Stage::new();
+    if !counts_added(&stage) {
+        return;
+    }
+    trimmed(&stage);
+    let mut join = stage.start("join", &[]);
+    join.await_err(GONE);
+    // A held item that is deleted is done all the same, where its work is not over yet.
+    let gate = stage.gate();
+    let wait = ["-w", "1", "--", "flock", "-s", GATE, "true"];
+    let _work = stage.start("work", &wait);
+    stage.await_status("pending", 1);
+    gate.open();
+    let (code, err) = join.end();
+    assert_eq!(code, Some(2), "{err}");
+    assert!(
+        err.contains("gone from the stream without an end: 23"),
+        "{err}"
+    );
+}
+
+fn deleted_items_are_forgotten_when_new_ones_are_put() {
+    let stage = Stage::new();
+    if !counts_added(&stage) {
+        return;
+    }
+    stage.put(&["a", "b"]);
+    let range = stage.redis_cli(&["xrange", STREAM, "-", "+"]);
+    let entry = range.lines().next().unwrap();
+    assert_eq!(stage.redis_cli(&["xdel", STREAM, entry]), "1");
+    let work = ["--until-done", "--", "true"];
+    let told = stage.say("work", &work);
+    let words = "1 item of stream jobs is gone without an end";
+    assert!(told.code == Some(2) && told.err.contains(words), "{told:?}");
+    // As long as nobody has begun anew, everybody is told.
+    assert_eq!(stage.say("join", &[]).code, Some(2));
+    stage.put(&["c"]);
+    let worked = stage.say("work", &work);
+    assert_eq!(worked.code, Some(0), "{worked:?}");
+    assert_eq!(stage.say("join", &[]).code, Some(0));
+}
+
+fn what_comes_back_or_is_tried_again_is_not_gone() {
+    let stage = Stage::new();
+    let gate = stage.gate();
+    // Also where others have put some, and removed some before anybody has begun.
+    for item in ["x", "y", "z"] {
+        stage.redis_cli(&["xadd", STREAM, "*", "item", item]);
+    }
+    stage.redis_cli(&["xtrim", STREAM, "maxlen", "2"]);
+    stage.put(&["a", "b"]);
+    let wait = [
+        "-w",
+        "2",
+        "--shutdown",
+        "0",
+        "--",
+        "flock",
+        "-s",
+        GATE,
+        "true",
+    ];
+    let mut work = stage.start("work", &wait);
+    stage.await_status("pending", 2);
+    work.signal(Signal::SIGTERM);
+    work.end();
+    assert_eq!(stage.status()["untaken"], 4);
+    gate.open();
+    let fails = [
+        "--until-done",
+        "--max-attempts",
+        "1",
+        "--",
+        "test",
+        "{}",
+        "=",
+        "a",
+    ];
+    let worked = stage.say("work", &fails);
+    assert_eq!(worked.code, Some(1), "{worked:?}");
+    let retried = stage.say("dead retry", &["--all"]);
+    assert_eq!(retried.code, Some(0), "{retried:?}");
+    let worked = stage.say("work", &["--until-done", "--", "true"]);
+    assert_eq!(worked.code, Some(0), "{worked:?}");
+    let status = stage.status();
+    assert_eq!(
+        (&status["done"], &status["gone"]),
+        (&4.into(), &0.into()),
+        "{status}"
+    );
+}
+
+fn a_replica_says_how_a_stream_stands() {
+    let stage = Stage::new();
+    let _gate = stage.gate();
+    let _works = held(&stage);
+    let replica = Options::default().replica_of(&stage.server).start();
+    let ask = |subcommand: &str, more: &[&str]| {
+        let mut command = supervisor();
+        command.args([subcommand, "--redis", &replica.url(), "--stream", STREAM]);
+        command.args(more);
+        said(command)
+    };
+    let status = || {
+        let said = ask("status", &["--format", "json", "--interval", "0"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        serde_json::from_str::<Value>(&said.out).unwrap()
+    };
+    until("it has all that its master has", || {
+        status()["pending"] == 4
+    });
+    let (there, here) = (status(), stage.status());
+    for name in [
+        "unfinished",
+        "untaken",
+        "pending",
+        "done",
+        "lease_ms",
+        "gone",
+    ] {
+        assert_eq!(there[name], here[name], "{name}");
+    }
+    assert_eq!(there["supervisors"].as_array().unwrap().len(), 2);
+    // Whoever waits writes, and is told so.
+    let joined = ask("join", &[]);
+    assert_eq!(joined.code, Some(2), "{joined:?}");
+    assert!(joined.err.contains("is a replica"), "{joined:?}");
 }

@@ -274,5 +274,7 @@ pub(super) fn standing(told: &Told) -> Standing {
         retries: told.retries,
         refused: told.refused,
         ring: told.ring.to_string(),
+        // Nobody trims it.
+        gone: 0,
     }
 }

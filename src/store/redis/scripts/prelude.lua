@@ -11,9 +11,40 @@ end
 local function standing()
     local length = redis.call('XLEN', stream)
     local pending = redis.call('XPENDING', stream, group)[1]
-    local told = redis.call('HMGET', meta, 'done', 'dead', 'retries', 'refused', 'changes', 'ring')
+    local told = redis.call('HMGET', meta, 'done', 'dead', 'retries', 'refused', 'changes', 'ring',
+        'gone')
     return { length, pending, tonumber(told[1] or 0), tonumber(told[2] or 0),
-        tonumber(told[3] or 0), tonumber(told[4] or 0), tonumber(told[5] or 0), told[6] or '0-0' }
+        tonumber(told[3] or 0), tonumber(told[4] or 0), tonumber(told[5] or 0), told[6] or '0-0',
+        tonumber(told[7] or 0) }
+end
+
+-- Counts the entries that are gone without an end: somebody has trimmed the stream, or deleted some.
+-- All that were ever added are here, or have ended, or were added again as others; `base` is what was
+-- deleted before anybody counted. Redis before 7.0 does not say how many were added.
+local function count_gone()
+    local length = redis.call('XLEN', stream)
+    local told = redis.call('HMGET', meta, 'done', 'dead', 'moved', 'base', 'gone', 'counted')
+    local now = tonumber(redis.call('TIME')[1])
+    -- The answer has whole items in it, so it is not asked for all the time.
+    if length > 0 and now < tonumber(told[6] or 0) + 10 then
+        return
+    end
+    local info, added = redis.pcall('XINFO', 'STREAM', stream), nil
+    for i = 1, #info, 2 do
+        added = info[i] == 'entries-added' and info[i + 1] or added
+    end
+    if not added then
+        return
+    end
+    local base = tonumber(told[4] or 0)
+    local gone = added - length - tonumber(told[1] or 0) - tonumber(told[2] or 0)
+        - tonumber(told[3] or 0) - base
+    if not told[4] or gone < 0 then
+        -- Nobody has counted yet; or Redis has begun to count anew, with data of an older version.
+        base, gone = base + gone, 0
+        redis.call('HSET', meta, 'base', base)
+    end
+    redis.call('HSET', meta, 'gone', gone, 'counted', now)
 end
 
 -- What XINFO says of consumers or groups, as tables.

@@ -14,6 +14,15 @@ if before then
     end
 end
 
+-- What was lost before is told by now, and those who begin anew begin with nothing lost.
+if redis.call('XLEN', stream) == 0 then
+    local gone = tonumber(redis.call('HGET', meta, 'gone') or 0)
+    if gone > 0 then
+        redis.call('HINCRBY', meta, 'base', gone)
+        redis.call('HSET', meta, 'gone', 0)
+    end
+end
+
 local untaken = 0
 if bound >= 0 then
     untaken = redis.call('XLEN', stream) - redis.call('XPENDING', stream, group)[1]

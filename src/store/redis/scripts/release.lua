@@ -30,5 +30,9 @@ for i = at + 1, #ARGV do
         released = released + 1
     end
 end
+if released > 0 then
+    -- They were added once more.
+    redis.call('HINCRBY', meta, 'moved', released)
+end
 redis.call('HINCRBY', meta, 'changes', 1)
 return { released, standing() }

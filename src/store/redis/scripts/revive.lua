@@ -19,5 +19,6 @@ redis.call('HSET', past, new, history)
 redis.call('HSET', numbers, new, number)
 redis.call('XDEL', dead, ARGV[2])
 redis.call('HINCRBY', meta, 'dead', -1)
+redis.call('HINCRBY', meta, 'moved', 1)
 redis.call('HINCRBY', meta, 'changes', 1)
 return 1

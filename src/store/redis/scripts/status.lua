@@ -1,6 +1,7 @@
 -- All that people want to know of a stream at one moment: the time, its length, what is pending, the
 -- supervisors, how many dead letters there are, and what is kept in fields that are asked for.
 --     ARGV: born, fields
+count_gone()
 return {
     redis.call('TIME'),
     redis.call('XLEN', stream),

@@ -92,4 +92,5 @@ for _, one in ipairs(all) do
         redis.call('XGROUP', 'DELCONSUMER', stream, group, one.name)
     end
 end
+count_gone()
 return { mine, taken, standing(), others_heard_of(all, consumer, lease) }

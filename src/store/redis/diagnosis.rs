@@ -1,0 +1,128 @@
+//! What seems to be at an address where no Redis answers as it should: asked on a connection of its
+//! own, in the plainest words. It is for people, after something has failed, and decides nothing.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use redis::ConnectionAddr;
+
+use super::trouble::TOO_MANY;
+
+/// How long it may take to get in, and to get an answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Some speak first: a Redis that lets nobody else in, servers of another kind.
+const FIRST_WORD: Duration = Duration::from_millis(300);
+
+/// So much of a server's account of itself is read.
+const INFO_MAX: u64 = 1 << 16;
+
+/// So much of what is said is looked at.
+const LINE_MAX: usize = 100;
+
+/// What it seems to be and what to do, if that can be told; `None` for what may well be a Redis.
+pub(super) fn of(name: &str, address: &ConnectionAddr) -> Option<String> {
+    words(name, &heard(connect(address)?)?)
+}
+
+/// Whether it is a Sentinel, which speaks as Redis does and has no data.
+pub(super) fn is_sentinel(address: &ConnectionAddr) -> bool {
+    let asked = connect(address).and_then(|mut stream| {
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.write_all(b"INFO server\r\n").ok()?;
+        let mut said = Vec::new();
+        // It does not hang up after that, so the end of this is mostly the end of our patience.
+        let _ = stream.take(INFO_MAX).read_to_end(&mut said);
+        Some(said)
+    });
+    let said = asked.unwrap_or_default();
+    String::from_utf8_lossy(&said).contains("redis_mode:sentinel")
+}
+
+/// A connection, where plain words may be said: not where TLS is spoken.
+fn connect(address: &ConnectionAddr) -> Option<TcpStream> {
+    let ConnectionAddr::Tcp(host, port) = address else {
+        return None;
+    };
+    let address = (&**host, *port).to_socket_addrs().ok()?.next()?;
+    TcpStream::connect_timeout(&address, PATIENCE).ok()
+}
+
+/// The first line that is said, without being asked or to a ping; empty if it is silent, `None` if it
+/// hangs up.
+fn heard(mut stream: TcpStream) -> Option<String> {
+    let mut bytes = [0; LINE_MAX];
+    stream.set_read_timeout(Some(FIRST_WORD)).ok()?;
+    let mut said = stream.read(&mut bytes);
+    if is_silent(&said) {
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        // Two ends of lines, so that an HTTP server answers as well.
+        stream.write_all(b"PING\r\n\r\n").ok()?;
+        said = stream.read(&mut bytes);
+    }
+    let count = match said {
+        Ok(0) => return None,
+        Ok(count) => count,
+        said if is_silent(&said) => 0,
+        Err(_) => return None,
+    };
+    let said = String::from_utf8_lossy(&bytes[..count]);
+    let line = said.lines().next().unwrap_or_default();
+    Some(line.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// Whether nothing was said in the time that there was for it.
+fn is_silent(said: &io::Result<usize>) -> bool {
+    let is_late = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+        )
+    };
+    said.as_ref().is_err_and(is_late)
+}
+
+/// What that line says of who has said it.
+fn words(name: &str, line: &str) -> Option<String> {
+    let speaks_redis = ["+", "-", "$", ":", "*"]
+        .iter()
+        .any(|sign| line.starts_with(sign));
+    Some(if line.contains(TOO_MANY) {
+        format!(
+            "{name} lets nobody else in: it has as many clients as its maxclients allows; raise that, or \
+             end some"
+        )
+    } else if line.is_empty() {
+        format!(
+            "{name} lets us in and does not answer: it is stopped or very busy, it is no Redis, or it \
+             wants TLS (rediss://)"
+        )
+    } else if line.starts_with("HTTP/") || line.starts_with('<') {
+        format!(
+            "{name} is an HTTP server, and no Redis: name the port of Redis, which is 6379 mostly"
+        )
+    } else if speaks_redis {
+        return None;
+    } else {
+        format!("{name} is no Redis: it says {line:?}; name the address of one")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_speaks_is_known_by_the_first_line() {
+        let seems = |line: &str| words("it", line).unwrap_or_default();
+        assert!(seems("-ERR max number of clients reached").contains("maxclients"));
+        assert!(seems("HTTP/1.1 400 Bad Request").contains("HTTP server"));
+        // Without a request that names a version, some answer as in the very beginning.
+        assert!(seems("<!DOCTYPE HTML>").contains("HTTP server"));
+        assert!(seems("SSH-2.0-OpenSSH_9.2").contains("it says \"SSH-2.0-OpenSSH_9.2\""));
+        assert!(seems("").contains("does not answer"));
+        assert_eq!(words("it", "+PONG"), None);
+        assert_eq!(words("it", "-NOAUTH Authentication required."), None);
+    }
+}
