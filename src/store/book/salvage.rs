@@ -1,8 +1,9 @@
 //! A sound book made of rows of which some are missing.
 //!
 //! Items keep their numbers. What cannot be told to be done is done again rather than lost. An item
-//! of which nothing is left counts as a dead letter that was forgotten, for it is not known to be
-//! done, and the print of its key goes, so that the same input puts it again.
+//! of which nothing is left but its failures, or nothing at all, counts as a dead letter that was
+//! forgotten, for it is not known to be done, and the print of its key goes, so that the same input
+//! puts it again.
 
 use std::collections::BTreeSet;
 
@@ -75,12 +76,15 @@ impl Recovery {
         let batches = self.batches.iter().map(|(first, batch)| batch.last(*first));
         let letters = self.dead.keys().chain(self.loose.keys()).copied();
         let prints = self.prints.iter().map(|(item, _)| *item);
+        let failures = self.failures.keys().map(|(item, _)| *item);
         let told = self.tally.map(|tally| tally.accepted);
-        let named = batches.chain(letters).chain(prints).chain(told);
+        let named = batches.chain(letters).chain(prints);
+        let named = named.chain(failures).chain(told);
         named.chain(self.gone.last()).max().unwrap_or(0)
     }
 
-    /// The items of which nothing is known. They are gone from now on.
+    /// The items of which no content is left and that are not known to be done. They are gone from
+    /// now on.
     fn take_lost(&mut self, accepted: u64) -> Ranges {
         let mut known = self.gone.clone();
         for (first, batch) in &self.batches {
@@ -90,6 +94,12 @@ impl Recovery {
         for (first, last) in known.gaps(1, accepted) {
             lost.add(first, last);
             self.gone.add(first, last);
+        }
+        // Failures are kept of what is not done: this was a dead letter, or one that is tried again.
+        for item in self.failures.keys().map(|key| key.0) {
+            if !self.is_unfinished(item) && !self.dead.contains_key(&item) {
+                lost.add(item, item);
+            }
         }
         lost
     }
@@ -151,7 +161,11 @@ impl Recovery {
     fn new_tally(&self, accepted: u64, failures: u64, prints: u64, lost: u64) -> Tally {
         let (gone, dead) = (self.gone.count(), self.dead.len() as u64);
         let loose = self.loose.len() as u64;
+        let left = gone - dead - loose;
         let forgotten = self.tally.map_or(0, |tally| tally.forgotten);
+        // No more are done than were, whichever rows are missing.
+        let done = self.tally.and_then(|tally| tally.done()).unwrap_or(left);
+        let not_done = left.saturating_sub(done);
         Tally {
             accepted,
             gone,
@@ -159,7 +173,7 @@ impl Recovery {
             loose,
             failures,
             // Some that were forgotten may be among the lost.
-            forgotten: forgotten.saturating_add(lost).min(gone - dead - loose),
+            forgotten: forgotten.saturating_add(lost).max(not_done).min(left),
             prints,
             // Their output lies beside the damaged file, and is for people to look at.
             unshown: 0,
