@@ -7,9 +7,18 @@ use std::fmt;
 use std::io;
 
 /// What went wrong; ask it with the `is_*` predicates.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` says the same sentence as `Display`, because that is what a program shows whose `main`
+/// returns it.
+#[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct Error(#[from] pub(crate) Kind);
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// The closed list of cases.
 #[derive(Debug, thiserror::Error)]
@@ -197,8 +206,9 @@ impl Error {
     }
 }
 
-/// What became of one item of a `map`, if it has no result.
-#[derive(Debug, Clone)]
+/// What became of one item of a `map`, if it has no result. As with [`Error`], `Debug` says what
+/// `Display` says.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ItemError {
     /// It is a dead letter: every attempt failed, and this is its history.
@@ -235,3 +245,24 @@ impl fmt::Display for ItemError {
 }
 
 impl std::error::Error for ItemError {}
+
+impl fmt::Debug for ItemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The standard library prints what `main` returns by `Debug`.
+    #[test]
+    fn what_main_returns_is_a_sentence() {
+        let error = Error::from(Kind::NotServed);
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert!(error.to_string().contains("call it first thing in main"));
+        let error = ItemError::NotAccepted("the queue is closed".into());
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+}

@@ -24,6 +24,7 @@ crate::trials!(
     json_events_carry_the_fields_of_the_contract,
     every_mode_does_the_chapters_dishes,
     no_dishes_are_no_work,
+    a_program_with_threads_runs_under_valgrind,
 );
 
 fn supervisor() -> Command {
@@ -381,4 +382,25 @@ fn dishes_come_from_a_named_pipe() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(&output.stdout).lines().count(), 4);
+}
+
+/// Memory checkers start a program with an auxiliary vector of their own.
+fn a_program_with_threads_runs_under_valgrind() {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=none", "-q", env!("CARGO_BIN_EXE_supervisor")]);
+    let output = match command
+        .args(["--mode", "threads", "-w", "2", "--dishes", "1"])
+        .output()
+    {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!(
+                "skipped: a_program_with_threads_runs_under_valgrind, as valgrind does not start: {error}"
+            );
+            return;
+        }
+    };
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert!(error.contains("1 of 1 dishes done"), "{error}");
 }
