@@ -81,7 +81,8 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     }
     let put = queue.sync().map_err(Failure::from).and(put);
     let count = queue.accepted_of_ours();
-    queue.close_store();
+    // A stream has no file that could be damaged.
+    let _ = queue.close_store();
     say_put(count, &place.stream);
     if let Some(signal) = stop.signal() {
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
