@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use nix::fcntl::OFlag;
 
 use super::letter;
 use super::output;
@@ -38,7 +37,7 @@ pub(super) struct Obituaries {
 pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
     let mut how = OpenOptions::new();
     how.create(true).append(true);
-    let file = output::open("--dead-letters", path, others, &mut how, OFlag::O_APPEND)?;
+    let file = output::open("--dead-letters", path, others, &mut how)?;
     output::end_torn_line(path, &file).map_err(|error| {
         let path = path.display();
         format!("--dead-letters {path}: cannot be written: {error}")

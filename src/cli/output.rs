@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -36,8 +36,8 @@ impl Output {
         };
         let is_new = path.symlink_metadata().is_err();
         let mut how = OpenOptions::new();
-        how.create(true).write(true).truncate(false);
-        let file = open(option, &path, taken, &mut how, OFlag::empty())?;
+        how.create(true).append(true);
+        let file = open(option, &path, taken, &mut how)?;
         check_ours(option, &path, beginning, what)?;
         taken.push(path.clone());
         Ok(Some(Output {
@@ -62,7 +62,6 @@ impl Output {
     pub(super) fn begin(&mut self) -> io::Result<()> {
         if self.file.metadata()?.is_file() {
             self.file.set_len(0)?;
-            self.file.rewind()?;
         }
         Ok(())
     }
@@ -102,13 +101,13 @@ impl Drop for Output {
     }
 }
 
-/// Opens a file to write, with flags of its own. It is none of `others`, which are the run's own.
+/// Opens a file to add to: whoever rotates a log by emptying it (logrotate's copytruncate) finds it go
+/// on at its new end. It is none of `others`, which are the run's own.
 pub(super) fn open(
     option: &str,
     path: &Path,
     others: &[PathBuf],
     how: &mut OpenOptions,
-    flags: OFlag,
 ) -> Result<File, String> {
     let unusable = |why: String| format!("{option} {}: {why}", path.display());
     if let Some(other) = others.iter().find(|other| is_same(path, other)) {
@@ -128,7 +127,7 @@ pub(super) fn open(
             Some(nix::libc::ENXIO) => unusable("nobody reads from this pipe".into()),
             _ => unusable(format!("cannot be written: {error}")),
         })?;
-    let waits = fcntl(&file, FcntlArg::F_SETFL(flags));
+    let waits = fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND));
     waits.map_err(|error| unusable(format!("cannot be written: {error}")))?;
     Ok(file)
 }

@@ -7,6 +7,7 @@ mod kept;
 mod output;
 mod persistent;
 mod shell;
+mod surroundings;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         output::trials(),
         persistent::trials(),
         shell::trials(),
+        surroundings::trials(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -11,8 +11,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
-
 use super::ended::Ended;
 use crate::cli::view::View;
 use crate::cli::{output, printer};
@@ -35,12 +33,8 @@ pub(super) fn open(
     taken: &mut Vec<PathBuf>,
 ) -> Result<Place, String> {
     let mut how = OpenOptions::new();
-    how.create(true).read(is_resumable).write(true);
-    let flags = match is_resumable {
-        true => OFlag::O_APPEND,
-        false => OFlag::empty(),
-    };
-    let file = output::open("--joblog", path, taken, &mut how, flags)?;
+    how.create(true).read(is_resumable).append(true);
+    let file = output::open("--joblog", path, taken, &mut how)?;
     output::check_ours("--joblog", path, HEADER, "a job log")?;
     taken.push(path.to_owned());
     Ok(Place {
