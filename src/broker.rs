@@ -529,6 +529,7 @@ impl Drop for Broker {
             let _ = thread.join();
         }
         scribe::write_all(&self.core, &*self.store);
-        self.store.close();
+        // Nobody is there to be told.
+        let _ = self.store.close();
     }
 }

@@ -32,15 +32,18 @@ mod ticks;
 mod view;
 mod work;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::process::{self, ExitCode};
 
 use clap::Parser;
 
+use self::screen::Stream;
 use crate::error::Error;
 use crate::kitchen;
+use crate::observe::text::harmless;
 use crate::worker::{self, title};
 
 /// Exit codes; 128 and a signal's number when a signal stopped the run.
@@ -181,6 +184,21 @@ fn tip(error: &clap::Error, start: &str) -> Option<String> {
     })
 }
 
+/// What clap has to say. Where not even this can be printed, the code must do.
+fn print_usage(error: &clap::Error) {
+    let (stream, is_terminal) = match error.use_stderr() {
+        true => (Stream::Err, io::stderr().is_terminal()),
+        false => (Stream::Out, io::stdout().is_terminal()),
+    };
+    let text = error.to_string();
+    let _ = match harmless(&text) {
+        // In colours.
+        Cow::Borrowed(_) if is_terminal => error.print(),
+        // Arguments may be anybody's.
+        text => { stream }.write_all(text.as_bytes()),
+    };
+}
+
 /// Ends the process from any of its threads. Workers die with us: the kernel tells them.
 #[allow(clippy::exit, reason = "the command line ends the process")]
 fn end(code: u8) -> ! {
@@ -205,8 +223,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             } else {
                 code::DONE
             };
-            // Where not even this can be printed, the code must do.
-            let _ = error.print();
+            print_usage(&error);
             let start = if is_work {
                 "supervisor work"
             } else {

@@ -45,6 +45,7 @@
 compile_error!("dishrack needs Linux: pidfds, parent death signals and seqpacket sockets");
 
 mod blob;
+mod blocking;
 #[doc(hidden)]
 pub mod broker;
 #[cfg(feature = "cli")]

@@ -70,7 +70,12 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     }
 
     /// Nothing more will be kept: whatever is open is closed.
-    fn close(&self) {}
+    ///
+    /// # Errors
+    /// What was kept is not there any more, or cannot be believed.
+    fn close(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// What tells this store from all others, if anything does.
     #[cfg(feature = "cli")]

@@ -335,7 +335,7 @@ impl Broker {
         if !self.lock().desk.ledger.is_broken() {
             // What cannot be given back is taken over when its lease is over.
             let _ = channel.stream.release(&left);
-            channel.stream.close();
+            let _ = channel.stream.close();
         }
         self.with(|core| {
             if let Some(shared) = core.shared() {

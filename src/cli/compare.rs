@@ -1,7 +1,7 @@
 //! `supervisor compare`: the chapter's ways to wash and dry, one after the other, and a sheet that
 //! shows them below each other.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,7 @@ use super::args::{self, Mode};
 use super::output::Output;
 use super::pictures::{self, kitchen_labels};
 use super::run;
+use super::screen::Stream;
 use super::stop::Stop;
 use super::{Failure, code, dishes, printer};
 use crate::kitchen::Dish;
@@ -265,8 +266,7 @@ fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure>
 
 /// Prints a part of the table, at once: the next way takes its time.
 fn say(text: std::fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    if let Err(error) = out.write_fmt(text).and_then(|()| out.flush()) {
+    if let Err(error) = Stream::Out.write_all(text.to_string().as_bytes()) {
         run::end_without_stdout(&error);
     }
 }

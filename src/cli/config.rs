@@ -125,8 +125,8 @@ impl Config {
         if let Source::File(input) = &source {
             taken.push(input.clone());
         }
-        // The journal's folder is the run's own, too.
-        taken.extend(items.journal.as_deref().map(jobs::folder_of));
+        // What lies beside the journal is the run's own, too.
+        taken.extend(items.journal.iter().flat_map(|path| jobs::paths_of(path)));
         let is_resumable = items.journal.is_some();
         let (work, total) = match jobs.are_meant() {
             true => Work::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,

@@ -6,7 +6,7 @@
 use std::any::type_name;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 use super::args::{Format, StreamArgs};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
+use super::screen::Stream;
 use super::{Failure, code, printer, written};
 use crate::error::{Error, Kind};
 use crate::jobs::{self, Job};
@@ -298,7 +299,7 @@ fn print(
     format: Format,
     text: impl Fn(&Letter) -> String,
 ) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = BufWriter::new(Stream::Out);
     let mut print = |text: &dyn fmt::Display| write!(out, "{text}");
     let printed = letters.iter().try_for_each(|letter| match format {
         Format::Text => print(&text(letter)),

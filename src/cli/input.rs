@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crossbeam_channel::{Receiver, bounded, select};
 
 use super::stop::Stop;
+use crate::blocking::Blocking;
 
 /// Where the lines come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +125,7 @@ fn read_ahead(source: Source, separator: u8) -> io::Result<Receiver<Vec<Read>>> 
                 Ok(file) => Box::new(file),
                 Err(why) => return drop(sender.send(vec![Err(why)])),
             },
-            _ => Box::new(io::stdin()),
+            _ => Box::new(Blocking(io::stdin())),
         };
         let mut reader = BufReader::with_capacity(BATCH_BYTES, file);
         let mut lines = Numbered::new(separator, source.name());
@@ -166,7 +167,10 @@ fn all(source: &Source, separator: u8) -> Lines {
             Ok(file) => Box::new(lines(file, separator, source.name())),
             Err(why) => Box::new(std::iter::once(Err(why))),
         },
-        Source::Stdin => Box::new(lines(BufReader::new(io::stdin()), separator, source.name())),
+        Source::Stdin => {
+            let stdin = BufReader::new(Blocking(io::stdin()));
+            Box::new(lines(stdin, separator, source.name()))
+        }
     }
 }
 

@@ -45,7 +45,7 @@ use crate::queue::JoinableQueue;
 use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
 
-pub(super) use self::scratch::{folder_of, keep as keep_scratch, remove as remove_scratch};
+pub(super) use self::scratch::{keep as keep_scratch, paths_of, remove as remove_scratch};
 
 /// What is said of commands.
 static WORDS: Words = Words {
@@ -158,7 +158,14 @@ impl Work for Jobs {
             is_tagged: self.config.is_tagged,
             format: config.format,
         };
-        let results = results.map(|place| Results::new(place, setup));
+        let mut results = results.map(|place| Results::new(place, setup));
+        // Numbers begin with one again, unless they go on with a journal's or are a stream's.
+        if let Some(results) = &mut results
+            && origin.accepted == 0
+            && config.redis.is_none()
+        {
+            results.begin_anew();
+        }
         let returns = self.budget.returns();
         let outputs = Outputs::new(spool, shape, results, origin, (out.clone(), returns));
         views.push(Box::new(outputs));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::ledger::{Failure, ItemId};
 use crate::observe::last_cause;
-use crate::observe::text::printable;
+use crate::observe::text::{harmless, printable};
 
 /// A dead letter, with the name of its item.
 #[derive(Debug)]
@@ -44,21 +44,24 @@ impl Letter {
 /// The whole history.
 impl fmt::Display for Letter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} {}", self.id, self.name)?;
+        // Names, causes and what was on stderr may be anybody's: nothing of it does anything to a terminal.
+        writeln!(f, "{} {}", self.id, printable(&self.name))?;
         for failure in &self.history {
             let Failure {
                 attempt,
                 cause,
                 scene,
             } = failure;
-            writeln!(f, "  attempt {attempt}: {cause}")?;
+            let cause = cause.to_string();
+            writeln!(f, "  attempt {attempt}: {}", printable(&cause))?;
             if !scene.worker.is_empty() {
-                writeln!(f, "    worker:  {}, pid {}", scene.worker, scene.pid)?;
+                let worker = printable(&scene.worker);
+                writeln!(f, "    worker:  {worker}, pid {}", scene.pid)?;
                 writeln!(f, "    started: {}", Clock(scene.started))?;
             }
             writeln!(f, "    ended:   {}", Clock(scene.ended))?;
             for line in scene.stderr.lines() {
-                writeln!(f, "    stderr:  {line}")?;
+                writeln!(f, "    stderr:  {}", harmless(line))?;
             }
         }
         Ok(())

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use nix::fcntl::OFlag;
 
 use super::letter;
 use super::output;
@@ -34,12 +33,16 @@ pub(super) struct Obituaries {
     is_written: Arc<AtomicBool>,
 }
 
+/// A dead letter begins so.
+const BEGINNING: &str = "{\"item\":";
+
 /// Opens the file, to add to it. It is none of `others`, which are the run's own.
 pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
     let mut how = OpenOptions::new();
     how.create(true).append(true);
-    let file = output::open("--dead-letters", path, others, &mut how, OFlag::O_APPEND)?;
-    output::end_torn_line(path, &file).map_err(|error| {
+    let file = output::open("--dead-letters", path, others, &mut how)?;
+    output::check_ours("--dead-letters", (path, &file), BEGINNING, "dead letters")?;
+    output::end_torn_line(&file).map_err(|error| {
         let path = path.display();
         format!("--dead-letters {path}: cannot be written: {error}")
     })?;
@@ -106,6 +109,8 @@ impl Obituaries {
 /// One write for each line, so that a kill leaves whole lines. Whether all of them were written;
 /// the first failure is told at once.
 fn write(mut file: File, earlier: Vec<String>, inbox: &Receiver<Told>, path: &Path) -> bool {
+    // What cannot be read back is written again.
+    let missing = output::missing_lines(&file, earlier.clone(), |line| line);
     let mut is_fine = true;
     let mut put = |line: String| {
         if let Err(error) = file.write_all(format!("{line}\n").as_bytes())
@@ -117,8 +122,6 @@ fn write(mut file: File, earlier: Vec<String>, inbox: &Receiver<Told>, path: &Pa
             ));
         }
     };
-    // What cannot be read back is written again.
-    let missing = output::missing_lines(path, earlier.clone(), |line| line);
     missing.unwrap_or(earlier).into_iter().for_each(&mut put);
     for told in inbox {
         match told {

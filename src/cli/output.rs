@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -36,9 +37,9 @@ impl Output {
         };
         let is_new = path.symlink_metadata().is_err();
         let mut how = OpenOptions::new();
-        how.create(true).write(true).truncate(false);
-        let file = open(option, &path, taken, &mut how, OFlag::empty())?;
-        check_ours(option, &path, beginning, what)?;
+        how.create(true).append(true);
+        let file = open(option, &path, taken, &mut how)?;
+        check_ours(option, (&path, &file), beginning, what)?;
         taken.push(path.clone());
         Ok(Some(Output {
             option,
@@ -62,7 +63,6 @@ impl Output {
     pub(super) fn begin(&mut self) -> io::Result<()> {
         if self.file.metadata()?.is_file() {
             self.file.set_len(0)?;
-            self.file.rewind()?;
         }
         Ok(())
     }
@@ -102,13 +102,13 @@ impl Drop for Output {
     }
 }
 
-/// Opens a file to write, with flags of its own. It is none of `others`, which are the run's own.
+/// Opens a file to add to: whoever rotates a log by emptying it (logrotate's copytruncate) finds it go
+/// on at its new end. It is none of `others`, which are the run's own.
 pub(super) fn open(
     option: &str,
     path: &Path,
     others: &[PathBuf],
     how: &mut OpenOptions,
-    flags: OFlag,
 ) -> Result<File, String> {
     let unusable = |why: String| format!("{option} {}: {why}", path.display());
     if let Some(other) = others.iter().find(|other| is_same(path, other)) {
@@ -116,9 +116,6 @@ pub(super) fn open(
             "it is what {} is: name another file",
             other.display()
         )));
-    }
-    if is_database(path) {
-        return Err(unusable("it is an SQLite file: name another one".into()));
     }
     // A named pipe that nobody reads is an error rather than a wait.
     let file = how
@@ -128,25 +125,36 @@ pub(super) fn open(
             Some(nix::libc::ENXIO) => unusable("nobody reads from this pipe".into()),
             _ => unusable(format!("cannot be written: {error}")),
         })?;
-    let waits = fcntl(&file, FcntlArg::F_SETFL(flags));
+    let waits = fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND));
     waits.map_err(|error| unusable(format!("cannot be written: {error}")))?;
-    Ok(file)
+    match is_database(&file) {
+        true => Err(unusable("it is an SQLite file: name another one".into())),
+        false => Ok(file),
+    }
+}
+
+/// What was opened to be written, to read in it; `None` where it is no file. It is looked up by its
+/// descriptor, because its path may be another file's by now.
+fn reader(file: &File) -> io::Result<Option<File>> {
+    match file.metadata()?.is_file() {
+        true => File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// A run that was killed may have left half a line.
-pub(super) fn end_torn_line(path: &Path, mut file: &File) -> io::Result<()> {
-    match torn_line(path)?.is_empty() {
+pub(super) fn end_torn_line(mut file: &File) -> io::Result<()> {
+    match torn_line(file)?.is_empty() {
         true => Ok(()),
         false => file.write_all(b"\n"),
     }
 }
 
 /// What follows the last newline of a file.
-pub(super) fn torn_line(path: &Path) -> io::Result<Vec<u8>> {
-    if !path.is_file() {
+pub(super) fn torn_line(file: &File) -> io::Result<Vec<u8>> {
+    let Some(file) = reader(file)? else {
         return Ok(Vec::new());
-    }
-    let file = File::open(path)?;
+    };
     let length = file.metadata()?.len();
     let (mut torn, mut end) = (Vec::new(), length);
     while end > 0 {
@@ -163,14 +171,17 @@ pub(super) fn torn_line(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Those of these lines that are not in a file; `key_of` tells what a line is known by.
 pub(super) fn missing_lines(
-    path: &Path,
+    file: &File,
     mut lines: Vec<String>,
     key_of: impl Fn(&[u8]) -> &[u8],
 ) -> io::Result<Vec<String>> {
-    if lines.is_empty() || !path.is_file() {
+    if lines.is_empty() {
         return Ok(lines);
     }
-    let rows = BufReader::new(File::open(path)?).split(b'\n');
+    let Some(file) = reader(file)? else {
+        return Ok(lines);
+    };
+    let rows = BufReader::new(file).split(b'\n');
     let keys = rows.map(|row| Ok(key_of(&row?).to_vec()));
     let there: HashSet<Vec<u8>> = keys.collect::<io::Result<_>>()?;
     lines.retain(|line| !there.contains(key_of(line.as_bytes())));
@@ -184,16 +195,16 @@ const BLOCK_BYTES: u64 = 64 * 1024;
 /// what somebody else has made is not replaced. `what` such a file is.
 pub(super) fn check_ours(
     option: &str,
-    path: &Path,
+    (path, file): (&Path, &File),
     beginning: &str,
     what: &str,
 ) -> Result<(), String> {
     let unusable = |why: String| format!("{option} {}: {why}", path.display());
-    if !path.is_file() {
+    let reader = reader(file).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    let Some(file) = reader else {
         return Ok(());
-    }
+    };
     let mut found = Vec::new();
-    let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
     let read = file.take(beginning.len() as u64).read_to_end(&mut found);
     read.map_err(|error| unusable(format!("cannot be read: {error}")))?;
     // A run that was killed may have left the first half of it.
@@ -227,9 +238,30 @@ pub(super) fn is_within(path: &Path, other: &Path) -> bool {
         .any(|one| is_same(one, other))
 }
 
-fn is_database(path: &Path) -> bool {
+fn is_database(file: &File) -> bool {
     let mut magic = [0; 15];
-    path.is_file()
-        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+    let reader = reader(file).ok().flatten();
+    reader.is_some_and(|mut file| file.read_exact(&mut magic).is_ok())
         && &magic == b"SQLite format 3"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever may write to a folder can put another file under a name at any moment.
+    #[test]
+    fn the_file_that_is_written_is_looked_at_and_not_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture.svg");
+        std::fs::write(&path, "somebody's own\n").unwrap();
+        let opened = OpenOptions::new().write(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "<svg").unwrap();
+        let error = check_ours("--timeline", (&path, &opened), "<svg", "a picture").unwrap_err();
+        assert!(error.contains("is not a picture"), "{error}");
+        assert_eq!(torn_line(&opened).unwrap(), b"");
+        let lines = vec!["somebody's own".to_owned()];
+        assert!(missing_lines(&opened, lines, |row| row).unwrap().is_empty());
+    }
 }

@@ -141,9 +141,15 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
             None => has_dead_letters(&self.queue),
             Some(_) => self.goal.sum(&self.queue).map(|counts| counts.dead > 0),
         };
-        match signal.is_some() && self.is_shared {
-            true => leave_in_time(&self.queue),
+        let closed = match signal.is_some() && self.is_shared {
+            true => {
+                leave_in_time(&self.queue);
+                Ok(())
+            }
             false => self.queue.close_store(),
+        };
+        if let Err(error) = &closed {
+            printer::complain(error);
         }
         if let Some(signal) = signal {
             match (&joined, self.queue.store_failure()) {
@@ -155,14 +161,15 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         }
         if let Some((why, code)) = self.stop.halted() {
             printer::complain(&why);
-            return Ok(if is_written { code } else { code::USAGE });
+            let is_kept = is_written && closed.is_ok();
+            return Ok(if is_kept { code } else { code::USAGE });
         }
         joined?;
         produced?;
         check_younger(&self.queue)?;
         check_whole(&self.queue)?;
         match has_dead_letters? {
-            _ if !is_written => Ok(code::USAGE),
+            _ if !is_written || closed.is_err() => Ok(code::USAGE),
             false => Ok(code::DONE),
             true => Ok(code::DEAD_LETTERS),
         }

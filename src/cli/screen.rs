@@ -7,7 +7,7 @@
 //! The cursor is never hidden and rests at the start of the last line of the bars: whatever kills
 //! us leaves a cursor, and what a terminal echoes (`^C`) stays on a line that is erased anyway.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::BorrowedFd;
 use std::panic;
@@ -24,6 +24,9 @@ use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use rustix::time::Timespec;
 use unicode_width::UnicodeWidthStr;
 
+use crate::blocking::Blocking;
+use crate::observe::text::harmless;
+
 /// How long the last words may take, where nobody may read.
 const TIME_TO_SAY: Duration = Duration::from_millis(200);
 
@@ -37,6 +40,9 @@ const REPAINTS_MAX: u32 = 5;
 
 /// The beginning of a line that is kept until its end comes; a longer one is cut in two.
 const UNENDED_MAX: usize = 64 * 1024;
+
+/// The most that one call is asked to copy: what sendfile(2) takes.
+const SEND_BYTES: usize = 0x7fff_f000;
 
 /// Where a line goes. To write to one is the way to print while bars may be shown. What does not
 /// end with a newline is held back as long as they are.
@@ -174,9 +180,38 @@ pub(super) fn close_in_time() {
     }
 }
 
-/// A line on stderr; where that is closed there is nobody to tell.
+/// A line on stderr, in which nothing does anything to a terminal; where that is closed there is nobody
+/// to tell.
 pub(super) fn say(line: &str) {
+    let line = harmless(line);
     let _ = Stream::Err.put(format!("{line}\n").as_bytes());
+}
+
+/// Copies the rest of a file to stdout. The kernel does it where it can, without a detour over our
+/// memory; it is for outputs that no bars are in the way of.
+pub(super) fn send_file(from: &mut io::Take<File>) -> io::Result<()> {
+    let mut out = Blocking(io::stdout().lock());
+    out.flush()?;
+    while from.limit() > 0 {
+        let count = usize::try_from(from.limit()).unwrap_or(usize::MAX);
+        let file = from.get_ref();
+        let sent = out.until_done(PollFlags::OUT, |out| {
+            // It goes on where the file was read to, also after a part.
+            rustix::fs::sendfile(out, file, None, count.min(SEND_BYTES)).map_err(io::Error::from)
+        });
+        match sent {
+            Ok(0) => return Ok(()),
+            Ok(sent) => from.set_limit(from.limit().saturating_sub(sent as u64)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Not into such a file, as one that is only added to.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                io::copy(from, &mut out)?;
+                return out.flush();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// A line on stderr, where nobody may read: what follows must not depend on that.
@@ -254,11 +289,11 @@ impl Stream {
         }
         match self {
             Stream::Out => {
-                let mut out = io::stdout().lock();
+                let mut out = Blocking(io::stdout().lock());
                 out.write_all(bytes)?;
                 out.flush()
             }
-            Stream::Err => io::stderr().write_all(bytes),
+            Stream::Err => Blocking(io::stderr()).write_all(bytes),
         }
     }
 }

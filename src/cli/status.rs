@@ -12,6 +12,7 @@ use super::layout::Anything;
 use super::screen::Stream;
 use super::{Failure, code, written};
 use crate::error::Error;
+use crate::observe::text::printable;
 use crate::store::redis::{RedisOptions, RedisStore, Status};
 
 #[derive(Debug, Args)]
@@ -79,8 +80,10 @@ impl Rates {
 fn page(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> String {
     let (url, stream) = (place.shown_url(), &place.stream);
     let mut page = format!(
-        "stream {stream} at {url}: items of type {}, lease {:?}\n",
-        status.item_type, status.lease
+        "stream {} at {url}: items of type {}, lease {:?}\n",
+        printable(stream),
+        printable(&status.item_type),
+        status.lease
     );
     let rate = |of: fn(&Rates) -> f64| rates.map(|rates| format!("  {:.1}/s", of(rates)));
     let rows = [
@@ -112,7 +115,8 @@ fn page(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> String 
         let _ = writeln!(
             page,
             "  {}  {} pending, heard of {idle:.1} s ago{note}",
-            one.name, one.pending
+            printable(&one.name),
+            one.pending
         );
     }
     page

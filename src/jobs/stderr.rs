@@ -4,9 +4,11 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use crate::blocking::Blocking;
+
 /// Where it cannot be written, the history is without it.
 pub(super) fn write(bytes: &[u8]) {
-    let _ = io::stderr().write_all(bytes);
+    let _ = Blocking(io::stderr()).write_all(bytes);
 }
 
 /// For a process that this worker starts.

@@ -85,7 +85,7 @@ impl Style {
             } if *exit != Exit::Exited(0) && (holding.is_some() || !is_asked) => {
                 let held = holding
                     .as_ref()
-                    .map(|item| format!(" while {doing} {item}"));
+                    .map(|item| format!(" while {doing} {}", printable(item)));
                 let held = held.unwrap_or_default();
                 Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
             }
@@ -121,6 +121,22 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     printable.into()
+}
+
+/// Without what would do something to a terminal; lines and tabs stay.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let does_harm = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(does_harm) {
+        return text.into();
+    }
+    let mut harmless = String::with_capacity(text.len());
+    for c in text.chars() {
+        match does_harm(c) {
+            true => harmless.extend(c.escape_default()),
+            false => harmless.push(c),
+        }
+    }
+    harmless.into()
 }
 
 /// What became of all items, which are called that.

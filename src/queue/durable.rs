@@ -344,15 +344,20 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Ends the journal when all that happened is in it, in one file; or leaves the stream when all
     /// that happened is told, and gives back what was not worked on. Nothing can be put or settled
     /// afterwards.
+    ///
+    /// # Errors
+    /// `is_journal` where its files were changed by somebody else since they were last written to.
     #[cfg(feature = "cli")]
-    pub(crate) fn close_store(&self) {
+    pub(crate) fn close_store(&self) -> Result<(), Error> {
         if let Side::Local(broker) = &self.side {
             // What could not be written is for the next run.
             let _ = self.sync_all();
             if !broker.leave_stream() {
-                broker.store.close();
+                let closed = broker.store.close();
+                return closed.map_err(|why| Error(Kind::Journal(why)));
             }
         }
+        Ok(())
     }
 
     /// Leaves a stream, now: what cannot be told in a moment is not.

@@ -9,6 +9,7 @@
 //! next one.
 
 mod file;
+mod intrusion;
 mod prints;
 mod reader;
 mod rows;
@@ -16,14 +17,17 @@ mod salvage;
 mod schema;
 mod trouble;
 
+use std::ffi::c_int;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use self::file::Claim;
+use self::intrusion::{Files, Found as FilesFound};
 use self::prints::Prints;
 use self::trouble::Trouble;
 #[cfg(feature = "cli")]
@@ -68,9 +72,9 @@ const IDENTITY: &[u8] = b"identity of a journal";
 /// The same for its file, and what it makes of that is on the processes that work for it.
 const MARK: &[u8] = b"processes of a journal";
 
-/// So often is looked whether the file is still in its place: every commit if commits are rare, and
-/// without cost if they are many.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// So often is looked whether the file still says that it is nothing without its log, and that is
+/// written into it again if not.
+const MARK_EVERY: Duration = Duration::from_secs(1);
 
 /// A journal in use: the only one on its file.
 pub(crate) struct Journal {
@@ -90,12 +94,78 @@ struct Writer {
     /// `None` once it is closed.
     connection: Option<Connection>,
     book: Book,
-    /// When the file was last seen in its place.
-    seen: Option<Instant>,
-    /// The file is not in its place any more.
-    is_displaced: bool,
+    files: Files,
+    /// How many pages the log has, and with how many it is written into the file.
+    log_pages: Arc<AtomicU32>,
+    log_pages_max: u32,
+    /// When it was last looked for the mark in the file.
+    marked: Instant,
     /// Why nothing more can be written.
     failure: Option<String>,
+    end: End,
+}
+
+/// What may be done with the files when the connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The log is written into the file.
+    InOrder,
+    /// The log stays, as after a kill.
+    AsKilled,
+    /// The same, and they are not even read.
+    Untouched,
+}
+
+impl Writer {
+    /// Counts the log's pages from now on.
+    fn new(mut connection: Connection, book: Book, path: &Path) -> Result<Self, Trouble> {
+        let log_pages = Arc::new(AtomicU32::new(0));
+        let pages = Arc::clone(&log_pages);
+        connection.wal_hook(Some(move |_: &mut _, count: c_int| {
+            pages.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Writer {
+            connection: Some(connection),
+            book,
+            files: Files::of(path),
+            log_pages,
+            log_pages_max: schema::LOG_PAGES,
+            marked: Instant::now(),
+            failure: None,
+            end: End::InOrder,
+        })
+    }
+
+    fn fail(&mut self, why: String, end: End) -> String {
+        self.end = end;
+        if end == End::Untouched
+            && let Some(connection) = self.connection.take()
+        {
+            // The log stays: the connection was made so. Whoever reads later must not do it by this one.
+            let _ = connection.close();
+        }
+        self.failure = Some(why.clone());
+        why
+    }
+
+    /// Writes the log into the file where it has become long, or where the file does not say any more
+    /// that it needs it: another program has written the log into it. What cannot be done now is done
+    /// at another time.
+    fn bring_in(&mut self, is_marked: impl FnOnce() -> bool) {
+        let is_long = self.log_pages.load(Ordering::Relaxed) >= self.log_pages_max;
+        let is_due = self.marked.elapsed() >= MARK_EVERY;
+        if is_due {
+            self.marked = Instant::now();
+        }
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        if (is_long || (is_due && !is_marked())) && schema::bring_in(connection).is_ok() {
+            // More than nothing where somebody who reads has kept it from being begun anew.
+            self.log_pages_max = self.log_pages.load(Ordering::Relaxed) + schema::LOG_PAGES;
+        }
+    }
 }
 
 /// What was found in a file.
@@ -144,6 +214,7 @@ impl Journal {
             }
             opened => opened?,
         };
+        let writer = Writer::new(connection, book, &claim.path)?;
         let recovered = found
             .recovered
             .map_payloads(|bytes| Parcel::of(Payload::copy_of(&bytes)));
@@ -152,13 +223,7 @@ impl Journal {
             prints: Mutex::new(Prints::new(key, found.prints)),
             #[cfg(feature = "cli")]
             unshown: Mutex::new(found.unshown),
-            writer: Mutex::new(Writer {
-                connection: Some(connection),
-                book,
-                seen: None,
-                is_displaced: false,
-                failure: None,
-            }),
+            writer: Mutex::new(writer),
             was_left,
             claim: Mutex::new(Some(claim)),
         };
@@ -212,40 +277,88 @@ impl Journal {
         if let Some(why) = &writer.failure {
             return Err(why.clone());
         }
+        self.look(writer)?;
         let Some(connection) = &mut writer.connection else {
             return Err(format!("journal {} is closed", self.path.display()));
         };
-        if writer.seen.is_none_or(|seen| seen.elapsed() > LOOK_EVERY) {
-            if let Some(why) = self.displacement() {
-                writer.is_displaced = true;
-                writer.failure = Some(why.clone());
-                return Err(why);
-            }
-            writer.seen = Some(Instant::now());
-        }
         let changes = change(&mut writer.book);
         let changes = changes.map_err(|why| format!("journal {}: {why}", self.path.display()));
         let result = changes.and_then(|changes| match changes.is_empty() {
             true => Ok(()),
             false => rows::apply(connection, &changes).map_err(|error| self.complaint(&error)),
         });
-        if let Err(why) = &result {
-            writer.failure = Some(why.clone());
+        match result {
+            Ok(()) => {
+                writer.bring_in(|| self.is_marked());
+                writer.files.note();
+                Ok(())
+            }
+            Err(why) => Err(writer.fail(why, End::AsKilled)),
         }
-        result
     }
 
-    /// Whether the file is no longer where the next supervisor will look for it.
-    fn displacement(&self) -> Option<String> {
-        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_displaced = claim.as_ref().is_some_and(|claim| !claim.is_in_place());
-        is_displaced.then(|| {
+    /// Looks whether the files are as they were left.
+    fn look(&self, writer: &mut Writer) -> Result<(), String> {
+        let path = self.path.display();
+        let (why, end) = match writer.files.look() {
+            FilesFound::Same => return Ok(()),
+            FilesFound::Changed => match self.check_again(writer) {
+                Ok(()) => return Ok(()),
+                Err(why) => (why, End::Untouched),
+            },
+            // Wherever the file is now, it is whole without its log then; and the log, which SQLite
+            // leaves in its old place, is empty, and cannot be taken for that of another file.
+            FilesFound::Removed(name) if writer.files.is_file(&name) => (
+                format!(
+                    "journal {path} was removed or replaced while it was used: the next run with \
+                     it will know nothing of what was done in this one, unless the file is put back"
+                ),
+                End::InOrder,
+            ),
+            FilesFound::Removed(name) => (
+                format!(
+                    "journal {path}: {}, which belongs to it, was removed or replaced while it was \
+                     used; go on with the same journal afterwards",
+                    name.display()
+                ),
+                End::InOrder,
+            ),
+            FilesFound::IndexCut(name) => (
+                format!(
+                    "journal {path}: {}, which belongs to it, was cut while it was used; what was \
+                     committed is kept, go on with the same journal afterwards",
+                    name.display()
+                ),
+                End::Untouched,
+            ),
+        };
+        Err(writer.fail(why, end))
+    }
+
+    /// Reads all of what somebody else has written to; what can be believed is brought into the file.
+    fn check_again(&self, writer: &mut Writer) -> Result<(), String> {
+        let path = self.path.display();
+        // A connection of its own: this one has pages in memory.
+        verify(writer.files.path()).map_err(|trouble| {
+            let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
             format!(
-                "journal {} was removed or replaced while it was used: the next run with it will \
-                 know nothing of what was done in this one, unless the file is put back",
-                self.path.display()
+                "journal {path} was cut or overwritten while it was used, and is damaged ({why}): \
+                 `supervisor salvage --journal {path} --into NEW` makes a new journal of what can \
+                 be read"
             )
-        })
+        })?;
+        if let Some(connection) = &writer.connection {
+            let brought = schema::bring_in(connection);
+            brought.map_err(|error| self.complaint(&error))?;
+        }
+        writer.files.note();
+        Ok(())
+    }
+
+    /// Whether the file itself says that it is in use; true where there is no file.
+    fn is_marked(&self) -> bool {
+        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        claim.as_ref().is_none_or(Claim::is_marked)
     }
 
     fn complaint(&self, error: &rusqlite::Error) -> String {
@@ -258,7 +371,14 @@ impl Journal {
     }
 
     /// All dead letters, oldest first, or one of them; none when it is closed.
-    fn letters(&self, writer: &Writer, only: Option<ItemId>) -> Result<Vec<StoredLetter>, String> {
+    fn letters(
+        &self,
+        writer: &mut Writer,
+        only: Option<ItemId>,
+    ) -> Result<Vec<StoredLetter>, String> {
+        if writer.failure.is_none() {
+            self.look(writer)?;
+        }
         let Some(connection) = &writer.connection else {
             return Ok(Vec::new());
         };
@@ -286,7 +406,7 @@ impl Store for Journal {
     }
 
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
-        self.letters(&self.writer(), None)
+        self.letters(&mut self.writer(), None)
     }
 
     fn take_dead(
@@ -306,7 +426,7 @@ impl Store for Journal {
         if !writer.book.is_dead(id) {
             return Ok(None);
         }
-        let found = self.letters(&writer, Some(id))?.pop();
+        let found = self.letters(&mut writer, Some(id))?.pop();
         let letter = found
             .ok_or_else(|| format!("journal {}: item {id} is missing", self.path.display()))?;
         self.write(&mut writer, |book| {
@@ -316,21 +436,33 @@ impl Store for Journal {
     }
 
     /// Leaves one file behind, with no log next to it. Where that fails, the log stays.
-    fn close(&self) {
+    fn close(&self) -> Result<(), String> {
         let writer = &mut *self.writer();
-        writer.seen = None;
+        let has_ended = writer.failure.is_some() || writer.connection.is_none();
+        let found = match has_ended {
+            // It was told.
+            true => Ok(()),
+            false => self.look(writer),
+        };
+        if matches!(writer.files.look(), FilesFound::IndexCut(_)) {
+            writer.end = End::Untouched;
+        }
         let _ = self.write(writer, |book| Ok(book.merge()));
         if let Some(connection) = writer.connection.take() {
-            // Wherever the file is now, it is whole without its log then; and the log, which SQLite
-            // leaves in its old place, is empty, and cannot be taken for that of another file.
-            if writer.failure.is_none() || writer.is_displaced {
-                let _ = schema::end_use(&connection);
+            match writer.end {
+                End::InOrder => {
+                    let _ = schema::end_use(&connection);
+                    schema::leave(connection);
+                }
+                End::AsKilled => schema::leave(connection),
+                // The log stays because the connection was made so.
+                End::Untouched => drop(connection.close()),
             }
-            schema::leave(connection);
         }
         // From now on the file is for others.
         let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
         claim.take();
+        found
     }
 
     fn was_put_before(&self, key: &[u8]) -> bool {
@@ -364,7 +496,8 @@ impl Store for Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.close();
+        // Nobody is there to be told.
+        let _ = self.close();
     }
 }
 
@@ -405,6 +538,16 @@ fn try_begin(
     schema::upgrade(connection)?;
     schema::begin_use(connection)?;
     Ok((meta.print_key, book, found, was_left))
+}
+
+/// Whether all that is in a journal can be believed.
+fn verify(path: &Path) -> Result<(), Trouble> {
+    let connection = schema::connect(path, false)?;
+    schema::check_version(&connection)
+        .map_err(|_| Trouble::Damaged("its header is not that of a journal any more".to_owned()))?;
+    schema::check_structure(&connection)?;
+    schema::meta(&connection)?;
+    recover(&connection).map(drop)
 }
 
 /// Reads all rows and believes none that does not fit.

@@ -311,13 +311,14 @@ impl Store for RedisStore {
         self.revive_letter(id)
     }
 
-    fn close(&self) {
+    fn close(&self) -> Result<(), String> {
         // Whoever cannot say good-bye is forgotten when he was not heard of for some time.
         let _ = self.server.try_once(&self.desk, |open| {
             let mut script = self.script(open, Name::Leave);
             script.arg(&self.consumer);
             script.exec(&mut open.connection)
         });
+        Ok(())
     }
 
     fn print_of(&self, _key: &[u8]) -> Option<Print> {

@@ -5,7 +5,7 @@
 //! else does. The end of a stream is read without waiting, so it can be asked for at any time.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd;
 
 use super::signals;
+use crate::blocking::Blocking;
 
 /// How much of a stream's end is kept.
 const TAIL_BYTES: usize = 4096;
@@ -252,14 +253,8 @@ impl Shared {
 }
 
 /// To our own stderr; where that is closed there is nobody to tell.
-pub(crate) fn write_all(mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        match unistd::write(rustix::stdio::stderr(), bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(nix::Error::EINTR) => {}
-            Err(_) => return,
-        }
-    }
+pub(crate) fn write_all(bytes: &[u8]) {
+    let _ = Blocking(io::stderr()).write_all(bytes);
 }
 
 #[cfg(test)]

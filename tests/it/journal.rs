@@ -6,6 +6,7 @@ mod full;
 mod letters;
 mod places;
 mod salvage;
+mod strangers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         letters::trials(),
         places::trials(),
         salvage::trials(),
+        strangers::trials(),
     ];
     trials.into_iter().flatten().collect()
 }

@@ -26,6 +26,7 @@ crate::trials!(
     what_an_earlier_run_has_drawn_is_replaced,
     what_somebody_else_has_written_is_not_replaced,
     a_file_that_cannot_be_written_is_named_before_anything_is_started,
+    what_lies_beside_the_journal_is_its_own,
     no_file_is_used_twice,
     a_run_that_cannot_be_started_leaves_no_half_picture,
     the_four_ways_are_compared_and_drawn,
@@ -413,6 +414,29 @@ fn a_file_that_cannot_be_written_is_named_before_anything_is_started() {
         error.contains("--timeline /dev/full: cannot be written"),
         "{error}"
     );
+}
+
+/// SQLite keeps files beside a journal, also where they are not there yet.
+fn what_lies_beside_the_journal_is_its_own() {
+    let (folder, ..) = folder();
+    let journal = folder.path().join("jobs").display().to_string();
+    for end in ["-wal", "-shm", "-journal", "-output"] {
+        let own = format!("{journal}{end}");
+        for option in ["--timeline", "--trace", "--dead-letters", "--joblog"] {
+            let work = [
+                "--journal",
+                &journal,
+                option,
+                &own,
+                "--",
+                "true",
+                ":::",
+                "a",
+            ];
+            is_refused(&work, "name another file");
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 fn no_file_is_used_twice() {

@@ -2,10 +2,12 @@
 
 mod deaths;
 mod endings;
+mod intruders;
 mod kept;
 mod output;
 mod persistent;
 mod shell;
+mod surroundings;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -25,10 +27,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         own::trials(),
         deaths::trials(),
         endings::trials(),
+        intruders::trials(),
         kept::trials(),
         output::trials(),
         persistent::trials(),
         shell::trials(),
+        surroundings::trials(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -219,6 +219,7 @@ fn a_kill_at_any_step_of_the_supervisor_loses_nothing() {
             "journal: not in use",
             "journal: in use, in its log",
             "journal: in use",
+            "journal: in use, and its log whole",
             "journal: about to be closed",
             "journal: closed, in its log",
             "journal: closed",

@@ -1,15 +1,18 @@
 //! `--dry-run`: the commands, printed instead of run.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
 use super::options::{JobConfig, check_json};
 use crate::cli::config::Config;
 use crate::cli::input;
+use crate::cli::screen::{self, Stream};
 use crate::cli::stop::Stop;
 use crate::cli::{Failure, code};
 use crate::jobs::Setup;
 use crate::jobs::persistent::request_line;
 use crate::jobs::template::Values;
+use crate::observe::text::harmless;
 
 /// What is run for one item, as a line that a shell can be given.
 fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
@@ -21,12 +24,29 @@ fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
     Ok(line)
 }
 
+/// A line as it is, unless it would do something to a terminal: items may be anybody's.
+fn shown(line: &[u8]) -> Cow<'_, [u8]> {
+    let mut shown = Vec::new();
+    let mut is_same = true;
+    for chunk in line.utf8_chunks() {
+        let valid = harmless(chunk.valid());
+        is_same &= matches!(valid, Cow::Borrowed(_));
+        shown.extend_from_slice(valid.as_bytes());
+        shown.extend_from_slice(chunk.invalid());
+    }
+    match is_same {
+        true => Cow::Borrowed(line),
+        false => Cow::Owned(shown),
+    }
+}
+
 /// Prints the commands instead of running them. The exit code.
 pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, Failure> {
     let stop = Stop::new();
     let mut feed = input::Feed::open(&config.source, config.separator)
         .map_err(|error| Failure::Internal(format!("cannot start a thread: {error}")))?;
-    let mut out = BufWriter::new(io::stdout());
+    let mut out = BufWriter::new(Stream::Out);
+    let mut is_exact = true;
     while let Some(line) = feed.next(&stop) {
         let line = line.map_err(Failure::Usage)?;
         if jobs.is_json {
@@ -38,9 +58,17 @@ pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, F
             slot: (line.number - 1) % config.workers as u64 + 1,
         };
         let command = command_line(&jobs.setup, values).map_err(Failure::Usage)?;
-        if let Err(error) = out.write_all(&command) {
+        let shown = shown(&command);
+        is_exact &= matches!(shown, Cow::Borrowed(_));
+        if let Err(error) = out.write_all(&shown) {
             return ended_by(&error);
         }
+    }
+    if !is_exact {
+        screen::say(
+            "supervisor: --dry-run: control characters are shown as \\u{..}: these lines are not for \
+             a shell",
+        );
     }
     match out.flush() {
         Ok(()) => Ok(code::DONE),

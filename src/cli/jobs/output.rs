@@ -51,6 +51,8 @@ struct Live {
     attempt: u32,
     /// How much of each stream is shown.
     shown: [u64; 2],
+    /// How far each was looked through for the end of a line.
+    searched: [u64; 2],
 }
 
 /// An attempt whose output is written, perhaps not all the way.
@@ -81,6 +83,9 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// So much of a stream is looked through at once.
 const LOOK_BYTES: usize = 256 * 1024;
+
+/// So often at most in one look.
+const LOOKS_MAX: usize = 64;
 
 impl Outputs {
     pub(super) fn new(
@@ -118,6 +123,7 @@ impl Outputs {
                 item: item.into(),
                 attempt,
                 shown: [0; 2],
+                searched: [0; 2],
             });
         }
     }
@@ -263,12 +269,13 @@ impl Outputs {
             attempt: live.attempt,
             at: Duration::ZERO,
         };
-        for (stream, shown) in Stream::BOTH.into_iter().zip(&mut live.shown) {
+        let places = live.shown.iter_mut().zip(&mut live.searched);
+        for (stream, (shown, searched)) in Stream::BOTH.into_iter().zip(places) {
             // What cannot be read now is told when the attempt is over.
             let Ok(Some(file)) = self.spool.open(live.id, live.attempt, stream) else {
                 continue;
             };
-            let length = whole_lines(&file, *shown).unwrap_or(0);
+            let length = whole_lines(&file, *shown, searched).unwrap_or(0);
             if length > 0 {
                 let piece = Piece::of(file, *shown, length);
                 self.paper.print(&label, stream, &mark, piece)?;
@@ -279,19 +286,28 @@ impl Outputs {
     }
 }
 
-/// How many bytes of whole lines there are from here on. A very long line is taken piece by piece.
-fn whole_lines(file: &File, from: u64) -> io::Result<u64> {
-    let new = file.metadata()?.len().saturating_sub(from);
-    let wanted = usize::try_from(new).unwrap_or(LOOK_BYTES).min(LOOK_BYTES);
-    let mut text = vec![0; wanted];
-    let count = file.read_at(&mut text, from)?;
-    let end = text[..count].iter().rposition(|byte| *byte == b'\n');
-    let length = match end {
-        Some(end) => end + 1,
-        None if count == LOOK_BYTES => count,
-        None => 0,
-    };
-    Ok(length as u64)
+/// How many bytes of whole lines there are from here on; `searched` is how far no line has ended. A line
+/// may be longer than what is looked through at once: it is shown when it has ended, however long it is.
+fn whole_lines(file: &File, from: u64, searched: &mut u64) -> io::Result<u64> {
+    let end = file.metadata()?.len();
+    *searched = from.max(*searched);
+    let mut text = Vec::new();
+    for _ in 0..LOOKS_MAX {
+        let new = end.saturating_sub(*searched);
+        let wanted = usize::try_from(new).unwrap_or(LOOK_BYTES).min(LOOK_BYTES);
+        text.resize(wanted, 0);
+        let count = file.read_at(&mut text, *searched)?;
+        if count == 0 {
+            return Ok(0);
+        }
+        let newline = text[..count].iter().rposition(|byte| *byte == b'\n');
+        if let Some(newline) = newline {
+            *searched += newline as u64 + 1;
+            return Ok(*searched - from);
+        }
+        *searched += count as u64;
+    }
+    Ok(0)
 }
 
 impl Ended {

@@ -1,7 +1,9 @@
 //! `--results`: what each item gave, in a folder of its own.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -17,6 +19,9 @@ use crate::ledger::Exit;
 
 /// The marker of a folder of results.
 const MARK: &str = "results of dishrack's supervisor\n";
+
+/// What a result is called until it is whole.
+const RESULT_NEW: &str = "result.json.new";
 
 /// A folder of results, which no other run uses.
 #[derive(Debug)]
@@ -83,12 +88,35 @@ pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String>
 /// Something in a folder that is called like an item.
 fn numbered(folder: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Ok(Some(name));
+        let name = entry?.file_name();
+        if is_number(&name) {
+            return Ok(Some(name.to_string_lossy().into_owned()));
         }
     }
     Ok(None)
+}
+
+fn is_number(name: &OsStr) -> bool {
+    !name.is_empty() && name.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// Removes what runs have made in a folder of results: these files, and what is empty without them.
+fn remove_numbered(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // No link is followed.
+        if !is_number(&entry.file_name()) || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        for name in ["result.json", RESULT_NEW, "stdout", "stderr"] {
+            remove_if_there(&entry.path().join(name))?;
+        }
+        match fs::remove_dir(entry.path()) {
+            Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Writes the folders.
@@ -107,10 +135,21 @@ impl Results {
         }
     }
 
+    /// Removes what an earlier run has kept, so that nobody takes it for this one's. What somebody has
+    /// put beside it stays. The first failure is told; the run goes on.
+    pub(super) fn begin_anew(&mut self) {
+        let removed = remove_numbered(&self.place.folder);
+        self.check(removed);
+    }
+
     /// Keeps what the last attempt at an item gave. The first failure is told; the run goes on.
     pub(super) fn keep(&mut self, ended: &Ended, spool: &Spool) {
         let kept = self.write(ended, spool);
-        if let Err(error) = kept
+        self.check(kept);
+    }
+
+    fn check(&mut self, done: io::Result<()>) {
+        if let Err(error) = done
             && std::mem::replace(&mut self.is_fine, false)
         {
             let folder = self.place.folder.display();
@@ -135,7 +174,7 @@ impl Results {
             return Ok(());
         }
         // Under another name until all of it is whole.
-        let new = folder.join("result.json.new");
+        let new = folder.join(RESULT_NEW);
         remove_if_there(&new)?;
         let mut file = File::create_new(&new)?;
         file.write_all(text.as_bytes())?;

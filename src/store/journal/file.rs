@@ -166,18 +166,16 @@ impl Claim {
         check_length(&header, self.length()?)
     }
 
+    /// Whether the file itself says, without its log, that it is nothing without that.
+    pub(super) fn is_marked(&self) -> bool {
+        let mut header = [0; HEADER_BYTES];
+        let is_read = self.file.read_exact_at(&mut header, 0).is_ok();
+        is_read && number(&header, 60) & IN_USE != 0
+    }
+
     fn length(&self) -> Result<u64, String> {
         let meta = self.file.metadata().map_err(|error| unopened(&error))?;
         Ok(meta.len())
-    }
-
-    /// Whether its path still names it.
-    pub(super) fn is_in_place(&self) -> bool {
-        match fs::metadata(&self.path) {
-            Ok(meta) => (meta.dev(), meta.ino()) == self.id,
-            // What cannot be looked at may well be there.
-            Err(error) => error.kind() != ErrorKind::NotFound,
-        }
     }
 
     /// Makes the file's name durable.

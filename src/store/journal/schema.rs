@@ -12,6 +12,12 @@
 //! file that has the mark and no log was parted from it. For that a log is there from before the
 //! mark is in the file until after it has gone from it: SQLite makes the log when it first reads in
 //! this mode, and must not remove it by itself, which it would on closing ([`leave`]).
+//!
+//! Another program that has the file open and closes it last, after this one was killed or had to
+//! give up, does what SQLite always does then: it writes all of the log into the file, and removes
+//! the log. So the log says another number than the file ([`WHOLE`] instead of [`IN_USE`]): with the
+//! rest of the log it comes into the file, which then is whole without a log. Only for as long as this
+//! program itself writes the log into the file does the log say [`IN_USE`], too ([`bring_in`]).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -39,11 +45,17 @@ const VERSION: u32 = 2;
 /// killed.
 pub(super) const IN_USE: u32 = 1 << 16;
 
+/// Stands there instead where all that was committed can be read, be it from the file and its log, or
+/// from the file alone because another program has written the log into it.
+pub(super) const WHOLE: u32 = 1 << 17;
+
+const MARKS: i64 = (IN_USE | WHOLE) as i64;
+
 /// A reader may hold the file up for a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// So many pages of log before they are written into the file.
-const LOG_PAGES: u32 = 4000;
+/// So many pages of log before they are to be written into the file.
+pub(super) const LOG_PAGES: u32 = 4000;
 
 /// What is said once about all of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +118,19 @@ pub(super) fn begin_use(connection: &Connection) -> Result<(), Trouble> {
     fail::point("journal: in use, in its log");
     empty_log(connection)?;
     fail::point("journal: in use");
+    connection.pragma_update(None, "user_version", VERSION | WHOLE)?;
+    fail::point("journal: in use, and its log whole");
     Ok(())
+}
+
+/// Writes as much of the log into the file as readers permit, so that the file still says that it is
+/// nothing without its log.
+pub(super) fn bring_in(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "user_version", VERSION | IN_USE)?;
+    fail::point("journal: about to take its log in");
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    fail::point("journal: has taken its log in");
+    connection.pragma_update(None, "user_version", VERSION | WHOLE)
 }
 
 /// Writes all into the file, and that it is not in use any more.
@@ -123,7 +147,7 @@ pub(super) fn end_use(connection: &Connection) -> Result<(), Trouble> {
 /// not say that it is in use.
 pub(super) fn leave(connection: Connection) {
     let number = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
-    if number.is_ok_and(|number| number & i64::from(IN_USE) == 0) {
+    if number.is_ok_and(|number| number & MARKS == 0) {
         // If it fails, the log stays.
         let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
     }
@@ -187,12 +211,12 @@ pub(super) fn upgrade(connection: &Connection) -> Result<(), Trouble> {
 }
 
 fn version(connection: &Connection) -> Result<i64, Trouble> {
-    Ok(number(connection)? & !i64::from(IN_USE))
+    Ok(number(connection)? & !MARKS)
 }
 
 /// Whether a supervisor uses the file, or has not closed it.
 pub(super) fn is_in_use(connection: &Connection) -> Result<bool, Trouble> {
-    Ok(number(connection)? & i64::from(IN_USE) != 0)
+    Ok(number(connection)? & MARKS != 0)
 }
 
 fn number(connection: &Connection) -> Result<i64, Trouble> {
@@ -246,7 +270,8 @@ pub(super) fn prepare(connection: &Connection, durability: Durability) -> Result
             Durability::Normal => "NORMAL",
         },
     )?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    // It is done by `bring_in`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     empty_log(connection)
 }

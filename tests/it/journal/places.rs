@@ -201,17 +201,11 @@ fn a_path_with_odd_characters_is_a_path() {
     assert!(place.path.is_file());
 }
 
-/// So long is waited between two looks at the file's place.
-fn wait_for_a_look() {
-    std::thread::sleep(std::time::Duration::from_millis(20));
-}
-
 fn a_file_that_is_removed_while_it_is_used_ends_the_queue() {
     let place = Place::new();
     let queue = place.open();
     queue.put(&"a".into()).unwrap();
     fs::remove_file(&place.path).unwrap();
-    wait_for_a_look();
     let error = queue.put(&"b".into()).unwrap_err().to_string();
     let said = format!("journal {} was removed", place.path.display());
     assert!(error.contains(&said), "{error}");
@@ -239,7 +233,6 @@ fn a_file_that_was_moved_away_is_whole() {
     queue.put(&"a".into()).unwrap();
     let away = place.folder.path().join("away");
     fs::rename(&place.path, &away).unwrap();
-    wait_for_a_look();
     assert!(queue.put(&"b".into()).is_err());
     drop(queue);
     assert_eq!(open(&away).unwrap().len(), 1);

@@ -104,9 +104,8 @@ impl Paper {
         }
         if length > SMALL_BYTES && matches!(mark, Mark::None) && !screen::is_stdout_terminal() {
             self.out.flush()?;
-            // The kernel copies, without a detour over our memory.
             let mut from = from;
-            return io::copy(&mut from, &mut io::stdout().lock()).map(drop);
+            return screen::send_file(&mut from);
         }
         copy(from, length, mark, &mut self.out)
     }
