@@ -43,6 +43,8 @@ pub(crate) struct Bounds {
     pub(crate) inherits_stderr: bool,
     /// Whether there is a keeper for what workers start.
     pub(crate) has_keeper: bool,
+    /// Whether this process has no children but those of this supervisor.
+    pub(crate) owns_process: bool,
 }
 
 impl Default for Bounds {
@@ -54,6 +56,7 @@ impl Default for Bounds {
             memory_max: None,
             inherits_stderr: false,
             has_keeper: false,
+            owns_process: false,
         }
     }
 }

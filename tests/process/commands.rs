@@ -2,6 +2,7 @@
 
 mod deaths;
 mod endings;
+mod inherited;
 mod kept;
 mod output;
 mod persistent;
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         own::trials(),
         deaths::trials(),
         endings::trials(),
+        inherited::trials(),
         kept::trials(),
         output::trials(),
         persistent::trials(),
