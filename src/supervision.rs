@@ -77,6 +77,7 @@ trait Crew: Send + Sync + fmt::Debug {
     fn resume(&self) {}
 
     /// A child of this process has ended that nobody may be waiting for.
+    #[cfg(feature = "cli")]
     fn reap_orphans(&self) {}
 
     /// The workers that are ready.
@@ -155,15 +156,15 @@ impl<T, R> Supervisor<T, R> {
         self.crew.kill();
     }
 
-    /// Has worker processes stand still, because this process is about to.
-    #[cfg(feature = "cli")]
-    pub(crate) fn suspend(&self) {
+    /// Has worker processes stand still, with what they have started in their process groups, until
+    /// [`resume`](Self::resume): for a program that is about to be stopped itself, as by Ctrl-Z, which
+    /// does not reach them. Threads and tasks stand still with the program.
+    pub fn suspend(&self) {
         self.crew.suspend();
     }
 
-    /// Has them go on.
-    #[cfg(feature = "cli")]
-    pub(crate) fn resume(&self) {
+    /// Has them go on. The time in between counts for no limit of theirs.
+    pub fn resume(&self) {
         self.crew.resume();
     }
 

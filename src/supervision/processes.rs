@@ -99,6 +99,7 @@ impl Crew for ProcessCrew {
         self.notes.post(Note::Resume);
     }
 
+    #[cfg(feature = "cli")]
     fn reap_orphans(&self) {
         self.notes.wake();
     }

@@ -528,7 +528,6 @@ fn a_broken_rule_is_caught() {
         (
             impure_names,
             "src/supervision/child.rs",
-            "src/supervision/clock.rs",
             "use std::{io, time};",
         ),
         (impure_names, "src/ledger/cause.rs", "nix::unistd::fork();"),

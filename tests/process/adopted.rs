@@ -1,6 +1,8 @@
 //! A supervisor that is PID 1 of a container, or a subreaper, is given the children of others that have
 //! ended: it waits for those who end as well, and for nobody else's.
 
+#![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
+
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 

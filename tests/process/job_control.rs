@@ -5,10 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dishrack::JoinableQueue;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid, getsid};
 
-use crate::support::{Run, is_alive, named, pid_of, state, until};
+use crate::roles::{self, Work};
+use crate::support::{DEADLINE, Run, is_alive, named, pid_of, state, until};
 use crate::terminal::Terminal;
 
 crate::trials!(
@@ -17,6 +19,7 @@ crate::trials!(
     the_time_in_which_a_run_stood_still_counts_for_no_limit,
     a_supervisor_that_no_shell_looks_after_goes_on,
     workers_lead_sessions_and_groups_of_their_own,
+    a_program_has_its_workers_stand_still_and_go_on,
 );
 
 const METHODS: [&str; 2] = ["spawn", "fork"];
@@ -203,4 +206,24 @@ fn workers_lead_sessions_and_groups_of_their_own() {
         assert_eq!(status.code(), Some(0));
         assert_eq!(named(&events, "summary")[0]["done"], 4);
     }
+}
+
+fn a_program_has_its_workers_stand_still_and_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go").display().to_string();
+    let queue = JoinableQueue::unbounded();
+    let crew = roles::start(&queue, 2).unwrap();
+    queue.put(&Work::AwaitFile(go.clone())).unwrap();
+    until("both are ready and one works", || {
+        crew.workers().len() == 2 && Path::new(&format!("{go}.started")).exists()
+    });
+    crew.suspend();
+    let workers: Vec<u32> = crew.workers().iter().map(|worker| worker.pid).collect();
+    until("they stand still", || {
+        workers.iter().all(|pid| state(*pid) == Some('T'))
+    });
+    fs::write(&go, "").unwrap();
+    assert_eq!(queue.counts().unwrap().done, 0);
+    crew.resume();
+    assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 1);
 }

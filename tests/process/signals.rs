@@ -1,5 +1,7 @@
 //! Signals to the supervisor and to workers.
 
+#![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
+
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};

@@ -41,6 +41,7 @@ pub(crate) fn are_adopted() -> bool {
 impl Builder {
     /// This process has no other children than those of this supervisor, so that it may wait for
     /// whatever else is left to it.
+    #[cfg(feature = "cli")]
     pub(crate) fn owns_process(mut self) -> Self {
         self.bounds.owns_process = true;
         self
@@ -69,7 +70,9 @@ impl Reaper {
 
     /// A group's leader has been waited for. Its number is the group's for as long as anybody is in it.
     pub(super) fn orphan(&mut self, group: u32) {
-        if let Some(orphans) = &mut self.orphans {
+        if let Some(orphans) = &mut self.orphans
+            && orphans.scope == Scope::Groups
+        {
             orphans.leaderless.insert(group);
         }
     }

@@ -1,5 +1,7 @@
 //! What a supervisor inherits from whoever starts it: ignored and blocked signals, a make's job server.
 
+#![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
+
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
