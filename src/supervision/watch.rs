@@ -155,16 +155,16 @@ impl Watch {
             self.start_fork_server();
         }
         let mut unstarted = 0..self.slots.len();
-        while self
-            .slots
-            .iter()
-            .any(|slot| slot.child.phase() != Phase::Over)
-        {
+        while !self.are_all_over() {
             // One at a time, so that whoever is ready works, and a stop is heard meanwhile.
             if !self.is_stopping
                 && let Some(slot) = unstarted.next()
             {
                 self.happen(slot, Happening::Begin);
+                if self.are_all_over() {
+                    // It could not even be started, and nothing would wake us.
+                    break;
+                }
             }
             let timeout = match unstarted.is_empty() || self.is_stopping {
                 true => self.next_deadline().map(|at| at.saturating_sub(self.now())),
@@ -189,6 +189,11 @@ impl Watch {
             self.reap_orphans();
         }
         self.end();
+    }
+
+    fn are_all_over(&self) -> bool {
+        let mut slots = self.slots.iter();
+        slots.all(|slot| slot.child.phase() == Phase::Over)
     }
 
     fn next_deadline(&self) -> Option<Duration> {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
@@ -352,33 +353,62 @@ fn a_limit_on_the_size_of_files_is_told() {
     );
 }
 
-/// A user who may have no more processes, for whom even a line of its own costs one.
-fn where_no_thread_can_be_made_that_is_told() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
-    command.args(["--", "true", ":::", "a"]).current_dir("/");
-    let is_root = nix::unistd::geteuid().is_root();
+/// A user who may have so many processes and threads. `None` where that cannot be tried.
+fn with_few_threads(count: u64, told: &std::path::Path) -> Option<Run> {
+    let supervisor = env!("CARGO_BIN_EXE_supervisor");
+    let mut command = Command::new(supervisor);
+    command.args(["-w", "2", "--max-restarts", "0"]);
+    command.args(["--", "true", ":::", "a", "b"]);
+    command.current_dir("/").stdin(Stdio::null());
+    command.stderr(std::fs::File::create(told).unwrap());
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can be a user who has no process yet");
+        return None;
+    }
+    let executable = std::path::Path::new(supervisor);
+    let is_closed = |path: &std::path::Path| {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        mode & 0o001 == 0
+    };
+    if executable.ancestors().any(is_closed) {
+        eprintln!("skipped: other users may not execute the command where it is built");
+        return None;
+    }
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
         command.pre_exec(move || {
-            setrlimit(Resource::RLIMIT_NPROC, 1, 1)?;
-            if is_root {
-                // Nobody's number, so that there is no other process of theirs.
-                setuid(Uid::from_raw(54_321))?;
-            }
+            setrlimit(Resource::RLIMIT_NPROC, count, count)?;
+            // Nobody's number.
+            setuid(Uid::from_raw(54_321))?;
             Ok(())
         });
     }
-    let output = match command.output() {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            eprintln!("skipped: other users may not execute the command where it is built");
+    Some(Run::of(command))
+}
+
+/// There is room for none at first, then for some of the supervisor's, for its workers', and at last for
+/// the commands'. Whatever is missing, the run ends, and says why.
+fn where_no_thread_can_be_made_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for count in 1..=17 {
+        let path = folder.path().join("told");
+        let Some(mut run) = with_few_threads(count, &path) else {
             return;
+        };
+        let code = run.exit().code();
+        let told = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            matches!(code, Some(0 | 1 | 3 | 70)),
+            "{count}: {code:?} {told}"
+        );
+        let is_told = told.contains("Resource temporarily unavailable");
+        if code == Some(70) {
+            assert!(is_told, "{count}: {told}");
         }
-        output => output.unwrap(),
-    };
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(70), "{told}");
-    assert!(
-        told.contains("cannot start a thread: Resource temporarily"),
-        "{told}"
-    );
+        assert!(code == Some(0) || !told.is_empty(), "{count}");
+        if count == 1 {
+            let expected = "supervisor: cannot start a thread: Resource temporarily unavailable";
+            assert!(code == Some(70) && told.starts_with(expected), "{told}");
+        }
+    }
 }
