@@ -217,7 +217,7 @@ impl Builder {
     /// history of failed items all the same.
     #[must_use]
     pub fn hide_stderr(mut self) -> Self {
-        self.stderr_to = |_| {};
+        self.bounds.hides_stderr = true;
         self
     }
 

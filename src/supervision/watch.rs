@@ -111,9 +111,13 @@ impl Watch {
             Slot::new(name, Child::new(plan.spec, seed))
         };
         // Without it workers write to our stderr themselves.
+        let outlet = match plan.bounds.hides_stderr {
+            true => |_: &[u8]| {},
+            false => plan.stderr_to,
+        };
         let relay = match plan.bounds.inherits_stderr {
             true => None,
-            false => Relay::start(plan.spec.shutdown, plan.stderr_to).ok(),
+            false => Relay::start(plan.spec.shutdown, outlet).ok(),
         };
         Watch {
             slots: (0..plan.workers).map(slot).collect(),

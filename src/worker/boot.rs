@@ -3,6 +3,7 @@
 //! A process is called when its environment names the pid of its own parent, so that a program
 //! started by a worker, which inherits the environment, does not take itself for one.
 
+use std::io;
 use std::os::fd::RawFd;
 
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
@@ -58,8 +59,9 @@ pub(super) fn answer(call: Call) -> i32 {
             };
             fail::set_role(&appointment.name);
             fail::point("worker: ordered");
-            let Some(waker) = orphan::watch(appointment.supervisor) else {
-                return exit::BOOT_FAILED;
+            let waker = match orphan::watch(appointment.supervisor) {
+                Ok(waker) => waker,
+                Err(error) => return without_thread(&error),
             };
             fail::point("worker: guarded");
             roles::preload();
@@ -159,9 +161,7 @@ fn be_forked(appointment: Appointment, mut equipment: Equipment) -> i32 {
     // Until here it is in the fork server's group, which the kernel ends where it is stopped.
     let _ = setsid();
     // The signal of a parent's death is a setting of the thread that asks for it.
-    let Some(waker) = orphan::watch(appointment.supervisor) else {
-        return exit::BOOT_FAILED;
-    };
+    let waker = orphan::watch(appointment.supervisor);
     fail::point("worker: guarded");
     title::set_comm(&appointment.name);
     // Where that is not possible it stays the fork server's.
@@ -169,11 +169,25 @@ fn be_forked(appointment: Appointment, mut equipment: Equipment) -> i32 {
     let Some(socket) = equipment.socket.take() else {
         return exit::BOOT_FAILED;
     };
+    let waker = match waker {
+        Ok(waker) => waker,
+        Err(error) => return without_thread(&error),
+    };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     match thread.spawn(move || work(appointment, equipment, socket, waker)) {
         Ok(life) => life.join().unwrap_or(exit::PANICKED),
-        Err(_) => exit::BOOT_FAILED,
+        Err(error) => without_thread(&error),
     }
+}
+
+fn without_thread(error: &io::Error) -> i32 {
+    say_no_thread(error);
+    exit::BOOT_FAILED
+}
+
+/// Says why this worker ends: its exit code tells no more than that it has failed.
+pub(super) fn say_no_thread(error: &io::Error) {
+    stderr::write_all(format!("cannot start a thread: {error}\n").as_bytes());
 }
 
 /// What stops a process in the background that reads from its terminal, or changes it.

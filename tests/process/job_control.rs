@@ -98,9 +98,9 @@ impl Shell {
             state(self.command) == Some('T')
         });
         self.terminal.await_picture("the shell is back", |picture| {
-            // Behind what the terminal shows of the key, and with the number of its signal.
+            // Behind what the terminal shows of the key, over what is left of the bars.
             let lines = picture.lines();
-            lines.iter().any(|line| line.ends_with("stopped: 148"))
+            lines.iter().any(|line| line.contains("stopped: 148"))
         });
     }
 
