@@ -385,6 +385,10 @@ fn dishes_come_from_a_named_pipe() {
 }
 
 /// Memory checkers start a program with an auxiliary vector of their own.
+#[allow(
+    clippy::print_stderr,
+    reason = "whoever reads the tests is told that one is skipped"
+)]
 fn a_program_with_threads_runs_under_valgrind() {
     let mut command = Command::new("valgrind");
     command.args(["--tool=none", "-q", env!("CARGO_BIN_EXE_supervisor")]);
