@@ -11,7 +11,6 @@ mod dishes;
 mod earlier;
 mod goal;
 mod input;
-mod job_control;
 mod jobs;
 mod join;
 mod layout;
@@ -19,7 +18,6 @@ mod letter;
 mod manual;
 mod notices;
 mod obituaries;
-mod orphans;
 mod output;
 mod pictures;
 mod printer;
@@ -41,13 +39,11 @@ use std::io::{self, IsTerminal, Write};
 use std::process::{self, ExitCode};
 
 use clap::Parser;
-use nix::sys::signal::Signal;
 
 use self::screen::Stream;
 use crate::error::Error;
 use crate::kitchen;
 use crate::observe::text::harmless;
-use crate::supervision::signals;
 use crate::worker::{self, title};
 
 /// Exit codes; 128 and a signal's number when a signal stopped the run.
@@ -118,10 +114,6 @@ impl From<Error> for Failure {
 
 /// Serves the workers of the command line; the first call of `main`.
 pub fn serve() {
-    signals::inherited();
-    signals::keep_exits();
-    // A file that may not grow is told as an error of whoever writes it.
-    signals::ignore(Signal::SIGXFSZ);
     worker::serve(|roles| {
         kitchen::serve(roles);
         crate::jobs::serve(roles);

@@ -7,7 +7,6 @@
 //! thread asks for SIGHUP instead. So there is no moment in which a stopped worker outlives its
 //! supervisor.
 
-use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
@@ -43,11 +42,8 @@ pub(super) fn die_with(supervisor: u32) {
 }
 
 /// Has this process take along what it has started, when the supervisor is gone. To be called in its
-/// first thread.
-///
-/// # Errors
-/// There can be no thread.
-pub(super) fn watch(supervisor: u32) -> io::Result<Waker> {
+/// first thread. `None` where there can be no thread.
+pub(super) fn watch(supervisor: u32) -> Option<Waker> {
     SUPERVISOR.store(supervisor, Ordering::Relaxed);
     let handler = SigHandler::Handler(on_hangup);
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
@@ -59,11 +55,11 @@ pub(super) fn watch(supervisor: u32) -> io::Result<Waker> {
         let _ = prctl::set_pdeathsig(Signal::SIGHUP);
     }
     end_without(supervisor);
-    Ok(waker)
+    Some(waker)
 }
 
 /// Starts the thread; whether the kernel will wake it.
-fn start_waker() -> io::Result<(Waker, bool)> {
+fn start_waker() -> Option<(Waker, bool)> {
     let (tasks, task) = channel::<Task>();
     let (told, armed) = channel();
     std::thread::Builder::new()
@@ -75,8 +71,9 @@ fn start_waker() -> io::Result<(Waker, bool)> {
             if let Ok(task) = task.recv() {
                 task();
             }
-        })?;
-    Ok((Waker(tasks), armed.recv() == Ok(true)))
+        })
+        .ok()?;
+    Some((Waker(tasks), armed.recv() == Ok(true)))
 }
 
 /// The supervisor may have died before it was asked what to do then.

@@ -2,7 +2,6 @@
 
 mod deaths;
 mod endings;
-mod inherited;
 mod intruders;
 mod kept;
 mod output;
@@ -29,7 +28,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         deaths::trials(),
         endings::trials(),
         intruders::trials(),
-        inherited::trials(),
         kept::trials(),
         output::trials(),
         persistent::trials(),

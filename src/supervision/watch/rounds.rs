@@ -99,9 +99,7 @@ impl Watch {
         let held = slot.berth.holder();
         Glance {
             current,
-            since: self.clock.at(Duration::from_nanos(
-                since_ns.saturating_sub(self.origin_ns),
-            )),
+            since: Duration::from_nanos(since_ns.saturating_sub(self.origin_ns)),
             begun,
             held: held.map_or(0, |holder| {
                 self.broker.read(|core| core.desk.ledger.held_by(holder))
