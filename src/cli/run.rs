@@ -159,17 +159,17 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
             }
             return Ok(128 + u8::try_from(signal).unwrap_or(0));
         }
+        let is_whole = is_written && closed.is_ok();
         if let Some((why, code)) = self.stop.halted() {
             printer::complain(&why);
-            let is_kept = is_written && closed.is_ok();
-            return Ok(if is_kept { code } else { code::USAGE });
+            return Ok(if is_whole { code } else { code::USAGE });
         }
         joined?;
         produced?;
         check_younger(&self.queue)?;
         check_whole(&self.queue)?;
         match has_dead_letters? {
-            _ if !is_written || closed.is_err() => Ok(code::USAGE),
+            _ if !is_whole => Ok(code::USAGE),
             false => Ok(code::DONE),
             true => Ok(code::DEAD_LETTERS),
         }

@@ -110,33 +110,27 @@ impl Style {
 
 /// Without what would end a line, or do something to a terminal.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return text.into();
-    }
-    let mut printable = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => printable.extend(c.escape_default()),
-            false => printable.push(c),
-        }
-    }
-    printable.into()
+    escaped(text, char::is_control)
 }
 
 /// Without what would do something to a terminal; lines and tabs stay.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    let does_harm = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.contains(does_harm) {
+    escaped(text, |c| c.is_control() && c != '\n' && c != '\t')
+}
+
+/// With such characters as Rust writes them in a literal.
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_escaped) {
         return text.into();
     }
-    let mut harmless = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        match does_harm(c) {
-            true => harmless.extend(c.escape_default()),
-            false => harmless.push(c),
+        match is_escaped(c) {
+            true => escaped.extend(c.escape_default()),
+            false => escaped.push(c),
         }
     }
-    harmless.into()
+    escaped.into()
 }
 
 /// What became of all items, which are called that.

@@ -308,7 +308,7 @@ impl Journal {
             },
             // Wherever the file is now, it is whole without its log then; and the log, which SQLite
             // leaves in its old place, is empty, and cannot be taken for that of another file.
-            FilesFound::Removed(name) if writer.files.is_file(&name) => (
+            FilesFound::Removed(name) if name == writer.files.path() => (
                 format!(
                     "journal {path} was removed or replaced while it was used: the next run with \
                      it will know nothing of what was done in this one, unless the file is put back"

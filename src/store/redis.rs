@@ -36,6 +36,7 @@ use self::account::Account;
 use self::connection::{Line, Server, lock};
 pub(crate) use self::entry::{Fields, Layout, Plain};
 use self::keys::Keys;
+use self::options::Opening;
 pub use self::options::RedisOptions;
 use self::scripts::Name;
 #[cfg(feature = "cli")]
@@ -139,14 +140,13 @@ impl RedisStore {
             listening: Mutex::new(0),
             heard: Mutex::new("0-0".into()),
         };
-        if options.is_existing {
-            store
-                .look_for_stream(options.may_be_unbegun)
-                .map_err(unusable)?;
+        if options.opening != Opening::Create {
+            let may_be_unbegun = options.opening == Opening::ExistingOrUnbegun;
+            store.look_for_stream(may_be_unbegun).map_err(unusable)?;
         }
-        let met = match options.is_for_reading {
-            true => store.meet_to_read(),
-            false => store.meet(options.lease),
+        let met = match options.opening {
+            Opening::ReadOnly => store.meet_to_read(),
+            _ => store.meet(options.lease),
         };
         met.map_err(unusable)
     }

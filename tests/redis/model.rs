@@ -31,6 +31,9 @@ const CALLS: u64 = 120;
 /// Longer than any test: who is to be idle is made so.
 const LEASE: u64 = 1_000_000;
 
+/// What stands before each script.
+const ADDED: &str = include_str!("../../src/store/redis/scripts/added.lua");
+/// The same before all but the one that opens a stream.
 const PRELUDE: &str = include_str!("../../src/store/redis/scripts/prelude.lua");
 
 macro_rules! script {
@@ -151,7 +154,7 @@ impl Both {
 
     /// Runs a script for a client. The first argument of all but the first is the mark.
     fn eval(&mut self, prelude: &str, source: &str, client: &str, arguments: &[&str]) -> Frame {
-        let text = format!("{prelude}{source}");
+        let text = format!("{ADDED}{prelude}{source}");
         let keys = ["meta", "past", "dead", "bell", "numbers", "results"];
         let mut all = vec!["EVAL".to_owned(), text, "8".into(), self.name.clone()];
         all.extend(keys.map(|what| self.key(what)));

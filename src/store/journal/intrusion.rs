@@ -62,10 +62,6 @@ impl Files {
         &self.file
     }
 
-    pub(super) fn is_file(&self, path: &Path) -> bool {
-        self.file == path
-    }
-
     /// Remembers what they are like: what is different from now on is of somebody else.
     pub(super) fn note(&mut self) {
         let stamps = self.names().map(|path| stamp(path).ok().flatten());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::ConnectionAddr;
 
-use super::trouble::TOO_MANY;
+use super::trouble::{TOO_MANY, too_many_words};
 
 /// How long it may take to get in, and to get an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -89,10 +89,7 @@ fn words(name: &str, line: &str) -> Option<String> {
         .iter()
         .any(|sign| line.starts_with(sign));
     Some(if line.contains(TOO_MANY) {
-        format!(
-            "{name} lets nobody else in: it has as many clients as its maxclients allows; raise that, or \
-             end some"
-        )
+        too_many_words(name)
     } else if line.is_empty() {
         format!(
             "{name} lets us in and does not answer: it is stopped or very busy, it is no Redis, or it \

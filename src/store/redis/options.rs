@@ -36,12 +36,32 @@ pub struct RedisOptions {
     pub(super) patience: Duration,
     pub(super) replicas: u32,
     pub(super) results: Option<u64>,
-    /// It must be there already.
-    pub(super) is_existing: bool,
-    /// It may be there with items that others have put, and no supervisor.
-    pub(super) may_be_unbegun: bool,
-    /// Nothing is written there.
-    pub(super) is_for_reading: bool,
+    pub(super) opening: Opening,
+}
+
+/// How a stream is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// It is made where it is not there.
+    Create,
+    /// It must be there, and supervisors must have begun with it.
+    #[cfg_attr(
+        not(feature = "cli"),
+        allow(dead_code, reason = "only the command line opens so")
+    )]
+    Existing,
+    /// It must be there, if only with items that others have put.
+    #[cfg_attr(
+        not(feature = "cli"),
+        allow(dead_code, reason = "only the command line opens so")
+    )]
+    ExistingOrUnbegun,
+    /// As `Existing`, and nothing is written there.
+    #[cfg_attr(
+        not(feature = "cli"),
+        allow(dead_code, reason = "only the command line opens so")
+    )]
+    ReadOnly,
 }
 
 /// Without the password.
@@ -70,9 +90,7 @@ impl RedisOptions {
             patience: PATIENCE,
             replicas: 0,
             results: None,
-            is_existing: false,
-            may_be_unbegun: false,
-            is_for_reading: false,
+            opening: Opening::Create,
         }
     }
 
@@ -80,7 +98,7 @@ impl RedisOptions {
     #[must_use]
     #[cfg(feature = "cli")]
     pub(crate) fn existing(mut self) -> Self {
-        self.is_existing = true;
+        self.opening = Opening::Existing;
         self
     }
 
@@ -88,8 +106,7 @@ impl RedisOptions {
     #[must_use]
     #[cfg(feature = "cli")]
     pub(crate) fn existing_for_work(mut self) -> Self {
-        self.is_existing = true;
-        self.may_be_unbegun = true;
+        self.opening = Opening::ExistingOrUnbegun;
         self
     }
 
@@ -97,8 +114,7 @@ impl RedisOptions {
     #[must_use]
     #[cfg(feature = "cli")]
     pub(crate) fn for_reading(mut self) -> Self {
-        self.is_existing = true;
-        self.is_for_reading = true;
+        self.opening = Opening::ReadOnly;
         self
     }
 

@@ -74,7 +74,8 @@ impl Name {
             _ if is_modern => ALLOWS_OOM,
             _ => WRITES_NOTHING,
         };
-        format!("{flags}{prelude}{}", self.source())
+        let added = include_str!("scripts/added.lua");
+        format!("{flags}{added}{prelude}{}", self.source())
     }
 }
 

@@ -122,10 +122,7 @@ fn of_another_server(name: &str, error: &RedisError) -> Option<String> {
         ));
     }
     if says(error, TOO_MANY) {
-        return Some(format!(
-            "{name} lets nobody else in: it has as many clients as its maxclients allows; raise that, or \
-             end some"
-        ));
+        return Some(too_many_words(name));
     }
     is_unknown(error).then(|| {
         format!(
@@ -222,6 +219,14 @@ const TRANSIENT: [&str; 2] = ["force unblock", TOO_MANY];
 
 /// What it says to whoever is one client too many.
 pub(super) const TOO_MANY: &str = "max number of clients";
+
+/// The same for people.
+pub(super) fn too_many_words(name: &str) -> String {
+    format!(
+        "{name} lets nobody else in: it has as many clients as its maxclients allows; raise that, or \
+         end some"
+    )
+}
 
 /// Whether an error has this code, or is a script's that quotes one with it. Before Redis 7.0 they
 /// all do.

@@ -19,10 +19,7 @@ if tonumber(ARGV[3]) > 0 then
 end
 if not redis.call('HGET', meta, 'base') then
     -- What is gone by now is nobody's: see `count_gone` in the prelude.
-    local info, added = redis.pcall('XINFO', 'STREAM', stream), nil
-    for i = 1, #info, 2 do
-        added = info[i] == 'entries-added' and info[i + 1] or added
-    end
+    local added = entries_added(stream)
     if added then
         local told = redis.call('HMGET', meta, 'done', 'dead', 'moved')
         redis.call('HSET', meta, 'base', added - redis.call('XLEN', stream)

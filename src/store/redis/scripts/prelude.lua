@@ -20,7 +20,7 @@ end
 
 -- Counts the entries that are gone without an end: somebody has trimmed the stream, or deleted some.
 -- All that were ever added are here, or have ended, or were added again as others; `base` is what was
--- deleted before anybody counted. Redis before 7.0 does not say how many were added.
+-- deleted before anybody counted.
 local function count_gone()
     local length = redis.call('XLEN', stream)
     local told = redis.call('HMGET', meta, 'done', 'dead', 'moved', 'base', 'gone', 'counted')
@@ -29,10 +29,7 @@ local function count_gone()
     if length > 0 and now < tonumber(told[6] or 0) + 10 then
         return
     end
-    local info, added = redis.pcall('XINFO', 'STREAM', stream), nil
-    for i = 1, #info, 2 do
-        added = info[i] == 'entries-added' and info[i + 1] or added
-    end
+    local added = entries_added(stream)
     if not added then
         return
     end
