@@ -8,12 +8,13 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{AtFlags, CWD, FlockOperation, RenameFlags, flock, linkat, renameat_with};
 use rustix::process::geteuid;
 
 /// The marker's name.
@@ -63,10 +64,21 @@ fn is_ours(meta: &fs::Metadata) -> bool {
     meta.uid() == geteuid().as_raw()
 }
 
-/// Puts the marker into a folder.
+/// Puts the marker into a folder: whole, or not at all, whoever is killed meanwhile. Half a marker would
+/// prove nothing, and the folder would stay for ever.
 pub(super) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
-    let mut marker = File::create_new(folder.join(MARKER))?;
-    marker.write_all(mark.as_bytes())
+    let place = folder.join(MARKER);
+    let nameless = File::options()
+        .write(true)
+        .custom_flags(OFlag::O_TMPFILE.bits())
+        .open(folder);
+    let Ok(mut marker) = nameless else {
+        // Not every file system can.
+        return File::create_new(place)?.write_all(mark.as_bytes());
+    };
+    marker.write_all(mark.as_bytes())?;
+    let whole = format!("/proc/self/fd/{}", marker.as_raw_fd());
+    Ok(linkat(CWD, whole, CWD, place, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// Takes the lock on a folder. `None` while somebody else has it. Where a file system has no locks,
@@ -115,6 +127,10 @@ pub(super) fn make_nameless(parent: &Path, mark: &str) -> io::Result<(PathBuf, O
 /// # Errors
 /// `AlreadyExists`, and whatever else prevents it.
 pub(super) fn make(path: &Path, mark: &str) -> io::Result<()> {
+    // Most runs go on in a folder that is there.
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -266,6 +282,16 @@ mod tests {
         fs::remove_file(&path).unwrap();
         symlink("nowhere", &path).unwrap();
         refused(&path);
+    }
+
+    #[test]
+    fn a_marker_is_put_as_a_whole_and_replaces_none() {
+        let parent = tempfile::tempdir().unwrap();
+        put_mark(parent.path(), MARK).unwrap();
+        let error = put_mark(parent.path(), "else\n").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(mark_of(parent.path()).unwrap().as_deref(), Some(MARK));
+        assert_eq!(names_in(parent.path()).count(), 1);
     }
 
     #[test]
