@@ -11,6 +11,7 @@ mod dishes;
 mod earlier;
 mod goal;
 mod input;
+mod job_control;
 mod jobs;
 mod join;
 mod layout;
@@ -18,6 +19,7 @@ mod letter;
 mod manual;
 mod notices;
 mod obituaries;
+mod orphans;
 mod output;
 mod pictures;
 mod printer;
@@ -39,11 +41,13 @@ use std::io::{self, IsTerminal, Write};
 use std::process::{self, ExitCode};
 
 use clap::Parser;
+use nix::sys::signal::Signal;
 
 use self::screen::Stream;
 use crate::error::Error;
 use crate::kitchen;
 use crate::observe::text::harmless;
+use crate::supervision::signals;
 use crate::worker::{self, title};
 
 /// Exit codes; 128 and a signal's number when a signal stopped the run.
@@ -114,6 +118,10 @@ impl From<Error> for Failure {
 
 /// Serves the workers of the command line; the first call of `main`.
 pub fn serve() {
+    signals::inherited();
+    signals::keep_exits();
+    // A file that may not grow is told as an error of whoever writes it.
+    signals::ignore(Signal::SIGXFSZ);
     worker::serve(|roles| {
         kitchen::serve(roles);
         crate::jobs::serve(roles);

@@ -90,6 +90,14 @@ pub(crate) fn make_for_readers(bytes: usize) -> io::Result<(Mapping, OwnedFd)> {
     Ok((mapping, file))
 }
 
+/// What to do where there is no shared memory.
+pub(crate) fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f)",
+        _ => "raise the limit on open files or on memory",
+    }
+}
+
 const WRITABLE: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
 fn make(bytes: usize) -> io::Result<OwnedFd> {
@@ -97,7 +105,7 @@ fn make(bytes: usize) -> io::Result<OwnedFd> {
     let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
     if bytes as u64 > longest {
         let why = format!("no file may be longer than {longest} bytes");
-        return Err(io::Error::other(why));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = match memfd_create("dishrack", flags | MemfdFlags::NOEXEC_SEAL) {

@@ -7,9 +7,11 @@
 
 mod builder;
 pub mod child;
+pub mod clock;
 pub(crate) mod equipment;
 mod fork;
 mod inline;
+mod jobserver;
 pub(crate) mod keeper;
 pub(crate) mod leftovers;
 mod limits;
@@ -39,6 +41,8 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use map::Map;
+#[cfg(feature = "cli")]
+pub(crate) use reap::are_adopted as are_orphans_adopted;
 
 use crate::broker::Broker;
 
@@ -64,6 +68,17 @@ trait Crew: Send + Sync + fmt::Debug {
 
     /// Ends the workers at once, as far as they can be, and waits for that.
     fn kill(&self);
+
+    /// Has the workers stand still until [`resume`](Self::resume), where they do not anyway when this
+    /// process does.
+    fn suspend(&self) {}
+
+    /// Has them go on. The time in between counts for no limit.
+    fn resume(&self) {}
+
+    /// A child of this process has ended that nobody may be waiting for.
+    #[cfg(feature = "cli")]
+    fn reap_orphans(&self) {}
 
     /// The workers that are ready.
     fn workers(&self) -> Vec<WorkerInfo>;
@@ -139,6 +154,24 @@ impl<T, R> Supervisor<T, R> {
     /// they held goes back to the queue.
     pub fn kill(&self) {
         self.crew.kill();
+    }
+
+    /// Has worker processes stand still, with what they have started in their process groups, until
+    /// [`resume`](Self::resume): for a program that is about to be stopped itself, as by Ctrl-Z, which
+    /// does not reach them. Threads and tasks stand still with the program.
+    pub fn suspend(&self) {
+        self.crew.suspend();
+    }
+
+    /// Has them go on. The time in between counts for no limit of theirs.
+    pub fn resume(&self) {
+        self.crew.resume();
+    }
+
+    /// Waits for those who were left to this process and have ended.
+    #[cfg(feature = "cli")]
+    pub(crate) fn reap_orphans(&self) {
+        self.crew.reap_orphans();
     }
 
     /// The workers that are ready.

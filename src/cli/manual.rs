@@ -45,7 +45,13 @@ const SIGNALS: &Terms = &[
         "SIGINT, SIGTERM, SIGHUP",
         "The first one lets what has begun be finished, within --shutdown, and stops. A second one \
          stops at once. One that was ignored when the program began stays ignored, as nohup(1) \
-         wants it.",
+         wants it. So it is with every signal that has a name and would end a program, but for \
+         SIGQUIT.",
+    ),
+    (
+        "SIGTSTP",
+        "Workers and commands stand still with the run, and go on with it; that time counts for no \
+         limit.",
     ),
     (
         "SIGKILL",

@@ -20,7 +20,7 @@ use super::progress::{self, Printed};
 use super::stop::{Manner, Stop};
 use super::view::{Lines, Out, View};
 use super::work::{Bench, Origin, Work};
-use super::{Failure, code, jobs, pictures, screen};
+use super::{Failure, code, job_control, jobs, orphans, pictures, screen};
 use crate::error::Error;
 use crate::ledger::{Counts, ItemId};
 use crate::observe::text::{Style, Words};
@@ -66,6 +66,8 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
+    job_control::pass_on(&running.crew).map_err(internal)?;
+    orphans::reap(&running.crew).map_err(internal)?;
     let mut bench = Bench {
         config,
         feed,
@@ -543,6 +545,7 @@ fn hire<W: Work>(
 ) -> Result<Supervisor<W::Item, ()>, Failure> {
     let mut builder = Supervisor::builder()
         .processes(config.workers)
+        .owns_process()
         .shutdown(config.shutdown)
         .intensity(config.max_restarts, config.max_seconds)
         .start_method(match config.method {

@@ -224,8 +224,9 @@ pub(super) fn pass_on(bytes: &[u8]) {
     let _ = Stream::Err.put(bytes);
 }
 
-fn in_time(print: impl FnOnce() + Send + 'static) {
+fn in_time(print: impl FnOnce() + Clone + Send + 'static) {
     let (printing, printed) = bounded::<()>(0);
+    let print_here = print.clone();
     let print = move || {
         print();
         drop(printing);
@@ -235,15 +236,24 @@ fn in_time(print: impl FnOnce() + Send + 'static) {
     if thread.spawn(print).is_ok() {
         // Disconnected when it is done.
         let _ = printed.recv_timeout(time);
+    } else if has_room(rustix::stdio::stderr(), TIME_TO_SAY) {
+        // There can be no thread, which may be what is to be told.
+        print_here();
     }
+}
+
+/// Whether something can be printed on this within that time.
+fn has_room(stream: BorrowedFd<'_>, time: Duration) -> bool {
+    let mut room = [PollFd::new(&stream, PollFlags::OUT)];
+    let time = Timespec::try_from(time).unwrap_or_default();
+    matches!(poll(&mut room, Some(&time)), Ok(1..))
 }
 
 /// How long it may take to print on this.
 fn time_to_say(stream: BorrowedFd<'_>) -> Duration {
-    let mut room = [PollFd::new(&stream, PollFlags::OUT)];
-    match poll(&mut room, Some(&Timespec::default())) {
-        Ok(1..) => TIME_TO_SAY_ALL,
-        _ => TIME_TO_SAY,
+    match has_room(stream, Duration::ZERO) {
+        true => TIME_TO_SAY_ALL,
+        false => TIME_TO_SAY,
     }
 }
 

@@ -1,14 +1,31 @@
 //! How a run is stopped from outside: the first signal ends it in order, the second at once.
 
-use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use crate::supervision::signals;
+
+/// What ends a process that does not listen. SIGQUIT does so still: whoever sends that wants no order,
+/// but a picture of the memory.
+const ENDING: [Signal; 12] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGXCPU,
+    Signal::SIGIO,
+    Signal::SIGPWR,
+    Signal::SIGSTKFLT,
+];
 
 /// Whether the run is to stop, and why.
 #[derive(Debug, Clone)]
@@ -84,16 +101,16 @@ impl Stop {
         in_order: impl FnOnce(i32) + Send + 'static,
         at_once: impl FnOnce(i32) + Send + 'static,
     ) -> io::Result<()> {
-        let ignored = ignored_signals();
-        let wanted = [SIGINT, SIGTERM, SIGHUP];
-        let heard = wanted
+        let ignored = signals::inherited();
+        let heard = ENDING
             .into_iter()
-            .filter(|signal| ignored >> (signal - 1) & 1 == 0);
+            .map(|signal| signal as i32)
+            .filter(|signal| !ignored.has(*signal));
         let mut signals = Signals::new(heard)?;
         let stop = self.clone();
         let listen = move || {
             // Whoever started us may have blocked them; they are caught in this thread then.
-            let ours = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+            let ours = SigSet::from_iter(ENDING);
             let _ = ours.thread_unblock();
             let mut signals = signals.forever();
             if let Some(signal) = signals.next() {
@@ -189,12 +206,4 @@ impl Stop {
         }
         self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
     }
-}
-
-/// The signals that this process ignores, as bits: signal n is bit n - 1 (proc(5), status).
-fn ignored_signals() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
-        .unwrap_or(0)
 }

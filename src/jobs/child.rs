@@ -18,11 +18,12 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 
+use crate::fail;
 use crate::ledger::Exit;
+use crate::supervision::signals::{self, Signals};
 
 /// What is to be executed, and in what.
 #[derive(Debug)]
@@ -43,20 +44,27 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts a program with these for stdin, stdout and stderr, with no signal blocked and SIGPIPE as
-    /// it usually is. The calling thread must live as long as this process: the kernel takes its end
-    /// for the parent's.
+    /// Starts a program with these for stdin, stdout and stderr, with no signal blocked, and ignoring
+    /// what this process ignored when it was started, but for SIGPIPE and SIGCHLD. The calling thread
+    /// must live as long as this process: the kernel takes its end for the parent's.
+    ///
+    /// `announce` is given the pid before any handler of this thread can run again, so that a signal
+    /// which comes in between finds it.
     ///
     /// # Errors
     /// Why it could not be executed.
-    pub(super) fn start(program: &Program<'_>, streams: [BorrowedFd<'_>; 3]) -> io::Result<Self> {
+    pub(super) fn start(
+        program: &Program<'_>,
+        streams: [BorrowedFd<'_>; 3],
+        announce: impl FnOnce(Pid),
+    ) -> io::Result<Self> {
         let plan = Plan::of(program)?;
         // Below the first three, one would be in another's place before that is taken.
         let high = streams.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));
         let [stdin, stdout, stderr] = high;
         let streams: [OwnedFd; 3] = [stdin?, stdout?, stderr?];
         let streams = [0, 1, 2].map(|at: usize| streams[at].as_raw_fd());
-        let pid = make(&plan, streams)?;
+        let pid = make(&plan, streams, announce)?;
         Ok(Child { pid, exit: None })
     }
 
@@ -78,19 +86,34 @@ impl Child {
         }
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended; its pid is its own until [`await_exit`](Self::await_exit).
+    pub(super) fn await_end(&self) {
+        if self.exit.is_none() {
+            let _ = wait_for(self.pid, WaitIdOptions::NOWAIT);
+        }
+    }
+
+    /// Waits until it has ended, and gives its pid back to the kernel.
     pub(super) fn await_exit(&mut self) -> Exit {
         *self.exit.get_or_insert_with(|| {
-            loop {
-                match waitpid(self.pid, None) {
-                    Err(Errno::EINTR) => {}
-                    Ok(WaitStatus::Exited(_, code)) => break Exit::Exited(code),
-                    Ok(WaitStatus::Signaled(_, signal, _)) => break Exit::Signaled(signal as i32),
-                    // Somebody else has taken the status.
-                    _ => break Exit::Unknown,
-                }
-            }
+            let status = wait_for(self.pid, WaitIdOptions::empty());
+            let ended = status.and_then(|status| {
+                let code = status.exit_status().map(Exit::Exited);
+                code.or_else(|| status.terminating_signal().map(Exit::Signaled))
+            });
+            // Where there is none, somebody else has taken the status.
+            ended.unwrap_or(Exit::Unknown)
         })
+    }
+}
+
+fn wait_for(pid: Pid, more: WaitIdOptions) -> Option<WaitIdStatus> {
+    let pid = rustix::process::Pid::from_raw(pid.as_raw())?;
+    loop {
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | more) {
+            Err(rustix::io::Errno::INTR) => {}
+            ended => return ended.ok().flatten(),
+        }
     }
 }
 
@@ -160,12 +183,13 @@ fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
 /// The child's stack: it calls little.
 const STACK_BYTES: usize = 64 * 1024;
 
-fn make(plan: &Plan, streams: [RawFd; 3]) -> io::Result<Pid> {
+fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Result<Pid> {
     let (words, environment) = (pointers(&plan.words), pointers(&plan.environment));
     let (worker, failure) = (getpid(), AtomicI32::new(0));
+    let ignored = signals::inherited();
     let mut stack = vec![0; STACK_BYTES];
     let child = || {
-        let errno = become_program(plan, &words, &environment, streams, worker);
+        let errno = become_program(plan, (&words, &environment), streams, worker, ignored);
         failure.store(errno, Ordering::Relaxed);
         127
     };
@@ -177,28 +201,33 @@ fn make(plan: &Plan, streams: [RawFd; 3]) -> io::Result<Pid> {
         Some(&SigSet::all()),
         Some(&mut before),
     )?;
+    fail::point("command: about to start");
     // SAFETY: this thread waits until the child has executed a program or ended, so all that it uses
     // is there and nobody else's; it uses the stack, reads the plan and makes system calls.
     let made = unsafe { clone(Box::new(child), &mut stack, flags, Some(libc::SIGCHLD)) };
-    let restored = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
-    let pid = made?;
-    restored?;
-    match failure.load(Ordering::Relaxed) {
+    let made = made.map_err(io::Error::from);
+    let made = made.and_then(|pid| match failure.load(Ordering::Relaxed) {
         0 => Ok(pid),
         errno => {
-            let _ = waitpid(pid, None);
+            let _ = wait_for(pid, WaitIdOptions::empty());
             Err(io::Error::from_raw_os_error(errno))
         }
+    });
+    if let Ok(pid) = &made {
+        announce(*pid);
     }
+    // Fails only for an invalid argument.
+    let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+    made
 }
 
 /// In the child: executes the program, or says why that cannot be.
 fn become_program(
     plan: &Plan,
-    words: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
+    (words, environment): (&[*const libc::c_char], &[*const libc::c_char]),
     streams: [RawFd; 3],
     worker: Pid,
+    ignored: Signals,
 ) -> i32 {
     // SAFETY: system calls only, with pointers to texts and rows that end with a zero.
     unsafe {
@@ -219,7 +248,7 @@ fn become_program(
         {
             return Errno::last_raw();
         }
-        forget_handlers();
+        restore_dispositions(ignored);
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
@@ -239,22 +268,28 @@ fn become_program(
     }
 }
 
-/// What would run a handler of ours does what it does by default; what is ignored stays so, but for
-/// SIGPIPE, which Rust has ignored and programs do not expect to be. Signals are still blocked.
+/// Has every signal do what it did when this process was started, but for SIGPIPE, which Rust ignores,
+/// and SIGCHLD, which shells that ignore it pass on: programs do not expect either. Signals are still
+/// blocked.
 ///
 /// # Safety
 /// Only in a child with handlers of its own, between its making and the execution of its program.
-unsafe fn forget_handlers() {
+unsafe fn restore_dispositions(ignored: Signals) {
     // SAFETY: system calls only; numbers that are no signal are refused.
     unsafe {
-        for signal in 1..=64 {
+        for signal in 1..=signals::NUMBER_MAX {
             let mut action = std::mem::zeroed::<libc::sigaction>();
             if libc::sigaction(signal, ptr::null(), &raw mut action) != 0 {
                 continue;
             }
-            let is_ignored = action.sa_sigaction == libc::SIG_IGN;
-            if action.sa_sigaction != libc::SIG_DFL && (!is_ignored || signal == libc::SIGPIPE) {
+            let is_ours = matches!(signal, libc::SIGPIPE | libc::SIGCHLD);
+            let wanted = match ignored.has(signal) && !is_ours {
+                true => libc::SIG_IGN,
+                false => libc::SIG_DFL,
+            };
+            if action.sa_sigaction != wanted {
                 action = std::mem::zeroed();
+                action.sa_sigaction = wanted;
                 libc::sigaction(signal, &raw const action, ptr::null_mut());
             }
         }
@@ -281,7 +316,7 @@ mod tests {
             workdir: None,
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        Child::start(&program, [null.as_fd(); 3])
+        Child::start(&program, [null.as_fd(); 3], |_| {})
     }
 
     #[test]
@@ -291,8 +326,37 @@ mod tests {
         assert_eq!(child.await_exit(), Exit::Exited(7));
         let mut child = start(&["/bin/sh", "-c", "kill -TERM $$"], &[]).unwrap();
         assert_eq!(child.await_exit(), Exit::Signaled(libc::SIGTERM));
+        // One that has no name.
+        let mut child = start(&["/bin/sh", "-c", "kill -40 $$"], &[]).unwrap();
+        assert_eq!(child.await_exit(), Exit::Signaled(40));
         let mut child = start(&["/bin/sh", "-c", "kill -PIPE $$"], &[]).unwrap();
         assert_eq!(child.await_exit(), Exit::Signaled(libc::SIGPIPE));
+    }
+
+    #[test]
+    fn a_pid_is_announced_once_and_its_own_until_it_is_waited_for() {
+        let null = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .unwrap();
+        let program = |file| Program {
+            file: OsStr::new(file),
+            words: vec![OsStr::new(file)],
+            environment: &[],
+            workdir: None,
+        };
+        let mut announced = None;
+        let announce = |pid| announced = Some(pid);
+        let mut child = Child::start(&program("/bin/true"), [null.as_fd(); 3], announce).unwrap();
+        assert_eq!(announced, Some(child.pid));
+        child.await_end();
+        // A zombie can be signalled, and nobody else can be meant.
+        assert_eq!(kill(child.pid, None), Ok(()));
+        assert_eq!(child.await_exit(), Exit::Exited(0));
+
+        let announce = |_| panic!("there is no such program");
+        assert!(Child::start(&program("/no/such"), [null.as_fd(); 3], announce).is_err());
     }
 
     #[test]

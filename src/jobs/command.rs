@@ -42,11 +42,22 @@ impl Words<'_> {
         self.words.first().map_or(OsStr::new(""), |name| name)
     }
 
-    /// Starts it. A script without an interpreter is one for the shell, as `execvp` has it.
+    /// Starts it.
     pub(super) fn start(
         &self,
         surroundings: &Surroundings<'_>,
         streams: [BorrowedFd<'_>; 3],
+    ) -> io::Result<Child> {
+        self.start_announced(surroundings, streams, |_| {})
+    }
+
+    /// Starts it, and tells its pid before a signal can come in between. A script without an
+    /// interpreter is one for the shell, as `execvp` has it.
+    fn start_announced(
+        &self,
+        surroundings: &Surroundings<'_>,
+        streams: [BorrowedFd<'_>; 3],
+        announce: fn(Pid),
     ) -> io::Result<Child> {
         let file = self.program.unwrap_or(self.name());
         let environment = surroundings.whole_environment();
@@ -56,12 +67,12 @@ impl Words<'_> {
             environment: &environment,
             workdir: surroundings.workdir,
         };
-        match Child::start(&program, streams) {
+        match Child::start(&program, streams, announce) {
             Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
                 let shell = OsStr::new("/bin/sh");
                 program.words.splice(..1, [shell, file]);
                 program.file = shell;
-                Child::start(&program, streams)
+                Child::start(&program, streams, announce)
             }
             result => result,
         }
@@ -92,15 +103,38 @@ pub(super) fn run(
     surroundings: &Surroundings<'_>,
     streams: [BorrowedFd<'_>; 3],
 ) -> io::Result<Exit> {
-    let mut child = words.start(surroundings, streams)?;
-    AT_WORK.store(child.pid(), Ordering::SeqCst);
-    let exit = child.await_exit();
+    let mut child = words.start_announced(surroundings, streams, begin)?;
+    child.await_end();
+    // Whoever is signalled from here on is nobody: after the next step the pid may be anybody's.
     AT_WORK.store(0, Ordering::SeqCst);
-    Ok(exit)
+    Ok(child.await_exit())
 }
 
 /// The command that runs; 0 for none.
 static AT_WORK: AtomicI32 = AtomicI32::new(0);
+
+/// The command is there, and SIGTERM is blocked: one that came before is passed on now. One that comes
+/// to the whole group from here on reaches the command itself.
+fn begin(command: Pid) {
+    AT_WORK.store(command.as_raw(), Ordering::SeqCst);
+    let is_pending = is_termination_pending();
+    IS_PENDING_ONE_PASSED_ON.store(is_pending, Ordering::SeqCst);
+    if is_pending || IS_ASKED_TO_END.load(Ordering::SeqCst) {
+        let _ = kill(command, Signal::SIGTERM);
+    }
+}
+
+/// A SIGTERM waits until it is not blocked any more, and the command has had it.
+static IS_PENDING_ONE_PASSED_ON: AtomicBool = AtomicBool::new(false);
+
+fn is_termination_pending() -> bool {
+    // SAFETY: all zeros are a valid value, and the calls read and write it only.
+    unsafe {
+        let mut pending = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigpending(&raw mut pending) == 0
+            && libc::sigismember(&raw const pending, libc::SIGTERM) == 1
+    }
+}
 
 /// Does something during which a SIGTERM waits. When it is over the signal has its way.
 pub(super) fn while_at_work<R>(work: impl FnOnce() -> R) -> R {
@@ -117,7 +151,7 @@ pub(super) fn while_at_work<R>(work: impl FnOnce() -> R) -> R {
 static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
 static IS_ASKED_TO_END: AtomicBool = AtomicBool::new(false);
 
-/// Sets the handler, once. An exec sets the signal back for commands.
+/// Sets the handler, once. Commands have the signal as this process was given it.
 fn hear_termination() {
     static IS_HEARD: Once = Once::new();
     IS_HEARD.call_once(|| {
@@ -134,6 +168,7 @@ fn hear_termination() {
 
 extern "C" fn on_termination(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     IS_ASKED_TO_END.store(true, Ordering::SeqCst);
+    let is_passed_on = IS_PENDING_ONE_PASSED_ON.swap(false, Ordering::SeqCst);
     if !IS_AT_WORK.load(Ordering::SeqCst) {
         return end_as_asked();
     }
@@ -141,7 +176,7 @@ extern "C" fn on_termination(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut
     let sender = unsafe { (*info).si_pid() };
     let command = AT_WORK.load(Ordering::SeqCst);
     // The supervisor asks the whole group; anybody else has asked this process only.
-    if command > 0 && sender != getppid().as_raw() {
+    if command > 0 && !is_passed_on && sender != getppid().as_raw() {
         let _ = kill(Pid::from_raw(command), Signal::SIGTERM);
     }
 }

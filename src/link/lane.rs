@@ -74,6 +74,9 @@ impl fmt::Debug for Lane {
 }
 
 impl Lane {
+    /// How long the file is that it lies in.
+    pub(crate) const BYTES: usize = LANE_BYTES;
+
     /// New memory, all zero, whose pages are there when they are used. With the file that gives it
     /// to the worker.
     pub(crate) fn new() -> io::Result<(Arc<Self>, OwnedFd)> {

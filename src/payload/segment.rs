@@ -7,6 +7,7 @@
 //! knows no channels; who has which segment is the links' business.
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
@@ -44,7 +45,7 @@ impl fmt::Debug for Segment {
 impl Segment {
     fn new(number: u32, bytes: usize) -> Result<Self, String> {
         let made = memory::make_for_readers(bytes);
-        let (memory, file) = made.map_err(|error| refusal(bytes, &error.to_string()))?;
+        let (memory, file) = made.map_err(|error| refusal(bytes, &error))?;
         Ok(Segment {
             number,
             memory,
@@ -66,9 +67,10 @@ impl Segment {
     }
 }
 
-fn refusal(bytes: usize, why: &str) -> String {
+fn refusal(bytes: usize, why: &io::Error) -> String {
     format!(
-        "no shared memory for {bytes} bytes ({why}): raise the limit on open files or on memory"
+        "no shared memory for {bytes} bytes ({why}): {}",
+        memory::advice(why)
     )
 }
 

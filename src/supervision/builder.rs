@@ -217,7 +217,7 @@ impl Builder {
     /// history of failed items all the same.
     #[must_use]
     pub fn hide_stderr(mut self) -> Self {
-        self.stderr_to = |_| {};
+        self.bounds.hides_stderr = true;
         self
     }
 
@@ -524,8 +524,10 @@ impl Builder {
     ) -> Result<Plan, Kind> {
         limits::check_count(workers)?;
         let role = roles::name_of::<F>()?;
+        limits::check_exits_are_kept()?;
         limits::check_socket_buffer()?;
         limits::check_meeting_place()?;
+        limits::check_file_size()?;
         limits::provide_files(workers)?;
         let announces_starts = self.observer.as_ref().is_some_and(|o| o.wants_items());
         Ok(Plan {

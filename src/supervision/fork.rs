@@ -63,6 +63,11 @@ impl ForkServer {
         self.failure.is_some()
     }
 
+    /// Whether it was sent an order and has not said what became of it.
+    pub(super) fn has_unanswered(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
     /// Why it was given up on.
     pub(super) fn failure(&self) -> &str {
         self.failure.as_deref().unwrap_or_default()

@@ -21,8 +21,8 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::unistd::{Pid, getsid, setsid};
 use rustix::fs::{FileType, OFlags, fcntl_setfl, fstat};
 
-use super::Builder;
 use super::spawn::keep_only_stdio;
+use super::{Builder, signals};
 use crate::worker::title;
 
 /// Makes a process of this program a keeper.
@@ -73,6 +73,7 @@ impl Keeper {
         unsafe {
             command.pre_exec(|| {
                 SigSet::empty().thread_set_mask()?;
+                signals::give_back()?;
                 setsid()?;
                 // One that is stopped just then could not act.
                 set_pdeathsig(Signal::SIGCONT)?;

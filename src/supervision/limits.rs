@@ -8,8 +8,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::leftovers;
+use super::{leftovers, signals};
 use crate::error::Kind;
+use crate::link::lane::Lane;
 
 /// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay; the rest comes and goes while it boots and while large items travel.
 const FILES_PER_WORKER: u64 = 9;
@@ -40,6 +41,35 @@ pub(crate) fn check_count(workers: usize) -> Result<(), Kind> {
         option: "workers",
         why,
     })
+}
+
+/// Whether this process learns how its workers end.
+pub(crate) fn check_exits_are_kept() -> Result<(), Kind> {
+    match signals::are_exits_kept() {
+        true => Ok(()),
+        false => Err(Kind::Invalid {
+            option: "SIGCHLD",
+            why: "is ignored by this program, or handled with SA_NOCLDWAIT, so that nobody learns \
+                  how worker processes end: set it to its default before workers are started"
+                .into(),
+        }),
+    }
+}
+
+/// Whether the memory that is shared with a worker can be made, which is a file to the kernel.
+pub(crate) fn check_file_size() -> Result<(), Kind> {
+    let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE)
+        .map_err(|errno| Kind::io("reading the limit on the size of files")(errno.into()))?;
+    match Lane::BYTES as u64 {
+        needed if needed > longest => Err(Kind::Invalid {
+            option: "ulimit -f",
+            why: format!(
+                "files may have {longest} bytes, and the memory that is shared with a worker \
+                 process is a file of {needed}: raise the limit on the size of files"
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Makes room for the open files of this many worker processes, up to the hard limit.

@@ -104,6 +104,10 @@ pub(super) enum Note {
         life: Life,
         why: String,
     },
+    /// All workers are to stand still. The channel ends when they have been told to.
+    Suspend(Sender<()>),
+    /// They go on.
+    Resume,
     Stop,
     Drain,
     Kill,
@@ -124,9 +128,14 @@ impl NoteSender {
     /// Hands the note over; after the supervising thread's end it is dropped.
     pub(super) fn post(&self, note: Note) {
         if self.sender.send(note).is_ok() {
-            // Fails only when the counter is full, and then the thread is being woken anyway.
-            let _ = self.waker.write(1);
+            self.wake();
         }
+    }
+
+    /// Has the thread look around.
+    pub(super) fn wake(&self) {
+        // Fails only when the counter is full, and then the thread is being woken anyway.
+        let _ = self.waker.write(1);
     }
 }
 

@@ -88,6 +88,22 @@ impl Crew for ProcessCrew {
         self.wait();
     }
 
+    fn suspend(&self) {
+        let (told, is_told) = crossbeam_channel::bounded(0);
+        self.notes.post(Note::Suspend(told));
+        // Disconnected, as nothing is ever sent; also where the thread is over.
+        let _ = is_told.recv();
+    }
+
+    fn resume(&self) {
+        self.notes.post(Note::Resume);
+    }
+
+    #[cfg(feature = "cli")]
+    fn reap_orphans(&self) {
+        self.notes.wake();
+    }
+
     fn workers(&self) -> Vec<WorkerInfo> {
         let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
         roster.values().cloned().collect()

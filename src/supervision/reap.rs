@@ -4,6 +4,8 @@
 //! never another part of the program's child. Before a child's pid is given back to the kernel, the
 //! process group that it led is killed, so that what it started does not stay behind.
 
+mod orphans;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,6 +20,8 @@ use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
 };
 
+use self::orphans::Orphans;
+pub(crate) use self::orphans::are_adopted;
 use super::keeper::Keeper;
 use crate::ledger::Exit;
 
@@ -56,6 +60,7 @@ pub(crate) struct Reaper {
     wake: Arc<EventFd>,
     children: HashMap<u64, Watched>,
     keeper: Option<Keeper>,
+    orphans: Option<Orphans>,
 }
 
 impl Reaper {
@@ -68,6 +73,7 @@ impl Reaper {
             wake: Arc::new(wake),
             children: HashMap::new(),
             keeper: None,
+            orphans: None,
         })
     }
 
@@ -125,6 +131,12 @@ impl Reaper {
     }
 
     fn watch_as(&mut self, key: u64, pid: u32, leads_group: bool) -> io::Result<()> {
+        if !orphans::is_child(pid) {
+            // Whoever it was has been waited for, and the number may be anybody's.
+            return Err(io::Error::other(format!(
+                "process {pid} is no child of ours"
+            )));
+        }
         let raw = i32::try_from(pid).map_err(io::Error::other)?;
         let id = Pid::from_raw(raw).ok_or(io::ErrorKind::InvalidInput)?;
         let watched = pidfd_open(id, PidfdFlags::empty())
@@ -164,6 +176,13 @@ impl Reaper {
         }
     }
 
+    /// Sends a signal to all watched groups.
+    pub(crate) fn signal_groups(&self, signal: Signal) {
+        for child in self.children.values() {
+            child.signal_group(signal);
+        }
+    }
+
     /// Asks a child and its process group to end.
     pub(crate) fn terminate(&self, key: u64) {
         if let Some(child) = self.children.get(&key) {
@@ -191,6 +210,7 @@ impl Reaper {
                 ended.push((event.data(), reap(&child)));
                 if child.leads_group {
                     self.tell_keeper(|keeper| keeper.remove(child.pid));
+                    self.orphan(child.pid);
                 }
             }
         }

@@ -1,10 +1,19 @@
-//! Signal masks of our own threads.
+//! Signals: the masks of our own threads, what this process ignores, and what it was started with.
 //!
 //! ipc-channel does not try again after an interrupted call, and a signal handler of the program
 //! should run in the program's threads: so every thread that this crate starts blocks all signals
 //! that can be blocked. Catching signals is the program's business; the command line does it.
+//!
+//! What is ignored outlives an exec, so whoever starts this process decides it, knowingly or not. What
+//! we ignore ourselves is given back to whatever we start.
 
-use nix::sys::signal::{SigSet, SigmaskHow};
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 /// Does something with all signals blocked: a program's thread sends, and must not be interrupted
 /// with half a message gone.
@@ -22,4 +31,104 @@ pub(crate) fn with_all_blocked<R>(act: impl FnOnce() -> R) -> R {
 pub(crate) fn block_all() {
     // Fails only for an invalid argument.
     let _ = SigSet::all().thread_block();
+}
+
+/// A set of signals: signal n is bit n - 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signals(u64);
+
+impl Signals {
+    pub(crate) fn has(self, number: i32) -> bool {
+        self.0 & bit(number) != 0
+    }
+}
+
+/// As many signals as there are on Linux.
+pub(crate) const NUMBER_MAX: i32 = 64;
+
+const fn bit(number: i32) -> u64 {
+    1 << (number - 1)
+}
+
+/// What this process ignored when it was started. The first call notes it: to be made before any of it
+/// is changed.
+pub(crate) fn inherited() -> Signals {
+    static INHERITED: OnceLock<Signals> = OnceLock::new();
+    *INHERITED.get_or_init(|| {
+        let ignored = (1..=NUMBER_MAX).filter(|number| {
+            action_of(*number).is_some_and(|action| action.sa_sigaction == libc::SIG_IGN)
+        });
+        Signals(ignored.map(bit).fold(0, |bits, bit| bits | bit))
+    })
+}
+
+/// What this process does on a signal; `None` for the few numbers that the C library keeps to itself.
+fn action_of(number: i32) -> Option<libc::sigaction> {
+    // SAFETY: all zeros are a valid value, and the call only writes to it.
+    unsafe {
+        let mut action = std::mem::zeroed::<libc::sigaction>();
+        let done = libc::sigaction(number, ptr::null(), &raw mut action);
+        (done == 0).then_some(action)
+    }
+}
+
+/// Signals that are ignored because we said so, and were not before.
+static IGNORED_BY_US: AtomicU64 = AtomicU64::new(0);
+
+/// Ignores a signal in this process; what it starts is given it back.
+pub(crate) fn ignore(signal: Signal) {
+    let number = signal as i32;
+    let is_default = action_of(number).is_some_and(|action| action.sa_sigaction == libc::SIG_DFL);
+    if is_default && set(number, libc::SIG_IGN).is_ok() {
+        IGNORED_BY_US.fetch_or(bit(number), Ordering::SeqCst);
+    }
+}
+
+/// Takes that back, if it was we who ignored it.
+pub(crate) fn stop_ignoring(signal: Signal) {
+    let number = signal as i32;
+    let ours = Signals(IGNORED_BY_US.fetch_and(!bit(number), Ordering::SeqCst));
+    if ours.has(number) {
+        // Fails only for an invalid argument.
+        let _ = set(number, libc::SIG_DFL);
+    }
+}
+
+/// Gives back what was ignored by us: between a fork and an exec.
+///
+/// # Errors
+/// Only for an invalid argument.
+pub(crate) fn give_back() -> Result<(), Errno> {
+    let ours = Signals(IGNORED_BY_US.load(Ordering::SeqCst));
+    for number in (1..=NUMBER_MAX).filter(|number| ours.has(*number)) {
+        set(number, libc::SIG_DFL)?;
+    }
+    Ok(())
+}
+
+/// Only a system call is made.
+fn set(number: i32, disposition: libc::sighandler_t) -> Result<(), Errno> {
+    // SAFETY: neither SIG_DFL nor SIG_IGN is a handler, and all zeros are a valid value.
+    let done = unsafe {
+        let mut action = std::mem::zeroed::<libc::sigaction>();
+        action.sa_sigaction = disposition;
+        libc::sigaction(number, &raw const action, ptr::null_mut())
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Whether the kernel keeps how a child of this process ended until somebody asks. Where SIGCHLD is
+/// ignored it does not (`sigaction(2)`, notes).
+pub(crate) fn are_exits_kept() -> bool {
+    action_of(libc::SIGCHLD).is_none_or(|action| {
+        action.sa_sigaction != libc::SIG_IGN && action.sa_flags & libc::SA_NOCLDWAIT == 0
+    })
+}
+
+/// Has the kernel keep how children of this process ended, whoever started it.
+pub(crate) fn keep_exits() {
+    if !are_exits_kept() {
+        // Fails only for an invalid argument.
+        let _ = set(libc::SIGCHLD, libc::SIG_DFL);
+    }
 }

@@ -13,11 +13,13 @@ use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::getppid;
+use nix::unistd::{getppid, setsid};
 use rustix::io::FdFlags;
 
 use super::equipment::Equipment;
+use super::jobserver;
 use super::orders::{Appointment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
+use super::signals;
 use crate::error::Kind;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::Nudge;
@@ -31,11 +33,22 @@ pub(super) struct Started {
     pub(super) socket: DescriptorSocket,
 }
 
+/// What a new process is the leader of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// A process group, in the supervisor's session.
+    Group,
+    /// A session: it has no terminal, so whoever asks for one is told so at once. In a session with
+    /// one it would be in the background, where it is stopped for that.
+    Session,
+}
+
 /// Executes the running executable again. The calling thread must live as long as the supervisor:
 /// the kernel takes its end for the parent's. `journal`: whose items the process works for, if that is
 /// to be known when this one is gone.
 pub(super) fn start(
     name: &str,
+    leads: Leads,
     stderr: Option<OwnedFd>,
     journal: Option<u128>,
 ) -> io::Result<Started> {
@@ -49,8 +62,11 @@ pub(super) fn start(
         .arg0(format!("{name:<width$}", width = title::ROOM_BYTES))
         .env(BOOT_VARIABLE, format!("{supervisor} {inherited}"))
         .stdin(Stdio::null())
-        .stderr(stderr.map_or_else(Stdio::inherit, Stdio::from))
-        .process_group(0);
+        .stderr(stderr.map_or_else(Stdio::inherit, Stdio::from));
+    jobserver::conceal_from(&mut command);
+    if leads == Leads::Group {
+        command.process_group(0);
+    }
     match journal {
         Some(identity) => command.env(JOURNAL_VARIABLE, mark_of(identity)),
         // It may be another run's, which has started this one.
@@ -66,8 +82,12 @@ pub(super) fn start(
                 // Nobody is left to be told of an error.
                 libc::_exit(0);
             }
-            // The calling thread blocks all signals, and a mask outlives exec.
+            if leads == Leads::Session {
+                setsid()?;
+            }
+            // The calling thread blocks all signals, and a mask outlives exec; so does what is ignored.
             SigSet::empty().thread_set_mask()?;
+            signals::give_back()?;
             keep_only_stdio_and(inherited)
         });
     }
@@ -146,9 +166,8 @@ pub(super) fn appoint(
     let (down_sender, down_receiver) = ipc::channel()?;
     let (up_sender, up_receiver) = ipc::channel()?;
     let (lane, theirs) = Lane::new().map_err(|error| {
-        io::Error::other(format!(
-            "no shared memory ({error}): raise the limit on open files or on memory"
-        ))
+        let advice = memory::advice(&error);
+        io::Error::other(format!("no shared memory ({error}): {advice}"))
     })?;
     let appointment = Appointment {
         number,

@@ -41,8 +41,12 @@ pub(crate) struct Bounds {
     pub(crate) memory_max: Option<u64>,
     /// Workers write to the supervisor's stderr themselves.
     pub(crate) inherits_stderr: bool,
+    /// What they write there is shown nowhere.
+    pub(crate) hides_stderr: bool,
     /// Whether there is a keeper for what workers start.
     pub(crate) has_keeper: bool,
+    /// Whether this process has no children but those of this supervisor.
+    pub(crate) owns_process: bool,
 }
 
 impl Default for Bounds {
@@ -53,7 +57,9 @@ impl Default for Bounds {
             tasks_max: None,
             memory_max: None,
             inherits_stderr: false,
+            hides_stderr: false,
             has_keeper: false,
+            owns_process: false,
         }
     }
 }

@@ -13,9 +13,9 @@ use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 
 use super::notes::{Berth, Life, LifeOverseer, Note, NoteSender};
 use super::orders::{ForkReply, Hello, Order};
-use super::signals;
 use super::spawn::Papers;
 use super::stderr::Stderr;
+use super::{reap, signals};
 use crate::broker::{Broker, Seat};
 use crate::ledger::Credit;
 use crate::link::descriptors::DescriptorSocket;
@@ -144,9 +144,14 @@ impl Reception {
         };
         notes.post(Note::Ready { life, pid });
         broker.drain(holder)?;
+        // Where something of the workers is left to this process, it is looked for as they work.
+        let adopts = reap::are_adopted();
         // An error of `recv` is the end: nobody writes any more.
         while let Ok(Nudge) = uplink.recv() {
             broker.drain(holder)?;
+            if adopts {
+                notes.wake();
+            }
         }
         broker.drain(holder)
     }

@@ -15,10 +15,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
+use nix::sys::signal::Signal;
 
 use self::slot::Slot;
 use super::WorkerInfo;
 use super::child::{Child, Deed, Happening, Phase};
+use super::clock::Clock;
 use super::fork::ForkServer;
 use super::leftovers;
 use super::notes::{Life, Note, NoteSender};
@@ -74,6 +76,8 @@ pub(super) struct Watch {
     fork_server: ForkServer,
     roster: Roster,
     origin: Instant,
+    /// Shows the time since then, without that in which the workers were suspended.
+    clock: Clock,
     /// The same moment on the monotonic clock.
     origin_ns: u64,
     /// Passes on what workers write to stderr.
@@ -107,9 +111,13 @@ impl Watch {
             Slot::new(name, Child::new(plan.spec, seed))
         };
         // Without it workers write to our stderr themselves.
+        let outlet = match plan.bounds.hides_stderr {
+            true => |_: &[u8]| {},
+            false => plan.stderr_to,
+        };
         let relay = match plan.bounds.inherits_stderr {
             true => None,
-            false => Relay::start(plan.spec.shutdown, plan.stderr_to).ok(),
+            false => Relay::start(plan.spec.shutdown, outlet).ok(),
         };
         Watch {
             slots: (0..plan.workers).map(slot).collect(),
@@ -121,6 +129,7 @@ impl Watch {
             sender,
             roster,
             origin: Instant::now(),
+            clock: Clock::default(),
             origin_ns: monotonic_ns(),
             relay,
             oom: OomCounter::new(),
@@ -135,11 +144,12 @@ impl Watch {
     }
 
     fn now(&self) -> Duration {
-        self.origin.elapsed()
+        self.clock.at(self.origin.elapsed())
     }
 
     /// Supervises until every worker is over.
     pub(super) fn run(mut self) {
+        self.reaper.adopt(self.plan.bounds.owns_process);
         if self.plan.bounds.has_keeper
             && let Err(error) = self.reaper.keep()
         {
@@ -149,16 +159,16 @@ impl Watch {
             self.start_fork_server();
         }
         let mut unstarted = 0..self.slots.len();
-        while self
-            .slots
-            .iter()
-            .any(|slot| slot.child.phase() != Phase::Over)
-        {
+        while !self.are_all_over() {
             // One at a time, so that whoever is ready works, and a stop is heard meanwhile.
             if !self.is_stopping
                 && let Some(slot) = unstarted.next()
             {
                 self.happen(slot, Happening::Begin);
+                if self.are_all_over() {
+                    // It could not even be started, and nothing would wake us.
+                    break;
+                }
             }
             let timeout = match unstarted.is_empty() || self.is_stopping {
                 true => self.next_deadline().map(|at| at.saturating_sub(self.now())),
@@ -180,8 +190,14 @@ impl Watch {
             }
             self.make_round();
             self.give_up_lingering_fork_server();
+            self.reap_orphans();
         }
         self.end();
+    }
+
+    fn are_all_over(&self) -> bool {
+        let mut slots = self.slots.iter();
+        slots.all(|slot| slot.child.phase() == Phase::Over)
     }
 
     fn next_deadline(&self) -> Option<Duration> {
@@ -212,6 +228,7 @@ impl Watch {
             }
         }
         self.reaper.end_keeper();
+        self.reaper.leave_orphans();
         if self.has_failed_boots {
             leftovers::remove_from(&std::env::temp_dir());
         }
@@ -306,6 +323,13 @@ impl Watch {
         None
     }
 
+    /// A child that a fork server has made is unknown until it has answered, and no orphan.
+    fn reap_orphans(&mut self) {
+        if !self.fork_server.has_unanswered() {
+            self.reaper.reap_orphans();
+        }
+    }
+
     fn is_current(&self, life: Life) -> bool {
         self.slots[life.slot].life == life.number
     }
@@ -345,6 +369,16 @@ impl Watch {
                     (None, _) => {}
                 }
                 self.report_refused_orders(refused);
+            }
+            Note::Suspend(told) => {
+                self.clock.suspend(self.origin.elapsed());
+                // Their groups are in no session with a terminal, and there no softer signal stops.
+                self.reaper.signal_groups(Signal::SIGSTOP);
+                drop(told);
+            }
+            Note::Resume => {
+                self.reaper.signal_groups(Signal::SIGCONT);
+                self.clock.resume(self.origin.elapsed());
             }
             Note::Stop => self.stop(Happening::StopAsked),
             Note::Drain => self.stop(Happening::DrainAsked),

@@ -3,12 +3,13 @@
 //! A process is called when its environment names the pid of its own parent, so that a program
 //! started by a worker, which inherits the environment, does not take itself for one.
 
+use std::io;
 use std::os::fd::RawFd;
 
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::{Pid, dup2_stderr, getppid, setpgid};
+use nix::unistd::{Pid, dup2_stderr, getppid, setsid};
 
 use super::orphan::Waker;
 use super::session::Session;
@@ -17,7 +18,7 @@ use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
 use crate::supervision::equipment::Equipment;
 use crate::supervision::orders::{Appointment, BOOT_VARIABLE, ForkReply, Order};
-use crate::supervision::stderr;
+use crate::supervision::{signals, stderr};
 
 /// How a supervisor calls: the socket that this process has inherited from it, if it has.
 pub(super) struct Call {
@@ -40,6 +41,9 @@ pub(super) fn call() -> Option<Call> {
 
 /// Says hello and serves. The exit code.
 pub(super) fn answer(call: Call) -> i32 {
+    signals::inherited();
+    // What a worker starts is waited for, whoever has started the supervisor.
+    signals::keep_exits();
     let Some(socket) = call.socket else {
         stderr::write_all(
             b"DISHRACK_BOOT is set as for a worker process, but its socket is not there: unset it to run \
@@ -55,8 +59,9 @@ pub(super) fn answer(call: Call) -> i32 {
             };
             fail::set_role(&appointment.name);
             fail::point("worker: ordered");
-            let Some(waker) = orphan::watch(appointment.supervisor) else {
-                return exit::BOOT_FAILED;
+            let waker = match orphan::watch(appointment.supervisor) {
+                Ok(waker) => waker,
+                Err(error) => return without_thread(&error),
             };
             fail::point("worker: guarded");
             roles::preload();
@@ -94,6 +99,11 @@ fn serve_forks(
     replies: IpcSender<ForkReply>,
 ) -> i32 {
     title::set_comm("fork-server");
+    // It is in the background of the supervisor's terminal, if there is one: what is loaded here and
+    // asks for that is to get an error, and not to be stopped.
+    for asked in TERMINAL_STOPS {
+        signals::ignore(asked);
+    }
     roles::preload();
     // What it forks has for some instructions nothing else to end it: where the kernel finds it
     // stopped and its group without a parent, it sends it SIGHUP and wakes it. That must not be
@@ -117,6 +127,9 @@ fn serve_forks(
         let reply = match forked {
             Ok(0) => {
                 orphan::die_with(appointment.supervisor);
+                for asked in TERMINAL_STOPS {
+                    signals::stop_ignoring(asked);
+                }
                 drop((socket, orders, replies));
                 exit::with(be_forked(appointment, equipment));
             }
@@ -145,11 +158,10 @@ fn fork_sibling() -> Result<u32, std::io::Error> {
 fn be_forked(appointment: Appointment, mut equipment: Equipment) -> i32 {
     fail::set_role(&appointment.name);
     fail::point("worker: forked");
-    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    // Until here it is in the fork server's group, which the kernel ends where it is stopped.
+    let _ = setsid();
     // The signal of a parent's death is a setting of the thread that asks for it.
-    let Some(waker) = orphan::watch(appointment.supervisor) else {
-        return exit::BOOT_FAILED;
-    };
+    let waker = orphan::watch(appointment.supervisor);
     fail::point("worker: guarded");
     title::set_comm(&appointment.name);
     // Where that is not possible it stays the fork server's.
@@ -157,12 +169,29 @@ fn be_forked(appointment: Appointment, mut equipment: Equipment) -> i32 {
     let Some(socket) = equipment.socket.take() else {
         return exit::BOOT_FAILED;
     };
+    let waker = match waker {
+        Ok(waker) => waker,
+        Err(error) => return without_thread(&error),
+    };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     match thread.spawn(move || work(appointment, equipment, socket, waker)) {
         Ok(life) => life.join().unwrap_or(exit::PANICKED),
-        Err(_) => exit::BOOT_FAILED,
+        Err(error) => without_thread(&error),
     }
 }
+
+fn without_thread(error: &io::Error) -> i32 {
+    say_no_thread(error);
+    exit::BOOT_FAILED
+}
+
+/// Says why this worker ends: its exit code tells no more than that it has failed.
+pub(super) fn say_no_thread(error: &io::Error) {
+    stderr::write_all(format!("cannot start a thread: {error}\n").as_bytes());
+}
+
+/// What stops a process in the background that reads from its terminal, or changes it.
+const TERMINAL_STOPS: [Signal; 2] = [Signal::SIGTTIN, Signal::SIGTTOU];
 
 /// As much as the first thread of a process usually has.
 const STACK_BYTES: usize = 8 * 1024 * 1024;

@@ -7,6 +7,7 @@
 //! thread asks for SIGHUP instead. So there is no moment in which a stopped worker outlives its
 //! supervisor.
 
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
@@ -42,8 +43,11 @@ pub(super) fn die_with(supervisor: u32) {
 }
 
 /// Has this process take along what it has started, when the supervisor is gone. To be called in its
-/// first thread. `None` where there can be no thread.
-pub(super) fn watch(supervisor: u32) -> Option<Waker> {
+/// first thread.
+///
+/// # Errors
+/// There can be no thread.
+pub(super) fn watch(supervisor: u32) -> io::Result<Waker> {
     SUPERVISOR.store(supervisor, Ordering::Relaxed);
     let handler = SigHandler::Handler(on_hangup);
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
@@ -55,11 +59,11 @@ pub(super) fn watch(supervisor: u32) -> Option<Waker> {
         let _ = prctl::set_pdeathsig(Signal::SIGHUP);
     }
     end_without(supervisor);
-    Some(waker)
+    Ok(waker)
 }
 
 /// Starts the thread; whether the kernel will wake it.
-fn start_waker() -> Option<(Waker, bool)> {
+fn start_waker() -> io::Result<(Waker, bool)> {
     let (tasks, task) = channel::<Task>();
     let (told, armed) = channel();
     std::thread::Builder::new()
@@ -71,9 +75,8 @@ fn start_waker() -> Option<(Waker, bool)> {
             if let Ok(task) = task.recv() {
                 task();
             }
-        })
-        .ok()?;
-    Some((Waker(tasks), armed.recv() == Ok(true)))
+        })?;
+    Ok((Waker(tasks), armed.recv() == Ok(true)))
 }
 
 /// The supervisor may have died before it was asked what to do then.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use ipc_channel::ipc::IpcSender;
 use nix::libc;
 
-use super::exit;
+use super::{boot, exit};
 use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Body, Nudge, Record, Up};
@@ -85,6 +85,8 @@ impl Uplink {
                 signals::block_all();
                 watched.ring_for_what_waits();
             })
+            // While the channel is there: who ends it is killed at once.
+            .inspect_err(boot::say_no_thread)
             .ok()?;
         Some(uplink)
     }

@@ -2,6 +2,7 @@
 
 mod deaths;
 mod endings;
+mod inherited;
 mod intruders;
 mod kept;
 mod output;
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         deaths::trials(),
         endings::trials(),
         intruders::trials(),
+        inherited::trials(),
         kept::trials(),
         output::trials(),
         persistent::trials(),

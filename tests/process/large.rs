@@ -181,7 +181,7 @@ fn no_shared_memory_is_told() {
     let line = run.line().unwrap();
     assert!(
         line.starts_with("an item was not put: no shared memory for ")
-            && line.ends_with("raise the limit on open files or on memory"),
+            && line.ends_with("raise the limit on the size of files (ulimit -f)"),
         "{line}"
     );
     assert_eq!(run.line().as_deref(), Some("1 done, 1 dead"));

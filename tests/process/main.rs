@@ -6,11 +6,13 @@ mod timely;
 #[path = "../shared/trials.rs"]
 mod trials;
 
+mod adopted;
 mod boot;
 mod commands;
 mod cpython;
 mod endurance;
 mod fork_server;
+mod job_control;
 mod journal;
 #[cfg(feature = "failpoints")]
 mod kill_points;
@@ -48,11 +50,13 @@ fn main() {
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
+        adopted::trials(),
         boot::trials(),
         commands::trials(),
         cpython::trials(),
         endurance::trials(),
         fork_server::trials(),
+        job_control::trials(),
         journal::trials(),
         #[cfg(feature = "failpoints")]
         kill_points::trials(),

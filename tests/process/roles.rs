@@ -47,6 +47,8 @@ pub(crate) enum Work {
     Refuse(String),
     /// Let SIGTERM do nothing, and never return.
     Stubborn,
+    /// Have a process end whose parent has ended.
+    LeaveOrphan,
     /// Keep this many bytes for ever. Say what the process's pid is.
     Leak(usize),
     /// Make this file with `.started` after its name, and wait for it without.
@@ -101,6 +103,10 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
             // SAFETY: no handler is installed, the signal is only ignored.
             unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }.unwrap();
             hang("stubborn")
+        }
+        Work::LeaveOrphan => {
+            let status = Command::new("sh").args(["-c", "true &"]).status().unwrap();
+            assert!(status.success());
         }
         Work::Leak(bytes) => {
             std::mem::forget(vec![1_u8; bytes]);
@@ -340,6 +346,13 @@ fn play_an_attack(name: &str) {
     match name {
         "cuts its memory short" => memory::have_it_cut(),
         "hires at umask 000" => strangers::hire(),
+        "adopts orphans, spawned" => crate::adopted::adopt(StartMethod::Spawn),
+        "adopts orphans, forked" => crate::adopted::adopt(StartMethod::Fork),
+        "ignores SIGCHLD" => {
+            // SAFETY: no handler is installed, the signal is only ignored.
+            unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }.unwrap();
+            say_setup_error(start(&JoinableQueue::unbounded(), 1));
+        }
         "looks for a way in" => strangers::look_for_a_way_in(),
         #[cfg(feature = "failpoints")]
         "keeps orphans" => crate::stop_points::keep(),

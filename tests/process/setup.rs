@@ -7,6 +7,7 @@ crate::trials!(
     a_serve_forgotten_in_the_worker_only_ends_in_no_workers_left,
     a_function_that_is_not_served_is_named,
     a_closure_that_captures_is_refused,
+    a_program_that_would_not_learn_of_ends_is_told,
 );
 
 pub(crate) fn says(play: &str, expected: &str) {
@@ -33,4 +34,8 @@ fn a_function_that_is_not_served_is_named() {
 
 fn a_closure_that_captures_is_refused() {
     says("captures", "captures variables");
+}
+
+fn a_program_that_would_not_learn_of_ends_is_told() {
+    says("ignores SIGCHLD", "SIGCHLD: is ignored by this program");
 }

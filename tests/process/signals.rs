@@ -1,12 +1,17 @@
 //! Signals to the supervisor and to workers.
 
+#![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
+
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
 use dishrack::{JoinableQueue, Supervisor};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
+use nix::unistd::{Uid, setuid};
 
 use crate::roles::{self, Work};
 use crate::support::{DEADLINE, Run, is_alive, named, pid_of, send, state, until};
@@ -27,6 +32,9 @@ crate::trials!(
     a_silent_stdin_does_not_keep_it,
     a_signal_that_was_ignored_stays_ignored,
     a_full_disk_under_stdout_is_told,
+    signals_that_end_a_program_end_it_in_order,
+    a_limit_on_the_size_of_files_is_told,
+    where_no_thread_can_be_made_that_is_told,
 );
 
 fn sigterm_finishes_what_is_being_dried() {
@@ -285,4 +293,123 @@ fn term_beyond_the_grace_ends_one_person_too() {
     let (events, status) = run.finish();
     assert_eq!(status.code(), Some(143));
     assert_eq!(named(&events, "summary").len(), 1);
+}
+
+/// Those that a program hears of seldom, and that a shell's `kill` knows.
+fn signals_that_end_a_program_end_it_in_order() {
+    for (signal, code) in [
+        (Signal::SIGUSR1, 138),
+        (Signal::SIGUSR2, 140),
+        (Signal::SIGALRM, 142),
+        (Signal::SIGVTALRM, 154),
+        (Signal::SIGPROF, 155),
+        (Signal::SIGXCPU, 152),
+        (Signal::SIGIO, 157),
+        (Signal::SIGPWR, 158),
+        (Signal::SIGSTKFLT, 144),
+    ] {
+        stop_in_order(signal, code);
+    }
+}
+
+/// In blocks of 512 bytes, by a shell that has no others.
+fn limited(blocks: u32, arguments: &str) -> (String, Option<i32>) {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = env!("CARGO_BIN_EXE_supervisor");
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            &format!("ulimit -f {blocks}; exec {supervisor} {arguments}"),
+        ])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.signal(), None, "{told}");
+    (told, output.status.code())
+}
+
+fn a_limit_on_the_size_of_files_is_told() {
+    for blocks in [0, 2, 100] {
+        let (told, code) = limited(blocks, "-- true ::: a");
+        assert_eq!(code, Some(2), "{told}");
+        assert!(
+            told.contains("ulimit -f:") || told.contains("File too large"),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    // Nothing is started where the journal cannot be made.
+    let (told, code) = limited(2, "--journal j -- true ::: a");
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("a limit on the size of files"), "{told}");
+    // Enough for a worker, and not for what it prints: that is the command's own affair.
+    let script = "--max-attempts 1 -- sh -c 'head -c 1000000 /dev/zero' {} ::: a";
+    let (told, code) = limited(1000, script);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("SIGXFSZ") || told.contains("code 153"),
+        "{told}"
+    );
+}
+
+/// A user who may have so many processes and threads. `None` where that cannot be tried.
+fn with_few_threads(count: u64, told: &std::path::Path) -> Option<Run> {
+    let supervisor = env!("CARGO_BIN_EXE_supervisor");
+    let mut command = Command::new(supervisor);
+    command.args(["-w", "2", "--max-restarts", "0"]);
+    command.args(["--", "true", ":::", "a", "b"]);
+    command.current_dir("/").stdin(Stdio::null());
+    command.stderr(std::fs::File::create(told).unwrap());
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can be a user who has no process yet");
+        return None;
+    }
+    let executable = std::path::Path::new(supervisor);
+    let is_closed = |path: &std::path::Path| {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        mode & 0o001 == 0
+    };
+    if executable.ancestors().any(is_closed) {
+        eprintln!("skipped: other users may not execute the command where it is built");
+        return None;
+    }
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe {
+        command.pre_exec(move || {
+            setrlimit(Resource::RLIMIT_NPROC, count, count)?;
+            // Nobody's number.
+            setuid(Uid::from_raw(54_321))?;
+            Ok(())
+        });
+    }
+    Some(Run::of(command))
+}
+
+/// There is room for none at first, then for some of the supervisor's, for its workers', and at last for
+/// the commands'. Whatever is missing, the run ends, and says why.
+fn where_no_thread_can_be_made_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for count in 1..=17 {
+        let path = folder.path().join("told");
+        let Some(mut run) = with_few_threads(count, &path) else {
+            return;
+        };
+        let code = run.exit().code();
+        let told = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            matches!(code, Some(0 | 1 | 3 | 70)),
+            "{count}: {code:?} {told}"
+        );
+        let is_told = told.contains("Resource temporarily unavailable");
+        // Of the supervisor or of a worker.
+        if code == Some(70) || told.contains("exited with code 70") {
+            assert!(is_told, "{count}: {told}");
+        }
+        assert!(code == Some(0) || !told.is_empty(), "{count}");
+        if count == 1 {
+            let expected = "supervisor: cannot start a thread: Resource temporarily unavailable";
+            assert!(code == Some(70) && told.starts_with(expected), "{told}");
+        }
+    }
 }

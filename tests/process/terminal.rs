@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::str::Chars;
 use std::sync::{Arc, Condvar, Mutex};
 
+use nix::fcntl::OFlag;
 use nix::libc;
-use nix::pty::{Winsize, openpty};
+use nix::pty::{Winsize, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::setsid;
 
@@ -48,6 +50,23 @@ fn window(columns: u16, rows: u16) -> Winsize {
     }
 }
 
+/// Both ends of a new terminal. Nobody inherits them by chance: what is started beside this would keep
+/// the terminal from ending.
+fn open(size: &Winsize) -> (OwnedFd, OwnedFd) {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let mut options = File::options();
+    let options = options.read(true).write(true).custom_flags(libc::O_NOCTTY);
+    let terminal = options.open(ptsname_r(&master).unwrap()).unwrap();
+    // SAFETY: the descriptor is open, and the argument lives until the call returns.
+    let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, size) };
+    assert_eq!(done, 0);
+    // SAFETY: nobody else has it.
+    let master = unsafe { OwnedFd::from_raw_fd(master.into_raw_fd()) };
+    (master, terminal.into())
+}
+
 impl Terminal {
     /// The `supervisor` command with all three streams on a terminal.
     pub(crate) fn supervisor(arguments: &[&str]) -> Terminal {
@@ -73,8 +92,8 @@ impl Terminal {
     }
 
     fn start(mut command: Command, change: impl FnOnce(&mut Command)) -> Terminal {
-        let pty = openpty(Some(&window(COLUMNS, ROWS)), None).unwrap();
-        let slave = || pty.slave.try_clone().unwrap();
+        let (master, terminal) = open(&window(COLUMNS, ROWS));
+        let slave = || terminal.try_clone().unwrap();
         command.env("TERM", "xterm");
         command.stdin(slave()).stdout(slave()).stderr(slave());
         change(&mut command);
@@ -92,12 +111,12 @@ impl Terminal {
         }
         let child = command.spawn().unwrap();
         // Ours would keep the terminal from ending.
-        drop((command, pty.slave));
+        drop((command, terminal));
         let shown = Arc::<Shown>::default();
-        read(pty.master.try_clone().unwrap(), Arc::clone(&shown));
+        read(master.try_clone().unwrap(), Arc::clone(&shown));
         Terminal {
             child,
-            master: pty.master,
+            master,
             shown,
         }
     }
@@ -108,7 +127,6 @@ impl Terminal {
     }
 
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
-        use std::os::fd::AsRawFd;
         let size = window(columns, rows);
         // SAFETY: the descriptor is open, and the argument lives until the call returns.
         let done = unsafe { libc::ioctl(self.master.as_raw_fd(), libc::TIOCSWINSZ, &size) };

@@ -9,7 +9,7 @@ use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
 use crate::supervision::child::{Happening, Phase};
 use crate::supervision::notes::{Berth, Life};
-use crate::supervision::spawn::{self, Ends, Papers};
+use crate::supervision::spawn::{self, Ends, Leads, Papers};
 use crate::supervision::spec::{Bounds, StartMethod};
 use crate::supervision::uplink::{self, Reception};
 
@@ -50,7 +50,12 @@ impl Watch {
         let stderr = self.open_stderr(index)?;
         let (ends, papers) = self.appoint(index)?;
         let slot = &mut self.slots[index];
-        let started = spawn::start(&slot.name, stderr, self.broker.store.process_mark())?;
+        let started = spawn::start(
+            &slot.name,
+            Leads::Session,
+            stderr,
+            self.broker.store.process_mark(),
+        )?;
         fail::point("start: process made");
         let life = slot.life(index);
         self.reaper.watch(key_of(life), started.pid)?;
@@ -138,6 +143,7 @@ impl Watch {
     /// could say so. It was never watched, so it was never waited for, and the pid is still its
     /// own.
     pub(super) fn end_late_born(&mut self, life: Life, pid: u32) {
+        // One that has ended may have been taken for an orphan; then it is not watched.
         if self.unborn.remove(&life) && self.reaper.watch(key_of(life), pid).is_ok() {
             self.reaper.kill(key_of(life));
         }

@@ -41,6 +41,7 @@ impl Watch {
             });
             charged = self.broker.detach(holder, started, blame.as_ref());
         }
+        self.hear_last_words(index);
         if let Some(complaint) = self.slots[index].complaint.clone() {
             self.report_failure(index, complaint);
         }
@@ -48,6 +49,19 @@ impl Watch {
             stderr.end();
         }
         Happening::Buried { exit, charged }
+    }
+
+    /// What a worker says that never got ready is why, and where its stderr is hidden nobody has seen it.
+    fn hear_last_words(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let is_unheard = self.plan.bounds.hides_stderr && slot.patrol.is_none();
+        if let Some(stderr) = slot.stderr.as_ref().filter(|_| is_unheard)
+            && slot.complaint.is_none()
+        {
+            let words = stderr.take_tail();
+            let line = words.lines().rfind(|line| !line.trim().is_empty());
+            slot.complaint = line.map(str::to_owned);
+        }
     }
 
     /// What the items that the worker had started are charged with, if they are.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{FORK_SERVER, Watch};
 use crate::ledger::Exit;
 use crate::supervision::notes::Life;
-use crate::supervision::spawn;
+use crate::supervision::spawn::{self, Leads};
 use crate::supervision::spec::ChildSpec;
 use crate::supervision::uplink;
 
@@ -16,8 +16,8 @@ const LINGER: Duration = Duration::from_secs(1);
 impl Watch {
     pub(super) fn start_fork_server(&mut self) {
         let title = format!("fork-server of {}", self.plan.name);
-        let started =
-            spawn::start(&title, None, self.broker.store.process_mark()).and_then(|started| {
+        let started = spawn::start(&title, Leads::Group, None, self.broker.store.process_mark())
+            .and_then(|started| {
                 self.reaper.watch_alone(FORK_SERVER, started.pid)?;
                 let server = self.fork_server.next_number();
                 let socket = Arc::new(started.socket);

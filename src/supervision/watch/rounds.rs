@@ -99,7 +99,9 @@ impl Watch {
         let held = slot.berth.holder();
         Glance {
             current,
-            since: Duration::from_nanos(since_ns.saturating_sub(self.origin_ns)),
+            since: self.clock.at(Duration::from_nanos(
+                since_ns.saturating_sub(self.origin_ns),
+            )),
             begun,
             held: held.map_or(0, |holder| {
                 self.broker.read(|core| core.desk.ledger.held_by(holder))

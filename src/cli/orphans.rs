@@ -1,0 +1,35 @@
+//! The end of processes that were left to this one, because it is PID 1 of a container or a subreaper:
+//! the supervisor is told of it as soon as it happens.
+
+use std::io;
+use std::sync::Arc;
+
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::iterator::Signals;
+
+use crate::supervision::{Supervisor, are_orphans_adopted};
+
+/// Has orphans waited for when they end, where there can be any.
+///
+/// # Errors
+/// There can be no thread, or no handler.
+pub(super) fn reap<T: 'static>(crew: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
+    if !are_orphans_adopted() {
+        return Ok(());
+    }
+    let ended = Signal::SIGCHLD;
+    let mut signals = Signals::new([ended as i32])?;
+    // The crew is not to live for this.
+    let crew = Arc::downgrade(crew);
+    let listen = move || {
+        let _ = SigSet::from_iter([ended]).thread_unblock();
+        for _ in signals.forever() {
+            let Some(crew) = crew.upgrade() else {
+                return;
+            };
+            crew.reap_orphans();
+        }
+    };
+    let thread = std::thread::Builder::new().name("orphans".into());
+    thread.spawn(listen).map(drop)
+}
