@@ -23,11 +23,13 @@ pub(super) fn reap<T: 'static>(crew: &Arc<Supervisor<T, ()>>) -> io::Result<()> 
     let crew = Arc::downgrade(crew);
     let listen = move || {
         let _ = SigSet::from_iter([ended]).thread_unblock();
-        for _ in signals.forever() {
-            let Some(crew) = crew.upgrade() else {
-                return;
-            };
+        // Some may have ended before they could be heard of.
+        while let Some(crew) = crew.upgrade() {
             crew.reap_orphans();
+            drop(crew);
+            if signals.wait().count() == 0 && signals.is_closed() {
+                return;
+            }
         }
     };
     let thread = std::thread::Builder::new().name("orphans".into());
