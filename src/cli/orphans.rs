@@ -24,12 +24,9 @@ pub(super) fn reap<T: 'static>(crew: &Arc<Supervisor<T, ()>>) -> io::Result<()> 
     let listen = move || {
         let _ = SigSet::from_iter([ended]).thread_unblock();
         // Some may have ended before they could be heard of.
-        while let Some(crew) = crew.upgrade() {
+        let times = std::iter::once(()).chain(signals.forever().map(drop));
+        for crew in times.map_while(|()| crew.upgrade()) {
             crew.reap_orphans();
-            drop(crew);
-            if signals.wait().count() == 0 && signals.is_closed() {
-                return;
-            }
         }
     };
     let thread = std::thread::Builder::new().name("orphans".into());
