@@ -11,26 +11,40 @@ use signal_hook::iterator::Signals;
 
 use crate::supervision::{Supervisor, signals};
 
-/// Passes on what the terminal says from now on, in a thread of its own.
-///
-/// # Errors
-/// There can be no thread, or no handler.
-pub(super) fn pass_on<T: 'static>(crew: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
-    let asked = Signal::SIGTSTP;
-    if signals::inherited().has(asked as i32) {
-        return Ok(());
+/// What the terminal says from now on is heard, and waits to be passed on.
+pub(super) struct JobControl(Option<Signals>);
+
+impl JobControl {
+    /// To be called before there are workers: what is said earlier stops this process alone.
+    ///
+    /// # Errors
+    /// There can be no handler.
+    pub(super) fn hear() -> io::Result<Self> {
+        let asked = Signal::SIGTSTP as i32;
+        let is_heard = !signals::inherited().has(asked);
+        let signals = is_heard.then(|| Signals::new([asked])).transpose()?;
+        Ok(JobControl(signals))
     }
-    let mut signals = Signals::new([asked as i32])?;
-    // The crew is not to live for this.
-    let crew = Arc::downgrade(crew);
-    let listen = move || {
-        let _ = SigSet::from_iter([asked]).thread_unblock();
-        for _ in signals.forever() {
-            stand_still(&crew);
-        }
-    };
-    let thread = std::thread::Builder::new().name("job control".into());
-    thread.spawn(listen).map(drop)
+
+    /// Passes it on, in a thread of its own.
+    ///
+    /// # Errors
+    /// There can be no thread.
+    pub(super) fn pass_on<T: 'static>(self, crew: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
+        let Some(mut signals) = self.0 else {
+            return Ok(());
+        };
+        // The crew is not to live for this.
+        let crew = Arc::downgrade(crew);
+        let listen = move || {
+            let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_unblock();
+            for _ in signals.forever() {
+                stand_still(&crew);
+            }
+        };
+        let thread = std::thread::Builder::new().name("job control".into());
+        thread.spawn(listen).map(drop)
+    }
 }
 
 fn stand_still<T>(crew: &Weak<Supervisor<T, ()>>) {

@@ -23,10 +23,9 @@ pub(super) fn reap<T: 'static>(crew: &Arc<Supervisor<T, ()>>) -> io::Result<()> 
     let crew = Arc::downgrade(crew);
     let listen = move || {
         let _ = SigSet::from_iter([ended]).thread_unblock();
-        for _ in signals.forever() {
-            let Some(crew) = crew.upgrade() else {
-                return;
-            };
+        // Some may have ended before they could be heard of.
+        let times = std::iter::once(()).chain(signals.forever().map(drop));
+        for crew in times.map_while(|()| crew.upgrade()) {
             crew.reap_orphans();
         }
     };

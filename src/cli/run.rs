@@ -14,13 +14,14 @@ use super::config::{Config, Errand};
 use super::earlier;
 use super::goal::{Expected, Goal};
 use super::input::{self, Feed, Source};
+use super::job_control::JobControl;
 use super::obituaries::Obituaries;
 use super::printer::{self, Printer};
 use super::progress::{self, Printed};
 use super::stop::{Manner, Stop};
 use super::view::{Lines, Out, View};
 use super::work::{Bench, Origin, Work};
-use super::{Failure, code, job_control, jobs, orphans, pictures, screen};
+use super::{Failure, code, jobs, orphans, pictures, screen};
 use crate::error::Error;
 use crate::ledger::{Counts, ItemId};
 use crate::observe::text::{Style, Words};
@@ -51,6 +52,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     )
     .map_err(internal)?;
     printer.progress(&goal.before);
+    let terminal = JobControl::hear().map_err(internal)?;
     let hired = hire(config, &work, &queue, &printer);
     if hired.is_err() {
         // What views have begun is to be whole.
@@ -66,7 +68,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
-    job_control::pass_on(&running.crew).map_err(internal)?;
+    terminal.pass_on(&running.crew).map_err(internal)?;
     orphans::reap(&running.crew).map_err(internal)?;
     let mut bench = Bench {
         config,

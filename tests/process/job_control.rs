@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use dishrack::JoinableQueue;
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getpgid, getsid};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getpgid, getsid, mkfifo};
 
 use crate::roles::{self, Work};
 use crate::support::{DEADLINE, Run, is_alive, named, pid_of, state, until};
@@ -70,9 +71,10 @@ impl Shell {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let (pid, go, fg) = (path("pid"), path("go"), path("fg"));
-        let job = format!(
-            "echo $$ > {pid}.new; mv {pid}.new {pid}; until test -e {go}; do sleep 0.01; done"
-        );
+        mkfifo(&folder.path().join("go"), Mode::S_IRWXU).unwrap();
+        // It starts nobody: a shell whose child is stopped before it has become a program waits for
+        // that, and is not seen to be stopped itself.
+        let job = format!("echo $$ > {pid}.new; read x < {go}");
         let program = env!("CARGO_BIN_EXE_supervisor");
         let script = format!(
             "set -m
@@ -83,7 +85,7 @@ impl Shell {
             echo ended: $?"
         );
         let terminal = Terminal::script(&script);
-        let command = read_pid(&folder.path().join("pid"));
+        let command = read_pid(&folder.path().join("pid.new"));
         Shell {
             terminal,
             folder,
@@ -113,7 +115,7 @@ impl Shell {
 
     /// The command may end, and all is well.
     fn end(mut self) {
-        fs::write(self.folder.path().join("go"), "").unwrap();
+        fs::write(self.folder.path().join("go"), "go\n").unwrap();
         let (bytes, status) = self.terminal.finish();
         let shown = String::from_utf8_lossy(&bytes);
         assert!(shown.contains("ended: 0"), "{shown}");
