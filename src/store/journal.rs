@@ -558,8 +558,12 @@ fn try_begin(
 /// Whether all that is in a journal can be believed.
 fn verify(path: &Path) -> Result<(), Trouble> {
     let connection = schema::connect(path, false)?;
-    schema::check_version(&connection)
-        .map_err(|_| Trouble::Damaged("its header is not that of a journal any more".to_owned()))?;
+    schema::check_version(&connection).map_err(|trouble| match trouble {
+        Trouble::Other(why) if why == file::foreign() => {
+            Trouble::Damaged("its header is not that of a journal any more".to_owned())
+        }
+        other => other,
+    })?;
     schema::check_structure(&connection)?;
     schema::meta(&connection)?;
     recover(&connection).map(drop)
