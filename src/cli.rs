@@ -3,6 +3,7 @@
 //! Only this module and `bin` print and end the process. Everything that is not the job's own
 //! output goes to stderr.
 
+mod advice;
 mod args;
 mod compare;
 mod config;
@@ -40,7 +41,6 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::{self, ExitCode};
 
-use clap::Parser;
 use nix::sys::signal::Signal;
 
 use self::screen::Stream;
@@ -130,6 +130,9 @@ pub fn serve() {
 
 /// Does the work that the arguments ask for. The exit code.
 fn work_on(args: args::Args) -> Result<u8, Failure> {
+    if !args.jobs.are_meant() && args.items.input.is_none() {
+        input::tell_if_unread();
+    }
     run_with(config::Config::validate(args).map_err(Failure::Usage)?)
 }
 
@@ -177,21 +180,6 @@ fn do_as_told(mut args: args::Args, has_end_of_options: bool) -> Result<u8, Fail
     }
 }
 
-/// What somebody who is used to xargs forgets. `start`: what stands before the options.
-fn tip(error: &clap::Error, start: &str) -> Option<String> {
-    let is_unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
-    let word = match error.get(clap::error::ContextKind::InvalidArg) {
-        Some(clap::error::ContextValue::String(word)) if is_unknown => word,
-        _ => return None,
-    };
-    let is_option = word.starts_with('-');
-    let is_for_put = word == ":::" && start != "supervisor";
-    (!is_option).then(|| match is_for_put {
-        true => "\nitems are put by: supervisor put ::: ITEM".into(),
-        false => format!("\na COMMAND, and items after :::, follow --, as in: {start} -- {word}"),
-    })
-}
-
 /// What clap has to say. Where not even this can be printed, the code must do.
 fn print_usage(error: &clap::Error) {
     let (stream, is_terminal) = match error.use_stderr() {
@@ -222,24 +210,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     title::claim("supervisor", true);
     let has_end_of_options = arguments.iter().any(|word| word == "--");
-    let is_work = arguments.get(1).is_some_and(|word| word == "work");
-    let args = match args::Args::try_parse_from(arguments) {
+    let words = arguments.iter().skip(1);
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into()).collect();
+    let args = match args::Args::read(arguments) {
         Ok(args) => args,
-        Err(error) => {
+        Err(mut error) => {
+            advice::correct(&mut error, &words);
             let code = if error.use_stderr() {
                 code::USAGE
             } else {
                 code::DONE
             };
             print_usage(&error);
-            let start = if is_work {
-                "supervisor work"
-            } else {
-                "supervisor"
-            };
-            if let Some(tip) = tip(&error, start) {
-                screen::say(&tip);
-            }
             return code.into();
         }
     };

@@ -117,6 +117,12 @@ impl Setup {
         }
     }
 
+    /// What is run, with the places of the items as they were written, in one line.
+    pub(crate) fn source(&self) -> String {
+        let server = self.server.clone().unwrap_or_default();
+        in_one_line(&[server, self.template.source()].concat())
+    }
+
     /// What is run for one item, for people: one line that a shell can be given, or the words with their
     /// places where the item is not all there.
     pub(crate) fn shown(&self, values: Values<'_>) -> String {

@@ -88,6 +88,12 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Remembers what the items are given to, and says what they were given to before.
+    #[cfg(feature = "cli")]
+    fn exchange_command(&self, _command: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+
     /// The attempts that were over before this run and that nobody has shown, once.
     #[cfg(feature = "cli")]
     fn take_unshown(&self) -> Vec<Unshown> {

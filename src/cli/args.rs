@@ -5,9 +5,10 @@ mod items;
 mod jobs;
 mod stream;
 
+use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 pub(super) use crew::{CrewArgs, ShownArgs};
@@ -47,20 +48,35 @@ pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
 
+    // In the order in which they are wanted.
     #[command(flatten)]
-    pub(super) crew: CrewArgs,
+    pub(super) jobs: JobArgs,
 
     #[command(flatten)]
     pub(super) items: ItemArgs,
 
     #[command(flatten)]
-    pub(super) place: PlaceArgs,
+    pub(super) crew: CrewArgs,
 
     #[command(flatten)]
     pub(super) shown: ShownArgs,
 
     #[command(flatten)]
-    pub(super) jobs: JobArgs,
+    pub(super) place: PlaceArgs,
+}
+
+impl Args {
+    /// All subcommands and options.
+    pub(super) fn whole() -> clap::Command {
+        Args::command().mut_subcommand("work", stream::work)
+    }
+
+    /// Reads what was typed; the program's name comes first.
+    pub(super) fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let mut command = Args::whole();
+        let matches = command.try_get_matches_from_mut(words)?;
+        Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -108,7 +124,7 @@ pub(super) enum Command {
     /// Show how a stream in Redis stands
     Status(StatusArgs),
     /// Look at the dead letters of a journal or a stream, retry or drop them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = super::dead::EXAMPLES)]
     Dead(Dead),
     /// Make a new journal of what can be read of a damaged one
     Salvage(Salvage),
@@ -183,8 +199,6 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -223,6 +237,6 @@ mod tests {
 
     #[test]
     fn the_options_are_consistent() {
-        Args::command().debug_assert();
+        Args::whole().debug_assert();
     }
 }

@@ -35,6 +35,12 @@ const WAYS: [Mode; 4] = [
 ];
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  supervisor compare
+      the chapter's four dishes in each of the four ways, in compare.svg
+  supervisor compare --dishes 8 -w 4 --wash 100ms --dry 1s --output fast.svg
+      more of them, dried by four at once")]
 pub(super) struct Compare {
     /// Make dish-1 ... dish-N
     #[arg(long, value_name = "N", default_value_t = 4)]

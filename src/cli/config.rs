@@ -74,6 +74,7 @@ pub(super) struct Config {
     /// How many items the source has, where that is known.
     pub(super) total: Option<u64>,
     pub(super) is_quiet: bool,
+    pub(super) has_summary: bool,
     pub(super) method: Method,
     pub(super) options: Options,
     pub(super) polls: bool,
@@ -222,6 +223,7 @@ impl Config {
             separator: from.separator,
             total: from.total,
             is_quiet: shown.quiet,
+            has_summary: !shown.no_summary,
             method: crew.start_method,
             options: Options {
                 capacity: from.capacity,

@@ -24,6 +24,17 @@ use crate::store::journal::{Durability, Journal, read_letters};
 use crate::store::redis::RedisStore;
 use crate::store::{Store, StoredLetter};
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  supervisor dead list --journal jobs.journal
+      what was given up on: number, item, attempts, last cause, time
+  supervisor dead show 3 --journal jobs.journal
+      each attempt at one of them, with the end of what it wrote to stderr
+  supervisor dead retry --all --journal jobs.journal
+      has the next run with this journal try them again
+  supervisor dead drop 3 7 --redis redis://db1
+      forgets two of those on a stream";
+
 /// The types of the items that the command line journals.
 fn item_types() -> [&'static str; 2] {
     [type_name::<Dish>(), type_name::<Job>()]

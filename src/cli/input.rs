@@ -8,7 +8,10 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, bounded, select};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
 
+use super::screen::say;
 use super::stop::Stop;
 use crate::blocking::Blocking;
 
@@ -271,6 +274,49 @@ fn lines(
 ) -> impl Iterator<Item = Read> + Send {
     let mut numbered = Numbered::new(separator, name);
     std::iter::from_fn(move || numbered.next_of(&mut from))
+}
+
+/// Says so when something comes on stdin, which nobody reads. It may come at any time.
+pub(super) fn tell_if_unread() {
+    let stdin = io::stdin();
+    let kind = rustix::fs::fstat(&stdin).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    let is_from_others = match kind {
+        Ok(FileType::Fifo) => true,
+        // An empty one, as /dev/null, is nothing that could be meant.
+        Ok(FileType::RegularFile) => rustix::fs::fstat(&stdin).is_ok_and(|stat| stat.st_size > 0),
+        _ => false,
+    };
+    if !is_from_others {
+        return;
+    }
+    let wait = |time: Option<&Timespec>| {
+        let mut stdin = [PollFd::new(&stdin, PollFlags::IN)];
+        let has_news = matches!(poll(&mut stdin, time), Ok(1..));
+        has_news.then(|| stdin[0].revents().contains(PollFlags::IN))
+    };
+    match wait(Some(&Timespec::default())) {
+        Some(true) => say_unread(),
+        // Whoever has it open to write has closed it.
+        Some(false) => {}
+        None => {
+            let thread = std::thread::Builder::new().name("stdin".into());
+            // Without it, it is not told.
+            let _ = thread.spawn(|| {
+                let stdin = io::stdin();
+                let mut news = [PollFd::new(&stdin, PollFlags::IN)];
+                if poll(&mut news, None).is_ok() && news[0].revents().contains(PollFlags::IN) {
+                    say_unread();
+                }
+            });
+        }
+    }
+}
+
+fn say_unread() {
+    say(
+        "supervisor: what comes on stdin is not read: --input - takes dishes from there, and a \
+         COMMAND after -- its items",
+    );
 }
 
 /// A line that must be text.

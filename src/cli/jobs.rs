@@ -114,6 +114,10 @@ impl Work for Jobs {
         jobs::name_of(item)
     }
 
+    fn command(&self) -> Option<String> {
+        Some(self.config.setup.source())
+    }
+
     fn fuse(&self, origin: &Origin) -> Option<Fuse> {
         let halt = self.config.halt?;
         Some(Fuse::new(halt, origin))

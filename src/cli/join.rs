@@ -20,6 +20,12 @@ use crate::store::redis::{RedisOptions, RedisStore};
 const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  supervisor join --redis redis://db1
+      waits until everything on the stream has an end; exit code 1 where some of it is dead letters
+  supervisor put --redis redis://db1 --input jobs.txt && supervisor join --redis redis://db1
+      puts, and waits for what others make of it")]
 pub(super) struct Join {
     #[command(flatten)]
     stream: StreamArgs,

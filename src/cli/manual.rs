@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
@@ -73,12 +73,13 @@ const FILES: &Terms = &[
     (
         "DIR of --results",
         "DIR/NUMBER/stdout, stderr and result.json of each item. Those of an earlier run are \
-         replaced.",
+         removed when one begins that does not go on with a journal or a stream.",
     ),
     (
         "FILE of --joblog",
         "A line for each attempt: Seq, Host, Starttime, JobRuntime, Send, Receive, Exitval, Signal, \
-         Command, as of parallel(1). Written anew by each run, or added to with --journal.",
+         Command, as of parallel(1). Written anew by each run, or added to with --journal. Whoever empties it in mid-run finds \
+         it go on at its beginning.",
     ),
 ];
 
@@ -98,14 +99,14 @@ const ENVIRONMENT: &Terms = &[
 
 /// Prints the manual.
 pub(super) fn run() -> Result<u8, Failure> {
-    let page = page(args::Args::command());
+    let page = page(args::Args::whole());
     print(page.map_err(|error| Failure::of_stdout(&error))?.as_bytes())
 }
 
 /// Prints the completions.
 pub(super) fn complete(command: &Completions) -> Result<u8, Failure> {
     let mut text = Vec::new();
-    let mut args = args::Args::command();
+    let mut args = args::Args::whole();
     clap_complete::generate(command.shell, &mut args, "supervisor", &mut text);
     print(&text)
 }

@@ -22,7 +22,7 @@ use super::stop::Stop;
 use super::ticks::Ticks;
 use super::view::View;
 use crate::ledger::Counts;
-use crate::observe::text::Words;
+use crate::observe::text::{Words, printable};
 use crate::observe::{Event, Observer, What};
 use crate::worker::title;
 
@@ -48,6 +48,15 @@ pub(super) fn say_resuming(journal: &Path, counts: &Counts, words: &Words) {
     let (path, items) = (journal.display(), words.items);
     say(&format!(
         "supervisor: resuming {path}: {done} of {accepted} {items} done, {dead} dead"
+    ));
+}
+
+/// A journal was last used with another COMMAND.
+pub(super) fn say_other_command(journal: &Path, earlier: &str) {
+    let (path, earlier) = (journal.display(), printable(earlier));
+    say(&format!(
+        "supervisor: {path} is the journal of another COMMAND ({earlier}): what that has done is not \
+         done again; to do all with this one, name another journal"
     ));
 }
 

@@ -20,6 +20,14 @@ use crate::ledger::{Capacity, Options};
 use crate::queue::JoinableQueue;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  supervisor put --redis redis://db1 --input jobs.txt
+      each line of a file is an item
+  find . -name '*.png' -print0 | supervisor put --redis redis://db1 -0
+      so is what comes on stdin, here between zero bytes
+  supervisor put --redis redis://db1 --stream mails ::: anna@example.org bert@example.org
+      so are the words after :::, on a stream of another name")]
 pub(super) struct Put {
     #[command(flatten)]
     stream: StreamArgs,

@@ -391,7 +391,7 @@ fn views<W: Work>(
         names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
     };
     let out = Out::new();
-    let lines = Lines::new(out.clone(), config.format, style, config.is_quiet);
+    let lines = Lines::new(out.clone(), style, config);
     let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
     views.extend(work.views(config, origin, &out)?);
     views.extend(pictures::views(config, &work.labels(config)).map_err(internal)?);
@@ -427,6 +427,13 @@ fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, Fa
     let counts = queue.counts()?;
     if counts.accepted > 0 {
         printer::say_resuming(path, &counts, work.words());
+    }
+    if let Some(command) = work.command() {
+        let earlier = queue.exchange_command(command.as_bytes())?;
+        let is_other = |earlier: &Vec<u8>| counts.accepted > 0 && earlier != command.as_bytes();
+        if let Some(earlier) = earlier.filter(is_other) {
+            printer::say_other_command(path, &String::from_utf8_lossy(&earlier));
+        }
     }
     Ok(queue)
 }

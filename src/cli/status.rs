@@ -16,6 +16,12 @@ use crate::observe::text::printable;
 use crate::store::redis::{RedisOptions, RedisStore, Status};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  supervisor status --redis redis://db1
+      how much is unfinished, done and dead, how fast it goes, and who works
+  supervisor status --redis redis://db1 --interval 0 --format json
+      the same for a program, from one look")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     stream: StreamArgs,

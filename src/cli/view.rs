@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::args::Format;
+use super::config::Config;
 use super::screen::{Stream, say};
 use crate::ledger::Counts;
 use crate::observe::text::{Line, Style};
-use crate::observe::{Event, json};
+use crate::observe::{Event, What, json};
 
 /// Something that shows a run.
 pub(super) trait View: Send {
@@ -98,15 +99,17 @@ pub(super) struct Lines {
     format: Format,
     style: Style,
     is_quiet: bool,
+    has_summary: bool,
 }
 
 impl Lines {
-    pub(super) fn new(out: Out, format: Format, style: Style, is_quiet: bool) -> Self {
+    pub(super) fn new(out: Out, style: Style, config: &Config) -> Self {
         Lines {
             out,
-            format,
+            format: config.format,
             style,
-            is_quiet,
+            is_quiet: config.is_quiet,
+            has_summary: config.has_summary,
         }
     }
 }
@@ -125,7 +128,8 @@ impl View for Lines {
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        if self.is_quiet && event.what.is_of_item() {
+        let is_summary = matches!(event.what, What::Summary { .. });
+        if self.is_quiet && event.what.is_of_item() || is_summary && !self.has_summary {
             return Ok(());
         }
         if self.format == Format::Json

@@ -49,6 +49,11 @@ pub(super) trait Work {
         String::new()
     }
 
+    /// What its items are given to, in one line, where that is for the journal to remember.
+    fn command(&self) -> Option<String> {
+        None
+    }
+
     /// What ends the run early.
     fn fuse(&self, _origin: &Origin) -> Option<Fuse> {
         None

@@ -360,6 +360,18 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(())
     }
 
+    /// Has a journal remember what its items are given to, and says what they were given to before.
+    #[cfg(feature = "cli")]
+    pub(crate) fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match &self.side {
+            Side::Local(broker) => {
+                let earlier = broker.store.exchange_command(command);
+                earlier.map_err(|why| Error(Kind::Journal(why)))
+            }
+            Side::Remote(_) => Ok(None),
+        }
+    }
+
     /// Leaves a stream, now: what cannot be told in a moment is not.
     #[cfg(feature = "cli")]
     pub(crate) fn leave(&self) {

@@ -489,6 +489,21 @@ impl Store for Journal {
     }
 
     #[cfg(feature = "cli")]
+    fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        let writer = &mut *self.writer();
+        self.look(writer)?;
+        let Some(connection) = &writer.connection else {
+            return Ok(None);
+        };
+        let earlier = schema::exchange_command(connection, command).map_err(|trouble| {
+            let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
+            format!("journal {}: {why}", self.path.display())
+        })?;
+        writer.files.note();
+        Ok(earlier)
+    }
+
+    #[cfg(feature = "cli")]
     fn take_unshown(&self) -> Vec<Unshown> {
         std::mem::take(&mut self.unshown.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -543,8 +558,12 @@ fn try_begin(
 /// Whether all that is in a journal can be believed.
 fn verify(path: &Path) -> Result<(), Trouble> {
     let connection = schema::connect(path, false)?;
-    schema::check_version(&connection)
-        .map_err(|_| Trouble::Damaged("its header is not that of a journal any more".to_owned()))?;
+    schema::check_version(&connection).map_err(|trouble| match trouble {
+        Trouble::Other(why) if why == file::foreign() => {
+            Trouble::Damaged("its header is not that of a journal any more".to_owned())
+        }
+        other => other,
+    })?;
     schema::check_structure(&connection)?;
     schema::meta(&connection)?;
     recover(&connection).map(drop)

@@ -5,7 +5,7 @@
 //! else does. The end of a stream is read without waiting, so it can be asked for at any time.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd;
+use rustix::event::PollFlags;
 
 use super::signals;
 use crate::blocking::Blocking;
@@ -253,8 +254,19 @@ impl Shared {
 }
 
 /// To our own stderr; where that is closed there is nobody to tell.
-pub(crate) fn write_all(bytes: &[u8]) {
-    let _ = Blocking(io::stderr()).write_all(bytes);
+pub(crate) fn write_all(mut bytes: &[u8]) {
+    // Without the standard library's lock: nobody else is to wait while this does.
+    let mut stderr = Blocking(rustix::stdio::stderr());
+    while !bytes.is_empty() {
+        let written = stderr.until_done(PollFlags::OUT, |stderr| {
+            rustix::io::write(stderr, bytes).map_err(io::Error::from)
+        });
+        match written {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod timely;
 #[path = "../shared/trials.rs"]
 mod trials;
 
+mod advice;
 mod child;
 mod cli;
 mod commands;
@@ -30,6 +31,7 @@ fn main() {
     conformance::serve();
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
+        advice::trials(),
         child::trials(),
         cli::trials(),
         commands::trials(),

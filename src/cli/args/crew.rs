@@ -8,6 +8,7 @@ use clap::Args;
 use super::{Format, Method, Mode, Show, duration};
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options for workers and attempts")]
 pub(in crate::cli) struct CrewArgs {
     /// Workers [default: number of CPUs]
     #[arg(short, long, value_name = "N")]
@@ -59,10 +60,15 @@ pub(in crate::cli) struct CrewArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options for what is shown")]
 pub(in crate::cli) struct ShownArgs {
     /// No line (or event) per dish; failures and the summary at the end stay
     #[arg(short, long)]
     pub(in crate::cli) quiet: bool,
+
+    /// No summary at the end: with it and -q only failures are told
+    #[arg(long)]
+    pub(in crate::cli) no_summary: bool,
 
     /// Add a line of JSON to this file for each item that is given up on here
     #[arg(long, value_name = "FILE")]

@@ -9,6 +9,7 @@ use clap::Args;
 use super::{Promise, duration};
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options for items and where they are kept")]
 pub(in crate::cli) struct ItemArgs {
     /// Make dish-1 ... dish-N [default: 4, where there is no --input]
     #[arg(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Command};
 
 use super::{CrewArgs, JobArgs, ShownArgs, duration};
 use crate::store::redis::RedisOptions;
@@ -16,6 +16,7 @@ const STREAM: &str = "dishrack";
 
 /// The stream that a run puts its items on.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options for a queue on Redis")]
 pub(in crate::cli) struct PlaceArgs {
     /// Share the queue with others by a stream in Redis: what is put there is worked on by whoever
     /// is free, here and on other machines. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for
@@ -57,11 +58,30 @@ pub(in crate::cli) struct StreamArgs {
     pub(in crate::cli) stream: String,
 }
 
+/// `supervisor work` without what it does not do: its items are others', and so is their order.
+pub(in crate::cli) fn work(command: Command) -> Command {
+    const HELP: &str = "Run COMMAND for each item of the stream, with the item in place of {} or as \
+                        the last argument; {.} is the item without extension, {/} its file name, \
+                        {//} its folder, {/.} its file name without extension, {#} its number, {%} \
+                        the worker's slot";
+    let hidden = ["keep_order", "delay", "dry_run"];
+    let command = command.mut_arg("command", |arg| arg.help(HELP).long_help(HELP));
+    hidden.into_iter().fold(command, |command, name| {
+        command.mut_arg(name, |arg| arg.hide(true))
+    })
+}
+
 /// What `supervisor work` is told.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The options are those of a run. Without a COMMAND it dries dishes. The first signal lets what has
-begun be finished, and gives the rest back to the stream at once; a second one stops at once.")]
+begun be finished, and gives the rest back to the stream at once; a second one stops at once.
+
+Examples:
+  supervisor work --redis redis://db1 -w 8 -- ./job {}
+      runs a command for whatever is put on the stream, here and wherever else this is run
+  supervisor work --redis redis://db1 --until-done -- ./job {}
+      the same, and ends when everything on the stream has an end")]
 pub(in crate::cli) struct WorkArgs {
     #[command(flatten)]
     pub(in crate::cli) stream: StreamArgs,
@@ -74,13 +94,13 @@ pub(in crate::cli) struct WorkArgs {
     pub(in crate::cli) until_done: bool,
 
     #[command(flatten)]
+    pub(in crate::cli) jobs: JobArgs,
+
+    #[command(flatten)]
     pub(in crate::cli) crew: CrewArgs,
 
     #[command(flatten)]
     pub(in crate::cli) shown: ShownArgs,
-
-    #[command(flatten)]
-    pub(in crate::cli) jobs: JobArgs,
 }
 
 impl PlaceArgs {

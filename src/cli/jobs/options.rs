@@ -149,6 +149,14 @@ fn check_together(args: &JobArgs, words: &[OsString], format: Format) -> Result<
 
 /// The words of a command, as a shell splits a line.
 fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
+    let is_number = !command.is_empty() && command.as_bytes().iter().all(u8::is_ascii_digit);
+    if is_number {
+        let number = command.display();
+        return Err(format!(
+            "--worker {number}: it takes a COMMAND that serves items; {number} workers are \
+             --workers {number}"
+        ));
+    }
     let mut words = shlex::bytes::Shlex::new(command.as_bytes());
     let split: Vec<OsString> = words.by_ref().map(OsString::from_vec).collect();
     if words.had_error || split.is_empty() {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use crate::cli::advice;
+
 /// The interpreter that a script names in its first line, if it is not there.
 fn missing_interpreter(script: &Path) -> Option<PathBuf> {
     let mut line = Vec::new();
@@ -31,7 +33,13 @@ pub(super) fn find(
     environment: &[(OsString, OsString)],
     workdir: Option<&Path>,
 ) -> Result<OsString, String> {
-    let not_found = || format!("{}: command not found (127 in a shell)", name.display());
+    let not_found = || {
+        let advice = advice::of_program(&name.to_string_lossy());
+        format!(
+            "{}: command not found (127 in a shell){advice}",
+            name.display()
+        )
+    };
     if name.is_empty() {
         return Err("an empty name is no command".into());
     }

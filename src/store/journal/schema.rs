@@ -57,6 +57,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// So many pages of log before they are to be written into the file.
 pub(super) const LOG_PAGES: u32 = 4000;
 
+/// The name of what the items are given to, in the table `meta`.
+#[cfg(feature = "cli")]
+const COMMAND: &str = "command";
+
 /// What is said once about all of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meta {
@@ -303,12 +307,31 @@ pub(super) fn meta(connection: &Connection) -> Result<Meta, Trouble> {
     }
 }
 
-fn value(connection: &Connection, name: &str) -> Result<Vec<u8>, Trouble> {
+/// Remembers what the items are given to, and says what it was before.
+#[cfg(feature = "cli")]
+pub(super) fn exchange_command(
+    connection: &Connection,
+    command: &[u8],
+) -> Result<Option<Vec<u8>>, Trouble> {
+    let earlier = match stored(connection, COMMAND)? {
+        Some(_) => Some(value(connection, COMMAND)?),
+        None => None,
+    };
+    if earlier.as_deref() != Some(command) {
+        let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
+        connection.execute(sql, params![COMMAND, sealed(COMMAND, command)])?;
+    }
+    Ok(earlier)
+}
+
+fn stored(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
     let sql = "SELECT value FROM meta WHERE name = ?1";
-    let found: Option<Vec<u8>> = connection
-        .query_row(sql, [name], |row| row.get(0))
-        .optional()?;
-    let mut value = found.unwrap_or_default();
+    let found = connection.query_row(sql, [name], |row| row.get(0));
+    Ok(found.optional()?)
+}
+
+fn value(connection: &Connection, name: &str) -> Result<Vec<u8>, Trouble> {
+    let mut value = stored(connection, name)?.unwrap_or_default();
     let sum = value.split_off(value.len().saturating_sub(4));
     match sealed(name, &value) == [&value[..], &sum].concat() {
         true => Ok(value),

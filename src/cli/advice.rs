@@ -1,0 +1,168 @@
+//! What to do instead, for who types what other programs know: xargs, GNU parallel, other commands.
+//! It knows words, and nothing of what is run.
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Options of xargs and GNU parallel, and what they are here.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (
+        &["-j", "-P", "--jobs", "--max-procs"],
+        "how many run at once is said by -w, --workers",
+    ),
+    (
+        &["--retries"],
+        "--max-attempts says how often an item is tried in all",
+    ),
+    (
+        &["-a", "--arg-file", "--argfile"],
+        "--input FILE takes the items from a file",
+    ),
+    (
+        &["-I", "-i", "--replace"],
+        "{} in the COMMAND stands for the item, without any option",
+    ),
+    (
+        &["-n", "-N", "-L", "-X", "-m", "--max-args", "--max-lines"],
+        "each COMMAND is given one item",
+    ),
+    (
+        &["-d", "--delimiter"],
+        "items are lines, or with -0 what is between zero bytes",
+    ),
+    (
+        &["-C", "--colsep"],
+        "--json fills in the members of each line, as in {name}",
+    ),
+    (&["--pipe"], "--stdin gives COMMAND the item on its stdin"),
+    (
+        &["-u", "--ungroup", "--lb"],
+        "--line-buffer shows each line as it comes",
+    ),
+    (
+        &["--bar", "--eta", "-t", "-v", "--verbose"],
+        "--progress bar shows how far the run is",
+    ),
+    (
+        &["--resume", "--resume-failed", "--retry-failed"],
+        "--journal FILE goes on where a run stopped; `supervisor dead retry` tries failures again",
+    ),
+    (&["--dryrun"], "--dry-run prints the commands"),
+    (
+        &["-S", "--sshlogin"],
+        "`supervisor put` and `supervisor work` share items between machines",
+    ),
+    (
+        &["-r", "--no-run-if-empty"],
+        "without an item nothing is run anyway",
+    ),
+];
+
+/// What a shell does by itself, so that no program of that name need be there.
+const OF_SHELLS: &[&str] = &[
+    ".", ":", "[[", "alias", "case", "cd", "command", "eval", "exec", "export", "for", "if", "let",
+    "local", "read", "readonly", "return", "set", "shift", "source", "time", "times", "trap",
+    "type", "typeset", "ulimit", "umask", "unset", "until", "wait", "while", "{", "(", "!",
+];
+
+/// Puts our advice in place of the parser's, which knows the words and not what was meant. `words`:
+/// the arguments after the program's name.
+pub(super) fn correct(error: &mut clap::Error, words: &[String]) {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return;
+    }
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg).cloned() else {
+        return;
+    };
+    let tip = match word.starts_with('-') {
+        true => of_option(&word).map(str::to_owned),
+        false => of_word(&word, words),
+    };
+    // An option is not to be handed to a COMMAND that is not there.
+    error.remove(ContextKind::Suggested);
+    if let Some(tip) = tip {
+        error.remove(ContextKind::SuggestedArg);
+        // It is made of that argument.
+        error.remove(ContextKind::Usage);
+        let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
+        error.insert(ContextKind::Suggested, tips);
+    }
+}
+
+fn of_option(word: &str) -> Option<&'static str> {
+    let of = |words: &&(&[&str], &str)| words.0.contains(&word);
+    ELSEWHERE.iter().find(of).map(|(_, tip)| *tip)
+}
+
+/// For a word that is no option.
+fn of_word(word: &str, words: &[String]) -> Option<String> {
+    let first = words.first().map_or("", String::as_str);
+    Some(match first {
+        _ if word == "help" => "supervisor --help, or supervisor SUBCOMMAND --help".to_owned(),
+        "dead" => {
+            let verb = words.get(1).map_or("list", String::as_str);
+            format!(
+                "the journal is named by an option, as in: supervisor dead {verb} --journal {word}"
+            )
+        }
+        "work" if word == ":::" => "items are put by: supervisor put ::: ITEM".to_owned(),
+        "work" => format!(
+            "a COMMAND follows --, as in: supervisor work -- {word}; items are put by \
+             `supervisor put`"
+        ),
+        "join" | "status" => {
+            format!("the stream is named by an option, as in: supervisor {first} --stream {word}")
+        }
+        "salvage" => format!(
+            "both files are named by options, as in: supervisor salvage --journal {word} --into NEW"
+        ),
+        "compare" | "manual" | "completions" | "put" => return None,
+        _ if word == ":::" => {
+            "items after ::: follow a COMMAND, as in: supervisor -- gzip ::: a b".to_owned()
+        }
+        _ => format!("a COMMAND, and items after :::, follow --, as in: supervisor -- {word}"),
+    })
+}
+
+/// For a COMMAND that is no program.
+pub(super) fn of_program(name: &str) -> &'static str {
+    if OF_SHELLS.contains(&name) {
+        return "; it is a part of shells: with --shell one runs COMMAND as a script";
+    }
+    if name.contains(char::is_whitespace) {
+        return "; it is one word, with a space in it: leave out the quotes around program and \
+                arguments, or have a shell run them with --shell";
+    }
+    match name.contains(['|', '&', ';', '<', '>', '$', '*', '`']) {
+        true => "; what a shell would make of it, it makes with --shell",
+        false => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tip(words: &[&str], word: &str) -> Option<String> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        of_word(word, &words)
+    }
+
+    #[test]
+    fn a_word_gets_the_advice_of_its_subcommand() {
+        let dead = tip(&["dead", "list", "jj"], "jj").unwrap();
+        assert!(dead.contains("supervisor dead list --journal jj"), "{dead}");
+        assert!(tip(&["help"], "help").unwrap().contains("--help"));
+        let command = tip(&["-w", "2", "gzip"], "gzip").unwrap();
+        assert!(command.contains("supervisor -- gzip"), "{command}");
+        assert_eq!(tip(&["manual", "x"], "x"), None);
+    }
+
+    #[test]
+    fn a_command_that_only_shells_know_is_told_from_one_that_is_not_there() {
+        assert!(of_program("cd").contains("--shell"));
+        assert!(of_program("gzip -9").contains("quotes"));
+        assert!(of_program("a|b").contains("--shell"));
+        assert_eq!(of_program("gzpi"), "");
+    }
+}

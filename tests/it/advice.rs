@@ -1,0 +1,223 @@
+//! What is said to who types what other programs know, and what each help shows.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+crate::trials!(
+    a_word_in_the_wrong_place_is_told_where_it_belongs,
+    options_of_other_programs_are_told_by_ours,
+    a_number_of_workers_is_not_taken_for_a_worker,
+    what_only_a_shell_knows_is_told_by_the_option_for_it,
+    help_for_work_shows_what_work_takes,
+    help_begins_with_what_a_command_needs,
+    each_subcommand_has_examples,
+    what_nobody_reads_on_stdin_is_told,
+    the_summary_can_be_left_out,
+    a_journal_of_another_command_is_told,
+);
+
+fn supervisor(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    command.env_remove("REDIS_URL");
+    command.args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What is said with exit code 2, in one line.
+fn refusal(arguments: &[&str]) -> String {
+    let output = supervisor(arguments);
+    let said = text(&output.stderr).replace('\n', " ");
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+fn help(arguments: &[&str]) -> String {
+    let output = supervisor(&[arguments, &["--help"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    text(&output.stdout)
+}
+
+fn a_word_in_the_wrong_place_is_told_where_it_belongs() {
+    let cases: [(&[&str], &str); 8] = [
+        (&["dead", "list", "jj"], "supervisor dead list --journal jj"),
+        (&["help"], "supervisor --help"),
+        (&["gzip"], "supervisor -- gzip"),
+        (&[":::", "a"], "supervisor -- gzip ::: a b"),
+        (&["work", "gzip"], "supervisor work -- gzip"),
+        (&["work", ":::", "a"], "supervisor put ::: ITEM"),
+        (&["status", "mails"], "supervisor status --stream mails"),
+        (&["salvage", "jj"], "salvage --journal jj"),
+    ];
+    for (arguments, advice) in cases {
+        let said = refusal(arguments);
+        assert!(said.contains(advice), "{arguments:?}: {said}");
+        let is_misled = said.contains("supervisor -- jj") || said.contains("supervisor -- help");
+        assert!(!is_misled, "{said}");
+    }
+}
+
+fn options_of_other_programs_are_told_by_ours() {
+    let cases: [(&[&str], &str); 7] = [
+        (&["-j", "4"], "--workers"),
+        (&["-P4"], "--workers"),
+        (&["--jobs", "4"], "--workers"),
+        (&["--retries", "3"], "--max-attempts"),
+        (&["-I", "{}"], "{} in the COMMAND"),
+        (&["-a", "jobs.txt"], "--input FILE"),
+        (&["--resume"], "--journal FILE"),
+    ];
+    for (arguments, advice) in cases {
+        let said = refusal(&[arguments, &["--", "echo"]].concat());
+        assert!(said.contains(advice), "{arguments:?}: {said}");
+        for misleading in ["use '-- ", "--joblog", "--redis"] {
+            assert!(!said.contains(misleading), "{misleading}: {said}");
+        }
+    }
+    // What is only mistyped is found among ours.
+    assert!(refusal(&["--worker-s", "4"]).contains("--workers"));
+}
+
+fn a_number_of_workers_is_not_taken_for_a_worker() {
+    let said = refusal(&["--worker", "2"]);
+    assert!(said.contains("--workers 2"), "{said}");
+    assert!(!said.contains("127"), "{said}");
+}
+
+fn what_only_a_shell_knows_is_told_by_the_option_for_it() {
+    for command in ["gzip -9", "cd", "export", "a|b"] {
+        let said = refusal(&["--", command, ":::", "x"]);
+        assert!(said.contains("command not found"), "{said}");
+        assert!(said.contains("--shell"), "{command}: {said}");
+    }
+    let said = refusal(&["--", "no-such-program", ":::", "x"]);
+    assert!(!said.contains("--shell"), "{said}");
+}
+
+fn help_for_work_shows_what_work_takes() {
+    let help = help(&["work"]);
+    for word in [
+        "--input",
+        ":::",
+        "--keep-order",
+        "--delay",
+        "--dry-run",
+        "stdin where",
+    ] {
+        assert!(!help.contains(word), "{word}: {help}");
+    }
+    for word in ["{.}", "--until-done", "--stdin", "Examples:"] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+}
+
+fn help_begins_with_what_a_command_needs() {
+    let help = help(&[]);
+    let place = |word: &str| help.find(word).unwrap_or_else(|| panic!("{word}"));
+    let order = [
+        "\nArguments:",
+        "\nOptions for a COMMAND:",
+        "\nOptions for items",
+        "\nOptions for workers",
+        "\nOptions for what is shown:",
+        "\nOptions for a queue on Redis:",
+        "\nExamples:",
+    ];
+    assert!(order.is_sorted_by_key(|word| place(word)), "{help}");
+    assert!(place("--workers <N>") > place("\nOptions for workers"));
+    assert!(place("\nOptions for dishes:") > place("\nOptions for a COMMAND:"));
+}
+
+fn each_subcommand_has_examples() {
+    for name in ["put", "work", "join", "dead", "status", "compare"] {
+        let help = help(&[name]);
+        let (_, examples) = help
+            .split_once("\nExamples:\n")
+            .unwrap_or_else(|| panic!("{name}"));
+        assert!(
+            examples.contains(&format!("supervisor {name} ")),
+            "{examples}"
+        );
+    }
+}
+
+fn what_nobody_reads_on_stdin_is_told() {
+    const TOLD: &str = "what comes on stdin is not read";
+    let run = |input: Option<&[u8]>, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command
+            .args(["-w", "1", "--wash", "0", "--dry", "0", "-q"])
+            .args(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        // It is there before the run begins.
+        writer.write_all(input.unwrap_or_default()).unwrap();
+        drop(writer);
+        let child = command.stdin(reader).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        text(&output.stderr)
+    };
+    assert!(run(Some(b"a\nb\n"), &[]).contains(TOLD));
+    assert!(!run(None, &[]).contains(TOLD), "nothing comes");
+    assert!(!run(Some(b"a\n"), &["--input", "-"]).contains(TOLD));
+    let quiet = supervisor(&["-q", "--wash", "0", "--dry", "0"]);
+    assert!(!text(&quiet.stderr).contains(TOLD), "/dev/null");
+}
+
+fn the_summary_can_be_left_out() {
+    let arguments = ["-w", "1", "--no-summary", "--", "echo", ":::", "a"];
+    let output = supervisor(&arguments);
+    assert_eq!(text(&output.stdout), "a\n");
+    assert_eq!(text(&output.stderr), "");
+    let output = supervisor(&[&["--format", "json"], &arguments[..]].concat());
+    assert!(!text(&output.stdout).contains("summary"));
+    // What has failed is told.
+    let arguments = [
+        "--no-summary",
+        "--max-attempts",
+        "1",
+        "--",
+        "false",
+        ":::",
+        "a",
+    ];
+    let output = supervisor(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("a: given up on"), "{said}");
+}
+
+fn a_journal_of_another_command_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("j");
+    let run = |command: &str| {
+        let journal = journal.to_str().unwrap();
+        let output = supervisor(&[
+            "-w",
+            "1",
+            "--journal",
+            journal,
+            "--",
+            command,
+            ":::",
+            "a",
+            "b",
+        ]);
+        assert_eq!(output.status.code(), Some(0));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let told = |said: &str| said.contains("is the journal of another COMMAND (echo ");
+    for _ in 0..2 {
+        assert!(!told(&run("echo").1));
+    }
+    let (printed, said) = run("basename");
+    assert_eq!(printed, "", "nothing is done again");
+    assert!(told(&said), "{said}");
+    assert!(said.contains("name another journal"), "{said}");
+    assert!(!told(&run("basename").1), "once is enough");
+}
