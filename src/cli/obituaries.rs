@@ -39,7 +39,7 @@ pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
     let mut how = OpenOptions::new();
     how.create(true).append(true);
     let file = output::open("--dead-letters", path, others, &mut how, OFlag::O_APPEND)?;
-    output::end_torn_line(path, &file).map_err(|error| {
+    output::end_torn_line(&file).map_err(|error| {
         let path = path.display();
         format!("--dead-letters {path}: cannot be written: {error}")
     })?;
@@ -106,6 +106,8 @@ impl Obituaries {
 /// One write for each line, so that a kill leaves whole lines. Whether all of them were written;
 /// the first failure is told at once.
 fn write(mut file: File, earlier: Vec<String>, inbox: &Receiver<Told>, path: &Path) -> bool {
+    // What cannot be read back is written again.
+    let missing = output::missing_lines(&file, earlier.clone(), |line| line);
     let mut is_fine = true;
     let mut put = |line: String| {
         if let Err(error) = file.write_all(format!("{line}\n").as_bytes())
@@ -117,8 +119,6 @@ fn write(mut file: File, earlier: Vec<String>, inbox: &Receiver<Told>, path: &Pa
             ));
         }
     };
-    // What cannot be read back is written again.
-    let missing = output::missing_lines(path, earlier.clone(), |line| line);
     missing.unwrap_or(earlier).into_iter().for_each(&mut put);
     for told in inbox {
         match told {

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -38,7 +39,7 @@ impl Output {
         let mut how = OpenOptions::new();
         how.create(true).write(true).truncate(false);
         let file = open(option, &path, taken, &mut how, OFlag::empty())?;
-        check_ours(option, &path, beginning, what)?;
+        check_ours(option, (&path, &file), beginning, what)?;
         taken.push(path.clone());
         Ok(Some(Output {
             option,
@@ -117,9 +118,6 @@ pub(super) fn open(
             other.display()
         )));
     }
-    if is_database(path) {
-        return Err(unusable("it is an SQLite file: name another one".into()));
-    }
     // A named pipe that nobody reads is an error rather than a wait.
     let file = how
         .custom_flags(OFlag::O_NONBLOCK.bits())
@@ -130,23 +128,51 @@ pub(super) fn open(
         })?;
     let waits = fcntl(&file, FcntlArg::F_SETFL(flags));
     waits.map_err(|error| unusable(format!("cannot be written: {error}")))?;
+    check_open(&file, others).map_err(unusable)?;
     Ok(file)
 }
 
+/// The same of the file that is open: a link may have led elsewhere a moment ago.
+fn check_open(file: &File, others: &[PathBuf]) -> Result<(), String> {
+    let id = file.metadata().map(|meta| (meta.dev(), meta.ino()));
+    let is_it = |other: &&PathBuf| {
+        let other = other.metadata().map(|meta| (meta.dev(), meta.ino()));
+        matches!((&id, other), (Ok(one), Ok(other)) if *one == other)
+    };
+    if let Some(other) = others.iter().find(is_it) {
+        return Err(format!(
+            "it is what {} is: name another file",
+            other.display()
+        ));
+    }
+    match is_database(file) {
+        true => Err("it is an SQLite file: name another one".into()),
+        false => Ok(()),
+    }
+}
+
+/// The file that is open to be written, open once more to be read: whatever its path leads to by now,
+/// what is looked at is what is written. `None` where it is no regular file.
+fn reader_of(file: &File) -> io::Result<Option<File>> {
+    match file.metadata()?.is_file() {
+        true => File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// A run that was killed may have left half a line.
-pub(super) fn end_torn_line(path: &Path, mut file: &File) -> io::Result<()> {
-    match torn_line(path)?.is_empty() {
+pub(super) fn end_torn_line(mut file: &File) -> io::Result<()> {
+    match torn_line(file)?.is_empty() {
         true => Ok(()),
         false => file.write_all(b"\n"),
     }
 }
 
 /// What follows the last newline of a file.
-pub(super) fn torn_line(path: &Path) -> io::Result<Vec<u8>> {
-    if !path.is_file() {
+pub(super) fn torn_line(file: &File) -> io::Result<Vec<u8>> {
+    let Some(file) = reader_of(file)? else {
         return Ok(Vec::new());
-    }
-    let file = File::open(path)?;
+    };
     let length = file.metadata()?.len();
     let (mut torn, mut end) = (Vec::new(), length);
     while end > 0 {
@@ -163,14 +189,17 @@ pub(super) fn torn_line(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Those of these lines that are not in a file; `key_of` tells what a line is known by.
 pub(super) fn missing_lines(
-    path: &Path,
+    file: &File,
     mut lines: Vec<String>,
     key_of: impl Fn(&[u8]) -> &[u8],
 ) -> io::Result<Vec<String>> {
-    if lines.is_empty() || !path.is_file() {
+    if lines.is_empty() {
         return Ok(lines);
     }
-    let rows = BufReader::new(File::open(path)?).split(b'\n');
+    let Some(file) = reader_of(file)? else {
+        return Ok(lines);
+    };
+    let rows = BufReader::new(file).split(b'\n');
     let keys = rows.map(|row| Ok(key_of(&row?).to_vec()));
     let there: HashSet<Vec<u8>> = keys.collect::<io::Result<_>>()?;
     lines.retain(|line| !there.contains(key_of(line.as_bytes())));
@@ -184,16 +213,16 @@ const BLOCK_BYTES: u64 = 64 * 1024;
 /// what somebody else has made is not replaced. `what` such a file is.
 pub(super) fn check_ours(
     option: &str,
-    path: &Path,
+    (path, file): (&Path, &File),
     beginning: &str,
     what: &str,
 ) -> Result<(), String> {
     let unusable = |why: String| format!("{option} {}: {why}", path.display());
-    if !path.is_file() {
-        return Ok(());
-    }
     let mut found = Vec::new();
-    let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    let reader = reader_of(file).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    let Some(file) = reader else {
+        return Ok(());
+    };
     let read = file.take(beginning.len() as u64).read_to_end(&mut found);
     read.map_err(|error| unusable(format!("cannot be read: {error}")))?;
     // A run that was killed may have left the first half of it.
@@ -227,9 +256,52 @@ pub(super) fn is_within(path: &Path, other: &Path) -> bool {
         .any(|one| is_same(one, other))
 }
 
-fn is_database(path: &Path) -> bool {
+fn is_database(file: &File) -> bool {
     let mut magic = [0; 15];
-    path.is_file()
-        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
-        && &magic == b"SQLite format 3"
+    let Ok(Some(mut file)) = reader_of(file) else {
+        return false;
+    };
+    file.read_exact(&mut magic).is_ok() && &magic == b"SQLite format 3"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Opened, and then its path leads to another file.
+    #[test]
+    fn what_is_checked_is_the_file_that_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("users"), "mine\nhalf").unwrap();
+        let mut how = OpenOptions::new();
+        how.write(true).append(true);
+        let file = open("--x", &path("users"), &[], &mut how, OFlag::O_APPEND).unwrap();
+        fs::rename(path("users"), path("moved")).unwrap();
+        fs::write(path("users"), "ours, whole\n").unwrap();
+        let checked = check_ours("--x", (&path("users"), &file), "ours", "ours");
+        assert!(checked.unwrap_err().contains("is not ours"));
+        assert_eq!(torn_line(&file).unwrap(), b"half");
+        let lines = vec!["mine".into(), "ours, whole".into()];
+        let missing = missing_lines(&file, lines, |line| line).unwrap();
+        assert_eq!(missing, ["ours, whole"]);
+    }
+
+    #[test]
+    fn a_database_and_the_runs_own_files_are_known_when_they_are_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("db"), "SQLite format 3\0 and so on").unwrap();
+        fs::write(path("own"), "").unwrap();
+        let file = |name: &str| OpenOptions::new().write(true).open(path(name)).unwrap();
+        let db = file("db");
+        fs::rename(path("db"), path("moved")).unwrap();
+        assert!(check_open(&db, &[]).unwrap_err().contains("SQLite"));
+        let own = file("own");
+        let words = check_open(&own, &[path("own")]).unwrap_err();
+        assert!(words.contains("name another file"), "{words}");
+        assert_eq!(check_open(&own, &[path("moved")]), Ok(()));
+    }
 }

@@ -35,13 +35,13 @@ pub(super) fn open(
     taken: &mut Vec<PathBuf>,
 ) -> Result<Place, String> {
     let mut how = OpenOptions::new();
-    how.create(true).read(is_resumable).write(true);
+    how.create(true).write(true);
     let flags = match is_resumable {
         true => OFlag::O_APPEND,
         false => OFlag::empty(),
     };
     let file = output::open("--joblog", path, taken, &mut how, flags)?;
-    output::check_ours("--joblog", path, HEADER, "a job log")?;
+    output::check_ours("--joblog", (path, &file), HEADER, "a job log")?;
     taken.push(path.to_owned());
     Ok(Place {
         path: path.to_owned(),
@@ -66,7 +66,7 @@ impl Place {
         if meta.is_file() && !self.is_resumable {
             self.file.set_len(0)?;
         } else if meta.len() > 0 {
-            let torn = output::torn_line(&self.path)?;
+            let torn = output::torn_line(&self.file)?;
             let is_known = |line: &String| line.as_bytes().starts_with(&torn);
             return match torn.is_empty() {
                 true => Ok(()),
@@ -108,7 +108,7 @@ impl JobLog {
         let rows = earlier.iter().filter_map(row_of);
         let lines: Vec<String> = rows.map(|row| self.line(&row)).collect::<io::Result<_>>()?;
         self.place.begin(&lines)?;
-        let missing = output::missing_lines(&self.place.path, lines, key_of)?;
+        let missing = output::missing_lines(&self.place.file, lines, key_of)?;
         missing.iter().try_for_each(|line| self.write(line))
     }
 
