@@ -65,7 +65,11 @@ fn is_ours(meta: &fs::Metadata) -> bool {
 
 /// Puts the marker into a folder.
 pub(super) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
-    let mut marker = File::create_new(folder.join(MARKER))?;
+    let mut marker = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(folder.join(MARKER))?;
     marker.write_all(mark.as_bytes())
 }
 
