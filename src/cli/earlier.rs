@@ -26,20 +26,19 @@ where
         return Ok(Vec::new());
     }
     let letters = queue.raw_dead_letters()?.into_iter();
-    let mut histories: HashMap<ItemId, Vec<ledger::Failure>> =
+    let histories: HashMap<ItemId, Vec<ledger::Failure>> =
         letters.map(|letter| (letter.id, letter.history)).collect();
     let events = unshown.into_iter().map(|one| {
         let name = name_of(&one.item);
-        event(one, name, &mut histories)
+        let history = histories.get(&one.id);
+        event(one, name, history.map_or(&[], Vec::as_slice))
     });
     Ok(events.collect())
 }
 
-fn event(
-    unshown: Unshown,
-    item: String,
-    histories: &mut HashMap<ItemId, Vec<ledger::Failure>>,
-) -> Event {
+/// `history`: that of the item as it is now, which may be longer than it was then, and is empty where
+/// its letter is gone.
+fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
     let Unshown { id, attempt, .. } = unshown;
     let Attempt {
         number,
@@ -62,15 +61,11 @@ fn event(
             duration: scene.ended.saturating_sub(scene.started),
             ended: scene.ended,
         },
-        Some(cause) if is_last => {
-            // Where the letter is gone by now, its last failure must do.
-            let history = histories.remove(&id);
-            What::Dead {
-                id,
-                item,
-                history: history.unwrap_or_else(|| vec![failure(cause)]).into(),
-            }
-        }
+        Some(cause) if is_last => What::Dead {
+            id,
+            item,
+            history: history_up_to(failure(cause), history).into(),
+        },
         Some(cause) => What::Retry {
             id,
             item,
@@ -80,4 +75,50 @@ fn event(
     // It was before this run began.
     let at = Duration::ZERO;
     Event { at, what }
+}
+
+/// The history of an item when it was given up on with this failure: one that was sent back since then
+/// may have failed again.
+fn history_up_to(last: ledger::Failure, history: &[ledger::Failure]) -> Vec<ledger::Failure> {
+    let number = last.attempt;
+    let earlier = history.iter().filter(|one| one.attempt < number);
+    // Its own entry has what a process wrote to stderr; where that is gone, what is known must do.
+    let own = history.iter().find(|one| one.attempt == number);
+    let own = own.cloned().unwrap_or(last);
+    earlier.cloned().chain([own]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Cause, Scene};
+
+    fn failure(attempt: u32, why: &str) -> ledger::Failure {
+        ledger::Failure {
+            attempt,
+            cause: Cause::Nack(why.into()),
+            scene: Scene {
+                worker: "worker-1".into(),
+                pid: 7,
+                started: Duration::ZERO,
+                ended: Duration::from_secs(1),
+                stderr: String::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn each_of_two_ends_has_the_history_that_it_had() {
+        let now = [failure(1, "a"), failure(2, "b"), failure(3, "c")];
+        let causes = |last, history: &[ledger::Failure]| {
+            let history = history_up_to(last, history).into_iter();
+            let causes = history.map(|one| one.cause.to_string());
+            causes.collect::<Vec<_>>()
+        };
+        assert_eq!(causes(failure(1, "x"), &now), ["a"]);
+        assert_eq!(causes(failure(3, "x"), &now), ["a", "b", "c"]);
+        // Its letter was dropped, or begins anew.
+        assert_eq!(causes(failure(1, "x"), &[]), ["x"]);
+        assert_eq!(causes(failure(1, "x"), &now[1..]), ["x"]);
+    }
 }

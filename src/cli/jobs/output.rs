@@ -23,7 +23,7 @@ use self::paper::{Label, Mark, Paper, Piece};
 use self::turns::Turns;
 use super::budget::Returns;
 use super::ended::Ended;
-use super::results::Results;
+use super::results::{Results, Run};
 use super::scratch;
 use crate::cli::args::Format;
 use crate::cli::view::{Out, View};
@@ -69,6 +69,8 @@ pub(super) struct Outputs {
     live: Vec<Live>,
     written: Vec<Written>,
     results: Option<Results>,
+    /// In which run what is seen has happened.
+    run: Run,
     returns: Returns,
     shown: Shown,
 }
@@ -90,11 +92,12 @@ impl Outputs {
         origin: &Origin,
         (out, returns): (Out, Returns),
     ) -> Self {
-        let unshown = origin.unshown.iter().filter_map(Ended::of);
-        let unshown: BTreeSet<_> = unshown.map(|one| (one.id, one.attempt)).collect();
-        scratch::remove_shown(&spool, &unshown);
-        let mut old = origin.unfinished.clone();
-        old.extend(unshown.iter().map(|(id, _)| *id));
+        let unshown = || origin.unshown.iter().filter_map(Ended::of);
+        let attempts: BTreeSet<_> = unshown().map(|one| (one.id, one.attempt)).collect();
+        scratch::remove_shown(&spool, &attempts);
+        let ends = unshown().filter(|one| one.is_last).map(|one| one.id);
+        // A dead letter that was sent back ends once more.
+        let old = origin.unfinished.iter().copied().chain(ends);
         let turns = Turns::new(old, origin.accepted);
         Outputs {
             spool,
@@ -104,6 +107,7 @@ impl Outputs {
             live: Vec::new(),
             written: Vec::new(),
             results,
+            run: Run::Present,
             returns,
             shown: Arc::clone(&origin.shown),
         }
@@ -125,7 +129,7 @@ impl Outputs {
     /// An item has its last attempt behind it. It is kept at once, and shown when its turn has come.
     fn end_item(&mut self, ended: Ended) -> io::Result<()> {
         if let Some(results) = &mut self.results {
-            results.keep(&ended, &self.spool);
+            results.keep(&ended, self.run, &self.spool);
         }
         let Some(turns) = &mut self.turns else {
             return self.show(&ended);
@@ -307,7 +311,10 @@ impl Ended {
 
 impl View for Outputs {
     fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
-        events.iter().try_for_each(|event| self.see(event))
+        self.run = Run::Earlier;
+        let seen = events.iter().try_for_each(|event| self.see(event));
+        self.run = Run::Present;
+        seen
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
