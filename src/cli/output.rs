@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -166,6 +166,17 @@ pub(super) fn end_torn_line(mut file: &File) -> io::Result<()> {
         true => Ok(()),
         false => file.write_all(b"\n"),
     }
+}
+
+/// Adds a line, all of it or nothing: half a line would be taken for the beginning of the next one.
+pub(super) fn append(mut file: &File, line: &str) -> io::Result<()> {
+    let meta = file.metadata()?;
+    let written = file.write_all(line.as_bytes());
+    if written.is_err() && meta.is_file() {
+        file.set_len(meta.len())?;
+        file.seek(SeekFrom::End(0))?;
+    }
+    written
 }
 
 /// What follows the last newline of a file.

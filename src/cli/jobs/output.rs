@@ -26,6 +26,8 @@ use super::ended::Ended;
 use super::results::{Results, Run};
 use super::scratch;
 use crate::cli::args::Format;
+use crate::cli::obituaries::Obituaries;
+use crate::cli::unwritten::Unwritten;
 use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
 use crate::cli::work::Shown;
@@ -73,6 +75,8 @@ pub(super) struct Outputs {
     run: Run,
     returns: Returns,
     shown: Shown,
+    unwritten: Unwritten,
+    letters: Option<Arc<Obituaries>>,
 }
 
 /// So many attempts are written before it is seen to that all of that arrives.
@@ -110,6 +114,8 @@ impl Outputs {
             run: Run::Present,
             returns,
             shown: Arc::clone(&origin.shown),
+            unwritten: origin.unwritten.clone(),
+            letters: origin.letters.clone(),
         }
     }
 
@@ -128,8 +134,10 @@ impl Outputs {
 
     /// An item has its last attempt behind it. It is kept at once, and shown when its turn has come.
     fn end_item(&mut self, ended: Ended) -> io::Result<()> {
-        if let Some(results) = &mut self.results {
-            results.keep(&ended, self.run, &self.spool);
+        if let Some(results) = &mut self.results
+            && !results.keep(&ended, self.run, &self.spool)
+        {
+            self.unwritten.add(ended.id, ended.attempt);
         }
         let Some(turns) = &mut self.turns else {
             return self.show(&ended);
@@ -170,24 +178,29 @@ impl Outputs {
         if self.written.is_empty() {
             return Ok(());
         }
+        // A dead letter is to be in its file before nobody knows of it any more.
+        if let Some(letters) = &self.letters {
+            letters.sync();
+        }
+        let mut shown = Vec::new();
         for Written {
             id,
             attempt,
             is_last,
-        } in &self.written
+        } in self.written.drain(..)
         {
-            for stream in Stream::BOTH {
-                self.spool.remove(*id, *attempt, stream);
-            }
-            if *is_last {
+            if is_last {
                 self.returns.shown();
             }
+            // The next run writes what is missing, and needs its files for that.
+            if self.unwritten.has(id, attempt) {
+                continue;
+            }
+            for stream in Stream::BOTH {
+                self.spool.remove(id, attempt, stream);
+            }
+            shown.push((id, attempt));
         }
-        let shown: Vec<_> = self
-            .written
-            .drain(..)
-            .map(|one| (one.id, one.attempt))
-            .collect();
         (self.shown)(&shown);
         Ok(())
     }
@@ -228,7 +241,12 @@ impl Outputs {
     ) -> io::Result<()> {
         let file = self.spool.open(label.id, label.attempt, stream);
         match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
-            Ok(Some(piece)) => self.paper.print(label, stream, mark, piece),
+            Ok(Some(piece)) => {
+                if !self.paper.print(label, stream, mark, piece)? {
+                    self.unwritten.add(label.id, label.attempt);
+                }
+                Ok(())
+            }
             Ok(None) => Ok(()),
             // What cannot be read is told.
             Err(error) => {
@@ -275,8 +293,10 @@ impl Outputs {
             let length = whole_lines(&file, *shown).unwrap_or(0);
             if length > 0 {
                 let piece = Piece::of(file, *shown, length);
-                self.paper.print(&label, stream, &mark, piece)?;
-                *shown += length;
+                // What stderr does not take now it may take when the attempt is over.
+                if self.paper.print(&label, stream, &mark, piece)? {
+                    *shown += length;
+                }
             }
         }
         Ok(())
@@ -350,7 +370,9 @@ impl View for Outputs {
             self.show(&ended)?;
         }
         self.arrive()?;
-        scratch::note_all_shown();
-        Ok(self.results.as_ref().is_none_or(Results::are_written))
+        if self.unwritten.is_empty() {
+            scratch::note_all_shown();
+        }
+        Ok(self.unwritten.is_empty())
     }
 }

@@ -116,21 +116,18 @@ impl Results {
     }
 
     /// Keeps what the last attempt at an item gave, which ended in this run or an earlier one. The first
-    /// failure is told; the run goes on.
-    pub(super) fn keep(&mut self, ended: &Ended, run: Run, spool: &Spool) {
-        let kept = self.write(ended, run, spool);
-        if let Err(error) = kept
-            && std::mem::replace(&mut self.is_fine, false)
-        {
+    /// failure is told; the run goes on. Whether it is kept.
+    pub(super) fn keep(&mut self, ended: &Ended, run: Run, spool: &Spool) -> bool {
+        let Err(error) = self.write(ended, run, spool) else {
+            return true;
+        };
+        if std::mem::replace(&mut self.is_fine, false) {
             let folder = self.place.folder.display();
             printer::complain(&format_args!(
                 "--results {folder}: cannot be written: {error}"
             ));
         }
-    }
-
-    pub(super) fn are_written(&self) -> bool {
-        self.is_fine
+        false
     }
 
     fn write(&self, ended: &Ended, run: Run, spool: &Spool) -> io::Result<()> {

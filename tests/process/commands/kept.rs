@@ -31,6 +31,8 @@ crate::trials!(
     a_result_of_an_earlier_run_does_not_get_the_new_command,
     output_that_is_gone_does_not_replace_what_was_kept,
     a_pipe_in_the_place_of_a_result_is_replaced,
+    what_could_not_be_written_is_written_by_the_next_run,
+    output_that_stderr_does_not_take_is_shown_by_the_next_run,
 );
 
 /// Exit code 2, these words, and no command was begun.
@@ -555,4 +557,52 @@ fn a_pipe_in_the_place_of_a_result_is_replaced() {
     assert_eq!(status.code(), Some(1));
     let result: Value = serde_json::from_str(&place.text("r/2/result.json")).unwrap();
     assert_eq!(result["item"], "b");
+}
+
+/// On a file system that is full, and into a folder that cannot be made.
+fn what_could_not_be_written_is_written_by_the_next_run() {
+    let place = Place::new();
+    let made = place.run(&["--results", "r", "--", "true"], b"");
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    place.write("r/2", b"in the way");
+    let run = |joblog, letters| {
+        let options = ["--max-attempts", "1", "--journal", "j", "--results", "r"];
+        let more = ["--joblog", joblog, "--dead-letters", letters];
+        let command = ["--", "sh", "-c", "echo out $1; test $1 != 3", "_"];
+        let output = place.run(&[&options[..], &more, &command].concat(), b"1\n2\n3\n");
+        (output.status.code(), stderr(&output))
+    };
+    for (joblog, letters) in [("/dev/full", "dead"), ("log", "/dev/full")] {
+        let (code, said) = run(joblog, letters);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("/dev/full: cannot be written"), "{said}");
+        assert!(place.path("j-output/2.1.stdout").exists(), "{said}");
+    }
+    fs::remove_file(place.path("r/2")).unwrap();
+    fs::remove_file(place.path("dead")).unwrap();
+    let (code, said) = run("log", "dead");
+    assert_eq!(code, Some(1), "{said}");
+    let mut rows = place.joblog("log");
+    rows.sort();
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| (&*row[0], &*row[5], &*row[6]))
+        .collect();
+    assert_eq!(rows, [("1", "6", "0"), ("2", "6", "0"), ("3", "6", "1")]);
+    assert_eq!(place.text("r/2/stdout"), "out 2\n");
+    assert!(place.text("dead").contains("\"item\":\"3\""));
+    assert!(!place.path("j-output").exists());
+}
+
+fn output_that_stderr_does_not_take_is_shown_by_the_next_run() {
+    let place = Place::new();
+    let arguments = ["--journal", "j", "--", "sh", "-c", "echo seen >&2"];
+    let mut command = place.supervisor(&arguments);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    command.args(["_", "{}", ":::", "1"]).stdin(Stdio::null());
+    assert_eq!(command.stderr(full).status().unwrap().code(), Some(2));
+    let output = place.run(&[&arguments[..], &["_", "{}", ":::", "1"]].concat(), b"");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stderr(&output).contains("seen\n"), "{}", stderr(&output));
+    assert!(!place.path("j-output").exists());
 }
