@@ -32,6 +32,7 @@ mod screen;
 mod status;
 mod stop;
 mod ticks;
+mod unwritten;
 mod view;
 mod work;
 

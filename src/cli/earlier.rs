@@ -30,16 +30,15 @@ where
         letters.map(|letter| (letter.id, letter.history)).collect();
     let events = unshown.into_iter().map(|one| {
         let name = name_of(&one.item);
-        event(one, name, &histories)
+        let history = histories.get(&one.id);
+        event(one, name, history.map_or(&[], Vec::as_slice))
     });
     Ok(events.collect())
 }
 
-fn event(
-    unshown: Unshown,
-    item: String,
-    histories: &HashMap<ItemId, Vec<ledger::Failure>>,
-) -> Event {
+/// `history`: that of the item as it is now, which may be longer than it was then, and is empty where
+/// its letter is gone.
+fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
     let Unshown { id, attempt, .. } = unshown;
     let Attempt {
         number,
@@ -62,18 +61,11 @@ fn event(
             duration: scene.ended.saturating_sub(scene.started),
             ended: scene.ended,
         },
-        Some(cause) if is_last => {
-            // A letter that was tried again has died more than once: this is its history until then.
-            // Where that is gone by now, its last failure must do.
-            let known = histories.get(&id).map_or(&[][..], Vec::as_slice);
-            let until = known.iter().position(|one| one.attempt == number);
-            let history = match until {
-                Some(at) => known[..=at].to_vec(),
-                None => vec![failure(cause)],
-            };
-            let history = history.into();
-            What::Dead { id, item, history }
-        }
+        Some(cause) if is_last => What::Dead {
+            id,
+            item,
+            history: history_up_to(failure(cause), history).into(),
+        },
         Some(cause) => What::Retry {
             id,
             item,
@@ -85,42 +77,48 @@ fn event(
     Event { at, what }
 }
 
+/// The history of an item when it was given up on with this failure: one that was sent back since then
+/// may have failed again.
+fn history_up_to(last: ledger::Failure, history: &[ledger::Failure]) -> Vec<ledger::Failure> {
+    let number = last.attempt;
+    let earlier = history.iter().filter(|one| one.attempt < number);
+    // Its own entry has what a process wrote to stderr; where that is gone, what is known must do.
+    let own = history.iter().find(|one| one.attempt == number);
+    let own = own.cloned().unwrap_or(last);
+    earlier.cloned().chain([own]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::{Cause, Scene};
 
-    fn nack(attempt: u32, words: &str) -> ledger::Failure {
+    fn failure(attempt: u32, why: &str) -> ledger::Failure {
         ledger::Failure {
             attempt,
-            cause: Cause::Nack(words.into()),
-            scene: Scene::default(),
+            cause: Cause::Nack(why.into()),
+            scene: Scene {
+                worker: "worker-1".into(),
+                pid: 7,
+                started: Duration::ZERO,
+                ended: Duration::from_secs(1),
+                stderr: String::new(),
+            },
         }
     }
 
-    /// `dead retry` between two runs that were killed.
     #[test]
-    fn each_death_of_one_item_is_told_with_its_own_last_attempt() {
-        let id = ItemId(2);
-        let history = vec![nack(1, "old"), nack(2, "middle"), nack(3, "new")];
-        let histories = HashMap::from([(id, history)]);
-        let told = |number, words: &str| {
-            let attempt = Attempt {
-                number,
-                cause: Some(Cause::Nack(words.into())),
-                is_last: true,
-                scene: Scene::default(),
-            };
-            let item = Arc::from(&b""[..]);
-            let unshown = Unshown { id, item, attempt };
-            match event(unshown, "two".into(), &histories).what {
-                What::Dead { history, .. } => history.to_vec(),
-                other => panic!("{other:?}"),
-            }
+    fn each_of_two_ends_has_the_history_that_it_had() {
+        let now = [failure(1, "a"), failure(2, "b"), failure(3, "c")];
+        let causes = |last, history: &[ledger::Failure]| {
+            let history = history_up_to(last, history).into_iter();
+            let causes = history.map(|one| one.cause.to_string());
+            causes.collect::<Vec<_>>()
         };
-        assert_eq!(told(1, "old"), [nack(1, "old")]);
-        assert_eq!(told(2, "middle"), [nack(1, "old"), nack(2, "middle")]);
-        assert_eq!(told(3, "new").len(), 3);
-        assert_eq!(told(9, "gone"), [nack(9, "gone")]);
+        assert_eq!(causes(failure(1, "x"), &now), ["a"]);
+        assert_eq!(causes(failure(3, "x"), &now), ["a", "b", "c"]);
+        // Its letter was dropped, or begins anew.
+        assert_eq!(causes(failure(1, "x"), &[]), ["x"]);
+        assert_eq!(causes(failure(1, "x"), &now[1..]), ["x"]);
     }
 }

@@ -153,7 +153,12 @@ impl Work for Jobs {
         let (setup, spool) = (self.setup(), self.spool.clone());
         // Before the view that removes what was shown.
         if let Some(joblog) = self.config.joblog.take() {
-            let log = JobLog::new(joblog, setup.clone(), spool.clone());
+            let log = JobLog::new(
+                joblog,
+                setup.clone(),
+                spool.clone(),
+                origin.unwritten.clone(),
+            );
             views.push(Box::new(log));
         }
         let shape = Shape {

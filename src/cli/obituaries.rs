@@ -2,7 +2,7 @@
 //! thread of its own as soon as it is known.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +12,15 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::letter;
 use super::output;
 use super::printer;
-use crate::ledger::Failure;
+use super::unwritten::Unwritten;
+use crate::ledger::{Failure, ItemId};
 use crate::observe::{Event, What};
 
 /// What the thread is told.
 #[derive(Debug)]
 enum Told {
-    /// A name and a history.
-    Death(String, Vec<Failure>),
+    /// An item, its name and its history.
+    Death(ItemId, String, Vec<Failure>),
     /// Disconnects when all that was told before is written, or cannot be.
     Sync(Sender<()>),
 }
@@ -51,9 +52,14 @@ pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
 
 impl Obituaries {
     /// `earlier`: what runs with the same journal have not shown. Deaths among it are written unless
-    /// they are in the file.
-    pub(super) fn start(file: File, path: PathBuf, earlier: &[Event]) -> io::Result<Self> {
-        let earlier = earlier.iter().filter_map(line_of).collect();
+    /// they are in the file. What cannot be written is `unwritten`.
+    pub(super) fn start(
+        file: File,
+        path: PathBuf,
+        earlier: &[Event],
+        unwritten: Unwritten,
+    ) -> io::Result<Self> {
+        let earlier = earlier.iter().filter_map(Obituary::of_event).collect();
         let (deaths, inbox) = unbounded();
         let (writing, over) = bounded::<()>(0);
         let is_written = Arc::new(AtomicBool::new(false));
@@ -61,7 +67,10 @@ impl Obituaries {
         std::thread::Builder::new()
             .name("dead-letters".into())
             .spawn(move || {
-                is_fine.store(write(file, earlier, &inbox, &path), Ordering::Release);
+                is_fine.store(
+                    write(&file, earlier, &inbox, (&path, &unwritten)),
+                    Ordering::Release,
+                );
                 drop(writing);
             })?;
         Ok(Obituaries {
@@ -71,11 +80,11 @@ impl Obituaries {
         })
     }
 
-    pub(super) fn tell(&self, name: &str, history: &[Failure]) {
+    pub(super) fn tell(&self, id: ItemId, name: &str, history: &[Failure]) {
         let deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(deaths) = &*deaths {
             // The thread listens as long as the sender is here.
-            let _ = deaths.send(Told::Death(name.to_owned(), history.to_vec()));
+            let _ = deaths.send(Told::Death(id, name.to_owned(), history.to_vec()));
         }
     }
 
@@ -106,36 +115,63 @@ impl Obituaries {
     }
 }
 
+/// What is written of a death.
+#[derive(Debug)]
+struct Obituary {
+    id: ItemId,
+    attempt: u32,
+    line: String,
+}
+
+impl Obituary {
+    fn new(id: ItemId, name: &str, history: &[Failure]) -> Self {
+        Obituary {
+            id,
+            attempt: history.last().map_or(0, |last| last.attempt),
+            line: letter::obituary(name, history).to_string(),
+        }
+    }
+
+    fn of_event(event: &Event) -> Option<Self> {
+        match &event.what {
+            What::Dead { id, item, history } => Some(Obituary::new(*id, item, history)),
+            _ => None,
+        }
+    }
+}
+
 /// One write for each line, so that a kill leaves whole lines. Whether all of them were written;
 /// the first failure is told at once.
-fn write(mut file: File, earlier: Vec<String>, inbox: &Receiver<Told>, path: &Path) -> bool {
-    // What cannot be read back is written again.
-    let missing = output::missing_lines(&file, earlier.clone(), |line| line);
+fn write(
+    file: &File,
+    mut earlier: Vec<Obituary>,
+    inbox: &Receiver<Told>,
+    (path, unwritten): (&Path, &Unwritten),
+) -> bool {
     let mut is_fine = true;
-    let mut put = |line: String| {
-        if let Err(error) = file.write_all(format!("{line}\n").as_bytes())
-            && std::mem::replace(&mut is_fine, false)
-        {
+    let mut put = |obituary: &Obituary| {
+        let Err(error) = output::append(file, &format!("{}\n", obituary.line)) else {
+            return;
+        };
+        unwritten.add(obituary.id, obituary.attempt);
+        if std::mem::replace(&mut is_fine, false) {
             let path = path.display();
             printer::complain(&format_args!(
                 "--dead-letters {path}: cannot be written: {error}"
             ));
         }
     };
-    missing.unwrap_or(earlier).into_iter().for_each(&mut put);
+    let lines = earlier.iter().map(|one| one.line.clone()).collect();
+    // What cannot be read back is written again.
+    if let Ok(missing) = output::missing_lines(file, lines, |line| line) {
+        earlier.retain(|one| missing.contains(&one.line));
+    }
+    earlier.iter().for_each(&mut put);
     for told in inbox {
         match told {
-            Told::Death(name, history) => put(letter::obituary(&name, &history).to_string()),
+            Told::Death(id, name, history) => put(&Obituary::new(id, &name, &history)),
             Told::Sync(waiting) => drop(waiting),
         }
     }
     is_fine
-}
-
-/// What is written of a death.
-fn line_of(event: &Event) -> Option<String> {
-    match &event.what {
-        What::Dead { item, history, .. } => Some(letter::obituary(item, history).to_string()),
-        _ => None,
-    }
 }

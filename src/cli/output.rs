@@ -127,15 +127,32 @@ pub(super) fn open(
         })?;
     let waits = fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND));
     waits.map_err(|error| unusable(format!("cannot be written: {error}")))?;
-    match is_database(&file) {
-        true => Err(unusable("it is an SQLite file: name another one".into())),
-        false => Ok(file),
+    check_open(&file, others).map_err(unusable)?;
+    Ok(file)
+}
+
+/// The same of the file that is open: a link may have led elsewhere a moment ago.
+fn check_open(file: &File, others: &[PathBuf]) -> Result<(), String> {
+    let id = file.metadata().map(|meta| (meta.dev(), meta.ino()));
+    let is_it = |other: &&PathBuf| {
+        let other = other.metadata().map(|meta| (meta.dev(), meta.ino()));
+        matches!((&id, other), (Ok(one), Ok(other)) if *one == other)
+    };
+    if let Some(other) = others.iter().find(is_it) {
+        return Err(format!(
+            "it is what {} is: name another file",
+            other.display()
+        ));
+    }
+    match is_database(file) {
+        true => Err("it is an SQLite file: name another one".into()),
+        false => Ok(()),
     }
 }
 
-/// What was opened to be written, to read in it; `None` where it is no file. It is looked up by its
-/// descriptor, because its path may be another file's by now.
-fn reader(file: &File) -> io::Result<Option<File>> {
+/// The file that is open to be written, open once more to be read: whatever its path leads to by now,
+/// what is looked at is what is written. `None` where it is no regular file.
+fn reader_of(file: &File) -> io::Result<Option<File>> {
     match file.metadata()?.is_file() {
         true => File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(Some),
         false => Ok(None),
@@ -150,9 +167,19 @@ pub(super) fn end_torn_line(mut file: &File) -> io::Result<()> {
     }
 }
 
+/// Adds a line, all of it or nothing: half a line would be taken for the beginning of the next one.
+pub(super) fn append(mut file: &File, line: &str) -> io::Result<()> {
+    let meta = file.metadata()?;
+    let written = file.write_all(line.as_bytes());
+    if written.is_err() && meta.is_file() {
+        file.set_len(meta.len())?;
+    }
+    written
+}
+
 /// What follows the last newline of a file.
 pub(super) fn torn_line(file: &File) -> io::Result<Vec<u8>> {
-    let Some(file) = reader(file)? else {
+    let Some(file) = reader_of(file)? else {
         return Ok(Vec::new());
     };
     let length = file.metadata()?.len();
@@ -178,7 +205,7 @@ pub(super) fn missing_lines(
     if lines.is_empty() {
         return Ok(lines);
     }
-    let Some(file) = reader(file)? else {
+    let Some(file) = reader_of(file)? else {
         return Ok(lines);
     };
     let rows = BufReader::new(file).split(b'\n');
@@ -200,7 +227,7 @@ pub(super) fn check_ours(
     what: &str,
 ) -> Result<(), String> {
     let unusable = |why: String| format!("{option} {}: {why}", path.display());
-    let reader = reader(file).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    let reader = reader_of(file).map_err(|error| unusable(format!("cannot be read: {error}")))?;
     let Some(file) = reader else {
         return Ok(());
     };
@@ -240,28 +267,50 @@ pub(super) fn is_within(path: &Path, other: &Path) -> bool {
 
 fn is_database(file: &File) -> bool {
     let mut magic = [0; 15];
-    let reader = reader(file).ok().flatten();
-    reader.is_some_and(|mut file| file.read_exact(&mut magic).is_ok())
-        && &magic == b"SQLite format 3"
+    let Ok(Some(mut file)) = reader_of(file) else {
+        return false;
+    };
+    file.read_exact(&mut magic).is_ok() && &magic == b"SQLite format 3"
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    /// Whoever may write to a folder can put another file under a name at any moment.
+    /// Opened, and then its path leads to another file.
     #[test]
-    fn the_file_that_is_written_is_looked_at_and_not_its_name() {
+    fn what_is_checked_is_the_file_that_is_written() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("picture.svg");
-        std::fs::write(&path, "somebody's own\n").unwrap();
-        let opened = OpenOptions::new().write(true).open(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, "<svg").unwrap();
-        let error = check_ours("--timeline", (&path, &opened), "<svg", "a picture").unwrap_err();
-        assert!(error.contains("is not a picture"), "{error}");
-        assert_eq!(torn_line(&opened).unwrap(), b"");
-        let lines = vec!["somebody's own".to_owned()];
-        assert!(missing_lines(&opened, lines, |row| row).unwrap().is_empty());
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("users"), "mine\nhalf").unwrap();
+        let mut how = OpenOptions::new();
+        how.write(true).append(true);
+        let file = open("--x", &path("users"), &[], &mut how).unwrap();
+        fs::rename(path("users"), path("moved")).unwrap();
+        fs::write(path("users"), "ours, whole\n").unwrap();
+        let checked = check_ours("--x", (&path("users"), &file), "ours", "ours");
+        assert!(checked.unwrap_err().contains("is not ours"));
+        assert_eq!(torn_line(&file).unwrap(), b"half");
+        let lines = vec!["mine".into(), "ours, whole".into()];
+        let missing = missing_lines(&file, lines, |line| line).unwrap();
+        assert_eq!(missing, ["ours, whole"]);
+    }
+
+    #[test]
+    fn a_database_and_the_runs_own_files_are_known_when_they_are_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("db"), "SQLite format 3\0 and so on").unwrap();
+        fs::write(path("own"), "").unwrap();
+        let file = |name: &str| OpenOptions::new().write(true).open(path(name)).unwrap();
+        let db = file("db");
+        fs::rename(path("db"), path("moved")).unwrap();
+        assert!(check_open(&db, &[]).unwrap_err().contains("SQLite"));
+        let own = file("own");
+        let words = check_open(&own, &[path("own")]).unwrap_err();
+        assert!(words.contains("name another file"), "{words}");
+        assert_eq!(check_open(&own, &[path("moved")]), Ok(()));
     }
 }

@@ -221,9 +221,9 @@ impl Observer for Printer {
         match &event.what {
             What::NoWorkersLeft { why } => self.stop.give_up(why.clone()),
             What::JournalFailed { .. } => self.stop.break_off(),
-            What::Dead { item, history, .. } => {
+            What::Dead { id, item, history } => {
                 if let Some(obituaries) = &self.obituaries {
-                    obituaries.tell(item, history);
+                    obituaries.tell(*id, item, history);
                 }
                 if let Some(fuse) = &self.fuse {
                     fuse.count();

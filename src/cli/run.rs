@@ -19,6 +19,7 @@ use super::obituaries::Obituaries;
 use super::printer::{self, Printer};
 use super::progress::{self, Printed};
 use super::stop::{Manner, Stop};
+use super::unwritten::Unwritten;
 use super::view::{Lines, Out, View};
 use super::work::{Bench, Origin, Work};
 use super::{Failure, code, jobs, orphans, pictures, screen};
@@ -278,12 +279,14 @@ fn origin<W: Work>(
         true => earlier::events(queue, |item| work.name_of(item))?,
         false => Vec::new(),
     };
+    let unwritten = Unwritten::default();
     let letters = config.dead_letters.as_ref().map(|(path, file)| {
         let file = file.try_clone()?;
-        Obituaries::start(file, path.clone(), &unshown).map(Arc::new)
+        let started = Obituaries::start(file, path.clone(), &unshown, unwritten.clone());
+        started.map(Arc::new)
     });
     let letters = letters.transpose().map_err(internal)?;
-    let (shown, written) = (queue.clone(), letters.clone());
+    let shown = queue.clone();
     Ok(broker.read(|core| Origin {
         accepted: core.desk.ledger.counts().accepted,
         unfinished: match work.keeps_attempts() {
@@ -293,13 +296,8 @@ fn origin<W: Work>(
         unshown,
         journal: queue.journal_identity(),
         letters,
-        shown: Arc::new(move |attempts| {
-            // A dead letter is to be in its file before nobody knows of it any more.
-            if let Some(written) = &written {
-                written.sync();
-            }
-            shown.shown(attempts);
-        }),
+        shown: Arc::new(move |attempts| shown.shown(attempts)),
+        unwritten,
         stop: stop.clone(),
         expected: goal.expected.clone(),
     }))

@@ -18,6 +18,7 @@ use super::obituaries::Obituaries;
 use super::printer::Printer;
 use super::run;
 use super::stop::Stop;
+use super::unwritten::Unwritten;
 use super::view::{Out, View};
 use crate::error::Error;
 use crate::ledger::ItemId;
@@ -104,6 +105,8 @@ pub(super) struct Origin {
     pub(super) letters: Option<Arc<Obituaries>>,
     /// Says which attempts are shown.
     pub(super) shown: Shown,
+    /// Those of which something could not be written.
+    pub(super) unwritten: Unwritten,
     pub(super) stop: Stop,
     /// How many items there are in all, as far as that is known.
     pub(super) expected: Expected,

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use rustix::fs::fstatvfs;
 use rustix::process::geteuid;
 
@@ -90,8 +91,18 @@ impl Spool {
         attempt: u32,
         stream: Stream,
     ) -> io::Result<Option<File>> {
-        match File::open(self.path(id, attempt, stream)) {
-            Ok(file) => Ok(Some(file)),
+        let path = self.path(id, attempt, stream);
+        let file = File::options()
+            .read(true)
+            // A link or a named pipe that somebody put there is no output, and nothing to wait for.
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+            .open(&path);
+        match file {
+            Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
+            Ok(_) => {
+                let path = path.display();
+                Err(io::Error::other(format!("{path} is no file: remove it")))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -166,5 +177,18 @@ mod tests {
         assert_eq!(tail(&second, 3).unwrap(), b"ond");
         spool.remove(id, 1, stream);
         assert!(spool.open(id, 1, stream).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::at(folder.path());
+        let open = |id| spool.open(ItemId(id), 1, Stream::Stdout);
+        let path = |id| spool.path(ItemId(id), 1, Stream::Stdout);
+        nix::unistd::mkfifo(&path(1), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = open(1).unwrap_err().to_string();
+        assert!(error.contains("1.1.stdout is no file"), "{error}");
+        std::os::unix::fs::symlink("/etc/passwd", path(2)).unwrap();
+        assert!(open(2).is_err());
     }
 }

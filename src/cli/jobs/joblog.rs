@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::ended::Ended;
+use crate::cli::unwritten::Unwritten;
 use crate::cli::view::View;
 use crate::cli::{output, printer};
 use crate::jobs::spool::{Spool, Stream};
@@ -57,7 +58,8 @@ impl Place {
     /// goes if it is the beginning of one of these, and is ended otherwise.
     fn begin(&self, lines: &[String]) -> io::Result<()> {
         let meta = self.file.metadata()?;
-        if meta.is_file() && !self.is_resumable {
+        let is_header_torn = meta.len() < HEADER.len() as u64;
+        if meta.is_file() && (!self.is_resumable || is_header_torn) {
             self.file.set_len(0)?;
         } else if meta.len() > 0 {
             let torn = output::torn_line(&self.file)?;
@@ -70,7 +72,7 @@ impl Place {
                 false => (&self.file).write_all(b"\n"),
             };
         }
-        (&self.file).write_all(HEADER.as_bytes())
+        output::append(&self.file, HEADER)
     }
 }
 
@@ -84,31 +86,46 @@ pub(super) struct JobLog {
     place: Place,
     setup: Setup,
     spool: Spool,
+    unwritten: Unwritten,
+    has_begun: bool,
     is_fine: bool,
 }
 
 impl JobLog {
-    pub(super) fn new(place: Place, setup: Setup, spool: Spool) -> Self {
+    pub(super) fn new(place: Place, setup: Setup, spool: Spool, unwritten: Unwritten) -> Self {
         JobLog {
             place,
             setup,
             spool,
+            unwritten,
+            has_begun: false,
             is_fine: true,
         }
     }
 
     /// Begins the file, and writes what an earlier run has not.
-    fn begin(&mut self, earlier: &[Event]) -> io::Result<()> {
-        let rows = earlier.iter().filter_map(row_of);
-        let lines: Vec<String> = rows.map(|row| self.line(&row)).collect::<io::Result<_>>()?;
+    fn begin(&mut self, earlier: &[Ended]) -> io::Result<()> {
+        let rows = earlier.iter();
+        let lines: Vec<String> = rows.map(|row| self.line(row)).collect::<io::Result<_>>()?;
         self.place.begin(&lines)?;
+        self.has_begun = true;
         let missing = output::missing_lines(&self.place.file, lines, key_of)?;
         missing.iter().try_for_each(|line| self.write(line))
     }
 
     /// In one piece, so that a kill leaves whole lines.
     fn write(&self, line: &str) -> io::Result<()> {
-        (&self.place.file).write_all(line.as_bytes())
+        output::append(&self.place.file, line)
+    }
+
+    /// Writes a row, after the header: there may have been no room for that before.
+    fn add(&mut self, row: &Ended) -> io::Result<()> {
+        let line = self.line(row)?;
+        if !self.has_begun {
+            self.place.begin(&[])?;
+            self.has_begun = true;
+        }
+        self.write(&line)
     }
 
     fn line(&self, row: &Ended) -> io::Result<String> {
@@ -134,11 +151,15 @@ impl JobLog {
         ))
     }
 
-    /// The first failure is told; the run goes on.
-    fn check(&mut self, result: io::Result<()>) {
-        if let Err(error) = result
-            && std::mem::replace(&mut self.is_fine, false)
-        {
+    /// The first failure is told; the run goes on, and the journal keeps these rows.
+    fn check<'a>(&mut self, result: io::Result<()>, rows: impl IntoIterator<Item = &'a Ended>) {
+        let Err(error) = result else {
+            return;
+        };
+        for row in rows {
+            self.unwritten.add(row.id, row.attempt);
+        }
+        if std::mem::replace(&mut self.is_fine, false) {
             let path = self.place.path.display();
             printer::complain(&format_args!("--joblog {path}: cannot be written: {error}"));
         }
@@ -152,15 +173,16 @@ fn row_of(event: &Event) -> Option<Ended> {
 
 impl View for JobLog {
     fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
-        let begun = self.begin(events);
-        self.check(begun);
+        let rows: Vec<Ended> = events.iter().filter_map(row_of).collect();
+        let begun = self.begin(&rows);
+        self.check(begun, &rows);
         Ok(())
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
         if let Some(row) = row_of(event) {
-            let written = self.line(&row).and_then(|line| self.write(&line));
-            self.check(written);
+            let written = self.add(&row);
+            self.check(written, [&row]);
         }
         Ok(())
     }

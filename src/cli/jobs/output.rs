@@ -23,9 +23,11 @@ use self::paper::{Label, Mark, Paper, Piece};
 use self::turns::Turns;
 use super::budget::Returns;
 use super::ended::Ended;
-use super::results::Results;
+use super::results::{Results, Run};
 use super::scratch;
 use crate::cli::args::Format;
+use crate::cli::obituaries::Obituaries;
+use crate::cli::unwritten::Unwritten;
 use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
 use crate::cli::work::Shown;
@@ -71,8 +73,12 @@ pub(super) struct Outputs {
     live: Vec<Live>,
     written: Vec<Written>,
     results: Option<Results>,
+    /// In which run what is seen has happened.
+    run: Run,
     returns: Returns,
     shown: Shown,
+    unwritten: Unwritten,
+    letters: Option<Arc<Obituaries>>,
 }
 
 /// So many attempts are written before it is seen to that all of that arrives.
@@ -95,11 +101,12 @@ impl Outputs {
         origin: &Origin,
         (out, returns): (Out, Returns),
     ) -> Self {
-        let unshown = origin.unshown.iter().filter_map(Ended::of);
-        let unshown: BTreeSet<_> = unshown.map(|one| (one.id, one.attempt)).collect();
-        scratch::remove_shown(&spool, &unshown);
-        let mut old = origin.unfinished.clone();
-        old.extend(unshown.iter().map(|(id, _)| *id));
+        let unshown = || origin.unshown.iter().filter_map(Ended::of);
+        let attempts: BTreeSet<_> = unshown().map(|one| (one.id, one.attempt)).collect();
+        scratch::remove_shown(&spool, &attempts);
+        let ends = unshown().filter(|one| one.is_last).map(|one| one.id);
+        // A dead letter that was sent back ends once more.
+        let old = origin.unfinished.iter().copied().chain(ends);
         let turns = Turns::new(old, origin.accepted);
         Outputs {
             spool,
@@ -109,8 +116,11 @@ impl Outputs {
             live: Vec::new(),
             written: Vec::new(),
             results,
+            run: Run::Present,
             returns,
             shown: Arc::clone(&origin.shown),
+            unwritten: origin.unwritten.clone(),
+            letters: origin.letters.clone(),
         }
     }
 
@@ -130,8 +140,10 @@ impl Outputs {
 
     /// An item has its last attempt behind it. It is kept at once, and shown when its turn has come.
     fn end_item(&mut self, ended: Ended) -> io::Result<()> {
-        if let Some(results) = &mut self.results {
-            results.keep(&ended, &self.spool);
+        if let Some(results) = &mut self.results
+            && !results.keep(&ended, self.run, &self.spool)
+        {
+            self.unwritten.add(ended.id, ended.attempt);
         }
         let Some(turns) = &mut self.turns else {
             return self.show(&ended);
@@ -172,24 +184,29 @@ impl Outputs {
         if self.written.is_empty() {
             return Ok(());
         }
+        // A dead letter is to be in its file before nobody knows of it any more.
+        if let Some(letters) = &self.letters {
+            letters.sync();
+        }
+        let mut shown = Vec::new();
         for Written {
             id,
             attempt,
             is_last,
-        } in &self.written
+        } in self.written.drain(..)
         {
-            for stream in Stream::BOTH {
-                self.spool.remove(*id, *attempt, stream);
-            }
-            if *is_last {
+            if is_last {
                 self.returns.shown();
             }
+            // The next run writes what is missing, and needs its files for that.
+            if self.unwritten.has(id, attempt) {
+                continue;
+            }
+            for stream in Stream::BOTH {
+                self.spool.remove(id, attempt, stream);
+            }
+            shown.push((id, attempt));
         }
-        let shown: Vec<_> = self
-            .written
-            .drain(..)
-            .map(|one| (one.id, one.attempt))
-            .collect();
         (self.shown)(&shown);
         Ok(())
     }
@@ -230,7 +247,12 @@ impl Outputs {
     ) -> io::Result<()> {
         let file = self.spool.open(label.id, label.attempt, stream);
         match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
-            Ok(Some(piece)) => self.paper.print(label, stream, mark, piece),
+            Ok(Some(piece)) => {
+                if !self.paper.print(label, stream, mark, piece)? {
+                    self.unwritten.add(label.id, label.attempt);
+                }
+                Ok(())
+            }
             Ok(None) => Ok(()),
             // What cannot be read is told.
             Err(error) => {
@@ -278,8 +300,10 @@ impl Outputs {
             let length = whole_lines(&file, *shown, searched).unwrap_or(0);
             if length > 0 {
                 let piece = Piece::of(file, *shown, length);
-                self.paper.print(&label, stream, &mark, piece)?;
-                *shown += length;
+                // What stderr does not take now it may take when the attempt is over.
+                if self.paper.print(&label, stream, &mark, piece)? {
+                    *shown += length;
+                }
             }
         }
         Ok(())
@@ -323,7 +347,10 @@ impl Ended {
 
 impl View for Outputs {
     fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
-        events.iter().try_for_each(|event| self.see(event))
+        self.run = Run::Earlier;
+        let seen = events.iter().try_for_each(|event| self.see(event));
+        self.run = Run::Present;
+        seen
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
@@ -359,7 +386,9 @@ impl View for Outputs {
             self.show(&ended)?;
         }
         self.arrive()?;
-        scratch::note_all_shown();
-        Ok(self.results.as_ref().is_none_or(Results::are_written))
+        if self.unwritten.is_empty() {
+            scratch::note_all_shown();
+        }
+        Ok(self.unwritten.is_empty())
     }
 }

@@ -1,13 +1,19 @@
 //! `--results`: what each item gave, in a folder of its own.
+//!
+//! With a journal, ends are told again that an earlier run has not shown. What that run has written of
+//! them stays; what is not known of them any more, the command for example, is not made up.
+
+mod folder;
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use self::folder::Folder;
 use super::ended::Ended;
 use super::owned;
 use crate::cli::letter::Clock;
@@ -27,6 +33,7 @@ const RESULT_NEW: &str = "result.json.new";
 #[derive(Debug)]
 pub(super) struct Place {
     folder: PathBuf,
+    open: Folder,
     /// `None` where the file system has no locks.
     _lock: Option<File>,
 }
@@ -81,6 +88,7 @@ pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String>
     }
     Ok(Place {
         folder: folder.to_owned(),
+        open: Folder::open(folder).map_err(unwritable)?,
         _lock: lock,
     })
 }
@@ -101,20 +109,19 @@ fn is_number(name: &OsStr) -> bool {
 }
 
 /// Removes what runs have made in a folder of results: these files, and what is empty without them.
-fn remove_numbered(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+fn remove_numbered(place: &Place) -> io::Result<()> {
+    for entry in fs::read_dir(&place.folder)? {
         let entry = entry?;
         // No link is followed.
         if !is_number(&entry.file_name()) || !entry.file_type()?.is_dir() {
             continue;
         }
-        for name in ["result.json", RESULT_NEW, "stdout", "stderr"] {
-            remove_if_there(&entry.path().join(name))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let folder = place.open.folder(&name)?;
+        for name in [RESULT, RESULT_NEW, "stdout", "stderr"] {
+            folder.remove(name)?;
         }
-        match fs::remove_dir(entry.path()) {
-            Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => return Err(error),
-            _ => {}
-        }
+        place.open.remove_if_empty(&name)?;
     }
     Ok(())
 }
@@ -138,60 +145,69 @@ impl Results {
     /// Removes what an earlier run has kept, so that nobody takes it for this one's. What somebody has
     /// put beside it stays. The first failure is told; the run goes on.
     pub(super) fn begin_anew(&mut self) {
-        let removed = remove_numbered(&self.place.folder);
+        let removed = remove_numbered(&self.place);
         self.check(removed);
     }
 
-    /// Keeps what the last attempt at an item gave. The first failure is told; the run goes on.
-    pub(super) fn keep(&mut self, ended: &Ended, spool: &Spool) {
-        let kept = self.write(ended, spool);
-        self.check(kept);
+    /// Keeps what the last attempt at an item gave, which ended in this run or an earlier one. The first
+    /// failure is told; the run goes on. Whether it is kept.
+    pub(super) fn keep(&mut self, ended: &Ended, run: Run, spool: &Spool) -> bool {
+        let written = self.write(ended, run, spool);
+        self.check(written)
     }
 
-    fn check(&mut self, done: io::Result<()>) {
-        if let Err(error) = done
-            && std::mem::replace(&mut self.is_fine, false)
-        {
+    /// Tells the first failure. Whether it is none.
+    fn check(&mut self, done: io::Result<()>) -> bool {
+        let Err(error) = done else {
+            return true;
+        };
+        if std::mem::replace(&mut self.is_fine, false) {
             let folder = self.place.folder.display();
             printer::complain(&format_args!(
                 "--results {folder}: cannot be written: {error}"
             ));
         }
+        false
     }
 
-    pub(super) fn are_written(&self) -> bool {
-        self.is_fine
-    }
-
-    fn write(&self, ended: &Ended, spool: &Spool) -> io::Result<()> {
-        let folder = self.place.folder.join(ended.id.0.to_string());
-        make_folder(&folder)?;
-        let mut text = self.object(ended).to_string();
-        text.push('\n');
-        let path = folder.join("result.json");
-        // An earlier run has come as far as this, and may have shown the output, which is gone then.
-        if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
+    fn write(&self, ended: &Ended, run: Run, spool: &Spool) -> io::Result<()> {
+        let folder = self.place.open.folder(&ended.id.0.to_string())?;
+        let object = self.object(ended, run);
+        let found = match run {
+            Run::Present => None,
+            Run::Earlier => result_in(&folder)?,
+        };
+        if found.as_ref().is_some_and(|found| is_kept(found, &object)) {
             return Ok(());
         }
         // Under another name until all of it is whole.
-        let new = folder.join(RESULT_NEW);
-        remove_if_there(&new)?;
-        let mut file = File::create_new(&new)?;
-        file.write_all(text.as_bytes())?;
+        let new = RESULT_NEW;
+        let mut file = folder.create(new)?;
+        file.write_all(format!("{object}\n").as_bytes())?;
         // A file of the spool is its owner's alone; here it has the mode that a new file has.
         let mode = file.metadata()?.permissions();
         for stream in Stream::BOTH {
-            let from = spool.path(ended.id, ended.attempt, stream);
-            put(&from, &folder.join(stream.name()), &mode)?;
+            let name = stream.name();
+            match (spool.open(ended.id, ended.attempt, stream)?, run) {
+                (Some(from), _) => folder.put(&from, name, &mode)?,
+                // It wrote nothing.
+                (None, Run::Present) => drop(folder.create(name)?),
+                // It wrote nothing, or what it wrote is gone. What another attempt wrote is not its.
+                (None, Run::Earlier) if found.is_some() => folder.remove(name)?,
+                (None, Run::Earlier) => {}
+            }
         }
-        fs::rename(&new, &path)
+        folder.rename(new, RESULT)
     }
 
-    fn object(&self, ended: &Ended) -> Value {
-        let command = self.setup.shown(Values {
-            item: ended.item.as_bytes(),
-            number: ended.id.0,
-            slot: jobs::slot_of(&ended.worker).unwrap_or(0),
+    fn object(&self, ended: &Ended, run: Run) -> Value {
+        // An earlier run may have had another command.
+        let command = (run == Run::Present).then(|| {
+            self.setup.shown(Values {
+                item: ended.item.as_bytes(),
+                number: ended.id.0,
+                slot: jobs::slot_of(&ended.worker).unwrap_or(0),
+            })
         });
         let (code, signal) = match ended.exit {
             Some(Exit::Exited(code)) => (Some(code), None),
@@ -216,35 +232,36 @@ impl Results {
     }
 }
 
-/// A folder by this name, and no link to one.
-fn make_folder(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            match fs::symlink_metadata(path)?.is_dir() {
-                true => Ok(()),
-                false => Err(io::Error::other(format!("{} is no folder", path.display()))),
-            }
-        }
-        made => made,
-    }
+/// The run in which an attempt has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Run {
+    Present,
+    /// An earlier one with the same journal.
+    Earlier,
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// The file that says how an item ended.
+const RESULT: &str = "result.json";
+
+/// A longer one is none of ours: no item is as long.
+const RESULT_BYTES_MAX: u64 = 64 << 20;
+
+/// What an earlier run has written of an item, if it can be read.
+fn result_in(folder: &Folder) -> io::Result<Option<Value>> {
+    let bytes = folder.read(RESULT, RESULT_BYTES_MAX)?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Puts what lies in the spool into its place as well: there it stays until it is shown.
-fn put(from: &Path, to: &Path, mode: &Permissions) -> io::Result<()> {
-    // An earlier run's.
-    remove_if_there(to)?;
-    match fs::hard_link(from, to) {
-        Ok(()) => fs::set_permissions(to, mode.clone()),
-        // It wrote nothing.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => File::create_new(to).map(drop),
-        // On another file system, or one without links.
-        Err(_) => io::copy(&mut File::open(from)?, &mut File::create_new(to)?).map(drop),
-    }
+/// Whether what was found is of the same attempt, or of one that ended later.
+fn is_kept(found: &Value, object: &Value) -> bool {
+    let is_same = ["number", "attempts", "started", "ended"]
+        .iter()
+        .all(|key| found[key] == object[key]);
+    // All of these times have the same form, so that they sort as text.
+    let is_later = found["number"] == object["number"]
+        && match (found["ended"].as_str(), object["ended"].as_str()) {
+            (Some(found), Some(ours)) => found > ours,
+            _ => false,
+        };
+    is_same || is_later
 }

@@ -27,6 +27,12 @@ crate::trials!(
     output_that_a_slow_reader_has_not_got_is_shown_again,
     a_job_log_has_each_row_once_whenever_its_run_is_killed,
     dead_letters_are_written_once_whenever_their_run_is_killed,
+    both_ends_of_a_dead_letter_that_was_sent_back_are_shown,
+    a_result_of_an_earlier_run_does_not_get_the_new_command,
+    output_that_is_gone_does_not_replace_what_was_kept,
+    a_pipe_in_the_place_of_a_result_is_replaced,
+    what_could_not_be_written_is_written_by_the_next_run,
+    output_that_stderr_does_not_take_is_shown_by_the_next_run,
 );
 
 /// Exit code 2, these words, and no command was begun.
@@ -233,11 +239,12 @@ fn nobody_else_can_read_output_and_journal() {
         ("j-wal", 0o600),
         ("j-shm", 0o600),
         ("j-output", 0o700),
-        ("j-output/.dishrack", 0o666),
+        ("j-output/.dishrack", 0o600),
         ("j-output/1.1.stdout", 0o600),
         // What was asked for by its name is as files are.
         ("log", 0o666),
         ("r", 0o777),
+        ("r/.dishrack", 0o600),
     ] {
         assert_eq!(mode_of(&place.path(name)), mode, "{name}");
     }
@@ -438,4 +445,164 @@ fn dead_letters_are_written_once_whenever_their_run_is_killed() {
         .collect();
     names.sort_unstable();
     assert_eq!(names, (1..=ITEMS).collect::<Vec<_>>());
+}
+
+/// An item that was given up on, was sent back, and was given up on once more: twice killed before
+/// that was shown, as the first item had not ended.
+fn both_ends_of_a_dead_letter_that_was_sent_back_are_shown() {
+    let place = Place::new();
+    place.gate("gate");
+    let script = "test $1 != a || { echo $$ > a; read x < gate; }
+        echo out $1 $SUPERVISOR_ATTEMPT; test $1 = a";
+    let options = ["-w", "2", "-k", "--max-attempts", "1", "--journal", "j"];
+    let command = ["--", "sh", "-c", script, "_", ":::", "a", "b"];
+    let arguments = [&options[..], &command].concat();
+    for round in 0..2 {
+        let mut run = place.watch(&arguments);
+        // The one of the run before is told first, and not shown either.
+        for _ in 0..=round {
+            run.await_event("dead");
+        }
+        let waiting = read_pid(&place.path("a"));
+        run.child.kill().unwrap();
+        run.exit();
+        crate::support::until("its command has ended", || {
+            !crate::support::is_alive(waiting)
+        });
+        fs::remove_file(place.path("a")).unwrap();
+        if round == 0 {
+            let output = place.run(&["dead", "retry", "--all", "--journal", "j"], b"");
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        }
+    }
+    let gate = place.path("gate");
+    let opening = std::thread::spawn(move || fs::write(gate, "go\n").unwrap());
+    let output = place.run(&arguments, b"");
+    opening.join().unwrap();
+    let shown = stdout(&output);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].starts_with("out a "), "{shown}{}", stderr(&output));
+    assert_eq!(lines[1..], ["out b 1", "out b 2"], "{}", stderr(&output));
+    let output = place.run(&arguments, b"");
+    assert_eq!(stdout(&output), "", "nothing is left to be shown");
+    assert!(!place.path("j-output").exists());
+}
+
+/// The command of [`HELD`] is not that of the run that goes on.
+fn go_on_otherwise(place: &Place) -> std::process::Output {
+    let options = ["-w", "2", "-k", "--journal", "j", "--results", "r"];
+    let command = ["--", "echo", "other", "{}", ":::", "a", "b", "c"];
+    place.run(&[&options[..], &command].concat(), b"")
+}
+
+fn a_result_of_an_earlier_run_does_not_get_the_new_command() {
+    let place = Place::new();
+    leave_output(&place, "j");
+    let output = go_on_otherwise(&place);
+    let result = |item: u32| -> Value {
+        serde_json::from_str(&place.text(&format!("r/{item}/result.json"))).unwrap()
+    };
+    assert_eq!(result(1)["command"], "echo other a", "{}", stderr(&output));
+    assert_eq!(
+        (&result(2)["item"], &result(2)["command"]),
+        (&"b".into(), &Value::Null)
+    );
+    assert_eq!(result(3)["exit_code"], 3);
+    assert_eq!(place.text("r/2/stdout"), "out b\n");
+}
+
+fn output_that_is_gone_does_not_replace_what_was_kept() {
+    let place = Place::new();
+    place.gate("gate");
+    let kept = ["-w", "2", "-k", "--journal", "j", "--results", "r"];
+    let mut run = place.watch(&[&kept[..], &HELD].concat());
+    run.await_event("done");
+    run.await_event("dead");
+    let files = [
+        "r/2/result.json",
+        "r/2/stdout",
+        "r/3/result.json",
+        "r/3/stdout",
+    ];
+    crate::support::until("both are kept", || {
+        files.iter().all(|file| place.path(file).exists())
+    });
+    let before = files.map(|file| place.text(file));
+    let waiting = read_pid(&place.path("a"));
+    run.child.kill().unwrap();
+    run.exit();
+    crate::support::until("its command has ended", || {
+        !crate::support::is_alive(waiting)
+    });
+    // As if the run had been killed right after it had shown it.
+    fs::remove_file(place.path("j-output/2.1.stdout")).unwrap();
+    let output = go_on_otherwise(&place);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(files.map(|file| place.text(file)), before);
+    assert_eq!(before[1], "out b\n");
+}
+
+fn a_pipe_in_the_place_of_a_result_is_replaced() {
+    let place = Place::new();
+    leave_output(&place, "j");
+    fs::create_dir_all(place.path("r")).unwrap();
+    let made = place.run(&["--results", "r", "--", "true"], b"");
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    fs::create_dir(place.path("r/2")).unwrap();
+    place.gate("r/2/result.json");
+    let options = ["-w", "2", "--journal", "j", "--results", "r"];
+    let mut run = place.watch(&[&options[..], &["--", "echo", ":::", "a", "b", "c"]].concat());
+    // Or it would wait for somebody to write there.
+    let (_, status) = run.finish();
+    assert_eq!(status.code(), Some(1));
+    let result: Value = serde_json::from_str(&place.text("r/2/result.json")).unwrap();
+    assert_eq!(result["item"], "b");
+}
+
+/// On a file system that is full, and into a folder that cannot be made.
+fn what_could_not_be_written_is_written_by_the_next_run() {
+    let place = Place::new();
+    let made = place.run(&["--results", "r", "--", "true"], b"");
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    place.write("r/2", b"in the way");
+    let run = |joblog, letters| {
+        let options = ["--max-attempts", "1", "--journal", "j", "--results", "r"];
+        let more = ["--joblog", joblog, "--dead-letters", letters];
+        let command = ["--", "sh", "-c", "echo out $1; test $1 != 3", "_"];
+        let output = place.run(&[&options[..], &more, &command].concat(), b"1\n2\n3\n");
+        (output.status.code(), stderr(&output))
+    };
+    for (joblog, letters) in [("/dev/full", "dead"), ("log", "/dev/full")] {
+        let (code, said) = run(joblog, letters);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("/dev/full: cannot be written"), "{said}");
+        assert!(place.path("j-output/2.1.stdout").exists(), "{said}");
+    }
+    fs::remove_file(place.path("r/2")).unwrap();
+    fs::remove_file(place.path("dead")).unwrap();
+    let (code, said) = run("log", "dead");
+    assert_eq!(code, Some(1), "{said}");
+    let mut rows = place.joblog("log");
+    rows.sort();
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| (&*row[0], &*row[5], &*row[6]))
+        .collect();
+    assert_eq!(rows, [("1", "6", "0"), ("2", "6", "0"), ("3", "6", "1")]);
+    assert_eq!(place.text("r/2/stdout"), "out 2\n");
+    assert!(place.text("dead").contains("\"item\":\"3\""));
+    assert!(!place.path("j-output").exists());
+}
+
+fn output_that_stderr_does_not_take_is_shown_by_the_next_run() {
+    let place = Place::new();
+    let arguments = ["--journal", "j", "--", "sh", "-c", "echo seen >&2"];
+    let mut command = place.supervisor(&arguments);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    command.args(["_", "{}", ":::", "1"]).stdin(Stdio::null());
+    assert_eq!(command.stderr(full).status().unwrap().code(), Some(2));
+    let output = place.run(&[&arguments[..], &["_", "{}", ":::", "1"]].concat(), b"");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stderr(&output).contains("seen\n"), "{}", stderr(&output));
+    assert!(!place.path("j-output").exists());
 }

@@ -74,40 +74,45 @@ impl Paper {
         Paper { out, format }
     }
 
+    /// Whether it was taken: stderr may have no room. A file that cannot be read is told.
+    ///
     /// # Errors
-    /// Stdout cannot be written. Nothing depends on stderr, and a file that cannot be read is told.
+    /// Stdout cannot be written.
     pub(super) fn print(
         &mut self,
         label: &Label<'_>,
         stream: Stream,
         mark: &Mark,
         piece: Piece,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let length = piece.length;
         let from = match piece.read() {
             Ok(from) => from,
             Err(error) => {
                 complain(label.item, stream, &error);
-                return Ok(());
+                return Ok(true);
             }
         };
         if self.format == Format::Json {
-            return self.print_events(label, stream, from);
+            return self.print_events(label, stream, from).map(|()| true);
         }
         let is_for_stderr = stream == Stream::Stderr || matches!(mark, Mark::Failed(_));
         if is_for_stderr {
             // So that both come in order where they go to the same place.
             self.out.flush()?;
-            // Where it is closed there is nobody to tell.
-            let _ = copy(from, length, mark, &mut screen::Stream::Err);
-            return Ok(());
+            let copied = copy(from, length, mark, &mut screen::Stream::Err);
+            // Where its reader has gone there is nobody to tell.
+            return Ok(match copied {
+                Ok(()) => true,
+                Err(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            });
         }
         if length > SMALL_BYTES && matches!(mark, Mark::None) && !screen::is_stdout_terminal() {
             self.out.flush()?;
             let mut from = from;
-            return screen::send_file(&mut from);
+            return screen::send_file(&mut from).map(|()| true);
         }
-        copy(from, length, mark, &mut self.out)
+        copy(from, length, mark, &mut self.out).map(|()| true)
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {

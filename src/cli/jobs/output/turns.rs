@@ -1,22 +1,28 @@
 //! PURE: things that come in any order and are wanted in that of their items.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::ledger::ItemId;
 
 /// What has come and waits for its turn.
 #[derive(Debug)]
 pub(super) struct Turns<T> {
-    /// Items of earlier runs that have not had their turn.
-    old: BTreeSet<ItemId>,
+    /// Items of earlier runs, and how many turns each of them is to have yet.
+    old: BTreeMap<ItemId, usize>,
     /// The first new item that has not had its turn.
     next: ItemId,
-    waiting: BTreeMap<ItemId, T>,
+    /// In the order in which they came.
+    waiting: BTreeMap<ItemId, VecDeque<T>>,
 }
 
 impl<T> Turns<T> {
-    /// These items, which were accepted before, and then all new ones: those after `accepted`.
-    pub(super) fn new(old: BTreeSet<ItemId>, accepted: u64) -> Self {
+    /// These items, which were accepted before, each as often as it is named, and then all new ones:
+    /// those after `accepted`.
+    pub(super) fn new(items: impl IntoIterator<Item = ItemId>, accepted: u64) -> Self {
+        let mut old = BTreeMap::new();
+        for id in items {
+            *old.entry(id).or_insert(0) += 1;
+        }
         Turns {
             old,
             next: ItemId(accepted + 1),
@@ -25,7 +31,7 @@ impl<T> Turns<T> {
     }
 
     fn turn(&self) -> ItemId {
-        self.old.first().copied().unwrap_or(self.next)
+        self.old.keys().next().copied().unwrap_or(self.next)
     }
 
     /// Whether it is this item's turn.
@@ -34,21 +40,28 @@ impl<T> Turns<T> {
     }
 
     pub(super) fn add(&mut self, id: ItemId, thing: T) {
-        self.waiting.insert(id, thing);
+        self.waiting.entry(id).or_default().push_back(thing);
     }
 
     /// The thing whose turn it is, if it has come.
     pub(super) fn next(&mut self) -> Option<T> {
-        let thing = self.waiting.remove(&self.turn())?;
-        if self.old.pop_first().is_none() {
-            self.next.0 += 1;
+        let turn = self.turn();
+        let things = self.waiting.get_mut(&turn)?;
+        let thing = things.pop_front()?;
+        if things.is_empty() {
+            self.waiting.remove(&turn);
+        }
+        match self.old.first_entry() {
+            None => self.next.0 += 1,
+            Some(mut left) if *left.get() > 1 => *left.get_mut() -= 1,
+            Some(left) => drop(left.remove()),
         }
         Some(thing)
     }
 
     /// What waits for items that will not come any more, in order.
     pub(super) fn rest(&mut self) -> impl Iterator<Item = T> + use<T> {
-        std::mem::take(&mut self.waiting).into_values()
+        std::mem::take(&mut self.waiting).into_values().flatten()
     }
 }
 
@@ -58,7 +71,7 @@ mod tests {
 
     #[test]
     fn things_come_in_the_order_of_their_items_old_ones_first() {
-        let mut turns = Turns::new([ItemId(2), ItemId(5)].into(), 7);
+        let mut turns = Turns::new([ItemId(2), ItemId(5)], 7);
         let mut told = Vec::new();
         for id in [9, 8, 5, 10, 2] {
             turns.add(ItemId(id), id);
@@ -69,8 +82,19 @@ mod tests {
     }
 
     #[test]
+    fn an_item_that_ends_twice_has_two_turns() {
+        let mut turns = Turns::new([ItemId(1), ItemId(2), ItemId(2)], 2);
+        let mut told = Vec::new();
+        for (id, thing) in [(2, "first"), (2, "second"), (3, "new"), (1, "before")] {
+            turns.add(ItemId(id), thing);
+            told.extend(std::iter::from_fn(|| turns.next()));
+        }
+        assert_eq!(told, ["before", "first", "second", "new"]);
+    }
+
+    #[test]
     fn what_waits_at_the_end_is_not_forgotten() {
-        let mut turns = Turns::new([].into(), 0);
+        let mut turns = Turns::new([], 0);
         for id in [3, 2] {
             turns.add(ItemId(id), id);
         }

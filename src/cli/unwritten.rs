@@ -1,0 +1,30 @@
+//! Attempts of which something could not be written: a row, a result, a dead letter, their output. The
+//! journal keeps these, so that the next run writes what is missing. What was to be written where,
+//! this does not know.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::ledger::ItemId;
+
+/// Shared by all that write.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unwritten(Arc<Mutex<BTreeSet<(ItemId, u32)>>>);
+
+impl Unwritten {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<(ItemId, u32)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, id: ItemId, attempt: u32) {
+        self.lock().insert((id, attempt));
+    }
+
+    pub(super) fn has(&self, id: ItemId, attempt: u32) -> bool {
+        self.lock().contains(&(id, attempt))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}
