@@ -15,6 +15,7 @@ use super::owned;
 use crate::cli::{printer, screen};
 use crate::jobs::spool::{Spool, Stream};
 use crate::ledger::ItemId;
+use crate::store::journal::own_path;
 
 /// All markers begin so.
 const MARKS: &str = "output of ";
@@ -42,8 +43,7 @@ static SCRATCH: Mutex<Option<Scratch>> = Mutex::new(None);
 
 /// The folder that belongs to a journal, by whichever name that is called.
 pub(in crate::cli) fn folder_of(journal: &Path) -> PathBuf {
-    let own = fs::canonicalize(journal);
-    let mut path = own.unwrap_or_else(|_| journal.to_owned()).into_os_string();
+    let mut path = own_path(journal).into_os_string();
     path.push("-output");
     path.into()
 }
