@@ -32,20 +32,16 @@ const BIRTHMARK: u32 = 0o1000;
 /// Makes a folder, to try whether this process can, and removes it.
 pub(super) fn try_out(folder: &Path, pid: u32) -> io::Result<()> {
     let trial = folder.join(format!("{TRIAL}{pid}"));
-    let made = fs::DirBuilder::new()
-        .mode(0o700 | BIRTHMARK)
-        .create(&trial)
-        .and_then(|()| fs::remove_dir(&trial));
-    match made {
-        // Another thread of this process tries the same, and is able to; or whoever does not see this
-        // process has removed what it took for a dead one's.
-        Err(error)
-            if [io::ErrorKind::AlreadyExists, io::ErrorKind::NotFound].contains(&error.kind())
-                && folder.is_dir() =>
-        {
-            Ok(())
-        }
-        made => made,
+    match fs::DirBuilder::new().mode(0o700 | BIRTHMARK).create(&trial) {
+        Ok(()) => {}
+        // Another thread of this process tries the same, and is able to.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match fs::remove_dir(&trial) {
+        // Whoever does not see this process has removed it as a dead one's.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -194,9 +190,9 @@ mod tests {
             folder.with(".tmpAbc127", 0o700, &[MARK, "letter"]),
             folder.with(&format!(".dishrack-{me}"), 0o700, &[]),
             folder.with(".dishrack-2147483646", 0o1700, &["letter"]),
-            folder.with(".dishrack-2147483645", 0o700, &[]),
             folder.with(".dishrack-mine", 0o700, &[]),
             folder.with("mine", 0o700, &[MARK]),
+            folder.with(".dishrack-2147483645", 0o700, &[]),
         ];
         let link = folder.0.join(".tmpAbc128");
         symlink(&stay[9], &link).unwrap();

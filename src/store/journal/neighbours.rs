@@ -152,7 +152,7 @@ fn is_log(begin: &Begin) -> bool {
 fn is_index(begin: &Begin) -> bool {
     let version = INDEX_VERSION.to_ne_bytes();
     let found = &begin.bytes[..begin.bytes.len().min(4)];
-    let has_length = begin.length <= 3 || begin.length % INDEX_STEP == 0;
+    let has_length = begin.length <= 3 || begin.length.is_multiple_of(INDEX_STEP);
     has_length && (version.starts_with(found) || found.iter().all(|byte| *byte == 0))
 }
 
