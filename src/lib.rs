@@ -72,10 +72,13 @@ pub use blob::Blob;
 pub use error::{Error, ItemError};
 pub use ledger::{Backoff, Capacity, Cause, Counts, DeadLetter, Exit, Failure, ItemId, Options};
 pub use queue::{Delivery, JoinableQueue, Joined};
-#[cfg(feature = "journal")]
-pub use store::journal::{Durability, Saved, salvage};
 #[cfg(feature = "redis")]
 pub use store::redis::RedisOptions;
 pub use supervision::spec::{Restart, StartMethod};
 pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
 pub use worker::{Roles, context, describe, serve};
+#[cfg(feature = "journal")]
+pub use {
+    queue::durable::salvage,
+    store::journal::{Durability, Saved},
+};

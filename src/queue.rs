@@ -6,7 +6,7 @@
 //! broker's: here are only types and waiting.
 
 mod delivery;
-mod durable;
+pub(crate) mod durable;
 pub(crate) mod held;
 
 use std::any::type_name;

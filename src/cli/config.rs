@@ -13,7 +13,7 @@ use super::obituaries;
 use super::output::Output;
 use super::pictures;
 use crate::ledger::{Backoff, Capacity, Options};
-use crate::store::journal::Durability;
+use crate::store::journal::{Durability, own_files};
 use crate::store::redis::RedisOptions;
 
 /// A dish heavier than this is a typing error.
@@ -126,8 +126,11 @@ impl Config {
         if let Source::File(input) = &source {
             taken.push(input.clone());
         }
-        // What lies beside the journal is the run's own, too.
-        taken.extend(items.journal.iter().flat_map(|path| jobs::paths_of(path)));
+        // So are the journal's folder, and the files that SQLite keeps next to the journal.
+        if let Some(journal) = items.journal.as_deref() {
+            taken.push(jobs::folder_of(journal));
+            taken.extend(own_files(journal));
+        }
         let is_resumable = items.journal.is_some();
         let (work, total) = match jobs.are_meant() {
             true => Work::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,

@@ -20,6 +20,7 @@ use crate::error::{Error, Kind};
 use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
 use crate::ledger::ItemId;
+use crate::queue::durable::open_journal;
 use crate::store::journal::{Durability, Journal, read_letters};
 use crate::store::redis::RedisStore;
 use crate::store::{Store, StoredLetter};
@@ -300,7 +301,8 @@ fn claim_journal(path: &Path) -> Result<(Journal, Vec<Letter>), Failure> {
         return Err(Error(Kind::JournalUnusable { path, why }).into());
     }
     let (item_type, _) = read_letters(path, &item_types()).map_err(Error)?;
-    let (journal, _) = Journal::open(path, item_type, Durability::Full).map_err(Error)?;
+    // What was left running may be at one of these.
+    let (journal, _) = open_journal(path, item_type, Durability::Full).map_err(Error)?;
     let letters = journal.dead_letters().map_err(Failure::Usage)?;
     Ok((journal, named(item_type, letters)))
 }

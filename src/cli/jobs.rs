@@ -45,7 +45,7 @@ use crate::queue::JoinableQueue;
 use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
 
-pub(super) use self::scratch::{keep as keep_scratch, paths_of, remove as remove_scratch};
+pub(super) use self::scratch::{folder_of, keep as keep_scratch, remove as remove_scratch};
 
 /// What is said of commands.
 static WORDS: Words = Words {

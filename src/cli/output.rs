@@ -111,7 +111,7 @@ pub(super) fn open(
     how: &mut OpenOptions,
 ) -> Result<File, String> {
     let unusable = |why: String| format!("{option} {}: {why}", path.display());
-    if let Some(other) = others.iter().find(|other| is_same(path, other)) {
+    if let Some(other) = others.iter().find(|other| is_within(path, other)) {
         return Err(unusable(format!(
             "it is what {} is: name another file",
             other.display()

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, code, printer};
-use crate::store::journal::{Saved, salvage};
+use crate::queue::durable::salvage;
+use crate::store::journal::Saved;
 
 #[derive(Debug, Args)]
 pub(super) struct Salvage {

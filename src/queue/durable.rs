@@ -28,25 +28,67 @@ use crate::{
 #[cfg(feature = "journal")]
 use crate::{
     ledger::Recovered,
-    store::Store,
-    store::journal::{Durability, Journal},
+    store::journal::{Durability, Journal, Saved},
+    store::{self, Store},
     supervision::survivors,
 };
 
-/// Ends what a run that was killed has left running, before anything is done again.
+/// Opens a journal, and ends what an earlier run has left running, before anything is done again:
+/// all of it where that run was killed, and what still works for an unfinished item in any case.
 #[cfg(feature = "journal")]
-fn end_survivors(
+pub(crate) fn open_journal(
     path: &Path,
-    journal: &Journal,
-    recovered: &Recovered<Parcel>,
-) -> Result<(), Kind> {
-    let Some(mark) = journal.process_mark().filter(|_| journal.was_left()) else {
-        return Ok(());
+    item_type: &str,
+    durability: Durability,
+) -> Result<(Journal, Recovered<Parcel>), Kind> {
+    let (journal, recovered) = Journal::open(path, item_type, durability)?;
+    let Some(mark) = journal.process_mark() else {
+        return Ok((journal, recovered));
     };
     let unfinished: BTreeSet<ItemId> = recovered.unfinished.iter().map(|item| item.id).collect();
-    survivors::end(mark, &|id| unfinished.contains(&id)).map_err(|why| Kind::JournalUnusable {
-        path: path.display().to_string(),
-        why,
+    if !journal.was_left() && unfinished.is_empty() {
+        return Ok((journal, recovered));
+    }
+    let ended = survivors::end(mark, journal.was_left(), &|id| unfinished.contains(&id));
+    if let Err(why) = ended {
+        // The next one has to end them first, as well.
+        journal.leave_in_use(&why);
+        let path = path.display().to_string();
+        return Err(Kind::JournalUnusable { path, why });
+    }
+    Ok((journal, recovered))
+}
+
+/// Makes a new journal of what can be read of a damaged one, which stays as it is. The library's
+/// `supervisor salvage`.
+///
+/// What is not known to be done is unfinished in the new journal, and is done again rather than
+/// lost. An item of which nothing is left counts as dead. What the damaged journal's last run has left
+/// running is ended, unless its item has ended.
+///
+/// # Errors
+/// `is_journal` when the damaged file cannot be read at all, or the new one is there already or
+/// cannot be written.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{Durability, JoinableQueue, Options, salvage};
+///
+/// let folder = tempfile::tempdir()?;
+/// let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+/// let queue = JoinableQueue::journaled(&old, Durability::Full, Options::default())?;
+/// queue.put(&"wash".to_owned())?;
+/// drop(queue);
+///
+/// let saved = salvage(&old, &new)?;
+/// assert_eq!((saved.unfinished, saved.lost), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "journal")]
+pub fn salvage(path: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Saved, Error> {
+    store::journal::salvage(path.as_ref(), into.as_ref(), |mark, is_unfinished| {
+        survivors::end(mark, true, is_unfinished)
     })
 }
 
@@ -89,9 +131,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         durability: Durability,
         options: Options,
     ) -> Result<Self, Error> {
-        let opened = Journal::open(path.as_ref(), type_name::<T>(), durability);
+        let opened = open_journal(path.as_ref(), type_name::<T>(), durability);
         let (journal, recovered) = opened.map_err(Error)?;
-        end_survivors(path.as_ref(), &journal, &recovered).map_err(Error)?;
         let broker = Broker::durable(options, Arc::new(journal), recovered).map_err(Error)?;
         Ok(JoinableQueue {
             side: Side::Local(broker),

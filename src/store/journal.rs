@@ -10,6 +10,7 @@
 
 mod file;
 mod intrusion;
+mod neighbours;
 mod prints;
 mod reader;
 mod rows;
@@ -40,8 +41,9 @@ use crate::ledger::{ItemId, Recovered, Write};
 use crate::payload::Payload;
 
 #[cfg(feature = "cli")]
-pub(crate) use reader::read_letters;
-pub use salvage::{Saved, salvage};
+pub(crate) use self::{file::own_path, neighbours::names as own_files, reader::read_letters};
+pub use salvage::Saved;
+pub(crate) use salvage::salvage;
 
 /// SQLite takes rows of a billion bytes (`SQLITE_MAX_LENGTH`); a little of that is ours.
 const ITEM_BYTES_MAX: usize = 999_999_900;
@@ -239,6 +241,7 @@ impl Journal {
         if !claim.is_new()? {
             claim.check_header()?;
         }
+        claim.check_neighbours()?;
         let mut connection = schema::connect(&claim.path, true)?;
         match try_begin(claim, &mut connection, item_type, durability) {
             Ok((key, book, found, was_left)) => Ok(Opened {
@@ -258,6 +261,12 @@ impl Journal {
     /// Whether its last supervisor has not closed it: what that has started may still be there.
     pub(crate) fn was_left(&self) -> bool {
         self.was_left
+    }
+
+    /// Writes nothing more, and leaves the file as if this process were killed: what is wrong now is
+    /// to be found wrong by the next one, too.
+    pub(crate) fn leave_in_use(&self, why: &str) {
+        self.writer().failure.get_or_insert_with(|| why.to_owned());
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -482,10 +491,7 @@ impl Store for Journal {
 
     fn process_mark(&self) -> Option<u128> {
         let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
-        let (device, inode) = claim.as_ref()?.id;
-        // A copy is another journal, and must not end what works for the first one.
-        let key = [MARK, &device.to_le_bytes(), &inode.to_le_bytes()].concat();
-        Some(self.prints().of(&key))
+        Some(process_mark(&self.prints(), claim.as_ref()?.id))
     }
 
     #[cfg(feature = "cli")]
@@ -514,6 +520,12 @@ impl Drop for Journal {
         // Nobody is there to be told.
         let _ = self.close();
     }
+}
+
+/// The mark on the processes that work for the journal with these prints in this file. A copy is
+/// another journal, and must not end what works for the first one.
+fn process_mark(prints: &Prints, (device, inode): (u64, u64)) -> u128 {
+    prints.of(&[MARK, &device.to_le_bytes(), &inode.to_le_bytes()].concat())
 }
 
 fn unusable(path: &Path, trouble: Trouble) -> Kind {

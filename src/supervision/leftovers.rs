@@ -9,7 +9,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::fs::{flock, fstat, open, statat, unlinkat};
@@ -24,9 +25,24 @@ pub(crate) const SOCKET: &str = "socket";
 /// What folders are called that are made to try whether that can be done.
 const TRIAL: &str = ".dishrack-";
 
-/// The folder that a process makes to try whether it can.
-pub(super) fn trial_of(folder: &Path, pid: u32) -> PathBuf {
-    folder.join(format!("{TRIAL}{pid}"))
+/// The sticky bit, which such folders have from the call on that makes them: a user's folder of that
+/// name has not.
+const BIRTHMARK: u32 = 0o1000;
+
+/// Makes a folder, to try whether this process can, and removes it.
+pub(super) fn try_out(folder: &Path, pid: u32) -> io::Result<()> {
+    let trial = folder.join(format!("{TRIAL}{pid}"));
+    match fs::DirBuilder::new().mode(0o700 | BIRTHMARK).create(&trial) {
+        Ok(()) => {}
+        // Another thread of this process tries the same, and is able to.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match fs::remove_dir(&trial) {
+        // Whoever does not see this process has removed it as a dead one's.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Removes from the temporary folder what is proven to be this user's and in nobody's use. What
@@ -37,7 +53,7 @@ pub(super) fn remove_from(folder: &Path) {
         if is_meeting_places(&name) {
             let _ = remove_meeting_place(&entry.path());
         } else if is_of_a_dead_trial(&name) {
-            let _ = remove_if_empty(&entry.path());
+            let _ = remove_trial(&entry.path());
         }
     }
 }
@@ -95,10 +111,11 @@ fn kind_of(folder: &OwnedFd, name: &str) -> Option<FileType> {
     is_own.then(|| FileType::from_raw_mode(found.st_mode))
 }
 
-fn remove_if_empty(path: &Path) -> io::Result<()> {
+fn remove_trial(path: &Path) -> io::Result<()> {
     let found = rustix::fs::lstat(path)?;
     let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-    if !is_folder || found.st_uid != geteuid().as_raw() {
+    let is_born_here = found.st_mode & BIRTHMARK != 0;
+    if !is_folder || !is_born_here || found.st_uid != geteuid().as_raw() {
         return Ok(());
     }
     // This removes no folder with anything in it.
@@ -107,8 +124,9 @@ fn remove_if_empty(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -150,7 +168,7 @@ mod tests {
         let left = [
             folder.with(".tmpAbc123", 0o700, &[MARK]),
             folder.with(".tmpAbc124", 0o700, &[MARK, SOCKET]),
-            folder.with(".dishrack-2147483646", 0o755, &[]),
+            folder.with(".dishrack-2147483646", 0o1700, &[]),
         ];
         remove_from(&folder.0);
         assert!(left.iter().all(|path| !path.exists()), "{left:?}");
@@ -171,9 +189,10 @@ mod tests {
             folder.with(".tmpAbc12", 0o700, &[MARK]),
             folder.with(".tmpAbc127", 0o700, &[MARK, "letter"]),
             folder.with(&format!(".dishrack-{me}"), 0o700, &[]),
-            folder.with(".dishrack-2147483646", 0o700, &["letter"]),
+            folder.with(".dishrack-2147483646", 0o1700, &["letter"]),
             folder.with(".dishrack-mine", 0o700, &[]),
             folder.with("mine", 0o700, &[MARK]),
+            folder.with(".dishrack-2147483645", 0o700, &[]),
         ];
         let link = folder.0.join(".tmpAbc128");
         symlink(&stay[9], &link).unwrap();

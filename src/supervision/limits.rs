@@ -125,13 +125,7 @@ fn try_out(folder: &Path) -> io::Result<()> {
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let trial = leftovers::trial_of(folder, std::process::id());
-    match fs::create_dir(&trial) {
-        Ok(()) => fs::remove_dir(&trial),
-        // Another thread of this process tries the same, and is able to.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
+    leftovers::try_out(folder, std::process::id())
 }
 
 /// Whether small messages can be sent without waiting, as the link assumes.

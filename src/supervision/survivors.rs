@@ -30,13 +30,18 @@ const ITEM_VARIABLE: &str = "SUPERVISOR_ITEM";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ends what is left of an earlier run with this journal, and waits for that. What was started for an
-/// item that has ended, and was left running on purpose, stays.
+/// item that has ended, and was left running on purpose, stays. What was started for none, as workers
+/// are, is left over only if the run was killed.
 ///
 /// # Errors
 /// Something does not end; in words.
-pub(crate) fn end(mark: u128, is_unfinished: &dyn Fn(ItemId) -> bool) -> Result<(), String> {
+pub(crate) fn end(
+    mark: u128,
+    was_killed: bool,
+    is_unfinished: &dyn Fn(ItemId) -> bool,
+) -> Result<(), String> {
     let mark = mark_of(mark);
-    let is_ours = |environment: &[u8]| is_survivor(environment, &mark, is_unfinished);
+    let is_ours = |environment: &[u8]| is_survivor(environment, &mark, was_killed, is_unfinished);
     let began = Instant::now();
     let ancestors = ancestors();
     // What is found may have started others meanwhile.
@@ -63,14 +68,19 @@ pub(crate) fn end(mark: u128, is_unfinished: &dyn Fn(ItemId) -> bool) -> Result<
 }
 
 /// Whether a process with this environment works for an item of this journal that has no end.
-fn is_survivor(environment: &[u8], mark: &str, is_unfinished: &dyn Fn(ItemId) -> bool) -> bool {
+fn is_survivor(
+    environment: &[u8],
+    mark: &str,
+    was_killed: bool,
+    is_unfinished: &dyn Fn(ItemId) -> bool,
+) -> bool {
     let value_of = |name: &str| {
         let mut entries = environment.split(|byte| *byte == 0);
         entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     };
     let item = value_of(ITEM_VARIABLE).and_then(|item| str::from_utf8(item).ok()?.parse().ok());
     value_of(JOURNAL_VARIABLE) == Some(mark.as_bytes())
-        && item.is_none_or(|item| is_unfinished(ItemId(item)))
+        && item.map_or(was_killed, |item| is_unfinished(ItemId(item)))
 }
 
 /// A handle of a process, if it is one of these and ours. The environment is read once more with the
@@ -134,10 +144,13 @@ mod tests {
 
     #[test]
     fn whoever_works_for_an_unfinished_item_of_the_journal_is_one() {
-        let is = |environment: &str| {
+        let is_after = |was_killed: bool, environment: &str| {
             let environment = environment.replace(' ', "\0");
-            is_survivor(environment.as_bytes(), "0a", &|id| id.0 == 3)
+            is_survivor(environment.as_bytes(), "0a", was_killed, &|id| id.0 == 3)
         };
+        let is = |environment: &str| is_after(true, environment);
+        assert!(!is_after(false, "PATH=/bin SUPERVISOR_JOURNAL=0a "));
+        assert!(is_after(false, "SUPERVISOR_JOURNAL=0a SUPERVISOR_ITEM=3"));
         assert!(is("PATH=/bin SUPERVISOR_JOURNAL=0a "));
         assert!(is("SUPERVISOR_JOURNAL=0a SUPERVISOR_ITEM=3"));
         assert!(!is("SUPERVISOR_JOURNAL=0a SUPERVISOR_ITEM=4"));

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
-use rustix::fs::{AtFlags, CWD, FlockOperation, RenameFlags, flock, linkat, renameat_with};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{flock, linkat, open, renameat_with};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 /// The marker's name.
@@ -28,6 +30,11 @@ const MARK_BYTES_MAX: u64 = 200;
 
 /// How often a folder is emptied into which somebody who is just being ended still writes.
 const TRIES: usize = 10;
+
+/// The sticky bit, which the folders have from the call on that makes them: so one that is empty
+/// because its run was killed before it had a marker can be told from one that a user has made. Among
+/// files of one user it means nothing.
+const BIRTHMARK: u32 = 0o1000;
 
 /// Names of folders that last no longer than their run begin with this.
 const PREFIX: &str = ".dishrack-output-";
@@ -64,21 +71,32 @@ fn is_ours(meta: &fs::Metadata) -> bool {
     meta.uid() == geteuid().as_raw()
 }
 
-/// Puts the marker into a folder: whole, or not at all, whoever is killed meanwhile. Half a marker would
-/// prove nothing, and the folder would stay for ever.
+/// Puts the marker into a folder: all of it at once, where the file system has files without names.
+/// Nobody but its owner may read it.
 pub(super) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
-    let place = folder.join(MARKER);
-    let nameless = File::options()
-        .write(true)
-        .custom_flags(OFlag::O_TMPFILE.bits())
-        .open(folder);
-    let Ok(mut marker) = nameless else {
-        // Not every file system can.
-        return File::create_new(place)?.write_all(mark.as_bytes());
-    };
-    marker.write_all(mark.as_bytes())?;
-    let whole = format!("/proc/self/fd/{}", marker.as_raw_fd());
-    Ok(linkat(CWD, whole, CWD, place, AtFlags::SYMLINK_FOLLOW)?)
+    let marker = folder.join(MARKER);
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    match open(folder, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(nameless) => {
+            let mut nameless = File::from(nameless);
+            nameless.write_all(mark.as_bytes())?;
+            let by_number = format!("/proc/self/fd/{}", nameless.as_raw_fd());
+            Ok(linkat(
+                CWD,
+                by_number,
+                CWD,
+                &marker,
+                AtFlags::SYMLINK_FOLLOW,
+            )?)
+        }
+        // One that is killed between the two leaves an empty marker.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let mut options = File::options();
+            let options = options.write(true).create_new(true).mode(0o600);
+            options.open(&marker)?.write_all(mark.as_bytes())
+        }
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Takes the lock on a folder. `None` while somebody else has it. Where a file system has no locks,
@@ -114,7 +132,7 @@ pub(super) fn lock_in_time(folder: &Path) -> io::Result<Option<File>> {
 pub(super) fn make_nameless(parent: &Path, mark: &str) -> io::Result<(PathBuf, Option<File>)> {
     let folder = tempfile::Builder::new()
         .prefix(PREFIX)
-        .permissions(Permissions::from_mode(0o700))
+        .permissions(Permissions::from_mode(0o700 | BIRTHMARK))
         .tempdir_in(parent)?;
     // Before the marker: so a folder with a marker and without a lock is a leftover at any moment.
     let lock = lock(folder.path()).unwrap_or(None);
@@ -193,7 +211,7 @@ fn names_in(folder: &Path) -> impl Iterator<Item = String> + use<> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
-/// A folder has no marker for a moment only; an empty one that is older was left without.
+/// A folder has no marker for a moment only; one of ours that is older was left without.
 const AGE: Duration = Duration::from_secs(3600);
 
 /// Removes the folders of runs that were killed: those with a marker of ours that begins so, and whose
@@ -203,9 +221,13 @@ pub(super) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) 
         let folder = parent.join(name);
         let is_old = fs::symlink_metadata(&folder).is_ok_and(|meta| {
             let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
-            is_ours(&meta) && age.is_some_and(|age| age > AGE)
+            let is_born_here = meta.is_dir() && meta.mode() & BIRTHMARK != 0;
+            is_born_here && is_ours(&meta) && age.is_some_and(|age| age > AGE)
         });
-        if is_old {
+        if is_old && let Ok(Some(_lock)) = lock(&folder) {
+            if mark_of(&folder).is_ok_and(|mark| mark.is_some_and(|mark| mark.is_empty())) {
+                let _ = fs::remove_file(folder.join(MARKER));
+            }
             // Only what is empty goes by this.
             let _ = fs::remove_dir(&folder);
         }
@@ -245,6 +267,39 @@ mod tests {
         assert!(!left.exists());
         assert!(used.exists() && marked_otherwise.exists() && user_made.exists());
         assert!(linked.symlink_metadata().is_ok());
+    }
+
+    #[test]
+    fn of_old_folders_without_a_marker_only_those_that_were_born_here_go() {
+        let parent = tempfile::tempdir().unwrap();
+        let made = |name: &str, mode: u32, marker: Option<&str>| {
+            let folder = parent.path().join(format!("{PREFIX}{name}"));
+            fs::create_dir(&folder).unwrap();
+            fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+            if let Some(text) = marker {
+                fs::write(folder.join(MARKER), text).unwrap();
+            }
+            let before = std::time::SystemTime::now() - 2 * AGE;
+            File::open(&folder).unwrap().set_modified(before).unwrap();
+            folder
+        };
+        let left = [
+            made("Abc123", 0o1700, None),
+            made("Abc124", 0o1700, Some("")),
+        ];
+        let users = [
+            made("mine", 0o755, None),
+            made("Abc125", 0o700, Some("")),
+            made("Abc126", 0o1700, Some("text")),
+        ];
+        let held = made("Abc127", 0o1700, None);
+        let _lock = lock(&held).unwrap().unwrap();
+        let (young, _) = make_nameless(parent.path(), "").unwrap();
+        assert!(fs::metadata(&young).unwrap().mode() & BIRTHMARK != 0);
+        remove_leftovers(parent.path(), MARK, is_own);
+        assert!(left.iter().all(|folder| !folder.exists()), "{left:?}");
+        assert!(users.iter().all(|folder| folder.exists()), "{users:?}");
+        assert!(held.exists() && young.exists());
     }
 
     #[test]

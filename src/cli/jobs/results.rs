@@ -71,6 +71,13 @@ pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String>
     };
     match owned::mark_of(folder).map_err(unwritable)? {
         Some(mark) if mark == MARK => {}
+        // The first run was killed, or had no room, before all of it was written.
+        Some(mark)
+            if MARK.starts_with(&mark) && numbered(folder).map_err(unwritable)?.is_none() =>
+        {
+            fs::remove_file(folder.join(owned::MARKER)).map_err(unwritable)?;
+            owned::put_mark(folder, MARK).map_err(unwritable)?;
+        }
         Some(_) => {
             return Err(refused(
                 "it is this program's own: name another folder".into(),

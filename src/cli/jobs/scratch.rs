@@ -15,6 +15,7 @@ use super::owned;
 use crate::cli::{printer, screen};
 use crate::jobs::spool::{Spool, Stream};
 use crate::ledger::ItemId;
+use crate::store::journal::own_path;
 
 /// All markers begin so.
 const MARKS: &str = "output of ";
@@ -41,22 +42,9 @@ enum Scratch {
 static SCRATCH: Mutex<Option<Scratch>> = Mutex::new(None);
 
 /// The folder that belongs to a journal, by whichever name that is called.
-fn folder_of(journal: &Path) -> PathBuf {
-    beside(journal, "-output")
-}
-
-/// All paths beside a journal that are its own: its folder, and the files that SQLite keeps there while
-/// it is used.
-pub(in crate::cli) fn paths_of(journal: &Path) -> impl Iterator<Item = PathBuf> {
-    ["-output", "-wal", "-shm", "-journal"]
-        .map(|end| beside(journal, end))
-        .into_iter()
-}
-
-fn beside(journal: &Path, end: &str) -> PathBuf {
-    let own = fs::canonicalize(journal);
-    let mut path = own.unwrap_or_else(|_| journal.to_owned()).into_os_string();
-    path.push(end);
+pub(in crate::cli) fn folder_of(journal: &Path) -> PathBuf {
+    let mut path = own_path(journal).into_os_string();
+    path.push("-output");
     path.into()
 }
 

@@ -24,6 +24,16 @@ pub struct Salvaged {
     pub done: u64,
     /// Items of which nothing is known.
     pub lost: u64,
+    /// Items that are known to have ended, well or not.
+    ended: Ranges,
+}
+
+impl Salvaged {
+    /// Whether this item is known to have ended, well or not.
+    #[must_use]
+    pub fn has_ended(&self, item: u64) -> bool {
+        self.ended.contains(item)
+    }
 }
 
 impl Recovery {
@@ -46,6 +56,10 @@ impl Recovery {
     pub fn salvage(mut self) -> Salvaged {
         let accepted = self.accepted_at_least();
         self.loose.retain(|item, _| !self.dead.contains_key(item));
+        let mut ended = self.gone.clone();
+        for item in self.dead.keys() {
+            ended.add(*item, *item);
+        }
         let letters: Vec<u64> = self.dead.keys().chain(self.loose.keys()).copied().collect();
         for item in letters {
             self.items.remove(&item);
@@ -68,6 +82,7 @@ impl Recovery {
             dead: tally.dead,
             done: tally.done().unwrap_or(0),
             lost: lost.count(),
+            ended,
         }
     }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 
+use super::neighbours;
 use super::schema::{APPLICATION_ID, IN_USE};
 use super::trouble::Trouble;
 
@@ -59,6 +60,13 @@ impl Claim {
     /// Claims a file, and makes it if it is not there.
     pub(super) fn take(path: &Path) -> Result<Self, String> {
         check_place(path)?;
+        // Before anything is made: what is refused leaves nothing.
+        if is_missing(path) && let Err(why) = neighbours::check_none(path)
+            // Another process may have made it just now, with what belongs to it.
+            && is_missing(path)
+        {
+            return Err(why);
+        }
         let folder = folder_of(path);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -118,6 +126,11 @@ impl Claim {
         Ok(is_empty && !has_bytes(&self.path, "-journal"))
     }
 
+    /// Whether what is next to it under the names of SQLite's files is SQLite's.
+    pub(super) fn check_neighbours(&self) -> Result<(), String> {
+        check_neighbours(&self.file, &self.path)
+    }
+
     /// Looks at the header without SQLite, which would change a file of another program.
     pub(super) fn check_header(&self) -> Result<(), Trouble> {
         let Some(header) = check_kind(&self.file, &self.path)? else {
@@ -143,6 +156,12 @@ impl Claim {
     /// Whether this path names it too.
     pub(super) fn is_of(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id)
+    }
+
+    /// Whether SQLite keeps something of it under this name.
+    pub(super) fn is_neighbour(&self, path: &Path) -> bool {
+        let own = own_path(path);
+        neighbours::names(&self.path).contains(&own)
     }
 
     /// Whether nothing is next to it that belongs to it.
@@ -220,7 +239,16 @@ pub(super) fn check_kind(file: &File, path: &Path) -> Result<Option<[u8; HEADER_
 }
 
 fn has_lost_log(header: &[u8; HEADER_BYTES], path: &Path) -> bool {
-    number(header, 60) & IN_USE != 0 && !has_log(path)
+    is_marked(header) && !has_log(path)
+}
+
+/// Whether it says that it is in use.
+fn is_marked(header: &[u8; HEADER_BYTES]) -> bool {
+    header.starts_with(MAGIC) && number(header, 60) & IN_USE != 0
+}
+
+fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// Whether its log is next to it, be it an empty one.
@@ -308,9 +336,19 @@ pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, Trouble> {
     // A supervisor may begin or end meanwhile: it marks the file while there is a log.
     let had_log = has_log(&path);
     match check_kind(&file, &path) {
-        Err(Trouble::Damaged(_)) if had_log => Ok(path),
-        checked => checked.map(|_| path),
+        Err(Trouble::Damaged(_)) if had_log => {}
+        checked => drop(checked?),
     }
+    // SQLite is let at them for a reader, too.
+    check_neighbours(&file, &path)?;
+    Ok(path)
+}
+
+/// Whether what is next to it under the names of SQLite's files is SQLite's.
+fn check_neighbours(file: &File, path: &Path) -> Result<(), String> {
+    let mut header = [0; HEADER_BYTES];
+    let is_read = file.read_exact_at(&mut header, 0).is_ok();
+    neighbours::check(path, is_read && is_marked(&header))
 }
 
 pub(super) fn foreign() -> String {
@@ -363,6 +401,27 @@ fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => ".".into(),
+    }
+}
+
+/// So many links may lead to a file, as for the kernel (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
+/// A file's own path, without links, whether it is there or is yet to be made.
+pub(crate) fn own_path(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        if let Ok(own) = fs::canonicalize(&path) {
+            return own;
+        }
+        match fs::read_link(&path) {
+            Ok(target) => path = folder_of(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    match (fs::canonicalize(folder_of(&path)), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
     }
 }
 

@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::file::Claim;
+use super::file::{Claim, beside};
+use super::prints::Prints;
 use super::schema::Meta;
 use super::trouble::Trouble;
-use super::{rows, schema, unusable};
+use super::{neighbours, process_mark, rows, schema, unusable};
 use crate::error::Error;
+use crate::ledger::ItemId;
 use crate::store::book::{Recovery, Salvaged, Table};
 
 /// What was saved, and what was not.
@@ -95,33 +97,14 @@ pub(super) fn prospect(claim: &Claim, path: &Path, why: &str) -> String {
     )
 }
 
-/// Makes a new journal of what can be read of a damaged one, which stays as it is. The library's
-/// `supervisor salvage`.
-///
-/// What is not known to be done is unfinished in the new journal, and is done again rather than
-/// lost. An item of which nothing is left counts as dead.
-///
-/// # Errors
-/// `is_journal` when the damaged file cannot be read at all, or the new one is there already or
-/// cannot be written.
-///
-/// # Example
-///
-/// ```
-/// use dishrack::{Durability, JoinableQueue, Options, salvage};
-///
-/// let folder = tempfile::tempdir()?;
-/// let (old, new) = (folder.path().join("old"), folder.path().join("new"));
-/// let queue = JoinableQueue::journaled(&old, Durability::Full, Options::default())?;
-/// queue.put(&"wash".to_owned())?;
-/// drop(queue);
-///
-/// let saved = salvage(&old, &new)?;
-/// assert_eq!((saved.unfinished, saved.lost), (1, 0));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn salvage(path: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Saved, Error> {
-    let (path, into) = (path.as_ref(), into.as_ref());
+/// Makes a new journal of what can be read of a damaged one, which stays as it is. Before that, `end`
+/// is given the mark on the processes that work for the damaged one, and which items may not have
+/// ended: the new journal has another mark, so that nobody would end them afterwards.
+pub(crate) fn salvage(
+    path: &Path,
+    into: &Path,
+    end: impl FnOnce(u128, &dyn Fn(ItemId) -> bool) -> Result<(), String>,
+) -> Result<Saved, Error> {
     let claim = Claim::take_to_read(path).map_err(|why| unusable(path, why.into()));
     let claim = claim.map_err(Error)?;
     if claim.is_of(into) {
@@ -130,12 +113,17 @@ pub fn salvage(path: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Saved, 
         return Err(Error(unusable(into, Trouble::Other(why.into()))));
     }
     let read = read(&claim).map_err(|trouble| Error(unusable(path, trouble)))?;
-    write(into, &read).map_err(|trouble| Error(unusable(into, trouble)))?;
+    let part = begin(into, &claim).map_err(|trouble| Error(unusable(into, trouble)))?;
+    let mark = process_mark(&Prints::new(read.meta.print_key, Vec::new()), claim.id);
+    end(mark, &|id| !read.salvaged.has_ended(id.0))
+        .map_err(|why| Error(unusable(path, Trouble::Other(why))))?;
+    write(into, &part, &read).map_err(|trouble| Error(unusable(into, trouble)))?;
     Ok(Saved::of(&read))
 }
 
 fn read(claim: &Claim) -> Result<Read, Trouble> {
     claim.check_magic()?;
+    claim.check_neighbours()?;
     // With a log that is not there SQLite would make one, and the file would look whole.
     let connection = match claim.is_alone() {
         true => schema::connect_alone(&claim.path)?,
@@ -180,18 +168,38 @@ fn read_rows(connection: &Connection) -> (Recovery, u64, BTreeSet<Table>) {
     (recovery, rows_lost, torn)
 }
 
-fn write(into: &Path, read: &Read) -> Result<(), Trouble> {
-    let is_there = || Trouble::Other("it is there already: name a file that is not".into());
-    if into.exists() {
+/// The new journal under another name until it is whole: half of what was saved must not look like
+/// all of it. Nothing had this name or those of SQLite's files next to it, so what has them is ours,
+/// and goes with this.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Where they stay, the next one says so.
+        let _ = fs::remove_file(beside(&self.0, "-journal"));
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn is_there() -> Trouble {
+    Trouble::Other("it is there already: name a file that is not".into())
+}
+
+/// Looks whether the new journal may be there, and makes the file for it.
+fn begin(into: &Path, claim: &Claim) -> Result<Part, Trouble> {
+    if into.symlink_metadata().is_ok() {
         return Err(is_there());
     }
-    // Under another name until it is whole: half of what was saved must not look like all of it.
-    let mut name = into.as_os_str().to_owned();
-    name.push(".part");
-    let part = PathBuf::from(name);
+    if claim.is_neighbour(into) {
+        let why = "SQLite keeps a part of the damaged journal under that name: name another file";
+        return Err(Trouble::Other(why.into()));
+    }
+    let part = beside(into, ".part");
+    for new in [into, &part] {
+        neighbours::check_none(new)?;
+    }
     let mut options = File::options();
     let made = options.write(true).create_new(true).mode(0o600).open(&part);
-    // It goes at the end, so it must be ours; what SQLite leaves beside it, too.
     made.map_err(|error| {
         let part = part.display();
         Trouble::Other(match error.kind() {
@@ -201,17 +209,23 @@ fn write(into: &Path, read: &Read) -> Result<(), Trouble> {
             _ => format!("{part} cannot be made: {error}"),
         })
     })?;
-    let claim = Claim::take(&part)?;
-    // A log that is there would be taken for its own.
-    claim.is_new()?;
+    Ok(Part(part))
+}
+
+fn write(into: &Path, Part(part): &Part, read: &Read) -> Result<(), Trouble> {
+    let claim = Claim::take(part)?;
+    claim.check_neighbours()?;
     let mut connection = schema::connect(&claim.path, true)?;
     schema::create(&mut connection, &read.meta)?;
     rows::apply(&mut connection, &read.salvaged.changes)?;
     schema::empty_log(&connection)?;
     drop(connection);
     // Unlike a rename, this does not replace what somebody has made meanwhile.
-    fs::hard_link(&part, into).map_err(|_| is_there())?;
-    fs::remove_file(&part).map_err(|error| Trouble::Other(error.to_string()))?;
+    fs::hard_link(part, into).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => is_there(),
+        _ => Trouble::Other(format!("cannot be made: {error}")),
+    })?;
+    fs::remove_file(part).map_err(|error| Trouble::Other(error.to_string()))?;
     claim.sync_folder()?;
     Ok(())
 }

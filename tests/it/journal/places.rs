@@ -28,6 +28,9 @@ crate::trials!(
     a_file_that_was_moved_away_is_whole,
     a_file_with_two_names_is_refused,
     the_lock_of_a_killed_process_is_waited_for,
+    what_is_next_to_a_new_journal_stays_and_is_named,
+    what_is_next_to_a_journal_and_is_not_sqlites_stays,
+    what_sqlite_has_left_next_to_a_journal_is_no_strangers,
 );
 
 fn refusal(place: &Place) -> String {
@@ -271,4 +274,68 @@ fn the_lock_of_a_killed_process_is_waited_for() {
         drop(place.open());
         child.wait().unwrap();
     }
+}
+
+fn beside(place: &Place, suffix: &str) -> std::path::PathBuf {
+    format!("{}{suffix}", place.path.display()).into()
+}
+
+/// The file of somebody is refused by its name, and is there afterwards as it was.
+fn is_named_and_stays(place: &Place, suffix: &str, text: &str) {
+    let other = beside(place, suffix);
+    fs::write(&other, text).unwrap();
+    let said = refusal(place);
+    assert!(said.contains(&other.display().to_string()), "{said}");
+    assert_eq!(fs::read_to_string(&other).unwrap(), text);
+    fs::remove_file(&other).unwrap();
+}
+
+fn what_is_next_to_a_new_journal_stays_and_is_named() {
+    let place = Place::new();
+    for suffix in ["-wal", "-shm", "-journal"] {
+        for text in ["precious\n", ""] {
+            is_named_and_stays(&place, suffix, text);
+            assert!(!place.path.exists(), "what is refused leaves nothing");
+        }
+        symlink("elsewhere", beside(&place, suffix)).unwrap();
+        refusal(&place);
+        assert!(!place.path.exists());
+        fs::remove_file(beside(&place, suffix)).unwrap();
+    }
+    drop(place.open());
+}
+
+fn what_is_next_to_a_journal_and_is_not_sqlites_stays() {
+    let place = Place::new();
+    place.open().put(&"a".into()).unwrap();
+    for suffix in ["-wal", "-shm", "-journal"] {
+        is_named_and_stays(&place, suffix, "precious\n");
+        is_named_and_stays(&place, suffix, &"precious\n".repeat(4096));
+        // Nor does somebody who only reads write over it.
+        fs::write(beside(&place, suffix), "precious\n").unwrap();
+        let mut list = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        list.args(["dead", "list", "--journal"]).arg(&place.path);
+        assert_eq!(list.output().unwrap().status.code(), Some(2));
+        let text = fs::read_to_string(beside(&place, suffix)).unwrap();
+        assert_eq!(text, "precious\n");
+        fs::remove_file(beside(&place, suffix)).unwrap();
+    }
+    assert_eq!(place.open().len(), 1);
+}
+
+/// Killed runs and readers leave such files.
+fn what_sqlite_has_left_next_to_a_journal_is_no_strangers() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put(&"a".into()).unwrap();
+    let copy = Place::new();
+    for suffix in ["", "-wal", "-shm"] {
+        fs::copy(beside(&place, suffix), beside(&copy, suffix)).unwrap();
+    }
+    drop(queue);
+    assert_eq!(copy.open().len(), 1);
+    // A log of which all is in the file.
+    fs::write(beside(&copy, "-wal"), "").unwrap();
+    assert_eq!(copy.open().len(), 1);
+    assert!(!beside(&copy, "-wal").exists());
 }

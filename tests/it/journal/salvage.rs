@@ -15,6 +15,8 @@ crate::trials!(
     what_cannot_be_read_at_all_is_said,
     a_table_that_cannot_be_read_is_told,
     a_file_without_its_log_is_not_saved_as_a_whole,
+    what_is_next_to_the_new_journal_stays_and_no_half_of_it,
+    a_part_of_the_damaged_journal_is_not_written_over,
 );
 
 fn salvage(from: &Path, into: &Path) -> Output {
@@ -246,4 +248,37 @@ fn a_file_without_its_log_is_not_saved_as_a_whole() {
     assert!(!place.folder.path().join("copy-wal").exists());
     drop(open(&new).unwrap());
     assert!(open(&copy).is_err());
+}
+
+fn what_is_next_to_the_new_journal_stays_and_no_half_of_it() {
+    let (place, _, expected) = filled();
+    let new = place.folder.path().join("new");
+    for name in [
+        "new.part-journal",
+        "new.part-wal",
+        "new.part-shm",
+        "new-journal",
+        "new-wal",
+    ] {
+        let other = place.folder.path().join(name);
+        fs::write(&other, "precious").unwrap();
+        let output = salvage(&place.path, &new);
+        assert_eq!(output.status.code(), Some(2), "{name}: {}", said(&output));
+        assert!(said(&output).contains(name), "{}", said(&output));
+        assert_eq!(fs::read(&other).unwrap(), b"precious");
+        assert!(!new.exists() && !place.folder.path().join("new.part").exists());
+        fs::remove_file(&other).unwrap();
+    }
+    // What was refused is in nobody's way.
+    assert_eq!(salvage(&place.path, &new).status.code(), Some(0));
+    assert_eq!(drain(&open(&new).unwrap()), expected);
+}
+
+fn a_part_of_the_damaged_journal_is_not_written_over() {
+    let (place, bytes, _) = filled();
+    let log = place.folder.path().join("journal-wal");
+    let output = salvage(&place.path, &log);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(!log.exists());
+    assert_eq!(fs::read(&place.path).unwrap(), bytes);
 }

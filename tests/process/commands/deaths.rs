@@ -17,6 +17,7 @@ crate::trials!(
     nothing_stays_of_what_is_killed_with_the_supervisor,
     a_killed_keeper_is_replaced_and_none_stays,
     what_nobody_could_end_is_ended_before_its_item_is_begun_again,
+    what_nobody_could_end_is_ended_whatever_comes_between,
     a_copy_of_a_journal_ends_nothing_of_the_first_one,
 );
 
@@ -239,34 +240,33 @@ fn a_killed_keeper_is_replaced_and_none_stays() {
     assert!(!is_alive(second.unwrap()));
 }
 
-/// The keeper is killed as well, so only the next run can see to it.
-fn what_nobody_could_end_is_ended_before_its_item_is_begun_again() {
-    let place = Place::new();
-    let script = "if test -e kid; then
-            read -r _ _ state _ 2>/dev/null < /proc/$(cat kid)/stat
-            test ${state:-Z} = Z || echo $1 >> overlaps
-        else setsid sleep 1000 & echo $! > kid.new; mv kid.new kid; wait; fi";
-    let run = |more: &[&str]| {
-        let command = [
-            "--journal",
-            "j",
-            "--",
-            "sh",
-            "-c",
-            script,
-            "_",
-            "{}",
-            ":::",
-            "a",
-        ];
-        place.watch(&[more, &["-w", "1"], &command].concat())
-    };
-    let mut first = run(&[]);
-    let worker = pid_of(&first.await_event("drying"));
+/// The first item dies; the second one's process leaves its group, and waits.
+const LEAVES: &str = "if test $1 = a; then exit 3; fi
+    if test -e kid; then
+        read -r _ _ state _ 2>/dev/null < /proc/$(cat kid)/stat
+        test ${state:-Z} = Z || echo $1 >> overlaps
+    else setsid sleep 1000 & echo $! > kid.new; mv kid.new kid; wait; fi";
+
+fn run_that_leaves(place: &Place, journal: &str) -> Run {
+    let command = ["--", "sh", "-c", LEAVES, "_", "{}", ":::", "a", "b"];
+    let options = ["--max-attempts", "1", "-w", "1", "--journal", journal];
+    place.watch(&[&options[..], &command].concat())
+}
+
+/// What the second item has started; nobody is left to end it.
+fn leave_kid(place: &Place) -> u32 {
+    let mut first = run_that_leaves(place, "j");
+    let mut begun = first.await_event("drying");
+    while begun["item"] != "b" {
+        begun = first.await_event("drying");
+    }
+    let worker = pid_of(&begun);
     let kid = read_pid(&place.path("kid"));
     let pid = Pid::from_raw(i32::try_from(kid).unwrap());
     until("it has left its group", || getsid(Some(pid)) == Ok(pid));
     let keeper = keeper_of(&first).expect("there is one");
+    // It sees nobody's death, and counts no attempt.
+    first.signal(Signal::SIGSTOP);
     for pid in [keeper, worker, first.pid()] {
         send(pid, Signal::SIGKILL);
     }
@@ -274,11 +274,37 @@ fn what_nobody_could_end_is_ended_before_its_item_is_begun_again() {
     until("the others are gone", || {
         ![keeper, worker].into_iter().any(is_alive)
     });
+    kid
+}
+
+/// The keeper is killed as well, so only the next run can see to it.
+fn what_nobody_could_end_is_ended_before_its_item_is_begun_again() {
+    let place = Place::new();
+    let kid = leave_kid(&place);
     assert!(is_alive(kid), "nobody was left to end it");
-    let mut second = run(&[]);
-    assert!(second.exit().success());
+    let mut second = run_that_leaves(&place, "j");
+    assert_eq!(second.exit().code(), Some(1), "one is dead");
     assert!(!is_alive(kid));
     assert_eq!(place.text("overlaps"), "");
+}
+
+/// Whoever takes the journal over ends it, and who cannot leaves that to the next one.
+fn what_nobody_could_end_is_ended_whatever_comes_between() {
+    let between: [(&[&str], &str); 3] = [
+        (&["dead", "retry", "--all", "--journal", "j"], "j"),
+        (&["dead", "drop", "--all", "--journal", "j"], "j"),
+        (&["salvage", "--journal", "j", "--into", "new"], "new"),
+    ];
+    for (command, journal) in between {
+        let place = Place::new();
+        let kid = leave_kid(&place);
+        assert!(is_alive(kid), "nobody was left to end it");
+        let output = place.run(command, b"");
+        assert_eq!(output.status.code(), Some(0), "{}", super::stderr(&output));
+        assert!(!is_alive(kid), "{command:?}");
+        run_that_leaves(&place, journal).exit();
+        assert_eq!(place.text("overlaps"), "");
+    }
 }
 
 /// Both are in use by their headers, and the first one really is.

@@ -17,8 +17,10 @@ crate::trials!(
     a_folder_that_was_there_is_not_taken_for_the_journals,
     a_folder_that_somebody_puts_a_file_into_stays,
     nothing_beside_the_journal_is_replaced,
+    no_other_output_goes_into_the_journals_own_files,
     results_are_not_written_over_what_others_have_made,
     a_folder_of_results_has_one_run_at_a_time,
+    a_folder_of_results_whose_marker_was_not_written_is_taken_over,
     a_file_that_is_no_job_log_is_not_replaced,
     nobody_else_can_read_output_and_journal,
     what_was_done_before_a_kill_is_told_as_it_was,
@@ -129,6 +131,29 @@ fn a_folder_that_somebody_puts_a_file_into_stays() {
     assert!(!place.path("jobs-output/1.1.stdout").exists());
 }
 
+fn no_other_output_goes_into_the_journals_own_files() {
+    let place = Place::new();
+    fs::create_dir(place.path("real")).unwrap();
+    // By another name, before there is anything behind it.
+    symlink("real/jobs", place.path("link")).unwrap();
+    for journal in ["jobs", "link"] {
+        for suffix in ["-wal", "-shm", "-journal", "-output"] {
+            let own = match journal {
+                "link" => format!("real/jobs{suffix}"),
+                _ => format!("jobs{suffix}"),
+            };
+            for option in ["--timeline", "--trace", "--joblog", "--dead-letters"] {
+                let arguments = ["--journal", journal, option, &own];
+                is_refused(&place, &arguments, "name another file");
+            }
+            let arguments = ["--journal", journal, "--results", &own];
+            is_refused(&place, &arguments, "name another folder");
+            assert!(!place.path(&own).exists());
+        }
+        assert!(!place.path(journal).exists());
+    }
+}
+
 fn nothing_beside_the_journal_is_replaced() {
     let place = Place::new();
     fs::create_dir(place.path("x.gone")).unwrap();
@@ -168,6 +193,27 @@ fn results_are_not_written_over_what_others_have_made() {
     );
     assert_eq!(place.text("r/mine/stdout"), "mine");
     assert_eq!(place.text("r/1/stdout"), "1\n");
+}
+
+/// By a run that was killed, or had no room for it.
+fn a_folder_of_results_whose_marker_was_not_written_is_taken_over() {
+    let place = Place::new();
+    for torn in ["", "results of"] {
+        fs::create_dir(place.path("r")).unwrap();
+        place.write("r/.dishrack", torn.as_bytes());
+        for _ in 0..2 {
+            let output = place.run(&["--results", "r", "--", "echo"], b"1\n");
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        }
+        let marker = fs::metadata(place.path("r/.dishrack")).unwrap();
+        assert_eq!(marker.permissions().mode() & 0o777, 0o600);
+        assert!(marker.len() > 20);
+        fs::remove_dir_all(place.path("r")).unwrap();
+    }
+    fs::create_dir(place.path("r")).unwrap();
+    place.write("r/.dishrack", b"");
+    fs::create_dir(place.path("r/1")).unwrap();
+    is_refused(&place, &["--results", "r"], "name another folder");
 }
 
 fn a_folder_of_results_has_one_run_at_a_time() {
