@@ -31,6 +31,7 @@ mod salvage;
 mod screen;
 mod status;
 mod stop;
+mod stream;
 mod ticks;
 mod unwritten;
 mod view;

@@ -38,6 +38,7 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
     version,
     after_help = EXAMPLES,
     arg_required_else_help = false,
+    args_override_self = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     subcommand_value_name = "SUBCOMMAND",

@@ -10,7 +10,7 @@ use super::layout::Anything;
 use super::notices::Notices;
 use super::screen::{Stream, say};
 use super::stop::Stop;
-use super::{Failure, code, run, written};
+use super::{Failure, code, run, stream, written};
 use crate::error::Error;
 use crate::ledger::Options;
 use crate::queue::JoinableQueue;
@@ -47,7 +47,7 @@ pub(super) fn run(command: &Join) -> Result<u8, Failure> {
     join(&queue, &place.stream)?;
     // How it stands now that all has an end.
     let _ = queue.counts();
-    let whole = run::check_younger(&queue).and_then(|()| run::check_whole(&queue));
+    let whole = stream::check_younger(&queue).and_then(|()| stream::check_whole(&queue));
     // A stream has no file that could be damaged.
     let _ = queue.close_store();
     whole?;

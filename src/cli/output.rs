@@ -7,10 +7,16 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::printer;
+
+/// So long is waited for a run that was killed to be gone.
+const AFTERLIFE: Duration = Duration::from_secs(1);
 
 /// A file that is written anew: a picture, a trace.
 #[derive(Debug)]
@@ -40,6 +46,7 @@ impl Output {
         how.create(true).append(true);
         let file = open(option, &path, taken, &mut how)?;
         check_ours(option, (&path, &file), beginning, what)?;
+        lock(option, (&path, &file))?;
         taken.push(path.clone());
         Ok(Some(Output {
             option,
@@ -113,7 +120,7 @@ pub(super) fn open(
     let unusable = |why: String| format!("{option} {}: {why}", path.display());
     if let Some(other) = others.iter().find(|other| is_within(path, other)) {
         return Err(unusable(format!(
-            "it is what {} is: name another file",
+            "the run itself uses this file, as {}: name another file",
             other.display()
         )));
     }
@@ -131,6 +138,29 @@ pub(super) fn open(
     Ok(file)
 }
 
+/// Keeps other runs from writing the same file as long as it is open: each would write over what the
+/// other has written.
+pub(super) fn lock(option: &str, (path, file): (&Path, &File)) -> Result<(), String> {
+    let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
+    let began = Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            // The lock of a run that was killed lives on until the kernel has come to it.
+            Err(Errno::WOULDBLOCK) if is_file && began.elapsed() < AFTERLIFE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(Errno::WOULDBLOCK) if is_file => {
+                let path = path.display();
+                return Err(format!(
+                    "{option} {path}: another run is writing it: name another file"
+                ));
+            }
+            // Where there are no locks, nobody gets one.
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// The same of the file that is open: a link may have led elsewhere a moment ago.
 fn check_open(file: &File, others: &[PathBuf]) -> Result<(), String> {
     let id = file.metadata().map(|meta| (meta.dev(), meta.ino()));
@@ -140,7 +170,7 @@ fn check_open(file: &File, others: &[PathBuf]) -> Result<(), String> {
     };
     if let Some(other) = others.iter().find(is_it) {
         return Err(format!(
-            "it is what {} is: name another file",
+            "the run itself uses this file, as {}: name another file",
             other.display()
         ));
     }

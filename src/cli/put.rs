@@ -14,7 +14,7 @@ use super::input::{self, Feed, Source};
 use super::layout::JobText;
 use super::notices::Notices;
 use super::stop::Stop;
-use super::{Failure, code, jobs, printer, run};
+use super::{Failure, code, jobs, printer, run, stream};
 use crate::jobs::Job;
 use crate::ledger::{Capacity, Options};
 use crate::queue::JoinableQueue;
@@ -94,7 +94,7 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     let put = queue.sync().map_err(Failure::from).and(put);
     stop.settle();
     match stop.signal() {
-        Some(_) => run::leave_in_time(&queue),
+        Some(_) => stream::leave_in_time(&queue),
         // A stream has no file that could be damaged.
         None => drop(queue.close_store()),
     }
@@ -106,7 +106,7 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
         return Ok(128 + u8::try_from(signal).unwrap_or(0));
     }
     put?;
-    run::check_younger(&queue)?;
+    stream::check_younger(&queue)?;
     Ok(code::DONE)
 }
 

@@ -96,12 +96,18 @@ pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
 /// Whether worker processes can make the place in the temporary folder where they are met.
 pub(crate) fn check_meeting_place() -> Result<(), Kind> {
     let folder = std::env::temp_dir();
-    let path = folder.display().to_string();
+    let path = match folder.as_os_str().is_empty() {
+        true => "TMPDIR=".to_owned(),
+        false => folder.display().to_string(),
+    };
     let unusable = |why: String| Kind::TempDir {
         path: path.clone(),
         why,
     };
     let length = folder.as_os_str().len();
+    if length == 0 {
+        return Err(unusable("it is empty".into()));
+    }
     if length + SOCKET_NAME_BYTES >= SOCKET_PATH_MAX {
         let most = SOCKET_PATH_MAX - SOCKET_NAME_BYTES - 1;
         return Err(unusable(format!(

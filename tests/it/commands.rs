@@ -11,6 +11,8 @@ crate::trials!(
     json_that_is_none_or_lacks_a_member_is_named_with_its_line,
     files_that_cannot_be_written_are_named,
     a_file_that_the_run_uses_is_not_written_over,
+    the_last_of_two_options_counts,
+    a_place_that_is_none_is_told,
 );
 
 /// Runs in this folder, with nothing on stdin.
@@ -93,6 +95,10 @@ fn options_that_do_not_go_together_are_named() {
         ),
         (&["--", "true", ":::", "a", ":::", "b"], "::: stands twice"),
         (&["--", ":::", "a"], "there is no COMMAND before :::"),
+        (
+            &["--", "echo", "::::", "list"],
+            "::::: the file of the items is named by an option",
+        ),
         (
             &["--env", "X", "--", "true"],
             "--env X: expected NAME=VALUE",
@@ -204,7 +210,11 @@ fn a_file_that_the_run_uses_is_not_written_over() {
     fs::write(folder.join("lines"), "a\n").unwrap();
     for option in ["--joblog", "--timeline", "--trace", "--dead-letters"] {
         let arguments = [option, "./lines", "--input", "lines", "--", "true"];
-        is_refused(folder, &arguments, "it is what lines is: name another file");
+        is_refused(
+            folder,
+            &arguments,
+            "the run itself uses this file, as lines: name another file",
+        );
     }
     assert_eq!(fs::read_to_string(folder.join("lines")).unwrap(), "a\n");
     let arguments = [
@@ -217,5 +227,27 @@ fn a_file_that_the_run_uses_is_not_written_over() {
         ":::",
         "a",
     ];
-    is_refused(folder, &arguments, "it is what x is");
+    is_refused(folder, &arguments, "the run itself uses this file, as x");
+}
+
+/// As with xargs and GNU parallel: so an alias can be corrected.
+fn the_last_of_two_options_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let again = ["-w", "1", "-w", "2", "-k", "-k"];
+    let given = ["--env", "A=1", "--env", "B=2", "--", "sh", "-c"];
+    let script = ["echo $A $B", "_", ":::", "a"];
+    let output = run(folder.path(), &[&again[..], &given, &script].concat());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 2\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+fn a_place_that_is_none_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["-q", "--", "echo", "{1}", ":::", "a"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("{1} is passed on as it is: {} stands"),
+        "{error}"
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "{1} a\n");
 }

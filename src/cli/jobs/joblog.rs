@@ -37,6 +37,7 @@ pub(super) fn open(
     how.create(true).read(is_resumable).append(true);
     let file = output::open("--joblog", path, taken, &mut how)?;
     output::check_ours("--joblog", (path, &file), HEADER, "a job log")?;
+    output::lock("--joblog", (path, &file))?;
     taken.push(path.to_owned());
     Ok(Place {
         path: path.to_owned(),

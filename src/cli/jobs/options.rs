@@ -10,12 +10,16 @@ use super::halt::Halt;
 use super::{joblog, program, results};
 use crate::cli::args::{Format, JobArgs};
 use crate::cli::input::{self, Line, Source};
+use crate::cli::printer;
 use crate::jobs::shell::Script;
 use crate::jobs::template::Template;
 use crate::jobs::{Feed, Setup};
 
 /// What stands before items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
+
+/// What stands before files of items elsewhere.
+const FILES: &[u8] = b"::::";
 
 /// A run of a command that can be.
 #[derive(Debug)]
@@ -62,6 +66,12 @@ impl JobConfig {
             .cloned()
             .collect();
         check_together(args, &words, format)?;
+        if let Some(word) = words.iter().find(|word| is_numbered_place(word)) {
+            printer::complain(&format_args!(
+                "{} is passed on as it is: {{}} stands for the item",
+                word.display()
+            ));
+        }
         let setup = setup(args, &words)?;
         let separator = if args.null { 0 } else { b'\n' };
         let total = check_items(source, separator, args.json.then_some(&setup.template))?;
@@ -129,8 +139,22 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
     })
 }
 
+/// What other programs fill in where there are several lists of items, as in `{1}`.
+fn is_numbered_place(word: &OsStr) -> bool {
+    let inner = word.as_bytes().strip_prefix(b"{");
+    let inner = inner.and_then(|rest| rest.strip_suffix(b"}"));
+    inner.is_some_and(|inner| !inner.is_empty() && inner.iter().all(u8::is_ascii_digit))
+}
+
 /// What goes together.
 fn check_together(args: &JobArgs, words: &[OsString], format: Format) -> Result<(), String> {
+    if words.iter().any(|word| word.as_bytes() == FILES) {
+        return Err(
+            "::::: the file of the items is named by an option, as in: supervisor --input FILE -- \
+             COMMAND"
+                .into(),
+        );
+    }
     if words.is_empty() && args.worker.is_none() {
         return Err("--: there is no COMMAND before :::".into());
     }
@@ -211,6 +235,8 @@ fn folder(path: &Path) -> Result<PathBuf, String> {
     let unusable = |why: String| format!("--workdir {}: {why}", path.display());
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => {
+            rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
+                .map_err(|errno| unusable(format!("it cannot be entered: {errno}")))?;
             std::path::absolute(path).map_err(|error| unusable(error.to_string()))
         }
         Ok(_) => Err(unusable("it is no folder".into())),

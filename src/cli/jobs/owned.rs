@@ -67,6 +67,11 @@ pub(super) fn mark_of(folder: &Path) -> io::Result<Option<String>> {
     Ok(read.is_ok().then_some(mark))
 }
 
+/// Whether a folder is our own user's.
+pub(super) fn is_own(folder: &Path) -> io::Result<bool> {
+    Ok(is_ours(&fs::symlink_metadata(folder)?))
+}
+
 fn is_ours(meta: &fs::Metadata) -> bool {
     meta.uid() == geteuid().as_raw()
 }

@@ -60,6 +60,13 @@ pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String>
     }
     let unwritable = |error: io::Error| refused(format!("cannot be written: {error}"));
     fs::create_dir_all(folder).map_err(unwritable)?;
+    // Whatever links lead there: whose it is and who uses it are told by the folder itself.
+    let folder = &folder.canonicalize().map_err(unwritable)?;
+    if !owned::is_own(folder).map_err(unwritable)? {
+        return Err(refused(
+            "it is another user's folder: name one of your own".into(),
+        ));
+    }
     tempfile::tempfile_in(folder).map_err(unwritable)?;
     let lock = match owned::lock_in_time(folder) {
         Ok(None) => {

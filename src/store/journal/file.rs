@@ -13,6 +13,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "cli")]
+use std::time::SystemTime;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -342,6 +344,20 @@ pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, Trouble> {
     // SQLite is let at them for a reader, too.
     check_neighbours(&file, &path)?;
     Ok(path)
+}
+
+/// What tells two states of a journal apart that nobody uses, all of which is in the file: its length
+/// and the time of its last change. `None` where it is used, or was when its user was killed.
+#[cfg(feature = "cli")]
+pub(super) fn state_at_rest(path: &Path) -> Option<(u64, SystemTime)> {
+    let file = File::open(path).ok()?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, 0).ok()?;
+    if is_marked(&header) || has_log(path) {
+        return None;
+    }
+    let meta = file.metadata().ok()?;
+    Some((meta.len(), meta.modified().ok()?))
 }
 
 /// Whether what is next to it under the names of SQLite's files is SQLite's.

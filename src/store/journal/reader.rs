@@ -47,15 +47,31 @@ fn try_read(
     item_types: &[&'static str],
 ) -> Result<(&'static str, Vec<StoredLetter>), Trouble> {
     let path = file::check_to_read(path)?;
-    let connection = schema::connect(&path, false)?;
-    schema::check_version(&connection)?;
-    let kept = schema::meta(&connection)?.item_type;
+    if let Some(state) = file::state_at_rest(&path) {
+        // All is in the file, so that SQLite need not make others next to it: these would be of whoever
+        // reads, and in the way of whoever uses the journal.
+        let read = schema::connect_alone(&path).and_then(|file| read(&file, item_types));
+        if file::state_at_rest(&path) == Some(state) {
+            return read;
+        }
+        // Somebody has begun to use it.
+    }
+    read(&schema::connect(&path, false)?, item_types)
+}
+
+#[cfg(feature = "cli")]
+fn read(
+    connection: &Connection,
+    item_types: &[&'static str],
+) -> Result<(&'static str, Vec<StoredLetter>), Trouble> {
+    schema::check_version(connection)?;
+    let kept = schema::meta(connection)?.item_type;
     let known = item_types.iter().find(|item_type| **item_type == kept);
     let Some(item_type) = known.or(item_types.first()) else {
         return Ok(("", Vec::new()));
     };
     check_item_type(&kept, item_type)?;
-    Ok((item_type, letters(&connection, None)?))
+    Ok((item_type, letters(connection, None)?))
 }
 
 /// All dead letters, oldest first, or one of them.

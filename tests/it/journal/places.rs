@@ -30,6 +30,7 @@ crate::trials!(
     the_lock_of_a_killed_process_is_waited_for,
     what_is_next_to_a_new_journal_stays_and_is_named,
     what_is_next_to_a_journal_and_is_not_sqlites_stays,
+    whoever_reads_a_journal_that_nobody_uses_makes_no_files,
     what_sqlite_has_left_next_to_a_journal_is_no_strangers,
 );
 
@@ -321,6 +322,28 @@ fn what_is_next_to_a_journal_and_is_not_sqlites_stays() {
         fs::remove_file(beside(&place, suffix)).unwrap();
     }
     assert_eq!(place.open().len(), 1);
+}
+
+/// Files next to it would be the reader's, who may be another user.
+fn whoever_reads_a_journal_that_nobody_uses_makes_no_files() {
+    let place = Place::new();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    run.arg("--journal").arg(&place.path);
+    run.args(["--max-attempts", "1", "--", "false", ":::", "a"]);
+    assert_eq!(run.output().unwrap().status.code(), Some(1));
+    let folder = place.path.parent().unwrap();
+    let before = fs::metadata(folder).unwrap().modified().unwrap();
+    for verb in ["list", "show"] {
+        let mut read = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        let numbers: &[&str] = if verb == "show" { &["--all"] } else { &[] };
+        read.args(["dead", verb]).args(numbers);
+        let output = read.arg("--journal").arg(&place.path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+    }
+    // Not even for a moment.
+    let after = fs::metadata(folder).unwrap().modified().unwrap();
+    assert_eq!(before, after);
 }
 
 /// Killed runs and readers leave such files.

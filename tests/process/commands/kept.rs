@@ -19,7 +19,8 @@ crate::trials!(
     nothing_beside_the_journal_is_replaced,
     no_other_output_goes_into_the_journals_own_files,
     results_are_not_written_over_what_others_have_made,
-    a_folder_of_results_has_one_run_at_a_time,
+    results_and_files_have_one_run_at_a_time,
+    a_folder_of_results_of_another_user_is_refused,
     a_folder_of_results_whose_marker_was_not_written_is_taken_over,
     a_file_that_is_no_job_log_is_not_replaced,
     nobody_else_can_read_output_and_journal,
@@ -216,12 +217,19 @@ fn a_folder_of_results_whose_marker_was_not_written_is_taken_over() {
     is_refused(&place, &["--results", "r"], "name another folder");
 }
 
-fn a_folder_of_results_has_one_run_at_a_time() {
+/// By whatever name it goes; and so has a file that is written.
+fn results_and_files_have_one_run_at_a_time() {
     let place = Place::new();
     place.gate("gate");
+    fs::create_dir(place.path("r")).unwrap();
+    symlink("r", place.path("link")).unwrap();
     let mut run = place.watch(&[
         "--results",
-        "r",
+        "link",
+        "--joblog",
+        "log",
+        "--timeline",
+        "run.svg",
         "--",
         "sh",
         "-c",
@@ -230,11 +238,37 @@ fn a_folder_of_results_has_one_run_at_a_time() {
         "1",
     ]);
     run.await_event("worker_started");
-    is_refused(&place, &["--results", "r"], "another run is using it");
+    for folder in ["r", "link"] {
+        let arguments = ["--results", folder];
+        is_refused(&place, &arguments, "another run is using it");
+    }
+    for (option, file) in [("--joblog", "log"), ("--timeline", "run.svg")] {
+        is_refused(&place, &[option, file], "another run is writing it");
+    }
     place.open_gate("gate");
     assert!(run.exit().success());
-    let output = place.run(&["--results", "r", "--", "echo"], b"1\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(place.joblog("log").len(), 1);
+    for folder in ["r", "link"] {
+        let output = place.run(
+            &["--results", folder, "--joblog", "log", "--", "echo"],
+            b"1\n",
+        );
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+/// At the first run as at the second.
+fn a_folder_of_results_of_another_user_is_refused() {
+    if !nix::unistd::geteuid().is_root() {
+        // Nobody else can give a folder away.
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir(place.path("r")).unwrap();
+    std::os::unix::fs::chown(place.path("r"), Some(65_534), None).unwrap();
+    for _ in 0..2 {
+        is_refused(&place, &["--results", "r"], "it is another user's folder");
+    }
 }
 
 fn a_file_that_is_no_job_log_is_not_replaced() {
