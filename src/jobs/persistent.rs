@@ -3,18 +3,24 @@
 //!
 //! The form is that of Bazel's persistent workers with JSON
 //! (<https://bazel.build/remote/creating>), see `form`. A process that breaks the rules is replaced, and
-//! says so in the failed attempt's cause; so is one that ended, or said something unasked, between two
-//! items, and then no item is charged. Whatever is waited for, the process's own end is waited for, too:
-//! its pipes may be held open by what it has started. What it said before its end still counts.
+//! says so in the failed attempt's cause; so is one that ended between two items, and then no item is
+//! charged. Whatever is waited for, the process's own end is waited for, too: its pipes may be held open
+//! by what it has started. What it said before its end still counts.
+//!
+//! Answers have no numbers, so a second answer to one request could be taken for the answer to the next
+//! one. Therefore a request's first byte goes ahead of it, and when the process has taken that from its
+//! pipe, all that it has said until then is no answer to this request: who serves one after the other
+//! said it before.
 
 mod form;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
-use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::ioctl_fionread;
 use rustix::time::Timespec;
@@ -58,9 +64,11 @@ struct Server {
     answers: PipeReader,
     /// What it has said and nobody has looked at.
     said: Said,
-    /// The numbers of its requests.
-    asked: RangeInclusive<u64>,
+    /// It has begun to take a request that it has not answered.
+    is_asked: bool,
     has_answered: bool,
+    /// Its pipe has room for requests only when all of the last one was taken.
+    shows_what_is_taken: bool,
     /// It was told that it says what it should not.
     was_advised: bool,
 }
@@ -91,7 +99,6 @@ impl Said {
 #[derive(Debug, Default)]
 pub(super) struct Post {
     server: Option<Server>,
-    requests: u64,
 }
 
 impl Post {
@@ -105,14 +112,13 @@ impl Post {
         surroundings: &Surroundings<'_>,
         arguments: &[OsString],
     ) -> Result<Served, String> {
-        self.requests += 1;
-        let line = request_line(self.requests, arguments)?;
+        let line = request_line(arguments)?;
         let mut server = match self.server.take().and_then(Server::if_fit) {
             Some(server) => server,
-            None => Server::start(words, surroundings, self.requests)
+            None => Server::start(words, surroundings)
                 .map_err(|error| ending::not_run(words.name(), &error))?,
         };
-        match server.ask(self.requests, &line) {
+        match server.ask(&line) {
             Ok(answer) => {
                 self.server = Some(server);
                 match answer.was_cancelled {
@@ -171,9 +177,10 @@ fn await_any(fds: &mut [PollFd<'_>], time: Duration) -> usize {
 }
 
 impl Server {
-    /// Starts one, which will be asked this request first.
-    fn start(words: &Words<'_>, surroundings: &Surroundings<'_>, first: u64) -> io::Result<Self> {
+    fn start(words: &Words<'_>, surroundings: &Surroundings<'_>) -> io::Result<Self> {
         let (theirs, requests) = pipe()?;
+        // The least, a page: there is room for more when that is empty, and not before.
+        let size = fcntl(&requests, FcntlArg::F_SETPIPE_SZ(1));
         let (answers, ours) = pipe()?;
         let stderr = stderr::handle();
         let streams = [theirs.as_fd(), ours.as_fd(), stderr.as_fd()];
@@ -188,29 +195,26 @@ impl Server {
             requests,
             answers,
             said: Said::default(),
-            asked: first..=first,
+            is_asked: false,
             has_answered: false,
+            shows_what_is_taken: size.is_ok(),
             was_advised: false,
         })
     }
 
-    /// This process, unless it has ended or said something unasked since its last answer.
+    /// This process, unless it has ended since its last answer.
     fn if_fit(mut self) -> Option<Self> {
         // Looked at first: what it said before its end is there then.
         let has_ended = await_any(&mut [ended(&self.pidfd)], Duration::ZERO) > 0;
         let is_open = self.take_what_is_there();
-        let is_silent = self.has_said_nothing_new();
-        if is_silent && is_open && !has_ended {
+        self.pass_over();
+        if is_open && !has_ended {
             return Some(self);
         }
-        let why = match is_silent {
-            true => format!("{} while it had nothing to do", self.ended()),
-            false => "said something unasked".to_owned(),
-        };
-        self.end();
+        let exit = self.ended();
         // No item is charged with it.
         stderr::say(format_args!(
-            "a process that serves items {why}; it is replaced"
+            "a process that serves items {exit} while it had nothing to do; it is replaced"
         ));
         None
     }
@@ -231,29 +235,12 @@ impl Server {
         read.is_ok() && (most > 0 || !readable)
     }
 
-    /// Whether nothing was said since the last answer but what was answered before.
-    fn has_said_nothing_new(&mut self) -> bool {
-        while let Some(line) = self.said.take_line() {
-            match form::read(&line, &self.asked) {
-                Ok(Line::Again(number)) => self.tell_again(number),
-                // The last request was answered as well.
-                Ok(Line::Answer(answer)) if answer.is_numbered() => {
-                    self.tell_again(*self.asked.end());
-                }
-                Ok(_) | Err(_) => return false,
-            }
-        }
-        self.said.bytes.is_empty()
-    }
-
-    fn ask(&mut self, number: u64, line: &str) -> Result<Answer, String> {
-        self.asked = *self.asked.start()..=number;
-        let mut is_over = !self.send(line.as_bytes())?;
+    fn ask(&mut self, request: &str) -> Result<Answer, String> {
+        let mut is_over = !self.send(request.as_bytes())?;
         loop {
-            while let Some(line) = self.said.take_line() {
-                if let Some(answer) = self.hear(&line)? {
-                    return Ok(answer);
-                }
+            if let Some(answer) = self.hear()? {
+                (self.is_asked, self.has_answered) = (false, true);
+                return Ok(answer);
             }
             if is_over {
                 let exit = self.ended();
@@ -266,63 +253,94 @@ impl Server {
         }
     }
 
-    /// What a line of its stdout means while it is asked.
-    fn hear(&mut self, line: &[u8]) -> Result<Option<Answer>, String> {
-        match form::read(line, &self.asked)? {
-            Line::Answer(answer) => {
-                self.has_answered = true;
-                return Ok(Some(answer));
-            }
-            Line::Again(number) => self.tell_again(number),
-            Line::Words(why) if self.has_answered => return Err(why),
-            Line::Words(_) => {
-                if !std::mem::replace(&mut self.was_advised, true) {
-                    stderr::say(form::advice(line));
-                }
-                stderr::write(line);
+    /// What it has said, up to its answer.
+    fn hear(&mut self) -> Result<Option<Answer>, String> {
+        while let Some(line) = self.said.take_line() {
+            match form::read(&line)? {
+                Line::Answer(answer) => return Ok(Some(answer)),
+                Line::Words(why) if self.has_answered => return Err(why),
+                Line::Words(_) => self.pass_on(&line),
             }
         }
         Ok(None)
     }
 
-    /// No item is charged with it.
-    fn tell_again(&mut self, number: u64) {
+    /// What it has said while there was nothing to answer. No item is charged with it.
+    fn pass_over(&mut self) {
+        while let Some(line) = self.said.take_line() {
+            match form::read(&line) {
+                Ok(Line::Answer(_)) => self.advise(
+                    "a process that serves items answered while nothing was asked: one answer a request",
+                ),
+                Ok(Line::Words(_)) | Err(_) => self.pass_on(&line),
+            }
+        }
+    }
+
+    fn pass_on(&mut self, line: &[u8]) {
+        self.advise(form::advice(line));
+        stderr::write(line);
+    }
+
+    /// Tells whoever wrote the program, once.
+    fn advise(&mut self, advice: impl Display) {
         if !std::mem::replace(&mut self.was_advised, true) {
-            stderr::say(format_args!(
-                "a process that serves items answered request {number} twice: one answer a request"
-            ));
+            stderr::say(advice);
         }
     }
 
     /// Sends a request. False if it will not be taken.
-    fn send(&mut self, mut request: &[u8]) -> Result<bool, String> {
-        while !request.is_empty() {
-            let room = PollFd::new(&self.requests, PollFlags::OUT);
-            let mut fds = [room, said(&self.answers), ended(&self.pidfd)];
-            await_one(&mut fds).map_err(|error| format!("its process is lost: {error}"))?;
-            let [room, said, ended] = fds.map(|fd| fd.revents());
-            if room.contains(PollFlags::OUT) {
-                // With room for some of it, a pipe takes that without waiting.
-                let part = &request[..request.len().min(PIPE_BUF)];
-                match self.requests.write(part) {
-                    Ok(count) => request = &request[count..],
-                    Err(_) => return Ok(false),
-                }
-            } else if !said.is_empty() {
-                // Whoever waits for that to be read would wait for us, and we for them.
-                if !self.listen()? {
-                    return Ok(false);
-                }
-                while let Some(line) = self.said.take_line() {
-                    if self.hear(&line)?.is_some() {
-                        return Err("its process answered before it was asked".into());
-                    }
-                }
-            } else if !(room | ended).is_empty() {
+    fn send(&mut self, request: &[u8]) -> Result<bool, String> {
+        let (first, rest) = request.split_at(1);
+        if !self.write(first)? || self.shows_what_is_taken && !self.await_room()? {
+            return Ok(false);
+        }
+        let is_open = self.take_what_is_there();
+        self.pass_over();
+        self.is_asked = true;
+        Ok(is_open && self.write(rest)?)
+    }
+
+    /// False if it will not be taken.
+    fn write(&mut self, mut bytes: &[u8]) -> Result<bool, String> {
+        while !bytes.is_empty() {
+            if !self.await_room()? {
                 return Ok(false);
+            }
+            // With room for some of it, a pipe takes that without waiting.
+            let part = &bytes[..bytes.len().min(PIPE_BUF)];
+            match self.requests.write(part) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(_) => return Ok(false),
             }
         }
         Ok(true)
+    }
+
+    /// Waits until there is room for more of a request. False if there will be none.
+    fn await_room(&mut self) -> Result<bool, String> {
+        loop {
+            let room = PollFd::new(&self.requests, PollFlags::OUT);
+            let mut fds = [room, said(&self.answers), ended(&self.pidfd)];
+            await_one(&mut fds).map_err(|error| format!("its process is lost: {error}"))?;
+            let [room, said, _] = fds.map(|fd| fd.revents());
+            if room.contains(PollFlags::OUT) {
+                return Ok(true);
+            }
+            if said.is_empty() {
+                // It has closed its stdin, or ended.
+                return Ok(false);
+            }
+            // Whoever waits for that to be read would wait for us, and we for them.
+            if !self.listen()? {
+                return Ok(false);
+            }
+            if !self.is_asked {
+                self.pass_over();
+            } else if self.hear()?.is_some() {
+                return Err("its process answered before it was asked".into());
+            }
+        }
     }
 
     /// Waits until it says more. False if it will not: it has ended, or closed its stdout.

@@ -1,11 +1,10 @@
 //! The lines that pass between a run and a process that serves items: one request, and what a line on
 //! that process's stdout is. It reads and writes no pipe, and knows no process.
 //!
-//! Requests are numbered. An answer names its request's number, or none, or 0, as Bazel's singleplex
-//! workers do, which are asked one request at a time.
+//! Requests have the form in which Bazel asks its singleplex workers, one at a time and without a
+//! number. So the number in an answer, which may be there or not, says nothing.
 
 use std::ffi::OsString;
-use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,28 +17,19 @@ const ADVICE: &str =
     "stdout is for answers, one JSON object a line; whatever else it says belongs on stderr";
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Request<'a> {
-    request_id: u64,
     arguments: &'a [String],
     inputs: [(); 0],
 }
 
-/// Members that have their default value may be left out, and others are passed over.
+/// Members that have their default value may be left out or null, and others are passed over.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Answer {
-    request_id: u64,
     pub(super) exit_code: i32,
     pub(super) output: String,
     /// The process did not do what it was asked.
     pub(super) was_cancelled: bool,
-}
-
-impl Answer {
-    pub(super) fn is_numbered(&self) -> bool {
-        self.request_id > 0
-    }
 }
 
 /// One of these must be in an answer that has anything in it. A line of a JSON log has none.
@@ -48,10 +38,8 @@ const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
 /// What a line is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// The answer to the last request.
+    /// An answer to a request.
     Answer(Answer),
-    /// One more answer to an earlier request, of this number.
-    Again(u64),
     /// Words that may have been said before there was anything to answer, such as a banner, and why
     /// they are no answer.
     Words(String),
@@ -61,7 +49,7 @@ pub(super) enum Line {
 ///
 /// # Errors
 /// An argument is no text, which JSON needs.
-pub(crate) fn request_line(number: u64, arguments: &[OsString]) -> Result<String, String> {
+pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, String> {
     let text = |argument: &OsString| match argument.to_str() {
         Some(text) => Ok(text.to_owned()),
         None => Err(format!(
@@ -71,7 +59,6 @@ pub(crate) fn request_line(number: u64, arguments: &[OsString]) -> Result<String
     };
     let arguments: Vec<String> = arguments.iter().map(text).collect::<Result<_, _>>()?;
     let request = Request {
-        request_id: number,
         arguments: &arguments,
         inputs: [],
     };
@@ -80,51 +67,53 @@ pub(crate) fn request_line(number: u64, arguments: &[OsString]) -> Result<String
     Ok(line)
 }
 
-/// Reads a line of a process that was asked these requests, the last of which has no answer yet.
+/// Reads a line of a process.
 ///
 /// # Errors
 /// It is meant for an answer, and cannot be one.
-pub(super) fn read(line: &[u8], asked: &RangeInclusive<u64>) -> Result<Line, String> {
-    let quote = || {
-        let text = String::from_utf8_lossy(line);
-        let text: String = text.trim_end().chars().take(QUOTE_CHARS).collect();
-        format!("its process answered {text:?}")
-    };
+pub(super) fn read(line: &[u8]) -> Result<Line, String> {
     // A struct would be read from a list as well.
-    let object: Map<String, Value> = match serde_json::from_slice(line) {
+    let mut object: Map<String, Value> = match serde_json::from_slice(line) {
         Ok(object) => object,
         Err(error) => {
-            let why = format!("{}: {error}: {ADVICE}", quote());
-            // An answer behind other words of its line is lost, and nothing else will come for it.
-            return match line.contains(&b'{') {
+            let why = format!("its process answered {:?}: {error}: {ADVICE}", quoted(line));
+            return match is_meant_as_answer(line) {
                 true => Err(why),
                 false => Ok(Line::Words(why)),
             };
         }
     };
     if !object.is_empty() && !MEMBERS.iter().any(|member| object.contains_key(*member)) {
-        let why = format!("{}, which has no member of an answer: {ADVICE}", quote());
+        let line = quoted(line);
+        let why =
+            format!("its process answered {line:?}, which has no member of an answer: {ADVICE}");
         return Ok(Line::Words(why));
     }
-    let answer: Answer = serde_json::from_value(Value::Object(object))
-        .map_err(|error| format!("{}: {error}", quote()))?;
-    let (number, last) = (answer.request_id, *asked.end());
-    if number == 0 || number == last {
-        return Ok(Line::Answer(answer));
-    }
-    match asked.contains(&number) {
-        true => Ok(Line::Again(number)),
-        false => Err(format!(
-            "its process answered request {number} instead of {last}"
-        )),
-    }
+    object.retain(|_, value| !value.is_null());
+    serde_json::from_value(Value::Object(object))
+        .map(Line::Answer)
+        .map_err(|error| format!("its process answered {:?}: {error}", quoted(line)))
+}
+
+/// Whether a line that is no JSON has an answer in it: in pieces, or behind other words. It is lost
+/// then, and nothing else will come for it.
+fn is_meant_as_answer(line: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim();
+    let has = |member: &&str| text.contains(&format!("\"{member}\""));
+    text.starts_with('{') || text.ends_with("{}") || MEMBERS.iter().any(|member| has(&member))
+}
+
+/// As much of a line as is told.
+fn quoted(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    text.trim_end().chars().take(QUOTE_CHARS).collect()
 }
 
 /// The advice for words that were passed on to stderr.
 pub(super) fn advice(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let text: String = text.trim_end().chars().take(QUOTE_CHARS).collect();
-    format!("a process that serves items said {text:?} before its first answer: {ADVICE}")
+    let line = quoted(line);
+    format!("a process that serves items said {line:?}, which is no answer: {ADVICE}")
 }
 
 #[cfg(test)]
@@ -132,7 +121,7 @@ mod tests {
     use super::*;
 
     fn answer_of(line: &[u8]) -> Answer {
-        match read(line, &(5..=7)) {
+        match read(line) {
             Ok(Line::Answer(answer)) => answer,
             other => panic!("{other:?}"),
         }
@@ -140,9 +129,8 @@ mod tests {
 
     #[test]
     fn a_request_is_one_line_of_bazels_form() {
-        let line = request_line(7, &["a b".into(), "\n".into()]).unwrap();
-        let expected = "{\"requestId\":7,\"arguments\":[\"a b\",\"\\n\"],\"inputs\":[]}\n";
-        assert_eq!(line, expected);
+        let line = request_line(&["a b".into(), "\n".into()]).unwrap();
+        assert_eq!(line, "{\"arguments\":[\"a b\",\"\\n\"],\"inputs\":[]}\n");
     }
 
     #[test]
@@ -156,11 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_number_is_for_the_last_request() {
+    fn an_answer_may_have_any_number_or_none() {
         for line in [
             &b"{}"[..],
             b"{\"exitCode\":0}",
             b"{\"requestId\":0}",
+            b"{\"requestId\":null,\"exitCode\":null,\"output\":null}",
+            b"{\"requestId\":99}",
             b"{\"output\":\"\",\"more\":1}",
         ] {
             assert_eq!(answer_of(line), Answer::default());
@@ -168,16 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn one_more_answer_to_an_earlier_request_is_known() {
-        assert_eq!(read(b"{\"requestId\":6}", &(5..=7)), Ok(Line::Again(6)));
-        let other = read(b"{\"requestId\":4}", &(5..=7)).unwrap_err();
-        assert_eq!(other, "its process answered request 4 instead of 7");
-        assert!(read(b"{\"requestId\":8}", &(5..=7)).is_err());
-    }
-
-    #[test]
     fn words_are_told_from_answers() {
-        let words = |line: &[u8]| match read(line, &(7..=7)) {
+        let words = |line: &[u8]| match read(line) {
             Ok(Line::Words(why)) => why,
             other => panic!("{other:?}"),
         };
@@ -187,8 +169,15 @@ mod tests {
         assert!(words(b"[7]").starts_with("its process answered \"[7]\""));
         assert!(words(b"\xff\n").contains('\u{fffd}'));
         words(b"{\"level\":\"info\",\"message\":\"ready\"}");
-        // Behind these words is an answer, for which nothing else will come.
-        assert!(read(b"> {\"requestId\":7}", &(7..=7)).is_err());
-        assert!(read(b"{\"requestId\":\"7\"}", &(7..=7)).is_err());
+        words(b"Started with {threads: 4}");
+        for line in [
+            &b"> {\"requestId\":7}"[..],
+            b"> {}",
+            b"{\"exitCode\":0,",
+            b"{\"exitCode\":\"none\"}",
+        ] {
+            let why = read(line).unwrap_err();
+            assert!(why.starts_with("its process answered"), "{why}");
+        }
     }
 }
