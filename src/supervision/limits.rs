@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::fs::{Mode, OFlags};
@@ -42,6 +43,23 @@ pub(crate) fn check_count(workers: usize) -> Result<(), Kind> {
     })
 }
 
+/// A worker process needs no more open files for itself.
+const FILES_OF_WORKER: u64 = 64;
+
+/// The soft limit on open files that was there before we raised it, and what we raised it to.
+static RAISED: Mutex<Option<(u64, u64)>> = Mutex::new(None);
+
+/// The soft and the hard limit on open files that worker processes are to have, and with them what they
+/// start: the user's own, which may be low for programs that `select`. `None` where we have changed
+/// nothing.
+pub(super) fn files_of_workers() -> Option<(u64, u64)> {
+    let raised = *RAISED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (before, raised_to) = raised?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    // Where somebody has changed it again, it is theirs.
+    (soft == raised_to).then_some((before.max(FILES_OF_WORKER).min(hard), hard))
+}
+
 /// Makes room for the open files of this many worker processes, up to the hard limit.
 pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
     let open = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
@@ -53,6 +71,12 @@ pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
         return Ok(());
     }
     if needed <= hard && setrlimit(Resource::RLIMIT_NOFILE, needed, hard).is_ok() {
+        let mut raised = RAISED.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match *raised {
+            Some((before, raised_to)) if raised_to == soft => before,
+            _ => soft,
+        };
+        *raised = Some((before, needed));
         return Ok(());
     }
     Err(Kind::TooFewFiles {

@@ -2,10 +2,11 @@
 
 use nix::sys::signal::Signal;
 
-use super::{Place, read_pid, stderr, stdout};
+use super::{Place, feed, read_pid, stderr, stdout};
 use crate::support::{is_alive, named, until};
 
 crate::trials!(
+    commands_have_the_users_limit_on_open_files,
     halting_soon_lets_what_runs_finish,
     one_worker_fails_no_more_than_it_may,
     halting_now_kills_what_runs,
@@ -196,4 +197,32 @@ fn a_failed_item_rests_before_its_next_attempt() {
         second - first >= 50_000_000 && third - second >= 100_000_000,
         "{text}"
     );
+}
+
+/// 20 workers need more open files than the user has allowed at first.
+fn commands_have_the_users_limit_on_open_files() {
+    let place = Place::new();
+    let limited = |soft: u32, hard: u32, arguments: &[&str]| {
+        let supervisor = env!("CARGO_BIN_EXE_supervisor");
+        let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, supervisor]).args(arguments);
+        command.current_dir(place.path("."));
+        let output = feed(&mut command, b"");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let shows = ["sh", "-c", "ulimit -Sn; ulimit -Hn", ":::", "a"];
+    for method in ["spawn", "fork"] {
+        let many = ["-w", "20", "--start-method", method, "--"];
+        let shown = limited(100, 500, &[&many[..], &shows].concat());
+        assert_eq!(shown, "100\n500\n", "{method}");
+    }
+    let served = r#"read -r request; echo "{\"output\":\"$(ulimit -Sn)\"}""#;
+    place.write("worker.sh", served.as_bytes());
+    let serve = ["-w", "20", "--worker", "sh worker.sh", "--", ":::", "a"];
+    assert_eq!(limited(100, 500, &serve), "100");
+    // What one worker needs is more than was allowed, and nearly all that can be.
+    let few = limited(30, 60, &[&["-w", "1", "--"][..], &shows].concat());
+    assert_eq!(few, "60\n60\n");
 }
