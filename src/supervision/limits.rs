@@ -1,13 +1,20 @@
 //! What the system must allow before anything is started; checked first, with clear errors.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
+use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
+use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use rustix::io::Errno;
+use rustix::process::{
+    PidfdFlags, WaitId, WaitIdOptions, getpid, parent_process_death_signal, pidfd_open,
+    set_parent_process_death_signal, waitid,
+};
 
 use super::leftovers;
 use crate::error::Kind;
@@ -126,6 +133,73 @@ fn try_out(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the system has what every worker process needs, and allows the calls without which none can
+/// be started, watched or ended. Found out by each worker, it would be told without a name.
+pub(crate) fn check_system() -> Result<(), Kind> {
+    let lacking = |what| move |why: String| Kind::Lacking { what, why };
+    // A program that runs is there, so that it can only be /proc that is not.
+    fs::metadata("/proc/self/exe")
+        .map_err(|error| {
+            format!("/proc/self/exe: {error}; mount it, as with mount -t proc proc /proc")
+        })
+        .map_err(lacking("/proc"))?;
+    File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(|error| format!("{error}; make it, as with mknod -m 666 /dev/null c 1 3"))
+        .map_err(lacking("/dev/null"))?;
+    for (call, try_out) in CALLS {
+        try_out()
+            .map_err(|errno| {
+                format!(
+                    "{errno}; it may be a seccomp profile that refuses it, or a kernel before 5.4"
+                )
+            })
+            .map_err(lacking(call))?;
+    }
+    Ok(())
+}
+
+type Trial = (&'static str, fn() -> Result<(), Errno>);
+
+/// System calls that something may refuse, and a use of each that changes nothing.
+const CALLS: [Trial; 5] = [
+    ("the system call pidfd_open", || pidfd_of_this().map(drop)),
+    ("the system call pidfd_send_signal", || {
+        let pidfd = pidfd_of_this()?;
+        let (fd, none) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+        // SAFETY: the file is open, and signal 0 is none.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, 0, none, 0) };
+        match sent {
+            0 => Ok(()),
+            _ => Err(errno_now()),
+        }
+    }),
+    ("the system call waitid with a pidfd", || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        match waitid(WaitId::PidFd(pidfd_of_this()?.as_fd()), options) {
+            // This process is no child of its own.
+            Err(Errno::CHILD) => Ok(()),
+            result => result.map(drop),
+        }
+    }),
+    ("the system call prctl(PR_SET_PDEATHSIG)", || {
+        set_parent_process_death_signal(parent_process_death_signal()?)
+    }),
+    ("the system call memfd_create", || {
+        memfd_create("trial", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map(drop)
+    }),
+];
+
+fn pidfd_of_this() -> Result<OwnedFd, Errno> {
+    pidfd_open(getpid(), PidfdFlags::empty())
+}
+
+fn errno_now() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
 /// Whether small messages can be sent without waiting, as the link assumes.
