@@ -37,10 +37,11 @@ use self::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
 use crate::ledger::{
-    Blame, Cause, Counts, Credit, Handed, HolderId, ItemId, Ledger, Options, Recovered, Started,
-    Token,
+    Blame, Cause, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options,
+    Recovered, Started, Token,
 };
 use crate::link::Job;
+use crate::link::scoreboard::Scoreboard;
 use crate::observe::Observer;
 use crate::payload::Payload;
 use crate::store::Store;
@@ -369,6 +370,20 @@ impl Broker {
         blame: Option<&Blame>,
     ) -> usize {
         self.with(|core| core.detach(holder, started, blame))
+    }
+
+    /// What a worker process had started that has ended, with all that it wrote before.
+    pub(crate) fn weigh(&self, holder: HolderId, board: &Scoreboard) -> Finding {
+        let mut core = self.lock();
+        let is_garbled = core.drain(holder).is_err();
+        let words = board.last_words();
+        core.desk.ledger.weigh(
+            holder,
+            LastWords {
+                is_garbled: is_garbled || words.is_garbled,
+                ..words
+            },
+        )
     }
 
     /// The name of the item that a worker had started.

@@ -205,12 +205,39 @@ fn end(code: u8) -> ! {
     process::exit(code.into());
 }
 
+/// The words of the command line, for `ps` and whoever looks for this process by them.
+fn words_of(arguments: &[OsString]) -> String {
+    let words = arguments
+        .iter()
+        .map(|word| without_password(&word.to_string_lossy()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A word without what may be a password in a URL, which is nobody's business.
+fn without_password(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else {
+        return word.to_owned();
+    };
+    // Passwords of Redis may have any characters; elsewhere an address ends where a path begins.
+    let is_redis = scheme.contains("redis") || scheme.contains("valkey");
+    let (address, path) = match rest.find('/') {
+        Some(at) if !is_redis => rest.split_at(at),
+        _ => (rest, ""),
+    };
+    let place = address.rsplit_once('@').map_or(address, |(_, place)| place);
+    let place = match place.split_once('?') {
+        Some((place, _)) if is_redis => place,
+        _ => place,
+    };
+    format!("{scheme}://{place}{path}")
+}
+
 /// Runs the command line. Call it in `main`, after [`serve`] and
 /// before anything else: it takes over the memory of arguments and environment for the title.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    title::claim("supervisor", true);
+    title::claim_and_keep("supervisor", words_of(&arguments));
     let has_end_of_options = arguments.iter().any(|word| word == "--");
     let words = arguments.iter().skip(1);
     let words: Vec<String> = words.map(|word| word.to_string_lossy().into()).collect();

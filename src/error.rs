@@ -91,6 +91,8 @@ pub(crate) enum Kind {
          does not serve: {why}; set TMPDIR to a short, writable folder such as /tmp"
     )]
     TempDir { path: String, why: String },
+    #[error("worker processes need {what}: {why}")]
+    Lacking { what: &'static str, why: String },
     #[error("journal {path}: {why}")]
     #[cfg_attr(
         not(feature = "journal"),
@@ -189,7 +191,7 @@ impl Error {
     }
 
     /// The call cannot work as it was set up: an invalid option, a function that is not served,
-    /// too few file descriptors, an unusable temporary folder.
+    /// too few file descriptors, an unusable temporary folder, a system call that is refused.
     #[must_use]
     pub fn is_setup(&self) -> bool {
         matches!(
@@ -200,6 +202,7 @@ impl Error {
                 | Kind::Invalid { .. }
                 | Kind::TooFewFiles { .. }
                 | Kind::TempDir { .. }
+                | Kind::Lacking { .. }
                 | Kind::JournalUnusable { .. }
                 | Kind::RedisUnusable(_)
         )

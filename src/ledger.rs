@@ -66,7 +66,7 @@ pub(crate) use backoff::mix;
 pub use cause::{Blame, Cause, Exit, Failure, Scene};
 pub use credit::Credit;
 use crew::Crew;
-pub use delivery::{Handed, Started, Token};
+pub use delivery::{Finding, Handed, LastWords, Started, Token};
 use leases::{Lease, Leases};
 use outbox::Outbox;
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};

@@ -9,6 +9,7 @@ pub(crate) mod attempt;
 pub(crate) mod boot;
 mod canary;
 mod context;
+pub(crate) mod copies;
 pub(crate) mod current;
 pub(crate) mod exit;
 mod inbox;
@@ -83,6 +84,7 @@ fn run(role: &roles::Role, session: &Arc<Session>) -> i32 {
     held::end_with_process();
     loop {
         let outcome = catch_unwind(AssertUnwindSafe(|| (role.run)(session)));
+        copies::end_copy();
         match outcome {
             Ok(()) => held::give_back(),
             Err(_) => held::charge_all(),

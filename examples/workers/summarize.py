@@ -5,8 +5,8 @@
 
 The protocol has two lines for each item, both JSON. Read from stdin and answered on stdout:
 
-    {"requestId":1,"arguments":["a.txt"],"inputs":[]}
-    {"requestId":1,"exitCode":0,"output":"..."}
+    {"arguments":["a.txt"],"inputs":[]}
+    {"exitCode":0,"output":"..."}
 
 `arguments` are the words after `--` on supervisor's command line; without any, just the item.
 `exitCode` 0 is done, all else is a failed attempt. The end of stdin is the end of the work.
@@ -66,14 +66,12 @@ def main():
     for line in sys.stdin.buffer:
         try:
             request = json.loads(line)
-            number = request["requestId"]
-        except (ValueError, KeyError, TypeError) as error:
-            # Not from supervisor. An answer must name its request, and 0 is nobody's.
-            number, reply = 0, {"exitCode": 2, "output": f"no request: {error}\n"}
+        except ValueError as error:  # Not from supervisor.
+            reply = {"exitCode": 2, "output": f"no request: {error}\n"}
         else:
             reply = answer(model, request)
         # One line, and flushed: supervisor waits for it before it sends the next request.
-        print(json.dumps({"requestId": number, **reply}), file=answers, flush=True)
+        print(json.dumps(reply), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@
 # The protocol: supervisor writes a request on one line of stdin, waits for the answer on one line
 # of stdout, and closes stdin when there is nothing more to do.
 #
-#     {"requestId":1,"arguments":["some key"],"inputs":[]}
-#     {"requestId":1,"exitCode":0,"output":"its value\n"}
+#     {"arguments":["some key"],"inputs":[]}
+#     {"exitCode":0,"output":"its value\n"}
 #
 # Its limits: sh has no JSON. This script knows only the form in which supervisor writes requests
 # (no spaces, the members in this order), takes one argument, and never decodes a string: it writes
@@ -30,25 +30,16 @@ if printf %s "$table" | LC_ALL=C tr -d '\n' | LC_ALL=C grep -q '[[:cntrl:]]'; th
     exit 2
 fi
 
-# The number of the request, the exit code, and the output as JSON has it between its quotes.
+# The exit code, and the output as JSON has it between its quotes.
 answer() {
-    printf '{"requestId":%s,"exitCode":%s,"output":"%s\\n"}\n' "$1" "$2" "$3"
+    printf '{"exitCode":%s,"output":"%s\\n"}\n' "$1" "$2"
 }
 
 while IFS= read -r request; do
-    number=${request#'{"requestId":'}
-    number=${number%%,*}
-    case $number in
-    '' | *[!0-9]*)
-        # An answer must name its request, and 0 is nobody's.
-        answer 0 2 'no request'
-        continue
-        ;;
-    esac
     case $request in
     *'"arguments":["'*'"],"inputs":[]}') ;;
     *)
-        answer "$number" 2 'expected an argument'
+        answer 2 'expected a request with an argument'
         continue
         ;;
     esac
@@ -57,17 +48,17 @@ while IFS= read -r request; do
     case $key in
     # Inside a string a quote has a backslash before it, so this one stands between two strings.
     *'","'*)
-        answer "$number" 2 'expected only one argument'
+        answer 2 'expected only one argument'
         continue
         ;;
     esac
     for row in $table; do
         case $row in
         "$key$tab"*)
-            answer "$number" 0 "${row#"$key$tab"}"
+            answer 0 "${row#"$key$tab"}"
             continue 2
             ;;
         esac
     done
-    answer "$number" 1 "$key: not in the table"
+    answer 1 "$key: not in the table"
 done

@@ -93,13 +93,10 @@ impl Core {
         uplink: &mut Uplink,
         through: Through,
     ) -> Result<(), String> {
-        let Some((ordinal, service_ns)) = uplink.advance(through) else {
+        let handed = self.seats.get(holder).map_or(0, |seat| seat.link.handed());
+        let Some((ordinal, service_ns)) = uplink.advance(through, handed)? else {
             return Ok(());
         };
-        let handed = self.seats.get(holder).map_or(0, |seat| seat.link.handed());
-        if ordinal > handed {
-            return Err("acknowledged what it was not given".into());
-        }
         fail::point("acknowledge: received");
         let service = Duration::from_nanos(service_ns);
         let ledger = &mut self.desk.ledger;

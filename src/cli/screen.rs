@@ -369,10 +369,19 @@ impl Screen {
         if WAS_CONTINUED.swap(false, Ordering::Relaxed) || drawn.is_empty() {
             return String::new();
         }
-        match rows_above(&drawn, size().columns) {
-            0 => "\r\x1b[J".into(),
-            rows => format!("\r\x1b[{rows}A\x1b[J"),
-        }
+        erasing(rows_above(&drawn, size().columns))
+    }
+}
+
+/// What erases all from so many rows above the cursor on.
+///
+/// It is erased from the second column on, behind a space: an order to erase from the first column of the
+/// terminal's first row is taken by tmux for one to clear all, and it keeps what stood there in its
+/// history, each time.
+fn erasing(rows_above: usize) -> String {
+    match rows_above {
+        0 => "\r \x1b[J\r".into(),
+        rows => format!("\r\x1b[{rows}A \x1b[J\r"),
     }
 }
 
@@ -423,6 +432,15 @@ mod tests {
         let long = "x".repeat(UNENDED_MAX);
         assert_eq!(print(&long), Some(long + "\n"));
         assert_eq!(print("f\n").as_deref(), Some("f\n"));
+    }
+
+    #[test]
+    fn nothing_is_erased_from_the_first_column_on() {
+        for rows in [0, 1, 12] {
+            let text = erasing(rows);
+            let (before, after) = text.split_once("\x1b[J").unwrap();
+            assert!(before.ends_with(' ') && after == "\r", "{text:?}");
+        }
     }
 
     #[test]

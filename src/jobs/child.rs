@@ -76,7 +76,8 @@ impl Child {
     pub(super) fn pidfd(&self) -> io::Result<OwnedFd> {
         let pid = rustix::process::Pid::from_raw(self.pid());
         let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(pidfd_open(pid, PidfdFlags::empty())?)
+        let opened = pidfd_open(pid, PidfdFlags::empty());
+        opened.map_err(|errno| refused("pidfd_open", errno.raw_os_error()))
     }
 
     /// Ends it, unless it has ended and was waited for.
@@ -162,7 +163,7 @@ fn text(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
 }
 
 /// Where a program may be.
-fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
+pub(super) fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
     let file = Path::new(program.file);
     if program.file.as_bytes().contains(&b'/') {
         return vec![file.to_owned()];
@@ -180,16 +181,42 @@ fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
     texts.chain([ptr::null()]).collect()
 }
 
+/// Where a child failed on its way to its program, if not in executing that.
+const IN_DEATH_SIGNAL: i32 = 1;
+const IN_WORKDIR: i32 = 2;
+
+/// A system call's error with the call's name, where it is refused altogether. What it lacks at the moment
+/// stays to be recognized.
+fn refused(call: &str, errno: i32) -> io::Error {
+    let error = io::Error::from_raw_os_error(errno);
+    match errno {
+        libc::EPERM | libc::EACCES | libc::ENOSYS => {
+            io::Error::new(error.kind(), format!("{call} is refused: {error}"))
+        }
+        _ => error,
+    }
+}
+
+/// That a command cannot be in its folder.
+fn no_workdir(folder: &OsStr, errno: i32) -> io::Error {
+    let error = io::Error::from_raw_os_error(errno);
+    let folder = folder.display();
+    let words =
+        format!("no working directory {folder}: {error}: it must stay there during the run");
+    io::Error::new(error.kind(), words)
+}
+
 /// The child's stack: it calls little.
 const STACK_BYTES: usize = 64 * 1024;
 
 fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Result<Pid> {
     let (words, environment) = (pointers(&plan.words), pointers(&plan.environment));
-    let (worker, failure) = (getpid(), AtomicI32::new(0));
-    let ignored = signals::inherited();
+    let (worker, ignored) = (getpid(), signals::inherited());
+    let (failure, step) = (AtomicI32::new(0), AtomicI32::new(0));
     let mut stack = vec![0; STACK_BYTES];
     let child = || {
-        let errno = become_program(plan, (&words, &environment), streams, worker, ignored);
+        let (at, errno) = become_program(plan, (&words, &environment), streams, worker, ignored);
+        step.store(at, Ordering::Relaxed);
         failure.store(errno, Ordering::Relaxed);
         127
     };
@@ -210,7 +237,13 @@ fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Res
         0 => Ok(pid),
         errno => {
             let _ = wait_for(pid, WaitIdOptions::empty());
-            Err(io::Error::from_raw_os_error(errno))
+            Err(match (step.load(Ordering::Relaxed), &plan.workdir) {
+                (IN_DEATH_SIGNAL, _) => refused("prctl(PR_SET_PDEATHSIG)", errno),
+                (IN_WORKDIR, Some(folder)) => {
+                    no_workdir(OsStr::from_bytes(folder.as_bytes()), errno)
+                }
+                _ => io::Error::from_raw_os_error(errno),
+            })
         }
     });
     if let Ok(pid) = &made {
@@ -221,18 +254,18 @@ fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Res
     made
 }
 
-/// In the child: executes the program, or says why that cannot be.
+/// In the child: executes the program, or says where and why that failed.
 fn become_program(
     plan: &Plan,
     (words, environment): (&[*const libc::c_char], &[*const libc::c_char]),
     streams: [RawFd; 3],
     worker: Pid,
     ignored: Signals,
-) -> i32 {
+) -> (i32, i32) {
     // SAFETY: system calls only, with pointers to texts and rows that end with a zero.
     unsafe {
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-            return Errno::last_raw();
+            return (IN_DEATH_SIGNAL, Errno::last_raw());
         }
         if libc::getppid() != worker.as_raw() {
             // It died before it could be asked for.
@@ -240,13 +273,13 @@ fn become_program(
         }
         for (fd, stream) in streams.into_iter().zip([0, 1, 2]) {
             if libc::dup2(fd, stream) < 0 {
-                return Errno::last_raw();
+                return (0, Errno::last_raw());
             }
         }
         if let Some(workdir) = &plan.workdir
             && libc::chdir(workdir.as_ptr()) != 0
         {
-            return Errno::last_raw();
+            return (IN_WORKDIR, Errno::last_raw());
         }
         restore_dispositions(ignored);
         let mut none = std::mem::zeroed::<libc::sigset_t>();
@@ -258,12 +291,12 @@ fn become_program(
             match Errno::last_raw() {
                 libc::EACCES => is_forbidden = true,
                 libc::ENOENT | libc::ENOTDIR => {}
-                errno => return errno,
+                errno => return (0, errno),
             }
         }
         match is_forbidden {
-            true => libc::EACCES,
-            false => libc::ENOENT,
+            true => (0, libc::EACCES),
+            false => (0, libc::ENOENT),
         }
     }
 }
@@ -371,5 +404,14 @@ mod tests {
         assert_eq!(errno(&["/bin"]), Some(libc::EACCES));
         let zero = start(&["/bin/true", "a\0b"], &[]).unwrap_err();
         assert_eq!(zero.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_refused_call_is_named_and_a_shortage_stays_known() {
+        let error = refused("pidfd_open", libc::EPERM);
+        let told = "pidfd_open is refused: Operation not permitted (os error 1)";
+        assert_eq!(error.to_string(), told);
+        let shortage = refused("pidfd_open", libc::EMFILE);
+        assert_eq!(shortage.raw_os_error(), Some(libc::EMFILE));
     }
 }

@@ -16,7 +16,7 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
 use nix::unistd::{Pid, getppid};
 
-use super::child::{Child, Program};
+use super::child::{Child, Program, candidates};
 use crate::ledger::Exit;
 use crate::supervision::orders::BOOT_VARIABLE;
 
@@ -74,9 +74,30 @@ impl Words<'_> {
                 program.file = shell;
                 Child::start(&program, streams, announce)
             }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                Err(what_is_missing(&program).unwrap_or(error))
+            }
             result => result,
         }
     }
+}
+
+/// What else may not be there where a program is not found: the folder in which it was looked for, or
+/// the interpreter of a script that is there.
+fn what_is_missing(program: &Program<'_>) -> Option<io::Error> {
+    let missing = |what: String| Some(io::Error::new(io::ErrorKind::NotFound, what));
+    if let (None, Err(error)) = (program.workdir, std::env::current_dir()) {
+        return missing(format!(
+            "the working directory is gone ({error}): it must stay there during the run"
+        ));
+    }
+    let here = program.workdir.unwrap_or(Path::new(""));
+    let mut candidates = candidates(program).into_iter();
+    let file = candidates.find(|file| here.join(file).is_file())?;
+    missing(format!(
+        "{} is there, and its interpreter is not",
+        file.display()
+    ))
 }
 
 impl Surroundings<'_> {

@@ -2,30 +2,41 @@
 //! one answer a line on its stdout.
 //!
 //! The form is that of Bazel's persistent workers with JSON
-//! (<https://bazel.build/remote/creating>). A process that breaks the rules is replaced, and says
-//! so in the failed attempt's cause; so is one that ended, or said something unasked, between two
-//! items, and then no item is charged.
+//! (<https://bazel.build/remote/creating>), see `form`. A process that breaks the rules is replaced, and
+//! says so in the failed attempt's cause; so is one that ended between two items, and then no item is
+//! charged. Whatever is waited for, the process's own end is waited for, too: its pipes may be held open
+//! by what it has started. What it said before its end still counts.
+//!
+//! Answers have no numbers, so a second answer to one request could be taken for the answer to the next
+//! one. Therefore a request's first byte goes ahead of it, and when the process has taken that from its
+//! pipe, all that it has said until then is no answer to this request: who serves one after the other
+//! said it before.
+
+mod form;
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
+use std::fmt::Display;
+use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::ioctl_fionread;
 use rustix::time::Timespec;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::child::Child;
 use super::command::{Surroundings, Words};
 use super::{ending, stderr};
 use crate::ledger::Exit;
+pub(crate) use form::request_line;
+use form::{Answer, Line};
 
 /// A longer answer is a mistake.
-const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// So much of a wrong answer is told.
-const QUOTE_CHARS: usize = 100;
+/// So much is read at once: what a pipe holds.
+const PIPE_BYTES: usize = 64 * 1024;
 
 /// How long a process may take to end that has closed its pipes.
 const TIME_TO_END: Duration = Duration::from_secs(1);
@@ -35,67 +46,6 @@ const PIPE_BUF: usize = 4096;
 
 /// Said of processes that never answered: perhaps none ever will.
 pub(crate) const NEVER_ANSWERED: &str = "its process ended before it ever answered";
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Request<'a> {
-    request_id: u64,
-    arguments: &'a [String],
-    inputs: [(); 0],
-}
-
-/// Members that have their default value may be left out, and others are passed over.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Answer {
-    request_id: u64,
-    exit_code: i32,
-    output: String,
-}
-
-/// One line to send for one request.
-///
-/// # Errors
-/// An argument is no text, which JSON needs.
-pub(crate) fn request_line(number: u64, arguments: &[OsString]) -> Result<String, String> {
-    let text = |argument: &OsString| match argument.to_str() {
-        Some(text) => Ok(text.to_owned()),
-        None => Err(format!(
-            "{} is not UTF-8, as JSON must be",
-            argument.display()
-        )),
-    };
-    let arguments: Vec<String> = arguments.iter().map(text).collect::<Result<_, _>>()?;
-    let request = Request {
-        request_id: number,
-        arguments: &arguments,
-        inputs: [],
-    };
-    let mut line = serde_json::to_string(&request).map_err(|error| error.to_string())?;
-    line.push('\n');
-    Ok(line)
-}
-
-/// Reads an answer to this request.
-fn answer_of(line: &[u8], number: u64) -> Result<Answer, String> {
-    let quote = || {
-        let text = String::from_utf8_lossy(line);
-        let text: String = text.trim_end().chars().take(QUOTE_CHARS).collect();
-        format!("{text:?}")
-    };
-    // A struct would be read from a list as well.
-    let object: Result<Map<String, Value>, _> = serde_json::from_slice(line);
-    let answer = object.and_then(|object| serde_json::from_value(Value::Object(object)));
-    let answer: Answer =
-        answer.map_err(|error| format!("its process answered {}: {error}", quote()))?;
-    if answer.request_id != number {
-        return Err(format!(
-            "its process answered request {} instead of {number}",
-            answer.request_id
-        ));
-    }
-    Ok(answer)
-}
 
 /// What an item got.
 #[derive(Debug)]
@@ -108,47 +58,76 @@ pub(super) struct Served {
 #[derive(Debug)]
 struct Server {
     child: Child,
+    /// Becomes readable when it ends.
+    pidfd: OwnedFd,
     requests: PipeWriter,
-    answers: BufReader<PipeReader>,
+    answers: PipeReader,
+    /// What it has said and nobody has looked at.
+    said: Said,
+    /// It has begun to take a request that it has not answered.
+    is_asked: bool,
     has_answered: bool,
+    /// Its pipe has room for requests only when all of the last one was taken.
+    shows_what_is_taken: bool,
+    /// It was told that it says what it should not.
+    was_advised: bool,
+}
+
+/// Bytes that become lines.
+#[derive(Debug, Default)]
+struct Said {
+    bytes: Vec<u8>,
+    /// There is no end of a line before this place.
+    searched: usize,
+}
+
+impl Said {
+    /// The next line, with its end.
+    fn take_line(&mut self) -> Option<Vec<u8>> {
+        let mut rest = self.bytes[self.searched..].iter();
+        let Some(place) = rest.position(|byte| *byte == b'\n') else {
+            self.searched = self.bytes.len();
+            return None;
+        };
+        let rest = self.bytes.split_off(self.searched + place + 1);
+        self.searched = 0;
+        Some(std::mem::replace(&mut self.bytes, rest))
+    }
 }
 
 /// The place of this worker's process. There is one at a time, started when it is needed.
 #[derive(Debug, Default)]
 pub(super) struct Post {
     server: Option<Server>,
-    requests: u64,
 }
 
 impl Post {
     /// Has an item served.
     ///
     /// # Errors
-    /// Nothing came that is an answer; the process is gone.
+    /// Nothing came that is an answer, and the process is gone; or it says that it has not done it.
     pub(super) fn serve(
         &mut self,
         words: &Words<'_>,
         surroundings: &Surroundings<'_>,
         arguments: &[OsString],
     ) -> Result<Served, String> {
-        self.requests += 1;
-        let line = request_line(self.requests, arguments)?;
+        let line = request_line(arguments)?;
         let mut server = match self.server.take().and_then(Server::if_fit) {
             Some(server) => server,
             None => Server::start(words, surroundings)
                 .map_err(|error| ending::not_run(words.name(), &error))?,
         };
-        let answered = server
-            .ask(&line)
-            .and_then(|answer| answer_of(&answer, self.requests));
-        match answered {
+        match server.ask(&line) {
             Ok(answer) => {
-                server.has_answered = true;
                 self.server = Some(server);
-                Ok(Served {
-                    exit: Exit::Exited(answer.exit_code),
-                    output: answer.output,
-                })
+                match answer.was_cancelled {
+                    true => Err("its process answered that the request was cancelled".into()),
+                    false => Ok(Served {
+                        exit: Exit::Exited(answer.exit_code),
+                        output: answer.output,
+                    }),
+                }
             }
             Err(why) => {
                 server.end();
@@ -163,10 +142,7 @@ impl Post {
         if let Some(mut server) = self.server.take() {
             drop(server.requests);
             // What it still says is for nobody, but it must be able to say it.
-            let mut answers = server.answers.into_inner();
-            if let Ok(pidfd) = server.child.pidfd() {
-                drain_until_end(&pidfd, &mut answers, grace);
-            }
+            drain_until_end(&server.pidfd, &mut server.answers, grace);
             server.child.kill();
             server.child.await_exit();
         }
@@ -179,9 +155,7 @@ fn drain_until_end(pidfd: &OwnedFd, answers: &mut PipeReader, grace: Duration) {
     let mut is_open = true;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let ended = PollFd::new(pidfd, PollFlags::IN);
-        let said = PollFd::new(answers, PollFlags::IN);
-        let mut fds = [ended, said];
+        let mut fds = [ended(pidfd), said(answers)];
         let watched = if is_open { &mut fds[..] } else { &mut fds[..1] };
         let is_over = left.is_zero() || await_any(watched, left) == 0;
         if is_over || !fds[0].revents().is_empty() {
@@ -205,101 +179,201 @@ fn await_any(fds: &mut [PollFd<'_>], time: Duration) -> usize {
 impl Server {
     fn start(words: &Words<'_>, surroundings: &Surroundings<'_>) -> io::Result<Self> {
         let (theirs, requests) = pipe()?;
+        // The least, a page: there is room for more when that is empty, and not before.
+        let size = fcntl(&requests, FcntlArg::F_SETPIPE_SZ(1));
         let (answers, ours) = pipe()?;
         let stderr = stderr::handle();
         let streams = [theirs.as_fd(), ours.as_fd(), stderr.as_fd()];
+        let mut child = words.start(surroundings, streams)?;
+        let pidfd = child.pidfd().inspect_err(|_| {
+            child.kill();
+            child.await_exit();
+        })?;
         Ok(Server {
-            child: words.start(surroundings, streams)?,
+            child,
+            pidfd,
             requests,
-            answers: BufReader::new(answers),
+            answers,
+            said: Said::default(),
+            is_asked: false,
             has_answered: false,
+            shows_what_is_taken: size.is_ok(),
+            was_advised: false,
         })
     }
 
-    /// This process, unless it has ended or said something unasked since its last answer.
+    /// This process, unless it has ended since its last answer.
     fn if_fit(mut self) -> Option<Self> {
-        let is_silent = self.answers.buffer().is_empty() && !is_readable(self.answers.get_ref());
-        if is_silent {
+        // Looked at first: what it said before its end is there then.
+        let has_ended = await_any(&mut [ended(&self.pidfd)], Duration::ZERO) > 0;
+        let is_open = self.take_what_is_there();
+        self.pass_over();
+        if is_open && !has_ended {
             return Some(self);
         }
-        // It is readable, so this does not wait for the rest of a line.
-        let is_over = self.answers.fill_buf().is_ok_and(<[u8]>::is_empty);
-        let why = match is_over {
-            true => format!("{} while it had nothing to do", self.ended()),
-            false => "said something unasked".to_owned(),
-        };
-        self.end();
+        let exit = self.ended();
         // No item is charged with it.
         stderr::say(format_args!(
-            "a process that serves items {why}; it is replaced"
+            "a process that serves items {exit} while it had nothing to do; it is replaced"
         ));
         None
     }
 
-    fn ask(&mut self, line: &str) -> Result<Vec<u8>, String> {
-        let mut answer = Vec::new();
-        let asked = match self.send(line.as_bytes()) {
-            Ok(true) => Ok(()),
-            Ok(false) => return Err("its process answered before it was asked".into()),
-            Err(error) => Err(error),
-        };
-        let read = asked.and_then(|()| self.read_line(&mut answer));
-        if answer.last() == Some(&b'\n') {
-            return Ok(answer);
+    /// Takes what is in the pipe now, without waiting for more. False where nothing more can come.
+    fn take_what_is_there(&mut self) -> bool {
+        let readable = await_any(&mut [said(&self.answers)], Duration::ZERO) > 0;
+        let bytes = ioctl_fionread(&self.answers).unwrap_or(0);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let start = self.said.bytes.len();
+        let most = bytes.min(ANSWER_BYTES);
+        self.said.bytes.resize(start + most, 0);
+        // Nobody else reads, so that much is there.
+        let read = self.answers.read_exact(&mut self.said.bytes[start..]);
+        if read.is_err() {
+            self.said.bytes.truncate(start);
         }
-        if read.is_ok_and(|count| count as u64 >= ANSWER_BYTES) {
-            return Err(format!(
-                "its process answered with more than {ANSWER_BYTES} bytes"
-            ));
-        }
-        let exit = self.ended();
-        Err(match self.has_answered {
-            true => format!("its process ended without an answer: {exit}"),
-            false => format!("{NEVER_ANSWERED}: {exit}"),
-        })
+        read.is_ok() && (most > 0 || !readable)
     }
 
-    /// Sends a request. False if something was said before all of it was taken: whoever waits for
-    /// that to be read would wait for us, and we for them.
-    fn send(&mut self, mut request: &[u8]) -> io::Result<bool> {
-        while !request.is_empty() {
-            let room = PollFd::new(&self.requests, PollFlags::OUT);
-            let said = PollFd::new(self.answers.get_ref(), PollFlags::IN);
-            let mut fds = [room, said];
-            poll(&mut fds, None).or_else(|errno| match errno {
-                rustix::io::Errno::INTR => Ok(0),
-                other => Err(other),
-            })?;
-            let [room, said] = &fds;
-            if said.revents().contains(PollFlags::IN) {
+    fn ask(&mut self, request: &str) -> Result<Answer, String> {
+        let mut is_over = !self.send(request.as_bytes())?;
+        loop {
+            if let Some(answer) = self.hear()? {
+                (self.is_asked, self.has_answered) = (false, true);
+                return Ok(answer);
+            }
+            if is_over {
+                let exit = self.ended();
+                return Err(match self.has_answered {
+                    true => format!("its process ended without an answer: {exit}"),
+                    false => format!("{NEVER_ANSWERED}: {exit}"),
+                });
+            }
+            is_over = !self.listen()?;
+        }
+    }
+
+    /// What it has said, up to its answer.
+    fn hear(&mut self) -> Result<Option<Answer>, String> {
+        while let Some(line) = self.said.take_line() {
+            match form::read(&line)? {
+                Line::Answer(answer) => return Ok(Some(answer)),
+                Line::Words(why) if self.has_answered => return Err(why),
+                Line::Words(_) => self.pass_on(&line),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What it has said while there was nothing to answer. No item is charged with it.
+    fn pass_over(&mut self) {
+        while let Some(line) = self.said.take_line() {
+            match form::read(&line) {
+                Ok(Line::Answer(_)) => self.advise(
+                    "a process that serves items answered while nothing was asked: one answer a request",
+                ),
+                Ok(Line::Words(_)) | Err(_) => self.pass_on(&line),
+            }
+        }
+    }
+
+    fn pass_on(&mut self, line: &[u8]) {
+        self.advise(form::advice(line));
+        stderr::write(line);
+    }
+
+    /// Tells whoever wrote the program, once.
+    fn advise(&mut self, advice: impl Display) {
+        if !std::mem::replace(&mut self.was_advised, true) {
+            stderr::say(advice);
+        }
+    }
+
+    /// Sends a request. False if it will not be taken.
+    fn send(&mut self, request: &[u8]) -> Result<bool, String> {
+        let (first, rest) = request.split_at(1);
+        if !self.write(first)? || self.shows_what_is_taken && !self.await_room()? {
+            return Ok(false);
+        }
+        let is_open = self.take_what_is_there();
+        self.pass_over();
+        self.is_asked = true;
+        Ok(is_open && self.write(rest)?)
+    }
+
+    /// False if it will not be taken.
+    fn write(&mut self, mut bytes: &[u8]) -> Result<bool, String> {
+        while !bytes.is_empty() {
+            if !self.await_room()? {
                 return Ok(false);
             }
-            if said.revents().contains(PollFlags::HUP) {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            if !room.revents().is_empty() {
-                // With room for some of it, a pipe takes that without waiting.
-                let part = &request[..request.len().min(PIPE_BUF)];
-                let count = self.requests.write(part)?;
-                request = &request[count..];
+            // With room for some of it, a pipe takes that without waiting.
+            let part = &bytes[..bytes.len().min(PIPE_BUF)];
+            match self.requests.write(part) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(_) => return Ok(false),
             }
         }
         Ok(true)
     }
 
-    fn read_line(&mut self, line: &mut Vec<u8>) -> io::Result<usize> {
-        self.answers
-            .by_ref()
-            .take(ANSWER_BYTES)
-            .read_until(b'\n', line)
+    /// Waits until there is room for more of a request. False if there will be none.
+    fn await_room(&mut self) -> Result<bool, String> {
+        loop {
+            let room = PollFd::new(&self.requests, PollFlags::OUT);
+            let mut fds = [room, said(&self.answers), ended(&self.pidfd)];
+            await_one(&mut fds).map_err(|error| format!("its process is lost: {error}"))?;
+            let [room, said, _] = fds.map(|fd| fd.revents());
+            if room.contains(PollFlags::OUT) {
+                return Ok(true);
+            }
+            if said.is_empty() {
+                // It has closed its stdin, or ended.
+                return Ok(false);
+            }
+            // Whoever waits for that to be read would wait for us, and we for them.
+            if !self.listen()? {
+                return Ok(false);
+            }
+            if !self.is_asked {
+                self.pass_over();
+            } else if self.hear()?.is_some() {
+                return Err("its process answered before it was asked".into());
+            }
+        }
+    }
+
+    /// Waits until it says more. False if it will not: it has ended, or closed its stdout.
+    fn listen(&mut self) -> Result<bool, String> {
+        if self.said.bytes.len() >= ANSWER_BYTES {
+            return Err(format!(
+                "its process answered with more than {ANSWER_BYTES} bytes"
+            ));
+        }
+        let mut fds = [said(&self.answers), ended(&self.pidfd)];
+        let awaited = await_one(&mut fds);
+        awaited.map_err(|error| format!("its process is lost: {error}"))?;
+        if !fds[1].revents().is_empty() {
+            // All that it said is there. What others say who have its stdout is for nobody.
+            self.take_what_is_there();
+            return Ok(false);
+        }
+        let start = self.said.bytes.len();
+        self.said.bytes.resize(start + PIPE_BYTES, 0);
+        let read = self.answers.read(&mut self.said.bytes[start..]);
+        let count = read.as_ref().map_or(0, |count| *count);
+        self.said.bytes.truncate(start + count);
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(format!("its process's stdout cannot be read: {error}")),
+            Ok(count) => Ok(count > 0),
+        }
     }
 
     /// Waits a moment for a process that is ending by itself, most likely, as it has closed its
     /// pipes; and how it ended.
     fn ended(&mut self) -> Exit {
-        if let Ok(pidfd) = self.child.pidfd() {
-            await_any(&mut [PollFd::new(&pidfd, PollFlags::IN)], TIME_TO_END);
-        }
+        await_any(&mut [ended(&self.pidfd)], TIME_TO_END);
         self.end()
     }
 
@@ -310,39 +384,20 @@ impl Server {
     }
 }
 
-fn is_readable(answers: &PipeReader) -> bool {
-    await_any(&mut [PollFd::new(answers, PollFlags::IN)], Duration::ZERO) > 0
+fn said(answers: &PipeReader) -> PollFd<'_> {
+    PollFd::new(answers, PollFlags::IN)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn ended(pidfd: &OwnedFd) -> PollFd<'_> {
+    PollFd::new(pidfd, PollFlags::IN)
+}
 
-    #[test]
-    fn a_request_is_one_line_of_bazels_form() {
-        let line = request_line(7, &["a b".into(), "\n".into()]).unwrap();
-        let expected = "{\"requestId\":7,\"arguments\":[\"a b\",\"\\n\"],\"inputs\":[]}\n";
-        assert_eq!(line, expected);
-    }
-
-    #[test]
-    fn what_is_left_out_of_an_answer_has_its_default() {
-        let answer = answer_of(b"{\"requestId\":7}\n", 7).unwrap();
-        assert_eq!((answer.exit_code, answer.output.as_str()), (0, ""));
-        let full = br#"{"requestId":7,"exitCode":3,"output":"x","wasCancelled":false}"#;
-        let answer = answer_of(full, 7).unwrap();
-        assert_eq!((answer.exit_code, answer.output.as_str()), (3, "x"));
-    }
-
-    #[test]
-    fn wrong_answers_are_told() {
-        let why = |line: &[u8]| answer_of(line, 7).unwrap_err();
-        assert_eq!(
-            why(b"{\"requestId\":8}"),
-            "its process answered request 8 instead of 7"
-        );
-        assert!(why(b"hello\n").starts_with("its process answered \"hello\""));
-        assert!(why(b"[7]").starts_with("its process answered \"[7]\""));
-        assert!(why(b"\xff\n").contains('\u{fffd}'));
+/// Waits until one of these is ready.
+fn await_one(fds: &mut [PollFd<'_>]) -> io::Result<()> {
+    loop {
+        match poll(fds, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return Ok(result.map(drop)?),
+        }
     }
 }

@@ -197,6 +197,11 @@ impl Crew {
         usize::try_from(outstanding).unwrap_or(usize::MAX)
     }
 
+    /// The ordinal of a holder's last delivery.
+    pub(super) fn last_ordinal(&self, id: HolderId) -> u64 {
+        self.holders.get(id).map_or(0, |holder| holder.ordinal)
+    }
+
     /// How many more items workers may have, beyond what they have.
     pub(super) fn appetite(&self) -> u64 {
         let open = self.holders.values().filter(|holder| holder.is_open);

@@ -52,6 +52,27 @@ pub struct Started {
     pub taken: u64,
 }
 
+/// What the memory of a worker said at its end of the deliveries that it had started. The worker wrote
+/// it, so that any of it may be nonsense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LastWords {
+    /// What it had started.
+    pub started: Started,
+    /// The last ordinal that a handler had ever begun.
+    pub begun: u64,
+    /// Something else that it wrote made no sense.
+    pub is_garbled: bool,
+}
+
+/// What is believed of a worker's last words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finding {
+    /// What it had started.
+    pub started: Started,
+    /// Whether its words can be true.
+    pub is_sound: bool,
+}
+
 impl Started {
     pub(super) fn includes(self, ordinal: u64, is_asked_for: bool) -> bool {
         match is_asked_for {

@@ -188,6 +188,11 @@ impl<P> Leases<P> {
         }
     }
 
+    /// What a holder has, by ordinal.
+    pub(super) fn of(&self, holder: HolderId) -> impl Iterator<Item = (u64, &Lease<P>)> {
+        self.hands.get(holder).into_iter().flat_map(Hand::iter)
+    }
+
     /// All deliveries, holder by holder.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Token, &Lease<P>)> {
         self.hands.iter().flat_map(|(holder, hand)| {

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Capacity, Counts, Handed, HolderId, ItemId, Ledger, Refusal, Token, Weight};
+use super::leases::Lease;
+use super::{
+    Capacity, Counts, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Refusal, Started,
+    Token, Weight,
+};
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
     /// The payload of a delivery that is not settled.
@@ -104,6 +108,48 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     #[must_use]
     pub fn handed_as(&self, holder: HolderId, ordinal: u64) -> Option<Handed> {
         self.handed(Token { holder, ordinal })
+    }
+
+    /// What a worker had started that is gone, by its last words. It settled all that it had settled
+    /// before this.
+    ///
+    /// A handler works on what it was given one after the other, so that it can only have been at the
+    /// first delivery that is not settled; what says otherwise is nonsense that something wrote over
+    /// these words, and that something ran at the first delivery that is not settled, most likely.
+    #[must_use]
+    pub fn weigh(&self, holder: HolderId, words: LastWords) -> Finding {
+        let first = |is_asked_for: bool| {
+            let mut held = self.leases.of(holder);
+            held.find(|(_, lease)| lease.is_asked_for == is_asked_for)
+                .map(|(ordinal, _)| ordinal)
+        };
+        let (given, asked) = (first(false), first(true));
+        let Started { current, taken } = words.started;
+        let last = self.crew.last_ordinal(holder);
+        let is_known = [current, taken, words.begun].iter().all(|it| *it <= last);
+        let token = Token::of(holder, current);
+        let names_other = |lease: &Lease<P>| !lease.is_asked_for && given != Some(current);
+        let is_sound =
+            !words.is_garbled && is_known && !self.leases.get(token).is_some_and(names_other);
+        let started = if is_sound {
+            let is_begun = |ordinal: &u64| *ordinal <= words.begun;
+            Started {
+                current: given.filter(is_begun).unwrap_or(current),
+                taken,
+            }
+        } else {
+            match (given, asked) {
+                (Some(given), asked) if asked.is_none_or(|asked| given < asked) => Started {
+                    current: given,
+                    taken: 0,
+                },
+                (_, asked) => Started {
+                    current: 0,
+                    taken: asked.unwrap_or(0),
+                },
+            }
+        };
+        Finding { started, is_sound }
     }
 
     /// How many items this holder has and has not settled.

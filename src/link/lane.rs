@@ -82,6 +82,7 @@ impl Lane {
     pub(crate) fn new() -> io::Result<(Arc<Self>, OwnedFd)> {
         let (memory, file) = memory::make_for_two(LANE_BYTES)?;
         let lane = Arc::new(Lane { memory });
+        lane.board().clear();
         // The first word of a new worker is waited for.
         lane.up_bell().want();
         Ok((lane, file))

@@ -315,20 +315,38 @@ impl Uplink {
 
     /// Up to which delivery the worker is through by now.
     pub(crate) fn peek_through(&self) -> Through {
-        let (ordinal, served_ns) = self.lane.board().through();
-        Through { ordinal, served_ns }
+        let board = self.lane.board();
+        let (ordinal, served_ns) = board.through();
+        Through {
+            ordinal,
+            served_ns,
+            begun: board.begun(),
+        }
     }
 
     /// Takes note of that. The ordinal, and how long each delivery took in the mean, in nanoseconds,
     /// if it is news.
-    pub(crate) fn advance(&mut self, through: Through) -> Option<(u64, u64)> {
+    ///
+    /// # Errors
+    /// It cannot be, for a worker that was handed deliveries up to this one.
+    pub(crate) fn advance(
+        &mut self,
+        through: Through,
+        handed: u64,
+    ) -> Result<Option<(u64, u64)>, &'static str> {
         if through.ordinal == self.through {
-            return None;
+            return Ok(None);
+        }
+        if through.ordinal > handed {
+            return Err("acknowledged what it was not given");
+        }
+        if through.ordinal > through.begun || through.ordinal < self.through {
+            return Err("acknowledged what it had not begun");
         }
         let count = through.ordinal.wrapping_sub(self.through).max(1);
         let service_ns = through.served_ns.wrapping_sub(self.served_ns) / count;
         (self.through, self.served_ns) = (through.ordinal, through.served_ns);
-        Some((through.ordinal, service_ns))
+        Ok(Some((through.ordinal, service_ns)))
     }
 
     /// The bytes of a payload: in the record, or in shared memory.
@@ -355,6 +373,7 @@ impl Uplink {
 pub(crate) struct Through {
     ordinal: u64,
     served_ns: u64,
+    begun: u64,
 }
 
 /// A payload's bytes, wherever they are.

@@ -173,6 +173,11 @@ impl Writer {
         true
     }
 
+    /// Shows the reader what was written, whatever stands where that is shown.
+    pub(crate) fn restore(&mut self) {
+        self.ring.head().store(self.position, Ordering::Release);
+    }
+
     /// Shows the reader what was written. Whether there was anything.
     pub(crate) fn publish(&mut self) -> bool {
         if self.ring.head().load(Ordering::Relaxed) == self.position {

@@ -13,7 +13,8 @@ use crate::broker::{Broker, Ending, WakerKey};
 use crate::error::Kind;
 use crate::ledger::{Cause, Token};
 use crate::link::Job;
-use crate::worker::current::Side;
+use crate::worker::copies;
+use crate::worker::current::{self, Side};
 
 struct Held {
     side: Side,
@@ -140,7 +141,13 @@ pub(super) fn settle(
     ending: Ending,
 ) -> Result<(), Kind> {
     match side {
-        Side::Local(broker) => broker.settle(token, service, ending),
+        Side::Local(broker) => {
+            if current::holds(broker) {
+                // A loop that was forked goes on with what its parent got.
+                copies::end_copy();
+            }
+            broker.settle(token, service, ending)
+        }
         Side::Remote(session) => match session.settle_now(token.ordinal(), service, ending) {
             true => Ok(()),
             false => Err(Kind::Stale),

@@ -524,7 +524,7 @@ impl Builder {
     ) -> Result<Plan, Kind> {
         limits::check_count(workers)?;
         let role = roles::name_of::<F>()?;
-        limits::check_exits_are_kept()?;
+        limits::check_system()?;
         limits::check_socket_buffer()?;
         limits::check_meeting_place()?;
         limits::check_file_size()?;

@@ -11,6 +11,7 @@ use crate::error::Kind;
 use crate::ledger::{Credit, HolderId};
 use crate::link::inline;
 use crate::queue::held;
+use crate::worker::copies;
 use crate::worker::current::{self, Side};
 
 #[derive(Debug)]
@@ -48,6 +49,7 @@ impl InlineCrew {
                 let _ = broker.settle(job.token, began.elapsed(), ending);
             }
         };
+        copies::mark();
         broker.set_inline(Inline {
             drive: Box::new(drive),
             has_work: Box::new(move |_| !waiting.is_empty()),
@@ -95,7 +97,9 @@ impl InlineCrew {
                 let before = broker.counts();
                 current::set(Side::Local(Arc::clone(&broker)), item_type);
                 // A panic with an item in hand is charged to the item, which ends this in time.
-                if catch_unwind(AssertUnwindSafe(&run)).is_err() {
+                let outcome = catch_unwind(AssertUnwindSafe(&run));
+                copies::end_copy();
+                if outcome.is_err() {
                     held::charge_all();
                 }
                 current::clear();
@@ -110,6 +114,7 @@ impl InlineCrew {
         };
         let has_work =
             move |core: &Core| !is_over.load(Ordering::Acquire) && core.desk.ledger.ready() > 0;
+        copies::mark();
         broker.set_inline(Inline {
             drive: Box::new(drive),
             has_work: Box::new(has_work),

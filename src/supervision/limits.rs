@@ -1,12 +1,20 @@
 //! What the system must allow before anything is started; checked first, with clear errors.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
+use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use rustix::io::Errno;
+use rustix::process::{
+    PidfdFlags, WaitId, WaitIdOptions, getpid, parent_process_death_signal, pidfd_open,
+    set_parent_process_death_signal, waitid,
+};
 
 use super::{leftovers, signals};
 use crate::error::Kind;
@@ -44,7 +52,7 @@ pub(crate) fn check_count(workers: usize) -> Result<(), Kind> {
 }
 
 /// Whether this process learns how its workers end.
-pub(crate) fn check_exits_are_kept() -> Result<(), Kind> {
+fn check_exits_are_kept() -> Result<(), Kind> {
     match signals::are_exits_kept() {
         true => Ok(()),
         false => Err(Kind::Invalid {
@@ -72,6 +80,23 @@ pub(crate) fn check_file_size() -> Result<(), Kind> {
     }
 }
 
+/// A worker process needs no more open files for itself.
+const FILES_OF_WORKER: u64 = 64;
+
+/// The soft limit on open files that was there before we raised it, and what we raised it to.
+static RAISED: Mutex<Option<(u64, u64)>> = Mutex::new(None);
+
+/// The soft and the hard limit on open files that worker processes are to have, and with them what they
+/// start: the user's own, which may be low for programs that `select`. `None` where we have changed
+/// nothing.
+pub(super) fn files_of_workers() -> Option<(u64, u64)> {
+    let raised = *RAISED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (before, raised_to) = raised?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    // Where somebody has changed it again, it is theirs.
+    (soft == raised_to).then_some((before.max(FILES_OF_WORKER).min(hard), hard))
+}
+
 /// Makes room for the open files of this many worker processes, up to the hard limit.
 pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
     let open = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
@@ -83,6 +108,12 @@ pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
         return Ok(());
     }
     if needed <= hard && setrlimit(Resource::RLIMIT_NOFILE, needed, hard).is_ok() {
+        let mut raised = RAISED.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match *raised {
+            Some((before, raised_to)) if raised_to == soft => before,
+            _ => soft,
+        };
+        *raised = Some((before, needed));
         return Ok(());
     }
     Err(Kind::TooFewFiles {
@@ -132,6 +163,74 @@ fn try_out(folder: &Path) -> io::Result<()> {
         Err(errno) => return Err(errno.into()),
     }
     leftovers::try_out(folder, std::process::id())
+}
+
+/// Whether the system has what every worker process needs, and allows the calls without which none can
+/// be started, watched or ended. Found out by each worker, it would be told without a name.
+pub(crate) fn check_system() -> Result<(), Kind> {
+    check_exits_are_kept()?;
+    let lacking = |what| move |why: String| Kind::Lacking { what, why };
+    // A program that runs is there, so that it can only be /proc that is not.
+    fs::metadata("/proc/self/exe")
+        .map_err(|error| {
+            format!("/proc/self/exe: {error}; mount it, as with mount -t proc proc /proc")
+        })
+        .map_err(lacking("/proc"))?;
+    File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(|error| format!("{error}; make it, as with mknod -m 666 /dev/null c 1 3"))
+        .map_err(lacking("/dev/null"))?;
+    for (call, try_out) in CALLS {
+        try_out()
+            .map_err(|errno| {
+                format!(
+                    "{errno}; it may be a seccomp profile that refuses it, or a kernel before 5.4"
+                )
+            })
+            .map_err(lacking(call))?;
+    }
+    Ok(())
+}
+
+type Trial = (&'static str, fn() -> Result<(), Errno>);
+
+/// System calls that something may refuse, and a use of each that changes nothing.
+const CALLS: [Trial; 5] = [
+    ("the system call pidfd_open", || pidfd_of_this().map(drop)),
+    ("the system call pidfd_send_signal", || {
+        let pidfd = pidfd_of_this()?;
+        let (fd, none) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+        // SAFETY: the file is open, and signal 0 is none.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, 0, none, 0) };
+        match sent {
+            0 => Ok(()),
+            _ => Err(errno_now()),
+        }
+    }),
+    ("the system call waitid with a pidfd", || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        match waitid(WaitId::PidFd(pidfd_of_this()?.as_fd()), options) {
+            // This process is no child of its own.
+            Err(Errno::CHILD) => Ok(()),
+            result => result.map(drop),
+        }
+    }),
+    ("the system call prctl(PR_SET_PDEATHSIG)", || {
+        set_parent_process_death_signal(parent_process_death_signal()?)
+    }),
+    ("the system call memfd_create", || {
+        memfd_create("trial", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map(drop)
+    }),
+];
+
+fn pidfd_of_this() -> Result<OwnedFd, Errno> {
+    pidfd_open(getpid(), PidfdFlags::empty())
+}
+
+fn errno_now() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
 /// Whether small messages can be sent without waiting, as the link assumes.

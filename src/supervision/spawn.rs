@@ -12,12 +12,14 @@ use std::sync::Arc;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::libc;
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{getppid, setsid};
 use rustix::io::FdFlags;
 
 use super::equipment::Equipment;
 use super::jobserver;
+use super::limits;
 use super::orders::{Appointment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
 use super::signals;
 use crate::error::Kind;
@@ -72,6 +74,7 @@ pub(super) fn start(
         // It may be another run's, which has started this one.
         None => command.env_remove(JOURNAL_VARIABLE),
     };
+    let files = limits::files_of_workers();
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
         command.pre_exec(move || {
@@ -88,6 +91,9 @@ pub(super) fn start(
             // The calling thread blocks all signals, and a mask outlives exec; so does what is ignored.
             SigSet::empty().thread_set_mask()?;
             signals::give_back()?;
+            if let Some((soft, hard)) = files {
+                setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+            }
             keep_only_stdio_and(inherited)
         });
     }

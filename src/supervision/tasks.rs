@@ -23,6 +23,7 @@ use crate::error::Kind;
 use crate::ledger::{Cause, Credit, Started};
 use crate::link::task::{self, TaskJobs};
 use crate::worker::attempt::{Wanted, decode, encode, message_of};
+use crate::worker::copies;
 use crate::worker::current::{self, Side};
 
 /// The same as a crew of threads, but for where its workers run.
@@ -226,6 +227,7 @@ async fn catch<V>(future: impl Future<Output = V>) -> Result<V, String> {
     let mut future = pin!(future);
     poll_fn(move |context| {
         let poll = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        copies::end_copy();
         match poll {
             Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
             Ok(Poll::Pending) => Poll::Pending,

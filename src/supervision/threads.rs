@@ -18,6 +18,7 @@ use crate::ledger::{Credit, HolderId, Started};
 use crate::link::thread;
 use crate::observe::What;
 use crate::queue::held;
+use crate::worker::copies;
 use crate::worker::current::{self, Side};
 
 /// What the threads of one crew share.
@@ -89,6 +90,7 @@ pub(super) fn begin(
         stopping,
         is_stopping: Arc::default(),
     });
+    copies::mark();
     broker.with(Core::crew_began);
     let crew = ThreadCrew {
         shared: Arc::clone(&shared),
@@ -153,6 +155,7 @@ impl ThreadCrew {
                 shared.begin_loop(&life.worker);
                 let end = loop {
                     let is_fine = catch_unwind(AssertUnwindSafe(|| run())).is_ok();
+                    copies::end_copy();
                     if !is_fine {
                         held::charge_all();
                     }

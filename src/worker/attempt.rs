@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::copies;
 use crate::broker::Ending;
 use crate::ledger::Cause;
 use crate::payload::{self, Payload};
@@ -23,7 +24,9 @@ where
         Ok(item) => item,
         Err(cause) => return Ending::Failed(cause),
     };
-    match catch_unwind(AssertUnwindSafe(|| encode(handler(item), wanted))) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| encode(handler(item), wanted)));
+    copies::end_copy();
+    match outcome {
         Ok(ending) => ending,
         Err(payload) => Ending::Failed(Cause::Panicked(message_of(&*payload))),
     }

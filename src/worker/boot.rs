@@ -51,7 +51,7 @@ pub(super) fn answer(call: Call) -> i32 {
         );
         return exit::BOOT_FAILED;
     };
-    title::claim("worker", false);
+    title::claim("worker");
     match meeting::await_order(&socket) {
         Some(Order::Work(appointment)) => {
             let Ok(equipment) = Equipment::receive(&socket, appointment.number) else {
@@ -79,7 +79,7 @@ fn work(
     socket: DescriptorSocket,
     waker: Waker,
 ) -> i32 {
-    title::claim(&appointment.name, false);
+    title::claim(&appointment.name);
     let Some(role) = roles::find(&appointment.role) else {
         return exit::BOOT_FAILED;
     };

@@ -3,6 +3,8 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgrp, getpid};
 
+use crate::supervision::stderr;
+
 /// A chapter's loop panicked; the code of Rust's own `main`.
 pub(super) const PANICKED: i32 = 101;
 /// The supervisor could not be reached or said something unexpected. `EX_SOFTWARE` of sysexits.
@@ -23,6 +25,18 @@ pub(super) fn as_orphan() -> ! {
         let _ = kill(Pid::from_raw(0), Signal::SIGKILL);
     }
     std::process::exit(BOOT_FAILED)
+}
+
+/// This process is a copy that a handler has forked and let return. Only itself ends: what it shares
+/// with the process that works, which goes on, is left as it is.
+pub(super) fn as_copy() -> ! {
+    // Nobody else of this process writes any more, whatever lock of stderr was held when it was copied.
+    stderr::write_all(
+        b"supervisor: a process that was forked while an item was worked on came back from there: it ends \
+          here, as the item is its parent's; call _exit or exec in it\n",
+    );
+    // SAFETY: `_exit` is safe anywhere. What runs at `exit` is the other process's to do.
+    unsafe { nix::libc::_exit(BOOT_FAILED) }
 }
 
 /// Like [`as_orphan`], by calls that a signal handler may make.

@@ -19,7 +19,6 @@ use serde::de::DeserializeOwned;
 
 use super::attempt::{Wanted, attempt};
 use super::canary::Canary;
-use super::context;
 use super::current::{self, Side};
 pub(crate) use super::inbox::{Arrival, Reply};
 use super::inbox::{Held, Inbox, Look};
@@ -27,6 +26,7 @@ use super::loan::{Lender, lending};
 use super::orphan::Waker;
 use super::stopwatch::StopWatch;
 use super::uplink::Uplink;
+use super::{context, copies};
 use super::{exit, memory, title};
 use crate::broker::{Ending, Patience};
 use crate::fail;
@@ -40,6 +40,7 @@ use crate::observe::monotonic_ns;
 use crate::payload::Payload;
 use crate::supervision::equipment::Equipment;
 use crate::supervision::orders::Appointment;
+use crate::supervision::stderr;
 
 /// The supervisor is woken early only from this many acknowledgements on; below, waiting costs less
 /// than waking.
@@ -76,6 +77,7 @@ impl Session {
         socket: DescriptorSocket,
         waker: Waker,
     ) -> Option<Arc<Self>> {
+        copies::mark();
         fail::point("worker: appointed");
         let lane = Lane::of(&equipment.lane).ok()?;
         context::set(equipment.map_context().ok()?);
@@ -290,6 +292,15 @@ impl Session {
             // This worker cannot be talked to any more. That is charged to the item.
             exit::as_orphan();
         }
+        if !self.lane.board().is_at(arrival.ordinal) {
+            // Nor can this one. What it has done until now it knows by itself.
+            self.lane.board().restore(arrival.ordinal);
+            self.uplink.restore();
+            stderr::write_all(
+                b"supervisor: an item has written over the memory that its worker shares with the supervisor\n",
+            );
+            exit::as_orphan();
+        }
         let waiting = match ending {
             // Nobody waits for it: a store will do.
             Ending::Done(_) if !arrival.is_awaited => {
@@ -372,6 +383,7 @@ impl Session {
 
     /// Ends a delivery that was got, and tells at once. False if it was ended before.
     pub(crate) fn settle_now(&self, ordinal: u64, service: Duration, ending: Ending) -> bool {
+        copies::end_copy();
         let mut inbox = self.lock();
         let Some(held) = inbox.held.remove(&ordinal) else {
             return false;
@@ -439,6 +451,7 @@ impl Session {
         body: Payload,
         patience: Patience,
     ) -> Result<Reply, String> {
+        copies::end_copy();
         let request = self.next_request();
         self.uplink.push_with(body, |body: Body<'_>| Up::Ask {
             request,
@@ -449,6 +462,7 @@ impl Session {
 
     /// Asks the supervisor, and waits for the answer as long as patience lasts.
     pub(crate) fn ask(&self, ask: Ask<'_>, patience: Patience) -> Reply {
+        copies::end_copy();
         let request = self.next_request();
         self.uplink.push(&Up::Ask { request, ask });
         self.wait_for(request, patience)

@@ -4,7 +4,8 @@
 //! there is what is shown; PostgreSQL does the same. Writing needs no system call. A worker is
 //! started with a long first argument, so there is room. For a program that a user started, the
 //! memory of the environment follows that of the arguments and is used as well, after its strings
-//! were copied elsewhere.
+//! were copied elsewhere. There is room then for the words of its command line behind the title, by which
+//! `pgrep -f` finds it.
 
 use std::fmt::{self, Write};
 use std::fs;
@@ -21,6 +22,8 @@ struct Area {
     length: usize,
     /// What stands before every activity.
     name: String,
+    /// What stands behind it: the command line as it was.
+    words: String,
     /// Reused, so that a change of title does not allocate.
     text: String,
 }
@@ -32,15 +35,27 @@ unsafe impl Send for Area {}
 static AREA: Mutex<Option<Area>> = Mutex::new(None);
 
 /// Names this process, in the title and in `comm` (its first 15 bytes).
-pub(crate) fn claim(name: &str, with_environment: bool) {
+pub(crate) fn claim(name: &str) {
+    claim_with(name, None);
+}
+
+/// The same for a program that a user started, who may look for it by the words of its command line.
+/// To be called at the start of `main`, while this process has one thread.
+#[cfg(feature = "cli")]
+pub(crate) fn claim_and_keep(name: &str, words: String) {
+    claim_with(name, Some(words));
+}
+
+fn claim_with(name: &str, words: Option<String>) {
     let mut area = AREA.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some((start, length)) = argument_memory(with_environment) else {
+    let Some((start, length)) = argument_memory(words.is_some()) else {
         return;
     };
     *area = Some(Area {
         start,
         length,
         name: name.to_owned(),
+        words: words.unwrap_or_default(),
         text: String::with_capacity(length),
     });
     drop(area);
@@ -68,6 +83,13 @@ impl Area {
         self.text.clear();
         // Writing to a String does not fail; an activity whose Display fails is shown cut off.
         let _ = write!(self.text, "{} {activity}", self.name);
+        if !self.words.is_empty() {
+            // Where there is room for one of them only, it is for what it can be found by.
+            let room = (self.length - 1).saturating_sub(self.words.len() + 2);
+            self.text.truncate(self.text.floor_char_boundary(room));
+            // All in one text: what is longer than the arguments were is shown to its first zero.
+            let _ = write!(self.text, ": {}", self.words);
+        }
         let shown = self.text.len().min(self.length - 1);
         // SAFETY: `start` begins `length` writable bytes that belong to this process for its
         // whole life, and `shown < length`.

@@ -181,6 +181,11 @@ impl Uplink {
         state
     }
 
+    /// Something else has written over the ring's ends: records that were written are there again.
+    pub(super) fn restore(&self) {
+        self.lock().writer.restore();
+    }
+
     /// Whether somebody had to wait for room since this was last asked.
     pub(super) fn take_waited(&self) -> bool {
         self.has_waited.load(Ordering::Relaxed) && self.has_waited.swap(false, Ordering::Relaxed)

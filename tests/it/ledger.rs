@@ -11,8 +11,8 @@ use std::iter;
 use std::time::Duration;
 
 use dishrack::ledger::{
-    Backoff, Blame, Capacity, Cause, Credit, Exit, Failure, Handed, HolderId, ItemId, Ledger,
-    Options, Refusal, Report, Scene, Stale, Started, Weight,
+    Backoff, Blame, Capacity, Cause, Credit, Exit, Failure, Handed, HolderId, ItemId, LastWords,
+    Ledger, Options, Refusal, Report, Scene, Stale, Started, Weight,
 };
 use properties::{
     bounded_queues_keep_every_item, rendezvous_queues_keep_every_item,
@@ -24,6 +24,8 @@ crate::trials! {
     prefetched_items_go_back_in_their_place_uncounted,
     the_started_item_is_charged_and_others_are_not,
     a_getter_is_charged_for_all_that_it_has_taken,
+    last_words_that_can_be_true_are_believed,
+    nonsense_is_charged_to_the_first_delivery_that_is_not_settled,
     a_worker_that_also_gets_is_not_charged_for_what_it_only_prefetched,
     the_last_attempt_makes_a_dead_letter_with_its_whole_history,
     a_retry_is_reported_once_with_its_cause,
@@ -196,6 +198,81 @@ fn a_getter_is_charged_for_all_that_it_has_taken() {
     };
     let charged = ledger.handle_leave(getter, started, Some(&crash()), NO_TIME);
     assert_eq!((charged, ledger.counts().retries), (2, 2));
+}
+
+fn words(current: u64, begun: u64) -> LastWords {
+    LastWords {
+        started: Started { current, taken: 0 },
+        begun,
+        is_garbled: false,
+    }
+}
+
+/// A worker that has settled its first delivery, and has the second and the third.
+fn with_two_left(ledger: &mut Bytes) -> HolderId {
+    let worker = seasoned(ledger, 1, 1)[0];
+    put(ledger, 2);
+    assert_eq!(deliver(ledger).len(), 2);
+    worker
+}
+
+fn last_words_that_can_be_true_are_believed() {
+    let mut ledger = unbounded();
+    let worker = with_two_left(&mut ledger);
+    let found = |said| {
+        let found = ledger.weigh(worker, said);
+        assert!(found.is_sound, "{said:?}");
+        found.started.current
+    };
+    assert_eq!(found(words(2, 2)), 2);
+    // It was killed between the two words.
+    assert_eq!(found(words(2, 1)), 2);
+    // It is between two deliveries, or has only said so of the first.
+    assert_eq!(found(words(0, 1)), 0);
+    assert_eq!(
+        found(words(1, 1)),
+        1,
+        "which is settled, and charged to nobody"
+    );
+    // Something has written 0 over one of them.
+    assert_eq!(found(words(0, 2)), 2);
+}
+
+fn nonsense_is_charged_to_the_first_delivery_that_is_not_settled() {
+    let mut ledger = unbounded();
+    let worker = with_two_left(&mut ledger);
+    let garbled = LastWords {
+        is_garbled: true,
+        ..words(0, 1)
+    };
+    let far = LastWords {
+        started: Started {
+            current: 2,
+            taken: 1000,
+        },
+        ..words(2, 2)
+    };
+    for said in [
+        words(3, 3),
+        words(3, 1),
+        words(1000, 2),
+        words(2, 1000),
+        far,
+        garbled,
+    ] {
+        let found = ledger.weigh(worker, said);
+        let first = Started {
+            current: 2,
+            taken: 0,
+        };
+        assert_eq!((found.started, found.is_sound), (first, false), "{said:?}");
+    }
+    let mut ledger = unbounded();
+    put(&mut ledger, 2);
+    let getter = ledger.handle_join_as_getter();
+    while ledger.handle_get(getter).is_some() {}
+    let taken = ledger.weigh(getter, garbled).started;
+    assert_eq!((taken.current, taken.taken), (0, 1));
 }
 
 fn the_last_attempt_makes_a_dead_letter_with_its_whole_history() {

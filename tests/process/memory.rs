@@ -17,6 +17,11 @@ crate::trials!(
     memory_that_is_cut_short_ends_no_supervisor,
     who_writes_over_payloads_dies_and_the_others_arrive,
     who_writes_over_its_lane_ends_alone,
+    who_always_writes_over_its_lane_becomes_a_dead_letter,
+    small_nonsense_in_a_lane_harms_no_other_item,
+    only_the_process_that_was_started_speaks_for_its_items,
+    only_the_process_that_was_started_goes_on_with_a_loop,
+    a_copy_of_a_crew_of_this_process_ends,
     workers_map_payloads_to_read_only,
 );
 
@@ -91,10 +96,10 @@ pub(crate) fn scribble(blob: &Blob) -> Result<u64, String> {
     Err("it was written".into())
 }
 
-/// Writes over everything shared that this process can write to, which is its lane. Once: nobody could
-/// tell which item had a worker destroy even what says at which one it is.
+/// Writes over everything shared that this process can write to, which is its lane. Once, if there is a
+/// file to remember it.
 pub(crate) fn scribble_own(path: &str) {
-    if File::create_new(path).is_err() {
+    if !path.is_empty() && File::create_new(path).is_err() {
         return;
     }
     for mapping in shared_of("self").iter().filter(|one| one.may_write) {
@@ -102,6 +107,16 @@ pub(crate) fn scribble_own(path: &str) {
         unsafe {
             let start = mapping.start as *mut u8;
             start.write_bytes(0xa5, mapping.end - mapping.start);
+        }
+    }
+}
+
+/// Writes a number over the first words of this process's lane.
+pub(crate) fn write_nonsense(value: u64, words: usize) {
+    for mapping in shared_of("self").iter().filter(|one| one.may_write) {
+        for word in 0..words {
+            // SAFETY: none, as above.
+            unsafe { (mapping.start as *mut u64).add(word).write_volatile(value) };
         }
     }
 }
@@ -174,10 +189,7 @@ fn who_writes_over_payloads_dies_and_the_others_arrive() {
 fn who_writes_over_its_lane_ends_alone() {
     for method in METHODS {
         let folder = tempfile::tempdir().unwrap();
-        let queue = JoinableQueue::with(Options {
-            max_attempts: 1,
-            ..Options::default()
-        });
+        let queue = JoinableQueue::unbounded();
         let builder = Supervisor::builder().processes(2).start_method(method);
         let crew = builder
             .time_limit(Duration::from_secs(1))
@@ -194,10 +206,143 @@ fn who_writes_over_its_lane_ends_alone() {
         }
         let Joined { done, dead } = queue.join_timeout(DEADLINE).unwrap();
         assert_eq!((done, dead), (205, 0), "{method:?}");
-        // One life may come to several of them before it is seen to write nonsense.
-        let restarts = crew.restarts();
-        assert!((1..=5).contains(&restarts), "{method:?}: {restarts}");
+        // Each of them ends one worker, and one item is charged with that.
+        let charged = queue.counts().unwrap().retries;
+        assert_eq!((crew.restarts(), charged), (5, 5), "{method:?}");
     }
+}
+
+fn who_always_writes_over_its_lane_becomes_a_dead_letter() {
+    for method in METHODS {
+        let queue = JoinableQueue::unbounded();
+        let builder = Supervisor::builder().processes(2).start_method(method);
+        let crew = builder.intensity(1, DEADLINE).handler(&queue, roles::work);
+        let crew = crew.unwrap();
+        for n in 0..60 {
+            let work = match n % 20 {
+                10 => Work::ScribbleOwn(String::new()),
+                _ => Work::Carry(vec![1; 100]),
+            };
+            queue.put(&work).unwrap();
+        }
+        let Joined { done, dead } = queue.join_timeout(DEADLINE).unwrap();
+        assert_eq!((done, dead), (57, 3), "{method:?}");
+        for letter in queue.dead_letters().unwrap() {
+            assert_eq!(letter.payload, Work::ScribbleOwn(String::new()));
+            assert_eq!(letter.history.len(), 3);
+        }
+        drop(crew);
+    }
+}
+
+/// So many words are at the beginning of a lane: what says which deliveries its worker is at, and all
+/// that is not a ring.
+const BOARD_WORDS: usize = 6;
+const HEADER_WORDS: usize = 512;
+
+fn small_nonsense_in_a_lane_harms_no_other_item() {
+    let folder = tempfile::tempdir().unwrap();
+    for (value, words) in [0, 1, 2, 5]
+        .map(|value| [(value, BOARD_WORDS), (value, HEADER_WORDS)])
+        .concat()
+    {
+        for code in [9, 0] {
+            let queue = JoinableQueue::unbounded();
+            let builder = Supervisor::builder().processes(1);
+            let crew = builder.intensity(1, DEADLINE).handler(&queue, roles::work);
+            let crew = crew.unwrap();
+            let what = format!("{value} over {words} words, code {code}");
+            for n in 0..30 {
+                let work = match n {
+                    10 => Work::Nonsense(value, words, code),
+                    _ => Work::Note(folder.path().join(n.to_string()).display().to_string()),
+                };
+                queue.put(&work).unwrap();
+            }
+            let joined = queue.join_timeout(DEADLINE);
+            let joined = joined.unwrap_or_else(|error| panic!("{what}: {error}"));
+            let Joined { done, dead } = joined;
+            assert_eq!((done, dead), (29, 1), "{what}");
+            let letters = queue.dead_letters().unwrap();
+            assert_eq!(
+                letters[0].payload,
+                Work::Nonsense(value, words, code),
+                "{what}"
+            );
+            // What is done was run, though perhaps more than once.
+            let ran = fs::read_dir(folder.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            let ran: Vec<_> = ran.collect();
+            assert_eq!(ran.len(), 29, "{what}");
+            for path in ran {
+                fs::remove_file(path).unwrap();
+            }
+            drop(crew);
+        }
+    }
+}
+
+/// Items that fork, and how often they were run in all.
+struct Forks {
+    folder: tempfile::TempDir,
+    queue: JoinableQueue<Work>,
+}
+
+/// So many items fork.
+const FORKS: usize = 30;
+
+impl Forks {
+    fn new() -> Self {
+        Forks {
+            folder: tempfile::tempdir().unwrap(),
+            queue: JoinableQueue::unbounded(),
+        }
+    }
+
+    fn assert_each_runs_once(&self, what: &str) {
+        let file = self.folder.path().join("ran");
+        for _ in 0..FORKS {
+            let work = Work::Fork(file.display().to_string());
+            self.queue.put(&work).unwrap();
+        }
+        let Joined { done, dead } = self.queue.join_timeout(DEADLINE).unwrap();
+        assert_eq!((done, dead), (FORKS as u64, 0), "{what}");
+        let refused = self.queue.counts().unwrap().refused;
+        assert_eq!(refused, 0, "{what}: late words");
+        assert_eq!(fs::read(file).unwrap().len(), FORKS, "{what}");
+    }
+}
+
+fn only_the_process_that_was_started_speaks_for_its_items() {
+    for method in METHODS {
+        let forks = Forks::new();
+        let builder = Supervisor::builder().processes(2).start_method(method);
+        let _crew = builder.handler(&forks.queue, roles::work).unwrap();
+        forks.assert_each_runs_once(&format!("{method:?}"));
+    }
+}
+
+fn only_the_process_that_was_started_goes_on_with_a_loop() {
+    let forks = Forks::new();
+    let builder = Supervisor::builder().processes(2);
+    let _crew = builder.worker(&forks.queue, roles::chapters_loop).unwrap();
+    forks.assert_each_runs_once("a loop");
+}
+
+fn a_copy_of_a_crew_of_this_process_ends() {
+    let forks = Forks::new();
+    let _crew = Supervisor::builder()
+        .threads(2)
+        .handler(&forks.queue, roles::work)
+        .unwrap();
+    forks.assert_each_runs_once("threads");
+    let forks = Forks::new();
+    let _crew = Supervisor::builder()
+        .inline()
+        .handler(&forks.queue, roles::work)
+        .unwrap();
+    forks.assert_each_runs_once("inline");
 }
 
 fn workers_map_payloads_to_read_only() {

@@ -10,6 +10,7 @@ use crate::support::{DEADLINE, children_of, send, state, until};
 use crate::terminal::{Picture, Terminal};
 
 crate::trials!(
+    bars_in_the_first_row_leave_nothing_in_the_history_of_tmux,
     bars_on_a_terminal_say_who_holds_what,
     lines_do_not_tear_the_bars,
     lines_on_the_terminal_are_display_enough,
@@ -406,4 +407,30 @@ fn how_to_go_on_is_said_without_a_terminal_as_well() {
         last.starts_with("supervisor: stopped before the end, and nothing was kept"),
         "{error}"
     );
+}
+
+/// tmux keeps what it takes for a screen that is cleared, and it has no more than one here.
+fn bars_in_the_first_row_leave_nothing_in_the_history_of_tmux() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = folder.path().join("size");
+    let script = format!(
+        "seq 60 | {} -w 2 -q -- sh -c 'sleep 0.05'; \
+         tmux display-message -p '#{{history_size}}' >{size}.new; mv {size}.new {size}",
+        env!("CARGO_BIN_EXE_supervisor"),
+        size = size.display(),
+    );
+    let socket = folder.path().join("tmux");
+    let tmux = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("tmux");
+        command.arg("-S").arg(&socket).args(["-f", "/dev/null"]);
+        command.args(arguments).status()
+    };
+    let begin = ["new-session", "-d", "-x", "80", "-y", "24", &script];
+    if !tmux(&begin).is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no tmux");
+        return;
+    }
+    until("the run is over", || size.exists());
+    let _ = tmux(&["kill-server"]);
+    assert_eq!(std::fs::read_to_string(size).unwrap(), "0\n");
 }

@@ -70,6 +70,13 @@ pub(crate) enum Work {
     Scribble(Blob),
     /// Write over all shared memory that this process can write to, if this file is not there yet.
     ScribbleOwn(String),
+    /// Write this number over so many words of the memory that this process shares with its supervisor,
+    /// from its beginning, and then end with this code, unless it is 0.
+    Nonsense(u64, usize, i32),
+    /// Add a byte to this file.
+    Note(String),
+    /// The same, and fork: the child returns as well.
+    Fork(String),
     /// End of a loop.
     Leave,
 }
@@ -147,9 +154,27 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         Work::Cut => memory::cut(),
         Work::Scribble(blob) => return memory::scribble(&blob),
         Work::ScribbleOwn(path) => memory::scribble_own(&path),
+        Work::Nonsense(value, words, code) => {
+            memory::write_nonsense(value, words);
+            if code != 0 {
+                std::process::exit(code);
+            }
+        }
+        Work::Note(path) => note(&path),
+        Work::Fork(path) => {
+            note(&path);
+            // SAFETY: none, for the child: what becomes of one that returns is the point.
+            unsafe { nix::unistd::fork() }.unwrap();
+        }
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
     }
     Ok(0)
+}
+
+fn note(path: &str) {
+    let mut file = std::fs::File::options();
+    let mut file = file.create(true).append(true).open(path).unwrap();
+    file.write_all(b"x").unwrap();
 }
 
 fn sum(bytes: &[u8]) -> u64 {

@@ -9,6 +9,9 @@ use crate::support::{Run, pid_of, until};
 crate::trials!(
     ps_shows_what_everybody_is_doing,
     forked_workers_have_titles_too,
+    a_run_is_found_by_the_words_of_its_command_line,
+    a_password_on_the_command_line_is_not_shown,
+    a_run_without_room_for_a_title_is_found_all_the_same,
 );
 
 fn args(pid: u32) -> String {
@@ -56,7 +59,8 @@ fn see_idle_worker(more: &[&str]) {
     let dryer = pid_of(&run.await_event("worker_started"));
     assert_eq!(comm(dryer), "dryer-1");
     until("the supervisor shows its counts", || {
-        args(run.pid()) == "supervisor 0 of 0 done, 0 dead, 0 waiting; 1 processes"
+        let title = "supervisor 0 of 0 done, 0 dead, 0 waiting; 1 processes: ";
+        args(run.pid()).starts_with(title)
     });
     assert_eq!(comm(run.pid()), "supervisor");
     let mut stdin = run.child.stdin.take().unwrap();
@@ -83,4 +87,58 @@ fn see_busy_workers(more: &[&str]) {
         until("the worker shows its dish", || args(pid) == expected);
         assert_eq!(comm(pid), worker);
     }
+}
+
+fn a_run_is_found_by_the_words_of_its_command_line() {
+    let mut run = start(&["-w", "1", "--input", "-", "--wash", "0"], &[]);
+    run.await_event("worker_started");
+    let words = " --format json -w 1 --input - --wash 0";
+    until("the title is there", || {
+        args(run.pid()).starts_with("supervisor 0 of 0 done")
+    });
+    assert!(args(run.pid()).ends_with(words), "{}", args(run.pid()));
+    drop(run.child.stdin.take());
+    assert_eq!(run.finish().1.code(), Some(0));
+}
+
+fn a_password_on_the_command_line_is_not_shown() {
+    let mut run = start(
+        &[
+            "-w",
+            "1",
+            "--input",
+            "-",
+            "--",
+            "true",
+            "redis://me:sec/ret@db/0",
+            "https://me:secret@db/a@b",
+        ],
+        &[],
+    );
+    run.await_event("worker_started");
+    until("the title is there", || {
+        args(run.pid()).starts_with("supervisor 0 of 0 done")
+    });
+    assert!(
+        args(run.pid()).ends_with(" -- true redis://db/0 https://db/a@b"),
+        "{}",
+        args(run.pid())
+    );
+    drop(run.child.stdin.take());
+    assert_eq!(run.finish().1.code(), Some(0));
+}
+
+/// Without an environment there is no more room than the words have.
+fn a_run_without_room_for_a_title_is_found_all_the_same() {
+    let mut command = Command::new("env");
+    command.args(["-i", env!("CARGO_BIN_EXE_supervisor"), "--format", "json"]);
+    command.args(["-w", "1", "--input", "-", "--wash", "0"]);
+    command.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut run = Run::of(command);
+    run.await_event("worker_started");
+    until("the title is there", || comm(run.pid()) == "supervisor");
+    let title = args(run.pid());
+    assert!(title.contains("-w 1 --input - --wash"), "{title}");
+    drop(run.child.stdin.take());
+    assert_eq!(run.finish().1.code(), Some(0));
 }

@@ -17,7 +17,7 @@ use crate::observe::text::harmless;
 /// What is run for one item, as a line that a shell can be given.
 fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
     if setup.server.is_some() {
-        return request_line(values.number, &setup.words(values)?).map(Into::into);
+        return request_line(&setup.words(values)?).map(Into::into);
     }
     let mut line = setup.line(values)?;
     line.push(b'\n');

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::keys;
 
@@ -161,7 +161,10 @@ impl RedisOptions {
         if self.lease.is_some_and(|lease| lease < LEASE_MIN) {
             return Err(format!("a lease of less than {LEASE_MIN:?} cannot be kept"));
         }
-        Ok(())
+        match self.url.split_once("://") {
+            Some(("rediss" | "valkeys", _)) => check_clock(SystemTime::now()),
+            _ => Ok(()),
+        }
     }
 
     /// That the address is none.
@@ -198,6 +201,17 @@ pub(super) fn new_name() -> String {
     format!("{host}-{}-{chance:08x}", std::process::id())
 }
 
+/// Whether certificates can be looked at by this clock. What looks at them would panic.
+fn check_clock(now: SystemTime) -> Result<(), String> {
+    match now.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(
+            "the clock of this machine is before 1970, when no certificate for TLS was valid: set it"
+                .into(),
+        ),
+    }
+}
+
 /// TLS needs to be told once whose cryptography it is to use.
 pub(super) fn choose_cryptography() {
     static ONCE: Once = Once::new();
@@ -224,6 +238,13 @@ mod tests {
         );
         let told = format!("{:?}", RedisOptions::new("redis://:secret@host", "s"));
         assert!(!told.contains("secret"), "{told}");
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_told_where_there_is_tls() {
+        let before = SystemTime::UNIX_EPOCH - std::time::Duration::from_nanos(1);
+        assert!(check_clock(before).unwrap_err().contains("before 1970"));
+        check_clock(SystemTime::UNIX_EPOCH).unwrap();
     }
 
     #[test]

@@ -6,8 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use nix::libc;
 
 use super::Watch;
-use crate::ledger::{Blame, Cause, Exit, Scene, Started};
-use crate::link::scoreboard::Scoreboard;
+use crate::ledger::{Blame, Cause, Exit, Finding, Scene, Started};
 use crate::observe::What;
 use crate::supervision::WorkerInfo;
 use crate::supervision::child::Happening;
@@ -21,19 +20,25 @@ impl Watch {
         self.has_failed_boots |= slot.patrol.is_none();
         let lane = slot.lane.take();
         let board = lane.as_ref().map(|lane| lane.board());
-        let started = board.map(Scoreboard::read).unwrap_or_default();
         let name = Arc::clone(&slot.name);
         let berth = slot.berth.clone();
         // From now on its news is old.
         slot.life += 1;
         self.roster().remove(&index);
         let holder = berth.end();
-        let holding = holder.and_then(|holder| self.broker.name_of_started(holder, started));
+        let found = holder
+            .zip(board)
+            .map(|(holder, board)| self.broker.weigh(holder, board));
+        let found = found.unwrap_or(Finding {
+            started: Started::default(),
+            is_sound: true,
+        });
+        let holding = holder.and_then(|holder| self.broker.name_of_started(holder, found.started));
         self.report_exit(&name, pid, exit, holding);
         let mut charged = 0;
         if let Some(holder) = holder {
-            let cause = self.cause_of_death(index, started, exit);
-            let started = self.charged_of(index, started);
+            let cause = self.cause_of_death(index, found, exit);
+            let started = self.charged_of(index, found);
             let began_ns = board.map_or(0, |board| board.progress().0);
             let blame = cause.map(|cause| {
                 let scene = self.scene_of_death(index, pid, began_ns);
@@ -65,17 +70,19 @@ impl Watch {
     }
 
     /// What the items that the worker had started are charged with, if they are.
-    fn cause_of_death(&mut self, index: usize, started: Started, exit: Exit) -> Option<Cause> {
+    fn cause_of_death(&mut self, index: usize, found: Finding, exit: Exit) -> Option<Cause> {
         let slot = &self.slots[index];
         let is_killed = exit == Exit::Signaled(libc::SIGKILL);
         // Killed by us because it was told to stop: that is nothing against its item.
         if (self.is_stopping || slot.is_recycled) && is_killed && slot.is_killed {
             return None;
         }
-        if let Some(fault) = slot.patrol.as_ref().and_then(Patrol::fault) {
+        let fault = slot.patrol.as_ref().and_then(Patrol::fault);
+        // What nonsense seemed to be at fault is not.
+        if let Some(fault) = fault.filter(|_| found.is_sound) {
             let limit = self.plan.bounds.time_limit.unwrap_or_default();
             return match fault {
-                Fault::Overran(ordinal) if started.current == ordinal => {
+                Fault::Overran(ordinal) if found.started.current == ordinal => {
                     Some(Cause::TimedOut(limit))
                 }
                 // What it is at now is not what it had to end for.
@@ -90,13 +97,13 @@ impl Watch {
     }
 
     /// Of several items in the hands of a loop, the oldest one is over its limit, and no other.
-    fn charged_of(&self, index: usize, started: Started) -> Started {
+    fn charged_of(&self, index: usize, found: Finding) -> Started {
         match self.slots[index].patrol.as_ref().and_then(Patrol::fault) {
-            Some(Fault::Overran(ordinal)) => Started {
+            Some(Fault::Overran(ordinal)) if found.is_sound => Started {
                 taken: ordinal,
-                ..started
+                ..found.started
             },
-            _ => started,
+            _ => found.started,
         }
     }
 

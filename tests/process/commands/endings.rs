@@ -2,10 +2,14 @@
 
 use nix::sys::signal::Signal;
 
-use super::{Place, read_pid, stderr, stdout};
+use super::{Place, feed, read_pid, stderr, stdout};
 use crate::support::{is_alive, named, until};
 
 crate::trials!(
+    a_working_directory_that_was_removed_is_named,
+    an_own_directory_that_was_removed_is_named,
+    an_interpreter_that_was_removed_is_named,
+    commands_have_the_users_limit_on_open_files,
     halting_soon_lets_what_runs_finish,
     one_worker_fails_no_more_than_it_may,
     halting_now_kills_what_runs,
@@ -196,4 +200,78 @@ fn a_failed_item_rests_before_its_next_attempt() {
         second - first >= 50_000_000 && third - second >= 100_000_000,
         "{text}"
     );
+}
+
+fn a_working_directory_that_was_removed_is_named() {
+    for command in [
+        &["--", "rm", "-r", "../in"][..],
+        &["--worker", "sh -c 'rm -r ../in; exit 3'"],
+    ] {
+        let place = Place::new();
+        std::fs::create_dir(place.path("in")).unwrap();
+        let run = ["-w", "1", "--max-attempts", "1", "--workdir", "in"];
+        let output = place.run(&[&run[..], command].concat(), b"a\nb\n");
+        let told = stderr(&output);
+        assert!(told.contains("no working directory "), "{told}");
+        assert!(told.contains("/in: No such file or directory"), "{told}");
+        assert!(!told.contains("command not found"), "{told}");
+    }
+}
+
+fn executable(place: &Place, name: &str, script: &[u8]) {
+    place.write(name, script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.path(name), mode).unwrap();
+}
+
+fn an_own_directory_that_was_removed_is_named() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("here")).unwrap();
+    executable(&place, "here/job", b"#!/bin/sh\nrm -r ../here\n");
+    let mut command = place.supervisor(&["-w", "1", "--max-attempts", "1", "--", "./job"]);
+    command.current_dir(place.path("here"));
+    let output = feed(&mut command, b"a\nb\n");
+    let told = stderr(&output);
+    assert!(told.contains("the working directory is gone"), "{told}");
+    assert!(!told.contains("command not found"), "{told}");
+}
+
+fn an_interpreter_that_was_removed_is_named() {
+    let place = Place::new();
+    let interpreter = place.path("interpreter");
+    std::os::unix::fs::symlink("/bin/sh", &interpreter).unwrap();
+    let script = format!("#!{0}\nrm {0}\n", interpreter.display());
+    executable(&place, "job", script.as_bytes());
+    let run = ["-w", "1", "--max-attempts", "1", "--", "./job"];
+    let told = stderr(&place.run(&run, b"a\nb\n"));
+    let why = "job is there, and its interpreter is not";
+    assert!(told.contains(why), "{told}");
+}
+
+/// 20 workers need more open files than the user has allowed at first.
+fn commands_have_the_users_limit_on_open_files() {
+    let place = Place::new();
+    let limited = |soft: u32, hard: u32, arguments: &[&str]| {
+        let supervisor = env!("CARGO_BIN_EXE_supervisor");
+        let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, supervisor]).args(arguments);
+        command.current_dir(place.path("."));
+        let output = feed(&mut command, b"");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let shows = ["sh", "-c", "ulimit -Sn; ulimit -Hn", ":::", "a"];
+    for method in ["spawn", "fork"] {
+        let many = ["-w", "20", "--start-method", method, "--"];
+        let shown = limited(100, 500, &[&many[..], &shows].concat());
+        assert_eq!(shown, "100\n500\n", "{method}");
+    }
+    let served = r#"read -r request; echo "{\"output\":\"$(ulimit -Sn)\"}""#;
+    place.write("worker.sh", served.as_bytes());
+    let serve = ["-w", "20", "--worker", "sh worker.sh", "--", ":::", "a"];
+    assert_eq!(limited(100, 500, &serve), "100");
+    // What one worker needs is more than was allowed, and nearly all that can be.
+    let few = limited(30, 60, &[&["-w", "1", "--"][..], &shows].concat());
+    assert_eq!(few, "60\n60\n");
 }

@@ -234,10 +234,7 @@ fn a_dry_run_runs_nothing() {
     assert_eq!(stdout(&output), "touch 'a b/c.d' 1.c\ntouch x 2.x\n");
     assert!(!place.path("x").exists());
     let output = place.run(&["--dry-run", "--worker", "cat"], b"a\n");
-    assert_eq!(
-        stdout(&output),
-        "{\"requestId\":1,\"arguments\":[\"a\"],\"inputs\":[]}\n"
-    );
+    assert_eq!(stdout(&output), "{\"arguments\":[\"a\"],\"inputs\":[]}\n");
 }
 
 fn output_that_was_removed_fails_its_attempt() {

@@ -9,28 +9,39 @@ crate::trials!(
     one_process_serves_many_items,
     an_exit_code_is_a_failed_attempt,
     an_answer_that_is_no_json_has_its_process_replaced,
-    an_answer_to_another_request_has_its_process_replaced,
     a_process_that_dies_with_an_item_is_replaced,
     a_process_that_dies_without_an_item_costs_no_item,
     a_process_that_hangs_is_replaced_after_the_time_limit,
     a_process_that_never_answers_ends_the_run,
     a_process_sees_the_end_of_its_stdin_and_may_clean_up,
     items_that_are_no_text_fail,
+    a_process_that_dies_while_another_one_holds_its_stdout_is_replaced,
+    a_process_that_dies_without_reading_is_replaced,
+    a_process_that_dies_between_items_is_replaced_whoever_holds_its_stdout,
+    what_was_said_before_the_end_counts_whoever_holds_stdout,
+    a_second_answer_costs_no_item,
+    a_line_after_an_answer_costs_no_item,
+    a_request_has_no_number,
+    a_request_longer_than_a_pipe_arrives,
+    an_answer_needs_no_number,
+    a_cancelled_request_is_not_done,
+    a_banner_is_passed_on_with_advice,
+    words_between_answers_are_told_with_advice,
 );
 
 /// A worker in shell: it answers with its pid, and does what the first argument says.
 const WORKER: &[u8] = br#"#!/bin/sh
 say() { printf '%s\n' "$1"; }
 echo "$$" >> started
+served=0
 while read -r request; do
-    id=${request#*\"requestId\":}; id=${id%%,*}
+    served=$((served + 1))
     case $request in
-    *'["fail"]'*) say "{\"requestId\":$id,\"exitCode\":4,\"output\":\"why\"}";;
-    *'["junk"]'*) test -e junk && say "{\"requestId\":$id}" || { touch junk; echo 'no json'; };;
-    *'["other"]'*) test -e other && say "{\"requestId\":$id}" || { touch other; say '{"requestId":99}'; };;
-    *'["die"]'*) test -e die && say "{\"requestId\":$id}" || { touch die; exit 3; };;
-    *'["hang"]'*) test -e hang && say "{\"requestId\":$id}" || { touch hang; read x < never; };;
-    *) say "{\"requestId\":$id,\"output\":\"$$ $id\n\"}";;
+    *'["fail"]'*) say '{"exitCode":4,"output":"why"}';;
+    *'["junk"]'*) test -e junk && say '{}' || { touch junk; echo 'no json'; };;
+    *'["die"]'*) test -e die && say '{}' || { touch die; exit 3; };;
+    *'["hang"]'*) test -e hang && say '{}' || { touch hang; read x < never; };;
+    *) say "{\"output\":\"$$ $served\n\"}";;
     esac
 done
 echo end > end
@@ -88,13 +99,6 @@ fn an_answer_that_is_no_json_has_its_process_replaced() {
         causes[0].starts_with("its process answered \"no json\""),
         "{causes:?}"
     );
-    assert_eq!(starts(&place), 2);
-}
-
-fn an_answer_to_another_request_has_its_process_replaced() {
-    let place = with_worker();
-    let causes = causes(&place, &["a", "other", "b"], &[]);
-    assert_eq!(causes, ["its process answered request 99 instead of 2"]);
     assert_eq!(starts(&place), 2);
 }
 
@@ -171,4 +175,169 @@ fn items_that_are_no_text_fail() {
         stderr(&output)
     );
     assert!(stderr(&output).contains("1 of 2 jobs done, 1 dead"));
+}
+
+/// Runs `sh -c script` as the process that serves, for these items.
+fn serve(script: &str, more: &[&str], items: &[u8]) -> (Place, std::process::Output) {
+    let place = Place::new();
+    place.write("worker.sh", script.as_bytes());
+    let output = place.run(&[&SERVE[..], more].concat(), items);
+    (place, output)
+}
+
+/// What it does before it dies is left to a process that it has started: so its stdout stays open.
+const LEAVES_A_HOLDER: &str = "sleep 1000 & exit 3";
+
+fn a_process_that_dies_while_another_one_holds_its_stdout_is_replaced() {
+    let script = format!("read -r request; {LEAVES_A_HOLDER}");
+    let (_, output) = serve(&script, &["--max-attempts", "1"], b"a\n");
+    let why = "its process ended before it ever answered: exited with code 3";
+    assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+fn a_process_that_dies_without_reading_is_replaced() {
+    // More than a pipe holds, and the pipe is held open, too.
+    let script = "exec 3<&0; sleep 1000 <&3 & exit 3";
+    let item = [&[b'x'; 100_000][..], b"\n"].concat();
+    let (_, output) = serve(script, &["--max-attempts", "1"], &item);
+    let why = "its process ended before it ever answered: exited with code 3";
+    assert!(stderr(&output).contains(why), "{}", stderr(&output));
+}
+
+fn a_process_that_dies_between_items_is_replaced_whoever_holds_its_stdout() {
+    let place = Place::new();
+    let script = format!("echo $$ >>started; read -r r; echo '{{}}'; {LEAVES_A_HOLDER}");
+    place.write("worker.sh", script.as_bytes());
+    place.gate("items");
+    let mut run = place.watch(&[&SERVE[..], &["--input", "items"]].concat());
+    let mut items = std::fs::File::create(place.path("items")).unwrap();
+    std::io::Write::write_all(&mut items, b"a\n").unwrap();
+    run.await_event("done");
+    let pid = read_pid(&place.path("started"));
+    until("it has ended", || !is_alive(pid));
+    std::io::Write::write_all(&mut items, b"b\n").unwrap();
+    drop(items);
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(named(&events, "summary")[0]["retries"], 0);
+    assert_eq!(starts(&place), 2);
+}
+
+fn what_was_said_before_the_end_counts_whoever_holds_stdout() {
+    let script = format!("read -r request; echo '{{\"output\":\"said\"}}'; {LEAVES_A_HOLDER}");
+    let (_, output) = serve(&script, &[], b"a\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "said");
+}
+
+/// Serves items by answering with their number, and says this when the next request, or the end, has
+/// come, before it takes that.
+fn says_late(words: &str) -> String {
+    // Only bash can look whether there is something to read.
+    format!(
+        r#"exec bash -c '
+        served=0
+        while read -r request; do
+            served=$((served + 1))
+            echo "{{\"output\":\"$served\"}}"
+            until read -t 0; do sleep 0.01; done
+            echo "$0"
+        done' '{words}'"#
+    )
+}
+
+fn a_second_answer_costs_no_item() {
+    let script = says_late(r#"{"exitCode":7,"output":"late"}"#);
+    let (_, output) = serve(&script, &["-k", "--max-attempts", "1"], b"a\nb\nc\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "123");
+    let told = stderr(&output);
+    assert_eq!(told.matches("one answer a request").count(), 1, "{told}");
+}
+
+fn a_line_after_an_answer_costs_no_item() {
+    let script = says_late("finished with it");
+    let (_, output) = serve(&script, &["-k", "--max-attempts", "1"], b"a\nb\nc\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "123");
+    let told = stderr(&output);
+    assert_eq!(told.matches("stdout is for answers").count(), 1, "{told}");
+}
+
+fn a_request_has_no_number() {
+    let script = r#"while read -r request; do echo "$request" >>requests; echo '{}'; done"#;
+    let (place, output) = serve(script, &[], b"a\nb c\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let expected =
+        "{\"arguments\":[\"a\"],\"inputs\":[]}\n{\"arguments\":[\"b c\"],\"inputs\":[]}\n";
+    assert_eq!(place.text("requests"), expected);
+}
+
+fn a_request_longer_than_a_pipe_arrives() {
+    let script = r#"while IFS= read -r request; do echo "{\"output\":\"${#request} \"}"; done"#;
+    let item = [&[b'x'; 200_000][..], b"\n"].concat();
+    let (_, output) = serve(script, &["-k"], &[&b"a\n"[..], &item, b"b\n"].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "31 200030 31 ");
+}
+
+fn an_answer_needs_no_number() {
+    let script = r#"
+    echo $$ >>started
+    while read -r request; do
+        echo '{}'; read -r request
+        echo '{"exitCode":0,"output":"x"}'; read -r request
+        echo '{"requestId":0,"output":"y"}'; read -r request
+        echo '{"requestId":9,"output":"z"}'; read -r request
+        echo '{"requestId":null,"exitCode":4,"output":"why"}'
+    done"#;
+    let (place, output) = serve(script, &["-k", "--max-attempts", "1"], b"a\nb\nc\nd\ne\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "xyz");
+    let told = "e: given up on after 1 attempt (exited with code 4: why)";
+    assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    assert_eq!(starts(&place), 1);
+}
+
+fn a_cancelled_request_is_not_done() {
+    let script = r#"
+    echo $$ >>started
+    while read -r request; do echo '{"wasCancelled":true}'; done"#;
+    let (place, output) = serve(script, &["--max-attempts", "1"], b"a\nb\n");
+    assert_eq!(output.status.code(), Some(1));
+    let why = "its process answered that the request was cancelled";
+    assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    assert_eq!(starts(&place), 1);
+}
+
+fn a_banner_is_passed_on_with_advice() {
+    let script = r#"
+    echo 'Loading the model'
+    echo '{"level":"info","message":"loaded"}'
+    while read -r request; do echo '{"output":"x"}'; done"#;
+    let (_, output) = serve(script, &["--max-attempts", "1"], b"a\nb\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "xx");
+    let told = stderr(&output);
+    assert!(told.contains("stdout is for answers"), "{told}");
+    assert!(told.contains("\"message\":\"loaded\""), "{told}");
+}
+
+fn words_between_answers_are_told_with_advice() {
+    let script = r#"
+    while read -r request; do
+        test -e first && echo 'working'
+        echo >first
+        echo '{"output":"x"}'
+    done"#;
+    let (_, output) = serve(script, &["--max-attempts", "1", "-k"], b"a\nb\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "x");
+    let told = stderr(&output);
+    let why = "its process answered \"working\"";
+    assert!(
+        told.contains(why) && told.contains("stdout is for answers"),
+        "{told}"
+    );
 }

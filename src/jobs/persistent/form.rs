@@ -1,0 +1,183 @@
+//! The lines that pass between a run and a process that serves items: one request, and what a line on
+//! that process's stdout is. It reads and writes no pipe, and knows no process.
+//!
+//! Requests have the form in which Bazel asks its singleplex workers, one at a time and without a
+//! number. So the number in an answer, which may be there or not, says nothing.
+
+use std::ffi::OsString;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// So much of a wrong answer is told.
+const QUOTE_CHARS: usize = 100;
+
+/// What to do about a line that is no answer.
+const ADVICE: &str =
+    "stdout is for answers, one JSON object a line; whatever else it says belongs on stderr";
+
+#[derive(Debug, Serialize)]
+struct Request<'a> {
+    arguments: &'a [String],
+    inputs: [(); 0],
+}
+
+/// Members that have their default value may be left out or null, and others are passed over.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Answer {
+    pub(super) exit_code: i32,
+    pub(super) output: String,
+    /// The process did not do what it was asked.
+    pub(super) was_cancelled: bool,
+}
+
+/// One of these must be in an answer that has anything in it. A line of a JSON log has none.
+const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
+
+/// What a line is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// An answer to a request.
+    Answer(Answer),
+    /// Words that may have been said before there was anything to answer, such as a banner, and why
+    /// they are no answer.
+    Words(String),
+}
+
+/// One line to send for one request.
+///
+/// # Errors
+/// An argument is no text, which JSON needs.
+pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, String> {
+    let text = |argument: &OsString| match argument.to_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(format!(
+            "{} is not UTF-8, as JSON must be",
+            argument.display()
+        )),
+    };
+    let arguments: Vec<String> = arguments.iter().map(text).collect::<Result<_, _>>()?;
+    let request = Request {
+        arguments: &arguments,
+        inputs: [],
+    };
+    let mut line = serde_json::to_string(&request).map_err(|error| error.to_string())?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// Reads a line of a process.
+///
+/// # Errors
+/// It is meant for an answer, and cannot be one.
+pub(super) fn read(line: &[u8]) -> Result<Line, String> {
+    // A struct would be read from a list as well.
+    let mut object: Map<String, Value> = match serde_json::from_slice(line) {
+        Ok(object) => object,
+        Err(error) => {
+            let why = format!("its process answered {:?}: {error}: {ADVICE}", quoted(line));
+            return match is_meant_as_answer(line) {
+                true => Err(why),
+                false => Ok(Line::Words(why)),
+            };
+        }
+    };
+    if !object.is_empty() && !MEMBERS.iter().any(|member| object.contains_key(*member)) {
+        let line = quoted(line);
+        let why =
+            format!("its process answered {line:?}, which has no member of an answer: {ADVICE}");
+        return Ok(Line::Words(why));
+    }
+    object.retain(|_, value| !value.is_null());
+    serde_json::from_value(Value::Object(object))
+        .map(Line::Answer)
+        .map_err(|error| format!("its process answered {:?}: {error}", quoted(line)))
+}
+
+/// Whether a line that is no JSON has an answer in it: in pieces, or behind other words. It is lost
+/// then, and nothing else will come for it.
+fn is_meant_as_answer(line: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim();
+    let has = |member: &&str| text.contains(&format!("\"{member}\""));
+    text.starts_with('{') || text.ends_with("{}") || MEMBERS.iter().any(|member| has(&member))
+}
+
+/// As much of a line as is told.
+fn quoted(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    text.trim_end().chars().take(QUOTE_CHARS).collect()
+}
+
+/// The advice for words that were passed on to stderr.
+pub(super) fn advice(line: &[u8]) -> String {
+    let line = quoted(line);
+    format!("a process that serves items said {line:?}, which is no answer: {ADVICE}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer_of(line: &[u8]) -> Answer {
+        match read(line) {
+            Ok(Line::Answer(answer)) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_is_one_line_of_bazels_form() {
+        let line = request_line(&["a b".into(), "\n".into()]).unwrap();
+        assert_eq!(line, "{\"arguments\":[\"a b\",\"\\n\"],\"inputs\":[]}\n");
+    }
+
+    #[test]
+    fn what_is_left_out_of_an_answer_has_its_default() {
+        let answer = answer_of(b"{\"requestId\":7}\n");
+        assert_eq!((answer.exit_code, answer.output.as_str()), (0, ""));
+        let full = br#"{"requestId":7,"exitCode":3,"output":"x","wasCancelled":true}"#;
+        let answer = answer_of(full);
+        assert_eq!((answer.exit_code, answer.output.as_str()), (3, "x"));
+        assert!(answer.was_cancelled);
+    }
+
+    #[test]
+    fn an_answer_may_have_any_number_or_none() {
+        for line in [
+            &b"{}"[..],
+            b"{\"exitCode\":0}",
+            b"{\"requestId\":0}",
+            b"{\"requestId\":null,\"exitCode\":null,\"output\":null}",
+            b"{\"requestId\":99}",
+            b"{\"output\":\"\",\"more\":1}",
+        ] {
+            assert_eq!(answer_of(line), Answer::default());
+        }
+    }
+
+    #[test]
+    fn words_are_told_from_answers() {
+        let words = |line: &[u8]| match read(line) {
+            Ok(Line::Words(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let why = words(b"hello\n");
+        assert!(why.starts_with("its process answered \"hello\""), "{why}");
+        assert!(why.ends_with("belongs on stderr"), "{why}");
+        assert!(words(b"[7]").starts_with("its process answered \"[7]\""));
+        assert!(words(b"\xff\n").contains('\u{fffd}'));
+        words(b"{\"level\":\"info\",\"message\":\"ready\"}");
+        words(b"Started with {threads: 4}");
+        for line in [
+            &b"> {\"requestId\":7}"[..],
+            b"> {}",
+            b"{\"exitCode\":0,",
+            b"{\"exitCode\":\"none\"}",
+        ] {
+            let why = read(line).unwrap_err();
+            assert!(why.starts_with("its process answered"), "{why}");
+        }
+    }
+}
