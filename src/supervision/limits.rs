@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +12,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{
-    PidfdFlags, WaitId, WaitIdOptions, getpid, parent_process_death_signal, pidfd_open,
-    set_parent_process_death_signal, waitid,
+    PidfdFlags, getpid, parent_process_death_signal, pidfd_open, set_parent_process_death_signal,
 };
 
-use super::leftovers;
+use super::{leftovers, reap};
 use crate::error::Kind;
 
 /// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay; the rest comes and goes while it boots and while large items travel.
@@ -179,12 +178,7 @@ const CALLS: [Trial; 5] = [
         }
     }),
     ("the system call waitid with a pidfd", || {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        match waitid(WaitId::PidFd(pidfd_of_this()?.as_fd()), options) {
-            // This process is no child of its own.
-            Err(Errno::CHILD) => Ok(()),
-            result => result.map(drop),
-        }
+        reap::try_out(&pidfd_of_this()?)
     }),
     ("the system call prctl(PR_SET_PDEATHSIG)", || {
         set_parent_process_death_signal(parent_process_death_signal()?)
