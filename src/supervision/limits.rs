@@ -177,9 +177,7 @@ const CALLS: [Trial; 5] = [
             _ => Err(errno_now()),
         }
     }),
-    ("the system call waitid with a pidfd", || {
-        reap::try_out(&pidfd_of_this()?)
-    }),
+    (reap::WAIT_CALL, || reap::try_out(&pidfd_of_this()?)),
     ("the system call prctl(PR_SET_PDEATHSIG)", || {
         set_parent_process_death_signal(parent_process_death_signal()?)
     }),

@@ -212,6 +212,9 @@ fn reap(child: &Watched) -> Exit {
     }
 }
 
+/// The call that waits, for people.
+pub(super) const WAIT_CALL: &str = "the system call waitid with a pidfd";
+
 /// Whether the kernel lets a pidfd be waited on, tried out on this process's own.
 pub(super) fn try_out(own: &OwnedFd) -> Result<(), Errno> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
