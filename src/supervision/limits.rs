@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +12,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{
-    PidfdFlags, WaitId, WaitIdOptions, getpid, parent_process_death_signal, pidfd_open,
-    set_parent_process_death_signal, waitid,
+    PidfdFlags, getpid, parent_process_death_signal, pidfd_open, set_parent_process_death_signal,
 };
 
-use super::{leftovers, signals};
+use super::{leftovers, reap, signals};
 use crate::error::Kind;
 use crate::link::lane::Lane;
 
@@ -209,14 +208,7 @@ const CALLS: [Trial; 5] = [
             _ => Err(errno_now()),
         }
     }),
-    ("the system call waitid with a pidfd", || {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        match waitid(WaitId::PidFd(pidfd_of_this()?.as_fd()), options) {
-            // This process is no child of its own.
-            Err(Errno::CHILD) => Ok(()),
-            result => result.map(drop),
-        }
-    }),
+    (reap::WAIT_CALL, || reap::try_out(&pidfd_of_this()?)),
     ("the system call prctl(PR_SET_PDEATHSIG)", || {
         set_parent_process_death_signal(parent_process_death_signal()?)
     }),

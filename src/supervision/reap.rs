@@ -8,7 +8,7 @@ mod orphans;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd;
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
 };
@@ -225,12 +226,22 @@ impl Reaper {
 fn reap(child: &Watched) -> Exit {
     child.kill_group();
     let pidfd = &child.pidfd;
-    match waitid(
-        WaitId::PidFd(std::os::fd::AsFd::as_fd(pidfd)),
-        WaitIdOptions::EXITED,
-    ) {
+    match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
         Ok(Some(status)) => exit_of(&status),
         Ok(None) | Err(_) => Exit::Unknown,
+    }
+}
+
+/// The call that waits, for people.
+pub(super) const WAIT_CALL: &str = "the system call waitid with a pidfd";
+
+/// Whether the kernel lets a pidfd be waited on, tried out on this process's own.
+pub(super) fn try_out(own: &OwnedFd) -> Result<(), Errno> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match waitid(WaitId::PidFd(own.as_fd()), options) {
+        // This process is no child of its own.
+        Err(Errno::CHILD) => Ok(()),
+        result => result.map(drop),
     }
 }
 

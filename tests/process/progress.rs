@@ -427,7 +427,10 @@ fn bars_in_the_first_row_leave_nothing_in_the_history_of_tmux() {
     };
     let begin = ["new-session", "-d", "-x", "80", "-y", "24", &script];
     if !tmux(&begin).is_ok_and(|status| status.success()) {
-        eprintln!("skipped: there is no tmux");
+        #[expect(clippy::print_stderr, reason = "nobody should take it for tried")]
+        {
+            eprintln!("skipped: there is no tmux");
+        }
         return;
     }
     until("the run is over", || size.exists());

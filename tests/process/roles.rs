@@ -132,18 +132,8 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        Work::CloseFiles => {
-            for fd in 3..1000 {
-                // Not open, or somebody else's: that is the point.
-                let _ = nix::unistd::close(fd);
-            }
-        }
-        Work::PutMore(count) => {
-            let queue = JoinableQueue::<Work>::current().unwrap();
-            for _ in 0..count {
-                queue.put(&Work::Nothing).unwrap();
-            }
-        }
+        Work::CloseFiles => close_files(),
+        Work::PutMore(count) => put_more(count),
         Work::Carry(bytes) => return Ok(bytes.len() as u64),
         Work::Look(blob) => return Ok(2 * sum(&blob) + u64::from(blob.is_shared())),
         Work::Keep(blob) => {
@@ -169,6 +159,20 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
     }
     Ok(0)
+}
+
+fn close_files() {
+    for fd in 3..1000 {
+        // Not open, or somebody else's: that is the point.
+        let _ = nix::unistd::close(fd);
+    }
+}
+
+fn put_more(count: u32) {
+    let queue = JoinableQueue::<Work>::current().unwrap();
+    for _ in 0..count {
+        queue.put(&Work::Nothing).unwrap();
+    }
 }
 
 fn note(path: &str) {

@@ -1,5 +1,7 @@
 //! Programs that are set up wrongly end in a clear error, never in a hang or a fork bomb.
 
+#![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
+
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};

@@ -101,7 +101,7 @@ fn is_meant_as_answer(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
     let has = |member: &&str| text.contains(&format!("\"{member}\""));
-    text.starts_with('{') || text.ends_with("{}") || MEMBERS.iter().any(|member| has(&member))
+    text.starts_with('{') || text.ends_with("{}") || MEMBERS.iter().any(has)
 }
 
 /// As much of a line as is told.
