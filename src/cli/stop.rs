@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use nix::sys::signal::{SigSet, Signal};
@@ -35,6 +35,8 @@ struct State {
     /// Dropped when the run is to stop.
     running: Option<Sender<()>>,
     signal: Option<i32>,
+    /// When the first one came.
+    signaled: Option<Instant>,
     /// Why there are no workers left.
     loss: Option<String>,
     /// Why the run was halted, and the exit code.
@@ -48,6 +50,7 @@ impl Stop {
         let state = State {
             running: Some(running),
             signal: None,
+            signaled: None,
             loss: None,
             halt: None,
         };
@@ -105,6 +108,7 @@ impl Stop {
     fn request(&self, signal: i32) {
         let mut state = self.lock();
         state.signal = Some(signal);
+        state.signaled.get_or_insert_with(Instant::now);
         state.running = None;
     }
 
@@ -147,6 +151,13 @@ impl Stop {
     /// The last signal that stopped the run, if one did.
     pub(super) fn signal(&self) -> Option<i32> {
         self.lock().signal
+    }
+
+    /// What is left of the time that a signal has given to the run.
+    pub(super) fn left_of(&self, time: Duration) -> Duration {
+        let signaled = self.lock().signaled;
+        let passed = signaled.map_or(Duration::ZERO, |at| at.elapsed());
+        time.saturating_sub(passed)
     }
 
     /// Sums the run up, once. Whoever comes second waits until that is done, so that he does not end

@@ -18,8 +18,10 @@ use serde_json::{Map, Value};
 
 use super::child::Child;
 use super::command::{Surroundings, Words};
-use super::{ending, stderr};
+use super::setback::{self, MemoryWatch};
+use super::stderr;
 use crate::ledger::Exit;
+use crate::worker::attempt::Setback;
 
 /// A longer answer is a mistake.
 const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
@@ -130,17 +132,18 @@ impl Post {
         words: &Words<'_>,
         surroundings: &Surroundings<'_>,
         arguments: &[OsString],
-    ) -> Result<Served, String> {
+    ) -> Result<Served, Setback> {
         self.requests += 1;
-        let line = request_line(self.requests, arguments)?;
+        let line = request_line(self.requests, arguments).map_err(setback::final_)?;
+        let memory = MemoryWatch::begin();
         let mut server = match self.server.take().and_then(Server::if_fit) {
             Some(server) => server,
             None => Server::start(words, surroundings)
-                .map_err(|error| ending::not_run(words.name(), &error))?,
+                .map_err(|error| setback::of_start(words, surroundings, &error))?,
         };
         let answered = server
-            .ask(&line)
-            .and_then(|answer| answer_of(&answer, self.requests));
+            .ask(&line, &memory)
+            .and_then(|answer| answer_of(&answer, self.requests).map_err(setback::failed));
         match answered {
             Ok(answer) => {
                 server.has_answered = true;
@@ -236,11 +239,14 @@ impl Server {
         None
     }
 
-    fn ask(&mut self, line: &str) -> Result<Vec<u8>, String> {
+    fn ask(&mut self, line: &str, memory: &MemoryWatch) -> Result<Vec<u8>, Setback> {
         let mut answer = Vec::new();
         let asked = match self.send(line.as_bytes()) {
             Ok(true) => Ok(()),
-            Ok(false) => return Err("its process answered before it was asked".into()),
+            Ok(false) => {
+                let why = "its process answered before it was asked";
+                return Err(setback::failed(why.into()));
+            }
             Err(error) => Err(error),
         };
         let read = asked.and_then(|()| self.read_line(&mut answer));
@@ -248,14 +254,17 @@ impl Server {
             return Ok(answer);
         }
         if read.is_ok_and(|count| count as u64 >= ANSWER_BYTES) {
-            return Err(format!(
+            return Err(setback::failed(format!(
                 "its process answered with more than {ANSWER_BYTES} bytes"
-            ));
+            )));
         }
         let exit = self.ended();
         Err(match self.has_answered {
-            true => format!("its process ended without an answer: {exit}"),
-            false => format!("{NEVER_ANSWERED}: {exit}"),
+            true => {
+                let what = format!("its process ended without an answer: {exit}");
+                setback::of_end(exit, what, memory)
+            }
+            false => setback::failed(format!("{NEVER_ANSWERED}: {exit}")),
         })
     }
 

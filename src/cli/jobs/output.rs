@@ -41,6 +41,8 @@ pub(super) struct Shape {
     pub(super) is_line_buffered: bool,
     pub(super) is_tagged: bool,
     pub(super) format: Format,
+    /// Whether whatever was run has left a file for its stdout.
+    pub(super) has_stdout_files: bool,
 }
 
 /// An attempt whose output is shown while it runs.
@@ -71,6 +73,9 @@ pub(super) struct Outputs {
     results: Option<Results>,
     returns: Returns,
     shown: Shown,
+    /// What earlier runs have left to be shown. They may have shown some of it, and have removed that.
+    earlier: BTreeSet<(ItemId, u32)>,
+    is_any_lost: bool,
 }
 
 /// So many attempts are written before it is seen to that all of that arrives.
@@ -106,6 +111,8 @@ impl Outputs {
             results,
             returns,
             shown: Arc::clone(&origin.shown),
+            earlier: unshown,
+            is_any_lost: false,
         }
     }
 
@@ -138,6 +145,7 @@ impl Outputs {
     }
 
     fn show(&mut self, ended: &Ended) -> io::Result<()> {
+        self.miss(ended);
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
         let label = ended.label();
@@ -145,6 +153,19 @@ impl Outputs {
             self.copy(&label, stream, shown, &mark)?;
         }
         self.note_written(ended)
+    }
+
+    /// Tells of an item whose output is not there, because somebody has removed it.
+    fn miss(&mut self, ended: &Ended) {
+        let was_run = ended.cause.is_none() && self.shape.has_stdout_files;
+        if !was_run || self.earlier.contains(&(ended.id, ended.attempt)) {
+            return;
+        }
+        let path = self.spool.path(ended.id, ended.attempt, Stream::Stdout);
+        if let Err(error) = path.symlink_metadata() {
+            self.is_any_lost = true;
+            paper::complain(&ended.item, Stream::Stdout, &error);
+        }
     }
 
     /// The attempt's output is on its way.
@@ -166,6 +187,7 @@ impl Outputs {
         if self.written.is_empty() {
             return Ok(());
         }
+        self.spool.note_if_full();
         for Written {
             id,
             attempt,
@@ -224,8 +246,8 @@ impl Outputs {
     ) -> io::Result<()> {
         let file = self.spool.open(label.id, label.attempt, stream);
         match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
-            Ok(Some(piece)) => self.paper.print(label, stream, mark, piece),
-            Ok(None) => Ok(()),
+            Ok(Some(piece)) if !piece.is_empty() => self.paper.print(label, stream, mark, piece),
+            Ok(_) => Ok(()),
             // What cannot be read is told.
             Err(error) => {
                 paper::complain(label.item, stream, &error);
@@ -317,7 +339,11 @@ impl View for Outputs {
         {
             self.begin(*id, item, *attempt);
         }
-        match Ended::of(event) {
+        let ended = Ended::of(event);
+        if ended.is_some() {
+            scratch::look_after();
+        }
+        match ended {
             Some(ended) if ended.is_last => self.end_item(ended),
             Some(ended) => self.show_failed(&ended),
             None => Ok(()),
@@ -344,6 +370,7 @@ impl View for Outputs {
         }
         self.arrive()?;
         scratch::note_all_shown();
-        Ok(self.results.as_ref().is_none_or(Results::are_written))
+        let are_results_written = self.results.as_ref().is_none_or(Results::are_written);
+        Ok(are_results_written && !self.is_any_lost)
     }
 }

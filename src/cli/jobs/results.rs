@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::ended::Ended;
-use super::owned;
 use crate::cli::letter::Clock;
 use crate::cli::{output, printer};
 use crate::jobs::spool::{Spool, Stream};
 use crate::jobs::template::Values;
-use crate::jobs::{self, Setup};
+use crate::jobs::{self, Setup, owned};
 use crate::ledger::Exit;
 
 /// The marker of a folder of results.
