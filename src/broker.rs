@@ -6,6 +6,7 @@
 //! lock held may block; links promise that. Threads sleep on bells, and look at what workers write a
 //! little while before they do.
 
+mod alone;
 mod bells;
 mod core;
 pub mod desk;
@@ -28,6 +29,7 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use self::alone::Vigil;
 use self::bells::Bells;
 use self::core::Product;
 pub(crate) use self::core::{Core, NameItems, Overseer, Parcel, Seat, WakerKey};
@@ -63,6 +65,14 @@ impl Patience {
             .checked_add(time)
             .map_or(Patience::Forever, Patience::Until)
     }
+
+    fn is_over(self) -> bool {
+        match self {
+            Patience::None => true,
+            Patience::Forever => false,
+            Patience::Until(deadline) => Instant::now() >= deadline,
+        }
+    }
 }
 
 /// How a worker's attempt ended.
@@ -75,6 +85,8 @@ pub(crate) enum Ending {
     Deferred(Cause, Duration),
     /// It never started.
     Returned,
+    /// It could not start, because the machine lacks this, in words.
+    Short(String),
 }
 
 /// What is done in the thread that puts or joins, where there are no workers.
@@ -238,7 +250,7 @@ impl Broker {
     /// Waits until every accepted item is settled: how many are done, and how many are dead.
     pub(crate) fn join(&self, patience: Patience) -> Result<(u64, u64), Kind> {
         fail::point("join: begin");
-        let mut has_polled = false;
+        let (mut has_polled, mut vigil) = (false, Vigil::begin());
         let look = self.begin_look();
         loop {
             self.drive_inline();
@@ -265,6 +277,7 @@ impl Broker {
             if !std::mem::replace(&mut has_polled, true) {
                 drop(self.poll(core));
             } else {
+                let patience = self.hope(&core, patience, &mut vigil)?;
                 core.joiner_waits();
                 let mut core = sleep(&self.bells.settled, core, patience).0;
                 core.joiners -= 1;
@@ -463,7 +476,7 @@ impl Broker {
         &self,
         mailbox: MailboxKey,
     ) -> Option<Result<VecDeque<(u64, Outcome)>, String>> {
-        let mut has_polled = false;
+        let (mut has_polled, mut vigil) = (false, Vigil::begin());
         loop {
             self.drive_inline();
             let mut core = self.lock();
@@ -482,8 +495,12 @@ impl Broker {
                 drop(self.poll(core));
             } else {
                 has_polled = false;
+                let patience = match self.hope(&core, Patience::Forever, &mut vigil) {
+                    Ok(patience) => patience,
+                    Err(kind) => return Some(Err(kind.to_string())),
+                };
                 core.await_outcome(mailbox, true);
-                core = arrived.wait(core).unwrap_or_else(PoisonError::into_inner);
+                core = sleep(&arrived, core, patience).0;
                 core.await_outcome(mailbox, false);
             }
         }

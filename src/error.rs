@@ -37,6 +37,12 @@ pub(crate) enum Kind {
     Stale,
     #[error("no workers left ({why}); {unfinished} items are unfinished")]
     NoWorkersLeft { why: String, unfinished: u64 },
+    #[error(
+        "nobody ever worked on this queue, and nobody can: this program has no other thread that \
+         could start a worker or get; {unfinished} items are unfinished; start a Supervisor before \
+         waiting"
+    )]
+    NeverServed { unfinished: u64 },
     #[error("a {type_name} does not serialize, so it was not put: {why}")]
     NotSerializable {
         type_name: &'static str,
@@ -149,10 +155,14 @@ impl Error {
         matches!(self.0, Kind::Stale)
     }
 
-    /// All workers are gone for good while items are unfinished.
+    /// All workers are gone for good while items are unfinished, or there never were any and none
+    /// can come.
     #[must_use]
     pub fn is_no_workers_left(&self) -> bool {
-        matches!(self.0, Kind::NoWorkersLeft { .. })
+        matches!(
+            self.0,
+            Kind::NoWorkersLeft { .. } | Kind::NeverServed { .. }
+        )
     }
 
     /// The item does not serialize, or is too large for the journal; it was not put.

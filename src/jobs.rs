@@ -8,7 +8,10 @@
 mod child;
 mod command;
 pub(crate) mod ending;
+mod output;
+pub(crate) mod owned;
 pub(crate) mod persistent;
+mod setback;
 pub(crate) mod shell;
 pub(crate) mod spool;
 mod stderr;
@@ -19,7 +22,6 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -28,9 +30,11 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
-use crate::ledger::ItemId;
+use crate::ledger::{Cause, ItemId};
+use crate::worker::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{Surroundings, Words, while_at_work};
+use output::Output;
 use persistent::Post;
 use shell::Script;
 use spool::{Spool, Stream};
@@ -93,7 +97,7 @@ pub(crate) struct Setup {
     pub(crate) feed: Feed,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) workdir: Option<OsString>,
-    pub(crate) spool: OsString,
+    pub(crate) spool: Spool,
     /// How long a process that serves may take to end.
     pub(crate) grace: Duration,
 }
@@ -203,9 +207,10 @@ fn setup() -> Option<&'static Setup> {
 }
 
 /// Runs the command for one item, in a worker process. An error says how it ended.
-pub(crate) fn run(job: Job) -> Result<(), String> {
+pub(crate) fn run(job: Job) -> Result<(), Setback> {
     let (Some(setup), Some(attempt)) = (setup(), Attempt::current()) else {
-        return Err("this worker was not told which command to run".into());
+        let why = "this worker was not told which command to run";
+        return Err(Setback::Failed(Cause::Nack(why.into())));
     };
     worker::describe(format_args!(
         "running {}",
@@ -240,8 +245,8 @@ fn serve_item(
     server: &[OsString],
     attempt: Attempt,
     item: &[u8],
-) -> Result<(), String> {
-    let arguments = setup.words(attempt.values(item))?;
+) -> Result<(), Setback> {
+    let arguments = setup.words(attempt.values(item)).map_err(setback::final_)?;
     let words = Words {
         program: setup.program.as_deref(),
         words: server,
@@ -257,39 +262,39 @@ fn serve_item(
             true => Stream::Stdout,
             false => Stream::Stderr,
         };
-        let spool = Spool::at(Path::new(&setup.spool));
-        let mut file = spool
-            .create(attempt.id, attempt.attempt, stream)
-            .map_err(|error| spool.complaint(&error))?;
-        let written = file.write_all(output.as_bytes());
-        written.map_err(|error| spool.complaint(&error))?;
+        output::keep(&setup.spool, attempt, stream, output.as_bytes())?;
     }
     match exit {
         exit if exit.is_success() => Ok(()),
-        exit => Err(ending::with_complaint(exit, &output)),
+        exit => Err(setback::failed(ending::with_complaint(exit, &output))),
     }
 }
 
-fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), String> {
-    let words = setup.words(attempt.values(item))?;
+fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Setback> {
+    let words = setup.words(attempt.values(item)).map_err(setback::final_)?;
     let words = Words {
         program: setup.program.as_deref(),
         words: &words,
     };
     let surroundings = setup.surroundings(attempt.environment());
-    let input = stdin_of(setup.feed, item).map_err(|error| format!("no stdin for it: {error}"))?;
-    let output = Output::create(Path::new(&setup.spool), attempt)?;
+    let input = stdin_of(setup.feed, item)
+        .map_err(|error| setback::of_machine("no stdin for a command", &error))?;
+    let output = Output::create(&setup.spool, attempt)?;
     let [stdout, stderr] = &output.files;
     let streams = [input.as_fd(), stdout.as_fd(), stderr.as_fd()];
     // If this worker was asked to end meanwhile, it does when the output is seen to.
     while_at_work(|| {
+        let memory = setback::MemoryWatch::begin();
         let result = match command::run(&words, &surroundings, streams) {
-            Ok(exit) if exit.is_success() => Ok(()),
-            Ok(exit) => Err(exit.to_string()),
-            Err(error) => Err(ending::not_run(words.name(), &error)),
+            Ok(exit) => setback::of_exit(exit, &memory),
+            Err(error) => Err(setback::of_start(&words, &surroundings, &error)),
         };
-        let closed = output.close(result.is_err());
-        result.and(closed)
+        if matches!(result, Err(Setback::Short(_))) {
+            output.discard();
+            return result;
+        }
+        output.close(result.is_err())?;
+        result
     })
 }
 
@@ -305,63 +310,6 @@ fn stdin_of(feed: Feed, item: &[u8]) -> io::Result<File> {
     }
     file.seek(SeekFrom::Start(0))?;
     Ok(file)
-}
-
-/// How much of a failed command's stderr goes into the item's history.
-const TAIL_BYTES: u64 = 4096;
-
-/// Where a command writes to.
-struct Output {
-    spool: Spool,
-    attempt: Attempt,
-    files: [File; 2],
-}
-
-impl Output {
-    fn create(spool: &Path, attempt: Attempt) -> Result<Self, String> {
-        let spool = Spool::at(spool);
-        let create = |stream| spool.create(attempt.id, attempt.attempt, stream);
-        let files = create(Stream::Stdout).and_then(|out| Ok([out, create(Stream::Stderr)?]));
-        match files {
-            Ok(files) => Ok(Output {
-                spool,
-                attempt,
-                files,
-            }),
-            Err(error) => Err(spool.complaint(&error)),
-        }
-    }
-
-    /// The attempt is over: empty files go, and if it failed the end of stderr goes to ours, from
-    /// where it gets into the history. An error says that not all of the output can be there.
-    fn close(&self, is_failed: bool) -> Result<(), String> {
-        let lost = self.seek_loss();
-        if is_failed && let Ok(tail) = spool::tail(&self.files[1], TAIL_BYTES) {
-            stderr::write(&tail);
-        }
-        for (file, stream) in self.files.iter().zip(Stream::BOTH) {
-            if file.metadata().is_ok_and(|meta| meta.len() == 0) {
-                let Attempt { id, attempt, .. } = self.attempt;
-                self.spool.remove(id, attempt, stream);
-            }
-        }
-        lost
-    }
-
-    /// A file that was removed is lost, and where there is no room left something may be missing.
-    fn seek_loss(&self) -> Result<(), String> {
-        let folder = self.spool.folder().display();
-        for file in &self.files {
-            let written = file.metadata().ok().filter(|meta| meta.len() > 0);
-            if written.as_ref().is_some_and(|meta| meta.nlink() == 0) {
-                return Err(format!("its output was removed from {folder}"));
-            }
-            if written.is_some() && spool::is_full(file) {
-                return Err(format!("its output may be cut off: {folder} is full"));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A command line as a shell takes it.

@@ -47,17 +47,20 @@ mod cause;
 mod credit;
 mod crew;
 mod delivery;
+mod failing;
 mod leases;
 mod outbox;
 mod record;
 mod report;
 mod shared;
+mod shortage;
+mod stopping;
 mod turn;
 mod view;
 mod waiting;
 mod withdrawn;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -71,6 +74,8 @@ use leases::{Lease, Leases};
 use outbox::Outbox;
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use report::{Cancelled, Counts, DeadLetter, Refusal, Report, Stale};
+pub use shortage::Notice;
+use shortage::Shortage;
 use waiting::{Entry, Waiting};
 pub use withdrawn::Fate;
 
@@ -110,6 +115,9 @@ pub struct Options {
     pub capacity: Capacity,
     /// How many attempts may fail before the item is a dead letter; 0 is taken as 1.
     pub max_attempts: u32,
+    /// How many attempts may be lost ([`Cause::is_loss`]) before the item is a dead letter, beside
+    /// those that failed; 0 is taken as 1. `None`: a lost attempt counts as a failed one.
+    pub max_lost_attempts: Option<u32>,
     /// How long a failed item rests before its next attempt.
     pub backoff: Backoff,
 }
@@ -119,6 +127,7 @@ impl Default for Options {
         Options {
             capacity: Capacity::Unbounded,
             max_attempts: 3,
+            max_lost_attempts: None,
             backoff: Backoff::none(),
         }
     }
@@ -159,6 +168,11 @@ pub struct Ledger<P, R = ()> {
     is_held: bool,
     /// How attempts ended is kept until it is shown.
     keeps_attempts: bool,
+    /// What the machine lacks for beginning more, if it does.
+    shortage: Option<Shortage>,
+    notices: VecDeque<Notice>,
+    /// How many supervisors of this queue are being stopped.
+    stopping: usize,
 }
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
@@ -195,6 +209,9 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             is_held: false,
             is_closed: false,
             keeps_attempts: false,
+            shortage: None,
+            notices: VecDeque::new(),
+            stopping: 0,
         }
     }
 
@@ -324,6 +341,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         };
         let handed = token.handed(&lease);
         self.leases.insert(token, lease);
+        self.note_begun();
         handed
     }
 
@@ -367,6 +385,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         let ended = self.end_lease(token, Some(service));
         let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
         self.done += 1;
+        self.note_over(1);
         self.outbox.record(|| Record::Done { id: handed.id });
         let attempt = Attempt {
             number: handed.attempt,
@@ -411,6 +430,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             }
         }
         self.done += count;
+        self.note_over(count);
         self.crew.release_many(holder, count, weight, Some(service));
     }
 
@@ -434,7 +454,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     ) -> Result<(), Stale> {
         let ended = self.end_lease(token, None);
         let (entry, _) = ended.inspect_err(|_| self.handle_late(token))?;
-        self.fail(entry, blame, rest, now);
+        self.charge(entry, blame, rest, now);
         Ok(())
     }
 
@@ -471,7 +491,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             match blame {
                 Some(blame) if started.includes(ordinal, lease.is_asked_for) => {
                     charged += 1;
-                    self.fail(lease.entry, blame.clone(), None, now);
+                    self.charge(lease.entry, blame.clone(), None, now);
                 }
                 _ => self.waiting.put_back(lease.entry),
             }
@@ -479,77 +499,24 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         charged
     }
 
-    fn fail(&mut self, mut entry: Entry<P>, blame: Blame, rest: Option<Duration>, now: Duration) {
-        let attempt = entry.attempt();
-        let is_last = entry.is_last_attempt(self.options.max_attempts);
-        let failure = Failure {
-            attempt,
-            cause: blame.cause,
-            scene: blame.scene,
-        };
-        self.note_failure(&mut entry, failure.clone(), is_last);
-        if is_last {
-            self.give_up(entry);
-            return;
-        }
-        self.retries += 1;
-        self.outbox.report(Report::Retry {
-            id: entry.id,
-            failure,
-            payload: entry.payload.clone(),
-        });
-        let usual = || self.options.backoff.delay(attempt, entry.id.0);
-        let rest = rest.unwrap_or_else(usual);
-        self.waiting.put_back_after(entry, now, rest);
-    }
-
-    fn note_failure(&mut self, entry: &mut Entry<P>, failure: Failure, is_last: bool) {
-        let id = entry.id;
-        self.outbox.record(|| Record::Failed {
-            id,
-            failure: failure.clone(),
-        });
-        let attempt = Attempt {
-            number: failure.attempt,
-            cause: Some(failure.cause.clone()),
-            is_last,
-            scene: failure.scene.clone(),
-        };
-        self.keep_attempt(id, &entry.payload, attempt);
-        entry.note(failure);
-    }
-
-    fn keep_attempt(&mut self, id: ItemId, payload: &P, attempt: Attempt) {
-        if self.keeps_attempts {
-            self.outbox.record(|| Record::Over {
-                id,
-                payload: payload.clone(),
-                attempt,
-            });
-        }
-    }
-
-    fn give_up(&mut self, entry: Entry<P>) {
-        self.dead += 1;
-        let (id, payload) = (entry.id, entry.payload.clone());
-        self.outbox.record(|| Record::Dead { id, payload });
-        let payload = entry.payload.clone();
-        self.outbox.report(Report::Dead(DeadLetter {
-            id,
-            payload,
-            history: entry.into_history(),
-        }));
-    }
-
     /// Time has passed: items whose rest is over wait again.
     pub fn handle_timeout(&mut self, now: Duration) {
         self.waiting.wake(now);
+        self.end_suspicions(now);
+        self.retry_after_shortage(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.waiting.next_wake()
+        let shortage = self.shortage.as_ref();
+        let of_shortage = shortage.and_then(|shortage| shortage.poll_timeout());
+        let wakes = [
+            self.waiting.next_wake(),
+            self.waiting.next_end_of_suspicion(),
+            of_shortage,
+        ];
+        wakes.into_iter().flatten().min()
     }
 
     /// The next thing that may be told, and that nobody was told of yet.

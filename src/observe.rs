@@ -153,8 +153,8 @@ pub enum What {
         /// Why.
         why: String,
     },
-    /// Something happens to what keeps the items that people may want to know, in words; the work
-    /// goes on.
+    /// Something happens to what keeps the items, or the machine lacks something or has it again: what
+    /// people may want to know, in words. The work goes on.
     Notice {
         /// What it is.
         why: String,

@@ -307,11 +307,17 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Err(Error(Kind::TaskDoneTooOften))
     }
 
-    /// Waits until every item is done or a dead letter, and says how many are which. It never
-    /// waits for what cannot come.
+    /// Waits until every item is done or a dead letter, and says how many are which.
+    ///
+    /// Producers may come before workers: on a queue that nobody has worked on yet this waits for
+    /// whoever will, as long as another thread of this program may start a
+    /// [`Supervisor`](crate::Supervisor) or [`get`](Self::get). Where the calling thread is the only
+    /// one nobody can come, and it is an error at once. A queue on Redis may always get workers
+    /// elsewhere.
     ///
     /// # Errors
-    /// `is_no_workers_left` when the workers are gone for good and items are unfinished.
+    /// `is_no_workers_left` when items are unfinished and the workers are gone for good, or there never
+    /// were any and none can come.
     pub fn join(&self) -> Result<Joined, Error> {
         self.join_with(Patience::Forever)
     }

@@ -17,7 +17,7 @@ pub(crate) mod leftovers;
 mod limits;
 mod map;
 mod notes;
-mod oom;
+pub(crate) mod oom;
 pub(crate) mod orders;
 pub mod patrol;
 mod processes;

@@ -410,7 +410,12 @@ impl Core {
 
     /// A supervisor has no workers left, and why. `is_spent`: they were given up on.
     pub(crate) fn crew_ended(&mut self, why: &str, is_spent: bool) {
-        if self.desk.crew_ended(why, is_spent) {
+        let is_lost = self.desk.crew_ended(why, is_spent);
+        if self.desk.are_workers_lost() {
+            let now = self.emitter.now();
+            self.desk.ledger.handle_unstoppable(now);
+        }
+        if is_lost {
             let why = why.to_owned();
             self.emitter.emit(What::NoWorkersLeft { why });
         }
@@ -536,6 +541,7 @@ impl Core {
                 Said::Worn(holder) => self.worn(holder),
                 Said::TakeBack(holder) => self.take_back(holder),
                 Said::Report(report) => self.publish(report),
+                Said::Notice(notice) => self.tell(notice),
             }
         }
         let may_poll = self.may_poll();

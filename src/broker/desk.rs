@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use super::shared::{Outgoing, Putter, Shared};
 use crate::ledger::{
-    Blame, Handed, HolderId, ItemId, Ledger, Refusal, Report, Scene, Stale, Started, Token, Weight,
+    Blame, Handed, HolderId, ItemId, Ledger, Notice, Refusal, Report, Scene, Stale, Started, Token,
+    Weight,
 };
 
 /// What a worker process asked, by the number that it gave to it.
@@ -70,6 +71,8 @@ pub enum Verdict<R> {
     Failed(Blame, Option<Duration>),
     /// It never began.
     Returned,
+    /// It could not begin, because the machine lacks this, in words.
+    Short(String),
 }
 
 /// What is to be carried out.
@@ -85,6 +88,8 @@ pub enum Said<P, R> {
     TakeBack(HolderId),
     /// Tell whoever wants to know.
     Report(Report<P, R>),
+    /// The same, of no item in particular.
+    Notice(Notice),
 }
 
 /// Whether there are workers, as far as supervisors told.
@@ -456,6 +461,12 @@ impl<P: Weight + Clone, R> Desk<P, R> {
         self.crews.active == 0 && self.crews.loss.is_some()
     }
 
+    /// Whether somebody has ever worked on the queue, or others may who share its stream.
+    #[must_use]
+    pub fn was_ever_served(&self) -> bool {
+        self.crews.active > 0 || self.crews.loss.is_some() || self.shared.is_some()
+    }
+
     /// Why there are none left, once a crew has ended.
     #[must_use]
     pub fn loss_of_crews(&self) -> &str {
@@ -530,6 +541,7 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             }
             Verdict::Failed(blame, rest) => self.ledger.handle_nack(token, blame, rest, now),
             Verdict::Returned => self.ledger.handle_return(token),
+            Verdict::Short(why) => self.ledger.handle_shortage(token, why, now),
         }
     }
 
@@ -547,6 +559,9 @@ impl<P: Weight + Clone, R> Desk<P, R> {
             self.serve_gets();
             if let Some((request, reply)) = self.answers.pop_front() {
                 return Some(Said::Answer(request, reply));
+            }
+            if let Some(notice) = self.ledger.poll_notice() {
+                return Some(Said::Notice(notice));
             }
             if let Some(handed) = self.ledger.poll_delivery() {
                 return Some(Said::Deliver(handed));

@@ -79,10 +79,11 @@ impl Core {
             Ending::Failed(cause) => failed(cause, None),
             Ending::Deferred(cause, rest) => failed(cause, Some(rest)),
             Ending::Returned => Verdict::Returned,
+            Ending::Short(why) => Verdict::Short(why),
         };
         // What is done needs no time: looking at the clock would cost as much as all the rest.
         let now = match verdict {
-            Verdict::Failed(..) => self.emitter.now(),
+            Verdict::Failed(..) | Verdict::Short(_) => self.emitter.now(),
             Verdict::Done(..) | Verdict::Returned => Duration::ZERO,
         };
         self.desk.settle(token, service, verdict, now)?;
@@ -115,6 +116,16 @@ impl Core {
         for (id, attempt) in attempts {
             self.desk.ledger.handle_shown(*id, *attempt);
         }
+    }
+
+    /// A supervisor of this queue is asked to stop: what the same stop ends is charged to nobody.
+    pub(crate) fn stop_begins(&mut self) {
+        self.desk.ledger.handle_stopping();
+    }
+
+    /// It has stopped.
+    pub(crate) fn stop_is_over(&mut self) {
+        self.desk.ledger.handle_stopped();
     }
 
     pub(super) fn detach(

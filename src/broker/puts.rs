@@ -1,5 +1,6 @@
 //! Putting, and waiting until what was put is durable.
 
+use super::alone::Vigil;
 #[cfg(feature = "redis")]
 use super::stream;
 use super::{Broker, Parcel, Patience, desk, sleep};
@@ -76,6 +77,7 @@ impl Broker {
         }
         fail::point("put: begin");
         let (mut parcel, mut has_polled) = (Some(parcel), false);
+        let mut vigil = Vigil::begin();
         let mut core = self.lock();
         loop {
             let is_beyond_bound = is_holding && !matches!(patience, Patience::None);
@@ -96,10 +98,11 @@ impl Broker {
                 }
                 Err(Kind::Full) if !matches!(patience, Patience::None) => {
                     has_polled = false;
+                    let at_a_time = self.hope(&core, patience, &mut vigil)?;
                     core.putters += 1;
-                    let (guard, is_over) = sleep(&self.bells.room, core, patience);
-                    core = guard;
+                    core = sleep(&self.bells.room, core, at_a_time).0;
                     core.putters -= 1;
+                    let is_over = patience.is_over();
                     if is_over && !core.desk.ledger.has_room() && !core.desk.ledger.is_broken() {
                         return Err(Kind::Full);
                     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::core::{Core, Parcel, Product};
 use super::results::Outcome;
-use crate::ledger::{DeadLetter, Failure, Handed, HolderId, ItemId, Report, Scene, Token};
+use crate::ledger::{DeadLetter, Failure, Handed, HolderId, ItemId, Notice, Report, Scene, Token};
 use crate::observe::What;
 
 impl Core {
@@ -121,6 +121,17 @@ impl Core {
             }),
             Report::Dead(letter) => self.bury(letter),
         }
+    }
+
+    /// Tells what the machine lacks, or has again.
+    pub(super) fn tell(&self, notice: Notice) {
+        let why = match notice {
+            Notice::Shortage(why) => {
+                format!("{why}; what is left waits for room, and no item is charged")
+            }
+            Notice::ShortageOver => "there is room again, and work goes on".to_owned(),
+        };
+        self.emitter.emit(What::Notice { why });
     }
 
     fn bury(&mut self, letter: DeadLetter<Parcel>) {

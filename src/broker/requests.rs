@@ -162,7 +162,7 @@ impl Core {
         verdict: Verdict<'_>,
         uplink: &mut Uplink,
     ) -> Result<(), String> {
-        let is_returned = verdict == Verdict::Returned;
+        let is_returned = matches!(verdict, Verdict::Returned | Verdict::Short(_));
         // Looked for also where nobody hears of it, so that what the worker sends is taken.
         let result = match verdict {
             Verdict::Done(body) => Some(uplink.find(body)?),
@@ -187,6 +187,18 @@ impl Core {
             Verdict::Undecodable(why) => Ending::Failed(Cause::Undecodable(why.into())),
             Verdict::Unserializable(why) => Ending::Failed(Cause::Unserializable(why.into())),
             Verdict::Returned => Ending::Returned,
+            Verdict::Short(why) => Ending::Short(why.into()),
+            Verdict::Killed { signal, what } => Ending::Failed(Cause::Killed {
+                signal,
+                what: what.into(),
+            }),
+            Verdict::AskedToEnd { signal, what } => Ending::Failed(Cause::AskedToEnd {
+                signal,
+                what: what.into(),
+            }),
+            Verdict::OutOfMemory => Ending::Failed(Cause::OutOfMemory),
+            Verdict::NoRoom(why) => Ending::Failed(Cause::NoRoom(why.into())),
+            Verdict::Unrunnable(why) => Ending::Failed(Cause::Unrunnable(why.into())),
         };
         fail::point("acknowledge: received");
         // Heard above: the token is not stale.

@@ -62,6 +62,13 @@ pub(super) enum Errand {
     WorkUntilDone,
 }
 
+/// A command that says that it has failed is not run again unless that is asked for: it may have done
+/// half of its work.
+const COMMAND_ATTEMPTS: u32 = 1;
+
+/// How many attempts of a command may be lost, if no more are asked for.
+const LOST_ATTEMPTS: u32 = 3;
+
 /// A run that can be.
 #[derive(Debug)]
 pub(super) struct Config {
@@ -138,6 +145,7 @@ impl Config {
         };
         let from = Origin {
             errand: Errand::All,
+            is_command: jobs.are_meant(),
             source,
             separator,
             capacity,
@@ -185,6 +193,7 @@ impl Config {
                 true => Errand::WorkUntilDone,
                 false => Errand::Work,
             },
+            is_command: jobs.are_meant(),
             source: Source::Others,
             separator: b'\n',
             capacity: Capacity::Unbounded,
@@ -206,6 +215,10 @@ impl Config {
         taken: &mut Vec<PathBuf>,
     ) -> Result<Self, String> {
         let workers = check(&crew)?;
+        let max_attempts = crew.max_attempts.unwrap_or(match from.is_command {
+            true => COMMAND_ATTEMPTS,
+            false => Options::default().max_attempts,
+        });
         let dead_letters = match shown.dead_letters {
             None => None,
             Some(path) => {
@@ -230,7 +243,8 @@ impl Config {
             method: crew.start_method,
             options: Options {
                 capacity: from.capacity,
-                max_attempts: crew.max_attempts,
+                max_attempts,
+                max_lost_attempts: from.is_command.then(|| max_attempts.max(LOST_ATTEMPTS)),
                 backoff: crew.backoff.map_or(Backoff::none(), |base| {
                     Backoff::exponential(base, base.max(BACKOFF_MAX))
                 }),
@@ -254,6 +268,8 @@ impl Config {
 /// What a run is for, and where its items come from.
 struct Origin {
     errand: Errand,
+    /// Whether a COMMAND is run for them.
+    is_command: bool,
     source: Source,
     separator: u8,
     capacity: Capacity,

@@ -9,14 +9,12 @@ mod hostile;
 mod joblog;
 mod options;
 mod output;
-mod owned;
 mod patience;
 mod program;
 mod results;
 mod scratch;
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::time::Duration;
 
 use serde_bytes::ByteBuf;
@@ -81,14 +79,14 @@ impl Jobs {
         Jobs {
             config,
             grace,
-            spool: Spool::at(Path::new("")),
+            spool: Spool::default(),
             budget: Budget::new(items_max),
         }
     }
 
     fn setup(&self) -> Setup {
         Setup {
-            spool: self.spool.folder().as_os_str().to_owned(),
+            spool: self.spool.clone(),
             grace: self.grace,
             ..self.config.setup.clone()
         }
@@ -148,7 +146,7 @@ impl Work for Jobs {
                 None => scratch::create_in(&std::env::temp_dir()),
             },
         };
-        self.spool = Spool::at(&folder.map_err(Failure::Usage)?);
+        self.spool = folder.map_err(Failure::Usage)?;
         let mut views: Vec<Box<dyn View>> = Vec::new();
         let (setup, spool) = (self.setup(), self.spool.clone());
         // Before the view that removes what was shown.
@@ -162,6 +160,7 @@ impl Work for Jobs {
             views.push(Box::new(log));
         }
         let shape = Shape {
+            has_stdout_files: self.config.setup.server.is_none(),
             keeps_order: self.config.keeps_order,
             is_line_buffered: self.config.is_line_buffered,
             is_tagged: self.config.is_tagged,

@@ -141,7 +141,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         summed_up?;
         // A stopped run does not wait for ever for somebody to read.
         let signal = self.stop.signal();
-        let time = signal.map_or(Duration::MAX, |_| config.shutdown.max(TIME_TO_READ));
+        let time = signal.map_or(Duration::MAX, |_| {
+            self.stop.left_of(config.shutdown).max(TIME_TO_READ)
+        });
         let is_written = self.printer.finish(time);
         let has_dead_letters = match config.redis {
             None => has_dead_letters(&self.queue),

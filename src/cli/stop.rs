@@ -56,6 +56,8 @@ struct State {
     /// Dropped when nothing of it waits for Redis any more.
     waiting: Option<Sender<()>>,
     signal: Option<i32>,
+    /// When the first one came.
+    signaled: Option<Instant>,
     /// Why there are no workers left.
     loss: Option<String>,
     /// Why the run was halted, and the exit code.
@@ -71,6 +73,7 @@ impl Stop {
             running: Some(running),
             waiting: Some(waiting),
             signal: None,
+            signaled: None,
             loss: None,
             halt: None,
         };
@@ -139,6 +142,7 @@ impl Stop {
     fn request(&self, signal: i32) {
         let mut state = self.lock();
         state.signal = Some(signal);
+        state.signaled.get_or_insert_with(Instant::now);
         state.running = None;
     }
 
@@ -181,6 +185,13 @@ impl Stop {
     /// The last signal that stopped the run, if one did.
     pub(super) fn signal(&self) -> Option<i32> {
         self.lock().signal
+    }
+
+    /// What is left of the time that a signal has given to the run.
+    pub(super) fn left_of(&self, time: Duration) -> Duration {
+        let signaled = self.lock().signaled;
+        let passed = signaled.map_or(Duration::ZERO, |at| at.elapsed());
+        time.saturating_sub(passed)
     }
 
     /// Sums the run up, once. Whoever comes second waits until that is done, so that he does not end

@@ -50,7 +50,10 @@ pub(crate) fn of_cause(cause: &Cause) -> Option<Exit> {
         Cause::WorkerDied(exit) => Some(*exit),
         Cause::OutOfMemory => Some(Exit::Signaled(libc::SIGKILL)),
         Cause::TimedOut(_) => Some(Exit::Signaled(libc::SIGTERM)),
-        Cause::Nack(words) => parse(words),
+        Cause::Killed { signal, .. } => Some(Exit::Signaled(*signal)),
+        Cause::Nack(words) | Cause::Unrunnable(words) | Cause::AskedToEnd { what: words, .. } => {
+            parse(words)
+        }
         _ => None,
     }
 }

@@ -27,8 +27,10 @@ use rustix::time::Timespec;
 
 use super::child::Child;
 use super::command::{Surroundings, Words};
-use super::{ending, stderr};
+use super::setback::{self, MemoryWatch};
+use super::stderr;
 use crate::ledger::Exit;
+use crate::worker::attempt::Setback;
 pub(crate) use form::request_line;
 use form::{Answer, Line};
 
@@ -111,18 +113,21 @@ impl Post {
         words: &Words<'_>,
         surroundings: &Surroundings<'_>,
         arguments: &[OsString],
-    ) -> Result<Served, String> {
-        let line = request_line(arguments)?;
+    ) -> Result<Served, Setback> {
+        let line = request_line(arguments).map_err(setback::final_)?;
+        let memory = MemoryWatch::begin();
         let mut server = match self.server.take().and_then(Server::if_fit) {
             Some(server) => server,
             None => Server::start(words, surroundings)
-                .map_err(|error| ending::not_run(words.name(), &error))?,
+                .map_err(|error| setback::of_start(words, surroundings, &error))?,
         };
-        match server.ask(&line) {
+        match server.ask(&line, &memory) {
             Ok(answer) => {
                 self.server = Some(server);
                 match answer.was_cancelled {
-                    true => Err("its process answered that the request was cancelled".into()),
+                    true => Err(setback::failed(
+                        "its process answered that the request was cancelled".into(),
+                    )),
                     false => Ok(Served {
                         exit: Exit::Exited(answer.exit_code),
                         output: answer.output,
@@ -235,21 +240,25 @@ impl Server {
         read.is_ok() && (most > 0 || !readable)
     }
 
-    fn ask(&mut self, request: &str) -> Result<Answer, String> {
-        let mut is_over = !self.send(request.as_bytes())?;
+    fn ask(&mut self, request: &str, memory: &MemoryWatch) -> Result<Answer, Setback> {
+        let sent = self.send(request.as_bytes());
+        let mut is_over = !sent.map_err(setback::failed)?;
         loop {
-            if let Some(answer) = self.hear()? {
+            if let Some(answer) = self.hear().map_err(setback::failed)? {
                 (self.is_asked, self.has_answered) = (false, true);
                 return Ok(answer);
             }
             if is_over {
                 let exit = self.ended();
                 return Err(match self.has_answered {
-                    true => format!("its process ended without an answer: {exit}"),
-                    false => format!("{NEVER_ANSWERED}: {exit}"),
+                    true => {
+                        let what = format!("its process ended without an answer: {exit}");
+                        setback::of_end(exit, what, memory)
+                    }
+                    false => setback::failed(format!("{NEVER_ANSWERED}: {exit}")),
                 });
             }
-            is_over = !self.listen()?;
+            is_over = !self.listen().map_err(setback::failed)?;
         }
     }
 

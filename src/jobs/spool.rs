@@ -1,19 +1,25 @@
 //! Where the output of commands lies until it is shown: a folder, with two files for each attempt.
 //!
-//! The worker writes, and the supervisor reads when the attempt is over; files that would be empty
-//! are not there. Names are made of numbers only, so nothing need be told of them, and what an
-//! attempt wrote before its worker was killed is found as well.
+//! The worker writes, and the supervisor reads when the attempt is over. Names are made of numbers
+//! only, so nothing need be told of them, and what an attempt wrote before its worker was killed is
+//! found as well. A command that was run leaves a file for its stdout, be it empty, so that one which
+//! was removed is missed. Where somebody removes the folder it is made again by whoever needs it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
-use rustix::fs::fstatvfs;
+use rustix::fs::{StatVfs, fstatvfs, statvfs};
 use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
 
+use super::owned;
 use crate::ledger::ItemId;
 
 /// One of a command's two streams.
@@ -35,53 +41,76 @@ impl Stream {
 }
 
 /// The folder of one run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Spool {
-    folder: PathBuf,
+    /// No path, which is serialized only where it is a text.
+    folder: OsString,
+    /// What its marker says.
+    mark: String,
 }
 
+/// Whoever removes the folder more often than this while one file is made means it.
+const TIMES_MADE_AGAIN: usize = 16;
+
+/// Shares of the locks on folders that this process has made again: they last as long as it does,
+/// and the run takes its own when it next looks.
+static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
 impl Spool {
-    pub(crate) fn at(folder: &Path) -> Self {
+    /// A folder that was made with this marker.
+    pub(crate) fn made(folder: &Path, mark: &str) -> Self {
         Spool {
-            folder: folder.to_owned(),
+            folder: folder.as_os_str().to_owned(),
+            mark: mark.to_owned(),
+        }
+    }
+
+    /// Makes the folder once more, because somebody has removed it. `None` if it is there again
+    /// already, or where there are no locks; otherwise a share of the lock.
+    pub(crate) fn make_again(&self) -> io::Result<Option<File>> {
+        match owned::make(self.folder(), &self.mark) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            made => made,
         }
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        Path::new(&self.folder)
     }
 
     /// The file of one stream of one attempt.
     pub(crate) fn path(&self, id: ItemId, attempt: u32, stream: Stream) -> PathBuf {
-        self.folder
+        self.folder()
             .join(format!("{}.{attempt}.{}", id.0, stream.name()))
     }
 
-    /// A new file for a stream. An attempt that did not count may have left one.
+    /// A new file for a stream. Where the folder was removed it is made again, also while somebody
+    /// removes it again and again.
     pub(super) fn create(&self, id: ItemId, attempt: u32, stream: Stream) -> io::Result<File> {
         let path = self.path(id, attempt, stream);
-        let create = || {
-            OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create_new(true)
-                // What a command writes is its owner's alone, until it is put where it was asked for.
-                .mode(0o600)
-                .open(&path)
-        };
-        match create() {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(&path)?;
-                create()
+        let mut created = create(&path);
+        for _ in 0..TIMES_MADE_AGAIN {
+            match &created {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                _ => break,
             }
-            result => result,
+            match self.make_again() {
+                Ok(lock) => {
+                    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+                    held.extend(lock);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            created = create(&path);
         }
+        created
     }
 
-    /// Why an item fails whose output has no place.
+    /// Why an output has no place.
     pub(super) fn complaint(&self, error: &io::Error) -> String {
-        let folder = self.folder.display();
-        format!("its output cannot be kept in {folder}: {error}")
+        let folder = self.folder().display();
+        format!("output cannot be kept in {folder}: {error}")
     }
 
     /// What a stream's attempt wrote, if it wrote anything.
@@ -110,7 +139,7 @@ impl Spool {
 
     /// The attempts of which there are files.
     pub(crate) fn attempts(&self) -> BTreeSet<(ItemId, u32)> {
-        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let files = fs::read_dir(self.folder()).into_iter().flatten().flatten();
         let names = files.filter_map(|entry| entry.file_name().into_string().ok());
         names.filter_map(|name| attempt_of(&name)).collect()
     }
@@ -120,10 +149,52 @@ impl Spool {
         attempt_of(name).is_some()
     }
 
+    /// Notes that there is no room, if there is none, before something is removed: whoever finds out
+    /// only then that his command had none would not see it any more. The note is the marker's time.
+    pub(crate) fn note_if_full(&self) {
+        let is_full = statvfs(self.folder()).is_ok_and(|stat| has_no_room(&stat));
+        if is_full && let Ok(marker) = File::options().write(true).open(self.marker()) {
+            // It takes no room. Where it cannot be done, a command may be blamed for its own failure.
+            let _ = marker.set_modified(SystemTime::now());
+        }
+    }
+
+    /// When there was no room, as far as that was noted. Comparable with itself only.
+    pub(super) fn last_full(&self) -> Option<SystemTime> {
+        self.marker()
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .ok()
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.folder().join(owned::MARKER)
+    }
+
     /// Nobody needs it any more.
     pub(crate) fn remove(&self, id: ItemId, attempt: u32, stream: Stream) {
         // It may never have been there.
         let _ = fs::remove_file(self.path(id, attempt, stream));
+    }
+}
+
+/// Creates a file. An attempt that did not count may have left one.
+fn create(path: &Path) -> io::Result<File> {
+    let create = || {
+        OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            // What a command writes is its owner's alone, until it is put where it was asked for.
+            .mode(0o600)
+            .open(path)
+    };
+    match create() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            create()
+        }
+        result => result,
     }
 }
 
@@ -140,10 +211,14 @@ fn attempt_of(name: &str) -> Option<(ItemId, u32)> {
 
 /// Whether there is no room left where this file lies, for whoever may not use what is set aside.
 pub(super) fn is_full(file: &File) -> bool {
-    fstatvfs(file).is_ok_and(|stat| match geteuid().is_root() {
+    fstatvfs(file).is_ok_and(|stat| has_no_room(&stat))
+}
+
+fn has_no_room(stat: &StatVfs) -> bool {
+    match geteuid().is_root() {
         true => stat.f_bfree == 0,
         false => stat.f_bavail == 0,
-    })
+    }
 }
 
 /// The end of a file: at most this many bytes.
@@ -162,9 +237,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_folder_that_was_removed_is_made_again_and_held() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("output");
+        let spool = Spool::made(&folder, "somebody's\n");
+        let create = |id| spool.create(ItemId(id), 1, Stream::Stdout).unwrap();
+        drop(spool.make_again().unwrap());
+        create(1);
+        fs::remove_dir_all(&folder).unwrap();
+        create(2);
+        create(3);
+        assert_eq!(spool.attempts().len(), 2);
+        let mark = owned::mark_of(&folder).unwrap();
+        assert_eq!(mark.as_deref(), Some("somebody's\n"));
+        assert!(owned::lock(&folder).unwrap().is_none());
+    }
+
+    #[test]
     fn a_file_that_is_there_already_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::at(folder.path());
+        let spool = Spool::made(folder.path(), "");
         let (id, stream) = (ItemId(3), Stream::Stdout);
         let mut first = spool.create(id, 1, stream).unwrap();
         first.write_all(b"first").unwrap();
@@ -182,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_no_file_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::at(folder.path());
+        let spool = Spool::made(folder.path(), "");
         let open = |id| spool.open(ItemId(id), 1, Stream::Stdout);
         let path = |id| spool.path(ItemId(id), 1, Stream::Stdout);
         nix::unistd::mkfifo(&path(1), nix::sys::stat::Mode::S_IRWXU).unwrap();

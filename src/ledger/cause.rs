@@ -78,6 +78,81 @@ pub enum Cause {
     Cancelled,
     /// The supervisors that held it were lost with it, so many times: it may be what kills them.
     LostTooOften(u64),
+    /// Somebody else ended what the worker ran for it by this signal.
+    Killed {
+        /// The signal's number.
+        signal: i32,
+        /// What happened, in words.
+        what: String,
+    },
+    /// It was begun, and the machine had no room for what it wrote.
+    NoRoom(String),
+    /// It cannot be run, however often that is tried.
+    Unrunnable(String),
+    /// What the worker ran for it ended with the exit code by which programs say that this signal has
+    /// asked them to: 128 and the signal's number.
+    AskedToEnd {
+        /// The signal's number.
+        signal: i32,
+        /// What happened, in words.
+        what: String,
+    },
+}
+
+impl Cause {
+    /// Whether the attempt was lost rather than failed: something from outside ended it, its worker
+    /// died, or the machine had no room for it. Where
+    /// [`max_lost_attempts`](super::Options::max_lost_attempts) says so, these are counted apart.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Cause::WorkerDied(_)
+            | Cause::OutOfMemory
+            | Cause::Killed { .. }
+            | Cause::NoRoom(_)
+            | Cause::LostTooOften(_) => true,
+            Cause::Nack(_)
+            | Cause::Panicked(_)
+            | Cause::Dropped
+            | Cause::Undecodable(_)
+            | Cause::Unserializable(_)
+            | Cause::Undeliverable(_)
+            | Cause::TimedOut(_)
+            | Cause::Cancelled
+            | Cause::Unrunnable(_)
+            | Cause::AskedToEnd { .. } => false,
+        }
+    }
+
+    /// Whether another attempt would end in the same way, so that none is made.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Cause::Unrunnable(_) | Cause::Cancelled | Cause::LostTooOften(_)
+        )
+    }
+
+    /// The signal that ended the attempt, if one did.
+    fn signal(&self) -> Option<Signal> {
+        match self {
+            Cause::WorkerDied(Exit::Signaled(signal))
+            | Cause::Killed { signal, .. }
+            | Cause::AskedToEnd { signal, .. } => Signal::try_from(*signal).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether it may have been ended by what stops a whole run: a signal that asks to end.
+    pub(super) fn may_be_of_a_stop(&self) -> bool {
+        let asking = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        self.signal().is_some_and(|signal| asking.contains(&signal))
+    }
+
+    /// The same of a run that is being stopped: whoever has lost patience with it kills all of it.
+    pub(super) fn is_of_a_stop(&self) -> bool {
+        self.may_be_of_a_stop() || self.signal() == Some(Signal::SIGKILL)
+    }
 }
 
 impl fmt::Display for Cause {
@@ -94,6 +169,8 @@ impl fmt::Display for Cause {
             Cause::OutOfMemory => f.write_str("killed by the kernel, which was out of memory"),
             Cause::Cancelled => f.write_str("cancelled"),
             Cause::LostTooOften(losses) => write!(f, "was lost with its supervisor {losses} times"),
+            Cause::Killed { what, .. } | Cause::AskedToEnd { what, .. } => f.write_str(what),
+            Cause::NoRoom(why) | Cause::Unrunnable(why) => f.write_str(why),
         }
     }
 }
@@ -123,6 +200,17 @@ pub struct Failure {
     pub cause: Cause,
     /// Where and when.
     pub scene: Scene,
+}
+
+impl Failure {
+    pub(super) fn of(attempt: u32, blame: Blame) -> Self {
+        let Blame { cause, scene } = blame;
+        Failure {
+            attempt,
+            cause,
+            scene,
+        }
+    }
 }
 
 /// What an attempt's failure is put down to.

@@ -42,7 +42,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     }
 
     pub(super) fn gives_nothing(&self) -> bool {
-        self.is_held || self.outbox.is_broken()
+        self.is_held || self.outbox.is_broken() || self.waits_for_room()
     }
 
     /// Hands out what [`poll_delivery`](Self::poll_delivery) would go on to hand to the same worker,
@@ -53,13 +53,16 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             return;
         };
         let holder = turn.id;
-        while let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight)) {
+        while !self.waits_for_room()
+            && let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight))
+        {
             let token = Token::of(holder, turn.ordinal);
             let lease = Lease {
                 is_asked_for: false,
                 entry,
             };
             let handed = token.handed(&lease);
+            self.note_begun();
             if let Some(lease) = self.leases.insert(token, lease) {
                 deliver(&handed, &mut lease.entry.payload);
             }

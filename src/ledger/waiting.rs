@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Failure, ItemId, Unfinished, Weight};
+use super::{Blame, Cause, Failure, ItemId, Options, Unfinished, Weight};
 
 /// One accepted item that has no terminal state.
 #[derive(Debug)]
@@ -64,10 +64,26 @@ impl<P> Entry<P> {
         u32::try_from(failed).unwrap_or(u32::MAX - 1) + 1
     }
 
-    /// Whether the attempt under way is the last one, if it fails.
-    pub(super) fn is_last_attempt(&self, max_attempts: u32) -> bool {
-        let forgiven = self.past.as_ref().map_or(0, |past| past.forgiven);
-        self.attempt().saturating_sub(forgiven) >= max_attempts.max(1)
+    /// Whether no other attempt follows the one under way, if it ends like this.
+    pub(super) fn is_given_up_after(&self, cause: &Cause, options: &Options) -> bool {
+        let max_attempts = options.max_attempts.max(1);
+        let (counted, bound) = match (options.max_lost_attempts, cause.is_loss()) {
+            (None, _) => (self.counted(|_| true), max_attempts),
+            (Some(_), false) => (self.counted(|cause| !cause.is_loss()), max_attempts),
+            (Some(max), true) => (self.counted(Cause::is_loss), max.max(1)),
+        };
+        cause.is_final() || counted.saturating_add(1) >= bound
+    }
+
+    /// How many of its failures are of this kind, without those that do not count any more.
+    fn counted(&self, is_one: impl Fn(&Cause) -> bool) -> u32 {
+        let Some(past) = &self.past else {
+            return 0;
+        };
+        let forgiven = usize::try_from(past.forgiven).unwrap_or(usize::MAX);
+        let counting = past.failures.iter().skip(forgiven);
+        let count = counting.filter(|failure| is_one(&failure.cause)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 
@@ -88,7 +104,13 @@ pub(super) struct Waiting<P> {
     accepted: u64,
     returned: BTreeMap<ItemId, Entry<P>>,
     delayed: BTreeMap<(Duration, ItemId), Entry<P>>,
+    /// Items whose attempt may have been ended by a stop of the whole run, and what they are charged
+    /// with if none comes until then.
+    suspended: BTreeMap<(Duration, ItemId), (Entry<P>, Suspicion)>,
 }
+
+/// What an item will be charged with, and how long it rests then, if it is said.
+pub(super) type Suspicion = (Blame, Option<Duration>);
 
 impl<P: Weight + Clone> Waiting<P> {
     /// Nothing waits, and this many items were accepted before.
@@ -100,6 +122,7 @@ impl<P: Weight + Clone> Waiting<P> {
             accepted,
             returned: BTreeMap::new(),
             delayed: BTreeMap::new(),
+            suspended: BTreeMap::new(),
         }
     }
 
@@ -184,6 +207,9 @@ impl<P: Weight + Clone> Waiting<P> {
         if let Some(key) = self.delayed.keys().find(|key| key.1 == id).copied() {
             return self.delayed.remove(&key);
         }
+        if let Some((entry, _)) = self.remove_suspended(id) {
+            return Some(entry);
+        }
         let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
         if place >= self.fresh.len() - self.staged || !self.skipped.insert(id) {
             return None;
@@ -232,11 +258,34 @@ impl<P: Weight + Clone> Waiting<P> {
         self.delayed.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// Keeps an item until it is known whether it is charged.
+    pub(super) fn suspend(&mut self, entry: Entry<P>, suspicion: Suspicion, until: Duration) {
+        self.suspended.insert((until, entry.id), (entry, suspicion));
+    }
+
+    /// This item, if it is not known whether it is charged.
+    pub(super) fn remove_suspended(&mut self, id: ItemId) -> Option<(Entry<P>, Suspicion)> {
+        let key = self.suspended.keys().find(|key| key.1 == id).copied()?;
+        self.suspended.remove(&key)
+    }
+
+    /// An item whose suspicion is over at this time.
+    pub(super) fn pop_suspended(&mut self, now: Duration) -> Option<(Entry<P>, Suspicion)> {
+        let first = self.suspended.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+
+    /// When the next suspicion is over.
+    pub(super) fn next_end_of_suspicion(&self) -> Option<Duration> {
+        self.suspended.first_key_value().map(|((at, _), _)| *at)
+    }
+
     /// All that wait or rest, also what is not durable yet.
     pub(super) fn ids(&self) -> BTreeSet<ItemId> {
         let fresh = (self.first_fresh()..=self.accepted).map(ItemId);
         let fresh = fresh.filter(|id| !self.skipped.contains(id));
-        let delayed = self.delayed.keys().map(|(_, id)| *id);
+        let resting = self.delayed.keys().chain(self.suspended.keys());
+        let delayed = resting.map(|(_, id)| *id);
         fresh
             .chain(self.returned.keys().copied())
             .chain(delayed)
@@ -260,11 +309,11 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Whether nothing waits and nothing rests.
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0 && self.delayed.is_empty()
+        self.len() == 0 && self.delayed() == 0
     }
 
     pub(super) fn delayed(&self) -> usize {
-        self.delayed.len()
+        self.delayed.len() + self.suspended.len()
     }
 
     pub(super) fn staged(&self) -> usize {

@@ -26,6 +26,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     /// The same for another reason.
     pub fn handle_condemned(&mut self, id: ItemId, cause: Cause, scene: Scene) -> Cancelled {
+        self.end_suspicion(id);
         let token = self.token_of(id);
         let lease = token.and_then(|token| Some((token, self.leases.remove(token)?)));
         let found = lease.as_ref().map(|(token, lease)| token.handed(lease));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::ItemId;
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 
 /// What goes over ipc-channel: look into the lane.
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,6 +77,24 @@ pub(crate) enum Verdict<'a> {
     Unserializable(&'a str),
     /// Never started: goes back uncounted.
     Returned,
+    /// Could not start for lack of something that the machine should have.
+    Short(&'a str),
+    /// Somebody else ended what was run for it by this signal.
+    Killed {
+        signal: i32,
+        what: &'a str,
+    },
+    /// The kernel did, for lack of memory.
+    OutOfMemory,
+    /// The machine had no room for what it wrote.
+    NoRoom(&'a str),
+    /// Would fail again in the same way.
+    Unrunnable(&'a str),
+    /// What was run for it says that it ended because this signal asked it to.
+    AskedToEnd {
+        signal: i32,
+        what: &'a str,
+    },
 }
 
 /// From a worker.
@@ -240,8 +258,13 @@ impl Record for Up<'_> {
                 Verdict::Nack { reason: text, .. }
                 | Verdict::Panicked(text)
                 | Verdict::Undecodable(text)
-                | Verdict::Unserializable(text) => text.len(),
-                Verdict::Dropped | Verdict::Returned => 0,
+                | Verdict::Unserializable(text)
+                | Verdict::Short(text)
+                | Verdict::Killed { what: text, .. }
+                | Verdict::AskedToEnd { what: text, .. }
+                | Verdict::NoRoom(text)
+                | Verdict::Unrunnable(text) => text.len(),
+                Verdict::Dropped | Verdict::Returned | Verdict::OutOfMemory => 0,
             },
             Up::Ask {
                 ask: Ask::Put { body, .. },

@@ -49,7 +49,7 @@ impl How {
 /// Describes a [`Supervisor`]; made by [`Supervisor::builder`].
 ///
 /// Defaults: one process for each CPU, spawned, named `worker-1` and so on, restarted always, given
-/// up on after 10 restarts within 10 s, 10 s to stop, 30 s to boot.
+/// up on after 10 restarts within 10 s, 8 s to stop, 30 s to boot.
 #[derive(Clone)]
 pub struct Builder {
     how: How,

@@ -1,52 +1,67 @@
 //! Whether the kernel killed a process for lack of memory, where that can be told.
 //!
 //! It kills by SIGKILL, and its own counter is all that tells this death from another one: the
-//! counter of our control group, which our workers are in, or else that of the whole system. So
-//! this is a likely cause rather than a certain one.
+//! counter of our control group, which our workers and their commands are in, or else that of the
+//! whole system. So this is a likely cause rather than a certain one.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The counter, and what it showed when it was last read.
 #[derive(Debug)]
-pub(super) struct OomCounter {
-    source: Option<(PathBuf, &'static str)>,
+pub(crate) struct OomCounter {
+    source: Option<File>,
     seen: u64,
 }
 
+/// What it is called, wherever it stands.
+const NAME: &str = "oom_kill";
+
 impl OomCounter {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let group = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let events = path_of_group(&group).map(|path| path.join("memory.events"));
-        let sources = [
-            events.map(|path| (path, "oom_kill")),
-            Some((PathBuf::from("/proc/vmstat"), "oom_kill")),
-        ];
-        let mut sources = sources.into_iter().flatten();
-        let source = sources.find(|(path, name)| read(path, name).is_some());
+        let whole_system = PathBuf::from("/proc/vmstat");
+        let places = places_of_group(&group).into_iter().chain([whole_system]);
+        let mut files = places.filter_map(|path| File::open(path).ok());
+        let source = files.find(|file| read(file).is_some());
         let mut counter = OomCounter { source, seen: 0 };
         counter.has_risen();
         counter
     }
 
     /// Whether it has risen since the last call.
-    pub(super) fn has_risen(&mut self) -> bool {
-        let source = self.source.as_ref();
-        let now = source.and_then(|(path, name)| read(path, name));
+    pub(crate) fn has_risen(&mut self) -> bool {
+        let now = self.source.as_ref().and_then(read);
         let has_risen = now.is_some_and(|now| now > self.seen);
         self.seen = now.unwrap_or(self.seen);
         has_risen
     }
 }
 
-fn read(path: &Path, name: &str) -> Option<u64> {
-    value_of(&fs::read_to_string(path).ok()?, name)
+/// None of the files is longer; the longest is that of the whole system.
+const BYTES_MAX: usize = 16 * 1024;
+
+/// What the counter shows. The kernel writes such a file anew for whoever reads it from its beginning.
+fn read(file: &File) -> Option<u64> {
+    let mut bytes = vec![0; BYTES_MAX];
+    let count = file.read_at(&mut bytes, 0).ok()?;
+    value_of(&String::from_utf8_lossy(&bytes[..count]), NAME)
 }
 
-/// The folder of a process's control group (version 2), by its `/proc/<pid>/cgroup`.
-fn path_of_group(text: &str) -> Option<PathBuf> {
-    let group = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(Path::new("/sys/fs/cgroup").join(group))
+/// Where the counter of a process's control group is, by its `/proc/<pid>/cgroup`: of version 2, or of
+/// the memory controller of version 1.
+fn places_of_group(text: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let places = text.lines().filter_map(|line| {
+        if let Some(group) = line.strip_prefix("0::/") {
+            return Some(root.join(group).join("memory.events"));
+        }
+        let (_, rest) = line.split_once(':')?;
+        let group = rest.strip_prefix("memory:/")?;
+        Some(root.join("memory").join(group).join("memory.oom_control"))
+    });
+    places.collect()
 }
 
 /// The number after a name, in a file of names and numbers.
@@ -70,11 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn the_control_group_of_version_2_is_found_among_others() {
-        let text = "12:memory:/old\n0::/user.slice/app\n";
-        let path = path_of_group(text).unwrap();
-        assert_eq!(path, Path::new("/sys/fs/cgroup/user.slice/app"));
-        assert_eq!(path_of_group("12:memory:/old\n"), None);
+    fn the_counters_of_both_versions_are_found_among_others() {
+        let text = "12:memory:/old\n3:cpu:/x\n0::/user.slice/app\n";
+        let places = [
+            "/sys/fs/cgroup/memory/old/memory.oom_control",
+            "/sys/fs/cgroup/user.slice/app/memory.events",
+        ];
+        assert_eq!(places_of_group(text), places.map(PathBuf::from));
+        assert!(places_of_group("3:cpu:/x\n").is_empty());
     }
 
     #[test]
@@ -82,7 +100,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "oom_kill 1\n").unwrap();
         let mut counter = OomCounter {
-            source: Some((file.path().to_owned(), "oom_kill")),
+            source: Some(file.reopen().unwrap()),
             seen: 1,
         };
         assert!(!counter.has_risen());

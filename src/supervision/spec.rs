@@ -99,7 +99,8 @@ impl Default for ChildSpec {
             restart: Restart::Permanent,
             intensity: 10,
             period: Duration::from_secs(10),
-            shutdown: Duration::from_secs(10),
+            // A container's end is often enforced after 10 s.
+            shutdown: Duration::from_secs(8),
             boot_deadline: Duration::from_secs(30),
             backoff: Backoff::exponential(Duration::from_millis(10), Duration::from_secs(1)),
         }

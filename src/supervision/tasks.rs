@@ -161,7 +161,7 @@ async fn serve<T, R, E, F, Fut>(
     Fut: Future<Output = Result<R, E>>,
     T: DeserializeOwned,
     R: Serialize,
-    E: Display,
+    E: Display + 'static,
 {
     while let Some((job, is_given_back)) = jobs.next().await {
         if is_given_back {

@@ -237,7 +237,13 @@ impl Watch {
             true => "they were stopped".into(),
             false => "they ended by themselves".into(),
         });
-        self.broker.with(|core| core.crew_ended(&why, is_spent));
+        let is_stopping = self.is_stopping;
+        self.broker.with(|core| {
+            core.crew_ended(&why, is_spent);
+            if is_stopping {
+                core.stop_is_over();
+            }
+        });
     }
 
     /// Tells a worker's state machine what happened, and does what it says.
@@ -401,9 +407,13 @@ impl Watch {
     }
 
     fn stop(&mut self, happening: Happening) {
-        self.is_stopping = true;
+        let was_stopping = std::mem::replace(&mut self.is_stopping, true);
         for index in 0..self.slots.len() {
             self.happen(index, happening);
+        }
+        // When nobody takes what goes back by this.
+        if !was_stopping {
+            self.broker.with(|core| core.stop_begins());
         }
     }
 

@@ -1,7 +1,7 @@
 //! One attempt at one item: decode, run, encode. The same code for every link.
 
 use std::any::{Any, type_name};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
@@ -12,13 +12,32 @@ use crate::broker::Ending;
 use crate::ledger::Cause;
 use crate::payload::{self, Payload};
 
+/// What a handler of this crate's own returns where words do not say all. Whoever gets it as words gets
+/// the same ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Setback {
+    /// The attempt failed.
+    Failed(Cause),
+    /// It could not begin, because the machine lacks this.
+    Short(String),
+}
+
+impl Display for Setback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Setback::Failed(cause) => cause.fmt(f),
+            Setback::Short(why) => f.write_str(why),
+        }
+    }
+}
+
 /// Runs a handler on a serialized item. A panic of the handler fails the attempt and no more.
 pub(crate) fn attempt<T, R, E, F>(handler: &F, body: &[u8], wanted: Wanted) -> Ending
 where
     F: Fn(T) -> Result<R, E>,
     T: DeserializeOwned,
     R: Serialize,
-    E: Display,
+    E: Display + 'static,
 {
     let item = match decode(body) {
         Ok(item) => item,
@@ -51,7 +70,11 @@ pub(crate) enum Wanted {
     Elsewhere,
 }
 
-pub(crate) fn encode<R: Serialize, E: Display>(result: Result<R, E>, wanted: Wanted) -> Ending {
+pub(crate) fn encode<R, E>(result: Result<R, E>, wanted: Wanted) -> Ending
+where
+    R: Serialize,
+    E: Display + 'static,
+{
     match result {
         Ok(result) => {
             let serialized = match wanted {
@@ -64,7 +87,16 @@ pub(crate) fn encode<R: Serialize, E: Display>(result: Result<R, E>, wanted: Wan
                 Err(error) => Ending::Failed(Cause::Unserializable(error.why())),
             }
         }
-        Err(error) => Ending::Failed(Cause::Nack(error.to_string())),
+        Err(error) => ending_of(&error),
+    }
+}
+
+fn ending_of<E: Display + 'static>(error: &E) -> Ending {
+    let setback: Option<&Setback> = (error as &dyn Any).downcast_ref();
+    match setback {
+        Some(Setback::Failed(cause)) => Ending::Failed(cause.clone()),
+        Some(Setback::Short(why)) => Ending::Short(why.clone()),
+        None => Ending::Failed(Cause::Nack(error.to_string())),
     }
 }
 

@@ -347,6 +347,7 @@ impl Session {
                 }
             }
             Ending::Returned => self.settle(ordinal, service, Verdict::Returned),
+            Ending::Short(why) => self.settle(ordinal, service, Verdict::Short(clip(&why))),
             Ending::Failed(cause) => self.report_failure(ordinal, service, &cause, None),
             Ending::Deferred(cause, rest) => {
                 self.report_failure(ordinal, service, &cause, Some(nanos(rest)))
@@ -368,6 +369,17 @@ impl Session {
             Cause::Undecodable(_) => Verdict::Undecodable(reason),
             Cause::Unserializable(_) => Verdict::Unserializable(reason),
             Cause::Dropped => Verdict::Dropped,
+            Cause::Killed { signal, .. } => Verdict::Killed {
+                signal: *signal,
+                what: reason,
+            },
+            Cause::AskedToEnd { signal, .. } => Verdict::AskedToEnd {
+                signal: *signal,
+                what: reason,
+            },
+            Cause::OutOfMemory => Verdict::OutOfMemory,
+            Cause::NoRoom(_) => Verdict::NoRoom(reason),
+            Cause::Unrunnable(_) => Verdict::Unrunnable(reason),
             _ => Verdict::Nack { reason, rest_ns },
         };
         self.settle(ordinal, service, verdict)
@@ -538,7 +550,7 @@ where
     F: Fn(T) -> Result<R, E>,
     T: DeserializeOwned + 'static,
     R: Serialize,
-    E: Display,
+    E: Display + 'static,
 {
     current::set(Side::Remote(Arc::clone(session)), type_name::<T>());
     session.is_handler.store(true, Ordering::Relaxed);

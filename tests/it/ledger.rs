@@ -3,6 +3,7 @@
 //! `properties`.
 
 pub(crate) mod batches;
+pub(crate) mod charges;
 pub(crate) mod journal;
 mod model;
 mod properties;

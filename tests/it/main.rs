@@ -44,6 +44,7 @@ fn main() {
         desk::stream::trials(),
         ledger::trials(),
         ledger::batches::trials(),
+        ledger::charges::trials(),
         ledger::journal::trials(),
         limits::trials(),
         manual::trials(),

@@ -10,6 +10,7 @@ crate::trials!(
     dryers_killed_while_idle_use_up_their_restarts,
     a_temporary_worker_is_not_started_again,
     dryers_lost_while_no_dish_comes_are_told,
+    nobody_waits_for_workers_that_cannot_come,
 );
 
 fn no_workers_left(play: &str) -> String {
@@ -67,4 +68,21 @@ fn dryers_lost_while_no_dish_comes_are_told() {
     let mut run = Run::of(command);
     send(pid_of(&run.await_event("worker_started")), Signal::SIGKILL);
     assert_eq!(run.finish().1.code(), Some(3));
+}
+
+/// In a program with one thread, where another one ends, and where another one starts a worker.
+fn nobody_waits_for_workers_that_cannot_come() {
+    let mut run = Run::play("joins alone");
+    let lines: Vec<String> = std::iter::from_fn(|| run.line()).collect();
+    assert_eq!(run.exit().code(), Some(0), "{lines:?}");
+    let (last, errors) = lines.split_last().unwrap();
+    assert_eq!(last, "1 done");
+    assert_eq!(errors.len(), 4, "{lines:?}");
+    for error in errors {
+        assert!(
+            error.starts_with("nobody ever worked on this queue"),
+            "{error}"
+        );
+        assert!(error.contains("start a Supervisor"), "{error}");
+    }
 }

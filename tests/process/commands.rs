@@ -1,5 +1,6 @@
 //! Runs of a command for each item: what is filled in, what is shown, what is kept.
 
+mod charges;
 mod deaths;
 mod endings;
 mod inherited;
@@ -26,6 +27,7 @@ use crate::support::Run;
 pub(crate) fn trials() -> Vec<Trial> {
     let all = [
         own::trials(),
+        charges::trials(),
         deaths::trials(),
         endings::trials(),
         intruders::trials(),
@@ -365,12 +367,6 @@ mod own {
         assert!(!place.path("j-output").exists());
     }
 
-    fn scratches(place: &Place) -> usize {
-        let entries = fs::read_dir(place.folder.path()).unwrap().flatten();
-        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
-        names.filter(|name| name.starts_with(".dishrack-")).count()
-    }
-
     fn a_run_that_was_killed_leaves_nothing_for_the_next_one() {
         let place = Place::new();
         place.gate("gate");
@@ -419,6 +415,13 @@ mod own {
         assert!(child.wait().unwrap().success());
         assert!(peak < 200_000, "{peak} KiB");
     }
+}
+
+/// How many folders of runs there are.
+fn scratches(place: &Place) -> usize {
+    let entries = fs::read_dir(place.folder.path()).unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(".dishrack-")).count()
 }
 
 fn read_pid(path: &Path) -> u32 {

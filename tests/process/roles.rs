@@ -366,8 +366,36 @@ pub(crate) fn play(name: &str) {
             queue.put(&Work::Exit(3)).unwrap();
             say(&queue.join().unwrap_err().to_string());
         }
+        "joins alone" => join_alone(&queue),
         other => play_an_attack(other),
     }
+}
+
+/// Waits on queues that nobody has worked on: in the only thread, beside one that ends, and beside one
+/// that starts a worker.
+fn join_alone(queue: &JoinableQueue<Work>) {
+    let say_error = |error: dishrack::Error| {
+        assert!(error.is_no_workers_left(), "{error}");
+        say(&error.to_string());
+    };
+    queue.put(&Work::Nothing).unwrap();
+    say_error(queue.join().unwrap_err());
+    say_error(queue.join_timeout(support::DEADLINE).unwrap_err());
+    let full = JoinableQueue::bounded(1);
+    full.put(&Work::Nothing).unwrap();
+    say_error(full.put(&Work::Nothing).unwrap_err());
+    let main = std::process::id();
+    let main_waits = move || support::until("it waits", || support::state(main) == Some('S'));
+    std::thread::scope(|scope| {
+        scope.spawn(main_waits);
+        say_error(queue.join().unwrap_err());
+        let late = scope.spawn(move || {
+            main_waits();
+            start(queue, 1).unwrap()
+        });
+        say(&format!("{} done", queue.join().unwrap().done));
+        drop(late.join().unwrap());
+    });
 }
 
 /// Those in which somebody does harm.

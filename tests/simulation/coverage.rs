@@ -52,6 +52,8 @@ coverage! {
     words_of_the_buried,
     nacks,
     deferred_nacks,
+    shortages,
+    shortages_over,
     panics,
     time_limits,
     charged_deaths,

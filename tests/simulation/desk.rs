@@ -22,6 +22,14 @@ pub(crate) enum Ending {
     Failed(Cause),
     Deferred(Cause, Duration),
     Returned,
+    Short,
+}
+
+impl Ending {
+    /// Whether it never began.
+    pub(crate) fn is_return(&self) -> bool {
+        matches!(self, Ending::Returned | Ending::Short)
+    }
 }
 
 #[derive(Debug)]
@@ -77,7 +85,7 @@ impl Desk {
 
     /// What a worker said of a delivery: whether it was still its own.
     pub(crate) fn receive_verdict(&mut self, token: Token, ending: Ending, now: Duration) -> bool {
-        if !self.real.is_heard(token, ending == Ending::Returned) {
+        if !self.real.is_heard(token, ending.is_return()) {
             return false;
         }
         let settled = self.end(token, ending, now);
@@ -101,6 +109,7 @@ impl Desk {
                 desk::Verdict::Failed(Blame { cause, scene }, Some(rest))
             }
             Ending::Returned => desk::Verdict::Returned,
+            Ending::Short => desk::Verdict::Short("no process".into()),
         };
         self.real.settle(token, service, verdict, now)
     }

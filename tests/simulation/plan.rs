@@ -14,6 +14,7 @@ use crate::chance::Chance;
 pub(crate) struct Rates {
     pub(crate) nack: u64,
     pub(crate) deferred_nack: u64,
+    pub(crate) shortage: u64,
     pub(crate) panic: u64,
     pub(crate) hang: u64,
     pub(crate) crash_in_item: u64,
@@ -82,6 +83,7 @@ impl Plan {
                 capacity,
                 max_attempts,
                 backoff,
+                ..Options::default()
             },
             spec: ChildSpec {
                 intensity: chance.pick(&[0, 1, 3, 10, 10, 10]),
@@ -123,6 +125,7 @@ impl Rates {
         let mut rates = Rates {
             nack: rate(300),
             deferred_nack: rate(150),
+
             panic: rate(200),
             hang: rate(150),
             crash_in_item: rate(250),
@@ -139,6 +142,7 @@ impl Rates {
             stop: rate(4),
             worker_put: rate(200),
             cancelled_request: rate(100),
+            shortage: rate(100),
             ..Rates::default()
         };
         if is_journaled {

@@ -278,7 +278,8 @@ impl Process {
             return None;
         }
         if chance.permille(rates.crash_in_item) {
-            return Some(Exit::Signaled(11));
+            // One of them may be of a stop, and none ever comes.
+            return Some(Exit::Signaled(chance.pick(&[11, 15])));
         }
         let job = running.job;
         let ending = if chance.permille(rates.panic) {
@@ -291,6 +292,8 @@ impl Process {
             around.coverage.deferred_nacks += 1;
             let rest = Duration::from_millis(chance.below(80));
             Ending::Deferred(Cause::Nack("later".into()), rest)
+        } else if chance.permille(rates.shortage) {
+            Ending::Short
         } else {
             Ending::Done(job.number)
         };

@@ -27,9 +27,14 @@ pub(in crate::cli) struct CrewArgs {
     #[arg(long)]
     pub(in crate::cli) no_poll: bool,
 
-    /// Attempts before an item is given up on
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(in crate::cli) max_attempts: u32,
+    /// Attempts that may fail before an item is given up on [default: 1 for a COMMAND, 3 for a dish].
+    /// A COMMAND fails where it exits with another code than 0, overruns --timeout or crashes. One
+    /// that was lost is run again besides, until 3 (or N, if that is more) were lost: its worker or
+    /// somebody's signal ended it, or memory or room for its output ran out. What could not be
+    /// begun for want of processes, files, memory or room waits, and what a stop of this run ends is
+    /// left as it was; neither counts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) max_attempts: Option<u32>,
 
     /// Rest before the next attempt: half of this to all of it, then twice as long, and so on up to
     /// a minute [default: none]
@@ -37,12 +42,12 @@ pub(in crate::cli) struct CrewArgs {
     pub(in crate::cli) backoff: Option<Duration>,
 
     /// Time for one item: a worker that takes longer, and all that it has started, gets SIGTERM and a
-    /// second later SIGKILL, and the item goes to another attempt [default: none]
+    /// second later SIGKILL, and that is a failed attempt [default: none]
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) timeout: Option<Duration>,
 
-    /// Time for finishing what has begun when stopped
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
+    /// Time for finishing what has begun when stopped. All is over within a second or so after it
+    #[arg(long, value_name = "DUR", default_value = "8s", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) shutdown: Duration,
 
     /// Give a worker up after more restarts than this within --max-seconds; deaths while it has an

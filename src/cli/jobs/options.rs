@@ -12,6 +12,7 @@ use crate::cli::args::{Format, JobArgs};
 use crate::cli::input::{self, Line, Source};
 use crate::cli::printer;
 use crate::jobs::shell::Script;
+use crate::jobs::spool::Spool;
 use crate::jobs::template::Template;
 use crate::jobs::{Feed, Setup};
 
@@ -134,7 +135,7 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         feed,
         environment,
         workdir: workdir.map(PathBuf::into_os_string),
-        spool: OsString::new(),
+        spool: Spool::default(),
         grace: Duration::ZERO,
     })
 }

@@ -43,6 +43,8 @@ pub(super) struct Shape {
     pub(super) is_line_buffered: bool,
     pub(super) is_tagged: bool,
     pub(super) format: Format,
+    /// Whether whatever was run has left a file for its stdout.
+    pub(super) has_stdout_files: bool,
 }
 
 /// An attempt whose output is shown while it runs.
@@ -79,6 +81,9 @@ pub(super) struct Outputs {
     shown: Shown,
     unwritten: Unwritten,
     letters: Option<Arc<Obituaries>>,
+    /// What earlier runs have left to be shown. They may have shown some of it, and have removed that.
+    earlier: BTreeSet<(ItemId, u32)>,
+    is_any_lost: bool,
 }
 
 /// So many attempts are written before it is seen to that all of that arrives.
@@ -121,6 +126,8 @@ impl Outputs {
             shown: Arc::clone(&origin.shown),
             unwritten: origin.unwritten.clone(),
             letters: origin.letters.clone(),
+            earlier: attempts,
+            is_any_lost: false,
         }
     }
 
@@ -156,6 +163,7 @@ impl Outputs {
     }
 
     fn show(&mut self, ended: &Ended) -> io::Result<()> {
+        self.miss(ended);
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
         let label = ended.label();
@@ -163,6 +171,19 @@ impl Outputs {
             self.copy(&label, stream, shown, &mark)?;
         }
         self.note_written(ended)
+    }
+
+    /// Tells of an item whose output is not there, because somebody has removed it.
+    fn miss(&mut self, ended: &Ended) {
+        let was_run = ended.cause.is_none() && self.shape.has_stdout_files;
+        if !was_run || self.earlier.contains(&(ended.id, ended.attempt)) {
+            return;
+        }
+        let path = self.spool.path(ended.id, ended.attempt, Stream::Stdout);
+        if let Err(error) = path.symlink_metadata() {
+            self.is_any_lost = true;
+            paper::complain(&ended.item, Stream::Stdout, &error);
+        }
     }
 
     /// The attempt's output is on its way.
@@ -188,6 +209,7 @@ impl Outputs {
         if let Some(letters) = &self.letters {
             letters.sync();
         }
+        self.spool.note_if_full();
         let mut shown = Vec::new();
         for Written {
             id,
@@ -247,13 +269,13 @@ impl Outputs {
     ) -> io::Result<()> {
         let file = self.spool.open(label.id, label.attempt, stream);
         match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
-            Ok(Some(piece)) => {
+            Ok(Some(piece)) if !piece.is_empty() => {
                 if !self.paper.print(label, stream, mark, piece)? {
                     self.unwritten.add(label.id, label.attempt);
                 }
                 Ok(())
             }
-            Ok(None) => Ok(()),
+            Ok(_) => Ok(()),
             // What cannot be read is told.
             Err(error) => {
                 paper::complain(label.item, stream, &error);
@@ -360,7 +382,11 @@ impl View for Outputs {
         {
             self.begin(*id, item, *attempt);
         }
-        match Ended::of(event) {
+        let ended = Ended::of(event);
+        if ended.is_some() {
+            scratch::look_after();
+        }
+        match ended {
             Some(ended) if ended.is_last => self.end_item(ended),
             Some(ended) => self.show_failed(&ended),
             None => Ok(()),
@@ -389,6 +415,6 @@ impl View for Outputs {
         if self.unwritten.is_empty() {
             scratch::note_all_shown();
         }
-        Ok(self.unwritten.is_empty())
+        Ok(self.unwritten.is_empty() && !self.is_any_lost)
     }
 }

@@ -15,12 +15,11 @@ use serde_json::{Value, json};
 
 use self::folder::Folder;
 use super::ended::Ended;
-use super::owned;
 use crate::cli::letter::Clock;
 use crate::cli::{output, printer};
 use crate::jobs::spool::{Spool, Stream};
 use crate::jobs::template::Values;
-use crate::jobs::{self, Setup};
+use crate::jobs::{self, Setup, owned};
 use crate::ledger::Exit;
 
 /// The marker of a folder of results.

@@ -11,8 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::owned;
 use crate::cli::{printer, screen};
+use crate::jobs::owned;
 use crate::jobs::spool::{Spool, Stream};
 use crate::ledger::ItemId;
 use crate::store::journal::own_path;
@@ -25,18 +25,19 @@ const MARK: &str = "output of a run of dishrack's supervisor\n";
 
 /// A folder, and whose it is.
 #[derive(Debug)]
-enum Scratch {
-    /// This run's, with the lock on it.
-    Own {
-        folder: PathBuf,
-        _lock: Option<File>,
-    },
+struct Scratch {
+    spool: Spool,
+    /// A share of its lock; `None` where it cannot be opened or locked.
+    lock: Option<File>,
+    whose: Whose,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    /// This run's.
+    Own,
     /// Its journal's.
-    OfJournal {
-        folder: PathBuf,
-        is_all_shown: bool,
-        is_kept: bool,
-    },
+    Journal { is_all_shown: bool, is_kept: bool },
 }
 
 static SCRATCH: Mutex<Option<Scratch>> = Mutex::new(None);
@@ -61,17 +62,17 @@ pub(super) fn create_for(
     journal: &Path,
     identity: u128,
     is_any_unshown: bool,
-) -> Result<PathBuf, String> {
+) -> Result<Spool, String> {
     let (folder, mark) = (folder_of(journal), mark_of(identity));
     if let Some(parent) = folder.parent() {
         owned::remove_leftovers(parent, MARKS, Spool::is_name);
     }
     match owned::make(&folder, &mark) {
-        Ok(()) if is_any_unshown => printer::complain(&format_args!(
+        Ok(_) if is_any_unshown => printer::complain(&format_args!(
             "{} is not there: what the last run had not shown of its jobs' output cannot be shown",
             folder.display()
         )),
-        Ok(()) => {}
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let found = owned::mark_of(&folder).map_err(|error| unusable(&folder, &error))?;
             if found.as_ref() != Some(&mark) {
@@ -84,27 +85,27 @@ pub(super) fn create_for(
         }
         Err(error) => return Err(unusable(&folder, &error)),
     }
-    use_from_now_on(Scratch::OfJournal {
-        folder: folder.clone(),
+    let whose = Whose::Journal {
         is_all_shown: false,
         is_kept: false,
-    });
-    Ok(folder)
+    };
+    let lock = owned::hold(&folder).unwrap_or(None);
+    Ok(use_from_now_on(Spool::made(&folder, &mark), lock, whose))
 }
 
 /// Makes a folder in this one, and removes those of runs that were killed.
 ///
 /// # Errors
 /// It cannot be made; in words.
-pub(super) fn create_in(parent: &Path) -> Result<PathBuf, String> {
+pub(super) fn create_in(parent: &Path) -> Result<Spool, String> {
     owned::remove_leftovers(parent, MARKS, Spool::is_name);
     let made = owned::make_nameless(parent, MARK);
     let (folder, lock) = made.map_err(|error| unusable(parent, &error))?;
-    use_from_now_on(Scratch::Own {
-        folder: folder.clone(),
-        _lock: lock,
-    });
-    Ok(folder)
+    Ok(use_from_now_on(
+        Spool::made(&folder, MARK),
+        lock,
+        Whose::Own,
+    ))
 }
 
 fn unusable(folder: &Path, error: &io::Error) -> String {
@@ -112,8 +113,35 @@ fn unusable(folder: &Path, error: &io::Error) -> String {
     format!("output cannot be kept in {folder}: {error}")
 }
 
-fn use_from_now_on(scratch: Scratch) {
+fn use_from_now_on(spool: Spool, lock: Option<File>, whose: Whose) -> Spool {
+    let scratch = Scratch {
+        spool: spool.clone(),
+        lock,
+        whose,
+    };
     *SCRATCH.lock().unwrap_or_else(PoisonError::into_inner) = Some(scratch);
+    spool
+}
+
+/// Sees to it that the folder is there and that this run has its share of the lock: whoever else
+/// looks after temporary folders may have removed it, and a worker that needed it may have made it
+/// again.
+pub(super) fn look_after() {
+    let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(Scratch { spool, lock, .. }) = &mut *scratch else {
+        return;
+    };
+    let folder = spool.folder();
+    if let Some(opened) = lock
+        && !owned::is_there(opened, folder)
+        && let Ok(made) = spool.make_again()
+    {
+        *lock = made.or_else(|| owned::hold(folder).unwrap_or(None));
+        printer::complain(&format_args!(
+            "{} was removed while this run used it; it is made again",
+            folder.display()
+        ));
+    }
 }
 
 /// Removes what belongs to no attempt that is to be shown: it will come again, or was shown.
@@ -128,7 +156,9 @@ pub(super) fn remove_shown(spool: &Spool, unshown: &BTreeSet<(ItemId, u32)>) {
 /// Nothing waits to be shown any more.
 pub(super) fn note_all_shown() {
     let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(Scratch::OfJournal { is_all_shown, .. }) = &mut *scratch {
+    if let Some(Scratch { whose, .. }) = &mut *scratch
+        && let Whose::Journal { is_all_shown, .. } = whose
+    {
         *is_all_shown = true;
     }
 }
@@ -136,7 +166,9 @@ pub(super) fn note_all_shown() {
 /// A journal's folder is left to the next run, whatever is shown in this one.
 pub(in crate::cli) fn keep() {
     let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(Scratch::OfJournal { is_kept, .. }) = &mut *scratch {
+    if let Some(Scratch { whose, .. }) = &mut *scratch
+        && let Whose::Journal { is_kept, .. } = whose
+    {
         *is_kept = true;
     }
 }
@@ -147,15 +179,18 @@ pub(in crate::cli) fn remove() {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
-    let folder = match &scratch {
-        Some(Scratch::Own { folder, .. }) => folder,
-        Some(Scratch::OfJournal {
-            folder,
-            is_all_shown: true,
-            is_kept: false,
-        }) => folder,
-        Some(Scratch::OfJournal { .. }) | None => return,
+    let Some(scratch) = scratch else {
+        return;
     };
+    if let Whose::Journal {
+        is_all_shown,
+        is_kept,
+    } = scratch.whose
+        && (is_kept || !is_all_shown)
+    {
+        return;
+    }
+    let folder = scratch.spool.folder();
     if !owned::remove(folder, Spool::is_name) && fs::symlink_metadata(folder).is_ok() {
         screen::say_in_time(format!(
             "supervisor: {} stays: it has files in it that are not this program's",
@@ -171,7 +206,7 @@ mod tests {
     #[test]
     fn only_what_is_to_be_shown_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::at(folder.path());
+        let spool = Spool::made(folder.path(), MARK);
         for (id, attempt) in [(1, 1), (2, 1), (2, 2), (3, 1)] {
             fs::write(spool.path(ItemId(id), attempt, Stream::Stderr), "x").unwrap();
         }

@@ -302,6 +302,7 @@ fn check_all(capacity: impl Strategy<Value = Capacity>) {
         capacity,
         max_attempts,
         backoff,
+        ..Options::default()
     });
     let config = ProptestConfig {
         cases: 200,

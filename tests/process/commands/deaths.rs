@@ -83,7 +83,19 @@ fn a_killed_grandchild_is_its_commands_own_affair() {
     let script =
         "if test $SUPERVISOR_ATTEMPT = 1; then sh -c 'echo $$ > child; read x < never'; fi";
     let mut run = place.watch(&[
-        "-w", "1", "--joblog", "log", "--", "sh", "-c", script, "{}", ":::", "a",
+        "-w",
+        "1",
+        "--max-attempts",
+        "2",
+        "--joblog",
+        "log",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "{}",
+        ":::",
+        "a",
     ]);
     send(read_pid(&place.path("child")), Signal::SIGKILL);
     let (events, status) = run.finish();

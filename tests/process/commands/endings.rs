@@ -174,6 +174,8 @@ fn a_failed_item_rests_before_its_next_attempt() {
     let place = Place::new();
     let script = "date +%s%N; test $SUPERVISOR_ATTEMPT = 3";
     let arguments = [
+        "--max-attempts",
+        "3",
         "--backoff",
         "100ms",
         "--results",

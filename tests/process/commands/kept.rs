@@ -403,7 +403,7 @@ fn results_that_were_kept_before_a_kill_stay_as_they_are() {
     assert_eq!(files.map(|file| place.text(file)), before);
     let result: Value = serde_json::from_str(&before[2]).unwrap();
     let of = (&result["item"], &result["exit_code"], &result["attempts"]);
-    assert_eq!(of, (&"c".into(), &3.into(), &3.into()));
+    assert_eq!(of, (&"c".into(), &3.into(), &1.into()));
     let first: Value = serde_json::from_str(&place.text("r/1/result.json")).unwrap();
     assert_eq!(
         (&first["item"], &first["exit_code"]),

@@ -57,7 +57,8 @@ const SERVE: [&str; 4] = ["-w", "1", "--worker", "sh worker.sh"];
 
 /// The run's causes of retries; all items are done in the end.
 fn causes(place: &Place, items: &[&str], more: &[&str]) -> Vec<String> {
-    let arguments = [&SERVE[..], more, &["--", ":::"], items].concat();
+    let again = ["--max-attempts", "2"];
+    let arguments = [&SERVE[..], &again, more, &["--", ":::"], items].concat();
     let (events, status) = place.watch(&arguments).finish();
     assert_eq!(status.code(), Some(0));
     assert_eq!(named(&events, "summary")[0]["done"], items.len());

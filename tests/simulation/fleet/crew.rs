@@ -212,6 +212,7 @@ impl Fleet {
                     let back = std::mem::take(&mut worker.inbox);
                     worker.words.extend(back.into_iter().map(Word::Returned));
                 }
+                Said::Notice(notice) => panic!("nothing is lacking: {notice:?}"),
                 Said::Worn(_) => panic!("no worker has a quota"),
                 Said::Report(report) => {
                     self.coverage.reports += 1;

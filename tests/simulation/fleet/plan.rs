@@ -63,6 +63,7 @@ impl Plan {
                     0 => Backoff::none(),
                     _ => Backoff::exponential(ms(20), ms(200)),
                 },
+                ..Options::default()
             },
             bound,
             lease: ms(chance.pick(&[150, 300])),

@@ -177,10 +177,7 @@ impl World {
     /// Whether it was still its own.
     fn settle(&mut self, job: Job, ending: Ending) -> bool {
         let is_failure = matches!(ending, Ending::Failed(_) | Ending::Deferred(..));
-        let (is_return, is_done) = (
-            ending == Ending::Returned,
-            matches!(ending, Ending::Done(_)),
-        );
+        let (is_return, is_done) = (ending.is_return(), matches!(ending, Ending::Done(_)));
         note!(self, "put {}: {ending:?}", job.number);
         let desk = &mut self.life.desk;
         if desk.receive_verdict(job.token, ending, self.now) {

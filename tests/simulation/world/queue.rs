@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dishrack::Cause;
-use dishrack::ledger::{Cancelled, Handed, Record, Report};
+use dishrack::ledger::{Cancelled, Handed, Notice, Record, Report};
 use dishrack::store::book::{Change, Table};
 
 use super::{World, note};
@@ -326,6 +326,10 @@ impl World {
                     self.life.slots[index].down.push_back(Down::GiveBack);
                 }
             }
+            Said::Notice(notice) => match notice {
+                Notice::Shortage(_) => self.coverage.shortages += 1,
+                Notice::ShortageOver => self.coverage.shortages_over += 1,
+            },
             Said::Report(report) => {
                 if self.is_planted(Plant::DoneTwice) {
                     self.hear(report.clone());

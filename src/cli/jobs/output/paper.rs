@@ -51,6 +51,10 @@ impl Piece {
         Ok(Piece { file, from, length })
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
     pub(super) fn of(file: File, from: u64, length: u64) -> Self {
         Piece { file, from, length }
     }

@@ -3,8 +3,9 @@
 //!
 //! The proof is a marker in the folder, a regular file of our own user that says whose folder it is.
 //! While a folder is used its run holds a lock on the folder itself, which ends with the run however
-//! that ends. So what has a marker and no lock was left behind by a run that was killed. What is in
-//! the folders, this does not know.
+//! that ends. So what has a marker and no lock was left behind by a run that was killed; and nothing
+//! is removed without its lock, whatever is old or missing in it. What is in the folders, this does
+//! not know.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -20,7 +21,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 /// The marker's name.
-pub(super) const MARKER: &str = ".dishrack";
+pub(crate) const MARKER: &str = ".dishrack";
 
 /// So long is waited for a run that was killed to be gone.
 const AFTERLIFE: Duration = Duration::from_secs(1);
@@ -41,7 +42,7 @@ const PREFIX: &str = ".dishrack-output-";
 
 /// What a marker in a folder says, if it is there and ours: neither the folder nor the marker is a
 /// link or another user's.
-pub(super) fn mark_of(folder: &Path) -> io::Result<Option<String>> {
+pub(crate) fn mark_of(folder: &Path) -> io::Result<Option<String>> {
     let meta = fs::symlink_metadata(folder)?;
     if !meta.is_dir() || !is_ours(&meta) {
         return Ok(None);
@@ -68,7 +69,7 @@ pub(super) fn mark_of(folder: &Path) -> io::Result<Option<String>> {
 }
 
 /// Whether a folder is our own user's.
-pub(super) fn is_own(folder: &Path) -> io::Result<bool> {
+pub(crate) fn is_own(folder: &Path) -> io::Result<bool> {
     Ok(is_ours(&fs::symlink_metadata(folder)?))
 }
 
@@ -78,7 +79,7 @@ fn is_ours(meta: &fs::Metadata) -> bool {
 
 /// Puts the marker into a folder: all of it at once, where the file system has files without names.
 /// Nobody but its owner may read it.
-pub(super) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
+pub(crate) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
     let marker = folder.join(MARKER);
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     match open(folder, flags, Mode::RUSR | Mode::WUSR) {
@@ -104,15 +105,24 @@ pub(super) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
     }
 }
 
-/// Takes the lock on a folder. `None` while somebody else has it. Where a file system has no locks,
-/// nobody gets one.
-pub(super) fn lock(folder: &Path) -> io::Result<Option<File>> {
+/// Takes the lock on a folder, for one alone. `None` while somebody else has it. Where a file system
+/// has no locks, nobody gets one.
+pub(crate) fn lock(folder: &Path) -> io::Result<Option<File>> {
+    lock_by(folder, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Takes the lock on a folder together with others who live in it, so that nobody removes it.
+pub(crate) fn hold(folder: &Path) -> io::Result<Option<File>> {
+    lock_by(folder, FlockOperation::NonBlockingLockShared)
+}
+
+fn lock_by(folder: &Path, operation: FlockOperation) -> io::Result<Option<File>> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     let file = File::options()
         .read(true)
         .custom_flags(flags.bits())
         .open(folder)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match flock(&file, operation) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(errno.into()),
@@ -121,7 +131,7 @@ pub(super) fn lock(folder: &Path) -> io::Result<Option<File>> {
 
 /// The same for a folder whose last run may just have been killed: its lock lives on until the kernel
 /// has come to it, and until what it had just forked has executed a program.
-pub(super) fn lock_in_time(folder: &Path) -> io::Result<Option<File>> {
+pub(crate) fn lock_in_time(folder: &Path) -> io::Result<Option<File>> {
     let began = Instant::now();
     loop {
         let lock = lock(folder);
@@ -132,15 +142,15 @@ pub(super) fn lock_in_time(folder: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// A new folder that nobody else can look into, under a name of its own; and the lock on it, if there
-/// are locks where it is.
-pub(super) fn make_nameless(parent: &Path, mark: &str) -> io::Result<(PathBuf, Option<File>)> {
+/// A new folder that nobody else can look into, under a name of its own; and a share of the lock on it,
+/// if there are locks where it is.
+pub(crate) fn make_nameless(parent: &Path, mark: &str) -> io::Result<(PathBuf, Option<File>)> {
     let folder = tempfile::Builder::new()
         .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o700 | BIRTHMARK))
         .tempdir_in(parent)?;
     // Before the marker: so a folder with a marker and without a lock is a leftover at any moment.
-    let lock = lock(folder.path()).unwrap_or(None);
+    let lock = hold(folder.path()).unwrap_or(None);
     put_mark(folder.path(), mark)?;
     Ok((folder.keep(), lock))
 }
@@ -149,7 +159,7 @@ pub(super) fn make_nameless(parent: &Path, mark: &str) -> io::Result<(PathBuf, O
 ///
 /// # Errors
 /// `AlreadyExists`, and whatever else prevents it.
-pub(super) fn make(path: &Path, mark: &str) -> io::Result<()> {
+pub(crate) fn make(path: &Path, mark: &str) -> io::Result<Option<File>> {
     // Most runs go on in a folder that is there.
     if fs::symlink_metadata(path).is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -158,12 +168,22 @@ pub(super) fn make(path: &Path, mark: &str) -> io::Result<()> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let (nameless, _lock) = make_nameless(parent, mark)?;
-    let named = rename_to_new(&nameless, path);
-    if named.is_err() {
-        remove(&nameless, |_| false);
+    let (nameless, lock) = make_nameless(parent, mark)?;
+    match rename_to_new(&nameless, path) {
+        Ok(()) => Ok(lock),
+        Err(error) => {
+            remove(&nameless, |_| false);
+            Err(error)
+        }
     }
-    named
+}
+
+/// Whether a folder that was opened is still the one of this name.
+pub(crate) fn is_there(opened: &File, path: &Path) -> bool {
+    let (Ok(opened), Ok(named)) = (opened.metadata(), fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (opened.dev(), opened.ino()) == (named.dev(), named.ino())
 }
 
 /// Renames without replacing anything, be it empty.
@@ -182,7 +202,7 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Removes a folder with a marker of ours: the files that `is_own` knows by their names, the marker,
 /// and the folder if it is empty then. Whether it is gone.
-pub(super) fn remove(folder: &Path, is_own: impl Fn(&str) -> bool) -> bool {
+pub(crate) fn remove(folder: &Path, is_own: impl Fn(&str) -> bool) -> bool {
     let has_others = || {
         let mut names = names_in(folder);
         names.any(|name| name != MARKER && !is_own(&name))
@@ -221,7 +241,7 @@ const AGE: Duration = Duration::from_secs(3600);
 
 /// Removes the folders of runs that were killed: those with a marker of ours that begins so, and whose
 /// lock nobody holds.
-pub(super) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) -> bool) {
+pub(crate) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) -> bool) {
     for name in names_in(parent).filter(|name| name.starts_with(PREFIX)) {
         let folder = parent.join(name);
         let is_old = fs::symlink_metadata(&folder).is_ok_and(|meta| {
@@ -229,17 +249,23 @@ pub(super) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) 
             let is_born_here = meta.is_dir() && meta.mode() & BIRTHMARK != 0;
             is_born_here && is_ours(&meta) && age.is_some_and(|age| age > AGE)
         });
-        if is_old && let Ok(Some(_lock)) = lock(&folder) {
+        let is_marked =
+            mark_of(&folder).is_ok_and(|found| found.is_some_and(|found| found.starts_with(mark)));
+        // Where there are no locks nobody can tell, and what was left stays.
+        if !(is_old || is_marked) {
+            continue;
+        }
+        let Ok(Some(_lock)) = lock(&folder) else {
+            continue;
+        };
+        if is_marked {
+            remove(&folder, &is_own);
+        } else {
             if mark_of(&folder).is_ok_and(|mark| mark.is_some_and(|mark| mark.is_empty())) {
                 let _ = fs::remove_file(folder.join(MARKER));
             }
             // Only what is empty goes by this.
             let _ = fs::remove_dir(&folder);
-        }
-        let is_marked =
-            mark_of(&folder).is_ok_and(|found| found.is_some_and(|found| found.starts_with(mark)));
-        if is_marked && let Ok(Some(_lock)) = lock(&folder) {
-            remove(&folder, &is_own);
         }
     }
 }
@@ -247,6 +273,7 @@ pub(super) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
 
     use super::*;
 
@@ -272,6 +299,37 @@ mod tests {
         assert!(!left.exists());
         assert!(used.exists() && marked_otherwise.exists() && user_made.exists());
         assert!(linked.symlink_metadata().is_ok());
+    }
+
+    /// As cleaners of temporary folders leave one: they remove what is old, file by file.
+    #[test]
+    fn a_folder_in_use_stays_however_old_and_empty_it_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let (used, lock) = make_nameless(parent.path(), MARK).unwrap();
+        fs::remove_file(used.join(MARKER)).unwrap();
+        let age = SystemTime::now() - 10 * AGE;
+        File::open(&used).unwrap().set_modified(age).unwrap();
+        remove_leftovers(parent.path(), MARK, is_own);
+        assert!(used.exists());
+        drop(lock);
+        remove_leftovers(parent.path(), MARK, is_own);
+        assert!(!used.exists());
+    }
+
+    #[test]
+    fn several_may_hold_a_folder_and_nobody_locks_it_meanwhile() {
+        let parent = tempfile::tempdir().unwrap();
+        let (used, first) = make_nameless(parent.path(), MARK).unwrap();
+        let second = hold(&used).unwrap().unwrap();
+        assert!(is_there(&second, &used));
+        drop(first);
+        assert!(lock(&used).unwrap().is_none());
+        remove_leftovers(parent.path(), MARK, is_own);
+        assert!(used.exists());
+        fs::remove_dir_all(&used).unwrap();
+        assert!(!is_there(&second, &used));
+        let _third = make(&used, MARK).unwrap();
+        assert!(used.exists() && !is_there(&second, &used));
     }
 
     #[test]

@@ -1,0 +1,231 @@
+//! What an attempt's end means for its item: whether the command failed by its own doing, was ended by
+//! somebody else, could not begin because the machine lacks something, or never can.
+
+use std::fs;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::libc;
+
+use super::command::{Surroundings, Words};
+use super::ending;
+use crate::ledger::{Cause, Exit};
+use crate::supervision::oom::OomCounter;
+use crate::worker::attempt::Setback;
+
+/// What a process gets by its own doing: a fault, a limit or a timer of its own, a closed pipe, or
+/// `abort`. All other signals come from somebody else, as far as can be told.
+const OWN_SIGNALS: [i32; 13] = [
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGPIPE,
+    libc::SIGALRM,
+    libc::SIGXCPU,
+    libc::SIGXFSZ,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGSYS,
+];
+
+/// What asks a program to end. One that cleans up first says so by its exit code: 128 and the number.
+const ASKING_SIGNALS: [i32; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
+
+/// What the kernel lacks when it says one of these.
+const LACKS: [i32; 6] = [
+    libc::EAGAIN,
+    libc::EMFILE,
+    libc::ENFILE,
+    libc::ENOMEM,
+    libc::ENOSPC,
+    libc::EDQUOT,
+];
+
+pub(super) fn failed(why: String) -> Setback {
+    Setback::Failed(Cause::Nack(why))
+}
+
+/// It cannot be otherwise, however often it is tried.
+pub(super) fn final_(why: String) -> Setback {
+    Setback::Failed(Cause::Unrunnable(why))
+}
+
+/// Something could not be done for a command.
+pub(super) fn of_machine(what: &str, error: &io::Error) -> Setback {
+    let why = format!("{what}: {error}");
+    match is_lack(error) {
+        true => Setback::Short(why),
+        false => failed(why),
+    }
+}
+
+fn is_lack(error: &io::Error) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|errno| LACKS.contains(&errno))
+}
+
+/// A command could not be started.
+pub(super) fn of_start(
+    words: &Words<'_>,
+    surroundings: &Surroundings<'_>,
+    error: &io::Error,
+) -> Setback {
+    let name = words.name().display();
+    if is_lack(error) {
+        return Setback::Short(format!("{name} cannot be started: {error}"));
+    }
+    // It was there when the run began.
+    let workdir = surroundings.workdir;
+    if let Some(folder) = workdir
+        && let Err(error) = fs::read_dir(folder)
+    {
+        let folder = folder.display();
+        return Setback::Short(format!("{name} cannot be started in {folder}: {error}"));
+    }
+    let why = ending::not_run(words.name(), error);
+    match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::ArgumentListTooLong => final_(why),
+        _ => failed(why),
+    }
+}
+
+/// A command has ended.
+pub(super) fn of_exit(exit: Exit, memory: &MemoryWatch) -> Result<(), Setback> {
+    match exit.is_success() {
+        true => Ok(()),
+        false => Err(of_end(exit, exit.to_string(), memory)),
+    }
+}
+
+/// A process has ended before it should; `what` tells that in words.
+pub(super) fn of_end(exit: Exit, what: String, memory: &MemoryWatch) -> Setback {
+    match exit {
+        Exit::Signaled(libc::SIGKILL) if memory.was_short() => Setback::Failed(Cause::OutOfMemory),
+        Exit::Signaled(signal) if !OWN_SIGNALS.contains(&signal) => {
+            Setback::Failed(Cause::Killed { signal, what })
+        }
+        Exit::Exited(code) if ASKING_SIGNALS.contains(&(code - 128)) => {
+            let signal = code - 128;
+            Setback::Failed(Cause::AskedToEnd { signal, what })
+        }
+        _ => failed(what),
+    }
+}
+
+/// Watches whether the kernel kills for lack of memory while a command runs.
+#[derive(Debug)]
+pub(super) struct MemoryWatch;
+
+static COUNTER: Mutex<Option<OomCounter>> = Mutex::new(None);
+
+fn counter() -> MutexGuard<'static, Option<OomCounter>> {
+    COUNTER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MemoryWatch {
+    pub(super) fn begin() -> Self {
+        counter().get_or_insert_with(OomCounter::new).has_risen();
+        MemoryWatch
+    }
+
+    fn was_short(&self) -> bool {
+        counter().as_mut().is_some_and(OomCounter::has_risen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::{OsStr, OsString};
+    use std::path::Path;
+
+    use super::*;
+
+    fn of_errno(errno: i32) -> Setback {
+        let name: [OsString; 1] = ["x".into()];
+        let words = Words {
+            program: None,
+            words: &name,
+        };
+        let surroundings = Surroundings {
+            environment: Vec::new(),
+            workdir: None,
+        };
+        of_start(&words, &surroundings, &io::Error::from_raw_os_error(errno))
+    }
+
+    #[test]
+    fn what_the_machine_lacks_is_no_failure() {
+        for errno in LACKS {
+            let Setback::Short(why) = of_errno(errno) else {
+                panic!("{errno} is a failure");
+            };
+            assert!(why.starts_with("x cannot be started: "), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_change_is_final_and_what_may_is_not() {
+        let is_final = |errno| match of_errno(errno) {
+            Setback::Failed(cause) => cause.is_final(),
+            Setback::Short(_) => false,
+        };
+        assert!(is_final(libc::E2BIG));
+        assert!(!is_final(libc::ENOENT) && !is_final(libc::EACCES));
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_no_failure_of_the_command() {
+        let name: [OsString; 1] = ["x".into()];
+        let words = Words {
+            program: Some(OsStr::new("/bin/true")),
+            words: &name,
+        };
+        let surroundings = Surroundings {
+            environment: Vec::new(),
+            workdir: Some(Path::new("/nowhere/at/all")),
+        };
+        let error = io::Error::from_raw_os_error(libc::ENOENT);
+        let Setback::Short(why) = of_start(&words, &surroundings, &error) else {
+            panic!("it is a failure");
+        };
+        assert!(why.contains("/nowhere/at/all"), "{why}");
+    }
+
+    #[test]
+    fn the_exit_code_of_one_that_was_asked_to_end_says_so_and_is_kept() {
+        for (code, signal) in [
+            (129, libc::SIGHUP),
+            (130, libc::SIGINT),
+            (143, libc::SIGTERM),
+        ] {
+            let exit = Exit::Exited(code);
+            let Err(Setback::Failed(cause)) = of_exit(exit, &MemoryWatch) else {
+                panic!("{code} is no failure");
+            };
+            assert!(matches!(cause, Cause::AskedToEnd { signal: found, .. } if found == signal));
+            assert_eq!(ending::of_cause(&cause), Some(exit));
+        }
+    }
+
+    #[test]
+    fn a_command_fails_by_its_own_doing_or_is_lost_by_somebody_elses() {
+        let is_loss = |exit| match of_exit(exit, &MemoryWatch) {
+            Err(Setback::Failed(cause)) => cause.is_loss(),
+            other => panic!("{other:?}"),
+        };
+        for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            assert!(is_loss(Exit::Signaled(signal)), "{signal}");
+        }
+        for signal in OWN_SIGNALS {
+            assert!(!is_loss(Exit::Signaled(signal)), "{signal}");
+        }
+        for code in [1, 129, 130, 137, 143] {
+            assert!(!is_loss(Exit::Exited(code)), "{code}");
+        }
+        assert_eq!(of_exit(Exit::Exited(0), &MemoryWatch), Ok(()));
+    }
+}

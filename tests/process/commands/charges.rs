@@ -1,0 +1,415 @@
+//! Who is charged: an item for what its command reports, and for what was lost as often as that; nobody
+//! for what the machine lacks, for a folder that somebody removes, or for what a stop has ended.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+
+use nix::sys::signal::Signal;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+use super::{Place, read_pid, scratches, stderr};
+use crate::support::{children_of, is_alive, named, send, until};
+
+crate::trials!(
+    a_reported_failure_is_final_by_default,
+    what_was_lost_is_run_again_three_times,
+    what_cannot_change_is_told_once,
+    a_lack_of_files_is_waited_out,
+    a_limit_of_processes_is_waited_out,
+    a_full_disk_is_waited_out,
+    a_removed_folder_is_made_again_and_loses_nothing_that_runs,
+    a_folder_that_is_removed_again_and_again_charges_nobody,
+    a_stop_that_reaches_everybody_charges_nobody,
+    what_the_kernel_kills_for_memory_says_so,
+);
+
+const WAITS: &str = "waits for room, and no item is charged";
+const GOES_ON: &str = "there is room again";
+
+/// A run whose output goes into files, so that nobody has to read it.
+struct Filed {
+    child: Child,
+    place: Place,
+}
+
+impl Drop for Filed {
+    fn drop(&mut self) {
+        // Gone already, when the test waited for it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Filed {
+    fn begin(place: Place, arguments: &[&str], is_for_group: Option<&Path>) -> Self {
+        let mut command = place.supervisor(arguments);
+        if let Some(group) = is_for_group {
+            let program = command.get_program().to_owned();
+            let folder = place.folder.path();
+            command = std::process::Command::new("sh");
+            command.args(["-c", "echo $$ > \"$0\"/cgroup.procs; exec \"$@\""]);
+            command.arg(group).arg(program).args(arguments);
+            command.current_dir(folder).env("TMPDIR", folder);
+        }
+        let file = |name| File::create(place.path(name)).unwrap();
+        let child = command
+            .stdin(std::process::Stdio::null())
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .spawn()
+            .unwrap();
+        Filed { child, place }
+    }
+
+    fn exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the run ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    fn out(&self) -> String {
+        self.place.text("out")
+    }
+
+    fn err(&self) -> String {
+        self.place.text("err")
+    }
+}
+
+fn a_reported_failure_is_final_by_default() {
+    let place = Place::new();
+    let script = "echo $1 >> cnt; exit 3";
+    let output = place.run(&["--", "sh", "-c", script, "_"], b"a\nb\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(place.text("cnt").lines().count(), 2);
+    let text = stderr(&output);
+    assert!(
+        text.contains("given up on after 1 attempt (exited with code 3"),
+        "{text}"
+    );
+    // A dish is washed again, and so is an item where that is asked for.
+    let output = place.run(
+        &["--max-attempts", "2", "--", "sh", "-c", script, "_"],
+        b"c\n",
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(place.text("cnt").lines().count(), 4);
+}
+
+fn what_was_lost_is_run_again_three_times() {
+    let place = Place::new();
+    let script = "echo $1 >> cnt; kill -KILL $$";
+    let output = place.run(&["--", "sh", "-c", script, "_"], b"a\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(place.text("cnt").lines().count(), 3);
+    assert!(stderr(&output).contains("killed by SIGKILL"));
+    // A crash of its own is a failure that it reports.
+    let script = "echo $1 >> crashes; kill -SEGV $$";
+    let output = place.run(&["--", "sh", "-c", script, "_"], b"a\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(place.text("crashes").lines().count(), 1);
+}
+
+fn what_cannot_change_is_told_once() {
+    let place = Place::new();
+    let long = vec![b'x'; 3_000_000];
+    let echo = ["--max-attempts", "5", "--", "/bin/echo"];
+    let serve = ["--max-attempts", "5", "--worker", "cat"];
+    for (arguments, line, why) in [
+        (&echo[..], &b"a\0b"[..], "nul byte"),
+        (&echo, &long, "too long for an argument"),
+        (&serve, b"\xff", "UTF-8"),
+    ] {
+        let output = place.run(arguments, line);
+        assert_eq!(output.status.code(), Some(1));
+        let text = stderr(&output);
+        let (short, _) = text.split_at(text.floor_char_boundary(20_000));
+        assert_eq!(text.matches(why).count(), 1, "{why}: {short}");
+        assert!(text.contains("after 1 attempt ("), "{why}: {short}");
+        assert!(!text.contains("1 retr"), "{why}: {short}");
+    }
+}
+
+/// The worker's own limit of files is such that nothing can be started, for a while.
+fn a_lack_of_files_is_waited_out() {
+    let place = Place::new();
+    let script = "echo $1; echo $$ > p$1; echo x >> cnt
+        test $1 != a || until test -e go; do :; done";
+    let arguments = [
+        "-w", "1", "-k", "--", "sh", "-c", script, "_", "{}", ":::", "a", "b", "c",
+    ];
+    let mut run = Filed::begin(place, &arguments, None);
+    let command = read_pid(&run.place.path("pa"));
+    let worker = parent_of(command);
+    let none = Rlimit {
+        current: Some(3),
+        // Inherited from us.
+        ..getrlimit(Resource::Nofile)
+    };
+    let before = prlimit(Some(worker), Resource::Nofile, none).unwrap();
+    File::create(run.place.path("go")).unwrap();
+    until("it is told", || run.err().contains(WAITS));
+    assert!(!run.err().contains(GOES_ON), "{}", run.err());
+    prlimit(Some(worker), Resource::Nofile, before).unwrap();
+    let status = run.exit();
+    let text = run.err();
+    assert_eq!(status.code(), Some(0), "{text}");
+    assert_eq!(run.out(), "a\nb\nc\n");
+    assert_eq!(run.place.text("cnt").lines().count(), 3);
+    assert_told_once(&text);
+}
+
+fn assert_told_once(text: &str) {
+    let told = [WAITS, GOES_ON].map(|words| text.matches(words).count());
+    assert_eq!(told, [1, 1], "{text}");
+    assert!(!text.contains("attempt"), "{text}");
+}
+
+fn parent_of(pid: u32) -> Pid {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let parent = fields.split(' ').nth(1).unwrap().parse().unwrap();
+    Pid::from_raw(parent).unwrap()
+}
+
+/// A control group of our own, where the system allows one; removed with what is in it.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(controller: &str, limit: &str) -> Option<Self> {
+        let name = format!("dishrack-test-{}-{controller}", std::process::id());
+        let root = Path::new("/sys/fs/cgroup");
+        let roots = [root.join(controller), root.to_owned()];
+        let group = roots.into_iter().find_map(|root| {
+            // Where there are no such groups this would be a folder like any other.
+            root.join("cgroup.procs")
+                .try_exists()
+                .ok()
+                .filter(|is| *is)?;
+            let group = root.join(&name);
+            fs::create_dir(&group).ok()?;
+            Some(Group(group))
+        });
+        let group = group.filter(|group| group.0.join(limit).exists());
+        if group.is_none() {
+            eprintln!("skipped: no control group with {limit} can be made here");
+        }
+        group
+    }
+
+    fn set(&self, name: &str, value: u64) {
+        fs::write(self.0.join(name), value.to_string()).unwrap();
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        let text = fs::read_to_string(self.0.join(name)).unwrap();
+        text.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Its last processes may still be ending.
+        let began = std::time::Instant::now();
+        while fs::remove_dir(&self.0).is_err() && began.elapsed().as_secs() < 10 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// As in a container with a limit of pids: there is room for one command, and there are four workers.
+fn a_limit_of_processes_is_waited_out() {
+    let Some(group) = Group::new("pids", "pids.max") else {
+        return;
+    };
+    let place = Place::new();
+    let script = "echo x >> cnt; echo out $1; echo > begun$1
+        test $1 -gt 4 || until test -e go; do :; done";
+    let items: Vec<String> = (1..=200).map(|n| n.to_string()).collect();
+    let mut arguments = vec!["-w", "4", "-k", "--", "sh", "-c", script, "_", "{}", ":::"];
+    arguments.extend(items.iter().map(String::as_str));
+    let mut run = Filed::begin(place, &arguments, Some(&group.0));
+    until("all workers are busy", || {
+        (1..=4).all(|n| run.place.path(&format!("begun{n}")).exists())
+    });
+    group.set("pids.max", group.get("pids.current") - 3);
+    File::create(run.place.path("go")).unwrap();
+    let status = run.exit();
+    let text = run.err();
+    assert_eq!(status.code(), Some(0), "{text}");
+    assert_eq!(run.out().lines().count(), 200);
+    assert_eq!(run.place.text("cnt").lines().count(), 200);
+    assert_told_once(&text);
+}
+
+/// Two outputs, and room for one of them, in a file system of its own where the system allows one. What
+/// was cut off was lost, and is written again when there is room.
+fn a_full_disk_is_waited_out() {
+    let place = Place::new();
+    let disk = place.path("disk");
+    fs::create_dir(&disk).unwrap();
+    place.write(
+        "both.sh",
+        b"echo x >> cnt; echo > $1; until test -e a && test -e b; do :; done
+        head -c 250000 /dev/zero",
+    );
+    let script = format!(
+        "mount -t tmpfs -o size=300k tmpfs {disk} || exit 99
+        TMPDIR={disk} {supervisor} -w 2 -- sh both.sh ::: a b",
+        disk = disk.display(),
+        supervisor = env!("CARGO_BIN_EXE_supervisor"),
+    );
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
+    let Ok(output) = command.current_dir(place.folder.path()).output() else {
+        return;
+    };
+    let text = stderr(&output);
+    if !text.contains("jobs done") {
+        eprintln!("skipped: the system allows no such mount");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert_eq!(output.stdout.len(), 500_000, "{text}");
+    assert!(place.text("cnt").lines().count() > 2, "nothing was cut off");
+    let told = [WAITS, GOES_ON].map(|words| text.matches(words).count());
+    assert_eq!(told, [1, 1], "{text}");
+}
+
+fn a_removed_folder_is_made_again_and_loses_nothing_that_runs() {
+    let place = Place::new();
+    let script = "echo out $1; echo $$ > p$1; test $1 != a || until test -e go; do :; done
+        echo end $1; echo x >> cnt";
+    let arguments = [
+        "-w", "1", "-k", "--", "sh", "-c", script, "_", "{}", ":::", "a", "b", "c",
+    ];
+    let mut run = Filed::begin(place, &arguments, None);
+    read_pid(&run.place.path("pa"));
+    assert_eq!(remove_output(&run.place), 1);
+    File::create(run.place.path("go")).unwrap();
+    let status = run.exit();
+    let text = run.err();
+    assert_eq!(status.code(), Some(0), "{text}");
+    assert_eq!(run.out(), "out a\nend a\nout b\nend b\nout c\nend c\n");
+    assert_eq!(run.place.text("cnt").lines().count(), 3);
+    assert_eq!(text.matches("it is made again").count(), 1, "{text}");
+    assert_eq!(scratches(&run.place), 0);
+}
+
+/// Removes what a run keeps its output in, as a cleaner of temporary folders would.
+fn remove_output(place: &Place) -> usize {
+    let entries = fs::read_dir(place.folder.path()).unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    let folders = names.filter(|name| name.starts_with(".dishrack-output-"));
+    let removed = folders.map(|name| fs::remove_dir_all(place.path(&name)));
+    removed.filter(Result::is_ok).count()
+}
+
+/// What was removed between its end and its turn to be shown is told, and nothing is run again.
+fn a_folder_that_is_removed_again_and_again_charges_nobody() {
+    let place = Place::new();
+    let script = "echo x >> cnt; echo out $1";
+    let items: Vec<String> = (1..=300).map(|n| n.to_string()).collect();
+    let mut arguments = vec!["-w", "2", "--", "sh", "-c", script, "_", "{}", ":::"];
+    arguments.extend(items.iter().map(String::as_str));
+    let mut run = Filed::begin(place, &arguments, None);
+    let mut removed = 0;
+    let mut status = None;
+    until("the run ends", || {
+        removed += remove_output(&run.place);
+        status = run.child.try_wait().unwrap();
+        status.is_some()
+    });
+    let (status, text) = (status.unwrap(), run.err());
+    assert!(removed > 0);
+    let shown = run.out().lines().count();
+    let expected = if shown == 300 { 0 } else { 2 };
+    assert_eq!(status.code(), Some(expected), "{shown} shown: {text}");
+    let missed = text.matches("cannot be read").count();
+    assert_eq!(shown + missed, 300, "{text}");
+    assert_eq!(run.place.text("cnt").lines().count(), 300);
+    assert!(!text.contains("attempt"), "{text}");
+    assert!(text.contains("300 of 300 jobs done"), "{text}");
+}
+
+/// All processes below one, and itself: what it has started first.
+fn family_of(pid: u32) -> Vec<u32> {
+    let mut family: Vec<u32> = children_of(pid).into_iter().flat_map(family_of).collect();
+    family.push(pid);
+    family
+}
+
+/// As a service manager stops a service, whichever of its processes hears first.
+fn a_stop_that_reaches_everybody_charges_nobody() {
+    let dies = "echo $$ > $1.pid; mv $1.pid p$1; exec sleep 1000";
+    let says_so = "trap 'exit 143' TERM; echo $$ > $1.pid; mv $1.pid p$1; sleep 1000 & wait";
+    for (script, is_from_top, signal, code) in [
+        (dies, false, Signal::SIGTERM, 143),
+        (dies, true, Signal::SIGTERM, 143),
+        (says_so, false, Signal::SIGTERM, 143),
+        (says_so, true, Signal::SIGTERM, 143),
+        (dies, false, Signal::SIGHUP, 129),
+        (dies, false, Signal::SIGINT, 130),
+    ] {
+        let place = Place::new();
+        let kept = ["-w", "2", "--max-attempts", "1", "--journal", "j", "--"];
+        let command = ["sh", "-c", script, "_", "{}", ":::", "a", "b"];
+        let mut run = place.watch(&[&kept[..], &command].concat());
+        let begun = ["pa", "pb"].map(|name| read_pid(&place.path(name)));
+        let mut family = family_of(run.pid());
+        assert!(begun.iter().all(|pid| family.contains(pid)), "{family:?}");
+        if is_from_top {
+            family.reverse();
+        }
+        for pid in &family {
+            send(*pid, signal);
+        }
+        let (events, status) = run.finish();
+        assert_eq!(status.code(), Some(code));
+        let charged = ["dead", "retry"].map(|name| named(&events, name).len());
+        assert_eq!(charged, [0, 0], "{events:?}");
+        until("all are gone", || family.iter().all(|pid| !is_alive(*pid)));
+        let output = place.run(&[&kept[..], &["true", ":::", "a", "b"]].concat(), b"");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("2 of 2 jobs done"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+/// In a control group with less memory than the command takes.
+fn what_the_kernel_kills_for_memory_says_so() {
+    let (Some(group), true) = (
+        Group::new("memory", "memory.limit_in_bytes"),
+        super::has_program("tail"),
+    ) else {
+        return;
+    };
+    let place = Place::new();
+    // It keeps the only line there is.
+    let script = "echo $$ > \"$0\"/cgroup.procs; exec tail -n 1 /dev/zero";
+    group.set("memory.limit_in_bytes", 128 << 20);
+    let name = group.0.to_str().unwrap().to_owned();
+    let arguments = [
+        "-w", "1", "--joblog", "log", "--format", "json", "--", "sh", "-c", script, &name, ":::",
+        "a",
+    ];
+    let mut run = Filed::begin(place, &arguments, Some(&group.0));
+    let status = run.exit();
+    assert_eq!(status.code(), Some(1), "{}", run.err());
+    let told = run.out().matches("out of memory").count();
+    assert!(told >= 3, "{}", run.out());
+    let signals: Vec<String> = run
+        .place
+        .joblog("log")
+        .iter()
+        .map(|row| row[7].clone())
+        .collect();
+    assert_eq!(signals, ["9", "9", "9"]);
+}
