@@ -5,6 +5,8 @@
 use std::ops::Range;
 
 use super::interpreters::{self, Language};
+use super::launchers;
+use super::readers::{self, is_runner};
 use super::refusal::{Evaluated, Misplaced, Refusal};
 use super::words::{Bit, Word, is_name, is_option};
 
@@ -75,14 +77,34 @@ impl SimpleCommand {
             let rest: Vec<Word> = staying.map(Word::without_expansions).collect();
             verdict.judge(&rest);
         }
-        if verdict.reads_script {
-            let fed = self.fed.iter().cloned();
-            verdict
-                .refused
-                .extend(fed.map(|fed| (fed, Refusal::Evaluated(Evaluated::Stdin))));
-        }
+        verdict.judge_unknown(&self.words);
+        verdict.reads_script = readers::may_run_stdin(&self.words);
         verdict
     }
+
+    /// Whether its redirections are those of all that follows.
+    pub(super) fn is_exec(&self) -> bool {
+        let mut words = self.words.iter().skip_while(|word| is_prefix(word));
+        words.next().and_then(Word::literal).as_deref() == Some(b"exec")
+    }
+}
+
+/// Whether words that are put behind a command, as `xargs` does, would be evaluated by it.
+pub(super) fn is_pasted_evaluated(command: &[Word]) -> bool {
+    let mut words = command.to_vec();
+    // No place of the script has such a number.
+    words.extend(std::iter::repeat_n(
+        Word {
+            bits: vec![Bit::Place],
+            places: usize::MAX - 1..usize::MAX,
+            ..Word::default()
+        },
+        2,
+    ));
+    let mut verdict = Verdict::default();
+    verdict.judge(&words);
+    let mut refused = verdict.refused.iter();
+    refused.any(|(places, _)| places.start == usize::MAX - 1)
 }
 
 /// Variables whose value bash takes for arithmetic, or shells for a script.
@@ -114,42 +136,9 @@ pub(super) fn is_special(name: &[u8]) -> bool {
     special.contains(&name)
 }
 
-/// Whether a program runs another one that its arguments name.
-fn is_runner(program: &[u8]) -> bool {
-    let runners: [&[u8]; 26] = [
-        b"busybox",
-        b"chroot",
-        b"chrt",
-        b"doas",
-        b"docker",
-        b"env",
-        b"exec",
-        b"find",
-        b"flock",
-        b"ionice",
-        b"kubectl",
-        b"nice",
-        b"nohup",
-        b"nsenter",
-        b"parallel",
-        b"podman",
-        b"setpriv",
-        b"setsid",
-        b"stdbuf",
-        b"strace",
-        b"sudo",
-        b"taskset",
-        b"timeout",
-        b"toybox",
-        b"unshare",
-        b"xargs",
-    ];
-    runners.contains(&program)
-}
-
 /// What comes before a builtin's name and lets it be one.
 fn is_prefix(word: &Word) -> bool {
-    let prefixes: [&[u8]; 3] = [b"command", b"builtin", b"time"];
+    let prefixes: [&[u8]; 4] = [b"command", b"builtin", b"time", b"jobs"];
     word.literal()
         .is_some_and(|text| prefixes.contains(&&text[..]))
 }
@@ -193,19 +182,49 @@ impl Verdict {
         }
         // `sudo sh -c`, `find -exec sh -c`, `ssh HOST sh -c`: wherever the name of one stands.
         let is_run = name.program().is_some_and(|program| is_runner(&program));
-        let is_pasted = words.iter().any(|word| word.begins_with(b"-I"));
         let mut is_first = true;
         for (at, word) in words.iter().enumerate() {
             let Some(program) = word.program() else {
                 continue;
             };
-            let is_certain = at == 0 || is_run;
-            let reads = self.judge_program(&program, &words[at + 1..], is_certain);
-            // Another name of one is an argument: `sh -c SCRIPT sh`.
-            if is_certain && interpreters::is_any(&program) && std::mem::take(&mut is_first) {
-                // `xargs -I% sh -c 'ls %'` puts what it reads into the script.
-                self.reads_script |= reads || is_pasted && at > 0;
-            }
+            // Another interpreter's name is an argument of the first: `sh -c SCRIPT sh {}`.
+            let is_certain = (at == 0 || is_run) && is_first;
+            is_first &= !interpreters::is_any(&program);
+            self.judge_program(&program, &words[at + 1..], is_certain);
+        }
+    }
+
+    /// A name that an expansion or a pattern gives, which could be `eval` or a shell.
+    fn judge_unknown(&mut self, words: &[Word]) {
+        let mut words = words;
+        while let Some((_, rest)) = words.split_first().filter(|(first, _)| is_prefix(first)) {
+            let options = rest
+                .iter()
+                .take_while(|word| is_option(&word.literal_prefix().0));
+            words = &rest[options.count()..];
+        }
+        let Some((name, arguments)) = words.split_first() else {
+            return;
+        };
+        let unknown = Refusal::Evaluated(Evaluated::UnknownName);
+        let is_whole = name.bits.len() == 1 && !name.is_split;
+        if readers::known(name).is_none() && !is_whole && !name.bits.contains(&Bit::Place) {
+            self.refuse_all(arguments, unknown);
+        }
+        // `"$x" -c {}`, also behind sudo and the like.
+        let is_run = name.program().is_some_and(|program| is_runner(&program));
+        let is_unknown = |word: &&Word| readers::known(word).is_none();
+        let first = words.iter().take(if is_run { words.len() } else { 1 });
+        let Some(at) = first.clone().position(|word| is_unknown(&word)) else {
+            return;
+        };
+        let is_script = |word: &Word| {
+            let text = word.literal_prefix().0;
+            is_option(&text) && text[1] != b'-' && text.contains(&b'c')
+        };
+        let script = words[at + 1..].iter().position(is_script);
+        if let Some(script) = script {
+            self.refuse_all(&words[at + 1 + script..], unknown);
         }
     }
 
@@ -243,8 +262,6 @@ impl Verdict {
                     _ => Refusal::Evaluated(Evaluated::Sourced),
                 };
                 self.refuse_all(arguments, refusal);
-                // `eval "$(cat)"`, `. /dev/stdin`
-                self.reads_script = true;
             }
             b"trap" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Trap)),
             b"let" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Arithmetic)),
@@ -296,7 +313,11 @@ impl Verdict {
     fn judge_test(&mut self, arguments: &[Word]) {
         for pair in arguments.windows(2) {
             let takes_name = matches!(pair[0].literal().as_deref(), Some(b"-v" | b"-R"));
-            let may_be_operator = pair[0].bits.first() == Some(&Bit::Place);
+            let (begin, _) = pair[0].literal_prefix();
+            let may_be_operator = pair[0].bits.contains(&Bit::Place)
+                && [b"-v", b"-R"]
+                    .iter()
+                    .any(|operator| operator.starts_with(&begin));
             let is_operator = pair[1].bits.first() != Some(&Bit::Place) && !pair[1].has_place();
             if takes_name || may_be_operator && !is_operator {
                 self.refuse(&pair[1], Refusal::Evaluated(Evaluated::TestOperator));
@@ -306,17 +327,17 @@ impl Verdict {
 
     /// A program that takes one of its arguments for a program. Where it is not certain that it is run,
     /// only what looks very much like it counts.
-    fn judge_program(&mut self, program: &[u8], arguments: &[Word], is_certain: bool) -> bool {
+    fn judge_program(&mut self, program: &[u8], arguments: &[Word], is_certain: bool) {
         let mut refused = Vec::new();
-        let reads_script = if interpreters::is_shell(program) {
-            interpreters::judge_shell(arguments, &mut refused)
+        if interpreters::is_shell(program) {
+            interpreters::judge_shell(arguments, &mut refused);
         } else if let Some(language) = Language::named(program) {
-            language.judge(arguments, &mut refused)
+            language.judge(arguments, &mut refused);
         } else if program == b"ssh" {
-            interpreters::judge_ssh(arguments, &mut refused)
+            interpreters::judge_ssh(arguments, &mut refused);
         } else {
-            interpreters::judge_other(program, arguments, &mut refused)
-        };
+            launchers::judge(program, arguments, &mut refused);
+        }
         for (at, refusal) in refused {
             let is_guess = matches!(
                 refusal,
@@ -324,6 +345,10 @@ impl Verdict {
                     | Refusal::Evaluated(Evaluated::ProgramOption)
                     | Refusal::Evaluated(Evaluated::Remote)
                     | Refusal::Evaluated(Evaluated::Watched)
+                    | Refusal::Evaluated(Evaluated::EnvOption)
+                    | Refusal::Evaluated(Evaluated::CommandOption)
+                    | Refusal::Evaluated(Evaluated::SshOption)
+                    | Refusal::Evaluated(Evaluated::Parallel)
             );
             let is_operand = matches!(refusal, Refusal::Program(Language::Awk | Language::Sed));
             if let Some(word) = arguments.get(at)
@@ -332,6 +357,5 @@ impl Verdict {
                 self.refuse(word, refusal);
             }
         }
-        reads_script
     }
 }

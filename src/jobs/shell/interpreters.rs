@@ -1,7 +1,7 @@
 //! PURE: programs one of whose arguments is a program itself, which must not have an item's text in
 //! it. Those that are often called from scripts; there are many more.
 
-use super::commands::is_special;
+use super::readers::{is_abbreviated, may_be_stdin};
 use super::refusal::{Evaluated, Refusal};
 use super::words::{Word, is_option};
 
@@ -107,6 +107,7 @@ impl Language {
     /// stdin.
     pub(super) fn judge(self, words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> bool {
         let (mut has_program, mut has_ended, mut at) = (false, false, 0);
+        let (mut is_last_option, mut reads_stdin) = (false, false);
         while let Some(word) = words.get(at) {
             let (option, is_whole) = word.literal_prefix();
             if !is_whole && matches!(&option[..], b"-" | b"--") {
@@ -121,12 +122,11 @@ impl Language {
                 has_ended = true;
                 break;
             }
-            let long = self.long_code_options().iter();
-            let mut long = long.filter(|name| option.starts_with(name));
-            if let Some(name) = long.next() {
+            let mut long = self.long_code_options().iter();
+            if long.any(|name| is_abbreviated(&option, name) || option.starts_with(name)) {
                 has_program = true;
                 // Its argument is in the same word, or the next one.
-                let own = if option.len() > name.len() {
+                let own = if option.contains(&b'=') || !is_whole {
                     at - 1
                 } else {
                     at
@@ -136,10 +136,23 @@ impl Language {
                 continue;
             }
             if option.starts_with(b"--") {
+                if self.has_program_as_operand() && is_abbreviated(&option, b"--file") {
+                    has_program = true;
+                    reads_stdin |= option.ends_with(b"=-") || option.ends_with(b"/stdin");
+                    if is_whole && !option.contains(&b'=') {
+                        reads_stdin |= words.get(at).is_none_or(may_be_stdin);
+                        at += 1;
+                    }
+                }
                 continue;
             }
+            reads_stdin |= self.is_interactive(&option);
+            let (code, other) = (self.code_options(), self.options_with_argument());
+            let takes_any = |byte: &u8| code.contains(byte) || other.contains(byte);
+            let first = option[1..].iter().position(takes_any);
             let takes = |letters: &[u8]| {
-                let found = option[1..].iter().position(|byte| letters.contains(byte));
+                // What stands behind such a letter is its argument.
+                let found = first.filter(|found| letters.contains(&option[1 + found]));
                 found.map(|found| found + 2 == option.len() && is_whole)
             };
             // A cluster such as -ne or -pi.bak: the first letter that takes an argument decides.
@@ -151,9 +164,27 @@ impl Language {
                     refused.push((at, Refusal::Program(self)));
                     at += 1;
                 }
+                if self == Language::Python {
+                    // What follows is the program's own.
+                    is_last_option = true;
+                    break;
+                }
             } else if let Some(is_last) = takes(self.options_with_argument()) {
-                has_program |= option[1..].contains(&b'f');
+                if self.has_program_as_operand() && option[1..].contains(&b'f') {
+                    has_program = true;
+                    let is_file = is_last && words.get(at).is_some_and(|file| !may_be_stdin(file));
+                    let is_attached = !is_last && is_whole && !option.contains(&b'-');
+                    reads_stdin |= !is_file && !is_attached
+                        || option[1..].contains(&b'-')
+                        || option
+                            .windows(4)
+                            .any(|part| part == b"/dev" || part == b"/pro");
+                }
                 at += usize::from(is_last);
+                if self == Language::Python && option[1..].contains(&b'm') {
+                    // A module is the program, and what follows is its own.
+                    return false;
+                }
             }
         }
         let operand = words.get(at);
@@ -161,25 +192,46 @@ impl Language {
             refused.push((at, Refusal::Program(self)));
         }
         // A value could be an option that has a program, and the next one that program.
-        if operand.is_some_and(may_be_option) && !has_ended && !has_program {
-            let later = at + 1..words.len();
-            refused
-                .extend(later.map(|later| (later, Refusal::Evaluated(Evaluated::ProgramOption))));
+        let option = Refusal::Evaluated(Evaluated::ProgramOption);
+        let is_program = self.has_program_as_operand() && !has_program;
+        if self == Language::Sed && !has_ended {
+            // GNU sed takes options behind operands, too.
+            let operands = words.iter().enumerate().skip(at + usize::from(is_program));
+            let free = operands.take_while(|(_, word)| word.literal().as_deref() != Some(b"--"));
+            let options = free.filter(|(_, word)| may_be_option(word));
+            refused.extend(options.map(|(at, _)| (at, option)));
+        } else if operand.is_some_and(may_be_option) && !has_ended && !is_last_option && !is_program
+        {
+            refused.extend((at..words.len()).map(|at| (at, option)));
         }
-        operand.is_none_or(is_stdin) && !has_program && !self.has_program_as_operand()
+        reads_stdin
+            || operand.is_none_or(may_be_stdin) && !has_program && !self.has_program_as_operand()
+    }
+
+    /// Whether an option makes it read on from stdin.
+    fn is_interactive(self, option: &[u8]) -> bool {
+        let is_short = option.len() > 1 && option[1] != b'-';
+        let letters: &[u8] = match self {
+            Language::Python | Language::Node | Language::Lua => b"i",
+            Language::Php => b"a",
+            Language::Awk | Language::Sed | Language::Perl | Language::Ruby => b"",
+        };
+        is_short && option[1..].iter().any(|byte| letters.contains(byte))
     }
 }
 
-/// Whether what is filled in could make it an option. One with a slash is a path.
-fn may_be_option(word: &Word) -> bool {
-    word.begins_with_hole() && !word.has_slash()
+/// Whether what is filled in could make it an option. One with a slash before that is a path.
+pub(super) fn may_be_option(word: &Word) -> bool {
+    word.begins_with_hole() && !word.has_slash() || word.may_begin_with_place()
 }
 
-/// Whether a file's name stands for stdin.
-fn is_stdin(word: &Word) -> bool {
-    let names: [&[u8]; 4] = [b"-", b"/dev/stdin", b"/dev/fd/0", b"/proc/self/fd/0"];
-    word.literal()
-        .is_some_and(|name| names.contains(&&name[..]))
+/// Where a shell finds its script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Stdin,
+    File,
+    /// In one of the words.
+    Text(usize),
 }
 
 /// A program that is a shell.
@@ -207,62 +259,8 @@ fn is_restricted(rest: &[u8]) -> bool {
     matches!(rest, b"bash" | b"ksh" | b"ksh93" | b"zsh")
 }
 
-/// Looks through what follows the names of some other programs that start a shell.
-pub(super) fn judge_other(
-    program: &[u8],
-    words: &[Word],
-    refused: &mut Vec<(usize, Refusal)>,
-) -> bool {
-    match program {
-        // `-c` and `--command`, which have the script behind them.
-        b"su" | b"runuser" | b"script" | b"flock" | b"sg" => {
-            for (at, word) in words.iter().enumerate() {
-                let text = word.literal_prefix().0;
-                let is_short = is_option(&text) && text[1] != b'-' && text.contains(&b'c');
-                if is_short || text.starts_with(b"--command") || text.starts_with(b"--session-c") {
-                    refused.extend([
-                        (at, Refusal::Evaluated(Evaluated::Script)),
-                        (at + 1, Refusal::Evaluated(Evaluated::Script)),
-                    ]);
-                }
-            }
-        }
-        b"watch" => {
-            let is_exec = |word: &Word| {
-                let text = word.literal_prefix().0;
-                text == b"--exec" || is_option(&text) && text[1] != b'-' && text.contains(&b'x')
-            };
-            if !words.iter().any(is_exec) {
-                refused.extend(
-                    (0..words.len()).map(|at| (at, Refusal::Evaluated(Evaluated::Watched))),
-                );
-            }
-        }
-        b"env" => {
-            let split = |word: &Word| word.begins_with(b"-S") || word.begins_with(b"--split");
-            let first = words.iter().position(|word| word.assigned().is_none());
-            let may_split = first.filter(|first| may_be_option(&words[*first]));
-            refused
-                .extend(may_split.map(|first| (first, Refusal::Evaluated(Evaluated::EnvOption))));
-            if words.iter().any(split) {
-                refused.extend(
-                    (0..words.len()).map(|at| (at, Refusal::Evaluated(Evaluated::SplitByEnv))),
-                );
-            }
-            for (at, word) in words.iter().enumerate() {
-                if word.assigned().is_some_and(|name| is_special(&name)) {
-                    refused.push((at, Refusal::Evaluated(Evaluated::SpecialVariable)));
-                }
-            }
-        }
-        b"at" | b"batch" => return true,
-        _ => {}
-    }
-    false
-}
-
 /// Looks through what follows a shell's name, and whether it reads its script from stdin.
-pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> bool {
+pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> Source {
     let (mut has_script, mut reads_stdin, mut at) = (false, false, 0);
     let mut has_ended = false;
     while let Some(word) = words.get(at) {
@@ -303,19 +301,20 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -
     }
     if !has_ended && operand.is_some_and(may_be_option) && !has_script {
         // It could be -c, and then what follows is a script.
-        let later = at + 1..words.len();
+        let later = at..words.len();
         refused.extend(later.map(|later| (later, Refusal::Evaluated(Evaluated::ShellOption))));
     }
-    // `xargs sh -c` finds the script in what it reads.
     match operand {
-        None => true,
-        Some(operand) => !has_script && (reads_stdin || is_stdin(operand)),
+        _ if reads_stdin => Source::Stdin,
+        Some(_) if has_script => Source::Text(at),
+        Some(operand) if !may_be_stdin(operand) => Source::File,
+        _ => Source::Stdin,
     }
 }
 
 /// Looks through what follows `ssh`: all words behind the host are one script there. Whether that is
-/// read from stdin.
-pub(super) fn judge_ssh(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> bool {
+/// given, by its first word's number.
+pub(super) fn judge_ssh(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> usize {
     let mut at = 0;
     let with_argument = b"BbcDEeFIiJLlmOoPpQRSWw";
     let mut has_host = false;
@@ -333,6 +332,10 @@ pub(super) fn judge_ssh(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> 
             if std::mem::replace(&mut has_host, true) {
                 break;
             }
+            if may_be_option(word) {
+                // -oProxyCommand=...
+                refused.push((at, Refusal::Evaluated(Evaluated::SshOption)));
+            }
             at += 1;
             continue;
         }
@@ -349,9 +352,9 @@ pub(super) fn judge_ssh(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> 
             at += 1;
         }
     }
-    let is_stdin = at >= words.len();
+    let at = at.min(words.len());
     for later in at..words.len() {
         refused.push((later, Refusal::Evaluated(Evaluated::Remote)));
     }
-    is_stdin
+    at
 }

@@ -28,6 +28,13 @@ pub(super) enum Evaluated {
     Watched,
     SplitByEnv,
     EnvOption,
+    /// The host of ssh.
+    SshOption,
+    Parallel,
+    /// The argument of an option that is a command.
+    CommandOption,
+    /// An argument of a command whose name is not known.
+    UnknownName,
     /// What `sh` and the like read from stdin.
     Stdin,
     /// A shell's first argument, which may be an option.
@@ -107,16 +114,32 @@ impl Evaluated {
                 "would be evaluated by the shell that watch starts: write watch -x -- COMMAND {}"
             }
             Evaluated::SplitByEnv => "would be split into words by env -S: leave -S away",
+            Evaluated::SshOption => {
+                "could be an option of ssh that has a command, such as -oProxyCommand: write ssh -- {}"
+            }
+            Evaluated::Parallel => {
+                "would be evaluated by the shell that parallel starts: leave parallel away, or write \
+                 printf '%s\\0' {} | xargs -0 COMMAND --"
+            }
+            Evaluated::CommandOption => {
+                "would be a command, or an option that has one: write the command itself there, and \
+                 -- before values"
+            }
+            Evaluated::UnknownName => {
+                "is given to a command whose name is not known before it runs, which could be eval or \
+                 sh -c: write its name, or \"$NAME\" {} in quotes and without -c"
+            }
             Evaluated::EnvOption => "could be the option -S of env: write env -- {}",
             Evaluated::Stdin => {
-                "would become a part of the script that is read from stdin: give it as an \
-                 argument, sh -s -- {} <<'EOF', and write \"$1\" in the script"
+                "could become a part of a script that is read from stdin, by a shell, an interpreter, \
+                 eval, or a command of which that is not known: give it as an argument, \
+                 sh -s -- {} <<'EOF', and write \"$1\" in the script"
             }
             Evaluated::ShellOption => {
-                "could be an option of the shell that is started: write sh -- {}"
+                "could be an option of the shell that is started: write sh -- {}, or ./{}"
             }
             Evaluated::ProgramOption => {
-                "would be a program if the word before it were an option: write -- before that"
+                "could be an option that has a program, or that program: write -- before it, or ./{}"
             }
             Evaluated::PrintfOption => {
                 "would be the format of printf, or an option: write printf '%s\\n' {}"

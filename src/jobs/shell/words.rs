@@ -135,10 +135,41 @@ impl Word {
         base.literal()
     }
 
+    /// What is known of its end.
+    pub(super) fn literal_suffix(&self) -> Vec<u8> {
+        let known = self.bits.iter().rev().map_while(|bit| match bit {
+            Bit::Plain(byte) | Bit::Quoted(byte) => Some(*byte),
+            Bit::Unknown | Bit::Arguments | Bit::Place => None,
+        });
+        let mut text: Vec<u8> = known.collect();
+        text.reverse();
+        text
+    }
+
+    /// Whether the names of files may take its place.
+    pub(super) fn has_pattern(&self) -> bool {
+        let is_pattern = |bit: &Bit| matches!(bit, Bit::Plain(b'*' | b'?'));
+        let brackets = [Bit::Plain(b'['), Bit::Plain(b']')];
+        self.bits.iter().any(is_pattern) || brackets.iter().all(|bit| self.bits.contains(bit))
+    }
+
+    /// Whether what is filled in may be its beginning. One with a slash before it is a path.
+    pub(super) fn may_begin_with_place(&self) -> bool {
+        let begin = self.bits.iter().take_while(|bit| !is_known(bit));
+        let own = self.bits.iter().filter(|bit| **bit == Bit::Place).count();
+        let has_inner = self.places.len() > own;
+        self.begins_with_hole()
+            && (begin.clone().any(|bit| *bit == Bit::Place) || has_inner && begin.count() > 0)
+    }
+
     pub(super) fn has_slash(&self) -> bool {
         let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
         self.bits.iter().any(slash)
     }
+}
+
+fn is_known(bit: &Bit) -> bool {
+    matches!(bit, Bit::Plain(_) | Bit::Quoted(_))
 }
 
 fn is_expansion(bit: &Bit) -> bool {

@@ -1,6 +1,8 @@
 //! Scripts in which a value would be evaluated, or that shells do not read alike: what is said of them.
 
 use super::{read, values};
+use crate::jobs::shell::Script;
+use crate::jobs::template::Template;
 
 /// Scripts, and what stands in the complaint.
 const REFUSED: &[(&str, &str)] = &[
@@ -53,7 +55,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("sh -$x {}", "another shell's script"),
     (
         "sh {} {}",
-        "an option of the shell that is started: write sh -- {}",
+        "an option of the shell that is started: write sh -- {}, or ./{}",
     ),
     ("sh <<E\necho {}\nE\n", "sh -s -- {} <<'EOF'"),
     (
@@ -119,7 +121,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("node --eval={}", "a part of the node program"),
     ("php -r '{};'", "a part of the php program"),
     ("perl -{} {.}", "a part of the perl program"),
-    ("perl {} {.}", "write -- before that"),
+    ("perl {} {.}", "write -- before it"),
     ("watch ls {}", "write watch -x -- COMMAND {}"),
     ("env -S 'ls {}'", "leave -S away"),
     ("ls >&{}", "bash evaluates it: write >{} 2>&1"),
@@ -139,7 +141,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("sh $(echo {})", "an option of the shell"),
     ("{eval,} {}", "not every sh has {a,b}"),
     ("sh -c $x {}", "another shell's script"),
-    ("$x {} {.}", "is the command's name"),
+    ("$x {} {.}", "whose name is not known"),
     ("{} {.}", "which could be eval"),
     ("command {} {.}", "is the command's name"),
     ("PS4={} sh -x", "write another name"),
@@ -150,6 +152,56 @@ const REFUSED: &[(&str, &str)] = &[
     ("printf -v {} x", "a variable's name does"),
     ("[ -v {} ]", "write test -n {}"),
     ("[ {} {.} ]", "write test -n {}"),
+    // Options that have a command or a program.
+    ("sed --expr={} x", "a part of the sed program"),
+    ("sed --expr {} x", "a part of the sed program"),
+    ("node --ev {}", "a part of the node program"),
+    ("su --comm {}", "another shell's script"),
+    ("script --comma={}", "another shell's script"),
+    ("env --sp={}", "leave -S away"),
+    ("env -i {}", "write env -- {}"),
+    ("env -u X {}", "write env -- {}"),
+    ("env -{} {.}", "write env -- {}"),
+    ("env FOO=1 {}", "write env -- {}"),
+    ("parallel echo {} ::: a", "the shell that parallel starts"),
+    ("perl {}", "write -- before it, or ./{}"),
+    ("python3 {}", "write -- before it"),
+    ("python3 {}/x", "write -- before it"),
+    ("node {}", "write -- before it"),
+    ("ruby {}", "write -- before it"),
+    ("php {}", "write -- before it"),
+    ("lua {}", "write -- before it"),
+    ("awk -f x {}", "write -- before it"),
+    ("python3 \"$(basename {})\"", "write -- before it"),
+    ("sudo python3 {}", "write -- before it"),
+    ("perl -pi.bak -e 's/a/b/' {}", "write -- before it"),
+    ("sed s/a/b/ {} F", "write -- before it"),
+    ("sed s/a/b/ F {}", "write -- before it"),
+    ("sh {}", "write sh -- {}, or ./{}"),
+    ("ssh {} uptime", "write ssh -- {}"),
+    ("ssh -p 22 {} uptime -p", "write ssh -- {}"),
+    (
+        "tar --checkpoint-action=exec={} -xf x",
+        "would be a command",
+    ),
+    ("tar -I {} -cf x y", "would be a command"),
+    ("tar --use-comp {} -cf x y", "would be a command"),
+    ("tar -{} x", "would be a command"),
+    ("split --filter={} x", "would be a command"),
+    ("sort --compress-prog={} x", "would be a command"),
+    ("rsync -e {} a b", "would be a command"),
+    ("git -c {} log", "would be a command"),
+    // Names that are not known.
+    ("\"$x\" -c {}", "whose name is not known"),
+    ("${SHELL:-/bin/sh} -c {}", "whose name is not known"),
+    ("$(which sh) -c 'echo {}'", "whose name is not known"),
+    ("/bin/[s]h -c {}", "whose name is not known"),
+    ("/bin/?h {}", "whose name is not known"),
+    ("ev$(echo al) {}", "whose name is not known"),
+    ("e\"$x\" {}", "whose name is not known"),
+    ("sudo \"$x\" -c {}", "whose name is not known"),
+    ("command ev$x {}", "whose name is not known"),
+    ("jobs -x eval {}", "evaluated by eval"),
     // Names.
     ("{}=x", "left side of an assignment: write NAME={}"),
     ("x{}=x ls", "left side of an assignment"),
@@ -234,23 +286,240 @@ fn places_where_a_value_would_be_evaluated_are_refused_with_what_to_write_instea
     assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n"));
 }
 
+/// Places that may reach what runs its stdin.
+const FED: &[&str] = &[
+    // A here-document or here-string of a compound command.
+    "{ sh; } <<E\n{}\nE\n",
+    "(sh) <<E\n{}\nE\n",
+    "if true; then sh; fi <<E\n{}\nE\n",
+    "while sh; do break; done <<E\n{}\nE\n",
+    "until ! sh; do break; done <<E\n{}\nE\n",
+    "for x in 1; do sh; done <<E\n{}\nE\n",
+    "case \"$(sh)\" in *) :;; esac <<E\n{}\nE\n",
+    "{ cat | sh; } <<E\n{}\nE\n",
+    "{ python3; } <<E\n{}\nE\n",
+    "(perl) <<E\n{}\nE\n",
+    "{ sh; } <<<{}",
+    "{ { (sh); }; } <<E\n{}\nE\n",
+    "{ cat <<E; } | sh\n{}\nE\n",
+    "{ cat <<E\n{}\nE\n} | sh",
+    "cat <<E |\n{}\nE\nsh",
+    "f() { sh; }; f <<E\n{}\nE\n",
+    "f() { sh; }; echo {} | f",
+    "x=$(sh) <<E\n{}\nE\n",
+    "echo \"`sh`\" <<E\n{}\nE\n",
+    // A pipe into one.
+    "echo {} | (sh)",
+    "echo {} | { true; sh; }",
+    "echo {} | while true; do sh; break; done",
+    "echo {} | (eval \"$(cat)\")",
+    "echo {} | if true; then :; else sh; fi",
+    "echo {} | case x in x) sh;; esac",
+    "{ echo {}; } | { cat; } | { sh; }",
+    "if true; then echo {}; fi | sh",
+    "case x in x) echo {};; esac | sh",
+    // Substitutions that read it.
+    "printf %s {} | sh -c \"$(cat)\"",
+    "echo {} | echo \"$(sh)\"",
+    "echo {} | echo `sh`",
+    "echo {} | echo \"`echo \"$(sh)\"`\"",
+    "echo {} | echo `echo \\`sh\\``",
+    "echo {} | x=$(sh)",
+    "echo {} | cat <<E\n$(sh)\nE\n",
+    // Scripts within scripts.
+    "printf %s {} | sh -c sh",
+    "printf %s {} | sh -c 'exec sh'",
+    "printf %s {} | sh -c 'sh -c \"sh\"'",
+    "sh -c '. /dev/stdin' <<E\n{}\nE\n",
+    "echo {} | ssh host sh",
+    "echo {} | ssh host 'read -r x; eval \"$x\"'",
+    "echo {} | sh -c \"$x\"",
+    // Files that stay open.
+    "exec <<E\n{}\nE\nsh",
+    "exec 3<<E\n{}\nE\nsh <&3",
+    "command exec <<E\n{}\nE\n{ sh; }",
+    "sh /dev/fd/3 3<<E\n{}\nE\n",
+    "exec <<<{}\nsh",
+    // Other names of stdin.
+    "echo {} | sh //dev/stdin",
+    "echo {} | sh /dev/./stdin",
+    "echo {} | sh /dev/std?n",
+    "echo {} | sh /dev/../dev/stdin",
+    "echo {} | sh /proc/self/fd/0",
+    "echo {} | sh \"$x\"",
+    "echo {} | awk -f -",
+    "echo {} | awk -f/dev/stdin x",
+    "echo {} | sed -f - x",
+    "echo {} | sed --file=- x",
+    "echo {} | sed --fil - x",
+    "echo {} | . /dev/stdin",
+    // Other programs that run what they read.
+    "echo {} | su",
+    "echo {} | su root",
+    "echo {} | unshare",
+    "echo {} | script x",
+    "echo {} | parallel",
+    "echo {} | /lib64/ld-linux-x86-64.so.2 /bin/sh",
+    "echo {} | sudo -s",
+    "echo {} | sudo sh",
+    "echo {} | env sh",
+    "echo {} | env FOO=1 -i nice -n 5 sh",
+    "echo {} | busybox sh",
+    "echo {} | ed",
+    "echo {} | python3 -i x.py",
+    "make -f - <<E\n{}\nE\n",
+    "make -f- <<E\n{}\nE\n",
+    "make --file=/dev/stdin <<E\n{}\nE\n",
+    // Names that are not known.
+    "echo {} | ${SHELL:-/bin/sh}",
+    "echo {} | $(which sh)",
+    "echo {} | \"$x\"",
+    "echo {} | /bin/[s]h",
+    "echo {} | env \"$x\"",
+    "echo {} | sudo -u root \"$x\"",
+    "echo {} | command \"$x\"",
+    // xargs.
+    "echo {} | xargs -0I% sh -c 'echo %'",
+    "echo {} | xargs -rI% sh -c 'echo %'",
+    "echo {} | xargs -i% sh -c 'echo %'",
+    "echo {} | xargs --replace=% sh -c 'echo %'",
+    "echo {} | xargs --repl=% sh -c 'echo %'",
+    "echo {} | xargs -I % sh -c 'echo %'",
+    "echo {} | xargs python3 -c",
+    "echo {} | xargs su root -c",
+    "echo {} | xargs env",
+    "echo {} | xargs sh",
+    "echo {} | xargs sed",
+    "echo {} | xargs perl -ne 'print'",
+    "echo {} | xargs find",
+    "echo {} | xargs \"$x\"",
+    "echo {} | xargs -n 1 xargs sh",
+    "echo {} | xargs sh -c '\"$@\"' sh",
+    "echo {} | sudo xargs sh",
+];
+
+#[test]
+fn no_place_reaches_a_command_that_may_run_its_stdin() {
+    let taken = FED.iter().filter_map(|script| match read(script) {
+        Err(why) if why.contains("script that is read from stdin") => None,
+        other => Some(format!("{script:?}: {:?}", other.map(|_| "taken"))),
+    });
+    let taken: Vec<String> = taken.collect();
+    assert!(taken.is_empty(), "{}:\n{}", taken.len(), taken.join("\n"));
+}
+
+/// What is said of scripts without a place that end where an item would be no argument.
+#[test]
+fn an_item_is_appended_to_the_arguments_of_a_command_only() {
+    let append = |script: &str| {
+        Script::read_with_item(&Template::parse(&[script.into()], false)).map(|_| ())
+    };
+    for script in [
+        "",
+        " ",
+        "echo x\n",
+        "echo x;",
+        "echo x &",
+        "true &&",
+        "false ||",
+        "echo x |",
+        "X=1",
+        "X=1 Y=2",
+        "echo hello # done",
+        "for x in 1 2; do echo x; done",
+        "if true; then ls; fi",
+        "(ls)",
+        "{ ls; }",
+        "cat <<E\nx\nE\n",
+        "cat <<E\nx\nE",
+        "ls >",
+        "ls 2>",
+        "for x in",
+        "echo \\",
+        "echo 'x",
+        "!",
+        "case x in",
+        "f() {",
+        "while true; do",
+        ">x",
+    ] {
+        let why = append(script).expect_err(script);
+        assert!(
+            why.starts_with("--shell: there is no {} in the script"),
+            "{script:?}: {why}"
+        );
+        assert!(why.contains("write {} where you want it"), "{why}");
+    }
+    for script in [
+        "wc",
+        "wc -l",
+        "ls | wc -l",
+        "set -e; wc",
+        "set -e\nwc",
+        "X=1 wc",
+        "ls >x",
+        "ls >x 2>&1",
+        "if true; \
+         then :; fi; ls",
+        "sh -c 'ls \"$1\"' sh",
+        "! grep x",
+        "ls --",
+    ] {
+        assert_eq!(append(script), Ok(()), "{script:?}");
+    }
+    assert!(append("eval").unwrap_err().contains("evaluated by eval"));
+    assert!(
+        append("sh -c")
+            .unwrap_err()
+            .contains("another shell's script")
+    );
+    assert!(append("perl").unwrap_err().contains("write -- before it"));
+}
+
 /// What a cautious reader could take for something else.
 const TAKEN: &[&str] = &[
     "echo eval {} trap {} sh {}",
     "echo sed {} awk {}",
     "grep -e sh {} {.}",
-    "sh {}",
     "sh -- {} {}",
+    "sudo sh -c 'ls \"$1\"' sh {}",
+    "find . -exec sh -c 'ls \"$1\"' sh {} +",
     "sh ./x.sh {} {}",
     "sh \"$HOME/x.sh\" {} {}",
     "sh -x script {} <<E\n{}\nE\n",
     "python3 x.py {} <<E\n{}\nE\n",
     "python3 -c 'x' {} {}",
-    "perl -pi.bak -e 's/a/b/' {}",
+    "perl -pi.bak -e 's/a/b/' -- {}",
+    "perl -pi.bak -e 's/a/b/' ./{}",
+    "perl -- {} {}",
+    "python3 ./{} {}",
+    "python3 \"$HOME/{}\"",
+    "node -- {} {}",
     "awk -F: '{print $1}' {} {}",
-    "sed -n 's/a/b/p' {} >{.}.new",
-    "ssh {} uptime",
-    "ssh -p 22 {} uptime -p",
+    "sed -n 's/a/b/p' -- {} >{.}.new",
+    "sed s/a/b/ x -- {}",
+    "sed s/a/b/ <{}",
+    "ssh -- {} uptime",
+    "ssh -p 22 -- {} uptime -p",
+    "ssh root@{} uptime",
+    "printf '%s\\n' {} | ssh host 'IFS= read -r x; cat \"$x\"'",
+    "printf '%s\\0' {} | xargs -0 rm --",
+    "printf '%s\\n' {} | sudo tee -a \"$x\"",
+    "cat x | sh -s -- {}",
+    "cat <<E\n{}\nE\nls | sh",
+    "if echo {} | grep -q x; then sh x.sh; \"$x\" {}; fi",
+    "cat >{} <<E\n{}\nE\nsh -c ls; eval ls",
+    "echo {} | while read -r x; do grep \"$x\" y; done",
+    "echo {} | { . ./lib.sh; cat; }",
+    "echo {} | if command -v sh; then cat; fi",
+    "echo {} | sh \"$HOME/x.sh\"",
+    "echo {} | $HOME/bin/filter",
+    "echo {} | awk '{print $1}' - x",
+    "echo {} | sed s/a/b/ | python3 -c 'x'",
+    "env FOO=1 ls {}",
+    "env -i PATH=\"$PATH\" ls {}",
+    "tar cf - {}",
+    "[ \"$x\" = {} ] && [ -n \"{}\" ]",
     "echo {}; sed -n -f",
     "echo {}; perl -I; awk -F; python3 -W; sh -o; ssh -p; su -c; env -u",
     "python3 -W {}",
