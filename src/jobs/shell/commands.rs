@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::interpreters::{self, Language};
 use super::launchers;
 use super::readers::{self, is_runner};
-use super::refusal::{Evaluated, Misplaced, Refusal};
+use super::refusal::{Evaluated, Misplaced, Refusal, Started};
 use super::words::{Bit, Word, is_name, is_option};
 
 /// A command with its words, as far as they have been read.
@@ -107,22 +107,39 @@ pub(super) fn is_pasted_evaluated(command: &[Word]) -> bool {
     refused.any(|(places, _)| places.start == usize::MAX - 1)
 }
 
-/// Variables whose value bash takes for arithmetic, or shells for a script.
+/// Variables whose value bash takes for arithmetic, or shells and other programs for a script, a
+/// command or options.
 pub(super) fn is_special(name: &[u8]) -> bool {
-    let special: [&[u8]; 22] = [
+    let special: [&[u8]; 42] = [
         b"BASHPID",
         b"BASH_ARGV0",
         b"BASH_COMPAT",
         b"BASH_ENV",
         b"BASH_SUBSHELL",
+        b"EDITOR",
         b"ENV",
         b"EPOCHREALTIME",
         b"EPOCHSECONDS",
         b"FUNCNEST",
+        b"GIT_ASKPASS",
+        b"GIT_EDITOR",
+        b"GIT_EXTERNAL_DIFF",
+        b"GIT_PAGER",
+        b"GIT_PROXY_COMMAND",
+        b"GIT_SEQUENCE_EDITOR",
+        b"GIT_SSH_COMMAND",
         b"HISTCMD",
         b"IFS",
+        b"LESSCLOSE",
+        b"LESSOPEN",
         b"LINENO",
+        b"MAKEFLAGS",
+        b"MANPAGER",
+        b"NODE_OPTIONS",
         b"OPTIND",
+        b"PAGER",
+        b"PERL5DB",
+        b"PERL5OPT",
         b"PROMPT_COMMAND",
         b"PS0",
         b"PS1",
@@ -130,10 +147,33 @@ pub(super) fn is_special(name: &[u8]) -> bool {
         b"PS3",
         b"PS4",
         b"RANDOM",
+        b"RSYNC_RSH",
+        b"RUBYOPT",
         b"SECONDS",
         b"SRANDOM",
+        b"TAR_OPTIONS",
+        b"VISUAL",
     ];
-    special.contains(&name)
+    // A function of bash.
+    special.contains(&name) || name.starts_with(b"BASH_FUNC_")
+}
+
+/// Where `-c` stands among what follows a shell's name.
+fn script_option(words: &[Word]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        let text = word.literal_prefix().0;
+        let may_be_any = readers::known(word).is_none();
+        if !(is_option(&text) || text.starts_with(b"+") || may_be_any) {
+            return None;
+        }
+        if is_option(&text) && text[1] != b'-' && text.contains(&b'c') {
+            return Some(at);
+        }
+        // -o pipefail
+        at += 1 + usize::from(matches!(text.last(), Some(b'o' | b'O')));
+    }
+    None
 }
 
 /// What comes before a builtin's name and lets it be one.
@@ -182,6 +222,13 @@ impl Verdict {
         }
         // `sudo sh -c`, `find -exec sh -c`, `ssh HOST sh -c`: wherever the name of one stands.
         let is_run = name.program().is_some_and(|program| is_runner(&program));
+        let variables = words.iter().filter(|word| {
+            let name = word.variable();
+            is_run && name.is_some_and(|name| is_special(&name))
+        });
+        for word in variables {
+            self.refuse(word, Refusal::Evaluated(Evaluated::SpecialVariable));
+        }
         let mut is_first = true;
         for (at, word) in words.iter().enumerate() {
             let Some(program) = word.program() else {
@@ -206,25 +253,23 @@ impl Verdict {
         let Some((name, arguments)) = words.split_first() else {
             return;
         };
-        let unknown = Refusal::Evaluated(Evaluated::UnknownName);
+        let unknown = Refusal::Started(Started::UnknownName);
         let is_whole = name.bits.len() == 1 && !name.is_split;
         if readers::known(name).is_none() && !is_whole && !name.bits.contains(&Bit::Place) {
             self.refuse_all(arguments, unknown);
         }
         // `"$x" -c {}`, also behind sudo and the like.
-        let is_run = name.program().is_some_and(|program| is_runner(&program));
-        let is_unknown = |word: &&Word| readers::known(word).is_none();
-        let first = words.iter().take(if is_run { words.len() } else { 1 });
-        let Some(at) = first.clone().position(|word| is_unknown(&word)) else {
-            return;
+        let runner = name.program().filter(|program| is_runner(program));
+        let may_be_name = |at: usize| match runner.as_deref() {
+            _ if at == 0 => true,
+            Some(b"find") => readers::is_order_of_find(&words[at - 1]),
+            other => other.is_some(),
         };
-        let is_script = |word: &Word| {
-            let text = word.literal_prefix().0;
-            is_option(&text) && text[1] != b'-' && text.contains(&b'c')
-        };
-        let script = words[at + 1..].iter().position(is_script);
-        if let Some(script) = script {
-            self.refuse_all(&words[at + 1 + script..], unknown);
+        for at in 0..words.len() {
+            if may_be_name(at) && readers::known(&words[at]).is_none() {
+                let script = script_option(&words[at + 1..]).map(|script| at + 1 + script);
+                self.refuse_all(&words[script.unwrap_or(words.len())..], unknown);
+            }
         }
     }
 
@@ -246,11 +291,11 @@ impl Verdict {
         }
         // It is split into words, of which the first is the name.
         if name.has_place() && name.is_split {
-            self.refuse(name, Refusal::Evaluated(Evaluated::SplitName));
+            self.refuse(name, Refusal::Started(Started::SplitName));
         }
         // A builtin's name has no slash.
         if name.bits.contains(&Bit::Place) && !name.has_slash() {
-            self.refuse_all(arguments, Refusal::Evaluated(Evaluated::ProgramName));
+            self.refuse_all(arguments, Refusal::Started(Started::ProgramName));
         }
     }
 
@@ -318,8 +363,7 @@ impl Verdict {
                 && [b"-v", b"-R"]
                     .iter()
                     .any(|operator| operator.starts_with(&begin));
-            let is_operator = pair[1].bits.first() != Some(&Bit::Place) && !pair[1].has_place();
-            if takes_name || may_be_operator && !is_operator {
+            if takes_name || may_be_operator && pair[1].has_place() {
                 self.refuse(&pair[1], Refusal::Evaluated(Evaluated::TestOperator));
             }
         }
@@ -339,17 +383,7 @@ impl Verdict {
             launchers::judge(program, arguments, &mut refused);
         }
         for (at, refusal) in refused {
-            let is_guess = matches!(
-                refusal,
-                Refusal::Evaluated(Evaluated::ShellOption)
-                    | Refusal::Evaluated(Evaluated::ProgramOption)
-                    | Refusal::Evaluated(Evaluated::Remote)
-                    | Refusal::Evaluated(Evaluated::Watched)
-                    | Refusal::Evaluated(Evaluated::EnvOption)
-                    | Refusal::Evaluated(Evaluated::CommandOption)
-                    | Refusal::Evaluated(Evaluated::SshOption)
-                    | Refusal::Evaluated(Evaluated::Parallel)
-            );
+            let is_guess = matches!(refusal, Refusal::Started(started) if started.is_guess());
             let is_operand = matches!(refusal, Refusal::Program(Language::Awk | Language::Sed));
             if let Some(word) = arguments.get(at)
                 && (is_certain || !(is_guess || is_operand))

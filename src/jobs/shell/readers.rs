@@ -30,6 +30,7 @@ pub(super) fn may_run_stdin(words: &[Word]) -> bool {
                 words = &arguments[count..];
             }
             b"xargs" => return xargs(arguments),
+            b"find" => return finds(arguments),
             runner if is_runner(runner) => return runs(runner, arguments),
             _ => return judge(&program, arguments),
         }
@@ -68,8 +69,18 @@ fn judge(program: &[u8], arguments: &[Word]) -> bool {
             };
             arguments.iter().any(is_file) && arguments.iter().any(may_name_stdin)
         }
+        b"socat" => arguments.iter().any(is_started_by_socat),
         other => is_reader(other),
     }
+}
+
+/// An address such as `EXEC:sh`.
+fn is_started_by_socat(word: &Word) -> bool {
+    let (text, is_whole) = word.literal_prefix();
+    let kind = text.split(|byte| *byte == b':').next().unwrap_or_default();
+    let kinds: [&[u8]; 3] = [b"exec", b"shell", b"system"];
+    let is_known = is_whole || text.contains(&b':');
+    !is_known || kinds.iter().any(|name| kind.eq_ignore_ascii_case(name))
 }
 
 /// Whether a script that a command has as an argument may run what it reads.
@@ -152,23 +163,54 @@ fn is_reader(program: &[u8]) -> bool {
 
 /// Whether a program runs another one that its arguments name.
 pub(super) fn is_runner(program: &[u8]) -> bool {
-    let others: [&[u8]; 16] = [
+    let others: [&[u8]; 47] = [
         b"busybox",
+        b"bwrap",
+        b"cgexec",
+        b"chpst",
         b"chroot",
+        b"conda",
+        b"cpulimit",
+        b"dbus-run-session",
         b"docker",
+        b"dumb-init",
+        b"eatmydata",
+        b"entr",
+        b"faketime",
+        b"fakeroot",
         b"find",
+        b"firejail",
         b"flock",
+        b"gosu",
+        b"gtime",
         b"kubectl",
-        b"nsenter",
-        b"parallel",
-        b"podman",
-        b"setpriv",
-        b"strace",
-        b"toybox",
-        b"unshare",
-        b"xargs",
+        b"linux32",
+        b"linux64",
         b"ltrace",
+        b"nsenter",
+        b"numactl",
+        b"parallel",
+        b"perf",
+        b"podman",
+        b"prlimit",
+        b"proot",
+        b"proxychains4",
+        b"rlwrap",
+        b"setarch",
+        b"setpriv",
+        b"setuidgid",
+        b"softlimit",
+        b"ssh-agent",
+        b"strace",
+        b"su-exec",
+        b"toybox",
+        b"torsocks",
+        b"unbuffer",
+        b"unshare",
+        b"valgrind",
         b"watch",
+        b"xargs",
+        b"xvfb-run",
     ];
     is_plain_runner(program) || others.contains(&program)
 }
@@ -191,6 +233,22 @@ fn is_plain_runner(program: &[u8]) -> bool {
         b"timeout",
     ];
     runners.contains(&program)
+}
+
+/// `find` may run several commands, each up to its `;` or `+`.
+fn finds(words: &[Word]) -> bool {
+    let is_end = |word: &Word| matches!(word.literal().as_deref(), Some(b";" | b"+"));
+    words.split(is_end).any(|words| {
+        let order = words.iter().position(is_order_of_find);
+        order.is_some_and(|at| may_run_stdin(&words[at + 1..]))
+    })
+}
+
+/// Whether a command follows in the arguments of `find`.
+pub(super) fn is_order_of_find(word: &Word) -> bool {
+    let orders: [&[u8]; 4] = [b"-exec", b"-execdir", b"-ok", b"-okdir"];
+    let text = word.literal();
+    text.is_some_and(|text| orders.contains(&&text[..]))
 }
 
 /// What follows a runner's name: the first interpreter decides, and what may be anything before the
@@ -229,6 +287,7 @@ fn runs(runner: &[u8], words: &[Word]) -> bool {
             None if !(is_plain && is_named) => return true,
             None => {}
             Some(program) if program == b"xargs" => return xargs(&words[at + 1..]),
+            Some(program) if program == b"find" => return finds(&words[at + 1..]),
             Some(program) if is_runner(&program) && !is_reader(&program) => {
                 is_plain &= is_plain_runner(&program);
                 is_named = false;

@@ -120,6 +120,13 @@ impl Word {
         is_name(name).then(|| name.to_vec())
     }
 
+    /// What stands before its `=`, in quotes or not.
+    pub(super) fn variable(&self) -> Option<Vec<u8>> {
+        let (text, _) = self.literal_prefix();
+        let end = text.iter().position(|byte| *byte == b'=')?;
+        Some(text[..end].to_vec())
+    }
+
     /// The name of the program that it starts: without its folder, if that is known.
     pub(super) fn program(&self) -> Option<Vec<u8>> {
         let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
