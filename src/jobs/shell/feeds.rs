@@ -50,6 +50,10 @@ pub(super) struct Feeds {
     open: Vec<Pipeline>,
     fed: Vec<Feed>,
     readers: Vec<Reader>,
+    /// Places whose text nobody writes anywhere: names of files that only their contents come from.
+    names: Vec<Range<usize>>,
+    /// Whether complaints, which have names in them, may be fed as well.
+    pub(super) has_complaints: bool,
     /// Functions may be called anywhere.
     pub(super) has_function: bool,
 }
@@ -125,15 +129,28 @@ impl Feeds {
         !self.readers.is_empty()
     }
 
+    /// A place that is the name of a file of which only the contents are written.
+    pub(super) fn name(&mut self, places: Range<usize>) {
+        self.names.push(places);
+    }
+
+    /// Whether a place's text is written nowhere.
+    fn is_name_only(&self, place: usize) -> bool {
+        let is_hidden = !(self.has_complaints || self.has_function);
+        is_hidden && self.names.iter().any(|places| places.contains(&place))
+    }
+
     /// The places that a command may run.
-    pub(super) fn run(&self) -> Vec<Range<usize>> {
+    pub(super) fn run(&self) -> Vec<usize> {
         let is_run = |feed: &&Feed| {
             self.readers
                 .iter()
                 .any(|reader| self.has_function || reader.reads(feed))
         };
         let fed = self.fed.iter().filter(is_run);
-        fed.map(|feed| feed.places.clone()).collect()
+        fed.flat_map(|feed| feed.places.clone())
+            .filter(|place| !self.is_name_only(*place))
+            .collect()
     }
 }
 

@@ -76,8 +76,8 @@ pub(super) struct Whole {
 pub(super) fn read(units: &[Unit]) -> Read<Whole> {
     let mut lexer = Lexer::new(units);
     lexer.list(Closer::End)?;
-    for places in lexer.feeds.run() {
-        lexer.refuse(places, Refusal::Evaluated(Evaluated::Stdin));
+    for place in lexer.feeds.run() {
+        lexer.refuse(place..place + 1, Refusal::Evaluated(Evaluated::Stdin));
     }
     Ok(Whole {
         found: lexer.found,

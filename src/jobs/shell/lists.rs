@@ -2,6 +2,7 @@
 
 use super::commands::{SimpleCommand, Verdict, is_special};
 use super::lexer::{Closer, Lexer, NESTING_MAX, Read, Stand, Unit, unreadable};
+use super::readers;
 use super::refusal::{Evaluated, Refusal};
 use super::words::{Bit, Word, is_name};
 
@@ -275,6 +276,13 @@ impl Lexer<'_> {
 
     fn end_command(&mut self, list: &mut List) -> Read<()> {
         let command = std::mem::take(&mut list.command);
+        if readers::writes_contents_only(&command.words) {
+            let words = command
+                .words
+                .iter()
+                .filter(|word| word.has_own_places_only());
+            words.for_each(|word| self.feeds.name(word.places.clone()));
+        }
         let Verdict {
             refused,
             reads_script,
@@ -315,7 +323,7 @@ impl Lexer<'_> {
             _ => 1,
         };
         let (second, third) = (self.byte(1), self.byte(2));
-        let is_duplication = second == Some(b'&');
+        let (is_duplication, is_input) = (second == Some(b'&'), self.byte(0) == Some(b'<'));
         let is_heredoc = self.byte(0) == Some(b'<') && second == Some(b'<') && length > 1;
         self.take_operator(length)?;
         self.skip_blanks()?;
@@ -336,6 +344,8 @@ impl Lexer<'_> {
         }
         if is_heredoc {
             list.command.fed.push(word.places);
+        } else if length == 1 && is_input && word.has_own_places_only() {
+            self.feeds.name(word.places);
         }
         Ok(())
     }
@@ -350,7 +360,12 @@ impl Lexer<'_> {
             && let Some(text) = word.plain()
         {
             if !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
-                return self.redirection(list);
+                let begin = self.at;
+                self.redirection(list)?;
+                let redirected: Vec<u8> = self.bytes(begin);
+                // What complains may write to the same pipe.
+                self.feeds.has_complaints |= redirected != b">/dev/null";
+                return Ok(());
             }
             if text.starts_with(b"{") {
                 return unreadable("not every sh has {NAME}< and {NAME}>");

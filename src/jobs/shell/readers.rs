@@ -4,7 +4,7 @@
 use super::commands::is_pasted_evaluated;
 use super::interpreters::{self, Language, Source, is_shell};
 use super::lexer;
-use super::words::{Word, is_option};
+use super::words::{Bit, Word, is_option};
 
 /// Whether a command may run what it reads.
 pub(super) fn may_run_stdin(words: &[Word]) -> bool {
@@ -81,6 +81,33 @@ fn is_started_by_socat(word: &Word) -> bool {
     let kinds: [&[u8]; 3] = [b"exec", b"shell", b"system"];
     let is_known = is_whole || text.contains(&b':');
     !is_known || kinds.iter().any(|name| kind.eq_ignore_ascii_case(name))
+}
+
+/// Whether a command writes the contents of files, and nowhere their names.
+pub(super) fn writes_contents_only(words: &[Word]) -> bool {
+    let programs: [&[u8]; 12] = [
+        b"bunzip2", b"bzcat", b"cat", b"gunzip", b"gzcat", b"lz4cat", b"unxz", b"unzstd", b"xzcat",
+        b"zcat", b"zstdcat", b"lzcat",
+    ];
+    let Some((name, arguments)) = words.split_first() else {
+        return false;
+    };
+    // -l lists names.
+    let is_plain = |word: &Word| {
+        let (text, is_whole) = word.literal_prefix();
+        let is_file = word.has_slash() || word.bits.first() == Some(&Bit::Place);
+        match text.first() {
+            Some(b'-') => is_whole && !text.contains(&b'l'),
+            Some(_) => true,
+            None => is_file,
+        }
+    };
+    let is_such = name
+        .literal()
+        .is_some_and(|name| programs.contains(&&name[..]));
+    // The first of two could be /proc/self/cmdline, where the second one stands.
+    let places: usize = words.iter().map(|word| word.places.len()).sum();
+    is_such && places == 1 && arguments.iter().all(is_plain)
 }
 
 /// Whether a script that a command has as an argument may run what it reads.

@@ -169,6 +169,12 @@ impl Word {
             && (begin.clone().any(|bit| *bit == Bit::Place) || has_inner && begin.count() > 0)
     }
 
+    /// Whether its places stand in it themselves, and not in substitutions.
+    pub(super) fn has_own_places_only(&self) -> bool {
+        let own = self.bits.iter().filter(|bit| **bit == Bit::Place).count();
+        own == self.places.len()
+    }
+
     pub(super) fn has_slash(&self) -> bool {
         let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
         self.bits.iter().any(slash)

@@ -114,6 +114,22 @@ const FED: &[&str] = &[
     "echo {} | xargs sh -c '\"$@\"' sh",
     "echo {} | sudo xargs sh",
     "printf '%s\\0' {} | xargs -0 perl -ne print --",
+    // Names of files come into complaints, lists and what is not read as it seems.
+    "cat {} 2>&1 | sh",
+    "cat <{} 2>/dev/stdout | sh",
+    "{ cat <{}; } 2>&1 | sh",
+    "exec 2>&1; cat {} | sh",
+    "cat <{} 3>&1 2>&3 | sh",
+    "cat {} {.} | sh",
+    "gunzip -l {} | sh",
+    "zcat -$x {} | sh",
+    "cat() { echo \"$1\"; }; cat {} | sh",
+    "cat \"$(sh <<E\n{}\nE\n)\" | sh",
+    "cat <<<{} | sh",
+    "cat <<E {} | sh\n{}\nE\n",
+    "cat \"$x${y:-{}}\" | sh",
+    "sudo cat {} | sh",
+    "ls {} | sh",
     // Found later.
     "echo {} | perl -Mstrict",
     "echo {} | perl -F,",
@@ -164,7 +180,7 @@ const READERS: [&str; 20] = [
 ];
 
 /// Commands that run nothing that they read or are given.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 17] = [
     "cat",
     "cat",
     "true",
@@ -172,6 +188,9 @@ const HARMLESS: [&str; 14] = [
     "echo {}",
     "echo {}",
     "printf '%s\\n' {} x",
+    "cat {}",
+    "cat <{} 2>/dev/null",
+    "cat {} 2>&1",
     "echo \"{}\"",
     "sort",
     "grep touch",
