@@ -350,26 +350,34 @@ impl Lexer<'_> {
         Ok(())
     }
 
+    /// A redirection that begins with a word such as `2`. Whether it is one.
+    fn redirection_of(&mut self, list: &mut List, word: &Word) -> Read<bool> {
+        let text = word.plain().unwrap_or_default();
+        if text.is_empty() || !matches!(self.byte(0), Some(b'<' | b'>')) {
+            return Ok(false);
+        }
+        if text.starts_with(b"{") {
+            return unreadable("not every sh has {NAME}< and {NAME}>");
+        }
+        if !text.iter().all(u8::is_ascii_digit) {
+            return Ok(false);
+        }
+        let begin = self.at;
+        self.redirection(list)?;
+        // What complains may write to the same pipe.
+        let nowhere = b">/dev/null".iter().map(|byte| Unit::Byte(*byte));
+        self.feeds.has_complaints |= !self.units[begin..self.at].iter().copied().eq(nowhere);
+        Ok(true)
+    }
+
     fn next_word(&mut self, list: &mut List) -> Read<()> {
         let word = self.word()?;
         if word.bits.is_empty() && !word.is_quoted {
             // Only a line's end that was taken away.
             return Ok(());
         }
-        if matches!(self.byte(0), Some(b'<' | b'>'))
-            && let Some(text) = word.plain()
-        {
-            if !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
-                let begin = self.at;
-                self.redirection(list)?;
-                let redirected: Vec<u8> = self.bytes(begin);
-                // What complains may write to the same pipe.
-                self.feeds.has_complaints |= redirected != b">/dev/null";
-                return Ok(());
-            }
-            if text.starts_with(b"{") {
-                return unreadable("not every sh has {NAME}< and {NAME}>");
-            }
+        if self.redirection_of(list, &word)? {
+            return Ok(());
         }
         match list.expect {
             Expect::Name => self.name(list, word),

@@ -369,7 +369,7 @@ impl Lexer<'_> {
     }
 
     /// What was taken since there.
-    pub(super) fn bytes(&self, from: usize) -> Vec<u8> {
+    fn bytes(&self, from: usize) -> Vec<u8> {
         let units = self.units[from..self.at].iter();
         let bytes = units.filter_map(|unit| match unit {
             Unit::Byte(byte) => Some(*byte),

@@ -119,6 +119,7 @@ const FED: &[&str] = &[
     "cat <{} 2>/dev/stdout | sh",
     "{ cat <{}; } 2>&1 | sh",
     "exec 2>&1; cat {} | sh",
+    "cat <{} 2>{}/dev/null | sh",
     "cat <{} 3>&1 2>&3 | sh",
     "cat {} {.} | sh",
     "gunzip -l {} | sh",
