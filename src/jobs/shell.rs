@@ -16,11 +16,14 @@
 //! variable, a function or a file.
 
 mod commands;
+mod feeds;
 mod heredoc;
 mod interpreters;
+mod launchers;
 mod lexer;
 mod lists;
 mod quotes;
+mod readers;
 mod refusal;
 mod words;
 
@@ -30,7 +33,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use serde::{Deserialize, Serialize};
 
-use self::lexer::{Found, Stand, Unit};
+use self::lexer::{Found, Stand, Unit, Whole};
 use self::refusal::Refusal;
 use super::template::{Piece, Place, Template, Values, texts};
 
@@ -39,6 +42,10 @@ const SHELL: &str = "/bin/sh";
 
 /// What the names of variables for values begin with, if the script does not have it.
 const PREFIX: &str = "_supervisor_";
+
+/// What is said where the item would be appended to something else than a command.
+const NO_PLACE: &str = "--shell: there is no {} in the script, so the item would go to its end, where it is no \
+                        argument of a command: write {} where you want it";
 
 /// A script with places.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,17 +81,28 @@ impl Script {
     /// A place where a value would be evaluated, or in a script that cannot be read with certainty; in
     /// words.
     pub(crate) fn read(template: &Template) -> Result<Self, String> {
-        let space = Piece::Text(b" ".to_vec());
-        let mut pieces: Vec<&Piece> = Vec::new();
-        for word in template.words() {
-            pieces.extend((!pieces.is_empty()).then_some(&space));
-            pieces.extend(word);
-        }
-        let found = find_places(&pieces)?;
-        Ok(Script::of(&pieces, &found))
+        let pieces = joined(template);
+        let whole = find_places(&pieces).map_err(|(place, refusal)| complaint(place, refusal))?;
+        Ok(Script::of(&pieces, &whole.found))
     }
 
-    fn of(pieces: &[&Piece], found: &[Found]) -> Self {
+    /// The same, with the item behind it as an argument, if there is no place in it yet.
+    ///
+    /// # Errors
+    /// As [`Script::read`]; and what stands at the end is no command that could get an argument.
+    pub(crate) fn read_with_item(template: &Template) -> Result<Self, String> {
+        if template.has_place() {
+            return Script::read(template);
+        }
+        let pieces = joined(&template.clone().with_item());
+        match find_places(&pieces) {
+            Ok(whole) if whole.ends_with_argument => Ok(Script::of(&pieces, &whole.found)),
+            Err((place, refusal)) if refusal.is_of_content() => Err(complaint(place, refusal)),
+            _ => Err(NO_PLACE.to_owned()),
+        }
+    }
+
+    fn of(pieces: &[Piece], found: &[Found]) -> Self {
         let prefix = free_prefix(pieces);
         let (mut parts, mut places) = (Vec::new(), Vec::<Place>::new());
         let mut script = Vec::new();
@@ -156,8 +174,18 @@ impl Script {
     }
 }
 
-/// What is known of each place, in their order.
-fn find_places(pieces: &[&Piece]) -> Result<Vec<Found>, String> {
+/// The words of a command as a shell gets them, separated by spaces.
+fn joined(template: &Template) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for word in template.words() {
+        pieces.extend((!pieces.is_empty()).then(|| Piece::Text(b" ".to_vec())));
+        pieces.extend(word.iter().cloned());
+    }
+    pieces
+}
+
+/// What is known of each place, in their order; or the first that cannot be filled in.
+fn find_places(pieces: &[Piece]) -> Result<Whole, (&Place, Refusal)> {
     let mut units = Vec::new();
     let mut places = Vec::new();
     for piece in pieces {
@@ -172,19 +200,20 @@ fn find_places(pieces: &[&Piece]) -> Result<Vec<Found>, String> {
         }
     }
     let Some(first) = places.first() else {
-        return Ok(Vec::new());
+        return Ok(Whole::default());
     };
-    let found = lexer::read(&units).map_err(|refusal| complaint(first, refusal))?;
+    let whole = lexer::read(&units).map_err(|refusal| (*first, refusal))?;
+    let found = &whole.found;
     if found.len() != places.len() {
         let why = Refusal::Unreadable("not all of it was read, which is a mistake of this program");
-        return Err(complaint(first, why));
+        return Err((first, why));
     }
     for (found, place) in found.iter().zip(places) {
         if let Some(refusal) = found.refusal {
-            return Err(complaint(place, refusal));
+            return Err((place, refusal));
         }
     }
-    Ok(found)
+    Ok(whole)
 }
 
 fn complaint(place: &Place, refusal: Refusal) -> String {
@@ -194,7 +223,7 @@ fn complaint(place: &Place, refusal: Refusal) -> String {
 }
 
 /// A beginning of names that the script has nowhere.
-fn free_prefix(pieces: &[&Piece]) -> String {
+fn free_prefix(pieces: &[Piece]) -> String {
     let mut prefix = PREFIX.to_owned();
     let has = |prefix: &str| {
         pieces.iter().any(|piece| match piece {

@@ -72,10 +72,14 @@ impl Template {
 
     /// With the item as the last word, if it has no place yet.
     pub(crate) fn with_item(mut self) -> Self {
-        if !self.places().any(|_| true) {
+        if !self.has_place() {
             self.words.push(vec![Piece::Place(Place::Item)]);
         }
         self
+    }
+
+    pub(super) fn has_place(&self) -> bool {
+        self.places().any(|_| true)
     }
 
     fn places(&self) -> impl Iterator<Item = &Place> {

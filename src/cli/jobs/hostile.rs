@@ -3,6 +3,8 @@
 //! folder of its test.
 
 mod contexts;
+mod everyday;
+mod fed;
 mod items;
 mod refused;
 

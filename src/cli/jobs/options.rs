@@ -110,10 +110,14 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         },
     };
     let mut template = Template::parse(words, args.json);
+    let read = match feed {
+        Feed::Arguments => Script::read_with_item,
+        Feed::Stdin { .. } => Script::read,
+    };
+    let script = args.shell.then(|| read(&template)).transpose()?;
     if feed == Feed::Arguments {
         template = template.with_item();
     }
-    let script = args.shell.then(|| Script::read(&template)).transpose()?;
     let environment = args
         .env
         .iter()

@@ -5,7 +5,9 @@
 use std::ops::Range;
 
 use super::interpreters::{self, Language};
-use super::refusal::{Evaluated, Misplaced, Refusal};
+use super::launchers;
+use super::readers::{self, is_runner};
+use super::refusal::{Evaluated, Misplaced, Refusal, Started};
 use super::words::{Bit, Word, is_name, is_option};
 
 /// A command with its words, as far as they have been read.
@@ -75,32 +77,69 @@ impl SimpleCommand {
             let rest: Vec<Word> = staying.map(Word::without_expansions).collect();
             verdict.judge(&rest);
         }
-        if verdict.reads_script {
-            let fed = self.fed.iter().cloned();
-            verdict
-                .refused
-                .extend(fed.map(|fed| (fed, Refusal::Evaluated(Evaluated::Stdin))));
-        }
+        verdict.judge_unknown(&self.words);
+        verdict.reads_script = readers::may_run_stdin(&self.words);
         verdict
+    }
+
+    /// Whether its redirections are those of all that follows.
+    pub(super) fn is_exec(&self) -> bool {
+        let mut words = self.words.iter().skip_while(|word| is_prefix(word));
+        words.next().and_then(Word::literal).as_deref() == Some(b"exec")
     }
 }
 
-/// Variables whose value bash takes for arithmetic, or shells for a script.
+/// Whether words that are put behind a command, as `xargs` does, would be evaluated by it.
+pub(super) fn is_pasted_evaluated(command: &[Word]) -> bool {
+    let mut words = command.to_vec();
+    // No place of the script has such a number.
+    words.extend(std::iter::repeat_n(
+        Word {
+            bits: vec![Bit::Place],
+            places: usize::MAX - 1..usize::MAX,
+            ..Word::default()
+        },
+        2,
+    ));
+    let mut verdict = Verdict::default();
+    verdict.judge(&words);
+    let mut refused = verdict.refused.iter();
+    refused.any(|(places, _)| places.start == usize::MAX - 1)
+}
+
+/// Variables whose value bash takes for arithmetic, or shells and other programs for a script, a
+/// command or options.
 pub(super) fn is_special(name: &[u8]) -> bool {
-    let special: [&[u8]; 22] = [
+    let special: [&[u8]; 42] = [
         b"BASHPID",
         b"BASH_ARGV0",
         b"BASH_COMPAT",
         b"BASH_ENV",
         b"BASH_SUBSHELL",
+        b"EDITOR",
         b"ENV",
         b"EPOCHREALTIME",
         b"EPOCHSECONDS",
         b"FUNCNEST",
+        b"GIT_ASKPASS",
+        b"GIT_EDITOR",
+        b"GIT_EXTERNAL_DIFF",
+        b"GIT_PAGER",
+        b"GIT_PROXY_COMMAND",
+        b"GIT_SEQUENCE_EDITOR",
+        b"GIT_SSH_COMMAND",
         b"HISTCMD",
         b"IFS",
+        b"LESSCLOSE",
+        b"LESSOPEN",
         b"LINENO",
+        b"MAKEFLAGS",
+        b"MANPAGER",
+        b"NODE_OPTIONS",
         b"OPTIND",
+        b"PAGER",
+        b"PERL5DB",
+        b"PERL5OPT",
         b"PROMPT_COMMAND",
         b"PS0",
         b"PS1",
@@ -108,48 +147,38 @@ pub(super) fn is_special(name: &[u8]) -> bool {
         b"PS3",
         b"PS4",
         b"RANDOM",
+        b"RSYNC_RSH",
+        b"RUBYOPT",
         b"SECONDS",
         b"SRANDOM",
+        b"TAR_OPTIONS",
+        b"VISUAL",
     ];
-    special.contains(&name)
+    // A function of bash.
+    special.contains(&name) || name.starts_with(b"BASH_FUNC_")
 }
 
-/// Whether a program runs another one that its arguments name.
-fn is_runner(program: &[u8]) -> bool {
-    let runners: [&[u8]; 26] = [
-        b"busybox",
-        b"chroot",
-        b"chrt",
-        b"doas",
-        b"docker",
-        b"env",
-        b"exec",
-        b"find",
-        b"flock",
-        b"ionice",
-        b"kubectl",
-        b"nice",
-        b"nohup",
-        b"nsenter",
-        b"parallel",
-        b"podman",
-        b"setpriv",
-        b"setsid",
-        b"stdbuf",
-        b"strace",
-        b"sudo",
-        b"taskset",
-        b"timeout",
-        b"toybox",
-        b"unshare",
-        b"xargs",
-    ];
-    runners.contains(&program)
+/// Where `-c` stands among what follows a shell's name.
+fn script_option(words: &[Word]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        let text = word.literal_prefix().0;
+        let may_be_any = readers::known(word).is_none();
+        if !(is_option(&text) || text.starts_with(b"+") || may_be_any) {
+            return None;
+        }
+        if is_option(&text) && text[1] != b'-' && text.contains(&b'c') {
+            return Some(at);
+        }
+        // -o pipefail
+        at += 1 + usize::from(matches!(text.last(), Some(b'o' | b'O')));
+    }
+    None
 }
 
 /// What comes before a builtin's name and lets it be one.
 fn is_prefix(word: &Word) -> bool {
-    let prefixes: [&[u8]; 3] = [b"command", b"builtin", b"time"];
+    let prefixes: [&[u8]; 4] = [b"command", b"builtin", b"time", b"jobs"];
     word.literal()
         .is_some_and(|text| prefixes.contains(&&text[..]))
 }
@@ -193,18 +222,53 @@ impl Verdict {
         }
         // `sudo sh -c`, `find -exec sh -c`, `ssh HOST sh -c`: wherever the name of one stands.
         let is_run = name.program().is_some_and(|program| is_runner(&program));
-        let is_pasted = words.iter().any(|word| word.begins_with(b"-I"));
+        let variables = words.iter().filter(|word| {
+            let name = word.variable();
+            is_run && name.is_some_and(|name| is_special(&name))
+        });
+        for word in variables {
+            self.refuse(word, Refusal::Evaluated(Evaluated::SpecialVariable));
+        }
         let mut is_first = true;
         for (at, word) in words.iter().enumerate() {
             let Some(program) = word.program() else {
                 continue;
             };
-            let is_certain = at == 0 || is_run;
-            let reads = self.judge_program(&program, &words[at + 1..], is_certain);
-            // Another name of one is an argument: `sh -c SCRIPT sh`.
-            if is_certain && interpreters::is_any(&program) && std::mem::take(&mut is_first) {
-                // `xargs -I% sh -c 'ls %'` puts what it reads into the script.
-                self.reads_script |= reads || is_pasted && at > 0;
+            // Another interpreter's name is an argument of the first: `sh -c SCRIPT sh {}`.
+            let is_certain = (at == 0 || is_run) && is_first;
+            is_first &= !interpreters::is_any(&program);
+            self.judge_program(&program, &words[at + 1..], is_certain);
+        }
+    }
+
+    /// A name that an expansion or a pattern gives, which could be `eval` or a shell.
+    fn judge_unknown(&mut self, words: &[Word]) {
+        let mut words = words;
+        while let Some((_, rest)) = words.split_first().filter(|(first, _)| is_prefix(first)) {
+            let options = rest
+                .iter()
+                .take_while(|word| is_option(&word.literal_prefix().0));
+            words = &rest[options.count()..];
+        }
+        let Some((name, arguments)) = words.split_first() else {
+            return;
+        };
+        let unknown = Refusal::Started(Started::UnknownName);
+        let is_whole = name.bits.len() == 1 && !name.is_split;
+        if readers::known(name).is_none() && !is_whole && !name.bits.contains(&Bit::Place) {
+            self.refuse_all(arguments, unknown);
+        }
+        // `"$x" -c {}`, also behind sudo and the like.
+        let runner = name.program().filter(|program| is_runner(program));
+        let may_be_name = |at: usize| match runner.as_deref() {
+            _ if at == 0 => true,
+            Some(b"find") => readers::is_order_of_find(&words[at - 1]),
+            other => other.is_some(),
+        };
+        for at in 0..words.len() {
+            if may_be_name(at) && readers::known(&words[at]).is_none() {
+                let script = script_option(&words[at + 1..]).map(|script| at + 1 + script);
+                self.refuse_all(&words[script.unwrap_or(words.len())..], unknown);
             }
         }
     }
@@ -227,11 +291,11 @@ impl Verdict {
         }
         // It is split into words, of which the first is the name.
         if name.has_place() && name.is_split {
-            self.refuse(name, Refusal::Evaluated(Evaluated::SplitName));
+            self.refuse(name, Refusal::Started(Started::SplitName));
         }
         // A builtin's name has no slash.
         if name.bits.contains(&Bit::Place) && !name.has_slash() {
-            self.refuse_all(arguments, Refusal::Evaluated(Evaluated::ProgramName));
+            self.refuse_all(arguments, Refusal::Started(Started::ProgramName));
         }
     }
 
@@ -243,8 +307,6 @@ impl Verdict {
                     _ => Refusal::Evaluated(Evaluated::Sourced),
                 };
                 self.refuse_all(arguments, refusal);
-                // `eval "$(cat)"`, `. /dev/stdin`
-                self.reads_script = true;
             }
             b"trap" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Trap)),
             b"let" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Arithmetic)),
@@ -296,9 +358,12 @@ impl Verdict {
     fn judge_test(&mut self, arguments: &[Word]) {
         for pair in arguments.windows(2) {
             let takes_name = matches!(pair[0].literal().as_deref(), Some(b"-v" | b"-R"));
-            let may_be_operator = pair[0].bits.first() == Some(&Bit::Place);
-            let is_operator = pair[1].bits.first() != Some(&Bit::Place) && !pair[1].has_place();
-            if takes_name || may_be_operator && !is_operator {
+            let (begin, _) = pair[0].literal_prefix();
+            let may_be_operator = pair[0].bits.contains(&Bit::Place)
+                && [b"-v", b"-R"]
+                    .iter()
+                    .any(|operator| operator.starts_with(&begin));
+            if takes_name || may_be_operator && pair[1].has_place() {
                 self.refuse(&pair[1], Refusal::Evaluated(Evaluated::TestOperator));
             }
         }
@@ -306,25 +371,19 @@ impl Verdict {
 
     /// A program that takes one of its arguments for a program. Where it is not certain that it is run,
     /// only what looks very much like it counts.
-    fn judge_program(&mut self, program: &[u8], arguments: &[Word], is_certain: bool) -> bool {
+    fn judge_program(&mut self, program: &[u8], arguments: &[Word], is_certain: bool) {
         let mut refused = Vec::new();
-        let reads_script = if interpreters::is_shell(program) {
-            interpreters::judge_shell(arguments, &mut refused)
+        if interpreters::is_shell(program) {
+            interpreters::judge_shell(arguments, &mut refused);
         } else if let Some(language) = Language::named(program) {
-            language.judge(arguments, &mut refused)
+            language.judge(arguments, &mut refused);
         } else if program == b"ssh" {
-            interpreters::judge_ssh(arguments, &mut refused)
+            interpreters::judge_ssh(arguments, &mut refused);
         } else {
-            interpreters::judge_other(program, arguments, &mut refused)
-        };
+            launchers::judge(program, arguments, &mut refused);
+        }
         for (at, refusal) in refused {
-            let is_guess = matches!(
-                refusal,
-                Refusal::Evaluated(Evaluated::ShellOption)
-                    | Refusal::Evaluated(Evaluated::ProgramOption)
-                    | Refusal::Evaluated(Evaluated::Remote)
-                    | Refusal::Evaluated(Evaluated::Watched)
-            );
+            let is_guess = matches!(refusal, Refusal::Started(started) if started.is_guess());
             let is_operand = matches!(refusal, Refusal::Program(Language::Awk | Language::Sed));
             if let Some(word) = arguments.get(at)
                 && (is_certain || !(is_guess || is_operand))
@@ -332,6 +391,5 @@ impl Verdict {
                 self.refuse(word, refusal);
             }
         }
-        reads_script
     }
 }

@@ -1,8 +1,9 @@
 //! PURE: how shells read here-documents.
 
+use super::feeds::Scope;
 use super::lexer::{Lexer, Read, Stand, Unit, unreadable};
 use super::quotes::Around;
-use super::refusal::{Evaluated, Misplaced, Refusal};
+use super::refusal::{Misplaced, Refusal};
 
 /// A here-document whose body has not been read yet.
 #[derive(Debug)]
@@ -12,24 +13,17 @@ pub(super) struct Heredoc {
     is_quoted: bool,
     /// `<<-`: tabs at the beginnings of lines go.
     strips_tabs: bool,
-    /// The command that reads it.
-    pub(super) owner: Owner,
-    /// Whether that takes it for a script.
-    pub(super) is_script: bool,
-}
-
-/// Who reads a here-document.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Owner {
-    /// The number of a command that is no compound one.
-    pub(super) command: Option<usize>,
-    /// The number of its pipeline.
-    pub(super) pipeline: usize,
+    /// The number of the command that it stands at.
+    pub(super) command: usize,
+    /// The pipelines around it.
+    pub(super) pipelines: Vec<usize>,
+    /// Where it may be read.
+    pub(super) scopes: Vec<Scope>,
 }
 
 impl Lexer<'_> {
     /// The word behind `<<`.
-    pub(super) fn heredoc_delimiter(&mut self, strips_tabs: bool, owner: Owner) -> Read<()> {
+    pub(super) fn heredoc_delimiter(&mut self, strips_tabs: bool, command: usize) -> Read<()> {
         if self.is_in_heredoc {
             return unreadable("a here-document begins within another one");
         }
@@ -57,8 +51,9 @@ impl Lexer<'_> {
                     delimiter,
                     is_quoted: escapes || quotes,
                     strips_tabs,
-                    owner,
-                    is_script: false,
+                    command,
+                    pipelines: self.feeds.around(),
+                    scopes: vec![self.feeds.here(false)],
                 });
                 Ok(())
             }
@@ -85,9 +80,7 @@ impl Lexer<'_> {
             self.end = outer;
             read?;
             self.at = next;
-            if heredoc.is_script {
-                self.refuse_from(from, Refusal::Evaluated(Evaluated::Stdin));
-            }
+            self.feeds.feed(from..self.found.len(), heredoc.scopes);
         }
         Ok(())
     }

@@ -1,9 +1,30 @@
 //! PURE: programs one of whose arguments is a program itself, which must not have an item's text in
 //! it. Those that are often called from scripts; there are many more.
 
-use super::commands::is_special;
-use super::refusal::{Evaluated, Refusal};
+use super::readers::{is_abbreviated, may_be_stdin};
+use super::refusal::{Refusal, Started};
 use super::words::{Word, is_option};
+
+/// Words by their numbers, and what is wrong with them.
+pub(super) type Refused = Vec<(usize, Refusal)>;
+
+/// What the options of an interpreter say.
+#[derive(Debug, Default)]
+struct Options {
+    /// The number of the word behind them.
+    at: usize,
+    /// Whether one of them has the program, or names its file.
+    has_program: bool,
+    /// Whether `--` stands behind them.
+    has_ended: bool,
+    /// Whether all that follows is the program's own.
+    are_over: bool,
+    reads_stdin: bool,
+    /// Whether perl reads the files that its operands name, and runs a name that ends in `|`.
+    opens_operands: bool,
+    /// It does not where it changes them.
+    is_in_place: bool,
+}
 
 /// Whose program it would become a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +80,11 @@ impl Language {
         match self {
             Language::Awk => b"e",
             Language::Sed => b"e",
-            Language::Perl => b"eEMm",
+            Language::Perl => b"eE",
             Language::Python => b"c",
             Language::Ruby => b"e",
             Language::Node => b"ep",
-            Language::Php => b"rRBE",
+            Language::Php => b"rRBEd",
             Language::Lua => b"e",
         }
     }
@@ -84,17 +105,36 @@ impl Language {
         }
     }
 
+    /// Long forms of options whose argument is run before the program, and may be one itself.
+    fn long_module_options(self) -> &'static [&'static [u8]] {
+        match self {
+            Language::Node => &[b"--import", b"--loader", b"--experimental-loader"],
+            Language::Php => &[b"--define"],
+            _ => &[],
+        }
+    }
+
     /// The letters of other options that take an argument.
     fn options_with_argument(self) -> &'static [u8] {
         match self {
             Language::Awk => b"Fvf",
             Language::Sed => b"fl",
-            Language::Perl => b"Ix",
+            Language::Perl => b"I",
             Language::Python => b"WXm",
             Language::Ruby => b"rIC",
             Language::Node => b"r",
-            Language::Php => b"dcfSt",
+            Language::Php => b"cfSt",
             Language::Lua => b"l",
+        }
+    }
+
+    /// The letters of options whose argument is what follows in the same word, if anything.
+    fn attached_options(self) -> &'static [u8] {
+        match self {
+            Language::Sed => b"i",
+            Language::Perl => b"DFMVimx",
+            Language::Ruby => b"FKix",
+            _ => b"",
         }
     }
 
@@ -105,81 +145,194 @@ impl Language {
 
     /// Looks through what follows the interpreter's name, and whether it reads its program from
     /// stdin.
-    pub(super) fn judge(self, words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> bool {
-        let (mut has_program, mut has_ended, mut at) = (false, false, 0);
-        while let Some(word) = words.get(at) {
+    pub(super) fn judge(self, words: &[Word], refused: &mut Refused) -> bool {
+        let mut options = Options::default();
+        while let Some(word) = words.get(options.at) {
             let (option, is_whole) = word.literal_prefix();
-            if !is_whole && matches!(&option[..], b"-" | b"--") {
-                // It may be any option.
-                refused.extend((at..words.len()).map(|at| (at, Refusal::Program(self))));
-            }
-            if word.begins_with_hole() || !is_option(&option) || option == b"-" {
+            let is_begun = option.first() == Some(&b'-') && (!is_whole || is_option(&option));
+            if options.are_over || !is_begun {
                 break;
             }
-            at += 1;
+            options.at += 1;
             if option == b"--" && is_whole {
-                has_ended = true;
+                options.has_ended = true;
                 break;
-            }
-            let long = self.long_code_options().iter();
-            let mut long = long.filter(|name| option.starts_with(name));
-            if let Some(name) = long.next() {
-                has_program = true;
-                // Its argument is in the same word, or the next one.
-                let own = if option.len() > name.len() {
-                    at - 1
-                } else {
-                    at
-                };
-                refused.push((own, Refusal::Program(self)));
-                at += usize::from(own == at);
-                continue;
             }
             if option.starts_with(b"--") {
-                continue;
-            }
-            let takes = |letters: &[u8]| {
-                let found = option[1..].iter().position(|byte| letters.contains(byte));
-                found.map(|found| found + 2 == option.len() && is_whole)
-            };
-            // A cluster such as -ne or -pi.bak: the first letter that takes an argument decides.
-            let code = takes(self.code_options());
-            if code.is_some() {
-                has_program = true;
-                refused.push((at - 1, Refusal::Program(self)));
-                if code == Some(true) {
-                    refused.push((at, Refusal::Program(self)));
-                    at += 1;
-                }
-            } else if let Some(is_last) = takes(self.options_with_argument()) {
-                has_program |= option[1..].contains(&b'f');
-                at += usize::from(is_last);
+                self.judge_long(&option, is_whole, words, &mut options, refused);
+            } else {
+                self.judge_short(&option, is_whole, words, &mut options, refused);
             }
         }
-        let operand = words.get(at);
-        if !has_program && self.has_program_as_operand() {
+        self.judge_operands(&options, words, refused);
+        let has_file = self.has_program_as_operand() || options.has_program;
+        let reads_operand = words.get(options.at).is_none_or(may_be_stdin);
+        options.reads_stdin || reads_operand && !has_file
+    }
+
+    /// An option such as `--eval`, behind which the next word is.
+    fn judge_long(
+        self,
+        option: &[u8],
+        is_whole: bool,
+        words: &[Word],
+        options: &mut Options,
+        refused: &mut Refused,
+    ) {
+        let own = options.at - 1;
+        if option == b"--" {
+            // `--{}` may be any.
+            refused.extend((own..words.len()).map(|at| (at, Refusal::Program(self))));
+            return;
+        }
+        let has_own_argument = option.contains(&b'=') || !is_whole;
+        let is_any = |names: &[&[u8]]| names.iter().any(|name| is_abbreviated(option, name));
+        if is_any(self.long_code_options()) {
+            options.has_program = true;
+            options.at += usize::from(!has_own_argument);
+            refused.push((options.at - 1, Refusal::Program(self)));
+        } else if is_any(self.long_module_options()) {
+            options.at += usize::from(!has_own_argument);
+            refused.push((options.at - 1, Refusal::Program(self)));
+        } else if self.has_program_as_operand() && is_any(&[b"--file"]) {
+            options.has_program = true;
+            options.reads_stdin |= option.ends_with(b"=-") || option.ends_with(b"/stdin");
+            if !has_own_argument {
+                options.reads_stdin |= words.get(options.at).is_none_or(may_be_stdin);
+                options.at += 1;
+            }
+        }
+        let may_be_interactive = matches!(self, Language::Node | Language::Php);
+        options.reads_stdin |= may_be_interactive && is_any(&[b"--interactive"]);
+    }
+
+    /// A cluster such as `-ne` or `-pi.bak`, behind which the next word is: the first letter that takes
+    /// an argument decides.
+    fn judge_short(
+        self,
+        option: &[u8],
+        is_whole: bool,
+        words: &[Word],
+        options: &mut Options,
+        refused: &mut Refused,
+    ) {
+        let (code, other) = (self.code_options(), self.options_with_argument());
+        let (attached, own) = (self.attached_options(), options.at - 1);
+        let takes = |byte: &u8| [code, other, attached].iter().any(|all| all.contains(byte));
+        let Some(first) = option.iter().skip(1).position(takes) else {
+            options.reads_stdin |= self.is_interactive(option);
+            options.opens_operands |= self.opens_operands(option, b"");
+            // `-{}` and `-n{}` may be any, and what follows its argument.
+            if !is_whole {
+                refused.extend((own..words.len()).map(|at| (at, Refusal::Program(self))));
+            }
+            return;
+        };
+        // What stands behind such a letter is its argument, or else the next word.
+        let (before, letter) = (&option[..=first], option[first + 1]);
+        options.reads_stdin |= self.is_interactive(before);
+        options.is_in_place |= letter == b'i';
+        if attached.contains(&letter) {
+            options.opens_operands |= self.opens_operands(&option[..first + 2], b"");
+            // perl goes on with options behind a blank, and evaluates modules and patterns.
+            if self == Language::Perl {
+                refused.push((own, Refusal::Program(self)));
+            }
+            return;
+        }
+        let is_joined = self == Language::Node && option == b"-pe";
+        let is_last = (first + 2 == option.len() || is_joined) && is_whole;
+        options.at += usize::from(is_last);
+        if code.contains(&letter) {
+            // Settings of php may name a file that is run before the program.
+            options.has_program |= !(self == Language::Php && letter == b'd');
+            let code = match is_last {
+                true => words.get(own + 1).map(|word| word.literal_prefix().0),
+                false => Some(option[first + 2..].to_vec()),
+            };
+            options.opens_operands |= self.opens_operands(before, &code.unwrap_or_default());
+            refused.extend((own..options.at).map(|at| (at, Refusal::Program(self))));
+        } else if letter == b'f' && self.has_program_as_operand() {
+            options.has_program = true;
+            let has_file = match is_last {
+                true => words.get(own + 1).is_some_and(|file| !may_be_stdin(file)),
+                false => is_whole && !names_stdin(&option[first + 2..]),
+            };
+            options.reads_stdin |= !has_file;
+        }
+        if self == Language::Python && matches!(letter, b'c' | b'm') {
+            // What follows is the program's own.
+            options.has_program = true;
+            options.are_over = true;
+        }
+    }
+
+    /// What follows the options: a value could be one as well, and the next one its program.
+    fn judge_operands(self, options: &Options, words: &[Word], refused: &mut Refused) {
+        let at = options.at;
+        let is_program = self.has_program_as_operand() && !options.has_program;
+        if is_program {
             refused.push((at, Refusal::Program(self)));
         }
-        // A value could be an option that has a program, and the next one that program.
-        if operand.is_some_and(may_be_option) && !has_ended && !has_program {
-            let later = at + 1..words.len();
-            refused
-                .extend(later.map(|later| (later, Refusal::Evaluated(Evaluated::ProgramOption))));
+        if options.opens_operands && !options.is_in_place {
+            let opened = Refusal::Started(Started::OpenedByPerl);
+            refused.extend((at..words.len()).map(|at| (at, opened)));
         }
-        operand.is_none_or(is_stdin) && !has_program && !self.has_program_as_operand()
+        let option = Refusal::Started(Started::ProgramOption);
+        if options.has_ended || options.are_over {
+            return;
+        }
+        if self == Language::Sed {
+            // GNU sed takes options behind operands, too.
+            let operands = words.iter().enumerate().skip(at + usize::from(is_program));
+            let free = operands.take_while(|(_, word)| word.literal().as_deref() != Some(b"--"));
+            let options = free.filter(|(_, word)| may_be_option(word));
+            refused.extend(options.map(|(at, _)| (at, option)));
+        } else if words.get(at).is_some_and(may_be_option) && !is_program {
+            refused.extend((at..words.len()).map(|at| (at, option)));
+        }
+    }
+
+    /// Whether letters of options, or code, make perl open the files that its operands name.
+    fn opens_operands(self, letters: &[u8], code: &[u8]) -> bool {
+        let has = |name: &[u8]| code.windows(name.len()).any(|part| part == name);
+        // <<>> takes names as they are.
+        let has_loop = has(b"<ARGV>") || has(b"<>") && !has(b"<<>>");
+        let has_letter = letters.iter().any(|byte| b"npaF".contains(byte));
+        self == Language::Perl && (has_loop || has_letter)
+    }
+
+    /// Whether an option makes it read on from stdin.
+    fn is_interactive(self, option: &[u8]) -> bool {
+        let is_short = option.len() > 1 && option[1] != b'-';
+        let letters: &[u8] = match self {
+            Language::Python | Language::Node | Language::Lua => b"i",
+            Language::Php => b"a",
+            Language::Awk | Language::Sed | Language::Perl | Language::Ruby => b"",
+        };
+        is_short && option[1..].iter().any(|byte| letters.contains(byte))
     }
 }
 
-/// Whether what is filled in could make it an option. One with a slash is a path.
-fn may_be_option(word: &Word) -> bool {
-    word.begins_with_hole() && !word.has_slash()
+/// Whether the name of a file in the same word as `-f` is one of stdin, or may be.
+fn names_stdin(file: &[u8]) -> bool {
+    let has = |name: &[u8]| file.windows(name.len()).any(|part| part == name);
+    let is_pattern = file.iter().any(|byte| b"*?[".contains(byte));
+    file == b"-" || file.contains(&b'/') && (has(b"dev") || has(b"proc") || is_pattern)
 }
 
-/// Whether a file's name stands for stdin.
-fn is_stdin(word: &Word) -> bool {
-    let names: [&[u8]; 4] = [b"-", b"/dev/stdin", b"/dev/fd/0", b"/proc/self/fd/0"];
-    word.literal()
-        .is_some_and(|name| names.contains(&&name[..]))
+/// Whether what is filled in could make it an option. One with a slash before that is a path.
+pub(super) fn may_be_option(word: &Word) -> bool {
+    word.begins_with_hole() && !word.has_slash() || word.may_begin_with_place()
+}
+
+/// Where a shell finds its script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Stdin,
+    File,
+    /// In one of the words.
+    Text(usize),
 }
 
 /// A program that is a shell.
@@ -207,62 +360,8 @@ fn is_restricted(rest: &[u8]) -> bool {
     matches!(rest, b"bash" | b"ksh" | b"ksh93" | b"zsh")
 }
 
-/// Looks through what follows the names of some other programs that start a shell.
-pub(super) fn judge_other(
-    program: &[u8],
-    words: &[Word],
-    refused: &mut Vec<(usize, Refusal)>,
-) -> bool {
-    match program {
-        // `-c` and `--command`, which have the script behind them.
-        b"su" | b"runuser" | b"script" | b"flock" | b"sg" => {
-            for (at, word) in words.iter().enumerate() {
-                let text = word.literal_prefix().0;
-                let is_short = is_option(&text) && text[1] != b'-' && text.contains(&b'c');
-                if is_short || text.starts_with(b"--command") || text.starts_with(b"--session-c") {
-                    refused.extend([
-                        (at, Refusal::Evaluated(Evaluated::Script)),
-                        (at + 1, Refusal::Evaluated(Evaluated::Script)),
-                    ]);
-                }
-            }
-        }
-        b"watch" => {
-            let is_exec = |word: &Word| {
-                let text = word.literal_prefix().0;
-                text == b"--exec" || is_option(&text) && text[1] != b'-' && text.contains(&b'x')
-            };
-            if !words.iter().any(is_exec) {
-                refused.extend(
-                    (0..words.len()).map(|at| (at, Refusal::Evaluated(Evaluated::Watched))),
-                );
-            }
-        }
-        b"env" => {
-            let split = |word: &Word| word.begins_with(b"-S") || word.begins_with(b"--split");
-            let first = words.iter().position(|word| word.assigned().is_none());
-            let may_split = first.filter(|first| may_be_option(&words[*first]));
-            refused
-                .extend(may_split.map(|first| (first, Refusal::Evaluated(Evaluated::EnvOption))));
-            if words.iter().any(split) {
-                refused.extend(
-                    (0..words.len()).map(|at| (at, Refusal::Evaluated(Evaluated::SplitByEnv))),
-                );
-            }
-            for (at, word) in words.iter().enumerate() {
-                if word.assigned().is_some_and(|name| is_special(&name)) {
-                    refused.push((at, Refusal::Evaluated(Evaluated::SpecialVariable)));
-                }
-            }
-        }
-        b"at" | b"batch" => return true,
-        _ => {}
-    }
-    false
-}
-
 /// Looks through what follows a shell's name, and whether it reads its script from stdin.
-pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> bool {
+pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
     let (mut has_script, mut reads_stdin, mut at) = (false, false, 0);
     let mut has_ended = false;
     while let Some(word) = words.get(at) {
@@ -272,7 +371,7 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -
             break;
         }
         // `-$x` and `-{}` may be anything.
-        refused.push((at, Refusal::Evaluated(Evaluated::Script)));
+        refused.push((at, Refusal::Started(Started::Script)));
         at += 1;
         if is_whole && matches!(&option[..], b"-" | b"--") {
             has_ended = true;
@@ -289,33 +388,34 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -
         // Each of them takes a word with the name of an option.
         let named = option.iter().filter(|byte| matches!(byte, b'o' | b'O'));
         for _ in named {
-            refused.push((at, Refusal::Evaluated(Evaluated::Script)));
+            refused.push((at, Refusal::Started(Started::Script)));
             at += 1;
         }
     }
     let operand = words.get(at);
     if has_script {
-        refused.push((at, Refusal::Evaluated(Evaluated::Script)));
+        refused.push((at, Refusal::Started(Started::Script)));
     }
     if operand.is_some_and(|word| word.is_split) {
         // It may become several, options among them.
-        refused.push((at, Refusal::Evaluated(Evaluated::ShellOption)));
+        refused.push((at, Refusal::Started(Started::ShellOption)));
     }
     if !has_ended && operand.is_some_and(may_be_option) && !has_script {
         // It could be -c, and then what follows is a script.
-        let later = at + 1..words.len();
-        refused.extend(later.map(|later| (later, Refusal::Evaluated(Evaluated::ShellOption))));
+        let later = at..words.len();
+        refused.extend(later.map(|later| (later, Refusal::Started(Started::ShellOption))));
     }
-    // `xargs sh -c` finds the script in what it reads.
     match operand {
-        None => true,
-        Some(operand) => !has_script && (reads_stdin || is_stdin(operand)),
+        _ if reads_stdin => Source::Stdin,
+        Some(_) if has_script => Source::Text(at),
+        Some(operand) if !may_be_stdin(operand) => Source::File,
+        _ => Source::Stdin,
     }
 }
 
 /// Looks through what follows `ssh`: all words behind the host are one script there. Whether that is
-/// read from stdin.
-pub(super) fn judge_ssh(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> bool {
+/// given, by its first word's number.
+pub(super) fn judge_ssh(words: &[Word], refused: &mut Refused) -> usize {
     let mut at = 0;
     let with_argument = b"BbcDEeFIiJLlmOoPpQRSWw";
     let mut has_host = false;
@@ -333,25 +433,29 @@ pub(super) fn judge_ssh(words: &[Word], refused: &mut Vec<(usize, Refusal)>) -> 
             if std::mem::replace(&mut has_host, true) {
                 break;
             }
+            if may_be_option(word) {
+                // -oProxyCommand=...
+                refused.push((at, Refusal::Started(Started::SshOption)));
+            }
             at += 1;
             continue;
         }
         // -o ProxyCommand=... is a script as well.
-        refused.push((at, Refusal::Evaluated(Evaluated::Remote)));
+        refused.push((at, Refusal::Started(Started::Remote)));
         at += 1;
         let last = option
             .last()
             .is_some_and(|last| with_argument.contains(last));
         if last && is_whole {
             if option.last() == Some(&b'o') {
-                refused.push((at, Refusal::Evaluated(Evaluated::Remote)));
+                refused.push((at, Refusal::Started(Started::Remote)));
             }
             at += 1;
         }
     }
-    let is_stdin = at >= words.len();
+    let at = at.min(words.len());
     for later in at..words.len() {
-        refused.push((later, Refusal::Evaluated(Evaluated::Remote)));
+        refused.push((later, Refusal::Started(Started::Remote)));
     }
-    is_stdin
+    at
 }

@@ -4,8 +4,9 @@
 //! Where dash, bash and busybox do not read a script alike, or one of them may read on in another way
 //! than this does, it is not read at all: no place is then filled in. Nothing is run or expanded here.
 
+use super::feeds::Feeds;
 use super::heredoc::Heredoc;
-use super::refusal::Refusal;
+use super::refusal::{Evaluated, Refusal};
 
 /// A byte of the script, or a place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(super) struct Found {
 pub(super) type Read<T> = Result<T, Refusal>;
 
 /// Deeper than anybody nests.
-const NESTING_MAX: usize = 50;
+pub(super) const NESTING_MAX: usize = 50;
 
 pub(super) struct Lexer<'a> {
     pub(super) units: &'a [Unit],
@@ -57,24 +58,38 @@ pub(super) struct Lexer<'a> {
     pub(super) is_in_double: bool,
     nesting: usize,
     pub(super) commands: usize,
+    /// What commands may read, and which may run that.
+    pub(super) feeds: Feeds,
+    /// Whether the script's last word is an argument, and a place alone.
+    pub(super) ends_with_argument: bool,
+}
+
+/// What was found out of a whole script.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    pub(super) found: Vec<Found>,
+    /// Whether its last word is an argument, and a place alone.
+    pub(super) ends_with_argument: bool,
 }
 
 /// Reads a whole script.
-pub(super) fn read(units: &[Unit]) -> Read<Vec<Found>> {
-    let mut lexer = Lexer {
-        units,
-        at: 0,
-        end: units.len(),
-        found: Vec::new(),
-        pending: Vec::new(),
-        opaque: 0,
-        is_in_heredoc: false,
-        is_in_double: false,
-        nesting: 0,
-        commands: 0,
-    };
+pub(super) fn read(units: &[Unit]) -> Read<Whole> {
+    let mut lexer = Lexer::new(units);
     lexer.list(Closer::End)?;
-    Ok(lexer.found)
+    for place in lexer.feeds.run() {
+        lexer.refuse(place..place + 1, Refusal::Evaluated(Evaluated::Stdin));
+    }
+    Ok(Whole {
+        found: lexer.found,
+        ends_with_argument: lexer.ends_with_argument,
+    })
+}
+
+/// Whether a script without places may run what it reads from stdin.
+pub(super) fn may_run_stdin(text: &[u8]) -> bool {
+    let units: Vec<Unit> = text.iter().map(|byte| Unit::Byte(*byte)).collect();
+    let mut lexer = Lexer::new(&units);
+    lexer.list(Closer::End).is_err() || lexer.feeds.has_reader()
 }
 
 pub(super) fn unreadable<T>(why: &'static str) -> Read<T> {
@@ -89,6 +104,23 @@ pub(super) enum Closer {
 }
 
 impl<'a> Lexer<'a> {
+    fn new(units: &'a [Unit]) -> Self {
+        Lexer {
+            units,
+            at: 0,
+            end: units.len(),
+            found: Vec::new(),
+            pending: Vec::new(),
+            opaque: 0,
+            is_in_heredoc: false,
+            is_in_double: false,
+            nesting: 0,
+            commands: 0,
+            feeds: Feeds::default(),
+            ends_with_argument: false,
+        }
+    }
+
     pub(super) fn unit(&self, ahead: usize) -> Option<Unit> {
         let at = self.at + ahead;
         (at < self.end).then(|| self.units[at])

@@ -1,10 +1,10 @@
 //! PURE: how shells read a list of commands: operators, redirections, and compounds such as `case`.
 
 use super::commands::{SimpleCommand, Verdict, is_special};
-use super::heredoc::Owner;
-use super::lexer::{Closer, Lexer, Read, Stand, Unit, unreadable};
+use super::lexer::{Closer, Lexer, NESTING_MAX, Read, Stand, Unit, unreadable};
+use super::readers;
 use super::refusal::{Evaluated, Refusal};
-use super::words::{Word, is_name};
+use super::words::{Bit, Word, is_name};
 
 /// What may come next in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,19 +35,8 @@ struct List {
     outer: usize,
     command: SimpleCommand,
     number: usize,
-    pipeline: Pipeline,
-    /// How many places there were before it.
-    from: usize,
-}
-
-/// Commands whose output may be what a later one reads.
-#[derive(Debug, Clone, Copy)]
-struct Pipeline {
-    number: usize,
-    /// How many places there were before it.
-    from: usize,
-    /// Whether a `|` stands before the command that is being read.
-    is_piped: bool,
+    /// How many compound commands are open, but for `( )`.
+    compounds: usize,
 }
 
 impl Lexer<'_> {
@@ -61,18 +50,21 @@ impl Lexer<'_> {
                 outer: lexer.pending.len(),
                 command: SimpleCommand::default(),
                 number: lexer.next_number(),
-                pipeline: lexer.next_pipeline(),
-                from: lexer.found.len(),
+                compounds: 0,
             };
+            lexer.feeds.begin(lexer.found.len());
             loop {
                 lexer.skip_blanks()?;
                 if lexer.unit(0).is_none() {
-                    return lexer.end_of_script(&mut list);
+                    lexer.end_of_script(&mut list)?;
+                    break;
                 }
                 if lexer.step(&mut list)? {
-                    return Ok(());
+                    break;
                 }
             }
+            lexer.feeds.end(list.compounds + 1);
+            Ok(())
         })
     }
 
@@ -81,15 +73,16 @@ impl Lexer<'_> {
         self.commands
     }
 
-    fn next_pipeline(&mut self) -> Pipeline {
-        Pipeline {
-            number: self.next_number(),
-            from: self.found.len(),
-            is_piped: false,
-        }
+    fn next_pipeline(&mut self) {
+        self.feeds.next(self.found.len());
     }
 
     fn end_of_script(&mut self, list: &mut List) -> Read<()> {
+        if !self.is_nested() {
+            let (first, rest) = list.command.words.split_at(1.min(list.command.words.len()));
+            let last = rest.last().map(|word| &word.bits[..]);
+            self.ends_with_argument = !first.is_empty() && last == Some(&[Bit::Place]);
+        }
         self.end_command(list)?;
         if list.closer == Closer::Paren {
             return unreadable("a ( is not closed");
@@ -105,9 +98,12 @@ impl Lexer<'_> {
             list.expect,
             Expect::Name | Expect::Argument | Expect::AfterCompound | Expect::ForWord
         );
-        match is_complete && list.cases == 0 {
-            true => Ok(()),
-            false => unreadable("a case or for is not complete"),
+        if !(is_complete && list.cases == 0) {
+            return unreadable("a case or for is not complete");
+        }
+        match list.compounds {
+            0 => Ok(()),
+            _ => unreadable("a {, if or loop is not closed"),
         }
     }
 
@@ -142,9 +138,10 @@ impl Lexer<'_> {
     fn newline(&mut self, list: &mut List) -> Read<()> {
         self.end_command(list)?;
         self.at += 1;
+        let mut is_end = false;
         list.expect = match list.expect {
             Expect::Argument | Expect::AfterCompound | Expect::ForWord => {
-                list.pipeline = self.next_pipeline();
+                is_end = true;
                 Expect::Name
             }
             Expect::ForName | Expect::CaseSubject | Expect::PatternEnd => {
@@ -155,10 +152,20 @@ impl Lexer<'_> {
         if list.outer > 0 {
             return unreadable("a here-document begins on a line that ends within ( )");
         }
-        self.heredoc_bodies()
+        self.heredoc_bodies()?;
+        if is_end {
+            self.next_pipeline();
+        }
+        Ok(())
     }
 
     fn separate(&mut self, list: &mut List) -> Read<()> {
+        self.end_element(list)?;
+        self.next_pipeline();
+        Ok(())
+    }
+
+    fn end_element(&mut self, list: &mut List) -> Read<()> {
         self.end_command(list)?;
         match list.expect {
             Expect::Name | Expect::Argument | Expect::AfterCompound => {}
@@ -166,7 +173,6 @@ impl Lexer<'_> {
             _ => return unreadable("an operator stands within a case or for"),
         }
         list.expect = Expect::Name;
-        list.pipeline = self.next_pipeline();
         Ok(())
     }
 
@@ -213,16 +219,11 @@ impl Lexer<'_> {
             return self.separate(list);
         }
         self.take_operator(1)?;
-        let before = Pipeline {
-            is_piped: true,
-            ..list.pipeline
-        };
-        let is_compound = list.expect == Expect::AfterCompound;
-        self.separate(list)?;
-        list.pipeline = before;
-        if is_compound {
-            // It began somewhere in this list.
-            list.pipeline.from = list.from;
+        self.end_element(list)?;
+        if let Some((pipeline, scope)) = self.feeds.pipe(self.found.len()) {
+            let waiting = self.pending.iter_mut();
+            let before = waiting.filter(|heredoc| heredoc.pipelines.contains(&pipeline));
+            before.for_each(|heredoc| heredoc.scopes.push(scope));
         }
         Ok(())
     }
@@ -249,6 +250,7 @@ impl Lexer<'_> {
                     return unreadable("a ( stands behind a word");
                 }
                 self.take_operator(1)?;
+                self.feeds.has_function = true;
                 list.command = SimpleCommand::default();
                 list.expect = Expect::Name;
                 Ok(())
@@ -274,6 +276,13 @@ impl Lexer<'_> {
 
     fn end_command(&mut self, list: &mut List) -> Read<()> {
         let command = std::mem::take(&mut list.command);
+        if readers::writes_contents_only(&command.words) {
+            let words = command
+                .words
+                .iter()
+                .filter(|word| word.has_own_places_only());
+            words.for_each(|word| self.feeds.name(word.places.clone()));
+        }
         let Verdict {
             refused,
             reads_script,
@@ -282,13 +291,19 @@ impl Lexer<'_> {
         for (places, refusal) in refused {
             self.refuse(places, refusal);
         }
-        if reads_script && list.pipeline.is_piped {
-            self.refuse_from(list.pipeline.from, Refusal::Evaluated(Evaluated::Stdin));
-        }
+        // From then on it is everybody's stdin.
+        let scope = self.feeds.here(command.is_exec());
         for heredoc in &mut self.pending {
-            let is_piped = list.pipeline.is_piped && heredoc.owner.pipeline == list.pipeline.number;
-            let is_own = heredoc.owner.command == Some(list.number);
-            heredoc.is_script |= reads_script && (is_own || is_piped);
+            if heredoc.command == list.number && command.is_exec() {
+                heredoc.scopes.push(scope);
+            }
+        }
+        for places in command.fed {
+            self.feeds.feed(places, vec![scope]);
+        }
+        if reads_script {
+            // What a body has in it may be expanded with any stdin.
+            self.feeds.reader(self.is_in_heredoc);
         }
         list.number = self.next_number();
         trouble.map_or(Ok(()), unreadable)
@@ -308,17 +323,12 @@ impl Lexer<'_> {
             _ => 1,
         };
         let (second, third) = (self.byte(1), self.byte(2));
-        let is_duplication = second == Some(b'&');
+        let (is_duplication, is_input) = (second == Some(b'&'), self.byte(0) == Some(b'<'));
         let is_heredoc = self.byte(0) == Some(b'<') && second == Some(b'<') && length > 1;
         self.take_operator(length)?;
         self.skip_blanks()?;
         if is_heredoc && third != Some(b'<') {
-            let is_owned = list.expect != Expect::AfterCompound;
-            let owner = Owner {
-                command: is_owned.then_some(list.number),
-                pipeline: list.pipeline.number,
-            };
-            return self.heredoc_delimiter(length == 3, owner);
+            return self.heredoc_delimiter(length == 3, list.number);
         }
         if self.is_at_word_end() || self.byte(0) == Some(b'#') {
             return unreadable("a redirection has no file");
@@ -334,8 +344,30 @@ impl Lexer<'_> {
         }
         if is_heredoc {
             list.command.fed.push(word.places);
+        } else if length == 1 && is_input && word.has_own_places_only() {
+            self.feeds.name(word.places);
         }
         Ok(())
+    }
+
+    /// A redirection that begins with a word such as `2`. Whether it is one.
+    fn redirection_of(&mut self, list: &mut List, word: &Word) -> Read<bool> {
+        let text = word.plain().unwrap_or_default();
+        if text.is_empty() || !matches!(self.byte(0), Some(b'<' | b'>')) {
+            return Ok(false);
+        }
+        if text.starts_with(b"{") {
+            return unreadable("not every sh has {NAME}< and {NAME}>");
+        }
+        if !text.iter().all(u8::is_ascii_digit) {
+            return Ok(false);
+        }
+        let begin = self.at;
+        self.redirection(list)?;
+        // What complains may write to the same pipe.
+        let nowhere = b">/dev/null".iter().map(|byte| Unit::Byte(*byte));
+        self.feeds.has_complaints |= !self.units[begin..self.at].iter().copied().eq(nowhere);
+        Ok(true)
     }
 
     fn next_word(&mut self, list: &mut List) -> Read<()> {
@@ -344,15 +376,8 @@ impl Lexer<'_> {
             // Only a line's end that was taken away.
             return Ok(());
         }
-        if matches!(self.byte(0), Some(b'<' | b'>'))
-            && let Some(text) = word.plain()
-        {
-            if !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
-                return self.redirection(list);
-            }
-            if text.starts_with(b"{") {
-                return unreadable("not every sh has {NAME}< and {NAME}>");
-            }
+        if self.redirection_of(list, &word)? {
+            return Ok(());
         }
         match list.expect {
             Expect::Name => self.name(list, word),
@@ -423,7 +448,27 @@ impl Lexer<'_> {
         Ok(())
     }
 
+    /// A compound command begins or ends, if a word is that of one.
+    fn compound(&mut self, list: &mut List, word: &[u8]) -> Read<()> {
+        match word {
+            b"{" | b"if" | b"while" | b"until" | b"for" | b"select" | b"case" => {
+                if list.compounds >= NESTING_MAX {
+                    return unreadable("it is nested too deeply");
+                }
+                list.compounds += 1;
+                self.feeds.begin(self.found.len());
+            }
+            b"}" | b"fi" | b"done" | b"esac" if list.compounds > 0 => {
+                list.compounds -= 1;
+                self.feeds.end(1);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn reserved(&mut self, list: &mut List, word: &[u8]) -> Read<()> {
+        self.compound(list, word)?;
         list.expect = match word {
             b"for" | b"select" => Expect::ForName,
             b"case" => Expect::CaseSubject,

@@ -292,7 +292,10 @@ impl Lexer<'_> {
         }
         let inner = &self.units[begin..close];
         let has_place = inner.iter().any(|unit| !matches!(unit, Unit::Byte(_)));
-        if has_escape || !has_place {
+        let has_double = inner.contains(&Unit::Byte(b'"'));
+        if has_escape || !has_place && has_double && self.is_in_double {
+            // Nobody knows what it runs.
+            self.feeds.reader(self.is_in_heredoc);
             while self.at < close {
                 match self.unit(0) {
                     Some(Unit::Place { .. }) => {
@@ -303,7 +306,6 @@ impl Lexer<'_> {
             }
         } else {
             // Within double quotes, not all shells agree on quotes in backquotes.
-            let has_double = inner.contains(&Unit::Byte(b'"'));
             if has_double && self.is_in_double {
                 return unreadable("a \" stands in backquotes between double quotes: write $(...)");
             }

@@ -7,6 +7,7 @@ use super::interpreters::Language;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Evaluated(Evaluated),
+    Started(Started),
     /// It would become a part of the program of awk, perl and the like.
     Program(Language),
     Misplaced(Misplaced),
@@ -22,29 +23,43 @@ pub(super) enum Evaluated {
     Trap,
     Sourced,
     Completion,
+    /// What `sh` and the like read from stdin.
+    Stdin,
+    PrintfOption,
+    TestOperator,
+    /// The target of `>&`.
+    Duplication,
+    SpecialVariable,
+    /// `${x:-several words}`.
+    SplitDefault,
+    BraceOperator,
+}
+
+/// Where a program that is started would evaluate a value, or may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Started {
     /// The script of `sh -c`.
     Script,
     Remote,
     Watched,
     SplitByEnv,
     EnvOption,
-    /// What `sh` and the like read from stdin.
-    Stdin,
+    /// The host of ssh.
+    SshOption,
+    Parallel,
+    /// The argument of an option that is a command.
+    CommandOption,
+    /// An argument of a command whose name is not known.
+    UnknownName,
     /// A shell's first argument, which may be an option.
     ShellOption,
     /// The same of an interpreter.
     ProgramOption,
-    PrintfOption,
-    TestOperator,
-    /// The target of `>&`.
-    Duplication,
-    SpecialVariable,
+    /// A file's name that perl takes for a command if it ends in `|`.
+    OpenedByPerl,
     ProgramName,
     /// A command's name of several words.
     SplitName,
-    /// `${x:-several words}`.
-    SplitDefault,
-    BraceOperator,
 }
 
 /// Where no value can stand.
@@ -63,13 +78,14 @@ pub(super) enum Misplaced {
 impl Refusal {
     /// Whether digits alone do no harm there, which is all that some places can give.
     pub(super) fn is_of_content(self) -> bool {
-        matches!(self, Refusal::Evaluated(_) | Refusal::Program(_))
+        !matches!(self, Refusal::Misplaced(_) | Refusal::Unreadable(_))
     }
 
     /// What follows the place's sign in a complaint.
     pub(super) fn words(self) -> String {
         match self {
             Refusal::Evaluated(evaluated) => evaluated.words().to_owned(),
+            Refusal::Started(started) => started.words().to_owned(),
             Refusal::Program(language) => language.advice(),
             Refusal::Misplaced(misplaced) => misplaced.words().to_owned(),
             Refusal::Unreadable(why) => format!("cannot be filled in safely: {why}"),
@@ -95,28 +111,10 @@ impl Evaluated {
             Evaluated::Completion => {
                 "stands where bash evaluates it: this is for interactive shells only"
             }
-            Evaluated::Script => {
-                "would become a part of another shell's script: give it to that as an argument, \
-                 sh -c '... \"$1\" ...' sh {}"
-            }
-            Evaluated::Remote => {
-                "would be evaluated by the other host's shell: send it on stdin, \
-                 printf '%s\\n' {} | ssh HOST 'IFS= read -r x; ... \"$x\" ...'"
-            }
-            Evaluated::Watched => {
-                "would be evaluated by the shell that watch starts: write watch -x -- COMMAND {}"
-            }
-            Evaluated::SplitByEnv => "would be split into words by env -S: leave -S away",
-            Evaluated::EnvOption => "could be the option -S of env: write env -- {}",
             Evaluated::Stdin => {
-                "would become a part of the script that is read from stdin: give it as an \
-                 argument, sh -s -- {} <<'EOF', and write \"$1\" in the script"
-            }
-            Evaluated::ShellOption => {
-                "could be an option of the shell that is started: write sh -- {}"
-            }
-            Evaluated::ProgramOption => {
-                "would be a program if the word before it were an option: write -- before that"
+                "could become a part of a script that is read from stdin, by a shell, an interpreter, \
+                 eval, or a command of which that is not known: give it as an argument, \
+                 sh -s -- {} <<'EOF', and write \"$1\" in the script"
             }
             Evaluated::PrintfOption => {
                 "would be the format of printf, or an option: write printf '%s\\n' {}"
@@ -126,14 +124,8 @@ impl Evaluated {
                  operator: write test -n {}, or test {} = ..."
             }
             Evaluated::SpecialVariable => {
-                "would be the value of a variable that shells evaluate: write another name"
-            }
-            Evaluated::ProgramName => {
-                "is the command's name, or may be, which could be eval, and others are its arguments: write a \
-                 path, such as ./{}, or env -- {}"
-            }
-            Evaluated::SplitName => {
-                "would be split into a command and its arguments: put quotes around the expansion"
+                "would be the value of a variable that shells, or programs such as git, evaluate: write \
+                 another name"
             }
             Evaluated::SplitDefault => {
                 "stands in ${...} with a blank in it, which is split into words: put quotes around \
@@ -145,6 +137,63 @@ impl Evaluated {
             }
             Evaluated::Duplication => {
                 "stands behind >& or <&, where bash evaluates it: write >{} 2>&1"
+            }
+        }
+    }
+}
+
+impl Started {
+    /// Whether it holds only where it is certain that the program is run.
+    pub(super) fn is_guess(self) -> bool {
+        !matches!(self, Started::Script | Started::SplitByEnv)
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Started::Script => {
+                "would become a part of another shell's script: give it to that as an argument, \
+                 sh -c '... \"$1\" ...' sh {}"
+            }
+            Started::Remote => {
+                "would be evaluated by the other host's shell: send it on stdin, \
+                 printf '%s\\n' {} | ssh HOST 'IFS= read -r x; ... \"$x\" ...'"
+            }
+            Started::Watched => {
+                "would be evaluated by the shell that watch starts: write watch -x -- COMMAND {}"
+            }
+            Started::SplitByEnv => "would be split into words by env -S: leave -S away",
+            Started::SshOption => {
+                "could be an option of ssh that has a command, such as -oProxyCommand: write ssh -- {}"
+            }
+            Started::Parallel => {
+                "would be evaluated by the shell that parallel starts: leave parallel away, or write \
+                 printf '%s\\0' {} | xargs -0 COMMAND --"
+            }
+            Started::CommandOption => {
+                "would be a command, or an option that has one: write the command itself there, and \
+                 -- before values"
+            }
+            Started::UnknownName => {
+                "is given to a command whose name is not known before it runs, which could be eval or \
+                 sh -c: write its name, or \"$NAME\" {} in quotes and without -c"
+            }
+            Started::EnvOption => "could be the option -S of env: write env -- {}",
+            Started::ShellOption => {
+                "could be an option of the shell that is started: write sh -- {}, or ./{}"
+            }
+            Started::ProgramOption => {
+                "could be an option that has a program, or that program: write -- before it, or ./{}"
+            }
+            Started::OpenedByPerl => {
+                "is opened by perl, which runs a name that ends in |: write <{} behind it, or <<>> \
+                 for <>"
+            }
+            Started::ProgramName => {
+                "is the command's name, or may be, which could be eval, and others are its arguments: write a \
+                 path, such as ./{}, or env -- {}"
+            }
+            Started::SplitName => {
+                "would be split into a command and its arguments: put quotes around the expansion"
             }
         }
     }

@@ -120,6 +120,13 @@ impl Word {
         is_name(name).then(|| name.to_vec())
     }
 
+    /// What stands before its `=`, in quotes or not.
+    pub(super) fn variable(&self) -> Option<Vec<u8>> {
+        let (text, _) = self.literal_prefix();
+        let end = text.iter().position(|byte| *byte == b'=')?;
+        Some(text[..end].to_vec())
+    }
+
     /// The name of the program that it starts: without its folder, if that is known.
     pub(super) fn program(&self) -> Option<Vec<u8>> {
         let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
@@ -135,10 +142,47 @@ impl Word {
         base.literal()
     }
 
+    /// What is known of its end.
+    pub(super) fn literal_suffix(&self) -> Vec<u8> {
+        let known = self.bits.iter().rev().map_while(|bit| match bit {
+            Bit::Plain(byte) | Bit::Quoted(byte) => Some(*byte),
+            Bit::Unknown | Bit::Arguments | Bit::Place => None,
+        });
+        let mut text: Vec<u8> = known.collect();
+        text.reverse();
+        text
+    }
+
+    /// Whether the names of files may take its place.
+    pub(super) fn has_pattern(&self) -> bool {
+        let is_pattern = |bit: &Bit| matches!(bit, Bit::Plain(b'*' | b'?'));
+        let brackets = [Bit::Plain(b'['), Bit::Plain(b']')];
+        self.bits.iter().any(is_pattern) || brackets.iter().all(|bit| self.bits.contains(bit))
+    }
+
+    /// Whether what is filled in may be its beginning. One with a slash before it is a path.
+    pub(super) fn may_begin_with_place(&self) -> bool {
+        let begin = self.bits.iter().take_while(|bit| !is_known(bit));
+        let own = self.bits.iter().filter(|bit| **bit == Bit::Place).count();
+        let has_inner = self.places.len() > own;
+        self.begins_with_hole()
+            && (begin.clone().any(|bit| *bit == Bit::Place) || has_inner && begin.count() > 0)
+    }
+
+    /// Whether its places stand in it themselves, and not in substitutions.
+    pub(super) fn has_own_places_only(&self) -> bool {
+        let own = self.bits.iter().filter(|bit| **bit == Bit::Place).count();
+        own == self.places.len()
+    }
+
     pub(super) fn has_slash(&self) -> bool {
         let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
         self.bits.iter().any(slash)
     }
+}
+
+fn is_known(bit: &Bit) -> bool {
+    matches!(bit, Bit::Plain(_) | Bit::Quoted(_))
 }
 
 fn is_expansion(bit: &Bit) -> bool {

@@ -146,6 +146,17 @@ pub(super) const ACCEPTED: &[Context] = &[
     prints("printf '%s' $(( {#} * 2 )); eval 'printf {#}'", Text("147")),
     prints("{} --help >/dev/null 2>&1", Something),
     prints("\"{}\"/x {} >/dev/null 2>&1", Something),
+    prints("cat ./{} | sh; cat <{} | sh", Something),
+    prints("perl -pi -e 1 -- {}; perl -e 1 -- {}", Something),
+    prints("sed -n p -- {}; sed s/a/b/ <{}", Something),
+    prints("flock lock printf '%s' {}", Text("{}")),
+    prints("find . -prune -exec printf '%s' {} +", Something),
+    // Numbers.
+    prints("[ {} -eq 1 ]; [ {#} -lt {} ]; [ -t {} ]", Something),
+    prints("[ -n {} -a {} ]; [ {} -o {} ]; [ {} = a -a {} ]", Something),
+    prints("printf '%d' {}; ulimit -n {}; umask {}", Something),
+    prints("(exit {}); (shift {}); (set -{}); (set -o {})", Something),
+    prints("printf \"x{}\" {.}; printf -- {} {.}", Something),
     // Redirections and here-documents.
     prints("printf x 2>&1 >{} </dev/null", Something),
     prints("printf x >\"$PWD/a{}\"; cat < {}", Something),

@@ -1,6 +1,8 @@
 //! Scripts in which a value would be evaluated, or that shells do not read alike: what is said of them.
 
 use super::{read, values};
+use crate::jobs::shell::Script;
+use crate::jobs::template::Template;
 
 /// Scripts, and what stands in the complaint.
 const REFUSED: &[(&str, &str)] = &[
@@ -50,10 +52,17 @@ const REFUSED: &[(&str, &str)] = &[
     ("ssh host sh -c {}", "evaluated by the other host's shell"),
     ("su - x -c 'echo {}'", "another shell's script"),
     ("flock x -c 'echo {}'", "another shell's script"),
+    ("flock -w 5 \"$x\" -c {}", "another shell's script"),
+    ("flock -w 5 x --comm {}", "another shell's script"),
+    ("flock -n x -c {}", "another shell's script"),
+    ("flock -w \"$x\" y -c {}", "another shell's script"),
+    ("flock -xw \"$x\" y -c {}", "another shell's script"),
+    ("flock --wait \"$x\" y -c {}", "another shell's script"),
+    ("flock {} -c {.}", "another shell's script"),
     ("sh -$x {}", "another shell's script"),
     (
         "sh {} {}",
-        "an option of the shell that is started: write sh -- {}",
+        "an option of the shell that is started: write sh -- {}, or ./{}",
     ),
     ("sh <<E\necho {}\nE\n", "sh -s -- {} <<'EOF'"),
     (
@@ -119,7 +128,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("node --eval={}", "a part of the node program"),
     ("php -r '{};'", "a part of the php program"),
     ("perl -{} {.}", "a part of the perl program"),
-    ("perl {} {.}", "write -- before that"),
+    ("perl {} {.}", "write -- before it"),
     ("watch ls {}", "write watch -x -- COMMAND {}"),
     ("env -S 'ls {}'", "leave -S away"),
     ("ls >&{}", "bash evaluates it: write >{} 2>&1"),
@@ -139,7 +148,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("sh $(echo {})", "an option of the shell"),
     ("{eval,} {}", "not every sh has {a,b}"),
     ("sh -c $x {}", "another shell's script"),
-    ("$x {} {.}", "is the command's name"),
+    ("$x {} {.}", "whose name is not known"),
     ("{} {.}", "which could be eval"),
     ("command {} {.}", "is the command's name"),
     ("PS4={} sh -x", "write another name"),
@@ -150,6 +159,99 @@ const REFUSED: &[(&str, &str)] = &[
     ("printf -v {} x", "a variable's name does"),
     ("[ -v {} ]", "write test -n {}"),
     ("[ {} {.} ]", "write test -n {}"),
+    // Options that have a command or a program.
+    ("sed --expr={} x", "a part of the sed program"),
+    ("sed --expr {} x", "a part of the sed program"),
+    ("node --ev {}", "a part of the node program"),
+    ("su --comm {}", "another shell's script"),
+    ("script --comma={}", "another shell's script"),
+    ("env --sp={}", "leave -S away"),
+    ("env -i {}", "write env -- {}"),
+    ("env -u X {}", "write env -- {}"),
+    ("env -{} {.}", "write env -- {}"),
+    ("env FOO=1 {}", "write env -- {}"),
+    ("parallel echo {} ::: a", "the shell that parallel starts"),
+    ("perl {}", "write -- before it, or ./{}"),
+    ("python3 {}", "write -- before it"),
+    ("python3 {}/x", "write -- before it"),
+    ("node {}", "write -- before it"),
+    ("ruby {}", "write -- before it"),
+    ("php {}", "write -- before it"),
+    ("lua {}", "write -- before it"),
+    ("awk -f x {}", "write -- before it"),
+    ("python3 \"$(basename {})\"", "write -- before it"),
+    ("sudo python3 {}", "write -- before it"),
+    ("perl -pi.bak -e 's/a/b/' {}", "write -- before it"),
+    ("sed s/a/b/ {} F", "write -- before it"),
+    ("sed s/a/b/ F {}", "write -- before it"),
+    ("sh {}", "write sh -- {}, or ./{}"),
+    ("ssh {} uptime", "write ssh -- {}"),
+    ("ssh -p 22 {} uptime -p", "write ssh -- {}"),
+    (
+        "tar --checkpoint-action=exec={} -xf x",
+        "would be a command",
+    ),
+    ("tar -I {} -cf x y", "would be a command"),
+    ("tar --use-comp {} -cf x y", "would be a command"),
+    ("tar -{} x", "would be a command"),
+    ("split --filter={} x", "would be a command"),
+    ("sort --compress-prog={} x", "would be a command"),
+    ("rsync -e {} a b", "would be a command"),
+    ("git -c {} log", "would be a command"),
+    ("sed -n{} x", "a part of the sed program"),
+    ("sed -E{} x", "a part of the sed program"),
+    ("python3 -u{} x", "a part of the python program"),
+    ("perl -n{} x", "a part of the perl program"),
+    ("perl -i{} -pe 1 x", "a part of the perl program"),
+    ("perl -F{} -ane 1 x", "a part of the perl program"),
+    ("perl -M{} x", "a part of the perl program"),
+    ("perl -i.e -pe 's/{}//' x", "a part of the perl program"),
+    (
+        "perl -Fe -lane 'print \"{}\"'",
+        "a part of the perl program",
+    ),
+    ("node -pe 'x({})'", "a part of the node program"),
+    ("node --import={} x.js", "a part of the node program"),
+    ("node --loader {} x.js", "a part of the node program"),
+    ("php -d {} x.php", "a part of the php program"),
+    ("perl -ne print -- {}", "runs a name that ends in |"),
+    ("perl -F: -e 1 ./{}", "runs a name that ends in |"),
+    ("perl -lape 1 x {}", "runs a name that ends in |"),
+    ("perl -e 'print while <>' -- {}", "write <{} behind it"),
+    ("ed {}", "would be a command"),
+    ("vim +{} x", "would be a command"),
+    ("dc -e {}", "would be a command"),
+    ("Rscript -e 'x({})'", "would be a command"),
+    ("deno eval {}", "would be a command"),
+    ("hyperfine 'ls {}'", "would be a command"),
+    ("tmux new-session -d 'ls {}'", "would be a command"),
+    ("tmux send-keys -t x 'ls {}' Enter", "would be a command"),
+    ("env \"BASH_ENV={}\" bash x", "write another name"),
+    ("sudo 'ENV={}' sh -i", "write another name"),
+    ("env 'BASH_FUNC_ls%%={}' bash x", "write another name"),
+    ("GIT_SSH_COMMAND={} git fetch", "write another name"),
+    ("PERL5OPT=-M{} perl x", "write another name"),
+    // The letters come out of the item, too.
+    ("[ ! {} {.} ]", "write test -n {}"),
+    ("test -{} {.}", "write test -n {}"),
+    // Names that are not known.
+    ("\"$x\" -c {}", "whose name is not known"),
+    ("${SHELL:-/bin/sh} -c {}", "whose name is not known"),
+    ("$(which sh) -c 'echo {}'", "whose name is not known"),
+    ("/bin/[s]h -c {}", "whose name is not known"),
+    ("/bin/?h {}", "whose name is not known"),
+    ("ev$(echo al) {}", "whose name is not known"),
+    ("e\"$x\" {}", "whose name is not known"),
+    ("sudo \"$x\" -c {}", "whose name is not known"),
+    (
+        "find . -name x -exec \"$x\" -c {} \\;",
+        "whose name is not known",
+    ),
+    ("sudo -u \"$x\" \"$y\" -c {}", "whose name is not known"),
+    ("\"$x\" -o pipefail -c {}", "whose name is not known"),
+    ("\"$x\" $y -ec {}", "whose name is not known"),
+    ("command ev$x {}", "whose name is not known"),
+    ("jobs -x eval {}", "evaluated by eval"),
     // Names.
     ("{}=x", "left side of an assignment: write NAME={}"),
     ("x{}=x ls", "left side of an assignment"),
@@ -221,6 +323,30 @@ const REFUSED: &[(&str, &str)] = &[
     ("cat <\\\n<E {}\nE\n", "cut in two by a line's end"),
 ];
 
+/// With `--json` the two halves of an option and its argument may be any members.
+#[test]
+fn members_cannot_become_an_operator_of_test_and_its_name() {
+    let read = |script: &str| Script::read(&Template::parse(&[script.into()], true));
+    for script in [
+        "[ -{a} {b} ]",
+        "test -{a} {b}",
+        "[ {a} {b} ]",
+        "[ {a}{b} {c} ]",
+        "[ \"-{a}\" '{b}' ]",
+        "[ ! -{a} \"x{b}\" ]",
+        "[ x = y -o -{a} {b} ]",
+        "[ -v{a} {b} ]",
+        "command test -{a} {b}",
+        "if [ -{a} {b} ]; then :; fi",
+    ] {
+        let why = read(script).expect_err(script);
+        assert!(why.contains("write test -n {}"), "{script:?}: {why}");
+    }
+    for script in ["[ -n {a} ]", "[ {a} = {b} ]", "[ -e {a} ] || [ {b} -gt 1 ]"] {
+        assert!(read(script).is_ok(), "{script:?}");
+    }
+}
+
 #[test]
 fn places_where_a_value_would_be_evaluated_are_refused_with_what_to_write_instead() {
     let mut found = Vec::new();
@@ -234,58 +360,72 @@ fn places_where_a_value_would_be_evaluated_are_refused_with_what_to_write_instea
     assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n"));
 }
 
-/// What a cautious reader could take for something else.
-const TAKEN: &[&str] = &[
-    "echo eval {} trap {} sh {}",
-    "echo sed {} awk {}",
-    "grep -e sh {} {.}",
-    "sh {}",
-    "sh -- {} {}",
-    "sh ./x.sh {} {}",
-    "sh \"$HOME/x.sh\" {} {}",
-    "sh -x script {} <<E\n{}\nE\n",
-    "python3 x.py {} <<E\n{}\nE\n",
-    "python3 -c 'x' {} {}",
-    "perl -pi.bak -e 's/a/b/' {}",
-    "awk -F: '{print $1}' {} {}",
-    "sed -n 's/a/b/p' {} >{.}.new",
-    "ssh {} uptime",
-    "ssh -p 22 {} uptime -p",
-    "echo {}; sed -n -f",
-    "echo {}; perl -I; awk -F; python3 -W; sh -o; ssh -p; su -c; env -u",
-    "python3 -W {}",
-    "env -- {} {}",
-    "echo {} | xargs -0 sh -c 'ls \"$1\"' sh",
-    "\"$x\" {} {.}",
-    "\"$HOME\"/x {} {.}",
-    "echo {}; ls | sh",
-    "echo {} | python3 x.py",
-    "./{} {}",
-    "{} --help",
-    "xargs -n1 {} <x",
-    "export X={} Y=\"{}\"",
-    "[ {} = x ] && [ -n {} ] && [ {#} -eq 1 ]",
-    "if [ -e {} ] && ! grep -q x {}; then mv {} {}.old; else :; fi",
-    "while :; do echo {}; break; done; until :; do :; done",
-    "for i in 1 2\ndo\n echo {}\ndone >{.}.log 2>&1",
-    "case {} in\n # comment )\n a|b) ls;;\n (*.c) cc {} ;;\n *)\nesac && echo {}",
-    "f() { echo \"$1\"; }\nf {}",
-    "x=$(basename {}); echo \"$x\"",
-    "sort {} | uniq -c | sort -rn | head -n 1 >{.}.top",
-    "cd {} && ../build",
-    "(cd {//} && tar cf - {/}) | gzip >{.}.gz",
-    "echo $((1 + {#})) $(( $(wc -l <x) ))",
-    "curl -s \"https://host/{}?a=1&b={/}\" -o {#}.html",
-    "echo 'it'\\''s' {}",
-    "echo {} # it's a comment",
-    "printf '%s\\n' {} \"${x:-a}\" \"${x%.c}\" ${#x} $? $$ $# $! $@",
-];
-
+/// What is said of scripts without a place that end where an item would be no argument.
 #[test]
-fn usual_scripts_are_taken() {
-    let refused = TAKEN.iter().filter_map(|script| read(script).err());
-    let refused: Vec<String> = refused.collect();
-    assert!(refused.is_empty(), "{}", refused.join("\n"));
+fn an_item_is_appended_to_the_arguments_of_a_command_only() {
+    let append = |script: &str| {
+        Script::read_with_item(&Template::parse(&[script.into()], false)).map(|_| ())
+    };
+    for script in [
+        "",
+        " ",
+        "echo x\n",
+        "echo x;",
+        "echo x &",
+        "true &&",
+        "false ||",
+        "echo x |",
+        "X=1",
+        "X=1 Y=2",
+        "echo hello # done",
+        "for x in 1 2; do echo x; done",
+        "if true; then ls; fi",
+        "(ls)",
+        "{ ls; }",
+        "cat <<E\nx\nE\n",
+        "cat <<E\nx\nE",
+        "ls >",
+        "ls 2>",
+        "for x in",
+        "echo \\",
+        "echo 'x",
+        "!",
+        "case x in",
+        "f() {",
+        "while true; do",
+        ">x",
+    ] {
+        let why = append(script).expect_err(script);
+        assert!(
+            why.starts_with("--shell: there is no {} in the script"),
+            "{script:?}: {why}"
+        );
+        assert!(why.contains("write {} where you want it"), "{why}");
+    }
+    for script in [
+        "wc",
+        "wc -l",
+        "ls | wc -l",
+        "set -e; wc",
+        "set -e\nwc",
+        "X=1 wc",
+        "ls >x",
+        "ls >x 2>&1",
+        "if true; \
+         then :; fi; ls",
+        "sh -c 'ls \"$1\"' sh",
+        "! grep x",
+        "ls --",
+    ] {
+        assert_eq!(append(script), Ok(()), "{script:?}");
+    }
+    assert!(append("eval").unwrap_err().contains("evaluated by eval"));
+    assert!(
+        append("sh -c")
+            .unwrap_err()
+            .contains("another shell's script")
+    );
+    assert!(append("perl").unwrap_err().contains("write -- before it"));
 }
 
 #[test]

@@ -1,0 +1,429 @@
+//! PURE: whether a command may run what it reads from stdin, as shells and interpreters do. Where that
+//! is not known, as with a name that an expansion gives, it may. Does not know what it is fed.
+
+use super::commands::is_pasted_evaluated;
+use super::interpreters::{self, Language, Source, is_shell};
+use super::lexer;
+use super::words::{Bit, Word, is_option};
+
+/// Whether a command may run what it reads.
+pub(super) fn may_run_stdin(words: &[Word]) -> bool {
+    let mut words = words;
+    while let Some((name, arguments)) = words.split_first() {
+        let Some(program) = known(name) else {
+            return true;
+        };
+        match &program[..] {
+            b"command" | b"builtin" | b"time" | b"jobs" => {
+                let options = arguments.iter().take_while(|word| {
+                    is_option(&word.literal_prefix().0) || word.assigned().is_some()
+                });
+                let count = options.count();
+                // These only say what it is.
+                let tells = |word: &Word| {
+                    let text = word.literal().unwrap_or_default();
+                    text.iter().any(|byte| matches!(byte, b'v' | b'V'))
+                };
+                if program == b"command" && arguments[..count].iter().any(tells) {
+                    return false;
+                }
+                words = &arguments[count..];
+            }
+            b"xargs" => return xargs(arguments),
+            b"find" => return finds(arguments),
+            runner if is_runner(runner) => return runs(runner, arguments),
+            _ => return judge(&program, arguments),
+        }
+    }
+    false
+}
+
+/// The same of a program that is no runner.
+fn judge(program: &[u8], arguments: &[Word]) -> bool {
+    let first = arguments.first();
+    if is_shell(program) {
+        return match interpreters::judge_shell(arguments, &mut Vec::new()) {
+            Source::Stdin => true,
+            Source::File => false,
+            Source::Text(at) => arguments.get(at).is_none_or(is_text_reading),
+        };
+    }
+    if let Some(language) = Language::named(program) {
+        return language.judge(arguments, &mut Vec::new());
+    }
+    match program {
+        b"eval" => true,
+        b"." | b"source" => first.is_none_or(may_be_stdin),
+        b"trap" => first.is_some_and(is_text_reading),
+        b"ssh" => {
+            let at = interpreters::judge_ssh(arguments, &mut Vec::new());
+            let rest = arguments.get(at..).unwrap_or_default();
+            let texts: Option<Vec<_>> = rest.iter().map(Word::literal).collect();
+            let text = texts.map(|texts| texts.join(&b' '));
+            rest.is_empty() || text.is_none_or(|text| lexer::may_run_stdin(&text))
+        }
+        b"make" | b"gmake" | b"bmake" => {
+            let is_file = |word: &Word| {
+                let (text, _) = word.literal_prefix();
+                text.starts_with(b"-f") || text.starts_with(b"--f") || text.starts_with(b"--m")
+            };
+            arguments.iter().any(is_file) && arguments.iter().any(may_name_stdin)
+        }
+        b"socat" => arguments.iter().any(is_started_by_socat),
+        other => is_reader(other),
+    }
+}
+
+/// An address such as `EXEC:sh`.
+fn is_started_by_socat(word: &Word) -> bool {
+    let (text, is_whole) = word.literal_prefix();
+    let kind = text.split(|byte| *byte == b':').next().unwrap_or_default();
+    let kinds: [&[u8]; 3] = [b"exec", b"shell", b"system"];
+    let is_known = is_whole || text.contains(&b':');
+    !is_known || kinds.iter().any(|name| kind.eq_ignore_ascii_case(name))
+}
+
+/// Whether a command writes the contents of files, and nowhere their names.
+pub(super) fn writes_contents_only(words: &[Word]) -> bool {
+    let programs: [&[u8]; 12] = [
+        b"bunzip2", b"bzcat", b"cat", b"gunzip", b"gzcat", b"lz4cat", b"unxz", b"unzstd", b"xzcat",
+        b"zcat", b"zstdcat", b"lzcat",
+    ];
+    let Some((name, arguments)) = words.split_first() else {
+        return false;
+    };
+    // -l lists names.
+    let is_plain = |word: &Word| {
+        let (text, is_whole) = word.literal_prefix();
+        let is_file = word.has_slash() || word.bits.first() == Some(&Bit::Place);
+        match text.first() {
+            Some(b'-') => is_whole && !text.contains(&b'l'),
+            Some(_) => true,
+            None => is_file,
+        }
+    };
+    let is_such = name
+        .literal()
+        .is_some_and(|name| programs.contains(&&name[..]));
+    // The first of two could be /proc/self/cmdline, where the second one stands.
+    let places: usize = words.iter().map(|word| word.places.len()).sum();
+    is_such && places == 1 && arguments.iter().all(is_plain)
+}
+
+/// Whether a script that a command has as an argument may run what it reads.
+fn is_text_reading(word: &Word) -> bool {
+    word.literal()
+        .is_none_or(|text| lexer::may_run_stdin(&text))
+}
+
+/// A command's name without its folder, if that is known before it runs.
+pub(super) fn known(name: &Word) -> Option<Vec<u8>> {
+    name.program().filter(|_| !name.has_pattern())
+}
+
+/// Programs that run what they read, or start a shell that does.
+fn is_reader(program: &[u8]) -> bool {
+    let readers: [&[u8]; 56] = [
+        b"at",
+        b"batch",
+        b"chroot",
+        b"crontab",
+        b"dbclient",
+        b"dc",
+        b"deno",
+        b"bun",
+        b"ed",
+        b"elvish",
+        b"emacs",
+        b"ex",
+        b"expect",
+        b"fakeroot",
+        b"gdb",
+        b"ghci",
+        b"gnuplot",
+        b"guile",
+        b"ipython",
+        b"irb",
+        b"julia",
+        b"lftp",
+        b"lldb",
+        b"login",
+        b"m4",
+        b"mosh",
+        b"mysql",
+        b"newgrp",
+        b"nsenter",
+        b"nu",
+        b"nvim",
+        b"octave",
+        b"parallel",
+        b"pkexec",
+        b"psql",
+        b"pwsh",
+        b"red",
+        b"rsh",
+        b"rvim",
+        b"runuser",
+        b"script",
+        b"sem",
+        b"sftp",
+        b"sg",
+        b"sqlite3",
+        b"su",
+        b"swipl",
+        b"tclsh",
+        b"tsx",
+        b"unshare",
+        b"vi",
+        b"vim",
+        b"wish",
+        b"xonsh",
+        b"R",
+        b"Rscript",
+    ];
+    readers.contains(&program)
+        || program.starts_with(b"ld-linux")
+        || program.starts_with(b"ld-musl")
+        || program.starts_with(b"ld.so")
+        || program.starts_with(b"ld64.so")
+}
+
+/// Whether a program runs another one that its arguments name.
+pub(super) fn is_runner(program: &[u8]) -> bool {
+    let others: [&[u8]; 47] = [
+        b"busybox",
+        b"bwrap",
+        b"cgexec",
+        b"chpst",
+        b"chroot",
+        b"conda",
+        b"cpulimit",
+        b"dbus-run-session",
+        b"docker",
+        b"dumb-init",
+        b"eatmydata",
+        b"entr",
+        b"faketime",
+        b"fakeroot",
+        b"find",
+        b"firejail",
+        b"flock",
+        b"gosu",
+        b"gtime",
+        b"kubectl",
+        b"linux32",
+        b"linux64",
+        b"ltrace",
+        b"nsenter",
+        b"numactl",
+        b"parallel",
+        b"perf",
+        b"podman",
+        b"prlimit",
+        b"proot",
+        b"proxychains4",
+        b"rlwrap",
+        b"setarch",
+        b"setpriv",
+        b"setuidgid",
+        b"softlimit",
+        b"ssh-agent",
+        b"strace",
+        b"su-exec",
+        b"toybox",
+        b"torsocks",
+        b"unbuffer",
+        b"unshare",
+        b"valgrind",
+        b"watch",
+        b"xargs",
+        b"xvfb-run",
+    ];
+    is_plain_runner(program) || others.contains(&program)
+}
+
+/// Those that have nothing but options, variables and numbers before the other's name.
+fn is_plain_runner(program: &[u8]) -> bool {
+    let runners: [&[u8]; 13] = [
+        b"chrt",
+        b"doas",
+        b"env",
+        b"exec",
+        b"ionice",
+        b"nice",
+        b"nohup",
+        b"setsid",
+        b"stdbuf",
+        b"sudo",
+        b"systemd-run",
+        b"taskset",
+        b"timeout",
+    ];
+    runners.contains(&program)
+}
+
+/// `find` may run several commands, each up to its `;` or `+`.
+fn finds(words: &[Word]) -> bool {
+    let is_end = |word: &Word| matches!(word.literal().as_deref(), Some(b";" | b"+"));
+    words.split(is_end).any(|words| {
+        let order = words.iter().position(is_order_of_find);
+        order.is_some_and(|at| may_run_stdin(&words[at + 1..]))
+    })
+}
+
+/// Whether a command follows in the arguments of `find`.
+pub(super) fn is_order_of_find(word: &Word) -> bool {
+    let orders: [&[u8]; 4] = [b"-exec", b"-execdir", b"-ok", b"-okdir"];
+    let text = word.literal();
+    text.is_some_and(|text| orders.contains(&&text[..]))
+}
+
+/// What follows a runner's name: the first interpreter decides, and what may be anything before the
+/// other program's name may be one.
+fn runs(runner: &[u8], words: &[Word]) -> bool {
+    if is_reader(runner) {
+        return true;
+    }
+    let (mut is_plain, mut is_named, mut is_behind_option) =
+        (is_plain_runner(runner), false, false);
+    for (at, word) in words.iter().enumerate() {
+        let (text, is_whole) = word.literal_prefix();
+        let was_option = std::mem::take(&mut is_behind_option);
+        if is_option(&text) {
+            let is_short = text[1] != b'-';
+            // A shell, or words that are split, which nobody looks through.
+            let is_shell = match runner {
+                b"sudo" | b"doas" => b"si",
+                _ => b"SS",
+            };
+            let has_long = [&b"--shell"[..], b"--login", b"--split-string"];
+            let is_long = |name: &&[u8]| is_abbreviated(&text, name);
+            if is_short && !is_named && text.iter().any(|byte| is_shell.contains(byte))
+                || has_long.iter().any(is_long)
+                || runner == b"flock" && is_short && text.contains(&b'c')
+            {
+                return true;
+            }
+            is_behind_option = is_whole;
+            continue;
+        }
+        if word.assigned().is_some() || text.first().is_some_and(u8::is_ascii_digit) {
+            continue;
+        }
+        match known(word) {
+            None if !(is_plain && is_named) => return true,
+            None => {}
+            Some(program) if program == b"xargs" => return xargs(&words[at + 1..]),
+            Some(program) if program == b"find" => return finds(&words[at + 1..]),
+            Some(program) if is_runner(&program) && !is_reader(&program) => {
+                is_plain &= is_plain_runner(&program);
+                is_named = false;
+            }
+            Some(program) if interpreters::is_any(&program) => {
+                return judge(&program, &words[at + 1..]);
+            }
+            Some(program) if judge(&program, &words[at + 1..]) => return true,
+            Some(_) => is_named |= !was_option,
+        }
+    }
+    false
+}
+
+/// `xargs` puts what it reads behind the words of a command, or in between.
+fn xargs(words: &[Word]) -> bool {
+    let (at, is_pasted) = xargs_command(words);
+    let command = words.get(at..).unwrap_or_default();
+    let Some(name) = command.first() else {
+        return false;
+    };
+    let is_runner = known(name).is_none_or(|program| is_runner(&program) || is_reader(&program));
+    let names_interpreter = |word: &Word| {
+        let program = word.program().unwrap_or_default();
+        interpreters::is_any(&program) || is_runner_or_reader(&program)
+    };
+    is_runner
+        || is_pasted && command.iter().any(names_interpreter)
+        || may_run_stdin(command)
+        || is_pasted_evaluated(command)
+}
+
+fn is_runner_or_reader(program: &[u8]) -> bool {
+    is_runner(program) || is_reader(program)
+}
+
+/// Where the command of `xargs` begins, and whether what is read may be put between its words.
+fn xargs_command(words: &[Word]) -> (usize, bool) {
+    let (mut at, mut is_pasted) = (0, false);
+    while let Some(word) = words.get(at) {
+        let (text, is_whole) = word.literal_prefix();
+        if !is_option(&text) {
+            break;
+        }
+        at += 1;
+        if text == b"--" && is_whole {
+            break;
+        }
+        if text.starts_with(b"--") {
+            is_pasted |= !is_whole || is_abbreviated(&text, b"--replace");
+            let with_argument: [&[u8]; 7] = [
+                b"--arg-file",
+                b"--delimiter",
+                b"--max-args",
+                b"--max-procs",
+                b"--max-chars",
+                b"--process-slot-var",
+                b"--eof",
+            ];
+            let takes = |name: &&[u8]| is_abbreviated(&text, name);
+            at += usize::from(!text.contains(&b'=') && with_argument.iter().any(takes));
+            continue;
+        }
+        is_pasted |= !is_whole;
+        for (letter, byte) in text.iter().enumerate().skip(1) {
+            is_pasted |= matches!(byte, b'I' | b'J' | b'i');
+            if matches!(byte, b'i' | b'l' | b'e') {
+                break;
+            }
+            if b"IJRSnLPsdEa".contains(byte) {
+                at += usize::from(letter + 1 == text.len() && is_whole);
+                break;
+            }
+        }
+    }
+    (at, is_pasted)
+}
+
+/// Whether a long option is another one, which may be cut short, and have an argument.
+pub(super) fn is_abbreviated(option: &[u8], name: &[u8]) -> bool {
+    let end = option.iter().position(|byte| *byte == b'=');
+    let option = &option[..end.unwrap_or(option.len())];
+    option.len() > 2 && option.starts_with(b"--") && name.starts_with(option)
+}
+
+/// A word that names stdin, or may, with or without an option's letters before it.
+fn may_name_stdin(word: &Word) -> bool {
+    let (text, is_whole) = word.literal_prefix();
+    !is_whole || text.ends_with(b"-") || text.ends_with(b"stdin") || may_be_stdin(word)
+}
+
+/// Whether a file's name may stand for stdin, or for another open file.
+pub(super) fn may_be_stdin(word: &Word) -> bool {
+    if word.has_pattern() {
+        return true;
+    }
+    let tail = word.literal_suffix();
+    let last = tail.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let is_whole = word.literal().is_some();
+    if is_whole && tail.first() != Some(&b'/') && !tail.contains(&b'/') {
+        return tail == b"-";
+    }
+    if is_whole {
+        let is_device = tail.starts_with(b"/") || tail.windows(2).any(|two| two == b"..");
+        let has = |name: &[u8]| tail.windows(name.len()).any(|window| window == name);
+        return is_device && (has(b"dev") || has(b"proc")) && last != b"null";
+    }
+    last.is_empty()
+        || last.iter().all(u8::is_ascii_digit)
+        || b"stdin".ends_with(last)
+        || last == b"-"
+}
