@@ -1,6 +1,8 @@
 //! Who is charged: an item for what its command reports, and for what was lost as often as that; nobody
 //! for what the machine lacks, for a folder that somebody removes, or for what a stop has ended.
 
+#![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
