@@ -126,12 +126,7 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
             let child = Command::new("sleep").arg("1000").spawn().unwrap();
             hang(&format!("child {}", child.id()))
         }
-        Work::AwaitFile(path) => {
-            std::fs::write(format!("{path}.started"), "").unwrap();
-            while !std::path::Path::new(&path).exists() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
+        Work::AwaitFile(path) => await_file(&path),
         Work::CloseFiles => close_files(),
         Work::PutMore(count) => put_more(count),
         Work::Carry(bytes) => return Ok(bytes.len() as u64),
@@ -159,6 +154,13 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
     }
     Ok(0)
+}
+
+fn await_file(path: &str) {
+    std::fs::write(format!("{path}.started"), "").unwrap();
+    while !std::path::Path::new(path).exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn close_files() {
