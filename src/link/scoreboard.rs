@@ -65,7 +65,7 @@ impl Scoreboard {
 
     /// Nothing is worked on.
     pub(crate) fn rest(&self) {
-        self.current.store(0, Ordering::Release);
+        self.current.store(sealed(0), Ordering::Release);
     }
 
     /// `get` took this delivery.
@@ -98,7 +98,7 @@ impl Scoreboard {
         self.current.store(sealed(ordinal), Ordering::Relaxed);
         self.begun.store(sealed(ordinal), Ordering::Relaxed);
         if opened(self.taken.load(Ordering::Relaxed)).is_none() {
-            self.taken.store(0, Ordering::Relaxed);
+            self.taken.store(sealed(0), Ordering::Relaxed);
         }
         let before = sealed(ordinal.saturating_sub(1));
         self.through.store(before, Ordering::Release);
@@ -182,6 +182,14 @@ mod tests {
         board.restore(4);
         let words = board.last_words();
         assert!(board.is_at(4) && !words.is_garbled);
+        board.rest();
+        assert!(
+            !board.last_words().is_garbled,
+            "to do nothing is no nonsense"
+        );
+        board.taken.store(1, Ordering::Relaxed);
+        board.restore(4);
+        assert!(!board.last_words().is_garbled);
         assert_eq!((words.begun, board.through().0), (4, 3));
     }
 
