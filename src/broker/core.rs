@@ -405,6 +405,7 @@ impl Core {
 
     /// A supervisor began to work on this queue.
     pub(crate) fn crew_began(&mut self) {
+        self.timer.start();
         self.desk.crew_began();
     }
 

@@ -43,10 +43,27 @@ impl Timer {
             self.shared.1.notify_one();
             return;
         }
+        self.run(&mut alarm);
+        if !alarm.is_running {
+            // Or the next, later rest would be taken for one that is seen to.
+            alarm.at = None;
+        }
+    }
+
+    /// Has the thread run already: when the machine lacks threads, which is when rests are needed most,
+    /// it cannot be made any more.
+    pub(super) fn start(&self) {
+        let mut alarm = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !alarm.is_running {
+            self.run(&mut alarm);
+        }
+    }
+
+    /// Without a thread the items rest until the next call looks at the queue; the next rest tries
+    /// again.
+    fn run(&self, alarm: &mut Alarm) {
         let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
         let thread = std::thread::Builder::new().name("dishrack-timer".into());
-        // Without a thread the items rest until the next call looks at the queue; the next rest
-        // tries again.
         alarm.is_running = thread
             .spawn(move || {
                 crate::supervision::signals::block_all();

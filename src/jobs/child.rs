@@ -201,8 +201,7 @@ fn refused(call: &str, errno: i32) -> io::Error {
 fn no_workdir(folder: &OsStr, errno: i32) -> io::Error {
     let error = io::Error::from_raw_os_error(errno);
     let folder = folder.display();
-    let words =
-        format!("no working directory {folder}: {error}: it must stay there during the run");
+    let words = format!("no working directory {folder}: {error}; make it again");
     io::Error::new(error.kind(), words)
 }
 

@@ -78,7 +78,7 @@ impl<'a> Output<'a> {
             // One that failed may have found no room for its first byte.
             let is_suspect = is_failed || !is_empty(file);
             // One that had none may find that another one has made room since.
-            let was_full = || is_failed && !is_removed && self.spool.last_full() != self.last_full;
+            let was_full = || !is_removed && self.was_full();
             if is_suspect && (spool::is_full(file) || was_full()) {
                 self.spool.note_if_full();
                 let folder = self.spool.folder().display();
@@ -97,6 +97,12 @@ impl<'a> Output<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether there was no room at some time since it began, as far as that was noted.
+    fn was_full(&self) -> bool {
+        let times = self.spool.last_full().zip(self.last_full);
+        times.is_some_and(|(now, before)| now != before)
     }
 
     /// Writes once more what a file has that was removed.

@@ -75,16 +75,12 @@ pub(super) fn of_start(
     error: &io::Error,
 ) -> Setback {
     let name = words.name().display();
-    if is_lack(error) {
+    // The folder was there when the run began.
+    let is_folder_gone = surroundings
+        .workdir
+        .is_some_and(|folder| fs::read_dir(folder).is_err());
+    if is_lack(error) || is_folder_gone {
         return Setback::Short(format!("{name} cannot be started: {error}"));
-    }
-    // It was there when the run began.
-    let workdir = surroundings.workdir;
-    if let Some(folder) = workdir
-        && let Err(error) = fs::read_dir(folder)
-    {
-        let folder = folder.display();
-        return Setback::Short(format!("{name} cannot be started in {folder}: {error}"));
     }
     let why = ending::not_run(words.name(), error);
     match error.kind() {
@@ -188,7 +184,7 @@ mod tests {
             environment: Vec::new(),
             workdir: Some(Path::new("/nowhere/at/all")),
         };
-        let error = io::Error::from_raw_os_error(libc::ENOENT);
+        let error = io::Error::other("no working directory /nowhere/at/all");
         let Setback::Short(why) = of_start(&words, &surroundings, &error) else {
             panic!("it is a failure");
         };

@@ -15,6 +15,10 @@ use crate::payload::{self, Payload};
 /// What a handler of this crate's own returns where words do not say all. Whoever gets it as words gets
 /// the same ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, reason = "only commands need it")
+)]
 pub(crate) enum Setback {
     /// The attempt failed.
     Failed(Cause),

@@ -207,9 +207,9 @@ pub(crate) fn zombies_of(parent: u32) -> usize {
 
 /// The processes that a process has started, and those that it was given.
 pub(crate) fn children_of(pid: u32) -> Vec<u32> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
-        .unwrap()
-        .flatten();
+    // One that is gone has none.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
     let children = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
     let children: String = children.map(|list| list.unwrap_or_default()).collect();
     children

@@ -163,27 +163,27 @@ impl Outputs {
     }
 
     fn show(&mut self, ended: &Ended) -> io::Result<()> {
-        self.miss(ended);
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
         let label = ended.label();
         for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
-            self.copy(&label, stream, shown, &mark)?;
+            let is_there = self.copy(&label, stream, shown, &mark)?;
+            if !is_there && stream == Stream::Stdout {
+                self.miss(ended);
+            }
         }
         self.note_written(ended)
     }
 
-    /// Tells of an item whose output is not there, because somebody has removed it.
+    /// An item's output is not there: tells it, if somebody must have removed it.
     fn miss(&mut self, ended: &Ended) {
         let was_run = ended.cause.is_none() && self.shape.has_stdout_files;
         if !was_run || self.earlier.contains(&(ended.id, ended.attempt)) {
             return;
         }
-        let path = self.spool.path(ended.id, ended.attempt, Stream::Stdout);
-        if let Err(error) = path.symlink_metadata() {
-            self.is_any_lost = true;
-            paper::complain(&ended.item, Stream::Stdout, &error);
-        }
+        self.is_any_lost = true;
+        let error = io::Error::from(io::ErrorKind::NotFound);
+        paper::complain(&ended.item, Stream::Stdout, &error);
     }
 
     /// The attempt's output is on its way.
@@ -259,27 +259,27 @@ impl Outputs {
         self.note_written(ended)
     }
 
-    /// Shows what a stream has from here on.
+    /// Shows what a stream has from here on. False where there is none.
     fn copy(
         &mut self,
         label: &Label<'_>,
         stream: Stream,
         shown: u64,
         mark: &Mark,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let file = self.spool.open(label.id, label.attempt, stream);
         match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
             Ok(Some(piece)) if !piece.is_empty() => {
                 if !self.paper.print(label, stream, mark, piece)? {
                     self.unwritten.add(label.id, label.attempt);
                 }
-                Ok(())
+                Ok(true)
             }
-            Ok(_) => Ok(()),
+            Ok(piece) => Ok(piece.is_some()),
             // What cannot be read is told.
             Err(error) => {
                 paper::complain(label.item, stream, &error);
-                Ok(())
+                Ok(true)
             }
         }
     }

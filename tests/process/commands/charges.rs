@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 
@@ -22,6 +23,7 @@ crate::trials!(
     a_full_disk_is_waited_out,
     a_removed_folder_is_made_again_and_loses_nothing_that_runs,
     a_folder_that_is_removed_again_and_again_charges_nobody,
+    a_removed_working_directory_is_named_and_waited_for,
     a_stop_that_reaches_everybody_charges_nobody,
     what_the_kernel_kills_for_memory_says_so,
 );
@@ -171,6 +173,11 @@ fn assert_told_once(text: &str) {
     assert!(!text.contains("attempt"), "{text}");
 }
 
+/// Says that there is nothing to be seen on this machine.
+fn skip(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
 fn parent_of(pid: u32) -> Pid {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -198,7 +205,7 @@ impl Group {
         });
         let group = group.filter(|group| group.0.join(limit).exists());
         if group.is_none() {
-            eprintln!("skipped: no control group with {limit} can be made here");
+            skip(&format!("no control group with {limit} can be made here"));
         }
         group
     }
@@ -256,12 +263,12 @@ fn a_full_disk_is_waited_out() {
     fs::create_dir(&disk).unwrap();
     place.write(
         "both.sh",
-        b"echo x >> cnt; echo > $1; until test -e a && test -e b; do :; done
-        head -c 250000 /dev/zero",
+        b"echo x >> cnt; head -c 150000 /dev/zero; echo > $1
+        until test -e a && test -e b; do :; done; head -c 100000 /dev/zero",
     );
     let script = format!(
         "mount -t tmpfs -o size=300k tmpfs {disk} || exit 99
-        TMPDIR={disk} {supervisor} -w 2 -- sh both.sh ::: a b",
+        TMPDIR={disk} {supervisor} -w 2 --max-attempts 5 -- sh both.sh ::: a b",
         disk = disk.display(),
         supervisor = env!("CARGO_BIN_EXE_supervisor"),
     );
@@ -272,12 +279,13 @@ fn a_full_disk_is_waited_out() {
     };
     let text = stderr(&output);
     if !text.contains("jobs done") {
-        eprintln!("skipped: the system allows no such mount");
+        skip("the system allows no such mount");
         return;
     }
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert_eq!(output.stdout.len(), 500_000, "{text}");
     assert!(place.text("cnt").lines().count() > 2, "nothing was cut off");
+    assert!(!text.contains("(exited with"), "it was charged: {text}");
     let told = [WAITS, GOES_ON].map(|words| text.matches(words).count());
     assert_eq!(told, [1, 1], "{text}");
 }
@@ -319,6 +327,8 @@ fn a_folder_that_is_removed_again_and_again_charges_nobody() {
     let mut arguments = vec!["-w", "2", "--", "sh", "-c", script, "_", "{}", ":::"];
     arguments.extend(items.iter().map(String::as_str));
     let mut run = Filed::begin(place, &arguments, None);
+    // A run whose folder goes before it begins ends with 2.
+    until("a command has begun", || !run.place.text("cnt").is_empty());
     let mut removed = 0;
     let mut status = None;
     until("the run ends", || {
@@ -333,8 +343,8 @@ fn a_folder_that_is_removed_again_and_again_charges_nobody() {
     assert_eq!(status.code(), Some(expected), "{shown} shown: {text}");
     let missed = text.matches("cannot be read").count();
     assert_eq!(shown + missed, 300, "{text}");
-    assert_eq!(run.place.text("cnt").lines().count(), 300);
     assert!(!text.contains("attempt"), "{text}");
+    assert_eq!(run.place.text("cnt").lines().count(), 300);
     assert!(text.contains("300 of 300 jobs done"), "{text}");
 }
 
@@ -414,4 +424,28 @@ fn what_the_kernel_kills_for_memory_says_so() {
         .map(|row| row[7].clone())
         .collect();
     assert_eq!(signals, ["9", "9", "9"]);
+}
+
+fn a_removed_working_directory_is_named_and_waited_for() {
+    for command in [
+        &["--", "rm", "-r", "../in"][..],
+        &["--worker", "sh -c 'rm -r ../in; exit 3'"],
+    ] {
+        let place = Place::new();
+        fs::create_dir(place.path("in")).unwrap();
+        place.write("items", b"a\nb\n");
+        let options = ["-w", "1", "--workdir", "in", "--input", "items"];
+        let mut run = Filed::begin(place, &[&options, command].concat(), None);
+        until("it waits", || run.err().contains(WAITS));
+        let told = run.err();
+        assert!(told.contains("no working directory "), "{told}");
+        assert!(told.contains("/in: No such file or directory"), "{told}");
+        assert!(!told.contains("command not found"), "{told}");
+        fs::create_dir(run.place.path("in")).unwrap();
+        // There is no item of that name to be removed; and nothing was served.
+        assert_eq!(run.exit().code(), Some(1), "{}", run.err());
+        let told = run.err();
+        assert!(told.contains(GOES_ON), "{told}");
+        assert!(told.contains("0 of 2 jobs done, 2 dead"), "{told}");
+    }
 }

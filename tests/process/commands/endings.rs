@@ -6,7 +6,6 @@ use super::{Place, feed, read_pid, stderr, stdout};
 use crate::support::{is_alive, named, until};
 
 crate::trials!(
-    a_working_directory_that_was_removed_is_named,
     an_own_directory_that_was_removed_is_named,
     an_interpreter_that_was_removed_is_named,
     commands_have_the_users_limit_on_open_files,
@@ -202,22 +201,6 @@ fn a_failed_item_rests_before_its_next_attempt() {
         second - first >= 50_000_000 && third - second >= 100_000_000,
         "{text}"
     );
-}
-
-fn a_working_directory_that_was_removed_is_named() {
-    for command in [
-        &["--", "rm", "-r", "../in"][..],
-        &["--worker", "sh -c 'rm -r ../in; exit 3'"],
-    ] {
-        let place = Place::new();
-        std::fs::create_dir(place.path("in")).unwrap();
-        let run = ["-w", "1", "--max-attempts", "1", "--workdir", "in"];
-        let output = place.run(&[&run[..], command].concat(), b"a\nb\n");
-        let told = stderr(&output);
-        assert!(told.contains("no working directory "), "{told}");
-        assert!(told.contains("/in: No such file or directory"), "{told}");
-        assert!(!told.contains("command not found"), "{told}");
-    }
 }
 
 fn executable(place: &Place, name: &str, script: &[u8]) {
