@@ -6,8 +6,8 @@ use std::iter;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group};
-use dishrack::ledger::{Credit, HolderId, Ledger, Options, Token};
 use dishrack::{JoinableQueue, Supervisor};
+use dishrack_core::ledger::{Credit, HolderId, Ledger, Options, Token};
 
 /// Items in each measurement of the bare ledger.
 const ITEMS: u64 = 1000;

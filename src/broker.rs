@@ -9,7 +9,6 @@
 mod alone;
 mod bells;
 mod core;
-pub mod desk;
 mod ends;
 mod poll;
 mod puts;
@@ -17,7 +16,6 @@ mod reports;
 mod requests;
 mod results;
 mod scribe;
-pub mod shared;
 #[cfg(feature = "redis")]
 mod stream;
 mod timer;
@@ -38,10 +36,6 @@ use self::scribe::Scribe;
 use self::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
-use crate::ledger::{
-    Blame, Cause, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options,
-    Recovered, Started, Token,
-};
 use crate::link::Job;
 use crate::link::scoreboard::Scoreboard;
 use crate::observe::Observer;
@@ -49,6 +43,10 @@ use crate::payload::Payload;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::worker::current;
+use dishrack_core::ledger::{
+    Blame, Cause, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options,
+    Recovered, Started, Token,
+};
 
 /// How long a call may wait.
 #[derive(Debug, Clone, Copy)]
@@ -208,12 +206,12 @@ impl Broker {
             core.getter_waits(true);
             let leaves = glance.filter(|_| is_over);
             if let Some(glance) = leaves {
-                core.desk.local_leaves(glance);
+                core.dispatcher.local_leaves(glance);
             }
             let (guard, is_late) = sleep(&self.bells.items, core, patience);
             is_over |= is_late;
             core = guard;
-            if leaves.is_none_or(|glance| core.desk.local_stays(glance)) {
+            if leaves.is_none_or(|glance| core.dispatcher.local_stays(glance)) {
                 core.getter_waits(false);
             }
         }
@@ -262,13 +260,13 @@ impl Broker {
             if let Patience::Until(deadline) = patience
                 && Instant::now() >= deadline
             {
-                if core.is_to_look(look) && !core.desk.is_away() {
+                if core.is_to_look(look) && !core.dispatcher.is_away() {
                     core.joiner_waits();
                     core = sleep(&self.bells.settled, core, Patience::Forever).0;
                     core.joiners -= 1;
                     continue;
                 }
-                let unfinished = core.desk.unfinished();
+                let unfinished = core.dispatcher.unfinished();
                 return Err(Kind::TimedOut { unfinished });
             }
             if self.has_inline_work(&core) {
@@ -289,7 +287,7 @@ impl Broker {
     fn begin_look(&self) -> u64 {
         #[cfg(feature = "redis")]
         if self.is_shared() {
-            return self.with(|core| core.desk.ask_look());
+            return self.with(|core| core.dispatcher.ask_look());
         }
         0
     }
@@ -308,7 +306,7 @@ impl Broker {
     /// A worker of this process begins work on a delivery. False if that was cancelled.
     pub(crate) fn begin(&self, token: Token) -> bool {
         let core = self.lock();
-        if core.desk.ledger.handed(token).is_none() {
+        if core.dispatcher.ledger.handed(token).is_none() {
             drop(core);
             // Nothing is settled by this but that the worker is free again.
             let _ = self.settle(token, Duration::ZERO, Ending::Returned);
@@ -322,7 +320,7 @@ impl Broker {
 
     /// What is kept cannot be read or changed just now, for this reason.
     pub(crate) fn inaccessible(&self, why: String) -> Kind {
-        match self.lock().desk.shared {
+        match self.lock().dispatcher.shared {
             Some(_) => Kind::Redis(why),
             None => Kind::JournalAccess(why),
         }
@@ -338,8 +336,8 @@ impl Broker {
         let letter = letter.with_payload(parcel);
         self.with(|core| {
             // From a stream it comes as all others do.
-            if core.desk.shared.is_none() {
-                core.desk.ledger.handle_revive(letter);
+            if core.dispatcher.shared.is_none() {
+                core.dispatcher.ledger.handle_revive(letter);
             }
         });
         Ok(true)
@@ -390,7 +388,7 @@ impl Broker {
         let mut core = self.lock();
         let is_garbled = core.drain(holder).is_err();
         let words = board.last_words();
-        core.desk.ledger.weigh(
+        core.dispatcher.ledger.weigh(
             holder,
             LastWords {
                 is_garbled: is_garbled || words.is_garbled,
@@ -402,7 +400,7 @@ impl Broker {
     /// The name of the item that a worker had started.
     pub(crate) fn name_of_started(&self, holder: HolderId, started: Started) -> Option<String> {
         let core = self.lock();
-        let find = |ordinal| core.desk.ledger.handed_as(holder, ordinal);
+        let find = |ordinal| core.dispatcher.ledger.handed_as(holder, ordinal);
         let handed: Handed = find(started.current).or_else(|| find(started.taken))?;
         core.name_of(handed.token)
     }
@@ -443,7 +441,7 @@ impl Broker {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        self.lock().desk.ledger.counts()
+        self.lock().dispatcher.ledger.counts()
     }
 
     /// Where all accepted items are, here and elsewhere.

@@ -30,10 +30,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
-use crate::ledger::{Cause, ItemId};
 use crate::worker::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{Surroundings, Words, while_at_work};
+use dishrack_core::ledger::{Cause, ItemId};
 use output::Output;
 use persistent::Post;
 use shell::Script;

@@ -58,7 +58,6 @@ mod jobs;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod kitchen;
-pub mod ledger;
 mod link;
 mod memory;
 pub mod observe;
@@ -69,12 +68,14 @@ pub mod supervision;
 pub(crate) mod worker;
 
 pub use blob::Blob;
+pub use dishrack_core::ledger::{
+    Backoff, Capacity, Cause, Counts, DeadLetter, Exit, Failure, ItemId, Options,
+};
+pub use dishrack_core::pool::spec::{Restart, StartMethod};
 pub use error::{Error, ItemError};
-pub use ledger::{Backoff, Capacity, Cause, Counts, DeadLetter, Exit, Failure, ItemId, Options};
 pub use queue::{Delivery, JoinableQueue, Joined};
 #[cfg(feature = "redis")]
 pub use store::redis::RedisOptions;
-pub use supervision::spec::{Restart, StartMethod};
 pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]

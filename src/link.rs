@@ -21,8 +21,8 @@ pub(crate) mod thread;
 
 use std::fmt;
 
-use crate::ledger::{Handed, ItemId, Token};
 use crate::payload::Payload;
+use dishrack_core::ledger::{Handed, ItemId, Token};
 use frame::Answer;
 
 /// One delivery on its way to a worker in this process.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::ledger::{Counts, Exit, Failure, ItemId};
+use dishrack_core::ledger::{Counts, Exit, Failure, ItemId};
 
 /// Something that happened, and when.
 #[derive(Debug, Clone, PartialEq)]

@@ -24,13 +24,13 @@ pub use delivery::Delivery;
 
 use crate::broker::{Broker, Ending, Parcel, Patience};
 use crate::error::{Error, Kind};
-use crate::ledger::{Capacity, Counts, DeadLetter, ItemId, Options};
 use crate::link::frame::{Answer, Ask, Wait};
 use crate::payload::{self, NotSerialized, Payload};
 use crate::store::StoredLetter;
 use crate::worker::attempt::decode;
 use crate::worker::current::{self, Side};
 use crate::worker::session::{Reply, Session};
+use dishrack_core::ledger::{Capacity, Counts, DeadLetter, ItemId, Options};
 
 /// A queue whose items are acknowledged, and which can be joined: `join` returns when every item
 /// that was put is done or a dead letter.

@@ -6,8 +6,6 @@
 //! in a file, and [`book`] is what a journal keeps.
 
 #[cfg(feature = "journal")]
-pub mod book;
-#[cfg(feature = "journal")]
 pub(crate) mod journal;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
@@ -20,23 +18,11 @@ use std::fmt;
 use std::sync::Arc;
 
 #[cfg(feature = "cli")]
-use self::book::Unshown;
-use crate::ledger::{DeadLetter, ItemId, Write};
+use dishrack_core::book::Unshown;
+use dishrack_core::ledger::{DeadLetter, ItemId, Write};
 
 /// A dead letter as a store keeps it: with the item's serialized bytes.
 pub(crate) type StoredLetter = DeadLetter<Arc<[u8]>>;
-
-/// A key of an item as a store keeps it: 128 bits of a keyed hash.
-pub(crate) type Print = u128;
-
-/// What is kept of an item.
-pub trait Stored {
-    /// Its serialized bytes.
-    fn body(&self) -> &[u8];
-
-    /// The print of its key, if it was put with one.
-    fn print(&self) -> Option<u128>;
-}
 
 /// What the broker asks of a store.
 pub(crate) trait Store: Send + Sync + fmt::Debug {
@@ -101,7 +87,7 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     }
 
     /// What is kept of a key.
-    fn print_of(&self, _key: &[u8]) -> Option<Print> {
+    fn print_of(&self, _key: &[u8]) -> Option<dishrack_core::book::Print> {
         None
     }
 }

@@ -6,8 +6,6 @@
 //! [`child`] for one worker's life, [`restart`] for how often it may be restarted.
 
 mod builder;
-pub mod child;
-pub mod clock;
 pub(crate) mod equipment;
 mod fork;
 mod inline;
@@ -19,13 +17,10 @@ mod map;
 mod notes;
 pub(crate) mod oom;
 pub(crate) mod orders;
-pub mod patrol;
 mod processes;
 mod reap;
-pub mod restart;
 pub(crate) mod signals;
 mod spawn;
-pub mod spec;
 pub(crate) mod stderr;
 #[cfg(feature = "journal")]
 pub(crate) mod survivors;

@@ -42,12 +42,12 @@ impl Broker {
         patience: Patience,
         vigil: &mut Vigil,
     ) -> Result<Patience, Kind> {
-        let is_served = core.desk.was_ever_served() || self.has_inline();
+        let is_served = core.dispatcher.was_ever_served() || self.has_inline();
         if is_served || matches!(patience, Patience::None) {
             return Ok(patience);
         }
         if is_only_thread() {
-            let unfinished = core.desk.unfinished();
+            let unfinished = core.dispatcher.unfinished();
             return Err(Kind::NeverServed { unfinished });
         }
         let look = Instant::now() + vigil.pause;

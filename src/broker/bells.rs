@@ -36,16 +36,16 @@ impl Core {
         self.ring_for_putters();
         self.ring_for_getters();
         self.ring_for_joiners();
-        if self.desk.ledger.has_write() {
+        if self.dispatcher.ledger.has_write() {
             self.scribe.call();
         }
         #[cfg(feature = "redis")]
         self.ring_for_stream();
-        if let Some(at) = self.desk.ledger.poll_timeout() {
+        if let Some(at) = self.dispatcher.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }
         self.see_to_reliance();
-        let mut counts = self.desk.ledger.counts();
+        let mut counts = self.dispatcher.ledger.counts();
         if fail::is_planted("one too many") {
             counts.done += 1;
         }
@@ -57,16 +57,16 @@ impl Core {
     }
 
     fn ring_for_putters(&self) {
-        if self.putters > 0 && self.desk.ledger.has_room() {
+        if self.putters > 0 && self.dispatcher.ledger.has_room() {
             self.bells.room.notify_all();
         }
     }
 
     fn ring_for_getters(&self) {
-        if self.desk.local_getters() == 0 {
+        if self.dispatcher.local_getters() == 0 {
             return;
         }
-        let waiting = self.desk.ledger.ready();
+        let waiting = self.dispatcher.ledger.ready();
         if waiting == 1 && self.wakers.is_empty() {
             self.bells.items.notify_one();
         } else if waiting > 0 || self.end_of_gets().is_some() {
@@ -76,11 +76,11 @@ impl Core {
     }
 
     fn ring_for_joiners(&self) {
-        if self.joiners > 0 && self.desk.join_state(0).is_some() {
+        if self.joiners > 0 && self.dispatcher.join_state(0).is_some() {
             self.bells.settled.notify_all();
         }
         // Inline, those who wait for the end, or for room, are those who do the work.
-        if self.has_inline && !self.desk.ledger.is_finished() {
+        if self.has_inline && !self.dispatcher.ledger.is_finished() {
             self.bells.room.notify_all();
             self.bells.durable.notify_all();
             self.bells.settled.notify_all();

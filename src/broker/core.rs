@@ -8,21 +8,22 @@ use std::task::Waker;
 use slotmap::{SecondaryMap, SlotMap};
 
 use super::Bells;
-use super::desk::{Desk, Refused, Said};
 use super::poll::Reliance;
 use super::results::{Mailbox, MailboxKey, ReplyTo};
 use super::scribe::Scribe;
-use super::shared::Shared;
 use super::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
-use crate::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Scene, Weight, Write};
 use crate::link::process::Uplink;
 use crate::link::{Job, Link};
 use crate::observe::{Emitter, What};
 use crate::payload::{INLINE_BYTES_MAX, Payload};
-use crate::store::{Print, Store, Stored};
+use crate::store::Store;
 use crate::supervision::stderr::Stderr;
+use dishrack_core::book::{Print, Stored};
+use dishrack_core::dispatcher::{Dispatcher, Refused, Said};
+use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Scene, Weight, Write};
+use dishrack_core::shared::Shared;
 
 slotmap::new_key_type! {
     /// One async task in a `get`.
@@ -161,7 +162,7 @@ pub(crate) type NameItems = Arc<dyn Fn(&[u8]) -> String + Send + Sync>;
 
 pub(crate) struct Core {
     /// The ledger, and who waits for what.
-    pub(crate) desk: Desk<Parcel, Product>,
+    pub(crate) dispatcher: Dispatcher<Parcel, Product>,
     pub(crate) emitter: Emitter,
     pub(super) store: Arc<dyn Store>,
     item_bytes_max: usize,
@@ -207,7 +208,7 @@ pub(crate) struct Core {
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core")
-            .field("counts", &self.desk.ledger.counts())
+            .field("counts", &self.dispatcher.ledger.counts())
             .finish_non_exhaustive()
     }
 }
@@ -221,7 +222,7 @@ impl Core {
         scribe: Scribe,
     ) -> Self {
         Core {
-            desk: Desk::new(ledger),
+            dispatcher: Dispatcher::new(ledger),
             emitter: Emitter::new(),
             item_bytes_max: store.item_bytes_max(),
             store,
@@ -258,13 +259,13 @@ impl Core {
     ) -> Result<ItemId, Kind> {
         let bytes = parcel.as_ref().map_or(0, |parcel| parcel.body.len());
         self.check_size(bytes)?;
-        if let Some(refused) = self.desk.refusal(is_beyond_bound) {
+        if let Some(refused) = self.dispatcher.refusal(is_beyond_bound) {
             return Err(self.kind_of(refused));
         }
         // Taken only now, so that whoever waits for room has it still.
         parcel
             .take()
-            .map(|parcel| self.desk.accept(parcel))
+            .map(|parcel| self.dispatcher.accept(parcel))
             .ok_or(Kind::Closed)
     }
 
@@ -283,42 +284,42 @@ impl Core {
             Refused::Full => Kind::Full,
             Refused::Closed => Kind::Closed,
             Refused::NoWorkersLeft => Kind::NoWorkersLeft {
-                why: self.desk.loss_of_crews().to_owned(),
-                unfinished: self.desk.unfinished(),
+                why: self.dispatcher.loss_of_crews().to_owned(),
+                unfinished: self.dispatcher.unfinished(),
             },
             Refused::StoreFailed => {
                 let why = self.journal_failure.clone().unwrap_or_default();
-                match self.desk.shared {
+                match self.dispatcher.shared {
                     Some(_) => Kind::Redis(why),
                     None => Kind::Journal(why),
                 }
             }
             Refused::NotTaken => {
-                let shared = self.desk.shared.as_ref();
+                let shared = self.dispatcher.shared.as_ref();
                 Kind::Redis(shared.map_or_else(String::new, |shared| shared.refusal.clone()))
             }
         }
     }
 
     pub(super) fn try_get(&mut self) -> Option<Job> {
-        let handed = self.desk.get()?;
+        let handed = self.dispatcher.get()?;
         if self.emitter.wants_items() {
             self.report_started(handed.token, None);
         }
-        let parcel = self.desk.ledger.payload(handed.token)?;
+        let parcel = self.dispatcher.ledger.payload(handed.token)?;
         Some(Job::new(&handed, &parcel.body))
     }
 
     /// Why no `get` can be served any more, if none can.
     pub(super) fn end_of_gets(&self) -> Option<Kind> {
-        let end = self.desk.end_of_gets()?;
+        let end = self.dispatcher.end_of_gets()?;
         Some(self.kind_of(end))
     }
 
     /// Whether it was looked in vain, since this was first asked, whether there is something for a
     /// `get`. Without a stream nothing is anywhere else.
     pub(super) fn was_looked_for(&mut self, glance: &mut Option<u64>) -> bool {
-        let Some(shared) = &mut self.desk.shared else {
+        let Some(shared) = &mut self.dispatcher.shared else {
             return true;
         };
         let is_new = glance.is_none();
@@ -327,21 +328,21 @@ impl Core {
         if is_new {
             self.pump();
         }
-        is_over || self.desk.ledger.is_broken()
+        is_over || self.dispatcher.ledger.is_broken()
     }
 
     /// Whether it is not known yet how the stream stood at this look.
     pub(super) fn is_to_look(&self, look: u64) -> bool {
-        let shared = self.desk.shared.as_ref();
+        let shared = self.dispatcher.shared.as_ref();
         let is_asked = |shared: &Shared<Parcel>| !shared.is_left && !shared.looks.is_answered(look);
         let is_open = shared.is_some_and(is_asked);
-        is_open && !self.desk.ledger.is_broken()
+        is_open && !self.dispatcher.ledger.is_broken()
     }
 
     /// How many items nobody has taken, whether there is no room, and whether the queue is closed.
     pub(super) fn state(&self) -> (usize, bool, bool) {
-        let ledger = &self.desk.ledger;
-        let (elsewhere, is_full) = match &self.desk.shared {
+        let ledger = &self.dispatcher.ledger;
+        let (elsewhere, is_full) = match &self.dispatcher.shared {
             None => (0, !ledger.has_room()),
             Some(shared) => {
                 let untaken = usize::try_from(shared.standing.untaken).unwrap_or(usize::MAX);
@@ -356,8 +357,8 @@ impl Core {
 
     /// Waiting getters are takers in a rendezvous, so a putter may go on.
     pub(super) fn getter_waits(&mut self, is_waiting: bool) {
-        self.desk.local_waits(is_waiting);
-        if is_waiting && self.putters > 0 && self.desk.ledger.has_room() {
+        self.dispatcher.local_waits(is_waiting);
+        if is_waiting && self.putters > 0 && self.dispatcher.ledger.has_room() {
             self.bells.room.notify_all();
         }
         #[cfg(feature = "redis")]
@@ -389,32 +390,32 @@ impl Core {
 
     /// How a `join` ends that waits for this look, if it does now.
     pub(super) fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Kind>> {
-        let end = self.desk.join_state(look)?;
+        let end = self.dispatcher.join_state(look)?;
         Some(end.map_err(|refused| self.kind_of(refused)))
     }
 
     /// Why nothing more will come of what was put, in words: the workers are gone, if there were
     /// some, or the journal is.
     pub(super) fn loss(&self) -> Option<String> {
-        if self.desk.ledger.is_broken() {
+        if self.dispatcher.ledger.is_broken() {
             return Some(self.kind_of(Refused::StoreFailed).to_string());
         }
-        let is_lost = self.desk.are_workers_lost() && !self.desk.is_served_elsewhere();
-        is_lost.then(|| self.desk.loss_of_crews().to_owned())
+        let is_lost = self.dispatcher.are_workers_lost() && !self.dispatcher.is_served_elsewhere();
+        is_lost.then(|| self.dispatcher.loss_of_crews().to_owned())
     }
 
     /// A supervisor began to work on this queue.
     pub(crate) fn crew_began(&mut self) {
         self.timer.start();
-        self.desk.crew_began();
+        self.dispatcher.crew_began();
     }
 
     /// A supervisor has no workers left, and why. `is_spent`: they were given up on.
     pub(crate) fn crew_ended(&mut self, why: &str, is_spent: bool) {
-        let is_lost = self.desk.crew_ended(why, is_spent);
-        if self.desk.are_workers_lost() {
+        let is_lost = self.dispatcher.crew_ended(why, is_spent);
+        if self.dispatcher.are_workers_lost() {
             let now = self.emitter.now();
-            self.desk.ledger.handle_unstoppable(now);
+            self.dispatcher.ledger.handle_unstoppable(now);
         }
         if is_lost {
             let why = why.to_owned();
@@ -425,8 +426,8 @@ impl Core {
 
     /// Takes no more items.
     pub(crate) fn close(&mut self) {
-        self.desk.ledger.handle_close();
-        if let Some(shared) = &mut self.desk.shared {
+        self.dispatcher.ledger.handle_close();
+        if let Some(shared) = &mut self.dispatcher.shared {
             // What is left there is taken until nothing is.
             shared.glances.ask();
         }
@@ -459,7 +460,7 @@ impl Core {
     }
 
     pub(super) fn attach(&mut self, seat: Seat, credit: Option<Credit>, quota: u64) -> HolderId {
-        let holder = self.desk.ledger.handle_join_for(credit, quota);
+        let holder = self.dispatcher.ledger.handle_join_for(credit, quota);
         self.emitter.emit(What::WorkerStarted {
             worker: Arc::clone(&seat.worker),
             pid: seat.pid,
@@ -469,7 +470,7 @@ impl Core {
     }
 
     pub(super) fn ask_to_stop(&mut self, holder: HolderId) {
-        self.desk.stop(holder);
+        self.dispatcher.stop(holder);
         if let Some(seat) = self.seats.get_mut(holder) {
             seat.link.ask_to_stop();
             self.unsent.push_back(holder);
@@ -486,16 +487,16 @@ impl Core {
             self.bells.durable.notify_all();
         }
         match result {
-            Ok(()) => self.desk.ledger.handle_written(number),
+            Ok(()) => self.dispatcher.ledger.handle_written(number),
             Err(why) => self.break_off(why),
         }
-        self.desk.ledger.poll_write()
+        self.dispatcher.ledger.poll_write()
     }
 
     /// Nothing more is accepted or told.
     pub(super) fn break_off(&mut self, why: String) {
         self.journal_failure = Some(why.clone());
-        self.desk.ledger.handle_write_failed();
+        self.dispatcher.ledger.handle_write_failed();
         self.wake_all();
         self.emitter.emit(What::JournalFailed { why });
     }
@@ -514,7 +515,7 @@ impl Core {
     /// Time has passed.
     pub(super) fn tick(&mut self) {
         let now = self.emitter.now();
-        self.desk.ledger.handle_timeout(now);
+        self.dispatcher.ledger.handle_timeout(now);
         self.check_relied_on();
         for holder in std::mem::take(&mut self.unread) {
             self.drain_or_end(holder);
@@ -524,13 +525,13 @@ impl Core {
     /// Whether a processor is left for those who look for news before they sleep: one besides those
     /// that workers are busy on.
     pub(super) fn may_poll(&self) -> bool {
-        self.desk.ledger.busy() < self.processors
+        self.dispatcher.ledger.busy() < self.processors
     }
 
     /// Carries out what was decided, until there is nothing more.
     pub(super) fn pump(&mut self) {
         let mut last = None;
-        while let Some(said) = self.desk.poll() {
+        while let Some(said) = self.dispatcher.poll() {
             match said {
                 Said::Deliver(handed) => {
                     self.deliver(&handed);
@@ -579,10 +580,10 @@ impl Core {
                 failed.push((handed.token, why));
             }
         };
-        if let Some(parcel) = self.desk.ledger.payload_mut(handed.token) {
+        if let Some(parcel) = self.dispatcher.ledger.payload_mut(handed.token) {
             deliver(handed, parcel);
         }
-        self.desk.ledger.poll_turn(deliver);
+        self.dispatcher.ledger.poll_turn(deliver);
         for (token, why) in failed {
             self.fail_undeliverable(token, why);
         }

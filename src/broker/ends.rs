@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::Ending;
 use super::core::{Core, Product};
-use super::desk::Verdict;
-use crate::ledger::{
+use crate::payload::Payload;
+use dishrack_core::dispatcher::Verdict;
+use dishrack_core::ledger::{
     Blame, Cancelled, Cause, Handed, HolderId, ItemId, Scene, Stale, Started, Token,
 };
-use crate::payload::Payload;
 
 impl Core {
     /// An item is not to be worked on. Whether there was anything to cancel.
@@ -17,7 +17,7 @@ impl Core {
             ended: self.emitter.now_unix(),
             ..Scene::default()
         };
-        match self.desk.ledger.handle_cancel(id, scene) {
+        match self.dispatcher.ledger.handle_cancel(id, scene) {
             Cancelled::Not => return false,
             Cancelled::Waiting => {}
             Cancelled::Leased(handed) => self.revoke(&handed),
@@ -86,9 +86,9 @@ impl Core {
             Verdict::Failed(..) | Verdict::Short(_) => self.emitter.now(),
             Verdict::Done(..) | Verdict::Returned => Duration::ZERO,
         };
-        self.desk.settle(token, service, verdict, now)?;
+        self.dispatcher.settle(token, service, verdict, now)?;
         // At once, so that what is told keeps the order of what was heard.
-        while let Some(report) = self.desk.ledger.poll_report() {
+        while let Some(report) = self.dispatcher.ledger.poll_report() {
             self.publish(report);
         }
         Ok(())
@@ -97,7 +97,7 @@ impl Core {
     /// What is to be told of a delivery that is done, if anybody wants to know.
     fn product_of(&self, token: Token, service: Duration, result: Payload) -> Option<Product> {
         let wants_event = self.emitter.wants_items();
-        let reply = self.desk.ledger.payload(token)?.reply();
+        let reply = self.dispatcher.ledger.payload(token)?.reply();
         (wants_event || reply.is_some()).then(|| Product {
             result,
             scene: wants_event.then(|| self.scene_of_done(token, service)),
@@ -107,25 +107,25 @@ impl Core {
     /// From now on the journal keeps how attempts ended until they are shown.
     #[cfg(feature = "cli")]
     pub(crate) fn keep_attempts(&mut self) {
-        self.desk.ledger.handle_keep_attempts();
+        self.dispatcher.ledger.handle_keep_attempts();
     }
 
     /// How these attempts ended has been shown.
     #[cfg(feature = "cli")]
     pub(crate) fn shown(&mut self, attempts: &[(ItemId, u32)]) {
         for (id, attempt) in attempts {
-            self.desk.ledger.handle_shown(*id, *attempt);
+            self.dispatcher.ledger.handle_shown(*id, *attempt);
         }
     }
 
     /// A supervisor of this queue is asked to stop: what the same stop ends is charged to nobody.
     pub(crate) fn stop_begins(&mut self) {
-        self.desk.ledger.handle_stopping();
+        self.dispatcher.ledger.handle_stopping();
     }
 
     /// It has stopped.
     pub(crate) fn stop_is_over(&mut self) {
-        self.desk.ledger.handle_stopped();
+        self.dispatcher.ledger.handle_stopped();
     }
 
     pub(super) fn detach(
@@ -138,7 +138,7 @@ impl Core {
         let _ = self.drain(holder);
         self.seats.remove(holder);
         let now = self.emitter.now();
-        self.desk.detach(holder, started, blame, now)
+        self.dispatcher.detach(holder, started, blame, now)
     }
 
     pub(super) fn fail_undeliverable(&mut self, token: Token, why: String) {

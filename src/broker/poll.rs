@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::{Broker, with_guard};
-use crate::ledger::HolderId;
 use crate::link::lane::Lane;
 use crate::link::poll::poll_until;
+use dishrack_core::ledger::HolderId;
 
 /// One worker that something is expected of.
 struct Eye {
@@ -47,7 +47,7 @@ impl Core {
     /// While items wait for workers that are relied on and another one is idle, somebody must look
     /// whether those come back: one that is at a long item, or is stopped, does not say so.
     pub(super) fn see_to_reliance(&mut self) {
-        if self.relied_on.is_empty() && self.desk.ledger.is_relying() {
+        if self.relied_on.is_empty() && self.dispatcher.ledger.is_relying() {
             self.relied_on = self.workers_relied_on();
             self.timer.set(RELIANCE);
         }
@@ -55,7 +55,7 @@ impl Core {
 
     fn workers_relied_on(&self) -> Vec<Reliance> {
         let seats = self.seats.iter();
-        let relied_on = seats.filter(|(holder, _)| self.desk.ledger.is_relied_on(*holder));
+        let relied_on = seats.filter(|(holder, _)| self.dispatcher.ledger.is_relied_on(*holder));
         relied_on
             .filter_map(|(holder, seat)| {
                 let board = seat.uplink.as_ref()?.lane.board();
@@ -71,7 +71,9 @@ impl Core {
         for before in std::mem::take(&mut self.relied_on) {
             let is_same =
                 |one: &Reliance| one.holder == before.holder && one.progress == before.progress;
-            if now.iter().any(is_same) && self.desk.ledger.handle_slow(before.holder, RELIANCE) {
+            if now.iter().any(is_same)
+                && self.dispatcher.ledger.handle_slow(before.holder, RELIANCE)
+            {
                 self.take_back(before.holder);
             }
         }
@@ -82,7 +84,7 @@ impl Core {
     /// after item looks now and then whether they are ready for more, which saves them waking
     /// somebody.
     pub(super) fn follow_put(&mut self) {
-        if !self.desk.is_quiet() {
+        if !self.dispatcher.is_quiet() {
             self.pump();
             return;
         }
@@ -98,7 +100,7 @@ impl Core {
             eyes.iter().for_each(|eye| self.drain_or_end(eye.holder));
             self.comes_by = false;
         }
-        if is_worth_reading || self.desk.ledger.has_takers() {
+        if is_worth_reading || self.dispatcher.ledger.has_takers() {
             self.pump();
         }
     }
@@ -116,7 +118,7 @@ impl Core {
     /// Worker processes that have something in hand.
     fn eyes(&self) -> Vec<Eye> {
         let seats = self.seats.iter();
-        let busy = seats.filter(|(holder, _)| self.desk.ledger.held_by(*holder) > 0);
+        let busy = seats.filter(|(holder, _)| self.dispatcher.ledger.held_by(*holder) > 0);
         busy.filter_map(|(holder, seat)| {
             let uplink = seat.uplink.as_ref()?;
             Some(Eye {

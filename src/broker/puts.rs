@@ -3,10 +3,11 @@
 use super::alone::Vigil;
 #[cfg(feature = "redis")]
 use super::stream;
-use super::{Broker, Parcel, Patience, desk, sleep};
+use super::{Broker, Parcel, Patience, sleep};
 use crate::error::Kind;
 use crate::fail;
-use crate::ledger::ItemId;
+use dishrack_core::dispatcher;
+use dishrack_core::ledger::ItemId;
 
 impl Broker {
     /// Accepts an item, and waits until it is durable. `is_holding`: the caller works on an item of
@@ -38,9 +39,9 @@ impl Broker {
             return Ok(());
         }
         let mut core = self.lock();
-        while !core.desk.ledger.is_durable(id) {
-            if core.desk.ledger.is_broken() {
-                return Err(core.kind_of(desk::Refused::StoreFailed));
+        while !core.dispatcher.ledger.is_durable(id) {
+            if core.dispatcher.ledger.is_broken() {
+                return Err(core.kind_of(dispatcher::Refused::StoreFailed));
             }
             core.syncers += 1;
             core = sleep(&self.bells.durable, core, Patience::Forever).0;
@@ -54,13 +55,13 @@ impl Broker {
     pub(crate) fn sync_all(&self) -> Result<(), Kind> {
         let mut core = self.lock();
         core.syncers += 1;
-        while !core.desk.is_written() {
+        while !core.dispatcher.is_written() {
             core = sleep(&self.bells.durable, core, Patience::Forever).0;
         }
         core.syncers -= 1;
-        match core.desk.ledger.is_broken() {
+        match core.dispatcher.ledger.is_broken() {
             false => Ok(()),
-            true => Err(core.kind_of(desk::Refused::StoreFailed)),
+            true => Err(core.kind_of(dispatcher::Refused::StoreFailed)),
         }
     }
 
@@ -103,7 +104,10 @@ impl Broker {
                     core = sleep(&self.bells.room, core, at_a_time).0;
                     core.putters -= 1;
                     let is_over = patience.is_over();
-                    if is_over && !core.desk.ledger.has_room() && !core.desk.ledger.is_broken() {
+                    if is_over
+                        && !core.dispatcher.ledger.has_room()
+                        && !core.dispatcher.ledger.is_broken()
+                    {
                         return Err(Kind::Full);
                     }
                 }

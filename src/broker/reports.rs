@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::core::{Core, Parcel, Product};
 use super::results::Outcome;
-use crate::ledger::{DeadLetter, Failure, Handed, HolderId, ItemId, Notice, Report, Scene, Token};
 use crate::observe::What;
+use dishrack_core::ledger::{
+    DeadLetter, Failure, Handed, HolderId, ItemId, Notice, Report, Scene, Token,
+};
 
 impl Core {
     /// A worker's name and process; a thread that called `get` itself goes by its own name.
@@ -22,7 +24,7 @@ impl Core {
 
     /// Where a delivery is worked on.
     pub(super) fn place_of(&self, token: Token) -> (Arc<str>, u32) {
-        match self.desk.ledger.handed(token) {
+        match self.dispatcher.ledger.handed(token) {
             Some(handed) => self.place(handed.holder),
             None => ("".into(), 0),
         }
@@ -30,7 +32,7 @@ impl Core {
 
     /// Where and when a delivery was worked on that ends now.
     pub(super) fn scene_of(&self, token: Token, service: Duration) -> Scene {
-        let handed = self.desk.ledger.handed(token);
+        let handed = self.dispatcher.ledger.handed(token);
         let seat = handed.and_then(|handed| self.seats.get(handed.holder));
         let stderr = seat.and_then(|seat| seat.stderr.as_ref());
         Scene {
@@ -54,15 +56,15 @@ impl Core {
 
     /// The name of a delivery's item.
     pub(super) fn name_of(&self, token: Token) -> Option<String> {
-        let handed = self.desk.ledger.handed(token)?;
-        Some(self.name(handed.id, self.desk.ledger.payload(token)?))
+        let handed = self.dispatcher.ledger.handed(token)?;
+        Some(self.name(handed.id, self.dispatcher.ledger.payload(token)?))
     }
 
     /// Work on a delivery began: now, or at a time of the machine's monotonic clock.
     pub(super) fn report_started(&self, token: Token, at_ns: Option<u64>) {
         let (Some(handed), Some(parcel)) = (
-            self.desk.ledger.handed(token),
-            self.desk.ledger.payload(token),
+            self.dispatcher.ledger.handed(token),
+            self.dispatcher.ledger.payload(token),
         ) else {
             return;
         };
@@ -142,7 +144,7 @@ impl Core {
         } = letter;
         self.report_dead(id, &payload, &history);
         if self.emitter.is_enough() {
-            self.desk.ledger.handle_hold();
+            self.dispatcher.ledger.handle_hold();
         }
         let outcome = history.clone();
         self.deliver_outcome(payload.reply(), || Outcome::Dead(id, outcome));

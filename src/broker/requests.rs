@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::Ending;
 use super::core::{Core, Parcel};
-use super::desk::{Reply, Request};
 use crate::error::Kind;
 use crate::fail;
-use crate::ledger::{Cause, Handed, HolderId, Token};
 use crate::link::frame::{self, Answer, Ask, Up, Verdict, Wait};
 use crate::link::process::{Through, Uplink};
 use crate::link::ring::Corrupt;
 use crate::payload::Payload;
+use dishrack_core::dispatcher::{Reply, Request};
+use dishrack_core::ledger::{Cause, Handed, HolderId, Token};
 
 /// So many records are read in one go, which is as many as the ring holds; a worker that goes on
 /// writing does not keep the lock from others.
@@ -99,7 +99,7 @@ impl Core {
         };
         fail::point("acknowledge: received");
         let service = Duration::from_nanos(service_ns);
-        let ledger = &mut self.desk.ledger;
+        let ledger = &mut self.dispatcher.ledger;
         ledger.handle_done_through(holder, ordinal, service);
         fail::point("acknowledge: settled");
         Ok(())
@@ -132,7 +132,7 @@ impl Core {
                 uplink.saw(ordinal);
             }
             Up::Ask { request, ask } => return self.receive_ask(holder, request, ask, uplink),
-            Up::Cancel { request: number } => self.desk.cancel(Request { holder, number }),
+            Up::Cancel { request: number } => self.dispatcher.cancel(Request { holder, number }),
             Up::HasBegun { ordinal } => self.revoked(holder, ordinal),
             Up::Worn => self.worn(holder),
             Up::Keeps { ordinal } => self.keep(Token::of(holder, ordinal), holder),
@@ -148,7 +148,7 @@ impl Core {
 
     /// A worker reads a delivery's payload beyond its end: the memory stays its.
     fn keep(&mut self, token: Token, holder: HolderId) {
-        let parcel = self.desk.ledger.payload_in_hand(token);
+        let parcel = self.dispatcher.ledger.payload_in_hand(token);
         let payload = parcel.map(|parcel| parcel.body.clone());
         if let (Some(payload), Some(seat)) = (payload, self.seats.get_mut(holder)) {
             seat.link.keep(token.ordinal(), payload);
@@ -168,7 +168,7 @@ impl Core {
             Verdict::Done(body) => Some(uplink.find(body)?),
             _ => None,
         };
-        if !self.desk.is_heard(token, is_returned) {
+        if !self.dispatcher.is_heard(token, is_returned) {
             return Ok(());
         }
         let ending = match verdict {
@@ -221,13 +221,13 @@ impl Core {
                 let bytes = uplink.find(body)?;
                 let parcel = Parcel::of(Payload::received(&bytes, true));
                 match self.check_size(bytes.len()) {
-                    Ok(()) => self.desk.ask_put(request, parcel, waits(wait)),
+                    Ok(()) => self.dispatcher.ask_put(request, parcel, waits(wait)),
                     Err(kind) => self.send_answer(request, answer_of(kind)),
                 }
             }
-            Ask::Get { wait } => self.desk.ask_get(request, waits(wait)),
-            Ask::Join { wait } => self.desk.ask_join(request, waits(wait)),
-            Ask::State => self.desk.ask_state(request),
+            Ask::Get { wait } => self.dispatcher.ask_get(request, waits(wait)),
+            Ask::Join { wait } => self.dispatcher.ask_join(request, waits(wait)),
+            Ask::State => self.dispatcher.ask_state(request),
             Ask::Close => {
                 self.close();
                 self.send_answer(request, Answer::Closed);
@@ -236,7 +236,7 @@ impl Core {
         Ok(())
     }
 
-    /// Carries out what the desk decided on a request.
+    /// Carries out what the dispatcher decided on a request.
     pub(super) fn reply(&mut self, request: Request, reply: Reply) {
         let answer = match reply {
             Reply::Accepted(id) => Answer::Accepted(id),
@@ -266,7 +266,7 @@ impl Core {
     fn hand_over(&mut self, request: Request, handed: &Handed) {
         let (Some(seat), Some(parcel)) = (
             self.seats.get_mut(request.holder),
-            self.desk.ledger.payload_mut(handed.token),
+            self.dispatcher.ledger.payload_mut(handed.token),
         ) else {
             return;
         };
@@ -275,7 +275,7 @@ impl Core {
         let answered = shared.and_then(|()| link.answer_item(request.number, handed, &parcel.body));
         if let Err(why) = answered {
             self.fail_undeliverable(handed.token, why);
-            self.desk.ask_get(request, true);
+            self.dispatcher.ask_get(request, true);
             return;
         }
         self.unsent.push_back(request.holder);

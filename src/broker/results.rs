@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar};
 
 use super::Broker;
 use super::core::Core;
-use crate::ledger::{Failure, ItemId};
 use crate::payload::Payload;
+use dishrack_core::ledger::{Failure, ItemId};
 
 slotmap::new_key_type! {
     pub(crate) struct MailboxKey;

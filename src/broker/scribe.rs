@@ -60,7 +60,7 @@ pub(super) fn write_all(core: &Mutex<Core>, store: &dyn Store) {
 }
 
 fn write(core: &Mutex<Core>, store: &dyn Store) {
-    let mut next = super::with(core, |core| core.desk.ledger.poll_write());
+    let mut next = super::with(core, |core| core.dispatcher.ledger.poll_write());
     while let Some(write) = next {
         fail::point("commit: begin");
         let result = store.commit(&write);

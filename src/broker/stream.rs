@@ -16,12 +16,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::desk::Refused;
 use super::scribe::Scribe;
-use super::shared::{Putter, Shared};
 use super::{Broker, Parcel, Patience, ReplyTo, sleep};
 use crate::error::Kind;
-use crate::ledger::{Counts, ItemId, Ledger, Options, Token};
 use crate::observe::What;
 use crate::payload::Payload;
 use crate::store::Store;
@@ -29,6 +26,9 @@ use crate::store::stream::{Notice, Sent, Stream};
 use crate::supervision::signals;
 use crate::worker::attempt::message_of;
 use crate::worker::current;
+use dishrack_core::dispatcher::Refused;
+use dishrack_core::ledger::{Counts, ItemId, Ledger, Options, Token};
+use dishrack_core::shared::{Putter, Shared};
 
 /// What is on its way takes so many items at most, and whoever puts without waiting waits for
 /// that.
@@ -102,7 +102,7 @@ impl Broker {
         let broker = Self::with_store(Ledger::share(options), store, scribe);
         {
             let mut core = broker.lock();
-            core.desk.shared = Some(Shared::default());
+            core.dispatcher.shared = Some(Shared::default());
             core.traffic.wants_results = stream.wants_results();
         }
         let core = Arc::downgrade(&broker.core);
@@ -230,7 +230,7 @@ impl Broker {
     /// Has it looked how the stream stands now.
     pub(super) fn look(&self) -> Result<(), Kind> {
         let mut core = self.lock();
-        let look = core.desk.ask_look();
+        let look = core.dispatcher.ask_look();
         core.pump();
         while core.is_to_look(look) {
             core = self.await_stream(core, Patience::Forever);
@@ -246,8 +246,8 @@ impl Broker {
     /// Where all items are, here and elsewhere, as far as is known.
     pub(crate) fn counts_known(&self) -> Counts {
         let core = self.lock();
-        let Some(shared) = &core.desk.shared else {
-            return core.desk.ledger.counts();
+        let Some(shared) = &core.dispatcher.shared else {
+            return core.dispatcher.ledger.counts();
         };
         let standing = &shared.standing;
         Counts {
@@ -259,7 +259,7 @@ impl Broker {
             dead: standing.dead,
             retries: standing.retries,
             // Also what was not even told, as it was known by then whose the item is.
-            refused: standing.refused + core.desk.ledger.counts().refused,
+            refused: standing.refused + core.dispatcher.ledger.counts().refused,
         }
     }
 
@@ -330,9 +330,9 @@ impl Broker {
             stream: Arc::clone(&channel.stream),
         };
         clerk::tell_all(&post);
-        let left: Vec<ItemId> = self.lock().desk.ledger.unfinished_ids();
+        let left: Vec<ItemId> = self.lock().dispatcher.ledger.unfinished_ids();
         // Who has failed to tell does not wait for an answer to his good-bye either.
-        if !self.lock().desk.ledger.is_broken() {
+        if !self.lock().dispatcher.ledger.is_broken() {
             // What cannot be given back is taken over when its lease is over.
             let _ = channel.stream.release(&left);
             let _ = channel.stream.close();
@@ -381,21 +381,21 @@ fn start(
 
 impl Core {
     fn shared(&mut self) -> Option<&mut Shared<Parcel>> {
-        self.desk.shared.as_mut()
+        self.dispatcher.shared.as_mut()
     }
 
     fn on_the_way(&self) -> usize {
-        let shared = self.desk.shared.as_ref();
+        let shared = self.dispatcher.shared.as_ref();
         shared.map_or(0, Shared::on_the_way)
     }
 
     fn last_ticket(&self) -> u64 {
-        let shared = self.desk.shared.as_ref();
+        let shared = self.dispatcher.shared.as_ref();
         shared.map_or(0, Shared::last_ticket)
     }
 
     fn is_through(&self, ticket: u64) -> bool {
-        let shared = self.desk.shared.as_ref();
+        let shared = self.dispatcher.shared.as_ref();
         shared.is_none_or(|shared| shared.is_through(ticket))
     }
 
@@ -419,7 +419,7 @@ impl Core {
 
     /// Whether something may be put.
     fn check_open(&self) -> Result<(), Kind> {
-        match self.desk.refusal(true) {
+        match self.dispatcher.refusal(true) {
             Some(refused) => Err(self.kind_of(refused)),
             None => Ok(()),
         }
@@ -427,8 +427,8 @@ impl Core {
 
     /// Whether the stream is still there, and we are.
     fn check_kept(&self) -> Result<(), Kind> {
-        let shared = self.desk.shared.as_ref();
-        if self.desk.ledger.is_broken() {
+        let shared = self.dispatcher.shared.as_ref();
+        if self.dispatcher.ledger.is_broken() {
             return Err(self.kind_of(Refused::StoreFailed));
         }
         match shared.is_some_and(|shared| shared.is_left) {
@@ -451,7 +451,7 @@ impl Core {
     /// Once one of the puts that nobody waits for was refused, those after it are as well, until
     /// somebody has asked: so what was accepted is all that was put up to some point.
     fn check_lost(&self, until: Until) -> Result<(), Kind> {
-        let shared = self.desk.shared.as_ref();
+        let shared = self.dispatcher.shared.as_ref();
         let are_lost = shared.is_some_and(|shared| shared.are_lost);
         match until == Until::Numbered && are_lost {
             true => Err(self.kind_of(Refused::NotTaken)),
@@ -526,16 +526,16 @@ impl Core {
 
     /// Nothing more is put, taken or told.
     fn break_off_stream(&mut self, why: String) {
-        if self.desk.ledger.is_broken() {
+        if self.dispatcher.ledger.is_broken() {
             return;
         }
-        self.desk.break_off_shared();
+        self.dispatcher.break_off_shared();
         self.break_off(why);
     }
 
     /// Has the threads of a stream look whether there is something for them.
     pub(super) fn ring_for_stream(&mut self) {
-        let calls = self.desk.calls(self.is_awaited());
+        let calls = self.dispatcher.calls(self.is_awaited());
         if calls.clerk {
             self.scribe.call();
         }
@@ -562,7 +562,7 @@ impl Core {
 
     /// A delivery is done, and somebody elsewhere waits for what came of it.
     pub(super) fn send_result(&mut self, token: Token, result: &Payload) {
-        let ledger = &self.desk.ledger;
+        let ledger = &self.dispatcher.ledger;
         let is_sent = ledger.payload(token).is_some_and(Parcel::is_sent);
         if let (true, Some(handed)) = (is_sent, ledger.handed(token)) {
             let (id, result) = (handed.id, result.clone());

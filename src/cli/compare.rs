@@ -18,11 +18,11 @@ use super::screen::Stream;
 use super::stop::Stop;
 use super::{Failure, code, dishes, printer};
 use crate::kitchen::Dish;
-use crate::ledger::{Counts, Options};
 use crate::observe::timeline::{Timeline, svg};
 use crate::observe::{Event, Observer, What};
 use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
+use dishrack_core::ledger::{Counts, Options};
 
 type Rack = JoinableQueue<Dish>;
 type Crew = Supervisor<Dish, ()>;

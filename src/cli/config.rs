@@ -12,9 +12,9 @@ use super::jobs::{self, JobConfig};
 use super::obituaries;
 use super::output::Output;
 use super::pictures;
-use crate::ledger::{Backoff, Capacity, Options};
 use crate::store::journal::{Durability, own_files};
 use crate::store::redis::RedisOptions;
+use dishrack_core::ledger::{Backoff, Capacity, Options};
 
 /// A dish heavier than this is a typing error.
 const PAYLOAD_MAX: usize = 1 << 30;

@@ -19,11 +19,11 @@ use super::{Failure, code, printer, written};
 use crate::error::{Error, Kind};
 use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
-use crate::ledger::ItemId;
 use crate::queue::durable::open_journal;
 use crate::store::journal::{Durability, Journal, read_letters};
 use crate::store::redis::RedisStore;
 use crate::store::{Store, StoredLetter};
+use dishrack_core::ledger::ItemId;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

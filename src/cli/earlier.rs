@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
-use crate::ledger::{self, Attempt, ItemId};
 use crate::observe::{Event, What};
 use crate::queue::JoinableQueue;
-use crate::store::book::Unshown;
+use dishrack_core::book::Unshown;
+use dishrack_core::ledger::{self, Attempt, ItemId};
 
 /// The events, oldest items first. From now on the journal keeps what is not shown in this run.
 pub(super) fn events<T>(
@@ -91,7 +91,7 @@ fn history_up_to(last: ledger::Failure, history: &[ledger::Failure]) -> Vec<ledg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Cause, Scene};
+    use dishrack_core::ledger::{Cause, Scene};
 
     fn failure(attempt: u32, why: &str) -> ledger::Failure {
         ledger::Failure {

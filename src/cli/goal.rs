@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::config::{Config, Errand};
 use super::{Failure, progress, screen};
-use crate::ledger::Counts;
 use crate::queue::JoinableQueue;
+use dishrack_core::ledger::Counts;
 
 /// What is to be done in all, and what was done before.
 #[derive(Debug, Clone)]

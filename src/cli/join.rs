@@ -12,9 +12,9 @@ use super::screen::{Stream, say};
 use super::stop::Stop;
 use super::{Failure, code, run, stream, written};
 use crate::error::Error;
-use crate::ledger::Options;
 use crate::queue::JoinableQueue;
 use crate::store::redis::{RedisOptions, RedisStore};
+use dishrack_core::ledger::Options;
 
 /// So often it is looked whether somebody works: as often as whoever works is heard of.
 const LOOK: Duration = Duration::from_secs(10);

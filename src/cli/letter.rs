@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::ledger::{Failure, ItemId};
 use crate::observe::last_cause;
 use crate::observe::text::{harmless, printable};
+use dishrack_core::ledger::{Failure, ItemId};
 
 /// A dead letter, with the name of its item.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl fmt::Display for Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Cause, Scene};
+    use dishrack_core::ledger::{Cause, Scene};
 
     fn letter() -> Letter {
         let scene = Scene {

@@ -13,8 +13,8 @@ use super::letter;
 use super::output;
 use super::printer;
 use super::unwritten::Unwritten;
-use crate::ledger::{Failure, ItemId};
 use crate::observe::{Event, What};
+use dishrack_core::ledger::{Failure, ItemId};
 
 /// What the thread is told.
 #[derive(Debug)]

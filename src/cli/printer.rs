@@ -21,10 +21,10 @@ use super::screen::{say, say_in_time};
 use super::stop::Stop;
 use super::ticks::Ticks;
 use super::view::View;
-use crate::ledger::Counts;
 use crate::observe::text::{Words, printable};
 use crate::observe::{Event, Observer, What};
 use crate::worker::title;
+use dishrack_core::ledger::Counts;
 
 /// Events that may be unprinted before a producer waits.
 const BACKLOG: usize = 10_000;

@@ -19,9 +19,9 @@ use super::args::Show;
 use super::goal::Expected;
 use super::screen::{self, Size};
 use super::view::View;
-use crate::ledger::Counts;
 use crate::observe::Event;
 use crate::observe::progress::Progress;
+use dishrack_core::ledger::Counts;
 
 /// Bars are drawn about so often.
 const BARS_PAUSE: Duration = Duration::from_millis(100);

@@ -16,8 +16,8 @@ use super::notices::Notices;
 use super::stop::Stop;
 use super::{Failure, code, jobs, printer, run, stream};
 use crate::jobs::Job;
-use crate::ledger::{Capacity, Options};
 use crate::queue::JoinableQueue;
+use dishrack_core::ledger::{Capacity, Options};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -25,12 +25,12 @@ use super::view::{Lines, Out, View};
 use super::work::{Bench, Origin, Work};
 use super::{Failure, code, jobs, orphans, pictures, screen};
 use crate::error::Error;
-use crate::ledger::{Counts, ItemId};
 use crate::observe::text::{Style, Words};
 use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
-use crate::supervision::spec::StartMethod;
+use dishrack_core::ledger::{Counts, ItemId};
+use dishrack_core::pool::spec::StartMethod;
 
 /// Does all the work. The exit code.
 pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
@@ -291,9 +291,9 @@ fn origin<W: Work>(
     let letters = letters.transpose().map_err(internal)?;
     let shown = queue.clone();
     Ok(broker.read(|core| Origin {
-        accepted: core.desk.ledger.counts().accepted,
+        accepted: core.dispatcher.ledger.counts().accepted,
         unfinished: match work.keeps_attempts() {
-            true => core.desk.ledger.waiting_ids(),
+            true => core.dispatcher.ledger.waiting_ids(),
             false => BTreeSet::new(),
         },
         unshown,

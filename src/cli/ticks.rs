@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::view::View;
-use crate::ledger::Counts;
+use dishrack_core::ledger::Counts;
 
 /// While events come one after the other, the clock is looked at after so many of them.
 const EVENTS_PER_LOOK: u32 = 32;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::ledger::ItemId;
+use dishrack_core::ledger::ItemId;
 
 /// Shared by all that write.
 #[derive(Debug, Clone, Default)]

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::args::Format;
 use super::config::Config;
 use super::screen::{Stream, say};
-use crate::ledger::Counts;
 use crate::observe::text::{Line, Style};
 use crate::observe::{Event, What, json};
+use dishrack_core::ledger::Counts;
 
 /// Something that shows a run.
 pub(super) trait View: Send {

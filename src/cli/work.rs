@@ -21,13 +21,13 @@ use super::stop::Stop;
 use super::unwritten::Unwritten;
 use super::view::{Out, View};
 use crate::error::Error;
-use crate::ledger::ItemId;
 use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::observe::{Event, Observer, What};
 use crate::queue::JoinableQueue;
 use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
+use dishrack_core::ledger::ItemId;
 
 /// What a run is about: items of one kind, who works on them, and what more is shown of that.
 pub(super) trait Work {

@@ -22,8 +22,8 @@ use nix::unistd::{Pid, getpid};
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 
 use crate::fail;
-use crate::ledger::Exit;
 use crate::supervision::signals::{self, Signals};
+use dishrack_core::ledger::Exit;
 
 /// What is to be executed, and in what.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, rai
 use nix::unistd::{Pid, getppid};
 
 use super::child::{Child, Program, candidates};
-use crate::ledger::Exit;
 use crate::supervision::orders::BOOT_VARIABLE;
+use dishrack_core::ledger::Exit;
 
 /// What is run.
 #[derive(Debug)]

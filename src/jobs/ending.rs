@@ -10,7 +10,7 @@ use std::io;
 use nix::libc;
 use nix::sys::signal::Signal;
 
-use crate::ledger::{Cause, Exit};
+use dishrack_core::ledger::{Cause, Exit};
 
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;

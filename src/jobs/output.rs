@@ -11,8 +11,8 @@ use std::time::SystemTime;
 
 use super::spool::{self, Spool, Stream};
 use super::{Attempt, stderr};
-use crate::ledger::Cause;
 use crate::worker::attempt::Setback;
+use dishrack_core::ledger::Cause;
 
 /// How much of a failed command's stderr goes into the item's history.
 const TAIL_BYTES: u64 = 4096;

@@ -29,8 +29,8 @@ use super::child::Child;
 use super::command::{Surroundings, Words};
 use super::setback::{self, MemoryWatch};
 use super::stderr;
-use crate::ledger::Exit;
 use crate::worker::attempt::Setback;
+use dishrack_core::ledger::Exit;
 pub(crate) use form::request_line;
 use form::{Answer, Line};
 

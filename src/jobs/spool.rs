@@ -20,7 +20,7 @@ use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::owned;
-use crate::ledger::ItemId;
+use dishrack_core::ledger::ItemId;
 
 /// One of a command's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::ItemId;
+use dishrack_core::ledger::ItemId;
 
 /// Raised whenever a record changes, so that two builds never misread each other.
 pub(crate) const PROTOCOL: u32 = 5;

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Job, Link};
-use crate::ledger::Handed;
 use crate::payload::Payload;
+use dishrack_core::ledger::Handed;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InlineJobs(Arc<Mutex<VecDeque<Job>>>);

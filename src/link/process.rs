@@ -21,8 +21,8 @@ use super::frame::{self, Answer, Body, Down, Header, Nudge, Record};
 use super::introductions::{self, Acquaintances, Introductions, View};
 use super::lane::Lane;
 use super::ring::{Corrupt, Reader, Writer};
-use crate::ledger::Handed;
 use crate::payload::Payload;
+use dishrack_core::ledger::Handed;
 
 pub(crate) struct ProcessLink {
     lane: Arc<Lane>,

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ledger::{LastWords, Started};
+use dishrack_core::ledger::{LastWords, Started};
 
 /// An ordinal has so many bits; what is above them is its check.
 const ORDINAL_BITS: u32 = 48;

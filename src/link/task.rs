@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Job, Link};
-use crate::ledger::{Handed, Token};
 use crate::payload::Payload;
+use dishrack_core::ledger::{Handed, Token};
 
 /// Deliveries that were cancelled, and that the task does not know of yet.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{Job, Link};
-use crate::ledger::Handed;
 use crate::payload::Payload;
+use dishrack_core::ledger::Handed;
 
 /// The supervisor's end. Credits bound what waits in the channel.
 #[derive(Debug)]

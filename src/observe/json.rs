@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Event, What, last_cause};
-use crate::ledger::Exit;
+use dishrack_core::ledger::Exit;
 
 /// The event's object, if it belongs to the contract.
 pub(crate) fn object(event: &Event) -> Option<Value> {

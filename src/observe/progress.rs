@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, What};
-use crate::ledger::{Counts, ItemId};
+use dishrack_core::ledger::{Counts, ItemId};
 
 /// The rate is taken over at least this time ...
 const WINDOW: Duration = Duration::from_secs(10);
@@ -216,7 +216,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Cause, Exit, Failure, Scene};
+    use dishrack_core::ledger::{Cause, Exit, Failure, Scene};
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

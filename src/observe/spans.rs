@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, What};
-use crate::ledger::{Exit, Failure, ItemId};
+use dishrack_core::ledger::{Exit, Failure, ItemId};
 
 /// Longer names and causes are cut: one item must not fill the memory.
 const CHARS_MAX: usize = 200;

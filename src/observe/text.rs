@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Event, What, last_cause};
-use crate::ledger::{Counts, Exit};
+use dishrack_core::ledger::{Counts, Exit};
 
 /// A line, and where it goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl fmt::Display for Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::ItemId;
+    use dishrack_core::ledger::ItemId;
 
     #[test]
     fn times_are_written_as_python_writes_them() {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::spans::{Labels, Mark, Shown, Span, Spans};
 use super::{Event, What, text};
-use crate::ledger::Counts;
+use dishrack_core::ledger::Counts;
 pub(crate) use paper::{BEGINNING, grouped};
 use row::Row;
 

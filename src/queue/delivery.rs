@@ -9,12 +9,12 @@ use serde::de::DeserializeOwned;
 use super::held;
 use crate::broker::Ending;
 use crate::error::{Error, Kind};
-use crate::ledger::{Cause, HolderId, ItemId, Token};
 use crate::link::Job;
 use crate::payload::Payload;
 use crate::worker::attempt::decode;
 use crate::worker::current::Side;
 use crate::worker::session::Arrival;
+use dishrack_core::ledger::{Cause, HolderId, ItemId, Token};
 
 /// An item that was got and is not acknowledged. It derefs to the item.
 ///

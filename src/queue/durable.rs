@@ -9,25 +9,30 @@ use std::{collections::BTreeSet, marker::PhantomData, path::Path};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+#[cfg(feature = "redis")]
+use dishrack_core::ledger::Capacity;
+use dishrack_core::ledger::ItemId;
+#[cfg(any(feature = "journal", feature = "redis"))]
+use dishrack_core::ledger::Options;
+#[cfg(feature = "journal")]
+use dishrack_core::ledger::Recovered;
+#[cfg(feature = "cli")]
+use dishrack_core::{book::Unshown, ledger::Counts, shared::Shared};
+
 use super::{JoinableQueue, serialized};
+#[cfg(any(feature = "journal", feature = "redis"))]
+use crate::broker::Broker;
+#[cfg(feature = "cli")]
+use crate::broker::Core;
 use crate::broker::{Parcel, Patience};
 use crate::error::Error;
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::error::Kind;
-use crate::ledger::ItemId;
-use crate::worker::current::{self, Side};
-#[cfg(any(feature = "journal", feature = "redis"))]
-use crate::{broker::Broker, ledger::Options};
-#[cfg(feature = "cli")]
-use crate::{broker::Core, broker::shared::Shared, ledger::Counts, store::book::Unshown};
 #[cfg(feature = "redis")]
-use crate::{
-    ledger::Capacity,
-    store::redis::{Layout, Plain, RedisOptions, RedisStore},
-};
+use crate::store::redis::{Layout, Plain, RedisOptions, RedisStore};
+use crate::worker::current::{self, Side};
 #[cfg(feature = "journal")]
 use crate::{
-    ledger::Recovered,
     store::journal::{Durability, Journal, Saved},
     store::{self, Store},
     supervision::survivors,
@@ -214,10 +219,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let Side::Local(broker) = &self.side else {
             return Ok(());
         };
-        let last = broker.read(|core| match core.desk.ledger.is_broken() {
+        let last = broker.read(|core| match core.dispatcher.ledger.is_broken() {
             // Items that were not durable do not count any more; nothing will ever be.
             true => u64::MAX,
-            false => core.desk.ledger.counts().accepted,
+            false => core.dispatcher.ledger.counts().accepted,
         });
         broker.sync(ItemId(last)).map_err(Error)
     }
@@ -296,7 +301,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     #[cfg(feature = "cli")]
     pub(crate) fn is_store_broken(&self) -> bool {
         let broker = self.broker();
-        broker.is_ok_and(|broker| broker.read(|core| core.desk.ledger.is_broken()))
+        broker.is_ok_and(|broker| broker.read(|core| core.dispatcher.ledger.is_broken()))
     }
 
     /// Why what keeps the items has failed, if it has.
@@ -370,7 +375,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     #[cfg(feature = "cli")]
     fn of_stream<R>(&self, ask: impl FnOnce(&Shared<Parcel>) -> R) -> Option<R> {
         let broker = self.broker().ok()?;
-        broker.read(|core| core.desk.shared.as_ref().map(ask))
+        broker.read(|core| core.dispatcher.shared.as_ref().map(ask))
     }
 
     /// Waits until all that happened is durable, or told to the stream.

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, Ending, WakerKey};
 use crate::error::Kind;
-use crate::ledger::{Cause, Token};
 use crate::link::Job;
 use crate::worker::copies;
 use crate::worker::current::{self, Side};
+use dishrack_core::ledger::{Cause, Token};
 
 struct Held {
     side: Side,

@@ -1,6 +1,6 @@
 //! A store in an SQLite file: what a queue accepted and what became of it outlives its supervisor.
 //!
-//! Which rows change is the [`book`](super::book)'s business; here they are written, one
+//! Which rows change is the [`book`](dishrack_core::book)'s business; here they are written, one
 //! transaction for each write of the ledger. A file is believed only when it is whole: its length,
 //! SQLite's own structure, every row's checksum and the book's tally must agree. What cannot be
 //! believed is an error that says what can be saved; nothing is repaired in silence.
@@ -31,14 +31,15 @@ use self::file::Claim;
 use self::intrusion::{Files, Found as FilesFound};
 use self::prints::Prints;
 use self::trouble::Trouble;
-#[cfg(feature = "cli")]
-use super::book::Unshown;
-use super::book::{Book, Change, Found, Recovery};
-use super::{Print, Store, StoredLetter};
+use super::{Store, StoredLetter};
 use crate::broker::Parcel;
 use crate::error::Kind;
-use crate::ledger::{ItemId, Recovered, Write};
 use crate::payload::Payload;
+use dishrack_core::book::Print;
+#[cfg(feature = "cli")]
+use dishrack_core::book::Unshown;
+use dishrack_core::book::{Book, Change, Found, Recovery};
+use dishrack_core::ledger::{ItemId, Recovered, Write};
 
 #[cfg(feature = "cli")]
 pub(crate) use self::{file::own_path, neighbours::names as own_files, reader::read_letters};

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Store, StoredLetter};
 use crate::broker::Parcel;
-use crate::ledger::{ItemId, Write};
+use dishrack_core::ledger::{ItemId, Write};
 
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore {

@@ -9,10 +9,8 @@
 //! What is kept where is written in `docs/redis.md`, for those who look at it with `redis-cli`.
 
 // So that the simulator can try them.
-pub mod account;
 mod connection;
 mod diagnosis;
-pub mod entry;
 mod keys;
 mod letters;
 mod options;
@@ -32,9 +30,7 @@ use std::time::Duration;
 use redis::IntoConnectionInfo;
 use redis::io::tcp::{TcpSettings, socket2};
 
-use self::account::Account;
 use self::connection::{Line, Server, lock};
-pub(crate) use self::entry::{Fields, Layout, Plain};
 use self::keys::Keys;
 use self::options::Opening;
 pub use self::options::RedisOptions;
@@ -42,10 +38,13 @@ use self::scripts::Name;
 #[cfg(feature = "cli")]
 pub(crate) use self::status::Status;
 use self::trouble::Trouble;
-use super::{Print, Store, StoredLetter};
+use super::{Store, StoredLetter};
 use crate::broker::Parcel;
 use crate::error::Kind;
-use crate::ledger::{ItemId, Write};
+use dishrack_core::book::Print;
+use dishrack_core::ledger::{ItemId, Write};
+use dishrack_core::stream::account::Account;
+pub(crate) use dishrack_core::stream::entry::{Fields, Layout, Plain};
 
 /// The most bytes of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
 const ITEM_BYTES_MAX: usize = 500_000_000;
@@ -80,7 +79,7 @@ pub(crate) struct RedisStore {
     teller: Line,
     taker: Line,
     ear: Line,
-    desk: Line,
+    dispatcher: Line,
     /// The number of the connection that waits in `take`.
     waiting: Mutex<i64>,
     /// The same of the one that waits in `listen`.
@@ -135,7 +134,7 @@ impl RedisStore {
             teller: Line::default(),
             taker: Line::default(),
             ear: Line::default(),
-            desk: Line::default(),
+            dispatcher: Line::default(),
             waiting: Mutex::new(0),
             listening: Mutex::new(0),
             heard: Mutex::new("0-0".into()),
@@ -153,7 +152,7 @@ impl RedisStore {
 
     /// Looks what the stream is, and writes nothing: a replica may be asked.
     fn meet_to_read(mut self) -> Result<Self, String> {
-        let met = self.server.try_once(&self.desk, |open| {
+        let met = self.server.try_once(&self.dispatcher, |open| {
             let mut look = redis::cmd("HMGET");
             look.arg(&self.keys.meta).arg(&["born", "lease"]);
             look.query(&mut open.connection)
@@ -168,7 +167,7 @@ impl RedisStore {
 
     /// Whether there is a stream that supervisors share, or may share.
     fn look_for_stream(&self, may_be_unbegun: bool) -> Result<(), String> {
-        let found = self.server.try_once(&self.desk, |open| {
+        let found = self.server.try_once(&self.dispatcher, |open| {
             let kind = redis::cmd("TYPE")
                 .arg(&self.keys.stream)
                 .query(&mut open.connection)?;
@@ -227,7 +226,7 @@ impl RedisStore {
     /// Where memory is limited, a policy that deletes keys deletes items with them, or what we remember
     /// of them. Many servers do not let everybody ask.
     fn look_for_eviction(&self) {
-        let info = self.server.try_once(&self.desk, |open| {
+        let info = self.server.try_once(&self.dispatcher, |open| {
             let mut info = redis::cmd("INFO");
             info.arg("memory").query::<String>(&mut open.connection)
         });
@@ -313,7 +312,7 @@ impl Store for RedisStore {
 
     fn close(&self) -> Result<(), String> {
         // Whoever cannot say good-bye is forgotten when he was not heard of for some time.
-        let _ = self.server.try_once(&self.desk, |open| {
+        let _ = self.server.try_once(&self.dispatcher, |open| {
             let mut script = self.script(open, Name::Leave);
             script.arg(&self.consumer);
             script.exec(&mut open.connection)

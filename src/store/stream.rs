@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use super::Store;
 use crate::broker::Parcel;
-pub(crate) use crate::broker::shared::Standing;
-use crate::broker::shared::errands;
-pub(crate) use crate::broker::shared::errands::Answered;
-use crate::ledger::{Failure, ItemId, Record};
 use crate::payload::Payload;
+use dishrack_core::ledger::{Failure, ItemId, Record};
+pub(crate) use dishrack_core::shared::Standing;
+use dishrack_core::shared::errands;
+pub(crate) use dishrack_core::shared::errands::Answered;
 
 /// An item on its way to the stream.
 #[derive(Debug, Clone)]

@@ -11,18 +11,18 @@ use serde::de::DeserializeOwned;
 use super::inline::InlineCrew;
 use super::processes::ProcessCrew;
 use super::spawn::{self, Position};
-use super::spec::{Bounds, ChildSpec, Restart, StartMethod};
 use super::stderr::{self, Outlet};
 use super::threads::ThreadCrew;
 use super::watch::Plan;
 use super::{Crew, Supervisor, limits};
 use crate::broker::{Broker, NameItems};
 use crate::error::{Error, Kind};
-use crate::ledger::Credit;
 use crate::observe::{Observer, What};
 use crate::queue::JoinableQueue;
 use crate::worker::attempt::{Wanted, attempt, decode};
 use crate::worker::roles;
+use dishrack_core::ledger::Credit;
+use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
 
 /// How the workers run.
 #[derive(Debug, Clone, Copy)]
@@ -508,7 +508,7 @@ impl Builder {
     }
 
     fn credit(&self, broker: &Broker) -> Credit {
-        if self.is_direct || broker.read(|core| core.desk.ledger.is_rendezvous()) {
+        if self.is_direct || broker.read(|core| core.dispatcher.ledger.is_rendezvous()) {
             Credit::single()
         } else {
             Credit::adaptive()

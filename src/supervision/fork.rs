@@ -12,8 +12,8 @@ use ipc_channel::ipc::IpcSender;
 use super::notes::Life;
 use super::orders::Appointment;
 use super::spawn::Papers;
-use crate::ledger::Exit;
 use crate::link::descriptors::DescriptorSocket;
+use dishrack_core::ledger::Exit;
 
 /// Orders sent and not answered. They are small, and a socket holds many more.
 const UNANSWERED_MAX: usize = 8;

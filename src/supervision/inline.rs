@@ -8,11 +8,11 @@ use std::time::Instant;
 use super::{Crew, WorkerInfo};
 use crate::broker::{Broker, Core, Ending, Inline, Seat};
 use crate::error::Kind;
-use crate::ledger::{Credit, HolderId};
 use crate::link::inline;
 use crate::queue::held;
 use crate::worker::copies;
 use crate::worker::current::{self, Side};
+use dishrack_core::ledger::{Credit, HolderId};
 
 #[derive(Debug)]
 pub(super) struct InlineCrew {
@@ -92,7 +92,7 @@ impl InlineCrew {
             // One loop at a time.
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             while !is_told.load(Ordering::Acquire)
-                && broker.read(|core| core.desk.ledger.ready()) > 0
+                && broker.read(|core| core.dispatcher.ledger.ready()) > 0
             {
                 let before = broker.counts();
                 current::set(Side::Local(Arc::clone(&broker)), item_type);
@@ -106,14 +106,15 @@ impl InlineCrew {
                 if broker.counts() == before && !is_told.swap(true, Ordering::AcqRel) {
                     let why = "the loop ended without taking the items that wait";
                     broker.with(|core| {
-                        core.desk.loop_waits(false);
+                        core.dispatcher.loop_waits(false);
                         core.crew_ended(why, true);
                     });
                 }
             }
         };
-        let has_work =
-            move |core: &Core| !is_over.load(Ordering::Acquire) && core.desk.ledger.ready() > 0;
+        let has_work = move |core: &Core| {
+            !is_over.load(Ordering::Acquire) && core.dispatcher.ledger.ready() > 0
+        };
         copies::mark();
         broker.set_inline(Inline {
             drive: Box::new(drive),
@@ -121,7 +122,7 @@ impl InlineCrew {
         })?;
         broker.with(|core| {
             core.crew_began();
-            core.desk.loop_waits(true);
+            core.dispatcher.loop_waits(true);
         });
         Ok(InlineCrew {
             broker: Arc::clone(broker),
@@ -141,7 +142,7 @@ impl Crew for InlineCrew {
         }
         self.broker.with(|core| {
             if self.holder.is_none() {
-                core.desk.loop_waits(false);
+                core.dispatcher.loop_waits(false);
             }
             core.crew_ended("it was stopped", false);
         });

@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use super::Supervisor;
 use crate::broker::{Broker, MailboxKey, Outcome, Parcel, Patience, ReplyTo};
 use crate::error::{ItemError, Kind};
-use crate::ledger::ItemId;
 use crate::queue::serialized;
 use crate::worker::current;
+use dishrack_core::ledger::ItemId;
 
 /// Items under way in one `map`. Enough to keep workers with full credit busy.
 const WINDOW: u64 = 4096;

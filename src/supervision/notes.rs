@@ -8,7 +8,7 @@ use nix::sys::eventfd::EventFd;
 
 use super::orders::Appointment;
 use crate::broker::Overseer;
-use crate::ledger::HolderId;
+use dishrack_core::ledger::HolderId;
 
 /// One worker's slot, and which of its lives is meant: news of an earlier one is old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

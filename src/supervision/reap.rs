@@ -24,7 +24,7 @@ use rustix::process::{
 use self::orphans::Orphans;
 pub(crate) use self::orphans::are_adopted;
 use super::keeper::Keeper;
-use crate::ledger::Exit;
+use dishrack_core::ledger::Exit;
 
 /// Marks the event that wakes the reaper.
 const WAKE: u64 = u64::MAX;

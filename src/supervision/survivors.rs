@@ -21,7 +21,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_s
 use rustix::time::Timespec;
 
 use super::orders::{JOURNAL_VARIABLE, mark_of};
-use crate::ledger::ItemId;
+use dishrack_core::ledger::ItemId;
 
 /// Names the item that a command was started for.
 const ITEM_VARIABLE: &str = "SUPERVISOR_ITEM";

@@ -20,11 +20,11 @@ use super::threads::{LoopLife, Next, Shared, ThreadCrew, begin};
 use super::{Crew, WorkerInfo};
 use crate::broker::{Broker, Ending};
 use crate::error::Kind;
-use crate::ledger::{Cause, Credit, Started};
 use crate::link::task::{self, TaskJobs};
 use crate::worker::attempt::{Wanted, decode, encode, message_of};
 use crate::worker::copies;
 use crate::worker::current::{self, Side};
+use dishrack_core::ledger::{Cause, Credit, Started};
 
 /// The same as a crew of threads, but for where its workers run.
 #[derive(Debug)]

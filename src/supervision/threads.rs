@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::builder::ThreadPlan;
-use super::restart::Window;
-use super::spec::{ChildSpec, Restart};
 use super::{Crew, WorkerInfo};
 use crate::broker::{Broker, Core, Ending, Seat};
 use crate::error::Kind;
-use crate::ledger::{Credit, HolderId, Started};
 use crate::link::thread;
 use crate::observe::What;
 use crate::queue::held;
 use crate::worker::copies;
 use crate::worker::current::{self, Side};
+use dishrack_core::ledger::{Credit, HolderId, Started};
+use dishrack_core::pool::restart::Window;
+use dishrack_core::pool::spec::{ChildSpec, Restart};
 
 /// What the threads of one crew share.
 #[derive(Debug)]
@@ -289,7 +289,10 @@ impl LoopLife {
         let charged = held::take_panics();
         let is_wanted = match self.spec.restart {
             Restart::Permanent => {
-                !is_fine || !shared.broker.read(|core| core.desk.ledger.is_closed())
+                !is_fine
+                    || !shared
+                        .broker
+                        .read(|core| core.dispatcher.ledger.is_closed())
             }
             Restart::Transient => !is_fine,
             Restart::Temporary => false,

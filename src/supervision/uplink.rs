@@ -17,12 +17,12 @@ use super::spawn::Papers;
 use super::stderr::Stderr;
 use super::{reap, signals};
 use crate::broker::{Broker, Seat};
-use crate::ledger::Credit;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Nudge, PROTOCOL, Up};
 use crate::link::lane::Lane;
 use crate::link::process::{ProcessLink, Uplink};
 use crate::worker::attempt::message_of;
+use dishrack_core::ledger::Credit;
 
 /// Enough for decoding; a thousand workers need a thousand of these threads.
 const STACK_BYTES: usize = 256 * 1024;

@@ -19,20 +19,20 @@ use nix::sys::signal::Signal;
 
 use self::slot::Slot;
 use super::WorkerInfo;
-use super::child::{Child, Deed, Happening, Phase};
-use super::clock::Clock;
 use super::fork::ForkServer;
 use super::leftovers;
 use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
-use super::restart::Window;
 use super::spawn::Position;
-use super::spec::{Bounds, ChildSpec, StartMethod};
 use super::stderr::{Outlet, Relay};
 use crate::broker::Broker;
-use crate::ledger::{Credit, Exit};
 use crate::observe::monotonic_ns;
+use dishrack_core::ledger::{Credit, Exit};
+use dishrack_core::pool::child::{Child, Deed, Happening, Phase};
+use dishrack_core::pool::clock::Clock;
+use dishrack_core::pool::restart::Window;
+use dishrack_core::pool::spec::{Bounds, ChildSpec, StartMethod};
 
 /// The fork server's key at the reaper; workers' keys are made of slot and life.
 const FORK_SERVER: u64 = u64::MAX - 1;

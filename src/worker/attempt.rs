@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::copies;
 use crate::broker::Ending;
-use crate::ledger::Cause;
 use crate::payload::{self, Payload};
+use dishrack_core::ledger::Cause;
 
 /// What a handler of this crate's own returns where words do not say all. Whoever gets it as words gets
 /// the same ones.

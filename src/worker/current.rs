@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::session::Session;
 use crate::broker::Broker;
-use crate::ledger::ItemId;
+use dishrack_core::ledger::ItemId;
 
 /// The near end of a queue: in the supervisor's process, or in a worker's.
 #[derive(Debug, Clone)]

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use super::loan::Lender;
 use crate::fail;
-use crate::ledger::ItemId;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Answer, Body, Down, Header};
 use crate::link::introductions::{Acquaintances, View};
 use crate::link::lane::Lane;
 use crate::link::ring::Reader;
+use dishrack_core::ledger::ItemId;
 
 /// A delivery that was taken out of the ring, with the record that it came in.
 #[derive(Debug)]

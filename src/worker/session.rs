@@ -30,7 +30,6 @@ use super::{context, copies};
 use super::{exit, memory, title};
 use crate::broker::{Ending, Patience};
 use crate::fail;
-use crate::ledger::Cause;
 use crate::link::bell::Ticket;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{Ask, Body, Nudge, PROTOCOL, Up, Verdict, Wait, clip};
@@ -41,6 +40,7 @@ use crate::payload::Payload;
 use crate::supervision::equipment::Equipment;
 use crate::supervision::orders::Appointment;
 use crate::supervision::stderr;
+use dishrack_core::ledger::Cause;
 
 /// The supervisor is woken early only from this many acknowledgements on; below, waiting costs less
 /// than waking.

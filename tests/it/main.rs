@@ -1,4 +1,4 @@
-//! Fast tests: the pure core, the queue's semantics on every link, the command line, the house
+//! Fast tests: the queue's semantics on every link, the command line, the house
 //! rules. Test programs have a `main` of their own, because worker processes are this executable
 //! executed again.
 
@@ -12,17 +12,13 @@ mod timely;
 mod trials;
 
 mod advice;
-mod child;
 mod cli;
 mod commands;
 mod cookbook;
 mod cpython;
-mod desk;
 mod journal;
-mod ledger;
 mod limits;
 mod manual;
-mod patrol;
 mod pictures;
 mod place;
 mod tidy;
@@ -32,7 +28,6 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         advice::trials(),
-        child::trials(),
         cli::trials(),
         commands::trials(),
         conformance::trials(),
@@ -40,15 +35,8 @@ fn main() {
         cookbook::recipes(),
         journal::trials(),
         cpython::trials(),
-        desk::trials(),
-        desk::stream::trials(),
-        ledger::trials(),
-        ledger::batches::trials(),
-        ledger::charges::trials(),
-        ledger::journal::trials(),
         limits::trials(),
         manual::trials(),
-        patrol::trials(),
         pictures::trials(),
         tidy::trials(),
     ];

@@ -4,16 +4,16 @@
 //! A server names entries by its own clock. What is compared is which entry, by its place among all:
 //! both worlds add them in the same order.
 
-#[path = "../simulation/chance.rs"]
+#[path = "../../crates/core/tests/simulation/chance.rs"]
 #[allow(dead_code, reason = "the simulator uses the rest")]
 mod chance;
-#[path = "../simulation/stream.rs"]
+#[path = "../../crates/core/tests/simulation/stream.rs"]
 #[allow(dead_code, reason = "the simulator uses the rest")]
 mod stream;
 
 use std::collections::BTreeMap;
 
-use dishrack::store::redis::entry::{Entry, EntryId, Fields};
+use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
 use self::chance::Chance;
 use self::stream::{Said, Stream, Told, fields};

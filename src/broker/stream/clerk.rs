@@ -9,11 +9,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::super::Parcel;
 use super::super::core::Core;
-use super::super::shared::errands::{Errand, Telling};
 use super::Post;
 use crate::fail;
-use crate::ledger::ItemId;
 use crate::store::stream::{Answered, Exchange, Put, Standing};
+use dishrack_core::ledger::ItemId;
+use dishrack_core::shared::errands::{Errand, Telling};
 
 /// A wait that is to end is ended again after this: the word may have come before it began.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -38,7 +38,7 @@ pub(super) fn run(post: &Post, calls: &Receiver<()>) {
             return;
         }
         tell_all(post);
-        interrupts = post.with(|core| core.desk.is_to_interrupt());
+        interrupts = post.with(|core| core.dispatcher.is_to_interrupt());
         if interrupts {
             post.stream.interrupt();
         }
@@ -76,14 +76,14 @@ pub(super) fn tell_all(post: &Post) {
 
 impl Core {
     fn next_call(&mut self) -> Option<Call> {
-        Some(match self.desk.next_errand()? {
+        Some(match self.dispatcher.next_errand()? {
             Errand::Reserve(count) => Call::Reserve(count),
             Errand::Look(question) => Call::Look(question),
             Errand::Tell(telling) => Call::Tell(telling.number, self.exchange(telling)),
         })
     }
 
-    /// What the desk has told, and what only we know.
+    /// What the dispatcher has told, and what only we know.
     fn exchange(&mut self, telling: Telling<Parcel>) -> Exchange {
         let puts = telling.puts.into_iter().filter_map(|one| {
             Some(Put {
@@ -103,7 +103,7 @@ impl Core {
     }
 
     fn reserved(&mut self, first: Result<ItemId, String>, count: u64) {
-        self.desk.reserved(first, count);
+        self.dispatcher.reserved(first, count);
         self.bells.durable.notify_all();
     }
 
@@ -113,14 +113,14 @@ impl Core {
         for ticket in again.filter_map(|put| put.reply) {
             self.traffic.replies.remove(&ticket);
         }
-        self.desk.told(number, &exchange.records, answered);
+        self.dispatcher.told(number, &exchange.records, answered);
         if self.syncers > 0 {
             self.bells.durable.notify_all();
         }
     }
 
     fn looked(&mut self, question: u64, standing: Standing, others: u64) {
-        self.desk.looked(question, standing, others);
+        self.dispatcher.looked(question, standing, others);
         self.bells.settled.notify_all();
         self.bells.durable.notify_all();
         // Others may be gone, for whom maps without workers of their own have waited.

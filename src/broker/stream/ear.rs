@@ -30,10 +30,10 @@ pub(super) fn run(post: &Post, bells: &Bells) {
 fn since(post: &Post, bells: &Bells) -> Option<(Standing, Option<u64>)> {
     let mut core = lock(&post.core);
     loop {
-        if core.traffic.is_leaving || core.desk.ledger.is_broken() {
+        if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {
             return None;
         }
-        if let Some(since) = core.desk.to_hear(core.is_awaited()) {
+        if let Some(since) = core.dispatcher.to_hear(core.is_awaited()) {
             let is_empty = since.unfinished + since.taken == 0 && core.on_the_way() == 0;
             return Some((since, is_empty.then(|| core.last_ticket())));
         }
@@ -50,7 +50,7 @@ impl Core {
                 Err((id, history)) => results::Outcome::Dead(id, history),
             });
         }
-        self.desk.ask_look();
+        self.dispatcher.ask_look();
     }
 
     /// Nothing was unfinished or taken, nothing has been put since, and no answer is there. Then none

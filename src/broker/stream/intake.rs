@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::super::bells::Bells;
 use super::super::core::Core;
-use super::super::shared::errands::{self, Taking};
 use super::super::{Parcel, Patience, lock, sleep, with_guard};
 use super::Post;
-use crate::ledger::ItemId;
 use crate::store::stream::{Arrival, Tended};
+use dishrack_core::ledger::ItemId;
+use dishrack_core::shared::errands::{self, Taking};
 
 /// What is to be done next.
 enum Plan {
@@ -67,11 +67,11 @@ pub(super) fn run(post: &Post, bells: &Bells) {
 fn plan(post: &Post, bells: &Bells, due: Instant) -> Plan {
     let mut core = lock(&post.core);
     loop {
-        if core.traffic.is_leaving || core.desk.ledger.is_broken() {
+        if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {
             return Plan::End;
         }
         let is_due = Instant::now() >= due;
-        match with_guard(&mut core, |core| core.desk.next_taking(is_due)) {
+        match with_guard(&mut core, |core| core.dispatcher.next_taking(is_due)) {
             Taking::Tend(count) => return Plan::Tend(count),
             Taking::GiveBack(ids) => return Plan::GiveBack(ids),
             Taking::Nobody => {
@@ -109,7 +109,7 @@ fn give_back(post: &Post, surplus: &[ItemId]) {
 impl Core {
     fn took(&mut self, arrivals: Vec<Arrival>, question: u64) {
         let (arrivals, now) = (self.parcels(arrivals), self.emitter.now_unix());
-        if self.desk.took(arrivals, question, now) {
+        if self.dispatcher.took(arrivals, question, now) {
             self.wake_getters();
         }
     }
@@ -123,7 +123,7 @@ impl Core {
     fn tended(&mut self, tended: Tended) -> Vec<ItemId> {
         let now = self.emitter.now_unix();
         let tended = tended.map_arrivals(|arrivals| self.parcels(arrivals));
-        self.desk.tended(tended, now)
+        self.dispatcher.tended(tended, now)
     }
 
     fn parcels(&self, arrivals: Vec<Arrival>) -> Vec<errands::Arrival<Parcel>> {

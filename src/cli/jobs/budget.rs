@@ -13,8 +13,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::cli::stop::Stop;
 use crate::cli::view::View;
-use crate::ledger::ItemId;
 use crate::observe::{Event, What};
+use dishrack_core::ledger::ItemId;
 
 /// An item with fewer bytes is small.
 const LARGE_BYTES: usize = 2048;

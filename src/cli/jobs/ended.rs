@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::jobs::ending;
-use crate::ledger::{Exit, Failure, ItemId};
 use crate::observe::{Event, What};
+use dishrack_core::ledger::{Exit, Failure, ItemId};
 
 /// An attempt that is over.
 #[derive(Debug, Clone)]

@@ -18,8 +18,8 @@ use crate::cli::{output, printer};
 use crate::jobs::spool::{Spool, Stream};
 use crate::jobs::template::Values;
 use crate::jobs::{self, Setup};
-use crate::ledger::Exit;
 use crate::observe::Event;
+use dishrack_core::ledger::Exit;
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 

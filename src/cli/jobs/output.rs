@@ -32,9 +32,9 @@ use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
 use crate::cli::work::Shown;
 use crate::jobs::spool::{Spool, Stream};
-use crate::ledger::{Counts, ItemId};
 use crate::observe::text::printable;
 use crate::observe::{Event, What};
+use dishrack_core::ledger::{Counts, ItemId};
 
 /// How it is shown.
 #[derive(Debug, Clone, Copy)]

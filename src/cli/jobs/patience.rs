@@ -7,8 +7,8 @@ use crate::cli::code;
 use crate::cli::stop::{Manner, Stop};
 use crate::cli::view::View;
 use crate::jobs::persistent::NEVER_ANSWERED;
-use crate::ledger::{Cause, Failure};
 use crate::observe::{Event, What};
+use dishrack_core::ledger::{Cause, Failure};
 
 /// Counts processes that never answered, while none ever has.
 pub(super) struct Patience {

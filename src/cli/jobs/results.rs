@@ -20,7 +20,7 @@ use crate::cli::{output, printer};
 use crate::jobs::spool::{Spool, Stream};
 use crate::jobs::template::Values;
 use crate::jobs::{self, Setup, owned};
-use crate::ledger::Exit;
+use dishrack_core::ledger::Exit;
 
 /// The marker of a folder of results.
 const MARK: &str = "results of dishrack's supervisor\n";

@@ -14,8 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::cli::{printer, screen};
 use crate::jobs::owned;
 use crate::jobs::spool::{Spool, Stream};
-use crate::ledger::ItemId;
 use crate::store::journal::own_path;
+use dishrack_core::ledger::ItemId;
 
 /// All markers begin so.
 const MARKS: &str = "output of ";

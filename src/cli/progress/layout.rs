@@ -182,8 +182,8 @@ fn clock(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Counts, ItemId};
     use crate::observe::{Event, What};
+    use dishrack_core::ledger::{Counts, ItemId};
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

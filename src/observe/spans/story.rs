@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Labels, Producer};
-use crate::ledger::{Cause, Counts, Exit, Failure, ItemId, Scene};
 use crate::observe::{Event, What};
+use dishrack_core::ledger::{Cause, Counts, Exit, Failure, ItemId, Scene};
 
 pub(crate) const KILLED: Exit = Exit::Signaled(9);
 

@@ -5,7 +5,7 @@ use roxmltree::{Document, Node};
 use super::super::spans::story::*;
 use super::super::spans::{Labels, MarkKind};
 use super::*;
-use crate::ledger::{Cause, Exit};
+use dishrack_core::ledger::{Cause, Exit};
 
 fn drawn(labels: Labels, events: &[Event]) -> String {
     svg::draw(&folded(labels, events))
@@ -356,7 +356,7 @@ fn charts_of_a_sheet_have_one_scale() {
 fn what_nobody_had_in_hand_is_marked_in_the_first_row() {
     let mut undelivered = dead(20, 1, "", 0);
     if let What::Dead { history, .. } = &mut undelivered.what {
-        let failure = crate::ledger::Failure {
+        let failure = dishrack_core::ledger::Failure {
             attempt: 0,
             cause: Cause::Cancelled,
             scene: Default::default(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use siphasher::sip128::SipHasher13;
 
-use crate::store::Print;
+use dishrack_core::book::Print;
 
 /// A multiset of prints, and the key that makes them. The key is random and the journal's own, so
 /// that nobody can make two items with the same print.

@@ -9,9 +9,9 @@ use rusqlite::Connection;
 
 use super::rows;
 use super::trouble::Trouble;
-use crate::ledger::{Failure, ItemId};
 use crate::store::StoredLetter;
-use crate::store::book::{Table, failure_in, item_in};
+use dishrack_core::book::{Table, failure_in, item_in};
+use dishrack_core::ledger::{Failure, ItemId};
 #[cfg(feature = "cli")]
 use {
     super::{check_item_type, file, schema, unusable},

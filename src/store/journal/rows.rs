@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, Row, params};
 
 use super::trouble::Trouble;
-use crate::store::book::{Change, Key, Table};
+use dishrack_core::book::{Change, Key, Table};
 
 /// Makes all these changes in one transaction.
 pub(super) fn apply(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<()> {

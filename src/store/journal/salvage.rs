@@ -17,8 +17,8 @@ use super::schema::Meta;
 use super::trouble::Trouble;
 use super::{neighbours, process_mark, rows, schema, unusable};
 use crate::error::Error;
-use crate::ledger::ItemId;
-use crate::store::book::{Recovery, Salvaged, Table};
+use dishrack_core::book::{Recovery, Salvaged, Table};
+use dishrack_core::ledger::ItemId;
 
 /// What was saved, and what was not.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use super::trouble::Trouble;
 use super::{Durability, file};
 use crate::fail;
-use crate::store::book::Table;
+use dishrack_core::book::Table;
 
 /// The first four letters of the crate's name.
 pub(super) const APPLICATION_ID: u32 = 0x6469_7368;

@@ -2,7 +2,7 @@
 
 use rusqlite::ErrorCode;
 
-use crate::store::book::Damage;
+use dishrack_core::book::Damage;
 
 /// Why a journal cannot be used.
 #[derive(Debug)]

@@ -16,8 +16,8 @@ use super::trouble::{
     Trouble, gone_words, has_no_script, is_cut, is_interruption, is_passing, is_unknown, why,
 };
 use super::{diagnosis, trouble};
-use crate::ledger::mix;
 use crate::store::stream::{Listener, Notice};
+use dishrack_core::ledger::mix;
 
 /// How long Redis may take to answer, besides the time that it was asked to wait.
 const ANSWER: Duration = Duration::from_secs(10);

@@ -6,12 +6,12 @@ use std::time::Duration;
 use redis::{RedisResult, cmd};
 
 use super::connection::Open;
-use super::entry::{Entry, EntryId, Fields, history_in};
 use super::scripts::Name;
 use super::trouble::Trouble;
 use super::{RedisStore, read};
-use crate::ledger::ItemId;
 use crate::store::StoredLetter;
+use dishrack_core::ledger::ItemId;
+use dishrack_core::stream::entry::{Entry, EntryId, Fields, history_in};
 
 /// Letters that are read at a time.
 const PAGE: usize = 500;
@@ -35,7 +35,7 @@ impl RedisStore {
     }
 
     fn page(&self, from: &str) -> Result<Vec<Entry>, Trouble> {
-        self.server.call(&self.desk, Duration::ZERO, |open| {
+        self.server.call(&self.dispatcher, Duration::ZERO, |open| {
             let mut range = cmd("XRANGE");
             range.arg(&self.keys.dead).arg(from).arg("+");
             range.arg("COUNT").arg(PAGE);
@@ -91,7 +91,7 @@ impl RedisStore {
     /// nobody's.
     fn claim_letter(&self, act: impl Fn(&mut Open) -> RedisResult<u64>) -> Result<bool, Trouble> {
         let tries = Cell::new(0);
-        self.server.call(&self.desk, Duration::ZERO, |open| {
+        self.server.call(&self.dispatcher, Duration::ZERO, |open| {
             tries.set(tries.get() + 1);
             Ok(act(open)? > 0 || tries.get() > 1)
         })

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Value};
 
-use super::entry::{Entry, EntryId, Fields};
 use crate::store::stream::Standing;
+use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
 /// An answer that nobody expects.
 pub(super) fn strange(what: &'static str) -> RedisError {

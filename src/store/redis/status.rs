@@ -69,7 +69,7 @@ const KEPT: [&str; 7] = [
 impl RedisStore {
     /// How the stream stands.
     pub(crate) fn status(&self) -> Result<Status, String> {
-        let asked = self.server.try_once(&self.desk, |open| {
+        let asked = self.server.try_once(&self.dispatcher, |open| {
             let mut ask = self.script(open, Name::Status);
             ask.arg(&KEPT);
             match ask.query(&mut open.connection) {

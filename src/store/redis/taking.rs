@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 
 use redis::{RedisResult, Value, cmd};
 
-use super::account::Sorted;
 use super::connection::{Open, lock};
-use super::entry::{Entry, EntryId, history_in};
 use super::keys::GROUP;
 use super::scripts::{Name, receive};
 use super::trouble::{Trouble, lacks_memory};
 use super::{RedisStore, read};
-use crate::ledger::ItemId;
 use crate::payload::Payload;
 use crate::store::stream::{
     Answered, Arrival, Exchange, Listener, Outcome, Standing, Stream, Tended,
 };
+use dishrack_core::ledger::ItemId;
+use dishrack_core::stream::account::Sorted;
+use dishrack_core::stream::entry::{Entry, EntryId, history_in};
 
 /// Whoever cannot be woken does not wait longer than this.
 const UNWAKEABLE: Duration = Duration::from_secs(1);

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, RedisResult, cmd};
 
-use super::account::{Outgoing, Statement};
 use super::connection::{Open, Spoken, lock};
 use super::scripts::Name;
 use super::trouble::Trouble;
 use super::{RedisStore, read};
-use crate::ledger::ItemId;
 use crate::payload::Payload;
 use crate::store::stream::{Answered, Exchange, Put, Standing};
+use dishrack_core::ledger::ItemId;
+use dishrack_core::stream::account::{Outgoing, Statement};
 
 /// Puts that go into one call: the script that takes them keeps others waiting meanwhile.
 const PUTS_MAX: usize = 1000;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::{Watch, key_of};
 use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
-use crate::supervision::child::{Happening, Phase};
 use crate::supervision::notes::{Berth, Life};
 use crate::supervision::spawn::{self, Ends, Leads, Papers};
-use crate::supervision::spec::{Bounds, StartMethod};
 use crate::supervision::uplink::{self, Reception};
+use dishrack_core::pool::child::{Happening, Phase};
+use dishrack_core::pool::spec::{Bounds, StartMethod};
 
 impl Watch {
     pub(super) fn start(&mut self, index: usize) -> io::Result<()> {

@@ -6,11 +6,11 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use nix::libc;
 
 use super::Watch;
-use crate::ledger::{Blame, Cause, Exit, Finding, Scene, Started};
 use crate::observe::What;
 use crate::supervision::WorkerInfo;
-use crate::supervision::child::Happening;
-use crate::supervision::patrol::{Fault, Patrol};
+use dishrack_core::ledger::{Blame, Cause, Exit, Finding, Scene, Started};
+use dishrack_core::pool::child::Happening;
+use dishrack_core::pool::patrol::{Fault, Patrol};
 
 impl Watch {
     /// Both process and channel have ended: what the worker held goes back or is charged.

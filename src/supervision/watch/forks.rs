@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FORK_SERVER, Watch};
-use crate::ledger::Exit;
 use crate::supervision::notes::Life;
 use crate::supervision::spawn::{self, Leads};
-use crate::supervision::spec::ChildSpec;
 use crate::supervision::uplink;
+use dishrack_core::ledger::Exit;
+use dishrack_core::pool::spec::ChildSpec;
 
 /// How long its replies may outlive it.
 const LINGER: Duration = Duration::from_secs(1);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Watch, key_of};
-use crate::supervision::child::{Happening, Phase};
 use crate::supervision::notes::Life;
-use crate::supervision::patrol::{Fault, Glance, Order, Patrol};
+use dishrack_core::pool::child::{Happening, Phase};
+use dishrack_core::pool::patrol::{Fault, Glance, Order, Patrol};
 
 impl Watch {
     /// A worker is ready: from now on its items have their time.
@@ -104,7 +104,8 @@ impl Watch {
             )),
             begun,
             held: held.map_or(0, |holder| {
-                self.broker.read(|core| core.desk.ledger.held_by(holder))
+                self.broker
+                    .read(|core| core.dispatcher.ledger.held_by(holder))
             }),
         }
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::ledger::Exit;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::lane::Lane;
-use crate::supervision::child::Child;
 use crate::supervision::notes::{Berth, Life};
-use crate::supervision::patrol::Patrol;
 use crate::supervision::stderr::Stderr;
+use dishrack_core::ledger::Exit;
+use dishrack_core::pool::child::Child;
+use dishrack_core::pool::patrol::Patrol;
 
 /// One worker: its life so far, and what belongs to the present one.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The folders that hold Rust files.
-const FOLDERS: [&str; 5] = ["src", "bin", "tests", "benches", "examples"];
+const FOLDERS: [&str; 6] = ["bin", "benches", "crates", "examples", "src", "tests"];
 
 /// One file.
 pub(super) struct Source {

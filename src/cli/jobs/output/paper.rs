@@ -12,7 +12,7 @@ use crate::cli::args::Format;
 use crate::cli::view::Out;
 use crate::cli::{printer, screen};
 use crate::jobs::spool::Stream;
-use crate::ledger::ItemId;
+use dishrack_core::ledger::ItemId;
 
 /// An output of at most this size is taken into memory as a whole.
 const SMALL_BYTES: u64 = 64 * 1024;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::ledger::ItemId;
+use dishrack_core::ledger::ItemId;
 
 /// What has come and waits for its turn.
 #[derive(Debug)]

@@ -1,0 +1,744 @@
+//! The journal's book-keeping: which rows change for a write, and what a set of rows means when a
+//! supervisor begins again.
+//!
+//! It is pure: it knows no database, no file and no clock. What it decides are [`Change`]s, all of
+//! one write to be applied together or not at all; [`Tables`] does that in memory, for tests and
+//! for the simulator, and the journal in SQLite. What is there when it begins again goes through
+//! [`Recovery`], which believes nothing: every row carries a checksum, every item is accounted for,
+//! and a tally says how many rows there must be.
+//!
+//! A row for each item would cost too much, so that all items of one write share a row:
+//!
+//! | table | key | a row holds |
+//! | --- | --- | --- |
+//! | `batch` | first item | items that were accepted together |
+//! | `gone` | number | ranges of items that have left their batch: done, or a dead letter once |
+//! | `failure` | item, place | one failed attempt of an item that is not done |
+//! | `dead` | item | a dead letter's item |
+//! | `loose` | item | a dead letter that is tried again |
+//! | `print` | first item | prints of the keys of items that were accepted together; kept for ever |
+//! | `unshown` | item, attempt | how an attempt ended that nobody has shown yet |
+//! | `tally` | 0 | how many items and rows there are |
+//!
+//! A batch is dropped when all its items are gone, so that the journal of a bounded queue stays
+//! small. So an item is *unfinished* if it is not gone, or loose; *dead* if it is in `dead`, or was
+//! there and is forgotten; all others are *done*.
+
+mod codec;
+mod ranges;
+mod recovery;
+mod salvage;
+mod tables;
+mod tally;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use hashbrown::HashMap;
+
+pub use codec::Items;
+use ranges::Ranges;
+pub use recovery::{Damage, Found, Recovery, Unshown};
+pub use salvage::Salvaged;
+pub use tables::{Change, Key, Table, Tables};
+pub use tally::Tally;
+
+use crate::ledger::{Failure, ItemId, Record};
+
+/// A key of an item as it is kept: 128 bits of a keyed hash.
+pub type Print = u128;
+
+/// What is kept of an item.
+pub trait Stored {
+    /// Its serialized bytes.
+    fn body(&self) -> &[u8];
+
+    /// The print of its key, if it was put with one.
+    fn print(&self) -> Option<Print>;
+}
+
+/// A batch holds about so many bytes at most, and one item at least.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// And so many items, so that one of them that takes long keeps few others in the file.
+const BATCH_ITEMS_MAX: usize = 4096;
+/// Rows of `gone` that are put before they are merged into one.
+const GONE_ROWS_MAX: u64 = 64;
+
+/// One batch whose row is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Batch {
+    count: u64,
+    /// How many of its items are not gone.
+    left: u64,
+}
+
+impl Batch {
+    fn last(self, first: u64) -> u64 {
+        first + (self.count - 1)
+    }
+}
+
+/// What the rows hold, as far as it is needed to say how they change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Book {
+    /// Items ever accepted.
+    accepted: u64,
+    gone: Ranges,
+    batches: BTreeMap<u64, Batch>,
+    /// How many failure rows an item has, if it has any.
+    failures: HashMap<u64, u64>,
+    failure_rows: u64,
+    dead: BTreeSet<u64>,
+    loose: BTreeSet<u64>,
+    /// Dead letters whose rows were dropped.
+    forgotten: u64,
+    /// Prints ever put.
+    prints: u64,
+    /// Attempts that are over and not shown.
+    unshown: BTreeSet<Key>,
+    /// The next row of `gone`, and the first one that is there.
+    gone_next: u64,
+    gone_first: u64,
+}
+
+/// A record that contradicts what is in the book. That is a bug in the ledger, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contradiction(pub String);
+
+/// Changes under way.
+#[derive(Default)]
+struct Page {
+    changes: Vec<Change>,
+    /// Items that leave their batch.
+    leaving: Vec<u64>,
+}
+
+impl Page {
+    fn put(&mut self, table: Table, key: Key, body: Vec<u8>) {
+        let row = codec::seal(table, key, body);
+        self.changes.push(Change::Put { table, key, row });
+    }
+
+    fn drop(&mut self, table: Table, keys: core::ops::RangeInclusive<Key>) {
+        let (first, last) = keys.into_inner();
+        self.changes.push(Change::Drop { table, first, last });
+    }
+}
+
+impl Book {
+    /// What changes by one write. All of it is applied together, or none.
+    ///
+    /// # Errors
+    /// A record that cannot be. The book is of no use afterwards.
+    pub fn changes<P: Stored>(
+        &mut self,
+        records: &[Record<P>],
+    ) -> Result<Vec<Change>, Contradiction> {
+        let mut page = Page::default();
+        self.accept(&mut page, records)?;
+        for record in records {
+            match record {
+                Record::Accepted { .. } => {}
+                Record::Failed { id, failure } => self.fail(&mut page, *id, failure)?,
+                Record::Done { id } => {
+                    self.leave(&mut page, *id)?;
+                    self.drop_failures(&mut page, id.0);
+                }
+                Record::Dead { id, payload } => {
+                    self.leave(&mut page, *id)?;
+                    self.dead.insert(id.0);
+                    page.put(Table::Dead, (id.0, 0), payload.body().to_vec());
+                }
+                Record::Over {
+                    id,
+                    payload,
+                    attempt,
+                } => {
+                    let key = (id.0, attempt.number.into());
+                    self.unshown.insert(key);
+                    page.put(Table::Unshown, key, codec::unshown(attempt, payload.body()));
+                }
+                Record::Shown { id, attempt } => {
+                    let key = (id.0, (*attempt).into());
+                    if self.unshown.remove(&key) {
+                        page.drop(Table::Unshown, key..=key);
+                    }
+                }
+            }
+        }
+        self.settle(&mut page)?;
+        self.write_tally(&mut page);
+        Ok(page.changes)
+    }
+
+    /// What changes when these dead letters are forgotten: they stay counted, their content goes.
+    /// Those that are not there are passed over.
+    pub fn forget(&mut self, ids: &[ItemId]) -> Vec<Change> {
+        let mut page = Page::default();
+        for id in ids.iter().map(|id| id.0) {
+            if self.dead.remove(&id) {
+                self.forgotten += 1;
+                page.drop(Table::Dead, (id, 0)..=(id, 0));
+                self.drop_failures(&mut page, id);
+            }
+        }
+        self.write_tally(&mut page);
+        page.changes
+    }
+
+    /// What changes when a dead letter with this item is made unfinished again. `None` if there is
+    /// no such letter.
+    pub fn revive(&mut self, id: ItemId, body: &[u8]) -> Option<Vec<Change>> {
+        if !self.dead.remove(&id.0) {
+            return None;
+        }
+        let mut page = Page::default();
+        self.loose.insert(id.0);
+        let forgiven = self.failures.get(&id.0).copied().unwrap_or(0);
+        page.drop(Table::Dead, (id.0, 0)..=(id.0, 0));
+        let row = codec::loose(forgiven, body);
+        page.put(Table::Loose, (id.0, 0), row);
+        self.write_tally(&mut page);
+        Some(page.changes)
+    }
+
+    /// What changes when all rows of `gone` are merged into one.
+    pub fn merge(&mut self) -> Vec<Change> {
+        let mut page = Page::default();
+        if self.gone_next > self.gone_first + 1 {
+            self.merge_gone(&mut page);
+            self.write_tally(&mut page);
+        }
+        page.changes
+    }
+
+    /// Whether this is a dead letter that is there.
+    #[must_use]
+    pub fn is_dead(&self, id: ItemId) -> bool {
+        self.dead.contains(&id.0)
+    }
+
+    /// How many items and rows there are.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally {
+            accepted: self.accepted,
+            gone: self.gone.count(),
+            dead: self.dead.len() as u64,
+            loose: self.loose.len() as u64,
+            failures: self.failure_rows,
+            forgotten: self.forgotten,
+            prints: self.prints,
+            unshown: self.unshown.len() as u64,
+        }
+    }
+
+    /// The dead letters that are there, oldest first.
+    pub fn dead(&self) -> impl Iterator<Item = ItemId> + '_ {
+        self.dead.iter().copied().map(ItemId)
+    }
+
+    fn accept<P: Stored>(
+        &mut self,
+        page: &mut Page,
+        records: &[Record<P>],
+    ) -> Result<(), Contradiction> {
+        let mut batch = codec::BatchRow::default();
+        let mut prints = codec::PrintRow::default();
+        let mut first = self.accepted + 1;
+        for record in records {
+            let Record::Accepted { id, payload } = record else {
+                continue;
+            };
+            if id.0 != self.accepted + 1 {
+                let last = self.accepted;
+                return Err(contradiction(*id, &format!("accepted after item {last}")));
+            }
+            let body = payload.body();
+            if batch.count > 0 && batch.is_full_with(body.len()) {
+                self.put_batch(page, first, core::mem::take(&mut batch));
+                self.put_prints(page, first, core::mem::take(&mut prints));
+                first = id.0;
+            }
+            if let Some(print) = payload.print() {
+                prints.push(batch.count, print);
+            }
+            batch.push(body);
+            self.accepted = id.0;
+        }
+        self.put_batch(page, first, batch);
+        self.put_prints(page, first, prints);
+        Ok(())
+    }
+
+    fn put_batch(&mut self, page: &mut Page, first: u64, batch: codec::BatchRow) {
+        if batch.count > 0 {
+            let (count, left) = (batch.count, batch.count);
+            self.batches.insert(first, Batch { count, left });
+            page.put(Table::Batch, (first, 0), batch.into_body());
+        }
+    }
+
+    fn put_prints(&mut self, page: &mut Page, first: u64, prints: codec::PrintRow) {
+        if prints.count > 0 {
+            self.prints += prints.count;
+            page.put(Table::Print, (first, 0), prints.into_body());
+        }
+    }
+
+    fn fail(&mut self, page: &mut Page, id: ItemId, what: &Failure) -> Result<(), Contradiction> {
+        if !self.loose.contains(&id.0) && (self.gone.contains(id.0) || !self.was_accepted(id)) {
+            return Err(contradiction(id, "failed, and is not unfinished"));
+        }
+        let place = self.failures.entry(id.0).or_default();
+        page.put(Table::Failure, (id.0, *place), codec::encode(what));
+        *place += 1;
+        self.failure_rows += 1;
+        Ok(())
+    }
+
+    fn was_accepted(&self, id: ItemId) -> bool {
+        (1..=self.accepted).contains(&id.0)
+    }
+
+    /// An unfinished item gets its terminal state.
+    fn leave(&mut self, page: &mut Page, id: ItemId) -> Result<(), Contradiction> {
+        if self.loose.remove(&id.0) {
+            page.drop(Table::Loose, (id.0, 0)..=(id.0, 0));
+        } else if !self.was_accepted(id) {
+            return Err(contradiction(id, "ended, and was never accepted"));
+        } else {
+            page.leaving.push(id.0);
+        }
+        Ok(())
+    }
+
+    fn drop_failures(&mut self, page: &mut Page, id: u64) {
+        if let Some(rows) = self.failures.remove(&id) {
+            self.failure_rows -= rows;
+            page.drop(Table::Failure, (id, 0)..=(id, u64::MAX));
+        }
+    }
+
+    /// Notes who has left, and drops the batches that nobody is left in.
+    fn settle(&mut self, page: &mut Page) -> Result<(), Contradiction> {
+        if page.leaving.is_empty() {
+            return Ok(());
+        }
+        let mut leaving = core::mem::take(&mut page.leaving);
+        leaving.sort_unstable();
+        let ranges = Ranges::of_sorted(&leaving)
+            .and_then(|ranges| self.gone.insert_all(&ranges).map(|()| ranges))
+            .map_err(|id| contradiction(ItemId(id), "ended twice"))?;
+        for (first, last) in ranges.iter() {
+            self.leave_batches(page, first, last)?;
+        }
+        self.gone_next += 1;
+        if self.gone_next - self.gone_first > GONE_ROWS_MAX {
+            self.merge_gone(page);
+        } else {
+            page.put(Table::Gone, (self.gone_next - 1, 0), ranges.into_body());
+        }
+        Ok(())
+    }
+
+    fn leave_batches(
+        &mut self,
+        page: &mut Page,
+        mut first: u64,
+        last: u64,
+    ) -> Result<(), Contradiction> {
+        while first <= last {
+            let batch = self.batches.range_mut(..=first).next_back();
+            let found = batch.filter(|(start, batch)| batch.last(**start) >= first);
+            let Some((&start, batch)) = found else {
+                return Err(contradiction(ItemId(first), "ended, and is in no batch"));
+            };
+            let end = batch.last(start).min(last);
+            batch.left -= end - first + 1;
+            if batch.left == 0 {
+                self.batches.remove(&start);
+                page.drop(Table::Batch, (start, 0)..=(start, 0));
+            }
+            first = end + 1;
+        }
+        Ok(())
+    }
+
+    fn merge_gone(&mut self, page: &mut Page) {
+        let number = self.gone_next;
+        page.drop(Table::Gone, (0, 0)..=(number, 0));
+        let body = self.gone.clone().into_body();
+        page.put(Table::Gone, (number, 0), body);
+        self.gone_first = number;
+        self.gone_next = number + 1;
+    }
+
+    fn write_tally(&self, page: &mut Page) {
+        if !page.changes.is_empty() {
+            page.put(Table::Tally, (0, 0), self.tally().into_body());
+        }
+    }
+}
+
+/// The failed attempt in a row of [`Table::Failure`].
+///
+/// # Errors
+/// The row is damaged.
+pub fn failure_in(key: Key, row: &[u8]) -> Result<Failure, Damage> {
+    let table = Table::Failure;
+    let failure = codec::open(table, key, row).and_then(codec::failure_of);
+    failure.ok_or(Damage::Row { table, key })
+}
+
+/// The item in a row of [`Table::Dead`].
+///
+/// # Errors
+/// The row is damaged.
+pub fn item_in(key: Key, row: &[u8]) -> Result<&[u8], Damage> {
+    let table = Table::Dead;
+    codec::open(table, key, row).ok_or(Damage::Row { table, key })
+}
+
+fn contradiction(id: ItemId, what: &str) -> Contradiction {
+    Contradiction(format!("item {id}: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+    use alloc::vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::book::Print;
+    use crate::ledger::{Cause, Recovered, Scene, Unfinished};
+
+    #[derive(Debug, Clone)]
+    struct Parcel(Arc<[u8]>, Option<Print>);
+
+    impl Stored for Parcel {
+        fn body(&self) -> &[u8] {
+            &self.0
+        }
+
+        fn print(&self) -> Option<Print> {
+            self.1
+        }
+    }
+
+    /// What may happen; numbers choose among the items it may happen to.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Accept(Vec<u8>, Option<Print>),
+        Fail(usize),
+        Done(usize),
+        Dead(usize),
+        EndWrite,
+        Revive(usize),
+        Forget(usize),
+        Merge,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let body = prop::collection::vec(any::<u8>(), 0..6);
+        prop::collection::vec(
+            prop_oneof![
+                4 => (body, prop::option::of(any::<Print>())).prop_map(|(b, p)| Step::Accept(b, p)),
+                2 => any::<usize>().prop_map(Step::Fail),
+                3 => any::<usize>().prop_map(Step::Done),
+                1 => any::<usize>().prop_map(Step::Dead),
+                3 => Just(Step::EndWrite),
+                1 => any::<usize>().prop_map(Step::Revive),
+                1 => any::<usize>().prop_map(Step::Forget),
+                1 => Just(Step::Merge),
+            ],
+            0..120,
+        )
+    }
+
+    /// The same as a book and its tables, but simple.
+    #[derive(Default)]
+    struct Model {
+        found: Found,
+        dead: BTreeMap<u64, Unfinished<Arc<[u8]>>>,
+        book: Book,
+        tables: Tables,
+        records: Vec<Record<Parcel>>,
+    }
+
+    impl Model {
+        fn unfinished(&mut self, choice: usize) -> Option<usize> {
+            let unfinished = &self.found.recovered.unfinished;
+            (!unfinished.is_empty()).then(|| choice % unfinished.len())
+        }
+
+        fn dead(&self, choice: usize) -> Option<u64> {
+            let ids: Vec<u64> = self.dead.keys().copied().collect();
+            (!ids.is_empty()).then(|| ids[choice % ids.len()])
+        }
+
+        fn step(&mut self, step: Step) {
+            match step {
+                Step::Accept(body, print) => self.accept(body.into(), print),
+                Step::Fail(choice) => {
+                    if let Some(at) = self.unfinished(choice) {
+                        self.fail(at);
+                    }
+                }
+                Step::Done(choice) => {
+                    if let Some(at) = self.unfinished(choice) {
+                        let item = self.found.recovered.unfinished.remove(at);
+                        self.records.push(Record::Done { id: item.id });
+                    }
+                }
+                Step::Dead(choice) => {
+                    if let Some(at) = self.unfinished(choice) {
+                        self.fail(at);
+                        let item = self.found.recovered.unfinished.remove(at);
+                        let payload = Parcel(Arc::clone(&item.payload), None);
+                        self.records.push(Record::Dead {
+                            id: item.id,
+                            payload,
+                        });
+                        self.found.recovered.dead += 1;
+                        self.dead.insert(item.id.0, item);
+                    }
+                }
+                Step::EndWrite => self.end_write(),
+                Step::Revive(choice) => {
+                    self.end_write();
+                    if let Some(id) = self.dead(choice) {
+                        self.revive(id);
+                    }
+                    let never = self.found.recovered.accepted + 1;
+                    assert_eq!(self.book.revive(ItemId(never), b""), None);
+                }
+                Step::Forget(choice) => {
+                    self.end_write();
+                    if let Some(id) = self.dead(choice) {
+                        self.dead.remove(&id);
+                        let changes = self.book.forget(&[ItemId(id), ItemId(u64::MAX)]);
+                        self.apply(&changes);
+                    }
+                }
+                Step::Merge => {
+                    self.end_write();
+                    let changes = self.book.merge();
+                    self.apply(&changes);
+                }
+            }
+        }
+
+        fn accept(&mut self, payload: Arc<[u8]>, print: Option<Print>) {
+            let recovered = &mut self.found.recovered;
+            recovered.accepted += 1;
+            let id = ItemId(recovered.accepted);
+            recovered.unfinished.push(Unfinished {
+                id,
+                payload: Arc::clone(&payload),
+                history: Vec::new(),
+                forgiven: 0,
+            });
+            self.found.prints.extend(print);
+            let payload = Parcel(payload, print);
+            self.records.push(Record::Accepted { id, payload });
+        }
+
+        fn fail(&mut self, at: usize) {
+            let item = &mut self.found.recovered.unfinished[at];
+            let failure = Failure {
+                attempt: 7,
+                cause: Cause::Nack(format!("failure {}", item.history.len())),
+                scene: Scene::default(),
+            };
+            item.history.push(failure.clone());
+            let id = item.id;
+            self.records.push(Record::Failed { id, failure });
+        }
+
+        fn revive(&mut self, id: u64) {
+            let mut item = self.dead.remove(&id).unwrap();
+            item.forgiven = u32::try_from(item.history.len()).unwrap();
+            let changes = self.book.revive(item.id, &item.payload).unwrap();
+            let recovered = &mut self.found.recovered;
+            recovered.dead -= 1;
+            recovered.unfinished.push(item);
+            recovered.unfinished.sort_by_key(|item| item.id);
+            self.apply(&changes);
+        }
+
+        fn end_write(&mut self) {
+            let records = core::mem::take(&mut self.records);
+            let changes = self.book.changes(&records).unwrap();
+            self.apply(&changes);
+        }
+
+        /// Every transaction leaves what recovers to the model.
+        fn apply(&mut self, changes: &[Change]) {
+            changes.iter().for_each(|change| self.tables.apply(change));
+            let (book, found) = self.tables.recover().unwrap();
+            assert_eq!(found, self.found);
+            assert_eq!(book, self.book);
+            let dead: Vec<u64> = book.dead().map(|id| id.0).collect();
+            assert!(dead.iter().eq(self.dead.keys()));
+            let tally = book.tally();
+            let Recovered {
+                accepted,
+                dead,
+                unfinished,
+            } = &found.recovered;
+            assert_eq!(tally.unfinished(), Some(unfinished.len() as u64));
+            assert_eq!(
+                tally.done(),
+                Some(accepted - dead - unfinished.len() as u64)
+            );
+        }
+    }
+
+    fn run(steps: Vec<Step>) -> Model {
+        let mut model = Model::default();
+        steps.into_iter().for_each(|step| model.step(step));
+        model.end_write();
+        model
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_recovers_after_every_transaction(steps in steps()) {
+            run(steps);
+        }
+
+        /// A row that is gone, changed or in another's place is noticed.
+        #[test]
+        fn a_missing_or_changed_row_is_noticed(steps in steps(), choice: usize, at: usize, bit in 0..8) {
+            let model = run(steps);
+            let keys: Vec<_> = model.tables.0.keys().copied().collect();
+            if keys.is_empty() {
+                return Ok(());
+            }
+            let key = keys[choice % keys.len()];
+            let mut torn = model.tables.clone();
+            let row = torn.0.remove(&key).unwrap();
+            prop_assert!(torn.recover().is_err(), "{key:?} is missing");
+            let mut torn = model.tables.clone();
+            let bytes = torn.0.get_mut(&key).unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= 1_u8 << bit;
+            prop_assert!(torn.recover().is_err(), "{key:?} is changed");
+            let mut torn = model.tables.clone();
+            torn.0.insert((key.0, (key.1.0 + 1_000_000, key.1.1)), row);
+            prop_assert!(torn.recover().is_err(), "{key:?} is there twice");
+        }
+
+        /// Whichever rows are missing, but for the tally: what is left is sound, no more is done
+        /// than was, and a lost letter that has failures is put again by the same input.
+        #[test]
+        fn what_is_salvaged_makes_nothing_done(steps in steps(), choices: Vec<prop::sample::Index>) {
+            let model = run(steps);
+            let mut torn = model.tables.clone();
+            for choice in choices {
+                let rows = torn.0.keys().filter(|(table, _)| *table != Table::Tally);
+                let rows: Vec<_> = rows.copied().collect();
+                if !rows.is_empty() {
+                    torn.0.remove(choice.get(&rows));
+                }
+            }
+            let mut recovery = Recovery::for_salvage();
+            for table in Table::ALL {
+                for ((of, key), row) in &torn.0 {
+                    if *of == table {
+                        recovery.read(table, *key, row).unwrap();
+                    }
+                }
+            }
+            let salvaged = recovery.salvage();
+            prop_assert!(salvaged.done <= model.book.tally().done().unwrap());
+            let mut whole = Tables::default();
+            salvaged.changes.iter().for_each(|change| whole.apply(change));
+            let (book, found) = whole.recover().expect("sound");
+            prop_assert_eq!(book.tally().done(), Some(salvaged.done));
+            let mut put = BTreeSet::new();
+            for ((table, key), row) in &whole.0 {
+                if *table == Table::Print {
+                    let body = codec::open(*table, *key, row).expect("sound");
+                    put.extend(codec::prints(key.0, body).expect("sound"));
+                }
+            }
+            for (&id, letter) in &model.dead {
+                let has_failures = torn.0.contains_key(&(Table::Failure, (id, 0)));
+                let unfinished = &found.recovered.unfinished;
+                let is_kept = book.is_dead(ItemId(id)) || unfinished.iter().any(|one| one.id.0 == id);
+                if has_failures && !letter.history.is_empty() && !is_kept {
+                    prop_assert!(put.iter().all(|(item, _)| *item != id), "{id} counts as put");
+                }
+            }
+        }
+
+        /// Whatever the rows say, with right checksums: an error or a book, never a panic.
+        #[test]
+        fn any_sealed_rows_recover_or_do_not(
+            rows in prop::collection::vec((0..7_usize, 0..5_u64, 0..3_u64, prop::collection::vec(0..9_u8, 0..12)), 0..9),
+        ) {
+            let mut tables = Tables::default();
+            for (table, a, b, body) in rows {
+                let (table, key) = (Table::ALL[table], (a, b));
+                tables.0.insert((table, key), codec::seal(table, key, body));
+            }
+            if let Ok((book, found)) = tables.recover() {
+                prop_assert_eq!(book.tally().unfinished(), Some(found.recovered.unfinished.len() as u64));
+            }
+        }
+    }
+
+    #[test]
+    fn many_writes_leave_few_rows() {
+        let mut model = Model::default();
+        for n in 0..1000 {
+            model.step(Step::Accept(vec![1], Some(n)));
+            model.step(Step::EndWrite);
+            model.step(Step::Done(0));
+            model.step(Step::EndWrite);
+        }
+        let rows = |table| model.tables.0.keys().filter(|key| key.0 == table).count();
+        assert_eq!(rows(Table::Batch), 0);
+        assert!(rows(Table::Gone) <= usize::try_from(GONE_ROWS_MAX).unwrap());
+    }
+
+    #[test]
+    fn large_items_do_not_share_a_batch() {
+        let mut book = Book::default();
+        let body: Arc<[u8]> = vec![7; BATCH_BYTES_MAX - 100].into();
+        let accepted = |id| Record::Accepted {
+            id: ItemId(id),
+            payload: Parcel(Arc::clone(&body), Some(id.into())),
+        };
+        let changes = book.changes(&[accepted(1), accepted(2)]).unwrap();
+        let mut tables = Tables::default();
+        changes.iter().for_each(|change| tables.apply(change));
+        let batches = tables.0.keys().filter(|key| key.0 == Table::Batch);
+        assert_eq!(batches.count(), 2);
+        assert_eq!(tables.recover().unwrap().1.prints, [1, 2]);
+    }
+
+    #[test]
+    fn an_item_that_ends_twice_contradicts() {
+        let mut book = Book::default();
+        let payload = Parcel([].into(), None);
+        let id = ItemId(1);
+        let records = [Record::Accepted { id, payload }, Record::Done { id }];
+        book.changes(&records).unwrap();
+        let again = book.clone().changes(&records[1..]);
+        assert_eq!(again, Err(Contradiction("item 1: ended twice".into())));
+        let never: [Record<Parcel>; 1] = [Record::Done { id: ItemId(2) }];
+        let never = book.changes(&never);
+        assert_eq!(
+            never,
+            Err(Contradiction(
+                "item 2: ended, and was never accepted".into()
+            ))
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! How many items and rows a journal must have: written with every change, compared when a
+//! supervisor begins again, so that a row which is missing altogether is noticed too.
+
+use super::codec::{put_varint, take_varint};
+use alloc::vec::Vec;
+
+/// What the rows of all tables must add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Items ever accepted.
+    pub accepted: u64,
+    /// Items that have left their batch: done, or a dead letter once.
+    pub gone: u64,
+    /// Dead letters that are there.
+    pub dead: u64,
+    /// Dead letters that are tried again.
+    pub loose: u64,
+    /// Failed attempts of items that are not done.
+    pub failures: u64,
+    /// Dead letters whose content was dropped.
+    pub forgotten: u64,
+    /// Prints of keys.
+    pub prints: u64,
+    /// Attempts that are over and not shown.
+    pub unshown: u64,
+}
+
+impl Tally {
+    /// Items that are done. `None` if the numbers cannot be.
+    #[must_use]
+    pub fn done(&self) -> Option<u64> {
+        let not_done = self.dead.checked_add(self.loose)?;
+        self.gone.checked_sub(not_done.checked_add(self.forgotten)?)
+    }
+
+    /// Items without a terminal state. `None` if the numbers cannot be.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<u64> {
+        self.accepted
+            .checked_sub(self.gone)?
+            .checked_add(self.loose)
+    }
+
+    fn numbers(&self) -> [u64; 8] {
+        [
+            self.accepted,
+            self.gone,
+            self.dead,
+            self.loose,
+            self.failures,
+            self.forgotten,
+            self.prints,
+            self.unshown,
+        ]
+    }
+
+    pub(super) fn into_body(self) -> Vec<u8> {
+        let mut body = Vec::new();
+        for number in self.numbers() {
+            put_varint(&mut body, number);
+        }
+        body
+    }
+
+    /// `None` if these are not the bytes of a tally.
+    pub(super) fn of_body(mut body: &[u8]) -> Option<Self> {
+        let mut next = || take_varint(&mut body);
+        let mut tally = Tally {
+            accepted: next()?,
+            gone: next()?,
+            dead: next()?,
+            loose: next()?,
+            failures: next()?,
+            forgotten: next()?,
+            prints: next()?,
+            unshown: 0,
+        };
+        // The first format kept no attempts.
+        if !body.is_empty() {
+            tally.unshown = take_varint(&mut body)?;
+        }
+        (body.is_empty() && tally.done().is_some() && tally.unfinished().is_some()).then_some(tally)
+    }
+}

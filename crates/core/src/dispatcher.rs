@@ -1,0 +1,593 @@
+//! What the broker decides, without locks, bells and links: a pure layer over the ledger.
+//!
+//! The ledger knows items and holders. The dispatcher knows besides who waits for what: worker processes
+//! that put, get and join, threads of this process that wait in a `get`, crews that began and
+//! ended. Events go in by its methods; what follows comes out of [`Dispatcher::poll`], one thing at a
+//! time and in a fixed order, to be carried out by whoever owns the dispatcher. That is the broker, and
+//! the simulator, which so tries the very same decisions.
+
+mod answers;
+
+use alloc::borrow::ToOwned;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::shared::{Outgoing, Putter, Shared};
+use crate::ledger::{
+    Blame, Handed, HolderId, ItemId, Ledger, Notice, Refusal, Report, Scene, Stale, Started, Token,
+    Weight,
+};
+
+/// What a worker process asked, by the number that it gave to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Who asks.
+    pub holder: HolderId,
+    /// Its number for it.
+    pub number: u64,
+}
+
+/// The answer to a request. Each is answered exactly once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// The item was accepted, and is durable.
+    Accepted(ItemId),
+    /// Here is an item.
+    Item(Handed),
+    /// There is no item, or there was none in time.
+    Empty,
+    /// Every item has its end: this many are done, and this many dead.
+    Joined(u64, u64),
+    /// The time for joining is over, and this many are unfinished.
+    TimedOut(u64),
+    /// How the queue stands, as whoever owns the dispatcher sees it.
+    State,
+    /// It would wait for itself.
+    WaitsForItself,
+    /// It cannot be.
+    Refused(Refused),
+}
+
+/// Why something cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no room, or there was none in time.
+    Full,
+    /// The queue is closed, or the worker is being stopped.
+    Closed,
+    /// Nobody is left to do the work; [`Dispatcher::loss_of_crews`] says why.
+    NoWorkersLeft,
+    /// What keeps the items has failed.
+    StoreFailed,
+    /// The stream does not take this item; [`Shared::refusal`] says why.
+    NotTaken,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Verdict<R> {
+    /// It is done; what came of it, if anybody is to be told, and where it was done.
+    Done(Option<R>, Scene),
+    /// It failed, and the item rests for as long as is said here, or as its queue's options say.
+    Failed(Blame, Option<Duration>),
+    /// It never began.
+    Returned,
+    /// It could not begin, because the machine lacks this, in words.
+    Short(String),
+}
+
+/// What is to be carried out.
+#[derive(Debug)]
+pub enum Said<P, R> {
+    /// Bring this to its holder.
+    Deliver(Handed),
+    /// Answer a worker.
+    Answer(Request, Reply),
+    /// This worker has had as many deliveries as it may.
+    Worn(HolderId),
+    /// This worker should give back what it has not begun.
+    TakeBack(HolderId),
+    /// Tell whoever wants to know.
+    Report(Report<P, R>),
+    /// The same, of no item in particular.
+    Notice(Notice),
+}
+
+/// Whether there are workers, as far as supervisors told.
+#[derive(Debug, Default)]
+struct Crews {
+    active: usize,
+    /// Why there are none left, once there were some.
+    loss: Option<String>,
+    /// They were given up on, rather than stopped in order.
+    is_spent: bool,
+}
+
+/// The decisions of one queue's broker.
+#[derive(Debug)]
+pub struct Dispatcher<P, R> {
+    /// The queue's state. Deliveries are polled through the dispatcher.
+    pub ledger: Ledger<P, R>,
+    /// Requests that could not be answered at once, oldest first.
+    puts: VecDeque<(Request, P)>,
+    /// Puts that are not durable yet.
+    staged: VecDeque<(Request, ItemId)>,
+    gets: VecDeque<Request>,
+    /// Each with the look at the stream that it waits for, and whether it waits for the end.
+    joins: VecDeque<(Request, u64, bool)>,
+    /// Gets that are over as soon as it was looked once more whether there is something.
+    leaving: VecDeque<(Request, u64)>,
+    /// Who wants to know how the queue stands, and the look that he waits for.
+    askers: VecDeque<(Request, u64)>,
+    answers: VecDeque<(Request, Reply)>,
+    /// Holds what threads of this process got.
+    local: HolderId,
+    local_getters: usize,
+    /// Those of them that go as soon as this glance is answered, with or without an item.
+    local_leaving: Vec<u64>,
+    crews: Crews,
+    /// The stream that the items come from and go to, if others share them.
+    pub shared: Option<Shared<P>>,
+}
+
+impl<P: Weight + Clone, R> Dispatcher<P, R> {
+    /// A dispatcher over a ledger that nobody else has.
+    #[must_use]
+    pub fn new(mut ledger: Ledger<P, R>) -> Self {
+        let local = ledger.handle_join_as_getter();
+        Dispatcher {
+            ledger,
+            puts: VecDeque::new(),
+            staged: VecDeque::new(),
+            gets: VecDeque::new(),
+            joins: VecDeque::new(),
+            leaving: VecDeque::new(),
+            askers: VecDeque::new(),
+            answers: VecDeque::new(),
+            local,
+            local_getters: 0,
+            local_leaving: Vec::new(),
+            crews: Crews::default(),
+            shared: None,
+        }
+    }
+
+    /// Accepts an item, beyond the bound if need be. With a journal that holds when it is durable.
+    ///
+    /// # Errors
+    /// Why it is refused; it counts nowhere.
+    pub fn put(&mut self, payload: P, is_beyond_bound: bool) -> Result<ItemId, Refused> {
+        match self.refusal(is_beyond_bound) {
+            Some(refused) => Err(refused),
+            None => Ok(self.accept(payload)),
+        }
+    }
+
+    /// Accepts an item of which [`refusal`](Self::refusal) has just said that it is not refused.
+    pub fn accept(&mut self, payload: P) -> ItemId {
+        self.ledger.accept(payload)
+    }
+
+    /// Why a put would be refused, if it would.
+    #[must_use]
+    pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refused> {
+        if let Some(shared) = &self.shared {
+            // Others may do it, and they say whether there is room.
+            let refusal = self.ledger.refusal(true);
+            return match shared.is_left {
+                true => Some(Refused::Closed),
+                false => refusal.map(|refusal| self.refused(refusal)),
+            };
+        }
+        if self.crews.is_spent && self.crews.active == 0 {
+            return Some(Refused::NoWorkersLeft);
+        }
+        let refusal = self.ledger.refusal(is_beyond_bound)?;
+        Some(self.refused(refusal))
+    }
+
+    fn refused(&self, refusal: Refusal) -> Refused {
+        match refusal {
+            Refusal::Closed => Refused::Closed,
+            Refusal::Full if self.are_workers_lost() => Refused::NoWorkersLeft,
+            Refusal::Full => Refused::Full,
+            Refusal::Broken => Refused::StoreFailed,
+        }
+    }
+
+    /// A worker puts. A handler's room may have to come from itself, so it does not wait for it; a
+    /// loop decides itself when to put.
+    pub fn ask_put(&mut self, request: Request, payload: P, waits: bool) {
+        let holder = request.holder;
+        let is_holding = self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0;
+        if self.shared.is_some() {
+            return self.send_put(request, payload, is_holding && waits, !waits);
+        }
+        if waits && self.refusal(is_holding) == Some(Refused::Full) {
+            self.puts.push_back((request, payload));
+            return;
+        }
+        match self.put(payload, is_holding && waits) {
+            Ok(id) => self.staged.push_back((request, id)),
+            Err(refused) => self.answer(request, Reply::Refused(refused)),
+        }
+    }
+
+    fn send_put(
+        &mut self,
+        request: Request,
+        payload: P,
+        is_beyond_bound: bool,
+        is_impatient: bool,
+    ) {
+        let refused = self.refusal(true);
+        match (refused, &mut self.shared) {
+            (None, Some(shared)) => {
+                let putter = Putter::Remote(request);
+                shared.push(payload, putter, is_beyond_bound, is_impatient);
+            }
+            (refused, _) => {
+                let refused = refused.unwrap_or(Refused::StoreFailed);
+                self.answer(request, Reply::Refused(refused));
+            }
+        }
+    }
+
+    /// A worker asks for an item.
+    pub fn ask_get(&mut self, request: Request, waits: bool) {
+        if self.answer_get(request) {
+            return;
+        }
+        if !waits && self.shared.is_none() {
+            self.answer(request, Reply::Empty);
+            return;
+        }
+        self.ledger.handle_getter_waiting(true);
+        self.gets.push_back(request);
+        if !waits {
+            self.leave(request);
+        }
+    }
+
+    /// Ends a get that waits: at once, or when it was looked once more whether there is something
+    /// for it.
+    fn leave(&mut self, request: Request) {
+        if let Some(shared) = &mut self.shared {
+            self.leaving.push_back((request, shared.glances.ask()));
+        } else if let Some(at) = self.gets.iter().position(|other| *other == request) {
+            self.gets.remove(at);
+            self.ledger.handle_getter_waiting(false);
+            self.answer(request, Reply::Empty);
+        }
+    }
+
+    /// Looks at the stream, if there is one: what is to be waited for.
+    pub fn ask_look(&mut self) -> u64 {
+        let shared = self.shared.as_mut();
+        shared.map_or(0, |shared| shared.looks.ask())
+    }
+
+    /// A worker wants to know how the queue stands.
+    pub fn ask_state(&mut self, request: Request) {
+        let look = self.ask_look();
+        self.askers.push_back((request, look));
+    }
+
+    /// A worker joins the queue.
+    pub fn ask_join(&mut self, request: Request, waits: bool) {
+        let holder = request.holder;
+        if self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0 {
+            self.answer(request, Reply::WaitsForItself);
+        } else {
+            let look = self.ask_look();
+            self.joins.push_back((request, look, waits));
+        }
+    }
+
+    /// A worker waits no longer. If its request is not found, the answer is on its way.
+    pub fn cancel(&mut self, request: Request) {
+        if let Some(at) = self.puts.iter().position(|(other, _)| *other == request) {
+            self.puts.remove(at);
+            self.answer(request, Reply::Refused(Refused::Full));
+        } else if self.gets.contains(&request) {
+            self.leave(request);
+        } else if let Some(at) = self.joins.iter().position(|(other, ..)| *other == request) {
+            self.joins.remove(at);
+            let unfinished = self.unfinished();
+            self.answer(request, Reply::TimedOut(unfinished));
+        } else if let Some(shared) = &mut self.shared
+            && shared.withdraw(|one| one.putter == Putter::Remote(request))
+        {
+            self.answer(request, Reply::Refused(Refused::Full));
+        }
+    }
+
+    /// The stream has failed: whoever waits for it is told.
+    pub fn break_off_shared(&mut self) {
+        let shared = self.shared.as_mut();
+        for request in shared.map_or_else(Vec::new, Shared::break_off) {
+            self.answer(request, Reply::Refused(Refused::StoreFailed));
+        }
+    }
+
+    /// Whether workers wait for the end.
+    #[must_use]
+    pub fn has_joins(&self) -> bool {
+        !self.joins.is_empty()
+    }
+
+    /// Whether somebody is here who takes items, or may.
+    #[must_use]
+    pub fn has_takers(&self) -> bool {
+        self.crews.active > 0 || self.local_getters > 0 || !self.gets.is_empty()
+    }
+
+    /// Whether all that happened is kept, or never will be.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        let shared = self.shared.as_ref();
+        let are_puts_told = shared.is_none_or(|shared| shared.on_the_way() == 0);
+        let is_over = self.ledger.is_broken() || shared.is_some_and(|shared| shared.is_left);
+        is_over || (self.ledger.is_written() && are_puts_told)
+    }
+
+    /// Items without an end, as far as is known.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        match &self.shared {
+            Some(shared) => shared.standing.unfinished,
+            None => self.ledger.counts().unfinished(),
+        }
+    }
+
+    pub(crate) fn answer(&mut self, request: Request, reply: Reply) {
+        self.answers.push_back((request, reply));
+    }
+
+    /// Takes the next item for a thread of this process.
+    pub fn get(&mut self) -> Option<Handed> {
+        self.ledger.handle_get(self.local)
+    }
+
+    /// A thread of this process began or ended waiting in a `get`.
+    pub fn local_waits(&mut self, is_waiting: bool) {
+        self.ledger.handle_getter_waiting(is_waiting);
+        match is_waiting {
+            true => self.local_getters += 1,
+            false => self.local_getters = self.local_getters.saturating_sub(1),
+        }
+    }
+
+    /// A thread that waits in a `get` goes when this glance is answered. From then on it counts no
+    /// more as one that waits, so that nothing is taken for it that it would leave behind.
+    pub fn local_leaves(&mut self, glance: u64) {
+        self.local_leaving.push(glance);
+    }
+
+    /// The thread is awake. Whether it still counted.
+    pub fn local_stays(&mut self, glance: u64) -> bool {
+        let place = self.local_leaving.iter().position(|one| *one == glance);
+        place
+            .map(|place| self.local_leaving.remove(place))
+            .is_some()
+    }
+
+    /// Whether threads wait in a `get` that is about to be over.
+    pub fn has_leaving(&self) -> bool {
+        !self.local_leaving.is_empty()
+    }
+
+    /// A loop without a worker of its own is there for what waits, or is not any more. It takes what
+    /// is here; out of a stream, an item must be brought here for it first.
+    pub fn loop_waits(&mut self, is_waiting: bool) {
+        if self.shared.is_some() {
+            self.ledger.handle_getter_waiting(is_waiting);
+        }
+    }
+
+    /// How many threads of this process wait in a `get`.
+    #[must_use]
+    pub fn local_getters(&self) -> usize {
+        self.local_getters
+    }
+
+    /// Why no `get` can be served any more, if none can.
+    #[must_use]
+    pub fn end_of_gets(&self) -> Option<Refused> {
+        if self.ledger.is_broken() {
+            return Some(Refused::StoreFailed);
+        }
+        let counts = self.ledger.counts();
+        let is_dry = self.shared.as_ref().is_none_or(|shared| shared.is_dry);
+        let is_exhausted =
+            self.ledger.is_closed() && counts.waiting + counts.delayed == 0 && is_dry;
+        is_exhausted.then_some(Refused::Closed)
+    }
+
+    /// Whether others work on the stream, and we have not left it.
+    #[must_use]
+    pub fn is_served_elsewhere(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| shared.others > 0 && !shared.is_quitting)
+    }
+
+    /// How a `join` ends, if it does now: how many are done and dead, or why it cannot come to
+    /// that. With a stream, that is as it was at this look or later.
+    #[must_use]
+    pub fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Refused>> {
+        if self.ledger.is_broken() {
+            return Some(Err(Refused::StoreFailed));
+        }
+        let is_coming_to_it = match &self.shared {
+            Some(shared) if shared.is_left => return Some(Err(Refused::Closed)),
+            Some(shared) if !shared.looks.is_answered(look) => return None,
+            Some(shared) => {
+                let is_finished = shared.standing.unfinished == 0 && shared.on_the_way() == 0;
+                if is_finished && self.ledger.is_finished() {
+                    return Some(Ok((shared.standing.done, shared.standing.dead)));
+                }
+                // What ended here may not be told yet.
+                let is_under_way = !self.ledger.is_written();
+                is_under_way || self.is_served_elsewhere()
+            }
+            None if self.ledger.is_finished() => {
+                let counts = self.ledger.counts();
+                return Some(Ok((counts.done, counts.dead)));
+            }
+            None => false,
+        };
+        let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
+        let is_lost = self.are_workers_lost() && !is_served_here && !is_coming_to_it;
+        is_lost.then_some(Err(Refused::NoWorkersLeft))
+    }
+
+    /// A supervisor began to work on this queue.
+    pub fn crew_began(&mut self) {
+        self.crews.active += 1;
+        self.crews.is_spent = false;
+    }
+
+    /// A supervisor has no workers left, and why. `is_spent`: they were given up on. Whether nobody
+    /// is left and nobody will come.
+    pub fn crew_ended(&mut self, why: &str, is_spent: bool) -> bool {
+        self.crews.active = self.crews.active.saturating_sub(1);
+        self.crews.loss = Some(why.to_owned());
+        self.crews.is_spent |= is_spent;
+        is_spent && self.crews.active == 0
+    }
+
+    /// Whether there were workers, and are none any more.
+    #[must_use]
+    pub fn are_workers_lost(&self) -> bool {
+        self.crews.active == 0 && self.crews.loss.is_some()
+    }
+
+    /// Whether somebody has ever worked on the queue, or others may who share its stream.
+    #[must_use]
+    pub fn was_ever_served(&self) -> bool {
+        self.crews.active > 0 || self.crews.loss.is_some() || self.shared.is_some()
+    }
+
+    /// Why there are none left, once a crew has ended.
+    #[must_use]
+    pub fn loss_of_crews(&self) -> &str {
+        self.crews.loss.as_deref().unwrap_or_default()
+    }
+
+    /// Nothing more for this worker: its waiting gets end, so that its loop does.
+    pub fn stop(&mut self, holder: HolderId) {
+        self.ledger.handle_stop(holder);
+        while let Some(at) = self.gets.iter().position(|get| get.holder == holder) {
+            if let Some(request) = self.gets.remove(at) {
+                self.ledger.handle_getter_waiting(false);
+                self.answer(request, Reply::Refused(Refused::Closed));
+            }
+        }
+    }
+
+    /// A worker is gone, and its requests with it. How many items its death is charged to.
+    pub fn detach(
+        &mut self,
+        holder: HolderId,
+        started: Started,
+        blame: Option<&Blame>,
+        now: Duration,
+    ) -> usize {
+        self.puts.retain(|(request, _)| request.holder != holder);
+        self.staged.retain(|(request, _)| request.holder != holder);
+        self.joins.retain(|(request, ..)| request.holder != holder);
+        self.leaving.retain(|(request, _)| request.holder != holder);
+        self.askers.retain(|(request, _)| request.holder != holder);
+        if let Some(shared) = &mut self.shared {
+            let is_its = |one: &Outgoing<P>| matches!(one.putter, Putter::Remote(request) if request.holder == holder);
+            shared.withdraw_all(is_its);
+        }
+        self.answers.retain(|(request, _)| request.holder != holder);
+        let waiting = self.gets.len();
+        self.gets.retain(|request| request.holder != holder);
+        for _ in self.gets.len()..waiting {
+            self.ledger.handle_getter_waiting(false);
+        }
+        self.ledger.handle_leave(holder, started, blame, now)
+    }
+
+    /// Whether this delivery is this worker's. If it is not, the item went to somebody else: a late
+    /// word changes nothing, and is counted unless it only gives back.
+    pub fn is_heard(&mut self, token: Token, is_returned: bool) -> bool {
+        if self.ledger.handed(token).is_some() {
+            return true;
+        }
+        if is_returned {
+            self.ledger.handle_late_return(token);
+        } else {
+            self.ledger.handle_late(token);
+        }
+        false
+    }
+
+    /// Ends a delivery.
+    ///
+    /// # Errors
+    /// [`Stale`] when it was settled or lost before.
+    pub fn settle(
+        &mut self,
+        token: Token,
+        service: Duration,
+        verdict: Verdict<R>,
+        now: Duration,
+    ) -> Result<(), Stale> {
+        match verdict {
+            Verdict::Done(result, scene) => {
+                self.ledger.handle_done_at(token, service, result, scene)
+            }
+            Verdict::Failed(blame, rest) => self.ledger.handle_nack(token, blame, rest, now),
+            Verdict::Returned => self.ledger.handle_return(token),
+            Verdict::Short(why) => self.ledger.handle_shortage(token, why, now),
+        }
+    }
+
+    /// Whether an item that has been put just now may wait for a while: nobody asks for one, and no
+    /// worker need be woken. A busy one may be ready for more, but will say so before it runs out.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let nobody_asks = self.gets.is_empty() && self.local_getters == 0;
+        nobody_asks && !self.ledger.has_idle_taker() && !self.ledger.is_journaled()
+    }
+
+    /// The next thing to be carried out. After `None` everybody has what there is for him.
+    pub fn poll(&mut self) -> Option<Said<P, R>> {
+        loop {
+            self.serve_gets();
+            if let Some((request, reply)) = self.answers.pop_front() {
+                return Some(Said::Answer(request, reply));
+            }
+            if let Some(notice) = self.ledger.poll_notice() {
+                return Some(Said::Notice(notice));
+            }
+            if let Some(handed) = self.ledger.poll_delivery() {
+                return Some(Said::Deliver(handed));
+            }
+            if self.admit_puts() {
+                continue;
+            }
+            if let Some(holder) = self.ledger.poll_worn() {
+                return Some(Said::Worn(holder));
+            }
+            if let Some(holder) = self.ledger.poll_hoarder() {
+                return Some(Said::TakeBack(holder));
+            }
+            if let Some(report) = self.ledger.poll_report() {
+                return Some(Said::Report(report));
+            }
+            self.answer_staged();
+            self.answer_joins();
+            self.answer_leaving();
+            self.answer_askers();
+            if self.answers.is_empty() {
+                return None;
+            }
+        }
+    }
+}

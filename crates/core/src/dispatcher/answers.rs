@@ -1,0 +1,125 @@
+//! PURE: who of those that wait can be answered now.
+
+use super::{Dispatcher, Refused, Reply, Request};
+use crate::ledger::Weight;
+
+impl<P: Weight + Clone, R> Dispatcher<P, R> {
+    /// Answers with an item or with the end of the queue, if there is one of them.
+    pub(super) fn answer_get(&mut self, request: Request) -> bool {
+        if let Some(handed) = self.ledger.handle_get(request.holder) {
+            self.answer(request, Reply::Item(handed));
+            return true;
+        }
+        let end = match self.end_of_gets() {
+            None if !self.ledger.is_open(request.holder) => Some(Refused::Closed),
+            end => end,
+        };
+        if let Some(end) = end {
+            self.answer(request, Reply::Refused(end));
+        }
+        end.is_some()
+    }
+
+    pub(super) fn serve_gets(&mut self) {
+        while let Some(request) = self.gets.pop_front() {
+            if !self.answer_get(request) {
+                self.gets.push_front(request);
+                return;
+            }
+            self.ledger.handle_getter_waiting(false);
+        }
+    }
+
+    /// Admits waiting puts while there is room; whether any was answered.
+    pub(super) fn admit_puts(&mut self) -> bool {
+        let mut is_any = false;
+        while !self.puts.is_empty()
+            && self.refusal(false) != Some(Refused::Full)
+            && let Some((request, payload)) = self.puts.pop_front()
+        {
+            match self.put(payload, false) {
+                Ok(id) => self.staged.push_back((request, id)),
+                Err(refused) => self.answer(request, Reply::Refused(refused)),
+            }
+            is_any = true;
+        }
+        is_any
+    }
+
+    /// Answers the puts whose items are durable by now, and all of them if none can ever be.
+    pub(super) fn answer_staged(&mut self) {
+        while let Some((request, id)) = self.staged.pop_front() {
+            if self.ledger.is_durable(id) {
+                self.answer(request, Reply::Accepted(id));
+            } else if self.ledger.is_broken() {
+                self.answer(request, Reply::Refused(Refused::StoreFailed));
+            } else {
+                self.staged.push_front((request, id));
+                return;
+            }
+        }
+    }
+
+    pub(super) fn answer_joins(&mut self) {
+        for _ in 0..self.joins.len() {
+            let Some((request, look, waits)) = self.joins.pop_front() else {
+                return;
+            };
+            let is_known = self.is_looked(look) || self.is_away();
+            match self.join_state(look) {
+                Some(Ok((done, dead))) => self.answer(request, Reply::Joined(done, dead)),
+                Some(Err(refused)) => self.answer(request, Reply::Refused(refused)),
+                None if !waits && is_known => {
+                    let unfinished = self.unfinished();
+                    self.answer(request, Reply::TimedOut(unfinished));
+                }
+                None => self.joins.push_back((request, look, waits)),
+            }
+        }
+    }
+
+    /// Whether nothing can be learnt of the stream just now.
+    pub fn is_away(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.is_away)
+    }
+
+    fn is_looked(&self, look: u64) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_none_or(|shared| shared.looks.is_answered(look))
+    }
+
+    pub(super) fn answer_leaving(&mut self) {
+        let is_broken = self.ledger.is_broken();
+        if let Some(shared) = &self.shared {
+            let waiting = self.local_leaving.len();
+            let is_open = |glance: &u64| {
+                !is_broken && !shared.is_away && !shared.glances.is_answered(*glance)
+            };
+            self.local_leaving.retain(is_open);
+            for _ in self.local_leaving.len()..waiting {
+                self.local_waits(false);
+            }
+        }
+        while let (Some((request, glance)), Some(shared)) = (self.leaving.front(), &self.shared)
+            && (shared.glances.is_answered(*glance) || shared.is_away || self.ledger.is_broken())
+        {
+            let request = *request;
+            self.leaving.pop_front();
+            // Otherwise it was answered with an item.
+            if let Some(at) = self.gets.iter().position(|other| *other == request) {
+                self.gets.remove(at);
+                self.ledger.handle_getter_waiting(false);
+                self.answer(request, Reply::Empty);
+            }
+        }
+    }
+
+    pub(super) fn answer_askers(&mut self) {
+        while let Some((request, look)) = self.askers.front().copied()
+            && (self.is_looked(look) || self.ledger.is_broken())
+        {
+            self.askers.pop_front();
+            self.answer(request, Reply::State);
+        }
+    }
+}

@@ -1,0 +1,561 @@
+//! The ledger: a pure state machine of the acknowledged queue.
+//!
+//! It decides who gets which item, what an acknowledgement, a refusal or a death means, and when
+//! an item is given up on. Events go in by `handle_*`, decisions come out by `poll_*`, and time is
+//! a parameter (a [`Duration`] since any fixed start). It knows no clock, no randomness, no
+//! thread, no process and no I/O, and neither links nor stores: so it is tested with a fake clock
+//! and replayed from a seed. Executing what it decides is the broker's work.
+//!
+//! An item is in exactly one place at a time:
+//!
+//! ```text
+//!             put            poll_delivery / handle_get          task_done
+//! (refused) <----- waiting ------------------------------> leased ----------> done
+//!                    ^  ^                                    |
+//!                    |  +---- returned, not counted ---------+
+//!                    |  +---- delayed (back-off) <-- failed -+--> dead letter
+//!                    +-----------+
+//! ```
+//!
+//! and `accepted = waiting + leased + delayed + done + dead` holds after every call
+//! ([`Counts::is_balanced`]).
+//!
+//! With a journal ([`Ledger::resume`]) every change leaves a record, to be written down by
+//! [`poll_write`](Ledger::poll_write). What may happen at once is handed out at once: deliveries,
+//! refusals, what a failed item rests. What must be durable first waits for
+//! [`handle_written`](Ledger::handle_written): an accepted item is handed out, a report is given.
+//!
+//! # Example
+//!
+//! ```
+//! use dishrack_core::ledger::{Credit, Ledger, Options};
+//! use core::time::Duration;
+//!
+//! let mut ledger: Ledger<Vec<u8>> = Ledger::new(Options::default());
+//! let worker = ledger.handle_join(Credit::adaptive());
+//! ledger.handle_put(b"dish-1".to_vec()).unwrap();
+//!
+//! let handed = ledger.poll_delivery().expect("the worker is idle");
+//! assert_eq!(handed.holder, worker);
+//! ledger.handle_done(handed.token, Duration::from_millis(2), None).unwrap();
+//! assert!(ledger.counts().is_balanced());
+//! assert_eq!(ledger.counts().done, 1);
+//! ```
+
+mod backoff;
+mod cause;
+mod credit;
+mod crew;
+mod delivery;
+mod failing;
+mod leases;
+mod outbox;
+mod record;
+mod report;
+mod shared;
+mod shortage;
+mod stopping;
+mod turn;
+mod view;
+mod waiting;
+mod withdrawn;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+use hashbrown::HashMap;
+
+pub use backoff::Backoff;
+pub use backoff::mix;
+pub use cause::{Blame, Cause, Exit, Failure, Scene};
+pub use credit::Credit;
+use crew::Crew;
+pub use delivery::{Finding, Handed, LastWords, Started, Token};
+use leases::{Lease, Leases};
+use outbox::Outbox;
+pub use record::{Attempt, Record, Recovered, Unfinished, Write};
+pub use report::{Cancelled, Counts, DeadLetter, Refusal, Report, Stale};
+pub use shortage::Notice;
+use shortage::Shortage;
+use waiting::{Entry, Waiting};
+pub use withdrawn::Fate;
+
+slotmap::new_key_type! {
+    /// Who holds deliveries: one worker, or one thread that called `get`.
+    pub struct HolderId;
+}
+
+/// The number of an item: 1 for the first that was accepted, then counting up without gaps.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct ItemId(pub u64);
+
+impl fmt::Display for ItemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How many items may wait before a put is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Capacity {
+    /// No bound.
+    #[default]
+    Unbounded,
+    /// At most this many items that no handler and no `get` has taken yet.
+    Bounded(usize),
+    /// None may wait: an item is accepted only when an idle worker or a `get` is there to take it.
+    Rendezvous,
+}
+
+/// The rules one ledger keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How many items may wait.
+    pub capacity: Capacity,
+    /// How many attempts may fail before the item is a dead letter; 0 is taken as 1.
+    pub max_attempts: u32,
+    /// How many attempts may be lost ([`Cause::is_loss`]) before the item is a dead letter, beside
+    /// those that failed; 0 is taken as 1. `None`: a lost attempt counts as a failed one.
+    pub max_lost_attempts: Option<u32>,
+    /// How long a failed item rests before its next attempt.
+    pub backoff: Backoff,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            capacity: Capacity::Unbounded,
+            max_attempts: 3,
+            max_lost_attempts: None,
+            backoff: Backoff::none(),
+        }
+    }
+}
+
+/// What an item weighs in bytes, for credits. Implemented by what a ledger carries.
+pub trait Weight {
+    /// The payload's size in bytes.
+    fn weight(&self) -> usize;
+}
+
+impl Weight for Vec<u8> {
+    fn weight(&self) -> usize {
+        self.len()
+    }
+}
+
+/// The state machine; `P` is what an item carries, `R` what comes of it. See the [module](self) for
+/// the rules.
+#[derive(Debug)]
+pub struct Ledger<P, R = ()> {
+    options: Options,
+    waiting: Waiting<P>,
+    leases: Leases<P>,
+    /// Deliveries of cancelled items: their holders are busy with them, and may read them, until
+    /// they say otherwise.
+    revoked: HashMap<Token, Lease<P>>,
+    crew: Crew,
+    /// Threads and requests that wait in a `get`: a rendezvous counts them as takers.
+    getters: usize,
+    outbox: Outbox<P, R>,
+    done: u64,
+    dead: u64,
+    retries: u64,
+    refused: u64,
+    is_closed: bool,
+    /// Nothing more is handed out.
+    is_held: bool,
+    /// How attempts ended is kept until it is shown.
+    keeps_attempts: bool,
+    /// What the machine lacks for beginning more, if it does.
+    shortage: Option<Shortage>,
+    notices: VecDeque<Notice>,
+    /// How many supervisors of this queue are being stopped.
+    stopping: usize,
+}
+
+impl<P: Weight + Clone, R> Ledger<P, R> {
+    /// An empty, open ledger without a journal.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self::begin(options, Recovered::default(), false)
+    }
+
+    /// A ledger with a journal, which goes on where that one stopped.
+    #[must_use]
+    pub fn resume(options: Options, recovered: Recovered<P>) -> Self {
+        Self::begin(options, recovered, true)
+    }
+
+    fn begin(options: Options, recovered: Recovered<P>, is_journaled: bool) -> Self {
+        let unfinished = recovered.unfinished.len() as u64;
+        let mut waiting = Waiting::after(recovered.accepted);
+        for item in recovered.unfinished {
+            waiting.put_back(item.into());
+        }
+        Ledger {
+            options,
+            waiting,
+            leases: Leases::new(),
+            revoked: HashMap::new(),
+            crew: Crew::default(),
+            getters: 0,
+            outbox: Outbox::new(is_journaled),
+            done: recovered.accepted - recovered.dead - unfinished,
+            dead: recovered.dead,
+            retries: 0,
+            refused: 0,
+            is_held: false,
+            is_closed: false,
+            keeps_attempts: false,
+            shortage: None,
+            notices: VecDeque::new(),
+            stopping: 0,
+        }
+    }
+
+    /// Accepts an item at the end of the queue. With a journal it is accepted when
+    /// [`is_durable`](Self::is_durable) says so.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] when [`has_room`](Self::has_room) is false, [`Refusal::Closed`] after
+    /// [`handle_close`](Self::handle_close), [`Refusal::Broken`] after
+    /// [`handle_write_failed`](Self::handle_write_failed).
+    pub fn handle_put(&mut self, payload: P) -> Result<ItemId, Refusal> {
+        match self.refusal(false) {
+            None => Ok(self.accept(payload)),
+            Some(refusal) => Err(refusal),
+        }
+    }
+
+    /// Accepts an item beyond the bound. For a worker that puts while it holds an item: room may
+    /// come only from workers, and if all of them waited for it nothing would ever move.
+    ///
+    /// # Errors
+    /// As [`handle_put`](Self::handle_put), but never [`Refusal::Full`].
+    pub fn handle_put_beyond_bound(&mut self, payload: P) -> Result<ItemId, Refusal> {
+        match self.refusal(true) {
+            None => Ok(self.accept(payload)),
+            Some(refusal) => Err(refusal),
+        }
+    }
+
+    /// Accepts an item that is not refused.
+    pub fn accept(&mut self, payload: P) -> ItemId {
+        if !self.outbox.is_journaled() {
+            return self.waiting.accept(payload);
+        }
+        let id = self.waiting.stage(payload.clone());
+        self.outbox.record(|| Record::Accepted { id, payload });
+        id
+    }
+
+    /// A dead letter is tried again: it waits in its old place, and its failed attempts do not
+    /// count any more.
+    pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
+        self.dead = self.dead.saturating_sub(1);
+        let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
+        let entry = Entry::after(letter.id, letter.payload, letter.history, forgiven);
+        self.waiting.put_back(entry);
+    }
+
+    /// From now on how an attempt ended is kept in the journal, in the write that says so, until
+    /// [`handle_shown`](Self::handle_shown). Without a journal there is nowhere to keep it.
+    pub fn handle_keep_attempts(&mut self) {
+        self.keeps_attempts = true;
+    }
+
+    /// Somebody has shown how this attempt ended, so that it need not be kept any more.
+    pub fn handle_shown(&mut self, id: ItemId, attempt: u32) {
+        if self.keeps_attempts {
+            self.outbox.record(|| Record::Shown { id, attempt });
+        }
+    }
+
+    /// Takes no more items; those accepted are still handed out.
+    pub fn handle_close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// A worker is ready: it is handed items by [`poll_delivery`](Self::poll_delivery).
+    pub fn handle_join(&mut self, credit: Credit) -> HolderId {
+        self.crew.join(Some(credit), u64::MAX)
+    }
+
+    /// A holder that asks by itself: it gets items by [`handle_get`](Self::handle_get) only.
+    pub fn handle_join_as_getter(&mut self) -> HolderId {
+        self.crew.join(None, u64::MAX)
+    }
+
+    /// A worker, or without credit a getter, that may get so many deliveries and no more. When it
+    /// has settled them, [`poll_worn`](Self::poll_worn) names it.
+    pub fn handle_join_for(&mut self, credit: Option<Credit>, deliveries: u64) -> HolderId {
+        self.crew.join(credit, deliveries)
+    }
+
+    /// No more deliveries to this holder; what it holds stays with it until it is settled.
+    pub fn handle_stop(&mut self, holder: HolderId) {
+        self.crew.stop(holder);
+    }
+
+    /// Somebody began (`true`) or ended (`false`) waiting in a `get`.
+    pub fn handle_getter_waiting(&mut self, is_waiting: bool) {
+        if is_waiting {
+            self.getters += 1;
+        } else {
+            self.getters = self.getters.saturating_sub(1);
+        }
+    }
+
+    /// Hands the next item to a holder that asks for it.
+    pub fn handle_get(&mut self, holder: HolderId) -> Option<Handed> {
+        if !self.crew.is_open(holder) || self.gives_nothing() {
+            return None;
+        }
+        let entry = self.waiting.pop()?;
+        Some(self.lease(holder, entry, true))
+    }
+
+    /// Hands the next item to a worker that should have one, idle workers first. Deliveries to
+    /// one holder follow each other, so that a caller can batch them.
+    pub fn poll_delivery(&mut self) -> Option<Handed> {
+        if self.gives_nothing() {
+            return None;
+        }
+        let Some(weight) = self.waiting.front_weight() else {
+            self.crew.end_turn();
+            return None;
+        };
+        let holder = self.crew.next_taker(self.waiting.ready(), weight)?;
+        let entry = self.waiting.pop()?;
+        Some(self.lease(holder, entry, false))
+    }
+
+    fn lease(&mut self, holder: HolderId, entry: Entry<P>, is_asked_for: bool) -> Handed {
+        let ordinal = self.crew.take(holder, entry.payload.weight());
+        let token = Token::of(holder, ordinal);
+        let lease = Lease {
+            is_asked_for,
+            entry,
+        };
+        let handed = token.handed(&lease);
+        self.leases.insert(token, lease);
+        self.note_begun();
+        handed
+    }
+
+    fn end_lease(
+        &mut self,
+        token: Token,
+        service: Option<Duration>,
+    ) -> Result<(Entry<P>, Handed), Stale> {
+        let lease = self.leases.remove(token).ok_or(Stale)?;
+        let handed = token.handed(&lease);
+        let weight = lease.entry.payload.weight();
+        self.crew.release(token.holder, weight, service);
+        Ok((lease.entry, handed))
+    }
+
+    /// The item is done; `service` is how long it was worked on. If anybody is to be told, `result`
+    /// is what came of it.
+    ///
+    /// # Errors
+    /// [`Stale`] when the token's delivery was settled or lost before.
+    pub fn handle_done(
+        &mut self,
+        token: Token,
+        service: Duration,
+        result: Option<R>,
+    ) -> Result<(), Stale> {
+        self.handle_done_at(token, service, result, Scene::default())
+    }
+
+    /// The same, and where and when it was done, for whoever is shown that later.
+    ///
+    /// # Errors
+    /// As [`handle_done`](Self::handle_done).
+    pub fn handle_done_at(
+        &mut self,
+        token: Token,
+        service: Duration,
+        result: Option<R>,
+        scene: Scene,
+    ) -> Result<(), Stale> {
+        let ended = self.end_lease(token, Some(service));
+        let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
+        self.done += 1;
+        self.note_over(1);
+        self.outbox.record(|| Record::Done { id: handed.id });
+        let attempt = Attempt {
+            number: handed.attempt,
+            cause: None,
+            is_last: true,
+            scene,
+        };
+        self.keep_attempt(handed.id, &entry.payload, attempt);
+        if let Some(result) = result {
+            self.outbox.report(Report::Done {
+                handed,
+                payload: entry.payload,
+                service,
+                result,
+            });
+        }
+        Ok(())
+    }
+
+    /// A worker says that it is through with all deliveries up to this ordinal: those that it did
+    /// not settle otherwise are done. `service` is how long each took, in the mean. It is an
+    /// acknowledgement of many at once, for whom nobody waits singly.
+    pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
+        let Some(run) = self.crew.settle_through(holder, through) else {
+            return;
+        };
+        let (mut count, mut weight) = (0, 0);
+        let mut late = Vec::new();
+        self.leases.remove_run(holder, run, |ordinal, lease| {
+            if let Some(Lease { entry, .. }) = lease {
+                count += 1;
+                weight += entry.payload.weight();
+                self.outbox.record(|| Record::Done { id: entry.id });
+            } else if !self.revoked.is_empty() {
+                late.push(Token { holder, ordinal });
+            }
+        });
+        for token in late {
+            let revoked = self.revoked.get(&token);
+            if revoked.is_some_and(|lease| !lease.is_asked_for) {
+                self.handle_late(token);
+            }
+        }
+        self.done += count;
+        self.note_over(count);
+        self.crew.release_many(holder, count, weight, Some(service));
+    }
+
+    /// A worker has been at one item for so long already: it is not relied on to come back soon, and
+    /// gets less in advance. Whether it has others, which should go back; it is asked once.
+    pub fn handle_slow(&mut self, holder: HolderId, service: Duration) -> bool {
+        self.crew.restrain(holder, service)
+    }
+
+    /// The attempt failed: the item waits again after its rest, or is a dead letter. It rests as
+    /// long as is asked for here, or else as the options say.
+    ///
+    /// # Errors
+    /// [`Stale`] when the token's delivery was settled or lost before.
+    pub fn handle_nack(
+        &mut self,
+        token: Token,
+        blame: Blame,
+        rest: Option<Duration>,
+        now: Duration,
+    ) -> Result<(), Stale> {
+        let ended = self.end_lease(token, None);
+        let (entry, _) = ended.inspect_err(|_| self.handle_late(token))?;
+        self.charge(entry, blame, rest, now);
+        Ok(())
+    }
+
+    /// The delivery never started: the item goes back in its place and nothing is counted.
+    ///
+    /// # Errors
+    /// [`Stale`] when the token's delivery was settled or lost before.
+    pub fn handle_return(&mut self, token: Token) -> Result<(), Stale> {
+        let ended = self.end_lease(token, None);
+        let (entry, _) = ended.inspect_err(|_| self.end_revoked(token))?;
+        self.waiting.put_back(entry);
+        Ok(())
+    }
+
+    /// The holder is gone. What it had started failed for the reason given, or goes back uncounted
+    /// when there is none (an orderly stop); the rest goes back in its place, uncounted.
+    ///
+    /// Returns how many items were charged with an attempt: zero tells a death in boot or while
+    /// idle from one that an item caused.
+    pub fn handle_leave(
+        &mut self,
+        holder: HolderId,
+        started: Started,
+        blame: Option<&Blame>,
+        now: Duration,
+    ) -> usize {
+        let mut held = self.leases.take_all(holder);
+        // In the order of the items, so that what is told of them does not depend on who had them.
+        held.sort_by_key(|(_, lease)| lease.entry.id);
+        self.revoked.retain(|token, _| token.holder != holder);
+        self.crew.leave(holder);
+        let mut charged = 0;
+        for (ordinal, lease) in held {
+            match blame {
+                Some(blame) if started.includes(ordinal, lease.is_asked_for) => {
+                    charged += 1;
+                    self.charge(lease.entry, blame.clone(), None, now);
+                }
+                _ => self.waiting.put_back(lease.entry),
+            }
+        }
+        charged
+    }
+
+    /// Time has passed: items whose rest is over wait again.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.waiting.wake(now);
+        self.end_suspicions(now);
+        self.retry_after_shortage(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let shortage = self.shortage.as_ref();
+        let of_shortage = shortage.and_then(|shortage| shortage.poll_timeout());
+        let wakes = [
+            self.waiting.next_wake(),
+            self.waiting.next_end_of_suspicion(),
+            of_shortage,
+        ];
+        wakes.into_iter().flatten().min()
+    }
+
+    /// The next thing that may be told, and that nobody was told of yet.
+    pub fn poll_report(&mut self) -> Option<Report<P, R>> {
+        self.outbox.poll_report()
+    }
+
+    /// What is to be made durable next. There is one write at a time, to be answered by
+    /// [`handle_written`](Self::handle_written) or
+    /// [`handle_write_failed`](Self::handle_write_failed).
+    pub fn poll_write(&mut self) -> Option<Write<P>> {
+        self.outbox.poll_write()
+    }
+
+    /// The write with this number is durable.
+    pub fn handle_written(&mut self, number: u64) {
+        let staged = self.outbox.written(number);
+        self.waiting.unstage(staged);
+    }
+
+    /// The write under way cannot be made durable. Nothing more is accepted, handed out or told:
+    /// what is in the journal is for the next run. Items that were not durable were never accepted.
+    pub fn handle_write_failed(&mut self) {
+        self.outbox.break_off();
+        self.waiting.discard_staged();
+    }
+
+    /// A worker that should give back what it has not begun, because another one has nothing to do.
+    pub fn poll_hoarder(&mut self) -> Option<HolderId> {
+        match self.waiting.ready() {
+            0 => self.crew.poll_hoarder(),
+            _ => None,
+        }
+    }
+
+    /// The next worker that has had all the deliveries it may get.
+    pub fn poll_worn(&mut self) -> Option<HolderId> {
+        self.crew.poll_worn()
+    }
+}

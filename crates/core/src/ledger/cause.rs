@@ -1,0 +1,290 @@
+//! Why an attempt failed, and how a process ended: plain data with words for people.
+//!
+//! Signals and exit codes are kept apart, never folded into one number. Nothing here asks the
+//! system anything.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
+/// Linux' standard signals, as most machines number them (signal(7): all but Alpha, MIPS, PA-RISC
+/// and SPARC).
+const SIGNALS: [(i32, &str); 31] = [
+    (SIGHUP, "SIGHUP"),
+    (SIGINT, "SIGINT"),
+    (3, "SIGQUIT"),
+    (4, "SIGILL"),
+    (5, "SIGTRAP"),
+    (6, "SIGABRT"),
+    (7, "SIGBUS"),
+    (8, "SIGFPE"),
+    (SIGKILL, "SIGKILL"),
+    (10, "SIGUSR1"),
+    (11, "SIGSEGV"),
+    (12, "SIGUSR2"),
+    (13, "SIGPIPE"),
+    (14, "SIGALRM"),
+    (SIGTERM, "SIGTERM"),
+    (16, "SIGSTKFLT"),
+    (17, "SIGCHLD"),
+    (18, "SIGCONT"),
+    (19, "SIGSTOP"),
+    (20, "SIGTSTP"),
+    (21, "SIGTTIN"),
+    (22, "SIGTTOU"),
+    (23, "SIGURG"),
+    (24, "SIGXCPU"),
+    (25, "SIGXFSZ"),
+    (26, "SIGVTALRM"),
+    (27, "SIGPROF"),
+    (28, "SIGWINCH"),
+    (29, "SIGIO"),
+    (30, "SIGPWR"),
+    (31, "SIGSYS"),
+];
+
+/// How a worker process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Exit {
+    /// It ended by itself with this exit code.
+    Exited(i32),
+    /// This signal killed it.
+    Signaled(i32),
+    /// Nobody can say: something else in this program waited for it, or it ignores `SIGCHLD`.
+    Unknown,
+}
+
+impl Exit {
+    /// Whether it ended by itself with code 0.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self == Exit::Exited(0)
+    }
+
+    /// The signal's name, such as `SIGKILL`, if a signal killed it.
+    #[must_use]
+    pub fn signal_name(self) -> Option<String> {
+        match self {
+            Exit::Signaled(number) => {
+                let name = SIGNALS.iter().find(|(known, _)| *known == number);
+                Some(name.map_or_else(
+                    || format!("signal {number}"),
+                    |(_, name)| (*name).to_owned(),
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Exited(code) => write!(f, "exited with code {code}"),
+            Exit::Signaled(_) => {
+                write!(f, "killed by {}", self.signal_name().unwrap_or_default())
+            }
+            Exit::Unknown => f.write_str("ended, its exit status was taken by somebody else"),
+        }
+    }
+}
+
+/// Why one attempt at an item failed. Journals keep it, so new cases go to the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The worker process ended while it held the item.
+    WorkerDied(Exit),
+    /// The worker refused the item, or its handler returned this error.
+    Nack(String),
+    /// The handler panicked with this message.
+    Panicked(String),
+    /// The delivery was dropped without `task_done` or `nack`.
+    Dropped,
+    /// The item's bytes did not decode to the worker's type.
+    Undecodable(String),
+    /// The handler's result could not be serialized.
+    Unserializable(String),
+    /// The item could not be brought to a worker.
+    Undeliverable(String),
+    /// It took longer than this, so it was ended.
+    TimedOut(Duration),
+    /// The kernel killed the worker process for lack of memory.
+    OutOfMemory,
+    /// It was cancelled.
+    Cancelled,
+    /// The supervisors that held it were lost with it, so many times: it may be what kills them.
+    LostTooOften(u64),
+    /// Somebody else ended what the worker ran for it by this signal.
+    Killed {
+        /// The signal's number.
+        signal: i32,
+        /// What happened, in words.
+        what: String,
+    },
+    /// It was begun, and the machine had no room for what it wrote.
+    NoRoom(String),
+    /// It cannot be run, however often that is tried.
+    Unrunnable(String),
+    /// What the worker ran for it ended with the exit code by which programs say that this signal has
+    /// asked them to: 128 and the signal's number.
+    AskedToEnd {
+        /// The signal's number.
+        signal: i32,
+        /// What happened, in words.
+        what: String,
+    },
+}
+
+impl Cause {
+    /// Whether the attempt was lost rather than failed: something from outside ended it, its worker
+    /// died, or the machine had no room for it. Where
+    /// [`max_lost_attempts`](super::Options::max_lost_attempts) says so, these are counted apart.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Cause::WorkerDied(_)
+            | Cause::OutOfMemory
+            | Cause::Killed { .. }
+            | Cause::NoRoom(_)
+            | Cause::LostTooOften(_) => true,
+            Cause::Nack(_)
+            | Cause::Panicked(_)
+            | Cause::Dropped
+            | Cause::Undecodable(_)
+            | Cause::Unserializable(_)
+            | Cause::Undeliverable(_)
+            | Cause::TimedOut(_)
+            | Cause::Cancelled
+            | Cause::Unrunnable(_)
+            | Cause::AskedToEnd { .. } => false,
+        }
+    }
+
+    /// Whether another attempt would end in the same way, so that none is made.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Cause::Unrunnable(_) | Cause::Cancelled | Cause::LostTooOften(_)
+        )
+    }
+
+    /// The signal that ended the attempt, if one did.
+    fn signal(&self) -> Option<i32> {
+        match self {
+            Cause::WorkerDied(Exit::Signaled(signal))
+            | Cause::Killed { signal, .. }
+            | Cause::AskedToEnd { signal, .. } => Some(*signal),
+            _ => None,
+        }
+    }
+
+    /// Whether it may have been ended by what stops a whole run: a signal that asks to end.
+    pub(super) fn may_be_of_a_stop(&self) -> bool {
+        let asking = [SIGTERM, SIGINT, SIGHUP];
+        self.signal().is_some_and(|signal| asking.contains(&signal))
+    }
+
+    /// The same of a run that is being stopped: whoever has lost patience with it kills all of it.
+    pub(super) fn is_of_a_stop(&self) -> bool {
+        self.may_be_of_a_stop() || self.signal() == Some(SIGKILL)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::WorkerDied(exit) => exit.fmt(f),
+            Cause::Nack(reason) => f.write_str(reason),
+            Cause::Panicked(message) => write!(f, "panicked: {message}"),
+            Cause::Dropped => f.write_str("dropped without task_done"),
+            Cause::Undecodable(why) => write!(f, "does not decode: {why}"),
+            Cause::Undeliverable(why) => write!(f, "cannot be brought to a worker: {why}"),
+            Cause::Unserializable(why) => write!(f, "its result does not serialize: {why}"),
+            Cause::TimedOut(limit) => write!(f, "took longer than its time limit of {limit:?}"),
+            Cause::OutOfMemory => f.write_str("killed by the kernel, which was out of memory"),
+            Cause::Cancelled => f.write_str("cancelled"),
+            Cause::LostTooOften(losses) => write!(f, "was lost with its supervisor {losses} times"),
+            Cause::Killed { what, .. } | Cause::AskedToEnd { what, .. } => f.write_str(what),
+            Cause::NoRoom(why) | Cause::Unrunnable(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Where and when an attempt was made. Whoever reports a failure fills it in; empty where that is
+/// not known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Scene {
+    /// The worker's name.
+    pub worker: String,
+    /// Its process; 0 if there was none.
+    pub pid: u32,
+    /// When it began, in time since 1970 (UTC).
+    pub started: Duration,
+    /// When it ended.
+    pub ended: Duration,
+    /// The end of what the worker process wrote to stderr: at most the last 4 KiB.
+    pub stderr: String,
+}
+
+/// One failed attempt in an item's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its number: 1 for the first; 0 where it was given up on before any.
+    pub attempt: u32,
+    /// Why it failed.
+    pub cause: Cause,
+    /// Where and when.
+    pub scene: Scene,
+}
+
+impl Failure {
+    pub(super) fn of(attempt: u32, blame: Blame) -> Self {
+        let Blame { cause, scene } = blame;
+        Failure {
+            attempt,
+            cause,
+            scene,
+        }
+    }
+}
+
+/// What an attempt's failure is put down to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blame {
+    /// Why it failed.
+    pub cause: Cause,
+    /// Where and when.
+    pub scene: Scene,
+}
+
+impl From<Cause> for Blame {
+    fn from(cause: Cause) -> Self {
+        let scene = Scene::default();
+        Blame { cause, scene }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn exits_are_told_in_words() {
+        assert_eq!(Exit::Signaled(9).to_string(), "killed by SIGKILL");
+        assert_eq!(Exit::Exited(44).to_string(), "exited with code 44");
+        assert_eq!(Exit::Signaled(40).signal_name().unwrap(), "signal 40");
+        assert!(Exit::Exited(0).is_success() && !Exit::Exited(1).is_success());
+    }
+}

@@ -1,0 +1,435 @@
+//! The holders, and whose turn it is.
+//!
+//! An idle worker gets an item at once; a busy one is refilled when its acknowledgements come
+//! back, up to its credit and to its fair share of what waits, so that batches grow by themselves
+//! and nobody hoards. Waking a worker costs as much as hundreds of tiny items: while one is brisk,
+//! which is to say busy with tiny items, and a few wait, they are left to it rather than to another
+//! that would have to be woken. It knows holders and numbers, but no item.
+
+use alloc::collections::VecDeque;
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+use slotmap::SlotMap;
+
+use super::turn::Turn;
+use super::{Credit, HolderId};
+
+/// While a worker is brisk, so many items must wait for another one to be woken: tiny items take a
+/// tenth to a fifth of a microsecond each, and waking somebody some fifty.
+const WORTH_WAKING: usize = 256;
+
+/// What a worker has in advance takes long if it takes so long in all.
+const LONG: Duration = Duration::from_millis(2);
+
+#[derive(Debug)]
+struct Holder {
+    /// `None` for a holder that asks by itself.
+    credit: Option<Credit>,
+    is_open: bool,
+    outstanding: u64,
+    bytes: usize,
+    ordinal: u64,
+    /// It is through with all deliveries up to this one, as far as it said so of many at once.
+    through: u64,
+    /// How many deliveries it may get in all.
+    quota: u64,
+    is_in_idle_line: bool,
+    is_in_refill_line: bool,
+    /// It was to give back what it had not begun of the deliveries up to this one.
+    asked_back: u64,
+}
+
+/// What a holder counts for, or all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    /// Workers that may get something.
+    workers: usize,
+    /// Those of them that have nothing.
+    idle: usize,
+    /// Holders of any kind that have something.
+    busy: usize,
+    /// Workers that are busy with tiny items.
+    brisk: usize,
+    /// Workers that have items in advance, and were not asked for them.
+    ahead: usize,
+    /// Those of them that will be busy for long with these.
+    hoarding: usize,
+    /// What workers have besides the one item that they work on.
+    prefetched: u64,
+}
+
+impl Holder {
+    fn is_worker(&self) -> bool {
+        self.is_open && self.credit.is_some()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_worker() && self.outstanding == 0
+    }
+
+    fn is_brisk(&self) -> bool {
+        let is_brisk = self.credit.is_some_and(|credit| credit.is_brisk());
+        self.is_open && is_brisk && self.outstanding > 0
+    }
+
+    fn prefetched(&self) -> u64 {
+        match self.credit {
+            Some(_) => self.outstanding.saturating_sub(1),
+            None => 0,
+        }
+    }
+
+    fn is_ahead(&self) -> bool {
+        self.prefetched() > 0 && self.asked_back < self.ordinal
+    }
+
+    fn is_hoarding(&self) -> bool {
+        let backlog = |credit: Credit| credit.time_of(self.prefetched());
+        self.is_ahead() && self.credit.is_some_and(|credit| backlog(credit) >= LONG)
+    }
+
+    fn may_take(&self, weight: usize) -> bool {
+        let allows = |credit: Credit| credit.allows(self.outstanding, self.bytes, weight);
+        self.is_open && self.credit.is_some_and(allows)
+    }
+
+    fn tally(&self) -> Tally {
+        Tally {
+            workers: usize::from(self.is_worker()),
+            idle: usize::from(self.is_idle()),
+            busy: usize::from(self.outstanding > 0),
+            brisk: usize::from(self.is_brisk()),
+            ahead: usize::from(self.is_ahead()),
+            hoarding: usize::from(self.is_hoarding()),
+            prefetched: self.prefetched(),
+        }
+    }
+}
+
+impl Tally {
+    fn replace(&mut self, before: Tally, after: Tally) {
+        self.workers = self.workers + after.workers - before.workers;
+        self.idle = self.idle + after.idle - before.idle;
+        self.busy = self.busy + after.busy - before.busy;
+        self.brisk = self.brisk + after.brisk - before.brisk;
+        self.ahead = self.ahead + after.ahead - before.ahead;
+        self.hoarding = self.hoarding + after.hoarding - before.hoarding;
+        self.prefetched = self.prefetched + after.prefetched - before.prefetched;
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Crew {
+    holders: SlotMap<HolderId, Holder>,
+    /// Workers that became idle, longest idle first. May name some that no longer are.
+    idle_line: VecDeque<HolderId>,
+    /// Busy workers that acknowledged something since their last refill.
+    refill_line: VecDeque<HolderId>,
+    /// Who is being served, and how many more items it gets in this turn.
+    turn: Option<(HolderId, usize)>,
+    /// Those that had all the deliveries they may get, and settled them.
+    worn_line: VecDeque<HolderId>,
+    tally: Tally,
+}
+
+impl Crew {
+    pub(super) fn join(&mut self, credit: Option<Credit>, quota: u64) -> HolderId {
+        let is_worker = credit.is_some();
+        let holder = Holder {
+            credit,
+            is_open: true,
+            outstanding: 0,
+            bytes: 0,
+            ordinal: 0,
+            through: 0,
+            quota: quota.max(1),
+            is_in_idle_line: is_worker,
+            is_in_refill_line: false,
+            asked_back: 0,
+        };
+        self.tally.replace(Tally::default(), holder.tally());
+        let id = self.holders.insert(holder);
+        if is_worker {
+            self.idle_line.push_back(id);
+        }
+        id
+    }
+
+    /// Changes a holder, and what all of them count for.
+    fn change<R>(&mut self, id: HolderId, change: impl FnOnce(&mut Holder) -> R) -> Option<R> {
+        let holder = self.holders.get_mut(id)?;
+        let before = holder.tally();
+        let result = change(holder);
+        self.tally.replace(before, holder.tally());
+        Some(result)
+    }
+
+    pub(super) fn stop(&mut self, id: HolderId) {
+        self.change(id, |holder| holder.is_open = false);
+    }
+
+    pub(super) fn leave(&mut self, id: HolderId) {
+        if let Some(holder) = self.holders.remove(id) {
+            self.tally.replace(holder.tally(), Tally::default());
+        }
+    }
+
+    /// Whether the holder is there and was not stopped.
+    pub(super) fn is_open(&self, id: HolderId) -> bool {
+        self.holders.get(id).is_some_and(|holder| holder.is_open)
+    }
+
+    pub(super) fn is_worker(&self, id: HolderId) -> bool {
+        let holder = self.holders.get(id);
+        holder.is_some_and(|holder| holder.credit.is_some())
+    }
+
+    /// Whether this worker is relied on to come back soon: it has items in advance, or keeps others
+    /// from being woken.
+    pub(super) fn is_relied_on(&self, id: HolderId) -> bool {
+        let holder = self.holders.get(id);
+        holder.is_some_and(|holder| holder.is_ahead() || holder.is_brisk())
+    }
+
+    pub(super) fn outstanding(&self, id: HolderId) -> usize {
+        let outstanding = self.holders.get(id).map_or(0, |holder| holder.outstanding);
+        usize::try_from(outstanding).unwrap_or(usize::MAX)
+    }
+
+    /// The ordinal of a holder's last delivery.
+    pub(super) fn last_ordinal(&self, id: HolderId) -> u64 {
+        self.holders.get(id).map_or(0, |holder| holder.ordinal)
+    }
+
+    /// How many more items workers may have, beyond what they have.
+    pub(super) fn appetite(&self) -> u64 {
+        let open = self.holders.values().filter(|holder| holder.is_open);
+        let room = open.filter_map(|holder| {
+            let room = holder.credit?.items().saturating_sub(holder.outstanding);
+            Some(room.min(holder.quota.saturating_sub(holder.ordinal)))
+        });
+        room.sum()
+    }
+
+    pub(super) fn idle(&self) -> usize {
+        self.tally.idle
+    }
+
+    pub(super) fn busy(&self) -> usize {
+        self.tally.busy
+    }
+
+    pub(super) fn prefetched(&self) -> usize {
+        usize::try_from(self.tally.prefetched).unwrap_or(usize::MAX)
+    }
+
+    /// Whether one of `waiting` items should go to somebody now.
+    pub(super) fn has_idle_taker(&self, waiting: usize) -> bool {
+        self.tally.idle > 0 && self.is_worth_waking(waiting)
+    }
+
+    /// Whether somebody may be there who gets the next of `waiting` items.
+    pub(super) fn has_takers(&self, waiting: usize) -> bool {
+        let is_busy_one = !self.refill_line.is_empty() || self.turn.is_some();
+        is_busy_one || self.has_idle_taker(waiting)
+    }
+
+    /// Whether items wait for a worker that is relied on, while another one is idle.
+    pub(super) fn is_relying(&self, waiting: usize) -> bool {
+        let waits = self.tally.ahead > 0 || (self.tally.brisk > 0 && waiting > 0);
+        self.tally.idle > 0 && waits
+    }
+
+    fn is_worth_waking(&self, waiting: usize) -> bool {
+        self.tally.brisk == 0 || waiting >= WORTH_WAKING
+    }
+
+    /// Counts a delivery of `weight` bytes and returns its ordinal.
+    pub(super) fn take(&mut self, id: HolderId, weight: usize) -> u64 {
+        let taken = self.change(id, |holder| {
+            holder.outstanding += 1;
+            holder.bytes += weight;
+            holder.ordinal += 1;
+            (holder.ordinal, holder.ordinal >= holder.quota)
+        });
+        let Some((ordinal, is_last)) = taken else {
+            return 0;
+        };
+        if is_last {
+            self.stop(id);
+        }
+        ordinal
+    }
+
+    /// A holder is through with its deliveries up to this one: the ordinals that are news. `None`
+    /// where it is gone or speaks of what it was never given.
+    pub(super) fn settle_through(
+        &mut self,
+        id: HolderId,
+        through: u64,
+    ) -> Option<RangeInclusive<u64>> {
+        let holder = self.holders.get_mut(id)?;
+        if through > holder.ordinal || through <= holder.through {
+            return None;
+        }
+        let run = holder.through + 1..=through;
+        holder.through = through;
+        Some(run)
+    }
+
+    /// A worker has been at one item for so long already. Whether it has others, and was not asked
+    /// for them.
+    pub(super) fn restrain(&mut self, id: HolderId, service: Duration) -> bool {
+        let is_ahead = self.change(id, |holder| {
+            if let Some(credit) = &mut holder.credit {
+                credit.restrain(service);
+            }
+            let is_ahead = holder.is_ahead();
+            holder.asked_back = holder.ordinal;
+            is_ahead
+        });
+        is_ahead.unwrap_or(false)
+    }
+
+    /// Counts a settled delivery, and puts its worker in line for more.
+    pub(super) fn release(&mut self, id: HolderId, weight: usize, service: Option<Duration>) {
+        self.release_many(id, 1, weight, service);
+    }
+
+    /// Counts settled deliveries that weigh so much together.
+    pub(super) fn release_many(
+        &mut self,
+        id: HolderId,
+        count: u64,
+        weight: usize,
+        service: Option<Duration>,
+    ) {
+        if count == 0 {
+            return;
+        }
+        self.change(id, |holder| {
+            holder.outstanding -= count;
+            holder.bytes -= weight;
+            if let (Some(credit), Some(service)) = (&mut holder.credit, service) {
+                credit.observe_many(service, count);
+            }
+        });
+        let Some(holder) = self.holders.get_mut(id) else {
+            return;
+        };
+        if holder.ordinal >= holder.quota && holder.outstanding == 0 {
+            self.worn_line.push_back(id);
+        }
+        if holder.is_idle() {
+            if !holder.is_in_idle_line {
+                holder.is_in_idle_line = true;
+                self.idle_line.push_back(id);
+            }
+        } else if holder.credit.is_some() && !holder.is_in_refill_line {
+            holder.is_in_refill_line = true;
+            self.refill_line.push_back(id);
+        }
+    }
+
+    /// A worker that has work for long while another one has none: what it has not begun should go
+    /// back. It is named once for what it has.
+    pub(super) fn poll_hoarder(&mut self) -> Option<HolderId> {
+        if self.tally.idle == 0 || self.tally.hoarding == 0 {
+            return None;
+        }
+        let mut holders = self.holders.iter();
+        let (id, _) = holders.find(|(_, holder)| holder.is_hoarding())?;
+        self.change(id, |holder| holder.asked_back = holder.ordinal);
+        Some(id)
+    }
+
+    /// The next holder that has had its share for good.
+    pub(super) fn poll_worn(&mut self) -> Option<HolderId> {
+        self.worn_line.pop_front()
+    }
+
+    /// What all holders have and have not settled.
+    pub(super) fn outstanding_in_all(&self) -> u64 {
+        let outstanding = self.holders.values().map(|holder| holder.outstanding);
+        outstanding.sum()
+    }
+
+    /// Who gets the next of `waiting` items, which weighs `weight` bytes.
+    pub(super) fn next_taker(&mut self, waiting: usize, weight: usize) -> Option<HolderId> {
+        if let Some((id, left)) = self.turn.take()
+            && left > 0
+            && self.holders.get(id).is_some_and(|h| h.may_take(weight))
+        {
+            self.turn = Some((id, left - 1));
+            return Some(id);
+        }
+        let share = waiting.div_ceil(self.tally.workers.max(1));
+        let idle = match self.is_worth_waking(waiting) {
+            true => self.next_idle(),
+            false => None,
+        };
+        let id = idle.or_else(|| self.next_refill(weight))?;
+        self.turn = Some((id, share - 1));
+        Some(id)
+    }
+
+    /// The turn that is under way, if its holder may still get something; to be given back.
+    pub(super) fn take_turn(&mut self) -> Option<Turn> {
+        let (id, left) = self.turn?;
+        let holder = self.holders.get(id).filter(|holder| holder.is_open)?;
+        Some(Turn {
+            id,
+            credit: holder.credit?,
+            left,
+            outstanding: holder.outstanding,
+            bytes: holder.bytes,
+            ordinal: holder.ordinal,
+            quota: holder.quota,
+        })
+    }
+
+    /// Counts what was taken in a turn.
+    pub(super) fn give_turn_back(&mut self, turn: Turn) {
+        self.change(turn.id, |holder| {
+            holder.outstanding = turn.outstanding;
+            holder.bytes = turn.bytes;
+            holder.ordinal = turn.ordinal;
+        });
+        self.turn = Some((turn.id, turn.left));
+        if turn.ordinal >= turn.quota {
+            self.stop(turn.id);
+        }
+    }
+
+    /// Nothing waits any more: whoever is served next is chosen afresh.
+    pub(super) fn end_turn(&mut self) {
+        self.turn = None;
+    }
+
+    fn next_idle(&mut self) -> Option<HolderId> {
+        while let Some(id) = self.idle_line.pop_front() {
+            let Some(holder) = self.holders.get_mut(id) else {
+                continue;
+            };
+            holder.is_in_idle_line = false;
+            if holder.is_idle() {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn next_refill(&mut self, weight: usize) -> Option<HolderId> {
+        while let Some(id) = self.refill_line.pop_front() {
+            let Some(holder) = self.holders.get_mut(id) else {
+                continue;
+            };
+            holder.is_in_refill_line = false;
+            if holder.may_take(weight) {
+                return Some(id);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,91 @@
+//! What becomes of an item whose attempt has failed: another attempt, or a dead letter. Whether it is
+//! charged with that at all is decided before.
+
+use core::time::Duration;
+
+use super::waiting::Entry;
+use super::{Attempt, Blame, Cause, DeadLetter, Failure, ItemId, Ledger, Record, Report, Weight};
+
+impl<P: Weight + Clone, R> Ledger<P, R> {
+    pub(super) fn fail(
+        &mut self,
+        mut entry: Entry<P>,
+        blame: Blame,
+        rest: Option<Duration>,
+        now: Duration,
+    ) {
+        let is_last = entry.is_given_up_after(&blame.cause, &self.options);
+        let lack = match &blame.cause {
+            Cause::NoRoom(why) => Some(why.clone()),
+            _ => None,
+        };
+        let failure = Failure::of(entry.attempt(), blame);
+        self.note_failure(&mut entry, failure.clone(), is_last);
+        if is_last {
+            self.give_up(entry);
+        } else {
+            self.try_again(entry, failure, rest, now);
+        }
+        match lack {
+            Some(why) => self.begin_shortage(why, now),
+            None => self.note_over(1),
+        }
+    }
+
+    pub(super) fn try_again(
+        &mut self,
+        entry: Entry<P>,
+        failure: Failure,
+        rest: Option<Duration>,
+        now: Duration,
+    ) {
+        let attempt = failure.attempt;
+        self.retries += 1;
+        self.outbox.report(Report::Retry {
+            id: entry.id,
+            failure,
+            payload: entry.payload.clone(),
+        });
+        let usual = || self.options.backoff.delay(attempt, entry.id.0);
+        let rest = rest.unwrap_or_else(usual);
+        self.waiting.put_back_after(entry, now, rest);
+    }
+
+    pub(super) fn note_failure(&mut self, entry: &mut Entry<P>, failure: Failure, is_last: bool) {
+        let id = entry.id;
+        self.outbox.record(|| Record::Failed {
+            id,
+            failure: failure.clone(),
+        });
+        let attempt = Attempt {
+            number: failure.attempt,
+            cause: Some(failure.cause.clone()),
+            is_last,
+            scene: failure.scene.clone(),
+        };
+        self.keep_attempt(id, &entry.payload, attempt);
+        entry.note(failure);
+    }
+
+    pub(super) fn keep_attempt(&mut self, id: ItemId, payload: &P, attempt: Attempt) {
+        if self.keeps_attempts {
+            self.outbox.record(|| Record::Over {
+                id,
+                payload: payload.clone(),
+                attempt,
+            });
+        }
+    }
+
+    pub(super) fn give_up(&mut self, entry: Entry<P>) {
+        self.dead += 1;
+        let (id, payload) = (entry.id, entry.payload.clone());
+        self.outbox.record(|| Record::Dead { id, payload });
+        let payload = entry.payload.clone();
+        self.outbox.report(Report::Dead(DeadLetter {
+            id,
+            payload,
+            history: entry.into_history(),
+        }));
+    }
+}

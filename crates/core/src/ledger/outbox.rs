@@ -1,0 +1,153 @@
+//! What must be durable, and what may be told only after it is.
+//!
+//! With a journal, every change of the ledger leaves a record. Records are taken in writes, one at
+//! a time; whatever came meanwhile goes into the next one, so that many changes share one commit. A
+//! report waits for the write that holds all records made before it. Without a journal nothing
+//! waits. After raft-rs' `Ready`, which splits its outputs in the same way. It knows no journal.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::{Fate, ItemId, Record, Report, Write};
+
+#[derive(Debug)]
+pub(super) struct Outbox<P, R> {
+    /// Whether there is a journal.
+    is_journaled: bool,
+    /// For the next write.
+    records: Vec<Record<P>>,
+    /// Items accepted in `records`, and in the write under way.
+    staged: usize,
+    staged_under_way: usize,
+    /// The write under way, or else the last one.
+    number: u64,
+    is_under_way: bool,
+    is_broken: bool,
+    /// Each with the write that it waits for.
+    reports: VecDeque<(u64, Report<P, R>)>,
+}
+
+impl<P, R> Outbox<P, R> {
+    pub(super) fn new(is_journaled: bool) -> Self {
+        Outbox {
+            is_journaled,
+            records: Vec::new(),
+            staged: 0,
+            staged_under_way: 0,
+            number: 0,
+            is_under_way: false,
+            is_broken: false,
+            reports: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_journaled(&self) -> bool {
+        self.is_journaled
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Makes a record, if there is a journal to keep it.
+    pub(super) fn record(&mut self, record: impl FnOnce() -> Record<P>) {
+        if self.is_journaled {
+            let record = record();
+            self.staged += usize::from(matches!(record, Record::Accepted { .. }));
+            self.records.push(record);
+        }
+    }
+
+    /// Tells this when all that was recorded so far is durable.
+    pub(super) fn report(&mut self, report: Report<P, R>) {
+        let after = if !self.records.is_empty() {
+            self.number + 1
+        } else if self.is_under_way {
+            self.number
+        } else {
+            0
+        };
+        self.reports.push_back((after, report));
+    }
+
+    /// What is not under way yet of this item is not written any more. What that said of it, if
+    /// anything.
+    pub(super) fn withdraw(&mut self, id: ItemId) -> Option<Fate> {
+        let mut fate = None;
+        self.records.retain(|record| {
+            fate = Some(match record {
+                Record::Done { id: one } if *one == id => Fate::Done,
+                Record::Dead { id: one, .. } if *one == id => Fate::Dead,
+                Record::Failed { id: one, .. } if *one == id => Fate::Open,
+                _ => return true,
+            });
+            false
+        });
+        fate
+    }
+
+    /// What was to be told of this item does not hold.
+    pub(super) fn retract(&mut self, id: ItemId) {
+        self.reports.retain(|(_, report)| report.id() != id);
+    }
+
+    pub(super) fn poll_report(&mut self) -> Option<Report<P, R>> {
+        let (after, _) = self.reports.front()?;
+        let is_due = match self.is_under_way || self.is_broken {
+            true => *after < self.number,
+            false => *after <= self.number,
+        };
+        match is_due {
+            true => self.reports.pop_front().map(|(_, report)| report),
+            false => None,
+        }
+    }
+
+    pub(super) fn has_write(&self) -> bool {
+        !self.is_under_way && !self.is_broken && !self.records.is_empty()
+    }
+
+    /// Whether all records are durable, or never will be.
+    pub(super) fn is_written(&self) -> bool {
+        self.is_broken || (!self.is_under_way && self.records.is_empty())
+    }
+
+    /// What to write next; nothing while a write is under way, or after one has failed.
+    pub(super) fn poll_write(&mut self) -> Option<Write<P>> {
+        if !self.has_write() {
+            return None;
+        }
+        self.is_under_way = true;
+        self.number += 1;
+        self.staged_under_way = core::mem::take(&mut self.staged);
+        Some(Write {
+            number: self.number,
+            records: core::mem::take(&mut self.records),
+        })
+    }
+
+    /// The write under way is durable. How many accepted items were in it.
+    pub(super) fn written(&mut self, number: u64) -> usize {
+        if !self.is_under_way || number != self.number {
+            return 0;
+        }
+        self.is_under_way = false;
+        core::mem::take(&mut self.staged_under_way)
+    }
+
+    /// The write under way failed, and there will be no other.
+    pub(super) fn break_off(&mut self) {
+        self.is_broken = true;
+        self.is_under_way = false;
+        self.staged_under_way = 0;
+        self.staged = 0;
+        // Whatever waits for a write waits for ever.
+        self.number = self.number.max(1);
+        self.records.clear();
+    }
+
+    /// Whether everything recorded is durable, and everything told.
+    pub(super) fn is_clear(&self) -> bool {
+        !self.is_under_way && self.records.is_empty() && self.reports.is_empty() && !self.is_broken
+    }
+}

@@ -1,0 +1,116 @@
+//! What the ledger says: refusals, counts, ends of items and of attempts. Plain data.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Failure, Handed, ItemId};
+
+/// An item given up on, with its whole history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter<P> {
+    /// Which item.
+    pub id: ItemId,
+    /// The item itself.
+    pub payload: P,
+    /// Every failed attempt, oldest first.
+    pub history: Vec<Failure>,
+}
+
+impl<P> DeadLetter<P> {
+    /// The same letter with another form of its item.
+    pub fn with_payload<Q>(self, payload: Q) -> DeadLetter<Q> {
+        DeadLetter {
+            id: self.id,
+            payload,
+            history: self.history,
+        }
+    }
+}
+
+/// Something that happened to an item and that others want to hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report<P, R> {
+    /// It was acknowledged.
+    Done {
+        /// The delivery that was acknowledged.
+        handed: Handed,
+        /// The item itself.
+        payload: P,
+        /// How long it was worked on.
+        service: Duration,
+        /// What came of it.
+        result: R,
+    },
+    /// An attempt failed; the item will be handed out again.
+    Retry {
+        /// Which item.
+        id: ItemId,
+        /// The attempt that failed.
+        failure: Failure,
+        /// The item itself.
+        payload: P,
+    },
+    /// The last attempt failed.
+    Dead(DeadLetter<P>),
+}
+
+/// Why a put was refused; nothing was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// As many items wait as may.
+    Full,
+    /// The queue takes no more items.
+    Closed,
+    /// The journal takes no more items.
+    Broken,
+}
+
+/// The token's delivery was settled before, or lost with its holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stale;
+
+/// What a cancelled item was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It waited.
+    Waiting,
+    /// It was this delivery, whose token is stale now.
+    Leased(Handed),
+    /// There is nothing to cancel: it has its terminal state, or never was.
+    Not,
+}
+
+/// Where all accepted items are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Items that were accepted; with a journal, also those that are just being written down.
+    pub accepted: u64,
+    /// Items that nobody holds: anybody may get them, or they are just being written down.
+    pub waiting: u64,
+    /// Items that a holder has and has not settled.
+    pub leased: u64,
+    /// Items that rest after a failed attempt.
+    pub delayed: u64,
+    /// Items acknowledged as done.
+    pub done: u64,
+    /// Items given up on.
+    pub dead: u64,
+    /// Failed attempts that were followed by another one.
+    pub retries: u64,
+    /// Acknowledgements that came too late: the delivery had been lost or settled before.
+    pub refused: u64,
+}
+
+impl Counts {
+    /// Whether every accepted item is in exactly one place.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        self.accepted == self.waiting + self.leased + self.delayed + self.done + self.dead
+    }
+
+    /// Items without a terminal state.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        self.waiting + self.leased + self.delayed
+    }
+}

@@ -1,0 +1,328 @@
+//! The items that nobody holds, in their order.
+//!
+//! An item that comes back goes to its old place. That is cheap because everything that was ever
+//! handed out came from the front: returned items precede all fresh ones, but for those that were
+//! cancelled before their turn and are tried again. So fresh items need no number of their own,
+//! only their payload in a row, and a million of them cost a million payloads. With a journal, the
+//! last of them are staged: accepted, but not durable, and not to be handed out. It knows nothing
+//! of holders or of why an item came back.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Blame, Cause, Failure, ItemId, Options, Unfinished, Weight};
+
+/// One accepted item that has no terminal state.
+#[derive(Debug)]
+pub(super) struct Entry<P> {
+    pub(super) id: ItemId,
+    pub(super) payload: P,
+    /// What happened to it; nothing, and then without an allocation, for almost every item.
+    past: Option<Box<Past>>,
+}
+
+/// What happened to an item so far.
+#[derive(Debug, Default)]
+struct Past {
+    failures: Vec<Failure>,
+    /// How many of them do not count any more: it was a dead letter and is tried again.
+    forgiven: u32,
+}
+
+impl<P> Entry<P> {
+    /// An item to which nothing has happened.
+    pub(super) fn new(id: ItemId, payload: P) -> Self {
+        Entry {
+            id,
+            payload,
+            past: None,
+        }
+    }
+
+    /// An item with failures, of which so many do not count any more.
+    pub(super) fn after(id: ItemId, payload: P, failures: Vec<Failure>, forgiven: u32) -> Self {
+        let past = Past { failures, forgiven };
+        let is_new = past.failures.is_empty() && forgiven == 0;
+        Entry {
+            past: (!is_new).then(|| Box::new(past)),
+            ..Entry::new(id, payload)
+        }
+    }
+
+    pub(super) fn note(&mut self, failure: Failure) {
+        self.past.get_or_insert_default().failures.push(failure);
+    }
+
+    /// Its failed attempts, oldest first.
+    pub(super) fn into_history(self) -> Vec<Failure> {
+        self.past.map_or_else(Vec::new, |past| past.failures)
+    }
+
+    /// The number of the attempt that is under way or comes next.
+    pub(super) fn attempt(&self) -> u32 {
+        let failed = self.past.as_ref().map_or(0, |past| past.failures.len());
+        u32::try_from(failed).unwrap_or(u32::MAX - 1) + 1
+    }
+
+    /// Whether no other attempt follows the one under way, if it ends like this.
+    pub(super) fn is_given_up_after(&self, cause: &Cause, options: &Options) -> bool {
+        let max_attempts = options.max_attempts.max(1);
+        let (counted, bound) = match (options.max_lost_attempts, cause.is_loss()) {
+            (None, _) => (self.counted(|_| true), max_attempts),
+            (Some(_), false) => (self.counted(|cause| !cause.is_loss()), max_attempts),
+            (Some(max), true) => (self.counted(Cause::is_loss), max.max(1)),
+        };
+        cause.is_final() || counted.saturating_add(1) >= bound
+    }
+
+    /// How many of its failures are of this kind, without those that do not count any more.
+    fn counted(&self, is_one: impl Fn(&Cause) -> bool) -> u32 {
+        let Some(past) = &self.past else {
+            return 0;
+        };
+        let forgiven = usize::try_from(past.forgiven).unwrap_or(usize::MAX);
+        let counting = past.failures.iter().skip(forgiven);
+        let count = counting.filter(|failure| is_one(&failure.cause)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}
+
+impl<P> From<Unfinished<P>> for Entry<P> {
+    fn from(item: Unfinished<P>) -> Self {
+        Entry::after(item.id, item.payload, item.history, item.forgiven)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Waiting<P> {
+    /// Never handed out; the last one has the number `accepted`.
+    fresh: VecDeque<P>,
+    /// How many of the last ones are not durable yet.
+    staged: usize,
+    /// Fresh ones that were cancelled: still in their row, to be skipped.
+    skipped: BTreeSet<ItemId>,
+    accepted: u64,
+    returned: BTreeMap<ItemId, Entry<P>>,
+    delayed: BTreeMap<(Duration, ItemId), Entry<P>>,
+    /// Items whose attempt may have been ended by a stop of the whole run, and what they are charged
+    /// with if none comes until then.
+    suspended: BTreeMap<(Duration, ItemId), (Entry<P>, Suspicion)>,
+}
+
+/// What an item will be charged with, and how long it rests then, if it is said.
+pub(super) type Suspicion = (Blame, Option<Duration>);
+
+impl<P: Weight + Clone> Waiting<P> {
+    /// Nothing waits, and this many items were accepted before.
+    pub(super) fn after(accepted: u64) -> Self {
+        Waiting {
+            fresh: VecDeque::new(),
+            staged: 0,
+            skipped: BTreeSet::new(),
+            accepted,
+            returned: BTreeMap::new(),
+            delayed: BTreeMap::new(),
+            suspended: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn accept(&mut self, payload: P) -> ItemId {
+        self.fresh.push_back(payload);
+        self.accepted += 1;
+        ItemId(self.accepted)
+    }
+
+    /// Accepts an item that has a number already.
+    pub(super) fn arrive(&mut self, entry: Entry<P>) {
+        self.accepted += 1;
+        self.put_back(entry);
+    }
+
+    /// An item that was accepted is none of ours any more.
+    pub(super) fn disown(&mut self) {
+        self.accepted -= 1;
+    }
+
+    /// Accepts an item that waits for the journal before it waits for anybody else.
+    pub(super) fn stage(&mut self, payload: P) -> ItemId {
+        self.staged += 1;
+        self.accept(payload)
+    }
+
+    /// The oldest `count` staged items are durable.
+    pub(super) fn unstage(&mut self, count: usize) {
+        self.staged -= count;
+    }
+
+    /// The staged items were never accepted.
+    pub(super) fn discard_staged(&mut self) {
+        self.fresh.truncate(self.fresh.len() - self.staged);
+        self.accepted -= self.staged as u64;
+        self.staged = 0;
+    }
+
+    fn first_fresh(&self) -> u64 {
+        self.accepted - self.fresh.len() as u64 + 1
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Entry<P>> {
+        self.skip();
+        if self.is_returned_first() {
+            return self.returned.pop_first().map(|(_, entry)| entry);
+        }
+        if self.fresh.len() == self.staged {
+            return None;
+        }
+        let id = ItemId(self.first_fresh());
+        let payload = self.fresh.pop_front()?;
+        Some(Entry::new(id, payload))
+    }
+
+    /// Takes the next item, if its weight will do.
+    pub(super) fn pop_if(&mut self, will_do: impl FnOnce(usize) -> bool) -> Option<Entry<P>> {
+        match will_do(self.front_weight()?) {
+            true => self.pop(),
+            false => None,
+        }
+    }
+
+    /// Whether an item that came back is next, if there is one at all that may be handed out.
+    fn is_returned_first(&self) -> bool {
+        let first = self.returned.first_key_value();
+        first.is_some_and(|(id, _)| id.0 < self.first_fresh() || self.fresh.len() == self.staged)
+    }
+
+    /// Drops cancelled items from the front.
+    fn skip(&mut self) {
+        while !self.skipped.is_empty() && self.skipped.remove(&ItemId(self.first_fresh())) {
+            self.fresh.pop_front();
+        }
+    }
+
+    /// Takes a certain item out, wherever it is; a staged one stays.
+    pub(super) fn remove(&mut self, id: ItemId) -> Option<Entry<P>> {
+        if let Some(entry) = self.returned.remove(&id) {
+            return Some(entry);
+        }
+        if let Some(key) = self.delayed.keys().find(|key| key.1 == id).copied() {
+            return self.delayed.remove(&key);
+        }
+        if let Some((entry, _)) = self.remove_suspended(id) {
+            return Some(entry);
+        }
+        let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
+        if place >= self.fresh.len() - self.staged || !self.skipped.insert(id) {
+            return None;
+        }
+        let payload = self.fresh.get(place)?.clone();
+        self.skip();
+        Some(Entry::new(id, payload))
+    }
+
+    /// What the next item weighs, if one waits.
+    pub(super) fn front_weight(&mut self) -> Option<usize> {
+        self.skip();
+        if self.is_returned_first() {
+            let first = self.returned.first_key_value();
+            return first.map(|(_, entry)| entry.payload.weight());
+        }
+        match self.fresh.len() > self.staged {
+            true => self.fresh.front().map(Weight::weight),
+            false => None,
+        }
+    }
+
+    pub(super) fn put_back(&mut self, entry: Entry<P>) {
+        self.returned.insert(entry.id, entry);
+    }
+
+    pub(super) fn put_back_after(&mut self, entry: Entry<P>, now: Duration, rest: Duration) {
+        if rest.is_zero() {
+            self.put_back(entry);
+        } else {
+            self.delayed
+                .insert((now.saturating_add(rest), entry.id), entry);
+        }
+    }
+
+    pub(super) fn wake(&mut self, now: Duration) {
+        while let Some(first) = self.delayed.first_entry()
+            && first.key().0 <= now
+        {
+            let entry = first.remove();
+            self.put_back(entry);
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Duration> {
+        self.delayed.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Keeps an item until it is known whether it is charged.
+    pub(super) fn suspend(&mut self, entry: Entry<P>, suspicion: Suspicion, until: Duration) {
+        self.suspended.insert((until, entry.id), (entry, suspicion));
+    }
+
+    /// This item, if it is not known whether it is charged.
+    pub(super) fn remove_suspended(&mut self, id: ItemId) -> Option<(Entry<P>, Suspicion)> {
+        let key = self.suspended.keys().find(|key| key.1 == id).copied()?;
+        self.suspended.remove(&key)
+    }
+
+    /// An item whose suspicion is over at this time.
+    pub(super) fn pop_suspended(&mut self, now: Duration) -> Option<(Entry<P>, Suspicion)> {
+        let first = self.suspended.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+
+    /// When the next suspicion is over.
+    pub(super) fn next_end_of_suspicion(&self) -> Option<Duration> {
+        self.suspended.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// All that wait or rest, also what is not durable yet.
+    pub(super) fn ids(&self) -> BTreeSet<ItemId> {
+        let fresh = (self.first_fresh()..=self.accepted).map(ItemId);
+        let fresh = fresh.filter(|id| !self.skipped.contains(id));
+        let resting = self.delayed.keys().chain(self.suspended.keys());
+        let delayed = resting.map(|(_, id)| *id);
+        fresh
+            .chain(self.returned.keys().copied())
+            .chain(delayed)
+            .collect()
+    }
+
+    /// Those that were handed out or came from elsewhere, and may be handed out now.
+    pub(super) fn returned_ids(&self) -> impl Iterator<Item = ItemId> {
+        self.returned.keys().copied()
+    }
+
+    /// Items that may be handed out now.
+    pub(super) fn ready(&self) -> usize {
+        self.fresh.len() - self.staged - self.skipped.len() + self.returned.len()
+    }
+
+    /// Items that are ready or staged.
+    pub(super) fn len(&self) -> usize {
+        self.ready() + self.staged
+    }
+
+    /// Whether nothing waits and nothing rests.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0 && self.delayed() == 0
+    }
+
+    pub(super) fn delayed(&self) -> usize {
+        self.delayed.len() + self.suspended.len()
+    }
+
+    pub(super) fn staged(&self) -> usize {
+        self.staged
+    }
+
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+}

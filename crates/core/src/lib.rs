@@ -1,0 +1,31 @@
+//! What `dishrack` decides, and nothing that it does: the part without a clock, without input and
+//! output, without threads and processes.
+//!
+//! It has no standard library, so that the compiler holds this. Time is a parameter; what is to be
+//! done comes out as values, in a fixed order; the same events in the same order give the same
+//! decisions. The program and its simulators build on this crate alike.
+//!
+//! It is an inner part of `dishrack` and promises nothing to others: what users need is there.
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | [`ledger`] | who gets which item, what is acknowledged, tried again or given up |
+//! | [`dispatcher`] | who of those that wait is answered, and when |
+//! | [`shared`] | what is told to a backend that owns the items, and what its answers mean |
+//! | [`pool`] | a worker's life: restarts, stops, time limits |
+//! | [`book`] | which rows of a journal change, and what rows mean |
+//! | [`stream`] | which entries of a stream are held, and what is said of them |
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod book;
+pub mod dispatcher;
+pub mod ledger;
+pub mod pool;
+pub mod shared;
+pub mod stream;

@@ -1,0 +1,330 @@
+//! The life of one worker process: a pure state machine of phases and happenings.
+//!
+//! A worker's end is known for certain when both are: the process has ended and its channel has
+//! been read to the end. Only then is it buried, that is, what it held goes back or is charged;
+//! and whether it was charged decides what the death means. A death that an item caused restarts
+//! the worker at once. One in boot or while idle counts against the worker's own restarts and
+//! rests before the next. It names no clock, process or thread: deeds go out, happenings come in.
+
+use core::time::Duration;
+
+use super::restart::Window;
+use super::spec::{ChildSpec, Restart};
+use crate::ledger::Exit;
+
+/// How long a channel may outlive its process, and a process its kill.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Between death and restart, or before the first start.
+    Resting,
+    /// Started, not ready.
+    Booting,
+    /// Ready.
+    Working,
+    /// Asked to stop.
+    Stopping,
+    /// Killed, or ended by itself, and not buried yet.
+    Dying,
+    /// Ended, and not to be started again.
+    Over,
+}
+
+/// What can happen to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// It is to be started.
+    Begin,
+    /// It could not be started: there is neither a process nor a channel.
+    StartFailed,
+    /// It said that it is ready.
+    Ready,
+    /// Its channel has been read to the end.
+    LinkClosed,
+    /// Its process has ended.
+    Ended,
+    /// What it held was given back; this many items were charged with its death.
+    Buried {
+        /// How it ended.
+        exit: Exit,
+        /// How many items were charged.
+        charged: usize,
+    },
+    /// It is to finish what it has started, and end.
+    StopAsked,
+    /// It is to finish what it has started, however long that takes, and end.
+    DrainAsked,
+    /// It is to be replaced: it finishes what it has started and is started again, uncounted.
+    RecycleAsked,
+    /// Its supervisor ends it for its own reasons: that is not counted against it.
+    Excused,
+    /// It is to end at once.
+    KillAsked,
+    /// The time that [`Child::poll_timeout`] named has come.
+    DeadlinePassed,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Start the process.
+    Start,
+    /// Ask it to stop.
+    AskToStop,
+    /// Kill its process group.
+    Kill,
+    /// Give back what it held, and say [`Happening::Buried`].
+    Bury,
+    /// It ended for good, as it should.
+    Finish,
+    /// It died too often: it is not started again.
+    GiveUp,
+}
+
+/// One worker of a supervisor.
+#[derive(Debug, Clone)]
+pub struct Child {
+    spec: ChildSpec,
+    phase: Phase,
+    has_process: bool,
+    has_link: bool,
+    is_stopping: bool,
+    /// Its end is its supervisor's wish, and it is to be started again.
+    is_recycled: bool,
+    /// Its end is not its own fault.
+    is_excused: bool,
+    deadline: Option<Duration>,
+    window: Window,
+    /// Deaths in a row without having been ready.
+    failed_boots: u32,
+    /// Decides the jitter of its rests.
+    seed: u64,
+}
+
+impl Child {
+    /// A worker that was not started yet.
+    #[must_use]
+    pub fn new(spec: ChildSpec, seed: u64) -> Self {
+        Child {
+            spec,
+            phase: Phase::Resting,
+            has_process: false,
+            has_link: false,
+            is_stopping: false,
+            is_recycled: false,
+            is_excused: false,
+            deadline: None,
+            window: Window::default(),
+            failed_boots: 0,
+            seed,
+        }
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// When [`Happening::DeadlinePassed`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Something happened at `now`: what is to be done.
+    pub fn handle(&mut self, happening: Happening, now: Duration) -> Option<Deed> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        match happening {
+            // News of an end that was taken for granted when it lingered.
+            Happening::LinkClosed if !self.has_link => None,
+            Happening::Ended if !self.has_process => None,
+            Happening::Begin => self.begin(now),
+            Happening::StartFailed => {
+                self.has_process = false;
+                self.has_link = false;
+                self.start_again(now, Exit::Unknown, 0)
+            }
+            Happening::Ready => self.ready(),
+            Happening::LinkClosed => {
+                self.has_link = false;
+                self.deadline = None;
+                // A process that is ending by itself keeps its exit status.
+                if self.has_process {
+                    self.kill(now)
+                } else {
+                    Some(Deed::Bury)
+                }
+            }
+            Happening::Ended => {
+                self.has_process = false;
+                self.ended(now)
+            }
+            Happening::Buried { exit, charged } => self.start_again(now, exit, charged),
+            Happening::StopAsked => self.stop(now),
+            Happening::DrainAsked => self.drain(now),
+            Happening::RecycleAsked => self.recycle(),
+            Happening::Excused => {
+                self.is_excused = true;
+                None
+            }
+            Happening::KillAsked => {
+                self.is_stopping = true;
+                match self.phase {
+                    Phase::Resting => self.finish(),
+                    Phase::Dying | Phase::Over => None,
+                    _ => self.kill(now),
+                }
+            }
+            Happening::DeadlinePassed => self.deadline_passed(now),
+        }
+    }
+
+    fn begin(&mut self, now: Duration) -> Option<Deed> {
+        self.phase = Phase::Booting;
+        self.is_recycled = false;
+        self.is_excused = false;
+        // Until it is ready this counts as a boot that failed.
+        self.failed_boots = self.failed_boots.saturating_add(1);
+        self.has_process = true;
+        self.has_link = true;
+        self.deadline = now.checked_add(self.spec.boot_deadline);
+        Some(Deed::Start)
+    }
+
+    fn ready(&mut self) -> Option<Deed> {
+        if self.phase == Phase::Booting {
+            self.phase = Phase::Working;
+            self.deadline = None;
+            self.failed_boots = 0;
+        }
+        None
+    }
+
+    fn ended(&mut self, now: Duration) -> Option<Deed> {
+        if self.has_link {
+            self.phase = Phase::Dying;
+            self.deadline = now.checked_add(LINGER);
+            return None;
+        }
+        self.deadline = None;
+        Some(Deed::Bury)
+    }
+
+    fn stop(&mut self, now: Duration) -> Option<Deed> {
+        self.is_stopping = true;
+        match self.phase {
+            Phase::Resting => self.finish(),
+            // It has nothing to finish yet.
+            Phase::Booting => self.kill(now),
+            Phase::Working => {
+                self.phase = Phase::Stopping;
+                self.deadline = now.checked_add(self.spec.shutdown);
+                Some(Deed::AskToStop)
+            }
+            // Until now it was only to be replaced, and had all the time it needs.
+            Phase::Stopping if self.deadline.is_none() => {
+                self.deadline = now.checked_add(self.spec.shutdown);
+                None
+            }
+            Phase::Stopping | Phase::Dying | Phase::Over => None,
+        }
+    }
+
+    /// As [`stop`](Self::stop), but what it has begun may take as long as it takes. A stop ends that.
+    fn drain(&mut self, now: Duration) -> Option<Deed> {
+        let deed = match self.phase {
+            Phase::Working => self.recycle(),
+            Phase::Resting | Phase::Booting => self.stop(now),
+            Phase::Stopping | Phase::Dying | Phase::Over => None,
+        };
+        self.is_stopping = true;
+        deed
+    }
+
+    fn recycle(&mut self) -> Option<Deed> {
+        match self.phase {
+            Phase::Working => {
+                self.is_recycled = true;
+                self.phase = Phase::Stopping;
+                // It finishes what it is at, however long that takes; a time limit is the item's.
+                self.deadline = None;
+                Some(Deed::AskToStop)
+            }
+            Phase::Dying => {
+                self.is_recycled = true;
+                None
+            }
+            Phase::Resting | Phase::Booting | Phase::Stopping | Phase::Over => None,
+        }
+    }
+
+    /// Killed again and again until it has ended: it may not have been born yet.
+    fn kill(&mut self, now: Duration) -> Option<Deed> {
+        self.phase = Phase::Dying;
+        self.deadline = now.checked_add(LINGER);
+        Some(Deed::Kill)
+    }
+
+    fn finish(&mut self) -> Option<Deed> {
+        self.end_with(Deed::Finish)
+    }
+
+    fn end_with(&mut self, deed: Deed) -> Option<Deed> {
+        self.phase = Phase::Over;
+        self.deadline = None;
+        Some(deed)
+    }
+
+    fn deadline_passed(&mut self, now: Duration) -> Option<Deed> {
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return None;
+        }
+        self.deadline = None;
+        match self.phase {
+            Phase::Resting => self.begin(now),
+            Phase::Booting | Phase::Stopping => self.kill(now),
+            Phase::Dying if self.has_process => self.kill(now),
+            // Something that the worker started keeps its channel open, out of its group.
+            Phase::Dying => {
+                self.has_link = false;
+                Some(Deed::Bury)
+            }
+            Phase::Working | Phase::Over => None,
+        }
+    }
+
+    fn start_again(&mut self, now: Duration, exit: Exit, charged: usize) -> Option<Deed> {
+        let is_wanted = match self.spec.restart {
+            Restart::Permanent => true,
+            Restart::Transient => !exit.is_success(),
+            Restart::Temporary => false,
+        };
+        if self.is_stopping || !(is_wanted || self.is_recycled) {
+            return self.finish();
+        }
+        if charged > 0 || self.is_recycled || self.is_excused {
+            return self.begin(now);
+        }
+        let ChildSpec {
+            intensity,
+            period,
+            backoff,
+            ..
+        } = self.spec;
+        // Boots that hang until their deadline may be too far apart for the period.
+        let is_bootless = self.failed_boots > intensity;
+        match self.window.note(now, intensity, period) {
+            Some(recent) if !is_bootless => {
+                self.phase = Phase::Resting;
+                self.deadline = now.checked_add(backoff.delay(recent, self.seed));
+                None
+            }
+            _ => self.end_with(Deed::GiveUp),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Time limits of items: a pure state machine over what can be seen of one worker process.
+//!
+//! Nothing beats here: slow is not dead. A worker is looked at only when something could be wrong,
+//! which is when the item that it works on would be over its limit, or, where it does nothing, when
+//! one that began just now would be. An item over its limit, or cancelled, has its worker asked to
+//! end (SIGTERM) and, after a grace, killed. A worker that was given items and begins none of them
+//! for as long as one may take, and a second at least, is stopped or mute, and is killed too. It
+//! names no clock and no process: glances come in, orders go out.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// What can be seen of a worker at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Glance {
+    /// The delivery that it works on, by its ordinal; 0 for none.
+    pub current: u64,
+    /// Since when.
+    pub since: Duration,
+    /// The last delivery that it began.
+    pub begun: u64,
+    /// How many it has and has not settled.
+    pub held: usize,
+}
+
+/// What is to be done to the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Ask it to end.
+    Terminate,
+    /// End it.
+    Kill,
+}
+
+/// Why a worker was ordered to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// This delivery took too long.
+    Overran(u64),
+    /// This delivery was cancelled while the worker was at it.
+    Revoked(u64),
+    /// It begins nothing.
+    Stalled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Fine,
+    /// It has deliveries and works on none: what it had begun by then, and since when.
+    Quiet {
+        begun: u64,
+        since: Duration,
+    },
+    /// It was asked to end, and is killed at this time.
+    Asked {
+        fault: Fault,
+        until: Duration,
+    },
+    /// There is nothing more to be ordered.
+    Killed(Fault),
+}
+
+/// Handing over takes time of its own on a busy machine, which is not the item's: no worker is
+/// taken for stalled before this.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// How soon it is looked at again whether a cancelled delivery was begun.
+const REVOKED_LOOK: Duration = Duration::from_millis(10);
+
+/// The patrol of one life of one worker.
+#[derive(Debug, Clone)]
+pub struct Patrol {
+    limit: Option<Duration>,
+    grace: Duration,
+    state: State,
+    /// Cancelled deliveries that it may come to yet.
+    revoked: Vec<u64>,
+    /// When to look next, if ever.
+    next: Option<Duration>,
+}
+
+impl Patrol {
+    /// Begins at `now`. Without a limit only cancelled deliveries are of interest.
+    #[must_use]
+    pub fn new(limit: Option<Duration>, grace: Duration, now: Duration) -> Self {
+        Patrol {
+            limit,
+            grace,
+            state: State::Fine,
+            revoked: Vec::new(),
+            next: limit.and_then(|limit| now.checked_add(limit)),
+        }
+    }
+
+    /// When to look next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.next
+    }
+
+    /// Why the worker was ordered to end, if it was.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        match self.state {
+            State::Fine | State::Quiet { .. } => None,
+            State::Asked { fault, .. } | State::Killed(fault) => Some(fault),
+        }
+    }
+
+    /// Looks at the worker: what is to be done about it.
+    pub fn look(&mut self, glance: Glance, now: Duration) -> Option<Order> {
+        match self.state {
+            State::Killed(_) => None,
+            State::Asked { fault, until } => self.look_again(fault, until, glance, now),
+            State::Fine | State::Quiet { .. } => self
+                .look_for_revoked(glance, now)
+                .or_else(|| self.look_for_faults(glance, now)),
+        }
+    }
+
+    /// This delivery was cancelled.
+    pub fn revoke(&mut self, ordinal: u64, glance: Glance, now: Duration) -> Option<Order> {
+        self.revoked.push(ordinal);
+        self.look(glance, now)
+    }
+
+    /// A cancelled delivery may be the next one that it comes to, so it is looked at again soon.
+    fn look_for_revoked(&mut self, glance: Glance, now: Duration) -> Option<Order> {
+        let current = glance.current;
+        if current != 0 && self.revoked.contains(&current) {
+            return self.terminate(Fault::Revoked(current), now);
+        }
+        self.revoked
+            .retain(|ordinal| glance.held > 0 && *ordinal > current);
+        None
+    }
+
+    fn look_again(
+        &mut self,
+        fault: Fault,
+        until: Duration,
+        glance: Glance,
+        now: Duration,
+    ) -> Option<Order> {
+        let is_at_it = match fault {
+            Fault::Overran(ordinal) | Fault::Revoked(ordinal) => glance.current == ordinal,
+            Fault::Stalled => true,
+        };
+        if !is_at_it {
+            // It came to an end of that delivery and goes on: it is not bound to end.
+            self.state = State::Fine;
+            return self.look_for_faults(glance, now);
+        }
+        if now < until {
+            return None;
+        }
+        self.kill(fault)
+    }
+
+    fn look_for_faults(&mut self, glance: Glance, now: Duration) -> Option<Order> {
+        let order = self.look_at_time(glance, now);
+        if order.is_none() && !self.revoked.is_empty() {
+            let soon = now.saturating_add(REVOKED_LOOK);
+            self.next = Some(self.next.map_or(soon, |next| next.min(soon)));
+        }
+        order
+    }
+
+    fn look_at_time(&mut self, glance: Glance, now: Duration) -> Option<Order> {
+        let Some(limit) = self.limit else {
+            self.next = None;
+            return None;
+        };
+        if glance.current != 0 {
+            self.state = State::Fine;
+            let deadline = glance.since.saturating_add(limit);
+            if now >= deadline {
+                return self.terminate(Fault::Overran(glance.current), now);
+            }
+            self.next = Some(deadline);
+            return None;
+        }
+        if glance.held == 0 {
+            self.state = State::Fine;
+            self.next = now.checked_add(limit);
+            return None;
+        }
+        let since = match self.state {
+            State::Quiet { begun, since } if begun == glance.begun => since,
+            _ => now,
+        };
+        let begun = glance.begun;
+        self.state = State::Quiet { begun, since };
+        let deadline = since.saturating_add(limit.max(STALLED));
+        if now >= deadline {
+            return self.kill(Fault::Stalled);
+        }
+        self.next = Some(deadline);
+        None
+    }
+
+    fn terminate(&mut self, fault: Fault, now: Duration) -> Option<Order> {
+        let until = now.saturating_add(self.grace);
+        self.state = State::Asked { fault, until };
+        self.next = Some(until);
+        Some(Order::Terminate)
+    }
+
+    fn kill(&mut self, fault: Fault) -> Option<Order> {
+        self.state = State::Killed(fault);
+        self.next = None;
+        Some(Order::Kill)
+    }
+}

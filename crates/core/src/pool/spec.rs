@@ -1,0 +1,129 @@
+//! What a supervisor keeps to for each of its workers. The words are those of Erlang/OTP's
+//! `supervisor`; the module knows no process.
+
+use core::time::Duration;
+
+use crate::ledger::{Backoff, mix};
+
+/// When an ended worker is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// Always.
+    #[default]
+    Permanent,
+    /// Only when it ended other than by itself with exit code 0.
+    Transient,
+    /// Never.
+    Temporary,
+}
+
+/// How worker processes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartMethod {
+    /// Each is a fresh process: the running executable, executed again.
+    #[default]
+    Spawn,
+    /// Each is forked from a fork server, a process with a single thread that was itself spawned.
+    /// Faster, and what the program did before [`serve`](crate::serve) is done once for all.
+    Fork,
+}
+
+/// What one worker may take before it is replaced, and one item before its worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Time for one item.
+    pub time_limit: Option<Duration>,
+    /// Time between SIGTERM and SIGKILL.
+    pub time_limit_grace: Duration,
+    /// Items for one worker.
+    pub tasks_max: Option<u64>,
+    /// Resident memory of one worker, in bytes.
+    pub memory_max: Option<u64>,
+    /// Workers write to the supervisor's stderr themselves.
+    pub inherits_stderr: bool,
+    /// What they write there is shown nowhere.
+    pub hides_stderr: bool,
+    /// Whether there is a keeper for what workers start.
+    pub has_keeper: bool,
+    /// Whether this process has no children but those of this supervisor.
+    pub owns_process: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            time_limit: None,
+            time_limit_grace: Duration::from_secs(1),
+            tasks_max: None,
+            memory_max: None,
+            inherits_stderr: false,
+            hides_stderr: false,
+            has_keeper: false,
+            owns_process: false,
+        }
+    }
+}
+
+impl Bounds {
+    /// A worker's own share of a bound: up to a tenth less, so that workers that were started
+    /// together are not replaced together. `seed` decides how much.
+    pub fn jittered(bound: u64, seed: u64) -> u64 {
+        let most = u128::from(bound / 10) + 1;
+        let less = (u128::from(mix(seed)) * most) >> 64;
+        bound - u64::try_from(less).unwrap_or(0)
+    }
+}
+
+/// The rules for one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChildSpec {
+    /// When it is started again.
+    pub restart: Restart,
+    /// How many restarts are allowed within `period`: with 10, the eleventh death gives the worker
+    /// up. Deaths that an item caused are charged to that item instead. As many boots that fail in
+    /// a row give it up too, however long they take.
+    pub intensity: u32,
+    /// The period of `intensity`.
+    pub period: Duration,
+    /// How long a worker may take to finish what it has started when it is asked to stop.
+    pub shutdown: Duration,
+    /// How long a worker may take until it is ready.
+    pub boot_deadline: Duration,
+    /// How long a worker rests between death and restart.
+    pub backoff: Backoff,
+}
+
+impl Default for ChildSpec {
+    fn default() -> Self {
+        ChildSpec {
+            restart: Restart::Permanent,
+            intensity: 10,
+            period: Duration::from_secs(10),
+            // A container's end is often enforced after 10 s.
+            shutdown: Duration::from_secs(8),
+            boot_deadline: Duration::from_secs(30),
+            backoff: Backoff::exponential(Duration::from_millis(10), Duration::from_secs(1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_a_bound_is_at_most_a_tenth_less() {
+        for bound in [1, 9, 10, 1000, u64::MAX] {
+            for seed in 0..100 {
+                let share = Bounds::jittered(bound, seed);
+                assert!(
+                    share <= bound && share >= bound - bound / 10,
+                    "{bound}: {share}"
+                );
+            }
+        }
+        let shares: alloc::collections::BTreeSet<u64> =
+            (0..100).map(|seed| Bounds::jittered(1000, seed)).collect();
+        assert!(shares.len() > 20, "{shares:?}");
+    }
+}

@@ -1,0 +1,364 @@
+//! Which entries this supervisor holds, and what of a write of the ledger is said of which entry.
+//! It knows no connection and no clock.
+
+use alloc::string::String;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use hashbrown::{HashMap, HashSet};
+
+use super::entry::{Entry, EntryId, ReplyKey, line_of};
+use crate::ledger::{Failure, ItemId, Record};
+
+/// What is known of a held item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    entry: EntryId,
+    reply: Option<ReplyKey>,
+}
+
+/// The items that this supervisor holds.
+#[derive(Debug, Default)]
+pub struct Account {
+    held: HashMap<ItemId, Held>,
+    /// The same the other way round.
+    items: HashMap<EntryId, ItemId>,
+}
+
+/// What is said of the entries of one write.
+#[derive(Debug, Default)]
+pub struct Statement {
+    /// These are done.
+    pub done: Vec<EntryId>,
+    /// An attempt at these has failed, as is said here.
+    pub failed: Vec<(EntryId, String)>,
+    /// These are dead letters.
+    pub dead: Vec<Death>,
+    /// Which item is which entry.
+    pub items: HashMap<EntryId, ItemId>,
+    /// Items of which nothing can be said, as they are not held.
+    pub unknown: Vec<ItemId>,
+}
+
+/// An entry that becomes a dead letter.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Death {
+    /// Which entry.
+    pub entry: EntryId,
+    /// The item's number.
+    pub id: ItemId,
+    /// Why, for people.
+    pub cause: String,
+}
+
+/// What came of an entry, on its way to whoever wants it.
+#[derive(Debug)]
+pub struct Outgoing<R> {
+    /// Which entry.
+    pub entry: EntryId,
+    /// The item's number.
+    pub id: ItemId,
+    /// Who waits for it, if somebody does.
+    pub reply: Option<ReplyKey>,
+    /// What came of it.
+    pub result: R,
+}
+
+/// Entries that were taken.
+#[derive(Debug, Default)]
+pub struct Sorted {
+    /// These are held from now on.
+    pub held: Vec<(ItemId, Entry)>,
+    /// Of these more is to be asked first. Some need a number of their own, and it cannot be this one;
+    /// 0 if any will do.
+    pub asked: Vec<(EntryId, Option<u64>)>,
+}
+
+impl Statement {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The first entry that is spoken of, and the last.
+    #[must_use]
+    pub fn range(&self) -> (EntryId, EntryId) {
+        let entries = || self.items.keys().copied();
+        (
+            entries().min().unwrap_or_default(),
+            entries().max().unwrap_or_default(),
+        )
+    }
+
+    /// The items of these entries.
+    #[must_use]
+    pub fn items_of(&self, entries: &[EntryId]) -> Vec<ItemId> {
+        let items = entries.iter().filter_map(|one| self.items.get(one));
+        items.copied().collect()
+    }
+
+    /// The entries that have ended, or are said to have.
+    fn ends(&self) -> impl Iterator<Item = EntryId> {
+        let dead = self.dead.iter().map(|one| one.entry);
+        self.done.iter().copied().chain(dead)
+    }
+}
+
+impl Account {
+    /// Sorts new entries, as they are read from the stream.
+    pub fn sort_taken(&mut self, entries: Vec<Entry>) -> Sorted {
+        let (known, unknown): (Vec<Entry>, Vec<Entry>) = entries
+            .into_iter()
+            // An older stream has forgotten who took this, and maybe its number.
+            .filter(|entry| !self.items.contains_key(&entry.id))
+            .partition(|entry| entry.number().is_some() && !entry.was_here());
+        let mut sorted = self.sort_known(known);
+        let unknown = unknown
+            .iter()
+            .map(|one| (one.id, one.number().is_none().then_some(0)));
+        sorted.asked.extend(unknown);
+        sorted
+    }
+
+    /// Sorts entries of which all is known. Those whose number somebody else's entry has need another
+    /// one; those that are held already are passed over.
+    pub fn sort_known(&mut self, entries: Vec<Entry>) -> Sorted {
+        let mut sorted = Sorted::default();
+        for entry in entries {
+            if self.items.contains_key(&entry.id) {
+                continue;
+            }
+            let number = entry.number();
+            match number.filter(|id| !self.is_taken(*id, entry.id)) {
+                None => {
+                    let unwanted = number.map_or(0, |id| id.0);
+                    sorted.asked.push((entry.id, Some(unwanted)));
+                }
+                Some(id) => {
+                    self.admit(id, entry.id, entry.reply());
+                    sorted.held.push((id, entry));
+                }
+            }
+        }
+        sorted
+    }
+
+    /// Whether an item with this number is held that is another entry.
+    fn is_taken(&self, id: ItemId, entry: EntryId) -> bool {
+        self.held.get(&id).is_some_and(|held| held.entry != entry)
+    }
+
+    /// An entry was taken that is not held.
+    fn admit(&mut self, id: ItemId, entry: EntryId, reply: Option<ReplyKey>) {
+        self.held.insert(id, Held { entry, reply });
+        self.items.insert(entry, id);
+    }
+
+    /// Which entries these items are; those that are not held are left out.
+    #[must_use]
+    pub fn entries(&self, ids: &[ItemId]) -> Vec<EntryId> {
+        let held = ids.iter().filter_map(|id| self.held.get(id));
+        held.map(|held| held.entry).collect()
+    }
+
+    /// These items were given back.
+    pub fn forget(&mut self, ids: &[ItemId]) {
+        for id in ids {
+            if let Some(held) = self.held.remove(id) {
+                self.items.remove(&held.entry);
+            }
+        }
+    }
+
+    /// All this was said, and what is not lost has ended as was said. Who has come again meanwhile, as
+    /// another entry, is held.
+    pub fn forget_ended(&mut self, statement: &Statement, lost: &[EntryId]) {
+        for entry in statement.ends().chain(lost.iter().copied()) {
+            if let Some(id) = self.items.remove(&entry) {
+                self.held.remove(&id);
+            }
+        }
+    }
+
+    /// Compares what is held with what Redis says that it is. Whatever is ours no longer is
+    /// forgotten and named, and so is what is ours and unknown here.
+    pub fn compare(&mut self, ours: &[EntryId]) -> (Vec<ItemId>, Vec<EntryId>) {
+        let mut unknown: HashSet<EntryId> = ours.iter().copied().collect();
+        let lost = self.items.extract_if(|entry, _| !unknown.remove(entry));
+        let mut lost: Vec<ItemId> = lost.map(|(_, id)| id).collect();
+        for id in &lost {
+            self.held.remove(id);
+        }
+        lost.sort_unstable();
+        let mut unknown: Vec<EntryId> = unknown.into_iter().collect();
+        unknown.sort_unstable();
+        (lost, unknown)
+    }
+
+    /// What is to be said of these records. Of items that are not held nothing can be said.
+    #[must_use]
+    pub fn statement<P>(&self, records: &[Record<P>]) -> Statement {
+        let mut statement = Statement::default();
+        let mut failures: HashMap<ItemId, &Failure> = HashMap::new();
+        for record in records {
+            let id = record.id();
+            let Some(held) = self.held.get(&id) else {
+                statement.unknown.push(id);
+                continue;
+            };
+            let entry = held.entry;
+            match record {
+                Record::Accepted { .. } => continue,
+                Record::Failed { failure, .. } => {
+                    failures.insert(id, failure);
+                    statement.failed.push((entry, line_of(failure)));
+                }
+                Record::Done { .. } => statement.done.push(entry),
+                // Only journals keep these.
+                Record::Over { .. } | Record::Shown { .. } => {}
+                Record::Dead { .. } => {
+                    let last = failures.get(&id);
+                    let cause = last.map(|last| last.cause.to_string());
+                    let cause = cause.unwrap_or_default();
+                    statement.dead.push(Death { entry, id, cause });
+                }
+            }
+            statement.items.insert(entry, id);
+        }
+        statement.done.sort_unstable();
+        statement.done.dedup();
+        statement.unknown.sort_unstable();
+        statement.unknown.dedup();
+        statement
+    }
+
+    /// Where what came of these items goes. Of those that are not held nothing can be said.
+    pub fn outgoing<R>(&self, sent: impl IntoIterator<Item = (ItemId, R)>) -> Vec<Outgoing<R>> {
+        let outgoing = sent.into_iter().filter_map(|(id, result)| {
+            let held = self.held.get(&id)?;
+            Some(Outgoing {
+                entry: held.entry,
+                id,
+                reply: held.reply.clone(),
+                result,
+            })
+        });
+        outgoing.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Cause, Scene};
+    use alloc::vec;
+
+    fn account() -> Account {
+        let mut account = Account::default();
+        for n in 1..=3 {
+            account.admit(ItemId(n), EntryId(n, 0), None);
+        }
+        account
+    }
+
+    #[test]
+    fn what_ended_is_said_of_its_entry() {
+        let failure = Failure {
+            attempt: 3,
+            cause: Cause::Nack("no".into()),
+            scene: Scene::default(),
+        };
+        let id = ItemId(2);
+        let payload = ();
+        let records = [
+            Record::Done { id: ItemId(3) },
+            Record::Done { id: ItemId(1) },
+            Record::Failed { id, failure },
+            Record::Dead { id, payload },
+            Record::Done { id: ItemId(9) },
+        ];
+        let statement = account().statement(&records);
+        assert_eq!(statement.done, [EntryId(1, 0), EntryId(3, 0)]);
+        assert_eq!(
+            (statement.failed.len(), &*statement.dead[0].cause),
+            (1, "no")
+        );
+        assert_eq!(statement.range(), (EntryId(1, 0), EntryId(3, 0)));
+        assert_eq!(statement.unknown, [ItemId(9)]);
+    }
+
+    #[test]
+    fn what_is_ours_no_longer_is_forgotten_and_what_is_unknown_is_named() {
+        let mut account = account();
+        let (lost, unknown) = account.compare(&[EntryId(2, 0), EntryId(7, 0)]);
+        assert_eq!(
+            (lost, unknown),
+            (vec![ItemId(1), ItemId(3)], vec![EntryId(7, 0)])
+        );
+        assert_eq!(account.held.len(), 1);
+    }
+
+    #[test]
+    fn a_number_that_somebody_else_used_is_noticed() {
+        let account = account();
+        assert!(account.is_taken(ItemId(1), EntryId(8, 0)));
+        assert!(
+            !account.is_taken(ItemId(1), EntryId(1, 0))
+                && !account.is_taken(ItemId(4), EntryId(1, 0))
+        );
+    }
+
+    fn entry(place: u64, fields: &[(&str, &str)]) -> Entry {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (bytes(name), bytes(value)));
+        Entry {
+            id: EntryId(place, 0),
+            fields: super::super::entry::Fields(fields.collect()),
+            deliveries: 1,
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn of_what_is_not_known_well_more_is_asked() {
+        let entries = vec![
+            entry(10, &[("n", "4")]),
+            entry(11, &[]),
+            entry(12, &[("n", "5"), ("again", "1")]),
+            entry(13, &[("n", "1")]),
+        ];
+        let sorted = account().sort_taken(entries);
+        assert_eq!(sorted.held[0].0, ItemId(4));
+        let mut asked = sorted.asked;
+        asked.sort_unstable();
+        let ids = [11, 12, 13].map(|place| EntryId(place, 0));
+        // The last one's number is another entry's: any but that will do.
+        let expected = [(ids[0], Some(0)), (ids[1], None), (ids[2], Some(1))];
+        assert_eq!(asked, expected);
+    }
+
+    #[test]
+    fn an_entry_is_held_under_one_number() {
+        let mut account = account();
+        let again = vec![entry(2, &[("n", "2")]), entry(3, &[])];
+        let sorted = account.sort_taken(again);
+        assert!(sorted.held.is_empty() && sorted.asked.is_empty());
+        let sorted = account.sort_known(vec![entry(3, &[("n", "8")])]);
+        assert!(sorted.held.is_empty() && sorted.asked.is_empty());
+        assert_eq!(account.held.len(), 3);
+    }
+
+    #[test]
+    fn who_has_come_again_meanwhile_is_held() {
+        let mut account = account();
+        let records: [Record<()>; 2] = [1, 2].map(|n| Record::Done { id: ItemId(n) });
+        let statement = account.statement(&records);
+        account.forget(&[ItemId(1)]);
+        account.admit(ItemId(1), EntryId(9, 0), None);
+        account.forget_ended(&statement, &[EntryId(1, 0)]);
+        assert_eq!(account.entries(&[ItemId(1)]), [EntryId(9, 0)]);
+        assert_eq!(account.entries(&[ItemId(2)]), []);
+    }
+}

@@ -1,0 +1,485 @@
+//! The life of one worker as a state machine: scenarios, and random lives against a small world
+//! of one process and one channel. Nothing here starts a process; time is a number.
+
+mod world;
+
+use std::time::Duration;
+
+use dishrack_core::ledger::{Backoff, Exit};
+use dishrack_core::pool::child::{Child, Deed, Happening, Phase};
+use dishrack_core::pool::restart::Window;
+use dishrack_core::pool::spec::{ChildSpec, Restart};
+use proptest::prelude::*;
+use world::every_life_in_a_faithful_world_keeps_the_rules;
+
+crate::trials! {
+    a_boot_beyond_its_deadline_is_killed,
+    a_ready_worker_has_no_deadline,
+    a_death_with_a_charged_item_restarts_at_once,
+    a_death_while_idle_rests_before_the_restart,
+    one_idle_death_more_than_the_intensity_gives_up,
+    charged_deaths_never_use_up_the_intensity,
+    a_start_failure_counts_as_a_death_in_boot,
+    a_permanent_worker_restarts_after_success,
+    a_transient_worker_restarts_after_failure_only,
+    a_temporary_worker_is_never_restarted,
+    a_stop_within_its_grace_finishes_without_a_kill,
+    a_stop_beyond_its_grace_kills,
+    a_recycled_worker_is_started_again_uncounted,
+    a_recycled_worker_has_the_time_it_needs,
+    a_drained_worker_has_the_time_it_needs_and_stays_down,
+    a_loop_that_ended_before_it_could_be_recycled_is_started_again,
+    a_worker_whose_end_is_excused_is_started_again_uncounted,
+    a_stop_while_booting_kills,
+    a_stop_before_the_first_start_finishes,
+    a_stop_while_resting_finishes,
+    a_kill_while_resting_finishes,
+    a_kill_while_stopping_kills,
+    a_process_whose_channel_has_ended_is_killed_at_once,
+    a_channel_that_outlives_its_process_is_buried_after_a_second,
+    a_late_end_of_the_channel_buries_nobody_twice,
+    a_worker_that_is_over_stays_over,
+    a_deadline_that_has_not_come_does_nothing,
+    no_order_of_happenings_breaks_the_rules,
+    every_life_in_a_faithful_world_keeps_the_rules,
+    the_window_counts_what_is_within_the_period,
+}
+
+const KILLED: Exit = Exit::Signaled(9);
+const SUCCESS: Exit = Exit::Exited(0);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn spec() -> ChildSpec {
+    ChildSpec {
+        restart: Restart::Permanent,
+        intensity: 2,
+        period: ms(10_000),
+        shutdown: ms(5_000),
+        boot_deadline: ms(30_000),
+        backoff: Backoff::exponential(ms(100), ms(1_000)),
+    }
+}
+
+fn restarted(restart: Restart) -> ChildSpec {
+    ChildSpec { restart, ..spec() }
+}
+
+fn booting(spec: ChildSpec) -> Child {
+    let mut child = Child::new(spec, 7);
+    assert_eq!(child.handle(Happening::Begin, ms(0)), Some(Deed::Start));
+    assert_eq!(child.phase(), Phase::Booting);
+    child
+}
+
+fn working(spec: ChildSpec) -> Child {
+    let mut child = booting(spec);
+    assert_eq!(child.handle(Happening::Ready, ms(1)), None);
+    assert_eq!(child.phase(), Phase::Working);
+    child
+}
+
+/// Both sides end, and the burial charges this many items.
+fn die(child: &mut Child, exit: Exit, charged: usize, now: Duration) -> Option<Deed> {
+    assert_eq!(child.handle(Happening::Ended, now), None);
+    assert_eq!(child.handle(Happening::LinkClosed, now), Some(Deed::Bury));
+    child.handle(Happening::Buried { exit, charged }, now)
+}
+
+fn a_boot_beyond_its_deadline_is_killed() {
+    let mut child = booting(spec());
+    assert_eq!(child.poll_timeout(), Some(ms(30_000)));
+    let deed = child.handle(Happening::DeadlinePassed, ms(30_000));
+    assert_eq!(
+        (deed, child.phase()),
+        (Some(Deed::Kill), Phase::Dying),
+        "{child:?}"
+    );
+    assert_eq!(die(&mut child, KILLED, 0, ms(30_001)), None);
+    assert_eq!(child.phase(), Phase::Resting);
+}
+
+fn a_ready_worker_has_no_deadline() {
+    assert_eq!(working(spec()).poll_timeout(), None);
+}
+
+fn a_death_with_a_charged_item_restarts_at_once() {
+    let mut child = working(spec());
+    assert_eq!(die(&mut child, KILLED, 1, ms(10)), Some(Deed::Start));
+    assert_eq!(child.phase(), Phase::Booting);
+}
+
+fn a_death_while_idle_rests_before_the_restart() {
+    let mut child = working(spec());
+    assert_eq!(die(&mut child, KILLED, 0, ms(10)), None);
+    assert_eq!(child.phase(), Phase::Resting);
+    let wake = child.poll_timeout().expect("it rests for a time");
+    assert!(wake >= ms(60) && wake <= ms(110), "{wake:?}");
+    let deed = child.handle(Happening::DeadlinePassed, wake);
+    assert_eq!(deed, Some(Deed::Start));
+}
+
+/// Lets a resting worker begin again and die at once.
+fn rest_and_die(child: &mut Child) -> Option<Deed> {
+    let wake = child.poll_timeout().expect("it rests for a time");
+    assert_eq!(
+        child.handle(Happening::DeadlinePassed, wake),
+        Some(Deed::Start)
+    );
+    die(child, KILLED, 0, wake)
+}
+
+fn one_idle_death_more_than_the_intensity_gives_up() {
+    let mut child = working(spec());
+    assert_eq!(die(&mut child, KILLED, 0, ms(10)), None);
+    assert_eq!(rest_and_die(&mut child), None);
+    assert_eq!(rest_and_die(&mut child), Some(Deed::GiveUp));
+    assert_eq!(child.phase(), Phase::Over);
+    assert_eq!(child.poll_timeout(), None);
+}
+
+fn charged_deaths_never_use_up_the_intensity() {
+    let mut child = working(ChildSpec {
+        intensity: 0,
+        ..spec()
+    });
+    for _ in 0..100 {
+        assert_eq!(die(&mut child, KILLED, 1, ms(10)), Some(Deed::Start));
+    }
+    assert_eq!(die(&mut child, KILLED, 0, ms(11)), Some(Deed::GiveUp));
+}
+
+fn a_start_failure_counts_as_a_death_in_boot() {
+    let mut child = booting(spec());
+    assert_eq!(child.handle(Happening::StartFailed, ms(1)), None);
+    assert_eq!(child.phase(), Phase::Resting);
+    assert_eq!(rest_and_die(&mut child), None);
+    let wake = child.poll_timeout().expect("it rests for a time");
+    let _ = child.handle(Happening::DeadlinePassed, wake);
+    let deed = child.handle(Happening::StartFailed, wake);
+    assert_eq!(deed, Some(Deed::GiveUp));
+}
+
+fn a_permanent_worker_restarts_after_success() {
+    let mut child = working(restarted(Restart::Permanent));
+    assert_eq!(die(&mut child, SUCCESS, 0, ms(10)), None);
+    assert_eq!(child.phase(), Phase::Resting);
+}
+
+fn a_transient_worker_restarts_after_failure_only() {
+    for exit in [KILLED, Exit::Exited(1), Exit::Unknown] {
+        let mut child = working(restarted(Restart::Transient));
+        assert_eq!(die(&mut child, exit, 0, ms(10)), None);
+        assert_eq!(child.phase(), Phase::Resting, "{exit}");
+    }
+    let mut child = working(restarted(Restart::Transient));
+    assert_eq!(die(&mut child, SUCCESS, 0, ms(10)), Some(Deed::Finish));
+    assert_eq!(child.phase(), Phase::Over);
+}
+
+fn a_temporary_worker_is_never_restarted() {
+    for (exit, charged) in [(SUCCESS, 0), (KILLED, 0), (KILLED, 1)] {
+        let mut child = working(restarted(Restart::Temporary));
+        let deed = die(&mut child, exit, charged, ms(10));
+        assert_eq!(deed, Some(Deed::Finish), "{exit}, {charged} charged");
+    }
+}
+
+fn a_stop_within_its_grace_finishes_without_a_kill() {
+    let mut child = working(spec());
+    let deed = child.handle(Happening::StopAsked, ms(10));
+    assert_eq!(deed, Some(Deed::AskToStop));
+    assert_eq!(child.poll_timeout(), Some(ms(5_010)));
+    assert_eq!(
+        die(&mut child, SUCCESS, 0, ms(4_000)),
+        Some(Deed::Finish),
+        "even a permanent worker stays down when it was asked to stop"
+    );
+}
+
+fn a_stop_beyond_its_grace_kills() {
+    let mut child = working(spec());
+    let _ = child.handle(Happening::StopAsked, ms(10));
+    let deed = child.handle(Happening::DeadlinePassed, ms(5_010));
+    assert_eq!(deed, Some(Deed::Kill));
+    assert_eq!(die(&mut child, KILLED, 1, ms(5_011)), Some(Deed::Finish));
+}
+
+fn a_stop_while_booting_kills() {
+    let mut child = booting(spec());
+    let deed = child.handle(Happening::StopAsked, ms(10));
+    assert_eq!(deed, Some(Deed::Kill));
+    assert_eq!(child.handle(Happening::Ready, ms(11)), None);
+    assert_eq!(child.phase(), Phase::Dying, "it is too late to be ready");
+    assert_eq!(die(&mut child, KILLED, 0, ms(12)), Some(Deed::Finish));
+}
+
+fn a_stop_before_the_first_start_finishes() {
+    let mut child = Child::new(spec(), 1);
+    let deed = child.handle(Happening::StopAsked, ms(0));
+    assert_eq!((deed, child.phase()), (Some(Deed::Finish), Phase::Over));
+}
+
+fn resting() -> Child {
+    let mut child = working(spec());
+    assert_eq!(die(&mut child, KILLED, 0, ms(10)), None);
+    child
+}
+
+fn a_recycled_worker_is_started_again_uncounted() {
+    let mut child = working(ChildSpec {
+        intensity: 0,
+        restart: Restart::Transient,
+        ..spec()
+    });
+    let deed = child.handle(Happening::RecycleAsked, ms(10));
+    assert_eq!(
+        (deed, child.phase()),
+        (Some(Deed::AskToStop), Phase::Stopping)
+    );
+    assert_eq!(die(&mut child, SUCCESS, 0, ms(20)), Some(Deed::Start));
+}
+
+fn a_recycled_worker_has_the_time_it_needs() {
+    let mut child = working(spec());
+    let _ = child.handle(Happening::RecycleAsked, ms(10));
+    assert_eq!(child.poll_timeout(), None);
+    // A stop has its grace, as always.
+    assert_eq!(child.handle(Happening::StopAsked, ms(1_000)), None);
+    assert_eq!(child.poll_timeout(), Some(ms(6_000)));
+    let deed = child.handle(Happening::DeadlinePassed, ms(6_000));
+    assert_eq!(deed, Some(Deed::Kill));
+}
+
+fn a_drained_worker_has_the_time_it_needs_and_stays_down() {
+    let mut child = working(spec());
+    let deed = child.handle(Happening::DrainAsked, ms(10));
+    assert_eq!(deed, Some(Deed::AskToStop));
+    assert_eq!(child.poll_timeout(), None);
+    let mut stopped = child.clone();
+    assert_eq!(die(&mut child, SUCCESS, 0, ms(90_000)), Some(Deed::Finish));
+    // A stop has its grace, as always.
+    assert_eq!(stopped.handle(Happening::StopAsked, ms(1_000)), None);
+    assert_eq!(stopped.poll_timeout(), Some(ms(6_000)));
+}
+
+/// It was given nothing more, and its process ended before anybody could ask it to stop.
+fn a_loop_that_ended_before_it_could_be_recycled_is_started_again() {
+    let mut child = working(ChildSpec {
+        intensity: 0,
+        restart: Restart::Transient,
+        ..spec()
+    });
+    assert_eq!(child.handle(Happening::Ended, ms(10)), None);
+    assert_eq!(child.handle(Happening::RecycleAsked, ms(11)), None);
+    assert_eq!(
+        child.handle(Happening::LinkClosed, ms(12)),
+        Some(Deed::Bury)
+    );
+    let (exit, charged) = (SUCCESS, 0);
+    let deed = child.handle(Happening::Buried { exit, charged }, ms(13));
+    assert_eq!(deed, Some(Deed::Start));
+}
+
+fn a_worker_whose_end_is_excused_is_started_again_uncounted() {
+    let mut child = working(ChildSpec {
+        intensity: 0,
+        ..spec()
+    });
+    assert_eq!(child.handle(Happening::Excused, ms(10)), None);
+    assert_eq!(die(&mut child, KILLED, 0, ms(20)), Some(Deed::Start));
+}
+
+fn a_stop_while_resting_finishes() {
+    let mut child = resting();
+    let deed = child.handle(Happening::StopAsked, ms(20));
+    assert_eq!(deed, Some(Deed::Finish));
+    assert_eq!(child.poll_timeout(), None);
+}
+
+fn a_kill_while_resting_finishes() {
+    let mut child = resting();
+    let deed = child.handle(Happening::KillAsked, ms(20));
+    assert_eq!((deed, child.phase()), (Some(Deed::Finish), Phase::Over));
+}
+
+fn a_kill_while_stopping_kills() {
+    let mut child = working(spec());
+    let _ = child.handle(Happening::StopAsked, ms(10));
+    let deed = child.handle(Happening::KillAsked, ms(11));
+    assert_eq!(deed, Some(Deed::Kill));
+}
+
+fn a_process_whose_channel_has_ended_is_killed_at_once() {
+    let mut child = working(spec());
+    let deed = child.handle(Happening::LinkClosed, ms(10));
+    // Once more after a second, should it still be there.
+    let again = Some(ms(1_010));
+    assert_eq!((deed, child.poll_timeout()), (Some(Deed::Kill), again));
+    let deed = child.handle(Happening::Ended, ms(11));
+    assert_eq!(deed, Some(Deed::Bury));
+}
+
+/// A worker whose process ended while something else kept its channel open, buried at 1,010 ms.
+fn buried_with_an_open_channel() -> Child {
+    let mut child = working(spec());
+    assert_eq!(child.handle(Happening::Ended, ms(10)), None);
+    assert_eq!(child.poll_timeout(), Some(ms(1_010)));
+    let deed = child.handle(Happening::DeadlinePassed, ms(1_010));
+    assert_eq!(deed, Some(Deed::Bury));
+    child
+}
+
+fn a_channel_that_outlives_its_process_is_buried_after_a_second() {
+    let mut child = buried_with_an_open_channel();
+    let buried = Happening::Buried {
+        exit: KILLED,
+        charged: 1,
+    };
+    assert_eq!(child.handle(buried, ms(1_010)), Some(Deed::Start));
+}
+
+fn a_late_end_of_the_channel_buries_nobody_twice() {
+    let mut child = buried_with_an_open_channel();
+    let buried = Happening::Buried {
+        exit: KILLED,
+        charged: 0,
+    };
+    assert_eq!(child.handle(buried, ms(1_010)), None);
+    let rest = child.poll_timeout();
+    assert_eq!(child.handle(Happening::LinkClosed, ms(1_011)), None);
+    assert_eq!(
+        (child.phase(), child.poll_timeout()),
+        (Phase::Resting, rest)
+    );
+}
+
+fn a_worker_that_is_over_stays_over() {
+    for late in [
+        Happening::Begin,
+        Happening::StartFailed,
+        Happening::Ready,
+        Happening::LinkClosed,
+        Happening::Ended,
+        Happening::StopAsked,
+        Happening::DrainAsked,
+        Happening::KillAsked,
+        Happening::DeadlinePassed,
+    ] {
+        let mut child = Child::new(spec(), 1);
+        let _ = child.handle(Happening::StopAsked, ms(0));
+        assert_eq!(child.handle(late, ms(99_999)), None, "{late:?}");
+        assert_eq!(child.phase(), Phase::Over, "{late:?}");
+    }
+}
+
+fn a_deadline_that_has_not_come_does_nothing() {
+    let mut child = booting(spec());
+    let deed = child.handle(Happening::DeadlinePassed, ms(29_999));
+    assert_eq!((deed, child.phase()), (None, Phase::Booting));
+    assert_eq!(child.poll_timeout(), Some(ms(30_000)));
+}
+
+fn exit() -> impl Strategy<Value = Exit> {
+    prop_oneof![
+        (0..3).prop_map(Exit::Exited),
+        (1..16).prop_map(Exit::Signaled),
+        Just(Exit::Unknown),
+    ]
+}
+
+fn any_spec() -> impl Strategy<Value = ChildSpec> {
+    let restart = prop::sample::select(vec![
+        Restart::Permanent,
+        Restart::Transient,
+        Restart::Temporary,
+    ]);
+    (restart, 0..5_u32).prop_map(|(restart, intensity)| ChildSpec {
+        restart,
+        intensity,
+        ..spec()
+    })
+}
+
+fn any_happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        Just(Happening::Begin),
+        Just(Happening::StartFailed),
+        Just(Happening::Ready),
+        Just(Happening::LinkClosed),
+        Just(Happening::Ended),
+        (exit(), 0..3_usize).prop_map(|(exit, charged)| Happening::Buried { exit, charged }),
+        Just(Happening::StopAsked),
+        Just(Happening::DrainAsked),
+        Just(Happening::KillAsked),
+        Just(Happening::DeadlinePassed),
+    ]
+}
+
+/// What answers may be given, whatever happens in whatever order.
+fn may_answer(deed: Deed, happening: Happening) -> bool {
+    use Happening::{
+        Begin, Buried, DeadlinePassed, DrainAsked, Ended, KillAsked, LinkClosed, StartFailed,
+        StopAsked,
+    };
+    match deed {
+        Deed::Start => matches!(happening, Begin | Buried { .. } | DeadlinePassed),
+        Deed::AskToStop => matches!(happening, StopAsked | DrainAsked),
+        Deed::Kill => matches!(
+            happening,
+            StopAsked | DrainAsked | KillAsked | DeadlinePassed | LinkClosed
+        ),
+        Deed::Bury => matches!(happening, Ended | LinkClosed | DeadlinePassed),
+        Deed::Finish => matches!(
+            happening,
+            Buried { .. } | StartFailed | StopAsked | DrainAsked | KillAsked
+        ),
+        Deed::GiveUp => matches!(happening, Buried { .. } | StartFailed),
+    }
+}
+
+/// Happenings that no world could bring about must not break the machine either.
+fn no_order_of_happenings_breaks_the_rules() {
+    let times = prop_oneof![0..3_000_u64, Just(u64::MAX)];
+    let lives = prop::collection::vec((any_happening(), times), 1..60);
+    proptest!(config(2_000), |(spec in any_spec(), life in lives)| {
+        let mut child = Child::new(spec, 3);
+        let mut now = Duration::ZERO;
+        let mut may_be_buried = false;
+        for (happening, pause) in life {
+            now = now.saturating_add(ms(pause));
+            let was_over = child.phase() == Phase::Over;
+            let deed = child.handle(happening, now);
+            prop_assert!(!was_over || (deed.is_none() && child.phase() == Phase::Over));
+            prop_assert!(deed.is_none_or(|deed| may_answer(deed, happening)));
+            prop_assert!(deed != Some(Deed::Bury) || may_be_buried, "{happening:?}");
+            may_be_buried = deed == Some(Deed::Start) || (may_be_buried && deed != Some(Deed::Bury));
+        }
+    });
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+fn the_window_counts_what_is_within_the_period() {
+    let pauses = prop::collection::vec(0..5_000_u64, 1..60);
+    proptest!(config(256), |(pauses in pauses, intensity in 0..6_u32, period in 0..10_000_u64)| {
+        let mut window = Window::default();
+        let mut stamps = Vec::new();
+        let mut now = 0;
+        for pause in pauses {
+            now += pause;
+            stamps.push(now);
+            let recent = stamps.iter().filter(|stamp| now - **stamp <= period).count();
+            let expected = u32::try_from(recent).ok().filter(|recent| *recent <= intensity);
+            prop_assert_eq!(window.note(ms(now), intensity, ms(period)), expected);
+        }
+    });
+}

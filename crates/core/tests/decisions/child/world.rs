@@ -1,0 +1,202 @@
+//! A world of one process and one channel that does what the state machine says, as the watching
+//! thread would, and checks that what it says makes sense. It knows no real process.
+
+use std::time::Duration;
+
+use dishrack_core::ledger::Exit;
+use dishrack_core::pool::child::{Child, Deed, Happening, Phase};
+use proptest::prelude::*;
+
+use super::{any_spec, config, exit, ms};
+
+/// What the world does next.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    GetReady,
+    EndProcess,
+    CloseLink,
+    Pass(u64),
+    ReachDeadline,
+    AskToStop,
+    AskToDrain,
+    AskToKill,
+}
+
+/// How the world answers what it is told meanwhile.
+#[derive(Debug, Clone, Copy)]
+struct Fate {
+    start_fails: bool,
+    exit: Exit,
+    charged: usize,
+}
+
+struct World {
+    child: Child,
+    now: Duration,
+    fate: Fate,
+    has_process: bool,
+    has_link: bool,
+    ended_at: Duration,
+    is_buried: bool,
+    is_doomed: bool,
+    is_stop_asked: bool,
+}
+
+impl World {
+    fn tell(&mut self, happening: Happening) {
+        let mut next = Some(happening);
+        while let Some(happening) = next.take() {
+            let was_over = self.child.phase() == Phase::Over;
+            let deed = self.child.handle(happening, self.now);
+            assert!(!was_over || deed.is_none(), "{deed:?} after the end");
+            next = deed.and_then(|deed| self.carry_out(deed));
+        }
+    }
+
+    fn carry_out(&mut self, deed: Deed) -> Option<Happening> {
+        match deed {
+            Deed::Start => self.start(),
+            Deed::AskToStop => {
+                assert!(self.has_process && self.has_link, "nobody hears it");
+                None
+            }
+            Deed::Kill => {
+                assert!(self.has_process, "nobody is there to kill");
+                self.is_doomed = true;
+                None
+            }
+            Deed::Bury => Some(self.bury()),
+            Deed::Finish | Deed::GiveUp => {
+                assert!(!self.has_process, "a process is left behind");
+                assert_eq!(self.child.phase(), Phase::Over);
+                None
+            }
+        }
+    }
+
+    fn start(&mut self) -> Option<Happening> {
+        assert!(!self.has_process, "the one before still runs");
+        assert!(self.is_buried, "the one before was not buried");
+        assert!(!self.is_stop_asked, "it was asked to stop");
+        self.is_doomed = false;
+        let fails = self.fate.start_fails;
+        (self.has_process, self.has_link, self.is_buried) = (!fails, !fails, fails);
+        fails.then_some(Happening::StartFailed)
+    }
+
+    fn bury(&mut self) -> Happening {
+        assert!(!self.is_buried, "a second burial");
+        assert!(!self.has_process, "buried alive");
+        let lingered = self.now.saturating_sub(self.ended_at);
+        assert!(!self.has_link || lingered >= ms(1_000), "{lingered:?}");
+        self.is_buried = true;
+        Happening::Buried {
+            exit: self.fate.exit,
+            charged: self.fate.charged,
+        }
+    }
+
+    fn end_process(&mut self) {
+        if self.has_process {
+            self.has_process = false;
+            self.ended_at = self.now;
+            self.tell(Happening::Ended);
+        }
+    }
+
+    fn close_link(&mut self) {
+        if self.has_link {
+            self.has_link = false;
+            self.tell(Happening::LinkClosed);
+        }
+    }
+
+    fn reach_deadline(&mut self) {
+        if let Some(deadline) = self.child.poll_timeout() {
+            self.now = self.now.max(deadline);
+            self.tell(Happening::DeadlinePassed);
+        }
+    }
+
+    fn live(&mut self, event: Event) {
+        match event {
+            Event::GetReady if self.has_process && self.has_link => self.tell(Happening::Ready),
+            Event::GetReady => {}
+            Event::EndProcess => self.end_process(),
+            Event::CloseLink => self.close_link(),
+            Event::Pass(pause) => {
+                self.now += ms(pause);
+                if self.child.poll_timeout().is_some_and(|at| at <= self.now) {
+                    self.tell(Happening::DeadlinePassed);
+                }
+            }
+            Event::ReachDeadline => self.reach_deadline(),
+            Event::AskToStop => self.ask(Happening::StopAsked),
+            Event::AskToDrain => self.ask(Happening::DrainAsked),
+            Event::AskToKill => self.ask(Happening::KillAsked),
+        }
+    }
+
+    fn ask(&mut self, happening: Happening) {
+        self.is_stop_asked = true;
+        self.tell(happening);
+    }
+
+    /// Stops the worker in the rudest world: it ends only when it is killed, and something keeps
+    /// its channel open. Four deadlines are more than any life has left.
+    fn stop(&mut self) {
+        self.ask(Happening::StopAsked);
+        for _ in 0..4 {
+            if self.is_doomed {
+                self.end_process();
+            }
+            self.reach_deadline();
+        }
+        assert_eq!(self.child.phase(), Phase::Over, "{:?}", self.child);
+        assert_eq!(self.child.poll_timeout(), None);
+    }
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => Just(Event::GetReady),
+        6 => Just(Event::EndProcess),
+        6 => Just(Event::CloseLink),
+        4 => (0..3_000_u64).prop_map(Event::Pass),
+        8 => Just(Event::ReachDeadline),
+        1 => Just(Event::AskToStop),
+        1 => Just(Event::AskToDrain),
+        1 => Just(Event::AskToKill),
+    ]
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    (prop::bool::weighted(0.1), exit(), 0..3_usize).prop_map(|(start_fails, exit, charged)| Fate {
+        start_fails,
+        exit,
+        charged,
+    })
+}
+
+pub(super) fn every_life_in_a_faithful_world_keeps_the_rules() {
+    let lives = prop::collection::vec((event(), fate()), 1..80);
+    proptest!(config(2_000), |(spec in any_spec(), seed: u64, first in fate(), life in lives)| {
+        let mut world = World {
+            child: Child::new(spec, seed),
+            now: Duration::ZERO,
+            fate: first,
+            has_process: false,
+            has_link: false,
+            ended_at: Duration::ZERO,
+            is_buried: true,
+            is_doomed: false,
+            is_stop_asked: false,
+        };
+        world.tell(Happening::Begin);
+        for (event, fate) in life {
+            world.fate = fate;
+            world.live(event);
+        }
+        world.stop();
+    });
+}

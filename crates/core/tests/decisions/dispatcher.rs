@@ -1,0 +1,132 @@
+//! The broker's dispatcher: who is heard, and who waits for what. The simulator tries it at large.
+
+pub(crate) mod stream;
+
+use std::time::Duration;
+
+use dishrack_core::dispatcher::{Dispatcher, Refused, Reply, Request, Said, Verdict};
+use dishrack_core::ledger::{Capacity, Options};
+use dishrack_core::ledger::{Credit, Handed, HolderId, Ledger, Scene, Token};
+
+crate::trials! {
+    another_workers_delivery_cannot_be_given_back,
+    a_waiting_put_is_answered_when_there_is_room,
+    a_request_is_answered_once_also_when_it_is_cancelled,
+    a_join_is_answered_when_all_is_done,
+    nobody_waits_for_workers_that_are_gone,
+}
+
+type Table = Dispatcher<Vec<u8>, ()>;
+
+fn table(capacity: Capacity) -> Table {
+    let options = Options {
+        capacity,
+        ..Options::default()
+    };
+    let mut dispatcher = Dispatcher::new(Ledger::new(options));
+    dispatcher.crew_began();
+    dispatcher
+}
+
+fn worker(dispatcher: &mut Table) -> HolderId {
+    dispatcher
+        .ledger
+        .handle_join_for(Some(Credit::single()), u64::MAX)
+}
+
+fn delivery(dispatcher: &mut Table) -> Handed {
+    match dispatcher.poll() {
+        Some(Said::Deliver(handed)) => handed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn answer(dispatcher: &mut Table) -> (u64, Reply) {
+    match dispatcher.poll() {
+        Some(Said::Answer(request, reply)) => (request.number, reply),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn done(dispatcher: &mut Table, handed: &Handed) {
+    let verdict = Verdict::Done(None, Scene::default());
+    dispatcher
+        .settle(handed.token, Duration::ZERO, verdict, Duration::ZERO)
+        .unwrap();
+}
+
+fn another_workers_delivery_cannot_be_given_back() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    let (owner, other) = (worker(&mut dispatcher), worker(&mut dispatcher));
+    dispatcher.put(vec![1], false).unwrap();
+    let handed = delivery(&mut dispatcher);
+    let stranger = if handed.holder == owner { other } else { owner };
+    for is_returned in [true, false] {
+        assert!(!dispatcher.is_heard(Token::of(stranger, handed.ordinal), is_returned));
+        assert_eq!(dispatcher.ledger.handed(handed.token), Some(handed));
+    }
+    assert_eq!(dispatcher.ledger.counts().refused, 1);
+    assert!(dispatcher.is_heard(handed.token, false));
+    dispatcher.ledger.check().unwrap();
+}
+
+fn a_waiting_put_is_answered_when_there_is_room() {
+    let mut dispatcher = table(Capacity::Bounded(1));
+    dispatcher.put(vec![1], false).unwrap();
+    let holder = dispatcher.ledger.handle_join_as_getter();
+    let request = Request { holder, number: 7 };
+    dispatcher.ask_put(request, vec![2], true);
+    assert!(dispatcher.poll().is_none(), "there is no room");
+    assert!(dispatcher.get().is_some());
+    let (number, reply) = answer(&mut dispatcher);
+    assert!(matches!((number, reply), (7, Reply::Accepted(id)) if id.0 == 2));
+    dispatcher.ask_put(request, vec![3], false);
+    assert_eq!(answer(&mut dispatcher), (7, Reply::Refused(Refused::Full)));
+}
+
+fn a_request_is_answered_once_also_when_it_is_cancelled() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    let holder = dispatcher.ledger.handle_join_as_getter();
+    let request = Request { holder, number: 1 };
+    dispatcher.ask_get(request, true);
+    assert!(dispatcher.poll().is_none());
+    dispatcher.cancel(request);
+    dispatcher.cancel(request);
+    assert_eq!(answer(&mut dispatcher), (1, Reply::Empty));
+    assert!(dispatcher.poll().is_none());
+    dispatcher.put(vec![1], false).unwrap();
+    assert!(dispatcher.poll().is_none(), "nobody asks any more");
+}
+
+fn a_join_is_answered_when_all_is_done() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    let holder = worker(&mut dispatcher);
+    dispatcher.put(vec![1], false).unwrap();
+    let handed = delivery(&mut dispatcher);
+    dispatcher.ask_join(Request { holder, number: 1 }, true);
+    assert_eq!(answer(&mut dispatcher), (1, Reply::WaitsForItself));
+    let joiner = dispatcher.ledger.handle_join_as_getter();
+    dispatcher.ask_join(
+        Request {
+            holder: joiner,
+            number: 2,
+        },
+        true,
+    );
+    assert!(dispatcher.poll().is_none());
+    done(&mut dispatcher, &handed);
+    assert_eq!(answer(&mut dispatcher), (2, Reply::Joined(1, 0)));
+}
+
+fn nobody_waits_for_workers_that_are_gone() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    dispatcher.put(vec![1], false).unwrap();
+    let holder = dispatcher.ledger.handle_join_as_getter();
+    dispatcher.ask_join(Request { holder, number: 1 }, true);
+    assert!(dispatcher.poll().is_none());
+    assert!(dispatcher.crew_ended("they were given up on", true));
+    let refused = Refused::NoWorkersLeft;
+    assert_eq!(answer(&mut dispatcher), (1, Reply::Refused(refused)));
+    assert_eq!(dispatcher.put(vec![2], false), Err(refused));
+    assert_eq!(dispatcher.loss_of_crews(), "they were given up on");
+}

@@ -1,0 +1,290 @@
+//! The dispatcher over a stream that others share: who is answered when, and what is taken for whom.
+
+use std::time::Duration;
+
+use dishrack_core::dispatcher::{Dispatcher, Refused, Said, Verdict};
+use dishrack_core::ledger::Options;
+use dishrack_core::ledger::{Blame, Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
+use dishrack_core::shared::errands::{Answered, Arrival, Errand, Taking, Telling, Tended};
+use dishrack_core::shared::{Shared, Standing};
+
+type Table = Dispatcher<Vec<u8>, ()>;
+
+crate::trials! {
+    a_closed_queue_is_dry_only_when_somebody_looked_in_vain,
+    a_join_waits_for_ends_that_are_on_their_way,
+    nothing_is_taken_for_a_get_that_is_over,
+    one_item_is_brought_for_a_loop_without_a_worker,
+    an_item_of_which_a_write_says_two_things_is_lost_once,
+    what_was_not_told_of_a_lost_item_is_never_told,
+    what_comes_again_while_its_end_is_told_is_given_back,
+    others_get_what_nobody_here_has_room_for,
+    what_comes_for_a_crew_that_has_ended_is_given_back,
+}
+
+fn table() -> Table {
+    let mut dispatcher = Dispatcher::new(Ledger::share(Options::default()));
+    dispatcher.shared = Some(Shared::default());
+    dispatcher
+}
+
+fn arrival(id: u64) -> Arrival<Vec<u8>> {
+    Arrival {
+        item: Unfinished {
+            id: ItemId(id),
+            payload: vec![1],
+            history: Vec::new(),
+            forgiven: 0,
+        },
+        bytes: 1,
+        fault: None,
+        is_awaited: false,
+    }
+}
+
+fn standing(unfinished: u64, done: u64) -> Standing {
+    Standing {
+        unfinished,
+        done,
+        ..Standing::default()
+    }
+}
+
+/// What the intake takes next: how many, whether it waits for them, the question.
+fn take(dispatcher: &mut Table) -> (usize, bool, u64) {
+    match dispatcher.next_taking(false) {
+        Taking::Take {
+            count,
+            waits,
+            question,
+        } => (count, waits, question),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn took(dispatcher: &mut Table, arrivals: Vec<Arrival<Vec<u8>>>, question: u64) {
+    dispatcher.took(arrivals, question, Duration::ZERO);
+}
+
+fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
+    let mut dispatcher = table();
+    dispatcher.ledger.handle_close();
+    dispatcher.shared.as_mut().unwrap().glances.ask();
+    assert_eq!(dispatcher.next_taking(false), Taking::Nobody);
+    assert_eq!(dispatcher.end_of_gets(), None, "nobody has looked");
+    dispatcher.local_waits(true);
+    let (count, waits, question) = take(&mut dispatcher);
+    assert_eq!((count, waits), (1, false));
+    took(&mut dispatcher, Vec::new(), question);
+    assert_eq!(dispatcher.end_of_gets(), Some(Refused::Closed));
+    // What comes back from others is still worked on, if somebody is there.
+    assert!(take(&mut dispatcher).1, "now it waits");
+}
+
+fn a_join_waits_for_ends_that_are_on_their_way() {
+    let mut dispatcher = table();
+    dispatcher.crew_began();
+    let credit = Some(Credit::single());
+    dispatcher.ledger.handle_join_for(credit, u64::MAX);
+    let (_, _, question) = take(&mut dispatcher);
+    took(&mut dispatcher, vec![arrival(1)], question);
+    let Some(Said::Deliver(handed)) = dispatcher.poll() else {
+        panic!("there is an item");
+    };
+    let done = Verdict::Done(None, Scene::default());
+    dispatcher
+        .settle(handed.token, Duration::ZERO, done, Duration::ZERO)
+        .unwrap();
+    dispatcher.crew_ended("they ended by themselves", false);
+    assert_eq!(dispatcher.join_state(0), None, "the end is not told yet");
+    let Some(Errand::Tell(telling)) = dispatcher.next_errand() else {
+        panic!("there is an end to tell");
+    };
+    let answered = Answered {
+        standing: standing(0, 1),
+        ..Answered::default()
+    };
+    dispatcher.told(telling.number, &telling.records, answered);
+    while dispatcher.poll().is_some() {}
+    assert_eq!(dispatcher.join_state(0), Some(Ok((1, 0))));
+}
+
+fn nothing_is_taken_for_a_get_that_is_over() {
+    let mut dispatcher = table();
+    let glance = dispatcher.shared.as_mut().unwrap().glances.ask();
+    dispatcher.local_waits(true);
+    dispatcher.local_leaves(glance);
+    let (_, waits, question) = take(&mut dispatcher);
+    assert!(!waits);
+    took(&mut dispatcher, Vec::new(), question);
+    assert!(dispatcher.poll().is_none());
+    assert_eq!(
+        dispatcher.next_taking(false),
+        Taking::Sleep { is_holding: false },
+        "before the thread is awake"
+    );
+    assert!(
+        !dispatcher.local_stays(glance),
+        "it does not count any more"
+    );
+}
+
+fn one_item_is_brought_for_a_loop_without_a_worker() {
+    let mut dispatcher = table();
+    dispatcher.crew_began();
+    dispatcher.loop_waits(true);
+    let (count, _, question) = take(&mut dispatcher);
+    assert_eq!(count, 1);
+    took(&mut dispatcher, vec![arrival(1)], question);
+    let asleep = Taking::Sleep { is_holding: true };
+    assert_eq!(dispatcher.next_taking(false), asleep);
+    dispatcher.loop_waits(false);
+    assert_eq!(dispatcher.ledger.ready(), 1);
+}
+
+/// A dispatcher whose worker holds the items up to this one.
+fn busy(max_attempts: u32, items: u64) -> (Table, Handed) {
+    let options = Options {
+        max_attempts,
+        ..Options::default()
+    };
+    let mut dispatcher = Dispatcher::new(Ledger::share(options));
+    dispatcher.shared = Some(Shared::default());
+    dispatcher.crew_began();
+    let credit = Some(Credit::single());
+    dispatcher.ledger.handle_join_for(credit, u64::MAX);
+    let (_, _, question) = take(&mut dispatcher);
+    took(
+        &mut dispatcher,
+        (1..=items).map(arrival).collect(),
+        question,
+    );
+    match dispatcher.poll() {
+        Some(Said::Deliver(handed)) => (dispatcher, handed),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn end(dispatcher: &mut Table, handed: &Handed, verdict: Verdict<()>) {
+    let zero = Duration::ZERO;
+    dispatcher
+        .settle(handed.token, zero, verdict, zero)
+        .unwrap();
+}
+
+fn failed() -> Verdict<()> {
+    let blame = Blame {
+        cause: Cause::Nack("it has a crack".into()),
+        scene: Scene::default(),
+    };
+    Verdict::Failed(blame, None)
+}
+
+fn telling(dispatcher: &mut Table) -> Telling<Vec<u8>> {
+    match dispatcher.next_errand() {
+        Some(Errand::Tell(telling)) => telling,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn lost(ids: &[u64]) -> Answered {
+    Answered {
+        lost: ids.iter().copied().map(ItemId).collect(),
+        ..Answered::default()
+    }
+}
+
+fn tended(lost: &[u64], others: u64) -> Tended<Vec<u8>> {
+    Tended {
+        lost: lost.iter().copied().map(ItemId).collect(),
+        arrivals: Vec::new(),
+        others,
+    }
+}
+
+fn an_item_of_which_a_write_says_two_things_is_lost_once() {
+    let (mut dispatcher, handed) = busy(1, 1);
+    end(&mut dispatcher, &handed, failed());
+    let telling = telling(&mut dispatcher);
+    assert_eq!(
+        telling.records.len(),
+        2,
+        "how it failed, and that it is dead"
+    );
+    dispatcher.told(telling.number, &telling.records, lost(&[1, 1]));
+    assert_eq!(dispatcher.ledger.counts().dead, 0);
+    assert!(dispatcher.poll().is_none(), "nobody is told of its death");
+    dispatcher.ledger.check().unwrap();
+}
+
+fn what_was_not_told_of_a_lost_item_is_never_told() {
+    let (mut dispatcher, handed) = busy(3, 1);
+    end(
+        &mut dispatcher,
+        &handed,
+        Verdict::Done(Some(()), Scene::default()),
+    );
+    dispatcher.tended(tended(&[1], 1), Duration::ZERO);
+    assert!(
+        !dispatcher.ledger.has_write(),
+        "it would be said of its next one"
+    );
+    assert!(dispatcher.poll().is_none());
+    let counts = dispatcher.ledger.counts();
+    assert_eq!((counts.accepted, counts.refused), (0, 1));
+    dispatcher.ledger.check().unwrap();
+}
+
+fn what_comes_again_while_its_end_is_told_is_given_back() {
+    let (mut dispatcher, handed) = busy(3, 1);
+    end(
+        &mut dispatcher,
+        &handed,
+        Verdict::Done(Some(()), Scene::default()),
+    );
+    let telling = telling(&mut dispatcher);
+    let (_, _, question) = take(&mut dispatcher);
+    took(&mut dispatcher, vec![arrival(1)], question);
+    assert!(dispatcher.poll().is_none(), "it is not handed out");
+    let back = Taking::GiveBack(vec![ItemId(1)]);
+    assert_eq!(dispatcher.next_taking(false), back);
+    dispatcher.told(telling.number, &telling.records, lost(&[1]));
+    let (_, _, question) = take(&mut dispatcher);
+    took(&mut dispatcher, vec![arrival(1)], question);
+    assert!(
+        matches!(dispatcher.poll(), Some(Said::Deliver(_))),
+        "now it is"
+    );
+}
+
+fn others_get_what_nobody_here_has_room_for() {
+    let (mut dispatcher, handed) = busy(3, 3);
+    assert_eq!(dispatcher.tended(tended(&[], 0), Duration::ZERO), []);
+    let back = dispatcher.tended(tended(&[], 1), Duration::ZERO);
+    assert_eq!(back, [ItemId(2), ItemId(3)]);
+    assert_eq!(dispatcher.ledger.counts().accepted, 1);
+    end(
+        &mut dispatcher,
+        &handed,
+        Verdict::Done(None, Scene::default()),
+    );
+    assert!(dispatcher.poll().is_none());
+}
+
+fn what_comes_for_a_crew_that_has_ended_is_given_back() {
+    let mut dispatcher = table();
+    dispatcher.crew_began();
+    let credit = Some(Credit::single());
+    let worker = dispatcher.ledger.handle_join_for(credit, u64::MAX);
+    let (_, waits, question) = take(&mut dispatcher);
+    assert!(waits && !dispatcher.is_to_interrupt());
+    dispatcher.stop(worker);
+    dispatcher.crew_ended("it was stopped", false);
+    assert!(dispatcher.is_to_interrupt() && dispatcher.calls(false).clerk);
+    took(&mut dispatcher, vec![arrival(1)], question);
+    assert_eq!(
+        dispatcher.next_taking(false),
+        Taking::GiveBack(vec![ItemId(1)])
+    );
+    assert_eq!(dispatcher.ledger.counts().unfinished(), 0);
+}

@@ -1,0 +1,289 @@
+//! Many items at once: one word that acknowledges a run of deliveries, one turn that hands out many,
+//! and who is woken for few.
+
+use std::time::Duration;
+
+use dishrack_core::ledger::{
+    Cancelled, Credit, Handed, HolderId, Ledger, Options, Scene, Started, Token,
+};
+use proptest::prelude::*;
+
+use super::{Bytes, NO_TIME, SHORT, crash, nack, put, unbounded};
+
+crate::trials! {
+    being_through_settles_all_up_to_there,
+    what_was_settled_otherwise_stays_so,
+    a_cancelled_delivery_in_a_run_is_a_late_word,
+    what_a_worker_asked_for_is_not_in_the_run,
+    being_through_with_what_was_never_handed_out_changes_nothing,
+    what_one_is_through_with_is_not_charged_to_its_death,
+    a_delivery_that_is_held_for_long_is_found_again,
+    few_items_are_left_to_a_brisk_worker,
+    many_items_wake_another_one,
+    a_worker_that_is_slow_is_brisk_no_more,
+    a_worker_that_cannot_be_seen_is_not_relied_on,
+    a_turn_hands_out_what_polling_would,
+    what_is_hoarded_is_taken_back_for_an_idle_worker,
+    nothing_is_taken_back_for_nobody,
+}
+
+fn deliveries(ledger: &mut Bytes) -> Vec<Handed> {
+    std::iter::from_fn(|| ledger.poll_delivery()).collect()
+}
+
+/// A worker whose items were tiny until now, and which has nothing; `seen`: it can be
+/// watched.
+fn warm(ledger: &mut Bytes, credit: Credit) -> HolderId {
+    let worker = ledger.handle_join(credit);
+    for _ in 0..12 {
+        put(ledger, 1);
+        let handed = ledger.poll_delivery().expect("it is idle");
+        assert_eq!(handed.holder, worker);
+        ledger.handle_done(handed.token, SHORT, None).expect("held");
+    }
+    worker
+}
+
+fn being_through_settles_all_up_to_there() {
+    let mut ledger = unbounded();
+    let worker = warm(&mut ledger, Credit::adaptive());
+    put(&mut ledger, 10);
+    let handed = deliveries(&mut ledger);
+    assert_eq!(handed.len(), 10);
+    ledger.handle_done_through(worker, handed[6].ordinal, SHORT);
+    assert_eq!((ledger.counts().done, ledger.counts().leased), (19, 3));
+    ledger.handle_done_through(worker, handed[6].ordinal, SHORT);
+    ledger.handle_done_through(worker, handed[3].ordinal, SHORT);
+    assert_eq!(ledger.counts().done, 19, "what was said once is no news");
+    ledger.handle_done_through(worker, handed[9].ordinal, SHORT);
+    assert!(ledger.is_finished());
+    assert_eq!(ledger.check(), Ok(()));
+}
+
+fn what_was_settled_otherwise_stays_so() {
+    let mut ledger = unbounded();
+    let worker = warm(&mut ledger, Credit::adaptive());
+    put(&mut ledger, 3);
+    let handed = deliveries(&mut ledger);
+    ledger
+        .handle_nack(handed[1].token, nack("no"), Some(Duration::MAX), NO_TIME)
+        .expect("held");
+    ledger.handle_done_through(worker, handed[2].ordinal, SHORT);
+    let counts = ledger.counts();
+    assert_eq!((counts.done, counts.delayed, counts.refused), (14, 1, 0));
+}
+
+fn a_cancelled_delivery_in_a_run_is_a_late_word() {
+    let mut ledger = unbounded();
+    let worker = warm(&mut ledger, Credit::adaptive());
+    put(&mut ledger, 3);
+    let handed = deliveries(&mut ledger);
+    let cancelled = ledger.handle_cancel(handed[1].id, Scene::default());
+    assert_eq!(cancelled, Cancelled::Leased(handed[1]));
+    ledger.handle_done_through(worker, handed[2].ordinal, SHORT);
+    let counts = ledger.counts();
+    assert_eq!((counts.done, counts.dead, counts.refused), (14, 1, 1));
+    assert_eq!(ledger.held_by(worker), 0, "it is free again");
+    assert_eq!(ledger.check(), Ok(()));
+}
+
+/// A handler that gets an item itself may keep it beyond its return.
+fn what_a_worker_asked_for_is_not_in_the_run() {
+    let mut ledger = unbounded();
+    let worker = warm(&mut ledger, Credit::adaptive());
+    put(&mut ledger, 3);
+    let given = ledger.poll_delivery().expect("it is idle");
+    let asked_for = ledger.handle_get(worker).expect("one waits");
+    let last = ledger.poll_delivery().expect("it has credit");
+    assert!(given.ordinal < asked_for.ordinal && asked_for.ordinal < last.ordinal);
+    ledger.handle_done_through(worker, last.ordinal, SHORT);
+    assert_eq!((ledger.counts().done, ledger.counts().leased), (14, 1));
+    assert_eq!(ledger.handed(asked_for.token), Some(asked_for));
+    let cancelled = ledger.handle_cancel(asked_for.id, Scene::default());
+    assert_eq!(cancelled, Cancelled::Leased(asked_for));
+    put(&mut ledger, 1);
+    let next = ledger.poll_delivery().expect("it has credit");
+    ledger.handle_done_through(worker, next.ordinal, SHORT);
+    assert_eq!(ledger.counts().refused, 0, "it has not spoken of that one");
+    assert_eq!(ledger.held_by(worker), 1);
+}
+
+fn being_through_with_what_was_never_handed_out_changes_nothing() {
+    let mut ledger = unbounded();
+    let worker = ledger.handle_join(Credit::adaptive());
+    put(&mut ledger, 2);
+    let handed = ledger.poll_delivery().expect("it is idle");
+    for (holder, through) in [(worker, 2), (worker, u64::MAX), (HolderId::default(), 1)] {
+        ledger.handle_done_through(holder, through, SHORT);
+        assert_eq!(ledger.counts().leased, 1);
+    }
+    ledger.handle_done_through(worker, handed.ordinal, SHORT);
+    assert_eq!(ledger.counts().done, 1);
+}
+
+fn what_one_is_through_with_is_not_charged_to_its_death() {
+    let mut ledger = unbounded();
+    let worker = warm(&mut ledger, Credit::adaptive());
+    put(&mut ledger, 3);
+    let handed = deliveries(&mut ledger);
+    ledger.handle_done_through(worker, handed[0].ordinal, SHORT);
+    let started = Started {
+        current: handed[0].ordinal,
+        taken: 0,
+    };
+    let charged = ledger.handle_leave(worker, started, Some(&crash()), NO_TIME);
+    assert_eq!((charged, ledger.counts().waiting), (0, 2));
+}
+
+/// One thread holds an item for ever while others get and settle thousands.
+fn a_delivery_that_is_held_for_long_is_found_again() {
+    let mut ledger = unbounded();
+    let getter = ledger.handle_join_as_getter();
+    put(&mut ledger, 5000);
+    let held = ledger.handle_get(getter).expect("there is one");
+    for _ in 1..5000 {
+        let other = ledger.handle_get(getter).expect("there is one");
+        ledger.handle_done(other.token, SHORT, None).expect("held");
+    }
+    assert_eq!(ledger.handed(held.token), Some(held));
+    assert_eq!(ledger.handed(Token::of(getter, 2)), None);
+    ledger.handle_done(held.token, SHORT, None).expect("held");
+    assert!(ledger.is_finished());
+}
+
+/// A worker that is brisk and has two items, and one that is idle.
+fn brisk_and_idle(credit: Credit) -> (Bytes, HolderId, HolderId) {
+    let mut ledger = unbounded();
+    let brisk = warm(&mut ledger, credit);
+    put(&mut ledger, 2);
+    assert!(
+        deliveries(&mut ledger)
+            .iter()
+            .all(|one| one.holder == brisk)
+    );
+    let idle = ledger.handle_join(Credit::adaptive());
+    (ledger, brisk, idle)
+}
+
+fn few_items_are_left_to_a_brisk_worker() {
+    let (mut ledger, brisk, idle) = brisk_and_idle(Credit::adaptive().seen());
+    assert!(ledger.is_relied_on(brisk));
+    put(&mut ledger, 100);
+    assert_eq!(ledger.poll_delivery(), None, "it will come back soon");
+    ledger.handle_done_through(brisk, 13, SHORT);
+    let handed = deliveries(&mut ledger);
+    let of_idle = handed.iter().filter(|one| one.holder == idle).count();
+    assert_eq!((of_idle, handed.len()), (0, 50), "its fair share");
+}
+
+fn many_items_wake_another_one() {
+    let (mut ledger, _, idle) = brisk_and_idle(Credit::adaptive().seen());
+    put(&mut ledger, 1000);
+    let handed = deliveries(&mut ledger);
+    assert_eq!(handed[0].holder, idle);
+}
+
+fn a_worker_that_is_slow_is_brisk_no_more() {
+    let (mut ledger, brisk, idle) = brisk_and_idle(Credit::adaptive().seen());
+    put(&mut ledger, 1);
+    assert_eq!(ledger.poll_delivery(), None);
+    assert!(ledger.is_relying());
+    assert!(
+        ledger.handle_slow(brisk, Duration::from_millis(1)),
+        "it has another one"
+    );
+    assert!(
+        !ledger.handle_slow(brisk, Duration::from_millis(1)),
+        "it is asked once"
+    );
+    assert!(!ledger.is_relied_on(brisk));
+    assert_eq!(ledger.poll_delivery().map(|one| one.holder), Some(idle));
+}
+
+fn a_worker_that_cannot_be_seen_is_not_relied_on() {
+    let (mut ledger, _, idle) = brisk_and_idle(Credit::adaptive());
+    put(&mut ledger, 1);
+    assert_eq!(ledger.poll_delivery().map(|one| one.holder), Some(idle));
+}
+
+/// Two ledgers with the same history, of which one hands out in turns.
+fn a_turn_hands_out_what_polling_would() {
+    let steps = prop::collection::vec((0..3_u8, 0..40_u8, 0..70_000_usize), 1..60);
+    proptest!(|(steps in steps, workers in 1..4_usize, quota in 1..200_u64)| {
+        let start = || {
+            let mut ledger: Bytes = Ledger::new(Options::default());
+            for _ in 0..workers {
+                ledger.handle_join_for(Some(Credit::adaptive().seen()), quota);
+            }
+            ledger
+        };
+        let (mut single, mut turns) = (start(), start());
+        let mut held: Vec<Handed> = Vec::new();
+        for (what, count, weight) in steps {
+            match what {
+                0 => for _ in 0..count {
+                    single.handle_put(vec![0; weight / 100]).expect("open");
+                    turns.handle_put(vec![0; weight / 100]).expect("open");
+                },
+                1 if count == 0 => for ledger in [&mut single, &mut turns] {
+                    ledger.handle_put(vec![0; weight]).expect("open");
+                },
+                _ => for one in held.drain(..held.len().min(usize::from(count))) {
+                    single.handle_done(one.token, SHORT, None).expect("held");
+                    turns.handle_done(one.token, SHORT, None).expect("held");
+                },
+            }
+            let expected = deliveries(&mut single);
+            let mut handed = Vec::new();
+            while let Some(first) = turns.poll_delivery() {
+                handed.push(first);
+                turns.poll_turn(|one, _| handed.push(*one));
+            }
+            prop_assert_eq!(&handed, &expected);
+            prop_assert_eq!(turns.counts(), single.counts());
+            prop_assert_eq!(turns.check(), Ok(()));
+            held.extend(handed);
+        }
+    });
+}
+
+/// A worker with six items of a millisecond, and whether another one is idle.
+fn hoarder(has_idle: bool) -> (Bytes, HolderId, Vec<Handed>) {
+    let mut ledger = unbounded();
+    let worker = ledger.handle_join(Credit::adaptive());
+    for _ in 0..12 {
+        put(&mut ledger, 1);
+        let handed = ledger.poll_delivery().expect("it is idle");
+        let millisecond = Duration::from_millis(1);
+        ledger
+            .handle_done(handed.token, millisecond, None)
+            .expect("held");
+    }
+    put(&mut ledger, 6);
+    let handed = deliveries(&mut ledger);
+    assert_eq!(handed.len(), 6);
+    if has_idle {
+        ledger.handle_join(Credit::adaptive());
+    }
+    (ledger, worker, handed)
+}
+
+fn what_is_hoarded_is_taken_back_for_an_idle_worker() {
+    let (mut ledger, worker, handed) = hoarder(true);
+    assert_eq!(ledger.poll_hoarder(), Some(worker));
+    assert_eq!(ledger.poll_hoarder(), None, "it is asked once");
+    for one in &handed[1..] {
+        ledger.handle_return(one.token).expect("held");
+    }
+    let again = deliveries(&mut ledger);
+    assert_eq!(again[0].id, handed[1].id);
+    assert!(again[0].holder != worker, "the idle one comes first");
+    assert_eq!(again[0].attempt, 1, "uncounted");
+}
+
+fn nothing_is_taken_back_for_nobody() {
+    assert_eq!(hoarder(false).0.poll_hoarder(), None);
+    let (mut ledger, ..) = hoarder(true);
+    put(&mut ledger, 1);
+    assert_eq!(ledger.poll_hoarder(), None, "there is something for it");
+}

@@ -1,0 +1,430 @@
+//! What the ledger should do, said again in the plainest way: a map from item to place, and a list
+//! of records. Every call goes to both, and their answers are compared. It knows nothing of how
+//! turns are taken, only who may be handed an item and which item comes next.
+
+mod comparison;
+mod trouble;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use dishrack_core::ledger::{
+    Blame, Cause, Credit, DeadLetter, Failure, Handed, HolderId, ItemId, Ledger, Options, Record,
+    Recovered, Refusal, Report, Scene, Token, Weight,
+};
+
+/// An item that knows its own number, so that a mix-up shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) number: u64,
+    pub(super) weight: usize,
+}
+
+impl Weight for Load {
+    fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Accepted, and not durable.
+    Staged,
+    Waiting,
+    Resting(Duration),
+    Leased,
+    Done,
+    Dead,
+}
+
+#[derive(Debug)]
+struct Item {
+    place: Place,
+    load: Load,
+    history: Vec<Failure>,
+    forgiven: u32,
+}
+
+#[derive(Debug)]
+struct Holder {
+    is_worker: bool,
+    is_single: bool,
+    is_open: bool,
+    taken: u64,
+    quota: u64,
+    is_told_worn: bool,
+}
+
+/// What was recorded, and how far it got.
+#[derive(Debug, Default)]
+struct Journal {
+    records: Vec<Record<Load>>,
+    /// How many of them were taken in writes, and how many are durable.
+    taken: usize,
+    durable: usize,
+    /// The number of the write under way.
+    under_way: Option<u64>,
+    writes: u64,
+    is_broken: bool,
+    /// Each with the number of records made before it.
+    reports: VecDeque<(usize, Report<Load, u64>)>,
+}
+
+pub(super) struct Model {
+    pub(super) ledger: Ledger<Load, u64>,
+    options: Options,
+    is_journaled: bool,
+    now: Duration,
+    items: BTreeMap<ItemId, Item>,
+    holders: BTreeMap<HolderId, Holder>,
+    /// Deliveries that are not settled, oldest first.
+    pub(super) leases: Vec<Handed>,
+    /// Deliveries of cancelled items, of which their holders did not speak yet.
+    revoked: Vec<Handed>,
+    tokens: HashSet<Token>,
+    /// Those handed out to a `get`.
+    asked_for: HashSet<Token>,
+    /// Tokens of settled and lost deliveries.
+    pub(super) stale: Vec<Token>,
+    /// Holders that left are still named now and then.
+    pub(super) known: Vec<HolderId>,
+    /// Dead letters that were told and not revived.
+    pub(super) letters: Vec<DeadLetter<Load>>,
+    journal: Journal,
+    getters: usize,
+    retries: u64,
+    refused: u64,
+    is_closed: bool,
+}
+
+impl Model {
+    /// With a journal if there is something, or nothing, that it knows.
+    pub(super) fn new(options: Options, recovered: Option<Recovered<Load>>) -> Self {
+        let items = recovered.as_ref().map(recovered_items);
+        Model {
+            is_journaled: recovered.is_some(),
+            ledger: match recovered {
+                Some(recovered) => Ledger::resume(options, recovered),
+                None => Ledger::new(options),
+            },
+            options,
+            now: Duration::ZERO,
+            items: items.unwrap_or_default(),
+            holders: BTreeMap::new(),
+            leases: Vec::new(),
+            revoked: Vec::new(),
+            tokens: HashSet::new(),
+            asked_for: HashSet::new(),
+            stale: Vec::new(),
+            known: Vec::new(),
+            letters: Vec::new(),
+            journal: Journal::default(),
+            getters: 0,
+            retries: 0,
+            refused: 0,
+            is_closed: false,
+        }
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.journal.is_broken
+    }
+
+    fn record(&mut self, record: Record<Load>) {
+        if self.is_journaled && !self.journal.is_broken {
+            self.journal.records.push(record);
+        }
+    }
+
+    /// After a failure of the journal nothing new is ever told.
+    fn expect_report(&mut self, report: Report<Load, u64>) {
+        let after = match self.journal.is_broken {
+            true => usize::MAX,
+            false => self.journal.records.len(),
+        };
+        self.journal.reports.push_back((after, report));
+    }
+
+    pub(super) fn put(&mut self, weight: usize, beyond_bound: bool) {
+        let number = self.items.len() as u64 + 1;
+        let load = Load { number, weight };
+        let has_room = beyond_bound || self.has_room();
+        let expected = match (self.is_closed, self.journal.is_broken, has_room) {
+            (true, _, _) => Err(Refusal::Closed),
+            (false, true, _) => Err(Refusal::Broken),
+            (false, false, false) => Err(Refusal::Full),
+            (false, false, true) => Ok(ItemId(number)),
+        };
+        let answer = match beyond_bound {
+            true => self.ledger.handle_put_beyond_bound(load),
+            false => self.ledger.handle_put(load),
+        };
+        assert_eq!(answer, expected);
+        if let Ok(id) = answer {
+            let place = match self.is_journaled {
+                true => Place::Staged,
+                false => Place::Waiting,
+            };
+            self.record(Record::Accepted { id, payload: load });
+            self.items.insert(id, Item::new(place, load));
+        }
+    }
+
+    pub(super) fn join(&mut self, credit: Option<Credit>, is_single: bool, quota: Option<u64>) {
+        let is_worker = credit.is_some();
+        let id = match (credit, quota) {
+            (credit, Some(quota)) => self.ledger.handle_join_for(credit, quota),
+            (Some(credit), None) => self.ledger.handle_join(credit),
+            (None, None) => self.ledger.handle_join_as_getter(),
+        };
+        let holder = Holder {
+            is_worker,
+            is_single,
+            is_open: true,
+            taken: 0,
+            // No deliveries at all are taken as one.
+            quota: quota.map_or(u64::MAX, |quota| quota.max(1)),
+            is_told_worn: false,
+        };
+        assert!(self.holders.insert(id, holder).is_none(), "a name reused");
+        self.known.push(id);
+    }
+
+    pub(super) fn get(&mut self, holder: HolderId) {
+        let next = self.next_item();
+        let is_open = self.holders.get(&holder).is_some_and(|one| one.is_open);
+        let handed = self.ledger.handle_get(holder);
+        assert_eq!(handed.is_some(), is_open && next.is_some());
+        if let Some(handed) = handed {
+            assert_eq!(handed.holder, holder);
+            self.asked_for.insert(handed.token);
+            self.hand_over(handed);
+        }
+    }
+
+    /// Whether something was handed out.
+    pub(super) fn poll(&mut self) -> bool {
+        let Some(handed) = self.ledger.poll_delivery() else {
+            let starves = self.next_item().is_some() && self.idle_workers() > 0;
+            assert!(!starves, "an item waits and a worker is idle");
+            return false;
+        };
+        let holder = &self.holders[&handed.holder];
+        assert!(holder.is_worker && holder.is_open, "{holder:?}");
+        assert!(!holder.is_single || self.held_by(handed.holder) == 0);
+        self.hand_over(handed);
+        true
+    }
+
+    /// The first item that waits and is durable, as long as anything is handed out.
+    fn next_item(&self) -> Option<ItemId> {
+        if self.journal.is_broken {
+            return None;
+        }
+        let mut waiting = self.items.iter();
+        let first = waiting.find(|(_, item)| item.place == Place::Waiting)?;
+        Some(*first.0)
+    }
+
+    /// Checks one delivery: the first item that waits, as its next attempt, under a new token.
+    fn hand_over(&mut self, handed: Handed) {
+        assert_eq!(Some(handed.id), self.next_item());
+        let item = self.items.get_mut(&handed.id).expect("it waits");
+        item.place = Place::Leased;
+        assert_eq!(handed.attempt, item.attempt());
+        assert!(item.attempt() - item.forgiven <= self.options.max_attempts);
+        let holder = self.holders.get_mut(&handed.holder).expect("it is there");
+        holder.taken += 1;
+        holder.is_open &= holder.taken < holder.quota;
+        assert_eq!(handed.ordinal, holder.taken);
+        assert!(self.tokens.insert(handed.token), "a token used before");
+        assert_eq!(self.ledger.handed(handed.token), Some(handed));
+        let by_ordinal = self.ledger.handed_as(handed.holder, handed.ordinal);
+        assert_eq!(by_ordinal, Some(handed));
+        let payload = self.ledger.payload(handed.token).expect("not settled");
+        assert_eq!(payload.number, handed.id.0);
+        self.leases.push(handed);
+    }
+
+    fn end_lease(&mut self, index: usize, place: Place) -> Handed {
+        let lease = self.leases.remove(index);
+        self.stale.push(lease.token);
+        let item = self.items.get_mut(&lease.id).expect("it is leased");
+        assert_eq!(item.place, Place::Leased);
+        item.place = place;
+        lease
+    }
+
+    pub(super) fn done(&mut self, index: usize, service: Duration) {
+        let handed = self.end_lease(index, Place::Done);
+        // Of every third item nobody wants to know.
+        let result = (!handed.id.0.is_multiple_of(3)).then_some(handed.id.0 * 7);
+        let answer = self.ledger.handle_done(handed.token, service, result);
+        assert_eq!(answer, Ok(()));
+        self.record(Record::Done { id: handed.id });
+        if let Some(result) = result {
+            self.expect_report(Report::Done {
+                handed,
+                payload: self.items[&handed.id].load,
+                service,
+                result,
+            });
+        }
+    }
+
+    pub(super) fn give_back(&mut self, index: usize) {
+        let lease = self.end_lease(index, Place::Waiting);
+        assert_eq!(self.ledger.handle_return(lease.token), Ok(()));
+    }
+
+    pub(super) fn nack(&mut self, index: usize, rest: Option<Duration>) {
+        let lease = self.end_lease(index, Place::Waiting);
+        let blame = Blame {
+            cause: Cause::Nack(format!("at {:?}", self.now)),
+            scene: self.scene(),
+        };
+        let ledger = &mut self.ledger;
+        let answer = ledger.handle_nack(lease.token, blame.clone(), rest, self.now);
+        assert_eq!(answer, Ok(()));
+        self.fail(lease.id, blame, rest);
+    }
+
+    fn scene(&self) -> Scene {
+        Scene {
+            ended: self.now,
+            ..Scene::default()
+        }
+    }
+
+    fn fail(&mut self, id: ItemId, blame: Blame, rest: Option<Duration>) {
+        let item = self.items.get_mut(&id).expect("it was leased");
+        let (attempt, load) = (item.attempt(), item.load);
+        let is_last = attempt - item.forgiven >= self.options.max_attempts;
+        let failure = self.note_failure(id, attempt, blame);
+        if is_last {
+            self.give_up(id);
+            return;
+        }
+        let rest = rest.unwrap_or_else(|| self.options.backoff.delay(attempt, id.0));
+        let item = self.items.get_mut(&id).expect("it was leased");
+        item.place = match rest.is_zero() {
+            true => Place::Waiting,
+            false => Place::Resting(self.now + rest),
+        };
+        self.retries += 1;
+        self.expect_report(Report::Retry {
+            id,
+            failure,
+            payload: load,
+        });
+    }
+
+    fn note_failure(&mut self, id: ItemId, attempt: u32, blame: Blame) -> Failure {
+        let Blame { cause, scene } = blame;
+        let failure = Failure {
+            attempt,
+            cause,
+            scene,
+        };
+        let item = self.items.get_mut(&id).expect("it is there");
+        item.history.push(failure.clone());
+        self.record(Record::Failed {
+            id,
+            failure: failure.clone(),
+        });
+        failure
+    }
+
+    fn give_up(&mut self, id: ItemId) {
+        let item = self.items.get_mut(&id).expect("it is there");
+        item.place = Place::Dead;
+        let (payload, history) = (item.load, item.history.clone());
+        self.record(Record::Dead { id, payload });
+        self.expect_report(Report::Dead(DeadLetter {
+            id,
+            payload,
+            history,
+        }));
+    }
+
+    pub(super) fn stop(&mut self, holder: HolderId) {
+        self.ledger.handle_stop(holder);
+        if let Some(holder) = self.holders.get_mut(&holder) {
+            holder.is_open = false;
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.ledger.handle_close();
+        self.is_closed = true;
+    }
+
+    pub(super) fn set_getter_waiting(&mut self, is_waiting: bool) {
+        self.ledger.handle_getter_waiting(is_waiting);
+        self.getters = match is_waiting {
+            true => self.getters + 1,
+            false => self.getters.saturating_sub(1),
+        };
+    }
+
+    pub(super) fn pass(&mut self, pause: Duration) {
+        self.now += pause;
+        self.ledger.handle_timeout(self.now);
+        for item in self.items.values_mut() {
+            if matches!(item.place, Place::Resting(until) if until <= self.now) {
+                item.place = Place::Waiting;
+            }
+        }
+    }
+
+    /// Lets the time come when the next item has rested, if one rests.
+    pub(super) fn pass_to_timeout(&mut self) {
+        if let Some(wake) = self.ledger.poll_timeout() {
+            self.pass(wake.saturating_sub(self.now));
+        }
+    }
+}
+
+impl Item {
+    fn new(place: Place, load: Load) -> Self {
+        Item {
+            place,
+            load,
+            history: Vec::new(),
+            forgiven: 0,
+        }
+    }
+
+    /// The attempt under way, or the next one.
+    fn attempt(&self) -> u32 {
+        u32::try_from(self.history.len()).expect("few") + 1
+    }
+}
+
+/// All that were ever accepted; the first of those that are not unfinished are dead.
+fn recovered_items(recovered: &Recovered<Load>) -> BTreeMap<ItemId, Item> {
+    let mut dead = recovered.dead;
+    let mut items = BTreeMap::new();
+    for number in 1..=recovered.accepted {
+        let id = ItemId(number);
+        let unfinished = recovered.unfinished.iter().find(|one| one.id == id);
+        let item = match unfinished {
+            Some(one) => Item {
+                place: Place::Waiting,
+                load: one.payload,
+                history: one.history.clone(),
+                forgiven: one.forgiven,
+            },
+            None => {
+                let place = match dead {
+                    0 => Place::Done,
+                    _ => Place::Dead,
+                };
+                dead = dead.saturating_sub(1);
+                Item::new(place, Load { number, weight: 0 })
+            }
+        };
+        items.insert(id, item);
+    }
+    items
+}

@@ -1,0 +1,25 @@
+//! What the core decides, on a clock that is a number: scenarios, random runs against models, and
+//! random lives in small worlds.
+
+#[path = "../../../../tests/shared/trials.rs"]
+mod trials;
+
+mod child;
+mod dispatcher;
+mod ledger;
+mod patrol;
+
+fn main() {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let trials = [
+        child::trials(),
+        dispatcher::trials(),
+        dispatcher::stream::trials(),
+        ledger::trials(),
+        ledger::batches::trials(),
+        ledger::charges::trials(),
+        ledger::journal::trials(),
+        patrol::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+}

@@ -1,0 +1,168 @@
+//! The patrol over one worker: glances in, orders out. Time is a number.
+
+use std::time::Duration;
+
+use dishrack_core::pool::patrol::{Fault, Glance, Order, Patrol};
+use proptest::prelude::*;
+
+crate::trials! {
+    an_item_within_its_limit_is_left_alone,
+    an_item_over_its_limit_is_terminated_and_then_killed,
+    a_worker_that_goes_on_to_the_next_item_is_forgiven,
+    a_worker_that_begins_nothing_for_the_limit_is_killed,
+    a_worker_that_begins_something_is_not_stalled,
+    an_idle_worker_is_left_alone,
+    without_a_limit_there_is_nothing_to_look_for,
+    a_cancelled_item_is_terminated_only_while_it_is_worked_on,
+    nothing_is_ordered_before_an_item_could_be_over_its_limit,
+}
+
+const LIMIT: Duration = Duration::from_millis(1000);
+const GRACE: Duration = Duration::from_millis(100);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn patrol() -> Patrol {
+    Patrol::new(Some(LIMIT), GRACE, ms(0))
+}
+
+fn at_work(current: u64, since: u64) -> Glance {
+    Glance {
+        current,
+        since: ms(since),
+        begun: current,
+        held: 2,
+    }
+}
+
+/// It has items, and works on none.
+fn quiet(begun: u64) -> Glance {
+    Glance {
+        current: 0,
+        since: ms(0),
+        begun,
+        held: 1,
+    }
+}
+
+fn an_item_within_its_limit_is_left_alone() {
+    let mut patrol = patrol();
+    assert_eq!(patrol.poll_timeout(), Some(ms(1000)));
+    assert_eq!(patrol.look(at_work(7, 600), ms(1000)), None);
+    assert_eq!(patrol.poll_timeout(), Some(ms(1600)));
+    assert_eq!(patrol.look(at_work(8, 1590), ms(1600)), None);
+    assert_eq!(patrol.poll_timeout(), Some(ms(2590)));
+    assert_eq!(patrol.fault(), None);
+}
+
+fn an_item_over_its_limit_is_terminated_and_then_killed() {
+    let mut patrol = patrol();
+    assert_eq!(patrol.look(at_work(7, 0), ms(1000)), Some(Order::Terminate));
+    assert_eq!(patrol.fault(), Some(Fault::Overran(7)));
+    assert_eq!(patrol.poll_timeout(), Some(ms(1100)));
+    assert_eq!(patrol.look(at_work(7, 0), ms(1099)), None);
+    assert_eq!(patrol.look(at_work(7, 0), ms(1100)), Some(Order::Kill));
+    assert_eq!(patrol.fault(), Some(Fault::Overran(7)));
+    assert_eq!(patrol.poll_timeout(), None);
+    assert_eq!(patrol.look(at_work(7, 0), ms(9000)), None);
+}
+
+fn a_worker_that_goes_on_to_the_next_item_is_forgiven() {
+    let mut patrol = patrol();
+    assert_eq!(patrol.look(at_work(7, 0), ms(1000)), Some(Order::Terminate));
+    assert_eq!(patrol.look(at_work(8, 1050), ms(1100)), None);
+    assert_eq!(patrol.fault(), None);
+    assert_eq!(patrol.poll_timeout(), Some(ms(2050)));
+}
+
+fn a_worker_that_begins_nothing_for_the_limit_is_killed() {
+    let mut patrol = patrol();
+    assert_eq!(patrol.look(quiet(3), ms(1000)), None);
+    assert_eq!(patrol.poll_timeout(), Some(ms(2000)));
+    assert_eq!(patrol.look(quiet(3), ms(2000)), Some(Order::Kill));
+    assert_eq!(patrol.fault(), Some(Fault::Stalled));
+}
+
+fn a_worker_that_begins_something_is_not_stalled() {
+    let mut patrol = patrol();
+    assert_eq!(patrol.look(quiet(3), ms(1000)), None);
+    assert_eq!(patrol.look(quiet(4), ms(2000)), None);
+    assert_eq!(patrol.look(quiet(4), ms(2500)), None);
+    assert_eq!(patrol.poll_timeout(), Some(ms(3000)));
+}
+
+fn an_idle_worker_is_left_alone() {
+    let mut patrol = patrol();
+    let idle = Glance {
+        held: 0,
+        ..quiet(3)
+    };
+    for now in (1..100).map(|n| ms(n * 1000)) {
+        assert_eq!(patrol.look(idle, now), None);
+        assert_eq!(patrol.poll_timeout(), Some(now + LIMIT));
+    }
+}
+
+fn without_a_limit_there_is_nothing_to_look_for() {
+    let mut patrol = Patrol::new(None, GRACE, ms(0));
+    assert_eq!(patrol.poll_timeout(), None);
+    assert_eq!(patrol.look(at_work(1, 0), ms(1_000_000)), None);
+    assert_eq!(patrol.poll_timeout(), None);
+}
+
+fn a_cancelled_item_is_terminated_only_while_it_is_worked_on() {
+    let mut patrol = Patrol::new(None, GRACE, ms(0));
+    assert_eq!(patrol.revoke(7, at_work(6, 0), ms(10)), None);
+    assert_eq!(patrol.fault(), None);
+    let order = patrol.revoke(7, at_work(7, 5), ms(10));
+    assert_eq!(order, Some(Order::Terminate));
+    assert_eq!(patrol.fault(), Some(Fault::Revoked(7)));
+    assert_eq!(patrol.look(at_work(7, 5), ms(110)), Some(Order::Kill));
+}
+
+/// Whatever is seen, and whenever: an order has its reason.
+fn nothing_is_ordered_before_an_item_could_be_over_its_limit() {
+    let glances = prop::collection::vec((0..4_u64, 0..3_usize, 0..800_u64), 1..40);
+    proptest!(|(steps in glances)| {
+        let mut patrol = patrol();
+        let (mut now, mut begun) = (0, 0);
+        let mut since = 0;
+        let mut quiet_since = None;
+        for (kind, held, pause) in steps {
+            now += pause;
+            let current = match kind {
+                // It goes on to the next item, stays at one, or rests.
+                0 => { begun += 1; since = now; begun }
+                1 if begun > 0 => begun,
+                _ => 0,
+            };
+            let is_quiet = current == 0 && held > 0;
+            quiet_since = match quiet_since {
+                Some((seen, at)) if is_quiet && seen == begun => Some((seen, at)),
+                _ => is_quiet.then_some((begun, now)),
+            };
+            let glance = Glance { current, since: ms(since), begun, held };
+            let before = patrol.fault();
+            match patrol.look(glance, ms(now)) {
+                None => {}
+                Some(Order::Terminate) => {
+                    prop_assert!(current != 0 && ms(now) >= ms(since) + LIMIT);
+                }
+                Some(Order::Kill) if patrol.fault() == Some(Fault::Stalled) => {
+                    let (_, at) = quiet_since.expect("it was quiet");
+                    prop_assert!(ms(now) >= ms(at) + LIMIT);
+                    break;
+                }
+                Some(Order::Kill) => {
+                    prop_assert_eq!(before, Some(Fault::Overran(current)));
+                    break;
+                }
+            }
+            if let Some(at) = patrol.poll_timeout() {
+                prop_assert!(at > ms(now) || patrol.fault().is_some());
+            }
+        }
+    });
+}

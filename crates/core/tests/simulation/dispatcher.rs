@@ -1,0 +1,136 @@
+//! The broker's decisions as this world uses them: the real [`Dispatcher`](dishrack_core::dispatcher::Dispatcher)
+//! over the real ledger, and which put each item is. What the broker does besides, which is to
+//! wait, to wake and to send, is the world's.
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use dishrack_core::dispatcher;
+pub(crate) use dishrack_core::dispatcher::{Refused, Reply, Request};
+use dishrack_core::ledger::{
+    Blame, Cancelled, Cause, Credit, HolderId, ItemId, Ledger, Scene, Stale, Token,
+};
+
+use crate::parcel::Parcel;
+
+pub(crate) type Said = dispatcher::Said<Parcel, u64>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Done(u64),
+    Failed(Cause),
+    Deferred(Cause, Duration),
+    Returned,
+    Short,
+}
+
+impl Ending {
+    /// Whether it never began.
+    pub(crate) fn is_return(&self) -> bool {
+        matches!(self, Ending::Returned | Ending::Short)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Dispatcher {
+    real: dispatcher::Dispatcher<Parcel, u64>,
+    /// Which put each item is.
+    pub(crate) numbers: BTreeMap<ItemId, u64>,
+    /// What workers put and were not answered yet.
+    asked: BTreeMap<(HolderId, u64), u64>,
+}
+
+impl Deref for Dispatcher {
+    type Target = dispatcher::Dispatcher<Parcel, u64>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.real
+    }
+}
+
+impl DerefMut for Dispatcher {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.real
+    }
+}
+
+impl Dispatcher {
+    pub(crate) fn new(ledger: Ledger<Parcel, u64>, numbers: BTreeMap<ItemId, u64>) -> Self {
+        let mut real = dispatcher::Dispatcher::new(ledger);
+        real.crew_began();
+        Dispatcher {
+            real,
+            numbers,
+            asked: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn try_put(&mut self, parcel: Parcel) -> Result<ItemId, Refused> {
+        let id = self.real.put(parcel, false)?;
+        self.numbers.insert(id, parcel.number);
+        Ok(id)
+    }
+
+    /// A worker's put, which waits.
+    pub(crate) fn ask(&mut self, request: Request, parcel: Parcel) {
+        self.asked
+            .insert((request.holder, request.number), parcel.number);
+        self.real.ask_put(request, parcel, true);
+    }
+
+    pub(crate) fn attach(&mut self, credit: Option<Credit>, quota: u64) -> HolderId {
+        self.real.ledger.handle_join_for(credit, quota)
+    }
+
+    /// What a worker said of a delivery: whether it was still its own.
+    pub(crate) fn receive_verdict(&mut self, token: Token, ending: Ending, now: Duration) -> bool {
+        if !self.real.is_heard(token, ending.is_return()) {
+            return false;
+        }
+        let settled = self.end(token, ending, now);
+        assert_eq!(settled, Ok(()), "a delivery that was there a moment ago");
+        true
+    }
+
+    pub(crate) fn end(&mut self, token: Token, ending: Ending, now: Duration) -> Result<(), Stale> {
+        let scene = Scene {
+            ended: now,
+            ..Scene::default()
+        };
+        let service = match ending {
+            Ending::Done(result) => Duration::from_micros(result % 50 * (result % 41)),
+            _ => Duration::ZERO,
+        };
+        let verdict = match ending {
+            Ending::Done(result) => dispatcher::Verdict::Done(Some(result), Scene::default()),
+            Ending::Failed(cause) => dispatcher::Verdict::Failed(Blame { cause, scene }, None),
+            Ending::Deferred(cause, rest) => {
+                dispatcher::Verdict::Failed(Blame { cause, scene }, Some(rest))
+            }
+            Ending::Returned => dispatcher::Verdict::Returned,
+            Ending::Short => dispatcher::Verdict::Short("no process".into()),
+        };
+        self.real.settle(token, service, verdict, now)
+    }
+
+    pub(crate) fn cancel_item(&mut self, id: ItemId, now: Duration) -> Cancelled {
+        let scene = Scene {
+            ended: now,
+            ..Scene::default()
+        };
+        self.real.ledger.handle_cancel(id, scene)
+    }
+
+    /// The next thing that follows.
+    pub(crate) fn next(&mut self) -> Option<Said> {
+        let said = self.real.poll()?;
+        if let dispatcher::Said::Answer(request, reply) = &said {
+            let number = self.asked.remove(&(request.holder, request.number));
+            if let (Reply::Accepted(id), Some(number)) = (reply, number) {
+                self.numbers.insert(*id, number);
+            }
+        }
+        Some(said)
+    }
+}

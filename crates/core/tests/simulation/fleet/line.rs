@@ -1,0 +1,121 @@
+//! The calls to the stream, and the line that each thread of a supervisor has for them: one call at
+//! a time, made again until it was answered. MIRRORED from `src/store/redis/connection.rs`.
+
+use std::time::Duration;
+
+use dishrack_core::stream::entry::{Entry, EntryId, Fields};
+
+use super::plan::Plan;
+use crate::stream::{Said, Stream, Told};
+
+/// What is asked of the stream in one step.
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Reserve(u64),
+    Settle(u64, Said),
+    Put(u64, Vec<(bool, Fields)>),
+    Look,
+    /// Takes so many, and waits until then.
+    Read(usize, Option<Duration>),
+    Adopt(Vec<(EntryId, Option<u64>)>),
+    Tend(usize),
+    Release(Vec<EntryId>),
+    /// Waits for the bell and for replies since these, until then.
+    Listen(EntryId, EntryId, Option<Duration>),
+}
+
+#[derive(Debug)]
+pub(super) enum Answer {
+    Reserved(u64),
+    Settled(Vec<EntryId>, Told),
+    Put(usize, Told),
+    Looked(Told, u64),
+    Read(Vec<Entry>),
+    Known(Vec<Entry>),
+    Tended(Vec<EntryId>, Vec<Entry>, u64),
+    Released,
+    Heard(Vec<(EntryId, Fields)>),
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// It is on its way, or lost on it.
+    Going,
+    /// The stream has it, and has nothing for it since this step.
+    Waits(u64),
+    Answered(Answer),
+}
+
+/// A call that was not answered yet.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) call: Call,
+    pub(super) state: State,
+    /// Somebody had it end its wait.
+    pub(super) is_interrupted: bool,
+}
+
+impl Line {
+    pub(super) fn of(call: Call) -> Self {
+        Line {
+            call,
+            state: State::Going,
+            is_interrupted: false,
+        }
+    }
+}
+
+/// Where results for this supervisor go.
+pub(super) fn place_of(name: &str) -> String {
+    format!("replies:{name}")
+}
+
+/// The stream answers; `None` if it has nothing yet and is to wait for it.
+pub(super) fn answer(
+    stream: &mut Stream,
+    plan: &Plan,
+    by: &str,
+    call: &Call,
+    is_over: bool,
+) -> Option<Answer> {
+    let lease = u64::try_from(plan.lease.as_millis()).expect("short");
+    Some(match call {
+        Call::Reserve(count) => Answer::Reserved(stream.reserve(*count)),
+        Call::Settle(number, said) => {
+            let (lost, told) = stream.settle(by, *number, by, said);
+            Answer::Settled(lost, told)
+        }
+        Call::Put(number, puts) => {
+            let (added, told) = stream.put(by, *number, plan.bound, puts);
+            Answer::Put(usize::try_from(added).expect("few"), told)
+        }
+        Call::Look => {
+            let (told, others) = stream.look(by, lease);
+            Answer::Looked(told, others)
+        }
+        Call::Read(count, until) => {
+            let entries = stream.read(by, *count);
+            if entries.is_empty() && until.is_some() && !is_over {
+                return None;
+            }
+            stream.tick();
+            Answer::Read(entries)
+        }
+        Call::Adopt(ids) => Answer::Known(stream.adopt(by, ids)),
+        Call::Tend(wanted) => {
+            let (mine, taken, _, others) = stream.tend(by, lease, *wanted);
+            Answer::Tended(mine, taken, others)
+        }
+        Call::Release(ids) => {
+            stream.release(by, ids);
+            Answer::Released
+        }
+        Call::Listen(ring, heard, _) => {
+            let replies = stream.replies(&place_of(by), *heard);
+            if stream.rung() <= *ring && replies.is_empty() && !is_over {
+                return None;
+            }
+            Answer::Heard(replies)
+        }
+    })
+}

@@ -1,0 +1,280 @@
+//! One supervisor of a fleet, for one life: the real ledger, dispatcher and account, three threads that
+//! speak with the stream, workers, and who puts and joins there.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use dishrack_core::dispatcher::{Dispatcher, Request};
+use dishrack_core::ledger::{Cause, Credit, HolderId, ItemId, Ledger, Record, Started, Token};
+use dishrack_core::shared::errands::Answered;
+use dishrack_core::shared::{Outgoing, Shared, Standing};
+use dishrack_core::stream::account::{Account, Statement};
+use dishrack_core::stream::entry::{EntryId, Fields};
+
+use super::line::{Line, place_of};
+use super::plan::Plan;
+use crate::parcel::Parcel;
+use crate::stream::{Told, fields};
+
+pub(super) type Arrival = dishrack_core::shared::errands::Arrival<Parcel>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Working,
+    /// It takes nothing more, and ends what it has.
+    Quitting,
+    /// It gives back what is left, and is gone.
+    Leaving,
+}
+
+/// What the clerk is at.
+#[derive(Debug)]
+pub(super) enum Duty {
+    Reserve(u64),
+    Tell(Box<Telling>),
+    Look(u64),
+    /// The last one of all.
+    GiveBack,
+}
+
+#[derive(Debug)]
+pub(super) struct Telling {
+    pub(super) number: u64,
+    pub(super) retries: u64,
+    pub(super) records: Vec<Record<Parcel>>,
+    pub(super) sent: Vec<(ItemId, u64)>,
+    pub(super) statement: Statement,
+    pub(super) puts: VecDeque<(bool, Fields)>,
+    pub(super) under_way: usize,
+    pub(super) answered: Answered,
+}
+
+/// What the intake is at.
+#[derive(Debug)]
+pub(super) enum Stay {
+    Read {
+        question: u64,
+        /// How much was wanted then.
+        appetite: usize,
+    },
+    Tend,
+    /// Some of what was taken is not known well enough.
+    Adopt(Vec<Arrival>, After),
+    GiveBack(Vec<ItemId>),
+}
+
+/// What follows when all is known of what was taken.
+#[derive(Debug)]
+pub(super) enum After {
+    Took(u64),
+    Tended(Vec<ItemId>, u64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) token: Token,
+    pub(super) ordinal: u64,
+    pub(super) id: ItemId,
+    pub(super) number: u64,
+}
+
+/// What a worker says.
+#[derive(Debug)]
+pub(super) enum Word {
+    Done(Job),
+    Failed(Job, Cause),
+    Returned(Job),
+    Get(bool),
+    Put(Parcel),
+    Join,
+    Cancel(Request),
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) holder: HolderId,
+    /// It asks for items, rather than being handed them.
+    pub(super) is_loop: bool,
+    pub(super) inbox: VecDeque<Job>,
+    pub(super) running: Option<Job>,
+    pub(super) is_hung: bool,
+    pub(super) board: Started,
+    pub(super) words: VecDeque<Word>,
+    /// What it waits for, and since which step.
+    pub(super) waits_for: Option<(Request, Asked, u64)>,
+    pub(super) is_stopping: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Item,
+    Put(u64),
+    End,
+}
+
+/// A thread that puts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Putter {
+    Ready,
+    /// It waits for its ticket's outcome.
+    Waits(u64, u64),
+}
+
+/// A thread that joins: since which step, for which look, and which of our puts came before.
+#[derive(Debug)]
+pub(super) struct Joiner {
+    pub(super) since: u64,
+    pub(super) look: u64,
+    pub(super) before: Vec<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its consumer's name, which nobody had before.
+    pub(super) name: String,
+    pub(super) dispatcher: Dispatcher<Parcel, u64>,
+    pub(super) account: Account,
+    pub(super) phase: Phase,
+    pub(super) paused_until: Duration,
+    pub(super) calls: u64,
+    pub(super) clerk: Option<(Line, Duty)>,
+    pub(super) is_clerk_called: bool,
+    pub(super) interrupts: bool,
+    pub(super) intake: Option<(Line, Stay)>,
+    pub(super) is_intake_asleep: bool,
+    pub(super) wakes_when_due: bool,
+    /// When the lease is to be renewed.
+    pub(super) due: Duration,
+    pub(super) ear: Option<Line>,
+    pub(super) is_ear_asleep: bool,
+    pub(super) heard: EntryId,
+    pub(super) workers: Vec<Worker>,
+    pub(super) requests: u64,
+    /// What came of items, for those who wait elsewhere.
+    pub(super) sent: Vec<(ItemId, u64)>,
+    pub(super) awaited: BTreeSet<u64>,
+    /// Whose results are waited for here: of which puts, by their numbers.
+    pub(super) mapped: BTreeSet<u64>,
+    pub(super) replies: BTreeMap<u64, u64>,
+    pub(super) putter: Putter,
+    pub(super) joiner: Option<Joiner>,
+    /// Puts that nobody waits for.
+    pub(super) untold: Vec<u64>,
+}
+
+impl Member {
+    pub(super) fn begin(name: String, plan: &Plan, now: Duration) -> Self {
+        let mut dispatcher = Dispatcher::new(Ledger::share(plan.options));
+        dispatcher.shared = Some(Shared::default());
+        Member {
+            name,
+            dispatcher,
+            account: Account::default(),
+            phase: Phase::Working,
+            paused_until: Duration::ZERO,
+            calls: 0,
+            clerk: None,
+            is_clerk_called: false,
+            interrupts: false,
+            intake: None,
+            is_intake_asleep: false,
+            wakes_when_due: false,
+            due: now + plan.lease / 3,
+            ear: None,
+            is_ear_asleep: false,
+            heard: EntryId::default(),
+            workers: Vec::new(),
+            requests: 0,
+            sent: Vec::new(),
+            awaited: BTreeSet::new(),
+            mapped: BTreeSet::new(),
+            replies: BTreeMap::new(),
+            putter: Putter::Ready,
+            joiner: None,
+            untold: Vec::new(),
+        }
+    }
+
+    pub(super) fn hire(&mut self, is_loop: bool, is_single: bool) {
+        let credit = match is_single {
+            true => Credit::single(),
+            false => Credit::adaptive(),
+        };
+        let credit = (!is_loop).then_some(credit);
+        let holder = self.dispatcher.ledger.handle_join_for(credit, u64::MAX);
+        self.workers.push(Worker {
+            holder,
+            is_loop,
+            inbox: VecDeque::new(),
+            running: None,
+            is_hung: false,
+            board: Started::default(),
+            words: VecDeque::new(),
+            waits_for: None,
+            is_stopping: false,
+        });
+    }
+
+    pub(super) fn shared(&mut self) -> &mut Shared<Parcel> {
+        let shared = self.dispatcher.shared.as_mut();
+        shared.expect("it was made with the dispatcher")
+    }
+
+    pub(super) fn next_call(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+
+    pub(super) fn is_awaited(&self) -> bool {
+        self.joiner.is_some() || !self.replies.is_empty()
+    }
+
+    /// The fields of an item on its way.
+    pub(super) fn entry_of(&mut self, one: &Outgoing<Parcel>) -> (bool, Fields) {
+        let number = one.payload.number;
+        let (item, id) = (number.to_string(), one.id.expect("it has one").to_string());
+        let mut all = fields(&[("item", &item), ("n", &id)]);
+        if self.mapped.contains(&number) {
+            let index = self.requests + 1;
+            self.requests = index;
+            self.replies.insert(index, number);
+            let (place, index) = (place_of(&self.name), index.to_string());
+            all.0
+                .extend(fields(&[("reply", &place), ("index", &index)]).0);
+        }
+        (one.is_beyond_bound, all)
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.dispatcher.ledger.is_broken()
+    }
+
+    /// Whether nothing is being given back just now.
+    pub(super) fn intake_is_settled(&self) -> bool {
+        !matches!(self.intake, Some((_, Stay::GiveBack(..))))
+    }
+}
+
+impl Worker {
+    /// Whether it waits for an answer, or will.
+    pub(super) fn is_asking(&self) -> bool {
+        let asks = |word: &Word| matches!(word, Word::Get(_) | Word::Put(_) | Word::Join);
+        self.waits_for.is_some() || self.words.iter().any(asks)
+    }
+}
+
+/// How the stream stands, as supervisors keep it. MIRRORED from `src/store/redis/read.rs`.
+pub(super) fn standing(told: &Told) -> Standing {
+    Standing {
+        unfinished: told.unfinished,
+        untaken: told.unfinished.saturating_sub(told.pending),
+        taken: told.pending,
+        done: told.done,
+        dead: told.dead,
+        retries: told.retries,
+        refused: told.refused,
+        ring: told.ring.to_string(),
+        // Nobody trims it.
+        gone: 0,
+    }
+}

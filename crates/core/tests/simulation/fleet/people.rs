@@ -1,0 +1,142 @@
+//! Who puts and joins at a member, and how a member ends in order.
+
+use dishrack_core::dispatcher::Refused;
+use dishrack_core::shared;
+
+use super::member::{Joiner, Phase, Putter};
+use super::{Fleet, note};
+use crate::parcel::Parcel;
+
+/// Puts that nobody waits for, on their way at a time.
+const ON_THE_WAY_MAX: usize = 6;
+
+impl Fleet {
+    pub(super) fn put_turn(&mut self, at: usize) {
+        match self.members[at].putter {
+            Putter::Ready => self.begin_put(at),
+            Putter::Waits(ticket, number) => self.await_put(at, ticket, number),
+        }
+        self.pump(at);
+    }
+
+    fn begin_put(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        let is_open = member.phase == Phase::Working && member.dispatcher.refusal(true).is_none();
+        if self.puts_left == 0 || !is_open || member.shared().on_the_way() >= ON_THE_WAY_MAX {
+            return;
+        }
+        self.puts_left -= 1;
+        let number = self.record.new_number();
+        if self.chance.below(4) == 0 {
+            member.mapped.insert(number);
+        }
+        let parcel = Parcel::new(number, None);
+        let is_impatient = self.chance.below(4) == 0;
+        if self.chance.below(2) == 0 {
+            member.untold.push(number);
+            let putter = shared::Putter::Nobody;
+            member.shared().push(parcel, putter, false, is_impatient);
+            return;
+        }
+        let putter = shared::Putter::Local;
+        let (ticket, _) = member.shared().push(parcel, putter, false, is_impatient);
+        member.putter = Putter::Waits(ticket, number);
+        note!(self, "{}: put {number}", member.name);
+    }
+
+    fn await_put(&mut self, at: usize, ticket: u64, number: u64) {
+        let member = &mut self.members[at];
+        let outcome = member.shared().take_outcome(ticket);
+        match outcome {
+            None if self.chance.permille(self.rates.cancel) => {
+                if !member.shared().withdraw(|one| one.ticket == ticket) {
+                    return;
+                }
+                self.coverage.withdrawn += 1;
+                self.record.refused(number);
+            }
+            None => return,
+            Some(Ok(_)) => {
+                note!(self, "{}: put {number} is told accepted", member.name);
+                self.coverage.puts_told += 1;
+                self.record.accepted(number);
+            }
+            Some(Err(Refused::Full)) => {
+                self.coverage.puts_refused += 1;
+                self.record.refused(number);
+            }
+            Some(Err(refused)) => panic!("put {number}: {refused:?}"),
+        }
+        self.members[at].putter = Putter::Ready;
+    }
+
+    pub(super) fn join_turn(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        let Some(joiner) = &member.joiner else {
+            if member.phase == Phase::Working {
+                let look = member.dispatcher.ask_look();
+                member.joiner = Some(Joiner {
+                    since: self.step,
+                    look,
+                    before: member.untold.clone(),
+                });
+            }
+            return self.pump(at);
+        };
+        match member.dispatcher.join_state(joiner.look) {
+            None => {}
+            Some(Ok(_)) => {
+                let (since, before) = (joiner.since, joiner.before.clone());
+                member.joiner = None;
+                self.joined(at, since, &before);
+            }
+            Some(Err(refused)) => panic!("nobody stops a join, and it is {refused:?}"),
+        }
+        self.pump(at);
+    }
+
+    /// Somebody who joined at that step is told that nothing is unfinished.
+    pub(super) fn joined(&mut self, at: usize, since: u64, before: &[u64]) {
+        note!(self, "{}: a join returns", self.members[at].name);
+        self.coverage.joins += 1;
+        let is_true = self.empty_at >= since;
+        assert!(is_true, "a join returns, and nothing was ever finished");
+        for number in before {
+            self.record.joined(*number);
+        }
+    }
+
+    /// A member ends in order, one step after the other.
+    pub(super) fn quit_turn(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        match member.phase {
+            Phase::Working if self.chance.permille(self.rates.leave) => {
+                note!(self, "{} is to end", member.name);
+                member.phase = Phase::Quitting;
+                member.shared().quit();
+                for index in 0..member.workers.len() {
+                    let worker = &mut member.workers[index];
+                    worker.is_stopping = true;
+                    member.dispatcher.stop(worker.holder);
+                }
+            }
+            Phase::Quitting => {
+                let is_idle = member.workers.is_empty() && member.putter == Putter::Ready;
+                if is_idle && member.dispatcher.is_written() && member.intake_is_settled() {
+                    member.phase = Phase::Leaving;
+                    self.leave(at);
+                }
+            }
+            _ => {}
+        }
+        self.pump(at);
+    }
+
+    /// Its threads end, but for the one that tells what is left.
+    fn leave(&mut self, at: usize) {
+        let clerk = self.members[at].clerk.take();
+        self.lose_calls(at);
+        self.members[at].clerk = clerk;
+        self.members[at].joiner = None;
+    }
+}

@@ -1,0 +1,287 @@
+//! What is true of every item, whoever works on it, and what was told of it; and the promises.
+
+use std::collections::BTreeMap;
+
+use dishrack_core::ledger::{Cause, Report};
+use dishrack_core::stream::entry::{EntryId, Fields, history_in};
+
+use crate::disk::End;
+use crate::parcel::Parcel;
+use crate::stream::{Event, Letter};
+
+/// What the stream was told of an item.
+#[derive(Debug, Clone, Default)]
+struct Fact {
+    is_put: bool,
+    end: Option<End>,
+    failures: Vec<String>,
+    forgiven: u32,
+}
+
+/// Who was told what of it.
+#[derive(Debug, Clone, Default)]
+struct Word {
+    is_accepted: bool,
+    is_refused: bool,
+    end: Option<End>,
+    /// The stream came back without it.
+    is_lost: bool,
+    /// The stream came back without its end.
+    end_lost: Option<End>,
+    /// Somebody was told that it has its end, or never will.
+    is_joined: bool,
+    /// It was tried again before its supervisor told that it was given up on.
+    deaths_untold: u32,
+}
+
+/// What a stream knows, to be brought back with it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Facts {
+    items: Vec<Fact>,
+    entries: BTreeMap<EntryId, u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    pub(super) facts: Facts,
+    words: Vec<Word>,
+    max_attempts: u32,
+    lease: u64,
+    /// With an older state.
+    has_come_back: bool,
+}
+
+fn number_in(fields: &Fields) -> u64 {
+    fields.number("item").expect("every item is a number")
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("few items")
+}
+
+impl Record {
+    pub(super) fn new(max_attempts: u32, lease: u64) -> Self {
+        Record {
+            max_attempts,
+            lease,
+            ..Record::default()
+        }
+    }
+
+    /// A number that no other put has.
+    pub(super) fn new_number(&mut self) -> u64 {
+        self.words.push(Word::default());
+        self.facts.items.push(Fact::default());
+        self.words.len() as u64 - 1
+    }
+
+    fn fact(&mut self, number: u64) -> &mut Fact {
+        &mut self.facts.items[index(number)]
+    }
+
+    fn of_entry(&self, entry: EntryId) -> u64 {
+        let number = self.facts.entries.get(&entry);
+        *number.unwrap_or_else(|| panic!("entry {entry} has ended, or never was"))
+    }
+
+    /// Something happened in the stream.
+    pub(super) fn happened(&mut self, event: Event) {
+        match event {
+            Event::Put(entry, fields, untaken, bound) => {
+                let number = number_in(&fields);
+                assert!(bound.is_none_or(|bound| untaken < bound), "beyond bound");
+                let is_refused = self.words[index(number)].is_refused;
+                assert!(!is_refused, "put {number} was refused, and is there");
+                let is_joined = self.words[index(number)].is_joined;
+                assert!(!is_joined, "a join returned before put {number} was put");
+                let is_again = std::mem::replace(&mut self.fact(number).is_put, true);
+                assert!(!is_again, "put {number} is there twice");
+                self.facts.entries.insert(entry, number);
+            }
+            Event::Moved(from, to) => {
+                let number = self.of_entry(from);
+                self.facts.entries.remove(&from);
+                self.facts.entries.insert(to, number);
+            }
+            Event::Claimed(_, idle) => {
+                let lease = self.lease;
+                assert!(idle >= lease, "taken from one that was heard of {idle} ago");
+            }
+            Event::Failed(entry, line) => self.failed(entry, line),
+            Event::Done(entry) => self.ended(entry, End::Done),
+            Event::Dead(entry, letter) => {
+                self.buried(self.of_entry(entry), &letter);
+                self.ended(entry, End::Dead);
+            }
+            Event::Revived(letter, entry) => self.revived(&letter, entry),
+        }
+    }
+
+    fn failed(&mut self, entry: EntryId, line: String) {
+        let number = self.of_entry(entry);
+        let (max_attempts, has_come_back) = (self.max_attempts, self.has_come_back);
+        let fact = self.fact(number);
+        let before = fact.failures.len();
+        let failure = history_in(&line).pop().expect("it was just written");
+        let is_condemned = matches!(failure.cause, Cause::LostTooOften(_));
+        // Who has it may know of attempts that the stream has lost.
+        let is_next = match has_come_back {
+            false => failure.attempt as usize == before + 1,
+            true => failure.attempt as usize > before,
+        };
+        assert!(
+            is_condemned || is_next,
+            "put {number}: attempt {} fails after {before}",
+            failure.attempt
+        );
+        fact.failures.push(line);
+        let counted = fact.failures.len() - fact.forgiven as usize;
+        assert!(
+            is_condemned || counted <= max_attempts as usize,
+            "put {number}: {counted} attempts"
+        );
+    }
+
+    fn ended(&mut self, entry: EntryId, end: End) {
+        let number = self.of_entry(entry);
+        self.facts.entries.remove(&entry);
+        let before = self.fact(number).end.replace(end);
+        assert_eq!(before, None, "put {number} has its end already");
+    }
+
+    fn buried(&self, number: u64, letter: &Letter) {
+        let fact = &self.facts.items[index(number)];
+        let history: Vec<&str> = letter.history.lines().collect();
+        assert_eq!(history, fact.failures, "the history of put {number}");
+        let last = history_in(&letter.history).pop();
+        let cause = last.expect("nothing dies without a cause").cause;
+        assert_eq!(letter.cause, cause.to_string());
+        let counted = fact.failures.len() - fact.forgiven as usize;
+        let is_condemned = matches!(cause, Cause::LostTooOften(_));
+        assert!(
+            is_condemned || self.has_come_back || counted == self.max_attempts as usize,
+            "put {number} is given up after {counted} attempts"
+        );
+    }
+
+    fn revived(&mut self, letter: &Letter, entry: EntryId) {
+        let number = number_in(&letter.fields);
+        self.facts.entries.insert(entry, number);
+        let word = &mut self.words[index(number)];
+        if word.end.take().is_none() {
+            word.deaths_untold += 1;
+        }
+        let fact = self.fact(number);
+        assert_eq!(fact.end.take(), Some(End::Dead));
+        fact.forgiven = u32::try_from(fact.failures.len()).expect("few");
+    }
+
+    /// The stream has come back with what it knew then.
+    pub(super) fn came_back(&mut self, older: Facts) {
+        self.has_come_back = true;
+        let before = std::mem::replace(&mut self.facts, older);
+        let all = &mut self.facts.items;
+        all.resize_with(self.words.len(), Fact::default);
+        for ((word, fact), before) in self.words.iter_mut().zip(all).zip(&before.items) {
+            word.is_lost |= before.is_put && !fact.is_put;
+            if before.end != fact.end {
+                word.end_lost = before.end.or(word.end_lost);
+            }
+            word.is_accepted &= fact.is_put;
+            word.is_refused = false;
+            word.end = word.end.filter(|end| fact.end == Some(*end));
+        }
+    }
+
+    pub(super) fn lease(&self) -> u64 {
+        self.lease
+    }
+
+    /// A join returned that began after this was put.
+    pub(super) fn joined(&mut self, number: u64) {
+        let fact = &self.facts.items[index(number)];
+        let word = &mut self.words[index(number)];
+        let is_open = fact.is_put && fact.end.is_none() && fact.forgiven == 0;
+        let is_excused = self.has_come_back;
+        assert!(
+            !is_open || is_excused,
+            "a join returned before {number} has ended"
+        );
+        word.is_joined |= !is_excused;
+    }
+
+    /// Who waits for what came of an item was told.
+    pub(super) fn replied(&self, number: u64, end: End) {
+        let fact = &self.facts.items[index(number)];
+        let is_excused = fact.forgiven > 0 || self.has_come_back;
+        assert!(is_excused || fact.end == Some(end), "what came of {number}");
+    }
+
+    pub(super) fn accepted(&mut self, number: u64) {
+        let is_put = self.fact(number).is_put;
+        let word = &mut self.words[index(number)];
+        let is_true = is_put || word.is_lost;
+        assert!(is_true, "put {number} is told accepted, and is not there");
+        word.is_accepted = is_put;
+    }
+
+    pub(super) fn refused(&mut self, number: u64) {
+        let is_put = self.fact(number).is_put;
+        assert!(!is_put, "put {number} is told refused, and is there");
+        self.words[index(number)].is_refused = true;
+    }
+
+    pub(super) fn reported(&mut self, report: &Report<Parcel, u64>) {
+        let (number, end) = match report {
+            Report::Done {
+                payload, result, ..
+            } => {
+                assert_eq!(payload.number, *result, "the result of another item");
+                (payload.number, End::Done)
+            }
+            Report::Dead(letter) => (letter.payload.number, End::Dead),
+            // An attempt has failed here, whether that counts or not.
+            Report::Retry { .. } => return,
+        };
+        let word = &mut self.words[index(number)];
+        if end == End::Dead && word.deaths_untold > 0 {
+            word.deaths_untold -= 1;
+            return;
+        }
+        // What is told now may be what was true before an older state came back.
+        if word.end_lost.take_if(|lost| *lost == end).is_some() {
+            return;
+        }
+        let told = self.facts.items[index(number)].end;
+        assert_eq!(told, Some(end), "the end of {number} is told too early");
+        let before = self.words[index(number)].end.replace(end);
+        assert_eq!(before, None, "the end of put {number} is told twice");
+    }
+
+    /// No item is lost, at any time: whatever was put and has no end is an entry, once.
+    pub(super) fn check(&self, entries: &BTreeMap<EntryId, Fields>) {
+        let known = &self.facts.entries;
+        assert_eq!(entries.len(), known.len(), "entries were lost or added");
+        let open = self.facts.items.iter();
+        let open = open.filter(|fact| fact.is_put && fact.end.is_none());
+        assert_eq!(open.count(), known.len(), "items were lost");
+    }
+
+    /// When all is over.
+    pub(super) fn check_end(&self) {
+        for (number, (word, fact)) in self.words.iter().zip(&self.facts.items).enumerate() {
+            let has_end = fact.end.is_some();
+            assert_eq!(fact.is_put, has_end, "put {number} has no end");
+            assert!(
+                has_end || !word.is_accepted,
+                "put {number} was accepted, and is lost"
+            );
+        }
+    }
+
+    /// How many ended like this.
+    pub(super) fn count(&self, end: End) -> u64 {
+        let all = self.facts.items.iter();
+        all.filter(|fact| fact.end == Some(end)).count() as u64
+    }
+}

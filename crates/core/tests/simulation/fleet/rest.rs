@@ -1,0 +1,74 @@
+//! The end of a fleet: faults stop, and within bounded time everything must come to rest.
+
+use std::time::Duration;
+
+use super::member::{Phase, Putter};
+use super::plan::Rates;
+use super::{Fleet, note};
+use crate::disk::End;
+
+/// More rounds than any fleet needs by far.
+const ROUNDS_MAX: u32 = 6_000;
+
+impl Fleet {
+    pub(super) fn come_to_rest(&mut self) {
+        note!(self, "faults stop");
+        self.is_calm = true;
+        self.rates = Rates::default();
+        self.strays.clear();
+        let before = self.coverage.joins;
+        let mut quiet = 0;
+        for _ in 0..ROUNDS_MAX {
+            self.round();
+            let is_over = self.is_at_rest() && self.coverage.joins >= before + 3;
+            quiet = if is_over { quiet + 1 } else { 0 };
+            if quiet > 3 {
+                return self.check_end();
+            }
+        }
+        let left: Vec<_> = self.stream.entries.keys().collect();
+        panic!("it does not come to rest; left: {left:?}");
+    }
+
+    /// Everybody has a turn; time passes in small steps, and in a large one now and then.
+    fn round(&mut self) {
+        self.step += 1;
+        for at in 0..self.members.len() {
+            if self.is_paused(at) {
+                continue;
+            }
+            self.put_turn(at);
+            self.clerk_turn(at);
+            self.intake_turn(at);
+            self.ear_turn(at);
+            self.worker_turn(at);
+            self.hear_turn(at);
+            self.join_turn(at);
+            self.quit_turn(at);
+            self.check();
+        }
+        let pause = if self.step.is_multiple_of(8) { 20 } else { 1 };
+        self.pass(Duration::from_millis(pause));
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let is_idle = |one: &super::Member| {
+            let shared = one.dispatcher.shared.as_ref();
+            let is_told = shared.is_some_and(|shared| shared.on_the_way() == 0);
+            one.phase == Phase::Working
+                && one.putter == Putter::Ready
+                && one.dispatcher.ledger.is_finished()
+                && is_told
+        };
+        self.puts_left == 0 && self.stream.entries.is_empty() && self.members.iter().all(is_idle)
+    }
+
+    fn check_end(&mut self) {
+        self.record.check(&self.stream.entries);
+        self.record.check_end();
+        let (told, _) = self.stream.look("", 0);
+        assert_eq!(told.done, self.record.count(End::Done), "done");
+        assert_eq!(told.dead, self.record.count(End::Dead), "dead");
+        assert_eq!(told.pending, 0, "claims without an entry");
+    }
+}

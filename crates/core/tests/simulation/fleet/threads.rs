@@ -1,0 +1,367 @@
+//! The turns of a member's threads. What they decide is the real code's; MIRRORED is which calls they
+//! make in what order, from `src/broker/stream/` and `src/store/redis/{telling,taking}.rs`.
+
+use dishrack_core::ledger::ItemId;
+use dishrack_core::shared::errands::{Answered, Errand, Taking, Tended};
+use dishrack_core::stream::account::Sorted;
+use dishrack_core::stream::entry::{Entry, EntryId, Fields};
+
+use super::line::{Answer, Call, Line};
+use super::member::{After, Arrival, Duty, Member, Phase, Stay, Telling, standing};
+use super::{Fleet, note};
+use crate::disk::End;
+use crate::parcel::Parcel;
+use crate::planted::FleetPlant;
+use crate::stream::Said;
+
+/// An entry as what it means here.
+fn arrival((id, entry): (ItemId, Entry)) -> Arrival {
+    let body = entry.fields.get("item").map(<[u8]>::to_vec);
+    let body = body.ok_or_else(|| "it has no item".into());
+    entry.arrival(id, body, |body| {
+        let text = std::str::from_utf8(body).expect("it is a number");
+        Parcel::new(text.parse().expect("it is a number"), None)
+    })
+}
+
+impl Fleet {
+    pub(super) fn clerk_turn(&mut self, at: usize) {
+        match self.members[at].clerk.take() {
+            None => self.clerk_begins(at),
+            Some((mut line, duty)) => match self.advance(at, &mut line) {
+                None => self.members[at].clerk = Some((line, duty)),
+                Some(answer) => self.clerk_hears(at, duty, answer),
+            },
+        }
+        self.pump(at);
+    }
+
+    fn clerk_begins(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        let is_leaving = member.phase == Phase::Leaving;
+        if !member.is_clerk_called && !member.interrupts && !is_leaving {
+            return;
+        }
+        member.is_clerk_called = false;
+        let Some(errand) = member.dispatcher.next_errand() else {
+            return match is_leaving {
+                true => self.give_all_back(at),
+                false => self.interrupt(at),
+            };
+        };
+        // It looks for more before it sleeps.
+        member.is_clerk_called = true;
+        member.clerk = Some(match errand {
+            Errand::Reserve(count) => (Line::of(Call::Reserve(count)), Duty::Reserve(count)),
+            Errand::Look(question) => {
+                let is_planted = self.plant == Some(FleetPlant::LookForAll);
+                let question = if is_planted { u64::MAX } else { question };
+                (Line::of(Call::Look), Duty::Look(question))
+            }
+            Errand::Tell(telling) => {
+                let puts = telling.puts.iter().map(|one| member.entry_of(one));
+                let puts = puts.collect();
+                let statement = member.account.statement(&telling.records);
+                let telling = Telling {
+                    number: telling.number,
+                    retries: telling.retries,
+                    records: telling.records,
+                    sent: std::mem::take(&mut member.sent),
+                    puts,
+                    under_way: 0,
+                    answered: Answered {
+                        lost: statement.unknown.clone(),
+                        untold: statement.unknown.len() as u64,
+                        ..Answered::default()
+                    },
+                    statement,
+                };
+                return self.tell(at, telling);
+            }
+        });
+    }
+
+    /// Ends the wait of the intake, if somebody is to know at once what there is.
+    fn interrupt(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        member.interrupts = member.dispatcher.is_to_interrupt();
+        if member.interrupts
+            && let Some((line, Stay::Read { .. })) = &mut member.intake
+        {
+            self.coverage.interrupts += 1;
+            line.is_interrupted = true;
+        }
+    }
+
+    /// First how items ended, then the puts.
+    fn tell(&mut self, at: usize, telling: Telling) {
+        if telling.statement.is_empty() {
+            return self.tell_puts(at, telling);
+        }
+        let member = &mut self.members[at];
+        let statement = &telling.statement;
+        let (first, last) = statement.range();
+        let outgoing = member.account.outgoing(telling.sent.iter().copied());
+        let results = outgoing.into_iter().map(|one| {
+            let place = one.reply.map(|reply| (reply.stream, reply.index));
+            (one.entry, one.id.0, place, one.result.to_string())
+        });
+        let dead = statement.dead.iter();
+        let said = Said {
+            first,
+            last,
+            retries: telling.retries,
+            done: statement.done.clone(),
+            failed: statement.failed.clone(),
+            dead: dead
+                .map(|one| (one.entry, one.id.0, one.cause.clone()))
+                .collect(),
+            results: results.collect(),
+        };
+        let call = Call::Settle(member.next_call(), said);
+        member.clerk = Some((Line::of(call), Duty::Tell(Box::new(telling))));
+    }
+
+    fn tell_puts(&mut self, at: usize, mut telling: Telling) {
+        let chunk = self.plan.chunk.min(telling.puts.len());
+        let puts: Vec<(bool, Fields)> = telling.puts.drain(..chunk).collect();
+        let member = &mut self.members[at];
+        if puts.is_empty() {
+            self.coverage.tellings += 1;
+            let answered = std::mem::take(&mut telling.answered);
+            self.coverage.lost_ends += answered.lost.len() as u64;
+            return member
+                .dispatcher
+                .told(telling.number, &telling.records, answered);
+        }
+        telling.under_way = puts.len();
+        let call = Call::Put(member.next_call(), puts);
+        member.clerk = Some((Line::of(call), Duty::Tell(Box::new(telling))));
+    }
+
+    fn clerk_hears(&mut self, at: usize, duty: Duty, answer: Answer) {
+        let member = &mut self.members[at];
+        match (duty, answer) {
+            (Duty::Reserve(count), Answer::Reserved(last)) => {
+                member
+                    .dispatcher
+                    .reserved(Ok(ItemId(last - count + 1)), count);
+            }
+            (Duty::Look(question), Answer::Looked(told, others)) => {
+                member.dispatcher.looked(question, standing(&told), others);
+            }
+            (Duty::Tell(mut telling), Answer::Settled(lost, told)) => {
+                telling.answered.standing = standing(&told);
+                let items = telling.statement.items_of(&lost);
+                telling.answered.lost.extend(items);
+                member.account.forget_ended(&telling.statement, &lost);
+                self.tell_puts(at, *telling);
+            }
+            (Duty::Tell(mut telling), Answer::Put(added, told)) => {
+                telling.answered.standing = standing(&told);
+                telling.answered.admitted += added;
+                if added < telling.under_way {
+                    self.coverage.puts_without_room += 1;
+                    telling.puts.clear();
+                }
+                self.tell_puts(at, *telling);
+            }
+            (Duty::GiveBack, Answer::Released) => self.is_gone(at),
+            (duty, answer) => panic!("{duty:?} is answered by {answer:?}"),
+        }
+    }
+
+    fn give_all_back(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        let left = member.dispatcher.ledger.unfinished_ids();
+        let entries = member.account.entries(&left);
+        if entries.is_empty() {
+            return self.is_gone(at);
+        }
+        member.clerk = Some((Line::of(Call::Release(entries)), Duty::GiveBack));
+    }
+
+    fn is_gone(&mut self, at: usize) {
+        self.coverage.left_in_order += 1;
+        let name = self.members[at].name.clone();
+        self.stream.leave(&name);
+        self.replace(at);
+    }
+
+    pub(super) fn intake_turn(&mut self, at: usize) {
+        match self.members[at].intake.take() {
+            None => self.intake_begins(at),
+            Some((mut line, stay)) => match self.advance(at, &mut line) {
+                None => self.members[at].intake = Some((line, stay)),
+                Some(answer) => self.intake_hears(at, stay, answer),
+            },
+        }
+        self.pump(at);
+    }
+
+    fn intake_begins(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        if member.is_intake_asleep || member.phase == Phase::Leaving || member.is_broken() {
+            return;
+        }
+        let appetite = member.dispatcher.ledger.appetite();
+        let taking = member.dispatcher.next_taking(self.now >= member.due);
+        member.intake = match taking {
+            Taking::Tend(count) => Some((Line::of(Call::Tend(count)), Stay::Tend)),
+            Taking::GiveBack(ids) => return self.give_back(at, ids),
+            Taking::Nobody => None,
+            Taking::Take {
+                count,
+                waits,
+                question,
+            } => {
+                let is_planted = self.plant == Some(FleetPlant::NoAppetite);
+                let count = if is_planted { count * 8 } else { count };
+                let until = waits.then_some(member.due);
+                let stay = Stay::Read { question, appetite };
+                Some((Line::of(Call::Read(count, until)), stay))
+            }
+            Taking::Sleep { is_holding } => {
+                member.is_intake_asleep = !is_holding || self.now < member.due;
+                member.wakes_when_due = is_holding;
+                None
+            }
+        };
+    }
+
+    fn give_back(&mut self, at: usize, ids: Vec<ItemId>) {
+        let member = &mut self.members[at];
+        let entries = member.account.entries(&ids);
+        if entries.is_empty() {
+            return member.account.forget(&ids);
+        }
+        self.coverage.given_back += entries.len() as u64;
+        let line = Line::of(Call::Release(entries));
+        member.intake = Some((line, Stay::GiveBack(ids)));
+    }
+
+    fn intake_hears(&mut self, at: usize, stay: Stay, answer: Answer) {
+        let member = &mut self.members[at];
+        match (stay, answer) {
+            (Stay::Read { question, appetite }, Answer::Read(entries)) => {
+                assert!(entries.len() <= appetite, "more is taken than is wanted");
+                let sorted = member.account.sort_taken(entries);
+                let after = After::Took(question);
+                self.admit(at, Vec::new(), sorted, after);
+            }
+            (Stay::Tend, Answer::Tended(mine, taken, others)) => {
+                member.due = self.now + self.plan.lease / 3;
+                self.coverage.taken_over += taken.len() as u64;
+                let (lost, unknown) = member.account.compare(&mine);
+                self.coverage.lost_to_others += lost.len() as u64;
+                self.coverage.found_again += unknown.len() as u64;
+                let mut sorted = member.account.sort_known(taken);
+                let unknown = unknown.into_iter().map(|id| (id, None));
+                sorted.asked.extend(unknown);
+                let after = After::Tended(lost, others);
+                self.admit(at, Vec::new(), sorted, after);
+            }
+            (Stay::Adopt(arrivals, after), Answer::Known(entries)) => {
+                let sorted = member.account.sort_known(entries);
+                self.admit(at, arrivals, sorted, after);
+            }
+            (Stay::GiveBack(ids), Answer::Released) => member.account.forget(&ids),
+            (stay, answer) => panic!("{stay:?} is answered by {answer:?}"),
+        }
+    }
+
+    /// What is held from now on; of the rest more is asked first.
+    fn admit(&mut self, at: usize, mut arrivals: Vec<Arrival>, sorted: Sorted, after: After) {
+        arrivals.extend(sorted.held.into_iter().map(arrival));
+        let member = &mut self.members[at];
+        if !sorted.asked.is_empty() {
+            self.coverage.adopted += sorted.asked.len() as u64;
+            let line = Line::of(Call::Adopt(sorted.asked));
+            member.intake = Some((line, Stay::Adopt(arrivals, after)));
+            return;
+        }
+        for one in &arrivals {
+            self.coverage.condemned += u64::from(one.fault.is_some());
+            self.coverage.histories_taken_over += u64::from(!one.item.history.is_empty());
+            if one.is_awaited {
+                member.awaited.insert(one.item.payload.number);
+            }
+        }
+        match after {
+            After::Took(question) => {
+                member.dispatcher.took(arrivals, question, self.now);
+            }
+            After::Tended(lost, others) => {
+                let tended = Tended {
+                    lost,
+                    arrivals,
+                    others,
+                };
+                let surplus = member.dispatcher.tended(tended, self.now);
+                if !surplus.is_empty() {
+                    self.give_back(at, surplus);
+                }
+            }
+        }
+    }
+
+    pub(super) fn ear_turn(&mut self, at: usize) {
+        match self.members[at].ear.take() {
+            None => self.ear_begins(at),
+            Some(mut line) => match self.advance(at, &mut line) {
+                None => self.members[at].ear = Some(line),
+                Some(Answer::Heard(replies)) => self.ear_hears(at, replies),
+                Some(answer) => panic!("the ear is answered by {answer:?}"),
+            },
+        }
+        self.pump(at);
+    }
+
+    fn ear_begins(&mut self, at: usize) {
+        let until = self.now + self.plan.lease / 3;
+        let member = &mut self.members[at];
+        if member.is_ear_asleep || member.phase == Phase::Leaving || member.is_broken() {
+            return;
+        }
+        match member.dispatcher.to_hear(member.is_awaited()) {
+            None => member.is_ear_asleep = true,
+            Some(since) => {
+                let ring = match &*since.ring {
+                    "" => EntryId::default(),
+                    ring => ring.parse().expect("the stream has said it"),
+                };
+                member.ear = Some(Line::of(Call::Listen(ring, member.heard, Some(until))));
+            }
+        }
+    }
+
+    fn ear_hears(&mut self, at: usize, replies: Vec<(EntryId, Fields)>) {
+        let member = &mut self.members[at];
+        for (id, fields) in replies {
+            member.heard = id;
+            let index = fields.number("index").expect("it was sent");
+            // It comes twice when the stream has come back with an older state.
+            let Some(number) = member.replies.remove(&index) else {
+                continue;
+            };
+            note!(self, "{}: what came of put {number}", member.name);
+            self.coverage.replies += 1;
+            let is_done = fields.text("ok") == Some("1");
+            if is_done {
+                let result = fields.number("result");
+                assert_eq!(result, Some(number), "the result of another put");
+            }
+            let end = if is_done { End::Done } else { End::Dead };
+            self.record.replied(number, end);
+        }
+        member.dispatcher.ask_look();
+    }
+
+    /// Who is called, after anything has changed.
+    pub(super) fn call_threads(member: &mut Member) {
+        let calls = member.dispatcher.calls(member.is_awaited());
+        member.is_clerk_called |= calls.clerk;
+        member.is_intake_asleep &= !calls.intake;
+        member.is_ear_asleep &= !calls.ear;
+    }
+}

@@ -1,0 +1,149 @@
+//! One life of the supervisor: all that is gone when it crashes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dishrack_core::book::Book;
+use dishrack_core::ledger::{Credit, DeadLetter, Handed, HolderId, ItemId, Ledger, Record};
+
+use crate::disk::Disk;
+use crate::dispatcher::Dispatcher;
+use crate::parcel::Parcel;
+use crate::plan::Plan;
+use crate::planted::Plant;
+use crate::process::{Job, Up};
+use crate::slot::Slot;
+
+/// A producer in the supervisor's own process: it waits for room, and until its item is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Producer {
+    Ready,
+    WaitsForRoom(Parcel),
+    WaitsForDurability(Parcel, ItemId),
+    /// The queue takes nothing more.
+    Refused,
+}
+
+/// A loop of `get` and `task_done` in the supervisor's own process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consumer {
+    Ready,
+    Waits,
+    Holds(Handed),
+}
+
+/// The write under way.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub(crate) number: u64,
+    pub(crate) records: Vec<Record<Parcel>>,
+    pub(crate) is_on_disk: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) book: Book,
+    /// How many items with each key were there before, and not asked for yet.
+    pub(crate) prints: BTreeMap<u128, u64>,
+    pub(crate) write: Option<InFlight>,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) letters: Vec<DeadLetter<Parcel>>,
+    pub(crate) plain: Producer,
+    pub(crate) keyed: Producer,
+    /// How many of its keys the keyed producer has dealt with.
+    pub(crate) keys_passed: usize,
+    pub(crate) consumer: Consumer,
+    pub(crate) is_joined: bool,
+    /// The operator asked the crew to stop.
+    pub(crate) is_stopping: bool,
+    /// A worker was given up on.
+    pub(crate) is_spent: bool,
+    /// What is still in the channel of somebody who was buried.
+    pub(crate) late: Vec<(HolderId, Up)>,
+}
+
+impl Life {
+    pub(crate) fn begin(plan: &Plan, disk: &Disk, seed: u64, plant: Option<Plant>) -> (Self, u64) {
+        let (book, mut found) = disk.recover();
+        let histories = found.recovered.unfinished.iter();
+        let histories = histories.filter(|item| !item.history.is_empty()).count() as u64;
+        match plant {
+            Some(Plant::ForgottenHistories) => {
+                for item in &mut found.recovered.unfinished {
+                    item.history.clear();
+                    item.forgiven = 0;
+                }
+            }
+            Some(Plant::LostAtRecovery) => drop(found.recovered.unfinished.pop()),
+            _ => {}
+        }
+        let mut prints = BTreeMap::new();
+        for print in found.prints {
+            *prints.entry(print).or_default() += 1;
+        }
+        let form = |body: Arc<[u8]>| Parcel::of_body(&body);
+        let recovered = found.recovered.map_payloads(form);
+        let unfinished = recovered.unfinished.iter();
+        let numbers = unfinished.map(|item| (item.id, item.payload.number));
+        let numbers = numbers.collect();
+        let mut ledger = match plan.is_journaled {
+            true => Ledger::resume(plan.options, recovered),
+            false => Ledger::new(plan.options),
+        };
+        if plan.keeps_attempts {
+            ledger.handle_keep_attempts();
+        }
+        let slot = |index: usize| {
+            let jitter = seed.wrapping_add(index as u64);
+            Slot::new(plan.spec, jitter, index >= plan.handlers)
+        };
+        let life = Life {
+            dispatcher: Dispatcher::new(ledger, numbers),
+            book,
+            prints,
+            write: None,
+            slots: (0..plan.handlers + plan.loops).map(slot).collect(),
+            letters: Vec::new(),
+            plain: Producer::Ready,
+            keyed: Producer::Ready,
+            keys_passed: 0,
+            consumer: Consumer::Ready,
+            is_joined: false,
+            is_stopping: false,
+            is_spent: false,
+            late: Vec::new(),
+        };
+        (life, histories)
+    }
+
+    pub(crate) fn credit(plan: &Plan, is_loop: bool) -> Option<Credit> {
+        match (is_loop, plan.is_single_credit) {
+            (true, _) => None,
+            (false, true) => Some(Credit::single()),
+            (false, false) => Some(Credit::adaptive()),
+        }
+    }
+
+    /// Who is there for this holder.
+    pub(crate) fn slot_of(&self, holder: HolderId) -> Option<usize> {
+        let mut slots = self.slots.iter();
+        slots.position(|slot| slot.holder == Some(holder))
+    }
+
+    /// Whatever the living have in hand or on the way to them.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = Job> + '_ {
+        self.slots.iter().flat_map(|slot| {
+            let jobs = slot.process.iter().flat_map(|process| process.jobs());
+            jobs.chain(slot.down.iter().filter_map(|down| match down {
+                crate::process::Down::Deliver(job) => Some(*job),
+                crate::process::Down::Answer(_, job) => *job,
+                _ => None,
+            }))
+        })
+    }
+
+    pub(crate) fn is_crew_over(&self) -> bool {
+        self.slots.iter().all(|slot| slot.is_over)
+    }
+}

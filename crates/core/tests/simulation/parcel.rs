@@ -1,0 +1,51 @@
+//! What the queue of this world carries: a number that no other put has, and for some the print of
+//! a key.
+
+use dishrack_core::book::Stored;
+use dishrack_core::ledger::Weight;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parcel {
+    pub(crate) number: u64,
+    body: [u8; 8],
+    pub(crate) print: Option<u128>,
+}
+
+impl Parcel {
+    pub(crate) fn new(number: u64, key: Option<u64>) -> Self {
+        Parcel {
+            number,
+            body: number.to_le_bytes(),
+            print: key.map(u128::from),
+        }
+    }
+
+    pub(crate) fn of_body(body: &[u8]) -> Self {
+        let body = body.try_into().expect("the disk keeps whole numbers");
+        Parcel {
+            number: u64::from_le_bytes(body),
+            body,
+            print: None,
+        }
+    }
+}
+
+impl Weight for Parcel {
+    /// Some are so heavy that a worker may hold only two.
+    fn weight(&self) -> usize {
+        match self.number % 7 {
+            0 => 60_000,
+            _ => 8,
+        }
+    }
+}
+
+impl Stored for Parcel {
+    fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    fn print(&self) -> Option<u128> {
+        self.print
+    }
+}

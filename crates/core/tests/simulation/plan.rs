@@ -1,0 +1,155 @@
+//! What one world is like: sizes, rules, and which faults happen how often. Each seed draws its own
+//! selection of faults (Groce et al.: "Swarm Testing", ISSTA 2012), because a world with all of
+//! them at once never gets far.
+
+use std::time::Duration;
+
+use dishrack_core::ledger::{Backoff, Capacity, Options};
+use dishrack_core::pool::spec::ChildSpec;
+
+use crate::chance::Chance;
+
+/// How often something goes wrong, in a thousand chances that it has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rates {
+    pub(crate) nack: u64,
+    pub(crate) deferred_nack: u64,
+    pub(crate) shortage: u64,
+    pub(crate) panic: u64,
+    pub(crate) hang: u64,
+    pub(crate) crash_in_item: u64,
+    pub(crate) crash_in_idle: u64,
+    pub(crate) crash_in_boot: u64,
+    pub(crate) hang_in_boot: u64,
+    pub(crate) start_fails: u64,
+    pub(crate) kill: u64,
+    pub(crate) lingering_link: u64,
+    pub(crate) undeliverable: u64,
+    pub(crate) cancel: u64,
+    pub(crate) revive: u64,
+    pub(crate) recycle: u64,
+    pub(crate) stop: u64,
+    pub(crate) worker_put: u64,
+    pub(crate) cancelled_request: u64,
+    pub(crate) supervisor_crash: u64,
+    pub(crate) power_failure: u64,
+    pub(crate) write_failure: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) options: Options,
+    pub(crate) spec: ChildSpec,
+    pub(crate) is_journaled: bool,
+    /// Whether attempts that are over are kept until they are shown.
+    pub(crate) keeps_attempts: bool,
+    /// Whether each commit is synced to the disk; otherwise only now and then.
+    pub(crate) is_full: bool,
+    pub(crate) handlers: usize,
+    /// Workers that ask for items, rather than being handed them.
+    pub(crate) loops: usize,
+    pub(crate) has_consumer: bool,
+    pub(crate) is_single_credit: bool,
+    pub(crate) quota: u64,
+    pub(crate) time_limit: Option<Duration>,
+    /// Keys of a producer that goes on where it stopped, and may hold a key twice.
+    pub(crate) keys: Vec<u64>,
+    /// How many items the producer without keys puts.
+    pub(crate) plain_puts: u64,
+    pub(crate) steps: u64,
+    pub(crate) rates: Rates,
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+impl Plan {
+    pub(crate) fn draw(chance: &mut Chance) -> Self {
+        let is_journaled = chance.below(5) > 0;
+        let capacity = match chance.below(4) {
+            0 => Capacity::Rendezvous,
+            1 => Capacity::Bounded(1 + chance.index(5)),
+            _ => Capacity::Unbounded,
+        };
+        let backoff = match chance.below(2) {
+            0 => Backoff::none(),
+            _ => Backoff::exponential(ms(20), ms(200)),
+        };
+        let max_attempts = 1 + u32::try_from(chance.below(4)).expect("small");
+        let loops = chance.index(2);
+        let mut plan = Plan {
+            options: Options {
+                capacity,
+                max_attempts,
+                backoff,
+                ..Options::default()
+            },
+            spec: ChildSpec {
+                intensity: chance.pick(&[0, 1, 3, 10, 10, 10]),
+                period: ms(chance.pick(&[500, 5_000])),
+                shutdown: ms(200),
+                boot_deadline: ms(300),
+                ..ChildSpec::default()
+            },
+            is_journaled,
+            is_full: chance.below(2) == 0,
+            handlers: 1 + chance.index(3),
+            loops,
+            has_consumer: chance.below(4) == 0,
+            is_single_credit: chance.below(4) == 0,
+            quota: chance.pick(&[u64::MAX, u64::MAX, 1, 3]),
+            time_limit: (chance.below(2) == 0).then(|| ms(100)),
+            keys: (0..chance.below(6)).map(|_| chance.below(4)).collect(),
+            plain_puts: match chance.below(4) {
+                0 => chance.below(40),
+                _ => chance.below(10),
+            },
+            steps: 60 + chance.below(240),
+            rates: Rates::draw(chance, is_journaled),
+            keeps_attempts: false,
+        };
+        // Not drawn, so that older seeds still tell the same story.
+        plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
+        plan
+    }
+}
+
+impl Rates {
+    fn draw(chance: &mut Chance, is_journaled: bool) -> Self {
+        let mut rate = |high: u64| match chance.below(3) {
+            0 => high,
+            1 => high / 4,
+            _ => 0,
+        };
+        let mut rates = Rates {
+            nack: rate(300),
+            deferred_nack: rate(150),
+
+            panic: rate(200),
+            hang: rate(150),
+            crash_in_item: rate(250),
+            crash_in_idle: rate(40),
+            crash_in_boot: rate(200),
+            hang_in_boot: rate(100),
+            start_fails: rate(150),
+            kill: rate(40),
+            lingering_link: rate(300),
+            undeliverable: rate(60),
+            cancel: rate(40),
+            revive: rate(40),
+            recycle: rate(40),
+            stop: rate(4),
+            worker_put: rate(200),
+            cancelled_request: rate(100),
+            shortage: rate(100),
+            ..Rates::default()
+        };
+        if is_journaled {
+            rates.supervisor_crash = rate(20);
+            rates.power_failure = rate(12);
+            rates.write_failure = rate(20);
+        }
+        rates
+    }
+}

@@ -1,0 +1,332 @@
+//! A worker process and the two ways of its link. Whatever is in a way arrives in its order; what a
+//! process has not sent yet is lost with it, and so is what it has not read. What its scoreboard
+//! says is there at once, and stays. MIRRORED from `src/worker/session.rs`: what the scoreboard
+//! says, and when acknowledgements are sent.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use dishrack_core::ledger::{Cause, Exit, Handed, Started, Token};
+
+use crate::chance::Chance;
+use crate::coverage::Coverage;
+use crate::dispatcher::{Ending, Reply};
+use crate::parcel::Parcel;
+use crate::plan::Rates;
+use crate::truth::Truth;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Job {
+    pub(crate) token: Token,
+    pub(crate) ordinal: u64,
+    pub(crate) number: u64,
+}
+
+impl Job {
+    pub(crate) fn new(handed: &Handed, number: u64) -> Self {
+        Job {
+            token: handed.token,
+            ordinal: handed.ordinal,
+            number,
+        }
+    }
+}
+
+/// From the supervisor.
+#[derive(Debug)]
+pub(crate) enum Down {
+    Deliver(Job),
+    Revoke(Token),
+    /// Others are to have what it has not begun.
+    GiveBack,
+    Stop,
+    Answer(Reply, Option<Job>),
+}
+
+/// From the worker.
+#[derive(Debug)]
+pub(crate) enum Up {
+    Ready,
+    Settled(Job, Ending),
+    HasBegun(Token),
+    Get(u64),
+    Put(u64, Parcel),
+    /// It has waited long enough.
+    Cancel(u64),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    job: Job,
+    since: Duration,
+    is_hung: bool,
+}
+
+/// What a worker's step needs to know of its world.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) chance: &'a mut Chance,
+    pub(crate) rates: &'a Rates,
+    pub(crate) coverage: &'a mut Coverage,
+    pub(crate) truth: &'a mut Truth,
+    pub(crate) now: Duration,
+    pub(crate) step: u64,
+    /// Faults are over: whatever hangs goes on.
+    pub(crate) is_calm: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Process {
+    is_loop: bool,
+    is_ready: bool,
+    is_hung: bool,
+    is_stopping: bool,
+    inbox: VecDeque<Job>,
+    running: Option<Running>,
+    /// What the scoreboard says.
+    pub(crate) board: Started,
+    /// It is through with all deliveries up to this one: each is done, unless a word said otherwise.
+    pub(crate) through: u64,
+    /// What was begun and not acknowledged on the wire.
+    pub(crate) begun: Option<Job>,
+    unsent: Vec<Up>,
+    requests: u64,
+    is_asking: bool,
+    has_cancelled: bool,
+    /// The number of an item that it waits to have accepted.
+    putting: Option<u64>,
+}
+
+impl Process {
+    pub(crate) fn new(is_loop: bool) -> Self {
+        Process {
+            is_loop,
+            ..Process::default()
+        }
+    }
+
+    /// What it has and has not finished.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = Job> + '_ {
+        let running = self.running.iter().map(|running| running.job);
+        running.chain(self.inbox.iter().copied())
+    }
+
+    /// How long it has been at an item.
+    pub(crate) fn overrun(&self, now: Duration) -> Duration {
+        let running = self.running.map(|running| now - running.since);
+        running.unwrap_or_default()
+    }
+
+    /// One step of its life. Its exit, if that was the last one.
+    pub(crate) fn step(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        down: &mut VecDeque<Down>,
+        up: &mut VecDeque<Up>,
+    ) -> Option<Exit> {
+        if !self.is_ready {
+            return self.boot(around, up);
+        }
+        if around.chance.below(4) == 0 {
+            self.flush(up);
+        }
+        if around.chance.below(2) == 0
+            && let Some(news) = down.pop_front()
+        {
+            self.read(news, around);
+            return None;
+        }
+        if self.running.is_some() {
+            if self.putting.is_none() {
+                let before = self.running;
+                let exit = self.work(around);
+                self.acknowledge_by_store(before, around, up);
+                return exit;
+            }
+        } else if let Some(job) = self.inbox.pop_front() {
+            self.begin(job, around);
+            return None;
+        } else if around.chance.permille(around.rates.crash_in_idle) && self.unsent.is_empty() {
+            return Some(Exit::Signaled(11));
+        }
+        self.cancel_request(around);
+        self.flush(up);
+        let is_idle = self.running.is_none() && self.inbox.is_empty() && !self.is_asking;
+        if self.is_stopping && is_idle && down.is_empty() {
+            return Some(Exit::Exited(0));
+        }
+        if self.is_loop && is_idle && !self.is_stopping {
+            self.requests += 1;
+            self.is_asking = true;
+            self.has_cancelled = false;
+            self.unsent.push(Up::Get(self.requests));
+        }
+        None
+    }
+
+    /// A request takes too long: it is cancelled, and its answer may be on the way already.
+    fn cancel_request(&mut self, around: &mut Surroundings<'_>) {
+        let is_waiting = self.is_asking || self.putting.is_some();
+        if is_waiting
+            && !self.has_cancelled
+            && around.chance.permille(around.rates.cancelled_request)
+        {
+            self.has_cancelled = true;
+            self.unsent.push(Up::Cancel(self.requests));
+        }
+    }
+
+    fn boot(&mut self, around: &mut Surroundings<'_>, up: &mut VecDeque<Up>) -> Option<Exit> {
+        let rates = around.rates;
+        if self.is_hung && !around.is_calm {
+            return None;
+        }
+        if around.chance.permille(rates.crash_in_boot) {
+            return Some(Exit::Exited(1));
+        }
+        self.is_hung = around.chance.permille(rates.hang_in_boot);
+        if !self.is_hung {
+            self.is_ready = true;
+            up.push_back(Up::Ready);
+        }
+        None
+    }
+
+    fn read(&mut self, news: Down, around: &mut Surroundings<'_>) {
+        match news {
+            Down::Deliver(job) if self.is_stopping => self.give_back(job),
+            Down::Deliver(job) => self.inbox.push_back(job),
+            Down::Revoke(token) => self.drop_revoked(token),
+            Down::GiveBack => {
+                for job in std::mem::take(&mut self.inbox) {
+                    around.coverage.taken_back += 1;
+                    self.give_back(job);
+                }
+            }
+            Down::Stop => {
+                self.is_stopping = true;
+                for job in std::mem::take(&mut self.inbox) {
+                    self.give_back(job);
+                }
+            }
+            Down::Answer(Reply::Accepted(_), _) => {
+                let number = self.putting.take().expect("it put something");
+                around.coverage.puts_of_workers_told += 1;
+                around.truth.put_told(number, around.step);
+            }
+            Down::Answer(Reply::Item(_), job) => {
+                self.is_asking = false;
+                around.coverage.crossing_answers += u64::from(self.has_cancelled);
+                let job = job.expect("an item comes with it");
+                self.board.taken = job.ordinal;
+                self.run(job, around);
+            }
+            Down::Answer(Reply::Empty, _) => self.is_asking = false,
+            Down::Answer(_, _) if self.putting.take().is_some() => {}
+            Down::Answer(_, _) => {
+                self.is_asking = false;
+                self.is_stopping = true;
+            }
+        }
+    }
+
+    fn give_back(&mut self, job: Job) {
+        self.unsent.push(Up::Settled(job, Ending::Returned));
+    }
+
+    fn drop_revoked(&mut self, token: Token) {
+        if let Some(at) = self.inbox.iter().position(|job| job.token == token)
+            && let Some(job) = self.inbox.remove(at)
+        {
+            self.give_back(job);
+        } else if self.running.is_some_and(|one| one.job.token == token) {
+            self.unsent.push(Up::HasBegun(token));
+        }
+    }
+
+    fn begin(&mut self, job: Job, around: &mut Surroundings<'_>) {
+        self.board.current = job.ordinal;
+        self.run(job, around);
+    }
+
+    fn run(&mut self, job: Job, around: &mut Surroundings<'_>) {
+        self.begun = Some(job);
+        self.running = Some(Running {
+            job,
+            since: around.now,
+            is_hung: false,
+        });
+        // A loop's put may wait for room that would have to come from itself, until it is
+        // cancelled.
+        if around.chance.permille(around.rates.worker_put) {
+            let number = around.truth.new_number();
+            self.putting = Some(number);
+            self.has_cancelled = false;
+            self.requests += 1;
+            self.unsent
+                .push(Up::Put(self.requests, Parcel::new(number, None)));
+        }
+    }
+
+    fn work(&mut self, around: &mut Surroundings<'_>) -> Option<Exit> {
+        let running = self.running.as_mut().expect("it is at an item");
+        if running.is_hung && !around.is_calm {
+            return None;
+        }
+        let (rates, chance) = (around.rates, &mut *around.chance);
+        if chance.permille(rates.hang) {
+            running.is_hung = true;
+            return None;
+        }
+        if chance.permille(rates.crash_in_item) {
+            // One of them may be of a stop, and none ever comes.
+            return Some(Exit::Signaled(chance.pick(&[11, 15])));
+        }
+        let job = running.job;
+        let ending = if chance.permille(rates.panic) {
+            around.coverage.panics += 1;
+            Ending::Failed(Cause::Panicked("oh".into()))
+        } else if chance.permille(rates.nack) {
+            around.coverage.nacks += 1;
+            Ending::Failed(Cause::Nack("no".into()))
+        } else if chance.permille(rates.deferred_nack) {
+            around.coverage.deferred_nacks += 1;
+            let rest = Duration::from_millis(chance.below(80));
+            Ending::Deferred(Cause::Nack("later".into()), rest)
+        } else if chance.permille(rates.shortage) {
+            Ending::Short
+        } else {
+            Ending::Done(job.number)
+        };
+        self.running = None;
+        self.unsent.push(Up::Settled(job, ending));
+        None
+    }
+
+    /// What nobody waits for is acknowledged by a store, after all words that came before it.
+    fn acknowledge_by_store(
+        &mut self,
+        before: Option<Running>,
+        around: &mut Surroundings<'_>,
+        up: &mut VecDeque<Up>,
+    ) {
+        if self.is_loop || self.running.is_some() || around.chance.below(2) == 0 {
+            return;
+        }
+        if let (Some(running), Some(Up::Settled(job, Ending::Done(_)))) =
+            (before, self.unsent.last())
+            && job.ordinal == running.job.ordinal
+        {
+            self.unsent.pop();
+            up.extend(self.unsent.drain(..));
+            self.through = running.job.ordinal;
+        }
+    }
+
+    fn flush(&mut self, up: &mut VecDeque<Up>) {
+        up.extend(self.unsent.drain(..));
+        if self.running.is_none() {
+            self.begun = None;
+            self.board = Started::default();
+        }
+    }
+}

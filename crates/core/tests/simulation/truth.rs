@@ -1,0 +1,193 @@
+//! What really happened and what was promised, kept apart from everything that is tested. A promise
+//! is what somebody was told: that his put was accepted, that an item is done or dead, that all is
+//! settled; or that an attempt failed. It must hold for ever; only a power failure without a sync
+//! after the promise, in the mode that does not sync each commit, may break it.
+//!
+//! What nobody was told is not promised: an item may be done again, and an attempt be forgotten, if
+//! the supervisor ends before the record of it is durable. So an item is begun at most
+//! `max_attempts` times for each time it was revived, and once more for each end of a supervisor.
+
+use dishrack_core::ledger::{DeadLetter, Handed, ItemId, Token};
+
+use crate::disk::{End, Lines};
+use crate::parcel::Parcel;
+
+/// One put, whatever became of it.
+#[derive(Debug, Clone, Default)]
+struct Item {
+    /// The step in which somebody was told that it is accepted.
+    put_told: Option<u64>,
+    end_told: Option<(End, u64)>,
+    /// It is done, for this supervisor, and nobody was told.
+    is_quiet: bool,
+    /// The last failed attempt that somebody was told of.
+    retry_told: Option<(u32, u64)>,
+    /// Entries in its history, and how many do not count any more.
+    failures: u32,
+    forgiven: u32,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    items: Vec<Item>,
+    /// Deliveries of cancelled items.
+    revoked: Vec<Token>,
+    /// When the disk was synced last, if it does that only now and then.
+    pub(crate) synced: u64,
+}
+
+impl Truth {
+    /// A number that no other put has.
+    pub(crate) fn new_number(&mut self) -> u64 {
+        self.items.push(Item::default());
+        self.items.len() as u64 - 1
+    }
+
+    fn item(&mut self, number: u64) -> &mut Item {
+        &mut self.items[usize::try_from(number).expect("few items")]
+    }
+
+    pub(crate) fn put_told(&mut self, number: u64, step: u64) {
+        let told = self.item(number).put_told.replace(step);
+        assert_eq!(
+            told, None,
+            "put {number} was told twice that it is accepted"
+        );
+    }
+
+    pub(crate) fn handed(&mut self, handed: &Handed, number: u64, max_attempts: u32) {
+        let item = self.item(number);
+        assert_eq!(item.end_told, None, "item {number} is handed out again");
+        assert!(!item.is_quiet, "item {number} is handed out again");
+        let counted = item.failures - item.forgiven;
+        assert!(counted < max_attempts, "item {number}: {counted} attempts");
+        assert_eq!(handed.attempt, item.failures + 1, "attempts of {number}");
+    }
+
+    /// An attempt failed, or the item was cancelled.
+    pub(crate) fn failed(&mut self, number: u64) {
+        self.item(number).failures += 1;
+    }
+
+    pub(crate) fn revoke(&mut self, token: Token) {
+        self.revoked.push(token);
+    }
+
+    pub(crate) fn is_revoked(&self, token: Token) -> bool {
+        self.revoked.contains(&token)
+    }
+
+    /// It was acknowledged by a store: it is done, and nobody is told.
+    pub(crate) fn ended_quietly(&mut self, number: u64) {
+        let item = self.item(number);
+        assert!(!item.is_quiet && item.end_told.is_none(), "two ends");
+        item.is_quiet = true;
+    }
+
+    pub(crate) fn done_told(&mut self, number: u64, result: u64, step: u64) {
+        assert_eq!(number, result, "the result of another item");
+        assert!(!self.item(number).is_quiet, "item {number} is done already");
+        let told = self.item(number).end_told.replace((End::Done, step));
+        assert_eq!(told, None, "item {number} has its end already");
+    }
+
+    pub(crate) fn retry_told(&mut self, number: u64, attempt: u32, step: u64) {
+        let item = self.item(number);
+        // It may be done by now: who acknowledges by a store waits for nothing durable.
+        assert!(attempt <= item.failures, "attempt {attempt} did not fail");
+        let before = item.retry_told.replace((attempt, step));
+        let is_new = before.is_none_or(|(before, _)| before < attempt);
+        assert!(is_new, "attempt {attempt} of item {number} failed twice");
+    }
+
+    pub(crate) fn is_end_told(&mut self, number: u64) -> bool {
+        let item = self.item(number);
+        item.end_told.is_some() || item.is_quiet
+    }
+
+    pub(crate) fn dead_told(&mut self, letter: &DeadLetter<Parcel>, step: u64, max_attempts: u32) {
+        let number = letter.payload.number;
+        let is_cancelled = letter
+            .history
+            .last()
+            .is_some_and(|last| last.cause == dishrack_core::ledger::Cause::Cancelled);
+        let item = self.item(number);
+        let counted = item.failures - item.forgiven;
+        assert!(!item.is_quiet, "item {number} is done already");
+        assert!(
+            is_cancelled || counted == max_attempts,
+            "item {number} is given up after {counted} attempts"
+        );
+        assert_eq!(letter.history.len(), item.failures as usize);
+        let told = item.end_told.replace((End::Dead, step));
+        assert_eq!(told, None, "item {number} has its end already");
+    }
+
+    pub(crate) fn revived(&mut self, number: u64) {
+        let item = self.item(number);
+        assert!(matches!(item.end_told, Some((End::Dead, _))));
+        item.end_told = None;
+        item.forgiven = item.failures;
+    }
+
+    /// Somebody was told that all is settled.
+    pub(crate) fn joined(&self) {
+        for (item, number) in self.items.iter().zip(0..) {
+            let is_ended = item.end_told.is_some() || item.is_quiet;
+            let is_open = item.put_told.is_some() && !is_ended;
+            assert!(!is_open, "join returned before item {number} was settled");
+        }
+    }
+
+    /// What a supervisor found when it began: no promise may be broken. `is_excused`: power failed,
+    /// and commits are not synced one by one.
+    pub(crate) fn recovered(&mut self, lines: &Lines, is_excused: bool, step: u64) {
+        self.revoked.clear();
+        let synced = self.synced;
+        let may_break = |told: u64| is_excused && told >= synced;
+        let mut is_there = vec![None; self.items.len()];
+        for line in lines.values() {
+            is_there[usize::try_from(line.number).expect("few items")] = Some(line);
+        }
+        for ((item, line), number) in self.items.iter_mut().zip(is_there).zip(0..) {
+            // What is done and was told to nobody may have to be done again.
+            item.is_quiet = false;
+            let Some(line) = line else {
+                let told = item.put_told.filter(|told| !may_break(*told));
+                assert_eq!(told, None, "item {number} was accepted, and is lost");
+                let ended = item.end_told.filter(|(_, told)| !may_break(*told));
+                assert_eq!(ended, None, "the end of {number} was told, and is lost");
+                *item = Item::default();
+                continue;
+            };
+            if let Some((end, told)) = item.end_told
+                && line.end != Some(end)
+            {
+                let why = "its end was told, and is not true any more";
+                assert!(may_break(told), "item {number}: {why}");
+                item.end_told = None;
+            }
+            (item.failures, item.forgiven) = line.attempts();
+            if let Some((attempt, told)) = item.retry_told
+                && item.failures < attempt
+            {
+                assert!(may_break(told), "item {number}: a failure is forgotten");
+                item.retry_told = None;
+            }
+            // An end that was read again is as good as told.
+            if let Some(end) = line.end {
+                item.end_told.get_or_insert((end, step));
+            }
+        }
+    }
+
+    /// When all is over: everything that was told accepted has its end.
+    pub(crate) fn check_end(&self) {
+        self.joined();
+    }
+
+    /// Which item of the disk somebody may want to know of.
+    pub(crate) fn some_id(&self, number: u64) -> ItemId {
+        ItemId(number % (self.items.len() as u64 + 2))
+    }
+}

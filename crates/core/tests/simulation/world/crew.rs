@@ -1,0 +1,393 @@
+//! The workers: turns of their processes and links, the deeds of their rules, and their burials.
+//! The rules (`Child`) are the real ones. MIRRORED from `src/supervision/watch/`: who is charged
+//! with a death, time limits, and the ends of workers that are at a cancelled item.
+
+use std::time::Duration;
+
+use dishrack_core::ledger::{Blame, Cause, Exit, HolderId, Scene, Started};
+use dishrack_core::pool::child::{Deed, Happening, Phase};
+
+use super::{World, note};
+use crate::dispatcher::{Ending, Reply, Request, Said};
+use crate::life::Life;
+use crate::planted::Plant;
+use crate::process::{Down, Job, Up};
+
+impl World {
+    pub(super) fn begin_crew(&mut self) {
+        for index in 0..self.life.slots.len() {
+            self.happen(index, Happening::Begin);
+        }
+    }
+
+    pub(super) fn slot_turn(&mut self, index: usize) {
+        let slot = &mut self.life.slots[index];
+        // Whoever reads a channel that outlives its process may be slow, so that it is given up.
+        let is_slow = slot.lingers && self.chance.below(16) > 0;
+        let is_left_over = slot.process.is_none() && !slot.up.is_empty();
+        if !is_slow && (is_left_over || self.chance.below(2) == 0) {
+            return self.read_link(index);
+        }
+        let slot = &mut self.life.slots[index];
+        if slot.process.is_some() {
+            return self.process_turn(index);
+        }
+        if let Some(exit) = slot.untold_exit
+            && self.chance.below(2) == 0
+        {
+            slot.untold_exit = None;
+            slot.exit = exit;
+            self.happen(index, Happening::Ended);
+        } else if slot.is_link_open && slot.up.is_empty() && !slot.lingers {
+            slot.is_link_open = false;
+            self.happen(index, Happening::LinkClosed);
+        }
+    }
+
+    fn process_turn(&mut self, index: usize) {
+        if self.chance.permille(self.rates.kill) {
+            note!(self, "worker {index} is killed by somebody");
+            return self.die(index, Exit::Signaled(9));
+        }
+        let (mut around, life) = self.around();
+        let slot = &mut life.slots[index];
+        let process = slot.process.as_mut().expect("it was just looked at");
+        let exit = process.step(&mut around, &mut slot.down, &mut slot.up);
+        if let Some(exit) = exit {
+            note!(self, "worker {index} {exit}");
+            self.die(index, exit);
+        }
+    }
+
+    fn die(&mut self, index: usize, exit: Exit) {
+        let lingers = self.chance.permille(self.rates.lingering_link);
+        let slot = &mut self.life.slots[index];
+        slot.die(exit);
+        slot.lingers = lingers;
+        self.coverage.lingering_links += u64::from(lingers);
+    }
+
+    /// Ended by its supervisor, which has its reasons.
+    fn kill(&mut self, index: usize) {
+        if self.life.slots[index].process.is_some() {
+            self.die(index, Exit::Signaled(9));
+        }
+    }
+
+    /// The supervisor reads one word of a worker, or of one that was buried too early.
+    fn read_link(&mut self, index: usize) {
+        if self.chance.below(8) == 0 && !self.life.late.is_empty() {
+            let (_, up) = self.life.late.remove(0);
+            return self.hear_late(up);
+        }
+        let slot = &mut self.life.slots[index];
+        let Some(up) = slot.up.pop_front() else {
+            return self.hear_board(index);
+        };
+        match (up, slot.holder) {
+            (Up::Ready, _) => {
+                let credit = Life::credit(&self.plan, slot.is_loop);
+                let holder = self.life.dispatcher.attach(credit, self.plan.quota);
+                slot.holder = Some(holder);
+                // A boot that is heard of only after its deadline has failed all the same.
+                slot.ready(slot.child.phase() == Phase::Booting);
+                self.happen(index, Happening::Ready);
+            }
+            (up, Some(holder)) => self.hear_worker(index, holder, up),
+            (_, None) => panic!("a word of nobody"),
+        }
+    }
+
+    /// All words of a worker were heard: what its scoreboard says counts.
+    fn hear_board(&mut self, index: usize) {
+        let slot = &mut self.life.slots[index];
+        let alive = slot.process.as_ref().map(|process| process.through);
+        let through = alive.unwrap_or(slot.through);
+        let (Some(holder), true) = (slot.holder, through > slot.through_heard) else {
+            return;
+        };
+        for ordinal in slot.through_heard + 1..=through {
+            let handed = self.life.dispatcher.ledger.handed_as(holder, ordinal);
+            if let Some(number) = handed.and_then(|one| self.life.dispatcher.numbers.get(&one.id)) {
+                self.coverage.done_by_store += 1;
+                self.truth.ended_quietly(*number);
+            }
+        }
+        self.life.slots[index].through_heard = through;
+        let ledger = &mut self.life.dispatcher.ledger;
+        ledger.handle_done_through(holder, through, Duration::from_micros(through % 700));
+    }
+
+    fn hear_worker(&mut self, index: usize, holder: HolderId, up: Up) {
+        match up {
+            Up::Ready => panic!("ready twice"),
+            Up::Settled(job, ending) => {
+                let is_its_own = self.settle(job, ending);
+                let is_revoked = self.truth.is_revoked(job.token);
+                assert!(is_its_own || is_revoked, "refused, and was never lost");
+            }
+            Up::HasBegun(token) => {
+                let slot = &mut self.life.slots[index];
+                let running = slot.process.as_ref().and_then(|process| process.begun);
+                // Unless it has gone on meanwhile, it is ended, and that is nobody's fault.
+                if running.is_some_and(|job| job.token == token) {
+                    self.coverage.revoked_and_killed += 1;
+                    slot.excuse();
+                    slot.killed_for = Some(None);
+                    self.happen(index, Happening::Excused);
+                    self.kill(index);
+                }
+            }
+            Up::Get(number) => {
+                let request = Request { holder, number };
+                let life = &mut self.life;
+                life.dispatcher.ask_get(request, true);
+            }
+            Up::Cancel(number) => {
+                let request = Request { holder, number };
+                let life = &mut self.life;
+                life.dispatcher.cancel(request);
+                match life.dispatcher.next() {
+                    None => {}
+                    Some(said) => {
+                        match said {
+                            Said::Answer(_, Reply::Empty) => self.coverage.cancelled_gets += 1,
+                            _ => self.coverage.cancelled_puts += 1,
+                        }
+                        self.carry_out(said);
+                    }
+                }
+            }
+            Up::Put(number, parcel) => {
+                let request = Request { holder, number };
+                let life = &mut self.life;
+                life.dispatcher.ask(request, parcel);
+            }
+        }
+    }
+
+    /// A word of somebody who was buried because his channel stayed open too long.
+    fn hear_late(&mut self, up: Up) {
+        if let Up::Settled(job, ending) = up {
+            self.coverage.words_of_the_buried += 1;
+            self.settle(job, ending);
+        }
+    }
+
+    /// Whether it was still its own.
+    fn settle(&mut self, job: Job, ending: Ending) -> bool {
+        let is_failure = matches!(ending, Ending::Failed(_) | Ending::Deferred(..));
+        let (is_return, is_done) = (ending.is_return(), matches!(ending, Ending::Done(_)));
+        note!(self, "put {}: {ending:?}", job.number);
+        let dispatcher = &mut self.life.dispatcher;
+        if dispatcher.receive_verdict(job.token, ending, self.now) {
+            self.coverage.returned += u64::from(is_return);
+            if is_failure {
+                self.truth.failed(job.number);
+            }
+            if is_done && self.is_planted(Plant::EarlyEnd) {
+                self.truth.done_told(job.number, job.number, self.step);
+            }
+            return true;
+        }
+        if !is_return {
+            self.coverage.late_words += 1;
+            if self.is_planted(Plant::LateWordBelieved) {
+                self.believe(job);
+            }
+        }
+        false
+    }
+
+    /// Settles whatever delivery its item has now.
+    fn believe(&mut self, job: Job) {
+        let found = self.life.jobs().find(|other| other.number == job.number);
+        if let Some(other) = found {
+            let ending = Ending::Done(job.number);
+            let _ = self.life.dispatcher.end(other.token, ending, self.now);
+        }
+    }
+
+    pub(super) fn recycle(&mut self, holder: HolderId) {
+        if let Some(index) = self.life.slot_of(holder)
+            && self.life.slots[index].child.phase() == Phase::Working
+        {
+            note!(self, "worker {index} is worn");
+            self.coverage.worn += 1;
+            self.replace(index);
+        }
+    }
+
+    /// A worker is to be replaced: it is worn, or takes too much memory.
+    pub(super) fn replace(&mut self, index: usize) {
+        if self.life.slots[index].child.phase() == Phase::Working {
+            self.coverage.recycled += 1;
+            self.life.slots[index].excuse();
+            self.happen(index, Happening::RecycleAsked);
+        }
+    }
+
+    pub(super) fn meet_deadline(&mut self, index: usize) {
+        if let Some(limit) = self.plan.time_limit
+            && let Some(process) = &self.life.slots[index].process
+            && process.overrun(self.now) >= limit
+            && self.life.slots[index].killed_for.is_none()
+        {
+            note!(self, "worker {index} takes too long");
+            self.coverage.time_limits += 1;
+            let slot = &mut self.life.slots[index];
+            slot.killed_for = Some(Some(Cause::TimedOut(limit)));
+            slot.excuse();
+            self.happen(index, Happening::Excused);
+            self.kill(index);
+        }
+        let slot = &self.life.slots[index];
+        if slot.child.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.happen(index, Happening::DeadlinePassed);
+        }
+    }
+
+    /// Tells the rules what happened, and does what they say.
+    pub(super) fn happen(&mut self, index: usize, happening: Happening) {
+        let mut next = Some(happening);
+        while let Some(happening) = next.take() {
+            let slot = &mut self.life.slots[index];
+            let deed = slot.child.handle(happening, self.now);
+            if let Happening::Buried { .. } | Happening::StartFailed = happening {
+                let is_stopping = self.life.is_stopping;
+                slot.judge(deed, is_stopping, &self.plan.spec, self.now);
+            }
+            next = deed.and_then(|deed| self.carry_out_deed(index, deed));
+        }
+    }
+
+    fn carry_out_deed(&mut self, index: usize, deed: Deed) -> Option<Happening> {
+        note!(self, "worker {index}: {deed:?}");
+        match deed {
+            Deed::Start => {
+                self.life.slots[index].begin();
+                if self.chance.permille(self.rates.start_fails) {
+                    self.coverage.failed_starts += 1;
+                    return Some(Happening::StartFailed);
+                }
+                self.life.slots[index].start();
+                None
+            }
+            Deed::AskToStop => {
+                let slot = &mut self.life.slots[index];
+                let holder = slot.holder.expect("it is ready");
+                slot.down.push_back(Down::Stop);
+                let life = &mut self.life;
+                life.dispatcher.stop(holder);
+                None
+            }
+            Deed::Kill => {
+                if self.life.slots[index].process.is_some() {
+                    self.life.slots[index].killed_for.get_or_insert(None);
+                }
+                self.kill(index);
+                None
+            }
+            Deed::Bury => Some(self.bury(index)),
+            Deed::Finish => {
+                assert!(self.life.is_stopping, "nobody asked the crew to end");
+                self.end_slot(index);
+                None
+            }
+            Deed::GiveUp => {
+                self.coverage.slots_given_up += 1;
+                self.life.is_spent = true;
+                self.end_slot(index);
+                None
+            }
+        }
+    }
+
+    fn end_slot(&mut self, index: usize) {
+        self.life.slots[index].is_over = true;
+        if self.life.is_crew_over() {
+            let is_spent = self.life.is_spent && !self.life.is_stopping;
+            self.life.dispatcher.crew_ended("they are over", is_spent);
+        }
+    }
+
+    pub(super) fn stop_crew(&mut self) {
+        note!(self, "the operator stops the crew");
+        self.coverage.stops += 1;
+        self.life.is_stopping = true;
+        for index in 0..self.life.slots.len() {
+            self.happen(index, Happening::StopAsked);
+        }
+    }
+
+    /// What the worker held goes back or is charged.
+    fn bury(&mut self, index: usize) -> Happening {
+        if self.life.slots[index].up.is_empty() {
+            self.hear_board(index);
+        }
+        let slot = &mut self.life.slots[index];
+        assert!(slot.process.is_none(), "buried alive");
+        let exit = slot.exit;
+        let is_boot_death = !slot.was_ready();
+        let (left, begun, mut started) = (std::mem::take(&mut slot.up), slot.begun, slot.board);
+        let killed_for = slot.killed_for.take();
+        let is_taken_back = std::mem::take(&mut slot.is_link_open);
+        let Some(holder) = slot.holder.take() else {
+            self.coverage.boot_deaths += 1;
+            return Happening::Buried { exit, charged: 0 };
+        };
+        if is_taken_back {
+            self.life
+                .late
+                .extend(left.into_iter().map(|up| (holder, up)));
+        }
+        let cause = killed_for.unwrap_or(Some(Cause::WorkerDied(exit)));
+        let blame = cause.map(|cause| Blame {
+            cause,
+            scene: Scene::default(),
+        });
+        if self.is_planted(Plant::LostRequeue) {
+            self.life.dispatcher.ledger.handle_stop(holder);
+            return Happening::Buried { exit, charged: 0 };
+        }
+        let guilty = begun.filter(|job| {
+            let handed = self.life.dispatcher.ledger.handed(job.token);
+            blame.is_some() && handed.is_some_and(|handed| handed.holder == holder)
+        });
+        self.life.slots[index].was_guilty = guilty.is_some();
+        if let Some(job) = guilty {
+            self.truth.failed(job.number);
+        }
+        if self.is_planted(Plant::PrefetchedCharged) {
+            started = self.all_of(holder);
+        }
+        let dispatcher = &mut self.life.dispatcher;
+        let charged = dispatcher.detach(holder, started, blame.as_ref(), self.now);
+        if !self.is_planted(Plant::PrefetchedCharged) {
+            assert_eq!(charged, usize::from(guilty.is_some()), "charged items");
+        }
+        assert!(!is_boot_death, "it had a seat");
+        match charged {
+            0 if blame.is_none() || exit.is_success() => {}
+            0 => self.coverage.idle_deaths += 1,
+            _ => self.coverage.charged_deaths += 1,
+        }
+        let charged = match self.is_planted(Plant::ItemsFaultOnSlot) {
+            true => 0,
+            false => charged,
+        };
+        Happening::Buried { exit, charged }
+    }
+
+    /// The last delivery to this holder, taken for the one that it had begun.
+    fn all_of(&self, holder: HolderId) -> Started {
+        let ledger = &self.life.dispatcher.ledger;
+        let mut latest = (1..=200).rev();
+        let last = latest.find(|ordinal| ledger.handed_as(holder, *ordinal).is_some());
+        let last = last.unwrap_or_default();
+        Started {
+            current: last,
+            taken: last,
+        }
+    }
+}

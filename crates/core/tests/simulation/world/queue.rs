@@ -1,0 +1,412 @@
+//! What has to do with the queue and its journal: putting, joining, consuming, writing, cancelling,
+//! reviving; and carrying out what follows.
+
+use std::time::Duration;
+
+use dishrack_core::book::{Change, Table};
+use dishrack_core::ledger::Cause;
+use dishrack_core::ledger::{Cancelled, Handed, Notice, Record, Report};
+
+use super::{World, note};
+use crate::disk::Commit;
+use crate::dispatcher::{Ending, Refused, Reply, Said};
+use crate::life::{Consumer, InFlight, Producer};
+use crate::parcel::Parcel;
+use crate::planted::Plant;
+use crate::process::{Down, Job};
+
+impl World {
+    pub(super) fn produce_plain(&mut self) {
+        if self.life.plain == Producer::Ready && self.plain_left > 0 {
+            self.plain_left -= 1;
+            let number = self.truth.new_number();
+            self.life.plain = Producer::WaitsForRoom(Parcel::new(number, None));
+        }
+        self.life.plain = self.produce(self.life.plain);
+    }
+
+    /// Goes through its keys from the beginning in every life, and passes over those that were put
+    /// before: as many as there were.
+    pub(super) fn produce_keyed(&mut self) {
+        if self.life.keyed == Producer::Ready
+            && let Some(key) = self.plan.keys.get(self.life.keys_passed).copied()
+        {
+            self.life.keys_passed += 1;
+            let before = self.life.prints.entry(u128::from(key)).or_default();
+            if *before > 0 {
+                *before -= 1;
+                self.coverage.keys_passed_over += 1;
+                return;
+            }
+            let number = self.truth.new_number();
+            self.life.keyed = Producer::WaitsForRoom(Parcel::new(number, Some(key)));
+        }
+        self.life.keyed = self.produce(self.life.keyed);
+    }
+
+    fn produce(&mut self, producer: Producer) -> Producer {
+        match producer {
+            Producer::Ready | Producer::Refused => producer,
+            Producer::WaitsForRoom(parcel) => match self.life.dispatcher.try_put(parcel) {
+                Ok(id) => {
+                    note!(self, "put {} as item {id}", parcel.number);
+                    Producer::WaitsForDurability(parcel, id)
+                }
+                Err(Refused::Full) => {
+                    self.coverage.puts_refused_full += 1;
+                    producer
+                }
+                Err(_) => Producer::Refused,
+            },
+            Producer::WaitsForDurability(parcel, id) => {
+                let ledger = &self.life.dispatcher.ledger;
+                if ledger.is_durable(id) || self.is_planted(Plant::EarlyAcceptance) {
+                    note!(self, "put {} is told accepted", parcel.number);
+                    self.coverage.puts_told += 1;
+                    self.truth.put_told(parcel.number, self.step);
+                    Producer::Ready
+                } else if ledger.is_broken() {
+                    self.coverage.puts_refused_broken += 1;
+                    Producer::Refused
+                } else {
+                    producer
+                }
+            }
+        }
+    }
+
+    pub(super) fn join(&mut self) {
+        let mut state = self.life.dispatcher.join_state(0);
+        if self.is_planted(Plant::EarlyJoin) {
+            let counts = self.life.dispatcher.ledger.counts();
+            let is_settled = counts.unfinished() == 0;
+            state = is_settled.then_some(Ok((counts.done, counts.dead)));
+        }
+        match state {
+            Some(Ok((done, dead))) => {
+                note!(self, "join returns: {done} done, {dead} dead");
+                self.coverage.joins_told += 1;
+                self.truth.joined();
+                let counts = self.life.dispatcher.ledger.counts();
+                assert_eq!(done + dead, counts.accepted);
+                self.life.is_joined = true;
+            }
+            Some(Err(Refused::NoWorkersLeft)) => self.coverage.joins_without_workers += 1,
+            Some(Err(_)) => self.coverage.joins_without_journal += 1,
+            None => {}
+        }
+    }
+
+    pub(super) fn consume(&mut self) {
+        if !self.plan.has_consumer {
+            return;
+        }
+        let dispatcher = &mut self.life.dispatcher;
+        match self.life.consumer {
+            Consumer::Holds(handed) => {
+                let number = dispatcher
+                    .ledger
+                    .payload(handed.token)
+                    .map(|one| one.number);
+                // It may have been cancelled meanwhile.
+                let number = number.unwrap_or_default();
+                let ending = match self.chance.permille(self.rates.nack) {
+                    true => Ending::Failed(Cause::Dropped),
+                    false => Ending::Done(number),
+                };
+                let is_failure = ending != Ending::Done(number);
+                if dispatcher.end(handed.token, ending, self.now).is_err() {
+                    self.coverage.late_words += 1;
+                } else if is_failure {
+                    self.truth.failed(number);
+                }
+                self.life.consumer = Consumer::Ready;
+            }
+            waiting => {
+                if waiting == Consumer::Waits {
+                    dispatcher.local_waits(false);
+                }
+                self.life.consumer = match dispatcher.get() {
+                    Some(handed) => {
+                        self.coverage.deliveries_to_consumers += 1;
+                        self.note_handed(&handed);
+                        Consumer::Holds(handed)
+                    }
+                    None => {
+                        dispatcher.local_waits(true);
+                        Consumer::Waits
+                    }
+                };
+            }
+        }
+    }
+
+    /// One step of the journal's thread: take, commit, tell.
+    pub(super) fn write(&mut self) {
+        let Some(mut write) = self.life.write.take() else {
+            self.begin_write();
+            return;
+        };
+        if write.is_on_disk {
+            note!(self, "write {} is durable", write.number);
+            self.life.dispatcher.ledger.handle_written(write.number);
+        } else if self.chance.permille(self.rates.write_failure) {
+            note!(self, "write {} fails", write.number);
+            self.coverage.write_failures += 1;
+            // Who is told of an error cannot know whether it lasted all the same.
+            if self.chance.below(4) == 0 {
+                self.coverage.failed_writes_that_lasted += 1;
+                self.commit(write.records, self.plan.is_full);
+            }
+            self.life.dispatcher.ledger.handle_write_failed();
+        } else {
+            let is_synced = self.plan.is_full && !self.is_planted(Plant::UnsyncedCommit);
+            let records = std::mem::take(&mut write.records);
+            self.commit(records, is_synced);
+            write.is_on_disk = true;
+            self.life.write = Some(write);
+        }
+    }
+
+    pub(super) fn begin_write(&mut self) {
+        let Some(write) = self.life.dispatcher.ledger.poll_write() else {
+            return;
+        };
+        for record in &write.records {
+            if let Record::Accepted { id, payload } = record {
+                self.life.dispatcher.numbers.insert(*id, payload.number);
+            }
+        }
+        self.coverage.writes += 1;
+        note!(
+            self,
+            "write {}: {} records",
+            write.number,
+            write.records.len()
+        );
+        self.life.write = Some(InFlight {
+            number: write.number,
+            records: write.records,
+            is_on_disk: false,
+        });
+    }
+
+    /// The journal's rows change as its book says.
+    pub(super) fn commit(&mut self, records: Vec<Record<Parcel>>, is_synced: bool) {
+        let changes = self.life.book.changes(&records);
+        let mut changes = changes.unwrap_or_else(|why| panic!("the journal refuses: {why:?}"));
+        if self.is_planted(Plant::WrongMerge) {
+            let is_batch = |table: Table| table == Table::Batch;
+            changes.retain(|one| !matches!(one, Change::Drop { table, .. } if is_batch(*table)));
+        }
+        let commit = Commit {
+            changes,
+            records,
+            revived: None,
+        };
+        self.disk.commit(commit, is_synced);
+    }
+
+    /// An operator cancels an item, or has a dead letter tried again.
+    pub(super) fn operate(&mut self) {
+        if self.chance.permille(self.rates.cancel * 10) {
+            self.cancel();
+        } else if self.chance.permille(self.rates.revive * 10) && !self.life.letters.is_empty() {
+            self.revive();
+        } else if self.chance.permille(self.rates.recycle * 10) {
+            let index = self.chance.index(self.life.slots.len());
+            self.replace(index);
+        } else if self.chance.permille(self.rates.stop * 10) && !self.life.is_stopping {
+            self.stop_crew();
+        } else if self.life.is_stopping && self.life.is_crew_over() && self.plan.is_journaled {
+            self.end_in_order();
+        }
+    }
+
+    fn cancel(&mut self) {
+        let id = self.truth.some_id(self.chance.next());
+        let ledger = &self.life.dispatcher.ledger;
+        let number = self.life.dispatcher.numbers.get(&id).copied();
+        let before = ledger.counts();
+        let answer = self.life.dispatcher.cancel_item(id, self.now);
+        note!(self, "cancel item {id}: {answer:?}");
+        match answer {
+            Cancelled::Not => {
+                self.coverage.cancelled_nothing += 1;
+                assert_eq!(self.life.dispatcher.ledger.counts(), before);
+                return;
+            }
+            Cancelled::Waiting => self.coverage.cancelled_waiting += 1,
+            Cancelled::Leased(handed) => {
+                self.coverage.cancelled_leased += 1;
+                self.truth.revoke(handed.token);
+                if let Some(index) = self.life.slot_of(handed.holder) {
+                    let slot = &mut self.life.slots[index];
+                    if slot.process.is_some() {
+                        slot.down.push_back(Down::Revoke(handed.token));
+                    }
+                }
+            }
+        }
+        self.truth.failed(number.expect("it was accepted"));
+    }
+
+    fn revive(&mut self) {
+        let index = self.chance.index(self.life.letters.len());
+        let letter = self.life.letters.remove(index);
+        note!(self, "revive item {}", letter.id);
+        if self.plan.is_journaled {
+            if self.life.dispatcher.ledger.is_broken() {
+                return;
+            }
+            let body = letter.payload.number.to_le_bytes();
+            let changes = self.life.book.revive(letter.id, &body);
+            let commit = Commit {
+                changes: changes.expect("the letter was told, so the journal has it"),
+                records: Vec::new(),
+                revived: Some(letter.id),
+            };
+            self.disk.commit(commit, self.plan.is_full);
+        }
+        self.coverage.revived += 1;
+        self.life.is_joined = false;
+        self.truth.revived(letter.payload.number);
+        self.life.dispatcher.ledger.handle_revive(letter);
+    }
+
+    pub(super) fn note_handed(&mut self, handed: &Handed) -> Job {
+        let payload = self.life.dispatcher.ledger.payload(handed.token);
+        let number = payload.expect("it was just handed out").number;
+        note!(
+            self,
+            "item {} (put {number}), attempt {}",
+            handed.id,
+            handed.attempt
+        );
+        self.coverage.deliveries += 1;
+        let held = self.life.dispatcher.ledger.held_by(handed.holder);
+        self.coverage.deliveries_in_advance += u64::from(held > 1);
+        let line = self.disk.lines().get(&handed.id.0);
+        let is_on_disk = line.is_some_and(|line| line.number == number);
+        assert!(is_on_disk || !self.plan.is_journaled, "it is not durable");
+        let max_attempts = self.plan.options.max_attempts;
+        self.truth.handed(handed, number, max_attempts);
+        let mut living = self.life.jobs();
+        let other = living.find(|job| job.number == number && !self.truth.is_revoked(job.token));
+        assert_eq!(other, None, "put {number} has two living holders");
+        Job::new(handed, number)
+    }
+
+    /// Carries out all that follows.
+    pub(super) fn pump(&mut self) {
+        while let Some(said) = self.life.dispatcher.next() {
+            self.carry_out(said);
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, said: Said) {
+        match said {
+            Said::Deliver(handed) => self.deliver(handed),
+            Said::Answer(request, answer) => {
+                let job = match answer {
+                    Reply::Item(handed) => {
+                        self.coverage.deliveries_to_loops += 1;
+                        Some(self.note_handed(&handed))
+                    }
+                    _ => None,
+                };
+                let slot = self.life.slot_of(request.holder);
+                if let Some(index) = slot
+                    && self.life.slots[index].process.is_some()
+                {
+                    let down = &mut self.life.slots[index].down;
+                    down.push_back(Down::Answer(answer, job));
+                }
+            }
+            Said::Worn(holder) => self.recycle(holder),
+            Said::TakeBack(holder) => {
+                if let Some(index) = self.life.slot_of(holder) {
+                    self.life.slots[index].down.push_back(Down::GiveBack);
+                }
+            }
+            Said::Notice(notice) => match notice {
+                Notice::Shortage(_) => self.coverage.shortages += 1,
+                Notice::ShortageOver => self.coverage.shortages_over += 1,
+            },
+            Said::Report(report) => {
+                if self.is_planted(Plant::DoneTwice) {
+                    self.hear(report.clone());
+                }
+                self.hear(report);
+            }
+        }
+    }
+
+    fn deliver(&mut self, handed: Handed) {
+        let job = self.note_handed(&handed);
+        if self.chance.permille(self.rates.undeliverable) {
+            self.coverage.undeliverable += 1;
+            let ending = Ending::Failed(Cause::Undeliverable("too large".into()));
+            let settled = self.life.dispatcher.end(handed.token, ending, self.now);
+            assert_eq!(settled, Ok(()));
+            self.truth.failed(job.number);
+            return;
+        }
+        let index = self.life.slot_of(handed.holder).expect("it is attached");
+        // What is sent to the dead is in nobody's hands.
+        if self.life.slots[index].process.is_some() {
+            self.life.slots[index].down.push_back(Down::Deliver(job));
+        }
+    }
+
+    fn hear(&mut self, report: Report<Parcel, u64>) {
+        // Some are shown at once, and others never are.
+        if self.step.is_multiple_of(3) {
+            let attempt = match &report {
+                Report::Done { handed, .. } => Some(handed.attempt),
+                Report::Retry { failure, .. } => Some(failure.attempt),
+                Report::Dead(letter) => letter.history.last().map(|last| last.attempt),
+            };
+            let attempt = attempt.expect("a dead letter has a history");
+            self.life
+                .dispatcher
+                .ledger
+                .handle_shown(report.id(), attempt);
+        }
+        match report {
+            Report::Done {
+                payload, result, ..
+            } => {
+                note!(self, "put {} is told done", payload.number);
+                self.coverage.done_told += 1;
+                let number = payload.number;
+                if !self.is_planted(Plant::EarlyEnd) || !self.truth.is_end_told(number) {
+                    self.truth.done_told(payload.number, result, self.step);
+                }
+            }
+            Report::Retry {
+                failure, payload, ..
+            } => {
+                self.coverage.retries_told += 1;
+                self.truth
+                    .retry_told(payload.number, failure.attempt, self.step);
+            }
+            Report::Dead(letter) => {
+                note!(self, "put {} is told dead", letter.payload.number);
+                self.coverage.dead_told += 1;
+                let max_attempts = self.plan.options.max_attempts;
+                self.truth.dead_told(&letter, self.step, max_attempts);
+                self.life.letters.push(letter);
+            }
+        }
+    }
+
+    /// How long an item rests at least, for those who wait for it.
+    pub(super) fn next_wake(&self) -> Option<Duration> {
+        let slots = self.life.slots.iter();
+        let deadlines = slots.filter_map(|slot| slot.child.poll_timeout());
+        deadlines
+            .chain(self.life.dispatcher.ledger.poll_timeout())
+            .min()
+    }
+}

@@ -1,0 +1,103 @@
+//! The end of a world: faults stop, and within bounded time everything must come to rest, with
+//! everything settled, everybody told, and nobody waiting.
+
+use std::time::Duration;
+
+use super::{Crash, World, note};
+use crate::disk::End;
+use crate::plan::Rates;
+
+/// More rounds than any world needs by far.
+const ROUNDS_MAX: u32 = 4_000;
+
+impl World {
+    pub(super) fn come_to_rest(&mut self) {
+        note!(self, "faults stop");
+        self.is_calm = true;
+        self.rates = Rates {
+            // Nobody waits for ever for room that only he can make.
+            cancelled_request: 200,
+            ..Rates::default()
+        };
+        for _ in 0..ROUNDS_MAX {
+            if self.life.dispatcher.ledger.is_broken() && self.life.write.is_none() {
+                assert!(
+                    self.life.dispatcher.join_state(0).is_some(),
+                    "a join that hangs"
+                );
+                self.crash(Crash::Process);
+            }
+            if self.life.is_crew_over() && self.is_served_by_nobody() {
+                assert!(
+                    self.life.dispatcher.join_state(0).is_some(),
+                    "a join that hangs"
+                );
+                if !self.plan.is_journaled {
+                    return;
+                }
+                self.crash(Crash::Process);
+            }
+            self.round();
+            if self.life.is_joined
+                && self.is_produced()
+                && self.life.dispatcher.ledger.is_finished()
+            {
+                return self.check_end();
+            }
+        }
+        let counts = self.life.dispatcher.ledger.counts();
+        panic!("it does not come to rest: {counts:?}");
+    }
+
+    fn is_served_by_nobody(&self) -> bool {
+        !self.plan.has_consumer || self.life.dispatcher.ledger.is_finished() || {
+            // A consumer serves what is there; those who put were told that no worker is left.
+            self.life.dispatcher.join_state(0).is_some()
+        }
+    }
+
+    /// Everybody has a turn; time passes in small steps, and to the next deadline now and then.
+    fn round(&mut self) {
+        self.step += 1;
+        self.produce_plain();
+        self.produce_keyed();
+        self.write();
+        self.check();
+        for index in 0..self.life.slots.len() {
+            self.slot_turn(index);
+            self.check();
+        }
+        self.consume();
+        self.check();
+        self.join();
+        let pause = match (self.step % 8, self.next_wake()) {
+            (0, Some(wake)) => wake.saturating_sub(self.now),
+            _ => Duration::from_millis(1),
+        };
+        self.pass(pause);
+        self.check();
+    }
+
+    fn check_end(&mut self) {
+        self.join();
+        self.truth.check_end();
+        let counts = self.life.dispatcher.ledger.counts();
+        assert_eq!(counts.unfinished(), 0, "{counts:?}");
+        if !self.plan.is_journaled {
+            return;
+        }
+        let (_, found) = self.disk.recover();
+        assert_eq!(found.recovered.unfinished, [], "the journal knows more");
+        let lines = self.disk.lines();
+        let dead = lines.values().filter(|line| line.end == Some(End::Dead));
+        assert_eq!(counts.dead, dead.count() as u64);
+        let mut prints = found.prints;
+        let mut keys: Vec<u128> = self.plan.keys.iter().copied().map(u128::from).collect();
+        prints.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(
+            prints, keys,
+            "each key was put as often as it was asked for"
+        );
+    }
+}
