@@ -12,7 +12,7 @@ mod inline;
 mod jobserver;
 pub(crate) mod keeper;
 pub(crate) mod leftovers;
-mod limits;
+pub(crate) mod limits;
 mod map;
 mod notes;
 pub(crate) mod oom;

@@ -74,17 +74,16 @@ impl<'a> Output<'a> {
 
     fn see_to_it(&self, is_failed: bool) -> Result<(), String> {
         for (file, stream) in self.files.iter().zip(Stream::BOTH) {
-            let is_removed = file.metadata().is_ok_and(|meta| meta.nlink() == 0);
             // One that failed may have found no room for its first byte.
             let is_suspect = is_failed || !is_empty(file);
             // One that had none may find that another one has made room since.
-            let was_full = || !is_removed && self.was_full();
+            let was_full = || self.was_full(file);
             if is_suspect && (spool::is_full(file) || was_full()) {
                 self.spool.note_if_full();
                 let folder = self.spool.folder().display();
                 return Err(format!("its output may be cut off: {folder} was full"));
             }
-            if is_removed {
+            if is_removed(file) {
                 match self.restore(file, stream) {
                     // There is no place for it any more, which the command did not do: whoever shows
                     // its output will miss it.
@@ -100,9 +99,12 @@ impl<'a> Output<'a> {
     }
 
     /// Whether there was no room at some time since it began, as far as that was noted.
-    fn was_full(&self) -> bool {
+    fn was_full(&self, file: &File) -> bool {
         let times = self.spool.last_full().zip(self.last_full);
-        times.is_some_and(|(now, before)| now != before)
+        let is_noted = times.is_some_and(|(now, before)| now != before);
+        // Asked afterwards: while the file is there the folder is the same, and so is the marker that
+        // has the note. A folder that was made again has a new one.
+        is_noted && !is_removed(file)
     }
 
     /// Writes once more what a file has that was removed.
@@ -119,6 +121,10 @@ impl<'a> Output<'a> {
         let Attempt { id, attempt, .. } = self.attempt;
         self.spool.remove(id, attempt, stream);
     }
+}
+
+fn is_removed(file: &File) -> bool {
+    file.metadata().is_ok_and(|meta| meta.nlink() == 0)
 }
 
 fn is_empty(file: &File) -> bool {

@@ -11,10 +11,12 @@ use super::{joblog, program, results};
 use crate::cli::args::{Format, JobArgs};
 use crate::cli::input::{self, Line, Source};
 use crate::cli::printer;
+use crate::error::Error;
 use crate::jobs::shell::Script;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::Template;
 use crate::jobs::{Feed, Setup};
+use crate::supervision::limits;
 
 /// What stands before items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
@@ -67,6 +69,10 @@ impl JobConfig {
             .cloned()
             .collect();
         check_together(args, &words, format)?;
+        if !args.dry_run {
+            // Folders are marked by way of /proc.
+            limits::check_system().map_err(|lacking| Error(lacking).to_string())?;
+        }
         if let Some(word) = words.iter().find(|word| is_numbered_place(word)) {
             printer::complain(&format_args!(
                 "{} is passed on as it is: {{}} stands for the item",
