@@ -21,7 +21,8 @@ const FAIL: [&str; 5] = ["--until-done", "--", "sh", "-c", "echo no {} >&2; exit
 fn with_letters() -> Stage {
     let stage = Stage::new();
     stage.put(&["a", "b"]);
-    let said = stage.say("work", &[&["-w", "1"], &FAIL[..]].concat());
+    let three = ["-w", "1", "--max-attempts", "3"];
+    let said = stage.say("work", &[&three[..], &FAIL[..]].concat());
     assert_eq!(said.code, Some(1), "{said:?}");
     stage
 }
@@ -144,12 +145,15 @@ fn attempts_count_wherever_they_were() {
     let stage = Stage::new();
     stage.put(&["a"]);
     // Fails once, and rests until it is stopped.
-    let rest = ["-w", "1", "--backoff", "1h", "--lease", "1h", "--", "false"];
+    let three = ["-w", "1", "--max-attempts", "3"];
+    let rest = ["--backoff", "1h", "--lease", "1h", "--", "false"];
+    let rest = [&three[..], &rest].concat();
     let mut first = stage.start("work", &rest);
     stage.await_status("retries", 1);
     first.signal(Signal::SIGTERM);
     assert_eq!(first.end().0, Some(128 + 15));
-    let second = stage.say("work", &["-w", "1", "--until-done", "--", "false"]);
+    let again = [&three[..], &["--until-done", "--", "false"]].concat();
+    let second = stage.say("work", &again);
     assert_eq!(second.code, Some(1), "{second:?}");
     let letters = letters(&stage);
     assert_eq!(letters[0]["attempts"], 3, "{letters:?}");

@@ -98,6 +98,8 @@ fn files_have_what_was_done_here() {
     let options = [
         "-w",
         "1",
+        "--max-attempts",
+        "3",
         "--joblog",
         "log",
         "--results",

@@ -191,7 +191,9 @@ fn join_says_that_nobody_works() {
 fn join_counts_dead_letters() {
     let stage = Stage::new();
     stage.put(&["a", "b"]);
-    let fails = ["--until-done", "--", "sh", "-c", "test {} = a"];
+    let three = ["--max-attempts", "3", "--until-done"];
+    let fails = ["--", "sh", "-c", "test {} = a"];
+    let fails = [&three[..], &fails].concat();
     assert_eq!(stage.say("work", &fails).code, Some(1));
     let joined = stage.say("join", &[]);
     let expected = "1 done, 1 dead; 2 retries, 1 dead letters\n";
