@@ -41,7 +41,7 @@ fn rate(durability: Option<Durability>, in_processes: bool, items: u32) -> f64 {
         true => builder.processes(2),
         false => builder.threads(2),
     };
-    let crew = builder.handler(&queue, nothing).expect("workers start");
+    let pool = builder.handler(&queue, nothing).expect("workers start");
     queue.put(&0).expect("open");
     queue.join().expect("the workers are there by now");
     let began = Instant::now();
@@ -52,7 +52,7 @@ fn rate(durability: Option<Durability>, in_processes: bool, items: u32) -> f64 {
     let joined = queue.join().expect("workers are there");
     let elapsed = began.elapsed();
     assert_eq!((joined.done, joined.dead), (u64::from(items), 0));
-    drop(crew);
+    drop(pool);
     f64::from(items) / elapsed.as_secs_f64()
 }
 

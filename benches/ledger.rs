@@ -99,13 +99,13 @@ fn put_join(criterion: &mut Criterion) {
     ];
     for (name, builder) in ways {
         let queue = JoinableQueue::unbounded();
-        let crew = builder.handler(&queue, nothing).expect("a worker starts");
+        let pool = builder.handler(&queue, nothing).expect("a worker starts");
         // The first one waits until the worker is ready.
         round_trip(&queue);
         criterion.bench_function(&format!("put -> join, {name}"), |bencher| {
             bencher.iter(|| round_trip(&queue));
         });
-        drop(crew);
+        drop(pool);
     }
 }
 

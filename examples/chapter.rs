@@ -17,7 +17,7 @@ fn main() -> Result<(), dishrack::Error> {
     dishrack::serve(|roles| roles.worker(dryer));
 
     let rack = JoinableQueue::unbounded();
-    let crew = Supervisor::builder()
+    let pool = Supervisor::builder()
         .processes(1)
         .name("dryer")
         .worker(&rack, dryer)?;
@@ -31,6 +31,6 @@ fn main() -> Result<(), dishrack::Error> {
     assert_eq!(letters[0].payload, "bomb");
     assert_eq!(letters[0].history[0].cause.to_string(), "killed by SIGABRT");
     rack.close();
-    crew.stop();
+    pool.stop();
     Ok(())
 }

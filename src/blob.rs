@@ -21,10 +21,10 @@ use crate::worker::loan::{self, Loan};
 /// use dishrack::{Blob, JoinableQueue, Supervisor};
 ///
 /// let pictures = JoinableQueue::unbounded();
-/// let crew = Supervisor::builder()
+/// let pool = Supervisor::builder()
 ///     .threads(1)
 ///     .handler(&pictures, |picture: Blob| Ok::<usize, String>(picture.len()))?;
-/// for size in crew.map([Blob::from(vec![0; 1 << 20])]) {
+/// for size in pool.map([Blob::from(vec![0; 1 << 20])]) {
 ///     assert_eq!(size?, 1 << 20);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())

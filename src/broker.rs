@@ -3,19 +3,19 @@
 //! There is no broker thread. Whoever has news (a caller of `put`, a reader thread with a worker's
 //! acknowledgements) takes the lock, tells the ledger, carries out what it decided and lets go:
 //! so an item reaches an idle worker in the very call that put it. Nothing that is done with the
-//! lock held may block; links promise that. Threads sleep on bells, and look at what workers write a
+//! lock held may block; links promise that. Threads sleep on doorbells, and look at what workers write a
 //! little while before they do.
 
 mod alone;
-mod bells;
+mod committer;
 mod core;
+mod doorbells;
 mod ends;
 mod poll;
 mod puts;
 mod reports;
 mod requests;
 mod results;
-mod scribe;
 #[cfg(feature = "redis")]
 mod stream;
 mod timer;
@@ -28,11 +28,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use self::alone::Vigil;
-use self::bells::Bells;
+use self::committer::Committer;
 use self::core::Product;
-pub(crate) use self::core::{Core, NameItems, Overseer, Parcel, Seat, WakerKey};
+pub(crate) use self::core::{Attachment, Core, Envelope, NameItems, Overseer, WakerKey};
+use self::doorbells::Doorbells;
 pub(crate) use self::results::{MailboxKey, Outcome, ReplyTo};
-use self::scribe::Scribe;
 use self::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
@@ -97,10 +97,10 @@ pub(crate) struct Broker {
     /// Tells queues of one process apart.
     pub(crate) id: u64,
     core: Arc<Mutex<Core>>,
-    bells: Arc<Bells>,
+    doorbells: Arc<Doorbells>,
     inline: OnceLock<Inline>,
     pub(crate) store: Arc<dyn Store>,
-    scribe: OnceLock<JoinHandle<()>>,
+    committer: OnceLock<JoinHandle<()>>,
     /// There are worker processes, or there will be: large items are put where they can read them.
     shares_memory: AtomicBool,
     /// One thread at a time polls.
@@ -121,11 +121,11 @@ impl std::fmt::Debug for Broker {
 impl Broker {
     /// A queue that lives and dies with this process.
     pub(crate) fn new(options: Options) -> Arc<Self> {
-        let (scribe, _) = Scribe::channel();
+        let (committer, _) = Committer::channel();
         Self::with_store(
             Ledger::new(options),
             Arc::new(MemoryStore::default()),
-            scribe,
+            committer,
         )
     }
 
@@ -137,36 +137,36 @@ impl Broker {
     pub(crate) fn durable(
         options: Options,
         store: Arc<dyn Store>,
-        recovered: Recovered<Parcel>,
+        recovered: Recovered<Envelope>,
     ) -> Result<Arc<Self>, Kind> {
-        let (scribe, calls) = Scribe::channel();
+        let (committer, calls) = Committer::channel();
         let ledger = Ledger::resume(options, recovered);
-        let broker = Self::with_store(ledger, Arc::clone(&store), scribe);
-        let thread = scribe::start(Arc::clone(&broker.core), store, calls)?;
+        let broker = Self::with_store(ledger, Arc::clone(&store), committer);
+        let thread = committer::start(Arc::clone(&broker.core), store, calls)?;
         // It was just made, so it has none.
-        let _ = broker.scribe.set(thread);
+        let _ = broker.committer.set(thread);
         Ok(broker)
     }
 
     fn with_store(
-        ledger: Ledger<Parcel, Product>,
+        ledger: Ledger<Envelope, Product>,
         store: Arc<dyn Store>,
-        scribe: Scribe,
+        committer: Committer,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let bells = Arc::new(Bells::default());
+        let doorbells = Arc::new(Doorbells::default());
         let core = Arc::new_cyclic(|weak: &Weak<Mutex<Core>>| {
             let timer = Timer::new(weak.clone());
-            let (store, bells) = (Arc::clone(&store), Arc::clone(&bells));
-            Mutex::new(Core::new(ledger, store, bells, timer, scribe))
+            let (store, doorbells) = (Arc::clone(&store), Arc::clone(&doorbells));
+            Mutex::new(Core::new(ledger, store, doorbells, timer, committer))
         });
         Arc::new(Broker {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             core,
-            bells,
+            doorbells,
             inline: OnceLock::new(),
             store,
-            scribe: OnceLock::new(),
+            committer: OnceLock::new(),
             shares_memory: AtomicBool::new(false),
             is_polling: AtomicBool::new(false),
             #[cfg(feature = "redis")]
@@ -208,7 +208,7 @@ impl Broker {
             if let Some(glance) = leaves {
                 core.dispatcher.local_leaves(glance);
             }
-            let (guard, is_late) = sleep(&self.bells.items, core, patience);
+            let (guard, is_late) = sleep(&self.doorbells.items, core, patience);
             is_over |= is_late;
             core = guard;
             if leaves.is_none_or(|glance| core.dispatcher.local_stays(glance)) {
@@ -262,7 +262,7 @@ impl Broker {
             {
                 if core.is_to_look(look) && !core.dispatcher.is_away() {
                     core.joiner_waits();
-                    core = sleep(&self.bells.settled, core, Patience::Forever).0;
+                    core = sleep(&self.doorbells.settled, core, Patience::Forever).0;
                     core.joiners -= 1;
                     continue;
                 }
@@ -277,7 +277,7 @@ impl Broker {
             } else {
                 let patience = self.hope(&core, patience, &mut vigil)?;
                 core.joiner_waits();
-                let mut core = sleep(&self.bells.settled, core, patience).0;
+                let mut core = sleep(&self.doorbells.settled, core, patience).0;
                 core.joiners -= 1;
             }
         }
@@ -332,8 +332,8 @@ impl Broker {
         let Some(letter) = found? else {
             return Ok(false);
         };
-        let parcel = Parcel::of(Payload::copy_of(&letter.payload));
-        let letter = letter.with_payload(parcel);
+        let envelope = Envelope::of(Payload::copy_of(&letter.payload));
+        let letter = letter.with_payload(envelope);
         self.with(|core| {
             // From a stream it comes as all others do.
             if core.dispatcher.shared.is_none() {
@@ -359,8 +359,13 @@ impl Broker {
 
     /// Adds a worker, which gets so many deliveries at most. Without credit it gets items only by
     /// asking.
-    pub(crate) fn attach(&self, seat: Seat, credit: Option<Credit>, quota: u64) -> HolderId {
-        self.with(|core| core.attach(seat, credit, quota))
+    pub(crate) fn attach(
+        &self,
+        attachment: Attachment,
+        credit: Option<Credit>,
+        quota: u64,
+    ) -> HolderId {
+        self.with(|core| core.attach(attachment, credit, quota))
     }
 
     /// Reads what a worker process has written. An error ends that worker.
@@ -522,21 +527,21 @@ fn with_guard<R>(core: &mut Core, act: impl FnOnce(&mut Core) -> R) -> R {
     result
 }
 
-/// Sleeps until the bell rings or the time is over; the lock is free meanwhile.
+/// Sleeps until the doorbell rings or the time is over; the lock is free meanwhile.
 fn sleep<'a>(
-    bell: &Condvar,
+    doorbell: &Condvar,
     core: MutexGuard<'a, Core>,
     patience: Patience,
 ) -> (MutexGuard<'a, Core>, bool) {
     match patience {
         Patience::None => (core, true),
         Patience::Forever => (
-            bell.wait(core).unwrap_or_else(PoisonError::into_inner),
+            doorbell.wait(core).unwrap_or_else(PoisonError::into_inner),
             false,
         ),
         Patience::Until(deadline) => {
             let left = deadline.saturating_duration_since(Instant::now());
-            let (core, timeout) = bell
+            let (core, timeout) = doorbell
                 .wait_timeout(core, left)
                 .unwrap_or_else(PoisonError::into_inner);
             (core, timeout.timed_out())
@@ -549,16 +554,16 @@ impl Drop for Broker {
     fn drop(&mut self) {
         #[cfg(feature = "redis")]
         self.leave_stream();
-        let Some(thread) = self.scribe.take() else {
+        let Some(thread) = self.committer.take() else {
             return;
         };
-        self.lock().end_scribe();
+        self.lock().end_committer();
         // An observer that has the last handle may be called by that very thread.
         if thread.thread().id() != std::thread::current().id() {
             // A panic there was our bug, and was told.
             let _ = thread.join();
         }
-        scribe::write_all(&self.core, &*self.store);
+        committer::write_all(&self.core, &*self.store);
         // Nobody is there to be told.
         let _ = self.store.close();
     }

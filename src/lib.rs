@@ -24,7 +24,7 @@
 //! use dishrack::{JoinableQueue, Supervisor};
 //!
 //! let rack = JoinableQueue::bounded(100);
-//! let crew = Supervisor::builder()
+//! let pool = Supervisor::builder()
 //!     .threads(2)
 //!     .name("dryer")
 //!     .handler(&rack, |dish: String| {

@@ -5,16 +5,16 @@
 //! sends, so that a worker gets a batch in one go. No method may block: the broker calls them with
 //! its lock held, and a worker that is stopped must stop nobody else.
 
-pub(crate) mod bell;
 pub(crate) mod descriptors;
+pub(crate) mod doorbell;
 pub(crate) mod frame;
 pub(crate) mod inline;
-pub(crate) mod introductions;
-pub(crate) mod lane;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod ring;
+pub(crate) mod ring_pair;
 pub(crate) mod scoreboard;
+pub(crate) mod segments;
 #[cfg(feature = "tasks")]
 pub(crate) mod task;
 pub(crate) mod thread;

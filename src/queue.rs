@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub use delivery::Delivery;
 
-use crate::broker::{Broker, Ending, Parcel, Patience};
+use crate::broker::{Broker, Ending, Envelope, Patience};
 use crate::error::{Error, Kind};
 use crate::link::frame::{Answer, Ask, Wait};
 use crate::payload::{self, NotSerialized, Payload};
@@ -198,7 +198,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         match &self.side {
             Side::Local(broker) => {
                 let body = serialized(item, broker.shares_memory())?;
-                broker.put(Parcel::of(body), patience, current::holds(broker))
+                broker.put(Envelope::of(body), patience, current::holds(broker))
             }
             Side::Remote(session) => {
                 let body = serialized(item, true)?;

@@ -6,7 +6,7 @@
 //! [`child`] for one worker's life, [`restart`] for how often it may be restarted.
 
 mod builder;
-pub(crate) mod equipment;
+pub(crate) mod endpoints;
 mod fork;
 mod inline;
 mod jobserver;
@@ -51,7 +51,7 @@ pub struct WorkerInfo {
 }
 
 /// How a supervisor's workers are stopped, whatever they are.
-trait Crew: Send + Sync + fmt::Debug {
+trait Pool: Send + Sync + fmt::Debug {
     /// Lets every worker finish what it has started, within its grace, and waits for the end.
     fn stop(&self);
 
@@ -89,24 +89,24 @@ trait Crew: Send + Sync + fmt::Debug {
 /// use dishrack::{JoinableQueue, Supervisor};
 ///
 /// let queue = JoinableQueue::unbounded();
-/// let crew = Supervisor::builder()
+/// let pool = Supervisor::builder()
 ///     .threads(2)
 ///     .name("squarer")
 ///     .handler(&queue, |n: u32| Ok::<u32, String>(n * n))?;
-/// let squares: Result<Vec<u32>, _> = crew.map(1..=4).collect();
+/// let squares: Result<Vec<u32>, _> = pool.map(1..=4).collect();
 /// assert_eq!(squares.unwrap(), [1, 4, 9, 16]);
 /// # Ok::<(), dishrack::Error>(())
 /// ```
 pub struct Supervisor<T, R> {
     broker: Arc<Broker>,
-    crew: Box<dyn Crew>,
+    pool: Box<dyn Pool>,
     types: PhantomData<fn(T) -> R>,
 }
 
 impl<T, R> fmt::Debug for Supervisor<T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Supervisor")
-            .field("crew", &self.crew)
+            .field("crew", &self.pool)
             .finish_non_exhaustive()
     }
 }
@@ -120,10 +120,10 @@ impl Supervisor<(), ()> {
 }
 
 impl<T, R> Supervisor<T, R> {
-    fn new(broker: Arc<Broker>, crew: Box<dyn Crew>) -> Self {
+    fn new(broker: Arc<Broker>, pool: Box<dyn Pool>) -> Self {
         Supervisor {
             broker,
-            crew,
+            pool,
             types: PhantomData,
         }
     }
@@ -132,7 +132,7 @@ impl<T, R> Supervisor<T, R> {
     /// killed after that. Items that nobody started stay in the queue. Returns when all are gone,
     /// and what they did is in the journal, if the queue has one.
     pub fn stop(&self) {
-        self.crew.stop();
+        self.pool.stop();
         // A journal that has failed is told to whoever puts and joins.
         let _ = self.broker.sync_all();
     }
@@ -140,7 +140,7 @@ impl<T, R> Supervisor<T, R> {
     /// Stops the workers in order like [`stop`](Self::stop), but worker processes have as much time
     /// as they need for what they have started, unless somebody calls `stop` meanwhile.
     pub fn drain(&self) {
-        self.crew.drain();
+        self.pool.drain();
         // A journal that has failed is told to whoever puts and joins.
         let _ = self.broker.sync_all();
     }
@@ -148,31 +148,31 @@ impl<T, R> Supervisor<T, R> {
     /// Kills the workers at once; threads and tasks, which cannot be killed, are left behind. What
     /// they held goes back to the queue.
     pub fn kill(&self) {
-        self.crew.kill();
+        self.pool.kill();
     }
 
     /// Has worker processes stand still, with what they have started in their process groups, until
     /// [`resume`](Self::resume): for a program that is about to be stopped itself, as by Ctrl-Z, which
     /// does not reach them. Threads and tasks stand still with the program.
     pub fn suspend(&self) {
-        self.crew.suspend();
+        self.pool.suspend();
     }
 
     /// Has them go on. The time in between counts for no limit of theirs.
     pub fn resume(&self) {
-        self.crew.resume();
+        self.pool.resume();
     }
 
     /// Waits for those who were left to this process and have ended.
     #[cfg(feature = "cli")]
     pub(crate) fn reap_orphans(&self) {
-        self.crew.reap_orphans();
+        self.pool.reap_orphans();
     }
 
     /// The workers that are ready.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
-        self.crew.workers()
+        self.pool.workers()
     }
 
     /// How many workers were started again.
@@ -184,6 +184,6 @@ impl<T, R> Supervisor<T, R> {
 
 impl<T, R> Drop for Supervisor<T, R> {
     fn drop(&mut self) {
-        self.crew.stop();
+        self.pool.stop();
     }
 }

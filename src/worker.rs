@@ -7,10 +7,10 @@
 
 pub(crate) mod attempt;
 pub(crate) mod boot;
-mod canary;
 mod context;
 pub(crate) mod copies;
 pub(crate) mod current;
+mod descriptor_check;
 pub(crate) mod exit;
 mod inbox;
 pub(crate) mod loan;
@@ -51,10 +51,10 @@ use crate::supervision::keeper;
 /// fn main() -> Result<(), dishrack::Error> {
 ///     dishrack::serve(|roles| roles.handler(dry));
 ///     let queue = dishrack::JoinableQueue::unbounded();
-///     let crew = dishrack::Supervisor::builder().processes(2).handler(&queue, dry)?;
+///     let pool = dishrack::Supervisor::builder().processes(2).handler(&queue, dry)?;
 ///     queue.put(&"dish-1".to_string())?;
 ///     queue.join()?;
-///     crew.stop();
+///     pool.stop();
 ///     Ok(())
 /// }
 /// ```

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use dishrack::JoinableQueue;
 
-use crate::crew::{await_ready, how};
 use crate::item::{Span, now_ns, spin};
 use crate::order::{Measured, Order};
+use crate::pool::{await_ready, how};
 
 /// `busy`: 1 ms each. `mixed`: from 0.1 to 100 ms.
 pub(crate) fn measure(order: &Order) -> Measured {
@@ -19,11 +19,11 @@ pub(crate) fn measure(order: &Order) -> Measured {
     let total_s: f64 = times_us.iter().map(|us| f64::from(*us) / 1e6).sum();
     let how = how(&order.contender, order.workers).unwrap_or_else(|| order.unknown());
     let queue = JoinableQueue::unbounded();
-    let crew = how.handler(&queue, spin).expect("workers start");
-    await_ready(&crew, order.workers);
-    assert_eq!(crew.map_unordered(vec![1; 100]).count(), 100);
+    let pool = how.handler(&queue, spin).expect("workers start");
+    await_ready(&pool, order.workers);
+    assert_eq!(pool.map_unordered(vec![1; 100]).count(), 100);
     let (began, began_ns) = (Instant::now(), now_ns());
-    let spans = crew
+    let spans = pool
         .map_unordered(times_us)
         .map(|span| span.expect("it only computes"));
     let spans: Vec<Span> = spans.collect();

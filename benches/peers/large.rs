@@ -4,9 +4,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::crew::{Warm, how};
 use crate::item::Maker;
 use crate::order::{Measured, Order};
+use crate::pool::{Warm, how};
 use crate::raw::large::{inline, shared};
 
 pub(crate) fn measure(order: &Order) -> Measured {

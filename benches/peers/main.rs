@@ -8,10 +8,10 @@
 #![allow(clippy::print_stdout, reason = "it prints what it has measured")]
 
 mod busy;
-mod crew;
 mod item;
 mod large;
 mod order;
+mod pool;
 mod raw;
 mod raw_streams;
 mod redis_queue;

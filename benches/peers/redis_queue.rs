@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use dishrack::{JoinableQueue, Options, RedisOptions, Supervisor};
 
-use crate::crew::Warm;
 use crate::item::{Item, Maker};
 use crate::order::{Measured, Order};
+use crate::pool::Warm;
 use crate::raw_streams;
 use crate::redis_server::Server;
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::crew::{Warm, how};
 use crate::item::Maker;
 use crate::order::{Measured, Order};
+use crate::pool::{Warm, how};
 use crate::raw::round_trip::Pair;
 
 pub(crate) fn measure(order: &Order) -> Measured {

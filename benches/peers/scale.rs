@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use dishrack::{JoinableQueue, Supervisor};
 
-use crate::crew::{Warm, await_ready};
 use crate::item::{Maker, look};
 use crate::order::{Measured, Order};
+use crate::pool::{Warm, await_ready};
 use crate::start::method;
 use crate::waiting::status_bytes;
 
@@ -19,8 +19,8 @@ pub(crate) fn measure(order: &Order) -> Measured {
     let builder = builder.start_method(method(order));
     let queue = JoinableQueue::unbounded();
     let began = Instant::now();
-    let crew = builder.handler(&queue, look).expect("workers start");
-    await_ready(&crew, order.workers);
+    let pool = builder.handler(&queue, look).expect("workers start");
+    await_ready(&pool, order.workers);
     let start_s = began.elapsed().as_secs_f64();
     let began = Instant::now();
     for _ in 0..order.items {
@@ -30,13 +30,13 @@ pub(crate) fn measure(order: &Order) -> Measured {
     assert_eq!((joined.done, joined.dead), (order.items as u64, 0));
     let serve_s = began.elapsed().as_secs_f64();
     // Looking at a thousand processes takes a while, which is not counted.
-    let pids = crew.workers().into_iter().map(|worker| worker.pid);
+    let pids = pool.workers().into_iter().map(|worker| worker.pid);
     let workers_bytes: f64 = pids.map(proportional_bytes).sum();
     let own_bytes = status_bytes("VmRSS");
     let began = Instant::now();
-    crew.stop();
+    pool.stop();
     let stop_s = began.elapsed().as_secs_f64();
-    assert_eq!(crew.workers(), []);
+    assert_eq!(pool.workers(), []);
     Measured::new("s", start_s + serve_s + stop_s)
         .with("start_s", start_s)
         .with("serve_s", serve_s)

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use dishrack::{JoinableQueue, StartMethod, Supervisor};
 
-use crate::crew::await_ready;
 use crate::item::rest;
 use crate::order::{Measured, Order};
+use crate::pool::await_ready;
 
 const REST_US: u32 = 1000;
 
@@ -22,15 +22,15 @@ pub(crate) fn measure(order: &Order) -> Measured {
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(order.workers);
     let builder = builder.start_method(method).without_prefetch();
-    let crew = builder.handler(&queue, rest).expect("workers start");
-    await_ready(&crew, order.workers);
+    let pool = builder.handler(&queue, rest).expect("workers start");
+    await_ready(&pool, order.workers);
     let ready_ms = began.elapsed().as_secs_f64() * 1e3;
     let mut pids = BTreeSet::new();
     let mut rounds = 0;
     while pids.len() < order.workers {
         let items = std::iter::repeat_n(REST_US, order.workers);
         pids.extend(
-            crew.map_unordered(items)
+            pool.map_unordered(items)
                 .map(|pid| pid.expect("it only sleeps")),
         );
         rounds += 1;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use dishrack::{JoinableQueue, Supervisor};
 
-use crate::crew::{Warm, await_ready, how};
 use crate::item::{Item, Maker, look, weigh};
 use crate::order::{Measured, Order};
+use crate::pool::{Warm, await_ready, how};
 use crate::raw::throughput::ipc_channel;
 
 /// Items that may wait in the channel between threads.
@@ -38,16 +38,16 @@ fn put_and_join(order: &Order, maker: &Maker) -> Duration {
 fn map(order: &Order, maker: &Maker) -> Duration {
     let queue = JoinableQueue::bounded(order.bound);
     let builder = Supervisor::builder().processes(order.workers);
-    let crew = builder.handler(&queue, weigh).expect("workers start");
-    await_ready(&crew, order.workers);
-    weigh_all(&crew, maker, 1000);
+    let pool = builder.handler(&queue, weigh).expect("workers start");
+    await_ready(&pool, order.workers);
+    weigh_all(&pool, maker, 1000);
     let began = Instant::now();
-    weigh_all(&crew, maker, order.items);
+    weigh_all(&pool, maker, order.items);
     began.elapsed()
 }
 
-fn weigh_all(crew: &Supervisor<Item, u32>, maker: &Maker, items: usize) {
-    let results = crew.map_unordered((0..items).map(|_| maker.make()));
+fn weigh_all(pool: &Supervisor<Item, u32>, maker: &Maker, items: usize) {
+    let results = pool.map_unordered((0..items).map(|_| maker.make()));
     let bytes: usize = results
         .map(|result| result.expect("weighing cannot fail") as usize)
         .sum();

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use dishrack::JoinableQueue;
 
-use crate::crew::how;
 use crate::item::{Maker, look};
 use crate::order::{Measured, Order};
+use crate::pool::how;
 
 /// Memory of the process that holds the queue, with nobody to take the items.
 pub(crate) fn memory(order: &Order) -> Measured {
@@ -36,7 +36,7 @@ pub(crate) fn drain(order: &Order) -> Measured {
         queue.put(&maker.make()).expect("it is open");
     }
     let put_s = began.elapsed().as_secs_f64();
-    let _crew = how.handler(&queue, look).expect("workers start");
+    let _pool = how.handler(&queue, look).expect("workers start");
     let joined = queue.join().expect("workers are there");
     let elapsed_s = began.elapsed().as_secs_f64();
     assert_eq!((joined.done, joined.dead), (order.items as u64, 0));

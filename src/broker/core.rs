@@ -7,10 +7,10 @@ use std::task::Waker;
 
 use slotmap::{SecondaryMap, SlotMap};
 
-use super::Bells;
+use super::Doorbells;
+use super::committer::Committer;
 use super::poll::Reliance;
 use super::results::{Mailbox, MailboxKey, ReplyTo};
-use super::scribe::Scribe;
 use super::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
@@ -36,7 +36,7 @@ const SHARED_WEIGHT: usize = 2048;
 
 /// An item as the broker carries it: serialized, and what few items have besides.
 #[derive(Debug, Clone)]
-pub(crate) struct Parcel {
+pub(crate) struct Envelope {
     pub(crate) body: Payload,
     label: Option<Box<Label>>,
 }
@@ -49,9 +49,9 @@ struct Label {
     is_sent: bool,
 }
 
-impl Parcel {
+impl Envelope {
     pub(crate) fn of(body: Payload) -> Self {
-        Parcel { body, label: None }
+        Envelope { body, label: None }
     }
 
     /// The outcome goes there.
@@ -62,7 +62,7 @@ impl Parcel {
             is_sent: false,
         };
         let label = Some(Box::new(label));
-        Parcel { body, label }
+        Envelope { body, label }
     }
 
     /// It came from a stream, and what comes of it may have to be told there.
@@ -75,7 +75,7 @@ impl Parcel {
                 is_sent,
             })
         });
-        Parcel { body, label }
+        Envelope { body, label }
     }
 
     /// The journal keeps this print of its key, if there is one.
@@ -87,7 +87,7 @@ impl Parcel {
                 is_sent: false,
             })
         });
-        Parcel { body, label }
+        Envelope { body, label }
     }
 
     /// Whether somebody elsewhere waits for what comes of it.
@@ -101,7 +101,7 @@ impl Parcel {
     }
 }
 
-impl Stored for Parcel {
+impl Stored for Envelope {
     fn body(&self) -> &[u8] {
         &self.body
     }
@@ -111,7 +111,7 @@ impl Stored for Parcel {
     }
 }
 
-impl Weight for Parcel {
+impl Weight for Envelope {
     /// What is in shared memory takes little room on the way, but each may have to be introduced.
     fn weight(&self) -> usize {
         match &self.body {
@@ -124,7 +124,7 @@ impl Weight for Parcel {
 
 /// One worker as the broker sees it.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Attachment {
     pub(crate) link: Box<dyn Link>,
     /// What a worker in another process writes; taken out while it is read.
     pub(crate) uplink: Option<Uplink>,
@@ -162,7 +162,7 @@ pub(crate) type NameItems = Arc<dyn Fn(&[u8]) -> String + Send + Sync>;
 
 pub(crate) struct Core {
     /// The ledger, and who waits for what.
-    pub(crate) dispatcher: Dispatcher<Parcel, Product>,
+    pub(crate) dispatcher: Dispatcher<Envelope, Product>,
     pub(crate) emitter: Emitter,
     pub(super) store: Arc<dyn Store>,
     item_bytes_max: usize,
@@ -181,7 +181,7 @@ pub(crate) struct Core {
     pub(super) wakers: SlotMap<WakerKey, Waker>,
     /// Whoever puts or joins does the work.
     pub(super) has_inline: bool,
-    pub(super) seats: SecondaryMap<HolderId, Seat>,
+    pub(super) attachments: SecondaryMap<HolderId, Attachment>,
     pub(super) mailboxes: SlotMap<MailboxKey, Mailbox>,
     /// How many processors there are, or 0 where nobody may poll.
     pub(super) processors: usize,
@@ -198,9 +198,9 @@ pub(crate) struct Core {
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
     name_items: Option<NameItems>,
-    pub(super) bells: Arc<Bells>,
+    pub(super) doorbells: Arc<Doorbells>,
     pub(super) timer: Timer,
-    pub(super) scribe: Scribe,
+    pub(super) committer: Committer,
     #[cfg(feature = "redis")]
     pub(super) traffic: super::stream::Traffic,
 }
@@ -215,11 +215,11 @@ impl fmt::Debug for Core {
 
 impl Core {
     pub(super) fn new(
-        ledger: Ledger<Parcel, Product>,
+        ledger: Ledger<Envelope, Product>,
         store: Arc<dyn Store>,
-        bells: Arc<Bells>,
+        doorbells: Arc<Doorbells>,
         timer: Timer,
-        scribe: Scribe,
+        committer: Committer,
     ) -> Self {
         Core {
             dispatcher: Dispatcher::new(ledger),
@@ -234,7 +234,7 @@ impl Core {
             is_inconsistent: false,
             wakers: SlotMap::with_key(),
             has_inline: false,
-            seats: SecondaryMap::new(),
+            attachments: SecondaryMap::new(),
             mailboxes: SlotMap::with_key(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             comes_by: false,
@@ -244,9 +244,9 @@ impl Core {
             record: Vec::new(),
             unsent: VecDeque::new(),
             name_items: None,
-            bells,
+            doorbells,
             timer,
-            scribe,
+            committer,
             #[cfg(feature = "redis")]
             traffic: super::stream::Traffic::default(),
         }
@@ -254,18 +254,18 @@ impl Core {
 
     pub(super) fn try_put(
         &mut self,
-        parcel: &mut Option<Parcel>,
+        envelope: &mut Option<Envelope>,
         is_beyond_bound: bool,
     ) -> Result<ItemId, Kind> {
-        let bytes = parcel.as_ref().map_or(0, |parcel| parcel.body.len());
+        let bytes = envelope.as_ref().map_or(0, |envelope| envelope.body.len());
         self.check_size(bytes)?;
         if let Some(refused) = self.dispatcher.refusal(is_beyond_bound) {
             return Err(self.kind_of(refused));
         }
         // Taken only now, so that whoever waits for room has it still.
-        parcel
+        envelope
             .take()
-            .map(|parcel| self.dispatcher.accept(parcel))
+            .map(|envelope| self.dispatcher.accept(envelope))
             .ok_or(Kind::Closed)
     }
 
@@ -284,7 +284,7 @@ impl Core {
             Refused::Full => Kind::Full,
             Refused::Closed => Kind::Closed,
             Refused::NoWorkersLeft => Kind::NoWorkersLeft {
-                why: self.dispatcher.loss_of_crews().to_owned(),
+                why: self.dispatcher.loss_of_pools().to_owned(),
                 unfinished: self.dispatcher.unfinished(),
             },
             Refused::StoreFailed => {
@@ -306,8 +306,8 @@ impl Core {
         if self.emitter.wants_items() {
             self.report_started(handed.token, None);
         }
-        let parcel = self.dispatcher.ledger.payload(handed.token)?;
-        Some(Job::new(&handed, &parcel.body))
+        let envelope = self.dispatcher.ledger.payload(handed.token)?;
+        Some(Job::new(&handed, &envelope.body))
     }
 
     /// Why no `get` can be served any more, if none can.
@@ -334,7 +334,8 @@ impl Core {
     /// Whether it is not known yet how the stream stood at this look.
     pub(super) fn is_to_look(&self, look: u64) -> bool {
         let shared = self.dispatcher.shared.as_ref();
-        let is_asked = |shared: &Shared<Parcel>| !shared.is_left && !shared.looks.is_answered(look);
+        let is_asked =
+            |shared: &Shared<Envelope>| !shared.is_left && !shared.looks.is_answered(look);
         let is_open = shared.is_some_and(is_asked);
         is_open && !self.dispatcher.ledger.is_broken()
     }
@@ -345,7 +346,7 @@ impl Core {
         let (elsewhere, is_full) = match &self.dispatcher.shared {
             None => (0, !ledger.has_room()),
             Some(shared) => {
-                let untaken = usize::try_from(shared.standing.untaken).unwrap_or(usize::MAX);
+                let untaken = usize::try_from(shared.stream_state.untaken).unwrap_or(usize::MAX);
                 (
                     untaken,
                     ledger.bound().is_some_and(|bound| untaken >= bound),
@@ -359,7 +360,7 @@ impl Core {
     pub(super) fn getter_waits(&mut self, is_waiting: bool) {
         self.dispatcher.local_waits(is_waiting);
         if is_waiting && self.putters > 0 && self.dispatcher.ledger.has_room() {
-            self.bells.room.notify_all();
+            self.doorbells.room.notify_all();
         }
         #[cfg(feature = "redis")]
         if is_waiting {
@@ -401,18 +402,18 @@ impl Core {
             return Some(self.kind_of(Refused::StoreFailed).to_string());
         }
         let is_lost = self.dispatcher.are_workers_lost() && !self.dispatcher.is_served_elsewhere();
-        is_lost.then(|| self.dispatcher.loss_of_crews().to_owned())
+        is_lost.then(|| self.dispatcher.loss_of_pools().to_owned())
     }
 
     /// A supervisor began to work on this queue.
-    pub(crate) fn crew_began(&mut self) {
+    pub(crate) fn pool_began(&mut self) {
         self.timer.start();
-        self.dispatcher.crew_began();
+        self.dispatcher.pool_began();
     }
 
     /// A supervisor has no workers left, and why. `is_spent`: they were given up on.
-    pub(crate) fn crew_ended(&mut self, why: &str, is_spent: bool) {
-        let is_lost = self.dispatcher.crew_ended(why, is_spent);
+    pub(crate) fn pool_ended(&mut self, why: &str, is_spent: bool) {
+        let is_lost = self.dispatcher.pool_ended(why, is_spent);
         if self.dispatcher.are_workers_lost() {
             let now = self.emitter.now();
             self.dispatcher.ledger.handle_unstoppable(now);
@@ -436,12 +437,12 @@ impl Core {
 
     /// Has everybody who sleeps look again.
     pub(crate) fn wake_all(&mut self) {
-        self.bells.room.notify_all();
-        self.bells.items.notify_all();
-        self.bells.settled.notify_all();
-        self.bells.durable.notify_all();
+        self.doorbells.room.notify_all();
+        self.doorbells.items.notify_all();
+        self.doorbells.settled.notify_all();
+        self.doorbells.durable.notify_all();
         #[cfg(feature = "redis")]
-        self.bells.notify_stream();
+        self.doorbells.notify_stream();
         for mailbox in self.mailboxes.values() {
             mailbox.arrived.notify_all();
         }
@@ -452,27 +453,32 @@ impl Core {
         self.name_items = Some(name_items);
     }
 
-    pub(super) fn name(&self, id: ItemId, parcel: &Parcel) -> String {
+    pub(super) fn name(&self, id: ItemId, envelope: &Envelope) -> String {
         match &self.name_items {
-            Some(name_items) => name_items(&parcel.body),
+            Some(name_items) => name_items(&envelope.body),
             None => format!("item-{id}"),
         }
     }
 
-    pub(super) fn attach(&mut self, seat: Seat, credit: Option<Credit>, quota: u64) -> HolderId {
+    pub(super) fn attach(
+        &mut self,
+        attachment: Attachment,
+        credit: Option<Credit>,
+        quota: u64,
+    ) -> HolderId {
         let holder = self.dispatcher.ledger.handle_join_for(credit, quota);
         self.emitter.emit(What::WorkerStarted {
-            worker: Arc::clone(&seat.worker),
-            pid: seat.pid,
+            worker: Arc::clone(&attachment.worker),
+            pid: attachment.pid,
         });
-        self.seats.insert(holder, seat);
+        self.attachments.insert(holder, attachment);
         holder
     }
 
     pub(super) fn ask_to_stop(&mut self, holder: HolderId) {
         self.dispatcher.stop(holder);
-        if let Some(seat) = self.seats.get_mut(holder) {
-            seat.link.ask_to_stop();
+        if let Some(attachment) = self.attachments.get_mut(holder) {
+            attachment.link.ask_to_stop();
             self.unsent.push_back(holder);
         }
     }
@@ -482,9 +488,9 @@ impl Core {
         &mut self,
         number: u64,
         result: Result<(), String>,
-    ) -> Option<Write<Parcel>> {
+    ) -> Option<Write<Envelope>> {
         if self.syncers > 0 {
-            self.bells.durable.notify_all();
+            self.doorbells.durable.notify_all();
         }
         match result {
             Ok(()) => self.dispatcher.ledger.handle_written(number),
@@ -508,8 +514,8 @@ impl Core {
     }
 
     /// Nobody needs the journal's thread any more.
-    pub(super) fn end_scribe(&mut self) {
-        self.scribe = Scribe::channel().0;
+    pub(super) fn end_committer(&mut self) {
+        self.committer = Committer::channel().0;
     }
 
     /// Time has passed.
@@ -548,10 +554,10 @@ impl Core {
         }
         let may_poll = self.may_poll();
         while let Some(holder) = self.unsent.pop_front() {
-            if let Some(seat) = self.seats.get_mut(holder) {
+            if let Some(attachment) = self.attachments.get_mut(holder) {
                 fail::point("deliver: to be sent");
-                let flushed = seat.link.flush(may_poll);
-                if let (Err(why), Some(overseer)) = (flushed, &seat.overseer) {
+                let flushed = attachment.link.flush(may_poll);
+                if let (Err(why), Some(overseer)) = (flushed, &attachment.overseer) {
                     overseer.faulty(why);
                 }
                 fail::point("deliver: sent");
@@ -563,25 +569,25 @@ impl Core {
     /// Brings a delivery to its worker, and all others that are its in this turn.
     fn deliver(&mut self, handed: &Handed) {
         let wants_items = self.emitter.wants_items();
-        let Some(seat) = self.seats.get_mut(handed.holder) else {
+        let Some(attachment) = self.attachments.get_mut(handed.holder) else {
             return;
         };
         let mut failed = Vec::new();
-        let mut deliver = |handed: &Handed, parcel: &mut Parcel| {
+        let mut deliver = |handed: &Handed, envelope: &mut Envelope| {
             fail::point("deliver: chosen");
-            let is_awaited = wants_items || parcel.reply().is_some() || parcel.is_sent();
-            let shared = match seat.uplink.is_some() {
-                true => parcel.body.share(),
+            let is_awaited = wants_items || envelope.reply().is_some() || envelope.is_sent();
+            let shared = match attachment.uplink.is_some() {
+                true => envelope.body.share(),
                 false => Ok(()),
             };
-            let link = &mut seat.link;
-            let delivered = shared.and_then(|()| link.deliver(handed, &parcel.body, is_awaited));
+            let link = &mut attachment.link;
+            let delivered = shared.and_then(|()| link.deliver(handed, &envelope.body, is_awaited));
             if let Err(why) = delivered {
                 failed.push((handed.token, why));
             }
         };
-        if let Some(parcel) = self.dispatcher.ledger.payload_mut(handed.token) {
-            deliver(handed, parcel);
+        if let Some(envelope) = self.dispatcher.ledger.payload_mut(handed.token) {
+            deliver(handed, envelope);
         }
         self.dispatcher.ledger.poll_turn(deliver);
         for (token, why) in failed {

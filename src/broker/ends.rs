@@ -27,24 +27,24 @@ impl Core {
 
     /// A worker has done as much as it should.
     pub(super) fn worn(&self, holder: HolderId) {
-        let seat = self.seats.get(holder);
-        if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
+        let attachment = self.attachments.get(holder);
+        if let Some(overseer) = attachment.and_then(|attachment| attachment.overseer.as_ref()) {
             overseer.worn();
         }
     }
 
     /// Others are to have what a worker has not begun.
     pub(super) fn take_back(&mut self, holder: HolderId) {
-        if let Some(seat) = self.seats.get_mut(holder) {
-            seat.link.take_back();
+        if let Some(attachment) = self.attachments.get_mut(holder) {
+            attachment.link.take_back();
             self.unsent.push_back(holder);
         }
     }
 
     /// Has a worker stop what it does for a delivery that is not its own any more.
     fn revoke(&mut self, handed: &Handed) {
-        if let Some(seat) = self.seats.get_mut(handed.holder) {
-            seat.link.revoke(handed);
+        if let Some(attachment) = self.attachments.get_mut(handed.holder) {
+            attachment.link.revoke(handed);
             self.unsent.push_back(handed.holder);
         }
         self.revoked(handed.holder, handed.ordinal);
@@ -52,8 +52,8 @@ impl Core {
 
     /// A delivery was cancelled that its worker may be at.
     pub(super) fn revoked(&self, holder: HolderId, ordinal: u64) {
-        let seat = self.seats.get(holder);
-        if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
+        let attachment = self.attachments.get(holder);
+        if let Some(overseer) = attachment.and_then(|attachment| attachment.overseer.as_ref()) {
             overseer.revoked(ordinal);
         }
     }
@@ -136,7 +136,7 @@ impl Core {
     ) -> usize {
         // What it wrote before its end counts, also where its channel was given up.
         let _ = self.drain(holder);
-        self.seats.remove(holder);
+        self.attachments.remove(holder);
         let now = self.emitter.now();
         self.dispatcher.detach(holder, started, blame, now)
     }

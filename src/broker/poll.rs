@@ -2,7 +2,7 @@
 //!
 //! A caller that waits for the end of short items reads the workers' acknowledgements itself, from
 //! shared memory: no worker has to wake anybody, and no thread is changed. One caller at a time
-//! does so, and only while a processor is left for it; the others sleep on their bells.
+//! does so, and only while a processor is left for it; the others sleep on their doorbells.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
@@ -10,27 +10,27 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::{Broker, with_guard};
-use crate::link::lane::Lane;
 use crate::link::poll::poll_until;
+use crate::link::ring_pair::RingPair;
 use dishrack_core::ledger::HolderId;
 
 /// One worker that something is expected of.
 struct Eye {
     holder: HolderId,
-    lane: Arc<Lane>,
+    ring_pair: Arc<RingPair>,
     /// Up to where it was read.
     seen: (u64, u64),
 }
 
 impl Eye {
     fn sees_news(&self) -> bool {
-        let written = self.lane.up_published();
-        (written, self.lane.board().through().0) != self.seen
+        let written = self.ring_pair.up_published();
+        (written, self.ring_pair.board().through().0) != self.seen
     }
 }
 
 /// Puts between two glances at what workers have written: with fewer of them, looking costs more
-/// than it finds; with more, a brisk worker runs dry.
+/// than it finds; with more, a fast worker runs dry.
 const GLANCE: usize = 64;
 
 /// A worker that begins and ends nothing for so long is not relied on any more.
@@ -54,11 +54,12 @@ impl Core {
     }
 
     fn workers_relied_on(&self) -> Vec<Reliance> {
-        let seats = self.seats.iter();
-        let relied_on = seats.filter(|(holder, _)| self.dispatcher.ledger.is_relied_on(*holder));
+        let attachments = self.attachments.iter();
+        let relied_on =
+            attachments.filter(|(holder, _)| self.dispatcher.ledger.is_relied_on(*holder));
         relied_on
-            .filter_map(|(holder, seat)| {
-                let board = seat.uplink.as_ref()?.lane.board();
+            .filter_map(|(holder, attachment)| {
+                let board = attachment.uplink.as_ref()?.ring_pair.board();
                 let progress = (board.progress().1, board.through().0);
                 Some(Reliance { holder, progress })
             })
@@ -107,23 +108,23 @@ impl Core {
 
     /// Whether a worker has done a good part of what it has.
     fn has_news_worth_reading(&self) -> bool {
-        let mut seats = self.seats.values();
-        seats.any(|seat| {
-            let handed = seat.link.handed();
-            let uplink = seat.uplink.as_ref();
+        let mut attachments = self.attachments.values();
+        attachments.any(|attachment| {
+            let handed = attachment.link.handed();
+            let uplink = attachment.uplink.as_ref();
             uplink.is_some_and(|uplink| uplink.is_worth_reading(handed))
         })
     }
 
     /// Worker processes that have something in hand.
     fn eyes(&self) -> Vec<Eye> {
-        let seats = self.seats.iter();
-        let busy = seats.filter(|(holder, _)| self.dispatcher.ledger.held_by(*holder) > 0);
-        busy.filter_map(|(holder, seat)| {
-            let uplink = seat.uplink.as_ref()?;
+        let attachments = self.attachments.iter();
+        let busy = attachments.filter(|(holder, _)| self.dispatcher.ledger.held_by(*holder) > 0);
+        busy.filter_map(|(holder, attachment)| {
+            let uplink = attachment.uplink.as_ref()?;
             Some(Eye {
                 holder,
-                lane: Arc::clone(&uplink.lane),
+                ring_pair: Arc::clone(&uplink.ring_pair),
                 seen: uplink.position(),
             })
         })
@@ -133,8 +134,8 @@ impl Core {
     /// Reads what a worker wrote; one that wrote nonsense is ended.
     pub(super) fn drain_or_end(&mut self, holder: HolderId) {
         if let Err(why) = self.drain(holder) {
-            let seat = self.seats.get(holder);
-            if let Some(overseer) = seat.and_then(|seat| seat.overseer.as_ref()) {
+            let attachment = self.attachments.get(holder);
+            if let Some(overseer) = attachment.and_then(|attachment| attachment.overseer.as_ref()) {
                 overseer.faulty(why);
             }
         }
@@ -153,7 +154,8 @@ impl Broker {
             return core;
         }
         // Nobody need wake our readers meanwhile.
-        eyes.iter().for_each(|eye| eye.lane.up_bell().silence());
+        eyes.iter()
+            .for_each(|eye| eye.ring_pair.up_doorbell().silence());
         drop(core);
         poll_until(|| eyes.iter().any(Eye::sees_news));
         let mut core = self.lock();

@@ -3,7 +3,7 @@
 use super::alone::Vigil;
 #[cfg(feature = "redis")]
 use super::stream;
-use super::{Broker, Parcel, Patience, sleep};
+use super::{Broker, Envelope, Patience, sleep};
 use crate::error::Kind;
 use crate::fail;
 use dishrack_core::dispatcher;
@@ -14,15 +14,15 @@ impl Broker {
     /// this queue, so that waiting for room might be waiting for itself.
     pub(crate) fn put(
         &self,
-        parcel: Parcel,
+        envelope: Envelope,
         patience: Patience,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
         #[cfg(feature = "redis")]
         if self.is_shared() {
-            return self.send(parcel, patience, is_holding, stream::Until::Accepted);
+            return self.send(envelope, patience, is_holding, stream::Until::Accepted);
         }
-        let id = self.put_unsynced(parcel, patience, is_holding)?;
+        let id = self.put_unsynced(envelope, patience, is_holding)?;
         self.sync(id)?;
         // With a journal it was handed out just now.
         self.drive_inline();
@@ -35,7 +35,7 @@ impl Broker {
         if self.is_shared() {
             return self.sync_stream();
         }
-        if self.scribe.get().is_none() {
+        if self.committer.get().is_none() {
             return Ok(());
         }
         let mut core = self.lock();
@@ -44,7 +44,7 @@ impl Broker {
                 return Err(core.kind_of(dispatcher::Refused::StoreFailed));
             }
             core.syncers += 1;
-            core = sleep(&self.bells.durable, core, Patience::Forever).0;
+            core = sleep(&self.doorbells.durable, core, Patience::Forever).0;
             core.syncers -= 1;
         }
         fail::point("put: durable");
@@ -56,7 +56,7 @@ impl Broker {
         let mut core = self.lock();
         core.syncers += 1;
         while !core.dispatcher.is_written() {
-            core = sleep(&self.bells.durable, core, Patience::Forever).0;
+            core = sleep(&self.doorbells.durable, core, Patience::Forever).0;
         }
         core.syncers -= 1;
         match core.dispatcher.ledger.is_broken() {
@@ -68,21 +68,21 @@ impl Broker {
     /// Accepts an item. With a journal, that holds as soon as it is durable.
     pub(crate) fn put_unsynced(
         &self,
-        parcel: Parcel,
+        envelope: Envelope,
         patience: Patience,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
         #[cfg(feature = "redis")]
         if self.is_shared() {
-            return self.send(parcel, patience, is_holding, stream::Until::Numbered);
+            return self.send(envelope, patience, is_holding, stream::Until::Numbered);
         }
         fail::point("put: begin");
-        let (mut parcel, mut has_polled) = (Some(parcel), false);
+        let (mut envelope, mut has_polled) = (Some(envelope), false);
         let mut vigil = Vigil::begin();
         let mut core = self.lock();
         loop {
             let is_beyond_bound = is_holding && !matches!(patience, Patience::None);
-            match core.try_put(&mut parcel, is_beyond_bound) {
+            match core.try_put(&mut envelope, is_beyond_bound) {
                 Err(Kind::Full)
                     if !matches!(patience, Patience::None)
                         && !is_holding
@@ -101,7 +101,7 @@ impl Broker {
                     has_polled = false;
                     let at_a_time = self.hope(&core, patience, &mut vigil)?;
                     core.putters += 1;
-                    core = sleep(&self.bells.room, core, at_a_time).0;
+                    core = sleep(&self.doorbells.room, core, at_a_time).0;
                     core.putters -= 1;
                     let is_over = patience.is_over();
                     if is_over

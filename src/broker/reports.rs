@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Parcel, Product};
+use super::core::{Core, Envelope, Product};
 use super::results::Outcome;
 use crate::observe::What;
 use dishrack_core::ledger::{
@@ -13,8 +13,8 @@ use dishrack_core::ledger::{
 impl Core {
     /// A worker's name and process; a thread that called `get` itself goes by its own name.
     fn place(&self, holder: HolderId) -> (Arc<str>, u32) {
-        match self.seats.get(holder) {
-            Some(seat) => (Arc::clone(&seat.worker), seat.pid),
+        match self.attachments.get(holder) {
+            Some(attachment) => (Arc::clone(&attachment.worker), attachment.pid),
             None => {
                 let thread = std::thread::current();
                 (thread.name().unwrap_or("thread").into(), std::process::id())
@@ -33,8 +33,8 @@ impl Core {
     /// Where and when a delivery was worked on that ends now.
     pub(super) fn scene_of(&self, token: Token, service: Duration) -> Scene {
         let handed = self.dispatcher.ledger.handed(token);
-        let seat = handed.and_then(|handed| self.seats.get(handed.holder));
-        let stderr = seat.and_then(|seat| seat.stderr.as_ref());
+        let attachment = handed.and_then(|handed| self.attachments.get(handed.holder));
+        let stderr = attachment.and_then(|attachment| attachment.stderr.as_ref());
         Scene {
             stderr: stderr.map(|stderr| stderr.take_tail()).unwrap_or_default(),
             ..self.scene_of_done(token, service)
@@ -62,7 +62,7 @@ impl Core {
 
     /// Work on a delivery began: now, or at a time of the machine's monotonic clock.
     pub(super) fn report_started(&self, token: Token, at_ns: Option<u64>) {
-        let (Some(handed), Some(parcel)) = (
+        let (Some(handed), Some(envelope)) = (
             self.dispatcher.ledger.handed(token),
             self.dispatcher.ledger.payload(token),
         ) else {
@@ -71,7 +71,7 @@ impl Core {
         let (worker, pid) = self.place(handed.holder);
         let what = What::ItemStarted {
             id: handed.id,
-            item: self.name(handed.id, parcel),
+            item: self.name(handed.id, envelope),
             worker,
             pid,
             attempt: handed.attempt,
@@ -85,14 +85,14 @@ impl Core {
     fn report_done(
         &mut self,
         handed: &Handed,
-        parcel: &Parcel,
+        envelope: &Envelope,
         duration: Duration,
         product: Product,
     ) {
         if let Some(scene) = product.scene {
             self.emitter.emit(What::ItemDone {
                 id: handed.id,
-                item: self.name(handed.id, parcel),
+                item: self.name(handed.id, envelope),
                 worker: scene.worker.into(),
                 pid: scene.pid,
                 attempt: handed.attempt,
@@ -100,11 +100,11 @@ impl Core {
                 ended: scene.ended,
             });
         }
-        self.deliver_outcome(parcel.reply(), || Outcome::Done(product.result));
+        self.deliver_outcome(envelope.reply(), || Outcome::Done(product.result));
     }
 
     /// Passes on what may be told.
-    pub(super) fn publish(&mut self, report: Report<Parcel, Product>) {
+    pub(super) fn publish(&mut self, report: Report<Envelope, Product>) {
         match report {
             Report::Done {
                 handed,
@@ -136,7 +136,7 @@ impl Core {
         self.emitter.emit(What::Notice { why });
     }
 
-    fn bury(&mut self, letter: DeadLetter<Parcel>) {
+    fn bury(&mut self, letter: DeadLetter<Envelope>) {
         let DeadLetter {
             id,
             payload,
@@ -155,13 +155,13 @@ impl Core {
         });
     }
 
-    fn report_dead(&self, id: ItemId, parcel: &Parcel, history: &[Failure]) {
+    fn report_dead(&self, id: ItemId, envelope: &Envelope, history: &[Failure]) {
         if !self.emitter.is_observed() {
             return;
         }
         self.emitter.emit(What::Dead {
             id,
-            item: self.name(id, parcel),
+            item: self.name(id, envelope),
             history: history.into(),
         });
     }

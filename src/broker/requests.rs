@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Ending;
-use super::core::{Core, Parcel};
+use super::core::{Core, Envelope};
 use crate::error::Kind;
 use crate::fail;
 use crate::link::frame::{self, Answer, Ask, Up, Verdict, Wait};
@@ -23,14 +23,14 @@ const RECORDS_MAX: usize = 8192;
 impl Core {
     /// Reads all that a worker has written. An error ends that worker.
     pub(super) fn drain(&mut self, holder: HolderId) -> Result<(), String> {
-        let seat = self.seats.get_mut(holder);
-        let Some(mut uplink) = seat.and_then(|seat| seat.uplink.take()) else {
+        let attachment = self.attachments.get_mut(holder);
+        let Some(mut uplink) = attachment.and_then(|attachment| attachment.uplink.take()) else {
             return Ok(());
         };
         let result = self.read_all(holder, &mut uplink);
-        if let Some(seat) = self.seats.get_mut(holder) {
-            seat.uplink = Some(uplink);
-            seat.link.has_made_room();
+        if let Some(attachment) = self.attachments.get_mut(holder) {
+            attachment.uplink = Some(uplink);
+            attachment.link.has_made_room();
             // There may be room for what had none.
             self.unsent.push_back(holder);
         }
@@ -42,12 +42,12 @@ impl Core {
             let is_done = self.read_records(holder, uplink)?;
             // What was seen of it is told with that.
             uplink.release();
-            let bell = uplink.lane.up_bell();
+            let doorbell = uplink.ring_pair.up_doorbell();
             if self.comes_by {
-                bell.want_at_last();
+                doorbell.want_at_last();
             } else {
-                // A reader sleeps on its channel, not on the bell.
-                let _ = bell.want();
+                // A reader sleeps on its channel, not on the doorbell.
+                let _ = doorbell.want();
             }
             if !is_done || !uplink.has_news() {
                 return Ok(());
@@ -93,7 +93,10 @@ impl Core {
         uplink: &mut Uplink,
         through: Through,
     ) -> Result<(), String> {
-        let handed = self.seats.get(holder).map_or(0, |seat| seat.link.handed());
+        let handed = self
+            .attachments
+            .get(holder)
+            .map_or(0, |attachment| attachment.link.handed());
         let Some((ordinal, service_ns)) = uplink.advance(through, handed)? else {
             return Ok(());
         };
@@ -138,8 +141,8 @@ impl Core {
             Up::Keeps { ordinal } => self.keep(Token::of(holder, ordinal), holder),
             Up::Forget { segment } => uplink.forget(segment),
             Up::Released { ordinal } => {
-                if let Some(seat) = self.seats.get_mut(holder) {
-                    seat.link.release(ordinal);
+                if let Some(attachment) = self.attachments.get_mut(holder) {
+                    attachment.link.release(ordinal);
                 }
             }
         }
@@ -148,10 +151,10 @@ impl Core {
 
     /// A worker reads a delivery's payload beyond its end: the memory stays its.
     fn keep(&mut self, token: Token, holder: HolderId) {
-        let parcel = self.dispatcher.ledger.payload_in_hand(token);
-        let payload = parcel.map(|parcel| parcel.body.clone());
-        if let (Some(payload), Some(seat)) = (payload, self.seats.get_mut(holder)) {
-            seat.link.keep(token.ordinal(), payload);
+        let envelope = self.dispatcher.ledger.payload_in_hand(token);
+        let payload = envelope.map(|envelope| envelope.body.clone());
+        if let (Some(payload), Some(attachment)) = (payload, self.attachments.get_mut(holder)) {
+            attachment.link.keep(token.ordinal(), payload);
         }
     }
 
@@ -219,9 +222,9 @@ impl Core {
         match ask {
             Ask::Put { wait, body } => {
                 let bytes = uplink.find(body)?;
-                let parcel = Parcel::of(Payload::received(&bytes, true));
+                let envelope = Envelope::of(Payload::received(&bytes, true));
                 match self.check_size(bytes.len()) {
-                    Ok(()) => self.dispatcher.ask_put(request, parcel, waits(wait)),
+                    Ok(()) => self.dispatcher.ask_put(request, envelope, waits(wait)),
                     Err(kind) => self.send_answer(request, answer_of(kind)),
                 }
             }
@@ -264,15 +267,16 @@ impl Core {
     /// Answers with an item. One that cannot be brought to a worker has failed, and the worker goes
     /// on waiting.
     fn hand_over(&mut self, request: Request, handed: &Handed) {
-        let (Some(seat), Some(parcel)) = (
-            self.seats.get_mut(request.holder),
+        let (Some(attachment), Some(envelope)) = (
+            self.attachments.get_mut(request.holder),
             self.dispatcher.ledger.payload_mut(handed.token),
         ) else {
             return;
         };
-        let shared = parcel.body.share();
-        let link = &mut seat.link;
-        let answered = shared.and_then(|()| link.answer_item(request.number, handed, &parcel.body));
+        let shared = envelope.body.share();
+        let link = &mut attachment.link;
+        let answered =
+            shared.and_then(|()| link.answer_item(request.number, handed, &envelope.body));
         if let Err(why) = answered {
             self.fail_undeliverable(handed.token, why);
             self.dispatcher.ask_get(request, true);
@@ -282,8 +286,8 @@ impl Core {
     }
 
     fn send_answer(&mut self, request: Request, answer: Answer<'_>) {
-        if let Some(seat) = self.seats.get_mut(request.holder) {
-            seat.link.answer(request.number, answer);
+        if let Some(attachment) = self.attachments.get_mut(request.holder) {
+            attachment.link.answer(request.number, answer);
             self.unsent.push_back(request.holder);
         }
     }

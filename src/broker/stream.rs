@@ -1,23 +1,23 @@
 //! A queue whose items are in a stream that others share: the calls that wait for it, and the threads
 //! that speak with it.
 //!
-//! Three threads do so, each with its own connection: the *clerk* tells what happened here and puts
-//! what is to be put, the *intake* takes what is wanted here and renews the lease on it, the *ear*
-//! waits for the stream's bell while somebody here waits for room or for the end. Callers only leave
+//! Three threads do so, each with its own connection: the *publisher* tells what happened here and puts
+//! what is to be put, the *fetcher* takes what is wanted here and renews the lease on it, the *listener*
+//! waits for the stream's doorbell while somebody here waits for room or for the end. Callers only leave
 //! word with the core, and sleep.
 
-mod clerk;
-mod ear;
-mod intake;
+mod fetcher;
+mod listener;
+mod publisher;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::committer::Committer;
 use super::core::Core;
-use super::scribe::Scribe;
-use super::{Broker, Parcel, Patience, ReplyTo, sleep};
+use super::{Broker, Envelope, Patience, ReplyTo, sleep};
 use crate::error::Kind;
 use crate::observe::What;
 use crate::payload::Payload;
@@ -97,9 +97,9 @@ impl Broker {
         options: Options,
         stream: Arc<dyn Stream>,
     ) -> Result<Arc<Self>, Kind> {
-        let (scribe, calls) = Scribe::channel();
+        let (committer, calls) = Committer::channel();
         let store: Arc<dyn Store> = Arc::clone(&stream) as Arc<dyn Store>;
-        let broker = Self::with_store(Ledger::share(options), store, scribe);
+        let broker = Self::with_store(Ledger::share(options), store, committer);
         {
             let mut core = broker.lock();
             core.dispatcher.shared = Some(Shared::default());
@@ -115,17 +115,18 @@ impl Broker {
             core: Arc::clone(&broker.core),
             stream: Arc::clone(&stream),
         };
-        let (taker, hearer, bells) = (post.clone(), post.clone(), Arc::clone(&broker.bells));
-        let ears = Arc::clone(&bells);
+        let (taker, hearer, doorbells) =
+            (post.clone(), post.clone(), Arc::clone(&broker.doorbells));
+        let listeners = Arc::clone(&doorbells);
         let threads = vec![
             start("dishrack-clerk", post.clone(), move || {
-                clerk::run(&post, &calls)
+                publisher::run(&post, &calls)
             })?,
             start("dishrack-intake", taker.clone(), move || {
-                intake::run(&taker, &bells)
+                fetcher::run(&taker, &doorbells)
             })?,
             start("dishrack-ear", hearer.clone(), move || {
-                ear::run(&hearer, &ears)
+                listener::run(&hearer, &listeners)
             })?,
         ];
         let threads = Mutex::new(threads);
@@ -141,7 +142,7 @@ impl Broker {
     /// Puts an item on the stream.
     pub(super) fn send(
         &self,
-        parcel: Parcel,
+        envelope: Envelope,
         patience: Patience,
         is_holding: bool,
         until: Until,
@@ -152,7 +153,7 @@ impl Broker {
             Until::Accepted => Putter::Local,
         };
         let mut core = self.lock();
-        core.check_size(parcel.body.len())?;
+        core.check_size(envelope.body.len())?;
         let is_beyond_bound = is_holding && !is_impatient;
         while until == Until::Numbered && core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
             core.check_open()?;
@@ -160,7 +161,7 @@ impl Broker {
         }
         core.check_open()?;
         core.check_lost(until)?;
-        let (ticket, number) = core.push(parcel, putter, is_beyond_bound, is_impatient);
+        let (ticket, number) = core.push(envelope, putter, is_beyond_bound, is_impatient);
         core.pump();
         if let (Until::Numbered, Some(number)) = (until, number) {
             return Ok(number);
@@ -187,7 +188,7 @@ impl Broker {
     }
 
     /// Does what there is to do for whoever works inline, unless he works on an item just now; if
-    /// nothing is, sleeps until the clerk has news.
+    /// nothing is, sleeps until the publisher has news.
     fn work_or_await<'a>(
         &'a self,
         core: MutexGuard<'a, Core>,
@@ -202,14 +203,14 @@ impl Broker {
         self.lock()
     }
 
-    /// Sleeps until the clerk has news.
+    /// Sleeps until the publisher has news.
     fn await_stream<'a>(
         &'a self,
         mut core: MutexGuard<'a, Core>,
         patience: Patience,
     ) -> MutexGuard<'a, Core> {
         core.syncers += 1;
-        let (mut core, _) = sleep(&self.bells.durable, core, patience);
+        let (mut core, _) = sleep(&self.doorbells.durable, core, patience);
         core.syncers -= 1;
         core
     }
@@ -249,17 +250,17 @@ impl Broker {
         let Some(shared) = &core.dispatcher.shared else {
             return core.dispatcher.ledger.counts();
         };
-        let standing = &shared.standing;
+        let stream_state = &shared.stream_state;
         Counts {
-            accepted: standing.unfinished + standing.done + standing.dead,
-            waiting: standing.untaken,
-            leased: standing.unfinished - standing.untaken,
+            accepted: stream_state.unfinished + stream_state.done + stream_state.dead,
+            waiting: stream_state.untaken,
+            leased: stream_state.unfinished - stream_state.untaken,
             delayed: 0,
-            done: standing.done,
-            dead: standing.dead,
-            retries: standing.retries,
+            done: stream_state.done,
+            dead: stream_state.dead,
+            retries: stream_state.retries,
             // Also what was not even told, as it was known by then whose the item is.
-            refused: standing.refused + core.dispatcher.ledger.counts().refused,
+            refused: stream_state.refused + core.dispatcher.ledger.counts().refused,
         }
     }
 
@@ -305,7 +306,7 @@ impl Broker {
         {
             let mut core = self.lock();
             core.traffic.is_leaving = true;
-            core.end_scribe();
+            core.end_committer();
             core.wake_all();
         }
         channel.stream.abandon();
@@ -329,7 +330,7 @@ impl Broker {
             core: Arc::clone(&self.core),
             stream: Arc::clone(&channel.stream),
         };
-        clerk::tell_all(&post);
+        publisher::tell_all(&post);
         let left: Vec<ItemId> = self.lock().dispatcher.ledger.unfinished_ids();
         // Who has failed to tell does not wait for an answer to his good-bye either.
         if !self.lock().dispatcher.ledger.is_broken() {
@@ -380,7 +381,7 @@ fn start(
 }
 
 impl Core {
-    fn shared(&mut self) -> Option<&mut Shared<Parcel>> {
+    fn shared(&mut self) -> Option<&mut Shared<Envelope>> {
         self.dispatcher.shared.as_mut()
     }
 
@@ -401,13 +402,13 @@ impl Core {
 
     fn push(
         &mut self,
-        parcel: Parcel,
+        envelope: Envelope,
         putter: Putter,
         is_beyond_bound: bool,
         is_impatient: bool,
     ) -> (u64, Option<ItemId>) {
-        let push = |shared: &mut Shared<Parcel>| {
-            shared.push(parcel, putter, is_beyond_bound, is_impatient)
+        let push = |shared: &mut Shared<Envelope>| {
+            shared.push(envelope, putter, is_beyond_bound, is_impatient)
         };
         self.shared().map_or((0, None), push)
     }
@@ -536,14 +537,14 @@ impl Core {
     /// Has the threads of a stream look whether there is something for them.
     pub(super) fn ring_for_stream(&mut self) {
         let calls = self.dispatcher.calls(self.is_awaited());
-        if calls.clerk {
-            self.scribe.call();
+        if calls.publisher {
+            self.committer.call();
         }
-        if calls.intake {
-            self.bells.intake.notify_one();
+        if calls.fetcher {
+            self.doorbells.fetcher.notify_one();
         }
-        if calls.ear {
-            self.bells.ear.notify_one();
+        if calls.listener {
+            self.doorbells.listener.notify_one();
         }
     }
 
@@ -563,7 +564,7 @@ impl Core {
     /// A delivery is done, and somebody elsewhere waits for what came of it.
     pub(super) fn send_result(&mut self, token: Token, result: &Payload) {
         let ledger = &self.dispatcher.ledger;
-        let is_sent = ledger.payload(token).is_some_and(Parcel::is_sent);
+        let is_sent = ledger.payload(token).is_some_and(Envelope::is_sent);
         if let (true, Some(handed)) = (is_sent, ledger.handed(token)) {
             let (id, result) = (handed.id, result.clone());
             self.traffic.sent.push(Sent { id, result });

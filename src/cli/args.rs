@@ -1,8 +1,8 @@
 //! The options as they are typed. What they mean together is for `config`.
 
-mod crew;
 mod items;
 mod jobs;
+mod pool;
 mod stream;
 
 use std::ffi::OsString;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-pub(super) use crew::{CrewArgs, ShownArgs};
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
+pub(super) use pool::{PoolArgs, ShownArgs};
 pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs};
 
 use super::compare::Compare;
@@ -57,7 +57,7 @@ pub(super) struct Args {
     pub(super) items: ItemArgs,
 
     #[command(flatten)]
-    pub(super) crew: CrewArgs,
+    pub(super) pool: PoolArgs,
 
     #[command(flatten)]
     pub(super) shown: ShownArgs,

@@ -25,7 +25,7 @@ use crate::supervision::Supervisor;
 use dishrack_core::ledger::{Counts, Options};
 
 type Rack = JoinableQueue<Dish>;
-type Crew = Supervisor<Dish, ()>;
+type Pool = Supervisor<Dish, ()>;
 
 const WAYS: [Mode; 4] = [
     Mode::Sequential,
@@ -84,7 +84,7 @@ struct Outcome {
 }
 
 /// What is to be stopped: the way that is being tried.
-type Current = Arc<Mutex<Option<(Rack, Arc<Crew>)>>>;
+type Current = Arc<Mutex<Option<(Rack, Arc<Pool>)>>>;
 
 /// Tries the ways. The exit code.
 pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
@@ -182,9 +182,9 @@ fn try_way(
     let sketch = Arc::new(Sketch(Mutex::new(Timeline::new(labels))));
     let rack = Rack::with(Options::default());
     let builder = Supervisor::builder().observer(Arc::clone(&sketch) as _);
-    let crew = Arc::new(dishes::hire(way, command.workers, builder, &rack)?);
+    let pool = Arc::new(dishes::hire(way, command.workers, builder, &rack)?);
     let lock = || current.lock().unwrap_or_else(PoisonError::into_inner);
-    *lock() = Some((rack.clone(), Arc::clone(&crew)));
+    *lock() = Some((rack.clone(), Arc::clone(&pool)));
     wash(command, &rack, stop)?;
     if let Err(error) = rack.join()
         && stop.signal().is_none()
@@ -193,13 +193,13 @@ fn try_way(
     }
     // Before the workers have ended, which is no part of the work.
     let counts = rack.counts()?;
-    run::report_summary(&rack, &crew, counts)?;
-    crew.stop();
+    run::report_summary(&rack, &pool, counts)?;
+    pool.stop();
     *lock() = None;
     let mut timeline = sketch.lock();
     timeline.end();
     let elapsed = timeline.length();
-    // The crew keeps the sketch as its observer as long as it is there.
+    // The pool keeps the sketch as its observer as long as it is there.
     let timeline = std::mem::replace(
         &mut *timeline,
         Timeline::new(kitchen_labels(way, String::new())),
@@ -255,14 +255,14 @@ fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure>
     let (orderly, sudden) = (Arc::clone(current), Arc::clone(current));
     let in_order = move |signal| {
         printer::say_stopping(signal, &dishes::WORDS);
-        if let Some((rack, crew)) = taken(&orderly) {
+        if let Some((rack, pool)) = taken(&orderly) {
             rack.close();
-            crew.stop();
+            pool.stop();
         }
     };
     let at_once = move |signal| {
-        if let Some((_, crew)) = taken(&sudden) {
-            crew.kill();
+        if let Some((_, pool)) = taken(&sudden) {
+            pool.kill();
         }
         drop(output);
         super::end(128 + u8::try_from(signal).unwrap_or(0));

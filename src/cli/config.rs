@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{
-    Args, CrewArgs, Format, ItemArgs, JobArgs, Method, Mode, Promise, Show, ShownArgs, WorkArgs,
+    Args, Format, ItemArgs, JobArgs, Method, Mode, PoolArgs, Promise, Show, ShownArgs, WorkArgs,
 };
+use super::dead_letter_log;
 use super::input::{self, Source};
 use super::jobs::{self, JobConfig};
-use super::obituaries;
 use super::output::Output;
 use super::pictures;
 use crate::store::journal::{Durability, own_files};
@@ -53,7 +53,7 @@ pub(super) struct DishConfig {
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Errand {
+pub(super) enum Purpose {
     /// Items are put, worked on, and waited for.
     All,
     /// What others put is worked on, until the run is stopped.
@@ -72,7 +72,7 @@ const LOST_ATTEMPTS: u32 = 3;
 /// A run that can be.
 #[derive(Debug)]
 pub(super) struct Config {
-    pub(super) errand: Errand,
+    pub(super) purpose: Purpose,
     pub(super) workers: usize,
     pub(super) mode: Mode,
     pub(super) source: Source,
@@ -104,7 +104,7 @@ impl Config {
     /// says what is wrong with it.
     pub(super) fn validate(args: Args) -> Result<(Self, Work), String> {
         let Args {
-            crew,
+            pool,
             items,
             place,
             shown,
@@ -114,7 +114,7 @@ impl Config {
         let redis = place.place()?;
         check_payload(&items, redis.is_some())?;
         if jobs.are_meant() {
-            check_for_jobs(&crew, &items)?;
+            check_for_jobs(&pool, &items)?;
         } else if let Some(option) = jobs.stray() {
             return Err(format!("{option}: needs a COMMAND, after --"));
         }
@@ -141,10 +141,10 @@ impl Config {
         let is_resumable = items.journal.is_some();
         let (work, total) = match jobs.are_meant() {
             true => Work::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,
-            false => Work::dishes(&items, crew.dry, &source, separator)?,
+            false => Work::dishes(&items, pool.dry, &source, separator)?,
         };
         let from = Origin {
-            errand: Errand::All,
+            purpose: Purpose::All,
             is_command: jobs.are_meant(),
             source,
             separator,
@@ -152,7 +152,7 @@ impl Config {
             // With others nobody knows how many there will be.
             total: total.filter(|_| redis.is_none()),
         };
-        let mut config = Config::of(crew, shown, from, &mut taken)?;
+        let mut config = Config::of(pool, shown, from, &mut taken)?;
         let durability = items.durability.into();
         config.journal = items.journal.map(|path| (path, durability));
         config.redis = redis;
@@ -164,7 +164,7 @@ impl Config {
         let place = args.place()?;
         let WorkArgs {
             until_done,
-            crew,
+            pool,
             shown,
             jobs,
             ..
@@ -178,7 +178,7 @@ impl Config {
             return Err("--dry-run: there is nothing to be printed before an item comes".into());
         }
         if jobs.are_meant() {
-            check_crew_for_jobs(&crew)?;
+            check_pool_for_jobs(&pool)?;
         } else if let Some(option) = jobs.stray() {
             return Err(format!("{option}: needs a COMMAND, after --"));
         }
@@ -186,12 +186,12 @@ impl Config {
         let mut taken = Vec::new();
         let work = match jobs.are_meant() {
             true => Work::jobs(&jobs, &Source::Others, shown.format, false, &mut taken)?.0,
-            false => Work::Dishes(DishConfig::of(None, crew.dry)),
+            false => Work::Dishes(DishConfig::of(None, pool.dry)),
         };
         let from = Origin {
-            errand: match until_done {
-                true => Errand::WorkUntilDone,
-                false => Errand::Work,
+            purpose: match until_done {
+                true => Purpose::WorkUntilDone,
+                false => Purpose::Work,
             },
             is_command: jobs.are_meant(),
             source: Source::Others,
@@ -199,7 +199,7 @@ impl Config {
             capacity: Capacity::Unbounded,
             total: None,
         };
-        let mut config = Config::of(crew, shown, from, &mut taken)?;
+        let mut config = Config::of(pool, shown, from, &mut taken)?;
         // Whoever waits for the end of what is not there would find it at once.
         config.redis = Some(match until_done {
             true => place.existing_for_work(),
@@ -209,51 +209,51 @@ impl Config {
     }
 
     fn of(
-        crew: CrewArgs,
+        pool: PoolArgs,
         shown: ShownArgs,
         from: Origin,
         taken: &mut Vec<PathBuf>,
     ) -> Result<Self, String> {
-        let workers = check(&crew)?;
-        let max_attempts = crew.max_attempts.unwrap_or(match from.is_command {
+        let workers = check(&pool)?;
+        let max_attempts = pool.max_attempts.unwrap_or(match from.is_command {
             true => COMMAND_ATTEMPTS,
             false => Options::default().max_attempts,
         });
         let dead_letters = match shown.dead_letters {
             None => None,
             Some(path) => {
-                let file = obituaries::open(&path, taken)?;
+                let file = dead_letter_log::open(&path, taken)?;
                 taken.push(path.clone());
                 Some((path, file))
             }
         };
         Ok(Config {
-            errand: from.errand,
-            workers: if crew.mode == Mode::Sequential {
+            purpose: from.purpose,
+            workers: if pool.mode == Mode::Sequential {
                 1
             } else {
                 workers
             },
-            mode: crew.mode,
+            mode: pool.mode,
             source: from.source,
             separator: from.separator,
             total: from.total,
             is_quiet: shown.quiet,
             has_summary: !shown.no_summary,
-            method: crew.start_method,
+            method: pool.start_method,
             options: Options {
                 capacity: from.capacity,
                 max_attempts,
                 max_lost_attempts: from.is_command.then(|| max_attempts.max(LOST_ATTEMPTS)),
-                backoff: crew.backoff.map_or(Backoff::none(), |base| {
+                backoff: pool.backoff.map_or(Backoff::none(), |base| {
                     Backoff::exponential(base, base.max(BACKOFF_MAX))
                 }),
             },
-            polls: !crew.no_poll,
-            timeout: crew.timeout,
-            shutdown: crew.shutdown,
-            max_restarts: crew.max_restarts,
-            max_seconds: crew.max_seconds,
+            polls: !pool.no_poll,
+            timeout: pool.timeout,
+            shutdown: pool.shutdown,
+            max_restarts: pool.max_restarts,
+            max_seconds: pool.max_seconds,
             format: shown.format,
             progress: shown.progress,
             journal: None,
@@ -267,7 +267,7 @@ impl Config {
 
 /// What a run is for, and where its items come from.
 struct Origin {
-    errand: Errand,
+    purpose: Purpose,
     /// Whether a COMMAND is run for them.
     is_command: bool,
     source: Source,
@@ -324,7 +324,7 @@ impl From<Promise> for Durability {
 }
 
 /// What does not go with a command.
-fn check_for_jobs(crew: &CrewArgs, items: &ItemArgs) -> Result<(), String> {
+fn check_for_jobs(pool: &PoolArgs, items: &ItemArgs) -> Result<(), String> {
     let stray = [
         ("--wash", items.wash.is_some()),
         ("--payload", items.payload.is_some()),
@@ -333,15 +333,15 @@ fn check_for_jobs(crew: &CrewArgs, items: &ItemArgs) -> Result<(), String> {
     if let Some((option, _)) = stray.into_iter().find(|(_, is_given)| *is_given) {
         return Err(format!("{option}: is for dishes, and not for a COMMAND"));
     }
-    check_crew_for_jobs(crew)
+    check_pool_for_jobs(pool)
 }
 
-fn check_crew_for_jobs(crew: &CrewArgs) -> Result<(), String> {
-    if crew.dry.is_some() {
+fn check_pool_for_jobs(pool: &PoolArgs) -> Result<(), String> {
+    if pool.dry.is_some() {
         return Err("--dry: is for dishes, and not for a COMMAND".into());
     }
-    if crew.mode != Mode::Processes {
-        let mode = crew.mode.name();
+    if pool.mode != Mode::Processes {
+        let mode = pool.mode.name();
         return Err(format!("--mode {mode}: a COMMAND is run by processes"));
     }
     Ok(())
@@ -417,19 +417,19 @@ fn check_payload(items: &ItemArgs, is_on_redis: bool) -> Result<(), String> {
 }
 
 /// What each number must be by itself. How many workers there are.
-fn check(crew: &CrewArgs) -> Result<usize, String> {
+fn check(pool: &PoolArgs) -> Result<usize, String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = crew.workers.unwrap_or(cpus);
+    let workers = pool.workers.unwrap_or(cpus);
     if workers == 0 {
         return Err("--workers 0: at least 1 is needed".into());
     }
-    if crew.timeout.is_some() && matches!(crew.mode, Mode::Threads | Mode::Sequential) {
-        let mode = crew.mode.name();
+    if pool.timeout.is_some() && matches!(pool.mode, Mode::Threads | Mode::Sequential) {
+        let mode = pool.mode.name();
         return Err(format!(
             "--timeout: what --mode {mode} works on cannot be ended; use processes or tasks"
         ));
     }
-    if crew.timeout == Some(Duration::ZERO) {
+    if pool.timeout == Some(Duration::ZERO) {
         return Err("--timeout 0: no time is too little for any item".into());
     }
     Ok(workers)

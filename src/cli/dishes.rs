@@ -7,12 +7,12 @@ use serde_bytes::ByteBuf;
 
 use super::Failure;
 use super::args::Mode;
-use super::config::{Config, DishConfig, Errand};
+use super::config::{Config, DishConfig, Purpose};
 use super::input;
 use super::layout::DishText;
 use super::pictures;
 use super::view::{Out, View};
-use super::work::{Bench, Origin, Work};
+use super::work::{Origin, Producer, Work};
 use crate::error::Error;
 use crate::kitchen::{self, Dish};
 use crate::observe::What;
@@ -45,9 +45,9 @@ impl Dishes {
     pub(super) fn new(config: DishConfig, run: &Config) -> Self {
         Dishes {
             config,
-            mode: match run.errand {
+            mode: match run.purpose {
                 // Where nobody puts, one person who does everything is one who dries.
-                Errand::Work | Errand::WorkUntilDone if run.mode == Mode::Sequential => {
+                Purpose::Work | Purpose::WorkUntilDone if run.mode == Mode::Sequential => {
                     Mode::Threads
                 }
                 _ => run.mode,
@@ -101,24 +101,24 @@ impl Work for Dishes {
     }
 
     /// Washes one dish after the other and puts it on the rack.
-    fn produce(&self, bench: &mut Bench<'_, Dish>) -> Result<(), Failure> {
-        let (source, pid) = (bench.source(), process::id());
-        while let Some(line) = bench.next()? {
+    fn produce(&self, producer: &mut Producer<'_, Dish>) -> Result<(), Failure> {
+        let (source, pid) = (producer.source(), process::id());
+        while let Some(line) = producer.next()? {
             let name = input::text(line, source).map_err(Failure::Usage)?;
-            if bench.was_put_before(name.as_bytes()) {
+            if producer.was_put_before(name.as_bytes()) {
                 continue;
             }
             let item = name.clone();
-            bench.tell(|| What::Producing { item, pid })?;
-            let is_washed = bench.stop.sleep(self.config.wash);
+            producer.tell(|| What::Producing { item, pid })?;
+            let is_washed = producer.stop.sleep(self.config.wash);
             let item = name.clone();
             if !is_washed {
-                bench.tell(|| What::NotProduced { item, pid })?;
+                producer.tell(|| What::NotProduced { item, pid })?;
                 break;
             }
-            bench.tell(|| What::Produced { item, pid })?;
+            producer.tell(|| What::Produced { item, pid })?;
             let dish = self.dish(name);
-            if !bench.put(&dish, dish.name.as_bytes())? {
+            if !producer.put(&dish, dish.name.as_bytes())? {
                 break;
             }
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::config::{Config, Errand};
+use super::config::{Config, Purpose};
 use super::{Failure, progress, screen};
 use crate::queue::JoinableQueue;
 use dishrack_core::ledger::Counts;
@@ -42,10 +42,10 @@ impl Goal {
         config: &Config,
         advice: Option<String>,
     ) -> Result<Self, Failure> {
-        let scope = match (&config.redis, config.errand) {
+        let scope = match (&config.redis, config.purpose) {
             (None, _) => Scope::Own,
-            (Some(_), Errand::All) => Scope::Stream(queue.counts()?),
-            (Some(_), Errand::Work | Errand::WorkUntilDone) => Scope::Part,
+            (Some(_), Purpose::All) => Scope::Stream(queue.counts()?),
+            (Some(_), Purpose::Work | Purpose::WorkUntilDone) => Scope::Part,
         };
         let before = match scope {
             Scope::Own => queue.counts()?,

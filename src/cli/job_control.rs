@@ -30,16 +30,16 @@ impl JobControl {
     ///
     /// # Errors
     /// There can be no thread.
-    pub(super) fn pass_on<T: 'static>(self, crew: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
+    pub(super) fn pass_on<T: 'static>(self, pool: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
         let Some(mut signals) = self.0 else {
             return Ok(());
         };
-        // The crew is not to live for this.
-        let crew = Arc::downgrade(crew);
+        // The pool is not to live for this.
+        let pool = Arc::downgrade(pool);
         let listen = move || {
             let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_unblock();
             for _ in signals.forever() {
-                stand_still(&crew);
+                stand_still(&pool);
             }
         };
         let thread = std::thread::Builder::new().name("job control".into());
@@ -47,14 +47,14 @@ impl JobControl {
     }
 }
 
-fn stand_still<T>(crew: &Weak<Supervisor<T, ()>>) {
-    let crew = crew.upgrade();
-    if let Some(crew) = &crew {
-        crew.suspend();
+fn stand_still<T>(pool: &Weak<Supervisor<T, ()>>) {
+    let pool = pool.upgrade();
+    if let Some(pool) = &pool {
+        pool.suspend();
     }
     stop_as_asked();
-    if let Some(crew) = &crew {
-        crew.resume();
+    if let Some(pool) = &pool {
+        pool.resume();
     }
 }
 

@@ -21,7 +21,7 @@ use serde_bytes::ByteBuf;
 
 use self::budget::Budget;
 pub(super) use self::dry::dry_run;
-pub(super) use self::halt::Fuse;
+pub(super) use self::halt::HaltRule;
 use self::joblog::JobLog;
 use self::options::check_json;
 pub(super) use self::options::{GIVEN, JobConfig, given};
@@ -32,7 +32,7 @@ use super::config::Config;
 use super::input::Source;
 use super::layout::JobText;
 use super::view::{Out, View};
-use super::work::{Bench, Origin, Work};
+use super::work::{Origin, Producer, Work};
 use super::{Failure, pictures, screen};
 use crate::error::Error;
 use crate::jobs::spool::Spool;
@@ -116,9 +116,9 @@ impl Work for Jobs {
         Some(self.config.setup.source())
     }
 
-    fn fuse(&self, origin: &Origin) -> Option<Fuse> {
+    fn halt_rule(&self, origin: &Origin) -> Option<HaltRule> {
         let halt = self.config.halt?;
-        Some(Fuse::new(halt, origin))
+        Some(HaltRule::new(halt, origin))
     }
 
     fn layout(&self) -> Box<dyn Layout> {
@@ -206,32 +206,32 @@ impl Work for Jobs {
         builder.handler(queue, jobs::run)
     }
 
-    fn produce(&self, bench: &mut Bench<'_, Job>) -> Result<(), Failure> {
-        let source = bench.source();
+    fn produce(&self, producer: &mut Producer<'_, Job>) -> Result<(), Failure> {
+        let source = producer.source();
         say_if_terminal(source);
         let mut is_first = true;
-        while let Some(line) = bench.next()? {
+        while let Some(line) = producer.next()? {
             if self.config.is_json {
                 let template = &self.config.setup.template;
                 check_json(template, &line, source).map_err(Failure::Usage)?;
             }
-            if bench.was_put_before(&line.bytes) {
+            if producer.was_put_before(&line.bytes) {
                 continue;
             }
             if let Some(delay) = self.config.delay.filter(|_| !is_first)
-                && !bench.stop.sleep(delay)
+                && !producer.stop.sleep(delay)
             {
                 break;
             }
             is_first = false;
-            if !bench.is_shared() {
+            if !producer.is_shared() {
                 self.budget
-                    .take(bench.next_id, line.bytes.len(), bench.stop);
+                    .take(producer.next_id, line.bytes.len(), producer.stop);
             }
             let job = Job {
                 text: ByteBuf::from(line.bytes),
             };
-            if !bench.put(&job, &job.text)? {
+            if !producer.put(&job, &job.text)? {
                 break;
             }
         }

@@ -69,7 +69,7 @@ impl fmt::Display for Letter {
 }
 
 /// What is told of an item that died: its name, and every failed attempt.
-pub(super) fn obituary(name: &str, history: &[Failure]) -> Value {
+pub(super) fn dead_letter_line(name: &str, history: &[Failure]) -> Value {
     let mut object = json!({});
     add_history(&mut object, name, history);
     object

@@ -13,20 +13,20 @@ use crate::supervision::{Supervisor, are_orphans_adopted};
 ///
 /// # Errors
 /// There can be no thread, or no handler.
-pub(super) fn reap<T: 'static>(crew: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
+pub(super) fn reap<T: 'static>(pool: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
     if !are_orphans_adopted() {
         return Ok(());
     }
     let ended = Signal::SIGCHLD;
     let mut signals = Signals::new([ended as i32])?;
-    // The crew is not to live for this.
-    let crew = Arc::downgrade(crew);
+    // The pool is not to live for this.
+    let pool = Arc::downgrade(pool);
     let listen = move || {
         let _ = SigSet::from_iter([ended]).thread_unblock();
         // Some may have ended before they could be heard of.
         let times = std::iter::once(()).chain(signals.forever().map(drop));
-        for crew in times.map_while(|()| crew.upgrade()) {
-            crew.reap_orphans();
+        for pool in times.map_while(|()| pool.upgrade()) {
+            pool.reap_orphans();
         }
     };
     let thread = std::thread::Builder::new().name("orphans".into());

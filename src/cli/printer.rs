@@ -14,9 +14,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unb
 
 use super::code;
 use super::config::Config;
+use super::dead_letter_log::DeadLetterLog;
 use super::input::Source;
-use super::jobs::Fuse;
-use super::obituaries::Obituaries;
+use super::jobs::HaltRule;
 use super::screen::{say, say_in_time};
 use super::stop::Stop;
 use super::ticks::Ticks;
@@ -92,8 +92,8 @@ pub(super) struct Printer {
     title: Sender<()>,
     /// Disconnected when all is printed.
     over: Receiver<()>,
-    obituaries: Option<Arc<Obituaries>>,
-    fuse: Option<Fuse>,
+    dead_letter_log: Option<Arc<DeadLetterLog>>,
+    halt_rule: Option<HaltRule>,
     stop: Stop,
 }
 
@@ -103,8 +103,8 @@ impl Printer {
     pub(super) fn start(
         config: &Config,
         (mut views, earlier): (Vec<Box<dyn View>>, Vec<Event>),
-        fuse: Option<Fuse>,
-        obituaries: Option<Arc<Obituaries>>,
+        halt_rule: Option<HaltRule>,
+        dead_letter_log: Option<Arc<DeadLetterLog>>,
         stop: Stop,
         on_failed: impl Fn(&io::Error) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
@@ -142,16 +142,16 @@ impl Printer {
             counts,
             title,
             over,
-            obituaries,
-            fuse,
+            dead_letter_log,
+            halt_rule,
             stop,
         }))
     }
 
     /// Whether enough has failed may depend on how many items there are, which is known now.
-    pub(super) fn check_fuse(&self) {
-        if let Some(fuse) = &self.fuse {
-            fuse.check();
+    pub(super) fn check_halt_rule(&self) {
+        if let Some(halt_rule) = &self.halt_rule {
+            halt_rule.check();
         }
     }
 
@@ -179,11 +179,11 @@ impl Printer {
             .take();
         self.wait_for(&self.over, time);
         let is_written = self.is_written.load(Ordering::Acquire);
-        match &self.obituaries {
+        match &self.dead_letter_log {
             None => is_written,
-            Some(obituaries) => {
-                self.wait_for(obituaries.end(), time);
-                is_written && obituaries.are_written()
+            Some(dead_letter_log) => {
+                self.wait_for(dead_letter_log.end(), time);
+                is_written && dead_letter_log.are_written()
             }
         }
     }
@@ -214,7 +214,7 @@ impl Observer for Printer {
     }
 
     fn is_enough(&self) -> bool {
-        self.fuse.as_ref().is_some_and(Fuse::is_blown)
+        self.halt_rule.as_ref().is_some_and(HaltRule::is_blown)
     }
 
     fn observe(&self, event: Event) {
@@ -222,16 +222,16 @@ impl Observer for Printer {
             What::NoWorkersLeft { why } => self.stop.give_up(why.clone()),
             What::JournalFailed { .. } => self.stop.break_off(),
             What::Dead { id, item, history } => {
-                if let Some(obituaries) = &self.obituaries {
-                    obituaries.tell(*id, item, history);
+                if let Some(dead_letter_log) = &self.dead_letter_log {
+                    dead_letter_log.tell(*id, item, history);
                 }
-                if let Some(fuse) = &self.fuse {
-                    fuse.count();
+                if let Some(halt_rule) = &self.halt_rule {
+                    halt_rule.count();
                 }
             }
             What::Inconsistent { why } => end_inconsistent(why),
             // By now it may be known how many there are.
-            What::ItemDone { .. } => self.check_fuse(),
+            What::ItemDone { .. } => self.check_halt_rule(),
             _ => {}
         }
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);

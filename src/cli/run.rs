@@ -10,19 +10,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::args::{Format, Method, Mode};
-use super::config::{Config, Errand};
+use super::config::{Config, Purpose};
+use super::dead_letter_log::DeadLetterLog;
 use super::earlier;
 use super::goal::{Expected, Goal};
 use super::input::{self, Feed, Source};
 use super::job_control::JobControl;
-use super::obituaries::Obituaries;
 use super::printer::{self, Printer};
 use super::progress::{self, Printed};
 use super::stop::{Manner, Stop};
 use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
 use super::view::{Lines, Out, View};
-use super::work::{Bench, Origin, Work};
+use super::work::{Origin, Producer, Work};
 use super::{Failure, code, jobs, orphans, pictures, screen};
 use crate::error::Error;
 use crate::observe::text::{Style, Words};
@@ -47,7 +47,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     let printer = Printer::start(
         config,
         (views, std::mem::take(&mut origin.unshown)),
-        work.fuse(&origin),
+        work.halt_rule(&origin),
         origin.letters.clone(),
         stop.clone(),
         without_stdout(config, &queue),
@@ -63,16 +63,16 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     let running = Running {
         stop: stop.clone(),
         queue: queue.clone(),
-        crew: Arc::new(hired?),
+        pool: Arc::new(hired?),
         printer: Arc::clone(&printer),
         goal: goal.clone(),
         is_shared: config.redis.is_some(),
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
-    terminal.pass_on(&running.crew).map_err(internal)?;
-    orphans::reap(&running.crew).map_err(internal)?;
-    let mut bench = Bench {
+    terminal.pass_on(&running.pool).map_err(internal)?;
+    orphans::reap(&running.pool).map_err(internal)?;
+    let mut producer = Producer {
         config,
         feed,
         queue: &queue,
@@ -82,13 +82,13 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
         expected: &goal.expected,
         lines: 0,
     };
-    let produced = match config.errand {
-        Errand::All => work.produce(&mut bench),
-        Errand::Work | Errand::WorkUntilDone => Ok(()),
+    let produced = match config.purpose {
+        Purpose::All => work.produce(&mut producer),
+        Purpose::Work | Purpose::WorkUntilDone => Ok(()),
     };
-    let lines = bench.lines;
+    let lines = producer.lines;
     let produced = produced.and_then(|()| end_input(&queue, &stop, &goal.expected, lines));
-    printer.check_fuse();
+    printer.check_halt_rule();
     running.finish(config, produced)
 }
 
@@ -96,7 +96,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
 struct Running<T> {
     stop: Stop,
     queue: JoinableQueue<T>,
-    crew: Arc<Supervisor<T, ()>>,
+    pool: Arc<Supervisor<T, ()>>,
     printer: Arc<Printer>,
     goal: Goal,
     is_shared: bool,
@@ -107,7 +107,7 @@ impl<T> Clone for Running<T> {
         Running {
             stop: self.stop.clone(),
             queue: self.queue.clone(),
-            crew: Arc::clone(&self.crew),
+            pool: Arc::clone(&self.pool),
             printer: Arc::clone(&self.printer),
             goal: self.goal.clone(),
             is_shared: self.is_shared,
@@ -118,8 +118,8 @@ impl<T> Clone for Running<T> {
 impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
     /// Waits for the end. The exit code.
     fn finish(&self, config: &Config, produced: Result<(), Failure>) -> Result<u8, Failure> {
-        let joined = self.join(config.errand);
-        self.crew.stop();
+        let joined = self.join(config.purpose);
+        self.pool.stop();
         // What ended last is told when it is durable, and is to be shown. An error is the join's, too.
         if config.journal.is_some() {
             let _ = self.queue.sync_all();
@@ -184,13 +184,13 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
     }
 
     /// Waits until there is nothing more to wait for.
-    fn join(&self, errand: Errand) -> Result<(), Failure> {
-        if errand != Errand::Work {
+    fn join(&self, purpose: Purpose) -> Result<(), Failure> {
+        if purpose != Purpose::Work {
             return self.queue.join().map(drop).map_err(Failure::from);
         }
         // Nothing is sent there: it is over when it is disconnected.
         let _ = self.stop.stopped().recv();
-        self.crew.stop();
+        self.pool.stop();
         self.queue.sync()?;
         match self.stop.loss() {
             Some(why) => Err(no_workers_left(&why)),
@@ -200,7 +200,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
 
     fn report_summary(&self) -> Result<(), Failure> {
         let counts = self.goal.sum(&self.queue)?;
-        report_summary(&self.queue, &self.crew, counts)
+        report_summary(&self.queue, &self.pool, counts)
     }
 
     /// A second signal: the end, now.
@@ -231,7 +231,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
             orderly.queue.close();
             orderly.queue.quit();
             printer::say_stopping(signal, words);
-            orderly.crew.stop();
+            orderly.pool.stop();
             if config_late.mode == Mode::Sequential {
                 // There is no worker to kill: the producer has the item in hand.
                 std::thread::sleep(config_late.shutdown);
@@ -239,7 +239,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
             }
         };
         let at_once = move |signal| {
-            sudden.crew.kill();
+            sudden.pool.kill();
             sudden.end(&config, signal);
         };
         self.stop.listen(in_order, at_once).map_err(internal)
@@ -259,8 +259,8 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
                 running.queue.close();
                 running.queue.quit();
                 match manner {
-                    Manner::AtOnce => running.crew.kill(),
-                    Manner::Patiently => running.crew.drain(),
+                    Manner::AtOnce => running.pool.kill(),
+                    Manner::Patiently => running.pool.drain(),
                 }
             }
         };
@@ -285,7 +285,7 @@ fn origin<W: Work>(
     let unwritten = Unwritten::default();
     let letters = config.dead_letters.as_ref().map(|(path, file)| {
         let file = file.try_clone()?;
-        let started = Obituaries::start(file, path.clone(), &unshown, unwritten.clone());
+        let started = DeadLetterLog::start(file, path.clone(), &unshown, unwritten.clone());
         started.map(Arc::new)
     });
     let letters = letters.transpose().map_err(internal)?;
@@ -357,7 +357,7 @@ where
         ),
     };
     // Whoever only works is meant to be stopped.
-    let is_told = config.format == Format::Text && config.errand == Errand::All;
+    let is_told = config.format == Format::Text && config.purpose == Purpose::All;
     let goal = Goal::of(queue, config, is_told.then_some(advice))?;
     let is_knowable = config.total.is_none() && config.redis.is_none();
     if is_knowable && input::is_there(&config.source) == Ok(true) {
@@ -512,14 +512,14 @@ where
 
 pub(super) fn report_summary<T>(
     queue: &JoinableQueue<T>,
-    crew: &Supervisor<T, ()>,
+    pool: &Supervisor<T, ()>,
     counts: Counts,
 ) -> Result<(), Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
 {
     let broker = queue.broker().map_err(Error)?;
-    let restarts = crew.restarts();
+    let restarts = pool.restarts();
     broker.read(|core| {
         let what = What::Summary {
             counts,

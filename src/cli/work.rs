@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use super::Failure;
 use super::args::Mode;
 use super::config::Config;
+use super::dead_letter_log::DeadLetterLog;
 use super::goal::Expected;
 use super::input::{Feed, Line, Source};
-use super::jobs::Fuse;
-use super::obituaries::Obituaries;
+use super::jobs::HaltRule;
 use super::printer::Printer;
 use super::run;
 use super::stop::Stop;
@@ -56,7 +56,7 @@ pub(super) trait Work {
     }
 
     /// What ends the run early.
-    fn fuse(&self, _origin: &Origin) -> Option<Fuse> {
+    fn halt_rule(&self, _origin: &Origin) -> Option<HaltRule> {
         None
     }
 
@@ -85,7 +85,7 @@ pub(super) trait Work {
     ) -> Result<Supervisor<Self::Item, ()>, Error>;
 
     /// Makes an item of each line and puts it on the queue.
-    fn produce(&self, bench: &mut Bench<'_, Self::Item>) -> Result<(), Failure>;
+    fn produce(&self, producer: &mut Producer<'_, Self::Item>) -> Result<(), Failure>;
 }
 
 /// Notes that these attempts are shown, so that no later run shows them again.
@@ -102,7 +102,7 @@ pub(super) struct Origin {
     /// What tells the journal from all others, if there is one.
     pub(super) journal: Option<u128>,
     /// Where dead letters are written, if they are.
-    pub(super) letters: Option<Arc<Obituaries>>,
+    pub(super) letters: Option<Arc<DeadLetterLog>>,
     /// Says which attempts are shown.
     pub(super) shown: Shown,
     /// Those of which something could not be written.
@@ -113,7 +113,7 @@ pub(super) struct Origin {
 }
 
 /// Where the producer stands: lines come in, items go out.
-pub(super) struct Bench<'a, T> {
+pub(super) struct Producer<'a, T> {
     pub(super) config: &'a Config,
     pub(super) feed: Feed,
     pub(super) queue: &'a JoinableQueue<T>,
@@ -126,7 +126,7 @@ pub(super) struct Bench<'a, T> {
     pub(super) lines: u64,
 }
 
-impl<'a, T: Serialize + DeserializeOwned + 'static> Bench<'a, T> {
+impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     /// Where the lines come from.
     pub(super) fn source(&self) -> &'a Source {
         &self.config.source

@@ -28,7 +28,7 @@ const FILES_MAX: usize = 4;
 
 /// What came: a message and the files that came with it.
 #[derive(Debug)]
-pub(crate) struct Parcel<M> {
+pub(crate) struct Datagram<M> {
     pub(crate) message: M,
     pub(crate) files: Vec<OwnedFd>,
 }
@@ -124,7 +124,7 @@ impl DescriptorSocket {
     ///
     /// # Errors
     /// What came is no such message, or its files could not be taken.
-    pub(crate) fn wait_for<M: DeserializeOwned>(&self) -> io::Result<Option<Parcel<M>>> {
+    pub(crate) fn wait_for<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
         self.receive_with(RecvFlags::empty())
     }
 
@@ -132,11 +132,14 @@ impl DescriptorSocket {
     ///
     /// # Errors
     /// Nothing is here (`WouldBlock`); what came is no such message, or its files could not be taken.
-    pub(crate) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<Parcel<M>>> {
+    pub(crate) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
         self.receive_with(RecvFlags::DONTWAIT)
     }
 
-    fn receive_with<M: DeserializeOwned>(&self, flags: RecvFlags) -> io::Result<Option<Parcel<M>>> {
+    fn receive_with<M: DeserializeOwned>(
+        &self,
+        flags: RecvFlags,
+    ) -> io::Result<Option<Datagram<M>>> {
         let mut space = [0; MESSAGE_BYTES_MAX];
         let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut room);
@@ -163,7 +166,7 @@ impl DescriptorSocket {
             return Err(io::Error::other("there are too many open files"));
         }
         let message = postcard::from_bytes(&space[..received.bytes]).map_err(io::Error::other)?;
-        Ok(Some(Parcel { message, files }))
+        Ok(Some(Datagram { message, files }))
     }
 
     /// Ends it for both sides, also where others have a copy of an end: whoever waits here is told.
@@ -200,10 +203,10 @@ mod tests {
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         let file = File::open("/proc/self/comm").unwrap();
         ours.send(&7_u32, &[file.as_fd()]).unwrap();
-        let parcel = theirs.wait_for::<u32>().unwrap().unwrap();
-        assert_eq!(parcel.message, 7);
+        let datagram = theirs.wait_for::<u32>().unwrap().unwrap();
+        assert_eq!(datagram.message, 7);
         let mut text = String::new();
-        let mut files = parcel.files.into_iter().map(File::from);
+        let mut files = datagram.files.into_iter().map(File::from);
         files.next().unwrap().read_to_string(&mut text).unwrap();
         assert!(!text.is_empty() && files.next().is_none());
         drop(ours);

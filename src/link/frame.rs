@@ -1,8 +1,8 @@
 //! The records that a supervisor and a worker process exchange, and their bytes.
 //!
-//! A record is encoded by postcard and lies in a ring (see `lane`); a payload that is too large for
+//! A record is encoded by postcard and lies in a ring (see `ring_pair`); a payload that is too large for
 //! that lies in shared memory, and its record says where. Deliveries are known by their ordinals:
-//! whose they are, the lane tells. Decoding checks every bound and never panics: whatever a worker
+//! whose they are, the ring pair tells. Decoding checks every bound and never panics: whatever a worker
 //! sends, the worst that happens is that this worker is replaced. It knows no channel.
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use dishrack_core::ledger::ItemId;
 /// Raised whenever a record changes, so that two builds never misread each other.
 pub(crate) const PROTOCOL: u32 = 5;
 
-/// What goes over ipc-channel: look into the lane.
+/// What goes over ipc-channel: look into the ring pair.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Nudge;
 

@@ -18,18 +18,18 @@ use ipc_channel::ipc::IpcSender;
 use super::Link;
 use super::descriptors::DescriptorSocket;
 use super::frame::{self, Answer, Body, Down, Header, Nudge, Record};
-use super::introductions::{self, Acquaintances, Introductions, View};
-use super::lane::Lane;
 use super::ring::{Corrupt, Reader, Writer};
+use super::ring_pair::RingPair;
+use super::segments::{self, ReceivedSegments, SentSegments, View};
 use crate::payload::Payload;
 use dishrack_core::ledger::Handed;
 
 pub(crate) struct ProcessLink {
-    lane: Arc<Lane>,
+    ring_pair: Arc<RingPair>,
     writer: Writer,
     sender: IpcSender<Nudge>,
     socket: Arc<DescriptorSocket>,
-    introductions: Introductions,
+    segments: SentSegments,
     /// Encoded records for which the ring has no room.
     overflow: VecDeque<Vec<u8>>,
     /// The last delivery that was written.
@@ -50,16 +50,16 @@ impl fmt::Debug for ProcessLink {
 
 impl ProcessLink {
     pub(crate) fn new(
-        lane: Arc<Lane>,
+        ring_pair: Arc<RingPair>,
         sender: IpcSender<Nudge>,
         socket: Arc<DescriptorSocket>,
     ) -> Self {
         ProcessLink {
-            writer: lane.down_writer(),
-            lane,
+            writer: ring_pair.down_writer(),
+            ring_pair,
             sender,
             socket,
-            introductions: Introductions::default(),
+            segments: SentSegments::default(),
             overflow: VecDeque::new(),
             handed: 0,
             is_urgent: false,
@@ -85,7 +85,7 @@ impl ProcessLink {
     fn body_of<'a>(&mut self, payload: &'a Payload) -> Body<'a> {
         match payload {
             Payload::Empty | Payload::Heap(_) => Body::Inline(payload),
-            Payload::Shared(part) => self.introductions.body_of(part),
+            Payload::Shared(part) => self.segments.body_of(part),
         }
     }
 
@@ -105,7 +105,7 @@ impl ProcessLink {
 
     /// Has the worker hear what is urgent, one time for all that is so until it has.
     fn nudge_for_urgent(&self) -> Result<(), String> {
-        match self.lane.urgent().raise() {
+        match self.ring_pair.urgent().raise() {
             true => send(&self.sender),
             false => Ok(()),
         }
@@ -131,7 +131,7 @@ impl Link for ProcessLink {
             self.handed = handed.ordinal;
             return Ok(());
         };
-        let segment = self.introductions.introduce(&part.segment);
+        let segment = self.segments.share(&part.segment);
         self.handed = handed.ordinal;
         self.push(&Down::Deliver {
             ordinal: header.ordinal,
@@ -184,21 +184,21 @@ impl Link for ProcessLink {
     }
 
     fn flush(&mut self, may_poll: bool) -> Result<(), String> {
-        for segment in self.introductions.take_gone() {
+        for segment in self.segments.take_gone() {
             self.push(&Down::Forget { segment });
         }
-        for segment in self.introductions.take_unsent() {
-            let sent = introductions::send(&self.socket, &segment);
+        for segment in self.segments.take_unsent() {
+            let sent = segments::send(&self.socket, &segment);
             heard_elsewhere(sent.map_err(|error| (error.kind(), error.to_string())))?;
         }
         self.drain_overflow();
         if !self.overflow.is_empty() {
-            self.lane.down_room().want();
+            self.ring_pair.down_room().want();
             self.drain_overflow();
         }
-        self.lane.set_handed(self.handed, may_poll);
-        if self.writer.publish() && self.lane.down_bell().take() {
-            self.lane.down_bell().wake();
+        self.ring_pair.set_handed(self.handed, may_poll);
+        if self.writer.publish() && self.ring_pair.down_doorbell().take() {
+            self.ring_pair.down_doorbell().wake();
         }
         if self.is_urgent {
             self.is_urgent = !self.overflow.is_empty();
@@ -208,8 +208,8 @@ impl Link for ProcessLink {
     }
 
     fn has_made_room(&mut self) {
-        if self.lane.up_room().take() {
-            self.lane.up_room().wake();
+        if self.ring_pair.up_room().take() {
+            self.ring_pair.up_room().wake();
         }
     }
 
@@ -249,9 +249,9 @@ fn heard_elsewhere(sent: Result<(), (ErrorKind, String)>) -> Result<(), String> 
 /// The way back: what the worker wrote and nobody has read.
 #[derive(Debug)]
 pub(crate) struct Uplink {
-    pub(crate) lane: Arc<Lane>,
+    pub(crate) ring_pair: Arc<RingPair>,
     reader: Reader,
-    segments: Acquaintances,
+    segments: ReceivedSegments,
     /// How long the worker had worked, when it was last asked.
     served_ns: u64,
     through: u64,
@@ -260,11 +260,11 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    pub(crate) fn new(lane: Arc<Lane>, socket: Arc<DescriptorSocket>) -> Self {
+    pub(crate) fn new(ring_pair: Arc<RingPair>, socket: Arc<DescriptorSocket>) -> Self {
         Uplink {
-            reader: lane.up_reader(),
-            lane,
-            segments: Acquaintances::by(socket),
+            reader: ring_pair.up_reader(),
+            ring_pair,
+            segments: ReceivedSegments::by(socket),
             served_ns: 0,
             through: 0,
             seen: 0,
@@ -289,17 +289,22 @@ impl Uplink {
     /// The worker may use the room again.
     pub(crate) fn release(&mut self) {
         self.reader.release();
-        self.lane.set_seen(self.seen.max(self.through));
+        self.ring_pair.set_seen(self.seen.max(self.through));
     }
 
     /// Whether there is something that was not read.
     pub(crate) fn has_news(&self) -> bool {
-        !self.reader.is_empty() || self.lane.board().through().0 != self.through
+        !self.reader.is_empty() || self.ring_pair.board().through().0 != self.through
     }
 
     /// Whether the worker has done a quarter of what it had when it was last read, or more.
     pub(crate) fn is_worth_reading(&self, handed: u64) -> bool {
-        let done = self.lane.board().through().0.wrapping_sub(self.through);
+        let done = self
+            .ring_pair
+            .board()
+            .through()
+            .0
+            .wrapping_sub(self.through);
         done > 0 && done >= handed.wrapping_sub(self.through) / 4 || !self.reader.is_empty()
     }
 
@@ -315,7 +320,7 @@ impl Uplink {
 
     /// Up to which delivery the worker is through by now.
     pub(crate) fn peek_through(&self) -> Through {
-        let board = self.lane.board();
+        let board = self.ring_pair.board();
         let (ordinal, served_ns) = board.through();
         Through {
             ordinal,

@@ -5,7 +5,7 @@
 //! beginning and only grow. A record lies in one piece: eight bytes for its length, then itself, and
 //! where it does not fit before the end of the memory, a mark sends the reader to the beginning.
 //! What the other side wrote is checked before it is believed. It knows no processes and never
-//! waits; who is woken, and how, is the lane's business.
+//! waits; who is woken, and how, is the ring pair's business.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -6,8 +6,8 @@
 
 mod axis;
 mod bins;
+mod canvas;
 mod chart;
-mod paper;
 mod row;
 mod shapes;
 pub(crate) mod svg;
@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use super::spans::{Labels, Mark, Shown, Span, Spans};
 use super::{Event, What, text};
+pub(crate) use canvas::{BEGINNING, grouped};
 use dishrack_core::ledger::Counts;
-pub(crate) use paper::{BEGINNING, grouped};
 use row::Row;
 
 /// Rows of their own; what further workers do is summed up in one.

@@ -24,7 +24,7 @@ use super::{JoinableQueue, serialized};
 use crate::broker::Broker;
 #[cfg(feature = "cli")]
 use crate::broker::Core;
-use crate::broker::{Parcel, Patience};
+use crate::broker::{Envelope, Patience};
 use crate::error::Error;
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::error::Kind;
@@ -45,7 +45,7 @@ pub(crate) fn open_journal(
     path: &Path,
     item_type: &str,
     durability: Durability,
-) -> Result<(Journal, Recovered<Parcel>), Kind> {
+) -> Result<(Journal, Recovered<Envelope>), Kind> {
     let (journal, recovered) = Journal::open(path, item_type, durability)?;
     let Some(mark) = journal.process_mark() else {
         return Ok((journal, recovered));
@@ -264,8 +264,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         };
         let body = serialized(item, broker.shares_memory())?;
         let print = key.and_then(|key| broker.store.print_of(key));
-        let parcel = Parcel::with_print(body, print);
-        let put = broker.put_unsynced(parcel, Patience::Forever, current::holds(broker));
+        let envelope = Envelope::with_print(body, print);
+        let put = broker.put_unsynced(envelope, Patience::Forever, current::holds(broker));
         put.map_err(Error)
     }
 
@@ -369,11 +369,12 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// How many items of the stream are gone without an end, as far as is known.
     #[cfg(feature = "cli")]
     pub(crate) fn gone(&self) -> u64 {
-        self.of_stream(|shared| shared.standing.gone).unwrap_or(0)
+        self.of_stream(|shared| shared.stream_state.gone)
+            .unwrap_or(0)
     }
 
     #[cfg(feature = "cli")]
-    fn of_stream<R>(&self, ask: impl FnOnce(&Shared<Parcel>) -> R) -> Option<R> {
+    fn of_stream<R>(&self, ask: impl FnOnce(&Shared<Envelope>) -> R) -> Option<R> {
         let broker = self.broker().ok()?;
         broker.read(|core| core.dispatcher.shared.as_ref().map(ask))
     }

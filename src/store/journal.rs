@@ -32,7 +32,7 @@ use self::intrusion::{Files, Found as FilesFound};
 use self::prints::Prints;
 use self::trouble::Trouble;
 use super::{Store, StoredLetter};
-use crate::broker::Parcel;
+use crate::broker::Envelope;
 use crate::error::Kind;
 use crate::payload::Payload;
 use dishrack_core::book::Print;
@@ -194,7 +194,7 @@ impl Journal {
         path: &Path,
         item_type: &str,
         durability: Durability,
-    ) -> Result<(Self, Recovered<Parcel>), Kind> {
+    ) -> Result<(Self, Recovered<Envelope>), Kind> {
         Self::try_open(path, item_type, durability).map_err(|trouble| unusable(path, trouble))
     }
 
@@ -202,7 +202,7 @@ impl Journal {
         path: &Path,
         item_type: &str,
         durability: Durability,
-    ) -> Result<(Self, Recovered<Parcel>), Trouble> {
+    ) -> Result<(Self, Recovered<Envelope>), Trouble> {
         let claim = Claim::take(path)?;
         let opened = Self::try_connect(&claim, item_type, durability);
         let Opened {
@@ -220,7 +220,7 @@ impl Journal {
         let writer = Writer::new(connection, book, &claim.path)?;
         let recovered = found
             .recovered
-            .map_payloads(|bytes| Parcel::of(Payload::copy_of(&bytes)));
+            .map_payloads(|bytes| Envelope::of(Payload::copy_of(&bytes)));
         let journal = Journal {
             path: path.to_owned(),
             prints: Mutex::new(Prints::new(key, found.prints)),
@@ -400,7 +400,7 @@ impl Journal {
 }
 
 impl Store for Journal {
-    fn commit(&self, write: &Write<Parcel>) -> Result<(), String> {
+    fn commit(&self, write: &Write<Envelope>) -> Result<(), String> {
         self.write(&mut self.writer(), |book| {
             let changes = book.changes(&write.records);
             changes.map_err(|contradiction| contradiction.0)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Store, StoredLetter};
-use crate::broker::Parcel;
+use crate::broker::Envelope;
 use dishrack_core::ledger::{ItemId, Write};
 
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn commit(&self, _write: &Write<Parcel>) -> Result<(), String> {
+    fn commit(&self, _write: &Write<Envelope>) -> Result<(), String> {
         Err("a store in memory makes nothing durable".into())
     }
 

@@ -39,7 +39,7 @@ use self::scripts::Name;
 pub(crate) use self::status::Status;
 use self::trouble::Trouble;
 use super::{Store, StoredLetter};
-use crate::broker::Parcel;
+use crate::broker::Envelope;
 use crate::error::Kind;
 use dishrack_core::book::Print;
 use dishrack_core::ledger::{ItemId, Write};
@@ -78,7 +78,7 @@ pub(crate) struct RedisStore {
     /// One connection for each thread that may wait on it, and one for everybody.
     teller: Line,
     taker: Line,
-    ear: Line,
+    listener: Line,
     dispatcher: Line,
     /// The number of the connection that waits in `take`.
     waiting: Mutex<i64>,
@@ -133,7 +133,7 @@ impl RedisStore {
             calls: AtomicU64::new(1),
             teller: Line::default(),
             taker: Line::default(),
-            ear: Line::default(),
+            listener: Line::default(),
             dispatcher: Line::default(),
             waiting: Mutex::new(0),
             listening: Mutex::new(0),
@@ -282,7 +282,7 @@ impl RedisStore {
 }
 
 impl Store for RedisStore {
-    fn commit(&self, _write: &Write<Parcel>) -> Result<(), String> {
+    fn commit(&self, _write: &Write<Envelope>) -> Result<(), String> {
         Err("a stream is told by exchanges".into())
     }
 

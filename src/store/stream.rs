@@ -9,12 +9,12 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Store;
-use crate::broker::Parcel;
+use crate::broker::Envelope;
 use crate::payload::Payload;
 use dishrack_core::ledger::{Failure, ItemId, Record};
-pub(crate) use dishrack_core::shared::Standing;
-use dishrack_core::shared::errands;
-pub(crate) use dishrack_core::shared::errands::Answered;
+pub(crate) use dishrack_core::shared::StreamState;
+use dishrack_core::shared::inflight;
+pub(crate) use dishrack_core::shared::inflight::Answered;
 
 /// An item on its way to the stream.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub(crate) struct Sent {
 #[derive(Debug, Default)]
 pub(crate) struct Exchange {
     /// What became of items that were taken.
-    pub(crate) records: Vec<Record<Parcel>>,
+    pub(crate) records: Vec<Record<Envelope>>,
     /// Of those that are done, what came of them, where somebody wants it.
     pub(crate) sent: Vec<Sent>,
     /// Failed attempts that are followed by another one.
@@ -49,10 +49,10 @@ pub(crate) struct Exchange {
 }
 
 /// An item that is this supervisor's from now on.
-pub(crate) type Arrival = errands::Arrival<Payload>;
+pub(crate) type Arrival = inflight::Arrival<Payload>;
 
 /// What came of looking after what was taken.
-pub(crate) type Tended = errands::Tended<Payload>;
+pub(crate) type Tended = inflight::Tended<Payload>;
 
 /// What became of an item that a `map` of this process has put: its place there, and the result, or
 /// how its attempts failed.
@@ -91,7 +91,7 @@ pub(crate) trait Stream: Store + fmt::Debug {
     fn exchange(&self, exchange: &Exchange) -> Result<Answered, String>;
 
     /// How the stream stands, and how many other supervisors there are.
-    fn look(&self) -> Result<(Standing, u64), String>;
+    fn look(&self) -> Result<(StreamState, u64), String>;
 
     /// Takes so many items at most; waits for the first of them at most this long.
     fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String>;
@@ -112,9 +112,9 @@ pub(crate) trait Stream: Store + fmt::Debug {
     /// Gives back what will not be worked on.
     fn release(&self, ids: &[ItemId]) -> Result<(), String>;
 
-    /// Waits until the stream's bell has been rung since this standing, or something has come for a
+    /// Waits until the stream's doorbell has been rung since this stream state, or something has come for a
     /// `map` of this process; at most this long.
-    fn listen(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, String>;
+    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<Outcome>, String>;
 
     /// Whether what came of each item is to be told, and not only where somebody waits for it.
     fn wants_results(&self) -> bool;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::inline::InlineCrew;
-use super::processes::ProcessCrew;
+use super::inline::InlinePool;
+use super::processes::ProcessPool;
 use super::spawn::{self, Position};
 use super::stderr::{self, Outlet};
-use super::threads::ThreadCrew;
+use super::threads::ThreadPool;
 use super::watch::Plan;
-use super::{Crew, Supervisor, limits};
+use super::{Pool, Supervisor, limits};
 use crate::broker::{Broker, NameItems};
 use crate::error::{Error, Kind};
 use crate::observe::{Observer, What};
@@ -311,17 +311,17 @@ impl Builder {
         self.check_bounds()?;
         let credit = self.credit(&broker);
         let run = move |body: &[u8]| attempt(&handler, body, Wanted::Here);
-        let crew: Box<dyn Crew> = match self.how {
+        let pool: Box<dyn Pool> = match self.how {
             How::Processes(workers) => {
                 let plan = self.plan::<T, F>(workers, Some(credit), Restart::Permanent)?;
                 broker.share_memory();
                 self.apply_to(&broker);
-                Box::new(ProcessCrew::start(plan, &broker)?)
+                Box::new(ProcessPool::start(plan, &broker)?)
             }
             How::Threads(workers) => {
                 limits::check_count(workers)?;
                 self.apply_to(&broker);
-                Box::new(ThreadCrew::of_handlers(
+                Box::new(ThreadPool::of_handlers(
                     &self.thread_plan(workers),
                     &broker,
                     credit,
@@ -331,12 +331,12 @@ impl Builder {
             }
             How::Inline => {
                 self.apply_to(&broker);
-                Box::new(InlineCrew::of_handler(&broker, type_name::<T>(), run)?)
+                Box::new(InlinePool::of_handler(&broker, type_name::<T>(), run)?)
             }
             #[cfg(feature = "tasks")]
             How::Tasks(_) => return Err(needs("handler_async", "tasks")),
         };
-        Ok(Supervisor::new(broker, crew))
+        Ok(Supervisor::new(broker, pool))
     }
 
     /// Starts workers that run the chapter's loop: `get`, work, `task_done`, until `get` says that
@@ -359,18 +359,18 @@ impl Builder {
         let broker = Arc::clone(queue.broker()?);
         self.check_bounds()?;
         let handle = queue.clone();
-        let crew: Box<dyn Crew> = match self.how {
+        let pool: Box<dyn Pool> = match self.how {
             How::Processes(workers) => {
                 let plan = self.plan::<T, F>(workers, None, Restart::Transient)?;
                 broker.share_memory();
                 self.apply_to(&broker);
-                Box::new(ProcessCrew::start(plan, &broker)?)
+                Box::new(ProcessPool::start(plan, &broker)?)
             }
             How::Threads(workers) => {
                 limits::check_count(workers)?;
                 self.apply_to(&broker);
                 let run = move || worker(handle.clone());
-                Box::new(ThreadCrew::of_loops(
+                Box::new(ThreadPool::of_loops(
                     &self.thread_plan(workers),
                     &broker,
                     run,
@@ -385,12 +385,12 @@ impl Builder {
                         worker(JoinableQueue::of_broker(broker));
                     }
                 };
-                Box::new(InlineCrew::of_loop(&broker, type_name::<T>(), run)?)
+                Box::new(InlinePool::of_loop(&broker, type_name::<T>(), run)?)
             }
             #[cfg(feature = "tasks")]
             How::Tasks(_) => return Err(needs("worker_async", "tasks")),
         };
-        Ok(Supervisor::new(broker, crew))
+        Ok(Supervisor::new(broker, pool))
     }
 
     /// Like [`handler`](Self::handler), for [`tasks`](Self::tasks).
@@ -419,14 +419,14 @@ impl Builder {
         let credit = self.credit(&broker);
         self.apply_to(&broker);
         let plan = self.thread_plan(workers);
-        let crew = super::tasks::TaskCrew::of_handlers(
+        let pool = super::tasks::TaskPool::of_handlers(
             &plan,
             &broker,
             credit,
             self.bounds.time_limit,
             handler,
         )?;
-        Ok(Supervisor::new(broker, Box::new(crew)))
+        Ok(Supervisor::new(broker, Box::new(pool)))
     }
 
     /// Like [`worker`](Self::worker), for [`tasks`](Self::tasks): use
@@ -461,8 +461,8 @@ impl Builder {
         let plan = self.thread_plan(workers);
         let handle = queue.clone();
         let run = move || worker(handle.clone());
-        let crew = super::tasks::TaskCrew::of_loops(&plan, &broker, run)?;
-        Ok(Supervisor::new(broker, Box::new(crew)))
+        let pool = super::tasks::TaskPool::of_loops(&plan, &broker, run)?;
+        Ok(Supervisor::new(broker, Box::new(pool)))
     }
 
     /// Whether these workers can be held to their bounds.
@@ -583,7 +583,7 @@ impl Builder {
     }
 }
 
-/// What a crew of this process was built with.
+/// What a pool of this process was built with.
 #[derive(Debug, Clone)]
 pub(super) struct ThreadPlan {
     pub(super) names: Vec<String>,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use ipc_channel::ipc::IpcSender;
 
 use super::notes::Life;
-use super::orders::Appointment;
-use super::spawn::Papers;
+use super::orders::Assignment;
+use super::spawn::StartMessage;
 use crate::link::descriptors::DescriptorSocket;
 use dishrack_core::ledger::Exit;
 
@@ -20,7 +20,7 @@ const UNANSWERED_MAX: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct ForkServer {
-    orders: Option<IpcSender<Appointment>>,
+    orders: Option<IpcSender<Assignment>>,
     is_alive: bool,
     exit: Option<Exit>,
     is_closed: bool,
@@ -30,7 +30,7 @@ pub(super) struct ForkServer {
     failure: Option<String>,
     /// The socket that it has inherited.
     socket: Option<Arc<DescriptorSocket>>,
-    unsent: VecDeque<(Life, Papers)>,
+    unsent: VecDeque<(Life, StartMessage)>,
     unanswered: VecDeque<Life>,
 }
 
@@ -90,7 +90,7 @@ impl ForkServer {
     pub(super) fn ready(
         &mut self,
         server: u64,
-        orders: IpcSender<Appointment>,
+        orders: IpcSender<Assignment>,
     ) -> Vec<(Life, String)> {
         if server != self.number {
             return Vec::new();
@@ -100,8 +100,8 @@ impl ForkServer {
     }
 
     /// Orders a worker, as soon as the fork server can take the order. Those that could not be sent.
-    pub(super) fn order(&mut self, life: Life, papers: Papers) -> Vec<(Life, String)> {
-        self.unsent.push_back((life, papers));
+    pub(super) fn order(&mut self, life: Life, start_message: StartMessage) -> Vec<(Life, String)> {
+        self.unsent.push_back((life, start_message));
         self.send()
     }
 
@@ -111,10 +111,10 @@ impl ForkServer {
             return refused;
         };
         while self.unanswered.len() < UNANSWERED_MAX
-            && let Some((life, papers)) = self.unsent.pop_front()
+            && let Some((life, start_message)) = self.unsent.pop_front()
         {
             // Before the order, so that it is there when that is read.
-            match papers.equipment.send(socket) {
+            match start_message.endpoints.send(socket) {
                 Ok(()) => {}
                 // It is dying, and its end tells of all lost orders.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
@@ -125,7 +125,7 @@ impl ForkServer {
                 }
             }
             self.unanswered.push_back(life);
-            let _ = orders.send(papers.appointment);
+            let _ = orders.send(start_message.assignment);
         }
         refused
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use super::{Crew, WorkerInfo};
-use crate::broker::{Broker, Core, Ending, Inline, Seat};
+use super::{Pool, WorkerInfo};
+use crate::broker::{Attachment, Broker, Core, Ending, Inline};
 use crate::error::Kind;
 use crate::link::inline;
 use crate::queue::held;
@@ -15,13 +15,13 @@ use crate::worker::current::{self, Side};
 use dishrack_core::ledger::{Credit, HolderId};
 
 #[derive(Debug)]
-pub(super) struct InlineCrew {
+pub(super) struct InlinePool {
     broker: Arc<Broker>,
     holder: Option<HolderId>,
     is_stopped: Arc<AtomicBool>,
 }
 
-impl InlineCrew {
+impl InlinePool {
     pub(super) fn of_handler(
         broker: &Arc<Broker>,
         item_type: &'static str,
@@ -54,9 +54,9 @@ impl InlineCrew {
             drive: Box::new(drive),
             has_work: Box::new(move |_| !waiting.is_empty()),
         })?;
-        broker.with(Core::crew_began);
+        broker.with(Core::pool_began);
         let thread = std::thread::current();
-        let seat = Seat {
+        let attachment = Attachment {
             uplink: None,
             link: Box::new(link),
             worker: thread.name().unwrap_or("inline").into(),
@@ -64,8 +64,8 @@ impl InlineCrew {
             stderr: None,
             overseer: None,
         };
-        let holder = broker.attach(seat, Some(Credit::single()), u64::MAX);
-        Ok(InlineCrew {
+        let holder = broker.attach(attachment, Some(Credit::single()), u64::MAX);
+        Ok(InlinePool {
             broker: Arc::clone(broker),
             holder: Some(holder),
             is_stopped,
@@ -107,7 +107,7 @@ impl InlineCrew {
                     let why = "the loop ended without taking the items that wait";
                     broker.with(|core| {
                         core.dispatcher.loop_waits(false);
-                        core.crew_ended(why, true);
+                        core.pool_ended(why, true);
                     });
                 }
             }
@@ -121,10 +121,10 @@ impl InlineCrew {
             has_work: Box::new(has_work),
         })?;
         broker.with(|core| {
-            core.crew_began();
+            core.pool_began();
             core.dispatcher.loop_waits(true);
         });
-        Ok(InlineCrew {
+        Ok(InlinePool {
             broker: Arc::clone(broker),
             holder: None,
             is_stopped,
@@ -132,7 +132,7 @@ impl InlineCrew {
     }
 }
 
-impl Crew for InlineCrew {
+impl Pool for InlinePool {
     fn stop(&self) {
         if self.is_stopped.swap(true, Ordering::AcqRel) {
             return;
@@ -144,7 +144,7 @@ impl Crew for InlineCrew {
             if self.holder.is_none() {
                 core.dispatcher.loop_waits(false);
             }
-            core.crew_ended("it was stopped", false);
+            core.pool_ended("it was stopped", false);
         });
     }
 

@@ -17,7 +17,7 @@ use rustix::process::{
 
 use super::{leftovers, reap, signals};
 use crate::error::Kind;
-use crate::link::lane::Lane;
+use crate::link::ring_pair::RingPair;
 
 /// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay; the rest comes and goes while it boots and while large items travel.
 const FILES_PER_WORKER: u64 = 9;
@@ -67,7 +67,7 @@ fn check_exits_are_kept() -> Result<(), Kind> {
 pub(crate) fn check_file_size() -> Result<(), Kind> {
     let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE)
         .map_err(|errno| Kind::io("reading the limit on the size of files")(errno.into()))?;
-    match Lane::BYTES as u64 {
+    match RingPair::BYTES as u64 {
         needed if needed > longest => Err(Kind::Invalid {
             option: "ulimit -f",
             why: format!(

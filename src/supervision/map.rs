@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Supervisor;
-use crate::broker::{Broker, MailboxKey, Outcome, Parcel, Patience, ReplyTo};
+use crate::broker::{Broker, Envelope, MailboxKey, Outcome, Patience, ReplyTo};
 use crate::error::{ItemError, Kind};
 use crate::queue::serialized;
 use crate::worker::current;
@@ -115,10 +115,10 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
     {
         let body = serialized(item, self.broker.shares_memory())?;
         let mailbox = self.mailbox;
-        let parcel = Parcel::with_reply(body, ReplyTo { mailbox, index });
+        let envelope = Envelope::with_reply(body, ReplyTo { mailbox, index });
         let is_holding = current::holds(self.broker);
         self.broker
-            .put_unsynced(parcel, Patience::Forever, is_holding)
+            .put_unsynced(envelope, Patience::Forever, is_holding)
     }
 
     fn take_arrived(&mut self) -> Option<Result<R, ItemError>> {

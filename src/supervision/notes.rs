@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use ipc_channel::ipc::IpcSender;
 use nix::sys::eventfd::EventFd;
 
-use super::orders::Appointment;
+use super::orders::Assignment;
 use crate::broker::Overseer;
 use dishrack_core::ledger::HolderId;
 
@@ -20,7 +20,7 @@ pub(super) struct Life {
 /// A life's place at the queue. Its reader takes it, and its burial ends it, whichever comes first:
 /// nobody is attached to the queue after his burial.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Berth(Arc<Mutex<Place>>);
+pub(super) struct Registration(Arc<Mutex<Place>>);
 
 #[derive(Debug, Default)]
 enum Place {
@@ -30,7 +30,7 @@ enum Place {
     Void,
 }
 
-impl Berth {
+impl Registration {
     fn lock(&self) -> MutexGuard<'_, Place> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,7 +79,7 @@ pub(super) enum Note {
     /// The fork server with this number is ready.
     ForkServerReady {
         server: u64,
-        orders: IpcSender<Appointment>,
+        orders: IpcSender<Assignment>,
     },
     /// Its replies have been read to the end.
     ForkServerClosed {

@@ -35,18 +35,18 @@ pub(crate) struct Hello {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Be this worker.
-    Work(Appointment),
-    /// Make a worker for each appointment that comes, and answer with their pids.
+    Work(Assignment),
+    /// Make a worker for each assignment that comes, and answer with their pids.
     ServeForks {
-        orders: IpcReceiver<Appointment>,
+        orders: IpcReceiver<Assignment>,
         replies: IpcSender<ForkReply>,
     },
 }
 
-/// What makes a process a certain worker, together with its equipment, which is sent before.
+/// What makes a process a certain worker, together with its endpoints, which is sent before.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Appointment {
-    /// The equipment's.
+pub(crate) struct Assignment {
+    /// The endpoints's.
     pub(crate) number: u64,
     /// Its name, such as `dryer-1`.
     pub(crate) name: String,
@@ -63,11 +63,11 @@ pub(crate) struct Appointment {
     pub(crate) uplink: IpcSender<Nudge>,
 }
 
-/// A fork server's answer to an appointment: the pid, or why there is none. In the order of the requests.
+/// A fork server's answer to an assignment: the pid, or why there is none. In the order of the requests.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ForkReply(pub(crate) Result<u32, String>);
 
-impl fmt::Debug for Appointment {
+impl fmt::Debug for Assignment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Appointment")
             .field("name", &self.name)

@@ -7,27 +7,27 @@ use std::thread::JoinHandle;
 use super::notes::{Note, NoteSender};
 use super::reap::Reaper;
 use super::watch::{Plan, Roster, Watch};
-use super::{Crew, WorkerInfo, signals};
+use super::{Pool, WorkerInfo, signals};
 use crate::broker::Broker;
 use crate::error::Kind;
 use crate::worker::attempt::message_of;
 
 #[derive(Debug)]
-pub(super) struct ProcessCrew {
+pub(super) struct ProcessPool {
     notes: NoteSender,
     thread: Mutex<Option<JoinHandle<()>>>,
     over: crossbeam_channel::Receiver<()>,
     roster: Roster,
 }
 
-impl ProcessCrew {
+impl ProcessPool {
     pub(super) fn start(plan: Plan, broker: &Arc<Broker>) -> Result<Self, Kind> {
         let reaper = Reaper::new().map_err(Kind::io("making an epoll"))?;
         let (sender, notes) = NoteSender::channel(reaper.waker());
         let roster = Roster::default();
         // Nothing is sent: the channel's end says that the thread is over.
         let (alive, over) = crossbeam_channel::bounded(0);
-        broker.with(crate::broker::Core::crew_began);
+        broker.with(crate::broker::Core::pool_began);
         let inbox = (sender.clone(), notes);
         let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, Arc::clone(&roster));
         let queue = Arc::clone(broker);
@@ -39,19 +39,19 @@ impl ProcessCrew {
                 if let Err(panic) = run {
                     // Our bug: say so, rather than leave everybody waiting.
                     let why = format!("internal error: {}", message_of(&*panic));
-                    queue.with(|core| core.crew_ended(&why, true));
+                    queue.with(|core| core.pool_ended(&why, true));
                 }
                 drop(alive);
             });
         match thread {
-            Ok(thread) => Ok(ProcessCrew {
+            Ok(thread) => Ok(ProcessPool {
                 notes: sender,
                 thread: Mutex::new(Some(thread)),
                 over,
                 roster,
             }),
             Err(error) => {
-                broker.with(|core| core.crew_ended("they could not be started", true));
+                broker.with(|core| core.pool_ended("they could not be started", true));
                 Err(Kind::io("starting the supervising thread")(error))
             }
         }
@@ -72,7 +72,7 @@ impl ProcessCrew {
     }
 }
 
-impl Crew for ProcessCrew {
+impl Pool for ProcessPool {
     fn stop(&self) {
         self.notes.post(Note::Stop);
         self.wait();

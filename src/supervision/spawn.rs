@@ -17,15 +17,15 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{getppid, setsid};
 use rustix::io::FdFlags;
 
-use super::equipment::Equipment;
+use super::endpoints::Endpoints;
 use super::jobserver;
 use super::limits;
-use super::orders::{Appointment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
+use super::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
 use super::signals;
 use crate::error::Kind;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::Nudge;
-use crate::link::lane::Lane;
+use crate::link::ring_pair::RingPair;
 use crate::memory;
 use crate::worker::title;
 
@@ -125,7 +125,7 @@ fn keep_only_stdio_and(inherited: RawFd) -> io::Result<()> {
 pub(super) struct Ends {
     pub(super) downlink: IpcSender<Nudge>,
     pub(super) uplink: IpcReceiver<Nudge>,
-    pub(super) lane: Arc<Lane>,
+    pub(super) ring_pair: Arc<RingPair>,
 }
 
 /// What all workers of one supervisor have in common.
@@ -138,7 +138,7 @@ pub(super) struct Position {
     pub(super) context: Option<Arc<OwnedFd>>,
 }
 
-/// What all workers of a crew are given, in memory for them to read.
+/// What all workers of a pool are given, in memory for them to read.
 pub(super) fn share_context(bytes: Option<&[u8]>) -> Result<Option<Arc<OwnedFd>>, Kind> {
     let Some(bytes) = bytes else {
         return Ok(None);
@@ -157,25 +157,25 @@ pub(super) fn share_context(bytes: Option<&[u8]>) -> Result<Option<Arc<OwnedFd>>
 
 /// What a worker is sent.
 #[derive(Debug)]
-pub(super) struct Papers {
-    pub(super) appointment: Appointment,
-    pub(super) equipment: Equipment,
+pub(super) struct StartMessage {
+    pub(super) assignment: Assignment,
+    pub(super) endpoints: Endpoints,
 }
 
-/// Makes a worker's channels and lane: our ends, and what is to be sent to it.
+/// Makes a worker's channels and ring pair: our ends, and what is to be sent to it.
 pub(super) fn appoint(
     name: &str,
     number: u64,
     position: &Position,
     memory_max: Option<u64>,
-) -> io::Result<(Ends, Papers)> {
+) -> io::Result<(Ends, StartMessage)> {
     let (down_sender, down_receiver) = ipc::channel()?;
     let (up_sender, up_receiver) = ipc::channel()?;
-    let (lane, theirs) = Lane::new().map_err(|error| {
+    let (ring_pair, theirs) = RingPair::new().map_err(|error| {
         let advice = memory::advice(&error);
         io::Error::other(format!("no shared memory ({error}): {advice}"))
     })?;
-    let appointment = Appointment {
+    let assignment = Assignment {
         number,
         name: name.to_owned(),
         role: position.role.to_owned(),
@@ -186,9 +186,9 @@ pub(super) fn appoint(
         downlink: down_receiver,
         uplink: up_sender,
     };
-    let equipment = Equipment {
+    let endpoints = Endpoints {
         number,
-        lane: theirs,
+        ring_pair: theirs,
         context: position.context.clone(),
         socket: None,
         stderr: None,
@@ -196,11 +196,11 @@ pub(super) fn appoint(
     let ends = Ends {
         downlink: down_sender,
         uplink: up_receiver,
-        lane,
+        ring_pair,
     };
-    let papers = Papers {
-        appointment,
-        equipment,
+    let start_message = StartMessage {
+        assignment,
+        endpoints,
     };
-    Ok((ends, papers))
+    Ok((ends, start_message))
 }

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use tokio::task::LocalSet;
 
 use super::builder::ThreadPlan;
-use super::threads::{LoopLife, Next, Shared, ThreadCrew, begin};
-use super::{Crew, WorkerInfo};
+use super::threads::{LoopLife, Next, Shared, ThreadPool, begin};
+use super::{Pool, WorkerInfo};
 use crate::broker::{Broker, Ending};
 use crate::error::Kind;
 use crate::link::task::{self, TaskJobs};
@@ -26,11 +26,11 @@ use crate::worker::copies;
 use crate::worker::current::{self, Side};
 use dishrack_core::ledger::{Cause, Credit, Started};
 
-/// The same as a crew of threads, but for where its workers run.
+/// The same as a pool of threads, but for where its workers run.
 #[derive(Debug)]
-pub(super) struct TaskCrew(ThreadCrew);
+pub(super) struct TaskPool(ThreadPool);
 
-impl TaskCrew {
+impl TaskPool {
     pub(super) fn of_handlers<T, R, E, F, Fut>(
         plan: &ThreadPlan,
         broker: &Arc<Broker>,
@@ -45,7 +45,7 @@ impl TaskCrew {
         R: Serialize + 'static,
         E: Display + 'static,
     {
-        let (crew, shared, alive) = begin(plan, broker);
+        let (pool, shared, alive) = begin(plan, broker);
         let mut workers = Vec::new();
         for name in &plan.names {
             let (link, jobs) = task::pair();
@@ -54,7 +54,7 @@ impl TaskCrew {
         }
         let handler = Arc::new(handler);
         let last = alive.clone();
-        run_on_one_thread(&crew, last, move |tasks| {
+        run_on_one_thread(&pool, last, move |tasks| {
             current::set(Side::Local(Arc::clone(&shared.broker)), type_name::<T>());
             for (jobs, holder) in workers {
                 let (shared, handler, alive) =
@@ -67,7 +67,7 @@ impl TaskCrew {
                 });
             }
         })?;
-        Ok(TaskCrew(crew))
+        Ok(TaskPool(pool))
     }
 
     pub(super) fn of_loops<F, Fut>(
@@ -79,11 +79,11 @@ impl TaskCrew {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let (crew, shared, alive) = begin(plan, broker);
+        let (pool, shared, alive) = begin(plan, broker);
         let life = |name: &String| LoopLife::new(name, plan.spec);
         let lives: Vec<LoopLife> = plan.names.iter().map(life).collect();
         let last = alive.clone();
-        run_on_one_thread(&crew, last, move |tasks| {
+        run_on_one_thread(&pool, last, move |tasks| {
             let run = Rc::new(run);
             for mut life in lives {
                 let (shared, run, alive): (Arc<Shared>, _, _) =
@@ -102,11 +102,11 @@ impl TaskCrew {
                 });
             }
         })?;
-        Ok(TaskCrew(crew))
+        Ok(TaskPool(pool))
     }
 }
 
-impl Crew for TaskCrew {
+impl Pool for TaskPool {
     fn stop(&self) {
         self.0.stop();
     }
@@ -121,11 +121,11 @@ impl Crew for TaskCrew {
 }
 
 fn run_on_one_thread(
-    crew: &ThreadCrew,
+    pool: &ThreadPool,
     alive: Sender<()>,
     begin: impl FnOnce(&LocalSet) + Send + 'static,
 ) -> Result<(), Kind> {
-    spawn_thread(alive, begin).inspect_err(|_| crew.fail())
+    spawn_thread(alive, begin).inspect_err(|_| pool.fail())
 }
 
 fn spawn_thread(

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::builder::ThreadPlan;
-use super::{Crew, WorkerInfo};
-use crate::broker::{Broker, Core, Ending, Seat};
+use super::{Pool, WorkerInfo};
+use crate::broker::{Attachment, Broker, Core, Ending};
 use crate::error::Kind;
 use crate::link::thread;
 use crate::observe::What;
@@ -21,7 +21,7 @@ use dishrack_core::ledger::{Credit, HolderId, Started};
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::spec::{ChildSpec, Restart};
 
-/// What the threads of one crew share.
+/// What the threads of one pool share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) broker: Arc<Broker>,
@@ -31,14 +31,14 @@ pub(super) struct Shared {
     /// The queue was told that these workers are gone.
     is_ended: AtomicBool,
     grace: Duration,
-    /// Disconnected when the crew is asked to stop.
+    /// Disconnected when the pool is asked to stop.
     stopping: Receiver<()>,
     /// The same, for whoever does not wait.
     is_stopping: Arc<AtomicBool>,
 }
 
 impl Shared {
-    /// One worker ended for good; the last one ends the crew.
+    /// One worker ended for good; the last one ends the pool.
     pub(super) fn one_ended(&self, why: &str, is_spent: bool) {
         if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.end(why, is_spent);
@@ -59,25 +59,25 @@ impl Shared {
 
     fn end(&self, why: &str, is_spent: bool) {
         if !self.is_ended.swap(true, Ordering::AcqRel) {
-            self.broker.with(|core| core.crew_ended(why, is_spent));
+            self.broker.with(|core| core.pool_ended(why, is_spent));
         }
     }
 }
 
 #[derive(Debug)]
-pub(super) struct ThreadCrew {
+pub(super) struct ThreadPool {
     shared: Arc<Shared>,
     stop: Mutex<Option<Sender<()>>>,
     /// Disconnected when all threads have ended.
     over: Receiver<()>,
 }
 
-/// What a crew of this process begins with: the crew, what its workers share, and what each holds
+/// What a pool of this process begins with: the pool, what its workers share, and what each holds
 /// until it ends.
 pub(super) fn begin(
     plan: &ThreadPlan,
     broker: &Arc<Broker>,
-) -> (ThreadCrew, Arc<Shared>, Sender<()>) {
+) -> (ThreadPool, Arc<Shared>, Sender<()>) {
     let (stop, stopping) = crossbeam_channel::bounded(0);
     let (alive, over) = crossbeam_channel::bounded(0);
     let shared = Arc::new(Shared {
@@ -91,16 +91,16 @@ pub(super) fn begin(
         is_stopping: Arc::default(),
     });
     copies::mark();
-    broker.with(Core::crew_began);
-    let crew = ThreadCrew {
+    broker.with(Core::pool_began);
+    let pool = ThreadPool {
         shared: Arc::clone(&shared),
         stop: Mutex::new(Some(stop)),
         over,
     };
-    (crew, shared, alive)
+    (pool, shared, alive)
 }
 
-impl ThreadCrew {
+impl ThreadPool {
     pub(super) fn of_handlers(
         plan: &ThreadPlan,
         broker: &Arc<Broker>,
@@ -108,7 +108,7 @@ impl ThreadCrew {
         item_type: &'static str,
         run: impl Fn(&[u8]) -> Ending + Send + Sync + 'static,
     ) -> Result<Self, Kind> {
-        let (crew, shared, alive) = begin(plan, broker);
+        let (pool, shared, alive) = begin(plan, broker);
         let run = Arc::new(run);
         for name in &plan.names {
             let (link, jobs) = thread::pair();
@@ -136,9 +136,9 @@ impl ThreadCrew {
                 drop((shared, run));
                 drop(alive);
             };
-            crew.spawn(name, body)?;
+            pool.spawn(name, body)?;
         }
-        Ok(crew)
+        Ok(pool)
     }
 
     pub(super) fn of_loops(
@@ -146,7 +146,7 @@ impl ThreadCrew {
         broker: &Arc<Broker>,
         run: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, Kind> {
-        let (crew, shared, alive) = begin(plan, broker);
+        let (pool, shared, alive) = begin(plan, broker);
         let run = Arc::new(run);
         for name in &plan.names {
             let mut life = LoopLife::new(name, plan.spec);
@@ -168,9 +168,9 @@ impl ThreadCrew {
                 drop((shared, run));
                 drop(alive);
             };
-            crew.spawn(name, body)?;
+            pool.spawn(name, body)?;
         }
-        Ok(crew)
+        Ok(pool)
     }
 
     fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Kind> {
@@ -221,7 +221,7 @@ impl Shared {
         link: Box<dyn crate::link::Link>,
         credit: Credit,
     ) -> HolderId {
-        let seat = Seat {
+        let attachment = Attachment {
             uplink: None,
             link,
             worker: name.into(),
@@ -229,7 +229,7 @@ impl Shared {
             stderr: None,
             overseer: None,
         };
-        let holder = self.broker.attach(seat, Some(credit), u64::MAX);
+        let holder = self.broker.attach(attachment, Some(credit), u64::MAX);
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         holders.push(holder);
         holder
@@ -316,7 +316,7 @@ impl LoopLife {
     }
 }
 
-impl Crew for ThreadCrew {
+impl Pool for ThreadPool {
     fn stop(&self) {
         self.request_stop();
         let ended = self.over.recv_timeout(self.shared.grace);

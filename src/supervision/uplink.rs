@@ -11,16 +11,16 @@ use std::sync::Arc;
 
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 
-use super::notes::{Berth, Life, LifeOverseer, Note, NoteSender};
+use super::notes::{Life, LifeOverseer, Note, NoteSender, Registration};
 use super::orders::{ForkReply, Hello, Order};
-use super::spawn::Papers;
+use super::spawn::StartMessage;
 use super::stderr::Stderr;
 use super::{reap, signals};
-use crate::broker::{Broker, Seat};
+use crate::broker::{Attachment, Broker};
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Nudge, PROTOCOL, Up};
-use crate::link::lane::Lane;
 use crate::link::process::{ProcessLink, Uplink};
+use crate::link::ring_pair::RingPair;
 use crate::worker::attempt::message_of;
 use dishrack_core::ledger::Credit;
 
@@ -30,7 +30,7 @@ const STACK_BYTES: usize = 256 * 1024;
 /// All that it takes to receive one worker.
 pub(super) struct Reception {
     pub(super) life: Life,
-    pub(super) berth: Berth,
+    pub(super) registration: Registration,
     pub(super) notes: NoteSender,
     pub(super) broker: Arc<Broker>,
     pub(super) worker: Arc<str>,
@@ -38,7 +38,7 @@ pub(super) struct Reception {
     pub(super) credit: Option<Credit>,
     pub(super) downlink: IpcSender<Nudge>,
     pub(super) uplink: IpcReceiver<Nudge>,
-    pub(super) lane: Arc<Lane>,
+    pub(super) ring_pair: Arc<RingPair>,
     pub(super) socket: Arc<DescriptorSocket>,
     pub(super) item_type: &'static str,
     /// How many deliveries the worker may get.
@@ -46,16 +46,19 @@ pub(super) struct Reception {
     pub(super) stderr: Option<Arc<Stderr>>,
 }
 
-/// Starts the thread. A spawned worker is met first; a forked one gets its papers elsewhere.
-pub(super) fn receive(reception: Reception, papers: Option<Papers>) -> std::io::Result<()> {
+/// Starts the thread. A spawned worker is met first; a forked one gets its start message elsewhere.
+pub(super) fn receive(
+    reception: Reception,
+    start_message: Option<StartMessage>,
+) -> std::io::Result<()> {
     let name = format!("read {}", reception.worker);
     start_thread(name, move || {
         let (life, notes) = (reception.life, reception.notes.clone());
         let read = catch_unwind(AssertUnwindSafe(move || {
-            if let Some(papers) = papers {
+            if let Some(start_message) = start_message {
                 let socket = &reception.socket;
-                let sent = |socket: &_| papers.equipment.send(socket);
-                meet(socket, Order::Work(papers.appointment), sent)?;
+                let sent = |socket: &_| start_message.endpoints.send(socket);
+                meet(socket, Order::Work(start_message.assignment), sent)?;
             }
             reception.read()
         }));
@@ -86,17 +89,17 @@ fn meet(
     order: Order,
     equip: impl FnOnce(&DescriptorSocket) -> io::Result<()>,
 ) -> Result<(), String> {
-    let parcel = socket.wait_for::<Hello>();
-    let parcel = parcel.map_err(|error| format!("did not come to the meeting: {error}"))?;
-    let parcel = parcel.ok_or("did not come to the meeting")?;
-    let Hello { protocol, refusal } = parcel.message;
+    let datagram = socket.wait_for::<Hello>();
+    let datagram = datagram.map_err(|error| format!("did not come to the meeting: {error}"))?;
+    let datagram = datagram.ok_or("did not come to the meeting")?;
+    let Hello { protocol, refusal } = datagram.message;
     if protocol != PROTOCOL {
         return Err(format!("speaks protocol {protocol}, not {PROTOCOL}"));
     }
     if let Some(why) = refusal {
         return Err(format!("cannot be met: {why}"));
     }
-    let place = parcel.files.first().ok_or("did not say where to meet")?;
+    let place = datagram.files.first().ok_or("did not say where to meet")?;
     equip(socket).map_err(|error| format!("cannot be given its files: {error}"))?;
     let path = format!("/proc/self/fd/{}", place.as_raw_fd());
     let lost = |error: &dyn Display| format!("did not wait for its order: {error}");
@@ -108,26 +111,26 @@ impl Reception {
     fn read(self) -> Result<(), String> {
         let Reception {
             life,
-            berth,
+            registration,
             notes,
             broker,
             worker,
             credit,
             downlink,
             uplink,
-            lane,
+            ring_pair,
             socket,
             item_type,
             quota,
             stderr,
         } = self;
-        let mut written = Uplink::new(Arc::clone(&lane), Arc::clone(&socket));
+        let mut written = Uplink::new(Arc::clone(&ring_pair), Arc::clone(&socket));
         if uplink.recv().is_err() {
             return Ok(());
         }
         let pid = pid_of_ready(&mut written, item_type)?;
-        let seat = Seat {
-            link: Box::new(ProcessLink::new(lane, downlink, socket)),
+        let attachment = Attachment {
+            link: Box::new(ProcessLink::new(ring_pair, downlink, socket)),
             uplink: Some(written),
             worker,
             pid,
@@ -137,7 +140,8 @@ impl Reception {
                 notes: notes.clone(),
             })),
         };
-        let Some(holder) = berth.take(|| broker.attach(seat, credit.map(Credit::seen), quota))
+        let Some(holder) =
+            registration.take(|| broker.attach(attachment, credit.map(Credit::seen), quota))
         else {
             // Buried already, because its channel lingered.
             return Ok(());

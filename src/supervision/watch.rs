@@ -4,11 +4,11 @@
 //! It lives as long as its workers, because the kernel takes the end of the thread that started a
 //! child for the parent's death.
 
-mod birth;
-mod burial;
+mod exits;
 mod forks;
 mod rounds;
 mod slot;
+mod starts;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ use super::stderr::{Outlet, Relay};
 use crate::broker::Broker;
 use crate::observe::monotonic_ns;
 use dishrack_core::ledger::{Credit, Exit};
-use dishrack_core::pool::child::{Child, Deed, Happening, Phase};
+use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use dishrack_core::pool::clock::Clock;
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, StartMethod};
@@ -164,7 +164,7 @@ impl Watch {
             if !self.is_stopping
                 && let Some(slot) = unstarted.next()
             {
-                self.happen(slot, Happening::Begin);
+                self.happen(slot, ChildEvent::Begin);
                 if self.are_all_over() {
                     // It could not even be started, and nothing would wake us.
                     break;
@@ -185,7 +185,7 @@ impl Watch {
             for slot in 0..self.slots.len() {
                 let deadline = self.slots[slot].child.poll_timeout();
                 if deadline.is_some_and(|at| at <= self.now()) {
-                    self.happen(slot, Happening::DeadlinePassed);
+                    self.happen(slot, ChildEvent::DeadlinePassed);
                 }
             }
             self.make_round();
@@ -239,7 +239,7 @@ impl Watch {
         });
         let is_stopping = self.is_stopping;
         self.broker.with(|core| {
-            core.crew_ended(&why, is_spent);
+            core.pool_ended(&why, is_spent);
             if is_stopping {
                 core.stop_is_over();
             }
@@ -247,50 +247,50 @@ impl Watch {
     }
 
     /// Tells a worker's state machine what happened, and does what it says.
-    fn happen(&mut self, index: usize, happening: Happening) {
-        let mut next = Some(happening);
-        while let Some(happening) = next.take() {
+    fn happen(&mut self, index: usize, event: ChildEvent) {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
             let now = self.now();
             let child = &mut self.slots[index].child;
             let is_booting = child.phase() == Phase::Booting;
-            let deed = child.handle(happening, now);
+            let effect = child.handle(event, now);
             // The end of its channel is the end of it already, whoever caused that.
-            let is_our_wish = !matches!(happening, Happening::LinkClosed | Happening::Ended);
-            if deed == Some(Deed::Kill) && is_our_wish {
+            let is_our_wish = !matches!(event, ChildEvent::LinkClosed | ChildEvent::Ended);
+            if effect == Some(ChildEffect::Kill) && is_our_wish {
                 self.slots[index].is_killed = true;
             }
-            if is_booting && happening == Happening::DeadlinePassed {
+            if is_booting && event == ChildEvent::DeadlinePassed {
                 let deadline = self.plan.spec.boot_deadline;
                 self.slots[index].complaint = Some(format!("was not ready within {deadline:?}"));
             }
-            let Some(deed) = deed else {
+            let Some(effect) = effect else {
                 return;
             };
-            next = self.carry_out(index, deed);
+            next = self.carry_out(index, effect);
         }
     }
 
-    fn carry_out(&mut self, index: usize, deed: Deed) -> Option<Happening> {
-        match deed {
-            Deed::Start => match self.start(index) {
+    fn carry_out(&mut self, index: usize, effect: ChildEffect) -> Option<ChildEvent> {
+        match effect {
+            ChildEffect::Start => match self.start(index) {
                 Ok(()) => None,
                 Err(error) => {
                     let why = format!("could not be started: {error}");
                     self.slots[index].complaint = Some(why.clone());
                     self.report_failure(index, why);
-                    Some(Happening::StartFailed)
+                    Some(ChildEvent::StartFailed)
                 }
             },
-            Deed::AskToStop => {
-                if let Some(holder) = self.slots[index].berth.holder() {
+            ChildEffect::AskToStop => {
+                if let Some(holder) = self.slots[index].registration.holder() {
                     self.broker.ask_to_stop(holder);
                 }
                 None
             }
-            Deed::Kill => self.kill(index),
-            Deed::Bury => Some(self.bury(index)),
-            Deed::Finish => None,
-            Deed::GiveUp => {
+            ChildEffect::Kill => self.kill(index),
+            ChildEffect::Bury => Some(self.bury(index)),
+            ChildEffect::Finish => None,
+            ChildEffect::GiveUp => {
                 let ChildSpec {
                     intensity, period, ..
                 } = self.plan.spec;
@@ -311,7 +311,7 @@ impl Watch {
         }
     }
 
-    fn kill(&mut self, index: usize) -> Option<Happening> {
+    fn kill(&mut self, index: usize) -> Option<ChildEvent> {
         let life = self.slots[index].life(index);
         if self.slots[index].pid.is_some() {
             self.reaper.kill(key_of(life));
@@ -321,7 +321,7 @@ impl Watch {
         // it is born. If that takes too long the fork server hangs, and goes with its orders.
         if self.fork_server.cancel(life) {
             self.slots[index].is_lost = true;
-            return Some(Happening::Ended);
+            return Some(ChildEvent::Ended);
         }
         if std::mem::replace(&mut self.slots[index].is_kill_due, true) {
             self.reaper.kill(FORK_SERVER);
@@ -345,9 +345,9 @@ impl Watch {
             Note::Ready { life, pid } if self.is_current(life) => {
                 self.born(life, pid);
                 self.slots[life.slot].socket = None;
-                self.begin_patrol(life.slot);
+                self.begin_watchdog(life.slot);
                 self.enter_in_roster(life.slot, pid);
-                self.happen(life.slot, Happening::Ready);
+                self.happen(life.slot, ChildEvent::Ready);
             }
             Note::LinkClosed { life, why } if self.is_current(life) => {
                 self.close_link(life.slot, why);
@@ -386,9 +386,9 @@ impl Watch {
                 self.reaper.signal_groups(Signal::SIGCONT);
                 self.clock.resume(self.origin.elapsed());
             }
-            Note::Stop => self.stop(Happening::StopAsked),
-            Note::Drain => self.stop(Happening::DrainAsked),
-            Note::Kill => self.stop(Happening::KillAsked),
+            Note::Stop => self.stop(ChildEvent::StopAsked),
+            Note::Drain => self.stop(ChildEvent::DrainAsked),
+            Note::Kill => self.stop(ChildEvent::KillAsked),
         }
     }
 
@@ -396,7 +396,7 @@ impl Watch {
         if let Some(why) = why {
             self.condemn(index, why);
         }
-        self.happen(index, Happening::LinkClosed);
+        self.happen(index, ChildEvent::LinkClosed);
     }
 
     /// Ends a worker that cannot be dealt with.
@@ -406,10 +406,10 @@ impl Watch {
         self.reaper.kill(key_of(self.slots[index].life(index)));
     }
 
-    fn stop(&mut self, happening: Happening) {
+    fn stop(&mut self, event: ChildEvent) {
         let was_stopping = std::mem::replace(&mut self.is_stopping, true);
         for index in 0..self.slots.len() {
-            self.happen(index, happening);
+            self.happen(index, event);
         }
         // When nobody takes what goes back by this.
         if !was_stopping {
@@ -436,6 +436,6 @@ impl Watch {
         if let Some(socket) = slot.socket.take() {
             socket.end();
         }
-        self.happen(index, Happening::Ended);
+        self.happen(index, ChildEvent::Ended);
     }
 }

@@ -16,8 +16,8 @@ use super::session::Session;
 use super::{exit, meeting, orphan, roles, run, title};
 use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
-use crate::supervision::equipment::Equipment;
-use crate::supervision::orders::{Appointment, BOOT_VARIABLE, ForkReply, Order};
+use crate::supervision::endpoints::Endpoints;
+use crate::supervision::orders::{Assignment, BOOT_VARIABLE, ForkReply, Order};
 use crate::supervision::{signals, stderr};
 
 /// How a supervisor calls: the socket that this process has inherited from it, if it has.
@@ -53,19 +53,19 @@ pub(super) fn answer(call: Call) -> i32 {
     };
     title::claim("worker");
     match meeting::await_order(&socket) {
-        Some(Order::Work(appointment)) => {
-            let Ok(equipment) = Equipment::receive(&socket, appointment.number) else {
+        Some(Order::Work(assignment)) => {
+            let Ok(endpoints) = Endpoints::receive(&socket, assignment.number) else {
                 return exit::BOOT_FAILED;
             };
-            fail::set_role(&appointment.name);
+            fail::set_role(&assignment.name);
             fail::point("worker: ordered");
-            let waker = match orphan::watch(appointment.supervisor) {
+            let waker = match orphan::watch(assignment.supervisor) {
                 Ok(waker) => waker,
                 Err(error) => return without_thread(&error),
             };
             fail::point("worker: guarded");
             roles::preload();
-            work(appointment, equipment, socket, waker)
+            work(assignment, endpoints, socket, waker)
         }
         Some(Order::ServeForks { orders, replies }) => serve_forks(socket, orders, replies),
         None => exit::BOOT_FAILED,
@@ -74,16 +74,16 @@ pub(super) fn answer(call: Call) -> i32 {
 
 /// Is a worker until there is no more work. The exit code.
 fn work(
-    appointment: Appointment,
-    equipment: Equipment,
+    assignment: Assignment,
+    endpoints: Endpoints,
     socket: DescriptorSocket,
     waker: Waker,
 ) -> i32 {
-    title::claim(&appointment.name);
-    let Some(role) = roles::find(&appointment.role) else {
+    title::claim(&assignment.name);
+    let Some(role) = roles::find(&assignment.role) else {
         return exit::BOOT_FAILED;
     };
-    match Session::open(appointment, equipment, socket, waker) {
+    match Session::open(assignment, endpoints, socket, waker) {
         Some(session) => run(&role, &session),
         None => exit::BOOT_FAILED,
     }
@@ -95,7 +95,7 @@ fn work(
 /// as soon as the worker has its copies, so that no worker keeps another's link open.
 fn serve_forks(
     socket: DescriptorSocket,
-    orders: IpcReceiver<Appointment>,
+    orders: IpcReceiver<Assignment>,
     replies: IpcSender<ForkReply>,
 ) -> i32 {
     title::set_comm("fork-server");
@@ -112,10 +112,10 @@ fn serve_forks(
     let _ = unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) };
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     loop {
-        let Ok(appointment) = orders.recv() else {
+        let Ok(assignment) = orders.recv() else {
             return 0;
         };
-        let Ok(equipment) = Equipment::receive(&socket, appointment.number) else {
+        let Ok(endpoints) = Endpoints::receive(&socket, assignment.number) else {
             return exit::BOOT_FAILED;
         };
         let forked = match threads {
@@ -126,16 +126,16 @@ fn serve_forks(
         };
         let reply = match forked {
             Ok(0) => {
-                orphan::die_with(appointment.supervisor);
+                orphan::die_with(assignment.supervisor);
                 for asked in TERMINAL_STOPS {
                     signals::stop_ignoring(asked);
                 }
                 drop((socket, orders, replies));
-                exit::with(be_forked(appointment, equipment));
+                exit::with(be_forked(assignment, endpoints));
             }
             other => other,
         };
-        drop((appointment, equipment));
+        drop((assignment, endpoints));
         if replies.send(ForkReply(reply)).is_err() {
             return 0;
         }
@@ -155,18 +155,18 @@ fn fork_sibling() -> Result<u32, std::io::Error> {
 
 /// The forked child's life. It runs in a thread of its own, because the first thread of a process
 /// made by a bare clone does not know its own thread id.
-fn be_forked(appointment: Appointment, mut equipment: Equipment) -> i32 {
-    fail::set_role(&appointment.name);
+fn be_forked(assignment: Assignment, mut endpoints: Endpoints) -> i32 {
+    fail::set_role(&assignment.name);
     fail::point("worker: forked");
     // Until here it is in the fork server's group, which the kernel ends where it is stopped.
     let _ = setsid();
     // The signal of a parent's death is a setting of the thread that asks for it.
-    let waker = orphan::watch(appointment.supervisor);
+    let waker = orphan::watch(assignment.supervisor);
     fail::point("worker: guarded");
-    title::set_comm(&appointment.name);
+    title::set_comm(&assignment.name);
     // Where that is not possible it stays the fork server's.
-    let _ = equipment.stderr.take().map(dup2_stderr);
-    let Some(socket) = equipment.socket.take() else {
+    let _ = endpoints.stderr.take().map(dup2_stderr);
+    let Some(socket) = endpoints.socket.take() else {
         return exit::BOOT_FAILED;
     };
     let waker = match waker {
@@ -174,7 +174,7 @@ fn be_forked(appointment: Appointment, mut equipment: Equipment) -> i32 {
         Err(error) => return without_thread(&error),
     };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-    match thread.spawn(move || work(appointment, equipment, socket, waker)) {
+    match thread.spawn(move || work(assignment, endpoints, socket, waker)) {
         Ok(life) => life.join().unwrap_or(exit::PANICKED),
         Err(error) => without_thread(&error),
     }

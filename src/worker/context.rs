@@ -41,13 +41,13 @@ pub(super) fn set(context: Option<Readable>) {
 /// fn main() -> Result<(), dishrack::Error> {
 ///     dishrack::serve(|roles| roles.handler(dry));
 ///     let rack = JoinableQueue::unbounded();
-///     let crew = Supervisor::builder()
+///     let pool = Supervisor::builder()
 ///         .processes(2)
 ///         .context(&"a fresh towel")?
 ///         .handler(&rack, dry)?;
 ///     rack.put(&"cup".to_owned())?;
 ///     rack.join()?;
-///     crew.stop();
+///     pool.stop();
 ///     Ok(())
 /// }
 /// ```

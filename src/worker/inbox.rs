@@ -11,9 +11,9 @@ use super::loan::Lender;
 use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Answer, Body, Down, Header};
-use crate::link::introductions::{Acquaintances, View};
-use crate::link::lane::Lane;
 use crate::link::ring::Reader;
+use crate::link::ring_pair::RingPair;
+use crate::link::segments::{ReceivedSegments, View};
 use dishrack_core::ledger::ItemId;
 
 /// A delivery that was taken out of the ring, with the record that it came in.
@@ -106,7 +106,7 @@ pub(super) struct Inbox {
     reader: Reader,
     /// The record that was read last.
     record: Vec<u8>,
-    segments: Acquaintances,
+    segments: ReceivedSegments,
     /// Taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Arrival>,
     pub(super) replies: HashMap<u64, Reply>,
@@ -116,11 +116,11 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(lane: &Arc<Lane>, socket: Arc<DescriptorSocket>) -> Self {
+    pub(super) fn new(ring_pair: &Arc<RingPair>, socket: Arc<DescriptorSocket>) -> Self {
         Inbox {
-            reader: lane.down_reader(),
+            reader: ring_pair.down_reader(),
             record: Vec::new(),
-            segments: Acquaintances::by(socket),
+            segments: ReceivedSegments::by(socket),
             arrivals: VecDeque::new(),
             replies: HashMap::new(),
             held: HashMap::new(),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 
 use super::uplink::Uplink;
 use crate::link::frame::Up;
-use crate::link::introductions::View;
+use crate::link::segments::View;
 
 /// One delivery's payload, as long as anything reads it.
 struct Pin {

@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::attempt::{Wanted, attempt};
-use super::canary::Canary;
 use super::current::{self, Side};
+use super::descriptor_check::DescriptorCheck;
 pub(crate) use super::inbox::{Arrival, Reply};
 use super::inbox::{Held, Inbox, Look};
 use super::loan::{Lender, lending};
@@ -30,15 +30,15 @@ use super::{context, copies};
 use super::{exit, memory, title};
 use crate::broker::{Ending, Patience};
 use crate::fail;
-use crate::link::bell::Ticket;
 use crate::link::descriptors::DescriptorSocket;
+use crate::link::doorbell::Ticket;
 use crate::link::frame::{Ask, Body, Nudge, PROTOCOL, Up, Verdict, Wait, clip};
-use crate::link::lane::Lane;
 use crate::link::poll::poll_until;
+use crate::link::ring_pair::RingPair;
 use crate::observe::monotonic_ns;
 use crate::payload::Payload;
-use crate::supervision::equipment::Equipment;
-use crate::supervision::orders::Appointment;
+use crate::supervision::endpoints::Endpoints;
+use crate::supervision::orders::Assignment;
 use crate::supervision::stderr;
 use dishrack_core::ledger::Cause;
 
@@ -61,48 +61,52 @@ pub(crate) struct Session {
     /// This worker's name.
     #[cfg(feature = "cli")]
     name: String,
-    lane: Arc<Lane>,
+    ring_pair: Arc<RingPair>,
     /// A file that nobody but this process's code as a whole can have closed.
-    canary: Canary,
+    descriptor_check: DescriptorCheck,
     uplink: Arc<Uplink>,
     inbox: Mutex<Inbox>,
     next_request: AtomicU64,
 }
 
 impl Session {
-    /// Takes up the appointment and says that this worker is ready.
+    /// Takes up the assignment and says that this worker is ready.
     pub(super) fn open(
-        appointment: Appointment,
-        equipment: Equipment,
+        assignment: Assignment,
+        endpoints: Endpoints,
         socket: DescriptorSocket,
         waker: Waker,
     ) -> Option<Arc<Self>> {
         copies::mark();
         fail::point("worker: appointed");
-        let lane = Lane::of(&equipment.lane).ok()?;
-        context::set(equipment.map_context().ok()?);
+        let ring_pair = RingPair::of(&endpoints.ring_pair).ok()?;
+        context::set(endpoints.map_context().ok()?);
         // What is mapped needs no file.
-        drop(equipment);
+        drop(endpoints);
         let socket = Arc::new(socket);
         let session = Arc::new(Session {
-            announces_starts: appointment.announces_starts,
-            memory_max: appointment.memory_max,
+            announces_starts: assignment.announces_starts,
+            memory_max: assignment.memory_max,
             is_worn: AtomicBool::new(false),
             is_handler: AtomicBool::new(false),
             #[cfg(feature = "cli")]
-            name: appointment.name,
-            canary: Canary::new(),
-            uplink: Uplink::open(Arc::clone(&lane), appointment.uplink, Arc::clone(&socket))?,
-            inbox: Mutex::new(Inbox::new(&lane, socket)),
-            lane,
+            name: assignment.name,
+            descriptor_check: DescriptorCheck::new(),
+            uplink: Uplink::open(
+                Arc::clone(&ring_pair),
+                assignment.uplink,
+                Arc::clone(&socket),
+            )?,
+            inbox: Mutex::new(Inbox::new(&ring_pair, socket)),
+            ring_pair,
             next_request: AtomicU64::new(1),
-            item_type: appointment.item_type,
+            item_type: assignment.item_type,
         });
         let reading = Arc::clone(&session);
         waker.run(move || {
             // Where it cannot read any more, also because ipc-channel panics for lack of files or
             // memory, this worker is deaf.
-            let read = || reading.read(&appointment.downlink);
+            let read = || reading.read(&assignment.downlink);
             let _ = catch_unwind(AssertUnwindSafe(read));
             exit::as_orphan();
         });
@@ -120,16 +124,16 @@ impl Session {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps until something has come since the bell was wanted, or the time is over; perhaps less.
+    /// Sleeps until something has come since the doorbell was wanted, or the time is over; perhaps less.
     fn sleep(&self, inbox: MutexGuard<'_, Inbox>, ticket: Ticket, time: Option<Duration>) {
         drop(inbox);
-        self.lane.down_bell().sleep(ticket, time);
+        self.ring_pair.down_doorbell().sleep(ticket, time);
     }
 
     /// Has everybody who sleeps look again.
     fn wake_sleepers(&self) {
-        if self.lane.down_bell().take() {
-            self.lane.down_bell().wake();
+        if self.ring_pair.down_doorbell().take() {
+            self.ring_pair.down_doorbell().wake();
         }
     }
 
@@ -145,7 +149,7 @@ impl Session {
     fn read(&self, downlink: &IpcReceiver<Nudge>) {
         while let Ok(Nudge) = downlink.recv() {
             let mut inbox = self.lock();
-            if self.lane.urgent().take() {
+            if self.ring_pair.urgent().take() {
                 self.sort_all(&mut inbox);
             }
             drop(inbox);
@@ -176,7 +180,7 @@ impl Session {
 
     /// The supervisor may be waiting until there is room in the ring.
     fn tell_of_room(&self) {
-        if self.lane.down_room().take() {
+        if self.ring_pair.down_room().take() {
             self.uplink.ring_now();
         }
     }
@@ -222,7 +226,7 @@ impl Session {
                     is_idle = true;
                 }
                 _ => {
-                    let ticket = self.lane.down_bell().want();
+                    let ticket = self.ring_pair.down_doorbell().want();
                     if inbox.is_empty() {
                         self.sleep(inbox, ticket, None);
                     }
@@ -234,10 +238,10 @@ impl Session {
     /// Nothing is to be done: tells so, and looks for more a little while. Afterwards it is shown.
     fn rest(&self, position: u64) {
         self.uplink.ring();
-        self.lane.board().rest();
+        self.ring_pair.board().rest();
         self.tell_of_room();
-        let is_more = || self.lane.down_published() != position;
-        if !self.lane.may_poll() || !poll_until(is_more) {
+        let is_more = || self.ring_pair.down_published() != position;
+        if !self.ring_pair.may_poll() || !poll_until(is_more) {
             title::set_activity(&"idle");
         }
     }
@@ -273,7 +277,7 @@ impl Session {
 
     fn begin(&self, arrival: &Arrival, watch: &mut StopWatch) {
         let at_ns = watch.begin();
-        self.lane.board().begin(arrival.ordinal, at_ns);
+        self.ring_pair.board().begin(arrival.ordinal, at_ns);
         if self.announces_starts {
             self.announce(arrival.ordinal, at_ns);
         }
@@ -285,16 +289,16 @@ impl Session {
     }
 
     fn end(&self, arrival: &Arrival, watch: &mut StopWatch, ending: Ending) {
-        let left = self.lane.handed().saturating_sub(arrival.ordinal);
+        let left = self.ring_pair.handed().saturating_sub(arrival.ordinal);
         let service = watch.end(left == 0 || self.announces_starts);
         let is_suspect = left == 0 || nanos(service) >= COULD_CLOSE_NS;
-        if is_suspect && !self.canary.is_alive() {
+        if is_suspect && !self.descriptor_check.is_alive() {
             // This worker cannot be talked to any more. That is charged to the item.
             exit::as_orphan();
         }
-        if !self.lane.board().is_at(arrival.ordinal) {
+        if !self.ring_pair.board().is_at(arrival.ordinal) {
             // Nor can this one. What it has done until now it knows by itself.
-            self.lane.board().restore(arrival.ordinal);
+            self.ring_pair.board().restore(arrival.ordinal);
             self.uplink.restore();
             stderr::write_all(
                 b"supervisor: an item has written over the memory that its worker shares with the supervisor\n",
@@ -304,7 +308,7 @@ impl Session {
         let waiting = match ending {
             // Nobody waits for it: a store will do.
             Ending::Done(_) if !arrival.is_awaited => {
-                let board = self.lane.board();
+                let board = self.ring_pair.board();
                 board.set_through(arrival.ordinal, nanos(service));
                 self.uplink.note()
             }
@@ -314,7 +318,7 @@ impl Session {
             watch.stop();
         }
         self.watch_memory();
-        let unseen = arrival.ordinal.saturating_sub(self.lane.seen());
+        let unseen = arrival.ordinal.saturating_sub(self.ring_pair.seen());
         if waiting >= EARLY_RING && unseen >= left {
             self.uplink.ring();
         }
@@ -418,8 +422,8 @@ impl Session {
         }
         let oldest = inbox.held.iter().min_by_key(|(ordinal, _)| **ordinal);
         match oldest {
-            Some((ordinal, held)) => self.lane.board().begin(*ordinal, held.since_ns),
-            None => self.lane.board().rest(),
+            Some((ordinal, held)) => self.ring_pair.board().begin(*ordinal, held.since_ns),
+            None => self.ring_pair.board().rest(),
         }
     }
 
@@ -438,7 +442,7 @@ impl Session {
 
     fn hold(&self, arrival: &Arrival, lender: Option<Lender>) {
         let now_ns = monotonic_ns();
-        self.lane.board().set_taken(arrival.ordinal);
+        self.ring_pair.board().set_taken(arrival.ordinal);
         let mut inbox = self.lock();
         let held = Held {
             since_ns: now_ns,
@@ -504,14 +508,14 @@ impl Session {
                 fail::point("worker: request answered");
                 return reply;
             }
-            if !std::mem::replace(&mut has_polled, true) && self.lane.may_poll() {
+            if !std::mem::replace(&mut has_polled, true) && self.ring_pair.may_poll() {
                 let position = inbox.position();
                 drop(inbox);
-                poll_until(|| self.lane.down_published() != position);
+                poll_until(|| self.ring_pair.down_published() != position);
                 inbox = self.lock();
                 continue;
             }
-            let ticket = self.lane.down_bell().want();
+            let ticket = self.ring_pair.down_doorbell().want();
             if !inbox.is_empty() {
                 continue;
             }

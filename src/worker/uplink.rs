@@ -20,9 +20,9 @@ use super::{boot, exit};
 use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Body, Nudge, Record, Up};
-use crate::link::introductions::{self, Introductions};
-use crate::link::lane::Lane;
 use crate::link::ring::Writer;
+use crate::link::ring_pair::RingPair;
+use crate::link::segments::{self, SentSegments};
 use crate::payload::Payload;
 use crate::payload::segment::{Part, Segment};
 use crate::supervision::signals;
@@ -34,7 +34,7 @@ const DELAY: Duration = Duration::from_millis(4);
 #[derive(Debug)]
 struct State {
     writer: Writer,
-    introductions: Introductions,
+    segments: SentSegments,
     /// Shared memory that the supervisor reads until it has read this far in the ring.
     lent: VecDeque<(u64, Part)>,
     is_watched: bool,
@@ -42,7 +42,7 @@ struct State {
 
 #[derive(Debug)]
 pub(super) struct Uplink {
-    lane: Arc<Lane>,
+    ring_pair: Arc<RingPair>,
     sender: IpcSender<Nudge>,
     socket: Arc<DescriptorSocket>,
     state: Mutex<State>,
@@ -58,18 +58,18 @@ pub(super) struct Uplink {
 impl Uplink {
     /// Starts the thread that sees to what waits too long. `None` if there can be no thread.
     pub(super) fn open(
-        lane: Arc<Lane>,
+        ring_pair: Arc<RingPair>,
         sender: IpcSender<Nudge>,
         socket: Arc<DescriptorSocket>,
     ) -> Option<Arc<Self>> {
         let uplink = Arc::new(Uplink {
             state: Mutex::new(State {
-                writer: lane.up_writer(),
-                introductions: Introductions::default(),
+                writer: ring_pair.up_writer(),
+                segments: SentSegments::default(),
                 lent: VecDeque::new(),
                 is_watched: false,
             }),
-            lane,
+            ring_pair,
             sender,
             socket,
             watch: Condvar::new(),
@@ -118,13 +118,13 @@ impl Uplink {
                 drop(self.write(state, &record(Body::Inline(&payload))));
             }
             Payload::Shared(part) => {
-                let body = state.introductions.body_of(part);
-                for segment in state.introductions.take_gone() {
+                let body = state.segments.body_of(part);
+                for segment in state.segments.take_gone() {
                     state = self.write(state, &Up::Forget { segment });
                 }
-                for segment in state.introductions.take_unsent() {
-                    if let Err(why) = self.introduce(&segment) {
-                        state.introductions.withdraw(&segment);
+                for segment in state.segments.take_unsent() {
+                    if let Err(why) = self.share(&segment) {
+                        state.segments.withdraw(&segment);
                         return Err(why);
                     }
                 }
@@ -138,13 +138,13 @@ impl Uplink {
 
     /// Sends a segment, before a record speaks of it. Where the supervisor has not taken those before
     /// it yet, it will when it reads the records that spoke of them.
-    fn introduce(&self, segment: &Segment) -> Result<(), String> {
-        let sent = introductions::send(&self.socket, segment).or_else(|error| {
+    fn share(&self, segment: &Segment) -> Result<(), String> {
+        let sent = segments::send(&self.socket, segment).or_else(|error| {
             if error.kind() != ErrorKind::WouldBlock {
                 return Err(error);
             }
             self.ring_now();
-            introductions::send_in_time(&self.socket, segment)
+            segments::send_in_time(&self.socket, segment)
         });
         match sent {
             Ok(()) => Ok(()),
@@ -166,7 +166,7 @@ impl Uplink {
         let bytes_max = record.bytes_max();
         let encode = |space: &mut [u8]| frame::encode(record, space);
         while !state.writer.write(bytes_max, encode) {
-            let ticket = self.lane.up_room().want();
+            let ticket = self.ring_pair.up_room().want();
             // There may have been room made just before that was said.
             if state.writer.write(bytes_max, encode) {
                 break;
@@ -174,7 +174,7 @@ impl Uplink {
             drop(state);
             self.has_waited.store(true, Ordering::Relaxed);
             self.ring_now();
-            self.lane.up_room().sleep(ticket, None);
+            self.ring_pair.up_room().sleep(ticket, None);
             state = self.lock();
         }
         state.writer.publish();
@@ -199,11 +199,11 @@ impl Uplink {
     /// Wakes the supervisor, if it sleeps. If it comes by often, it is woken when it has not come
     /// within [`DELAY`].
     pub(super) fn ring(&self) {
-        let bell = self.lane.up_bell();
-        if bell.take() {
+        let doorbell = self.ring_pair.up_doorbell();
+        if doorbell.take() {
             self.unrung.store(0, Ordering::Relaxed);
             self.nudge();
-        } else if bell.is_patient() {
+        } else if doorbell.is_patient() {
             self.watch();
         } else {
             self.unrung.store(0, Ordering::Relaxed);
@@ -213,7 +213,7 @@ impl Uplink {
     /// Wakes the supervisor, also if it comes by often: somebody waits for its answer.
     pub(super) fn ring_now(&self) {
         self.unrung.store(0, Ordering::Relaxed);
-        if self.lane.up_bell().take_at_last() {
+        if self.ring_pair.up_doorbell().take_at_last() {
             self.nudge();
         }
     }

@@ -42,7 +42,7 @@ mod own {
         a_loop_inline_waits_for_what_is_being_written,
         a_panic_while_an_end_is_told_ends_the_queue,
         a_queue_that_was_dropped_gives_its_file_free,
-        a_crew_that_was_stopped_gives_the_file_free,
+        a_pool_that_was_stopped_gives_the_file_free,
     );
 }
 
@@ -369,7 +369,7 @@ fn inline_work_makes_room_for_more_than_fits() {
         drop(queue);
         let queue = bounded(&place, bound);
         let inline = Supervisor::builder().inline();
-        let _crew = inline
+        let _pool = inline
             .handler(&queue, |_: String| Ok::<(), String>(()))
             .unwrap();
         for n in 0..3 {
@@ -388,7 +388,7 @@ fn a_loop_inline_waits_for_what_is_being_written() {
             item.task_done().unwrap();
         }
     };
-    let _crew = inline.worker(&queue, work).unwrap();
+    let _pool = inline.worker(&queue, work).unwrap();
     for n in 0..20 {
         queue.put_unsynced(&n.to_string()).unwrap();
     }
@@ -411,7 +411,7 @@ fn a_panic_while_an_end_is_told_ends_the_queue() {
     let place = Place::new();
     let queue = place.open();
     let threads = Supervisor::builder().threads(1).observer(Arc::new(Panics));
-    let _crew = threads
+    let _pool = threads
         .handler(&queue, |_: String| Ok::<(), String>(()))
         .unwrap();
     queue.put(&"one".into()).unwrap();
@@ -435,27 +435,27 @@ fn a_queue_that_was_dropped_gives_its_file_free() {
     }
 }
 
-fn a_crew_that_was_stopped_gives_the_file_free() {
-    type Crew = Supervisor<String, ()>;
-    let threads = |queue: &Queue| -> Crew {
+fn a_pool_that_was_stopped_gives_the_file_free() {
+    type Pool = Supervisor<String, ()>;
+    let threads = |queue: &Queue| -> Pool {
         let handler = |_: String| Ok::<(), String>(());
         let builder = Supervisor::builder().threads(2);
         builder.handler(queue, handler).unwrap()
     };
-    let tasks = |queue: &Queue| -> Crew {
+    let tasks = |queue: &Queue| -> Pool {
         let handler = |_: String| async { Ok::<(), String>(()) };
         let builder = Supervisor::builder().tasks(2);
         builder.handler_async(queue, handler).unwrap()
     };
     let place = Place::new();
-    for start in [&threads as &dyn Fn(&Queue) -> Crew, &tasks] {
+    for start in [&threads as &dyn Fn(&Queue) -> Pool, &tasks] {
         for _ in 0..30 {
             let queue = place.open();
-            let crew = start(&queue);
+            let pool = start(&queue);
             queue.put(&"one".into()).unwrap();
             queue.join().unwrap();
-            crew.stop();
-            drop((crew, queue));
+            pool.stop();
+            drop((pool, queue));
         }
     }
 }

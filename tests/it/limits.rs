@@ -45,7 +45,7 @@ fn an_async_task_over_its_limit_is_dropped_where_it_waits() {
     let limit = Duration::from_millis(50);
     let queue = queue(2);
     let (dropped, drops) = bounded(10);
-    let _crew = Supervisor::builder()
+    let _pool = Supervisor::builder()
         .tasks(1)
         .time_limit(limit)
         .handler_async(&queue, move |n: u32| {
@@ -72,7 +72,7 @@ fn a_cancelled_async_task_is_dropped_where_it_waits() {
     let queue = queue(3);
     let (begun, begins) = bounded(1);
     let (dropped, drops) = bounded(1);
-    let _crew = Supervisor::builder()
+    let _pool = Supervisor::builder()
         .tasks(1)
         .handler_async(&queue, move |n: u32| {
             let guard = (n == 1).then(|| Guard(dropped.clone()));
@@ -100,7 +100,7 @@ fn a_cancelled_thread_goes_on_and_nobody_listens() {
     let queue = queue(3);
     let (begun, begins) = bounded(1);
     let (go, gate) = bounded::<()>(0);
-    let crew = Supervisor::builder()
+    let pool = Supervisor::builder()
         .threads(1)
         .handler(&queue, move |n: u32| {
             if n == 1 {
@@ -117,7 +117,7 @@ fn a_cancelled_thread_goes_on_and_nobody_listens() {
     go.send(()).unwrap();
     queue.put(&2).unwrap();
     assert_eq!(join(&queue), (1, 1));
-    crew.stop();
+    pool.stop();
     let counts = queue.counts().unwrap();
     assert_eq!((counts.done, counts.dead, counts.refused), (1, 1, 1));
 }
@@ -154,7 +154,7 @@ fn a_dead_letter_is_tried_again_with_all_its_attempts() {
     let queue = queue(2);
     let failures = Arc::new(AtomicU32::new(3));
     let left = Arc::clone(&failures);
-    let _crew = Supervisor::builder()
+    let _pool = Supervisor::builder()
         .threads(1)
         .handler(&queue, move |_: u32| {
             match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)) {

@@ -141,8 +141,8 @@ pub(crate) fn adopt(method: StartMethod) {
     let me = std::process::id();
     until("its own child has ended", || zombies_of(me) == 1);
     let queue = JoinableQueue::unbounded();
-    let crew = Supervisor::builder().processes(2).start_method(method);
-    let crew = crew.handler(&queue, roles::work).unwrap();
+    let pool = Supervisor::builder().processes(2).start_method(method);
+    let pool = pool.handler(&queue, roles::work).unwrap();
     for _ in 0..40 {
         queue.put(&Work::LeaveOrphan).unwrap();
     }
@@ -153,7 +153,7 @@ pub(crate) fn adopt(method: StartMethod) {
         queue.join().unwrap();
         zombies_of(me) < 20
     });
-    crew.stop();
+    pool.stop();
     until("all of them were waited for", || zombies_of(me) == 1);
     let status = own.wait().unwrap();
     roles::say(&format!("its own child {status}"));

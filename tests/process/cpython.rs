@@ -45,10 +45,10 @@ fn take<T: Clone + Serialize + DeserializeOwned>(queue: &JoinableQueue<T>) -> T 
     item
 }
 
-/// The pids of a crew when all of it is ready.
-fn ready_pids<T, R>(crew: &Supervisor<T, R>, workers: usize) -> Vec<u32> {
-    until("all workers are ready", || crew.workers().len() == workers);
-    crew.workers().iter().map(|worker| worker.pid).collect()
+/// The pids of a pool when all of it is ready.
+fn ready_pids<T, R>(pool: &Supervisor<T, R>, workers: usize) -> Vec<u32> {
+    until("all workers are ready", || pool.workers().len() == workers);
+    pool.workers().iter().map(|worker| worker.pid).collect()
 }
 
 /// An item that keeps its worker until the file is there.

@@ -17,7 +17,7 @@ crate::trials!(
     a_fork_server_preloads_once_and_a_spawned_worker_by_itself,
 );
 
-pub(crate) fn crew(
+pub(crate) fn pool(
     name: &str,
     queue: &JoinableQueue<Work>,
     workers: usize,
@@ -25,9 +25,9 @@ pub(crate) fn crew(
     let builder = Supervisor::builder()
         .processes(workers)
         .start_method(StartMethod::Fork);
-    let crew = builder.name(name).handler(queue, roles::work).unwrap();
-    until("all are ready", || crew.workers().len() == workers);
-    crew
+    let pool = builder.name(name).handler(queue, roles::work).unwrap();
+    until("all are ready", || pool.workers().len() == workers);
+    pool
 }
 
 pub(crate) fn parent_of(pid: u32) -> u32 {
@@ -42,7 +42,7 @@ pub(crate) fn parent_of(pid: u32) -> u32 {
         .unwrap()
 }
 
-/// The fork server of the crew with this name.
+/// The fork server of the pool with this name.
 pub(crate) fn fork_server_of(name: &str) -> u32 {
     let mut server = None;
     until("the fork server is there", || {
@@ -64,16 +64,16 @@ fn find_fork_server(name: &str) -> Option<u32> {
 
 fn forked_workers_are_children_of_the_supervisor() {
     let queue = JoinableQueue::unbounded();
-    let crew = crew("child", &queue, 3);
-    for worker in crew.workers() {
+    let pool = pool("child", &queue, 3);
+    for worker in pool.workers() {
         assert_eq!(parent_of(worker.pid), std::process::id());
     }
 }
 
 fn a_killed_fork_server_is_started_again_and_its_workers_live_on() {
     let queue = JoinableQueue::unbounded();
-    let crew = crew("survivor", &queue, 2);
-    let workers = crew.workers();
+    let pool = pool("survivor", &queue, 2);
+    let workers = pool.workers();
     let server = fork_server_of("survivor");
     send(server, Signal::SIGINT);
     send(server, Signal::SIGKILL);
@@ -82,7 +82,7 @@ fn a_killed_fork_server_is_started_again_and_its_workers_live_on() {
     // Who dies now is forked from the new one.
     send(workers[0].pid, Signal::SIGKILL);
     until("another worker is there", || {
-        let pids: Vec<u32> = crew.workers().iter().map(|worker| worker.pid).collect();
+        let pids: Vec<u32> = pool.workers().iter().map(|worker| worker.pid).collect();
         pids.len() == 2 && !pids.contains(&workers[0].pid)
     });
     assert!(is_alive(workers[1].pid));
@@ -96,14 +96,14 @@ fn a_fork_server_preloads_once_and_a_spawned_worker_by_itself() {
     for method in [StartMethod::Spawn, StartMethod::Fork] {
         let queue = JoinableQueue::unbounded();
         let builder = Supervisor::builder().processes(2).start_method(method);
-        let crew = builder.handler(&queue, roles::work).unwrap();
-        until("both are ready", || crew.workers().len() == 2);
+        let pool = builder.handler(&queue, roles::work).unwrap();
+        until("both are ready", || pool.workers().len() == 2);
         let mut loaders = HashMap::new();
         while loaders.len() < 2 {
             let works = [Work::Pid, Work::Loader];
-            let told: Vec<u64> = crew.map(works).map(Result::unwrap).collect();
+            let told: Vec<u64> = pool.map(works).map(Result::unwrap).collect();
             // Both may have been done by one of them, or not.
-            let own: Vec<u64> = crew.workers().iter().map(|one| one.pid.into()).collect();
+            let own: Vec<u64> = pool.workers().iter().map(|one| one.pid.into()).collect();
             match method {
                 StartMethod::Spawn => assert!(own.contains(&told[1]), "{told:?}"),
                 StartMethod::Fork => assert!(!own.contains(&told[1]), "{told:?}"),
@@ -119,12 +119,12 @@ fn a_fork_server_preloads_once_and_a_spawned_worker_by_itself() {
 
 fn a_fork_server_that_is_killed_again_and_again_loses_nothing() {
     let queue = JoinableQueue::unbounded();
-    let crew = crew("sufferer", &queue, 2);
+    let pool = pool("sufferer", &queue, 2);
     for _ in 0..5 {
         queue.put(&Work::Exit(1)).unwrap();
         send(fork_server_of("sufferer"), Signal::SIGKILL);
         queue.put(&Work::Nothing).unwrap();
-        until("both are ready again", || crew.workers().len() == 2);
+        until("both are ready again", || pool.workers().len() == 2);
     }
     let joined = queue.join_timeout(DEADLINE).unwrap();
     assert_eq!((joined.done, joined.dead), (5, 5));

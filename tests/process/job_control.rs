@@ -214,18 +214,18 @@ fn a_program_has_its_workers_stand_still_and_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let go = folder.path().join("go").display().to_string();
     let queue = JoinableQueue::unbounded();
-    let crew = roles::start(&queue, 2).unwrap();
+    let pool = roles::start(&queue, 2).unwrap();
     queue.put(&Work::AwaitFile(go.clone())).unwrap();
     until("both are ready and one works", || {
-        crew.workers().len() == 2 && Path::new(&format!("{go}.started")).exists()
+        pool.workers().len() == 2 && Path::new(&format!("{go}.started")).exists()
     });
-    crew.suspend();
-    let workers: Vec<u32> = crew.workers().iter().map(|worker| worker.pid).collect();
+    pool.suspend();
+    let workers: Vec<u32> = pool.workers().iter().map(|worker| worker.pid).collect();
     until("they stand still", || {
         workers.iter().all(|pid| state(*pid) == Some('T'))
     });
     fs::write(&go, "").unwrap();
     assert_eq!(queue.counts().unwrap().done, 0);
-    crew.resume();
+    pool.resume();
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 1);
 }

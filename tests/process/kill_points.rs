@@ -40,7 +40,7 @@ fn folder() -> PathBuf {
 
 /// Names the functions of its workers.
 pub(crate) fn register(roles: &mut Roles) {
-    roles.handler(clerk);
+    roles.handler(publisher);
     roles.worker(producer);
 }
 
@@ -56,7 +56,7 @@ fn note(line: &str) {
 }
 
 /// What the workers do.
-pub(crate) fn clerk(n: u64) -> Result<u64, String> {
+pub(crate) fn publisher(n: u64) -> Result<u64, String> {
     note(&format!("did {n}"));
     Ok(n)
 }
@@ -93,17 +93,17 @@ impl Observer for Diarist {
 pub(crate) fn play() {
     let path = folder().join("journal");
     let queue = JoinableQueue::journaled(path, Durability::Full, Options::default()).unwrap();
-    let clerks = Supervisor::builder()
+    let publishers = Supervisor::builder()
         .processes(2)
         .name("clerk")
         .name_items(|n: &u64| n.to_string())
         .observer(Arc::new(Diarist));
-    let _clerks = clerks.handler(&queue, clerk).unwrap();
+    let _publishers = publishers.handler(&queue, publisher).unwrap();
     // It puts at most once, whatever becomes of it.
     if fs::File::create_new(folder().join("produced")).is_ok() {
         let producers = Supervisor::builder().processes(1).name("producer");
         let producers = producers.restart(Restart::Temporary);
-        let _crew = producers.worker(&queue, producer).unwrap();
+        let _pool = producers.worker(&queue, producer).unwrap();
         support::until("the producer has ended", || {
             HAS_PRODUCED.load(Ordering::Acquire)
         });

@@ -125,7 +125,7 @@ fn a_crash_is_told_with_its_signal() {
 
 fn an_exit_is_told_with_its_code() {
     let queue = JoinableQueue::unbounded();
-    let _crew = roles::start(&queue, 1).unwrap();
+    let _pool = roles::start(&queue, 1).unwrap();
     queue.put(&Work::Exit(300)).unwrap();
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().dead, 1);
     let letters = queue.take_dead_letters().unwrap();
@@ -149,7 +149,7 @@ fn items_only_prefetched_are_not_charged() {
             queue.put(&work).unwrap();
         }
         let builder = Supervisor::builder().processes(2).start_method(method);
-        let _crew = builder.handler(&queue, roles::work).unwrap();
+        let _pool = builder.handler(&queue, roles::work).unwrap();
         let joined = queue.join_timeout(DEADLINE).unwrap();
         assert_eq!(
             joined,
@@ -165,13 +165,13 @@ fn items_only_prefetched_are_not_charged() {
 
 fn results_and_errors_tell_what_became_of_each_item() {
     let queue = JoinableQueue::bounded(10);
-    let crew = roles::start(&queue, 2).unwrap();
+    let pool = roles::start(&queue, 2).unwrap();
     let works = vec![
         Work::Carry(vec![0; 7]),
         Work::Exit(9),
         Work::Carry(vec![0; 9]),
     ];
-    let results: Vec<_> = crew.map(works).collect();
+    let results: Vec<_> = pool.map(works).collect();
     assert_eq!(results[0].as_ref().unwrap(), &7);
     assert_eq!(results[2].as_ref().unwrap(), &9);
     let error = results[1].as_ref().unwrap_err().to_string();
@@ -183,7 +183,7 @@ fn an_item_that_ruins_its_workers_files_becomes_a_dead_letter() {
     for method in [StartMethod::Spawn, StartMethod::Fork] {
         let queue = JoinableQueue::unbounded();
         let builder = Supervisor::builder().processes(1).start_method(method);
-        let _crew = builder.handler(&queue, roles::work).unwrap();
+        let _pool = builder.handler(&queue, roles::work).unwrap();
         for work in [Work::Nothing, Work::CloseFiles, Work::Nothing] {
             queue.put(&work).unwrap();
         }

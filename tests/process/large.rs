@@ -26,10 +26,10 @@ fn a_blob_is_read_where_it_lies() {
     for method in [StartMethod::Spawn, StartMethod::Fork] {
         let queue = JoinableQueue::unbounded();
         let builder = Supervisor::builder().processes(1).start_method(method);
-        let crew = builder.handler(&queue, roles::work).unwrap();
+        let pool = builder.handler(&queue, roles::work).unwrap();
         for bytes in [0, 100, 16_000, MIB, 9 * MIB] {
             let work = Work::Look(vec![3; bytes].into());
-            let result = crew.map([work]).next().unwrap().unwrap();
+            let result = pool.map([work]).next().unwrap().unwrap();
             let is_shared = u64::from(bytes > 16_000);
             assert_eq!(result, 2 * 3 * bytes as u64 + is_shared, "{bytes} bytes");
         }
@@ -39,9 +39,9 @@ fn a_blob_is_read_where_it_lies() {
 /// Each item says what the one before it was, which the worker has kept.
 fn a_blob_that_is_kept_stays_what_it_is() {
     let queue = JoinableQueue::bounded(4);
-    let crew = roles::start(&queue, 1).unwrap();
+    let pool = roles::start(&queue, 1).unwrap();
     let works = (0..200_u8).map(|n| Work::Keep(vec![n; MIB].into()));
-    let before = crew.map(works).map(Result::unwrap);
+    let before = pool.map(works).map(Result::unwrap);
     let expected = std::iter::once(0).chain((0..199).map(|n| n * MIB as u64));
     assert!(before.eq(expected));
 }
@@ -49,7 +49,7 @@ fn a_blob_that_is_kept_stays_what_it_is() {
 fn a_loop_keeps_what_it_got() {
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(1);
-    let _crew = builder.worker(&queue, roles::chapters_loop).unwrap();
+    let _pool = builder.worker(&queue, roles::chapters_loop).unwrap();
     for n in 0..50_u8 {
         queue.put(&Work::Keep(vec![n; MIB].into())).unwrap();
     }
@@ -58,16 +58,16 @@ fn a_loop_keeps_what_it_got() {
 
 fn a_kept_blob_dies_with_its_worker() {
     let queue = JoinableQueue::unbounded();
-    let crew = roles::start(&queue, 1).unwrap();
+    let pool = roles::start(&queue, 1).unwrap();
     for n in 0..8_u8 {
-        let kept = crew.map([Work::Keep(vec![n; MIB].into())]).next();
+        let kept = pool.map([Work::Keep(vec![n; MIB].into())]).next();
         assert_eq!(kept.unwrap().unwrap(), 0, "the new worker keeps nothing");
         // It may have served an item before the supervising thread has heard that it is ready.
-        until("it is known", || !crew.workers().is_empty());
-        let pid = crew.workers()[0].pid;
+        until("it is known", || !pool.workers().is_empty());
+        let pid = pool.workers()[0].pid;
         send(pid, Signal::SIGKILL);
         until("another worker is ready", || {
-            crew.workers()
+            pool.workers()
                 .first()
                 .is_some_and(|worker| worker.pid != pid)
         });
@@ -151,17 +151,17 @@ fn kills_amid_large_items_lose_and_leave_nothing() {
 fn large_results_and_puts_come_back_whole() {
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(2);
-    let crew = builder.handler(&queue, roles::mirror).unwrap();
+    let pool = builder.handler(&queue, roles::mirror).unwrap();
     for round in 0..30_u8 {
         let blobs = (0..8).map(|n| Blob::from(vec![round ^ n; 100_000 * usize::from(n)]));
         let expected: Vec<Blob> = blobs.clone().collect();
-        let back: Vec<Blob> = crew.map(blobs).map(Result::unwrap).collect();
+        let back: Vec<Blob> = pool.map(blobs).map(Result::unwrap).collect();
         assert!(back == expected);
     }
     // Each handler puts the half of what it got, down to one byte.
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(2);
-    let _crew = builder.handler(&queue, roles::halve).unwrap();
+    let _pool = builder.handler(&queue, roles::halve).unwrap();
     queue.put(&Blob::from(vec![7; MIB])).unwrap();
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 21);
 }

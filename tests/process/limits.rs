@@ -58,10 +58,10 @@ fn counts(queue: &JoinableQueue<Work>) -> Counts {
     queue.counts().unwrap()
 }
 
-/// The processes of a crew, when all of them are ready.
-fn ready(crew: &Supervisor<Work, u64>, workers: usize) -> Vec<u32> {
-    until("all are ready", || crew.workers().len() == workers);
-    crew.workers().iter().map(|worker| worker.pid).collect()
+/// The processes of a pool, when all of them are ready.
+fn ready(pool: &Supervisor<Work, u64>, workers: usize) -> Vec<u32> {
+    until("all are ready", || pool.workers().len() == workers);
+    pool.workers().iter().map(|worker| worker.pid).collect()
 }
 
 fn a_stopped_dryer_is_killed_and_its_dish_dried_by_another() {
@@ -98,10 +98,10 @@ fn a_stopped_dryer_is_killed_and_its_dish_dried_by_another() {
 fn a_worker_stopped_while_idle_is_killed_when_it_begins_nothing() {
     for method in METHODS {
         let queue = queue(3);
-        let crew = limited(1, method).handler(&queue, roles::work).unwrap();
+        let pool = limited(1, method).handler(&queue, roles::work).unwrap();
         queue.put(&Work::Nothing).unwrap();
         assert_eq!(join(&queue), (1, 0));
-        let pid = ready(&crew, 1)[0];
+        let pid = ready(&pool, 1)[0];
         send(pid, Signal::SIGSTOP);
         until("it has stopped", || state(pid) == Some('T'));
         queue.put(&Work::Nothing).unwrap();
@@ -113,7 +113,7 @@ fn a_worker_stopped_while_idle_is_killed_when_it_begins_nothing() {
 fn an_item_over_its_limit_is_charged_and_the_rest_unaffected() {
     for method in METHODS {
         let queue = queue(2);
-        let crew = limited(2, method).handler(&queue, roles::work).unwrap();
+        let pool = limited(2, method).handler(&queue, roles::work).unwrap();
         let id = queue.put(&Work::Hang).unwrap();
         for _ in 0..1000 {
             queue.put(&Work::Nothing).unwrap();
@@ -125,13 +125,13 @@ fn an_item_over_its_limit_is_charged_and_the_rest_unaffected() {
         assert_eq!(causes, [&Cause::TimedOut(LIMIT), &Cause::TimedOut(LIMIT)]);
         let scene = &letters[0].history[0].scene;
         assert!(scene.ended - scene.started >= LIMIT, "{scene:?}");
-        assert!(crew.restarts() >= 1);
+        assert!(pool.restarts() >= 1);
     }
 }
 
 fn a_worker_that_ignores_sigterm_is_killed() {
     let queue = queue(1);
-    let _crew = limited(1, StartMethod::Spawn)
+    let _pool = limited(1, StartMethod::Spawn)
         .handler(&queue, roles::work)
         .unwrap();
     queue.put(&Work::Stubborn).unwrap();
@@ -143,7 +143,7 @@ fn a_worker_that_ignores_sigterm_is_killed() {
 
 fn a_loop_over_the_limit_is_charged_with_what_it_holds() {
     let queue = queue(2);
-    let _crew = limited(1, StartMethod::Spawn)
+    let _pool = limited(1, StartMethod::Spawn)
         .worker(&queue, roles::chapters_loop)
         .unwrap();
     queue.put(&Work::Hang).unwrap();
@@ -158,12 +158,12 @@ fn slow_is_not_dead() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("go").display().to_string();
     let queue = queue(3);
-    let crew = roles::start(&queue, 2).unwrap();
+    let pool = roles::start(&queue, 2).unwrap();
     queue.put(&Work::AwaitFile(path.clone())).unwrap();
     until("it is begun", || {
         std::path::Path::new(&format!("{path}.started")).exists()
     });
-    let pids = ready(&crew, 2);
+    let pids = ready(&pool, 2);
     pids.iter().for_each(|pid| send(*pid, Signal::SIGSTOP));
     for _ in 0..100 {
         queue.put(&Work::Nothing).unwrap();
@@ -172,29 +172,29 @@ fn slow_is_not_dead() {
     pids.iter().for_each(|pid| send(*pid, Signal::SIGCONT));
     std::fs::write(&path, "").unwrap();
     assert_eq!(join(&queue), (101, 0));
-    assert_eq!((counts(&queue).retries, crew.restarts()), (0, 0));
+    assert_eq!((counts(&queue).retries, pool.restarts()), (0, 0));
 }
 
 fn workers_are_replaced_after_their_number_of_items() {
     for method in METHODS {
         let queue = queue(3);
         let builder = Supervisor::builder().processes(2).start_method(method);
-        let crew = builder
+        let pool = builder
             .max_tasks_per_worker(3)
             .handler(&queue, roles::work)
             .unwrap();
         let mut items: HashMap<u64, usize> = HashMap::new();
-        for pid in crew.map((0..30).map(|_| Work::Pid)) {
+        for pid in pool.map((0..30).map(|_| Work::Pid)) {
             *items.entry(pid.unwrap()).or_default() += 1;
         }
         assert!(items.values().all(|count| *count <= 3), "{items:?}");
-        assert_eq!((counts(&queue).retries, crew.restarts()), (0, 0));
+        assert_eq!((counts(&queue).retries, pool.restarts()), (0, 0));
     }
 }
 
 fn loops_are_replaced_after_their_number_of_items() {
     let queue = queue(3);
-    let crew = Supervisor::builder()
+    let pool = Supervisor::builder()
         .processes(2)
         .max_tasks_per_worker(1)
         .worker(&queue, roles::chapters_loop)
@@ -203,30 +203,30 @@ fn loops_are_replaced_after_their_number_of_items() {
         queue.put(&Work::Nothing).unwrap();
     }
     assert_eq!(join(&queue), (10, 0));
-    assert_eq!((counts(&queue).retries, crew.restarts()), (0, 0));
+    assert_eq!((counts(&queue).retries, pool.restarts()), (0, 0));
 }
 
 fn workers_are_replaced_when_they_have_grown() {
     let queue = queue(3);
-    let crew = Supervisor::builder()
+    let pool = Supervisor::builder()
         .processes(1)
         .without_prefetch()
         .max_memory_per_worker(200 << 20)
         .handler(&queue, roles::work)
         .unwrap();
     let leaks = (0..9).map(|_| Work::Leak(80 << 20));
-    let pids: Vec<u64> = crew.map(leaks).map(Result::unwrap).collect();
+    let pids: Vec<u64> = pool.map(leaks).map(Result::unwrap).collect();
     let first = pids.iter().filter(|pid| **pid == pids[0]).count();
     // It is told after the third, and may be given a fourth before its supervisor knows.
     assert!((2..=4).contains(&first), "{pids:?}");
-    assert_eq!((counts(&queue).retries, crew.restarts()), (0, 0));
+    assert_eq!((counts(&queue).retries, pool.restarts()), (0, 0));
 }
 
 fn a_running_item_is_cancelled_with_its_worker() {
     for method in METHODS {
         let queue = queue(3);
-        let crew = Supervisor::builder().processes(1).start_method(method);
-        let crew = crew.handler(&queue, roles::work).unwrap();
+        let pool = Supervisor::builder().processes(1).start_method(method);
+        let pool = pool.handler(&queue, roles::work).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("never").display().to_string();
         let id = queue.put(&Work::AwaitFile(path.clone())).unwrap();
@@ -234,13 +234,13 @@ fn a_running_item_is_cancelled_with_its_worker() {
         until("it is begun", || {
             std::path::Path::new(&format!("{path}.started")).exists()
         });
-        let pid = ready(&crew, 1)[0];
+        let pid = ready(&pool, 1)[0];
         assert!(queue.cancel(id).unwrap());
         assert_eq!(join(&queue), (1, 1));
         let letters = queue.take_dead_letters().unwrap();
         assert_eq!(letters[0].history[0].cause, Cause::Cancelled);
         until("its worker is gone", || {
-            crew.workers().iter().all(|worker| worker.pid != pid)
+            pool.workers().iter().all(|worker| worker.pid != pid)
         });
         assert!(!queue.cancel(id).unwrap(), "it is dead");
     }
@@ -253,16 +253,16 @@ fn cancelled_items_that_wait_are_never_begun() {
     for id in ids {
         assert!(queue.cancel(id).unwrap());
     }
-    let crew = roles::start(&queue, 2).unwrap();
+    let pool = roles::start(&queue, 2).unwrap();
     assert_eq!(join(&queue), (1, 4));
-    assert_eq!(crew.restarts(), 0);
+    assert_eq!(pool.restarts(), 0);
 }
 
 fn a_history_tells_where_and_when_and_the_last_words() {
     for method in METHODS {
         let queue = queue(2);
         let builder = Supervisor::builder().processes(1).name("clerk");
-        let _crew = builder
+        let _pool = builder
             .start_method(method)
             .handler(&queue, roles::work)
             .unwrap();

@@ -16,12 +16,12 @@ use crate::support::{DEADLINE, Run, until};
 crate::trials!(
     memory_that_is_cut_short_ends_no_supervisor,
     who_writes_over_payloads_dies_and_the_others_arrive,
-    who_writes_over_its_lane_ends_alone,
-    who_always_writes_over_its_lane_becomes_a_dead_letter,
-    small_nonsense_in_a_lane_harms_no_other_item,
+    who_writes_over_its_ring_pair_ends_alone,
+    who_always_writes_over_its_ring_pair_becomes_a_dead_letter,
+    small_nonsense_in_a_ring_pair_harms_no_other_item,
     only_the_process_that_was_started_speaks_for_its_items,
     only_the_process_that_was_started_goes_on_with_a_loop,
-    a_copy_of_a_crew_of_this_process_ends,
+    a_copy_of_a_pool_of_this_process_ends,
     workers_map_payloads_to_read_only,
 );
 
@@ -96,7 +96,7 @@ pub(crate) fn scribble(blob: &Blob) -> Result<u64, String> {
     Err("it was written".into())
 }
 
-/// Writes over everything shared that this process can write to, which is its lane. Once, if there is a
+/// Writes over everything shared that this process can write to, which is its ring pair. Once, if there is a
 /// file to remember it.
 pub(crate) fn scribble_own(path: &str) {
     if !path.is_empty() && File::create_new(path).is_err() {
@@ -111,7 +111,7 @@ pub(crate) fn scribble_own(path: &str) {
     }
 }
 
-/// Writes a number over the first words of this process's lane.
+/// Writes a number over the first words of this process's ring pair.
 pub(crate) fn write_nonsense(value: u64, words: usize) {
     for mapping in shared_of("self").iter().filter(|one| one.may_write) {
         for word in 0..words {
@@ -126,7 +126,7 @@ pub(crate) fn have_it_cut() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
         let builder = Supervisor::builder().processes(2).start_method(method);
-        let crew = builder.handler(&queue, roles::work).unwrap();
+        let pool = builder.handler(&queue, roles::work).unwrap();
         for round in 0..20 {
             queue.put(&Work::Look(vec![1; 1 << 20].into())).unwrap();
             queue.put(&Work::Cut).unwrap();
@@ -137,12 +137,12 @@ pub(crate) fn have_it_cut() {
         // Results lie in memory of the worker's own.
         let mirrors = JoinableQueue::unbounded();
         let builder = Supervisor::builder().processes(1).start_method(method);
-        let crew_of_mirrors = builder.handler(&mirrors, mirror_and_cut).unwrap();
+        let pool_of_mirrors = builder.handler(&mirrors, mirror_and_cut).unwrap();
         let blobs = (0..20_u8).map(|n| Blob::from(vec![n; 1 << 20]));
-        for (n, back) in (0..20_u8).zip(crew_of_mirrors.map(blobs)) {
+        for (n, back) in (0..20_u8).zip(pool_of_mirrors.map(blobs)) {
             assert!(back.unwrap().iter().all(|byte| *byte == n));
         }
-        roles::say(&format!("{} restarts", crew.restarts()));
+        roles::say(&format!("{} restarts", pool.restarts()));
     }
 }
 
@@ -167,13 +167,13 @@ fn who_writes_over_payloads_dies_and_the_others_arrive() {
             ..Options::default()
         });
         let builder = Supervisor::builder().processes(2).start_method(method);
-        let crew = builder.handler(&queue, roles::work).unwrap();
+        let pool = builder.handler(&queue, roles::work).unwrap();
         // They lie side by side in one segment.
         let work = |n: u8| match n % 4 {
             0 => Work::Scribble(vec![n; 100_000].into()),
             _ => Work::Look(vec![n; 100_000].into()),
         };
-        let results: Vec<_> = crew.map((0..24).map(work)).collect();
+        let results: Vec<_> = pool.map((0..24).map(work)).collect();
         for (n, result) in (0..24_u8).zip(results) {
             match (n % 4, result) {
                 (0, Err(error)) => {
@@ -186,12 +186,12 @@ fn who_writes_over_payloads_dies_and_the_others_arrive() {
     }
 }
 
-fn who_writes_over_its_lane_ends_alone() {
+fn who_writes_over_its_ring_pair_ends_alone() {
     for method in METHODS {
         let folder = tempfile::tempdir().unwrap();
         let queue = JoinableQueue::unbounded();
         let builder = Supervisor::builder().processes(2).start_method(method);
-        let crew = builder
+        let pool = builder
             .time_limit(Duration::from_secs(1))
             .time_limit_grace(Duration::from_millis(100))
             .handler(&queue, roles::work)
@@ -208,16 +208,16 @@ fn who_writes_over_its_lane_ends_alone() {
         assert_eq!((done, dead), (205, 0), "{method:?}");
         // Each of them ends one worker, and one item is charged with that.
         let charged = queue.counts().unwrap().retries;
-        assert_eq!((crew.restarts(), charged), (5, 5), "{method:?}");
+        assert_eq!((pool.restarts(), charged), (5, 5), "{method:?}");
     }
 }
 
-fn who_always_writes_over_its_lane_becomes_a_dead_letter() {
+fn who_always_writes_over_its_ring_pair_becomes_a_dead_letter() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
         let builder = Supervisor::builder().processes(2).start_method(method);
-        let crew = builder.intensity(1, DEADLINE).handler(&queue, roles::work);
-        let crew = crew.unwrap();
+        let pool = builder.intensity(1, DEADLINE).handler(&queue, roles::work);
+        let pool = pool.unwrap();
         for n in 0..60 {
             let work = match n % 20 {
                 10 => Work::ScribbleOwn(String::new()),
@@ -231,16 +231,16 @@ fn who_always_writes_over_its_lane_becomes_a_dead_letter() {
             assert_eq!(letter.payload, Work::ScribbleOwn(String::new()));
             assert_eq!(letter.history.len(), 3);
         }
-        drop(crew);
+        drop(pool);
     }
 }
 
-/// So many words are at the beginning of a lane: what says which deliveries its worker is at, and all
+/// So many words are at the beginning of a ring pair: what says which deliveries its worker is at, and all
 /// that is not a ring.
 const BOARD_WORDS: usize = 6;
 const HEADER_WORDS: usize = 512;
 
-fn small_nonsense_in_a_lane_harms_no_other_item() {
+fn small_nonsense_in_a_ring_pair_harms_no_other_item() {
     let folder = tempfile::tempdir().unwrap();
     for (value, words) in [0, 1, 2, 5]
         .map(|value| [(value, BOARD_WORDS), (value, HEADER_WORDS)])
@@ -249,8 +249,8 @@ fn small_nonsense_in_a_lane_harms_no_other_item() {
         for code in [9, 0] {
             let queue = JoinableQueue::unbounded();
             let builder = Supervisor::builder().processes(1);
-            let crew = builder.intensity(1, DEADLINE).handler(&queue, roles::work);
-            let crew = crew.unwrap();
+            let pool = builder.intensity(1, DEADLINE).handler(&queue, roles::work);
+            let pool = pool.unwrap();
             let what = format!("{value} over {words} words, code {code}");
             for n in 0..30 {
                 let work = match n {
@@ -278,7 +278,7 @@ fn small_nonsense_in_a_lane_harms_no_other_item() {
             for path in ran {
                 fs::remove_file(path).unwrap();
             }
-            drop(crew);
+            drop(pool);
         }
     }
 }
@@ -318,7 +318,7 @@ fn only_the_process_that_was_started_speaks_for_its_items() {
     for method in METHODS {
         let forks = Forks::new();
         let builder = Supervisor::builder().processes(2).start_method(method);
-        let _crew = builder.handler(&forks.queue, roles::work).unwrap();
+        let _pool = builder.handler(&forks.queue, roles::work).unwrap();
         forks.assert_each_runs_once(&format!("{method:?}"));
     }
 }
@@ -326,19 +326,19 @@ fn only_the_process_that_was_started_speaks_for_its_items() {
 fn only_the_process_that_was_started_goes_on_with_a_loop() {
     let forks = Forks::new();
     let builder = Supervisor::builder().processes(2);
-    let _crew = builder.worker(&forks.queue, roles::chapters_loop).unwrap();
+    let _pool = builder.worker(&forks.queue, roles::chapters_loop).unwrap();
     forks.assert_each_runs_once("a loop");
 }
 
-fn a_copy_of_a_crew_of_this_process_ends() {
+fn a_copy_of_a_pool_of_this_process_ends() {
     let forks = Forks::new();
-    let _crew = Supervisor::builder()
+    let _pool = Supervisor::builder()
         .threads(2)
         .handler(&forks.queue, roles::work)
         .unwrap();
     forks.assert_each_runs_once("threads");
     let forks = Forks::new();
-    let _crew = Supervisor::builder()
+    let _pool = Supervisor::builder()
         .inline()
         .handler(&forks.queue, roles::work)
         .unwrap();
@@ -349,14 +349,14 @@ fn workers_map_payloads_to_read_only() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
         let builder = Supervisor::builder().processes(2).start_method(method);
-        let crew = builder.handler(&queue, roles::work).unwrap();
-        until("all are ready", || crew.workers().len() == 2);
+        let pool = builder.handler(&queue, roles::work).unwrap();
+        until("all are ready", || pool.workers().len() == 2);
         for bytes in [1 << 20, 9 << 20] {
             let works = (0..8).map(|_| Work::Look(vec![1; bytes].into()));
-            assert!(crew.map(works).all(|result| result.is_ok()));
+            assert!(pool.map(works).all(|result| result.is_ok()));
         }
         let mut segments = 0;
-        for worker in crew.workers() {
+        for worker in pool.workers() {
             let all = shared_of(&worker.pid.to_string());
             let (writable, readable): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.may_write);
             assert_eq!(writable.len(), 1, "its lane");

@@ -28,9 +28,9 @@ fn join(queue: &Queue) -> Joined {
 }
 
 /// The pid of the only worker.
-fn only_worker<R>(crew: &Supervisor<Work, R>) -> u32 {
-    until("the worker is ready", || crew.workers().len() == 1);
-    crew.workers()[0].pid
+fn only_worker<R>(pool: &Supervisor<Work, R>) -> u32 {
+    until("the worker is ready", || pool.workers().len() == 1);
+    pool.workers()[0].pid
 }
 
 fn one() -> dishrack::Builder {
@@ -41,16 +41,16 @@ fn r1_a_worker_killed_between_get_and_task_done() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("go");
     let queue = Queue::unbounded();
-    let crew = one().worker(&queue, roles::chapters_loop).unwrap();
+    let pool = one().worker(&queue, roles::chapters_loop).unwrap();
     let work = Work::AwaitFile(file.to_str().unwrap().into());
     queue.put(&work).unwrap();
-    let pid = only_worker(&crew);
+    let pid = only_worker(&pool);
     until("the worker has it", || {
         folder.path().join("go.started").exists()
     });
     send(pid, Signal::SIGKILL);
     until("another worker is there", || {
-        crew.workers()
+        pool.workers()
             .first()
             .is_some_and(|worker| worker.pid != pid)
     });
@@ -66,7 +66,7 @@ fn r2_an_idle_worker_killed_inside_a_blocking_get() {
     send(pid, Signal::SIGKILL);
     until("it is gone", || !is_alive(pid));
     idle.stop();
-    let _crew = one().worker(&queue, roles::chapters_loop).unwrap();
+    let _pool = one().worker(&queue, roles::chapters_loop).unwrap();
     for _ in 0..10 {
         queue.put(&Work::Nothing).unwrap();
     }
@@ -96,7 +96,7 @@ fn r4_an_item_that_does_not_serialize() {
     assert_eq!(queue.len(), 0);
     // It left no trace: the queue's one place is free, and join has nothing to wait for.
     assert_eq!(join(&queue), Joined { done: 0, dead: 0 });
-    let _crew = roles::start(&queue, 1).unwrap();
+    let _pool = roles::start(&queue, 1).unwrap();
     queue.put(&Work::Nothing).unwrap();
     assert_eq!(join(&queue).done, 1);
 }
@@ -162,18 +162,18 @@ fn r8_what_was_put_is_visible_at_once() {
 fn r9_joining_before_draining_a_large_item() {
     let queue = Queue::unbounded();
     queue.put(&Work::Carry(vec![1; 1 << 20])).unwrap();
-    let crew = roles::start(&queue, 1).unwrap();
+    let pool = roles::start(&queue, 1).unwrap();
     assert_eq!(join(&queue).done, 1);
     // Its result is as large as the item, and nobody takes it.
     queue.put(&Work::Carry(vec![2; 1 << 20])).unwrap();
-    crew.stop();
-    assert!(crew.workers().is_empty());
+    pool.stop();
+    assert!(pool.workers().is_empty());
 }
 
 /// Not one of the nine, but their sum: what is given up on tells its whole story.
 pub(crate) fn history_of_a_crash() -> Vec<Cause> {
     let queue = Queue::with(Options::default());
-    let _crew = roles::start(&queue, 1).unwrap();
+    let _pool = roles::start(&queue, 1).unwrap();
     queue.put(&Work::Signal(Signal::SIGABRT as i32)).unwrap();
     assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
     let letters = queue.take_dead_letters().unwrap();

@@ -15,14 +15,14 @@ crate::trials!(
 );
 
 /// Two workers that have had nothing but tiny items.
-fn warm_crew(method: StartMethod) -> (JoinableQueue<Work>, Supervisor<Work, u64>) {
+fn warm_pool(method: StartMethod) -> (JoinableQueue<Work>, Supervisor<Work, u64>) {
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(2).start_method(method);
-    let crew = builder.handler(&queue, roles::work).unwrap();
-    until("both are ready", || crew.workers().len() == 2);
+    let pool = builder.handler(&queue, roles::work).unwrap();
+    until("both are ready", || pool.workers().len() == 2);
     put(&queue, 20_000);
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 20_000);
-    (queue, crew)
+    (queue, pool)
 }
 
 fn put(queue: &JoinableQueue<Work>, items: u64) {
@@ -33,7 +33,7 @@ fn put(queue: &JoinableQueue<Work>, items: u64) {
 
 fn items_behind_a_long_one_are_done_by_others() {
     for method in [StartMethod::Spawn, StartMethod::Fork] {
-        let (queue, _crew) = warm_crew(method);
+        let (queue, _pool) = warm_pool(method);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("go").to_str().unwrap().to_owned();
         for round in 1..=10 {
@@ -54,8 +54,8 @@ fn items_behind_a_long_one_are_done_by_others() {
 }
 
 fn few_items_do_not_wait_for_a_stopped_worker() {
-    let (queue, crew) = warm_crew(StartMethod::Spawn);
-    let stopped = crew.workers()[0].pid;
+    let (queue, pool) = warm_pool(StartMethod::Spawn);
+    let stopped = pool.workers()[0].pid;
     for round in 1..=10 {
         send(stopped, Signal::SIGSTOP);
         put(&queue, 100);
@@ -69,7 +69,7 @@ fn few_items_do_not_wait_for_a_stopped_worker() {
 
 /// However many were put, the last ones are done without anybody putting or joining.
 fn a_producer_that_pauses_leaves_nothing_behind() {
-    let (queue, _crew) = warm_crew(StartMethod::Spawn);
+    let (queue, _pool) = warm_pool(StartMethod::Spawn);
     let mut expected = 20_000;
     for items in 1..300 {
         put(&queue, items);
@@ -80,7 +80,7 @@ fn a_producer_that_pauses_leaves_nothing_behind() {
 
 /// What a worker has finished is acknowledged also if nobody has looked before it is killed.
 fn tiny_items_before_a_crash_are_not_done_again() {
-    let (queue, _crew) = warm_crew(StartMethod::Spawn);
+    let (queue, _pool) = warm_pool(StartMethod::Spawn);
     for _ in 0..50 {
         put(&queue, 20);
         queue.put(&Work::Signal(9)).unwrap();

@@ -292,7 +292,7 @@ pub(crate) fn serve() {
     });
 }
 
-/// A crew of handlers.
+/// A pool of handlers.
 pub(crate) fn start(
     queue: &JoinableQueue<Work>,
     workers: usize,
@@ -315,21 +315,21 @@ pub(crate) fn play(name: &str) {
                 "starts children" => StartMethod::Spawn,
                 _ => StartMethod::Fork,
             };
-            let crew = Supervisor::builder().processes(2).start_method(method);
-            let _crew = crew.handler(&queue, work).unwrap();
+            let pool = Supervisor::builder().processes(2).start_method(method);
+            let _pool = pool.handler(&queue, work).unwrap();
             queue.put(&Work::StartChild).unwrap();
             queue.put(&Work::StartChild).unwrap();
             queue.join().unwrap();
         }
         "complains" => {
-            let _crew = start(&queue, 1).unwrap();
+            let _pool = start(&queue, 1).unwrap();
             queue.put(&Work::Complain("of the heat\n".into())).unwrap();
             say(&format!("{} dead", queue.join().unwrap().dead));
         }
         "carries much" => {
             // One that was put before there were worker processes fails when it is handed out.
             queue.put(&Work::Carry(vec![7; 1 << 20])).unwrap();
-            let _crew = start(&queue, 1).unwrap();
+            let _pool = start(&queue, 1).unwrap();
             queue.put(&Work::Nothing).unwrap();
             let error = queue.put(&Work::Carry(vec![7; 1 << 20])).unwrap_err();
             assert!(error.is_no_shared_memory());
@@ -338,13 +338,13 @@ pub(crate) fn play(name: &str) {
             say(&format!("{} done, {} dead", joined.done, joined.dead));
         }
         "hangs in boot for long" => {
-            let _crew = start(&queue, 2).unwrap();
+            let _pool = start(&queue, 2).unwrap();
             queue.put(&Work::Nothing).unwrap();
             queue.join().unwrap();
         }
         "serves nothing" => say_setup_error(start(&queue, 2)),
         "hangs in boot" | "dies in boot" | "never serves" => {
-            let _crew = builder.handler(&queue, work).unwrap();
+            let _pool = builder.handler(&queue, work).unwrap();
             queue.put(&Work::Nothing).unwrap();
             let error = queue.join().unwrap_err();
             assert!(error.is_no_workers_left());
@@ -363,7 +363,7 @@ pub(crate) fn play(name: &str) {
         }
         "temporary" => {
             let builder = builder.restart(Restart::Temporary);
-            let _crew = builder.handler(&queue, work).unwrap();
+            let _pool = builder.handler(&queue, work).unwrap();
             queue.put(&Work::Exit(3)).unwrap();
             queue.put(&Work::Exit(3)).unwrap();
             say(&queue.join().unwrap_err().to_string());

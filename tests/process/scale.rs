@@ -60,9 +60,9 @@ fn a_workers_files_do_not_grow_with_its_siblings() {
             let builder = Supervisor::builder()
                 .processes(workers)
                 .start_method(method);
-            let crew = builder.handler(&queue, roles::work).unwrap();
-            until("all are ready", || crew.workers().len() == workers);
-            let counts = crew.map((0..200).map(|_| Work::CountFiles));
+            let pool = builder.handler(&queue, roles::work).unwrap();
+            until("all are ready", || pool.workers().len() == workers);
+            let counts = pool.map((0..200).map(|_| Work::CountFiles));
             counts.map(Result::unwrap).max().unwrap()
         });
         assert!(

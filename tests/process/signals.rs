@@ -165,21 +165,21 @@ fn a_closed_stdout_ends_quietly() {
 
 fn stop_leaves_the_rest_in_the_queue() {
     let queue = JoinableQueue::unbounded();
-    let crew = Supervisor::builder()
+    let pool = Supervisor::builder()
         .processes(1)
         .handler(&queue, roles::work)
         .unwrap();
-    let pid = match crew.map([Work::Pid]).next() {
+    let pid = match pool.map([Work::Pid]).next() {
         Some(Ok(pid)) => u32::try_from(pid).unwrap(),
         other => panic!("{other:?}"),
     };
-    crew.stop();
+    pool.stop();
     assert!(!is_alive(pid));
     queue.put(&Work::Nothing).unwrap();
     let error = queue.join_timeout(DEADLINE).unwrap_err();
     assert!(error.is_no_workers_left(), "{error}");
     assert_eq!(queue.len(), 1);
-    let _crew = roles::start(&queue, 1).unwrap();
+    let _pool = roles::start(&queue, 1).unwrap();
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 2);
 }
 

@@ -35,8 +35,8 @@ pub(crate) fn keep() {
 /// The supervisor.
 pub(crate) fn start_workers(method: StartMethod) {
     let queue = JoinableQueue::unbounded();
-    let crew = Supervisor::builder().processes(2).start_method(method);
-    let _crew = crew.handler(&queue, crate::roles::work).unwrap();
+    let pool = Supervisor::builder().processes(2).start_method(method);
+    let _pool = pool.handler(&queue, crate::roles::work).unwrap();
     loop {
         std::thread::park();
     }

@@ -73,7 +73,7 @@ fn another_user_never_meets_anybody_at_umask_000() {
     let (entered, seen) = found.split_once(' ').unwrap();
     assert_eq!(entered, "0", "times the stranger was let in");
     assert!(seen.parse::<u64>().unwrap() > 0, "it saw no meeting place");
-    // Those that were killed when the crew was stopped have left nothing that can be known for theirs.
+    // Those that were killed when the pool was stopped have left nothing that can be known for theirs.
     let left = fs::read_dir(folder.path()).unwrap().flatten();
     let left = left.filter(|entry| entry.path().join("dishrack").exists());
     assert_eq!(left.count(), 0, "meeting places");
@@ -87,7 +87,7 @@ fn open_to_all(path: &Path, mode: u32) {
 pub(crate) fn hire() {
     umask(Mode::empty());
     let queue = dishrack::JoinableQueue::unbounded();
-    let crew = dishrack::Supervisor::builder()
+    let pool = dishrack::Supervisor::builder()
         .processes(2)
         .max_tasks_per_worker(1)
         .handler(&queue, roles::work)
@@ -99,7 +99,7 @@ pub(crate) fn hire() {
     let (done, dead) = (joined.done, joined.dead);
     roles::say(&format!(
         "{done} done, {dead} dead, {} restarts",
-        crew.restarts()
+        pool.restarts()
     ));
 }
 

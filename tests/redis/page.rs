@@ -36,8 +36,8 @@ fn use_all(url: &str) {
         n => Ok(n),
     };
     let builder = Supervisor::builder().threads(1);
-    let crew = builder.handler(&queue, refuse_threes).unwrap();
-    assert_eq!(crew.map(0..10).filter(Result::is_err).count(), 1);
+    let pool = builder.handler(&queue, refuse_threes).unwrap();
+    assert_eq!(pool.map(0..10).filter(Result::is_err).count(), 1);
     for n in 0..10 {
         queue.put(&n).unwrap();
     }
@@ -47,7 +47,7 @@ fn use_all(url: &str) {
     assert!(queue.retry_dead_letter(letters[0].id).unwrap());
     queue.join_timeout(DEADLINE).unwrap();
     assert_eq!(queue.take_dead_letters().unwrap().len(), 2);
-    crew.stop();
+    pool.stop();
     assert!(queue.get_timeout(Duration::from_millis(1)).is_err());
 }
 

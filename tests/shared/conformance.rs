@@ -72,7 +72,7 @@ suite!(
     an_inline_loop_that_takes_nothing_is_given_up,
     a_loop_that_waits_in_get_ends_when_it_is_stopped,
     items_left_after_a_stop_are_told,
-    a_second_crew_takes_over,
+    a_second_pool_takes_over,
 );
 
 /// Options for a queue with so much room.
@@ -92,7 +92,7 @@ where
 {
     let builder = Supervisor::builder();
     let forked = builder.clone().start_method(StartMethod::Fork);
-    let crew = match link {
+    let pool = match link {
         Link::Process => builder.processes(2).handler(queue, handler),
         Link::Forked => forked.processes(2).handler(queue, handler),
         Link::Thread => builder.threads(2).handler(queue, handler),
@@ -101,7 +101,7 @@ where
             .tasks(2)
             .handler_async(queue, move |item| async move { handler(item) }),
     };
-    crew.unwrap()
+    pool.unwrap()
 }
 
 fn join<T: Serialize + DeserializeOwned>(queue: &JoinableQueue<T>) -> (u64, u64) {
@@ -254,7 +254,7 @@ pub(crate) fn serve() {
 
 fn every_item_is_done_and_join_says_so(link: Link) {
     let queue = place::queue(bounded(100));
-    let _crew = hire(link, &queue, double);
+    let _pool = hire(link, &queue, double);
     for n in 0..2000 {
         let id = queue.put(&n).unwrap();
         assert_eq!(id.0, n + 1);
@@ -266,23 +266,23 @@ fn every_item_is_done_and_join_says_so(link: Link) {
 
 fn join_of_an_empty_queue_returns_at_once(link: Link) {
     let queue = place::queue(Options::default());
-    let _crew = hire(link, &queue, double);
+    let _pool = hire(link, &queue, double);
     assert_eq!(join(&queue), (0, 0));
     assert!(queue.is_empty() && !queue.is_full());
 }
 
 fn results_come_in_the_order_of_the_items(link: Link) {
     let queue = place::queue(bounded(10));
-    let crew = hire(link, &queue, double);
-    let results: Vec<u64> = crew.map(0..500).map(Result::unwrap).collect();
+    let pool = hire(link, &queue, double);
+    let results: Vec<u64> = pool.map(0..500).map(Result::unwrap).collect();
     let expected: Vec<u64> = (0..500).map(|n| n * 2).collect();
     assert_eq!(results, expected);
 }
 
 fn results_come_in_any_order_if_asked_so(link: Link) {
     let queue = place::queue(Options::default());
-    let crew = hire(link, &queue, refuse_threes);
-    let mut results: Vec<Result<u64, String>> = crew
+    let pool = hire(link, &queue, refuse_threes);
+    let mut results: Vec<Result<u64, String>> = pool
         .map_unordered(0..500)
         .map(|result| result.map_err(|error| error.to_string()))
         .collect();
@@ -295,20 +295,20 @@ fn results_come_in_any_order_if_asked_so(link: Link) {
 
 fn map_reads_its_items_lazily(link: Link) {
     let queue = place::queue(Options::default());
-    let crew = hire(link, &queue, double);
+    let pool = hire(link, &queue, double);
     let read = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&read);
     let items = (0..).inspect(move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
     });
-    let results: Vec<u64> = crew.map(items).take(10).map(Result::unwrap).collect();
+    let results: Vec<u64> = pool.map(items).take(10).map(Result::unwrap).collect();
     assert_eq!(results, (0..10).map(|n| n * 2).collect::<Vec<u64>>());
     assert!(read.load(Ordering::Relaxed) < 10_000);
 }
 
 fn a_refused_item_is_tried_again_and_then_a_dead_letter(link: Link) {
     let queue = place::queue(Options::default());
-    let _crew = hire(link, &queue, refuse_threes);
+    let _pool = hire(link, &queue, refuse_threes);
     for n in 0..10 {
         queue.put(&n).unwrap();
     }
@@ -335,7 +335,7 @@ fn a_refused_item_rests_before_it_is_tried_again(link: Link) {
         backoff: Backoff::exponential(rest, rest),
         ..Options::default()
     });
-    let _crew = hire(link, &queue, refuse_threes);
+    let _pool = hire(link, &queue, refuse_threes);
     queue.put(&3).unwrap();
     assert_eq!(join(&queue), (0, 1));
     let history = &queue.take_dead_letters().unwrap()[0].history;
@@ -356,8 +356,8 @@ fn resting() -> JoinableQueue<u64> {
 
 fn a_resting_item_comes_back_to_a_map(link: Link) {
     let queue = resting();
-    let crew = hire(link, &queue, refuse_threes);
-    let results: Vec<_> = crew.map([3, 4]).collect();
+    let pool = hire(link, &queue, refuse_threes);
+    let results: Vec<_> = pool.map([3, 4]).collect();
     let error = results[0].as_ref().unwrap_err().to_string();
     assert_eq!(error, "item 1 failed 2 times, at last: 3 is a three");
     assert_eq!(results[1].as_ref().unwrap(), &4);
@@ -365,7 +365,7 @@ fn a_resting_item_comes_back_to_a_map(link: Link) {
 
 fn a_resting_item_comes_back_to_a_loop(link: Link) {
     let queue = resting();
-    let _crew = hire_loops(link, &queue);
+    let _pool = hire_loops(link, &queue);
     for n in 2..5 {
         queue.put(&n).unwrap();
     }
@@ -380,14 +380,14 @@ fn an_item_taken_out_by_a_loop_that_panics_is_not_acknowledged_by_the_next(link:
     }
     let builder = Supervisor::builder();
     let forked = builder.clone().start_method(StartMethod::Fork);
-    let crew = match link {
+    let pool = match link {
         Link::Process => builder.processes(1).worker(&queue, careless_loop),
         Link::Forked => forked.processes(1).worker(&queue, careless_loop),
         Link::Thread => builder.threads(1).worker(&queue, careless_loop),
         Link::Inline => builder.inline().worker(&queue, careless_loop),
         Link::Task => return,
     };
-    let _crew = crew.unwrap();
+    let _pool = pool.unwrap();
     assert_eq!(join(&queue), (9, 1));
     let letters = queue.take_dead_letters().unwrap();
     assert_eq!(letters[0].payload, 3);
@@ -395,12 +395,12 @@ fn an_item_taken_out_by_a_loop_that_panics_is_not_acknowledged_by_the_next(link:
 
 fn a_panic_fails_the_attempt_and_nothing_else(link: Link) {
     let queue = place::queue(Options::default());
-    let crew = hire(link, &queue, panic_at_three);
+    let pool = hire(link, &queue, panic_at_three);
     for n in 0..10 {
         queue.put(&n).unwrap();
     }
     assert_eq!(join(&queue), (9, 1));
-    assert_eq!(crew.restarts(), 0);
+    assert_eq!(pool.restarts(), 0);
     let letters = queue.take_dead_letters().unwrap();
     let cause = letters[0].history[2].cause.to_string();
     assert!(cause.starts_with("panicked: it is a three"), "{cause}");
@@ -408,8 +408,8 @@ fn a_panic_fails_the_attempt_and_nothing_else(link: Link) {
 
 fn an_item_that_does_not_decode_is_a_dead_letter(link: Link) {
     let queue = place::queue(Options::default());
-    let crew = hire(link, &queue, taste);
-    let results = crew
+    let pool = hire(link, &queue, taste);
+    let results = pool
         .map((0..5).map(Sour))
         .map(|r| r.map_err(|e| e.to_string()));
     let results: Vec<Result<u64, String>> = results.collect();
@@ -424,8 +424,8 @@ fn an_item_that_does_not_decode_is_a_dead_letter(link: Link) {
 
 fn a_result_that_does_not_serialize_is_a_dead_letter(link: Link) {
     let queue = place::queue(Options::default());
-    let crew = hire(link, &queue, make_shy);
-    let results: Vec<_> = crew.map(0..5).collect();
+    let pool = hire(link, &queue, make_shy);
+    let results: Vec<_> = pool.map(0..5).collect();
     assert_eq!(results[4].as_ref().unwrap(), &Shy(4));
     let error = results[3].as_ref().unwrap_err().to_string();
     assert!(error.contains("its result does not serialize"), "{error}");
@@ -439,8 +439,8 @@ fn an_item_that_does_not_serialize_is_refused_by_put(link: Link) {
     assert!(queue.put(&Shy(3)).unwrap_err().is_not_serializable());
     assert!(queue.try_put(&Shy(3)).unwrap_err().is_not_serializable());
     assert_eq!((queue.len(), queue.is_full()), (0, false));
-    let crew = hire(link, &queue, unwrap_shy);
-    let results: Vec<_> = crew.map([Shy(1), Shy(3), Shy(2)]).collect();
+    let pool = hire(link, &queue, unwrap_shy);
+    let results: Vec<_> = pool.map([Shy(1), Shy(3), Shy(2)]).collect();
     assert_eq!(results[0].as_ref().unwrap(), &1);
     assert!(
         results[1]
@@ -455,7 +455,7 @@ fn an_item_that_does_not_serialize_is_refused_by_put(link: Link) {
 
 fn a_handler_may_put_on_its_own_queue(link: Link) {
     let queue = place::queue(Options::default());
-    let _crew = hire(link, &queue, split);
+    let _pool = hire(link, &queue, split);
     queue.put(&100).unwrap();
     // A hundred ones, and a number split in two for each but one of them.
     assert_eq!(join(&queue), (199, 0));
@@ -463,24 +463,24 @@ fn a_handler_may_put_on_its_own_queue(link: Link) {
 
 fn a_handler_that_puts_does_not_wait_for_room(link: Link) {
     let queue = place::queue(bounded(1));
-    let _crew = hire(link, &queue, split);
+    let _pool = hire(link, &queue, split);
     queue.put(&100).unwrap();
     assert_eq!(join(&queue), (199, 0));
 }
 
 fn a_join_that_waits_for_itself_is_refused(link: Link) {
     let queue = place::queue(Options::default());
-    let crew = hire(link, &queue, join_own_queue);
-    let results: Vec<String> = crew.map([1]).map(Result::unwrap).collect();
+    let pool = hire(link, &queue, join_own_queue);
+    let results: Vec<String> = pool.map([1]).map(Result::unwrap).collect();
     assert!(results[0].contains("for ever"), "{results:?}");
 }
 
 fn large_items_and_results_come_through(link: Link) {
     let queue = place::queue(bounded(3));
-    let crew = hire(link, &queue, reverse);
+    let pool = hire(link, &queue, reverse);
     let sizes = [0, 1, 16 * 1024, 16 * 1024 + 1, 300_000, 5_000_000];
     let item = |size: usize| -> Vec<u8> { (0..=255).cycle().take(size).collect() };
-    let results: Vec<_> = crew.map(sizes.map(item)).map(Result::unwrap).collect();
+    let results: Vec<_> = pool.map(sizes.map(item)).map(Result::unwrap).collect();
     for (size, result) in sizes.into_iter().zip(results) {
         let expected: Vec<u8> = item(size).into_iter().rev().collect();
         assert!(result == expected, "{size} bytes came back wrong");
@@ -497,7 +497,7 @@ fn a_closed_queue_takes_nothing_more_and_finishes_the_rest(link: Link) {
     assert!(queue.put(&1).unwrap_err().is_closed());
     assert!(queue.try_put(&1).unwrap_err().is_closed());
     assert_eq!((queue.len(), queue.is_closed()), (10, true));
-    let _crew = hire(link, &queue, double);
+    let _pool = hire(link, &queue, double);
     assert_eq!(join(&queue), (10, 0));
     assert!(queue.get().unwrap_err().is_closed());
 }
@@ -510,7 +510,7 @@ fn a_rendezvous_takes_an_item_only_when_somebody_is_there(link: Link) {
     assert!(queue.try_put(&1).unwrap_err().is_full());
     let late = queue.put_timeout(&1, Duration::from_millis(5));
     assert!(late.unwrap_err().is_full());
-    let _crew = hire(link, &queue, double);
+    let _pool = hire(link, &queue, double);
     for n in 0..100 {
         queue.put(&n).unwrap();
         assert!(queue.is_empty(), "an accepted item is in somebody's hands");
@@ -520,15 +520,15 @@ fn a_rendezvous_takes_an_item_only_when_somebody_is_there(link: Link) {
 
 fn the_chapters_loop_gets_and_acknowledges(link: Link) {
     let queue = place::queue(bounded(10));
-    let crew = hire_loops(link, &queue);
+    let pool = hire_loops(link, &queue);
     for n in 0..100 {
         queue.put(&n).unwrap();
     }
     assert_eq!(join(&queue), (99, 1));
     queue.close();
-    crew.stop();
+    pool.stop();
     assert_eq!(
-        crew.workers().len(),
+        pool.workers().len(),
         if matches!(link, Link::Thread | Link::Task) {
             2
         } else {
@@ -540,14 +540,14 @@ fn the_chapters_loop_gets_and_acknowledges(link: Link) {
 fn hire_loops(link: Link, queue: &JoinableQueue<u64>) -> Supervisor<u64, ()> {
     let builder = Supervisor::builder().shutdown(10 * DEADLINE);
     let forked = builder.clone().start_method(StartMethod::Fork);
-    let crew = match link {
+    let pool = match link {
         Link::Process => builder.processes(2).worker(queue, chapters_loop),
         Link::Forked => forked.processes(2).worker(queue, chapters_loop),
         Link::Thread => builder.threads(2).worker(queue, chapters_loop),
         Link::Inline => builder.inline().worker(queue, chapters_loop),
         Link::Task => builder.tasks(2).worker_async(queue, chapters_loop_async),
     };
-    crew.unwrap()
+    pool.unwrap()
 }
 
 fn a_loop_that_panics_is_run_again_even_after_close(link: Link) {
@@ -558,14 +558,14 @@ fn a_loop_that_panics_is_run_again_even_after_close(link: Link) {
     queue.close();
     let builder = Supervisor::builder().intensity(0, DEADLINE);
     let forked = builder.clone().start_method(StartMethod::Fork);
-    let crew = match link {
+    let pool = match link {
         Link::Process => builder.processes(1).worker(&queue, panicking_loop),
         Link::Forked => forked.processes(1).worker(&queue, panicking_loop),
         Link::Thread => builder.threads(1).worker(&queue, panicking_loop),
         Link::Inline => builder.inline().worker(&queue, panicking_loop),
         Link::Task => builder.tasks(1).worker_async(&queue, panicking_loop_async),
     };
-    let _crew = crew.unwrap();
+    let _pool = pool.unwrap();
     assert_eq!(join(&queue), (9, 1));
 }
 
@@ -576,7 +576,7 @@ fn an_inline_loop_that_takes_nothing_is_given_up(link: Link) {
     }
     let queue = place::queue::<u64>(Options::default());
     queue.put(&1).unwrap();
-    let _crew = Supervisor::builder().inline().worker(&queue, drop).unwrap();
+    let _pool = Supervisor::builder().inline().worker(&queue, drop).unwrap();
     let error = queue.join_timeout(DEADLINE).unwrap_err();
     assert!(error.is_no_workers_left(), "{error}");
 }
@@ -584,10 +584,10 @@ fn an_inline_loop_that_takes_nothing_is_given_up(link: Link) {
 /// The grace is longer than the test may last.
 fn a_loop_that_waits_in_get_ends_when_it_is_stopped(link: Link) {
     let queue = place::queue(Options::default());
-    let crew = hire_loops(link, &queue);
+    let pool = hire_loops(link, &queue);
     queue.put(&1).unwrap();
     join(&queue);
-    crew.stop();
+    pool.stop();
     assert!(
         queue.try_get().unwrap_err().is_empty(),
         "the queue itself is open"
@@ -596,10 +596,10 @@ fn a_loop_that_waits_in_get_ends_when_it_is_stopped(link: Link) {
 
 fn items_left_after_a_stop_are_told(link: Link) {
     let queue = place::queue(Options::default());
-    let crew = hire(link, &queue, double);
+    let pool = hire(link, &queue, double);
     queue.put(&1).unwrap();
     join(&queue);
-    crew.stop();
+    pool.stop();
     queue.put(&2).unwrap();
     let error = queue.join_timeout(DEADLINE).unwrap_err();
     assert!(error.is_no_workers_left(), "{error}");
@@ -607,7 +607,7 @@ fn items_left_after_a_stop_are_told(link: Link) {
     assert!(error.to_string().contains(expected), "{error}");
 }
 
-fn a_second_crew_takes_over(link: Link) {
+fn a_second_pool_takes_over(link: Link) {
     let queue = place::queue(Options::default());
     let first = hire(Link::Thread, &queue, double);
     queue.put(&1).unwrap();

@@ -256,12 +256,12 @@ impl Shared {
         }
         state.connections.push(Arc::clone(&connection));
         for way in [Way::Requests, Way::Replies] {
-            let (sender, parcels) = channel();
+            let (sender, envelopes) = channel();
             let (shared, own) = (Arc::clone(self), Arc::clone(&connection));
             let take = move || own.take(way, &sender, &shared);
             state.threads.push(start(&self.name, take));
             let (shared, own) = (Arc::clone(self), Arc::clone(&connection));
-            let pass = move || own.pass(way, &parcels, &shared);
+            let pass = move || own.pass(way, &envelopes, &shared);
             state.threads.push(start(&self.name, pass));
         }
     }
@@ -320,7 +320,7 @@ enum Way {
 }
 
 /// What was taken from one side and when, for the other side.
-struct Parcel {
+struct Envelope {
     taken: Instant,
     what: What,
 }
@@ -375,7 +375,7 @@ impl Connection {
     }
 
     /// Reads one side to its end.
-    fn take(&self, way: Way, parcels: &Sender<Parcel>, shared: &Shared) {
+    fn take(&self, way: Way, envelopes: &Sender<Envelope>, shared: &Shared) {
         let mut frames = Frames::default();
         let mut chunk = [0; 64 * 1024];
         loop {
@@ -386,7 +386,7 @@ impl Connection {
             let send = |what| {
                 let taken = Instant::now();
                 // Nobody passes anything on when the connection was cut.
-                let _ = parcels.send(Parcel { taken, what });
+                let _ = envelopes.send(Envelope { taken, what });
             };
             send(if length == 0 {
                 What::End
@@ -430,13 +430,13 @@ impl Connection {
     }
 
     /// Passes on what was taken, when it may pass.
-    fn pass(self: &Arc<Self>, way: Way, parcels: &Receiver<Parcel>, shared: &Shared) {
+    fn pass(self: &Arc<Self>, way: Way, envelopes: &Receiver<Envelope>, shared: &Shared) {
         let mut to = self.ends(way).1;
-        for parcel in parcels {
-            if !shared.may_pass(way, parcel.taken, self) {
+        for envelope in envelopes {
+            if !shared.may_pass(way, envelope.taken, self) {
                 return;
             }
-            match parcel.what {
+            match envelope.what {
                 What::Bytes(bytes) => {
                     if to.write_all(&bytes).is_err() {
                         return shared.cut(self);

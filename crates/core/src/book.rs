@@ -417,9 +417,9 @@ mod tests {
     use crate::ledger::{Cause, Recovered, Scene, Unfinished};
 
     #[derive(Debug, Clone)]
-    struct Parcel(Arc<[u8]>, Option<Print>);
+    struct Envelope(Arc<[u8]>, Option<Print>);
 
-    impl Stored for Parcel {
+    impl Stored for Envelope {
         fn body(&self) -> &[u8] {
             &self.0
         }
@@ -466,7 +466,7 @@ mod tests {
         dead: BTreeMap<u64, Unfinished<Arc<[u8]>>>,
         book: Book,
         tables: Tables,
-        records: Vec<Record<Parcel>>,
+        records: Vec<Record<Envelope>>,
     }
 
     impl Model {
@@ -498,7 +498,7 @@ mod tests {
                     if let Some(at) = self.unfinished(choice) {
                         self.fail(at);
                         let item = self.found.recovered.unfinished.remove(at);
-                        let payload = Parcel(Arc::clone(&item.payload), None);
+                        let payload = Envelope(Arc::clone(&item.payload), None);
                         self.records.push(Record::Dead {
                             id: item.id,
                             payload,
@@ -543,7 +543,7 @@ mod tests {
                 forgiven: 0,
             });
             self.found.prints.extend(print);
-            let payload = Parcel(payload, print);
+            let payload = Envelope(payload, print);
             self.records.push(Record::Accepted { id, payload });
         }
 
@@ -713,7 +713,7 @@ mod tests {
         let body: Arc<[u8]> = vec![7; BATCH_BYTES_MAX - 100].into();
         let accepted = |id| Record::Accepted {
             id: ItemId(id),
-            payload: Parcel(Arc::clone(&body), Some(id.into())),
+            payload: Envelope(Arc::clone(&body), Some(id.into())),
         };
         let changes = book.changes(&[accepted(1), accepted(2)]).unwrap();
         let mut tables = Tables::default();
@@ -726,13 +726,13 @@ mod tests {
     #[test]
     fn an_item_that_ends_twice_contradicts() {
         let mut book = Book::default();
-        let payload = Parcel([].into(), None);
+        let payload = Envelope([].into(), None);
         let id = ItemId(1);
         let records = [Record::Accepted { id, payload }, Record::Done { id }];
         book.changes(&records).unwrap();
         let again = book.clone().changes(&records[1..]);
         assert_eq!(again, Err(Contradiction("item 1: ended twice".into())));
-        let never: [Record<Parcel>; 1] = [Record::Done { id: ItemId(2) }];
+        let never: [Record<Envelope>; 1] = [Record::Done { id: ItemId(2) }];
         let never = book.changes(&never);
         assert_eq!(
             never,

@@ -1,7 +1,7 @@
-//! What the broker decides, without locks, bells and links: a pure layer over the ledger.
+//! What the broker decides, without locks, doorbells and links: a pure layer over the ledger.
 //!
 //! The ledger knows items and holders. The dispatcher knows besides who waits for what: worker processes
-//! that put, get and join, threads of this process that wait in a `get`, crews that began and
+//! that put, get and join, threads of this process that wait in a `get`, pools that began and
 //! ended. Events go in by its methods; what follows comes out of [`Dispatcher::poll`], one thing at a
 //! time and in a fixed order, to be carried out by whoever owns the dispatcher. That is the broker, and
 //! the simulator, which so tries the very same decisions.
@@ -57,7 +57,7 @@ pub enum Refused {
     Full,
     /// The queue is closed, or the worker is being stopped.
     Closed,
-    /// Nobody is left to do the work; [`Dispatcher::loss_of_crews`] says why.
+    /// Nobody is left to do the work; [`Dispatcher::loss_of_pools`] says why.
     NoWorkersLeft,
     /// What keeps the items has failed.
     StoreFailed,
@@ -97,7 +97,7 @@ pub enum Said<P, R> {
 
 /// Whether there are workers, as far as supervisors told.
 #[derive(Debug, Default)]
-struct Crews {
+struct Pools {
     active: usize,
     /// Why there are none left, once there were some.
     loss: Option<String>,
@@ -127,7 +127,7 @@ pub struct Dispatcher<P, R> {
     local_getters: usize,
     /// Those of them that go as soon as this glance is answered, with or without an item.
     local_leaving: Vec<u64>,
-    crews: Crews,
+    pools: Pools,
     /// The stream that the items come from and go to, if others share them.
     pub shared: Option<Shared<P>>,
 }
@@ -149,7 +149,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             local,
             local_getters: 0,
             local_leaving: Vec::new(),
-            crews: Crews::default(),
+            pools: Pools::default(),
             shared: None,
         }
     }
@@ -181,7 +181,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
                 false => refusal.map(|refusal| self.refused(refusal)),
             };
         }
-        if self.crews.is_spent && self.crews.active == 0 {
+        if self.pools.is_spent && self.pools.active == 0 {
             return Some(Refused::NoWorkersLeft);
         }
         let refusal = self.ledger.refusal(is_beyond_bound)?;
@@ -321,7 +321,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// Whether somebody is here who takes items, or may.
     #[must_use]
     pub fn has_takers(&self) -> bool {
-        self.crews.active > 0 || self.local_getters > 0 || !self.gets.is_empty()
+        self.pools.active > 0 || self.local_getters > 0 || !self.gets.is_empty()
     }
 
     /// Whether all that happened is kept, or never will be.
@@ -337,7 +337,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     #[must_use]
     pub fn unfinished(&self) -> u64 {
         match &self.shared {
-            Some(shared) => shared.standing.unfinished,
+            Some(shared) => shared.stream_state.unfinished,
             None => self.ledger.counts().unfinished(),
         }
     }
@@ -424,9 +424,9 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             Some(shared) if shared.is_left => return Some(Err(Refused::Closed)),
             Some(shared) if !shared.looks.is_answered(look) => return None,
             Some(shared) => {
-                let is_finished = shared.standing.unfinished == 0 && shared.on_the_way() == 0;
+                let is_finished = shared.stream_state.unfinished == 0 && shared.on_the_way() == 0;
                 if is_finished && self.ledger.is_finished() {
-                    return Some(Ok((shared.standing.done, shared.standing.dead)));
+                    return Some(Ok((shared.stream_state.done, shared.stream_state.dead)));
                 }
                 // What ended here may not be told yet.
                 let is_under_way = !self.ledger.is_written();
@@ -444,36 +444,36 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 
     /// A supervisor began to work on this queue.
-    pub fn crew_began(&mut self) {
-        self.crews.active += 1;
-        self.crews.is_spent = false;
+    pub fn pool_began(&mut self) {
+        self.pools.active += 1;
+        self.pools.is_spent = false;
     }
 
     /// A supervisor has no workers left, and why. `is_spent`: they were given up on. Whether nobody
     /// is left and nobody will come.
-    pub fn crew_ended(&mut self, why: &str, is_spent: bool) -> bool {
-        self.crews.active = self.crews.active.saturating_sub(1);
-        self.crews.loss = Some(why.to_owned());
-        self.crews.is_spent |= is_spent;
-        is_spent && self.crews.active == 0
+    pub fn pool_ended(&mut self, why: &str, is_spent: bool) -> bool {
+        self.pools.active = self.pools.active.saturating_sub(1);
+        self.pools.loss = Some(why.to_owned());
+        self.pools.is_spent |= is_spent;
+        is_spent && self.pools.active == 0
     }
 
     /// Whether there were workers, and are none any more.
     #[must_use]
     pub fn are_workers_lost(&self) -> bool {
-        self.crews.active == 0 && self.crews.loss.is_some()
+        self.pools.active == 0 && self.pools.loss.is_some()
     }
 
     /// Whether somebody has ever worked on the queue, or others may who share its stream.
     #[must_use]
     pub fn was_ever_served(&self) -> bool {
-        self.crews.active > 0 || self.crews.loss.is_some() || self.shared.is_some()
+        self.pools.active > 0 || self.pools.loss.is_some() || self.shared.is_some()
     }
 
-    /// Why there are none left, once a crew has ended.
+    /// Why there are none left, once a pool has ended.
     #[must_use]
-    pub fn loss_of_crews(&self) -> &str {
-        self.crews.loss.as_deref().unwrap_or_default()
+    pub fn loss_of_pools(&self) -> &str {
+        self.pools.loss.as_deref().unwrap_or_default()
     }
 
     /// Nothing more for this worker: its waiting gets end, so that its loop does.

@@ -44,8 +44,8 @@
 
 mod backoff;
 mod cause;
+mod consumers;
 mod credit;
-mod crew;
 mod delivery;
 mod failing;
 mod leases;
@@ -69,8 +69,8 @@ use hashbrown::HashMap;
 pub use backoff::Backoff;
 pub use backoff::mix;
 pub use cause::{Blame, Cause, Exit, Failure, Scene};
+use consumers::Consumers;
 pub use credit::Credit;
-use crew::Crew;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
 use leases::{Lease, Leases};
 use outbox::Outbox;
@@ -157,7 +157,7 @@ pub struct Ledger<P, R = ()> {
     /// Deliveries of cancelled items: their holders are busy with them, and may read them, until
     /// they say otherwise.
     revoked: HashMap<Token, Lease<P>>,
-    crew: Crew,
+    consumers: Consumers,
     /// Threads and requests that wait in a `get`: a rendezvous counts them as takers.
     getters: usize,
     outbox: Outbox<P, R>,
@@ -201,7 +201,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             waiting,
             leases: Leases::new(),
             revoked: HashMap::new(),
-            crew: Crew::default(),
+            consumers: Consumers::default(),
             getters: 0,
             outbox: Outbox::new(is_journaled),
             done: recovered.accepted - recovered.dead - unfinished,
@@ -282,23 +282,23 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     /// A worker is ready: it is handed items by [`poll_delivery`](Self::poll_delivery).
     pub fn handle_join(&mut self, credit: Credit) -> HolderId {
-        self.crew.join(Some(credit), u64::MAX)
+        self.consumers.join(Some(credit), u64::MAX)
     }
 
     /// A holder that asks by itself: it gets items by [`handle_get`](Self::handle_get) only.
     pub fn handle_join_as_getter(&mut self) -> HolderId {
-        self.crew.join(None, u64::MAX)
+        self.consumers.join(None, u64::MAX)
     }
 
     /// A worker, or without credit a getter, that may get so many deliveries and no more. When it
     /// has settled them, [`poll_worn`](Self::poll_worn) names it.
     pub fn handle_join_for(&mut self, credit: Option<Credit>, deliveries: u64) -> HolderId {
-        self.crew.join(credit, deliveries)
+        self.consumers.join(credit, deliveries)
     }
 
     /// No more deliveries to this holder; what it holds stays with it until it is settled.
     pub fn handle_stop(&mut self, holder: HolderId) {
-        self.crew.stop(holder);
+        self.consumers.stop(holder);
     }
 
     /// Somebody began (`true`) or ended (`false`) waiting in a `get`.
@@ -312,7 +312,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     /// Hands the next item to a holder that asks for it.
     pub fn handle_get(&mut self, holder: HolderId) -> Option<Handed> {
-        if !self.crew.is_open(holder) || self.gives_nothing() {
+        if !self.consumers.is_open(holder) || self.gives_nothing() {
             return None;
         }
         let entry = self.waiting.pop()?;
@@ -326,16 +326,16 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             return None;
         }
         let Some(weight) = self.waiting.front_weight() else {
-            self.crew.end_turn();
+            self.consumers.end_turn();
             return None;
         };
-        let holder = self.crew.next_taker(self.waiting.ready(), weight)?;
+        let holder = self.consumers.next_taker(self.waiting.ready(), weight)?;
         let entry = self.waiting.pop()?;
         Some(self.lease(holder, entry, false))
     }
 
     fn lease(&mut self, holder: HolderId, entry: Entry<P>, is_asked_for: bool) -> Handed {
-        let ordinal = self.crew.take(holder, entry.payload.weight());
+        let ordinal = self.consumers.take(holder, entry.payload.weight());
         let token = Token::of(holder, ordinal);
         let lease = Lease {
             is_asked_for,
@@ -355,7 +355,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         let lease = self.leases.remove(token).ok_or(Stale)?;
         let handed = token.handed(&lease);
         let weight = lease.entry.payload.weight();
-        self.crew.release(token.holder, weight, service);
+        self.consumers.release(token.holder, weight, service);
         Ok((lease.entry, handed))
     }
 
@@ -411,7 +411,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// not settle otherwise are done. `service` is how long each took, in the mean. It is an
     /// acknowledgement of many at once, for whom nobody waits singly.
     pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
-        let Some(run) = self.crew.settle_through(holder, through) else {
+        let Some(run) = self.consumers.settle_through(holder, through) else {
             return;
         };
         let (mut count, mut weight) = (0, 0);
@@ -433,13 +433,14 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
         self.done += count;
         self.note_over(count);
-        self.crew.release_many(holder, count, weight, Some(service));
+        self.consumers
+            .release_many(holder, count, weight, Some(service));
     }
 
     /// A worker has been at one item for so long already: it is not relied on to come back soon, and
     /// gets less in advance. Whether it has others, which should go back; it is asked once.
     pub fn handle_slow(&mut self, holder: HolderId, service: Duration) -> bool {
-        self.crew.restrain(holder, service)
+        self.consumers.restrain(holder, service)
     }
 
     /// The attempt failed: the item waits again after its rest, or is a dead letter. It rests as
@@ -487,7 +488,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         // In the order of the items, so that what is told of them does not depend on who had them.
         held.sort_by_key(|(_, lease)| lease.entry.id);
         self.revoked.retain(|token, _| token.holder != holder);
-        self.crew.leave(holder);
+        self.consumers.leave(holder);
         let mut charged = 0;
         for (ordinal, lease) in held {
             match blame {
@@ -549,13 +550,13 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// A worker that should give back what it has not begun, because another one has nothing to do.
     pub fn poll_hoarder(&mut self) -> Option<HolderId> {
         match self.waiting.ready() {
-            0 => self.crew.poll_hoarder(),
+            0 => self.consumers.poll_hoarder(),
             _ => None,
         }
     }
 
     /// The next worker that has had all the deliveries it may get.
     pub fn poll_worn(&mut self) -> Option<HolderId> {
-        self.crew.poll_worn()
+        self.consumers.poll_worn()
     }
 }

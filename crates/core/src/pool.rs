@@ -3,6 +3,6 @@
 
 pub mod child;
 pub mod clock;
-pub mod patrol;
 pub mod restart;
 pub mod spec;
+pub mod watchdog;

@@ -4,7 +4,7 @@
 //! with whoever waits for that; the questions that were asked and how far they were answered; and
 //! how much to take. It knows no connection, and nothing of how the stream is told.
 
-pub mod errands;
+pub mod inflight;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
@@ -17,7 +17,7 @@ use crate::ledger::ItemId;
 
 /// How a stream stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct StreamState {
     /// Items without an end, wherever they are.
     pub unfinished: u64,
     /// Of these, what no supervisor has taken.
@@ -32,7 +32,7 @@ pub struct Standing {
     pub retries: u64,
     /// Ends that were refused, as the item was somebody else's.
     pub refused: u64,
-    /// How far its bell was rung, in the stream's own words; empty as long as that is not known.
+    /// How far its doorbell was rung, in the stream's own words; empty as long as that is not known.
     pub ring: String,
     /// Items that are gone without an end: somebody has trimmed the stream, or deleted them.
     pub gone: u64,
@@ -139,7 +139,7 @@ pub struct Shared<P> {
     numbers_next: u64,
     /// Numbers of items that were put on their way without, for those who wait for them.
     named: BTreeMap<u64, ItemId>,
-    /// The stream is full: puts wait for its bell.
+    /// The stream is full: puts wait for its doorbell.
     pub is_crowded: bool,
     /// Why the last put was refused.
     pub refusal: String,
@@ -159,9 +159,9 @@ pub struct Shared<P> {
     pub is_away: bool,
     /// What it lacks just now, so that what was told waits: it is away, or its replicas lag.
     pub lack: Option<String>,
-    /// As far as the clerk knows. What others are answered may be older than what he knows already,
+    /// As far as the publisher knows. What others are answered may be older than what he knows already,
     /// as their calls come and go by ways of their own.
-    pub standing: Standing,
+    pub stream_state: StreamState,
     /// Other supervisors that are at work.
     pub others: u64,
     /// How the stream stands.
@@ -204,7 +204,7 @@ impl<P> Default for Shared<P> {
             is_older: false,
             is_away: false,
             lack: None,
-            standing: Standing::default(),
+            stream_state: StreamState::default(),
             others: 0,
             looks: Questions::default(),
             glances: Questions::default(),
@@ -460,7 +460,7 @@ impl<P: Clone> Shared<P> {
             .collect()
     }
 
-    /// The bell was rung, or time has passed: there may be room.
+    /// The doorbell was rung, or time has passed: there may be room.
     pub fn handle_ring(&mut self) {
         self.is_crowded = false;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Command};
 
-use super::{CrewArgs, JobArgs, ShownArgs, duration};
+use super::{JobArgs, PoolArgs, ShownArgs, duration};
 use crate::store::redis::RedisOptions;
 use crate::worker::title;
 
@@ -97,7 +97,7 @@ pub(in crate::cli) struct WorkArgs {
     pub(in crate::cli) jobs: JobArgs,
 
     #[command(flatten)]
-    pub(in crate::cli) crew: CrewArgs,
+    pub(in crate::cli) pool: PoolArgs,
 
     #[command(flatten)]
     pub(in crate::cli) shown: ShownArgs,

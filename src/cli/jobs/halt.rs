@@ -74,7 +74,7 @@ impl Halt {
 /// Counts, and halts the run. It is asked where items end, so that nothing is begun after the last
 /// one that was to be.
 #[derive(Debug)]
-pub(in crate::cli) struct Fuse {
+pub(in crate::cli) struct HaltRule {
     halt: Halt,
     failed: AtomicU64,
     is_blown: AtomicBool,
@@ -84,9 +84,9 @@ pub(in crate::cli) struct Fuse {
     stop: Stop,
 }
 
-impl Fuse {
+impl HaltRule {
     pub(super) fn new(halt: Halt, origin: &Origin) -> Self {
-        Fuse {
+        HaltRule {
             halt,
             failed: AtomicU64::new(0),
             is_blown: AtomicBool::new(false),

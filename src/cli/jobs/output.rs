@@ -9,8 +9,8 @@
 //! forgets the attempt. So whatever is killed in between, it is shown again rather than not at all;
 //! what a reader does with what it was given, nobody here can know.
 
-mod paper;
 mod turns;
+mod writer;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,14 +19,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::paper::{Label, Mark, Paper, Piece};
 use self::turns::Turns;
+use self::writer::{Label, Mark, Piece, Writer};
 use super::budget::Returns;
 use super::ended::Ended;
 use super::results::{Results, Run};
 use super::scratch;
 use crate::cli::args::Format;
-use crate::cli::obituaries::Obituaries;
+use crate::cli::dead_letter_log::DeadLetterLog;
 use crate::cli::unwritten::Unwritten;
 use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
@@ -70,7 +70,7 @@ struct Written {
 pub(super) struct Outputs {
     spool: Spool,
     shape: Shape,
-    paper: Paper,
+    writer: Writer,
     turns: Option<Turns<Ended>>,
     live: Vec<Live>,
     written: Vec<Written>,
@@ -80,7 +80,7 @@ pub(super) struct Outputs {
     returns: Returns,
     shown: Shown,
     unwritten: Unwritten,
-    letters: Option<Arc<Obituaries>>,
+    letters: Option<Arc<DeadLetterLog>>,
     /// What earlier runs have left to be shown. They may have shown some of it, and have removed that.
     earlier: BTreeSet<(ItemId, u32)>,
     is_any_lost: bool,
@@ -116,7 +116,7 @@ impl Outputs {
         Outputs {
             spool,
             shape,
-            paper: Paper::new(out, shape.format),
+            writer: Writer::new(out, shape.format),
             turns: shape.keeps_order.then_some(turns),
             live: Vec::new(),
             written: Vec::new(),
@@ -183,7 +183,7 @@ impl Outputs {
         }
         self.is_any_lost = true;
         let error = io::Error::from(io::ErrorKind::NotFound);
-        paper::complain(&ended.item, Stream::Stdout, &error);
+        writer::complain(&ended.item, Stream::Stdout, &error);
     }
 
     /// The attempt's output is on its way.
@@ -201,7 +201,7 @@ impl Outputs {
 
     /// Sees to it that what was written arrives. What is shown then needs its files no more.
     fn arrive(&mut self) -> io::Result<()> {
-        self.paper.flush()?;
+        self.writer.flush()?;
         if self.written.is_empty() {
             return Ok(());
         }
@@ -270,7 +270,7 @@ impl Outputs {
         let file = self.spool.open(label.id, label.attempt, stream);
         match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
             Ok(Some(piece)) if !piece.is_empty() => {
-                if !self.paper.print(label, stream, mark, piece)? {
+                if !self.writer.print(label, stream, mark, piece)? {
                     self.unwritten.add(label.id, label.attempt);
                 }
                 Ok(true)
@@ -278,7 +278,7 @@ impl Outputs {
             Ok(piece) => Ok(piece.is_some()),
             // What cannot be read is told.
             Err(error) => {
-                paper::complain(label.item, stream, &error);
+                writer::complain(label.item, stream, &error);
                 Ok(true)
             }
         }
@@ -323,7 +323,7 @@ impl Outputs {
             if length > 0 {
                 let piece = Piece::of(file, *shown, length);
                 // What stderr does not take now it may take when the attempt is over.
-                if self.paper.print(&label, stream, &mark, piece)? {
+                if self.writer.print(&label, stream, &mark, piece)? {
                     *shown += length;
                 }
             }

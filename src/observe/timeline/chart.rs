@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Timeline;
-use super::paper::{Paper, Px, Type, grouped};
+use super::canvas::{Canvas, Px, Type, grouped};
 use super::row::{Notch, Row};
 use super::shapes::{Hill, draw_box, draw_mark};
 use super::svg::{GREY, INK};
@@ -155,26 +155,26 @@ impl<'a> Chart<'a> {
     /// `columns` are where names begin, how wide they may be, and where counts end.
     pub(super) fn draw(
         &self,
-        paper: &mut Paper,
+        canvas: &mut Canvas,
         scale: &Scale,
         top: f64,
         columns: (f64, f64, f64),
     ) {
         if self.rows.is_empty() {
-            paper.text(scale.left + 8.0, top + 18.0, ITEM, "Nothing was done.");
+            canvas.text(scale.left + 8.0, top + 18.0, ITEM, "Nothing was done.");
         }
         let mut y = top;
         for (index, row) in self.rows.iter().enumerate() {
             let bar_y = y + self.form.rail;
-            self.draw_lives(paper, scale, bar_y, row);
+            self.draw_lives(canvas, scale, bar_y, row);
             if row.is_crowded() {
-                self.draw_hills(paper, scale, bar_y, row);
+                self.draw_hills(canvas, scale, bar_y, row);
             }
             for bar in row.bars() {
-                self.draw_bar(paper, scale, bar_y, row, bar);
+                self.draw_bar(canvas, scale, bar_y, row, bar);
             }
             if index.is_multiple_of(self.form.named) {
-                self.draw_names(paper, bar_y, columns, row);
+                self.draw_names(canvas, bar_y, columns, row);
             }
             y += self.form.pitch();
         }
@@ -182,22 +182,22 @@ impl<'a> Chart<'a> {
         let mut y = top + self.form.rail;
         for row in &self.rows {
             for kind in [MarkKind::Death, MarkKind::Retry, MarkKind::DeadLetter] {
-                self.draw_marks(paper, scale, y, row, kind);
+                self.draw_marks(canvas, scale, y, row, kind);
             }
             y += self.form.pitch();
         }
     }
 
-    fn draw_lives(&self, paper: &mut Paper, scale: &Scale, y: f64, row: &Row) {
+    fn draw_lives(&self, canvas: &mut Canvas, scale: &Scale, y: f64, row: &Row) {
         let over = self.timeline.length();
         for (start, end) in row.lives() {
             let x = scale.x((*start).min(over));
             let width = scale.x(end.unwrap_or(over).min(over)) - x;
-            draw_box(paper, x, y, width.max(0.5), self.form.bar, "l");
+            draw_box(canvas, x, y, width.max(0.5), self.form.bar, "l");
         }
     }
 
-    fn draw_names(&self, paper: &mut Paper, y: f64, columns: (f64, f64, f64), row: &'a Row) {
+    fn draw_names(&self, canvas: &mut Canvas, y: f64, columns: (f64, f64, f64), row: &'a Row) {
         let Form {
             bar,
             names,
@@ -212,16 +212,16 @@ impl<'a> Chart<'a> {
         let middle = y + bar / 2.0 + names.size * 0.36;
         let two_lines = has_processes && !processes.is_empty();
         let baseline = if two_lines { middle - 6.0 } else { middle };
-        paper.text_told(left, baseline, names, &fitting, &told);
+        canvas.text_told(left, baseline, names, &fitting, &told);
         if two_lines {
             let fitting = PROCESS.fit(&processes, width).unwrap_or_default();
-            paper.text(left, baseline + 12.0, PROCESS, &fitting);
+            canvas.text(left, baseline + 12.0, PROCESS, &fitting);
         }
         let count = names.anchored("end");
-        paper.text(right, middle, count, &grouped(row.items()));
+        canvas.text(right, middle, count, &grouped(row.items()));
     }
 
-    fn draw_bar(&self, paper: &mut Paper, scale: &Scale, y: f64, row: &Row, span: &Span) {
+    fn draw_bar(&self, canvas: &mut Canvas, scale: &Scale, y: f64, row: &Row, span: &Span) {
         let x = scale.x(span.start);
         let width = (scale.x(span.end) - x).max(0.8);
         let doing = match span.doing {
@@ -248,7 +248,7 @@ impl<'a> Chart<'a> {
             Px(self.form.bar)
         );
         let lines = words::of_span(span, &row.name, self.labels());
-        paper.told("rect", attributes, &lines);
+        canvas.told("rect", attributes, &lines);
         let style = Type {
             size: ITEM.size.min(self.form.bar - 4.0),
             has_halo: matches!(span.outcome, Outcome::Failed(_)),
@@ -260,12 +260,12 @@ impl<'a> Chart<'a> {
         {
             let baseline = y + self.form.bar / 2.0 + style.size * 0.36;
             let x = x + width / 2.0;
-            paper.text(x, baseline, style.anchored("middle"), &item);
+            canvas.text(x, baseline, style.anchored("middle"), &item);
         }
     }
 
     /// How busy the row was in each column.
-    fn draw_hills(&self, paper: &mut Paper, scale: &Scale, y: f64, row: &'a Row) {
+    fn draw_hills(&self, canvas: &mut Canvas, scale: &Scale, y: f64, row: &'a Row) {
         let bar = self.form.bar;
         let is_others = std::ptr::eq(row, &raw const self.timeline.others);
         let workers = if is_others {
@@ -305,16 +305,16 @@ impl<'a> Chart<'a> {
         )];
         if !produced_all.is_zero() {
             let path = all.close(end);
-            paper.told("path", format_args!("class=\"p\" d=\"{path}\""), &words);
+            canvas.told("path", format_args!("class=\"p\" d=\"{path}\""), &words);
         }
         if !worked_all.is_zero() {
             let path = working.close(end);
-            paper.told("path", format_args!("class=\"w\" d=\"{path}\""), &words);
+            canvas.told("path", format_args!("class=\"w\" d=\"{path}\""), &words);
         }
     }
 
     /// Marks that would lie on each other become one that tells how many there are.
-    fn draw_marks(&self, paper: &mut Paper, scale: &Scale, y: f64, row: &Row, kind: MarkKind) {
+    fn draw_marks(&self, canvas: &mut Canvas, scale: &Scale, y: f64, row: &Row, kind: MarkKind) {
         let Form {
             bar, rail, mark, ..
         } = self.form;
@@ -340,10 +340,10 @@ impl<'a> Chart<'a> {
                     Px(middle),
                     Px(y + bar)
                 );
-                paper.shape(line);
+                canvas.shape(line);
             }
             let lines = words::of_mark(kind, &notch, count);
-            draw_mark(paper, kind, x, middle, size, &lines);
+            draw_mark(canvas, kind, x, middle, size, &lines);
         }
     }
 }

@@ -1,17 +1,17 @@
 //! What rows and the legend are made of: boxes, hills, and a shape for each kind of mark.
 
-use super::paper::{Paper, Px};
+use super::canvas::{Canvas, Px};
 use crate::observe::spans::MarkKind;
 
-pub(super) fn draw_box(paper: &mut Paper, x: f64, y: f64, width: f64, height: f64, class: &str) {
+pub(super) fn draw_box(canvas: &mut Canvas, x: f64, y: f64, width: f64, height: f64, class: &str) {
     let [x, y, width, height] = [x, y, width, height].map(Px);
-    paper.shape(format_args!(
+    canvas.shape(format_args!(
         "rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\""
     ));
 }
 
 /// A sample for the legend.
-pub(super) fn draw_hill(paper: &mut Paper, x: f64, y: f64, width: f64, height: f64) {
+pub(super) fn draw_hill(canvas: &mut Canvas, x: f64, y: f64, width: f64, height: f64) {
     let mut hill = Hill::new(y + height);
     let parts = [0.3, 0.6, 0.5, 0.9, 1.0, 0.7, 0.4];
     let column = width / 7.0;
@@ -19,12 +19,12 @@ pub(super) fn draw_hill(paper: &mut Paper, x: f64, y: f64, width: f64, height: f
         hill.step(x + column * f64::from(index), height * part);
     }
     let path = hill.close(x + width);
-    paper.shape(format_args!("path class=\"w\" d=\"{path}\""));
+    canvas.shape(format_args!("path class=\"w\" d=\"{path}\""));
 }
 
 /// A diamond, a gravestone or a cross around this point.
 pub(super) fn draw_mark(
-    paper: &mut Paper,
+    canvas: &mut Canvas,
     kind: MarkKind,
     x: f64,
     y: f64,
@@ -55,12 +55,12 @@ pub(super) fn draw_mark(
     };
     if kind == MarkKind::Death {
         // A white edge, so that it stands out from the bar.
-        paper.shape(format_args!("path class=\"h\" d=\"{path}\""));
+        canvas.shape(format_args!("path class=\"h\" d=\"{path}\""));
     }
     let attributes = format_args!("class=\"{class}\" d=\"{path}\"");
     match lines {
-        [] => paper.shape(format_args!("path {attributes}")),
-        lines => paper.told("path", attributes, lines),
+        [] => canvas.shape(format_args!("path {attributes}")),
+        lines => canvas.told("path", attributes, lines),
     }
 }
 

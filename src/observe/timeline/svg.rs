@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::canvas::{Canvas, Px, Type};
 use super::chart::{Chart, Scale};
-use super::paper::{Paper, Px, Type};
 use super::shapes::{draw_box, draw_hill, draw_mark};
 use super::{Timeline, axis};
 use crate::observe::spans::MarkKind;
@@ -72,9 +72,9 @@ pub(crate) fn sheet(title: &str, timelines: &[Timeline]) -> String {
         length,
     };
     let inner = WIDTH - 2.0 * MARGIN;
-    let mut paper = Paper::default();
+    let mut canvas = Canvas::default();
     let mut y = MARGIN + 16.0;
-    paper.text(
+    canvas.text(
         MARGIN,
         y,
         TITLE,
@@ -82,72 +82,72 @@ pub(crate) fn sheet(title: &str, timelines: &[Timeline]) -> String {
     );
     if let [only] = timelines {
         y += 22.0;
-        write_fitting(&mut paper, MARGIN, y, OUTCOME, &only.outcome(), inner);
+        write_fitting(&mut canvas, MARGIN, y, OUTCOME, &only.outcome(), inner);
     }
-    y = draw_legend(&mut paper, y + 28.0, &keys(&charts)) + 16.0;
+    y = draw_legend(&mut canvas, y + 28.0, &keys(&charts)) + 16.0;
     let ticks = axis::ticks(length, 10);
     let is_tall = charts.iter().map(Chart::height).sum::<f64>() > TALL;
     if is_tall {
         y += 26.0;
-        draw_axis(&mut paper, &scale, &ticks, y, -1.0);
+        draw_axis(&mut canvas, &scale, &ticks, y, -1.0);
     }
     for (index, (chart, timeline)) in charts.iter().zip(timelines).enumerate() {
         y += 12.0;
         if timelines.len() > 1 {
             y += 14.0;
-            draw_heading(&mut paper, y, timeline, WIDTH - MARGIN - COUNTS_WIDTH);
+            draw_heading(&mut canvas, y, timeline, WIDTH - MARGIN - COUNTS_WIDTH);
             y += 4.0;
         }
         if index == 0 {
             let items = COLUMN.fit(&timeline.labels.items, COUNTS_WIDTH - AIR);
-            paper.text(WIDTH - MARGIN, y, COLUMN, &items.unwrap_or_default());
+            canvas.text(WIDTH - MARGIN, y, COLUMN, &items.unwrap_or_default());
         }
         y += 6.0;
-        draw_grid(&mut paper, &scale, &ticks, y, y + chart.height());
-        chart.draw(&mut paper, &scale, y, (MARGIN, names, WIDTH - MARGIN));
+        draw_grid(&mut canvas, &scale, &ticks, y, y + chart.height());
+        chart.draw(&mut canvas, &scale, y, (MARGIN, names, WIDTH - MARGIN));
         y += chart.height() + 4.0;
     }
-    draw_axis(&mut paper, &scale, &ticks, y, 1.0);
-    paper.finish(WIDTH, y + 24.0 + MARGIN, title, DEFINITIONS)
+    draw_axis(&mut canvas, &scale, &ticks, y, 1.0);
+    canvas.finish(WIDTH, y + 24.0 + MARGIN, title, DEFINITIONS)
 }
 
-fn write_fitting(paper: &mut Paper, x: f64, y: f64, style: Type, text: &str, width: f64) {
+fn write_fitting(canvas: &mut Canvas, x: f64, y: f64, style: Type, text: &str, width: f64) {
     let fitting = style.fit(text, width).unwrap_or_default();
     if fitting == text {
-        paper.text(x, y, style, text);
+        canvas.text(x, y, style, text);
     } else {
-        paper.text_told(x, y, style, &fitting, text);
+        canvas.text_told(x, y, style, &fitting, text);
     }
 }
 
-fn draw_heading(paper: &mut Paper, y: f64, timeline: &Timeline, right: f64) {
+fn draw_heading(canvas: &mut Canvas, y: f64, timeline: &Timeline, right: f64) {
     let title = &timeline.labels.title;
     let heading = HEADING
         .fit(title, (right - MARGIN) / 2.0)
         .unwrap_or_default();
-    paper.text(MARGIN, y, HEADING, &heading);
+    canvas.text(MARGIN, y, HEADING, &heading);
     let x = MARGIN + HEADING.width(&heading) + AIR;
-    write_fitting(paper, x, y, OUTCOME, &timeline.outcome(), right - x);
+    write_fitting(canvas, x, y, OUTCOME, &timeline.outcome(), right - x);
 }
 
-fn draw_grid(paper: &mut Paper, scale: &Scale, ticks: &[(Duration, String)], from: f64, to: f64) {
+fn draw_grid(canvas: &mut Canvas, scale: &Scale, ticks: &[(Duration, String)], from: f64, to: f64) {
     let lines: String = ticks
         .iter()
         .map(|(at, _)| format!("M{} {}V{}", Px(scale.x(*at)), Px(from), Px(to)))
         .collect();
-    paper.shape(format_args!("path class=\"g\" d=\"{lines}\""));
+    canvas.shape(format_args!("path class=\"g\" d=\"{lines}\""));
 }
 
 /// `side` is 1 for labels below the line, and -1 for labels above.
-fn draw_axis(paper: &mut Paper, scale: &Scale, ticks: &[(Duration, String)], y: f64, side: f64) {
+fn draw_axis(canvas: &mut Canvas, scale: &Scale, ticks: &[(Duration, String)], y: f64, side: f64) {
     let mut lines = format!("M{} {}h{}", Px(scale.left), Px(y), Px(scale.width));
     for (at, _) in ticks {
         lines += &format!("M{} {}v{}", Px(scale.x(*at)), Px(y), Px(5.0 * side));
     }
-    paper.shape(format_args!("path class=\"a\" fill=\"none\" d=\"{lines}\""));
+    canvas.shape(format_args!("path class=\"a\" fill=\"none\" d=\"{lines}\""));
     let baseline = if side > 0.0 { y + 18.0 } else { y - 9.0 };
     for (at, label) in ticks {
-        paper.text(scale.x(*at), baseline, TICK, label);
+        canvas.text(scale.x(*at), baseline, TICK, label);
     }
 }
 
@@ -161,7 +161,7 @@ enum Key {
 }
 
 /// Says what is to be seen on this sheet and no more. Where its last line is.
-fn draw_legend(paper: &mut Paper, y: f64, keys: &[(Key, String)]) -> f64 {
+fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(Key, String)]) -> f64 {
     const KEY_WIDTH: f64 = 22.0;
     let (mut x, mut y) = (MARGIN, y);
     for (key, words) in keys {
@@ -171,14 +171,14 @@ fn draw_legend(paper: &mut Paper, y: f64, keys: &[(Key, String)]) -> f64 {
         }
         let top = y - 11.0;
         match key {
-            Key::Bar(class) => draw_box(paper, x, top, KEY_WIDTH, 14.0, class),
-            Key::Density => draw_hill(paper, x, top, KEY_WIDTH, 14.0),
-            Key::Life => draw_box(paper, x, top, KEY_WIDTH, 14.0, "l"),
+            Key::Bar(class) => draw_box(canvas, x, top, KEY_WIDTH, 14.0, class),
+            Key::Density => draw_hill(canvas, x, top, KEY_WIDTH, 14.0),
+            Key::Life => draw_box(canvas, x, top, KEY_WIDTH, 14.0, "l"),
             Key::Mark(kind) => {
-                draw_mark(paper, *kind, x + KEY_WIDTH / 2.0, y - 4.0, 11.0, &[]);
+                draw_mark(canvas, *kind, x + KEY_WIDTH / 2.0, y - 4.0, 11.0, &[]);
             }
         }
-        paper.text(x + KEY_WIDTH + 6.0, y, LEGEND, words);
+        canvas.text(x + KEY_WIDTH + 6.0, y, LEGEND, words);
         x += width + 20.0;
     }
     y

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Value};
 
-use crate::store::stream::Standing;
+use crate::store::stream::StreamState;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
 /// An answer that nobody expects.
@@ -69,10 +69,10 @@ fn fields(value: Value) -> RedisResult<Fields> {
 }
 
 /// How the stream stands, and how often it has changed.
-pub(super) type Stand = (Standing, u64);
+pub(super) type Stand = (StreamState, u64);
 
-/// How the stream stands, as `standing` in the prelude says it.
-pub(super) fn standing(value: Value) -> RedisResult<Stand> {
+/// How the stream stands, as `stream_state` in the prelude says it.
+pub(super) fn stream_state(value: Value) -> RedisResult<Stand> {
     let [
         length,
         pending,
@@ -85,7 +85,7 @@ pub(super) fn standing(value: Value) -> RedisResult<Stand> {
         gone,
     ] = row(value)?;
     let (unfinished, pending) = (number(length)?, number(pending)?);
-    let standing = Standing {
+    let stream_state = StreamState {
         unfinished,
         // Somebody may have deleted what is pending.
         untaken: unfinished.saturating_sub(pending),
@@ -97,7 +97,7 @@ pub(super) fn standing(value: Value) -> RedisResult<Stand> {
         ring: text(ring)?,
         gone: number(gone)?,
     };
-    Ok((standing, number(changes)?))
+    Ok((stream_state, number(changes)?))
 }
 
 /// Entries as XRANGE gives them.

@@ -12,7 +12,7 @@ use super::trouble::{Trouble, lacks_memory};
 use super::{RedisStore, read};
 use crate::payload::Payload;
 use crate::store::stream::{
-    Answered, Arrival, Exchange, Listener, Outcome, Standing, Stream, Tended,
+    Answered, Arrival, Exchange, Listener, Outcome, Stream, StreamState, Tended,
 };
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::account::Sorted;
@@ -99,14 +99,14 @@ impl RedisStore {
     fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, Trouble> {
         // If it has to be made again, it does not wait anew: the lease is to be renewed in between.
         let until = Instant::now() + wait;
-        let (entries, standing) = self.server.call(&self.taker, wait, |open| {
+        let (entries, stream_state) = self.server.call(&self.taker, wait, |open| {
             let left = until.saturating_duration_since(Instant::now());
             let answer = self.take_on(open, count, left);
             *lock(&self.waiting) = 0;
             answer
         })?;
-        if let Some(standing) = standing {
-            self.note(standing);
+        if let Some(stream_state) = stream_state {
+            self.note(stream_state);
         }
         let sorted = self.account().sort_taken(entries);
         self.admit(sorted)
@@ -133,16 +133,16 @@ impl RedisStore {
         bytes.extend(self.script(open, Name::Tick).get_packed_command());
         open.connection.send_packed_command(&bytes)?;
         let entries = receive(&mut open.connection);
-        let standing = receive(&mut open.connection);
+        let stream_state = receive(&mut open.connection);
         let streams = read::read_entries(entries?)?;
         let entries: Vec<Entry> = streams.into_iter().flat_map(|(_, all)| all).collect();
-        let standing = match standing.and_then(read::standing) {
-            Ok(standing) => Some(standing),
+        let stream_state = match stream_state.and_then(read::stream_state) {
+            Ok(stream_state) => Some(stream_state),
             // They are ours by now, whatever has become of the script: the next call meets that.
             Err(_) if !entries.is_empty() => None,
             Err(error) => return Err(error),
         };
-        Ok((entries, standing))
+        Ok((entries, stream_state))
     }
 
     /// What is held from now on, and all that is known of the rest.
@@ -172,15 +172,15 @@ impl RedisStore {
     }
 
     fn tended(&self, count: usize) -> Result<Tended, Trouble> {
-        let (ours, taken, standing, others) =
+        let (ours, taken, stream_state, others) =
             self.server.call(&self.taker, Duration::ZERO, |open| {
                 let mut script = self.script(open, Name::Tend);
                 script.arg(&self.consumer).arg(self.lease_ms()).arg(count);
-                let [ours, taken, standing, others] =
+                let [ours, taken, stream_state, others] =
                     read::row(script.query(&mut open.connection)?)?;
                 let taken = read::known_entries(taken)?;
-                let standing = read::standing(standing)?;
-                Ok((read::ids(ours)?, taken, standing, read::number(others)?))
+                let stream_state = read::stream_state(stream_state)?;
+                Ok((read::ids(ours)?, taken, stream_state, read::number(others)?))
             })?;
         let (lost, unknown) = self.account().compare(&ours);
         let mut sorted = self.account().sort_known(taken);
@@ -188,7 +188,7 @@ impl RedisStore {
             .asked
             .extend(unknown.into_iter().map(|id| (id, None)));
         let arrivals = self.admit(sorted)?;
-        self.note(standing);
+        self.note(stream_state);
         Ok(Tended {
             lost,
             arrivals,
@@ -213,15 +213,15 @@ impl RedisStore {
         Ok(())
     }
 
-    fn heard(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
+    fn heard(&self, since: &StreamState, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
         let replies = lock(&self.heard).clone();
-        // Where it is not known how far the bell was rung, any ring is one to be heard.
+        // Where it is not known how far the doorbell was rung, any ring is one to be heard.
         let rung = if since.ring.is_empty() {
             "0-0"
         } else {
             &since.ring
         };
-        let streams = self.server.call(&self.ear, wait, |open| {
+        let streams = self.server.call(&self.listener, wait, |open| {
             let wait = longest(wait, open.number);
             let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             let mut read_both = cmd("XREAD");
@@ -230,7 +230,7 @@ impl RedisStore {
                 .arg("BLOCK")
                 .arg(milliseconds.max(1))
                 .arg("STREAMS");
-            read_both.arg(&self.keys.bell).arg(&self.keys.replies);
+            read_both.arg(&self.keys.doorbell).arg(&self.keys.replies);
             read_both.arg(rung).arg(&replies);
             *lock(&self.listening) = open.number;
             let answer = read_both.query::<Value>(&mut open.connection);
@@ -254,7 +254,7 @@ impl RedisStore {
     fn forget_replies(&self, last: EntryId) {
         *lock(&self.heard) = last.to_string();
         // They expire with their stream in any case.
-        let _ = self.server.try_once(&self.ear, |open| {
+        let _ = self.server.try_once(&self.listener, |open| {
             let mut trim = cmd("XTRIM");
             trim.arg(&self.keys.replies)
                 .arg("MINID")
@@ -302,7 +302,7 @@ impl Stream for RedisStore {
         self.tell(exchange).map_err(Trouble::words)
     }
 
-    fn look(&self) -> Result<(Standing, u64), String> {
+    fn look(&self) -> Result<(StreamState, u64), String> {
         self.looked().map_err(Trouble::words)
     }
 
@@ -330,7 +330,7 @@ impl Stream for RedisStore {
         self.given_back(ids).map_err(Trouble::words)
     }
 
-    fn listen(&self, since: &Standing, wait: Duration) -> Result<Vec<Outcome>, String> {
+    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<Outcome>, String> {
         self.heard(since, wait).map_err(Trouble::words)
     }
 

@@ -11,7 +11,7 @@ use super::scripts::Name;
 use super::trouble::Trouble;
 use super::{RedisStore, read};
 use crate::payload::Payload;
-use crate::store::stream::{Answered, Exchange, Put, Standing};
+use crate::store::stream::{Answered, Exchange, Put, StreamState};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::account::{Outgoing, Statement};
 
@@ -24,19 +24,22 @@ const REPLICAS_WAIT: Duration = Duration::from_secs(1);
 
 impl RedisStore {
     /// Notes how often the stream has changed, and drops that number.
-    pub(super) fn note(&self, (standing, changes): (Standing, u64)) -> Standing {
+    pub(super) fn note(&self, (stream_state, changes): (StreamState, u64)) -> StreamState {
         self.server.saw_changes(changes);
-        self.server.saw_gone(standing.gone);
-        standing
+        self.server.saw_gone(stream_state.gone);
+        stream_state
     }
 
     /// How the stream stands, and how many other supervisors there are.
-    pub(super) fn looked(&self) -> Result<(Standing, u64), Trouble> {
+    pub(super) fn looked(&self) -> Result<(StreamState, u64), Trouble> {
         self.server.call(&self.teller, Duration::ZERO, |open| {
             let mut call = self.script(open, Name::Look);
             call.arg(&self.consumer).arg(self.lease_ms());
-            let [standing, others] = read::row(call.query(&mut open.connection)?)?;
-            Ok((self.note(read::standing(standing)?), read::number(others)?))
+            let [stream_state, others] = read::row(call.query(&mut open.connection)?)?;
+            Ok((
+                self.note(read::stream_state(stream_state)?),
+                read::number(others)?,
+            ))
         })
     }
 
@@ -90,12 +93,12 @@ impl RedisStore {
             script.arg(call).arg(&self.consumer);
             add_statement(&mut script, statement, exchange.retries);
             self.add_results(&mut script, &results);
-            let [lost, standing] = read::row(script.query(&mut open.connection)?)?;
-            Ok((read::ids(lost)?, read::standing(standing)?))
+            let [lost, stream_state] = read::row(script.query(&mut open.connection)?)?;
+            Ok((read::ids(lost)?, read::stream_state(stream_state)?))
         });
-        let (lost, standing) = told?;
+        let (lost, stream_state) = told?;
         self.server.was_answered(Spoken::Settle, call);
-        answered.standing = self.note(standing);
+        answered.stream_state = self.note(stream_state);
         answered.lost.extend(statement.items_of(&lost));
         self.account().forget_ended(statement, &lost);
         Ok(())
@@ -131,10 +134,10 @@ impl RedisStore {
             for put in puts {
                 self.add_put(&mut script, put);
             }
-            let [added, standing] = read::row(script.query(&mut open.connection)?)?;
-            Ok((read::number(added)?, read::standing(standing)?))
+            let [added, stream_state] = read::row(script.query(&mut open.connection)?)?;
+            Ok((read::number(added)?, read::stream_state(stream_state)?))
         });
-        let (added, standing) = match told {
+        let (added, stream_state) = match told {
             Err(Trouble::NoMemory(why)) => {
                 answered.refusal = Some(why);
                 return Ok(0);
@@ -142,7 +145,7 @@ impl RedisStore {
             told => told?,
         };
         self.server.was_answered(Spoken::Put, call);
-        answered.standing = self.note(standing);
+        answered.stream_state = self.note(stream_state);
         let added = usize::try_from(added).unwrap_or(usize::MAX);
         answered.admitted += added;
         Ok(added)

@@ -4,34 +4,34 @@ use std::time::Duration;
 
 use super::{Watch, key_of};
 use crate::supervision::notes::Life;
-use dishrack_core::pool::child::{Happening, Phase};
-use dishrack_core::pool::patrol::{Fault, Glance, Order, Patrol};
+use dishrack_core::pool::child::{ChildEvent, Phase};
+use dishrack_core::pool::watchdog::{Fault, Glance, Order, Watchdog};
 
 impl Watch {
     /// A worker is ready: from now on its items have their time.
-    pub(super) fn begin_patrol(&mut self, index: usize) {
+    pub(super) fn begin_watchdog(&mut self, index: usize) {
         let bounds = self.plan.bounds;
-        let patrol = Patrol::new(bounds.time_limit, bounds.time_limit_grace, self.now());
-        self.slots[index].patrol = Some(patrol);
+        let watchdog = Watchdog::new(bounds.time_limit, bounds.time_limit_grace, self.now());
+        self.slots[index].watchdog = Some(watchdog);
     }
 
     /// When somebody must be looked at again.
     pub(super) fn next_round(&self) -> Option<Duration> {
         let slots = self.slots.iter();
-        let patrols = slots.filter_map(|slot| slot.patrol.as_ref());
-        patrols.filter_map(Patrol::poll_timeout).min()
+        let watchdogs = slots.filter_map(|slot| slot.watchdog.as_ref());
+        watchdogs.filter_map(Watchdog::poll_timeout).min()
     }
 
     /// Looks at all whose time has come.
     pub(super) fn make_round(&mut self) {
         let now = self.now();
         for index in 0..self.slots.len() {
-            let patrol = self.slots[index].patrol.as_ref();
-            let is_due = patrol
-                .and_then(Patrol::poll_timeout)
+            let watchdog = self.slots[index].watchdog.as_ref();
+            let is_due = watchdog
+                .and_then(Watchdog::poll_timeout)
                 .is_some_and(|at| at <= now);
             if is_due {
-                self.patrol(index, |patrol, glance| patrol.look(glance, now));
+                self.watchdog(index, |watchdog, glance| watchdog.look(glance, now));
             }
         }
     }
@@ -39,8 +39,8 @@ impl Watch {
     /// A delivery was cancelled that this worker may be at.
     pub(super) fn revoke(&mut self, life: Life, ordinal: u64) {
         let now = self.now();
-        self.patrol(life.slot, |patrol, glance| {
-            patrol.revoke(ordinal, glance, now)
+        self.watchdog(life.slot, |watchdog, glance| {
+            watchdog.revoke(ordinal, glance, now)
         });
     }
 
@@ -52,18 +52,22 @@ impl Watch {
             Phase::Working | Phase::Dying
         ) {
             self.slots[index].is_recycled = true;
-            self.happen(index, Happening::RecycleAsked);
+            self.happen(index, ChildEvent::RecycleAsked);
         }
     }
 
-    fn patrol(&mut self, index: usize, look: impl FnOnce(&mut Patrol, Glance) -> Option<Order>) {
+    fn watchdog(
+        &mut self,
+        index: usize,
+        look: impl FnOnce(&mut Watchdog, Glance) -> Option<Order>,
+    ) {
         let glance = self.glance(index);
         let slot = &mut self.slots[index];
         let key = key_of(slot.life(index));
-        let Some(patrol) = slot.patrol.as_mut() else {
+        let Some(watchdog) = slot.watchdog.as_mut() else {
             return;
         };
-        match look(patrol, glance) {
+        match look(watchdog, glance) {
             None => {}
             Some(Order::Terminate) => {
                 self.excuse(index);
@@ -71,7 +75,7 @@ impl Watch {
             }
             Some(Order::Kill) => {
                 slot.is_killed = true;
-                if patrol.fault() == Some(Fault::Stalled) {
+                if watchdog.fault() == Some(Fault::Stalled) {
                     let limit = self.plan.bounds.time_limit.unwrap_or_default();
                     slot.complaint = Some(format!("began none of its items within {limit:?}"));
                 } else {
@@ -84,19 +88,19 @@ impl Watch {
 
     /// It ends because of an item, or of somebody's wish: its slot is not charged.
     fn excuse(&mut self, index: usize) {
-        self.happen(index, Happening::Excused);
+        self.happen(index, ChildEvent::Excused);
     }
 
     fn glance(&self, index: usize) -> Glance {
         let slot = &self.slots[index];
-        let Some(lane) = &slot.lane else {
+        let Some(ring_pair) = &slot.ring_pair else {
             return Glance::default();
         };
-        let board = lane.board();
+        let board = ring_pair.board();
         // In this order: a newer delivery's time is never taken for an older one's.
         let current = board.read().current;
         let (since_ns, begun) = board.progress();
-        let held = slot.berth.holder();
+        let held = slot.registration.holder();
         Glance {
             current,
             since: self.clock.at(Duration::from_nanos(

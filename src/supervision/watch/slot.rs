@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::link::descriptors::DescriptorSocket;
-use crate::link::lane::Lane;
-use crate::supervision::notes::{Berth, Life};
+use crate::link::ring_pair::RingPair;
+use crate::supervision::notes::{Life, Registration};
 use crate::supervision::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
-use dishrack_core::pool::patrol::Patrol;
+use dishrack_core::pool::watchdog::Watchdog;
 
 /// One worker: its life so far, and what belongs to the present one.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub(super) struct Slot {
     pub(super) life: u64,
     pub(super) pid: Option<u32>,
     pub(super) exit: Exit,
-    pub(super) berth: Berth,
-    pub(super) lane: Option<Arc<Lane>>,
+    pub(super) registration: Registration,
+    pub(super) ring_pair: Option<Arc<RingPair>>,
     /// The socket between us and a spawned process, until it is ready.
     pub(super) socket: Option<Arc<DescriptorSocket>>,
     /// Why its channel was given up, if it was.
@@ -30,7 +30,7 @@ pub(super) struct Slot {
     pub(super) is_kill_due: bool,
     pub(super) has_begun: bool,
     /// Its time limits; `None` until it is ready.
-    pub(super) patrol: Option<Patrol>,
+    pub(super) watchdog: Option<Watchdog>,
     pub(super) stderr: Option<Arc<Stderr>>,
     /// We killed it: that SIGKILL is not the kernel's.
     pub(super) is_killed: bool,
@@ -46,14 +46,14 @@ impl Slot {
             life: 0,
             pid: None,
             exit: Exit::Unknown,
-            berth: Berth::default(),
-            lane: None,
+            registration: Registration::default(),
+            ring_pair: None,
             socket: None,
             complaint: None,
             is_lost: false,
             is_kill_due: false,
             has_begun: false,
-            patrol: None,
+            watchdog: None,
             stderr: None,
             is_killed: false,
             is_recycled: false,
@@ -68,7 +68,7 @@ impl Slot {
         self.complaint = None;
         self.is_lost = false;
         self.is_kill_due = false;
-        self.patrol = None;
+        self.watchdog = None;
         self.socket = None;
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);

@@ -14,7 +14,7 @@ use dishrack::{
 use nix::sys::signal::Signal;
 
 use super::roles::PIPE_MAX_SIZE;
-use super::traps::{self, CRASH, Deed, EXIT_CODE, Item, Place};
+use super::traps::{self, CRASH, ChildEffect, EXIT_CODE, Item, Place};
 use super::{Gate, METHODS, Witness, ready_pids};
 use crate::roles::{Work, work};
 use crate::support::{DEADLINE, Run, is_alive, send, state, until};
@@ -52,12 +52,16 @@ fn two(method: StartMethod) -> Builder {
 }
 
 /// A trap between two harmless items, with a handler: the trap is given up for this cause.
-fn expect(place: Place, deed: Deed, is_it: impl Fn(&Cause) -> bool) {
+fn expect(place: Place, effect: ChildEffect, is_it: impl Fn(&Cause) -> bool) {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
-        let crew = two(method).handler(&queue, traps::walk).unwrap();
-        let items = [Item::harmless(), Item::trap(place, deed), Item::harmless()];
-        let results: Vec<_> = crew.map(items).collect();
+        let pool = two(method).handler(&queue, traps::walk).unwrap();
+        let items = [
+            Item::harmless(),
+            Item::trap(place, effect),
+            Item::harmless(),
+        ];
+        let results: Vec<_> = pool.map(items).collect();
         assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
         let Err(ItemError::Dead { history, .. }) = &results[1] else {
             panic!("{method:?}: {results:?}");
@@ -65,20 +69,24 @@ fn expect(place: Place, deed: Deed, is_it: impl Fn(&Cause) -> bool) {
         assert_eq!(history.len(), 3);
         assert!(history.iter().all(|one| is_it(&one.cause)), "{history:?}");
         expect_joined(&queue, 2, 1);
-        // Nobody is worn out: the crew is as large as before, and works.
-        assert!(crew.map([Item::harmless()]).all(|result| result.is_ok()));
-        assert_eq!(ready_pids(&crew, 2).len(), 2);
+        // Nobody is worn out: the pool is as large as before, and works.
+        assert!(pool.map([Item::harmless()]).all(|result| result.is_ok()));
+        assert_eq!(ready_pids(&pool, 2).len(), 2);
     }
 }
 
 /// The same with the chapter's loop, which has no results.
-fn expect_in_a_loop(place: Place, deed: Deed, is_it: impl Fn(&Cause) -> bool) {
+fn expect_in_a_loop(place: Place, effect: ChildEffect, is_it: impl Fn(&Cause) -> bool) {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
-        for item in [Item::harmless(), Item::trap(place, deed), Item::harmless()] {
+        for item in [
+            Item::harmless(),
+            Item::trap(place, effect),
+            Item::harmless(),
+        ] {
             queue.put(&item).unwrap();
         }
-        let _crew = two(method).worker(&queue, traps::walk_in_a_loop).unwrap();
+        let _pool = two(method).worker(&queue, traps::walk_in_a_loop).unwrap();
         expect_joined(&queue, 2, 1);
         // Raw, because some of these items end whoever deserializes them.
         let letters = queue.take_raw_dead_letters().unwrap();
@@ -95,77 +103,83 @@ fn expect_joined(queue: &JoinableQueue<Item>, done: u64, dead: u64) {
 
 /// In the caller of `put`, and in a worker that puts.
 fn test_error_at_task_pickle() {
-    let bad = || Item::trap(Place::ItemSerialize, Deed::Error);
+    let bad = || Item::trap(Place::ItemSerialize, ChildEffect::Error);
     let queue = JoinableQueue::unbounded();
     assert!(queue.put(&bad()).unwrap_err().is_not_serializable());
-    let crew = two(StartMethod::Spawn)
+    let pool = two(StartMethod::Spawn)
         .handler(&queue, traps::walk)
         .unwrap();
-    let results: Vec<_> = crew.map([bad(), Item::harmless()]).collect();
+    let results: Vec<_> = pool.map([bad(), Item::harmless()]).collect();
     assert!(matches!(results[0], Err(ItemError::NotAccepted(_))));
     assert!(results[1].is_ok());
     expect_joined(&queue, 1, 0);
     let is_refused = |cause: &Cause| cause.to_string().contains("does not serialize");
-    expect(Place::PutByWorker, Deed::Error, is_refused);
+    expect(Place::PutByWorker, ChildEffect::Error, is_refused);
 }
 
 /// Not there, where it is the executor's own process that serializes.
 fn test_exit_at_task_pickle() {
-    expect(Place::PutByWorker, Deed::Exit, |cause| *cause == EXITED);
+    expect(Place::PutByWorker, ChildEffect::Exit, |cause| {
+        *cause == EXITED
+    });
 }
 
 /// Not there, for the same reason.
 fn test_crash_at_task_pickle() {
-    expect(Place::PutByWorker, Deed::Crash, |cause| *cause == CRASHED);
+    expect(Place::PutByWorker, ChildEffect::Crash, |cause| {
+        *cause == CRASHED
+    });
 }
 
 fn test_error_at_task_unpickle() {
     let is_it = |cause: &Cause| matches!(cause, Cause::Undecodable(_));
-    expect(Place::ItemDeserialize, Deed::Error, is_it);
-    expect_in_a_loop(Place::ItemDeserialize, Deed::Error, is_it);
+    expect(Place::ItemDeserialize, ChildEffect::Error, is_it);
+    expect_in_a_loop(Place::ItemDeserialize, ChildEffect::Error, is_it);
 }
 
 fn test_exit_at_task_unpickle() {
     let is_it = |cause: &Cause| *cause == EXITED;
-    expect(Place::ItemDeserialize, Deed::Exit, is_it);
-    expect_in_a_loop(Place::ItemDeserialize, Deed::Exit, is_it);
+    expect(Place::ItemDeserialize, ChildEffect::Exit, is_it);
+    expect_in_a_loop(Place::ItemDeserialize, ChildEffect::Exit, is_it);
 }
 
 fn test_crash_at_task_unpickle() {
     let is_it = |cause: &Cause| *cause == CRASHED;
-    expect(Place::ItemDeserialize, Deed::Crash, is_it);
-    expect_in_a_loop(Place::ItemDeserialize, Deed::Crash, is_it);
+    expect(Place::ItemDeserialize, ChildEffect::Crash, is_it);
+    expect_in_a_loop(Place::ItemDeserialize, ChildEffect::Crash, is_it);
 }
 
 fn test_error_during_func_exec_on_worker() {
     let is_it = |cause: &Cause| *cause == Cause::Nack("it is a trap".into());
-    expect(Place::Run, Deed::Error, is_it);
-    expect_in_a_loop(Place::Run, Deed::Error, is_it);
+    expect(Place::Run, ChildEffect::Error, is_it);
+    expect_in_a_loop(Place::Run, ChildEffect::Error, is_it);
 }
 
 fn test_exit_during_func_exec_on_worker() {
     let is_it = |cause: &Cause| *cause == EXITED;
-    expect(Place::Run, Deed::Exit, is_it);
-    expect_in_a_loop(Place::Run, Deed::Exit, is_it);
+    expect(Place::Run, ChildEffect::Exit, is_it);
+    expect_in_a_loop(Place::Run, ChildEffect::Exit, is_it);
 }
 
 fn test_crash_during_func_exec_on_worker() {
     let is_it = |cause: &Cause| *cause == CRASHED;
-    expect(Place::Run, Deed::Crash, is_it);
-    expect_in_a_loop(Place::Run, Deed::Crash, is_it);
+    expect(Place::Run, ChildEffect::Crash, is_it);
+    expect_in_a_loop(Place::Run, ChildEffect::Crash, is_it);
 }
 
 fn test_error_during_result_pickle_on_worker() {
     let is_it = |cause: &Cause| matches!(cause, Cause::Unserializable(_));
-    expect(Place::ResultSerialize, Deed::Error, is_it);
+    expect(Place::ResultSerialize, ChildEffect::Error, is_it);
 }
 
 fn test_exit_during_result_pickle_on_worker() {
-    expect(Place::ResultSerialize, Deed::Exit, |cause| *cause == EXITED);
+    expect(Place::ResultSerialize, ChildEffect::Exit, |cause| {
+        *cause == EXITED
+    });
 }
 
 fn test_crash_during_result_pickle_on_worker() {
-    expect(Place::ResultSerialize, Deed::Crash, |cause| {
+    expect(Place::ResultSerialize, ChildEffect::Crash, |cause| {
         *cause == CRASHED
     });
 }
@@ -174,14 +188,14 @@ fn test_crash_during_result_pickle_on_worker() {
 fn test_error_during_result_unpickle_in_result_handler() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
-        let crew = two(method).handler(&queue, traps::walk).unwrap();
-        let bad = Item::trap(Place::ResultDeserialize, Deed::Error);
+        let pool = two(method).handler(&queue, traps::walk).unwrap();
+        let bad = Item::trap(Place::ResultDeserialize, ChildEffect::Error);
         let items = [Item::harmless(), bad, Item::harmless()];
-        let results: Vec<_> = crew.map(items).collect();
+        let results: Vec<_> = pool.map(items).collect();
         assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
         assert!(matches!(results[1], Err(ItemError::NotDecodable(_))));
         expect_joined(&queue, 3, 0);
-        assert_eq!(crew.restarts(), 0);
+        assert_eq!(pool.restarts(), 0);
     }
 }
 
@@ -221,13 +235,13 @@ fn test_shutdown_deadlock() {
         });
         let (observer, witness) = Witness::new();
         let builder = two(method).shutdown(2 * DEADLINE).observer(observer);
-        let crew = Arc::new(builder.handler(&queue, work).unwrap());
-        let mut pids = ready_pids(&crew, 2);
+        let pool = Arc::new(builder.handler(&queue, work).unwrap());
+        let mut pids = ready_pids(&pool, 2);
         queue.put(&gate.item()).unwrap();
         gate.await_visitor();
         let stopping = std::thread::spawn({
-            let crew = Arc::clone(&crew);
-            move || crew.stop()
+            let pool = Arc::clone(&pool);
+            move || pool.stop()
         });
         let (idle, exit) = witness.await_exit();
         assert_eq!(exit, Exit::Exited(0));
@@ -246,13 +260,13 @@ fn test_shutdown_deadlock() {
 fn test_shutdown_deadlock_pickle() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
-        let crew = two(method).handler(&queue, traps::walk).unwrap();
-        assert!(crew.map([Item::harmless()]).all(|result| result.is_ok()));
-        let pids = ready_pids(&crew, 2);
-        let bad = Item::trap(Place::ItemSerialize, Deed::Error);
+        let pool = two(method).handler(&queue, traps::walk).unwrap();
+        assert!(pool.map([Item::harmless()]).all(|result| result.is_ok()));
+        let pids = ready_pids(&pool, 2);
+        let bad = Item::trap(Place::ItemSerialize, ChildEffect::Error);
         let error = queue.put(&bad).unwrap_err();
         queue.close();
-        drop(crew);
+        drop(pool);
         assert!(error.is_not_serializable());
         assert!(pids.iter().all(|pid| !is_alive(*pid)));
         expect_joined(&queue, 1, 0);
@@ -263,9 +277,9 @@ fn test_shutdown_deadlock_pickle() {
 fn test_crash_big_data() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
-        let crew = two(method).handler(&queue, traps::walk).unwrap();
-        let heavy = |deed| Item::trap(Place::Run, deed).weighing(PIPE_MAX_SIZE);
-        let results = crew.map((0..10).map(|_| heavy(Deed::Crash)));
+        let pool = two(method).handler(&queue, traps::walk).unwrap();
+        let heavy = |effect| Item::trap(Place::Run, effect).weighing(PIPE_MAX_SIZE);
+        let results = pool.map((0..10).map(|_| heavy(ChildEffect::Crash)));
         for result in results {
             let Err(ItemError::Dead { history, .. }) = result else {
                 panic!("{method:?}: {result:?}");
@@ -274,7 +288,7 @@ fn test_crash_big_data() {
         }
         expect_joined(&queue, 0, 10);
         let light = Item::harmless().weighing(PIPE_MAX_SIZE);
-        assert!(crew.map([light]).all(|result| result.is_ok()));
+        assert!(pool.map([light]).all(|result| result.is_ok()));
     }
 }
 
@@ -282,8 +296,8 @@ fn test_crash_big_data() {
 fn test_gh105829_should_not_deadlock_if_wakeup_pipe_full() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
-        let crew = two(method).handler(&queue, work).unwrap();
-        let pids = stop_all(&crew);
+        let pool = two(method).handler(&queue, work).unwrap();
+        let pids = stop_all(&pool);
         for _ in 0..100 {
             queue.put(&Work::Nothing).unwrap();
         }
@@ -296,8 +310,8 @@ fn test_gh105829_should_not_deadlock_if_wakeup_pipe_full() {
 }
 
 /// Stops the workers' processes, so that they read nothing.
-fn stop_all<T, R>(crew: &Supervisor<T, R>) -> Vec<u32> {
-    let pids = ready_pids(crew, 2);
+fn stop_all<T, R>(pool: &Supervisor<T, R>) -> Vec<u32> {
+    let pids = ready_pids(pool, 2);
     for pid in &pids {
         send(*pid, Signal::SIGSTOP);
         until("it is stopped", || state(*pid) == Some('T'));
@@ -310,10 +324,10 @@ fn a_worker_killed_with_a_full_pipe_loses_nothing() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
         let builder = two(method).intensity(10, DEADLINE);
-        let crew = builder.handler(&queue, work).unwrap();
+        let pool = builder.handler(&queue, work).unwrap();
         // Workers that have shown how fast they are get much at once.
-        assert_eq!(crew.map((0..5000).map(|_| Work::Nothing)).count(), 5000);
-        let pids = stop_all(&crew);
+        assert_eq!(pool.map((0..5000).map(|_| Work::Nothing)).count(), 5000);
+        let pids = stop_all(&pool);
         for _ in 0..200 {
             queue.put(&Work::Carry(vec![7; 16 * 1024])).unwrap();
         }

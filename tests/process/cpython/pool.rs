@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dishrack::{Exit, ItemError, JoinableQueue, Supervisor};
 use nix::sys::signal::Signal;
 
-use super::traps::{Deed, Item, Place, walk};
+use super::traps::{ChildEffect, Item, Place, walk};
 use super::{Gate, METHODS, Witness, ready_pids, roles};
 use crate::roles::{Work, work};
 use crate::support::{DEADLINE, Run, is_alive};
@@ -173,7 +173,7 @@ fn test_traceback() {
     let pool = Supervisor::builder().processes(1).handler(&queue, walk);
     let results = pool
         .unwrap()
-        .map([Item::trap(Place::Run, Deed::Error)])
+        .map([Item::trap(Place::Run, ChildEffect::Error)])
         .next();
     let error = results.unwrap().unwrap_err().to_string();
     assert_eq!(error, "item 1 failed 3 times, at last: it is a trap");
@@ -200,7 +200,7 @@ fn test_unpickleable_result() {
     let pool = Supervisor::builder().processes(2).handler(&queue, walk);
     let pool = pool.unwrap();
     for _ in 0..20 {
-        let bad = Item::trap(Place::ResultSerialize, Deed::Error);
+        let bad = Item::trap(Place::ResultSerialize, ChildEffect::Error);
         let error = pool.map([bad]).next().unwrap().unwrap_err().to_string();
         assert!(error.contains("its result does not serialize"), "{error}");
     }

@@ -53,18 +53,18 @@ fn test_process() {
         let (observer, witness) = Witness::new();
         let builder = one().start_method(method).name("some-process");
         let builder = builder.observer(observer);
-        let crew = builder.handler(&queue, work).unwrap();
-        let pid = ready_pids(&crew, 1)[0];
-        assert_eq!(crew.workers()[0].name, "some-process-1");
+        let pool = builder.handler(&queue, work).unwrap();
+        let pid = ready_pids(&pool, 1)[0];
+        assert_eq!(pool.workers()[0].name, "some-process-1");
         assert_ne!(pid, std::process::id());
         assert!(is_alive(pid));
-        let said: Vec<u64> = crew.map([Work::Pid]).map(Result::unwrap).collect();
+        let said: Vec<u64> = pool.map([Work::Pid]).map(Result::unwrap).collect();
         assert_eq!(said, [u64::from(pid)]);
         assert_eq!(witness.exits(), []);
-        crew.stop();
+        pool.stop();
         assert_eq!(witness.await_exit(), (pid, Exit::Exited(0)));
         assert!(!is_alive(pid));
-        assert_eq!(crew.workers(), []);
+        assert_eq!(pool.workers(), []);
     }
 }
 
@@ -72,8 +72,8 @@ fn test_parent_process_attributes() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
         let builder = one().start_method(method);
-        let crew = builder.handler(&queue, work).unwrap();
-        let pid = ready_pids(&crew, 1)[0];
+        let pool = builder.handler(&queue, work).unwrap();
+        let pid = ready_pids(&pool, 1)[0];
         assert_eq!(parent_of(pid), std::process::id());
     }
 }
@@ -84,10 +84,10 @@ fn test_parent_process() {
         let gate = Gate::new();
         let queue = once();
         let builder = one().start_method(method).restart(Restart::Temporary);
-        let crew = builder.handler(&queue, roles::start_grandchild).unwrap();
+        let pool = builder.handler(&queue, roles::start_grandchild).unwrap();
         queue.put(&gate.path()).unwrap();
         gate.await_visitor();
-        let child = ready_pids(&crew, 1)[0];
+        let child = ready_pids(&pool, 1)[0];
         let told = format!("{}.grandchild", gate.path());
         let mut grandchild = None;
         until("the grandchild's pid is told", || {
@@ -110,10 +110,10 @@ fn end_by(signal: Signal) {
         let queue = once();
         let (observer, witness) = Witness::new();
         let builder = one().start_method(method).observer(observer);
-        let crew = builder.handler(&queue, work).unwrap();
+        let pool = builder.handler(&queue, work).unwrap();
         queue.put(&gate.item()).unwrap();
         gate.await_visitor();
-        let pid = ready_pids(&crew, 1)[0];
+        let pid = ready_pids(&pool, 1)[0];
         let joined = queue.join_timeout(std::time::Duration::ZERO);
         assert!(joined.unwrap_err().is_timeout());
         assert!(is_alive(pid));
@@ -138,11 +138,11 @@ fn test_kill() {
     let gate = Gate::new();
     let queue = JoinableQueue::unbounded();
     let (observer, witness) = Witness::new();
-    let crew = one().observer(observer).handler(&queue, work).unwrap();
+    let pool = one().observer(observer).handler(&queue, work).unwrap();
     queue.put(&gate.item()).unwrap();
     gate.await_visitor();
-    let pid = ready_pids(&crew, 1)[0];
-    crew.kill();
+    let pid = ready_pids(&pool, 1)[0];
+    pool.kill();
     let exit = Exit::Signaled(Signal::SIGKILL as i32);
     assert_eq!(witness.await_exit(), (pid, exit));
     assert!(!is_alive(pid));
@@ -164,13 +164,13 @@ fn test_active_children() {
         let queue = JoinableQueue::unbounded();
         let (observer, witness) = Witness::new();
         let builder = one().start_method(method).restart(Restart::Temporary);
-        let crew = builder.observer(observer).worker(&queue, wait_in_get);
-        let crew = crew.unwrap();
-        let pid = ready_pids(&crew, 1)[0];
+        let pool = builder.observer(observer).worker(&queue, wait_in_get);
+        let pool = pool.unwrap();
+        let pid = ready_pids(&pool, 1)[0];
         assert!(is_alive(pid));
         queue.close();
         assert_eq!(witness.await_exit(), (pid, Exit::Exited(0)));
-        until("it is no worker any more", || crew.workers().is_empty());
+        until("it is no worker any more", || pool.workers().is_empty());
         assert!(!is_alive(pid));
     }
 }
@@ -178,9 +178,9 @@ fn test_active_children() {
 /// Workers that start workers: everybody has a process of its own, and its parent is who asked.
 fn test_recursion() {
     let queue = JoinableQueue::unbounded();
-    let crew = one().handler(&queue, roles::count_down).unwrap();
-    let child = ready_pids(&crew, 1)[0];
-    let nodes: Vec<_> = crew.map([vec![]]).flat_map(Result::unwrap).collect();
+    let pool = one().handler(&queue, roles::count_down).unwrap();
+    let child = ready_pids(&pool, 1)[0];
+    let nodes: Vec<_> = pool.map([vec![]]).flat_map(Result::unwrap).collect();
     let ids: Vec<&[u8]> = nodes.iter().map(|node| node.id.as_slice()).collect();
     let expected: [&[u8]; 7] = [&[], &[0], &[0, 0], &[0, 1], &[1], &[1, 0], &[1, 1]];
     assert_eq!(ids, expected);
@@ -199,11 +199,11 @@ fn test_sentinel() {
     let queue = JoinableQueue::unbounded();
     let (observer, witness) = Witness::new();
     let builder = one().restart(Restart::Temporary).observer(observer);
-    let crew = builder.worker(&queue, crate::roles::chapters_loop).unwrap();
+    let pool = builder.worker(&queue, crate::roles::chapters_loop).unwrap();
     queue.put(&gate.item()).unwrap();
     queue.put(&Work::Leave).unwrap();
     gate.await_visitor();
-    let pid = ready_pids(&crew, 1)[0];
+    let pid = ready_pids(&pool, 1)[0];
     assert_eq!(witness.exits(), []);
     gate.open();
     assert_eq!(witness.await_exit(), (pid, Exit::Exited(0)));
@@ -213,22 +213,22 @@ fn test_sentinel() {
 fn test_close() {
     let gate = Gate::new();
     let queue = JoinableQueue::unbounded();
-    let crew = Arc::new(one().handler(&queue, work).unwrap());
+    let pool = Arc::new(one().handler(&queue, work).unwrap());
     queue.put(&gate.item()).unwrap();
     gate.await_visitor();
-    let pid = ready_pids(&crew, 1)[0];
+    let pid = ready_pids(&pool, 1)[0];
     let stopping = std::thread::spawn({
-        let crew = Arc::clone(&crew);
-        move || crew.stop()
+        let pool = Arc::clone(&pool);
+        move || pool.stop()
     });
     assert!(is_alive(pid));
     gate.open();
     stopping.join().unwrap();
     assert!(!is_alive(pid));
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 1);
-    crew.stop();
-    crew.kill();
-    assert_eq!(crew.workers(), []);
+    pool.stop();
+    pool.kill();
+    assert_eq!(pool.workers(), []);
 }
 
 /// As many as there: 5 where each is executed, 100 where they are forked.
@@ -239,14 +239,14 @@ fn test_many_processes() {
         let (observer, witness) = Witness::new();
         let queue = JoinableQueue::unbounded();
         let ending = builder.clone().observer(observer);
-        let _crew = ending.worker(&queue, roles::end_at_once).unwrap();
+        let _pool = ending.worker(&queue, roles::end_at_once).unwrap();
         expect_exits(&witness, workers, Exit::Exited(0));
 
         let (observer, witness) = Witness::new();
         let queue = JoinableQueue::unbounded();
         let waiting = builder.observer(observer);
-        let crew = waiting.worker(&queue, wait_in_get).unwrap();
-        let pids = ready_pids(&crew, workers);
+        let pool = waiting.worker(&queue, wait_in_get).unwrap();
+        let pids = ready_pids(&pool, workers);
         pids.iter().for_each(|pid| send(*pid, Signal::SIGTERM));
         let exit = Exit::Signaled(Signal::SIGTERM as i32);
         let ended = expect_exits(&witness, workers, exit);
@@ -269,8 +269,8 @@ fn test_child_fd_inflation() {
     for method in METHODS {
         let queue = JoinableQueue::<Work>::unbounded();
         let builder = Supervisor::builder().processes(5).start_method(method);
-        let crew = builder.handler(&queue, work).unwrap();
-        let pids = ready_pids(&crew, 5);
+        let pool = builder.handler(&queue, work).unwrap();
+        let pids = ready_pids(&pool, 5);
         let counts = || pids.iter().map(|pid| open_files(*pid));
         // What a worker opens while it boots may not be closed yet.
         until("all have as many files", || {
@@ -298,14 +298,14 @@ fn test_error_on_stdio_flush_2() {
         let queue = JoinableQueue::unbounded();
         let (observer, witness) = Witness::new();
         let builder = one().start_method(method).observer(observer);
-        let crew = builder.handler(&queue, roles::lose_stdio).unwrap();
+        let pool = builder.handler(&queue, roles::lose_stdio).unwrap();
         for fd in [1, 2] {
             queue.put(&fd).unwrap();
         }
         assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 2);
-        crew.stop();
+        pool.stop();
         assert_eq!(witness.await_exit().1, Exit::Exited(0));
-        assert_eq!(crew.restarts(), 0);
+        assert_eq!(pool.restarts(), 0);
     }
 }
 
@@ -313,19 +313,19 @@ fn test_error_on_stdio_flush_2() {
 fn hit_the_fork_server(name: &str, signal: Signal) {
     let gate = Gate::new();
     let queue = JoinableQueue::unbounded();
-    let crew = fork_server::crew(name, &queue, 2);
+    let pool = fork_server::pool(name, &queue, 2);
     queue.put(&gate.item()).unwrap();
     gate.await_visitor();
     let server = fork_server_of(name);
     send(server, signal);
     until("the fork server is gone", || !is_alive(server));
-    let before = ready_pids(&crew, 2);
+    let before = ready_pids(&pool, 2);
     // The free worker ends of it, and so do the two that are forked after it.
     queue.put(&Work::Exit(1)).unwrap();
     until("it is given up", || queue.counts().unwrap().dead == 1);
     gate.open();
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 1);
-    let after = ready_pids(&crew, 2);
+    let after = ready_pids(&pool, 2);
     let survivors = after.iter().filter(|pid| before.contains(pid)).count();
     assert_eq!(survivors, 1, "the one at the gate, and no other");
     assert_ne!(fork_server_of(name), server);
@@ -347,7 +347,7 @@ fn test_sys_exit() {
         let queue = once();
         let (observer, witness) = Witness::new();
         let builder = one().start_method(method).observer(observer);
-        let _crew = builder.handler(&queue, work).unwrap();
+        let _pool = builder.handler(&queue, work).unwrap();
         for (code, expected) in [(1, 1), (0, 0), (8, 8), (300, 44), (-1, 255)] {
             queue.put(&Work::Exit(code)).unwrap();
             queue.join_timeout(DEADLINE).unwrap();

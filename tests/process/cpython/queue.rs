@@ -135,7 +135,7 @@ fn test_task_done() {
         let (observer, witness) = Witness::new();
         let builder = Supervisor::builder().processes(4).start_method(method);
         let builder = builder.observer(observer);
-        let crew = builder.worker(&queue, chapters_loop).unwrap();
+        let pool = builder.worker(&queue, chapters_loop).unwrap();
         for _ in 0..10 {
             queue.put(&Work::Nothing).unwrap();
         }
@@ -148,7 +148,7 @@ fn test_task_done() {
             assert_eq!(witness.await_exit().1, Exit::Exited(0));
         }
         assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 14);
-        until("nobody is a worker any more", || crew.workers().is_empty());
+        until("nobody is a worker any more", || pool.workers().is_empty());
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use dishrack::{JoinableQueue, Options, Roles, Supervisor};
 use serde::{Deserialize, Serialize};
 
-use super::traps::{self, Deed, Item, Place};
+use super::traps::{self, ChildEffect, Item, Place};
 use super::{ready_pids, take};
 use crate::roles::{Work, work};
 
@@ -115,10 +115,10 @@ pub(super) fn count_down(id: Vec<u8>) -> Result<Vec<Node>, String> {
         for child in 0..2 {
             let queue = JoinableQueue::unbounded();
             let builder = Supervisor::builder().processes(1);
-            let crew = builder.handler(&queue, count_down);
-            let crew = crew.map_err(|error| error.to_string())?;
+            let pool = builder.handler(&queue, count_down);
+            let pool = pool.map_err(|error| error.to_string())?;
             let id = [id.as_slice(), &[child]].concat();
-            for below in crew.map([id]) {
+            for below in pool.map([id]) {
                 nodes.extend(below.map_err(|error| error.to_string())?);
             }
         }
@@ -132,10 +132,10 @@ pub(super) fn start_grandchild(path: String) -> Result<(), String> {
         max_attempts: 1,
         ..Options::default()
     });
-    let crew = Supervisor::builder().processes(1).handler(&queue, work);
-    let crew = crew.map_err(|error| error.to_string())?;
+    let pool = Supervisor::builder().processes(1).handler(&queue, work);
+    let pool = pool.map_err(|error| error.to_string())?;
     queue.put(&Work::AwaitFile(path.clone())).unwrap();
-    let pid = ready_pids(&crew, 1)[0];
+    let pid = ready_pids(&pool, 1)[0];
     // In one step, so that nobody reads half of it.
     std::fs::write(format!("{path}.tmp"), pid.to_string()).unwrap();
     std::fs::rename(format!("{path}.tmp"), format!("{path}.grandchild")).unwrap();
@@ -155,34 +155,34 @@ pub(crate) fn play(name: &str) {
         "large pool" => {
             let queue = JoinableQueue::unbounded();
             let builder = Supervisor::builder().processes(200);
-            let crew = builder.handler(&queue, square).unwrap();
-            let sum: u64 = crew.map(0..1000).map(Result::unwrap).sum();
+            let pool = builder.handler(&queue, square).unwrap();
+            let sum: u64 = pool.map(0..1000).map(Result::unwrap).sum();
             println!("{sum}");
         }
         "without stdio" => {
             let queue = JoinableQueue::unbounded();
-            let crew = Supervisor::builder().processes(2).handler(&queue, square);
+            let pool = Supervisor::builder().processes(2).handler(&queue, square);
             for n in 0..10 {
                 queue.put(&n).unwrap();
             }
             let joined = queue.join_timeout(Duration::from_secs(100)).unwrap();
-            crew.unwrap().stop();
+            pool.unwrap().stop();
             std::process::exit(i32::try_from(joined.done).unwrap());
         }
-        "a result exits here" => receive(Deed::Exit),
-        "a result crashes here" => receive(Deed::Crash),
+        "a result exits here" => receive(ChildEffect::Exit),
+        "a result crashes here" => receive(ChildEffect::Crash),
         other => panic!("no such play: {other}"),
     }
 }
 
 /// Tells who works for this program, and receives a result that ends it.
-fn receive(deed: Deed) {
+fn receive(effect: ChildEffect) {
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(2);
-    let crew = builder.handler(&queue, traps::walk).unwrap();
-    for pid in ready_pids(&crew, 2) {
+    let pool = builder.handler(&queue, traps::walk).unwrap();
+    for pid in ready_pids(&pool, 2) {
         println!("{pid}");
     }
-    let results = crew.map([Item::trap(Place::ResultDeserialize, deed)]);
+    let results = pool.map([Item::trap(Place::ResultDeserialize, effect)]);
     println!("still here: {:?}", results.collect::<Vec<_>>());
 }

@@ -22,7 +22,7 @@ pub(crate) enum Place {
 
 /// What it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Deed {
+pub(crate) enum ChildEffect {
     Error,
     Exit,
     Crash,
@@ -35,7 +35,7 @@ pub(crate) const CRASH: Signal = Signal::SIGSEGV;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trap {
     place: Place,
-    deed: Deed,
+    effect: ChildEffect,
 }
 
 impl Trap {
@@ -43,12 +43,12 @@ impl Trap {
         if self.place != place {
             return Ok(());
         }
-        match self.deed {
-            Deed::Error => Err("it is a trap"),
-            Deed::Exit => std::process::exit(EXIT_CODE),
+        match self.effect {
+            ChildEffect::Error => Err("it is a trap"),
+            ChildEffect::Exit => std::process::exit(EXIT_CODE),
             // Rust's own handler takes the first one for a stack that may have overflowed, and
             // lets the next one through.
-            Deed::Crash => loop {
+            ChildEffect::Crash => loop {
                 raise(CRASH).unwrap();
             },
         }
@@ -63,15 +63,15 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    pub(crate) fn trap(place: Place, deed: Deed) -> Self {
+    pub(crate) fn trap(place: Place, effect: ChildEffect) -> Self {
         Item {
-            trap: Trap { place, deed },
+            trap: Trap { place, effect },
             ballast: Vec::new(),
         }
     }
 
     pub(crate) fn harmless() -> Self {
-        Item::trap(Place::Nowhere, Deed::Error)
+        Item::trap(Place::Nowhere, ChildEffect::Error)
     }
 
     pub(crate) fn weighing(self, bytes: usize) -> Self {
@@ -126,7 +126,7 @@ pub(crate) fn walk(item: Item) -> Result<Outcome, String> {
     item.trap.reach(Place::Run)?;
     if item.trap.place == Place::PutByWorker {
         let queue = JoinableQueue::<Item>::current().ok_or("no queue")?;
-        let another = Item::trap(Place::ItemSerialize, item.trap.deed);
+        let another = Item::trap(Place::ItemSerialize, item.trap.effect);
         queue.put(&another).map_err(|error| error.to_string())?;
     }
     Ok(Outcome(item.trap))

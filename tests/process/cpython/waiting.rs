@@ -24,7 +24,7 @@ fn test_wait() {
         let (observer, witness) = Witness::new();
         let builder = Supervisor::builder().processes(4).start_method(method);
         let builder = builder.restart(Restart::Temporary).observer(observer);
-        let _crew = builder.worker(&queue, roles::ten_messages).unwrap();
+        let _pool = builder.worker(&queue, roles::ten_messages).unwrap();
         let messages: Vec<roles::Message> = (0..40).map(|_| take(&queue)).collect();
         let mut senders: Vec<u32> = messages.iter().map(|(_, pid)| *pid).collect();
         senders.sort_unstable();
@@ -72,8 +72,8 @@ fn test_wait_integer() {
         let builder = Supervisor::builder().processes(2).start_method(method);
         let builder = builder.restart(Restart::Temporary).observer(observer);
         let other = JoinableQueue::<crate::roles::Work>::unbounded();
-        let crew = builder.worker(&other, wait_in_get).unwrap();
-        let pids = ready_pids(&crew, 2);
+        let pool = builder.worker(&other, wait_in_get).unwrap();
+        let pids = ready_pids(&pool, 2);
         assert_eq!(witness.exits(), []);
         assert!(queue.try_get().unwrap_err().is_empty());
 

@@ -164,7 +164,7 @@ fn join_waits_for_the_end() {
     let gate = stage.gate();
     let _works = held(&stage);
     let mut join = stage.start("join", &[]);
-    // It has to be there before the end comes: it waits for the bell then.
+    // It has to be there before the end comes: it waits for the doorbell then.
     until("it waits", || {
         let clients = stage.redis_cli(&["client", "list"]);
         clients.contains("cmd=xread ")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::stage::{
-    Gate, LONG_LEASE, SHORT_LEASE, check_books, crew, held, join, open, place, put_items, queue,
+    Gate, LONG_LEASE, SHORT_LEASE, check_books, held, join, open, place, pool, put_items, queue,
     willing,
 };
 use crate::patience::until;
@@ -28,13 +28,13 @@ fn connections_that_are_cut_again_and_again_lose_nothing() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), SHORT_LEASE);
-    let crew = willing(&queue, 2);
+    let pool = willing(&queue, 2);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             put_items(&queue, ITEMS as u64);
         });
         for cut in 0..CUTS {
-            crew.await_begun(cut * ITEMS / CUTS + 1);
+            pool.await_begun(cut * ITEMS / CUTS + 1);
             proxy.cut();
         }
     });
@@ -48,22 +48,22 @@ fn while_away(away: fn(&Proxy)) {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), Duration::from_secs(5));
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     for n in 1..=3 {
         queue.put(&format!("item {n}")).unwrap();
     }
-    crew.await_begun(1);
+    pool.await_begun(1);
     away(&proxy);
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put(&"item 4".to_owned()));
-        crew.notices.await_one("is away");
+        pool.notices.await_one("is away");
         // What is done now cannot be told yet.
         gate.open();
-        assert!(!crew.notices.has("is back"), "{:?}", crew.notices.all());
+        assert!(!pool.notices.has("is back"), "{:?}", pool.notices.all());
         proxy.restore();
         putter.join().unwrap().unwrap();
     });
-    crew.notices.await_one("is back");
+    pool.notices.await_one("is back");
     assert_eq!(join(&queue).done, 4);
     check_books(&server, 4, 0);
 }
@@ -82,11 +82,11 @@ fn a_redis_that_is_away_when_work_begins_is_waited_for() {
     let queue = queue(proxy.url(), LONG_LEASE);
     queue.put(&"item".to_owned()).unwrap();
     proxy.refuse();
-    let crew = willing(&queue, 1);
-    crew.notices.await_one("is away");
+    let pool = willing(&queue, 1);
+    pool.notices.await_one("is away");
     proxy.restore();
     assert_eq!(join(&queue).done, 1);
-    assert_eq!(crew.began(), ["item"]);
+    assert_eq!(pool.began(), ["item"]);
     check_books(&server, 1, 0);
 }
 
@@ -97,12 +97,12 @@ fn a_redis_that_stays_away_is_given_up() {
     let queue = open(&place.patience(Duration::from_millis(300)));
     let gate = Gate::default();
     let own = gate.clone();
-    let crew = crew(&queue, 1, move |_| {
+    let pool = pool(&queue, 1, move |_| {
         own.pass();
         Ok(())
     });
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     proxy.refuse();
     let address = format!("127.0.0.1:{}", proxy.port());
     let refused = queue.put(&"another".to_owned()).unwrap_err();
@@ -112,12 +112,12 @@ fn a_redis_that_stays_away_is_given_up() {
         assert!(words.contains("cannot be reached"), "{words}");
         assert!(words.contains(&address), "{words}");
     }
-    crew.notices.await_one("failed: redis at");
+    pool.notices.await_one("failed: redis at");
     gate.open();
-    drop((crew, queue));
+    drop((pool, queue));
     // Nothing was forgotten: whoever comes later has it.
     let later = super::stage::queue(server.url(), SHORT_LEASE);
-    let _crew = willing(&later, 1);
+    let _pool = willing(&later, 1);
     assert_eq!(join(&later).done, 1);
     check_books(&server, 1, 0);
 }
@@ -127,12 +127,12 @@ fn a_join_waits_out_a_cut() {
     let proxy = Proxy::before(&server);
     let away = queue(proxy.url(), LONG_LEASE);
     let near = queue(server.url(), LONG_LEASE);
-    let (crew, gate) = held(&near);
+    let (pool, gate) = held(&near);
     away.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     std::thread::scope(|scope| {
         let joiner = scope.spawn(|| join(&away));
-        // It listens to the bell, on a connection of its own.
+        // It listens to the doorbell, on a connection of its own.
         until("the joiner listens", || {
             server.cli(&["client", "list"]).contains("cmd=xread ")
         });
@@ -149,15 +149,15 @@ fn a_redis_with_too_many_clients_is_waited_for() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     // Whoever is in stays in.
     let mut admin = Client::connect(server.port()).unwrap();
     limit_clients(&mut admin, "1");
     proxy.cut();
     gate.open();
-    crew.notices.await_one("is away");
+    pool.notices.await_one("is away");
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put(&"another".to_owned()));
         until("it is not let in several times", || {
@@ -189,9 +189,9 @@ fn a_password_that_is_changed_in_mid_run_is_told() {
     let server = Options::default().password("secret").start();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     assert_eq!(server.cli(&["config", "set", "requirepass", "other"]), "OK");
     proxy.cut();
     gate.open();
@@ -200,5 +200,5 @@ fn a_password_that_is_changed_in_mid_run_is_told() {
     assert!(error.is_redis(), "{error:?}");
     assert!(words.contains("the password in the URL"), "{words}");
     assert!(!words.contains("secret"), "{words}");
-    crew.notices.await_one("failed: redis at");
+    pool.notices.await_one("failed: redis at");
 }

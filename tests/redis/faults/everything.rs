@@ -21,7 +21,7 @@ fn start(server: &Server, name: usize) -> Puppet {
 fn thousands_of_items_survive_kills_of_everybody() {
     let server = Options::default().durable().start();
     let near = queue(server.url(), SHORT_LEASE);
-    let mut crews = [0, 1, 2].map(|name| start(&server, name));
+    let mut pools = [0, 1, 2].map(|name| start(&server, name));
     let joiner = Part::new("joiner", server.url(), SHORT_LEASE)
         .workers(0)
         .start();
@@ -38,9 +38,9 @@ fn thousands_of_items_survive_kills_of_everybody() {
         for kill in 0..KILLS {
             let enough = kill as u64 * ITEMS / (KILLS as u64 + 1);
             until("some more are done", || done(&server) > enough);
-            let victim = kill % crews.len();
-            crews[victim].kill();
-            crews[victim] = start(&server, victim);
+            let victim = kill % pools.len();
+            pools[victim].kill();
+            pools[victim] = start(&server, victim);
             if kill == KILLS / 2 {
                 server.restart();
             }

@@ -47,16 +47,16 @@ fn what_a_replica_has_is_not_lost_by_a_failover() {
     let replica = replica_of(&master);
     let proxy = Proxy::before(&master);
     let queue = replicated(proxy.url(), SHORT_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     put_items(&queue, 50);
-    crew.await_begun(1);
+    pool.await_begun(1);
     fail_over(&master, &replica, &proxy);
     // It needs a replica of its own, as what is told from now on is to be on two.
     let second = replica_of(&replica);
     gate.open();
     queue.put(&"after".to_owned()).unwrap();
     assert_eq!(join(&queue), Joined { done: 51, dead: 0 });
-    assert!(!crew.notices.has("older"), "{:?}", crew.notices.all());
+    assert!(!pool.notices.has("older"), "{:?}", pool.notices.all());
     check_books(&replica, 51, 0);
     until("the second one has it too", || {
         number(&second, &["hget", "{items}:meta", "done"]) == 51
@@ -67,17 +67,17 @@ fn a_put_waits_for_a_replica_that_is_away() {
     let master = Server::plain();
     let replica = replica_of(&master);
     let queue = replicated(master.url(), LONG_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     replica.kill();
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put(&"item".to_owned()));
-        crew.notices
+        pool.notices
             .await_one("has 0 replicas that keep up, and 1 are to have what is told");
         assert!(!putter.is_finished(), "no replica has it");
         replica.restart();
         putter.join().unwrap().unwrap();
     });
-    crew.notices
+    pool.notices
         .await_one("has enough replicas that keep up again");
     assert_eq!(join(&queue).done, 1);
     check_books(&master, 1, 0);
@@ -124,9 +124,9 @@ fn an_end_counts_only_when_a_replica_has_it() {
     let master = Server::plain();
     let replica = replica_of(&master);
     let queue = replicated(master.url(), LONG_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     replica.stop();
     gate.open();
     until("the end is told", || {
@@ -134,7 +134,7 @@ fn an_end_counts_only_when_a_replica_has_it() {
     });
     std::thread::scope(|scope| {
         let joiner = scope.spawn(|| join(&queue));
-        crew.notices.await_one("has 0 replicas that keep up");
+        pool.notices.await_one("has 0 replicas that keep up");
         assert!(!joiner.is_finished(), "no replica has it");
         replica.cont();
         assert_eq!(joiner.join().unwrap().done, 1);
@@ -147,9 +147,9 @@ fn a_replica_in_place_of_its_master_is_waited_for() {
     let replica = replica_of(&master);
     let proxy = Proxy::before(&master);
     let queue = queue(proxy.url(), SHORT_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     until("the replica knows who has it", || {
         replica
             .cli(&["xpending", "items", "dishrack"])
@@ -159,7 +159,7 @@ fn a_replica_in_place_of_its_master_is_waited_for() {
     proxy.turn_to(&replica);
     proxy.cut();
     gate.open();
-    crew.notices.await_one("is away");
+    pool.notices.await_one("is away");
     until("it refuses what it is told", || {
         let told = replica.cli(&["info", "commandstats"]);
         let scripts = told
@@ -172,7 +172,7 @@ fn a_replica_in_place_of_its_master_is_waited_for() {
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
     queue.put(&"another".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 2);
-    assert!(!crew.notices.has("older"), "{:?}", crew.notices.all());
+    assert!(!pool.notices.has("older"), "{:?}", pool.notices.all());
     check_books(&replica, 2, 0);
 }
 
@@ -182,7 +182,7 @@ fn a_failover_that_lost_something_is_told() {
     let proxy = Proxy::before(&master);
     // Nobody waits for the replica.
     let queue = queue(proxy.url(), SHORT_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     queue.put(&"copied".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
     until("the replica knows that it is done", || {
@@ -193,7 +193,7 @@ fn a_failover_that_lost_something_is_told() {
     queue.put(&"not copied".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 2);
     fail_over(&master, &replica, &proxy);
-    crew.notices
+    pool.notices
         .await_one("has come back with an older state of items");
     queue.put(&"after".to_owned()).unwrap();
     assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
@@ -214,12 +214,12 @@ fn a_failover_that_lost_something_of_ours_is_told_among_many_changes() {
     near.put(&"not copied".to_owned()).unwrap();
     let others = queue(replica.url(), LONG_LEASE);
     put_items(&others, 20);
-    let crew = willing(&near, 1);
-    crew.await_begun(1);
+    let pool = willing(&near, 1);
+    pool.await_begun(1);
     master.kill();
     proxy.turn_to(&replica);
     proxy.cut();
-    crew.notices.await_one("it was told last is not there");
+    pool.notices.await_one("it was told last is not there");
     assert_eq!(join(&near), Joined { done: 21, dead: 0 });
 }
 
@@ -229,13 +229,13 @@ fn a_put_that_no_replica_got_is_made_again_where_it_is_missing() {
     let replica = replica_of(&master);
     let proxy = Proxy::before(&master);
     let queue = replicated(proxy.url(), LONG_LEASE);
-    let crew = held(&queue);
+    let pool = held(&queue);
     queue.put(&"before".to_owned()).unwrap();
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
     let second = replica_of(&replica);
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put(&"item".to_owned()));
-        crew.0.notices.await_one("has 0 replicas that keep up");
+        pool.0.notices.await_one("has 0 replicas that keep up");
         assert_eq!(master.cli(&["xlen", "items"]), "2");
         master.kill();
         proxy.turn_to(&replica);
@@ -244,7 +244,7 @@ fn a_put_that_no_replica_got_is_made_again_where_it_is_missing() {
     });
     assert_eq!(replica.cli(&["xlen", "items"]), "2");
     assert_eq!(second.cli(&["xlen", "items"]), "2");
-    crew.1.open();
+    pool.1.open();
     assert_eq!(join(&queue).done, 2);
 }
 
@@ -254,7 +254,7 @@ fn a_master_that_becomes_a_replica_is_waited_for() {
     let replica = replica_of(&master);
     let proxy = Proxy::before(&master);
     let queue = queue(proxy.url(), LONG_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     queue.put(&"one".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
     until("the intake waits", || {
@@ -266,7 +266,7 @@ fn a_master_that_becomes_a_replica_is_waited_for() {
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
     let port = replica.port().to_string();
     assert_eq!(master.cli(&["replicaof", "127.0.0.1", &port]), "OK");
-    crew.notices.await_one("is away");
+    pool.notices.await_one("is away");
     proxy.turn_to(&replica);
     proxy.cut();
     queue.put(&"two".to_owned()).unwrap();

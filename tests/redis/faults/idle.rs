@@ -19,14 +19,14 @@ fn connections_that_are_cut_while_idle_are_opened_again_in_silence() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     for round in 0..3 {
         until("somebody waits", || is_waited(&server));
         proxy.cut();
         queue.put(&format!("item {round}")).unwrap();
         assert_eq!(join(&queue).done, round + 1);
     }
-    let told = crew.notices.all();
+    let told = pool.notices.all();
     assert!(told.is_empty(), "it was never away: {told:?}");
     check_books(&server, 3, 0);
 }
@@ -35,12 +35,12 @@ fn a_cut_that_lasts_is_told() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     until("somebody waits", || is_waited(&server));
     proxy.refuse();
-    crew.notices.await_one("is away");
+    pool.notices.await_one("is away");
     proxy.restore();
     put_items(&queue, 3);
-    crew.notices.await_one("is back");
+    pool.notices.await_one("is back");
     assert_eq!(join(&queue).done, 3);
 }

@@ -28,26 +28,26 @@ fn what_is_taken_while_scripts_are_forgotten_is_worked_on_at_once() {
     let server = Server::plain();
     // Nobody would find it later: a third of this lease is longer than the test.
     let queue = queue(server.url(), LONG_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     until("somebody waits", || is_waited(&server));
     server.cli(&["script", "flush"]);
     server.cli(&["xadd", STREAM, "*", "item", &serialized("item"), "n", "1"]);
-    crew.await_begun(1);
+    pool.await_begun(1);
     assert_eq!(join(&queue).done, 1);
-    assert_eq!(crew.notices.all(), [""; 0], "it was never away");
+    assert_eq!(pool.notices.all(), [""; 0], "it was never away");
     check_books(&server, 1, 0);
 }
 
 fn forgotten_scripts_are_loaded_again_in_silence() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    let crew = willing(&queue, 2);
+    let pool = willing(&queue, 2);
     for n in 1..=20 {
         server.cli(&["script", "flush"]);
         queue.put(&format!("item {n}")).unwrap();
     }
     assert_eq!(join(&queue).done, 20);
-    assert_eq!(crew.notices.all(), [""; 0], "it was never away");
+    assert_eq!(pool.notices.all(), [""; 0], "it was never away");
     check_books(&server, 20, 0);
 }
 
@@ -71,8 +71,8 @@ fn a_policy_that_evicts_is_warned_of() {
     let limit = Options::default().line("maxmemory 100mb");
     let server = limit.line("maxmemory-policy allkeys-lru").start();
     let queue = open(&place(server.url()));
-    let crew = willing(&queue, 1);
-    crew.notices
+    let pool = willing(&queue, 1);
+    pool.notices
         .await_one("maxmemory-policy is allkeys-lru, which deletes items");
 }
 
@@ -81,8 +81,8 @@ fn a_policy_that_evicts_nothing_as_memory_is_not_limited_is_fine() {
         .line("maxmemory-policy allkeys-lru")
         .start();
     let queue = open(&place(server.url()));
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     queue.put(&"item".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
-    assert_eq!(crew.notices.all(), [""; 0]);
+    assert_eq!(pool.notices.all(), [""; 0]);
 }

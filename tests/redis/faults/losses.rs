@@ -42,9 +42,9 @@ fn an_item_that_was_lost_too_often_is_a_dead_letter() {
     queue.put(&"harmless".to_owned()).unwrap();
     let entry = super::stage::entries(&server).remove(0);
     had_by_a_ghost(&server, &entry, 16);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 1, dead: 1 });
-    assert_eq!(crew.began(), ["harmless"]);
+    assert_eq!(pool.began(), ["harmless"]);
     let letters = queue.dead_letters().unwrap();
     assert_eq!(letters[0].payload, "deadly");
     let causes: Vec<&Cause> = letters[0].history.iter().map(|one| &one.cause).collect();
@@ -57,9 +57,9 @@ fn an_item_that_was_lost_once_less_is_worked_on() {
     let queue = queue(server.url(), SHORT_LEASE);
     queue.put(&"item".to_owned()).unwrap();
     had_by_a_ghost(&server, &only_entry(&server), 15);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
-    assert_eq!(crew.began(), ["item"]);
+    assert_eq!(pool.began(), ["item"]);
     check_books(&server, 1, 0);
 }
 
@@ -95,10 +95,10 @@ fn being_tried_again_forgives_the_losses() {
     let queue = queue(server.url(), SHORT_LEASE);
     server.cli(&["xadd", STREAM, "*", "item", &serialized("item")]);
     had_by_a_ghost(&server, &only_entry(&server), 16);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
     let id = queue.dead_letters().unwrap()[0].id;
     assert!(queue.retry_dead_letter(id).unwrap());
-    crew.await_begun(1);
+    pool.await_begun(1);
     assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
 }

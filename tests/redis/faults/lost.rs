@@ -7,8 +7,8 @@ use std::time::Duration;
 use dishrack::{Joined, RedisOptions};
 
 use super::stage::{
-    LONG_LEASE, Queue, SHORT_LEASE, STREAM, check_books, crew, entries, held, join, number,
-    only_entry, open, place, queue, serialized, willing,
+    LONG_LEASE, Queue, SHORT_LEASE, STREAM, check_books, entries, held, join, number, only_entry,
+    open, place, pool, queue, serialized, willing,
 };
 use crate::patience::{DEADLINE, until};
 use crate::proxy::Proxy;
@@ -50,9 +50,9 @@ fn put_with_a_loss(lose: fn(&Proxy, &str)) {
     proxy.await_losses(1);
     queue.put(&"after".to_owned()).unwrap();
     assert_eq!(entries(&server).len(), 3);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
-    assert_eq!(crew.began(), ["before", "lost", "after"]);
+    assert_eq!(pool.began(), ["before", "lost", "after"]);
     check_books(&server, 3, 0);
 }
 
@@ -71,7 +71,7 @@ fn a_fetch_of_numbers_whose_reply_is_lost_costs_only_numbers() {
     queue.put(&"one".to_owned()).unwrap();
     proxy.await_losses(1);
     queue.put(&"two".to_owned()).unwrap();
-    let _crew = willing(&queue, 1);
+    let _pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 2);
     check_books(&server, 2, 0);
 }
@@ -79,9 +79,9 @@ fn a_fetch_of_numbers_whose_reply_is_lost_costs_only_numbers() {
 fn end_with_a_loss(lose: fn(&Proxy, &str)) {
     let server = Server::plain();
     let (proxy, queue) = stage(&server);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     // Whoever says how it ended, names it.
     lose(&proxy, &only_entry(&server));
     gate.open();
@@ -131,11 +131,11 @@ fn a_death_whose_reply_is_lost_is_one_letter() {
     let (proxy, queue) = stage(&server);
     // Only the last word on it has the cause as a word of its own.
     proxy.lose_reply_to("it has a crack");
-    let crew = crew(&queue, 1, |_| Err("it has a crack".into()));
+    let pool = pool(&queue, 1, |_| Err("it has a crack".into()));
     queue.put(&"item".to_owned()).unwrap();
     proxy.await_losses(1);
     assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
-    assert_eq!(crew.began().len(), 3);
+    assert_eq!(pool.began().len(), 3);
     let letters = queue.dead_letters().unwrap();
     assert_eq!((letters.len(), letters[0].history.len()), (1, 3));
     check_books(&server, 0, 1);
@@ -144,10 +144,10 @@ fn a_death_whose_reply_is_lost_is_one_letter() {
 /// A queue by a proxy, with one dead letter.
 fn with_a_letter(server: &Server) -> (Proxy, Queue) {
     let (proxy, queue) = stage(server);
-    let crew = crew(&queue, 1, |_| Err("it has a crack".into()));
+    let pool = pool(&queue, 1, |_| Err("it has a crack".into()));
     queue.put(&"item".to_owned()).unwrap();
     assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
-    crew.supervisor().stop();
+    pool.supervisor().stop();
     (proxy, queue)
 }
 
@@ -180,7 +180,7 @@ fn a_result_whose_reply_is_lost_comes_once() {
     let far = queue(server.url(), LONG_LEASE);
     // Results that others worked out come by a stream as well.
     let helper = willing(&far, 1);
-    let (crew, gate) = held(&near);
+    let (pool, gate) = held(&near);
     proxy.lose_reply_to(&serialized("item 3"));
     let items = (0..20).map(|n| format!("item {n}"));
     std::thread::scope(|scope| {
@@ -188,7 +188,7 @@ fn a_result_whose_reply_is_lost_comes_once() {
             helper.await_begun(1);
             gate.open();
         });
-        let results = crew.supervisor().map(items.clone());
+        let results = pool.supervisor().map(items.clone());
         let results: Vec<String> = results.map(Result::unwrap).collect();
         assert_eq!(results, items.clone().collect::<Vec<_>>());
     });
@@ -200,7 +200,7 @@ fn items_whose_delivery_is_lost_are_found() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), SHORT_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     for n in 0..5 {
         // The wait that is under way may still be answered; the next one is not.
         proxy.lose_reply_to("xreadgroup");
@@ -209,7 +209,7 @@ fn items_whose_delivery_is_lost_are_found() {
         proxy.await_losses(n + 1);
     }
     assert_eq!(join(&queue).done, 10);
-    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
     check_books(&server, 10, 0);
 }
 
@@ -257,14 +257,14 @@ fn what_was_taken_over_and_lost_is_found() {
         ">",
     ];
     server.cli(&ghost);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     // The first time it only begins; then it looks what others left behind.
     proxy.lose_reply_to("737");
     proxy.await_losses(1);
     proxy.lose_reply_to("737");
     proxy.await_losses(2);
     assert_eq!(join(&queue).done, 1);
-    assert_eq!(crew.began(), ["item"]);
+    assert_eq!(pool.began(), ["item"]);
     check_books(&server, 1, 0);
 }
 
@@ -272,7 +272,7 @@ fn a_look_whose_reply_is_lost_is_made_again() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = open(&place(proxy.url()).lease(Duration::from_secs(7373)));
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     let asked = AtomicUsize::new(0);
     queue.put(&"item".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
@@ -287,7 +287,7 @@ fn a_look_whose_reply_is_lost_is_made_again() {
     });
     assert_eq!(asked.into_inner(), 1);
     // Another connection was to be had at once.
-    assert_eq!(crew.notices.all(), [""; 0]);
+    assert_eq!(pool.notices.all(), [""; 0]);
     check_books(&server, 1, 0);
 }
 

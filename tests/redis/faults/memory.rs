@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dishrack::{Error, Joined};
 
 use super::stage::{
-    LONG_LEASE, check_books, crew, held, join, open, place, put_items, queue, willing,
+    LONG_LEASE, check_books, held, join, open, place, pool, put_items, queue, willing,
 };
 use crate::patience::DEADLINE;
 use crate::redis_server::Server;
@@ -45,10 +45,10 @@ fn a_put_without_memory_fails_at_once_and_only_that() {
     assert_no_memory(&queue.put_timeout(&whole, DEADLINE).unwrap_err(), began);
     server.limit_memory(0);
     queue.put(&"after".to_owned()).unwrap();
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 2);
-    assert_eq!(crew.began(), ["before", "after"]);
-    assert_eq!(crew.notices.all(), [""; 0]);
+    assert_eq!(pool.began(), ["before", "after"]);
+    assert_eq!(pool.notices.all(), [""; 0]);
     check_books(&server, 2, 0);
 }
 
@@ -62,7 +62,7 @@ fn a_first_put_without_memory_fails_at_once_and_only_that() {
     }
     server.limit_memory(0);
     queue.put(&"item".to_owned()).unwrap();
-    let _crew = willing(&queue, 1);
+    let _pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 1);
     check_books(&server, 1, 0);
 }
@@ -82,22 +82,22 @@ fn many_puts_without_memory_are_accepted_up_to_some_point() {
     let _ = queue.sync();
     queue.put_unsynced(&"another".to_owned()).unwrap();
     queue.sync().unwrap();
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 2);
-    assert_eq!(crew.began(), ["item", "another"]);
+    assert_eq!(pool.began(), ["item", "another"]);
     check_books(&server, 2, 0);
 }
 
 fn what_is_there_is_worked_off_without_memory() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     put_items(&queue, 200);
-    crew.await_begun(1);
+    pool.await_begun(1);
     server.limit_memory(ALMOST_NOTHING);
     gate.open();
     assert_eq!(join(&queue), Joined { done: 200, dead: 0 });
-    assert_eq!(crew.notices.all(), [""; 0]);
+    assert_eq!(pool.notices.all(), [""; 0]);
     server.limit_memory(0);
     check_books(&server, 200, 0);
 }
@@ -107,7 +107,7 @@ fn a_death_is_written_down_without_memory() {
     let queue = queue(server.url(), LONG_LEASE);
     queue.put(&"item".to_owned()).unwrap();
     server.limit_memory(ALMOST_NOTHING);
-    let _crew = crew(&queue, 1, |_| Err("it has a crack".into()));
+    let _pool = pool(&queue, 1, |_| Err("it has a crack".into()));
     assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
     assert_eq!(queue.dead_letters().unwrap()[0].history.len(), 3);
     server.limit_memory(0);
@@ -120,7 +120,7 @@ fn somebody_who_comes_without_memory_can_work_it_off() {
     put_items(&putter, 10);
     server.limit_memory(ALMOST_NOTHING);
     let worker = open(&place(server.url()));
-    let _crew = willing(&worker, 1);
+    let _pool = willing(&worker, 1);
     assert_eq!(join(&worker).done, 10);
     assert_eq!(join(&putter).done, 10);
     server.limit_memory(0);

@@ -148,7 +148,7 @@ fn a_node_of_a_cluster_without_the_stream_names_the_one_that_has_it() {
         "{words}"
     );
     let queue = open(&place(with.url()));
-    let _crew = willing(&queue, 1);
+    let _pool = willing(&queue, 1);
     queue.put(&"item".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
 }
@@ -241,9 +241,9 @@ fn a_server_that_takes_flags_and_does_not_run_them_is_worked_with() {
         let _ = pass_on(client, port, &flagged);
     });
     let queue = open(&place(url));
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     queue.put(&"item".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
-    assert_eq!(crew.began(), ["item"]);
+    assert_eq!(pool.began(), ["item"]);
     check_books(&server, 1, 0);
 }

@@ -246,7 +246,7 @@ pub(crate) fn play() {
             })
     };
     // Without workers it only puts and joins.
-    let _crew = (part.workers > 0).then(|| start().unwrap());
+    let _pool = (part.workers > 0).then(|| start().unwrap());
     say("ready");
     for line in std::io::stdin().lines().map_while(Result::ok) {
         let queue = queue.clone();

@@ -84,14 +84,14 @@ fn who_waits_for_room_elsewhere_asks_nobody() {
             putter.join().unwrap().unwrap();
         }
     });
-    let _crew = willing(&there, 1);
+    let _pool = willing(&there, 1);
     assert_eq!(join(&here), Joined { done: 5, dead: 0 });
 }
 
 fn an_idle_supervisor_asks_nobody() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    let _crew = willing(&queue, 2);
+    let _pool = willing(&queue, 2);
     queue.put(&"item".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
     until("it waits for more", || {
@@ -110,10 +110,10 @@ fn who_waits_for_the_end_asks_nobody() {
         .start();
     joiner.await_line("ready");
     let near = queue(server.url(), LONG_LEASE);
-    let (crew, gate) = held(&near);
+    let (pool, gate) = held(&near);
     joiner.tell("put item");
     joiner.await_line("put 1");
-    crew.await_begun(1);
+    pool.await_begun(1);
     joiner.tell("join");
     std::thread::scope(|scope| {
         let here = scope.spawn(|| join(&near));
@@ -133,9 +133,9 @@ fn who_waits_for_the_end_asks_nobody() {
 fn a_long_item_costs_only_renewals() {
     let server = Server::plain();
     let queue = queue(server.url(), Duration::from_secs(3));
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     // Two or three renewals, of some ten calls each: XPENDING, XCLAIM, XINFO and so on.
     assert_quiet(&server, 60);
     gate.open();
@@ -148,7 +148,7 @@ fn who_has_nothing_held_needs_no_renewals() {
     queue.put(&"item".to_owned()).unwrap();
     // It only puts: nobody here takes anything.
     assert_quiet(&server, 0);
-    let _crew = willing(&queue, 1);
+    let _pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 1);
     check_books(&server, 1, 0);
 }

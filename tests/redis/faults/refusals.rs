@@ -161,9 +161,9 @@ fn a_user_without_a_command_is_told_before_work_begins() {
         let refused = match Queue::on_redis(&place(url), QueueOptions::default()) {
             Err(error) => error,
             Ok(queue) => {
-                let crew = willing(&queue, 1);
+                let pool = willing(&queue, 1);
                 let error = queue.join().expect_err(command);
-                assert_eq!(crew.began(), [""; 0], "nothing is begun without {command}");
+                assert_eq!(pool.began(), [""; 0], "nothing is begun without {command}");
                 error
             }
         };
@@ -174,7 +174,7 @@ fn a_user_without_a_command_is_told_before_work_begins() {
         let may_be_unnamed = ["xinfo", "xpending"].contains(&command);
         assert!(names_it || may_be_unnamed, "{command}: {refused}");
         // Whoever may, has the item.
-        let _crew = willing(&owner, 1);
+        let _pool = willing(&owner, 1);
         assert_eq!(join(&owner).done, 1);
     }
 }
@@ -189,7 +189,7 @@ fn a_user_with_what_is_needed_can_work() {
     // CLIENT only helps to end waits early.
     let (server, url) = limited("~items ~{items}:* &* +@all -client -@admin");
     let queue = open(&place(url));
-    let _crew = willing(&queue, 1);
+    let _pool = willing(&queue, 1);
     queue.put(&"item".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
     check_books(&server, 1, 0);
@@ -247,7 +247,7 @@ fn a_unix_socket_works() {
     symlink(server.socket(), &path).unwrap();
     let path = path.display();
     let queue = open(&place(format!("redis+unix://{path}?pass=secret")));
-    let _crew = willing(&queue, 1);
+    let _pool = willing(&queue, 1);
     queue.put(&"item".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
     check_books(&server, 1, 0);

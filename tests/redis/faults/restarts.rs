@@ -6,7 +6,7 @@ use std::process::Command;
 use dishrack::Joined;
 
 use super::stage::{
-    LONG_LEASE, Queue, SHORT_LEASE, check_books, crew, entries, held, join, number, put_items,
+    LONG_LEASE, Queue, SHORT_LEASE, check_books, entries, held, join, number, pool, put_items,
     queue, willing,
 };
 use crate::redis_server::{Options, Server, answer};
@@ -26,14 +26,14 @@ fn a_durable_redis_that_is_killed_again_and_again_loses_nothing() {
     const ITEMS: usize = 50 * KILLS;
     let server = Options::default().durable().start();
     let queues = [(); 2].map(|()| queue(server.url(), SHORT_LEASE));
-    let crews = queues.each_ref().map(|queue| willing(queue, 2));
+    let pools = queues.each_ref().map(|queue| willing(queue, 2));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             put_items(&queues[0], ITEMS as u64);
         });
         for kill in 0..KILLS {
             crate::patience::until("some more are begun", || {
-                let begun: usize = crews.iter().map(|crew| crew.began().len()).sum();
+                let begun: usize = pools.iter().map(|pool| pool.began().len()).sum();
                 begun > kill * ITEMS / KILLS
             });
             server.restart();
@@ -44,10 +44,10 @@ fn a_durable_redis_that_is_killed_again_and_again_loses_nothing() {
         dead: 0,
     };
     assert_eq!(queues.each_ref().map(join), [all; 2]);
-    for crew in &crews {
-        crew.notices.await_one("is away");
-        crew.notices.await_one("is back");
-        let notices = crew.notices.all();
+    for pool in &pools {
+        pool.notices.await_one("is away");
+        pool.notices.await_one("is back");
+        let notices = pool.notices.all();
         assert!(
             !notices.iter().any(|one| one.contains("older")),
             "{notices:?}"
@@ -59,19 +59,19 @@ fn a_durable_redis_that_is_killed_again_and_again_loses_nothing() {
 fn what_ended_while_redis_was_away_is_told_when_it_is_back() {
     let server = Options::default().durable().start();
     let queue = queue(server.url(), LONG_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     server.kill();
     gate.open();
-    crew.notices.await_one("is away");
+    pool.notices.await_one("is away");
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put(&"another".to_owned()));
         server.restart();
         putter.join().unwrap().unwrap();
     });
     assert_eq!(join(&queue).done, 2);
-    assert_eq!(crew.began(), ["item", "another"]);
+    assert_eq!(pool.began(), ["item", "another"]);
     check_books(&server, 2, 0);
 }
 
@@ -79,14 +79,14 @@ fn what_ended_while_redis_was_away_is_told_when_it_is_back() {
 fn forget(then: impl FnOnce(&Server, &Queue)) {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
     queue.put(&"waiting".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     server.restart();
     then(&server, &queue);
-    crew.notices.await_one("failed: redis at");
-    crew.notices.await_one("has forgotten stream items");
+    pool.notices.await_one("failed: redis at");
+    pool.notices.await_one("has forgotten stream items");
     gate.open();
 }
 
@@ -145,9 +145,9 @@ fn a_redis_that_forgot_does_not_begin_anew_by_itself() {
     new.put(&"new".to_owned()).unwrap();
     // The stream is there, but it is another one.
     assert_forgotten(old.put(&"more".to_owned()));
-    let crew = willing(&new, 1);
+    let pool = willing(&new, 1);
     assert_eq!(join(&new).done, 1);
-    assert_eq!(crew.began(), ["new"]);
+    assert_eq!(pool.began(), ["new"]);
     check_books(&server, 1, 0);
 }
 
@@ -161,7 +161,7 @@ fn copy(from: &Path, to: &Path) {
 fn a_redis_with_an_older_state_is_told_and_goes_on() {
     let server = Options::default().durable().start();
     let queue = queue(server.url(), SHORT_LEASE);
-    let crew = crew(&queue, 1, |_| Ok(()));
+    let pool = pool(&queue, 1, |_| Ok(()));
     let put = |name: &str| queue.put(&name.to_owned()).unwrap();
     put("kept");
     join(&queue);
@@ -177,12 +177,12 @@ fn a_redis_with_an_older_state_is_told_and_goes_on() {
     std::fs::remove_dir_all(&folder).unwrap();
     copy(&backup.path().join("old"), &folder);
     server.restart();
-    crew.notices
+    pool.notices
         .await_one("has come back with an older state of items");
     // The work goes on, from there.
     put("after");
     assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
     assert_eq!(entries(&server), [""; 0]);
-    assert!(!crew.notices.has("failed"), "{:?}", crew.notices.all());
+    assert!(!pool.notices.has("failed"), "{:?}", pool.notices.all());
     assert_eq!(number(&server, &["hget", "{items}:meta", "done"]), 2);
 }

@@ -8,7 +8,7 @@ use dishrack::{ItemError, Joined};
 
 use super::puppet::Part;
 use super::stage::{
-    LONG_LEASE, SHORT_LEASE, STREAM, check_books, crew, held, join, only_entry, place, put_items,
+    LONG_LEASE, SHORT_LEASE, STREAM, check_books, held, join, only_entry, place, pool, put_items,
     queue, willing,
 };
 use crate::patience::{DEADLINE, until};
@@ -19,7 +19,7 @@ crate::timely_trials! {
     a_death_elsewhere_is_a_maps_answer_too,
     a_map_goes_on_when_the_supervisor_that_worked_for_it_is_killed,
     a_dropped_queue_gives_back_what_it_holds_at_once,
-    a_stopped_crew_gives_back_what_it_has_not_begun,
+    a_stopped_pool_gives_back_what_it_has_not_begun,
     results_are_kept_up_to_some_number,
     a_map_whose_items_somebody_deletes_ends,
     a_map_goes_on_with_the_workers_of_others,
@@ -60,7 +60,7 @@ fn a_death_elsewhere_is_a_maps_answer_too() {
     let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
     let (mapper, gate) = held(&near);
     // What the mapper itself takes stays there until the other one has met its own.
-    let helper = crew(&far, 1, |item| Err(format!("{item} has a crack")));
+    let helper = pool(&far, 1, |item| Err(format!("{item} has a crack")));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             until("one is dead", || {
@@ -119,9 +119,9 @@ fn a_dropped_queue_gives_back_what_it_holds_at_once() {
     let delivery = near.get_timeout(DEADLINE).unwrap();
     delivery.nack("not here").unwrap();
     drop(near);
-    let crew = willing(&far, 1);
+    let pool = willing(&far, 1);
     assert_eq!(join(&far), Joined { done: 3, dead: 0 });
-    let began: BTreeSet<String> = crew.began().into_iter().collect();
+    let began: BTreeSet<String> = pool.began().into_iter().collect();
     assert_eq!(began.len(), 3);
     assert_eq!(far.counts().unwrap().retries, 1);
     let consumers = server.cli(&["xinfo", "consumers", STREAM, "dishrack"]);
@@ -133,16 +133,16 @@ fn a_dropped_queue_gives_back_what_it_holds_at_once() {
     check_books(&server, 3, 0);
 }
 
-fn a_stopped_crew_gives_back_what_it_has_not_begun() {
+fn a_stopped_pool_gives_back_what_it_has_not_begun() {
     let server = Server::plain();
     let [near, far] = [(); 2].map(|()| queue(server.url(), Duration::from_secs(6)));
-    let (crew, gate) = held(&near);
+    let (pool, gate) = held(&near);
     put_items(&near, 20);
-    crew.await_begun(1);
+    pool.await_begun(1);
     let helper = willing(&far, 1);
     std::thread::scope(|scope| {
         // It finishes what it is at, and no more.
-        scope.spawn(|| crew.supervisor().stop());
+        scope.spawn(|| pool.supervisor().stop());
         scope.spawn(|| {
             helper.await_begun(1);
             gate.open();
@@ -162,7 +162,7 @@ fn results_are_kept_up_to_some_number() {
     let server = Server::plain();
     let place = place(server.url()).results(10);
     let queue = super::stage::open(&place);
-    let _crew = willing(&queue, 1);
+    let _pool = willing(&queue, 1);
     for n in 0..1000 {
         queue.put_unsynced(&format!("item {n}")).unwrap();
     }
@@ -217,7 +217,7 @@ fn inline_work_makes_room_for_what_is_put_in_advance() {
     };
     let queue = super::stage::Queue::on_redis(&place(server.url()), options).unwrap();
     let inline = dishrack::Supervisor::builder().inline();
-    let _crew = inline.handler(&queue, Ok::<String, String>).unwrap();
+    let _pool = inline.handler(&queue, Ok::<String, String>).unwrap();
     for n in 0..20 {
         queue.put_unsynced(&format!("item {n}")).unwrap();
     }
@@ -228,11 +228,11 @@ fn inline_work_makes_room_for_what_is_put_in_advance() {
 fn a_map_whose_items_somebody_deletes_ends() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     let items: Vec<String> = (0..50).map(|n| format!("item {n}")).collect();
     let results: Vec<Result<String, ItemError>> = std::thread::scope(|scope| {
-        let map = scope.spawn(|| crew.supervisor().map(items.clone()).collect());
-        crew.await_begun(1);
+        let map = scope.spawn(|| pool.supervisor().map(items.clone()).collect());
+        pool.await_begun(1);
         until("all are put", || server.cli(&["xlen", STREAM]) == "50");
         assert_eq!(server.cli(&["xtrim", STREAM, "maxlen", "0"]), "50");
         gate.open();
@@ -247,11 +247,11 @@ fn a_map_whose_items_somebody_deletes_ends() {
 fn a_map_goes_on_with_the_workers_of_others() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     let items: Vec<String> = (0..5).map(|n| format!("take {n}")).collect();
     queue.put(&"item".to_owned()).unwrap();
     assert_eq!(join(&queue).done, 1);
-    crew.supervisor().stop();
+    pool.supervisor().stop();
     let other = Part::new("other", server.url(), LONG_LEASE).start();
     other.await_line("ready");
     until("it is heard of", || {
@@ -260,7 +260,7 @@ fn a_map_goes_on_with_the_workers_of_others() {
     });
     // This has it looked who is there.
     queue.counts().unwrap();
-    let results: Vec<_> = crew
+    let results: Vec<_> = pool
         .supervisor()
         .map(items.clone())
         .map(Result::unwrap)

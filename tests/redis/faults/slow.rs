@@ -5,7 +5,7 @@ use std::time::Duration;
 use dishrack::Joined;
 
 use super::stage::{
-    LONG_LEASE, SHORT_LEASE, check_books, crew, held, join, let_pass, put_items, queue, willing,
+    LONG_LEASE, SHORT_LEASE, check_books, held, join, let_pass, pool, put_items, queue, willing,
 };
 use crate::patience::{DEADLINE, until};
 use crate::proxy::Proxy;
@@ -28,10 +28,10 @@ fn not_noticed(stop: impl FnOnce(&Server, &Proxy), cont: impl FnOnce(&Server, &P
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"one".to_owned()).unwrap();
     queue.put(&"two".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     stop(&server, &proxy);
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put(&"three".to_owned()));
@@ -42,7 +42,7 @@ fn not_noticed(stop: impl FnOnce(&Server, &Proxy), cont: impl FnOnce(&Server, &P
         putter.join().unwrap().unwrap();
     });
     assert_eq!(join(&queue).done, 3);
-    assert_eq!(crew.began(), ["one", "two", "three"]);
+    assert_eq!(pool.began(), ["one", "two", "three"]);
     assert_eq!(queue.counts().unwrap().refused, 0);
     check_books(&server, 3, 0);
 }
@@ -59,17 +59,17 @@ fn a_black_hole_that_never_gives_back_is_noticed() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), SHORT_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     proxy.black_hole();
     gate.open();
     // Only a time that is over tells that nobody answers.
-    crew.notices.await_one("is away");
+    pool.notices.await_one("is away");
     // What the network had is gone for good.
     proxy.cut();
     proxy.restore();
-    crew.notices.await_one("is back");
+    pool.notices.await_one("is back");
     assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
     check_books(&server, 1, 0);
 }
@@ -78,14 +78,14 @@ fn a_server_that_stands_still_beyond_the_lease_loses_nothing() {
     const ITEMS: u64 = 60;
     let server = Server::plain();
     let queues = [(); 2].map(|()| queue(server.url(), SHORT_LEASE));
-    let crews = queues.each_ref().map(|queue| {
-        crew(queue, 2, |_| {
+    let pools = queues.each_ref().map(|queue| {
+        pool(queue, 2, |_| {
             let_pass(Duration::from_millis(20));
             Ok(())
         })
     });
     put_items(&queues[0], ITEMS);
-    let begun = || crews.iter().map(|crew| crew.began().len()).sum::<usize>();
+    let begun = || pools.iter().map(|pool| pool.began().len()).sum::<usize>();
     until("they are at it", || begun() > 10);
     server.stop();
     let_pass(2 * SHORT_LEASE);
@@ -110,9 +110,9 @@ fn dropped_while(away: fn(&Proxy)) {
     delivery.task_done().unwrap();
     drop(far);
     let near = queue(server.url(), SHORT_LEASE);
-    let crew = willing(&near, 1);
+    let pool = willing(&near, 1);
     assert_eq!(join(&near), Joined { done: 1, dead: 0 });
-    assert_eq!(crew.began(), ["item"]);
+    assert_eq!(pool.began(), ["item"]);
     check_books(&server, 1, 0);
 }
 
@@ -151,8 +151,8 @@ fn with_delay(delay: Duration, lease: Duration) {
         dead: 0,
     };
     assert_eq!([join(&far), join(&near)], [all; 2]);
-    for crew in [&slow, &quick] {
-        assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    for pool in [&slow, &quick] {
+        assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
     }
     check_books(&server, ITEMS, 0);
 }

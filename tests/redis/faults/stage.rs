@@ -1,4 +1,4 @@
-//! What these tests have in common: queues, crews whose work can be held, those who listen to
+//! What these tests have in common: queues, pools whose work can be held, those who listen to
 //! notices, and how the books are checked in the end.
 
 use std::collections::BTreeSet;
@@ -104,19 +104,19 @@ impl Notices {
     }
 }
 
-/// A crew of threads in this process, and what was seen of it.
-pub(crate) struct Crew {
+/// A pool of threads in this process, and what was seen of it.
+pub(crate) struct Pool {
     pub(crate) notices: Arc<Notices>,
     began: Arc<Mutex<Vec<String>>>,
     supervisor: Supervisor<String, String>,
 }
 
 /// Threads that work so: what comes of an item is the item.
-pub(crate) fn crew(
+pub(crate) fn pool(
     queue: &Queue,
     workers: usize,
     work: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static,
-) -> Crew {
+) -> Pool {
     let notices = Arc::new(Notices::default());
     let began: Arc<Mutex<Vec<String>>> = Arc::default();
     let list = Arc::clone(&began);
@@ -127,14 +127,14 @@ pub(crate) fn crew(
             list.lock().unwrap().push(item.clone());
             work(&item).map(|()| item)
         });
-    Crew {
+    Pool {
         notices,
         began,
         supervisor: supervisor.unwrap(),
     }
 }
 
-impl Crew {
+impl Pool {
     /// The items that it has begun with so far; one that is tried again is there again.
     pub(crate) fn began(&self) -> Vec<String> {
         self.began.lock().unwrap().clone()
@@ -151,16 +151,16 @@ impl Crew {
     }
 }
 
-/// A crew that does all it gets.
-pub(crate) fn willing(queue: &Queue, workers: usize) -> Crew {
-    crew(queue, workers, |_| Ok(()))
+/// A pool that does all it gets.
+pub(crate) fn willing(queue: &Queue, workers: usize) -> Pool {
+    pool(queue, workers, |_| Ok(()))
 }
 
-/// A crew of one that begins with nothing more until it is let go on.
-pub(crate) fn held(queue: &Queue) -> (Crew, Gate) {
+/// A pool of one that begins with nothing more until it is let go on.
+pub(crate) fn held(queue: &Queue) -> (Pool, Gate) {
     let gate = Gate::default();
     let own = gate.clone();
-    let held = crew(queue, 1, move |_| {
+    let held = pool(queue, 1, move |_| {
         own.pass();
         Ok(())
     });

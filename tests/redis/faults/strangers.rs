@@ -33,11 +33,11 @@ crate::timely_trials! {
 fn an_entry_of_another_client_is_worked_on() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     server.cli(&["xadd", STREAM, "*", "item", &serialized("cup")]);
-    crew.await_begun(1);
+    pool.await_begun(1);
     assert_eq!(join(&queue).done, 1);
-    assert_eq!(crew.began(), ["cup"]);
+    assert_eq!(pool.began(), ["cup"]);
     check_books(&server, 1, 0);
 }
 
@@ -50,9 +50,9 @@ fn what_is_no_item_is_a_dead_letter_and_others_go_on() {
     add(&["item", "\u{7f}too short for what it says"]);
     add(&["item", ""]);
     queue.put(&"two".to_owned()).unwrap();
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 2, dead: 3 });
-    assert_eq!(crew.began(), ["one", "two"]);
+    assert_eq!(pool.began(), ["one", "two"]);
     let letters = queue.raw_dead_letters().unwrap();
     let mut causes: Vec<String> = letters
         .iter()
@@ -89,9 +89,9 @@ fn garbage_in_our_fields_is_no_obstacle() {
     for fields in garbage {
         server.cli(&[&["xadd", STREAM, "*", "item", &cup], fields].concat());
     }
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 5, dead: 0 });
-    assert_eq!(crew.began(), ["cup"; 5]);
+    assert_eq!(pool.began(), ["cup"; 5]);
     check_books(&server, 5, 0);
 }
 
@@ -99,10 +99,10 @@ fn garbage_in_our_fields_is_no_obstacle() {
 fn told(act: impl FnOnce(&Server), words: &str) {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"one".to_owned()).unwrap();
     queue.put(&"two".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     act(&server);
     gate.open();
     let said = |error: Error| {
@@ -111,7 +111,7 @@ fn told(act: impl FnOnce(&Server), words: &str) {
     };
     said(queue.join().unwrap_err());
     said(queue.put(&"three".to_owned()).unwrap_err());
-    crew.notices.await_one("failed: redis at");
+    pool.notices.await_one("failed: redis at");
 }
 
 fn a_stream_that_is_deleted_in_mid_run_is_told() {
@@ -138,16 +138,16 @@ fn a_stream_that_becomes_something_else_is_told() {
 fn a_held_entry_that_is_deleted_is_over() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"one".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     assert_eq!(server.cli(&["xdel", STREAM, &only_entry(&server)]), "1");
     queue.put(&"two".to_owned()).unwrap();
     gate.open();
     join(&queue);
-    until("both are begun", || crew.began() == ["one", "two"]);
+    until("both are begun", || pool.began() == ["one", "two"]);
     join(&queue);
-    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
     assert_nothing_is_left(&server);
 }
 
@@ -173,36 +173,36 @@ fn a_held_entry_that_is_deleted_and_fails_is_over() {
         assert!(error.is_stale(), "{error}");
     }
     queue.put(&"two".to_owned()).unwrap();
-    let crew = super::stage::crew(&queue, 1, |_| Err("it has a crack".into()));
+    let pool = super::stage::pool(&queue, 1, |_| Err("it has a crack".into()));
     until("the other one is dead", || join(&queue).dead >= 1);
-    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
     assert_nothing_is_left(&server);
 }
 
 fn a_stream_that_is_trimmed_goes_on() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     put_items(&queue, 10);
-    crew.await_begun(1);
+    pool.await_begun(1);
     server.cli(&["xtrim", STREAM, "maxlen", "=", "2"]);
     gate.open();
     join(&queue);
     queue.put(&"after".to_owned()).unwrap();
     until("the last one is begun", || {
-        crew.began().iter().any(|item| item == "after")
+        pool.began().iter().any(|item| item == "after")
     });
     join(&queue);
-    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
     assert_nothing_is_left(&server);
 }
 
 fn an_entry_that_somebody_else_claims_is_his() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"one".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     let entry = only_entry(&server);
     server.cli(&["xclaim", STREAM, "dishrack", "ghost", "0", &entry]);
     gate.open();
@@ -235,26 +235,26 @@ fn a_stream_with_a_group_of_others_goes_on() {
     ]);
     let queue = queue(server.url(), LONG_LEASE);
     queue.put(&"new".to_owned()).unwrap();
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 2);
-    assert_eq!(crew.began(), ["old", "new"]);
+    assert_eq!(pool.began(), ["old", "new"]);
     check_books(&server, 2, 0);
 }
 
 fn two_items_of_the_same_number_are_two() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     for name in ["one", "two", "three"] {
         server.cli(&["xadd", STREAM, "*", "item", &serialized(name), "n", "7"]);
     }
-    crew.await_begun(1);
+    pool.await_begun(1);
     gate.open();
     assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
-    let mut began = crew.began();
+    let mut began = pool.began();
     began.sort();
     assert_eq!(began, ["one", "three", "two"]);
-    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
 }
 
 fn a_place_for_the_result_that_is_none_is_no_obstacle() {
@@ -273,7 +273,7 @@ fn a_place_for_the_result_that_is_none_is_no_obstacle() {
         ]);
         server.cli(&["xadd", STREAM, "*", "reply", place, "index", "1"]);
     }
-    let _crew = willing(&queue, 1);
+    let _pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 4, dead: 4 });
     assert_eq!(server.cli(&["exists", "elsewhere"]), "0");
     assert_eq!(queue.raw_dead_letters().unwrap().len(), 4);
@@ -291,7 +291,7 @@ fn an_entry_of_very_many_fields_ends() {
     server.cli(&add);
     // Given back as well: it stays with whoever has it, and others go on.
     drop(queue.get_timeout(crate::patience::DEADLINE));
-    let _crew = willing(&queue, 1);
+    let _pool = willing(&queue, 1);
     queue.put(&"one".to_owned()).unwrap();
     assert_eq!(join(&queue), Joined { done: 1, dead: 1 });
     let id = queue.raw_dead_letters().unwrap()[0].id;
@@ -302,9 +302,9 @@ fn an_entry_of_very_many_fields_ends() {
 fn a_stream_that_is_made_again_is_told_to_those_of_the_old_one() {
     let server = Server::plain();
     let old = queue(server.url(), LONG_LEASE);
-    let (crew, gate) = held(&old);
+    let (pool, gate) = held(&old);
     old.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     assert_eq!(server.cli(&["del", STREAM]), "1");
     let new = queue(server.url(), LONG_LEASE);
     gate.open();
@@ -324,9 +324,9 @@ fn items_from_before_the_group_are_worked_on() {
     server.cli(&["xgroup", "create", STREAM, "dishrack", "$"]);
     server.cli(&["xadd", STREAM, "*", "item", &serialized("three")]);
     let queue = queue(server.url(), SHORT_LEASE);
-    let crew = willing(&queue, 1);
+    let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
-    let mut began = crew.began();
+    let mut began = pool.began();
     began.sort();
     assert_eq!(began, ["one", "three", "two"]);
     check_books(&server, 3, 0);
@@ -335,9 +335,9 @@ fn items_from_before_the_group_are_worked_on() {
 fn an_item_that_somebody_acknowledges_by_hand_is_worked_on() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
-    let (crew, gate) = held(&queue);
+    let (pool, gate) = held(&queue);
     queue.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     let entry = only_entry(&server);
     assert_eq!(server.cli(&["xack", STREAM, "dishrack", &entry]), "1");
     gate.open();
@@ -349,8 +349,8 @@ fn the_items_of_a_consumer_that_somebody_deletes_are_worked_on() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
     put_items(&queue, 20);
-    let (crew, gate) = held(&queue);
-    crew.await_begun(1);
+    let (pool, gate) = held(&queue);
+    pool.await_begun(1);
     let told = server.cli(&["xinfo", "consumers", STREAM, "dishrack"]);
     let consumer = told.lines().nth(1).unwrap();
     server.cli(&["xgroup", "delconsumer", STREAM, "dishrack", consumer]);

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::puppet::Part;
 use super::stage::{
-    SHORT_LEASE, STREAM, check_books, crew, held, join, let_pass, number, put_items, queue, willing,
+    SHORT_LEASE, STREAM, check_books, held, join, let_pass, number, pool, put_items, queue, willing,
 };
 use crate::patience::until;
 use crate::proxy::Proxy;
@@ -42,9 +42,9 @@ fn the_items_of_a_killed_supervisor_go_to_another() {
         one.await_line("began hold");
     }
     one.kill();
-    let crew = willing(&near, 1);
+    let pool = willing(&near, 1);
     assert_eq!(join(&near), Joined { done: 5, dead: 0 });
-    assert_eq!(crew.began().len(), 5);
+    assert_eq!(pool.began().len(), 5);
     check_books(&server, 5, 0);
 }
 
@@ -70,9 +70,9 @@ fn the_items_of_killed_worker_processes_go_to_another() {
         pending.lines().next().unwrap().parse::<u64>().unwrap() >= 2
     });
     one.kill();
-    let crew = willing(&near, 1);
+    let pool = willing(&near, 1);
     assert_eq!(join(&near), Joined { done: 4, dead: 1 });
-    assert_eq!(crew.began().len(), 4);
+    assert_eq!(pool.began().len(), 4);
     check_books(&server, 4, 1);
 }
 
@@ -119,10 +119,10 @@ fn a_late_word_of_a_stopped_supervisor_is_refused() {
     one.await_line("began hold");
     one.signal(Signal::SIGSTOP);
     let near = queue(server.url(), SHORT_LEASE);
-    let crew = willing(&near, 1);
+    let pool = willing(&near, 1);
     // The lease of one that stands still is over some time.
     assert_eq!(join(&near), Joined { done: 1, dead: 0 });
-    assert_eq!(crew.began().len(), 1);
+    assert_eq!(pool.began().len(), 1);
     fs::write(&file, "").unwrap();
     one.signal(Signal::SIGCONT);
     one.await_line("did hold");
@@ -142,9 +142,9 @@ fn cut_off(says_before_it_knows: bool) {
     let proxy = Proxy::before(&server);
     let far = queue(proxy.url(), SHORT_LEASE);
     let near = queue(server.url(), SHORT_LEASE);
-    let (crew, gate) = held(&far);
+    let (pool, gate) = held(&far);
     far.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     proxy.black_hole();
     let other = willing(&near, 1);
     assert_eq!(join(&near), Joined { done: 1, dead: 0 });
@@ -174,7 +174,7 @@ fn cut_off(says_before_it_knows: bool) {
         far.counts().unwrap().refused == 1
     });
     assert_eq!(join(&far), Joined { done: 1, dead: 0 });
-    assert!(!crew.notices.has("BUG"), "{:?}", crew.notices.all());
+    assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
     // It can work again.
     drop(other);
     far.put(&"another".to_owned()).unwrap();
@@ -193,9 +193,9 @@ fn a_late_word_of_one_that_knows_already_counts_too() {
 fn a_lease_is_renewed_while_an_item_is_worked_on() {
     let server = Server::plain();
     let near = queue(server.url(), SHORT_LEASE);
-    let (crew, gate) = held(&near);
+    let (pool, gate) = held(&near);
     near.put(&"item".to_owned()).unwrap();
-    crew.await_begun(1);
+    pool.await_begun(1);
     let other = queue(server.url(), SHORT_LEASE);
     let idle = willing(&other, 1);
     let_pass(4 * SHORT_LEASE);
@@ -233,7 +233,7 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing() {
             one = part();
         }
     });
-    let last = crew(&near, 1, |_| Ok(()));
+    let last = pool(&near, 1, |_| Ok(()));
     assert_eq!(join(&near), Joined { done: 400, dead: 0 });
     assert!(!last.notices.has("BUG"), "{:?}", last.notices.all());
     check_books(&server, 400, 0);

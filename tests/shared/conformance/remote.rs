@@ -105,9 +105,9 @@ fn a_handle_in_a_worker_process_behaves_as_one_in_a_thread() {
         let queue = place::queue::<String>(bounded(2));
         queue.put(&"begin".into()).unwrap();
         let builder = builder.restart(Restart::Temporary);
-        let crew = builder.worker(&queue, probe).unwrap();
+        let pool = builder.worker(&queue, probe).unwrap();
         until("the worker has finished", || queue.is_closed());
-        crew.stop();
+        pool.stop();
         let log = queue.get().unwrap().into_item();
         queue.task_done().unwrap();
         assert!(!log.contains("=false"), "{log}");
@@ -120,7 +120,7 @@ fn a_worker_process_waits_for_room_until_there_is_some() {
     let builder = Supervisor::builder()
         .processes(1)
         .restart(Restart::Temporary);
-    let _crew = builder.worker(&queue, put_three).unwrap();
+    let _pool = builder.worker(&queue, put_three).unwrap();
     for n in 1..=3 {
         let delivery = queue.get_timeout(DEADLINE).unwrap();
         assert_eq!(*delivery, n.to_string());

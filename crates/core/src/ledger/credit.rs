@@ -15,7 +15,7 @@ const HORIZON_NS: u64 = 8_000_000;
 const ITEMS_MAX: u64 = 1024;
 
 /// A worker that may hold so many has items of five microseconds or less.
-const BRISK_LIMIT: u64 = 1000;
+const FAST_LIMIT: u64 = 1000;
 
 /// Bytes that a worker may hold beyond its first item: less than half of the ring to it.
 const BYTES_MAX: usize = 112 * 1024;
@@ -68,8 +68,8 @@ impl Credit {
 
     /// Whether its worker's items are tiny, and it can be seen when they are not any more.
     #[must_use]
-    pub fn is_brisk(&self) -> bool {
-        self.is_seen && self.limit >= BRISK_LIMIT
+    pub fn is_fast(&self) -> bool {
+        self.is_seen && self.limit >= FAST_LIMIT
     }
 
     /// How long the worker will need for so many items, as far as is known.

@@ -1,7 +1,7 @@
 //! Handing many items to one worker in one go.
 //!
 //! What comes out is what [`poll_delivery`](super::Ledger::poll_delivery) would have handed out, one
-//! by one; a test holds the two to that. It knows nothing of who is next: that is the crew's.
+//! by one; a test holds the two to that. It knows nothing of who is next: that is the consumers's.
 
 use super::leases::Lease;
 use super::{Credit, Handed, HolderId, Ledger, Token, Weight};
@@ -48,7 +48,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// Hands out what [`poll_delivery`](Self::poll_delivery) would go on to hand to the same worker,
     /// in one go.
     pub fn poll_turn(&mut self, mut deliver: impl FnMut(&Handed, &mut P)) {
-        let turn = (!self.gives_nothing()).then(|| self.crew.take_turn());
+        let turn = (!self.gives_nothing()).then(|| self.consumers.take_turn());
         let Some(mut turn) = turn.flatten() else {
             return;
         };
@@ -67,6 +67,6 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
                 deliver(&handed, &mut lease.entry.payload);
             }
         }
-        self.crew.give_turn_back(turn);
+        self.consumers.give_turn_back(turn);
     }
 }

@@ -42,7 +42,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     /// How many items workers have room for, and getters wait for.
     fn room_of_takers(&self) -> usize {
-        let room = usize::try_from(self.crew.appetite()).unwrap_or(usize::MAX);
+        let room = usize::try_from(self.consumers.appetite()).unwrap_or(usize::MAX);
         room.saturating_add(self.getters)
     }
 
@@ -57,14 +57,14 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// Whether an idle worker should get something now.
     #[must_use]
     pub fn has_idle_taker(&self) -> bool {
-        self.crew.has_idle_taker(self.waiting.ready())
+        self.consumers.has_idle_taker(self.waiting.ready())
     }
 
     /// Whether a worker may be there that gets the next item, rather than all having as much as
     /// they may.
     #[must_use]
     pub fn has_takers(&self) -> bool {
-        self.crew.has_takers(self.waiting.ready())
+        self.consumers.has_takers(self.waiting.ready())
     }
 
     /// Whether items wait for a worker that is relied on to come back soon, while another one is
@@ -72,14 +72,14 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// called if not.
     #[must_use]
     pub fn is_relying(&self) -> bool {
-        self.crew.is_relying(self.waiting.ready())
+        self.consumers.is_relying(self.waiting.ready())
     }
 
     /// Whether this worker is relied on to come back soon: it has items in advance, or is busy with
     /// tiny ones.
     #[must_use]
     pub fn is_relied_on(&self, holder: HolderId) -> bool {
-        self.crew.is_relied_on(holder)
+        self.consumers.is_relied_on(holder)
     }
 
     /// The items that nobody holds and that are not ended.
@@ -98,7 +98,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// How many holders have something that they did not settle.
     #[must_use]
     pub fn busy(&self) -> usize {
-        self.crew.busy()
+        self.consumers.busy()
     }
 
     /// What a delivery that is not settled was handed out as.
@@ -128,7 +128,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         };
         let (given, asked) = (first(false), first(true));
         let Started { current, taken } = words.started;
-        let last = self.crew.last_ordinal(holder);
+        let last = self.consumers.last_ordinal(holder);
         let is_known = [current, taken, words.begun].iter().all(|it| *it <= last);
         let token = Token::of(holder, current);
         let names_other = |lease: &Lease<P>| !lease.is_asked_for && given != Some(current);
@@ -158,19 +158,19 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// How many items this holder has and has not settled.
     #[must_use]
     pub fn held_by(&self, holder: HolderId) -> usize {
-        self.crew.outstanding(holder)
+        self.consumers.outstanding(holder)
     }
 
     /// Whether this holder is there and was not stopped.
     #[must_use]
     pub fn is_open(&self, holder: HolderId) -> bool {
-        self.crew.is_open(holder)
+        self.consumers.is_open(holder)
     }
 
     /// Whether this holder is handed items, rather than asking for them.
     #[must_use]
     pub fn is_worker(&self, holder: HolderId) -> bool {
-        self.crew.is_worker(holder)
+        self.consumers.is_worker(holder)
     }
 
     /// Why a put would be refused, if it would. Beyond the bound it is never full.
@@ -193,7 +193,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         match self.options.capacity {
             Capacity::Unbounded => true,
             Capacity::Bounded(bound) => self.len() < bound,
-            Capacity::Rendezvous => self.waiting.len() < self.crew.idle() + self.getters,
+            Capacity::Rendezvous => self.waiting.len() < self.consumers.idle() + self.getters,
         }
     }
 
@@ -216,7 +216,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// Items that no handler and no `get` has taken: waiting, resting, or only prefetched.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.waiting.len() + self.waiting.delayed() + self.crew.prefetched()
+        self.waiting.len() + self.waiting.delayed() + self.consumers.prefetched()
     }
 
     /// Whether [`len`](Self::len) is zero.
@@ -301,7 +301,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             return Err(format!("items are lost or counted twice: {counts:?}"));
         }
         let held = (self.leases.len() + self.revoked.len()) as u64;
-        let outstanding = self.crew.outstanding_in_all();
+        let outstanding = self.consumers.outstanding_in_all();
         if held != outstanding {
             return Err(format!(
                 "workers hold {outstanding} deliveries, and {held} are handed out"

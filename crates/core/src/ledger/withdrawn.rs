@@ -123,7 +123,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     pub(super) fn end_revoked(&mut self, token: Token) {
         if let Some(lease) = self.revoked.remove(&token) {
             let weight = lease.entry.payload.weight();
-            self.crew.release(token.holder, weight, None);
+            self.consumers.release(token.holder, weight, None);
         }
     }
 }

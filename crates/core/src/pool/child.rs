@@ -1,10 +1,10 @@
-//! The life of one worker process: a pure state machine of phases and happenings.
+//! The life of one worker process: a pure state machine of phases and events.
 //!
 //! A worker's end is known for certain when both are: the process has ended and its channel has
 //! been read to the end. Only then is it buried, that is, what it held goes back or is charged;
 //! and whether it was charged decides what the death means. A death that an item caused restarts
 //! the worker at once. One in boot or while idle counts against the worker's own restarts and
-//! rests before the next. It names no clock, process or thread: deeds go out, happenings come in.
+//! rests before the next. It names no clock, process or thread: effects go out, events come in.
 
 use core::time::Duration;
 
@@ -34,7 +34,7 @@ pub enum Phase {
 
 /// What can happen to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
+pub enum ChildEvent {
     /// It is to be started.
     Begin,
     /// It could not be started: there is neither a process nor a channel.
@@ -68,14 +68,14 @@ pub enum Happening {
 
 /// What is to be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum ChildEffect {
     /// Start the process.
     Start,
     /// Ask it to stop.
     AskToStop,
     /// Kill its process group.
     Kill,
-    /// Give back what it held, and say [`Happening::Buried`].
+    /// Give back what it held, and say [`ChildEvent::Buried`].
     Bury,
     /// It ended for good, as it should.
     Finish,
@@ -128,51 +128,51 @@ impl Child {
         self.phase
     }
 
-    /// When [`Happening::DeadlinePassed`] is due.
+    /// When [`ChildEvent::DeadlinePassed`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.deadline
     }
 
     /// Something happened at `now`: what is to be done.
-    pub fn handle(&mut self, happening: Happening, now: Duration) -> Option<Deed> {
+    pub fn handle(&mut self, event: ChildEvent, now: Duration) -> Option<ChildEffect> {
         if self.phase == Phase::Over {
             return None;
         }
-        match happening {
+        match event {
             // News of an end that was taken for granted when it lingered.
-            Happening::LinkClosed if !self.has_link => None,
-            Happening::Ended if !self.has_process => None,
-            Happening::Begin => self.begin(now),
-            Happening::StartFailed => {
+            ChildEvent::LinkClosed if !self.has_link => None,
+            ChildEvent::Ended if !self.has_process => None,
+            ChildEvent::Begin => self.begin(now),
+            ChildEvent::StartFailed => {
                 self.has_process = false;
                 self.has_link = false;
                 self.start_again(now, Exit::Unknown, 0)
             }
-            Happening::Ready => self.ready(),
-            Happening::LinkClosed => {
+            ChildEvent::Ready => self.ready(),
+            ChildEvent::LinkClosed => {
                 self.has_link = false;
                 self.deadline = None;
                 // A process that is ending by itself keeps its exit status.
                 if self.has_process {
                     self.kill(now)
                 } else {
-                    Some(Deed::Bury)
+                    Some(ChildEffect::Bury)
                 }
             }
-            Happening::Ended => {
+            ChildEvent::Ended => {
                 self.has_process = false;
                 self.ended(now)
             }
-            Happening::Buried { exit, charged } => self.start_again(now, exit, charged),
-            Happening::StopAsked => self.stop(now),
-            Happening::DrainAsked => self.drain(now),
-            Happening::RecycleAsked => self.recycle(),
-            Happening::Excused => {
+            ChildEvent::Buried { exit, charged } => self.start_again(now, exit, charged),
+            ChildEvent::StopAsked => self.stop(now),
+            ChildEvent::DrainAsked => self.drain(now),
+            ChildEvent::RecycleAsked => self.recycle(),
+            ChildEvent::Excused => {
                 self.is_excused = true;
                 None
             }
-            Happening::KillAsked => {
+            ChildEvent::KillAsked => {
                 self.is_stopping = true;
                 match self.phase {
                     Phase::Resting => self.finish(),
@@ -180,11 +180,11 @@ impl Child {
                     _ => self.kill(now),
                 }
             }
-            Happening::DeadlinePassed => self.deadline_passed(now),
+            ChildEvent::DeadlinePassed => self.deadline_passed(now),
         }
     }
 
-    fn begin(&mut self, now: Duration) -> Option<Deed> {
+    fn begin(&mut self, now: Duration) -> Option<ChildEffect> {
         self.phase = Phase::Booting;
         self.is_recycled = false;
         self.is_excused = false;
@@ -193,10 +193,10 @@ impl Child {
         self.has_process = true;
         self.has_link = true;
         self.deadline = now.checked_add(self.spec.boot_deadline);
-        Some(Deed::Start)
+        Some(ChildEffect::Start)
     }
 
-    fn ready(&mut self) -> Option<Deed> {
+    fn ready(&mut self) -> Option<ChildEffect> {
         if self.phase == Phase::Booting {
             self.phase = Phase::Working;
             self.deadline = None;
@@ -205,17 +205,17 @@ impl Child {
         None
     }
 
-    fn ended(&mut self, now: Duration) -> Option<Deed> {
+    fn ended(&mut self, now: Duration) -> Option<ChildEffect> {
         if self.has_link {
             self.phase = Phase::Dying;
             self.deadline = now.checked_add(LINGER);
             return None;
         }
         self.deadline = None;
-        Some(Deed::Bury)
+        Some(ChildEffect::Bury)
     }
 
-    fn stop(&mut self, now: Duration) -> Option<Deed> {
+    fn stop(&mut self, now: Duration) -> Option<ChildEffect> {
         self.is_stopping = true;
         match self.phase {
             Phase::Resting => self.finish(),
@@ -224,7 +224,7 @@ impl Child {
             Phase::Working => {
                 self.phase = Phase::Stopping;
                 self.deadline = now.checked_add(self.spec.shutdown);
-                Some(Deed::AskToStop)
+                Some(ChildEffect::AskToStop)
             }
             // Until now it was only to be replaced, and had all the time it needs.
             Phase::Stopping if self.deadline.is_none() => {
@@ -236,24 +236,24 @@ impl Child {
     }
 
     /// As [`stop`](Self::stop), but what it has begun may take as long as it takes. A stop ends that.
-    fn drain(&mut self, now: Duration) -> Option<Deed> {
-        let deed = match self.phase {
+    fn drain(&mut self, now: Duration) -> Option<ChildEffect> {
+        let effect = match self.phase {
             Phase::Working => self.recycle(),
             Phase::Resting | Phase::Booting => self.stop(now),
             Phase::Stopping | Phase::Dying | Phase::Over => None,
         };
         self.is_stopping = true;
-        deed
+        effect
     }
 
-    fn recycle(&mut self) -> Option<Deed> {
+    fn recycle(&mut self) -> Option<ChildEffect> {
         match self.phase {
             Phase::Working => {
                 self.is_recycled = true;
                 self.phase = Phase::Stopping;
                 // It finishes what it is at, however long that takes; a time limit is the item's.
                 self.deadline = None;
-                Some(Deed::AskToStop)
+                Some(ChildEffect::AskToStop)
             }
             Phase::Dying => {
                 self.is_recycled = true;
@@ -264,23 +264,23 @@ impl Child {
     }
 
     /// Killed again and again until it has ended: it may not have been born yet.
-    fn kill(&mut self, now: Duration) -> Option<Deed> {
+    fn kill(&mut self, now: Duration) -> Option<ChildEffect> {
         self.phase = Phase::Dying;
         self.deadline = now.checked_add(LINGER);
-        Some(Deed::Kill)
+        Some(ChildEffect::Kill)
     }
 
-    fn finish(&mut self) -> Option<Deed> {
-        self.end_with(Deed::Finish)
+    fn finish(&mut self) -> Option<ChildEffect> {
+        self.end_with(ChildEffect::Finish)
     }
 
-    fn end_with(&mut self, deed: Deed) -> Option<Deed> {
+    fn end_with(&mut self, effect: ChildEffect) -> Option<ChildEffect> {
         self.phase = Phase::Over;
         self.deadline = None;
-        Some(deed)
+        Some(effect)
     }
 
-    fn deadline_passed(&mut self, now: Duration) -> Option<Deed> {
+    fn deadline_passed(&mut self, now: Duration) -> Option<ChildEffect> {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return None;
         }
@@ -292,13 +292,13 @@ impl Child {
             // Something that the worker started keeps its channel open, out of its group.
             Phase::Dying => {
                 self.has_link = false;
-                Some(Deed::Bury)
+                Some(ChildEffect::Bury)
             }
             Phase::Working | Phase::Over => None,
         }
     }
 
-    fn start_again(&mut self, now: Duration, exit: Exit, charged: usize) -> Option<Deed> {
+    fn start_again(&mut self, now: Duration, exit: Exit, charged: usize) -> Option<ChildEffect> {
         let is_wanted = match self.spec.restart {
             Restart::Permanent => true,
             Restart::Transient => !exit.is_success(),
@@ -324,7 +324,7 @@ impl Child {
                 self.deadline = now.checked_add(backoff.delay(recent, self.seed));
                 None
             }
-            _ => self.end_with(Deed::GiveUp),
+            _ => self.end_with(ChildEffect::GiveUp),
         }
     }
 }

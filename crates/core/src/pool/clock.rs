@@ -1,11 +1,11 @@
-//! PURE: the time of a crew of processes, which stands still while they are suspended: that time is
+//! PURE: the time of a pool of processes, which stands still while they are suspended: that time is
 //! nobody's, and no limit is over because of it.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Turns moments of a clock that goes on into those of one that stands still now and then. All of them
-/// are times since the crew's beginning.
+/// are times since the pool's beginning.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     /// The suspensions that are over: since when, and for how long.

@@ -18,7 +18,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::ledger::{Cause, Failure, ItemId, Unfinished};
-use crate::shared::errands::Arrival;
+use crate::shared::inflight::Arrival;
 
 /// The name of an entry: the time of its birth in milliseconds, and its place among those of the
 /// same one.

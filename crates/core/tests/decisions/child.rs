@@ -6,7 +6,7 @@ mod world;
 use std::time::Duration;
 
 use dishrack_core::ledger::{Backoff, Exit};
-use dishrack_core::pool::child::{Child, Deed, Happening, Phase};
+use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::spec::{ChildSpec, Restart};
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ crate::trials! {
     a_late_end_of_the_channel_buries_nobody_twice,
     a_worker_that_is_over_stays_over,
     a_deadline_that_has_not_come_does_nothing,
-    no_order_of_happenings_breaks_the_rules,
+    no_order_of_events_breaks_the_rules,
     every_life_in_a_faithful_world_keeps_the_rules,
     the_window_counts_what_is_within_the_period,
 }
@@ -69,32 +69,38 @@ fn restarted(restart: Restart) -> ChildSpec {
 
 fn booting(spec: ChildSpec) -> Child {
     let mut child = Child::new(spec, 7);
-    assert_eq!(child.handle(Happening::Begin, ms(0)), Some(Deed::Start));
+    assert_eq!(
+        child.handle(ChildEvent::Begin, ms(0)),
+        Some(ChildEffect::Start)
+    );
     assert_eq!(child.phase(), Phase::Booting);
     child
 }
 
 fn working(spec: ChildSpec) -> Child {
     let mut child = booting(spec);
-    assert_eq!(child.handle(Happening::Ready, ms(1)), None);
+    assert_eq!(child.handle(ChildEvent::Ready, ms(1)), None);
     assert_eq!(child.phase(), Phase::Working);
     child
 }
 
 /// Both sides end, and the burial charges this many items.
-fn die(child: &mut Child, exit: Exit, charged: usize, now: Duration) -> Option<Deed> {
-    assert_eq!(child.handle(Happening::Ended, now), None);
-    assert_eq!(child.handle(Happening::LinkClosed, now), Some(Deed::Bury));
-    child.handle(Happening::Buried { exit, charged }, now)
+fn die(child: &mut Child, exit: Exit, charged: usize, now: Duration) -> Option<ChildEffect> {
+    assert_eq!(child.handle(ChildEvent::Ended, now), None);
+    assert_eq!(
+        child.handle(ChildEvent::LinkClosed, now),
+        Some(ChildEffect::Bury)
+    );
+    child.handle(ChildEvent::Buried { exit, charged }, now)
 }
 
 fn a_boot_beyond_its_deadline_is_killed() {
     let mut child = booting(spec());
     assert_eq!(child.poll_timeout(), Some(ms(30_000)));
-    let deed = child.handle(Happening::DeadlinePassed, ms(30_000));
+    let effect = child.handle(ChildEvent::DeadlinePassed, ms(30_000));
     assert_eq!(
-        (deed, child.phase()),
-        (Some(Deed::Kill), Phase::Dying),
+        (effect, child.phase()),
+        (Some(ChildEffect::Kill), Phase::Dying),
         "{child:?}"
     );
     assert_eq!(die(&mut child, KILLED, 0, ms(30_001)), None);
@@ -107,7 +113,7 @@ fn a_ready_worker_has_no_deadline() {
 
 fn a_death_with_a_charged_item_restarts_at_once() {
     let mut child = working(spec());
-    assert_eq!(die(&mut child, KILLED, 1, ms(10)), Some(Deed::Start));
+    assert_eq!(die(&mut child, KILLED, 1, ms(10)), Some(ChildEffect::Start));
     assert_eq!(child.phase(), Phase::Booting);
 }
 
@@ -117,16 +123,16 @@ fn a_death_while_idle_rests_before_the_restart() {
     assert_eq!(child.phase(), Phase::Resting);
     let wake = child.poll_timeout().expect("it rests for a time");
     assert!(wake >= ms(60) && wake <= ms(110), "{wake:?}");
-    let deed = child.handle(Happening::DeadlinePassed, wake);
-    assert_eq!(deed, Some(Deed::Start));
+    let effect = child.handle(ChildEvent::DeadlinePassed, wake);
+    assert_eq!(effect, Some(ChildEffect::Start));
 }
 
 /// Lets a resting worker begin again and die at once.
-fn rest_and_die(child: &mut Child) -> Option<Deed> {
+fn rest_and_die(child: &mut Child) -> Option<ChildEffect> {
     let wake = child.poll_timeout().expect("it rests for a time");
     assert_eq!(
-        child.handle(Happening::DeadlinePassed, wake),
-        Some(Deed::Start)
+        child.handle(ChildEvent::DeadlinePassed, wake),
+        Some(ChildEffect::Start)
     );
     die(child, KILLED, 0, wake)
 }
@@ -135,7 +141,7 @@ fn one_idle_death_more_than_the_intensity_gives_up() {
     let mut child = working(spec());
     assert_eq!(die(&mut child, KILLED, 0, ms(10)), None);
     assert_eq!(rest_and_die(&mut child), None);
-    assert_eq!(rest_and_die(&mut child), Some(Deed::GiveUp));
+    assert_eq!(rest_and_die(&mut child), Some(ChildEffect::GiveUp));
     assert_eq!(child.phase(), Phase::Over);
     assert_eq!(child.poll_timeout(), None);
 }
@@ -146,20 +152,23 @@ fn charged_deaths_never_use_up_the_intensity() {
         ..spec()
     });
     for _ in 0..100 {
-        assert_eq!(die(&mut child, KILLED, 1, ms(10)), Some(Deed::Start));
+        assert_eq!(die(&mut child, KILLED, 1, ms(10)), Some(ChildEffect::Start));
     }
-    assert_eq!(die(&mut child, KILLED, 0, ms(11)), Some(Deed::GiveUp));
+    assert_eq!(
+        die(&mut child, KILLED, 0, ms(11)),
+        Some(ChildEffect::GiveUp)
+    );
 }
 
 fn a_start_failure_counts_as_a_death_in_boot() {
     let mut child = booting(spec());
-    assert_eq!(child.handle(Happening::StartFailed, ms(1)), None);
+    assert_eq!(child.handle(ChildEvent::StartFailed, ms(1)), None);
     assert_eq!(child.phase(), Phase::Resting);
     assert_eq!(rest_and_die(&mut child), None);
     let wake = child.poll_timeout().expect("it rests for a time");
-    let _ = child.handle(Happening::DeadlinePassed, wake);
-    let deed = child.handle(Happening::StartFailed, wake);
-    assert_eq!(deed, Some(Deed::GiveUp));
+    let _ = child.handle(ChildEvent::DeadlinePassed, wake);
+    let effect = child.handle(ChildEvent::StartFailed, wake);
+    assert_eq!(effect, Some(ChildEffect::GiveUp));
 }
 
 fn a_permanent_worker_restarts_after_success() {
@@ -175,51 +184,67 @@ fn a_transient_worker_restarts_after_failure_only() {
         assert_eq!(child.phase(), Phase::Resting, "{exit}");
     }
     let mut child = working(restarted(Restart::Transient));
-    assert_eq!(die(&mut child, SUCCESS, 0, ms(10)), Some(Deed::Finish));
+    assert_eq!(
+        die(&mut child, SUCCESS, 0, ms(10)),
+        Some(ChildEffect::Finish)
+    );
     assert_eq!(child.phase(), Phase::Over);
 }
 
 fn a_temporary_worker_is_never_restarted() {
     for (exit, charged) in [(SUCCESS, 0), (KILLED, 0), (KILLED, 1)] {
         let mut child = working(restarted(Restart::Temporary));
-        let deed = die(&mut child, exit, charged, ms(10));
-        assert_eq!(deed, Some(Deed::Finish), "{exit}, {charged} charged");
+        let effect = die(&mut child, exit, charged, ms(10));
+        assert_eq!(
+            effect,
+            Some(ChildEffect::Finish),
+            "{exit}, {charged} charged"
+        );
     }
 }
 
 fn a_stop_within_its_grace_finishes_without_a_kill() {
     let mut child = working(spec());
-    let deed = child.handle(Happening::StopAsked, ms(10));
-    assert_eq!(deed, Some(Deed::AskToStop));
+    let effect = child.handle(ChildEvent::StopAsked, ms(10));
+    assert_eq!(effect, Some(ChildEffect::AskToStop));
     assert_eq!(child.poll_timeout(), Some(ms(5_010)));
     assert_eq!(
         die(&mut child, SUCCESS, 0, ms(4_000)),
-        Some(Deed::Finish),
+        Some(ChildEffect::Finish),
         "even a permanent worker stays down when it was asked to stop"
     );
 }
 
 fn a_stop_beyond_its_grace_kills() {
     let mut child = working(spec());
-    let _ = child.handle(Happening::StopAsked, ms(10));
-    let deed = child.handle(Happening::DeadlinePassed, ms(5_010));
-    assert_eq!(deed, Some(Deed::Kill));
-    assert_eq!(die(&mut child, KILLED, 1, ms(5_011)), Some(Deed::Finish));
+    let _ = child.handle(ChildEvent::StopAsked, ms(10));
+    let effect = child.handle(ChildEvent::DeadlinePassed, ms(5_010));
+    assert_eq!(effect, Some(ChildEffect::Kill));
+    assert_eq!(
+        die(&mut child, KILLED, 1, ms(5_011)),
+        Some(ChildEffect::Finish)
+    );
 }
 
 fn a_stop_while_booting_kills() {
     let mut child = booting(spec());
-    let deed = child.handle(Happening::StopAsked, ms(10));
-    assert_eq!(deed, Some(Deed::Kill));
-    assert_eq!(child.handle(Happening::Ready, ms(11)), None);
+    let effect = child.handle(ChildEvent::StopAsked, ms(10));
+    assert_eq!(effect, Some(ChildEffect::Kill));
+    assert_eq!(child.handle(ChildEvent::Ready, ms(11)), None);
     assert_eq!(child.phase(), Phase::Dying, "it is too late to be ready");
-    assert_eq!(die(&mut child, KILLED, 0, ms(12)), Some(Deed::Finish));
+    assert_eq!(
+        die(&mut child, KILLED, 0, ms(12)),
+        Some(ChildEffect::Finish)
+    );
 }
 
 fn a_stop_before_the_first_start_finishes() {
     let mut child = Child::new(spec(), 1);
-    let deed = child.handle(Happening::StopAsked, ms(0));
-    assert_eq!((deed, child.phase()), (Some(Deed::Finish), Phase::Over));
+    let effect = child.handle(ChildEvent::StopAsked, ms(0));
+    assert_eq!(
+        (effect, child.phase()),
+        (Some(ChildEffect::Finish), Phase::Over)
+    );
 }
 
 fn resting() -> Child {
@@ -234,34 +259,40 @@ fn a_recycled_worker_is_started_again_uncounted() {
         restart: Restart::Transient,
         ..spec()
     });
-    let deed = child.handle(Happening::RecycleAsked, ms(10));
+    let effect = child.handle(ChildEvent::RecycleAsked, ms(10));
     assert_eq!(
-        (deed, child.phase()),
-        (Some(Deed::AskToStop), Phase::Stopping)
+        (effect, child.phase()),
+        (Some(ChildEffect::AskToStop), Phase::Stopping)
     );
-    assert_eq!(die(&mut child, SUCCESS, 0, ms(20)), Some(Deed::Start));
+    assert_eq!(
+        die(&mut child, SUCCESS, 0, ms(20)),
+        Some(ChildEffect::Start)
+    );
 }
 
 fn a_recycled_worker_has_the_time_it_needs() {
     let mut child = working(spec());
-    let _ = child.handle(Happening::RecycleAsked, ms(10));
+    let _ = child.handle(ChildEvent::RecycleAsked, ms(10));
     assert_eq!(child.poll_timeout(), None);
     // A stop has its grace, as always.
-    assert_eq!(child.handle(Happening::StopAsked, ms(1_000)), None);
+    assert_eq!(child.handle(ChildEvent::StopAsked, ms(1_000)), None);
     assert_eq!(child.poll_timeout(), Some(ms(6_000)));
-    let deed = child.handle(Happening::DeadlinePassed, ms(6_000));
-    assert_eq!(deed, Some(Deed::Kill));
+    let effect = child.handle(ChildEvent::DeadlinePassed, ms(6_000));
+    assert_eq!(effect, Some(ChildEffect::Kill));
 }
 
 fn a_drained_worker_has_the_time_it_needs_and_stays_down() {
     let mut child = working(spec());
-    let deed = child.handle(Happening::DrainAsked, ms(10));
-    assert_eq!(deed, Some(Deed::AskToStop));
+    let effect = child.handle(ChildEvent::DrainAsked, ms(10));
+    assert_eq!(effect, Some(ChildEffect::AskToStop));
     assert_eq!(child.poll_timeout(), None);
     let mut stopped = child.clone();
-    assert_eq!(die(&mut child, SUCCESS, 0, ms(90_000)), Some(Deed::Finish));
+    assert_eq!(
+        die(&mut child, SUCCESS, 0, ms(90_000)),
+        Some(ChildEffect::Finish)
+    );
     // A stop has its grace, as always.
-    assert_eq!(stopped.handle(Happening::StopAsked, ms(1_000)), None);
+    assert_eq!(stopped.handle(ChildEvent::StopAsked, ms(1_000)), None);
     assert_eq!(stopped.poll_timeout(), Some(ms(6_000)));
 }
 
@@ -272,15 +303,15 @@ fn a_loop_that_ended_before_it_could_be_recycled_is_started_again() {
         restart: Restart::Transient,
         ..spec()
     });
-    assert_eq!(child.handle(Happening::Ended, ms(10)), None);
-    assert_eq!(child.handle(Happening::RecycleAsked, ms(11)), None);
+    assert_eq!(child.handle(ChildEvent::Ended, ms(10)), None);
+    assert_eq!(child.handle(ChildEvent::RecycleAsked, ms(11)), None);
     assert_eq!(
-        child.handle(Happening::LinkClosed, ms(12)),
-        Some(Deed::Bury)
+        child.handle(ChildEvent::LinkClosed, ms(12)),
+        Some(ChildEffect::Bury)
     );
     let (exit, charged) = (SUCCESS, 0);
-    let deed = child.handle(Happening::Buried { exit, charged }, ms(13));
-    assert_eq!(deed, Some(Deed::Start));
+    let effect = child.handle(ChildEvent::Buried { exit, charged }, ms(13));
+    assert_eq!(effect, Some(ChildEffect::Start));
 }
 
 fn a_worker_whose_end_is_excused_is_started_again_uncounted() {
@@ -288,68 +319,74 @@ fn a_worker_whose_end_is_excused_is_started_again_uncounted() {
         intensity: 0,
         ..spec()
     });
-    assert_eq!(child.handle(Happening::Excused, ms(10)), None);
-    assert_eq!(die(&mut child, KILLED, 0, ms(20)), Some(Deed::Start));
+    assert_eq!(child.handle(ChildEvent::Excused, ms(10)), None);
+    assert_eq!(die(&mut child, KILLED, 0, ms(20)), Some(ChildEffect::Start));
 }
 
 fn a_stop_while_resting_finishes() {
     let mut child = resting();
-    let deed = child.handle(Happening::StopAsked, ms(20));
-    assert_eq!(deed, Some(Deed::Finish));
+    let effect = child.handle(ChildEvent::StopAsked, ms(20));
+    assert_eq!(effect, Some(ChildEffect::Finish));
     assert_eq!(child.poll_timeout(), None);
 }
 
 fn a_kill_while_resting_finishes() {
     let mut child = resting();
-    let deed = child.handle(Happening::KillAsked, ms(20));
-    assert_eq!((deed, child.phase()), (Some(Deed::Finish), Phase::Over));
+    let effect = child.handle(ChildEvent::KillAsked, ms(20));
+    assert_eq!(
+        (effect, child.phase()),
+        (Some(ChildEffect::Finish), Phase::Over)
+    );
 }
 
 fn a_kill_while_stopping_kills() {
     let mut child = working(spec());
-    let _ = child.handle(Happening::StopAsked, ms(10));
-    let deed = child.handle(Happening::KillAsked, ms(11));
-    assert_eq!(deed, Some(Deed::Kill));
+    let _ = child.handle(ChildEvent::StopAsked, ms(10));
+    let effect = child.handle(ChildEvent::KillAsked, ms(11));
+    assert_eq!(effect, Some(ChildEffect::Kill));
 }
 
 fn a_process_whose_channel_has_ended_is_killed_at_once() {
     let mut child = working(spec());
-    let deed = child.handle(Happening::LinkClosed, ms(10));
+    let effect = child.handle(ChildEvent::LinkClosed, ms(10));
     // Once more after a second, should it still be there.
     let again = Some(ms(1_010));
-    assert_eq!((deed, child.poll_timeout()), (Some(Deed::Kill), again));
-    let deed = child.handle(Happening::Ended, ms(11));
-    assert_eq!(deed, Some(Deed::Bury));
+    assert_eq!(
+        (effect, child.poll_timeout()),
+        (Some(ChildEffect::Kill), again)
+    );
+    let effect = child.handle(ChildEvent::Ended, ms(11));
+    assert_eq!(effect, Some(ChildEffect::Bury));
 }
 
 /// A worker whose process ended while something else kept its channel open, buried at 1,010 ms.
 fn buried_with_an_open_channel() -> Child {
     let mut child = working(spec());
-    assert_eq!(child.handle(Happening::Ended, ms(10)), None);
+    assert_eq!(child.handle(ChildEvent::Ended, ms(10)), None);
     assert_eq!(child.poll_timeout(), Some(ms(1_010)));
-    let deed = child.handle(Happening::DeadlinePassed, ms(1_010));
-    assert_eq!(deed, Some(Deed::Bury));
+    let effect = child.handle(ChildEvent::DeadlinePassed, ms(1_010));
+    assert_eq!(effect, Some(ChildEffect::Bury));
     child
 }
 
 fn a_channel_that_outlives_its_process_is_buried_after_a_second() {
     let mut child = buried_with_an_open_channel();
-    let buried = Happening::Buried {
+    let buried = ChildEvent::Buried {
         exit: KILLED,
         charged: 1,
     };
-    assert_eq!(child.handle(buried, ms(1_010)), Some(Deed::Start));
+    assert_eq!(child.handle(buried, ms(1_010)), Some(ChildEffect::Start));
 }
 
 fn a_late_end_of_the_channel_buries_nobody_twice() {
     let mut child = buried_with_an_open_channel();
-    let buried = Happening::Buried {
+    let buried = ChildEvent::Buried {
         exit: KILLED,
         charged: 0,
     };
     assert_eq!(child.handle(buried, ms(1_010)), None);
     let rest = child.poll_timeout();
-    assert_eq!(child.handle(Happening::LinkClosed, ms(1_011)), None);
+    assert_eq!(child.handle(ChildEvent::LinkClosed, ms(1_011)), None);
     assert_eq!(
         (child.phase(), child.poll_timeout()),
         (Phase::Resting, rest)
@@ -358,18 +395,18 @@ fn a_late_end_of_the_channel_buries_nobody_twice() {
 
 fn a_worker_that_is_over_stays_over() {
     for late in [
-        Happening::Begin,
-        Happening::StartFailed,
-        Happening::Ready,
-        Happening::LinkClosed,
-        Happening::Ended,
-        Happening::StopAsked,
-        Happening::DrainAsked,
-        Happening::KillAsked,
-        Happening::DeadlinePassed,
+        ChildEvent::Begin,
+        ChildEvent::StartFailed,
+        ChildEvent::Ready,
+        ChildEvent::LinkClosed,
+        ChildEvent::Ended,
+        ChildEvent::StopAsked,
+        ChildEvent::DrainAsked,
+        ChildEvent::KillAsked,
+        ChildEvent::DeadlinePassed,
     ] {
         let mut child = Child::new(spec(), 1);
-        let _ = child.handle(Happening::StopAsked, ms(0));
+        let _ = child.handle(ChildEvent::StopAsked, ms(0));
         assert_eq!(child.handle(late, ms(99_999)), None, "{late:?}");
         assert_eq!(child.phase(), Phase::Over, "{late:?}");
     }
@@ -377,8 +414,8 @@ fn a_worker_that_is_over_stays_over() {
 
 fn a_deadline_that_has_not_come_does_nothing() {
     let mut child = booting(spec());
-    let deed = child.handle(Happening::DeadlinePassed, ms(29_999));
-    assert_eq!((deed, child.phase()), (None, Phase::Booting));
+    let effect = child.handle(ChildEvent::DeadlinePassed, ms(29_999));
+    assert_eq!((effect, child.phase()), (None, Phase::Booting));
     assert_eq!(child.poll_timeout(), Some(ms(30_000)));
 }
 
@@ -403,59 +440,59 @@ fn any_spec() -> impl Strategy<Value = ChildSpec> {
     })
 }
 
-fn any_happening() -> impl Strategy<Value = Happening> {
+fn any_event() -> impl Strategy<Value = ChildEvent> {
     prop_oneof![
-        Just(Happening::Begin),
-        Just(Happening::StartFailed),
-        Just(Happening::Ready),
-        Just(Happening::LinkClosed),
-        Just(Happening::Ended),
-        (exit(), 0..3_usize).prop_map(|(exit, charged)| Happening::Buried { exit, charged }),
-        Just(Happening::StopAsked),
-        Just(Happening::DrainAsked),
-        Just(Happening::KillAsked),
-        Just(Happening::DeadlinePassed),
+        Just(ChildEvent::Begin),
+        Just(ChildEvent::StartFailed),
+        Just(ChildEvent::Ready),
+        Just(ChildEvent::LinkClosed),
+        Just(ChildEvent::Ended),
+        (exit(), 0..3_usize).prop_map(|(exit, charged)| ChildEvent::Buried { exit, charged }),
+        Just(ChildEvent::StopAsked),
+        Just(ChildEvent::DrainAsked),
+        Just(ChildEvent::KillAsked),
+        Just(ChildEvent::DeadlinePassed),
     ]
 }
 
 /// What answers may be given, whatever happens in whatever order.
-fn may_answer(deed: Deed, happening: Happening) -> bool {
-    use Happening::{
+fn may_answer(effect: ChildEffect, event: ChildEvent) -> bool {
+    use ChildEvent::{
         Begin, Buried, DeadlinePassed, DrainAsked, Ended, KillAsked, LinkClosed, StartFailed,
         StopAsked,
     };
-    match deed {
-        Deed::Start => matches!(happening, Begin | Buried { .. } | DeadlinePassed),
-        Deed::AskToStop => matches!(happening, StopAsked | DrainAsked),
-        Deed::Kill => matches!(
-            happening,
+    match effect {
+        ChildEffect::Start => matches!(event, Begin | Buried { .. } | DeadlinePassed),
+        ChildEffect::AskToStop => matches!(event, StopAsked | DrainAsked),
+        ChildEffect::Kill => matches!(
+            event,
             StopAsked | DrainAsked | KillAsked | DeadlinePassed | LinkClosed
         ),
-        Deed::Bury => matches!(happening, Ended | LinkClosed | DeadlinePassed),
-        Deed::Finish => matches!(
-            happening,
+        ChildEffect::Bury => matches!(event, Ended | LinkClosed | DeadlinePassed),
+        ChildEffect::Finish => matches!(
+            event,
             Buried { .. } | StartFailed | StopAsked | DrainAsked | KillAsked
         ),
-        Deed::GiveUp => matches!(happening, Buried { .. } | StartFailed),
+        ChildEffect::GiveUp => matches!(event, Buried { .. } | StartFailed),
     }
 }
 
-/// Happenings that no world could bring about must not break the machine either.
-fn no_order_of_happenings_breaks_the_rules() {
+/// ChildEvents that no world could bring about must not break the machine either.
+fn no_order_of_events_breaks_the_rules() {
     let times = prop_oneof![0..3_000_u64, Just(u64::MAX)];
-    let lives = prop::collection::vec((any_happening(), times), 1..60);
+    let lives = prop::collection::vec((any_event(), times), 1..60);
     proptest!(config(2_000), |(spec in any_spec(), life in lives)| {
         let mut child = Child::new(spec, 3);
         let mut now = Duration::ZERO;
         let mut may_be_buried = false;
-        for (happening, pause) in life {
+        for (event, pause) in life {
             now = now.saturating_add(ms(pause));
             let was_over = child.phase() == Phase::Over;
-            let deed = child.handle(happening, now);
-            prop_assert!(!was_over || (deed.is_none() && child.phase() == Phase::Over));
-            prop_assert!(deed.is_none_or(|deed| may_answer(deed, happening)));
-            prop_assert!(deed != Some(Deed::Bury) || may_be_buried, "{happening:?}");
-            may_be_buried = deed == Some(Deed::Start) || (may_be_buried && deed != Some(Deed::Bury));
+            let effect = child.handle(event, now);
+            prop_assert!(!was_over || (effect.is_none() && child.phase() == Phase::Over));
+            prop_assert!(effect.is_none_or(|effect| may_answer(effect, event)));
+            prop_assert!(effect != Some(ChildEffect::Bury) || may_be_buried, "{event:?}");
+            may_be_buried = effect == Some(ChildEffect::Start) || (may_be_buried && effect != Some(ChildEffect::Bury));
         }
     });
 }

@@ -24,7 +24,7 @@ fn table(capacity: Capacity) -> Table {
         ..Options::default()
     };
     let mut dispatcher = Dispatcher::new(Ledger::new(options));
-    dispatcher.crew_began();
+    dispatcher.pool_began();
     dispatcher
 }
 
@@ -124,9 +124,9 @@ fn nobody_waits_for_workers_that_are_gone() {
     let holder = dispatcher.ledger.handle_join_as_getter();
     dispatcher.ask_join(Request { holder, number: 1 }, true);
     assert!(dispatcher.poll().is_none());
-    assert!(dispatcher.crew_ended("they were given up on", true));
+    assert!(dispatcher.pool_ended("they were given up on", true));
     let refused = Refused::NoWorkersLeft;
     assert_eq!(answer(&mut dispatcher), (1, Reply::Refused(refused)));
     assert_eq!(dispatcher.put(vec![2], false), Err(refused));
-    assert_eq!(dispatcher.loss_of_crews(), "they were given up on");
+    assert_eq!(dispatcher.loss_of_pools(), "they were given up on");
 }

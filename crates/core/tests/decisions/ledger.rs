@@ -121,7 +121,7 @@ fn done(ledger: &mut Bytes, handed: &[Handed]) {
 
 /// Workers that have served so many short items each that they may hold `2^rounds` items.
 fn seasoned(ledger: &mut Bytes, workers: usize, rounds: u32) -> Vec<HolderId> {
-    let crew: Vec<_> = iter::repeat_with(|| ledger.handle_join(Credit::adaptive()))
+    let pool: Vec<_> = iter::repeat_with(|| ledger.handle_join(Credit::adaptive()))
         .take(workers)
         .collect();
     for _ in 0..rounds {
@@ -130,7 +130,7 @@ fn seasoned(ledger: &mut Bytes, workers: usize, rounds: u32) -> Vec<HolderId> {
         assert_eq!(handed.len(), workers);
         done(ledger, &handed);
     }
-    crew
+    pool
 }
 
 /// The item that came with `handed` is the one that the worker was running.
@@ -404,12 +404,12 @@ fn no_attempts_at_all_are_taken_as_one() {
 
 fn idle_workers_get_items_before_busy_ones_are_refilled() {
     let mut ledger = unbounded();
-    let crew = seasoned(&mut ledger, 2, 3);
+    let pool = seasoned(&mut ledger, 2, 3);
     put(&mut ledger, 4);
     let held = deliver(&mut ledger);
     let busy = held[0].holder;
     let mine: Vec<_> = held.iter().filter(|one| one.holder == busy).collect();
-    let idle = *crew.iter().find(|worker| **worker != busy).expect("two");
+    let idle = *pool.iter().find(|worker| **worker != busy).expect("two");
     // One item back makes the busy worker ready for a refill; the other worker becomes idle.
     done(&mut ledger, &[*mine[0]]);
     let theirs: Vec<_> = held
@@ -437,10 +437,10 @@ fn a_busy_worker_is_refilled_only_after_it_acknowledges() {
 
 fn idle_workers_share_fairly() {
     let mut ledger = unbounded();
-    let crew = seasoned(&mut ledger, 4, 10);
+    let pool = seasoned(&mut ledger, 4, 10);
     put(&mut ledger, 100);
     deliver(&mut ledger);
-    for worker in &crew {
+    for worker in &pool {
         let held = ledger.held_by(*worker);
         assert!((1..=25).contains(&held), "{held} of 100 items");
     }

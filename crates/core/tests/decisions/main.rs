@@ -7,7 +7,7 @@ mod trials;
 mod child;
 mod dispatcher;
 mod ledger;
-mod patrol;
+mod watchdog;
 
 fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
@@ -19,7 +19,7 @@ fn main() {
         ledger::batches::trials(),
         ledger::charges::trials(),
         ledger::journal::trials(),
-        patrol::trials(),
+        watchdog::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dishrack_core::book::{Book, Change, Found, Tables};
 use dishrack_core::ledger::{Failure, ItemId, Record, Unfinished};
 
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -38,7 +38,7 @@ pub(crate) type Lines = BTreeMap<u64, Line>;
 #[derive(Debug, Clone)]
 pub(crate) struct Commit {
     pub(crate) changes: Vec<Change>,
-    pub(crate) records: Vec<Record<Parcel>>,
+    pub(crate) records: Vec<Record<Envelope>>,
     pub(crate) revived: Option<ItemId>,
 }
 
@@ -136,7 +136,7 @@ impl Content {
         }
     }
 
-    fn note(&mut self, record: &Record<Parcel>) {
+    fn note(&mut self, record: &Record<Envelope>) {
         match record {
             Record::Accepted { id, payload } => {
                 let line = Line {

@@ -12,9 +12,9 @@ use dishrack_core::ledger::{
     Blame, Cancelled, Cause, Credit, HolderId, ItemId, Ledger, Scene, Stale, Token,
 };
 
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 
-pub(crate) type Said = dispatcher::Said<Parcel, u64>;
+pub(crate) type Said = dispatcher::Said<Envelope, u64>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -34,7 +34,7 @@ impl Ending {
 
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
-    real: dispatcher::Dispatcher<Parcel, u64>,
+    real: dispatcher::Dispatcher<Envelope, u64>,
     /// Which put each item is.
     pub(crate) numbers: BTreeMap<ItemId, u64>,
     /// What workers put and were not answered yet.
@@ -42,7 +42,7 @@ pub(crate) struct Dispatcher {
 }
 
 impl Deref for Dispatcher {
-    type Target = dispatcher::Dispatcher<Parcel, u64>;
+    type Target = dispatcher::Dispatcher<Envelope, u64>;
 
     fn deref(&self) -> &Self::Target {
         &self.real
@@ -56,9 +56,9 @@ impl DerefMut for Dispatcher {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(ledger: Ledger<Parcel, u64>, numbers: BTreeMap<ItemId, u64>) -> Self {
+    pub(crate) fn new(ledger: Ledger<Envelope, u64>, numbers: BTreeMap<ItemId, u64>) -> Self {
         let mut real = dispatcher::Dispatcher::new(ledger);
-        real.crew_began();
+        real.pool_began();
         Dispatcher {
             real,
             numbers,
@@ -66,17 +66,17 @@ impl Dispatcher {
         }
     }
 
-    pub(crate) fn try_put(&mut self, parcel: Parcel) -> Result<ItemId, Refused> {
-        let id = self.real.put(parcel, false)?;
-        self.numbers.insert(id, parcel.number);
+    pub(crate) fn try_put(&mut self, envelope: Envelope) -> Result<ItemId, Refused> {
+        let id = self.real.put(envelope, false)?;
+        self.numbers.insert(id, envelope.number);
         Ok(id)
     }
 
     /// A worker's put, which waits.
-    pub(crate) fn ask(&mut self, request: Request, parcel: Parcel) {
+    pub(crate) fn ask(&mut self, request: Request, envelope: Envelope) {
         self.asked
-            .insert((request.holder, request.number), parcel.number);
-        self.real.ask_put(request, parcel, true);
+            .insert((request.holder, request.number), envelope.number);
+        self.real.ask_put(request, envelope, true);
     }
 
     pub(crate) fn attach(&mut self, credit: Option<Credit>, quota: u64) -> HolderId {

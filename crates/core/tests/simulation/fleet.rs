@@ -5,11 +5,11 @@
 //! Real are each supervisor's ledger, dispatcher, what its threads decide (`src/broker/shared`) and its
 //! account of entries (`src/store/redis/{account,entry}.rs`). The stream is the model.
 
-mod crew;
 mod line;
 mod member;
 mod people;
 mod plan;
+mod pool;
 mod record;
 mod rest;
 mod threads;
@@ -122,7 +122,7 @@ impl Fleet {
             member.hire(is_loop, self.plan.is_single_credit);
         }
         if workers > 0 {
-            member.dispatcher.crew_began();
+            member.dispatcher.pool_began();
         }
         member
     }
@@ -160,9 +160,9 @@ impl Fleet {
             return self.worker_turn(at);
         }
         match roll {
-            0..25 => self.clerk_turn(at),
-            25..45 => self.intake_turn(at),
-            45..55 => self.ear_turn(at),
+            0..25 => self.publisher_turn(at),
+            25..45 => self.fetcher_turn(at),
+            45..55 => self.listener_turn(at),
             55..70 => self.worker_turn(at),
             70..85 => self.hear_turn(at),
             85..93 => self.put_turn(at),
@@ -180,7 +180,7 @@ impl Fleet {
             let member = &mut self.members[at];
             member.dispatcher.ledger.handle_timeout(self.now);
             if member.wakes_when_due && self.now >= member.due {
-                member.is_intake_asleep = false;
+                member.is_fetcher_asleep = false;
             }
             self.pump(at);
         }
@@ -339,9 +339,9 @@ impl Fleet {
     fn lose_calls(&mut self, at: usize) {
         let member = &mut self.members[at];
         let lines = [
-            member.clerk.take().map(|(line, _)| line),
-            member.intake.take().map(|(line, _)| line),
-            member.ear.take(),
+            member.publisher.take().map(|(line, _)| line),
+            member.fetcher.take().map(|(line, _)| line),
+            member.listener.take(),
         ];
         for line in lines.into_iter().flatten() {
             if matches!(line.state, State::Going) && self.chance.below(2) == 0 {
@@ -385,9 +385,13 @@ impl Fleet {
         self.strays.clear();
         for at in 0..self.members.len() {
             let member = &mut self.members[at];
-            let clerk = member.clerk.as_mut().map(|(line, _)| line);
-            let intake = member.intake.as_mut().map(|(line, _)| line);
-            for line in clerk.into_iter().chain(intake).chain(member.ear.as_mut()) {
+            let publisher = member.publisher.as_mut().map(|(line, _)| line);
+            let fetcher = member.fetcher.as_mut().map(|(line, _)| line);
+            for line in publisher
+                .into_iter()
+                .chain(fetcher)
+                .chain(member.listener.as_mut())
+            {
                 let is_answered = matches!(line.state, State::Answered(_));
                 // An answer may have arrived already.
                 if !is_answered || older.is_some() || self.chance.below(2) == 0 {

@@ -15,7 +15,7 @@ crate::trials! {
     a_late_call_that_is_done_again_is_caught,
     items_taken_from_the_living_are_caught,
     a_dead_letter_in_two_steps_is_caught,
-    a_bell_that_is_not_rung_is_caught,
+    a_doorbell_that_is_not_rung_is_caught,
     a_history_that_stays_behind_is_caught,
     a_bound_that_nobody_looks_at_is_caught,
     a_look_that_answers_later_questions_is_caught,
@@ -85,7 +85,7 @@ fn a_dead_letter_in_two_steps_is_caught() {
     expect_flaw_caught(Flaw::LetterLater);
 }
 
-fn a_bell_that_is_not_rung_is_caught() {
+fn a_doorbell_that_is_not_rung_is_caught() {
     expect_flaw_caught(Flaw::NoRing);
 }
 

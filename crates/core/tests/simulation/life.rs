@@ -8,7 +8,7 @@ use dishrack_core::ledger::{Credit, DeadLetter, Handed, HolderId, ItemId, Ledger
 
 use crate::disk::Disk;
 use crate::dispatcher::Dispatcher;
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 use crate::plan::Plan;
 use crate::planted::Plant;
 use crate::process::{Job, Up};
@@ -18,8 +18,8 @@ use crate::slot::Slot;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Producer {
     Ready,
-    WaitsForRoom(Parcel),
-    WaitsForDurability(Parcel, ItemId),
+    WaitsForRoom(Envelope),
+    WaitsForDurability(Envelope, ItemId),
     /// The queue takes nothing more.
     Refused,
 }
@@ -36,7 +36,7 @@ pub(crate) enum Consumer {
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(crate) number: u64,
-    pub(crate) records: Vec<Record<Parcel>>,
+    pub(crate) records: Vec<Record<Envelope>>,
     pub(crate) is_on_disk: bool,
 }
 
@@ -48,14 +48,14 @@ pub(crate) struct Life {
     pub(crate) prints: BTreeMap<u128, u64>,
     pub(crate) write: Option<InFlight>,
     pub(crate) slots: Vec<Slot>,
-    pub(crate) letters: Vec<DeadLetter<Parcel>>,
+    pub(crate) letters: Vec<DeadLetter<Envelope>>,
     pub(crate) plain: Producer,
     pub(crate) keyed: Producer,
     /// How many of its keys the keyed producer has dealt with.
     pub(crate) keys_passed: usize,
     pub(crate) consumer: Consumer,
     pub(crate) is_joined: bool,
-    /// The operator asked the crew to stop.
+    /// The operator asked the pool to stop.
     pub(crate) is_stopping: bool,
     /// A worker was given up on.
     pub(crate) is_spent: bool,
@@ -82,7 +82,7 @@ impl Life {
         for print in found.prints {
             *prints.entry(print).or_default() += 1;
         }
-        let form = |body: Arc<[u8]>| Parcel::of_body(&body);
+        let form = |body: Arc<[u8]>| Envelope::of_body(&body);
         let recovered = found.recovered.map_payloads(form);
         let unfinished = recovered.unfinished.iter();
         let numbers = unfinished.map(|item| (item.id, item.payload.number));
@@ -143,7 +143,7 @@ impl Life {
         })
     }
 
-    pub(crate) fn is_crew_over(&self) -> bool {
+    pub(crate) fn is_pool_over(&self) -> bool {
         self.slots.iter().all(|slot| slot.is_over)
     }
 }

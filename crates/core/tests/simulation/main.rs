@@ -4,7 +4,7 @@
 //! Real are the ledger (`ledger`), who is answered (`dispatcher`), the rules of
 //! a worker's life (`pool`), and what the journal's rows are and
 //! mean (`book`). Mirrored, because the real ones are full of threads and processes, are
-//! who is charged with a death (`world/crew`), and a worker's side of its link (`process`). Made up
+//! who is charged with a death (`world/pool`), and a worker's side of its link (`process`). Made up
 //! are the clock, the scheduler, the ways of the link, the disk, and everybody who puts, joins,
 //! cancels and kills.
 //!
@@ -20,10 +20,10 @@ mod chance;
 mod coverage;
 mod disk;
 mod dispatcher;
+mod envelope;
 mod fleet;
 mod fleets;
 mod life;
-mod parcel;
 mod plan;
 mod planted;
 mod process;

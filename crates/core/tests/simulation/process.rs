@@ -11,7 +11,7 @@ use dishrack_core::ledger::{Cause, Exit, Handed, Started, Token};
 use crate::chance::Chance;
 use crate::coverage::Coverage;
 use crate::dispatcher::{Ending, Reply};
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 use crate::plan::Rates;
 use crate::truth::Truth;
 
@@ -50,7 +50,7 @@ pub(crate) enum Up {
     Settled(Job, Ending),
     HasBegun(Token),
     Get(u64),
-    Put(u64, Parcel),
+    Put(u64, Envelope),
     /// It has waited long enough.
     Cancel(u64),
 }
@@ -263,7 +263,7 @@ impl Process {
             self.has_cancelled = false;
             self.requests += 1;
             self.unsent
-                .push(Up::Put(self.requests, Parcel::new(number, None)));
+                .push(Up::Put(self.requests, Envelope::new(number, None)));
         }
     }
 

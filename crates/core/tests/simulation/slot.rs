@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use dishrack_core::ledger::{Cause, Exit, HolderId, Started};
-use dishrack_core::pool::child::{Child, Deed};
+use dishrack_core::pool::child::{Child, ChildEffect};
 use dishrack_core::pool::spec::ChildSpec;
 
 use crate::process::{Down, Job, Process, Up};
@@ -123,25 +123,29 @@ impl Slot {
     /// with count, and one too many of them within the period ends the slot.
     pub(crate) fn judge(
         &mut self,
-        deed: Option<Deed>,
+        effect: Option<ChildEffect>,
         is_stopping: bool,
         spec: &ChildSpec,
         now: Duration,
     ) {
         if is_stopping {
-            assert_eq!(deed, Some(Deed::Finish), "it was to stop");
+            assert_eq!(effect, Some(ChildEffect::Finish), "it was to stop");
             return;
         }
         if self.was_guilty || self.is_uncounted {
-            assert_eq!(deed, Some(Deed::Start), "an item's fault, or nobody's");
+            assert_eq!(
+                effect,
+                Some(ChildEffect::Start),
+                "an item's fault, or nobody's"
+            );
             return;
         }
         self.stamps.retain(|at| now - *at <= spec.period);
         self.stamps.push(now);
         let is_too_often = self.stamps.len() > spec.intensity as usize;
         match is_too_often || self.failed_boots > spec.intensity {
-            true => assert_eq!(deed, Some(Deed::GiveUp), "{:?}", self.stamps),
-            false => assert_eq!(deed, None, "it rests first"),
+            true => assert_eq!(effect, Some(ChildEffect::GiveUp), "{:?}", self.stamps),
+            false => assert_eq!(effect, None, "it rests first"),
         }
     }
 }

@@ -165,7 +165,7 @@ impl Stream {
         (self.entries.len() as u64).saturating_sub(pending)
     }
 
-    fn standing(&self) -> Told {
+    fn stream_state(&self) -> Told {
         Told {
             unfinished: self.entries.len() as u64,
             pending: self.pending.len() as u64,
@@ -179,7 +179,7 @@ impl Stream {
         }
     }
 
-    /// How far the bell was rung.
+    /// How far the doorbell was rung.
     pub(crate) fn rung(&self) -> EntryId {
         self.told.ring
     }
@@ -215,7 +215,7 @@ impl Stream {
 
     /// `look.lua`
     pub(crate) fn look(&self, consumer: &str, lease: u64) -> (Told, u64) {
-        (self.standing(), self.others(consumer, lease))
+        (self.stream_state(), self.others(consumer, lease))
     }
 
     fn others(&self, consumer: &str, lease: u64) -> u64 {
@@ -239,7 +239,7 @@ impl Stream {
             && is_old(number, call, self.flaw)
             && !self.has(Flaw::PutsWithoutMemo)
         {
-            return (added, self.standing());
+            return (added, self.stream_state());
         }
         let mut added = 0;
         for (may_exceed, fields) in puts {
@@ -259,7 +259,7 @@ impl Stream {
         self.told.changes += 1;
         let memo = self.memos.entry(client.to_owned()).or_default();
         memo.put = Some((call, added));
-        (added, self.standing())
+        (added, self.stream_state())
     }
 
     /// `XADD`, by somebody who is no supervisor.
@@ -290,7 +290,7 @@ impl Stream {
             && is_old(*number, call, self.flaw)
             && self.flaw != Some(Flaw::SettlesWithoutMemo)
         {
-            return (lost.clone(), self.standing());
+            return (lost.clone(), self.stream_state());
         }
         let in_range = self.pending.range(said.first..=said.last);
         let its = in_range.filter(|(_, claim)| claim.owner == consumer);
@@ -345,7 +345,7 @@ impl Stream {
         if !ended.is_empty() && self.entries.is_empty() {
             self.ring();
         }
-        (lost, self.standing())
+        (lost, self.stream_state())
     }
 
     fn note_failure(&mut self, id: EntryId, failure: &str) {
@@ -456,7 +456,7 @@ impl Stream {
             self.crowded = None;
             self.ring();
         }
-        self.standing()
+        self.stream_state()
     }
 
     /// All that is known of an entry.
@@ -510,7 +510,7 @@ impl Stream {
             let is_gone = clock.saturating_sub(*seen) > 3 * lease && !holders.contains(name);
             name == consumer || !is_gone
         });
-        (mine, taken, self.standing(), others)
+        (mine, taken, self.stream_state(), others)
     }
 
     /// `adopt.lua`: all that is known of entries that the consumer holds; of each, which number is
@@ -556,7 +556,7 @@ impl Stream {
             released += 1;
         }
         self.told.changes += 1;
-        (released, self.standing())
+        (released, self.stream_state())
     }
 
     /// `revive.lua`: whether there was such a letter.

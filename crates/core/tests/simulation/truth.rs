@@ -10,7 +10,7 @@
 use dishrack_core::ledger::{DeadLetter, Handed, ItemId, Token};
 
 use crate::disk::{End, Lines};
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 
 /// One put, whatever became of it.
 #[derive(Debug, Clone, Default)]
@@ -105,7 +105,12 @@ impl Truth {
         item.end_told.is_some() || item.is_quiet
     }
 
-    pub(crate) fn dead_told(&mut self, letter: &DeadLetter<Parcel>, step: u64, max_attempts: u32) {
+    pub(crate) fn dead_told(
+        &mut self,
+        letter: &DeadLetter<Envelope>,
+        step: u64,
+        max_attempts: u32,
+    ) {
         let number = letter.payload.number;
         let is_cancelled = letter
             .history

@@ -1,7 +1,7 @@
 //! The world: whose turn it is, and what the turns of producers, joiners, the journal and the
 //! operator are. Time passes only when the world says so.
 
-mod crew;
+mod pool;
 mod queue;
 mod rest;
 
@@ -12,8 +12,8 @@ use crate::coverage::Coverage;
 use dishrack_core::ledger::Record;
 
 use crate::disk::{Commit, Disk};
+use crate::envelope::Envelope;
 use crate::life::{Life, Producer};
-use crate::parcel::Parcel;
 use crate::plan::{Plan, Rates};
 use crate::planted::Plant;
 use crate::process::Surroundings;
@@ -84,7 +84,7 @@ impl World {
     /// Lives through all of it. Panics when a promise is broken.
     pub(crate) fn run(&mut self) {
         note!(self, "{:?}", self.plan);
-        self.begin_crew();
+        self.begin_pool();
         for _ in 0..self.plan.steps {
             self.turn();
         }
@@ -210,7 +210,7 @@ impl World {
             "recovered: {:?}",
             self.life.dispatcher.ledger.counts()
         );
-        self.begin_crew();
+        self.begin_pool();
     }
 
     /// The supervisor was stopped and exits: what was recorded is written first.
@@ -237,7 +237,7 @@ impl World {
     }
 
     /// Half of a transaction reaches the disk.
-    fn tear(&mut self, records: Vec<Record<Parcel>>) {
+    fn tear(&mut self, records: Vec<Record<Envelope>>) {
         let mut changes = self.life.book.changes(&records).expect("sound records");
         changes.truncate(changes.len() / 2);
         let commit = Commit {

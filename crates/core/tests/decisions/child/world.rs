@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dishrack_core::ledger::Exit;
-use dishrack_core::pool::child::{Child, Deed, Happening, Phase};
+use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use proptest::prelude::*;
 
 use super::{any_spec, config, exit, ms};
@@ -43,30 +43,30 @@ struct World {
 }
 
 impl World {
-    fn tell(&mut self, happening: Happening) {
-        let mut next = Some(happening);
-        while let Some(happening) = next.take() {
+    fn tell(&mut self, event: ChildEvent) {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
             let was_over = self.child.phase() == Phase::Over;
-            let deed = self.child.handle(happening, self.now);
-            assert!(!was_over || deed.is_none(), "{deed:?} after the end");
-            next = deed.and_then(|deed| self.carry_out(deed));
+            let effect = self.child.handle(event, self.now);
+            assert!(!was_over || effect.is_none(), "{effect:?} after the end");
+            next = effect.and_then(|effect| self.carry_out(effect));
         }
     }
 
-    fn carry_out(&mut self, deed: Deed) -> Option<Happening> {
-        match deed {
-            Deed::Start => self.start(),
-            Deed::AskToStop => {
+    fn carry_out(&mut self, effect: ChildEffect) -> Option<ChildEvent> {
+        match effect {
+            ChildEffect::Start => self.start(),
+            ChildEffect::AskToStop => {
                 assert!(self.has_process && self.has_link, "nobody hears it");
                 None
             }
-            Deed::Kill => {
+            ChildEffect::Kill => {
                 assert!(self.has_process, "nobody is there to kill");
                 self.is_doomed = true;
                 None
             }
-            Deed::Bury => Some(self.bury()),
-            Deed::Finish | Deed::GiveUp => {
+            ChildEffect::Bury => Some(self.bury()),
+            ChildEffect::Finish | ChildEffect::GiveUp => {
                 assert!(!self.has_process, "a process is left behind");
                 assert_eq!(self.child.phase(), Phase::Over);
                 None
@@ -74,23 +74,23 @@ impl World {
         }
     }
 
-    fn start(&mut self) -> Option<Happening> {
+    fn start(&mut self) -> Option<ChildEvent> {
         assert!(!self.has_process, "the one before still runs");
         assert!(self.is_buried, "the one before was not buried");
         assert!(!self.is_stop_asked, "it was asked to stop");
         self.is_doomed = false;
         let fails = self.fate.start_fails;
         (self.has_process, self.has_link, self.is_buried) = (!fails, !fails, fails);
-        fails.then_some(Happening::StartFailed)
+        fails.then_some(ChildEvent::StartFailed)
     }
 
-    fn bury(&mut self) -> Happening {
+    fn bury(&mut self) -> ChildEvent {
         assert!(!self.is_buried, "a second burial");
         assert!(!self.has_process, "buried alive");
         let lingered = self.now.saturating_sub(self.ended_at);
         assert!(!self.has_link || lingered >= ms(1_000), "{lingered:?}");
         self.is_buried = true;
-        Happening::Buried {
+        ChildEvent::Buried {
             exit: self.fate.exit,
             charged: self.fate.charged,
         }
@@ -100,52 +100,52 @@ impl World {
         if self.has_process {
             self.has_process = false;
             self.ended_at = self.now;
-            self.tell(Happening::Ended);
+            self.tell(ChildEvent::Ended);
         }
     }
 
     fn close_link(&mut self) {
         if self.has_link {
             self.has_link = false;
-            self.tell(Happening::LinkClosed);
+            self.tell(ChildEvent::LinkClosed);
         }
     }
 
     fn reach_deadline(&mut self) {
         if let Some(deadline) = self.child.poll_timeout() {
             self.now = self.now.max(deadline);
-            self.tell(Happening::DeadlinePassed);
+            self.tell(ChildEvent::DeadlinePassed);
         }
     }
 
     fn live(&mut self, event: Event) {
         match event {
-            Event::GetReady if self.has_process && self.has_link => self.tell(Happening::Ready),
+            Event::GetReady if self.has_process && self.has_link => self.tell(ChildEvent::Ready),
             Event::GetReady => {}
             Event::EndProcess => self.end_process(),
             Event::CloseLink => self.close_link(),
             Event::Pass(pause) => {
                 self.now += ms(pause);
                 if self.child.poll_timeout().is_some_and(|at| at <= self.now) {
-                    self.tell(Happening::DeadlinePassed);
+                    self.tell(ChildEvent::DeadlinePassed);
                 }
             }
             Event::ReachDeadline => self.reach_deadline(),
-            Event::AskToStop => self.ask(Happening::StopAsked),
-            Event::AskToDrain => self.ask(Happening::DrainAsked),
-            Event::AskToKill => self.ask(Happening::KillAsked),
+            Event::AskToStop => self.ask(ChildEvent::StopAsked),
+            Event::AskToDrain => self.ask(ChildEvent::DrainAsked),
+            Event::AskToKill => self.ask(ChildEvent::KillAsked),
         }
     }
 
-    fn ask(&mut self, happening: Happening) {
+    fn ask(&mut self, event: ChildEvent) {
         self.is_stop_asked = true;
-        self.tell(happening);
+        self.tell(event);
     }
 
     /// Stops the worker in the rudest world: it ends only when it is killed, and something keeps
     /// its channel open. Four deadlines are more than any life has left.
     fn stop(&mut self) {
-        self.ask(Happening::StopAsked);
+        self.ask(ChildEvent::StopAsked);
         for _ in 0..4 {
             if self.is_doomed {
                 self.end_process();
@@ -192,7 +192,7 @@ pub(super) fn every_life_in_a_faithful_world_keeps_the_rules() {
             is_doomed: false,
             is_stop_asked: false,
         };
-        world.tell(Happening::Begin);
+        world.tell(ChildEvent::Begin);
         for (event, fate) in life {
             world.fate = fate;
             world.live(event);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use dishrack_core::dispatcher::{Dispatcher, Refused, Said, Verdict};
 use dishrack_core::ledger::Options;
 use dishrack_core::ledger::{Blame, Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
-use dishrack_core::shared::errands::{Answered, Arrival, Errand, Taking, Telling, Tended};
-use dishrack_core::shared::{Shared, Standing};
+use dishrack_core::shared::inflight::{Answered, Arrival, PublisherStep, Taking, Telling, Tended};
+use dishrack_core::shared::{Shared, StreamState};
 
 type Table = Dispatcher<Vec<u8>, ()>;
 
@@ -19,7 +19,7 @@ crate::trials! {
     what_was_not_told_of_a_lost_item_is_never_told,
     what_comes_again_while_its_end_is_told_is_given_back,
     others_get_what_nobody_here_has_room_for,
-    what_comes_for_a_crew_that_has_ended_is_given_back,
+    what_comes_for_a_pool_that_has_ended_is_given_back,
 }
 
 fn table() -> Table {
@@ -42,15 +42,15 @@ fn arrival(id: u64) -> Arrival<Vec<u8>> {
     }
 }
 
-fn standing(unfinished: u64, done: u64) -> Standing {
-    Standing {
+fn stream_state(unfinished: u64, done: u64) -> StreamState {
+    StreamState {
         unfinished,
         done,
-        ..Standing::default()
+        ..StreamState::default()
     }
 }
 
-/// What the intake takes next: how many, whether it waits for them, the question.
+/// What the fetcher takes next: how many, whether it waits for them, the question.
 fn take(dispatcher: &mut Table) -> (usize, bool, u64) {
     match dispatcher.next_taking(false) {
         Taking::Take {
@@ -83,7 +83,7 @@ fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
 
 fn a_join_waits_for_ends_that_are_on_their_way() {
     let mut dispatcher = table();
-    dispatcher.crew_began();
+    dispatcher.pool_began();
     let credit = Some(Credit::single());
     dispatcher.ledger.handle_join_for(credit, u64::MAX);
     let (_, _, question) = take(&mut dispatcher);
@@ -95,13 +95,13 @@ fn a_join_waits_for_ends_that_are_on_their_way() {
     dispatcher
         .settle(handed.token, Duration::ZERO, done, Duration::ZERO)
         .unwrap();
-    dispatcher.crew_ended("they ended by themselves", false);
+    dispatcher.pool_ended("they ended by themselves", false);
     assert_eq!(dispatcher.join_state(0), None, "the end is not told yet");
-    let Some(Errand::Tell(telling)) = dispatcher.next_errand() else {
+    let Some(PublisherStep::Tell(telling)) = dispatcher.next_step() else {
         panic!("there is an end to tell");
     };
     let answered = Answered {
-        standing: standing(0, 1),
+        stream_state: stream_state(0, 1),
         ..Answered::default()
     };
     dispatcher.told(telling.number, &telling.records, answered);
@@ -131,7 +131,7 @@ fn nothing_is_taken_for_a_get_that_is_over() {
 
 fn one_item_is_brought_for_a_loop_without_a_worker() {
     let mut dispatcher = table();
-    dispatcher.crew_began();
+    dispatcher.pool_began();
     dispatcher.loop_waits(true);
     let (count, _, question) = take(&mut dispatcher);
     assert_eq!(count, 1);
@@ -150,7 +150,7 @@ fn busy(max_attempts: u32, items: u64) -> (Table, Handed) {
     };
     let mut dispatcher = Dispatcher::new(Ledger::share(options));
     dispatcher.shared = Some(Shared::default());
-    dispatcher.crew_began();
+    dispatcher.pool_began();
     let credit = Some(Credit::single());
     dispatcher.ledger.handle_join_for(credit, u64::MAX);
     let (_, _, question) = take(&mut dispatcher);
@@ -181,8 +181,8 @@ fn failed() -> Verdict<()> {
 }
 
 fn telling(dispatcher: &mut Table) -> Telling<Vec<u8>> {
-    match dispatcher.next_errand() {
-        Some(Errand::Tell(telling)) => telling,
+    match dispatcher.next_step() {
+        Some(PublisherStep::Tell(telling)) => telling,
         other => panic!("{other:?}"),
     }
 }
@@ -271,16 +271,16 @@ fn others_get_what_nobody_here_has_room_for() {
     assert!(dispatcher.poll().is_none());
 }
 
-fn what_comes_for_a_crew_that_has_ended_is_given_back() {
+fn what_comes_for_a_pool_that_has_ended_is_given_back() {
     let mut dispatcher = table();
-    dispatcher.crew_began();
+    dispatcher.pool_began();
     let credit = Some(Credit::single());
     let worker = dispatcher.ledger.handle_join_for(credit, u64::MAX);
     let (_, waits, question) = take(&mut dispatcher);
     assert!(waits && !dispatcher.is_to_interrupt());
     dispatcher.stop(worker);
-    dispatcher.crew_ended("it was stopped", false);
-    assert!(dispatcher.is_to_interrupt() && dispatcher.calls(false).clerk);
+    dispatcher.pool_ended("it was stopped", false);
+    assert!(dispatcher.is_to_interrupt() && dispatcher.calls(false).publisher);
     took(&mut dispatcher, vec![arrival(1)], question);
     assert_eq!(
         dispatcher.next_taking(false),

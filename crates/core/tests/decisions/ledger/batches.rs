@@ -18,9 +18,9 @@ crate::trials! {
     being_through_with_what_was_never_handed_out_changes_nothing,
     what_one_is_through_with_is_not_charged_to_its_death,
     a_delivery_that_is_held_for_long_is_found_again,
-    few_items_are_left_to_a_brisk_worker,
+    few_items_are_left_to_a_fast_worker,
     many_items_wake_another_one,
-    a_worker_that_is_slow_is_brisk_no_more,
+    a_worker_that_is_slow_is_fast_no_more,
     a_worker_that_cannot_be_seen_is_not_relied_on,
     a_turn_hands_out_what_polling_would,
     what_is_hoarded_is_taken_back_for_an_idle_worker,
@@ -151,57 +151,53 @@ fn a_delivery_that_is_held_for_long_is_found_again() {
     assert!(ledger.is_finished());
 }
 
-/// A worker that is brisk and has two items, and one that is idle.
-fn brisk_and_idle(credit: Credit) -> (Bytes, HolderId, HolderId) {
+/// A worker that is fast and has two items, and one that is idle.
+fn fast_and_idle(credit: Credit) -> (Bytes, HolderId, HolderId) {
     let mut ledger = unbounded();
-    let brisk = warm(&mut ledger, credit);
+    let fast = warm(&mut ledger, credit);
     put(&mut ledger, 2);
-    assert!(
-        deliveries(&mut ledger)
-            .iter()
-            .all(|one| one.holder == brisk)
-    );
+    assert!(deliveries(&mut ledger).iter().all(|one| one.holder == fast));
     let idle = ledger.handle_join(Credit::adaptive());
-    (ledger, brisk, idle)
+    (ledger, fast, idle)
 }
 
-fn few_items_are_left_to_a_brisk_worker() {
-    let (mut ledger, brisk, idle) = brisk_and_idle(Credit::adaptive().seen());
-    assert!(ledger.is_relied_on(brisk));
+fn few_items_are_left_to_a_fast_worker() {
+    let (mut ledger, fast, idle) = fast_and_idle(Credit::adaptive().seen());
+    assert!(ledger.is_relied_on(fast));
     put(&mut ledger, 100);
     assert_eq!(ledger.poll_delivery(), None, "it will come back soon");
-    ledger.handle_done_through(brisk, 13, SHORT);
+    ledger.handle_done_through(fast, 13, SHORT);
     let handed = deliveries(&mut ledger);
     let of_idle = handed.iter().filter(|one| one.holder == idle).count();
     assert_eq!((of_idle, handed.len()), (0, 50), "its fair share");
 }
 
 fn many_items_wake_another_one() {
-    let (mut ledger, _, idle) = brisk_and_idle(Credit::adaptive().seen());
+    let (mut ledger, _, idle) = fast_and_idle(Credit::adaptive().seen());
     put(&mut ledger, 1000);
     let handed = deliveries(&mut ledger);
     assert_eq!(handed[0].holder, idle);
 }
 
-fn a_worker_that_is_slow_is_brisk_no_more() {
-    let (mut ledger, brisk, idle) = brisk_and_idle(Credit::adaptive().seen());
+fn a_worker_that_is_slow_is_fast_no_more() {
+    let (mut ledger, fast, idle) = fast_and_idle(Credit::adaptive().seen());
     put(&mut ledger, 1);
     assert_eq!(ledger.poll_delivery(), None);
     assert!(ledger.is_relying());
     assert!(
-        ledger.handle_slow(brisk, Duration::from_millis(1)),
+        ledger.handle_slow(fast, Duration::from_millis(1)),
         "it has another one"
     );
     assert!(
-        !ledger.handle_slow(brisk, Duration::from_millis(1)),
+        !ledger.handle_slow(fast, Duration::from_millis(1)),
         "it is asked once"
     );
-    assert!(!ledger.is_relied_on(brisk));
+    assert!(!ledger.is_relied_on(fast));
     assert_eq!(ledger.poll_delivery().map(|one| one.holder), Some(idle));
 }
 
 fn a_worker_that_cannot_be_seen_is_not_relied_on() {
-    let (mut ledger, _, idle) = brisk_and_idle(Credit::adaptive());
+    let (mut ledger, _, idle) = fast_and_idle(Credit::adaptive());
     put(&mut ledger, 1);
     assert_eq!(ledger.poll_delivery().map(|one| one.holder), Some(idle));
 }

@@ -349,7 +349,7 @@ fn a_turn_ends_with_the_room() {
 fn what_a_stop_ends_is_charged_to_nobody() {
     for signal in [SIGTERM, SIGKILL, 1, 2] {
         let mut ledger = commands(1);
-        let crew = [worker(&mut ledger), worker(&mut ledger)];
+        let pool = [worker(&mut ledger), worker(&mut ledger)];
         put(&mut ledger, 2);
         let held = deliver(&mut ledger);
         ledger.handle_stopping();
@@ -357,7 +357,7 @@ fn what_a_stop_ends_is_charged_to_nobody() {
         assert_eq!(answer, Ok(()));
         let blame = Cause::WorkerDied(Exit::Signaled(signal)).into();
         let started = running(held[1]);
-        ledger.handle_leave(crew[1], started, Some(&blame), NO_TIME);
+        ledger.handle_leave(pool[1], started, Some(&blame), NO_TIME);
         let counts = ledger.counts();
         assert_eq!((counts.waiting, counts.dead, counts.retries), (2, 0, 0));
     }
@@ -365,11 +365,11 @@ fn what_a_stop_ends_is_charged_to_nobody() {
 
 fn a_stop_that_is_heard_later_was_a_stop_too() {
     let mut ledger = commands(1);
-    let crew = [worker(&mut ledger), worker(&mut ledger)];
+    let pool = [worker(&mut ledger), worker(&mut ledger)];
     put(&mut ledger, 2);
     let held = deliver(&mut ledger);
     let blame = Cause::WorkerDied(Exit::Signaled(SIGTERM)).into();
-    let charged = ledger.handle_leave(crew[0], running(held[0]), Some(&blame), NO_TIME);
+    let charged = ledger.handle_leave(pool[0], running(held[0]), Some(&blame), NO_TIME);
     assert_eq!(charged, 1, "its death is not its own fault");
     let answer = ledger.handle_nack(held[1].token, killed(SIGTERM), None, MOMENT);
     assert_eq!(answer, Ok(()));

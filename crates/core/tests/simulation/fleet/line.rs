@@ -20,7 +20,7 @@ pub(super) enum Call {
     Adopt(Vec<(EntryId, Option<u64>)>),
     Tend(usize),
     Release(Vec<EntryId>),
-    /// Waits for the bell and for replies since these, until then.
+    /// Waits for the doorbell and for replies since these, until then.
     Listen(EntryId, EntryId, Option<Duration>),
 }
 

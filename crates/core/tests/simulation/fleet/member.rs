@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use dishrack_core::dispatcher::{Dispatcher, Request};
 use dishrack_core::ledger::{Cause, Credit, HolderId, ItemId, Ledger, Record, Started, Token};
-use dishrack_core::shared::errands::Answered;
-use dishrack_core::shared::{Outgoing, Shared, Standing};
+use dishrack_core::shared::inflight::Answered;
+use dishrack_core::shared::{Outgoing, Shared, StreamState};
 use dishrack_core::stream::account::{Account, Statement};
 use dishrack_core::stream::entry::{EntryId, Fields};
 
 use super::line::{Line, place_of};
 use super::plan::Plan;
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 use crate::stream::{Told, fields};
 
-pub(super) type Arrival = dishrack_core::shared::errands::Arrival<Parcel>;
+pub(super) type Arrival = dishrack_core::shared::inflight::Arrival<Envelope>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -27,7 +27,7 @@ pub(super) enum Phase {
     Leaving,
 }
 
-/// What the clerk is at.
+/// What the publisher is at.
 #[derive(Debug)]
 pub(super) enum Duty {
     Reserve(u64),
@@ -41,7 +41,7 @@ pub(super) enum Duty {
 pub(super) struct Telling {
     pub(super) number: u64,
     pub(super) retries: u64,
-    pub(super) records: Vec<Record<Parcel>>,
+    pub(super) records: Vec<Record<Envelope>>,
     pub(super) sent: Vec<(ItemId, u64)>,
     pub(super) statement: Statement,
     pub(super) puts: VecDeque<(bool, Fields)>,
@@ -49,7 +49,7 @@ pub(super) struct Telling {
     pub(super) answered: Answered,
 }
 
-/// What the intake is at.
+/// What the fetcher is at.
 #[derive(Debug)]
 pub(super) enum Stay {
     Read {
@@ -85,7 +85,7 @@ pub(super) enum Word {
     Failed(Job, Cause),
     Returned(Job),
     Get(bool),
-    Put(Parcel),
+    Put(Envelope),
     Join,
     Cancel(Request),
 }
@@ -132,21 +132,21 @@ pub(super) struct Joiner {
 pub(super) struct Member {
     /// Its consumer's name, which nobody had before.
     pub(super) name: String,
-    pub(super) dispatcher: Dispatcher<Parcel, u64>,
+    pub(super) dispatcher: Dispatcher<Envelope, u64>,
     pub(super) account: Account,
     pub(super) phase: Phase,
     pub(super) paused_until: Duration,
     pub(super) calls: u64,
-    pub(super) clerk: Option<(Line, Duty)>,
-    pub(super) is_clerk_called: bool,
+    pub(super) publisher: Option<(Line, Duty)>,
+    pub(super) is_publisher_called: bool,
     pub(super) interrupts: bool,
-    pub(super) intake: Option<(Line, Stay)>,
-    pub(super) is_intake_asleep: bool,
+    pub(super) fetcher: Option<(Line, Stay)>,
+    pub(super) is_fetcher_asleep: bool,
     pub(super) wakes_when_due: bool,
     /// When the lease is to be renewed.
     pub(super) due: Duration,
-    pub(super) ear: Option<Line>,
-    pub(super) is_ear_asleep: bool,
+    pub(super) listener: Option<Line>,
+    pub(super) is_listener_asleep: bool,
     pub(super) heard: EntryId,
     pub(super) workers: Vec<Worker>,
     pub(super) requests: u64,
@@ -173,15 +173,15 @@ impl Member {
             phase: Phase::Working,
             paused_until: Duration::ZERO,
             calls: 0,
-            clerk: None,
-            is_clerk_called: false,
+            publisher: None,
+            is_publisher_called: false,
             interrupts: false,
-            intake: None,
-            is_intake_asleep: false,
+            fetcher: None,
+            is_fetcher_asleep: false,
             wakes_when_due: false,
             due: now + plan.lease / 3,
-            ear: None,
-            is_ear_asleep: false,
+            listener: None,
+            is_listener_asleep: false,
             heard: EntryId::default(),
             workers: Vec::new(),
             requests: 0,
@@ -215,7 +215,7 @@ impl Member {
         });
     }
 
-    pub(super) fn shared(&mut self) -> &mut Shared<Parcel> {
+    pub(super) fn shared(&mut self) -> &mut Shared<Envelope> {
         let shared = self.dispatcher.shared.as_mut();
         shared.expect("it was made with the dispatcher")
     }
@@ -230,7 +230,7 @@ impl Member {
     }
 
     /// The fields of an item on its way.
-    pub(super) fn entry_of(&mut self, one: &Outgoing<Parcel>) -> (bool, Fields) {
+    pub(super) fn entry_of(&mut self, one: &Outgoing<Envelope>) -> (bool, Fields) {
         let number = one.payload.number;
         let (item, id) = (number.to_string(), one.id.expect("it has one").to_string());
         let mut all = fields(&[("item", &item), ("n", &id)]);
@@ -250,8 +250,8 @@ impl Member {
     }
 
     /// Whether nothing is being given back just now.
-    pub(super) fn intake_is_settled(&self) -> bool {
-        !matches!(self.intake, Some((_, Stay::GiveBack(..))))
+    pub(super) fn fetcher_is_settled(&self) -> bool {
+        !matches!(self.fetcher, Some((_, Stay::GiveBack(..))))
     }
 }
 
@@ -264,8 +264,8 @@ impl Worker {
 }
 
 /// How the stream stands, as supervisors keep it. MIRRORED from `src/store/redis/read.rs`.
-pub(super) fn standing(told: &Told) -> Standing {
-    Standing {
+pub(super) fn stream_state(told: &Told) -> StreamState {
+    StreamState {
         unfinished: told.unfinished,
         untaken: told.unfinished.saturating_sub(told.pending),
         taken: told.pending,

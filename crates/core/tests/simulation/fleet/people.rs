@@ -5,7 +5,7 @@ use dishrack_core::shared;
 
 use super::member::{Joiner, Phase, Putter};
 use super::{Fleet, note};
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 
 /// Puts that nobody waits for, on their way at a time.
 const ON_THE_WAY_MAX: usize = 6;
@@ -30,16 +30,16 @@ impl Fleet {
         if self.chance.below(4) == 0 {
             member.mapped.insert(number);
         }
-        let parcel = Parcel::new(number, None);
+        let envelope = Envelope::new(number, None);
         let is_impatient = self.chance.below(4) == 0;
         if self.chance.below(2) == 0 {
             member.untold.push(number);
             let putter = shared::Putter::Nobody;
-            member.shared().push(parcel, putter, false, is_impatient);
+            member.shared().push(envelope, putter, false, is_impatient);
             return;
         }
         let putter = shared::Putter::Local;
-        let (ticket, _) = member.shared().push(parcel, putter, false, is_impatient);
+        let (ticket, _) = member.shared().push(envelope, putter, false, is_impatient);
         member.putter = Putter::Waits(ticket, number);
         note!(self, "{}: put {number}", member.name);
     }
@@ -122,7 +122,7 @@ impl Fleet {
             }
             Phase::Quitting => {
                 let is_idle = member.workers.is_empty() && member.putter == Putter::Ready;
-                if is_idle && member.dispatcher.is_written() && member.intake_is_settled() {
+                if is_idle && member.dispatcher.is_written() && member.fetcher_is_settled() {
                     member.phase = Phase::Leaving;
                     self.leave(at);
                 }
@@ -134,9 +134,9 @@ impl Fleet {
 
     /// Its threads end, but for the one that tells what is left.
     fn leave(&mut self, at: usize) {
-        let clerk = self.members[at].clerk.take();
+        let publisher = self.members[at].publisher.take();
         self.lose_calls(at);
-        self.members[at].clerk = clerk;
+        self.members[at].publisher = publisher;
         self.members[at].joiner = None;
     }
 }

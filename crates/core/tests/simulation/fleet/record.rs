@@ -6,7 +6,7 @@ use dishrack_core::ledger::{Cause, Report};
 use dishrack_core::stream::entry::{EntryId, Fields, history_in};
 
 use crate::disk::End;
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 use crate::stream::{Event, Letter};
 
 /// What the stream was told of an item.
@@ -231,7 +231,7 @@ impl Record {
         self.words[index(number)].is_refused = true;
     }
 
-    pub(super) fn reported(&mut self, report: &Report<Parcel, u64>) {
+    pub(super) fn reported(&mut self, report: &Report<Envelope, u64>) {
         let (number, end) = match report {
             Report::Done {
                 payload, result, ..

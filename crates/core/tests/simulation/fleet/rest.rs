@@ -38,9 +38,9 @@ impl Fleet {
                 continue;
             }
             self.put_turn(at);
-            self.clerk_turn(at);
-            self.intake_turn(at);
-            self.ear_turn(at);
+            self.publisher_turn(at);
+            self.fetcher_turn(at);
+            self.listener_turn(at);
             self.worker_turn(at);
             self.hear_turn(at);
             self.join_turn(at);

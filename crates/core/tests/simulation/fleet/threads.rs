@@ -2,15 +2,15 @@
 //! make in what order, from `src/broker/stream/` and `src/store/redis/{telling,taking}.rs`.
 
 use dishrack_core::ledger::ItemId;
-use dishrack_core::shared::errands::{Answered, Errand, Taking, Tended};
+use dishrack_core::shared::inflight::{Answered, PublisherStep, Taking, Tended};
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
 use super::line::{Answer, Call, Line};
-use super::member::{After, Arrival, Duty, Member, Phase, Stay, Telling, standing};
+use super::member::{After, Arrival, Duty, Member, Phase, Stay, Telling, stream_state};
 use super::{Fleet, note};
 use crate::disk::End;
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 use crate::planted::FleetPlant;
 use crate::stream::Said;
 
@@ -20,45 +20,45 @@ fn arrival((id, entry): (ItemId, Entry)) -> Arrival {
     let body = body.ok_or_else(|| "it has no item".into());
     entry.arrival(id, body, |body| {
         let text = std::str::from_utf8(body).expect("it is a number");
-        Parcel::new(text.parse().expect("it is a number"), None)
+        Envelope::new(text.parse().expect("it is a number"), None)
     })
 }
 
 impl Fleet {
-    pub(super) fn clerk_turn(&mut self, at: usize) {
-        match self.members[at].clerk.take() {
-            None => self.clerk_begins(at),
+    pub(super) fn publisher_turn(&mut self, at: usize) {
+        match self.members[at].publisher.take() {
+            None => self.publisher_begins(at),
             Some((mut line, duty)) => match self.advance(at, &mut line) {
-                None => self.members[at].clerk = Some((line, duty)),
-                Some(answer) => self.clerk_hears(at, duty, answer),
+                None => self.members[at].publisher = Some((line, duty)),
+                Some(answer) => self.publisher_hears(at, duty, answer),
             },
         }
         self.pump(at);
     }
 
-    fn clerk_begins(&mut self, at: usize) {
+    fn publisher_begins(&mut self, at: usize) {
         let member = &mut self.members[at];
         let is_leaving = member.phase == Phase::Leaving;
-        if !member.is_clerk_called && !member.interrupts && !is_leaving {
+        if !member.is_publisher_called && !member.interrupts && !is_leaving {
             return;
         }
-        member.is_clerk_called = false;
-        let Some(errand) = member.dispatcher.next_errand() else {
+        member.is_publisher_called = false;
+        let Some(step) = member.dispatcher.next_step() else {
             return match is_leaving {
                 true => self.give_all_back(at),
                 false => self.interrupt(at),
             };
         };
         // It looks for more before it sleeps.
-        member.is_clerk_called = true;
-        member.clerk = Some(match errand {
-            Errand::Reserve(count) => (Line::of(Call::Reserve(count)), Duty::Reserve(count)),
-            Errand::Look(question) => {
+        member.is_publisher_called = true;
+        member.publisher = Some(match step {
+            PublisherStep::Reserve(count) => (Line::of(Call::Reserve(count)), Duty::Reserve(count)),
+            PublisherStep::Look(question) => {
                 let is_planted = self.plant == Some(FleetPlant::LookForAll);
                 let question = if is_planted { u64::MAX } else { question };
                 (Line::of(Call::Look), Duty::Look(question))
             }
-            Errand::Tell(telling) => {
+            PublisherStep::Tell(telling) => {
                 let puts = telling.puts.iter().map(|one| member.entry_of(one));
                 let puts = puts.collect();
                 let statement = member.account.statement(&telling.records);
@@ -81,12 +81,12 @@ impl Fleet {
         });
     }
 
-    /// Ends the wait of the intake, if somebody is to know at once what there is.
+    /// Ends the wait of the fetcher, if somebody is to know at once what there is.
     fn interrupt(&mut self, at: usize) {
         let member = &mut self.members[at];
         member.interrupts = member.dispatcher.is_to_interrupt();
         if member.interrupts
-            && let Some((line, Stay::Read { .. })) = &mut member.intake
+            && let Some((line, Stay::Read { .. })) = &mut member.fetcher
         {
             self.coverage.interrupts += 1;
             line.is_interrupted = true;
@@ -119,7 +119,7 @@ impl Fleet {
             results: results.collect(),
         };
         let call = Call::Settle(member.next_call(), said);
-        member.clerk = Some((Line::of(call), Duty::Tell(Box::new(telling))));
+        member.publisher = Some((Line::of(call), Duty::Tell(Box::new(telling))));
     }
 
     fn tell_puts(&mut self, at: usize, mut telling: Telling) {
@@ -136,10 +136,10 @@ impl Fleet {
         }
         telling.under_way = puts.len();
         let call = Call::Put(member.next_call(), puts);
-        member.clerk = Some((Line::of(call), Duty::Tell(Box::new(telling))));
+        member.publisher = Some((Line::of(call), Duty::Tell(Box::new(telling))));
     }
 
-    fn clerk_hears(&mut self, at: usize, duty: Duty, answer: Answer) {
+    fn publisher_hears(&mut self, at: usize, duty: Duty, answer: Answer) {
         let member = &mut self.members[at];
         match (duty, answer) {
             (Duty::Reserve(count), Answer::Reserved(last)) => {
@@ -148,17 +148,19 @@ impl Fleet {
                     .reserved(Ok(ItemId(last - count + 1)), count);
             }
             (Duty::Look(question), Answer::Looked(told, others)) => {
-                member.dispatcher.looked(question, standing(&told), others);
+                member
+                    .dispatcher
+                    .looked(question, stream_state(&told), others);
             }
             (Duty::Tell(mut telling), Answer::Settled(lost, told)) => {
-                telling.answered.standing = standing(&told);
+                telling.answered.stream_state = stream_state(&told);
                 let items = telling.statement.items_of(&lost);
                 telling.answered.lost.extend(items);
                 member.account.forget_ended(&telling.statement, &lost);
                 self.tell_puts(at, *telling);
             }
             (Duty::Tell(mut telling), Answer::Put(added, told)) => {
-                telling.answered.standing = standing(&told);
+                telling.answered.stream_state = stream_state(&told);
                 telling.answered.admitted += added;
                 if added < telling.under_way {
                     self.coverage.puts_without_room += 1;
@@ -178,7 +180,7 @@ impl Fleet {
         if entries.is_empty() {
             return self.is_gone(at);
         }
-        member.clerk = Some((Line::of(Call::Release(entries)), Duty::GiveBack));
+        member.publisher = Some((Line::of(Call::Release(entries)), Duty::GiveBack));
     }
 
     fn is_gone(&mut self, at: usize) {
@@ -188,25 +190,25 @@ impl Fleet {
         self.replace(at);
     }
 
-    pub(super) fn intake_turn(&mut self, at: usize) {
-        match self.members[at].intake.take() {
-            None => self.intake_begins(at),
+    pub(super) fn fetcher_turn(&mut self, at: usize) {
+        match self.members[at].fetcher.take() {
+            None => self.fetcher_begins(at),
             Some((mut line, stay)) => match self.advance(at, &mut line) {
-                None => self.members[at].intake = Some((line, stay)),
-                Some(answer) => self.intake_hears(at, stay, answer),
+                None => self.members[at].fetcher = Some((line, stay)),
+                Some(answer) => self.fetcher_hears(at, stay, answer),
             },
         }
         self.pump(at);
     }
 
-    fn intake_begins(&mut self, at: usize) {
+    fn fetcher_begins(&mut self, at: usize) {
         let member = &mut self.members[at];
-        if member.is_intake_asleep || member.phase == Phase::Leaving || member.is_broken() {
+        if member.is_fetcher_asleep || member.phase == Phase::Leaving || member.is_broken() {
             return;
         }
         let appetite = member.dispatcher.ledger.appetite();
         let taking = member.dispatcher.next_taking(self.now >= member.due);
-        member.intake = match taking {
+        member.fetcher = match taking {
             Taking::Tend(count) => Some((Line::of(Call::Tend(count)), Stay::Tend)),
             Taking::GiveBack(ids) => return self.give_back(at, ids),
             Taking::Nobody => None,
@@ -222,7 +224,7 @@ impl Fleet {
                 Some((Line::of(Call::Read(count, until)), stay))
             }
             Taking::Sleep { is_holding } => {
-                member.is_intake_asleep = !is_holding || self.now < member.due;
+                member.is_fetcher_asleep = !is_holding || self.now < member.due;
                 member.wakes_when_due = is_holding;
                 None
             }
@@ -237,10 +239,10 @@ impl Fleet {
         }
         self.coverage.given_back += entries.len() as u64;
         let line = Line::of(Call::Release(entries));
-        member.intake = Some((line, Stay::GiveBack(ids)));
+        member.fetcher = Some((line, Stay::GiveBack(ids)));
     }
 
-    fn intake_hears(&mut self, at: usize, stay: Stay, answer: Answer) {
+    fn fetcher_hears(&mut self, at: usize, stay: Stay, answer: Answer) {
         let member = &mut self.members[at];
         match (stay, answer) {
             (Stay::Read { question, appetite }, Answer::Read(entries)) => {
@@ -277,7 +279,7 @@ impl Fleet {
         if !sorted.asked.is_empty() {
             self.coverage.adopted += sorted.asked.len() as u64;
             let line = Line::of(Call::Adopt(sorted.asked));
-            member.intake = Some((line, Stay::Adopt(arrivals, after)));
+            member.fetcher = Some((line, Stay::Adopt(arrivals, after)));
             return;
         }
         for one in &arrivals {
@@ -305,37 +307,37 @@ impl Fleet {
         }
     }
 
-    pub(super) fn ear_turn(&mut self, at: usize) {
-        match self.members[at].ear.take() {
-            None => self.ear_begins(at),
+    pub(super) fn listener_turn(&mut self, at: usize) {
+        match self.members[at].listener.take() {
+            None => self.listener_begins(at),
             Some(mut line) => match self.advance(at, &mut line) {
-                None => self.members[at].ear = Some(line),
-                Some(Answer::Heard(replies)) => self.ear_hears(at, replies),
+                None => self.members[at].listener = Some(line),
+                Some(Answer::Heard(replies)) => self.listener_hears(at, replies),
                 Some(answer) => panic!("the ear is answered by {answer:?}"),
             },
         }
         self.pump(at);
     }
 
-    fn ear_begins(&mut self, at: usize) {
+    fn listener_begins(&mut self, at: usize) {
         let until = self.now + self.plan.lease / 3;
         let member = &mut self.members[at];
-        if member.is_ear_asleep || member.phase == Phase::Leaving || member.is_broken() {
+        if member.is_listener_asleep || member.phase == Phase::Leaving || member.is_broken() {
             return;
         }
         match member.dispatcher.to_hear(member.is_awaited()) {
-            None => member.is_ear_asleep = true,
+            None => member.is_listener_asleep = true,
             Some(since) => {
                 let ring = match &*since.ring {
                     "" => EntryId::default(),
                     ring => ring.parse().expect("the stream has said it"),
                 };
-                member.ear = Some(Line::of(Call::Listen(ring, member.heard, Some(until))));
+                member.listener = Some(Line::of(Call::Listen(ring, member.heard, Some(until))));
             }
         }
     }
 
-    fn ear_hears(&mut self, at: usize, replies: Vec<(EntryId, Fields)>) {
+    fn listener_hears(&mut self, at: usize, replies: Vec<(EntryId, Fields)>) {
         let member = &mut self.members[at];
         for (id, fields) in replies {
             member.heard = id;
@@ -360,8 +362,8 @@ impl Fleet {
     /// Who is called, after anything has changed.
     pub(super) fn call_threads(member: &mut Member) {
         let calls = member.dispatcher.calls(member.is_awaited());
-        member.is_clerk_called |= calls.clerk;
-        member.is_intake_asleep &= !calls.intake;
-        member.is_ear_asleep &= !calls.ear;
+        member.is_publisher_called |= calls.publisher;
+        member.is_fetcher_asleep &= !calls.fetcher;
+        member.is_listener_asleep &= !calls.listener;
     }
 }

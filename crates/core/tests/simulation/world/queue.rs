@@ -10,8 +10,8 @@ use dishrack_core::ledger::{Cancelled, Handed, Notice, Record, Report};
 use super::{World, note};
 use crate::disk::Commit;
 use crate::dispatcher::{Ending, Refused, Reply, Said};
+use crate::envelope::Envelope;
 use crate::life::{Consumer, InFlight, Producer};
-use crate::parcel::Parcel;
 use crate::planted::Plant;
 use crate::process::{Down, Job};
 
@@ -20,7 +20,7 @@ impl World {
         if self.life.plain == Producer::Ready && self.plain_left > 0 {
             self.plain_left -= 1;
             let number = self.truth.new_number();
-            self.life.plain = Producer::WaitsForRoom(Parcel::new(number, None));
+            self.life.plain = Producer::WaitsForRoom(Envelope::new(number, None));
         }
         self.life.plain = self.produce(self.life.plain);
     }
@@ -39,7 +39,7 @@ impl World {
                 return;
             }
             let number = self.truth.new_number();
-            self.life.keyed = Producer::WaitsForRoom(Parcel::new(number, Some(key)));
+            self.life.keyed = Producer::WaitsForRoom(Envelope::new(number, Some(key)));
         }
         self.life.keyed = self.produce(self.life.keyed);
     }
@@ -47,10 +47,10 @@ impl World {
     fn produce(&mut self, producer: Producer) -> Producer {
         match producer {
             Producer::Ready | Producer::Refused => producer,
-            Producer::WaitsForRoom(parcel) => match self.life.dispatcher.try_put(parcel) {
+            Producer::WaitsForRoom(envelope) => match self.life.dispatcher.try_put(envelope) {
                 Ok(id) => {
-                    note!(self, "put {} as item {id}", parcel.number);
-                    Producer::WaitsForDurability(parcel, id)
+                    note!(self, "put {} as item {id}", envelope.number);
+                    Producer::WaitsForDurability(envelope, id)
                 }
                 Err(Refused::Full) => {
                     self.coverage.puts_refused_full += 1;
@@ -58,12 +58,12 @@ impl World {
                 }
                 Err(_) => Producer::Refused,
             },
-            Producer::WaitsForDurability(parcel, id) => {
+            Producer::WaitsForDurability(envelope, id) => {
                 let ledger = &self.life.dispatcher.ledger;
                 if ledger.is_durable(id) || self.is_planted(Plant::EarlyAcceptance) {
-                    note!(self, "put {} is told accepted", parcel.number);
+                    note!(self, "put {} is told accepted", envelope.number);
                     self.coverage.puts_told += 1;
-                    self.truth.put_told(parcel.number, self.step);
+                    self.truth.put_told(envelope.number, self.step);
                     Producer::Ready
                 } else if ledger.is_broken() {
                     self.coverage.puts_refused_broken += 1;
@@ -192,7 +192,7 @@ impl World {
     }
 
     /// The journal's rows change as its book says.
-    pub(super) fn commit(&mut self, records: Vec<Record<Parcel>>, is_synced: bool) {
+    pub(super) fn commit(&mut self, records: Vec<Record<Envelope>>, is_synced: bool) {
         let changes = self.life.book.changes(&records);
         let mut changes = changes.unwrap_or_else(|why| panic!("the journal refuses: {why:?}"));
         if self.is_planted(Plant::WrongMerge) {
@@ -217,8 +217,8 @@ impl World {
             let index = self.chance.index(self.life.slots.len());
             self.replace(index);
         } else if self.chance.permille(self.rates.stop * 10) && !self.life.is_stopping {
-            self.stop_crew();
-        } else if self.life.is_stopping && self.life.is_crew_over() && self.plan.is_journaled {
+            self.stop_pool();
+        } else if self.life.is_stopping && self.life.is_pool_over() && self.plan.is_journaled {
             self.end_in_order();
         }
     }
@@ -359,7 +359,7 @@ impl World {
         }
     }
 
-    fn hear(&mut self, report: Report<Parcel, u64>) {
+    fn hear(&mut self, report: Report<Envelope, u64>) {
         // Some are shown at once, and others never are.
         if self.step.is_multiple_of(3) {
             let attempt = match &report {

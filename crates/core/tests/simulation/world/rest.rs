@@ -27,7 +27,7 @@ impl World {
                 );
                 self.crash(Crash::Process);
             }
-            if self.life.is_crew_over() && self.is_served_by_nobody() {
+            if self.life.is_pool_over() && self.is_served_by_nobody() {
                 assert!(
                     self.life.dispatcher.join_state(0).is_some(),
                     "a join that hangs"

@@ -1,11 +1,11 @@
-//! The workers: turns of their processes and links, the deeds of their rules, and their burials.
+//! The workers: turns of their processes and links, the effects of their rules, and their burials.
 //! The rules (`Child`) are the real ones. MIRRORED from `src/supervision/watch/`: who is charged
 //! with a death, time limits, and the ends of workers that are at a cancelled item.
 
 use std::time::Duration;
 
 use dishrack_core::ledger::{Blame, Cause, Exit, HolderId, Scene, Started};
-use dishrack_core::pool::child::{Deed, Happening, Phase};
+use dishrack_core::pool::child::{ChildEffect, ChildEvent, Phase};
 
 use super::{World, note};
 use crate::dispatcher::{Ending, Reply, Request, Said};
@@ -14,9 +14,9 @@ use crate::planted::Plant;
 use crate::process::{Down, Job, Up};
 
 impl World {
-    pub(super) fn begin_crew(&mut self) {
+    pub(super) fn begin_pool(&mut self) {
         for index in 0..self.life.slots.len() {
-            self.happen(index, Happening::Begin);
+            self.happen(index, ChildEvent::Begin);
         }
     }
 
@@ -37,10 +37,10 @@ impl World {
         {
             slot.untold_exit = None;
             slot.exit = exit;
-            self.happen(index, Happening::Ended);
+            self.happen(index, ChildEvent::Ended);
         } else if slot.is_link_open && slot.up.is_empty() && !slot.lingers {
             slot.is_link_open = false;
-            self.happen(index, Happening::LinkClosed);
+            self.happen(index, ChildEvent::LinkClosed);
         }
     }
 
@@ -91,7 +91,7 @@ impl World {
                 slot.holder = Some(holder);
                 // A boot that is heard of only after its deadline has failed all the same.
                 slot.ready(slot.child.phase() == Phase::Booting);
-                self.happen(index, Happening::Ready);
+                self.happen(index, ChildEvent::Ready);
             }
             (up, Some(holder)) => self.hear_worker(index, holder, up),
             (_, None) => panic!("a word of nobody"),
@@ -134,7 +134,7 @@ impl World {
                     self.coverage.revoked_and_killed += 1;
                     slot.excuse();
                     slot.killed_for = Some(None);
-                    self.happen(index, Happening::Excused);
+                    self.happen(index, ChildEvent::Excused);
                     self.kill(index);
                 }
             }
@@ -158,10 +158,10 @@ impl World {
                     }
                 }
             }
-            Up::Put(number, parcel) => {
+            Up::Put(number, envelope) => {
                 let request = Request { holder, number };
                 let life = &mut self.life;
-                life.dispatcher.ask(request, parcel);
+                life.dispatcher.ask(request, envelope);
             }
         }
     }
@@ -223,7 +223,7 @@ impl World {
         if self.life.slots[index].child.phase() == Phase::Working {
             self.coverage.recycled += 1;
             self.life.slots[index].excuse();
-            self.happen(index, Happening::RecycleAsked);
+            self.happen(index, ChildEvent::RecycleAsked);
         }
     }
 
@@ -238,42 +238,42 @@ impl World {
             let slot = &mut self.life.slots[index];
             slot.killed_for = Some(Some(Cause::TimedOut(limit)));
             slot.excuse();
-            self.happen(index, Happening::Excused);
+            self.happen(index, ChildEvent::Excused);
             self.kill(index);
         }
         let slot = &self.life.slots[index];
         if slot.child.poll_timeout().is_some_and(|at| at <= self.now) {
-            self.happen(index, Happening::DeadlinePassed);
+            self.happen(index, ChildEvent::DeadlinePassed);
         }
     }
 
     /// Tells the rules what happened, and does what they say.
-    pub(super) fn happen(&mut self, index: usize, happening: Happening) {
-        let mut next = Some(happening);
-        while let Some(happening) = next.take() {
+    pub(super) fn happen(&mut self, index: usize, event: ChildEvent) {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
             let slot = &mut self.life.slots[index];
-            let deed = slot.child.handle(happening, self.now);
-            if let Happening::Buried { .. } | Happening::StartFailed = happening {
+            let effect = slot.child.handle(event, self.now);
+            if let ChildEvent::Buried { .. } | ChildEvent::StartFailed = event {
                 let is_stopping = self.life.is_stopping;
-                slot.judge(deed, is_stopping, &self.plan.spec, self.now);
+                slot.judge(effect, is_stopping, &self.plan.spec, self.now);
             }
-            next = deed.and_then(|deed| self.carry_out_deed(index, deed));
+            next = effect.and_then(|effect| self.carry_out_effect(index, effect));
         }
     }
 
-    fn carry_out_deed(&mut self, index: usize, deed: Deed) -> Option<Happening> {
-        note!(self, "worker {index}: {deed:?}");
-        match deed {
-            Deed::Start => {
+    fn carry_out_effect(&mut self, index: usize, effect: ChildEffect) -> Option<ChildEvent> {
+        note!(self, "worker {index}: {effect:?}");
+        match effect {
+            ChildEffect::Start => {
                 self.life.slots[index].begin();
                 if self.chance.permille(self.rates.start_fails) {
                     self.coverage.failed_starts += 1;
-                    return Some(Happening::StartFailed);
+                    return Some(ChildEvent::StartFailed);
                 }
                 self.life.slots[index].start();
                 None
             }
-            Deed::AskToStop => {
+            ChildEffect::AskToStop => {
                 let slot = &mut self.life.slots[index];
                 let holder = slot.holder.expect("it is ready");
                 slot.down.push_back(Down::Stop);
@@ -281,20 +281,20 @@ impl World {
                 life.dispatcher.stop(holder);
                 None
             }
-            Deed::Kill => {
+            ChildEffect::Kill => {
                 if self.life.slots[index].process.is_some() {
                     self.life.slots[index].killed_for.get_or_insert(None);
                 }
                 self.kill(index);
                 None
             }
-            Deed::Bury => Some(self.bury(index)),
-            Deed::Finish => {
+            ChildEffect::Bury => Some(self.bury(index)),
+            ChildEffect::Finish => {
                 assert!(self.life.is_stopping, "nobody asked the crew to end");
                 self.end_slot(index);
                 None
             }
-            Deed::GiveUp => {
+            ChildEffect::GiveUp => {
                 self.coverage.slots_given_up += 1;
                 self.life.is_spent = true;
                 self.end_slot(index);
@@ -305,23 +305,23 @@ impl World {
 
     fn end_slot(&mut self, index: usize) {
         self.life.slots[index].is_over = true;
-        if self.life.is_crew_over() {
+        if self.life.is_pool_over() {
             let is_spent = self.life.is_spent && !self.life.is_stopping;
-            self.life.dispatcher.crew_ended("they are over", is_spent);
+            self.life.dispatcher.pool_ended("they are over", is_spent);
         }
     }
 
-    pub(super) fn stop_crew(&mut self) {
+    pub(super) fn stop_pool(&mut self) {
         note!(self, "the operator stops the crew");
         self.coverage.stops += 1;
         self.life.is_stopping = true;
         for index in 0..self.life.slots.len() {
-            self.happen(index, Happening::StopAsked);
+            self.happen(index, ChildEvent::StopAsked);
         }
     }
 
     /// What the worker held goes back or is charged.
-    fn bury(&mut self, index: usize) -> Happening {
+    fn bury(&mut self, index: usize) -> ChildEvent {
         if self.life.slots[index].up.is_empty() {
             self.hear_board(index);
         }
@@ -334,7 +334,7 @@ impl World {
         let is_taken_back = std::mem::take(&mut slot.is_link_open);
         let Some(holder) = slot.holder.take() else {
             self.coverage.boot_deaths += 1;
-            return Happening::Buried { exit, charged: 0 };
+            return ChildEvent::Buried { exit, charged: 0 };
         };
         if is_taken_back {
             self.life
@@ -348,7 +348,7 @@ impl World {
         });
         if self.is_planted(Plant::LostRequeue) {
             self.life.dispatcher.ledger.handle_stop(holder);
-            return Happening::Buried { exit, charged: 0 };
+            return ChildEvent::Buried { exit, charged: 0 };
         }
         let guilty = begun.filter(|job| {
             let handed = self.life.dispatcher.ledger.handed(job.token);
@@ -376,7 +376,7 @@ impl World {
             true => 0,
             false => charged,
         };
-        Happening::Buried { exit, charged }
+        ChildEvent::Buried { exit, charged }
     }
 
     /// The last delivery to this holder, taken for the one that it had begun.

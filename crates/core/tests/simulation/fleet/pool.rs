@@ -8,7 +8,7 @@ use dishrack_core::ledger::{Blame, Cause, Exit, Handed, Scene, Started};
 
 use super::member::{Asked, Job, Phase, Word};
 use super::{Fleet, note};
-use crate::parcel::Parcel;
+use crate::envelope::Envelope;
 
 impl Fleet {
     /// A step of one of its workers.
@@ -55,7 +55,9 @@ impl Fleet {
         if puts {
             self.puts_left -= 1;
             let number = self.record.new_number();
-            worker.words.push_back(Word::Put(Parcel::new(number, None)));
+            worker
+                .words
+                .push_back(Word::Put(Envelope::new(number, None)));
             return;
         }
         worker.running = None;
@@ -128,9 +130,9 @@ impl Fleet {
             member.workers[index].waits_for = Some(asked);
         };
         match word {
-            Word::Put(parcel) => {
-                waits_for(Asked::Put(parcel.number));
-                member.dispatcher.ask_put(request, parcel, true);
+            Word::Put(envelope) => {
+                waits_for(Asked::Put(envelope.number));
+                member.dispatcher.ask_put(request, envelope, true);
             }
             Word::Get(waits) => {
                 waits_for(Asked::Item);

@@ -67,9 +67,9 @@ const STALLED: Duration = Duration::from_secs(1);
 /// How soon it is looked at again whether a cancelled delivery was begun.
 const REVOKED_LOOK: Duration = Duration::from_millis(10);
 
-/// The patrol of one life of one worker.
+/// The watchdog of one life of one worker.
 #[derive(Debug, Clone)]
-pub struct Patrol {
+pub struct Watchdog {
     limit: Option<Duration>,
     grace: Duration,
     state: State,
@@ -79,11 +79,11 @@ pub struct Patrol {
     next: Option<Duration>,
 }
 
-impl Patrol {
+impl Watchdog {
     /// Begins at `now`. Without a limit only cancelled deliveries are of interest.
     #[must_use]
     pub fn new(limit: Option<Duration>, grace: Duration, now: Duration) -> Self {
-        Patrol {
+        Watchdog {
             limit,
             grace,
             state: State::Fine,

@@ -138,11 +138,11 @@ pub(crate) fn grouped(number: u64) -> String {
 
 /// What is drawn, from the back to the front.
 #[derive(Debug, Default)]
-pub(super) struct Paper {
+pub(super) struct Canvas {
     body: String,
 }
 
-impl Paper {
+impl Canvas {
     /// Something without words. `shape` is an element's name and attributes.
     pub(super) fn shape(&mut self, shape: fmt::Arguments<'_>) {
         self.body += &format!("<{shape}/>\n");

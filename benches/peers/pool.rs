@@ -10,8 +10,8 @@ use crate::item::{Item, Maker, look};
 const WARMING: usize = 1000;
 
 /// Waits until all workers are ready.
-pub(crate) fn await_ready<T, R>(crew: &Supervisor<T, R>, workers: usize) {
-    while crew.workers().len() < workers {
+pub(crate) fn await_ready<T, R>(pool: &Supervisor<T, R>, workers: usize) {
+    while pool.workers().len() < workers {
         std::thread::sleep(Duration::from_micros(200));
     }
 }
@@ -21,7 +21,7 @@ pub(crate) fn await_ready<T, R>(crew: &Supervisor<T, R>, workers: usize) {
 pub(crate) struct Warm {
     queue: JoinableQueue<Item>,
     /// Stops its workers when it is dropped.
-    crew: Supervisor<Item, ()>,
+    pool: Supervisor<Item, ()>,
     done: u64,
 }
 
@@ -37,11 +37,11 @@ impl Warm {
         workers: usize,
         maker: &Maker,
     ) -> Self {
-        let crew = how.handler(&queue, look).expect("workers start");
-        await_ready(&crew, workers);
+        let pool = how.handler(&queue, look).expect("workers start");
+        await_ready(&pool, workers);
         let mut warm = Warm {
             queue,
-            crew,
+            pool,
             done: 0,
         };
         warm.work(maker, WARMING.min((16 << 20) / maker.0.len()));
@@ -50,7 +50,7 @@ impl Warm {
 
     /// Its worker processes.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        let workers = self.crew.workers();
+        let workers = self.pool.workers();
         workers.into_iter().map(|worker| worker.pid).collect()
     }
 

@@ -1,17 +1,17 @@
-//! The ear: while somebody here waits for room, for the end, or for the results of a `map`, it waits
-//! for the stream's bell, and has it looked how the stream stands when that has rung.
+//! The listener: while somebody here waits for room, for the end, or for the results of a `map`, it waits
+//! for the stream's doorbell, and has it looked how the stream stands when that has rung.
 
-use super::super::bells::Bells;
 use super::super::core::Core;
+use super::super::doorbells::Doorbells;
 use super::super::results;
 use super::super::{Patience, lock, sleep};
 use super::Post;
-use crate::store::stream::{Outcome, Standing};
+use crate::store::stream::{Outcome, StreamState};
 
-/// The ear's thread.
-pub(super) fn run(post: &Post, bells: &Bells) {
+/// The listener's thread.
+pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     let wait = post.stream.tend_every();
-    while let Some((since, last_put)) = since(post, bells) {
+    while let Some((since, last_put)) = since(post, doorbells) {
         match post.stream.listen(&since, wait) {
             Ok(outcomes) => post.with(|core| {
                 if let (true, Some(last_put)) = (outcomes.is_empty(), last_put) {
@@ -27,7 +27,7 @@ pub(super) fn run(post: &Post, bells: &Bells) {
 /// Sleeps until somebody waits, and nothing is known that was not looked at. How the stream stood
 /// then; and, if all that was put until then was told, and nothing of it was unfinished or taken, the
 /// last put.
-fn since(post: &Post, bells: &Bells) -> Option<(Standing, Option<u64>)> {
+fn since(post: &Post, doorbells: &Doorbells) -> Option<(StreamState, Option<u64>)> {
     let mut core = lock(&post.core);
     loop {
         if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {
@@ -37,7 +37,7 @@ fn since(post: &Post, bells: &Bells) -> Option<(Standing, Option<u64>)> {
             let is_empty = since.unfinished + since.taken == 0 && core.on_the_way() == 0;
             return Some((since, is_empty.then(|| core.last_ticket())));
         }
-        core = sleep(&bells.ear, core, Patience::Forever).0;
+        core = sleep(&doorbells.listener, core, Patience::Forever).0;
     }
 }
 

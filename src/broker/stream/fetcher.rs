@@ -1,4 +1,4 @@
-//! The intake: takes from the stream what somebody here wants, renews the lease on it, and takes over
+//! The fetcher: takes from the stream what somebody here wants, renews the lease on it, and takes over
 //! what others left behind.
 //!
 //! It takes no more than workers and callers of `get` would have at once, so that other supervisors
@@ -6,13 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::bells::Bells;
 use super::super::core::Core;
-use super::super::{Parcel, Patience, lock, sleep, with_guard};
+use super::super::doorbells::Doorbells;
+use super::super::{Envelope, Patience, lock, sleep, with_guard};
 use super::Post;
 use crate::store::stream::{Arrival, Tended};
 use dishrack_core::ledger::ItemId;
-use dishrack_core::shared::errands::{self, Taking};
+use dishrack_core::shared::inflight::{self, Taking};
 
 /// What is to be done next.
 enum Plan {
@@ -23,13 +23,13 @@ enum Plan {
     Take(usize, Duration, u64),
 }
 
-/// The intake's thread.
-pub(super) fn run(post: &Post, bells: &Bells) {
+/// The fetcher's thread.
+pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     let every = post.stream.tend_every();
     let mut has_begun = false;
     let mut due = Instant::now() + every;
     loop {
-        let plan = plan(post, bells, due);
+        let plan = plan(post, doorbells, due);
         if !std::mem::replace(&mut has_begun, true)
             && !matches!(plan, Plan::End)
             && let Err(why) = post.stream.begin()
@@ -64,7 +64,7 @@ pub(super) fn run(post: &Post, bells: &Bells) {
 }
 
 /// Sleeps until there is something to do.
-fn plan(post: &Post, bells: &Bells, due: Instant) -> Plan {
+fn plan(post: &Post, doorbells: &Doorbells, due: Instant) -> Plan {
     let mut core = lock(&post.core);
     loop {
         if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {
@@ -94,7 +94,7 @@ fn plan(post: &Post, bells: &Bells, due: Instant) -> Plan {
                     true => Patience::Until(due),
                     false => Patience::Forever,
                 };
-                core = sleep(&bells.intake, core, patience).0;
+                core = sleep(&doorbells.fetcher, core, patience).0;
             }
         }
     }
@@ -108,7 +108,7 @@ fn give_back(post: &Post, surplus: &[ItemId]) {
 
 impl Core {
     fn took(&mut self, arrivals: Vec<Arrival>, question: u64) {
-        let (arrivals, now) = (self.parcels(arrivals), self.emitter.now_unix());
+        let (arrivals, now) = (self.envelopes(arrivals), self.emitter.now_unix());
         if self.dispatcher.took(arrivals, question, now) {
             self.wake_getters();
         }
@@ -116,22 +116,22 @@ impl Core {
 
     /// Those who were about to go may do so.
     fn wake_getters(&mut self) {
-        self.bells.items.notify_all();
+        self.doorbells.items.notify_all();
         self.wakers.values().for_each(std::task::Waker::wake_by_ref);
     }
 
     fn tended(&mut self, tended: Tended) -> Vec<ItemId> {
         let now = self.emitter.now_unix();
-        let tended = tended.map_arrivals(|arrivals| self.parcels(arrivals));
+        let tended = tended.map_arrivals(|arrivals| self.envelopes(arrivals));
         self.dispatcher.tended(tended, now)
     }
 
-    fn parcels(&self, arrivals: Vec<Arrival>) -> Vec<errands::Arrival<Parcel>> {
+    fn envelopes(&self, arrivals: Vec<Arrival>) -> Vec<inflight::Arrival<Envelope>> {
         let wants_results = self.traffic.wants_results;
-        let parcel = |arrival: Arrival| {
+        let envelope = |arrival: Arrival| {
             let is_sent = arrival.is_awaited || wants_results;
-            arrival.map_payload(|body| Parcel::of_stream(body, is_sent))
+            arrival.map_payload(|body| Envelope::of_stream(body, is_sent))
         };
-        arrivals.into_iter().map(parcel).collect()
+        arrivals.into_iter().map(envelope).collect()
     }
 }

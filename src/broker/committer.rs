@@ -19,12 +19,12 @@ use crate::worker::attempt::message_of;
 
 /// The way to the thread. When it is dropped, the thread ends.
 #[derive(Debug)]
-pub(super) struct Scribe(Sender<()>);
+pub(super) struct Committer(Sender<()>);
 
-impl Scribe {
+impl Committer {
     pub(super) fn channel() -> (Self, Receiver<()>) {
         let (sender, calls) = bounded(1);
-        (Scribe(sender), calls)
+        (Committer(sender), calls)
     }
 
     /// There is something to write.

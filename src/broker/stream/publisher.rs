@@ -1,4 +1,4 @@
-//! The clerk: tells the stream what happened here, puts what is to be put, and looks how it stands.
+//! The publisher: tells the stream what happened here, puts what is to be put, and looks how it stands.
 //!
 //! One thing at a time, each for all that came meanwhile, so that many ends and puts share one call.
 //! It sleeps while there is nothing to tell.
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::super::Parcel;
+use super::super::Envelope;
 use super::super::core::Core;
 use super::Post;
 use crate::fail;
-use crate::store::stream::{Answered, Exchange, Put, Standing};
+use crate::store::stream::{Answered, Exchange, Put, StreamState};
 use dishrack_core::ledger::ItemId;
-use dishrack_core::shared::errands::{Errand, Telling};
+use dishrack_core::shared::inflight::{PublisherStep, Telling};
 
 /// A wait that is to end is ended again after this: the word may have come before it began.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -26,7 +26,7 @@ enum Call {
     Look(u64),
 }
 
-/// The clerk's thread.
+/// The publisher's thread.
 pub(super) fn run(post: &Post, calls: &Receiver<()>) {
     let mut interrupts = false;
     loop {
@@ -63,8 +63,8 @@ pub(super) fn tell_all(post: &Post) {
                     failure.map_or(Ok(()), Err)
                 })
             }
-            Call::Look(question) => post.stream.look().map(|(standing, others)| {
-                post.with(|core| core.looked(question, standing, others));
+            Call::Look(question) => post.stream.look().map(|(stream_state, others)| {
+                post.with(|core| core.looked(question, stream_state, others));
             }),
         };
         if let Err(why) = done {
@@ -76,15 +76,15 @@ pub(super) fn tell_all(post: &Post) {
 
 impl Core {
     fn next_call(&mut self) -> Option<Call> {
-        Some(match self.dispatcher.next_errand()? {
-            Errand::Reserve(count) => Call::Reserve(count),
-            Errand::Look(question) => Call::Look(question),
-            Errand::Tell(telling) => Call::Tell(telling.number, self.exchange(telling)),
+        Some(match self.dispatcher.next_step()? {
+            PublisherStep::Reserve(count) => Call::Reserve(count),
+            PublisherStep::Look(question) => Call::Look(question),
+            PublisherStep::Tell(telling) => Call::Tell(telling.number, self.exchange(telling)),
         })
     }
 
     /// What the dispatcher has told, and what only we know.
-    fn exchange(&mut self, telling: Telling<Parcel>) -> Exchange {
+    fn exchange(&mut self, telling: Telling<Envelope>) -> Exchange {
         let puts = telling.puts.into_iter().filter_map(|one| {
             Some(Put {
                 id: one.id?,
@@ -104,7 +104,7 @@ impl Core {
 
     fn reserved(&mut self, first: Result<ItemId, String>, count: u64) {
         self.dispatcher.reserved(first, count);
-        self.bells.durable.notify_all();
+        self.doorbells.durable.notify_all();
     }
 
     fn exchanged(&mut self, number: u64, exchange: &Exchange, answered: Answered) {
@@ -115,14 +115,14 @@ impl Core {
         }
         self.dispatcher.told(number, &exchange.records, answered);
         if self.syncers > 0 {
-            self.bells.durable.notify_all();
+            self.doorbells.durable.notify_all();
         }
     }
 
-    fn looked(&mut self, question: u64, standing: Standing, others: u64) {
-        self.dispatcher.looked(question, standing, others);
-        self.bells.settled.notify_all();
-        self.bells.durable.notify_all();
+    fn looked(&mut self, question: u64, stream_state: StreamState, others: u64) {
+        self.dispatcher.looked(question, stream_state, others);
+        self.doorbells.settled.notify_all();
+        self.doorbells.durable.notify_all();
         // Others may be gone, for whom maps without workers of their own have waited.
         for mailbox in self.mailboxes.values() {
             mailbox.arrived.notify_all();

@@ -5,15 +5,15 @@ use dishrack_core::book::Stored;
 use dishrack_core::ledger::Weight;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Parcel {
+pub(crate) struct Envelope {
     pub(crate) number: u64,
     body: [u8; 8],
     pub(crate) print: Option<u128>,
 }
 
-impl Parcel {
+impl Envelope {
     pub(crate) fn new(number: u64, key: Option<u64>) -> Self {
-        Parcel {
+        Envelope {
             number,
             body: number.to_le_bytes(),
             print: key.map(u128::from),
@@ -22,7 +22,7 @@ impl Parcel {
 
     pub(crate) fn of_body(body: &[u8]) -> Self {
         let body = body.try_into().expect("the disk keeps whole numbers");
-        Parcel {
+        Envelope {
             number: u64::from_le_bytes(body),
             body,
             print: None,
@@ -30,7 +30,7 @@ impl Parcel {
     }
 }
 
-impl Weight for Parcel {
+impl Weight for Envelope {
     /// Some are so heavy that a worker may hold only two.
     fn weight(&self) -> usize {
         match self.number % 7 {
@@ -40,7 +40,7 @@ impl Weight for Parcel {
     }
 }
 
-impl Stored for Parcel {
+impl Stored for Envelope {
     fn body(&self) -> &[u8] {
         &self.body
     }

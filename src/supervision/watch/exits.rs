@@ -9,23 +9,23 @@ use super::Watch;
 use crate::observe::What;
 use crate::supervision::WorkerInfo;
 use dishrack_core::ledger::{Blame, Cause, Exit, Finding, Scene, Started};
-use dishrack_core::pool::child::Happening;
-use dishrack_core::pool::patrol::{Fault, Patrol};
+use dishrack_core::pool::child::ChildEvent;
+use dishrack_core::pool::watchdog::{Fault, Watchdog};
 
 impl Watch {
     /// Both process and channel have ended: what the worker held goes back or is charged.
-    pub(super) fn bury(&mut self, index: usize) -> Happening {
+    pub(super) fn bury(&mut self, index: usize) -> ChildEvent {
         let slot = &mut self.slots[index];
         let (exit, pid) = (slot.exit, slot.pid.take());
-        self.has_failed_boots |= slot.patrol.is_none();
-        let lane = slot.lane.take();
-        let board = lane.as_ref().map(|lane| lane.board());
+        self.has_failed_boots |= slot.watchdog.is_none();
+        let ring_pair = slot.ring_pair.take();
+        let board = ring_pair.as_ref().map(|ring_pair| ring_pair.board());
         let name = Arc::clone(&slot.name);
-        let berth = slot.berth.clone();
+        let registration = slot.registration.clone();
         // From now on its news is old.
         slot.life += 1;
         self.roster().remove(&index);
-        let holder = berth.end();
+        let holder = registration.end();
         let found = holder
             .zip(board)
             .map(|(holder, board)| self.broker.weigh(holder, board));
@@ -53,13 +53,13 @@ impl Watch {
         if let Some(stderr) = self.slots[index].stderr.take() {
             stderr.end();
         }
-        Happening::Buried { exit, charged }
+        ChildEvent::Buried { exit, charged }
     }
 
     /// What a worker says that never got ready is why, and where its stderr is hidden nobody has seen it.
     fn hear_last_words(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        let is_unheard = self.plan.bounds.hides_stderr && slot.patrol.is_none();
+        let is_unheard = self.plan.bounds.hides_stderr && slot.watchdog.is_none();
         if let Some(stderr) = slot.stderr.as_ref().filter(|_| is_unheard)
             && slot.complaint.is_none()
         {
@@ -77,7 +77,7 @@ impl Watch {
         if (self.is_stopping || slot.is_recycled) && is_killed && slot.is_killed {
             return None;
         }
-        let fault = slot.patrol.as_ref().and_then(Patrol::fault);
+        let fault = slot.watchdog.as_ref().and_then(Watchdog::fault);
         // What nonsense seemed to be at fault is not.
         if let Some(fault) = fault.filter(|_| found.is_sound) {
             let limit = self.plan.bounds.time_limit.unwrap_or_default();
@@ -98,7 +98,11 @@ impl Watch {
 
     /// Of several items in the hands of a loop, the oldest one is over its limit, and no other.
     fn charged_of(&self, index: usize, found: Finding) -> Started {
-        match self.slots[index].patrol.as_ref().and_then(Patrol::fault) {
+        match self.slots[index]
+            .watchdog
+            .as_ref()
+            .and_then(Watchdog::fault)
+        {
             Some(Fault::Overran(ordinal)) if found.is_sound => Started {
                 taken: ordinal,
                 ..found.started

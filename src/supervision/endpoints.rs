@@ -1,4 +1,4 @@
-//! The files that make a process a certain worker, sent before its appointment.
+//! The files that make a process a certain worker, sent before its assignment.
 //!
 //! A spawned worker has its socket and its stderr by then; one that is forked is given them too, by
 //! way of the fork server, which passes everything on to the worker it makes. Nobody is sent what is
@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::link::descriptors::{DescriptorSocket, Parcel};
+use crate::link::descriptors::{Datagram, DescriptorSocket};
 use crate::memory::Readable;
 
-/// Which files come, in this order after the lane. The number is the appointment's.
+/// Which files come, in this order after the ring pair. The number is the assignment's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Manifest {
     number: u64,
@@ -24,12 +24,12 @@ struct Manifest {
 
 /// A worker's files.
 #[derive(Debug)]
-pub(crate) struct Equipment {
-    /// Names the appointment that they belong to.
+pub(crate) struct Endpoints {
+    /// Names the assignment that they belong to.
     pub(crate) number: u64,
-    /// Its memory (see `link::lane`).
-    pub(crate) lane: OwnedFd,
-    /// What all workers of the crew are given.
+    /// Its memory (see `link::ring_pair`).
+    pub(crate) ring_pair: OwnedFd,
+    /// What all workers of the pool are given.
     pub(crate) context: Option<Arc<OwnedFd>>,
     /// Its end of the socket to the supervisor, for one that is forked.
     pub(crate) socket: Option<DescriptorSocket>,
@@ -37,7 +37,7 @@ pub(crate) struct Equipment {
     pub(crate) stderr: Option<OwnedFd>,
 }
 
-impl Equipment {
+impl Endpoints {
     /// Sends it, at once or not at all.
     pub(crate) fn send(&self, by: &DescriptorSocket) -> io::Result<()> {
         let manifest = Manifest {
@@ -46,7 +46,7 @@ impl Equipment {
             has_socket: self.socket.is_some(),
             has_stderr: self.stderr.is_some(),
         };
-        let mut files: Vec<BorrowedFd<'_>> = vec![self.lane.as_fd()];
+        let mut files: Vec<BorrowedFd<'_>> = vec![self.ring_pair.as_fd()];
         files.extend(self.context.as_deref().map(AsFd::as_fd));
         files.extend(self.socket.as_ref().map(AsFd::as_fd));
         files.extend(self.stderr.as_ref().map(AsFd::as_fd));
@@ -57,10 +57,10 @@ impl Equipment {
     /// worker that was never ordered.
     pub(crate) fn receive(by: &DescriptorSocket, number: u64) -> io::Result<Self> {
         loop {
-            let parcel: Option<Parcel<Manifest>> = by.receive()?;
-            let Parcel { message, files } = parcel.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let datagram: Option<Datagram<Manifest>> = by.receive()?;
+            let Datagram { message, files } = datagram.ok_or(io::ErrorKind::UnexpectedEof)?;
             if message.number == number {
-                return Equipment::of(message, files);
+                return Endpoints::of(message, files);
             }
         }
     }
@@ -71,9 +71,9 @@ impl Equipment {
             true => files.next().ok_or(io::ErrorKind::InvalidData).map(Some),
             false => Ok(None),
         };
-        Ok(Equipment {
+        Ok(Endpoints {
             number: manifest.number,
-            lane: next(true)?.ok_or(io::ErrorKind::InvalidData)?,
+            ring_pair: next(true)?.ok_or(io::ErrorKind::InvalidData)?,
             context: next(manifest.has_context)?.map(Arc::new),
             socket: next(manifest.has_socket)?.map(DescriptorSocket::of),
             stderr: next(manifest.has_stderr)?,
@@ -94,28 +94,28 @@ mod tests {
     #[test]
     fn each_file_arrives_in_its_place() {
         let (ours, theirs) = DescriptorSocket::pair().unwrap();
-        let lane = || memory::make_for_two(4096).unwrap().1;
+        let ring_pair = || memory::make_for_two(4096).unwrap().1;
         let send = |number, is_forked: bool| {
             let (socket, _) = DescriptorSocket::pair().unwrap();
             let stderr = std::io::pipe().unwrap().1;
-            let equipment = Equipment {
+            let endpoints = Endpoints {
                 number,
-                lane: lane(),
+                ring_pair: ring_pair(),
                 context: is_forked.then(|| memory::make_for_readers(9).unwrap().1.into()),
                 socket: is_forked.then_some(socket),
                 stderr: is_forked.then(|| stderr.into()),
             };
-            equipment.send(&ours).unwrap();
+            endpoints.send(&ours).unwrap();
         };
         for (number, is_forked) in [(1, false), (2, true), (3, false)] {
             send(number, is_forked);
         }
-        let forked = Equipment::receive(&theirs, 2).unwrap();
+        let forked = Endpoints::receive(&theirs, 2).unwrap();
         assert_eq!(forked.map_context().unwrap().unwrap().len(), 9);
-        assert!(memory::map_to_write(&forked.lane, 4096).is_ok());
+        assert!(memory::map_to_write(&forked.ring_pair, 4096).is_ok());
         assert!(forked.socket.is_some() && forked.stderr.is_some());
-        let spawned = Equipment::receive(&theirs, 3).unwrap();
+        let spawned = Endpoints::receive(&theirs, 3).unwrap();
         assert!(spawned.map_context().unwrap().is_none() && spawned.socket.is_none());
-        assert!(Equipment::receive(&theirs, 4).is_err(), "nothing is left");
+        assert!(Endpoints::receive(&theirs, 4).is_err(), "nothing is left");
     }
 }

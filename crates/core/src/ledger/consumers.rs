@@ -2,7 +2,7 @@
 //!
 //! An idle worker gets an item at once; a busy one is refilled when its acknowledgements come
 //! back, up to its credit and to its fair share of what waits, so that batches grow by themselves
-//! and nobody hoards. Waking a worker costs as much as hundreds of tiny items: while one is brisk,
+//! and nobody hoards. Waking a worker costs as much as hundreds of tiny items: while one is fast,
 //! which is to say busy with tiny items, and a few wait, they are left to it rather than to another
 //! that would have to be woken. It knows holders and numbers, but no item.
 
@@ -15,7 +15,7 @@ use slotmap::SlotMap;
 use super::turn::Turn;
 use super::{Credit, HolderId};
 
-/// While a worker is brisk, so many items must wait for another one to be woken: tiny items take a
+/// While a worker is fast, so many items must wait for another one to be woken: tiny items take a
 /// tenth to a fifth of a microsecond each, and waking somebody some fifty.
 const WORTH_WAKING: usize = 256;
 
@@ -50,7 +50,7 @@ struct Tally {
     /// Holders of any kind that have something.
     busy: usize,
     /// Workers that are busy with tiny items.
-    brisk: usize,
+    fast: usize,
     /// Workers that have items in advance, and were not asked for them.
     ahead: usize,
     /// Those of them that will be busy for long with these.
@@ -68,9 +68,9 @@ impl Holder {
         self.is_worker() && self.outstanding == 0
     }
 
-    fn is_brisk(&self) -> bool {
-        let is_brisk = self.credit.is_some_and(|credit| credit.is_brisk());
-        self.is_open && is_brisk && self.outstanding > 0
+    fn is_fast(&self) -> bool {
+        let is_fast = self.credit.is_some_and(|credit| credit.is_fast());
+        self.is_open && is_fast && self.outstanding > 0
     }
 
     fn prefetched(&self) -> u64 {
@@ -99,7 +99,7 @@ impl Holder {
             workers: usize::from(self.is_worker()),
             idle: usize::from(self.is_idle()),
             busy: usize::from(self.outstanding > 0),
-            brisk: usize::from(self.is_brisk()),
+            fast: usize::from(self.is_fast()),
             ahead: usize::from(self.is_ahead()),
             hoarding: usize::from(self.is_hoarding()),
             prefetched: self.prefetched(),
@@ -112,7 +112,7 @@ impl Tally {
         self.workers = self.workers + after.workers - before.workers;
         self.idle = self.idle + after.idle - before.idle;
         self.busy = self.busy + after.busy - before.busy;
-        self.brisk = self.brisk + after.brisk - before.brisk;
+        self.fast = self.fast + after.fast - before.fast;
         self.ahead = self.ahead + after.ahead - before.ahead;
         self.hoarding = self.hoarding + after.hoarding - before.hoarding;
         self.prefetched = self.prefetched + after.prefetched - before.prefetched;
@@ -120,7 +120,7 @@ impl Tally {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Crew {
+pub(super) struct Consumers {
     holders: SlotMap<HolderId, Holder>,
     /// Workers that became idle, longest idle first. May name some that no longer are.
     idle_line: VecDeque<HolderId>,
@@ -133,7 +133,7 @@ pub(super) struct Crew {
     tally: Tally,
 }
 
-impl Crew {
+impl Consumers {
     pub(super) fn join(&mut self, credit: Option<Credit>, quota: u64) -> HolderId {
         let is_worker = credit.is_some();
         let holder = Holder {
@@ -189,7 +189,7 @@ impl Crew {
     /// from being woken.
     pub(super) fn is_relied_on(&self, id: HolderId) -> bool {
         let holder = self.holders.get(id);
-        holder.is_some_and(|holder| holder.is_ahead() || holder.is_brisk())
+        holder.is_some_and(|holder| holder.is_ahead() || holder.is_fast())
     }
 
     pub(super) fn outstanding(&self, id: HolderId) -> usize {
@@ -237,12 +237,12 @@ impl Crew {
 
     /// Whether items wait for a worker that is relied on, while another one is idle.
     pub(super) fn is_relying(&self, waiting: usize) -> bool {
-        let waits = self.tally.ahead > 0 || (self.tally.brisk > 0 && waiting > 0);
+        let waits = self.tally.ahead > 0 || (self.tally.fast > 0 && waiting > 0);
         self.tally.idle > 0 && waits
     }
 
     fn is_worth_waking(&self, waiting: usize) -> bool {
-        self.tally.brisk == 0 || waiting >= WORTH_WAKING
+        self.tally.fast == 0 || waiting >= WORTH_WAKING
     }
 
     /// Counts a delivery of `weight` bytes and returns its ordinal.

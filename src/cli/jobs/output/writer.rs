@@ -68,14 +68,14 @@ impl Piece {
 }
 
 /// Where it goes.
-pub(super) struct Paper {
+pub(super) struct Writer {
     out: Out,
     format: Format,
 }
 
-impl Paper {
+impl Writer {
     pub(super) fn new(out: Out, format: Format) -> Self {
-        Paper { out, format }
+        Writer { out, format }
     }
 
     /// Whether it was taken: stderr may have no room. A file that cannot be read is told.

@@ -13,14 +13,14 @@ use rustix::io::fcntl_dupfd_cloexec;
 const NUMBER_MIN: RawFd = 200;
 
 #[derive(Debug)]
-pub(super) struct Canary(Option<RawFd>);
+pub(super) struct DescriptorCheck(Option<RawFd>);
 
-impl Canary {
+impl DescriptorCheck {
     /// Without a file to spare there is none, and nothing is noticed.
     pub(super) fn new() -> Self {
         let file = eventfd(0, EventfdFlags::CLOEXEC);
         let far = file.and_then(|file| fcntl_dupfd_cloexec(&file, NUMBER_MIN));
-        Canary(far.ok().map(IntoRawFd::into_raw_fd))
+        DescriptorCheck(far.ok().map(IntoRawFd::into_raw_fd))
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -39,9 +39,9 @@ mod tests {
 
     #[test]
     fn it_is_alive_until_it_is_closed() {
-        let canary = Canary::new();
-        assert!(canary.is_alive());
-        nix::unistd::close(canary.0.unwrap()).unwrap();
-        assert!(!canary.is_alive());
+        let descriptor_check = DescriptorCheck::new();
+        assert!(descriptor_check.is_alive());
+        nix::unistd::close(descriptor_check.0.unwrap()).unwrap();
+        assert!(!descriptor_check.is_alive());
     }
 }

@@ -1,7 +1,7 @@
 //! Segments of shared memory that another process must have before it can read what lies in them.
 //!
-//! The side that writes keeps [`Introductions`]: which segments the other one knows. The side that
-//! reads keeps [`Acquaintances`]: those that it was sent. A segment is sent before the first record
+//! The side that writes keeps [`SentSegments`]: which segments the other one knows. The side that
+//! reads keeps [`ReceivedSegments`]: those that it was sent. A segment is sent before the first record
 //! that speaks of it is shown. So whoever comes upon one that he does not know finds it in his
 //! socket, and nobody has to wait for it.
 
@@ -14,36 +14,36 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::descriptors::{DescriptorSocket, Parcel};
+use super::descriptors::{Datagram, DescriptorSocket};
 use super::frame::Body;
 use crate::memory::Readable;
 use crate::payload::segment::{Part, Segment};
 
 /// Goes with a segment's file: records speak of it by this number.
 #[derive(Debug, Serialize, Deserialize)]
-struct Introduction {
+struct SegmentNumber {
     segment: u32,
 }
 
 /// Which of our segments the other side knows.
 #[derive(Debug, Default)]
-pub(crate) struct Introductions {
+pub(crate) struct SentSegments {
     known: HashMap<u32, Weak<Segment>>,
     unsent: Vec<Arc<Segment>>,
 }
 
-impl Introductions {
+impl SentSegments {
     /// The body of a record that speaks of this part; its segment is introduced if need be.
     pub(crate) fn body_of(&mut self, part: &Part) -> Body<'static> {
         Body::Shared {
-            segment: self.introduce(&part.segment),
+            segment: self.share(&part.segment),
             start: part.start(),
             length: part.len(),
         }
     }
 
     /// The number by which records may speak of a segment.
-    pub(crate) fn introduce(&mut self, segment: &Arc<Segment>) -> u32 {
+    pub(crate) fn share(&mut self, segment: &Arc<Segment>) -> u32 {
         let number = segment.number;
         if !self.known.contains_key(&number) {
             self.unsent.push(Arc::clone(segment));
@@ -80,18 +80,18 @@ impl Introductions {
 /// # Errors
 /// The other side is gone, or has not taken those that were sent before (`WouldBlock`).
 pub(crate) fn send(socket: &DescriptorSocket, segment: &Segment) -> io::Result<()> {
-    let introduction = Introduction {
+    let number = SegmentNumber {
         segment: segment.number,
     };
-    socket.send(&introduction, &[segment.file()])
+    socket.send(&number, &[segment.file()])
 }
 
 /// The same, and waits until there is room for it.
 pub(crate) fn send_in_time(socket: &DescriptorSocket, segment: &Segment) -> io::Result<()> {
-    let introduction = Introduction {
+    let number = SegmentNumber {
         segment: segment.number,
     };
-    socket.send_in_time(&introduction, &[segment.file()])
+    socket.send_in_time(&number, &[segment.file()])
 }
 
 /// A part of another process's segment.
@@ -133,21 +133,21 @@ impl View {
 }
 
 /// The other side's segments that we were sent.
-pub(crate) struct Acquaintances {
+pub(crate) struct ReceivedSegments {
     socket: Arc<DescriptorSocket>,
     known: HashMap<u32, Arc<Readable>>,
 }
 
-impl fmt::Debug for Acquaintances {
+impl fmt::Debug for ReceivedSegments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.known.keys()).finish()
     }
 }
 
-impl Acquaintances {
+impl ReceivedSegments {
     /// Those that will come by this socket.
     pub(crate) fn by(socket: Arc<DescriptorSocket>) -> Self {
-        Acquaintances {
+        ReceivedSegments {
             socket,
             known: HashMap::new(),
         }
@@ -184,9 +184,9 @@ impl Acquaintances {
     /// Takes what was sent, up to this segment. A socket holds a few hundred at most, and whoever
     /// sends more while we look is not believed.
     fn meet(&mut self, wanted: u32) -> io::Result<()> {
-        for _ in 0..INTRODUCTIONS_MAX {
-            let parcel: Option<Parcel<Introduction>> = self.socket.receive()?;
-            let Some(Parcel { message, files }) = parcel else {
+        for _ in 0..SEGMENTS_MAX {
+            let datagram: Option<Datagram<SegmentNumber>> = self.socket.receive()?;
+            let Some(Datagram { message, files }) = datagram else {
                 break;
             };
             let file = files.first().ok_or(io::ErrorKind::InvalidData)?;
@@ -201,7 +201,7 @@ impl Acquaintances {
 }
 
 /// More than a socket holds.
-const INTRODUCTIONS_MAX: usize = 1024;
+const SEGMENTS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -211,8 +211,8 @@ mod tests {
     fn a_segment_is_introduced_once_and_then_found() {
         let part = Part::copy_of(&[7; 100_000]).unwrap();
         let (socket, theirs) = DescriptorSocket::pair().unwrap();
-        let mut ours = Introductions::default();
-        let mut theirs = Acquaintances::by(theirs.into());
+        let mut ours = SentSegments::default();
+        let mut theirs = ReceivedSegments::by(theirs.into());
         let Body::Shared {
             segment,
             start,

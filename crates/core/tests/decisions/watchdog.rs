@@ -1,8 +1,8 @@
-//! The patrol over one worker: glances in, orders out. Time is a number.
+//! The watchdog over one worker: glances in, orders out. Time is a number.
 
 use std::time::Duration;
 
-use dishrack_core::pool::patrol::{Fault, Glance, Order, Patrol};
+use dishrack_core::pool::watchdog::{Fault, Glance, Order, Watchdog};
 use proptest::prelude::*;
 
 crate::trials! {
@@ -24,8 +24,8 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn patrol() -> Patrol {
-    Patrol::new(Some(LIMIT), GRACE, ms(0))
+fn watchdog() -> Watchdog {
+    Watchdog::new(Some(LIMIT), GRACE, ms(0))
 }
 
 fn at_work(current: u64, since: u64) -> Glance {
@@ -48,85 +48,91 @@ fn quiet(begun: u64) -> Glance {
 }
 
 fn an_item_within_its_limit_is_left_alone() {
-    let mut patrol = patrol();
-    assert_eq!(patrol.poll_timeout(), Some(ms(1000)));
-    assert_eq!(patrol.look(at_work(7, 600), ms(1000)), None);
-    assert_eq!(patrol.poll_timeout(), Some(ms(1600)));
-    assert_eq!(patrol.look(at_work(8, 1590), ms(1600)), None);
-    assert_eq!(patrol.poll_timeout(), Some(ms(2590)));
-    assert_eq!(patrol.fault(), None);
+    let mut watchdog = watchdog();
+    assert_eq!(watchdog.poll_timeout(), Some(ms(1000)));
+    assert_eq!(watchdog.look(at_work(7, 600), ms(1000)), None);
+    assert_eq!(watchdog.poll_timeout(), Some(ms(1600)));
+    assert_eq!(watchdog.look(at_work(8, 1590), ms(1600)), None);
+    assert_eq!(watchdog.poll_timeout(), Some(ms(2590)));
+    assert_eq!(watchdog.fault(), None);
 }
 
 fn an_item_over_its_limit_is_terminated_and_then_killed() {
-    let mut patrol = patrol();
-    assert_eq!(patrol.look(at_work(7, 0), ms(1000)), Some(Order::Terminate));
-    assert_eq!(patrol.fault(), Some(Fault::Overran(7)));
-    assert_eq!(patrol.poll_timeout(), Some(ms(1100)));
-    assert_eq!(patrol.look(at_work(7, 0), ms(1099)), None);
-    assert_eq!(patrol.look(at_work(7, 0), ms(1100)), Some(Order::Kill));
-    assert_eq!(patrol.fault(), Some(Fault::Overran(7)));
-    assert_eq!(patrol.poll_timeout(), None);
-    assert_eq!(patrol.look(at_work(7, 0), ms(9000)), None);
+    let mut watchdog = watchdog();
+    assert_eq!(
+        watchdog.look(at_work(7, 0), ms(1000)),
+        Some(Order::Terminate)
+    );
+    assert_eq!(watchdog.fault(), Some(Fault::Overran(7)));
+    assert_eq!(watchdog.poll_timeout(), Some(ms(1100)));
+    assert_eq!(watchdog.look(at_work(7, 0), ms(1099)), None);
+    assert_eq!(watchdog.look(at_work(7, 0), ms(1100)), Some(Order::Kill));
+    assert_eq!(watchdog.fault(), Some(Fault::Overran(7)));
+    assert_eq!(watchdog.poll_timeout(), None);
+    assert_eq!(watchdog.look(at_work(7, 0), ms(9000)), None);
 }
 
 fn a_worker_that_goes_on_to_the_next_item_is_forgiven() {
-    let mut patrol = patrol();
-    assert_eq!(patrol.look(at_work(7, 0), ms(1000)), Some(Order::Terminate));
-    assert_eq!(patrol.look(at_work(8, 1050), ms(1100)), None);
-    assert_eq!(patrol.fault(), None);
-    assert_eq!(patrol.poll_timeout(), Some(ms(2050)));
+    let mut watchdog = watchdog();
+    assert_eq!(
+        watchdog.look(at_work(7, 0), ms(1000)),
+        Some(Order::Terminate)
+    );
+    assert_eq!(watchdog.look(at_work(8, 1050), ms(1100)), None);
+    assert_eq!(watchdog.fault(), None);
+    assert_eq!(watchdog.poll_timeout(), Some(ms(2050)));
 }
 
 fn a_worker_that_begins_nothing_for_the_limit_is_killed() {
-    let mut patrol = patrol();
-    assert_eq!(patrol.look(quiet(3), ms(1000)), None);
-    assert_eq!(patrol.poll_timeout(), Some(ms(2000)));
-    assert_eq!(patrol.look(quiet(3), ms(2000)), Some(Order::Kill));
-    assert_eq!(patrol.fault(), Some(Fault::Stalled));
+    let mut watchdog = watchdog();
+    assert_eq!(watchdog.look(quiet(3), ms(1000)), None);
+    assert_eq!(watchdog.poll_timeout(), Some(ms(2000)));
+    assert_eq!(watchdog.look(quiet(3), ms(2000)), Some(Order::Kill));
+    assert_eq!(watchdog.fault(), Some(Fault::Stalled));
 }
 
 fn a_worker_that_begins_something_is_not_stalled() {
-    let mut patrol = patrol();
-    assert_eq!(patrol.look(quiet(3), ms(1000)), None);
-    assert_eq!(patrol.look(quiet(4), ms(2000)), None);
-    assert_eq!(patrol.look(quiet(4), ms(2500)), None);
-    assert_eq!(patrol.poll_timeout(), Some(ms(3000)));
+    let mut watchdog = watchdog();
+    assert_eq!(watchdog.look(quiet(3), ms(1000)), None);
+    assert_eq!(watchdog.look(quiet(4), ms(2000)), None);
+    assert_eq!(watchdog.look(quiet(4), ms(2500)), None);
+    assert_eq!(watchdog.poll_timeout(), Some(ms(3000)));
 }
 
 fn an_idle_worker_is_left_alone() {
-    let mut patrol = patrol();
+    let mut watchdog = watchdog();
     let idle = Glance {
         held: 0,
         ..quiet(3)
     };
     for now in (1..100).map(|n| ms(n * 1000)) {
-        assert_eq!(patrol.look(idle, now), None);
-        assert_eq!(patrol.poll_timeout(), Some(now + LIMIT));
+        assert_eq!(watchdog.look(idle, now), None);
+        assert_eq!(watchdog.poll_timeout(), Some(now + LIMIT));
     }
 }
 
 fn without_a_limit_there_is_nothing_to_look_for() {
-    let mut patrol = Patrol::new(None, GRACE, ms(0));
-    assert_eq!(patrol.poll_timeout(), None);
-    assert_eq!(patrol.look(at_work(1, 0), ms(1_000_000)), None);
-    assert_eq!(patrol.poll_timeout(), None);
+    let mut watchdog = Watchdog::new(None, GRACE, ms(0));
+    assert_eq!(watchdog.poll_timeout(), None);
+    assert_eq!(watchdog.look(at_work(1, 0), ms(1_000_000)), None);
+    assert_eq!(watchdog.poll_timeout(), None);
 }
 
 fn a_cancelled_item_is_terminated_only_while_it_is_worked_on() {
-    let mut patrol = Patrol::new(None, GRACE, ms(0));
-    assert_eq!(patrol.revoke(7, at_work(6, 0), ms(10)), None);
-    assert_eq!(patrol.fault(), None);
-    let order = patrol.revoke(7, at_work(7, 5), ms(10));
+    let mut watchdog = Watchdog::new(None, GRACE, ms(0));
+    assert_eq!(watchdog.revoke(7, at_work(6, 0), ms(10)), None);
+    assert_eq!(watchdog.fault(), None);
+    let order = watchdog.revoke(7, at_work(7, 5), ms(10));
     assert_eq!(order, Some(Order::Terminate));
-    assert_eq!(patrol.fault(), Some(Fault::Revoked(7)));
-    assert_eq!(patrol.look(at_work(7, 5), ms(110)), Some(Order::Kill));
+    assert_eq!(watchdog.fault(), Some(Fault::Revoked(7)));
+    assert_eq!(watchdog.look(at_work(7, 5), ms(110)), Some(Order::Kill));
 }
 
 /// Whatever is seen, and whenever: an order has its reason.
 fn nothing_is_ordered_before_an_item_could_be_over_its_limit() {
     let glances = prop::collection::vec((0..4_u64, 0..3_usize, 0..800_u64), 1..40);
     proptest!(|(steps in glances)| {
-        let mut patrol = patrol();
+        let mut watchdog = watchdog();
         let (mut now, mut begun) = (0, 0);
         let mut since = 0;
         let mut quiet_since = None;
@@ -144,13 +150,13 @@ fn nothing_is_ordered_before_an_item_could_be_over_its_limit() {
                 _ => is_quiet.then_some((begun, now)),
             };
             let glance = Glance { current, since: ms(since), begun, held };
-            let before = patrol.fault();
-            match patrol.look(glance, ms(now)) {
+            let before = watchdog.fault();
+            match watchdog.look(glance, ms(now)) {
                 None => {}
                 Some(Order::Terminate) => {
                     prop_assert!(current != 0 && ms(now) >= ms(since) + LIMIT);
                 }
-                Some(Order::Kill) if patrol.fault() == Some(Fault::Stalled) => {
+                Some(Order::Kill) if watchdog.fault() == Some(Fault::Stalled) => {
                     let (_, at) = quiet_since.expect("it was quiet");
                     prop_assert!(ms(now) >= ms(at) + LIMIT);
                     break;
@@ -160,8 +166,8 @@ fn nothing_is_ordered_before_an_item_could_be_over_its_limit() {
                     break;
                 }
             }
-            if let Some(at) = patrol.poll_timeout() {
-                prop_assert!(at > ms(now) || patrol.fault().is_some());
+            if let Some(at) = watchdog.poll_timeout() {
+                prop_assert!(at > ms(now) || watchdog.fault().is_some());
             }
         }
     });

@@ -1,6 +1,6 @@
 //! PURE: what those who speak with a stream are to do next, and what its answers mean here.
 //!
-//! The clerk tells, the intake takes and looks after what was taken, the ear hears the bell. They
+//! The publisher tells, the fetcher takes and looks after what was taken, the listener hears the doorbell. They
 //! have locks, calls and clocks; what they call for, and what comes of the answers, is decided here,
 //! so that the simulator tries the very same decisions.
 
@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Outgoing, Shared, Standing};
+use super::{Outgoing, Shared, StreamState};
 use crate::dispatcher::{Dispatcher, Refused, Reply, Request};
 use crate::ledger::{Cause, Fate, ItemId, Record, Scene, Unfinished, Weight};
 
@@ -19,9 +19,9 @@ const PUTS_MAX: usize = 4096;
 /// What is taken in one go, at most.
 const TAKEN_MAX: usize = 4096;
 
-/// What the clerk is to do next.
+/// What the publisher is to do next.
 #[derive(Debug)]
-pub enum Errand<P> {
+pub enum PublisherStep<P> {
     /// Fetch so many numbers.
     Reserve(u64),
     /// Tell this.
@@ -57,12 +57,12 @@ pub struct Answered {
     /// Why none of the other puts was accepted, if not for want of room.
     pub refusal: Option<String>,
     /// As it was then, if it was asked at all.
-    pub standing: Standing,
+    pub stream_state: StreamState,
     /// Why nothing more can be told, after all that.
     pub failure: Option<String>,
 }
 
-/// What the intake is to do next.
+/// What the fetcher is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taking {
     /// Renew the lease, and take over so many at most.
@@ -114,12 +114,12 @@ pub struct Tended<P> {
 /// Who has something to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// The clerk.
-    pub clerk: bool,
-    /// The intake.
-    pub intake: bool,
-    /// The ear.
-    pub ear: bool,
+    /// The publisher.
+    pub publisher: bool,
+    /// The fetcher.
+    pub fetcher: bool,
+    /// The listener.
+    pub listener: bool,
 }
 
 impl<P> Arrival<P> {
@@ -161,16 +161,16 @@ impl<P: Clone> Shared<P> {
     }
 }
 
-/// The clerk's.
+/// The publisher's.
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// What is to be told next, if anything.
-    pub fn next_errand(&mut self) -> Option<Errand<P>> {
+    pub fn next_step(&mut self) -> Option<PublisherStep<P>> {
         if self.ledger.is_broken() {
             return None;
         }
         let shared = self.shared.as_mut()?;
         if let Some(count) = shared.wants_numbers() {
-            return Some(Errand::Reserve(count));
+            return Some(PublisherStep::Reserve(count));
         }
         let write = self.ledger.poll_write();
         let puts = shared.poll_puts(PUTS_MAX);
@@ -183,7 +183,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             let dead = records
                 .iter()
                 .filter(|one| matches!(one, Record::Dead { .. }));
-            return Some(Errand::Tell(Telling {
+            return Some(PublisherStep::Tell(Telling {
                 number,
                 retries: (failed.count() - dead.count()) as u64,
                 records,
@@ -191,7 +191,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             }));
         }
         let is_asked = shared.looks.is_asked();
-        is_asked.then(|| Errand::Look(shared.looks.begin()))
+        is_asked.then(|| PublisherStep::Look(shared.looks.begin()))
     }
 
     /// These numbers are for our puts; or why there are none now.
@@ -223,8 +223,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             return;
         };
         shared.telling.clear();
-        if answered.standing != Standing::default() {
-            shared.standing = answered.standing;
+        if answered.stream_state != StreamState::default() {
+            shared.stream_state = answered.stream_state;
         }
         let refused = answered.refusal.map(|why| {
             shared.refusal = why;
@@ -246,10 +246,10 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 
     /// So the stream stands, for all questions up to this one.
-    pub fn looked(&mut self, question: u64, standing: Standing, others: u64) {
+    pub fn looked(&mut self, question: u64, stream_state: StreamState, others: u64) {
         if let Some(shared) = &mut self.shared {
             shared.handle_ring();
-            shared.standing = standing;
+            shared.stream_state = stream_state;
             shared.others = others;
             shared.looks.answer(question);
         }
@@ -266,9 +266,9 @@ fn fate_in<P>(records: &[Record<P>], id: ItemId) -> Fate {
     records.iter().find_map(fate).unwrap_or(Fate::Open)
 }
 
-/// The intake's.
+/// The fetcher's.
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
-    /// Whether the intake waits for the stream, and somebody must know at once what it has, or nobody
+    /// Whether the fetcher waits for the stream, and somebody must know at once what it has, or nobody
     /// is left to take anything for.
     #[must_use]
     pub fn is_to_interrupt(&self) -> bool {
@@ -420,22 +420,22 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 }
 
-/// The ear's, and who is called.
+/// The listener's, and who is called.
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// Whether somebody waits for what others do. `is_awaited`: somebody of whom only the dispatcher's
     /// owner knows.
-    fn wants_ear(&self, is_awaited: bool) -> bool {
+    fn wants_listener(&self, is_awaited: bool) -> bool {
         let shared = self.shared.as_ref();
         is_awaited || self.has_joins() || shared.is_some_and(|shared| shared.is_crowded)
     }
 
-    /// Since when the bell is to be heard, if it is: somebody waits, and nothing is known that was
+    /// Since when the doorbell is to be heard, if it is: somebody waits, and nothing is known that was
     /// not looked at.
     #[must_use]
-    pub fn to_hear(&self, is_awaited: bool) -> Option<Standing> {
+    pub fn to_hear(&self, is_awaited: bool) -> Option<StreamState> {
         let shared = self.shared.as_ref()?;
-        let is_to_hear = self.wants_ear(is_awaited) && !shared.looks.is_open();
-        is_to_hear.then(|| shared.standing.clone())
+        let is_to_hear = self.wants_listener(is_awaited) && !shared.looks.is_open();
+        is_to_hear.then(|| shared.stream_state.clone())
     }
 
     /// Who is to be called, to look whether there is something to do.
@@ -446,13 +446,13 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         };
         let wants_some = || shared.glances.is_asked() || self.ledger.appetite() > 0;
         Calls {
-            clerk: self.ledger.has_write()
+            publisher: self.ledger.has_write()
                 || shared.has_puts()
                 || shared.wants_numbers().is_some()
                 || shared.looks.is_asked()
                 || self.is_to_interrupt(),
-            intake: (!shared.is_taking && wants_some()) || self.has_surplus(),
-            ear: self.wants_ear(is_awaited),
+            fetcher: (!shared.is_taking && wants_some()) || self.has_surplus(),
+            listener: self.wants_listener(is_awaited),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::{Watch, key_of};
 use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
-use crate::supervision::notes::{Berth, Life};
-use crate::supervision::spawn::{self, Ends, Leads, Papers};
+use crate::supervision::notes::{Life, Registration};
+use crate::supervision::spawn::{self, Ends, Leads, StartMessage};
 use crate::supervision::uplink::{self, Reception};
-use dishrack_core::pool::child::{Happening, Phase};
+use dishrack_core::pool::child::{ChildEvent, Phase};
 use dishrack_core::pool::spec::{Bounds, StartMethod};
 
 impl Watch {
@@ -48,7 +48,7 @@ impl Watch {
 
     fn spawn(&mut self, index: usize) -> io::Result<()> {
         let stderr = self.open_stderr(index)?;
-        let (ends, papers) = self.appoint(index)?;
+        let (ends, start_message) = self.appoint(index)?;
         let slot = &mut self.slots[index];
         let started = spawn::start(
             &slot.name,
@@ -63,7 +63,7 @@ impl Watch {
         let socket = Arc::new(started.socket);
         slot.socket = Some(Arc::clone(&socket));
         let reception = self.reception(index, ends, socket);
-        uplink::receive(reception, Some(papers)).or_else(|error| {
+        uplink::receive(reception, Some(start_message)).or_else(|error| {
             // The process is there without a channel: it will be buried when it has ended.
             self.close_link(index, Some(error.to_string()));
             Ok(())
@@ -76,18 +76,18 @@ impl Watch {
             return Err(io::Error::other(format!("no fork server: {why}")));
         }
         let stderr = self.open_stderr(index)?;
-        let (ends, mut papers) = self.appoint(index)?;
+        let (ends, mut start_message) = self.appoint(index)?;
         let (socket, theirs) = DescriptorSocket::pair()?;
-        papers.equipment.socket = Some(theirs);
-        papers.equipment.stderr = stderr;
+        start_message.endpoints.socket = Some(theirs);
+        start_message.endpoints.stderr = stderr;
         let life = self.slots[index].life(index);
         uplink::receive(self.reception(index, ends, Arc::new(socket)), None)?;
-        let refused = self.fork_server.order(life, papers);
+        let refused = self.fork_server.order(life, start_message);
         self.report_refused_orders(refused);
         Ok(())
     }
 
-    fn appoint(&self, index: usize) -> io::Result<(Ends, Papers)> {
+    fn appoint(&self, index: usize) -> io::Result<(Ends, StartMessage)> {
         let slot = &self.slots[index];
         let number = key_of(slot.life(index));
         let memory_max = self.memory_max(index);
@@ -98,18 +98,18 @@ impl Watch {
         let seed = self.seed_of(index);
         let tasks_max = self.plan.bounds.tasks_max;
         let slot = &mut self.slots[index];
-        slot.lane = Some(Arc::clone(&ends.lane));
-        slot.berth = Berth::default();
+        slot.ring_pair = Some(Arc::clone(&ends.ring_pair));
+        slot.registration = Registration::default();
         Reception {
             life: slot.life(index),
-            berth: slot.berth.clone(),
+            registration: slot.registration.clone(),
             notes: self.sender.clone(),
             broker: Arc::clone(&self.broker),
             worker: Arc::clone(&slot.name),
             credit: self.plan.credit,
             downlink: ends.downlink,
             uplink: ends.uplink,
-            lane: ends.lane,
+            ring_pair: ends.ring_pair,
             socket,
             item_type: self.plan.position.item_type,
             quota: tasks_max.map_or(u64::MAX, |bound| Bounds::jittered(bound, seed)),
@@ -154,6 +154,6 @@ impl Watch {
         // The channel's end is noticed by its reader; no process was there to end.
         self.slots[index].is_lost = true;
         self.unborn.insert(self.slots[index].life(index));
-        self.happen(index, Happening::Ended);
+        self.happen(index, ChildEvent::Ended);
     }
 }

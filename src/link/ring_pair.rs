@@ -1,8 +1,8 @@
 //! The memory that a supervisor shares with one worker process: a ring each way, the scoreboard,
 //! and who is to be woken.
 //!
-//! Two sides that are both awake exchange items without a system call; who is to be woken, bells
-//! say (see `bell`). No two workers share a lane, and nothing in it can stop anybody: nobody holds
+//! Two sides that are both awake exchange items without a system call; who is to be woken, doorbells
+//! say (see `doorbell`). No two workers share a ring pair, and nothing in it can stop anybody: nobody holds
 //! anything in it, and a side that dies leaves at worst a record that nobody sees.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::bell::Bell;
+use super::doorbell::Doorbell;
 use super::ring::{Reader, Ring, Writer};
 use super::scoreboard::Scoreboard;
 use crate::memory::{self, Mapping};
@@ -26,7 +26,7 @@ const UP_BYTES: usize = 64 * 1024;
 /// The rings begin at a page of their own.
 const HEADER_BYTES: usize = 4096;
 
-const LANE_BYTES: usize = HEADER_BYTES + DOWN_BYTES + UP_BYTES;
+const RING_PAIR_BYTES: usize = HEADER_BYTES + DOWN_BYTES + UP_BYTES;
 
 /// A word in a cache line of its own.
 #[derive(Debug, Default)]
@@ -42,15 +42,15 @@ struct Header {
     up_head: Word,
     up_tail: Word,
     /// The worker waits for something to read.
-    down_bell: Bell,
+    down_doorbell: Doorbell,
     /// The supervisor does.
-    up_bell: Bell,
+    up_doorbell: Doorbell,
     /// The supervisor waits for room to write.
-    down_room: Bell,
+    down_room: Doorbell,
     /// The worker does.
-    up_room: Bell,
+    up_room: Doorbell,
     /// There are records that must not wait for their turn.
-    urgent: Bell,
+    urgent: Doorbell,
     /// The last delivery that was handed out, by its ordinal.
     handed: Word,
     /// The last delivery whose end the supervisor has seen.
@@ -60,12 +60,12 @@ struct Header {
 }
 
 /// The memory, mapped.
-pub(crate) struct Lane {
+pub(crate) struct RingPair {
     /// All access is atomic.
     memory: Mapping,
 }
 
-impl fmt::Debug for Lane {
+impl fmt::Debug for RingPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane")
             .field("header", self.header())
@@ -73,19 +73,19 @@ impl fmt::Debug for Lane {
     }
 }
 
-impl Lane {
+impl RingPair {
     /// How long the file is that it lies in.
-    pub(crate) const BYTES: usize = LANE_BYTES;
+    pub(crate) const BYTES: usize = RING_PAIR_BYTES;
 
     /// New memory, all zero, whose pages are there when they are used. With the file that gives it
     /// to the worker.
     pub(crate) fn new() -> io::Result<(Arc<Self>, OwnedFd)> {
-        let (memory, file) = memory::make_for_two(LANE_BYTES)?;
-        let lane = Arc::new(Lane { memory });
-        lane.board().clear();
+        let (memory, file) = memory::make_for_two(RING_PAIR_BYTES)?;
+        let ring_pair = Arc::new(RingPair { memory });
+        ring_pair.board().clear();
         // The first word of a new worker is waited for.
-        lane.up_bell().want();
-        Ok((lane, file))
+        ring_pair.up_doorbell().want();
+        Ok((ring_pair, file))
     }
 
     /// The memory that the other side sent.
@@ -93,19 +93,19 @@ impl Lane {
     /// # Errors
     /// It can be cut short, is too short, or there is no room for it.
     pub(crate) fn of(file: impl AsFd) -> io::Result<Arc<Self>> {
-        let memory = memory::map_to_write(file, LANE_BYTES)?;
-        Ok(Arc::new(Lane { memory }))
+        let memory = memory::map_to_write(file, RING_PAIR_BYTES)?;
+        Ok(Arc::new(RingPair { memory }))
     }
 
     fn header(&self) -> &Header {
-        // SAFETY: it is as long as a lane, page-aligned and never shorter, every word is atomic, and
+        // SAFETY: it is as long as a ring pair, page-aligned and never shorter, every word is atomic, and
         // the mapping lives as long as `self`.
         unsafe { &*self.memory.start().cast_const().cast() }
     }
 
-    /// A ring at an offset of the memory. The caller keeps the lane for as long as he uses it.
+    /// A ring at an offset of the memory. The caller keeps the ring pair for as long as he uses it.
     fn ring(&self, offset: usize, capacity: usize, head: &Word, tail: &Word) -> Ring {
-        // SAFETY: the memory is as long as `LANE_BYTES`, of which the rings are disjoint parts, and
+        // SAFETY: the memory is as long as `RING_PAIR_BYTES`, of which the rings are disjoint parts, and
         // each is used by one writer and one reader: see the four methods below.
         unsafe {
             let words = self.memory.start().cast_const().byte_add(offset).cast();
@@ -164,27 +164,27 @@ impl Lane {
     }
 
     /// The worker is to be woken when there is something to read.
-    pub(crate) fn down_bell(&self) -> &Bell {
-        &self.header().down_bell
+    pub(crate) fn down_doorbell(&self) -> &Doorbell {
+        &self.header().down_doorbell
     }
 
     /// The supervisor is.
-    pub(crate) fn up_bell(&self) -> &Bell {
-        &self.header().up_bell
+    pub(crate) fn up_doorbell(&self) -> &Doorbell {
+        &self.header().up_doorbell
     }
 
     /// The supervisor is to be woken when the worker has made room.
-    pub(crate) fn down_room(&self) -> &Bell {
+    pub(crate) fn down_room(&self) -> &Doorbell {
         &self.header().down_room
     }
 
     /// The worker is when the supervisor has.
-    pub(crate) fn up_room(&self) -> &Bell {
+    pub(crate) fn up_room(&self) -> &Doorbell {
         &self.header().up_room
     }
 
     /// There is something that must not wait until the worker comes to it.
-    pub(crate) fn urgent(&self) -> &Bell {
+    pub(crate) fn urgent(&self) -> &Doorbell {
         &self.header().urgent
     }
 
@@ -227,9 +227,9 @@ mod tests {
 
     #[test]
     fn both_handles_see_the_same_memory() {
-        let (ours, file) = Lane::new().unwrap();
-        assert!(ours.up_bell().take(), "the first word is waited for");
-        let theirs = Lane::of(file).unwrap();
+        let (ours, file) = RingPair::new().unwrap();
+        assert!(ours.up_doorbell().take(), "the first word is waited for");
+        let theirs = RingPair::of(file).unwrap();
         theirs.board().begin(7, 70);
         assert_eq!(ours.board().read().current, 7);
         let mut writer = ours.down_writer();

@@ -26,7 +26,7 @@ enum Told {
 }
 
 #[derive(Debug)]
-pub(super) struct Obituaries {
+pub(super) struct DeadLetterLog {
     /// `None` once they are told to end.
     deaths: Mutex<Option<Sender<Told>>>,
     /// Disconnected when all that were told are written, or cannot be.
@@ -50,7 +50,7 @@ pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
     Ok(file)
 }
 
-impl Obituaries {
+impl DeadLetterLog {
     /// `earlier`: what runs with the same journal have not shown. Deaths among it are written unless
     /// they are in the file. What cannot be written is `unwritten`.
     pub(super) fn start(
@@ -59,7 +59,10 @@ impl Obituaries {
         earlier: &[Event],
         unwritten: Unwritten,
     ) -> io::Result<Self> {
-        let earlier = earlier.iter().filter_map(Obituary::of_event).collect();
+        let earlier = earlier
+            .iter()
+            .filter_map(DeadLetterLine::of_event)
+            .collect();
         let (deaths, inbox) = unbounded();
         let (writing, over) = bounded::<()>(0);
         let is_written = Arc::new(AtomicBool::new(false));
@@ -73,7 +76,7 @@ impl Obituaries {
                 );
                 drop(writing);
             })?;
-        Ok(Obituaries {
+        Ok(DeadLetterLog {
             deaths: Mutex::new(Some(deaths)),
             over,
             is_written,
@@ -117,24 +120,24 @@ impl Obituaries {
 
 /// What is written of a death.
 #[derive(Debug)]
-struct Obituary {
+struct DeadLetterLine {
     id: ItemId,
     attempt: u32,
     line: String,
 }
 
-impl Obituary {
+impl DeadLetterLine {
     fn new(id: ItemId, name: &str, history: &[Failure]) -> Self {
-        Obituary {
+        DeadLetterLine {
             id,
             attempt: history.last().map_or(0, |last| last.attempt),
-            line: letter::obituary(name, history).to_string(),
+            line: letter::dead_letter_line(name, history).to_string(),
         }
     }
 
     fn of_event(event: &Event) -> Option<Self> {
         match &event.what {
-            What::Dead { id, item, history } => Some(Obituary::new(*id, item, history)),
+            What::Dead { id, item, history } => Some(DeadLetterLine::new(*id, item, history)),
             _ => None,
         }
     }
@@ -144,16 +147,16 @@ impl Obituary {
 /// the first failure is told at once.
 fn write(
     file: &File,
-    mut earlier: Vec<Obituary>,
+    mut earlier: Vec<DeadLetterLine>,
     inbox: &Receiver<Told>,
     (path, unwritten): (&Path, &Unwritten),
 ) -> bool {
     let mut is_fine = true;
-    let mut put = |obituary: &Obituary| {
-        let Err(error) = output::append(file, &format!("{}\n", obituary.line)) else {
+    let mut put = |dead_letter_line: &DeadLetterLine| {
+        let Err(error) = output::append(file, &format!("{}\n", dead_letter_line.line)) else {
             return;
         };
-        unwritten.add(obituary.id, obituary.attempt);
+        unwritten.add(dead_letter_line.id, dead_letter_line.attempt);
         if std::mem::replace(&mut is_fine, false) {
             let path = path.display();
             printer::complain(&format_args!(
@@ -169,7 +172,7 @@ fn write(
     earlier.iter().for_each(&mut put);
     for told in inbox {
         match told {
-            Told::Death(id, name, history) => put(&Obituary::new(id, &name, &history)),
+            Told::Death(id, name, history) => put(&DeadLetterLine::new(id, &name, &history)),
             Told::Sync(waiting) => drop(waiting),
         }
     }

@@ -9,7 +9,7 @@ use super::{Format, Method, Mode, Show, duration};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for workers and attempts")]
-pub(in crate::cli) struct CrewArgs {
+pub(in crate::cli) struct PoolArgs {
     /// Workers [default: number of CPUs]
     #[arg(short, long, value_name = "N")]
     pub(in crate::cli) workers: Option<usize>,

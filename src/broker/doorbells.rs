@@ -7,26 +7,26 @@ use super::core::Core;
 use crate::fail;
 use crate::observe::What;
 
-/// What sleepers wait for. A bell is rung when there is something for its sleepers.
+/// What sleepers wait for. A doorbell is rung when there is something for its sleepers.
 #[derive(Debug, Default)]
-pub(super) struct Bells {
+pub(super) struct Doorbells {
     pub(super) room: Condvar,
     pub(super) items: Condvar,
     pub(super) settled: Condvar,
     pub(super) durable: Condvar,
-    /// For the threads that take from a stream, and that hear its bell.
+    /// For the threads that take from a stream, and that hear its doorbell.
     #[cfg(feature = "redis")]
-    pub(super) intake: Condvar,
+    pub(super) fetcher: Condvar,
     #[cfg(feature = "redis")]
-    pub(super) ear: Condvar,
+    pub(super) listener: Condvar,
 }
 
 #[cfg(feature = "redis")]
-impl Bells {
+impl Doorbells {
     /// Wakes the threads of a stream.
     pub(super) fn notify_stream(&self) {
-        self.intake.notify_all();
-        self.ear.notify_all();
+        self.fetcher.notify_all();
+        self.listener.notify_all();
     }
 }
 
@@ -37,7 +37,7 @@ impl Core {
         self.ring_for_getters();
         self.ring_for_joiners();
         if self.dispatcher.ledger.has_write() {
-            self.scribe.call();
+            self.committer.call();
         }
         #[cfg(feature = "redis")]
         self.ring_for_stream();
@@ -58,7 +58,7 @@ impl Core {
 
     fn ring_for_putters(&self) {
         if self.putters > 0 && self.dispatcher.ledger.has_room() {
-            self.bells.room.notify_all();
+            self.doorbells.room.notify_all();
         }
     }
 
@@ -68,22 +68,22 @@ impl Core {
         }
         let waiting = self.dispatcher.ledger.ready();
         if waiting == 1 && self.wakers.is_empty() {
-            self.bells.items.notify_one();
+            self.doorbells.items.notify_one();
         } else if waiting > 0 || self.end_of_gets().is_some() {
-            self.bells.items.notify_all();
+            self.doorbells.items.notify_all();
             self.wakers.values().for_each(Waker::wake_by_ref);
         }
     }
 
     fn ring_for_joiners(&self) {
         if self.joiners > 0 && self.dispatcher.join_state(0).is_some() {
-            self.bells.settled.notify_all();
+            self.doorbells.settled.notify_all();
         }
         // Inline, those who wait for the end, or for room, are those who do the work.
         if self.has_inline && !self.dispatcher.ledger.is_finished() {
-            self.bells.room.notify_all();
-            self.bells.durable.notify_all();
-            self.bells.settled.notify_all();
+            self.doorbells.room.notify_all();
+            self.doorbells.durable.notify_all();
+            self.doorbells.settled.notify_all();
             for mailbox in self.mailboxes.values() {
                 mailbox.arrived.notify_all();
             }
