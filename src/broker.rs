@@ -50,25 +50,25 @@ use dishrack_core::ledger::{
 
 /// How long a call may wait.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Patience {
+pub(crate) enum Deadline {
     None,
     Forever,
     Until(Instant),
 }
 
-impl Patience {
+impl Deadline {
     /// A time that cannot be reckoned with is for ever.
     pub(crate) fn lasting(time: Duration) -> Self {
         Instant::now()
             .checked_add(time)
-            .map_or(Patience::Forever, Patience::Until)
+            .map_or(Deadline::Forever, Deadline::Until)
     }
 
     fn is_over(self) -> bool {
         match self {
-            Patience::None => true,
-            Patience::Forever => false,
-            Patience::Until(deadline) => Instant::now() >= deadline,
+            Deadline::None => true,
+            Deadline::Forever => false,
+            Deadline::Until(deadline) => Instant::now() >= deadline,
         }
     }
 }
@@ -184,10 +184,10 @@ impl Broker {
     }
 
     /// Takes the next item for a thread of this process.
-    pub(crate) fn get(&self, patience: Patience) -> Result<Job, Kind> {
+    pub(crate) fn get(&self, deadline: Deadline) -> Result<Job, Kind> {
         let mut core = self.lock();
-        let mut is_over = matches!(patience, Patience::None);
-        let mut glance = None;
+        let mut is_over = matches!(deadline, Deadline::None);
+        let mut sample = None;
         loop {
             if current::is_to_end() {
                 return Err(Kind::Closed);
@@ -199,19 +199,19 @@ impl Broker {
             if let Some(end) = core.end_of_gets() {
                 return Err(end);
             }
-            if is_over && core.was_looked_for(&mut glance) {
+            if is_over && core.was_looked_for(&mut sample) {
                 return Err(Kind::Empty);
             }
-            let patience = if is_over { Patience::Forever } else { patience };
+            let deadline = if is_over { Deadline::Forever } else { deadline };
             core.getter_waits(true);
-            let leaves = glance.filter(|_| is_over);
-            if let Some(glance) = leaves {
-                core.dispatcher.local_leaves(glance);
+            let leaves = sample.filter(|_| is_over);
+            if let Some(sample) = leaves {
+                core.dispatcher.local_leaves(sample);
             }
-            let (guard, is_late) = sleep(&self.doorbells.items, core, patience);
+            let (guard, is_late) = sleep(&self.doorbells.items, core, deadline);
             is_over |= is_late;
             core = guard;
-            if leaves.is_none_or(|glance| core.dispatcher.local_stays(glance)) {
+            if leaves.is_none_or(|sample| core.dispatcher.local_stays(sample)) {
                 core.getter_waits(false);
             }
         }
@@ -246,7 +246,7 @@ impl Broker {
     }
 
     /// Waits until every accepted item is settled: how many are done, and how many are dead.
-    pub(crate) fn join(&self, patience: Patience) -> Result<(u64, u64), Kind> {
+    pub(crate) fn join(&self, deadline: Deadline) -> Result<(u64, u64), Kind> {
         fail::point("join: begin");
         let (mut has_polled, mut vigil) = (false, Vigil::begin());
         let look = self.begin_look();
@@ -257,12 +257,12 @@ impl Broker {
                 fail::point("join: end");
                 return end;
             }
-            if let Patience::Until(deadline) = patience
+            if let Deadline::Until(deadline) = deadline
                 && Instant::now() >= deadline
             {
                 if core.is_to_look(look) && !core.dispatcher.is_away() {
                     core.joiner_waits();
-                    core = sleep(&self.doorbells.settled, core, Patience::Forever).0;
+                    core = sleep(&self.doorbells.settled, core, Deadline::Forever).0;
                     core.joiners -= 1;
                     continue;
                 }
@@ -275,9 +275,9 @@ impl Broker {
             if !std::mem::replace(&mut has_polled, true) {
                 drop(self.poll(core));
             } else {
-                let patience = self.hope(&core, patience, &mut vigil)?;
+                let deadline = self.hope(&core, deadline, &mut vigil)?;
                 core.joiner_waits();
-                let mut core = sleep(&self.doorbells.settled, core, patience).0;
+                let mut core = sleep(&self.doorbells.settled, core, deadline).0;
                 core.joiners -= 1;
             }
         }
@@ -498,12 +498,12 @@ impl Broker {
                 drop(self.poll(core));
             } else {
                 has_polled = false;
-                let patience = match self.hope(&core, Patience::Forever, &mut vigil) {
-                    Ok(patience) => patience,
+                let deadline = match self.hope(&core, Deadline::Forever, &mut vigil) {
+                    Ok(deadline) => deadline,
                     Err(kind) => return Some(Err(kind.to_string())),
                 };
                 core.await_outcome(mailbox, true);
-                core = sleep(&arrived, core, patience).0;
+                core = sleep(&arrived, core, deadline).0;
                 core.await_outcome(mailbox, false);
             }
         }
@@ -531,15 +531,15 @@ fn with_guard<R>(core: &mut Core, act: impl FnOnce(&mut Core) -> R) -> R {
 fn sleep<'a>(
     doorbell: &Condvar,
     core: MutexGuard<'a, Core>,
-    patience: Patience,
+    deadline: Deadline,
 ) -> (MutexGuard<'a, Core>, bool) {
-    match patience {
-        Patience::None => (core, true),
-        Patience::Forever => (
+    match deadline {
+        Deadline::None => (core, true),
+        Deadline::Forever => (
             doorbell.wait(core).unwrap_or_else(PoisonError::into_inner),
             false,
         ),
-        Patience::Until(deadline) => {
+        Deadline::Until(deadline) => {
             let left = deadline.saturating_duration_since(Instant::now());
             let (core, timeout) = doorbell
                 .wait_timeout(core, left)

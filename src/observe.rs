@@ -30,14 +30,14 @@ pub struct Event {
     /// Time since the queue was made.
     pub at: Duration,
     /// What happened.
-    pub what: What,
+    pub what: EventKind,
 }
 
 /// What happened. `item` is the item's name: what the supervisor's `name_items` makes of it, or
 /// `item-` and its number.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub enum What {
+pub enum EventKind {
     /// A run began.
     Started {
         /// The supervisor's process.
@@ -175,17 +175,17 @@ pub enum What {
     },
 }
 
-impl What {
+impl EventKind {
     /// Whether it is one of the events of single items that [`Observer::wants_items`] asks for.
     #[must_use]
     pub fn is_of_item(&self) -> bool {
         matches!(
             self,
-            What::Producing { .. }
-                | What::Produced { .. }
-                | What::NotProduced { .. }
-                | What::ItemStarted { .. }
-                | What::ItemDone { .. }
+            EventKind::Producing { .. }
+                | EventKind::Produced { .. }
+                | EventKind::NotProduced { .. }
+                | EventKind::ItemStarted { .. }
+                | EventKind::ItemDone { .. }
         )
     }
 }
@@ -274,11 +274,11 @@ impl Emitter {
         self.observer.is_some()
     }
 
-    pub(crate) fn emit(&self, what: What) {
+    pub(crate) fn emit(&self, what: EventKind) {
         self.emit_at(self.now(), what);
     }
 
-    fn emit_at(&self, at: Duration, what: What) {
+    fn emit_at(&self, at: Duration, what: EventKind) {
         if let Some(observer) = &self.observer {
             observer.observe(Event { at, what });
         }
@@ -286,7 +286,7 @@ impl Emitter {
 
     /// Emits what another process saw at this time of the monotonic clock, which all processes of
     /// a machine share.
-    pub(crate) fn emit_at_ns(&self, at_ns: u64, what: What) {
+    pub(crate) fn emit_at_ns(&self, at_ns: u64, what: EventKind) {
         let at = Duration::from_nanos(at_ns.saturating_sub(self.origin_ns));
         self.emit_at(at.min(self.now()), what);
     }

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub use delivery::Delivery;
 
-use crate::broker::{Broker, Ending, Envelope, Patience};
+use crate::broker::{Broker, Deadline, Ending, Envelope};
 use crate::error::{Error, Kind};
 use crate::link::frame::{Answer, Ask, Wait};
 use crate::payload::{self, NotSerialized, Payload};
@@ -175,7 +175,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// `is_not_serializable` and `is_no_shared_memory`, and nothing was put; `is_closed`;
     /// `is_no_workers_left` when its workers are gone for good.
     pub fn put(&self, item: &T) -> Result<ItemId, Error> {
-        self.put_with(item, Patience::Forever)
+        self.put_with(item, Deadline::Forever)
     }
 
     /// Puts an item if there is room now.
@@ -183,7 +183,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`put`](Self::put), and `is_full`.
     pub fn try_put(&self, item: &T) -> Result<ItemId, Error> {
-        self.put_with(item, Patience::None)
+        self.put_with(item, Deadline::None)
     }
 
     /// Puts an item; waits for room at most this long.
@@ -191,18 +191,18 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`put`](Self::put), and `is_full` when the time is over.
     pub fn put_timeout(&self, item: &T, time: Duration) -> Result<ItemId, Error> {
-        self.put_with(item, Patience::lasting(time))
+        self.put_with(item, Deadline::lasting(time))
     }
 
-    fn put_with(&self, item: &T, patience: Patience) -> Result<ItemId, Error> {
+    fn put_with(&self, item: &T, deadline: Deadline) -> Result<ItemId, Error> {
         match &self.side {
             Side::Local(broker) => {
                 let body = serialized(item, broker.shares_memory())?;
-                broker.put(Envelope::of(body), patience, current::holds(broker))
+                broker.put(Envelope::of(body), deadline, current::holds(broker))
             }
             Side::Remote(session) => {
                 let body = serialized(item, true)?;
-                match session.ask_put(wait_of(patience), body, patience) {
+                match session.ask_put(wait_of(deadline), body, deadline) {
                     Ok(Reply::Other(Answer::Accepted(id))) => Ok(id),
                     Ok(reply) => Err(kind_of(reply)),
                     Err(why) => Err(Kind::NoSharedMemory(why)),
@@ -219,7 +219,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// `is_closed` when the queue was closed and nothing is left; an item that does not decode is
     /// refused, and the next one is taken.
     pub fn get(&self) -> Result<Delivery<T>, Error> {
-        self.get_with(Patience::Forever)
+        self.get_with(Deadline::Forever)
     }
 
     /// Takes the next item if there is one now.
@@ -227,7 +227,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`get`](Self::get), and `is_empty`.
     pub fn try_get(&self) -> Result<Delivery<T>, Error> {
-        self.get_with(Patience::None)
+        self.get_with(Deadline::None)
     }
 
     /// Takes the next item; waits for one at most this long.
@@ -235,16 +235,16 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`get`](Self::get), and `is_empty` when the time is over.
     pub fn get_timeout(&self, time: Duration) -> Result<Delivery<T>, Error> {
-        self.get_with(Patience::lasting(time))
+        self.get_with(Deadline::lasting(time))
     }
 
-    fn get_with(&self, patience: Patience) -> Result<Delivery<T>, Error> {
+    fn get_with(&self, deadline: Deadline) -> Result<Delivery<T>, Error> {
         loop {
             let got = match &self.side {
                 Side::Local(broker) => {
                     let is_alone = broker.has_inline() && current::holds(broker);
-                    let patience = if is_alone { Patience::None } else { patience };
-                    match broker.get(patience) {
+                    let deadline = if is_alone { Deadline::None } else { deadline };
+                    match broker.get(deadline) {
                         Ok(job) => Delivery::of_job(self.side.clone(), &job),
                         Err(Kind::Empty) if is_alone => return Err(Error(Kind::Closed)),
                         Err(kind) => return Err(Error(kind)),
@@ -252,9 +252,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                 }
                 Side::Remote(session) => {
                     let ask = Ask::Get {
-                        wait: wait_of(patience),
+                        wait: wait_of(deadline),
                     };
-                    match session.ask(ask, patience) {
+                    match session.ask(ask, deadline) {
                         Reply::Item(arrival) => {
                             let side = self.side.clone();
                             session.take(&arrival, || Delivery::of_arrival(side, &arrival))
@@ -319,7 +319,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// `is_no_workers_left` when items are unfinished and the workers are gone for good, or there never
     /// were any and none can come.
     pub fn join(&self) -> Result<Joined, Error> {
-        self.join_with(Patience::Forever)
+        self.join_with(Deadline::Forever)
     }
 
     /// Like [`join`](Self::join), at most this long.
@@ -327,23 +327,23 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`join`](Self::join), and `is_timeout` when the time is over.
     pub fn join_timeout(&self, time: Duration) -> Result<Joined, Error> {
-        self.join_with(Patience::lasting(time))
+        self.join_with(Deadline::lasting(time))
     }
 
-    fn join_with(&self, patience: Patience) -> Result<Joined, Error> {
+    fn join_with(&self, deadline: Deadline) -> Result<Joined, Error> {
         match &self.side {
             Side::Local(broker) => {
                 if current::holds(broker) {
                     return Err(Error(Kind::JoinWaitsForItself));
                 }
-                let (done, dead) = broker.join(patience).map_err(Error)?;
+                let (done, dead) = broker.join(deadline).map_err(Error)?;
                 Ok(Joined { done, dead })
             }
             Side::Remote(session) => {
                 let ask = Ask::Join {
-                    wait: wait_of(patience),
+                    wait: wait_of(deadline),
                 };
-                match session.ask(ask, patience) {
+                match session.ask(ask, deadline) {
                     Reply::Other(Answer::Joined { done, dead }) => Ok(Joined { done, dead }),
                     reply => Err(Error(kind_of(reply))),
                 }
@@ -384,7 +384,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     fn state(&self) -> (usize, bool, bool) {
         match &self.side {
             Side::Local(broker) => broker.state(),
-            Side::Remote(session) => match session.ask(Ask::State, Patience::Forever) {
+            Side::Remote(session) => match session.ask(Ask::State, Deadline::Forever) {
                 Reply::Other(Answer::State {
                     len,
                     is_full,
@@ -406,7 +406,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             Side::Local(broker) => broker.with(|core| core.close()),
             Side::Remote(session) => {
                 // The answer only says that it is done.
-                let _ = session.ask(Ask::Close, Patience::Forever);
+                let _ = session.ask(Ask::Close, Deadline::Forever);
             }
         }
     }
@@ -523,10 +523,10 @@ pub(crate) fn serialized<T: Serialize>(item: &T, may_share: bool) -> Result<Payl
     })
 }
 
-fn wait_of(patience: Patience) -> Wait {
-    match patience {
-        Patience::None => Wait::No,
-        Patience::Forever | Patience::Until(_) => Wait::UntilCancelled,
+fn wait_of(deadline: Deadline) -> Wait {
+    match deadline {
+        Deadline::None => Wait::No,
+        Deadline::Forever | Deadline::Until(_) => Wait::UntilCancelled,
     }
 }
 

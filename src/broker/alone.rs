@@ -9,7 +9,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::{Broker, Patience};
+use super::{Broker, Deadline};
 use crate::error::Kind;
 
 /// Threads of a queue without workers, as the kernel cuts their names off.
@@ -39,12 +39,12 @@ impl Broker {
     pub(super) fn hope(
         &self,
         core: &Core,
-        patience: Patience,
+        deadline: Deadline,
         vigil: &mut Vigil,
-    ) -> Result<Patience, Kind> {
+    ) -> Result<Deadline, Kind> {
         let is_served = core.dispatcher.was_ever_served() || self.has_inline();
-        if is_served || matches!(patience, Patience::None) {
-            return Ok(patience);
+        if is_served || matches!(deadline, Deadline::None) {
+            return Ok(deadline);
         }
         if is_only_thread() {
             let unfinished = core.dispatcher.unfinished();
@@ -52,8 +52,8 @@ impl Broker {
         }
         let look = Instant::now() + vigil.pause;
         vigil.pause = (vigil.pause * 2).min(LAST_PAUSE);
-        Ok(Patience::Until(match patience {
-            Patience::Until(deadline) => deadline.min(look),
+        Ok(Deadline::Until(match deadline {
+            Deadline::Until(deadline) => deadline.min(look),
             _ => look,
         }))
     }

@@ -16,7 +16,7 @@ use crate::error::Kind;
 use crate::fail;
 use crate::link::process::Uplink;
 use crate::link::{Job, Link};
-use crate::observe::{Emitter, What};
+use crate::observe::{Emitter, EventKind};
 use crate::payload::{INLINE_BYTES_MAX, Payload};
 use crate::store::Store;
 use crate::supervision::stderr::Stderr;
@@ -318,13 +318,13 @@ impl Core {
 
     /// Whether it was looked in vain, since this was first asked, whether there is something for a
     /// `get`. Without a stream nothing is anywhere else.
-    pub(super) fn was_looked_for(&mut self, glance: &mut Option<u64>) -> bool {
+    pub(super) fn was_looked_for(&mut self, sample: &mut Option<u64>) -> bool {
         let Some(shared) = &mut self.dispatcher.shared else {
             return true;
         };
-        let is_new = glance.is_none();
-        let glance = *glance.get_or_insert_with(|| shared.glances.ask());
-        let is_over = shared.glances.is_answered(glance) || shared.is_away;
+        let is_new = sample.is_none();
+        let sample = *sample.get_or_insert_with(|| shared.samples.ask());
+        let is_over = shared.samples.is_answered(sample) || shared.is_away;
         if is_new {
             self.pump();
         }
@@ -420,7 +420,7 @@ impl Core {
         }
         if is_lost {
             let why = why.to_owned();
-            self.emitter.emit(What::NoWorkersLeft { why });
+            self.emitter.emit(EventKind::NoWorkersLeft { why });
         }
         self.wake_all();
     }
@@ -430,7 +430,7 @@ impl Core {
         self.dispatcher.ledger.handle_close();
         if let Some(shared) = &mut self.dispatcher.shared {
             // What is left there is taken until nothing is.
-            shared.glances.ask();
+            shared.samples.ask();
         }
         self.wake_all();
     }
@@ -467,7 +467,7 @@ impl Core {
         quota: u64,
     ) -> HolderId {
         let holder = self.dispatcher.ledger.handle_join_for(credit, quota);
-        self.emitter.emit(What::WorkerStarted {
+        self.emitter.emit(EventKind::WorkerStarted {
             worker: Arc::clone(&attachment.worker),
             pid: attachment.pid,
         });
@@ -504,7 +504,7 @@ impl Core {
         self.journal_failure = Some(why.clone());
         self.dispatcher.ledger.handle_write_failed();
         self.wake_all();
-        self.emitter.emit(What::JournalFailed { why });
+        self.emitter.emit(EventKind::JournalFailed { why });
     }
 
     /// Why what keeps the items has failed, if it has.

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::core::Core;
 use crate::fail;
-use crate::observe::What;
+use crate::observe::EventKind;
 
 /// What sleepers wait for. A doorbell is rung when there is something for its sleepers.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Core {
         }
         if !counts.is_balanced() && !std::mem::replace(&mut self.is_inconsistent, true) {
             let why = format!("items are lost or counted twice: {counts:?}");
-            self.emitter.emit(What::Inconsistent { why });
+            self.emitter.emit(EventKind::Inconsistent { why });
         }
         self.emitter.progress(&counts);
     }

@@ -3,7 +3,7 @@
 use super::alone::Vigil;
 #[cfg(feature = "redis")]
 use super::stream;
-use super::{Broker, Envelope, Patience, sleep};
+use super::{Broker, Deadline, Envelope, sleep};
 use crate::error::Kind;
 use crate::fail;
 use dishrack_core::dispatcher;
@@ -15,14 +15,14 @@ impl Broker {
     pub(crate) fn put(
         &self,
         envelope: Envelope,
-        patience: Patience,
+        deadline: Deadline,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
         #[cfg(feature = "redis")]
         if self.is_shared() {
-            return self.send(envelope, patience, is_holding, stream::Until::Accepted);
+            return self.send(envelope, deadline, is_holding, stream::Until::Accepted);
         }
-        let id = self.put_unsynced(envelope, patience, is_holding)?;
+        let id = self.put_unsynced(envelope, deadline, is_holding)?;
         self.sync(id)?;
         // With a journal it was handed out just now.
         self.drive_inline();
@@ -44,7 +44,7 @@ impl Broker {
                 return Err(core.kind_of(dispatcher::Refused::StoreFailed));
             }
             core.syncers += 1;
-            core = sleep(&self.doorbells.durable, core, Patience::Forever).0;
+            core = sleep(&self.doorbells.durable, core, Deadline::Forever).0;
             core.syncers -= 1;
         }
         fail::point("put: durable");
@@ -56,7 +56,7 @@ impl Broker {
         let mut core = self.lock();
         core.syncers += 1;
         while !core.dispatcher.is_written() {
-            core = sleep(&self.doorbells.durable, core, Patience::Forever).0;
+            core = sleep(&self.doorbells.durable, core, Deadline::Forever).0;
         }
         core.syncers -= 1;
         match core.dispatcher.ledger.is_broken() {
@@ -69,22 +69,22 @@ impl Broker {
     pub(crate) fn put_unsynced(
         &self,
         envelope: Envelope,
-        patience: Patience,
+        deadline: Deadline,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
         #[cfg(feature = "redis")]
         if self.is_shared() {
-            return self.send(envelope, patience, is_holding, stream::Until::Numbered);
+            return self.send(envelope, deadline, is_holding, stream::Until::Numbered);
         }
         fail::point("put: begin");
         let (mut envelope, mut has_polled) = (Some(envelope), false);
         let mut vigil = Vigil::begin();
         let mut core = self.lock();
         loop {
-            let is_beyond_bound = is_holding && !matches!(patience, Patience::None);
+            let is_beyond_bound = is_holding && !matches!(deadline, Deadline::None);
             match core.try_put(&mut envelope, is_beyond_bound) {
                 Err(Kind::Full)
-                    if !matches!(patience, Patience::None)
+                    if !matches!(deadline, Deadline::None)
                         && !is_holding
                         && self.has_inline_work(&core) =>
                 {
@@ -93,17 +93,17 @@ impl Broker {
                     self.drive_inline();
                     core = self.lock();
                 }
-                Err(Kind::Full) if !matches!(patience, Patience::None) && !has_polled => {
+                Err(Kind::Full) if !matches!(deadline, Deadline::None) && !has_polled => {
                     has_polled = true;
                     core = self.poll(core);
                 }
-                Err(Kind::Full) if !matches!(patience, Patience::None) => {
+                Err(Kind::Full) if !matches!(deadline, Deadline::None) => {
                     has_polled = false;
-                    let at_a_time = self.hope(&core, patience, &mut vigil)?;
+                    let at_a_time = self.hope(&core, deadline, &mut vigil)?;
                     core.putters += 1;
                     core = sleep(&self.doorbells.room, core, at_a_time).0;
                     core.putters -= 1;
-                    let is_over = patience.is_over();
+                    let is_over = deadline.is_over();
                     if is_over
                         && !core.dispatcher.ledger.has_room()
                         && !core.dispatcher.ledger.is_broken()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::core::{Core, Envelope, Product};
 use super::results::Outcome;
-use crate::observe::What;
+use crate::observe::EventKind;
 use dishrack_core::ledger::{
     DeadLetter, Failure, Handed, HolderId, ItemId, Notice, Report, Scene, Token,
 };
@@ -69,7 +69,7 @@ impl Core {
             return;
         };
         let (worker, pid) = self.place(handed.holder);
-        let what = What::ItemStarted {
+        let what = EventKind::ItemStarted {
             id: handed.id,
             item: self.name(handed.id, envelope),
             worker,
@@ -90,7 +90,7 @@ impl Core {
         product: Product,
     ) {
         if let Some(scene) = product.scene {
-            self.emitter.emit(What::ItemDone {
+            self.emitter.emit(EventKind::ItemDone {
                 id: handed.id,
                 item: self.name(handed.id, envelope),
                 worker: scene.worker.into(),
@@ -116,7 +116,7 @@ impl Core {
                 id,
                 failure,
                 payload,
-            } => self.emitter.emit(What::Retry {
+            } => self.emitter.emit(EventKind::Retry {
                 id,
                 item: self.name(id, &payload),
                 failure: Arc::new(failure),
@@ -133,7 +133,7 @@ impl Core {
             }
             Notice::ShortageOver => "there is room again, and work goes on".to_owned(),
         };
-        self.emitter.emit(What::Notice { why });
+        self.emitter.emit(EventKind::Notice { why });
     }
 
     fn bury(&mut self, letter: DeadLetter<Envelope>) {
@@ -159,7 +159,7 @@ impl Core {
         if !self.emitter.is_observed() {
             return;
         }
-        self.emitter.emit(What::Dead {
+        self.emitter.emit(EventKind::Dead {
             id,
             item: self.name(id, envelope),
             history: history.into(),

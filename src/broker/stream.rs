@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use super::committer::Committer;
 use super::core::Core;
-use super::{Broker, Envelope, Patience, ReplyTo, sleep};
+use super::{Broker, Deadline, Envelope, ReplyTo, sleep};
 use crate::error::Kind;
-use crate::observe::What;
+use crate::observe::EventKind;
 use crate::payload::Payload;
 use crate::store::Store;
 use crate::store::stream::{Notice, Sent, Stream};
@@ -143,11 +143,11 @@ impl Broker {
     pub(super) fn send(
         &self,
         envelope: Envelope,
-        patience: Patience,
+        deadline: Deadline,
         is_holding: bool,
         until: Until,
     ) -> Result<ItemId, Kind> {
-        let is_impatient = matches!(patience, Patience::None);
+        let is_impatient = matches!(deadline, Deadline::None);
         let putter = match until {
             Until::Numbered => Putter::Nobody,
             Until::Accepted => Putter::Local,
@@ -157,7 +157,7 @@ impl Broker {
         let is_beyond_bound = is_holding && !is_impatient;
         while until == Until::Numbered && core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
             core.check_open()?;
-            core = self.work_or_await(core, Patience::Forever, is_holding);
+            core = self.work_or_await(core, Deadline::Forever, is_holding);
         }
         core.check_open()?;
         core.check_lost(until)?;
@@ -167,23 +167,23 @@ impl Broker {
             return Ok(number);
         }
         // What does not wait for room is told once, and that is waited for.
-        let mut patience = match patience {
-            Patience::None => Patience::Forever,
-            patience => patience,
+        let mut deadline = match deadline {
+            Deadline::None => Deadline::Forever,
+            deadline => deadline,
         };
         loop {
             if let Some(end) = core.end_of_put(ticket, until) {
                 return end;
             }
-            if is_late(patience) && core.withdraw(ticket) {
+            if is_late(deadline) && core.withdraw(ticket) {
                 return Err(Kind::Full);
             }
-            if is_late(patience) {
+            if is_late(deadline) {
                 // It is being told just now, or will be, and then there is an answer.
-                patience = Patience::Forever;
+                deadline = Deadline::Forever;
                 core.pump();
             }
-            core = self.work_or_await(core, patience, is_holding);
+            core = self.work_or_await(core, deadline, is_holding);
         }
     }
 
@@ -192,11 +192,11 @@ impl Broker {
     fn work_or_await<'a>(
         &'a self,
         core: MutexGuard<'a, Core>,
-        patience: Patience,
+        deadline: Deadline,
         is_holding: bool,
     ) -> MutexGuard<'a, Core> {
         if is_holding || !self.has_inline_work(&core) {
-            return self.await_stream(core, patience);
+            return self.await_stream(core, deadline);
         }
         drop(core);
         self.drive_inline();
@@ -207,10 +207,10 @@ impl Broker {
     fn await_stream<'a>(
         &'a self,
         mut core: MutexGuard<'a, Core>,
-        patience: Patience,
+        deadline: Deadline,
     ) -> MutexGuard<'a, Core> {
         core.syncers += 1;
-        let (mut core, _) = sleep(&self.doorbells.durable, core, patience);
+        let (mut core, _) = sleep(&self.doorbells.durable, core, deadline);
         core.syncers -= 1;
         core
     }
@@ -222,7 +222,7 @@ impl Broker {
         let is_holding = current::holds(self);
         while !core.is_through(last) {
             core.check_kept()?;
-            core = self.work_or_await(core, Patience::Forever, is_holding);
+            core = self.work_or_await(core, Deadline::Forever, is_holding);
         }
         core.check_kept()?;
         core.check_refusals()
@@ -234,7 +234,7 @@ impl Broker {
         let look = core.dispatcher.ask_look();
         core.pump();
         while core.is_to_look(look) {
-            core = self.await_stream(core, Patience::Forever);
+            core = self.await_stream(core, Deadline::Forever);
         }
         core.check_kept()
     }
@@ -356,8 +356,8 @@ fn lock_threads<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn is_late(patience: Patience) -> bool {
-    matches!(patience, Patience::Until(deadline) if Instant::now() >= deadline)
+fn is_late(deadline: Deadline) -> bool {
+    matches!(deadline, Deadline::Until(deadline) if Instant::now() >= deadline)
 }
 
 /// Starts one of the threads. What they tell calls the program's own code: a panic in there breaks
@@ -515,13 +515,13 @@ impl Core {
             | Notice::Warning(why) => why,
             Notice::Back(after) => format!("redis is back, after {after:.1?}"),
         };
-        self.emitter.emit(What::Notice { why });
+        self.emitter.emit(EventKind::Notice { why });
     }
 
     /// Somebody has begun to listen: what there was to be warned of before is told.
     pub(super) fn tell_unheard(&mut self) {
         for why in std::mem::take(&mut self.traffic.unheard) {
-            self.emitter.emit(What::Notice { why });
+            self.emitter.emit(EventKind::Notice { why });
         }
     }
 

@@ -19,7 +19,7 @@ use super::stop::Stop;
 use super::{Failure, code, dishes, printer};
 use crate::kitchen::Dish;
 use crate::observe::timeline::{Timeline, svg};
-use crate::observe::{Event, Observer, What};
+use crate::observe::{Event, EventKind, Observer};
 use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
 use dishrack_core::ledger::{Counts, Options};
@@ -225,14 +225,14 @@ fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), Failure> {
             break;
         }
         let item = dish.name.clone();
-        run::emit(rack, What::Producing { item, pid })?;
+        run::emit(rack, EventKind::Producing { item, pid })?;
         let is_washed = stop.sleep(command.wash);
         let item = dish.name.clone();
         if !is_washed {
-            run::emit(rack, What::NotProduced { item, pid })?;
+            run::emit(rack, EventKind::NotProduced { item, pid })?;
             break;
         }
-        run::emit(rack, What::Produced { item, pid })?;
+        run::emit(rack, EventKind::Produced { item, pid })?;
         match rack.put(&dish) {
             Ok(_) => {}
             Err(error) if error.is_closed() => break,

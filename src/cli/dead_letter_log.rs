@@ -13,7 +13,7 @@ use super::letter;
 use super::output;
 use super::printer;
 use super::unwritten::Unwritten;
-use crate::observe::{Event, What};
+use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Failure, ItemId};
 
 /// What the thread is told.
@@ -137,7 +137,7 @@ impl DeadLetterLine {
 
     fn of_event(event: &Event) -> Option<Self> {
         match &event.what {
-            What::Dead { id, item, history } => Some(DeadLetterLine::new(*id, item, history)),
+            EventKind::Dead { id, item, history } => Some(DeadLetterLine::new(*id, item, history)),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ use super::view::{Out, View};
 use super::work::{Origin, Producer, Work};
 use crate::error::Error;
 use crate::kitchen::{self, Dish};
-use crate::observe::What;
+use crate::observe::EventKind;
 use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::queue::JoinableQueue;
@@ -109,14 +109,14 @@ impl Work for Dishes {
                 continue;
             }
             let item = name.clone();
-            producer.tell(|| What::Producing { item, pid })?;
+            producer.tell(|| EventKind::Producing { item, pid })?;
             let is_washed = producer.stop.sleep(self.config.wash);
             let item = name.clone();
             if !is_washed {
-                producer.tell(|| What::NotProduced { item, pid })?;
+                producer.tell(|| EventKind::NotProduced { item, pid })?;
                 break;
             }
-            producer.tell(|| What::Produced { item, pid })?;
+            producer.tell(|| EventKind::Produced { item, pid })?;
             let dish = self.dish(name);
             if !producer.put(&dish, dish.name.as_bytes())? {
                 break;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
-use crate::observe::{Event, What};
+use crate::observe::{Event, EventKind};
 use crate::queue::JoinableQueue;
 use dishrack_core::book::Unshown;
 use dishrack_core::ledger::{self, Attempt, ItemId};
@@ -52,7 +52,7 @@ fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
         scene: scene.clone(),
     };
     let what = match cause {
-        None => What::ItemDone {
+        None => EventKind::ItemDone {
             id,
             item,
             worker: scene.worker.as_str().into(),
@@ -61,12 +61,12 @@ fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
             duration: scene.ended.saturating_sub(scene.started),
             ended: scene.ended,
         },
-        Some(cause) if is_last => What::Dead {
+        Some(cause) if is_last => EventKind::Dead {
             id,
             item,
             history: history_up_to(failure(cause), history).into(),
         },
-        Some(cause) => What::Retry {
+        Some(cause) => EventKind::Retry {
             id,
             item,
             failure: Arc::new(failure(cause)),

@@ -9,10 +9,10 @@ mod hostile;
 mod joblog;
 mod options;
 mod output;
-mod patience;
 mod program;
 mod results;
 mod scratch;
+mod unanswered;
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -26,8 +26,8 @@ use self::joblog::JobLog;
 use self::options::check_json;
 pub(super) use self::options::{GIVEN, JobConfig, given};
 use self::output::{Outputs, Shape};
-use self::patience::Patience;
 use self::results::Results;
+use self::unanswered::Unanswered;
 use super::config::Config;
 use super::input::Source;
 use super::layout::JobText;
@@ -178,8 +178,8 @@ impl Work for Jobs {
         let outputs = Outputs::new(spool, shape, results, origin, (out.clone(), returns));
         views.push(Box::new(outputs));
         if self.config.setup.server.is_some() {
-            let patience = Patience::new(config.max_restarts, origin.stop.clone());
-            views.push(Box::new(patience));
+            let unanswered = Unanswered::new(config.max_restarts, origin.stop.clone());
+            views.push(Box::new(unanswered));
         }
         views.push(Box::new(self.budget.returns()));
         Ok(views)

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Failure, printer};
 use crate::error::Error;
-use crate::observe::{Event, Observer, What};
+use crate::observe::{Event, EventKind, Observer};
 use crate::queue::JoinableQueue;
 
 /// Tells notices, and nothing else.
@@ -32,7 +32,7 @@ impl Observer for Notices {
     }
 
     fn observe(&self, event: Event) {
-        if let What::Notice { why } = event.what {
+        if let EventKind::Notice { why } = event.what {
             printer::complain(&why);
         }
     }

@@ -22,7 +22,7 @@ use super::stop::Stop;
 use super::ticks::Ticks;
 use super::view::View;
 use crate::observe::text::{Words, printable};
-use crate::observe::{Event, Observer, What};
+use crate::observe::{Event, EventKind, Observer};
 use crate::worker::title;
 use dishrack_core::ledger::Counts;
 
@@ -219,9 +219,9 @@ impl Observer for Printer {
 
     fn observe(&self, event: Event) {
         match &event.what {
-            What::NoWorkersLeft { why } => self.stop.give_up(why.clone()),
-            What::JournalFailed { .. } => self.stop.break_off(),
-            What::Dead { id, item, history } => {
+            EventKind::NoWorkersLeft { why } => self.stop.give_up(why.clone()),
+            EventKind::JournalFailed { .. } => self.stop.break_off(),
+            EventKind::Dead { id, item, history } => {
                 if let Some(dead_letter_log) = &self.dead_letter_log {
                     dead_letter_log.tell(*id, item, history);
                 }
@@ -229,9 +229,9 @@ impl Observer for Printer {
                     halt_rule.count();
                 }
             }
-            What::Inconsistent { why } => end_inconsistent(why),
+            EventKind::Inconsistent { why } => end_inconsistent(why),
             // By now it may be known how many there are.
-            What::ItemDone { .. } => self.check_halt_rule(),
+            EventKind::ItemDone { .. } => self.check_halt_rule(),
             _ => {}
         }
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);

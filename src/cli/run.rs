@@ -26,7 +26,7 @@ use super::work::{Origin, Producer, Work};
 use super::{Failure, code, jobs, orphans, pictures, screen};
 use crate::error::Error;
 use crate::observe::text::{Style, Words};
-use crate::observe::{Observer, What};
+use crate::observe::{EventKind, Observer};
 use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
 use dishrack_core::ledger::{Counts, ItemId};
@@ -501,7 +501,7 @@ fn hire<W: Work>(
     Ok(work.hire(builder, queue)?)
 }
 
-pub(super) fn emit<T>(queue: &JoinableQueue<T>, what: What) -> Result<(), Failure>
+pub(super) fn emit<T>(queue: &JoinableQueue<T>, what: EventKind) -> Result<(), Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
 {
@@ -521,7 +521,7 @@ where
     let broker = queue.broker().map_err(Error)?;
     let restarts = pool.restarts();
     broker.read(|core| {
-        let what = What::Summary {
+        let what = EventKind::Summary {
             counts,
             restarts,
             elapsed: core.emitter.now(),

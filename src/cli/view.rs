@@ -12,7 +12,7 @@ use super::args::Format;
 use super::config::Config;
 use super::screen::{Stream, say};
 use crate::observe::text::{Line, Style};
-use crate::observe::{Event, What, json};
+use crate::observe::{Event, EventKind, json};
 use dishrack_core::ledger::Counts;
 
 /// Something that shows a run.
@@ -128,7 +128,7 @@ impl View for Lines {
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        let is_summary = matches!(event.what, What::Summary { .. });
+        let is_summary = matches!(event.what, EventKind::Summary { .. });
         if self.is_quiet && event.what.is_of_item() || is_summary && !self.has_summary {
             return Ok(());
         }

@@ -23,7 +23,7 @@ use super::view::{Out, View};
 use crate::error::Error;
 use crate::observe::spans::Labels;
 use crate::observe::text::Words;
-use crate::observe::{Event, Observer, What};
+use crate::observe::{Event, EventKind, Observer};
 use crate::queue::JoinableQueue;
 use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
@@ -154,7 +154,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
 
     /// Tells of an item that is being made, where somebody wants to know. Waits while too much is
     /// untold.
-    pub(super) fn tell(&self, what: impl FnOnce() -> What) -> Result<(), Failure> {
+    pub(super) fn tell(&self, what: impl FnOnce() -> EventKind) -> Result<(), Failure> {
         if self.printer.wants_items() {
             self.printer.wait_for_room();
             run::emit(self.queue, what())?;

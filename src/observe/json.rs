@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Event, What, last_cause};
+use super::{Event, EventKind, last_cause};
 use dishrack_core::ledger::Exit;
 
 /// The event's object, if it belongs to the contract.
 pub(crate) fn object(event: &Event) -> Option<Value> {
     let mut object = match &event.what {
-        What::Started { pid, mode, workers } => {
+        EventKind::Started { pid, mode, workers } => {
             json!({"event": "started", "pid": pid, "mode": mode, "workers": workers})
         }
-        What::WorkerStarted { worker, pid } => {
+        EventKind::WorkerStarted { worker, pid } => {
             json!({"event": "worker_started", "worker": &**worker, "pid": pid})
         }
-        What::Producing { item, pid } => json!({"event": "washing", "item": item, "pid": pid}),
-        What::ItemStarted {
+        EventKind::Producing { item, pid } => json!({"event": "washing", "item": item, "pid": pid}),
+        EventKind::ItemStarted {
             item,
             worker,
             pid,
@@ -27,7 +27,7 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
         } => json!({
             "event": "drying", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
         }),
-        What::ItemDone {
+        EventKind::ItemDone {
             item,
             worker,
             pid,
@@ -38,22 +38,22 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             "event": "done", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
             "duration_us": micros(*duration),
         }),
-        What::Retry { item, failure, .. } => json!({
+        EventKind::Retry { item, failure, .. } => json!({
             "event": "retry", "item": item, "attempt": failure.attempt,
             "cause": failure.cause.to_string(),
         }),
-        What::Dead { item, history, .. } => json!({
+        EventKind::Dead { item, history, .. } => json!({
             "event": "dead", "item": item, "attempts": history.len(),
             "cause": last_cause(history),
         }),
-        What::WorkerExited {
+        EventKind::WorkerExited {
             worker,
             pid,
             exit,
             holding,
             ..
         } => exited(worker, *pid, *exit, holding.as_deref()),
-        What::Summary {
+        EventKind::Summary {
             counts,
             restarts,
             elapsed,
@@ -62,13 +62,13 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
             "elapsed_us": micros(*elapsed),
         }),
-        What::Produced { .. }
-        | What::NotProduced { .. }
-        | What::WorkerFailed { .. }
-        | What::NoWorkersLeft { .. }
-        | What::JournalFailed { .. }
-        | What::Notice { .. }
-        | What::Inconsistent { .. } => return None,
+        EventKind::Produced { .. }
+        | EventKind::NotProduced { .. }
+        | EventKind::WorkerFailed { .. }
+        | EventKind::NoWorkersLeft { .. }
+        | EventKind::JournalFailed { .. }
+        | EventKind::Notice { .. }
+        | EventKind::Inconsistent { .. } => return None,
     };
     object["t_us"] = micros(event.at).into();
     Some(object)
@@ -99,7 +99,7 @@ mod tests {
     fn a_killed_worker_is_told_with_the_signals_name_and_what_it_held() {
         let event = Event {
             at: Duration::from_millis(5),
-            what: What::WorkerExited {
+            what: EventKind::WorkerExited {
                 worker: "dryer-1".into(),
                 pid: 7,
                 exit: Exit::Signaled(9),

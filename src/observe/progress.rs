@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Event, What};
+use super::{Event, EventKind};
 use dishrack_core::ledger::{Counts, ItemId};
 
 /// The rate is taken over at least this time ...
@@ -58,27 +58,27 @@ impl Progress {
     pub(crate) fn see(&mut self, event: &Event) {
         let at = event.at;
         match &event.what {
-            What::WorkerStarted { worker, pid } => self.hand(worker).begin(*pid, None, at),
-            What::ItemStarted {
+            EventKind::WorkerStarted { worker, pid } => self.hand(worker).begin(*pid, None, at),
+            EventKind::ItemStarted {
                 id,
                 item,
                 worker,
                 pid,
                 ..
             } => self.hand(worker).begin(*pid, Some((*id, item)), at),
-            What::ItemDone { id, worker, .. } => {
+            EventKind::ItemDone { id, worker, .. } => {
                 if let Some(hand) = self.workers.get_mut(worker) {
                     hand.let_go(*id, at);
                 }
             }
-            What::Retry { id, .. } | What::Dead { id, .. } => {
+            EventKind::Retry { id, .. } | EventKind::Dead { id, .. } => {
                 let hands = self.workers.values_mut();
                 hands.for_each(|hand| hand.let_go(*id, at));
             }
-            What::WorkerExited { worker, .. } => {
+            EventKind::WorkerExited { worker, .. } => {
                 self.workers.remove(worker);
             }
-            What::Summary { counts, .. } => {
+            EventKind::Summary { counts, .. } => {
                 self.count(at, counts);
                 self.is_over = true;
             }
@@ -230,18 +230,18 @@ mod tests {
         }
     }
 
-    fn see(progress: &mut Progress, at: u64, what: What) {
+    fn see(progress: &mut Progress, at: u64, what: EventKind) {
         let at = secs(at);
         progress.see(&Event { at, what });
     }
 
-    fn ready(worker: &str) -> What {
+    fn ready(worker: &str) -> EventKind {
         let (worker, pid) = (worker.into(), 7);
-        What::WorkerStarted { worker, pid }
+        EventKind::WorkerStarted { worker, pid }
     }
 
-    fn started(id: u64, worker: &str) -> What {
-        What::ItemStarted {
+    fn started(id: u64, worker: &str) -> EventKind {
+        EventKind::ItemStarted {
             id: ItemId(id),
             item: format!("cup-{id}"),
             worker: worker.into(),
@@ -250,8 +250,8 @@ mod tests {
         }
     }
 
-    fn finished(id: u64, worker: &str) -> What {
-        What::ItemDone {
+    fn finished(id: u64, worker: &str) -> EventKind {
+        EventKind::ItemDone {
             id: ItemId(id),
             item: format!("cup-{id}"),
             worker: worker.into(),
@@ -311,12 +311,12 @@ mod tests {
     #[test]
     fn a_failed_attempt_leaves_the_worker_with_nothing() {
         let ends = [
-            What::Retry {
+            EventKind::Retry {
                 id: ItemId(5),
                 item: "cup-5".into(),
                 failure: failure().into(),
             },
-            What::Dead {
+            EventKind::Dead {
                 id: ItemId(5),
                 item: "cup-5".into(),
                 history: [failure()].into(),
@@ -334,7 +334,7 @@ mod tests {
     fn a_worker_that_ended_is_gone_until_it_is_there_again() {
         let mut progress = Progress::new(secs(0), done(0));
         see(&mut progress, 2, started(5, "w-1"));
-        let exited = What::WorkerExited {
+        let exited = EventKind::WorkerExited {
             worker: "w-1".into(),
             pid: 7,
             exit: Exit::Signaled(9),
@@ -403,7 +403,7 @@ mod tests {
     fn the_summary_has_the_last_word_on_counts() {
         let mut progress = Progress::new(secs(0), done(0));
         progress.expect(Some(3));
-        let summary = What::Summary {
+        let summary = EventKind::Summary {
             counts: done(3),
             restarts: 0,
             elapsed: secs(1),

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Event, What};
+use super::{Event, EventKind};
 use dishrack_core::ledger::{Exit, Failure, ItemId};
 
 /// Longer names and causes are cut: one item must not fill the memory.
@@ -162,16 +162,16 @@ impl Spans {
             self.row(&producer, out);
         }
         match &event.what {
-            What::WorkerStarted { worker, pid } => {
+            EventKind::WorkerStarted { worker, pid } => {
                 let (row, pid) = (self.row(worker, out), *pid);
                 self.drop_orphans(row, out);
                 self.graves.remove(&row);
                 out.push(Shown::Born { row, pid, at });
             }
-            What::Producing { item, pid } => self.begin_producing(item, *pid, at, out),
-            What::Produced { .. } => self.end_producing(at, Outcome::Done, out),
-            What::NotProduced { .. } => self.end_producing(at, Outcome::BrokenOff, out),
-            What::ItemStarted {
+            EventKind::Producing { item, pid } => self.begin_producing(item, *pid, at, out),
+            EventKind::Produced { .. } => self.end_producing(at, Outcome::Done, out),
+            EventKind::NotProduced { .. } => self.end_producing(at, Outcome::BrokenOff, out),
+            EventKind::ItemStarted {
                 id,
                 item,
                 worker,
@@ -188,14 +188,14 @@ impl Spans {
                 };
                 self.begin(*id, open, out);
             }
-            What::ItemDone { id, duration, .. } => self.finish(*id, *duration, at, out),
-            What::Retry { id, item, failure } => {
+            EventKind::ItemDone { id, duration, .. } => self.finish(*id, *duration, at, out),
+            EventKind::Retry { id, item, failure } => {
                 self.fail(*id, item, Some(failure), MarkKind::Retry, at, out);
             }
-            What::Dead { id, item, history } => {
+            EventKind::Dead { id, item, history } => {
                 self.fail(*id, item, history.last(), MarkKind::DeadLetter, at, out);
             }
-            What::WorkerExited {
+            EventKind::WorkerExited {
                 worker,
                 pid,
                 exit,
@@ -209,16 +209,16 @@ impl Spans {
                     out.push(death(row, at, holding.as_deref(), &exit.to_string()));
                 }
             }
-            What::WorkerFailed { worker, why } => {
+            EventKind::WorkerFailed { worker, why } => {
                 let row = self.row(worker, out);
                 out.push(death(row, at, None, why));
             }
-            What::Started { .. }
-            | What::NoWorkersLeft { .. }
-            | What::JournalFailed { .. }
-            | What::Notice { .. }
-            | What::Inconsistent { .. }
-            | What::Summary { .. } => {}
+            EventKind::Started { .. }
+            | EventKind::NoWorkersLeft { .. }
+            | EventKind::JournalFailed { .. }
+            | EventKind::Notice { .. }
+            | EventKind::Inconsistent { .. }
+            | EventKind::Summary { .. } => {}
         }
     }
 

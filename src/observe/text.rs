@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Event, What, last_cause};
+use super::{Event, EventKind, last_cause};
 use dishrack_core::ledger::{Counts, Exit};
 
 /// A line, and where it goes.
@@ -50,25 +50,25 @@ impl Style {
             ..
         } = self.words;
         Some(match &event.what {
-            What::Producing { item, pid } => {
+            EventKind::Producing { item, pid } => {
                 let item = printable(item);
                 let who = self.who("main");
                 Line::Out(format!("Washing {item} , time: {at} , pid {pid}{who}"))
             }
-            What::ItemStarted {
+            EventKind::ItemStarted {
                 item, worker, pid, ..
             } => {
                 let item = printable(item);
                 let who = self.who(worker);
                 Line::Out(format!("Drying  {item} , time: {at} , pid {pid}{who}"))
             }
-            What::Retry { item, failure, .. } => Line::Err(format!(
+            EventKind::Retry { item, failure, .. } => Line::Err(format!(
                 "{}: attempt {} failed ({}); it will be {again}",
                 printable(item),
                 failure.attempt,
                 printable(&failure.cause.to_string())
             )),
-            What::Dead { item, history, .. } => {
+            EventKind::Dead { item, history, .. } => {
                 let (attempts, cause) = (history.len(), last_cause(history));
                 let s = if attempts == 1 { "" } else { "s" };
                 let (item, cause) = (printable(item), printable(&cause));
@@ -76,7 +76,7 @@ impl Style {
                     "{item}: given up on after {attempts} attempt{s} ({cause})"
                 ))
             }
-            What::WorkerExited {
+            EventKind::WorkerExited {
                 worker,
                 pid,
                 exit,
@@ -89,9 +89,9 @@ impl Style {
                 let held = held.unwrap_or_default();
                 Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
             }
-            What::WorkerFailed { worker, why } => Line::Err(format!("{worker}: {why}")),
-            What::Notice { why } => Line::Err(format!("supervisor: {why}")),
-            What::Summary {
+            EventKind::WorkerFailed { worker, why } => Line::Err(format!("{worker}: {why}")),
+            EventKind::Notice { why } => Line::Err(format!("supervisor: {why}")),
+            EventKind::Summary {
                 counts,
                 restarts,
                 elapsed,
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_dish_is_announced_in_the_chapters_words() {
         let at = Duration::from_micros(37_144);
-        let what = What::ItemStarted {
+        let what = EventKind::ItemStarted {
             id: ItemId(1),
             item: "dish-1".into(),
             worker: "dryer-1".into(),

@@ -18,7 +18,7 @@ mod words;
 use std::time::Duration;
 
 use super::spans::{Labels, Mark, Shown, Span, Spans};
-use super::{Event, What, text};
+use super::{Event, EventKind, text};
 pub(crate) use canvas::{BEGINNING, grouped};
 use dishrack_core::ledger::Counts;
 use row::Row;
@@ -69,12 +69,12 @@ impl Timeline {
 
     pub(crate) fn see(&mut self, event: &Event) {
         match &event.what {
-            What::Summary {
+            EventKind::Summary {
                 counts,
                 restarts,
                 elapsed,
             } => self.summary = Some((*counts, *restarts, *elapsed)),
-            What::NoWorkersLeft { why } | What::JournalFailed { why } => {
+            EventKind::NoWorkersLeft { why } | EventKind::JournalFailed { why } => {
                 self.loss = Some(why.clone());
             }
             _ => {}

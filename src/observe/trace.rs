@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::spans::{Doing, Labels, Mark, MarkKind, Outcome, Shown, Span, Spans};
-use super::{Event, What};
+use super::{Event, EventKind};
 
 /// The fold. Its values may be written as soon as they come; they are not in the order of time.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Trace {
     /// What this event adds to the trace.
     pub(crate) fn see(&mut self, event: &Event) -> Vec<Value> {
         let mut values = Vec::new();
-        if let What::Started { pid, .. } = event.what {
+        if let EventKind::Started { pid, .. } = event.what {
             self.pid = pid;
             values.push(json!({
                 "ph": "M", "name": "process_name", "pid": pid, "tid": 0,

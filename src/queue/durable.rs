@@ -24,7 +24,7 @@ use super::{JoinableQueue, serialized};
 use crate::broker::Broker;
 #[cfg(feature = "cli")]
 use crate::broker::Core;
-use crate::broker::{Envelope, Patience};
+use crate::broker::{Deadline, Envelope};
 use crate::error::Error;
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::error::Kind;
@@ -265,7 +265,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let body = serialized(item, broker.shares_memory())?;
         let print = key.and_then(|key| broker.store.print_of(key));
         let envelope = Envelope::with_print(body, print);
-        let put = broker.put_unsynced(envelope, Patience::Forever, current::holds(broker));
+        let put = broker.put_unsynced(envelope, Deadline::Forever, current::holds(broker));
         put.map_err(Error)
     }
 

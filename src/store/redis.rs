@@ -121,7 +121,7 @@ impl RedisStore {
         let consumer = options::new_name();
         let keys = Keys::of(&options.stream, &consumer);
         let store = RedisStore {
-            server: Server::new(client, keys.clone(), options.patience),
+            server: Server::new(client, keys.clone(), options.timeout),
             keys,
             layout,
             consumer,

@@ -52,7 +52,7 @@ pub(crate) struct Exchange {
 pub(crate) type Arrival = inflight::Arrival<Payload>;
 
 /// What came of looking after what was taken.
-pub(crate) type Tended = inflight::Tended<Payload>;
+pub(crate) type Maintained = inflight::Maintained<Payload>;
 
 /// What became of an item that a `map` of this process has put: its place there, and the result, or
 /// how its attempts failed.
@@ -104,10 +104,10 @@ pub(crate) trait Stream: Store + fmt::Debug {
 
     /// Renews the lease on what was taken, and takes over so many at most of what others left
     /// behind.
-    fn tend(&self, count: usize) -> Result<Tended, String>;
+    fn maintain(&self, count: usize) -> Result<Maintained, String>;
 
     /// How often that is to be done at least.
-    fn tend_every(&self) -> Duration;
+    fn maintain_every(&self) -> Duration;
 
     /// Gives back what will not be worked on.
     fn release(&self, ids: &[ItemId]) -> Result<(), String>;

@@ -17,7 +17,7 @@ use super::watch::Plan;
 use super::{Pool, Supervisor, limits};
 use crate::broker::{Broker, NameItems};
 use crate::error::{Error, Kind};
-use crate::observe::{Observer, What};
+use crate::observe::{EventKind, Observer};
 use crate::queue::JoinableQueue;
 use crate::worker::attempt::{Wanted, attempt, decode};
 use crate::worker::roles;
@@ -574,7 +574,7 @@ impl Builder {
             broker.with(|core| core.set_name_items(Arc::clone(name_items)));
         }
         let (mode, workers) = self.how.describe();
-        let started = What::Started {
+        let started = EventKind::Started {
             pid: std::process::id(),
             mode,
             workers,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Supervisor;
-use crate::broker::{Broker, Envelope, MailboxKey, Outcome, Patience, ReplyTo};
+use crate::broker::{Broker, Deadline, Envelope, MailboxKey, Outcome, ReplyTo};
 use crate::error::{ItemError, Kind};
 use crate::queue::serialized;
 use crate::worker::current;
@@ -118,7 +118,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         let envelope = Envelope::with_reply(body, ReplyTo { mailbox, index });
         let is_holding = current::holds(self.broker);
         self.broker
-            .put_unsynced(envelope, Patience::Forever, is_holding)
+            .put_unsynced(envelope, Deadline::Forever, is_holding)
     }
 
     fn take_arrived(&mut self) -> Option<Result<R, ItemError>> {

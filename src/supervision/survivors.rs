@@ -27,7 +27,7 @@ use dishrack_core::ledger::ItemId;
 const ITEM_VARIABLE: &str = "SUPERVISOR_ITEM";
 
 /// A killed process is gone at once, unless the kernel is busy for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Ends what is left of an earlier run with this journal, and waits for that. What was started for an
 /// item that has ended, and was left running on purpose, stays. What was started for none, as workers
@@ -55,7 +55,7 @@ pub(crate) fn end(
         }
         for (pid, pidfd) in &found {
             let _ = pidfd_send_signal(pidfd, Signal::KILL);
-            let left = PATIENCE.saturating_sub(began.elapsed());
+            let left = TIMEOUT.saturating_sub(began.elapsed());
             if !has_ended(pidfd, left) {
                 return Err(format!(
                     "process {} of the run before still works for it, and cannot be ended: end it \

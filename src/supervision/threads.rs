@@ -13,7 +13,7 @@ use super::{Pool, WorkerInfo};
 use crate::broker::{Attachment, Broker, Core, Ending};
 use crate::error::Kind;
 use crate::link::thread;
-use crate::observe::What;
+use crate::observe::EventKind;
 use crate::queue::held;
 use crate::worker::copies;
 use crate::worker::current::{self, Side};
@@ -236,7 +236,7 @@ impl Shared {
     }
 
     pub(super) fn report_started(&self, worker: &Arc<str>) {
-        let what = What::WorkerStarted {
+        let what = EventKind::WorkerStarted {
             worker: Arc::clone(worker),
             pid: std::process::id(),
         };

@@ -28,7 +28,7 @@ use super::stopwatch::StopWatch;
 use super::uplink::Uplink;
 use super::{context, copies};
 use super::{exit, memory, title};
-use crate::broker::{Ending, Patience};
+use crate::broker::{Deadline, Ending};
 use crate::fail;
 use crate::link::descriptors::DescriptorSocket;
 use crate::link::doorbell::Ticket;
@@ -465,7 +465,7 @@ impl Session {
         &self,
         wait: Wait,
         body: Payload,
-        patience: Patience,
+        deadline: Deadline,
     ) -> Result<Reply, String> {
         copies::end_copy();
         let request = self.next_request();
@@ -473,15 +473,15 @@ impl Session {
             request,
             ask: Ask::Put { wait, body },
         })?;
-        Ok(self.wait_for(request, patience))
+        Ok(self.wait_for(request, deadline))
     }
 
     /// Asks the supervisor, and waits for the answer as long as patience lasts.
-    pub(crate) fn ask(&self, ask: Ask<'_>, patience: Patience) -> Reply {
+    pub(crate) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Reply {
         copies::end_copy();
         let request = self.next_request();
         self.uplink.push(&Up::Ask { request, ask });
-        self.wait_for(request, patience)
+        self.wait_for(request, deadline)
     }
 
     fn next_request(&self) -> u64 {
@@ -490,13 +490,13 @@ impl Session {
 
     /// Every request is answered exactly once: when patience ends it is cancelled, and the answer
     /// tells whether that came too late.
-    fn wait_for(&self, request: u64, patience: Patience) -> Reply {
+    fn wait_for(&self, request: u64, deadline: Deadline) -> Reply {
         fail::point("worker: request made");
         self.uplink.ring_now();
         fail::point("worker: request sent");
-        let mut deadline = match patience {
-            Patience::Until(deadline) => Some(deadline),
-            Patience::None | Patience::Forever => None,
+        let mut deadline = match deadline {
+            Deadline::Until(deadline) => Some(deadline),
+            Deadline::None | Deadline::Forever => None,
         };
         let mut has_polled = false;
         let mut inbox = self.lock();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dishrack::observe::{Event, Observer, What};
+use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{
     Capacity, DeadLetter, Durability, Error, ItemId, JoinableQueue, Options, Supervisor,
 };
@@ -401,7 +401,7 @@ struct Panics;
 impl Observer for Panics {
     fn observe(&self, event: Event) {
         assert!(
-            !matches!(event.what, What::ItemDone { .. }),
+            !matches!(event.what, EventKind::ItemDone { .. }),
             "a bad observer"
         );
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use dishrack::observe::{Event, Observer, What};
+use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{Exit, JoinableQueue, StartMethod, Supervisor};
 use libtest_mimic::Trial;
 use serde::Serialize;
@@ -83,11 +83,11 @@ impl Gate {
 
 /// Sees the ends of worker processes.
 struct Witness {
-    events: Receiver<What>,
+    events: Receiver<EventKind>,
 }
 
 #[derive(Debug)]
-struct Telling(Sender<What>);
+struct Telling(Sender<EventKind>);
 
 impl Observer for Telling {
     fn wants_items(&self) -> bool {
@@ -112,7 +112,7 @@ impl Witness {
         loop {
             let left = DEADLINE.saturating_sub(began.elapsed());
             let what = self.events.recv_timeout(left).expect("a worker ends");
-            if let What::WorkerExited { pid, exit, .. } = what {
+            if let EventKind::WorkerExited { pid, exit, .. } = what {
                 return (pid, exit);
             }
         }
@@ -121,7 +121,7 @@ impl Witness {
     /// The ends of worker processes so far that nobody has waited for.
     fn exits(&self) -> Vec<(u32, Exit)> {
         let exits = self.events.try_iter().filter_map(|what| match what {
-            What::WorkerExited { pid, exit, .. } => Some((pid, exit)),
+            EventKind::WorkerExited { pid, exit, .. } => Some((pid, exit)),
             _ => None,
         });
         exits.collect()

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dishrack::observe::{Event, Observer, What};
+use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{Durability, JoinableQueue, Options, Restart, Roles, Supervisor};
 
 use crate::support::{self, DEADLINE, Run};
@@ -79,9 +79,9 @@ struct Diarist;
 impl Observer for Diarist {
     fn observe(&self, event: Event) {
         match event.what {
-            What::ItemDone { item, .. } => note(&format!("done {item}")),
-            What::Dead { item, .. } => note(&format!("dead {item}")),
-            What::WorkerExited { worker, .. } if worker.starts_with("producer") => {
+            EventKind::ItemDone { item, .. } => note(&format!("done {item}")),
+            EventKind::Dead { item, .. } => note(&format!("dead {item}")),
+            EventKind::WorkerExited { worker, .. } if worker.starts_with("producer") => {
                 HAS_PRODUCED.store(true, Ordering::Release);
             }
             _ => {}

@@ -422,7 +422,7 @@ impl Both {
         let arguments = [client.into(), LEASE.to_string(), wanted.to_string()];
         let real = self.run(script!("tend"), client, &arguments);
         let [mine, taken, told, others] = real.try_into().expect("four of them");
-        let expected = self.model.tend(client, LEASE, wanted);
+        let expected = self.model.maintain(client, LEASE, wanted);
         self.check_ids(mine, &expected.0);
         self.check_known(taken, &expected.1);
         self.check_told(told, &expected.2);

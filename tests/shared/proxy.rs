@@ -322,10 +322,10 @@ enum Way {
 /// What was taken from one side and when, for the other side.
 struct Envelope {
     taken: Instant,
-    what: What,
+    what: EventKind,
 }
 
-enum What {
+enum EventKind {
     Bytes(Vec<u8>),
     End,
     /// Here something is lost, and the connection is cut.
@@ -389,12 +389,12 @@ impl Connection {
                 let _ = envelopes.send(Envelope { taken, what });
             };
             send(if length == 0 {
-                What::End
+                EventKind::End
             } else {
-                What::Bytes(bytes)
+                EventKind::Bytes(bytes)
             });
             if loss.is_some() {
-                send(What::Loss);
+                send(EventKind::Loss);
             }
             if length == 0 || loss.is_some() {
                 return;
@@ -437,19 +437,19 @@ impl Connection {
                 return;
             }
             match envelope.what {
-                What::Bytes(bytes) => {
+                EventKind::Bytes(bytes) => {
                     if to.write_all(&bytes).is_err() {
                         return shared.cut(self);
                     }
                 }
-                What::End => {
+                EventKind::End => {
                     let _ = to.shutdown(Shutdown::Write);
                     if self.ended.fetch_add(1, Ordering::SeqCst) == 1 {
                         shared.cut(self);
                     }
                     return;
                 }
-                What::Loss => {
+                EventKind::Loss => {
                     shared.cut(self);
                     return shared.change(|state| state.losses += 1);
                 }

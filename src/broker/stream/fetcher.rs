@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use super::super::core::Core;
 use super::super::doorbells::Doorbells;
-use super::super::{Envelope, Patience, lock, sleep, with_guard};
+use super::super::{Deadline, Envelope, lock, sleep, with_guard};
 use super::Post;
-use crate::store::stream::{Arrival, Tended};
+use crate::store::stream::{Arrival, Maintained};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::shared::inflight::{self, Taking};
 
 /// What is to be done next.
 enum Plan {
     End,
-    Tend(usize),
+    Maintain(usize),
     GiveBack(Vec<ItemId>),
     /// Take so many, and wait for them so long; the question that is answered by that.
     Take(usize, Duration, u64),
@@ -25,7 +25,7 @@ enum Plan {
 
 /// The fetcher's thread.
 pub(super) fn run(post: &Post, doorbells: &Doorbells) {
-    let every = post.stream.tend_every();
+    let every = post.stream.maintain_every();
     let mut has_begun = false;
     let mut due = Instant::now() + every;
     loop {
@@ -38,11 +38,11 @@ pub(super) fn run(post: &Post, doorbells: &Doorbells) {
         }
         let done = match plan {
             Plan::End => return,
-            Plan::Tend(count) => {
-                let tended = post.stream.tend(count);
+            Plan::Maintain(count) => {
+                let maintained = post.stream.maintain(count);
                 due = Instant::now() + every;
-                tended.map(|tended| {
-                    let surplus = post.with(|core| core.tended(tended));
+                maintained.map(|maintained| {
+                    let surplus = post.with(|core| core.maintained(maintained));
                     if !surplus.is_empty() {
                         give_back(post, &surplus);
                     }
@@ -72,7 +72,7 @@ fn plan(post: &Post, doorbells: &Doorbells, due: Instant) -> Plan {
         }
         let is_due = Instant::now() >= due;
         match with_guard(&mut core, |core| core.dispatcher.next_taking(is_due)) {
-            Taking::Tend(count) => return Plan::Tend(count),
+            Taking::Maintain(count) => return Plan::Maintain(count),
             Taking::GiveBack(ids) => return Plan::GiveBack(ids),
             Taking::Nobody => {
                 core.wake_getters();
@@ -90,11 +90,11 @@ fn plan(post: &Post, doorbells: &Doorbells, due: Instant) -> Plan {
                 return Plan::Take(count, wait, question);
             }
             Taking::Sleep { is_holding } => {
-                let patience = match is_holding {
-                    true => Patience::Until(due),
-                    false => Patience::Forever,
+                let deadline = match is_holding {
+                    true => Deadline::Until(due),
+                    false => Deadline::Forever,
                 };
-                core = sleep(&doorbells.fetcher, core, patience).0;
+                core = sleep(&doorbells.fetcher, core, deadline).0;
             }
         }
     }
@@ -120,10 +120,10 @@ impl Core {
         self.wakers.values().for_each(std::task::Waker::wake_by_ref);
     }
 
-    fn tended(&mut self, tended: Tended) -> Vec<ItemId> {
+    fn maintained(&mut self, maintained: Maintained) -> Vec<ItemId> {
         let now = self.emitter.now_unix();
-        let tended = tended.map_arrivals(|arrivals| self.envelopes(arrivals));
-        self.dispatcher.tended(tended, now)
+        let maintained = maintained.map_arrivals(|arrivals| self.envelopes(arrivals));
+        self.dispatcher.maintained(maintained, now)
     }
 
     fn envelopes(&self, arrivals: Vec<Arrival>) -> Vec<inflight::Arrival<Envelope>> {

@@ -4,13 +4,13 @@
 use super::super::core::Core;
 use super::super::doorbells::Doorbells;
 use super::super::results;
-use super::super::{Patience, lock, sleep};
+use super::super::{Deadline, lock, sleep};
 use super::Post;
 use crate::store::stream::{Outcome, StreamState};
 
 /// The listener's thread.
 pub(super) fn run(post: &Post, doorbells: &Doorbells) {
-    let wait = post.stream.tend_every();
+    let wait = post.stream.maintain_every();
     while let Some((since, last_put)) = since(post, doorbells) {
         match post.stream.listen(&since, wait) {
             Ok(outcomes) => post.with(|core| {
@@ -37,7 +37,7 @@ fn since(post: &Post, doorbells: &Doorbells) -> Option<(StreamState, Option<u64>
             let is_empty = since.unfinished + since.taken == 0 && core.on_the_way() == 0;
             return Some((since, is_empty.then(|| core.last_ticket())));
         }
-        core = sleep(&doorbells.listener, core, Patience::Forever).0;
+        core = sleep(&doorbells.listener, core, Deadline::Forever).0;
     }
 }
 

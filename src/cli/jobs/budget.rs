@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::cli::stop::Stop;
 use crate::cli::view::View;
-use crate::observe::{Event, What};
+use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::ItemId;
 
 /// An item with fewer bytes is small.
@@ -105,7 +105,7 @@ impl Returns {
 
 impl View for Returns {
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        if let What::ItemDone { id, .. } | What::Dead { id, .. } = &event.what {
+        if let EventKind::ItemDone { id, .. } | EventKind::Dead { id, .. } = &event.what {
             let mut spent = lock(&self.spent);
             if let Some(bytes) = spent.by_item.remove(id) {
                 spent.bytes -= bytes;
@@ -125,7 +125,7 @@ mod tests {
     fn dead(id: ItemId) -> Event {
         Event {
             at: Duration::ZERO,
-            what: What::Dead {
+            what: EventKind::Dead {
                 id,
                 item: String::new(),
                 history: [].into(),

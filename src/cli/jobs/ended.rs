@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::jobs::ending;
-use crate::observe::{Event, What};
+use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Exit, Failure, ItemId};
 
 /// An attempt that is over.
@@ -31,7 +31,7 @@ impl Ended {
     /// The attempt whose end this event is, if it is one.
     pub(super) fn of(event: &Event) -> Option<Self> {
         match &event.what {
-            What::ItemDone {
+            EventKind::ItemDone {
                 id,
                 item,
                 worker,
@@ -51,10 +51,10 @@ impl Ended {
                 is_last: true,
                 at: event.at,
             }),
-            What::Retry { id, item, failure } => {
+            EventKind::Retry { id, item, failure } => {
                 Some(Ended::failed(*id, item, (failure, false), event.at))
             }
-            What::Dead { id, item, history } => {
+            EventKind::Dead { id, item, history } => {
                 Some(Ended::failed(*id, item, (history.last()?, true), event.at))
             }
             _ => None,

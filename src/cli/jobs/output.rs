@@ -33,7 +33,7 @@ use crate::cli::work::Origin;
 use crate::cli::work::Shown;
 use crate::jobs::spool::{Spool, Stream};
 use crate::observe::text::printable;
-use crate::observe::{Event, What};
+use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Counts, ItemId};
 
 /// How it is shown.
@@ -376,7 +376,7 @@ impl View for Outputs {
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        if let What::ItemStarted {
+        if let EventKind::ItemStarted {
             id, item, attempt, ..
         } = &event.what
         {

@@ -182,7 +182,7 @@ fn clock(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{Event, What};
+    use crate::observe::{Event, EventKind};
     use dishrack_core::ledger::{Counts, ItemId};
 
     fn secs(seconds: u64) -> Duration {
@@ -210,7 +210,7 @@ mod tests {
     fn with_workers(count: u32, item: &str) -> Progress {
         let mut progress = progress();
         for n in 1..=count {
-            let what = What::ItemStarted {
+            let what = EventKind::ItemStarted {
                 id: ItemId(n.into()),
                 item: item.into(),
                 worker: format!("w-{n}").into(),
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn the_idle_are_left_out_first() {
         let mut progress = with_workers(3, "cup");
-        let what = What::WorkerStarted {
+        let what = EventKind::WorkerStarted {
             worker: "w-1".into(),
             pid: 1,
         };

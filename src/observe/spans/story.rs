@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Labels, Producer};
-use crate::observe::{Event, What};
+use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Cause, Counts, Exit, Failure, ItemId, Scene};
 
 pub(crate) const KILLED: Exit = Exit::Signaled(9);
@@ -28,28 +28,28 @@ pub(crate) fn no_producer() -> Labels {
     }
 }
 
-pub(crate) fn event(at_ms: u64, what: What) -> Event {
+pub(crate) fn event(at_ms: u64, what: EventKind) -> Event {
     let at = Duration::from_millis(at_ms);
     Event { at, what }
 }
 
 pub(crate) fn born(at_ms: u64, worker: &str, pid: u32) -> Event {
     let worker = worker.into();
-    event(at_ms, What::WorkerStarted { worker, pid })
+    event(at_ms, EventKind::WorkerStarted { worker, pid })
 }
 
 pub(crate) fn producing(at_ms: u64, item: &str) -> Event {
     let item = item.into();
-    event(at_ms, What::Producing { item, pid: 1 })
+    event(at_ms, EventKind::Producing { item, pid: 1 })
 }
 
 pub(crate) fn produced(at_ms: u64, item: &str) -> Event {
     let item = item.into();
-    event(at_ms, What::Produced { item, pid: 1 })
+    event(at_ms, EventKind::Produced { item, pid: 1 })
 }
 
 pub(crate) fn began(at_ms: u64, id: u64, worker: &str, pid: u32, attempt: u32) -> Event {
-    let what = What::ItemStarted {
+    let what = EventKind::ItemStarted {
         id: ItemId(id),
         item: format!("item-{id}"),
         worker: worker.into(),
@@ -60,7 +60,7 @@ pub(crate) fn began(at_ms: u64, id: u64, worker: &str, pid: u32, attempt: u32) -
 }
 
 pub(crate) fn done(at_ms: u64, id: u64, worker: &str, took_ms: u64) -> Event {
-    let what = What::ItemDone {
+    let what = EventKind::ItemDone {
         id: ItemId(id),
         item: format!("item-{id}"),
         worker: worker.into(),
@@ -84,7 +84,7 @@ fn failure(worker: &str, attempt: u32) -> Failure {
 }
 
 pub(crate) fn retry(at_ms: u64, id: u64, worker: &str, attempt: u32) -> Event {
-    let what = What::Retry {
+    let what = EventKind::Retry {
         id: ItemId(id),
         item: format!("item-{id}"),
         failure: Arc::new(failure(worker, attempt)),
@@ -94,7 +94,7 @@ pub(crate) fn retry(at_ms: u64, id: u64, worker: &str, attempt: u32) -> Event {
 
 pub(crate) fn dead(at_ms: u64, id: u64, worker: &str, attempts: u32) -> Event {
     let history: Vec<Failure> = (1..=attempts).map(|n| failure(worker, n)).collect();
-    let what = What::Dead {
+    let what = EventKind::Dead {
         id: ItemId(id),
         item: format!("item-{id}"),
         history: history.into(),
@@ -103,7 +103,7 @@ pub(crate) fn dead(at_ms: u64, id: u64, worker: &str, attempts: u32) -> Event {
 }
 
 pub(crate) fn exited(at_ms: u64, worker: &str, pid: u32, exit: Exit) -> Event {
-    let what = What::WorkerExited {
+    let what = EventKind::WorkerExited {
         worker: worker.into(),
         pid,
         exit,
@@ -114,7 +114,7 @@ pub(crate) fn exited(at_ms: u64, worker: &str, pid: u32, exit: Exit) -> Event {
 }
 
 pub(crate) fn summary(at_ms: u64, counts: Counts) -> Event {
-    let what = What::Summary {
+    let what = EventKind::Summary {
         counts,
         restarts: 0,
         elapsed: Duration::from_millis(at_ms),

@@ -199,14 +199,14 @@ fn a_run_that_was_stopped_shows_what_was_in_hand() {
         producing(10, "item-2"),
         event(
             60,
-            What::NotProduced {
+            EventKind::NotProduced {
                 item: "item-2".into(),
                 pid: 1,
             },
         ),
         event(
             80,
-            What::NoWorkersLeft {
+            EventKind::NoWorkersLeft {
                 why: "they were stopped".into(),
             },
         ),
@@ -355,7 +355,7 @@ fn charts_of_a_sheet_have_one_scale() {
 #[test]
 fn what_nobody_had_in_hand_is_marked_in_the_first_row() {
     let mut undelivered = dead(20, 1, "", 0);
-    if let What::Dead { history, .. } = &mut undelivered.what {
+    if let EventKind::Dead { history, .. } = &mut undelivered.what {
         let failure = dishrack_core::ledger::Failure {
             attempt: 0,
             cause: Cause::Cancelled,

@@ -31,7 +31,7 @@ const HEADER_BYTES: usize = 100;
 const AFTERLIFE: Duration = Duration::from_secs(1);
 
 /// So long for one of which it cannot be told whether it was: its end is not seen at every moment.
-const PATIENCE: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Device and inode of the files that this process has open.
 static CLAIMED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
@@ -273,11 +273,11 @@ fn lock(file: &File) -> Result<(), String> {
             }
             Err(TryLockError::WouldBlock) => {
                 let holder = holder_of(file);
-                let patience = match holder {
-                    Some(pid) if is_running(pid) => PATIENCE,
+                let deadline = match holder {
+                    Some(pid) if is_running(pid) => TIMEOUT,
                     _ => AFTERLIFE,
                 };
-                if began.elapsed() > patience {
+                if began.elapsed() > deadline {
                     return Err(in_use(holder));
                 }
                 std::thread::sleep(Duration::from_millis(1));

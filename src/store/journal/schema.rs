@@ -52,7 +52,7 @@ pub(super) const WHOLE: u32 = 1 << 17;
 const MARKS: i64 = (IN_USE | WHOLE) as i64;
 
 /// A reader may hold the file up for a moment.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// So many pages of log before they are to be written into the file.
 pub(super) const LOG_PAGES: u32 = 4000;
@@ -91,7 +91,7 @@ pub(super) fn connect(path: &Path, is_to_write: bool) -> Result<Connection, Trou
         false => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)

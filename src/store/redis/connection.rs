@@ -54,7 +54,7 @@ pub(super) struct Server {
     client: Client,
     /// For people: without a password.
     pub(super) name: String,
-    patience: Duration,
+    timeout: Duration,
     keys: Keys,
     /// What the stream was born with, once that is known.
     pub(super) born: OnceLock<String>,
@@ -114,12 +114,12 @@ impl Cuts {
 }
 
 impl Server {
-    pub(super) fn new(client: Client, keys: Keys, patience: Duration) -> Self {
+    pub(super) fn new(client: Client, keys: Keys, timeout: Duration) -> Self {
         let name = format!("redis at {}", client.get_connection_info().addr());
         Server {
             client,
             name,
-            patience,
+            timeout,
             keys,
             born: OnceLock::new(),
             changes: AtomicU64::new(0),
@@ -176,8 +176,8 @@ impl Server {
     }
 
     /// Whether what has lasted since then has lasted too long.
-    pub(super) fn is_out_of_patience(&self, since: Instant) -> bool {
-        since.elapsed() > self.patience
+    pub(super) fn is_out_of_deadline(&self, since: Instant) -> bool {
+        since.elapsed() > self.timeout
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
@@ -219,11 +219,11 @@ impl Server {
                 let why = why(&error);
                 return Err(Trouble::Other(format!("{name} is away: {why}")));
             }
-            if self.is_out_of_patience(since) {
+            if self.is_out_of_deadline(since) {
                 return Err(Trouble::Other(format!(
                     "{} cannot be reached since {:?}: {}",
                     self.name,
-                    self.patience,
+                    self.timeout,
                     why(&error)
                 )));
             }

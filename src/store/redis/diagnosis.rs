@@ -10,7 +10,7 @@ use redis::ConnectionAddr;
 use super::trouble::{TOO_MANY, too_many_words};
 
 /// How long it may take to get in, and to get an answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Some speak first: a Redis that lets nobody else in, servers of another kind.
 const FIRST_WORD: Duration = Duration::from_millis(300);
@@ -29,7 +29,7 @@ pub(super) fn of(name: &str, address: &ConnectionAddr) -> Option<String> {
 /// Whether it is a Sentinel, which speaks as Redis does and has no data.
 pub(super) fn is_sentinel(address: &ConnectionAddr) -> bool {
     let asked = connect(address).and_then(|mut stream| {
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         stream.write_all(b"INFO server\r\n").ok()?;
         let mut said = Vec::new();
         // It does not hang up after that, so the end of this is mostly the end of our patience.
@@ -46,7 +46,7 @@ fn connect(address: &ConnectionAddr) -> Option<TcpStream> {
         return None;
     };
     let address = (&**host, *port).to_socket_addrs().ok()?.next()?;
-    TcpStream::connect_timeout(&address, PATIENCE).ok()
+    TcpStream::connect_timeout(&address, TIMEOUT).ok()
 }
 
 /// The first line that is said, without being asked or to a ping; empty if it is silent, `None` if it
@@ -56,7 +56,7 @@ fn heard(mut stream: TcpStream) -> Option<String> {
     stream.set_read_timeout(Some(FIRST_WORD)).ok()?;
     let mut said = stream.read(&mut bytes);
     if is_silent(&said) {
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         // Two ends of lines, so that an HTTP server answers as well.
         stream.write_all(b"PING\r\n\r\n").ok()?;
         said = stream.read(&mut bytes);

@@ -14,7 +14,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 const LEASE_MIN: Duration = Duration::from_millis(100);
 
 /// For so long a Redis that is away is waited for.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Where a queue on Redis is, and what it promises: for
 /// [`JoinableQueue::on_redis`](crate::JoinableQueue::on_redis).
@@ -33,7 +33,7 @@ pub struct RedisOptions {
     pub(crate) url: String,
     pub(crate) stream: String,
     pub(super) lease: Option<Duration>,
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
     pub(super) replicas: u32,
     pub(super) results: Option<u64>,
     pub(super) opening: Opening,
@@ -71,7 +71,7 @@ impl fmt::Debug for RedisOptions {
             .field("url", &self.shown_url())
             .field("stream", &self.stream)
             .field("lease", &self.lease)
-            .field("patience", &self.patience)
+            .field("timeout", &self.timeout)
             .field("replicas", &self.replicas)
             .field("results", &self.results)
             .finish_non_exhaustive()
@@ -87,7 +87,7 @@ impl RedisOptions {
             url: url.into(),
             stream: stream.into(),
             lease: None,
-            patience: PATIENCE,
+            timeout: TIMEOUT,
             replicas: 0,
             results: None,
             opening: Opening::Create,
@@ -130,8 +130,8 @@ impl RedisOptions {
     /// For how long a Redis that is away is waited for, with everything kept, before the queue is
     /// given up: five minutes if it is not said otherwise.
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 

@@ -12,7 +12,7 @@ use super::trouble::{Trouble, lacks_memory};
 use super::{RedisStore, read};
 use crate::payload::Payload;
 use crate::store::stream::{
-    Answered, Arrival, Exchange, Listener, Outcome, Stream, StreamState, Tended,
+    Answered, Arrival, Exchange, Listener, Maintained, Outcome, Stream, StreamState,
 };
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::account::Sorted;
@@ -93,7 +93,7 @@ impl RedisStore {
                 tried => tried,
             }
         })?;
-        self.tended(0).map(drop)
+        self.maintained(0).map(drop)
     }
 
     fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, Trouble> {
@@ -171,10 +171,10 @@ impl RedisStore {
         Ok(arrivals)
     }
 
-    fn tended(&self, count: usize) -> Result<Tended, Trouble> {
+    fn maintained(&self, count: usize) -> Result<Maintained, Trouble> {
         let (ours, taken, stream_state, others) =
             self.server.call(&self.taker, Duration::ZERO, |open| {
-                let mut script = self.script(open, Name::Tend);
+                let mut script = self.script(open, Name::Maintain);
                 script.arg(&self.consumer).arg(self.lease_ms()).arg(count);
                 let [ours, taken, stream_state, others] =
                     read::row(script.query(&mut open.connection)?)?;
@@ -189,7 +189,7 @@ impl RedisStore {
             .extend(unknown.into_iter().map(|id| (id, None)));
         let arrivals = self.admit(sorted)?;
         self.note(stream_state);
-        Ok(Tended {
+        Ok(Maintained {
             lost,
             arrivals,
             others,
@@ -318,11 +318,11 @@ impl Stream for RedisStore {
         self.unblock(&self.listening);
     }
 
-    fn tend(&self, count: usize) -> Result<Tended, String> {
-        self.tended(count).map_err(Trouble::words)
+    fn maintain(&self, count: usize) -> Result<Maintained, String> {
+        self.maintained(count).map_err(Trouble::words)
     }
 
-    fn tend_every(&self) -> Duration {
+    fn maintain_every(&self) -> Duration {
         self.lease / 3
     }
 

@@ -194,7 +194,7 @@ impl RedisStore {
             let words = format!(
                 "has {reached} replicas that keep up, and {wanted} are to have what is told"
             );
-            if self.server.is_abandoned() || self.server.is_out_of_patience(since) {
+            if self.server.is_abandoned() || self.server.is_out_of_deadline(since) {
                 let words = format!("{words}, for {:.1?}", since.elapsed());
                 return Err(redis::make_extension_error(
                     "FEWREPLICAS".into(),

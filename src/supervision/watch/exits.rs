@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use nix::libc;
 
 use super::Watch;
-use crate::observe::What;
+use crate::observe::EventKind;
 use crate::supervision::WorkerInfo;
 use dishrack_core::ledger::{Blame, Cause, Exit, Finding, Scene, Started};
 use dishrack_core::pool::child::ChildEvent;
@@ -136,7 +136,7 @@ impl Watch {
         let Some(pid) = pid else {
             return;
         };
-        let what = What::WorkerExited {
+        let what = EventKind::WorkerExited {
             worker: Arc::clone(worker),
             pid,
             exit,
@@ -151,7 +151,7 @@ impl Watch {
             return;
         }
         let worker = Arc::clone(&self.slots[index].name);
-        let what = What::WorkerFailed { worker, why };
+        let what = EventKind::WorkerFailed { worker, why };
         self.broker.read(|core| core.emitter.emit(what));
     }
 

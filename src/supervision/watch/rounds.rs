@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Watch, key_of};
 use crate::supervision::notes::Life;
 use dishrack_core::pool::child::{ChildEvent, Phase};
-use dishrack_core::pool::watchdog::{Fault, Glance, Order, Watchdog};
+use dishrack_core::pool::watchdog::{Fault, Order, Sample, Watchdog};
 
 impl Watch {
     /// A worker is ready: from now on its items have their time.
@@ -31,7 +31,7 @@ impl Watch {
                 .and_then(Watchdog::poll_timeout)
                 .is_some_and(|at| at <= now);
             if is_due {
-                self.watchdog(index, |watchdog, glance| watchdog.look(glance, now));
+                self.watchdog(index, |watchdog, sample| watchdog.look(sample, now));
             }
         }
     }
@@ -39,8 +39,8 @@ impl Watch {
     /// A delivery was cancelled that this worker may be at.
     pub(super) fn revoke(&mut self, life: Life, ordinal: u64) {
         let now = self.now();
-        self.watchdog(life.slot, |watchdog, glance| {
-            watchdog.revoke(ordinal, glance, now)
+        self.watchdog(life.slot, |watchdog, sample| {
+            watchdog.revoke(ordinal, sample, now)
         });
     }
 
@@ -59,15 +59,15 @@ impl Watch {
     fn watchdog(
         &mut self,
         index: usize,
-        look: impl FnOnce(&mut Watchdog, Glance) -> Option<Order>,
+        look: impl FnOnce(&mut Watchdog, Sample) -> Option<Order>,
     ) {
-        let glance = self.glance(index);
+        let sample = self.sample(index);
         let slot = &mut self.slots[index];
         let key = key_of(slot.life(index));
         let Some(watchdog) = slot.watchdog.as_mut() else {
             return;
         };
-        match look(watchdog, glance) {
+        match look(watchdog, sample) {
             None => {}
             Some(Order::Terminate) => {
                 self.excuse(index);
@@ -91,17 +91,17 @@ impl Watch {
         self.happen(index, ChildEvent::Excused);
     }
 
-    fn glance(&self, index: usize) -> Glance {
+    fn sample(&self, index: usize) -> Sample {
         let slot = &self.slots[index];
         let Some(ring_pair) = &slot.ring_pair else {
-            return Glance::default();
+            return Sample::default();
         };
         let board = ring_pair.board();
         // In this order: a newer delivery's time is never taken for an older one's.
         let current = board.read().current;
         let (since_ns, begun) = board.progress();
         let held = slot.registration.holder();
-        Glance {
+        Sample {
             current,
             since: self.clock.at(Duration::from_nanos(
                 since_ns.saturating_sub(self.origin_ns),

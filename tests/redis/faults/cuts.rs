@@ -94,7 +94,7 @@ fn a_redis_that_stays_away_is_given_up() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let place = place(proxy.url()).lease(SHORT_LEASE);
-    let queue = open(&place.patience(Duration::from_millis(300)));
+    let queue = open(&place.timeout(Duration::from_millis(300)));
     let gate = Gate::default();
     let own = gate.clone();
     let pool = pool(&queue, 1, move |_| {

@@ -86,7 +86,7 @@ fn a_put_waits_for_a_replica_that_is_away() {
 fn a_replica_that_stays_away_is_given_up() {
     let master = Server::plain();
     let place = place(master.url()).lease(LONG_LEASE).replicas(2);
-    let queue = open(&place.patience(Duration::from_millis(300)));
+    let queue = open(&place.timeout(Duration::from_millis(300)));
     let error = queue.put(&"item".to_owned()).unwrap_err();
     let words = error.to_string();
     assert!(error.is_redis(), "{error:?}");

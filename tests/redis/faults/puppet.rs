@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dishrack::observe::{Event, Observer, What};
+use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{Backoff, Options, Supervisor};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
@@ -209,9 +209,9 @@ impl Observer for Speaker {
 
     fn observe(&self, event: Event) {
         match event.what {
-            What::Notice { why } => say(&format!("notice {why}")),
-            What::JournalFailed { why } => say(&format!("failed {why}")),
-            What::Inconsistent { why } => say(&format!("BUG {why}")),
+            EventKind::Notice { why } => say(&format!("notice {why}")),
+            EventKind::JournalFailed { why } => say(&format!("failed {why}")),
+            EventKind::Inconsistent { why } => say(&format!("BUG {why}")),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use dishrack::observe::{Event, Observer, What};
+use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{JoinableQueue, Joined, Options, RedisOptions, Supervisor};
 
 use crate::patience::{DEADLINE, until};
@@ -82,9 +82,11 @@ impl Observer for Notices {
 
     fn observe(&self, event: Event) {
         match event.what {
-            What::Notice { why } => self.0.lock().unwrap().push(why),
-            What::JournalFailed { why } => self.0.lock().unwrap().push(format!("failed: {why}")),
-            What::Inconsistent { why } => self.0.lock().unwrap().push(format!("BUG: {why}")),
+            EventKind::Notice { why } => self.0.lock().unwrap().push(why),
+            EventKind::JournalFailed { why } => {
+                self.0.lock().unwrap().push(format!("failed: {why}"))
+            }
+            EventKind::Inconsistent { why } => self.0.lock().unwrap().push(format!("BUG: {why}")),
             _ => {}
         }
     }

@@ -5,14 +5,14 @@
 //! one that began just now would be. An item over its limit, or cancelled, has its worker asked to
 //! end (SIGTERM) and, after a grace, killed. A worker that was given items and begins none of them
 //! for as long as one may take, and a second at least, is stopped or mute, and is killed too. It
-//! names no clock and no process: glances come in, orders go out.
+//! names no clock and no process: samples come in, orders go out.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 /// What can be seen of a worker at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Glance {
+pub struct Sample {
     /// The delivery that it works on, by its ordinal; 0 for none.
     pub current: u64,
     /// Since when.
@@ -108,30 +108,30 @@ impl Watchdog {
     }
 
     /// Looks at the worker: what is to be done about it.
-    pub fn look(&mut self, glance: Glance, now: Duration) -> Option<Order> {
+    pub fn look(&mut self, sample: Sample, now: Duration) -> Option<Order> {
         match self.state {
             State::Killed(_) => None,
-            State::Asked { fault, until } => self.look_again(fault, until, glance, now),
+            State::Asked { fault, until } => self.look_again(fault, until, sample, now),
             State::Fine | State::Quiet { .. } => self
-                .look_for_revoked(glance, now)
-                .or_else(|| self.look_for_faults(glance, now)),
+                .look_for_revoked(sample, now)
+                .or_else(|| self.look_for_faults(sample, now)),
         }
     }
 
     /// This delivery was cancelled.
-    pub fn revoke(&mut self, ordinal: u64, glance: Glance, now: Duration) -> Option<Order> {
+    pub fn revoke(&mut self, ordinal: u64, sample: Sample, now: Duration) -> Option<Order> {
         self.revoked.push(ordinal);
-        self.look(glance, now)
+        self.look(sample, now)
     }
 
     /// A cancelled delivery may be the next one that it comes to, so it is looked at again soon.
-    fn look_for_revoked(&mut self, glance: Glance, now: Duration) -> Option<Order> {
-        let current = glance.current;
+    fn look_for_revoked(&mut self, sample: Sample, now: Duration) -> Option<Order> {
+        let current = sample.current;
         if current != 0 && self.revoked.contains(&current) {
             return self.terminate(Fault::Revoked(current), now);
         }
         self.revoked
-            .retain(|ordinal| glance.held > 0 && *ordinal > current);
+            .retain(|ordinal| sample.held > 0 && *ordinal > current);
         None
     }
 
@@ -139,17 +139,17 @@ impl Watchdog {
         &mut self,
         fault: Fault,
         until: Duration,
-        glance: Glance,
+        sample: Sample,
         now: Duration,
     ) -> Option<Order> {
         let is_at_it = match fault {
-            Fault::Overran(ordinal) | Fault::Revoked(ordinal) => glance.current == ordinal,
+            Fault::Overran(ordinal) | Fault::Revoked(ordinal) => sample.current == ordinal,
             Fault::Stalled => true,
         };
         if !is_at_it {
             // It came to an end of that delivery and goes on: it is not bound to end.
             self.state = State::Fine;
-            return self.look_for_faults(glance, now);
+            return self.look_for_faults(sample, now);
         }
         if now < until {
             return None;
@@ -157,8 +157,8 @@ impl Watchdog {
         self.kill(fault)
     }
 
-    fn look_for_faults(&mut self, glance: Glance, now: Duration) -> Option<Order> {
-        let order = self.look_at_time(glance, now);
+    fn look_for_faults(&mut self, sample: Sample, now: Duration) -> Option<Order> {
+        let order = self.look_at_time(sample, now);
         if order.is_none() && !self.revoked.is_empty() {
             let soon = now.saturating_add(REVOKED_LOOK);
             self.next = Some(self.next.map_or(soon, |next| next.min(soon)));
@@ -166,30 +166,30 @@ impl Watchdog {
         order
     }
 
-    fn look_at_time(&mut self, glance: Glance, now: Duration) -> Option<Order> {
+    fn look_at_time(&mut self, sample: Sample, now: Duration) -> Option<Order> {
         let Some(limit) = self.limit else {
             self.next = None;
             return None;
         };
-        if glance.current != 0 {
+        if sample.current != 0 {
             self.state = State::Fine;
-            let deadline = glance.since.saturating_add(limit);
+            let deadline = sample.since.saturating_add(limit);
             if now >= deadline {
-                return self.terminate(Fault::Overran(glance.current), now);
+                return self.terminate(Fault::Overran(sample.current), now);
             }
             self.next = Some(deadline);
             return None;
         }
-        if glance.held == 0 {
+        if sample.held == 0 {
             self.state = State::Fine;
             self.next = now.checked_add(limit);
             return None;
         }
         let since = match self.state {
-            State::Quiet { begun, since } if begun == glance.begun => since,
+            State::Quiet { begun, since } if begun == sample.begun => since,
             _ => now,
         };
-        let begun = glance.begun;
+        let begun = sample.begun;
         self.state = State::Quiet { begun, since };
         let deadline = since.saturating_add(limit.max(STALLED));
         if now >= deadline {

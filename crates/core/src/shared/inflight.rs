@@ -66,7 +66,7 @@ pub struct Answered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taking {
     /// Renew the lease, and take over so many at most.
-    Tend(usize),
+    Maintain(usize),
     /// Give these back, which are not here.
     GiveBack(Vec<ItemId>),
     /// Nobody is here to take anything for. Whoever asked whether there is something may go.
@@ -102,7 +102,7 @@ pub struct Arrival<P> {
 
 /// What came of looking after what was taken.
 #[derive(Debug)]
-pub struct Tended<P> {
+pub struct Maintained<P> {
     /// These are not ours any more.
     pub lost: Vec<ItemId>,
     /// These are, from now on: others left them behind.
@@ -135,14 +135,14 @@ impl<P> Arrival<P> {
     }
 }
 
-impl<P> Tended<P> {
+impl<P> Maintained<P> {
     /// The same with another form of its arrivals.
     #[must_use]
     pub fn map_arrivals<Q>(
         self,
         form: impl FnOnce(Vec<Arrival<P>>) -> Vec<Arrival<Q>>,
-    ) -> Tended<Q> {
-        Tended {
+    ) -> Maintained<Q> {
+        Maintained {
             lost: self.lost,
             arrivals: form(self.arrivals),
             others: self.others,
@@ -157,7 +157,7 @@ impl<P: Clone> Shared<P> {
         self.is_quitting = true;
         self.withdraw_rest();
         // Ends a wait for more.
-        self.glances.ask();
+        self.samples.ask();
     }
 }
 
@@ -273,7 +273,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     #[must_use]
     pub fn is_to_interrupt(&self) -> bool {
         let shared = self.shared.as_ref().filter(|shared| shared.is_taking);
-        shared.is_some_and(|shared| shared.glances.is_asked() || !self.has_takers())
+        shared.is_some_and(|shared| shared.samples.is_asked() || !self.has_takers())
     }
 
     /// What is to be done next. `is_due`: the lease is to be renewed. What follows from it is to be
@@ -293,13 +293,13 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         let is_owed = wanted > 0 && shared.owes_takeover;
         if is_owed || (is_due && (wanted > 0 || is_holding)) {
             shared.owes_takeover = wanted == 0;
-            return Taking::Tend(wanted);
+            return Taking::Maintain(wanted);
         }
-        let is_asked = shared.glances.is_asked();
+        let is_asked = shared.samples.is_asked();
         if is_asked && wanted == 0 {
             // It is not known what is there: somebody may still come for it.
-            let question = shared.glances.begin();
-            shared.glances.answer(question);
+            let question = shared.samples.begin();
+            shared.samples.answer(question);
             return Taking::Nobody;
         }
         if wanted == 0 {
@@ -310,7 +310,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             count: wanted,
             // Once closed, it is asked at once whether anything is left.
             waits: !is_asked && (!is_closed || shared.is_dry),
-            question: shared.glances.begin(),
+            question: shared.samples.begin(),
         }
     }
 
@@ -363,8 +363,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if let Some(shared) = &mut self.shared {
             shared.is_taking = false;
             // Whatever was asked while it was waited, must be looked for anew.
-            shared.glances.answer(question);
-            shared.is_dry |= is_closed && is_empty && !shared.glances.is_asked();
+            shared.samples.answer(question);
+            shared.is_dry |= is_closed && is_empty && !shared.samples.is_asked();
         }
         is_empty || self.has_leaving()
     }
@@ -392,11 +392,11 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
 
     /// What was taken was looked after. What is to be given back: what nobody here will work on, or,
     /// if others are there, not soon. It is not here any more.
-    pub fn tended(&mut self, tended: Tended<P>, now: Duration) -> Vec<ItemId> {
-        self.lose(&tended.lost);
-        self.arrive(tended.arrivals, now);
+    pub fn maintained(&mut self, maintained: Maintained<P>, now: Duration) -> Vec<ItemId> {
+        self.lose(&maintained.lost);
+        self.arrive(maintained.arrivals, now);
         if let Some(shared) = &mut self.shared {
-            shared.others = tended.others;
+            shared.others = maintained.others;
             // So that it is known how it stands also where nothing is told for long.
             shared.looks.ask();
         }
@@ -404,7 +404,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if !self.ledger.is_written() {
             return Vec::new();
         }
-        let surplus: Vec<ItemId> = match (self.has_takers(), tended.others > 0) {
+        let surplus: Vec<ItemId> = match (self.has_takers(), maintained.others > 0) {
             (false, _) => self.ledger.waiting_ids().into_iter().collect(),
             (true, true) => self.ledger.excess_ids(),
             (true, false) => Vec::new(),
@@ -444,7 +444,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         let Some(shared) = &self.shared else {
             return Calls::default();
         };
-        let wants_some = || shared.glances.is_asked() || self.ledger.appetite() > 0;
+        let wants_some = || shared.samples.is_asked() || self.ledger.appetite() > 0;
         Calls {
             publisher: self.ledger.has_write()
                 || shared.has_puts()

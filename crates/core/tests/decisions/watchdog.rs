@@ -1,8 +1,8 @@
-//! The watchdog over one worker: glances in, orders out. Time is a number.
+//! The watchdog over one worker: samples in, orders out. Time is a number.
 
 use std::time::Duration;
 
-use dishrack_core::pool::watchdog::{Fault, Glance, Order, Watchdog};
+use dishrack_core::pool::watchdog::{Fault, Order, Sample, Watchdog};
 use proptest::prelude::*;
 
 crate::trials! {
@@ -28,8 +28,8 @@ fn watchdog() -> Watchdog {
     Watchdog::new(Some(LIMIT), GRACE, ms(0))
 }
 
-fn at_work(current: u64, since: u64) -> Glance {
-    Glance {
+fn at_work(current: u64, since: u64) -> Sample {
+    Sample {
         current,
         since: ms(since),
         begun: current,
@@ -38,8 +38,8 @@ fn at_work(current: u64, since: u64) -> Glance {
 }
 
 /// It has items, and works on none.
-fn quiet(begun: u64) -> Glance {
-    Glance {
+fn quiet(begun: u64) -> Sample {
+    Sample {
         current: 0,
         since: ms(0),
         begun,
@@ -101,7 +101,7 @@ fn a_worker_that_begins_something_is_not_stalled() {
 
 fn an_idle_worker_is_left_alone() {
     let mut watchdog = watchdog();
-    let idle = Glance {
+    let idle = Sample {
         held: 0,
         ..quiet(3)
     };
@@ -130,8 +130,8 @@ fn a_cancelled_item_is_terminated_only_while_it_is_worked_on() {
 
 /// Whatever is seen, and whenever: an order has its reason.
 fn nothing_is_ordered_before_an_item_could_be_over_its_limit() {
-    let glances = prop::collection::vec((0..4_u64, 0..3_usize, 0..800_u64), 1..40);
-    proptest!(|(steps in glances)| {
+    let samples = prop::collection::vec((0..4_u64, 0..3_usize, 0..800_u64), 1..40);
+    proptest!(|(steps in samples)| {
         let mut watchdog = watchdog();
         let (mut now, mut begun) = (0, 0);
         let mut since = 0;
@@ -149,9 +149,9 @@ fn nothing_is_ordered_before_an_item_could_be_over_its_limit() {
                 Some((seen, at)) if is_quiet && seen == begun => Some((seen, at)),
                 _ => is_quiet.then_some((begun, now)),
             };
-            let glance = Glance { current, since: ms(since), begun, held };
+            let sample = Sample { current, since: ms(since), begun, held };
             let before = watchdog.fault();
-            match watchdog.look(glance, ms(now)) {
+            match watchdog.look(sample, ms(now)) {
                 None => {}
                 Some(Order::Terminate) => {
                     prop_assert!(current != 0 && ms(now) >= ms(since) + LIMIT);

@@ -472,8 +472,8 @@ impl Stream {
         }
     }
 
-    /// `tend.lua`: what is the consumer's, what it has taken over, and how many others there are.
-    pub(crate) fn tend(
+    /// `maintain.lua`: what is the consumer's, what it has taken over, and how many others there are.
+    pub(crate) fn maintain(
         &mut self,
         consumer: &str,
         lease: u64,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use dishrack_core::dispatcher::{Dispatcher, Refused, Said, Verdict};
 use dishrack_core::ledger::Options;
 use dishrack_core::ledger::{Blame, Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
-use dishrack_core::shared::inflight::{Answered, Arrival, PublisherStep, Taking, Telling, Tended};
+use dishrack_core::shared::inflight::{
+    Answered, Arrival, Maintained, PublisherStep, Taking, Telling,
+};
 use dishrack_core::shared::{Shared, StreamState};
 
 type Table = Dispatcher<Vec<u8>, ()>;
@@ -69,7 +71,7 @@ fn took(dispatcher: &mut Table, arrivals: Vec<Arrival<Vec<u8>>>, question: u64) 
 fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
     let mut dispatcher = table();
     dispatcher.ledger.handle_close();
-    dispatcher.shared.as_mut().unwrap().glances.ask();
+    dispatcher.shared.as_mut().unwrap().samples.ask();
     assert_eq!(dispatcher.next_taking(false), Taking::Nobody);
     assert_eq!(dispatcher.end_of_gets(), None, "nobody has looked");
     dispatcher.local_waits(true);
@@ -111,9 +113,9 @@ fn a_join_waits_for_ends_that_are_on_their_way() {
 
 fn nothing_is_taken_for_a_get_that_is_over() {
     let mut dispatcher = table();
-    let glance = dispatcher.shared.as_mut().unwrap().glances.ask();
+    let sample = dispatcher.shared.as_mut().unwrap().samples.ask();
     dispatcher.local_waits(true);
-    dispatcher.local_leaves(glance);
+    dispatcher.local_leaves(sample);
     let (_, waits, question) = take(&mut dispatcher);
     assert!(!waits);
     took(&mut dispatcher, Vec::new(), question);
@@ -124,7 +126,7 @@ fn nothing_is_taken_for_a_get_that_is_over() {
         "before the thread is awake"
     );
     assert!(
-        !dispatcher.local_stays(glance),
+        !dispatcher.local_stays(sample),
         "it does not count any more"
     );
 }
@@ -194,8 +196,8 @@ fn lost(ids: &[u64]) -> Answered {
     }
 }
 
-fn tended(lost: &[u64], others: u64) -> Tended<Vec<u8>> {
-    Tended {
+fn maintained(lost: &[u64], others: u64) -> Maintained<Vec<u8>> {
+    Maintained {
         lost: lost.iter().copied().map(ItemId).collect(),
         arrivals: Vec::new(),
         others,
@@ -224,7 +226,7 @@ fn what_was_not_told_of_a_lost_item_is_never_told() {
         &handed,
         Verdict::Done(Some(()), Scene::default()),
     );
-    dispatcher.tended(tended(&[1], 1), Duration::ZERO);
+    dispatcher.maintained(maintained(&[1], 1), Duration::ZERO);
     assert!(
         !dispatcher.ledger.has_write(),
         "it would be said of its next one"
@@ -259,8 +261,11 @@ fn what_comes_again_while_its_end_is_told_is_given_back() {
 
 fn others_get_what_nobody_here_has_room_for() {
     let (mut dispatcher, handed) = busy(3, 3);
-    assert_eq!(dispatcher.tended(tended(&[], 0), Duration::ZERO), []);
-    let back = dispatcher.tended(tended(&[], 1), Duration::ZERO);
+    assert_eq!(
+        dispatcher.maintained(maintained(&[], 0), Duration::ZERO),
+        []
+    );
+    let back = dispatcher.maintained(maintained(&[], 1), Duration::ZERO);
     assert_eq!(back, [ItemId(2), ItemId(3)]);
     assert_eq!(dispatcher.ledger.counts().accepted, 1);
     end(

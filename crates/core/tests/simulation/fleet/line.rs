@@ -18,7 +18,7 @@ pub(super) enum Call {
     /// Takes so many, and waits until then.
     Read(usize, Option<Duration>),
     Adopt(Vec<(EntryId, Option<u64>)>),
-    Tend(usize),
+    Maintain(usize),
     Release(Vec<EntryId>),
     /// Waits for the doorbell and for replies since these, until then.
     Listen(EntryId, EntryId, Option<Duration>),
@@ -32,7 +32,7 @@ pub(super) enum Answer {
     Looked(Told, u64),
     Read(Vec<Entry>),
     Known(Vec<Entry>),
-    Tended(Vec<EntryId>, Vec<Entry>, u64),
+    Maintained(Vec<EntryId>, Vec<Entry>, u64),
     Released,
     Heard(Vec<(EntryId, Fields)>),
 }
@@ -102,9 +102,9 @@ pub(super) fn answer(
             Answer::Read(entries)
         }
         Call::Adopt(ids) => Answer::Known(stream.adopt(by, ids)),
-        Call::Tend(wanted) => {
-            let (mine, taken, _, others) = stream.tend(by, lease, *wanted);
-            Answer::Tended(mine, taken, others)
+        Call::Maintain(wanted) => {
+            let (mine, taken, _, others) = stream.maintain(by, lease, *wanted);
+            Answer::Maintained(mine, taken, others)
         }
         Call::Release(ids) => {
             stream.release(by, ids);

@@ -57,7 +57,7 @@ pub(super) enum Stay {
         /// How much was wanted then.
         appetite: usize,
     },
-    Tend,
+    Maintain,
     /// Some of what was taken is not known well enough.
     Adopt(Vec<Arrival>, After),
     GiveBack(Vec<ItemId>),
@@ -67,7 +67,7 @@ pub(super) enum Stay {
 #[derive(Debug)]
 pub(super) enum After {
     Took(u64),
-    Tended(Vec<ItemId>, u64),
+    Maintained(Vec<ItemId>, u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

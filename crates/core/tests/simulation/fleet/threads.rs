@@ -2,7 +2,7 @@
 //! make in what order, from `src/broker/stream/` and `src/store/redis/{telling,taking}.rs`.
 
 use dishrack_core::ledger::ItemId;
-use dishrack_core::shared::inflight::{Answered, PublisherStep, Taking, Tended};
+use dishrack_core::shared::inflight::{Answered, Maintained, PublisherStep, Taking};
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
@@ -209,7 +209,7 @@ impl Fleet {
         let appetite = member.dispatcher.ledger.appetite();
         let taking = member.dispatcher.next_taking(self.now >= member.due);
         member.fetcher = match taking {
-            Taking::Tend(count) => Some((Line::of(Call::Tend(count)), Stay::Tend)),
+            Taking::Maintain(count) => Some((Line::of(Call::Maintain(count)), Stay::Maintain)),
             Taking::GiveBack(ids) => return self.give_back(at, ids),
             Taking::Nobody => None,
             Taking::Take {
@@ -251,7 +251,7 @@ impl Fleet {
                 let after = After::Took(question);
                 self.admit(at, Vec::new(), sorted, after);
             }
-            (Stay::Tend, Answer::Tended(mine, taken, others)) => {
+            (Stay::Maintain, Answer::Maintained(mine, taken, others)) => {
                 member.due = self.now + self.plan.lease / 3;
                 self.coverage.taken_over += taken.len() as u64;
                 let (lost, unknown) = member.account.compare(&mine);
@@ -260,7 +260,7 @@ impl Fleet {
                 let mut sorted = member.account.sort_known(taken);
                 let unknown = unknown.into_iter().map(|id| (id, None));
                 sorted.asked.extend(unknown);
-                let after = After::Tended(lost, others);
+                let after = After::Maintained(lost, others);
                 self.admit(at, Vec::new(), sorted, after);
             }
             (Stay::Adopt(arrivals, after), Answer::Known(entries)) => {
@@ -293,13 +293,13 @@ impl Fleet {
             After::Took(question) => {
                 member.dispatcher.took(arrivals, question, self.now);
             }
-            After::Tended(lost, others) => {
-                let tended = Tended {
+            After::Maintained(lost, others) => {
+                let maintained = Maintained {
                     lost,
                     arrivals,
                     others,
                 };
-                let surplus = member.dispatcher.tended(tended, self.now);
+                let surplus = member.dispatcher.maintained(maintained, self.now);
                 if !surplus.is_empty() {
                     self.give_back(at, surplus);
                 }

@@ -7,21 +7,21 @@ use crate::cli::code;
 use crate::cli::stop::{Manner, Stop};
 use crate::cli::view::View;
 use crate::jobs::persistent::NEVER_ANSWERED;
-use crate::observe::{Event, What};
+use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Cause, Failure};
 
 /// Counts processes that never answered, while none ever has.
-pub(super) struct Patience {
+pub(super) struct Unanswered {
     most: u32,
     /// `None` once one has answered: then it is the items' fault.
     ended: Option<u32>,
     stop: Stop,
 }
 
-impl Patience {
+impl Unanswered {
     /// More than `most` are too many.
     pub(super) fn new(most: u32, stop: Stop) -> Self {
-        Patience {
+        Unanswered {
             most,
             ended: Some(0),
             stop,
@@ -45,12 +45,14 @@ impl Patience {
     }
 }
 
-impl View for Patience {
+impl View for Unanswered {
     fn see(&mut self, event: &Event) -> io::Result<()> {
         match &event.what {
-            What::ItemDone { .. } => self.ended = None,
-            What::Retry { failure, .. } => self.note(failure),
-            What::Dead { history, .. } => history.last().into_iter().for_each(|one| self.note(one)),
+            EventKind::ItemDone { .. } => self.ended = None,
+            EventKind::Retry { failure, .. } => self.note(failure),
+            EventKind::Dead { history, .. } => {
+                history.last().into_iter().for_each(|one| self.note(one))
+            }
             _ => {}
         }
         Ok(())
