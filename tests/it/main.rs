@@ -22,6 +22,7 @@ mod journal;
 mod ledger;
 mod limits;
 mod manual;
+mod pages;
 mod patrol;
 mod pictures;
 mod place;
@@ -48,6 +49,7 @@ fn main() {
         ledger::journal::trials(),
         limits::trials(),
         manual::trials(),
+        pages::trials(),
         patrol::trials(),
         pictures::trials(),
         tidy::trials(),
