@@ -175,7 +175,7 @@ fn do_as_told(mut args: args::Args, has_end_of_options: bool) -> Result<u8, Fail
         Some(args::Command::Status(command)) => status::run(&command),
         Some(args::Command::Dead(command)) => dead::run(&command),
         Some(args::Command::Salvage(command)) => salvage::run(&command),
-        Some(args::Command::Manual) => manual::run(),
+        Some(args::Command::Manual(manual)) => manual::run(&manual),
         Some(args::Command::Completions(command)) => manual::complete(&command),
         Some(args::Command::Compare(command)) => compare::run(&command),
         None => work_on(args),

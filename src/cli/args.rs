@@ -19,7 +19,7 @@ pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs};
 use super::compare::Compare;
 use super::dead::Dead;
 use super::join::Join;
-use super::manual::Completions;
+use super::manual::{Completions, Manual};
 use super::put::Put;
 use super::salvage::Salvage;
 use super::status::StatusArgs;
@@ -130,7 +130,7 @@ pub(super) enum Command {
     /// Make a new journal of what can be read of a damaged one
     Salvage(Salvage),
     /// Print the manual page, for `man -l -`
-    Manual,
+    Manual(Manual),
     /// Print what a shell needs to complete the options
     Completions(Completions),
     /// Wash and dry in each of the four ways, and draw them below each other

@@ -1,6 +1,9 @@
-//! `supervisor manual` and `supervisor completions`: what the options are, for `man` and for shells.
+//! `supervisor manual` and `supervisor completions`: what the options are, for `man`, for the book in
+//! `docs` and for shells.
 //!
-//! Both are made from the options themselves, so that they cannot be of another version.
+//! All are made from the options themselves, so that they cannot be of another version.
+
+mod markdown;
 
 use std::io::{self, Write};
 
@@ -11,6 +14,14 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::screen::Stream;
 use super::{Failure, args, code, written};
+
+/// In which form.
+#[derive(Debug, Args)]
+pub(super) struct Manual {
+    /// Print the options and exit codes as Markdown instead
+    #[arg(long)]
+    markdown: bool,
+}
 
 /// For which shell.
 #[derive(Debug, Args)]
@@ -23,22 +34,29 @@ pub(super) struct Completions {
 /// A section whose entries have a term and a text.
 type Terms = [(&'static str, &'static str)];
 
-const EXIT_STATUS: &Terms = &[
-    ("0", "Everything is done."),
-    ("1", "Some items were given up on: they are dead letters."),
-    (
-        "2",
-        "Wrong usage; or the system does not allow it, or a file, journal or command cannot be \
-         used.",
-    ),
-    ("3", "No workers are left."),
-    ("70", "An internal error. Please report it."),
-    ("141", "Nobody reads stdout any more."),
-    (
-        "128+n",
-        "Signal n stopped the run: 130 for SIGINT, 143 for SIGTERM.",
-    ),
-];
+/// The exit codes, and when a run ends with each.
+fn exit_status() -> Vec<(String, &'static str)> {
+    let codes = [
+        (code::DONE, "Everything is done."),
+        (
+            code::DEAD_LETTERS,
+            "Some items were given up on: they are dead letters.",
+        ),
+        (
+            code::USAGE,
+            "Wrong usage; or the system does not allow it (open files, temporary folder, shared \
+             memory); or a command, the journal, Redis, stdout or another file cannot be used or \
+             written.",
+        ),
+        (code::NO_WORKERS_LEFT, "No workers are left."),
+        (code::INTERNAL, "An internal error. Please report it."),
+        (code::CLOSED_STDOUT, "Nobody reads stdout any more."),
+    ];
+    let signal = "Signal n stopped the run: 130 for SIGINT, 143 for SIGTERM.";
+    let codes = codes.map(|(code, text)| (code.to_string(), text));
+    let signal = ("128+n".to_owned(), signal);
+    codes.into_iter().chain([signal]).collect()
+}
 
 const SIGNALS: &Terms = &[
     (
@@ -98,9 +116,14 @@ const ENVIRONMENT: &Terms = &[
 ];
 
 /// Prints the manual.
-pub(super) fn run() -> Result<u8, Failure> {
-    let page = page(args::Args::whole());
-    print(page.map_err(|error| Failure::of_stdout(&error))?.as_bytes())
+pub(super) fn run(manual: &Manual) -> Result<u8, Failure> {
+    let mut command = args::Args::whole();
+    command.build();
+    let page = match manual.markdown {
+        true => markdown::page(&command),
+        false => page(command).map_err(|error| Failure::of_stdout(&error))?,
+    };
+    print(page.as_bytes())
 }
 
 /// Prints the completions.
@@ -116,9 +139,8 @@ fn print(text: &[u8]) -> Result<u8, Failure> {
     Ok(code::DONE)
 }
 
-/// The whole manual in one page.
-fn page(mut command: Command) -> io::Result<String> {
-    command.build();
+/// The whole manual in one page. `command` is built.
+fn page(command: Command) -> io::Result<String> {
     let forms = forms(&command);
     let examples = examples(&command);
     let subcommands = leaves(&command);
@@ -142,7 +164,12 @@ fn page(mut command: Command) -> io::Result<String> {
         describe(subcommand, &mut page)?;
     }
     let mut rest = Roff::new();
-    section(&mut rest, "EXIT STATUS", EXIT_STATUS);
+    let exit_status = exit_status();
+    let exit_status: Vec<_> = exit_status
+        .iter()
+        .map(|(code, text)| (&**code, *text))
+        .collect();
+    section(&mut rest, "EXIT STATUS", &exit_status);
     section(&mut rest, "SIGNALS", SIGNALS);
     section(&mut rest, "FILES", FILES);
     section(&mut rest, "ENVIRONMENT", ENVIRONMENT);
@@ -198,7 +225,7 @@ fn describe(mut command: Command, page: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn section(page: &mut Roff, name: &str, entries: &Terms) {
+fn section(page: &mut Roff, name: &str, entries: &[(&str, &str)]) {
     page.control("SH", [name]);
     for (term, text) in entries {
         entry(page, vec![italic(*term)], text);

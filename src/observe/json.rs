@@ -1,5 +1,5 @@
 //! Events as JSON, one object a line. The names of events and fields are a contract with other
-//! programs: see the README.
+//! programs: see `docs/events.md`.
 
 use std::time::Duration;
 

@@ -19,6 +19,7 @@ mod cpython;
 mod journal;
 mod limits;
 mod manual;
+mod pages;
 mod pictures;
 mod place;
 mod tidy;
@@ -37,6 +38,7 @@ fn main() {
         cpython::trials(),
         limits::trials(),
         manual::trials(),
+        pages::trials(),
         pictures::trials(),
         tidy::trials(),
     ];

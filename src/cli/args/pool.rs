@@ -14,7 +14,7 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(short, long, value_name = "N")]
     pub(in crate::cli) workers: Option<usize>,
 
-    /// How they run
+    /// How they run; a COMMAND needs processes
     #[arg(long, value_enum, default_value = "processes")]
     pub(in crate::cli) mode: Mode,
 
@@ -22,8 +22,8 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long, value_enum, default_value = "spawn")]
     pub(in crate::cli) start_method: Method,
 
-    /// Nobody looks for news before he sleeps: workers take longer to notice an item, and leave the
-    /// processors to others meanwhile
+    /// Sleep at once when there is nothing to do, rather than poll for 20 microseconds first: workers
+    /// take longer to notice an item, and leave the processors to others meanwhile
     #[arg(long)]
     pub(in crate::cli) no_poll: bool,
 

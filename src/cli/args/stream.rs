@@ -41,7 +41,7 @@ pub(in crate::cli) struct PromiseArgs {
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     lease: Option<Duration>,
 
-    /// What is put and what has ended counts only when so many replicas have it too
+    /// What is put and what has ended counts only when so many replicas have it too [default: 0]
     #[arg(long, value_name = "N")]
     replicas: Option<u32>,
 }
