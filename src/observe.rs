@@ -30,7 +30,7 @@ pub struct Event {
     /// Time since the queue was made.
     pub at: Duration,
     /// What happened.
-    pub what: EventKind,
+    pub kind: EventKind,
 }
 
 /// What happened. `item` is the item's name: what the supervisor's `name_items` makes of it, or
@@ -136,12 +136,46 @@ pub enum EventKind {
         /// Its supervisor was stopping, so that it had to end.
         is_asked: bool,
     },
-    /// A worker could not be started, or is given up on; in words.
+    /// A worker could not be started, or ended before it was ready to work.
+    WorkerFailedToStart {
+        /// Its name.
+        worker: Arc<str>,
+        /// Its process, if there was one.
+        pid: Option<u32>,
+        /// Why.
+        why: String,
+    },
+    /// A worker was ended because its supervisor could not deal with it any more.
     WorkerFailed {
         /// Its name.
         worker: Arc<str>,
         /// Why.
         why: String,
+    },
+    /// A worker is not started again: it has failed too often.
+    WorkerGivenUp {
+        /// Its name.
+        worker: Arc<str>,
+        /// Why.
+        why: String,
+    },
+    /// A worker has done as much as one should, and another one takes its place.
+    WorkerReplaced {
+        /// Its name.
+        worker: Arc<str>,
+        /// Its process.
+        pid: u32,
+        /// Which bound it has reached.
+        why: String,
+    },
+    /// An item takes longer than its time limit, and its worker is asked to end.
+    TimeLimit {
+        /// The item's name.
+        item: String,
+        /// The worker's name.
+        worker: Arc<str>,
+        /// The worker's process.
+        pid: u32,
     },
     /// All workers were given up on, and why: nothing more will be done.
     NoWorkersLeft {
@@ -274,21 +308,21 @@ impl Emitter {
         self.observer.is_some()
     }
 
-    pub(crate) fn emit(&self, what: EventKind) {
-        self.emit_at(self.now(), what);
+    pub(crate) fn emit(&self, kind: EventKind) {
+        self.emit_at(self.now(), kind);
     }
 
-    fn emit_at(&self, at: Duration, what: EventKind) {
+    fn emit_at(&self, at: Duration, kind: EventKind) {
         if let Some(observer) = &self.observer {
-            observer.observe(Event { at, what });
+            observer.observe(Event { at, kind });
         }
     }
 
     /// Emits what another process saw at this time of the monotonic clock, which all processes of
     /// a machine share.
-    pub(crate) fn emit_at_ns(&self, at_ns: u64, what: EventKind) {
+    pub(crate) fn emit_at_ns(&self, at_ns: u64, kind: EventKind) {
         let at = Duration::from_nanos(at_ns.saturating_sub(self.origin_ns));
-        self.emit_at(at.min(self.now()), what);
+        self.emit_at(at.min(self.now()), kind);
     }
 
     pub(crate) fn progress(&self, counts: &Counts) {

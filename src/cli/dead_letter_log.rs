@@ -136,7 +136,7 @@ impl DeadLetterLine {
     }
 
     fn of_event(event: &Event) -> Option<Self> {
-        match &event.what {
+        match &event.kind {
             EventKind::Dead { id, item, history } => Some(DeadLetterLine::new(*id, item, history)),
             _ => None,
         }

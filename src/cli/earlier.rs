@@ -51,7 +51,7 @@ fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
         cause,
         scene: scene.clone(),
     };
-    let what = match cause {
+    let kind = match cause {
         None => EventKind::ItemDone {
             id,
             item,
@@ -74,7 +74,7 @@ fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
     };
     // It was before this run began.
     let at = Duration::ZERO;
-    Event { at, what }
+    Event { at, kind }
 }
 
 /// The history of an item when it was given up on with this failure: one that was sent back since then

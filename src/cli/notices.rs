@@ -32,7 +32,7 @@ impl Observer for Notices {
     }
 
     fn observe(&self, event: Event) {
-        if let EventKind::Notice { why } = event.what {
+        if let EventKind::Notice { why } = event.kind {
             printer::complain(&why);
         }
     }

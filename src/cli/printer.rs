@@ -218,7 +218,7 @@ impl Observer for Printer {
     }
 
     fn observe(&self, event: Event) {
-        match &event.what {
+        match &event.kind {
             EventKind::NoWorkersLeft { why } => self.stop.give_up(why.clone()),
             EventKind::JournalFailed { .. } => self.stop.break_off(),
             EventKind::Dead { id, item, history } => {

@@ -501,12 +501,12 @@ fn hire<W: Work>(
     Ok(work.hire(builder, queue)?)
 }
 
-pub(super) fn emit<T>(queue: &JoinableQueue<T>, what: EventKind) -> Result<(), Failure>
+pub(super) fn emit<T>(queue: &JoinableQueue<T>, kind: EventKind) -> Result<(), Failure>
 where
     T: Serialize + DeserializeOwned + 'static,
 {
     let broker = queue.broker().map_err(Error)?;
-    broker.read(|core| core.emitter.emit(what));
+    broker.read(|core| core.emitter.emit(kind));
     Ok(())
 }
 

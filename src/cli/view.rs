@@ -93,6 +93,18 @@ impl Write for Out {
     }
 }
 
+/// Whether people are told as well where programs read the events: it is about the run and not about
+/// one of its items.
+fn is_trouble(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::WorkerFailedToStart { .. }
+            | EventKind::WorkerFailed { .. }
+            | EventKind::WorkerGivenUp { .. }
+            | EventKind::Notice { .. }
+    )
+}
+
 /// Events as lines: the chapter's, or JSON.
 pub(super) struct Lines {
     out: Out,
@@ -128,14 +140,16 @@ impl View for Lines {
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        let is_summary = matches!(event.what, EventKind::Summary { .. });
-        if self.is_quiet && event.what.is_of_item() || is_summary && !self.has_summary {
+        let is_summary = matches!(event.kind, EventKind::Summary { .. });
+        if self.is_quiet && event.kind.is_of_item() || is_summary && !self.has_summary {
             return Ok(());
         }
-        if self.format == Format::Json
-            && let Some(object) = json::object(event)
-        {
-            return self.print(object.to_string());
+        if self.format == Format::Json {
+            let object = json::object(event, self.style.words.tells_items);
+            self.print(object.to_string())?;
+            if !is_trouble(&event.kind) {
+                return Ok(());
+            }
         }
         match self.style.line(event) {
             Some(Line::Out(line)) => self.print(line),

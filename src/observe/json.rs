@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::{Event, EventKind, last_cause};
 use dishrack_core::ledger::Exit;
 
-/// The event's object, if it belongs to the contract.
-pub(crate) fn object(event: &Event) -> Option<Value> {
-    let mut object = match &event.what {
+/// The event's object. Items are dishes, which are washed and dried, or others, which are run.
+pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
+    let mut object = match &event.kind {
         EventKind::Started { pid, mode, workers } => {
             json!({"event": "started", "pid": pid, "mode": mode, "workers": workers})
         }
@@ -24,8 +24,18 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             pid,
             attempt,
             ..
-        } => json!({
+        } if are_dishes => json!({
             "event": "drying", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
+        }),
+        EventKind::ItemStarted {
+            id,
+            item,
+            worker,
+            pid,
+            attempt,
+        } => json!({
+            "event": "running", "item": item, "number": id.0, "worker": &**worker, "pid": pid,
+            "attempt": attempt,
         }),
         EventKind::ItemDone {
             item,
@@ -62,16 +72,32 @@ pub(crate) fn object(event: &Event) -> Option<Value> {
             "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
             "elapsed_us": micros(*elapsed),
         }),
-        EventKind::Produced { .. }
-        | EventKind::NotProduced { .. }
-        | EventKind::WorkerFailed { .. }
-        | EventKind::NoWorkersLeft { .. }
-        | EventKind::JournalFailed { .. }
-        | EventKind::Notice { .. }
-        | EventKind::Inconsistent { .. } => return None,
+        EventKind::Produced { item, pid } => json!({"event": "washed", "item": item, "pid": pid}),
+        EventKind::NotProduced { item, pid } => {
+            json!({"event": "not_washed", "item": item, "pid": pid})
+        }
+        EventKind::WorkerFailedToStart { worker, pid, why } => json!({
+            "event": "worker_failed_to_start", "worker": &**worker, "pid": pid, "why": why,
+        }),
+        EventKind::WorkerFailed { worker, why } => {
+            json!({"event": "worker_failed", "worker": &**worker, "why": why})
+        }
+        EventKind::WorkerGivenUp { worker, why } => {
+            json!({"event": "worker_given_up", "worker": &**worker, "why": why})
+        }
+        EventKind::WorkerReplaced { worker, pid, why } => json!({
+            "event": "worker_replaced", "worker": &**worker, "pid": pid, "why": why,
+        }),
+        EventKind::TimeLimit { item, worker, pid } => json!({
+            "event": "time_limit", "item": item, "worker": &**worker, "pid": pid,
+        }),
+        EventKind::NoWorkersLeft { why } => json!({"event": "no_workers_left", "why": why}),
+        EventKind::JournalFailed { why } => json!({"event": "journal_failed", "why": why}),
+        EventKind::Notice { why } => json!({"event": "notice", "why": why}),
+        EventKind::Inconsistent { why } => json!({"event": "inconsistent", "why": why}),
     };
     object["t_us"] = micros(event.at).into();
-    Some(object)
+    object
 }
 
 /// An exit code and a signal never stand in the same field.
@@ -99,7 +125,7 @@ mod tests {
     fn a_killed_worker_is_told_with_the_signals_name_and_what_it_held() {
         let event = Event {
             at: Duration::from_millis(5),
-            what: EventKind::WorkerExited {
+            kind: EventKind::WorkerExited {
                 worker: "dryer-1".into(),
                 pid: 7,
                 exit: Exit::Signaled(9),
@@ -111,6 +137,6 @@ mod tests {
             "event": "worker_exited", "t_us": 5000, "worker": "dryer-1", "pid": 7,
             "signal": "SIGKILL", "holding": "dish-3",
         });
-        assert_eq!(object(&event), Some(expected));
+        assert_eq!(object(&event, true), expected);
     }
 }

@@ -57,7 +57,7 @@ impl Progress {
     /// Something happened.
     pub(crate) fn see(&mut self, event: &Event) {
         let at = event.at;
-        match &event.what {
+        match &event.kind {
             EventKind::WorkerStarted { worker, pid } => self.hand(worker).begin(*pid, None, at),
             EventKind::ItemStarted {
                 id,
@@ -230,9 +230,9 @@ mod tests {
         }
     }
 
-    fn see(progress: &mut Progress, at: u64, what: EventKind) {
+    fn see(progress: &mut Progress, at: u64, kind: EventKind) {
         let at = secs(at);
-        progress.see(&Event { at, what });
+        progress.see(&Event { at, kind });
     }
 
     fn ready(worker: &str) -> EventKind {

@@ -161,7 +161,7 @@ impl Spans {
             // First, however many workers there are.
             self.row(&producer, out);
         }
-        match &event.what {
+        match &event.kind {
             EventKind::WorkerStarted { worker, pid } => {
                 let (row, pid) = (self.row(worker, out), *pid);
                 self.drop_orphans(row, out);
@@ -209,11 +209,15 @@ impl Spans {
                     out.push(death(row, at, holding.as_deref(), &exit.to_string()));
                 }
             }
-            EventKind::WorkerFailed { worker, why } => {
+            EventKind::WorkerFailedToStart { worker, why, .. }
+            | EventKind::WorkerFailed { worker, why }
+            | EventKind::WorkerGivenUp { worker, why } => {
                 let row = self.row(worker, out);
                 out.push(death(row, at, None, why));
             }
             EventKind::Started { .. }
+            | EventKind::WorkerReplaced { .. }
+            | EventKind::TimeLimit { .. }
             | EventKind::NoWorkersLeft { .. }
             | EventKind::JournalFailed { .. }
             | EventKind::Notice { .. }

@@ -39,7 +39,7 @@ pub(crate) struct Style {
 impl Style {
     /// The event's line, if it has one.
     pub(crate) fn line(self, event: &Event) -> Option<Line> {
-        if event.what.is_of_item() && !self.words.tells_items {
+        if event.kind.is_of_item() && !self.words.tells_items {
             return None;
         }
         let at = Clock(event.at);
@@ -49,7 +49,7 @@ impl Style {
             again,
             ..
         } = self.words;
-        Some(match &event.what {
+        Some(match &event.kind {
             EventKind::Producing { item, pid } => {
                 let item = printable(item);
                 let who = self.who("main");
@@ -89,7 +89,15 @@ impl Style {
                 let held = held.unwrap_or_default();
                 Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
             }
-            EventKind::WorkerFailed { worker, why } => Line::Err(format!("{worker}: {why}")),
+            EventKind::WorkerFailedToStart {
+                worker,
+                pid: Some(pid),
+                why,
+            } => Line::Err(format!("{worker} (pid {pid}) {why}")),
+            EventKind::WorkerFailedToStart { worker, why, .. }
+            | EventKind::WorkerFailed { worker, why } => Line::Err(format!("{worker}: {why}")),
+            // That it died again, and how, was told.
+            EventKind::WorkerGivenUp { worker, .. } => Line::Err(format!("{worker}: is given up")),
             EventKind::Notice { why } => Line::Err(format!("supervisor: {why}")),
             EventKind::Summary {
                 counts,
@@ -195,14 +203,14 @@ mod tests {
     #[test]
     fn a_dish_is_announced_in_the_chapters_words() {
         let at = Duration::from_micros(37_144);
-        let what = EventKind::ItemStarted {
+        let kind = EventKind::ItemStarted {
             id: ItemId(1),
             item: "dish-1".into(),
             worker: "dryer-1".into(),
             pid: 7280,
             attempt: 1,
         };
-        let event = Event { at, what };
+        let event = Event { at, kind };
         static WORDS: Words = Words {
             items: "dishes",
             doing: "drying",

@@ -68,7 +68,7 @@ impl Timeline {
     }
 
     pub(crate) fn see(&mut self, event: &Event) {
-        match &event.what {
+        match &event.kind {
             EventKind::Summary {
                 counts,
                 restarts,

@@ -37,7 +37,7 @@ impl Trace {
     /// What this event adds to the trace.
     pub(crate) fn see(&mut self, event: &Event) -> Vec<Value> {
         let mut values = Vec::new();
-        if let EventKind::Started { pid, .. } = event.what {
+        if let EventKind::Started { pid, .. } = event.kind {
             self.pid = pid;
             values.push(json!({
                 "ph": "M", "name": "process_name", "pid": pid, "tid": 0,

@@ -27,7 +27,7 @@ use super::reap::Reaper;
 use super::spawn::Position;
 use super::stderr::{Outlet, Relay};
 use crate::broker::Broker;
-use crate::observe::monotonic_ns;
+use crate::observe::{EventKind, monotonic_ns};
 use dishrack_core::ledger::{Credit, Exit};
 use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use dishrack_core::pool::clock::Clock;
@@ -153,7 +153,10 @@ impl Watch {
         if self.plan.bounds.has_keeper
             && let Err(error) = self.reaper.keep()
         {
-            self.report_failure(0, format!("has no keeper for what it starts: {error}"));
+            let name = Arc::clone(&self.slots[0].name);
+            self.report(EventKind::Notice {
+                why: format!("{name} has no keeper for what it starts: {error}"),
+            });
         }
         if self.plan.method == StartMethod::Fork {
             self.start_fork_server();
@@ -276,8 +279,8 @@ impl Watch {
                 Ok(()) => None,
                 Err(error) => {
                     let why = format!("could not be started: {error}");
-                    self.slots[index].complaint = Some(why.clone());
-                    self.report_failure(index, why);
+                    self.slots[index].complaint = Some(why);
+                    self.report_failed_start(index, None, Exit::Unknown);
                     Some(ChildEvent::StartFailed)
                 }
             },
@@ -304,7 +307,10 @@ impl Watch {
                     "{} died again after {intensity} restarts (allowed within {period:?}): {last}",
                     slot.name
                 );
-                self.report_failure(index, "is given up".into());
+                self.report(EventKind::WorkerGivenUp {
+                    worker: Arc::clone(&slot.name),
+                    why: why.clone(),
+                });
                 self.loss = Some(why);
                 None
             }

@@ -401,7 +401,7 @@ struct Panics;
 impl Observer for Panics {
     fn observe(&self, event: Event) {
         assert!(
-            !matches!(event.what, EventKind::ItemDone { .. }),
+            !matches!(event.kind, EventKind::ItemDone { .. }),
             "a bad observer"
         );
     }

@@ -96,7 +96,7 @@ impl Observer for Telling {
 
     fn observe(&self, event: Event) {
         // The test may have seen enough.
-        let _ = self.0.send(event.what);
+        let _ = self.0.send(event.kind);
     }
 }
 

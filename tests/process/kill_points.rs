@@ -78,7 +78,7 @@ struct Diarist;
 
 impl Observer for Diarist {
     fn observe(&self, event: Event) {
-        match event.what {
+        match event.kind {
             EventKind::ItemDone { item, .. } => note(&format!("done {item}")),
             EventKind::Dead { item, .. } => note(&format!("dead {item}")),
             EventKind::WorkerExited { worker, .. } if worker.starts_with("producer") => {

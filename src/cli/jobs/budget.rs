@@ -105,7 +105,7 @@ impl Returns {
 
 impl View for Returns {
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        if let EventKind::ItemDone { id, .. } | EventKind::Dead { id, .. } = &event.what {
+        if let EventKind::ItemDone { id, .. } | EventKind::Dead { id, .. } = &event.kind {
             let mut spent = lock(&self.spent);
             if let Some(bytes) = spent.by_item.remove(id) {
                 spent.bytes -= bytes;
@@ -125,7 +125,7 @@ mod tests {
     fn dead(id: ItemId) -> Event {
         Event {
             at: Duration::ZERO,
-            what: EventKind::Dead {
+            kind: EventKind::Dead {
                 id,
                 item: String::new(),
                 history: [].into(),

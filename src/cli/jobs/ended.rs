@@ -30,7 +30,7 @@ pub(super) struct Ended {
 impl Ended {
     /// The attempt whose end this event is, if it is one.
     pub(super) fn of(event: &Event) -> Option<Self> {
-        match &event.what {
+        match &event.kind {
             EventKind::ItemDone {
                 id,
                 item,

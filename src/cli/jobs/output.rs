@@ -378,7 +378,7 @@ impl View for Outputs {
     fn see(&mut self, event: &Event) -> io::Result<()> {
         if let EventKind::ItemStarted {
             id, item, attempt, ..
-        } = &event.what
+        } = &event.kind
         {
             self.begin(*id, item, *attempt);
         }

@@ -47,7 +47,7 @@ impl Unanswered {
 
 impl View for Unanswered {
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        match &event.what {
+        match &event.kind {
             EventKind::ItemDone { .. } => self.ended = None,
             EventKind::Retry { failure, .. } => self.note(failure),
             EventKind::Dead { history, .. } => {

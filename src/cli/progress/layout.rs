@@ -210,7 +210,7 @@ mod tests {
     fn with_workers(count: u32, item: &str) -> Progress {
         let mut progress = progress();
         for n in 1..=count {
-            let what = EventKind::ItemStarted {
+            let kind = EventKind::ItemStarted {
                 id: ItemId(n.into()),
                 item: item.into(),
                 worker: format!("w-{n}").into(),
@@ -218,7 +218,7 @@ mod tests {
                 attempt: 1,
             };
             let at = secs(8);
-            progress.see(&Event { at, what });
+            progress.see(&Event { at, kind });
         }
         progress
     }
@@ -286,11 +286,11 @@ mod tests {
     #[test]
     fn the_idle_are_left_out_first() {
         let mut progress = with_workers(3, "cup");
-        let what = EventKind::WorkerStarted {
+        let kind = EventKind::WorkerStarted {
             worker: "w-1".into(),
             pid: 1,
         };
-        progress.see(&Event { at: secs(9), what });
+        progress.see(&Event { at: secs(9), kind });
         let all = hands(&progress, secs(10), size(80, 5));
         assert_eq!(all[0], "  w-1    1.0s  (idle)");
         let lines = hands(&progress, secs(10), size(80, 4));

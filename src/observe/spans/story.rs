@@ -28,9 +28,9 @@ pub(crate) fn no_producer() -> Labels {
     }
 }
 
-pub(crate) fn event(at_ms: u64, what: EventKind) -> Event {
+pub(crate) fn event(at_ms: u64, kind: EventKind) -> Event {
     let at = Duration::from_millis(at_ms);
-    Event { at, what }
+    Event { at, kind }
 }
 
 pub(crate) fn born(at_ms: u64, worker: &str, pid: u32) -> Event {

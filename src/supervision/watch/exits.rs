@@ -34,7 +34,11 @@ impl Watch {
             is_sound: true,
         });
         let holding = holder.and_then(|holder| self.broker.name_of_started(holder, found.started));
-        self.report_exit(&name, pid, exit, holding);
+        self.hear_last_words(index);
+        match holder {
+            Some(_) => self.report_exit(&name, pid, exit, holding),
+            None => self.report_failed_start(index, pid, exit),
+        }
         let mut charged = 0;
         if let Some(holder) = holder {
             let cause = self.cause_of_death(index, found, exit);
@@ -46,9 +50,13 @@ impl Watch {
             });
             charged = self.broker.detach(holder, started, blame.as_ref());
         }
-        self.hear_last_words(index);
-        if let Some(complaint) = self.slots[index].complaint.clone() {
-            self.report_failure(index, complaint);
+        if let Some(why) = self.slots[index]
+            .complaint
+            .clone()
+            .filter(|_| holder.is_some())
+        {
+            let worker = Arc::clone(&name);
+            self.report(EventKind::WorkerFailed { worker, why });
         }
         if let Some(stderr) = self.slots[index].stderr.take() {
             stderr.end();
@@ -146,13 +154,23 @@ impl Watch {
         self.broker.read(|core| core.emitter.emit(what));
     }
 
-    pub(super) fn report_failure(&self, index: usize, why: String) {
-        if self.is_stopping {
-            return;
+    /// It never was a worker, so that nobody was told of one.
+    pub(super) fn report_failed_start(&self, index: usize, pid: Option<u32>, exit: Exit) {
+        let slot = &self.slots[index];
+        let why = match &slot.complaint {
+            Some(complaint) if exit == Exit::Unknown => complaint.clone(),
+            Some(complaint) => format!("{exit} ({complaint})"),
+            None => exit.to_string(),
+        };
+        let worker = Arc::clone(&slot.name);
+        self.report(EventKind::WorkerFailedToStart { worker, pid, why });
+    }
+
+    /// Tells what is to nobody's surprise while all workers are being stopped.
+    pub(super) fn report(&self, kind: EventKind) {
+        if !self.is_stopping {
+            self.broker.read(|core| core.emitter.emit(kind));
         }
-        let worker = Arc::clone(&self.slots[index].name);
-        let what = EventKind::WorkerFailed { worker, why };
-        self.broker.read(|core| core.emitter.emit(what));
     }
 
     fn roster(&self) -> MutexGuard<'_, BTreeMap<usize, WorkerInfo>> {

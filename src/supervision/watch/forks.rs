@@ -45,7 +45,8 @@ impl Watch {
     pub(super) fn report_lost_orders(&mut self, orders: &[Life], why: &str) {
         for life in orders {
             if self.is_current(*life) {
-                self.report_failure(life.slot, why.to_owned());
+                self.slots[life.slot].complaint = Some(why.to_owned());
+                self.report_failed_start(life.slot, None, Exit::Unknown);
                 self.lose_unborn(life.slot);
             }
         }

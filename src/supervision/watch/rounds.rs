@@ -1,9 +1,12 @@
 //! Looking after workers that live: time limits, cancelled items, replacement.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Watch, key_of};
+use crate::observe::EventKind;
 use crate::supervision::notes::Life;
+use dishrack_core::ledger::Started;
 use dishrack_core::pool::child::{ChildEvent, Phase};
 use dishrack_core::pool::watchdog::{Fault, Order, Sample, Watchdog};
 
@@ -51,7 +54,11 @@ impl Watch {
             self.slots[index].child.phase(),
             Phase::Working | Phase::Dying
         ) {
-            self.slots[index].is_recycled = true;
+            let slot = &mut self.slots[index];
+            slot.is_recycled = true;
+            let (worker, pid) = (Arc::clone(&slot.name), slot.pid.unwrap_or(0));
+            let why = "has done as much, or has as much memory, as a worker may".into();
+            self.report(EventKind::WorkerReplaced { worker, pid, why });
             self.happen(index, ChildEvent::RecycleAsked);
         }
     }
@@ -70,6 +77,9 @@ impl Watch {
         match look(watchdog, sample) {
             None => {}
             Some(Order::Terminate) => {
+                if let Some(Fault::Overran(ordinal)) = watchdog.fault() {
+                    self.report_time_limit(index, ordinal);
+                }
                 self.excuse(index);
                 self.reaper.terminate(key);
             }
@@ -83,6 +93,20 @@ impl Watch {
                 }
                 self.reaper.kill(key);
             }
+        }
+    }
+
+    fn report_time_limit(&self, index: usize, current: u64) {
+        let slot = &self.slots[index];
+        let started = Started {
+            current,
+            taken: current,
+        };
+        let holder = slot.registration.holder();
+        let item = holder.and_then(|holder| self.broker.name_of_started(holder, started));
+        if let Some(item) = item {
+            let (worker, pid) = (Arc::clone(&slot.name), slot.pid.unwrap_or(0));
+            self.report(EventKind::TimeLimit { item, worker, pid });
         }
     }
 

@@ -208,7 +208,7 @@ impl Observer for Speaker {
     }
 
     fn observe(&self, event: Event) {
-        match event.what {
+        match event.kind {
             EventKind::Notice { why } => say(&format!("notice {why}")),
             EventKind::JournalFailed { why } => say(&format!("failed {why}")),
             EventKind::Inconsistent { why } => say(&format!("BUG {why}")),

@@ -81,7 +81,7 @@ impl Observer for Notices {
     }
 
     fn observe(&self, event: Event) {
-        match event.what {
+        match event.kind {
             EventKind::Notice { why } => self.0.lock().unwrap().push(why),
             EventKind::JournalFailed { why } => {
                 self.0.lock().unwrap().push(format!("failed: {why}"))
