@@ -21,6 +21,7 @@ mod stream;
 mod timer;
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
@@ -42,6 +43,7 @@ use crate::observe::Observer;
 use crate::payload::Payload;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::worker::attempt::message_of;
 use crate::worker::current;
 use dishrack_core::ledger::{
     Blame, Cause, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options,
@@ -525,6 +527,26 @@ fn with_guard<R>(core: &mut Core, act: impl FnOnce(&mut Core) -> R) -> R {
     let result = act(core);
     core.pump();
     result
+}
+
+/// The same for one of the broker's own threads. What is told in there calls the program's own code: a
+/// panic of that breaks the queue off while the lock is held, so that nobody takes the part that was told
+/// for the whole.
+fn with_or_break_off<R>(
+    core: &Mutex<Core>,
+    act: impl FnOnce(&mut Core) -> R,
+    break_off: impl FnOnce(&mut Core, String),
+) -> R {
+    let mut core = lock(core);
+    match catch_unwind(AssertUnwindSafe(|| with_guard(&mut core, act))) {
+        Ok(result) => result,
+        Err(panic) => {
+            let why = format!("internal error: {}", message_of(&*panic));
+            with_guard(&mut core, |core| break_off(core, why));
+            drop(core);
+            resume_unwind(panic)
+        }
+    }
 }
 
 /// Sleeps until the doorbell rings or the time is over; the lock is free meanwhile.

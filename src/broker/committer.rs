@@ -65,7 +65,11 @@ fn write(core: &Mutex<Core>, store: &dyn Store) {
         fail::point("commit: begin");
         let result = store.commit(&write);
         fail::point("commit: durable, not told");
-        next = super::with(core, |core| core.written(write.number, result));
+        next = super::with_or_break_off(
+            core,
+            |core| core.written(write.number, result),
+            Core::break_off,
+        );
         fail::point("commit: told");
     }
 }

@@ -501,6 +501,9 @@ impl Core {
 
     /// Nothing more is accepted or told.
     pub(super) fn break_off(&mut self, why: String) {
+        if self.journal_failure.is_some() {
+            return;
+        }
         self.journal_failure = Some(why.clone());
         self.dispatcher.ledger.handle_write_failed();
         self.wake_all();

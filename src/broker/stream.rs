@@ -82,12 +82,12 @@ struct Post {
 impl Post {
     /// Takes the lock, does something, and carries out what follows.
     fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
-        super::with(&self.core, act)
+        super::with_or_break_off(&self.core, act, Core::break_off_stream)
     }
 
     /// The stream has failed for good.
     fn break_off(&self, why: String) {
-        self.with(|core| core.break_off_stream(why));
+        super::with(&self.core, |core| core.break_off_stream(why));
     }
 }
 
