@@ -311,7 +311,7 @@ mod own {
         while !(is_done && is_begun) {
             let event = run.event().unwrap();
             is_done |= event["event"] == "done" && event["item"] == "b";
-            is_begun |= event["event"] == "drying" && event["item"] == "c";
+            is_begun |= event["event"] == "running" && event["item"] == "c";
         }
         let began = || place.text("did").lines().count() == 3;
         crate::support::until("the third command has begun", began);
@@ -371,7 +371,7 @@ mod own {
         let place = Place::new();
         place.gate("gate");
         let mut run = place.watch(&["--", "sh", "-c", "echo x; read x < gate", ":::", "a"]);
-        run.await_event("drying");
+        run.await_event("running");
         assert_eq!(scratches(&place), 1);
         run.child.kill().unwrap();
         run.exit();

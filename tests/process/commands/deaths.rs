@@ -65,12 +65,12 @@ fn a_killed_command_is_run_again() {
 fn a_killed_worker_takes_its_command_along_and_the_item_is_run_again() {
     let place = Place::new();
     let run = begin(&place);
-    let begun = run.await_event("drying");
+    let begun = run.await_event("running");
     let command = read_pid(&place.path("a1"));
     read_pid(&place.path("b"));
     let begun = match begun["item"] == "a" {
         true => begun,
-        false => run.await_event("drying"),
+        false => run.await_event("running"),
     };
     send(pid_of(&begun), Signal::SIGKILL);
     end(&place, run, "killed by SIGKILL");
@@ -186,7 +186,7 @@ fn begin_family(place: &Place, options: &[&str]) -> (Run, [u32; 3]) {
     let script = "sleep 1000 & echo $! > kid; echo $$ > command; wait";
     let command = ["--", "sh", "-c", script, "_", "{}", ":::", "a"];
     let run = place.watch(&[&["-w", "1"], options, &command].concat());
-    let worker = pid_of(&run.await_event("drying"));
+    let worker = pid_of(&run.await_event("running"));
     let [command, kid] = ["command", "kid"].map(|name| read_pid(&place.path(name)));
     (run, [worker, command, kid])
 }
@@ -268,9 +268,9 @@ fn run_that_leaves(place: &Place, journal: &str) -> Run {
 /// What the second item has started; nobody is left to end it.
 fn leave_kid(place: &Place) -> u32 {
     let mut first = run_that_leaves(place, "j");
-    let mut begun = first.await_event("drying");
+    let mut begun = first.await_event("running");
     while begun["item"] != "b" {
-        begun = first.await_event("drying");
+        begun = first.await_event("running");
     }
     let worker = pid_of(&begun);
     let kid = read_pid(&place.path("kid"));
