@@ -189,7 +189,7 @@ impl Broker {
     pub(crate) fn get(&self, deadline: Deadline) -> Result<Job, Kind> {
         let mut core = self.lock();
         let mut is_over = matches!(deadline, Deadline::None);
-        let mut sample = None;
+        let mut query = None;
         loop {
             if current::is_to_end() {
                 return Err(Kind::Closed);
@@ -201,19 +201,19 @@ impl Broker {
             if let Some(end) = core.end_of_gets() {
                 return Err(end);
             }
-            if is_over && core.was_looked_for(&mut sample) {
+            if is_over && core.was_looked_for(&mut query) {
                 return Err(Kind::Empty);
             }
             let deadline = if is_over { Deadline::Forever } else { deadline };
             core.getter_waits(true);
-            let leaves = sample.filter(|_| is_over);
-            if let Some(sample) = leaves {
-                core.dispatcher.local_leaves(sample);
+            let leaves = query.filter(|_| is_over);
+            if let Some(query) = leaves {
+                core.dispatcher.local_leaves(query);
             }
             let (guard, is_late) = sleep(&self.doorbells.items, core, deadline);
             is_over |= is_late;
             core = guard;
-            if leaves.is_none_or(|sample| core.dispatcher.local_stays(sample)) {
+            if leaves.is_none_or(|query| core.dispatcher.local_stays(query)) {
                 core.getter_waits(false);
             }
         }

@@ -318,13 +318,13 @@ impl Core {
 
     /// Whether it was looked in vain, since this was first asked, whether there is something for a
     /// `get`. Without a stream nothing is anywhere else.
-    pub(super) fn was_looked_for(&mut self, sample: &mut Option<u64>) -> bool {
+    pub(super) fn was_looked_for(&mut self, query: &mut Option<u64>) -> bool {
         let Some(shared) = &mut self.dispatcher.shared else {
             return true;
         };
-        let is_new = sample.is_none();
-        let sample = *sample.get_or_insert_with(|| shared.samples.ask());
-        let is_over = shared.samples.is_answered(sample) || shared.is_away;
+        let is_new = query.is_none();
+        let query = *query.get_or_insert_with(|| shared.querys.ask());
+        let is_over = shared.querys.is_answered(query) || shared.is_away;
         if is_new {
             self.pump();
         }
@@ -430,7 +430,7 @@ impl Core {
         self.dispatcher.ledger.handle_close();
         if let Some(shared) = &mut self.dispatcher.shared {
             // What is left there is taken until nothing is.
-            shared.samples.ask();
+            shared.querys.ask();
         }
         self.wake_all();
     }

@@ -29,9 +29,9 @@ impl Eye {
     }
 }
 
-/// Puts between two samples at what workers have written: with fewer of them, looking costs more
+/// Puts between two querys at what workers have written: with fewer of them, looking costs more
 /// than it finds; with more, a fast worker runs dry.
-const SAMPLE: usize = 64;
+const QUERY: usize = 64;
 
 /// A worker that begins and ends nothing for so long is not relied on any more.
 const RELIANCE: Duration = Duration::from_millis(2);
@@ -91,7 +91,7 @@ impl Core {
         }
         self.see_to_reliance();
         self.puts_quiet += 1;
-        if !self.puts_quiet.is_multiple_of(SAMPLE) {
+        if !self.puts_quiet.is_multiple_of(QUERY) {
             return;
         }
         let is_worth_reading = self.has_news_worth_reading();

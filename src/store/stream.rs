@@ -112,7 +112,7 @@ pub(crate) trait Stream: Store + fmt::Debug {
     /// Gives back what will not be worked on.
     fn release(&self, ids: &[ItemId]) -> Result<(), String>;
 
-    /// Waits until the stream's doorbell has been rung since this stream state, or something has come for a
+    /// Waits until the stream's doorbell has been rung since it stood like this, or something has come for a
     /// `map` of this process; at most this long.
     fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<Outcome>, String>;
 

@@ -46,7 +46,7 @@ pub(crate) enum Order {
 /// What makes a process a certain worker, together with its endpoints, which is sent before.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
-    /// The endpoints's.
+    /// The endpoints.
     pub(crate) number: u64,
     /// Its name, such as `dryer-1`.
     pub(crate) name: String,

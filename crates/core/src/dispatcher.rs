@@ -125,7 +125,7 @@ pub struct Dispatcher<P, R> {
     /// Holds what threads of this process got.
     local: HolderId,
     local_getters: usize,
-    /// Those of them that go as soon as this sample is answered, with or without an item.
+    /// Those of them that go as soon as this query is answered, with or without an item.
     local_leaving: Vec<u64>,
     pools: Pools,
     /// The stream that the items come from and go to, if others share them.
@@ -255,7 +255,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// for it.
     fn leave(&mut self, request: Request) {
         if let Some(shared) = &mut self.shared {
-            self.leaving.push_back((request, shared.samples.ask()));
+            self.leaving.push_back((request, shared.querys.ask()));
         } else if let Some(at) = self.gets.iter().position(|other| *other == request) {
             self.gets.remove(at);
             self.ledger.handle_getter_waiting(false);
@@ -360,15 +360,15 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// A thread that waits in a `get` goes when this sample is answered. From then on it counts no
+    /// A thread that waits in a `get` goes when this query is answered. From then on it counts no
     /// more as one that waits, so that nothing is taken for it that it would leave behind.
-    pub fn local_leaves(&mut self, sample: u64) {
-        self.local_leaving.push(sample);
+    pub fn local_leaves(&mut self, query: u64) {
+        self.local_leaving.push(query);
     }
 
     /// The thread is awake. Whether it still counted.
-    pub fn local_stays(&mut self, sample: u64) -> bool {
-        let place = self.local_leaving.iter().position(|one| *one == sample);
+    pub fn local_stays(&mut self, query: u64) -> bool {
+        let place = self.local_leaving.iter().position(|one| *one == query);
         place
             .map(|place| self.local_leaving.remove(place))
             .is_some()

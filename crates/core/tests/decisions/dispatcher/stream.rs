@@ -71,7 +71,7 @@ fn took(dispatcher: &mut Table, arrivals: Vec<Arrival<Vec<u8>>>, question: u64) 
 fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
     let mut dispatcher = table();
     dispatcher.ledger.handle_close();
-    dispatcher.shared.as_mut().unwrap().samples.ask();
+    dispatcher.shared.as_mut().unwrap().querys.ask();
     assert_eq!(dispatcher.next_taking(false), Taking::Nobody);
     assert_eq!(dispatcher.end_of_gets(), None, "nobody has looked");
     dispatcher.local_waits(true);
@@ -113,9 +113,9 @@ fn a_join_waits_for_ends_that_are_on_their_way() {
 
 fn nothing_is_taken_for_a_get_that_is_over() {
     let mut dispatcher = table();
-    let sample = dispatcher.shared.as_mut().unwrap().samples.ask();
+    let query = dispatcher.shared.as_mut().unwrap().querys.ask();
     dispatcher.local_waits(true);
-    dispatcher.local_leaves(sample);
+    dispatcher.local_leaves(query);
     let (_, waits, question) = take(&mut dispatcher);
     assert!(!waits);
     took(&mut dispatcher, Vec::new(), question);
@@ -125,10 +125,7 @@ fn nothing_is_taken_for_a_get_that_is_over() {
         Taking::Sleep { is_holding: false },
         "before the thread is awake"
     );
-    assert!(
-        !dispatcher.local_stays(sample),
-        "it does not count any more"
-    );
+    assert!(!dispatcher.local_stays(query), "it does not count any more");
 }
 
 fn one_item_is_brought_for_a_loop_without_a_worker() {
