@@ -323,8 +323,8 @@ impl Core {
             return true;
         };
         let is_new = query.is_none();
-        let query = *query.get_or_insert_with(|| shared.querys.ask());
-        let is_over = shared.querys.is_answered(query) || shared.is_away;
+        let query = *query.get_or_insert_with(|| shared.queries.ask());
+        let is_over = shared.queries.is_answered(query) || shared.is_away;
         if is_new {
             self.pump();
         }
@@ -430,7 +430,7 @@ impl Core {
         self.dispatcher.ledger.handle_close();
         if let Some(shared) = &mut self.dispatcher.shared {
             // What is left there is taken until nothing is.
-            shared.querys.ask();
+            shared.queries.ask();
         }
         self.wake_all();
     }

@@ -29,7 +29,7 @@ impl Eye {
     }
 }
 
-/// Puts between two querys at what workers have written: with fewer of them, looking costs more
+/// Puts between two queries at what workers have written: with fewer of them, looking costs more
 /// than it finds; with more, a fast worker runs dry.
 const QUERY: usize = 64;
 

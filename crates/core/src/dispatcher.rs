@@ -255,7 +255,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// for it.
     fn leave(&mut self, request: Request) {
         if let Some(shared) = &mut self.shared {
-            self.leaving.push_back((request, shared.querys.ask()));
+            self.leaving.push_back((request, shared.queries.ask()));
         } else if let Some(at) = self.gets.iter().position(|other| *other == request) {
             self.gets.remove(at);
             self.ledger.handle_getter_waiting(false);

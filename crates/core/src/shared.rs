@@ -167,7 +167,7 @@ pub struct Shared<P> {
     /// How the stream stands.
     pub looks: Questions,
     /// Whether there is something to take now.
-    pub querys: Questions,
+    pub queries: Questions,
     /// Closed, and nothing was there to take.
     pub is_dry: bool,
     /// Of these it is being told just now what became of them.
@@ -207,7 +207,7 @@ impl<P> Default for Shared<P> {
             stream_state: StreamState::default(),
             others: 0,
             looks: Questions::default(),
-            querys: Questions::default(),
+            queries: Questions::default(),
             is_dry: false,
             telling: HashSet::new(),
             postponed: Vec::new(),

@@ -93,14 +93,14 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if let Some(shared) = &self.shared {
             let waiting = self.local_leaving.len();
             let is_open =
-                |query: &u64| !is_broken && !shared.is_away && !shared.querys.is_answered(*query);
+                |query: &u64| !is_broken && !shared.is_away && !shared.queries.is_answered(*query);
             self.local_leaving.retain(is_open);
             for _ in self.local_leaving.len()..waiting {
                 self.local_waits(false);
             }
         }
         while let (Some((request, query)), Some(shared)) = (self.leaving.front(), &self.shared)
-            && (shared.querys.is_answered(*query) || shared.is_away || self.ledger.is_broken())
+            && (shared.queries.is_answered(*query) || shared.is_away || self.ledger.is_broken())
         {
             let request = *request;
             self.leaving.pop_front();

@@ -157,7 +157,7 @@ impl<P: Clone> Shared<P> {
         self.is_quitting = true;
         self.withdraw_rest();
         // Ends a wait for more.
-        self.querys.ask();
+        self.queries.ask();
     }
 }
 
@@ -273,7 +273,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     #[must_use]
     pub fn is_to_interrupt(&self) -> bool {
         let shared = self.shared.as_ref().filter(|shared| shared.is_taking);
-        shared.is_some_and(|shared| shared.querys.is_asked() || !self.has_takers())
+        shared.is_some_and(|shared| shared.queries.is_asked() || !self.has_takers())
     }
 
     /// What is to be done next. `is_due`: the lease is to be renewed. What follows from it is to be
@@ -295,11 +295,11 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             shared.owes_takeover = wanted == 0;
             return Taking::Maintain(wanted);
         }
-        let is_asked = shared.querys.is_asked();
+        let is_asked = shared.queries.is_asked();
         if is_asked && wanted == 0 {
             // It is not known what is there: somebody may still come for it.
-            let question = shared.querys.begin();
-            shared.querys.answer(question);
+            let question = shared.queries.begin();
+            shared.queries.answer(question);
             return Taking::Nobody;
         }
         if wanted == 0 {
@@ -310,7 +310,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             count: wanted,
             // Once closed, it is asked at once whether anything is left.
             waits: !is_asked && (!is_closed || shared.is_dry),
-            question: shared.querys.begin(),
+            question: shared.queries.begin(),
         }
     }
 
@@ -363,8 +363,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if let Some(shared) = &mut self.shared {
             shared.is_taking = false;
             // Whatever was asked while it was waited, must be looked for anew.
-            shared.querys.answer(question);
-            shared.is_dry |= is_closed && is_empty && !shared.querys.is_asked();
+            shared.queries.answer(question);
+            shared.is_dry |= is_closed && is_empty && !shared.queries.is_asked();
         }
         is_empty || self.has_leaving()
     }
@@ -444,7 +444,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         let Some(shared) = &self.shared else {
             return Calls::default();
         };
-        let wants_some = || shared.querys.is_asked() || self.ledger.appetite() > 0;
+        let wants_some = || shared.queries.is_asked() || self.ledger.appetite() > 0;
         Calls {
             publisher: self.ledger.has_write()
                 || shared.has_puts()

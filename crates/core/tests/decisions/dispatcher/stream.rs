@@ -71,7 +71,7 @@ fn took(dispatcher: &mut Table, arrivals: Vec<Arrival<Vec<u8>>>, question: u64) 
 fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
     let mut dispatcher = table();
     dispatcher.ledger.handle_close();
-    dispatcher.shared.as_mut().unwrap().querys.ask();
+    dispatcher.shared.as_mut().unwrap().queries.ask();
     assert_eq!(dispatcher.next_taking(false), Taking::Nobody);
     assert_eq!(dispatcher.end_of_gets(), None, "nobody has looked");
     dispatcher.local_waits(true);
@@ -113,7 +113,7 @@ fn a_join_waits_for_ends_that_are_on_their_way() {
 
 fn nothing_is_taken_for_a_get_that_is_over() {
     let mut dispatcher = table();
-    let query = dispatcher.shared.as_mut().unwrap().querys.ask();
+    let query = dispatcher.shared.as_mut().unwrap().queries.ask();
     dispatcher.local_waits(true);
     dispatcher.local_leaves(query);
     let (_, waits, question) = take(&mut dispatcher);
