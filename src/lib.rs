@@ -7,10 +7,10 @@
 //!
 //! A tour of the modules:
 //! - [`queue`](JoinableQueue): the public face: queue and deliveries;
-//! - [`ledger`]: the pure state machine of the acknowledged queue;
 //! - [`Blob`]: bytes that a worker reads where they lie;
 //! - `payload`: the serialized bytes of an item, in blocks and in shared memory;
-//! - `broker`: owns the ledger and carries out what it decides;
+//! - `dishrack-core`, a crate of its own: what is decided, without a clock, I/O or threads;
+//! - `broker`: carries out what that decides;
 //! - `link`: how deliveries reach workers: process, thread, task, inline;
 //! - [`store`]: where items outlive what works on them; what a journal keeps;
 //! - [`supervision`]: starting, watching and restarting workers;
@@ -19,6 +19,9 @@
 //! - `cli`, `kitchen`: the command line, and the chapter's dishes.
 //!
 //! # Example
+//!
+//! Items are of any type that serde can write and read: `cargo add serde --features derive`, and
+//! `#[derive(Serialize, Deserialize)]`. A queue of strings takes literals.
 //!
 //! ```
 //! use dishrack::{JoinableQueue, Supervisor};

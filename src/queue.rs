@@ -10,6 +10,7 @@ pub(crate) mod durable;
 pub(crate) mod held;
 
 use std::any::type_name;
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -168,13 +169,20 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Puts an item on the queue; waits for room if it is full. After it returns, the item is
     /// accepted: it will be done or a dead letter, whatever dies.
     ///
+    /// Takes what the item's type borrows as, too: a `&str` on a queue of strings, a slice on one of
+    /// vectors. Both must serialize alike, as those of the standard library do.
+    ///
     /// A handler that puts on the queue it works for does not wait for room: that could be a wait
     /// for itself.
     ///
     /// # Errors
     /// `is_not_serializable` and `is_no_shared_memory`, and nothing was put; `is_closed`;
     /// `is_no_workers_left` when its workers are gone for good.
-    pub fn put(&self, item: &T) -> Result<ItemId, Error> {
+    pub fn put<Q>(&self, item: &Q) -> Result<ItemId, Error>
+    where
+        T: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
         self.put_with(item, Deadline::Forever)
     }
 
@@ -182,7 +190,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     ///
     /// # Errors
     /// As [`put`](Self::put), and `is_full`.
-    pub fn try_put(&self, item: &T) -> Result<ItemId, Error> {
+    pub fn try_put<Q>(&self, item: &Q) -> Result<ItemId, Error>
+    where
+        T: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
         self.put_with(item, Deadline::None)
     }
 
@@ -190,11 +202,18 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     ///
     /// # Errors
     /// As [`put`](Self::put), and `is_full` when the time is over.
-    pub fn put_timeout(&self, item: &T, time: Duration) -> Result<ItemId, Error> {
+    pub fn put_timeout<Q>(&self, item: &Q, time: Duration) -> Result<ItemId, Error>
+    where
+        T: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
         self.put_with(item, Deadline::lasting(time))
     }
 
-    fn put_with(&self, item: &T, deadline: Deadline) -> Result<ItemId, Error> {
+    fn put_with<Q>(&self, item: &Q, deadline: Deadline) -> Result<ItemId, Error>
+    where
+        Q: Serialize + ?Sized,
+    {
         match &self.side {
             Side::Local(broker) => {
                 let body = serialized(item, broker.shares_memory())?;
@@ -516,7 +535,10 @@ fn decoded<T: DeserializeOwned>(letter: StoredLetter) -> Option<DeadLetter<T>> {
 }
 
 /// Serializes an item for a queue or for whoever has it.
-pub(crate) fn serialized<T: Serialize>(item: &T, may_share: bool) -> Result<Payload, Kind> {
+pub(crate) fn serialized<T: Serialize + ?Sized>(
+    item: &T,
+    may_share: bool,
+) -> Result<Payload, Kind> {
     payload::serialize(item, may_share).map_err(|error| match error {
         NotSerialized::Refused { type_name, why } => Kind::NotSerializable { type_name, why },
         NotSerialized::NoMemory(why) => Kind::NoSharedMemory(why),

@@ -97,6 +97,7 @@ trait Pool: Send + Sync + fmt::Debug {
 /// assert_eq!(squares.unwrap(), [1, 4, 9, 16]);
 /// # Ok::<(), dishrack::Error>(())
 /// ```
+#[must_use = "its workers end when it is dropped"]
 pub struct Supervisor<T, R> {
     broker: Arc<Broker>,
     pool: Box<dyn Pool>,
@@ -185,5 +186,23 @@ impl<T, R> Supervisor<T, R> {
 impl<T, R> Drop for Supervisor<T, R> {
     fn drop(&mut self) {
         self.pool.stop();
+    }
+}
+
+/// Nothing is: so that the compiler says why there is no `Builder::tasks`.
+#[cfg(not(feature = "tasks"))]
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "workers that are async tasks need the feature `tasks` of dishrack",
+    label = "the feature is off"
+)]
+pub trait NeedsFeatureTasks {}
+
+#[cfg(not(feature = "tasks"))]
+impl Builder {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn tasks(self, _workers: impl NeedsFeatureTasks) -> Self {
+        self
     }
 }

@@ -52,7 +52,7 @@ use crate::supervision::keeper;
 ///     dishrack::serve(|roles| roles.handler(dry));
 ///     let queue = dishrack::JoinableQueue::unbounded();
 ///     let pool = dishrack::Supervisor::builder().processes(2).handler(&queue, dry)?;
-///     queue.put(&"dish-1".to_string())?;
+///     queue.put("dish-1")?;
 ///     queue.join()?;
 ///     pool.stop();
 ///     Ok(())

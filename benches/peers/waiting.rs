@@ -13,7 +13,7 @@ use crate::pool::how;
 /// Memory of the process that holds the queue, with nobody to take the items.
 pub(crate) fn memory(order: &Order) -> Measured {
     let maker = Maker::new(order.bytes);
-    let queue = JoinableQueue::unbounded();
+    let queue = JoinableQueue::<crate::item::Item>::unbounded();
     queue.put(&maker.make()).expect("it is open");
     let before = status_bytes("RssAnon");
     for _ in 1..order.items {

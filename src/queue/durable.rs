@@ -1,6 +1,7 @@
 //! Queues whose items outlive the process: a journal behind the queue, and putting many items for
 //! the price of one commit. What is kept, and how, is the store's business.
 
+use std::borrow::Borrow;
 #[cfg(any(feature = "journal", feature = "redis"))]
 use std::{any::type_name, sync::Arc};
 #[cfg(feature = "journal")]
@@ -83,7 +84,7 @@ pub(crate) fn open_journal(
 /// let folder = tempfile::tempdir()?;
 /// let (old, new) = (folder.path().join("old"), folder.path().join("new"));
 /// let queue = JoinableQueue::journaled(&old, Durability::Full, Options::default())?;
-/// queue.put(&"wash".to_owned())?;
+/// queue.put("wash")?;
 /// drop(queue);
 ///
 /// let saved = salvage(&old, &new)?;
@@ -120,8 +121,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// let open = || JoinableQueue::<String>::journaled(&path, Durability::Full, Options::default());
     ///
     /// let queue = open()?;
-    /// queue.put(&"wash".to_owned())?;
-    /// queue.put(&"dry".to_owned())?;
+    /// queue.put("wash")?;
+    /// queue.put("dry")?;
     /// queue.get()?.task_done()?;
     /// drop(queue); // Or the process is killed.
     ///
@@ -165,7 +166,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     ///
     /// let place = RedisOptions::new("redis://localhost", "dishes");
     /// let queue = JoinableQueue::<String>::on_redis(&place, Options::default())?;
-    /// queue.put(&"cup".to_owned())?;
+    /// queue.put("cup")?;
     /// # Ok::<(), dishrack::Error>(())
     /// ```
     #[cfg(feature = "redis")]
@@ -205,7 +206,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     ///
     /// # Errors
     /// As [`put`](JoinableQueue::put).
-    pub fn put_unsynced(&self, item: &T) -> Result<ItemId, Error> {
+    pub fn put_unsynced<Q>(&self, item: &Q) -> Result<ItemId, Error>
+    where
+        T: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
         self.put_with_key(item, None)
     }
 
@@ -237,7 +242,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     ///
     /// # Errors
     /// As [`put`](JoinableQueue::put).
-    pub fn put_resumable(&self, item: &T, key: &[u8]) -> Result<Option<ItemId>, Error> {
+    pub fn put_resumable<Q>(&self, item: &Q, key: &[u8]) -> Result<Option<ItemId>, Error>
+    where
+        T: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
         if self.was_put_before(key) {
             return Ok(None);
         }
@@ -258,7 +267,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 
     /// Puts an item whose key was not put before; it is accepted after [`sync`](Self::sync).
-    pub(crate) fn put_with_key(&self, item: &T, key: Option<&[u8]>) -> Result<ItemId, Error> {
+    pub(crate) fn put_with_key<Q>(&self, item: &Q, key: Option<&[u8]>) -> Result<ItemId, Error>
+    where
+        T: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
         let Side::Local(broker) = &self.side else {
             return self.put(item);
         };

@@ -45,7 +45,7 @@ pub(super) fn set(context: Option<Readable>) {
 ///         .processes(2)
 ///         .context(&"a fresh towel")?
 ///         .handler(&rack, dry)?;
-///     rack.put(&"cup".to_owned())?;
+///     rack.put("cup")?;
 ///     rack.join()?;
 ///     pool.stop();
 ///     Ok(())

@@ -135,20 +135,20 @@ fn kill_next(queue: &Queue) -> ItemId {
 fn an_accepted_item_is_there_again() {
     let place = Place::new();
     let queue = place.open();
-    let ids = ["a", "b"].map(|item| queue.put(&item.into()).unwrap());
+    let ids = ["a", "b"].map(|item| queue.put(item).unwrap());
     assert_eq!(ids, [ItemId(1), ItemId(2)]);
     drop(queue);
     let queue = place.open();
     assert_eq!(queue.len(), 2);
     assert_eq!(*queue.get().unwrap(), "a");
-    assert_eq!(queue.put(&"c".into()).unwrap(), ItemId(3));
+    assert_eq!(queue.put("c").unwrap(), ItemId(3));
 }
 
 fn a_done_item_is_not_done_again() {
     let place = Place::new();
     let queue = place.open();
     for item in ["a", "b", "c"] {
-        queue.put(&item.into()).unwrap();
+        queue.put(item).unwrap();
     }
     queue.get().unwrap().task_done().unwrap();
     let held = queue.get().unwrap();
@@ -163,7 +163,7 @@ fn a_done_item_is_not_done_again() {
 fn a_dead_letter_keeps_its_history() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     kill_next(&queue);
     assert_eq!(queue.join().unwrap().dead, 1);
     let before = queue.dead_letters().unwrap();
@@ -183,7 +183,7 @@ fn a_dead_letter_keeps_its_history() {
 fn failed_attempts_are_counted_on() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     queue.get().unwrap().nack("no").unwrap();
     drop(queue);
     let queue = place.open();
@@ -198,7 +198,7 @@ fn failed_attempts_are_counted_on() {
 fn a_revived_letter_is_unfinished_in_the_next_run() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let id = kill_next(&queue);
     queue.join().unwrap();
     assert!(queue.retry_dead_letter(id).unwrap());
@@ -221,7 +221,7 @@ fn a_revived_letter_is_unfinished_in_the_next_run() {
 fn a_dropped_letter_stays_counted() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     kill_next(&queue);
     queue.join().unwrap();
     assert_eq!(queue.take_dead_letters().unwrap().len(), 1);
@@ -244,7 +244,7 @@ fn unsynced_puts_are_accepted_after_sync() {
     assert_eq!(open(&copy).unwrap().len(), 1000);
 
     let in_memory = Queue::unbounded();
-    in_memory.put_unsynced(&"a".into()).unwrap();
+    in_memory.put_unsynced("a").unwrap();
     in_memory.sync().unwrap();
     assert_eq!(in_memory.len(), 1);
 }
@@ -280,7 +280,7 @@ fn keys_are_passed_over_as_often_as_they_were_put() {
 fn a_key_without_a_journal_is_put() {
     let queue = Queue::unbounded();
     for id in 1..=2 {
-        let put = queue.put_resumable(&"a".into(), b"a").unwrap();
+        let put = queue.put_resumable("a", b"a").unwrap();
         assert_eq!(put, Some(ItemId(id)));
     }
 }
@@ -304,7 +304,7 @@ fn items_of_any_size_come_back() {
 fn a_closed_journal_is_one_file() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     drop(queue);
     let files = std::fs::read_dir(place.folder.path()).unwrap();
     assert_eq!(files.count(), 1);
@@ -327,7 +327,7 @@ fn many_runs_leave_a_small_file() {
 fn a_cancelled_item_is_dead_in_the_next_run() {
     let place = Place::new();
     let queue = place.open();
-    let id = queue.put_unsynced(&"no".into()).unwrap();
+    let id = queue.put_unsynced("no").unwrap();
     assert!(queue.cancel(id).unwrap());
     let copy = place.folder.path().join("copy");
     copy_as_after_a_kill(&place.path, &copy);
@@ -343,7 +343,7 @@ fn a_journal_that_was_being_made_is_made_anew() {
     let log = format!("{}-journal", place.path.display());
     std::fs::write(log, [0; 512]).unwrap();
     let queue = place.open();
-    queue.put(&"first".into()).unwrap();
+    queue.put("first").unwrap();
     assert_eq!(*queue.get().unwrap(), "first");
 }
 
@@ -416,11 +416,11 @@ fn a_panic_while_an_end_is_told_ends_the_queue() {
         let _pool = threads
             .handler(&queue, |_: String| Ok::<(), String>(()))
             .unwrap();
-        queue.put(&"one".into()).unwrap();
+        queue.put("one").unwrap();
         let error = queue.join_timeout(Duration::from_secs(60)).unwrap_err();
         assert!(error.is_journal(), "{error}");
         assert!(error.to_string().contains("a bad observer"), "{error}");
-        assert!(queue.put(&"two".into()).unwrap_err().is_journal());
+        assert!(queue.put("two").unwrap_err().is_journal());
     }
 }
 
@@ -429,7 +429,7 @@ fn a_queue_that_was_dropped_gives_its_file_free() {
     let place = Place::new();
     for _ in 0..20 {
         let queue = place.open();
-        queue.put(&"later".into()).unwrap();
+        queue.put("later").unwrap();
         let delivery = queue.get().unwrap();
         delivery
             .nack_after("rest", Duration::from_micros(50))
@@ -455,7 +455,7 @@ fn a_pool_that_was_stopped_gives_the_file_free() {
         for _ in 0..30 {
             let queue = place.open();
             let pool = start(&queue);
-            queue.put(&"one".into()).unwrap();
+            queue.put("one").unwrap();
             queue.join().unwrap();
             pool.stop();
             drop((pool, queue));

@@ -383,7 +383,7 @@ fn join_alone(queue: &JoinableQueue<Work>) {
     queue.put(&Work::Nothing).unwrap();
     say_error(queue.join().unwrap_err());
     say_error(queue.join_timeout(support::DEADLINE).unwrap_err());
-    let full = JoinableQueue::bounded(1);
+    let full = JoinableQueue::<Work>::bounded(1);
     full.put(&Work::Nothing).unwrap();
     say_error(full.put(&Work::Nothing).unwrap_err());
     let main = std::process::id();

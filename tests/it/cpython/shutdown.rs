@@ -37,7 +37,7 @@ type Queue = JoinableQueue<String>;
 fn queue_of(items: &[&str]) -> Queue {
     let queue = Queue::bounded(2);
     for item in items {
-        queue.put(&(*item).into()).unwrap();
+        queue.put(*item).unwrap();
     }
     queue
 }
@@ -236,7 +236,7 @@ fn waiting_get(queue: &Queue) -> JoinHandle<Result<String, Error>> {
 
 fn waiting_put(queue: &Queue) -> JoinHandle<Result<dishrack::ItemId, Error>> {
     let queue = queue.clone();
-    waiting(move || queue.put(&"E".into()))
+    waiting(move || queue.put("E"))
 }
 
 fn waiting_join(queue: &Queue) -> JoinHandle<Result<Joined, Error>> {
@@ -304,7 +304,7 @@ fn put_and_join_across_a_shutdown(is_immediate: bool) {
     let join = waiting_join(&queue);
     assert_eq!(queue.counts().unwrap().unfinished(), 1);
     shut_down(&queue, is_immediate);
-    assert!(queue.put(&"E".into()).unwrap_err().is_closed());
+    assert!(queue.put("E").unwrap_err().is_closed());
     if is_immediate {
         assert!(queue.try_get().unwrap_err().is_closed());
     } else {

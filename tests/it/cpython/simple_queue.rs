@@ -20,7 +20,7 @@ type Queue = JoinableQueue<Option<u32>>;
 type Delivery = dishrack::Delivery<Option<u32>>;
 
 fn test_basic() {
-    let queue = JoinableQueue::unbounded();
+    let queue = JoinableQueue::<u64>::unbounded();
     assert!(queue.is_empty() && queue.qsize() == 0);
     queue.put(&1).unwrap();
     assert!(!queue.is_empty() && queue.qsize() == 1);

@@ -140,7 +140,7 @@ fn a_file_cut_next_to_its_log_is_refused_or_right() {
     // A second run, so that the file has pages of its own that the log does not have.
     let queue = place.open();
     queue.get().unwrap().task_done().unwrap();
-    queue.put(&"last".into()).unwrap();
+    queue.put("last").unwrap();
     let copy = place.folder.path().join("copy");
     copy_as_after_a_kill(&place.path, &copy);
     let (bytes, log) = (fs::read(&copy).unwrap(), fs::read(wal(&copy)).unwrap());
@@ -201,10 +201,10 @@ fn a_damaged_file_says_what_can_be_saved() {
 fn a_file_without_its_log_is_refused_until_it_is_back() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     drop(queue);
     let queue = place.open();
-    queue.put(&"b".into()).unwrap();
+    queue.put("b").unwrap();
     let copy = place.folder.path().join("a copy #1%41?");
     copy_as_after_a_kill(&place.path, &copy);
     drop(queue);
@@ -236,7 +236,7 @@ fn a_file_without_its_log_is_refused_until_it_is_back() {
 fn a_refused_journal_keeps_its_log() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let copy = place.folder.path().join("copy");
     copy_as_after_a_kill(&place.path, &copy);
     let other = JoinableQueue::<u32>::journaled(&copy, Durability::Full, Options::default());
@@ -247,7 +247,7 @@ fn a_refused_journal_keeps_its_log() {
 
 fn a_closed_journal_needs_no_log() {
     let place = Place::new();
-    place.open().put(&"a".into()).unwrap();
+    place.open().put("a").unwrap();
     let moved = place.folder.path().join("moved");
     fs::rename(&place.path, &moved).unwrap();
     assert_eq!(open(&moved).unwrap().len(), 1);

@@ -72,7 +72,7 @@ fn a_special_file_is_refused() {
 /// Makes a journal, and writes four bytes into its header.
 fn with_header(at: usize, number: u32) -> (Place, Vec<u8>) {
     let place = Place::new();
-    place.open().put(&"a".into()).unwrap();
+    place.open().put("a").unwrap();
     let mut bytes = fs::read(&place.path).unwrap();
     bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
     fs::write(&place.path, &bytes).unwrap();
@@ -96,7 +96,7 @@ fn a_newer_format_is_refused() {
 /// The first format had no table of attempts that are not shown, and no number of them.
 fn a_journal_of_the_first_format_is_taken_on() {
     let place = Place::new();
-    place.open().put(&"a".into()).unwrap();
+    place.open().put("a").unwrap();
     let file = rusqlite::Connection::open(&place.path).unwrap();
     let read = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0);
     let mut tally = file.query_row("SELECT row FROM tally", [], read).unwrap();
@@ -134,7 +134,7 @@ fn a_second_queue_of_this_process_is_refused() {
     let queue = place.open();
     assert!(refusal(&place).contains("this process has it open already"));
     // The first one goes on.
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     drop(queue);
     assert_eq!(place.open().len(), 1);
 }
@@ -148,7 +148,7 @@ fn a_second_process_is_told_who_uses_the_file() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     let own = format!("process {} is using it", std::process::id());
     assert!(error.contains(&own), "{error}");
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
 }
 
 fn a_link_is_the_same_file() {
@@ -156,7 +156,7 @@ fn a_link_is_the_same_file() {
     let link = place.folder.path().join("link");
     symlink(&place.path, &link).unwrap();
     let queue = open(&link).unwrap();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     assert!(refusal(&place).contains("has it open already"));
     drop(queue);
     assert_eq!(place.open().len(), 1);
@@ -165,7 +165,7 @@ fn a_link_is_the_same_file() {
 fn an_empty_file_becomes_a_journal() {
     let place = Place::new();
     fs::write(&place.path, b"").unwrap();
-    place.open().put(&"a".into()).unwrap();
+    place.open().put("a").unwrap();
     assert_eq!(place.open().len(), 1);
 }
 
@@ -200,7 +200,7 @@ fn a_read_only_place_is_refused() {
 fn a_path_with_odd_characters_is_a_path() {
     let mut place = Place::new();
     place.path = place.folder.path().join("a?b#c%41 ü:memory:");
-    place.open().put(&"a".into()).unwrap();
+    place.open().put("a").unwrap();
     assert_eq!(place.open().len(), 1);
     assert!(place.path.is_file());
 }
@@ -208,9 +208,9 @@ fn a_path_with_odd_characters_is_a_path() {
 fn a_file_that_is_removed_while_it_is_used_ends_the_queue() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     fs::remove_file(&place.path).unwrap();
-    let error = queue.put(&"b".into()).unwrap_err().to_string();
+    let error = queue.put("b").unwrap_err().to_string();
     let said = format!("journal {} was removed", place.path.display());
     assert!(error.contains(&said), "{error}");
     assert!(queue.sync().is_err() && queue.join().is_err());
@@ -219,9 +219,9 @@ fn a_file_that_is_removed_while_it_is_used_ends_the_queue() {
 fn a_file_that_is_replaced_while_it_is_used_stays_as_it_is() {
     let place = Place::new();
     let other = place.folder.path().join("other");
-    open(&other).unwrap().put(&"other".into()).unwrap();
+    open(&other).unwrap().put("other").unwrap();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     fs::rename(&other, &place.path).unwrap();
     let bytes = fs::read(&place.path).unwrap();
     // Nothing is put any more: it is noticed when the queue ends.
@@ -234,10 +234,10 @@ fn a_file_that_is_replaced_while_it_is_used_stays_as_it_is() {
 fn a_file_that_was_moved_away_is_whole() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let away = place.folder.path().join("away");
     fs::rename(&place.path, &away).unwrap();
-    assert!(queue.put(&"b".into()).is_err());
+    assert!(queue.put("b").is_err());
     drop(queue);
     assert_eq!(open(&away).unwrap().len(), 1);
     fs::rename(&away, &place.path).unwrap();
@@ -308,7 +308,7 @@ fn what_is_next_to_a_new_journal_stays_and_is_named() {
 
 fn what_is_next_to_a_journal_and_is_not_sqlites_stays() {
     let place = Place::new();
-    place.open().put(&"a".into()).unwrap();
+    place.open().put("a").unwrap();
     for suffix in ["-wal", "-shm", "-journal"] {
         is_named_and_stays(&place, suffix, "precious\n");
         is_named_and_stays(&place, suffix, &"precious\n".repeat(4096));
@@ -350,7 +350,7 @@ fn whoever_reads_a_journal_that_nobody_uses_makes_no_files() {
 fn what_sqlite_has_left_next_to_a_journal_is_no_strangers() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let copy = Place::new();
     for suffix in ["", "-wal", "-shm"] {
         fs::copy(beside(&place, suffix), beside(&copy, suffix)).unwrap();

@@ -232,7 +232,7 @@ fn roots(path: &Path) -> Vec<(String, usize)> {
 fn a_file_without_its_log_is_not_saved_as_a_whole() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let copy = place.folder.path().join("copy");
     fs::copy(&place.path, &copy).unwrap();
     let bytes = fs::read(&copy).unwrap();

@@ -42,10 +42,10 @@ fn look_with_sqlite(path: &Path) -> Connection {
 fn a_journal_that_another_program_held_goes_on() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let other = look_with_sqlite(&place.path);
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = queue.put(&"b".into()).unwrap_err().to_string();
+    let error = queue.put("b").unwrap_err().to_string();
     assert!(error.contains("another program keeps it locked"), "{error}");
     assert!(
         error.contains("go on with the same journal afterwards"),
@@ -101,13 +101,13 @@ fn a_file_says_that_it_needs_its_log_after_the_log_was_brought_in() {
 fn a_file_says_that_it_needs_its_log_after_another_program_brought_it_in() {
     let place = Place::new();
     let queue = place.open();
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let other = look_with_sqlite(&place.path);
     let is_busy = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
     let busy = other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], is_busy);
     assert_eq!(busy.unwrap(), 0);
     // This is noticed, and read again.
-    queue.put(&"b".into()).unwrap();
+    queue.put("b").unwrap();
     let error = refusal_without_log(&place);
     assert!(error.contains("its log"), "{error}");
     drop((queue, other));
@@ -123,12 +123,12 @@ fn in_use() -> (Place, Queue) {
     }
     drop(queue);
     let queue = place.open();
-    queue.put(&"last".into()).unwrap();
+    queue.put("last").unwrap();
     (place, queue)
 }
 
 fn refused(queue: &Queue) -> String {
-    let error = queue.put(&"more".into()).unwrap_err();
+    let error = queue.put("more").unwrap_err();
     assert!(error.is_journal(), "{error}");
     assert!(queue.join().is_err());
     error.to_string()
@@ -223,7 +223,7 @@ fn a_file_that_is_only_touched_is_used_on() {
             .open(beside(&place.path, suffix));
         let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
         file.unwrap().set_times(times).unwrap();
-        queue.put(&"more".into()).unwrap();
+        queue.put("more").unwrap();
     }
     drop(queue);
     assert_eq!(place.open().len(), 204);

@@ -39,7 +39,7 @@ fn one() -> dishrack::Builder {
 /// Six ways to put, and none of them once the queue is full.
 fn test_put() {
     for method in METHODS {
-        let queue = JoinableQueue::bounded(6);
+        let queue = JoinableQueue::<u64>::bounded(6);
         assert!(queue.is_empty() && !queue.is_full());
         queue.put(&1).unwrap();
         queue.put(&2).unwrap();
@@ -69,7 +69,7 @@ fn test_put() {
 /// Four ways to get, and none of them once the queue is empty.
 fn test_get() {
     for method in METHODS {
-        let queue = JoinableQueue::unbounded();
+        let queue = JoinableQueue::<u64>::unbounded();
         assert!(queue.is_empty());
         let builder = one().start_method(method);
         let _child = builder.worker(&queue, roles::put_two_to_five).unwrap();
@@ -102,7 +102,7 @@ fn test_get() {
 
 fn test_fork() {
     for method in METHODS {
-        let queue = JoinableQueue::unbounded();
+        let queue = JoinableQueue::<u64>::unbounded();
         for n in 0..10 {
             queue.put(&n).unwrap();
         }
@@ -116,7 +116,7 @@ fn test_fork() {
 }
 
 fn test_qsize() {
-    let queue = JoinableQueue::unbounded();
+    let queue = JoinableQueue::<u64>::unbounded();
     assert_eq!(queue.qsize(), 0);
     queue.put(&1).unwrap();
     assert_eq!(queue.qsize(), 1);
@@ -131,7 +131,7 @@ fn test_qsize() {
 /// Four workers, ten items, and one `Leave` for each worker.
 fn test_task_done() {
     for method in METHODS {
-        let queue = JoinableQueue::unbounded();
+        let queue = JoinableQueue::<Work>::unbounded();
         let (observer, witness) = Witness::new();
         let builder = Supervisor::builder().processes(4).start_method(method);
         let builder = builder.observer(observer);
@@ -184,7 +184,7 @@ fn test_queue_feeder_donot_stop_onexc() {
 
 /// The hook is not needed: who puts is told.
 fn test_queue_feeder_on_queue_feeder_error() {
-    let queue = JoinableQueue::unbounded();
+    let queue = JoinableQueue::<Work>::unbounded();
     let error = queue.put(&Work::Unserializable(1)).unwrap_err();
     assert!(error.is_not_serializable());
     let said = error.to_string();
@@ -197,7 +197,7 @@ fn test_closed_queue_empty_exceptions() {
     let unused = JoinableQueue::<u64>::unbounded();
     unused.close();
     assert!(unused.is_empty());
-    let used = JoinableQueue::unbounded();
+    let used = JoinableQueue::<u64>::unbounded();
     used.put(&1).unwrap();
     used.close();
     // An OSError there.
@@ -207,7 +207,7 @@ fn test_closed_queue_empty_exceptions() {
 }
 
 fn test_closed_queue_put_get_exceptions() {
-    let queue = JoinableQueue::unbounded();
+    let queue = JoinableQueue::<u64>::unbounded();
     queue.close();
     let error = queue.put(&1).unwrap_err();
     assert!(error.is_closed() && error.to_string().contains("is closed"));
@@ -217,7 +217,7 @@ fn test_closed_queue_put_get_exceptions() {
 
 fn test_empty() {
     for method in METHODS {
-        let queue = JoinableQueue::unbounded();
+        let queue = JoinableQueue::<bool>::unbounded();
         assert!(queue.is_empty());
         let builder = one().start_method(method);
         let child = builder.worker(&queue, roles::put_whether_it_is_empty);
@@ -256,7 +256,7 @@ fn test_closed() {
 
 fn test_joinable_queue() {
     for method in METHODS {
-        let queue = JoinableQueue::bounded(2);
+        let queue = JoinableQueue::<u64>::bounded(2);
         queue.put(&5).unwrap();
         queue.put(&6).unwrap();
         let builder = one().start_method(method);

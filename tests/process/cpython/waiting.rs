@@ -46,7 +46,7 @@ fn test_wait() {
 /// Of every call that waits: it waits its time, and not when there is something.
 fn test_wait_timeout() {
     let time = Duration::from_millis(500);
-    let queue = JoinableQueue::bounded(1);
+    let queue = JoinableQueue::<u64>::bounded(1);
     let began = Instant::now();
     assert!(queue.get_timeout(time).unwrap_err().is_empty());
     assert!(began.elapsed() >= time);
@@ -67,7 +67,7 @@ fn test_wait_timeout() {
 /// The end of a worker and an item, in either order: one does not hide the other.
 fn test_wait_integer() {
     for method in METHODS {
-        let queue = JoinableQueue::unbounded();
+        let queue = JoinableQueue::<u64>::unbounded();
         let (observer, witness) = Witness::new();
         let builder = Supervisor::builder().processes(2).start_method(method);
         let builder = builder.restart(Restart::Temporary).observer(observer);
@@ -91,7 +91,7 @@ fn test_wait_integer() {
 
 /// A time is never negative here; no time at all is what a negative one is taken for there.
 fn test_neg_timeout() {
-    let queue = JoinableQueue::bounded(1);
+    let queue = JoinableQueue::<u64>::bounded(1);
     let none = Duration::ZERO;
     assert!(queue.get_timeout(none).unwrap_err().is_empty());
     queue.put_timeout(&1, none).unwrap();

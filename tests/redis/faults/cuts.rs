@@ -55,7 +55,7 @@ fn while_away(away: fn(&Proxy)) {
     pool.await_begun(1);
     away(&proxy);
     std::thread::scope(|scope| {
-        let putter = scope.spawn(|| queue.put(&"item 4".to_owned()));
+        let putter = scope.spawn(|| queue.put("item 4"));
         pool.notices.await_one("is away");
         // What is done now cannot be told yet.
         gate.open();
@@ -80,7 +80,7 @@ fn a_redis_that_is_away_when_work_begins_is_waited_for() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     proxy.refuse();
     let pool = willing(&queue, 1);
     pool.notices.await_one("is away");
@@ -101,11 +101,11 @@ fn a_redis_that_stays_away_is_given_up() {
         own.pass();
         Ok(())
     });
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     proxy.refuse();
     let address = format!("127.0.0.1:{}", proxy.port());
-    let refused = queue.put(&"another".to_owned()).unwrap_err();
+    let refused = queue.put("another").unwrap_err();
     for error in [&refused, &queue.join().unwrap_err()] {
         let words = error.to_string();
         assert!(error.is_redis(), "{error:?}");
@@ -128,7 +128,7 @@ fn a_join_waits_out_a_cut() {
     let away = queue(proxy.url(), LONG_LEASE);
     let near = queue(server.url(), LONG_LEASE);
     let (pool, gate) = held(&near);
-    away.put(&"item".to_owned()).unwrap();
+    away.put("item").unwrap();
     pool.await_begun(1);
     std::thread::scope(|scope| {
         let joiner = scope.spawn(|| join(&away));
@@ -150,7 +150,7 @@ fn a_redis_with_too_many_clients_is_waited_for() {
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     // Whoever is in stays in.
     let mut admin = Client::connect(server.port()).unwrap();
@@ -159,7 +159,7 @@ fn a_redis_with_too_many_clients_is_waited_for() {
     gate.open();
     pool.notices.await_one("is away");
     std::thread::scope(|scope| {
-        let putter = scope.spawn(|| queue.put(&"another".to_owned()));
+        let putter = scope.spawn(|| queue.put("another"));
         until("it is not let in several times", || {
             rejected(&mut admin) > 5
         });
@@ -190,7 +190,7 @@ fn a_password_that_is_changed_in_mid_run_is_told() {
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     assert_eq!(server.cli(&["config", "set", "requirepass", "other"]), "OK");
     proxy.cut();

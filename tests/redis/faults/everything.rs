@@ -29,7 +29,7 @@ fn thousands_of_items_survive_kills_of_everybody() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..ITEMS {
-                near.put_unsynced(&"take 1".to_owned()).unwrap();
+                near.put_unsynced("take 1").unwrap();
             }
             near.sync().unwrap();
             // Before that it may see a stream that is empty for a moment.

@@ -54,7 +54,7 @@ fn what_a_replica_has_is_not_lost_by_a_failover() {
     // It needs a replica of its own, as what is told from now on is to be on two.
     let second = replica_of(&replica);
     gate.open();
-    queue.put(&"after".to_owned()).unwrap();
+    queue.put("after").unwrap();
     assert_eq!(join(&queue), Joined { done: 51, dead: 0 });
     assert!(!pool.notices.has("older"), "{:?}", pool.notices.all());
     check_books(&replica, 51, 0);
@@ -70,7 +70,7 @@ fn a_put_waits_for_a_replica_that_is_away() {
     let pool = willing(&queue, 1);
     replica.kill();
     std::thread::scope(|scope| {
-        let putter = scope.spawn(|| queue.put(&"item".to_owned()));
+        let putter = scope.spawn(|| queue.put("item"));
         pool.notices
             .await_one("has 0 replicas that keep up, and 1 are to have what is told");
         assert!(!putter.is_finished(), "no replica has it");
@@ -87,7 +87,7 @@ fn a_replica_that_stays_away_is_given_up() {
     let master = Server::plain();
     let place = place(master.url()).lease(LONG_LEASE).replicas(2);
     let queue = open(&place.timeout(Duration::from_millis(300)));
-    let error = queue.put(&"item".to_owned()).unwrap_err();
+    let error = queue.put("item").unwrap_err();
     let words = error.to_string();
     assert!(error.is_redis(), "{error:?}");
     assert!(
@@ -101,12 +101,12 @@ fn a_put_that_is_made_again_waits_for_the_replica_too() {
     let replica = replica_of(&master);
     let proxy = Proxy::before(&master);
     let queue = replicated(proxy.url(), LONG_LEASE);
-    queue.put(&"before".to_owned()).unwrap();
+    queue.put("before").unwrap();
     // It is connected, and has nothing of what comes now.
     replica.stop();
     proxy.lose_reply_to("item");
     std::thread::scope(|scope| {
-        let putter = scope.spawn(|| queue.put(&"item".to_owned()));
+        let putter = scope.spawn(|| queue.put("item"));
         proxy.await_losses(1);
         // Made again on another connection, the call changes nothing.
         until("the put waits for the replica", || {
@@ -125,7 +125,7 @@ fn an_end_counts_only_when_a_replica_has_it() {
     let replica = replica_of(&master);
     let queue = replicated(master.url(), LONG_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     replica.stop();
     gate.open();
@@ -148,7 +148,7 @@ fn a_replica_in_place_of_its_master_is_waited_for() {
     let proxy = Proxy::before(&master);
     let queue = queue(proxy.url(), SHORT_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     until("the replica knows who has it", || {
         replica
@@ -170,7 +170,7 @@ fn a_replica_in_place_of_its_master_is_waited_for() {
     assert_eq!(replica.cli(&["xlen", "items"]), "1");
     master.kill();
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
-    queue.put(&"another".to_owned()).unwrap();
+    queue.put("another").unwrap();
     assert_eq!(join(&queue).done, 2);
     assert!(!pool.notices.has("older"), "{:?}", pool.notices.all());
     check_books(&replica, 2, 0);
@@ -183,19 +183,19 @@ fn a_failover_that_lost_something_is_told() {
     // Nobody waits for the replica.
     let queue = queue(proxy.url(), SHORT_LEASE);
     let pool = willing(&queue, 1);
-    queue.put(&"copied".to_owned()).unwrap();
+    queue.put("copied").unwrap();
     assert_eq!(join(&queue).done, 1);
     until("the replica knows that it is done", || {
         number(&replica, &["hget", "{items}:meta", "done"]) == 1
     });
     // What is done now, the replica does not hear of.
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
-    queue.put(&"not copied".to_owned()).unwrap();
+    queue.put("not copied").unwrap();
     assert_eq!(join(&queue).done, 2);
     fail_over(&master, &replica, &proxy);
     pool.notices
         .await_one("has come back with an older state of items");
-    queue.put(&"after".to_owned()).unwrap();
+    queue.put("after").unwrap();
     assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
     check_books(&replica, 2, 0);
 }
@@ -206,12 +206,12 @@ fn a_failover_that_lost_something_of_ours_is_told_among_many_changes() {
     let replica = replica_of(&master);
     let proxy = Proxy::before(&master);
     let near = queue(proxy.url(), LONG_LEASE);
-    near.put(&"copied".to_owned()).unwrap();
+    near.put("copied").unwrap();
     until("the replica has it", || {
         replica.cli(&["xlen", "items"]) == "1"
     });
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
-    near.put(&"not copied".to_owned()).unwrap();
+    near.put("not copied").unwrap();
     let others = queue(replica.url(), LONG_LEASE);
     put_items(&others, 20);
     let pool = willing(&near, 1);
@@ -230,11 +230,11 @@ fn a_put_that_no_replica_got_is_made_again_where_it_is_missing() {
     let proxy = Proxy::before(&master);
     let queue = replicated(proxy.url(), LONG_LEASE);
     let pool = held(&queue);
-    queue.put(&"before".to_owned()).unwrap();
+    queue.put("before").unwrap();
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
     let second = replica_of(&replica);
     std::thread::scope(|scope| {
-        let putter = scope.spawn(|| queue.put(&"item".to_owned()));
+        let putter = scope.spawn(|| queue.put("item"));
         pool.0.notices.await_one("has 0 replicas that keep up");
         assert_eq!(master.cli(&["xlen", "items"]), "2");
         master.kill();
@@ -255,7 +255,7 @@ fn a_master_that_becomes_a_replica_is_waited_for() {
     let proxy = Proxy::before(&master);
     let queue = queue(proxy.url(), LONG_LEASE);
     let pool = willing(&queue, 1);
-    queue.put(&"one".to_owned()).unwrap();
+    queue.put("one").unwrap();
     assert_eq!(join(&queue).done, 1);
     until("the intake waits", || {
         master.cli(&["client", "list"]).contains("cmd=xreadgroup")
@@ -269,6 +269,6 @@ fn a_master_that_becomes_a_replica_is_waited_for() {
     pool.notices.await_one("is away");
     proxy.turn_to(&replica);
     proxy.cut();
-    queue.put(&"two".to_owned()).unwrap();
+    queue.put("two").unwrap();
     assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
 }

@@ -82,7 +82,7 @@ fn a_policy_that_evicts_nothing_as_memory_is_not_limited_is_fine() {
         .start();
     let queue = open(&place(server.url()));
     let pool = willing(&queue, 1);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 1);
     assert_eq!(pool.notices.all(), [""; 0]);
 }

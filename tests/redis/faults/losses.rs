@@ -38,8 +38,8 @@ fn had_by_a_ghost(server: &Server, entry: &str, deliveries: u64) {
 fn an_item_that_was_lost_too_often_is_a_dead_letter() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
-    queue.put(&"deadly".to_owned()).unwrap();
-    queue.put(&"harmless".to_owned()).unwrap();
+    queue.put("deadly").unwrap();
+    queue.put("harmless").unwrap();
     let entry = super::stage::entries(&server).remove(0);
     had_by_a_ghost(&server, &entry, 16);
     let pool = willing(&queue, 1);
@@ -55,7 +55,7 @@ fn an_item_that_was_lost_too_often_is_a_dead_letter() {
 fn an_item_that_was_lost_once_less_is_worked_on() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     had_by_a_ghost(&server, &only_entry(&server), 15);
     let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
@@ -66,7 +66,7 @@ fn an_item_that_was_lost_once_less_is_worked_on() {
 fn an_item_that_kills_its_supervisors_comes_to_an_end() {
     let server = Server::plain();
     let near = queue(server.url(), SHORT_LEASE);
-    near.put(&"kill them".to_owned()).unwrap();
+    near.put("kill them").unwrap();
     let entry = only_entry(&server);
     let deliveries = || {
         let pending = server.cli(&["--json", "xpending", STREAM, "dishrack", "-", "+", "1"]);

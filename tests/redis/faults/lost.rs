@@ -43,12 +43,12 @@ fn stage(server: &Server) -> (Proxy, Queue) {
 fn put_with_a_loss(lose: fn(&Proxy, &str)) {
     let server = Server::plain();
     let (proxy, queue) = stage(&server);
-    queue.put(&"before".to_owned()).unwrap();
+    queue.put("before").unwrap();
     // Only a put has this word, the name of the field.
     lose(&proxy, "item");
-    queue.put(&"lost".to_owned()).unwrap();
+    queue.put("lost").unwrap();
     proxy.await_losses(1);
-    queue.put(&"after".to_owned()).unwrap();
+    queue.put("after").unwrap();
     assert_eq!(entries(&server).len(), 3);
     let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
@@ -68,9 +68,9 @@ fn a_fetch_of_numbers_whose_reply_is_lost_costs_only_numbers() {
     let server = Server::plain();
     let (proxy, queue) = stage(&server);
     proxy.lose_reply_to("hincrby");
-    queue.put(&"one".to_owned()).unwrap();
+    queue.put("one").unwrap();
     proxy.await_losses(1);
-    queue.put(&"two".to_owned()).unwrap();
+    queue.put("two").unwrap();
     let _pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 2);
     check_books(&server, 2, 0);
@@ -80,7 +80,7 @@ fn end_with_a_loss(lose: fn(&Proxy, &str)) {
     let server = Server::plain();
     let (proxy, queue) = stage(&server);
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     // Whoever says how it ended, names it.
     lose(&proxy, &only_entry(&server));
@@ -102,7 +102,7 @@ fn an_end_whose_request_is_lost_counts_once() {
 fn a_failed_attempt_whose_reply_is_lost_is_one_attempt() {
     let server = Server::plain();
     let (proxy, queue) = stage(&server);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     let delivery = queue.get_timeout(DEADLINE).unwrap();
     proxy.lose_reply_to(&only_entry(&server));
     delivery.nack("not yet").unwrap();
@@ -132,7 +132,7 @@ fn a_death_whose_reply_is_lost_is_one_letter() {
     // Only the last word on it has the cause as a word of its own.
     proxy.lose_reply_to("it has a crack");
     let pool = pool(&queue, 1, |_| Err("it has a crack".into()));
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     proxy.await_losses(1);
     assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
     assert_eq!(pool.began().len(), 3);
@@ -145,7 +145,7 @@ fn a_death_whose_reply_is_lost_is_one_letter() {
 fn with_a_letter(server: &Server) -> (Proxy, Queue) {
     let (proxy, queue) = stage(server);
     let pool = pool(&queue, 1, |_| Err("it has a crack".into()));
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
     pool.supervisor().stop();
     (proxy, queue)
@@ -219,7 +219,7 @@ fn items_given_back_whose_reply_is_lost_are_there_once() {
     // It gives back when it looks after what it holds, which is to be after we have armed the proxy.
     let lease = Duration::from_secs(6);
     let near = queue(proxy.url(), lease);
-    near.put(&"item".to_owned()).unwrap();
+    near.put("item").unwrap();
     let entry = only_entry(&server);
     // It waits here for its second attempt, and nobody here will make one.
     near.get_timeout(DEADLINE).unwrap().nack("not me").unwrap();
@@ -246,7 +246,7 @@ fn what_was_taken_over_and_lost_is_found() {
     let lease = Duration::from_millis(737);
     let place: RedisOptions = place(proxy.url()).lease(lease);
     let queue = open(&place);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     let ghost = [
         "xreadgroup",
         "group",
@@ -274,7 +274,7 @@ fn a_look_whose_reply_is_lost_is_made_again() {
     let queue = open(&place(proxy.url()).lease(Duration::from_secs(7373)));
     let pool = willing(&queue, 1);
     let asked = AtomicUsize::new(0);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 1);
     std::thread::scope(|scope| {
         // A look names the lease, and so does nothing else when that is long.

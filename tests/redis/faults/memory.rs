@@ -36,7 +36,7 @@ fn assert_no_memory(error: &Error, began: Instant) {
 fn a_put_without_memory_fails_at_once_and_only_that() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    queue.put(&"before".to_owned()).unwrap();
+    queue.put("before").unwrap();
     server.limit_memory(ALMOST_NOTHING);
     let began = Instant::now();
     let whole = "x".repeat(10_000);
@@ -44,7 +44,7 @@ fn a_put_without_memory_fails_at_once_and_only_that() {
     assert_no_memory(&queue.try_put(&whole).unwrap_err(), began);
     assert_no_memory(&queue.put_timeout(&whole, DEADLINE).unwrap_err(), began);
     server.limit_memory(0);
-    queue.put(&"after".to_owned()).unwrap();
+    queue.put("after").unwrap();
     let pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 2);
     assert_eq!(pool.began(), ["before", "after"]);
@@ -58,10 +58,10 @@ fn a_first_put_without_memory_fails_at_once_and_only_that() {
     server.limit_memory(ALMOST_NOTHING);
     let began = Instant::now();
     for _ in 0..3 {
-        assert_no_memory(&queue.put(&"item".to_owned()).unwrap_err(), began);
+        assert_no_memory(&queue.put("item").unwrap_err(), began);
     }
     server.limit_memory(0);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     let _pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 1);
     check_books(&server, 1, 0);
@@ -70,7 +70,7 @@ fn a_first_put_without_memory_fails_at_once_and_only_that() {
 fn many_puts_without_memory_are_accepted_up_to_some_point() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     server.limit_memory(ALMOST_NOTHING);
     let began = Instant::now();
     // Somewhere among them, or at the end of all, it is told.
@@ -80,7 +80,7 @@ fn many_puts_without_memory_are_accepted_up_to_some_point() {
     server.limit_memory(0);
     // It may have been told to one that puts, and is told once to one that waits for all.
     let _ = queue.sync();
-    queue.put_unsynced(&"another".to_owned()).unwrap();
+    queue.put_unsynced("another").unwrap();
     queue.sync().unwrap();
     let pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 2);
@@ -105,7 +105,7 @@ fn what_is_there_is_worked_off_without_memory() {
 fn a_death_is_written_down_without_memory() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     server.limit_memory(ALMOST_NOTHING);
     let _pool = pool(&queue, 1, |_| Err("it has a crack".into()));
     assert_eq!(join(&queue), Joined { done: 0, dead: 1 });

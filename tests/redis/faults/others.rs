@@ -149,7 +149,7 @@ fn a_node_of_a_cluster_without_the_stream_names_the_one_that_has_it() {
     );
     let queue = open(&place(with.url()));
     let _pool = willing(&queue, 1);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 1);
 }
 
@@ -242,7 +242,7 @@ fn a_server_that_takes_flags_and_does_not_run_them_is_worked_with() {
     });
     let queue = open(&place(url));
     let pool = willing(&queue, 1);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 1);
     assert_eq!(pool.began(), ["item"]);
     check_books(&server, 1, 0);

@@ -56,9 +56,9 @@ fn bounded(url: String, bound: usize) -> Queue {
 fn who_waits_for_room_elsewhere_asks_nobody() {
     let server = Server::plain();
     let [here, there] = [(); 2].map(|()| bounded(server.url(), 2));
-    here.put(&"one".to_owned()).unwrap();
-    there.put(&"two".to_owned()).unwrap();
-    assert!(here.try_put(&"three".to_owned()).unwrap_err().is_full());
+    here.put("one").unwrap();
+    there.put("two").unwrap();
+    assert!(here.try_put("three").unwrap_err().is_full());
     std::thread::scope(|scope| {
         let putters: Vec<_> = ["three", "four", "five"]
             .map(|name| scope.spawn(|| here.put(&name.to_owned())))
@@ -92,13 +92,13 @@ fn an_idle_supervisor_asks_nobody() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
     let _pool = willing(&queue, 2);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 1);
     until("it waits for more", || {
         server.cli(&["client", "list"]).contains("cmd=xreadgroup")
     });
     assert_quiet(&server, 4);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 2);
 }
 
@@ -134,7 +134,7 @@ fn a_long_item_costs_only_renewals() {
     let server = Server::plain();
     let queue = queue(server.url(), Duration::from_secs(3));
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     // Two or three renewals, of some ten calls each: XPENDING, XCLAIM, XINFO and so on.
     assert_quiet(&server, 60);
@@ -145,7 +145,7 @@ fn a_long_item_costs_only_renewals() {
 fn who_has_nothing_held_needs_no_renewals() {
     let server = Server::plain();
     let queue = queue(server.url(), Duration::from_millis(300));
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     // It only puts: nobody here takes anything.
     assert_quiet(&server, 0);
     let _pool = willing(&queue, 1);

@@ -157,7 +157,7 @@ fn a_user_without_a_command_is_told_before_work_begins() {
         let (server, url) = limited(&format!("~* &* +@all -{command}"));
         // Somebody who may do it has put an item.
         let owner = open(&place(server.url()));
-        owner.put(&"item".to_owned()).unwrap();
+        owner.put("item").unwrap();
         let refused = match Queue::on_redis(&place(url), QueueOptions::default()) {
             Err(error) => error,
             Ok(queue) => {
@@ -190,7 +190,7 @@ fn a_user_with_what_is_needed_can_work() {
     let (server, url) = limited("~items ~{items}:* &* +@all -client -@admin");
     let queue = open(&place(url));
     let _pool = willing(&queue, 1);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 1);
     check_books(&server, 1, 0);
 }
@@ -248,7 +248,7 @@ fn a_unix_socket_works() {
     let path = path.display();
     let queue = open(&place(format!("redis+unix://{path}?pass=secret")));
     let _pool = willing(&queue, 1);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 1);
     check_books(&server, 1, 0);
     let error = refusal(&format!("redis+unix://{path}?pass=guess"));
@@ -260,7 +260,7 @@ fn a_unix_socket_works() {
 fn another_database_is_another_queue() {
     let server = Server::plain();
     let [zero, three] = ["0", "3"].map(|db| open(&place(format!("{}/{db}", server.url()))));
-    zero.put(&"item".to_owned()).unwrap();
+    zero.put("item").unwrap();
     assert_eq!((zero.len(), three.len()), (1, 0));
     assert_eq!(server.cli(&["-n", "3", "xlen", STREAM]), "0");
     let error = refusal(&format!("{}/99", server.url()));

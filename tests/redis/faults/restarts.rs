@@ -60,13 +60,13 @@ fn what_ended_while_redis_was_away_is_told_when_it_is_back() {
     let server = Options::default().durable().start();
     let queue = queue(server.url(), LONG_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     server.kill();
     gate.open();
     pool.notices.await_one("is away");
     std::thread::scope(|scope| {
-        let putter = scope.spawn(|| queue.put(&"another".to_owned()));
+        let putter = scope.spawn(|| queue.put("another"));
         server.restart();
         putter.join().unwrap().unwrap();
     });
@@ -80,8 +80,8 @@ fn forget(then: impl FnOnce(&Server, &Queue)) {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
-    queue.put(&"waiting".to_owned()).unwrap();
+    queue.put("item").unwrap();
+    queue.put("waiting").unwrap();
     pool.await_begun(1);
     server.restart();
     then(&server, &queue);
@@ -106,9 +106,9 @@ fn assert_forgotten<R: std::fmt::Debug>(result: Result<R, dishrack::Error>) {
 
 fn a_redis_that_forgot_is_told_to_whoever_puts() {
     forget(|_, queue| {
-        assert_forgotten(queue.put(&"more".to_owned()));
+        assert_forgotten(queue.put("more"));
         // And whatever else is asked.
-        assert_forgotten(queue.try_put(&"more".to_owned()));
+        assert_forgotten(queue.try_put("more"));
         assert_forgotten(queue.counts());
         assert_forgotten(queue.join());
     });
@@ -139,12 +139,12 @@ fn a_redis_that_forgot_does_not_begin_anew_by_itself() {
     // Whoever opens it anew, begins anew.
     let server = Server::plain();
     let old = queue(server.url(), LONG_LEASE);
-    old.put(&"old".to_owned()).unwrap();
+    old.put("old").unwrap();
     server.restart();
     let new = queue(server.url(), LONG_LEASE);
-    new.put(&"new".to_owned()).unwrap();
+    new.put("new").unwrap();
     // The stream is there, but it is another one.
-    assert_forgotten(old.put(&"more".to_owned()));
+    assert_forgotten(old.put("more"));
     let pool = willing(&new, 1);
     assert_eq!(join(&new).done, 1);
     assert_eq!(pool.began(), ["new"]);

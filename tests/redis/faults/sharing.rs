@@ -176,7 +176,7 @@ fn results_are_kept_up_to_some_number() {
 fn a_lease_is_the_streams() {
     let server = Server::plain();
     let first = queue(server.url(), Duration::from_secs(60));
-    first.put(&"item".to_owned()).unwrap();
+    first.put("item").unwrap();
     let _held = first.get_timeout(DEADLINE).unwrap();
     // Another one would take over early what that one renews seldom.
     let other = place(server.url()).lease(SHORT_LEASE);
@@ -193,7 +193,7 @@ fn a_lease_is_the_streams() {
 fn a_lease_is_not_shortened_under_who_renews_seldom() {
     let server = Server::plain();
     let first = queue(server.url(), Duration::from_secs(60));
-    first.put(&"item".to_owned()).unwrap();
+    first.put("item").unwrap();
     let _held = first.get_timeout(DEADLINE).unwrap();
     let shorter = Duration::from_millis(100);
     until("it is quiet for longer than that", || {
@@ -249,7 +249,7 @@ fn a_map_goes_on_with_the_workers_of_others() {
     let queue = queue(server.url(), LONG_LEASE);
     let pool = willing(&queue, 1);
     let items: Vec<String> = (0..5).map(|n| format!("take {n}")).collect();
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 1);
     pool.supervisor().stop();
     let other = Part::new("other", server.url(), LONG_LEASE).start();

@@ -29,12 +29,12 @@ fn not_noticed(stop: impl FnOnce(&Server, &Proxy), cont: impl FnOnce(&Server, &P
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"one".to_owned()).unwrap();
-    queue.put(&"two".to_owned()).unwrap();
+    queue.put("one").unwrap();
+    queue.put("two").unwrap();
     pool.await_begun(1);
     stop(&server, &proxy);
     std::thread::scope(|scope| {
-        let putter = scope.spawn(|| queue.put(&"three".to_owned()));
+        let putter = scope.spawn(|| queue.put("three"));
         gate.open();
         let_pass(Duration::from_millis(300));
         assert!(!putter.is_finished(), "nobody can have accepted it");
@@ -60,7 +60,7 @@ fn a_black_hole_that_never_gives_back_is_noticed() {
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), SHORT_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     proxy.black_hole();
     gate.open();
@@ -103,7 +103,7 @@ fn dropped_while(away: fn(&Proxy)) {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let far = queue(proxy.url(), SHORT_LEASE);
-    far.put(&"item".to_owned()).unwrap();
+    far.put("item").unwrap();
     let delivery = far.get_timeout(DEADLINE).unwrap();
     away(&proxy);
     // Nobody hears of it any more.
@@ -170,7 +170,7 @@ fn timeouts_hold_while_redis_is_away() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     let short = Duration::from_millis(20);
     let delivery = queue.get_timeout(crate::patience::DEADLINE).unwrap();
     proxy.refuse();

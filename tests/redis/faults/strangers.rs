@@ -46,10 +46,10 @@ fn what_is_no_item_is_a_dead_letter_and_others_go_on() {
     let queue = queue(server.url(), LONG_LEASE);
     let add = |fields: &[&str]| server.cli(&[&["xadd", STREAM, "*"], fields].concat());
     add(&["colour", "red"]);
-    queue.put(&"one".to_owned()).unwrap();
+    queue.put("one").unwrap();
     add(&["item", "\u{7f}too short for what it says"]);
     add(&["item", ""]);
-    queue.put(&"two".to_owned()).unwrap();
+    queue.put("two").unwrap();
     let pool = willing(&queue, 1);
     assert_eq!(join(&queue), Joined { done: 2, dead: 3 });
     assert_eq!(pool.began(), ["one", "two"]);
@@ -100,8 +100,8 @@ fn told(act: impl FnOnce(&Server), words: &str) {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"one".to_owned()).unwrap();
-    queue.put(&"two".to_owned()).unwrap();
+    queue.put("one").unwrap();
+    queue.put("two").unwrap();
     pool.await_begun(1);
     act(&server);
     gate.open();
@@ -110,7 +110,7 @@ fn told(act: impl FnOnce(&Server), words: &str) {
         assert!(error.to_string().contains(words), "{error}");
     };
     said(queue.join().unwrap_err());
-    said(queue.put(&"three".to_owned()).unwrap_err());
+    said(queue.put("three").unwrap_err());
     pool.notices.await_one("failed: redis at");
 }
 
@@ -139,10 +139,10 @@ fn a_held_entry_that_is_deleted_is_over() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"one".to_owned()).unwrap();
+    queue.put("one").unwrap();
     pool.await_begun(1);
     assert_eq!(server.cli(&["xdel", STREAM, &only_entry(&server)]), "1");
-    queue.put(&"two".to_owned()).unwrap();
+    queue.put("two").unwrap();
     gate.open();
     join(&queue);
     until("both are begun", || pool.began() == ["one", "two"]);
@@ -165,14 +165,14 @@ fn assert_nothing_is_left(server: &Server) {
 fn a_held_entry_that_is_deleted_and_fails_is_over() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
-    queue.put(&"one".to_owned()).unwrap();
+    queue.put("one").unwrap();
     let delivery = queue.get().unwrap();
     assert_eq!(server.cli(&["xdel", STREAM, &only_entry(&server)]), "1");
     if let Err(error) = delivery.nack("it has a crack") {
         // It has looked after what it holds in between.
         assert!(error.is_stale(), "{error}");
     }
-    queue.put(&"two".to_owned()).unwrap();
+    queue.put("two").unwrap();
     let pool = super::stage::pool(&queue, 1, |_| Err("it has a crack".into()));
     until("the other one is dead", || join(&queue).dead >= 1);
     assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
@@ -188,7 +188,7 @@ fn a_stream_that_is_trimmed_goes_on() {
     server.cli(&["xtrim", STREAM, "maxlen", "=", "2"]);
     gate.open();
     join(&queue);
-    queue.put(&"after".to_owned()).unwrap();
+    queue.put("after").unwrap();
     until("the last one is begun", || {
         pool.began().iter().any(|item| item == "after")
     });
@@ -201,7 +201,7 @@ fn an_entry_that_somebody_else_claims_is_his() {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"one".to_owned()).unwrap();
+    queue.put("one").unwrap();
     pool.await_begun(1);
     let entry = only_entry(&server);
     server.cli(&["xclaim", STREAM, "dishrack", "ghost", "0", &entry]);
@@ -214,7 +214,7 @@ fn an_entry_that_somebody_else_claims_is_his() {
     server.cli(&["xack", STREAM, "dishrack", &entry]);
     server.cli(&["xdel", STREAM, &entry]);
     assert_eq!(queue.counts().unwrap().unfinished(), 0);
-    queue.put(&"two".to_owned()).unwrap();
+    queue.put("two").unwrap();
     assert_eq!(join(&queue).done, 1);
     check_books(&server, 1, 0);
 }
@@ -234,7 +234,7 @@ fn a_stream_with_a_group_of_others_goes_on() {
         ">",
     ]);
     let queue = queue(server.url(), LONG_LEASE);
-    queue.put(&"new".to_owned()).unwrap();
+    queue.put("new").unwrap();
     let pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 2);
     assert_eq!(pool.began(), ["old", "new"]);
@@ -292,7 +292,7 @@ fn an_entry_of_very_many_fields_ends() {
     // Given back as well: it stays with whoever has it, and others go on.
     drop(queue.get_timeout(crate::patience::DEADLINE));
     let _pool = willing(&queue, 1);
-    queue.put(&"one".to_owned()).unwrap();
+    queue.put("one").unwrap();
     assert_eq!(join(&queue), Joined { done: 1, dead: 1 });
     let id = queue.raw_dead_letters().unwrap()[0].id;
     assert!(queue.retry_dead_letter(id).unwrap());
@@ -303,7 +303,7 @@ fn a_stream_that_is_made_again_is_told_to_those_of_the_old_one() {
     let server = Server::plain();
     let old = queue(server.url(), LONG_LEASE);
     let (pool, gate) = held(&old);
-    old.put(&"item".to_owned()).unwrap();
+    old.put("item").unwrap();
     pool.await_begun(1);
     assert_eq!(server.cli(&["del", STREAM]), "1");
     let new = queue(server.url(), LONG_LEASE);
@@ -336,7 +336,7 @@ fn an_item_that_somebody_acknowledges_by_hand_is_worked_on() {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
     let (pool, gate) = held(&queue);
-    queue.put(&"item".to_owned()).unwrap();
+    queue.put("item").unwrap();
     pool.await_begun(1);
     let entry = only_entry(&server);
     assert_eq!(server.cli(&["xack", STREAM, "dishrack", &entry]), "1");

@@ -56,7 +56,7 @@ fn the_items_of_killed_worker_processes_go_to_another() {
     one.await_line("ready");
     let near = queue(server.url(), SHORT_LEASE);
     // This one only kills who works on it, time and again.
-    near.put(&"kill its worker".to_owned()).unwrap();
+    near.put("kill its worker").unwrap();
     assert_eq!(join(&near), Joined { done: 0, dead: 1 });
     let letters = near.dead_letters().unwrap();
     let causes = letters[0].history.iter().map(|one| one.cause.to_string());
@@ -143,7 +143,7 @@ fn cut_off(says_before_it_knows: bool) {
     let far = queue(proxy.url(), SHORT_LEASE);
     let near = queue(server.url(), SHORT_LEASE);
     let (pool, gate) = held(&far);
-    far.put(&"item".to_owned()).unwrap();
+    far.put("item").unwrap();
     pool.await_begun(1);
     proxy.black_hole();
     let other = willing(&near, 1);
@@ -177,7 +177,7 @@ fn cut_off(says_before_it_knows: bool) {
     assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
     // It can work again.
     drop(other);
-    far.put(&"another".to_owned()).unwrap();
+    far.put("another").unwrap();
     assert_eq!(join(&far), Joined { done: 2, dead: 0 });
     check_books(&server, 2, 0);
 }
@@ -194,7 +194,7 @@ fn a_lease_is_renewed_while_an_item_is_worked_on() {
     let server = Server::plain();
     let near = queue(server.url(), SHORT_LEASE);
     let (pool, gate) = held(&near);
-    near.put(&"item".to_owned()).unwrap();
+    near.put("item").unwrap();
     pool.await_begun(1);
     let other = queue(server.url(), SHORT_LEASE);
     let idle = willing(&other, 1);

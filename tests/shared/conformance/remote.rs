@@ -53,16 +53,16 @@ fn probe(queue: Queue) {
     first.task_done().unwrap();
     let too_often = queue.task_done().unwrap_err();
     note(&mut log, "too_often", too_often.is_task_done_too_often());
-    queue.put(&"one".into()).unwrap();
+    queue.put("one").unwrap();
     note(&mut log, "visible", queue.len() == 1);
-    queue.put_timeout(&"two".into(), short).unwrap();
+    queue.put_timeout("two", short).unwrap();
     note(&mut log, "full", queue.is_full());
     note(
         &mut log,
         "try_put",
-        queue.try_put(&"x".into()).unwrap_err().is_full(),
+        queue.try_put("x").unwrap_err().is_full(),
     );
-    let late = queue.put_timeout(&"x".into(), short);
+    let late = queue.put_timeout("x", short);
     note(&mut log, "put_timeout", late.unwrap_err().is_full());
     note(&mut log, "fifo", *queue.get().unwrap() == "one");
     let two = queue.try_get().unwrap();
@@ -103,7 +103,7 @@ fn a_handle_in_a_worker_process_behaves_as_one_in_a_thread() {
         Supervisor::builder().processes(1),
     ] {
         let queue = place::queue::<String>(bounded(2));
-        queue.put(&"begin".into()).unwrap();
+        queue.put("begin").unwrap();
         let builder = builder.restart(Restart::Temporary);
         let pool = builder.worker(&queue, probe).unwrap();
         until("the worker has finished", || queue.is_closed());
@@ -132,8 +132,8 @@ fn a_worker_process_waits_for_room_until_there_is_some() {
 
 fn a_dropped_delivery_goes_back_and_counts() {
     let queue = place::queue::<String>(Options::default());
-    queue.put(&"a".into()).unwrap();
-    queue.put(&"b".into()).unwrap();
+    queue.put("a").unwrap();
+    queue.put("b").unwrap();
     for attempt in 1..=3 {
         let delivery = queue.get().unwrap();
         assert_eq!((delivery.as_str(), delivery.attempt()), ("a", attempt));
@@ -147,7 +147,7 @@ fn a_dropped_delivery_goes_back_and_counts() {
 
 fn an_item_taken_out_of_its_delivery_is_acknowledged_by_the_queue() {
     let queue = place::queue::<String>(Options::default());
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let item = queue.get().unwrap().into_item();
     assert_eq!(item, "a");
     assert!(queue.join_timeout(Duration::ZERO).unwrap_err().is_timeout());
@@ -157,7 +157,7 @@ fn an_item_taken_out_of_its_delivery_is_acknowledged_by_the_queue() {
 
 fn one_threads_task_done_does_not_acknowledge_anothers_item() {
     let queue = place::queue::<String>(Options::default());
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let delivery = queue.get().unwrap();
     let other = queue.clone();
     let error = std::thread::spawn(move || other.task_done().unwrap_err());
@@ -171,7 +171,7 @@ fn one_threads_task_done_does_not_acknowledge_anothers_item() {
 
 fn items_of_an_ended_thread_go_back() {
     let queue = place::queue::<String>(Options::default());
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     let other = queue.clone();
     let taken = std::thread::spawn(move || other.get().unwrap().into_item());
     assert_eq!(taken.join().unwrap(), "a");
@@ -186,11 +186,11 @@ fn get_keeps_its_time_and_put_its_bound() {
     let began = std::time::Instant::now();
     assert!(queue.get_timeout(time).unwrap_err().is_empty());
     assert!(began.elapsed() >= time);
-    queue.put(&"a".into()).unwrap();
-    queue.put_timeout(&"b".into(), Duration::MAX).unwrap();
+    queue.put("a").unwrap();
+    queue.put_timeout("b", Duration::MAX).unwrap();
     assert!(queue.is_full() && queue.qsize() == 2);
     let began = std::time::Instant::now();
-    assert!(queue.put_timeout(&"c".into(), time).unwrap_err().is_full());
+    assert!(queue.put_timeout("c", time).unwrap_err().is_full());
     assert!(began.elapsed() >= time);
 }
 
@@ -214,7 +214,7 @@ fn an_idle_async_get_is_polled_only_when_something_is_there() {
     // Another one, dropped while it waits, leaves nothing behind.
     drop(Box::pin(queue.get_async()).as_mut().poll(&mut context));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0, "it wakes itself");
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     // Once, or again while the item still waits for it.
     until("it is woken", || wakes.0.load(Ordering::Relaxed) > 0);
     match get.as_mut().poll(&mut context) {
@@ -229,7 +229,7 @@ fn a_closed_queue_lets_every_getter_go_when_its_last_item_is_taken() {
         backoff: Backoff::exponential(rest, rest),
         ..Options::default()
     });
-    queue.put(&"a".into()).unwrap();
+    queue.put("a").unwrap();
     queue.get().unwrap().nack("later").unwrap();
     let getters: Vec<_> = (0..3)
         .map(|_| {
