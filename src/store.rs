@@ -3,7 +3,7 @@
 //! The broker tells the store what must last; the ledger and the links know nothing of it. A store
 //! is called without the broker's lock where it may take its time: commits by one thread, questions
 //! by anybody. `memory` keeps dead letters as long as the queue lives, `journal` keeps everything
-//! in a file, and [`book`] is what a journal keeps.
+//! in a file, and `dishrack_core::book` is what a journal keeps.
 
 #[cfg(feature = "journal")]
 pub(crate) mod journal;

@@ -3,7 +3,7 @@
 //! [`Supervisor`] is what a program holds: the workers of one queue. How they run is chosen when it
 //! is built: as processes, as threads, as async tasks, or inline in whoever puts and joins. The
 //! words and rules are those of Erlang/OTP's `supervisor`. The rules themselves are pure modules:
-//! [`child`] for one worker's life, [`restart`] for how often it may be restarted.
+//! `dishrack_core::pool::child` for one worker's life, `restart` there for how often it may be restarted.
 
 mod builder;
 pub(crate) mod endpoints;
