@@ -24,7 +24,7 @@ pub enum StartMethod {
     #[default]
     Spawn,
     /// Each is forked from a fork server, a process with a single thread that was itself spawned.
-    /// Faster, and what the program did before [`serve`](crate::serve) is done once for all.
+    /// Faster, and what the program did before `dishrack::serve` is done once for all.
     Fork,
 }
 
