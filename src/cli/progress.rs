@@ -8,10 +8,11 @@ mod layout;
 
 use std::io;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use self::layout::Head;
@@ -251,7 +252,7 @@ struct Drawing {
 
 impl Canvas {
     fn lock(&self) -> MutexGuard<'_, Drawing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn set_width(&self, columns: usize) {
