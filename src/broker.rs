@@ -23,10 +23,12 @@ mod timer;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use self::alone::Vigil;
 use self::committer::Committer;
@@ -515,7 +517,7 @@ impl Broker {
 /// A panic with the lock held would be our bug; whoever comes next goes on with what is there,
 /// because every change of the ledger is complete in itself.
 fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
-    core.lock().unwrap_or_else(PoisonError::into_inner)
+    core.lock()
 }
 
 fn with<R>(core: &Mutex<Core>, act: impl FnOnce(&mut Core) -> R) -> R {
@@ -552,21 +554,18 @@ fn with_or_break_off<R>(
 /// Sleeps until the doorbell rings or the time is over; the lock is free meanwhile.
 fn sleep<'a>(
     doorbell: &Condvar,
-    core: MutexGuard<'a, Core>,
+    mut core: MutexGuard<'a, Core>,
     deadline: Deadline,
 ) -> (MutexGuard<'a, Core>, bool) {
     match deadline {
         Deadline::None => (core, true),
-        Deadline::Forever => (
-            doorbell.wait(core).unwrap_or_else(PoisonError::into_inner),
-            false,
-        ),
+        Deadline::Forever => {
+            doorbell.wait(&mut core);
+            (core, false)
+        }
         Deadline::Until(deadline) => {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let (core, timeout) = doorbell
-                .wait_timeout(core, left)
-                .unwrap_or_else(PoisonError::into_inner);
-            (core, timeout.timed_out())
+            let is_over = doorbell.wait_until(&mut core, deadline).timed_out();
+            (core, is_over)
         }
     }
 }

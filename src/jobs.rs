@@ -23,10 +23,11 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
@@ -153,7 +154,7 @@ static POST: Mutex<Option<Post>> = Mutex::new(None);
 
 /// This worker has no more items.
 fn end() {
-    let mut post = POST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut post = POST.lock();
     if let Some(post) = &mut *post {
         let setup = setup();
         let grace = setup.map_or(Duration::ZERO, |setup| setup.grace);
@@ -252,7 +253,7 @@ fn serve_item(
         words: server,
     };
     let surroundings = setup.surroundings([("SUPERVISOR_SLOT", attempt.slot)]);
-    let mut post = POST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut post = POST.lock();
     let post = post.get_or_insert_default();
     let served = while_at_work(|| post.serve(&words, &surroundings, &arguments))?;
     let (exit, output) = (served.exit, served.output);

@@ -1,7 +1,8 @@
 //! Who is woken when something has changed.
 
-use std::sync::Condvar;
 use std::task::Waker;
+
+use parking_lot::Condvar;
 
 use super::core::Core;
 use crate::fail;

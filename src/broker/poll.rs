@@ -4,9 +4,11 @@
 //! shared memory: no worker has to wake anybody, and no thread is changed. One caller at a time
 //! does so, and only while a processor is left for it; the others sleep on their doorbells.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
+
+use parking_lot::MutexGuard;
 
 use super::core::Core;
 use super::{Broker, with_guard};

@@ -1,7 +1,9 @@
 //! Where the outcomes of a `map` arrive: one mailbox for each running `map`.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar};
+use std::sync::Arc;
+
+use parking_lot::Condvar;
 
 use super::Broker;
 use super::core::Core;

@@ -11,9 +11,11 @@ mod listener;
 mod publisher;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::committer::Committer;
 use super::core::Core;
@@ -298,7 +300,7 @@ impl Broker {
         let Some(channel) = self.stream.get() else {
             return false;
         };
-        let mut there = lock_threads(&channel.threads);
+        let mut there = channel.threads.lock();
         let threads = std::mem::take(&mut *there);
         if threads.is_empty() {
             return true;
@@ -350,10 +352,6 @@ impl Broker {
 
 fn is_this(thread: &JoinHandle<()>) -> bool {
     thread.thread().id() == std::thread::current().id()
-}
-
-fn lock_threads<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_late(deadline: Deadline) -> bool {

@@ -2,8 +2,10 @@
 //!
 //! The thread is started when the first item rests, and it sleeps without ticking until then.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 use super::core::Core;
 
@@ -30,7 +32,7 @@ impl Timer {
 
     /// Has the broker look again after `rest`, or earlier.
     pub(super) fn set(&self, rest: Duration) {
-        let mut alarm = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alarm = self.shared.0.lock();
         // A rest too long to be reckoned with never ends.
         let Some(at) = Instant::now().checked_add(rest) else {
             return;
@@ -53,7 +55,7 @@ impl Timer {
     /// Has the thread run already: when the machine lacks threads, which is when rests are needed most,
     /// it cannot be made any more.
     pub(super) fn start(&self) {
-        let mut alarm = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alarm = self.shared.0.lock();
         if !alarm.is_running {
             self.run(&mut alarm);
         }
@@ -75,7 +77,7 @@ impl Timer {
 
 fn run(core: &Weak<Mutex<Core>>, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
     loop {
-        let mut state = alarm.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = alarm.lock();
         loop {
             if state.is_over {
                 return;
@@ -83,16 +85,13 @@ fn run(core: &Weak<Mutex<Core>>, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
             let left = state
                 .at
                 .map(|at| at.saturating_duration_since(Instant::now()));
-            state = match left {
+            match left {
                 Some(Duration::ZERO) => break,
                 Some(left) => {
-                    changed
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    changed.wait_for(&mut state, left);
                 }
-                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+                None => changed.wait(&mut state),
+            }
         }
         state.at = None;
         drop(state);
@@ -105,7 +104,7 @@ fn run(core: &Weak<Mutex<Core>>, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        let mut alarm = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alarm = self.shared.0.lock();
         alarm.is_over = true;
         self.shared.1.notify_one();
     }

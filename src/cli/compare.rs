@@ -4,10 +4,11 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use parking_lot::{Mutex, MutexGuard};
 use serde_bytes::ByteBuf;
 
 use super::args::{self, Mode};
@@ -72,7 +73,7 @@ impl Observer for Sketch {
 
 impl Sketch {
     fn lock(&self) -> MutexGuard<'_, Timeline> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -183,7 +184,7 @@ fn try_way(
     let rack = Rack::with(Options::default());
     let builder = Supervisor::builder().observer(Arc::clone(&sketch) as _);
     let pool = Arc::new(dishes::hire(way, command.workers, builder, &rack)?);
-    let lock = || current.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || current.lock();
     *lock() = Some((rack.clone(), Arc::clone(&pool)));
     wash(command, &rack, stop)?;
     if let Err(error) = rack.join()
@@ -249,7 +250,7 @@ fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), Failure> {
 /// `output` is no longer there after the second signal, if nothing was drawn into it.
 fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure> {
     let taken = |current: &Current| {
-        let current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = current.lock();
         current.clone()
     };
     let (orderly, sudden) = (Arc::clone(current), Arc::clone(current));

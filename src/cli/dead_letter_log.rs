@@ -4,10 +4,11 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use parking_lot::Mutex;
 
 use super::letter;
 use super::output;
@@ -84,7 +85,7 @@ impl DeadLetterLog {
     }
 
     pub(super) fn tell(&self, id: ItemId, name: &str, history: &[Failure]) {
-        let deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
+        let deaths = self.deaths.lock();
         if let Some(deaths) = &*deaths {
             // The thread listens as long as the sender is here.
             let _ = deaths.send(Told::Death(id, name.to_owned(), history.to_vec()));
@@ -94,7 +95,7 @@ impl DeadLetterLog {
     /// Waits until all that were told are written, or cannot be.
     pub(super) fn sync(&self) {
         let (sync, is_written) = bounded::<()>(0);
-        let deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
+        let deaths = self.deaths.lock();
         if let Some(deaths) = &*deaths {
             let _ = deaths.send(Told::Sync(sync));
         } else {
@@ -107,7 +108,7 @@ impl DeadLetterLog {
 
     /// Nothing more is told. Disconnected when all that was is written, or cannot be.
     pub(super) fn end(&self) -> &Receiver<()> {
-        let mut deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deaths = self.deaths.lock();
         deaths.take();
         &self.over
     }

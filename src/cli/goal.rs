@@ -1,9 +1,10 @@
 //! What a run is to do in all, as far as that is known, and how to go on where it did less.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -119,7 +120,7 @@ impl Goal {
         let total = self.expected.total(self.before.accepted);
         let counts = queue.counts_known();
         let is_left = total.is_none_or(|total| counts.done + counts.dead < total);
-        let mut advice = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut advice = self.advice.lock();
         if !queue.is_store_broken()
             && is_left
             && let Some(advice) = advice.take()

@@ -6,11 +6,12 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
+use parking_lot::Mutex;
 
 use super::code;
 use super::config::Config;
@@ -156,7 +157,7 @@ impl Printer {
     }
 
     fn unprinted(&self) -> usize {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = self.events.lock();
         events.as_ref().map_or(0, Sender::len)
     }
 
@@ -173,10 +174,7 @@ impl Printer {
     /// Prints what there is and writes the dead letters. Once the run is stopped, whoever should
     /// read that has this time to do so. Whether all that goes to files is written.
     pub(super) fn finish(&self, time: Duration) -> bool {
-        self.events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.events.lock().take();
         self.wait_for(&self.over, time);
         let is_written = self.is_written.load(Ordering::Acquire);
         match &self.dead_letter_log {
@@ -234,7 +232,7 @@ impl Observer for Printer {
             EventKind::ItemDone { .. } => self.check_halt_rule(),
             _ => {}
         }
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = self.events.lock();
         if let Some(events) = &*events {
             // The thread listens as long as the sender is here.
             let _ = events.send(event);
@@ -242,7 +240,7 @@ impl Observer for Printer {
     }
 
     fn progress(&self, counts: &Counts) {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = *counts;
+        *self.counts.lock() = *counts;
         // Full when a change is on its way already.
         let _ = self.title.try_send(());
     }
@@ -299,7 +297,7 @@ fn start_title(
         Source::File(_) | Source::Stdin | Source::Others => None,
     };
     let show = move || {
-        let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = *counts.lock();
         let (done, dead, waiting) = (counts.done, counts.dead, counts.waiting + counts.delayed);
         if is_shared {
             // What others do is not known here.

@@ -13,11 +13,12 @@ use std::os::fd::BorrowedFd;
 use std::panic;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use nix::libc::SIGCONT;
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::getpgrp;
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
@@ -134,7 +135,7 @@ pub(super) fn open() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         // Not where this very thread panics with the lock held.
-        if let Ok(mut screen) = SCREEN.try_lock() {
+        if let Some(mut screen) = SCREEN.try_lock() {
             screen.erase();
         }
         tell(panic);
@@ -145,7 +146,7 @@ pub(super) fn open() {
 /// Shows these lines below all others, instead of those that were shown before. They are no wider
 /// and no more than the terminal takes.
 pub(super) fn show(frame: Vec<String>) {
-    let mut screen = lock();
+    let mut screen = SCREEN.lock();
     if HAS_BARS.load(Ordering::Acquire) {
         screen.frame = frame;
         screen.repaints = 0;
@@ -158,7 +159,7 @@ pub(super) fn close() {
     if !HAS_BARS.load(Ordering::Acquire) {
         return;
     }
-    let mut screen = lock();
+    let mut screen = SCREEN.lock();
     if HAS_BARS.swap(false, Ordering::AcqRel) {
         screen.erase();
         screen.frame.clear();
@@ -275,10 +276,6 @@ fn is_in_foreground() -> bool {
     tcgetpgrp(rustix::stdio::stderr()).map_or(true, |group| group == getpgrp())
 }
 
-fn lock() -> MutexGuard<'static, Screen> {
-    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Stream {
     /// Prints, with the bars out of the way.
     fn put(self, bytes: &[u8]) -> io::Result<()> {
@@ -286,7 +283,7 @@ impl Stream {
         if !is_below_bars || !HAS_BARS.load(Ordering::Acquire) {
             return self.write_through(bytes);
         }
-        let mut screen = lock();
+        let mut screen = SCREEN.lock();
         match HAS_BARS.load(Ordering::Acquire) {
             true => screen.print(self, bytes),
             false => self.write_through(bytes),

@@ -1,11 +1,12 @@
 //! How a run is stopped from outside: the first signal ends it in order, the second at once.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use nix::sys::signal::{SigSet, Signal};
+use parking_lot::{Mutex, MutexGuard};
 use signal_hook::iterator::Signals;
 
 use crate::supervision::signals;
@@ -136,7 +137,7 @@ impl Stop {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn request(&self, signal: i32) {
@@ -197,8 +198,7 @@ impl Stop {
     /// Sums the run up, once. Whoever comes second waits until that is done, so that he does not end
     /// the run before.
     pub(super) fn sum_up(&self, sum_up: impl FnOnce()) {
-        let is_summed_up = self.is_summed_up.lock();
-        let mut is_summed_up = is_summed_up.unwrap_or_else(PoisonError::into_inner);
+        let mut is_summed_up = self.is_summed_up.lock();
         if !std::mem::replace(&mut *is_summed_up, true) {
             sum_up();
         }

@@ -1,8 +1,9 @@
 //! Which views are to be ticked, and when. What they show then is theirs.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::view::View;
 use dishrack_core::ledger::Counts;
@@ -57,7 +58,7 @@ impl Ticks {
         if next > now {
             return Ok(());
         }
-        let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = *counts.lock();
         for (view, at) in views.iter_mut().zip(&mut self.next) {
             if at.is_some_and(|at| at <= now) {
                 view.tick(&counts)?;
@@ -72,7 +73,7 @@ impl Ticks {
         views: &mut [Box<dyn View>],
         counts: &Mutex<Counts>,
     ) -> io::Result<()> {
-        let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = *counts.lock();
         let ticked = views.iter_mut().zip(&self.next);
         let mut ticked = ticked.filter(|(_, at)| at.is_some());
         ticked.try_for_each(|(view, _)| view.tick(&counts))

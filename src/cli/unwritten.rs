@@ -3,9 +3,10 @@
 //! this does not know.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use dishrack_core::ledger::ItemId;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Shared by all that write.
 #[derive(Debug, Clone, Default)]
@@ -13,7 +14,7 @@ pub(super) struct Unwritten(Arc<Mutex<BTreeSet<(ItemId, u32)>>>);
 
 impl Unwritten {
     fn lock(&self) -> MutexGuard<'_, BTreeSet<(ItemId, u32)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(super) fn add(&self, id: ItemId, attempt: u32) {

@@ -5,8 +5,10 @@
 //! a [`Stream`], so that no line tears the bars.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::args::Format;
 use super::config::Config;
@@ -79,7 +81,7 @@ impl Out {
     }
 
     fn lock(&self) -> MutexGuard<'_, BufWriter<Stream>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

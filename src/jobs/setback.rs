@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::libc;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::command::{Surroundings, Words};
 use super::ending;
@@ -119,7 +119,7 @@ pub(super) struct MemoryWatch;
 static COUNTER: Mutex<Option<OomCounter>> = Mutex::new(None);
 
 fn counter() -> MutexGuard<'static, Option<OomCounter>> {
-    COUNTER.lock().unwrap_or_else(PoisonError::into_inner)
+    COUNTER.lock()
 }
 
 impl MemoryWatch {

@@ -11,10 +11,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
+use parking_lot::Mutex;
 use rustix::fs::{StatVfs, fstatvfs, statvfs};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
@@ -96,7 +96,7 @@ impl Spool {
             }
             match self.make_again() {
                 Ok(lock) => {
-                    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut held = HELD.lock();
                     held.extend(lock);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

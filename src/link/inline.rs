@@ -3,7 +3,9 @@
 //! It holds at most one delivery, because its worker gets one at a time.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Job, Link};
 use crate::payload::Payload;
@@ -22,7 +24,7 @@ pub(crate) fn pair() -> (InlineLink, InlineJobs) {
 
 impl InlineJobs {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Job>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(crate) fn pop(&self) -> Option<Job> {

@@ -1,9 +1,10 @@
 //! The link to an async task: batches over tokio's channel.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -20,7 +21,7 @@ struct Revoked {
 
 impl Revoked {
     fn take(&self, token: Token) -> bool {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock();
         tokens.remove(&token)
     }
 }
@@ -73,10 +74,7 @@ impl Link for TaskLink {
     }
 
     fn revoke(&mut self, handed: &Handed) {
-        let tokens = self.revoked.tokens.lock();
-        tokens
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(handed.token);
+        self.revoked.tokens.lock().insert(handed.token);
         self.revoked.changed.notify_one();
     }
 

@@ -10,8 +10,10 @@ use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::memory::{self, Mapping};
 
@@ -118,10 +120,7 @@ pub(crate) struct PartWriter {
 
 impl PartWriter {
     pub(crate) fn with_capacity(capacity: usize) -> Result<Self, String> {
-        let (segment, start, capacity) = POOL
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .reserve(capacity)?;
+        let (segment, start, capacity) = POOL.lock().reserve(capacity)?;
         Ok(PartWriter {
             segment,
             start,
@@ -161,9 +160,7 @@ impl PartWriter {
 
     /// The payload. What was reserved and not used is given back if it is the last in its segment.
     pub(crate) fn finish(self) -> Part {
-        POOL.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .shrink(&self);
+        POOL.lock().shrink(&self);
         Part {
             segment: self.segment,
             start: u32_of(self.start),

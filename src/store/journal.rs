@@ -21,10 +21,11 @@ mod trouble;
 use std::ffi::c_int;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use self::file::Claim;
@@ -271,11 +272,11 @@ impl Journal {
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.lock()
     }
 
     fn prints(&self) -> MutexGuard<'_, Prints> {
-        self.prints.lock().unwrap_or_else(PoisonError::into_inner)
+        self.prints.lock()
     }
 
     /// Writes what the book says, all or nothing; after a failure nothing more is written.
@@ -367,7 +368,7 @@ impl Journal {
 
     /// Whether the file itself says that it is in use; true where there is no file.
     fn is_marked(&self) -> bool {
-        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = self.claim.lock();
         claim.as_ref().is_none_or(Claim::is_marked)
     }
 
@@ -470,7 +471,7 @@ impl Store for Journal {
             }
         }
         // From now on the file is for others.
-        let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claim = self.claim.lock();
         claim.take();
         found
     }
@@ -491,7 +492,7 @@ impl Store for Journal {
     }
 
     fn process_mark(&self) -> Option<u128> {
-        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = self.claim.lock();
         Some(process_mark(&self.prints(), claim.as_ref()?.id))
     }
 
@@ -512,7 +513,7 @@ impl Store for Journal {
 
     #[cfg(feature = "cli")]
     fn take_unshown(&self) -> Vec<Unshown> {
-        std::mem::take(&mut self.unshown.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.unshown.lock())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The store of a queue that lives and dies with its process: a list of dead letters.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Store, StoredLetter};
 use crate::broker::Envelope;
@@ -14,7 +15,7 @@ pub(crate) struct MemoryStore {
 
 impl MemoryStore {
     fn dead(&self) -> MutexGuard<'_, BTreeMap<ItemId, StoredLetter>> {
-        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
+        self.dead.lock()
     }
 }
 

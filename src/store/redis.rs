@@ -23,14 +23,14 @@ mod telling;
 mod trouble;
 
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use redis::IntoConnectionInfo;
 use redis::io::tcp::{TcpSettings, socket2};
 
-use self::connection::{Line, Server, lock};
+use self::connection::{Line, Server};
 use self::keys::Keys;
 use self::options::Opening;
 pub use self::options::RedisOptions;
@@ -276,8 +276,8 @@ impl RedisStore {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn account(&self) -> std::sync::MutexGuard<'_, Account> {
-        lock(&self.account)
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock()
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::{Pool, WorkerInfo};
 use crate::broker::{Attachment, Broker, Core, Ending, Inline};
@@ -90,7 +92,7 @@ impl InlinePool {
                 return;
             }
             // One loop at a time.
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = turn.lock();
             while !is_told.load(Ordering::Acquire)
                 && broker.read(|core| core.dispatcher.ledger.ready()) > 0
             {

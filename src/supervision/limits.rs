@@ -5,10 +5,10 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{
@@ -89,7 +89,7 @@ static RAISED: Mutex<Option<(u64, u64)>> = Mutex::new(None);
 /// start: the user's own, which may be low for programs that `select`. `None` where we have changed
 /// nothing.
 pub(super) fn files_of_workers() -> Option<(u64, u64)> {
-    let raised = *RAISED.lock().unwrap_or_else(PoisonError::into_inner);
+    let raised = *RAISED.lock();
     let (before, raised_to) = raised?;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     // Where somebody has changed it again, it is theirs.
@@ -107,7 +107,7 @@ pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
         return Ok(());
     }
     if needed <= hard && setrlimit(Resource::RLIMIT_NOFILE, needed, hard).is_ok() {
-        let mut raised = RAISED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut raised = RAISED.lock();
         let before = match *raised {
             Some((before, raised_to)) if raised_to == soft => before,
             _ => soft,

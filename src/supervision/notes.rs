@@ -1,10 +1,11 @@
 //! What reaches the supervising thread, and how: a channel and a wake-up.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ipc_channel::ipc::IpcSender;
 use nix::sys::eventfd::EventFd;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::orders::Assignment;
 use crate::broker::Overseer;
@@ -32,7 +33,7 @@ enum Place {
 
 impl Registration {
     fn lock(&self) -> MutexGuard<'_, Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Takes the place, unless its life is over.

@@ -1,8 +1,10 @@
 //! Worker processes, as their program sees them: a thread that supervises, and ways to end it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
 
 use super::notes::{Note, NoteSender};
 use super::reap::Reaper;
@@ -60,11 +62,7 @@ impl ProcessPool {
     fn wait(&self) {
         // Disconnected, as nothing is ever sent.
         let _ = self.over.recv();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             // A panic there was our bug and was told to whoever joins.
             let _ = thread.join();
@@ -105,7 +103,7 @@ impl Pool for ProcessPool {
     }
 
     fn workers(&self) -> Vec<WorkerInfo> {
-        let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        let roster = self.roster.lock();
         roster.values().cloned().collect()
     }
 }

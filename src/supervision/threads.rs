@@ -2,11 +2,12 @@
 //! it has started, or is left behind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::builder::ThreadPlan;
 use super::{Pool, WorkerInfo};
@@ -54,7 +55,7 @@ impl Shared {
     }
 
     fn lock_holders(&self) -> MutexGuard<'_, Vec<HolderId>> {
-        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holders.lock()
     }
 
     fn end(&self, why: &str, is_spent: bool) {
@@ -192,22 +193,14 @@ impl ThreadPool {
     }
 
     fn request_stop(&self) {
-        let stop = self
-            .stop
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let stop = self.stop.lock().take();
         if stop.is_none() {
             return;
         }
         // Loops that sleep in a get look again, and are told that the queue is closed.
         self.shared.is_stopping.store(true, Ordering::Release);
         self.shared.broker.with(Core::wake_all);
-        let holders = self
-            .shared
-            .holders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let holders = self.shared.holders.lock();
         for holder in holders.iter() {
             self.shared.broker.ask_to_stop(*holder);
         }
@@ -230,7 +223,7 @@ impl Shared {
             overseer: None,
         };
         let holder = self.broker.attach(attachment, Some(credit), u64::MAX);
-        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut holders = self.holders.lock();
         holders.push(holder);
         holder
     }

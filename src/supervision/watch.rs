@@ -11,11 +11,12 @@ mod slot;
 mod starts;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use nix::sys::signal::Signal;
+use parking_lot::Mutex;
 
 use self::slot::Slot;
 use super::WorkerInfo;

@@ -7,8 +7,9 @@
 use std::any::type_name;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -107,7 +108,7 @@ impl Roles {
 }
 
 pub(super) fn register(register: impl FnOnce(&mut Roles)) {
-    let mut known = ROLES.write().unwrap_or_else(PoisonError::into_inner);
+    let mut known = ROLES.write();
     let named = known.take().unwrap_or_default();
     let mut roles = Roles {
         named,
@@ -115,26 +116,26 @@ pub(super) fn register(register: impl FnOnce(&mut Roles)) {
     };
     register(&mut roles);
     *known = Some(roles.named);
-    let mut preloads = PRELOADS.write().unwrap_or_else(PoisonError::into_inner);
+    let mut preloads = PRELOADS.write();
     preloads.extend(roles.preloads);
 }
 
 /// Does what is to be done before the first worker is.
 pub(super) fn preload() {
-    let preloads = PRELOADS.read().unwrap_or_else(PoisonError::into_inner);
+    let preloads = PRELOADS.read();
     let preloads = preloads.clone();
     preloads.iter().for_each(|preload| preload());
 }
 
 pub(super) fn find(name: &str) -> Option<Role> {
-    let known = ROLES.read().unwrap_or_else(PoisonError::into_inner);
+    let known = ROLES.read();
     known.as_ref()?.get(name).cloned()
 }
 
 /// The name under which workers will find `F`, if they can.
 pub(crate) fn name_of<F>() -> Result<&'static str, Kind> {
     let role = type_name::<F>();
-    let known = ROLES.read().unwrap_or_else(PoisonError::into_inner);
+    let known = ROLES.read();
     let known = known.as_ref().ok_or(Kind::NotServed)?;
     if size_of::<F>() != 0 {
         return Err(Kind::Captures { role });

@@ -9,10 +9,10 @@
 
 use std::fmt::{self, Write};
 use std::fs;
-use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 use nix::sys::prctl;
+use parking_lot::Mutex;
 
 /// Room that a worker's first argument makes for its title, in bytes.
 pub(crate) const ROOM_BYTES: usize = 240;
@@ -47,7 +47,7 @@ pub(crate) fn claim_and_keep(name: &str, words: String) {
 }
 
 fn claim_with(name: &str, words: Option<String>) {
-    let mut area = AREA.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut area = AREA.lock();
     let Some((start, length)) = argument_memory(words.is_some()) else {
         return;
     };
@@ -72,7 +72,7 @@ pub(crate) fn set_comm(name: &str) {
 
 /// Shows what the process is doing. Does nothing before [`claim`].
 pub(crate) fn set_activity(activity: &dyn fmt::Display) {
-    let mut area = AREA.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut area = AREA.lock();
     if let Some(area) = area.as_mut() {
         area.show(activity);
     }

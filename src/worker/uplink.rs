@@ -9,12 +9,13 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipc_channel::ipc::IpcSender;
 use nix::libc;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{boot, exit};
 use crate::fail;
@@ -92,7 +93,7 @@ impl Uplink {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Writes a record; waits while there is no room for it. How much the supervisor was not woken
@@ -247,10 +248,7 @@ impl Uplink {
         let mut state = self.lock();
         loop {
             while !state.is_watched {
-                state = self
-                    .watch
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                self.watch.wait(&mut state);
             }
             drop(state);
             std::thread::sleep(DELAY);

@@ -13,6 +13,7 @@ crate::trials! {
     nothing_is_left_unfinished,
     the_ledger_names_no_clock_or_io,
     only_the_broker_tells_the_ledger,
+    locks_do_not_poison,
     only_the_reaper_waits_for_children,
     only_the_command_line_prints_or_exits,
     dishes_stay_in_the_kitchen,
@@ -265,6 +266,25 @@ fn orders_outside_the_broker(sources: &[Source]) -> Findings {
         for (line, text) in source.code.lines().enumerate() {
             if calls.iter().any(|call| text.contains(call)) {
                 findings.push(finding(source, line + 1, why));
+            }
+        }
+    }
+    findings
+}
+
+fn locks_do_not_poison() {
+    expect_none(&poisoning_locks(&source::all()));
+}
+
+/// With the locks of std each caller would have to say what it makes of a poisoned one.
+fn poisoning_locks(sources: &[Source]) -> Findings {
+    let words = ["PoisonError", "Mutex", "MutexGuard", "RwLock", "Condvar"];
+    let mut findings = Findings::new();
+    for source in product(sources, &[]) {
+        for (line, text) in source.code.lines().enumerate() {
+            let is_of_std = text.contains("std::sync::") || text.contains(words[0]);
+            if is_of_std && words.iter().any(|word| has_word(text, word)) {
+                findings.push(finding(source, line + 1, "the locks are parking_lot's"));
             }
         }
     }
@@ -530,6 +550,7 @@ fn a_broken_rule_is_caught() {
             "core.ledger.handle_close();",
         ),
         (waits_outside_the_reaper, "src/a.rs", "child.wait()?;"),
+        (poisoning_locks, "src/a.rs", "use std::sync::{Arc, Mutex};"),
         (prints_and_exits, "src/a.rs", "eprintln!(\"no\");"),
         (
             prints_and_exits,

@@ -11,6 +11,9 @@ use crate::worker::title;
 /// The variable that says where Redis is, so that a password need not be on the command line.
 const VARIABLE: &str = "REDIS_URL";
 
+/// Why an option makes no sense without a Redis.
+pub(super) const NEEDED: &str = "needs --redis URL, or the variable REDIS_URL";
+
 /// A stream that has no other name.
 const STREAM: &str = "dishrack";
 
@@ -105,32 +108,23 @@ pub(in crate::cli) struct WorkArgs {
 
 impl PlaceArgs {
     /// The stream, if there is to be one.
-    ///
-    /// # Errors
-    /// An option that makes no sense without it.
-    pub(in crate::cli) fn place(&self) -> Result<Option<RedisOptions>, String> {
-        let given = [
-            ("--stream", self.stream.is_some()),
-            ("--lease", self.promise.lease.is_some()),
-            ("--replicas", self.promise.replicas.is_some()),
-        ];
-        let stray = given.into_iter().find(|(_, is_given)| *is_given);
+    pub(in crate::cli) fn place(&self) -> Option<RedisOptions> {
         // A variable alone is no reason to share what is done here.
-        let url = match (&self.redis, stray) {
-            (Some(url), _) => url.clone(),
-            (None, None) => return Ok(None),
-            (None, Some((option, _))) => variable().ok_or_else(|| {
-                format!("{option}: needs --redis URL, or the variable {VARIABLE}")
-            })?,
-        };
+        let is_named = self.stream.is_some() || self.promise.is_given();
+        let by_variable = || is_named.then(variable).flatten();
+        let url = self.redis.clone().or_else(by_variable)?;
         let stream = self.stream.as_deref().unwrap_or(STREAM);
         let place = RedisOptions::new(url, stream);
         hide("run", &place);
-        Ok(Some(self.promise.of(place)))
+        Some(self.promise.of(place))
     }
 }
 
 impl PromiseArgs {
+    fn is_given(&self) -> bool {
+        self.lease.is_some() || self.replicas.is_some()
+    }
+
     /// The stream with these promises.
     pub(in crate::cli) fn of(&self, mut place: RedisOptions) -> RedisOptions {
         if let Some(lease) = self.lease {
@@ -160,7 +154,7 @@ impl StreamArgs {
     }
 }
 
-fn variable() -> Option<String> {
+pub(super) fn variable() -> Option<String> {
     std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
 }
 

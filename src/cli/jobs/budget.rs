@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
+use parking_lot::Mutex;
 
 use crate::cli::stop::Stop;
 use crate::cli::view::View;
@@ -46,10 +47,6 @@ pub(super) struct Returns {
     made: Sender<()>,
 }
 
-fn lock(spent: &Mutex<Spent>) -> MutexGuard<'_, Spent> {
-    spent.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Budget {
     /// For so many items at once.
     pub(super) fn new(items_max: usize) -> Self {
@@ -73,7 +70,7 @@ impl Budget {
     pub(super) fn take(&self, id: ItemId, bytes: usize, stop: &Stop) {
         let bytes = if bytes < LARGE_BYTES { 0 } else { bytes };
         loop {
-            let mut spent = lock(&self.spent);
+            let mut spent = self.spent.lock();
             let is_light = bytes == 0 || spent.bytes == 0 || spent.bytes + bytes <= BYTES_MAX;
             if is_light && spent.items < self.items_max {
                 spent.items += 1;
@@ -95,7 +92,7 @@ impl Budget {
 impl Returns {
     /// One more item is shown.
     pub(super) fn shown(&self) {
-        let mut spent = lock(&self.spent);
+        let mut spent = self.spent.lock();
         // Items of an earlier run were never taken.
         spent.items = spent.items.saturating_sub(1);
         // Full when the producer will look anyway.
@@ -106,7 +103,7 @@ impl Returns {
 impl View for Returns {
     fn see(&mut self, event: &Event) -> io::Result<()> {
         if let EventKind::ItemDone { id, .. } | EventKind::Dead { id, .. } = &event.kind {
-            let mut spent = lock(&self.spent);
+            let mut spent = self.spent.lock();
             if let Some(bytes) = spent.by_item.remove(id) {
                 spent.bytes -= bytes;
                 let _ = self.made.try_send(());
@@ -143,16 +140,16 @@ mod tests {
             view.see(&dead(ItemId(1))).unwrap();
             second.join().unwrap();
         });
-        assert_eq!(lock(&budget.spent).bytes, LARGE_BYTES);
+        assert_eq!(budget.spent.lock().bytes, LARGE_BYTES);
         view.see(&dead(ItemId(2))).unwrap();
-        assert_eq!(lock(&budget.spent).bytes, 0);
+        assert_eq!(budget.spent.lock().bytes, 0);
     }
 
     #[test]
     fn small_items_are_not_counted() {
         let (budget, stop) = (Budget::new(10), Stop::new());
         budget.take(ItemId(1), LARGE_BYTES - 1, &stop);
-        assert_eq!(lock(&budget.spent).bytes, 0);
+        assert_eq!(budget.spent.lock().bytes, 0);
     }
 
     #[test]
@@ -164,6 +161,6 @@ mod tests {
             budget.returns().shown();
             second.join().unwrap();
         });
-        assert_eq!(lock(&budget.spent).items, 1);
+        assert_eq!(budget.spent.lock().items, 1);
     }
 }

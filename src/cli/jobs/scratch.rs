@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::cli::{printer, screen};
 use crate::jobs::owned;
@@ -119,7 +120,7 @@ fn use_from_now_on(spool: Spool, lock: Option<File>, whose: Whose) -> Spool {
         lock,
         whose,
     };
-    *SCRATCH.lock().unwrap_or_else(PoisonError::into_inner) = Some(scratch);
+    *SCRATCH.lock() = Some(scratch);
     spool
 }
 
@@ -127,7 +128,7 @@ fn use_from_now_on(spool: Spool, lock: Option<File>, whose: Whose) -> Spool {
 /// looks after temporary folders may have removed it, and a worker that needed it may have made it
 /// again.
 pub(super) fn look_after() {
-    let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut scratch = SCRATCH.lock();
     let Some(Scratch { spool, lock, .. }) = &mut *scratch else {
         return;
     };
@@ -155,7 +156,7 @@ pub(super) fn remove_shown(spool: &Spool, unshown: &BTreeSet<(ItemId, u32)>) {
 
 /// Nothing waits to be shown any more.
 pub(super) fn note_all_shown() {
-    let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut scratch = SCRATCH.lock();
     if let Some(Scratch { whose, .. }) = &mut *scratch
         && let Whose::Journal { is_all_shown, .. } = whose
     {
@@ -165,7 +166,7 @@ pub(super) fn note_all_shown() {
 
 /// A journal's folder is left to the next run, whatever is shown in this one.
 pub(in crate::cli) fn keep() {
-    let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut scratch = SCRATCH.lock();
     if let Some(Scratch { whose, .. }) = &mut *scratch
         && let Whose::Journal { is_kept, .. } = whose
     {
@@ -175,10 +176,7 @@ pub(in crate::cli) fn keep() {
 
 /// Removes the folder, if there is one and nobody needs it. To be called wherever the process ends.
 pub(in crate::cli) fn remove() {
-    let scratch = SCRATCH
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let scratch = SCRATCH.lock().take();
     let Some(scratch) = scratch else {
         return;
     };

@@ -12,13 +12,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "cli")]
 use std::time::SystemTime;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::neighbours;
 use super::schema::{APPLICATION_ID, IN_USE};
@@ -37,7 +37,7 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 static CLAIMED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
 fn claimed() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
-    CLAIMED.lock().unwrap_or_else(PoisonError::into_inner)
+    CLAIMED.lock()
 }
 
 /// The right to use a file, as long as it is kept.

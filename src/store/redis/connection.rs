@@ -4,10 +4,11 @@
 //! A call may be made again after its answer was lost, so whoever calls sees to it that the second
 //! time does no harm.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, cmd};
 
 use super::keys::Keys;
@@ -138,7 +139,7 @@ impl Server {
     pub(super) fn set_listener(&self, listener: Listener) {
         // There is one queue for each server.
         let _ = self.listener.set(listener);
-        for notice in std::mem::take(&mut *lock(&self.untold)) {
+        for notice in std::mem::take(&mut *self.untold.lock()) {
             self.tell(notice);
         }
     }
@@ -158,12 +159,12 @@ impl Server {
 
     /// Something that those who listen later are to know.
     pub(super) fn warn(&self, words: String) {
-        lock(&self.untold).push(Notice::Warning(words));
+        self.untold.lock().push(Notice::Warning(words));
     }
 
     /// The call with this number was answered.
     pub(super) fn was_answered(&self, spoken: Spoken, call: u64) {
-        let mut answered = lock(&self.answered);
+        let mut answered = self.answered.lock();
         answered.calls[spoken as usize] = call;
         answered.at = Some(Instant::now());
     }
@@ -171,7 +172,7 @@ impl Server {
     /// Nobody waits for it any more.
     pub(super) fn abandon(&self) {
         self.is_abandoned.store(true, Ordering::Release);
-        let _guard = lock(&self.pause.0);
+        let _guard = self.pause.0.lock();
         self.pause.1.notify_all();
     }
 
@@ -192,7 +193,7 @@ impl Server {
         wait: Duration,
         act: impl Fn(&mut Open) -> RedisResult<R>,
     ) -> Result<R, Trouble> {
-        let mut line = lock(&line.0);
+        let mut line = line.0.lock();
         let (mut since, mut tries) = (None, 0_u32);
         let mut cuts = Cuts::default();
         loop {
@@ -242,7 +243,7 @@ impl Server {
         line: &Line,
         act: impl Fn(&mut Open) -> RedisResult<R>,
     ) -> Result<R, Trouble> {
-        let mut line = lock(&line.0);
+        let mut line = line.0.lock();
         let mut cuts = Cuts::default();
         loop {
             let error = match self.try_call(&mut line, Duration::ZERO, &act) {
@@ -282,7 +283,7 @@ impl Server {
     /// A new connection, on which it was looked whether Redis is what it was.
     fn open(&self) -> RedisResult<Open> {
         let seen = self.changes.load(Ordering::Relaxed);
-        let answered = *lock(&self.answered);
+        let answered = *self.answered.lock();
         let time = match self.born.get() {
             Some(_) => ANSWER,
             None => FIRST_ANSWER,
@@ -350,7 +351,7 @@ impl Server {
             .query(connection)?;
         let kept = kept.map(|memo| number_of(memo.as_deref().unwrap_or_default()));
         let is_behind = |place: usize| kept[place] < answered.calls[place];
-        let mut known = lock(&self.answered);
+        let mut known = self.answered.lock();
         if (is_behind(0) || is_behind(1)) && known.at == Some(at) {
             known.calls = kept;
             drop(known);
@@ -373,7 +374,7 @@ impl Server {
     }
 
     fn is_away(&self, error: &RedisError) {
-        let mut away = lock(&self.away);
+        let mut away = self.away.lock();
         if away.is_none() {
             *away = Some(Instant::now());
             drop(away);
@@ -403,7 +404,7 @@ impl Server {
     }
 
     fn is_back(&self) {
-        let since = lock(&self.away).take();
+        let since = self.away.lock().take();
         if let Some(since) = since {
             self.tell(Notice::Back(since.elapsed()));
         }
@@ -414,10 +415,10 @@ impl Server {
         let whole = PAUSE_MIN.saturating_mul(1 << tries.min(10)).min(PAUSE_MAX);
         let chance = mix(u64::from(std::process::id()) << 32 | u64::from(tries)) % 512;
         let time = whole.mul_f64(0.5 + chance as f64 / 1024.0);
-        let guard = lock(&self.pause.0);
+        let mut guard = self.pause.0.lock();
         if !self.is_abandoned() {
             // Woken early only to give up.
-            let _guard = self.pause.1.wait_timeout(guard, time);
+            self.pause.1.wait_for(&mut guard, time);
         }
     }
 
@@ -450,8 +451,4 @@ impl Server {
 fn number_of(memo: &str) -> u64 {
     let number = memo.split(':').next().unwrap_or_default();
     number.parse().unwrap_or(0)
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{RedisResult, Value, cmd};
 
-use super::connection::{Open, lock};
+use super::connection::Open;
 use super::keys::GROUP;
 use super::scripts::{Name, receive};
 use super::trouble::{Trouble, lacks_memory};
@@ -102,7 +102,7 @@ impl RedisStore {
         let (entries, stream_state) = self.server.call(&self.taker, wait, |open| {
             let left = until.saturating_duration_since(Instant::now());
             let answer = self.take_on(open, count, left);
-            *lock(&self.waiting) = 0;
+            *self.waiting.lock() = 0;
             answer
         })?;
         if let Some(stream_state) = stream_state {
@@ -126,7 +126,7 @@ impl RedisStore {
         if !wait.is_zero() {
             let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             read_group.arg("BLOCK").arg(milliseconds.max(1));
-            *lock(&self.waiting) = open.number;
+            *self.waiting.lock() = open.number;
         }
         read_group.arg("STREAMS").arg(&self.keys.stream).arg(">");
         let mut bytes = read_group.get_packed_command();
@@ -214,7 +214,7 @@ impl RedisStore {
     }
 
     fn heard(&self, since: &StreamState, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
-        let replies = lock(&self.heard).clone();
+        let replies = self.heard.lock().clone();
         // Where it is not known how far the doorbell was rung, any ring is one to be heard.
         let rung = if since.ring.is_empty() {
             "0-0"
@@ -232,9 +232,9 @@ impl RedisStore {
                 .arg("STREAMS");
             read_both.arg(&self.keys.doorbell).arg(&self.keys.replies);
             read_both.arg(rung).arg(&replies);
-            *lock(&self.listening) = open.number;
+            *self.listening.lock() = open.number;
             let answer = read_both.query::<Value>(&mut open.connection);
-            *lock(&self.listening) = 0;
+            *self.listening.lock() = 0;
             read::read_entries(answer?)
         })?;
         let mut outcomes = Vec::new();
@@ -252,7 +252,7 @@ impl RedisStore {
 
     /// These replies were read.
     fn forget_replies(&self, last: EntryId) {
-        *lock(&self.heard) = last.to_string();
+        *self.heard.lock() = last.to_string();
         // They expire with their stream in any case.
         let _ = self.server.try_once(&self.listener, |open| {
             let mut trim = cmd("XTRIM");

@@ -1,12 +1,12 @@
 //! What is told to Redis: how items ended, which were put; and asking how the stream stands.
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::{Cmd, RedisResult, cmd};
 
-use super::connection::{Open, Spoken, lock};
+use super::connection::{Open, Spoken};
 use super::scripts::Name;
 use super::trouble::Trouble;
 use super::{RedisStore, read};
@@ -207,7 +207,7 @@ impl RedisStore {
 
     /// Ends the wait of a thread, if it waits.
     pub(super) fn unblock(&self, waiting: &Mutex<i64>) {
-        let number = *lock(waiting);
+        let number = *waiting.lock();
         if number == 0 {
             return;
         }

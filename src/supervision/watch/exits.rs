@@ -1,9 +1,10 @@
 //! The end of a worker: what killed it, who is charged with that, and who is told.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use nix::libc;
+use parking_lot::MutexGuard;
 
 use super::Watch;
 use crate::observe::EventKind;
@@ -174,7 +175,7 @@ impl Watch {
     }
 
     fn roster(&self) -> MutexGuard<'_, BTreeMap<usize, WorkerInfo>> {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+        self.roster.lock()
     }
 
     pub(super) fn enter_in_roster(&self, index: usize, pid: u32) {
