@@ -43,37 +43,13 @@ use crate::observe::Observer;
 use crate::payload::Payload;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
+pub(crate) use crate::sys::clock::Deadline;
 use crate::worker::attempt::message_of;
 use crate::worker::current;
 use dishrack_core::ledger::{
     Blame, Cause, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options,
     Recovered, Started, Token,
 };
-
-/// How long a call may wait.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Deadline {
-    None,
-    Forever,
-    Until(Instant),
-}
-
-impl Deadline {
-    /// A time that cannot be reckoned with is for ever.
-    pub(crate) fn lasting(time: Duration) -> Self {
-        Instant::now()
-            .checked_add(time)
-            .map_or(Deadline::Forever, Deadline::Until)
-    }
-
-    fn is_over(self) -> bool {
-        match self {
-            Deadline::None => true,
-            Deadline::Forever => false,
-            Deadline::Until(deadline) => Instant::now() >= deadline,
-        }
-    }
-}
 
 /// How a worker's attempt ended.
 #[derive(Debug)]

@@ -45,7 +45,6 @@
 compile_error!("dishrack needs Linux: pidfds, parent death signals and seqpacket sockets");
 
 mod blob;
-mod blocking;
 #[doc(hidden)]
 pub mod broker;
 #[cfg(feature = "cli")]
@@ -59,12 +58,12 @@ mod jobs;
 #[doc(hidden)]
 pub mod kitchen;
 mod link;
-mod memory;
 pub mod observe;
 mod payload;
 mod queue;
 pub mod store;
 pub mod supervision;
+mod sys;
 pub(crate) mod worker;
 
 pub use blob::Blob;

@@ -5,11 +5,9 @@
 //! sends, so that a worker gets a batch in one go. No method may block: the broker calls them with
 //! its lock held, and a worker that is stopped must stop nobody else.
 
-pub(crate) mod descriptors;
 pub(crate) mod doorbell;
 pub(crate) mod frame;
 pub(crate) mod inline;
-pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod ring;
 pub(crate) mod ring_pair;

@@ -19,9 +19,7 @@ pub(crate) mod oom;
 pub(crate) mod orders;
 mod processes;
 mod reap;
-pub(crate) mod signals;
 mod spawn;
-pub(crate) mod stderr;
 #[cfg(feature = "journal")]
 pub(crate) mod survivors;
 #[cfg(feature = "tasks")]

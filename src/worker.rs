@@ -11,7 +11,6 @@ mod context;
 pub(crate) mod copies;
 pub(crate) mod current;
 mod descriptor_check;
-pub(crate) mod exit;
 mod inbox;
 pub(crate) mod loan;
 mod meeting;
@@ -20,7 +19,6 @@ mod orphan;
 pub(crate) mod roles;
 pub(crate) mod session;
 mod stopwatch;
-pub(crate) mod title;
 mod uplink;
 
 use std::fmt;
@@ -33,6 +31,7 @@ use session::Session;
 
 use crate::queue::held;
 use crate::supervision::keeper;
+use crate::sys::{exit, title};
 
 /// Names the functions that worker processes may run, and serves them.
 ///

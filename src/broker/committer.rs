@@ -14,7 +14,7 @@ use super::core::Core;
 use crate::error::Kind;
 use crate::fail;
 use crate::store::Store;
-use crate::supervision::signals;
+use crate::sys::signals;
 use crate::worker::attempt::message_of;
 
 /// The way to the thread. When it is dropped, the thread ends.

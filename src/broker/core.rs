@@ -19,7 +19,7 @@ use crate::link::{Job, Link};
 use crate::observe::{Emitter, EventKind};
 use crate::payload::{INLINE_BYTES_MAX, Payload};
 use crate::store::Store;
-use crate::supervision::stderr::Stderr;
+use crate::sys::stderr::Stderr;
 use dishrack_core::book::{Print, Stored};
 use dishrack_core::dispatcher::{Dispatcher, Refused, Said};
 use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Scene, Weight, Write};

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::{Broker, with_guard};
-use crate::link::poll::poll_until;
 use crate::link::ring_pair::RingPair;
+use crate::sys::poll::poll_until;
 use dishrack_core::ledger::HolderId;
 
 /// One worker that something is expected of.

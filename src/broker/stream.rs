@@ -23,7 +23,7 @@ use crate::observe::EventKind;
 use crate::payload::Payload;
 use crate::store::Store;
 use crate::store::stream::{Notice, Sent, Stream};
-use crate::supervision::signals;
+use crate::sys::signals;
 use crate::worker::attempt::message_of;
 use crate::worker::current;
 use dishrack_core::dispatcher::Refused;

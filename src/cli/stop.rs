@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::iterator::Signals;
 
-use crate::supervision::signals;
+use crate::sys::signals;
 
 /// What ends a process that does not listen. SIGQUIT does so still: whoever sends that wants no order,
 /// but a picture of the memory.

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::memory::{self, Mapping};
+use crate::sys::memory::{self, Mapping};
 
 /// The usual segment, in bytes. A larger payload has one of its own.
 const SEGMENT_BYTES: usize = 4 << 20;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::link::descriptors::{Datagram, DescriptorSocket};
-use crate::memory::Readable;
+use crate::sys::descriptors::{Datagram, DescriptorSocket};
+use crate::sys::memory::Readable;
 
 /// Which files come, in this order after the ring pair. The number is the assignment's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory;
+    use crate::sys::memory;
 
     #[test]
     fn each_file_arrives_in_its_place() {

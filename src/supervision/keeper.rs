@@ -21,9 +21,9 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::unistd::{Pid, getsid, setsid};
 use rustix::fs::{FileType, OFlags, fcntl_setfl, fstat};
 
+use super::Builder;
 use super::spawn::keep_only_stdio;
-use super::{Builder, signals};
-use crate::worker::title;
+use crate::sys::{signals, title};
 
 /// Makes a process of this program a keeper.
 const KEEPER_VARIABLE: &str = "DISHRACK_KEEPER";

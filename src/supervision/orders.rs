@@ -1,6 +1,6 @@
 //! What a new process and its supervisor say to each other before work begins.
 //!
-//! A started process inherits a socket (see `link::descriptors`), on which it says [`Hello`] with a
+//! A started process inherits a socket (see `sys::descriptors`), on which it says [`Hello`] with a
 //! file that leads to where it awaits its [`Order`] over ipc-channel: to be a worker, or to be the
 //! fork server that makes workers out of itself. Both ends are the same executable, but the
 //! protocol's number is checked all the same.

@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 use super::notes::{Note, NoteSender};
 use super::reap::Reaper;
 use super::watch::{Plan, Roster, Watch};
-use super::{Pool, WorkerInfo, signals};
+use super::{Pool, WorkerInfo};
 use crate::broker::Broker;
 use crate::error::Kind;
+use crate::sys::signals;
 use crate::worker::attempt::message_of;
 
 #[derive(Debug)]

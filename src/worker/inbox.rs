@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::loan::Lender;
 use crate::fail;
-use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Answer, Body, Down, Header};
 use crate::link::ring::Reader;
 use crate::link::ring_pair::RingPair;
 use crate::link::segments::{ReceivedSegments, View};
+use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::ItemId;
 
 /// A delivery that was taken out of the ring, with the record that it came in.

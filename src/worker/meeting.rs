@@ -16,10 +16,10 @@ use nix::sys::stat::{Mode, umask};
 use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, openat, unlinkat};
 
 use super::attempt::message_of;
-use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::PROTOCOL;
 use crate::supervision::leftovers::{MARK, SOCKET, is_private, open_folder};
 use crate::supervision::orders::{Hello, Order};
+use crate::sys::descriptors::DescriptorSocket;
 
 /// The socket, and what leads to it.
 struct Place {

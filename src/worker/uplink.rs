@@ -16,16 +16,16 @@ use std::time::Duration;
 use ipc_channel::ipc::IpcSender;
 use nix::libc;
 
-use super::{boot, exit};
+use super::boot;
 use crate::fail;
-use crate::link::descriptors::DescriptorSocket;
 use crate::link::frame::{self, Body, Nudge, Record, Up};
 use crate::link::ring::Writer;
 use crate::link::ring_pair::RingPair;
 use crate::link::segments::{self, SentSegments};
 use crate::payload::Payload;
 use crate::payload::segment::{Part, Segment};
-use crate::supervision::signals;
+use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::{exit, signals};
 
 /// The longest time in which the supervisor does not see a record while a handler runs. An item of a
 /// millisecond should not pay for a wake-up of its own.
