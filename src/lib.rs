@@ -60,6 +60,7 @@ pub mod kitchen;
 mod link;
 pub mod observe;
 mod payload;
+mod protocol;
 mod queue;
 pub mod store;
 pub mod supervision;

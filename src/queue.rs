@@ -8,6 +8,8 @@
 mod delivery;
 pub(crate) mod durable;
 pub(crate) mod held;
+#[cfg(feature = "journal")]
+mod survivors;
 
 use std::any::type_name;
 use std::fmt;
@@ -24,8 +26,8 @@ pub use delivery::Delivery;
 
 use crate::broker::{Broker, Deadline, Ending, Envelope};
 use crate::error::{Error, Kind};
-use crate::link::frame::{Answer, Ask, Wait};
 use crate::payload::{self, NotSerialized, Payload};
+use crate::protocol::frame::{Answer, Ask, Wait};
 use crate::store::StoredLetter;
 use crate::worker::attempt::decode;
 use crate::worker::current::{self, Side};

@@ -6,22 +6,17 @@
 //! [`child`] for one worker's life, [`restart`] for how often it may be restarted.
 
 mod builder;
-pub(crate) mod endpoints;
 mod fork;
 mod inline;
 mod jobserver;
 pub(crate) mod keeper;
-pub(crate) mod leftovers;
 pub(crate) mod limits;
 mod map;
 mod notes;
 pub(crate) mod oom;
-pub(crate) mod orders;
 mod processes;
 mod reap;
 mod spawn;
-#[cfg(feature = "journal")]
-pub(crate) mod survivors;
 #[cfg(feature = "tasks")]
 mod tasks;
 mod threads;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::{Broker, with_guard};
-use crate::link::ring_pair::RingPair;
+use crate::protocol::ring_pair::RingPair;
 use crate::sys::poll::poll_until;
 use dishrack_core::ledger::HolderId;
 

@@ -19,6 +19,8 @@ use dishrack_core::ledger::Recovered;
 #[cfg(feature = "cli")]
 use dishrack_core::{book::Unshown, ledger::Counts, shared::Shared};
 
+#[cfg(feature = "journal")]
+use super::survivors;
 use super::{JoinableQueue, serialized};
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::broker::Broker;
@@ -30,13 +32,12 @@ use crate::error::Error;
 use crate::error::Kind;
 #[cfg(feature = "redis")]
 use crate::store::redis::{Layout, Plain, RedisOptions, RedisStore};
-use crate::worker::current::{self, Side};
 #[cfg(feature = "journal")]
-use crate::{
-    store::journal::{Durability, Journal, Saved},
-    store::{self, Store},
-    supervision::survivors,
+use crate::store::{
+    self, Store,
+    journal::{Durability, Journal, Saved},
 };
+use crate::worker::current::{self, Side};
 
 /// Opens a journal, and ends what an earlier run has left running, before anything is done again:
 /// all of it where that run was killed, and what still works for an unfinished item in any case.

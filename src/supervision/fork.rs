@@ -10,8 +10,8 @@ use std::sync::Arc;
 use ipc_channel::ipc::IpcSender;
 
 use super::notes::Life;
-use super::orders::Assignment;
 use super::spawn::StartMessage;
+use crate::protocol::orders::Assignment;
 use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::Exit;
 

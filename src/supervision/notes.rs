@@ -6,8 +6,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use ipc_channel::ipc::IpcSender;
 use nix::sys::eventfd::EventFd;
 
-use super::orders::Assignment;
 use crate::broker::Overseer;
+use crate::protocol::orders::Assignment;
 use dishrack_core::ledger::HolderId;
 
 /// One worker's slot, and which of its lives is meant: news of an earlier one is old.

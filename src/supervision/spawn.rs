@@ -17,13 +17,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{getppid, setsid};
 use rustix::io::FdFlags;
 
-use super::endpoints::Endpoints;
 use super::jobserver;
 use super::limits;
-use super::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
 use crate::error::Kind;
-use crate::link::frame::Nudge;
-use crate::link::ring_pair::RingPair;
+use crate::protocol::endpoints::Endpoints;
+use crate::protocol::frame::Nudge;
+use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
+use crate::protocol::ring_pair::RingPair;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::{memory, signals, title};
 

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 
 use super::notes::{Life, LifeOverseer, Note, NoteSender, Registration};
-use super::orders::{ForkReply, Hello, Order};
 use super::reap;
 use super::spawn::StartMessage;
 use crate::broker::{Attachment, Broker};
-use crate::link::frame::{self, Nudge, PROTOCOL, Up};
 use crate::link::process::{ProcessLink, Uplink};
-use crate::link::ring_pair::RingPair;
+use crate::protocol::frame::{self, Nudge, PROTOCOL, Up};
+use crate::protocol::orders::{ForkReply, Hello, Order};
+use crate::protocol::ring_pair::RingPair;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::signals;
 use crate::sys::stderr::Stderr;

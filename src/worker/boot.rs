@@ -15,8 +15,8 @@ use super::orphan::Waker;
 use super::session::Session;
 use super::{meeting, orphan, roles, run};
 use crate::fail;
-use crate::supervision::endpoints::Endpoints;
-use crate::supervision::orders::{Assignment, BOOT_VARIABLE, ForkReply, Order};
+use crate::protocol::endpoints::Endpoints;
+use crate::protocol::orders::{Assignment, BOOT_VARIABLE, ForkReply, Order};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::{exit, signals, stderr, title};
 

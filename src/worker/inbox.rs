@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::loan::Lender;
 use crate::fail;
-use crate::link::frame::{self, Answer, Body, Down, Header};
-use crate::link::ring::Reader;
-use crate::link::ring_pair::RingPair;
-use crate::link::segments::{ReceivedSegments, View};
+use crate::protocol::frame::{self, Answer, Body, Down, Header};
+use crate::protocol::ring::Reader;
+use crate::protocol::ring_pair::RingPair;
+use crate::protocol::segments::{ReceivedSegments, View};
 use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::ItemId;
 

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::uplink::Uplink;
-use crate::link::frame::Up;
-use crate::link::segments::View;
+use crate::protocol::frame::Up;
+use crate::protocol::segments::View;
 
 /// One delivery's payload, as long as anything reads it.
 struct Pin {

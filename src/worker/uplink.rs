@@ -18,12 +18,12 @@ use nix::libc;
 
 use super::boot;
 use crate::fail;
-use crate::link::frame::{self, Body, Nudge, Record, Up};
-use crate::link::ring::Writer;
-use crate::link::ring_pair::RingPair;
-use crate::link::segments::{self, SentSegments};
 use crate::payload::Payload;
 use crate::payload::segment::{Part, Segment};
+use crate::protocol::frame::{self, Body, Nudge, Record, Up};
+use crate::protocol::ring::Writer;
+use crate::protocol::ring_pair::RingPair;
+use crate::protocol::segments::{self, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::{exit, signals};
 

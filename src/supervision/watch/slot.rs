@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::link::ring_pair::RingPair;
+use crate::protocol::ring_pair::RingPair;
 use crate::supervision::notes::{Life, Registration};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::stderr::Stderr;

@@ -27,7 +27,7 @@ struct Manifest {
 pub(crate) struct Endpoints {
     /// Names the assignment that they belong to.
     pub(crate) number: u64,
-    /// Its memory (see `link::ring_pair`).
+    /// Its memory (see `protocol::ring_pair`).
     pub(crate) ring_pair: OwnedFd,
     /// What all workers of the pool are given.
     pub(crate) context: Option<Arc<OwnedFd>>,
