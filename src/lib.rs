@@ -52,6 +52,7 @@ pub mod broker;
 pub mod cli;
 mod error;
 mod fail;
+mod handler;
 #[cfg(feature = "cli")]
 mod jobs;
 #[cfg(feature = "cli")]

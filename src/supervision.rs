@@ -9,7 +9,7 @@ mod builder;
 mod fork;
 mod inline;
 mod jobserver;
-pub(crate) mod keeper;
+mod keeper;
 pub(crate) mod limits;
 mod map;
 mod notes;

@@ -5,14 +5,12 @@
 //! runs them, acknowledges them, and ends the process when there is no more to do. It knows nothing
 //! of scheduling or restarts.
 
-pub(crate) mod attempt;
 pub(crate) mod boot;
 mod context;
-pub(crate) mod copies;
 pub(crate) mod current;
 mod descriptor_check;
 mod inbox;
-pub(crate) mod loan;
+pub(crate) mod keeper;
 mod meeting;
 mod memory;
 mod orphan;
@@ -29,8 +27,7 @@ pub use context::context;
 pub use roles::Roles;
 use session::Session;
 
-use crate::queue::held;
-use crate::supervision::keeper;
+use crate::handler::{copies, held};
 use crate::sys::{exit, title};
 
 /// Names the functions that worker processes may run, and serves them.

@@ -13,9 +13,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::core::Core;
 use crate::error::Kind;
 use crate::fail;
+use crate::handler::attempt::message_of;
 use crate::store::Store;
 use crate::sys::signals;
-use crate::worker::attempt::message_of;
 
 /// The way to the thread. When it is dropped, the thread ends.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ use dishrack_core::ledger::Recovered;
 #[cfg(feature = "cli")]
 use dishrack_core::{book::Unshown, ledger::Counts, shared::Shared};
 
+use super::side::Side;
 #[cfg(feature = "journal")]
 use super::survivors;
 use super::{JoinableQueue, serialized};
@@ -26,7 +27,7 @@ use super::{JoinableQueue, serialized};
 use crate::broker::Broker;
 #[cfg(feature = "cli")]
 use crate::broker::Core;
-use crate::broker::{Deadline, Envelope};
+use crate::broker::{Deadline, Envelope, current};
 use crate::error::Error;
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::error::Kind;
@@ -37,7 +38,6 @@ use crate::store::{
     self, Store,
     journal::{Durability, Journal, Saved},
 };
-use crate::worker::current::{self, Side};
 
 /// Opens a journal, and ends what an earlier run has left running, before anything is done again:
 /// all of it where that run was killed, and what still works for an unfinished item in any case.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Store, StoredLetter};
-use crate::broker::Envelope;
+use crate::payload::envelope::Envelope;
 use dishrack_core::ledger::{ItemId, Write};
 
 #[derive(Debug, Default)]

@@ -10,8 +10,8 @@ use super::watch::{Plan, Roster, Watch};
 use super::{Pool, WorkerInfo};
 use crate::broker::Broker;
 use crate::error::Kind;
+use crate::handler::attempt::message_of;
 use crate::sys::signals;
-use crate::worker::attempt::message_of;
 
 #[derive(Debug)]
 pub(super) struct ProcessPool {

@@ -15,6 +15,7 @@ use super::notes::{Life, LifeOverseer, Note, NoteSender, Registration};
 use super::reap;
 use super::spawn::StartMessage;
 use crate::broker::{Attachment, Broker};
+use crate::handler::attempt::message_of;
 use crate::link::process::{ProcessLink, Uplink};
 use crate::protocol::frame::{self, Nudge, PROTOCOL, Up};
 use crate::protocol::orders::{ForkReply, Hello, Order};
@@ -22,7 +23,6 @@ use crate::protocol::ring_pair::RingPair;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::signals;
 use crate::sys::stderr::Stderr;
-use crate::worker::attempt::message_of;
 use dishrack_core::ledger::Credit;
 
 /// Enough for decoding; a thousand workers need a thousand of these threads.

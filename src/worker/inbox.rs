@@ -7,8 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::loan::Lender;
 use crate::fail;
+use crate::handler::loan::Lender;
 use crate::protocol::frame::{self, Answer, Body, Down, Header};
 use crate::protocol::ring::Reader;
 use crate::protocol::ring_pair::RingPair;

@@ -15,7 +15,7 @@ use ipc_channel::ipc::IpcOneShotServer;
 use nix::sys::stat::{Mode, umask};
 use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, openat, unlinkat};
 
-use super::attempt::message_of;
+use crate::handler::attempt::message_of;
 use crate::protocol::frame::PROTOCOL;
 use crate::protocol::leftovers::{MARK, SOCKET, is_private, open_folder};
 use crate::protocol::orders::{Hello, Order};

@@ -18,6 +18,7 @@ use nix::libc;
 
 use super::boot;
 use crate::fail;
+use crate::handler::loan::Owner;
 use crate::payload::Payload;
 use crate::payload::segment::{Part, Segment};
 use crate::protocol::frame::{self, Body, Nudge, Record, Up};
@@ -53,6 +54,17 @@ pub(super) struct Uplink {
     has_waited: AtomicBool,
     /// What was done or written since the supervisor was last woken.
     unrung: AtomicUsize,
+}
+
+impl Owner for Uplink {
+    fn keep(&self, ordinal: u64) {
+        self.push(&Up::Keeps { ordinal });
+    }
+
+    fn release(&self, ordinal: u64) {
+        self.push(&Up::Released { ordinal });
+        self.watch();
+    }
 }
 
 impl Uplink {
