@@ -6,7 +6,7 @@ use std::ops::Deref;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::worker::loan::{self, Loan};
+use crate::handler::loan::{self, Loan};
 
 /// Bytes as an item, or as part of one.
 ///

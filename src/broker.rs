@@ -9,6 +9,7 @@
 mod alone;
 mod committer;
 mod core;
+pub(crate) mod current;
 mod doorbells;
 mod ends;
 mod poll;
@@ -33,63 +34,26 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use self::alone::Vigil;
 use self::committer::Committer;
 use self::core::Product;
-pub(crate) use self::core::{Attachment, Core, Envelope, NameItems, Overseer, WakerKey};
+pub(crate) use self::core::{Attachment, Core, NameItems, Overseer, WakerKey};
 use self::doorbells::Doorbells;
-pub(crate) use self::results::{MailboxKey, Outcome, ReplyTo};
+pub(crate) use self::results::Outcome;
 use self::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
+pub(crate) use crate::handler::attempt::Ending;
+use crate::handler::attempt::message_of;
 use crate::link::Job;
-use crate::link::scoreboard::Scoreboard;
 use crate::observe::Observer;
 use crate::payload::Payload;
+pub(crate) use crate::payload::envelope::{Envelope, MailboxKey, ReplyTo};
+use crate::protocol::scoreboard::Scoreboard;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::worker::attempt::message_of;
-use crate::worker::current;
+pub(crate) use crate::sys::clock::Deadline;
 use dishrack_core::ledger::{
-    Blame, Cause, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options,
+    Blame, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options,
     Recovered, Started, Token,
 };
-
-/// How long a call may wait.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Deadline {
-    None,
-    Forever,
-    Until(Instant),
-}
-
-impl Deadline {
-    /// A time that cannot be reckoned with is for ever.
-    pub(crate) fn lasting(time: Duration) -> Self {
-        Instant::now()
-            .checked_add(time)
-            .map_or(Deadline::Forever, Deadline::Until)
-    }
-
-    fn is_over(self) -> bool {
-        match self {
-            Deadline::None => true,
-            Deadline::Forever => false,
-            Deadline::Until(deadline) => Instant::now() >= deadline,
-        }
-    }
-}
-
-/// How a worker's attempt ended.
-#[derive(Debug)]
-pub(crate) enum Ending {
-    /// With this serialized result.
-    Done(Payload),
-    Failed(Cause),
-    /// The same, and it is not to be tried again before this rest is over.
-    Deferred(Cause, Duration),
-    /// It never started.
-    Returned,
-    /// It could not start, because the machine lacks this, in words.
-    Short(String),
-}
 
 /// What is done in the thread that puts or joins, where there are no workers.
 pub(crate) struct Inline {

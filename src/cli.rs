@@ -49,8 +49,8 @@ use self::screen::Stream;
 use crate::error::Error;
 use crate::kitchen;
 use crate::observe::text::harmless;
-use crate::supervision::signals;
-use crate::worker::{self, title};
+use crate::sys::{signals, title};
+use crate::worker;
 
 /// Exit codes; 128 and a signal's number when a signal stopped the run.
 mod code {

@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
-use crate::worker::attempt::Setback;
+use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{Surroundings, Words, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};

@@ -48,7 +48,6 @@
 compile_error!("dishrack needs Linux: pidfds, parent death signals and seqpacket sockets");
 
 mod blob;
-mod blocking;
 #[doc(hidden)]
 pub mod broker;
 #[cfg(feature = "cli")]
@@ -56,18 +55,20 @@ pub mod broker;
 pub mod cli;
 mod error;
 mod fail;
+mod handler;
 #[cfg(feature = "cli")]
 mod jobs;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod kitchen;
 mod link;
-mod memory;
 pub mod observe;
 mod payload;
+mod protocol;
 mod queue;
 pub mod store;
 pub mod supervision;
+mod sys;
 pub(crate) mod worker;
 
 pub use blob::Blob;

@@ -5,16 +5,8 @@
 //! sends, so that a worker gets a batch in one go. No method may block: the broker calls them with
 //! its lock held, and a worker that is stopped must stop nobody else.
 
-pub(crate) mod descriptors;
-pub(crate) mod doorbell;
-pub(crate) mod frame;
 pub(crate) mod inline;
-pub(crate) mod poll;
 pub(crate) mod process;
-pub(crate) mod ring;
-pub(crate) mod ring_pair;
-pub(crate) mod scoreboard;
-pub(crate) mod segments;
 #[cfg(feature = "tasks")]
 pub(crate) mod task;
 pub(crate) mod thread;
@@ -22,8 +14,8 @@ pub(crate) mod thread;
 use std::fmt;
 
 use crate::payload::Payload;
+use crate::protocol::frame::Answer;
 use dishrack_core::ledger::{Handed, ItemId, Token};
-use frame::Answer;
 
 /// One delivery on its way to a worker in this process.
 #[derive(Debug, Clone)]

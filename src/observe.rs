@@ -20,8 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
-
+use crate::sys::clock::monotonic_ns;
 use dishrack_core::ledger::{Counts, Exit, Failure, ItemId};
 
 /// Something that happened, and when.
@@ -330,15 +329,6 @@ impl Emitter {
             observer.progress(counts);
         }
     }
-}
-
-/// The machine's monotonic clock in nanoseconds.
-pub(crate) fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
-    seconds
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(nanoseconds)
 }
 
 /// Why an item was given up on, in words.

@@ -6,6 +6,7 @@
 //! and never changes. It knows neither items nor queues.
 
 mod block;
+pub(crate) mod envelope;
 pub(crate) mod segment;
 
 use std::any::type_name;

@@ -7,7 +7,11 @@
 
 mod delivery;
 pub(crate) mod durable;
-pub(crate) mod held;
+mod roles;
+mod side;
+#[cfg(feature = "journal")]
+mod survivors;
+mod waiting_task;
 
 use std::any::type_name;
 use std::borrow::Borrow;
@@ -23,13 +27,15 @@ use serde::de::DeserializeOwned;
 
 pub use delivery::Delivery;
 
-use crate::broker::{Broker, Deadline, Ending, Envelope};
+use self::side::Side;
+use self::waiting_task::WaitingTask;
+use crate::broker::{Broker, Deadline, Ending, Envelope, current};
 use crate::error::{Error, Kind};
-use crate::link::frame::{Answer, Ask, Wait};
+use crate::handler::attempt::decode;
+use crate::handler::held;
 use crate::payload::{self, NotSerialized, Payload};
+use crate::protocol::frame::{Answer, Ask, Wait};
 use crate::store::StoredLetter;
-use crate::worker::attempt::decode;
-use crate::worker::current::{self, Side};
 use crate::worker::session::{Reply, Session};
 use dishrack_core::ledger::{Capacity, Counts, DeadLetter, ItemId, Options};
 
@@ -148,7 +154,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// put new items on it.
     #[must_use]
     pub fn current() -> Option<Self> {
-        let side = current::get(type_name::<T>())?;
+        let side = Side::current(type_name::<T>())?;
         Some(JoinableQueue {
             side,
             items: PhantomData,
@@ -298,7 +304,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             return self.get();
         };
         loop {
-            let mut waiting = held::WaitingTask::new(broker);
+            let mut waiting = WaitingTask::new(broker);
             let job = poll_fn(|context| match waiting.poll(context.waker()) {
                 Some(got) => Poll::Ready(got),
                 None => Poll::Pending,
@@ -316,10 +322,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// `is_task_done_too_often` when this thread holds none, or what it held was cancelled.
     pub fn task_done(&self) -> Result<(), Error> {
-        while let Some((token, since)) = held::pop_oldest(&self.side) {
+        while let Some((token, since)) = held::pop_oldest(self.side.acknowledger()) {
             let ending = Ending::Done(Payload::default());
             // Not so where it was cancelled, or settled in another thread: then it is not meant.
-            if held::settle(&self.side, token, since.elapsed(), ending).is_ok() {
+            let from = self.side.acknowledger();
+            if from.acknowledge(token, since.elapsed(), ending).is_ok() {
                 return Ok(());
             }
         }

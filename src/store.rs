@@ -27,7 +27,7 @@ pub(crate) type StoredLetter = DeadLetter<Arc<[u8]>>;
 /// What the broker asks of a store.
 pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Makes all records of a write durable, or none. After an error it is asked for nothing more.
-    fn commit(&self, write: &Write<crate::broker::Envelope>) -> Result<(), String>;
+    fn commit(&self, write: &Write<crate::payload::envelope::Envelope>) -> Result<(), String>;
 
     /// The most bytes an item may have.
     fn item_bytes_max(&self) -> usize {

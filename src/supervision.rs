@@ -6,24 +6,17 @@
 //! `dishrack_core::pool::child` for one worker's life, `restart` there for how often it may be restarted.
 
 mod builder;
-pub(crate) mod endpoints;
 mod fork;
 mod inline;
 mod jobserver;
-pub(crate) mod keeper;
-pub(crate) mod leftovers;
+mod keeper;
 pub(crate) mod limits;
 mod map;
 mod notes;
 pub(crate) mod oom;
-pub(crate) mod orders;
 mod processes;
 mod reap;
-pub(crate) mod signals;
 mod spawn;
-pub(crate) mod stderr;
-#[cfg(feature = "journal")]
-pub(crate) mod survivors;
 #[cfg(feature = "tasks")]
 mod tasks;
 mod threads;

@@ -5,22 +5,18 @@
 //! runs them, acknowledges them, and ends the process when there is no more to do. It knows nothing
 //! of scheduling or restarts.
 
-pub(crate) mod attempt;
 pub(crate) mod boot;
 mod context;
-pub(crate) mod copies;
 pub(crate) mod current;
 mod descriptor_check;
-pub(crate) mod exit;
 mod inbox;
-pub(crate) mod loan;
+pub(crate) mod keeper;
 mod meeting;
 mod memory;
 mod orphan;
 pub(crate) mod roles;
 pub(crate) mod session;
 mod stopwatch;
-pub(crate) mod title;
 mod uplink;
 
 use std::fmt;
@@ -31,8 +27,8 @@ pub use context::context;
 pub use roles::Roles;
 use session::Session;
 
-use crate::queue::held;
-use crate::supervision::keeper;
+use crate::handler::{copies, held};
+use crate::sys::{exit, title};
 
 /// Names the functions that worker processes may run, and serves them.
 ///

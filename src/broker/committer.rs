@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use super::core::Core;
 use crate::error::Kind;
 use crate::fail;
+use crate::handler::attempt::message_of;
 use crate::store::Store;
-use crate::supervision::signals;
-use crate::worker::attempt::message_of;
+use crate::sys::signals;
 
 /// The way to the thread. When it is dropped, the thread ends.
 #[derive(Debug)]

@@ -2,13 +2,26 @@
 
 use std::time::Duration;
 
-use super::Ending;
 use super::core::{Core, Product};
+use super::{Broker, Ending, current};
+use crate::error::Kind;
+use crate::handler::copies;
+use crate::handler::held::Acknowledger;
 use crate::payload::Payload;
 use dishrack_core::dispatcher::Verdict;
 use dishrack_core::ledger::{
     Blame, Cancelled, Cause, Handed, HolderId, ItemId, Scene, Stale, Started, Token,
 };
+
+impl Acknowledger for Broker {
+    fn acknowledge(&self, token: Token, service: Duration, ending: Ending) -> Result<(), Kind> {
+        if current::holds(self) {
+            // A loop that was forked goes on with what its parent got.
+            copies::end_copy();
+        }
+        self.settle(token, service, ending)
+    }
+}
 
 impl Core {
     /// An item is not to be worked on. Whether there was anything to cancel.

@@ -12,8 +12,8 @@ use parking_lot::MutexGuard;
 
 use super::core::Core;
 use super::{Broker, with_guard};
-use crate::link::poll::poll_until;
-use crate::link::ring_pair::RingPair;
+use crate::protocol::ring_pair::RingPair;
+use crate::sys::poll::poll_until;
 use dishrack_core::ledger::HolderId;
 
 /// One worker that something is expected of.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Envelope, Product};
+use super::core::{Core, Product};
 use super::results::Outcome;
 use crate::observe::EventKind;
+use crate::payload::envelope::Envelope;
 use dishrack_core::ledger::{
     DeadLetter, Failure, Handed, HolderId, ItemId, Notice, Report, Scene, Token,
 };

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use super::Ending;
-use super::core::{Core, Envelope};
+use super::core::Core;
 use crate::error::Kind;
 use crate::fail;
-use crate::link::frame::{self, Answer, Ask, Up, Verdict, Wait};
 use crate::link::process::{Through, Uplink};
-use crate::link::ring::Corrupt;
 use crate::payload::Payload;
+use crate::payload::envelope::Envelope;
+use crate::protocol::frame::{self, Answer, Ask, Up, Verdict, Wait};
+use crate::protocol::ring::Corrupt;
 use dishrack_core::dispatcher::{Reply, Request};
 use dishrack_core::ledger::{Cause, Handed, HolderId, Token};
 

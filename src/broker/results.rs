@@ -8,18 +8,8 @@ use parking_lot::Condvar;
 use super::Broker;
 use super::core::Core;
 use crate::payload::Payload;
+use crate::payload::envelope::{MailboxKey, ReplyTo};
 use dishrack_core::ledger::{Failure, ItemId};
-
-slotmap::new_key_type! {
-    pub(crate) struct MailboxKey;
-}
-
-/// Which mailbox an item's outcome goes to, and the item's place in its `map`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReplyTo {
-    pub(crate) mailbox: MailboxKey,
-    pub(crate) index: u64,
-}
 
 /// What became of an item.
 #[derive(Debug)]

@@ -68,7 +68,7 @@ impl Timer {
         let thread = std::thread::Builder::new().name("dishrack-timer".into());
         alarm.is_running = thread
             .spawn(move || {
-                crate::supervision::signals::block_all();
+                crate::sys::signals::block_all();
                 run(&core, &shared);
             })
             .is_ok();

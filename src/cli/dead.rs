@@ -282,7 +282,7 @@ fn named(item_type: &str, letters: Vec<StoredLetter>) -> Vec<Letter> {
 }
 
 fn name(is_job: bool, letter: StoredLetter) -> Letter {
-    let dish = || crate::worker::attempt::decode::<Dish>(&letter.payload);
+    let dish = || crate::handler::attempt::decode::<Dish>(&letter.payload);
     let name = match is_job {
         true => jobs::name_of(&letter.payload),
         false => dish().map_or_else(|_| format!("item-{}", letter.id), |dish| dish.name),

@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 
 use super::screen::say;
 use super::stop::Stop;
-use crate::blocking::Blocking;
+use crate::sys::blocking::Blocking;
 
 /// Where the lines come from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use std::sync::{Arc, Weak};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use signal_hook::iterator::Signals;
 
-use crate::supervision::{Supervisor, signals};
+use crate::supervision::Supervisor;
+use crate::sys::signals;
 
 /// What the terminal says from now on is heard, and waits to be passed on.
 pub(super) struct JobControl(Option<Signals>);

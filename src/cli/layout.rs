@@ -14,11 +14,11 @@ use serde_bytes::ByteBuf;
 
 use super::args;
 use super::config::REDIS_PAYLOAD_MAX;
+use crate::handler::attempt::decode;
 use crate::jobs::Job;
 use crate::kitchen::Dish;
 use crate::payload;
 use crate::store::redis::{Fields, Layout};
-use crate::worker::attempt::decode;
 
 /// What the items of the command line are: it is the same for all of them.
 pub(super) const ITEM_TYPE: &str = "text";

@@ -24,7 +24,7 @@ use super::ticks::Ticks;
 use super::view::View;
 use crate::observe::text::{Words, printable};
 use crate::observe::{Event, EventKind, Observer};
-use crate::worker::title;
+use crate::sys::title;
 use dishrack_core::ledger::Counts;
 
 /// Events that may be unprinted before a producer waits.

@@ -25,8 +25,8 @@ use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use rustix::time::Timespec;
 use unicode_width::UnicodeWidthStr;
 
-use crate::blocking::Blocking;
 use crate::observe::text::harmless;
+use crate::sys::blocking::Blocking;
 
 /// How long the last words may take, where nobody may read.
 const TIME_TO_SAY: Duration = Duration::from_millis(200);

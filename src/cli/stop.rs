@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use parking_lot::{Mutex, MutexGuard};
 use signal_hook::iterator::Signals;
 
-use crate::supervision::signals;
+use crate::sys::signals;
 
 /// What ends a process that does not listen. SIGQUIT does so still: whoever sends that wants no order,
 /// but a picture of the memory.

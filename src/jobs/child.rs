@@ -22,7 +22,7 @@ use nix::unistd::{Pid, getpid};
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 
 use crate::fail;
-use crate::supervision::signals::{self, Signals};
+use crate::sys::signals::{self, Signals};
 use dishrack_core::ledger::Exit;
 
 /// What is to be executed, and in what.

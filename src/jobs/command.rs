@@ -17,7 +17,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, rai
 use nix::unistd::{Pid, getppid};
 
 use super::child::{Child, Program, candidates};
-use crate::supervision::orders::BOOT_VARIABLE;
+use crate::protocol::orders::BOOT_VARIABLE;
 use dishrack_core::ledger::Exit;
 
 /// What is run.

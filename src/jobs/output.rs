@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::spool::{self, Spool, Stream};
 use super::{Attempt, stderr};
-use crate::worker::attempt::Setback;
+use crate::handler::attempt::Setback;
 use dishrack_core::ledger::Cause;
 
 /// How much of a failed command's stderr goes into the item's history.

@@ -29,7 +29,7 @@ use super::child::Child;
 use super::command::{Surroundings, Words};
 use super::setback::{self, MemoryWatch};
 use super::stderr;
-use crate::worker::attempt::Setback;
+use crate::handler::attempt::Setback;
 use dishrack_core::ledger::Exit;
 pub(crate) use form::request_line;
 use form::{Answer, Line};

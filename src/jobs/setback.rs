@@ -9,8 +9,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::command::{Surroundings, Words};
 use super::ending;
+use crate::handler::attempt::Setback;
 use crate::supervision::oom::OomCounter;
-use crate::worker::attempt::Setback;
 use dishrack_core::ledger::{Cause, Exit};
 
 /// What a process gets by its own doing: a fault, a limit or a timer of its own, a closed pipe, or

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::blocking::Blocking;
+use crate::sys::blocking::Blocking;
 
 /// Where it cannot be written, the history is without it.
 pub(super) fn write(bytes: &[u8]) {

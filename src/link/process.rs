@@ -16,12 +16,12 @@ use ipc_channel::IpcError;
 use ipc_channel::ipc::IpcSender;
 
 use super::Link;
-use super::descriptors::DescriptorSocket;
-use super::frame::{self, Answer, Body, Down, Header, Nudge, Record};
-use super::ring::{Corrupt, Reader, Writer};
-use super::ring_pair::RingPair;
-use super::segments::{self, ReceivedSegments, SentSegments, View};
 use crate::payload::Payload;
+use crate::protocol::frame::{self, Answer, Body, Down, Header, Nudge, Record};
+use crate::protocol::ring::{Corrupt, Reader, Writer};
+use crate::protocol::ring_pair::RingPair;
+use crate::protocol::segments::{self, ReceivedSegments, SentSegments, View};
+use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::Handed;
 
 pub(crate) struct ProcessLink {

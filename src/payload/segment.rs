@@ -15,7 +15,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use parking_lot::Mutex;
 
-use crate::memory::{self, Mapping};
+use crate::sys::memory::{self, Mapping};
 
 /// The usual segment, in bytes. A larger payload has one of its own.
 const SEGMENT_BYTES: usize = 4 << 20;

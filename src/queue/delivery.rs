@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::held;
+use super::side::Side;
 use crate::broker::Ending;
-use crate::error::{Error, Kind};
+use crate::error::Error;
+use crate::handler::attempt::decode;
+use crate::handler::held;
 use crate::link::Job;
 use crate::payload::Payload;
-use crate::worker::attempt::decode;
-use crate::worker::current::Side;
 use crate::worker::session::Arrival;
 use dishrack_core::ledger::{Cause, HolderId, ItemId, Token};
 
@@ -110,9 +110,10 @@ impl<T> Delivery<T> {
 
     fn settle(&mut self, ending: Ending) -> Result<(), Error> {
         self.item = None;
-        held::forget(&self.side, self.token);
+        held::forget(self.side.acknowledger(), self.token);
         let service = self.since.elapsed();
-        held::settle(&self.side, self.token, service, ending).map_err(Error)
+        let from = self.side.acknowledger();
+        from.acknowledge(self.token, service, ending).map_err(Error)
     }
 }
 
@@ -148,7 +149,7 @@ impl<T: DeserializeOwned> Delivery<T> {
     fn new(side: Side, token: Token, id: ItemId, attempt: u32, body: &[u8]) -> Option<Self> {
         match decode(body) {
             Ok(item) => {
-                held::note(&side, token);
+                held::note(side.to_acknowledger(), token);
                 Some(Delivery {
                     item: Some(item),
                     side,
@@ -159,8 +160,9 @@ impl<T: DeserializeOwned> Delivery<T> {
                 })
             }
             Err(cause) => {
-                let _: Result<(), Kind> =
-                    held::settle(&side, token, Duration::ZERO, Ending::Failed(cause));
+                let from = side.acknowledger();
+                // Stale where it was cancelled meanwhile.
+                let _ = from.acknowledge(token, Duration::ZERO, Ending::Failed(cause));
                 None
             }
         }

@@ -20,23 +20,24 @@ use dishrack_core::ledger::Recovered;
 #[cfg(feature = "cli")]
 use dishrack_core::{book::Unshown, ledger::Counts, shared::Shared};
 
+use super::side::Side;
+#[cfg(feature = "journal")]
+use super::survivors;
 use super::{JoinableQueue, serialized};
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::broker::Broker;
 #[cfg(feature = "cli")]
 use crate::broker::Core;
-use crate::broker::{Deadline, Envelope};
+use crate::broker::{Deadline, Envelope, current};
 use crate::error::Error;
 #[cfg(any(feature = "journal", feature = "redis"))]
 use crate::error::Kind;
 #[cfg(feature = "redis")]
 use crate::store::redis::{Layout, Plain, RedisOptions, RedisStore};
-use crate::worker::current::{self, Side};
 #[cfg(feature = "journal")]
-use crate::{
-    store::journal::{Durability, Journal, Saved},
-    store::{self, Store},
-    supervision::survivors,
+use crate::store::{
+    self, Store,
+    journal::{Durability, Journal, Saved},
 };
 
 /// Opens a journal, and ends what an earlier run has left running, before anything is done again:

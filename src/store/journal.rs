@@ -33,9 +33,9 @@ use self::intrusion::{Files, Found as FilesFound};
 use self::prints::Prints;
 use self::trouble::Trouble;
 use super::{Store, StoredLetter};
-use crate::broker::Envelope;
 use crate::error::Kind;
 use crate::payload::Payload;
+use crate::payload::envelope::Envelope;
 use dishrack_core::book::Print;
 #[cfg(feature = "cli")]
 use dishrack_core::book::Unshown;

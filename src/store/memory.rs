@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Store, StoredLetter};
-use crate::broker::Envelope;
+use crate::payload::envelope::Envelope;
 use dishrack_core::ledger::{ItemId, Write};
 
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Store;
-use crate::broker::Envelope;
 use crate::payload::Payload;
+use crate::payload::envelope::Envelope;
 use dishrack_core::ledger::{Failure, ItemId, Record};
 pub(crate) use dishrack_core::shared::StreamState;
 use dishrack_core::shared::inflight;

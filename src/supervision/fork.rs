@@ -10,9 +10,9 @@ use std::sync::Arc;
 use ipc_channel::ipc::IpcSender;
 
 use super::notes::Life;
-use super::orders::Assignment;
 use super::spawn::StartMessage;
-use crate::link::descriptors::DescriptorSocket;
+use crate::protocol::orders::Assignment;
+use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::Exit;
 
 /// Orders sent and not answered. They are small, and a socket holds many more.

@@ -8,12 +8,11 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::{Pool, WorkerInfo};
+use crate::broker::current;
 use crate::broker::{Attachment, Broker, Core, Ending, Inline};
 use crate::error::Kind;
+use crate::handler::{copies, held};
 use crate::link::inline;
-use crate::queue::held;
-use crate::worker::copies;
-use crate::worker::current::{self, Side};
 use dishrack_core::ledger::{Credit, HolderId};
 
 #[derive(Debug)]
@@ -44,7 +43,7 @@ impl InlinePool {
                     continue;
                 }
                 let began = Instant::now();
-                current::set(Side::Local(Arc::clone(&broker)), item_type);
+                current::set(Arc::clone(&broker), item_type);
                 let ending = run(&job.body);
                 current::clear();
                 // Stale if it was cancelled meanwhile.
@@ -97,7 +96,7 @@ impl InlinePool {
                 && broker.read(|core| core.dispatcher.ledger.ready()) > 0
             {
                 let before = broker.counts();
-                current::set(Side::Local(Arc::clone(&broker)), item_type);
+                current::set(Arc::clone(&broker), item_type);
                 // A panic with an item in hand is charged to the item, which ends this in time.
                 let outcome = catch_unwind(AssertUnwindSafe(&run));
                 copies::end_copy();

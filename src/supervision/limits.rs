@@ -15,9 +15,11 @@ use rustix::process::{
     PidfdFlags, getpid, parent_process_death_signal, pidfd_open, set_parent_process_death_signal,
 };
 
-use super::{leftovers, reap, signals};
+use super::reap;
 use crate::error::Kind;
-use crate::link::ring_pair::RingPair;
+use crate::protocol::leftovers;
+use crate::protocol::ring_pair::RingPair;
+use crate::sys::signals;
 
 /// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay; the rest comes and goes while it boots and while large items travel.
 const FILES_PER_WORKER: u64 = 9;

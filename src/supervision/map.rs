@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Supervisor;
+use crate::broker::current;
 use crate::broker::{Broker, Deadline, Envelope, MailboxKey, Outcome, ReplyTo};
 use crate::error::{ItemError, Kind};
 use crate::queue::serialized;
-use crate::worker::current;
 use dishrack_core::ledger::ItemId;
 
 /// Items under way in one `map`. Enough to keep workers with full credit busy.

@@ -7,8 +7,8 @@ use ipc_channel::ipc::IpcSender;
 use nix::sys::eventfd::EventFd;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::orders::Assignment;
 use crate::broker::Overseer;
+use crate::protocol::orders::Assignment;
 use dishrack_core::ledger::HolderId;
 
 /// One worker's slot, and which of its lives is meant: news of an earlier one is old.

@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 use super::notes::{Note, NoteSender};
 use super::reap::Reaper;
 use super::watch::{Plan, Roster, Watch};
-use super::{Pool, WorkerInfo, signals};
+use super::{Pool, WorkerInfo};
 use crate::broker::Broker;
 use crate::error::Kind;
-use crate::worker::attempt::message_of;
+use crate::handler::attempt::message_of;
+use crate::sys::signals;
 
 #[derive(Debug)]
 pub(super) struct ProcessPool {

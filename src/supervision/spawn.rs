@@ -17,17 +17,15 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{getppid, setsid};
 use rustix::io::FdFlags;
 
-use super::endpoints::Endpoints;
 use super::jobserver;
 use super::limits;
-use super::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
-use super::signals;
 use crate::error::Kind;
-use crate::link::descriptors::DescriptorSocket;
-use crate::link::frame::Nudge;
-use crate::link::ring_pair::RingPair;
-use crate::memory;
-use crate::worker::title;
+use crate::protocol::endpoints::Endpoints;
+use crate::protocol::frame::Nudge;
+use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
+use crate::protocol::ring_pair::RingPair;
+use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::{memory, signals, title};
 
 /// A process that was started, and our end of the socket that it has inherited.
 pub(super) struct Started {

@@ -18,12 +18,12 @@ use tokio::task::LocalSet;
 use super::builder::ThreadPlan;
 use super::threads::{LoopLife, Next, Shared, ThreadPool, begin};
 use super::{Pool, WorkerInfo};
+use crate::broker::current;
 use crate::broker::{Broker, Ending};
 use crate::error::Kind;
+use crate::handler::attempt::{Wanted, decode, encode, message_of};
+use crate::handler::copies;
 use crate::link::task::{self, TaskJobs};
-use crate::worker::attempt::{Wanted, decode, encode, message_of};
-use crate::worker::copies;
-use crate::worker::current::{self, Side};
 use dishrack_core::ledger::{Cause, Credit, Started};
 
 /// The same as a pool of threads, but for where its workers run.
@@ -55,7 +55,7 @@ impl TaskPool {
         let handler = Arc::new(handler);
         let last = alive.clone();
         run_on_one_thread(&pool, last, move |tasks| {
-            current::set(Side::Local(Arc::clone(&shared.broker)), type_name::<T>());
+            current::set(Arc::clone(&shared.broker), type_name::<T>());
             for (jobs, holder) in workers {
                 let (shared, handler, alive) =
                     (Arc::clone(&shared), Arc::clone(&handler), alive.clone());

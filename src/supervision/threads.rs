@@ -11,13 +11,12 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::builder::ThreadPlan;
 use super::{Pool, WorkerInfo};
+use crate::broker::current;
 use crate::broker::{Attachment, Broker, Core, Ending};
 use crate::error::Kind;
+use crate::handler::{copies, held};
 use crate::link::thread;
 use crate::observe::EventKind;
-use crate::queue::held;
-use crate::worker::copies;
-use crate::worker::current::{self, Side};
 use dishrack_core::ledger::{Credit, HolderId, Started};
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::spec::{ChildSpec, Restart};
@@ -117,7 +116,7 @@ impl ThreadPool {
             let (shared, run, alive) = (Arc::clone(&shared), Arc::clone(&run), alive.clone());
             let body = move || {
                 let broker = &shared.broker;
-                current::set(Side::Local(Arc::clone(broker)), item_type);
+                current::set(Arc::clone(broker), item_type);
                 jobs.run(
                     |job| {
                         if !broker.begin(job.token) {

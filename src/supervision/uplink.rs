@@ -12,16 +12,17 @@ use std::sync::Arc;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 
 use super::notes::{Life, LifeOverseer, Note, NoteSender, Registration};
-use super::orders::{ForkReply, Hello, Order};
+use super::reap;
 use super::spawn::StartMessage;
-use super::stderr::Stderr;
-use super::{reap, signals};
 use crate::broker::{Attachment, Broker};
-use crate::link::descriptors::DescriptorSocket;
-use crate::link::frame::{self, Nudge, PROTOCOL, Up};
+use crate::handler::attempt::message_of;
 use crate::link::process::{ProcessLink, Uplink};
-use crate::link::ring_pair::RingPair;
-use crate::worker::attempt::message_of;
+use crate::protocol::frame::{self, Nudge, PROTOCOL, Up};
+use crate::protocol::orders::{ForkReply, Hello, Order};
+use crate::protocol::ring_pair::RingPair;
+use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::signals;
+use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Credit;
 
 /// Enough for decoding; a thousand workers need a thousand of these threads.

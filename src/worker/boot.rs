@@ -13,12 +13,12 @@ use nix::unistd::{Pid, dup2_stderr, getppid, setsid};
 
 use super::orphan::Waker;
 use super::session::Session;
-use super::{exit, meeting, orphan, roles, run, title};
+use super::{meeting, orphan, roles, run};
 use crate::fail;
-use crate::link::descriptors::DescriptorSocket;
-use crate::supervision::endpoints::Endpoints;
-use crate::supervision::orders::{Assignment, BOOT_VARIABLE, ForkReply, Order};
-use crate::supervision::{signals, stderr};
+use crate::protocol::endpoints::Endpoints;
+use crate::protocol::orders::{Assignment, BOOT_VARIABLE, ForkReply, Order};
+use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::{exit, signals, stderr, title};
 
 /// How a supervisor calls: the socket that this process has inherited from it, if it has.
 pub(super) struct Call {

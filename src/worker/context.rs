@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use serde::de::DeserializeOwned;
 
-use crate::memory::Readable;
+use crate::sys::memory::Readable;
 
 static CONTEXT: OnceLock<Readable> = OnceLock::new();
 

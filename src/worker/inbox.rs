@@ -7,13 +7,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::loan::Lender;
 use crate::fail;
-use crate::link::descriptors::DescriptorSocket;
-use crate::link::frame::{self, Answer, Body, Down, Header};
-use crate::link::ring::Reader;
-use crate::link::ring_pair::RingPair;
-use crate::link::segments::{ReceivedSegments, View};
+use crate::handler::loan::Lender;
+use crate::protocol::frame::{self, Answer, Body, Down, Header};
+use crate::protocol::ring::Reader;
+use crate::protocol::ring_pair::RingPair;
+use crate::protocol::segments::{ReceivedSegments, View};
+use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::ItemId;
 
 /// A delivery that was taken out of the ring, with the record that it came in.

@@ -15,17 +15,17 @@ use ipc_channel::ipc::IpcOneShotServer;
 use nix::sys::stat::{Mode, umask};
 use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, openat, unlinkat};
 
-use super::attempt::message_of;
-use crate::link::descriptors::DescriptorSocket;
-use crate::link::frame::PROTOCOL;
-use crate::supervision::leftovers::{MARK, SOCKET, is_private, open_folder};
-use crate::supervision::orders::{Hello, Order};
+use crate::handler::attempt::message_of;
+use crate::protocol::frame::PROTOCOL;
+use crate::protocol::leftovers::{MARK, SOCKET, is_private, open_folder};
+use crate::protocol::orders::{Hello, Order};
+use crate::sys::descriptors::DescriptorSocket;
 
 /// The socket, and what leads to it.
 struct Place {
     server: IpcOneShotServer<Order>,
     path: OwnedFd,
-    /// Held until the folder is removed: see `supervision::leftovers`.
+    /// Held until the folder is removed: see `protocol::leftovers`.
     lock: OwnedFd,
 }
 

@@ -16,8 +16,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::getppid;
 
-use super::exit;
-use crate::supervision::signals;
+use crate::sys::{exit, signals};
 
 /// What the thread that wakes a stopped worker does besides.
 type Task = Box<dyn FnOnce() + Send>;

@@ -15,10 +15,9 @@ use serde::de::DeserializeOwned;
 
 use super::session::{self, Session};
 use crate::error::Kind;
-use crate::queue::JoinableQueue;
 
 /// What a worker process does with its session.
-type Run = Arc<dyn Fn(&Arc<Session>) + Send + Sync>;
+pub(crate) type Run = Arc<dyn Fn(&Arc<Session>) + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Role {
@@ -71,18 +70,6 @@ impl Roles {
         }));
     }
 
-    /// The chapter's loop: gets items from the queue and says `task_done` itself, until `get`
-    /// says that the queue is closed.
-    pub fn worker<T, F>(&mut self, worker: F)
-    where
-        F: Fn(JoinableQueue<T>) + Send + Sync + 'static,
-        T: Serialize + DeserializeOwned + 'static,
-    {
-        self.add::<F>(Arc::new(move |session| {
-            worker(JoinableQueue::of_session(Arc::clone(session)));
-        }));
-    }
-
     /// Something to be done before there is work: to read a model, to fill a table. A fork server
     /// does it once, and its workers have what came of it as soon as they are there, in memory that
     /// they share until one of them writes to it. A spawned worker does it by itself, before its
@@ -94,7 +81,8 @@ impl Roles {
         self.preloads.push(Arc::new(preload));
     }
 
-    fn add<F>(&mut self, run: Run) {
+    /// Adds what a worker process does with its session, by the name of this function.
+    pub(crate) fn add<F>(&mut self, run: Run) {
         let role = Role {
             run,
             is_ambiguous: false,

@@ -18,30 +18,34 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::attempt::{Wanted, attempt};
-use super::current::{self, Side};
+use super::context;
+use super::current;
 use super::descriptor_check::DescriptorCheck;
 pub(crate) use super::inbox::{Arrival, Reply};
 use super::inbox::{Held, Inbox, Look};
-use super::loan::{Lender, lending};
+use super::memory;
 use super::orphan::Waker;
 use super::stopwatch::StopWatch;
 use super::uplink::Uplink;
-use super::{context, copies};
-use super::{exit, memory, title};
-use crate::broker::{Deadline, Ending};
+use crate::error::Kind;
 use crate::fail;
-use crate::link::descriptors::DescriptorSocket;
-use crate::link::doorbell::Ticket;
-use crate::link::frame::{Ask, Body, Nudge, PROTOCOL, Up, Verdict, Wait, clip};
-use crate::link::poll::poll_until;
-use crate::link::ring_pair::RingPair;
-use crate::observe::monotonic_ns;
+use crate::handler::attempt::Ending;
+use crate::handler::attempt::{Wanted, attempt};
+use crate::handler::copies;
+use crate::handler::held::Acknowledger;
+use crate::handler::loan::{Lender, lending};
 use crate::payload::Payload;
-use crate::supervision::endpoints::Endpoints;
-use crate::supervision::orders::Assignment;
-use crate::supervision::stderr;
-use dishrack_core::ledger::Cause;
+use crate::protocol::doorbell::Ticket;
+use crate::protocol::endpoints::Endpoints;
+use crate::protocol::frame::{Ask, Body, Nudge, PROTOCOL, Up, Verdict, Wait, clip};
+use crate::protocol::orders::Assignment;
+use crate::protocol::ring_pair::RingPair;
+use crate::sys::clock::Deadline;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::poll::poll_until;
+use crate::sys::{exit, stderr, title};
+use dishrack_core::ledger::{Cause, Token};
 
 /// The supervisor is woken early only from this many acknowledgements on; below, waiting costs less
 /// than waking.
@@ -399,7 +403,7 @@ impl Session {
     }
 
     /// Ends a delivery that was got, and tells at once. False if it was ended before.
-    pub(crate) fn settle_now(&self, ordinal: u64, service: Duration, ending: Ending) -> bool {
+    fn settle_now(&self, ordinal: u64, service: Duration, ending: Ending) -> bool {
         copies::end_copy();
         let mut inbox = self.lock();
         let Some(held) = inbox.held.remove(&ordinal) else {
@@ -408,7 +412,7 @@ impl Session {
         self.show_oldest(&inbox);
         drop(inbox);
         if let Some(lender) = held.lender {
-            lender.settle(&self.uplink);
+            lender.settle(&*self.uplink);
         }
         self.report(ordinal, service, ending);
         self.watch_memory();
@@ -534,6 +538,15 @@ impl Session {
     }
 }
 
+impl Acknowledger for Session {
+    fn acknowledge(&self, token: Token, service: Duration, ending: Ending) -> Result<(), Kind> {
+        match self.settle_now(token.ordinal(), service, ending) {
+            true => Ok(()),
+            false => Err(Kind::Stale),
+        }
+    }
+}
+
 /// A cause's own words, without what the verdict adds again.
 fn cause_text(cause: &Cause) -> String {
     match cause {
@@ -557,7 +570,7 @@ where
     R: Serialize,
     E: Display + 'static,
 {
-    current::set(Side::Remote(Arc::clone(session)), type_name::<T>());
+    current::set(Arc::clone(session), type_name::<T>());
     session.is_handler.store(true, Ordering::Relaxed);
     let mut spare = Vec::new();
     let mut watch = StopWatch::default();
@@ -573,7 +586,7 @@ where
         let ending = lending(lender.as_ref(), || attempt(handler, arrival.body(), wanted));
         fail::point("worker: finished");
         if let Some(lender) = lender {
-            lender.settle(&session.uplink);
+            lender.settle(&*session.uplink);
         }
         session.end(&arrival, &mut watch, ending);
         fail::point("worker: acknowledged");

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::observe::monotonic_ns;
+use crate::sys::clock::monotonic_ns;
 
 /// Items that took less than this, in nanoseconds, are tiny.
 const TINY_NS: u64 = 500;

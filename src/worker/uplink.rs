@@ -17,16 +17,17 @@ use ipc_channel::ipc::IpcSender;
 use nix::libc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::{boot, exit};
+use super::boot;
 use crate::fail;
-use crate::link::descriptors::DescriptorSocket;
-use crate::link::frame::{self, Body, Nudge, Record, Up};
-use crate::link::ring::Writer;
-use crate::link::ring_pair::RingPair;
-use crate::link::segments::{self, SentSegments};
+use crate::handler::loan::Owner;
 use crate::payload::Payload;
 use crate::payload::segment::{Part, Segment};
-use crate::supervision::signals;
+use crate::protocol::frame::{self, Body, Nudge, Record, Up};
+use crate::protocol::ring::Writer;
+use crate::protocol::ring_pair::RingPair;
+use crate::protocol::segments::{self, SentSegments};
+use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::{exit, signals};
 
 /// The longest time in which the supervisor does not see a record while a handler runs. An item of a
 /// millisecond should not pay for a wake-up of its own.
@@ -54,6 +55,17 @@ pub(super) struct Uplink {
     has_waited: AtomicBool,
     /// What was done or written since the supervisor was last woken.
     unrung: AtomicUsize,
+}
+
+impl Owner for Uplink {
+    fn keep(&self, ordinal: u64) {
+        self.push(&Up::Keeps { ordinal });
+    }
+
+    fn release(&self, ordinal: u64) {
+        self.push(&Up::Released { ordinal });
+        self.watch();
+    }
 }
 
 impl Uplink {

@@ -344,7 +344,7 @@ fn prints_and_exits(sources: &[Source]) -> Findings {
     ];
     let mut findings = Findings::new();
     // What workers write to their stderr, and what of it is passed on to ours.
-    let relay = ["src/supervision/stderr.rs", "src/jobs/stderr.rs"];
+    let relay = ["src/sys/stderr.rs", "src/jobs/stderr.rs"];
     for source in product(sources, &command_line) {
         if source.is_in(&relay) {
             continue;
@@ -355,8 +355,8 @@ fn prints_and_exits(sources: &[Source]) -> Findings {
             &prints,
             "only the command line prints",
         ));
-        if source.path != "src/worker/exit.rs" {
-            let why = "only the command line and src/worker/exit.rs end the process";
+        if source.path != "src/sys/exit.rs" {
+            let why = "only the command line and src/sys/exit.rs end the process";
             findings.extend(lines_with(source, &source.code, &["process::exit"], why));
         }
     }
@@ -552,11 +552,7 @@ fn a_broken_rule_is_caught() {
         (waits_outside_the_reaper, "src/a.rs", "child.wait()?;"),
         (poisoning_locks, "src/a.rs", "use std::sync::{Arc, Mutex};"),
         (prints_and_exits, "src/a.rs", "eprintln!(\"no\");"),
-        (
-            prints_and_exits,
-            "src/worker/exit.rs",
-            "io::stderr().lock();",
-        ),
+        (prints_and_exits, "src/sys/exit.rs", "io::stderr().lock();"),
         (
             prints_and_exits,
             "src/worker/boot.rs",

@@ -6,7 +6,7 @@ use clap::{Args, Command};
 
 use super::{JobArgs, PoolArgs, ShownArgs, duration};
 use crate::store::redis::RedisOptions;
-use crate::worker::title;
+use crate::sys::title;
 
 /// The variable that says where Redis is, so that a password need not be on the command line.
 const VARIABLE: &str = "REDIS_URL";

@@ -14,7 +14,8 @@ use nix::sys::prctl::get_child_subreaper;
 use nix::unistd::getpid;
 
 use super::Reaper;
-use crate::supervision::{Builder, signals};
+use crate::supervision::Builder;
+use crate::sys::signals;
 
 /// Whose children are waited for besides the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::link::descriptors::DescriptorSocket;
-use crate::link::ring_pair::RingPair;
+use crate::protocol::ring_pair::RingPair;
 use crate::supervision::notes::{Life, Registration};
-use crate::supervision::stderr::Stderr;
+use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
 use dishrack_core::pool::watchdog::Watchdog;

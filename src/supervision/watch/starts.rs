@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::{Watch, key_of};
 use crate::fail;
-use crate::link::descriptors::DescriptorSocket;
 use crate::supervision::notes::{Life, Registration};
 use crate::supervision::spawn::{self, Ends, Leads, StartMessage};
 use crate::supervision::uplink::{self, Reception};
+use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::pool::child::{ChildEvent, Phase};
 use dishrack_core::pool::spec::{Bounds, StartMethod};
 

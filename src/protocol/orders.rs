@@ -1,6 +1,6 @@
 //! What a new process and its supervisor say to each other before work begins.
 //!
-//! A started process inherits a socket (see `link::descriptors`), on which it says [`Hello`] with a
+//! A started process inherits a socket (see `sys::descriptors`), on which it says [`Hello`] with a
 //! file that leads to where it awaits its [`Order`] over ipc-channel: to be a worker, or to be the
 //! fork server that makes workers out of itself. Both ends are the same executable, but the
 //! protocol's number is checked all the same.
@@ -10,16 +10,16 @@ use std::fmt;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 
-use crate::link::frame::Nudge;
+use super::frame::Nudge;
 
 /// Names the supervisor's pid and the number of the socket that was inherited from it.
 pub(crate) const BOOT_VARIABLE: &str = "DISHRACK_BOOT";
 
 /// Names the journal for whose items a process works.
-pub(super) const JOURNAL_VARIABLE: &str = "SUPERVISOR_JOURNAL";
+pub(crate) const JOURNAL_VARIABLE: &str = "SUPERVISOR_JOURNAL";
 
 /// How the mark of a journal's file stands there.
-pub(super) fn mark_of(mark: u128) -> String {
+pub(crate) fn mark_of(mark: u128) -> String {
     format!("{mark:032x}")
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 
-use super::exit;
+use crate::sys::exit;
 
 /// A page at least, of any machine.
 const PAGE_BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();

@@ -3,16 +3,16 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgrp, getpid};
 
-use crate::supervision::stderr;
+use super::stderr;
 
 /// A chapter's loop panicked; the code of Rust's own `main`.
-pub(super) const PANICKED: i32 = 101;
+pub(crate) const PANICKED: i32 = 101;
 /// The supervisor could not be reached or said something unexpected. `EX_SOFTWARE` of sysexits.
-pub(super) const BOOT_FAILED: i32 = 70;
+pub(crate) const BOOT_FAILED: i32 = 70;
 
 /// Ends this process.
 #[allow(clippy::exit, reason = "serve never returns in a worker process")]
-pub(super) fn with(code: i32) -> ! {
+pub(crate) fn with(code: i32) -> ! {
     std::process::exit(code)
 }
 
@@ -20,7 +20,7 @@ pub(super) fn with(code: i32) -> ! {
 ///
 /// A worker leads its own process group, so that its children go with it.
 #[allow(clippy::exit, reason = "nobody is left to return to")]
-pub(super) fn as_orphan() -> ! {
+pub(crate) fn as_orphan() -> ! {
     if getpgrp() == getpid() {
         let _ = kill(Pid::from_raw(0), Signal::SIGKILL);
     }
@@ -29,7 +29,7 @@ pub(super) fn as_orphan() -> ! {
 
 /// This process is a copy that a handler has forked and let return. Only itself ends: what it shares
 /// with the process that works, which goes on, is left as it is.
-pub(super) fn as_copy() -> ! {
+pub(crate) fn as_copy() -> ! {
     // Nobody else of this process writes any more, whatever lock of stderr was held when it was copied.
     stderr::write_all(
         b"supervisor: a process that was forked while an item was worked on came back from there: it ends \
@@ -40,7 +40,7 @@ pub(super) fn as_copy() -> ! {
 }
 
 /// Like [`as_orphan`], by calls that a signal handler may make.
-pub(super) fn as_orphan_in_handler() {
+pub(crate) fn as_orphan_in_handler() {
     if getpgrp() == getpid() {
         let _ = kill(Pid::from_raw(0), Signal::SIGKILL);
     }

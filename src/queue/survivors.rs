@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 use rustix::time::Timespec;
 
-use super::orders::{JOURNAL_VARIABLE, mark_of};
+use crate::protocol::orders::{JOURNAL_VARIABLE, mark_of};
 use dishrack_core::ledger::ItemId;
 
 /// Names the item that a command was started for.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::doorbell::Doorbell;
 use super::ring::{Reader, Ring, Writer};
 use super::scoreboard::Scoreboard;
-use crate::memory::{self, Mapping};
+use crate::sys::memory::{self, Mapping};
 
 /// The ring to the worker: twice what credit allows (see `ledger::Credit`), so that answers and
 /// records' lengths have room besides.

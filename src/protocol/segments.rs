@@ -14,10 +14,10 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::descriptors::{Datagram, DescriptorSocket};
 use super::frame::Body;
-use crate::memory::Readable;
 use crate::payload::segment::{Part, Segment};
+use crate::sys::descriptors::{Datagram, DescriptorSocket};
+use crate::sys::memory::Readable;
 
 /// Goes with a segment's file: records speak of it by this number.
 #[derive(Debug, Serialize, Deserialize)]

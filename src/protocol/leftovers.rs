@@ -30,7 +30,7 @@ const TRIAL: &str = ".dishrack-";
 const BIRTHMARK: u32 = 0o1000;
 
 /// Makes a folder, to try whether this process can, and removes it.
-pub(super) fn try_out(folder: &Path, pid: u32) -> io::Result<()> {
+pub(crate) fn try_out(folder: &Path, pid: u32) -> io::Result<()> {
     let trial = folder.join(format!("{TRIAL}{pid}"));
     match fs::DirBuilder::new().mode(0o700 | BIRTHMARK).create(&trial) {
         Ok(()) => {}
@@ -47,7 +47,7 @@ pub(super) fn try_out(folder: &Path, pid: u32) -> io::Result<()> {
 
 /// Removes from the temporary folder what is proven to be this user's and in nobody's use. What
 /// cannot be removed stays; another supervisor may be faster.
-pub(super) fn remove_from(folder: &Path) {
+pub(crate) fn remove_from(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if is_meeting_places(&name) {

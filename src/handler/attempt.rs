@@ -3,14 +3,28 @@
 use std::any::{Any, type_name};
 use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::copies;
-use crate::broker::Ending;
 use crate::payload::{self, Payload};
 use dishrack_core::ledger::Cause;
+
+/// How a worker's attempt ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// With this serialized result.
+    Done(Payload),
+    Failed(Cause),
+    /// The same, and it is not to be tried again before this rest is over.
+    Deferred(Cause, Duration),
+    /// It never started.
+    Returned,
+    /// It could not start, because the machine lacks this, in words.
+    Short(String),
+}
 
 /// What a handler of this crate's own returns where words do not say all. Whoever gets it as words gets
 /// the same ones.

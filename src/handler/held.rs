@@ -5,21 +5,36 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
+use std::ptr;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, Ending, WakerKey};
+use super::attempt::Ending;
 use crate::error::Kind;
-use crate::link::Job;
-use crate::worker::copies;
-use crate::worker::current::{self, Side};
 use dishrack_core::ledger::{Cause, Token};
 
+/// Who handed deliveries out, and hears how each of them ended.
+pub(crate) trait Acknowledger: fmt::Debug + Send + Sync {
+    /// Ends a delivery.
+    ///
+    /// # Errors
+    /// `Stale` where it was ended before.
+    fn acknowledge(&self, token: Token, service: Duration, ending: Ending) -> Result<(), Kind>;
+}
+
 struct Held {
-    side: Side,
+    from: Arc<dyn Acknowledger>,
     token: Token,
     since: Instant,
+}
+
+impl Held {
+    fn end(&self, cause: Cause) -> Result<(), Kind> {
+        let ending = Ending::Failed(cause);
+        self.from
+            .acknowledge(self.token, self.since.elapsed(), ending)
+    }
 }
 
 /// Gives back, when its thread ends, what is still in it.
@@ -29,9 +44,8 @@ struct Hands(VecDeque<Held>);
 impl Hands {
     fn give_back(&mut self) {
         for held in self.0.drain(..) {
-            let ending = Ending::Failed(Cause::Dropped);
             // Stale where the delivery was settled in another thread.
-            let _ = settle(&held.side, held.token, held.since.elapsed(), ending);
+            let _ = held.end(Cause::Dropped);
         }
     }
 }
@@ -53,18 +67,14 @@ thread_local! {
     static HANDS: RefCell<Hands> = RefCell::default();
 }
 
-fn is_same(one: &Side, other: &Side) -> bool {
-    match (one, other) {
-        (Side::Local(one), Side::Local(other)) => Arc::ptr_eq(one, other),
-        (Side::Remote(one), Side::Remote(other)) => Arc::ptr_eq(one, other),
-        _ => false,
-    }
+fn is_same(one: &Arc<dyn Acknowledger>, other: &dyn Acknowledger) -> bool {
+    ptr::addr_eq(Arc::as_ptr(one), other)
 }
 
 /// This thread got a delivery.
-pub(super) fn note(side: &Side, token: Token) {
+pub(crate) fn note(from: Arc<dyn Acknowledger>, token: Token) {
     let held = Held {
-        side: side.clone(),
+        from,
         token,
         since: Instant::now(),
     };
@@ -72,13 +82,13 @@ pub(super) fn note(side: &Side, token: Token) {
 }
 
 /// A delivery is settled through its own methods.
-pub(super) fn forget(side: &Side, token: Token) {
+pub(crate) fn forget(from: &dyn Acknowledger, token: Token) {
     // Fails only while the thread ends; then everything is given back anyway.
     let _ = HANDS.try_with(|hands| {
         let hands = &mut hands.borrow_mut().0;
         if let Some(at) = hands
             .iter()
-            .position(|held| held.token == token && is_same(&held.side, side))
+            .position(|held| held.token == token && is_same(&held.from, from))
         {
             hands.remove(at);
         }
@@ -96,7 +106,7 @@ pub(crate) fn give_back() {
 }
 
 /// A delivery was dropped in a panic: it is charged to its item.
-pub(super) fn note_panic() {
+pub(crate) fn note_panic() {
     PANICKED.set(PANICKED.get() + 1);
 }
 
@@ -112,72 +122,17 @@ pub(crate) fn charge_all() {
     for held in left {
         let cause = Cause::Panicked("the loop that held the item".into());
         // Stale where the delivery was settled in another thread.
-        if settle(
-            &held.side,
-            held.token,
-            held.since.elapsed(),
-            Ending::Failed(cause),
-        )
-        .is_ok()
-        {
+        if held.end(cause).is_ok() {
             note_panic();
         }
     }
 }
 
-/// The oldest delivery of this queue that this thread got, and since when.
-pub(super) fn pop_oldest(side: &Side) -> Option<(Token, Instant)> {
+/// The oldest delivery from there that this thread got, and since when.
+pub(crate) fn pop_oldest(from: &dyn Acknowledger) -> Option<(Token, Instant)> {
     HANDS.with_borrow_mut(|hands| {
-        let at = hands.0.iter().position(|held| is_same(&held.side, side))?;
+        let at = hands.0.iter().position(|held| is_same(&held.from, from))?;
         let held = hands.0.remove(at)?;
         Some((held.token, held.since))
     })
-}
-
-pub(super) fn settle(
-    side: &Side,
-    token: Token,
-    service: Duration,
-    ending: Ending,
-) -> Result<(), Kind> {
-    match side {
-        Side::Local(broker) => {
-            if current::holds(broker) {
-                // A loop that was forked goes on with what its parent got.
-                copies::end_copy();
-            }
-            broker.settle(token, service, ending)
-        }
-        Side::Remote(session) => match session.settle_now(token.ordinal(), service, ending) {
-            true => Ok(()),
-            false => Err(Kind::Stale),
-        },
-    }
-}
-
-/// An async task in a `get`: takes itself off the list of waiters when it is dropped.
-pub(super) struct WaitingTask<'a> {
-    broker: &'a Broker,
-    waiting: Option<WakerKey>,
-}
-
-impl<'a> WaitingTask<'a> {
-    pub(super) fn new(broker: &'a Broker) -> Self {
-        WaitingTask {
-            broker,
-            waiting: None,
-        }
-    }
-
-    pub(super) fn poll(&mut self, waker: &Waker) -> Option<Result<Job, Kind>> {
-        self.broker.poll_get(&mut self.waiting, waker)
-    }
-}
-
-impl Drop for WaitingTask<'_> {
-    fn drop(&mut self) {
-        if self.waiting.is_some() {
-            self.broker.forget_waker(self.waiting.take());
-        }
-    }
 }

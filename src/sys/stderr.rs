@@ -18,8 +18,8 @@ use nix::unistd;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::PollFlags;
 
+use super::blocking::Blocking;
 use super::signals;
-use crate::blocking::Blocking;
 
 /// How much of a stream's end is kept.
 const TAIL_BYTES: usize = 4096;
@@ -102,7 +102,7 @@ impl Stderr {
     }
 
     /// The worker is gone: what it wrote is passed on, and then its stream is closed.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut stream = self.lock();
         stream.read();
         stream.is_over = true;
@@ -133,7 +133,7 @@ impl Shared {
 
 /// Passes on the streams of all workers of one supervisor.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(crate) struct Relay {
     shared: Arc<Shared>,
     /// Disconnected when the thread has ended.
     over: Receiver<()>,
@@ -142,7 +142,7 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn start(grace: Duration, out: Outlet) -> io::Result<Self> {
+    pub(crate) fn start(grace: Duration, out: Outlet) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let waker = Arc::new(EventFd::from_flags(flags)?);
@@ -171,7 +171,7 @@ impl Relay {
     }
 
     /// A new stream: the end for the worker, and ours.
-    pub(super) fn open(&self) -> io::Result<(OwnedFd, Arc<Stderr>)> {
+    pub(crate) fn open(&self) -> io::Result<(OwnedFd, Arc<Stderr>)> {
         let (ours, theirs) = unistd::pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut streams = self.shared.lock();

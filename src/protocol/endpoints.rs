@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::link::descriptors::{Datagram, DescriptorSocket};
-use crate::memory::Readable;
+use crate::sys::descriptors::{Datagram, DescriptorSocket};
+use crate::sys::memory::Readable;
 
 /// Which files come, in this order after the ring pair. The number is the assignment's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ struct Manifest {
 pub(crate) struct Endpoints {
     /// Names the assignment that they belong to.
     pub(crate) number: u64,
-    /// Its memory (see `link::ring_pair`).
+    /// Its memory (see `protocol::ring_pair`).
     pub(crate) ring_pair: OwnedFd,
     /// What all workers of the pool are given.
     pub(crate) context: Option<Arc<OwnedFd>>,
@@ -89,7 +89,7 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory;
+    use crate::sys::memory;
 
     #[test]
     fn each_file_arrives_in_its_place() {

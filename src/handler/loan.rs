@@ -11,13 +11,20 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::uplink::Uplink;
-use crate::link::frame::Up;
-use crate::link::segments::View;
+use crate::protocol::segments::View;
+
+/// Whose memory a payload lies in.
+pub(crate) trait Owner: Send + Sync {
+    /// Something reads the payload of this delivery beyond its end.
+    fn keep(&self, ordinal: u64);
+
+    /// Nothing reads it any more.
+    fn release(&self, ordinal: u64);
+}
 
 /// One delivery's payload, as long as anything reads it.
 struct Pin {
-    uplink: Weak<Uplink>,
+    owner: Weak<dyn Owner>,
     ordinal: u64,
     /// The supervisor waits until this is gone.
     is_kept: AtomicBool,
@@ -26,18 +33,16 @@ struct Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         if self.is_kept.load(Ordering::Acquire)
-            && let Some(uplink) = self.uplink.upgrade()
+            && let Some(owner) = self.owner.upgrade()
         {
-            let ordinal = self.ordinal;
-            uplink.push(&Up::Released { ordinal });
-            uplink.watch();
+            owner.release(self.ordinal);
         }
     }
 }
 
 /// A payload that may be lent to the item that is decoded from it.
 #[derive(Clone)]
-pub(super) struct Lender {
+pub(crate) struct Lender {
     view: View,
     pin: Arc<Pin>,
 }
@@ -49,9 +54,10 @@ impl fmt::Debug for Lender {
 }
 
 impl Lender {
-    pub(super) fn new(view: View, uplink: &Arc<Uplink>, ordinal: u64) -> Self {
+    pub(crate) fn new<O: Owner + 'static>(view: View, owner: &Arc<O>, ordinal: u64) -> Self {
+        let owner: Weak<O> = Arc::downgrade(owner);
         let pin = Arc::new(Pin {
-            uplink: Arc::downgrade(uplink),
+            owner,
             ordinal,
             is_kept: AtomicBool::new(false),
         });
@@ -60,10 +66,9 @@ impl Lender {
 
     /// The delivery is about to be settled: if something still reads its payload, the supervisor is
     /// told so.
-    pub(super) fn settle(self, uplink: &Uplink) {
+    pub(crate) fn settle(self, owner: &dyn Owner) {
         if Arc::strong_count(&self.pin) > 1 {
-            let ordinal = self.pin.ordinal;
-            uplink.push(&Up::Keeps { ordinal });
+            owner.keep(self.pin.ordinal);
             // Whoever drops the last handle, perhaps this function, says when it is over.
             self.pin.is_kept.store(true, Ordering::Release);
         }
@@ -75,7 +80,7 @@ thread_local! {
 }
 
 /// Runs this while the payload may be lent.
-pub(super) fn lending<R>(lender: Option<&Lender>, run: impl FnOnce() -> R) -> R {
+pub(crate) fn lending<R>(lender: Option<&Lender>, run: impl FnOnce() -> R) -> R {
     if lender.is_none() {
         return run();
     }

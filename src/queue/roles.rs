@@ -1,0 +1,24 @@
+//! Worker processes with a loop of their own, which get the queue that they work for. How a process
+//! comes to run one is `worker`'s.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::JoinableQueue;
+use crate::worker::Roles;
+
+impl Roles {
+    /// The chapter's loop: gets items from the queue and says `task_done` itself, until `get`
+    /// says that the queue is closed.
+    pub fn worker<T, F>(&mut self, worker: F)
+    where
+        F: Fn(JoinableQueue<T>) + Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+    {
+        self.add::<F>(Arc::new(move |session| {
+            worker(JoinableQueue::of_session(Arc::clone(session)));
+        }));
+    }
+}

@@ -1,0 +1,12 @@
+//! What this crate asks of the kernel, and nothing more: signals, descriptors, shared memory, the clock,
+//! stderr, the process title and its end. It knows neither items nor workers.
+
+pub(crate) mod blocking;
+pub(crate) mod clock;
+pub(crate) mod descriptors;
+pub(crate) mod exit;
+pub(crate) mod memory;
+pub(crate) mod poll;
+pub(crate) mod signals;
+pub(crate) mod stderr;
+pub(crate) mod title;

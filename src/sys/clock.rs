@@ -1,0 +1,39 @@
+//! The machine's clock, and how long a call may wait. It knows no limits of items or workers.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The machine's monotonic clock in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
+    seconds
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(nanoseconds)
+}
+
+/// How long a call may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Deadline {
+    None,
+    Forever,
+    Until(Instant),
+}
+
+impl Deadline {
+    /// A time that cannot be reckoned with is for ever.
+    pub(crate) fn lasting(time: Duration) -> Self {
+        Instant::now()
+            .checked_add(time)
+            .map_or(Deadline::Forever, Deadline::Until)
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        match self {
+            Deadline::None => true,
+            Deadline::Forever => false,
+            Deadline::Until(deadline) => Instant::now() >= deadline,
+        }
+    }
+}
