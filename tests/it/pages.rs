@@ -27,10 +27,22 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The pages in `docs` and the folders in it, as they are named from there.
 fn chapters() -> BTreeSet<String> {
-    let entries = fs::read_dir(root().join("docs")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".md")).collect()
+    let mut chapters = BTreeSet::new();
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join("docs").join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{folder}{}", entry.file_name().into_string().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(format!("{name}/"));
+            } else if name.ends_with(".md") {
+                chapters.insert(name);
+            }
+        }
+    }
+    chapters
 }
 
 fn the_reference_is_what_the_program_prints() {
