@@ -10,33 +10,36 @@ use dishrack_core::ledger::Exit;
 
 /// The event's object. Items are dishes, which are washed and dried, or others, which are run.
 pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
-    let mut object = match &event.kind {
-        EventKind::Started { pid, mode, workers } => {
-            json!({"event": "started", "pid": pid, "mode": mode, "workers": workers})
-        }
-        EventKind::WorkerStarted { worker, pid } => {
-            json!({"event": "worker_started", "worker": &**worker, "pid": pid})
-        }
+    let kind = &event.kind;
+    let object = of_item(kind, are_dishes).or_else(|| of_worker(kind));
+    let mut object = object.unwrap_or_else(|| of_run(kind));
+    object["t_us"] = micros(event.at).into();
+    object
+}
+
+fn of_item(kind: &EventKind, are_dishes: bool) -> Option<Value> {
+    Some(match kind {
         EventKind::Producing { item, pid } => json!({"event": "washing", "item": item, "pid": pid}),
-        EventKind::ItemStarted {
-            item,
-            worker,
-            pid,
-            attempt,
-            ..
-        } if are_dishes => json!({
-            "event": "drying", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
-        }),
+        EventKind::Produced { item, pid } => json!({"event": "washed", "item": item, "pid": pid}),
+        EventKind::NotProduced { item, pid } => {
+            json!({"event": "not_washed", "item": item, "pid": pid})
+        }
         EventKind::ItemStarted {
             id,
             item,
             worker,
             pid,
             attempt,
-        } => json!({
-            "event": "running", "item": item, "number": id.0, "worker": &**worker, "pid": pid,
-            "attempt": attempt,
-        }),
+        } => match are_dishes {
+            true => json!({
+                "event": "drying", "item": item, "worker": &**worker, "pid": pid,
+                "attempt": attempt,
+            }),
+            false => json!({
+                "event": "running", "item": item, "number": id.0, "worker": &**worker, "pid": pid,
+                "attempt": attempt,
+            }),
+        },
         EventKind::ItemDone {
             item,
             worker,
@@ -56,6 +59,18 @@ pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
             "event": "dead", "item": item, "attempts": history.len(),
             "cause": last_cause(history),
         }),
+        EventKind::TimeLimit { item, worker, pid } => json!({
+            "event": "time_limit", "item": item, "worker": &**worker, "pid": pid,
+        }),
+        _ => return None,
+    })
+}
+
+fn of_worker(kind: &EventKind) -> Option<Value> {
+    Some(match kind {
+        EventKind::WorkerStarted { worker, pid } => {
+            json!({"event": "worker_started", "worker": &**worker, "pid": pid})
+        }
         EventKind::WorkerExited {
             worker,
             pid,
@@ -63,19 +78,6 @@ pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
             holding,
             ..
         } => exited(worker, *pid, *exit, holding.as_deref()),
-        EventKind::Summary {
-            counts,
-            restarts,
-            elapsed,
-        } => json!({
-            "event": "summary", "accepted": counts.accepted, "done": counts.done,
-            "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
-            "elapsed_us": micros(*elapsed),
-        }),
-        EventKind::Produced { item, pid } => json!({"event": "washed", "item": item, "pid": pid}),
-        EventKind::NotProduced { item, pid } => {
-            json!({"event": "not_washed", "item": item, "pid": pid})
-        }
         EventKind::WorkerFailedToStart { worker, pid, why } => json!({
             "event": "worker_failed_to_start", "worker": &**worker, "pid": pid, "why": why,
         }),
@@ -88,16 +90,44 @@ pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
         EventKind::WorkerReplaced { worker, pid, why } => json!({
             "event": "worker_replaced", "worker": &**worker, "pid": pid, "why": why,
         }),
-        EventKind::TimeLimit { item, worker, pid } => json!({
-            "event": "time_limit", "item": item, "worker": &**worker, "pid": pid,
-        }),
+        _ => return None,
+    })
+}
+
+/// All others: named one by one, so that a new kind is not forgotten.
+fn of_run(kind: &EventKind) -> Value {
+    match kind {
+        EventKind::Started { pid, mode, workers } => {
+            json!({"event": "started", "pid": pid, "mode": mode, "workers": workers})
+        }
         EventKind::NoWorkersLeft { why } => json!({"event": "no_workers_left", "why": why}),
         EventKind::JournalFailed { why } => json!({"event": "journal_failed", "why": why}),
         EventKind::Notice { why } => json!({"event": "notice", "why": why}),
         EventKind::Inconsistent { why } => json!({"event": "inconsistent", "why": why}),
-    };
-    object["t_us"] = micros(event.at).into();
-    object
+        EventKind::Summary {
+            counts,
+            restarts,
+            elapsed,
+        } => json!({
+            "event": "summary", "accepted": counts.accepted, "done": counts.done,
+            "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
+            "elapsed_us": micros(*elapsed),
+        }),
+        EventKind::Producing { .. }
+        | EventKind::Produced { .. }
+        | EventKind::NotProduced { .. }
+        | EventKind::ItemStarted { .. }
+        | EventKind::ItemDone { .. }
+        | EventKind::Retry { .. }
+        | EventKind::Dead { .. }
+        | EventKind::TimeLimit { .. }
+        | EventKind::WorkerStarted { .. }
+        | EventKind::WorkerExited { .. }
+        | EventKind::WorkerFailedToStart { .. }
+        | EventKind::WorkerFailed { .. }
+        | EventKind::WorkerGivenUp { .. }
+        | EventKind::WorkerReplaced { .. } => json!({}),
+    }
 }
 
 /// An exit code and a signal never stand in the same field.
