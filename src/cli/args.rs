@@ -70,7 +70,8 @@ pub(super) struct Args {
 impl Args {
     /// All subcommands and options.
     pub(super) fn whole() -> clap::Command {
-        Args::command().mut_subcommand("work", stream::work)
+        rules::grouped(Args::command())
+            .mut_subcommand("work", |work| rules::grouped(stream::work(work)))
     }
 
     /// Reads what was typed; the program's name comes first. And whether the options go together.

@@ -2,7 +2,7 @@
 //! others is said here, in one line each. What a value must be by itself is not known here.
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, Id};
+use clap::{ArgGroup, ArgMatches, Command, Id};
 
 use super::stream;
 
@@ -109,6 +109,12 @@ impl Typed<'_> {
     }
 }
 
+/// With groups whose members do not exclude each other, as those of a group that only arguments name do.
+pub(super) fn grouped(command: Command) -> Command {
+    let groups = [COMMAND, DISH, HANDED].map(|name| ArgGroup::new(name).multiple(true));
+    command.groups(groups)
+}
+
 /// Whether the options go together.
 ///
 /// # Errors
@@ -143,7 +149,9 @@ mod tests {
 
     #[test]
     fn each_rule_is_about_an_argument_or_a_group_that_there_is() {
-        let whole = Args::whole();
+        let mut whole = Args::whole();
+        // Groups that arguments name are made when all is put together.
+        whole.build();
         let all = || std::iter::once(&whole).chain(whole.get_subcommands());
         for (id, ..) in RULES {
             let is_one = all().any(|command| {
