@@ -9,7 +9,10 @@
 //! - [`queue`](JoinableQueue): the public face: queue and deliveries;
 //! - [`ledger`]: the pure state machine of the acknowledged queue;
 //! - [`Blob`]: bytes that a worker reads where they lie;
+//! - `sys`: what this crate asks of the kernel;
 //! - `payload`: the serialized bytes of an item, in blocks and in shared memory;
+//! - `protocol`: what two processes say to each other;
+//! - `handler`: running a handler on one item;
 //! - `broker`: owns the ledger and carries out what it decides;
 //! - `link`: how deliveries reach workers: process, thread, task, inline;
 //! - [`store`]: where items outlive what works on them; what a journal keeps;
