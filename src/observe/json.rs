@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Event, EventKind, last_cause};
-use dishrack_core::ledger::Exit;
+use dishrack_core::ledger::{Counts, Exit, ItemId};
 
 /// The event's object. Items are dishes, which are washed and dried, or others, which are run.
 pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
@@ -19,24 +19,12 @@ pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
         }
         EventKind::Producing { item, pid } => json!({"event": "washing", "item": item, "pid": pid}),
         EventKind::ItemStarted {
-            item,
-            worker,
-            pid,
-            attempt,
-            ..
-        } if are_dishes => json!({
-            "event": "drying", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
-        }),
-        EventKind::ItemStarted {
             id,
             item,
             worker,
             pid,
             attempt,
-        } => json!({
-            "event": "running", "item": item, "number": id.0, "worker": &**worker, "pid": pid,
-            "attempt": attempt,
-        }),
+        } => started(are_dishes, *id, item, (&**worker, *pid, *attempt)),
         EventKind::ItemDone {
             item,
             worker,
@@ -67,11 +55,7 @@ pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
             counts,
             restarts,
             elapsed,
-        } => json!({
-            "event": "summary", "accepted": counts.accepted, "done": counts.done,
-            "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
-            "elapsed_us": micros(*elapsed),
-        }),
+        } => summary(counts, *restarts, *elapsed),
         EventKind::Produced { item, pid } => json!({"event": "washed", "item": item, "pid": pid}),
         EventKind::NotProduced { item, pid } => {
             json!({"event": "not_washed", "item": item, "pid": pid})
@@ -79,12 +63,8 @@ pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
         EventKind::WorkerFailedToStart { worker, pid, why } => json!({
             "event": "worker_failed_to_start", "worker": &**worker, "pid": pid, "why": why,
         }),
-        EventKind::WorkerFailed { worker, why } => {
-            json!({"event": "worker_failed", "worker": &**worker, "why": why})
-        }
-        EventKind::WorkerGivenUp { worker, why } => {
-            json!({"event": "worker_given_up", "worker": &**worker, "why": why})
-        }
+        EventKind::WorkerFailed { worker, why } => without_worker("worker_failed", worker, why),
+        EventKind::WorkerGivenUp { worker, why } => without_worker("worker_given_up", worker, why),
         EventKind::WorkerReplaced { worker, pid, why } => json!({
             "event": "worker_replaced", "worker": &**worker, "pid": pid, "why": why,
         }),
@@ -98,6 +78,37 @@ pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
     };
     object["t_us"] = micros(event.at).into();
     object
+}
+
+/// A dish is dried and has no number.
+fn started(
+    are_dishes: bool,
+    id: ItemId,
+    item: &str,
+    (worker, pid, attempt): (&str, u32, u32),
+) -> Value {
+    match are_dishes {
+        true => json!({
+            "event": "drying", "item": item, "worker": worker, "pid": pid, "attempt": attempt,
+        }),
+        false => json!({
+            "event": "running", "item": item, "number": id.0, "worker": worker, "pid": pid,
+            "attempt": attempt,
+        }),
+    }
+}
+
+/// A place has no worker for now, or for good.
+fn without_worker(event: &str, worker: &str, why: &str) -> Value {
+    json!({"event": event, "worker": worker, "why": why})
+}
+
+fn summary(counts: &Counts, restarts: u64, elapsed: Duration) -> Value {
+    json!({
+        "event": "summary", "accepted": counts.accepted, "done": counts.done,
+        "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
+        "elapsed_us": micros(elapsed),
+    })
 }
 
 /// An exit code and a signal never stand in the same field.
