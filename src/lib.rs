@@ -8,7 +8,10 @@
 //! A tour of the modules:
 //! - [`queue`](JoinableQueue): the public face: queue and deliveries;
 //! - [`Blob`]: bytes that a worker reads where they lie;
+//! - `sys`: what this crate asks of the kernel;
 //! - `payload`: the serialized bytes of an item, in blocks and in shared memory;
+//! - `protocol`: what two processes say to each other;
+//! - `handler`: running a handler on one item;
 //! - `dishrack-core`, a crate of its own: what is decided, without a clock, I/O or threads;
 //! - `broker`: carries out what that decides;
 //! - `link`: how deliveries reach workers: process, thread, task, inline;

@@ -1,6 +1,7 @@
 //! The house rules, checked over the files of the repository. Each rule is a function from files
 //! to findings, so that it can be tried on a made-up file that breaks it.
 
+pub(crate) mod layers;
 mod source;
 
 use source::Source;
@@ -302,7 +303,7 @@ fn waits_outside_the_reaper(sources: &[Source]) -> Findings {
         "src/supervision/reap.rs",
         "src/supervision/reap/",
         "src/jobs/child.rs",
-        "src/worker/copies.rs",
+        "src/handler/copies.rs",
     ];
     let mut findings = Findings::new();
     for source in product(sources, &reapers) {
