@@ -162,12 +162,7 @@ impl Spans {
             self.row(&producer, out);
         }
         match &event.kind {
-            EventKind::WorkerStarted { worker, pid } => {
-                let (row, pid) = (self.row(worker, out), *pid);
-                self.drop_orphans(row, out);
-                self.graves.remove(&row);
-                out.push(Shown::Born { row, pid, at });
-            }
+            EventKind::WorkerStarted { worker, pid } => self.begin_life(worker, *pid, at, out),
             EventKind::Producing { item, pid } => self.begin_producing(item, *pid, at, out),
             EventKind::Produced { .. } => self.end_producing(at, Outcome::Done, out),
             EventKind::NotProduced { .. } => self.end_producing(at, Outcome::BrokenOff, out),
@@ -224,6 +219,13 @@ impl Spans {
             | EventKind::Inconsistent { .. }
             | EventKind::Summary { .. } => {}
         }
+    }
+
+    fn begin_life(&mut self, worker: &Arc<str>, pid: u32, at: Duration, out: &mut Vec<Shown>) {
+        let row = self.row(worker, out);
+        self.drop_orphans(row, out);
+        self.graves.remove(&row);
+        out.push(Shown::Born { row, pid, at });
     }
 
     /// Nothing more comes: what is still in hand is broken off at the latest time heard of.

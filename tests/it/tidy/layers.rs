@@ -94,6 +94,8 @@ fn wrong_ways(sources: &[Source], exceptions: &[Exception]) -> Findings {
             }
         }
     }
+    // `{self, Thing}` names one module twice.
+    findings.dedup();
     for ((from, to, _), _) in exceptions
         .iter()
         .zip(needed)
