@@ -124,6 +124,10 @@ impl Run {
         status.unwrap()
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         send(self.pid(), signal);
     }
