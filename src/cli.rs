@@ -158,7 +158,11 @@ fn run_with((config, work): (config::Config, config::Work)) -> Result<u8, Failur
 }
 
 /// The exit code.
-fn do_as_told(mut args: args::Args, has_end_of_options: bool) -> Result<u8, Failure> {
+fn do_as_told(
+    mut args: args::Args,
+    is_consistent: Result<(), String>,
+    has_end_of_options: bool,
+) -> Result<u8, Failure> {
     let jobs = match &args.command {
         Some(args::Command::Work(work)) => Some(&work.jobs),
         Some(_) => None,
@@ -168,6 +172,7 @@ fn do_as_told(mut args: args::Args, has_end_of_options: bool) -> Result<u8, Fail
     if has_end_of_options && jobs.is_some_and(|jobs| !jobs.are_meant()) {
         return Err(Failure::Usage("--: there is no COMMAND after it".into()));
     }
+    is_consistent.map_err(Failure::Usage)?;
     match args.command.take() {
         Some(args::Command::Put(command)) => put::run(&command),
         Some(args::Command::Work(command)) => work_for_others(*command),
@@ -241,8 +246,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let has_end_of_options = arguments.iter().any(|word| word == "--");
     let words = arguments.iter().skip(1);
     let words: Vec<String> = words.map(|word| word.to_string_lossy().into()).collect();
-    let args = match args::Args::read(arguments) {
-        Ok(args) => args,
+    let (args, is_consistent) = match args::Args::read(arguments) {
+        Ok(read) => read,
         Err(mut error) => {
             advice::correct(&mut error, &words);
             let code = if error.use_stderr() {
@@ -254,7 +259,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return code.into();
         }
     };
-    let outcome = do_as_told(args, has_end_of_options);
+    let outcome = do_as_told(args, is_consistent, has_end_of_options);
     jobs::remove_scratch();
     // Whatever became of it, the terminal is left clean.
     screen::close_in_time();

@@ -3,6 +3,7 @@
 mod items;
 mod jobs;
 mod pool;
+mod rules;
 mod stream;
 
 use std::ffi::OsString;
@@ -72,11 +73,12 @@ impl Args {
         Args::command().mut_subcommand("work", stream::work)
     }
 
-    /// Reads what was typed; the program's name comes first.
-    pub(super) fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
+    /// Reads what was typed; the program's name comes first. And whether the options go together.
+    pub(super) fn read(words: Vec<OsString>) -> Result<(Self, Result<(), String>), clap::Error> {
         let mut command = Args::whole();
         let matches = command.try_get_matches_from_mut(words)?;
-        Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+        let args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        Ok((args, rules::check(&command, &matches)))
     }
 }
 

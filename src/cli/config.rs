@@ -111,15 +111,13 @@ impl Config {
             jobs,
             ..
         } = args;
-        let redis = place.place()?;
+        let redis = place.place();
         check_payload(&items, redis.is_some())?;
         if jobs.are_meant() {
-            check_for_jobs(&pool, &items)?;
-        } else if let Some(option) = jobs.stray() {
-            return Err(format!("{option}: needs a COMMAND, after --"));
+            check_mode(&pool)?;
         }
         if redis.is_some() {
-            check_shared(Some(&items), &jobs)?;
+            check_halt(&jobs)?;
         }
         let (source, separator) = source(&items, &jobs)?;
         let capacity = match items.capacity {
@@ -178,11 +176,9 @@ impl Config {
             return Err("--dry-run: there is nothing to be printed before an item comes".into());
         }
         if jobs.are_meant() {
-            check_pool_for_jobs(&pool)?;
-        } else if let Some(option) = jobs.stray() {
-            return Err(format!("{option}: needs a COMMAND, after --"));
+            check_mode(&pool)?;
         }
-        check_shared(None, &jobs)?;
+        check_halt(&jobs)?;
         let mut taken = Vec::new();
         let work = match jobs.are_meant() {
             true => Work::jobs(&jobs, &Source::Others, shown.format, false, &mut taken)?.0,
@@ -323,23 +319,8 @@ impl From<Promise> for Durability {
     }
 }
 
-/// What does not go with a command.
-fn check_for_jobs(pool: &PoolArgs, items: &ItemArgs) -> Result<(), String> {
-    let stray = [
-        ("--wash", items.wash.is_some()),
-        ("--payload", items.payload.is_some()),
-        ("--dishes", items.dishes.is_some()),
-    ];
-    if let Some((option, _)) = stray.into_iter().find(|(_, is_given)| *is_given) {
-        return Err(format!("{option}: is for dishes, and not for a COMMAND"));
-    }
-    check_pool_for_jobs(pool)
-}
-
-fn check_pool_for_jobs(pool: &PoolArgs) -> Result<(), String> {
-    if pool.dry.is_some() {
-        return Err("--dry: is for dishes, and not for a COMMAND".into());
-    }
+/// How a COMMAND can be run.
+fn check_mode(pool: &PoolArgs) -> Result<(), String> {
     if pool.mode != Mode::Processes {
         let mode = pool.mode.name();
         return Err(format!("--mode {mode}: a COMMAND is run by processes"));
@@ -347,41 +328,13 @@ fn check_pool_for_jobs(pool: &PoolArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// What does not go with a queue that others share.
-fn check_shared(items: Option<&ItemArgs>, jobs: &JobArgs) -> Result<(), String> {
-    let of_items = |given: fn(&ItemArgs) -> bool| items.is_some_and(given);
-    let is_share = jobs.halt.as_ref().is_some_and(|halt| halt.ends_with('%'));
-    let halt = format!("--halt {}", jobs.halt.as_deref().unwrap_or_default());
-    let refused = [
-        (
-            of_items(|items| items.journal.is_some()),
-            "--journal",
-            "with --redis the items are kept there: use one of the two",
-        ),
-        (
-            of_items(|items| items.direct),
-            "--direct",
-            "with --redis nobody knows who is idle elsewhere",
-        ),
-        (
-            jobs.delay.is_some(),
-            "--delay",
-            "with --redis nobody knows when others begin items",
-        ),
-        (
-            jobs.keep_order,
-            "--keep-order",
-            "with --redis others do some of the items, so there is no order to be kept",
-        ),
-        (
-            is_share,
-            &halt,
-            "with --redis nobody knows how many items there are in all: give a number",
-        ),
-    ];
-    match refused.iter().find(|(is_given, ..)| *is_given) {
-        Some((_, option, why)) => Err(format!("{option}: {why}")),
-        None => Ok(()),
+/// When a run on a queue that others share can be halted.
+fn check_halt(jobs: &JobArgs) -> Result<(), String> {
+    match &jobs.halt {
+        Some(halt) if halt.ends_with('%') => Err(format!(
+            "--halt {halt}: with --redis nobody knows how many items there are in all: give a number"
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -120,8 +120,6 @@ fn source(command: &Put) -> Result<Source, String> {
         }
     };
     match given {
-        Some(_) if command.input.is_some() => Err("--input: the items follow ::: already".into()),
-        Some(_) if command.dishes.is_some() => Err("--dishes: the items follow ::: already".into()),
         Some(items) => {
             let items = items.iter().map(|item| item.as_bytes().to_vec());
             Ok(Source::Given(items.collect()))

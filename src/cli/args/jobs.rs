@@ -4,18 +4,22 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
-use super::duration;
+use super::{duration, rules};
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options for a COMMAND")]
+#[command(
+    next_help_heading = "Options for a COMMAND",
+    group = ArgGroup::new(rules::COMMAND).multiple(true),
+    group = ArgGroup::new(rules::HANDED).multiple(true)
+)]
 pub(in crate::cli) struct JobArgs {
     /// Run COMMAND for each item, with the item in place of {} or as the last argument; {.} is the
     /// item without extension, {/} its file name, {//} its folder, {/.} its file name without
     /// extension, {#} its number, {%} the worker's slot. Items are the lines of --input (stdin
     /// where it is not given), or what follows :::
-    #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments")]
+    #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments", group = rules::COMMAND)]
     pub(in crate::cli) command: Vec<OsString>,
 
     /// Items are separated by zero bytes rather than newlines
@@ -27,12 +31,12 @@ pub(in crate::cli) struct JobArgs {
     pub(in crate::cli) json: bool,
 
     /// Give COMMAND the item on its stdin instead, followed by a newline unless -0 is given
-    #[arg(long)]
+    #[arg(long, group = rules::HANDED)]
     pub(in crate::cli) stdin: bool,
 
     /// Have /bin/sh run COMMAND as a script; places may stand between any quotes there, and what is
     /// filled in is never read as a part of the script. Places where it would be evaluated are refused
-    #[arg(long)]
+    #[arg(long, group = rules::HANDED)]
     pub(in crate::cli) shell: bool,
 
     /// Output comes in the order of the items
@@ -79,7 +83,7 @@ pub(in crate::cli) struct JobArgs {
     /// Each worker is one process of COMMAND that stays and serves many items: it reads one JSON
     /// request a line and answers one a line. COMMAND is split into words as a shell does it; what
     /// follows -- are the arguments of each request
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", group = rules::COMMAND)]
     pub(in crate::cli) worker: Option<OsString>,
 }
 
@@ -87,27 +91,5 @@ impl JobArgs {
     /// Whether items are run by commands.
     pub(in crate::cli) fn are_meant(&self) -> bool {
         !self.command.is_empty() || self.worker.is_some()
-    }
-
-    /// An option that makes no sense without a command.
-    pub(in crate::cli) fn stray(&self) -> Option<&'static str> {
-        let given = [
-            ("--null", self.null),
-            ("--json", self.json),
-            ("--stdin", self.stdin),
-            ("--shell", self.shell),
-            ("--keep-order", self.keep_order),
-            ("--line-buffer", self.line_buffer),
-            ("--tag", self.tag),
-            ("--results", self.results.is_some()),
-            ("--joblog", self.joblog.is_some()),
-            ("--halt", self.halt.is_some()),
-            ("--delay", self.delay.is_some()),
-            ("--dry-run", self.dry_run),
-            ("--env", !self.env.is_empty()),
-            ("--workdir", self.workdir.is_some()),
-        ];
-        let stray = given.into_iter().find(|(_, is_given)| *is_given);
-        stray.map(|(option, _)| option)
     }
 }

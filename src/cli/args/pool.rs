@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
-use super::{Format, Method, Mode, Show, duration};
+use super::{Format, Method, Mode, Show, duration, rules};
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options for workers and attempts")]
+#[command(
+    next_help_heading = "Options for workers and attempts",
+    group = ArgGroup::new(rules::DISH).multiple(true)
+)]
 pub(in crate::cli) struct PoolArgs {
     /// Workers [default: number of CPUs]
     #[arg(short, long, value_name = "N")]
@@ -60,7 +63,7 @@ pub(in crate::cli) struct PoolArgs {
     pub(in crate::cli) max_seconds: Duration,
 
     /// Time to dry a dish [default: 2s]
-    #[arg(help_heading = "Options for dishes", long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(help_heading = "Options for dishes", group = rules::DISH, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) dry: Option<Duration>,
 }
 

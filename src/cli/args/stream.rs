@@ -2,31 +2,37 @@
 
 use std::time::Duration;
 
-use clap::{Args, Command};
+use clap::{ArgGroup, Args, Command};
 
-use super::{JobArgs, PoolArgs, ShownArgs, duration};
+use super::{JobArgs, PoolArgs, ShownArgs, duration, rules};
 use crate::store::redis::RedisOptions;
 use crate::worker::title;
 
 /// The variable that says where Redis is, so that a password need not be on the command line.
 const VARIABLE: &str = "REDIS_URL";
 
+/// Why an option makes no sense without a Redis.
+pub(super) const NEEDED: &str = "needs --redis URL, or the variable REDIS_URL";
+
 /// A stream that has no other name.
 const STREAM: &str = "dishrack";
 
 /// The stream that a run puts its items on.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options for a queue on Redis")]
+#[command(
+    next_help_heading = "Options for a queue on Redis",
+    group = ArgGroup::new(rules::PLACE).multiple(true)
+)]
 pub(in crate::cli) struct PlaceArgs {
     /// Share the queue with others by a stream in Redis: what is put there is worked on by whoever
     /// is free, here and on other machines. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for
     /// TLS, or redis+unix:///PATH [default: the variable REDIS_URL, where a
     /// stream is named]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", group = rules::PLACE)]
     redis: Option<String>,
 
     /// The name of that stream [default: dishrack]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", group = rules::PLACE)]
     stream: Option<String>,
 
     #[command(flatten)]
@@ -105,32 +111,23 @@ pub(in crate::cli) struct WorkArgs {
 
 impl PlaceArgs {
     /// The stream, if there is to be one.
-    ///
-    /// # Errors
-    /// An option that makes no sense without it.
-    pub(in crate::cli) fn place(&self) -> Result<Option<RedisOptions>, String> {
-        let given = [
-            ("--stream", self.stream.is_some()),
-            ("--lease", self.promise.lease.is_some()),
-            ("--replicas", self.promise.replicas.is_some()),
-        ];
-        let stray = given.into_iter().find(|(_, is_given)| *is_given);
+    pub(in crate::cli) fn place(&self) -> Option<RedisOptions> {
         // A variable alone is no reason to share what is done here.
-        let url = match (&self.redis, stray) {
-            (Some(url), _) => url.clone(),
-            (None, None) => return Ok(None),
-            (None, Some((option, _))) => variable().ok_or_else(|| {
-                format!("{option}: needs --redis URL, or the variable {VARIABLE}")
-            })?,
-        };
+        let is_named = self.stream.is_some() || self.promise.is_given();
+        let by_variable = || is_named.then(variable).flatten();
+        let url = self.redis.clone().or_else(by_variable)?;
         let stream = self.stream.as_deref().unwrap_or(STREAM);
         let place = RedisOptions::new(url, stream);
         hide("run", &place);
-        Ok(Some(self.promise.of(place)))
+        Some(self.promise.of(place))
     }
 }
 
 impl PromiseArgs {
+    fn is_given(&self) -> bool {
+        self.lease.is_some() || self.replicas.is_some()
+    }
+
     /// The stream with these promises.
     pub(in crate::cli) fn of(&self, mut place: RedisOptions) -> RedisOptions {
         if let Some(lease) = self.lease {
@@ -160,7 +157,7 @@ impl StreamArgs {
     }
 }
 
-fn variable() -> Option<String> {
+pub(super) fn variable() -> Option<String> {
     std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
 }
 

@@ -169,10 +169,6 @@ fn check_together(args: &JobArgs, words: &[OsString], format: Format) -> Result<
     if words.is_empty() && args.worker.is_none() {
         return Err("--: there is no COMMAND before :::".into());
     }
-    if args.worker.is_some() && (args.stdin || args.shell) {
-        let option = if args.stdin { "--stdin" } else { "--shell" };
-        return Err(format!("{option}: a --worker gets its items as requests"));
-    }
     if args.line_buffer && (format == Format::Json || args.worker.is_some()) {
         return Err(
             "--line-buffer: there are no lines to be shown early with --worker or --format json"

@@ -1,0 +1,159 @@
+//! Which options go together. clap's groups say which ones belong together; why some need or exclude
+//! others is said here, in one line each. What a value must be by itself is not known here.
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, Id};
+
+use super::stream;
+
+/// The arguments that say what is run for each item.
+pub(super) const COMMAND: &str = "runs";
+
+/// The options that are for dishes alone.
+pub(super) const DISH: &str = "for dishes";
+
+/// The options that say how an item is handed to a COMMAND that is executed for it.
+pub(super) const HANDED: &str = "handed";
+
+/// The options that say which stream a run shares.
+pub(super) const PLACE: &str = "place";
+
+/// An argument or a group, when it is out of place, and why.
+type Rule = (&'static str, fn(&Typed<'_>) -> bool, &'static str);
+
+// A group that has no name of its own has the name of its struct.
+const RULES: &[Rule] = &[
+    (
+        "JobArgs",
+        |typed| !typed.has(COMMAND),
+        "needs a COMMAND, after --",
+    ),
+    (
+        DISH,
+        |typed| typed.has(COMMAND),
+        "is for dishes, and not for a COMMAND",
+    ),
+    (
+        HANDED,
+        |typed| typed.has("worker"),
+        "a --worker gets its items as requests",
+    ),
+    (PLACE, |typed| typed.lacks_redis(), stream::NEEDED),
+    ("PromiseArgs", |typed| typed.lacks_redis(), stream::NEEDED),
+    (
+        "journal",
+        |typed| typed.is_shared(),
+        "with --redis the items are kept there: use one of the two",
+    ),
+    (
+        "direct",
+        |typed| typed.is_shared(),
+        "with --redis nobody knows who is idle elsewhere",
+    ),
+    (
+        "delay",
+        |typed| typed.is_shared(),
+        "with --redis nobody knows when others begin items",
+    ),
+    (
+        "keep_order",
+        |typed| typed.is_shared(),
+        "with --redis others do some of the items, so there is no order to be kept",
+    ),
+    (
+        "input",
+        |typed| typed.has("items"),
+        "the items follow ::: already",
+    ),
+    (
+        "dishes",
+        |typed| typed.has("items"),
+        "the items follow ::: already",
+    ),
+];
+
+/// What was typed for a command or a subcommand.
+struct Typed<'a> {
+    command: &'a Command,
+    matches: &'a ArgMatches,
+    /// Whether all items are those of a shared queue.
+    is_work: bool,
+}
+
+impl Typed<'_> {
+    /// Whether an argument, or one of a group, was typed.
+    fn has(&self, id: &str) -> bool {
+        matches!(self.matches.try_contains_id(id), Ok(true))
+            && self.matches.value_source(id) == Some(ValueSource::CommandLine)
+    }
+
+    fn lacks_redis(&self) -> bool {
+        !self.has("redis") && stream::variable().is_none()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_work || self.has(PLACE) || self.has("PromiseArgs")
+    }
+
+    /// The first option that was typed of what the rule is about.
+    fn option(&self, id: &str) -> Option<String> {
+        if !self.has(id) {
+            return None;
+        }
+        let of_group = self.matches.try_get_many::<Id>(id).ok().flatten();
+        let id = of_group
+            .and_then(|mut ids| ids.next())
+            .map_or(id, Id::as_str);
+        let arg = self
+            .command
+            .get_arguments()
+            .find(|arg| arg.get_id() == id)?;
+        arg.get_long().map(|long| format!("--{long}"))
+    }
+}
+
+/// Whether the options go together.
+///
+/// # Errors
+/// One that does not, and why.
+pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), String> {
+    let mut typed = Typed {
+        command,
+        matches,
+        is_work: false,
+    };
+    if let Some((name, matches)) = matches.subcommand() {
+        let Some(command) = command.find_subcommand(name) else {
+            return Ok(());
+        };
+        typed = Typed {
+            command,
+            matches,
+            is_work: name == "work",
+        };
+    }
+    let broken = RULES.iter().find_map(|(id, is_out_of_place, why)| {
+        let option = typed.option(id)?;
+        is_out_of_place(&typed).then(|| format!("{option}: {why}"))
+    });
+    broken.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Args;
+    use super::RULES;
+
+    #[test]
+    fn each_rule_is_about_an_argument_or_a_group_that_there_is() {
+        let whole = Args::whole();
+        let all = || std::iter::once(&whole).chain(whole.get_subcommands());
+        for (id, ..) in RULES {
+            let is_one = all().any(|command| {
+                command.get_arguments().any(|arg| arg.get_id() == id)
+                    || command.get_groups().any(|group| group.get_id() == id)
+            });
+            assert!(is_one, "{id}");
+        }
+    }
+}
