@@ -8,17 +8,13 @@ mod layout;
 
 use std::io;
 use std::mem;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
-use self::layout::Head;
 use super::args::Show;
 use super::goal::Expected;
-use super::screen::{self, Size};
+use super::screen;
 use super::view::View;
 use crate::observe::Event;
 use crate::observe::progress::Progress;
@@ -69,7 +65,10 @@ pub(super) fn view(show: Show, printed: Printed, run: Run) -> Option<Box<dyn Vie
     }
     screen::open();
     let is_polite = show == Show::Auto && printed != Printed::Nothing;
-    Some(Box::new(Bars::new(run, is_polite)))
+    Some(Box::new(Bars {
+        fold: Fold::new(run),
+        is_polite,
+    }))
 }
 
 /// The fold, and what it has to be told besides events.
@@ -162,46 +161,6 @@ struct Bars {
     /// It is to be seen, at the first tick, whether somebody else prints on the terminal: not
     /// before, because a shell may not have started them.
     is_polite: bool,
-    bar: ProgressBar,
-    canvas: Canvas,
-}
-
-impl Bars {
-    fn new(run: Run, is_polite: bool) -> Self {
-        let canvas = Canvas::default();
-        let target = ProgressDrawTarget::term_like(Box::new(canvas.clone()));
-        let bar = ProgressBar::with_draw_target(None, target);
-        // Brackets and letters are on every terminal, in every encoding.
-        if let Ok(style) = ProgressStyle::with_template("{prefix} [{wide_bar}] {msg}") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        let fold = Fold::new(run);
-        Bars {
-            fold,
-            is_polite,
-            bar,
-            canvas,
-        }
-    }
-
-    /// The first line, with a bar in it.
-    fn line(&self, head: Head, size: Size) -> String {
-        if !head.has_bar {
-            return head.before;
-        }
-        let progress = &self.fold.progress;
-        let Counts { done, dead, .. } = progress.counts();
-        self.canvas.set_width(layout::columns(size));
-        self.bar.set_prefix(head.before);
-        self.bar.set_message(head.after);
-        self.canvas.take();
-        // Draws, as everything does that changes a bar.
-        self.bar.update(|bar| {
-            bar.set_len(progress.total().unwrap_or(0));
-            bar.set_pos(done + dead);
-        });
-        self.canvas.take()
-    }
 }
 
 impl View for Bars {
@@ -225,8 +184,7 @@ impl View for Bars {
         let now = self.fold.tick(counts);
         let progress = &self.fold.progress;
         let (elapsed, size) = (now.saturating_sub(self.fold.from), screen::size());
-        let head = layout::head(progress, now, elapsed, size);
-        let mut frame = vec![self.line(head, size)];
+        let mut frame = vec![layout::head(progress, now, elapsed, size).line(progress, size)];
         if self.fold.run.wants_items {
             frame.extend(layout::hands(progress, now, size));
         }
@@ -237,70 +195,5 @@ impl View for Bars {
     fn end(&mut self) -> io::Result<bool> {
         screen::close();
         Ok(true)
-    }
-}
-
-/// What a bar is drawn on: one line of text, which goes on the screen with the others.
-#[derive(Debug, Clone, Default)]
-struct Canvas(Arc<Mutex<Drawing>>);
-
-#[derive(Debug, Default)]
-struct Drawing {
-    width: u16,
-    text: String,
-}
-
-impl Canvas {
-    fn lock(&self) -> MutexGuard<'_, Drawing> {
-        self.0.lock()
-    }
-
-    fn set_width(&self, columns: usize) {
-        self.lock().width = u16::try_from(columns).unwrap_or(u16::MAX);
-    }
-
-    /// What was drawn since the last time.
-    fn take(&self) -> String {
-        mem::take(&mut self.lock().text)
-    }
-}
-
-/// There is one line, so there is nowhere to move to.
-impl TermLike for Canvas {
-    fn width(&self) -> u16 {
-        self.lock().width
-    }
-
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.lock().text.push_str(text);
-        Ok(())
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -29,6 +29,38 @@ pub(super) struct Head {
     pub(super) has_bar: bool,
 }
 
+impl Head {
+    /// As it is shown: the bar takes what the words leave.
+    pub(super) fn line(self, progress: &Progress, size: Size) -> String {
+        let Head {
+            before,
+            after,
+            has_bar,
+        } = self;
+        if !has_bar {
+            return before;
+        }
+        let words = before.len() + after.len() + " [] ".len();
+        let counts = progress.counts();
+        let ended = counts.done + counts.dead;
+        let total = progress.total().unwrap_or(0);
+        let bar = bar(ended, total, columns(size).saturating_sub(words));
+        format!("{before} [{bar}] {after}")
+    }
+}
+
+/// A bar of so many columns. Such characters are on every terminal, in every encoding.
+fn bar(ended: u64, total: u64, columns: usize) -> String {
+    // Rounded down: it is full when all has ended, and no sooner.
+    let full = match total {
+        0 => columns as u128,
+        _ => u128::from(ended.min(total)) * columns as u128 / u128::from(total),
+    };
+    let full = usize::try_from(full).unwrap_or(columns);
+    let tip = if ended > 0 && full < columns { ">" } else { "" };
+    format!("{:<columns$}", "=".repeat(full) + tip)
+}
+
 /// Columns that a line may take.
 pub(super) fn columns(size: Size) -> usize {
     size.columns.saturating_sub(1).max(1)
@@ -250,6 +282,33 @@ mod tests {
             let expected = (head.to_owned(), tail.to_owned(), has_bar);
             assert_eq!(first_line(&progress(), columns), expected, "{columns}");
         }
+    }
+
+    #[test]
+    fn a_bar_takes_what_the_words_leave() {
+        let size = size(61, 24);
+        let line = head(&progress(), secs(10), secs(10), size).line(&progress(), size);
+        let expected = "19 of 100 done, 1 dead [==>         ] 2.0/s, 0:40 left, 0:10";
+        assert_eq!((line.as_str(), line.len()), (expected, 60));
+    }
+
+    #[test]
+    fn a_bar_is_full_when_all_has_ended_and_no_sooner() {
+        let cases = [
+            (0, 10, "     "),
+            (1, 10, ">    "),
+            (2, 10, "=>   "),
+            (9, 10, "====>"),
+            (10, 10, "====="),
+            // More may be done than was expected.
+            (11, 10, "====="),
+            (u64::MAX - 1, u64::MAX, "====>"),
+            (0, 0, "====="),
+        ];
+        for (ended, total, expected) in cases {
+            assert_eq!(bar(ended, total, 5), expected, "{ended} of {total}");
+        }
+        assert_eq!(bar(1, 2, 0), "");
     }
 
     #[test]
