@@ -70,8 +70,7 @@ pub(super) struct Args {
 impl Args {
     /// All subcommands and options.
     pub(super) fn whole() -> clap::Command {
-        rules::grouped(Args::command())
-            .mut_subcommand("work", |work| rules::grouped(stream::work(work)))
+        Args::command().mut_subcommand("work", stream::work)
     }
 
     /// Reads what was typed; the program's name comes first. And whether the options go together.

@@ -4,12 +4,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{duration, rules};
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options for a COMMAND")]
+#[command(
+    next_help_heading = "Options for a COMMAND",
+    group = ArgGroup::new(rules::COMMAND).multiple(true),
+    group = ArgGroup::new(rules::HANDED).multiple(true)
+)]
 pub(in crate::cli) struct JobArgs {
     /// Run COMMAND for each item, with the item in place of {} or as the last argument; {.} is the
     /// item without extension, {/} its file name, {//} its folder, {/.} its file name without

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{Format, Method, Mode, Show, duration, rules};
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options for workers and attempts")]
+#[command(
+    next_help_heading = "Options for workers and attempts",
+    group = ArgGroup::new(rules::DISH).multiple(true)
+)]
 pub(in crate::cli) struct PoolArgs {
     /// Workers [default: number of CPUs]
     #[arg(short, long, value_name = "N")]

@@ -2,7 +2,7 @@
 //! others is said here, in one line each. What a value must be by itself is not known here.
 
 use clap::parser::ValueSource;
-use clap::{ArgGroup, ArgMatches, Command, Id};
+use clap::{ArgMatches, Command, Id};
 
 use super::stream;
 
@@ -14,6 +14,9 @@ pub(super) const DISH: &str = "for dishes";
 
 /// The options that say how an item is handed to a COMMAND that is executed for it.
 pub(super) const HANDED: &str = "handed";
+
+/// The options that say which stream a run shares.
+pub(super) const PLACE: &str = "place";
 
 /// An argument or a group, when it is out of place, and why.
 type Rule = (&'static str, fn(&Typed<'_>) -> bool, &'static str);
@@ -35,7 +38,7 @@ const RULES: &[Rule] = &[
         |typed| typed.has("worker"),
         "a --worker gets its items as requests",
     ),
-    ("PlaceArgs", |typed| typed.lacks_redis(), stream::NEEDED),
+    (PLACE, |typed| typed.lacks_redis(), stream::NEEDED),
     ("PromiseArgs", |typed| typed.lacks_redis(), stream::NEEDED),
     (
         "journal",
@@ -89,7 +92,7 @@ impl Typed<'_> {
     }
 
     fn is_shared(&self) -> bool {
-        self.is_work || self.has("PlaceArgs") || self.has("PromiseArgs")
+        self.is_work || self.has(PLACE) || self.has("PromiseArgs")
     }
 
     /// The first option that was typed of what the rule is about.
@@ -107,12 +110,6 @@ impl Typed<'_> {
             .find(|arg| arg.get_id() == id)?;
         arg.get_long().map(|long| format!("--{long}"))
     }
-}
-
-/// With groups whose members do not exclude each other, as those of a group that only arguments name do.
-pub(super) fn grouped(command: Command) -> Command {
-    let groups = [COMMAND, DISH, HANDED].map(|name| ArgGroup::new(name).multiple(true));
-    command.groups(groups)
 }
 
 /// Whether the options go together.
@@ -149,9 +146,7 @@ mod tests {
 
     #[test]
     fn each_rule_is_about_an_argument_or_a_group_that_there_is() {
-        let mut whole = Args::whole();
-        // Groups that arguments name are made when all is put together.
-        whole.build();
+        let whole = Args::whole();
         let all = || std::iter::once(&whole).chain(whole.get_subcommands());
         for (id, ..) in RULES {
             let is_one = all().any(|command| {

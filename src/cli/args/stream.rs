@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use clap::{Args, Command};
+use clap::{ArgGroup, Args, Command};
 
-use super::{JobArgs, PoolArgs, ShownArgs, duration};
+use super::{JobArgs, PoolArgs, ShownArgs, duration, rules};
 use crate::store::redis::RedisOptions;
 use crate::sys::title;
 
@@ -19,17 +19,20 @@ const STREAM: &str = "dishrack";
 
 /// The stream that a run puts its items on.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options for a queue on Redis")]
+#[command(
+    next_help_heading = "Options for a queue on Redis",
+    group = ArgGroup::new(rules::PLACE).multiple(true)
+)]
 pub(in crate::cli) struct PlaceArgs {
     /// Share the queue with others by a stream in Redis: what is put there is worked on by whoever
     /// is free, here and on other machines. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for
     /// TLS, or redis+unix:///PATH [default: the variable REDIS_URL, where a
     /// stream is named]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", group = rules::PLACE)]
     redis: Option<String>,
 
     /// The name of that stream [default: dishrack]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", group = rules::PLACE)]
     stream: Option<String>,
 
     #[command(flatten)]
