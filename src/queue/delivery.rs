@@ -24,7 +24,7 @@ use dishrack_core::ledger::{Cause, HolderId, ItemId, Token};
 /// # Example
 ///
 /// ```
-/// let queue = dishrack::JoinableQueue::unbounded();
+/// let queue = dishrack::JoinableQueue::<u64>::unbounded();
 /// queue.put(&7)?;
 /// let delivery = queue.get()?;
 /// assert_eq!((*delivery, delivery.id().0, delivery.attempt()), (7, 1, 1));

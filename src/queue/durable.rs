@@ -84,7 +84,7 @@ pub(crate) fn open_journal(
 ///
 /// let folder = tempfile::tempdir()?;
 /// let (old, new) = (folder.path().join("old"), folder.path().join("new"));
-/// let queue = JoinableQueue::journaled(&old, Durability::Full, Options::default())?;
+/// let queue = JoinableQueue::<String>::journaled(&old, Durability::Full, Options::default())?;
 /// queue.put("wash")?;
 /// drop(queue);
 ///
