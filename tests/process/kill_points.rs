@@ -40,7 +40,7 @@ fn folder() -> PathBuf {
 
 /// Names the functions of its workers.
 pub(crate) fn register(roles: &mut Roles) {
-    roles.handler(publisher);
+    roles.handler(clerk);
     roles.worker(producer);
 }
 
@@ -56,7 +56,7 @@ fn note(line: &str) {
 }
 
 /// What the workers do.
-pub(crate) fn publisher(n: u64) -> Result<u64, String> {
+pub(crate) fn clerk(n: u64) -> Result<u64, String> {
     note(&format!("did {n}"));
     Ok(n)
 }
@@ -81,7 +81,10 @@ impl Observer for Diarist {
         match event.kind {
             EventKind::ItemDone { item, .. } => note(&format!("done {item}")),
             EventKind::Dead { item, .. } => note(&format!("dead {item}")),
-            EventKind::WorkerExited { worker, .. } if worker.starts_with("producer") => {
+            EventKind::WorkerExited { worker, .. }
+            | EventKind::WorkerFailedToStart { worker, .. }
+                if worker.starts_with("producer") =>
+            {
                 HAS_PRODUCED.store(true, Ordering::Release);
             }
             _ => {}
@@ -93,12 +96,12 @@ impl Observer for Diarist {
 pub(crate) fn play() {
     let path = folder().join("journal");
     let queue = JoinableQueue::journaled(path, Durability::Full, Options::default()).unwrap();
-    let publishers = Supervisor::builder()
+    let clerks = Supervisor::builder()
         .processes(2)
         .name("clerk")
         .name_items(|n: &u64| n.to_string())
         .observer(Arc::new(Diarist));
-    let _publishers = publishers.handler(&queue, publisher).unwrap();
+    let _clerks = clerks.handler(&queue, clerk).unwrap();
     // It puts at most once, whatever becomes of it.
     if fs::File::create_new(folder().join("produced")).is_ok() {
         let producers = Supervisor::builder().processes(1).name("producer");
