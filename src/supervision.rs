@@ -100,7 +100,7 @@ pub struct Supervisor<T, R> {
 impl<T, R> fmt::Debug for Supervisor<T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Supervisor")
-            .field("crew", &self.pool)
+            .field("pool", &self.pool)
             .finish_non_exhaustive()
     }
 }

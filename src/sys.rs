@@ -1,10 +1,12 @@
-//! What this crate asks of the kernel, and nothing more: signals, descriptors, shared memory, the clock,
+//! What this crate asks of the kernel, and nothing more: signals, descriptors, locks, shared memory, the clock,
 //! stderr, the process title and its end. It knows neither items nor workers.
 
 pub(crate) mod blocking;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod exit;
+#[cfg(feature = "journal")]
+pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod signals;

@@ -121,13 +121,13 @@ impl Broker {
             (post.clone(), post.clone(), Arc::clone(&broker.doorbells));
         let listeners = Arc::clone(&doorbells);
         let threads = vec![
-            start("dishrack-clerk", post.clone(), move || {
+            start("dishrack-tell", post.clone(), move || {
                 publisher::run(&post, &calls)
             })?,
-            start("dishrack-intake", taker.clone(), move || {
+            start("dishrack-fetch", taker.clone(), move || {
                 fetcher::run(&taker, &doorbells)
             })?,
-            start("dishrack-ear", hearer.clone(), move || {
+            start("dishrack-listen", hearer.clone(), move || {
                 listener::run(&hearer, &listeners)
             })?,
         ];
@@ -268,6 +268,7 @@ impl Broker {
 
     /// Takes nothing more from the stream, and has what waits here given back as soon as it is known
     /// how it stands. Whoever waits for room here, waits no longer.
+    #[cfg(feature = "cli")]
     pub(crate) fn quit_stream(&self) {
         self.with(|core| {
             let Some(shared) = core.shared() else {

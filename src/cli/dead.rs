@@ -90,9 +90,9 @@ pub(super) struct Place {
 
 impl Place {
     /// Where the letters are.
-    fn desk(&self) -> Result<Desk, Failure> {
+    fn source(&self) -> Result<Source, Failure> {
         match (&self.journal, self.stream.url()) {
-            (Some(path), _) => Ok(Desk::Journal(path.clone())),
+            (Some(path), _) => Ok(Source::Journal(path.clone())),
             (None, Some(_)) => {
                 let place = self
                     .stream
@@ -101,7 +101,7 @@ impl Place {
                     .existing();
                 let store = RedisStore::open(&place, Box::new(Anything), None);
                 let store = Box::new(store.map_err(Error)?);
-                Ok(Desk::Stream(place.stream, store))
+                Ok(Source::Stream(place.stream, store))
             }
             (None, None) => Err(Failure::Usage(
                 "--journal FILE or --redis URL is needed: where are the dead letters?".into(),
@@ -111,29 +111,29 @@ impl Place {
 }
 
 /// Where dead letters lie.
-enum Desk {
+enum Source {
     Journal(PathBuf),
     Stream(String, Box<RedisStore>),
 }
 
 /// What it is called.
-impl fmt::Display for Desk {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Desk::Journal(path) => write!(f, "journal {}", path.display()),
-            Desk::Stream(stream, _) => write!(f, "stream {stream}"),
+            Source::Journal(path) => write!(f, "journal {}", path.display()),
+            Source::Stream(stream, _) => write!(f, "stream {stream}"),
         }
     }
 }
 
-impl Desk {
+impl Source {
     fn letters(&self) -> Result<Vec<Letter>, Failure> {
         match self {
-            Desk::Journal(path) => {
+            Source::Journal(path) => {
                 let (item_type, letters) = read_letters(path, &item_types()).map_err(Error)?;
                 Ok(named(item_type, letters))
             }
-            Desk::Stream(_, store) => letters_of(store),
+            Source::Stream(_, store) => letters_of(store),
         }
     }
 
@@ -141,7 +141,7 @@ impl Desk {
     fn retry(self, which: &Which) -> Result<usize, Failure> {
         let name = self.to_string();
         match self {
-            Desk::Journal(path) => {
+            Source::Journal(path) => {
                 let (journal, letters) = claim_journal(&path)?;
                 let letters = which.of(letters, &name)?;
                 for letter in &letters {
@@ -149,7 +149,7 @@ impl Desk {
                 }
                 Ok(letters.len())
             }
-            Desk::Stream(_, store) => {
+            Source::Stream(_, store) => {
                 let ids = ids(&which.of(letters_of(&store)?, &name)?);
                 let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
                 store.revive_letters(&is_one).map_err(Failure::Usage)
@@ -161,11 +161,11 @@ impl Desk {
     fn drop(self, which: &Which) -> Result<usize, Failure> {
         let name = self.to_string();
         let (store, letters): (Box<dyn Store>, _) = match self {
-            Desk::Journal(path) => {
+            Source::Journal(path) => {
                 let (journal, letters) = claim_journal(&path)?;
                 (Box::new(journal), letters)
             }
-            Desk::Stream(_, store) => {
+            Source::Stream(_, store) => {
                 let letters = letters_of(&store)?;
                 (store, letters)
             }
@@ -179,16 +179,16 @@ impl Desk {
     /// Who will try a letter again.
     fn next(&self) -> &'static str {
         match self {
-            Desk::Journal(_) => "for another attempt",
-            Desk::Stream(..) => "for another attempt, by whoever works on it",
+            Source::Journal(_) => "for another attempt",
+            Source::Stream(..) => "for another attempt, by whoever works on it",
         }
     }
 
     /// What stands before what was done.
     fn label(&self) -> String {
         match self {
-            Desk::Journal(path) => path.display().to_string(),
-            Desk::Stream(..) => self.to_string(),
+            Source::Journal(path) => path.display().to_string(),
+            Source::Stream(..) => self.to_string(),
         }
     }
 }
@@ -226,7 +226,7 @@ impl Which {
 pub(super) fn run(command: &Dead) -> Result<u8, Failure> {
     match command {
         Dead::List { place, format } => {
-            let letters = place.desk()?.letters()?;
+            let letters = place.source()?.letters()?;
             print(&letters, *format, |letter| format!("{}\n", letter.line()))?;
         }
         Dead::Show {
@@ -234,19 +234,19 @@ pub(super) fn run(command: &Dead) -> Result<u8, Failure> {
             place,
             format,
         } => {
-            let desk = place.desk()?;
-            let letters = which.of(desk.letters()?, &desk.to_string())?;
+            let source = place.source()?;
+            let letters = which.of(source.letters()?, &source.to_string())?;
             print(&letters, *format, Letter::to_string)?;
         }
         Dead::Retry { which, place } => {
-            let desk = place.desk()?;
-            let (label, next) = (desk.label(), desk.next());
-            say(&label, desk.retry(which)?, next);
+            let source = place.source()?;
+            let (label, next) = (source.label(), source.next());
+            say(&label, source.retry(which)?, next);
         }
         Dead::Drop { which, place } => {
-            let desk = place.desk()?;
-            let label = desk.label();
-            say(&label, desk.drop(which)?, "dropped");
+            let source = place.source()?;
+            let label = source.label();
+            say(&label, source.drop(which)?, "dropped");
         }
     }
     Ok(code::DONE)

@@ -4,19 +4,15 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use rustix::fs::FlockOperation;
 
 use super::printer;
-
-/// So long is waited for a run that was killed to be gone.
-const AFTERLIFE: Duration = Duration::from_secs(1);
+use crate::sys::descriptors::path_of;
+use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
 /// A file that is written anew: a picture, a trace.
 #[derive(Debug)]
@@ -141,23 +137,18 @@ pub(super) fn open(
 /// Keeps other runs from writing the same file as long as it is open: each would write over what the
 /// other has written.
 pub(super) fn lock(option: &str, (path, file): (&Path, &File)) -> Result<(), String> {
-    let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
-    let began = Instant::now();
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            // The lock of a run that was killed lives on until the kernel has come to it.
-            Err(Errno::WOULDBLOCK) if is_file && began.elapsed() < AFTERLIFE => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Err(Errno::WOULDBLOCK) if is_file => {
-                let path = path.display();
-                return Err(format!(
-                    "{option} {path}: another run is writing it: name another file"
-                ));
-            }
-            // Where there are no locks, nobody gets one.
-            _ => return Ok(()),
-        }
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return Ok(());
+    }
+    let alone = FlockOperation::NonBlockingLockExclusive;
+    let take = || Ok(try_lock(file, alone)?.then_some(()));
+    match take_in_time(|| AFTERLIFE, take) {
+        Ok(None) => Err(format!(
+            "{option} {}: another run is writing it: name another file",
+            path.display()
+        )),
+        // Where there are no locks, nobody gets one.
+        Ok(Some(())) | Err(_) => Ok(()),
     }
 }
 
@@ -184,7 +175,7 @@ fn check_open(file: &File, others: &[PathBuf]) -> Result<(), String> {
 /// what is looked at is what is written. `None` where it is no regular file.
 fn reader_of(file: &File) -> io::Result<Option<File>> {
     match file.metadata()?.is_file() {
-        true => File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(Some),
+        true => File::open(path_of(file)).map(Some),
         false => Ok(None),
     }
 }

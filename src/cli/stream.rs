@@ -74,7 +74,7 @@ where
         }
     };
     // Where there is no thread for it, a second signal ends the run.
-    let thread = std::thread::Builder::new().name("patience".into());
+    let thread = std::thread::Builder::new().name("give up".into());
     let _ = thread.spawn(watch);
 }
 

@@ -9,33 +9,28 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
-use rustix::fs::{flock, linkat, open, renameat_with};
+use rustix::fs::{linkat, open, renameat_with};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use crate::protocol::leftovers::BIRTHMARK;
+use crate::sys::descriptors::path_of;
+use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
+
 /// The marker's name.
 pub(crate) const MARKER: &str = ".dishrack";
-
-/// So long is waited for a run that was killed to be gone.
-const AFTERLIFE: Duration = Duration::from_secs(1);
 
 /// A marker is not longer.
 const MARK_BYTES_MAX: u64 = 200;
 
 /// How often a folder is emptied into which somebody who is just being ended still writes.
 const TRIES: usize = 10;
-
-/// The sticky bit, which the folders have from the call on that makes them: so one that is empty
-/// because its run was killed before it had a marker can be told from one that a user has made. Among
-/// files of one user it means nothing.
-const BIRTHMARK: u32 = 0o1000;
 
 /// Names of folders that last no longer than their run begin with this.
 const PREFIX: &str = ".dishrack-output-";
@@ -86,7 +81,7 @@ pub(crate) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
         Ok(nameless) => {
             let mut nameless = File::from(nameless);
             nameless.write_all(mark.as_bytes())?;
-            let by_number = format!("/proc/self/fd/{}", nameless.as_raw_fd());
+            let by_number = path_of(&nameless);
             Ok(linkat(
                 CWD,
                 by_number,
@@ -122,24 +117,12 @@ fn lock_by(folder: &Path, operation: FlockOperation) -> io::Result<Option<File>>
         .read(true)
         .custom_flags(flags.bits())
         .open(folder)?;
-    match flock(&file, operation) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
+    Ok(try_lock(&file, operation)?.then_some(file))
 }
 
-/// The same for a folder whose last run may just have been killed: its lock lives on until the kernel
-/// has come to it, and until what it had just forked has executed a program.
+/// The same for a folder whose last run may just have been killed.
 pub(crate) fn lock_in_time(folder: &Path) -> io::Result<Option<File>> {
-    let began = Instant::now();
-    loop {
-        let lock = lock(folder);
-        if !matches!(lock, Ok(None)) || began.elapsed() > AFTERLIFE {
-            return lock;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    take_in_time(|| AFTERLIFE, || lock(folder))
 }
 
 /// A new folder that nobody else can look into, under a name of its own; and a share of the lock on it,

@@ -25,9 +25,10 @@ pub(crate) const SOCKET: &str = "socket";
 /// What folders are called that are made to try whether that can be done.
 const TRIAL: &str = ".dishrack-";
 
-/// The sticky bit, which such folders have from the call on that makes them: a user's folder of that
-/// name has not.
-const BIRTHMARK: u32 = 0o1000;
+/// The sticky bit, which folders of ours have from the call on that makes them: so one that is empty
+/// because its maker was killed can be told from one that a user has made. Among files of one user it
+/// means nothing.
+pub(crate) const BIRTHMARK: u32 = 0o1000;
 
 /// Makes a folder, to try whether this process can, and removes it.
 pub(crate) fn try_out(folder: &Path, pid: u32) -> io::Result<()> {

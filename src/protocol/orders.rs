@@ -69,7 +69,7 @@ pub(crate) struct ForkReply(pub(crate) Result<u32, String>);
 
 impl fmt::Debug for Assignment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Appointment")
+        f.debug_struct("Assignment")
             .field("name", &self.name)
             .field("role", &self.role)
             .finish_non_exhaustive()

@@ -67,7 +67,7 @@ pub(crate) struct RingPair {
 
 impl fmt::Debug for RingPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane")
+        f.debug_struct("RingPair")
             .field("header", self.header())
             .finish_non_exhaustive()
     }

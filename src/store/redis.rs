@@ -44,7 +44,9 @@ use crate::payload::envelope::Envelope;
 use dishrack_core::book::Print;
 use dishrack_core::ledger::{ItemId, Write};
 use dishrack_core::stream::account::Account;
-pub(crate) use dishrack_core::stream::entry::{Fields, Layout, Plain};
+#[cfg(feature = "cli")]
+pub(crate) use dishrack_core::stream::entry::Fields;
+pub(crate) use dishrack_core::stream::entry::{Layout, Plain};
 
 /// The most bytes of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
 const ITEM_BYTES_MAX: usize = 500_000_000;

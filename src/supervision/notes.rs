@@ -18,8 +18,8 @@ pub(super) struct Life {
     pub(super) number: u64,
 }
 
-/// A life's place at the queue. Its reader takes it, and its burial ends it, whichever comes first:
-/// nobody is attached to the queue after his burial.
+/// A life's place at the queue. Its reader takes it, and the release of what it held ends it,
+/// whichever comes first: nobody is attached to the queue after that.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Registration(Arc<Mutex<Place>>);
 

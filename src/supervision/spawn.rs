@@ -161,7 +161,7 @@ pub(super) struct StartMessage {
 }
 
 /// Makes a worker's channels and ring pair: our ends, and what is to be sent to it.
-pub(super) fn appoint(
+pub(super) fn assign(
     name: &str,
     number: u64,
     position: &Position,

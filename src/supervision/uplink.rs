@@ -5,7 +5,6 @@
 
 use std::fmt::Display;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use crate::link::process::{ProcessLink, Uplink};
 use crate::protocol::frame::{self, Nudge, PROTOCOL, Up};
 use crate::protocol::orders::{ForkReply, Hello, Order};
 use crate::protocol::ring_pair::RingPair;
-use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::descriptors::{DescriptorSocket, path_of};
 use crate::sys::signals;
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Credit;
@@ -102,7 +101,7 @@ fn meet(
     }
     let place = datagram.files.first().ok_or("did not say where to meet")?;
     equip(socket).map_err(|error| format!("cannot be given its files: {error}"))?;
-    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let path = path_of(place);
     let lost = |error: &dyn Display| format!("did not wait for its order: {error}");
     let orders = IpcSender::connect(path).map_err(|error| lost(&error))?;
     orders.send(order).map_err(|error| lost(&error))

@@ -20,6 +20,11 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// A path to the very file that is open, whatever has its name by now.
+pub(crate) fn path_of(file: &impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+}
+
 /// A message's bytes, at most.
 const MESSAGE_BYTES_MAX: usize = 1024;
 

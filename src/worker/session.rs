@@ -462,7 +462,7 @@ impl Session {
         }
     }
 
-    /// Asks the supervisor to accept an item, and waits for the answer as long as patience lasts.
+    /// Asks the supervisor to accept an item, and waits for the answer until the deadline.
     ///
     /// # Errors
     /// Why the item cannot be sent.
@@ -481,7 +481,7 @@ impl Session {
         Ok(self.wait_for(request, deadline))
     }
 
-    /// Asks the supervisor, and waits for the answer as long as patience lasts.
+    /// Asks the supervisor, and waits for the answer until the deadline.
     pub(crate) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Reply {
         copies::end_copy();
         let request = self.next_request();
@@ -493,7 +493,7 @@ impl Session {
         self.next_request.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Every request is answered exactly once: when patience ends it is cancelled, and the answer
+    /// Every request is answered exactly once: at the deadline it is cancelled, and the answer
     /// tells whether that came too late.
     fn wait_for(&self, request: u64, deadline: Deadline) -> Reply {
         fail::point("worker: request made");

@@ -143,7 +143,7 @@ impl Both {
             assert_eq!(told, expected);
         }
         for client in ["c0", "c1", "c2"] {
-            both.tend(client);
+            both.maintain(client);
         }
         both
     }
@@ -237,7 +237,7 @@ impl Both {
             0..25 => self.put(&client),
             25..42 => self.read(&client),
             42..65 => self.settle(&client),
-            65..73 => self.tend(&client),
+            65..73 => self.maintain(&client),
             73..80 => self.adopt(&client),
             80..85 => self.release(&client),
             85..90 => self.revive(&client),
@@ -417,10 +417,10 @@ impl Both {
         words
     }
 
-    fn tend(&mut self, client: &str) {
+    fn maintain(&mut self, client: &str) {
         let wanted = self.chance.index(4);
         let arguments = [client.into(), LEASE.to_string(), wanted.to_string()];
-        let real = self.run(script!("tend"), client, &arguments);
+        let real = self.run(script!("maintain"), client, &arguments);
         let [mine, taken, told, others] = real.try_into().expect("four of them");
         let expected = self.model.maintain(client, LEASE, wanted);
         self.check_ids(mine, &expected.0);
@@ -483,7 +483,7 @@ impl Both {
         self.model.leave(client);
         // Whether one that gets nothing is heard of is another matter in each version of Redis.
         self.step += ", and it is back";
-        self.tend(client);
+        self.maintain(client);
     }
 
     fn reserve(&mut self) {

@@ -8,29 +8,28 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 #[cfg(feature = "cli")]
 use std::time::SystemTime;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 use parking_lot::{Mutex, MutexGuard};
+use rustix::fs::FlockOperation;
 
 use super::neighbours;
 use super::schema::{APPLICATION_ID, IN_USE};
 use super::trouble::Trouble;
+use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 
-/// So long is waited for a process that was killed to be gone, and for what it had just forked.
-const AFTERLIFE: Duration = Duration::from_secs(1);
-
-/// So long for one of which it cannot be told whether it was: its end is not seen at every moment.
+/// So long is waited for a process that may have been killed: its end is not seen at every moment.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Device and inode of the files that this process has open.
@@ -258,31 +257,20 @@ fn has_log(path: &Path) -> bool {
     beside(path, "-wal").exists()
 }
 
-/// Locks the file, if nobody else does. The lock of a process that was killed lives on for a moment:
-/// until the kernel has come to it, and where that process had just forked, until the child executes
-/// its program.
+/// Locks the file, if nobody else does, or only a process that was killed.
 fn lock(file: &File) -> Result<(), String> {
-    let began = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => {
-                return Err(format!(
-                    "cannot be locked ({error}): keep it on a local file system"
-                ));
-            }
-            Err(TryLockError::WouldBlock) => {
-                let holder = holder_of(file);
-                let deadline = match holder {
-                    Some(pid) if is_running(pid) => TIMEOUT,
-                    _ => AFTERLIFE,
-                };
-                if began.elapsed() > deadline {
-                    return Err(in_use(holder));
-                }
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
+    let time = || match holder_of(file) {
+        Some(pid) if is_running(pid) => TIMEOUT,
+        _ => AFTERLIFE,
+    };
+    let alone = FlockOperation::NonBlockingLockExclusive;
+    let locked = take_in_time(time, || Ok(try_lock(file, alone)?.then_some(())));
+    match locked {
+        Ok(Some(())) => Ok(()),
+        Ok(None) => Err(in_use(holder_of(file))),
+        Err(error) => Err(format!(
+            "cannot be locked ({error}): keep it on a local file system"
+        )),
     }
 }
 

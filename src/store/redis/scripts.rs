@@ -54,7 +54,7 @@ impl Name {
             Name::Put => include_str!("scripts/put.lua"),
             Name::Settle => include_str!("scripts/settle.lua"),
             Name::Tick => include_str!("scripts/tick.lua"),
-            Name::Maintain => include_str!("scripts/tend.lua"),
+            Name::Maintain => include_str!("scripts/maintain.lua"),
             Name::Adopt => include_str!("scripts/adopt.lua"),
             Name::Release => include_str!("scripts/release.lua"),
             Name::Revive => include_str!("scripts/revive.lua"),

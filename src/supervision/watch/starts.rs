@@ -48,7 +48,7 @@ impl Watch {
 
     fn spawn(&mut self, index: usize) -> io::Result<()> {
         let stderr = self.open_stderr(index)?;
-        let (ends, start_message) = self.appoint(index)?;
+        let (ends, start_message) = self.assign(index)?;
         let slot = &mut self.slots[index];
         let started = spawn::start(
             &slot.name,
@@ -76,7 +76,7 @@ impl Watch {
             return Err(io::Error::other(format!("no fork server: {why}")));
         }
         let stderr = self.open_stderr(index)?;
-        let (ends, mut start_message) = self.appoint(index)?;
+        let (ends, mut start_message) = self.assign(index)?;
         let (socket, theirs) = DescriptorSocket::pair()?;
         start_message.endpoints.socket = Some(theirs);
         start_message.endpoints.stderr = stderr;
@@ -87,11 +87,11 @@ impl Watch {
         Ok(())
     }
 
-    fn appoint(&self, index: usize) -> io::Result<(Ends, StartMessage)> {
+    fn assign(&self, index: usize) -> io::Result<(Ends, StartMessage)> {
         let slot = &self.slots[index];
         let number = key_of(slot.life(index));
         let memory_max = self.memory_max(index);
-        spawn::appoint(&slot.name, number, &self.plan.position, memory_max)
+        spawn::assign(&slot.name, number, &self.plan.position, memory_max)
     }
 
     fn reception(&mut self, index: usize, ends: Ends, socket: Arc<DescriptorSocket>) -> Reception {

@@ -4,13 +4,14 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
+
+use crate::sys::descriptors::path_of;
 
 /// An open folder.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ impl Folder {
         // Before it has a name that others know.
         from.set_permissions(mode.clone())?;
         // The very file that is open, whatever its path leads to by now.
-        let own = format!("/proc/self/fd/{}", from.as_raw_fd());
+        let own = path_of(from);
         match linkat(CWD, &*own, &self.file, name, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => Ok(()),
             // On another file system, or one without links.
