@@ -17,7 +17,12 @@ mod puts;
 mod reports;
 mod requests;
 mod results;
-#[cfg(feature = "redis")]
+#[cfg(feature = "cli")]
+mod runs;
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "only a shared backend needs it")
+)]
 mod stream;
 mod timer;
 
@@ -47,8 +52,7 @@ use crate::observe::Observer;
 use crate::payload::Payload;
 pub(crate) use crate::payload::envelope::{Envelope, MailboxKey, ReplyTo};
 use crate::protocol::scoreboard::Scoreboard;
-use crate::store::Store;
-use crate::store::memory::MemoryStore;
+use crate::store::{Storage, Store};
 pub(crate) use crate::sys::clock::Deadline;
 use dishrack_core::ledger::{
     Blame, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options,
@@ -67,14 +71,13 @@ pub(crate) struct Broker {
     core: Arc<Mutex<Core>>,
     doorbells: Arc<Doorbells>,
     inline: OnceLock<Inline>,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) storage: Storage,
     committer: OnceLock<JoinHandle<()>>,
     /// There are worker processes, or there will be: large items are put where they can read them.
     shares_memory: AtomicBool,
     /// One thread at a time polls.
     is_polling: AtomicBool,
     /// The items are in a stream that others share.
-    #[cfg(feature = "redis")]
     stream: OnceLock<stream::Channel>,
 }
 
@@ -90,11 +93,8 @@ impl Broker {
     /// A queue that lives and dies with this process.
     pub(crate) fn new(options: Options) -> Arc<Self> {
         let (committer, _) = Committer::channel();
-        Self::with_store(
-            Ledger::new(options),
-            Arc::new(MemoryStore::default()),
-            committer,
-        )
+        let storage = Storage::Memory(Arc::default());
+        Self::with_storage(Ledger::new(options), storage, committer)
     }
 
     /// A queue whose items outlive this process.
@@ -109,35 +109,35 @@ impl Broker {
     ) -> Result<Arc<Self>, Kind> {
         let (committer, calls) = Committer::channel();
         let ledger = Ledger::resume(options, recovered);
-        let broker = Self::with_store(ledger, Arc::clone(&store), committer);
+        let storage = Storage::Local(Arc::clone(&store));
+        let broker = Self::with_storage(ledger, storage, committer);
         let thread = committer::start(Arc::clone(&broker.core), store, calls)?;
         // It was just made, so it has none.
         let _ = broker.committer.set(thread);
         Ok(broker)
     }
 
-    fn with_store(
+    fn with_storage(
         ledger: Ledger<Envelope, Product>,
-        store: Arc<dyn Store>,
+        storage: Storage,
         committer: Committer,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let doorbells = Arc::new(Doorbells::default());
         let core = Arc::new_cyclic(|weak: &Weak<Mutex<Core>>| {
             let timer = Timer::new(weak.clone());
-            let (store, doorbells) = (Arc::clone(&store), Arc::clone(&doorbells));
-            Mutex::new(Core::new(ledger, store, doorbells, timer, committer))
+            let (storage, doorbells) = (storage.clone(), Arc::clone(&doorbells));
+            Mutex::new(Core::new(ledger, storage, doorbells, timer, committer))
         });
         Arc::new(Broker {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             core,
             doorbells,
             inline: OnceLock::new(),
-            store,
+            storage,
             committer: OnceLock::new(),
             shares_memory: AtomicBool::new(false),
             is_polling: AtomicBool::new(false),
-            #[cfg(feature = "redis")]
             stream: OnceLock::new(),
         })
     }
@@ -253,7 +253,6 @@ impl Broker {
 
     /// Has it looked how the stream stands, if there is one: what is to be waited for.
     fn begin_look(&self) -> u64 {
-        #[cfg(feature = "redis")]
         if self.is_shared() {
             return self.with(|core| core.dispatcher.ask_look());
         }
@@ -289,14 +288,15 @@ impl Broker {
     /// What is kept cannot be read or changed just now, for this reason.
     pub(crate) fn inaccessible(&self, why: String) -> Kind {
         match self.lock().dispatcher.shared {
-            Some(_) => Kind::Redis(why),
+            Some(_) => Kind::Shared(why),
             None => Kind::JournalAccess(why),
         }
     }
 
     /// Makes a dead letter an item that waits.
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
-        let found = self.store.revive(id).map_err(|why| self.inaccessible(why));
+        let found = self.storage.backend().revive(id);
+        let found = found.map_err(|why| self.inaccessible(why));
         let Some(letter) = found? else {
             return Ok(false);
         };
@@ -309,6 +309,11 @@ impl Broker {
             }
         });
         Ok(true)
+    }
+
+    /// What tells whose items a process works for, if that is to be known when this one is gone.
+    pub(crate) fn process_mark(&self) -> Option<u128> {
+        self.storage.local()?.process_mark()
     }
 
     /// Large items are put into shared memory from now on: there will be worker processes.
@@ -381,7 +386,6 @@ impl Broker {
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
         let mut core = self.lock();
         core.emitter.set_observer(observer);
-        #[cfg(feature = "redis")]
         core.tell_unheard();
     }
 
@@ -419,7 +423,6 @@ impl Broker {
 
     /// Where all accepted items are, here and elsewhere.
     pub(crate) fn counts_in_all(&self) -> Result<Counts, Kind> {
-        #[cfg(feature = "redis")]
         if self.is_shared() {
             return self.counts_of_stream();
         }
@@ -428,7 +431,6 @@ impl Broker {
 
     /// How many items nobody has taken, whether there is no room, and whether the queue is closed.
     pub(crate) fn state(&self) -> (usize, bool, bool) {
-        #[cfg(feature = "redis")]
         if self.is_shared() {
             // If it cannot be looked, what is known must do.
             let _ = self.look();
@@ -537,7 +539,6 @@ fn sleep<'a>(
 impl Drop for Broker {
     /// The journal's thread ends, and what it left is written. Then nobody holds the journal.
     fn drop(&mut self) {
-        #[cfg(feature = "redis")]
         self.leave_stream();
         let Some(thread) = self.committer.take() else {
             return;
@@ -548,8 +549,10 @@ impl Drop for Broker {
             // A panic there was our bug, and was told.
             let _ = thread.join();
         }
-        committer::write_all(&self.core, &*self.store);
-        // Nobody is there to be told.
-        let _ = self.store.close();
+        if let Some(store) = self.storage.local() {
+            committer::write_all(&self.core, store);
+            // Nobody is there to be told.
+            let _ = store.close();
+        }
     }
 }

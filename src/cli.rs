@@ -3,6 +3,7 @@
 //! Only this module and `bin` print and end the process. Everything that is not the job's own
 //! output goes to stderr.
 
+mod address;
 mod advice;
 mod args;
 mod compare;
@@ -107,7 +108,7 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         // The contract has no code of its own for a journal or a Redis that fails, or for too little memory.
-        let is_of_store = error.is_journal() || error.is_redis();
+        let is_of_store = error.is_journal() || error.is_shared();
         if error.is_setup() || is_of_store || error.is_no_shared_memory() {
             Failure::Usage(error.to_string())
         } else if error.is_no_workers_left() {

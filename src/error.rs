@@ -52,14 +52,15 @@ pub(crate) enum Kind {
     NoSharedMemory(String),
     #[error("the journal failed, so nothing more is accepted or told: {0}")]
     Journal(String),
+    /// What a shared backend says.
     #[error("{0}")]
-    Redis(String),
+    Shared(String),
     #[error("{0}")]
     #[cfg_attr(
         not(feature = "redis"),
-        allow(dead_code, reason = "only queues on Redis need it")
+        allow(dead_code, reason = "only shared backends need it")
     )]
-    RedisUnusable(String),
+    SharedUnusable(String),
     #[error("an item of {bytes} bytes was not put: its queue's store takes {bytes_max} at most")]
     TooLarge { bytes: usize, bytes_max: usize },
     #[error("{0}")]
@@ -187,11 +188,18 @@ impl Error {
         )
     }
 
-    /// A queue on Redis cannot be used, has failed, or does not take an item; the message says what
-    /// became of what it held.
+    /// A queue that several supervisors share cannot be used, has failed, or does not take an item;
+    /// the message says what became of what it held.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.0, Kind::Shared(_) | Kind::SharedUnusable(_))
+    }
+
+    /// [`is_shared`](Self::is_shared), for programs that know of no other shared queues than those
+    /// on Redis.
     #[must_use]
     pub fn is_redis(&self) -> bool {
-        matches!(self.0, Kind::Redis(_) | Kind::RedisUnusable(_))
+        self.is_shared()
     }
 
     /// A worker process found that its supervisor is gone.
@@ -214,7 +222,7 @@ impl Error {
                 | Kind::TempDir { .. }
                 | Kind::Lacking { .. }
                 | Kind::JournalUnusable { .. }
-                | Kind::RedisUnusable(_)
+                | Kind::SharedUnusable(_)
         )
     }
 }

@@ -449,7 +449,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// they are.
     ///
     /// # Errors
-    /// `is_journal` when the journal cannot be read, `is_redis` when Redis cannot; and in a worker
+    /// `is_journal` when the journal cannot be read, `is_shared` when Redis cannot; and in a worker
     /// process.
     pub fn raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
         Ok(self.stored_dead()?.into_iter().map(raw).collect())
@@ -469,7 +469,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 
     fn stored_dead(&self) -> Result<Vec<StoredLetter>, Error> {
         let broker = self.broker()?;
-        let letters = broker.store.dead_letters();
+        let letters = broker.storage.backend().dead_letters();
         letters.map_err(|why| Error(broker.inaccessible(why)))
     }
 
@@ -497,7 +497,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
     ) -> Result<Vec<StoredLetter>, Error> {
         let broker = self.broker()?;
-        let taken = broker.store.take_dead(is_wanted);
+        let taken = broker.storage.backend().take_dead(is_wanted);
         taken.map_err(|why| Error(broker.inaccessible(why)))
     }
 
@@ -505,7 +505,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// as a new one, and keeps its history. False if there is no such letter.
     ///
     /// # Errors
-    /// `is_journal` when the journal cannot be written, `is_redis` when Redis cannot; and in a worker
+    /// `is_journal` when the journal cannot be written, `is_shared` when Redis cannot; and in a worker
     /// process.
     pub fn retry_dead_letter(&self, id: ItemId) -> Result<bool, Error> {
         self.broker()?.revive(id).map_err(Error)
@@ -518,7 +518,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// does not hold. With a journal, and on Redis, it returns when that is durable.
     ///
     /// # Errors
-    /// `is_journal` or `is_redis` when what keeps the items has failed; and in a worker process.
+    /// `is_journal` or `is_shared` when what keeps the items has failed; and in a worker process.
     pub fn cancel(&self, id: ItemId) -> Result<bool, Error> {
         let broker = self.broker()?;
         // What is being written down can be cancelled when it has been.
@@ -571,7 +571,7 @@ fn kind_of(reply: Reply) -> Kind {
         }
         Reply::Other(Answer::JoinWaitsForItself) => Kind::JoinWaitsForItself,
         Reply::Other(Answer::JournalFailed { why }) => Kind::Journal(why),
-        Reply::Other(Answer::RedisFailed { why }) => Kind::Redis(why),
+        Reply::Other(Answer::SharedFailed { why }) => Kind::Shared(why),
         Reply::Other(Answer::TooLarge { bytes, bytes_max }) => Kind::TooLarge {
             bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
             bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),

@@ -1,41 +1,88 @@
-//! Where items outlive what works on them: the contract, and one file per store.
+//! Where items outlive what works on them: the contracts, and one file per backend.
 //!
-//! The broker tells the store what must last; the ledger and the links know nothing of it. A store
-//! is called without the broker's lock where it may take its time: commits by one thread, questions
-//! by anybody. `memory` keeps dead letters as long as the queue lives, `journal` keeps everything
-//! in a file, and `dishrack_core::book` is what a journal keeps.
+//! Two kinds of backend keep items. A *store* makes a local queue durable: the broker owns the items and
+//! tells it what must last. A *stream* owns the items itself, and several supervisors share it. What
+//! both have is in [`Backend`]. The ledger and the links know nothing of either. A backend is called
+//! without the broker's lock where it may take its time.
+//!
+//! `memory` keeps dead letters as long as the queue lives, `journal` is a store in a file, `redis` a
+//! stream; `dishrack_core::book` is what a journal keeps.
 
 #[cfg(feature = "journal")]
 pub(crate) mod journal;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
-#[doc(hidden)]
-pub mod redis;
-#[cfg(feature = "redis")]
+pub(crate) mod redis;
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(
+        dead_code,
+        reason = "some of it only a shared backend or the command line needs"
+    )
+)]
 pub(crate) mod stream;
 
 use std::fmt;
 use std::sync::Arc;
 
-#[cfg(feature = "cli")]
-use dishrack_core::book::Unshown;
+use self::memory::Letters;
+use self::stream::Stream;
+use crate::payload::envelope::Envelope;
+use dishrack_core::book::{Print, Unshown};
 use dishrack_core::ledger::{DeadLetter, ItemId, Write};
 
-/// A dead letter as a store keeps it: with the item's serialized bytes.
+/// A dead letter as a backend keeps it: with the item's serialized bytes.
 pub(crate) type StoredLetter = DeadLetter<Arc<[u8]>>;
 
-/// What the broker asks of a store.
-pub(crate) trait Store: Send + Sync + fmt::Debug {
-    /// Makes all records of a write durable, or none. After an error it is asked for nothing more.
-    fn commit(&self, write: &Write<crate::payload::envelope::Envelope>) -> Result<(), String>;
+/// What keeps the items of one queue.
+#[derive(Debug, Clone)]
+#[cfg_attr(
+    not(all(feature = "journal", feature = "redis")),
+    allow(dead_code, reason = "not every backend is there")
+)]
+pub(crate) enum Storage {
+    /// They live and die with the process.
+    Memory(Arc<Letters>),
+    /// This supervisor's, and they outlive it.
+    Local(Arc<dyn Store>),
+    /// Those of several supervisors.
+    Shared(Arc<dyn Stream>),
+}
 
+impl Storage {
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        match self {
+            Storage::Memory(letters) => &**letters,
+            Storage::Local(store) => &**store,
+            Storage::Shared(stream) => &**stream,
+        }
+    }
+
+    pub(crate) fn local(&self) -> Option<&dyn Store> {
+        match self {
+            Storage::Local(store) => Some(&**store),
+            Storage::Memory(_) | Storage::Shared(_) => None,
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "cli"),
+        allow(dead_code, reason = "only the command line asks")
+    )]
+    pub(crate) fn shared(&self) -> Option<&dyn Stream> {
+        match self {
+            Storage::Shared(stream) => Some(&**stream),
+            Storage::Memory(_) | Storage::Local(_) => None,
+        }
+    }
+}
+
+/// What all that keeps items has: how large they may be, and those that were given up on.
+pub(crate) trait Backend: Send + Sync + fmt::Debug {
     /// The most bytes an item may have.
     fn item_bytes_max(&self) -> usize {
         usize::MAX
     }
-
-    /// An item was given up on, and that was told. Called with the broker's lock held.
-    fn keep_dead(&self, letter: StoredLetter);
 
     /// All dead letters, oldest first.
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String>;
@@ -49,12 +96,6 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Makes a dead letter an unfinished item again. `None` if there is no such letter.
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String>;
 
-    /// Whether an item with this key was accepted in an earlier run, and not asked for since: as
-    /// many questions are answered with yes as there were such items.
-    fn was_put_before(&self, _key: &[u8]) -> bool {
-        false
-    }
-
     /// Nothing more will be kept: whatever is open is closed.
     ///
     /// # Errors
@@ -62,32 +103,33 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn close(&self) -> Result<(), String> {
         Ok(())
     }
+}
 
-    /// What tells this store from all others, if anything does.
-    #[cfg(feature = "cli")]
-    fn identity(&self) -> Option<u128> {
-        None
-    }
+/// What the broker asks of a store, which makes a local queue durable.
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, reason = "some of it only the command line needs")
+)]
+pub(crate) trait Store: Backend {
+    /// Makes all records of a write durable, or none. After an error it is asked for nothing more.
+    fn commit(&self, write: &Write<Envelope>) -> Result<(), String>;
 
-    /// What tells whose items a process works for, if that is to be known when its supervisor is gone.
-    fn process_mark(&self) -> Option<u128> {
-        None
-    }
-
-    /// Remembers what the items are given to, and says what they were given to before.
-    #[cfg(feature = "cli")]
-    fn exchange_command(&self, _command: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        Ok(None)
-    }
-
-    /// The attempts that were over before this run and that nobody has shown, once.
-    #[cfg(feature = "cli")]
-    fn take_unshown(&self) -> Vec<Unshown> {
-        Vec::new()
-    }
+    /// Whether an item with this key was accepted in an earlier run, and not asked for since: as
+    /// many questions are answered with yes as there were such items.
+    fn was_put_before(&self, key: &[u8]) -> bool;
 
     /// What is kept of a key.
-    fn print_of(&self, _key: &[u8]) -> Option<dishrack_core::book::Print> {
-        None
-    }
+    fn print_of(&self, key: &[u8]) -> Option<Print>;
+
+    /// What tells this store from all others.
+    fn identity(&self) -> Option<u128>;
+
+    /// What tells whose items a process works for, so that it is known when its supervisor is gone.
+    fn process_mark(&self) -> Option<u128>;
+
+    /// Remembers what the items are given to, and says what they were given to before.
+    fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, String>;
+
+    /// The attempts that were over before this run and that nobody has shown, once.
+    fn take_unshown(&self) -> Vec<Unshown>;
 }

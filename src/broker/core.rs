@@ -19,7 +19,7 @@ use crate::link::{Job, Link};
 use crate::observe::{Emitter, EventKind};
 use crate::payload::Payload;
 use crate::payload::envelope::{Envelope, MailboxKey};
-use crate::store::Store;
+use crate::store::Storage;
 use crate::sys::stderr::Stderr;
 use dishrack_core::dispatcher::{Dispatcher, Refused, Said};
 use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Scene, Write};
@@ -72,7 +72,7 @@ pub(crate) struct Core {
     /// The ledger, and who waits for what.
     pub(crate) dispatcher: Dispatcher<Envelope, Product>,
     pub(crate) emitter: Emitter,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) storage: Storage,
     item_bytes_max: usize,
     pub(crate) restarts: u64,
     /// Threads asleep in `put`.
@@ -81,8 +81,8 @@ pub(crate) struct Core {
     pub(super) joiners: usize,
     /// Threads that wait until what they put is durable.
     pub(super) syncers: usize,
-    /// Why the journal failed.
-    pub(super) journal_failure: Option<String>,
+    /// Why what keeps the items has failed.
+    pub(super) store_failure: Option<String>,
     /// The ledger contradicted itself, and that was told.
     pub(super) is_inconsistent: bool,
     /// Tasks asleep in an async `get`.
@@ -109,7 +109,6 @@ pub(crate) struct Core {
     pub(super) doorbells: Arc<Doorbells>,
     pub(super) timer: Timer,
     pub(super) committer: Committer,
-    #[cfg(feature = "redis")]
     pub(super) traffic: super::stream::Traffic,
 }
 
@@ -124,7 +123,7 @@ impl fmt::Debug for Core {
 impl Core {
     pub(super) fn new(
         ledger: Ledger<Envelope, Product>,
-        store: Arc<dyn Store>,
+        storage: Storage,
         doorbells: Arc<Doorbells>,
         timer: Timer,
         committer: Committer,
@@ -132,13 +131,13 @@ impl Core {
         Core {
             dispatcher: Dispatcher::new(ledger),
             emitter: Emitter::new(),
-            item_bytes_max: store.item_bytes_max(),
-            store,
+            item_bytes_max: storage.backend().item_bytes_max(),
+            storage,
             restarts: 0,
             putters: 0,
             joiners: 0,
             syncers: 0,
-            journal_failure: None,
+            store_failure: None,
             is_inconsistent: false,
             wakers: SlotMap::with_key(),
             has_inline: false,
@@ -155,7 +154,6 @@ impl Core {
             doorbells,
             timer,
             committer,
-            #[cfg(feature = "redis")]
             traffic: super::stream::Traffic::default(),
         }
     }
@@ -196,15 +194,15 @@ impl Core {
                 unfinished: self.dispatcher.unfinished(),
             },
             Refused::StoreFailed => {
-                let why = self.journal_failure.clone().unwrap_or_default();
+                let why = self.store_failure.clone().unwrap_or_default();
                 match self.dispatcher.shared {
-                    Some(_) => Kind::Redis(why),
+                    Some(_) => Kind::Shared(why),
                     None => Kind::Journal(why),
                 }
             }
             Refused::NotTaken => {
                 let shared = self.dispatcher.shared.as_ref();
-                Kind::Redis(shared.map_or_else(String::new, |shared| shared.refusal.clone()))
+                Kind::Shared(shared.map_or_else(String::new, |shared| shared.refusal.clone()))
             }
         }
     }
@@ -270,7 +268,6 @@ impl Core {
         if is_waiting && self.putters > 0 && self.dispatcher.ledger.has_room() {
             self.doorbells.room.notify_all();
         }
-        #[cfg(feature = "redis")]
         if is_waiting {
             self.ring_for_stream();
         }
@@ -280,7 +277,6 @@ impl Core {
     /// have gone to sleep.
     pub(super) fn joiner_waits(&mut self) {
         self.joiners += 1;
-        #[cfg(feature = "redis")]
         self.ring_for_stream();
     }
 
@@ -349,7 +345,6 @@ impl Core {
         self.doorbells.items.notify_all();
         self.doorbells.settled.notify_all();
         self.doorbells.durable.notify_all();
-        #[cfg(feature = "redis")]
         self.doorbells.notify_stream();
         for mailbox in self.mailboxes.values() {
             mailbox.arrived.notify_all();
@@ -409,19 +404,13 @@ impl Core {
 
     /// Nothing more is accepted or told.
     pub(super) fn break_off(&mut self, why: String) {
-        if self.journal_failure.is_some() {
+        if self.store_failure.is_some() {
             return;
         }
-        self.journal_failure = Some(why.clone());
+        self.store_failure = Some(why.clone());
         self.dispatcher.ledger.handle_write_failed();
         self.wake_all();
         self.emitter.emit(EventKind::JournalFailed { why });
-    }
-
-    /// Why what keeps the items has failed, if it has.
-    #[cfg(feature = "cli")]
-    pub(crate) fn store_failure(&self) -> Option<String> {
-        self.journal_failure.clone()
     }
 
     /// Nobody needs the journal's thread any more.

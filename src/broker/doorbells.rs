@@ -16,13 +16,10 @@ pub(super) struct Doorbells {
     pub(super) settled: Condvar,
     pub(super) durable: Condvar,
     /// For the threads that take from a stream, and that hear its doorbell.
-    #[cfg(feature = "redis")]
     pub(super) fetcher: Condvar,
-    #[cfg(feature = "redis")]
     pub(super) listener: Condvar,
 }
 
-#[cfg(feature = "redis")]
 impl Doorbells {
     /// Wakes the threads of a stream.
     pub(super) fn notify_stream(&self) {
@@ -40,7 +37,6 @@ impl Core {
         if self.dispatcher.ledger.has_write() {
             self.committer.call();
         }
-        #[cfg(feature = "redis")]
         self.ring_for_stream();
         if let Some(at) = self.dispatcher.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));

@@ -83,7 +83,6 @@ impl Core {
         };
         let verdict = match ending {
             Ending::Done(result) => {
-                #[cfg(feature = "redis")]
                 self.send_result(token, &result);
                 let product = self.product_of(token, service, result);
                 let scene = product.as_ref().and_then(|product| product.scene.clone());
@@ -115,20 +114,6 @@ impl Core {
             result,
             scene: wants_event.then(|| self.scene_of_done(token, service)),
         })
-    }
-
-    /// From now on the journal keeps how attempts ended until they are shown.
-    #[cfg(feature = "cli")]
-    pub(crate) fn keep_attempts(&mut self) {
-        self.dispatcher.ledger.handle_keep_attempts();
-    }
-
-    /// How these attempts ended has been shown.
-    #[cfg(feature = "cli")]
-    pub(crate) fn shown(&mut self, attempts: &[(ItemId, u32)]) {
-        for (id, attempt) in attempts {
-            self.dispatcher.ledger.handle_shown(*id, *attempt);
-        }
     }
 
     /// A supervisor of this queue is asked to stop: what the same stop ends is charged to nobody.

@@ -1,7 +1,6 @@
 //! Putting, and waiting until what was put is durable.
 
 use super::alone::Vigil;
-#[cfg(feature = "redis")]
 use super::stream;
 use super::{Broker, Deadline, Envelope, sleep};
 use crate::error::Kind;
@@ -18,7 +17,6 @@ impl Broker {
         deadline: Deadline,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
-        #[cfg(feature = "redis")]
         if self.is_shared() {
             return self.send(envelope, deadline, is_holding, stream::Until::Accepted);
         }
@@ -31,7 +29,6 @@ impl Broker {
 
     /// Waits until this item, and with it all that were put before, is durable.
     pub(crate) fn sync(&self, id: ItemId) -> Result<(), Kind> {
-        #[cfg(feature = "redis")]
         if self.is_shared() {
             return self.sync_stream();
         }
@@ -72,7 +69,6 @@ impl Broker {
         deadline: Deadline,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
-        #[cfg(feature = "redis")]
         if self.is_shared() {
             return self.send(envelope, deadline, is_holding, stream::Until::Numbered);
         }

@@ -7,6 +7,7 @@ use super::core::{Core, Product};
 use super::results::Outcome;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
+use crate::store::Storage;
 use dishrack_core::ledger::{
     DeadLetter, Failure, Handed, HolderId, ItemId, Notice, Report, Scene, Token,
 };
@@ -149,11 +150,14 @@ impl Core {
         }
         let outcome = history.clone();
         self.deliver_outcome(payload.reply(), || Outcome::Dead(id, outcome));
-        self.store.keep_dead(DeadLetter {
-            id,
-            payload: payload.body.to_stored(),
-            history,
-        });
+        // Elsewhere it is in what was committed or told.
+        if let Storage::Memory(letters) = &self.storage {
+            letters.keep(DeadLetter {
+                id,
+                payload: payload.body.to_stored(),
+                history,
+            });
+        }
     }
 
     fn report_dead(&self, id: ItemId, envelope: &Envelope, history: &[Failure]) {

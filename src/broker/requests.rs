@@ -299,7 +299,7 @@ fn answer_of(kind: Kind) -> Answer<'static> {
     match kind {
         Kind::Closed => Answer::Closed,
         Kind::Journal(why) => Answer::JournalFailed { why },
-        Kind::Redis(why) => Answer::RedisFailed { why },
+        Kind::Shared(why) => Answer::SharedFailed { why },
         Kind::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
         Kind::TooLarge { bytes, bytes_max } => Answer::TooLarge {
             bytes: bytes as u64,

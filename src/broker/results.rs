@@ -45,7 +45,6 @@ impl Core {
     }
 
     /// The stream has nothing more of what all these wait for.
-    #[cfg(feature = "redis")]
     pub(super) fn cut_off(&mut self, replies: impl IntoIterator<Item = ReplyTo>) {
         for reply in replies {
             if let Some(mailbox) = self.mailboxes.get_mut(reply.mailbox) {

@@ -25,7 +25,7 @@ use crate::error::Kind;
 use crate::handler::attempt::message_of;
 use crate::observe::EventKind;
 use crate::payload::Payload;
-use crate::store::Store;
+use crate::store::Storage;
 use crate::store::stream::{Notice, Sent, Stream};
 use crate::sys::signals;
 use dishrack_core::dispatcher::Refused;
@@ -100,8 +100,8 @@ impl Broker {
         stream: Arc<dyn Stream>,
     ) -> Result<Arc<Self>, Kind> {
         let (committer, calls) = Committer::channel();
-        let store: Arc<dyn Store> = Arc::clone(&stream) as Arc<dyn Store>;
-        let broker = Self::with_store(Ledger::share(options), store, committer);
+        let storage = Storage::Shared(Arc::clone(&stream));
+        let broker = Self::with_storage(Ledger::share(options), storage, committer);
         {
             let mut core = broker.lock();
             core.dispatcher.shared = Some(Shared::default());
@@ -138,7 +138,7 @@ impl Broker {
     }
 
     pub(super) fn is_shared(&self) -> bool {
-        self.stream.get().is_some()
+        matches!(self.storage, Storage::Shared(_))
     }
 
     /// Puts an item on the stream.
@@ -266,35 +266,6 @@ impl Broker {
         }
     }
 
-    /// Takes nothing more from the stream, and has what waits here given back as soon as it is known
-    /// how it stands. Whoever waits for room here, waits no longer.
-    #[cfg(feature = "cli")]
-    pub(crate) fn quit_stream(&self) {
-        self.with(|core| {
-            let Some(shared) = core.shared() else {
-                return;
-            };
-            shared.quit();
-            core.wake_all();
-        });
-    }
-
-    /// Waits no longer for a stream that does not answer, or for its replicas. What was not told by now
-    /// is not told any more, and whoever waits here gets an error that says what the stream lacks.
-    #[cfg(feature = "cli")]
-    pub(crate) fn give_up_stream(&self, because: &str) {
-        let Some(channel) = self.stream.get() else {
-            return;
-        };
-        self.with(|core| {
-            let lack = core.shared().and_then(|shared| shared.lack.clone());
-            let lack = lack.unwrap_or_else(|| "Redis does not answer".into());
-            core.break_off_stream(format!("{lack}; {because}"));
-        });
-        // Last, so that nobody who is let go by this says less.
-        channel.stream.abandon();
-    }
-
     /// Ends the threads, tells what is left to tell, and gives back what was not worked on. Whoever
     /// calls this while somebody else does waits for him. Whether there is a stream.
     pub(crate) fn leave_stream(&self) -> bool {
@@ -380,7 +351,7 @@ fn start(
 }
 
 impl Core {
-    fn shared(&mut self) -> Option<&mut Shared<Envelope>> {
+    pub(super) fn shared(&mut self) -> Option<&mut Shared<Envelope>> {
         self.dispatcher.shared.as_mut()
     }
 
@@ -509,10 +480,10 @@ impl Core {
         let why = match notice {
             Notice::Away(why) => format!("{why}; it is tried again"),
             Notice::Older(why)
+            | Notice::Back(why)
             | Notice::Lagging(why)
             | Notice::CaughtUp(why)
             | Notice::Warning(why) => why,
-            Notice::Back(after) => format!("redis is back, after {after:.1?}"),
         };
         self.emitter.emit(EventKind::Notice { why });
     }
@@ -525,7 +496,7 @@ impl Core {
     }
 
     /// Nothing more is put, taken or told.
-    fn break_off_stream(&mut self, why: String) {
+    pub(super) fn break_off_stream(&mut self, why: String) {
         if self.dispatcher.ledger.is_broken() {
             return;
         }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address::Address;
 use super::args::{
     Args, Format, ItemArgs, JobArgs, Method, Mode, PoolArgs, Promise, Show, ShownArgs, WorkArgs,
 };
@@ -13,7 +14,7 @@ use super::jobs::{self, JobConfig};
 use super::output::Output;
 use super::pictures;
 use crate::store::journal::{Durability, own_files};
-use crate::store::redis::RedisOptions;
+use crate::store::stream::Opening;
 use dishrack_core::ledger::{Backoff, Capacity, Options};
 
 /// A dish heavier than this is a typing error.
@@ -93,13 +94,18 @@ pub(super) struct Config {
     pub(super) progress: Show,
     pub(super) journal: Option<(PathBuf, Durability)>,
     /// The stream that the items are on, which others work on, too.
-    pub(super) redis: Option<RedisOptions>,
+    pub(super) shared: Option<Address>,
     pub(super) dead_letters: Option<(PathBuf, File)>,
     pub(super) timeline: Option<Output>,
     pub(super) trace: Option<Output>,
 }
 
 impl Config {
+    /// Whether others work on the same items.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// A run that puts items, works on them, and waits for the end. An error names the option and
     /// says what is wrong with it.
     pub(super) fn validate(args: Args) -> Result<(Self, Work), String> {
@@ -111,12 +117,12 @@ impl Config {
             jobs,
             ..
         } = args;
-        let redis = place.place();
-        check_payload(&items, redis.is_some())?;
+        let shared = place.place();
+        check_payload(&items, shared.is_some())?;
         if jobs.are_meant() {
             check_mode(&pool)?;
         }
-        if redis.is_some() {
+        if shared.is_some() {
             check_halt(&jobs)?;
         }
         let (source, separator) = source(&items, &jobs)?;
@@ -148,12 +154,12 @@ impl Config {
             separator,
             capacity,
             // With others nobody knows how many there will be.
-            total: total.filter(|_| redis.is_none()),
+            total: total.filter(|_| shared.is_none()),
         };
         let mut config = Config::of(pool, shown, from, &mut taken)?;
         let durability = items.durability.into();
         config.journal = items.journal.map(|path| (path, durability));
-        config.redis = redis;
+        config.shared = shared;
         Ok((config, work))
     }
 
@@ -197,8 +203,8 @@ impl Config {
         };
         let mut config = Config::of(pool, shown, from, &mut taken)?;
         // Whoever waits for the end of what is not there would find it at once.
-        config.redis = Some(match until_done {
-            true => place.existing_for_work(),
+        config.shared = Some(match until_done {
+            true => place.opening(Opening::ExistingOrUnbegun),
             false => place,
         });
         Ok((config, work))
@@ -253,7 +259,7 @@ impl Config {
             format: shown.format,
             progress: shown.progress,
             journal: None,
-            redis: None,
+            shared: None,
             dead_letters,
             timeline: Output::open("--timeline", shown.timeline, pictures::CHART, taken)?,
             trace: Output::open("--trace", shown.trace, pictures::TRACE, taken)?,
@@ -357,9 +363,9 @@ fn source(items: &ItemArgs, jobs: &JobArgs) -> Result<(Source, u8), String> {
 }
 
 /// No dish is heavier than what keeps it takes.
-fn check_payload(items: &ItemArgs, is_on_redis: bool) -> Result<(), String> {
+fn check_payload(items: &ItemArgs, is_shared: bool) -> Result<(), String> {
     let payload_max = match items.journal {
-        _ if is_on_redis => REDIS_PAYLOAD_MAX,
+        _ if is_shared => REDIS_PAYLOAD_MAX,
         None => PAYLOAD_MAX,
         Some(_) => JOURNALED_PAYLOAD_MAX,
     };

@@ -8,22 +8,23 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
 use super::args::{Format, StreamArgs};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
-use super::screen::Stream;
+use super::screen::Stream as Output;
 use super::{Failure, code, printer, written};
 use crate::error::{Error, Kind};
 use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
 use crate::queue::durable::open_journal;
 use crate::store::journal::{Durability, Journal, read_letters};
-use crate::store::redis::RedisStore;
-use crate::store::{Store, StoredLetter};
-use dishrack_core::ledger::ItemId;
+use crate::store::stream::{Opening, Stream};
+use crate::store::{Backend, StoredLetter};
+use dishrack_core::ledger::{Capacity, ItemId};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -98,10 +99,9 @@ impl Place {
                     .stream
                     .place("dead")
                     .map_err(Failure::Usage)?
-                    .existing();
-                let store = RedisStore::open(&place, Box::new(Anything), None);
-                let store = Box::new(store.map_err(Error)?);
-                Ok(Source::Stream(place.stream, store))
+                    .opening(Opening::Existing);
+                let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
+                Ok(Source::Stream(place.stream, stream))
             }
             (None, None) => Err(Failure::Usage(
                 "--journal FILE or --redis URL is needed: where are the dead letters?".into(),
@@ -113,7 +113,7 @@ impl Place {
 /// Where dead letters lie.
 enum Source {
     Journal(PathBuf),
-    Stream(String, Box<RedisStore>),
+    Stream(String, Arc<dyn Stream>),
 }
 
 /// What it is called.
@@ -133,7 +133,7 @@ impl Source {
                 let (item_type, letters) = read_letters(path, &item_types()).map_err(Error)?;
                 Ok(named(item_type, letters))
             }
-            Source::Stream(_, store) => letters_of(store),
+            Source::Stream(_, stream) => letters_of(&**stream),
         }
     }
 
@@ -149,10 +149,10 @@ impl Source {
                 }
                 Ok(letters.len())
             }
-            Source::Stream(_, store) => {
-                let ids = ids(&which.of(letters_of(&store)?, &name)?);
+            Source::Stream(_, stream) => {
+                let ids = ids(&which.of(letters_of(&*stream)?, &name)?);
                 let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
-                store.revive_letters(&is_one).map_err(Failure::Usage)
+                stream.revive_all(&is_one).map_err(Failure::Usage)
             }
         }
     }
@@ -160,19 +160,19 @@ impl Source {
     /// Forgets these. How many.
     fn drop(self, which: &Which) -> Result<usize, Failure> {
         let name = self.to_string();
-        let (store, letters): (Box<dyn Store>, _) = match self {
+        let (backend, letters): (Arc<dyn Backend>, _) = match self {
             Source::Journal(path) => {
                 let (journal, letters) = claim_journal(&path)?;
-                (Box::new(journal), letters)
+                (Arc::new(journal), letters)
             }
-            Source::Stream(_, store) => {
-                let letters = letters_of(&store)?;
-                (store, letters)
+            Source::Stream(_, stream) => {
+                let letters = letters_of(&*stream)?;
+                (stream, letters)
             }
         };
         let ids = ids(&which.of(letters, &name)?);
         let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
-        let dropped = store.take_dead(&is_one).map_err(Failure::Usage)?;
+        let dropped = backend.take_dead(&is_one).map_err(Failure::Usage)?;
         Ok(dropped.len())
     }
 
@@ -258,10 +258,10 @@ fn ids(letters: &[Letter]) -> BTreeSet<ItemId> {
 
 /// The letters of a stream. Items of the command line are text, and of others only the number is
 /// known.
-fn letters_of(store: &RedisStore) -> Result<Vec<Letter>, Failure> {
-    let status = store.status().map_err(Failure::Usage)?;
+fn letters_of(stream: &dyn Stream) -> Result<Vec<Letter>, Failure> {
+    let status = stream.status().map_err(Failure::Usage)?;
     let is_text = status.item_type == ITEM_TYPE;
-    let letters = store.dead_letters().map_err(Failure::Usage)?;
+    let letters = stream.dead_letters().map_err(Failure::Usage)?;
     let named = letters.into_iter().map(|letter| Letter {
         id: letter.id,
         name: match is_text {
@@ -312,7 +312,7 @@ fn print(
     format: Format,
     text: impl Fn(&Letter) -> String,
 ) -> Result<(), Failure> {
-    let mut out = BufWriter::new(Stream::Out);
+    let mut out = BufWriter::new(Output::Out);
     let mut print = |text: &dyn fmt::Display| write!(out, "{text}");
     let printed = letters.iter().try_for_each(|letter| match format {
         Format::Text => print(&text(letter)),

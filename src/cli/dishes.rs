@@ -19,8 +19,8 @@ use crate::observe::EventKind;
 use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::queue::JoinableQueue;
-use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
+use dishrack_core::stream::entry::Layout;
 
 /// The chapter's words.
 pub(super) static WORDS: Words = Words {

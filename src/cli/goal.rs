@@ -43,10 +43,10 @@ impl Goal {
         config: &Config,
         advice: Option<String>,
     ) -> Result<Self, Failure> {
-        let scope = match (&config.redis, config.purpose) {
-            (None, _) => Scope::Own,
-            (Some(_), Purpose::All) => Scope::Stream(queue.counts()?),
-            (Some(_), Purpose::Work | Purpose::WorkUntilDone) => Scope::Part,
+        let scope = match (config.is_shared(), config.purpose) {
+            (false, _) => Scope::Own,
+            (true, Purpose::All) => Scope::Stream(queue.counts()?),
+            (true, Purpose::Work | Purpose::WorkUntilDone) => Scope::Part,
         };
         let before = match scope {
             Scope::Own => queue.counts()?,

@@ -40,8 +40,8 @@ use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::queue::JoinableQueue;
-use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
+use dishrack_core::stream::entry::Layout;
 
 pub(super) use self::scratch::{folder_of, keep as keep_scratch, remove as remove_scratch};
 
@@ -170,7 +170,7 @@ impl Work for Jobs {
         // Numbers begin with one again, unless they go on with a journal's or are a stream's.
         if let Some(results) = &mut results
             && origin.accepted == 0
-            && config.redis.is_none()
+            && !config.is_shared()
         {
             results.begin_anew();
         }

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::address::Address;
 use super::args::StreamArgs;
 use super::layout::Anything;
 use super::notices::Notices;
 use super::screen::{Stream, say};
 use super::stop::Stop;
 use super::{Failure, code, run, stream, written};
-use crate::error::Error;
 use crate::queue::JoinableQueue;
-use crate::store::redis::{RedisOptions, RedisStore};
-use dishrack_core::ledger::Options;
+use crate::store::stream::Opening;
+use dishrack_core::ledger::{Capacity, Options};
 
 /// So often it is looked whether somebody works: as often as whoever works is heard of.
 const LOOK: Duration = Duration::from_secs(10);
@@ -37,12 +37,11 @@ pub(super) fn run(command: &Join) -> Result<u8, Failure> {
         .stream
         .place("join")
         .map_err(Failure::Usage)?
-        .existing();
+        .opening(Opening::Existing);
     let stop = Stop::new();
     let end = |signal| super::end(128 + u8::try_from(signal).unwrap_or(0));
     stop.listen(end, end).map_err(run::internal)?;
-    let queue =
-        JoinableQueue::<Vec<u8>>::on_redis_as(&place, Options::default(), Box::new(Anything))?;
+    let queue = place.queue(Box::new(Anything), Options::default())?;
     Notices::of(&queue)?;
     join(&queue, &place.stream)?;
     // How it stands now that all has an end.
@@ -73,9 +72,9 @@ fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), Failure> {
 }
 
 /// How the stream stands, and whether there are dead letters.
-fn tell(place: &RedisOptions) -> Result<u8, Failure> {
-    let store = RedisStore::open(place, Box::new(Anything), None).map_err(Error)?;
-    let status = store.status().map_err(Failure::Usage)?;
+fn tell(place: &Address) -> Result<u8, Failure> {
+    let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
+    let status = stream.status().map_err(Failure::Usage)?;
     let line = format!(
         "{} done, {} dead; {} retries, {} dead letters\n",
         status.done, status.dead, status.retries, status.letters

@@ -18,7 +18,7 @@ use crate::handler::attempt::decode;
 use crate::jobs::Job;
 use crate::kitchen::Dish;
 use crate::payload;
-use crate::store::redis::{Fields, Layout};
+use dishrack_core::stream::entry::{Fields, Layout};
 
 /// What the items of the command line are: it is the same for all of them.
 pub(super) const ITEM_TYPE: &str = "text";

@@ -290,7 +290,7 @@ fn start_title(
     changes: Receiver<()>,
 ) -> io::Result<()> {
     let (workers, mode) = (config.workers, config.mode.name());
-    let is_shared = config.redis.is_some();
+    let is_shared = config.is_shared();
     let total = match &config.source {
         Source::MadeUp(count) => Some(*count),
         Source::Given(items) => Some(items.len() as u64),

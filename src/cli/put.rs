@@ -81,7 +81,7 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     let separator = if command.null { 0 } else { b'\n' };
     let feed = Feed::open(&source, separator).map_err(run::internal)?;
     let place = command.promise.of(place);
-    let queue = Stream::on_redis_as(&place, options, Box::new(JobText))?;
+    let queue: Stream = place.queue(Box::new(JobText), options)?;
     let stop = Stop::new();
     Notices::of(&queue)?;
     listen(&queue, &stop, &place.stream)?;
@@ -174,7 +174,8 @@ fn say_put(queue: &Stream, stream: &str) {
     match more {
         0 => printer::complain(&words),
         more => printer::complain(&format_args!(
-            "{words} for certain; {more} more may be there, as Redis was told and has not answered"
+            "{words} for certain; {more} more may be there, as {} was told and has not answered",
+            queue.kind_of_server()
         )),
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     let queue = open(config, &work)?;
     let stop = Stop::new();
     let goal = goal(config, &queue)?;
-    if let Some(place) = config.redis.as_ref().filter(|_| goal.found() > 0) {
+    if let Some(place) = config.shared.as_ref().filter(|_| goal.found() > 0) {
         printer::say_found(&place.stream, goal.found(), work.words());
     }
     let mut origin = origin(config, &queue, &stop, &goal, &work)?;
@@ -66,7 +66,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
         pool: Arc::new(hired?),
         printer: Arc::clone(&printer),
         goal: goal.clone(),
-        is_shared: config.redis.is_some(),
+        is_shared: config.is_shared(),
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
@@ -145,9 +145,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
             self.stop.left_of(config.shutdown).max(TIME_TO_READ)
         });
         let is_written = self.printer.finish(time);
-        let has_dead_letters = match config.redis {
-            None => has_dead_letters(&self.queue),
-            Some(_) => self.goal.sum(&self.queue).map(|counts| counts.dead > 0),
+        let has_dead_letters = match config.is_shared() {
+            false => has_dead_letters(&self.queue),
+            true => self.goal.sum(&self.queue).map(|counts| counts.dead > 0),
         };
         let closed = match signal.is_some() && self.is_shared {
             true => {
@@ -215,7 +215,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         self.printer
             .finish(if draws { TIME_TO_READ } else { LAST_WORDS });
         self.goal.tell_left_undone(&self.queue);
-        if config.redis.is_some() {
+        if config.is_shared() {
             leave_in_time(&self.queue);
         }
         super::end(128 + u8::try_from(signal).unwrap_or(0));
@@ -342,7 +342,7 @@ where
         _ => "the same command",
     };
     let advice = match &config.journal {
-        _ if let Some(place) = &config.redis => format!(
+        _ if let Some(place) = &config.shared => format!(
             "stopped before the end; what was put and is not done stays on stream {}, where \
              `supervisor work` goes on with it",
             place.stream
@@ -359,7 +359,7 @@ where
     // Whoever only works is meant to be stopped.
     let is_told = config.format == Format::Text && config.purpose == Purpose::All;
     let goal = Goal::of(queue, config, is_told.then_some(advice))?;
-    let is_knowable = config.total.is_none() && config.redis.is_none();
+    let is_knowable = config.total.is_none() && !config.is_shared();
     if is_knowable && input::is_there(&config.source) == Ok(true) {
         count_aside(config, goal.expected.clone()).map_err(internal)?;
     }
@@ -417,9 +417,8 @@ where
 
 /// The queue: a new one, or as its journal has it.
 fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, Failure> {
-    if let Some(place) = &config.redis {
-        let queue = JoinableQueue::on_redis_as(place, config.options, work.layout());
-        return Ok(queue?);
+    if let Some(place) = &config.shared {
+        return Ok(place.queue(work.layout(), config.options)?);
     }
     let Some((path, durability)) = &config.journal else {
         return Ok(JoinableQueue::with(config.options));
@@ -457,7 +456,7 @@ fn without_stdout<T>(
 where
     T: Serialize + DeserializeOwned + 'static,
 {
-    let shared = config.redis.is_some().then(|| queue.clone());
+    let shared = config.is_shared().then(|| queue.clone());
     move |error| {
         if let Some(queue) = &shared {
             leave_in_time(queue);

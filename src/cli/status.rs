@@ -7,13 +7,14 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::address::Address;
 use super::args::{Format, StreamArgs, duration};
 use super::layout::Anything;
 use super::screen::Stream;
 use super::{Failure, code, written};
-use crate::error::Error;
 use crate::observe::text::printable;
-use crate::store::redis::{RedisOptions, RedisStore, Status};
+use crate::store::stream::{Opening, Status};
+use dishrack_core::ledger::Capacity;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -41,9 +42,9 @@ pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
         .stream
         .place("status")
         .map_err(Failure::Usage)?
-        .for_reading();
-    let store = RedisStore::open(&place, Box::new(Anything), None).map_err(Error)?;
-    let look = || store.status().map_err(Failure::Usage);
+        .opening(Opening::ReadOnly);
+    let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
+    let look = || stream.status().map_err(Failure::Usage);
     let mut status = look()?;
     let mut rates = None;
     if !command.interval.is_zero() {
@@ -83,7 +84,7 @@ impl Rates {
     }
 }
 
-fn page(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> String {
+fn page(place: &Address, status: &Status, rates: Option<&Rates>) -> String {
     let (url, stream) = (place.shown_url(), &place.stream);
     let mut page = format!(
         "stream {} at {url}: items of type {}, lease {:?}\n",
@@ -128,7 +129,7 @@ fn page(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> String 
     page
 }
 
-fn object(place: &RedisOptions, status: &Status, rates: Option<&Rates>) -> Value {
+fn object(place: &Address, status: &Status, rates: Option<&Rates>) -> Value {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let supervisors = status.supervisors.iter().map(|one| {
         json!({

@@ -17,9 +17,10 @@ where
 {
     match queue.is_older() {
         false => Ok(()),
-        true => Err(Failure::Usage(
-            "Redis has come back with an older state: some of what was put may be lost".into(),
-        )),
+        true => Err(Failure::Usage(format!(
+            "{} has come back with an older state: some of what was put may be lost",
+            queue.kind_of_server()
+        ))),
     }
 }
 

@@ -25,9 +25,9 @@ use crate::observe::spans::Labels;
 use crate::observe::text::Words;
 use crate::observe::{Event, EventKind, Observer};
 use crate::queue::JoinableQueue;
-use crate::store::redis::Layout;
 use crate::supervision::{Builder, Supervisor};
 use dishrack_core::ledger::ItemId;
+use dishrack_core::stream::entry::Layout;
 
 /// What a run is about: items of one kind, who works on them, and what more is shown of that.
 pub(super) trait Work {
@@ -164,7 +164,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
 
     /// Whether others work on the same items: then nobody here knows how many are unfinished.
     pub(super) fn is_shared(&self) -> bool {
-        self.config.redis.is_some()
+        self.config.is_shared()
     }
 
     /// Puts an item that came from this text. Whether it was accepted: the queue may be closed.

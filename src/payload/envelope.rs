@@ -54,7 +54,6 @@ impl Envelope {
     }
 
     /// It came from a stream, and what comes of it may have to be told there.
-    #[cfg(feature = "redis")]
     pub(crate) fn of_stream(body: Payload, is_sent: bool) -> Self {
         let label = is_sent.then(|| {
             Box::new(Label {

@@ -162,7 +162,7 @@ pub(crate) enum Answer<'a> {
     JournalFailed {
         why: String,
     },
-    RedisFailed {
+    SharedFailed {
         why: String,
     },
     TooLarge {
@@ -189,7 +189,7 @@ impl Answer<'_> {
             Answer::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
             Answer::JoinWaitsForItself => Answer::JoinWaitsForItself,
             Answer::JournalFailed { why } => Answer::JournalFailed { why },
-            Answer::RedisFailed { why } => Answer::RedisFailed { why },
+            Answer::SharedFailed { why } => Answer::SharedFailed { why },
             Answer::TooLarge { bytes, bytes_max } => Answer::TooLarge { bytes, bytes_max },
             Answer::State {
                 len,
@@ -283,7 +283,7 @@ impl Record for Down<'_> {
                 Answer::Item { body, .. } => body.inline_bytes(),
                 Answer::NoWorkersLeft { why, .. }
                 | Answer::JournalFailed { why }
-                | Answer::RedisFailed { why } => why.len(),
+                | Answer::SharedFailed { why } => why.len(),
                 _ => 0,
             },
             _ => 0,

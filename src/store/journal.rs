@@ -32,14 +32,11 @@ use self::file::Claim;
 use self::intrusion::{Files, Found as FilesFound};
 use self::prints::Prints;
 use self::trouble::Trouble;
-use super::{Store, StoredLetter};
+use super::{Backend, Store, StoredLetter};
 use crate::error::Kind;
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
-use dishrack_core::book::Print;
-#[cfg(feature = "cli")]
-use dishrack_core::book::Unshown;
-use dishrack_core::book::{Book, Change, Found, Recovery};
+use dishrack_core::book::{Book, Change, Found, Print, Recovery, Unshown};
 use dishrack_core::ledger::{ItemId, Recovered, Write};
 
 #[cfg(feature = "cli")]
@@ -70,7 +67,6 @@ pub enum Durability {
 
 /// What the journal's random key makes of this is its identity: it tells the journal from all others,
 /// and nothing of the key.
-#[cfg(feature = "cli")]
 const IDENTITY: &[u8] = b"identity of a journal";
 
 /// The same for its file, and what it makes of that is on the processes that work for it.
@@ -85,7 +81,6 @@ pub(crate) struct Journal {
     path: PathBuf,
     prints: Mutex<Prints>,
     /// What earlier runs have not shown, until somebody asks for it.
-    #[cfg(feature = "cli")]
     unshown: Mutex<Vec<Unshown>>,
     writer: Mutex<Writer>,
     was_left: bool,
@@ -225,7 +220,6 @@ impl Journal {
         let journal = Journal {
             path: path.to_owned(),
             prints: Mutex::new(Prints::new(key, found.prints)),
-            #[cfg(feature = "cli")]
             unshown: Mutex::new(found.unshown),
             writer: Mutex::new(writer),
             was_left,
@@ -400,20 +394,9 @@ impl Journal {
     }
 }
 
-impl Store for Journal {
-    fn commit(&self, write: &Write<Envelope>) -> Result<(), String> {
-        self.write(&mut self.writer(), |book| {
-            let changes = book.changes(&write.records);
-            changes.map_err(|contradiction| contradiction.0)
-        })
-    }
-
+impl Backend for Journal {
     fn item_bytes_max(&self) -> usize {
         ITEM_BYTES_MAX
-    }
-
-    fn keep_dead(&self, _letter: StoredLetter) {
-        // It was committed before it was told.
     }
 
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
@@ -475,6 +458,15 @@ impl Store for Journal {
         claim.take();
         found
     }
+}
+
+impl Store for Journal {
+    fn commit(&self, write: &Write<Envelope>) -> Result<(), String> {
+        self.write(&mut self.writer(), |book| {
+            let changes = book.changes(&write.records);
+            changes.map_err(|contradiction| contradiction.0)
+        })
+    }
 
     fn was_put_before(&self, key: &[u8]) -> bool {
         let mut prints = self.prints();
@@ -486,7 +478,6 @@ impl Store for Journal {
         Some(self.prints().of(key))
     }
 
-    #[cfg(feature = "cli")]
     fn identity(&self) -> Option<u128> {
         Some(self.prints().of(IDENTITY))
     }
@@ -496,7 +487,6 @@ impl Store for Journal {
         Some(process_mark(&self.prints(), claim.as_ref()?.id))
     }
 
-    #[cfg(feature = "cli")]
     fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, String> {
         let writer = &mut *self.writer();
         self.look(writer)?;
@@ -511,7 +501,6 @@ impl Store for Journal {
         Ok(earlier)
     }
 
-    #[cfg(feature = "cli")]
     fn take_unshown(&self) -> Vec<Unshown> {
         std::mem::take(&mut self.unshown.lock())
     }

@@ -1,33 +1,29 @@
-//! The store of a queue that lives and dies with its process: a list of dead letters.
+//! Dead letters of a queue that lives and dies with its process. It knows nothing of other items.
 
 use std::collections::BTreeMap;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Store, StoredLetter};
-use crate::payload::envelope::Envelope;
-use dishrack_core::ledger::{ItemId, Write};
+use super::{Backend, StoredLetter};
+use dishrack_core::ledger::ItemId;
 
 #[derive(Debug, Default)]
-pub(crate) struct MemoryStore {
+pub(crate) struct Letters {
     dead: Mutex<BTreeMap<ItemId, StoredLetter>>,
 }
 
-impl MemoryStore {
+impl Letters {
     fn dead(&self) -> MutexGuard<'_, BTreeMap<ItemId, StoredLetter>> {
         self.dead.lock()
     }
-}
 
-impl Store for MemoryStore {
-    fn commit(&self, _write: &Write<Envelope>) -> Result<(), String> {
-        Err("a store in memory makes nothing durable".into())
-    }
-
-    fn keep_dead(&self, letter: StoredLetter) {
+    /// An item was given up on. Called with the broker's lock held.
+    pub(crate) fn keep(&self, letter: StoredLetter) {
         self.dead().insert(letter.id, letter);
     }
+}
 
+impl Backend for Letters {
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
         Ok(self.dead().values().cloned().collect())
     }

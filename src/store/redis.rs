@@ -8,7 +8,6 @@
 //!
 //! What is kept where is written in `docs/redis.md`, for those who look at it with `redis-cli`.
 
-// So that the simulator can try them.
 mod connection;
 mod diagnosis;
 mod keys;
@@ -16,7 +15,6 @@ mod letters;
 mod options;
 mod read;
 mod scripts;
-#[cfg(feature = "cli")]
 mod status;
 mod taking;
 mod telling;
@@ -32,21 +30,15 @@ use redis::io::tcp::{TcpSettings, socket2};
 
 use self::connection::{Line, Server};
 use self::keys::Keys;
-use self::options::Opening;
 pub use self::options::RedisOptions;
 use self::scripts::Name;
-#[cfg(feature = "cli")]
-pub(crate) use self::status::Status;
 use self::trouble::Trouble;
-use super::{Store, StoredLetter};
+use super::stream::Opening;
+use super::{Backend, StoredLetter};
 use crate::error::Kind;
-use crate::payload::envelope::Envelope;
-use dishrack_core::book::Print;
-use dishrack_core::ledger::{ItemId, Write};
+use dishrack_core::ledger::{Capacity, ItemId};
 use dishrack_core::stream::account::Account;
-#[cfg(feature = "cli")]
-pub(crate) use dishrack_core::stream::entry::Fields;
-pub(crate) use dishrack_core::stream::entry::{Layout, Plain};
+use dishrack_core::stream::entry::Layout;
 
 /// The most bytes of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
 const ITEM_BYTES_MAX: usize = 500_000_000;
@@ -99,15 +91,28 @@ impl fmt::Debug for RedisStore {
     }
 }
 
+fn bound_of(capacity: Capacity) -> Result<Option<u64>, Kind> {
+    match capacity {
+        Capacity::Unbounded => Ok(None),
+        Capacity::Bounded(bound) => Ok(Some(bound as u64)),
+        Capacity::Rendezvous => Err(Kind::Invalid {
+            option: "capacity",
+            why: "a queue on Redis cannot be a rendezvous: nobody knows who is idle elsewhere"
+                .into(),
+        }),
+    }
+}
+
 impl RedisStore {
-    /// Opens the queue, or begins it where there is none. `bound`: how many items that nobody has
+    /// Opens the queue, or begins it where there is none. `capacity`: how many items that nobody has
     /// taken make it full.
     pub(crate) fn open(
         options: &RedisOptions,
         layout: Box<dyn Layout>,
-        bound: Option<u64>,
+        capacity: Capacity,
     ) -> Result<Self, Kind> {
-        let unusable = Kind::RedisUnusable;
+        let unusable = Kind::SharedUnusable;
+        let bound = bound_of(capacity)?;
         options.check().map_err(unusable)?;
         options::choose_cryptography();
         let info = options.url.as_str().into_connection_info();
@@ -283,17 +288,9 @@ impl RedisStore {
     }
 }
 
-impl Store for RedisStore {
-    fn commit(&self, _write: &Write<Envelope>) -> Result<(), String> {
-        Err("a stream is told by exchanges".into())
-    }
-
+impl Backend for RedisStore {
     fn item_bytes_max(&self) -> usize {
         ITEM_BYTES_MAX
-    }
-
-    fn keep_dead(&self, _letter: StoredLetter) {
-        // It was moved there before it was told.
     }
 
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
@@ -320,9 +317,5 @@ impl Store for RedisStore {
             script.exec(&mut open.connection)
         });
         Ok(())
-    }
-
-    fn print_of(&self, _key: &[u8]) -> Option<Print> {
-        None
     }
 }

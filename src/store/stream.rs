@@ -1,14 +1,13 @@
-//! The contract of a stream: a queue outside of this process that several supervisors share.
+//! The contract of a stream, which is what a shared backend offers: a queue outside of this process that several supervisors share.
 //!
 //! Items are put there and taken from there; what a supervisor has taken is its own until it says
 //! how it ended, or is not heard of for the time of a lease. The broker's threads call a stream
 //! without any lock of the broker's, and a call may take as long as the other side is away. Here is
 //! what is said, and nothing of how.
 
-use std::fmt;
 use std::time::Duration;
 
-use super::Store;
+use super::{Backend, StoredLetter};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
 use dishrack_core::ledger::{Failure, ItemId, Record};
@@ -63,8 +62,8 @@ pub(crate) type Outcome = (u64, Result<Payload, (ItemId, Vec<Failure>)>);
 pub(crate) enum Notice {
     /// It cannot be reached, and is tried again.
     Away(String),
-    /// It can be reached again, after this time.
-    Back(Duration),
+    /// It can be reached again.
+    Back(String),
     /// Fewer replicas than wanted have what was told; it is waited for them.
     Lagging(String),
     /// Enough of them have it again.
@@ -78,8 +77,86 @@ pub(crate) enum Notice {
 /// Who listens to notices.
 pub(crate) type Listener = Box<dyn Fn(Notice) + Send + Sync>;
 
+/// How a stream is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// It is made where it is not there.
+    Create,
+    /// It must be there, and supervisors must have begun with it.
+    Existing,
+    /// It must be there, if only with items that others have put.
+    ExistingOrUnbegun,
+    /// As `Existing`, and nothing is written there.
+    ReadOnly,
+}
+
+/// How a stream stands, for people: at one moment, so that the numbers belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// When, by the clock of the stream, since 1970.
+    pub(crate) at: Duration,
+    /// Items without an end.
+    pub(crate) unfinished: u64,
+    /// Of these, what supervisors have taken.
+    pub(crate) pending: u64,
+    pub(crate) supervisors: Vec<Member>,
+    /// Dead letters that are there.
+    pub(crate) letters: u64,
+    pub(crate) done: u64,
+    pub(crate) dead: u64,
+    pub(crate) retries: u64,
+    pub(crate) refused: u64,
+    /// Items that are gone without an end.
+    pub(crate) gone: u64,
+    pub(crate) item_type: String,
+    pub(crate) lease: Duration,
+}
+
+/// A supervisor, as a stream knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    /// How many items it holds.
+    pub(crate) pending: u64,
+    /// Since when nothing was heard of it.
+    pub(crate) idle: Duration,
+}
+
+impl Status {
+    /// Of the unfinished items, what nobody has taken.
+    pub(crate) fn untaken(&self) -> u64 {
+        self.unfinished.saturating_sub(self.pending)
+    }
+
+    /// Whether a supervisor was not heard of for longer than the lease: it is dead or cut off, and
+    /// others take over what it holds.
+    pub(crate) fn is_lost(&self, one: &Member) -> bool {
+        one.idle > self.lease
+    }
+
+    /// All items that were ever put, but for letters that were tried again.
+    pub(crate) fn put(&self) -> u64 {
+        self.unfinished + self.done + self.dead
+    }
+}
+
+/// An address without what may be a password.
+pub(crate) fn shown_url(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    // The path of a socket may be followed by one.
+    let place = place.split_once('?').map_or(place, |(place, _)| place);
+    format!("{scheme}{place}")
+}
+
 /// What the broker asks of a stream. An error is final: nothing more is accepted or told after it.
-pub(crate) trait Stream: Store + fmt::Debug {
+pub(crate) trait Stream: Backend {
+    /// What kind of server keeps it, for people.
+    fn kind(&self) -> &'static str;
+
     /// Takes part: what is needed for taking items is checked.
     fn begin(&self) -> Result<(), String>;
 
@@ -124,4 +201,10 @@ pub(crate) trait Stream: Store + fmt::Debug {
 
     /// Whoever waits in a call is let go with an error, soon.
     fn abandon(&self);
+
+    /// How the stream stands, for people.
+    fn status(&self) -> Result<Status, String>;
+
+    /// Makes these dead letters unfinished items again. How many: somebody else may have been faster.
+    fn revive_all(&self, is_wanted: &dyn Fn(&StoredLetter) -> bool) -> Result<usize, String>;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Command};
 
 use super::{JobArgs, PoolArgs, ShownArgs, duration, rules};
-use crate::store::redis::RedisOptions;
+use crate::cli::address::Address;
 use crate::sys::title;
 
 /// The variable that says where Redis is, so that a password need not be on the command line.
@@ -111,13 +111,13 @@ pub(in crate::cli) struct WorkArgs {
 
 impl PlaceArgs {
     /// The stream, if there is to be one.
-    pub(in crate::cli) fn place(&self) -> Option<RedisOptions> {
+    pub(in crate::cli) fn place(&self) -> Option<Address> {
         // A variable alone is no reason to share what is done here.
         let is_named = self.stream.is_some() || self.promise.is_given();
         let by_variable = || is_named.then(variable).flatten();
         let url = self.redis.clone().or_else(by_variable)?;
         let stream = self.stream.as_deref().unwrap_or(STREAM);
-        let place = RedisOptions::new(url, stream);
+        let place = Address::new(url, stream);
         hide("run", &place);
         Some(self.promise.of(place))
     }
@@ -129,11 +129,8 @@ impl PromiseArgs {
     }
 
     /// The stream with these promises.
-    pub(in crate::cli) fn of(&self, mut place: RedisOptions) -> RedisOptions {
-        if let Some(lease) = self.lease {
-            place = place.lease(lease);
-        }
-        place.replicas(self.replicas.unwrap_or(0))
+    pub(in crate::cli) fn of(&self, place: Address) -> Address {
+        place.promising(self.lease, self.replicas.unwrap_or(0))
     }
 }
 
@@ -142,11 +139,11 @@ impl StreamArgs {
     ///
     /// # Errors
     /// It is not said where Redis is.
-    pub(in crate::cli) fn place(&self, subcommand: &str) -> Result<RedisOptions, String> {
+    pub(in crate::cli) fn place(&self, subcommand: &str) -> Result<Address, String> {
         let url = self.url().ok_or_else(|| {
             format!("--redis URL is needed, or the variable {VARIABLE}: where is Redis?")
         })?;
-        let place = RedisOptions::new(url, &self.stream);
+        let place = Address::new(url, &self.stream);
         hide(subcommand, &place);
         Ok(place)
     }
@@ -162,7 +159,7 @@ pub(super) fn variable() -> Option<String> {
 }
 
 /// Has `ps` show this in place of the arguments, where the password may be.
-fn hide(what: &str, place: &RedisOptions) {
+fn hide(what: &str, place: &Address) {
     let (stream, url) = (&place.stream, place.shown_url());
     title::set_activity(&format_args!("{what}: stream {stream} at {url}"));
 }
@@ -172,7 +169,7 @@ impl WorkArgs {
     ///
     /// # Errors
     /// It is not said where Redis is.
-    pub(in crate::cli) fn place(&self) -> Result<RedisOptions, String> {
+    pub(in crate::cli) fn place(&self) -> Result<Address, String> {
         Ok(self.promise.of(self.stream.place("work")?))
     }
 }

@@ -58,7 +58,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const LOG_PAGES: u32 = 4000;
 
 /// The name of what the items are given to, in the table `meta`.
-#[cfg(feature = "cli")]
 const COMMAND: &str = "command";
 
 /// What is said once about all of a journal.
@@ -308,7 +307,6 @@ pub(super) fn meta(connection: &Connection) -> Result<Meta, Trouble> {
 }
 
 /// Remembers what the items are given to, and says what it was before.
-#[cfg(feature = "cli")]
 pub(super) fn exchange_command(
     connection: &Connection,
     command: &[u8],

@@ -406,7 +406,8 @@ impl Server {
     fn is_back(&self) {
         let since = self.away.lock().take();
         if let Some(since) = since {
-            self.tell(Notice::Back(since.elapsed()));
+            let after = since.elapsed();
+            self.tell(Notice::Back(format!("redis is back, after {after:.1?}")));
         }
     }
 

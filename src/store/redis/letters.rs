@@ -108,8 +108,7 @@ impl RedisStore {
     }
 
     /// These letters become entries again. How many: somebody else may have been faster.
-    #[cfg(feature = "cli")]
-    pub(crate) fn revive_letters(
+    pub(super) fn revive_letters(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
     ) -> Result<usize, String> {

@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use super::keys;
+use crate::store::stream::{Opening, shown_url};
 
 /// What a supervisor holds is given to others when it was not heard of for so long.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -30,38 +31,13 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisOptions {
-    pub(crate) url: String,
-    pub(crate) stream: String,
+    pub(super) url: String,
+    pub(super) stream: String,
     pub(super) lease: Option<Duration>,
     pub(super) timeout: Duration,
     pub(super) replicas: u32,
     pub(super) results: Option<u64>,
     pub(super) opening: Opening,
-}
-
-/// How a stream is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Opening {
-    /// It is made where it is not there.
-    Create,
-    /// It must be there, and supervisors must have begun with it.
-    #[cfg_attr(
-        not(feature = "cli"),
-        allow(dead_code, reason = "only the command line opens so")
-    )]
-    Existing,
-    /// It must be there, if only with items that others have put.
-    #[cfg_attr(
-        not(feature = "cli"),
-        allow(dead_code, reason = "only the command line opens so")
-    )]
-    ExistingOrUnbegun,
-    /// As `Existing`, and nothing is written there.
-    #[cfg_attr(
-        not(feature = "cli"),
-        allow(dead_code, reason = "only the command line opens so")
-    )]
-    ReadOnly,
 }
 
 /// Without the password.
@@ -94,27 +70,14 @@ impl RedisOptions {
         }
     }
 
-    /// The stream must be there already, and is not made.
+    /// Whether the stream must be there already. It need not, if it is not said otherwise.
     #[must_use]
-    #[cfg(feature = "cli")]
-    pub(crate) fn existing(mut self) -> Self {
-        self.opening = Opening::Existing;
-        self
-    }
-
-    /// The stream must be there already, if only with items that others have put.
-    #[must_use]
-    #[cfg(feature = "cli")]
-    pub(crate) fn existing_for_work(mut self) -> Self {
-        self.opening = Opening::ExistingOrUnbegun;
-        self
-    }
-
-    /// The stream must be there already, and is only looked at.
-    #[must_use]
-    #[cfg(feature = "cli")]
-    pub(crate) fn for_reading(mut self) -> Self {
-        self.opening = Opening::ReadOnly;
+    #[cfg_attr(
+        not(feature = "cli"),
+        allow(dead_code, reason = "only the command line asks for it")
+    )]
+    pub(crate) fn opening(mut self, opening: Opening) -> Self {
+        self.opening = opening;
         self
     }
 
@@ -177,15 +140,8 @@ impl RedisOptions {
     }
 
     /// The address without what may be a password.
-    pub(crate) fn shown_url(&self) -> String {
-        let (scheme, rest) = match self.url.split_once("://") {
-            Some((scheme, rest)) => (format!("{scheme}://"), rest),
-            None => (String::new(), &*self.url),
-        };
-        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-        // The path of a socket may be followed by one.
-        let place = place.split_once('?').map_or(place, |(place, _)| place);
-        format!("{scheme}{place}")
+    fn shown_url(&self) -> String {
+        shown_url(&self.url)
     }
 }
 

@@ -10,56 +10,7 @@ use super::keys::GROUP;
 use super::read;
 use super::scripts::Name;
 use super::trouble::{Trouble, is_replica};
-
-/// How a stream stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Status {
-    /// When, by the clock of Redis, since 1970.
-    pub(crate) at: Duration,
-    /// Items without an end.
-    pub(crate) unfinished: u64,
-    /// Of these, what supervisors have taken.
-    pub(crate) pending: u64,
-    pub(crate) supervisors: Vec<Member>,
-    /// Dead letters that are there.
-    pub(crate) letters: u64,
-    pub(crate) done: u64,
-    pub(crate) dead: u64,
-    pub(crate) retries: u64,
-    pub(crate) refused: u64,
-    /// Items that are gone without an end.
-    pub(crate) gone: u64,
-    pub(crate) item_type: String,
-    pub(crate) lease: Duration,
-}
-
-/// A supervisor, as Redis knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Member {
-    pub(crate) name: String,
-    /// How many items it holds.
-    pub(crate) pending: u64,
-    /// Since when nothing was heard of it.
-    pub(crate) idle: Duration,
-}
-
-impl Status {
-    /// Of the unfinished items, what nobody has taken.
-    pub(crate) fn untaken(&self) -> u64 {
-        self.unfinished.saturating_sub(self.pending)
-    }
-
-    /// Whether a supervisor was not heard of for longer than the lease: it is dead or cut off, and
-    /// others take over what it holds.
-    pub(crate) fn is_lost(&self, one: &Member) -> bool {
-        one.idle > self.lease
-    }
-
-    /// All items that were ever put, but for letters that were tried again.
-    pub(crate) fn put(&self) -> u64 {
-        self.unfinished + self.done + self.dead
-    }
-}
+use crate::store::stream::{Member, Status};
 
 /// What is kept beside the stream: counts, then the type and the lease.
 const KEPT: [&str; 7] = [
@@ -68,16 +19,15 @@ const KEPT: [&str; 7] = [
 
 impl RedisStore {
     /// How the stream stands.
-    pub(crate) fn status(&self) -> Result<Status, String> {
-        let asked = self.server.try_once(&self.dispatcher, |open| {
+    pub(super) fn asked_status(&self) -> Result<Status, Trouble> {
+        self.server.try_once(&self.dispatcher, |open| {
             let mut ask = self.script(open, Name::Status);
             ask.arg(&KEPT);
             match ask.query(&mut open.connection) {
                 Err(error) if is_replica(&error) => status(self.ask_replica(open)?),
                 answers => status(answers?),
             }
-        });
-        asked.map_err(Trouble::words)
+        })
     }
 
     /// The same in words that a replica may be asked: one after the other, so that something may have

@@ -11,8 +11,9 @@ use super::scripts::{Name, receive};
 use super::trouble::{Trouble, lacks_memory};
 use super::{RedisStore, read};
 use crate::payload::Payload;
+use crate::store::StoredLetter;
 use crate::store::stream::{
-    Answered, Arrival, Exchange, Listener, Maintained, Outcome, Stream, StreamState,
+    Answered, Arrival, Exchange, Listener, Maintained, Outcome, Status, Stream, StreamState,
 };
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::account::Sorted;
@@ -287,6 +288,10 @@ fn outcome(entry: &Entry) -> Option<Outcome> {
 }
 
 impl Stream for RedisStore {
+    fn kind(&self) -> &'static str {
+        "Redis"
+    }
+
     fn begin(&self) -> Result<(), String> {
         self.check_needs().map_err(Trouble::words)
     }
@@ -344,5 +349,13 @@ impl Stream for RedisStore {
 
     fn abandon(&self) {
         self.server.abandon();
+    }
+
+    fn status(&self) -> Result<Status, String> {
+        self.asked_status().map_err(Trouble::words)
+    }
+
+    fn revive_all(&self, is_wanted: &dyn Fn(&StoredLetter) -> bool) -> Result<usize, String> {
+        self.revive_letters(is_wanted)
     }
 }

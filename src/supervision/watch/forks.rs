@@ -16,7 +16,7 @@ const LINGER: Duration = Duration::from_secs(1);
 impl Watch {
     pub(super) fn start_fork_server(&mut self) {
         let title = format!("fork-server of {}", self.plan.name);
-        let started = spawn::start(&title, Leads::Group, None, self.broker.store.process_mark())
+        let started = spawn::start(&title, Leads::Group, None, self.broker.process_mark())
             .and_then(|started| {
                 self.reaper.watch_alone(FORK_SERVER, started.pid)?;
                 let server = self.fork_server.next_number();

@@ -54,7 +54,7 @@ impl Watch {
             &slot.name,
             Leads::Session,
             stderr,
-            self.broker.store.process_mark(),
+            self.broker.process_mark(),
         )?;
         fail::point("start: process made");
         let life = slot.life(index);
