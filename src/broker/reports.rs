@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Product};
-use super::results::Outcome;
+use super::results::ItemEnd;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
 use dishrack_core::ledger::{
@@ -101,7 +101,7 @@ impl Core {
                 ended: scene.ended,
             });
         }
-        self.deliver_outcome(envelope.reply(), || Outcome::Done(product.result));
+        self.deliver_outcome(envelope.reply(), || ItemEnd::Done(product.result));
     }
 
     /// Passes on what may be told.
@@ -148,7 +148,7 @@ impl Core {
             self.dispatcher.ledger.handle_hold();
         }
         let outcome = history.clone();
-        self.deliver_outcome(payload.reply(), || Outcome::Dead(id, outcome));
+        self.deliver_outcome(payload.reply(), || ItemEnd::Dead(id, outcome));
         self.store.keep_dead(DeadLetter {
             id,
             payload: payload.body.to_stored(),

@@ -120,7 +120,10 @@ fn a_run_of_commands_goes_on_where_an_older_build_was_killed() {
         "ran plain-file\nran hold\nsaid in time\nsaid too\nran hold-too\nran later\n"
     );
     let rows = place.joblog("log");
-    let mut rows: Vec<_> = rows.iter().map(|row| [&*row[0], &row[6], &row[7]]).collect();
+    let mut rows: Vec<_> = rows
+        .iter()
+        .map(|row| [&*row[0], &row[6], &row[7]])
+        .collect();
     rows.sort_unstable_by_key(|row| row[0].parse::<u64>().unwrap());
     assert_eq!(
         rows,
@@ -174,7 +177,11 @@ fn dishes_of_an_older_build_are_dried() {
         .collect();
     done.sort_unstable();
     // Attempts are counted on, also over what was sent back.
-    let attempts = [("dish-2", Some(3)), ("dish-3", Some(2)), ("dish-4", Some(1))];
+    let attempts = [
+        ("dish-2", Some(3)),
+        ("dish-3", Some(2)),
+        ("dish-4", Some(1)),
+    ];
     assert_eq!(done, attempts);
     let summary = crate::support::named(&events, "summary")[0];
     let counts = ["accepted", "done", "dead"].map(|name| summary[name].as_u64());
