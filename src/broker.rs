@@ -41,11 +41,10 @@ use self::committer::Committer;
 use self::core::Product;
 pub(crate) use self::core::{Attachment, Core, NameItems, Overseer, WakerKey};
 use self::doorbells::Doorbells;
-pub(crate) use self::results::Outcome;
+pub(crate) use self::results::ItemEnd;
 use self::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
-pub(crate) use crate::handler::attempt::Ending;
 use crate::handler::attempt::message_of;
 use crate::link::Job;
 use crate::observe::Observer;
@@ -55,7 +54,7 @@ use crate::protocol::scoreboard::Scoreboard;
 use crate::store::{Storage, Store};
 pub(crate) use crate::sys::clock::Deadline;
 use dishrack_core::ledger::{
-    Blame, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options,
+    Blame, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options, Outcome,
     Recovered, Started, Token,
 };
 
@@ -264,9 +263,9 @@ impl Broker {
         &self,
         token: Token,
         service: Duration,
-        ending: Ending,
+        outcome: Outcome<Payload>,
     ) -> Result<(), Kind> {
-        self.with(|core| core.settle(token, service, ending))
+        self.with(|core| core.settle(token, service, outcome))
             .map_err(|_| Kind::Stale)
     }
 
@@ -276,7 +275,7 @@ impl Broker {
         if core.dispatcher.ledger.handed(token).is_none() {
             drop(core);
             // Nothing is settled by this but that the worker is free again.
-            let _ = self.settle(token, Duration::ZERO, Ending::Returned);
+            let _ = self.settle(token, Duration::ZERO, Outcome::Returned);
             return false;
         }
         if core.emitter.wants_items() {
@@ -448,7 +447,7 @@ impl Broker {
     pub(crate) fn take_outcomes(
         &self,
         mailbox: MailboxKey,
-    ) -> Option<Result<VecDeque<(u64, Outcome)>, String>> {
+    ) -> Option<Result<VecDeque<(u64, ItemEnd)>, String>> {
         let (mut has_polled, mut vigil) = (false, Vigil::begin());
         loop {
             self.drive_inline();

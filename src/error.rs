@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io;
 
+use dishrack_core::ledger::Refusal;
+
 /// What went wrong; ask it with the `is_*` predicates.
 ///
 /// `Debug` says the same sentence as `Display`, because that is what a program shows whose `main`
@@ -114,6 +116,29 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The error that a refusal means; `why` says why what has failed did.
+    pub(crate) fn of(refusal: Refusal, why: &str) -> Kind {
+        let why = || why.to_owned();
+        let usize_of = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        match refusal {
+            Refusal::Full => Kind::Full,
+            Refusal::Empty => Kind::Empty,
+            Refusal::Closed => Kind::Closed,
+            Refusal::TimedOut { unfinished } => Kind::TimedOut { unfinished },
+            Refusal::NoWorkersLeft { unfinished } => Kind::NoWorkersLeft {
+                why: why(),
+                unfinished,
+            },
+            Refusal::WaitsForItself => Kind::JoinWaitsForItself,
+            Refusal::TooLarge { bytes, bytes_max } => Kind::TooLarge {
+                bytes: usize_of(bytes),
+                bytes_max: usize_of(bytes_max),
+            },
+            Refusal::JournalFailed => Kind::Journal(why()),
+            Refusal::StreamFailed | Refusal::NotTaken => Kind::Shared(why()),
+        }
+    }
+
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Kind {
         move |source| Kind::Io { doing, source }
     }

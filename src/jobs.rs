@@ -267,7 +267,7 @@ fn serve_item(
     }
     match exit {
         exit if exit.is_success() => Ok(()),
-        exit => Err(setback::failed(ending::with_complaint(exit, &output))),
+        exit => Err(Setback::Failed(ending::with_complaint(exit, &output))),
     }
 }
 

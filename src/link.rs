@@ -14,7 +14,7 @@ pub(crate) mod thread;
 use std::fmt;
 
 use crate::payload::Payload;
-use crate::protocol::frame::Answer;
+use crate::protocol::frame::{Answer, Given};
 use dishrack_core::ledger::{Handed, ItemId, Token};
 
 /// One delivery on its way to a worker in this process.
@@ -50,7 +50,7 @@ pub(crate) trait Link: Send + fmt::Debug {
     ) -> Result<(), String>;
 
     /// Adds the answer to a worker's request.
-    fn answer(&mut self, _request: u64, _answer: Answer<'_>) {}
+    fn answer(&mut self, _request: u64, _answer: Answer<Given<'_>>) {}
 
     /// Adds an item as the answer to a worker's request.
     fn answer_item(

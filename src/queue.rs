@@ -29,15 +29,15 @@ pub use delivery::Delivery;
 
 use self::side::Side;
 use self::waiting_task::WaitingTask;
-use crate::broker::{Broker, Deadline, Ending, Envelope, current};
+use crate::broker::{Broker, Deadline, Envelope, current};
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
 use crate::handler::held;
 use crate::payload::{self, NotSerialized, Payload};
 use crate::protocol::frame::{Answer, Ask, Wait};
 use crate::store::StoredLetter;
-use crate::worker::session::{Reply, Session};
-use dishrack_core::ledger::{Capacity, Counts, DeadLetter, ItemId, Options};
+use crate::worker::session::{Arrival, Session};
+use dishrack_core::ledger::{Capacity, Counts, DeadLetter, ItemId, Options, Outcome};
 
 /// A queue whose items are acknowledged, and which can be joined: `join` returns when every item
 /// that was put is done or a dead letter.
@@ -228,8 +228,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             Side::Remote(session) => {
                 let body = serialized(item, true)?;
                 match session.ask_put(wait_of(deadline), body, deadline) {
-                    Ok(Reply::Other(Answer::Accepted(id))) => Ok(id),
-                    Ok(reply) => Err(kind_of(reply)),
+                    Ok(Answer::Accepted(id)) => Ok(id),
+                    Ok(answer) => Err(kind_of(answer)),
                     Err(why) => Err(Kind::NoSharedMemory(why)),
                 }
             }
@@ -280,11 +280,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                         wait: wait_of(deadline),
                     };
                     match session.ask(ask, deadline) {
-                        Reply::Item(arrival) => {
+                        Answer::Item(arrival) => {
                             let side = self.side.clone();
                             session.take(&arrival, || Delivery::of_arrival(side, &arrival))
                         }
-                        reply => return Err(Error(kind_of(reply))),
+                        answer => return Err(Error(kind_of(answer))),
                     }
                 }
             };
@@ -323,10 +323,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// `is_task_done_too_often` when this thread holds none, or what it held was cancelled.
     pub fn task_done(&self) -> Result<(), Error> {
         while let Some((token, since)) = held::pop_oldest(self.side.acknowledger()) {
-            let ending = Ending::Done(Payload::default());
+            let outcome = Outcome::Done(Payload::default());
             // Not so where it was cancelled, or settled in another thread: then it is not meant.
             let from = self.side.acknowledger();
-            if from.acknowledge(token, since.elapsed(), ending).is_ok() {
+            if from.acknowledge(token, since.elapsed(), outcome).is_ok() {
                 return Ok(());
             }
         }
@@ -370,8 +370,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                     wait: wait_of(deadline),
                 };
                 match session.ask(ask, deadline) {
-                    Reply::Other(Answer::Joined { done, dead }) => Ok(Joined { done, dead }),
-                    reply => Err(Error(kind_of(reply))),
+                    Answer::Joined { done, dead } => Ok(Joined { done, dead }),
+                    answer => Err(Error(kind_of(answer))),
                 }
             }
         }
@@ -411,16 +411,21 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         match &self.side {
             Side::Local(broker) => broker.state(),
             Side::Remote(session) => match session.ask(Ask::State, Deadline::Forever) {
-                Reply::Other(Answer::State {
+                Answer::State {
                     len,
                     is_full,
                     is_closed,
-                }) => (
+                } => (
                     usize::try_from(len).unwrap_or(usize::MAX),
                     is_full,
                     is_closed,
                 ),
-                _ => (0, false, true),
+                // No answer to this question: nothing more is to be had of this queue.
+                Answer::Accepted(_)
+                | Answer::Item(_)
+                | Answer::Joined { .. }
+                | Answer::Closed
+                | Answer::Refused { .. } => (0, false, true),
             },
         }
     }
@@ -559,23 +564,15 @@ fn wait_of(deadline: Deadline) -> Wait {
     }
 }
 
-/// The error that an answer other than the hoped-for one means.
-fn kind_of(reply: Reply) -> Kind {
-    match reply {
-        Reply::Other(Answer::Full) => Kind::Full,
-        Reply::Other(Answer::Empty) => Kind::Empty,
-        Reply::Other(Answer::Closed) => Kind::Closed,
-        Reply::Other(Answer::TimedOut { unfinished }) => Kind::TimedOut { unfinished },
-        Reply::Other(Answer::NoWorkersLeft { why, unfinished }) => {
-            Kind::NoWorkersLeft { why, unfinished }
-        }
-        Reply::Other(Answer::JoinWaitsForItself) => Kind::JoinWaitsForItself,
-        Reply::Other(Answer::JournalFailed { why }) => Kind::Journal(why),
-        Reply::Other(Answer::SharedFailed { why }) => Kind::Shared(why),
-        Reply::Other(Answer::TooLarge { bytes, bytes_max }) => Kind::TooLarge {
-            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
-        },
-        _ => Kind::SupervisorGone,
+/// The error that an answer other than the hoped-for one means. One to another question than was
+/// asked comes from no supervisor that could go on.
+fn kind_of(answer: Answer<Arrival>) -> Kind {
+    match answer {
+        Answer::Refused { refusal, why } => Kind::of(refusal, &why),
+        Answer::Accepted(_)
+        | Answer::Item(_)
+        | Answer::Joined { .. }
+        | Answer::State { .. }
+        | Answer::Closed => Kind::SupervisorGone,
     }
 }

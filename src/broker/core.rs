@@ -21,8 +21,8 @@ use crate::payload::Payload;
 use crate::payload::envelope::{Envelope, MailboxKey};
 use crate::store::Storage;
 use crate::sys::stderr::Stderr;
-use dishrack_core::dispatcher::{Dispatcher, Refused, Said};
-use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Scene, Write};
+use dishrack_core::dispatcher::{Dispatcher, Said};
+use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Refusal, Scene, Write};
 use dishrack_core::shared::Shared;
 
 slotmap::new_key_type! {
@@ -164,9 +164,11 @@ impl Core {
         is_beyond_bound: bool,
     ) -> Result<ItemId, Kind> {
         let bytes = envelope.as_ref().map_or(0, |envelope| envelope.body.len());
-        self.check_size(bytes)?;
-        if let Some(refused) = self.dispatcher.refusal(is_beyond_bound) {
-            return Err(self.kind_of(refused));
+        if let Err(refusal) = self.check_size(bytes) {
+            return Err(self.kind_of(refusal));
+        }
+        if let Some(refusal) = self.dispatcher.refusal(is_beyond_bound) {
+            return Err(self.kind_of(refusal));
         }
         // Taken only now, so that whoever waits for room has it still.
         envelope
@@ -176,34 +178,39 @@ impl Core {
     }
 
     /// Whether the store can keep an item of this size.
-    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Kind> {
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
         let bytes_max = self.item_bytes_max;
         match bytes > bytes_max {
             false => Ok(()),
-            true => Err(Kind::TooLarge { bytes, bytes_max }),
+            true => Err(Refusal::TooLarge {
+                bytes: bytes as u64,
+                bytes_max: bytes_max as u64,
+            }),
         }
     }
 
     /// What a refusal is for callers in this process.
-    pub(super) fn kind_of(&self, refused: Refused) -> Kind {
-        match refused {
-            Refused::Full => Kind::Full,
-            Refused::Closed => Kind::Closed,
-            Refused::NoWorkersLeft => Kind::NoWorkersLeft {
-                why: self.dispatcher.loss_of_pools().to_owned(),
-                unfinished: self.dispatcher.unfinished(),
-            },
-            Refused::StoreFailed => {
-                let why = self.store_failure.clone().unwrap_or_default();
-                match self.dispatcher.shared {
-                    Some(_) => Kind::Shared(why),
-                    None => Kind::Journal(why),
-                }
+    pub(super) fn kind_of(&self, refusal: Refusal) -> Kind {
+        Kind::of(refusal, self.why(refusal))
+    }
+
+    /// Why what has failed did, where a refusal says that something has.
+    pub(super) fn why(&self, refusal: Refusal) -> &str {
+        match refusal {
+            Refusal::NoWorkersLeft { .. } => self.dispatcher.loss_of_pools(),
+            Refusal::JournalFailed | Refusal::StreamFailed => {
+                self.store_failure.as_deref().unwrap_or_default()
             }
-            Refused::NotTaken => {
+            Refusal::NotTaken => {
                 let shared = self.dispatcher.shared.as_ref();
-                Kind::Shared(shared.map_or_else(String::new, |shared| shared.refusal.clone()))
+                shared.map_or("", |shared| &shared.refusal)
             }
+            Refusal::Full
+            | Refusal::Empty
+            | Refusal::Closed
+            | Refusal::TimedOut { .. }
+            | Refusal::WaitsForItself
+            | Refusal::TooLarge { .. } => "",
         }
     }
 
@@ -296,14 +303,19 @@ impl Core {
     /// How a `join` ends that waits for this look, if it does now.
     pub(super) fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Kind>> {
         let end = self.dispatcher.join_state(look)?;
-        Some(end.map_err(|refused| self.kind_of(refused)))
+        Some(end.map_err(|refusal| self.kind_of(refusal)))
+    }
+
+    /// The error that the end of what keeps the items means.
+    pub(super) fn store_failed(&self) -> Kind {
+        self.kind_of(self.dispatcher.store_failed())
     }
 
     /// Why nothing more will come of what was put, in words: the workers are gone, if there were
     /// some, or the journal is.
     pub(super) fn loss(&self) -> Option<String> {
         if self.dispatcher.ledger.is_broken() {
-            return Some(self.kind_of(Refused::StoreFailed).to_string());
+            return Some(self.store_failed().to_string());
         }
         let is_lost = self.dispatcher.are_workers_lost() && !self.dispatcher.is_served_elsewhere();
         is_lost.then(|| self.dispatcher.loss_of_pools().to_owned())

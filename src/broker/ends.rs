@@ -3,23 +3,27 @@
 use std::time::Duration;
 
 use super::core::{Core, Product};
-use super::{Broker, Ending, current};
+use super::{Broker, current};
 use crate::error::Kind;
 use crate::handler::copies;
 use crate::handler::held::Acknowledger;
 use crate::payload::Payload;
-use dishrack_core::dispatcher::Verdict;
 use dishrack_core::ledger::{
-    Blame, Cancelled, Cause, Handed, HolderId, ItemId, Scene, Stale, Started, Token,
+    Blame, Cancelled, Cause, Handed, HolderId, ItemId, Outcome, Scene, Stale, Started, Token,
 };
 
 impl Acknowledger for Broker {
-    fn acknowledge(&self, token: Token, service: Duration, ending: Ending) -> Result<(), Kind> {
+    fn acknowledge(
+        &self,
+        token: Token,
+        service: Duration,
+        outcome: Outcome<Payload>,
+    ) -> Result<(), Kind> {
         if current::holds(self) {
             // A loop that was forked goes on with what its parent got.
             copies::end_copy();
         }
-        self.settle(token, service, ending)
+        self.settle(token, service, outcome)
     }
 }
 
@@ -75,30 +79,29 @@ impl Core {
         &mut self,
         token: Token,
         service: Duration,
-        ending: Ending,
+        outcome: Outcome<Payload>,
     ) -> Result<(), Stale> {
-        let failed = |cause, rest| {
-            let scene = self.scene_of(token, service);
-            Verdict::Failed(Blame { cause, scene }, rest)
+        // What is done needs no time: looking at the clock would cost as much as all the rest.
+        let now = match outcome.needs_time() {
+            true => self.emitter.now(),
+            false => Duration::ZERO,
         };
-        let verdict = match ending {
-            Ending::Done(result) => {
+        let (outcome, scene) = match outcome {
+            Outcome::Done(result) => {
                 self.send_result(token, &result);
                 let product = self.product_of(token, service, result);
                 let scene = product.as_ref().and_then(|product| product.scene.clone());
-                Verdict::Done(product, scene.unwrap_or_default())
+                (Outcome::Done(product), scene.unwrap_or_default())
             }
-            Ending::Failed(cause) => failed(cause, None),
-            Ending::Deferred(cause, rest) => failed(cause, Some(rest)),
-            Ending::Returned => Verdict::Returned,
-            Ending::Short(why) => Verdict::Short(why),
+            Outcome::Failed { cause, rest } => {
+                let scene = self.scene_of(token, service);
+                (Outcome::Failed { cause, rest }, scene)
+            }
+            Outcome::Returned => (Outcome::Returned, Scene::default()),
+            Outcome::Short(why) => (Outcome::Short(why), Scene::default()),
         };
-        // What is done needs no time: looking at the clock would cost as much as all the rest.
-        let now = match verdict {
-            Verdict::Failed(..) | Verdict::Short(_) => self.emitter.now(),
-            Verdict::Done(..) | Verdict::Returned => Duration::ZERO,
-        };
-        self.dispatcher.settle(token, service, verdict, now)?;
+        self.dispatcher
+            .settle(token, service, outcome, scene, now)?;
         // At once, so that what is told keeps the order of what was heard.
         while let Some(report) = self.dispatcher.ledger.poll_report() {
             self.publish(report);
@@ -140,8 +143,8 @@ impl Core {
     }
 
     pub(super) fn fail_undeliverable(&mut self, token: Token, why: String) {
-        let ending = Ending::Failed(Cause::Undeliverable(why));
+        let outcome = Outcome::failed(Cause::Undeliverable(why));
         // The token was handed out a moment ago, so it is not stale.
-        let _ = self.settle(token, Duration::ZERO, ending);
+        let _ = self.settle(token, Duration::ZERO, outcome);
     }
 }

@@ -5,7 +5,6 @@ use super::stream;
 use super::{Broker, Deadline, Envelope, sleep};
 use crate::error::Kind;
 use crate::fail;
-use dishrack_core::dispatcher;
 use dishrack_core::ledger::ItemId;
 
 impl Broker {
@@ -38,7 +37,7 @@ impl Broker {
         let mut core = self.lock();
         while !core.dispatcher.ledger.is_durable(id) {
             if core.dispatcher.ledger.is_broken() {
-                return Err(core.kind_of(dispatcher::Refused::StoreFailed));
+                return Err(core.store_failed());
             }
             core.syncers += 1;
             core = sleep(&self.doorbells.durable, core, Deadline::Forever).0;
@@ -58,7 +57,7 @@ impl Broker {
         core.syncers -= 1;
         match core.dispatcher.ledger.is_broken() {
             false => Ok(()),
-            true => Err(core.kind_of(dispatcher::Refused::StoreFailed)),
+            true => Err(core.store_failed()),
         }
     }
 

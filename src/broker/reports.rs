@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Product};
-use super::results::Outcome;
+use super::results::ItemEnd;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
 use crate::store::Storage;
@@ -102,7 +102,7 @@ impl Core {
                 ended: scene.ended,
             });
         }
-        self.deliver_outcome(envelope.reply(), || Outcome::Done(product.result));
+        self.deliver_outcome(envelope.reply(), || ItemEnd::Done(product.result));
     }
 
     /// Passes on what may be told.
@@ -149,7 +149,7 @@ impl Core {
             self.dispatcher.ledger.handle_hold();
         }
         let outcome = history.clone();
-        self.deliver_outcome(payload.reply(), || Outcome::Dead(id, outcome));
+        self.deliver_outcome(payload.reply(), || ItemEnd::Dead(id, outcome));
         // Elsewhere it is in what was committed or told.
         if let Storage::Memory(letters) = &self.storage {
             letters.keep(DeadLetter {

@@ -1,21 +1,19 @@
-//! What worker processes send: verdicts on their deliveries, and requests to their queue.
+//! What worker processes send: how their deliveries ended, and requests to their queue.
 //!
 //! A worker may put items on the queue it works for, get from it and join it. Each request is
 //! answered exactly once; the worker keeps the time, and cancels a request that takes too long.
 
 use std::time::Duration;
 
-use super::Ending;
 use super::core::Core;
-use crate::error::Kind;
 use crate::fail;
 use crate::link::process::{Through, Uplink};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
-use crate::protocol::frame::{self, Answer, Ask, Up, Verdict, Wait};
+use crate::protocol::frame::{self, Answer, Ask, Body, Given, Up, Wait};
 use crate::protocol::ring::Corrupt;
 use dishrack_core::dispatcher::{Reply, Request};
-use dishrack_core::ledger::{Cause, Handed, HolderId, Token};
+use dishrack_core::ledger::{Handed, HolderId, Outcome, Refusal, Token};
 
 /// So many records are read in one go, which is as many as the ring holds; a worker that goes on
 /// writing does not keep the lock from others.
@@ -128,11 +126,11 @@ impl Core {
             Up::Settled {
                 ordinal,
                 service_ns,
-                verdict,
+                outcome,
             } => {
                 let token = Token::of(holder, ordinal);
                 let service = Duration::from_nanos(service_ns);
-                self.receive_verdict(token, service, verdict, uplink)?;
+                self.receive_outcome(token, service, outcome, uplink)?;
                 uplink.saw(ordinal);
             }
             Up::Ask { request, ask } => return self.receive_ask(holder, request, ask, uplink),
@@ -159,54 +157,27 @@ impl Core {
         }
     }
 
-    fn receive_verdict(
+    fn receive_outcome(
         &mut self,
         token: Token,
         service: Duration,
-        verdict: Verdict<'_>,
+        outcome: Outcome<Body<'_>>,
         uplink: &mut Uplink,
     ) -> Result<(), String> {
-        let is_returned = matches!(verdict, Verdict::Returned | Verdict::Short(_));
+        if let Outcome::Failed { cause, .. } = &outcome
+            && !cause.is_a_workers_word()
+        {
+            return Err(format!("said what only its supervisor can know: {cause}"));
+        }
         // Looked for also where nobody hears of it, so that what the worker sends is taken.
-        let result = match verdict {
-            Verdict::Done(body) => Some(uplink.find(body)?),
-            _ => None,
-        };
-        if !self.dispatcher.is_heard(token, is_returned) {
+        let outcome = outcome.try_map(|body| uplink.find(body))?;
+        if !self.dispatcher.is_heard(token, outcome.is_return()) {
             return Ok(());
         }
-        let ending = match verdict {
-            Verdict::Done(_) => {
-                let bytes = result.as_deref().unwrap_or_default();
-                Ending::Done(Payload::received(bytes, false))
-            }
-            Verdict::Nack { reason, rest_ns } => match rest_ns {
-                Some(rest) => {
-                    Ending::Deferred(Cause::Nack(reason.into()), Duration::from_nanos(rest))
-                }
-                None => Ending::Failed(Cause::Nack(reason.into())),
-            },
-            Verdict::Panicked(message) => Ending::Failed(Cause::Panicked(message.into())),
-            Verdict::Dropped => Ending::Failed(Cause::Dropped),
-            Verdict::Undecodable(why) => Ending::Failed(Cause::Undecodable(why.into())),
-            Verdict::Unserializable(why) => Ending::Failed(Cause::Unserializable(why.into())),
-            Verdict::Returned => Ending::Returned,
-            Verdict::Short(why) => Ending::Short(why.into()),
-            Verdict::Killed { signal, what } => Ending::Failed(Cause::Killed {
-                signal,
-                what: what.into(),
-            }),
-            Verdict::AskedToEnd { signal, what } => Ending::Failed(Cause::AskedToEnd {
-                signal,
-                what: what.into(),
-            }),
-            Verdict::OutOfMemory => Ending::Failed(Cause::OutOfMemory),
-            Verdict::NoRoom(why) => Ending::Failed(Cause::NoRoom(why.into())),
-            Verdict::Unrunnable(why) => Ending::Failed(Cause::Unrunnable(why.into())),
-        };
+        let outcome = outcome.map(|bytes| Payload::received(&bytes, false));
         fail::point("acknowledge: received");
         // Heard above: the token is not stale.
-        let _ = self.settle(token, service, ending);
+        let _ = self.settle(token, service, outcome);
         fail::point("acknowledge: settled");
         Ok(())
     }
@@ -226,7 +197,7 @@ impl Core {
                 let envelope = Envelope::of(Payload::received(&bytes, true));
                 match self.check_size(bytes.len()) {
                     Ok(()) => self.dispatcher.ask_put(request, envelope, waits(wait)),
-                    Err(kind) => self.send_answer(request, answer_of(kind)),
+                    Err(refusal) => self.refuse(request, refusal),
                 }
             }
             Ask::Get { wait } => self.dispatcher.ask_get(request, waits(wait)),
@@ -244,11 +215,8 @@ impl Core {
     pub(super) fn reply(&mut self, request: Request, reply: Reply) {
         let answer = match reply {
             Reply::Accepted(id) => Answer::Accepted(id),
-            Reply::Empty => Answer::Empty,
             Reply::Joined(done, dead) => Answer::Joined { done, dead },
-            Reply::TimedOut(unfinished) => Answer::TimedOut { unfinished },
-            Reply::WaitsForItself => Answer::JoinWaitsForItself,
-            Reply::Refused(refused) => answer_of(self.kind_of(refused)),
+            Reply::Refused(refusal) => return self.refuse(request, refusal),
             Reply::State => {
                 let (len, is_full, is_closed) = self.state();
                 Answer::State {
@@ -286,25 +254,15 @@ impl Core {
         self.unsent.push_back(request.holder);
     }
 
-    fn send_answer(&mut self, request: Request, answer: Answer<'_>) {
+    fn refuse(&mut self, request: Request, refusal: Refusal) {
+        let why = self.why(refusal).to_owned();
+        self.send_answer(request, Answer::Refused { refusal, why });
+    }
+
+    fn send_answer(&mut self, request: Request, answer: Answer<Given<'_>>) {
         if let Some(attachment) = self.attachments.get_mut(request.holder) {
             attachment.link.answer(request.number, answer);
             self.unsent.push_back(request.holder);
         }
-    }
-}
-
-/// What callers in this process get as an error, for those in another one.
-fn answer_of(kind: Kind) -> Answer<'static> {
-    match kind {
-        Kind::Closed => Answer::Closed,
-        Kind::Journal(why) => Answer::JournalFailed { why },
-        Kind::Shared(why) => Answer::SharedFailed { why },
-        Kind::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
-        Kind::TooLarge { bytes, bytes_max } => Answer::TooLarge {
-            bytes: bytes as u64,
-            bytes_max: bytes_max as u64,
-        },
-        _ => Answer::Full,
     }
 }

@@ -13,7 +13,7 @@ use dishrack_core::ledger::{Failure, ItemId};
 
 /// What became of an item.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum ItemEnd {
     /// Its serialized result.
     Done(Payload),
     Dead(ItemId, Vec<Failure>),
@@ -21,7 +21,7 @@ pub(crate) enum Outcome {
 
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
-    outcomes: VecDeque<(u64, Outcome)>,
+    outcomes: VecDeque<(u64, ItemEnd)>,
     pub(super) arrived: Arc<Condvar>,
     sleepers: usize,
     /// Nothing more comes.
@@ -32,7 +32,7 @@ impl Core {
     pub(super) fn deliver_outcome(
         &mut self,
         reply: Option<ReplyTo>,
-        outcome: impl FnOnce() -> Outcome,
+        outcome: impl FnOnce() -> ItemEnd,
     ) {
         if let Some(ReplyTo { mailbox, index }) = reply
             && let Some(mailbox) = self.mailboxes.get_mut(mailbox)
@@ -75,7 +75,7 @@ impl Core {
         Some(Arc::clone(&self.mailboxes.get(key)?.arrived))
     }
 
-    pub(super) fn take_outcomes(&mut self, key: MailboxKey) -> VecDeque<(u64, Outcome)> {
+    pub(super) fn take_outcomes(&mut self, key: MailboxKey) -> VecDeque<(u64, ItemEnd)> {
         let mailbox = self.mailboxes.get_mut(key);
         mailbox.map_or_else(VecDeque::new, |mailbox| {
             std::mem::take(&mut mailbox.outcomes)

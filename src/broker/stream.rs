@@ -28,8 +28,7 @@ use crate::payload::Payload;
 use crate::store::Storage;
 use crate::store::stream::{Notice, Sent, Stream};
 use crate::sys::signals;
-use dishrack_core::dispatcher::Refused;
-use dishrack_core::ledger::{Counts, ItemId, Ledger, Options, Token};
+use dishrack_core::ledger::{Counts, ItemId, Ledger, Options, Refusal, Token};
 use dishrack_core::shared::{Putter, Shared};
 
 /// What is on its way takes so many items at most, and whoever puts without waiting waits for
@@ -155,7 +154,8 @@ impl Broker {
             Until::Accepted => Putter::Local,
         };
         let mut core = self.lock();
-        core.check_size(envelope.body.len())?;
+        let checked = core.check_size(envelope.body.len());
+        checked.map_err(|refusal| core.kind_of(refusal))?;
         let is_beyond_bound = is_holding && !is_impatient;
         while until == Until::Numbered && core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
             core.check_open()?;
@@ -400,7 +400,7 @@ impl Core {
     fn check_kept(&self) -> Result<(), Kind> {
         let shared = self.dispatcher.shared.as_ref();
         if self.dispatcher.ledger.is_broken() {
-            return Err(self.kind_of(Refused::StoreFailed));
+            return Err(self.store_failed());
         }
         match shared.is_some_and(|shared| shared.is_left) {
             true => Err(Kind::Closed),
@@ -414,7 +414,7 @@ impl Core {
             .shared()
             .map(|shared| std::mem::take(&mut shared.are_lost))
         {
-            Some(true) => Err(self.kind_of(Refused::NotTaken)),
+            Some(true) => Err(self.kind_of(Refusal::NotTaken)),
             _ => Ok(()),
         }
     }
@@ -425,7 +425,7 @@ impl Core {
         let shared = self.dispatcher.shared.as_ref();
         let are_lost = shared.is_some_and(|shared| shared.are_lost);
         match until == Until::Numbered && are_lost {
-            true => Err(self.kind_of(Refused::NotTaken)),
+            true => Err(self.kind_of(Refusal::NotTaken)),
             false => Ok(()),
         }
     }
@@ -440,8 +440,8 @@ impl Core {
                 Some(number) => Some(Ok(number)),
                 // It was withdrawn, or is one of those after one that was refused.
                 None if !shared.is_on_the_way(ticket) => Some(Err(match shared.are_lost {
-                    true => Refused::NotTaken,
-                    false => Refused::Closed,
+                    true => Refusal::NotTaken,
+                    false => Refusal::Closed,
                 })),
                 None => None,
             },

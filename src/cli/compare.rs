@@ -78,7 +78,7 @@ impl Sketch {
 }
 
 /// What came of a way.
-struct Outcome {
+struct Run {
     timeline: Timeline,
     counts: Counts,
     elapsed: Duration,
@@ -113,7 +113,7 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
     let mut sequential = None;
     let mut is_written = true;
     for way in WAYS {
-        let Outcome {
+        let Run {
             timeline,
             counts,
             elapsed,
@@ -173,12 +173,7 @@ impl Compare {
     }
 }
 
-fn try_way(
-    command: &Compare,
-    way: Mode,
-    stop: &Stop,
-    current: &Current,
-) -> Result<Outcome, Failure> {
+fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Result<Run, Failure> {
     let labels = kitchen_labels(way, command.title(way));
     let sketch = Arc::new(Sketch(Mutex::new(Timeline::new(labels))));
     let rack = Rack::with(Options::default());
@@ -205,7 +200,7 @@ fn try_way(
         &mut *timeline,
         Timeline::new(kitchen_labels(way, String::new())),
     );
-    Ok(Outcome {
+    Ok(Run {
         timeline,
         counts,
         elapsed,

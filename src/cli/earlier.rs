@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
+use crate::jobs::ending;
 use crate::observe::{Event, EventKind};
 use crate::queue::JoinableQueue;
 use dishrack_core::book::Unshown;
@@ -46,6 +47,7 @@ fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
         is_last,
         scene,
     } = attempt;
+    let cause = cause.map(ending::of_older_build);
     let failure = |cause| ledger::Failure {
         attempt: number,
         cause,
@@ -84,7 +86,10 @@ fn history_up_to(last: ledger::Failure, history: &[ledger::Failure]) -> Vec<ledg
     let earlier = history.iter().filter(|one| one.attempt < number);
     // Its own entry has what a process wrote to stderr; where that is gone, what is known must do.
     let own = history.iter().find(|one| one.attempt == number);
-    let own = own.cloned().unwrap_or(last);
+    let own = own.map_or(last, |own| ledger::Failure {
+        cause: ending::of_older_build(own.cause.clone()),
+        ..own.clone()
+    });
     earlier.cloned().chain([own]).collect()
 }
 

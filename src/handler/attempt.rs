@@ -3,28 +3,13 @@
 use std::any::{Any, type_name};
 use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::copies;
 use crate::payload::{self, Payload};
-use dishrack_core::ledger::Cause;
-
-/// How a worker's attempt ended.
-#[derive(Debug)]
-pub(crate) enum Ending {
-    /// With this serialized result.
-    Done(Payload),
-    Failed(Cause),
-    /// The same, and it is not to be tried again before this rest is over.
-    Deferred(Cause, Duration),
-    /// It never started.
-    Returned,
-    /// It could not start, because the machine lacks this, in words.
-    Short(String),
-}
+use dishrack_core::ledger::{Cause, Outcome};
 
 /// What a handler of this crate's own returns where words do not say all. Whoever gets it as words gets
 /// the same ones.
@@ -40,6 +25,15 @@ pub(crate) enum Setback {
     Short(String),
 }
 
+impl<R> From<Setback> for Outcome<R> {
+    fn from(setback: Setback) -> Self {
+        match setback {
+            Setback::Failed(cause) => Outcome::failed(cause),
+            Setback::Short(why) => Outcome::Short(why),
+        }
+    }
+}
+
 impl Display for Setback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,7 +44,7 @@ impl Display for Setback {
 }
 
 /// Runs a handler on a serialized item. A panic of the handler fails the attempt and no more.
-pub(crate) fn attempt<T, R, E, F>(handler: &F, body: &[u8], wanted: Wanted) -> Ending
+pub(crate) fn attempt<T, R, E, F>(handler: &F, body: &[u8], wanted: Wanted) -> Outcome<Payload>
 where
     F: Fn(T) -> Result<R, E>,
     T: DeserializeOwned,
@@ -59,13 +53,13 @@ where
 {
     let item = match decode(body) {
         Ok(item) => item,
-        Err(cause) => return Ending::Failed(cause),
+        Err(cause) => return Outcome::failed(cause),
     };
-    let outcome = catch_unwind(AssertUnwindSafe(|| encode(handler(item), wanted)));
+    let caught = catch_unwind(AssertUnwindSafe(|| encode(handler(item), wanted)));
     copies::end_copy();
-    match outcome {
-        Ok(ending) => ending,
-        Err(payload) => Ending::Failed(Cause::Panicked(message_of(&*payload))),
+    match caught {
+        Ok(outcome) => outcome,
+        Err(payload) => Outcome::failed(Cause::Panicked(message_of(&*payload))),
     }
 }
 
@@ -88,7 +82,7 @@ pub(crate) enum Wanted {
     Elsewhere,
 }
 
-pub(crate) fn encode<R, E>(result: Result<R, E>, wanted: Wanted) -> Ending
+pub(crate) fn encode<R, E>(result: Result<R, E>, wanted: Wanted) -> Outcome<Payload>
 where
     R: Serialize,
     E: Display + 'static,
@@ -101,20 +95,19 @@ where
                 Wanted::Elsewhere => payload::serialize(&result, true),
             };
             match serialized {
-                Ok(result) => Ending::Done(result),
-                Err(error) => Ending::Failed(Cause::Unserializable(error.why())),
+                Ok(result) => Outcome::Done(result),
+                Err(error) => Outcome::failed(Cause::Unserializable(error.why())),
             }
         }
-        Err(error) => ending_of(&error),
+        Err(error) => outcome_of(&error),
     }
 }
 
-fn ending_of<E: Display + 'static>(error: &E) -> Ending {
+fn outcome_of<E: Display + 'static>(error: &E) -> Outcome<Payload> {
     let setback: Option<&Setback> = (error as &dyn Any).downcast_ref();
     match setback {
-        Some(Setback::Failed(cause)) => Ending::Failed(cause.clone()),
-        Some(Setback::Short(why)) => Ending::Short(why.clone()),
-        None => Ending::Failed(Cause::Nack(error.to_string())),
+        Some(setback) => setback.clone().into(),
+        None => Outcome::failed(Cause::Nack(error.to_string())),
     }
 }
 

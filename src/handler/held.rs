@@ -10,9 +10,9 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::Ending;
 use crate::error::Kind;
-use dishrack_core::ledger::{Cause, Token};
+use crate::payload::Payload;
+use dishrack_core::ledger::{Cause, Outcome, Token};
 
 /// Who handed deliveries out, and hears how each of them ended.
 pub(crate) trait Acknowledger: fmt::Debug + Send + Sync {
@@ -20,7 +20,12 @@ pub(crate) trait Acknowledger: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Stale` where it was ended before.
-    fn acknowledge(&self, token: Token, service: Duration, ending: Ending) -> Result<(), Kind>;
+    fn acknowledge(
+        &self,
+        token: Token,
+        service: Duration,
+        outcome: Outcome<Payload>,
+    ) -> Result<(), Kind>;
 }
 
 struct Held {
@@ -31,9 +36,9 @@ struct Held {
 
 impl Held {
     fn end(&self, cause: Cause) -> Result<(), Kind> {
-        let ending = Ending::Failed(cause);
+        let outcome = Outcome::failed(cause);
         self.from
-            .acknowledge(self.token, self.since.elapsed(), ending)
+            .acknowledge(self.token, self.since.elapsed(), outcome)
     }
 }
 

@@ -1,8 +1,8 @@
-//! How a command ended, in the words in which a worker tells it, and read out of them again.
+//! How the command of an attempt ended. A command that could not be run has the codes that a shell
+//! gives it: 127 if it is not there, 126 if it cannot be executed.
 //!
-//! A refusal carries words for people and nothing else, so these words are the form. A command
-//! that could not be run has the codes that a shell gives it: 127 if it is not there, 126 if it
-//! cannot be executed.
+//! A cause says it by its type. Only journals of older builds have it in words, from which it is read
+//! once, when such a journal is opened.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,8 +15,8 @@ use dishrack_core::ledger::{Cause, Exit};
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
 
-/// Why a command could not be run.
-pub(super) fn not_run(program: &OsStr, error: &io::Error) -> String {
+/// Why a command could not be run: what a shell says of it, and in words.
+pub(super) fn not_run(program: &OsStr, error: &io::Error) -> (Exit, String) {
     let program = program.display();
     let (code, why) = match error.raw_os_error() {
         Some(libc::ENOENT) => (NOT_FOUND, "command not found".to_owned()),
@@ -26,51 +26,52 @@ pub(super) fn not_run(program: &OsStr, error: &io::Error) -> String {
         ),
         _ => (NOT_EXECUTABLE, error.to_string()),
     };
-    format!("{}: {program}: {why}", Exit::Exited(code))
+    (Exit::Exited(code), format!("{program}: {why}"))
 }
 
 /// How much of a complaint is told with the exit code.
 const COMPLAINT_CHARS: usize = 200;
 
-/// How it ended, and the first line of what it said about that.
-pub(super) fn with_complaint(exit: Exit, complaint: &str) -> String {
-    let line = complaint.lines().find(|line| !line.trim().is_empty());
-    match line {
-        Some(line) => {
-            let line: String = line.trim().chars().take(COMPLAINT_CHARS).collect();
-            format!("{exit}: {line}")
-        }
-        None => exit.to_string(),
+/// It failed by its own doing, and this is what it said about that: the first line is told.
+pub(super) fn with_complaint(exit: Exit, said: &str) -> Cause {
+    let line = said.lines().find(|line| !line.trim().is_empty());
+    let line = line.unwrap_or_default().trim();
+    Cause::CommandFailed {
+        exit,
+        complaint: line.chars().take(COMPLAINT_CHARS).collect(),
     }
 }
 
-/// How the command of a failed attempt ended, as far as its cause tells.
-pub(crate) fn of_cause(cause: &Cause) -> Option<Exit> {
+/// The cause of a command's failure as it is told now, of one that a journal may have from a build
+/// before December 2026. It reads the same.
+pub(crate) fn of_older_build(cause: Cause) -> Cause {
     match cause {
-        Cause::WorkerDied(exit) => Some(*exit),
-        Cause::OutOfMemory => Some(Exit::Signaled(libc::SIGKILL)),
-        Cause::TimedOut(_) => Some(Exit::Signaled(libc::SIGTERM)),
-        Cause::Killed { signal, .. } => Some(Exit::Signaled(*signal)),
-        Cause::Nack(words) | Cause::Unrunnable(words) | Cause::AskedToEnd { what: words, .. } => {
-            parse(words)
-        }
-        _ => None,
+        Cause::Nack(words) => match exit_in(&words) {
+            Some((exit, complaint)) => Cause::CommandFailed { exit, complaint },
+            None => Cause::Nack(words),
+        },
+        Cause::Unrunnable(words) => match exit_in(&words) {
+            Some((exit, complaint)) => Cause::CommandUnrunnable { exit, complaint },
+            None => Cause::Unrunnable(words),
+        },
+        cause => cause,
     }
 }
 
-fn parse(words: &str) -> Option<Exit> {
-    if let Some(rest) = words.strip_prefix("exited with code ") {
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        return digits.parse().ok().map(Exit::Exited);
-    }
-    let name = words.strip_prefix("killed by ")?;
-    match name.strip_prefix("signal ") {
-        Some(number) => number.parse().ok().map(Exit::Signaled),
+/// The exit that such words begin with, and the complaint behind it; `None` unless that is all.
+fn exit_in(words: &str) -> Option<(Exit, String)> {
+    let (told, complaint) = words.split_once(": ").unwrap_or((words, ""));
+    let exit = match told.strip_prefix("exited with code ") {
+        Some(code) => Exit::Exited(code.parse().ok()?),
         None => {
-            let signal: Signal = name.parse().ok()?;
-            Some(Exit::Signaled(signal as i32))
+            let name = told.strip_prefix("killed by ")?;
+            Exit::Signaled(match name.strip_prefix("signal ") {
+                Some(number) => number.parse().ok()?,
+                None => name.parse::<Signal>().ok()? as i32,
+            })
         }
-    }
+    };
+    Some((exit, complaint.to_owned()))
 }
 
 #[cfg(test)]
@@ -78,42 +79,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_read_as_they_are_written() {
+    fn the_words_of_older_builds_are_read_and_stay_as_they_are() {
         let exits = (0..256).map(Exit::Exited);
         for exit in exits.chain((1..65).map(Exit::Signaled)) {
-            assert_eq!(parse(&exit.to_string()), Some(exit));
+            for complaint in ["", "no: words", "x: command not found"] {
+                let complaint = complaint.to_owned();
+                let typed = Cause::CommandFailed { exit, complaint };
+                let read = of_older_build(Cause::Nack(typed.to_string()));
+                assert_eq!((read.to_string(), &read), (typed.to_string(), &typed));
+                assert_eq!(read.exit(), Some(exit));
+            }
+        }
+        let words = "exited with code 126: x: too long for an argument";
+        let read = of_older_build(Cause::Unrunnable(words.into()));
+        assert!(read.is_final() && read.to_string() == words);
+        assert_eq!(read.exit(), Some(Exit::Exited(126)));
+    }
+
+    #[test]
+    fn other_words_of_older_builds_tell_nothing() {
+        for words in [
+            "",
+            "killed by SIGNOBODY",
+            "exited with code",
+            "exited with code 3, it seems",
+            "it has a crack",
+        ] {
+            let cause = of_older_build(Cause::Nack(words.into()));
+            assert_eq!(cause, Cause::Nack(words.into()));
+            assert_eq!(cause.exit(), None, "{words}");
         }
     }
 
     #[test]
     fn a_command_that_could_not_be_run_has_a_shells_code() {
         let why = |errno| not_run(OsStr::new("x"), &io::Error::from_raw_os_error(errno));
-        assert_eq!(
-            why(libc::ENOENT),
-            "exited with code 127: x: command not found"
-        );
-        assert_eq!(parse(&why(libc::ENOENT)), Some(Exit::Exited(127)));
-        assert_eq!(parse(&why(libc::EACCES)), Some(Exit::Exited(126)));
-        assert!(why(libc::E2BIG).contains("--stdin"));
+        let not_found = (Exit::Exited(127), "x: command not found".into());
+        assert_eq!(why(libc::ENOENT), not_found);
+        assert_eq!(why(libc::EACCES).0, Exit::Exited(126));
+        assert!(why(libc::E2BIG).1.contains("--stdin"));
     }
 
     #[test]
     fn a_complaint_is_told_by_its_first_line() {
         let told = with_complaint(Exit::Exited(4), "\n  no words \nin it\n");
-        assert_eq!(told, "exited with code 4: no words");
-        assert_eq!(parse(&told), Some(Exit::Exited(4)));
-        assert_eq!(with_complaint(Exit::Exited(4), "\n"), "exited with code 4");
-    }
-
-    #[test]
-    fn other_words_tell_nothing() {
-        for words in [
-            "",
-            "killed by SIGNOBODY",
-            "exited with code",
-            "it has a crack",
-        ] {
-            assert_eq!(parse(words), None, "{words}");
-        }
+        assert_eq!(told.to_string(), "exited with code 4: no words");
+        assert_eq!(told.exit(), Some(Exit::Exited(4)));
+        let told = with_complaint(Exit::Exited(4), "\n");
+        assert_eq!(told.to_string(), "exited with code 4");
     }
 }

@@ -30,7 +30,7 @@ use super::command::{Surroundings, Words};
 use super::setback::{self, MemoryWatch};
 use super::stderr;
 use crate::handler::attempt::Setback;
-use dishrack_core::ledger::Exit;
+use dishrack_core::ledger::{Cause, Exit};
 pub(crate) use form::request_line;
 use form::{Answer, Line};
 
@@ -45,9 +45,6 @@ const TIME_TO_END: Duration = Duration::from_secs(1);
 
 /// A pipe that is ready takes this many bytes without waiting (pipe(7)).
 const PIPE_BUF: usize = 4096;
-
-/// Said of processes that never answered: perhaps none ever will.
-pub(crate) const NEVER_ANSWERED: &str = "its process ended before it ever answered";
 
 /// What an item got.
 #[derive(Debug)]
@@ -249,13 +246,13 @@ impl Server {
                 return Ok(answer);
             }
             if is_over {
+                let has_answered = self.has_answered;
                 let exit = self.ended();
-                return Err(match self.has_answered {
-                    true => {
-                        let what = format!("its process ended without an answer: {exit}");
-                        setback::of_end(exit, what, memory)
-                    }
-                    false => setback::failed(format!("{NEVER_ANSWERED}: {exit}")),
+                let own = Cause::Unanswered { exit, has_answered };
+                // Where none has ever answered, none may ever do: whatever ended it, it is charged.
+                return Err(match has_answered {
+                    true => setback::of_end(exit, own, memory),
+                    false => Setback::Failed(own),
                 });
             }
             is_over = !self.listen().map_err(setback::failed)?;

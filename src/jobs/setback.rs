@@ -82,34 +82,41 @@ pub(super) fn of_start(
     if is_lack(error) || is_folder_gone {
         return Setback::Short(format!("{name} cannot be started: {error}"));
     }
-    let why = ending::not_run(words.name(), error);
-    match error.kind() {
-        io::ErrorKind::InvalidInput | io::ErrorKind::ArgumentListTooLong => final_(why),
-        _ => failed(why),
-    }
+    let (exit, complaint) = ending::not_run(words.name(), error);
+    Setback::Failed(match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::ArgumentListTooLong => {
+            Cause::CommandUnrunnable { exit, complaint }
+        }
+        _ => Cause::CommandFailed { exit, complaint },
+    })
 }
 
 /// A command has ended.
 pub(super) fn of_exit(exit: Exit, memory: &MemoryWatch) -> Result<(), Setback> {
     match exit.is_success() {
         true => Ok(()),
-        false => Err(of_end(exit, exit.to_string(), memory)),
+        false => {
+            let complaint = String::new();
+            let own = Cause::CommandFailed { exit, complaint };
+            Err(of_end(exit, own, memory))
+        }
     }
 }
 
-/// A process has ended before it should; `what` tells that in words.
-pub(super) fn of_end(exit: Exit, what: String, memory: &MemoryWatch) -> Setback {
-    match exit {
-        Exit::Signaled(libc::SIGKILL) if memory.was_short() => Setback::Failed(Cause::OutOfMemory),
-        Exit::Signaled(signal) if !OWN_SIGNALS.contains(&signal) => {
-            Setback::Failed(Cause::Killed { signal, what })
-        }
-        Exit::Exited(code) if ASKING_SIGNALS.contains(&(code - 128)) => {
-            let signal = code - 128;
-            Setback::Failed(Cause::AskedToEnd { signal, what })
-        }
-        _ => failed(what),
-    }
+/// A process has ended before it should; `own` is what that means where it was its own doing.
+pub(super) fn of_end(exit: Exit, own: Cause, memory: &MemoryWatch) -> Setback {
+    Setback::Failed(match exit {
+        Exit::Signaled(libc::SIGKILL) if memory.was_short() => Cause::OutOfMemory,
+        Exit::Signaled(signal) if !OWN_SIGNALS.contains(&signal) => Cause::Killed {
+            signal,
+            what: own.to_string(),
+        },
+        Exit::Exited(code) if ASKING_SIGNALS.contains(&(code - 128)) => Cause::AskedToEnd {
+            signal: code - 128,
+            what: own.to_string(),
+        },
+        Exit::Exited(_) | Exit::Signaled(_) | Exit::Unknown => own,
+    })
 }
 
 /// Watches whether the kernel kills for lack of memory while a command runs.
@@ -203,7 +210,7 @@ mod tests {
                 panic!("{code} is no failure");
             };
             assert!(matches!(cause, Cause::AskedToEnd { signal: found, .. } if found == signal));
-            assert_eq!(ending::of_cause(&cause), Some(exit));
+            assert_eq!(cause.exit(), Some(exit));
         }
     }
 

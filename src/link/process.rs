@@ -17,7 +17,7 @@ use ipc_channel::ipc::IpcSender;
 
 use super::Link;
 use crate::payload::Payload;
-use crate::protocol::frame::{self, Answer, Body, Down, Header, Nudge, Record};
+use crate::protocol::frame::{self, Answer, Body, Down, Given, Header, Nudge, Record};
 use crate::protocol::ring::{Corrupt, Reader, Writer};
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{self, ReceivedSegments, SentSegments, View};
@@ -145,7 +145,7 @@ impl Link for ProcessLink {
         Ok(())
     }
 
-    fn answer(&mut self, request: u64, answer: Answer<'_>) {
+    fn answer(&mut self, request: u64, answer: Answer<Given<'_>>) {
         self.push(&Down::Answer { request, answer });
     }
 
@@ -156,13 +156,13 @@ impl Link for ProcessLink {
         payload: &Payload,
     ) -> Result<(), String> {
         let body = self.body_of(payload);
-        let answer = Answer::Item {
+        let given = Given {
             ordinal: handed.ordinal,
             id: handed.id,
             attempt: handed.attempt,
             body,
         };
-        self.answer(request, answer);
+        self.answer(request, Answer::Item(given));
         Ok(())
     }
 

@@ -71,7 +71,7 @@ pub(crate) struct Span {
     pub(crate) attempt: u32,
     pub(crate) start: Duration,
     pub(crate) end: Duration,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: SpanEnd,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(crate) enum Doing {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum SpanEnd {
     Done,
     /// The attempt failed, and why.
     Failed(String),
@@ -164,8 +164,8 @@ impl Spans {
         match &event.kind {
             EventKind::WorkerStarted { worker, pid } => self.begin_life(worker, *pid, at, out),
             EventKind::Producing { item, pid } => self.begin_producing(item, *pid, at, out),
-            EventKind::Produced { .. } => self.end_producing(at, Outcome::Done, out),
-            EventKind::NotProduced { .. } => self.end_producing(at, Outcome::BrokenOff, out),
+            EventKind::Produced { .. } => self.end_producing(at, SpanEnd::Done, out),
+            EventKind::NotProduced { .. } => self.end_producing(at, SpanEnd::BrokenOff, out),
             EventKind::ItemStarted {
                 id,
                 item,
@@ -231,7 +231,7 @@ impl Spans {
     /// Nothing more comes: what is still in hand is broken off at the latest time heard of.
     pub(crate) fn end(&mut self, out: &mut Vec<Shown>) {
         let last = self.last;
-        self.end_producing(last, Outcome::BrokenOff, out);
+        self.end_producing(last, SpanEnd::BrokenOff, out);
         let mut rest: Vec<Open> = self.open.drain().map(|(_, open)| open).collect();
         rest.sort_by_key(|open| (open.row, open.start));
         out.extend(rest.into_iter().map(|open| open.break_off(last)));
@@ -259,11 +259,11 @@ impl Spans {
             start,
             orphaned: None,
         };
-        self.end_producing(start, Outcome::BrokenOff, out);
+        self.end_producing(start, SpanEnd::BrokenOff, out);
         self.producing = Some(open);
     }
 
-    fn end_producing(&mut self, at: Duration, outcome: Outcome, out: &mut Vec<Shown>) {
+    fn end_producing(&mut self, at: Duration, outcome: SpanEnd, out: &mut Vec<Shown>) {
         if let Some(open) = self.producing.take() {
             out.push(open.close(Doing::Producing, at, outcome));
         }
@@ -287,7 +287,7 @@ impl Spans {
         if let Some(open) = self.open.remove(&id) {
             // Several may be acknowledged at once, later than they were done.
             let end = (open.start + duration).min(at);
-            out.push(open.close(Doing::Working, end, Outcome::Done));
+            out.push(open.close(Doing::Working, end, SpanEnd::Done));
         }
     }
 
@@ -311,7 +311,7 @@ impl Spans {
         };
         let at = open.as_ref().and_then(|open| open.orphaned).unwrap_or(at);
         if let Some(open) = open {
-            out.push(open.close(Doing::Working, at, Outcome::Failed(why.clone())));
+            out.push(open.close(Doing::Working, at, SpanEnd::Failed(why.clone())));
         }
         out.push(Shown::Mark(Mark {
             row,
@@ -342,7 +342,7 @@ impl Spans {
 }
 
 impl Open {
-    fn close(self, doing: Doing, end: Duration, outcome: Outcome) -> Shown {
+    fn close(self, doing: Doing, end: Duration, outcome: SpanEnd) -> Shown {
         Shown::Span(Span {
             row: self.row,
             pid: self.pid,
@@ -358,7 +358,7 @@ impl Open {
     /// Ends with its worker, or at this time.
     fn break_off(self, at: Duration) -> Shown {
         let end = self.orphaned.unwrap_or(at);
-        self.close(Doing::Working, end, Outcome::BrokenOff)
+        self.close(Doing::Working, end, SpanEnd::BrokenOff)
     }
 }
 
@@ -406,7 +406,7 @@ mod tests {
     }
 
     /// The row, the end and the outcome of the only attempt at work.
-    fn only(events: &[Event]) -> (usize, Duration, Outcome) {
+    fn only(events: &[Event]) -> (usize, Duration, SpanEnd) {
         let (mut spans, _) = spans(&no_producer(), events);
         assert_eq!(spans.len(), 1, "{spans:?}");
         let span = spans.remove(0);
@@ -441,10 +441,10 @@ mod tests {
     #[test]
     fn an_acknowledgement_that_comes_late_does_not_lengthen_the_work() {
         let events = [began(10, 1, "a", 1, 1), done(90, 1, "a", 5)];
-        assert_eq!(only(&events), (0, ms(15), Outcome::Done));
+        assert_eq!(only(&events), (0, ms(15), SpanEnd::Done));
         // And none is longer than it can have been.
         let events = [began(10, 1, "a", 1, 1), done(20, 1, "a", 50)];
-        assert_eq!(only(&events), (0, ms(20), Outcome::Done));
+        assert_eq!(only(&events), (0, ms(20), SpanEnd::Done));
     }
 
     #[test]
@@ -454,40 +454,40 @@ mod tests {
             exited(30, "a", 1, KILLED),
             done(31, 1, "a", 5),
         ];
-        assert_eq!(only(&events), (0, ms(15), Outcome::Done));
+        assert_eq!(only(&events), (0, ms(15), SpanEnd::Done));
     }
 
     #[test]
     fn what_goes_back_uncounted_is_broken_off_where_its_worker_ended() {
         let gone = [began(10, 1, "a", 1, 1), exited(30, "a", 1, Exit::Exited(0))];
         let events = [&gone[..], &[born(40, "a", 2)]].concat();
-        assert_eq!(only(&events), (0, ms(30), Outcome::BrokenOff));
-        assert_eq!(only(&gone), (0, ms(30), Outcome::BrokenOff));
+        assert_eq!(only(&events), (0, ms(30), SpanEnd::BrokenOff));
+        assert_eq!(only(&gone), (0, ms(30), SpanEnd::BrokenOff));
         // Its beginning may be read after its worker's end.
         let events = [
             exited(30, "a", 1, KILLED),
             began(10, 1, "a", 1, 1),
             born(40, "b", 2),
         ];
-        assert_eq!(only(&events), (0, ms(30), Outcome::BrokenOff));
+        assert_eq!(only(&events), (0, ms(30), SpanEnd::BrokenOff));
         let events = [&gone[..], &[began(50, 1, "b", 2, 1), done(60, 1, "b", 10)]].concat();
         let (spans, marks) = spans(&no_producer(), &events);
-        assert_eq!(spans[0].outcome, Outcome::BrokenOff);
-        assert_eq!((spans[1].row, &spans[1].outcome), (1, &Outcome::Done));
+        assert_eq!(spans[0].outcome, SpanEnd::BrokenOff);
+        assert_eq!((spans[1].row, &spans[1].outcome), (1, &SpanEnd::Done));
         assert_eq!(marks, []);
     }
 
     #[test]
     fn what_is_in_hand_at_the_end_is_broken_off_there() {
         let events = [began(10, 1, "a", 1, 1), born(70, "b", 2)];
-        assert_eq!(only(&events), (0, ms(70), Outcome::BrokenOff));
+        assert_eq!(only(&events), (0, ms(70), SpanEnd::BrokenOff));
     }
 
     #[test]
     fn the_last_failure_is_a_dead_letter() {
         let events = [began(10, 1, "a", 1, 3), dead(20, 1, "a", 3)];
         let (spans, marks) = spans(&no_producer(), &events);
-        assert!(matches!(spans[0].outcome, Outcome::Failed(_)));
+        assert!(matches!(spans[0].outcome, SpanEnd::Failed(_)));
         let mark = &marks[0];
         assert_eq!((mark.kind, mark.attempt), (MarkKind::DeadLetter, 3));
     }

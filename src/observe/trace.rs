@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::spans::{Doing, Labels, Mark, MarkKind, Outcome, Shown, Span, Spans};
+use super::spans::{Doing, Labels, Mark, MarkKind, Shown, Span, SpanEnd, Spans};
 use super::{Event, EventKind};
 
 /// The fold. Its values may be written as soon as they come; they are not in the order of time.
@@ -98,9 +98,9 @@ impl Trace {
             args["attempt"] = span.attempt.into();
         }
         match span.outcome {
-            Outcome::Done => args["outcome"] = "done".into(),
-            Outcome::BrokenOff => args["outcome"] = "broken off".into(),
-            Outcome::Failed(cause) => {
+            SpanEnd::Done => args["outcome"] = "done".into(),
+            SpanEnd::BrokenOff => args["outcome"] = "broken off".into(),
+            SpanEnd::Failed(cause) => {
                 args["outcome"] = "failed".into();
                 args["cause"] = cause.into();
             }

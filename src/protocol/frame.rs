@@ -7,10 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use dishrack_core::ledger::ItemId;
+use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 5;
+pub(crate) const PROTOCOL: u32 = 6;
 
 /// What goes over ipc-channel: look into the ring pair.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,44 +61,8 @@ pub(crate) enum Ask<'a> {
     Close,
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Verdict<'a> {
-    /// The handler returned; its result, serialized.
-    Done(#[serde(borrow)] Body<'a>),
-    Nack {
-        reason: &'a str,
-        /// How long to rest before the next attempt, if the worker says so.
-        rest_ns: Option<u64>,
-    },
-    Panicked(&'a str),
-    Dropped,
-    Undecodable(&'a str),
-    Unserializable(&'a str),
-    /// Never started: goes back uncounted.
-    Returned,
-    /// Could not start for lack of something that the machine should have.
-    Short(&'a str),
-    /// Somebody else ended what was run for it by this signal.
-    Killed {
-        signal: i32,
-        what: &'a str,
-    },
-    /// The kernel did, for lack of memory.
-    OutOfMemory,
-    /// The machine had no room for what it wrote.
-    NoRoom(&'a str),
-    /// Would fail again in the same way.
-    Unrunnable(&'a str),
-    /// What was run for it says that it ended because this signal asked it to.
-    AskedToEnd {
-        signal: i32,
-        what: &'a str,
-    },
-}
-
 /// From a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Up<'a> {
     /// The first record: ready for work.
     Ready {
@@ -111,8 +75,9 @@ pub(crate) enum Up<'a> {
     Settled {
         ordinal: u64,
         service_ns: u64,
+        /// Its text is [clipped](clipped).
         #[serde(borrow)]
-        verdict: Verdict<'a>,
+        outcome: Outcome<Body<'a>>,
     },
     Ask {
         request: u64,
@@ -133,64 +98,49 @@ pub(crate) enum Up<'a> {
     Forget { segment: u32 },
 }
 
-/// The answer to an [`Ask`].
+/// An item that answers a request: where its payload is in a record, or what it is for whoever asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Given<'a> {
+    pub(crate) ordinal: u64,
+    pub(crate) id: ItemId,
+    pub(crate) attempt: u32,
+    #[serde(borrow)]
+    pub(crate) body: Body<'a>,
+}
+
+/// The answer to an [`Ask`]; `I` is what an item is at this place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Answer<'a> {
+pub(crate) enum Answer<I> {
     Accepted(ItemId),
-    Full,
-    Empty,
-    Closed,
-    Item {
-        ordinal: u64,
-        id: ItemId,
-        attempt: u32,
-        #[serde(borrow)]
-        body: Body<'a>,
-    },
+    Item(I),
     Joined {
         done: u64,
         dead: u64,
-    },
-    TimedOut {
-        unfinished: u64,
-    },
-    NoWorkersLeft {
-        why: String,
-        unfinished: u64,
-    },
-    JoinWaitsForItself,
-    JournalFailed {
-        why: String,
-    },
-    SharedFailed {
-        why: String,
-    },
-    TooLarge {
-        bytes: u64,
-        bytes_max: u64,
     },
     State {
         len: u64,
         is_full: bool,
         is_closed: bool,
     },
+    /// The queue is closed, as was asked.
+    Closed,
+    Refused {
+        refusal: Refusal,
+        /// Why the pool, the journal or the stream has failed, where one has.
+        why: String,
+    },
 }
 
-impl Answer<'_> {
-    /// The same without a payload's bytes; an item, whose bytes are elsewhere, has none.
-    pub(crate) fn without_body(self) -> Answer<'static> {
-        match self {
+impl<I> Answer<I> {
+    /// The same with another form of its item.
+    pub(crate) fn try_map<J, E>(
+        self,
+        form: impl FnOnce(I) -> Result<J, E>,
+    ) -> Result<Answer<J>, E> {
+        Ok(match self {
             Answer::Accepted(id) => Answer::Accepted(id),
-            Answer::Full => Answer::Full,
-            Answer::Empty | Answer::Item { .. } => Answer::Empty,
-            Answer::Closed => Answer::Closed,
+            Answer::Item(item) => Answer::Item(form(item)?),
             Answer::Joined { done, dead } => Answer::Joined { done, dead },
-            Answer::TimedOut { unfinished } => Answer::TimedOut { unfinished },
-            Answer::NoWorkersLeft { why, unfinished } => Answer::NoWorkersLeft { why, unfinished },
-            Answer::JoinWaitsForItself => Answer::JoinWaitsForItself,
-            Answer::JournalFailed { why } => Answer::JournalFailed { why },
-            Answer::SharedFailed { why } => Answer::SharedFailed { why },
-            Answer::TooLarge { bytes, bytes_max } => Answer::TooLarge { bytes, bytes_max },
             Answer::State {
                 len,
                 is_full,
@@ -200,7 +150,9 @@ impl Answer<'_> {
                 is_full,
                 is_closed,
             },
-        }
+            Answer::Closed => Answer::Closed,
+            Answer::Refused { refusal, why } => Answer::Refused { refusal, why },
+        })
     }
 }
 
@@ -220,7 +172,7 @@ pub(crate) enum Down<'a> {
     Answer {
         request: u64,
         #[serde(borrow)]
-        answer: Answer<'a>,
+        answer: Answer<Given<'a>>,
     },
     /// This delivery was cancelled: if it was not begun it should not be.
     Revoke { ordinal: u64 },
@@ -235,9 +187,12 @@ pub(crate) enum Down<'a> {
 /// The longest reason or message that travels; the rest is cut off.
 const TEXT_BYTES_MAX: usize = 4096;
 
-/// The beginning of a text, at most as long as may travel.
-pub(crate) fn clip(text: &str) -> &str {
-    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+/// The same outcome with the beginning of its text, at most as long as may travel.
+pub(crate) fn clipped<R>(mut outcome: Outcome<R>) -> Outcome<R> {
+    if let Some(text) = outcome.text_mut() {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    }
+    outcome
 }
 
 /// What a record of fixed fields takes at most, encoded.
@@ -253,24 +208,25 @@ impl Record for Up<'_> {
     fn bytes_max(&self) -> usize {
         let text = match self {
             Up::Ready { item_type, .. } => item_type.len(),
-            Up::Settled { verdict, .. } => match verdict {
-                Verdict::Done(body) => body.inline_bytes(),
-                Verdict::Nack { reason: text, .. }
-                | Verdict::Panicked(text)
-                | Verdict::Undecodable(text)
-                | Verdict::Unserializable(text)
-                | Verdict::Short(text)
-                | Verdict::Killed { what: text, .. }
-                | Verdict::AskedToEnd { what: text, .. }
-                | Verdict::NoRoom(text)
-                | Verdict::Unrunnable(text) => text.len(),
-                Verdict::Dropped | Verdict::Returned | Verdict::OutOfMemory => 0,
+            Up::Settled { outcome, .. } => match outcome {
+                Outcome::Done(body) => body.inline_bytes(),
+                failed => failed.text().map_or(0, str::len),
             },
             Up::Ask {
                 ask: Ask::Put { body, .. },
                 ..
             } => body.inline_bytes(),
-            _ => 0,
+            Up::Ask {
+                ask: Ask::Get { .. } | Ask::Join { .. } | Ask::State | Ask::Close,
+                ..
+            }
+            | Up::Started { .. }
+            | Up::Cancel { .. }
+            | Up::HasBegun { .. }
+            | Up::Worn
+            | Up::Keeps { .. }
+            | Up::Released { .. }
+            | Up::Forget { .. } => 0,
         };
         FIXED_BYTES_MAX + text
     }
@@ -280,13 +236,18 @@ impl Record for Down<'_> {
     fn bytes_max(&self) -> usize {
         let text = match self {
             Down::Answer { answer, .. } => match answer {
-                Answer::Item { body, .. } => body.inline_bytes(),
-                Answer::NoWorkersLeft { why, .. }
-                | Answer::JournalFailed { why }
-                | Answer::SharedFailed { why } => why.len(),
-                _ => 0,
+                Answer::Item(given) => given.body.inline_bytes(),
+                Answer::Refused { why, .. } => why.len(),
+                Answer::Accepted(_)
+                | Answer::Joined { .. }
+                | Answer::State { .. }
+                | Answer::Closed => 0,
             },
-            _ => 0,
+            Down::Deliver { .. }
+            | Down::Revoke { .. }
+            | Down::Stop
+            | Down::GiveBack
+            | Down::Forget { .. } => 0,
         };
         FIXED_BYTES_MAX + text
     }
@@ -363,6 +324,10 @@ pub(crate) fn decode<'a, R: Deserialize<'a>>(bytes: &'a [u8]) -> Result<R, postc
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use dishrack_core::ledger::{Cause, Exit};
+
     use super::*;
 
     fn encoded(record: &impl Record) -> Vec<u8> {
@@ -403,26 +368,62 @@ mod tests {
             start: usize::MAX,
             length: usize::MAX,
         };
-        let item = Answer::Item {
+        let item = Answer::Item(Given {
             ordinal: u64::MAX,
             id: ItemId(u64::MAX),
             attempt: u32::MAX,
             body,
-        };
-        let answer = Down::Answer {
-            request: u64::MAX,
-            answer: item,
-        };
-        assert_eq!(decode(&encoded(&answer)), Ok(answer));
-        let settled = Up::Settled {
-            ordinal: u64::MAX,
-            service_ns: u64::MAX,
-            verdict: Verdict::Nack {
-                reason: "",
-                rest_ns: Some(u64::MAX),
+        });
+        let refused = Answer::Refused {
+            refusal: Refusal::TooLarge {
+                bytes: u64::MAX,
+                bytes_max: u64::MAX,
             },
+            why: String::new(),
         };
-        assert_eq!(decode(&encoded(&settled)), Ok(settled));
+        for answer in [item, refused] {
+            let answer = Down::Answer {
+                request: u64::MAX,
+                answer,
+            };
+            assert_eq!(decode(&encoded(&answer)), Ok(answer));
+        }
+        let causes = [
+            Cause::Nack(String::new()),
+            Cause::TimedOut(Duration::MAX),
+            Cause::CommandFailed {
+                exit: Exit::Signaled(i32::MIN),
+                complaint: String::new(),
+            },
+        ];
+        for cause in causes {
+            let rest = Some(Duration::MAX);
+            let settled = Up::Settled {
+                ordinal: u64::MAX,
+                service_ns: u64::MAX,
+                outcome: Outcome::Failed { cause, rest },
+            };
+            assert_eq!(decode(&encoded(&settled)), Ok(settled));
+        }
+    }
+
+    #[test]
+    fn the_longest_text_is_cut_where_a_character_ends() {
+        let text = "ä".repeat(TEXT_BYTES_MAX);
+        let cause = Cause::CommandFailed {
+            exit: Exit::Exited(255),
+            complaint: text.clone(),
+        };
+        for outcome in [Outcome::failed(cause), Outcome::Short(text)] {
+            let outcome = clipped::<Body<'_>>(outcome);
+            assert_eq!(outcome.text().unwrap().len(), TEXT_BYTES_MAX);
+            let settled = Up::Settled {
+                ordinal: 1,
+                service_ns: 1,
+                outcome,
+            };
+            assert_eq!(decode(&encoded(&settled)), Ok(settled));
+        }
     }
 
     #[test]

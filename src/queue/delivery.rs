@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::side::Side;
-use crate::broker::Ending;
 use crate::error::Error;
 use crate::handler::attempt::decode;
 use crate::handler::held;
 use crate::link::Job;
 use crate::payload::Payload;
 use crate::worker::session::Arrival;
-use dishrack_core::ledger::{Cause, HolderId, ItemId, Token};
+use dishrack_core::ledger::{Cause, HolderId, ItemId, Outcome, Token};
 
 /// An item that was got and is not acknowledged. It derefs to the item.
 ///
@@ -80,7 +79,7 @@ impl<T> Delivery<T> {
     /// # Errors
     /// `is_stale` when the delivery was acknowledged before, by `task_done` of the queue.
     pub fn task_done(mut self) -> Result<(), Error> {
-        self.settle(Ending::Done(Payload::default()))
+        self.settle(Outcome::Done(Payload::default()))
     }
 
     /// Refuses the item: this attempt failed for this reason.
@@ -88,7 +87,7 @@ impl<T> Delivery<T> {
     /// # Errors
     /// As [`task_done`](Self::task_done).
     pub fn nack(mut self, reason: impl Into<String>) -> Result<(), Error> {
-        self.settle(Ending::Failed(Cause::Nack(reason.into())))
+        self.settle(Outcome::failed(Cause::Nack(reason.into())))
     }
 
     /// Refuses the item, and it is not tried again before this rest is over.
@@ -96,7 +95,10 @@ impl<T> Delivery<T> {
     /// # Errors
     /// As [`task_done`](Self::task_done).
     pub fn nack_after(mut self, reason: impl Into<String>, rest: Duration) -> Result<(), Error> {
-        self.settle(Ending::Deferred(Cause::Nack(reason.into()), rest))
+        self.settle(Outcome::Failed {
+            cause: Cause::Nack(reason.into()),
+            rest: Some(rest),
+        })
     }
 
     /// Takes the item out. It stays unfinished, to be acknowledged by `task_done` of the queue in
@@ -108,12 +110,13 @@ impl<T> Delivery<T> {
             .expect("the item is taken only by methods that consume the delivery")
     }
 
-    fn settle(&mut self, ending: Ending) -> Result<(), Error> {
+    fn settle(&mut self, outcome: Outcome<Payload>) -> Result<(), Error> {
         self.item = None;
         held::forget(self.side.acknowledger(), self.token);
         let service = self.since.elapsed();
         let from = self.side.acknowledger();
-        from.acknowledge(self.token, service, ending).map_err(Error)
+        from.acknowledge(self.token, service, outcome)
+            .map_err(Error)
     }
 }
 
@@ -125,7 +128,7 @@ impl<T> Drop for Delivery<T> {
                 false => Cause::Dropped,
             };
             // Stale when the queue's task_done acknowledged it.
-            let settled = self.settle(Ending::Failed(cause));
+            let settled = self.settle(Outcome::failed(cause));
             if settled.is_ok() && std::thread::panicking() {
                 held::note_panic();
             }
@@ -162,7 +165,7 @@ impl<T: DeserializeOwned> Delivery<T> {
             Err(cause) => {
                 let from = side.acknowledger();
                 // Stale where it was cancelled meanwhile.
-                let _ = from.acknowledge(token, Duration::ZERO, Ending::Failed(cause));
+                let _ = from.acknowledge(token, Duration::ZERO, Outcome::failed(cause));
                 None
             }
         }

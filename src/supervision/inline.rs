@@ -9,11 +9,12 @@ use parking_lot::Mutex;
 
 use super::{Pool, WorkerInfo};
 use crate::broker::current;
-use crate::broker::{Attachment, Broker, Core, Ending, Inline};
+use crate::broker::{Attachment, Broker, Core, Inline};
 use crate::error::Kind;
 use crate::handler::{copies, held};
 use crate::link::inline;
-use dishrack_core::ledger::{Credit, HolderId};
+use crate::payload::Payload;
+use dishrack_core::ledger::{Credit, HolderId, Outcome};
 
 #[derive(Debug)]
 pub(super) struct InlinePool {
@@ -26,7 +27,7 @@ impl InlinePool {
     pub(super) fn of_handler(
         broker: &Arc<Broker>,
         item_type: &'static str,
-        run: impl Fn(&[u8]) -> Ending + Send + Sync + 'static,
+        run: impl Fn(&[u8]) -> Outcome<Payload> + Send + Sync + 'static,
     ) -> Result<Self, Kind> {
         let (link, jobs) = inline::pair();
         let (weak, is_stopped) = (Arc::downgrade(broker), Arc::new(AtomicBool::new(false)));
@@ -44,10 +45,10 @@ impl InlinePool {
                 }
                 let began = Instant::now();
                 current::set(Arc::clone(&broker), item_type);
-                let ending = run(&job.body);
+                let outcome = run(&job.body);
                 current::clear();
                 // Stale if it was cancelled meanwhile.
-                let _ = broker.settle(job.token, began.elapsed(), ending);
+                let _ = broker.settle(job.token, began.elapsed(), outcome);
             }
         };
         copies::mark();

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::Supervisor;
 use crate::broker::current;
-use crate::broker::{Broker, Deadline, Envelope, MailboxKey, Outcome, ReplyTo};
+use crate::broker::{Broker, Deadline, Envelope, ItemEnd, MailboxKey, ReplyTo};
 use crate::error::{ItemError, Kind};
 use crate::queue::serialized;
 use dishrack_core::ledger::ItemId;
@@ -52,7 +52,7 @@ pub struct Map<'a, I: Iterator, R> {
     pending: u64,
     next_yield: u64,
     /// What came and was not looked at, in the order in which it came.
-    outcomes: VecDeque<(u64, Outcome)>,
+    outcomes: VecDeque<(u64, ItemEnd)>,
     /// What came out of its turn, or never will.
     arrived: BTreeMap<u64, Result<R, ItemError>>,
     results: PhantomData<R>,
@@ -202,10 +202,10 @@ impl<I: Iterator, R> Drop for Map<'_, I, R> {
     }
 }
 
-fn result_of<R: DeserializeOwned>(outcome: Outcome) -> Result<R, ItemError> {
+fn result_of<R: DeserializeOwned>(outcome: ItemEnd) -> Result<R, ItemError> {
     match outcome {
-        Outcome::Done(bytes) => postcard::from_bytes(&bytes)
+        ItemEnd::Done(bytes) => postcard::from_bytes(&bytes)
             .map_err(|error| ItemError::NotDecodable(format!("{}: {error}", type_name::<R>()))),
-        Outcome::Dead(id, history) => Err(ItemError::Dead { id, history }),
+        ItemEnd::Dead(id, history) => Err(ItemError::Dead { id, history }),
     }
 }

@@ -18,13 +18,14 @@ use tokio::task::LocalSet;
 use super::builder::ThreadPlan;
 use super::threads::{LoopLife, Next, Shared, ThreadPool, begin};
 use super::{Pool, WorkerInfo};
+use crate::broker::Broker;
 use crate::broker::current;
-use crate::broker::{Broker, Ending};
 use crate::error::Kind;
 use crate::handler::attempt::{Wanted, decode, encode, message_of};
 use crate::handler::copies;
 use crate::link::task::{self, TaskJobs};
-use dishrack_core::ledger::{Cause, Credit, Started};
+use crate::payload::Payload;
+use dishrack_core::ledger::{Cause, Credit, Outcome, Started};
 
 /// The same as a pool of threads, but for where its workers run.
 #[derive(Debug)]
@@ -165,7 +166,7 @@ async fn serve<T, R, E, F, Fut>(
 {
     while let Some((job, is_given_back)) = jobs.next().await {
         if is_given_back {
-            let _ = broker.settle(job.token, Duration::ZERO, Ending::Returned);
+            let _ = broker.settle(job.token, Duration::ZERO, Outcome::Returned);
             continue;
         }
         if !broker.begin(job.token) {
@@ -174,7 +175,7 @@ async fn serve<T, R, E, F, Fut>(
         }
         let began = Instant::now();
         let revoked = jobs.revoked(job.token);
-        let ending = match decode(&job.body) {
+        let outcome = match decode(&job.body) {
             // Dropped where it waits when its time is over or it was cancelled.
             Ok(item) => {
                 first_of(
@@ -184,15 +185,15 @@ async fn serve<T, R, E, F, Fut>(
                     ),
                     async {
                         revoked.await;
-                        Ending::Returned
+                        Outcome::Returned
                     },
                 )
                 .await
             }
-            Err(cause) => Ending::Failed(cause),
+            Err(cause) => Outcome::failed(cause),
         };
         // Stale if it was cancelled.
-        let _ = broker.settle(job.token, began.elapsed(), ending);
+        let _ = broker.settle(job.token, began.elapsed(), outcome);
         jobs.forget(job.token);
     }
 }
@@ -200,16 +201,16 @@ async fn serve<T, R, E, F, Fut>(
 /// What an attempt comes to, if it is given only so much time.
 async fn within(
     limit: Option<Duration>,
-    attempt: impl Future<Output = Result<Ending, String>>,
-) -> Ending {
-    let ending = match limit {
+    attempt: impl Future<Output = Result<Outcome<Payload>, String>>,
+) -> Outcome<Payload> {
+    let outcome = match limit {
         None => attempt.await,
         Some(limit) => match tokio::time::timeout(limit, attempt).await {
-            Ok(ending) => ending,
-            Err(_) => return Ending::Failed(Cause::TimedOut(limit)),
+            Ok(outcome) => outcome,
+            Err(_) => return Outcome::failed(Cause::TimedOut(limit)),
         },
     };
-    ending.unwrap_or_else(|message| Ending::Failed(Cause::Panicked(message)))
+    outcome.unwrap_or_else(|message| Outcome::failed(Cause::Panicked(message)))
 }
 
 /// What comes first of two; the other one is dropped.

@@ -12,12 +12,13 @@ use parking_lot::{Mutex, MutexGuard};
 use super::builder::ThreadPlan;
 use super::{Pool, WorkerInfo};
 use crate::broker::current;
-use crate::broker::{Attachment, Broker, Core, Ending};
+use crate::broker::{Attachment, Broker, Core};
 use crate::error::Kind;
 use crate::handler::{copies, held};
 use crate::link::thread;
 use crate::observe::EventKind;
-use dishrack_core::ledger::{Credit, HolderId, Started};
+use crate::payload::Payload;
+use dishrack_core::ledger::{Credit, HolderId, Outcome, Started};
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::spec::{ChildSpec, Restart};
 
@@ -106,7 +107,7 @@ impl ThreadPool {
         broker: &Arc<Broker>,
         credit: Credit,
         item_type: &'static str,
-        run: impl Fn(&[u8]) -> Ending + Send + Sync + 'static,
+        run: impl Fn(&[u8]) -> Outcome<Payload> + Send + Sync + 'static,
     ) -> Result<Self, Kind> {
         let (pool, shared, alive) = begin(plan, broker);
         let run = Arc::new(run);
@@ -123,11 +124,11 @@ impl ThreadPool {
                             return;
                         }
                         let began = Instant::now();
-                        let ending = run(&job.body);
+                        let outcome = run(&job.body);
                         // Stale if it was cancelled meanwhile.
-                        let _ = broker.settle(job.token, began.elapsed(), ending);
+                        let _ = broker.settle(job.token, began.elapsed(), outcome);
                     },
-                    |job| drop(broker.settle(job.token, Duration::ZERO, Ending::Returned)),
+                    |job| drop(broker.settle(job.token, Duration::ZERO, Outcome::Returned)),
                 );
                 current::clear();
                 broker.detach(holder, Started::default(), None);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::fail;
 use crate::handler::loan::Lender;
-use crate::protocol::frame::{self, Answer, Body, Down, Header};
+use crate::protocol::frame::{self, Answer, Body, Down, Given, Header};
 use crate::protocol::ring::Reader;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{ReceivedSegments, View};
@@ -71,13 +71,6 @@ impl Arrival {
     }
 }
 
-/// The answer to a request.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    Item(Arrival),
-    Other(Answer<'static>),
-}
-
 /// What a look into the ring brought.
 #[derive(Debug)]
 pub(super) enum Look {
@@ -109,7 +102,7 @@ pub(super) struct Inbox {
     segments: ReceivedSegments,
     /// Taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Arrival>,
-    pub(super) replies: HashMap<u64, Reply>,
+    pub(super) answers: HashMap<u64, Answer<Arrival>>,
     /// What `get` took and nobody settled, by ordinals.
     pub(super) held: HashMap<u64, Held>,
     pub(super) is_stopping: bool,
@@ -122,7 +115,7 @@ impl Inbox {
             record: Vec::new(),
             segments: ReceivedSegments::by(socket),
             arrivals: VecDeque::new(),
-            replies: HashMap::new(),
+            answers: HashMap::new(),
             held: HashMap::new(),
             is_stopping: false,
         }
@@ -185,11 +178,11 @@ impl Inbox {
                 Look::Delivery(Arrival::new(header, Vec::new(), Place::Shared(view)))
             }
             Ok(Down::Answer { request, answer }) => {
-                let reply = match self.reply_of(record, answer) {
-                    Ok(reply) => reply,
+                let answer = match answer.try_map(|given| self.arrival(record, given)) {
+                    Ok(answer) => answer,
                     Err(look) => return look,
                 };
-                self.replies.insert(request, reply);
+                self.answers.insert(request, answer);
                 Look::Other
             }
             Ok(Down::Revoke { ordinal }) => Look::Revoked(ordinal),
@@ -232,23 +225,21 @@ impl Inbox {
         }
     }
 
-    fn reply_of(&mut self, record: &[u8], answer: Answer<'_>) -> Result<Reply, Look> {
-        let Answer::Item {
+    /// An item that answers a request.
+    fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Arrival, Look> {
+        let Given {
             ordinal,
             id,
             attempt,
             body,
-        } = answer
-        else {
-            return Ok(Reply::Other(answer.without_body()));
-        };
-        Ok(Reply::Item(Arrival {
+        } = given;
+        Ok(Arrival {
             ordinal,
             id,
             attempt,
             is_awaited: true,
             place: self.place(record, body)?,
             record: record.to_vec(),
-        }))
+        })
     }
 }

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use super::context;
 use super::current;
 use super::descriptor_check::DescriptorCheck;
-pub(crate) use super::inbox::{Arrival, Reply};
+pub(crate) use super::inbox::Arrival;
 use super::inbox::{Held, Inbox, Look};
 use super::memory;
 use super::orphan::Waker;
@@ -29,7 +29,6 @@ use super::stopwatch::StopWatch;
 use super::uplink::Uplink;
 use crate::error::Kind;
 use crate::fail;
-use crate::handler::attempt::Ending;
 use crate::handler::attempt::{Wanted, attempt};
 use crate::handler::copies;
 use crate::handler::held::Acknowledger;
@@ -37,7 +36,7 @@ use crate::handler::loan::{Lender, lending};
 use crate::payload::Payload;
 use crate::protocol::doorbell::Ticket;
 use crate::protocol::endpoints::Endpoints;
-use crate::protocol::frame::{Ask, Body, Nudge, PROTOCOL, Up, Verdict, Wait, clip};
+use crate::protocol::frame::{Answer, Ask, Body, Nudge, PROTOCOL, Up, Wait, clipped};
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::clock::Deadline;
@@ -45,7 +44,7 @@ use crate::sys::clock::monotonic_ns;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::poll::poll_until;
 use crate::sys::{exit, stderr, title};
-use dishrack_core::ledger::{Cause, Token};
+use dishrack_core::ledger::{Cause, Outcome, Token};
 
 /// The supervisor is woken early only from this many acknowledgements on; below, waiting costs less
 /// than waking.
@@ -195,7 +194,7 @@ impl Session {
         let mut arrivals = inbox.arrivals.iter();
         let place = arrivals.position(|one| one.ordinal == ordinal);
         match place.and_then(|place| inbox.arrivals.remove(place)) {
-            Some(_) => self.settle(ordinal, Duration::ZERO, Verdict::Returned),
+            Some(_) => self.settle(ordinal, Duration::ZERO, Outcome::Returned),
             None => self.uplink.push(&Up::HasBegun { ordinal }),
         };
         self.uplink.ring_now();
@@ -276,7 +275,7 @@ impl Session {
     /// Gives back what was laid aside and not begun.
     fn give_back(&self, inbox: &mut Inbox) {
         for arrival in std::mem::take(&mut inbox.arrivals) {
-            self.settle(arrival.ordinal, Duration::ZERO, Verdict::Returned);
+            self.settle(arrival.ordinal, Duration::ZERO, Outcome::Returned);
         }
     }
 
@@ -293,7 +292,7 @@ impl Session {
         self.uplink.push(&Up::Started { ordinal, at_ns });
     }
 
-    fn end(&self, arrival: &Arrival, watch: &mut StopWatch, ending: Ending) {
+    fn end(&self, arrival: &Arrival, watch: &mut StopWatch, outcome: Outcome<Payload>) {
         let left = self.ring_pair.handed().saturating_sub(arrival.ordinal);
         let service = watch.end(left == 0 || self.announces_starts);
         let is_suspect = left == 0 || nanos(service) >= COULD_CLOSE_NS;
@@ -310,14 +309,14 @@ impl Session {
             );
             exit::as_orphan();
         }
-        let waiting = match ending {
+        let waiting = match outcome {
             // Nobody waits for it: a store will do.
-            Ending::Done(_) if !arrival.is_awaited => {
+            Outcome::Done(_) if !arrival.is_awaited => {
                 let board = self.ring_pair.board();
                 board.set_through(arrival.ordinal, nanos(service));
                 self.uplink.note()
             }
-            ending => self.report(arrival.ordinal, service, ending),
+            outcome => self.report(arrival.ordinal, service, outcome),
         };
         if self.uplink.take_waited() {
             watch.stop();
@@ -341,69 +340,37 @@ impl Session {
     }
 
     /// Writes an acknowledgement. How much the supervisor was not woken for by now.
-    fn report(&self, ordinal: u64, service: Duration, ending: Ending) -> usize {
-        match ending {
-            Ending::Done(result) => {
+    fn report(&self, ordinal: u64, service: Duration, outcome: Outcome<Payload>) -> usize {
+        let outcome = match outcome {
+            Outcome::Done(result) => {
                 let service_ns = nanos(service);
                 let written = self.uplink.push_with(result, |body| Up::Settled {
                     ordinal,
                     service_ns,
-                    verdict: Verdict::Done(body),
+                    outcome: Outcome::Done(body),
                 });
                 match written {
-                    Ok(waiting) => waiting,
-                    Err(why) => self.settle(ordinal, service, Verdict::Unserializable(clip(&why))),
+                    Ok(waiting) => return waiting,
+                    Err(why) => Outcome::failed(Cause::Unserializable(why)),
                 }
             }
-            Ending::Returned => self.settle(ordinal, service, Verdict::Returned),
-            Ending::Short(why) => self.settle(ordinal, service, Verdict::Short(clip(&why))),
-            Ending::Failed(cause) => self.report_failure(ordinal, service, &cause, None),
-            Ending::Deferred(cause, rest) => {
-                self.report_failure(ordinal, service, &cause, Some(nanos(rest)))
-            }
-        }
-    }
-
-    fn report_failure(
-        &self,
-        ordinal: u64,
-        service: Duration,
-        cause: &Cause,
-        rest_ns: Option<u64>,
-    ) -> usize {
-        let text = cause_text(cause);
-        let reason = clip(&text);
-        let verdict = match cause {
-            Cause::Panicked(_) => Verdict::Panicked(reason),
-            Cause::Undecodable(_) => Verdict::Undecodable(reason),
-            Cause::Unserializable(_) => Verdict::Unserializable(reason),
-            Cause::Dropped => Verdict::Dropped,
-            Cause::Killed { signal, .. } => Verdict::Killed {
-                signal: *signal,
-                what: reason,
-            },
-            Cause::AskedToEnd { signal, .. } => Verdict::AskedToEnd {
-                signal: *signal,
-                what: reason,
-            },
-            Cause::OutOfMemory => Verdict::OutOfMemory,
-            Cause::NoRoom(_) => Verdict::NoRoom(reason),
-            Cause::Unrunnable(_) => Verdict::Unrunnable(reason),
-            _ => Verdict::Nack { reason, rest_ns },
+            Outcome::Failed { cause, rest } => Outcome::Failed { cause, rest },
+            Outcome::Returned => Outcome::Returned,
+            Outcome::Short(why) => Outcome::Short(why),
         };
-        self.settle(ordinal, service, verdict)
+        self.settle(ordinal, service, outcome)
     }
 
-    fn settle(&self, ordinal: u64, service: Duration, verdict: Verdict<'_>) -> usize {
+    fn settle(&self, ordinal: u64, service: Duration, outcome: Outcome<Body<'_>>) -> usize {
         self.uplink.push(&Up::Settled {
             ordinal,
             service_ns: nanos(service),
-            verdict,
+            outcome: clipped(outcome),
         })
     }
 
     /// Ends a delivery that was got, and tells at once. False if it was ended before.
-    fn settle_now(&self, ordinal: u64, service: Duration, ending: Ending) -> bool {
+    fn settle_now(&self, ordinal: u64, service: Duration, outcome: Outcome<Payload>) -> bool {
         copies::end_copy();
         let mut inbox = self.lock();
         let Some(held) = inbox.held.remove(&ordinal) else {
@@ -414,7 +381,7 @@ impl Session {
         if let Some(lender) = held.lender {
             lender.settle(&*self.uplink);
         }
-        self.report(ordinal, service, ending);
+        self.report(ordinal, service, outcome);
         self.watch_memory();
         self.uplink.ring_now();
         true
@@ -471,7 +438,7 @@ impl Session {
         wait: Wait,
         body: Payload,
         deadline: Deadline,
-    ) -> Result<Reply, String> {
+    ) -> Result<Answer<Arrival>, String> {
         copies::end_copy();
         let request = self.next_request();
         self.uplink.push_with(body, |body: Body<'_>| Up::Ask {
@@ -482,7 +449,7 @@ impl Session {
     }
 
     /// Asks the supervisor, and waits for the answer until the deadline.
-    pub(crate) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Reply {
+    pub(crate) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Answer<Arrival> {
         copies::end_copy();
         let request = self.next_request();
         self.uplink.push(&Up::Ask { request, ask });
@@ -495,7 +462,7 @@ impl Session {
 
     /// Every request is answered exactly once: at the deadline it is cancelled, and the answer
     /// tells whether that came too late.
-    fn wait_for(&self, request: u64, deadline: Deadline) -> Reply {
+    fn wait_for(&self, request: u64, deadline: Deadline) -> Answer<Arrival> {
         fail::point("worker: request made");
         self.uplink.ring_now();
         fail::point("worker: request sent");
@@ -509,9 +476,9 @@ impl Session {
             if self.sort_all(&mut inbox) {
                 self.wake_sleepers();
             }
-            if let Some(reply) = inbox.replies.remove(&request) {
+            if let Some(answer) = inbox.answers.remove(&request) {
                 fail::point("worker: request answered");
-                return reply;
+                return answer;
             }
             if !std::mem::replace(&mut has_polled, true) && self.ring_pair.may_poll() {
                 let position = inbox.position();
@@ -539,22 +506,16 @@ impl Session {
 }
 
 impl Acknowledger for Session {
-    fn acknowledge(&self, token: Token, service: Duration, ending: Ending) -> Result<(), Kind> {
-        match self.settle_now(token.ordinal(), service, ending) {
+    fn acknowledge(
+        &self,
+        token: Token,
+        service: Duration,
+        outcome: Outcome<Payload>,
+    ) -> Result<(), Kind> {
+        match self.settle_now(token.ordinal(), service, outcome) {
             true => Ok(()),
             false => Err(Kind::Stale),
         }
-    }
-}
-
-/// A cause's own words, without what the verdict adds again.
-fn cause_text(cause: &Cause) -> String {
-    match cause {
-        Cause::Nack(text)
-        | Cause::Panicked(text)
-        | Cause::Undecodable(text)
-        | Cause::Unserializable(text) => text.clone(),
-        other => other.to_string(),
     }
 }
 
@@ -583,12 +544,12 @@ where
             false => Wanted::Not,
         };
         let lender = session.lender_of(&arrival);
-        let ending = lending(lender.as_ref(), || attempt(handler, arrival.body(), wanted));
+        let outcome = lending(lender.as_ref(), || attempt(handler, arrival.body(), wanted));
         fail::point("worker: finished");
         if let Some(lender) = lender {
             lender.settle(&*session.uplink);
         }
-        session.end(&arrival, &mut watch, ending);
+        session.end(&arrival, &mut watch, outcome);
         fail::point("worker: acknowledged");
         spare = arrival.into_record();
     }

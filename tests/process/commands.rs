@@ -6,6 +6,7 @@ mod endings;
 mod inherited;
 mod intruders;
 mod kept;
+mod older_journals;
 mod output;
 mod persistent;
 mod shell;
@@ -33,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         intruders::trials(),
         inherited::trials(),
         kept::trials(),
+        older_journals::trials(),
         output::trials(),
         persistent::trials(),
         shell::trials(),

@@ -16,8 +16,8 @@ use core::time::Duration;
 
 use super::shared::{Outgoing, Putter, Shared};
 use crate::ledger::{
-    Blame, Handed, HolderId, ItemId, Ledger, Notice, Refusal, Report, Scene, Stale, Started, Token,
-    Weight,
+    Blame, Handed, HolderId, ItemId, Ledger, Notice, Outcome, Refusal, Report, Scene, Stale,
+    Started, Token, Weight,
 };
 
 /// What a worker process asked, by the number that it gave to it.
@@ -36,46 +36,12 @@ pub enum Reply {
     Accepted(ItemId),
     /// Here is an item.
     Item(Handed),
-    /// There is no item, or there was none in time.
-    Empty,
     /// Every item has its end: this many are done, and this many dead.
     Joined(u64, u64),
-    /// The time for joining is over, and this many are unfinished.
-    TimedOut(u64),
     /// How the queue stands, as whoever owns the dispatcher sees it.
     State,
-    /// It would wait for itself.
-    WaitsForItself,
-    /// It cannot be.
-    Refused(Refused),
-}
-
-/// Why something cannot be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// There is no room, or there was none in time.
-    Full,
-    /// The queue is closed, or the worker is being stopped.
-    Closed,
-    /// Nobody is left to do the work; [`Dispatcher::loss_of_pools`] says why.
-    NoWorkersLeft,
-    /// What keeps the items has failed.
-    StoreFailed,
-    /// The stream does not take this item; [`Shared::refusal`] says why.
-    NotTaken,
-}
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub enum Verdict<R> {
-    /// It is done; what came of it, if anybody is to be told, and where it was done.
-    Done(Option<R>, Scene),
-    /// It failed, and the item rests for as long as is said here, or as its queue's options say.
-    Failed(Blame, Option<Duration>),
-    /// It never began.
-    Returned,
-    /// It could not begin, because the machine lacks this, in words.
-    Short(String),
+    /// It was not done.
+    Refused(Refusal),
 }
 
 /// What is to be carried out.
@@ -158,9 +124,9 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     ///
     /// # Errors
     /// Why it is refused; it counts nowhere.
-    pub fn put(&mut self, payload: P, is_beyond_bound: bool) -> Result<ItemId, Refused> {
+    pub fn put(&mut self, payload: P, is_beyond_bound: bool) -> Result<ItemId, Refusal> {
         match self.refusal(is_beyond_bound) {
-            Some(refused) => Err(refused),
+            Some(refusal) => Err(refusal),
             None => Ok(self.accept(payload)),
         }
     }
@@ -172,28 +138,36 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
 
     /// Why a put would be refused, if it would.
     #[must_use]
-    pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refused> {
+    pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refusal> {
         if let Some(shared) = &self.shared {
             // Others may do it, and they say whether there is room.
-            let refusal = self.ledger.refusal(true);
-            return match shared.is_left {
-                true => Some(Refused::Closed),
-                false => refusal.map(|refusal| self.refused(refusal)),
+            let is_closed = shared.is_left || self.ledger.is_closed();
+            return match (is_closed, self.ledger.is_broken()) {
+                (true, _) => Some(Refusal::Closed),
+                (false, true) => Some(Refusal::StreamFailed),
+                (false, false) => None,
             };
         }
         if self.pools.is_spent && self.pools.active == 0 {
-            return Some(Refused::NoWorkersLeft);
+            return Some(self.no_workers_left());
         }
-        let refusal = self.ledger.refusal(is_beyond_bound)?;
-        Some(self.refused(refusal))
+        match self.ledger.refusal(is_beyond_bound)? {
+            Refusal::Full if self.are_workers_lost() => Some(self.no_workers_left()),
+            refusal => Some(refusal),
+        }
     }
 
-    fn refused(&self, refusal: Refusal) -> Refused {
-        match refusal {
-            Refusal::Closed => Refused::Closed,
-            Refusal::Full if self.are_workers_lost() => Refused::NoWorkersLeft,
-            Refusal::Full => Refused::Full,
-            Refusal::Broken => Refused::StoreFailed,
+    fn no_workers_left(&self) -> Refusal {
+        let unfinished = self.unfinished();
+        Refusal::NoWorkersLeft { unfinished }
+    }
+
+    /// What it means that the ledger's writes cannot be made durable.
+    #[must_use]
+    pub fn store_failed(&self) -> Refusal {
+        match self.shared {
+            Some(_) => Refusal::StreamFailed,
+            None => Refusal::JournalFailed,
         }
     }
 
@@ -205,13 +179,13 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if self.shared.is_some() {
             return self.send_put(request, payload, is_holding && waits, !waits);
         }
-        if waits && self.refusal(is_holding) == Some(Refused::Full) {
+        if waits && self.refusal(is_holding) == Some(Refusal::Full) {
             self.puts.push_back((request, payload));
             return;
         }
         match self.put(payload, is_holding && waits) {
             Ok(id) => self.staged.push_back((request, id)),
-            Err(refused) => self.answer(request, Reply::Refused(refused)),
+            Err(refusal) => self.answer(request, Reply::Refused(refusal)),
         }
     }
 
@@ -222,15 +196,15 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         is_beyond_bound: bool,
         is_impatient: bool,
     ) {
-        let refused = self.refusal(true);
-        match (refused, &mut self.shared) {
+        let refusal = self.refusal(true);
+        match (refusal, &mut self.shared) {
             (None, Some(shared)) => {
                 let putter = Putter::Remote(request);
                 shared.push(payload, putter, is_beyond_bound, is_impatient);
             }
-            (refused, _) => {
-                let refused = refused.unwrap_or(Refused::StoreFailed);
-                self.answer(request, Reply::Refused(refused));
+            (refusal, _) => {
+                let refusal = refusal.unwrap_or_else(|| self.store_failed());
+                self.answer(request, Reply::Refused(refusal));
             }
         }
     }
@@ -241,7 +215,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             return;
         }
         if !waits && self.shared.is_none() {
-            self.answer(request, Reply::Empty);
+            self.answer(request, Reply::Refused(Refusal::Empty));
             return;
         }
         self.ledger.handle_getter_waiting(true);
@@ -259,7 +233,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         } else if let Some(at) = self.gets.iter().position(|other| *other == request) {
             self.gets.remove(at);
             self.ledger.handle_getter_waiting(false);
-            self.answer(request, Reply::Empty);
+            self.answer(request, Reply::Refused(Refusal::Empty));
         }
     }
 
@@ -279,7 +253,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     pub fn ask_join(&mut self, request: Request, waits: bool) {
         let holder = request.holder;
         if self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0 {
-            self.answer(request, Reply::WaitsForItself);
+            self.answer(request, Reply::Refused(Refusal::WaitsForItself));
         } else {
             let look = self.ask_look();
             self.joins.push_back((request, look, waits));
@@ -290,17 +264,17 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     pub fn cancel(&mut self, request: Request) {
         if let Some(at) = self.puts.iter().position(|(other, _)| *other == request) {
             self.puts.remove(at);
-            self.answer(request, Reply::Refused(Refused::Full));
+            self.answer(request, Reply::Refused(Refusal::Full));
         } else if self.gets.contains(&request) {
             self.leave(request);
         } else if let Some(at) = self.joins.iter().position(|(other, ..)| *other == request) {
             self.joins.remove(at);
             let unfinished = self.unfinished();
-            self.answer(request, Reply::TimedOut(unfinished));
+            self.answer(request, Reply::Refused(Refusal::TimedOut { unfinished }));
         } else if let Some(shared) = &mut self.shared
             && shared.withdraw(|one| one.putter == Putter::Remote(request))
         {
-            self.answer(request, Reply::Refused(Refused::Full));
+            self.answer(request, Reply::Refused(Refusal::Full));
         }
     }
 
@@ -308,7 +282,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     pub fn break_off_shared(&mut self) {
         let shared = self.shared.as_mut();
         for request in shared.map_or_else(Vec::new, Shared::break_off) {
-            self.answer(request, Reply::Refused(Refused::StoreFailed));
+            self.answer(request, Reply::Refused(Refusal::StreamFailed));
         }
     }
 
@@ -395,15 +369,15 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
 
     /// Why no `get` can be served any more, if none can.
     #[must_use]
-    pub fn end_of_gets(&self) -> Option<Refused> {
+    pub fn end_of_gets(&self) -> Option<Refusal> {
         if self.ledger.is_broken() {
-            return Some(Refused::StoreFailed);
+            return Some(self.store_failed());
         }
         let counts = self.ledger.counts();
         let is_dry = self.shared.as_ref().is_none_or(|shared| shared.is_dry);
         let is_exhausted =
             self.ledger.is_closed() && counts.waiting + counts.delayed == 0 && is_dry;
-        is_exhausted.then_some(Refused::Closed)
+        is_exhausted.then_some(Refusal::Closed)
     }
 
     /// Whether others work on the stream, and we have not left it.
@@ -416,12 +390,12 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// How a `join` ends, if it does now: how many are done and dead, or why it cannot come to
     /// that. With a stream, that is as it was at this look or later.
     #[must_use]
-    pub fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Refused>> {
+    pub fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Refusal>> {
         if self.ledger.is_broken() {
-            return Some(Err(Refused::StoreFailed));
+            return Some(Err(self.store_failed()));
         }
         let is_coming_to_it = match &self.shared {
-            Some(shared) if shared.is_left => return Some(Err(Refused::Closed)),
+            Some(shared) if shared.is_left => return Some(Err(Refusal::Closed)),
             Some(shared) if !shared.looks.is_answered(look) => return None,
             Some(shared) => {
                 let is_finished = shared.stream_state.unfinished == 0 && shared.on_the_way() == 0;
@@ -440,7 +414,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         };
         let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
         let is_lost = self.are_workers_lost() && !is_served_here && !is_coming_to_it;
-        is_lost.then_some(Err(Refused::NoWorkersLeft))
+        is_lost.then(|| Err(self.no_workers_left()))
     }
 
     /// A supervisor began to work on this queue.
@@ -482,7 +456,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         while let Some(at) = self.gets.iter().position(|get| get.holder == holder) {
             if let Some(request) = self.gets.remove(at) {
                 self.ledger.handle_getter_waiting(false);
-                self.answer(request, Reply::Refused(Refused::Closed));
+                self.answer(request, Reply::Refused(Refusal::Closed));
             }
         }
     }
@@ -527,7 +501,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         false
     }
 
-    /// Ends a delivery.
+    /// Ends a delivery. Its result is kept if anybody is to be told; the scene says where and when
+    /// that was, as far as it is known.
     ///
     /// # Errors
     /// [`Stale`] when it was settled or lost before.
@@ -535,16 +510,18 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         &mut self,
         token: Token,
         service: Duration,
-        verdict: Verdict<R>,
+        outcome: Outcome<Option<R>>,
+        scene: Scene,
         now: Duration,
     ) -> Result<(), Stale> {
-        match verdict {
-            Verdict::Done(result, scene) => {
-                self.ledger.handle_done_at(token, service, result, scene)
+        match outcome {
+            Outcome::Done(result) => self.ledger.handle_done_at(token, service, result, scene),
+            Outcome::Failed { cause, rest } => {
+                let blame = Blame { cause, scene };
+                self.ledger.handle_nack(token, blame, rest, now)
             }
-            Verdict::Failed(blame, rest) => self.ledger.handle_nack(token, blame, rest, now),
-            Verdict::Returned => self.ledger.handle_return(token),
-            Verdict::Short(why) => self.ledger.handle_shortage(token, why, now),
+            Outcome::Returned => self.ledger.handle_return(token),
+            Outcome::Short(why) => self.ledger.handle_shortage(token, why, now),
         }
     }
 

@@ -50,7 +50,9 @@ mod delivery;
 mod failing;
 mod leases;
 mod outbox;
+mod outcome;
 mod record;
+mod refusal;
 mod report;
 mod shared;
 mod shortage;
@@ -74,8 +76,10 @@ pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
 use leases::{Lease, Leases};
 use outbox::Outbox;
+pub use outcome::Outcome;
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
-pub use report::{Cancelled, Counts, DeadLetter, Refusal, Report, Stale};
+pub use refusal::Refusal;
+pub use report::{Cancelled, Counts, DeadLetter, Report, Stale};
 pub use shortage::Notice;
 use shortage::Shortage;
 use waiting::{Entry, Waiting};
@@ -222,7 +226,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     ///
     /// # Errors
     /// [`Refusal::Full`] when [`has_room`](Self::has_room) is false, [`Refusal::Closed`] after
-    /// [`handle_close`](Self::handle_close), [`Refusal::Broken`] after
+    /// [`handle_close`](Self::handle_close), [`Refusal::JournalFailed`] after
     /// [`handle_write_failed`](Self::handle_write_failed).
     pub fn handle_put(&mut self, payload: P) -> Result<ItemId, Refusal> {
         match self.refusal(false) {

@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use hashbrown::HashSet;
 
-use crate::dispatcher::{Refused, Request};
-use crate::ledger::ItemId;
+use crate::dispatcher::Request;
+use crate::ledger::{ItemId, Refusal};
 
 /// How a stream stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -133,7 +133,7 @@ pub struct Shared<P> {
     is_shuffled: bool,
     tickets: u64,
     /// What became of puts that somebody waits for.
-    outcomes: BTreeMap<u64, Result<ItemId, Refused>>,
+    outcomes: BTreeMap<u64, Result<ItemId, Refusal>>,
     /// Numbers for the next puts, and how many are fetched next time.
     numbers: VecDeque<Range<u64>>,
     numbers_next: u64,
@@ -269,7 +269,7 @@ impl<P: Clone> Shared<P> {
     }
 
     /// What became of a put that its putter waits for; it is told once.
-    pub fn take_outcome(&mut self, ticket: u64) -> Option<Result<ItemId, Refused>> {
+    pub fn take_outcome(&mut self, ticket: u64) -> Option<Result<ItemId, Refusal>> {
         self.outcomes.remove(&ticket)
     }
 
@@ -389,8 +389,8 @@ impl<P: Clone> Shared<P> {
     pub fn handle_told(
         &mut self,
         accepted: usize,
-        refused: Option<Refused>,
-    ) -> Vec<(Request, Result<ItemId, Refused>)> {
+        refused: Option<Refusal>,
+    ) -> Vec<(Request, Result<ItemId, Refusal>)> {
         let mut answers = Vec::new();
         let under_way = core::mem::take(&mut self.under_way);
         self.accepted += accepted as u64;
@@ -400,9 +400,9 @@ impl<P: Clone> Shared<P> {
                 break;
             };
             let outcome = match (place < accepted, refused) {
-                (true, _) => one.id.ok_or(Refused::StoreFailed),
+                (true, _) => one.id.ok_or(Refusal::StreamFailed),
                 (false, Some(refused)) => Err(refused),
-                (false, None) if one.is_impatient => Err(Refused::Full),
+                (false, None) if one.is_impatient => Err(Refusal::Full),
                 (false, None) => {
                     kept.push_back(Outgoing {
                         was_told: true,
@@ -432,13 +432,13 @@ impl<P: Clone> Shared<P> {
     fn conclude(
         &mut self,
         one: &Outgoing<P>,
-        outcome: Result<ItemId, Refused>,
-    ) -> Option<(Request, Result<ItemId, Refused>)> {
+        outcome: Result<ItemId, Refusal>,
+    ) -> Option<(Request, Result<ItemId, Refusal>)> {
         match one.putter {
             Putter::Local => drop(self.outcomes.insert(one.ticket, outcome)),
             Putter::Remote(request) => return Some((request, outcome)),
             Putter::Nobody => {
-                self.are_lost |= outcome.is_err_and(|refused| refused != Refused::Full);
+                self.are_lost |= outcome.is_err_and(|refused| refused != Refusal::Full);
             }
         }
         None
@@ -446,7 +446,7 @@ impl<P: Clone> Shared<P> {
 
     /// There are no numbers for our puts now, for this reason: those that need one are refused. What
     /// workers are to be answered.
-    pub fn handle_no_numbers(&mut self, why: String) -> Vec<(Request, Result<ItemId, Refused>)> {
+    pub fn handle_no_numbers(&mut self, why: String) -> Vec<(Request, Result<ItemId, Refusal>)> {
         self.refusal = why;
         // None are fetched ahead until that goes well again.
         self.numbers_next = 1;
@@ -456,7 +456,7 @@ impl<P: Clone> Shared<P> {
         self.outgoing = named;
         let nameless: VecDeque<Outgoing<P>> = nameless;
         let ends = nameless.iter();
-        ends.filter_map(|one| self.conclude(one, Err(Refused::NotTaken)))
+        ends.filter_map(|one| self.conclude(one, Err(Refusal::NotTaken)))
             .collect()
     }
 
@@ -566,7 +566,7 @@ mod tests {
         assert_eq!(shared.poll_puts(9).len(), 3);
         shared.handle_told(1, None);
         assert_eq!(shared.take_outcome(1), Some(Ok(ItemId(1))));
-        assert_eq!(shared.take_outcome(3), Some(Err(Refused::Full)));
+        assert_eq!(shared.take_outcome(3), Some(Err(Refusal::Full)));
         assert!(!shared.has_puts(), "it waits for the bell");
         assert!(shared.is_through(1) && !shared.is_through(2));
         shared.handle_ring();
@@ -598,7 +598,7 @@ mod tests {
         shared.poll_puts(9);
         assert!(!shared.withdraw(|one| one.ticket == 2));
         shared.handle_told(0, None);
-        assert_eq!(shared.take_outcome(2), Some(Err(Refused::Full)));
+        assert_eq!(shared.take_outcome(2), Some(Err(Refusal::Full)));
     }
 
     #[test]
@@ -624,7 +624,7 @@ mod tests {
         shared.push("waited for", Putter::Local, false, false);
         shared.handle_numbers(ItemId(1), 8);
         assert_eq!(shared.poll_puts(3).len(), 3);
-        shared.handle_told(2, Some(Refused::NotTaken));
+        shared.handle_told(2, Some(Refusal::NotTaken));
         assert!(shared.are_lost && shared.accepted == 2);
         assert_eq!(shared.poll_puts(9)[0].payload, "waited for");
     }
@@ -663,7 +663,7 @@ mod tests {
         let (ticket, number) = shared.push("nameless", Putter::Local, false, false);
         assert_eq!((number, shared.wants_numbers()), (None, Some(1024)));
         assert_eq!(shared.handle_no_numbers("no memory".into()), []);
-        assert_eq!(shared.take_outcome(ticket), Some(Err(Refused::NotTaken)));
+        assert_eq!(shared.take_outcome(ticket), Some(Err(Refusal::NotTaken)));
         // Nobody asks for numbers again and again.
         assert_eq!((shared.wants_numbers(), shared.on_the_way()), (None, 1));
     }

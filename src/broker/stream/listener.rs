@@ -46,8 +46,8 @@ impl Core {
         for (ticket, outcome) in outcomes {
             let reply = self.traffic.replies.remove(&ticket);
             self.deliver_outcome(reply, || match outcome {
-                Ok(result) => results::Outcome::Done(result),
-                Err((id, history)) => results::Outcome::Dead(id, history),
+                Ok(result) => results::ItemEnd::Done(result),
+                Err((id, history)) => results::ItemEnd::Dead(id, history),
             });
         }
         self.dispatcher.ask_look();

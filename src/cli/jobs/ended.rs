@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::jobs::ending;
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Exit, Failure, ItemId};
 
@@ -70,7 +69,7 @@ impl Ended {
             worker: scene.worker.as_str().into(),
             started: scene.started,
             took: scene.ended.saturating_sub(scene.started),
-            exit: ending::of_cause(&failure.cause),
+            exit: failure.cause.exit(),
             cause: Some(failure.cause.to_string()),
             is_last,
             at,

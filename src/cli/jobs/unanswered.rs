@@ -6,7 +6,6 @@ use std::io;
 use crate::cli::code;
 use crate::cli::stop::{Manner, Stop};
 use crate::cli::view::View;
-use crate::jobs::persistent::NEVER_ANSWERED;
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Cause, Failure};
 
@@ -33,8 +32,16 @@ impl Unanswered {
             return;
         };
         match &failure.cause {
-            Cause::Nack(why) if why.starts_with(NEVER_ANSWERED) => *ended += 1,
-            Cause::Nack(_) => self.ended = None,
+            Cause::Unanswered {
+                has_answered: false,
+                ..
+            } => *ended += 1,
+            // One has answered, or could not even be started, which is said.
+            Cause::Unanswered {
+                has_answered: true, ..
+            }
+            | Cause::CommandFailed { .. }
+            | Cause::Nack(_) => self.ended = None,
             _ => {}
         }
         if self.ended == Some(self.most.saturating_add(1)) {

@@ -8,7 +8,7 @@ use super::row::{Notch, Row};
 use super::shapes::{Hill, draw_box, draw_mark};
 use super::svg::{GREY, INK};
 use super::words;
-use crate::observe::spans::{Doing, Labels, MarkKind, Outcome, Span};
+use crate::observe::spans::{Doing, Labels, MarkKind, Span, SpanEnd};
 
 /// Where a time is.
 #[derive(Debug, Clone, Copy)]
@@ -131,12 +131,12 @@ impl<'a> Chart<'a> {
     }
 
     pub(super) fn has_failed_bars(&self) -> bool {
-        let is_failed = |span: &Span| matches!(span.outcome, Outcome::Failed(_));
+        let is_failed = |span: &Span| matches!(span.outcome, SpanEnd::Failed(_));
         self.rows.iter().any(|row| row.bars().iter().any(is_failed))
     }
 
     pub(super) fn has_broken_bars(&self) -> bool {
-        let is_broken = |span: &Span| span.outcome == Outcome::BrokenOff;
+        let is_broken = |span: &Span| span.outcome == SpanEnd::BrokenOff;
         self.rows.iter().any(|row| row.bars().iter().any(is_broken))
     }
 
@@ -230,10 +230,10 @@ impl<'a> Chart<'a> {
         };
         let class = match span.outcome {
             // A white edge would leave nothing of a narrow one.
-            Outcome::Done if width < 3.0 => doing.to_owned(),
-            Outcome::Done => format!("{doing} e"),
-            Outcome::Failed(_) => "f".to_owned(),
-            Outcome::BrokenOff => format!("{doing} b"),
+            SpanEnd::Done if width < 3.0 => doing.to_owned(),
+            SpanEnd::Done => format!("{doing} e"),
+            SpanEnd::Failed(_) => "f".to_owned(),
+            SpanEnd::BrokenOff => format!("{doing} b"),
         };
         let round = if width > 6.0 && self.form.bar > 10.0 {
             " rx=\"2\""
@@ -251,7 +251,7 @@ impl<'a> Chart<'a> {
         canvas.told("rect", attributes, &lines);
         let style = Type {
             size: ITEM.size.min(self.form.bar - 4.0),
-            has_halo: matches!(span.outcome, Outcome::Failed(_)),
+            has_halo: matches!(span.outcome, SpanEnd::Failed(_)),
             ..ITEM
         };
         if self.form.has_items

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::bins::Bins;
-use crate::observe::spans::{Doing, Mark, MarkKind, Outcome, Span};
+use crate::observe::spans::{Doing, Mark, MarkKind, Span, SpanEnd};
 
 /// More bars than this are narrower than a few pixels each, and are shown by how many there are.
 const BARS_MAX: usize = 300;
@@ -62,8 +62,8 @@ impl Row {
     pub(super) fn add(&mut self, span: Span) {
         self.bins.add(span.doing, span.start, span.end);
         match (span.doing, &span.outcome) {
-            (Doing::Producing, Outcome::Done) => self.made += 1,
-            (Doing::Working, Outcome::Done) => self.done += 1,
+            (Doing::Producing, SpanEnd::Done) => self.made += 1,
+            (Doing::Working, SpanEnd::Done) => self.done += 1,
             _ => {}
         }
         if self.pids.is_none() {

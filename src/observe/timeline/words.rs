@@ -2,7 +2,7 @@
 
 use super::axis::in_words;
 use super::row::Notch;
-use crate::observe::spans::{Doing, Labels, MarkKind, Outcome, Span};
+use crate::observe::spans::{Doing, Labels, MarkKind, Span, SpanEnd};
 
 /// Who did what, and when.
 pub(super) fn of_span(span: &Span, row: &str, labels: &Labels) -> Vec<String> {
@@ -30,9 +30,9 @@ pub(super) fn of_span(span: &Span, row: &str, labels: &Labels) -> Vec<String> {
         format!("{start} to {end}, {took}"),
     ];
     match &span.outcome {
-        Outcome::Done => {}
-        Outcome::Failed(cause) => lines.push(format!("failed: {cause}")),
-        Outcome::BrokenOff => lines.push("broken off".into()),
+        SpanEnd::Done => {}
+        SpanEnd::Failed(cause) => lines.push(format!("failed: {cause}")),
+        SpanEnd::BrokenOff => lines.push("broken off".into()),
     }
     lines
 }

@@ -1,7 +1,7 @@
 //! PURE: who of those that wait can be answered now.
 
-use super::{Dispatcher, Refused, Reply, Request};
-use crate::ledger::Weight;
+use super::{Dispatcher, Reply, Request};
+use crate::ledger::{Refusal, Weight};
 
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// Answers with an item or with the end of the queue, if there is one of them.
@@ -11,7 +11,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             return true;
         }
         let end = match self.end_of_gets() {
-            None if !self.ledger.is_open(request.holder) => Some(Refused::Closed),
+            None if !self.ledger.is_open(request.holder) => Some(Refusal::Closed),
             end => end,
         };
         if let Some(end) = end {
@@ -34,12 +34,12 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     pub(super) fn admit_puts(&mut self) -> bool {
         let mut is_any = false;
         while !self.puts.is_empty()
-            && self.refusal(false) != Some(Refused::Full)
+            && self.refusal(false) != Some(Refusal::Full)
             && let Some((request, payload)) = self.puts.pop_front()
         {
             match self.put(payload, false) {
                 Ok(id) => self.staged.push_back((request, id)),
-                Err(refused) => self.answer(request, Reply::Refused(refused)),
+                Err(refusal) => self.answer(request, Reply::Refused(refusal)),
             }
             is_any = true;
         }
@@ -52,7 +52,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             if self.ledger.is_durable(id) {
                 self.answer(request, Reply::Accepted(id));
             } else if self.ledger.is_broken() {
-                self.answer(request, Reply::Refused(Refused::StoreFailed));
+                let refusal = self.store_failed();
+                self.answer(request, Reply::Refused(refusal));
             } else {
                 self.staged.push_front((request, id));
                 return;
@@ -68,10 +69,10 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             let is_known = self.is_looked(look) || self.is_away();
             match self.join_state(look) {
                 Some(Ok((done, dead))) => self.answer(request, Reply::Joined(done, dead)),
-                Some(Err(refused)) => self.answer(request, Reply::Refused(refused)),
+                Some(Err(refusal)) => self.answer(request, Reply::Refused(refusal)),
                 None if !waits && is_known => {
                     let unfinished = self.unfinished();
-                    self.answer(request, Reply::TimedOut(unfinished));
+                    self.answer(request, Reply::Refused(Refusal::TimedOut { unfinished }));
                 }
                 None => self.joins.push_back((request, look, waits)),
             }
@@ -108,7 +109,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             if let Some(at) = self.gets.iter().position(|other| *other == request) {
                 self.gets.remove(at);
                 self.ledger.handle_getter_waiting(false);
-                self.answer(request, Reply::Empty);
+                self.answer(request, Reply::Refused(Refusal::Empty));
             }
         }
     }

@@ -52,7 +52,7 @@ const SIGNALS: [(i32, &str); 31] = [
     (31, "SIGSYS"),
 ];
 
-/// How a worker process ended.
+/// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {
     /// It ended by itself with this exit code.
@@ -143,6 +143,58 @@ pub enum Cause {
         /// What happened, in words.
         what: String,
     },
+    /// The command that was run for it ended in this way, by its own doing; or it could not be run
+    /// this time, and this is what a shell says of that.
+    CommandFailed {
+        /// How it ended.
+        exit: Exit,
+        /// What it said about that, if it said anything.
+        complaint: String,
+    },
+    /// The command cannot be run for this item, however often that is tried.
+    CommandUnrunnable {
+        /// What a shell says of that.
+        exit: Exit,
+        /// Why not.
+        complaint: String,
+    },
+    /// The process that was to serve the item ended without an answer, by its own doing.
+    Unanswered {
+        /// How it ended.
+        exit: Exit,
+        /// It had answered before.
+        has_answered: bool,
+    },
+}
+
+/// The text in a cause, to be read or to be changed.
+macro_rules! text_in {
+    ($cause:expr) => {
+        match $cause {
+            Cause::Nack(text)
+            | Cause::Panicked(text)
+            | Cause::Undecodable(text)
+            | Cause::Unserializable(text)
+            | Cause::Undeliverable(text)
+            | Cause::NoRoom(text)
+            | Cause::Unrunnable(text)
+            | Cause::Killed { what: text, .. }
+            | Cause::AskedToEnd { what: text, .. }
+            | Cause::CommandFailed {
+                complaint: text, ..
+            }
+            | Cause::CommandUnrunnable {
+                complaint: text, ..
+            } => Some(text),
+            Cause::WorkerDied(_)
+            | Cause::Dropped
+            | Cause::TimedOut(_)
+            | Cause::OutOfMemory
+            | Cause::Cancelled
+            | Cause::LostTooOften(_)
+            | Cause::Unanswered { .. } => None,
+        }
+    };
 }
 
 impl Cause {
@@ -166,26 +218,128 @@ impl Cause {
             | Cause::TimedOut(_)
             | Cause::Cancelled
             | Cause::Unrunnable(_)
-            | Cause::AskedToEnd { .. } => false,
+            | Cause::AskedToEnd { .. }
+            | Cause::CommandFailed { .. }
+            | Cause::CommandUnrunnable { .. }
+            | Cause::Unanswered { .. } => false,
         }
     }
 
     /// Whether another attempt would end in the same way, so that none is made.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Cause::Unrunnable(_) | Cause::Cancelled | Cause::LostTooOften(_)
-        )
+        match self {
+            Cause::Unrunnable(_)
+            | Cause::CommandUnrunnable { .. }
+            | Cause::Cancelled
+            | Cause::LostTooOften(_) => true,
+            Cause::WorkerDied(_)
+            | Cause::Nack(_)
+            | Cause::Panicked(_)
+            | Cause::Dropped
+            | Cause::Undecodable(_)
+            | Cause::Unserializable(_)
+            | Cause::Undeliverable(_)
+            | Cause::TimedOut(_)
+            | Cause::OutOfMemory
+            | Cause::Killed { .. }
+            | Cause::NoRoom(_)
+            | Cause::AskedToEnd { .. }
+            | Cause::CommandFailed { .. }
+            | Cause::Unanswered { .. } => false,
+        }
     }
 
-    /// The signal that ended the attempt, if one did.
+    /// How the command or the process that worked on the item ended, if the cause tells. What overran
+    /// its time was sent `SIGTERM`.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        match self {
+            Cause::WorkerDied(exit)
+            | Cause::CommandFailed { exit, .. }
+            | Cause::CommandUnrunnable { exit, .. } => Some(*exit),
+            Cause::OutOfMemory => Some(Exit::Signaled(SIGKILL)),
+            Cause::TimedOut(_) => Some(Exit::Signaled(SIGTERM)),
+            Cause::Killed { signal, .. } => Some(Exit::Signaled(*signal)),
+            Cause::AskedToEnd { signal, .. } => Some(Exit::Exited(signal.saturating_add(128))),
+            // A process that serves many items may well exit with 0 in the midst of one, which must
+            // not be taken for the item's success.
+            Cause::Unanswered { .. }
+            | Cause::Nack(_)
+            | Cause::Panicked(_)
+            | Cause::Dropped
+            | Cause::Undecodable(_)
+            | Cause::Unserializable(_)
+            | Cause::Undeliverable(_)
+            | Cause::Cancelled
+            | Cause::LostTooOften(_)
+            | Cause::NoRoom(_)
+            | Cause::Unrunnable(_) => None,
+        }
+    }
+
+    /// Whether a worker can know it of an attempt that it made. Everything else is for whoever watches
+    /// over workers to say.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_a_workers_word(&self) -> bool {
+        match self {
+            Cause::Nack(_)
+            | Cause::Panicked(_)
+            | Cause::Dropped
+            | Cause::Undecodable(_)
+            | Cause::Unserializable(_)
+            | Cause::OutOfMemory
+            | Cause::Killed { .. }
+            | Cause::NoRoom(_)
+            | Cause::Unrunnable(_)
+            | Cause::AskedToEnd { .. }
+            | Cause::CommandFailed { .. }
+            | Cause::CommandUnrunnable { .. }
+            | Cause::Unanswered { .. } => true,
+            Cause::WorkerDied(_)
+            | Cause::Undeliverable(_)
+            | Cause::TimedOut(_)
+            | Cause::Cancelled
+            | Cause::LostTooOften(_) => false,
+        }
+    }
+
+    /// The text in it, if it has one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        text_in!(self).map(String::as_str)
+    }
+
+    /// The same to be changed.
+    #[doc(hidden)]
+    pub fn text_mut(&mut self) -> Option<&mut String> {
+        text_in!(self)
+    }
+
+    /// The signal that ended the attempt, if one did that may have come from outside.
     fn signal(&self) -> Option<i32> {
         match self {
             Cause::WorkerDied(Exit::Signaled(signal))
             | Cause::Killed { signal, .. }
             | Cause::AskedToEnd { signal, .. } => Some(*signal),
-            _ => None,
+            Cause::WorkerDied(Exit::Exited(_) | Exit::Unknown)
+            | Cause::Nack(_)
+            | Cause::Panicked(_)
+            | Cause::Dropped
+            | Cause::Undecodable(_)
+            | Cause::Unserializable(_)
+            | Cause::Undeliverable(_)
+            | Cause::TimedOut(_)
+            | Cause::OutOfMemory
+            | Cause::Cancelled
+            | Cause::LostTooOften(_)
+            | Cause::NoRoom(_)
+            | Cause::Unrunnable(_)
+            | Cause::CommandFailed { .. }
+            | Cause::CommandUnrunnable { .. }
+            | Cause::Unanswered { .. } => None,
         }
     }
 
@@ -217,6 +371,19 @@ impl fmt::Display for Cause {
             Cause::LostTooOften(losses) => write!(f, "was lost with its supervisor {losses} times"),
             Cause::Killed { what, .. } | Cause::AskedToEnd { what, .. } => f.write_str(what),
             Cause::NoRoom(why) | Cause::Unrunnable(why) => f.write_str(why),
+            Cause::CommandFailed { exit, complaint }
+            | Cause::CommandUnrunnable { exit, complaint } => match complaint.is_empty() {
+                true => exit.fmt(f),
+                false => write!(f, "{exit}: {complaint}"),
+            },
+            Cause::Unanswered {
+                exit,
+                has_answered: true,
+            } => write!(f, "its process ended without an answer: {exit}"),
+            Cause::Unanswered {
+                exit,
+                has_answered: false,
+            } => write!(f, "its process ended before it ever answered: {exit}"),
         }
     }
 }
@@ -279,6 +446,59 @@ impl From<Cause> for Blame {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+
+    /// What journals of the builds up to November 2026 have is read as it was written, byte by byte.
+    #[test]
+    fn causes_in_older_journals_are_what_they_were() {
+        let words = || "x".to_owned();
+        let (signal, what) = (9, words());
+        let killed = Cause::Killed { signal, what };
+        let (signal, what) = (15, words());
+        let asked = Cause::AskedToEnd { signal, what };
+        let kept: [(&[u8], Cause); 17] = [
+            (&[0, 0, 6], Cause::WorkerDied(Exit::Exited(3))),
+            (&[0, 1, 18], Cause::WorkerDied(Exit::Signaled(9))),
+            (&[0, 2], Cause::WorkerDied(Exit::Unknown)),
+            (&[1, 1, b'x'], Cause::Nack(words())),
+            (&[2, 1, b'x'], Cause::Panicked(words())),
+            (&[3], Cause::Dropped),
+            (&[4, 1, b'x'], Cause::Undecodable(words())),
+            (&[5, 1, b'x'], Cause::Unserializable(words())),
+            (&[6, 1, b'x'], Cause::Undeliverable(words())),
+            (&[7, 1, 5], Cause::TimedOut(Duration::new(1, 5))),
+            (&[8], Cause::OutOfMemory),
+            (&[9], Cause::Cancelled),
+            (&[10, 16], Cause::LostTooOften(16)),
+            (&[11, 18, 1, b'x'], killed),
+            (&[12, 1, b'x'], Cause::NoRoom(words())),
+            (&[13, 1, b'x'], Cause::Unrunnable(words())),
+            (&[14, 30, 1, b'x'], asked),
+        ];
+        for (bytes, cause) in kept {
+            assert_eq!(postcard::from_bytes(bytes), Ok(cause.clone()));
+            assert_eq!(postcard::to_allocvec(&cause).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_commands_exit_is_told_as_it_always_was() {
+        let exit = Exit::Exited(3);
+        let failed = |complaint: &str| Cause::CommandFailed {
+            exit,
+            complaint: complaint.to_owned(),
+        };
+        assert_eq!(failed("").to_string(), "exited with code 3");
+        assert_eq!(
+            failed("no words").to_string(),
+            "exited with code 3: no words"
+        );
+        assert_eq!(failed("no words").exit(), Some(exit));
+        let signal = i32::MAX;
+        let what = String::new();
+        // Whatever a worker says, it is no reason to panic.
+        let exit = Cause::AskedToEnd { signal, what }.exit();
+        assert_eq!(exit, Some(Exit::Exited(i32::MAX)));
+    }
 
     #[test]
     fn exits_are_told_in_words() {

@@ -1,4 +1,4 @@
-//! What the ledger says: refusals, counts, ends of items and of attempts. Plain data.
+//! What the ledger says: counts, ends of items and of attempts. Plain data.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -52,17 +52,6 @@ pub enum Report<P, R> {
     },
     /// The last attempt failed.
     Dead(DeadLetter<P>),
-}
-
-/// Why a put was refused; nothing was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// As many items wait as may.
-    Full,
-    /// The queue takes no more items.
-    Closed,
-    /// The journal takes no more items.
-    Broken,
 }
 
 /// The token's delivery was settled before, or lost with its holder.

@@ -179,7 +179,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         if self.is_closed {
             Some(Refusal::Closed)
         } else if self.outbox.is_broken() {
-            Some(Refusal::Broken)
+            Some(Refusal::JournalFailed)
         } else if !is_beyond_bound && !self.has_room() {
             Some(Refusal::Full)
         } else {

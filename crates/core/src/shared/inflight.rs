@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Outgoing, Shared, StreamState};
-use crate::dispatcher::{Dispatcher, Refused, Reply, Request};
-use crate::ledger::{Cause, Fate, ItemId, Record, Scene, Unfinished, Weight};
+use crate::dispatcher::{Dispatcher, Reply, Request};
+use crate::ledger::{Cause, Fate, ItemId, Record, Refusal, Scene, Unfinished, Weight};
 
 /// Puts that are told in one go.
 const PUTS_MAX: usize = 4096;
@@ -228,14 +228,14 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
         let refused = answered.refusal.map(|why| {
             shared.refusal = why;
-            Refused::NotTaken
+            Refusal::NotTaken
         });
         let answers = shared.handle_told(answered.admitted, refused);
         shared.uncertain = answered.uncertain;
         self.answer_puts(answers);
     }
 
-    fn answer_puts(&mut self, answers: Vec<(Request, Result<ItemId, Refused>)>) {
+    fn answer_puts(&mut self, answers: Vec<(Request, Result<ItemId, Refusal>)>) {
         for (request, outcome) in answers {
             let reply = match outcome {
                 Ok(id) => Reply::Accepted(id),

@@ -4,8 +4,8 @@ pub(crate) mod stream;
 
 use std::time::Duration;
 
-use dishrack_core::dispatcher::{Dispatcher, Refused, Reply, Request, Said, Verdict};
-use dishrack_core::ledger::{Capacity, Options};
+use dishrack_core::dispatcher::{Dispatcher, Reply, Request, Said};
+use dishrack_core::ledger::{Capacity, Options, Outcome, Refusal};
 use dishrack_core::ledger::{Credit, Handed, HolderId, Ledger, Scene, Token};
 
 crate::trials! {
@@ -49,9 +49,9 @@ fn answer(dispatcher: &mut Table) -> (u64, Reply) {
 }
 
 fn done(dispatcher: &mut Table, handed: &Handed) {
-    let verdict = Verdict::Done(None, Scene::default());
+    let (zero, done, scene) = (Duration::ZERO, Outcome::Done(None), Scene::default());
     dispatcher
-        .settle(handed.token, Duration::ZERO, verdict, Duration::ZERO)
+        .settle(handed.token, zero, done, scene, zero)
         .unwrap();
 }
 
@@ -81,7 +81,7 @@ fn a_waiting_put_is_answered_when_there_is_room() {
     let (number, reply) = answer(&mut dispatcher);
     assert!(matches!((number, reply), (7, Reply::Accepted(id)) if id.0 == 2));
     dispatcher.ask_put(request, vec![3], false);
-    assert_eq!(answer(&mut dispatcher), (7, Reply::Refused(Refused::Full)));
+    assert_eq!(answer(&mut dispatcher), (7, Reply::Refused(Refusal::Full)));
 }
 
 fn a_request_is_answered_once_also_when_it_is_cancelled() {
@@ -92,7 +92,7 @@ fn a_request_is_answered_once_also_when_it_is_cancelled() {
     assert!(dispatcher.poll().is_none());
     dispatcher.cancel(request);
     dispatcher.cancel(request);
-    assert_eq!(answer(&mut dispatcher), (1, Reply::Empty));
+    assert_eq!(answer(&mut dispatcher), (1, Reply::Refused(Refusal::Empty)));
     assert!(dispatcher.poll().is_none());
     dispatcher.put(vec![1], false).unwrap();
     assert!(dispatcher.poll().is_none(), "nobody asks any more");
@@ -104,7 +104,10 @@ fn a_join_is_answered_when_all_is_done() {
     dispatcher.put(vec![1], false).unwrap();
     let handed = delivery(&mut dispatcher);
     dispatcher.ask_join(Request { holder, number: 1 }, true);
-    assert_eq!(answer(&mut dispatcher), (1, Reply::WaitsForItself));
+    assert_eq!(
+        answer(&mut dispatcher),
+        (1, Reply::Refused(Refusal::WaitsForItself))
+    );
     let joiner = dispatcher.ledger.handle_join_as_getter();
     dispatcher.ask_join(
         Request {
@@ -125,7 +128,7 @@ fn nobody_waits_for_workers_that_are_gone() {
     dispatcher.ask_join(Request { holder, number: 1 }, true);
     assert!(dispatcher.poll().is_none());
     assert!(dispatcher.pool_ended("they were given up on", true));
-    let refused = Refused::NoWorkersLeft;
+    let refused = Refusal::NoWorkersLeft { unfinished: 1 };
     assert_eq!(answer(&mut dispatcher), (1, Reply::Refused(refused)));
     assert_eq!(dispatcher.put(vec![2], false), Err(refused));
     assert_eq!(dispatcher.loss_of_pools(), "they were given up on");

@@ -7,30 +7,16 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use dishrack_core::dispatcher;
-pub(crate) use dishrack_core::dispatcher::{Refused, Reply, Request};
+pub(crate) use dishrack_core::dispatcher::{Reply, Request};
 use dishrack_core::ledger::{
-    Blame, Cancelled, Cause, Credit, HolderId, ItemId, Ledger, Scene, Stale, Token,
+    self, Cancelled, Credit, HolderId, ItemId, Ledger, Refusal, Scene, Stale, Token,
 };
 
 use crate::envelope::Envelope;
 
 pub(crate) type Said = dispatcher::Said<Envelope, u64>;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Done(u64),
-    Failed(Cause),
-    Deferred(Cause, Duration),
-    Returned,
-    Short,
-}
-
-impl Ending {
-    /// Whether it never began.
-    pub(crate) fn is_return(&self) -> bool {
-        matches!(self, Ending::Returned | Ending::Short)
-    }
-}
+pub(crate) type Outcome = ledger::Outcome<u64>;
 
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
@@ -66,7 +52,7 @@ impl Dispatcher {
         }
     }
 
-    pub(crate) fn try_put(&mut self, envelope: Envelope) -> Result<ItemId, Refused> {
+    pub(crate) fn try_put(&mut self, envelope: Envelope) -> Result<ItemId, Refusal> {
         let id = self.real.put(envelope, false)?;
         self.numbers.insert(id, envelope.number);
         Ok(id)
@@ -84,34 +70,39 @@ impl Dispatcher {
     }
 
     /// What a worker said of a delivery: whether it was still its own.
-    pub(crate) fn receive_verdict(&mut self, token: Token, ending: Ending, now: Duration) -> bool {
-        if !self.real.is_heard(token, ending.is_return()) {
+    pub(crate) fn receive_outcome(
+        &mut self,
+        token: Token,
+        outcome: Outcome,
+        now: Duration,
+    ) -> bool {
+        if !self.real.is_heard(token, outcome.is_return()) {
             return false;
         }
-        let settled = self.end(token, ending, now);
+        let settled = self.end(token, outcome, now);
         assert_eq!(settled, Ok(()), "a delivery that was there a moment ago");
         true
     }
 
-    pub(crate) fn end(&mut self, token: Token, ending: Ending, now: Duration) -> Result<(), Stale> {
+    pub(crate) fn end(
+        &mut self,
+        token: Token,
+        outcome: Outcome,
+        now: Duration,
+    ) -> Result<(), Stale> {
+        let (service, ended) = match outcome {
+            Outcome::Done(result) => (
+                Duration::from_micros(result % 50 * (result % 41)),
+                Duration::ZERO,
+            ),
+            Outcome::Failed { .. } | Outcome::Returned | Outcome::Short(_) => (Duration::ZERO, now),
+        };
         let scene = Scene {
-            ended: now,
+            ended,
             ..Scene::default()
         };
-        let service = match ending {
-            Ending::Done(result) => Duration::from_micros(result % 50 * (result % 41)),
-            _ => Duration::ZERO,
-        };
-        let verdict = match ending {
-            Ending::Done(result) => dispatcher::Verdict::Done(Some(result), Scene::default()),
-            Ending::Failed(cause) => dispatcher::Verdict::Failed(Blame { cause, scene }, None),
-            Ending::Deferred(cause, rest) => {
-                dispatcher::Verdict::Failed(Blame { cause, scene }, Some(rest))
-            }
-            Ending::Returned => dispatcher::Verdict::Returned,
-            Ending::Short => dispatcher::Verdict::Short("no process".into()),
-        };
-        self.real.settle(token, service, verdict, now)
+        self.real
+            .settle(token, service, outcome.map(Some), scene, now)
     }
 
     pub(crate) fn cancel_item(&mut self, id: ItemId, now: Duration) -> Cancelled {

@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use dishrack_core::ledger::{Cause, Exit, Handed, Started, Token};
+use dishrack_core::ledger::{Cause, Exit, Handed, Refusal, Started, Token};
 
 use crate::chance::Chance;
 use crate::coverage::Coverage;
-use crate::dispatcher::{Ending, Reply};
+use crate::dispatcher::{Outcome, Reply};
 use crate::envelope::Envelope;
 use crate::plan::Rates;
 use crate::truth::Truth;
@@ -47,7 +47,7 @@ pub(crate) enum Down {
 #[derive(Debug)]
 pub(crate) enum Up {
     Ready,
-    Settled(Job, Ending),
+    Settled(Job, Outcome),
     HasBegun(Token),
     Get(u64),
     Put(u64, Envelope),
@@ -220,7 +220,7 @@ impl Process {
                 self.board.taken = job.ordinal;
                 self.run(job, around);
             }
-            Down::Answer(Reply::Empty, _) => self.is_asking = false,
+            Down::Answer(Reply::Refused(Refusal::Empty), _) => self.is_asking = false,
             Down::Answer(_, _) if self.putting.take().is_some() => {}
             Down::Answer(_, _) => {
                 self.is_asking = false;
@@ -230,7 +230,7 @@ impl Process {
     }
 
     fn give_back(&mut self, job: Job) {
-        self.unsent.push(Up::Settled(job, Ending::Returned));
+        self.unsent.push(Up::Settled(job, Outcome::Returned));
     }
 
     fn drop_revoked(&mut self, token: Token) {
@@ -282,23 +282,26 @@ impl Process {
             return Some(Exit::Signaled(chance.pick(&[11, 15])));
         }
         let job = running.job;
-        let ending = if chance.permille(rates.panic) {
+        let outcome = if chance.permille(rates.panic) {
             around.coverage.panics += 1;
-            Ending::Failed(Cause::Panicked("oh".into()))
+            Outcome::failed(Cause::Panicked("oh".into()))
         } else if chance.permille(rates.nack) {
             around.coverage.nacks += 1;
-            Ending::Failed(Cause::Nack("no".into()))
+            Outcome::failed(Cause::Nack("no".into()))
         } else if chance.permille(rates.deferred_nack) {
             around.coverage.deferred_nacks += 1;
             let rest = Duration::from_millis(chance.below(80));
-            Ending::Deferred(Cause::Nack("later".into()), rest)
+            Outcome::Failed {
+                cause: Cause::Nack("later".into()),
+                rest: Some(rest),
+            }
         } else if chance.permille(rates.shortage) {
-            Ending::Short
+            Outcome::Short("no process".into())
         } else {
-            Ending::Done(job.number)
+            Outcome::Done(job.number)
         };
         self.running = None;
-        self.unsent.push(Up::Settled(job, ending));
+        self.unsent.push(Up::Settled(job, outcome));
         None
     }
 
@@ -312,7 +315,7 @@ impl Process {
         if self.is_loop || self.running.is_some() || around.chance.below(2) == 0 {
             return;
         }
-        if let (Some(running), Some(Up::Settled(job, Ending::Done(_)))) =
+        if let (Some(running), Some(Up::Settled(job, Outcome::Done(_)))) =
             (before, self.unsent.last())
             && job.ordinal == running.job.ordinal
         {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use dishrack_core::dispatcher::{Dispatcher, Refused, Said, Verdict};
-use dishrack_core::ledger::Options;
-use dishrack_core::ledger::{Blame, Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
+use dishrack_core::dispatcher::{Dispatcher, Said};
+use dishrack_core::ledger::{Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
+use dishrack_core::ledger::{Options, Outcome, Refusal};
 use dishrack_core::shared::inflight::{
     Answered, Arrival, Maintained, PublisherStep, Taking, Telling,
 };
@@ -78,7 +78,7 @@ fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
     let (count, waits, question) = take(&mut dispatcher);
     assert_eq!((count, waits), (1, false));
     took(&mut dispatcher, Vec::new(), question);
-    assert_eq!(dispatcher.end_of_gets(), Some(Refused::Closed));
+    assert_eq!(dispatcher.end_of_gets(), Some(Refusal::Closed));
     // What comes back from others is still worked on, if somebody is there.
     assert!(take(&mut dispatcher).1, "now it waits");
 }
@@ -93,10 +93,7 @@ fn a_join_waits_for_ends_that_are_on_their_way() {
     let Some(Said::Deliver(handed)) = dispatcher.poll() else {
         panic!("there is an item");
     };
-    let done = Verdict::Done(None, Scene::default());
-    dispatcher
-        .settle(handed.token, Duration::ZERO, done, Duration::ZERO)
-        .unwrap();
+    end(&mut dispatcher, &handed, Outcome::Done(None));
     dispatcher.pool_ended("they ended by themselves", false);
     assert_eq!(dispatcher.join_state(0), None, "the end is not told yet");
     let Some(PublisherStep::Tell(telling)) = dispatcher.next_step() else {
@@ -164,19 +161,15 @@ fn busy(max_attempts: u32, items: u64) -> (Table, Handed) {
     }
 }
 
-fn end(dispatcher: &mut Table, handed: &Handed, verdict: Verdict<()>) {
-    let zero = Duration::ZERO;
+fn end(dispatcher: &mut Table, handed: &Handed, outcome: Outcome<Option<()>>) {
+    let (zero, scene) = (Duration::ZERO, Scene::default());
     dispatcher
-        .settle(handed.token, zero, verdict, zero)
+        .settle(handed.token, zero, outcome, scene, zero)
         .unwrap();
 }
 
-fn failed() -> Verdict<()> {
-    let blame = Blame {
-        cause: Cause::Nack("it has a crack".into()),
-        scene: Scene::default(),
-    };
-    Verdict::Failed(blame, None)
+fn failed() -> Outcome<Option<()>> {
+    Outcome::failed(Cause::Nack("it has a crack".into()))
 }
 
 fn telling(dispatcher: &mut Table) -> Telling<Vec<u8>> {
@@ -218,11 +211,7 @@ fn an_item_of_which_a_write_says_two_things_is_lost_once() {
 
 fn what_was_not_told_of_a_lost_item_is_never_told() {
     let (mut dispatcher, handed) = busy(3, 1);
-    end(
-        &mut dispatcher,
-        &handed,
-        Verdict::Done(Some(()), Scene::default()),
-    );
+    end(&mut dispatcher, &handed, Outcome::Done(Some(())));
     dispatcher.maintained(maintained(&[1], 1), Duration::ZERO);
     assert!(
         !dispatcher.ledger.has_write(),
@@ -236,11 +225,7 @@ fn what_was_not_told_of_a_lost_item_is_never_told() {
 
 fn what_comes_again_while_its_end_is_told_is_given_back() {
     let (mut dispatcher, handed) = busy(3, 1);
-    end(
-        &mut dispatcher,
-        &handed,
-        Verdict::Done(Some(()), Scene::default()),
-    );
+    end(&mut dispatcher, &handed, Outcome::Done(Some(())));
     let telling = telling(&mut dispatcher);
     let (_, _, question) = take(&mut dispatcher);
     took(&mut dispatcher, vec![arrival(1)], question);
@@ -265,11 +250,7 @@ fn others_get_what_nobody_here_has_room_for() {
     let back = dispatcher.maintained(maintained(&[], 1), Duration::ZERO);
     assert_eq!(back, [ItemId(2), ItemId(3)]);
     assert_eq!(dispatcher.ledger.counts().accepted, 1);
-    end(
-        &mut dispatcher,
-        &handed,
-        Verdict::Done(None, Scene::default()),
-    );
+    end(&mut dispatcher, &handed, Outcome::Done(None));
     assert!(dispatcher.poll().is_none());
 }
 

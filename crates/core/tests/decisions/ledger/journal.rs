@@ -179,7 +179,7 @@ fn a_failed_write_discards_what_was_staged_and_stops_the_queue() {
     assert!(ledger.is_broken() && ledger.check().is_ok());
     assert_eq!(ledger.counts().accepted, 2, "the others never were");
     assert!(ledger.is_durable(ItemId(2)) && !ledger.is_durable(ItemId(3)));
-    assert_eq!(ledger.handle_put(Vec::new()), Err(Refusal::Broken));
+    assert_eq!(ledger.handle_put(Vec::new()), Err(Refusal::JournalFailed));
     ledger.handle_join(Credit::single());
     let getter = ledger.handle_join_as_getter();
     assert_eq!(deliver(&mut ledger), [], "nothing is begun any more");

@@ -151,7 +151,7 @@ impl Model {
         let has_room = beyond_bound || self.has_room();
         let expected = match (self.is_closed, self.journal.is_broken, has_room) {
             (true, _, _) => Err(Refusal::Closed),
-            (false, true, _) => Err(Refusal::Broken),
+            (false, true, _) => Err(Refusal::JournalFailed),
             (false, false, false) => Err(Refusal::Full),
             (false, false, true) => Ok(ItemId(number)),
         };

@@ -1,6 +1,6 @@
 //! Who puts and joins at a member, and how a member ends in order.
 
-use dishrack_core::dispatcher::Refused;
+use dishrack_core::ledger::Refusal;
 use dishrack_core::shared;
 
 use super::member::{Joiner, Phase, Putter};
@@ -61,7 +61,7 @@ impl Fleet {
                 self.coverage.puts_told += 1;
                 self.record.accepted(number);
             }
-            Some(Err(Refused::Full)) => {
+            Some(Err(Refusal::Full)) => {
                 self.coverage.puts_refused += 1;
                 self.record.refused(number);
             }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use dishrack_core::dispatcher::{Refused, Reply, Request, Said, Verdict};
-use dishrack_core::ledger::{Blame, Cause, Exit, Handed, Scene, Started};
+use dishrack_core::dispatcher::{Reply, Request, Said};
+use dishrack_core::ledger::{Blame, Cause, Exit, Handed, Outcome, Refusal, Scene, Started};
 
 use super::member::{Asked, Job, Phase, Word};
 use super::{Fleet, note};
@@ -150,11 +150,11 @@ impl Fleet {
             Word::Failed(job, cause) => self.settle(at, job, Some(cause)),
             Word::Returned(job) => {
                 if member.dispatcher.is_heard(job.token, true) {
-                    let verdict = Verdict::Returned;
-                    let settled =
-                        member
-                            .dispatcher
-                            .settle(job.token, Duration::ZERO, verdict, self.now);
+                    let (zero, scene) = (Duration::ZERO, Scene::default());
+                    let returned = Outcome::Returned;
+                    let settled = member
+                        .dispatcher
+                        .settle(job.token, zero, returned, scene, self.now);
                     assert_eq!(settled, Ok(()));
                 }
             }
@@ -168,19 +168,22 @@ impl Fleet {
             return;
         }
         note!(self, "{}: put {}: {cause:?}", member.name, job.number);
-        let verdict = match cause {
-            Some(cause) => Verdict::Failed(blame(cause, self.now), None),
+        let (outcome, scene) = match cause {
+            Some(cause) => {
+                let Blame { cause, scene } = blame(cause, self.now);
+                (Outcome::failed(cause), scene)
+            }
             None => {
                 if member.awaited.contains(&job.number) {
                     member.sent.push((job.id, job.number));
                 }
-                Verdict::Done(Some(job.number), Scene::default())
+                (Outcome::Done(Some(job.number)), Scene::default())
             }
         };
         let service = Duration::from_micros(job.number % 50 * (job.number % 41));
         let settled = member
             .dispatcher
-            .settle(job.token, service, verdict, self.now);
+            .settle(job.token, service, outcome, scene, self.now);
         assert_eq!(settled, Ok(()), "a delivery that was there a moment ago");
     }
 
@@ -258,17 +261,17 @@ impl Fleet {
         };
         match (asked, reply) {
             (Asked::Item, Reply::Item(handed)) => self.deliver(at, &handed),
-            (Asked::Item, Reply::Empty) => self.coverage.empty_gets += 1,
+            (Asked::Item, Reply::Refused(Refusal::Empty)) => self.coverage.empty_gets += 1,
             (Asked::Put(number), Reply::Accepted(_)) => {
                 self.coverage.puts_of_workers += 1;
                 self.record.accepted(number);
             }
-            (Asked::Put(number), Reply::Refused(Refused::Full | Refused::Closed)) => {
+            (Asked::Put(number), Reply::Refused(Refusal::Full | Refusal::Closed)) => {
                 self.record.refused(number);
             }
             (Asked::End, Reply::Joined(..)) => self.joined(at, since, &[]),
-            (Asked::End, Reply::TimedOut(_) | Reply::WaitsForItself) => {}
-            (_, Reply::Refused(Refused::Closed | Refused::StoreFailed)) => {}
+            (Asked::End, Reply::Refused(Refusal::TimedOut { .. } | Refusal::WaitsForItself)) => {}
+            (_, Reply::Refused(Refusal::Closed | Refusal::StreamFailed)) => {}
             (asked, reply) => panic!("{asked:?} is answered by {reply:?}"),
         }
     }

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use dishrack_core::ledger::{Blame, Cause, Exit, HolderId, Scene, Started};
+use dishrack_core::ledger::{Blame, Cause, Exit, HolderId, Refusal, Scene, Started};
 use dishrack_core::pool::child::{ChildEffect, ChildEvent, Phase};
 
 use super::{World, note};
-use crate::dispatcher::{Ending, Reply, Request, Said};
+use crate::dispatcher::{Outcome, Reply, Request, Said};
 use crate::life::Life;
 use crate::planted::Plant;
 use crate::process::{Down, Job, Up};
@@ -121,8 +121,8 @@ impl World {
     fn hear_worker(&mut self, index: usize, holder: HolderId, up: Up) {
         match up {
             Up::Ready => panic!("ready twice"),
-            Up::Settled(job, ending) => {
-                let is_its_own = self.settle(job, ending);
+            Up::Settled(job, outcome) => {
+                let is_its_own = self.settle(job, outcome);
                 let is_revoked = self.truth.is_revoked(job.token);
                 assert!(is_its_own || is_revoked, "refused, and was never lost");
             }
@@ -151,7 +151,9 @@ impl World {
                     None => {}
                     Some(said) => {
                         match said {
-                            Said::Answer(_, Reply::Empty) => self.coverage.cancelled_gets += 1,
+                            Said::Answer(_, Reply::Refused(Refusal::Empty)) => {
+                                self.coverage.cancelled_gets += 1
+                            }
                             _ => self.coverage.cancelled_puts += 1,
                         }
                         self.carry_out(said);
@@ -168,19 +170,19 @@ impl World {
 
     /// A word of somebody who was buried because his channel stayed open too long.
     fn hear_late(&mut self, up: Up) {
-        if let Up::Settled(job, ending) = up {
+        if let Up::Settled(job, outcome) = up {
             self.coverage.words_of_the_buried += 1;
-            self.settle(job, ending);
+            self.settle(job, outcome);
         }
     }
 
     /// Whether it was still its own.
-    fn settle(&mut self, job: Job, ending: Ending) -> bool {
-        let is_failure = matches!(ending, Ending::Failed(_) | Ending::Deferred(..));
-        let (is_return, is_done) = (ending.is_return(), matches!(ending, Ending::Done(_)));
-        note!(self, "put {}: {ending:?}", job.number);
+    fn settle(&mut self, job: Job, outcome: Outcome) -> bool {
+        let is_failure = matches!(outcome, Outcome::Failed { .. });
+        let (is_return, is_done) = (outcome.is_return(), matches!(outcome, Outcome::Done(_)));
+        note!(self, "put {}: {outcome:?}", job.number);
         let dispatcher = &mut self.life.dispatcher;
-        if dispatcher.receive_verdict(job.token, ending, self.now) {
+        if dispatcher.receive_outcome(job.token, outcome, self.now) {
             self.coverage.returned += u64::from(is_return);
             if is_failure {
                 self.truth.failed(job.number);
@@ -203,8 +205,8 @@ impl World {
     fn believe(&mut self, job: Job) {
         let found = self.life.jobs().find(|other| other.number == job.number);
         if let Some(other) = found {
-            let ending = Ending::Done(job.number);
-            let _ = self.life.dispatcher.end(other.token, ending, self.now);
+            let outcome = Outcome::Done(job.number);
+            let _ = self.life.dispatcher.end(other.token, outcome, self.now);
         }
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use dishrack_core::book::{Change, Table};
 use dishrack_core::ledger::Cause;
-use dishrack_core::ledger::{Cancelled, Handed, Notice, Record, Report};
+use dishrack_core::ledger::{Cancelled, Handed, Notice, Record, Refusal, Report};
 
 use super::{World, note};
 use crate::disk::Commit;
-use crate::dispatcher::{Ending, Refused, Reply, Said};
+use crate::dispatcher::{Outcome, Reply, Said};
 use crate::envelope::Envelope;
 use crate::life::{Consumer, InFlight, Producer};
 use crate::planted::Plant;
@@ -52,7 +52,7 @@ impl World {
                     note!(self, "put {} as item {id}", envelope.number);
                     Producer::WaitsForDurability(envelope, id)
                 }
-                Err(Refused::Full) => {
+                Err(Refusal::Full) => {
                     self.coverage.puts_refused_full += 1;
                     producer
                 }
@@ -91,7 +91,7 @@ impl World {
                 assert_eq!(done + dead, counts.accepted);
                 self.life.is_joined = true;
             }
-            Some(Err(Refused::NoWorkersLeft)) => self.coverage.joins_without_workers += 1,
+            Some(Err(Refusal::NoWorkersLeft { .. })) => self.coverage.joins_without_workers += 1,
             Some(Err(_)) => self.coverage.joins_without_journal += 1,
             None => {}
         }
@@ -110,12 +110,12 @@ impl World {
                     .map(|one| one.number);
                 // It may have been cancelled meanwhile.
                 let number = number.unwrap_or_default();
-                let ending = match self.chance.permille(self.rates.nack) {
-                    true => Ending::Failed(Cause::Dropped),
-                    false => Ending::Done(number),
+                let outcome = match self.chance.permille(self.rates.nack) {
+                    true => Outcome::failed(Cause::Dropped),
+                    false => Outcome::Done(number),
                 };
-                let is_failure = ending != Ending::Done(number);
-                if dispatcher.end(handed.token, ending, self.now).is_err() {
+                let is_failure = outcome != Outcome::Done(number);
+                if dispatcher.end(handed.token, outcome, self.now).is_err() {
                     self.coverage.late_words += 1;
                 } else if is_failure {
                     self.truth.failed(number);
@@ -346,8 +346,8 @@ impl World {
         let job = self.note_handed(&handed);
         if self.chance.permille(self.rates.undeliverable) {
             self.coverage.undeliverable += 1;
-            let ending = Ending::Failed(Cause::Undeliverable("too large".into()));
-            let settled = self.life.dispatcher.end(handed.token, ending, self.now);
+            let outcome = Outcome::failed(Cause::Undeliverable("too large".into()));
+            let settled = self.life.dispatcher.end(handed.token, outcome, self.now);
             assert_eq!(settled, Ok(()));
             self.truth.failed(job.number);
             return;

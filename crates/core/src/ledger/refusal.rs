@@ -1,0 +1,43 @@
+//! Why what was asked of a queue was not done: one type for it, from the ledger to the caller, in
+//! this process or in another one.
+//!
+//! It has no words. Why a journal or a pool has failed is known where that happened, and travels
+//! beside the refusal.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a put, a get or a join was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// There is no room, or there was none in time.
+    Full,
+    /// There is no item, or there was none in time.
+    Empty,
+    /// The queue is closed, or the worker is being stopped.
+    Closed,
+    /// The time for joining is over.
+    TimedOut {
+        /// So many items have no end yet.
+        unfinished: u64,
+    },
+    /// Nobody is left to do the work.
+    NoWorkersLeft {
+        /// So many items have no end.
+        unfinished: u64,
+    },
+    /// A worker would wait for the end of an item that it holds itself.
+    WaitsForItself,
+    /// The store does not take so large an item.
+    TooLarge {
+        /// The item's size.
+        bytes: u64,
+        /// The largest one that it takes.
+        bytes_max: u64,
+    },
+    /// The journal has failed.
+    JournalFailed,
+    /// The stream has failed.
+    StreamFailed,
+    /// The stream does not take this item.
+    NotTaken,
+}
