@@ -1,5 +1,5 @@
-//! The rules for the workers of a pool: what is promised for each, its life, its restarts, the time
-//! limits of its items.
+//! The rules for the workers of a pool: a worker's promises, life and restarts, and the time limits
+//! of its items.
 
 pub mod child;
 pub mod clock;

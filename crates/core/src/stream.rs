@@ -1,5 +1,5 @@
-//! A stream that several supervisors share, as one of them sees it: what an entry says of an item,
-//! and which entries are held here.
+//! A stream that several supervisors share, as one of them sees it: the meaning of an entry, and
+//! the entries held here.
 
 pub mod account;
 pub mod entry;
