@@ -12,13 +12,13 @@ use super::copies;
 use crate::payload::{self, Payload};
 use dishrack_core::ledger::Cause;
 
-/// How a worker's attempt ended.
+/// The end of a worker's attempt.
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// With this serialized result.
     Done(Payload),
     Failed(Cause),
-    /// The same, and it is not to be tried again before this rest is over.
+    /// It failed and must not be tried again before this rest is over.
     Deferred(Cause, Duration),
     /// It never started.
     Returned,
@@ -26,8 +26,8 @@ pub(crate) enum Ending {
     Short(String),
 }
 
-/// What a handler of this crate's own returns where words do not say all. Whoever gets it as words gets
-/// the same ones.
+/// An error that a handler of this crate returns where text is not enough. Displayed, it gives the
+/// same text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
     not(feature = "cli"),
@@ -78,10 +78,10 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Cause> {
     }
 }
 
-/// What becomes of a handler's result.
+/// The use of a handler's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Nobody wants it: it is only seen that it could be serialized.
+    /// None: encoding it is only checked.
     Not,
     Here,
     /// In another process.
@@ -118,7 +118,7 @@ fn ending_of<E: Display + 'static>(error: &E) -> Ending {
     }
 }
 
-/// What a panic said, if it said it in text.
+/// Returns the text of a panic, if it has one.
 pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
