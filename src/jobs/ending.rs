@@ -1,8 +1,7 @@
-//! How a command ended, in the words in which a worker tells it, and read out of them again.
+//! The end of a command in the words in which a worker tells it, and their reading.
 //!
-//! A refusal carries words for people and nothing else, so these words are the form. A command
-//! that could not be run has the codes that a shell gives it: 127 if it is not there, 126 if it
-//! cannot be executed.
+//! A refusal carries only words for people, so the words are the form. A command that could not be
+//! run has the codes that a shell gives it: 127 if it does not exist, 126 if it cannot be executed.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,7 +14,7 @@ use dishrack_core::ledger::{Cause, Exit};
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
 
-/// Why a command could not be run.
+/// Returns the words for a command that could not be run.
 pub(super) fn not_run(program: &OsStr, error: &io::Error) -> String {
     let program = program.display();
     let (code, why) = match error.raw_os_error() {
@@ -29,10 +28,10 @@ pub(super) fn not_run(program: &OsStr, error: &io::Error) -> String {
     format!("{}: {program}: {why}", Exit::Exited(code))
 }
 
-/// How much of a complaint is told with the exit code.
+/// The greatest length of a complaint that is told with the exit code.
 const COMPLAINT_CHARS: usize = 200;
 
-/// How it ended, and the first line of what it said about that.
+/// Returns the words for an exit, with the first line of the complaint.
 pub(super) fn with_complaint(exit: Exit, complaint: &str) -> String {
     let line = complaint.lines().find(|line| !line.trim().is_empty());
     match line {
@@ -44,7 +43,7 @@ pub(super) fn with_complaint(exit: Exit, complaint: &str) -> String {
     }
 }
 
-/// How the command of a failed attempt ended, as far as its cause tells.
+/// Returns the end of a failed attempt's command, as far as its cause tells.
 pub(crate) fn of_cause(cause: &Cause) -> Option<Exit> {
     match cause {
         Cause::WorkerDied(exit) => Some(*exit),
