@@ -12,8 +12,7 @@ use crate::handler::loan::{self, Loan};
 ///
 /// A `Vec<u8>` is serialized byte by byte, and a worker gets a copy of it. A `Blob` is copied once,
 /// when it is put: if it is longer than 16 KiB, it travels to worker processes in shared memory,
-/// and they read it there. It may be kept beyond the end of its item; the memory is reused when it
-/// is dropped.
+/// and they read it there. It may outlive its item; the memory is reused when it is dropped.
 ///
 /// # Example
 ///

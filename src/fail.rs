@@ -104,8 +104,7 @@ mod planted {
         let file = options.write(true).create_new(true).open(&plan.file);
         if let Ok(mut file) = file {
             let _ = file.write_all(std::process::id().to_string().as_bytes());
-            // It goes to the process, because a copy made by a bare clone does not know its
-            // thread's id.
+            // To the process: a copy made by a bare clone does not know its thread's id.
             let _ = kill(Pid::this(), plan.signal);
         }
     }

@@ -1,5 +1,4 @@
-//! Commands as work: each item is one run of a command, or one request to a process that serves
-//! many.
+//! Commands as work: an item is one run of a command, or one request to a process that serves many.
 //!
 //! The workers' context holds what all items of a run have in common (the command, the folder of
 //! its output); an item is only its number and its text. So a run that goes on with a journal may
@@ -91,8 +90,7 @@ pub(crate) struct Setup {
     pub(crate) template: Template,
     /// The path of the command's program, if it is the same for all.
     pub(crate) program: Option<OsString>,
-    /// The words of a process that serves many items; then the template makes the arguments of a
-    /// request.
+    /// The words of a process that serves many items. The template then makes its requests.
     pub(crate) server: Option<Vec<OsString>>,
     /// The script for a shell, if one was asked for: the template with its places in quotes.
     pub(crate) script: Option<Script>,

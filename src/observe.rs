@@ -32,8 +32,7 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// The kinds of events. `item` is the item's name: the one that the supervisor's `name_items` gives
-/// it, or `item-` and its number.
+/// The kinds of events. An `item` is named by the supervisor's `name_items`, or `item-` and number.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -186,8 +185,7 @@ pub enum EventKind {
         /// The reason.
         why: String,
     },
-    /// A notice in words: the store or the stream has news, or the machine lacks something or has
-    /// it again. The work goes on.
+    /// News of the store, the stream or the machine's resources, in words. The work goes on.
     Notice {
         /// The notice.
         why: String,
@@ -316,8 +314,7 @@ impl Emitter {
         }
     }
 
-    /// Emits an event that another process saw at this time of the monotonic clock, which all
-    /// processes of a machine share.
+    /// Emits an event of another process, with its time of the machine's monotonic clock.
     pub(crate) fn emit_at_ns(&self, at_ns: u64, kind: EventKind) {
         let at = Duration::from_nanos(at_ns.saturating_sub(self.origin_ns));
         self.emit_at(at.min(self.now()), kind);

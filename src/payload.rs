@@ -20,8 +20,7 @@ use serde::Serialize;
 use self::block::{Block, BlockWriter};
 use self::segment::{Part, PartWriter};
 
-/// The size in bytes above which a payload has a place in shared memory instead of travelling with
-/// others.
+/// The greatest size in bytes of a payload that travels with others and not in shared memory.
 pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// The serialized bytes of an item.
@@ -70,8 +69,7 @@ impl Payload {
         writer.cut().map_or(Payload::Empty, Payload::Heap)
     }
 
-    /// Copies bytes that another process sent, into shared memory if they are large and may be sent
-    /// on.
+    /// Copies bytes from another process, into shared memory if they are large and may be sent on.
     pub(crate) fn received(bytes: &[u8], may_share: bool) -> Self {
         let is_large = bytes.len() > INLINE_BYTES_MAX;
         let part = (is_large && may_share).then(|| Part::copy_of(bytes).ok());
@@ -87,7 +85,8 @@ impl Payload {
 
     /// Moves a large payload into shared memory, if it is not there yet.
     ///
-    /// # Errors The reason for which there is no shared memory.
+    /// # Errors
+    /// The reason for which there is no shared memory.
     pub(crate) fn share(&mut self) -> Result<(), String> {
         if let Payload::Heap(bytes) = self
             && bytes.len() > INLINE_BYTES_MAX
@@ -123,7 +122,6 @@ impl NotSerialized {
         }
     }
 
-    /// Returns the reason in words.
     pub(crate) fn why(self) -> String {
         match self {
             NotSerialized::Refused { why, .. } | NotSerialized::NoMemory(why) => why,
@@ -254,8 +252,7 @@ impl Flavor for PayloadWriter<'_> {
             Some(large) => Ok(Payload::Shared(large.finish())),
             None if self.small.len() == 0 => Ok(Payload::Empty),
             None if self.small.len() > INLINE_BYTES_MAX => {
-                // It gets memory of its own, because small ones that follow would keep this block
-                // alive.
+                // It gets its own memory, because later small ones would keep this block alive.
                 let payload = Payload::copy_of(self.small.written());
                 *self.small = BlockWriter::new();
                 Ok(payload)

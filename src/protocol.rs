@@ -1,5 +1,4 @@
-//! The words and the memory that two processes of a pool exchange: the supervisor and a worker, or
-//! the fork server between them.
+//! The words and the memory that a supervisor, a worker and the fork server between them exchange.
 //!
 //! Both sides use these files, so that neither imports the other. They know the content and the
 //! place of a record, and nothing of who reads it or what follows.

@@ -1,9 +1,8 @@
 //! The child's side: being a worker process.
 //!
 //! [`serve`] is the one call at the beginning of `main`. In the supervisor's process it notes the
-//! functions that workers may run, and returns. In a worker process it connects, takes deliveries,
-//! runs them, acknowledges them, and ends the process when there are no more. It knows nothing of
-//! scheduling or restarts.
+//! functions that workers may run, and returns. In a worker process it connects, runs deliveries,
+//! acknowledges them, and ends the process. It knows nothing of scheduling or restarts.
 
 pub(crate) mod boot;
 mod context;
@@ -66,8 +65,7 @@ pub fn serve(register: impl FnOnce(&mut Roles)) {
 
 /// Shows in the process title what this worker is doing: `ps` prints its name and this text.
 ///
-/// The title stays until the worker is idle. It costs no system call. Outside of a worker process
-/// it does nothing.
+/// The title stays until the worker is idle. It costs no system call. Elsewhere this does nothing.
 pub fn describe(activity: impl fmt::Display) {
     title::set_activity(&activity);
 }

@@ -26,8 +26,7 @@ pub(crate) enum Ending {
     Short(String),
 }
 
-/// An error that a handler of this crate returns where text is not enough. Displayed, it gives the
-/// same text.
+/// An error of this crate's own handlers, which carries more than text. Displayed, it is that text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
     not(feature = "cli"),

@@ -3,9 +3,8 @@
 //!
 //! It is made as `posix_spawn` makes one, which cannot ask for that: the child runs in this
 //! process's memory, on a stack of its own, while this thread waits until the program is executed.
-//! A fork would work too, but made a run of small commands a fifth slower. All that the child needs
-//! is prepared before; the child only makes system calls. The module knows no commands and no
-//! reasons for an end.
+//! A fork made a run of small commands a fifth slower. All that the child needs is prepared before;
+//! the child only makes system calls. The module knows no commands and no reasons for an end.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -45,13 +44,11 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts a program with these for stdin, stdout and stderr, with no signal blocked, and
-    /// ignoring the signals that this process ignored when it was started, except SIGPIPE and
-    /// SIGCHLD. The calling thread must live as long as this process, because the kernel takes its
-    /// end for the parent's.
+    /// Starts a program with these for stdin, stdout and stderr, no signal blocked, and the signals
+    /// ignored that this process ignored at its start, except SIGPIPE and SIGCHLD. The calling
+    /// thread must live as long as this process, because the kernel takes its end for the parent's.
     ///
-    /// `announce` is given the pid before any handler of this thread can run again, so that a signal
-    /// which comes in between finds it.
+    /// `announce` gets the pid before a handler of this thread can run, because that needs it.
     ///
     /// # Errors
     /// The program could not be executed, for this reason.
@@ -187,8 +184,7 @@ fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
 const IN_DEATH_SIGNAL: i32 = 1;
 const IN_WORKDIR: i32 = 2;
 
-/// Makes an error with the call's name if the system call is refused altogether. An error for a
-/// present lack stays recognizable.
+/// Adds the call's name to an error that will stay. An error for a present lack stays recognizable.
 fn refused(call: &str, errno: i32) -> io::Error {
     let error = io::Error::from_raw_os_error(errno);
     match errno {

@@ -2,9 +2,8 @@
 //!
 //! A command is in its worker's process group, and dies with its worker (see `child`). So whatever
 //! ends the worker (its supervisor's end, a time limit, a kill) ends the command and all that it
-//! has started, except processes that left the group. A worker that is asked to end (SIGTERM) asks
-//! its command as well, so that this can clean up, waits for it, and then ends without
-//! acknowledging the item.
+//! has started, unless they left the group. A worker that is asked to end (SIGTERM) asks its
+//! command, too, so that this can clean up, waits for it, and ends without acknowledging the item.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -43,7 +42,6 @@ impl Words<'_> {
         self.words.first().map_or(OsStr::new(""), |name| name)
     }
 
-    /// Starts the command.
     pub(super) fn start(
         &self,
         surroundings: &Surroundings<'_>,

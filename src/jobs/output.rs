@@ -1,9 +1,7 @@
-//! The files that one attempt's command writes to, and the check at its end that all of its output
-//! is there to be shown.
+//! The files that one attempt's command writes to, and the check at its end that they are complete.
 //!
 //! A file that was removed while the command ran is written again from the one that is still open
-//! here. If there was no room for all of the output, the attempt is lost and the machine short of
-//! room.
+//! here. If there was no room for all output, the attempt is lost and the machine short of room.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -86,8 +84,7 @@ impl<'a> Output<'a> {
             }
             if is_removed(file) {
                 match self.restore(file, stream) {
-                    // Its folder is gone, which the command did not cause; the reader of its output
-                    // will miss it.
+                    // Its folder is gone, which the command did not cause; its reader will miss it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     restored => {
                         restored
@@ -132,8 +129,7 @@ fn is_empty(file: &File) -> bool {
     file.metadata().is_ok_and(|meta| meta.len() == 0)
 }
 
-/// Keeps the answer of a process. The request cannot be undone, so without a place for its answer
-/// the attempt is lost.
+/// Keeps a process's answer. The request cannot be undone: without a place the attempt is lost.
 pub(super) fn keep(
     spool: &Spool,
     attempt: Attempt,

@@ -1,11 +1,9 @@
-//! Folders that this program has made, and can prove that it has. It uses or removes only these,
-//! and in them only files of its own.
+//! Folders that this program can prove to have made. It uses and removes only its own files there.
 //!
-//! The proof is a marker in the folder, a regular file of this user that says whose folder it is.
-//! While a folder is used, its run holds a lock on the folder itself, which ends with the run
-//! however that ends. So a folder with a marker and no lock was left behind by a killed run.
-//! Nothing is removed without its lock, even if files in it are old or missing. The module does not
-//! know the content.
+//! The proof is a marker in the folder, a regular file of this user that says whose folder it is. A
+//! run holds a lock on its folder, which ends with the run however that ends. So a folder with a
+//! marker and no lock was left behind by a killed run. Nothing is removed without its lock, even if
+//! files in it are old or missing. The module does not know the content.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -23,21 +21,18 @@ use crate::protocol::leftovers::BIRTHMARK;
 use crate::sys::descriptors::path_of;
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
-/// The marker's name.
 pub(crate) const MARKER: &str = ".dishrack";
 
 /// The greatest length of a marker in bytes.
 const MARK_BYTES_MAX: u64 = 200;
 
-/// The number of attempts to empty a folder into which a process that is just being ended still
-/// writes.
+/// The number of attempts to empty a folder into which a dying process still writes.
 const TRIES: usize = 10;
 
 /// The beginning of the names of folders that last no longer than their run.
 const PREFIX: &str = ".dishrack-output-";
 
-/// Returns the content of a folder's marker, if neither the folder nor the marker is a link or
-/// another user's.
+/// Returns the content of a folder's marker, if both are this user's and neither is a link.
 pub(crate) fn mark_of(folder: &Path) -> io::Result<Option<String>> {
     let meta = fs::symlink_metadata(folder)?;
     if !meta.is_dir() || !is_ours(&meta) {
@@ -73,8 +68,7 @@ fn is_ours(meta: &fs::Metadata) -> bool {
     meta.uid() == geteuid().as_raw()
 }
 
-/// Puts the marker into a folder, whole at once if the file system has files without names. Only
-/// its owner may read it.
+/// Puts the marker into a folder, whole at once where files can lack a name; closed to others.
 pub(crate) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
     let marker = folder.join(MARKER);
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -133,8 +127,7 @@ pub(crate) fn make_nameless(parent: &Path, mark: &str) -> io::Result<(PathBuf, O
         .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o700 | BIRTHMARK))
         .tempdir_in(parent)?;
-    // Before the marker, so that a folder with a marker and without a lock is a leftover at any
-    // moment.
+    // Before the marker: so a folder with a marker and without a lock is always a leftover.
     let lock = hold(folder.path()).unwrap_or(None);
     put_mark(folder.path(), mark)?;
     Ok((folder.keep(), lock))
@@ -221,12 +214,10 @@ fn names_in(folder: &Path) -> impl Iterator<Item = String> + use<> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
-/// The age at which a folder of ours without a marker is a leftover; a new one lacks it only for a
-/// moment.
+/// The age at which our folder without a marker is a leftover; a new one lacks it for a moment.
 const AGE: Duration = Duration::from_secs(3600);
 
-/// Removes the folders of killed runs: those with a marker that begins with `mark` and no held
-/// lock.
+/// Removes the folders of killed runs: those with a marker that begins with `mark`, and no lock.
 pub(crate) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) -> bool) {
     for name in names_in(parent).filter(|name| name.starts_with(PREFIX)) {
         let folder = parent.join(name);

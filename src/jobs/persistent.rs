@@ -1,12 +1,10 @@
-//! A process of a command that stays and serves many items: one JSON request a line on its stdin,
-//! one answer a line on its stdout.
+//! A process that serves many items: one JSON request a line on its stdin, one answer on stdout.
 //!
 //! The form is that of Bazel's persistent workers with JSON
 //! (<https://bazel.build/remote/creating>), see `form`. A process that breaks the rules is
-//! replaced, and the failed attempt's cause says so. A process that ended between two items is
-//! replaced too, and no item is charged. Every wait also waits for the process's end, because
-//! processes that it has started may hold its pipes open. What it wrote before its end still
-//! counts.
+//! replaced, and the failed attempt's cause says so. One that ended between two items is replaced
+//! too, and no item is charged. Every wait also waits for the process's end, because processes that
+//! it started may hold its pipes open. Its output before its end still counts.
 //!
 //! Answers have no numbers, so a second answer to one request could be taken for the answer to the
 //! next. Therefore a request's first byte is sent ahead. What the process has written by the time
@@ -107,8 +105,8 @@ pub(super) struct Post {
 impl Post {
     /// Lets the process serve an item.
     ///
-    /// # Errors No valid answer came, and the process is gone; or it answered that it has not done
-    /// the work.
+    /// # Errors
+    /// No valid answer came, and the process is gone; or it answered that it has not done the work.
     pub(super) fn serve(
         &mut self,
         words: &Words<'_>,
@@ -363,8 +361,7 @@ impl Server {
         let awaited = await_one(&mut fds);
         awaited.map_err(|error| format!("its process is lost: {error}"))?;
         if !fds[1].revents().is_empty() {
-            // All of its output is there. Output of other processes that have its stdout is
-            // discarded.
+            // All of its output is there. The output of others that have its stdout is discarded.
             self.take_what_is_there();
             return Ok(false);
         }
@@ -380,8 +377,7 @@ impl Server {
         }
     }
 
-    /// Waits a moment for a process that has closed its pipes and so is probably ending. Returns
-    /// its exit.
+    /// Waits a moment for a process that has closed its pipes, and returns its exit.
     fn ended(&mut self) -> Exit {
         await_any(&mut [ended(&self.pidfd)], TIME_TO_END);
         self.end()

@@ -77,19 +77,18 @@ enum Quotes {
 impl Script {
     /// Reads the words of a command as a shell gets them, separated by spaces.
     ///
-    /// # Errors A place where a value would be evaluated, or any place in a script that cannot be
-    /// read with certainty; in words.
+    /// # Errors
+    /// A place where a value would be evaluated, or any place in an unreadable script; in words.
     pub(crate) fn read(template: &Template) -> Result<Self, String> {
         let pieces = joined(template);
         let whole = find_places(&pieces).map_err(|(place, refusal)| complaint(place, refusal))?;
         Ok(Script::of(&pieces, &whole.found))
     }
 
-    /// Reads the words as [`Script::read`] does, with the item appended as an argument if there is
-    /// no place.
+    /// Reads the words as [`Script::read`] does. Without a place, the item is the last argument.
     ///
-    /// # Errors As [`Script::read`]; and the end of the script is no command that could get an
-    /// argument.
+    /// # Errors
+    /// As [`Script::read`]; and the end of the script is no command that could get an argument.
     pub(crate) fn read_with_item(template: &Template) -> Result<Self, String> {
         if template.has_place() {
             return Script::read(template);
@@ -156,8 +155,7 @@ impl Script {
         Ok(words)
     }
 
-    /// Returns a line for people that does the same: the script with the values in it, where that
-    /// is possible.
+    /// Returns a line for people that does the same, with the values in it, where that is possible.
     ///
     /// # Errors
     /// As [`Template::fill`].

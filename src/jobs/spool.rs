@@ -84,8 +84,7 @@ impl Spool {
             .join(format!("{}.{attempt}.{}", id.0, stream.name()))
     }
 
-    /// Makes a new file for a stream. A removed folder is made again, even if it is removed several
-    /// times.
+    /// Makes a new file for a stream. A removed folder is made again, several times if need be.
     pub(super) fn create(&self, id: ItemId, attempt: u32, stream: Stream) -> io::Result<File> {
         let path = self.path(id, attempt, stream);
         let mut created = create(&path);
@@ -209,8 +208,7 @@ fn attempt_of(name: &str) -> Option<(ItemId, u32)> {
     (is_one && is_exact).then_some((id, attempt))
 }
 
-/// Returns `true` if this file's system has no room left for this user, who may not use reserved
-/// room.
+/// Returns `true` if this file's system has no room left but what is reserved for others.
 pub(super) fn is_full(file: &File) -> bool {
     fstatvfs(file).is_ok_and(|stat| has_no_room(&stat))
 }

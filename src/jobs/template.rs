@@ -108,7 +108,8 @@ impl Template {
 
     /// Returns the words for one item.
     ///
-    /// # Errors The item is no JSON object with these members, in words.
+    /// # Errors
+    /// The item is no JSON object with these members, in words.
     pub(crate) fn fill(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
         let object = object_for(self.places(), values.item)?;
         let fill = |pieces: &Vec<Piece>| {
@@ -157,7 +158,6 @@ impl Template {
 }
 
 impl Place {
-    /// Returns `true` if it gives only digits.
     pub(super) fn is_number(&self) -> bool {
         matches!(self, Place::Number | Place::Slot)
     }
@@ -343,7 +343,7 @@ mod tests {
             .collect())
     }
 
-    /// The expected values were written down by hand from GNU parallel 20221122.
+    /// Compares with values written down by hand from GNU parallel 20221122.
     #[test]
     fn paths_are_taken_apart_as_gnu_parallel_does() {
         let cases = [

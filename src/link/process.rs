@@ -228,7 +228,8 @@ impl Link for ProcessLink {
 
 /// Sends a nudge. ipc-channel panics where it cannot.
 ///
-/// # Errors The reason for the failure.
+/// # Errors
+/// The reason for the failure.
 fn send(sender: &IpcSender<Nudge>) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(|| sender.send(Nudge))) {
         Ok(Err(IpcError::Io(error))) => heard_elsewhere(Err((error.kind(), error.to_string()))),
@@ -275,7 +276,6 @@ impl Uplink {
         self.segments.forget(segment);
     }
 
-    /// Copies the next record, if there is one.
     pub(crate) fn next(&mut self, record: &mut Vec<u8>) -> Result<bool, Corrupt> {
         self.reader.copy_next(record)
     }
@@ -331,7 +331,8 @@ impl Uplink {
     /// Stores what [`peek_through`](Self::peek_through) returned. If it is news, returns the
     /// ordinal and the mean time of a delivery in nanoseconds.
     ///
-    /// # Errors The value is impossible for a worker that was handed deliveries up to this one.
+    /// # Errors
+    /// The value is impossible for a worker that was handed deliveries up to this one.
     pub(crate) fn advance(
         &mut self,
         through: Through,
@@ -354,7 +355,8 @@ impl Uplink {
 
     /// Returns the bytes of a payload, in the record or in shared memory.
     ///
-    /// # Errors The reason for which they are missing.
+    /// # Errors
+    /// The reason for which they are missing.
     pub(crate) fn find<'a>(&mut self, body: Body<'a>) -> Result<Bytes<'a>, String> {
         match body {
             Body::Inline(bytes) => Ok(Bytes::Inline(bytes)),

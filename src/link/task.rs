@@ -85,8 +85,7 @@ impl Link for TaskLink {
 }
 
 impl TaskJobs {
-    /// Returns the next job, with `true` if it must only be given back; `None` when there is no
-    /// more.
+    /// Returns the next job, and `true` if it must only be given back; `None` after the last.
     pub(crate) async fn next(&mut self) -> Option<(Job, bool)> {
         let job = self.receiver.recv().await?;
         Some((job, self.is_stopping.load(Ordering::Relaxed)))

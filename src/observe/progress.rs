@@ -1,8 +1,6 @@
-//! The progress of a run: counts, the item of each worker and its beginning, a rate, and the time
-//! left.
+//! The progress of a run: counts, the item of each worker, a rate, and the time left.
 //!
-//! It is a pure fold over events and counts, with the time as a parameter. It does not know the
-//! display.
+//! It is a pure fold over events and counts; time is a parameter. It does not know the display.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,8 +12,7 @@ use dishrack_core::ledger::{Counts, ItemId};
 /// The shortest time over which the rate is taken.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The number of ended items over which it is taken at least, so that it does not jump with each
-/// slow one.
+/// The smallest number of ended items over which it is taken, or it would jump with each slow one.
 const WINDOW_ENDS: u64 = 30;
 
 /// The shortest time between two samples.
@@ -33,10 +30,8 @@ pub(crate) struct Progress {
     is_over: bool,
 }
 
-/// The present work of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Hand {
-    /// Its process.
     pub(crate) pid: u32,
     /// The beginning of its present item, or of its idling.
     pub(crate) since: Duration,
@@ -57,7 +52,6 @@ impl Progress {
         }
     }
 
-    /// Takes an event in.
     pub(crate) fn see(&mut self, event: &Event) {
         let at = event.at;
         match &event.kind {

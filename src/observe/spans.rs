@@ -1,5 +1,4 @@
-//! A run as rows of spans: the worker, the item, the beginning and the end of each work, and the
-//! marks where something went wrong.
+//! A run as rows of spans, which say who worked on which item and when, and of marks for faults.
 //!
 //! It is a pure fold over events, for code that draws or lists them. It keeps a beginning until the
 //! end comes, so it needs memory for the workers and their present items, and none for what is
@@ -15,8 +14,7 @@ use std::time::Duration;
 use super::{Event, EventKind};
 use dishrack_core::ledger::{Exit, Failure, ItemId};
 
-/// The length in characters beyond which names and causes are cut, so that one item cannot fill the
-/// memory.
+/// The length in characters beyond which names and causes are cut, to bound the memory.
 const CHARS_MAX: usize = 200;
 
 /// The names to be shown; the fold itself knows only items and workers.
@@ -32,7 +30,6 @@ pub(crate) struct Labels {
     pub(crate) items: String,
 }
 
-/// A producer of items.
 #[derive(Debug, Clone)]
 pub(crate) struct Producer {
     /// The name of its row. A worker of the same name shares it.
@@ -151,7 +148,6 @@ impl Spans {
         }
     }
 
-    /// Returns the latest time of any event.
     pub(crate) fn last(&self) -> Duration {
         self.last
     }
@@ -271,7 +267,6 @@ impl Spans {
         }
     }
 
-    /// Begins work on an item.
     fn begin(&mut self, id: ItemId, mut open: Open, out: &mut Vec<Shown>) {
         // An event that a worker wrote before its end may be read after it.
         let grave = self.graves.get(&open.row);
@@ -325,8 +320,7 @@ impl Spans {
         }));
     }
 
-    /// Notes that a worker has ended. Later events say whether its items failed, were done before,
-    /// or go back.
+    /// Notes that a worker has ended. Later events say if its items failed, are done, or go back.
     fn orphan(&mut self, row: usize, pid: u32, at: Duration) {
         self.graves.insert(row, (pid, at));
         let is_its = |open: &&mut Open| open.row == row && open.pid == pid;
@@ -335,8 +329,7 @@ impl Spans {
         }
     }
 
-    /// Breaks off the items of workers that ended, if no event has followed: they went back
-    /// uncounted.
+    /// Breaks off items of ended workers without further events: they went back uncounted.
     fn drop_orphans(&mut self, row: usize, out: &mut Vec<Shown>) {
         let is_meant = |open: &Open| open.row == row && open.orphaned.is_some();
         let dropped = self.open.extract_if(|_, open| is_meant(open));

@@ -92,8 +92,7 @@ impl BlockWriter {
         if self.block.0.len() - self.end < bytes.len() {
             self.move_on(bytes.len());
         }
-        // SAFETY: there is room, no slice is there, and the bytes to copy are not in the writer's
-        // own memory.
+        // SAFETY: there is room, no slice is there, and the writer's own memory is not the source.
         unsafe {
             let place = self.block.start().add(self.end);
             place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());

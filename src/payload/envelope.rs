@@ -53,8 +53,7 @@ impl Envelope {
         Envelope { body, label }
     }
 
-    /// Makes an envelope of an item from a stream. `is_sent` is true if its result must be told
-    /// there.
+    /// Makes an envelope of a stream's item. `is_sent` is true if its result must be told there.
     #[cfg(feature = "redis")]
     pub(crate) fn of_stream(body: Payload, is_sent: bool) -> Self {
         let label = is_sent.then(|| {
@@ -101,8 +100,7 @@ impl Stored for Envelope {
 }
 
 impl Weight for Envelope {
-    /// A payload in shared memory takes little room on the way, but its segment may have to be sent
-    /// first.
+    /// Returns its weight. One in shared memory is small, but its segment may have to be sent first.
     fn weight(&self) -> usize {
         match &self.body {
             Payload::Heap(bytes) if bytes.len() <= INLINE_BYTES_MAX => bytes.len(),

@@ -157,8 +157,7 @@ impl PartWriter {
         unsafe { std::slice::from_raw_parts(self.segment.start().add(self.start), self.length) }
     }
 
-    /// Finishes the payload. Reserved room that it did not use is given back if it is the last in
-    /// its segment.
+    /// Finishes the payload. Room that is left over is given back if it is the segment's last.
     pub(crate) fn finish(self) -> Part {
         POOL.lock().shrink(&self);
         Part {

@@ -64,8 +64,7 @@ impl Doorbell {
         fence(Ordering::SeqCst);
     }
 
-    /// Wants the doorbell on the other side's behalf. Returns `true` if it was silent before, so
-    /// that it must be rung now.
+    /// Wants the doorbell for the other side. Returns `true` if it must be rung now.
     pub(crate) fn raise(&self) -> bool {
         let (before, _) = self.set(WANTED, 0);
         fence(Ordering::SeqCst);

@@ -1,8 +1,7 @@
 //! The files that make a process a certain worker, sent before its assignment.
 //!
 //! A spawned worker already has its socket and its stderr. A forked one is sent them too, by way of
-//! the fork server, which passes everything on to the worker that it makes. A worker is never sent
-//! the files of another.
+//! the fork server, which passes everything on to its worker. None is sent another's files.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,7 +21,6 @@ struct Manifest {
     has_stderr: bool,
 }
 
-/// A worker's files.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     /// The number of the assignment that they belong to.
@@ -80,7 +78,6 @@ impl Endpoints {
         })
     }
 
-    /// Maps the context for reading.
     pub(crate) fn map_context(&self) -> io::Result<Option<Readable>> {
         self.context.as_ref().map(Readable::map).transpose()
     }

@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use dishrack_core::ledger::ItemId;
 
-/// The number of the protocol, raised whenever a record changes, so that two builds never misread
-/// each other.
+/// The protocol's number, raised with every change of a record, so that two builds never mix.
 pub(crate) const PROTOCOL: u32 = 5;
 
 /// The message over ipc-channel that says: look into the ring pair.
@@ -120,8 +119,7 @@ pub(crate) enum Up<'a> {
         #[serde(borrow)]
         ask: Ask<'a>,
     },
-    /// The worker no longer waits for this request; the answer says whether the cancelling came too
-    /// late.
+    /// The worker no longer waits for this request; the answer says whether that came too late.
     Cancel { request: u64 },
     /// A revoked delivery had been begun, or is over.
     HasBegun { ordinal: u64 },
@@ -179,8 +177,7 @@ pub(crate) enum Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// Returns the answer without a payload's bytes. An item has its bytes elsewhere, and gives
-    /// none.
+    /// Returns the answer without a payload's bytes; `Empty` for an item, whose bytes are elsewhere.
     pub(crate) fn without_body(self) -> Answer<'static> {
         match self {
             Answer::Accepted(id) => Answer::Accepted(id),
@@ -337,8 +334,7 @@ impl Header {
         HEADER_BYTES + payload.len()
     }
 
-    /// Reads a header, and returns it with the offset of the payload; `None` if the record is
-    /// another kind.
+    /// Reads a header, and returns it with the payload's offset; `None` for another record.
     pub(crate) fn decode(record: &[u8]) -> Option<(Self, usize)> {
         let header = record.first_chunk::<HEADER_BYTES>()?;
         let [DELIVERY, is_awaited, _, _, rest @ ..] = header else {

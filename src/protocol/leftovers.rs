@@ -1,5 +1,4 @@
-//! Removes from the temporary folder what killed processes have left, once it is proven to be
-//! theirs.
+//! Removes from the temporary folder what killed processes have provably left there.
 //!
 //! A worker is met in a folder made by ipc-channel, which exists for some milliseconds (see
 //! `worker::meeting`). Its user holds a lock on it, and has put a file into it that marks it as
@@ -26,9 +25,8 @@ pub(crate) const SOCKET: &str = "socket";
 /// The beginning of the name of a folder that is made as a trial.
 const TRIAL: &str = ".dishrack-";
 
-/// The sticky bit, which our folders have from the call that makes them. It tells an empty folder
-/// whose maker was killed from one that a user has made. Among the files of one user it has no
-/// other meaning.
+/// The sticky bit, which our folders have from the call that makes them. It tells an empty one
+/// whose maker was killed from a user's. Among the files of one user it has no other meaning.
 pub(crate) const BIRTHMARK: u32 = 0o1000;
 
 /// Makes a folder and removes it, to try whether this process can.
@@ -89,8 +87,7 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
 fn remove_meeting_place(path: &Path) -> io::Result<()> {
     let folder = open_folder(path)?;
     let opened = fstat(&folder)?;
-    // Its user makes the mark under the lock. Locking a folder without a mark could disturb a
-    // stranger.
+    // The mark is made under the lock, so locking a folder without one could only disturb others.
     if !is_private(&opened) || kind_of(&folder, MARK) != Some(FileType::RegularFile) {
         return Ok(());
     }

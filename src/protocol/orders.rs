@@ -52,7 +52,6 @@ pub(crate) struct Assignment {
     pub(crate) name: String,
     /// The served function that it runs.
     pub(crate) role: String,
-    /// The type of its items.
     pub(crate) item_type: String,
     pub(crate) supervisor: u32,
     /// True if it must say when work on an item begins.
@@ -63,8 +62,7 @@ pub(crate) struct Assignment {
     pub(crate) uplink: IpcSender<Nudge>,
 }
 
-/// A fork server's answer to an assignment: the pid, or the reason for having none. Answers come in
-/// the order of the requests.
+/// The pid of an assignment's worker, or why there is none. The fork server answers in order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ForkReply(pub(crate) Result<u32, String>);
 

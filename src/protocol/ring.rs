@@ -4,7 +4,7 @@
 //! never sees half a record, wherever the writer is killed. Positions count bytes since the
 //! beginning and only grow. A record lies in one piece: eight bytes for its length, then its bytes.
 //! Where it does not fit before the end of the memory, a mark sends the reader to the beginning.
-//! What the other side wrote is checked before it is used. The module knows no processes and never
+//! Data from the other side is checked before use. The module knows no processes and never
 //! waits; waking is the ring pair's business.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,7 +113,6 @@ impl Writer {
         }
     }
 
-    /// Returns the position of the next record.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
@@ -216,7 +215,6 @@ impl Reader {
         self.position
     }
 
-    /// Returns `true` if there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
         self.ring.published() == self.position
     }
@@ -256,7 +254,8 @@ impl Reader {
     /// Copies the next record into `record`, replacing its content. Returns `false` if there is
     /// none. The record stays in the ring until [`consume`](Self::consume).
     ///
-    /// # Errors The bytes in the ring cannot be a record.
+    /// # Errors
+    /// The bytes in the ring cannot be a record.
     pub(crate) fn copy_next(&mut self, record: &mut Vec<u8>) -> Result<bool, Corrupt> {
         record.clear();
         let Some((start, length)) = self.next()? else {
@@ -270,7 +269,7 @@ impl Reader {
                 .ring
                 .word(start + number * ALIGN)
                 .load(Ordering::Relaxed);
-            // SAFETY: room for so many bytes was reserved.
+            // SAFETY: room for that many bytes was reserved.
             unsafe { copy.add(number).write_unaligned(word) };
         }
         // SAFETY: at least that many were written just now.
@@ -278,8 +277,7 @@ impl Reader {
         Ok(true)
     }
 
-    /// Passes the record that was copied last. The writer gets its room with
-    /// [`release`](Self::release).
+    /// Passes the last copied record. Its room is free after [`release`](Self::release).
     pub(crate) fn consume(&mut self, length: usize) {
         self.position += (ALIGN + padded(length)) as u64;
     }

@@ -1,5 +1,4 @@
-//! The memory that a supervisor shares with one worker process: a ring each way, the scoreboard,
-//! and the doorbells.
+//! The memory that a supervisor shares with one worker process: rings, scoreboard and doorbells.
 //!
 //! Two sides that are both awake exchange items without a system call; the doorbells say when one
 //! must be woken (see `doorbell`). No two workers share a ring pair, and it cannot block a side: it
@@ -77,8 +76,7 @@ impl RingPair {
     /// The length of the file that it lies in.
     pub(crate) const BYTES: usize = RING_PAIR_BYTES;
 
-    /// Makes new memory, all zero, whose pages are allocated on use. Returns it with the file that
-    /// gives it to the worker.
+    /// Makes new memory, all zero, allocated on use. Returns it with its file for the worker.
     pub(crate) fn new() -> io::Result<(Arc<Self>, OwnedFd)> {
         let (memory, file) = memory::make_for_two(RING_PAIR_BYTES)?;
         let ring_pair = Arc::new(RingPair { memory });
@@ -90,7 +88,8 @@ impl RingPair {
 
     /// Maps the memory that the other side sent.
     ///
-    /// # Errors It can be made shorter, is too short, or there is no room for it.
+    /// # Errors
+    /// It can be made shorter, is too short, or there is no room for it.
     pub(crate) fn of(file: impl AsFd) -> io::Result<Arc<Self>> {
         let memory = memory::map_to_write(file, RING_PAIR_BYTES)?;
         Ok(Arc::new(RingPair { memory }))
@@ -102,8 +101,7 @@ impl RingPair {
         unsafe { &*self.memory.start().cast_const().cast() }
     }
 
-    /// Returns a ring at an offset of the memory. The caller must keep the ring pair while it uses
-    /// the ring.
+    /// Returns a ring at an offset of the memory. The caller keeps the ring pair while it uses it.
     fn ring(&self, offset: usize, capacity: usize, head: &Word, tail: &Word) -> Ring {
         // SAFETY: the memory is as long as `RING_PAIR_BYTES`, of which the rings are disjoint parts, and
         // each is used by one writer and one reader: see the four methods below.

@@ -77,8 +77,7 @@ impl Scoreboard {
             .fetch_update(Ordering::Release, Ordering::Relaxed, higher);
     }
 
-    /// Notes that the worker is through with this delivery and all before it, and adds the time
-    /// spent. Only one thread calls this.
+    /// Notes that the worker is through up to this delivery, and its time. One thread calls it.
     pub(crate) fn set_through(&self, ordinal: u64, service_ns: u64) {
         let served_ns = self.served_ns.load(Ordering::Relaxed);
         let served_ns = served_ns.wrapping_add(service_ns);

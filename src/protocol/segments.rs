@@ -1,9 +1,8 @@
 //! Segments of shared memory that another process must map before it can read what lies in them.
 //!
-//! The writing side keeps [`SentSegments`]: the segments that the other side knows. The reading
-//! side keeps [`ReceivedSegments`]: those that it was sent. A segment is sent before the first
-//! record that names it is shown, so a reader which meets an unknown segment finds it in its socket
-//! and never waits.
+//! The writing side keeps [`SentSegments`], which the other side knows; the reading side keeps
+//! [`ReceivedSegments`]. A segment is sent before the first record that names it is shown, so a
+//! reader which meets an unknown segment finds it in its socket and never waits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,8 +32,7 @@ pub(crate) struct SentSegments {
 }
 
 impl SentSegments {
-    /// Makes the body of a record about this part, and queues the part's segment for sending if it
-    /// is new.
+    /// Makes the body of a record about this part, and queues a new segment for sending.
     pub(crate) fn body_of(&mut self, part: &Part) -> Body<'static> {
         Body::Shared {
             segment: self.share(&part.segment),
@@ -78,7 +76,8 @@ impl SentSegments {
 
 /// Sends a segment, at once or not at all.
 ///
-/// # Errors The other side is gone, or has not taken the earlier ones (`WouldBlock`).
+/// # Errors
+/// The other side is gone, or has not taken the earlier ones (`WouldBlock`).
 pub(crate) fn send(socket: &DescriptorSocket, segment: &Segment) -> io::Result<()> {
     let number = SegmentNumber {
         segment: segment.number,
@@ -159,7 +158,8 @@ impl ReceivedSegments {
 
     /// Returns the bytes of a payload in a segment of the other side.
     ///
-    /// # Errors The reason for which they are missing.
+    /// # Errors
+    /// The reason for which they are missing.
     pub(crate) fn find(
         &mut self,
         segment: u32,

@@ -5,8 +5,7 @@
 //! SQLite's own structure, every row's checksum and the book's tally must agree. A file that fails
 //! is an error that says what can be saved; it is never repaired in silence.
 //!
-//! After a failed commit this supervisor writes nothing more: the content of the file is for the
-//! next one.
+//! After a failed commit this supervisor writes nothing more: the file is for the next one.
 
 mod file;
 mod intrusion;
@@ -77,8 +76,7 @@ const IDENTITY: &[u8] = b"identity of a journal";
 /// The text of which the key makes the mark of its file, carried by the processes that work for it.
 const MARK: &[u8] = b"processes of a journal";
 
-/// The time between two checks that the file still says that it needs its log. If it does not, that
-/// is written again.
+/// The time between two checks that the file still has its mark.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
 /// A journal in use: the only one on its file.
@@ -147,17 +145,15 @@ impl Writer {
         if end == End::Untouched
             && let Some(connection) = self.connection.take()
         {
-            // The log stays, because the connection was opened so. Later readers must not use this
-            // connection.
+            // The connection was opened so that the log stays. Later readers need another one.
             let _ = connection.close();
         }
         self.failure = Some(why.clone());
         why
     }
 
-    /// Writes the log into the file if it has become long, or if the file does not say any more
-    /// that it needs its log, because another program has written the log into it. A failure is
-    /// tried again later.
+    /// Writes the log into the file if it has become long, or if another program has done so and
+    /// the file does not say any more that it needs its log. A failure is tried again later.
     fn bring_in(&mut self, is_marked: impl FnOnce() -> bool) {
         let is_long = self.log_pages.load(Ordering::Relaxed) >= self.log_pages_max;
         let is_due = self.marked.elapsed() >= MARK_EVERY;
@@ -262,8 +258,7 @@ impl Journal {
         }
     }
 
-    /// Returns `true` if its last supervisor did not close it, so that processes of that one may
-    /// still run.
+    /// Returns `true` if its last supervisor did not close it, so its processes may still run.
     pub(crate) fn was_left(&self) -> bool {
         self.was_left
     }
@@ -349,8 +344,7 @@ impl Journal {
         Err(writer.fail(why, end))
     }
 
-    /// Reads everything again after another program has changed the files; if it is sound, brings
-    /// the log into the file.
+    /// Reads all again after another program's change, and brings the log into a sound file.
     fn check_again(&self, writer: &mut Writer) -> Result<(), String> {
         let path = self.path.display();
         // It gets a connection of its own, because this one has pages in memory.

@@ -22,8 +22,7 @@ pub(crate) enum Deadline {
 }
 
 impl Deadline {
-    /// Makes the deadline of a call that begins now. A time beyond the clock's range means for
-    /// ever.
+    /// Makes the deadline of a call that begins now; never, beyond the range of the clock.
     pub(crate) fn lasting(time: Duration) -> Self {
         Instant::now()
             .checked_add(time)

@@ -1,5 +1,4 @@
-//! A nameless socket between a supervisor and one process that it made, for what only the kernel
-//! can carry: open files.
+//! A nameless socket between a supervisor and a process that it made, which carries open files.
 //!
 //! It is a pair of sockets, of which the new process inherits one or is sent it. So strangers can
 //! never speak on it, whatever the mode of a folder, and the end of a process is the end of its
@@ -55,8 +54,7 @@ impl DescriptorSocket {
         DescriptorSocket(end)
     }
 
-    /// Duplicates this end to a number above those of the standard streams, for a process that is
-    /// to inherit it.
+    /// Duplicates this end above the numbers of the standard streams, for a process to inherit.
     pub(crate) fn above_stdio(&self) -> io::Result<OwnedFd> {
         Ok(fcntl_dupfd_cloexec(&self.0, 3)?)
     }
@@ -129,15 +127,15 @@ impl DescriptorSocket {
     /// Waits for a message. `None` when the other end is gone.
     ///
     /// # Errors
-    /// What came is no such message, or its files could not be taken.
+    /// The message is of another form, or its files could not be taken.
     pub(crate) fn wait_for<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
         self.receive_with(RecvFlags::empty())
     }
 
     /// Returns the next message, if it is here already; `None` when the other end is gone.
     ///
-    /// # Errors Nothing is here (`WouldBlock`); what came is no such message, or its files could
-    /// not be taken.
+    /// # Errors
+    /// Nothing is here (`WouldBlock`), or what is here is no such message with its files.
     pub(crate) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
         self.receive_with(RecvFlags::DONTWAIT)
     }
@@ -175,8 +173,7 @@ impl DescriptorSocket {
         Ok(Some(Datagram { message, files }))
     }
 
-    /// Ends it for both sides, even if other processes have copies of an end. A waiting reader
-    /// returns.
+    /// Ends it for both sides, even if others have copies of an end. A waiting reader returns.
     pub(crate) fn end(&self) {
         // It fails only if the socket has ended.
         let _ = shutdown(&self.0, Shutdown::Both);

@@ -27,16 +27,15 @@ pub(crate) fn as_orphan() -> ! {
     std::process::exit(BOOT_FAILED)
 }
 
-/// Ends this process alone, because it is a copy that a handler has forked and let return. What it
-/// shares with the original, which goes on working, is left as it is.
+/// Ends this process alone, because it is a copy that a handler has forked and let return. It
+/// leaves as they are the things that it shares with the original, which goes on working.
 pub(crate) fn as_copy() -> ! {
     // No other thread of this process writes, whatever lock of stderr was held when it was copied.
     stderr::write_all(
         b"supervisor: a process that was forked while an item was worked on came back from there: it ends \
           here, as the item is its parent's; call _exit or exec in it\n",
     );
-    // SAFETY: `_exit` is safe anywhere. Functions registered for `exit` are the original process's
-    // to run.
+    // SAFETY: `_exit` is safe anywhere. The original runs the functions registered for `exit`.
     unsafe { nix::libc::_exit(BOOT_FAILED) }
 }
 

@@ -22,8 +22,7 @@ pub(crate) fn try_lock(file: &File, operation: FlockOperation) -> io::Result<boo
     }
 }
 
-/// Tries to take a lock until it is taken, or fails, or the time is over. `time` is asked before
-/// each try.
+/// Tries to take a lock until it succeeds, fails, or exceeds the time, which is asked for each try.
 pub(crate) fn take_in_time<T>(
     mut time: impl FnMut() -> Duration,
     mut take: impl FnMut() -> io::Result<Option<T>>,

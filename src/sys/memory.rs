@@ -3,8 +3,7 @@
 //! It is a memfd of our own, because ipc-channel's cannot be sealed. The kernel enforces seals:
 //! memory cannot be made shorter, which would end a reader beyond the new end by SIGBUS; and of
 //! memory that one process writes and others read, only its maker can get a writable mapping.
-//! Memory from another process is mapped only if it is sealed so. The module knows neither links
-//! nor the content.
+//! Memory from another process is mapped only if it is sealed so. The content is not known here.
 
 use std::ffi::c_void;
 use std::fmt;
@@ -33,8 +32,7 @@ pub(crate) struct Mapping {
     bytes: NonZeroUsize,
 }
 
-// SAFETY: it is plain memory, at the same address for all threads. Code that reads or writes there
-// argues its own safety.
+// SAFETY: it is plain memory, at the same address for all threads. Each access argues for itself.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -117,7 +115,7 @@ fn make(bytes: usize) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Maps memory that another process writes to as well, if nobody can make it shorter than this.
+/// Maps memory that another process writes to as well, if it cannot be made shorter than this.
 ///
 /// # Errors
 /// It is not sealed or too short, or there is no room for it.
@@ -135,7 +133,8 @@ pub(crate) struct Readable(Mapping);
 impl Readable {
     /// Maps memory that cannot be made shorter and that only its maker can write to.
     ///
-    /// # Errors It is not sealed so, or there is no room for it.
+    /// # Errors
+    /// It is not sealed so, or there is no room for it.
     pub(crate) fn map(file: impl AsFd) -> io::Result<Self> {
         let seals = SealFlags::SHRINK | SealFlags::FUTURE_WRITE;
         let bytes = sealed_size(file.as_fd(), seals)?;
@@ -149,8 +148,7 @@ impl Deref for Readable {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: mapped for as long as `self` is, and never shorter. Its maker writes a part only
-        // before it tells of it, and again only after it was told that the part is not read any
-        // more.
+        // before it tells of it, and again only after it was told that it is not read any more.
         unsafe { std::slice::from_raw_parts(self.0.start(), self.0.len()) }
     }
 }

@@ -15,9 +15,8 @@ pub(crate) const POLL: Duration = Duration::from_micros(20);
 /// The number of polls between two reads of the clock.
 const LOOKS: u32 = 32;
 
-/// The number of such rounds in which the processor is kept. Afterwards it is yielded in each,
-/// because both sides may run on the same one, and then neither makes progress while the other
-/// polls.
+/// The number of such rounds in which the processor is kept. Afterwards it is yielded in each: both
+/// sides may be on the same one, and then neither gets on while the other polls.
 const KEPT: u32 = 2;
 
 /// Polls until `is_there` or the time is over. Returns `true` if it is there.

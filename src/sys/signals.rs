@@ -1,12 +1,11 @@
-//! Signals: the masks of our own threads, those that this process ignores, and those that it was
-//! started with.
+//! Signals: the masks of our own threads, and the signals ignored by this process and at its start.
 //!
 //! ipc-channel does not try again after an interrupted call, and a signal handler of the program
 //! should run in the program's threads. So every thread that this crate starts blocks all signals
 //! that can be blocked. Catching signals is the program's business; the command line does it.
 //!
 //! An ignored signal stays ignored after an exec, so the process that starts this one decides about
-//! it, knowingly or not. What we ignore ourselves is restored in every process that we start.
+//! it, knowingly or not. Signals that we ignore are restored in every process that we start.
 
 use std::ptr;
 use std::sync::OnceLock;
@@ -63,8 +62,7 @@ pub(crate) fn inherited() -> Signals {
     })
 }
 
-/// Returns this process's action on a signal; `None` for the few numbers that the C library
-/// reserves.
+/// Returns this process's action on a signal; `None` for those reserved by the C library.
 fn action_of(number: i32) -> Option<libc::sigaction> {
     // SAFETY: all zeros are a valid value, and the call only writes to it.
     unsafe {
@@ -98,7 +96,8 @@ pub(crate) fn stop_ignoring(signal: Signal) {
 
 /// Restores the default of all signals that we ignored, between a fork and an exec.
 ///
-/// # Errors Only for an invalid argument.
+/// # Errors
+/// Only for an invalid argument.
 pub(crate) fn give_back() -> Result<(), Errno> {
     let ours = Signals(IGNORED_BY_US.load(Ordering::SeqCst));
     for number in (1..=NUMBER_MAX).filter(|number| ours.has(*number)) {

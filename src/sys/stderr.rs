@@ -1,9 +1,8 @@
 //! Passes what worker processes write to stderr on to ours, and keeps its end for histories.
 //!
 //! Each worker has a pipe of its own, and one thread reads them all. If our stderr takes nothing,
-//! that thread waits, the pipes fill, and in the end the workers wait, as they would without it;
-//! nothing else does. The end of a stream is read without waiting, so it can be asked for at any
-//! time.
+//! that thread waits, the pipes fill, and in the end only the workers wait, as they would without
+//! it. The end of a stream is read without waiting, so it can be asked for at any time.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

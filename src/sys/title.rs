@@ -3,9 +3,8 @@
 //! Linux lets `ps` read a process's arguments from the process's own memory, so it shows what is
 //! written there; PostgreSQL does the same. Writing needs no system call. A worker is started with
 //! a long first argument, so there is room. For a program that a user started, the memory of the
-//! environment follows that of the arguments and is used as well, after its strings were copied
-//! elsewhere. Then there is room for the words of its command line behind the title, by which
-//! `pgrep -f` finds it.
+//! environment behind is used as well, after its strings were copied elsewhere. Then there is room
+//! behind the title for the words of its command line, by which `pgrep -f` finds it.
 
 use std::fmt::{self, Write};
 use std::fs;
@@ -87,8 +86,7 @@ impl Area {
             // If there is room for one of them only, the words win, because users search for them.
             let room = (self.length - 1).saturating_sub(self.words.len() + 2);
             self.text.truncate(self.text.floor_char_boundary(room));
-            // All in one text, because `ps` shows a title that is longer than the arguments were up
-            // to its first zero.
+            // In one text: a title that outgrows the arguments is shown up to its first zero.
             let _ = write!(self.text, ": {}", self.words);
         }
         let shown = self.text.len().min(self.length - 1);
@@ -102,8 +100,7 @@ impl Area {
     }
 }
 
-/// Returns the address and the length of the arguments' memory, with the environment if that follows
-/// directly.
+/// Returns the address and length of the arguments' memory, with an adjacent environment if asked.
 fn argument_memory(with_environment: bool) -> Option<(*mut u8, usize)> {
     // proc(5), stat: after the command's name in brackets comes field 3; arg_start is field 48.
     let stat = fs::read_to_string("/proc/self/stat").ok()?;

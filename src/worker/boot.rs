@@ -42,7 +42,7 @@ pub(super) fn call() -> Option<Call> {
 /// Says hello and serves. Returns the exit code.
 pub(super) fn answer(call: Call) -> i32 {
     signals::inherited();
-    // The exits of what a worker starts must be kept, whoever started the supervisor.
+    // Commands must be waited for, even if SIGCHLD was ignored when the supervisor was started.
     signals::keep_exits();
     let Some(socket) = call.socket else {
         stderr::write_all(
@@ -142,9 +142,8 @@ fn serve_forks(
     }
 }
 
-/// Forks a child of the supervisor rather than of this process. So the supervisor can wait for it,
-/// it ends with the supervisor, and the fork server's end does not affect it. Returns 0 in the
-/// child.
+/// Forks a child of the supervisor rather than of this process: the supervisor can wait for it and
+/// takes it along at its end, and the fork server's end does not matter. Returns 0 in the child.
 fn fork_sibling() -> Result<u32, std::io::Error> {
     let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
     let none: libc::c_long = 0;

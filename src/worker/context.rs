@@ -1,7 +1,6 @@
 //! The value that a program gives all its worker processes before their first item.
 //!
-//! The bytes stay in the shared memory in which they came, and are decoded on each call. Only the
-//! program knows their meaning.
+//! The bytes stay in the shared memory in which they came. Only the program knows their meaning.
 
 use std::sync::OnceLock;
 

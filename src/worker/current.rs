@@ -40,8 +40,7 @@ pub(super) fn begin(id: ItemId, attempt: u32) {
     DELIVERY.with(|delivery| delivery.set(Some((id, attempt))));
 }
 
-/// Returns the item and the attempt that this thread's handler works on, if this is a worker
-/// process.
+/// Returns the item and the attempt that this thread's handler works on in a worker process.
 #[cfg(feature = "cli")]
 pub(crate) fn delivery() -> Option<(ItemId, u32)> {
     DELIVERY.with(Cell::get)

@@ -1,5 +1,4 @@
-//! Notices that a handler has closed the files of this process, and with them the way to its
-//! supervisor.
+//! Notices that a handler has closed this process's files, and with them the way to its supervisor.
 //!
 //! One file of our own stands for all, because code that closes what it does not own does so for
 //! whole ranges. Its number is high, where it is not reused at once.

@@ -1,5 +1,4 @@
-//! The deliveries that came to a worker process and were not taken yet, and the answers to its
-//! requests.
+//! The deliveries and answers that came to a worker process and were not taken yet.
 //!
 //! Deliveries stay in the ring until a handler takes them one by one. A search beyond them, for an
 //! answer or an urgent record, lays them aside in order. The inbox wakes nothing and sends nothing.

@@ -1,6 +1,5 @@
 //! Runs as the keeper: a small process that ends what workers have started when their supervisor
-//! cannot. For its purpose, its start and its orders see the supervisor's side,
-//! `supervision::keeper`.
+//! cannot. Its start and its orders are on the supervisor's side, in `supervision::keeper`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -34,8 +33,7 @@ pub(super) fn serve() -> Option<i32> {
         Signal::SIGUSR1,
         Signal::SIGUSR2,
     ] {
-        // SAFETY: ignoring a signal installs no handler. The keeper ends when its supervisor has
-        // ended.
+        // SAFETY: ignoring a signal installs no handler. The keeper ends with its supervisor.
         let _ = unsafe { signal(asked, SigHandler::SigIgn) };
     }
     for group in groups_left(io::stdin().lock()) {

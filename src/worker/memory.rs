@@ -3,8 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-/// Returns the resident memory in bytes from `/proc/self/statm` (proc(5)); 0 if that cannot be
-/// read.
+/// Returns the resident memory in bytes from `/proc/self/statm` (proc(5)), or 0 without it.
 pub(super) fn resident() -> u64 {
     let mut text = [0; 128];
     let read = File::open("/proc/self/statm").and_then(|mut file| file.read(&mut text));

@@ -33,17 +33,16 @@ impl Waker {
     }
 }
 
-/// Asks for SIGKILL at the parent's death. A forked worker does so first of all; a spawned one has
-/// done so before it was executed.
+/// Asks for SIGKILL at the parent's death, first of all. A spawned worker did so before its exec.
 pub(super) fn die_with(supervisor: u32) {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     end_without(supervisor);
 }
 
-/// Lets this process end what it has started when the supervisor is gone. The first thread must
-/// call this.
+/// Lets this process end what it has started at its supervisor's end. The first thread calls this.
 ///
-/// # Errors The thread cannot be started.
+/// # Errors
+/// The thread cannot be started.
 pub(super) fn watch(supervisor: u32) -> io::Result<Waker> {
     SUPERVISOR.store(supervisor, Ordering::Relaxed);
     let handler = SigHandler::Handler(on_hangup);

@@ -1,8 +1,7 @@
 //! The functions that worker processes may run, by the name of their type.
 //!
 //! The type of a function item has a name of its own, such as `myprogram::dry`, the same in the
-//! supervisor and in the re-executed worker. Closures may share a name, and an ambiguous one is
-//! refused.
+//! supervisor and in the re-executed worker. Closures may share one, and are refused then.
 
 use std::any::type_name;
 use std::collections::HashMap;
@@ -107,7 +106,6 @@ pub(super) fn register(register: impl FnOnce(&mut Roles)) {
     preloads.extend(roles.preloads);
 }
 
-/// Runs the functions that prepare for work.
 pub(super) fn preload() {
     let preloads = PRELOADS.read();
     let preloads = preloads.clone();

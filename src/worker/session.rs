@@ -1,10 +1,8 @@
-//! A worker process's connection to its supervisor: deliveries in, acknowledgements out, and
-//! requests in between.
+//! A worker process's connection to its supervisor: deliveries, acknowledgements and requests.
 //!
 //! A handler takes deliveries out of the ring itself, and polls a little before it sleeps. A thread
-//! that reads the channel wakes sleepers, sorts urgent records, and notices the end: a channel that
-//! ends without a stop means that the supervisor is dead, and this process ends with all it has
-//! started.
+//! that reads the channel wakes sleepers, sorts urgent records, and notices the end: if the channel
+//! ends without a stop, the supervisor is dead, and this process ends with all it has started.
 
 use std::any::type_name;
 use std::fmt::Display;
@@ -47,8 +45,7 @@ use crate::sys::poll::poll_until;
 use crate::sys::{exit, stderr, title};
 use dishrack_core::ledger::{Cause, Token};
 
-/// The number of acknowledgements from which on the supervisor is woken early; below, waiting costs
-/// less than waking.
+/// The number of acknowledgements that wake the supervisor early; below, waiting costs less.
 const EARLY_RING: usize = 16;
 
 /// The time of an item, in nanoseconds, below which its handler cannot have closed our files.
@@ -61,10 +58,8 @@ pub(crate) struct Session {
     /// The resident memory, in bytes, above which the supervisor is told, once.
     memory_max: Option<u64>,
     is_worn: AtomicBool,
-    /// True if a handler works on one item at a time; false for a loop, which works on what it got
-    /// and did not settle.
+    /// True for a handler, which works on one item at a time; false for a loop over what it got.
     is_handler: AtomicBool,
-    /// This worker's name.
     #[cfg(feature = "cli")]
     name: String,
     ring_pair: Arc<RingPair>,
@@ -110,8 +105,7 @@ impl Session {
         });
         let reading = Arc::clone(&session);
         waker.run(move || {
-            // A worker that cannot read any more is deaf, also if ipc-channel panics for lack of
-            // files or memory.
+            // A worker that cannot read is deaf. ipc-channel may panic for lack of files, too.
             let read = || reading.read(&assignment.downlink);
             let _ = catch_unwind(AssertUnwindSafe(read));
             exit::as_orphan();
@@ -341,8 +335,7 @@ impl Session {
         }
     }
 
-    /// Writes an acknowledgement. Returns the number of records for which the supervisor was not
-    /// woken.
+    /// Writes an acknowledgement. Returns the number of records not yet announced by waking.
     fn report(&self, ordinal: u64, service: Duration, ending: Ending) -> usize {
         match ending {
             Ending::Done(result) => {
@@ -404,8 +397,7 @@ impl Session {
         })
     }
 
-    /// Ends a delivery that was got, and wakes the supervisor. Returns `false` if it had ended
-    /// before.
+    /// Ends a delivery of `get`, and wakes the supervisor. Returns `false` if it had ended.
     fn settle_now(&self, ordinal: u64, service: Duration, ending: Ending) -> bool {
         copies::end_copy();
         let mut inbox = self.lock();

@@ -1,9 +1,8 @@
 //! The records that a worker process sends to its supervisor through the ring, and the wake-ups.
 //!
-//! A record is there for the supervisor as soon as it is written, however this process ends. The
-//! costly part is waking the supervisor. The worker does so when it runs out of work and when half
-//! of what it has is done. A thread, which sleeps unless a record is waiting, does so within four
-//! milliseconds in any case.
+//! A record is there for the supervisor as soon as it is written, however this process ends. Waking
+//! the supervisor is costly: the worker does so when it runs out of work and when half of what it
+//! has is done. A thread, which sleeps unless a record waits, does so within four milliseconds.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -97,8 +96,7 @@ impl Uplink {
                 signals::block_all();
                 watched.ring_for_what_waits();
             })
-            // Print it before the channel ends, because the supervisor then kills this process at
-            // once.
+            // In time: once the channel ends, the supervisor kills this process.
             .inspect_err(boot::say_no_thread)
             .ok()?;
         Some(uplink)
@@ -117,7 +115,8 @@ impl Uplink {
 
     /// Writes a record with a payload, which is put into shared memory if it is large.
     ///
-    /// # Errors The reason for which there is no shared memory.
+    /// # Errors
+    /// The reason for which there is no shared memory.
     pub(super) fn push_with(
         &self,
         mut payload: Payload,
@@ -208,8 +207,7 @@ impl Uplink {
         self.unrung.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Wakes the supervisor if it sleeps. If it looks often, it is woken only when it has not
-    /// looked within [`DELAY`].
+    /// Wakes a sleeping supervisor; one that looks often, only if it does not within [`DELAY`].
     pub(super) fn ring(&self) {
         let doorbell = self.ring_pair.up_doorbell();
         if doorbell.take() {
@@ -239,8 +237,7 @@ impl Uplink {
     fn nudge(&self) {
         fail::point("worker: to be sent");
         if signals::with_all_blocked(|| self.try_to_send()).is_err() {
-            // The supervisor is gone, or code of this process has closed files that it does not
-            // own.
+            // The supervisor is gone, or code here has closed files that it does not own.
             exit::as_orphan();
         }
     }
@@ -266,8 +263,7 @@ impl Uplink {
             std::thread::sleep(DELAY);
             state = self.lock();
             self.ring_now();
-            // A record noted after this store finds the watch off and starts it; one noted before
-            // is counted in the load below.
+            // A record noted from here on finds the watch off; an earlier one is counted below.
             self.is_watched.store(false, Ordering::SeqCst);
             state.is_watched = self.unrung.load(Ordering::SeqCst) > 0;
             self.is_watched.store(state.is_watched, Ordering::SeqCst);

@@ -1,5 +1,4 @@
-//! The journal's book-keeping: the rows that change with a write, and the meaning of a set of rows
-//! when a supervisor begins again.
+//! The journal's book-keeping: the rows that change with a write, and what rows mean afterwards.
 //!
 //! It is pure: it knows no database, no file and no clock. It decides on [`Change`]s; all those of
 //! one write are applied together or not at all. [`Tables`] applies them in memory, for tests and
@@ -60,8 +59,7 @@ pub trait Stored {
 
 /// The greatest size of a batch in bytes; a batch holds one item at least.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// The greatest number of items in a batch, so that a long-running item keeps few others in the
-/// file.
+/// The greatest number of items in a batch, so that a slow item keeps few others in the file.
 const BATCH_ITEMS_MAX: usize = 4096;
 /// The number of rows of `gone` at which they are merged into one.
 const GONE_ROWS_MAX: u64 = 64;
@@ -130,7 +128,8 @@ impl Page {
 impl Book {
     /// Returns the changes of one write, to be applied together or not at all.
     ///
-    /// # Errors A record contradicts the book, which must not be used afterwards.
+    /// # Errors
+    /// A record contradicts the book, which must not be used afterwards.
     pub fn changes<P: Stored>(
         &mut self,
         records: &[Record<P>],
@@ -187,8 +186,7 @@ impl Book {
         page.changes
     }
 
-    /// Makes the dead letter with this item unfinished again and returns the changes; `None` if
-    /// there is no such letter.
+    /// Makes this dead letter unfinished again and returns the changes; `None` if there is none.
     pub fn revive(&mut self, id: ItemId, body: &[u8]) -> Option<Vec<Change>> {
         if !self.dead.remove(&id.0) {
             return None;
@@ -384,7 +382,8 @@ impl Book {
 
 /// Decodes the failed attempt in a row of [`Table::Failure`].
 ///
-/// # Errors The row is damaged.
+/// # Errors
+/// The row is damaged.
 pub fn failure_in(key: Key, row: &[u8]) -> Result<Failure, Damage> {
     let table = Table::Failure;
     let failure = codec::open(table, key, row).and_then(codec::failure_of);
@@ -393,7 +392,8 @@ pub fn failure_in(key: Key, row: &[u8]) -> Result<Failure, Damage> {
 
 /// Returns the item in a row of [`Table::Dead`].
 ///
-/// # Errors The row is damaged.
+/// # Errors
+/// The row is damaged.
 pub fn item_in(key: Key, row: &[u8]) -> Result<&[u8], Damage> {
     let table = Table::Dead;
     codec::open(table, key, row).ok_or(Damage::Row { table, key })

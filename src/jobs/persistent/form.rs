@@ -22,8 +22,7 @@ struct Request<'a> {
     inputs: [(); 0],
 }
 
-/// An answer. Members with their default value may be missing or null, and unknown ones are
-/// ignored.
+/// An answer. Members with their default value may be missing or null; unknown ones are ignored.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Answer {
@@ -41,8 +40,7 @@ const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
 pub(super) enum Line {
     /// An answer to a request.
     Answer(Answer),
-    /// Text that may have been written before there was anything to answer, such as a banner, and
-    /// the reason why it is no answer.
+    /// Text that may precede all answers, such as a banner, and why it is no answer.
     Words(String),
 }
 

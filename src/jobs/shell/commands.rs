@@ -1,6 +1,5 @@
 //! PURE: finds commands that evaluate their arguments again: `eval`, `sh -c`, and bash's uses of
-//! variable names. It sees only the script: not what a variable or a function of the script makes
-//! of a value.
+//! variable names. It does not see what a variable or a function of the script makes of a value.
 
 use std::ops::Range;
 
@@ -52,7 +51,6 @@ impl SimpleCommand {
             && name.is_some_and(|name| is_name(&name))
     }
 
-    /// Adds the next word.
     pub(super) fn push(&mut self, word: Word) {
         let is_assignment = self.words.is_empty() && word.assigned().is_some();
         match is_assignment {
@@ -61,7 +59,6 @@ impl SimpleCommand {
         }
     }
 
-    /// Examines the whole command.
     pub(super) fn judge(&self) -> Verdict {
         let mut verdict = Verdict::default();
         for word in &self.assignments {
@@ -241,8 +238,7 @@ impl Verdict {
         }
     }
 
-    /// Refuses arguments of a name that an expansion or a pattern gives, because it could be `eval`
-    /// or a shell.
+    /// Refuses arguments of a name that is not known and could be `eval` or a shell.
     fn judge_unknown(&mut self, words: &[Word]) {
         let mut words = words;
         while let Some((_, rest)) = words.split_first().filter(|(first, _)| is_prefix(first)) {
@@ -274,7 +270,6 @@ impl Verdict {
         }
     }
 
-    /// Examines the command's name.
     fn judge_name(&mut self, words: &[Word]) {
         let Some((name, arguments)) = words.split_first() else {
             return;

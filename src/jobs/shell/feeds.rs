@@ -1,6 +1,5 @@
 //! PURE: the places that may reach a command on its stdin through a pipe, a here-document or a
-//! here-string, and the commands that may run what they read. It does not know commands: they are
-//! examined where they are read.
+//! here-string, and the commands that may run what they read. It does not examine commands itself.
 //!
 //! A place is refused if a command that may run its stdin can get it there: in the same pipeline
 //! after the `|`, in the command that a here-document belongs to, in compounds and substitutions of
@@ -97,8 +96,7 @@ impl Feeds {
         }
     }
 
-    /// Reads a `|` after this number of places. Returns the pipeline, and the scope of the text
-    /// before it.
+    /// Reads a `|` after so many places. Returns the pipeline, and the scope of the text before it.
     pub(super) fn pipe(&mut self, places: usize) -> Option<(usize, Scope)> {
         let after = self.next_number();
         let Pipeline { number, from } = *self.open.last()?;

@@ -105,8 +105,7 @@ impl Language {
         }
     }
 
-    /// Returns the long forms of options whose argument is run before the program, and may be one
-    /// itself.
+    /// Returns the long forms of options whose argument is run before the program, or may be one.
     fn long_module_options(self) -> &'static [&'static [u8]] {
         match self {
             Language::Node => &[b"--import", b"--loader", b"--experimental-loader"],
@@ -144,8 +143,7 @@ impl Language {
         matches!(self, Language::Awk | Language::Sed)
     }
 
-    /// Examines the words after the interpreter's name. Returns `true` if it reads its program from
-    /// stdin.
+    /// Examines the words after its name. Returns `true` if it reads its program from stdin.
     pub(super) fn judge(self, words: &[Word], refused: &mut Refused) -> bool {
         let mut options = Options::default();
         while let Some(word) = words.get(options.at) {
@@ -207,8 +205,7 @@ impl Language {
         options.reads_stdin |= may_be_interactive && is_any(&[b"--interactive"]);
     }
 
-    /// Examines a cluster such as `-ne` or `-pi.bak`; the next word follows it. The first letter
-    /// that takes an argument decides.
+    /// Examines a cluster such as `-ne` or `-pi.bak`. Its first letter with an argument decides.
     fn judge_short(
         self,
         option: &[u8],
@@ -268,8 +265,7 @@ impl Language {
         }
     }
 
-    /// Examines the words after the options: a value could be an option too, and the next word its
-    /// program.
+    /// Examines the words after the options: a value could be an option, and the next its program.
     fn judge_operands(self, options: &Options, words: &[Word], refused: &mut Refused) {
         let at = options.at;
         let is_program = self.has_program_as_operand() && !options.has_program;
@@ -295,8 +291,7 @@ impl Language {
         }
     }
 
-    /// Returns `true` if letters of options, or code, make perl open the files that its operands
-    /// name.
+    /// Returns `true` if options or code make perl open the files that its operands name.
     fn opens_operands(self, letters: &[u8], code: &[u8]) -> bool {
         let has = |name: &[u8]| code.windows(name.len()).any(|part| part == name);
         // <<>> takes names as they are.
@@ -324,8 +319,7 @@ fn names_stdin(file: &[u8]) -> bool {
     file == b"-" || file.contains(&b'/') && (has(b"dev") || has(b"proc") || is_pattern)
 }
 
-/// Returns `true` if a value could make it an option. A word with a slash before the place is a
-/// path.
+/// Returns `true` if a value could make it an option. A place after a slash makes a path.
 pub(super) fn may_be_option(word: &Word) -> bool {
     word.begins_with_hole() && !word.has_slash() || word.may_begin_with_place()
 }
@@ -339,7 +333,6 @@ pub(super) enum Source {
     Text(usize),
 }
 
-/// Returns `true` for a shell.
 pub(super) fn is_shell(program: &[u8]) -> bool {
     let shells: [&[u8]; 16] = [
         b"sh", b"bash", b"dash", b"ash", b"hush", b"ksh", b"ksh93", b"mksh", b"lksh", b"pdksh",
@@ -417,8 +410,7 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
     }
 }
 
-/// Examines the words after `ssh`. Those after the host are together a script there; returns the
-/// number of the first of them.
+/// Examines the words after `ssh`. Returns the number of the first of the script after the host.
 pub(super) fn judge_ssh(words: &[Word], refused: &mut Refused) -> usize {
     let mut at = 0;
     let with_argument = b"BbcDEeFIiJLlmOoPpQRSWw";

@@ -1,9 +1,8 @@
 //! PURE: reads a script as a shell does, and finds the quotes around its places. The files beside
 //! this one read commands, words and here-documents.
 //!
-//! A script that dash, bash and busybox read differently, or that one of them may read in another
-//! way than this module, is not read at all; then no place is filled in. Nothing is run or expanded
-//! here.
+//! A script that dash, bash and busybox read differently, or one of them may read in another way,
+//! is not read at all; then no place is filled in. Nothing is run or expanded here.
 
 use super::feeds::Feeds;
 use super::heredoc::Heredoc;
@@ -73,7 +72,6 @@ pub(super) struct Whole {
     pub(super) ends_with_argument: bool,
 }
 
-/// Reads a whole script.
 pub(super) fn read(units: &[Unit]) -> Read<Whole> {
     let mut lexer = Lexer::new(units);
     lexer.list(Closer::End)?;
@@ -148,7 +146,6 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Takes a place, and refuses it.
     pub(super) fn refuse_place(&mut self, refusal: Refusal) {
         let from = self.found.len();
         self.take_place(Stand::Kept);
@@ -168,8 +165,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Checks a newline that ends no line: shells differ in where the bodies of pending
-    /// here-documents begin then.
+    /// Checks a newline within a word: shells differ in where bodies of here-documents begin then.
     pub(super) fn newline_inside(&self) -> Read<()> {
         match self.pending.is_empty() {
             true => Ok(()),

@@ -489,8 +489,7 @@ impl Lexer<'_> {
     }
 }
 
-/// Returns `true` for a reserved word. `time` is none, because for some shells it is a command's
-/// name.
+/// Returns `true` for a reserved word. `time` is none: for some shells it is a command's name.
 fn is_reserved(word: &[u8]) -> bool {
     let beginnings: [&[u8]; 11] = [
         b"!",

@@ -27,7 +27,6 @@ enum Operator {
 }
 
 impl Lexer<'_> {
-    /// Reads a word.
     pub(super) fn word(&mut self) -> Read<Word> {
         let from = self.found.len();
         let mut word = Word::default();
@@ -221,8 +220,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// Reads `$((...))`. Nothing is filled in there, not even in substitutions, because their
-    /// output is evaluated.
+    /// Reads `$((...))`. Nothing is filled in there, as even substitutions are evaluated.
     fn arithmetic(&mut self) -> Read<()> {
         let from = self.found.len();
         self.at += 2;

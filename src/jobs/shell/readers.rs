@@ -1,6 +1,5 @@
-//! PURE: finds commands that may run what they read from stdin, as shells and interpreters do. If
-//! that is not known, as with a name that an expansion gives, they may. It does not know what they
-//! are fed.
+//! PURE: finds commands that may run what they read from stdin, as shells and interpreters do. One
+//! with an unknown name may. It does not know what they are fed.
 
 use super::commands::is_pasted_evaluated;
 use super::interpreters::{self, Language, Source, is_shell};
@@ -243,8 +242,7 @@ pub(super) fn is_runner(program: &[u8]) -> bool {
     is_plain_runner(program) || others.contains(&program)
 }
 
-/// Returns `true` for runners that have only options, variables and numbers before the other's
-/// name.
+/// Returns `true` for runners with only options, variables and numbers before the other's name.
 fn is_plain_runner(program: &[u8]) -> bool {
     let runners: [&[u8]; 13] = [
         b"chrt",
@@ -353,8 +351,7 @@ fn is_runner_or_reader(program: &[u8]) -> bool {
     is_runner(program) || is_reader(program)
 }
 
-/// Returns the number of the first word of the command of `xargs`, and `true` if what is read may
-/// be put between its words.
+/// Returns where the command of `xargs` begins, and if what is read may be put between its words.
 fn xargs_command(words: &[Word]) -> (usize, bool) {
     let (mut at, mut is_pasted) = (0, false);
     while let Some(word) = words.get(at) {
@@ -403,8 +400,7 @@ pub(super) fn is_abbreviated(option: &[u8], name: &[u8]) -> bool {
     option.len() > 2 && option.starts_with(b"--") && name.starts_with(option)
 }
 
-/// Returns `true` for a word that names stdin, or may, with or without an option's letters before
-/// it.
+/// Returns `true` for a word that names stdin, or may, with or without an option's letters.
 fn may_name_stdin(word: &Word) -> bool {
     let (text, is_whole) = word.literal_prefix();
     !is_whole || text.ends_with(b"-") || text.ends_with(b"stdin") || may_be_stdin(word)

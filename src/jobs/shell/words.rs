@@ -160,8 +160,7 @@ impl Word {
         self.bits.iter().any(is_pattern) || brackets.iter().all(|bit| self.bits.contains(bit))
     }
 
-    /// Returns `true` if a value may be its beginning. A word with a slash before the place is a
-    /// path.
+    /// Returns `true` if a value may be its beginning. A place after a slash makes a path.
     pub(super) fn may_begin_with_place(&self) -> bool {
         let begin = self.bits.iter().take_while(|bit| !is_known(bit));
         let own = self.bits.iter().filter(|bit| **bit == Bit::Place).count();

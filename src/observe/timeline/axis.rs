@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// The steps between ticks, in nanoseconds: 1, 2 and 5 of everything below a minute, and the units
-/// of a clock above.
+/// The steps between ticks, in nanoseconds: 1, 2 and 5 of all below a minute, and a clock's units.
 const STEPS_NS: [u64; 41] = {
     const US: u64 = 1000;
     const MS: u64 = 1000 * US;
@@ -68,8 +67,7 @@ pub(super) fn ticks(length: Duration, count: u32) -> Vec<(Duration, String)> {
         .collect()
 }
 
-/// Returns a time in the unit of the steps, or as a decimal number of the next larger unit if the
-/// axis is longer than that.
+/// Returns a time in the unit of the steps, or in decimals of the next unit on a longer axis.
 fn label(at: Duration, step: Duration, length: Duration) -> String {
     const UNITS: [(u128, &str); 6] = [
         (1_000, "µs"),

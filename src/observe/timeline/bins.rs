@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::observe::spans::{Doing, MarkKind};
 
-/// The greatest number of bins, as many as a picture has columns. It is halved when the width
-/// doubles.
+/// The greatest number of bins, as many as a picture has columns; doubling the width halves it.
 const BINS_MAX: usize = 1024;
 
 /// The first width. A run of a minute has doubled it sixteen times.
@@ -63,7 +62,6 @@ impl Bins {
         }
     }
 
-    /// Adds a mark at this time.
     pub(super) fn mark(&mut self, kind: MarkKind, at: Duration) {
         let at_ns = nanos(at);
         self.reach(at_ns);
@@ -72,8 +70,7 @@ impl Bins {
         *count = count.saturating_add(1);
     }
 
-    /// Returns the time spent on producing and working between these times, taking each bin as
-    /// even.
+    /// Returns the time of producing and working in this span, taking each bin as even.
     pub(super) fn busy(&self, from: Duration, to: Duration) -> (Duration, Duration) {
         let (mut at_ns, to_ns) = (nanos(from), nanos(to));
         let (mut producing, mut working) = (0.0, 0.0);

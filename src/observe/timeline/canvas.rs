@@ -1,7 +1,6 @@
 //! SVG as text: shapes, numbers, and words cut to fit.
 //!
-//! There are no fonts to measure with, so widths are those of a wide font; any other leaves some
-//! space.
+//! There are no fonts to measure with, so widths are those of a wide font.
 
 use std::fmt;
 
@@ -98,8 +97,7 @@ impl fmt::Display for Px {
     }
 }
 
-/// Escapes a text for XML. Characters that XML forbids, and control characters, are replaced by
-/// visible ones.
+/// Escapes a text for XML. Characters that XML forbids and control characters become visible ones.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

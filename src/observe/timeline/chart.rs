@@ -152,8 +152,7 @@ impl<'a> Chart<'a> {
         self.rows.iter().any(|row| !row.marks(kind).is_empty())
     }
 
-    /// Draws the chart. `columns` are the left edge of the names, their width, and the right edge
-    /// of the counts.
+    /// Draws the chart. `columns`: the left edge and the width of names, the right edge of counts.
     pub(super) fn draw(
         &self,
         canvas: &mut Canvas,
@@ -349,8 +348,7 @@ impl<'a> Chart<'a> {
     }
 }
 
-/// Gathers marks that are nearer to each other than their size: returns the first of each group,
-/// and the number in it.
+/// Gathers marks that are nearer to each other than their size: the first of each, and the number.
 fn gathered<'a>(notches: Vec<Notch<'a>>, scale: &Scale, size: f64) -> Vec<(Notch<'a>, u32)> {
     let mut groups: Vec<(Notch<'a>, u32)> = Vec::new();
     for notch in notches {

@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::bins::Bins;
 use crate::observe::spans::{Doing, Mark, MarkKind, Outcome, Span};
 
-/// The number of bars above which each would be narrower than a few pixels, so that bins replace
-/// them.
+/// The greatest number of bars; more would be narrower than a few pixels, so bins replace them.
 const BARS_MAX: usize = 300;
 
 /// The number of marks that keep their words. Further ones are only counted.
@@ -59,7 +58,6 @@ impl Row {
         }
     }
 
-    /// Adds work.
     pub(super) fn add(&mut self, span: Span) {
         self.bins.add(span.doing, span.start, span.end);
         match (span.doing, &span.outcome) {

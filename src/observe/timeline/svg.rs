@@ -53,7 +53,6 @@ patternTransform=\"rotate(45)\">
 </style>
 ";
 
-/// Draws one run.
 pub(crate) fn draw(timeline: &Timeline) -> String {
     sheet(&timeline.labels.title, std::slice::from_ref(timeline))
 }

@@ -29,8 +29,7 @@ use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 
-/// The time to wait for a process that may have been killed, because its end is not visible at
-/// once.
+/// The time to wait for a process that may have been killed, because its end is not seen at once.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Device and inode of the journals that this process has open.
@@ -52,8 +51,7 @@ pub(super) struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // It is not left to the end of the last descriptor, because a child that was just forked
-        // has one too.
+        // Explicitly, because a child that was just forked has a descriptor, too.
         let _ = self.file.unlock();
         claimed().remove(&self.id);
     }
@@ -179,8 +177,7 @@ impl Claim {
         is_read && has_lost_log(&header, &self.path)
     }
 
-    /// Checks that the file is as long as its header says, as it is when SQLite has just written
-    /// all its log into it.
+    /// Checks that the file is as long as its header says. Its log must have been written into it.
     pub(super) fn check_length(&self) -> Result<(), Trouble> {
         let mut header = [0; HEADER_BYTES];
         let read = self.file.read_exact_at(&mut header, 0);
@@ -336,9 +333,8 @@ pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, Trouble> {
     Ok(path)
 }
 
-/// Returns the length and the time of the last change of a journal that is not in use, which
-/// together tell two of its states apart. Returns `None` if it is in use, or was when its user was
-/// killed.
+/// Returns the length and the time of the last change of a journal that is not in use, to tell its
+/// states apart. Returns `None` if it is in use, or was when its user was killed.
 #[cfg(feature = "cli")]
 pub(super) fn state_at_rest(path: &Path) -> Option<(u64, SystemTime)> {
     let file = File::open(path).ok()?;

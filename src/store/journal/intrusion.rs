@@ -37,7 +37,6 @@ pub(super) enum Found {
     IndexCut(PathBuf),
 }
 
-/// A journal's files.
 #[derive(Debug)]
 pub(super) struct Files {
     file: PathBuf,
@@ -57,7 +56,6 @@ impl Files {
         }
     }
 
-    /// Returns the path of the journal's own file.
     pub(super) fn path(&self) -> &Path {
         &self.file
     }

@@ -10,8 +10,7 @@
 //! | `-wal` | when the tables are there | after `-shm` |
 //! | `-shm` | after `-wal` | before `-wal` |
 //!
-//! So a missing journal has none of them, an empty one has at most the first, and there is no
-//! `-shm` without a `-wal`.
+//! So a missing journal has none of them, an empty one at most the first, and `-shm` needs `-wal`.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -31,8 +30,7 @@ const ROLLBACK_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]
 /// The beginning of a write-ahead log, but for the last bit (SQLite's file format, 4.1).
 const LOG_MAGIC: [u8; 4] = [0x37, 0x7f, 0x06, 0x82];
 
-/// The number at the beginning of an index, in this machine's byte order (SQLite's WAL-mode file
-/// format, 2.1).
+/// The first number of an index, in this machine's byte order (SQLite's WAL-mode file format, 2.1).
 const INDEX_VERSION: u32 = 3_007_000;
 
 /// The step in bytes by which an index grows, from three bytes or none before its first use.
@@ -66,8 +64,7 @@ pub(super) fn check(journal: &Path, is_in_use: bool) -> Result<(), String> {
     check_one(&rollback, &is_rollback)?;
     check_one(&log, &is_log)?;
     check_one(&index, &is_index)?;
-    // While others read the journal, both come and go; but there is a log as long as there is the
-    // same index.
+    // While others read the journal both come and go; but while there is one index there is a log.
     let identity = || {
         index
             .symlink_metadata()

@@ -1,5 +1,4 @@
-//! The prints of items' keys, which tell the items that were put in an earlier run by content and
-//! occurrence.
+//! The prints of items' keys, by which items of an earlier run are known: content and occurrence.
 
 use std::collections::HashMap;
 

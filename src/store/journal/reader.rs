@@ -28,7 +28,6 @@ pub(crate) fn read_letters(
     letters.map_err(|trouble| unusable(path, with_advice(path, trouble)))
 }
 
-/// Adds advice to the trouble.
 #[cfg(feature = "cli")]
 fn with_advice(path: &Path, trouble: Trouble) -> Trouble {
     match trouble {

@@ -84,7 +84,6 @@ fn key_of(row: &Row<'_>) -> Result<Key, Trouble> {
     Ok((number(0)?, number(1)?))
 }
 
-/// All items.
 pub(super) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
 
 /// Calls `read` with every row of these items, lowest key first.

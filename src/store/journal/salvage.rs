@@ -33,8 +33,7 @@ pub struct Saved {
     pub lost: u64,
     /// Rows that could not be read or had wrong content.
     pub rows_lost: u64,
-    /// The parts known to be incomplete, in plain words; empty if all of the journal could be read.
-    /// How much is missing is not known.
+    /// The parts known to be incomplete, in words; empty if all could be read.
     pub incomplete: Vec<&'static str>,
 }
 

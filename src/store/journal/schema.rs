@@ -40,8 +40,7 @@ pub(super) const APPLICATION_ID: u32 = 0x6469_7368;
 /// written. The first format had no table of attempts that have not been shown.
 const VERSION: u32 = 2;
 
-/// The mark beside the version in the header while a supervisor uses the file, and after it was
-/// killed.
+/// The mark beside the version while a supervisor uses the file, and after it was killed.
 pub(super) const IN_USE: u32 = 1 << 16;
 
 /// The mark in its place where all that was committed can be read, from the file and its log, or
@@ -63,14 +62,11 @@ const COMMAND: &str = "command";
 /// The facts that are kept once for all of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meta {
-    /// The name of the items' type.
     pub(super) item_type: String,
-    /// The key of the prints.
     pub(super) print_key: [u8; 16],
 }
 
 impl Meta {
-    /// Makes the facts of a new journal.
     pub(super) fn new(item_type: &str) -> Result<Self, Trouble> {
         let mut print_key = [0; 16];
         File::open("/dev/urandom")
@@ -126,8 +122,7 @@ pub(super) fn begin_use(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Writes as much of the log into the file as readers permit, so that the file still says that it
-/// needs its log.
+/// Writes as much of the log into the file as readers permit. The file keeps its mark.
 pub(super) fn bring_in(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION | IN_USE)?;
     fail::point("journal: about to take its log in");
@@ -146,8 +141,7 @@ pub(super) fn end_use(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Closes a connection that writes, and removes the log if all of it is in the file and the file is
-/// not marked as in use.
+/// Closes a writing connection, and removes the log if all of it is in a file without the mark.
 pub(super) fn leave(connection: Connection) {
     let number = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     if number.is_ok_and(|number| number & MARKS == 0) {

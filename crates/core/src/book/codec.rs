@@ -115,8 +115,7 @@ fn take_item<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(item)
 }
 
-/// The prints of a batch while it is filled: runs of neighbours with keys, each preceded by the
-/// number of items without one.
+/// The prints of a batch while it is filled: runs of items with keys, and the gaps between them.
 #[derive(Default)]
 pub(super) struct PrintRow {
     pub(super) count: u64,

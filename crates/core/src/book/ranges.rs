@@ -78,7 +78,6 @@ impl Ranges {
         below.is_some_and(|(_, last)| *last >= number)
     }
 
-    /// Returns the count of all numbers.
     pub(super) fn count(&self) -> u64 {
         self.count
     }

@@ -146,7 +146,8 @@ impl Recovery {
 
     /// Reads one row.
     ///
-    /// # Errors The row's fault; it counts as missing.
+    /// # Errors
+    /// The row's fault; it counts as missing.
     pub fn read(&mut self, table: Table, key: Key, row: &[u8]) -> Result<(), Damage> {
         let damaged = Damage::Row { table, key };
         let body = codec::open(table, key, row).ok_or(damaged.clone())?;
@@ -228,7 +229,8 @@ impl Recovery {
 
     /// Checks all rows that were read and returns what they mean.
     ///
-    /// # Errors The first fault.
+    /// # Errors
+    /// The first fault.
     pub fn finish(mut self) -> Result<(Book, Found), Damage> {
         let tally = match self.tally {
             Some(tally) => tally,
@@ -321,8 +323,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Checks that failures belong to items that keep theirs, and that their places follow each
-    /// other.
+    /// Checks that failures belong to items that keep theirs, and that no place is left out.
     fn check_failures(&self) -> Result<(), Damage> {
         let table = Table::Failure;
         let mut before = (0, 0);

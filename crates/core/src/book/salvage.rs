@@ -1,9 +1,8 @@
 //! Makes a sound book of rows of which some are missing.
 //!
 //! Items keep their numbers. An item that cannot be shown to be done is done again rather than
-//! lost. An item of which only failures are left, or nothing at all, counts as a forgotten dead
-//! letter, because it is not known to be done; the print of its key goes, so that the same input
-//! puts it again.
+//! lost. An item of which at most failures are left counts as a forgotten dead letter, as it is not
+//! known to be done; the print of its key goes, so that the same input puts it again.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -99,8 +98,7 @@ impl Recovery {
         named.chain(self.gone.last()).max().unwrap_or(0)
     }
 
-    /// Marks the items of which no content is left and that are not known to be done as gone, and
-    /// returns them.
+    /// Marks items as gone that have no content left and are not known to be done. Returns them.
     fn take_lost(&mut self, accepted: u64) -> Ranges {
         let mut known = self.gone.clone();
         for (first, batch) in &self.batches {

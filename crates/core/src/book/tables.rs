@@ -119,7 +119,8 @@ impl Tables {
 
     /// Recovers what these tables mean.
     ///
-    /// # Errors The first fault in them.
+    /// # Errors
+    /// The first fault in them.
     pub fn recover(&self) -> Result<(Book, Found), Damage> {
         let mut recovery = Recovery::default();
         for table in Table::ALL {

@@ -33,8 +33,7 @@ impl Tally {
         self.gone.checked_sub(not_done.checked_add(self.forgotten)?)
     }
 
-    /// Returns the number of items without a terminal state; `None` if the numbers contradict each
-    /// other.
+    /// Returns the number of items without a terminal state; `None` if the numbers do not agree.
     #[must_use]
     pub fn unfinished(&self) -> Option<u64> {
         self.accepted

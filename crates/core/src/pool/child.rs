@@ -251,7 +251,7 @@ impl Child {
             Phase::Working => {
                 self.is_recycled = true;
                 self.phase = Phase::Stopping;
-                // What it has begun may take any time; a time limit is the item's.
+                // Items that it has begun may take any time; a time limit is the item's.
                 self.deadline = None;
                 Some(ChildEffect::AskToStop)
             }

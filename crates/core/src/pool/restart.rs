@@ -23,8 +23,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Notes a restart at `now`. Returns the number of restarts within `period`, or `None` if that
-    /// is more than `intensity`.
+    /// Notes a restart at `now`. Returns their number within `period`; `None` beyond `intensity`.
     pub fn note(&mut self, now: Duration, intensity: u32, period: Duration) -> Option<u32> {
         self.stamps
             .retain(|stamp| now.saturating_sub(*stamp) <= period);

@@ -60,8 +60,7 @@ enum State {
     Killed(Fault),
 }
 
-/// The shortest time before a worker counts as stalled. On a busy machine handing over takes time
-/// that is not the item's.
+/// The shortest time before a worker counts as stalled: handing over takes time on a busy machine.
 const STALLED: Duration = Duration::from_secs(1);
 
 /// The time after which the watchdog looks again whether a cancelled delivery was begun.

@@ -109,7 +109,7 @@ impl Account {
     pub fn sort_taken(&mut self, entries: Vec<Entry>) -> Sorted {
         let (known, unknown): (Vec<Entry>, Vec<Entry>) = entries
             .into_iter()
-            // An older state of the stream has lost who took this, and perhaps its number.
+            // An older state of the stream has lost this entry's owner, and perhaps its number.
             .filter(|entry| !self.items.contains_key(&entry.id))
             .partition(|entry| entry.number().is_some() && !entry.was_here());
         let mut sorted = self.sort_known(known);
@@ -170,8 +170,7 @@ impl Account {
         }
     }
 
-    /// Forgets the entries that the statement ended, except the lost ones. An item that has come
-    /// again as another entry stays held.
+    /// Forgets entries that ended, except the lost ones and items that came again as other entries.
     pub fn forget_ended(&mut self, statement: &Statement, lost: &[EntryId]) {
         for entry in statement.ends().chain(lost.iter().copied()) {
             if let Some(id) = self.items.remove(&entry) {

@@ -20,8 +20,7 @@ use core::str::FromStr;
 use crate::ledger::{Cause, Failure, ItemId, Unfinished};
 use crate::shared::inflight::Arrival;
 
-/// The id of an entry: the time at which it was added, in milliseconds, and its place among those
-/// of the same millisecond.
+/// The id of an entry: the millisecond in which it was added, and its place in that millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EntryId(
     /// The time in milliseconds.
@@ -57,7 +56,8 @@ pub trait Layout: Send + Sync + fmt::Debug {
 
     /// Returns the serialized item in an entry's fields.
     ///
-    /// # Errors The fault in the fields.
+    /// # Errors
+    /// The fault in the fields.
     fn body(&self, fields: &Fields) -> Result<Vec<u8>, String>;
 }
 
