@@ -1,7 +1,8 @@
 //! A run as a time chart: the pure fold that keeps the data, and the drawing of it.
 //!
 //! It keeps the bars of a row while they are few enough to be told apart, and always the row's
-//! activity in a fixed number of bins, so a long run needs no more memory than a short one.
+//! activity in a fixed number of bins, so a long run needs no more memory than a short one. It does
+//! not know where the picture goes.
 
 mod axis;
 mod bins;

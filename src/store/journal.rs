@@ -76,7 +76,7 @@ const IDENTITY: &[u8] = b"identity of a journal";
 /// The text of which the key makes the mark of its file, carried by the processes that work for it.
 const MARK: &[u8] = b"processes of a journal";
 
-/// The time between two checks that the file still has its mark.
+/// The time between two checks that the file still has its mark. A lost mark is written again.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
 /// A journal in use: the only one on its file.

@@ -64,7 +64,7 @@ impl Place {
         let folder = Path::new(&name).parent().ok_or(io::ErrorKind::NotFound)?;
         let folder = open_folder(folder)?;
         if !is_private(&fstat(&folder)?) {
-            // A default ACL replaces the umask. A connection made meanwhile ends with the server.
+            // A default ACL beats the umask. No stranger got in: connections end with the server.
             return Err(io::Error::other(
                 "others may enter folders that are made there: it has a default ACL",
             ));

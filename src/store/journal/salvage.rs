@@ -33,7 +33,8 @@ pub struct Saved {
     pub lost: u64,
     /// Rows that could not be read or had wrong content.
     pub rows_lost: u64,
-    /// The parts known to be incomplete, in words; empty if all could be read.
+    /// The parts known to be incomplete, in words; empty if all could be read. How much is missing
+    /// is not known.
     pub incomplete: Vec<&'static str>,
 }
 
