@@ -11,9 +11,8 @@ use crate::handler::loan::{self, Loan};
 /// Bytes as an item, or as part of one.
 ///
 /// A `Vec<u8>` is serialized byte by byte, and a worker gets a copy of it. A `Blob` is copied once,
-/// when it is put: if it is longer than 16 KiB it travels to worker processes in shared memory, and
-/// they read it there. It may be kept beyond the end of its item; the memory is used again when it
-/// is dropped.
+/// when it is put: if it is longer than 16 KiB, it travels to worker processes in shared memory,
+/// and they read it there. It may outlive its item; the memory is reused when it is dropped.
 ///
 /// # Example
 ///
@@ -39,7 +38,7 @@ enum Bytes {
 }
 
 impl Blob {
-    /// The bytes as a vector of their own, copied if they lie in shared memory.
+    /// Returns the bytes as a vector, copied if they lie in shared memory.
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
@@ -48,7 +47,7 @@ impl Blob {
         }
     }
 
-    /// Whether the bytes are read where the supervisor wrote them, rather than from a copy.
+    /// Returns `true` if the bytes are read where the supervisor wrote them, and not from a copy.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self.0, Bytes::Lent(_))

@@ -2,24 +2,24 @@
 //!
 //! A test names a role (`supervisor`, or a worker's name without its number), a point, a number n,
 //! and a file. The process of that role that passes the point for the n-th time writes so to the
-//! file and is gone; once the file is there nobody else is. With 0 for n, processes of that role
-//! write all points that they pass to the file instead. So a test learns which points there are,
-//! and has one run for each until none is left. In the same words it may have the process stopped
-//! instead; what that one writes is its pid. Without the feature nothing of this is there.
+//! file and is killed; once the file exists no other process is. If n is 0, processes of that role
+//! write all points that they pass to the file instead. So a test learns the points that exist, and
+//! runs once for each until none is left. Another variable of the same form has the process stopped
+//! instead; it then writes its pid. Without the feature this does nothing.
 
-/// Where the process is; what has to hold before it and after it is the tests' business.
+/// Passes a point of the program; the tests know what must hold before it and after it.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(crate) fn point(_name: &'static str) {}
 
-/// Whether a test wants this fault.
+/// Returns `true` if a test wants this fault.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(crate) fn is_planted(_fault: &'static str) -> bool {
     false
 }
 
-/// This process has this role from now on.
+/// Sets the role of this process.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(crate) fn set_role(_worker: &str) {}
@@ -37,13 +37,13 @@ mod planted {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
-    /// Role, point, number and file, with `|` between them.
+    /// The variable with role, point, number and file, separated by `|`.
     const KILL: &str = "DISHRACK_KILL_POINT";
 
-    /// The same words, where a process is to be stopped.
+    /// The variable of the same form that has a process stopped.
     const STOP: &str = "DISHRACK_STOP_POINT";
 
-    /// The name of a fault.
+    /// The variable with the name of a fault.
     const FAULT: &str = "DISHRACK_FAULT";
 
     static ROLE: OnceLock<String> = OnceLock::new();
@@ -94,7 +94,7 @@ mod planted {
         if plan.number == 0 {
             let file = options.create(true).append(true).open(&plan.file);
             let line = format!("{name}\n");
-            // The test misses what cannot be written.
+            // The test notices that the line is missing.
             let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
             return;
         }
@@ -104,7 +104,7 @@ mod planted {
         let file = options.write(true).create_new(true).open(&plan.file);
         if let Ok(mut file) = file {
             let _ = file.write_all(std::process::id().to_string().as_bytes());
-            // To the process: a copy made by a bare clone does not know the number of its thread.
+            // To the process: a copy made by a bare clone does not know its thread's id.
             let _ = kill(Pid::this(), plan.signal);
         }
     }

@@ -1,6 +1,6 @@
-//! Running a handler on one item, whatever the worker is: decode, run, encode, catch its panic; and
-//! what the thread that does so holds meanwhile. It knows neither queues nor links: whoever handed a
-//! delivery out hears of its end as an [`Acknowledger`](held::Acknowledger).
+//! Runs a handler on one item, for any kind of worker: decodes, runs, encodes, catches a panic. It
+//! also knows what the thread holds meanwhile. It knows neither queues nor links: the source of a
+//! delivery is told of its end as an [`Acknowledger`](held::Acknowledger).
 
 pub(crate) mod attempt;
 pub(crate) mod copies;

@@ -1,9 +1,8 @@
-//! Commands as work: each item is one run of a command, or one request to a process that serves
-//! many.
+//! Commands as work: an item is one run of a command, or one request to a process that serves many.
 //!
-//! What all items of a run have in common (the command, where its output goes) is the workers'
-//! context; an item is no more than its number and its text. So a run that goes on with a journal
-//! may use another command. How output is shown is for `cli`.
+//! The workers' context holds what all items of a run have in common (the command, the folder of
+//! its output); an item is only its number and its text. So a run that goes on with a journal may
+//! use another command. `cli` shows the output.
 
 mod child;
 mod command;
@@ -44,21 +43,21 @@ use template::{Template, Values};
 /// An item of a run of commands. Its number is its id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Job {
-    /// A line, or whatever stood between two separators.
+    /// A line, or the text between two separators.
     pub(crate) text: ByteBuf,
 }
 
-/// A [`Job`] as it lies in somebody else's memory.
+/// A [`Job`] that borrows its text.
 #[derive(Deserialize)]
 struct Borrowed<'a> {
     #[serde(borrow)]
     text: &'a Bytes,
 }
 
-/// Names are cut off after this many bytes.
+/// The number of bytes after which names are cut off.
 const NAME_BYTES: usize = 4096;
 
-/// What a serialized job is called: its text, without what is no text.
+/// Returns the name of a serialized job: its text, without bytes that are no text.
 pub(crate) fn name_of(body: &[u8]) -> String {
     match postcard::from_bytes::<Borrowed<'_>>(body) {
         Ok(job) => name_of_text(job.text),
@@ -66,7 +65,7 @@ pub(crate) fn name_of(body: &[u8]) -> String {
     }
 }
 
-/// What an item of this text is called.
+/// Returns the name of an item with this text.
 pub(crate) fn name_of_text(text: &[u8]) -> String {
     let shown = &text[..text.len().min(NAME_BYTES)];
     let mut name = String::from_utf8_lossy(shown).into_owned();
@@ -76,35 +75,35 @@ pub(crate) fn name_of_text(text: &[u8]) -> String {
     name
 }
 
-/// How a command gets its item.
+/// The way in which a command gets its item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Feed {
     /// In its arguments.
     Arguments,
-    /// On its stdin, with a newline behind it or as it is.
+    /// On its stdin, with a newline after it or as it is.
     Stdin { ends_line: bool },
 }
 
-/// What all jobs of a run have in common.
+/// The properties that all jobs of a run have in common.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Setup {
     pub(crate) template: Template,
-    /// Where the command's program is, if it is the same for all.
+    /// The path of the command's program, if it is the same for all.
     pub(crate) program: Option<OsString>,
-    /// The words of a process that serves many items; the template is what each request says then.
+    /// The words of a process that serves many items. The template then makes its requests.
     pub(crate) server: Option<Vec<OsString>>,
-    /// What a shell runs, if one was asked for: the template with its places in quotes.
+    /// The script for a shell, if one was asked for: the template with its places in quotes.
     pub(crate) script: Option<Script>,
     pub(crate) feed: Feed,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) workdir: Option<OsString>,
     pub(crate) spool: Spool,
-    /// How long a process that serves may take to end.
+    /// The time that a serving process may take to end.
     pub(crate) grace: Duration,
 }
 
 impl Setup {
-    /// The words of the command for one item.
+    /// Returns the words of the command for one item.
     pub(crate) fn words(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
         match &self.script {
             Some(script) => script.words(values),
@@ -112,7 +111,7 @@ impl Setup {
         }
     }
 
-    /// A command line that does the same, for a shell.
+    /// Returns a command line for a shell that does the same.
     pub(crate) fn line(&self, values: Values<'_>) -> Result<Vec<u8>, String> {
         let filled = self.script.as_ref();
         let filled = filled.map(|script| script.filled(values)).transpose()?;
@@ -122,14 +121,14 @@ impl Setup {
         }
     }
 
-    /// What is run, with the places of the items as they were written, in one line.
+    /// Returns what is run in one line, with the places of the items as they were written.
     pub(crate) fn source(&self) -> String {
         let server = self.server.clone().unwrap_or_default();
         in_one_line(&[server, self.template.source()].concat())
     }
 
-    /// What is run for one item, for people: one line that a shell can be given, or the words with their
-    /// places where the item is not all there.
+    /// Returns what is run for one item, for people: one line for a shell, or the words with their
+    /// places if the item is not complete.
     pub(crate) fn shown(&self, values: Values<'_>) -> String {
         let filled = self.script.as_ref();
         let filled = filled.and_then(|script| script.filled(values).ok().flatten());
@@ -137,7 +136,7 @@ impl Setup {
         if let Some(line) = line.filter(|line| !line.contains(char::is_control)) {
             return line;
         }
-        // An item that is not all there cannot be filled in.
+        // An item that is not complete cannot be filled in.
         let words = self
             .words(values)
             .unwrap_or_else(|_| self.template.source());
@@ -145,14 +144,14 @@ impl Setup {
     }
 }
 
-/// Serves commands; for the first call of `main`.
+/// Serves commands. The first call of `main` calls this.
 pub(crate) fn serve(roles: &mut Roles) {
     roles.handler_until(run, end);
 }
 
 static POST: Mutex<Option<Post>> = Mutex::new(None);
 
-/// This worker has no more items.
+/// Ends the work of a worker that has no more items.
 fn end() {
     let mut post = POST.lock();
     if let Some(post) = &mut *post {
@@ -162,7 +161,7 @@ fn end() {
     }
 }
 
-/// The attempt that this worker makes just now.
+/// The attempt that this worker makes at present.
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
     id: ItemId,
@@ -178,7 +177,7 @@ impl Attempt {
         Some(Attempt { id, attempt, slot })
     }
 
-    /// What a command is told in its environment.
+    /// Returns the variables that a command gets in its environment.
     fn environment(self) -> [(&'static str, u64); 3] {
         [
             ("SUPERVISOR_ITEM", self.id.0),
@@ -196,18 +195,18 @@ impl Attempt {
     }
 }
 
-/// A worker's slot, which is the number at the end of its name.
+/// Returns a worker's slot, which is the number at the end of its name.
 pub(crate) fn slot_of(worker: &str) -> Option<u64> {
     worker.rsplit_once('-')?.1.parse().ok()
 }
 
-/// What this worker process was told.
+/// Returns the setup that this worker process was given.
 fn setup() -> Option<&'static Setup> {
     static SETUP: OnceLock<Option<Setup>> = OnceLock::new();
     SETUP.get_or_init(worker::context).as_ref()
 }
 
-/// Runs the command for one item, in a worker process. An error says how it ended.
+/// Runs the command for one item, in a worker process. The error says how it ended.
 pub(crate) fn run(job: Job) -> Result<(), Setback> {
     let (Some(setup), Some(attempt)) = (setup(), Attempt::current()) else {
         let why = "this worker was not told which command to run";
@@ -240,7 +239,7 @@ impl Setup {
     }
 }
 
-/// Has an item served by this worker's own process.
+/// Lets this worker's own process serve an item.
 fn serve_item(
     setup: &Setup,
     server: &[OsString],
@@ -258,7 +257,7 @@ fn serve_item(
     let served = while_at_work(|| post.serve(&words, &surroundings, &arguments))?;
     let (exit, output) = (served.exit, served.output);
     if !output.is_empty() {
-        // What a failed request says is a complaint.
+        // The output of a failed request is a complaint.
         let stream = match exit.is_success() {
             true => Stream::Stdout,
             false => Stream::Stderr,
@@ -283,7 +282,7 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Setba
     let output = Output::create(&setup.spool, attempt)?;
     let [stdout, stderr] = &output.files;
     let streams = [input.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    // If this worker was asked to end meanwhile, it does when the output is seen to.
+    // A worker that is asked to end meanwhile first finishes with the output.
     while_at_work(|| {
         let memory = setback::MemoryWatch::begin();
         let result = match command::run(&words, &surroundings, streams) {
@@ -299,7 +298,7 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Setba
     })
 }
 
-/// What the command is to read: nothing, or its item in a file of its own.
+/// Opens the command's stdin: nothing, or the item in a file of its own.
 fn stdin_of(feed: Feed, item: &[u8]) -> io::Result<File> {
     let Feed::Stdin { ends_line } = feed else {
         return File::open("/dev/null");
@@ -313,7 +312,7 @@ fn stdin_of(feed: Feed, item: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// A command line as a shell takes it.
+/// Returns a command line in a shell's quotes.
 fn quoted(words: &[OsString]) -> Vec<u8> {
     let words: Vec<Vec<u8>> = words
         .iter()
@@ -322,8 +321,8 @@ fn quoted(words: &[OsString]) -> Vec<u8> {
     words.join(&b' ')
 }
 
-/// The same without what would end the line or is no text, which needs a form of quotes that dash does
-/// not have before 0.5.13.
+/// Returns a command line in one line of plain text. For line ends and bytes that are no text it
+/// needs a form of quotes that dash lacks before 0.5.13.
 fn in_one_line(words: &[OsString]) -> String {
     let words = words.iter().map(|word| match word.to_str() {
         Some(text) if !text.contains(char::is_control) => {
@@ -334,7 +333,7 @@ fn in_one_line(words: &[OsString]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// `$'...'`, with octal numbers for what cannot be written.
+/// Writes a word as `$'...'`, with octal numbers for bytes that cannot be printed.
 fn escaped(word: &[u8]) -> String {
     let mut line = String::from("$'");
     for chunk in word.utf8_chunks() {

@@ -1,4 +1,4 @@
-//! The chapter's kitchen: dishes, a washer who puts them on a rack, and dryers who take them off.
+//! The chapter's kitchen: dishes, a washer that puts them on a rack, and dryers that take them off.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::worker::{self, Roles};
 /// One dish on its way from the washer to a dryer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dish {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// How long drying it takes.
+    /// The time that drying takes.
     pub dry: Duration,
-    /// Weight for those who want to see heavy dishes carried.
+    /// Extra bytes that make the dish heavy.
     pub padding: ByteBuf,
 }
 

@@ -1,9 +1,9 @@
-//! How deliveries reach workers: the contract, and one file per link.
+//! The ways in which deliveries reach workers: the contract, and one file per link.
 //!
 //! A link carries deliveries to one worker and knows nothing of scheduling, attempts or stores.
-//! What comes back (acknowledgements, requests) goes to the broker. `deliver` collects and `flush`
-//! sends, so that a worker gets a batch in one go. No method may block: the broker calls them with
-//! its lock held, and a worker that is stopped must stop nobody else.
+//! Acknowledgements and requests go back to the broker. `deliver` collects and `flush` sends, so a
+//! worker gets a batch in one go. No method may block, because the broker calls them with its lock
+//! held and a stopped worker must not stop others.
 
 pub(crate) mod inline;
 pub(crate) mod process;
@@ -37,11 +37,11 @@ impl Job {
     }
 }
 
-/// The supervisor's end of the way to one worker. Only workers in other processes ask, and need to
-/// have large payloads in shared memory.
+/// The supervisor's end of the way to one worker. Only workers in other processes send requests and
+/// need large payloads in shared memory.
 pub(crate) trait Link: Send + fmt::Debug {
-    /// Adds a delivery to the batch. `is_awaited`: somebody waits for its result. An error says why
-    /// this item cannot be brought to a worker.
+    /// Adds a delivery to the batch. `is_awaited` is true if a caller waits for its result. The
+    /// error is the reason for which this item cannot be brought to a worker.
     fn deliver(
         &mut self,
         handed: &Handed,
@@ -65,28 +65,28 @@ pub(crate) trait Link: Send + fmt::Debug {
     /// Asks the worker to finish what it has started, give the rest back and end.
     fn ask_to_stop(&mut self);
 
-    /// A delivery was cancelled: if the worker did not begin it, it should not.
+    /// Tells the worker that a delivery was cancelled and should not be begun.
     fn revoke(&mut self, _handed: &Handed) {}
 
-    /// The worker is at one item for long: what else it has goes to others.
+    /// Takes back what the worker has not begun, because its present item takes long.
     fn take_back(&mut self) {}
 
-    /// Sends what was collected. `may_poll`: there are processors enough for the worker to look for
-    /// more a little while before it sleeps. An error: this worker cannot be talked to any more.
+    /// Sends the batch. `may_poll` is true if there are processors enough for the worker to poll a
+    /// little before it sleeps. An error means that the worker cannot be reached any more.
     fn flush(&mut self, _may_poll: bool) -> Result<(), String> {
         Ok(())
     }
 
-    /// What the worker wrote was read.
+    /// Tells the worker that its records were read, so there is room.
     fn has_made_room(&mut self) {}
 
-    /// The worker still reads this delivery's payload, though it is settled.
+    /// Keeps the payload of a settled delivery, because the worker still reads it.
     fn keep(&mut self, _ordinal: u64, _payload: Payload) {}
 
-    /// It does not any more.
+    /// Releases that payload.
     fn release(&mut self, _ordinal: u64) {}
 
-    /// The last delivery to a worker in another process, by its ordinal.
+    /// Returns the ordinal of the last delivery to a worker in another process.
     fn handed(&self) -> u64 {
         u64::MAX
     }

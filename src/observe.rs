@@ -1,6 +1,6 @@
-//! What can be seen of a run: one event type and one point where events are emitted.
+//! The visible side of a run: one event type, and one point where events are emitted.
 //!
-//! An observer gets every event in the order in which it became known. Whatever shows a run (text,
+//! An observer gets every event in the order in which it became known. Each display of a run (text,
 //! JSON, a status line) is a fold over these events in a file of its own, and changes nothing.
 
 #[cfg(feature = "cli")]
@@ -23,17 +23,16 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::sys::clock::monotonic_ns;
 use dishrack_core::ledger::{Counts, Exit, Failure, ItemId};
 
-/// Something that happened, and when.
+/// An event, and its time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// Time since the queue was made.
     pub at: Duration,
-    /// What happened.
+    /// The event.
     pub kind: EventKind,
 }
 
-/// What happened. `item` is the item's name: what the supervisor's `name_items` makes of it, or
-/// `item-` and its number.
+/// The kinds of events. An `item` is named by the supervisor's `name_items`, or `item-` and number.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -41,9 +40,9 @@ pub enum EventKind {
     Started {
         /// The supervisor's process.
         pid: u32,
-        /// How the workers run: `processes`, `threads`, `tasks` or `sequential`.
+        /// The kind of its workers: `processes`, `threads`, `tasks` or `sequential`.
         mode: &'static str,
-        /// How many there are.
+        /// The number of workers.
         workers: usize,
     },
     /// A worker is ready.
@@ -76,7 +75,7 @@ pub enum EventKind {
     },
     /// A worker began to work on an item.
     ItemStarted {
-        /// Which item.
+        /// The item.
         id: ItemId,
         /// The item's name.
         item: String,
@@ -84,12 +83,12 @@ pub enum EventKind {
         worker: Arc<str>,
         /// The worker's process.
         pid: u32,
-        /// Which attempt this is.
+        /// The number of this attempt.
         attempt: u32,
     },
     /// A worker acknowledged an item.
     ItemDone {
-        /// Which item.
+        /// The item.
         id: ItemId,
         /// The item's name.
         item: String,
@@ -97,25 +96,25 @@ pub enum EventKind {
         worker: Arc<str>,
         /// The worker's process.
         pid: u32,
-        /// Which attempt this was.
+        /// The number of this attempt.
         attempt: u32,
-        /// How long the worker took.
+        /// The time that the worker took.
         duration: Duration,
-        /// When that was heard, in time since 1970 (UTC).
+        /// The time at which that was heard, since 1970 (UTC).
         ended: Duration,
     },
     /// An attempt failed and another one follows.
     Retry {
-        /// Which item.
+        /// The item.
         id: ItemId,
         /// The item's name.
         item: String,
-        /// The attempt that failed: why, where and when.
+        /// The failed attempt with its cause, worker and time.
         failure: Arc<Failure>,
     },
     /// The last attempt failed: the item is a dead letter.
     Dead {
-        /// Which item.
+        /// The item.
         id: ItemId,
         /// The item's name.
         item: String,
@@ -128,11 +127,11 @@ pub enum EventKind {
         worker: Arc<str>,
         /// Its process.
         pid: u32,
-        /// How it ended.
+        /// The end of its process.
         exit: Exit,
         /// The item that it had started and not settled.
         holding: Option<String>,
-        /// Its supervisor was stopping, so that it had to end.
+        /// True if its supervisor was stopping, so it had to end.
         is_asked: bool,
     },
     /// A worker could not be started, or ended before it was ready to work.
@@ -141,30 +140,30 @@ pub enum EventKind {
         worker: Arc<str>,
         /// Its process, if there was one.
         pid: Option<u32>,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A worker was ended because its supervisor could not deal with it any more.
+    /// A worker was ended because its supervisor could not understand or reach it any more.
     WorkerFailed {
         /// Its name.
         worker: Arc<str>,
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// A worker is not started again: it has failed too often.
     WorkerGivenUp {
         /// Its name.
         worker: Arc<str>,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A worker has done as much as one should, and another one takes its place.
+    /// A worker has reached a bound, and another one takes its place.
     WorkerReplaced {
         /// Its name.
         worker: Arc<str>,
         /// Its process.
         pid: u32,
-        /// Which bound it has reached.
+        /// The bound.
         why: String,
     },
     /// An item takes longer than its time limit, and its worker is asked to end.
@@ -176,40 +175,39 @@ pub enum EventKind {
         /// The worker's process.
         pid: u32,
     },
-    /// All workers were given up on, and why: nothing more will be done.
+    /// All workers were given up: nothing more will be done.
     NoWorkersLeft {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// The journal failed, and why: nothing more is accepted or told.
+    /// The journal failed: nothing more is accepted or told.
     JournalFailed {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Something happens to what keeps the items, or the machine lacks something or has it again: what
-    /// people may want to know, in words. The work goes on.
+    /// News of the store, the stream or the machine's resources, in words. The work goes on.
     Notice {
-        /// What it is.
+        /// The notice.
         why: String,
     },
-    /// The queue's own books do not agree, in words: a bug in this library.
+    /// The queue's own books do not agree: a bug in this library.
     Inconsistent {
-        /// What does not agree.
+        /// The contradiction, in words.
         why: String,
     },
     /// A run is over.
     Summary {
-        /// Where the items are.
+        /// The final counts.
         counts: Counts,
-        /// How many workers were started again.
+        /// The number of times that workers were started again.
         restarts: u64,
-        /// How long the run took.
+        /// The time that the run took.
         elapsed: Duration,
     },
 }
 
 impl EventKind {
-    /// Whether it is one of the events of single items that [`Observer::wants_items`] asks for.
+    /// Returns `true` for the events of single items, which [`Observer::wants_items`] asks for.
     #[must_use]
     pub fn is_of_item(&self) -> bool {
         matches!(
@@ -223,25 +221,24 @@ impl EventKind {
     }
 }
 
-/// Gets every event. Called with the queue's lock held: hand the event on and return.
+/// Gets every event. It is called with the queue's lock held: pass the event on and return.
 pub trait Observer: Send + Sync + fmt::Debug {
-    /// Whether the events of single items are wanted: `Producing`, `Produced`,
-    /// `NotProduced`, `ItemStarted` and `ItemDone`.
-    /// They cost time for every item.
+    /// Returns `true` to get the events of single items: `Producing`, `Produced`, `NotProduced`,
+    /// `ItemStarted` and `ItemDone`. They cost time for every item.
     fn wants_items(&self) -> bool {
         true
     }
 
-    /// Something happened.
+    /// Gets an event.
     fn observe(&self, event: Event);
 
-    /// Whether enough was seen: asked after an item was given up on. From then on nothing more is
-    /// handed out, and what is in hand may be finished.
+    /// Returns `true` if enough was seen; asked after an item became a dead letter. From then on
+    /// nothing more is handed out, and begun work may be finished.
     fn is_enough(&self) -> bool {
         false
     }
 
-    /// The counts changed. Called after every batch.
+    /// Gets the new counts, after every batch.
     fn progress(&self, _counts: &Counts) {}
 }
 
@@ -251,7 +248,7 @@ pub(crate) struct Emitter {
     observer: Option<Arc<dyn Observer>>,
     origin: Instant,
     origin_ns: u64,
-    /// The same moment as time since 1970.
+    /// The time of the origin since 1970.
     origin_unix: Duration,
 }
 
@@ -279,17 +276,17 @@ impl Emitter {
         self.observer = Some(observer);
     }
 
-    /// Time since the queue was made.
+    /// Returns the time since the queue was made.
     pub(crate) fn now(&self) -> Duration {
         self.origin.elapsed()
     }
 
-    /// Now, as time since 1970. It never goes back.
+    /// Returns the present time since 1970. It never goes back.
     pub(crate) fn now_unix(&self) -> Duration {
         self.origin_unix + self.now()
     }
 
-    /// A time of the machine's monotonic clock, as time since 1970.
+    /// Converts a time of the machine's monotonic clock to the time since 1970.
     pub(crate) fn unix_of_ns(&self, at_ns: u64) -> Duration {
         (self.origin_unix + Duration::from_nanos(at_ns))
             .saturating_sub(Duration::from_nanos(self.origin_ns))
@@ -317,8 +314,7 @@ impl Emitter {
         }
     }
 
-    /// Emits what another process saw at this time of the monotonic clock, which all processes of
-    /// a machine share.
+    /// Emits an event of another process, with its time of the machine's monotonic clock.
     pub(crate) fn emit_at_ns(&self, at_ns: u64, kind: EventKind) {
         let at = Duration::from_nanos(at_ns.saturating_sub(self.origin_ns));
         self.emit_at(at.min(self.now()), kind);
@@ -331,7 +327,7 @@ impl Emitter {
     }
 }
 
-/// Why an item was given up on, in words.
+/// Returns in words why an item became a dead letter.
 #[cfg(feature = "cli")]
 pub(crate) fn last_cause(history: &[Failure]) -> String {
     let last = history.last().map(|failure| failure.cause.to_string());

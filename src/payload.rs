@@ -1,9 +1,9 @@
 //! The serialized bytes of an item: written once, where they can stay until the item has its end.
 //!
-//! Small ones lie side by side in blocks of the heap, so that a million of them cost no million
-//! allocations. Large ones that may travel to another process are written straight into shared
-//! memory (see `segment`), so that bringing them there copies nothing. A payload is cheap to clone
-//! and never changes. It knows neither items nor queues.
+//! Small ones lie side by side in blocks of the heap, so that a million of them do not cost a
+//! million allocations. Large ones that may travel to another process are written straight into
+//! shared memory (see `segment`), so that they need no copy. A payload is cheap to clone and never
+//! changes. The module knows neither items nor queues.
 
 mod block;
 pub(crate) mod envelope;
@@ -20,7 +20,7 @@ use serde::Serialize;
 use self::block::{Block, BlockWriter};
 use self::segment::{Part, PartWriter};
 
-/// A longer payload does not travel with others, but has a place in shared memory.
+/// The greatest size in bytes of a payload that travels with others and not in shared memory.
 pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// The serialized bytes of an item.
@@ -62,14 +62,14 @@ impl Deref for Payload {
 }
 
 impl Payload {
-    /// A copy of these bytes that keeps nothing else alive.
+    /// Copies these bytes into a payload that keeps no other memory alive.
     pub(crate) fn copy_of(bytes: &[u8]) -> Self {
         let mut writer = BlockWriter::with_capacity(bytes.len());
         writer.extend(bytes);
         writer.cut().map_or(Payload::Empty, Payload::Heap)
     }
 
-    /// A copy of what another process sent: in shared memory if it is large and may be sent on.
+    /// Copies bytes from another process, into shared memory if they are large and may be sent on.
     pub(crate) fn received(bytes: &[u8], may_share: bool) -> Self {
         let is_large = bytes.len() > INLINE_BYTES_MAX;
         let part = (is_large && may_share).then(|| Part::copy_of(bytes).ok());
@@ -83,10 +83,10 @@ impl Payload {
         }
     }
 
-    /// Has a large payload lie in shared memory, if it does not yet.
+    /// Moves a large payload into shared memory, if it is not there yet.
     ///
     /// # Errors
-    /// Why there is no shared memory.
+    /// The reason for which there is no shared memory.
     pub(crate) fn share(&mut self) -> Result<(), String> {
         if let Payload::Heap(bytes) = self
             && bytes.len() > INLINE_BYTES_MAX
@@ -96,16 +96,16 @@ impl Payload {
         Ok(())
     }
 
-    /// The bytes alone, which keep no memory alive that others share.
+    /// Returns the bytes alone, which keep no shared block or segment alive.
     pub(crate) fn to_stored(&self) -> Arc<[u8]> {
         Arc::from(&**self)
     }
 }
 
-/// Why an item could not be serialized.
+/// The reason for which an item could not be serialized.
 #[derive(Debug)]
 pub(crate) enum NotSerialized {
-    /// Its type does not let it.
+    /// Its type refused.
     Refused {
         type_name: &'static str,
         why: String,
@@ -122,7 +122,6 @@ impl NotSerialized {
         }
     }
 
-    /// Why, in words.
     pub(crate) fn why(self) -> String {
         match self {
             NotSerialized::Refused { why, .. } | NotSerialized::NoMemory(why) => why,
@@ -130,7 +129,7 @@ impl NotSerialized {
     }
 }
 
-/// Serializes an item. Where that may be needed, a large one is written into shared memory.
+/// Serializes an item. If `may_share` is set, a large one is written into shared memory.
 pub(crate) fn serialize<T: Serialize + ?Sized>(
     item: &T,
     may_share: bool,
@@ -148,7 +147,7 @@ fn with_writer<R>(write: impl FnOnce(&mut BlockWriter) -> R) -> R {
             writer.discard();
             write(&mut writer)
         }
-        // A type's own Serialize puts items too.
+        // A type's own Serialize may put items too, while the writer is lent.
         Err(_) => write(&mut BlockWriter::new()),
     })
 }
@@ -172,13 +171,13 @@ fn serialize_into<T: Serialize + ?Sized>(
     })
 }
 
-/// Whether this can be serialized; what comes of it nobody wants to have.
+/// Checks that an item can be serialized, and discards the bytes.
 pub(crate) fn check<T: Serialize>(item: &T) -> Result<(), NotSerialized> {
     postcard::serialize_with_flavor(item, Nowhere)
         .map_err(|error| NotSerialized::refused::<T>(&error))
 }
 
-/// Where postcard writes what nobody wants to have.
+/// Discards what postcard writes.
 struct Nowhere;
 
 impl Flavor for Nowhere {
@@ -197,18 +196,18 @@ impl Flavor for Nowhere {
     }
 }
 
-/// Where postcard writes to.
+/// Collects what postcard writes.
 struct PayloadWriter<'a> {
     small: &'a mut BlockWriter,
-    /// From when it is known that the payload is large.
+    /// Set once the payload is known to be large.
     large: Option<PartWriter>,
     may_share: bool,
-    /// Why there is no shared memory.
+    /// The reason for which there is no shared memory.
     refusal: &'a mut Option<String>,
 }
 
 impl PayloadWriter<'_> {
-    /// What was written so far and what follows goes into shared memory.
+    /// Moves what was written so far, and what follows, into shared memory.
     #[cold]
     fn enlarge(&mut self, more: usize) -> postcard::Result<()> {
         let large = PartWriter::with_capacity(self.small.len() + more);
@@ -253,7 +252,7 @@ impl Flavor for PayloadWriter<'_> {
             Some(large) => Ok(Payload::Shared(large.finish())),
             None if self.small.len() == 0 => Ok(Payload::Empty),
             None if self.small.len() > INLINE_BYTES_MAX => {
-                // In memory of its own: small ones that follow would keep this block alive.
+                // It gets its own memory, because later small ones would keep this block alive.
                 let payload = Payload::copy_of(self.small.written());
                 *self.small = BlockWriter::new();
                 Ok(payload)

@@ -1,8 +1,7 @@
-//! What two processes of a pool say to each other, and by what: the supervisor and a worker, or the fork
-//! server between them.
+//! The words and the memory that a supervisor, a worker and the fork server between them exchange.
 //!
-//! Both sides are built of the same files, so that neither imports the other. It knows what a record
-//! says and where it lies, and nothing of who reads it or what follows.
+//! Both sides use these files, so that neither imports the other. They know the content and the
+//! place of a record, and nothing of who reads it or what follows.
 
 pub(crate) mod doorbell;
 pub(crate) mod endpoints;

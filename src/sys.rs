@@ -1,4 +1,4 @@
-//! What this crate asks of the kernel, and nothing more: signals, descriptors, locks, shared memory, the clock,
+//! All that this crate asks of the kernel: signals, descriptors, locks, shared memory, the clock,
 //! stderr, the process title and its end. It knows neither items nor workers.
 
 pub(crate) mod blocking;

@@ -1,9 +1,8 @@
 //! The child's side: being a worker process.
 //!
-//! [`serve`] is the one call at the beginning of `main`. In the supervisor's process it notes which
-//! functions may be run by workers and returns; in a worker process it connects, takes deliveries,
-//! runs them, acknowledges them, and ends the process when there is no more to do. It knows nothing
-//! of scheduling or restarts.
+//! [`serve`] is the one call at the beginning of `main`. In the supervisor's process it notes the
+//! functions that workers may run, and returns. In a worker process it connects, runs deliveries,
+//! acknowledges them, and ends the process. It knows nothing of scheduling or restarts.
 
 pub(crate) mod boot;
 mod context;
@@ -33,8 +32,8 @@ use crate::sys::{exit, title};
 /// Names the functions that worker processes may run, and serves them.
 ///
 /// Call it first thing in `main`, before threads, arguments and files: in a worker process it never
-/// returns. What a program does before it, every worker process does too; for workers that are
-/// forked, it is done once, by the fork server. A program that forgets the call gets an error from
+/// returns. Every worker process repeats what the program does before it; for forked workers, the
+/// fork server does it once. A program that forgets the call gets an error from
 /// [`Supervisor`](crate::Supervisor), and starts nothing.
 ///
 /// # Example
@@ -64,18 +63,17 @@ pub fn serve(register: impl FnOnce(&mut Roles)) {
     }
 }
 
-/// Says in the process title what this worker is doing: `ps` shows its name and this text.
+/// Shows in the process title what this worker is doing: `ps` prints its name and this text.
 ///
-/// The title is kept until the worker has nothing to do. It costs no system call. Outside of a
-/// worker process it does nothing.
+/// The title stays until the worker is idle. It costs no system call. Elsewhere this does nothing.
 pub fn describe(activity: impl fmt::Display) {
     title::set_activity(&activity);
 }
 
-/// Runs one role until there is no more work. The exit code.
+/// Runs one role until there is no more work. Returns the exit code.
 ///
-/// A loop that panics with an item in hand has that charged to the item, as a handler has, and is
-/// run again; one that panics without an item ends the process.
+/// A panic of a loop that holds an item is charged to the item, as for a handler, and the loop is
+/// run again. A panic without an item ends the process.
 fn run(role: &roles::Role, session: &Arc<Session>) -> i32 {
     held::end_with_process();
     loop {

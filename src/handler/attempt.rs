@@ -11,8 +11,7 @@ use super::copies;
 use crate::payload::{self, Payload};
 use dishrack_core::ledger::{Cause, Outcome};
 
-/// What a handler of this crate's own returns where words do not say all. Whoever gets it as words gets
-/// the same ones.
+/// An error of this crate's own handlers, which carries more than text. Displayed, it is that text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
     not(feature = "cli"),
@@ -72,10 +71,10 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Cause> {
     }
 }
 
-/// What becomes of a handler's result.
+/// The use of a handler's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Nobody wants it: it is only seen that it could be serialized.
+    /// None: encoding it is only checked.
     Not,
     Here,
     /// In another process.
@@ -111,7 +110,7 @@ fn outcome_of<E: Display + 'static>(error: &E) -> Outcome<Payload> {
     }
 }
 
-/// What a panic said, if it said it in text.
+/// Returns the text of a panic, if it has one.
 pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()

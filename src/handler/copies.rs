@@ -1,8 +1,8 @@
-//! Whether this process is a copy of one that works: what a handler forked, and let return from the
-//! handler, would take deliveries and speak for them as if it were the process that was started.
+//! Tells whether this process is a copy of a worker. A child that a handler forked and let return
+//! from the handler would take deliveries and acknowledge them as if it were the worker itself.
 //!
-//! A page of memory tells, at the cost of reading it: the kernel wipes it in whatever is forked
-//! (`MADV_WIPEONFORK`), by whichever call. It knows nothing of deliveries.
+//! The check costs one read of a page of memory, which the kernel wipes in every forked child
+//! (`MADV_WIPEONFORK`), whichever call made it. The module knows nothing of deliveries.
 
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
@@ -13,14 +13,14 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 
 use crate::sys::exit;
 
-/// A page at least, of any machine.
+/// The size of the mapping: at least a page on any machine.
 const PAGE_BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
 
-/// What the page says here.
+/// The sign that tells an original from a copy.
 enum Sign {
-    /// Not 0, unless this is a copy.
+    /// A word that is 0 only in a copy.
     Page(NonNull<AtomicU32>),
-    /// Where the kernel cannot wipe pages (before 4.14), the process that works is known by its pid.
+    /// The original's pid, where the kernel cannot wipe pages (before 4.14).
     Pid(AtomicU32),
 }
 
@@ -40,7 +40,7 @@ impl Sign {
         let Ok(page) = page else {
             return unknown();
         };
-        // SAFETY: it is this mapping, which nobody else knows of.
+        // SAFETY: it is this mapping, which no other code knows of.
         match unsafe { madvise(page, PAGE_BYTES.get(), MmapAdvise::MADV_WIPEONFORK) } {
             Ok(()) => Sign::Page(page.cast()),
             Err(_) => unknown(),
@@ -56,13 +56,13 @@ impl Sign {
     }
 }
 
-/// This process works, and what is forked from now on is its copy.
+/// Marks this process as the original of those that are forked from now on.
 pub(crate) fn mark() {
     let word = SIGN.get_or_init(Sign::new).word();
     word.store(std::process::id(), Ordering::Relaxed);
 }
 
-/// Whether this process is a copy of one that works.
+/// Returns `true` if this process is a copy of a marked one.
 pub(crate) fn is_copy() -> bool {
     match SIGN.get() {
         None => false,
@@ -71,7 +71,7 @@ pub(crate) fn is_copy() -> bool {
     }
 }
 
-/// Ends this process if it is a copy: only the one that was started may go on with its items.
+/// Ends this process if it is a copy, because only the original may go on with its items.
 pub(crate) fn end_copy() {
     if is_copy() {
         exit::as_copy();

@@ -1,7 +1,7 @@
-//! What each thread got and has not settled, for `task_done` on the queue itself.
+//! The deliveries that each thread got and has not settled, for `task_done` on the queue itself.
 //!
-//! Kept per thread, so that one thread never acknowledges another's item. When a thread ends, what
-//! it took out of its deliveries and never acknowledged goes back.
+//! They are kept per thread, so that no thread acknowledges another's item. When a thread ends,
+//! what it took out of its deliveries and never acknowledged goes back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use crate::error::Kind;
 use crate::payload::Payload;
 use dishrack_core::ledger::{Cause, Outcome, Token};
 
-/// Who handed deliveries out, and hears how each of them ended.
+/// The source of deliveries, which is told how each of them ended.
 pub(crate) trait Acknowledger: fmt::Debug + Send + Sync {
     /// Ends a delivery.
     ///
@@ -42,14 +42,14 @@ impl Held {
     }
 }
 
-/// Gives back, when its thread ends, what is still in it.
+/// Gives back what is left in it when its thread ends.
 #[derive(Default)]
 struct Hands(VecDeque<Held>);
 
 impl Hands {
     fn give_back(&mut self) {
         for held in self.0.drain(..) {
-            // Stale where the delivery was settled in another thread.
+            // It is stale if the delivery was settled in another thread.
             let _ = held.end(Cause::Dropped);
         }
     }
@@ -64,10 +64,10 @@ impl Drop for Hands {
 }
 
 thread_local! {
-    /// Whether this thread is a worker process's own: `exit` drops what is kept per thread, and
-    /// what an item's exit leaves behind is for the supervisor to charge, with the exit code.
+    /// True if this thread is a worker process's own. `exit` drops what is kept per thread, and the
+    /// supervisor charges an item that an exit leaves behind, with the exit code.
     static ENDS_WITH_PROCESS: Cell<bool> = const { Cell::new(false) };
-    /// Deliveries that this thread dropped in a panic.
+    /// The number of deliveries that this thread dropped in a panic.
     static PANICKED: Cell<usize> = const { Cell::new(0) };
     static HANDS: RefCell<Hands> = RefCell::default();
 }
@@ -76,7 +76,7 @@ fn is_same(one: &Arc<dyn Acknowledger>, other: &dyn Acknowledger) -> bool {
     ptr::addr_eq(Arc::as_ptr(one), other)
 }
 
-/// This thread got a delivery.
+/// Notes that this thread got a delivery.
 pub(crate) fn note(from: Arc<dyn Acknowledger>, token: Token) {
     let held = Held {
         from,
@@ -86,9 +86,9 @@ pub(crate) fn note(from: Arc<dyn Acknowledger>, token: Token) {
     HANDS.with_borrow_mut(|hands| hands.0.push_back(held));
 }
 
-/// A delivery is settled through its own methods.
+/// Forgets a delivery that is settled through its own methods.
 pub(crate) fn forget(from: &dyn Acknowledger, token: Token) {
-    // Fails only while the thread ends; then everything is given back anyway.
+    // It fails only while the thread ends, and then everything is given back anyway.
     let _ = HANDS.try_with(|hands| {
         let hands = &mut hands.borrow_mut().0;
         if let Some(at) = hands
@@ -100,40 +100,40 @@ pub(crate) fn forget(from: &dyn Acknowledger, token: Token) {
     });
 }
 
-/// This thread is a worker process's own: it ends by [`give_back`], or with its process.
+/// Marks this thread as a worker process's own: it ends by [`give_back`], or with its process.
 pub(crate) fn end_with_process() {
     ENDS_WITH_PROCESS.set(true);
 }
 
-/// This thread's loop returned: what it did not acknowledge goes back.
+/// Gives back what this thread's loop did not acknowledge before it returned.
 pub(crate) fn give_back() {
     HANDS.with_borrow_mut(std::mem::take).give_back();
 }
 
-/// A delivery was dropped in a panic: it is charged to its item.
+/// Counts a delivery that was dropped in a panic and so is charged to its item.
 pub(crate) fn note_panic() {
     PANICKED.set(PANICKED.get() + 1);
 }
 
-/// How many items this thread's panics were charged to since the last call.
+/// Takes the number of items that this thread's panics were charged to since the last call.
 pub(crate) fn take_panics() -> usize {
     PANICKED.take()
 }
 
-/// This thread's loop panicked and is run again: what it took out of its deliveries and did not
-/// acknowledge is charged too, or the next `task_done` would acknowledge it undone.
+/// Charges what this thread's panicked loop took out of its deliveries and did not acknowledge. The
+/// loop is run again, and its next `task_done` would acknowledge those undone.
 pub(crate) fn charge_all() {
     let left = HANDS.with_borrow_mut(|hands| std::mem::take(&mut hands.0));
     for held in left {
         let cause = Cause::Panicked("the loop that held the item".into());
-        // Stale where the delivery was settled in another thread.
+        // It is stale if the delivery was settled in another thread.
         if held.end(cause).is_ok() {
             note_panic();
         }
     }
 }
 
-/// The oldest delivery from there that this thread got, and since when.
+/// Takes the oldest delivery that this thread got from there, and the time when it got it.
 pub(crate) fn pop_oldest(from: &dyn Acknowledger) -> Option<(Token, Instant)> {
     HANDS.with_borrow_mut(|hands| {
         let at = hands.0.iter().position(|held| is_same(&held.from, from))?;

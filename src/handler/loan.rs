@@ -1,9 +1,9 @@
-//! Payloads in shared memory that an item's own bytes go on reading.
+//! Payloads in shared memory that an item goes on reading.
 //!
-//! While an item is decoded and handled, this thread knows where its payload lies, so that bytes of it need not
-//! be copied but can be read there (see `Blob`). The supervisor uses the memory again when the
-//! delivery is settled; if something still reads there by then it is told to wait, and told again
-//! when nothing does.
+//! While an item is decoded and handled, this thread knows the place of its payload, so bytes of it
+//! can be read there instead of being copied (see `Blob`). The supervisor reuses the memory when
+//! the delivery is settled. If the payload is still read by then, the supervisor is told to wait,
+//! and told again when the last reader is gone.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,20 +13,20 @@ use std::sync::{Arc, Weak};
 
 use crate::protocol::segments::View;
 
-/// Whose memory a payload lies in.
+/// The owner of the memory that payloads lie in.
 pub(crate) trait Owner: Send + Sync {
-    /// Something reads the payload of this delivery beyond its end.
+    /// Keeps the payload of this delivery, because it is read beyond the delivery's end.
     fn keep(&self, ordinal: u64);
 
-    /// Nothing reads it any more.
+    /// Releases the payload, because it is not read any more.
     fn release(&self, ordinal: u64);
 }
 
-/// One delivery's payload, as long as anything reads it.
+/// One delivery's payload, for as long as it is read.
 struct Pin {
     owner: Weak<dyn Owner>,
     ordinal: u64,
-    /// The supervisor waits until this is gone.
+    /// True if the owner waits until this is dropped.
     is_kept: AtomicBool,
 }
 
@@ -64,12 +64,11 @@ impl Lender {
         Lender { view, pin }
     }
 
-    /// The delivery is about to be settled: if something still reads its payload, the supervisor is
-    /// told so.
+    /// Tells the owner, just before the delivery is settled, if its payload is still read.
     pub(crate) fn settle(self, owner: &dyn Owner) {
         if Arc::strong_count(&self.pin) > 1 {
             owner.keep(self.pin.ordinal);
-            // Whoever drops the last handle, perhaps this function, says when it is over.
+            // The last handle to be dropped, perhaps in this function, tells the owner.
             self.pin.is_kept.store(true, Ordering::Release);
         }
     }
@@ -79,12 +78,12 @@ thread_local! {
     static LENDER: RefCell<Option<Lender>> = const { RefCell::new(None) };
 }
 
-/// Runs this while the payload may be lent.
+/// Runs `run` while the payload may be lent.
 pub(crate) fn lending<R>(lender: Option<&Lender>, run: impl FnOnce() -> R) -> R {
     if lender.is_none() {
         return run();
     }
-    /// Takes it back, also when what runs panics.
+    /// Restores the lender before, also when `run` panics.
     struct Lending(Option<Lender>);
     impl Drop for Lending {
         fn drop(&mut self) {
@@ -116,7 +115,7 @@ impl Deref for Loan {
     }
 }
 
-/// Lends these bytes, if they are part of the payload that is just decoded in this thread.
+/// Lends these bytes, if they are part of the payload that is being decoded in this thread.
 pub(crate) fn borrow(bytes: &[u8]) -> Option<Loan> {
     LENDER.with_borrow(|lender| {
         let lender = lender.as_ref()?;

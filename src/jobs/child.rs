@@ -1,10 +1,10 @@
-//! The process of a command, which dies with this worker by the kernel's word: between its making and
-//! the execution of its program it asks for SIGKILL on its parent's death.
+//! The process of a command. The kernel kills it when this worker dies, because between its making
+//! and the execution of its program it asks for SIGKILL on its parent's death.
 //!
-//! It is made as `posix_spawn` makes one, which cannot ask for that: the child runs in this process's
-//! memory, on a stack of its own, while this thread waits until the program is executed. A fork would
-//! do, too, and made a run of small commands a fifth slower. What the child needs is prepared before;
-//! it makes system calls and nothing else. What a command is and why it ended is not known here.
+//! It is made as `posix_spawn` makes one, which cannot ask for that: the child runs in this
+//! process's memory, on a stack of its own, while this thread waits until the program is executed.
+//! A fork made a run of small commands a fifth slower. All that the child needs is prepared before;
+//! the child only makes system calls. The module knows no commands and no reasons for an end.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -25,18 +25,18 @@ use crate::fail;
 use crate::sys::signals::{self, Signals};
 use dishrack_core::ledger::Exit;
 
-/// What is to be executed, and in what.
+/// The program to be executed, and its surroundings.
 #[derive(Debug)]
 pub(super) struct Program<'a> {
-    /// Where it is: a path, or a name to be looked for as `execvp` does.
+    /// A path, or a name that is searched as `execvp` does.
     pub(super) file: &'a OsStr,
-    /// Its words, its name first.
+    /// Its words, with its name first.
     pub(super) words: Vec<&'a OsStr>,
     pub(super) environment: &'a [(OsString, OsString)],
     pub(super) workdir: Option<&'a Path>,
 }
 
-/// A process that was started and is waited for.
+/// A process that was started and must be waited for.
 #[derive(Debug)]
 pub(super) struct Child {
     pid: Pid,
@@ -44,22 +44,21 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts a program with these for stdin, stdout and stderr, with no signal blocked, and ignoring
-    /// what this process ignored when it was started, but for SIGPIPE and SIGCHLD. The calling thread
-    /// must live as long as this process: the kernel takes its end for the parent's.
+    /// Starts a program with these for stdin, stdout and stderr, no signal blocked, and the signals
+    /// ignored that this process ignored at its start, except SIGPIPE and SIGCHLD. The calling
+    /// thread must live as long as this process, because the kernel takes its end for the parent's.
     ///
-    /// `announce` is given the pid before any handler of this thread can run again, so that a signal
-    /// which comes in between finds it.
+    /// `announce` gets the pid before a handler of this thread can run, because that needs it.
     ///
     /// # Errors
-    /// Why it could not be executed.
+    /// The program could not be executed, for this reason.
     pub(super) fn start(
         program: &Program<'_>,
         streams: [BorrowedFd<'_>; 3],
         announce: impl FnOnce(Pid),
     ) -> io::Result<Self> {
         let plan = Plan::of(program)?;
-        // Below the first three, one would be in another's place before that is taken.
+        // A stream numbered below 3 could be overwritten by another before it is used itself.
         let high = streams.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));
         let [stdin, stdout, stderr] = high;
         let streams: [OwnedFd; 3] = [stdin?, stdout?, stderr?];
@@ -72,7 +71,7 @@ impl Child {
         self.pid.as_raw()
     }
 
-    /// Becomes readable when it ends.
+    /// Returns a file that becomes readable when the process ends.
     pub(super) fn pidfd(&self) -> io::Result<OwnedFd> {
         let pid = rustix::process::Pid::from_raw(self.pid());
         let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
@@ -80,7 +79,7 @@ impl Child {
         opened.map_err(|errno| refused("pidfd_open", errno.raw_os_error()))
     }
 
-    /// Ends it, unless it has ended and was waited for.
+    /// Kills it, unless it has ended and was waited for.
     pub(super) fn kill(&self) {
         if self.exit.is_none() {
             let _ = kill(self.pid, Signal::SIGKILL);
@@ -94,7 +93,7 @@ impl Child {
         }
     }
 
-    /// Waits until it has ended, and gives its pid back to the kernel.
+    /// Waits until it has ended, and returns its pid to the kernel.
     pub(super) fn await_exit(&mut self) -> Exit {
         *self.exit.get_or_insert_with(|| {
             let status = wait_for(self.pid, WaitIdOptions::empty());
@@ -102,7 +101,7 @@ impl Child {
                 let code = status.exit_status().map(Exit::Exited);
                 code.or_else(|| status.terminating_signal().map(Exit::Signaled))
             });
-            // Where there is none, somebody else has taken the status.
+            // Without a status, other code has taken it.
             ended.unwrap_or(Exit::Unknown)
         })
     }
@@ -118,7 +117,7 @@ fn wait_for(pid: Pid, more: WaitIdOptions) -> Option<WaitIdStatus> {
     }
 }
 
-/// All that the child needs, so that it need not ask for memory.
+/// All that the child needs, so that it need not allocate.
 struct Plan {
     candidates: Vec<CString>,
     words: Vec<CString>,
@@ -162,7 +161,7 @@ fn text(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
     CString::new(bytes.into()).map_err(refused)
 }
 
-/// Where a program may be.
+/// Returns the paths where a program may be.
 pub(super) fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
     let file = Path::new(program.file);
     if program.file.as_bytes().contains(&b'/') {
@@ -170,7 +169,7 @@ pub(super) fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
     }
     let mut environment = program.environment.iter().rev();
     let path = environment.find(|(name, _)| name == "PATH");
-    // What execvp searches where there is none.
+    // The path that execvp searches if there is none.
     let path = path.map_or(OsStr::new("/bin:/usr/bin"), |(_, path)| path);
     let folders = std::env::split_paths(path);
     folders.map(|folder| folder.join(file)).collect()
@@ -181,12 +180,11 @@ fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
     texts.chain([ptr::null()]).collect()
 }
 
-/// Where a child failed on its way to its program, if not in executing that.
+/// The steps at which a child may fail before it executes its program.
 const IN_DEATH_SIGNAL: i32 = 1;
 const IN_WORKDIR: i32 = 2;
 
-/// A system call's error with the call's name, where it is refused altogether. What it lacks at the moment
-/// stays to be recognized.
+/// Adds the call's name to an error that will stay. An error for a present lack stays recognizable.
 fn refused(call: &str, errno: i32) -> io::Error {
     let error = io::Error::from_raw_os_error(errno);
     match errno {
@@ -197,7 +195,7 @@ fn refused(call: &str, errno: i32) -> io::Error {
     }
 }
 
-/// That a command cannot be in its folder.
+/// Makes the error for a command that cannot enter its folder.
 fn no_workdir(folder: &OsStr, errno: i32) -> io::Error {
     let error = io::Error::from_raw_os_error(errno);
     let folder = folder.display();
@@ -205,7 +203,7 @@ fn no_workdir(folder: &OsStr, errno: i32) -> io::Error {
     io::Error::new(error.kind(), words)
 }
 
-/// The child's stack: it calls little.
+/// The size of the child's stack, which has few calls on it.
 const STACK_BYTES: usize = 64 * 1024;
 
 fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Result<Pid> {
@@ -220,7 +218,7 @@ fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Res
         127
     };
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    // No handler of ours may run in the child, which shares our memory.
+    // No handler of this process may run in the child, which shares its memory.
     let mut before = SigSet::empty();
     pthread_sigmask(
         SigmaskHow::SIG_SETMASK,
@@ -228,8 +226,8 @@ fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Res
         Some(&mut before),
     )?;
     fail::point("command: about to start");
-    // SAFETY: this thread waits until the child has executed a program or ended, so all that it uses
-    // is there and nobody else's; it uses the stack, reads the plan and makes system calls.
+    // SAFETY: this thread waits until the child has executed a program or ended, so all that it
+    // uses exists and is its own; it uses the stack, reads the plan and makes system calls.
     let made = unsafe { clone(Box::new(child), &mut stack, flags, Some(libc::SIGCHLD)) };
     let made = made.map_err(io::Error::from);
     let made = made.and_then(|pid| match failure.load(Ordering::Relaxed) {
@@ -248,12 +246,12 @@ fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Res
     if let Ok(pid) = &made {
         announce(*pid);
     }
-    // Fails only for an invalid argument.
+    // It fails only for an invalid argument.
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     made
 }
 
-/// In the child: executes the program, or says where and why that failed.
+/// Executes the program in the child, or returns the step that failed and why.
 fn become_program(
     plan: &Plan,
     (words, environment): (&[*const libc::c_char], &[*const libc::c_char]),
@@ -267,7 +265,7 @@ fn become_program(
             return (IN_DEATH_SIGNAL, Errno::last_raw());
         }
         if libc::getppid() != worker.as_raw() {
-            // It died before it could be asked for.
+            // The parent died before the signal was asked for.
             libc::_exit(127);
         }
         for (fd, stream) in streams.into_iter().zip([0, 1, 2]) {
@@ -300,9 +298,9 @@ fn become_program(
     }
 }
 
-/// Has every signal do what it did when this process was started, but for SIGPIPE, which Rust ignores,
-/// and SIGCHLD, which shells that ignore it pass on: programs do not expect either. Signals are still
-/// blocked.
+/// Gives every signal the action that it had when this process was started. The exceptions are
+/// SIGPIPE, which Rust ignores, and SIGCHLD, which a shell that ignores it passes on: programs
+/// expect neither. Signals are still blocked.
 ///
 /// # Safety
 /// Only in a child with handlers of its own, between its making and the execution of its program.
@@ -358,7 +356,7 @@ mod tests {
         assert_eq!(child.await_exit(), Exit::Exited(7));
         let mut child = start(&["/bin/sh", "-c", "kill -TERM $$"], &[]).unwrap();
         assert_eq!(child.await_exit(), Exit::Signaled(libc::SIGTERM));
-        // One that has no name.
+        // A signal without a name.
         let mut child = start(&["/bin/sh", "-c", "kill -40 $$"], &[]).unwrap();
         assert_eq!(child.await_exit(), Exit::Signaled(40));
         let mut child = start(&["/bin/sh", "-c", "kill -PIPE $$"], &[]).unwrap();
@@ -383,7 +381,7 @@ mod tests {
         let mut child = Child::start(&program("/bin/true"), [null.as_fd(); 3], announce).unwrap();
         assert_eq!(announced, Some(child.pid));
         child.await_end();
-        // A zombie can be signalled, and nobody else can be meant.
+        // A zombie can be signalled, and its pid cannot be another process's.
         assert_eq!(kill(child.pid, None), Ok(()));
         assert_eq!(child.await_exit(), Exit::Exited(0));
 

@@ -1,9 +1,9 @@
-//! One run of a command in a worker process: started, waited for, and gone with its worker.
+//! One run of a command in a worker process: started, waited for, and ended with its worker.
 //!
-//! A command is in its worker's process group, and dies with its worker (see `child`). So whatever ends
-//! the worker (its supervisor's end, a time limit, somebody's kill) ends the command and all that this
-//! has started, unless they left the group. A worker that is asked to end (SIGTERM) waits for its command's end, which is asked
-//! too, so that this can clean up, and then ends without having acknowledged the item.
+//! A command is in its worker's process group, and dies with its worker (see `child`). So whatever
+//! ends the worker (its supervisor's end, a time limit, a kill) ends the command and all that it
+//! has started, unless they left the group. A worker that is asked to end (SIGTERM) asks its
+//! command, too, so that this can clean up, waits for it, and ends without acknowledging the item.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,16 +20,16 @@ use super::child::{Child, Program, candidates};
 use crate::protocol::orders::BOOT_VARIABLE;
 use dishrack_core::ledger::Exit;
 
-/// What is run.
+/// The words of a command.
 #[derive(Debug)]
 pub(super) struct Words<'a> {
-    /// Where the program is, if that was found out before.
+    /// The path of the program, if it was found before.
     pub(super) program: Option<&'a OsStr>,
-    /// The words, the program's name first.
+    /// The words, with the program's name first.
     pub(super) words: &'a [OsString],
 }
 
-/// In what it is run.
+/// The environment and the folder of a command.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) environment: Vec<(&'a OsStr, OsString)>,
@@ -37,12 +37,11 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Words<'_> {
-    /// The program's name, for complaints.
+    /// Returns the program's name, for complaints.
     pub(super) fn name(&self) -> &OsStr {
         self.words.first().map_or(OsStr::new(""), |name| name)
     }
 
-    /// Starts it.
     pub(super) fn start(
         &self,
         surroundings: &Surroundings<'_>,
@@ -51,8 +50,8 @@ impl Words<'_> {
         self.start_announced(surroundings, streams, |_| {})
     }
 
-    /// Starts it, and tells its pid before a signal can come in between. A script without an
-    /// interpreter is one for the shell, as `execvp` has it.
+    /// Starts it, and announces its pid before a signal can come in between. A script without an
+    /// interpreter is run by the shell, as `execvp` does.
     fn start_announced(
         &self,
         surroundings: &Surroundings<'_>,
@@ -82,8 +81,8 @@ impl Words<'_> {
     }
 }
 
-/// What else may not be there where a program is not found: the folder in which it was looked for, or
-/// the interpreter of a script that is there.
+/// Returns the error for a missing program whose real cause is another: the working directory is
+/// gone, or the script exists and its interpreter does not.
 fn what_is_missing(program: &Program<'_>) -> Option<io::Error> {
     let missing = |what: String| Some(io::Error::new(io::ErrorKind::NotFound, what));
     if let (None, Err(error)) = (program.workdir, std::env::current_dir()) {
@@ -101,14 +100,14 @@ fn what_is_missing(program: &Program<'_>) -> Option<io::Error> {
 }
 
 impl Surroundings<'_> {
-    /// This process's own, with what is added to it.
+    /// Returns this process's environment with the additions.
     fn whole_environment(&self) -> Vec<(OsString, OsString)> {
         let is_added = |name: &OsStr| self.environment.iter().any(|(added, _)| *added == name);
         let own = std::env::vars_os();
         let own = own.filter(|(name, _)| name != BOOT_VARIABLE && !is_added(name));
         let mut whole: Vec<_> = own.collect();
         for (at, (name, value)) in self.environment.iter().enumerate() {
-            // Of two with one name the last one counts.
+            // Of two variables with one name the last counts.
             let mut later = self.environment[at + 1..].iter();
             if later.all(|(other, _)| other != name) {
                 whole.push(((*name).to_owned(), value.clone()));
@@ -126,16 +125,16 @@ pub(super) fn run(
 ) -> io::Result<Exit> {
     let mut child = words.start_announced(surroundings, streams, begin)?;
     child.await_end();
-    // Whoever is signalled from here on is nobody: after the next step the pid may be anybody's.
+    // From here on no process is signalled: after the next step the pid may be another process's.
     AT_WORK.store(0, Ordering::SeqCst);
     Ok(child.await_exit())
 }
 
-/// The command that runs; 0 for none.
+/// The pid of the running command; 0 for none.
 static AT_WORK: AtomicI32 = AtomicI32::new(0);
 
-/// The command is there, and SIGTERM is blocked: one that came before is passed on now. One that comes
-/// to the whole group from here on reaches the command itself.
+/// Notes the command, while SIGTERM is blocked, and passes on one that came before. A SIGTERM to
+/// the whole group from here on reaches the command itself.
 fn begin(command: Pid) {
     AT_WORK.store(command.as_raw(), Ordering::SeqCst);
     let is_pending = is_termination_pending();
@@ -145,7 +144,7 @@ fn begin(command: Pid) {
     }
 }
 
-/// A SIGTERM waits until it is not blocked any more, and the command has had it.
+/// True if a SIGTERM waits until it is unblocked, and was passed to the command already.
 static IS_PENDING_ONE_PASSED_ON: AtomicBool = AtomicBool::new(false);
 
 fn is_termination_pending() -> bool {
@@ -157,7 +156,7 @@ fn is_termination_pending() -> bool {
     }
 }
 
-/// Does something during which a SIGTERM waits. When it is over the signal has its way.
+/// Runs `work` while a SIGTERM waits. Afterwards the signal takes effect.
 pub(super) fn while_at_work<R>(work: impl FnOnce() -> R) -> R {
     hear_termination();
     IS_AT_WORK.store(true, Ordering::SeqCst);
@@ -172,7 +171,7 @@ pub(super) fn while_at_work<R>(work: impl FnOnce() -> R) -> R {
 static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
 static IS_ASKED_TO_END: AtomicBool = AtomicBool::new(false);
 
-/// Sets the handler, once. Commands have the signal as this process was given it.
+/// Sets the handler, once. Commands have the action that this process was given.
 fn hear_termination() {
     static IS_HEARD: Once = Once::new();
     IS_HEARD.call_once(|| {
@@ -181,7 +180,7 @@ fn hear_termination() {
             SaFlags::SA_RESTART,
             SigSet::empty(),
         );
-        // SAFETY: the handler only uses atomics and makes calls that a handler may make. Where it
+        // SAFETY: the handler only uses atomics and makes calls that a handler may make. If it
         // cannot be set, a SIGTERM ends the worker at once, as before.
         let _ = unsafe { sigaction(Signal::SIGTERM, &action) };
     });
@@ -196,13 +195,13 @@ extern "C" fn on_termination(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut
     // SAFETY: with a handler of this form the kernel passes the signal's information.
     let sender = unsafe { (*info).si_pid() };
     let command = AT_WORK.load(Ordering::SeqCst);
-    // The supervisor asks the whole group; anybody else has asked this process only.
+    // The supervisor signals the whole group; any other sender has signalled only this process.
     if command > 0 && !is_passed_on && sender != getppid().as_raw() {
         let _ = kill(Pid::from_raw(command), Signal::SIGTERM);
     }
 }
 
-/// Ends this process as a SIGTERM does. Only calls that a signal handler may make.
+/// Ends this process as a SIGTERM does, by calls that a signal handler may make.
 fn end_as_asked() {
     let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: the default action is no handler at all.

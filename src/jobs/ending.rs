@@ -29,7 +29,7 @@ pub(super) fn not_run(program: &OsStr, error: &io::Error) -> (Exit, String) {
     (Exit::Exited(code), format!("{program}: {why}"))
 }
 
-/// How much of a complaint is told with the exit code.
+/// The greatest length of a complaint that is told with the exit code.
 const COMPLAINT_CHARS: usize = 200;
 
 /// It failed by its own doing, and this is what it said about that: the first line is told.

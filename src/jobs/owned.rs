@@ -1,11 +1,9 @@
-//! Folders that this program has made, and can prove that it has: only in these it uses or removes
-//! anything, and in them only files of its own.
+//! Folders that this program can prove to have made. It uses and removes only its own files there.
 //!
-//! The proof is a marker in the folder, a regular file of our own user that says whose folder it is.
-//! While a folder is used its run holds a lock on the folder itself, which ends with the run however
-//! that ends. So what has a marker and no lock was left behind by a run that was killed; and nothing
-//! is removed without its lock, whatever is old or missing in it. What is in the folders, this does
-//! not know.
+//! The proof is a marker in the folder, a regular file of this user that says whose folder it is. A
+//! run holds a lock on its folder, which ends with the run however that ends. So a folder with a
+//! marker and no lock was left behind by a killed run. Nothing is removed without its lock, even if
+//! files in it are old or missing. The module does not know the content.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -23,26 +21,24 @@ use crate::protocol::leftovers::BIRTHMARK;
 use crate::sys::descriptors::path_of;
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
-/// The marker's name.
 pub(crate) const MARKER: &str = ".dishrack";
 
-/// A marker is not longer.
+/// The greatest length of a marker in bytes.
 const MARK_BYTES_MAX: u64 = 200;
 
-/// How often a folder is emptied into which somebody who is just being ended still writes.
+/// The number of attempts to empty a folder into which a dying process still writes.
 const TRIES: usize = 10;
 
-/// Names of folders that last no longer than their run begin with this.
+/// The beginning of the names of folders that last no longer than their run.
 const PREFIX: &str = ".dishrack-output-";
 
-/// What a marker in a folder says, if it is there and ours: neither the folder nor the marker is a
-/// link or another user's.
+/// Returns the content of a folder's marker, if both are this user's and neither is a link.
 pub(crate) fn mark_of(folder: &Path) -> io::Result<Option<String>> {
     let meta = fs::symlink_metadata(folder)?;
     if !meta.is_dir() || !is_ours(&meta) {
         return Ok(None);
     }
-    // A named pipe in its place is no reason to wait.
+    // Opening a named pipe in its place must not wait.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let marker = File::options()
         .read(true)
@@ -51,7 +47,7 @@ pub(crate) fn mark_of(folder: &Path) -> io::Result<Option<String>> {
     let file = match marker {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
-        // A link, or nothing.
+        // It is a link, or missing.
         Err(_) => return Ok(None),
     };
     let meta = file.metadata()?;
@@ -63,7 +59,7 @@ pub(crate) fn mark_of(folder: &Path) -> io::Result<Option<String>> {
     Ok(read.is_ok().then_some(mark))
 }
 
-/// Whether a folder is our own user's.
+/// Returns `true` if a folder is this user's.
 pub(crate) fn is_own(folder: &Path) -> io::Result<bool> {
     Ok(is_ours(&fs::symlink_metadata(folder)?))
 }
@@ -72,8 +68,7 @@ fn is_ours(meta: &fs::Metadata) -> bool {
     meta.uid() == geteuid().as_raw()
 }
 
-/// Puts the marker into a folder: all of it at once, where the file system has files without names.
-/// Nobody but its owner may read it.
+/// Puts the marker into a folder, whole at once where files can lack a name; closed to others.
 pub(crate) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
     let marker = folder.join(MARKER);
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -90,7 +85,7 @@ pub(crate) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
                 AtFlags::SYMLINK_FOLLOW,
             )?)
         }
-        // One that is killed between the two leaves an empty marker.
+        // A process that is killed between the two leaves an empty marker.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
             let mut options = File::options();
             let options = options.write(true).create_new(true).mode(0o600);
@@ -100,13 +95,13 @@ pub(crate) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
     }
 }
 
-/// Takes the lock on a folder, for one alone. `None` while somebody else has it. Where a file system
-/// has no locks, nobody gets one.
+/// Takes the exclusive lock on a folder. Returns `None` while another process has it. On a file
+/// system without locks it never succeeds.
 pub(crate) fn lock(folder: &Path) -> io::Result<Option<File>> {
     lock_by(folder, FlockOperation::NonBlockingLockExclusive)
 }
 
-/// Takes the lock on a folder together with others who live in it, so that nobody removes it.
+/// Takes a shared lock on a folder, so that it is not removed.
 pub(crate) fn hold(folder: &Path) -> io::Result<Option<File>> {
     lock_by(folder, FlockOperation::NonBlockingLockShared)
 }
@@ -120,30 +115,30 @@ fn lock_by(folder: &Path, operation: FlockOperation) -> io::Result<Option<File>>
     Ok(try_lock(&file, operation)?.then_some(file))
 }
 
-/// The same for a folder whose last run may just have been killed.
+/// Takes the exclusive lock on a folder whose last run may just have been killed.
 pub(crate) fn lock_in_time(folder: &Path) -> io::Result<Option<File>> {
     take_in_time(|| AFTERLIFE, || lock(folder))
 }
 
-/// A new folder that nobody else can look into, under a name of its own; and a share of the lock on it,
-/// if there are locks where it is.
+/// Makes a new folder, closed to other users, under a name of its own. Returns it with a share of
+/// the lock on it, if there are locks.
 pub(crate) fn make_nameless(parent: &Path, mark: &str) -> io::Result<(PathBuf, Option<File>)> {
     let folder = tempfile::Builder::new()
         .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o700 | BIRTHMARK))
         .tempdir_in(parent)?;
-    // Before the marker: so a folder with a marker and without a lock is a leftover at any moment.
+    // Before the marker: so a folder with a marker and without a lock is always a leftover.
     let lock = hold(folder.path()).unwrap_or(None);
     put_mark(folder.path(), mark)?;
     Ok((folder.keep(), lock))
 }
 
-/// The same under a name that nothing has yet.
+/// Makes a folder as [`make_nameless`] does, under a name that does not exist yet.
 ///
 /// # Errors
-/// `AlreadyExists`, and whatever else prevents it.
+/// `AlreadyExists`, or another reason.
 pub(crate) fn make(path: &Path, mark: &str) -> io::Result<Option<File>> {
-    // Most runs go on in a folder that is there.
+    // Most runs use a folder that exists.
     if fs::symlink_metadata(path).is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
@@ -161,7 +156,7 @@ pub(crate) fn make(path: &Path, mark: &str) -> io::Result<Option<File>> {
     }
 }
 
-/// Whether a folder that was opened is still the one of this name.
+/// Returns `true` if an opened folder still has this name.
 pub(crate) fn is_there(opened: &File, path: &Path) -> bool {
     let (Ok(opened), Ok(named)) = (opened.metadata(), fs::symlink_metadata(path)) else {
         return false;
@@ -169,10 +164,10 @@ pub(crate) fn is_there(opened: &File, path: &Path) -> bool {
     (opened.dev(), opened.ino()) == (named.dev(), named.ino())
 }
 
-/// Renames without replacing anything, be it empty.
+/// Renames without replacing anything, not even an empty folder.
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every file system can; then there is a moment in which another one may be made.
+        // Not every file system can; then there is a moment in which another process may make it.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
             match fs::symlink_metadata(to) {
                 Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -183,8 +178,8 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a folder with a marker of ours: the files that `is_own` knows by their names, the marker,
-/// and the folder if it is empty then. Whether it is gone.
+/// Removes a folder with our marker: the files that `is_own` knows by their names, the marker, and
+/// the folder if it is empty then. Returns `true` if it is gone.
 pub(crate) fn remove(folder: &Path, is_own: impl Fn(&str) -> bool) -> bool {
     let has_others = || {
         let mut names = names_in(folder);
@@ -192,7 +187,7 @@ pub(crate) fn remove(folder: &Path, is_own: impl Fn(&str) -> bool) -> bool {
     };
     let mut place = folder.to_owned();
     if !has_others() {
-        // Under another name, so that workers that are still there put nothing more into it.
+        // Rename it first, so that workers that still run put nothing more into it.
         let parent = folder.parent().unwrap_or(Path::new(""));
         let number = std::process::id();
         let elsewhere = parent.join(format!("{PREFIX}{number}-over"));
@@ -213,17 +208,16 @@ pub(crate) fn remove(folder: &Path, is_own: impl Fn(&str) -> bool) -> bool {
     })
 }
 
-/// A name that is no text is none of ours.
+/// Returns the names in a folder. A name that is no text is not ours.
 fn names_in(folder: &Path) -> impl Iterator<Item = String> + use<> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
-/// A folder has no marker for a moment only; one of ours that is older was left without.
+/// The age at which our folder without a marker is a leftover; a new one lacks it for a moment.
 const AGE: Duration = Duration::from_secs(3600);
 
-/// Removes the folders of runs that were killed: those with a marker of ours that begins so, and whose
-/// lock nobody holds.
+/// Removes the folders of killed runs: those with a marker that begins with `mark`, and no lock.
 pub(crate) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) -> bool) {
     for name in names_in(parent).filter(|name| name.starts_with(PREFIX)) {
         let folder = parent.join(name);
@@ -234,7 +228,7 @@ pub(crate) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) 
         });
         let is_marked =
             mark_of(&folder).is_ok_and(|found| found.is_some_and(|found| found.starts_with(mark)));
-        // Where there are no locks nobody can tell, and what was left stays.
+        // On a file system without locks that cannot be told, and leftovers stay.
         if !(is_old || is_marked) {
             continue;
         }
@@ -247,7 +241,7 @@ pub(crate) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) 
             if mark_of(&folder).is_ok_and(|mark| mark.is_some_and(|mark| mark.is_empty())) {
                 let _ = fs::remove_file(folder.join(MARKER));
             }
-            // Only what is empty goes by this.
+            // This removes only an empty folder.
             let _ = fs::remove_dir(&folder);
         }
     }
@@ -284,7 +278,7 @@ mod tests {
         assert!(linked.symlink_metadata().is_ok());
     }
 
-    /// As cleaners of temporary folders leave one: they remove what is old, file by file.
+    /// Cleaners of temporary folders remove old files one by one and leave such a folder.
     #[test]
     fn a_folder_in_use_stays_however_old_and_empty_it_is() {
         let parent = tempfile::tempdir().unwrap();

@@ -1,16 +1,15 @@
-//! A process of a command that stays and serves many items: one JSON request a line on its stdin,
-//! one answer a line on its stdout.
+//! A process that serves many items: one JSON request a line on its stdin, one answer on stdout.
 //!
 //! The form is that of Bazel's persistent workers with JSON
-//! (<https://bazel.build/remote/creating>), see `form`. A process that breaks the rules is replaced, and
-//! says so in the failed attempt's cause; so is one that ended between two items, and then no item is
-//! charged. Whatever is waited for, the process's own end is waited for, too: its pipes may be held open
-//! by what it has started. What it said before its end still counts.
+//! (<https://bazel.build/remote/creating>), see `form`. A process that breaks the rules is
+//! replaced, and the failed attempt's cause says so. One that ended between two items is replaced
+//! too, and no item is charged. Every wait also waits for the process's end, because processes that
+//! it started may hold its pipes open. Its output before its end still counts.
 //!
-//! Answers have no numbers, so a second answer to one request could be taken for the answer to the next
-//! one. Therefore a request's first byte goes ahead of it, and when the process has taken that from its
-//! pipe, all that it has said until then is no answer to this request: who serves one after the other
-//! said it before.
+//! Answers have no numbers, so a second answer to one request could be taken for the answer to the
+//! next. Therefore a request's first byte is sent ahead. What the process has written by the time
+//! that it takes this byte from its pipe is no answer to this request, because a process that serves
+//! one request after the other wrote it before.
 
 mod form;
 
@@ -34,16 +33,16 @@ use dishrack_core::ledger::{Cause, Exit};
 pub(crate) use form::request_line;
 use form::{Answer, Line};
 
-/// A longer answer is a mistake.
+/// The length in bytes above which an answer is a mistake.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// So much is read at once: what a pipe holds.
+/// The number of bytes read at once, which is what a pipe holds.
 const PIPE_BYTES: usize = 64 * 1024;
 
-/// How long a process may take to end that has closed its pipes.
+/// The time that a process may take to end once it has closed its pipes.
 const TIME_TO_END: Duration = Duration::from_secs(1);
 
-/// A pipe that is ready takes this many bytes without waiting (pipe(7)).
+/// The number of bytes that a ready pipe takes without waiting (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
 /// What an item got.
@@ -53,7 +52,7 @@ pub(super) struct Served {
     pub(super) output: String,
 }
 
-/// A process that serves.
+/// A process that serves items.
 #[derive(Debug)]
 struct Server {
     child: Child,
@@ -61,14 +60,14 @@ struct Server {
     pidfd: OwnedFd,
     requests: PipeWriter,
     answers: PipeReader,
-    /// What it has said and nobody has looked at.
+    /// Output of the process that was not examined yet.
     said: Said,
-    /// It has begun to take a request that it has not answered.
+    /// True if it has begun to take a request and has not answered it.
     is_asked: bool,
     has_answered: bool,
-    /// Its pipe has room for requests only when all of the last one was taken.
+    /// True if its pipe has room for requests only when all of the last one was taken.
     shows_what_is_taken: bool,
-    /// It was told that it says what it should not.
+    /// True if it was advised once about wrong output.
     was_advised: bool,
 }
 
@@ -76,12 +75,12 @@ struct Server {
 #[derive(Debug, Default)]
 struct Said {
     bytes: Vec<u8>,
-    /// There is no end of a line before this place.
+    /// The place before which there is no end of a line.
     searched: usize,
 }
 
 impl Said {
-    /// The next line, with its end.
+    /// Takes the next line, with its end.
     fn take_line(&mut self) -> Option<Vec<u8>> {
         let mut rest = self.bytes[self.searched..].iter();
         let Some(place) = rest.position(|byte| *byte == b'\n') else {
@@ -101,10 +100,10 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// Has an item served.
+    /// Lets the process serve an item.
     ///
     /// # Errors
-    /// Nothing came that is an answer, and the process is gone; or it says that it has not done it.
+    /// No valid answer came, and the process is gone; or it answered that it has not done the work.
     pub(super) fn serve(
         &mut self,
         words: &Words<'_>,
@@ -138,12 +137,11 @@ impl Post {
         }
     }
 
-    /// There is nothing more to serve: the process sees the end of its stdin, and has this long to
-    /// end.
+    /// Ends the process: it sees the end of its stdin, and has this long to end.
     pub(super) fn close(&mut self, grace: Duration) {
         if let Some(mut server) = self.server.take() {
             drop(server.requests);
-            // What it still says is for nobody, but it must be able to say it.
+            // Its output is discarded, but it must be able to write it.
             drain_until_end(&server.pidfd, &mut server.answers, grace);
             server.child.kill();
             server.child.await_exit();
@@ -151,7 +149,7 @@ impl Post {
     }
 }
 
-/// Reads what a process says until it has ended, or the time is over.
+/// Reads the output of a process until it has ended, or the time is over.
 fn drain_until_end(pidfd: &OwnedFd, answers: &mut PipeReader, grace: Duration) {
     let until = Instant::now() + grace;
     let mut is_open = true;
@@ -167,7 +165,7 @@ fn drain_until_end(pidfd: &OwnedFd, answers: &mut PipeReader, grace: Duration) {
     }
 }
 
-/// How many of these are ready, after this time at most. None if that cannot be known.
+/// Waits at most this long, and returns the number of ready files; 0 if that cannot be known.
 fn await_any(fds: &mut [PollFd<'_>], time: Duration) -> usize {
     let time = Timespec::try_from(time).ok();
     loop {
@@ -181,7 +179,7 @@ fn await_any(fds: &mut [PollFd<'_>], time: Duration) -> usize {
 impl Server {
     fn start(words: &Words<'_>, surroundings: &Surroundings<'_>) -> io::Result<Self> {
         let (theirs, requests) = pipe()?;
-        // The least, a page: there is room for more when that is empty, and not before.
+        // The smallest size, a page: there is room again only when the page is empty.
         let size = fcntl(&requests, FcntlArg::F_SETPIPE_SZ(1));
         let (answers, ours) = pipe()?;
         let stderr = stderr::handle();
@@ -204,9 +202,9 @@ impl Server {
         })
     }
 
-    /// This process, unless it has ended since its last answer.
+    /// Returns this process, unless it has ended since its last answer.
     fn if_fit(mut self) -> Option<Self> {
-        // Looked at first: what it said before its end is there then.
+        // Checked first, so that all it wrote before its end is there afterwards.
         let has_ended = await_any(&mut [ended(&self.pidfd)], Duration::ZERO) > 0;
         let is_open = self.take_what_is_there();
         self.pass_over();
@@ -221,7 +219,7 @@ impl Server {
         None
     }
 
-    /// Takes what is in the pipe now, without waiting for more. False where nothing more can come.
+    /// Takes what is in the pipe now, without waiting. Returns `false` if nothing more can come.
     fn take_what_is_there(&mut self) -> bool {
         let readable = await_any(&mut [said(&self.answers)], Duration::ZERO) > 0;
         let bytes = ioctl_fionread(&self.answers).unwrap_or(0);
@@ -229,7 +227,7 @@ impl Server {
         let start = self.said.bytes.len();
         let most = bytes.min(ANSWER_BYTES);
         self.said.bytes.resize(start + most, 0);
-        // Nobody else reads, so that much is there.
+        // There is no other reader, so that much is there.
         let read = self.answers.read_exact(&mut self.said.bytes[start..]);
         if read.is_err() {
             self.said.bytes.truncate(start);
@@ -259,7 +257,7 @@ impl Server {
         }
     }
 
-    /// What it has said, up to its answer.
+    /// Reads its lines up to its answer.
     fn hear(&mut self) -> Result<Option<Answer>, String> {
         while let Some(line) = self.said.take_line() {
             match form::read(&line)? {
@@ -271,7 +269,7 @@ impl Server {
         Ok(None)
     }
 
-    /// What it has said while there was nothing to answer. No item is charged with it.
+    /// Reads lines that it wrote while there was nothing to answer. No item is charged with them.
     fn pass_over(&mut self) {
         while let Some(line) = self.said.take_line() {
             match form::read(&line) {
@@ -288,14 +286,14 @@ impl Server {
         stderr::write(line);
     }
 
-    /// Tells whoever wrote the program, once.
+    /// Advises the author of the program, once.
     fn advise(&mut self, advice: impl Display) {
         if !std::mem::replace(&mut self.was_advised, true) {
             stderr::say(advice);
         }
     }
 
-    /// Sends a request. False if it will not be taken.
+    /// Sends a request. Returns `false` if the process will not take it.
     fn send(&mut self, request: &[u8]) -> Result<bool, String> {
         let (first, rest) = request.split_at(1);
         if !self.write(first)? || self.shows_what_is_taken && !self.await_room()? {
@@ -307,13 +305,13 @@ impl Server {
         Ok(is_open && self.write(rest)?)
     }
 
-    /// False if it will not be taken.
+    /// Writes bytes. Returns `false` if the process will not take them.
     fn write(&mut self, mut bytes: &[u8]) -> Result<bool, String> {
         while !bytes.is_empty() {
             if !self.await_room()? {
                 return Ok(false);
             }
-            // With room for some of it, a pipe takes that without waiting.
+            // A pipe with room for some of it takes that much without waiting.
             let part = &bytes[..bytes.len().min(PIPE_BUF)];
             match self.requests.write(part) {
                 Ok(count) => bytes = &bytes[count..],
@@ -323,7 +321,7 @@ impl Server {
         Ok(true)
     }
 
-    /// Waits until there is room for more of a request. False if there will be none.
+    /// Waits until there is room for more of a request. Returns `false` if there will be none.
     fn await_room(&mut self) -> Result<bool, String> {
         loop {
             let room = PollFd::new(&self.requests, PollFlags::OUT);
@@ -337,7 +335,7 @@ impl Server {
                 // It has closed its stdin, or ended.
                 return Ok(false);
             }
-            // Whoever waits for that to be read would wait for us, and we for them.
+            // A process that waits for its output to be read would wait for us, and we for it.
             if !self.listen()? {
                 return Ok(false);
             }
@@ -349,7 +347,7 @@ impl Server {
         }
     }
 
-    /// Waits until it says more. False if it will not: it has ended, or closed its stdout.
+    /// Waits until it writes more. Returns `false` if it has ended or closed its stdout.
     fn listen(&mut self) -> Result<bool, String> {
         if self.said.bytes.len() >= ANSWER_BYTES {
             return Err(format!(
@@ -360,7 +358,7 @@ impl Server {
         let awaited = await_one(&mut fds);
         awaited.map_err(|error| format!("its process is lost: {error}"))?;
         if !fds[1].revents().is_empty() {
-            // All that it said is there. What others say who have its stdout is for nobody.
+            // All of its output is there. The output of others that have its stdout is discarded.
             self.take_what_is_there();
             return Ok(false);
         }
@@ -376,14 +374,13 @@ impl Server {
         }
     }
 
-    /// Waits a moment for a process that is ending by itself, most likely, as it has closed its
-    /// pipes; and how it ended.
+    /// Waits a moment for a process that has closed its pipes, and returns its exit.
     fn ended(&mut self) -> Exit {
         await_any(&mut [ended(&self.pidfd)], TIME_TO_END);
         self.end()
     }
 
-    /// Ends the process, if it has not ended by itself, and tells how it ended.
+    /// Ends the process, if it has not ended by itself, and returns its exit.
     fn end(&mut self) -> Exit {
         self.child.kill();
         self.child.await_exit()

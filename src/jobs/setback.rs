@@ -1,5 +1,5 @@
-//! What an attempt's end means for its item: whether the command failed by its own doing, was ended by
-//! somebody else, could not begin because the machine lacks something, or never can.
+//! The meaning of an attempt's end for its item: the command failed by its own doing, was ended by
+//! another process, could not begin because the machine lacks something, or never can.
 
 use std::fs;
 use std::io;
@@ -13,8 +13,8 @@ use crate::handler::attempt::Setback;
 use crate::supervision::oom::OomCounter;
 use dishrack_core::ledger::{Cause, Exit};
 
-/// What a process gets by its own doing: a fault, a limit or a timer of its own, a closed pipe, or
-/// `abort`. All other signals come from somebody else, as far as can be told.
+/// The signals that a process gets by its own doing: from a fault, a limit or a timer of its own, a
+/// closed pipe, or `abort`. All others are taken to come from another process.
 const OWN_SIGNALS: [i32; 13] = [
     libc::SIGILL,
     libc::SIGTRAP,
@@ -31,10 +31,10 @@ const OWN_SIGNALS: [i32; 13] = [
     libc::SIGSYS,
 ];
 
-/// What asks a program to end. One that cleans up first says so by its exit code: 128 and the number.
+/// The signals that ask a program to end. One that cleans up first exits with 128 and the number.
 const ASKING_SIGNALS: [i32; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 
-/// What the kernel lacks when it says one of these.
+/// The errors by which the kernel says that it lacks something.
 const LACKS: [i32; 6] = [
     libc::EAGAIN,
     libc::EMFILE,
@@ -48,12 +48,12 @@ pub(super) fn failed(why: String) -> Setback {
     Setback::Failed(Cause::Nack(why))
 }
 
-/// It cannot be otherwise, however often it is tried.
+/// Makes the setback of a failure that every attempt would repeat.
 pub(super) fn final_(why: String) -> Setback {
     Setback::Failed(Cause::Unrunnable(why))
 }
 
-/// Something could not be done for a command.
+/// Makes the setback for something that could not be done for a command.
 pub(super) fn of_machine(what: &str, error: &io::Error) -> Setback {
     let why = format!("{what}: {error}");
     match is_lack(error) {
@@ -68,14 +68,14 @@ fn is_lack(error: &io::Error) -> bool {
         .is_some_and(|errno| LACKS.contains(&errno))
 }
 
-/// A command could not be started.
+/// Makes the setback for a command that could not be started.
 pub(super) fn of_start(
     words: &Words<'_>,
     surroundings: &Surroundings<'_>,
     error: &io::Error,
 ) -> Setback {
     let name = words.name().display();
-    // The folder was there when the run began.
+    // The folder existed when the run began.
     let is_folder_gone = surroundings
         .workdir
         .is_some_and(|folder| fs::read_dir(folder).is_err());
@@ -91,7 +91,7 @@ pub(super) fn of_start(
     })
 }
 
-/// A command has ended.
+/// Makes the result of a command that has ended.
 pub(super) fn of_exit(exit: Exit, memory: &MemoryWatch) -> Result<(), Setback> {
     match exit.is_success() {
         true => Ok(()),
@@ -119,7 +119,7 @@ pub(super) fn of_end(exit: Exit, own: Cause, memory: &MemoryWatch) -> Setback {
     })
 }
 
-/// Watches whether the kernel kills for lack of memory while a command runs.
+/// Notices that the kernel kills for lack of memory while a command runs.
 #[derive(Debug)]
 pub(super) struct MemoryWatch;
 

@@ -1,19 +1,19 @@
 //! PURE: a script for `/bin/sh` with places for the item, no text of which ever becomes the script's.
 //!
 //! The script stays as it was written, but for its places: each becomes the expansion of a variable
-//! that holds the value, with the quotes that it needs where it stands. A shell never reads again what an
-//! expansion gives, so nothing in a value can be a command, whatever the quotes around. Places where
-//! that does not hold (arithmetic, `eval`, the script of another shell) are refused before anything
-//! runs, and so are all places in a script that not every shell reads alike.
+//! that holds the value, with the quotes that it needs there. A shell never reads the result of an
+//! expansion again, so nothing in a value can be a command, whatever the quotes around it. Places
+//! where that does not hold (arithmetic, `eval`, the script of another shell) are refused before
+//! anything runs, and so are all places in a script that shells read differently.
 //!
-//! The values come as arguments and are put into variables by what stands before the script, on the
-//! same line, so that line numbers in complaints stay right. Other ways were worse: as environment
-//! variables they would be seen by all that the script starts, and count twice against what exec takes;
-//! as `$1` and so on they would be hidden in functions, which have their own, and moved by `set` and
-//! `shift`. The script finds no arguments of its own, and `/bin/sh` as its name, as ever.
+//! The values come as arguments and are put into variables by a prefix on the script's first line,
+//! so that line numbers in complaints stay right. Other ways were worse: environment variables
+//! would be seen by all that the script starts, and count twice against exec's limit; `$1` and so
+//! on would be hidden in functions, which have their own, and moved by `set` and `shift`. The
+//! script finds no arguments of its own, and `/bin/sh` as its name, as usual.
 //!
-//! What the script itself does with a value is not known here: it may give it to `eval` by way of a
-//! variable, a function or a file.
+//! The module does not know what the script itself does with a value: it may give it to `eval` by
+//! way of a variable, a function or a file.
 
 mod commands;
 mod feeds;
@@ -37,13 +37,13 @@ use self::lexer::{Found, Stand, Unit, Whole};
 use self::refusal::Refusal;
 use super::template::{Piece, Place, Template, Values, texts};
 
-/// What runs scripts.
+/// The program that runs scripts.
 const SHELL: &str = "/bin/sh";
 
-/// What the names of variables for values begin with, if the script does not have it.
+/// The beginning of the names of variables for values, if the script does not contain it.
 const PREFIX: &str = "_supervisor_";
 
-/// What is said where the item would be appended to something else than a command.
+/// The refusal where the item would be appended to something other than a command.
 const NO_PLACE: &str = "--shell: there is no {} in the script, so the item would go to its end, where it is no \
                         argument of a command: write {} where you want it";
 
@@ -51,7 +51,7 @@ const NO_PLACE: &str = "--shell: there is no {} in the script, so the item would
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Script {
     parts: Vec<Part>,
-    /// What is filled in, each once.
+    /// The places, each once.
     places: Vec<Place>,
     /// The script as it is run, the same for all items.
     text: Vec<u8>,
@@ -60,11 +60,11 @@ pub(crate) struct Script {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Part {
     Text(Vec<u8>),
-    /// A place, by its number among the different ones, and how a value is shown there.
+    /// A place, by its number among the different ones, and the form of its value there.
     Place(usize, Quotes),
 }
 
-/// How a value is shown in a line that people read.
+/// The form of a value in a line that people read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Quotes {
     Bare,
@@ -78,18 +78,17 @@ impl Script {
     /// Reads the words of a command as a shell gets them, separated by spaces.
     ///
     /// # Errors
-    /// A place where a value would be evaluated, or in a script that cannot be read with certainty; in
-    /// words.
+    /// A place where a value would be evaluated, or any place in an unreadable script; in words.
     pub(crate) fn read(template: &Template) -> Result<Self, String> {
         let pieces = joined(template);
         let whole = find_places(&pieces).map_err(|(place, refusal)| complaint(place, refusal))?;
         Ok(Script::of(&pieces, &whole.found))
     }
 
-    /// The same, with the item behind it as an argument, if there is no place in it yet.
+    /// Reads the words as [`Script::read`] does. Without a place, the item is the last argument.
     ///
     /// # Errors
-    /// As [`Script::read`]; and what stands at the end is no command that could get an argument.
+    /// As [`Script::read`]; and the end of the script is no command that could get an argument.
     pub(crate) fn read_with_item(template: &Template) -> Result<Self, String> {
         if template.has_place() {
             return Script::read(template);
@@ -136,7 +135,7 @@ impl Script {
         }
     }
 
-    /// What is run for one item.
+    /// Returns what is run for one item.
     ///
     /// # Errors
     /// As [`Template::fill`].
@@ -148,7 +147,7 @@ impl Script {
             OsString::from_vec(self.text.clone()),
         ];
         if !texts.is_empty() {
-            // `$0`, which would be this without arguments.
+            // It becomes `$0`, which would be this without arguments.
             words.push(SHELL.into());
         }
         let texts = texts.into_iter().map(Cow::into_owned);
@@ -156,7 +155,7 @@ impl Script {
         Ok(words)
     }
 
-    /// A line for people that does the same: the script with the values in it, where they can stand there.
+    /// Returns a line for people that does the same, with the values in it, where that is possible.
     ///
     /// # Errors
     /// As [`Template::fill`].
@@ -174,7 +173,7 @@ impl Script {
     }
 }
 
-/// The words of a command as a shell gets them, separated by spaces.
+/// Returns the words of a command as a shell gets them, separated by spaces.
 fn joined(template: &Template) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for word in template.words() {
@@ -184,7 +183,7 @@ fn joined(template: &Template) -> Vec<Piece> {
     pieces
 }
 
-/// What is known of each place, in their order; or the first that cannot be filled in.
+/// Returns the facts about each place, in their order; or the first place that must be refused.
 fn find_places(pieces: &[Piece]) -> Result<Whole, (&Place, Refusal)> {
     let mut units = Vec::new();
     let mut places = Vec::new();
@@ -222,7 +221,7 @@ fn complaint(place: &Place, refusal: Refusal) -> String {
     format!("--shell: {sign} {}", refusal.words())
 }
 
-/// A beginning of names that the script has nowhere.
+/// Returns a beginning of names that the script does not contain.
 fn free_prefix(pieces: &[Piece]) -> String {
     let mut prefix = PREFIX.to_owned();
     let has = |prefix: &str| {
@@ -239,8 +238,8 @@ fn free_prefix(pieces: &[Piece]) -> String {
     prefix
 }
 
-/// Takes the values from the arguments. A variable that was in the environment would stay there with
-/// its new value, if it were not unset first.
+/// Returns the prefix that takes the values from the arguments. It unsets the variables first,
+/// because one from the environment would stay there with its new value.
 fn opening(prefix: &str, count: usize) -> String {
     if count == 0 {
         return String::new();
@@ -251,7 +250,7 @@ fn opening(prefix: &str, count: usize) -> String {
     format!("unset -v{names};{values}; shift {count}; ")
 }
 
-/// What stands in the script instead of a place.
+/// Returns the text that replaces a place in the script.
 fn expansion(prefix: &str, number: usize, stand: Stand) -> String {
     let expansion = format!("${{{prefix}{}}}", number + 1);
     match stand {
@@ -281,8 +280,8 @@ impl Quotes {
                 line.push(b'\'');
             }
             Quotes::Single => push_single(value, line),
-            // An interactive shell would take a ! for the beginning of an old command, and any would take
-            // a letter for a part of the variable's name before it.
+            // An interactive shell would take a ! for history, and any shell would take a letter
+            // for a part of the variable's name before it.
             Quotes::Double if value.contains(&b'!') || line.last().is_some_and(is_part) => {
                 line.extend_from_slice(b"\"'");
                 push_single(value, line);
@@ -299,12 +298,12 @@ impl Quotes {
     }
 }
 
-/// Whether a name could go on behind it.
+/// Returns `true` if a name could continue after it.
 fn is_part(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || *byte == b'_'
 }
 
-/// Adds a text between single quotes that are there already.
+/// Adds a text between single quotes that are already there.
 fn push_single(text: &[u8], line: &mut Vec<u8>) {
     for byte in text {
         match byte {
@@ -335,7 +334,7 @@ mod tests {
         String::from_utf8(read(script).unwrap().text).unwrap()
     }
 
-    /// The script without what stands before it.
+    /// Returns the script without the prefix.
     fn body(script: &str) -> String {
         let text = text(script);
         text.split_once("; shift 1; ").unwrap().1.to_owned()
@@ -413,7 +412,7 @@ mod tests {
         assert!(read(&deep).unwrap_err().contains("nested too deeply"));
     }
 
-    /// What scripts are made of.
+    /// Makes scripts of typical parts.
     fn script() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             prop::sample::select(vec![
@@ -428,7 +427,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a script is, it is refused or run with nothing of the item in it.
+        /// Any script is refused, or run with nothing of the item in it.
         #[test]
         fn any_script_is_refused_or_kept_apart_from_values(script in script()) {
             let template = Template::parse(&[OsString::from_vec(script)], false);

@@ -1,9 +1,9 @@
-//! Where the output of commands lies until it is shown: a folder, with two files for each attempt.
+//! The output of commands until it is shown: a folder with two files for each attempt.
 //!
 //! The worker writes, and the supervisor reads when the attempt is over. Names are made of numbers
-//! only, so nothing need be told of them, and what an attempt wrote before its worker was killed is
-//! found as well. A command that was run leaves a file for its stdout, be it empty, so that one which
-//! was removed is missed. Where somebody removes the folder it is made again by whoever needs it.
+//! only, so they need not be told, and the output of an attempt whose worker was killed is found as
+//! well. A command that was run leaves a file for its stdout, even an empty one, so that a removed
+//! one is noticed. If the folder is removed, the next process that needs it makes it again.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -43,21 +43,21 @@ impl Stream {
 /// The folder of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Spool {
-    /// No path, which is serialized only where it is a text.
+    /// The path as text or bytes, because a path that is no text would not serialize.
     folder: OsString,
-    /// What its marker says.
+    /// The content of its marker.
     mark: String,
 }
 
-/// Whoever removes the folder more often than this while one file is made means it.
+/// The number of removals of the folder, while one file is made, that are taken for an accident.
 const TIMES_MADE_AGAIN: usize = 16;
 
-/// Shares of the locks on folders that this process has made again: they last as long as it does,
-/// and the run takes its own when it next looks.
+/// Shares of the locks on folders that this process has made again. They last as long as the
+/// process; the run takes its own when it next looks.
 static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 impl Spool {
-    /// A folder that was made with this marker.
+    /// Returns the spool of a folder that was made with this marker.
     pub(crate) fn made(folder: &Path, mark: &str) -> Self {
         Spool {
             folder: folder.as_os_str().to_owned(),
@@ -65,8 +65,8 @@ impl Spool {
         }
     }
 
-    /// Makes the folder once more, because somebody has removed it. `None` if it is there again
-    /// already, or where there are no locks; otherwise a share of the lock.
+    /// Makes a removed folder again. Returns a share of the lock, or `None` if the folder exists
+    /// again already, or there are no locks.
     pub(crate) fn make_again(&self) -> io::Result<Option<File>> {
         match owned::make(self.folder(), &self.mark) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
@@ -78,14 +78,13 @@ impl Spool {
         Path::new(&self.folder)
     }
 
-    /// The file of one stream of one attempt.
+    /// Returns the file of one stream of one attempt.
     pub(crate) fn path(&self, id: ItemId, attempt: u32, stream: Stream) -> PathBuf {
         self.folder()
             .join(format!("{}.{attempt}.{}", id.0, stream.name()))
     }
 
-    /// A new file for a stream. Where the folder was removed it is made again, also while somebody
-    /// removes it again and again.
+    /// Makes a new file for a stream. A removed folder is made again, several times if need be.
     pub(super) fn create(&self, id: ItemId, attempt: u32, stream: Stream) -> io::Result<File> {
         let path = self.path(id, attempt, stream);
         let mut created = create(&path);
@@ -107,13 +106,13 @@ impl Spool {
         created
     }
 
-    /// Why an output has no place.
+    /// Returns the words for output that has no place.
     pub(super) fn complaint(&self, error: &io::Error) -> String {
         let folder = self.folder().display();
         format!("output cannot be kept in {folder}: {error}")
     }
 
-    /// What a stream's attempt wrote, if it wrote anything.
+    /// Opens the output of a stream, if there is any.
     pub(crate) fn open(
         &self,
         id: ItemId,
@@ -123,7 +122,7 @@ impl Spool {
         let path = self.path(id, attempt, stream);
         let file = File::options()
             .read(true)
-            // A link or a named pipe that somebody put there is no output, and nothing to wait for.
+            // A link or a named pipe in its place is no output, and must not be waited for.
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(&path);
         match file {
@@ -137,29 +136,29 @@ impl Spool {
         }
     }
 
-    /// The attempts of which there are files.
+    /// Returns the attempts that have files.
     pub(crate) fn attempts(&self) -> BTreeSet<(ItemId, u32)> {
         let files = fs::read_dir(self.folder()).into_iter().flatten().flatten();
         let names = files.filter_map(|entry| entry.file_name().into_string().ok());
         names.filter_map(|name| attempt_of(&name)).collect()
     }
 
-    /// Whether a spool may have a file of this name.
+    /// Returns `true` if a spool may have a file of this name.
     pub(crate) fn is_name(name: &str) -> bool {
         attempt_of(name).is_some()
     }
 
-    /// Notes that there is no room, if there is none, before something is removed: whoever finds out
-    /// only then that his command had none would not see it any more. The note is the marker's time.
+    /// Notes that there is no room, if there is none, before something is removed: a command that
+    /// had none could not see that afterwards. The note is the marker's time.
     pub(crate) fn note_if_full(&self) {
         let is_full = statvfs(self.folder()).is_ok_and(|stat| has_no_room(&stat));
         if is_full && let Ok(marker) = File::options().write(true).open(self.marker()) {
-            // It takes no room. Where it cannot be done, a command may be blamed for its own failure.
+            // It takes no room. If it fails, a command may be blamed for the lack.
             let _ = marker.set_modified(SystemTime::now());
         }
     }
 
-    /// When there was no room, as far as that was noted. Comparable with itself only.
+    /// Returns the noted time of the last lack of room, to be compared only with other such times.
     pub(super) fn last_full(&self) -> Option<SystemTime> {
         self.marker()
             .metadata()
@@ -171,21 +170,21 @@ impl Spool {
         self.folder().join(owned::MARKER)
     }
 
-    /// Nobody needs it any more.
+    /// Removes a file that is not needed any more.
     pub(crate) fn remove(&self, id: ItemId, attempt: u32, stream: Stream) {
-        // It may never have been there.
+        // It may never have existed.
         let _ = fs::remove_file(self.path(id, attempt, stream));
     }
 }
 
-/// Creates a file. An attempt that did not count may have left one.
+/// Creates a file, and replaces one left by an attempt that did not count.
 fn create(path: &Path) -> io::Result<File> {
     let create = || {
         OpenOptions::new()
             .read(true)
             .append(true)
             .create_new(true)
-            // What a command writes is its owner's alone, until it is put where it was asked for.
+            // Only its owner may read the output until it is put where it was asked for.
             .mode(0o600)
             .open(path)
     };
@@ -198,7 +197,7 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The attempt that a file of this name belongs to.
+/// Returns the attempt that a file of this name belongs to.
 fn attempt_of(name: &str) -> Option<(ItemId, u32)> {
     let mut parts = name.split('.');
     let (id, attempt, stream) = (parts.next()?, parts.next()?, parts.next()?);
@@ -209,7 +208,7 @@ fn attempt_of(name: &str) -> Option<(ItemId, u32)> {
     (is_one && is_exact).then_some((id, attempt))
 }
 
-/// Whether there is no room left where this file lies, for whoever may not use what is set aside.
+/// Returns `true` if this file's system has no room left but what is reserved for others.
 pub(super) fn is_full(file: &File) -> bool {
     fstatvfs(file).is_ok_and(|stat| has_no_room(&stat))
 }
@@ -221,7 +220,7 @@ fn has_no_room(stat: &StatVfs) -> bool {
     }
 }
 
-/// The end of a file: at most this many bytes.
+/// Returns the end of a file, at most this many bytes.
 pub(super) fn tail(file: &File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     let begin = length.saturating_sub(bytes_max);
@@ -262,7 +261,7 @@ mod tests {
         first.write_all(b"first").unwrap();
         let mut second = spool.create(id, 1, stream).unwrap();
         second.write_all(b"second").unwrap();
-        // Somebody who was left over still writes to it.
+        // A process that was left over still writes to it.
         first.write_all(b"first").unwrap();
         let path = spool.path(id, 1, stream);
         assert_eq!(fs::read(&path).unwrap(), b"second");

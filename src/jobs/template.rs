@@ -1,7 +1,7 @@
 //! PURE: the words of a command with places for the item, and filling them in.
 //!
 //! The places are those of GNU parallel, and `{name}` for a member of an item that is a JSON
-//! object. Everything is bytes, as the arguments of a Unix process are. Nothing is run here.
+//! object. All text is bytes, like the arguments of a Unix process. Nothing is run here.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -22,18 +22,18 @@ pub(super) enum Piece {
     Place(Place),
 }
 
-/// What is filled in.
+/// A place to be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Place {
     /// `{}`: the item.
     Item,
     /// `{.}`: the item without its extension.
     Stem,
-    /// `{/}`: what follows the last slash.
+    /// `{/}`: the part after the last slash.
     Base,
     /// `{//}`: the folder.
     Folder,
-    /// `{/.}`: what follows the last slash, without its extension.
+    /// `{/.}`: the part after the last slash, without its extension.
     BaseStem,
     /// `{#}`: the item's number.
     Number,
@@ -53,7 +53,7 @@ const PLACES: [(&[u8], Place); 7] = [
     (b"{%}", Place::Slot),
 ];
 
-/// What is filled in for one item.
+/// The values for one item.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Values<'a> {
     pub(crate) item: &'a [u8],
@@ -70,7 +70,7 @@ impl Template {
         }
     }
 
-    /// With the item as the last word, if it has no place yet.
+    /// Appends the item as the last word, if it has no place yet.
     pub(crate) fn with_item(mut self) -> Self {
         if !self.has_place() {
             self.words.push(vec![Piece::Place(Place::Item)]);
@@ -89,7 +89,7 @@ impl Template {
         })
     }
 
-    /// The first word, if it is the same for every item.
+    /// Returns the first word, if it is the same for every item.
     pub(crate) fn program(&self) -> Option<OsString> {
         let mut program = Vec::new();
         for piece in self.words.first()? {
@@ -101,12 +101,12 @@ impl Template {
         Some(OsString::from_vec(program))
     }
 
-    /// The words and what they are made of.
+    /// Returns the pieces of each word.
     pub(super) fn words(&self) -> &[Vec<Piece>] {
         &self.words
     }
 
-    /// The words for one item.
+    /// Returns the words for one item.
     ///
     /// # Errors
     /// The item is no JSON object with these members, in words.
@@ -127,7 +127,7 @@ impl Template {
         self.words.iter().map(fill).collect()
     }
 
-    /// The words as they were given.
+    /// Returns the words as they were given.
     pub(crate) fn source(&self) -> Vec<OsString> {
         let words = self.words.iter().map(|pieces| {
             let mut word = Vec::new();
@@ -142,7 +142,7 @@ impl Template {
         words.collect()
     }
 
-    /// Whether the item has all that is to be filled in, without filling it in.
+    /// Checks that the item has all that is to be filled in.
     ///
     /// # Errors
     /// As [`fill`](Self::fill).
@@ -158,12 +158,11 @@ impl Template {
 }
 
 impl Place {
-    /// Whether it gives digits and nothing else.
     pub(super) fn is_number(&self) -> bool {
         matches!(self, Place::Number | Place::Slot)
     }
 
-    /// How it is written.
+    /// Returns its written form.
     pub(super) fn sign(&self) -> Vec<u8> {
         let known = PLACES.iter().find(|(_, place)| place == self);
         match (known, self) {
@@ -195,7 +194,7 @@ impl Place {
     }
 }
 
-/// What these places give for an item.
+/// Returns the values of these places for an item.
 ///
 /// # Errors
 /// As [`Template::fill`].
@@ -210,7 +209,7 @@ pub(super) fn texts<'a>(
         .collect()
 }
 
-/// The object that an item is, if a place needs it.
+/// Parses the item as an object, if a place needs one.
 fn object_for<'a>(
     places: impl IntoIterator<Item = &'a Place>,
     item: &[u8],
@@ -244,7 +243,7 @@ fn pieces(mut word: &[u8], is_json: bool) -> Vec<Piece> {
     pieces
 }
 
-/// The place that a text begins with, and its length.
+/// Returns the place at the beginning of a text, and its length.
 fn place_at(text: &[u8], is_json: bool) -> Option<(Place, usize)> {
     let known = PLACES.iter().find(|(sign, _)| text.starts_with(sign));
     if let Some((sign, place)) = known {
@@ -253,7 +252,7 @@ fn place_at(text: &[u8], is_json: bool) -> Option<(Place, usize)> {
     let inside = text.strip_prefix(b"{").filter(|_| is_json)?;
     let length = inside.iter().position(|byte| *byte == b'}')?;
     let name = str::from_utf8(&inside[..length]).ok()?;
-    // What is no name, such as a program for awk, stays as it is.
+    // Braces without a name in them, such as a program for awk, stay as they are.
     let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
         && name
             .chars()
@@ -275,7 +274,7 @@ fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a Value, S
         .ok_or_else(|| format!("it has no member {name:?} for {{{name}}}"))
 }
 
-/// Texts without quotes, nothing for null, and all else as JSON.
+/// Returns a value as text: strings without quotes, nothing for null, others as JSON.
 fn text_of(value: &Value) -> Vec<u8> {
     match value {
         Value::String(text) => text.clone().into_bytes(),
@@ -291,7 +290,7 @@ fn base(path: &[u8]) -> &[u8] {
     }
 }
 
-/// Without the last dot after the last slash, and what follows it.
+/// Returns a path without the last dot after its last slash, and without the part behind that dot.
 fn stem(path: &[u8]) -> &[u8] {
     let begin = path.len() - base(path).len();
     match path[begin..].iter().rposition(|byte| *byte == b'.') {
@@ -317,7 +316,7 @@ fn without_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// A word as a shell takes it for one; plain if it can be.
+/// Returns a word in a form that a shell takes for one word, plain if possible.
 pub(crate) fn quoted(word: &[u8]) -> Vec<u8> {
     shlex::bytes::Quoter::new()
         .allow_nul(true)
@@ -344,7 +343,7 @@ mod tests {
             .collect())
     }
 
-    /// What GNU parallel 20221122 makes of these, put down by hand.
+    /// Compares with values written down by hand from GNU parallel 20221122.
     #[test]
     fn paths_are_taken_apart_as_gnu_parallel_does() {
         let cases = [

@@ -1,4 +1,4 @@
-//! The link to no worker at all: whoever puts or joins does the work.
+//! The link to no worker at all: the caller of `put` or `join` does the work.
 //!
 //! It holds at most one delivery, because its worker gets one at a time.
 

@@ -1,10 +1,10 @@
-//! The link to a worker process: records in a ring of shared memory, messages over ipc-channel for
-//! what is urgent, and a socket for shared memory itself.
+//! The link to a worker process: records in a ring of shared memory, urgent messages over
+//! ipc-channel, and a socket for shared memory itself.
 //!
-//! What does not fit the ring waits here until the worker has made room. A worker is woken only when
-//! it wants to be. A message is sent only when the one before it was heard, and shared memory is sent
-//! without waiting; so sending never blocks, however long the worker is stopped. What the worker sends is read by whoever has the
-//! broker's lock (see `Uplink`).
+//! Records that do not fit the ring wait here until the worker has made room. A worker is woken
+//! only when it wants to be. A message is sent only when the one before it was received, and shared
+//! memory is sent without waiting, so sending never blocks, however long the worker is stopped. The
+//! holder of the broker's lock reads what the worker sends (see `Uplink`).
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -32,7 +32,7 @@ pub(crate) struct ProcessLink {
     segments: SentSegments,
     /// Encoded records for which the ring has no room.
     overflow: VecDeque<Vec<u8>>,
-    /// The last delivery that was written.
+    /// The ordinal of the last delivery that was written.
     handed: u64,
     is_urgent: bool,
     /// Payloads that the worker still reads, though their deliveries are settled.
@@ -71,7 +71,7 @@ impl ProcessLink {
         self.write(record.bytes_max(), |space| frame::encode(record, space));
     }
 
-    /// Writes a record of at most so many bytes, into the ring if it has room for it.
+    /// Writes a record of at most that many bytes, into the ring if it has room.
     fn write(&mut self, bytes_max: usize, encode: impl Fn(&mut [u8]) -> usize) {
         if self.overflow.is_empty() && self.writer.write(bytes_max, &encode) {
             return;
@@ -89,7 +89,7 @@ impl ProcessLink {
         }
     }
 
-    /// Writes what had no room before, as far as there is some now.
+    /// Moves records that had no room into the ring, as far as there is some now.
     fn drain_overflow(&mut self) {
         while let Some(bytes) = self.overflow.front() {
             let write = |space: &mut [u8]| {
@@ -103,7 +103,7 @@ impl ProcessLink {
         }
     }
 
-    /// Has the worker hear what is urgent, one time for all that is so until it has.
+    /// Nudges the worker for urgent records, once until it has taken the doorbell.
     fn nudge_for_urgent(&self) -> Result<(), String> {
         match self.ring_pair.urgent().raise() {
             true => send(&self.sender),
@@ -229,7 +229,7 @@ impl Link for ProcessLink {
 /// Sends a nudge. ipc-channel panics where it cannot.
 ///
 /// # Errors
-/// Why not.
+/// The reason for the failure.
 fn send(sender: &IpcSender<Nudge>) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(|| sender.send(Nudge))) {
         Ok(Err(IpcError::Io(error))) => heard_elsewhere(Err((error.kind(), error.to_string()))),
@@ -238,7 +238,7 @@ fn send(sender: &IpcSender<Nudge>) -> Result<(), String> {
     }
 }
 
-/// That the other end is gone is no error here, because it is noticed elsewhere.
+/// Ignores that the other end is gone, because that is noticed elsewhere.
 fn heard_elsewhere(sent: Result<(), (ErrorKind, String)>) -> Result<(), String> {
     match sent {
         Ok(()) | Err((ErrorKind::BrokenPipe | ErrorKind::ConnectionReset, _)) => Ok(()),
@@ -246,16 +246,16 @@ fn heard_elsewhere(sent: Result<(), (ErrorKind, String)>) -> Result<(), String> 
     }
 }
 
-/// The way back: what the worker wrote and nobody has read.
+/// The records that the worker wrote and that were not read yet.
 #[derive(Debug)]
 pub(crate) struct Uplink {
     pub(crate) ring_pair: Arc<RingPair>,
     reader: Reader,
     segments: ReceivedSegments,
-    /// How long the worker had worked, when it was last asked.
+    /// The worker's working time when it was last read.
     served_ns: u64,
     through: u64,
-    /// The last delivery whose end was told by a record and read.
+    /// The last delivery whose end was read from a record.
     seen: u64,
 }
 
@@ -271,33 +271,32 @@ impl Uplink {
         }
     }
 
-    /// The worker speaks of this segment no more.
+    /// Forgets a segment that the worker does not name any more.
     pub(crate) fn forget(&mut self, segment: u32) {
         self.segments.forget(segment);
     }
 
-    /// Copies the next record, if there is one.
     pub(crate) fn next(&mut self, record: &mut Vec<u8>) -> Result<bool, Corrupt> {
         self.reader.copy_next(record)
     }
 
-    /// The record of this length was understood.
+    /// Passes the record of this length, which was understood.
     pub(crate) fn consume(&mut self, length: usize) {
         self.reader.consume(length);
     }
 
-    /// The worker may use the room again.
+    /// Gives the room to the worker.
     pub(crate) fn release(&mut self) {
         self.reader.release();
         self.ring_pair.set_seen(self.seen.max(self.through));
     }
 
-    /// Whether there is something that was not read.
+    /// Returns `true` if there is anything unread.
     pub(crate) fn has_news(&self) -> bool {
         !self.reader.is_empty() || self.ring_pair.board().through().0 != self.through
     }
 
-    /// Whether the worker has done a quarter of what it had when it was last read, or more.
+    /// Returns `true` if the worker has done a quarter or more of what it had at the last reading.
     pub(crate) fn is_worth_reading(&self, handed: u64) -> bool {
         let done = self
             .ring_pair
@@ -308,17 +307,17 @@ impl Uplink {
         done > 0 && done >= handed.wrapping_sub(self.through) / 4 || !self.reader.is_empty()
     }
 
-    /// This delivery's end was read.
+    /// Notes that this delivery's end was read.
     pub(crate) fn saw(&mut self, ordinal: u64) {
         self.seen = self.seen.max(ordinal);
     }
 
-    /// Up to where it was read: what is more is news.
+    /// Returns the position up to which it was read; anything beyond it is news.
     pub(crate) fn position(&self) -> (u64, u64) {
         (self.reader.position(), self.through)
     }
 
-    /// Up to which delivery the worker is through by now.
+    /// Returns the delivery up to which the worker is through by now.
     pub(crate) fn peek_through(&self) -> Through {
         let board = self.ring_pair.board();
         let (ordinal, served_ns) = board.through();
@@ -329,11 +328,11 @@ impl Uplink {
         }
     }
 
-    /// Takes note of that. The ordinal, and how long each delivery took in the mean, in nanoseconds,
-    /// if it is news.
+    /// Stores what [`peek_through`](Self::peek_through) returned. If it is news, returns the
+    /// ordinal and the mean time of a delivery in nanoseconds.
     ///
     /// # Errors
-    /// It cannot be, for a worker that was handed deliveries up to this one.
+    /// The value is impossible for a worker that was handed deliveries up to this one.
     pub(crate) fn advance(
         &mut self,
         through: Through,
@@ -354,10 +353,10 @@ impl Uplink {
         Ok(Some((through.ordinal, service_ns)))
     }
 
-    /// The bytes of a payload: in the record, or in shared memory.
+    /// Returns the bytes of a payload, in the record or in shared memory.
     ///
     /// # Errors
-    /// Why they are not there.
+    /// The reason for which they are missing.
     pub(crate) fn find<'a>(&mut self, body: Body<'a>) -> Result<Bytes<'a>, String> {
         match body {
             Body::Inline(bytes) => Ok(Bytes::Inline(bytes)),
@@ -373,7 +372,7 @@ impl Uplink {
     }
 }
 
-/// What the scoreboard said at one moment.
+/// The scoreboard's content at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Through {
     ordinal: u64,
@@ -381,7 +380,7 @@ pub(crate) struct Through {
     begun: u64,
 }
 
-/// A payload's bytes, wherever they are.
+/// The bytes of a payload, wherever they are.
 #[derive(Debug)]
 pub(crate) enum Bytes<'a> {
     Inline(&'a [u8]),

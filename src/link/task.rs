@@ -12,7 +12,7 @@ use super::{Job, Link};
 use crate::payload::Payload;
 use dishrack_core::ledger::{Handed, Token};
 
-/// Deliveries that were cancelled, and that the task does not know of yet.
+/// Cancelled deliveries that the task does not know of yet.
 #[derive(Debug, Default)]
 struct Revoked {
     tokens: Mutex<HashSet<Token>>,
@@ -67,7 +67,7 @@ impl Link for TaskLink {
         _is_awaited: bool,
     ) -> Result<(), String> {
         if let Some(sender) = &self.sender {
-            // The task's end is dropped only after a stop, when nothing is delivered any more.
+            // The task drops its end only after a stop, when nothing is delivered any more.
             let _ = sender.send(Job::new(handed, payload));
         }
         Ok(())
@@ -85,7 +85,7 @@ impl Link for TaskLink {
 }
 
 impl TaskJobs {
-    /// The next job, and whether it is only to be given back; `None` when there is no more.
+    /// Returns the next job, and `true` if it must only be given back; `None` after the last.
     pub(crate) async fn next(&mut self) -> Option<(Job, bool)> {
         let job = self.receiver.recv().await?;
         Some((job, self.is_stopping.load(Ordering::Relaxed)))
@@ -98,7 +98,7 @@ impl TaskJobs {
         }
     }
 
-    /// This delivery has come to its end, cancelled or not.
+    /// Forgets a delivery that has ended, cancelled or not.
     pub(crate) fn forget(&self, token: Token) {
         self.revoked.take(token);
     }

@@ -61,7 +61,7 @@ impl Link for ThreadLink {
         if let Some(sender) = &self.sender
             && !self.batch.is_empty()
         {
-            // The worker's end is dropped only after a stop, when nothing is delivered any more.
+            // The worker drops its end only after a stop, when nothing is delivered any more.
             let _ = sender.send(std::mem::take(&mut self.batch));
         }
         Ok(())
@@ -69,7 +69,7 @@ impl Link for ThreadLink {
 }
 
 impl ThreadJobs {
-    /// Runs each job; after a stop the rest is given to `give_back`.
+    /// Runs each job; after a stop the rest goes to `give_back`.
     pub(crate) fn run(self, mut run: impl FnMut(Job), mut give_back: impl FnMut(Job)) {
         for job in self.receiver.iter().flatten() {
             if self.is_stopping.load(Ordering::Relaxed) {

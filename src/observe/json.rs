@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Event, EventKind, last_cause};
 use dishrack_core::ledger::Exit;
 
-/// The event's object. Items are dishes, which are washed and dried, or others, which are run.
+/// Returns the event's object. Items are dishes, which are washed and dried, or are run.
 pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
     let kind = &event.kind;
     let object = of_item(kind, are_dishes).or_else(|| of_worker(kind));
@@ -94,7 +94,7 @@ fn of_worker(kind: &EventKind) -> Option<Value> {
     })
 }
 
-/// All others: named one by one, so that a new kind is not forgotten.
+/// Returns all other events, named one by one so that a new kind is not forgotten.
 fn of_run(kind: &EventKind) -> Value {
     match kind {
         EventKind::Started { pid, mode, workers } => {
@@ -130,7 +130,7 @@ fn of_run(kind: &EventKind) -> Value {
     }
 }
 
-/// An exit code and a signal never stand in the same field.
+/// Makes the object of an exit. An exit code and a signal never share a field.
 fn exited(worker: &str, pid: u32, exit: Exit, holding: Option<&str>) -> Value {
     let mut object = json!({
         "event": "worker_exited", "worker": worker, "pid": pid, "holding": holding,

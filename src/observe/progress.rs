@@ -1,6 +1,6 @@
-//! How far a run is: counts, who holds what and since when, a rate, and what it promises.
+//! The progress of a run: counts, the item of each worker, a rate, and the time left.
 //!
-//! A pure fold over events and counts: time is a parameter. How it is shown it does not know.
+//! It is a pure fold over events and counts; time is a parameter. It does not know the display.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,41 +9,39 @@ use std::time::Duration;
 use super::{Event, EventKind};
 use dishrack_core::ledger::{Counts, ItemId};
 
-/// The rate is taken over at least this time ...
+/// The shortest time over which the rate is taken.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// ... and over as many ends of items: else the rate of slow ones jumps with each of them.
+/// The smallest number of ended items over which it is taken, or it would jump with each slow one.
 const WINDOW_ENDS: u64 = 30;
 
-/// Samples are at least this far apart.
+/// The shortest time between two samples.
 const SAMPLE_PAUSE: Duration = Duration::from_millis(100);
 
-/// The state of a run as far as it can be shown.
+/// The visible state of a run.
 #[derive(Debug)]
 pub(crate) struct Progress {
     counts: Counts,
-    /// How many items there will be, where that is known.
+    /// The number of items there will be, if it is known.
     total: Option<u64>,
     workers: BTreeMap<Arc<str>, Hand>,
     pace: Pace,
-    /// The summary was seen: what is counted later is of the past.
+    /// True once the summary was seen, so later counts are ignored.
     is_over: bool,
 }
 
-/// What a worker is at.
 #[derive(Debug, Default)]
 pub(crate) struct Hand {
-    /// Its process.
     pub(crate) pid: u32,
-    /// Since when it has held its item, or nothing.
+    /// The beginning of its present item, or of its idling.
     pub(crate) since: Duration,
     id: Option<ItemId>,
-    /// What the item is called; kept for its memory when it is none any more.
+    /// The item's name. When there is none, only its memory is kept.
     name: String,
 }
 
 impl Progress {
-    /// A run that begins with these counts: those of its journal, if it goes on with one.
+    /// Begins a run with these counts: those of its journal, if it goes on with one.
     pub(crate) fn new(at: Duration, counts: Counts) -> Self {
         Progress {
             counts,
@@ -54,7 +52,6 @@ impl Progress {
         }
     }
 
-    /// Something happened.
     pub(crate) fn see(&mut self, event: &Event) {
         let at = event.at;
         match &event.kind {
@@ -90,7 +87,7 @@ impl Progress {
         self.workers.entry(Arc::clone(worker)).or_default()
     }
 
-    /// This is where the items are now.
+    /// Takes the present counts in.
     pub(crate) fn count(&mut self, at: Duration, counts: &Counts) {
         if !self.is_over {
             self.counts = *counts;
@@ -98,7 +95,7 @@ impl Progress {
         }
     }
 
-    /// There will be so many items, as far as that is known.
+    /// Sets the number of items there will be, as far as it is known.
     pub(crate) fn expect(&mut self, total: Option<u64>) {
         self.total = total;
     }
@@ -111,33 +108,33 @@ impl Progress {
         self.total
     }
 
-    /// The workers that are there, in the order of their numbers.
+    /// Returns the living workers, in the order of their numbers.
     pub(crate) fn workers(&self) -> Vec<(&str, &Hand)> {
         let workers = self.workers.iter().map(|(name, hand)| (&**name, hand));
         let mut workers: Vec<(&str, &Hand)> = workers.collect();
-        // Those with a shorter name come first, so that 10 follows 9.
+        // Shorter names come first, so that 10 follows 9.
         workers.sort_by_key(|(name, _)| name.len());
         workers
     }
 
-    /// Ends of items per second.
+    /// Returns the number of items that end per second.
     pub(crate) fn rate(&self, at: Duration) -> f64 {
         self.pace.rate(at, ended(&self.counts))
     }
 
-    /// How long it takes until all items have ended, at this rate.
+    /// Returns the time until all items have ended, at this rate.
     pub(crate) fn time_left(&self, at: Duration) -> Option<Duration> {
         let left = self.total?.saturating_sub(ended(&self.counts));
         if left == 0 {
             return Some(Duration::ZERO);
         }
-        // Nothing has ended yet, or it takes longer than can be told.
+        // Nothing has ended yet, or the time is too long to express.
         Duration::try_from_secs_f64(in_float(left) / self.rate(at)).ok()
     }
 }
 
 impl Hand {
-    /// What the item is called that the worker holds.
+    /// Returns the name of the item that the worker holds.
     pub(crate) fn item(&self) -> Option<&str> {
         self.id.map(|_| &*self.name)
     }
@@ -146,7 +143,7 @@ impl Hand {
         (self.pid, self.since) = (pid, at);
         self.id = item.map(|(id, _)| id);
         if let Some((_, name)) = item {
-            // Into the memory of the last one: there may be millions.
+            // Reuse the memory of the last name, because there may be millions.
             self.name.clone_from(name);
         }
     }
@@ -159,18 +156,18 @@ impl Hand {
     }
 }
 
-/// Items that have their terminal state.
+/// Returns the number of items that have their terminal state.
 fn ended(counts: &Counts) -> u64 {
     counts.done + counts.dead
 }
 
-/// Near enough: no one counts beyond 2^53 items.
+/// Converts a count; beyond 2^53 items it is not exact.
 #[allow(clippy::cast_precision_loss, reason = "a rate is not exact anyway")]
 fn in_float(count: u64) -> f64 {
     count as f64
 }
 
-/// How many had ended at which time, back to where the window begins.
+/// The number of ended items at several times, back to the beginning of the window.
 #[derive(Debug)]
 struct Pace {
     /// Never empty; oldest first.
@@ -270,7 +267,7 @@ mod tests {
         }
     }
 
-    /// Who holds which item since when.
+    /// Returns each worker with its item and the beginning of its work.
     fn held(progress: &Progress) -> Vec<(String, Option<u64>, u64)> {
         let hands = progress.workers().into_iter();
         hands
@@ -301,7 +298,7 @@ mod tests {
         assert_eq!(held(&progress), of_one(None, 1));
         see(&mut progress, 2, started(5, "w-1"));
         assert_eq!(held(&progress), of_one(Some(5), 2));
-        // The word of an earlier item comes late.
+        // The acknowledgement of an earlier item comes late.
         see(&mut progress, 3, finished(4, "w-1"));
         assert_eq!(held(&progress), of_one(Some(5), 2));
         see(&mut progress, 4, finished(5, "w-1"));
@@ -364,7 +361,7 @@ mod tests {
         }
         assert_eq!(progress.rate(secs(31)), 40.0);
         assert_eq!(progress.time_left(secs(31)), Some(secs(9)));
-        // Nothing more ends: it falls.
+        // Nothing more ends, so the rate falls.
         progress.count(secs(51), &done(640));
         assert!(progress.rate(secs(51)) < 20.0);
     }
@@ -376,7 +373,7 @@ mod tests {
             progress.count(secs(at * 60), &done(at));
         }
         assert!((progress.rate(secs(3600)) - 1.0 / 60.0).abs() < 1e-9);
-        // One sample for each that ended, back to the thirtieth.
+        // One sample for each ended item, back to the thirtieth.
         assert_eq!(progress.pace.samples.len(), 31);
     }
 

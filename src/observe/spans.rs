@@ -1,8 +1,8 @@
-//! A run as rows of spans: who worked on what from when to when, and what went wrong where.
+//! A run as rows of spans, which say who worked on which item and when, and of marks for faults.
 //!
-//! A pure fold over events, for whatever draws or lists them. It knows a beginning until it hears
-//! of the end, so it needs memory for the workers and for what they have in hand, and none for what
-//! is over. It does not know what is made of its rows.
+//! It is a pure fold over events, for code that draws or lists them. It keeps a beginning until the
+//! end comes, so it needs memory for the workers and their present items, and none for what is
+//! over. It does not know the use of its rows.
 
 #[cfg(test)]
 pub(crate) mod story;
@@ -14,43 +14,42 @@ use std::time::Duration;
 use super::{Event, EventKind};
 use dishrack_core::ledger::{Exit, Failure, ItemId};
 
-/// Longer names and causes are cut: one item must not fill the memory.
+/// The length in characters beyond which names and causes are cut, to bound the memory.
 const CHARS_MAX: usize = 200;
 
-/// What things are called: the fold knows items and workers only.
+/// The names to be shown; the fold itself knows only items and workers.
 #[derive(Debug, Clone)]
 pub(crate) struct Labels {
-    /// What was to be done.
+    /// The task of the run.
     pub(crate) title: String,
-    /// Who makes the items, if that is to be shown.
+    /// The producer of the items, if it is to be shown.
     pub(crate) producer: Option<Producer>,
-    /// What workers do: "Grinding", "Running".
+    /// The word for a worker's activity: "Grinding", "Running".
     pub(crate) working: String,
-    /// What several items are called.
+    /// The word for several items.
     pub(crate) items: String,
 }
 
-/// Somebody who makes items.
 #[derive(Debug, Clone)]
 pub(crate) struct Producer {
     /// The name of its row. A worker of the same name shares it.
     pub(crate) name: String,
-    /// What it does: "Mixing".
+    /// The word for its activity: "Mixing".
     pub(crate) doing: String,
 }
 
-/// What is told in the order in which it became known. Rows are numbered from 0.
+/// The output of the fold, in the order in which it became known. Rows are numbered from 0.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Shown {
-    /// There is one more row.
+    /// There is a new row.
     Row(Arc<str>),
-    /// A worker began a life in its row.
+    /// A life of the row's worker began.
     Born {
         row: usize,
         pid: u32,
         at: Duration,
     },
-    /// A worker's life is over.
+    /// A life of the row's worker is over.
     Gone {
         row: usize,
         at: Duration,
@@ -60,7 +59,7 @@ pub(crate) enum Shown {
     Mark(Mark),
 }
 
-/// Somebody was busy with an item.
+/// Work on one item.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Span {
     pub(crate) row: usize,
@@ -76,31 +75,31 @@ pub(crate) struct Span {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doing {
-    /// An item is made.
+    /// The item is made.
     Producing,
-    /// An item is worked on.
+    /// The item is worked on.
     Working,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum SpanEnd {
     Done,
-    /// The attempt failed, and why.
+    /// The attempt failed, for this reason.
     Failed(String),
-    /// It was neither done nor charged with anything: the run or the worker was stopped.
+    /// It was neither done nor charged, because the run or the worker was stopped.
     BrokenOff,
 }
 
-/// Something went wrong at a time.
+/// Something that went wrong at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Mark {
-    /// None where nobody had the item in hand.
+    /// `None` if no worker had the item.
     pub(crate) row: Option<usize>,
     pub(crate) at: Duration,
     pub(crate) kind: MarkKind,
-    /// None for a worker that had none.
+    /// `None` for a worker without an item.
     pub(crate) item: Option<String>,
-    /// How many attempts had been made; 0 for a worker.
+    /// The number of attempts that had been made; 0 for a worker.
     pub(crate) attempt: u32,
     pub(crate) why: String,
 }
@@ -111,7 +110,7 @@ pub(crate) enum MarkKind {
     Retry,
     /// The last attempt failed.
     DeadLetter,
-    /// A worker died, could not be started, or was given up on.
+    /// A worker died, could not be started, or was given up.
     Death,
 }
 
@@ -123,7 +122,7 @@ struct Open {
     item: String,
     attempt: u32,
     start: Duration,
-    /// Its worker has ended; what that means for the item is still to come.
+    /// The end of its worker, if the item's fate is still to come.
     orphaned: Option<Duration>,
 }
 
@@ -131,13 +130,13 @@ struct Open {
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
     rows: HashMap<Arc<str>, usize>,
-    /// Who makes items, if anybody does.
+    /// The producer of the items, if there is one.
     producer: Option<Arc<str>>,
     producing: Option<Open>,
     open: HashMap<ItemId, Open>,
-    /// The last worker of a row that has ended, and when.
+    /// The last worker of each row that has ended, and the time.
     graves: HashMap<usize, (u32, Duration)>,
-    /// The latest time that was heard of.
+    /// The latest time of any event.
     last: Duration,
 }
 
@@ -149,7 +148,6 @@ impl Spans {
         }
     }
 
-    /// The latest time that was heard of.
     pub(crate) fn last(&self) -> Duration {
         self.last
     }
@@ -158,7 +156,7 @@ impl Spans {
         let at = event.at;
         self.last = self.last.max(at);
         if let Some(producer) = self.producer.clone().filter(|_| self.rows.is_empty()) {
-            // First, however many workers there are.
+            // It comes first, however many workers there are.
             self.row(&producer, out);
         }
         match &event.kind {
@@ -228,7 +226,7 @@ impl Spans {
         out.push(Shown::Born { row, pid, at });
     }
 
-    /// Nothing more comes: what is still in hand is broken off at the latest time heard of.
+    /// Ends the fold: work that is still open is broken off at the latest time of any event.
     pub(crate) fn end(&mut self, out: &mut Vec<Shown>) {
         let last = self.last;
         self.end_producing(last, SpanEnd::BrokenOff, out);
@@ -269,20 +267,19 @@ impl Spans {
         }
     }
 
-    /// Work on an item begins.
     fn begin(&mut self, id: ItemId, mut open: Open, out: &mut Vec<Shown>) {
-        // What a worker wrote before its end may be read after it.
+        // An event that a worker wrote before its end may be read after it.
         let grave = self.graves.get(&open.row);
         let grave = grave.filter(|(dead, _)| *dead == open.pid);
         open.orphaned = grave.map(|(_, at)| *at);
         let start = open.start;
-        // It went back uncounted, and nobody said so.
+        // It went back uncounted, without an event.
         if let Some(stale) = self.open.insert(id, open) {
             out.push(stale.break_off(start));
         }
     }
 
-    /// Work on an item is done.
+    /// Ends work on an item that is done.
     fn finish(&mut self, id: ItemId, duration: Duration, at: Duration, out: &mut Vec<Shown>) {
         if let Some(open) = self.open.remove(&id) {
             // Several may be acknowledged at once, later than they were done.
@@ -291,7 +288,7 @@ impl Spans {
         }
     }
 
-    /// An attempt failed: work on it ends here, if it had begun.
+    /// Ends a failed attempt, if its work had begun.
     fn fail(
         &mut self,
         id: ItemId,
@@ -323,7 +320,7 @@ impl Spans {
         }));
     }
 
-    /// A worker has ended. Whether its items failed, were done before, or go back is told next.
+    /// Notes that a worker has ended. Later events say if its items failed, are done, or go back.
     fn orphan(&mut self, row: usize, pid: u32, at: Duration) {
         self.graves.insert(row, (pid, at));
         let is_its = |open: &&mut Open| open.row == row && open.pid == pid;
@@ -332,8 +329,7 @@ impl Spans {
         }
     }
 
-    /// What was in the hands of workers that ended, and of which nothing was told since, went back
-    /// uncounted.
+    /// Breaks off items of ended workers without further events: they went back uncounted.
     fn drop_orphans(&mut self, row: usize, out: &mut Vec<Shown>) {
         let is_meant = |open: &Open| open.row == row && open.orphaned.is_some();
         let dropped = self.open.extract_if(|_, open| is_meant(open));
@@ -355,7 +351,7 @@ impl Open {
         })
     }
 
-    /// Ends with its worker, or at this time.
+    /// Ends the work with its worker, or at this time.
     fn break_off(self, at: Duration) -> Shown {
         let end = self.orphaned.unwrap_or(at);
         self.close(Doing::Working, end, SpanEnd::BrokenOff)
@@ -373,7 +369,7 @@ fn death(row: usize, at: Duration, item: Option<&str>, why: &str) -> Shown {
     })
 }
 
-/// A text of a bearable length.
+/// Cuts a text that is too long.
 fn cut(text: &str) -> String {
     match text.char_indices().nth(CHARS_MAX) {
         None => text.to_owned(),

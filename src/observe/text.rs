@@ -1,4 +1,4 @@
-//! Events as the chapter's lines: what a dish goes through on stdout, what goes wrong on stderr.
+//! Events as the chapter's lines: the steps of a dish on stdout, faults on stderr.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,37 +7,37 @@ use std::time::Duration;
 use super::{Event, EventKind, last_cause};
 use dishrack_core::ledger::{Counts, Exit};
 
-/// A line, and where it goes.
+/// A line, and the stream it goes to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Out(String),
     Err(String),
 }
 
-/// What is said of the items of a run.
+/// The words for the items of a run.
 #[derive(Debug)]
 pub(crate) struct Words {
     pub(crate) items: &'static str,
-    /// What a worker is at while it does something to one.
+    /// The word for a worker's activity on one item.
     pub(crate) doing: &'static str,
-    /// What is done to it meanwhile.
+    /// The words for an item that a worker holds: "being dried".
     pub(crate) done: &'static str,
-    /// What will be done to it after a failed attempt.
+    /// The words for an item after a failed attempt: "dried again".
     pub(crate) again: &'static str,
-    /// Whether each step of an item is a line.
+    /// True if each step of an item is a line.
     pub(crate) tells_items: bool,
 }
 
-/// What the lines of one run have in common.
+/// The common style of the lines of one run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
     pub(crate) words: &'static Words,
-    /// Several workers share a process, so their names follow its pid.
+    /// True if several workers share a process, so that their names follow its pid.
     pub(crate) names_workers: bool,
 }
 
 impl Style {
-    /// The event's line, if it has one.
+    /// Returns the event's line, if it has one.
     pub(crate) fn line(self, event: &Event) -> Option<Line> {
         if event.kind.is_of_item() && !self.words.tells_items {
             return None;
@@ -96,7 +96,7 @@ impl Style {
             } => Line::Err(format!("{worker} (pid {pid}) {why}")),
             EventKind::WorkerFailedToStart { worker, why, .. }
             | EventKind::WorkerFailed { worker, why } => Line::Err(format!("{worker}: {why}")),
-            // That it died again, and how, was told.
+            // Earlier lines said that it died again, and how.
             EventKind::WorkerGivenUp { worker, .. } => Line::Err(format!("{worker}: is given up")),
             EventKind::Notice { why } => Line::Err(format!("supervisor: {why}")),
             EventKind::Summary {
@@ -116,17 +116,17 @@ impl Style {
     }
 }
 
-/// Without what would end a line, or do something to a terminal.
+/// Escapes characters that would end a line or control a terminal.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, char::is_control)
 }
 
-/// Without what would do something to a terminal; lines and tabs stay.
+/// Escapes characters that would control a terminal; line ends and tabs stay.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c.is_control() && c != '\n' && c != '\t')
 }
 
-/// With such characters as Rust writes them in a literal.
+/// Writes such characters as Rust writes them in a literal.
 fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_escaped) {
         return text.into();
@@ -141,7 +141,7 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// What became of all items, which are called that.
+/// Returns the line with the final counts of all items, under this name for them.
 pub(crate) fn summary(items: &str, counts: &Counts, restarts: u64, elapsed: Duration) -> String {
     let Counts {
         accepted,

@@ -1,8 +1,8 @@
-//! A run as a time chart: the pure fold that keeps what is to be drawn, and the drawing of it.
+//! A run as a time chart: the pure fold that keeps the data, and the drawing of it.
 //!
-//! It keeps every bar of a row as long as there are few enough of them to be told apart, and always
-//! how busy the row was in each of a fixed number of bins. So it needs no more memory for a long run
-//! than for a short one. It does not know where the picture goes.
+//! It keeps the bars of a row while they are few enough to be told apart, and always the row's
+//! activity in a fixed number of bins, so a long run needs no more memory than a short one. It does
+//! not know where the picture goes.
 
 mod axis;
 mod bins;
@@ -23,13 +23,13 @@ pub(crate) use canvas::{BEGINNING, grouped};
 use dishrack_core::ledger::Counts;
 use row::Row;
 
-/// Rows of their own; what further workers do is summed up in one.
+/// The number of workers with rows of their own; the others share one row.
 const ROWS_MAX: usize = 240;
 
-/// Bars of all rows together.
+/// The greatest number of bars in all rows together.
 const BARS_MAX: usize = 4000;
 
-/// Marks of all rows together that keep their words.
+/// The greatest number of marks in all rows together that keep their words.
 const MARKS_MAX: usize = 2000;
 
 /// The fold.
@@ -39,9 +39,9 @@ pub(crate) struct Timeline {
     spans: Spans,
     seen: Vec<Shown>,
     rows: Vec<Row>,
-    /// All workers beyond [`ROWS_MAX`].
+    /// The common row of all workers beyond [`ROWS_MAX`].
     others: Row,
-    /// How many those are.
+    /// The number of those workers.
     others_count: u32,
     is_crowded: bool,
     bars_kept: usize,
@@ -83,13 +83,13 @@ impl Timeline {
         self.keep_seen();
     }
 
-    /// Nothing more comes: what is still in hand is broken off.
+    /// Ends the fold: work that is still open is broken off.
     pub(crate) fn end(&mut self) {
         self.spans.end(&mut self.seen);
         self.keep_seen();
     }
 
-    /// When the run was over, or what was heard last.
+    /// Returns the end of the run, or the time of the last event.
     pub(crate) fn length(&self) -> Duration {
         match self.summary {
             Some((.., elapsed)) => elapsed,
@@ -97,7 +97,7 @@ impl Timeline {
         }
     }
 
-    /// What became of all items, in words.
+    /// Returns the outcome of all items in words.
     fn outcome(&self) -> String {
         let outcome = match &self.summary {
             None => "broken off before it could be summed up".into(),
@@ -144,7 +144,7 @@ impl Timeline {
         let after = row.bars().len();
         self.bars_kept = self.bars_kept + after - before;
         if self.bars_kept > BARS_MAX {
-            // All at once, so that they look alike.
+            // All rows at once, so that they look alike.
             self.is_crowded = true;
             self.rows.iter_mut().for_each(Row::drop_bars);
             self.bars_kept = 0;
@@ -153,7 +153,7 @@ impl Timeline {
 
     fn keep_mark(&mut self, mark: Mark) {
         let keeps_words = self.marks_kept < MARKS_MAX;
-        // What nobody had in hand is told in the first row.
+        // A mark without a worker goes to the first row.
         let row = self.row(mark.row.unwrap_or(0));
         self.marks_kept += usize::from(row.mark(mark, keeps_words));
     }

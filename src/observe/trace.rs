@@ -1,8 +1,8 @@
 //! Events as those of a Chrome trace, the JSON that Perfetto opens: a thread for each row of
-//! [`spans`](super::spans), slices for work, instants for what went wrong.
+//! [`spans`](super::spans), slices for work, instants for marks.
 //!
-//! All rows are threads of the supervisor's process, by numbers of their own: a worker that was
-//! started again has another pid and stays where it was. Its pid is among the arguments.
+//! All rows are threads of the supervisor's process, by numbers of their own, because a worker that
+//! was started again has another pid and keeps its row. Its pid is among the arguments.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use super::spans::{Doing, Labels, Mark, MarkKind, Shown, Span, SpanEnd, Spans};
 use super::{Event, EventKind};
 
-/// The fold. Its values may be written as soon as they come; they are not in the order of time.
+/// The fold. Its values may be written as they come, but are not in the order of time.
 #[derive(Debug)]
 pub(crate) struct Trace {
     labels: Labels,
     spans: Spans,
     seen: Vec<Shown>,
-    /// The supervisor.
+    /// The supervisor's pid.
     pid: u32,
-    /// Where each row's last slice ends, in microseconds.
+    /// The end of each row's last slice, in microseconds.
     through: Vec<u64>,
 }
 
@@ -34,7 +34,7 @@ impl Trace {
         }
     }
 
-    /// What this event adds to the trace.
+    /// Takes an event in, and returns what it adds to the trace.
     pub(crate) fn see(&mut self, event: &Event) -> Vec<Value> {
         let mut values = Vec::new();
         if let EventKind::Started { pid, .. } = event.kind {
@@ -49,7 +49,7 @@ impl Trace {
         values
     }
 
-    /// Nothing more comes: what is still in hand.
+    /// Ends the fold, and returns the work that is still open.
     pub(crate) fn end(&mut self) -> Vec<Value> {
         let mut values = Vec::new();
         self.spans.end(&mut self.seen);
@@ -82,8 +82,8 @@ impl Trace {
         ]
     }
 
-    /// Slices of a thread must lie beside or in each other. A worker that has several items in
-    /// hand does not heed that, so what overlaps begins later.
+    /// Makes a slice. Slices of a thread must lie beside or in each other, which the items of a
+    /// worker with several at once do not, so an overlapping one begins later.
     fn slice(&mut self, span: Span) -> Value {
         let through = &mut self.through[span.row];
         let start = micros(span.start).max(*through);
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn slices_of_one_thread_lie_beside_each_other() {
-        // Several in hand at once, settled in another order.
+        // Several are open at once and settled in another order.
         let events = [
             began(10, 1, "a", 1, 1),
             began(20, 2, "a", 1, 1),

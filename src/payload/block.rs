@@ -1,9 +1,8 @@
 //! Memory of the heap in which small payloads lie side by side.
 //!
-//! A payload costs a count of references instead of an allocation, and sixteen bytes to speak of it
-//! instead of the twice as many of a general buffer. A block is there as long as one of its payloads
-//! is; it is written by one writer, behind what was given away, and what was given away does not
-//! change.
+//! A payload costs a reference count instead of an allocation, and sixteen bytes for its handle
+//! instead of the 32 of a general buffer. A block lives as long as one of its payloads. It has one
+//! writer, which writes behind the bytes that were given away; those never change.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -12,16 +11,16 @@ use std::sync::Arc;
 
 use super::Slice;
 
-/// A usual block, in bytes.
+/// The size of a usual block, in bytes.
 const BLOCK_BYTES: usize = 32 * 1024;
 
-/// What is left of a block is not begun on when it is less than this.
+/// The rest of a block, in bytes, below which no payload is begun in it.
 const REST_BYTES_MIN: usize = 256;
 
-/// The memory. What of it is initialised, its slices know.
+/// The memory. Only its slices know which part is initialised.
 pub(super) struct Block(Box<[UnsafeCell<MaybeUninit<u8>>]>);
 
-// SAFETY: a block has one writer, and that writes only where no slice is.
+// SAFETY: a block has one writer, which writes only where there is no slice.
 unsafe impl Sync for Block {}
 
 impl fmt::Debug for Block {
@@ -33,7 +32,7 @@ impl fmt::Debug for Block {
 impl Block {
     fn new(bytes: usize) -> Arc<Self> {
         let memory = Box::<[UnsafeCell<MaybeUninit<u8>>]>::new_uninit_slice(bytes);
-        // SAFETY: a cell of what need not be initialised need not be initialised.
+        // SAFETY: cells of `MaybeUninit` need no initialisation.
         Arc::new(Block(unsafe { memory.assume_init() }))
     }
 
@@ -41,7 +40,7 @@ impl Block {
         UnsafeCell::raw_get(self.0.as_ptr()).cast()
     }
 
-    /// The bytes of a slice.
+    /// Returns the bytes of a slice.
     pub(super) fn bytes(&self, start: u32, length: u32) -> &[u8] {
         // SAFETY: only `BlockWriter::cut` makes slices, of bytes within the memory that it has
         // written and will not write again.
@@ -53,7 +52,7 @@ impl Block {
 #[derive(Debug)]
 pub(super) struct BlockWriter {
     block: Arc<Block>,
-    /// Where the payload begins that is being written, and up to where it is.
+    /// The beginning of the payload that is being written; below, its end so far.
     start: usize,
     end: usize,
 }
@@ -83,7 +82,7 @@ impl BlockWriter {
         self.end - self.start
     }
 
-    /// What was written since the last cut.
+    /// Returns what was written since the last cut.
     pub(super) fn written(&self) -> &[u8] {
         // SAFETY: within the memory, and written by `extend`.
         unsafe { std::slice::from_raw_parts(self.block.start().add(self.start), self.len()) }
@@ -93,8 +92,7 @@ impl BlockWriter {
         if self.block.0.len() - self.end < bytes.len() {
             self.move_on(bytes.len());
         }
-        // SAFETY: there is room, no slice is there, and a writer's own memory is not what is given
-        // to it to be copied.
+        // SAFETY: there is room, no slice is there, and the writer's own memory is not the source.
         unsafe {
             let place = self.block.start().add(self.end);
             place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
@@ -102,7 +100,7 @@ impl BlockWriter {
         self.end += bytes.len();
     }
 
-    /// Goes on in another block that has room for so much more.
+    /// Moves to another block that has room for that many more bytes.
     #[cold]
     fn move_on(&mut self, more: usize) {
         let needed = 2 * (self.len() + more);
@@ -111,7 +109,7 @@ impl BlockWriter {
         *self = next;
     }
 
-    /// What was written since the last cut, as a payload; `None` if it is too long to be one.
+    /// Returns what was written since the last cut as a slice; `None` if it is too long.
     pub(super) fn cut(&mut self) -> Option<Slice> {
         let slice = Slice {
             block: Arc::clone(&self.block),

@@ -1,5 +1,5 @@
-//! An item on its way through a queue: its payload, and what few items have besides. It is what the
-//! ledger orders and what a store keeps; neither looks into it.
+//! An item on its way through a queue: its payload and a few rare additions. The ledger orders
+//! envelopes and a store keeps them; neither looks inside.
 
 use dishrack_core::book::{Print, Stored};
 use dishrack_core::ledger::Weight;
@@ -7,22 +7,22 @@ use dishrack_core::ledger::Weight;
 use super::{INLINE_BYTES_MAX, Payload};
 
 slotmap::new_key_type! {
-    /// Where one running `map` has its outcomes put.
+    /// The mailbox for the outcomes of one running `map`.
     pub(crate) struct MailboxKey;
 }
 
-/// Which mailbox an item's outcome goes to, and the item's place in its `map`.
+/// The mailbox for an item's outcome, and the item's place in its `map`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReplyTo {
     pub(crate) mailbox: MailboxKey,
     pub(crate) index: u64,
 }
 
-/// What a payload in shared memory weighs: so that a worker has some fifty of them at most, and as
-/// many messages that introduce their segments fit its channel many times over.
+/// The weight of a payload in shared memory in bytes. A worker has some fifty of them at most, and
+/// the messages with their segments fit its channel many times over.
 const SHARED_WEIGHT: usize = 2048;
 
-/// An item as a queue carries it: serialized, and what few items have besides.
+/// An item as a queue carries it: its serialized bytes and a few rare additions.
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     pub(crate) body: Payload,
@@ -33,7 +33,7 @@ pub(crate) struct Envelope {
 struct Label {
     reply: Option<ReplyTo>,
     print: Option<Print>,
-    /// What comes of it is told to the stream that it came from.
+    /// True if its result must be told to the stream that it came from.
     is_sent: bool,
 }
 
@@ -42,7 +42,7 @@ impl Envelope {
         Envelope { body, label: None }
     }
 
-    /// The outcome goes there.
+    /// Makes an envelope whose outcome goes to a mailbox.
     pub(crate) fn with_reply(body: Payload, reply: ReplyTo) -> Self {
         let label = Label {
             reply: Some(reply),
@@ -65,7 +65,7 @@ impl Envelope {
         Envelope { body, label }
     }
 
-    /// The journal keeps this print of its key, if there is one.
+    /// Makes an envelope with the print of its key, which the journal keeps, if there is one.
     pub(crate) fn with_print(body: Payload, print: Option<Print>) -> Self {
         let label = print.map(|_| {
             Box::new(Label {
@@ -77,12 +77,12 @@ impl Envelope {
         Envelope { body, label }
     }
 
-    /// Whether somebody elsewhere waits for what comes of it.
+    /// Returns `true` if its result must be told to a stream.
     pub(crate) fn is_sent(&self) -> bool {
         self.label.as_ref().is_some_and(|label| label.is_sent)
     }
 
-    /// Where its outcome goes, if anywhere.
+    /// Returns the address of its outcome, if there is one.
     pub(crate) fn reply(&self) -> Option<ReplyTo> {
         self.label.as_ref()?.reply
     }
@@ -99,7 +99,7 @@ impl Stored for Envelope {
 }
 
 impl Weight for Envelope {
-    /// What is in shared memory takes little room on the way, but each may have to be introduced.
+    /// Returns its weight. One in shared memory is small, but its segment may have to be sent first.
     fn weight(&self) -> usize {
         match &self.body {
             Payload::Heap(bytes) if bytes.len() <= INLINE_BYTES_MAX => bytes.len(),

@@ -1,10 +1,10 @@
 //! Shared memory for large payloads, in segments that are used again and again.
 //!
-//! Making shared memory costs system calls, a file descriptor and a page fault for each page, so
-//! segments are large, payloads lie in them one behind the other, and a segment is begun again when
-//! nobody needs any of them. A process makes its own segments, and only it can write to them; the
-//! others read. Nothing has to be cleaned up: memory goes with the last process that maps it. It
-//! knows no channels; who has which segment is the links' business.
+//! Making shared memory costs system calls, a file descriptor and a page fault for each page. So
+//! segments are large, payloads lie in them one behind the other, and a segment is reused when none
+//! of its payloads is needed any more. A process makes its own segments, and only it can write to
+//! them; others read. No cleaning up is needed, because memory goes with the last process that maps
+//! it. The module knows no channels; the links know who has which segment.
 
 use std::fmt;
 use std::io;
@@ -17,20 +17,19 @@ use parking_lot::Mutex;
 
 use crate::sys::memory::{self, Mapping};
 
-/// The usual segment, in bytes. A larger payload has one of its own.
+/// The size of a usual segment in bytes. A larger payload has one of its own.
 const SEGMENT_BYTES: usize = 4 << 20;
 
-/// Bytes of segments that nobody needs and that are kept all the same.
+/// The number of bytes in unneeded segments that are kept for reuse.
 const IDLE_BYTES_MAX: usize = 64 << 20;
 
-/// Payloads begin at multiples of this: a cache line.
+/// The alignment of payloads: a cache line.
 const ALIGN: usize = 64;
 
-/// One piece of shared memory that this process writes to.
+/// A piece of shared memory that this process writes to.
 pub(crate) struct Segment {
     pub(crate) number: u32,
-    /// Bytes in it are written only by the one `PartWriter` that has them, before anybody else can
-    /// see them.
+    /// Only the one `PartWriter` that has some bytes writes them, before others can see them.
     memory: Mapping,
     file: OwnedFd,
 }
@@ -55,7 +54,7 @@ impl Segment {
         })
     }
 
-    /// What gives the memory to another process, to read.
+    /// Returns the file that gives the memory to another process, to read.
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -76,7 +75,7 @@ fn refusal(bytes: usize, why: &io::Error) -> String {
     )
 }
 
-/// A payload's place in a segment. As long as a handle of it is there, its bytes stay.
+/// A payload's place in a segment. Its bytes stay as long as a handle of it exists.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) segment: Arc<Segment>,
@@ -85,7 +84,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Where it is in its segment.
+    /// Returns its offset in the segment.
     pub(crate) fn start(&self) -> usize {
         self.start as usize
     }
@@ -95,8 +94,8 @@ impl Deref for Part {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `PartWriter` kept these bytes within the segment and initialised them, and nobody
-        // writes there while a part is left.
+        // SAFETY: `PartWriter` kept these bytes within the segment and initialised them, and they
+        // are not written again while a part of them exists.
         unsafe {
             std::slice::from_raw_parts(self.segment.start().add(self.start()), self.length as usize)
         }
@@ -110,7 +109,7 @@ impl Part {
     }
 }
 
-/// Writes one payload. Its bytes are nobody else's until it is finished.
+/// Writes one payload. No other code sees its bytes until it is finished.
 pub(crate) struct PartWriter {
     segment: Arc<Segment>,
     start: usize,
@@ -129,7 +128,7 @@ impl PartWriter {
         })
     }
 
-    /// Adds bytes; moves to more memory where these are too many.
+    /// Adds bytes; moves to more memory if they do not fit.
     pub(crate) fn extend(&mut self, bytes: &[u8]) -> Result<(), String> {
         if self.capacity - self.length < bytes.len() {
             let wanted = (self.length + bytes.len()).max(2 * self.capacity);
@@ -137,8 +136,8 @@ impl PartWriter {
             larger.extend(self.written())?;
             *self = larger;
         }
-        // SAFETY: the place is within the segment, was reserved for this writer alone, and does not
-        // overlap with what is copied, which is not in it.
+        // SAFETY: the place is within the segment and was reserved for this writer alone, and the
+        // source is not in the segment, so the two do not overlap.
         unsafe {
             let end = self.segment.start().add(self.start + self.length);
             end.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
@@ -147,7 +146,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// The same, with these bytes added.
+    /// Returns the writer with these bytes added.
     pub(crate) fn with(mut self, bytes: &[u8]) -> Result<Self, String> {
         self.extend(bytes)?;
         Ok(self)
@@ -158,7 +157,7 @@ impl PartWriter {
         unsafe { std::slice::from_raw_parts(self.segment.start().add(self.start), self.length) }
     }
 
-    /// The payload. What was reserved and not used is given back if it is the last in its segment.
+    /// Finishes the payload. Room that is left over is given back if it is the segment's last.
     pub(crate) fn finish(self) -> Part {
         POOL.lock().shrink(&self);
         Part {
@@ -169,7 +168,7 @@ impl PartWriter {
     }
 }
 
-/// Segments are shorter than 4 GiB.
+/// Converts a length or an offset; segments are shorter than 4 GiB.
 fn u32_of(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
@@ -182,15 +181,15 @@ static POOL: Mutex<Pool> = Mutex::new(Pool {
 });
 
 struct Pool {
-    /// All of them; the last one is being filled.
+    /// All segments; the last one is being filled.
     segments: Vec<Arc<Segment>>,
-    /// How far the last one is filled.
+    /// The number of bytes filled in the last one.
     used: usize,
     made: u32,
 }
 
 impl Pool {
-    /// Room for a payload: its segment, its place, and how much room there is.
+    /// Reserves room for a payload: returns its segment, its offset, and the size of the room.
     fn reserve(&mut self, bytes: usize) -> Result<(Arc<Segment>, usize, usize), String> {
         let wanted = bytes.max(1).next_multiple_of(ALIGN);
         if !self.has_room(wanted) {
@@ -222,7 +221,7 @@ impl Pool {
         last.len() - self.used >= wanted
     }
 
-    /// Fills one that nobody needs, rather one that was used lately, or else a new one.
+    /// Begins to fill an unneeded segment, preferably one that was used lately, or else a new one.
     fn begin_another(&mut self, wanted: usize) -> Result<(), String> {
         let found = self
             .segments
@@ -244,7 +243,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Drops the oldest of those that nobody needs, where there are too many.
+    /// Drops the oldest of the unneeded segments, if there are too many.
     fn drop_idle(&mut self) {
         let mut idle_bytes = 0;
         self.segments.reverse();
@@ -258,10 +257,10 @@ impl Pool {
     }
 }
 
-/// Whether nobody has a part of it. Only the pool hands parts of it out, so that stays so.
+/// Returns `true` if no part of it exists. Only the pool makes new parts, so it stays idle.
 fn is_idle(segment: &Arc<Segment>) -> bool {
     let is_idle = Arc::strong_count(segment) == 1;
-    // Whoever dropped the last part had done with its bytes before.
+    // The thread that dropped the last part had finished with its bytes before.
     fence(Ordering::Acquire);
     is_idle
 }

@@ -1,10 +1,10 @@
-//! A word in shared memory that says whether somebody is to be woken.
+//! A word in shared memory that says whether the other side must be woken.
 //!
-//! Whoever waits for the other side wants the doorbell rung, looks for the last time, and sleeps.
-//! Whoever has written something takes the doorbell, and wakes the sleeper if he was told to. How, is
-//! the ring pair's business: a worker sleeps on the word itself (`futex`), a supervisor's reader on its
-//! channel. It cannot be left behind by one who dies: a doorbell that was taken and not rung belongs to
-//! somebody dead, and death is noticed elsewhere.
+//! A side that waits wants the doorbell rung, looks once more, and sleeps. A side that has written
+//! something takes the doorbell, and wakes the sleeper if the doorbell was wanted. The ring pair
+//! decides how: a worker sleeps on the word itself (`futex`), a supervisor's reader on its channel.
+//! A side that dies leaves nothing behind: a doorbell that was taken and not rung belongs to a dead
+//! process, whose death is noticed elsewhere.
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::Duration;
@@ -12,73 +12,72 @@ use std::time::Duration;
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
-/// Whether somebody sleeps, or is about to, and is to be woken. The low bits say so; the others
-/// count how often the doorbell was taken, so that one who was slow to fall asleep does not take
-/// another's wish for his own.
+/// The state of the waiting side in the low bits. The high bits count how often the doorbell was
+/// taken, so that a side which is slow to fall asleep does not take a later wish for its own.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct Doorbell(AtomicU32);
 
-/// Nobody need be woken.
+/// The other side need not be woken.
 const SILENT: u32 = 0;
 
-/// Somebody sleeps and is to be woken at once.
+/// The other side sleeps, or is about to, and must be woken at once.
 const WANTED: u32 = 1;
 
-/// Somebody comes by often, and is to be woken if he has not come for a while.
+/// The other side looks often, and must be woken only if it has not looked for a while.
 const PATIENT: u32 = 2;
 
 const STATE: u32 = 3;
 
-/// One taking.
+/// The increment of the count for one taking.
 const TAKING: u32 = 4;
 
-/// The doorbell as it was when somebody wanted it.
+/// The doorbell's word at the moment when it was wanted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ticket(u32);
 
 impl Doorbell {
-    /// Sets the state, and counts takings. The word before, and the one now.
+    /// Sets the state and counts takings. Returns the word before and after.
     fn set(&self, state: u32, takings: u32) -> (u32, u32) {
         let next = |word: u32| Some((word & !STATE).wrapping_add(takings) | state);
         let update = self
             .0
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
-        // It always has a next one.
+        // `next` always returns a word.
         let before = update.unwrap_or_default();
         (before, next(before).unwrap_or_default())
     }
 
-    /// Wake me. What is looked for must be looked for once more after this.
+    /// Asks to be woken. The caller must look once more after this.
     pub(crate) fn want(&self) -> Ticket {
         let (_, ticket) = self.set(WANTED, 0);
-        // Either this side sees what the other one wrote before it looked at the doorbell, or that one
-        // sees that it is to be woken. Paired with `take`.
+        // Either this side sees what the other one wrote before that looked at the doorbell, or the
+        // other one sees the wish. Paired with `take`.
         fence(Ordering::SeqCst);
         Ticket(ticket)
     }
 
-    /// Wake me, but only after a while: I come by often.
+    /// Asks to be woken only after a while, because this side looks often.
     pub(crate) fn want_at_last(&self) {
         self.set(PATIENT, 0);
         // As in `want`.
         fence(Ordering::SeqCst);
     }
 
-    /// Wants the doorbell. Whether nobody did before: then it is to be rung now.
+    /// Wants the doorbell for the other side. Returns `true` if it must be rung now.
     pub(crate) fn raise(&self) -> bool {
         let (before, _) = self.set(WANTED, 0);
         fence(Ordering::SeqCst);
         before & STATE == SILENT
     }
 
-    /// Whether somebody is to be woken; whoever is told so does it.
+    /// Takes the doorbell. Returns `true` if the caller must wake the other side now.
     pub(crate) fn take(&self) -> bool {
         fence(Ordering::SeqCst);
         self.0.load(Ordering::Relaxed) & STATE == WANTED && self.take_any()
     }
 
-    /// The same, for one who has waited for a while: a patient sleeper counts too.
+    /// Takes the doorbell after the caller has waited for a while, so a patient sleeper counts too.
     pub(crate) fn take_at_last(&self) -> bool {
         fence(Ordering::SeqCst);
         self.0.load(Ordering::Relaxed) & STATE != SILENT && self.take_any()
@@ -89,18 +88,18 @@ impl Doorbell {
         before & STATE != SILENT
     }
 
-    /// Whether somebody comes by often.
+    /// Returns `true` if the other side looks often.
     pub(crate) fn is_patient(&self) -> bool {
         self.0.load(Ordering::Relaxed) & STATE == PATIENT
     }
 
-    /// Nobody need be woken: this side is awake and looks by itself.
+    /// Withdraws the wish: this side is awake and looks by itself.
     pub(crate) fn silence(&self) {
         self.set(SILENT, 0);
     }
 
-    /// Sleeps until the doorbell is taken and [`wake`](Self::wake) called, or the time is over; perhaps
-    /// less. It was wanted before.
+    /// Sleeps until the doorbell is taken and [`wake`](Self::wake) called, or the time is over, or
+    /// less. The ticket is from the call that wanted the doorbell.
     pub(crate) fn sleep(&self, ticket: Ticket, time: Option<Duration>) {
         let timeout = time.and_then(|time| {
             Some(Timespec {
@@ -108,13 +107,13 @@ impl Doorbell {
                 tv_nsec: time.subsec_nanos().into(),
             })
         });
-        // Whatever ends it, the caller looks again.
+        // The caller looks again, whatever ended the wait.
         let _ = futex::wait(&self.0, futex::Flags::empty(), ticket.0, timeout.as_ref());
     }
 
-    /// Wakes all who sleep on this word. The doorbell was taken before.
+    /// Wakes all sleepers on this word. The caller has taken the doorbell.
     pub(crate) fn wake(&self) {
-        // It fails only for a word that is none.
+        // It fails only for an invalid address.
         let _ = futex::wake(&self.0, futex::Flags::empty(), u32::MAX >> 1);
     }
 }
@@ -150,7 +149,7 @@ mod tests {
         let slow = doorbell.want();
         assert!(doorbell.take());
         doorbell.want();
-        // It would sleep for ever if the later wish were taken for its own.
+        // It would sleep for ever if it took the later wish for its own.
         doorbell.sleep(slow, None);
     }
 

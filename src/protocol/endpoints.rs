@@ -1,8 +1,7 @@
 //! The files that make a process a certain worker, sent before its assignment.
 //!
-//! A spawned worker has its socket and its stderr by then; one that is forked is given them too, by
-//! way of the fork server, which passes everything on to the worker it makes. Nobody is sent what is
-//! another worker's.
+//! A spawned worker already has its socket and its stderr. A forked one is sent them too, by way of
+//! the fork server, which passes everything on to its worker. None is sent another's files.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::descriptors::{Datagram, DescriptorSocket};
 use crate::sys::memory::Readable;
 
-/// Which files come, in this order after the ring pair. The number is the assignment's.
+/// The list of the files that follow the ring pair, in this order. The number is the assignment's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Manifest {
     number: u64,
@@ -22,23 +21,22 @@ struct Manifest {
     has_stderr: bool,
 }
 
-/// A worker's files.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
-    /// Names the assignment that they belong to.
+    /// The number of the assignment that they belong to.
     pub(crate) number: u64,
     /// Its memory (see `protocol::ring_pair`).
     pub(crate) ring_pair: OwnedFd,
-    /// What all workers of the pool are given.
+    /// The context that all workers of the pool are given.
     pub(crate) context: Option<Arc<OwnedFd>>,
-    /// Its end of the socket to the supervisor, for one that is forked.
+    /// Its end of the socket to the supervisor, for a forked worker.
     pub(crate) socket: Option<DescriptorSocket>,
-    /// Where its stderr goes, for one that is forked.
+    /// The file that its stderr goes to, for a forked worker.
     pub(crate) stderr: Option<OwnedFd>,
 }
 
 impl Endpoints {
-    /// Sends it, at once or not at all.
+    /// Sends the endpoints, at once or not at all.
     pub(crate) fn send(&self, by: &DescriptorSocket) -> io::Result<()> {
         let manifest = Manifest {
             number: self.number,
@@ -53,8 +51,8 @@ impl Endpoints {
         by.send(&manifest, &files)
     }
 
-    /// Takes the one with this number, which was sent before. What comes before it was sent to a
-    /// worker that was never ordered.
+    /// Receives the endpoints with this number, which were sent before. Earlier ones were for a
+    /// worker that was never ordered, and are dropped.
     pub(crate) fn receive(by: &DescriptorSocket, number: u64) -> io::Result<Self> {
         loop {
             let datagram: Option<Datagram<Manifest>> = by.receive()?;
@@ -80,7 +78,6 @@ impl Endpoints {
         })
     }
 
-    /// The context, to be read.
     pub(crate) fn map_context(&self) -> io::Result<Option<Readable>> {
         self.context.as_ref().map(Readable::map).transpose()
     }

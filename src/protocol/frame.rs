@@ -1,9 +1,9 @@
 //! The records that a supervisor and a worker process exchange, and their bytes.
 //!
-//! A record is encoded by postcard and lies in a ring (see `ring_pair`); a payload that is too large for
-//! that lies in shared memory, and its record says where. Deliveries are known by their ordinals:
-//! whose they are, the ring pair tells. Decoding checks every bound and never panics: whatever a worker
-//! sends, the worst that happens is that this worker is replaced. It knows no channel.
+//! A record is encoded by postcard and lies in a ring (see `ring_pair`). A payload that is too
+//! large for that lies in shared memory, and its record says where. A delivery is named by its
+//! ordinal; the ring pair tells whose it is. Decoding checks every bound and never panics: whatever
+//! a worker sends, the worst result is that this worker is replaced. The module knows no channel.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +12,11 @@ use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 /// Raised whenever a record changes, so that two builds never misread each other.
 pub(crate) const PROTOCOL: u32 = 6;
 
-/// What goes over ipc-channel: look into the ring pair.
+/// The message over ipc-channel that says: look into the ring pair.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Nudge;
 
-/// A payload: its bytes, or where they are in a segment of whoever sent the record.
+/// A payload: its bytes, or their place in a segment of the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Body<'a> {
     Inline(#[serde(borrow, with = "serde_bytes")] &'a [u8]),
@@ -36,14 +36,14 @@ impl Body<'_> {
     }
 }
 
-/// How a `put`, `get` or `join` of a worker waits.
+/// The way in which a `put`, `get` or `join` of a worker waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Wait {
     No,
     UntilCancelled,
 }
 
-/// What a worker asks of its queue.
+/// A worker's request to its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ask<'a> {
     Put {
@@ -64,7 +64,7 @@ pub(crate) enum Ask<'a> {
 /// From a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Up<'a> {
-    /// The first record: ready for work.
+    /// The first record: the worker is ready.
     Ready {
         protocol: u32,
         pid: u32,
@@ -84,17 +84,17 @@ pub(crate) enum Up<'a> {
         #[serde(borrow)]
         ask: Ask<'a>,
     },
-    /// No longer waits for this request; its answer says how that went.
+    /// The worker no longer waits for this request; the answer says whether that came too late.
     Cancel { request: u64 },
-    /// A delivery that was revoked had been begun, or is over.
+    /// A revoked delivery had been begun, or is over.
     HasBegun { ordinal: u64 },
-    /// It has more memory than it should.
+    /// The worker has more memory than it should.
     Worn,
-    /// Something still reads the payload of this delivery in shared memory, though it is settled.
+    /// The payload of this delivery in shared memory is still read, though the delivery is settled.
     Keeps { ordinal: u64 },
-    /// Nothing does any more.
+    /// That payload is not read any more.
     Released { ordinal: u64 },
-    /// The worker's segment with this number will not be spoken of again.
+    /// No record will name the worker's segment with this number again.
     Forget { segment: u32 },
 }
 
@@ -156,10 +156,10 @@ impl<I> Answer<I> {
     }
 }
 
-/// To a worker.
+/// A record to a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Down<'a> {
-    /// A delivery whose payload is in shared memory; others are a [`Header`] and their bytes.
+    /// A delivery whose payload is in shared memory; any other is a [`Header`] and the payload.
     Deliver {
         ordinal: u64,
         id: ItemId,
@@ -174,17 +174,17 @@ pub(crate) enum Down<'a> {
         #[serde(borrow)]
         answer: Answer<Given<'a>>,
     },
-    /// This delivery was cancelled: if it was not begun it should not be.
+    /// This delivery was cancelled, and should not be begun.
     Revoke { ordinal: u64 },
     /// Finish what is started, give the rest back, end.
     Stop,
-    /// It is at one item for long: the others, which it has not begun, go back.
+    /// Give back the deliveries that were not begun, because the present item takes long.
     GiveBack,
-    /// The segment with this number will not be spoken of again.
+    /// No record will name the segment with this number again.
     Forget { segment: u32 },
 }
 
-/// The longest reason or message that travels; the rest is cut off.
+/// The longest reason or message that travels, in bytes; the rest is cut off.
 const TEXT_BYTES_MAX: usize = 4096;
 
 /// The same outcome with the beginning of its text, at most as long as may travel.
@@ -195,12 +195,12 @@ pub(crate) fn clipped<R>(mut outcome: Outcome<R>) -> Outcome<R> {
     outcome
 }
 
-/// What a record of fixed fields takes at most, encoded.
+/// The greatest encoded size of a record of fixed fields.
 const FIXED_BYTES_MAX: usize = 96;
 
-/// What can be written into a ring.
+/// A record that can be written into a ring.
 pub(crate) trait Record: Serialize {
-    /// At least as many bytes as it takes, encoded.
+    /// Returns an upper bound of its encoded size in bytes.
     fn bytes_max(&self) -> usize;
 }
 
@@ -253,32 +253,32 @@ impl Record for Down<'_> {
     }
 }
 
-/// Writes a record into a space of at least [`Record::bytes_max`] bytes. How many it took.
+/// Writes a record into a space of at least [`Record::bytes_max`] bytes. Returns the number used.
 pub(crate) fn encode(record: &impl Record, space: &mut [u8]) -> usize {
     postcard::to_slice(record, space)
         .expect("records hold bytes, text and numbers, and `bytes_max` counts them all")
         .len()
 }
 
-/// A delivery with its payload in the record: what nearly every record is, so it has a form of its
-/// own that costs a few instructions. No other record begins with this byte.
+/// The first byte of a delivery with its payload in the record. Nearly every record is one, so it
+/// has a form of its own that costs a few instructions. No other record begins with this byte.
 const DELIVERY: u8 = 0xff;
 
-/// How long such a record is before its payload.
+/// The length of such a record before its payload.
 const HEADER_BYTES: usize = 24;
 
-/// What a delivery's record says besides its payload.
+/// The fields of a delivery's record besides its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
-    /// Its end is to be told by a record of its own, with the result.
+    /// True if its end must be told by a record of its own, with the result.
     pub(crate) is_awaited: bool,
 }
 
 impl Header {
-    /// How long the record of a delivery with such a payload is.
+    /// Returns the length of the record of a delivery with this payload.
     pub(crate) fn record_bytes(payload: &[u8]) -> usize {
         HEADER_BYTES + payload.len()
     }
@@ -295,7 +295,7 @@ impl Header {
         HEADER_BYTES + payload.len()
     }
 
-    /// Reads one, and where its payload begins; `None` if the record is another one.
+    /// Reads a header, and returns it with the payload's offset; `None` for another record.
     pub(crate) fn decode(record: &[u8]) -> Option<(Self, usize)> {
         let header = record.first_chunk::<HEADER_BYTES>()?;
         let [DELIVERY, is_awaited, _, _, rest @ ..] = header else {
@@ -314,7 +314,7 @@ impl Header {
     }
 }
 
-/// Reads a record that takes all of these bytes.
+/// Decodes a record that takes all of these bytes.
 pub(crate) fn decode<'a, R: Deserialize<'a>>(bytes: &'a [u8]) -> Result<R, postcard::Error> {
     match postcard::take_from_bytes(bytes)? {
         (record, []) => Ok(record),

@@ -1,9 +1,9 @@
-//! What processes that were killed have left in the temporary folder, and proof that it is theirs.
+//! Removes from the temporary folder what killed processes have provably left there.
 //!
-//! A worker is met in a folder of ipc-channel's making, which is there for some milliseconds (see
-//! `worker::meeting`). Whoever uses one holds a lock on it, and has put a file into it that says
-//! whose it is. So a folder with that file whose lock nobody holds is of a process that is dead, in
-//! whatever namespaces it was. Nothing is touched that is not this user's.
+//! A worker is met in a folder made by ipc-channel, which exists for some milliseconds (see
+//! `worker::meeting`). Its user holds a lock on it, and has put a file into it that marks it as
+//! this crate's. So a marked folder without a held lock belongs to a dead process, in any
+//! namespace. Files of other users are never touched.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,38 +16,37 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::fs::{flock, fstat, open, statat, unlinkat};
 use rustix::process::geteuid;
 
-/// The file in a meeting place that says that this crate has made it.
+/// The file in a meeting place that marks it as this crate's.
 pub(crate) const MARK: &str = "dishrack";
 
-/// What ipc-channel calls the socket in it.
+/// The name that ipc-channel gives to the socket in it.
 pub(crate) const SOCKET: &str = "socket";
 
-/// What folders are called that are made to try whether that can be done.
+/// The beginning of the name of a folder that is made as a trial.
 const TRIAL: &str = ".dishrack-";
 
-/// The sticky bit, which folders of ours have from the call on that makes them: so one that is empty
-/// because its maker was killed can be told from one that a user has made. Among files of one user it
-/// means nothing.
+/// The sticky bit, which our folders have from the call that makes them. It tells an empty one
+/// whose maker was killed from a user's. Among the files of one user it has no other meaning.
 pub(crate) const BIRTHMARK: u32 = 0o1000;
 
-/// Makes a folder, to try whether this process can, and removes it.
+/// Makes a folder and removes it, to try whether this process can.
 pub(crate) fn try_out(folder: &Path, pid: u32) -> io::Result<()> {
     let trial = folder.join(format!("{TRIAL}{pid}"));
     match fs::DirBuilder::new().mode(0o700 | BIRTHMARK).create(&trial) {
         Ok(()) => {}
-        // Another thread of this process tries the same, and is able to.
+        // Another thread of this process runs the same trial, and succeeded.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error),
     }
     match fs::remove_dir(&trial) {
-        // Whoever does not see this process has removed it as a dead one's.
+        // A process that cannot see this one took it for dead and removed the folder.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
 }
 
-/// Removes from the temporary folder what is proven to be this user's and in nobody's use. What
-/// cannot be removed stays; another supervisor may be faster.
+/// Removes from the temporary folder what is proven to be this user's and unused. A folder that
+/// cannot be removed stays, and another supervisor may be faster.
 pub(crate) fn remove_from(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -59,14 +58,14 @@ pub(crate) fn remove_from(folder: &Path) {
     }
 }
 
-/// Whether it is called as ipc-channel calls its folders.
+/// Returns `true` if ipc-channel gives such names to its folders.
 fn is_meeting_places(name: &OsStr) -> bool {
     let bytes = name.as_encoded_bytes();
     let rest = bytes.strip_prefix(b".tmp");
     rest.is_some_and(|rest| rest.len() == 6 && rest.iter().all(u8::is_ascii_alphanumeric))
 }
 
-/// Whether it is called as the trial of a process that is not there any more.
+/// Returns `true` if this is the name of a trial whose process has ended.
 fn is_of_a_dead_trial(name: &OsStr) -> bool {
     let digits = name.to_str().and_then(|name| name.strip_prefix(TRIAL));
     let is_pid = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -74,12 +73,12 @@ fn is_of_a_dead_trial(name: &OsStr) -> bool {
     pid.is_some_and(|pid| pid.parse::<i32>().is_ok() && !Path::new("/proc").join(pid).exists())
 }
 
-/// Whether this user, and nobody else, may enter it.
+/// Returns `true` if only this user may enter it.
 pub(crate) fn is_private(folder: &Stat) -> bool {
     folder.st_uid == geteuid().as_raw() && folder.st_mode & 0o077 == 0
 }
 
-/// Opens a folder, and no link to one.
+/// Opens a folder, but not a link to one.
 pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(open(path, flags, Mode::empty())?)
@@ -88,7 +87,7 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
 fn remove_meeting_place(path: &Path) -> io::Result<()> {
     let folder = open_folder(path)?;
     let opened = fstat(&folder)?;
-    // The mark is made by whoever has the lock. So where there is none nobody is disturbed by a lock.
+    // The mark is made under the lock, so locking a folder without one could only disturb others.
     if !is_private(&opened) || kind_of(&folder, MARK) != Some(FileType::RegularFile) {
         return Ok(());
     }
@@ -97,7 +96,7 @@ fn remove_meeting_place(path: &Path) -> io::Result<()> {
         unlinkat(&folder, SOCKET, AtFlags::empty())?;
     }
     unlinkat(&folder, MARK, AtFlags::empty())?;
-    // Its name may be another folder's by now; one with something in it stays in any case.
+    // The name may be another folder's by now; a folder with something in it stays in any case.
     let named = rustix::fs::lstat(path)?;
     match (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino) {
         true => fs::remove_dir(path),
@@ -105,7 +104,7 @@ fn remove_meeting_place(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What kind of file has this name there, if one has, and it is this user's.
+/// Returns the kind of the file with this name, if there is one and it is this user's.
 fn kind_of(folder: &OwnedFd, name: &str) -> Option<FileType> {
     let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let is_own = found.st_uid == geteuid().as_raw();
@@ -119,7 +118,7 @@ fn remove_trial(path: &Path) -> io::Result<()> {
     if !is_folder || !is_born_here || found.st_uid != geteuid().as_raw() {
         return Ok(());
     }
-    // This removes no folder with anything in it.
+    // This removes only an empty folder.
     fs::remove_dir(path)
 }
 
@@ -131,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// A temporary folder, removed when its test is over.
+    /// A temporary folder that is removed at the end of its test.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -142,7 +141,7 @@ mod tests {
             Folder(path)
         }
 
-        /// A folder in it with these files.
+        /// Makes a folder in it with these files.
         fn with(&self, name: &str, mode: u32, files: &[&str]) -> PathBuf {
             let path = self.0.join(name);
             fs::DirBuilder::new().mode(mode).create(&path).unwrap();

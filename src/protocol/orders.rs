@@ -1,9 +1,9 @@
-//! What a new process and its supervisor say to each other before work begins.
+//! The messages between a new process and its supervisor before work begins.
 //!
-//! A started process inherits a socket (see `sys::descriptors`), on which it says [`Hello`] with a
-//! file that leads to where it awaits its [`Order`] over ipc-channel: to be a worker, or to be the
-//! fork server that makes workers out of itself. Both ends are the same executable, but the
-//! protocol's number is checked all the same.
+//! A started process inherits a socket (see `sys::descriptors`). On it the process says [`Hello`]
+//! with a file that leads to the place where it awaits its [`Order`] over ipc-channel: to be a
+//! worker, or to be the fork server that makes workers out of itself. Both ends are the same
+//! executable, but the protocol's number is checked all the same.
 
 use std::fmt;
 
@@ -12,58 +12,57 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::Nudge;
 
-/// Names the supervisor's pid and the number of the socket that was inherited from it.
+/// The variable with the supervisor's pid and the number of the inherited socket.
 pub(crate) const BOOT_VARIABLE: &str = "DISHRACK_BOOT";
 
-/// Names the journal for whose items a process works.
+/// The variable with the journal that a process works for.
 pub(crate) const JOURNAL_VARIABLE: &str = "SUPERVISOR_JOURNAL";
 
-/// How the mark of a journal's file stands there.
+/// Returns the form of a journal file's mark in that variable.
 pub(crate) fn mark_of(mark: u128) -> String {
     format!("{mark:032x}")
 }
 
-/// The first message of a started process, with the file that leads to where it is to be met.
+/// The first message of a started process, with the file that leads to its meeting place.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) protocol: u32,
-    /// Why it cannot be met.
+    /// The reason for which it cannot be met.
     pub(crate) refusal: Option<String>,
 }
 
-/// What a started process is to be.
+/// The order to a started process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Be this worker.
     Work(Assignment),
-    /// Make a worker for each assignment that comes, and answer with their pids.
+    /// Make a worker for each assignment that comes, and answer with its pid.
     ServeForks {
         orders: IpcReceiver<Assignment>,
         replies: IpcSender<ForkReply>,
     },
 }
 
-/// What makes a process a certain worker, together with its endpoints, which is sent before.
+/// The assignment that makes a process a certain worker. Its endpoints are sent before it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
-    /// The endpoints.
+    /// The number of its endpoints.
     pub(crate) number: u64,
     /// Its name, such as `dryer-1`.
     pub(crate) name: String,
-    /// Which of the served functions it runs.
+    /// The served function that it runs.
     pub(crate) role: String,
-    /// The type of its items.
     pub(crate) item_type: String,
     pub(crate) supervisor: u32,
-    /// Whether to say when work on an item begins.
+    /// True if it must say when work on an item begins.
     pub(crate) announces_starts: bool,
-    /// More memory than this, in bytes, and the worker is to be replaced.
+    /// The resident memory, in bytes, above which the worker is replaced.
     pub(crate) memory_max: Option<u64>,
     pub(crate) downlink: IpcReceiver<Nudge>,
     pub(crate) uplink: IpcSender<Nudge>,
 }
 
-/// A fork server's answer to an assignment: the pid, or why there is none. In the order of the requests.
+/// The pid of an assignment's worker, or why there is none. The fork server answers in order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ForkReply(pub(crate) Result<u32, String>);
 

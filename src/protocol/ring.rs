@@ -1,18 +1,18 @@
-//! A row of bytes records from one writer to one reader, in memory that two processes share.
+//! A ring of records from one writer to one reader, in memory that two processes share.
 //!
 //! The writer puts whole records into the ring and then publishes them by one store, so a reader
 //! never sees half a record, wherever the writer is killed. Positions count bytes since the
-//! beginning and only grow. A record lies in one piece: eight bytes for its length, then itself, and
-//! where it does not fit before the end of the memory, a mark sends the reader to the beginning.
-//! What the other side wrote is checked before it is believed. It knows no processes and never
-//! waits; who is woken, and how, is the ring pair's business.
+//! beginning and only grow. A record lies in one piece: eight bytes for its length, then its bytes.
+//! Where it does not fit before the end of the memory, a mark sends the reader to the beginning.
+//! Data from the other side is checked before use. The module knows no processes and never
+//! waits; waking is the ring pair's business.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Records begin at multiples of this; their length stands there.
+/// The alignment of records in bytes; each begins with its length.
 const ALIGN: usize = 8;
 
-/// Instead of a length: the next record is at the beginning of the memory.
+/// Stands in place of a length: the next record is at the beginning of the memory.
 const WRAP: u64 = u64::MAX;
 
 /// The memory of one ring: its bytes, and the two positions.
@@ -20,9 +20,9 @@ const WRAP: u64 = u64::MAX;
 pub(crate) struct Ring {
     words: *const AtomicU64,
     capacity: usize,
-    /// Up to here records are published; the writer's.
+    /// The end of the published records, stored by the writer.
     head: *const AtomicU64,
-    /// Up to here they have been read; the reader's.
+    /// The end of the records that were read, stored by the reader.
     tail: *const AtomicU64,
 }
 
@@ -62,12 +62,12 @@ impl Ring {
         unsafe { &*self.tail }
     }
 
-    /// Up to where records are published.
+    /// Returns the end of the published records.
     pub(crate) fn published(&self) -> u64 {
         self.head().load(Ordering::Acquire)
     }
 
-    /// Up to where they have been read.
+    /// Returns the end of the records that were read.
     pub(crate) fn read(&self) -> u64 {
         self.tail().load(Ordering::Acquire)
     }
@@ -83,7 +83,7 @@ impl Ring {
         unsafe { &*self.words.byte_add(offset) }
     }
 
-    /// Bytes before the end of the memory.
+    /// Returns the number of bytes from a position to the end of the memory.
     fn until_end(&self, position: u64) -> usize {
         self.capacity - self.offset(position)
     }
@@ -97,14 +97,14 @@ fn padded(bytes: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Writer {
     ring: Ring,
-    /// Where the next record goes; ahead of what is published.
+    /// The position of the next record, ahead of what is published.
     position: u64,
-    /// What is known of the reader.
+    /// The reader's position when it was last loaded.
     tail: u64,
 }
 
 impl Writer {
-    /// Writes to a ring that nobody has written to.
+    /// Starts writing to an unused ring.
     pub(crate) fn new(ring: Ring) -> Self {
         Writer {
             ring,
@@ -113,12 +113,11 @@ impl Writer {
         }
     }
 
-    /// Where the next record will be.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Up to where the reader has read.
+    /// Returns the position up to which the reader has read.
     pub(crate) fn reader_position(&self) -> u64 {
         self.ring.read()
     }
@@ -132,7 +131,7 @@ impl Writer {
         if free(self) >= bytes {
             return true;
         }
-        // A reader's position that cannot be is taken for one that has not moved.
+        // An impossible position of the reader is ignored, as if it had not moved.
         let tail = self.ring.read();
         if (self.tail..=self.position).contains(&tail) {
             self.tail = tail;
@@ -140,8 +139,8 @@ impl Writer {
         free(self) >= bytes
     }
 
-    /// Adds a record of at most `bytes_max` bytes, which `fill` writes: it is given that many bytes
-    /// and says how many it used. False, and nothing is added, where there is no room for it.
+    /// Adds a record of at most `bytes_max` bytes. `fill` is given a space of that size, writes the
+    /// record and returns its length. Returns `false` and adds nothing if there is no room.
     pub(crate) fn write(
         &mut self,
         bytes_max: usize,
@@ -173,12 +172,12 @@ impl Writer {
         true
     }
 
-    /// Shows the reader what was written, whatever stands where that is shown.
+    /// Stores the published position again, whatever has overwritten it.
     pub(crate) fn restore(&mut self) {
         self.ring.head().store(self.position, Ordering::Release);
     }
 
-    /// Shows the reader what was written. Whether there was anything.
+    /// Shows the reader what was written. Returns `true` if there was anything.
     pub(crate) fn publish(&mut self) -> bool {
         if self.ring.head().load(Ordering::Relaxed) == self.position {
             return false;
@@ -188,7 +187,7 @@ impl Writer {
     }
 }
 
-/// What the other side wrote makes no sense.
+/// The other side wrote something impossible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Corrupt;
 
@@ -197,12 +196,12 @@ pub(crate) struct Corrupt;
 pub(crate) struct Reader {
     ring: Ring,
     position: u64,
-    /// What is known of the writer.
+    /// The writer's position when it was last loaded.
     head: u64,
 }
 
 impl Reader {
-    /// Reads a ring from its beginning.
+    /// Starts reading a ring at its beginning.
     pub(crate) fn new(ring: Ring) -> Self {
         Reader {
             ring,
@@ -211,17 +210,16 @@ impl Reader {
         }
     }
 
-    /// Up to where this side has read.
+    /// Returns the position up to which this side has read.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether nothing is there to be read.
     pub(crate) fn is_empty(&self) -> bool {
         self.ring.published() == self.position
     }
 
-    /// Where the next record is and how long, if there is one.
+    /// Returns the place and the length of the next record, if there is one.
     fn next(&mut self) -> Result<Option<(usize, usize)>, Corrupt> {
         if self.position == self.head {
             let head = self.ring.published();
@@ -253,11 +251,11 @@ impl Reader {
         }
     }
 
-    /// Copies the next record into `record`, which holds it alone afterwards. False if there is
-    /// none. It is the reader's until [`consume`](Self::consume).
+    /// Copies the next record into `record`, replacing its content. Returns `false` if there is
+    /// none. The record stays in the ring until [`consume`](Self::consume).
     ///
     /// # Errors
-    /// What stands there cannot be a record.
+    /// The bytes in the ring cannot be a record.
     pub(crate) fn copy_next(&mut self, record: &mut Vec<u8>) -> Result<bool, Corrupt> {
         record.clear();
         let Some((start, length)) = self.next()? else {
@@ -265,27 +263,26 @@ impl Reader {
         };
         record.reserve(padded(length));
         let copy = record.as_mut_ptr().cast::<u64>();
-        // Word by word and atomically: a faulty writer may go on writing there.
+        // Word by word and atomically, because a faulty writer may go on writing there.
         for number in 0..padded(length) / ALIGN {
             let word = self
                 .ring
                 .word(start + number * ALIGN)
                 .load(Ordering::Relaxed);
-            // SAFETY: room for so many bytes was reserved.
+            // SAFETY: room for that many bytes was reserved.
             unsafe { copy.add(number).write_unaligned(word) };
         }
-        // SAFETY: at least as many were written just now.
+        // SAFETY: at least that many were written just now.
         unsafe { record.set_len(length) };
         Ok(true)
     }
 
-    /// Goes past the record that was copied last, so that its room can be written again after
-    /// [`release`](Self::release).
+    /// Passes the last copied record. Its room is free after [`release`](Self::release).
     pub(crate) fn consume(&mut self, length: usize) {
         self.position += (ALIGN + padded(length)) as u64;
     }
 
-    /// Lets the writer have the room of what was consumed.
+    /// Gives the room of the consumed records to the writer.
     pub(crate) fn release(&mut self) {
         self.ring.tail().store(self.position, Ordering::Release);
     }

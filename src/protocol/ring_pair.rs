@@ -1,9 +1,8 @@
-//! The memory that a supervisor shares with one worker process: a ring each way, the scoreboard,
-//! and who is to be woken.
+//! The memory that a supervisor shares with one worker process: rings, scoreboard and doorbells.
 //!
-//! Two sides that are both awake exchange items without a system call; who is to be woken, doorbells
-//! say (see `doorbell`). No two workers share a ring pair, and nothing in it can stop anybody: nobody holds
-//! anything in it, and a side that dies leaves at worst a record that nobody sees.
+//! Two sides that are both awake exchange items without a system call; the doorbells say when one
+//! must be woken (see `doorbell`). No two workers share a ring pair, and it cannot block a side: it
+//! contains no locks, and a side that dies leaves at worst a record that is never seen.
 
 use std::fmt;
 use std::io;
@@ -16,14 +15,14 @@ use super::ring::{Reader, Ring, Writer};
 use super::scoreboard::Scoreboard;
 use crate::sys::memory::{self, Mapping};
 
-/// The ring to the worker: twice what credit allows (see `ledger::Credit`), so that answers and
-/// records' lengths have room besides.
+/// The size of the ring to the worker: twice what credit allows (see `ledger::Credit`), so that
+/// answers and the lengths of records fit as well.
 const DOWN_BYTES: usize = 256 * 1024;
 
-/// The ring from the worker. What is simply done needs no record in it.
+/// The size of the ring from the worker. An item that is simply done needs no record in it.
 const UP_BYTES: usize = 64 * 1024;
 
-/// The rings begin at a page of their own.
+/// The offset of the rings, which begin at a page of their own.
 const HEADER_BYTES: usize = 4096;
 
 const RING_PAIR_BYTES: usize = HEADER_BYTES + DOWN_BYTES + UP_BYTES;
@@ -41,27 +40,27 @@ struct Header {
     down_tail: Word,
     up_head: Word,
     up_tail: Word,
-    /// The worker waits for something to read.
+    /// Rung when there is something for the worker to read.
     down_doorbell: Doorbell,
-    /// The supervisor does.
+    /// Rung when there is something for the supervisor to read.
     up_doorbell: Doorbell,
-    /// The supervisor waits for room to write.
+    /// Rung when the supervisor has room to write again.
     down_room: Doorbell,
-    /// The worker does.
+    /// Rung when the worker has room to write again.
     up_room: Doorbell,
-    /// There are records that must not wait for their turn.
+    /// Set when there are records that must not wait for their turn.
     urgent: Doorbell,
-    /// The last delivery that was handed out, by its ordinal.
+    /// The ordinal of the last delivery that was handed out.
     handed: Word,
     /// The last delivery whose end the supervisor has seen.
     seen: Word,
-    /// Whether the worker may poll a little before it sleeps.
+    /// 1 if the worker may poll a little before it sleeps.
     may_poll: Word,
 }
 
 /// The memory, mapped.
 pub(crate) struct RingPair {
-    /// All access is atomic.
+    /// Accessed by atomic operations only.
     memory: Mapping,
 }
 
@@ -74,36 +73,35 @@ impl fmt::Debug for RingPair {
 }
 
 impl RingPair {
-    /// How long the file is that it lies in.
+    /// The length of the file that it lies in.
     pub(crate) const BYTES: usize = RING_PAIR_BYTES;
 
-    /// New memory, all zero, whose pages are there when they are used. With the file that gives it
-    /// to the worker.
+    /// Makes new memory, all zero, allocated on use. Returns it with its file for the worker.
     pub(crate) fn new() -> io::Result<(Arc<Self>, OwnedFd)> {
         let (memory, file) = memory::make_for_two(RING_PAIR_BYTES)?;
         let ring_pair = Arc::new(RingPair { memory });
         ring_pair.board().clear();
-        // The first word of a new worker is waited for.
+        // The supervisor sleeps until the new worker's first record.
         ring_pair.up_doorbell().want();
         Ok((ring_pair, file))
     }
 
-    /// The memory that the other side sent.
+    /// Maps the memory that the other side sent.
     ///
     /// # Errors
-    /// It can be cut short, is too short, or there is no room for it.
+    /// It can be made shorter, is too short, or there is no room for it.
     pub(crate) fn of(file: impl AsFd) -> io::Result<Arc<Self>> {
         let memory = memory::map_to_write(file, RING_PAIR_BYTES)?;
         Ok(Arc::new(RingPair { memory }))
     }
 
     fn header(&self) -> &Header {
-        // SAFETY: it is as long as a ring pair, page-aligned and never shorter, every word is atomic, and
-        // the mapping lives as long as `self`.
+        // SAFETY: it is as long as a ring pair, page-aligned and never shorter, every word is
+        // atomic, and the mapping lives as long as `self`.
         unsafe { &*self.memory.start().cast_const().cast() }
     }
 
-    /// A ring at an offset of the memory. The caller keeps the ring pair for as long as he uses it.
+    /// Returns a ring at an offset of the memory. The caller keeps the ring pair while it uses it.
     fn ring(&self, offset: usize, capacity: usize, head: &Word, tail: &Word) -> Ring {
         // SAFETY: the memory is as long as `RING_PAIR_BYTES`, of which the rings are disjoint parts, and
         // each is used by one writer and one reader: see the four methods below.
@@ -129,32 +127,32 @@ impl RingPair {
         self.ring(offset, UP_BYTES, &header.up_head, &header.up_tail)
     }
 
-    /// The supervisor's end of the ring to the worker.
+    /// Returns the supervisor's end of the ring to the worker.
     pub(crate) fn down_writer(&self) -> Writer {
         Writer::new(self.down())
     }
 
-    /// The worker's end of it.
+    /// Returns the worker's end of that ring.
     pub(crate) fn down_reader(&self) -> Reader {
         Reader::new(self.down())
     }
 
-    /// The worker's end of the ring to the supervisor.
+    /// Returns the worker's end of the ring to the supervisor.
     pub(crate) fn up_writer(&self) -> Writer {
         Writer::new(self.up())
     }
 
-    /// The supervisor's end of it.
+    /// Returns the supervisor's end of that ring.
     pub(crate) fn up_reader(&self) -> Reader {
         Reader::new(self.up())
     }
 
-    /// Up to where the ring to the worker is written.
+    /// Returns the published position of the ring to the worker.
     pub(crate) fn down_published(&self) -> u64 {
         self.down().published()
     }
 
-    /// Up to where the ring from the worker is written.
+    /// Returns the published position of the ring from the worker.
     pub(crate) fn up_published(&self) -> u64 {
         self.up().published()
     }
@@ -163,32 +161,32 @@ impl RingPair {
         &self.header().board
     }
 
-    /// The worker is to be woken when there is something to read.
+    /// Returns the doorbell that wakes the worker when there is something to read.
     pub(crate) fn down_doorbell(&self) -> &Doorbell {
         &self.header().down_doorbell
     }
 
-    /// The supervisor is.
+    /// Returns the doorbell that wakes the supervisor when there is something to read.
     pub(crate) fn up_doorbell(&self) -> &Doorbell {
         &self.header().up_doorbell
     }
 
-    /// The supervisor is to be woken when the worker has made room.
+    /// Returns the doorbell that wakes the supervisor when the worker has made room.
     pub(crate) fn down_room(&self) -> &Doorbell {
         &self.header().down_room
     }
 
-    /// The worker is when the supervisor has.
+    /// Returns the doorbell that wakes the worker when the supervisor has made room.
     pub(crate) fn up_room(&self) -> &Doorbell {
         &self.header().up_room
     }
 
-    /// There is something that must not wait until the worker comes to it.
+    /// Returns the doorbell for records that must not wait until the worker comes to them.
     pub(crate) fn urgent(&self) -> &Doorbell {
         &self.header().urgent
     }
 
-    /// Tells the worker how far deliveries go, and whether it may poll.
+    /// Tells the worker the last delivery's ordinal, and whether it may poll.
     pub(crate) fn set_handed(&self, ordinal: u64, may_poll: bool) {
         let header = self.header();
         header.handed.0.store(ordinal, Ordering::Relaxed);
@@ -198,22 +196,22 @@ impl RingPair {
             .store(u64::from(may_poll), Ordering::Relaxed);
     }
 
-    /// Tells the worker what was seen of its acknowledgements.
+    /// Tells the worker the last acknowledgement that was seen.
     pub(crate) fn set_seen(&self, ordinal: u64) {
         self.header().seen.0.store(ordinal, Ordering::Relaxed);
     }
 
-    /// The last delivery whose end the supervisor has seen.
+    /// Returns the last delivery whose end the supervisor has seen.
     pub(crate) fn seen(&self) -> u64 {
         self.header().seen.0.load(Ordering::Relaxed)
     }
 
-    /// The last delivery that was handed out, by its ordinal.
+    /// Returns the ordinal of the last delivery that was handed out.
     pub(crate) fn handed(&self) -> u64 {
         self.header().handed.0.load(Ordering::Relaxed)
     }
 
-    /// Whether the worker may poll a little before it sleeps.
+    /// Returns `true` if the worker may poll a little before it sleeps.
     pub(crate) fn may_poll(&self) -> bool {
         self.header().may_poll.0.load(Ordering::Relaxed) == 1
     }

@@ -1,29 +1,29 @@
-//! What a worker process says of its deliveries by plain stores into shared memory: which one it is
-//! at, and up to which one it is through.
+//! The state of a worker's deliveries, written by plain stores into shared memory: the one that it
+//! is at, and the one up to which it is through.
 //!
-//! The supervisor reads it at any time, and when the worker is dead. That tells the item that a
-//! crash is charged to from those only prefetched (Apache's scoreboard), and acknowledges items at
-//! the price of a store each: a word that is stored is there, however the worker ends. Nothing else
-//! may live here, and no two workers share a board.
+//! The supervisor reads it at any time, also after the worker's death. It tells the item that a
+//! crash is charged to from those only prefetched (Apache's scoreboard), and it acknowledges an
+//! item at the price of a store: a stored word stays, however the worker ends. Nothing else may
+//! live here, and no two workers share a board.
 //!
-//! What runs in the worker can write here, too. So an ordinal stands with a check of itself in one word:
-//! what something else has left there is no ordinal.
+//! Code that runs in the worker can write here, too. So each word holds an ordinal with its check,
+//! and a word that other code has overwritten is recognised as none.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dishrack_core::ledger::{LastWords, Started};
 
-/// An ordinal has so many bits; what is above them is its check.
+/// The number of bits of an ordinal; its check is above them.
 const ORDINAL_BITS: u32 = 48;
 
-/// An ordinal with its check. Memory of which all bytes are 0 is none.
+/// Packs an ordinal with its check. A word of which all bytes are 0 is not valid.
 fn sealed(ordinal: u64) -> u64 {
     // The high bits of a product with 2^64 divided by the golden ratio depend on all bits.
     let check = ordinal.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> ORDINAL_BITS;
     ordinal & ((1 << ORDINAL_BITS) - 1) | check << ORDINAL_BITS
 }
 
-/// The ordinal in a word, if it is one.
+/// Returns the ordinal in a word, if the word is valid.
 fn opened(word: u64) -> Option<u64> {
     let ordinal = word & ((1 << ORDINAL_BITS) - 1);
     (sealed(ordinal) == word).then_some(ordinal)
@@ -35,50 +35,49 @@ fn opened(word: u64) -> Option<u64> {
 pub(crate) struct Scoreboard {
     /// The delivery that is worked on.
     current: AtomicU64,
-    /// The last one that `get` took.
+    /// The last delivery that `get` took.
     taken: AtomicU64,
-    /// When work on the current one began: nanoseconds of the monotonic clock.
+    /// The beginning of work on the current one, in nanoseconds of the monotonic clock.
     since: AtomicU64,
-    /// The last one that was ever begun.
+    /// The last delivery that was ever begun.
     begun: AtomicU64,
-    /// All up to this one are settled: by a record, or they are done.
+    /// The delivery up to which all are settled, by a record or by being done.
     through: AtomicU64,
-    /// How long the worker has worked on all that it is through with, in nanoseconds.
+    /// The time spent on all deliveries that the worker is through with, in nanoseconds.
     served_ns: AtomicU64,
 }
 
 impl Scoreboard {
-    /// Nothing was begun. Said by the supervisor, before there is a worker.
+    /// Notes that nothing was begun. The supervisor calls this before there is a worker.
     pub(crate) fn clear(&self) {
         for word in [&self.current, &self.taken, &self.begun, &self.through] {
             word.store(sealed(0), Ordering::Relaxed);
         }
     }
 
-    /// Work on this delivery began at this time of the monotonic clock.
+    /// Notes that work on this delivery began at this time of the monotonic clock.
     pub(crate) fn begin(&self, ordinal: u64, at_ns: u64) {
-        // In this order: whoever sees the new delivery must not see the old time.
+        // In this order, so that a reader which sees the new delivery does not see the old time.
         self.since.store(at_ns, Ordering::Release);
         self.current.store(sealed(ordinal), Ordering::Release);
         raise(&self.begun, ordinal);
     }
 
-    /// Nothing is worked on.
+    /// Notes that nothing is worked on.
     pub(crate) fn rest(&self) {
         self.current.store(sealed(0), Ordering::Release);
     }
 
-    /// `get` took this delivery.
+    /// Notes that `get` took this delivery.
     pub(crate) fn set_taken(&self, ordinal: u64) {
         let higher = |word| (opened(word) < Some(ordinal)).then(|| sealed(ordinal));
-        // It fails where another thread has taken a later one.
+        // It does nothing if another thread has taken a later one.
         let _ = self
             .taken
             .fetch_update(Ordering::Release, Ordering::Relaxed, higher);
     }
 
-    /// The worker is through with this delivery and all before it, and worked on it for so long.
-    /// Said by one thread only.
+    /// Notes that the worker is through up to this delivery, and its time. One thread calls it.
     pub(crate) fn set_through(&self, ordinal: u64, service_ns: u64) {
         let served_ns = self.served_ns.load(Ordering::Relaxed);
         let served_ns = served_ns.wrapping_add(service_ns);
@@ -87,13 +86,13 @@ impl Scoreboard {
         self.through.store(sealed(ordinal), Ordering::Release);
     }
 
-    /// Whether the worker's word that it is at this delivery still stands there. What has written over
-    /// it has written over more, most likely.
+    /// Returns `true` if the board still says that the worker is at this delivery. Code that
+    /// overwrote this word has most likely overwritten others, too.
     pub(crate) fn is_at(&self, ordinal: u64) -> bool {
         self.current.load(Ordering::Relaxed) == sealed(ordinal)
     }
 
-    /// Says again what a handler's worker knows that is at this delivery and no further.
+    /// Writes again what a handler's worker knows while it is at this delivery and no further.
     pub(crate) fn restore(&self, ordinal: u64) {
         self.current.store(sealed(ordinal), Ordering::Relaxed);
         self.begun.store(sealed(ordinal), Ordering::Relaxed);
@@ -104,27 +103,27 @@ impl Scoreboard {
         self.through.store(before, Ordering::Release);
     }
 
-    /// Up to which delivery the worker is through, higher than any if that cannot be read, and how long
-    /// it has worked in all.
+    /// Returns the delivery up to which the worker is through, higher than any if the word is not
+    /// valid, and the time that it has worked in all.
     pub(crate) fn through(&self) -> (u64, u64) {
         let through = opened(self.through.load(Ordering::Acquire)).unwrap_or(u64::MAX);
         (through, self.served_ns.load(Ordering::Relaxed))
     }
 
-    /// The last delivery that a handler has ever begun: never before what it was through with when
-    /// that was read.
+    /// Returns the last delivery that a handler has ever begun. It is never before the one that an
+    /// earlier [`through`](Self::through) returned.
     pub(crate) fn begun(&self) -> u64 {
         ordinal_in(&self.begun)
     }
 
-    /// Since when the delivery is worked on that [`read`](Self::read) tells, on the monotonic
-    /// clock, and the last one that was ever begun or taken.
+    /// Returns the beginning of work on the delivery that [`read`](Self::read) returns, on the
+    /// monotonic clock, and the last delivery that was ever begun or taken.
     pub(crate) fn progress(&self) -> (u64, u64) {
         let last = self.begun().max(ordinal_in(&self.taken));
         (self.since.load(Ordering::Acquire), last)
     }
 
-    /// What the worker says at its end.
+    /// Returns the board's content after the worker's death.
     pub(crate) fn last_words(&self) -> LastWords {
         LastWords {
             started: self.read(),
@@ -135,7 +134,7 @@ impl Scoreboard {
         }
     }
 
-    /// What the worker had started.
+    /// Returns the deliveries that the worker had started.
     pub(crate) fn read(&self) -> Started {
         Started {
             current: ordinal_in(&self.current),
@@ -144,14 +143,14 @@ impl Scoreboard {
     }
 }
 
-/// Raises a word. Those who do so at once raise it by turns, under a lock of theirs, or are one.
+/// Raises a word. Callers hold a common lock, or are a single thread.
 fn raise(word: &AtomicU64, value: u64) {
     if opened(word.load(Ordering::Relaxed)) < Some(value) {
         word.store(sealed(value), Ordering::Release);
     }
 }
 
-/// What is no ordinal says nothing.
+/// Returns the ordinal in a word, or 0 if the word is not valid.
 fn ordinal_in(word: &AtomicU64) -> u64 {
     opened(word.load(Ordering::Acquire)).unwrap_or(0)
 }

@@ -1,9 +1,8 @@
-//! Segments of shared memory that another process must have before it can read what lies in them.
+//! Segments of shared memory that another process must map before it can read what lies in them.
 //!
-//! The side that writes keeps [`SentSegments`]: which segments the other one knows. The side that
-//! reads keeps [`ReceivedSegments`]: those that it was sent. A segment is sent before the first record
-//! that speaks of it is shown. So whoever comes upon one that he does not know finds it in his
-//! socket, and nobody has to wait for it.
+//! The writing side keeps [`SentSegments`], which the other side knows; the reading side keeps
+//! [`ReceivedSegments`]. A segment is sent before the first record that names it is shown, so a
+//! reader which meets an unknown segment finds it in its socket and never waits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,13 +18,13 @@ use crate::payload::segment::{Part, Segment};
 use crate::sys::descriptors::{Datagram, DescriptorSocket};
 use crate::sys::memory::Readable;
 
-/// Goes with a segment's file: records speak of it by this number.
+/// The message with a segment's file: the number by which records name the segment.
 #[derive(Debug, Serialize, Deserialize)]
 struct SegmentNumber {
     segment: u32,
 }
 
-/// Which of our segments the other side knows.
+/// Our segments that the other side knows.
 #[derive(Debug, Default)]
 pub(crate) struct SentSegments {
     known: HashMap<u32, Weak<Segment>>,
@@ -33,7 +32,7 @@ pub(crate) struct SentSegments {
 }
 
 impl SentSegments {
-    /// The body of a record that speaks of this part; its segment is introduced if need be.
+    /// Makes the body of a record about this part, and queues a new segment for sending.
     pub(crate) fn body_of(&mut self, part: &Part) -> Body<'static> {
         Body::Shared {
             segment: self.share(&part.segment),
@@ -42,7 +41,7 @@ impl SentSegments {
         }
     }
 
-    /// The number by which records may speak of a segment.
+    /// Returns the number by which records may name a segment.
     pub(crate) fn share(&mut self, segment: &Arc<Segment>) -> u32 {
         let number = segment.number;
         if !self.known.contains_key(&number) {
@@ -52,18 +51,18 @@ impl SentSegments {
         number
     }
 
-    /// What must be sent before records that speak of it are shown.
+    /// Takes the segments that must be sent before records that name them are shown.
     pub(crate) fn take_unsent(&mut self) -> Vec<Arc<Segment>> {
         std::mem::take(&mut self.unsent)
     }
 
-    /// It could not be sent after all.
+    /// Forgets a segment that could not be sent.
     pub(crate) fn withdraw(&mut self, segment: &Segment) {
         self.known.remove(&segment.number);
     }
 
-    /// Segments that are gone and that the other side may forget. Looked for when there is a new
-    /// one, so that they are never many.
+    /// Takes the segments that are gone, which the other side may forget. It is called when there
+    /// is a new one, so they are never many.
     pub(crate) fn take_gone(&mut self) -> Vec<u32> {
         if self.unsent.is_empty() {
             return Vec::new();
@@ -78,7 +77,7 @@ impl SentSegments {
 /// Sends a segment, at once or not at all.
 ///
 /// # Errors
-/// The other side is gone, or has not taken those that were sent before (`WouldBlock`).
+/// The other side is gone, or has not taken the earlier ones (`WouldBlock`).
 pub(crate) fn send(socket: &DescriptorSocket, segment: &Segment) -> io::Result<()> {
     let number = SegmentNumber {
         segment: segment.number,
@@ -86,7 +85,7 @@ pub(crate) fn send(socket: &DescriptorSocket, segment: &Segment) -> io::Result<(
     socket.send(&number, &[segment.file()])
 }
 
-/// The same, and waits until there is room for it.
+/// Sends a segment, and waits until there is room for it.
 pub(crate) fn send_in_time(socket: &DescriptorSocket, segment: &Segment) -> io::Result<()> {
     let number = SegmentNumber {
         segment: segment.number,
@@ -117,7 +116,7 @@ impl Deref for View {
 }
 
 impl View {
-    /// These bytes as a view of their own, if they are a part of this one.
+    /// Returns a view of these bytes, if they are a part of this one.
     pub(crate) fn part(&self, bytes: &[u8]) -> Option<View> {
         let start = bytes
             .as_ptr()
@@ -145,7 +144,7 @@ impl fmt::Debug for ReceivedSegments {
 }
 
 impl ReceivedSegments {
-    /// Those that will come by this socket.
+    /// Makes the set of those that will come by this socket.
     pub(crate) fn by(socket: Arc<DescriptorSocket>) -> Self {
         ReceivedSegments {
             socket,
@@ -157,10 +156,10 @@ impl ReceivedSegments {
         self.known.remove(&number);
     }
 
-    /// The bytes of a payload in one of them, which the other side has shown us.
+    /// Returns the bytes of a payload in a segment of the other side.
     ///
     /// # Errors
-    /// Why they are not there.
+    /// The reason for which they are missing.
     pub(crate) fn find(
         &mut self,
         segment: u32,
@@ -181,8 +180,8 @@ impl ReceivedSegments {
         })
     }
 
-    /// Takes what was sent, up to this segment. A socket holds a few hundred at most, and whoever
-    /// sends more while we look is not believed.
+    /// Receives segments up to this one. A socket holds a few hundred at most, so a sender that
+    /// goes on while we read is not trusted beyond `SEGMENTS_MAX`.
     fn meet(&mut self, wanted: u32) -> io::Result<()> {
         for _ in 0..SEGMENTS_MAX {
             let datagram: Option<Datagram<SegmentNumber>> = self.socket.receive()?;
@@ -200,7 +199,7 @@ impl ReceivedSegments {
     }
 }
 
-/// More than a socket holds.
+/// More segments than a socket holds.
 const SEGMENTS_MAX: usize = 1024;
 
 #[cfg(test)]

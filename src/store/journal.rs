@@ -1,12 +1,11 @@
-//! A store in an SQLite file: what a queue accepted and what became of it outlives its supervisor.
+//! A store in an SQLite file, by which accepted items and their ends outlive the supervisor.
 //!
-//! Which rows change is the [`book`](dishrack_core::book)'s business; here they are written, one
-//! transaction for each write of the ledger. A file is believed only when it is whole: its length,
-//! SQLite's own structure, every row's checksum and the book's tally must agree. What cannot be
-//! believed is an error that says what can be saved; nothing is repaired in silence.
+//! The [`book`](dishrack_core::book) decides which rows change; this module writes them, one
+//! transaction for each write of the ledger. A file is trusted only if it is whole: its length,
+//! SQLite's own structure, every row's checksum and the book's tally must agree. A file that fails
+//! is an error that says what can be saved; it is never repaired in silence.
 //!
-//! After a failed commit nothing more is written by this supervisor: what is in the file is for the
-//! next one.
+//! After a failed commit this supervisor writes nothing more: the file is for the next one.
 
 mod file;
 mod intrusion;
@@ -44,24 +43,25 @@ pub(crate) use self::{file::own_path, neighbours::names as own_files, reader::re
 pub use salvage::Saved;
 pub(crate) use salvage::salvage;
 
-/// SQLite takes rows of a billion bytes (`SQLITE_MAX_LENGTH`); a little of that is ours.
+/// The size above which an item is refused. SQLite takes rows of a billion bytes
+/// (`SQLITE_MAX_LENGTH`), of which the book needs a few.
 const ITEM_BYTES_MAX: usize = 999_999_900;
 
-/// How much a journal's promises withstand. Whatever it is, the file is never corrupt, items are
-/// handed out and ends are told only after they were committed, and commits are shared: what comes
-/// while one is under way goes into the next.
+/// The failures that a journal's promises withstand. With either level the file is never corrupt,
+/// items are handed out and ends are told only after they were committed, and commits are shared:
+/// writes that come during one commit go into the next.
 ///
 /// | | `Full` | `Normal` |
 /// | --- | --- | --- |
 /// | a commit is | synced to the disk | in the kernel's hands |
 /// | any process is killed, the supervisor too | nothing is lost | nothing is lost |
-/// | power is cut, the kernel crashes | nothing is lost | the last commits may be lost, together: what was put in them was never put, and what was done in them is done again |
+/// | power is cut, the kernel crashes | nothing is lost | the last commits may be lost, together: items put in them were never put, and items done in them are done again |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// Survives power loss: what was accepted or told is on the disk.
     #[default]
     Full,
-    /// Survives the kill of any process. For more speed.
+    /// Survives the kill of any process. It is faster.
     Normal,
 }
 
@@ -69,11 +69,10 @@ pub enum Durability {
 /// and nothing of the key.
 const IDENTITY: &[u8] = b"identity of a journal";
 
-/// The same for its file, and what it makes of that is on the processes that work for it.
+/// The text of which the key makes the mark of its file, carried by the processes that work for it.
 const MARK: &[u8] = b"processes of a journal";
 
-/// So often is looked whether the file still says that it is nothing without its log, and that is
-/// written into it again if not.
+/// The time between two checks that the file still has its mark. A lost mark is written again.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
 /// A journal in use: the only one on its file.
@@ -84,39 +83,39 @@ pub(crate) struct Journal {
     unshown: Mutex<Vec<Unshown>>,
     writer: Mutex<Writer>,
     was_left: bool,
-    /// Ends after the connection.
+    /// Dropped after the connection.
     claim: Mutex<Option<Claim>>,
 }
 
-/// What is needed to write.
+/// The parts that are needed to write.
 struct Writer {
     /// `None` once it is closed.
     connection: Option<Connection>,
     book: Book,
     files: Files,
-    /// How many pages the log has, and with how many it is written into the file.
+    /// The number of pages in the log, and the number at which the log is written into the file.
     log_pages: Arc<AtomicU32>,
     log_pages_max: u32,
-    /// When it was last looked for the mark in the file.
+    /// The time of the last check for the mark in the file.
     marked: Instant,
-    /// Why nothing more can be written.
+    /// The reason for which nothing more can be written.
     failure: Option<String>,
     end: End,
 }
 
-/// What may be done with the files when the connection ends.
+/// The treatment of the files when the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// The log is written into the file.
     InOrder,
     /// The log stays, as after a kill.
     AsKilled,
-    /// The same, and they are not even read.
+    /// The log stays, and the files are not even read.
     Untouched,
 }
 
 impl Writer {
-    /// Counts the log's pages from now on.
+    /// Makes the writer, and counts the log's pages from now on.
     fn new(mut connection: Connection, book: Book, path: &Path) -> Result<Self, Trouble> {
         let log_pages = Arc::new(AtomicU32::new(0));
         let pages = Arc::clone(&log_pages);
@@ -141,16 +140,15 @@ impl Writer {
         if end == End::Untouched
             && let Some(connection) = self.connection.take()
         {
-            // The log stays: the connection was made so. Whoever reads later must not do it by this one.
+            // The connection was opened so that the log stays. Later readers need another one.
             let _ = connection.close();
         }
         self.failure = Some(why.clone());
         why
     }
 
-    /// Writes the log into the file where it has become long, or where the file does not say any more
-    /// that it needs it: another program has written the log into it. What cannot be done now is done
-    /// at another time.
+    /// Writes the log into the file if it has become long, or if another program has done so and
+    /// the file does not say any more that it needs its log. A failure is tried again later.
     fn bring_in(&mut self, is_marked: impl FnOnce() -> bool) {
         let is_long = self.log_pages.load(Ordering::Relaxed) >= self.log_pages_max;
         let is_due = self.marked.elapsed() >= MARK_EVERY;
@@ -161,13 +159,13 @@ impl Writer {
             return;
         };
         if (is_long || (is_due && !is_marked())) && schema::bring_in(connection).is_ok() {
-            // More than nothing where somebody who reads has kept it from being begun anew.
+            // This is more than the limit if a reader has kept the log from starting anew.
             self.log_pages_max = self.log_pages.load(Ordering::Relaxed) + schema::LOG_PAGES;
         }
     }
 }
 
-/// What was found in a file.
+/// The contents of an opened file.
 struct Opened {
     connection: Connection,
     key: [u8; 16],
@@ -185,7 +183,7 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// Opens a journal, or begins one where there is no file.
+    /// Opens a journal, or makes one if there is no file.
     pub(crate) fn open(
         path: &Path,
         item_type: &str,
@@ -254,13 +252,13 @@ impl Journal {
         }
     }
 
-    /// Whether its last supervisor has not closed it: what that has started may still be there.
+    /// Returns `true` if its last supervisor did not close it, so its processes may still run.
     pub(crate) fn was_left(&self) -> bool {
         self.was_left
     }
 
-    /// Writes nothing more, and leaves the file as if this process were killed: what is wrong now is
-    /// to be found wrong by the next one, too.
+    /// Writes nothing more, and leaves the file as if this process were killed, so that the next
+    /// supervisor finds the present fault too.
     pub(crate) fn leave_in_use(&self, why: &str) {
         self.writer().failure.get_or_insert_with(|| why.to_owned());
     }
@@ -273,7 +271,7 @@ impl Journal {
         self.prints.lock()
     }
 
-    /// Writes what the book says, all or nothing; after a failure nothing more is written.
+    /// Writes the book's changes, all or nothing; after a failure nothing more is written.
     fn write(
         &self,
         writer: &mut Writer,
@@ -302,7 +300,7 @@ impl Journal {
         }
     }
 
-    /// Looks whether the files are as they were left.
+    /// Checks that the files are as they were left.
     fn look(&self, writer: &mut Writer) -> Result<(), String> {
         let path = self.path.display();
         let (why, end) = match writer.files.look() {
@@ -311,7 +309,7 @@ impl Journal {
                 Ok(()) => return Ok(()),
                 Err(why) => (why, End::Untouched),
             },
-            // Wherever the file is now, it is whole without its log then; and the log, which SQLite
+            // Wherever the file is now, it is whole then without its log. The log, which SQLite
             // leaves in its old place, is empty, and cannot be taken for that of another file.
             FilesFound::Removed(name) if name == writer.files.path() => (
                 format!(
@@ -340,10 +338,10 @@ impl Journal {
         Err(writer.fail(why, end))
     }
 
-    /// Reads all of what somebody else has written to; what can be believed is brought into the file.
+    /// Reads all again after another program's change, and brings the log into a sound file.
     fn check_again(&self, writer: &mut Writer) -> Result<(), String> {
         let path = self.path.display();
-        // A connection of its own: this one has pages in memory.
+        // It gets a connection of its own, because this one has pages in memory.
         verify(writer.files.path()).map_err(|trouble| {
             let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
             format!(
@@ -360,7 +358,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether the file itself says that it is in use; true where there is no file.
+    /// Returns `true` if the file itself says that it is in use, or there is no file.
     fn is_marked(&self) -> bool {
         let claim = self.claim.lock();
         claim.as_ref().is_none_or(Claim::is_marked)
@@ -375,7 +373,7 @@ impl Journal {
         )
     }
 
-    /// All dead letters, oldest first, or one of them; none when it is closed.
+    /// Returns all dead letters, oldest first, or one of them; none when it is closed.
     fn letters(
         &self,
         writer: &mut Writer,
@@ -429,12 +427,12 @@ impl Backend for Journal {
         Ok(Some(letter))
     }
 
-    /// Leaves one file behind, with no log next to it. Where that fails, the log stays.
+    /// Closes the journal so that one file is left, without a log. If that fails, the log stays.
     fn close(&self) -> Result<(), String> {
         let writer = &mut *self.writer();
         let has_ended = writer.failure.is_some() || writer.connection.is_none();
         let found = match has_ended {
-            // It was told.
+            // The failure was reported.
             true => Ok(()),
             false => self.look(writer),
         };
@@ -449,11 +447,11 @@ impl Backend for Journal {
                     schema::leave(connection);
                 }
                 End::AsKilled => schema::leave(connection),
-                // The log stays because the connection was made so.
+                // The log stays because the connection was opened so.
                 End::Untouched => drop(connection.close()),
             }
         }
-        // From now on the file is for others.
+        // From here on others may use the file.
         let mut claim = self.claim.lock();
         claim.take();
         found
@@ -508,13 +506,13 @@ impl Store for Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        // Nobody is there to be told.
+        // There is no caller to report a failure to.
         let _ = self.close();
     }
 }
 
-/// The mark on the processes that work for the journal with these prints in this file. A copy is
-/// another journal, and must not end what works for the first one.
+/// Returns the mark on the processes that work for the journal with these prints in this file. A
+/// copy is another journal, and must not end processes of the first one.
 fn process_mark(prints: &Prints, (device, inode): (u64, u64)) -> u128 {
     prints.of(&[MARK, &device.to_le_bytes(), &inode.to_le_bytes()].concat())
 }
@@ -534,7 +532,7 @@ fn check_item_type(kept: &str, wanted: &str) -> Result<(), Trouble> {
     )))
 }
 
-/// Makes the tables if there are none, and reads all that is there; from then on the file is in use.
+/// Makes the tables if there are none, and reads all rows; from then on the file is in use.
 fn try_begin(
     claim: &Claim,
     connection: &mut Connection,
@@ -558,7 +556,7 @@ fn try_begin(
     Ok((meta.print_key, book, found, was_left))
 }
 
-/// Whether all that is in a journal can be believed.
+/// Checks that all content of a journal is sound.
 fn verify(path: &Path) -> Result<(), Trouble> {
     let connection = schema::connect(path, false)?;
     schema::check_version(&connection).map_err(|trouble| match trouble {
@@ -572,7 +570,7 @@ fn verify(path: &Path) -> Result<(), Trouble> {
     recover(&connection).map(drop)
 }
 
-/// Reads all rows and believes none that does not fit.
+/// Reads all rows, and fails on any that does not fit.
 fn recover(connection: &Connection) -> Result<(Book, Found), Trouble> {
     let mut recovery = Recovery::default();
     for table in schema::tables(connection)? {

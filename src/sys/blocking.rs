@@ -1,6 +1,6 @@
-//! Reads and writes that wait, also where the open file was made non-blocking. Whoever shares stdin,
-//! stdout or stderr with us may have done that at any time, and the flag is the open file's, so
-//! everybody's: we must not take it back, either. What is read or written this does not know.
+//! Reads and writes that wait, even if the open file was made non-blocking. A process that shares
+//! stdin, stdout or stderr with us may have done that at any time, and the flag belongs to the open
+//! file, so it must not be taken back either. The module knows nothing of the content.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 pub(crate) struct Blocking<T>(pub(crate) T);
 
 impl<T: AsFd> Blocking<T> {
-    /// Does this as often as it is told to wait.
+    /// Repeats the call until it does not ask to wait.
     pub(crate) fn until_done<R>(
         &mut self,
         flags: PollFlags,
@@ -21,7 +21,7 @@ impl<T: AsFd> Blocking<T> {
         loop {
             match call(&mut self.0) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // A signal, or an end that has hung up: the next call says which.
+                    // After a signal or a hang-up, the next call says which.
                     match poll(&mut [PollFd::new(&self.0, flags)], None) {
                         Ok(_) | Err(rustix::io::Errno::INTR) => {}
                         Err(errno) => return Err(errno.into()),
@@ -76,7 +76,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         ioctl_fionbio(&writer, true).unwrap();
         let writing = thread::spawn(move || Blocking(writer).write_all(&[0; 1_000_000]));
-        // Not before it is full.
+        // It blocks only once the pipe is full.
         while rustix::io::ioctl_fionread(&reader).unwrap() < 65536 {
             thread::yield_now();
         }

@@ -1,10 +1,10 @@
-//! The machine's clock, and how long a call may wait. It knows no limits of items or workers.
+//! The machine's clock, and the deadline of a call. It knows no limits of items or workers.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The machine's monotonic clock in nanoseconds.
+/// Returns the machine's monotonic clock in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
@@ -13,7 +13,7 @@ pub(crate) fn monotonic_ns() -> u64 {
         .wrapping_add(nanoseconds)
 }
 
-/// How long a call may wait.
+/// The time until which a call may wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Deadline {
     None,
@@ -22,7 +22,7 @@ pub(crate) enum Deadline {
 }
 
 impl Deadline {
-    /// A time that cannot be reckoned with is for ever.
+    /// Makes the deadline of a call that begins now; never, beyond the range of the clock.
     pub(crate) fn lasting(time: Duration) -> Self {
         Instant::now()
             .checked_add(time)

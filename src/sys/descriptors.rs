@@ -1,10 +1,9 @@
-//! A nameless socket between a supervisor and one process that it made, for what only the kernel
-//! can carry: open files.
+//! A nameless socket between a supervisor and a process that it made, which carries open files.
 //!
-//! It is a pair of sockets, of which the new process inherits or is sent one. So nobody else can
-//! ever speak on it, whatever the mode of a folder is, and the end of a process is the end of its
-//! socket. ipc-channel carries channels and memory of its own make alone, which cannot be sealed.
-//! A message is small, and is one packet. It knows nothing of what the files are.
+//! It is a pair of sockets, of which the new process inherits one or is sent it. So strangers can
+//! never speak on it, whatever the mode of a folder, and the end of a process is the end of its
+//! socket. ipc-channel carries only channels and memory of its own, which cannot be sealed. A
+//! message is small, and is one packet. The module does not know the purpose of the files.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,18 +19,18 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A path to the very file that is open, whatever has its name by now.
+/// Returns a path to the very file that is open, whatever file has its name by now.
 pub(crate) fn path_of(file: &impl AsFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 
-/// A message's bytes, at most.
+/// The greatest size of a message in bytes.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
-/// Files in one message, at most.
+/// The greatest number of files in a message.
 const FILES_MAX: usize = 4;
 
-/// What came: a message and the files that came with it.
+/// A message, and the files that came with it.
 #[derive(Debug)]
 pub(crate) struct Datagram<M> {
     pub(crate) message: M,
@@ -43,31 +42,31 @@ pub(crate) struct Datagram<M> {
 pub(crate) struct DescriptorSocket(OwnedFd);
 
 impl DescriptorSocket {
-    /// Two ends; neither is inherited by anybody.
+    /// Makes both ends, which no child inherits.
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let (ours, theirs) = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
         Ok((DescriptorSocket(ours), DescriptorSocket(theirs)))
     }
 
-    /// The end that came from elsewhere.
+    /// Wraps an end that came from elsewhere.
     pub(crate) fn of(end: OwnedFd) -> Self {
         DescriptorSocket(end)
     }
 
-    /// This end under a number that no standard stream has, for a process that is to inherit it.
+    /// Duplicates this end above the numbers of the standard streams, for a process to inherit.
     pub(crate) fn above_stdio(&self) -> io::Result<OwnedFd> {
         Ok(fcntl_dupfd_cloexec(&self.0, 3)?)
     }
 
-    /// The end that this process has inherited from its parent under a number. `None` if what has
-    /// this number is no such socket, or was not made by that process. It is nobody's own yet: this
-    /// is asked once, before anything else has run.
+    /// Returns the end that this process has inherited from its parent under a number. Returns
+    /// `None` if that file is no such socket, or was not made by that process. It is called once,
+    /// before other code has run, so nothing owns the file yet.
     pub(crate) fn inherited(number: RawFd, parent: i32) -> Option<Self> {
         if number < 3 {
             return None;
         }
-        // SAFETY: only looked at; where no file has this number the first call says so.
+        // SAFETY: it is only examined; if no file has this number, the first call says so.
         let file = unsafe { BorrowedFd::borrow_raw(number) };
         let flags = fcntl_getfd(file).ok()?;
         let is_ours = socket_domain(file) == Ok(AddressFamily::UNIX)
@@ -77,7 +76,7 @@ impl DescriptorSocket {
             return None;
         }
         fcntl_setfd(file, flags | FdFlags::CLOEXEC).ok()?;
-        // SAFETY: it was made for this process to own, and nothing else here knows of it.
+        // SAFETY: it was made for this process to own, and no other code here knows of it.
         Some(DescriptorSocket(unsafe { OwnedFd::from_raw_fd(number) }))
     }
 
@@ -93,7 +92,7 @@ impl DescriptorSocket {
         self.send_with(message, files, SendFlags::DONTWAIT)
     }
 
-    /// The same, and waits until there is room for it.
+    /// Sends as [`send`](Self::send) does, and waits until there is room.
     pub(crate) fn send_in_time<M: Serialize>(
         &self,
         message: &M,
@@ -128,15 +127,15 @@ impl DescriptorSocket {
     /// Waits for a message. `None` when the other end is gone.
     ///
     /// # Errors
-    /// What came is no such message, or its files could not be taken.
+    /// The message is of another form, or its files could not be taken.
     pub(crate) fn wait_for<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
         self.receive_with(RecvFlags::empty())
     }
 
-    /// The next message, if it is here already. `None` when the other end is gone.
+    /// Returns the next message, if it is here already; `None` when the other end is gone.
     ///
     /// # Errors
-    /// Nothing is here (`WouldBlock`); what came is no such message, or its files could not be taken.
+    /// Nothing is here (`WouldBlock`), or what is here is no such message with its files.
     pub(crate) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
         self.receive_with(RecvFlags::DONTWAIT)
     }
@@ -156,7 +155,7 @@ impl DescriptorSocket {
                 other => break other?,
             }
         };
-        // Taken first, so that they are closed where the message is no good.
+        // Take the files first, so that they are closed if the message is invalid.
         let files = control.drain().flat_map(|part| match part {
             RecvAncillaryMessage::ScmRights(files) => files.collect(),
             _ => Vec::new(),
@@ -174,9 +173,9 @@ impl DescriptorSocket {
         Ok(Some(Datagram { message, files }))
     }
 
-    /// Ends it for both sides, also where others have a copy of an end: whoever waits here is told.
+    /// Ends it for both sides, even if others have copies of an end. A waiting reader returns.
     pub(crate) fn end(&self) {
-        // Fails only where it has ended.
+        // It fails only if the socket has ended.
         let _ = shutdown(&self.0, Shutdown::Both);
     }
 }

@@ -1,4 +1,4 @@
-//! How a worker process ends. The only place outside the command line that ends a process.
+//! Ends a worker process. This is the only place outside the command line that ends a process.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgrp, getpid};
@@ -16,9 +16,9 @@ pub(crate) fn with(code: i32) -> ! {
     std::process::exit(code)
 }
 
-/// The supervisor is gone: ends this process and whatever it has started, at once.
+/// Ends this process and all that it has started, at once, because the supervisor is gone.
 ///
-/// A worker leads its own process group, so that its children go with it.
+/// A worker leads its own process group, so its children end with it.
 #[allow(clippy::exit, reason = "nobody is left to return to")]
 pub(crate) fn as_orphan() -> ! {
     if getpgrp() == getpid() {
@@ -27,19 +27,19 @@ pub(crate) fn as_orphan() -> ! {
     std::process::exit(BOOT_FAILED)
 }
 
-/// This process is a copy that a handler has forked and let return. Only itself ends: what it shares
-/// with the process that works, which goes on, is left as it is.
+/// Ends this process alone, because it is a copy that a handler has forked and let return. It
+/// leaves as they are the things that it shares with the original, which goes on working.
 pub(crate) fn as_copy() -> ! {
-    // Nobody else of this process writes any more, whatever lock of stderr was held when it was copied.
+    // No other thread of this process writes, whatever lock of stderr was held when it was copied.
     stderr::write_all(
         b"supervisor: a process that was forked while an item was worked on came back from there: it ends \
           here, as the item is its parent's; call _exit or exec in it\n",
     );
-    // SAFETY: `_exit` is safe anywhere. What runs at `exit` is the other process's to do.
+    // SAFETY: `_exit` is safe anywhere. The original runs the functions registered for `exit`.
     unsafe { nix::libc::_exit(BOOT_FAILED) }
 }
 
-/// Like [`as_orphan`], by calls that a signal handler may make.
+/// Ends the process as [`as_orphan`] does, by calls that a signal handler may make.
 pub(crate) fn as_orphan_in_handler() {
     if getpgrp() == getpid() {
         let _ = kill(Pid::from_raw(0), Signal::SIGKILL);

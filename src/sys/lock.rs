@@ -1,5 +1,5 @@
-//! Locks on open files (flock(2)), which end with their process, however that ends. Who may have one,
-//! and what to say to who may not, this does not know.
+//! Locks on open files (flock(2)), which end with their process, however that ends. The module does
+//! not know who may have a lock, nor the message for those who may not.
 
 use std::fs::File;
 use std::io;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// The lock of a process that was killed lives on for so long at most: until the kernel has come to it,
-/// and where that process had just forked, until the child executes its program.
+/// The longest time that the lock of a killed process lives on: until the kernel has come to it,
+/// and, if that process had just forked, until the child executes its program.
 pub(crate) const AFTERLIFE: Duration = Duration::from_secs(1);
 
-/// Whether the lock was taken: nobody else has it.
+/// Tries to take the lock. Returns `false` if another open file has it.
 pub(crate) fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
     match flock(file, operation) {
         Ok(()) => Ok(true),
@@ -22,8 +22,7 @@ pub(crate) fn try_lock(file: &File, operation: FlockOperation) -> io::Result<boo
     }
 }
 
-/// Tries to take a lock until that gives one, or fails, or this time is over, which is asked for each
-/// time.
+/// Tries to take a lock until it succeeds, fails, or exceeds the time, which is asked for each try.
 pub(crate) fn take_in_time<T>(
     mut time: impl FnMut() -> Duration,
     mut take: impl FnMut() -> io::Result<Option<T>>,
@@ -52,7 +51,7 @@ mod tests {
         assert!(try_lock(first.as_ref().unwrap(), ALONE).unwrap());
         let take = || Ok(try_lock(&second, ALONE)?.then_some(()));
         assert_eq!(take_in_time(|| Duration::ZERO, take).unwrap(), None);
-        // Given up while it is waited for.
+        // The other holder gives it up during the wait.
         let time = || {
             first = None;
             AFTERLIFE

@@ -1,10 +1,9 @@
 //! Memory that processes share: made, sealed, sent as a file, and mapped.
 //!
-//! It is a memfd of our own making, because ipc-channel's cannot be sealed. A seal is the kernel's
-//! word: nobody can make the memory shorter, which would end whoever reads beyond the new end by
-//! SIGBUS, and of memory that one process writes and others read, nobody but its maker can get a
-//! writable mapping. What comes from another process is mapped only if it is sealed so. It knows
-//! neither links nor what lies in it.
+//! It is a memfd of our own, because ipc-channel's cannot be sealed. The kernel enforces seals:
+//! memory cannot be made shorter, which would end a reader beyond the new end by SIGBUS; and of
+//! memory that one process writes and others read, only its maker can get a writable mapping.
+//! Memory from another process is mapped only if it is sealed so. The content is not known here.
 
 use std::ffi::c_void;
 use std::fmt;
@@ -22,7 +21,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// Its size is for ever, and so are its seals.
+/// Fixes the size and the seals for ever.
 const FIXED: SealFlags = SealFlags::SHRINK
     .union(SealFlags::GROW)
     .union(SealFlags::SEAL);
@@ -33,8 +32,7 @@ pub(crate) struct Mapping {
     bytes: NonZeroUsize,
 }
 
-// SAFETY: it is plain memory, at the same address for all threads. Whoever reads or writes there
-// says why he may.
+// SAFETY: it is plain memory, at the same address for all threads. Each access argues for itself.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -47,7 +45,7 @@ impl fmt::Debug for Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped by `of`, and whoever has an address in it keeps this alive.
+        // SAFETY: mapped by `of`, and all users of an address in it keep this alive.
         let _ = unsafe { munmap(self.start, self.bytes.get()) };
     }
 }
@@ -70,8 +68,8 @@ impl Mapping {
     }
 }
 
-/// Memory that two processes write to. All zero, and its pages are there only when they are used.
-/// The mapping, and the file to send to the other one.
+/// Makes memory that two processes write to, all zero, whose pages are allocated on use. Returns
+/// the mapping, and the file to send to the other process.
 pub(crate) fn make_for_two(bytes: usize) -> io::Result<(Mapping, OwnedFd)> {
     let file = make(bytes)?;
     fcntl_add_seals(&file, FIXED)?;
@@ -79,18 +77,18 @@ pub(crate) fn make_for_two(bytes: usize) -> io::Result<(Mapping, OwnedFd)> {
     Ok((mapping, file))
 }
 
-/// Memory that this process writes to and others read. All zero, and all its pages are there: what the
-/// system cannot give is an error here, and no signal later.
+/// Makes memory that this process writes to and others read, all zero, with all its pages
+/// allocated: a lack of memory is an error here, and no signal later.
 pub(crate) fn make_for_readers(bytes: usize) -> io::Result<(Mapping, OwnedFd)> {
     let file = make(bytes)?;
     fallocate(&file, FallocateFlags::empty(), 0, bytes as u64)?;
     let mapping = Mapping::of(&file, bytes, WRITABLE, MapFlags::MAP_POPULATE)?;
-    // From now on nobody gets a writable mapping, whoever opens the file and however.
+    // From now on a writable mapping is refused, however the file is opened.
     fcntl_add_seals(&file, FIXED | SealFlags::FUTURE_WRITE)?;
     Ok((mapping, file))
 }
 
-/// What to do where there is no shared memory.
+/// Returns advice for the case that there is no shared memory.
 pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f)",
@@ -101,7 +99,7 @@ pub(crate) fn advice(error: &io::Error) -> &'static str {
 const WRITABLE: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
 fn make(bytes: usize) -> io::Result<OwnedFd> {
-    // The kernel ends a process that makes a file longer than it may be.
+    // The kernel ends a process that makes a file longer than this limit.
     let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
     if bytes as u64 > longest {
         let why = format!("no file may be longer than {longest} bytes");
@@ -117,7 +115,7 @@ fn make(bytes: usize) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Maps memory that another process writes to as well, if nobody can make it shorter than this.
+/// Maps memory that another process writes to as well, if it cannot be made shorter than this.
 ///
 /// # Errors
 /// It is not sealed or too short, or there is no room for it.
@@ -133,7 +131,7 @@ pub(crate) fn map_to_write(file: impl AsFd, bytes: usize) -> io::Result<Mapping>
 pub(crate) struct Readable(Mapping);
 
 impl Readable {
-    /// Maps it, if nobody can make it shorter, and nobody but its maker can write to it.
+    /// Maps memory that cannot be made shorter and that only its maker can write to.
     ///
     /// # Errors
     /// It is not sealed so, or there is no room for it.
@@ -150,12 +148,12 @@ impl Deref for Readable {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: mapped for as long as `self` is, and never shorter. Its maker writes a part only
-        // before it tells of it, and again only when it was told that nobody reads there.
+        // before it tells of it, and again only after it was told that it is not read any more.
         unsafe { std::slice::from_raw_parts(self.0.start(), self.0.len()) }
     }
 }
 
-/// How long it is, if it has these seals.
+/// Returns its size, if it has these seals.
 fn sealed_size(file: BorrowedFd<'_>, seals: SealFlags) -> io::Result<usize> {
     let has = fcntl_get_seals(file).unwrap_or(SealFlags::empty());
     if !has.contains(seals) {
@@ -187,7 +185,7 @@ mod tests {
     fn others_can_only_read_however_they_open_it() {
         let (ours, file) = make_for_readers(100_000).unwrap();
         let theirs = Readable::map(&file).unwrap();
-        // SAFETY: within the mapping, and nobody reads meanwhile.
+        // SAFETY: within the mapping, and not read meanwhile.
         unsafe { ours.start().write(7) };
         assert_eq!((theirs[0], theirs.len()), (7, 100_000));
         assert_eq!(ftruncate(&file, 0), Err(Errno::PERM));

@@ -1,25 +1,25 @@
-//! Looking for news a little while before sleeping.
+//! Polls a little while before sleeping.
 //!
-//! Being woken costs some fifty microseconds, and a short item takes less, so a side that expects an
-//! answer looks for it about as long as a wake-up would cost its processor: whatever comes in that
-//! time comes without one, and what does not come has cost at most twice. It is for whoever has a
-//! processor to spare; that is asked elsewhere.
+//! Waking a sleeper costs some fifty microseconds, and a short item takes less. So a side that
+//! expects an answer polls for about as long as a wake-up would cost its processor: an answer in
+//! that time comes without a wake-up, and a later one costs at most twice. Only a caller with a
+//! processor to spare should poll; that is decided elsewhere.
 
 use std::hint::spin_loop;
 use std::time::{Duration, Instant};
 
-/// How long to look. On the reference machine a sleeper is back at work some 25 us after it was
+/// The time to poll. On the reference machine a sleeper is back at work some 25 us after it was
 /// woken, of which the two processors spend 10 to 15 us.
 pub(crate) const POLL: Duration = Duration::from_micros(20);
 
-/// Looks between two looks at the clock.
+/// The number of polls between two reads of the clock.
 const LOOKS: u32 = 32;
 
-/// So many of those the processor is kept for. Afterwards it is offered to others each time: both
-/// sides may have come to the same one, and then neither sees anything as long as the other looks.
+/// The number of such rounds in which the processor is kept. Afterwards it is yielded in each: both
+/// sides may be on the same one, and then neither gets on while the other polls.
 const KEPT: u32 = 2;
 
-/// Looks until it is there, or until the time is over. Whether it is there.
+/// Polls until `is_there` or the time is over. Returns `true` if it is there.
 pub(crate) fn poll_until(is_there: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     for round in 1.. {

@@ -1,11 +1,11 @@
-//! Signals: the masks of our own threads, what this process ignores, and what it was started with.
+//! Signals: the masks of our own threads, and the signals ignored by this process and at its start.
 //!
 //! ipc-channel does not try again after an interrupted call, and a signal handler of the program
-//! should run in the program's threads: so every thread that this crate starts blocks all signals
+//! should run in the program's threads. So every thread that this crate starts blocks all signals
 //! that can be blocked. Catching signals is the program's business; the command line does it.
 //!
-//! What is ignored outlives an exec, so whoever starts this process decides it, knowingly or not. What
-//! we ignore ourselves is given back to whatever we start.
+//! An ignored signal stays ignored after an exec, so the process that starts this one decides about
+//! it, knowingly or not. Signals that we ignore are restored in every process that we start.
 
 use std::ptr;
 use std::sync::OnceLock;
@@ -15,13 +15,13 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// Does something with all signals blocked: a program's thread sends, and must not be interrupted
-/// with half a message gone.
+/// Runs `act` with all signals blocked, because a program's thread that sends must not be
+/// interrupted in the middle of a message.
 pub(crate) fn with_all_blocked<R>(act: impl FnOnce() -> R) -> R {
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     let result = act();
     if let Ok(before) = before {
-        // Fails only for an invalid argument.
+        // It fails only for an invalid argument.
         let _ = before.thread_set_mask();
     }
     result
@@ -29,7 +29,7 @@ pub(crate) fn with_all_blocked<R>(act: impl FnOnce() -> R) -> R {
 
 /// Blocks every signal in the calling thread.
 pub(crate) fn block_all() {
-    // Fails only for an invalid argument.
+    // It fails only for an invalid argument.
     let _ = SigSet::all().thread_block();
 }
 
@@ -43,15 +43,15 @@ impl Signals {
     }
 }
 
-/// As many signals as there are on Linux.
+/// The number of signals on Linux.
 pub(crate) const NUMBER_MAX: i32 = 64;
 
 const fn bit(number: i32) -> u64 {
     1 << (number - 1)
 }
 
-/// What this process ignored when it was started. The first call notes it: to be made before any of it
-/// is changed.
+/// Returns the signals that this process ignored when it was started. The first call notes them,
+/// and must come before any of them is changed.
 pub(crate) fn inherited() -> Signals {
     static INHERITED: OnceLock<Signals> = OnceLock::new();
     *INHERITED.get_or_init(|| {
@@ -62,7 +62,7 @@ pub(crate) fn inherited() -> Signals {
     })
 }
 
-/// What this process does on a signal; `None` for the few numbers that the C library keeps to itself.
+/// Returns this process's action on a signal; `None` for those reserved by the C library.
 fn action_of(number: i32) -> Option<libc::sigaction> {
     // SAFETY: all zeros are a valid value, and the call only writes to it.
     unsafe {
@@ -72,10 +72,10 @@ fn action_of(number: i32) -> Option<libc::sigaction> {
     }
 }
 
-/// Signals that are ignored because we said so, and were not before.
+/// The signals that we ignore, and that were not ignored before.
 static IGNORED_BY_US: AtomicU64 = AtomicU64::new(0);
 
-/// Ignores a signal in this process; what it starts is given it back.
+/// Ignores a signal in this process; processes that it starts get the default back.
 pub(crate) fn ignore(signal: Signal) {
     let number = signal as i32;
     let is_default = action_of(number).is_some_and(|action| action.sa_sigaction == libc::SIG_DFL);
@@ -84,17 +84,17 @@ pub(crate) fn ignore(signal: Signal) {
     }
 }
 
-/// Takes that back, if it was we who ignored it.
+/// Restores the default of a signal, if we ignored it.
 pub(crate) fn stop_ignoring(signal: Signal) {
     let number = signal as i32;
     let ours = Signals(IGNORED_BY_US.fetch_and(!bit(number), Ordering::SeqCst));
     if ours.has(number) {
-        // Fails only for an invalid argument.
+        // It fails only for an invalid argument.
         let _ = set(number, libc::SIG_DFL);
     }
 }
 
-/// Gives back what was ignored by us: between a fork and an exec.
+/// Restores the default of all signals that we ignored, between a fork and an exec.
 ///
 /// # Errors
 /// Only for an invalid argument.
@@ -106,7 +106,7 @@ pub(crate) fn give_back() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Only a system call is made.
+/// Sets the action on a signal, by a system call alone.
 fn set(number: i32, disposition: libc::sighandler_t) -> Result<(), Errno> {
     // SAFETY: neither SIG_DFL nor SIG_IGN is a handler, and all zeros are a valid value.
     let done = unsafe {
@@ -117,18 +117,18 @@ fn set(number: i32, disposition: libc::sighandler_t) -> Result<(), Errno> {
     Errno::result(done).map(drop)
 }
 
-/// Whether the kernel keeps how a child of this process ended until somebody asks. Where SIGCHLD is
-/// ignored it does not (`sigaction(2)`, notes).
+/// Returns `true` if the kernel keeps the exit of a child until it is asked for. It does not where
+/// SIGCHLD is ignored (`sigaction(2)`, notes).
 pub(crate) fn are_exits_kept() -> bool {
     action_of(libc::SIGCHLD).is_none_or(|action| {
         action.sa_sigaction != libc::SIG_IGN && action.sa_flags & libc::SA_NOCLDWAIT == 0
     })
 }
 
-/// Has the kernel keep how children of this process ended, whoever started it.
+/// Makes the kernel keep the exits of this process's children, whatever it was started with.
 pub(crate) fn keep_exits() {
     if !are_exits_kept() {
-        // Fails only for an invalid argument.
+        // It fails only for an invalid argument.
         let _ = set(libc::SIGCHLD, libc::SIG_DFL);
     }
 }

@@ -1,8 +1,8 @@
-//! What worker processes write to stderr: passed on to ours, and its end kept for histories.
+//! Passes what worker processes write to stderr on to ours, and keeps its end for histories.
 //!
-//! Each worker has a pipe of its own, and one thread reads them all. When ours takes nothing, that
-//! thread waits, the pipes fill, and in the end the workers wait, as they would without it: nobody
-//! else does. The end of a stream is read without waiting, so it can be asked for at any time.
+//! Each worker has a pipe of its own, and one thread reads them all. If our stderr takes nothing,
+//! that thread waits, the pipes fill, and in the end only the workers wait, as they would without
+//! it. The end of a stream is read without waiting, so it can be asked for at any time.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -21,16 +21,16 @@ use rustix::event::PollFlags;
 use super::blocking::Blocking;
 use super::signals;
 
-/// How much of a stream's end is kept.
+/// The number of bytes kept from a stream's end.
 const TAIL_BYTES: usize = 4096;
 
-/// Read at once; a pipe holds as much.
+/// The number of bytes read at once, which is as much as a pipe holds.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Marks the event that wakes the thread.
 const WAKE: u64 = u64::MAX;
 
-/// Where what is read is passed on to.
+/// The function that passes bytes on.
 pub(crate) type Outlet = fn(&[u8]);
 
 /// One worker's stream.
@@ -44,20 +44,20 @@ pub(crate) struct Stderr {
 struct Stream {
     pipe: OwnedFd,
     tail: VecDeque<u8>,
-    /// Read and not passed on.
+    /// Bytes that were read and not passed on.
     unsent: Vec<u8>,
-    /// All who could write are gone, or nobody listens any more.
+    /// True if all writers are gone, or the relay has ended.
     is_over: bool,
 }
 
-/// What a stream may have besides what was read.
+/// The rest of a stream after a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
-    /// Something, perhaps.
+    /// There may be more.
     More,
-    /// Nothing now.
+    /// It is empty now.
     Empty,
-    /// Nothing ever.
+    /// It has ended.
     Ended,
 }
 
@@ -90,7 +90,7 @@ impl Stderr {
         self.stream.lock()
     }
 
-    /// The end of what was written since the last call. It does not wait.
+    /// Returns the end of what was written since the last call, without waiting.
     pub(crate) fn take_tail(&self) -> String {
         let mut stream = self.lock();
         stream.read();
@@ -101,7 +101,7 @@ impl Stderr {
         String::from_utf8_lossy(&tail).into_owned()
     }
 
-    /// The worker is gone: what it wrote is passed on, and then its stream is closed.
+    /// Passes on what a dead worker wrote, and closes its stream.
     pub(crate) fn end(&self) {
         let mut stream = self.lock();
         stream.read();
@@ -137,7 +137,7 @@ pub(crate) struct Relay {
     shared: Arc<Shared>,
     /// Disconnected when the thread has ended.
     over: Receiver<()>,
-    /// How long the last words may take.
+    /// The time that passing on the last bytes may take.
     grace: Duration,
 }
 
@@ -170,7 +170,7 @@ impl Relay {
         })
     }
 
-    /// A new stream: the end for the worker, and ours.
+    /// Opens a new stream: returns the worker's end, and ours.
     pub(crate) fn open(&self) -> io::Result<(OwnedFd, Arc<Stderr>)> {
         let (ours, theirs) = unistd::pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -195,11 +195,11 @@ impl Relay {
 }
 
 impl Drop for Relay {
-    /// Passes on the last words, if somebody takes them in time.
+    /// Passes on the last bytes, if they are taken in time.
     fn drop(&mut self) {
         self.shared.lock().is_over = true;
         let _ = self.shared.waker.write(1);
-        // Disconnected, as nothing is ever sent; or ours is full and nobody reads it.
+        // Disconnected, as nothing is ever sent; or our stderr is full and not read.
         let _ = self.over.recv_timeout(self.grace);
     }
 }
@@ -212,7 +212,7 @@ impl Shared {
                 .epoll
                 .wait(&mut events, EpollTimeout::NONE)
                 .unwrap_or(0);
-            // Before looking at the streams, so that no later wake-up is lost.
+            // Before the streams are read, so that no later wake-up is lost.
             let is_woken = self.waker.read().is_ok();
             let is_over = self.lock().is_over;
             for event in &events[..count] {
@@ -247,16 +247,16 @@ impl Shared {
             let _ = self.epoll.delete(stream.pipe.as_fd());
             self.lock().by_key.remove(&key);
         }
-        // Ours may take its time, so the stream is let go meanwhile.
+        // Our stderr may take its time, so the lock is released meanwhile.
         drop(stream);
         (self.out)(&bytes);
         rest
     }
 }
 
-/// To our own stderr; where that is closed there is nobody to tell.
+/// Writes to our own stderr; if that is closed, the bytes are lost.
 pub(crate) fn write_all(mut bytes: &[u8]) {
-    // Without the standard library's lock: nobody else is to wait while this does.
+    // Without the standard library's lock, so that other threads do not wait meanwhile.
     let mut stderr = Blocking(rustix::stdio::stderr());
     while !bytes.is_empty() {
         let written = stderr.until_done(PollFlags::OUT, |stderr| {
@@ -278,7 +278,7 @@ mod tests {
     fn the_end_of_a_stream_is_kept_and_given_once() {
         let relay = Relay::start(Duration::from_secs(60), write_all).unwrap();
         let (theirs, stderr) = relay.open().unwrap();
-        // Written without a newline, and to a stream that goes on: nothing waits for its end.
+        // It is written without a newline, to a stream that goes on, so no end is waited for.
         unistd::write(&theirs, b"\0").unwrap();
         drop(theirs);
         assert_eq!(stderr.take_tail(), "\0");

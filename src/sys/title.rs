@@ -1,11 +1,10 @@
 //! The process title that `ps` shows, changed by overwriting the memory of the arguments.
 //!
-//! Linux lets `ps` read a process's arguments from the process's own memory, so what is written
-//! there is what is shown; PostgreSQL does the same. Writing needs no system call. A worker is
-//! started with a long first argument, so there is room. For a program that a user started, the
-//! memory of the environment follows that of the arguments and is used as well, after its strings
-//! were copied elsewhere. There is room then for the words of its command line behind the title, by which
-//! `pgrep -f` finds it.
+//! Linux lets `ps` read a process's arguments from the process's own memory, so it shows what is
+//! written there; PostgreSQL does the same. Writing needs no system call. A worker is started with
+//! a long first argument, so there is room. For a program that a user started, the memory of the
+//! environment behind is used as well, after its strings were copied elsewhere. Then there is room
+//! behind the title for the words of its command line, by which `pgrep -f` finds it.
 
 use std::fmt::{self, Write};
 use std::fs;
@@ -14,15 +13,15 @@ use nix::libc;
 use nix::sys::prctl;
 use parking_lot::Mutex;
 
-/// Room that a worker's first argument makes for its title, in bytes.
+/// The room in bytes that a worker's first argument makes for its title.
 pub(crate) const ROOM_BYTES: usize = 240;
 
 struct Area {
     start: *mut u8,
     length: usize,
-    /// What stands before every activity.
+    /// The text before every activity.
     name: String,
-    /// What stands behind it: the command line as it was.
+    /// The text behind it: the command line as it was.
     words: String,
     /// Reused, so that a change of title does not allocate.
     text: String,
@@ -39,8 +38,8 @@ pub(crate) fn claim(name: &str) {
     claim_with(name, None);
 }
 
-/// The same for a program that a user started, who may look for it by the words of its command line.
-/// To be called at the start of `main`, while this process has one thread.
+/// Names a program that a user started and may look for by the words of its command line. It must
+/// be called at the start of `main`, while this process has one thread.
 #[cfg(feature = "cli")]
 pub(crate) fn claim_and_keep(name: &str, words: String) {
     claim_with(name, Some(words));
@@ -70,7 +69,7 @@ pub(crate) fn set_comm(name: &str) {
     }
 }
 
-/// Shows what the process is doing. Does nothing before [`claim`].
+/// Shows the process's activity. Does nothing before [`claim`].
 pub(crate) fn set_activity(activity: &dyn fmt::Display) {
     let mut area = AREA.lock();
     if let Some(area) = area.as_mut() {
@@ -84,10 +83,10 @@ impl Area {
         // Writing to a String does not fail; an activity whose Display fails is shown cut off.
         let _ = write!(self.text, "{} {activity}", self.name);
         if !self.words.is_empty() {
-            // Where there is room for one of them only, it is for what it can be found by.
+            // If there is room for one of them only, the words win, because users search for them.
             let room = (self.length - 1).saturating_sub(self.words.len() + 2);
             self.text.truncate(self.text.floor_char_boundary(room));
-            // All in one text: what is longer than the arguments were is shown to its first zero.
+            // In one text: a title that outgrows the arguments is shown up to its first zero.
             let _ = write!(self.text, ": {}", self.words);
         }
         let shown = self.text.len().min(self.length - 1);
@@ -101,7 +100,7 @@ impl Area {
     }
 }
 
-/// Where the arguments are, and how long they are; with the environment if it follows directly.
+/// Returns the address and length of the arguments' memory, with an adjacent environment if asked.
 fn argument_memory(with_environment: bool) -> Option<(*mut u8, usize)> {
     // proc(5), stat: after the command's name in brackets comes field 3; arg_start is field 48.
     let stat = fs::read_to_string("/proc/self/stat").ok()?;

@@ -1,7 +1,7 @@
-//! From a re-executed program to a worker: say hello to the supervisor and do what it orders.
+//! Turns a re-executed program into a worker: says hello to the supervisor and follows its order.
 //!
-//! A process is called when its environment names the pid of its own parent, so that a program
-//! started by a worker, which inherits the environment, does not take itself for one.
+//! A process is called when its environment names the pid of its own parent, so a program started
+//! by a worker, which inherits the environment, does not take itself for one.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -20,12 +20,12 @@ use crate::protocol::orders::{Assignment, BOOT_VARIABLE, ForkReply, Order};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::{exit, signals, stderr, title};
 
-/// How a supervisor calls: the socket that this process has inherited from it, if it has.
+/// The supervisor's call, with the socket inherited from it, if it is there.
 pub(super) struct Call {
     socket: Option<DescriptorSocket>,
 }
 
-/// Whether this process was started to be a worker.
+/// Returns the call if this process was started to be a worker.
 pub(super) fn call() -> Option<Call> {
     let value = std::env::var(BOOT_VARIABLE).ok()?;
     let (pid, number) = value.split_once(' ')?;
@@ -39,10 +39,10 @@ pub(super) fn call() -> Option<Call> {
     })
 }
 
-/// Says hello and serves. The exit code.
+/// Says hello and serves. Returns the exit code.
 pub(super) fn answer(call: Call) -> i32 {
     signals::inherited();
-    // What a worker starts is waited for, whoever has started the supervisor.
+    // Commands must be waited for, even if SIGCHLD was ignored when the supervisor was started.
     signals::keep_exits();
     let Some(socket) = call.socket else {
         stderr::write_all(
@@ -72,7 +72,7 @@ pub(super) fn answer(call: Call) -> i32 {
     }
 }
 
-/// Is a worker until there is no more work. The exit code.
+/// Works until there is no more work. Returns the exit code.
 fn work(
     assignment: Assignment,
     endpoints: Endpoints,
@@ -91,23 +91,23 @@ fn work(
 
 /// Makes a worker out of this process for each order, until the supervisor is gone.
 ///
-/// This process has a single thread and holds no worker's channels, socket or memory: they are dropped
-/// as soon as the worker has its copies, so that no worker keeps another's link open.
+/// This process has a single thread and drops a worker's channels, socket and memory as soon as the
+/// worker has its copies, so that no worker keeps another's link open.
 fn serve_forks(
     socket: DescriptorSocket,
     orders: IpcReceiver<Assignment>,
     replies: IpcSender<ForkReply>,
 ) -> i32 {
     title::set_comm("fork-server");
-    // It is in the background of the supervisor's terminal, if there is one: what is loaded here and
-    // asks for that is to get an error, and not to be stopped.
+    // This process is in the background of the supervisor's terminal, if there is one. Code that is
+    // loaded here and uses the terminal must get an error instead of being stopped.
     for asked in TERMINAL_STOPS {
         signals::ignore(asked);
     }
     roles::preload();
-    // What it forks has for some instructions nothing else to end it: where the kernel finds it
-    // stopped and its group without a parent, it sends it SIGHUP and wakes it. That must not be
-    // ignored, as it is under nohup.
+    // For some instructions a forked child can be ended only by its group: where the kernel finds
+    // it stopped and its group without a parent, it sends it SIGHUP and wakes it. So SIGHUP must
+    // not be ignored, as it is under nohup.
     // SAFETY: no handler is installed.
     let _ = unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) };
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
@@ -142,29 +142,29 @@ fn serve_forks(
     }
 }
 
-/// Forks a child of the supervisor, rather than of this process: so the supervisor waits for it
-/// and outlives no worker, and the fork server's end is nothing to the workers. 0 in the child.
+/// Forks a child of the supervisor rather than of this process: the supervisor can wait for it and
+/// takes it along at its end, and the fork server's end does not matter. Returns 0 in the child.
 fn fork_sibling() -> Result<u32, std::io::Error> {
     let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
     let none: libc::c_long = 0;
     // SAFETY: without CLONE_VM this is fork(2) with another parent. This process has one thread,
-    // which was counted, so no lock is held by anybody else in the copy.
+    // which was counted, so no other thread holds a lock in the copy.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
     u32::try_from(pid).map_err(|_| std::io::Error::last_os_error())
 }
 
-/// The forked child's life. It runs in a thread of its own, because the first thread of a process
-/// made by a bare clone does not know its own thread id.
+/// Works as a forked child. The work runs in a thread of its own, because the first thread of a
+/// process made by a bare clone does not know its own thread id.
 fn be_forked(assignment: Assignment, mut endpoints: Endpoints) -> i32 {
     fail::set_role(&assignment.name);
     fail::point("worker: forked");
-    // Until here it is in the fork server's group, which the kernel ends where it is stopped.
+    // So far it is in the fork server's group, which the kernel ends if it is stopped.
     let _ = setsid();
-    // The signal of a parent's death is a setting of the thread that asks for it.
+    // The signal at a parent's death is a setting of the calling thread.
     let waker = orphan::watch(assignment.supervisor);
     fail::point("worker: guarded");
     title::set_comm(&assignment.name);
-    // Where that is not possible it stays the fork server's.
+    // Where that fails, its stderr stays the fork server's.
     let _ = endpoints.stderr.take().map(dup2_stderr);
     let Some(socket) = endpoints.socket.take() else {
         return exit::BOOT_FAILED;
@@ -185,13 +185,13 @@ fn without_thread(error: &io::Error) -> i32 {
     exit::BOOT_FAILED
 }
 
-/// Says why this worker ends: its exit code tells no more than that it has failed.
+/// Prints the reason for this worker's end, because its exit code says only that it has failed.
 pub(super) fn say_no_thread(error: &io::Error) {
     stderr::write_all(format!("cannot start a thread: {error}\n").as_bytes());
 }
 
-/// What stops a process in the background that reads from its terminal, or changes it.
+/// The signals that stop a background process when it reads from its terminal or changes it.
 const TERMINAL_STOPS: [Signal; 2] = [Signal::SIGTTIN, Signal::SIGTTOU];
 
-/// As much as the first thread of a process usually has.
+/// The usual stack size of the first thread of a process.
 const STACK_BYTES: usize = 8 * 1024 * 1024;

@@ -1,7 +1,6 @@
-//! What a program gives all its worker processes before their first item.
+//! The value that a program gives all its worker processes before their first item.
 //!
-//! The bytes stay in the shared memory in which they came, and are decoded whenever they are asked
-//! for. What they mean is the program's.
+//! The bytes stay in the shared memory in which they came. Only the program knows their meaning.
 
 use std::sync::OnceLock;
 
@@ -11,18 +10,19 @@ use crate::sys::memory::Readable;
 
 static CONTEXT: OnceLock<Readable> = OnceLock::new();
 
-/// Called once, when this process becomes a worker.
+/// Stores the context. It is called once, when this process becomes a worker.
 pub(super) fn set(context: Option<Readable>) {
     if let Some(context) = context {
-        // A process is a worker once.
+        // A process becomes a worker only once.
         let _ = CONTEXT.set(context);
     }
 }
 
-/// What the supervisor gave all its worker processes ([`Builder::context`](crate::Builder::context)).
-/// `None` outside of a worker process, where nothing was given, or where it is no `C`.
+/// Returns the value that the supervisor gave all its worker processes
+/// ([`Builder::context`](crate::Builder::context)). Returns `None` outside of a worker process,
+/// where no value was given, or where it is no `C`.
 ///
-/// It is decoded anew by each call, so a handler keeps it in a `static`.
+/// Each call decodes it anew, so a handler keeps it in a `static`.
 ///
 /// # Example
 ///

@@ -1,4 +1,4 @@
-//! Which session the calling thread of a worker process works in, and at which item it is.
+//! The session that the calling thread of a worker process works in, and its present item.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ thread_local! {
     static DELIVERY: Cell<Option<(ItemId, u32)>> = const { Cell::new(None) };
 }
 
-/// This thread works for the queue of this session, whose items are of this type, from now on.
+/// Sets the session that this thread works in from now on, and the type of its items.
 pub(super) fn set(session: Arc<Session>, item_type: &'static str) {
     CURRENT.with(|current| *current.borrow_mut() = Some((session, item_type)));
 }
 
-/// The session that this thread works in, if its items are of this type.
+/// Returns the session that this thread works in, if its items are of this type.
 pub(crate) fn get(item_type: &str) -> Option<Arc<Session>> {
     CURRENT.with(|current| match &*current.borrow() {
         Some((session, name)) if *name == item_type => Some(Arc::clone(session)),
@@ -24,7 +24,7 @@ pub(crate) fn get(item_type: &str) -> Option<Arc<Session>> {
     })
 }
 
-/// The name of the worker process that this thread works in.
+/// Returns the name of the worker process that this thread works in.
 #[cfg(feature = "cli")]
 pub(crate) fn worker_name() -> Option<String> {
     CURRENT.with(|current| {
@@ -35,12 +35,12 @@ pub(crate) fn worker_name() -> Option<String> {
     })
 }
 
-/// This thread's handler begins this attempt at this item.
+/// Notes that this thread's handler begins this attempt at this item.
 pub(super) fn begin(id: ItemId, attempt: u32) {
     DELIVERY.with(|delivery| delivery.set(Some((id, attempt))));
 }
 
-/// Which item this thread's handler works on, and which attempt it is; only in a worker process.
+/// Returns the item and the attempt that this thread's handler works on in a worker process.
 #[cfg(feature = "cli")]
 pub(crate) fn delivery() -> Option<(ItemId, u32)> {
     DELIVERY.with(Cell::get)

@@ -1,7 +1,7 @@
-//! Whether a handler has closed the files of this process, and with them the way to its supervisor.
+//! Notices that a handler has closed this process's files, and with them the way to its supervisor.
 //!
-//! A file of our own stands for all: code that closes what it does not own does so for whole ranges.
-//! It is far up, where a number is not used again at once.
+//! One file of our own stands for all, because code that closes what it does not own does so for
+//! whole ranges. Its number is high, where it is not reused at once.
 
 use std::os::fd::{IntoRawFd, RawFd};
 
@@ -9,14 +9,14 @@ use nix::libc;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::fcntl_dupfd_cloexec;
 
-/// Where it is, or above.
+/// The lowest number that the file may have.
 const NUMBER_MIN: RawFd = 200;
 
 #[derive(Debug)]
 pub(super) struct DescriptorCheck(Option<RawFd>);
 
 impl DescriptorCheck {
-    /// Without a file to spare there is none, and nothing is noticed.
+    /// Opens the file. Without a number to spare there is none, and nothing is noticed.
     pub(super) fn new() -> Self {
         let file = eventfd(0, EventfdFlags::CLOEXEC);
         let far = file.and_then(|file| fcntl_dupfd_cloexec(&file, NUMBER_MIN));

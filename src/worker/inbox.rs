@@ -1,8 +1,7 @@
-//! What came to a worker process and nobody has taken: deliveries, and answers to requests.
+//! The deliveries and answers that came to a worker process and were not taken yet.
 //!
-//! Deliveries stay in the ring until a handler takes them one by one. Where somebody has to look
-//! beyond them, for an answer or for what is urgent, they are laid aside in order. It wakes nobody
-//! and sends nothing.
+//! Deliveries stay in the ring until a handler takes them one by one. A search beyond them, for an
+//! answer or an urgent record, lays them aside in order. The inbox wakes nothing and sends nothing.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ pub(crate) struct Arrival {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
-    /// Somebody waits for its result.
+    /// True if a caller waits for its result.
     pub(super) is_awaited: bool,
     record: Vec<u8>,
     place: Place,
@@ -30,7 +29,7 @@ pub(crate) struct Arrival {
 
 #[derive(Debug)]
 enum Place {
-    /// In the record.
+    /// The body lies in the record.
     Inline {
         start: usize,
         end: usize,
@@ -57,7 +56,7 @@ impl Arrival {
         }
     }
 
-    /// The body, where that is in shared memory.
+    /// Returns the body if it is in shared memory.
     pub(super) fn view(&self) -> Option<&View> {
         match &self.place {
             Place::Inline { .. } => None,
@@ -65,7 +64,7 @@ impl Arrival {
         }
     }
 
-    /// The record's memory, to be used again.
+    /// Returns the record's memory, to be used again.
     pub(super) fn into_record(self) -> Vec<u8> {
         self.record
     }
@@ -77,19 +76,19 @@ pub(super) enum Look {
     Delivery(Arrival),
     /// This delivery was cancelled.
     Revoked(u64),
-    /// Others are to have what was not begun.
+    /// Deliveries that were not begun must be given back.
     GiveBack,
-    /// It was dealt with here.
+    /// The inbox has dealt with the record.
     Other,
     Nothing,
-    /// It cannot be understood.
+    /// The record makes no sense.
     Broken,
 }
 
-/// A delivery in the hands of a loop.
+/// A delivery that a loop holds.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// Nanoseconds of the monotonic clock.
+    /// The beginning of work on it, in nanoseconds of the monotonic clock.
     pub(super) since_ns: u64,
     pub(super) lender: Option<Lender>,
 }
@@ -100,7 +99,7 @@ pub(super) struct Inbox {
     /// The record that was read last.
     record: Vec<u8>,
     segments: ReceivedSegments,
-    /// Taken out of the ring and not begun.
+    /// Deliveries taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Arrival>,
     pub(super) answers: HashMap<u64, Answer<Arrival>>,
     /// What `get` took and nobody settled, by ordinals.
@@ -121,17 +120,17 @@ impl Inbox {
         }
     }
 
-    /// Whether nothing is in the ring.
+    /// Returns `true` if the ring is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.reader.is_empty()
     }
 
-    /// Up to where the ring was read.
+    /// Returns the position up to which the ring was read.
     pub(super) fn position(&self) -> u64 {
         self.reader.position()
     }
 
-    /// Reads one record. `spare` is memory for the next one, should this be a delivery.
+    /// Reads one record. `spare` is memory for the next one, in case this is a delivery.
     pub(super) fn read(&mut self, spare: &mut Vec<u8>) -> Look {
         let mut record = std::mem::take(&mut self.record);
         let found = match self.reader.copy_next(&mut record) {

@@ -1,5 +1,5 @@
-//! Being the keeper: a small process that ends what workers have started when their supervisor cannot.
-//! What it is for, and how it is started and told, is the supervisor's side: see `supervision::keeper`.
+//! Runs as the keeper: a small process that ends what workers have started when their supervisor
+//! cannot. Its start and its orders are on the supervisor's side, in `supervision::keeper`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -11,13 +11,13 @@ use rustix::fs::{FileType, fstat};
 
 use crate::sys::title;
 
-/// Makes a process of this program a keeper.
+/// The variable that makes a process of this program a keeper.
 pub(crate) const KEEPER_VARIABLE: &str = "DISHRACK_KEEPER";
 
-/// Is a keeper, if this process was started to be one. The exit code.
+/// Runs as a keeper, if this process was started to be one. Returns the exit code.
 pub(super) fn serve() -> Option<i32> {
     std::env::var_os(KEEPER_VARIABLE)?;
-    // A program that somebody has started with the variable by hand is none.
+    // A program that a user has started with the variable set is none.
     let leads_session = getsid(None) == Ok(Pid::this());
     let is_told =
         fstat(io::stdin()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_fifo());
@@ -33,7 +33,7 @@ pub(super) fn serve() -> Option<i32> {
         Signal::SIGUSR1,
         Signal::SIGUSR2,
     ] {
-        // SAFETY: to ignore a signal is no handler. It ends when its supervisor has.
+        // SAFETY: ignoring a signal installs no handler. The keeper ends with its supervisor.
         let _ = unsafe { signal(asked, SigHandler::SigIgn) };
     }
     for group in groups_left(io::stdin().lock()) {
@@ -42,13 +42,13 @@ pub(super) fn serve() -> Option<i32> {
     Some(libc::EXIT_SUCCESS)
 }
 
-/// The groups that were told of and not taken back when nothing more is told.
+/// Returns the groups that were named and not taken back when the input ends.
 fn groups_left(mut told: impl Read) -> BTreeSet<i32> {
     let mut groups = BTreeSet::new();
     let mut number = [0; 4];
     while told.read_exact(&mut number).is_ok() {
         match i32::from_le_bytes(number) {
-            // Zero and one are everybody's.
+            // Groups 0 and 1 would be this process's own and every process.
             group @ 2.. => drop(groups.insert(group)),
             group => drop(groups.remove(&group.saturating_neg())),
         }

@@ -1,10 +1,10 @@
-//! Where a started process awaits its order: a place without a name.
+//! The place where a started process awaits its order: a socket without a name.
 //!
 //! ipc-channel takes a channel into another process only by a socket with a name in the temporary
-//! folder. This process makes it, not its supervisor: it has one thread yet, so that its umask is
-//! nobody else's, and nobody but this user can enter the folder, not even for a moment. The name
-//! is removed at once; the supervisor is sent a file that leads to the socket all the same. So there
-//! is no stranger to be told from a supervisor, and none who could make anybody wait.
+//! folder. This process makes it rather than its supervisor, because this process still has one
+//! thread and can set its umask, so that other users can never enter the folder. The name is
+//! removed at once; the supervisor is sent a file that still leads to the socket. So no stranger
+//! can connect in the supervisor's place or delay the meeting.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +21,7 @@ use crate::protocol::leftovers::{MARK, SOCKET, is_private, open_folder};
 use crate::protocol::orders::{Hello, Order};
 use crate::sys::descriptors::DescriptorSocket;
 
-/// The socket, and what leads to it.
+/// The socket, and a file that leads to it.
 struct Place {
     server: IpcOneShotServer<Order>,
     path: OwnedFd,
@@ -29,8 +29,8 @@ struct Place {
     lock: OwnedFd,
 }
 
-/// Says hello to the supervisor, and waits for its order. `None` if there will be none. Should the
-/// supervisor die meanwhile, the kernel kills this process.
+/// Says hello to the supervisor, and waits for its order. Returns `None` if there will be none. If
+/// the supervisor dies meanwhile, the kernel kills this process.
 pub(super) fn await_order(socket: &DescriptorSocket) -> Option<Order> {
     let mut hello = Hello {
         protocol: PROTOCOL,
@@ -41,7 +41,7 @@ pub(super) fn await_order(socket: &DescriptorSocket) -> Option<Order> {
         Err(error) => {
             let folder = std::env::temp_dir();
             let why = format!("no socket in {}: {error}", folder.display());
-            // As much as a message holds in any case.
+            // A message always holds that much.
             hello.refusal = Some(why.chars().take(200).collect());
             let _ = socket.send(&hello, &[]);
             return None;
@@ -57,15 +57,14 @@ impl Place {
     fn open() -> io::Result<Self> {
         let (server, name) = {
             let _private = Private::begin();
-            // It panics where the temporary folder is missing.
+            // It panics if the temporary folder is missing.
             catch_unwind(IpcOneShotServer::new)
                 .unwrap_or_else(|panic| Err(io::Error::other(message_of(&*panic))))?
         };
         let folder = Path::new(&name).parent().ok_or(io::ErrorKind::NotFound)?;
         let folder = open_folder(folder)?;
         if !is_private(&fstat(&folder)?) {
-            // A default list of who may enter takes the place of the umask. Nobody was let in: what
-            // has connected meanwhile ends with the server.
+            // A default ACL beats the umask. No stranger got in: connections end with the server.
             return Err(io::Error::other(
                 "others may enter folders that are made there: it has a default ACL",
             ));
@@ -84,7 +83,7 @@ impl Place {
     }
 }
 
-/// While this is there, nobody else is let into what this process makes.
+/// Keeps other users out of all files that this process makes, until it is dropped.
 struct Private(Mode);
 
 impl Private {

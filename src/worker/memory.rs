@@ -1,9 +1,9 @@
-//! How much memory this process has.
+//! Measures the memory of this process.
 
 use std::fs::File;
 use std::io::Read;
 
-/// Resident memory in bytes, as `/proc/self/statm` tells it (proc(5)); 0 where it does not.
+/// Returns the resident memory in bytes from `/proc/self/statm` (proc(5)), or 0 without it.
 pub(super) fn resident() -> u64 {
     let mut text = [0; 128];
     let read = File::open("/proc/self/statm").and_then(|mut file| file.read(&mut text));
@@ -12,7 +12,7 @@ pub(super) fn resident() -> u64 {
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
-/// The second number of the line: pages in memory.
+/// Returns the second number of the line, the pages in memory.
 fn pages_of(statm: &str) -> Option<u64> {
     statm.split_whitespace().nth(1)?.parse().ok()
 }

@@ -1,11 +1,10 @@
-//! What ends a worker process when its supervisor is gone.
+//! Ends a worker process when its supervisor is gone.
 //!
-//! The kernel signals the end of a parent to each thread that has asked for it, by the signal that
-//! this thread has asked for. From its first moment on a worker has asked for SIGKILL, which serves
-//! in every state, and leaves behind what the worker has started. When there is a handler that takes
-//! that along, and a thread that is sent SIGCONT, should this process be stopped by then, the first
-//! thread asks for SIGHUP instead. So there is no moment in which a stopped worker outlives its
-//! supervisor.
+//! At a parent's end the kernel signals each thread that has asked for it, by the signal that the
+//! thread has chosen. A worker first chooses SIGKILL, which works in every state but leaves behind
+//! what the worker has started. Once there is a handler that ends those processes too, and a thread
+//! that gets SIGCONT in case this process is stopped by then, the first thread chooses SIGHUP
+//! instead. So at no moment can a stopped worker outlive its supervisor.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,34 +17,32 @@ use nix::unistd::getppid;
 
 use crate::sys::{exit, signals};
 
-/// What the thread that wakes a stopped worker does besides.
+/// The other work of the thread that wakes a stopped worker.
 type Task = Box<dyn FnOnce() + Send>;
 
-/// The thread that wakes this process, should it be stopped when its supervisor dies. It needs no
-/// processor time, so it reads the channel as well, when there is one.
+/// The thread whose SIGCONT wakes this process if it is stopped when its supervisor dies. That
+/// needs no processor time, so the thread reads the channel as well, once there is one.
 #[derive(Debug)]
 pub(super) struct Waker(Sender<Task>);
 
 impl Waker {
-    /// Has that thread do this for the rest of its life.
+    /// Gives that thread this work for the rest of its life.
     pub(super) fn run(self, task: impl FnOnce() + Send + 'static) {
-        // It waits for nothing else.
+        // The thread waits for this message, so it is there.
         let _ = self.0.send(Box::new(task));
     }
 }
 
-/// Asks for SIGKILL, by the first thing that a forked worker does; a spawned one has done so before
-/// it was executed.
+/// Asks for SIGKILL at the parent's death, first of all. A spawned worker did so before its exec.
 pub(super) fn die_with(supervisor: u32) {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     end_without(supervisor);
 }
 
-/// Has this process take along what it has started, when the supervisor is gone. To be called in its
-/// first thread.
+/// Lets this process end what it has started at its supervisor's end. The first thread calls this.
 ///
 /// # Errors
-/// There can be no thread.
+/// The thread cannot be started.
 pub(super) fn watch(supervisor: u32) -> io::Result<Waker> {
     SUPERVISOR.store(supervisor, Ordering::Relaxed);
     let handler = SigHandler::Handler(on_hangup);
@@ -53,7 +50,7 @@ pub(super) fn watch(supervisor: u32) -> io::Result<Waker> {
     // SAFETY: the handler calls only functions that are safe in a signal handler.
     let is_set = unsafe { sigaction(Signal::SIGHUP, &action) }.is_ok();
     let (waker, is_armed) = start_waker()?;
-    // Without either of them SIGKILL it stays.
+    // Unless both succeed, SIGKILL stays.
     if is_set && is_armed {
         let _ = prctl::set_pdeathsig(Signal::SIGHUP);
     }
@@ -61,7 +58,7 @@ pub(super) fn watch(supervisor: u32) -> io::Result<Waker> {
     Ok(waker)
 }
 
-/// Starts the thread; whether the kernel will wake it.
+/// Starts the thread. Returns `true` with it if the kernel will wake it.
 fn start_waker() -> io::Result<(Waker, bool)> {
     let (tasks, task) = channel::<Task>();
     let (told, armed) = channel();
@@ -78,7 +75,7 @@ fn start_waker() -> io::Result<(Waker, bool)> {
     Ok((Waker(tasks), armed.recv() == Ok(true)))
 }
 
-/// The supervisor may have died before it was asked what to do then.
+/// Ends this process if the supervisor died before the signal was asked for.
 fn end_without(supervisor: u32) {
     if u32::try_from(getppid().as_raw()) != Ok(supervisor) {
         exit::as_orphan();
@@ -90,7 +87,7 @@ static SUPERVISOR: AtomicU32 = AtomicU32::new(0);
 extern "C" fn on_hangup(_: libc::c_int) {
     let supervisor = SUPERVISOR.load(Ordering::Relaxed);
     if u32::try_from(getppid().as_raw()) != Ok(supervisor) {
-        // Only calls that a signal handler may make follow.
+        // It makes only calls that a signal handler may make.
         exit::as_orphan_in_handler();
     }
 }

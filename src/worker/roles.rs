@@ -1,8 +1,7 @@
 //! The functions that worker processes may run, by the name of their type.
 //!
-//! A function item's type has a name of its own, such as `myprogram::dry`, the same in the
-//! supervisor and in the re-executed worker. Closures may share a name: an ambiguous one is
-//! refused.
+//! The type of a function item has a name of its own, such as `myprogram::dry`, the same in the
+//! supervisor and in the re-executed worker. Closures may share one, and are refused then.
 
 use std::any::type_name;
 use std::collections::HashMap;
@@ -16,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::session::{self, Session};
 use crate::error::Kind;
 
-/// What a worker process does with its session.
+/// The function that a worker process runs with its session.
 pub(crate) type Run = Arc<dyn Fn(&Arc<Session>) + Send + Sync>;
 
 #[derive(Clone)]
@@ -27,12 +26,12 @@ pub(super) struct Role {
 
 static ROLES: RwLock<Option<HashMap<&'static str, Role>>> = RwLock::new(None);
 
-/// What is done before the first worker is.
+/// A function that runs before the first worker.
 type Preload = Arc<dyn Fn() + Send + Sync>;
 
 static PRELOADS: RwLock<Vec<Preload>> = RwLock::new(Vec::new());
 
-/// Takes the functions that worker processes may run; see [`serve`](super::serve).
+/// Collects the functions that worker processes may run; see [`serve`](super::serve).
 pub struct Roles {
     named: HashMap<&'static str, Role>,
     preloads: Vec<Preload>,
@@ -45,7 +44,7 @@ impl fmt::Debug for Roles {
 }
 
 impl Roles {
-    /// A handler: run for each item, and its return is the acknowledgement.
+    /// Adds a handler: it is run for each item, and its return is the acknowledgement.
     pub fn handler<T, R, E, F>(&mut self, handler: F)
     where
         F: Fn(T) -> Result<R, E> + Send + Sync + 'static,
@@ -56,7 +55,7 @@ impl Roles {
         self.handler_until(handler, || {});
     }
 
-    /// A handler, and what is done when there are no more items.
+    /// Adds a handler, and a function to be called when there are no more items.
     pub(crate) fn handler_until<T, R, E, F>(&mut self, handler: F, end: fn())
     where
         F: Fn(T) -> Result<R, E> + Send + Sync + 'static,
@@ -70,18 +69,17 @@ impl Roles {
         }));
     }
 
-    /// Something to be done before there is work: to read a model, to fill a table. A fork server
-    /// does it once, and its workers have what came of it as soon as they are there, in memory that
-    /// they share until one of them writes to it. A spawned worker does it by itself, before its
-    /// first item. The supervisor does not.
+    /// Adds a function that prepares for work: it may read a model or fill a table. A fork server
+    /// runs it once, and its workers share the resulting memory until one of them writes to it. A
+    /// spawned worker runs it before its first item. The supervisor does not run it.
     ///
     /// It may keep its results in a `static`. A fork server has one thread, and a thread that is
-    /// started here is in no worker.
+    /// started here exists in no worker.
     pub fn preload(&mut self, preload: impl Fn() + Send + Sync + 'static) {
         self.preloads.push(Arc::new(preload));
     }
 
-    /// Adds what a worker process does with its session, by the name of this function.
+    /// Adds the function that a worker process runs with its session, by the name of this function.
     pub(crate) fn add<F>(&mut self, run: Run) {
         let role = Role {
             run,
@@ -108,7 +106,6 @@ pub(super) fn register(register: impl FnOnce(&mut Roles)) {
     preloads.extend(roles.preloads);
 }
 
-/// Does what is to be done before the first worker is.
 pub(super) fn preload() {
     let preloads = PRELOADS.read();
     let preloads = preloads.clone();
@@ -120,7 +117,7 @@ pub(super) fn find(name: &str) -> Option<Role> {
     known.as_ref()?.get(name).cloned()
 }
 
-/// The name under which workers will find `F`, if they can.
+/// Returns the name under which workers find `F`, if they can.
 pub(crate) fn name_of<F>() -> Result<&'static str, Kind> {
     let role = type_name::<F>();
     let known = ROLES.read();

@@ -1,10 +1,8 @@
-//! A worker process's connection to its supervisor: deliveries in, acknowledgements out, and
-//! requests in between.
+//! A worker process's connection to its supervisor: deliveries, acknowledgements and requests.
 //!
-//! A handler takes deliveries out of the ring itself, and looks for more a little while before it
-//! sleeps. A thread that reads the channel wakes whoever waits, sorts what is urgent, and notices
-//! the end: when the channel ends without a stop, the supervisor is dead, and this process ends
-//! with all it has started.
+//! A handler takes deliveries out of the ring itself, and polls a little before it sleeps. A thread
+//! that reads the channel wakes sleepers, sorts urgent records, and notices the end: if the channel
+//! ends without a stop, the supervisor is dead, and this process ends with all it has started.
 
 use std::any::type_name;
 use std::fmt::Display;
@@ -46,27 +44,25 @@ use crate::sys::poll::poll_until;
 use crate::sys::{exit, stderr, title};
 use dishrack_core::ledger::{Cause, Outcome, Token};
 
-/// The supervisor is woken early only from this many acknowledgements on; below, waiting costs less
-/// than waking.
+/// The number of acknowledgements that wake the supervisor early; below, waiting costs less.
 const EARLY_RING: usize = 16;
 
-/// A handler that took less, in nanoseconds, had no time to close our files.
+/// The time of an item, in nanoseconds, below which its handler cannot have closed our files.
 const COULD_CLOSE_NS: u64 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) item_type: String,
     announces_starts: bool,
-    /// More resident memory than this, in bytes, is to be told, once.
+    /// The resident memory, in bytes, above which the supervisor is told, once.
     memory_max: Option<u64>,
     is_worn: AtomicBool,
-    /// A handler works on one item at a time; a loop on what it got and did not settle.
+    /// True for a handler, which works on one item at a time; false for a loop over what it got.
     is_handler: AtomicBool,
-    /// This worker's name.
     #[cfg(feature = "cli")]
     name: String,
     ring_pair: Arc<RingPair>,
-    /// A file that nobody but this process's code as a whole can have closed.
+    /// Notices when code of this process has closed all files.
     descriptor_check: DescriptorCheck,
     uplink: Arc<Uplink>,
     inbox: Mutex<Inbox>,
@@ -74,7 +70,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Takes up the assignment and says that this worker is ready.
+    /// Accepts the assignment and says that this worker is ready.
     pub(super) fn open(
         assignment: Assignment,
         endpoints: Endpoints,
@@ -85,7 +81,7 @@ impl Session {
         fail::point("worker: appointed");
         let ring_pair = RingPair::of(&endpoints.ring_pair).ok()?;
         context::set(endpoints.map_context().ok()?);
-        // What is mapped needs no file.
+        // The mapping needs no file.
         drop(endpoints);
         let socket = Arc::new(socket);
         let session = Arc::new(Session {
@@ -108,8 +104,7 @@ impl Session {
         });
         let reading = Arc::clone(&session);
         waker.run(move || {
-            // Where it cannot read any more, also because ipc-channel panics for lack of files or
-            // memory, this worker is deaf.
+            // A worker that cannot read is deaf. ipc-channel may panic for lack of files, too.
             let read = || reading.read(&assignment.downlink);
             let _ = catch_unwind(AssertUnwindSafe(read));
             exit::as_orphan();
@@ -128,13 +123,13 @@ impl Session {
         self.inbox.lock()
     }
 
-    /// Sleeps until something has come since the doorbell was wanted, or the time is over; perhaps less.
+    /// Sleeps until something has come since the doorbell was wanted, or the time is over, or less.
     fn sleep(&self, inbox: MutexGuard<'_, Inbox>, ticket: Ticket, time: Option<Duration>) {
         drop(inbox);
         self.ring_pair.down_doorbell().sleep(ticket, time);
     }
 
-    /// Has everybody who sleeps look again.
+    /// Lets all sleeping threads look again.
     fn wake_sleepers(&self) {
         if self.ring_pair.down_doorbell().take() {
             self.ring_pair.down_doorbell().wake();
@@ -161,7 +156,7 @@ impl Session {
         }
     }
 
-    /// Takes everything out of the ring, deliveries too. Whether there was anything.
+    /// Takes everything out of the ring, deliveries too. Returns `true` if there was anything.
     fn sort_all(&self, inbox: &mut Inbox) -> bool {
         let mut is_any = false;
         loop {
@@ -182,14 +177,14 @@ impl Session {
         is_any
     }
 
-    /// The supervisor may be waiting until there is room in the ring.
+    /// Wakes the supervisor if it waits for room in the ring.
     fn tell_of_room(&self) {
         if self.ring_pair.down_room().take() {
             self.uplink.ring_now();
         }
     }
 
-    /// A delivery was cancelled: one that was not begun goes back.
+    /// Gives a cancelled delivery back, if it was not begun.
     fn revoke(&self, inbox: &mut Inbox, ordinal: u64) {
         let mut arrivals = inbox.arrivals.iter();
         let place = arrivals.position(|one| one.ordinal == ordinal);
@@ -200,8 +195,8 @@ impl Session {
         self.uplink.ring_now();
     }
 
-    /// The next delivery for a handler; `None` when it is time to end. What was not started goes
-    /// back. `spare` is memory that the last one does not need any more.
+    /// Returns the next delivery for a handler. When it is time to end, gives back what was not
+    /// started and returns `None`. `spare` is memory that the last delivery does not need any more.
     fn next_arrival(&self, spare: &mut Vec<u8>, watch: &mut StopWatch) -> Option<Arrival> {
         let mut is_idle = false;
         loop {
@@ -222,7 +217,7 @@ impl Session {
                     return Some(arrival);
                 }
                 _ if !is_idle => {
-                    // Sending may take a moment, so the inbox is let go meanwhile.
+                    // Sending may take a moment, so the lock is released meanwhile.
                     let position = inbox.position();
                     drop(inbox);
                     watch.stop();
@@ -239,7 +234,7 @@ impl Session {
         }
     }
 
-    /// Nothing is to be done: tells so, and looks for more a little while. Afterwards it is shown.
+    /// Rests: tells the supervisor, polls for more a little while, and then shows that it is idle.
     fn rest(&self, position: u64) {
         self.uplink.ring();
         self.ring_pair.board().rest();
@@ -250,7 +245,7 @@ impl Session {
         }
     }
 
-    /// The next delivery, of those laid aside or out of the ring.
+    /// Takes the next delivery, of those laid aside or out of the ring.
     fn take_next(&self, inbox: &mut Inbox, spare: &mut Vec<u8>) -> Look {
         if let Some(arrival) = inbox.arrivals.pop_front() {
             return Look::Delivery(arrival);
@@ -258,7 +253,7 @@ impl Session {
         loop {
             match inbox.read(spare) {
                 Look::Revoked(ordinal) => self.revoke(inbox, ordinal),
-                // What came before it has been begun.
+                // The deliveries before this record have been begun.
                 Look::GiveBack => {}
                 Look::Other => self.wake_sleepers(),
                 Look::Broken => exit::as_orphan(),
@@ -272,7 +267,7 @@ impl Session {
         self.give_back(inbox);
     }
 
-    /// Gives back what was laid aside and not begun.
+    /// Gives back the deliveries that were laid aside and not begun.
     fn give_back(&self, inbox: &mut Inbox) {
         for arrival in std::mem::take(&mut inbox.arrivals) {
             self.settle(arrival.ordinal, Duration::ZERO, Outcome::Returned);
@@ -297,11 +292,11 @@ impl Session {
         let service = watch.end(left == 0 || self.announces_starts);
         let is_suspect = left == 0 || nanos(service) >= COULD_CLOSE_NS;
         if is_suspect && !self.descriptor_check.is_alive() {
-            // This worker cannot be talked to any more. That is charged to the item.
+            // The supervisor cannot reach this worker any more. That is charged to the item.
             exit::as_orphan();
         }
         if !self.ring_pair.board().is_at(arrival.ordinal) {
-            // Nor can this one. What it has done until now it knows by itself.
+            // The shared memory cannot be trusted any more. Restore what this side knows by itself.
             self.ring_pair.board().restore(arrival.ordinal);
             self.uplink.restore();
             stderr::write_all(
@@ -328,7 +323,7 @@ impl Session {
         }
     }
 
-    /// Tells, once, that this process has more memory than it should. It is told what to do.
+    /// Tells the supervisor, once, that this process has more memory than it should.
     fn watch_memory(&self) {
         let Some(most) = self.memory_max else {
             return;
@@ -387,7 +382,7 @@ impl Session {
         true
     }
 
-    /// A loop works on the oldest item that it got and did not settle.
+    /// Shows that a loop works on the oldest item that it got and did not settle.
     fn show_oldest(&self, inbox: &Inbox) {
         if self.is_handler.load(Ordering::Relaxed) {
             return;
@@ -399,14 +394,14 @@ impl Session {
         }
     }
 
-    /// Takes an item that a `get` was answered with, and then decodes it.
+    /// Takes an item that answered a `get`, and then decodes it.
     pub(crate) fn take<R>(&self, arrival: &Arrival, decode: impl FnOnce() -> R) -> R {
         let lender = self.lender_of(arrival);
         self.hold(arrival, lender.clone());
         lending(lender.as_ref(), decode)
     }
 
-    /// Lends the payload, if it is in shared memory.
+    /// Makes the lender of the payload, if it is in shared memory.
     fn lender_of(&self, arrival: &Arrival) -> Option<Lender> {
         let view = arrival.view()?.clone();
         Some(Lender::new(view, &self.uplink, arrival.ordinal))
@@ -432,7 +427,7 @@ impl Session {
     /// Asks the supervisor to accept an item, and waits for the answer until the deadline.
     ///
     /// # Errors
-    /// Why the item cannot be sent.
+    /// The item cannot be sent, for this reason.
     pub(crate) fn ask_put(
         &self,
         wait: Wait,
@@ -523,7 +518,7 @@ fn nanos(service: Duration) -> u64 {
     u64::try_from(service.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A handler's life in a worker process.
+/// Runs a handler in a worker process until there is no more work.
 pub(super) fn run_handler<T, R, E, F>(session: &Arc<Session>, handler: &F)
 where
     F: Fn(T) -> Result<R, E>,

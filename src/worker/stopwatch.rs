@@ -1,46 +1,46 @@
-//! How long items take, at the price of few looks at the clock.
+//! Measures how long items take, with few reads of the clock.
 //!
-//! A look costs as much as a tiny item. So one item's end is the next one's beginning, and while
-//! items are tiny only every few of them are looked at. The time that they took together is always
-//! right; the moment at which one began is at most a few microseconds too early.
+//! A read costs as much as a tiny item. So one item's end is the next one's beginning, and while
+//! items are tiny the clock is read for only a few of them. The sum of their times is always right;
+//! the beginning of one is at most a few microseconds too early.
 
 use std::time::Duration;
 
 use crate::sys::clock::monotonic_ns;
 
-/// Items that took less than this, in nanoseconds, are tiny.
+/// The time in nanoseconds below which an item is tiny.
 const TINY_NS: u64 = 500;
 
-/// After so many tiny items in a row the next ones are expected to be tiny too.
+/// The number of tiny items in a row after which the next ones are expected to be tiny too.
 const TRUST_AFTER: u32 = 16;
 
-/// So many of those pass between two looks at the clock.
+/// The greatest number of those between two reads of the clock.
 const SKIPS_MAX: u32 = 7;
 
 #[derive(Debug, Default)]
 pub(super) struct StopWatch {
-    /// The last look at the clock: nanoseconds of the monotonic clock.
+    /// The last read of the clock: nanoseconds of the monotonic clock.
     seen_ns: u64,
-    /// Items since then.
+    /// The number of items since then.
     skipped: u32,
-    /// Tiny items in a row.
+    /// The number of tiny items in a row.
     tiny: u32,
     is_running: bool,
 }
 
 impl StopWatch {
-    /// An item begins: since when.
+    /// Begins an item, and returns the time of its beginning.
     pub(super) fn begin(&mut self) -> u64 {
         self.begin_at(monotonic_ns)
     }
 
-    /// It has ended: how long it took, and with it those that were not looked at. `must_look`: the
-    /// time is to be right for this item.
+    /// Ends an item. Returns the time that it took, together with those before it that were not
+    /// timed. `must_look` demands the right time for this item.
     pub(super) fn end(&mut self, must_look: bool) -> Duration {
         self.end_at(must_look, monotonic_ns)
     }
 
-    /// Something else than an item comes now.
+    /// Stops the watch, because something else than an item follows.
     pub(super) fn stop(&mut self) {
         self.is_running = false;
     }
@@ -75,7 +75,7 @@ impl StopWatch {
 mod tests {
     use super::*;
 
-    /// Items that take so long each: what the watch says of them in all, and how often it looked.
+    /// Times items of these durations. Returns the watch's sum, and the number of reads.
     fn run(items: &[u64], must_look: bool) -> (u64, usize) {
         let mut watch = StopWatch::default();
         let (mut now_ns, mut looks, mut told) = (1000, 0, Duration::ZERO);

@@ -1,10 +1,8 @@
-//! What a worker process sends: records in the ring to its supervisor, and a wake-up when one is
-//! wanted.
+//! The records that a worker process sends to its supervisor through the ring, and the wake-ups.
 //!
-//! A record is there for the supervisor as soon as it is written, however this process ends.
-//! Waking the supervisor is what costs, so that is done when the worker runs out of work, when half
-//! of what it has is done, and in any case within four milliseconds, which a thread sees to
-//! that sleeps unless something is waiting.
+//! A record is there for the supervisor as soon as it is written, however this process ends. Waking
+//! the supervisor is costly: the worker does so when it runs out of work and when half of what it
+//! has is done. A thread, which sleeps unless a record waits, does so within four milliseconds.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -29,15 +27,15 @@ use crate::protocol::segments::{self, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::{exit, signals};
 
-/// The longest time in which the supervisor does not see a record while a handler runs. An item of a
-/// millisecond should not pay for a wake-up of its own.
+/// The longest time in which the supervisor does not see a record while a handler runs. An item of
+/// a millisecond should not pay for a wake-up of its own.
 const DELAY: Duration = Duration::from_millis(4);
 
 #[derive(Debug)]
 struct State {
     writer: Writer,
     segments: SentSegments,
-    /// Shared memory that the supervisor reads until it has read this far in the ring.
+    /// Shared memory that is lent until the supervisor has read the ring up to this position.
     lent: VecDeque<(u64, Part)>,
     is_watched: bool,
 }
@@ -49,11 +47,11 @@ pub(super) struct Uplink {
     socket: Arc<DescriptorSocket>,
     state: Mutex<State>,
     watch: Condvar,
-    /// The same as in the state, for a look without the lock.
+    /// A copy of the flag in the state, to be read without the lock.
     is_watched: AtomicBool,
-    /// Somebody had to wait for room.
+    /// True if a writer had to wait for room.
     has_waited: AtomicBool,
-    /// What was done or written since the supervisor was last woken.
+    /// The number of records and stores since the supervisor was last woken.
     unrung: AtomicUsize,
 }
 
@@ -69,7 +67,7 @@ impl Owner for Uplink {
 }
 
 impl Uplink {
-    /// Starts the thread that sees to what waits too long. `None` if there can be no thread.
+    /// Starts the thread that wakes the supervisor in time. Returns `None` if it cannot be started.
     pub(super) fn open(
         ring_pair: Arc<RingPair>,
         sender: IpcSender<Nudge>,
@@ -98,7 +96,7 @@ impl Uplink {
                 signals::block_all();
                 watched.ring_for_what_waits();
             })
-            // While the channel is there: who ends it is killed at once.
+            // In time: once the channel ends, the supervisor kills this process.
             .inspect_err(boot::say_no_thread)
             .ok()?;
         Some(uplink)
@@ -108,8 +106,8 @@ impl Uplink {
         self.state.lock()
     }
 
-    /// Writes a record; waits while there is no room for it. How much the supervisor was not woken
-    /// for by now.
+    /// Writes a record, and waits while there is no room for it. Returns the number of records for
+    /// which the supervisor was not woken.
     pub(super) fn push(&self, record: &Up<'_>) -> usize {
         drop(self.write(self.lock(), record));
         self.note()
@@ -118,7 +116,7 @@ impl Uplink {
     /// Writes a record with a payload, which is put into shared memory if it is large.
     ///
     /// # Errors
-    /// Why there is no shared memory.
+    /// The reason for which there is no shared memory.
     pub(super) fn push_with(
         &self,
         mut payload: Payload,
@@ -149,8 +147,8 @@ impl Uplink {
         Ok(self.note())
     }
 
-    /// Sends a segment, before a record speaks of it. Where the supervisor has not taken those before
-    /// it yet, it will when it reads the records that spoke of them.
+    /// Sends a segment, before a record names it. If the socket is full, the supervisor empties it
+    /// when it reads the earlier records that name a segment.
     fn share(&self, segment: &Segment) -> Result<(), String> {
         let sent = segments::send(&self.socket, segment).or_else(|error| {
             if error.kind() != ErrorKind::WouldBlock {
@@ -161,7 +159,7 @@ impl Uplink {
         });
         match sent {
             Ok(()) => Ok(()),
-            // The kernel's bound on files that are on their way: the item may be tried again.
+            // The kernel bounds the number of files on their way. The item may be tried again.
             Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
                 Err(format!("shared memory cannot be sent: {error}"))
             }
@@ -180,7 +178,7 @@ impl Uplink {
         let encode = |space: &mut [u8]| frame::encode(record, space);
         while !state.writer.write(bytes_max, encode) {
             let ticket = self.ring_pair.up_room().want();
-            // There may have been room made just before that was said.
+            // Room may have been made just before the doorbell was wanted.
             if state.writer.write(bytes_max, encode) {
                 break;
             }
@@ -194,23 +192,22 @@ impl Uplink {
         state
     }
 
-    /// Something else has written over the ring's ends: records that were written are there again.
+    /// Publishes the records again after other code has overwritten the ring's positions.
     pub(super) fn restore(&self) {
         self.lock().writer.restore();
     }
 
-    /// Whether somebody had to wait for room since this was last asked.
+    /// Returns `true` if a writer had to wait for room since the last call.
     pub(super) fn take_waited(&self) -> bool {
         self.has_waited.load(Ordering::Relaxed) && self.has_waited.swap(false, Ordering::Relaxed)
     }
 
-    /// Something is done or written that the supervisor was not woken for. How much that is by now.
+    /// Counts a record for which the supervisor was not woken. Returns their number.
     pub(super) fn note(&self) -> usize {
         self.unrung.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Wakes the supervisor, if it sleeps. If it comes by often, it is woken when it has not come
-    /// within [`DELAY`].
+    /// Wakes a sleeping supervisor; one that looks often, only if it does not within [`DELAY`].
     pub(super) fn ring(&self) {
         let doorbell = self.ring_pair.up_doorbell();
         if doorbell.take() {
@@ -223,7 +220,7 @@ impl Uplink {
         }
     }
 
-    /// Wakes the supervisor, also if it comes by often: somebody waits for its answer.
+    /// Wakes the supervisor even if it looks often, because a caller waits for its answer.
     pub(super) fn ring_now(&self) {
         self.unrung.store(0, Ordering::Relaxed);
         if self.ring_pair.up_doorbell().take_at_last() {
@@ -231,7 +228,7 @@ impl Uplink {
         }
     }
 
-    /// Fails also where ipc-channel panics because it cannot copy a handle.
+    /// Sends a nudge. It fails also if ipc-channel panics because it cannot copy a handle.
     fn try_to_send(&self) -> Result<(), ()> {
         let sent = catch_unwind(AssertUnwindSafe(|| self.sender.send(Nudge)));
         sent.map_err(drop)?.map_err(drop)
@@ -240,12 +237,12 @@ impl Uplink {
     fn nudge(&self) {
         fail::point("worker: to be sent");
         if signals::with_all_blocked(|| self.try_to_send()).is_err() {
-            // The supervisor is gone, or something here has closed what is not its own.
+            // The supervisor is gone, or code here has closed files that it does not own.
             exit::as_orphan();
         }
     }
 
-    /// A handler goes on working: the supervisor is woken for what waits within [`DELAY`].
+    /// Lets the thread wake the supervisor within [`DELAY`], because a handler goes on working.
     pub(super) fn watch(&self) {
         if self.unrung.load(Ordering::Relaxed) == 0 || self.is_watched.load(Ordering::SeqCst) {
             return;
@@ -266,8 +263,7 @@ impl Uplink {
             std::thread::sleep(DELAY);
             state = self.lock();
             self.ring_now();
-            // Whoever notes something afterwards sees that nobody watches; what was noted before
-            // is seen here.
+            // A record noted from here on finds the watch off; an earlier one is counted below.
             self.is_watched.store(false, Ordering::SeqCst);
             state.is_watched = self.unrung.load(Ordering::SeqCst) > 0;
             self.is_watched.store(state.is_watched, Ordering::SeqCst);
@@ -276,7 +272,7 @@ impl Uplink {
 }
 
 impl State {
-    /// What the supervisor has read by now can be used again.
+    /// Takes back the memory that the supervisor has read by now.
     fn take_back(&mut self) {
         let read = self.writer.reader_position();
         while self.lent.front().is_some_and(|(until, _)| *until <= read) {

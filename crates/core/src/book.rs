@@ -1,27 +1,26 @@
-//! The journal's book-keeping: which rows change for a write, and what a set of rows means when a
-//! supervisor begins again.
+//! The journal's book-keeping: the rows that change with a write, and what rows mean afterwards.
 //!
-//! It is pure: it knows no database, no file and no clock. What it decides are [`Change`]s, all of
-//! one write to be applied together or not at all; [`Tables`] does that in memory, for tests and
-//! for the simulator, and the journal in SQLite. What is there when it begins again goes through
-//! [`Recovery`], which believes nothing: every row carries a checksum, every item is accounted for,
+//! It is pure: it knows no database, no file and no clock. It decides on [`Change`]s; all those of
+//! one write are applied together or not at all. [`Tables`] applies them in memory, for tests and
+//! for the simulator; the journal applies them in SQLite. Rows found at a new start go through
+//! [`Recovery`], which trusts nothing: every row carries a checksum, every item is accounted for,
 //! and a tally says how many rows there must be.
 //!
-//! A row for each item would cost too much, so that all items of one write share a row:
+//! A row for each item would cost too much, so all items of one write share a row:
 //!
 //! | table | key | a row holds |
 //! | --- | --- | --- |
 //! | `batch` | first item | items that were accepted together |
-//! | `gone` | number | ranges of items that have left their batch: done, or a dead letter once |
+//! | `gone` | number | ranges of items that have left their batch, done or once a dead letter |
 //! | `failure` | item, place | one failed attempt of an item that is not done |
 //! | `dead` | item | a dead letter's item |
 //! | `loose` | item | a dead letter that is tried again |
-//! | `print` | first item | prints of the keys of items that were accepted together; kept for ever |
-//! | `unshown` | item, attempt | how an attempt ended that nobody has shown yet |
+//! | `print` | first item | prints of the keys of items that were accepted together, kept for ever |
+//! | `unshown` | item, attempt | the end of an attempt that has not been shown yet |
 //! | `tally` | 0 | how many items and rows there are |
 //!
-//! A batch is dropped when all its items are gone, so that the journal of a bounded queue stays
-//! small. So an item is *unfinished* if it is not gone, or loose; *dead* if it is in `dead`, or was
+//! A batch is dropped when all its items are gone, so the journal of a bounded queue stays small.
+//! An item is therefore *unfinished* if it is not gone, or loose; *dead* if it is in `dead`, or was
 //! there and is forgotten; all others are *done*.
 
 mod codec;
@@ -46,30 +45,30 @@ pub use tally::Tally;
 
 use crate::ledger::{Failure, ItemId, Record};
 
-/// A key of an item as it is kept: 128 bits of a keyed hash.
+/// The key of an item as it is kept: 128 bits of a keyed hash.
 pub type Print = u128;
 
-/// What is kept of an item.
+/// The parts of an item that the journal keeps.
 pub trait Stored {
-    /// Its serialized bytes.
+    /// Returns its serialized bytes.
     fn body(&self) -> &[u8];
 
-    /// The print of its key, if it was put with one.
+    /// Returns the print of its key, if it was put with one.
     fn print(&self) -> Option<Print>;
 }
 
-/// A batch holds about so many bytes at most, and one item at least.
+/// The greatest size of a batch in bytes; a batch holds one item at least.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// And so many items, so that one of them that takes long keeps few others in the file.
+/// The greatest number of items in a batch, so that a slow item keeps few others in the file.
 const BATCH_ITEMS_MAX: usize = 4096;
-/// Rows of `gone` that are put before they are merged into one.
+/// The number of rows of `gone` at which they are merged into one.
 const GONE_ROWS_MAX: u64 = 64;
 
-/// One batch whose row is there.
+/// A batch whose row exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Batch {
     count: u64,
-    /// How many of its items are not gone.
+    /// The number of its items that are not gone.
     left: u64,
 }
 
@@ -79,34 +78,34 @@ impl Batch {
     }
 }
 
-/// What the rows hold, as far as it is needed to say how they change.
+/// The contents of the rows, as far as they determine the next changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book {
-    /// Items ever accepted.
+    /// The number of items ever accepted.
     accepted: u64,
     gone: Ranges,
     batches: BTreeMap<u64, Batch>,
-    /// How many failure rows an item has, if it has any.
+    /// The number of failure rows of each item that has any.
     failures: HashMap<u64, u64>,
     failure_rows: u64,
     dead: BTreeSet<u64>,
     loose: BTreeSet<u64>,
-    /// Dead letters whose rows were dropped.
+    /// The number of dead letters whose rows were dropped.
     forgotten: u64,
-    /// Prints ever put.
+    /// The number of prints ever put.
     prints: u64,
     /// Attempts that are over and not shown.
     unshown: BTreeSet<Key>,
-    /// The next row of `gone`, and the first one that is there.
+    /// The number of the next row of `gone`; below, that of the first one that exists.
     gone_next: u64,
     gone_first: u64,
 }
 
-/// A record that contradicts what is in the book. That is a bug in the ledger, in words.
+/// A record that contradicts the book, in words. It is a bug in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction(pub String);
 
-/// Changes under way.
+/// The changes of one write while they are collected.
 #[derive(Default)]
 struct Page {
     changes: Vec<Change>,
@@ -127,10 +126,10 @@ impl Page {
 }
 
 impl Book {
-    /// What changes by one write. All of it is applied together, or none.
+    /// Returns the changes of one write, to be applied together or not at all.
     ///
     /// # Errors
-    /// A record that cannot be. The book is of no use afterwards.
+    /// A record contradicts the book, which must not be used afterwards.
     pub fn changes<P: Stored>(
         &mut self,
         records: &[Record<P>],
@@ -172,8 +171,8 @@ impl Book {
         Ok(page.changes)
     }
 
-    /// What changes when these dead letters are forgotten: they stay counted, their content goes.
-    /// Those that are not there are passed over.
+    /// Forgets these dead letters and returns the changes: they stay counted, their content goes.
+    /// Passes over items that are not dead letters.
     pub fn forget(&mut self, ids: &[ItemId]) -> Vec<Change> {
         let mut page = Page::default();
         for id in ids.iter().map(|id| id.0) {
@@ -187,8 +186,7 @@ impl Book {
         page.changes
     }
 
-    /// What changes when a dead letter with this item is made unfinished again. `None` if there is
-    /// no such letter.
+    /// Makes this dead letter unfinished again and returns the changes; `None` if there is none.
     pub fn revive(&mut self, id: ItemId, body: &[u8]) -> Option<Vec<Change>> {
         if !self.dead.remove(&id.0) {
             return None;
@@ -203,7 +201,7 @@ impl Book {
         Some(page.changes)
     }
 
-    /// What changes when all rows of `gone` are merged into one.
+    /// Merges all rows of `gone` into one and returns the changes.
     pub fn merge(&mut self) -> Vec<Change> {
         let mut page = Page::default();
         if self.gone_next > self.gone_first + 1 {
@@ -213,13 +211,13 @@ impl Book {
         page.changes
     }
 
-    /// Whether this is a dead letter that is there.
+    /// Returns `true` if this item is a dead letter whose row exists.
     #[must_use]
     pub fn is_dead(&self, id: ItemId) -> bool {
         self.dead.contains(&id.0)
     }
 
-    /// How many items and rows there are.
+    /// Returns the number of items and rows.
     #[must_use]
     pub fn tally(&self) -> Tally {
         Tally {
@@ -234,7 +232,7 @@ impl Book {
         }
     }
 
-    /// The dead letters that are there, oldest first.
+    /// Returns the dead letters whose rows exist, oldest first.
     pub fn dead(&self) -> impl Iterator<Item = ItemId> + '_ {
         self.dead.iter().copied().map(ItemId)
     }
@@ -302,7 +300,7 @@ impl Book {
         (1..=self.accepted).contains(&id.0)
     }
 
-    /// An unfinished item gets its terminal state.
+    /// Gives an unfinished item its terminal state.
     fn leave(&mut self, page: &mut Page, id: ItemId) -> Result<(), Contradiction> {
         if self.loose.remove(&id.0) {
             page.drop(Table::Loose, (id.0, 0)..=(id.0, 0));
@@ -321,7 +319,7 @@ impl Book {
         }
     }
 
-    /// Notes who has left, and drops the batches that nobody is left in.
+    /// Records the items that have left, and drops the batches that are empty now.
     fn settle(&mut self, page: &mut Page) -> Result<(), Contradiction> {
         if page.leaving.is_empty() {
             return Ok(());
@@ -382,7 +380,7 @@ impl Book {
     }
 }
 
-/// The failed attempt in a row of [`Table::Failure`].
+/// Decodes the failed attempt in a row of [`Table::Failure`].
 ///
 /// # Errors
 /// The row is damaged.
@@ -392,7 +390,7 @@ pub fn failure_in(key: Key, row: &[u8]) -> Result<Failure, Damage> {
     failure.ok_or(Damage::Row { table, key })
 }
 
-/// The item in a row of [`Table::Dead`].
+/// Returns the item in a row of [`Table::Dead`].
 ///
 /// # Errors
 /// The row is damaged.
@@ -429,7 +427,7 @@ mod tests {
         }
     }
 
-    /// What may happen; numbers choose among the items it may happen to.
+    /// The possible steps; numbers choose among the items that a step may apply to.
     #[derive(Debug, Clone)]
     enum Step {
         Accept(Vec<u8>, Option<Print>),
@@ -576,7 +574,7 @@ mod tests {
             self.apply(&changes);
         }
 
-        /// Every transaction leaves what recovers to the model.
+        /// Applies a transaction and checks that the tables recover to the model.
         fn apply(&mut self, changes: &[Change]) {
             changes.iter().for_each(|change| self.tables.apply(change));
             let (book, found) = self.tables.recover().unwrap();
@@ -633,8 +631,8 @@ mod tests {
             prop_assert!(torn.recover().is_err(), "{key:?} is there twice");
         }
 
-        /// Whichever rows are missing, but for the tally: what is left is sound, no more is done
-        /// than was, and a lost letter that has failures is put again by the same input.
+        /// Any rows but the tally may be missing: what is left is sound, no more is done than was,
+        /// and a lost letter that has failures is put again by the same input.
         #[test]
         fn what_is_salvaged_makes_nothing_done(steps in steps(), choices: Vec<prop::sample::Index>) {
             let model = run(steps);
@@ -677,7 +675,7 @@ mod tests {
             }
         }
 
-        /// Whatever the rows say, with right checksums: an error or a book, never a panic.
+        /// Rows with right checksums and any content give an error or a book, never a panic.
         #[test]
         fn any_sealed_rows_recover_or_do_not(
             rows in prop::collection::vec((0..7_usize, 0..5_u64, 0..3_u64, prop::collection::vec(0..9_u8, 0..12)), 0..9),

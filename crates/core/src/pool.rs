@@ -1,5 +1,4 @@
-//! The rules for the workers of a pool: what is promised for each, its life, its restarts, the time
-//! limits of its items.
+//! The rules for a pool's workers: promises, lives and restarts, and the time limits of items.
 
 pub mod child;
 pub mod clock;

@@ -1,5 +1,4 @@
-//! A stream that several supervisors share, as one of them sees it: what an entry says of an item,
-//! and which entries are held here.
+//! A stream that several supervisors share, as one of them sees it: entries, and those held here.
 
 pub mod account;
 pub mod entry;

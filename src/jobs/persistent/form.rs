@@ -1,18 +1,18 @@
-//! The lines that pass between a run and a process that serves items: one request, and what a line on
-//! that process's stdout is. It reads and writes no pipe, and knows no process.
+//! The lines that pass between a run and a process that serves items: the request, and the reading
+//! of a line from that process's stdout. It reads and writes no pipe, and knows no process.
 //!
 //! Requests have the form in which Bazel asks its singleplex workers, one at a time and without a
-//! number. So the number in an answer, which may be there or not, says nothing.
+//! number. So the number in an answer, which is optional, means nothing.
 
 use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// So much of a wrong answer is told.
+/// The number of characters of a wrong answer that are shown.
 const QUOTE_CHARS: usize = 100;
 
-/// What to do about a line that is no answer.
+/// The advice about a line that is no answer.
 const ADVICE: &str =
     "stdout is for answers, one JSON object a line; whatever else it says belongs on stderr";
 
@@ -22,30 +22,29 @@ struct Request<'a> {
     inputs: [(); 0],
 }
 
-/// Members that have their default value may be left out or null, and others are passed over.
+/// An answer. Members with their default value may be missing or null; unknown ones are ignored.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Answer {
     pub(super) exit_code: i32,
     pub(super) output: String,
-    /// The process did not do what it was asked.
+    /// True if the process did not do what it was asked.
     pub(super) was_cancelled: bool,
 }
 
-/// One of these must be in an answer that has anything in it. A line of a JSON log has none.
+/// The members of which an answer with any content has at least one. A line of a JSON log has none.
 const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// An answer to a request.
     Answer(Answer),
-    /// Words that may have been said before there was anything to answer, such as a banner, and why
-    /// they are no answer.
+    /// Text that may precede all answers, such as a banner, and why it is no answer.
     Words(String),
 }
 
-/// One line to send for one request.
+/// Returns the line that is sent for one request.
 ///
 /// # Errors
 /// An argument is no text, which JSON needs.
@@ -70,7 +69,7 @@ pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, String> {
 /// Reads a line of a process.
 ///
 /// # Errors
-/// It is meant for an answer, and cannot be one.
+/// It was meant for an answer, and is none.
 pub(super) fn read(line: &[u8]) -> Result<Line, String> {
     // A struct would be read from a list as well.
     let mut object: Map<String, Value> = match serde_json::from_slice(line) {
@@ -95,8 +94,8 @@ pub(super) fn read(line: &[u8]) -> Result<Line, String> {
         .map_err(|error| format!("its process answered {:?}: {error}", quoted(line)))
 }
 
-/// Whether a line that is no JSON has an answer in it: in pieces, or behind other words. It is lost
-/// then, and nothing else will come for it.
+/// Returns `true` if a line that is no JSON contains an answer, in pieces or behind other text.
+/// That answer is lost, and no other will come for its request.
 fn is_meant_as_answer(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
@@ -104,13 +103,13 @@ fn is_meant_as_answer(line: &[u8]) -> bool {
     text.starts_with('{') || text.ends_with("{}") || MEMBERS.iter().any(has)
 }
 
-/// As much of a line as is told.
+/// Returns as much of a line as is shown.
 fn quoted(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     text.trim_end().chars().take(QUOTE_CHARS).collect()
 }
 
-/// The advice for words that were passed on to stderr.
+/// Returns the advice for text that was passed on to stderr.
 pub(super) fn advice(line: &[u8]) -> String {
     let line = quoted(line);
     format!("a process that serves items said {line:?}, which is no answer: {ADVICE}")

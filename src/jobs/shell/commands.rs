@@ -1,6 +1,5 @@
-//! PURE: whether a command evaluates its arguments again: `eval`, `sh -c`, and what bash does with
-//! names of variables. Only what stands in the script can be seen: not what a variable or a function
-//! of the script makes of a value.
+//! PURE: finds commands that evaluate their arguments again: `eval`, `sh -c`, and bash's uses of
+//! variable names. It does not see what a variable or a function of the script makes of a value.
 
 use std::ops::Range;
 
@@ -13,23 +12,23 @@ use super::words::{Bit, Word, is_name, is_option};
 /// A command with its words, as far as they have been read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SimpleCommand {
-    /// `NAME=value` before the name.
+    /// Each `NAME=value` before the name.
     pub(super) assignments: Vec<Word>,
     /// The name and the arguments.
     pub(super) words: Vec<Word>,
     /// Places in here-strings.
     pub(super) fed: Vec<Range<usize>>,
-    /// Whether there were redirections before the name.
+    /// True if there were redirections before the name.
     pub(super) is_redirected: bool,
 }
 
-/// What is wrong with a command.
+/// The findings about a command.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     pub(super) refused: Vec<(Range<usize>, Refusal)>,
-    /// Whether it reads a script or program from stdin.
+    /// True if it reads a script or program from stdin.
     pub(super) reads_script: bool,
-    /// Nothing that follows can be read with certainty.
+    /// The reason why nothing that follows can be read with certainty.
     pub(super) trouble: Option<&'static str>,
 }
 
@@ -43,7 +42,7 @@ impl SimpleCommand {
         name.as_deref() == Some(b"time")
     }
 
-    /// Whether `()` behind it would make it a function's name.
+    /// Returns `true` if `()` after it would make it a function's name.
     pub(super) fn may_be_function(&self) -> bool {
         let name = self.words.first().and_then(Word::plain);
         self.words.len() == 1
@@ -52,7 +51,6 @@ impl SimpleCommand {
             && name.is_some_and(|name| is_name(&name))
     }
 
-    /// Takes the next word.
     pub(super) fn push(&mut self, word: Word) {
         let is_assignment = self.words.is_empty() && word.assigned().is_some();
         match is_assignment {
@@ -61,7 +59,6 @@ impl SimpleCommand {
         }
     }
 
-    /// Looks through the whole command.
     pub(super) fn judge(&self) -> Verdict {
         let mut verdict = Verdict::default();
         for word in &self.assignments {
@@ -71,7 +68,7 @@ impl SimpleCommand {
             verdict.trouble = Some("not every sh has {a,b}: write the words out, or quote them");
         }
         verdict.judge(&self.words);
-        // Expansions may give nothing, so that `$x eval` and `${x}eval` are `eval`.
+        // Expansions may give nothing, so `$x eval` and `${x}eval` may be `eval`.
         if self.words.iter().any(Word::has_expansion) {
             let staying = self.words.iter().filter(|word| !word.may_vanish());
             let rest: Vec<Word> = staying.map(Word::without_expansions).collect();
@@ -82,14 +79,14 @@ impl SimpleCommand {
         verdict
     }
 
-    /// Whether its redirections are those of all that follows.
+    /// Returns `true` if its redirections hold for all that follows.
     pub(super) fn is_exec(&self) -> bool {
         let mut words = self.words.iter().skip_while(|word| is_prefix(word));
         words.next().and_then(Word::literal).as_deref() == Some(b"exec")
     }
 }
 
-/// Whether words that are put behind a command, as `xargs` does, would be evaluated by it.
+/// Returns `true` if a command would evaluate words appended to it, as `xargs` does.
 pub(super) fn is_pasted_evaluated(command: &[Word]) -> bool {
     let mut words = command.to_vec();
     // No place of the script has such a number.
@@ -107,8 +104,8 @@ pub(super) fn is_pasted_evaluated(command: &[Word]) -> bool {
     refused.any(|(places, _)| places.start == usize::MAX - 1)
 }
 
-/// Variables whose value bash takes for arithmetic, or shells and other programs for a script, a
-/// command or options.
+/// Returns `true` for variables whose value bash takes for arithmetic, or shells and other programs
+/// take for a script, a command or options.
 pub(super) fn is_special(name: &[u8]) -> bool {
     let special: [&[u8]; 42] = [
         b"BASHPID",
@@ -154,11 +151,11 @@ pub(super) fn is_special(name: &[u8]) -> bool {
         b"TAR_OPTIONS",
         b"VISUAL",
     ];
-    // A function of bash.
+    // It defines a function of bash.
     special.contains(&name) || name.starts_with(b"BASH_FUNC_")
 }
 
-/// Where `-c` stands among what follows a shell's name.
+/// Returns the place of `-c` among the words after a shell's name.
 fn script_option(words: &[Word]) -> Option<usize> {
     let mut at = 0;
     while let Some(word) = words.get(at) {
@@ -176,7 +173,7 @@ fn script_option(words: &[Word]) -> Option<usize> {
     None
 }
 
-/// What comes before a builtin's name and lets it be one.
+/// Returns `true` for words before a builtin's name after which it is still one.
 fn is_prefix(word: &Word) -> bool {
     let prefixes: [&[u8]; 4] = [b"command", b"builtin", b"time", b"jobs"];
     word.literal()
@@ -196,7 +193,7 @@ impl Verdict {
         }
     }
 
-    /// `NAME=value`.
+    /// Examines the value of a `NAME=value`.
     fn judge_value(&mut self, word: &Word) {
         if word.assigned().is_some_and(|name| is_special(&name)) {
             self.refuse(word, Refusal::Evaluated(Evaluated::SpecialVariable));
@@ -241,7 +238,7 @@ impl Verdict {
         }
     }
 
-    /// A name that an expansion or a pattern gives, which could be `eval` or a shell.
+    /// Refuses arguments of a name that is not known and could be `eval` or a shell.
     fn judge_unknown(&mut self, words: &[Word]) {
         let mut words = words;
         while let Some((_, rest)) = words.split_first().filter(|(first, _)| is_prefix(first)) {
@@ -258,7 +255,7 @@ impl Verdict {
         if readers::known(name).is_none() && !is_whole && !name.bits.contains(&Bit::Place) {
             self.refuse_all(arguments, unknown);
         }
-        // `"$x" -c {}`, also behind sudo and the like.
+        // `"$x" -c {}`, also after sudo and the like.
         let runner = name.program().filter(|program| is_runner(program));
         let may_be_name = |at: usize| match runner.as_deref() {
             _ if at == 0 => true,
@@ -273,7 +270,6 @@ impl Verdict {
         }
     }
 
-    /// The command's name.
     fn judge_name(&mut self, words: &[Word]) {
         let Some((name, arguments)) = words.split_first() else {
             return;
@@ -340,7 +336,7 @@ impl Verdict {
         }
     }
 
-    /// `export NAME=value` is an assignment; all else are names.
+    /// Examines `export NAME=value`, which is an assignment; other arguments are names.
     fn judge_declaration(&mut self, name: &[u8], arguments: &[Word]) {
         for word in arguments {
             if name == b"local" && is_option(&word.literal_prefix().0) {
@@ -354,7 +350,7 @@ impl Verdict {
         }
     }
 
-    /// bash has `-v NAME`, and evaluates what stands in brackets behind the name.
+    /// Examines a test: bash has `-v NAME`, and evaluates the brackets after the name.
     fn judge_test(&mut self, arguments: &[Word]) {
         for pair in arguments.windows(2) {
             let takes_name = matches!(pair[0].literal().as_deref(), Some(b"-v" | b"-R"));
@@ -369,8 +365,8 @@ impl Verdict {
         }
     }
 
-    /// A program that takes one of its arguments for a program. Where it is not certain that it is run,
-    /// only what looks very much like it counts.
+    /// Examines a program that takes one of its arguments for a program. If it is not certain that
+    /// it is run, only strong signs count.
     fn judge_program(&mut self, program: &[u8], arguments: &[Word], is_certain: bool) {
         let mut refused = Vec::new();
         if interpreters::is_shell(program) {

@@ -1,33 +1,32 @@
-//! PURE: which places may reach a command on its stdin: what a pipe's writer, a here-document or a
-//! here-string has in it, and which commands may run what they read. Does not know commands: those are
-//! looked at where they are read.
+//! PURE: the places that may reach a command on its stdin through a pipe, a here-document or a
+//! here-string, and the commands that may run what they read. It does not examine commands itself.
 //!
-//! A place is refused if anything that may run its stdin stands where what was fed may be it: in the
-//! same pipeline behind the `|`, in the command that a here-document belongs to, in compounds and
-//! substitutions of these at any depth; and after `exec <<EOF`, or where there are functions, anywhere.
+//! A place is refused if a command that may run its stdin can get it there: in the same pipeline
+//! after the `|`, in the command that a here-document belongs to, in compounds and substitutions of
+//! these at any depth; and after `exec <<EOF`, or where there are functions, anywhere.
 
 use std::ops::Range;
 
-/// Commands whose output may be what a later one reads.
+/// Commands whose output a later one may read.
 #[derive(Debug, Clone, Copy)]
 struct Pipeline {
     number: usize,
-    /// How many places there were before it.
+    /// The number of places before it.
     from: usize,
 }
 
-/// Where something that was fed may be read.
+/// The scope in which fed text may be read.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scope {
     Anywhere,
-    /// In a pipeline, by all commands with higher numbers.
+    /// By all commands of a pipeline with higher numbers.
     In {
         pipeline: usize,
         after: usize,
     },
 }
 
-/// Places that something may read.
+/// Places that a command may read.
 #[derive(Debug)]
 struct Feed {
     places: Range<usize>,
@@ -50,11 +49,11 @@ pub(super) struct Feeds {
     open: Vec<Pipeline>,
     fed: Vec<Feed>,
     readers: Vec<Reader>,
-    /// Places whose text nobody writes anywhere: names of files that only their contents come from.
+    /// Places whose text is never output: names of files of which only the contents are.
     names: Vec<Range<usize>>,
-    /// Whether complaints, which have names in them, may be fed as well.
+    /// True if complaints, which contain names, may be fed as well.
     pub(super) has_complaints: bool,
-    /// Functions may be called anywhere.
+    /// True if there is a function, which may be called anywhere.
     pub(super) has_function: bool,
 }
 
@@ -64,29 +63,29 @@ impl Feeds {
         self.count
     }
 
-    /// A list of commands begins, behind so many places.
+    /// Begins a list of commands after this number of places.
     pub(super) fn begin(&mut self, from: usize) {
         let number = self.next_number();
         self.open.push(Pipeline { number, from });
     }
 
-    /// So many lists end.
+    /// Ends this number of lists.
     pub(super) fn end(&mut self, count: usize) {
         self.open.truncate(self.open.len().saturating_sub(count));
     }
 
-    /// The next pipeline of the same list begins.
+    /// Begins the next pipeline of the same list.
     pub(super) fn next(&mut self, from: usize) {
         self.end(1);
         self.begin(from);
     }
 
-    /// The numbers of the pipelines around.
+    /// Returns the numbers of the pipelines around.
     pub(super) fn around(&self) -> Vec<usize> {
         self.open.iter().map(|pipeline| pipeline.number).collect()
     }
 
-    /// Where a here-document or here-string that stands here may be read.
+    /// Returns the scope of a here-document or here-string that stands here.
     pub(super) fn here(&self, is_anywhere: bool) -> Scope {
         match self.open.last().filter(|_| !is_anywhere) {
             Some(pipeline) => Scope::In {
@@ -97,7 +96,7 @@ impl Feeds {
         }
     }
 
-    /// A `|` behind so many places. The pipeline, and where what stands before it may be read.
+    /// Reads a `|` after so many places. Returns the pipeline, and the scope of the text before it.
     pub(super) fn pipe(&mut self, places: usize) -> Option<(usize, Scope)> {
         let after = self.next_number();
         let Pipeline { number, from } = *self.open.last()?;
@@ -115,7 +114,7 @@ impl Feeds {
         }
     }
 
-    /// A command that may run what it reads.
+    /// Adds a command that may run what it reads.
     pub(super) fn reader(&mut self, is_anywhere: bool) {
         let number = self.next_number();
         self.readers.push(Reader {
@@ -129,18 +128,18 @@ impl Feeds {
         !self.readers.is_empty()
     }
 
-    /// A place that is the name of a file of which only the contents are written.
+    /// Adds places that name files of which only the contents are output.
     pub(super) fn name(&mut self, places: Range<usize>) {
         self.names.push(places);
     }
 
-    /// Whether a place's text is written nowhere.
+    /// Returns `true` if a place's text is never output.
     fn is_name_only(&self, place: usize) -> bool {
         let is_hidden = !(self.has_complaints || self.has_function);
         is_hidden && self.names.iter().any(|places| places.contains(&place))
     }
 
-    /// The places that a command may run.
+    /// Returns the places that a command may run.
     pub(super) fn run(&self) -> Vec<usize> {
         let is_run = |feed: &&Feed| {
             self.readers

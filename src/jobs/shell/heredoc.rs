@@ -1,4 +1,4 @@
-//! PURE: how shells read here-documents.
+//! PURE: the reading of here-documents.
 
 use super::feeds::Scope;
 use super::lexer::{Lexer, Read, Stand, Unit, unreadable};
@@ -9,20 +9,20 @@ use super::refusal::{Misplaced, Refusal};
 #[derive(Debug)]
 pub(super) struct Heredoc {
     delimiter: Vec<u8>,
-    /// Nothing is expanded in it.
+    /// True if nothing is expanded in it.
     is_quoted: bool,
-    /// `<<-`: tabs at the beginnings of lines go.
+    /// True for `<<-`, which removes tabs at the beginnings of lines.
     strips_tabs: bool,
-    /// The number of the command that it stands at.
+    /// The number of the command that it belongs to.
     pub(super) command: usize,
     /// The pipelines around it.
     pub(super) pipelines: Vec<usize>,
-    /// Where it may be read.
+    /// The scopes in which it may be read.
     pub(super) scopes: Vec<Scope>,
 }
 
 impl Lexer<'_> {
-    /// The word behind `<<`.
+    /// Reads the word after `<<`.
     pub(super) fn heredoc_delimiter(&mut self, strips_tabs: bool, command: usize) -> Read<()> {
         if self.is_in_heredoc {
             return unreadable("a here-document begins within another one");
@@ -37,7 +37,7 @@ impl Lexer<'_> {
             );
             return Err(Refusal::Misplaced(Misplaced::HeredocDelimiter));
         }
-        // Not all shells take quotes away in the same way, or expand nothing in it.
+        // Shells differ in removing quotes from it, or in expanding nothing in it.
         let is_odd = |unit: &Unit| matches!(unit, Unit::Byte(b'$' | b'`' | b'\n'));
         let escapes = text.contains(&Unit::Byte(b'\\'));
         let quotes = text
@@ -85,7 +85,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// Where a body ends, and where the script goes on.
+    /// Returns the end of a body, and the place where the script goes on.
     fn find_delimiter(&self, heredoc: &Heredoc) -> Read<(usize, usize)> {
         let mut begin = self.at;
         let mut is_continued = false;
@@ -136,7 +136,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// A body in which parameters and commands are expanded.
+    /// Reads a body in which parameters and commands are expanded.
     fn body(&mut self) -> Read<()> {
         while let Some(unit) = self.unit(0) {
             match unit {

@@ -1,32 +1,32 @@
-//! PURE: programs one of whose arguments is a program itself, which must not have an item's text in
-//! it. Those that are often called from scripts; there are many more.
+//! PURE: programs that take an argument for a program, which must not contain an item's text. These
+//! are the ones often called from scripts; there are many more.
 
 use super::readers::{is_abbreviated, may_be_stdin};
 use super::refusal::{Refusal, Started};
 use super::words::{Word, is_option};
 
-/// Words by their numbers, and what is wrong with them.
+/// Words by their numbers, with the reason for each refusal.
 pub(super) type Refused = Vec<(usize, Refusal)>;
 
-/// What the options of an interpreter say.
+/// The meaning of an interpreter's options.
 #[derive(Debug, Default)]
 struct Options {
-    /// The number of the word behind them.
+    /// The number of the word after them.
     at: usize,
-    /// Whether one of them has the program, or names its file.
+    /// True if one of them contains the program, or names its file.
     has_program: bool,
-    /// Whether `--` stands behind them.
+    /// True if `--` follows them.
     has_ended: bool,
-    /// Whether all that follows is the program's own.
+    /// True if all that follows is the program's own.
     are_over: bool,
     reads_stdin: bool,
-    /// Whether perl reads the files that its operands name, and runs a name that ends in `|`.
+    /// True if perl reads the files that its operands name, and runs a name that ends in `|`.
     opens_operands: bool,
-    /// It does not where it changes them.
+    /// True if it changes them instead, without that.
     is_in_place: bool,
 }
 
-/// Whose program it would become a part of.
+/// The language of a program that a value would become a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Language {
     Awk,
@@ -41,7 +41,7 @@ pub(crate) enum Language {
 
 impl Language {
     pub(super) fn named(program: &[u8]) -> Option<Self> {
-        // python3.11, lua5.4, perl5.36.0
+        // Such as python3.11, lua5.4, perl5.36.0.
         let end = program
             .iter()
             .rposition(|byte| !byte.is_ascii_digit() && *byte != b'.');
@@ -75,7 +75,7 @@ impl Language {
         format!("would become a part of the {name} program: write {instead}")
     }
 
-    /// The letters of options whose argument is a program.
+    /// Returns the letters of options whose argument is a program.
     fn code_options(self) -> &'static [u8] {
         match self {
             Language::Awk => b"e",
@@ -89,7 +89,7 @@ impl Language {
         }
     }
 
-    /// Long forms of them.
+    /// Returns the long forms of these options.
     fn long_code_options(self) -> &'static [&'static [u8]] {
         match self {
             Language::Awk => &[b"--source", b"--exec"],
@@ -105,7 +105,7 @@ impl Language {
         }
     }
 
-    /// Long forms of options whose argument is run before the program, and may be one itself.
+    /// Returns the long forms of options whose argument is run before the program, or may be one.
     fn long_module_options(self) -> &'static [&'static [u8]] {
         match self {
             Language::Node => &[b"--import", b"--loader", b"--experimental-loader"],
@@ -114,7 +114,7 @@ impl Language {
         }
     }
 
-    /// The letters of other options that take an argument.
+    /// Returns the letters of other options that take an argument.
     fn options_with_argument(self) -> &'static [u8] {
         match self {
             Language::Awk => b"Fvf",
@@ -128,7 +128,7 @@ impl Language {
         }
     }
 
-    /// The letters of options whose argument is what follows in the same word, if anything.
+    /// Returns the letters of options whose argument is the rest of the same word, if there is any.
     fn attached_options(self) -> &'static [u8] {
         match self {
             Language::Sed => b"i",
@@ -138,13 +138,12 @@ impl Language {
         }
     }
 
-    /// Whether the first operand is the program, if no option has given one.
+    /// Returns `true` if the first operand is the program, unless an option has given one.
     fn has_program_as_operand(self) -> bool {
         matches!(self, Language::Awk | Language::Sed)
     }
 
-    /// Looks through what follows the interpreter's name, and whether it reads its program from
-    /// stdin.
+    /// Examines the words after its name. Returns `true` if it reads its program from stdin.
     pub(super) fn judge(self, words: &[Word], refused: &mut Refused) -> bool {
         let mut options = Options::default();
         while let Some(word) = words.get(options.at) {
@@ -170,7 +169,7 @@ impl Language {
         options.reads_stdin || reads_operand && !has_file
     }
 
-    /// An option such as `--eval`, behind which the next word is.
+    /// Examines an option such as `--eval`; the next word follows it.
     fn judge_long(
         self,
         option: &[u8],
@@ -206,8 +205,7 @@ impl Language {
         options.reads_stdin |= may_be_interactive && is_any(&[b"--interactive"]);
     }
 
-    /// A cluster such as `-ne` or `-pi.bak`, behind which the next word is: the first letter that takes
-    /// an argument decides.
+    /// Examines a cluster such as `-ne` or `-pi.bak`. Its first letter with an argument decides.
     fn judge_short(
         self,
         option: &[u8],
@@ -228,13 +226,13 @@ impl Language {
             }
             return;
         };
-        // What stands behind such a letter is its argument, or else the next word.
+        // The rest after such a letter is its argument, or else the next word.
         let (before, letter) = (&option[..=first], option[first + 1]);
         options.reads_stdin |= self.is_interactive(before);
         options.is_in_place |= letter == b'i';
         if attached.contains(&letter) {
             options.opens_operands |= self.opens_operands(&option[..first + 2], b"");
-            // perl goes on with options behind a blank, and evaluates modules and patterns.
+            // perl continues options after a blank, and evaluates modules and patterns.
             if self == Language::Perl {
                 refused.push((own, Refusal::Program(self)));
             }
@@ -261,13 +259,13 @@ impl Language {
             options.reads_stdin |= !has_file;
         }
         if self == Language::Python && matches!(letter, b'c' | b'm') {
-            // What follows is the program's own.
+            // All that follows is the program's own.
             options.has_program = true;
             options.are_over = true;
         }
     }
 
-    /// What follows the options: a value could be one as well, and the next one its program.
+    /// Examines the words after the options: a value could be an option, and the next its program.
     fn judge_operands(self, options: &Options, words: &[Word], refused: &mut Refused) {
         let at = options.at;
         let is_program = self.has_program_as_operand() && !options.has_program;
@@ -283,7 +281,7 @@ impl Language {
             return;
         }
         if self == Language::Sed {
-            // GNU sed takes options behind operands, too.
+            // GNU sed takes options after operands, too.
             let operands = words.iter().enumerate().skip(at + usize::from(is_program));
             let free = operands.take_while(|(_, word)| word.literal().as_deref() != Some(b"--"));
             let options = free.filter(|(_, word)| may_be_option(word));
@@ -293,7 +291,7 @@ impl Language {
         }
     }
 
-    /// Whether letters of options, or code, make perl open the files that its operands name.
+    /// Returns `true` if options or code make perl open the files that its operands name.
     fn opens_operands(self, letters: &[u8], code: &[u8]) -> bool {
         let has = |name: &[u8]| code.windows(name.len()).any(|part| part == name);
         // <<>> takes names as they are.
@@ -302,7 +300,7 @@ impl Language {
         self == Language::Perl && (has_loop || has_letter)
     }
 
-    /// Whether an option makes it read on from stdin.
+    /// Returns `true` if an option makes it read on from stdin.
     fn is_interactive(self, option: &[u8]) -> bool {
         let is_short = option.len() > 1 && option[1] != b'-';
         let letters: &[u8] = match self {
@@ -314,19 +312,19 @@ impl Language {
     }
 }
 
-/// Whether the name of a file in the same word as `-f` is one of stdin, or may be.
+/// Returns `true` if the name of a file in the same word as `-f` is one of stdin, or may be.
 fn names_stdin(file: &[u8]) -> bool {
     let has = |name: &[u8]| file.windows(name.len()).any(|part| part == name);
     let is_pattern = file.iter().any(|byte| b"*?[".contains(byte));
     file == b"-" || file.contains(&b'/') && (has(b"dev") || has(b"proc") || is_pattern)
 }
 
-/// Whether what is filled in could make it an option. One with a slash before that is a path.
+/// Returns `true` if a value could make it an option. A place after a slash makes a path.
 pub(super) fn may_be_option(word: &Word) -> bool {
     word.begins_with_hole() && !word.has_slash() || word.may_begin_with_place()
 }
 
-/// Where a shell finds its script.
+/// The source of a shell's script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Stdin,
@@ -335,7 +333,6 @@ pub(super) enum Source {
     Text(usize),
 }
 
-/// A program that is a shell.
 pub(super) fn is_shell(program: &[u8]) -> bool {
     let shells: [&[u8]; 16] = [
         b"sh", b"bash", b"dash", b"ash", b"hush", b"ksh", b"ksh93", b"mksh", b"lksh", b"pdksh",
@@ -348,19 +345,19 @@ pub(super) fn is_shell(program: &[u8]) -> bool {
     shells.contains(&program)
 }
 
-/// A program that may read a script from stdin.
+/// Returns `true` for a program that may read a script from stdin.
 pub(super) fn is_any(program: &[u8]) -> bool {
     is_shell(program)
         || Language::named(program).is_some()
         || matches!(program, b"ssh" | b"at" | b"batch")
 }
 
-/// rbash and the like.
+/// Returns `true` for the rest of a name such as rbash.
 fn is_restricted(rest: &[u8]) -> bool {
     matches!(rest, b"bash" | b"ksh" | b"ksh93" | b"zsh")
 }
 
-/// Looks through what follows a shell's name, and whether it reads its script from stdin.
+/// Examines the words after a shell's name, and returns the source of its script.
 pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
     let (mut has_script, mut reads_stdin, mut at) = (false, false, 0);
     let mut has_ended = false;
@@ -397,11 +394,11 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
         refused.push((at, Refusal::Started(Started::Script)));
     }
     if operand.is_some_and(|word| word.is_split) {
-        // It may become several, options among them.
+        // It may become several words, options among them.
         refused.push((at, Refusal::Started(Started::ShellOption)));
     }
     if !has_ended && operand.is_some_and(may_be_option) && !has_script {
-        // It could be -c, and then what follows is a script.
+        // It could be -c, and then a script follows.
         let later = at..words.len();
         refused.extend(later.map(|later| (later, Refusal::Started(Started::ShellOption))));
     }
@@ -413,13 +410,12 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
     }
 }
 
-/// Looks through what follows `ssh`: all words behind the host are one script there. Whether that is
-/// given, by its first word's number.
+/// Examines the words after `ssh`. Returns the number of the first of the script after the host.
 pub(super) fn judge_ssh(words: &[Word], refused: &mut Refused) -> usize {
     let mut at = 0;
     let with_argument = b"BbcDEeFIiJLlmOoPpQRSWw";
     let mut has_host = false;
-    // Options may stand behind the host, too.
+    // Options may follow the host, too.
     while let Some(word) = words.get(at) {
         let (option, is_whole) = word.literal_prefix();
         if option == b"--" && is_whole {

@@ -1,12 +1,12 @@
-//! PURE: programs that are no interpreters, but start a shell or another program that an argument or an
-//! option has in it. Those that are often called from scripts; there are many more.
+//! PURE: programs that are no interpreters, but start a shell or another program named in an
+//! argument or an option. These are the ones often called from scripts; there are many more.
 
 use super::interpreters::{Refused, may_be_option};
 use super::readers::is_abbreviated;
 use super::refusal::{Refusal, Started};
 use super::words::{Word, is_option};
 
-/// Looks through what follows such a program's name.
+/// Examines the words after such a program's name.
 pub(super) fn judge(program: &[u8], words: &[Word], refused: &mut Refused) {
     match program {
         b"su" | b"runuser" | b"script" | b"flock" | b"sg" => {
@@ -50,7 +50,7 @@ pub(super) fn judge(program: &[u8], words: &[Word], refused: &mut Refused) {
     }
 }
 
-/// How many words stand before the command that `flock` starts, behind its options and its file.
+/// Returns the number of words before the command that `flock` starts: its options and its file.
 fn own_words_of_flock(words: &[Word]) -> usize {
     let (mut at, mut has_file) = (0, false);
     while let Some(word) = words.get(at) {
@@ -59,7 +59,7 @@ fn own_words_of_flock(words: &[Word]) -> usize {
             return at;
         }
         if has_file && is_option(&text) {
-            // -c, behind which all is its script.
+            // After -c, all is its script.
             return words.len();
         }
         let takes = |name: &&[u8]| is_abbreviated(&text, name) && !text.contains(&b'=');
@@ -79,7 +79,7 @@ fn is_short(text: &[u8], letters: &[u8]) -> bool {
     is_option(text) && text[1] != b'-' && text[1..].iter().any(|byte| letters.contains(byte))
 }
 
-/// The options of a program whose argument is a command.
+/// Returns the options of a program whose argument is a command.
 fn command_options(program: &[u8]) -> Option<(&'static [u8], &'static [&'static [u8]])> {
     let options: (&[u8], &[&[u8]]) = match program {
         b"tar" | b"gtar" | b"bsdtar" => (
@@ -123,7 +123,7 @@ fn command_options(program: &[u8]) -> Option<(&'static [u8], &'static [&'static 
     Some(options)
 }
 
-/// Refuses options of such letters and names, and what follows them.
+/// Refuses options of these letters and names, and what follows them.
 fn judge_options(
     words: &[Word],
     short: &[u8],
@@ -150,7 +150,7 @@ fn judge_options(
     }
 }
 
-/// Orders of `tmux` that have a script for a shell, or keys for one.
+/// Examines orders of `tmux` that contain a script for a shell, or keys for one.
 fn judge_tmux(words: &[Word], refused: &mut Refused) {
     let orders: [&[u8]; 8] = [
         b"new",

@@ -1,8 +1,8 @@
-//! PURE: a script that is being read as a shell does it, and what was found out of its places: between
-//! which quotes they stand. How commands, words and here-documents are read stands in files of their own.
+//! PURE: reads a script as a shell does, and finds the quotes around its places. The files beside
+//! this one read commands, words and here-documents.
 //!
-//! Where dash, bash and busybox do not read a script alike, or one of them may read on in another way
-//! than this does, it is not read at all: no place is then filled in. Nothing is run or expanded here.
+//! A script that dash, bash and busybox read differently, or one of them may read in another way,
+//! is not read at all; then no place is filled in. Nothing is run or expanded here.
 
 use super::feeds::Feeds;
 use super::heredoc::Heredoc;
@@ -15,64 +15,63 @@ pub(super) enum Unit {
     Place { is_number: bool },
 }
 
-/// Between which quotes a place stands.
+/// The quotes around a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stand {
-    /// None: what is filled in needs some.
+    /// None: the value needs some.
     Bare,
     Double,
     Single,
-    /// Where nothing is split, and quotes would be kept: a here-document, a comment.
+    /// A here-document or a comment, where nothing is split, and quotes would be kept.
     Kept,
 }
 
-/// What was found out of a place.
+/// The facts about a place.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub(super) stand: Stand,
-    /// Whether the value itself can stand there, in quotes, where the line is shown.
+    /// True if the value itself can stand there, in quotes, where the line is shown.
     pub(super) is_fillable: bool,
     pub(super) refusal: Option<Refusal>,
     is_number: bool,
 }
 
-/// Why it cannot be read.
+/// The result of reading; the error is the reason why the script cannot be read.
 pub(super) type Read<T> = Result<T, Refusal>;
 
-/// Deeper than anybody nests.
+/// The deepest nesting that is read; no real script goes deeper.
 pub(super) const NESTING_MAX: usize = 50;
 
 pub(super) struct Lexer<'a> {
     pub(super) units: &'a [Unit],
     pub(super) at: usize,
-    /// What is read ends here: in backquotes before the rest of the script.
+    /// The end of the text to be read; in backquotes it is before the end of the script.
     pub(super) end: usize,
-    /// What was found of the places so far, in their order.
+    /// The facts about the places so far, in their order.
     pub(super) found: Vec<Found>,
     /// Here-documents whose bodies begin at the next newline.
     pub(super) pending: Vec<Heredoc>,
-    /// How many constructs are open in which a value cannot be shown.
+    /// The number of open constructs in which a value cannot be shown.
     pub(super) opaque: usize,
     pub(super) is_in_heredoc: bool,
-    /// Whether double quotes are open around, those around `$(...)` apart.
+    /// True within double quotes, except those around a `$(...)`.
     pub(super) is_in_double: bool,
     nesting: usize,
     pub(super) commands: usize,
-    /// What commands may read, and which may run that.
+    /// The text that commands may read, and the commands that may run it.
     pub(super) feeds: Feeds,
-    /// Whether the script's last word is an argument, and a place alone.
+    /// True if the script's last word is an argument that consists of a place.
     pub(super) ends_with_argument: bool,
 }
 
-/// What was found out of a whole script.
+/// The facts about a whole script.
 #[derive(Debug, Default)]
 pub(super) struct Whole {
     pub(super) found: Vec<Found>,
-    /// Whether its last word is an argument, and a place alone.
+    /// True if its last word is an argument that consists of a place.
     pub(super) ends_with_argument: bool,
 }
 
-/// Reads a whole script.
 pub(super) fn read(units: &[Unit]) -> Read<Whole> {
     let mut lexer = Lexer::new(units);
     lexer.list(Closer::End)?;
@@ -85,7 +84,7 @@ pub(super) fn read(units: &[Unit]) -> Read<Whole> {
     })
 }
 
-/// Whether a script without places may run what it reads from stdin.
+/// Returns `true` if a script without places may run what it reads from stdin.
 pub(super) fn may_run_stdin(text: &[u8]) -> bool {
     let units: Vec<Unit> = text.iter().map(|byte| Unit::Byte(*byte)).collect();
     let mut lexer = Lexer::new(&units);
@@ -96,7 +95,7 @@ pub(super) fn unreadable<T>(why: &'static str) -> Read<T> {
     Err(Refusal::Unreadable(why))
 }
 
-/// What ends a list of commands.
+/// The end of a list of commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closer {
     End,
@@ -126,7 +125,7 @@ impl<'a> Lexer<'a> {
         (at < self.end).then(|| self.units[at])
     }
 
-    /// The next byte but so many, if it is none of a place.
+    /// Returns the byte at this distance, unless it is a place.
     pub(super) fn byte(&self, ahead: usize) -> Option<u8> {
         match self.unit(ahead)? {
             Unit::Byte(byte) => Some(byte),
@@ -134,7 +133,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Takes a place.
+    /// Takes a place, and notes the quotes around it.
     pub(super) fn take_place(&mut self, stand: Stand) {
         if let Some(Unit::Place { is_number }) = self.unit(0) {
             self.at += 1;
@@ -147,14 +146,13 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Takes a place that cannot be filled in.
     pub(super) fn refuse_place(&mut self, refusal: Refusal) {
         let from = self.found.len();
         self.take_place(Stand::Kept);
         self.refuse_from(from, refusal);
     }
 
-    /// Refuses all places since there were so many.
+    /// Refuses all places from this number on.
     pub(super) fn refuse_from(&mut self, from: usize, refusal: Refusal) {
         self.refuse(from..self.found.len(), refusal);
     }
@@ -167,8 +165,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// A newline where none ends a line: shells do not agree where the bodies of here-documents that
-    /// wait for one begin.
+    /// Checks a newline within a word: shells differ in where bodies of here-documents begin then.
     pub(super) fn newline_inside(&self) -> Read<()> {
         match self.pending.is_empty() {
             true => Ok(()),
@@ -200,7 +197,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Takes an operator. One that goes on behind a line's end is not read.
+    /// Takes an operator. One that is continued after a line's end cannot be read.
     pub(super) fn take_operator(&mut self, length: usize) -> Read<()> {
         self.at += length;
         let mut ahead = 0;

@@ -1,4 +1,4 @@
-//! PURE: how shells read a list of commands: operators, redirections, and compounds such as `case`.
+//! PURE: reads a list of commands: operators, redirections, and compounds such as `case`.
 
 use super::commands::{SimpleCommand, Verdict, is_special};
 use super::lexer::{Closer, Lexer, NESTING_MAX, Read, Stand, Unit, unreadable};
@@ -6,13 +6,13 @@ use super::readers;
 use super::refusal::{Evaluated, Refusal};
 use super::words::{Bit, Word, is_name};
 
-/// What may come next in a list.
+/// The parts that may come next in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
     /// A command's name, or a reserved word.
     Name,
     Argument,
-    /// What may follow `fi`, `done` and other ends.
+    /// The parts that may follow `fi`, `done` and other ends.
     AfterCompound,
     ForName,
     ForIn,
@@ -29,18 +29,18 @@ enum Expect {
 struct List {
     closer: Closer,
     expect: Expect,
-    /// How many `case` are open.
+    /// The number of open `case`.
     cases: usize,
-    /// How many here-documents wait outside of it.
+    /// The number of here-documents that are pending outside of it.
     outer: usize,
     command: SimpleCommand,
     number: usize,
-    /// How many compound commands are open, but for `( )`.
+    /// The number of open compound commands, except `( )`.
     compounds: usize,
 }
 
 impl Lexer<'_> {
-    /// Reads commands until their end, which is taken as well.
+    /// Reads commands up to their end, and takes that as well.
     pub(super) fn list(&mut self, closer: Closer) -> Read<()> {
         self.nested(|lexer| {
             let mut list = List {
@@ -107,7 +107,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// Reads the next operator or word. True if that ended the list.
+    /// Reads the next operator or word. Returns `true` if that ended the list.
     fn step(&mut self, list: &mut List) -> Read<bool> {
         match self.byte(0) {
             Some(b'\n') => self.newline(list)?,
@@ -291,7 +291,7 @@ impl Lexer<'_> {
         for (places, refusal) in refused {
             self.refuse(places, refusal);
         }
-        // From then on it is everybody's stdin.
+        // From then on it is the stdin of all commands.
         let scope = self.feeds.here(command.is_exec());
         for heredoc in &mut self.pending {
             if heredoc.command == list.number && command.is_exec() {
@@ -302,7 +302,7 @@ impl Lexer<'_> {
             self.feeds.feed(places, vec![scope]);
         }
         if reads_script {
-            // What a body has in it may be expanded with any stdin.
+            // A body may be expanded with any stdin.
             self.feeds.reader(self.is_in_heredoc);
         }
         list.number = self.next_number();
@@ -350,7 +350,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// A redirection that begins with a word such as `2`. Whether it is one.
+    /// Reads a redirection that begins with a word such as `2`. Returns `false` if it is none.
     fn redirection_of(&mut self, list: &mut List, word: &Word) -> Read<bool> {
         let text = word.plain().unwrap_or_default();
         if text.is_empty() || !matches!(self.byte(0), Some(b'<' | b'>')) {
@@ -364,7 +364,7 @@ impl Lexer<'_> {
         }
         let begin = self.at;
         self.redirection(list)?;
-        // What complains may write to the same pipe.
+        // Complaints may be written to the same pipe.
         let nowhere = b">/dev/null".iter().map(|byte| Unit::Byte(*byte));
         self.feeds.has_complaints |= !self.units[begin..self.at].iter().copied().eq(nowhere);
         Ok(true)
@@ -373,7 +373,7 @@ impl Lexer<'_> {
     fn next_word(&mut self, list: &mut List) -> Read<()> {
         let word = self.word()?;
         if word.bits.is_empty() && !word.is_quoted {
-            // Only a line's end that was taken away.
+            // It was only a line's end that was removed.
             return Ok(());
         }
         if self.redirection_of(list, &word)? {
@@ -433,7 +433,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// A word where a command begins.
+    /// Reads a word where a command begins.
     fn name(&mut self, list: &mut List, word: Word) -> Read<()> {
         if list.command.is_empty()
             && let Some(text) = word.plain()
@@ -448,7 +448,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// A compound command begins or ends, if a word is that of one.
+    /// Begins or ends a compound command, if a word does so.
     fn compound(&mut self, list: &mut List, word: &[u8]) -> Read<()> {
         match word {
             b"{" | b"if" | b"while" | b"until" | b"for" | b"select" | b"case" => {
@@ -489,7 +489,7 @@ impl Lexer<'_> {
     }
 }
 
-/// `time` is none: it is a command's name for some shells.
+/// Returns `true` for a reserved word. `time` is none: for some shells it is a command's name.
 fn is_reserved(word: &[u8]) -> bool {
     let beginnings: [&[u8]; 11] = [
         b"!",
@@ -507,7 +507,7 @@ fn is_reserved(word: &[u8]) -> bool {
     is_between_commands(word) || beginnings.contains(&word)
 }
 
-/// What may stand behind the end of a compound command.
+/// Returns `true` for a word that may follow the end of a compound command.
 fn is_between_commands(word: &[u8]) -> bool {
     let words: [&[u8]; 8] = [
         b"then", b"elif", b"else", b"fi", b"do", b"done", b"esac", b"}",

@@ -1,11 +1,11 @@
-//! PURE: how shells read a word: quotes, parameters, and substitutions in it.
+//! PURE: reads a word: quotes, parameters, and substitutions in it.
 
 use super::commands::is_special;
 use super::lexer::{Closer, Lexer, Read, Stand, Unit, unreadable};
 use super::refusal::{Evaluated, Misplaced, Refusal};
 use super::words::{Bit, Word};
 
-/// Where an expansion stands.
+/// The quotes around an expansion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Around {
     /// No quotes.
@@ -15,19 +15,18 @@ pub(super) enum Around {
     Arithmetic,
 }
 
-/// What an operator in `${NAME...}` does with the word behind it.
+/// The use that an operator in `${NAME...}` makes of the word after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operator {
-    /// `-`, `=`, `?`, `+`: it is a value.
+    /// `-`, `=`, `?`, `+`: a value.
     Value,
-    /// `#`, `%`: it is a pattern.
+    /// `#`, `%`: a pattern.
     Pattern,
-    /// Something that not every sh has.
+    /// A use that not every sh has.
     Other,
 }
 
 impl Lexer<'_> {
-    /// Reads a word.
     pub(super) fn word(&mut self) -> Read<Word> {
         let from = self.found.len();
         let mut word = Word::default();
@@ -65,7 +64,7 @@ impl Lexer<'_> {
         Ok(word)
     }
 
-    /// A backslash outside of quotes.
+    /// Reads a backslash outside of quotes.
     fn escape(&mut self, word: &mut Word) -> Read<()> {
         self.at += 1;
         match self.unit(0) {
@@ -167,7 +166,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// What begins with `$`.
+    /// Reads an expansion that begins with `$`.
     pub(super) fn dollar(&mut self, around: Around, bits: &mut Vec<Bit>) -> Read<()> {
         self.at += 1;
         let Some(next) = self.unit(0) else {
@@ -221,7 +220,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// `$((...))`. Nothing in it is filled in, also not in substitutions, as their output is evaluated.
+    /// Reads `$((...))`. Nothing is filled in there, as even substitutions are evaluated.
     fn arithmetic(&mut self) -> Read<()> {
         let from = self.found.len();
         self.at += 2;
@@ -268,7 +267,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// `` `...` ``: what it has in it is read on its own, without one layer of backslashes.
+    /// Reads `` `...` ``: its content is read on its own, without one layer of backslashes.
     pub(super) fn backquotes(&mut self) -> Read<()> {
         self.at += 1;
         let (begin, mut close, mut has_escape) = (self.at, self.at, false);
@@ -294,7 +293,7 @@ impl Lexer<'_> {
         let has_place = inner.iter().any(|unit| !matches!(unit, Unit::Byte(_)));
         let has_double = inner.contains(&Unit::Byte(b'"'));
         if has_escape || !has_place && has_double && self.is_in_double {
-            // Nobody knows what it runs.
+            // It is not known what it runs.
             self.feeds.reader(self.is_in_heredoc);
             while self.at < close {
                 match self.unit(0) {
@@ -305,7 +304,7 @@ impl Lexer<'_> {
                 }
             }
         } else {
-            // Within double quotes, not all shells agree on quotes in backquotes.
+            // Within double quotes, shells differ on quotes in backquotes.
             if has_double && self.is_in_double {
                 return unreadable("a \" stands in backquotes between double quotes: write $(...)");
             }
@@ -320,13 +319,13 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// `${...}`.
+    /// Reads `${...}`.
     fn braces(&mut self, around: Around) -> Read<()> {
         self.at += 1;
         let name = self.at;
         match self.unit(0) {
             Some(Unit::Byte(b'#')) if self.byte(1) != Some(b'}') => {
-                // The length of a variable.
+                // It is the length of a variable.
                 self.at += 1;
                 self.skip_parameter();
                 let is_length = self.at > name + 1 && self.byte(0) == Some(b'}');
@@ -368,7 +367,7 @@ impl Lexer<'_> {
         read
     }
 
-    /// What was taken since there.
+    /// Returns the bytes taken since this place.
     fn bytes(&self, from: usize) -> Vec<u8> {
         let units = self.units[from..self.at].iter();
         let bytes = units.filter_map(|unit| match unit {
@@ -378,7 +377,7 @@ impl Lexer<'_> {
         bytes.collect()
     }
 
-    /// The name of a parameter in braces.
+    /// Skips the name of a parameter in braces.
     fn skip_parameter(&mut self) {
         match self.byte(0) {
             Some(byte) if b"@*#?-$!".contains(&byte) => self.at += 1,
@@ -403,7 +402,7 @@ impl Lexer<'_> {
         operator
     }
 
-    /// What stands behind an operator, up to the closing brace.
+    /// Reads the word after an operator, up to the closing brace.
     fn brace_word(&mut self, around: Around, operator: Operator) -> Read<()> {
         let is_bare = around == Around::Bare;
         let stand = match (around, operator) {

@@ -1,12 +1,12 @@
-//! PURE: whether a command may run what it reads from stdin, as shells and interpreters do. Where that
-//! is not known, as with a name that an expansion gives, it may. Does not know what it is fed.
+//! PURE: finds commands that may run what they read from stdin, as shells and interpreters do. One
+//! with an unknown name may. It does not know what they are fed.
 
 use super::commands::is_pasted_evaluated;
 use super::interpreters::{self, Language, Source, is_shell};
 use super::lexer;
 use super::words::{Bit, Word, is_option};
 
-/// Whether a command may run what it reads.
+/// Returns `true` if a command may run what it reads.
 pub(super) fn may_run_stdin(words: &[Word]) -> bool {
     let mut words = words;
     while let Some((name, arguments)) = words.split_first() {
@@ -19,7 +19,7 @@ pub(super) fn may_run_stdin(words: &[Word]) -> bool {
                     is_option(&word.literal_prefix().0) || word.assigned().is_some()
                 });
                 let count = options.count();
-                // These only say what it is.
+                // These options only print what it is.
                 let tells = |word: &Word| {
                     let text = word.literal().unwrap_or_default();
                     text.iter().any(|byte| matches!(byte, b'v' | b'V'))
@@ -38,7 +38,7 @@ pub(super) fn may_run_stdin(words: &[Word]) -> bool {
     false
 }
 
-/// The same of a program that is no runner.
+/// Returns `true` if a program that is no runner may run what it reads.
 fn judge(program: &[u8], arguments: &[Word]) -> bool {
     let first = arguments.first();
     if is_shell(program) {
@@ -74,7 +74,7 @@ fn judge(program: &[u8], arguments: &[Word]) -> bool {
     }
 }
 
-/// An address such as `EXEC:sh`.
+/// Returns `true` for an address such as `EXEC:sh`.
 fn is_started_by_socat(word: &Word) -> bool {
     let (text, is_whole) = word.literal_prefix();
     let kind = text.split(|byte| *byte == b':').next().unwrap_or_default();
@@ -83,7 +83,7 @@ fn is_started_by_socat(word: &Word) -> bool {
     !is_known || kinds.iter().any(|name| kind.eq_ignore_ascii_case(name))
 }
 
-/// Whether a command writes the contents of files, and nowhere their names.
+/// Returns `true` if a command outputs the contents of files, and never their names.
 pub(super) fn writes_contents_only(words: &[Word]) -> bool {
     let programs: [&[u8]; 12] = [
         b"bunzip2", b"bzcat", b"cat", b"gunzip", b"gzcat", b"lz4cat", b"unxz", b"unzstd", b"xzcat",
@@ -105,23 +105,23 @@ pub(super) fn writes_contents_only(words: &[Word]) -> bool {
     let is_such = name
         .literal()
         .is_some_and(|name| programs.contains(&&name[..]));
-    // The first of two could be /proc/self/cmdline, where the second one stands.
+    // The first of two could be /proc/self/cmdline, which contains the second.
     let places: usize = words.iter().map(|word| word.places.len()).sum();
     is_such && places == 1 && arguments.iter().all(is_plain)
 }
 
-/// Whether a script that a command has as an argument may run what it reads.
+/// Returns `true` if a script in an argument may run what it reads.
 fn is_text_reading(word: &Word) -> bool {
     word.literal()
         .is_none_or(|text| lexer::may_run_stdin(&text))
 }
 
-/// A command's name without its folder, if that is known before it runs.
+/// Returns a command's name without its folder, if it is known before the command runs.
 pub(super) fn known(name: &Word) -> Option<Vec<u8>> {
     name.program().filter(|_| !name.has_pattern())
 }
 
-/// Programs that run what they read, or start a shell that does.
+/// Returns `true` for programs that run what they read, or start a shell that does.
 fn is_reader(program: &[u8]) -> bool {
     let readers: [&[u8]; 56] = [
         b"at",
@@ -188,7 +188,7 @@ fn is_reader(program: &[u8]) -> bool {
         || program.starts_with(b"ld64.so")
 }
 
-/// Whether a program runs another one that its arguments name.
+/// Returns `true` if a program runs another one that its arguments name.
 pub(super) fn is_runner(program: &[u8]) -> bool {
     let others: [&[u8]; 47] = [
         b"busybox",
@@ -242,7 +242,7 @@ pub(super) fn is_runner(program: &[u8]) -> bool {
     is_plain_runner(program) || others.contains(&program)
 }
 
-/// Those that have nothing but options, variables and numbers before the other's name.
+/// Returns `true` for runners with only options, variables and numbers before the other's name.
 fn is_plain_runner(program: &[u8]) -> bool {
     let runners: [&[u8]; 13] = [
         b"chrt",
@@ -262,7 +262,7 @@ fn is_plain_runner(program: &[u8]) -> bool {
     runners.contains(&program)
 }
 
-/// `find` may run several commands, each up to its `;` or `+`.
+/// Examines `find`, which may run several commands, each up to its `;` or `+`.
 fn finds(words: &[Word]) -> bool {
     let is_end = |word: &Word| matches!(word.literal().as_deref(), Some(b";" | b"+"));
     words.split(is_end).any(|words| {
@@ -271,15 +271,15 @@ fn finds(words: &[Word]) -> bool {
     })
 }
 
-/// Whether a command follows in the arguments of `find`.
+/// Returns `true` if a command follows this argument of `find`.
 pub(super) fn is_order_of_find(word: &Word) -> bool {
     let orders: [&[u8]; 4] = [b"-exec", b"-execdir", b"-ok", b"-okdir"];
     let text = word.literal();
     text.is_some_and(|text| orders.contains(&&text[..]))
 }
 
-/// What follows a runner's name: the first interpreter decides, and what may be anything before the
-/// other program's name may be one.
+/// Examines the words after a runner's name. The first interpreter decides, and a word before the
+/// other program's name that may be anything counts as one.
 fn runs(runner: &[u8], words: &[Word]) -> bool {
     if is_reader(runner) {
         return true;
@@ -291,7 +291,7 @@ fn runs(runner: &[u8], words: &[Word]) -> bool {
         let was_option = std::mem::take(&mut is_behind_option);
         if is_option(&text) {
             let is_short = text[1] != b'-';
-            // A shell, or words that are split, which nobody looks through.
+            // It may be a shell, or words that are split, which are not examined.
             let is_shell = match runner {
                 b"sudo" | b"doas" => b"si",
                 _ => b"SS",
@@ -329,7 +329,7 @@ fn runs(runner: &[u8], words: &[Word]) -> bool {
     false
 }
 
-/// `xargs` puts what it reads behind the words of a command, or in between.
+/// Examines `xargs`, which puts what it reads after the words of a command, or between them.
 fn xargs(words: &[Word]) -> bool {
     let (at, is_pasted) = xargs_command(words);
     let command = words.get(at..).unwrap_or_default();
@@ -351,7 +351,7 @@ fn is_runner_or_reader(program: &[u8]) -> bool {
     is_runner(program) || is_reader(program)
 }
 
-/// Where the command of `xargs` begins, and whether what is read may be put between its words.
+/// Returns where the command of `xargs` begins, and if what is read may be put between its words.
 fn xargs_command(words: &[Word]) -> (usize, bool) {
     let (mut at, mut is_pasted) = (0, false);
     while let Some(word) = words.get(at) {
@@ -393,20 +393,20 @@ fn xargs_command(words: &[Word]) -> (usize, bool) {
     (at, is_pasted)
 }
 
-/// Whether a long option is another one, which may be cut short, and have an argument.
+/// Returns `true` if a long option is this one, which may be abbreviated, and have an argument.
 pub(super) fn is_abbreviated(option: &[u8], name: &[u8]) -> bool {
     let end = option.iter().position(|byte| *byte == b'=');
     let option = &option[..end.unwrap_or(option.len())];
     option.len() > 2 && option.starts_with(b"--") && name.starts_with(option)
 }
 
-/// A word that names stdin, or may, with or without an option's letters before it.
+/// Returns `true` for a word that names stdin, or may, with or without an option's letters.
 fn may_name_stdin(word: &Word) -> bool {
     let (text, is_whole) = word.literal_prefix();
     !is_whole || text.ends_with(b"-") || text.ends_with(b"stdin") || may_be_stdin(word)
 }
 
-/// Whether a file's name may stand for stdin, or for another open file.
+/// Returns `true` if a file's name may mean stdin, or another open file.
 pub(super) fn may_be_stdin(word: &Word) -> bool {
     if word.has_pattern() {
         return true;

@@ -1,9 +1,9 @@
-//! PURE: why a place cannot be filled in where it stands in a shell's script, and what to write there
-//! instead. Knows nothing of how scripts are read.
+//! PURE: the reasons for which a place in a shell's script cannot be filled in, and what to write
+//! there instead. It knows nothing of how scripts are read.
 
 use super::interpreters::Language;
 
-/// Why a value may not stand where its place does.
+/// The reason for which a value may not stand in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Evaluated(Evaluated),
@@ -15,7 +15,7 @@ pub(super) enum Refusal {
     Unreadable(&'static str),
 }
 
-/// Where a value would be evaluated, or become more than one word.
+/// A place where a value would be evaluated, or become more than one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Evaluated {
     Arithmetic,
@@ -23,7 +23,7 @@ pub(super) enum Evaluated {
     Trap,
     Sourced,
     Completion,
-    /// What `sh` and the like read from stdin.
+    /// The stdin of `sh` and the like.
     Stdin,
     PrintfOption,
     TestOperator,
@@ -35,7 +35,7 @@ pub(super) enum Evaluated {
     BraceOperator,
 }
 
-/// Where a program that is started would evaluate a value, or may.
+/// A place where a started program would evaluate a value, or might.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Started {
     /// The script of `sh -c`.
@@ -53,16 +53,16 @@ pub(super) enum Started {
     UnknownName,
     /// A shell's first argument, which may be an option.
     ShellOption,
-    /// The same of an interpreter.
+    /// An interpreter's first argument, which may be an option.
     ProgramOption,
-    /// A file's name that perl takes for a command if it ends in `|`.
+    /// The name of a file that perl takes for a command if it ends in `|`.
     OpenedByPerl,
     ProgramName,
-    /// A command's name of several words.
+    /// A command's name that becomes several words.
     SplitName,
 }
 
-/// Where no value can stand.
+/// A place where no value can stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Misplaced {
     VariableName,
@@ -76,12 +76,12 @@ pub(super) enum Misplaced {
 }
 
 impl Refusal {
-    /// Whether digits alone do no harm there, which is all that some places can give.
+    /// Returns `true` if digits alone do no harm there; some places can give only digits.
     pub(super) fn is_of_content(self) -> bool {
         !matches!(self, Refusal::Misplaced(_) | Refusal::Unreadable(_))
     }
 
-    /// What follows the place's sign in a complaint.
+    /// Returns the text after the place in a complaint.
     pub(super) fn words(self) -> String {
         match self {
             Refusal::Evaluated(evaluated) => evaluated.words().to_owned(),
@@ -143,7 +143,7 @@ impl Evaluated {
 }
 
 impl Started {
-    /// Whether it holds only where it is certain that the program is run.
+    /// Returns `true` if it holds only when it is certain that the program is run.
     pub(super) fn is_guess(self) -> bool {
         !matches!(self, Started::Script | Started::SplitByEnv)
     }

@@ -1,4 +1,4 @@
-//! PURE: a word of a script, as far as it is known before anything is expanded.
+//! PURE: a word of a script, as far as it is known before expansion.
 
 use std::ops::Range;
 
@@ -8,22 +8,22 @@ pub(super) enum Bit {
     /// A byte outside of quotes.
     Plain(u8),
     Quoted(u8),
-    /// What an expansion gives.
+    /// The result of an expansion.
     Unknown,
-    /// What `$@` gives, which is nothing at all at times, quotes or not.
+    /// The result of `$@`, which may be no word at all, with or without quotes.
     Arguments,
-    /// A value that is filled in.
+    /// A value to be filled in.
     Place,
 }
 
-/// A word, and the places in it, those in substitutions included.
+/// A word, and the places in it, including those in substitutions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Word {
     pub(super) bits: Vec<Bit>,
     pub(super) places: Range<usize>,
-    /// Whether it is a word even if there is nothing in it.
+    /// True if it is a word even when it is empty.
     pub(super) is_quoted: bool,
-    /// Whether an expansion in it stands outside of quotes, so that it may become several.
+    /// True if an expansion in it stands outside of quotes, so that it may become several words.
     pub(super) is_split: bool,
 }
 
@@ -32,13 +32,13 @@ impl Word {
         !self.places.is_empty()
     }
 
-    /// Its text, if that is known.
+    /// Returns its text, if that is known.
     pub(super) fn literal(&self) -> Option<Vec<u8>> {
         let (text, is_whole) = self.literal_prefix();
         is_whole.then_some(text)
     }
 
-    /// What is known of its beginning, and whether that is all.
+    /// Returns the known beginning of its text, and `true` if that is all.
     pub(super) fn literal_prefix(&self) -> (Vec<u8>, bool) {
         let known = self.bits.iter().map_while(|bit| match bit {
             Bit::Plain(byte) | Bit::Quoted(byte) => Some(*byte),
@@ -49,7 +49,7 @@ impl Word {
         (text, is_whole)
     }
 
-    /// Its text, if nothing of it is quoted or expanded, as of reserved words.
+    /// Returns its text, if nothing of it is quoted or expanded, as in reserved words.
     pub(super) fn plain(&self) -> Option<Vec<u8>> {
         let plain = self.bits.iter().map(|bit| match bit {
             Bit::Plain(byte) => Some(*byte),
@@ -58,7 +58,7 @@ impl Word {
         plain.collect()
     }
 
-    /// Whether nobody knows how it begins.
+    /// Returns `true` if its beginning is unknown.
     pub(super) fn begins_with_hole(&self) -> bool {
         let known = matches!(
             self.bits.first(),
@@ -67,7 +67,7 @@ impl Word {
         !known
     }
 
-    /// Whether bash makes several words of it: `{a,b}`, `{1..9}`.
+    /// Returns `true` if bash makes several words of it: `{a,b}`, `{1..9}`.
     pub(super) fn has_alternatives(&self) -> bool {
         let find = |wanted: &[Bit]| {
             let mut windows = self.bits.windows(wanted.len());
@@ -82,7 +82,7 @@ impl Word {
         self.bits.iter().any(is_expansion)
     }
 
-    /// Whether there may be no word after all: `$x` is none if the variable is empty.
+    /// Returns `true` if it may be no word at all, as `$x` is when the variable is empty.
     pub(super) fn may_vanish(&self) -> bool {
         let has_arguments = self.bits.contains(&Bit::Arguments);
         self.has_expansion()
@@ -90,7 +90,7 @@ impl Word {
             && (!self.is_quoted || has_arguments)
     }
 
-    /// What it is if all expansions in it give nothing.
+    /// Returns the word that is left if all expansions in it give nothing.
     pub(super) fn without_expansions(&self) -> Self {
         let rest = self.bits.iter().filter(|bit| !is_expansion(bit));
         Word {
@@ -99,7 +99,7 @@ impl Word {
         }
     }
 
-    /// How it begins outside of quotes.
+    /// Returns its beginning outside of quotes.
     pub(super) fn plain_prefix(&self) -> Vec<u8> {
         let plain = self.bits.iter().map_while(|bit| match bit {
             Bit::Plain(byte) => Some(*byte),
@@ -112,7 +112,7 @@ impl Word {
         self.literal_prefix().0.starts_with(text)
     }
 
-    /// The name that a value is assigned to.
+    /// Returns the name that a value is assigned to.
     pub(super) fn assigned(&self) -> Option<Vec<u8>> {
         let text = self.plain_prefix();
         let end = text.iter().position(|byte| *byte == b'=')?;
@@ -120,14 +120,14 @@ impl Word {
         is_name(name).then(|| name.to_vec())
     }
 
-    /// What stands before its `=`, in quotes or not.
+    /// Returns the text before its `=`, in quotes or not.
     pub(super) fn variable(&self) -> Option<Vec<u8>> {
         let (text, _) = self.literal_prefix();
         let end = text.iter().position(|byte| *byte == b'=')?;
         Some(text[..end].to_vec())
     }
 
-    /// The name of the program that it starts: without its folder, if that is known.
+    /// Returns the name of the program that it starts, without its folder, if it is known.
     pub(super) fn program(&self) -> Option<Vec<u8>> {
         let slash = |bit: &Bit| matches!(bit, Bit::Plain(b'/') | Bit::Quoted(b'/'));
         let begin = self
@@ -142,7 +142,7 @@ impl Word {
         base.literal()
     }
 
-    /// What is known of its end.
+    /// Returns the known end of its text.
     pub(super) fn literal_suffix(&self) -> Vec<u8> {
         let known = self.bits.iter().rev().map_while(|bit| match bit {
             Bit::Plain(byte) | Bit::Quoted(byte) => Some(*byte),
@@ -153,14 +153,14 @@ impl Word {
         text
     }
 
-    /// Whether the names of files may take its place.
+    /// Returns `true` if names of files may replace it.
     pub(super) fn has_pattern(&self) -> bool {
         let is_pattern = |bit: &Bit| matches!(bit, Bit::Plain(b'*' | b'?'));
         let brackets = [Bit::Plain(b'['), Bit::Plain(b']')];
         self.bits.iter().any(is_pattern) || brackets.iter().all(|bit| self.bits.contains(bit))
     }
 
-    /// Whether what is filled in may be its beginning. One with a slash before it is a path.
+    /// Returns `true` if a value may be its beginning. A place after a slash makes a path.
     pub(super) fn may_begin_with_place(&self) -> bool {
         let begin = self.bits.iter().take_while(|bit| !is_known(bit));
         let own = self.bits.iter().filter(|bit| **bit == Bit::Place).count();
@@ -169,7 +169,7 @@ impl Word {
             && (begin.clone().any(|bit| *bit == Bit::Place) || has_inner && begin.count() > 0)
     }
 
-    /// Whether its places stand in it themselves, and not in substitutions.
+    /// Returns `true` if its places stand in it directly, and not in substitutions.
     pub(super) fn has_own_places_only(&self) -> bool {
         let own = self.bits.iter().filter(|bit| **bit == Bit::Place).count();
         own == self.places.len()
@@ -189,7 +189,7 @@ fn is_expansion(bit: &Bit) -> bool {
     matches!(bit, Bit::Unknown | Bit::Arguments)
 }
 
-/// A variable's name.
+/// Returns `true` for a variable's name.
 pub(super) fn is_name(text: &[u8]) -> bool {
     let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
     text.first().is_some_and(is_letter)

@@ -122,7 +122,7 @@ pub(crate) fn summary(at_ms: u64, counts: Counts) -> Event {
     event(at_ms, what)
 }
 
-/// Two items, two workers; the first one is killed with the first item in hand.
+/// Returns the events of two items and two workers; the first worker is killed with the first item.
 pub(crate) fn of_a_kill() -> Vec<Event> {
     vec![
         born(1, "worker-1", 11),

@@ -1,9 +1,8 @@
-//! Times on an axis: where its ticks are and what is written at them.
+//! Times on an axis: the places of its ticks and their labels.
 
 use std::time::Duration;
 
-/// Steps between ticks, in nanoseconds: 1, 2 and 5 of everything below a minute, and what a clock
-/// has above.
+/// The steps between ticks, in nanoseconds: 1, 2 and 5 of all below a minute, and a clock's units.
 const STEPS_NS: [u64; 41] = {
     const US: u64 = 1000;
     const MS: u64 = 1000 * US;
@@ -56,7 +55,7 @@ const STEPS_NS: [u64; 41] = {
     ]
 };
 
-/// Ticks from 0 on: when, and what is written there. At most `count` and the one at 0.
+/// Returns the time and the label of each tick: one at 0, and at most `count` others.
 pub(super) fn ticks(length: Duration, count: u32) -> Vec<(Duration, String)> {
     let fits = |step: &&u64| Duration::from_nanos(**step) * count >= length;
     let step_ns = STEPS_NS.iter().find(fits).unwrap_or(&STEPS_NS[40]);
@@ -68,8 +67,7 @@ pub(super) fn ticks(length: Duration, count: u32) -> Vec<(Duration, String)> {
         .collect()
 }
 
-/// A time in the unit of the steps, or as a decimal number of the next larger one where the axis is
-/// longer than that.
+/// Returns a time in the unit of the steps, or in decimals of the next unit on a longer axis.
 fn label(at: Duration, step: Duration, length: Duration) -> String {
     const UNITS: [(u128, &str); 6] = [
         (1_000, "µs"),
@@ -79,7 +77,7 @@ fn label(at: Duration, step: Duration, length: Duration) -> String {
         (3_600_000_000_000, "h"),
         (86_400_000_000_000, "d"),
     ];
-    // Only a second and what is below are divided by ten.
+    // Only a second and smaller units are divided by ten.
     let decimals = UNITS[1..3].iter().rev();
     let decimal = decimals
         .clone()
@@ -101,7 +99,7 @@ fn label(at: Duration, step: Duration, length: Duration) -> String {
     }
 }
 
-/// A time in words, to about four digits.
+/// Returns a time in words, to about four digits.
 pub(super) fn in_words(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match time.as_micros() {

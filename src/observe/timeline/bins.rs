@@ -1,16 +1,16 @@
-//! How busy somebody was, over time: a fixed number of bins whose width doubles as time goes on.
+//! Activity over time: a fixed number of bins whose width doubles as time goes on.
 
 use std::time::Duration;
 
 use crate::observe::spans::{Doing, MarkKind};
 
-/// As many as there are columns in a picture, or up to twice as few.
+/// The greatest number of bins, as many as a picture has columns; doubling the width halves it.
 const BINS_MAX: usize = 1024;
 
-/// The first width. What takes a minute has doubled it sixteen times.
+/// The first width. A run of a minute has doubled it sixteen times.
 const WIDTH_NS_MIN: u64 = 1024;
 
-/// What happened in one bin's time.
+/// The events in one bin's time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Bin {
     producing_ns: u64,
@@ -32,7 +32,7 @@ impl Bin {
 #[derive(Debug, Clone)]
 pub(super) struct Bins {
     width_ns: u64,
-    /// Those from the beginning up to the last one in which something happened.
+    /// The bins from the beginning up to the last one that is not empty.
     bins: Vec<Bin>,
 }
 
@@ -46,7 +46,7 @@ impl Default for Bins {
 }
 
 impl Bins {
-    /// Somebody was busy between these times.
+    /// Adds activity between these times.
     pub(super) fn add(&mut self, doing: Doing, start: Duration, end: Duration) {
         let (mut at_ns, end_ns) = (nanos(start), nanos(end));
         self.reach(end_ns);
@@ -62,7 +62,6 @@ impl Bins {
         }
     }
 
-    /// Something went wrong at this time.
     pub(super) fn mark(&mut self, kind: MarkKind, at: Duration) {
         let at_ns = nanos(at);
         self.reach(at_ns);
@@ -71,8 +70,7 @@ impl Bins {
         *count = count.saturating_add(1);
     }
 
-    /// How long somebody was producing and working between these times, by bins that are taken to
-    /// be even.
+    /// Returns the time of producing and working in this span, taking each bin as even.
     pub(super) fn busy(&self, from: Duration, to: Duration) -> (Duration, Duration) {
         let (mut at_ns, to_ns) = (nanos(from), nanos(to));
         let (mut producing, mut working) = (0.0, 0.0);
@@ -92,7 +90,7 @@ impl Bins {
         (producing.unwrap_or_default(), working.unwrap_or_default())
     }
 
-    /// When this went wrong and how often, by the middles of the bins.
+    /// Returns the times and numbers of these marks, by the middles of the bins.
     pub(super) fn marks(&self, kind: MarkKind) -> impl Iterator<Item = (Duration, u32)> {
         let width = Duration::from_nanos(self.width_ns);
         let counted = self.bins.iter().zip(0_u32..);
@@ -129,7 +127,7 @@ fn place(kind: MarkKind) -> usize {
     }
 }
 
-/// 292 years must do, so that doubling a width never overflows.
+/// Converts a time, to 292 years at most, so that doubling a width never overflows.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).map_or(u64::MAX / 2, |ns| ns.min(u64::MAX / 2))
 }

@@ -1,25 +1,24 @@
-//! SVG as text: shapes, numbers, and words that fit where they are put.
+//! SVG as text: shapes, numbers, and words cut to fit.
 //!
-//! There are no fonts to measure with, so widths are those of a wide font; in any other there is
-//! some air.
+//! There are no fonts to measure with, so widths are those of a wide font.
 
 use std::fmt;
 
-/// Every sheet begins like this, so that it is known for one.
+/// The beginning of every sheet, by which it is recognised.
 pub(crate) const BEGINNING: &str =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- a time chart by dishrack -->\n";
 
-/// The system's own fonts, whatever they are.
+/// The system's own fonts.
 const FONTS: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', Arial, sans-serif";
 
-/// How a text is set.
+/// The style of a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Type {
     pub(super) size: f64,
     pub(super) anchor: &'static str,
     pub(super) colour: &'static str,
     pub(super) is_bold: bool,
-    /// With a white edge, for an uneven ground.
+    /// True if it has a white edge, for an uneven ground.
     pub(super) has_halo: bool,
 }
 
@@ -45,15 +44,15 @@ impl Type {
         }
     }
 
-    /// How wide a text gets at most, in pixels.
+    /// Returns the greatest width of a text in pixels.
     pub(super) fn width(self, text: &str) -> f64 {
         let ems: f64 = text.chars().map(ems).sum();
         let weight = if self.is_bold { 1.12 } else { 1.0 };
         ems * self.size * weight
     }
 
-    /// The text, or its beginning and its end around an ellipsis, so that it is no wider than this.
-    /// None if too little would be left.
+    /// Returns the text, or its beginning and its end around an ellipsis, at most this wide.
+    /// Returns `None` if too little would be left.
     pub(super) fn fit(self, text: &str, width: f64) -> Option<String> {
         if self.width(text) <= width {
             return Some(text.to_owned());
@@ -69,7 +68,7 @@ impl Type {
     }
 }
 
-/// The width of a character in a wide font, as a part of the font's size.
+/// Returns the width of a character in a wide font, as a part of the font's size.
 fn ems(c: char) -> f64 {
     match c {
         'i' | 'j' | 'l' | '\'' | '|' => 0.31,
@@ -83,14 +82,14 @@ fn ems(c: char) -> f64 {
     }
 }
 
-/// A number of pixels, to a tenth.
+/// A number of pixels, written to a tenth.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Px(pub(super) f64);
 
 impl fmt::Display for Px {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tenths = (self.0 * 10.0).round() / 10.0;
-        // Neither -0 nor what is no number.
+        // Write neither -0 nor a value that is no number.
         if tenths == 0.0 || !tenths.is_finite() {
             return f.write_str("0");
         }
@@ -98,8 +97,7 @@ impl fmt::Display for Px {
     }
 }
 
-/// A text as XML has it. Characters that XML cannot have, and control characters, are replaced by
-/// ones that can be seen.
+/// Escapes a text for XML. Characters that XML forbids and control characters become visible ones.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -113,7 +111,7 @@ pub(super) fn escaped(text: &str) -> String {
             '\0'..' ' => escaped.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}')),
             '\u{7f}' => escaped.push('\u{2421}'),
             '\u{80}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            // They would turn the direction of what follows, or be nothing that can be seen.
+            // They would change the direction of the text that follows, or be invisible.
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 escaped.push('\u{fffd}');
             }
@@ -123,7 +121,7 @@ pub(super) fn escaped(text: &str) -> String {
     escaped
 }
 
-/// A number with a comma between thousands.
+/// Returns a number with a comma between thousands.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -136,31 +134,31 @@ pub(crate) fn grouped(number: u64) -> String {
     grouped
 }
 
-/// What is drawn, from the back to the front.
+/// The drawing, from the back to the front.
 #[derive(Debug, Default)]
 pub(super) struct Canvas {
     body: String,
 }
 
 impl Canvas {
-    /// Something without words. `shape` is an element's name and attributes.
+    /// Draws a shape without words. `shape` is an element's name and attributes.
     pub(super) fn shape(&mut self, shape: fmt::Arguments<'_>) {
         self.body += &format!("<{shape}/>\n");
     }
 
-    /// Something that says these lines when it is pointed at.
+    /// Draws a shape that shows these lines when it is pointed at.
     pub(super) fn told(&mut self, element: &str, attributes: fmt::Arguments<'_>, lines: &[String]) {
         let lines: Vec<String> = lines.iter().map(|line| escaped(line)).collect();
         let title = lines.join("\n");
         self.body += &format!("<{element} {attributes}><title>{title}</title></{element}>\n");
     }
 
-    /// A text with its baseline here.
+    /// Draws a text with its baseline here.
     pub(super) fn text(&mut self, x: f64, y: f64, style: Type, text: &str) {
         self.written(x, y, style, text, None);
     }
 
-    /// A text that says more when it is pointed at.
+    /// Draws a text that shows more when it is pointed at.
     pub(super) fn text_told(&mut self, x: f64, y: f64, style: Type, text: &str, title: &str) {
         self.written(x, y, style, text, Some(title));
     }
@@ -194,7 +192,7 @@ impl Canvas {
         );
     }
 
-    /// The whole file. `definitions` are what the body refers to.
+    /// Returns the whole file. `definitions` are what the body refers to.
     pub(super) fn finish(self, width: f64, height: f64, title: &str, definitions: &str) -> String {
         let (width, height) = (Px(width), Px(height));
         format!(

@@ -1,4 +1,4 @@
-//! One run's rows, drawn: bars where there are few, hills where there are many, and marks.
+//! Draws one run's rows: bars where they are few, hills where they are many, and marks.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::svg::{GREY, INK};
 use super::words;
 use crate::observe::spans::{Doing, Labels, MarkKind, Span, SpanEnd};
 
-/// Where a time is.
+/// The scale from times to places.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scale {
     pub(super) left: f64,
@@ -19,22 +19,22 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Times beyond the end are at the end.
+    /// Returns the place of a time; times beyond the end are at the end.
     pub(super) fn x(&self, at: Duration) -> f64 {
         let share = at.as_secs_f64() / self.length.as_secs_f64();
         self.left + self.width * share.min(1.0)
     }
 }
 
-/// How high rows are, and what fits into and beside them: the more there are, the less.
+/// The height of rows and of the parts in and beside them: the more rows, the lower.
 #[derive(Debug, Clone, Copy)]
 struct Form {
-    /// Room for marks above the bars.
+    /// The room for marks above the bars.
     rail: f64,
     bar: f64,
     gap: f64,
     mark: f64,
-    /// Each how many rows have a name.
+    /// The distance, in rows, from one row with a name to the next.
     named: usize,
     names: Type,
     has_processes: bool,
@@ -57,7 +57,7 @@ impl Form {
             bar,
             gap,
             mark,
-            // Without a rail the rows are lower than a name is.
+            // Without a rail the rows are lower than a name.
             named: if rows > 40 && !has_marks { 2 } else { named },
             names: Type::of(if rows <= 12 { 13.0 } else { 10.0 }, INK),
             has_processes: rows <= 12,
@@ -104,7 +104,7 @@ impl<'a> Chart<'a> {
     }
 
     pub(super) fn height(&self) -> f64 {
-        // An empty one has a line that says so.
+        // An empty chart has a line that says so.
         let rows = u32::try_from(self.rows.len().max(1)).unwrap_or(u32::MAX);
         f64::from(rows) * self.form.pitch()
     }
@@ -116,7 +116,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// What the names beside the rows need, within bounds.
+    /// Returns the room for the names beside the rows, within bounds.
     pub(super) fn names_width(&self) -> f64 {
         let name_width = |row: &&Row| self.form.names.width(&self.name(row));
         let names = self.rows.iter().map(name_width).fold(0.0, f64::max);
@@ -152,7 +152,7 @@ impl<'a> Chart<'a> {
         self.rows.iter().any(|row| !row.marks(kind).is_empty())
     }
 
-    /// `columns` are where names begin, how wide they may be, and where counts end.
+    /// Draws the chart. `columns`: the left edge and the width of names, the right edge of counts.
     pub(super) fn draw(
         &self,
         canvas: &mut Canvas,
@@ -264,7 +264,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// How busy the row was in each column.
+    /// Draws the row's activity in each column.
     fn draw_hills(&self, canvas: &mut Canvas, scale: &Scale, y: f64, row: &'a Row) {
         let bar = self.form.bar;
         let is_others = std::ptr::eq(row, &raw const self.timeline.others);
@@ -273,14 +273,14 @@ impl<'a> Chart<'a> {
         } else {
             1
         };
-        // Low rows show less, so they need less.
+        // Low rows show less, so they need fewer.
         let columns: u32 = if bar < 9.0 { 400 } else { 1000 };
         let column = scale.length / columns;
         let width = scale.width / f64::from(columns);
         let full = column.as_secs_f64() * f64::from(workers);
         let height = |busy: Duration| match busy.is_zero() {
             true => 0.0,
-            // Whatever was done is to be seen.
+            // Any activity must be visible.
             false => (bar * busy.as_secs_f64() / full).clamp(1.0, bar),
         };
         let (mut all, mut working) = (Hill::new(y + bar), Hill::new(y + bar));
@@ -313,7 +313,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Marks that would lie on each other become one that tells how many there are.
+    /// Draws the marks. Those that would overlap become one with their number.
     fn draw_marks(&self, canvas: &mut Canvas, scale: &Scale, y: f64, row: &Row, kind: MarkKind) {
         let Form {
             bar, rail, mark, ..
@@ -326,7 +326,7 @@ impl<'a> Chart<'a> {
         };
         let size = if in_bar { mark.min(bar + 2.0) } else { mark };
         for (notch, count) in gathered(row.marks(kind), scale, size) {
-            // Where it would lie on the cross, it lies on what failed.
+            // Move it off the cross, onto the failed part.
             let shift = if in_bar && kind != MarkKind::Death {
                 size + 2.0
             } else {
@@ -348,8 +348,7 @@ impl<'a> Chart<'a> {
     }
 }
 
-/// The first of each group of marks that are nearer to each other than their size, and how many
-/// there are in it.
+/// Gathers marks that are nearer to each other than their size: the first of each, and the number.
 fn gathered<'a>(notches: Vec<Notch<'a>>, scale: &Scale, size: f64) -> Vec<(Notch<'a>, u32)> {
     let mut groups: Vec<(Notch<'a>, u32)> = Vec::new();
     for notch in notches {
@@ -366,7 +365,7 @@ fn gathered<'a>(notches: Vec<Notch<'a>>, scale: &Scale, size: f64) -> Vec<(Notch
     groups
 }
 
-/// Names in the order in which people count: 2 before 10.
+/// Returns a key that orders numbers in names by value: 2 before 10.
 fn natural(name: &str) -> (String, u64, String) {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let number = name[stem.len()..].parse().unwrap_or(u64::MAX);

@@ -1,20 +1,20 @@
-//! What is kept of one row: its bars while they can be told apart, bins for ever.
+//! The data of one row: its bars while they can be told apart, and its bins.
 
 use std::time::Duration;
 
 use super::bins::Bins;
 use crate::observe::spans::{Doing, Mark, MarkKind, Span, SpanEnd};
 
-/// More bars than this are narrower than a few pixels each, and are shown by how many there are.
+/// The greatest number of bars; more would be narrower than a few pixels, so bins replace them.
 const BARS_MAX: usize = 300;
 
-/// Marks that keep their words. Further ones are counted.
+/// The number of marks that keep their words. Further ones are only counted.
 const MARKS_MAX: usize = 200;
 
-/// Lives that are told apart. A worker that is replaced all the time is taken to live on.
+/// The number of lives that are told apart. A worker that is always replaced is taken to live on.
 const LIVES_MAX: usize = 100;
 
-/// From when to when a worker lived, if it ended.
+/// The beginning of a worker's life, and its end, if it ended.
 pub(super) type Life = (Duration, Option<Duration>);
 
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// A crowded one has no bars.
+    /// Makes an empty row. A crowded one has no bars.
     pub(super) fn new(name: String, is_crowded: bool) -> Self {
         Row {
             name,
@@ -58,7 +58,6 @@ impl Row {
         }
     }
 
-    /// Somebody was busy.
     pub(super) fn add(&mut self, span: Span) {
         self.bins.add(span.doing, span.start, span.end);
         match (span.doing, &span.outcome) {
@@ -78,13 +77,13 @@ impl Row {
         }
     }
 
-    /// From now on this row is shown by its bins.
+    /// Drops the bars: from now on this row is shown by its bins.
     pub(super) fn drop_bars(&mut self) {
         self.is_crowded = true;
         self.bars = Vec::new();
     }
 
-    /// Something went wrong. Whether its words are kept.
+    /// Adds a mark. Returns `true` if its words are kept.
     pub(super) fn mark(&mut self, mark: Mark, keeps_words: bool) -> bool {
         self.bins.mark(mark.kind, mark.at);
         let is_kept = keeps_words && self.marks.len() < MARKS_MAX;
@@ -96,7 +95,7 @@ impl Row {
         is_kept
     }
 
-    /// None if they cannot be told apart.
+    /// Returns the bars; none if they cannot be told apart.
     pub(super) fn bars(&self) -> &[Span] {
         &self.bars
     }
@@ -113,13 +112,13 @@ impl Row {
         &self.lives
     }
 
-    /// How many items were made and done here.
+    /// Returns the number of items made or done here.
     pub(super) fn items(&self) -> u64 {
-        // Where one makes and does them, they are the same ones.
+        // If one row makes and does items, they are the same ones.
         self.made.max(self.done)
     }
 
-    /// Whose row it is, in few words.
+    /// Returns the processes of the row, in few words.
     pub(super) fn processes(&self) -> String {
         match self.pids {
             None => String::new(),
@@ -129,7 +128,7 @@ impl Row {
         }
     }
 
-    /// When and how often this went wrong, with words where they are kept. In the order of time.
+    /// Returns the marks of this kind in the order of time, with words where they are kept.
     pub(super) fn marks(&self, kind: MarkKind) -> Vec<Notch<'_>> {
         let mut notches: Vec<Notch<'_>> = if self.has_wordless_marks {
             let counted = self.bins.marks(kind);

@@ -1,4 +1,4 @@
-//! What rows and the legend are made of: boxes, hills, and a shape for each kind of mark.
+//! The parts of rows and of the legend: boxes, hills, and a shape for each kind of mark.
 
 use super::canvas::{Canvas, Px};
 use crate::observe::spans::MarkKind;
@@ -10,7 +10,7 @@ pub(super) fn draw_box(canvas: &mut Canvas, x: f64, y: f64, width: f64, height: 
     ));
 }
 
-/// A sample for the legend.
+/// Draws a sample for the legend.
 pub(super) fn draw_hill(canvas: &mut Canvas, x: f64, y: f64, width: f64, height: f64) {
     let mut hill = Hill::new(y + height);
     let parts = [0.3, 0.6, 0.5, 0.9, 1.0, 0.7, 0.4];
@@ -22,7 +22,7 @@ pub(super) fn draw_hill(canvas: &mut Canvas, x: f64, y: f64, width: f64, height:
     canvas.shape(format_args!("path class=\"w\" d=\"{path}\""));
 }
 
-/// A diamond, a gravestone or a cross around this point.
+/// Draws a diamond, a gravestone or a cross around this point.
 pub(super) fn draw_mark(
     canvas: &mut Canvas,
     kind: MarkKind,
@@ -54,7 +54,7 @@ pub(super) fn draw_mark(
         ),
     };
     if kind == MarkKind::Death {
-        // A white edge, so that it stands out from the bar.
+        // A white edge makes it stand out from the bar.
         canvas.shape(format_args!("path class=\"h\" d=\"{path}\""));
     }
     let attributes = format_args!("class=\"{class}\" d=\"{path}\"");
@@ -64,7 +64,7 @@ pub(super) fn draw_mark(
     }
 }
 
-/// The outline of something that has a height in each column.
+/// The outline of a figure that has a height in each column.
 pub(super) struct Hill {
     base: f64,
     height: f64,
@@ -80,7 +80,7 @@ impl Hill {
         }
     }
 
-    /// From here on it is so high. What does not change by half a pixel is not written.
+    /// Sets the height from here on. A change of less than half a pixel is not written.
     pub(super) fn step(&mut self, x: f64, height: f64) {
         let height = (height * 2.0).round() / 2.0;
         if self.path.is_empty() {

@@ -1,4 +1,4 @@
-//! A sheet with one chart or several below each other, on one scale of time, as an SVG file.
+//! A sheet with one or more charts below each other, on one scale of time, as an SVG file.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ pub(super) const GREY: &str = "#56626e";
 
 const WIDTH: f64 = 1200.0;
 const MARGIN: f64 = 24.0;
-/// What the counts to the right of the rows need.
+/// The width of the counts to the right of the rows.
 const COUNTS_WIDTH: f64 = 84.0;
-/// Between the ends of the plot and what stands beside it.
+/// The space between the ends of the plot and what stands beside it.
 const AIR: f64 = 14.0;
-/// A sheet that is higher than this has its axis above as well.
+/// The height above which a sheet has its axis at the top as well.
 const TALL: f64 = 1000.0;
 
 const TITLE: Type = Type::of(20.0, INK).bold();
@@ -27,8 +27,8 @@ const LEGEND: Type = Type::of(12.0, INK);
 const TICK: Type = Type::of(11.0, GREY).anchored("middle");
 const COLUMN: Type = Type::of(11.0, GREY).anchored("end");
 
-/// Colours that those who cannot tell red from green can tell apart, too; what failed is hatched,
-/// what was broken off is dashed, and marks differ in their shapes.
+/// Colours that differ also for the colour-blind; failed work is hatched, broken-off work is
+/// dashed, and marks differ in their shapes.
 const DEFINITIONS: &str = "\
 <pattern id=\"hatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
 patternTransform=\"rotate(45)\">
@@ -53,17 +53,16 @@ patternTransform=\"rotate(45)\">
 </style>
 ";
 
-/// One run.
 pub(crate) fn draw(timeline: &Timeline) -> String {
     sheet(&timeline.labels.title, std::slice::from_ref(timeline))
 }
 
-/// Several runs, or one, which then needs no heading of its own.
+/// Draws one or more runs; a single one needs no heading of its own.
 pub(crate) fn sheet(title: &str, timelines: &[Timeline]) -> String {
     let charts: Vec<Chart<'_>> = timelines.iter().map(Chart::of).collect();
     let names = charts.iter().map(Chart::names_width).fold(60.0, f64::max);
     let length = timelines.iter().map(Timeline::length).max();
-    // What took no time has an axis all the same.
+    // Even a run of no time needs an axis.
     let length = length.unwrap_or_default().max(Duration::from_micros(10));
     let left = MARGIN + names + AIR;
     let scale = Scale {
@@ -138,7 +137,7 @@ fn draw_grid(canvas: &mut Canvas, scale: &Scale, ticks: &[(Duration, String)], f
     canvas.shape(format_args!("path class=\"g\" d=\"{lines}\""));
 }
 
-/// `side` is 1 for labels below the line, and -1 for labels above.
+/// Draws an axis. `side` is 1 for labels below the line, and -1 for labels above.
 fn draw_axis(canvas: &mut Canvas, scale: &Scale, ticks: &[(Duration, String)], y: f64, side: f64) {
     let mut lines = format!("M{} {}h{}", Px(scale.left), Px(y), Px(scale.width));
     for (at, _) in ticks {
@@ -151,7 +150,7 @@ fn draw_axis(canvas: &mut Canvas, scale: &Scale, ticks: &[(Duration, String)], y
     }
 }
 
-/// What the legend shows, in this order.
+/// The entries of the legend, in this order.
 #[derive(Clone, Copy)]
 enum Key {
     Bar(&'static str),
@@ -160,7 +159,7 @@ enum Key {
     Mark(MarkKind),
 }
 
-/// Says what is to be seen on this sheet and no more. Where its last line is.
+/// Draws the legend of what is on this sheet. Returns the place of its last line.
 fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(Key, String)]) -> f64 {
     const KEY_WIDTH: f64 = 22.0;
     let (mut x, mut y) = (MARGIN, y);

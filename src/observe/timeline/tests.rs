@@ -22,7 +22,7 @@ fn parsed(svg: &str) -> Document<'_> {
     Document::parse(svg).unwrap_or_else(|error| panic!("{error}: {svg}"))
 }
 
-/// What is written on the sheet.
+/// Returns the texts on the sheet.
 fn texts(svg: &Document<'_>) -> Vec<String> {
     let texts = svg.descendants().filter(|node| node.has_tag_name("text"));
     texts.map(|node| written(&node)).collect()
@@ -33,7 +33,7 @@ fn written(node: &Node<'_, '_>) -> String {
     own.filter_map(|child| child.text()).collect()
 }
 
-/// What the elements of these classes say when they are pointed at.
+/// Returns what the elements of these classes show when they are pointed at.
 fn told(svg: &Document<'_>, class: &str) -> Vec<String> {
     svg.descendants()
         .filter(|node| {
@@ -45,7 +45,7 @@ fn told(svg: &Document<'_>, class: &str) -> Vec<String> {
         .collect()
 }
 
-/// That no text lies on another one or beyond the edge, in a font that is not very wide.
+/// Checks that no text lies on another one or beyond the edge, in a font that is not very wide.
 fn assert_legible(svg: &Document<'_>) {
     let number =
         |node: &Node<'_, '_>, name| -> f64 { node.attribute(name).unwrap_or("0").parse().unwrap() };
@@ -228,7 +228,7 @@ fn a_run_that_was_stopped_shows_what_was_in_hand() {
     assert_legible(&svg);
 }
 
-/// Many items for workers that fail now and then.
+/// Runs many items on workers that fail now and then.
 fn crowd(items: u64, workers: u32) -> Timeline {
     let mut timeline = Timeline::new(labels());
     let name = |n: u32| format!("worker-{n}");

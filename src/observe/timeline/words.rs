@@ -1,10 +1,10 @@
-//! What bars and marks say when they are pointed at, in lines.
+//! The lines that bars and marks show when they are pointed at.
 
 use super::axis::in_words;
 use super::row::Notch;
 use crate::observe::spans::{Doing, Labels, MarkKind, Span, SpanEnd};
 
-/// Who did what, and when.
+/// Returns the lines on a span: the worker, the work and the time.
 pub(super) fn of_span(span: &Span, row: &str, labels: &Labels) -> Vec<String> {
     let doing = match (span.doing, &labels.producer) {
         (Doing::Producing, Some(producer)) => &producer.doing,
@@ -37,7 +37,7 @@ pub(super) fn of_span(span: &Span, row: &str, labels: &Labels) -> Vec<String> {
     lines
 }
 
-/// What went wrong and when, or how often.
+/// Returns the lines on a mark: the fault with its time, or the number of faults.
 pub(super) fn of_mark(kind: MarkKind, notch: &Notch<'_>, count: u32) -> Vec<String> {
     let at = in_words(notch.at);
     let Some(mark) = notch.mark.filter(|_| count == 1) else {

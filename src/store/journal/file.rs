@@ -1,5 +1,5 @@
-//! The journal's file as the file system sees it: whether it may be used, who uses it, and whether
-//! it is whole. It knows nothing of what is in the tables.
+//! The journal's file as the file system sees it: its permission to be used, its present user, and
+//! its completeness. It knows nothing of the tables.
 //!
 //! One supervisor at a time: an exclusive `flock` on the file, which SQLite's own locks know
 //! nothing of, and which ends with the process that holds it, however that ends. Closing any
@@ -29,17 +29,17 @@ use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 
-/// So long is waited for a process that may have been killed: its end is not seen at every moment.
+/// The time to wait for a process that may have been killed, because its end is not seen at once.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Device and inode of the files that this process has open.
+/// Device and inode of the journals that this process has open.
 static CLAIMED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
 fn claimed() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
     CLAIMED.lock()
 }
 
-/// The right to use a file, as long as it is kept.
+/// The right to use a file, for as long as it is kept.
 #[derive(Debug)]
 pub(super) struct Claim {
     file: File,
@@ -51,19 +51,19 @@ pub(super) struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Not left to the end of the last descriptor: a child that was just forked has one too.
+        // Explicitly, because a child that was just forked has a descriptor, too.
         let _ = self.file.unlock();
         claimed().remove(&self.id);
     }
 }
 
 impl Claim {
-    /// Claims a file, and makes it if it is not there.
+    /// Claims a file, and makes it if it does not exist.
     pub(super) fn take(path: &Path) -> Result<Self, String> {
         check_place(path)?;
-        // Before anything is made: what is refused leaves nothing.
+        // Check before anything is made, so that a refusal leaves no file.
         if is_missing(path) && let Err(why) = neighbours::check_none(path)
-            // Another process may have made it just now, with what belongs to it.
+            // Another process may have made it just now, with its neighbours.
             && is_missing(path)
         {
             return Err(why);
@@ -71,7 +71,7 @@ impl Claim {
         let folder = folder_of(path);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        // Items and what became of them are their owner's; SQLite gives its log the same mode.
+        // Only the owner may read items and their ends; SQLite gives its log the same mode.
         options.mode(0o600);
         let claim = Self::lock(path, &options)?;
         let meta = claim.file.metadata().map_err(|error| unopened(&error))?;
@@ -92,7 +92,7 @@ impl Claim {
         Ok(claim)
     }
 
-    /// Claims a file that is there, and only to read it.
+    /// Claims an existing file only for reading.
     pub(super) fn take_to_read(path: &Path) -> Result<Self, String> {
         check_there(path)?;
         Self::lock(path, OpenOptions::new().read(true))
@@ -114,7 +114,7 @@ impl Claim {
         Ok(Claim { file, path, id })
     }
 
-    /// Whether nothing was ever written to it.
+    /// Returns `true` if nothing was ever written to it.
     pub(super) fn is_new(&self) -> Result<bool, String> {
         let is_empty = self.length()? == 0;
         if is_empty && has_bytes(&self.path, "-wal") {
@@ -127,24 +127,24 @@ impl Claim {
         Ok(is_empty && !has_bytes(&self.path, "-journal"))
     }
 
-    /// Whether what is next to it under the names of SQLite's files is SQLite's.
+    /// Checks that the files beside it under the names of SQLite's files are SQLite's.
     pub(super) fn check_neighbours(&self) -> Result<(), String> {
         check_neighbours(&self.file, &self.path)
     }
 
-    /// Looks at the header without SQLite, which would change a file of another program.
+    /// Checks the header without SQLite, which would change a file of another program.
     pub(super) fn check_header(&self) -> Result<(), Trouble> {
         let Some(header) = check_kind(&self.file, &self.path)? else {
             return Ok(());
         };
-        // While there is a write-ahead log, the file may be behind what its header says.
+        // While there is a write-ahead log, the file may be behind its header.
         match has_bytes(&self.path, "-wal") {
             true => Ok(()),
             false => check_length(&header, self.length()?),
         }
     }
 
-    /// Whether it is an SQLite file at all, or may become one again with its log.
+    /// Checks that it is an SQLite file, or may become one again with its log.
     pub(super) fn check_magic(&self) -> Result<(), Trouble> {
         check_kind(&self.file, &self.path)
             .map(drop)
@@ -154,31 +154,30 @@ impl Claim {
             })
     }
 
-    /// Whether this path names it too.
+    /// Returns `true` if this path names it too.
     pub(super) fn is_of(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id)
     }
 
-    /// Whether SQLite keeps something of it under this name.
+    /// Returns `true` if SQLite keeps a part of it under this name.
     pub(super) fn is_neighbour(&self, path: &Path) -> bool {
         let own = own_path(path);
         neighbours::names(&self.path).contains(&own)
     }
 
-    /// Whether nothing is next to it that belongs to it.
+    /// Returns `true` if none of SQLite's files is beside it.
     pub(super) fn is_alone(&self) -> bool {
         !has_log(&self.path) && !has_bytes(&self.path, "-journal")
     }
 
-    /// Whether it was parted from its log.
+    /// Returns `true` if it was separated from its log.
     pub(super) fn has_lost_log(&self) -> bool {
         let mut header = [0; HEADER_BYTES];
         let is_read = self.file.read_exact_at(&mut header, 0).is_ok();
         is_read && has_lost_log(&header, &self.path)
     }
 
-    /// Whether the file is as long as its header says; true for one that SQLite has just written all
-    /// its log into.
+    /// Checks that the file is as long as its header says. Its log must have been written into it.
     pub(super) fn check_length(&self) -> Result<(), Trouble> {
         let mut header = [0; HEADER_BYTES];
         let read = self.file.read_exact_at(&mut header, 0);
@@ -186,7 +185,7 @@ impl Claim {
         check_length(&header, self.length()?)
     }
 
-    /// Whether the file itself says, without its log, that it is nothing without that.
+    /// Returns `true` if the file itself says, without its log, that it needs its log.
     pub(super) fn is_marked(&self) -> bool {
         let mut header = [0; HEADER_BYTES];
         let is_read = self.file.read_exact_at(&mut header, 0).is_ok();
@@ -206,12 +205,12 @@ impl Claim {
     }
 }
 
-/// Looks whether this is a journal, and whether its log is there; without SQLite, which would make
-/// one. Its header, if that is of any worth before SQLite has set the file right.
+/// Checks that this is a journal and that its log is there, without SQLite, which would make one.
+/// Returns the header, unless SQLite must first finish or undo a write.
 pub(super) fn check_kind(file: &File, path: &Path) -> Result<Option<[u8; HEADER_BYTES]>, Trouble> {
     let length = file.metadata().map_err(|error| unopened(&error))?.len();
     if length == 0 {
-        // It was being made when its supervisor was killed.
+        // Its supervisor was killed while making it.
         return Ok(None);
     }
     let mut header = [0; HEADER_BYTES];
@@ -243,7 +242,7 @@ fn has_lost_log(header: &[u8; HEADER_BYTES], path: &Path) -> bool {
     is_marked(header) && !has_log(path)
 }
 
-/// Whether it says that it is in use.
+/// Returns `true` if the header says that the journal is in use.
 fn is_marked(header: &[u8; HEADER_BYTES]) -> bool {
     header.starts_with(MAGIC) && number(header, 60) & IN_USE != 0
 }
@@ -252,12 +251,12 @@ fn is_missing(path: &Path) -> bool {
     fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
-/// Whether its log is next to it, be it an empty one.
+/// Returns `true` if its log, perhaps an empty one, is beside it.
 fn has_log(path: &Path) -> bool {
     beside(path, "-wal").exists()
 }
 
-/// Locks the file, if nobody else does, or only a process that was killed.
+/// Locks the file, if it is not locked, or only by a process that was killed.
 fn lock(file: &File) -> Result<(), String> {
     let time = || match holder_of(file) {
         Some(pid) if is_running(pid) => TIMEOUT,
@@ -274,7 +273,7 @@ fn lock(file: &File) -> Result<(), String> {
     }
 }
 
-/// Whether a process is there, has not ended, and was not killed (proc_pid_status(5)).
+/// Returns `true` if a process exists, has not ended, and was not killed (proc_pid_status(5)).
 fn is_running(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let value = |name| status.lines().find_map(|line| line.strip_prefix(name));
@@ -287,7 +286,7 @@ fn is_running(pid: u32) -> bool {
     state.is_some_and(|state| state != 'Z' && state != 'X') && !is_killed
 }
 
-/// A file that is not there can be made, and one that is there is a file.
+/// Checks that a missing file can be made, and that an existing one is a file.
 fn check_place(path: &Path) -> Result<(), String> {
     let folder = folder_of(path);
     match fs::metadata(path) {
@@ -300,7 +299,7 @@ fn check_place(path: &Path) -> Result<(), String> {
     }
 }
 
-/// It is there, and a file.
+/// Checks that it exists and is a file.
 pub(super) fn check_there(path: &Path) -> Result<(), String> {
     let meta = fs::metadata(path).map_err(|error| unopened(&error))?;
     if meta.is_dir() {
@@ -312,7 +311,7 @@ pub(super) fn check_there(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// It is there, and looks like a journal. Its own path, without links.
+/// Checks that it exists and looks like a journal. Returns its own path, without links.
 #[cfg(feature = "cli")]
 pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, Trouble> {
     check_there(path)?;
@@ -323,19 +322,19 @@ pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, Trouble> {
         let why = "there is nothing in it yet: the first run with it will make a journal of it";
         return Err(Trouble::Other(why.into()));
     }
-    // A supervisor may begin or end meanwhile: it marks the file while there is a log.
+    // A supervisor may begin or end meanwhile; it marks the file only while there is a log.
     let had_log = has_log(&path);
     match check_kind(&file, &path) {
         Err(Trouble::Damaged(_)) if had_log => {}
         checked => drop(checked?),
     }
-    // SQLite is let at them for a reader, too.
+    // SQLite opens them for a reader, too.
     check_neighbours(&file, &path)?;
     Ok(path)
 }
 
-/// What tells two states of a journal apart that nobody uses, all of which is in the file: its length
-/// and the time of its last change. `None` where it is used, or was when its user was killed.
+/// Returns the length and the time of the last change of a journal that is not in use, to tell its
+/// states apart. Returns `None` if it is in use, or was when its user was killed.
 #[cfg(feature = "cli")]
 pub(super) fn state_at_rest(path: &Path) -> Option<(u64, SystemTime)> {
     let file = File::open(path).ok()?;
@@ -348,7 +347,7 @@ pub(super) fn state_at_rest(path: &Path) -> Option<(u64, SystemTime)> {
     Some((meta.len(), meta.modified().ok()?))
 }
 
-/// Whether what is next to it under the names of SQLite's files is SQLite's.
+/// Checks that the files beside it under the names of SQLite's files are SQLite's.
 fn check_neighbours(file: &File, path: &Path) -> Result<(), String> {
     let mut header = [0; HEADER_BYTES];
     let is_read = file.read_exact_at(&mut header, 0).is_ok();
@@ -384,7 +383,7 @@ fn in_use(holder: Option<u32>) -> String {
     format!("{who} is using it: wait for that to end, or name another file")
 }
 
-/// Who holds the lock on this file, if the kernel tells (proc_locks(5)).
+/// Returns the process that holds the lock on this file, if the kernel tells (proc_locks(5)).
 fn holder_of(file: &File) -> Option<u32> {
     let meta = file.metadata().ok()?;
     let (major, minor) = (
@@ -408,10 +407,10 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// So many links may lead to a file, as for the kernel (path_resolution(7)).
+/// The greatest number of links that may lead to a file, as for the kernel (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// A file's own path, without links, whether it is there or is yet to be made.
+/// Returns a file's own path, without links, whether the file exists or not.
 pub(crate) fn own_path(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -429,7 +428,7 @@ pub(crate) fn own_path(path: &Path) -> PathBuf {
     }
 }
 
-/// The file that SQLite keeps next to this one.
+/// Returns the path of the file that SQLite keeps beside this one under this suffix.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
@@ -440,7 +439,7 @@ fn has_bytes(path: &Path, suffix: &str) -> bool {
     fs::metadata(beside(path, suffix)).is_ok_and(|meta| meta.len() > 0)
 }
 
-/// A number of the header: four bytes, the highest first (SQLite's file format, 1.3).
+/// Returns a number of the header: four bytes, the highest first (SQLite's file format, 1.3).
 fn number(header: &[u8; HEADER_BYTES], at: usize) -> u32 {
     let mut bytes = [0; 4];
     bytes.copy_from_slice(&header[at..at + 4]);

@@ -1,11 +1,11 @@
-//! Whether somebody else has changed the files of a journal that is used: cut, overwritten or removed
-//! them. It knows their names, lengths and times, and nothing of what is in them.
+//! Notices that another program has cut, overwritten or removed the files of a journal in use. It
+//! knows their names, lengths and times, and nothing of their content.
 //!
-//! Who writes next looks first, and notes afterwards what the files are like. Another length or time
-//! than was noted is of somebody else, and then what is in the files is to be read again. Not seen is
-//! what is written within a tick of the file system's clock after a commit (4 ms where it does not
-//! count finer, as it does since Linux 6.13), or into the index without another length: its pages are
-//! mapped, and what is written to those has no time of its own.
+//! A writer checks the files first, and notes their state afterwards. A length or time other than
+//! the noted one is another program's work, and then the files must be read again. Two changes stay
+//! unseen: a write within a tick of the file system's clock after a commit (4 ms where it is not
+//! finer, as it is since Linux 6.13), and a write into the index that keeps its length, because its
+//! pages are mapped and writing to those sets no time.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,36 +14,35 @@ use std::path::{Path, PathBuf};
 
 use super::file::beside;
 
-/// What the file system says of a file.
+/// The file system's data on a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     /// Device and inode.
     id: (u64, u64),
     length: u64,
-    /// Seconds and nanoseconds.
+    /// The time of the last change, in seconds and nanoseconds.
     changed: (i64, i64),
 }
 
-/// What has become of the files.
+/// The present state of the files.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// What was noted.
+    /// As it was noted.
     Same,
-    /// Something was written to the file or its log, or taken from them.
+    /// Something was written to the file or its log, or cut from them.
     Changed,
-    /// This one does not have its name any more; what is open of it is whole.
+    /// This file has lost its name; the open one is whole.
     Removed(PathBuf),
-    /// The index was cut: who reads it is killed by SIGBUS.
+    /// The index was cut, so reading it would end in SIGBUS.
     IndexCut(PathBuf),
 }
 
-/// A journal's files.
 #[derive(Debug)]
 pub(super) struct Files {
     file: PathBuf,
     log: PathBuf,
     index: PathBuf,
-    /// That of each, when it was last noted.
+    /// The stamp of each file, when it was last noted.
     noted: Option<[Stamp; 3]>,
 }
 
@@ -57,12 +56,11 @@ impl Files {
         }
     }
 
-    /// The journal's own file.
     pub(super) fn path(&self) -> &Path {
         &self.file
     }
 
-    /// Remembers what they are like: what is different from now on is of somebody else.
+    /// Notes the present state of the files. Later differences are another program's work.
     pub(super) fn note(&mut self) {
         let stamps = self.names().map(|path| stamp(path).ok().flatten());
         if let [Some(file), Some(log), Some(index)] = stamps {
@@ -70,7 +68,7 @@ impl Files {
         }
     }
 
-    /// Looks whether they are what was noted.
+    /// Compares the files with what was noted.
     pub(super) fn look(&self) -> Found {
         let Some(noted) = &self.noted else {
             return Found::Same;
@@ -89,7 +87,7 @@ impl Files {
                     }
                 }
                 Ok(_) => return Found::Removed(path.clone()),
-                // What cannot be looked at may well be there.
+                // A file that cannot be examined may well exist.
                 Err(()) => {}
             }
         }
@@ -101,7 +99,7 @@ impl Files {
     }
 }
 
-/// None where no such file is.
+/// Returns the stamp of a file, or `None` if it does not exist.
 fn stamp(path: &Path) -> Result<Option<Stamp>, ()> {
     match fs::metadata(path) {
         Ok(meta) => Ok(Some(Stamp {

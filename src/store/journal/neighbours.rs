@@ -1,8 +1,8 @@
-//! The files that SQLite keeps next to a journal, and whether those that are there are SQLite's.
+//! The files that SQLite keeps beside a journal, and the check that those which exist are SQLite's.
 //!
-//! SQLite writes over, or removes, whatever has their names. So before it is let at a journal, each
-//! of them must be what SQLite itself could have left there: by its kind, by its first bytes, and by
-//! the order in which SQLite makes and removes them. Which rows are in them, this does not know.
+//! SQLite overwrites or removes any file with their names. So before it opens a journal, each of
+//! them must be one that SQLite itself could have left there: by its kind, by its first bytes, and
+//! by the order in which SQLite makes and removes them. The module does not know their rows.
 //!
 //! | file | SQLite makes it | and removes it |
 //! | --- | --- | --- |
@@ -10,8 +10,7 @@
 //! | `-wal` | when the tables are there | after `-shm` |
 //! | `-shm` | after `-wal` | before `-wal` |
 //!
-//! So a journal that is not there has none of them, an empty one has at most the first, and there is
-//! no `-shm` without a `-wal`.
+//! So a missing journal has none of them, an empty one at most the first, and `-shm` needs `-wal`.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -22,28 +21,28 @@ use nix::fcntl::OFlag;
 
 use super::file::{beside, own_path};
 
-/// What follows the journal's own name.
+/// The suffixes to the journal's own name.
 const SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// SQLite's file format, 3.1: how a rollback journal begins once it counts.
+/// The beginning of a rollback journal once it counts (SQLite's file format, 3.1).
 const ROLLBACK_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
-/// The same, 4.1: how a write-ahead log begins, but for the last bit.
+/// The beginning of a write-ahead log, but for the last bit (SQLite's file format, 4.1).
 const LOG_MAGIC: [u8; 4] = [0x37, 0x7f, 0x06, 0x82];
 
-/// SQLite's WAL-mode file format, 2.1: the number that an index begins with, in this machine's order.
+/// The first number of an index, in this machine's byte order (SQLite's WAL-mode file format, 2.1).
 const INDEX_VERSION: u32 = 3_007_000;
 
-/// An index grows by so much, from three bytes or none, which it has before its first use.
+/// The step in bytes by which an index grows, from three bytes or none before its first use.
 const INDEX_STEP: u64 = 4096;
 
-/// The names of the files that belong to this journal, whether they are there or not.
+/// Returns the names of the files that belong to this journal, whether they exist or not.
 pub(crate) fn names(journal: &Path) -> [PathBuf; 3] {
     let own = own_path(journal);
     SUFFIXES.map(|suffix| beside(&own, suffix))
 }
 
-/// Nothing has the name of a file that SQLite would keep next to a journal that is not there yet.
+/// Checks that no file has a name that SQLite would use beside a journal that does not exist yet.
 pub(super) fn check_none(journal: &Path) -> Result<(), String> {
     match names(journal)
         .into_iter()
@@ -54,8 +53,8 @@ pub(super) fn check_none(journal: &Path) -> Result<(), String> {
     }
 }
 
-/// What is next to a journal that is there is SQLite's. `is_in_use` is what the journal says of
-/// itself: then its log is a part of it, sound or not.
+/// Checks that the files beside an existing journal are SQLite's. `is_in_use` is what the journal
+/// says of itself: if it is set, its log is a part of it, sound or not.
 pub(super) fn check(journal: &Path, is_in_use: bool) -> Result<(), String> {
     let is_empty = fs::metadata(journal).is_ok_and(|meta| meta.len() == 0);
     let [log, index, rollback] = SUFFIXES.map(|suffix| beside(journal, suffix));
@@ -65,7 +64,7 @@ pub(super) fn check(journal: &Path, is_in_use: bool) -> Result<(), String> {
     check_one(&rollback, &is_rollback)?;
     check_one(&log, &is_log)?;
     check_one(&index, &is_index)?;
-    // While others read the journal both come and go; but a log is there as long as one index is.
+    // While others read the journal both come and go; but while there is one index there is a log.
     let identity = || {
         index
             .symlink_metadata()
@@ -81,7 +80,7 @@ pub(super) fn check(journal: &Path, is_in_use: bool) -> Result<(), String> {
     }
 }
 
-/// How long a file is, and its first bytes.
+/// The length of a file, and its first bytes.
 struct Begin {
     length: u64,
     bytes: Vec<u8>,
@@ -92,15 +91,15 @@ fn check_one(path: &Path, is_sqlites: &dyn Fn(&Begin) -> bool) -> Result<(), Str
         Ok(Some(begin)) if is_sqlites(&begin) => Ok(()),
         Ok(_) => Err(foreign(path)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        // A link; SQLite follows none either.
+        // It is a link, which SQLite does not follow either.
         Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => Err(foreign(path)),
         Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
     }
 }
 
-/// `None` for what is no regular file.
+/// Reads the beginning of a file; `None` if it is not a regular file.
 fn begin_of(path: &Path) -> io::Result<Option<Begin>> {
-    // A named pipe is no reason to wait.
+    // Opening a named pipe must not wait.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut options = File::options();
     let file = options.read(true).custom_flags(flags.bits()).open(path)?;
@@ -123,8 +122,8 @@ fn begin_of(path: &Path) -> io::Result<Option<Begin>> {
     }))
 }
 
-/// SQLite writes the header with zeros where the magic will be, and the rest of it at once. After a
-/// loss of power there may be zeros only.
+/// Returns `true` for the beginning of a rollback journal. SQLite first writes the header at once,
+/// with zeros in place of the magic. After a loss of power there may be zeros only.
 fn is_rollback_journal(begin: &Begin) -> bool {
     let bytes = &begin.bytes;
     if bytes.iter().all(|byte| *byte == 0) {
@@ -145,7 +144,7 @@ fn is_log(begin: &Begin) -> bool {
     if let [_, _, _, last] = &mut magic[..] {
         *last &= !1;
     }
-    // Zeros after a loss of power; nothing when all of it is in the file.
+    // It is zeros after a loss of power, and empty when all of it is in the file.
     magic == LOG_MAGIC || begin.bytes.iter().all(|byte| *byte == 0)
 }
 

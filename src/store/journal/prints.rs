@@ -1,4 +1,4 @@
-//! The prints of items' keys: which items were put in an earlier run, by content and occurrence.
+//! The prints of items' keys, by which items of an earlier run are known: content and occurrence.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use siphasher::sip128::SipHasher13;
 use dishrack_core::book::Print;
 
 /// A multiset of prints, and the key that makes them. The key is random and the journal's own, so
-/// that nobody can make two items with the same print.
+/// two items with the same print cannot be made on purpose.
 #[derive(Debug)]
 pub(super) struct Prints {
     key: [u8; 16],
-    /// How often each was put in earlier runs, and was not asked for since.
+    /// The number of times that each was put in earlier runs, less those asked for since.
     left: HashMap<Print, u32>,
 }
 
@@ -28,7 +28,7 @@ impl Prints {
         SipHasher13::new_with_key(&self.key).hash(key).as_u128()
     }
 
-    /// Whether one is left of this print; then it is taken.
+    /// Takes one of this print. Returns `false` if none is left.
     pub(super) fn take(&mut self, print: Print) -> bool {
         let Some(left) = self.left.get_mut(&print) else {
             return false;

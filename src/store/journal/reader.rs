@@ -1,4 +1,4 @@
-//! Dead letters out of a journal, also of one that a supervisor is using. It changes nothing.
+//! Reads dead letters from a journal, even while a supervisor uses it. It changes nothing.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "cli")]
@@ -18,7 +18,7 @@ use {
     crate::error::Kind,
 };
 
-/// All dead letters, oldest first, of a journal that others may be using.
+/// Returns all dead letters, oldest first, of a journal that may be in use.
 #[cfg(feature = "cli")]
 pub(crate) fn read_letters(
     path: &Path,
@@ -28,7 +28,6 @@ pub(crate) fn read_letters(
     letters.map_err(|trouble| unusable(path, with_advice(path, trouble)))
 }
 
-/// What can be done about it.
 #[cfg(feature = "cli")]
 fn with_advice(path: &Path, trouble: Trouble) -> Trouble {
     match trouble {
@@ -48,13 +47,13 @@ fn try_read(
 ) -> Result<(&'static str, Vec<StoredLetter>), Trouble> {
     let path = file::check_to_read(path)?;
     if let Some(state) = file::state_at_rest(&path) {
-        // All is in the file, so that SQLite need not make others next to it: these would be of whoever
-        // reads, and in the way of whoever uses the journal.
+        // Everything is in the file, so SQLite need not make others beside it. Those would belong
+        // to the reader's user, and be in the way of the journal's user.
         let read = schema::connect_alone(&path).and_then(|file| read(&file, item_types));
         if file::state_at_rest(&path) == Some(state) {
             return read;
         }
-        // Somebody has begun to use it.
+        // A supervisor has begun to use it.
     }
     read(&schema::connect(&path, false)?, item_types)
 }
@@ -74,13 +73,13 @@ fn read(
     Ok((item_type, letters(connection, None)?))
 }
 
-/// All dead letters, oldest first, or one of them.
+/// Returns all dead letters, oldest first, or one of them.
 pub(super) fn letters(
     connection: &Connection,
     only: Option<ItemId>,
 ) -> Result<Vec<StoredLetter>, Trouble> {
     let items = only.map_or(rows::ALL, |id| id.0..=id.0);
-    // One transaction, so that a letter and its history are of the same moment.
+    // One transaction, so that a letter and its history are from the same moment.
     let snapshot = connection.unchecked_transaction()?;
     let mut histories: BTreeMap<u64, Vec<Failure>> = BTreeMap::new();
     rows::read(&snapshot, Table::Failure, items.clone(), |key, row| {

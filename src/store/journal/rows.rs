@@ -1,4 +1,4 @@
-//! The book's rows in SQLite: changes in, rows out. It knows no row's meaning.
+//! The book's rows in SQLite: changes in, rows out. It knows the meaning of no row.
 
 use std::ops::RangeInclusive;
 
@@ -20,7 +20,7 @@ pub(super) fn apply(connection: &mut Connection, changes: &[Change]) -> rusqlite
     transaction.commit()
 }
 
-/// A larger number than SQLite has is larger than all keys.
+/// Converts a number; one that is too large for SQLite becomes larger than all keys.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -84,7 +84,6 @@ fn key_of(row: &Row<'_>) -> Result<Key, Trouble> {
     Ok((number(0)?, number(1)?))
 }
 
-/// All items.
 pub(super) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
 
 /// Calls `read` with every row of these items, lowest key first.
@@ -98,7 +97,7 @@ pub(super) fn read(
     let which = "item BETWEEN ?1 AND ?2";
     let sql = format!("SELECT {columns}, row FROM {name} WHERE {which} ORDER BY {order}");
     let mut statement = connection.prepare_cached(&sql)?;
-    // Keys below zero are none of ours, and are to be noticed.
+    // Keys below zero are not the book's, and must be noticed.
     let first = if items == ALL {
         i64::MIN
     } else {
@@ -117,9 +116,9 @@ pub(super) fn read(
 #[derive(Debug, Default)]
 pub(super) struct Readable {
     pub(super) keys: Vec<Key>,
-    /// Whether both walks came to the other end. If not, there may be keys that nobody has seen.
+    /// True if both walks came to the other end. If not, there may be keys that neither has seen.
     pub(super) is_whole: bool,
-    /// Rows whose key is none of ours.
+    /// The number of rows whose key is not the book's.
     pub(super) strays: u64,
 }
 
@@ -154,7 +153,7 @@ fn keys_from(
     Ok(())
 }
 
-/// One row, if it is there and can be read.
+/// Returns one row, if it exists and can be read.
 pub(super) fn readable(connection: &Connection, table: Table, key: Key) -> Option<Vec<u8>> {
     let (item, place) = (signed(key.0), signed(key.1));
     let get = |row: &Row<'_>| row.get(0);

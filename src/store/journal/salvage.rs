@@ -1,4 +1,4 @@
-//! What can be read of a damaged journal, and a new journal made of it.
+//! Reads as much as it can of a damaged journal, and makes a new journal of it.
 //!
 //! The damaged file is only read. Rows are found from both ends of each table and read one by one,
 //! so that a damaged page costs the rows on it and no others.
@@ -20,21 +20,21 @@ use crate::error::Error;
 use dishrack_core::book::{Recovery, Salvaged, Table};
 use dishrack_core::ledger::ItemId;
 
-/// What was saved, and what was not.
+/// The numbers of what was saved, and what was not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
-    /// Unfinished items that are in the new journal.
+    /// Unfinished items in the new journal.
     pub unfinished: u64,
-    /// Dead letters that are in the new journal.
+    /// Dead letters in the new journal.
     pub dead: u64,
-    /// Items that are known to be done.
+    /// Items known to be done.
     pub done: u64,
     /// Items of which nothing is known: they count as dead, and the same input puts them again.
     pub lost: u64,
-    /// Rows that could not be read or believed.
+    /// Rows that could not be read or had wrong content.
     pub rows_lost: u64,
-    /// What is known not to be all there, in plain words; nothing, if all of the journal could be
-    /// read. Nobody knows how much more of it there was.
+    /// The parts known to be incomplete, in words; empty if all could be read. How much is missing
+    /// is not known.
     pub incomplete: Vec<&'static str>,
 }
 
@@ -52,7 +52,7 @@ impl Saved {
     }
 }
 
-/// What could be read.
+/// The contents that could be read.
 struct Read {
     meta: Meta,
     salvaged: Salvaged,
@@ -60,7 +60,7 @@ struct Read {
     incomplete: Vec<&'static str>,
 }
 
-/// What it means that not all of a table is there.
+/// Returns the words for a table that is incomplete.
 fn meaning(table: Table) -> &'static str {
     match table {
         Table::Tally => "how many items there were",
@@ -74,7 +74,7 @@ fn meaning(table: Table) -> &'static str {
     }
 }
 
-/// Says what is wrong with a file, and what can be saved.
+/// Returns in words what is wrong with a file, and what can be saved.
 pub(super) fn prospect(claim: &Claim, path: &Path, why: &str) -> String {
     let Ok(read) = read(claim) else {
         return format!("it is damaged ({why}), and nothing in it can be read: restore a copy");
@@ -97,9 +97,9 @@ pub(super) fn prospect(claim: &Claim, path: &Path, why: &str) -> String {
     )
 }
 
-/// Makes a new journal of what can be read of a damaged one, which stays as it is. Before that, `end`
-/// is given the mark on the processes that work for the damaged one, and which items may not have
-/// ended: the new journal has another mark, so that nobody would end them afterwards.
+/// Makes a new journal of what can be read of a damaged one, which stays as it is. First it gives
+/// `end` the mark on the processes that work for the damaged one, and a test for items that may not
+/// have ended. Later nothing would end those processes, because the new journal has another mark.
 pub(crate) fn salvage(
     path: &Path,
     into: &Path,
@@ -124,7 +124,7 @@ pub(crate) fn salvage(
 fn read(claim: &Claim) -> Result<Read, Trouble> {
     claim.check_magic()?;
     claim.check_neighbours()?;
-    // With a log that is not there SQLite would make one, and the file would look whole.
+    // SQLite would make a missing log, and the file would look whole.
     let connection = match claim.is_alone() {
         true => schema::connect_alone(&claim.path)?,
         false => schema::connect(&claim.path, false)?,
@@ -146,11 +146,11 @@ fn read(claim: &Claim) -> Result<Read, Trouble> {
     })
 }
 
-/// The rows that can be believed, how many cannot, and the tables of which not all is there.
+/// Reads all rows. Returns them, the number of bad ones, and the tables that are incomplete.
 fn read_rows(connection: &Connection) -> (Recovery, u64, BTreeSet<Table>) {
     let mut recovery = Recovery::for_salvage();
     let (mut rows_lost, mut torn) = (0, BTreeSet::new());
-    // All of them, where it cannot be read which there are.
+    // Try all tables, if the version that says which there are cannot be read.
     let tables = schema::tables(connection).unwrap_or_else(|_| Table::ALL.to_vec());
     for table in tables {
         let found = rows::readable_keys(connection, table);
@@ -168,14 +168,14 @@ fn read_rows(connection: &Connection) -> (Recovery, u64, BTreeSet<Table>) {
     (recovery, rows_lost, torn)
 }
 
-/// The new journal under another name until it is whole: half of what was saved must not look like
-/// all of it. Nothing had this name or those of SQLite's files next to it, so what has them is ours,
-/// and goes with this.
+/// The new journal under another name until it is whole, because half of what was saved must not
+/// look like all of it. No file had this name or those of SQLite's files beside it, so a file under
+/// them is ours, and is removed with this.
 struct Part(PathBuf);
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Where they stay, the next one says so.
+        // If they stay, the next salvage says so.
         let _ = fs::remove_file(beside(&self.0, "-journal"));
         let _ = fs::remove_file(&self.0);
     }
@@ -185,7 +185,7 @@ fn is_there() -> Trouble {
     Trouble::Other("it is there already: name a file that is not".into())
 }
 
-/// Looks whether the new journal may be there, and makes the file for it.
+/// Checks that the new journal may be made there, and makes its file.
 fn begin(into: &Path, claim: &Claim) -> Result<Part, Trouble> {
     if into.symlink_metadata().is_ok() {
         return Err(is_there());
@@ -220,7 +220,7 @@ fn write(into: &Path, Part(part): &Part, read: &Read) -> Result<(), Trouble> {
     rows::apply(&mut connection, &read.salvaged.changes)?;
     schema::empty_log(&connection)?;
     drop(connection);
-    // Unlike a rename, this does not replace what somebody has made meanwhile.
+    // Unlike a rename, this does not replace a file that was made meanwhile.
     fs::hard_link(part, into).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => is_there(),
         _ => Trouble::Other(format!("cannot be made: {error}")),

@@ -1,23 +1,22 @@
-//! How the book's tables lie in an SQLite file: versions, pragmas, and what a connection must be
-//! told before it is used.
+//! The book's tables in an SQLite file: versions, pragmas, and the set-up of a connection.
 //!
 //! | durability | `synchronous` | a commit |
 //! | --- | --- | --- |
 //! | full | `FULL` | is synced before it returns |
 //! | normal | `NORMAL` | is in the kernel's hands; synced when the log is written into the file |
 //!
-//! Until the log is written into the file, what is new is in the log only, and SQLite takes a file
-//! without a log for the whole of it. So the file itself says whether it is in use ([`IN_USE`]): the
-//! mark is written and brought into the file when it is opened, and taken away when it is closed. A
-//! file that has the mark and no log was parted from it. For that a log is there from before the
-//! mark is in the file until after it has gone from it: SQLite makes the log when it first reads in
-//! this mode, and must not remove it by itself, which it would on closing ([`leave`]).
+//! New rows are in the log only until it is written into the file, and SQLite takes a file without
+//! a log for the whole of it. So the file itself says whether it is in use ([`IN_USE`]): the mark
+//! is written and brought into the file when it is opened, and taken away when it is closed. A file
+//! that has the mark and no log was separated from it. So a log must exist from before the mark is
+//! in the file until after it is gone: SQLite makes the log when it first reads in this mode, and
+//! must not remove it by itself, which it would on closing ([`leave`]).
 //!
 //! Another program that has the file open and closes it last, after this one was killed or had to
-//! give up, does what SQLite always does then: it writes all of the log into the file, and removes
-//! the log. So the log says another number than the file ([`WHOLE`] instead of [`IN_USE`]): with the
-//! rest of the log it comes into the file, which then is whole without a log. Only for as long as this
-//! program itself writes the log into the file does the log say [`IN_USE`], too ([`bring_in`]).
+//! give up, does what SQLite always does: it writes all of the log into the file, and removes the
+//! log. So the log carries another number than the file ([`WHOLE`] instead of [`IN_USE`]). It comes
+//! into the file with the rest of the log, and then the file is whole without a log. The log
+//! carries [`IN_USE`] only while this program itself writes the log into the file ([`bring_in`]).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -37,40 +36,36 @@ use dishrack_core::book::Table;
 /// The first four letters of the crate's name.
 pub(super) const APPLICATION_ID: u32 = 0x6469_7368;
 
-/// What this program writes. It goes up when an older program could not read what is written. The
-/// first format had no table of attempts that nobody has shown.
+/// The version that this program writes. It rises when an older program could not read what is
+/// written. The first format had no table of attempts that have not been shown.
 const VERSION: u32 = 2;
 
-/// Stands in the header next to the version while a supervisor uses the file, and after it was
-/// killed.
+/// The mark beside the version while a supervisor uses the file, and after it was killed.
 pub(super) const IN_USE: u32 = 1 << 16;
 
-/// Stands there instead where all that was committed can be read, be it from the file and its log, or
-/// from the file alone because another program has written the log into it.
+/// The mark in its place where all that was committed can be read, from the file and its log, or
+/// from the file alone after another program has written the log into it.
 pub(super) const WHOLE: u32 = 1 << 17;
 
 const MARKS: i64 = (IN_USE | WHOLE) as i64;
 
-/// A reader may hold the file up for a moment.
+/// The longest wait for a reader that holds the file.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// So many pages of log before they are to be written into the file.
+/// The number of pages in the log at which it is written into the file.
 pub(super) const LOG_PAGES: u32 = 4000;
 
 /// The name of what the items are given to, in the table `meta`.
 const COMMAND: &str = "command";
 
-/// What is said once about all of a journal.
+/// The facts that are kept once for all of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meta {
-    /// The name of the items' type.
     pub(super) item_type: String,
-    /// The key of the prints.
     pub(super) print_key: [u8; 16],
 }
 
 impl Meta {
-    /// That of a new journal.
     pub(super) fn new(item_type: &str) -> Result<Self, Trouble> {
         let mut print_key = [0; 16];
         File::open("/dev/urandom")
@@ -83,7 +78,7 @@ impl Meta {
     }
 }
 
-/// A connection that leaves the log where it is when it ends; see [`leave`].
+/// Opens a connection that leaves the log in place when it ends; see [`leave`].
 pub(super) fn connect(path: &Path, is_to_write: bool) -> Result<Connection, Trouble> {
     let access = match is_to_write {
         true => OpenFlags::SQLITE_OPEN_READ_WRITE,
@@ -96,9 +91,9 @@ pub(super) fn connect(path: &Path, is_to_write: bool) -> Result<Connection, Trou
     Ok(connection)
 }
 
-/// A connection that reads the file and nothing else: neither looks for a log nor makes one.
+/// Opens a connection that reads only the file, and neither looks for a log nor makes one.
 pub(super) fn connect_alone(path: &Path) -> Result<Connection, Trouble> {
-    // What would mean something in a URI (RFC 3986, 3).
+    // Escape the characters with a meaning in a URI (RFC 3986, 3).
     let mut uri = b"file:".to_vec();
     for byte in path.as_os_str().as_bytes() {
         match byte {
@@ -114,7 +109,7 @@ pub(super) fn connect_alone(path: &Path) -> Result<Connection, Trouble> {
     Ok(connection)
 }
 
-/// Says in the file itself that it is in use: from now on it is nothing without its log.
+/// Marks the file itself as in use: from now on it needs its log.
 pub(super) fn begin_use(connection: &Connection) -> Result<(), Trouble> {
     fail::point("journal: not in use");
     connection.pragma_update(None, "user_version", VERSION | IN_USE)?;
@@ -126,8 +121,7 @@ pub(super) fn begin_use(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Writes as much of the log into the file as readers permit, so that the file still says that it is
-/// nothing without its log.
+/// Writes as much of the log into the file as readers permit. The file keeps its mark.
 pub(super) fn bring_in(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION | IN_USE)?;
     fail::point("journal: about to take its log in");
@@ -136,7 +130,7 @@ pub(super) fn bring_in(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION | WHOLE)
 }
 
-/// Writes all into the file, and that it is not in use any more.
+/// Writes everything into the file, without the mark.
 pub(super) fn end_use(connection: &Connection) -> Result<(), Trouble> {
     fail::point("journal: about to be closed");
     connection.pragma_update(None, "user_version", VERSION)?;
@@ -146,8 +140,7 @@ pub(super) fn end_use(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Ends a connection that writes, and removes the log if all of it is in the file and the file does
-/// not say that it is in use.
+/// Closes a writing connection, and removes the log if all of it is in a file without the mark.
 pub(super) fn leave(connection: Connection) {
     let number = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     if number.is_ok_and(|number| number & MARKS == 0) {
@@ -195,7 +188,7 @@ fn create_table(connection: &Connection, table: Table) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The tables of a journal of its format.
+/// Returns the tables of a journal of its format.
 pub(super) fn tables(connection: &Connection) -> Result<Vec<Table>, Trouble> {
     let is_first = version(connection)? == 1;
     let tables = Table::ALL.into_iter();
@@ -204,8 +197,8 @@ pub(super) fn tables(connection: &Connection) -> Result<Vec<Table>, Trouble> {
         .collect())
 }
 
-/// Makes the tables that an older format has not. To be called when all that is there was read, and
-/// before [`begin_use`], which says that it is of this format.
+/// Makes the tables that an older format lacks. It is called after everything was read, and before
+/// [`begin_use`], which writes the new version.
 pub(super) fn upgrade(connection: &Connection) -> Result<(), Trouble> {
     match version(connection)? {
         1 => create_table(connection, Table::Unshown),
@@ -217,7 +210,7 @@ fn version(connection: &Connection) -> Result<i64, Trouble> {
     Ok(number(connection)? & !MARKS)
 }
 
-/// Whether a supervisor uses the file, or has not closed it.
+/// Returns `true` if a supervisor uses the file, or has not closed it.
 pub(super) fn is_in_use(connection: &Connection) -> Result<bool, Trouble> {
     Ok(number(connection)? & MARKS != 0)
 }
@@ -226,14 +219,14 @@ fn number(connection: &Connection) -> Result<i64, Trouble> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-/// Whether nothing was ever made in this file.
+/// Returns `true` if this file has no tables at all.
 pub(super) fn is_bare(connection: &Connection) -> Result<bool, Trouble> {
     let sql = "SELECT count(*) FROM sqlite_schema";
     let tables: i64 = connection.query_row(sql, [], |row| row.get(0))?;
     Ok(tables == 0)
 }
 
-/// Whether this is a journal, and one that this program can read.
+/// Checks that this is a journal, and one that this program can read.
 pub(super) fn check_version(connection: &Connection) -> Result<(), Trouble> {
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != i64::from(APPLICATION_ID) {
@@ -252,7 +245,7 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Has the connection keep what it is told, and brings the log into the file.
+/// Sets the connection's durability, and brings the log into the file.
 pub(super) fn prepare(connection: &Connection, durability: Durability) -> Result<(), Trouble> {
     if connection.is_readonly("main")? {
         // SQLite would not say so before the first commit.
@@ -273,19 +266,19 @@ pub(super) fn prepare(connection: &Connection, durability: Durability) -> Result
             Durability::Normal => "NORMAL",
         },
     )?;
-    // It is done by `bring_in`.
+    // `bring_in` does it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     empty_log(connection)
 }
 
-/// Writes the whole log into the file; whether that went to the end, readers permitting.
+/// Writes the log into the file, as far as readers permit.
 pub(super) fn empty_log(connection: &Connection) -> Result<(), Trouble> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     Ok(())
 }
 
-/// Whether the file's own structure is whole.
+/// Checks that the file's own structure is whole.
 pub(super) fn check_structure(connection: &Connection) -> Result<(), Trouble> {
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     match verdict.as_str() {
@@ -337,7 +330,7 @@ fn value(connection: &Connection, name: &str) -> Result<Vec<u8>, Trouble> {
     }
 }
 
-/// A value with its checksum.
+/// Encodes a value with its checksum.
 fn sealed(name: &str, value: &[u8]) -> Vec<u8> {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(name.as_bytes());

@@ -1,13 +1,13 @@
-//! What can go wrong with a journal's file, in words that say what to do about it.
+//! The faults of a journal's file, in words that say what to do about them.
 
 use rusqlite::ErrorCode;
 
 use dishrack_core::book::Damage;
 
-/// Why a journal cannot be used.
+/// The reason for which a journal cannot be used.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// What is in it cannot be believed.
+    /// Its content is not sound.
     Damaged(String),
     /// Anything else.
     Other(String),
@@ -31,14 +31,14 @@ impl From<rusqlite::Error> for Trouble {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Trouble::Damaged(error.to_string())
             }
-            // Tables, columns or values that are not what was made.
+            // Its tables, columns or values are not those that were made.
             None | Some(ErrorCode::Unknown) => Trouble::Damaged(error.to_string()),
             Some(_) => Trouble::Other(words(&error)),
         }
     }
 }
 
-/// What SQLite says, and what to do.
+/// Returns SQLite's message, and what to do.
 pub(super) fn words(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full: make room",

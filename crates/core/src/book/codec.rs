@@ -1,7 +1,7 @@
-//! The bytes of a row: a checksum, and behind it the row's body.
+//! The bytes of a row: a checksum, then the row's body.
 //!
-//! The checksum covers the table and the key as well, so that a row in another's place is noticed.
-//! Numbers are varints: seven bits a byte, the lowest first. Decoding believes nothing.
+//! The checksum covers the table and the key as well, so a row in another's place is noticed.
+//! Numbers are varints: seven bits a byte, the lowest first. Decoding trusts no byte.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -22,14 +22,14 @@ fn checksum(table: Table, key: Key, body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The row that holds this body.
+/// Makes the row that holds this body.
 pub(super) fn seal(table: Table, key: Key, mut body: Vec<u8>) -> Vec<u8> {
     let sum = checksum(table, key, &body);
     body.extend_from_slice(&sum.to_le_bytes());
     body
 }
 
-/// The body of a row; `None` if its checksum is another.
+/// Returns the body of a row; `None` if its checksum is wrong.
 pub(super) fn open(table: Table, key: Key, row: &[u8]) -> Option<&[u8]> {
     let (body, sum) = row.split_at_checked(row.len().checked_sub(CHECKSUM_BYTES)?)?;
     (checksum(table, key, body).to_le_bytes() == sum).then_some(body)
@@ -60,7 +60,7 @@ pub(super) fn take_varint(body: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// A batch in the making: for each item its length and its bytes.
+/// A batch while it is filled: the length and the bytes of each item.
 #[derive(Default)]
 pub(super) struct BatchRow {
     pub(super) count: u64,
@@ -89,7 +89,7 @@ impl BatchRow {
 pub struct Items<'a>(&'a [u8]);
 
 impl<'a> Items<'a> {
-    /// `None` if these are not the bytes of at least one item.
+    /// Reads a batch's body; `None` if it does not hold at least one item.
     pub(super) fn of_body(body: &'a [u8]) -> Option<(u64, Self)> {
         let (mut rest, mut count) = (body, 0);
         while !rest.is_empty() {
@@ -115,21 +115,20 @@ fn take_item<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(item)
 }
 
-/// The prints of a batch in the making: runs of neighbours with keys, each with how many items
-/// without one are before it.
+/// The prints of a batch while it is filled: runs of items with keys, and the gaps between them.
 #[derive(Default)]
 pub(super) struct PrintRow {
     pub(super) count: u64,
     body: Vec<u8>,
     run: Vec<u8>,
-    /// Items without a key before the run.
+    /// The number of items without a key before the run.
     skipped: u64,
     /// The place behind the last print.
     next: u64,
 }
 
 impl PrintRow {
-    /// The item in this place of its batch has a print.
+    /// Adds the print of the item in this place of its batch.
     pub(super) fn push(&mut self, place: u64, print: Print) {
         if place != self.next {
             self.end_run();
@@ -155,7 +154,7 @@ impl PrintRow {
     }
 }
 
-/// The prints of a row, each with its item. `None` if these are not the bytes of prints.
+/// Decodes the prints of a row, each with its item; `None` if the bytes are no prints.
 pub(super) fn prints(first: u64, mut body: &[u8]) -> Option<Vec<(u64, Print)>> {
     let mut prints = Vec::with_capacity(body.len() / PRINT_BYTES);
     let mut item = first;
@@ -173,7 +172,7 @@ pub(super) fn prints(first: u64, mut body: &[u8]) -> Option<Vec<(u64, Print)>> {
     (!prints.is_empty()).then_some(prints)
 }
 
-/// A loose item: how many of its failures do not count, and its bytes.
+/// Encodes a loose item: the number of its failures that do not count, and its bytes.
 pub(super) fn loose(forgiven: u64, item: &[u8]) -> Vec<u8> {
     let mut body = Vec::with_capacity(item.len() + 5);
     put_varint(&mut body, forgiven);
@@ -187,7 +186,7 @@ pub(super) fn loose_of(mut body: &[u8]) -> Option<(u64, Arc<[u8]>)> {
 }
 
 pub(super) fn encode(failure: &Failure) -> Vec<u8> {
-    // Numbers, strings and enums always serialize; an empty row would be noticed when it is read.
+    // Numbers, strings and enums always serialize, and an empty row would be noticed on reading.
     postcard::to_allocvec(failure).unwrap_or_default()
 }
 
@@ -195,10 +194,10 @@ pub(super) fn failure_of(body: &[u8]) -> Option<Failure> {
     postcard::from_bytes(body).ok()
 }
 
-/// So many bytes of an item are kept with an attempt that is over: it is to be named, no more.
+/// The number of an item's bytes that are kept with an ended attempt, enough to name the item.
 const NAMED_BYTES: usize = 5000;
 
-/// An attempt that is over: how long that part is, the part, and the beginning of its item.
+/// Encodes an ended attempt: the length of its own part, that part, and the beginning of its item.
 pub(super) fn unshown(attempt: &Attempt, item: &[u8]) -> Vec<u8> {
     // As for failures.
     let attempt = postcard::to_allocvec(attempt).unwrap_or_default();

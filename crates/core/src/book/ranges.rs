@@ -7,14 +7,14 @@ use super::codec::{put_varint, take_varint};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Ranges {
-    /// First to last number of each range.
+    /// The last number of each range, by the first.
     ranges: BTreeMap<u64, u64>,
-    /// How many numbers there are.
+    /// The count of all numbers.
     count: u64,
 }
 
 impl Ranges {
-    /// The ranges that sorted numbers make. An error is a number that is there twice.
+    /// Makes ranges of sorted numbers. The error is a number that occurs twice.
     pub(super) fn of_sorted(numbers: &[u64]) -> Result<Self, u64> {
         let mut ranges = BTreeMap::new();
         let mut open: Option<(u64, u64)> = None;
@@ -34,7 +34,7 @@ impl Ranges {
         Ok(Ranges { ranges, count })
     }
 
-    /// Adds all of these. An error is a number that is there already; then only some were added.
+    /// Adds all of these. The error is a number that was there already; then only some were added.
     pub(super) fn insert_all(&mut self, others: &Ranges) -> Result<(), u64> {
         others
             .iter()
@@ -61,7 +61,7 @@ impl Ranges {
         Ok(())
     }
 
-    /// Adds those of these numbers that are not there.
+    /// Adds those of these numbers that are missing.
     pub(super) fn add(&mut self, first: u64, last: u64) {
         for (first, last) in self.gaps(first, last) {
             // A gap has none of them.
@@ -78,17 +78,16 @@ impl Ranges {
         below.is_some_and(|(_, last)| *last >= number)
     }
 
-    /// How many numbers there are.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
 
-    /// The greatest number, if there is one.
+    /// Returns the greatest number, if there is one.
     pub(super) fn last(&self) -> Option<u64> {
         self.ranges.last_key_value().map(|(_, last)| *last)
     }
 
-    /// The parts of `first..=last` that are not here.
+    /// Returns the parts of `first..=last` that are not in the set.
     pub(super) fn gaps(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
         let mut gaps = Vec::new();
         if first > last {
@@ -108,7 +107,7 @@ impl Ranges {
         gaps
     }
 
-    /// For each range, how far it lies behind the one before it, and how long it is.
+    /// Encodes each range as its distance from the one before and its length.
     pub(super) fn into_body(self) -> Vec<u8> {
         let mut body = Vec::new();
         let mut next = 0;
@@ -120,7 +119,7 @@ impl Ranges {
         body
     }
 
-    /// `None` if these are not the bytes of ranges.
+    /// Decodes ranges; `None` if the bytes are none.
     pub(super) fn of_body(mut body: &[u8]) -> Option<Self> {
         let mut ranges = BTreeMap::new();
         let (mut next, mut count) = (0_u64, 0);

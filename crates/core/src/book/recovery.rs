@@ -1,9 +1,9 @@
-//! What a set of rows means when a supervisor begins again, and what is wrong with it.
+//! The meaning of a set of rows when a supervisor begins again, and the faults in it.
 //!
-//! Rows are read one by one, in any order but for batches, which come after what has left them. A
-//! row that is not what was written is an error and counts as not there; whoever only wants to know
-//! what can be saved goes on reading. At the end every item that was ever accepted must be found in
-//! one place, and every table must have as many rows as the tally says.
+//! Rows are read one by one. Their order is free, but for batches, which come after the rows that
+//! say what has left them. A row that differs from what was written is an error and counts as
+//! missing; a caller that salvages goes on reading. At the end every item ever accepted must be
+//! found in one place, and every table must have as many rows as the tally says.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -18,44 +18,44 @@ use super::{Batch, Book, codec};
 use crate::book::Print;
 use crate::ledger::{Attempt, Failure, ItemId, Recovered, Unfinished};
 
-/// What is wrong with a set of rows.
+/// A fault in a set of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Damage {
-    /// A row's bytes are not what was written.
+    /// A row's bytes differ from what was written.
     Row {
-        /// Where.
+        /// Its table.
         table: Table,
         /// Its key.
         key: Key,
     },
     /// An item is in two rows that exclude each other.
     Twice {
-        /// Where the second one is.
+        /// The table of the second one.
         table: Table,
-        /// Which item.
+        /// The item.
         item: u64,
     },
     /// A row is about an item that was never accepted, or whose end it contradicts.
     Stray {
-        /// Where.
+        /// The row's table.
         table: Table,
-        /// Which item.
+        /// The item.
         item: u64,
     },
-    /// No row tells what became of accepted items.
+    /// No row says what became of accepted items.
     Missing {
         /// The first of them.
         first: u64,
         /// The last of the first ones that follow each other.
         last: u64,
     },
-    /// There are more or fewer than there must be.
+    /// A table has more or fewer rows than it must have.
     Count {
-        /// Where.
+        /// The table.
         table: Table,
-        /// How many there are.
+        /// The number of rows found.
         found: u64,
-        /// How many there must be.
+        /// The number of rows that the tally demands.
         expected: u64,
     },
     /// There are rows, and no tally of them.
@@ -93,29 +93,29 @@ impl fmt::Display for Damage {
 
 impl core::error::Error for Damage {}
 
-/// What was found in good order.
+/// The contents of sound rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// What the ledger goes on with.
+    /// The state that the ledger starts from.
     pub recovered: Recovered<Arc<[u8]>>,
     /// The prints of all items that were ever put with a key, oldest first.
     pub prints: Vec<Print>,
-    /// Attempts that were over and that nobody had shown, in the order of their items.
+    /// Attempts that were over and had not been shown, in the order of their items.
     pub unshown: Vec<Unshown>,
 }
 
-/// An attempt that was over when its supervisor ended, and that nobody had shown.
+/// An attempt that was over when its supervisor ended, and had not been shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unshown {
-    /// Of which item.
+    /// Its item.
     pub id: ItemId,
-    /// The beginning of its serialized bytes, to name it by.
+    /// The beginning of the item's serialized bytes, to name it by.
     pub item: Arc<[u8]>,
-    /// How it ended.
+    /// The attempt's end.
     pub attempt: Attempt,
 }
 
-/// Rows that were read so far.
+/// The rows read so far.
 #[derive(Debug, Default)]
 pub struct Recovery {
     pub(super) tally: Option<Tally>,
@@ -135,7 +135,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// One that keeps the items of dead letters as well, to be saved.
+    /// Makes a recovery that keeps the items of dead letters as well, to be saved.
     #[must_use]
     pub fn for_salvage() -> Self {
         Recovery {
@@ -147,7 +147,7 @@ impl Recovery {
     /// Reads one row.
     ///
     /// # Errors
-    /// What is wrong with it; it counts as not there.
+    /// The row's fault; it counts as missing.
     pub fn read(&mut self, table: Table, key: Key, row: &[u8]) -> Result<(), Damage> {
         let damaged = Damage::Row { table, key };
         let body = codec::open(table, key, row).ok_or(damaged.clone())?;
@@ -227,10 +227,10 @@ impl Recovery {
         Ok(())
     }
 
-    /// What the rows mean, all of them read.
+    /// Checks all rows that were read and returns what they mean.
     ///
     /// # Errors
-    /// The first thing that is wrong with them.
+    /// The first fault.
     pub fn finish(mut self) -> Result<(Book, Found), Damage> {
         let tally = match self.tally {
             Some(tally) => tally,
@@ -247,7 +247,7 @@ impl Recovery {
         Ok((book, found))
     }
 
-    /// Every item is in the one place where it belongs.
+    /// Checks that every item is in the one place where it belongs.
     fn check_places(&self, tally: &Tally) -> Result<(), Damage> {
         let accepted = tally.accepted;
         if let Some(item) = self.gone.last().filter(|last| *last > accepted) {
@@ -282,7 +282,7 @@ impl Recovery {
         dead.chain(self.loose.keys().map(|item| (Table::Loose, *item)))
     }
 
-    /// All these items are in batches.
+    /// Checks that all these items are in batches.
     fn check_gap(&self, mut first: u64, last: u64) -> Result<(), Damage> {
         while first <= last {
             let below = self.batches.range(..=first).next_back();
@@ -298,7 +298,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// What these tables hold, and what they should.
+    /// Returns for each table the number of rows, and the number that the tally demands.
     pub(super) fn counts(&self, tally: &Tally) -> [(Table, u64, u64); 6] {
         [
             (Table::Gone, self.gone.count(), tally.gone),
@@ -323,7 +323,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Whose failures are kept, and in places that follow each other.
+    /// Checks that failures belong to items that keep theirs, and that no place is left out.
     fn check_failures(&self) -> Result<(), Damage> {
         let table = Table::Failure;
         let mut before = (0, 0);

@@ -1,9 +1,8 @@
-//! A sound book made of rows of which some are missing.
+//! Makes a sound book of rows of which some are missing.
 //!
-//! Items keep their numbers. What cannot be told to be done is done again rather than lost. An item
-//! of which nothing is left but its failures, or nothing at all, counts as a dead letter that was
-//! forgotten, for it is not known to be done, and the print of its key goes, so that the same input
-//! puts it again.
+//! Items keep their numbers. An item that cannot be shown to be done is done again rather than
+//! lost. An item of which at most failures are left counts as a forgotten dead letter, as it is not
+//! known to be done; the print of its key goes, so that the same input puts it again.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -12,25 +11,25 @@ use super::codec::{BatchRow, PrintRow};
 use super::ranges::Ranges;
 use super::{BATCH_ITEMS_MAX, Change, Page, Recovery, Table, Tally, codec};
 
-/// What a damaged journal is worth.
+/// The salvaged contents of a damaged journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Salvaged {
     /// The rows of a new journal.
     pub changes: Vec<Change>,
-    /// Unfinished items that were found.
+    /// The number of unfinished items found.
     pub unfinished: u64,
-    /// Dead letters that were found.
+    /// The number of dead letters found.
     pub dead: u64,
-    /// Items that are known to be done.
+    /// The number of items known to be done.
     pub done: u64,
-    /// Items of which nothing is known.
+    /// The number of items of which nothing is known.
     pub lost: u64,
-    /// Items that are known to have ended, well or not.
+    /// Items known to have ended, well or not.
     ended: Ranges,
 }
 
 impl Salvaged {
-    /// Whether this item is known to have ended, well or not.
+    /// Returns `true` if this item is known to have ended, well or not.
     #[must_use]
     pub fn has_ended(&self, item: u64) -> bool {
         self.ended.contains(item)
@@ -38,7 +37,7 @@ impl Salvaged {
 }
 
 impl Recovery {
-    /// The tables of which not all is there, as far as the tally tells.
+    /// Returns the tables that miss rows, as far as the tally tells.
     #[must_use]
     pub fn incomplete(&self) -> BTreeSet<Table> {
         match self.tally {
@@ -52,7 +51,7 @@ impl Recovery {
         }
     }
 
-    /// Makes the best of what was read.
+    /// Makes a sound book of the rows that were read.
     #[must_use]
     pub fn salvage(mut self) -> Salvaged {
         let accepted = self.accepted_at_least();
@@ -87,7 +86,7 @@ impl Recovery {
         }
     }
 
-    /// The last item that any row names.
+    /// Returns the last item that any row names.
     fn accepted_at_least(&self) -> u64 {
         let batches = self.batches.iter().map(|(first, batch)| batch.last(*first));
         let letters = self.dead.keys().chain(self.loose.keys()).copied();
@@ -99,8 +98,7 @@ impl Recovery {
         named.chain(self.gone.last()).max().unwrap_or(0)
     }
 
-    /// The items of which no content is left and that are not known to be done. They are gone from
-    /// now on.
+    /// Marks items as gone that have no content left and are not known to be done. Returns them.
     fn take_lost(&mut self, accepted: u64) -> Ranges {
         let mut known = self.gone.clone();
         for (first, batch) in &self.batches {
@@ -111,7 +109,7 @@ impl Recovery {
             lost.add(first, last);
             self.gone.add(first, last);
         }
-        // Failures are kept of what is not done: this was a dead letter, or one that is tried again.
+        // Only unfinished items and dead letters keep failures, so this one was a dead letter.
         for item in self.failures.keys().map(|key| key.0) {
             if !self.is_unfinished(item) && !self.dead.contains_key(&item) {
                 lost.add(item, item);
@@ -143,7 +141,7 @@ impl Recovery {
         }
     }
 
-    /// How many there are.
+    /// Puts the failures, and returns their number.
     fn put_failures(&self, page: &mut Page) -> u64 {
         let items: BTreeSet<u64> = self.failures.keys().map(|key| key.0).collect();
         let mut count = 0;
@@ -158,7 +156,7 @@ impl Recovery {
         count
     }
 
-    /// How many there are.
+    /// Puts the prints, and returns their number.
     fn put_prints(&mut self, page: &mut Page, lost: &Ranges) -> u64 {
         self.prints.retain(|(item, _)| !lost.contains(*item));
         self.prints.sort_unstable_by_key(|(item, _)| *item);
@@ -179,7 +177,7 @@ impl Recovery {
         let loose = self.loose.len() as u64;
         let left = gone - dead - loose;
         let forgotten = self.tally.map_or(0, |tally| tally.forgotten);
-        // No more are done than were, whichever rows are missing.
+        // The number of done items never rises, whichever rows are missing.
         let done = self.tally.and_then(|tally| tally.done()).unwrap_or(left);
         let not_done = left.saturating_sub(done);
         Tally {
@@ -188,10 +186,10 @@ impl Recovery {
             dead,
             loose,
             failures,
-            // Some that were forgotten may be among the lost.
+            // Some of the forgotten ones may be among the lost.
             forgotten: forgotten.saturating_add(lost).max(not_done).min(left),
             prints,
-            // Their output lies beside the damaged file, and is for people to look at.
+            // Their output lies beside the damaged file, for people to look at.
             unshown: 0,
         }
     }

@@ -1,11 +1,11 @@
-//! The tables of a journal, and how they change; in memory for tests and for the simulator.
+//! The tables of a journal and their changes, in memory for tests and for the simulator.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::{Book, Damage, Found, Recovery};
 
-/// The tables. Their rows have a number or two as their key, and bytes.
+/// A table. Its rows have one or two numbers as their key, and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// Items that were accepted together, by the first of them.
@@ -27,7 +27,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// All of them, in the order in which they are read when a supervisor begins.
+    /// All tables, in the order in which they are read when a supervisor begins.
     pub const ALL: [Table; 8] = [
         Table::Tally,
         Table::Gone,
@@ -39,7 +39,7 @@ impl Table {
         Table::Unshown,
     ];
 
-    /// What it is called in the file.
+    /// Returns its name in the file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Table {
         }
     }
 
-    /// What the second number of its keys is called, where they have one.
+    /// Returns the name of its keys' second number, if they have one.
     #[must_use]
     pub fn second_key(self) -> Option<&'static str> {
         match self {
@@ -70,24 +70,24 @@ impl Table {
     }
 }
 
-/// A row's key. The second number is 0 where [`Table::second_key`] has no name for it.
+/// The key of a row. The second number is 0 where [`Table::second_key`] has no name for it.
 pub type Key = (u64, u64);
 
 /// One change of the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// This row is there from now on, in place of one with the same key.
+    /// Writes this row, in place of one with the same key.
     Put {
-        /// Where.
+        /// Its table.
         table: Table,
         /// Its key.
         key: Key,
         /// Its bytes.
         row: Vec<u8>,
     },
-    /// The rows with these keys are not there any more; nor need they have been.
+    /// Removes the rows with these keys, if they exist.
     Drop {
-        /// Where.
+        /// Their table.
         table: Table,
         /// The lowest key.
         first: Key,
@@ -117,10 +117,10 @@ impl Tables {
         }
     }
 
-    /// What these tables mean.
+    /// Recovers what these tables mean.
     ///
     /// # Errors
-    /// The first thing that is wrong with them.
+    /// The first fault in them.
     pub fn recover(&self) -> Result<(Book, Found), Damage> {
         let mut recovery = Recovery::default();
         for table in Table::ALL {

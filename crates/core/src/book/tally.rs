@@ -1,10 +1,10 @@
-//! How many items and rows a journal must have: written with every change, compared when a
-//! supervisor begins again, so that a row which is missing altogether is noticed too.
+//! The number of items and rows that a journal must have: written with every change and compared
+//! when a supervisor begins again, so that a row which is missing altogether is noticed too.
 
 use super::codec::{put_varint, take_varint};
 use alloc::vec::Vec;
 
-/// What the rows of all tables must add up to.
+/// The sums that the rows of all tables must add up to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Items ever accepted.
@@ -26,14 +26,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Items that are done. `None` if the numbers cannot be.
+    /// Returns the number of done items; `None` if the numbers contradict each other.
     #[must_use]
     pub fn done(&self) -> Option<u64> {
         let not_done = self.dead.checked_add(self.loose)?;
         self.gone.checked_sub(not_done.checked_add(self.forgotten)?)
     }
 
-    /// Items without a terminal state. `None` if the numbers cannot be.
+    /// Returns the number of items without a terminal state; `None` if the numbers do not agree.
     #[must_use]
     pub fn unfinished(&self) -> Option<u64> {
         self.accepted
@@ -62,7 +62,7 @@ impl Tally {
         body
     }
 
-    /// `None` if these are not the bytes of a tally.
+    /// Decodes a tally; `None` if the bytes are none.
     pub(super) fn of_body(mut body: &[u8]) -> Option<Self> {
         let mut next = || take_varint(&mut body);
         let mut tally = Tally {

@@ -1,10 +1,10 @@
 //! The life of one worker process: a pure state machine of phases and events.
 //!
-//! A worker's end is known for certain when both are: the process has ended and its channel has
-//! been read to the end. Only then is it buried, that is, what it held goes back or is charged;
-//! and whether it was charged decides what the death means. A death that an item caused restarts
-//! the worker at once. One in boot or while idle counts against the worker's own restarts and
-//! rests before the next. It names no clock, process or thread: effects go out, events come in.
+//! A worker's end is certain once its process has ended and its channel has been read to the end.
+//! Only then is it buried: what it held goes back or is charged. The charge decides what the death
+//! means. A death that an item caused restarts the worker at once. A death in boot or while idle
+//! counts against the worker's own restarts, and the next start waits. It names no clock, process
+//! or thread: events come in, effects go out.
 
 use core::time::Duration;
 
@@ -12,13 +12,13 @@ use super::restart::Window;
 use super::spec::{ChildSpec, Restart};
 use crate::ledger::Exit;
 
-/// How long a channel may outlive its process, and a process its kill.
+/// The longest time that a channel may outlive its process, and a process its kill.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Where a worker is in its life.
+/// A phase of a worker's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Between death and restart, or before the first start.
+    /// Waiting between death and restart, or before the first start.
     Resting,
     /// Started, not ready.
     Booting,
@@ -28,14 +28,14 @@ pub enum Phase {
     Stopping,
     /// Killed, or ended by itself, and not buried yet.
     Dying,
-    /// Ended, and not to be started again.
+    /// Ended for good.
     Over,
 }
 
-/// What can happen to a worker.
+/// An event in a worker's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildEvent {
-    /// It is to be started.
+    /// The worker is to be started.
     Begin,
     /// It could not be started: there is neither a process nor a channel.
     StartFailed,
@@ -45,11 +45,11 @@ pub enum ChildEvent {
     LinkClosed,
     /// Its process has ended.
     Ended,
-    /// What it held was given back; this many items were charged with its death.
+    /// Its deliveries were given back, and this many items were charged with its death.
     Buried {
-        /// How it ended.
+        /// The end of its process.
         exit: Exit,
-        /// How many items were charged.
+        /// The number of items charged.
         charged: usize,
     },
     /// It is to finish what it has started, and end.
@@ -58,7 +58,7 @@ pub enum ChildEvent {
     DrainAsked,
     /// It is to be replaced: it finishes what it has started and is started again, uncounted.
     RecycleAsked,
-    /// Its supervisor ends it for its own reasons: that is not counted against it.
+    /// Its supervisor ends it for its own reasons, so the end does not count against it.
     Excused,
     /// It is to end at once.
     KillAsked,
@@ -66,7 +66,7 @@ pub enum ChildEvent {
     DeadlinePassed,
 }
 
-/// What is to be done about it.
+/// An effect that is to be carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildEffect {
     /// Start the process.
@@ -75,11 +75,11 @@ pub enum ChildEffect {
     AskToStop,
     /// Kill its process group.
     Kill,
-    /// Give back what it held, and say [`ChildEvent::Buried`].
+    /// Give back its deliveries, and report [`ChildEvent::Buried`].
     Bury,
-    /// It ended for good, as it should.
+    /// Note that it ended for good, as it should.
     Finish,
-    /// It died too often: it is not started again.
+    /// Give it up: it died too often and is not started again.
     GiveUp,
 }
 
@@ -91,20 +91,20 @@ pub struct Child {
     has_process: bool,
     has_link: bool,
     is_stopping: bool,
-    /// Its end is its supervisor's wish, and it is to be started again.
+    /// True if its supervisor ended it, and it is to be started again.
     is_recycled: bool,
-    /// Its end is not its own fault.
+    /// True if its end does not count against it.
     is_excused: bool,
     deadline: Option<Duration>,
     window: Window,
-    /// Deaths in a row without having been ready.
+    /// The number of deaths in a row before it was ready.
     failed_boots: u32,
-    /// Decides the jitter of its rests.
+    /// The seed of the jitter of its rests.
     seed: u64,
 }
 
 impl Child {
-    /// A worker that was not started yet.
+    /// Makes a worker that has not been started yet.
     #[must_use]
     pub fn new(spec: ChildSpec, seed: u64) -> Self {
         Child {
@@ -122,25 +122,25 @@ impl Child {
         }
     }
 
-    /// Where it is in its life.
+    /// Returns its phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// When [`ChildEvent::DeadlinePassed`] is due.
+    /// Returns the time at which [`ChildEvent::DeadlinePassed`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.deadline
     }
 
-    /// Something happened at `now`: what is to be done.
+    /// Handles an event that happened at `now`, and returns what is to be done.
     pub fn handle(&mut self, event: ChildEvent, now: Duration) -> Option<ChildEffect> {
         if self.phase == Phase::Over {
             return None;
         }
         match event {
-            // News of an end that was taken for granted when it lingered.
+            // The late report of an end that was assumed when it lingered.
             ChildEvent::LinkClosed if !self.has_link => None,
             ChildEvent::Ended if !self.has_process => None,
             ChildEvent::Begin => self.begin(now),
@@ -188,7 +188,7 @@ impl Child {
         self.phase = Phase::Booting;
         self.is_recycled = false;
         self.is_excused = false;
-        // Until it is ready this counts as a boot that failed.
+        // A boot counts as failed until the worker is ready.
         self.failed_boots = self.failed_boots.saturating_add(1);
         self.has_process = true;
         self.has_link = true;
@@ -226,7 +226,7 @@ impl Child {
                 self.deadline = now.checked_add(self.spec.shutdown);
                 Some(ChildEffect::AskToStop)
             }
-            // Until now it was only to be replaced, and had all the time it needs.
+            // It was only being replaced so far, and had unlimited time.
             Phase::Stopping if self.deadline.is_none() => {
                 self.deadline = now.checked_add(self.spec.shutdown);
                 None
@@ -235,7 +235,7 @@ impl Child {
         }
     }
 
-    /// As [`stop`](Self::stop), but what it has begun may take as long as it takes. A stop ends that.
+    /// Stops it as [`stop`](Self::stop) does, but without a limit of time. A stop ends that.
     fn drain(&mut self, now: Duration) -> Option<ChildEffect> {
         let effect = match self.phase {
             Phase::Working => self.recycle(),
@@ -251,7 +251,7 @@ impl Child {
             Phase::Working => {
                 self.is_recycled = true;
                 self.phase = Phase::Stopping;
-                // It finishes what it is at, however long that takes; a time limit is the item's.
+                // Items that it has begun may take any time; a time limit is the item's.
                 self.deadline = None;
                 Some(ChildEffect::AskToStop)
             }
@@ -263,7 +263,7 @@ impl Child {
         }
     }
 
-    /// Killed again and again until it has ended: it may not have been born yet.
+    /// Kills it, again and again until it has ended, because it may not exist yet.
     fn kill(&mut self, now: Duration) -> Option<ChildEffect> {
         self.phase = Phase::Dying;
         self.deadline = now.checked_add(LINGER);
@@ -289,7 +289,7 @@ impl Child {
             Phase::Resting => self.begin(now),
             Phase::Booting | Phase::Stopping => self.kill(now),
             Phase::Dying if self.has_process => self.kill(now),
-            // Something that the worker started keeps its channel open, out of its group.
+            // A process that the worker started outside its group keeps its channel open.
             Phase::Dying => {
                 self.has_link = false;
                 Some(ChildEffect::Bury)

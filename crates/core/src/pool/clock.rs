@@ -1,33 +1,33 @@
-//! PURE: the time of a pool of processes, which stands still while they are suspended: that time is
-//! nobody's, and no limit is over because of it.
+//! PURE: the time of a pool of processes. It stands still while they are suspended, so that no
+//! limit expires because of a suspension.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Turns moments of a clock that goes on into those of one that stands still now and then. All of them
+/// Converts moments of a running clock into those of one that stands still at times. All of them
 /// are times since the pool's beginning.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
-    /// The suspensions that are over: since when, and for how long.
+    /// The suspensions that are over: the beginning and the length of each.
     over: Vec<(Duration, Duration)>,
-    /// Since when it stands still, if it does.
+    /// The beginning of the present suspension, if there is one.
     stands_since: Option<Duration>,
 }
 
 impl Clock {
-    /// Stands still from now on.
+    /// Stops the clock.
     pub fn suspend(&mut self, now: Duration) {
         self.stands_since.get_or_insert(now);
     }
 
-    /// Goes on.
+    /// Lets the clock go on.
     pub fn resume(&mut self, now: Duration) {
         if let Some(since) = self.stands_since.take() {
             self.over.push((since, now.saturating_sub(since)));
         }
     }
 
-    /// What it shows, or showed, at a moment of the clock that goes on.
+    /// Returns what it shows, or showed, at a moment of the running clock.
     #[must_use]
     pub fn at(&self, moment: Duration) -> Duration {
         let moment = self.stands_since.map_or(moment, |since| moment.min(since));

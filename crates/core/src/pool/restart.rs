@@ -1,4 +1,4 @@
-//! Whether one more restart is allowed: a pure function of past restarts and the time.
+//! Decides whether one more restart is allowed, by past restarts and the time alone.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -23,8 +23,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Notes a restart at `now`. How many there were within `period`, or `None` when that is more
-    /// than `intensity`.
+    /// Notes a restart at `now`. Returns their number within `period`; `None` beyond `intensity`.
     pub fn note(&mut self, now: Duration, intensity: u32, period: Duration) -> Option<u32> {
         self.stamps
             .retain(|stamp| now.saturating_sub(*stamp) <= period);

@@ -1,51 +1,51 @@
-//! What a supervisor keeps to for each of its workers. The words are those of Erlang/OTP's
-//! `supervisor`; the module knows no process.
+//! The rules that a supervisor keeps to for each of its workers, in the words of Erlang/OTP's
+//! `supervisor`. The module knows no process.
 
 use core::time::Duration;
 
 use crate::ledger::{Backoff, mix};
 
-/// When an ended worker is started again.
+/// The ends after which a worker is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
-    /// Always.
+    /// Any end.
     #[default]
     Permanent,
-    /// Only when it ended other than by itself with exit code 0.
+    /// Any end other than by itself with exit code 0.
     Transient,
-    /// Never.
+    /// None.
     Temporary,
 }
 
-/// How worker processes are made.
+/// The way in which worker processes are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StartMethod {
     /// Each is a fresh process: the running executable, executed again.
     #[default]
     Spawn,
     /// Each is forked from a fork server, a process with a single thread that was itself spawned.
-    /// Faster, and what the program did before `dishrack::serve` is done once for all.
+    /// It is faster, and the code before `dishrack::serve` runs only once.
     Fork,
 }
 
-/// What one worker may take before it is replaced, and one item before its worker is.
+/// The bounds beyond which a worker is replaced, or ended because of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Time for one item.
+    /// The longest time for one item.
     pub time_limit: Option<Duration>,
-    /// Time between SIGTERM and SIGKILL.
+    /// The time between SIGTERM and SIGKILL.
     pub time_limit_grace: Duration,
-    /// Items for one worker.
+    /// The greatest number of items for one worker.
     pub tasks_max: Option<u64>,
-    /// Resident memory of one worker, in bytes.
+    /// The greatest resident memory of one worker, in bytes.
     pub memory_max: Option<u64>,
-    /// Workers write to the supervisor's stderr themselves.
+    /// True if workers write to the supervisor's stderr themselves.
     pub inherits_stderr: bool,
-    /// What they write there is shown nowhere.
+    /// True if their stderr is not shown.
     pub hides_stderr: bool,
-    /// Whether there is a keeper for what workers start.
+    /// True if a keeper ends the processes that workers start.
     pub has_keeper: bool,
-    /// Whether this process has no children but those of this supervisor.
+    /// True if this process has no children but those of this supervisor.
     pub owns_process: bool,
 }
 
@@ -65,8 +65,8 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// A worker's own share of a bound: up to a tenth less, so that workers that were started
-    /// together are not replaced together. `seed` decides how much.
+    /// Reduces a bound by up to a tenth, decided by `seed`, so that workers that were started
+    /// together are not replaced together.
     pub fn jittered(bound: u64, seed: u64) -> u64 {
         let most = u128::from(bound / 10) + 1;
         let less = (u128::from(mix(seed)) * most) >> 64;
@@ -77,19 +77,19 @@ impl Bounds {
 /// The rules for one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChildSpec {
-    /// When it is started again.
+    /// The ends after which it is started again.
     pub restart: Restart,
-    /// How many restarts are allowed within `period`: with 10, the eleventh death gives the worker
-    /// up. Deaths that an item caused are charged to that item instead. As many boots that fail in
-    /// a row give it up too, however long they take.
+    /// The number of restarts allowed within `period`: with 10, the eleventh death gives the worker
+    /// up. Deaths that an item caused are charged to that item instead. The same number of failed
+    /// boots in a row gives it up too, however long they take.
     pub intensity: u32,
     /// The period of `intensity`.
     pub period: Duration,
-    /// How long a worker may take to finish what it has started when it is asked to stop.
+    /// The longest time to finish what it has started when it is asked to stop.
     pub shutdown: Duration,
-    /// How long a worker may take until it is ready.
+    /// The longest time until it is ready.
     pub boot_deadline: Duration,
-    /// How long a worker rests between death and restart.
+    /// The rest between death and restart.
     pub backoff: Backoff,
 }
 

@@ -1,38 +1,38 @@
-//! Time limits of items: a pure state machine over what can be seen of one worker process.
+//! Holds items to their time limits: a pure state machine over samples of one worker process.
 //!
-//! Nothing beats here: slow is not dead. A worker is looked at only when something could be wrong,
-//! which is when the item that it works on would be over its limit, or, where it does nothing, when
-//! one that began just now would be. An item over its limit, or cancelled, has its worker asked to
-//! end (SIGTERM) and, after a grace, killed. A worker that was given items and begins none of them
-//! for as long as one may take, and a second at least, is stopped or mute, and is killed too. It
-//! names no clock and no process: samples come in, orders go out.
+//! There is no heartbeat, because slow is not dead. A worker is sampled only when something could
+//! be wrong: when its item would be over the limit, or, if it is idle, when an item begun just now
+//! would be. A worker whose item is over its limit or cancelled is asked to end (SIGTERM) and,
+//! after a grace, killed. A worker that was given items and begins none of them for as long as one
+//! may take, and a second at least, is stopped or mute, and is killed too. It names no clock and no
+//! process: samples come in, orders go out.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// What can be seen of a worker at a moment.
+/// The visible state of a worker at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sample {
-    /// The delivery that it works on, by its ordinal; 0 for none.
+    /// The ordinal of the delivery that it works on; 0 for none.
     pub current: u64,
-    /// Since when.
+    /// The time at which that began.
     pub since: Duration,
-    /// The last delivery that it began.
+    /// The ordinal of the last delivery that it began.
     pub begun: u64,
-    /// How many it has and has not settled.
+    /// The number of deliveries that it has not settled.
     pub held: usize,
 }
 
-/// What is to be done to the worker.
+/// An order about the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Ask it to end.
+    /// Ask it to end (SIGTERM).
     Terminate,
-    /// End it.
+    /// End it (SIGKILL).
     Kill,
 }
 
-/// Why a worker was ordered to end.
+/// The reason for which a worker was ordered to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// This delivery took too long.
@@ -46,7 +46,7 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Fine,
-    /// It has deliveries and works on none: what it had begun by then, and since when.
+    /// It has deliveries and works on none: the last one begun by then, and the time since.
     Quiet {
         begun: u64,
         since: Duration,
@@ -56,15 +56,14 @@ enum State {
         fault: Fault,
         until: Duration,
     },
-    /// There is nothing more to be ordered.
+    /// The last order was given.
     Killed(Fault),
 }
 
-/// Handing over takes time of its own on a busy machine, which is not the item's: no worker is
-/// taken for stalled before this.
+/// The shortest time before a worker counts as stalled: handing over takes time on a busy machine.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// How soon it is looked at again whether a cancelled delivery was begun.
+/// The time after which the watchdog looks again whether a cancelled delivery was begun.
 const REVOKED_LOOK: Duration = Duration::from_millis(10);
 
 /// The watchdog of one life of one worker.
@@ -73,14 +72,14 @@ pub struct Watchdog {
     limit: Option<Duration>,
     grace: Duration,
     state: State,
-    /// Cancelled deliveries that it may come to yet.
+    /// Cancelled deliveries that the worker may still come to.
     revoked: Vec<u64>,
-    /// When to look next, if ever.
+    /// The time of the next look, if there is one.
     next: Option<Duration>,
 }
 
 impl Watchdog {
-    /// Begins at `now`. Without a limit only cancelled deliveries are of interest.
+    /// Begins at `now`. Without a limit only cancelled deliveries are watched.
     #[must_use]
     pub fn new(limit: Option<Duration>, grace: Duration, now: Duration) -> Self {
         Watchdog {
@@ -92,13 +91,13 @@ impl Watchdog {
         }
     }
 
-    /// When to look next.
+    /// Returns the time of the next look.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.next
     }
 
-    /// Why the worker was ordered to end, if it was.
+    /// Returns the reason for which the worker was ordered to end, if it was.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         match self.state {
@@ -107,7 +106,7 @@ impl Watchdog {
         }
     }
 
-    /// Looks at the worker: what is to be done about it.
+    /// Examines a sample, and returns what is to be done about the worker.
     pub fn look(&mut self, sample: Sample, now: Duration) -> Option<Order> {
         match self.state {
             State::Killed(_) => None,
@@ -118,13 +117,13 @@ impl Watchdog {
         }
     }
 
-    /// This delivery was cancelled.
+    /// Notes that this delivery was cancelled.
     pub fn revoke(&mut self, ordinal: u64, sample: Sample, now: Duration) -> Option<Order> {
         self.revoked.push(ordinal);
         self.look(sample, now)
     }
 
-    /// A cancelled delivery may be the next one that it comes to, so it is looked at again soon.
+    /// Looks again soon, because a cancelled delivery may be the next one that the worker comes to.
     fn look_for_revoked(&mut self, sample: Sample, now: Duration) -> Option<Order> {
         let current = sample.current;
         if current != 0 && self.revoked.contains(&current) {
@@ -147,7 +146,7 @@ impl Watchdog {
             Fault::Stalled => true,
         };
         if !is_at_it {
-            // It came to an end of that delivery and goes on: it is not bound to end.
+            // It finished that delivery and goes on, so it is not ending.
             self.state = State::Fine;
             return self.look_for_faults(sample, now);
         }

@@ -1,5 +1,5 @@
-//! Which entries this supervisor holds, and what of a write of the ledger is said of which entry.
-//! It knows no connection and no clock.
+//! The account of the entries that this supervisor holds. It turns the records of a write into
+//! statements about entries, and knows no connection and no clock.
 
 use alloc::string::String;
 use alloc::string::ToString;
@@ -9,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 use super::entry::{Entry, EntryId, ReplyKey, line_of};
 use crate::ledger::{Failure, ItemId, Record};
 
-/// What is known of a held item.
+/// The known facts of a held item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Held {
     entry: EntryId,
@@ -20,67 +20,67 @@ struct Held {
 #[derive(Debug, Default)]
 pub struct Account {
     held: HashMap<ItemId, Held>,
-    /// The same the other way round.
+    /// The item of each held entry.
     items: HashMap<EntryId, ItemId>,
 }
 
-/// What is said of the entries of one write.
+/// The statements about entries that follow from one write.
 #[derive(Debug, Default)]
 pub struct Statement {
-    /// These are done.
+    /// Entries that are done.
     pub done: Vec<EntryId>,
-    /// An attempt at these has failed, as is said here.
+    /// Entries of which an attempt has failed, each with its failure.
     pub failed: Vec<(EntryId, String)>,
-    /// These are dead letters.
+    /// Entries that are dead letters.
     pub dead: Vec<Death>,
-    /// Which item is which entry.
+    /// The item of each entry.
     pub items: HashMap<EntryId, ItemId>,
-    /// Items of which nothing can be said, as they are not held.
+    /// Items that are not held, so nothing can be said of them.
     pub unknown: Vec<ItemId>,
 }
 
 /// An entry that becomes a dead letter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Death {
-    /// Which entry.
+    /// The entry.
     pub entry: EntryId,
     /// The item's number.
     pub id: ItemId,
-    /// Why, for people.
+    /// The cause, for people.
     pub cause: String,
 }
 
-/// What came of an entry, on its way to whoever wants it.
+/// The result of an entry, on its way to its receiver.
 #[derive(Debug)]
 pub struct Outgoing<R> {
-    /// Which entry.
+    /// The entry.
     pub entry: EntryId,
     /// The item's number.
     pub id: ItemId,
-    /// Who waits for it, if somebody does.
+    /// The receiver, if there is one.
     pub reply: Option<ReplyKey>,
-    /// What came of it.
+    /// The result.
     pub result: R,
 }
 
-/// Entries that were taken.
+/// Entries that were taken, sorted.
 #[derive(Debug, Default)]
 pub struct Sorted {
-    /// These are held from now on.
+    /// Entries that are held from now on.
     pub held: Vec<(ItemId, Entry)>,
-    /// Of these more is to be asked first. Some need a number of their own, and it cannot be this one;
-    /// 0 if any will do.
+    /// Entries of which the stream must be asked for more first. Some need a number of their own
+    /// that is not this one; 0 if any will do.
     pub asked: Vec<(EntryId, Option<u64>)>,
 }
 
 impl Statement {
-    /// Whether nothing is said.
+    /// Returns `true` if nothing is said.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// The first entry that is spoken of, and the last.
+    /// Returns the first and the last entry that are spoken of.
     #[must_use]
     pub fn range(&self) -> (EntryId, EntryId) {
         let entries = || self.items.keys().copied();
@@ -90,14 +90,14 @@ impl Statement {
         )
     }
 
-    /// The items of these entries.
+    /// Returns the items of these entries.
     #[must_use]
     pub fn items_of(&self, entries: &[EntryId]) -> Vec<ItemId> {
         let items = entries.iter().filter_map(|one| self.items.get(one));
         items.copied().collect()
     }
 
-    /// The entries that have ended, or are said to have.
+    /// Returns the entries that have ended, or are said to have.
     fn ends(&self) -> impl Iterator<Item = EntryId> {
         let dead = self.dead.iter().map(|one| one.entry);
         self.done.iter().copied().chain(dead)
@@ -109,7 +109,7 @@ impl Account {
     pub fn sort_taken(&mut self, entries: Vec<Entry>) -> Sorted {
         let (known, unknown): (Vec<Entry>, Vec<Entry>) = entries
             .into_iter()
-            // An older stream has forgotten who took this, and maybe its number.
+            // An older state of the stream has lost this entry's owner, and perhaps its number.
             .filter(|entry| !self.items.contains_key(&entry.id))
             .partition(|entry| entry.number().is_some() && !entry.was_here());
         let mut sorted = self.sort_known(known);
@@ -120,8 +120,8 @@ impl Account {
         sorted
     }
 
-    /// Sorts entries of which all is known. Those whose number somebody else's entry has need another
-    /// one; those that are held already are passed over.
+    /// Sorts entries of which all is known. An entry whose number is another's needs a new one;
+    /// entries that are held already are passed over.
     pub fn sort_known(&mut self, entries: Vec<Entry>) -> Sorted {
         let mut sorted = Sorted::default();
         for entry in entries {
@@ -143,25 +143,25 @@ impl Account {
         sorted
     }
 
-    /// Whether an item with this number is held that is another entry.
+    /// Returns `true` if another entry is held under this number.
     fn is_taken(&self, id: ItemId, entry: EntryId) -> bool {
         self.held.get(&id).is_some_and(|held| held.entry != entry)
     }
 
-    /// An entry was taken that is not held.
+    /// Adds a taken entry that is not held.
     fn admit(&mut self, id: ItemId, entry: EntryId, reply: Option<ReplyKey>) {
         self.held.insert(id, Held { entry, reply });
         self.items.insert(entry, id);
     }
 
-    /// Which entries these items are; those that are not held are left out.
+    /// Returns the entries of these items; items that are not held are left out.
     #[must_use]
     pub fn entries(&self, ids: &[ItemId]) -> Vec<EntryId> {
         let held = ids.iter().filter_map(|id| self.held.get(id));
         held.map(|held| held.entry).collect()
     }
 
-    /// These items were given back.
+    /// Forgets items that were given back.
     pub fn forget(&mut self, ids: &[ItemId]) {
         for id in ids {
             if let Some(held) = self.held.remove(id) {
@@ -170,8 +170,7 @@ impl Account {
         }
     }
 
-    /// All this was said, and what is not lost has ended as was said. Who has come again meanwhile, as
-    /// another entry, is held.
+    /// Forgets entries that ended, except the lost ones and items that came again as other entries.
     pub fn forget_ended(&mut self, statement: &Statement, lost: &[EntryId]) {
         for entry in statement.ends().chain(lost.iter().copied()) {
             if let Some(id) = self.items.remove(&entry) {
@@ -180,8 +179,8 @@ impl Account {
         }
     }
 
-    /// Compares what is held with what Redis says that it is. Whatever is ours no longer is
-    /// forgotten and named, and so is what is ours and unknown here.
+    /// Compares what is held with what Redis says is ours. Forgets and returns the items that are
+    /// no longer ours, and returns the entries that are ours but unknown here.
     pub fn compare(&mut self, ours: &[EntryId]) -> (Vec<ItemId>, Vec<EntryId>) {
         let mut unknown: HashSet<EntryId> = ours.iter().copied().collect();
         let lost = self.items.extract_if(|entry, _| !unknown.remove(entry));
@@ -195,7 +194,7 @@ impl Account {
         (lost, unknown)
     }
 
-    /// What is to be said of these records. Of items that are not held nothing can be said.
+    /// Makes the statement for these records. Items that are not held go to `unknown`.
     #[must_use]
     pub fn statement<P>(&self, records: &[Record<P>]) -> Statement {
         let mut statement = Statement::default();
@@ -232,7 +231,7 @@ impl Account {
         statement
     }
 
-    /// Where what came of these items goes. Of those that are not held nothing can be said.
+    /// Returns these results with their receivers, without those of items that are not held.
     pub fn outgoing<R>(&self, sent: impl IntoIterator<Item = (ItemId, R)>) -> Vec<Outgoing<R>> {
         let outgoing = sent.into_iter().filter_map(|(id, result)| {
             let held = self.held.get(&id)?;
@@ -334,7 +333,7 @@ mod tests {
         let mut asked = sorted.asked;
         asked.sort_unstable();
         let ids = [11, 12, 13].map(|place| EntryId(place, 0));
-        // The last one's number is another entry's: any but that will do.
+        // The last one's number is another entry's, so any other will do.
         let expected = [(ids[0], Some(0)), (ids[1], None), (ids[2], Some(1))];
         assert_eq!(asked, expected);
     }

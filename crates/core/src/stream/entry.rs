@@ -1,14 +1,14 @@
-//! One entry of a stream: its id, its fields, and what they say of an item. It asks nobody.
+//! One entry of a stream: its id, its fields, and their meaning for an item. It makes no calls.
 //!
 //! | field | value |
 //! | --- | --- |
 //! | `item` | the item, as the queue's `Layout` has it |
 //! | `n` | its number, if one of us has put it |
 //! | `again` | it has been here before: failed attempts may be known of it |
-//! | `forgiven` | so many of its failed attempts do not count, as it was a dead letter |
-//! | `reply`, `index` | where somebody waits for what comes of it |
+//! | `forgiven` | the number of its failed attempts that do not count, as it was a dead letter |
+//! | `reply`, `index` | where a caller waits for its result |
 //!
-//! Only `item` is needed, so that whoever can say `XADD` can put an item.
+//! Only `item` is required, so any client that can call `XADD` can put an item.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -20,11 +20,10 @@ use core::str::FromStr;
 use crate::ledger::{Cause, Failure, ItemId, Unfinished};
 use crate::shared::inflight::Arrival;
 
-/// The name of an entry: the time of its birth in milliseconds, and its place among those of the
-/// same one.
+/// The id of an entry: the millisecond in which it was added, and its place in that millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EntryId(
-    /// The time.
+    /// The time in milliseconds.
     pub u64,
     /// The place.
     pub u64,
@@ -46,23 +45,23 @@ impl FromStr for EntryId {
     }
 }
 
-/// How the items of a queue stand in the fields of entries.
+/// The form of a queue's items in the fields of entries.
 pub trait Layout: Send + Sync + fmt::Debug {
-    /// What is kept with the stream, so that nobody takes its items for others; empty where it does
-    /// not matter what they are.
+    /// Returns the name of the item type that is kept with the stream, so that its items are not
+    /// taken for others; empty where any will do.
     fn item_type(&self) -> &str;
 
-    /// The fields for a serialized item. The first is `item`.
+    /// Returns the fields for a serialized item. The first is `item`.
     fn fields(&self, body: &[u8]) -> Vec<(&'static str, Vec<u8>)>;
 
-    /// The serialized item in an entry's fields.
+    /// Returns the serialized item in an entry's fields.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The fault in the fields.
     fn body(&self, fields: &Fields) -> Result<Vec<u8>, String>;
 }
 
-/// Items as they are serialized, whatever they are.
+/// A layout for serialized items of any kind.
 #[derive(Debug)]
 pub struct Plain(pub &'static str);
 
@@ -86,7 +85,7 @@ impl Layout for Plain {
 pub struct Fields(pub Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Fields {
-    /// The value of a field.
+    /// Returns the value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let mut fields = self.0.iter();
@@ -94,13 +93,13 @@ impl Fields {
         found.map(|(_, value)| &**value)
     }
 
-    /// The same as a text, if it is one.
+    /// Returns the value of a field if it is text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         core::str::from_utf8(self.get(name)?).ok()
     }
 
-    /// The same as a number, if it is one.
+    /// Returns the value of a field if it is a number.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
@@ -110,46 +109,46 @@ impl Fields {
 /// An entry as it was taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name.
+    /// Its id.
     pub id: EntryId,
-    /// What was put.
+    /// Its fields.
     pub fields: Fields,
-    /// How often it was handed to a supervisor, this time included.
+    /// The number of times that it was handed to a supervisor, this one included.
     pub deliveries: u64,
-    /// A number that was given to it here.
+    /// The number that it was given here.
     pub number: Option<u64>,
     /// Its failed attempts, one line of JSON each.
     pub history: String,
 }
 
-/// Where what comes of an item goes.
+/// The place to which the result of an item goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplyKey {
     /// The stream that it is added to.
     pub stream: String,
-    /// Its place there.
+    /// Its index there.
     pub index: u64,
 }
 
-/// An entry that was lost with its supervisor so often becomes a dead letter: it may be what kills
-/// them.
+/// The number of times that an entry may be lost with its supervisor. Then it becomes a dead
+/// letter, because it may be the cause.
 pub const LOSSES_MAX: u64 = 16;
 
 impl Entry {
-    /// The item's number, if it has one.
+    /// Returns the item's number, if it has one.
     #[must_use]
     pub fn number(&self) -> Option<ItemId> {
         let number = self.number.or_else(|| self.fields.number("n"));
         number.map(ItemId)
     }
 
-    /// Whether more may be known of it than its fields say.
+    /// Returns `true` if more may be known of it than its fields say.
     #[must_use]
     pub fn was_here(&self) -> bool {
         self.fields.get("again").is_some()
     }
 
-    /// Where what comes of it goes, if somebody waits.
+    /// Returns the place of its result, if a caller waits for it.
     #[must_use]
     pub fn reply(&self) -> Option<ReplyKey> {
         Some(ReplyKey {
@@ -158,8 +157,8 @@ impl Entry {
         })
     }
 
-    /// What it means for the queue, under this number, with what was found to be its item. `keep`
-    /// gives that the form that it has in the queue.
+    /// Makes the arrival of this item under this number in the queue. `keep` gives the item the
+    /// form that it has in the queue.
     #[must_use]
     pub fn arrival<P>(
         &self,
@@ -189,15 +188,15 @@ impl Entry {
     }
 }
 
-/// A failed attempt as it is kept.
+/// Encodes a failed attempt as a line of JSON.
 #[must_use]
 pub fn line_of(failure: &Failure) -> String {
-    // Its parts are numbers and texts, which JSON has.
+    // Numbers and texts always have a form in JSON.
     serde_json::to_string(failure).unwrap_or_default()
 }
 
-/// The failed attempts in what is kept of them. What is none is passed over: it is no reason not to
-/// try the item.
+/// Decodes the failed attempts in such lines. A line that does not decode is passed over, because
+/// it is no reason not to try the item.
 #[must_use]
 pub fn history_in(lines: &str) -> Vec<Failure> {
     let failures = lines.lines().map(serde_json::from_str);
