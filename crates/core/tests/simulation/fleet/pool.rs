@@ -259,9 +259,9 @@ impl Fleet {
         match (asked, reply) {
             (Asked::Item, Reply::Item(handed)) => self.deliver(at, &handed),
             (Asked::Item, Reply::Empty) => self.coverage.empty_gets += 1,
-            (Asked::Put(number), Reply::Accepted(_)) => {
+            (Asked::Put(number), Reply::Accepted(id)) => {
                 self.coverage.puts_of_workers += 1;
-                self.record.accepted(number);
+                self.record.accepted(number, id);
             }
             (Asked::Put(number), Reply::Refused(Refused::Full | Refused::Closed)) => {
                 self.record.refused(number);
