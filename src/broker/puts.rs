@@ -1,7 +1,6 @@
 //! Putting, and waiting until what was put is durable.
 
 use super::alone::Vigil;
-use super::stream;
 use super::{Broker, Deadline, Envelope, sleep};
 use crate::error::Kind;
 use crate::fail;
@@ -17,9 +16,9 @@ impl Broker {
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
         if self.is_shared() {
-            return self.send(envelope, deadline, is_holding, stream::Until::Accepted);
+            return self.send(envelope, deadline, is_holding);
         }
-        let id = self.put_unsynced(envelope, deadline, is_holding)?;
+        let id = self.accept(envelope, deadline, is_holding)?;
         self.sync(id)?;
         // With a journal it was handed out just now.
         self.drive_inline();
@@ -61,16 +60,27 @@ impl Broker {
         }
     }
 
-    /// Accepts an item. With a journal, that holds as soon as it is durable.
+    /// Accepts an item, without waiting until it is durable: with a journal it is as soon as that is, and
+    /// on a stream when that has taken it, which gives it its number only then.
     pub(crate) fn put_unsynced(
+        &self,
+        envelope: Envelope,
+        is_holding: bool,
+    ) -> Result<Option<ItemId>, Kind> {
+        if self.is_shared() {
+            self.send_unsynced(envelope, is_holding)?;
+            return Ok(None);
+        }
+        self.accept(envelope, Deadline::Forever, is_holding)
+            .map(Some)
+    }
+
+    fn accept(
         &self,
         envelope: Envelope,
         deadline: Deadline,
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
-        if self.is_shared() {
-            return self.send(envelope, deadline, is_holding, stream::Until::Numbered);
-        }
         fail::point("put: begin");
         let (mut envelope, mut has_polled) = (Some(envelope), false);
         let mut vigil = Vigil::begin();

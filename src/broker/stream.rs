@@ -45,15 +45,6 @@ pub(super) struct Channel {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// How long a put waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Until {
-    /// Until the item has its number, and is on its way.
-    Numbered,
-    /// Until the stream has accepted it.
-    Accepted,
-}
-
 /// What the threads of a stream tell each other, under the core's lock.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
@@ -140,53 +131,55 @@ impl Broker {
         matches!(self.storage, Storage::Shared(_))
     }
 
-    /// Puts an item on the stream.
+    /// Puts an item on the stream, and waits until that has accepted it.
     pub(super) fn send(
         &self,
         envelope: Envelope,
         deadline: Deadline,
         is_holding: bool,
-        until: Until,
     ) -> Result<ItemId, Kind> {
         let is_impatient = matches!(deadline, Deadline::None);
-        let putter = match until {
-            Until::Numbered => Putter::Nobody,
-            Until::Accepted => Putter::Local,
-        };
         let mut core = self.lock();
         let checked = core.check_size(envelope.body.len());
         checked.map_err(|refusal| core.kind_of(refusal))?;
-        let is_beyond_bound = is_holding && !is_impatient;
-        while until == Until::Numbered && core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
-            core.check_open()?;
-            core = self.work_or_await(core, Deadline::Forever, is_holding);
-        }
         core.check_open()?;
-        core.check_lost(until)?;
-        let (ticket, number) = core.push(envelope, putter, is_beyond_bound, is_impatient);
+        let is_beyond_bound = is_holding && !is_impatient;
+        let ticket = core.push(envelope, Putter::Local, is_beyond_bound, is_impatient);
         core.pump();
-        if let (Until::Numbered, Some(number)) = (until, number) {
-            return Ok(number);
-        }
         // What does not wait for room is told once, and that is waited for.
         let mut deadline = match deadline {
             Deadline::None => Deadline::Forever,
             deadline => deadline,
         };
         loop {
-            if let Some(end) = core.end_of_put(ticket, until) {
+            if let Some(end) = core.end_of_put(ticket) {
                 return end;
             }
-            if is_late(deadline) && core.withdraw(ticket) {
-                return Err(Kind::Full);
-            }
             if is_late(deadline) {
-                // It is being told just now, or will be, and then there is an answer.
-                deadline = Deadline::Forever;
+                // If it is being told just now, or will be, there is an answer.
+                core.hurry(ticket);
                 core.pump();
+                deadline = Deadline::Forever;
+                continue;
             }
             core = self.work_or_await(core, deadline, is_holding);
         }
+    }
+
+    /// Puts an item on its way to the stream. Waits while too much is on its way.
+    pub(super) fn send_unsynced(&self, envelope: Envelope, is_holding: bool) -> Result<(), Kind> {
+        let mut core = self.lock();
+        let checked = core.check_size(envelope.body.len());
+        checked.map_err(|refusal| core.kind_of(refusal))?;
+        while core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
+            core.check_open()?;
+            core = self.work_or_await(core, Deadline::Forever, is_holding);
+        }
+        core.check_open()?;
+        core.check_lost()?;
+        core.push(envelope, Putter::Nobody, is_holding, false);
+        core.pump();
+        Ok(())
     }
 
     /// Does what there is to do for whoever works inline, unless he works on an item just now; if
@@ -376,16 +369,19 @@ impl Core {
         putter: Putter,
         is_beyond_bound: bool,
         is_impatient: bool,
-    ) -> (u64, Option<ItemId>) {
+    ) -> u64 {
         let push = |shared: &mut Shared<Envelope>| {
             shared.push(envelope, putter, is_beyond_bound, is_impatient)
         };
-        self.shared().map_or((0, None), push)
+        self.shared().map_or(0, push)
     }
 
-    fn withdraw(&mut self, ticket: u64) -> bool {
-        let shared = self.shared();
-        shared.is_some_and(|shared| shared.withdraw(|one| one.ticket == ticket))
+    /// Whoever waits for this put waits for no room any longer.
+    fn hurry(&mut self, ticket: u64) {
+        if let Some(shared) = self.shared() {
+            // He is of this process, and asks himself.
+            let _ = shared.hurry(|one| one.ticket == ticket);
+        }
     }
 
     /// Whether something may be put.
@@ -421,33 +417,20 @@ impl Core {
 
     /// Once one of the puts that nobody waits for was refused, those after it are as well, until
     /// somebody has asked: so what was accepted is all that was put up to some point.
-    fn check_lost(&self, until: Until) -> Result<(), Kind> {
+    fn check_lost(&self) -> Result<(), Kind> {
         let shared = self.dispatcher.shared.as_ref();
-        let are_lost = shared.is_some_and(|shared| shared.are_lost);
-        match until == Until::Numbered && are_lost {
+        match shared.is_some_and(|shared| shared.are_lost) {
             true => Err(self.kind_of(Refusal::NotTaken)),
             false => Ok(()),
         }
     }
 
-    fn end_of_put(&mut self, ticket: u64, until: Until) -> Option<Result<ItemId, Kind>> {
+    fn end_of_put(&mut self, ticket: u64) -> Option<Result<ItemId, Kind>> {
         if let Err(kind) = self.check_kept() {
             return Some(Err(kind));
         }
-        let shared = self.shared()?;
-        let end = match until {
-            Until::Numbered => match shared.take_number(ticket) {
-                Some(number) => Some(Ok(number)),
-                // It was withdrawn, or is one of those after one that was refused.
-                None if !shared.is_on_the_way(ticket) => Some(Err(match shared.are_lost {
-                    true => Refusal::NotTaken,
-                    false => Refusal::Closed,
-                })),
-                None => None,
-            },
-            Until::Accepted => shared.take_outcome(ticket),
-        };
-        Some(end?.map_err(|refused| self.kind_of(refused)))
+        let end = self.shared()?.take_outcome(ticket)?;
+        Some(end.map_err(|refused| self.kind_of(refused)))
     }
 
     /// What happens between here and the stream is told.

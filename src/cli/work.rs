@@ -171,12 +171,13 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
         // One person who does everything works on it before the next one.
         let put = match self.is_shared() && self.config.mode == Mode::Sequential {
-            true => self.queue.put(item),
+            true => self.queue.put(item).map(Some),
             false => self.queue.put_with_key(item, Some(key)),
         };
         match put {
             Ok(id) => {
-                self.next_id = ItemId(id.0 + 1);
+                // A stream gives numbers of its own, and nobody here asks for the next one.
+                self.next_id = id.map_or(self.next_id, |id| ItemId(id.0 + 1));
                 Ok(true)
             }
             Err(error) if error.is_closed() => Ok(false),

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::side::Side;
 use super::{JoinableQueue, serialized};
-use crate::broker::{Broker, Deadline, Envelope, current};
+use crate::broker::{Broker, Envelope, current};
 use crate::error::Error;
 use crate::store::stream::Stream;
 use dishrack_core::ledger::{ItemId, Options};
@@ -42,9 +42,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// On Redis as well: what was refused for want of memory is told by the next one, or by `sync`.
     /// With neither, and in a worker process, this is `put`.
     ///
+    /// The item's number, or `None` on Redis, which gives it one only when it accepts it.
+    ///
     /// # Errors
     /// As [`put`](JoinableQueue::put).
-    pub fn put_unsynced<Q>(&self, item: &Q) -> Result<ItemId, Error>
+    pub fn put_unsynced<Q>(&self, item: &Q) -> Result<Option<ItemId>, Error>
     where
         T: Borrow<Q>,
         Q: Serialize + ?Sized,
@@ -88,11 +90,14 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         if self.was_put_before(key) {
             return Ok(None);
         }
-        let id = self.put_with_key(item, Some(key))?;
-        if let Side::Local(broker) = &self.side {
-            broker.sync(id).map_err(Error)?;
+        match &self.side {
+            Side::Local(broker) if broker.storage.local().is_some() => {
+                let id = self.put_with_key(item, Some(key))?;
+                id.map_or(Ok(()), |id| broker.sync(id)).map_err(Error)?;
+                Ok(id)
+            }
+            Side::Local(_) | Side::Remote(_) => self.put(item).map(Some),
         }
-        Ok(Some(id))
     }
 
     /// Whether an item with this key was put in an earlier run. As many questions are answered with
@@ -107,19 +112,24 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         }
     }
 
-    /// Puts an item whose key was not put before; it is accepted after [`sync`](Self::sync).
-    pub(crate) fn put_with_key<Q>(&self, item: &Q, key: Option<&[u8]>) -> Result<ItemId, Error>
+    /// Puts an item whose key was not put before; it is accepted after [`sync`](Self::sync). Its number,
+    /// if it has one by now.
+    pub(crate) fn put_with_key<Q>(
+        &self,
+        item: &Q,
+        key: Option<&[u8]>,
+    ) -> Result<Option<ItemId>, Error>
     where
         T: Borrow<Q>,
         Q: Serialize + ?Sized,
     {
         let Side::Local(broker) = &self.side else {
-            return self.put(item);
+            return self.put(item).map(Some);
         };
         let body = serialized(item, broker.shares_memory())?;
         let print = key.and_then(|key| broker.storage.local()?.print_of(key));
         let envelope = Envelope::with_print(body, print);
-        let put = broker.put_unsynced(envelope, Deadline::Forever, current::holds(broker));
+        let put = broker.put_unsynced(envelope, current::holds(broker));
         put.map_err(Error)
     }
 }

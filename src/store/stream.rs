@@ -11,14 +11,13 @@ use super::{Backend, StoredLetter};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
 use dishrack_core::ledger::{Failure, ItemId, Record};
-pub(crate) use dishrack_core::shared::StreamState;
 use dishrack_core::shared::inflight;
 pub(crate) use dishrack_core::shared::inflight::Answered;
+pub(crate) use dishrack_core::shared::{Admission, StreamState};
 
 /// An item on its way to the stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Put {
-    pub(crate) id: ItemId,
     pub(crate) body: Payload,
     /// Its place in a `map` of this process, whoever works on it.
     pub(crate) reply: Option<u64>,
@@ -34,17 +33,14 @@ pub(crate) struct Sent {
     pub(crate) result: Payload,
 }
 
-/// What is told to the stream in one go.
+/// What became of items that were taken, told in one go.
 #[derive(Debug, Default)]
-pub(crate) struct Exchange {
-    /// What became of items that were taken.
+pub(crate) struct Ends {
     pub(crate) records: Vec<Record<Envelope>>,
     /// Of those that are done, what came of them, where somebody wants it.
     pub(crate) sent: Vec<Sent>,
     /// Failed attempts that are followed by another one.
     pub(crate) retries: u64,
-    /// Items to be put, oldest first.
-    pub(crate) puts: Vec<Put>,
 }
 
 /// An item that is this supervisor's from now on.
@@ -160,12 +156,12 @@ pub(crate) trait Stream: Backend {
     /// Takes part: what is needed for taking items is checked.
     fn begin(&self) -> Result<(), String>;
 
-    /// So many numbers for items that will be put: the first of them; or why there are none now, so
-    /// that the items are refused.
-    fn reserve(&self, count: u64) -> Result<Result<ItemId, String>, String>;
+    /// Puts these, oldest first: as many as fit one step, and as there is room for. What is accepted gets
+    /// its number there.
+    fn put(&self, puts: &[Put]) -> Result<Admission, String>;
 
-    /// Tells what happened here, all or nothing, and puts what is to be put.
-    fn exchange(&self, exchange: &Exchange) -> Result<Answered, String>;
+    /// Tells how items ended that were taken, all or nothing.
+    fn settle(&self, ends: &Ends) -> Result<Answered, String>;
 
     /// How the stream stands, and how many other supervisors there are.
     fn look(&self) -> Result<(StreamState, u64), String>;

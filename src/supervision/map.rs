@@ -12,10 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::Supervisor;
 use crate::broker::current;
-use crate::broker::{Broker, Deadline, Envelope, ItemEnd, MailboxKey, ReplyTo};
+use crate::broker::{Broker, Envelope, ItemEnd, MailboxKey, ReplyTo};
 use crate::error::{ItemError, Kind};
 use crate::queue::serialized;
-use dishrack_core::ledger::ItemId;
 
 /// Items under way in one `map`. Enough to keep workers with full credit busy.
 const WINDOW: u64 = 4096;
@@ -100,7 +99,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
             let index = self.next_put;
             self.next_put += 1;
             match self.put(index, &item) {
-                Ok(_) => self.pending += 1,
+                Ok(()) => self.pending += 1,
                 Err(kind) => {
                     let error = ItemError::NotAccepted(kind.to_string());
                     self.arrived.insert(index, Err(error));
@@ -109,7 +108,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         }
     }
 
-    fn put(&self, index: u64, item: &I::Item) -> Result<ItemId, Kind>
+    fn put(&self, index: u64, item: &I::Item) -> Result<(), Kind>
     where
         I::Item: Serialize,
     {
@@ -117,8 +116,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         let mailbox = self.mailbox;
         let envelope = Envelope::with_reply(body, ReplyTo { mailbox, index });
         let is_holding = current::holds(self.broker);
-        self.broker
-            .put_unsynced(envelope, Deadline::Forever, is_holding)
+        self.broker.put_unsynced(envelope, is_holding).map(drop)
     }
 
     fn take_arrived(&mut self) -> Option<Result<R, ItemError>> {

@@ -327,7 +327,7 @@ fn many_runs_leave_a_small_file() {
 fn a_cancelled_item_is_dead_in_the_next_run() {
     let place = Place::new();
     let queue = place.open();
-    let id = queue.put_unsynced("no").unwrap();
+    let id = queue.put_unsynced("no").unwrap().unwrap();
     assert!(queue.cancel(id).unwrap());
     let copy = place.folder.path().join("copy");
     copy_as_after_a_kill(&place.path, &copy);

@@ -242,8 +242,7 @@ impl Both {
             80..85 => self.release(&client),
             85..90 => self.revive(&client),
             90..92 => self.look(&client),
-            92..93 => self.leave(&client),
-            93..95 => self.reserve(),
+            92..95 => self.leave(&client),
             _ => self.age(),
         }
     }
@@ -270,9 +269,6 @@ impl Both {
             let (item, n) = (format!("item {}", self.items), self.items.to_string());
             let place = self.key("replies:c0");
             let mut all = vec![("item", &*item)];
-            if self.chance.below(2) == 0 {
-                all.push(("n", &n));
-            }
             if self.chance.below(3) == 0 {
                 all.extend([("reply", &*place), ("index", &*n)]);
             }
@@ -286,15 +282,18 @@ impl Both {
         let bound = self.bound.map_or("-1".into(), |bound| bound.to_string());
         let mut arguments = vec![call.to_string(), bound, puts.len().to_string()];
         for (may_exceed, fields) in &puts {
-            let values = flat(fields);
+            let mut values = flat(fields);
+            // The script gives it its number.
+            values.extend(["n".into(), String::new()]);
             arguments.push(u8::from(*may_exceed).to_string());
             arguments.push(values.len().to_string());
             arguments.extend(values);
         }
         let real = self.run(script!("put"), client, &arguments);
-        let [added, told] = real.try_into().expect("two of them");
+        let [admitted, first, told] = real.try_into().expect("three of them");
         let (expected, model) = self.model.put(client, call, self.bound, &puts);
-        assert_eq!(number(added), expected, "{}", self.step);
+        let real = (number(admitted), number(first));
+        assert_eq!(real, expected, "{}", self.step);
         self.check_told(told, &model);
     }
 
@@ -484,13 +483,6 @@ impl Both {
         // Whether one that gets nothing is heard of is another matter in each version of Redis.
         self.step += ", and it is back";
         self.maintain(client);
-    }
-
-    fn reserve(&mut self) {
-        let count = 1 + self.chance.below(3);
-        let (meta, count_text) = (self.key("meta"), count.to_string());
-        let last = self.command(&["HINCRBY", &meta, "numbers", &count_text]);
-        assert_eq!(number(last), self.model.reserve(count), "{}", self.step);
     }
 
     /// Nothing was heard of the holder of an entry for long.

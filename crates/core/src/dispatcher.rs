@@ -271,10 +271,9 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             self.joins.remove(at);
             let unfinished = self.unfinished();
             self.answer(request, Reply::Refused(Refusal::TimedOut { unfinished }));
-        } else if let Some(shared) = &mut self.shared
-            && shared.withdraw(|one| one.putter == Putter::Remote(request))
-        {
-            self.answer(request, Reply::Refused(Refusal::Full));
+        } else if let Some(shared) = &mut self.shared {
+            let answer = shared.hurry(|one| one.putter == Putter::Remote(request));
+            self.answer_puts(answer);
         }
     }
 
@@ -476,7 +475,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         self.askers.retain(|(request, _)| request.holder != holder);
         if let Some(shared) = &mut self.shared {
             let is_its = |one: &Outgoing<P>| matches!(one.putter, Putter::Remote(request) if request.holder == holder);
-            shared.withdraw_all(is_its);
+            shared.forget(is_its);
         }
         self.answers.retain(|(request, _)| request.holder != holder);
         let waiting = self.gets.len();

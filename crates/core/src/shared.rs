@@ -9,7 +9,6 @@ pub mod inflight;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::ops::Range;
 use hashbrown::HashSet;
 
 use crate::dispatcher::Request;
@@ -54,8 +53,6 @@ pub enum Putter {
 pub struct Outgoing<P> {
     /// Its place among all.
     pub ticket: u64,
-    /// Its number, once there is one.
-    pub id: Option<ItemId>,
     /// The item.
     pub payload: P,
     /// Who waits.
@@ -114,11 +111,50 @@ impl Questions {
     }
 }
 
-/// So many numbers are fetched at a time, at most.
-const NUMBERS_MAX: u64 = 1024;
+/// What a stream says to a chunk of puts.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// It has looked at so many, from the first on. The others are to be put again.
+    pub looked_at: usize,
+    /// So many of those that need room have found it, from the first on, and all that need none.
+    pub admitted: usize,
+    /// The number of the first one that was accepted. The others have the numbers after it.
+    pub first: ItemId,
+    /// Why none was accepted, if not for want of room.
+    pub refusal: Option<String>,
+    /// As it was then, if it was asked at all.
+    pub stream_state: StreamState,
+}
 
-/// Who fetches so many has new ones fetched before the old ones are used up.
-const NUMBERS_AHEAD: u64 = 256;
+impl Admission {
+    /// So many were looked at, and none was accepted, for this reason.
+    #[must_use]
+    pub fn refused(looked_at: usize, why: String) -> Self {
+        Admission {
+            looked_at,
+            admitted: 0,
+            first: ItemId(0),
+            refusal: Some(why),
+            stream_state: StreamState::default(),
+        }
+    }
+
+    /// Of each put, its number if it was accepted. Of each is to be said whether it needs no room.
+    pub fn numbers(&self, are_beyond_bound: impl Iterator<Item = bool>) -> Vec<Option<ItemId>> {
+        let (mut admitted, mut next) = (self.admitted, self.first.0);
+        let number = |(place, is_beyond_bound): (usize, bool)| {
+            if place >= self.looked_at || self.refusal.is_some() {
+                return None;
+            }
+            if !is_beyond_bound {
+                admitted = admitted.checked_sub(1)?;
+            }
+            next += 1;
+            Some(ItemId(next - 1))
+        };
+        are_beyond_bound.enumerate().map(number).collect()
+    }
+}
 
 /// Taken items take so many bytes at most, besides the first.
 const TAKEN_BYTES_MAX: usize = 16 << 20;
@@ -126,29 +162,21 @@ const TAKEN_BYTES_MAX: usize = 16 << 20;
 /// What one queue knows of its stream.
 #[derive(Debug)]
 pub struct Shared<P> {
+    /// What is to be put, in its order.
     outgoing: VecDeque<Outgoing<P>>,
-    /// How many of the first are being told.
-    under_way: usize,
-    /// They are out of their order.
-    is_shuffled: bool,
+    /// What is being put just now; when the stream has failed, what may be there.
+    under_way: Vec<Outgoing<P>>,
     tickets: u64,
     /// What became of puts that somebody waits for.
     outcomes: BTreeMap<u64, Result<ItemId, Refusal>>,
-    /// Numbers for the next puts, and how many are fetched next time.
-    numbers: VecDeque<Range<u64>>,
-    numbers_next: u64,
-    /// Numbers of items that were put on their way without, for those who wait for them.
-    named: BTreeMap<u64, ItemId>,
-    /// The stream is full: puts wait for its doorbell.
-    pub is_crowded: bool,
+    /// Puts wait for the doorbell of the stream, which had no room for them.
+    pub is_full: bool,
     /// Why the last put was refused.
     pub refusal: String,
     /// One that nobody waited for was.
     pub are_lost: bool,
     /// How many were accepted.
     pub accepted: u64,
-    /// Of so many it was told, and the answer never came: they may be there.
-    pub uncertain: u64,
     /// Nothing more is taken, and what waits here is given back.
     pub is_quitting: bool,
     /// Nothing more is told, and nobody waits for anything any more.
@@ -170,6 +198,8 @@ pub struct Shared<P> {
     pub queries: Questions,
     /// Closed, and nothing was there to take.
     pub is_dry: bool,
+    /// Ends were told last, and now it is for puts to be told.
+    is_for_puts: bool,
     /// Of these it is being told just now what became of them.
     telling: HashSet<ItemId>,
     /// These came again meanwhile, or for nobody. They are given back, lest an answer of then is taken
@@ -187,18 +217,13 @@ impl<P> Default for Shared<P> {
     fn default() -> Self {
         Shared {
             outgoing: VecDeque::new(),
-            under_way: 0,
-            is_shuffled: false,
+            under_way: Vec::new(),
             tickets: 0,
             outcomes: BTreeMap::new(),
-            numbers: VecDeque::new(),
-            numbers_next: 1,
-            named: BTreeMap::new(),
-            is_crowded: false,
+            is_full: false,
             refusal: String::new(),
             are_lost: false,
             accepted: 0,
-            uncertain: 0,
             is_quitting: false,
             is_left: false,
             is_older: false,
@@ -209,6 +234,7 @@ impl<P> Default for Shared<P> {
             looks: Questions::default(),
             queries: Questions::default(),
             is_dry: false,
+            is_for_puts: false,
             telling: HashSet::new(),
             postponed: Vec::new(),
             owes_takeover: false,
@@ -219,53 +245,30 @@ impl<P> Default for Shared<P> {
 }
 
 impl<P: Clone> Shared<P> {
-    /// Puts an item on its way. Its ticket, and its number if there is one for it.
+    /// Puts an item on its way. Its ticket.
     pub fn push(
         &mut self,
         payload: P,
         putter: Putter,
         is_beyond_bound: bool,
         is_impatient: bool,
-    ) -> (u64, Option<ItemId>) {
+    ) -> u64 {
         self.tickets += 1;
-        let id = self.next_number();
         self.outgoing.push_back(Outgoing {
             ticket: self.tickets,
-            id,
             payload,
             putter,
             is_beyond_bound,
             is_impatient,
             was_told: false,
         });
-        (self.tickets, id)
+        self.tickets
     }
 
     /// The ticket of the last item that was put on its way.
     #[must_use]
     pub fn last_ticket(&self) -> u64 {
         self.tickets
-    }
-
-    fn next_number(&mut self) -> Option<ItemId> {
-        let first = self.numbers.front_mut()?;
-        let number = first.next()?;
-        if first.is_empty() {
-            self.numbers.pop_front();
-        }
-        Some(ItemId(number))
-    }
-
-    /// The number of an item that was put on its way without one, and that nobody waits for
-    /// otherwise; it is told once.
-    pub fn take_number(&mut self, ticket: u64) -> Option<ItemId> {
-        self.named.remove(&ticket)
-    }
-
-    /// Whether an item is on its way still.
-    #[must_use]
-    pub fn is_on_the_way(&self, ticket: u64) -> bool {
-        self.outgoing.iter().any(|one| one.ticket == ticket)
     }
 
     /// What became of a put that its putter waits for; it is told once.
@@ -276,155 +279,115 @@ impl<P: Clone> Shared<P> {
     /// Whether all puts up to this one came to an end.
     #[must_use]
     pub fn is_through(&self, ticket: u64) -> bool {
-        let is_later = |one: &Outgoing<P>| one.ticket > ticket;
-        match self.is_shuffled {
-            false => self.outgoing.front().is_none_or(is_later),
-            true => self.outgoing.iter().all(is_later),
-        }
+        let mut all = self.under_way.iter().chain(&self.outgoing);
+        all.all(|one| one.ticket > ticket)
     }
 
     /// How many items are on their way.
     #[must_use]
     pub fn on_the_way(&self) -> usize {
-        self.outgoing.len()
+        self.under_way.len() + self.outgoing.len()
     }
 
-    /// The putter does not wait for room any longer. Whether the item is not on its way any more; if it
-    /// is being told just now, or was not told yet, there will be an outcome: there may be room.
-    pub fn withdraw(&mut self, is_it: impl Fn(&Outgoing<P>) -> bool) -> bool {
-        let Some(place) = self.outgoing.iter().position(is_it) else {
-            return false;
-        };
-        let has_no_room = self.outgoing[place].was_told || self.is_away;
-        if place >= self.under_way && has_no_room {
-            self.outgoing.remove(place);
-            return true;
+    /// The putter does not wait for room any longer. What has found none, or cannot be told just now, has
+    /// come to its end by that; anything else is told once. What worker is to be answered.
+    pub fn hurry(
+        &mut self,
+        is_it: impl Fn(&Outgoing<P>) -> bool,
+    ) -> Option<(Request, Result<ItemId, Refusal>)> {
+        let mut all = self.under_way.iter_mut().chain(&mut self.outgoing);
+        all.find(|one| is_it(one))?.is_impatient = true;
+        let place = self.outgoing.iter().position(is_it)?;
+        if !self.outgoing[place].was_told && !self.is_away {
+            return None;
         }
-        self.outgoing[place].is_impatient = true;
-        false
+        let one = self.outgoing.remove(place)?;
+        self.conclude(&one, Err(Refusal::Full))
     }
 
     /// All of these that are not being told are not on their way any more.
-    pub fn withdraw_all(&mut self, is_one: impl Fn(&Outgoing<P>) -> bool) {
-        let waiting = self.outgoing.split_off(self.under_way);
-        self.outgoing
-            .extend(waiting.into_iter().filter(|one| !is_one(one)));
+    pub fn forget(&mut self, is_one: impl Fn(&Outgoing<P>) -> bool) {
+        self.outgoing.retain(|one| !is_one(one));
     }
 
     /// Nobody waits for room any longer: what is told finds some or comes to its end, and what nobody
     /// waits for is not told any more.
-    pub fn withdraw_rest(&mut self) {
-        let mut under_way = self.under_way;
-        self.outgoing.retain_mut(|one| {
+    pub(crate) fn hurry_all(&mut self) {
+        self.outgoing.retain(|one| one.putter != Putter::Nobody);
+        for one in self.under_way.iter_mut().chain(&mut self.outgoing) {
             one.is_impatient = true;
-            let is_told = under_way > 0;
-            under_way = under_way.saturating_sub(1);
-            is_told || one.putter != Putter::Nobody
-        });
-    }
-
-    /// How many numbers to fetch, if there are puts without one, or few are left of many.
-    #[must_use]
-    pub fn wants_numbers(&self) -> Option<u64> {
-        let lacks = self.outgoing.back().is_some_and(|last| last.id.is_none());
-        let left: u64 = self
-            .numbers
-            .iter()
-            .map(|range| range.end - range.start)
-            .sum();
-        let is_low = self.numbers_next >= NUMBERS_AHEAD && left < self.numbers_next / 2;
-        (lacks || is_low).then_some(self.numbers_next)
-    }
-
-    /// These numbers are for our puts.
-    pub fn handle_numbers(&mut self, first: ItemId, count: u64) {
-        self.numbers.push_back(first.0..first.0 + count);
-        self.numbers_next = (count * 2).min(NUMBERS_MAX);
-        for place in 0..self.outgoing.len() {
-            if self.outgoing[place].id.is_some() {
-                continue;
-            }
-            let Some(id) = self.next_number() else {
-                break;
-            };
-            let one = &mut self.outgoing[place];
-            one.id = Some(id);
-            if one.putter == Putter::Nobody {
-                self.named.insert(one.ticket, id);
-            }
         }
     }
 
-    /// Whether there is something to be told.
+    /// Whether there is something to be put. What does not wait for room does not wait behind what
+    /// does.
     #[must_use]
     pub fn has_puts(&self) -> bool {
-        let is_stuck = self.is_crowded && !self.outgoing.iter().any(Outgoing::is_urgent);
-        let has_first = self
-            .outgoing
-            .front()
-            .is_some_and(|first| first.id.is_some());
-        self.under_way == 0 && has_first && !is_stuck
+        let mut outgoing = self.outgoing.iter();
+        let has_some = match self.is_full {
+            true => outgoing.any(Outgoing::is_urgent),
+            false => !self.outgoing.is_empty(),
+        };
+        has_some && self.under_way.is_empty()
     }
 
-    /// What is told next; nothing while something is under way.
+    /// The next chunk; nothing while one is under way.
     pub fn poll_puts(&mut self, at_most: usize) -> Vec<Outgoing<P>> {
         if !self.has_puts() {
             return Vec::new();
         }
-        if self.is_crowded {
-            // What does not wait for room does not wait behind what does.
-            self.outgoing
-                .make_contiguous()
-                .sort_by_key(|one| !one.is_urgent());
-            self.is_shuffled = true;
+        if self.is_full {
+            for one in core::mem::take(&mut self.outgoing) {
+                match one.is_urgent() && self.under_way.len() < at_most {
+                    true => self.under_way.push(one),
+                    false => self.outgoing.push_back(one),
+                }
+            }
+        } else {
+            let count = self.outgoing.len().min(at_most);
+            self.under_way.extend(self.outgoing.drain(..count));
         }
-        let named = self.outgoing.iter().take(at_most);
-        let puts: Vec<Outgoing<P>> = named.take_while(|one| one.id.is_some()).cloned().collect();
-        self.under_way = puts.len();
-        puts
+        self.under_way.clone()
     }
 
-    /// So many of what is under way were accepted, from the first on; for the others there is no
-    /// room, or they are refused. What workers are to be answered.
-    pub fn handle_told(
+    /// What the stream says to the chunk that is under way. What workers are to be answered.
+    pub fn handle_admission(
         &mut self,
-        accepted: usize,
-        refused: Option<Refusal>,
+        admission: Admission,
     ) -> Vec<(Request, Result<ItemId, Refusal>)> {
-        let mut answers = Vec::new();
         let under_way = core::mem::take(&mut self.under_way);
-        self.accepted += accepted as u64;
-        let mut kept = VecDeque::new();
-        for place in 0..under_way {
-            let Some(one) = self.outgoing.pop_front() else {
-                break;
-            };
-            let outcome = match (place < accepted, refused) {
-                (true, _) => one.id.ok_or(Refusal::StreamFailed),
-                (false, Some(refused)) => Err(refused),
-                (false, None) if one.is_impatient => Err(Refusal::Full),
-                (false, None) => {
-                    kept.push_back(Outgoing {
-                        was_told: true,
-                        ..one
-                    });
+        let numbers = admission.numbers(under_way.iter().map(|one| one.is_beyond_bound));
+        let is_refused = admission.refusal.is_some();
+        if let Some(why) = admission.refusal {
+            self.refusal = why;
+        }
+        if admission.stream_state != StreamState::default() {
+            self.stream_state = admission.stream_state;
+        }
+        self.is_full = false;
+        let (mut answers, mut kept) = (Vec::new(), VecDeque::new());
+        for (place, (mut one, number)) in under_way.into_iter().zip(numbers).enumerate() {
+            let was_told = place < admission.looked_at;
+            let outcome = match number {
+                Some(id) => Ok(id),
+                None if is_refused => Err(Refusal::NotTaken),
+                None if was_told && one.is_impatient => Err(Refusal::Full),
+                None => {
+                    self.is_full |= was_told;
+                    one.was_told |= was_told;
+                    kept.push_back(one);
                     continue;
                 }
             };
+            self.accepted += u64::from(outcome.is_ok());
             answers.extend(self.conclude(&one, outcome));
         }
         if self.are_lost {
             // So that what was accepted is all that was put up to some point.
             self.outgoing.retain(|one| one.putter != Putter::Nobody);
         }
-        self.is_crowded = !kept.is_empty();
         kept.append(&mut self.outgoing);
         self.outgoing = kept;
-        if core::mem::take(&mut self.is_shuffled) {
-            self.outgoing
-                .make_contiguous()
-                .sort_by_key(|one| one.ticket);
-        }
         answers
     }
 
@@ -444,44 +407,29 @@ impl<P: Clone> Shared<P> {
         None
     }
 
-    /// There are no numbers for our puts now, for this reason: those that need one are refused. What
-    /// workers are to be answered.
-    pub fn handle_no_numbers(&mut self, why: String) -> Vec<(Request, Result<ItemId, Refusal>)> {
-        self.refusal = why;
-        // None are fetched ahead until that goes well again.
-        self.numbers_next = 1;
-        let (named, nameless) = core::mem::take(&mut self.outgoing)
-            .into_iter()
-            .partition(|one| one.id.is_some());
-        self.outgoing = named;
-        let nameless: VecDeque<Outgoing<P>> = nameless;
-        let ends = nameless.iter();
-        ends.filter_map(|one| self.conclude(one, Err(Refusal::NotTaken)))
-            .collect()
-    }
-
     /// The doorbell was rung, or time has passed: there may be room.
     pub fn handle_ring(&mut self) {
-        self.is_crowded = false;
+        self.is_full = false;
     }
 
-    /// How many items may be there besides those that were accepted: what is being told just now, and
-    /// what was told without an answer.
+    /// How many items may be there besides those that were accepted: what is being told just now, or was
+    /// told without an answer.
     #[must_use]
     pub fn maybe_accepted(&self) -> u64 {
-        self.uncertain + self.under_way as u64
+        self.under_way.len() as u64
     }
 
-    /// Nobody will be told any more. Whoever waits is answered.
+    /// Nobody will be told any more. Whoever waits is answered. What is under way may be there, and stays
+    /// what it is if its answer comes still.
     pub fn break_off(&mut self) -> Vec<Request> {
-        let mut requests = Vec::new();
-        for one in self.outgoing.drain(..) {
-            if let Putter::Remote(request) = one.putter {
-                requests.push(request);
-            }
-        }
-        self.uncertain += core::mem::take(&mut self.under_way) as u64;
-        requests
+        let waiting = self.outgoing.drain(..).map(|one| one.putter);
+        let told = self.under_way.iter_mut();
+        let told = told.map(|one| core::mem::replace(&mut one.putter, Putter::Nobody));
+        let request = |putter| match putter {
+            Putter::Remote(request) => Some(request),
+            Putter::Local | Putter::Nobody => None,
+        };
+        told.chain(waiting).filter_map(request).collect()
     }
 
     /// An item of this weight was taken.
@@ -516,55 +464,56 @@ mod tests {
         shared
     }
 
+    /// Of so many that were looked at, so many that need room found it.
+    fn admission(looked_at: usize, admitted: usize, first: u64) -> Admission {
+        Admission {
+            looked_at,
+            admitted,
+            first: ItemId(first),
+            refusal: None,
+            stream_state: StreamState::default(),
+        }
+    }
+
     #[test]
-    fn puts_wait_for_numbers_and_then_are_told_in_order() {
+    fn puts_are_told_in_order_and_numbered_by_the_stream() {
         let mut shared = with_puts(3);
         assert_eq!(
-            (shared.has_puts(), shared.wants_numbers()),
-            (false, Some(1))
+            (shared.poll_puts(2).len(), shared.poll_puts(2).len()),
+            (2, 0)
         );
-        shared.handle_numbers(ItemId(7), 1);
-        assert_eq!(shared.wants_numbers(), Some(2));
-        shared.handle_numbers(ItemId(8), 2);
-        assert_eq!(
-            (shared.poll_puts(9).len(), shared.poll_puts(9).len()),
-            (3, 0)
-        );
-        assert_eq!(shared.handle_told(3, None), []);
+        assert_eq!(shared.handle_admission(admission(2, 2, 7)), []);
         assert_eq!(shared.take_outcome(2), Some(Ok(ItemId(8))));
-        assert!(shared.is_through(3) && shared.wants_numbers().is_none());
+        assert!(shared.is_through(2) && !shared.is_through(3));
+        assert_eq!(shared.poll_puts(9).len(), 1);
+        shared.handle_admission(admission(1, 1, 20));
+        assert_eq!(shared.take_outcome(3), Some(Ok(ItemId(20))));
+        assert!(shared.is_through(3) && shared.on_the_way() == 0);
     }
 
     #[test]
-    fn who_waits_for_a_number_gets_it_also_after_the_item_was_accepted() {
-        let mut shared = Shared::default();
-        let (ticket, number) = shared.push("x", Putter::Nobody, false, false);
-        assert_eq!(number, None);
-        shared.handle_numbers(ItemId(7), 1);
-        shared.poll_puts(9);
-        shared.handle_told(1, None);
-        assert_eq!(shared.take_number(ticket), Some(ItemId(7)));
-        assert_eq!(shared.take_number(ticket), None);
-    }
-
-    #[test]
-    fn numbers_are_fetched_before_they_are_used_up_where_many_are() {
-        let mut shared: Shared<&str> = Shared::default();
-        shared.handle_numbers(ItemId(1), 200);
-        assert_eq!(shared.wants_numbers(), None);
-        for _ in 0..50 {
-            shared.push("x", Putter::Local, false, false);
-        }
-        assert_eq!(shared.wants_numbers(), Some(400));
+    fn numbers_go_to_those_that_were_accepted() {
+        let needs_room = [false, true, false, false, true];
+        let numbers = |admission: Admission| admission.numbers(needs_room.into_iter());
+        let named = |numbers: [Option<u64>; 5]| numbers.map(|number| number.map(ItemId)).to_vec();
+        assert_eq!(
+            numbers(admission(5, 1, 7)),
+            named([Some(7), Some(8), None, None, Some(9)])
+        );
+        assert_eq!(
+            numbers(admission(3, 2, 7)),
+            named([Some(7), Some(8), Some(9), None, None])
+        );
+        let refused = Admission::refused(5, "no memory".into());
+        assert_eq!(numbers(refused), named([None; 5]));
     }
 
     #[test]
     fn what_finds_no_room_waits_unless_it_is_impatient() {
         let mut shared = with_puts(2);
         shared.push("now", Putter::Local, false, true);
-        shared.handle_numbers(ItemId(1), 8);
         assert_eq!(shared.poll_puts(9).len(), 3);
-        shared.handle_told(1, None);
+        shared.handle_admission(admission(3, 1, 1));
         assert_eq!(shared.take_outcome(1), Some(Ok(ItemId(1))));
         assert_eq!(shared.take_outcome(3), Some(Err(Refusal::Full)));
         assert!(!shared.has_puts(), "it waits for the bell");
@@ -574,45 +523,59 @@ mod tests {
     }
 
     #[test]
-    fn what_may_go_beyond_the_bound_does_not_wait_behind_what_may_not() {
-        let mut shared = with_puts(1);
-        shared.handle_numbers(ItemId(1), 8);
+    fn what_was_not_looked_at_does_not_wait_for_the_bell() {
+        let mut shared = with_puts(2);
         shared.poll_puts(9);
-        shared.handle_told(0, None);
-        shared.push("beyond", Putter::Local, true, false);
-        let told = shared.poll_puts(9);
-        assert_eq!((told[0].ticket, told.len()), (2, 2));
-        shared.handle_told(1, None);
-        assert_eq!(shared.take_outcome(2), Some(Ok(ItemId(2))));
-        assert!(!shared.has_puts());
+        shared.handle_admission(admission(2, 0, 0));
+        shared.handle_ring();
+        shared.poll_puts(9);
+        shared.handle_admission(admission(1, 1, 1));
+        assert_eq!(shared.poll_puts(9)[0].ticket, 2);
     }
 
     #[test]
-    fn a_put_for_which_there_was_no_room_can_be_withdrawn() {
-        let mut shared = with_puts(2);
-        shared.handle_numbers(ItemId(1), 8);
+    fn what_may_go_beyond_the_bound_does_not_wait_behind_what_may_not() {
+        let mut shared = with_puts(1);
         shared.poll_puts(9);
-        shared.handle_told(0, None);
-        assert!(shared.withdraw(|one| one.ticket == 1));
+        shared.handle_admission(admission(1, 0, 0));
+        shared.push("beyond", Putter::Local, true, false);
+        let told = shared.poll_puts(9);
+        assert_eq!((told[0].ticket, told.len()), (2, 1));
+        assert_eq!(shared.on_the_way(), 2);
+        shared.handle_admission(admission(1, 0, 2));
+        assert_eq!(shared.take_outcome(2), Some(Ok(ItemId(2))));
+        shared.handle_ring();
+        assert_eq!(shared.poll_puts(9)[0].ticket, 1);
+    }
+
+    #[test]
+    fn a_put_for_which_there_was_no_room_ends_when_its_time_is_over() {
+        let mut shared = with_puts(2);
+        shared.poll_puts(9);
+        shared.handle_admission(admission(2, 0, 0));
+        assert_eq!(shared.hurry(|one| one.ticket == 1), None);
+        assert_eq!(shared.take_outcome(1), Some(Err(Refusal::Full)));
         shared.handle_ring();
         shared.poll_puts(9);
-        assert!(!shared.withdraw(|one| one.ticket == 2));
-        shared.handle_told(0, None);
+        shared.hurry(|one| one.ticket == 2);
+        assert_eq!(shared.take_outcome(2), None, "it is being told");
+        shared.handle_admission(admission(1, 0, 0));
         assert_eq!(shared.take_outcome(2), Some(Err(Refusal::Full)));
     }
 
     #[test]
     fn a_put_that_was_not_told_yet_is_told_once_before_it_is_full() {
         let mut shared = with_puts(1);
-        assert!(!shared.withdraw(|one| one.ticket == 1));
-        shared.handle_numbers(ItemId(1), 8);
+        shared.hurry(|one| one.ticket == 1);
+        assert_eq!(shared.take_outcome(1), None);
         assert_eq!(shared.poll_puts(9).len(), 1);
-        shared.handle_told(1, None);
+        shared.handle_admission(admission(1, 1, 1));
         assert_eq!(shared.take_outcome(1), Some(Ok(ItemId(1))));
         // While the stream is away nobody waits for that.
         shared.push("x", Putter::Local, false, false);
         shared.is_away = true;
-        assert!(shared.withdraw(|one| one.ticket == 2));
+        shared.hurry(|one| one.ticket == 2);
+        assert_eq!(shared.take_outcome(2), Some(Err(Refusal::Full)));
     }
 
     #[test]
@@ -622,10 +585,12 @@ mod tests {
             shared.push("x", Putter::Nobody, false, false);
         }
         shared.push("waited for", Putter::Local, false, false);
-        shared.handle_numbers(ItemId(1), 8);
-        assert_eq!(shared.poll_puts(3).len(), 3);
-        shared.handle_told(2, Some(Refusal::NotTaken));
+        shared.poll_puts(2);
+        shared.handle_admission(admission(2, 2, 1));
+        assert_eq!(shared.poll_puts(1).len(), 1);
+        shared.handle_admission(Admission::refused(1, "no memory".into()));
         assert!(shared.are_lost && shared.accepted == 2);
+        assert_eq!(shared.refusal, "no memory");
         assert_eq!(shared.poll_puts(9)[0].payload, "waited for");
     }
 
@@ -635,37 +600,24 @@ mod tests {
         for _ in 0..3 {
             shared.push("x", Putter::Nobody, false, false);
         }
-        shared.handle_numbers(ItemId(1), 8);
         assert_eq!(shared.poll_puts(2).len(), 2);
-        shared.withdraw_rest();
+        shared.hurry_all();
         assert_eq!(shared.on_the_way(), 2);
-        shared.handle_told(1, None);
+        shared.handle_admission(admission(2, 1, 1));
         assert!(shared.on_the_way() == 0 && shared.accepted == 1 && !shared.are_lost);
     }
 
     #[test]
     fn what_was_told_without_an_answer_may_be_there() {
         let mut shared = with_puts(3);
-        shared.handle_numbers(ItemId(1), 8);
         assert_eq!(shared.maybe_accepted(), 0);
         shared.poll_puts(2);
         assert_eq!(shared.maybe_accepted(), 2);
         shared.break_off();
         assert_eq!((shared.accepted, shared.maybe_accepted()), (0, 2));
-    }
-
-    #[test]
-    fn without_numbers_those_that_need_one_are_refused() {
-        let mut shared = Shared::default();
-        shared.handle_numbers(ItemId(1), 512);
-        shared.push("named", Putter::Local, false, false);
-        shared.numbers.clear();
-        let (ticket, number) = shared.push("nameless", Putter::Local, false, false);
-        assert_eq!((number, shared.wants_numbers()), (None, Some(1024)));
-        assert_eq!(shared.handle_no_numbers("no memory".into()), []);
-        assert_eq!(shared.take_outcome(ticket), Some(Err(Refusal::NotTaken)));
-        // Nobody asks for numbers again and again.
-        assert_eq!((shared.wants_numbers(), shared.on_the_way()), (None, 1));
+        // Its answer comes all the same.
+        shared.handle_admission(admission(2, 2, 1));
+        assert_eq!((shared.accepted, shared.maybe_accepted()), (2, 0));
     }
 
     #[test]

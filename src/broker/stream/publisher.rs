@@ -11,8 +11,8 @@ use super::super::Envelope;
 use super::super::core::Core;
 use super::Post;
 use crate::fail;
-use crate::store::stream::{Answered, Exchange, Put, StreamState};
-use dishrack_core::ledger::ItemId;
+use crate::store::stream::{Admission, Answered, Ends, Put, StreamState};
+use dishrack_core::shared::Outgoing;
 use dishrack_core::shared::inflight::{PublisherStep, Telling};
 
 /// A wait that is to end is ended again after this: the word may have come before it began.
@@ -20,9 +20,9 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// What is to be done next.
 enum Call {
-    Reserve(u64),
-    /// The ledger's write of this number, and puts.
-    Tell(u64, Exchange),
+    /// The ledger's write of this number.
+    Settle(u64, Ends),
+    Put(Vec<Put>),
     Look(u64),
 }
 
@@ -49,19 +49,13 @@ pub(super) fn run(post: &Post, calls: &Receiver<()>) {
 pub(super) fn tell_all(post: &Post) {
     while let Some(call) = post.with(Core::next_call) {
         let done = match call {
-            Call::Reserve(count) => {
-                let first = post.stream.reserve(count);
-                first.map(|first| post.with(|core| core.reserved(first, count)))
+            Call::Settle(number, ends) => {
+                let answered = told(|| post.stream.settle(&ends));
+                answered.map(|answered| post.with(|core| core.settled(number, &ends, answered)))
             }
-            Call::Tell(number, exchange) => {
-                fail::point("exchange: begin");
-                let answered = post.stream.exchange(&exchange);
-                fail::point("exchange: durable, not told");
-                answered.and_then(|mut answered| {
-                    let failure = answered.failure.take();
-                    post.with(|core| core.exchanged(number, &exchange, answered));
-                    failure.map_or(Ok(()), Err)
-                })
+            Call::Put(puts) => {
+                let admission = told(|| post.stream.put(&puts));
+                admission.map(|admission| post.with(|core| core.admitted(&puts, admission)))
             }
             Call::Look(question) => post.stream.look().map(|(stream_state, others)| {
                 post.with(|core| core.looked(question, stream_state, others));
@@ -74,46 +68,60 @@ pub(super) fn tell_all(post: &Post) {
     }
 }
 
+/// Where a process may be killed that tells something.
+fn told<R>(tell: impl FnOnce() -> R) -> R {
+    fail::point("exchange: begin");
+    let answer = tell();
+    fail::point("exchange: durable, not told");
+    answer
+}
+
 impl Core {
     fn next_call(&mut self) -> Option<Call> {
         Some(match self.dispatcher.next_step()? {
-            PublisherStep::Reserve(count) => Call::Reserve(count),
+            PublisherStep::Settle(telling) => Call::Settle(telling.number, self.ends(telling)),
+            PublisherStep::Put(puts) => Call::Put(self.puts(puts)),
             PublisherStep::Look(question) => Call::Look(question),
-            PublisherStep::Tell(telling) => Call::Tell(telling.number, self.exchange(telling)),
         })
     }
 
     /// What the dispatcher has told, and what only we know.
-    fn exchange(&mut self, telling: Telling<Envelope>) -> Exchange {
-        let puts = telling.puts.into_iter().filter_map(|one| {
-            Some(Put {
-                id: one.id?,
-                reply: self.ticket_of(one.payload.reply()),
-                body: one.payload.body,
-                is_beyond_bound: one.is_beyond_bound,
-            })
-        });
-        let puts = puts.collect();
-        Exchange {
+    fn ends(&mut self, telling: Telling<Envelope>) -> Ends {
+        Ends {
             records: telling.records,
             sent: std::mem::take(&mut self.traffic.sent),
             retries: telling.retries,
-            puts,
         }
     }
 
-    fn reserved(&mut self, first: Result<ItemId, String>, count: u64) {
-        self.dispatcher.reserved(first, count);
-        self.doorbells.durable.notify_all();
+    /// The same of puts.
+    fn puts(&mut self, puts: Vec<Outgoing<Envelope>>) -> Vec<Put> {
+        let put = |one: Outgoing<Envelope>| Put {
+            reply: self.ticket_of(one.payload.reply()),
+            body: one.payload.body,
+            is_beyond_bound: one.is_beyond_bound,
+        };
+        puts.into_iter().map(put).collect()
     }
 
-    fn exchanged(&mut self, number: u64, exchange: &Exchange, answered: Answered) {
-        // Whatever is told again gets another one.
-        let again = exchange.puts.iter().skip(answered.admitted);
-        for ticket in again.filter_map(|put| put.reply) {
+    fn settled(&mut self, number: u64, ends: &Ends, answered: Answered) {
+        self.dispatcher.settled(number, &ends.records, answered);
+        self.has_told();
+    }
+
+    fn admitted(&mut self, puts: &[Put], admission: Admission) {
+        // Whatever is told again gets another ticket.
+        let numbers = admission.numbers(puts.iter().map(|put| put.is_beyond_bound));
+        let again = puts.iter().zip(numbers);
+        let again = again.filter(|(_, number)| number.is_none());
+        for ticket in again.filter_map(|(put, _)| put.reply) {
             self.traffic.replies.remove(&ticket);
         }
-        self.dispatcher.told(number, &exchange.records, answered);
+        self.dispatcher.admitted(admission);
+        self.has_told();
+    }
+
+    fn has_told(&self) {
         if self.syncers > 0 {
             self.doorbells.durable.notify_all();
         }

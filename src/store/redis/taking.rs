@@ -13,7 +13,8 @@ use super::{RedisStore, read};
 use crate::payload::Payload;
 use crate::store::StoredLetter;
 use crate::store::stream::{
-    Answered, Arrival, Exchange, Listener, Maintained, Outcome, Status, Stream, StreamState,
+    Admission, Answered, Arrival, Ends, Listener, Maintained, Outcome, Put, Status, Stream,
+    StreamState,
 };
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::account::Sorted;
@@ -296,15 +297,12 @@ impl Stream for RedisStore {
         self.check_needs().map_err(Trouble::words)
     }
 
-    fn reserve(&self, count: u64) -> Result<Result<ItemId, String>, String> {
-        match self.reserve_numbers(count) {
-            Err(Trouble::NoMemory(why)) => Ok(Err(why)),
-            reserved => reserved.map(Ok).map_err(Trouble::words),
-        }
+    fn put(&self, puts: &[Put]) -> Result<Admission, String> {
+        self.add(puts).map_err(Trouble::words)
     }
 
-    fn exchange(&self, exchange: &Exchange) -> Result<Answered, String> {
-        self.tell(exchange).map_err(Trouble::words)
+    fn settle(&self, ends: &Ends) -> Result<Answered, String> {
+        self.tell(ends).map_err(Trouble::words)
     }
 
     fn look(&self) -> Result<(StreamState, u64), String> {

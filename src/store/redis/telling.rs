@@ -11,12 +11,11 @@ use super::scripts::Name;
 use super::trouble::Trouble;
 use super::{RedisStore, read};
 use crate::payload::Payload;
-use crate::store::stream::{Answered, Exchange, Put, StreamState};
+use crate::store::stream::{Admission, Answered, Ends, Put, StreamState};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::account::{Outgoing, Statement};
 
-/// Puts that go into one call: the script that takes them keeps others waiting meanwhile.
-const PUTS_MAX: usize = 1000;
+/// Puts of so many bytes go into one call: the script that takes them keeps others waiting meanwhile.
 const PUT_BYTES_MAX: usize = 8 << 20;
 
 /// How long replicas are waited for at a time.
@@ -43,55 +42,32 @@ impl RedisStore {
         })
     }
 
-    pub(super) fn reserve_numbers(&self, count: u64) -> Result<ItemId, Trouble> {
-        self.server.call(&self.teller, Duration::ZERO, |open| {
-            let mut reserve = cmd("HINCRBY");
-            reserve.arg(&self.keys.meta).arg("numbers").arg(count);
-            let last: u64 = reserve.query(&mut open.connection)?;
-            Ok(ItemId(last - count + 1))
-        })
-    }
-
-    pub(super) fn tell(&self, exchange: &Exchange) -> Result<Answered, Trouble> {
-        let statement = self.account().statement(&exchange.records);
+    pub(super) fn tell(&self, ends: &Ends) -> Result<Answered, Trouble> {
+        let statement = self.account().statement(&ends.records);
         let mut answered = Answered {
             untold: statement.unknown.len() as u64,
             lost: statement.unknown.clone(),
             ..Answered::default()
         };
         if !statement.is_empty() {
-            self.settle(&statement, exchange, &mut answered)?;
-        }
-        let mut puts = &exchange.puts[..];
-        while !puts.is_empty() && answered.refusal.is_none() {
-            let (now, later) = puts.split_at(count_of_one_call(puts));
-            match self.add(now, &mut answered) {
-                Ok(added) if added == now.len() => puts = later,
-                Ok(_) => break,
-                // What was accepted before is so all the same.
-                Err(trouble) => {
-                    answered.uncertain = now.len() as u64;
-                    answered.failure = Some(trouble.words());
-                    break;
-                }
-            }
+            self.tell_statement(&statement, ends, &mut answered)?;
         }
         Ok(answered)
     }
 
-    fn settle(
+    fn tell_statement(
         &self,
         statement: &Statement,
-        exchange: &Exchange,
+        ends: &Ends,
         answered: &mut Answered,
     ) -> Result<(), Trouble> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let sent = exchange.sent.iter().map(|one| (one.id, &one.result));
+        let sent = ends.sent.iter().map(|one| (one.id, &one.result));
         let results = self.account().outgoing(sent);
         let told = self.write(|open| {
             let mut script = self.script(open, Name::Settle);
             script.arg(call).arg(&self.consumer);
-            add_statement(&mut script, statement, exchange.retries);
+            add_statement(&mut script, statement, ends.retries);
             self.add_results(&mut script, &results);
             let [lost, stream_state] = read::row(script.query(&mut open.connection)?)?;
             Ok((read::ids(lost)?, read::stream_state(stream_state)?))
@@ -120,9 +96,10 @@ impl RedisStore {
         };
     }
 
-    /// Adds these, as far as there is room. How many were added.
-    fn add(&self, puts: &[Put], answered: &mut Answered) -> Result<usize, Trouble> {
+    /// Adds as many of these as fit one call, as far as there is room.
+    pub(super) fn add(&self, puts: &[Put]) -> Result<Admission, Trouble> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let puts = &puts[..count_of_one_call(puts)];
         let told = self.write(|open| {
             let mut script = self.script(open, Name::Put);
             script.arg(call);
@@ -134,21 +111,24 @@ impl RedisStore {
             for put in puts {
                 self.add_put(&mut script, put);
             }
-            let [added, stream_state] = read::row(script.query(&mut open.connection)?)?;
-            Ok((read::number(added)?, read::stream_state(stream_state)?))
+            let [admitted, first, stream_state] = read::row(script.query(&mut open.connection)?)?;
+            let numbers = (read::number(admitted)?, read::number(first)?);
+            Ok((numbers, read::stream_state(stream_state)?))
         });
-        let (added, stream_state) = match told {
+        let ((admitted, first), stream_state) = match told {
             Err(Trouble::NoMemory(why)) => {
-                answered.refusal = Some(why);
-                return Ok(0);
+                return Ok(Admission::refused(puts.len(), why));
             }
             told => told?,
         };
         self.server.was_answered(Spoken::Put, call);
-        answered.stream_state = self.note(stream_state);
-        let added = usize::try_from(added).unwrap_or(usize::MAX);
-        answered.admitted += added;
-        Ok(added)
+        Ok(Admission {
+            looked_at: puts.len(),
+            admitted: usize::try_from(admitted).unwrap_or(usize::MAX),
+            first: ItemId(first),
+            refusal: None,
+            stream_state: self.note(stream_state),
+        })
     }
 
     fn add_put(&self, script: &mut Cmd, put: &Put) {
@@ -159,11 +139,12 @@ impl RedisStore {
         for (name, value) in fields {
             script.arg(name).arg(value);
         }
-        script.arg("n").arg(put.id.0);
         if let Some(index) = put.reply {
             script.arg("reply").arg(&self.keys.replies);
             script.arg("index").arg(index);
         }
+        // The script gives it its number.
+        script.arg("n").arg("");
     }
 
     /// Calls a script that writes, and waits until enough replicas have what it has written. What has
@@ -241,7 +222,7 @@ fn add_statement(script: &mut Cmd, what: &Statement, retries: u64) {
 
 fn count_of_one_call(puts: &[Put]) -> usize {
     let mut bytes = 0;
-    let fits = puts.iter().take(PUTS_MAX).take_while(|put| {
+    let fits = puts.iter().take_while(|put| {
         bytes += put.body.len();
         bytes <= PUT_BYTES_MAX
     });

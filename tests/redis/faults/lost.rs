@@ -7,8 +7,8 @@ use std::time::Duration;
 use dishrack::{Joined, RedisOptions};
 
 use super::stage::{
-    LONG_LEASE, Queue, SHORT_LEASE, STREAM, check_books, entries, held, join, number, only_entry,
-    open, place, pool, queue, serialized, willing,
+    LONG_LEASE, Queue, SHORT_LEASE, STREAM, check_books, entries, held, join, number, numbers,
+    only_entry, open, place, pool, queue, serialized, willing,
 };
 use crate::patience::{DEADLINE, until};
 use crate::proxy::Proxy;
@@ -18,7 +18,7 @@ use crate::resp::{Client, Frame};
 crate::timely_trials! {
     a_put_whose_reply_is_lost_adds_one_entry,
     a_put_whose_request_is_lost_adds_one_entry,
-    a_fetch_of_numbers_whose_reply_is_lost_costs_only_numbers,
+    a_put_whose_reply_is_lost_keeps_its_number,
     an_end_whose_reply_is_lost_counts_once,
     an_end_whose_request_is_lost_counts_once,
     a_failed_attempt_whose_reply_is_lost_is_one_attempt,
@@ -64,16 +64,20 @@ fn a_put_whose_request_is_lost_adds_one_entry() {
     put_with_a_loss(Proxy::lose_request_of);
 }
 
-fn a_fetch_of_numbers_whose_reply_is_lost_costs_only_numbers() {
+fn a_put_whose_reply_is_lost_keeps_its_number() {
     let server = Server::plain();
     let (proxy, queue) = stage(&server);
-    proxy.lose_reply_to("hincrby");
-    queue.put("one").unwrap();
+    let first = queue.put("one").unwrap();
+    proxy.lose_reply_to("item");
+    let lost = queue.put("two").unwrap();
     proxy.await_losses(1);
-    queue.put("two").unwrap();
+    let last = queue.put("three").unwrap();
+    assert_eq!([lost.0, last.0], [first.0 + 1, first.0 + 2]);
+    let told = [first, lost, last].map(|id| id.to_string());
+    assert_eq!(numbers(&server), told);
     let _pool = willing(&queue, 1);
-    assert_eq!(join(&queue).done, 2);
-    check_books(&server, 2, 0);
+    assert_eq!(join(&queue).done, 3);
+    check_books(&server, 3, 0);
 }
 
 fn end_with_a_loss(lose: fn(&Proxy, &str)) {

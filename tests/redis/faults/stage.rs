@@ -192,6 +192,13 @@ pub(crate) fn entries(server: &Server) -> Vec<String> {
     rows(&said).into_iter().map(|(entry, _)| entry).collect()
 }
 
+/// The numbers of the items that entries are, in their order.
+pub(crate) fn numbers(server: &Server) -> Vec<String> {
+    let said = server.cli(&["--json", "xrange", STREAM, "-", "+"]);
+    let all = rows(&said);
+    all.iter().map(|(_, fields)| value(fields, "n")).collect()
+}
+
 /// The only entry.
 pub(crate) fn only_entry(server: &Server) -> String {
     let entries = entries(server);
@@ -204,6 +211,11 @@ fn rows(json: &str) -> Vec<(String, Vec<String>)> {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"))
 }
 
+fn value(fields: &[String], name: &str) -> String {
+    let at = fields.iter().step_by(2).position(|field| field == name);
+    fields[2 * at.unwrap() + 1].clone()
+}
+
 /// All accounts in Redis agree: nothing is unfinished, so many items are done and so many dead, and
 /// each has exactly one record of its end.
 pub(crate) fn check_books(server: &Server, done: u64, dead: u64) {
@@ -211,10 +223,6 @@ pub(crate) fn check_books(server: &Server, done: u64, dead: u64) {
     assert_eq!((told("done"), told("dead")), (done, dead), "done and dead");
     let results = server.cli(&["--json", "xrange", "{items}:results", "-", "+"]);
     let results = rows(&results);
-    let value = |fields: &[String], name: &str| {
-        let at = fields.iter().step_by(2).position(|field| field == name);
-        fields[2 * at.unwrap() + 1].clone()
-    };
     let ended = |ok: &str| {
         let ends = results
             .iter()

@@ -222,10 +222,9 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing() {
     };
     let mut one = part();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            put_items(&near, 400);
-        });
         for _ in 0..KILLS {
+            // So many that it has some left when it is killed, however fast it is.
+            scope.spawn(|| put_items(&near, 100));
             for _ in 0..20 {
                 one.await_line("began");
             }

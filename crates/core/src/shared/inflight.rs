@@ -5,16 +5,15 @@
 //! so that the simulator tries the very same decisions.
 
 use alloc::collections::BTreeSet;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Outgoing, Shared, StreamState};
+use super::{Admission, Outgoing, Shared, StreamState};
 use crate::dispatcher::{Dispatcher, Reply, Request};
 use crate::ledger::{Cause, Fate, ItemId, Record, Refusal, Scene, Unfinished, Weight};
 
-/// Puts that are told in one go.
-const PUTS_MAX: usize = 4096;
+/// Puts that go into one chunk: whoever takes them keeps others waiting meanwhile.
+const PUTS_MAX: usize = 1000;
 
 /// What is taken in one go, at most.
 const TAKEN_MAX: usize = 4096;
@@ -22,10 +21,10 @@ const TAKEN_MAX: usize = 4096;
 /// What the publisher is to do next.
 #[derive(Debug)]
 pub enum PublisherStep<P> {
-    /// Fetch so many numbers.
-    Reserve(u64),
     /// Tell this.
-    Tell(Telling<P>),
+    Settle(Telling<P>),
+    /// Put this chunk, oldest first.
+    Put(Vec<Outgoing<P>>),
     /// Look how the stream stands, for all questions up to this one.
     Look(u64),
 }
@@ -33,33 +32,23 @@ pub enum PublisherStep<P> {
 /// What is told in one go.
 #[derive(Debug)]
 pub struct Telling<P> {
-    /// The number of the ledger's write, or 0 if there is none.
+    /// The number of the ledger's write.
     pub number: u64,
     /// What became of items that were taken.
     pub records: Vec<Record<P>>,
     /// Failed attempts that are followed by another one.
     pub retries: u64,
-    /// Items to be put, oldest first. Each has its number.
-    pub puts: Vec<Outgoing<P>>,
 }
 
 /// What the stream says to that.
 #[derive(Debug, Default)]
 pub struct Answered {
-    /// How many of the puts were accepted, from the first on; there was no room for the others.
-    pub admitted: usize,
     /// What was told of these does not count: they were not ours any more.
     pub lost: Vec<ItemId>,
     /// So many of these were not even told, and so are not counted there.
     pub untold: u64,
-    /// How many of the puts after these may have been accepted: the answer never came.
-    pub uncertain: u64,
-    /// Why none of the other puts was accepted, if not for want of room.
-    pub refusal: Option<String>,
     /// As it was then, if it was asked at all.
     pub stream_state: StreamState,
-    /// Why nothing more can be told, after all that.
-    pub failure: Option<String>,
 }
 
 /// What the fetcher is to do next.
@@ -155,7 +144,7 @@ impl<P: Clone> Shared<P> {
     /// no longer.
     pub fn quit(&mut self) {
         self.is_quitting = true;
-        self.withdraw_rest();
+        self.hurry_all();
         // Ends a wait for more.
         self.queries.ask();
     }
@@ -163,62 +152,47 @@ impl<P: Clone> Shared<P> {
 
 /// The publisher's.
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
-    /// What is to be told next, if anything.
+    /// What is to be told next, if anything: ends and puts in turn.
     pub fn next_step(&mut self) -> Option<PublisherStep<P>> {
         if self.ledger.is_broken() {
             return None;
         }
         let shared = self.shared.as_mut()?;
-        if let Some(count) = shared.wants_numbers() {
-            return Some(PublisherStep::Reserve(count));
-        }
-        let write = self.ledger.poll_write();
-        let puts = shared.poll_puts(PUTS_MAX);
-        if write.is_some() || !puts.is_empty() {
-            let (number, records) = write.map_or((0, Vec::new()), |w| (w.number, w.records));
-            shared.telling.extend(records.iter().map(Record::id));
-            let failed = records
-                .iter()
-                .filter(|one| matches!(one, Record::Failed { .. }));
-            let dead = records
-                .iter()
-                .filter(|one| matches!(one, Record::Dead { .. }));
-            return Some(PublisherStep::Tell(Telling {
-                number,
+        let is_for_puts = core::mem::take(&mut shared.is_for_puts) && shared.has_puts();
+        let write = match is_for_puts {
+            true => None,
+            false => self.ledger.poll_write(),
+        };
+        if let Some(write) = write {
+            shared.is_for_puts = true;
+            shared.telling.extend(write.records.iter().map(Record::id));
+            let failed = write.records.iter();
+            let failed = failed.filter(|one| matches!(one, Record::Failed { .. }));
+            let dead = write.records.iter();
+            let dead = dead.filter(|one| matches!(one, Record::Dead { .. }));
+            return Some(PublisherStep::Settle(Telling {
+                number: write.number,
                 retries: (failed.count() - dead.count()) as u64,
-                records,
-                puts,
+                records: write.records,
             }));
+        }
+        let puts = shared.poll_puts(PUTS_MAX);
+        if !puts.is_empty() {
+            return Some(PublisherStep::Put(puts));
         }
         let is_asked = shared.looks.is_asked();
         is_asked.then(|| PublisherStep::Look(shared.looks.begin()))
     }
 
-    /// These numbers are for our puts; or why there are none now.
-    pub fn reserved(&mut self, first: Result<ItemId, String>, count: u64) {
-        let Some(shared) = &mut self.shared else {
-            return;
-        };
-        match first {
-            Ok(first) => shared.handle_numbers(first, count),
-            Err(why) => {
-                let answers = shared.handle_no_numbers(why);
-                self.answer_puts(answers);
-            }
-        }
-    }
-
     /// The stream's answer to the telling with this number and these records.
-    pub fn told(&mut self, number: u64, records: &[Record<P>], answered: Answered) {
+    pub fn settled(&mut self, number: u64, records: &[Record<P>], answered: Answered) {
         // An item of which a write says more than one thing is lost once.
         for id in BTreeSet::from_iter(answered.lost) {
             let fate = fate_in(records, id);
             self.ledger.handle_lost(id, fate);
         }
         self.ledger.handle_untold(answered.untold);
-        if number > 0 {
-            self.ledger.handle_written(number);
-        }
+        self.ledger.handle_written(number);
         let Some(shared) = &mut self.shared else {
             return;
         };
@@ -226,16 +200,19 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if answered.stream_state != StreamState::default() {
             shared.stream_state = answered.stream_state;
         }
-        let refused = answered.refusal.map(|why| {
-            shared.refusal = why;
-            Refusal::NotTaken
-        });
-        let answers = shared.handle_told(answered.admitted, refused);
-        shared.uncertain = answered.uncertain;
+    }
+
+    /// The stream's answer to the chunk that it was to take.
+    pub fn admitted(&mut self, admission: Admission) {
+        let shared = self.shared.as_mut();
+        let answers = shared.map_or_else(Vec::new, |shared| shared.handle_admission(admission));
         self.answer_puts(answers);
     }
 
-    fn answer_puts(&mut self, answers: Vec<(Request, Result<ItemId, Refusal>)>) {
+    pub(crate) fn answer_puts(
+        &mut self,
+        answers: impl IntoIterator<Item = (Request, Result<ItemId, Refusal>)>,
+    ) {
         for (request, outcome) in answers {
             let reply = match outcome {
                 Ok(id) => Reply::Accepted(id),
@@ -426,7 +403,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// owner knows.
     fn wants_listener(&self, is_awaited: bool) -> bool {
         let shared = self.shared.as_ref();
-        is_awaited || self.has_joins() || shared.is_some_and(|shared| shared.is_crowded)
+        is_awaited || self.has_joins() || shared.is_some_and(|shared| shared.is_full)
     }
 
     /// Since when the doorbell is to be heard, if it is: somebody waits, and nothing is known that was
@@ -448,7 +425,6 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         Calls {
             publisher: self.ledger.has_write()
                 || shared.has_puts()
-                || shared.wants_numbers().is_some()
                 || shared.looks.is_asked()
                 || self.is_to_interrupt(),
             fetcher: (!shared.is_taking && wants_some()) || self.has_surplus(),

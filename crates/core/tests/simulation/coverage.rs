@@ -105,7 +105,7 @@ coverage! {
     puts_refused,
     puts_without_room,
     puts_of_workers,
-    withdrawn,
+    hurried,
     interrupts,
     given_back,
     taken_over,

@@ -11,6 +11,7 @@ crate::trials! {
     a_fleet_replays_exactly,
     an_end_said_by_somebody_else_that_is_believed_is_caught,
     a_put_that_is_repeated_and_adds_again_is_caught,
+    a_put_that_is_repeated_and_told_other_numbers_is_caught,
     an_end_that_is_repeated_and_counts_again_is_caught,
     a_late_call_that_is_done_again_is_caught,
     items_taken_from_the_living_are_caught,
@@ -67,6 +68,10 @@ fn an_end_said_by_somebody_else_that_is_believed_is_caught() {
 
 fn a_put_that_is_repeated_and_adds_again_is_caught() {
     expect_flaw_caught(Flaw::PutsWithoutMemo);
+}
+
+fn a_put_that_is_repeated_and_told_other_numbers_is_caught() {
+    expect_flaw_caught(Flaw::NumbersAnew);
 }
 
 fn an_end_that_is_repeated_and_counts_again_is_caught() {

@@ -46,7 +46,7 @@ pub(crate) struct Letter {
 /// What a client has said last, and what it was answered.
 #[derive(Debug, Clone, Default)]
 struct Memo {
-    put: Option<(u64, u64)>,
+    put: Option<(u64, u64, u64)>,
     settled: Option<(u64, Vec<EntryId>)>,
 }
 
@@ -90,6 +90,8 @@ pub(crate) enum Flaw {
     AnyoneSettles,
     PutsWithoutMemo,
     SettlesWithoutMemo,
+    /// A put that is repeated is answered with other numbers.
+    NumbersAnew,
     /// A call is only known again when no other came after it.
     LateCallsAnew,
     /// Entries are taken over from whoever holds them.
@@ -207,9 +209,9 @@ impl Stream {
         (mark, kind, lease, changes)
     }
 
-    /// So many numbers for items: the last of them.
-    pub(crate) fn reserve(&mut self, count: u64) -> u64 {
-        self.numbers_last += count;
+    /// A number for an item.
+    fn next_number(&mut self) -> u64 {
+        self.numbers_last += 1;
         self.numbers_last
     }
 
@@ -225,41 +227,48 @@ impl Stream {
         self.consumers.iter().filter(is_other).count() as u64
     }
 
-    /// `put.lua`: how many were added. Of each put, whether it may go beyond the bound.
+    /// `put.lua`: how many were added of those that need room, and the number of the first that was
+    /// added. Of each put, whether it may go beyond the bound.
     pub(crate) fn put(
         &mut self,
         client: &str,
         call: u64,
         bound: Option<u64>,
         puts: &[(bool, Fields)],
-    ) -> (u64, Told) {
+    ) -> ((u64, u64), Told) {
         self.write_letters();
         let memo = self.memos.entry(client.to_owned()).or_default().put;
-        if let Some((number, added)) = memo
+        if let Some((number, admitted, first)) = memo
             && is_old(number, call, self.flaw)
             && !self.has(Flaw::PutsWithoutMemo)
         {
-            return (added, self.stream_state());
+            let first = match self.has(Flaw::NumbersAnew) {
+                true => self.numbers_last + 1,
+                false => first,
+            };
+            return ((admitted, first), self.stream_state());
         }
-        let mut added = 0;
+        let (mut admitted, first) = (0, self.numbers_last + 1);
         for (may_exceed, fields) in puts {
             let untaken = self.untaken();
             let is_full = bound.is_some_and(|bound| untaken >= bound);
             if is_full && !may_exceed && !self.has(Flaw::Unbounded) {
                 self.crowded = bound;
-                break;
+                continue;
             }
             let id = self.next_id();
+            let mut fields = fields.clone();
+            let number = self.next_number();
+            fields.0.push((b"n".to_vec(), number.to_string().into()));
             self.entries.insert(id, fields.clone());
             let bound = bound.filter(|_| !may_exceed);
-            self.log
-                .push(Event::Put(id, fields.clone(), untaken, bound));
-            added += 1;
+            self.log.push(Event::Put(id, fields, untaken, bound));
+            admitted += u64::from(!may_exceed);
         }
         self.told.changes += 1;
         let memo = self.memos.entry(client.to_owned()).or_default();
-        memo.put = Some((call, added));
-        (added, self.stream_state())
+        memo.put = Some((call, admitted, first));
+        ((admitted, first), self.stream_state())
     }
 
     /// `XADD`, by somebody who is no supervisor.
@@ -524,7 +533,7 @@ impl Stream {
             if let Some(unwanted) = unwanted
                 && self.numbers.get(id).is_none_or(|number| number == unwanted)
             {
-                let number = self.reserve(1);
+                let number = self.next_number();
                 self.numbers.insert(*id, number);
             }
             known.push(self.known(*id));

@@ -1,16 +1,19 @@
--- Adds entries, as long as there is room. A call that is repeated adds nothing more.
+-- Adds entries, as long as there is room, and gives them their numbers. A call that is repeated adds
+-- nothing more. How many were added of those that need room, which are the first of them, and the
+-- number of the first that was added; those that need none are added all.
 --     ARGV: born, number of the call, bound or -1, how many entries;
---           of each: 1 if it may go beyond the bound, how many fields and values, these
+--           of each: 1 if it may go beyond the bound, how many fields and values, these; the last value
+--           is the place of its number
 local call, bound, count = next_number(), next_number(), next_number()
 
 local before = redis.call('HGET', memo, 'put')
 if before then
-    local number, added = string.match(before, '^(%d+):(%d+)$')
+    local number, admitted, first = string.match(before, '^(%d+):(%d+):(%d+)$')
     -- An older one went astray on its way, and nobody waits for it any more.
     if tonumber(number) >= call then
         -- A write, so that it can be waited until replicas have it.
         redis.call('EXPIRE', memo, 86400)
-        return { tonumber(added), standing() }
+        return { tonumber(admitted), tonumber(first), standing() }
     end
 end
 
@@ -27,19 +30,28 @@ local untaken = 0
 if bound >= 0 then
     untaken = redis.call('XLEN', stream) - redis.call('XPENDING', stream, group)[1]
 end
-local added = 0
+local last = tonumber(redis.call('HGET', meta, 'numbers') or 0)
+local first, admitted, has_room = last + 1, 0, true
 for _ = 1, count do
     local may_exceed, fields = next_argument() == '1', next_number()
-    if bound >= 0 and untaken >= bound and not may_exceed then
+    has_room = has_room and (bound < 0 or untaken < bound)
+    if has_room or may_exceed then
+        last = last + 1
+        ARGV[at + fields] = string.format('%.0f', last)
+        redis.call('XADD', stream, '*', unpack(ARGV, at + 1, at + fields))
+        untaken = untaken + 1
+        if not may_exceed then
+            admitted = admitted + 1
+        end
+    else
         redis.call('HSET', meta, 'crowded', bound)
-        break
     end
-    redis.call('XADD', stream, '*', unpack(ARGV, at + 1, at + fields))
     at = at + fields
-    added = added + 1
-    untaken = untaken + 1
+end
+if last >= first then
+    redis.call('HSET', meta, 'numbers', string.format('%.0f', last))
 end
 redis.call('HINCRBY', meta, 'changes', 1)
-redis.call('HSET', memo, 'put', call .. ':' .. added)
+redis.call('HSET', memo, 'put', string.format('%.0f:%d:%.0f', call, admitted, first))
 redis.call('EXPIRE', memo, 86400)
-return { added, standing() }
+return { admitted, first, standing() }

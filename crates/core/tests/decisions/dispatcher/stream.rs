@@ -96,14 +96,14 @@ fn a_join_waits_for_ends_that_are_on_their_way() {
     end(&mut dispatcher, &handed, Outcome::Done(None));
     dispatcher.pool_ended("they ended by themselves", false);
     assert_eq!(dispatcher.join_state(0), None, "the end is not told yet");
-    let Some(PublisherStep::Tell(telling)) = dispatcher.next_step() else {
+    let Some(PublisherStep::Settle(telling)) = dispatcher.next_step() else {
         panic!("there is an end to tell");
     };
     let answered = Answered {
         stream_state: stream_state(0, 1),
         ..Answered::default()
     };
-    dispatcher.told(telling.number, &telling.records, answered);
+    dispatcher.settled(telling.number, &telling.records, answered);
     while dispatcher.poll().is_some() {}
     assert_eq!(dispatcher.join_state(0), Some(Ok((1, 0))));
 }
@@ -174,7 +174,7 @@ fn failed() -> Outcome<Option<()>> {
 
 fn telling(dispatcher: &mut Table) -> Telling<Vec<u8>> {
     match dispatcher.next_step() {
-        Some(PublisherStep::Tell(telling)) => telling,
+        Some(PublisherStep::Settle(telling)) => telling,
         other => panic!("{other:?}"),
     }
 }
@@ -203,7 +203,7 @@ fn an_item_of_which_a_write_says_two_things_is_lost_once() {
         2,
         "how it failed, and that it is dead"
     );
-    dispatcher.told(telling.number, &telling.records, lost(&[1, 1]));
+    dispatcher.settled(telling.number, &telling.records, lost(&[1, 1]));
     assert_eq!(dispatcher.ledger.counts().dead, 0);
     assert!(dispatcher.poll().is_none(), "nobody is told of its death");
     dispatcher.ledger.check().unwrap();
@@ -232,7 +232,7 @@ fn what_comes_again_while_its_end_is_told_is_given_back() {
     assert!(dispatcher.poll().is_none(), "it is not handed out");
     let back = Taking::GiveBack(vec![ItemId(1)]);
     assert_eq!(dispatcher.next_taking(false), back);
-    dispatcher.told(telling.number, &telling.records, lost(&[1]));
+    dispatcher.settled(telling.number, &telling.records, lost(&[1]));
     let (_, _, question) = take(&mut dispatcher);
     took(&mut dispatcher, vec![arrival(1)], question);
     assert!(

@@ -3,15 +3,17 @@
 
 use std::time::Duration;
 
+use dishrack_core::ledger::ItemId;
+use dishrack_core::shared::Admission;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
+use super::member::stream_state;
 use super::plan::Plan;
 use crate::stream::{Said, Stream, Told};
 
 /// What is asked of the stream in one step.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
-    Reserve(u64),
     Settle(u64, Said),
     Put(u64, Vec<(bool, Fields)>),
     Look,
@@ -26,9 +28,8 @@ pub(super) enum Call {
 
 #[derive(Debug)]
 pub(super) enum Answer {
-    Reserved(u64),
     Settled(Vec<EntryId>, Told),
-    Put(usize, Told),
+    Put(Admission),
     Looked(Told, u64),
     Read(Vec<Entry>),
     Known(Vec<Entry>),
@@ -80,14 +81,19 @@ pub(super) fn answer(
 ) -> Option<Answer> {
     let lease = u64::try_from(plan.lease.as_millis()).expect("short");
     Some(match call {
-        Call::Reserve(count) => Answer::Reserved(stream.reserve(*count)),
         Call::Settle(number, said) => {
             let (lost, told) = stream.settle(by, *number, by, said);
             Answer::Settled(lost, told)
         }
         Call::Put(number, puts) => {
-            let (added, told) = stream.put(by, *number, plan.bound, puts);
-            Answer::Put(usize::try_from(added).expect("few"), told)
+            let ((admitted, first), told) = stream.put(by, *number, plan.bound, puts);
+            Answer::Put(Admission {
+                looked_at: puts.len(),
+                admitted: usize::try_from(admitted).expect("few"),
+                first: ItemId(first),
+                refusal: None,
+                stream_state: stream_state(&told),
+            })
         }
         Call::Look => {
             let (told, others) = stream.look(by, lease);

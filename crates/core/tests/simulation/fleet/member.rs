@@ -30,8 +30,9 @@ pub(super) enum Phase {
 /// What the publisher is at.
 #[derive(Debug)]
 pub(super) enum Duty {
-    Reserve(u64),
     Tell(Box<Telling>),
+    /// Each with whether it needs no room, and the index of who waits for what comes of it.
+    Put(Vec<(bool, Option<u64>)>),
     Look(u64),
     /// The last one of all.
     GiveBack,
@@ -44,8 +45,6 @@ pub(super) struct Telling {
     pub(super) records: Vec<Record<Envelope>>,
     pub(super) sent: Vec<(ItemId, u64)>,
     pub(super) statement: Statement,
-    pub(super) puts: VecDeque<(bool, Fields)>,
-    pub(super) under_way: usize,
     pub(super) answered: Answered,
 }
 
@@ -229,20 +228,21 @@ impl Member {
         self.joiner.is_some() || !self.replies.is_empty()
     }
 
-    /// The fields of an item on its way.
-    pub(super) fn entry_of(&mut self, one: &Outgoing<Envelope>) -> (bool, Fields) {
+    /// The fields of an item on its way, and the index of who waits for what comes of it.
+    pub(super) fn entry_of(&mut self, one: &Outgoing<Envelope>) -> (Fields, Option<u64>) {
         let number = one.payload.number;
-        let (item, id) = (number.to_string(), one.id.expect("it has one").to_string());
-        let mut all = fields(&[("item", &item), ("n", &id)]);
+        let mut all = fields(&[("item", &number.to_string())]);
+        let mut awaited = None;
         if self.mapped.contains(&number) {
             let index = self.requests + 1;
             self.requests = index;
             self.replies.insert(index, number);
+            awaited = Some(index);
             let (place, index) = (place_of(&self.name), index.to_string());
             all.0
                 .extend(fields(&[("reply", &place), ("index", &index)]).0);
         }
-        (one.is_beyond_bound, all)
+        (all, awaited)
     }
 
     pub(super) fn is_broken(&self) -> bool {

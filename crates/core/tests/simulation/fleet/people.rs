@@ -39,27 +39,30 @@ impl Fleet {
             return;
         }
         let putter = shared::Putter::Local;
-        let (ticket, _) = member.shared().push(envelope, putter, false, is_impatient);
+        let ticket = member.shared().push(envelope, putter, false, is_impatient);
         member.putter = Putter::Waits(ticket, number);
         note!(self, "{}: put {number}", member.name);
     }
 
     fn await_put(&mut self, at: usize, ticket: u64, number: u64) {
-        let member = &mut self.members[at];
-        let outcome = member.shared().take_outcome(ticket);
+        let outcome = self.members[at].shared().take_outcome(ticket);
         match outcome {
             None if self.chance.permille(self.rates.cancel) => {
-                if !member.shared().withdraw(|one| one.ticket == ticket) {
-                    return;
-                }
-                self.coverage.withdrawn += 1;
-                self.record.refused(number);
+                let shared = self.members[at].shared();
+                let answer = shared.hurry(|one| one.ticket == ticket);
+                assert_eq!(answer, None, "it is no worker's");
+                self.coverage.hurried += 1;
+                return;
             }
             None => return,
-            Some(Ok(_)) => {
-                note!(self, "{}: put {number} is told accepted", member.name);
+            Some(Ok(id)) => {
+                note!(
+                    self,
+                    "{}: put {number} is told accepted",
+                    self.members[at].name
+                );
                 self.coverage.puts_told += 1;
-                self.record.accepted(number);
+                self.record.accepted(number, id);
             }
             Some(Err(Refusal::Full)) => {
                 self.coverage.puts_refused += 1;

@@ -262,9 +262,9 @@ impl Fleet {
         match (asked, reply) {
             (Asked::Item, Reply::Item(handed)) => self.deliver(at, &handed),
             (Asked::Item, Reply::Refused(Refusal::Empty)) => self.coverage.empty_gets += 1,
-            (Asked::Put(number), Reply::Accepted(_)) => {
+            (Asked::Put(number), Reply::Accepted(id)) => {
                 self.coverage.puts_of_workers += 1;
-                self.record.accepted(number);
+                self.record.accepted(number, id);
             }
             (Asked::Put(number), Reply::Refused(Refusal::Full | Refusal::Closed)) => {
                 self.record.refused(number);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dishrack_core::ledger::{Cause, Report};
+use dishrack_core::ledger::{Cause, ItemId, Report};
 use dishrack_core::stream::entry::{EntryId, Fields, history_in};
 
 use crate::disk::End;
@@ -13,6 +13,8 @@ use crate::stream::{Event, Letter};
 #[derive(Debug, Clone, Default)]
 struct Fact {
     is_put: bool,
+    /// Which the stream gave it.
+    id: Option<ItemId>,
     end: Option<End>,
     failures: Vec<String>,
     forgiven: u32,
@@ -96,6 +98,11 @@ impl Record {
                 assert!(!is_joined, "a join returned before put {number} was put");
                 let is_again = std::mem::replace(&mut self.fact(number).is_put, true);
                 assert!(!is_again, "put {number} is there twice");
+                let id = fields.number("n").map(ItemId);
+                let has_it = |fact: &Fact| id.is_some() && fact.id == id;
+                let is_taken = self.facts.items.iter().any(has_it);
+                assert!(!is_taken, "put {number} has a number that another one has");
+                self.fact(number).id = id;
                 self.facts.entries.insert(entry, number);
             }
             Event::Moved(from, to) => {
@@ -217,8 +224,14 @@ impl Record {
         assert!(is_excused || fact.end == Some(end), "what came of {number}");
     }
 
-    pub(super) fn accepted(&mut self, number: u64) {
-        let is_put = self.fact(number).is_put;
+    /// Its putter was told that it was accepted, with this number.
+    pub(super) fn accepted(&mut self, number: u64, id: ItemId) {
+        let has_come_back = self.has_come_back;
+        let fact = self.fact(number);
+        let is_put = fact.is_put;
+        // What went astray may have been put anew by an older state.
+        let is_its = !is_put || has_come_back || fact.id == Some(id);
+        assert!(is_its, "put {number} is told another number than it has");
         let word = &mut self.words[index(number)];
         let is_true = is_put || word.is_lost;
         assert!(is_true, "put {number} is told accepted, and is not there");

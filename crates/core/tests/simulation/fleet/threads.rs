@@ -2,6 +2,7 @@
 //! make in what order, from `src/broker/stream/` and `src/store/redis/{telling,taking}.rs`.
 
 use dishrack_core::ledger::ItemId;
+use dishrack_core::shared::Admission;
 use dishrack_core::shared::inflight::{Answered, Maintained, PublisherStep, Taking};
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
@@ -52,23 +53,29 @@ impl Fleet {
         // It looks for more before it sleeps.
         member.is_publisher_called = true;
         member.publisher = Some(match step {
-            PublisherStep::Reserve(count) => (Line::of(Call::Reserve(count)), Duty::Reserve(count)),
             PublisherStep::Look(question) => {
                 let is_planted = self.plant == Some(FleetPlant::LookForAll);
                 let question = if is_planted { u64::MAX } else { question };
                 (Line::of(Call::Look), Duty::Look(question))
             }
-            PublisherStep::Tell(telling) => {
-                let puts = telling.puts.iter().map(|one| member.entry_of(one));
-                let puts = puts.collect();
+            PublisherStep::Put(puts) => {
+                let (mut told, mut duty) = (Vec::new(), Vec::new());
+                // Only so many fit one call.
+                for one in puts.iter().take(self.plan.chunk) {
+                    let (fields, awaited) = member.entry_of(one);
+                    told.push((one.is_beyond_bound, fields));
+                    duty.push((one.is_beyond_bound, awaited));
+                }
+                let call = Call::Put(member.next_call(), told);
+                (Line::of(call), Duty::Put(duty))
+            }
+            PublisherStep::Settle(telling) => {
                 let statement = member.account.statement(&telling.records);
                 let telling = Telling {
                     number: telling.number,
                     retries: telling.retries,
                     records: telling.records,
                     sent: std::mem::take(&mut member.sent),
-                    puts,
-                    under_way: 0,
                     answered: Answered {
                         lost: statement.unknown.clone(),
                         untold: statement.unknown.len() as u64,
@@ -93,10 +100,9 @@ impl Fleet {
         }
     }
 
-    /// First how items ended, then the puts.
     fn tell(&mut self, at: usize, telling: Telling) {
         if telling.statement.is_empty() {
-            return self.tell_puts(at, telling);
+            return self.has_told(at, telling);
         }
         let member = &mut self.members[at];
         let statement = &telling.statement;
@@ -122,31 +128,35 @@ impl Fleet {
         member.publisher = Some((Line::of(call), Duty::Tell(Box::new(telling))));
     }
 
-    fn tell_puts(&mut self, at: usize, mut telling: Telling) {
-        let chunk = self.plan.chunk.min(telling.puts.len());
-        let puts: Vec<(bool, Fields)> = telling.puts.drain(..chunk).collect();
+    fn has_told(&mut self, at: usize, telling: Telling) {
+        let Telling {
+            number,
+            records,
+            answered,
+            ..
+        } = telling;
+        self.coverage.tellings += 1;
+        self.coverage.lost_ends += answered.lost.len() as u64;
+        let dispatcher = &mut self.members[at].dispatcher;
+        dispatcher.settled(number, &records, answered);
+    }
+
+    /// What the stream says to a chunk of puts. Whatever is told again gets another index.
+    fn admitted(&mut self, at: usize, puts: &[(bool, Option<u64>)], admission: Admission) {
         let member = &mut self.members[at];
-        if puts.is_empty() {
-            self.coverage.tellings += 1;
-            let answered = std::mem::take(&mut telling.answered);
-            self.coverage.lost_ends += answered.lost.len() as u64;
-            return member
-                .dispatcher
-                .told(telling.number, &telling.records, answered);
+        let numbers = admission.numbers(puts.iter().map(|put| put.0));
+        for ((_, awaited), number) in puts.iter().zip(&numbers) {
+            if let (Some(index), None) = (awaited, number) {
+                member.replies.remove(index);
+            }
         }
-        telling.under_way = puts.len();
-        let call = Call::Put(member.next_call(), puts);
-        member.publisher = Some((Line::of(call), Duty::Tell(Box::new(telling))));
+        self.coverage.puts_without_room += u64::from(numbers.contains(&None));
+        member.dispatcher.admitted(admission);
     }
 
     fn publisher_hears(&mut self, at: usize, duty: Duty, answer: Answer) {
         let member = &mut self.members[at];
         match (duty, answer) {
-            (Duty::Reserve(count), Answer::Reserved(last)) => {
-                member
-                    .dispatcher
-                    .reserved(Ok(ItemId(last - count + 1)), count);
-            }
             (Duty::Look(question), Answer::Looked(told, others)) => {
                 member
                     .dispatcher
@@ -157,17 +167,9 @@ impl Fleet {
                 let items = telling.statement.items_of(&lost);
                 telling.answered.lost.extend(items);
                 member.account.forget_ended(&telling.statement, &lost);
-                self.tell_puts(at, *telling);
+                self.has_told(at, *telling);
             }
-            (Duty::Tell(mut telling), Answer::Put(added, told)) => {
-                telling.answered.stream_state = stream_state(&told);
-                telling.answered.admitted += added;
-                if added < telling.under_way {
-                    self.coverage.puts_without_room += 1;
-                    telling.puts.clear();
-                }
-                self.tell_puts(at, *telling);
-            }
+            (Duty::Put(puts), Answer::Put(admission)) => self.admitted(at, &puts, admission),
             (Duty::GiveBack, Answer::Released) => self.is_gone(at),
             (duty, answer) => panic!("{duty:?} is answered by {answer:?}"),
         }
