@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use self::block::{Block, BlockWriter};
 use self::segment::{Part, PartWriter};
+use crate::error::NoSharedMemory;
 
 /// A longer payload does not travel with others, but has a place in shared memory.
 pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -87,7 +88,7 @@ impl Payload {
     ///
     /// # Errors
     /// Why there is no shared memory.
-    pub(crate) fn share(&mut self) -> Result<(), String> {
+    pub(crate) fn share(&mut self) -> Result<(), NoSharedMemory> {
         if let Payload::Heap(bytes) = self
             && bytes.len() > INLINE_BYTES_MAX
         {
@@ -111,7 +112,7 @@ pub(crate) enum NotSerialized {
         why: String,
     },
     /// There is no shared memory for it.
-    NoMemory(String),
+    NoMemory(NoSharedMemory),
 }
 
 impl NotSerialized {
@@ -125,7 +126,8 @@ impl NotSerialized {
     /// Why, in words.
     pub(crate) fn why(self) -> String {
         match self {
-            NotSerialized::Refused { why, .. } | NotSerialized::NoMemory(why) => why,
+            NotSerialized::Refused { why, .. } => why,
+            NotSerialized::NoMemory(NoSharedMemory(why)) => why,
         }
     }
 }
@@ -158,16 +160,16 @@ fn serialize_into<T: Serialize + ?Sized>(
     may_share: bool,
     small: &mut BlockWriter,
 ) -> Result<Payload, NotSerialized> {
-    let mut refusal = None;
+    let mut lack = None;
     let writer = PayloadWriter {
         small,
         large: None,
         may_share,
-        refusal: &mut refusal,
+        lack: &mut lack,
     };
     let written = postcard::serialize_with_flavor(item, writer);
-    written.map_err(|error| match refusal {
-        Some(why) => NotSerialized::NoMemory(why),
+    written.map_err(|error| match lack {
+        Some(lack) => NotSerialized::NoMemory(lack),
         None => NotSerialized::refused::<T>(&error),
     })
 }
@@ -204,7 +206,7 @@ struct PayloadWriter<'a> {
     large: Option<PartWriter>,
     may_share: bool,
     /// Why there is no shared memory.
-    refusal: &'a mut Option<String>,
+    lack: &'a mut Option<NoSharedMemory>,
 }
 
 impl PayloadWriter<'_> {
@@ -217,9 +219,9 @@ impl PayloadWriter<'_> {
         Ok(())
     }
 
-    fn noted<R>(&mut self, result: Result<R, String>) -> postcard::Result<R> {
-        result.map_err(|why| {
-            *self.refusal = Some(why);
+    fn noted<R>(&mut self, result: Result<R, NoSharedMemory>) -> postcard::Result<R> {
+        result.map_err(|lack| {
+            *self.lack = Some(lack);
             postcard::Error::SerializeBufferFull
         })
     }

@@ -18,18 +18,18 @@ use dishrack_core::ledger::ItemId;
 
 /// A delivery that was taken out of the ring, with the record that it came in.
 #[derive(Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct Received {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
     /// Somebody waits for its result.
     pub(super) is_awaited: bool,
     record: Vec<u8>,
-    place: Place,
+    place: BodyPlace,
 }
 
 #[derive(Debug)]
-enum Place {
+enum BodyPlace {
     /// In the record.
     Inline {
         start: usize,
@@ -38,9 +38,9 @@ enum Place {
     Shared(View),
 }
 
-impl Arrival {
-    fn new(header: Header, record: Vec<u8>, place: Place) -> Self {
-        Arrival {
+impl Received {
+    fn new(header: Header, record: Vec<u8>, place: BodyPlace) -> Self {
+        Received {
             ordinal: header.ordinal,
             id: header.id,
             attempt: header.attempt,
@@ -52,16 +52,16 @@ impl Arrival {
 
     pub(crate) fn body(&self) -> &[u8] {
         match &self.place {
-            Place::Inline { start, end } => &self.record[*start..*end],
-            Place::Shared(view) => view,
+            BodyPlace::Inline { start, end } => &self.record[*start..*end],
+            BodyPlace::Shared(view) => view,
         }
     }
 
     /// The body, where that is in shared memory.
     pub(super) fn view(&self) -> Option<&View> {
         match &self.place {
-            Place::Inline { .. } => None,
-            Place::Shared(view) => Some(view),
+            BodyPlace::Inline { .. } => None,
+            BodyPlace::Shared(view) => Some(view),
         }
     }
 
@@ -74,7 +74,7 @@ impl Arrival {
 /// What a look into the ring brought.
 #[derive(Debug)]
 pub(super) enum Look {
-    Delivery(Arrival),
+    Delivery(Received),
     /// This delivery was cancelled.
     Revoked(u64),
     /// Others are to have what was not begun.
@@ -88,7 +88,7 @@ pub(super) enum Look {
 
 /// A delivery in the hands of a loop.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Unsettled {
     /// Nanoseconds of the monotonic clock.
     pub(super) since_ns: u64,
     pub(super) lender: Option<Lender>,
@@ -101,10 +101,10 @@ pub(super) struct Inbox {
     record: Vec<u8>,
     segments: ReceivedSegments,
     /// Taken out of the ring and not begun.
-    pub(super) arrivals: VecDeque<Arrival>,
-    pub(super) answers: HashMap<u64, Answer<Arrival>>,
+    pub(super) arrivals: VecDeque<Received>,
+    pub(super) answers: HashMap<u64, Answer<Received>>,
     /// What `get` took and nobody settled, by ordinals.
-    pub(super) held: HashMap<u64, Held>,
+    pub(super) held: HashMap<u64, Unsettled>,
     pub(super) is_stopping: bool,
 }
 
@@ -150,9 +150,9 @@ impl Inbox {
         let length = record.len();
         if let Some((header, start)) = Header::decode(record) {
             self.consume(length);
-            let place = Place::Inline { start, end: length };
+            let place = BodyPlace::Inline { start, end: length };
             let record = std::mem::replace(record, std::mem::take(spare));
-            return Look::Delivery(Arrival::new(header, record, place));
+            return Look::Delivery(Received::new(header, record, place));
         }
         let look = match frame::decode::<Down<'_>>(record) {
             Err(_) => return Look::Broken,
@@ -175,7 +175,7 @@ impl Inbox {
                     attempt,
                     is_awaited,
                 };
-                Look::Delivery(Arrival::new(header, Vec::new(), Place::Shared(view)))
+                Look::Delivery(Received::new(header, Vec::new(), BodyPlace::Shared(view)))
             }
             Ok(Down::Answer { request, answer }) => {
                 let answer = match answer.try_map(|given| self.arrival(record, given)) {
@@ -210,30 +210,30 @@ impl Inbox {
         view.map_err(|_| Look::Broken)
     }
 
-    fn place(&mut self, record: &[u8], body: Body<'_>) -> Result<Place, Look> {
+    fn place(&mut self, record: &[u8], body: Body<'_>) -> Result<BodyPlace, Look> {
         match body {
             Body::Inline(bytes) => {
                 let start = bytes.as_ptr().addr() - record.as_ptr().addr();
                 let end = start + bytes.len();
-                Ok(Place::Inline { start, end })
+                Ok(BodyPlace::Inline { start, end })
             }
             Body::Shared {
                 segment,
                 start,
                 length,
-            } => self.view(segment, start, length).map(Place::Shared),
+            } => self.view(segment, start, length).map(BodyPlace::Shared),
         }
     }
 
     /// An item that answers a request.
-    fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Arrival, Look> {
+    fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Received, Look> {
         let Given {
             ordinal,
             id,
             attempt,
             body,
         } = given;
-        Ok(Arrival {
+        Ok(Received {
             ordinal,
             id,
             attempt,

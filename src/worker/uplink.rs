@@ -18,6 +18,7 @@ use nix::libc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::boot;
+use crate::error::NoSharedMemory;
 use crate::fail;
 use crate::handler::loan::Owner;
 use crate::payload::Payload;
@@ -123,7 +124,7 @@ impl Uplink {
         &self,
         mut payload: Payload,
         record: impl for<'a> FnOnce(Body<'a>) -> Up<'a>,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, NoSharedMemory> {
         payload.share()?;
         let mut state = self.lock();
         match &payload {
@@ -136,9 +137,9 @@ impl Uplink {
                     state = self.write(state, &Up::Forget { segment });
                 }
                 for segment in state.segments.take_unsent() {
-                    if let Err(why) = self.share(&segment) {
+                    if let Err(lack) = self.share(&segment) {
                         state.segments.withdraw(&segment);
-                        return Err(why);
+                        return Err(lack);
                     }
                 }
                 let mut state = self.write(state, &record(body));
@@ -151,7 +152,7 @@ impl Uplink {
 
     /// Sends a segment, before a record speaks of it. Where the supervisor has not taken those before
     /// it yet, it will when it reads the records that spoke of them.
-    fn share(&self, segment: &Segment) -> Result<(), String> {
+    fn share(&self, segment: &Segment) -> Result<(), NoSharedMemory> {
         let sent = segments::send(&self.socket, segment).or_else(|error| {
             if error.kind() != ErrorKind::WouldBlock {
                 return Err(error);
@@ -163,7 +164,8 @@ impl Uplink {
             Ok(()) => Ok(()),
             // The kernel's bound on files that are on their way: the item may be tried again.
             Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
-                Err(format!("shared memory cannot be sent: {error}"))
+                let why = format!("shared memory cannot be sent: {error}");
+                Err(NoSharedMemory(why))
             }
             // As in `nudge`.
             Err(_) => exit::as_orphan(),

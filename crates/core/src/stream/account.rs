@@ -11,7 +11,7 @@ use crate::ledger::{Failure, ItemId, Record};
 
 /// What is known of a held item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Held {
+struct HeldEntry {
     entry: EntryId,
     reply: Option<ReplyKey>,
 }
@@ -19,7 +19,7 @@ struct Held {
 /// The items that this supervisor holds.
 #[derive(Debug, Default)]
 pub struct Account {
-    held: HashMap<ItemId, Held>,
+    held: HashMap<ItemId, HeldEntry>,
     /// The same the other way round.
     items: HashMap<EntryId, ItemId>,
 }
@@ -150,7 +150,7 @@ impl Account {
 
     /// An entry was taken that is not held.
     fn admit(&mut self, id: ItemId, entry: EntryId, reply: Option<ReplyKey>) {
-        self.held.insert(id, Held { entry, reply });
+        self.held.insert(id, HeldEntry { entry, reply });
         self.items.insert(entry, id);
     }
 
