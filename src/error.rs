@@ -51,7 +51,7 @@ pub(crate) enum Kind {
         why: String,
     },
     #[error("an item was not put: {0}")]
-    NoSharedMemory(String),
+    NoSharedMemory(NoSharedMemory),
     #[error("the journal failed, so nothing more is accepted or told: {0}")]
     Journal(String),
     /// What a shared backend says.
@@ -114,6 +114,11 @@ pub(crate) enum Kind {
         source: io::Error,
     },
 }
+
+/// There is no shared memory for a payload; in words, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NoSharedMemory(pub(crate) String);
 
 impl Kind {
     /// The error that a refusal means; `why` says why what has failed did.

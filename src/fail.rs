@@ -50,7 +50,7 @@ mod planted {
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
     #[derive(Debug)]
-    struct Plan {
+    struct FaultPlan {
         role: String,
         point: String,
         number: u64,
@@ -58,15 +58,15 @@ mod planted {
         signal: Signal,
     }
 
-    fn plan() -> Option<&'static Plan> {
-        static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+    fn plan() -> Option<&'static FaultPlan> {
+        static PLAN: OnceLock<Option<FaultPlan>> = OnceLock::new();
         let read = || {
             let (text, signal) = match std::env::var(KILL) {
                 Ok(text) => (text, Signal::SIGKILL),
                 Err(_) => (std::env::var(STOP).ok()?, Signal::SIGSTOP),
             };
             let mut words = text.splitn(4, '|').map(str::to_owned);
-            Some(Plan {
+            Some(FaultPlan {
                 role: words.next()?,
                 point: words.next()?,
                 number: words.next()?.parse().ok()?,

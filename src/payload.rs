@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use self::block::{Block, BlockWriter};
 use self::segment::{Part, PartWriter};
+use crate::error::NoSharedMemory;
 
 /// The greatest size in bytes of a payload that travels with others and not in shared memory.
 pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -86,8 +87,8 @@ impl Payload {
     /// Moves a large payload into shared memory, if it is not there yet.
     ///
     /// # Errors
-    /// The reason for which there is no shared memory.
-    pub(crate) fn share(&mut self) -> Result<(), String> {
+    /// Why there is no shared memory.
+    pub(crate) fn share(&mut self) -> Result<(), NoSharedMemory> {
         if let Payload::Heap(bytes) = self
             && bytes.len() > INLINE_BYTES_MAX
         {
@@ -111,7 +112,7 @@ pub(crate) enum NotSerialized {
         why: String,
     },
     /// There is no shared memory for it.
-    NoMemory(String),
+    NoMemory(NoSharedMemory),
 }
 
 impl NotSerialized {
@@ -124,7 +125,8 @@ impl NotSerialized {
 
     pub(crate) fn why(self) -> String {
         match self {
-            NotSerialized::Refused { why, .. } | NotSerialized::NoMemory(why) => why,
+            NotSerialized::Refused { why, .. } => why,
+            NotSerialized::NoMemory(NoSharedMemory(why)) => why,
         }
     }
 }
@@ -157,16 +159,16 @@ fn serialize_into<T: Serialize + ?Sized>(
     may_share: bool,
     small: &mut BlockWriter,
 ) -> Result<Payload, NotSerialized> {
-    let mut refusal = None;
+    let mut lack = None;
     let writer = PayloadWriter {
         small,
         large: None,
         may_share,
-        refusal: &mut refusal,
+        lack: &mut lack,
     };
     let written = postcard::serialize_with_flavor(item, writer);
-    written.map_err(|error| match refusal {
-        Some(why) => NotSerialized::NoMemory(why),
+    written.map_err(|error| match lack {
+        Some(lack) => NotSerialized::NoMemory(lack),
         None => NotSerialized::refused::<T>(&error),
     })
 }
@@ -202,8 +204,8 @@ struct PayloadWriter<'a> {
     /// Set once the payload is known to be large.
     large: Option<PartWriter>,
     may_share: bool,
-    /// The reason for which there is no shared memory.
-    refusal: &'a mut Option<String>,
+    /// Why there is no shared memory.
+    lack: &'a mut Option<NoSharedMemory>,
 }
 
 impl PayloadWriter<'_> {
@@ -216,9 +218,9 @@ impl PayloadWriter<'_> {
         Ok(())
     }
 
-    fn noted<R>(&mut self, result: Result<R, String>) -> postcard::Result<R> {
-        result.map_err(|why| {
-            *self.refusal = Some(why);
+    fn noted<R>(&mut self, result: Result<R, NoSharedMemory>) -> postcard::Result<R> {
+        result.map_err(|lack| {
+            *self.lack = Some(lack);
             postcard::Error::SerializeBufferFull
         })
     }

@@ -36,7 +36,7 @@ use crate::handler::held;
 use crate::payload::{self, NotSerialized, Payload};
 use crate::protocol::frame::{Answer, Ask, Wait};
 use crate::store::StoredLetter;
-use crate::worker::session::{Arrival, Session};
+use crate::worker::session::{Received, Session};
 use dishrack_core::ledger::{Capacity, Counts, DeadLetter, ItemId, Options, Outcome};
 
 /// A queue whose items are acknowledged, and which can be joined: `join` returns when every item
@@ -230,7 +230,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                 match session.ask_put(wait_of(deadline), body, deadline) {
                     Ok(Answer::Accepted(id)) => Ok(id),
                     Ok(answer) => Err(kind_of(answer)),
-                    Err(why) => Err(Kind::NoSharedMemory(why)),
+                    Err(lack) => Err(Kind::NoSharedMemory(lack)),
                 }
             }
         }
@@ -553,7 +553,7 @@ pub(crate) fn serialized<T: Serialize + ?Sized>(
 ) -> Result<Payload, Kind> {
     payload::serialize(item, may_share).map_err(|error| match error {
         NotSerialized::Refused { type_name, why } => Kind::NotSerializable { type_name, why },
-        NotSerialized::NoMemory(why) => Kind::NoSharedMemory(why),
+        NotSerialized::NoMemory(lack) => Kind::NoSharedMemory(lack),
     })
 }
 
@@ -566,7 +566,7 @@ fn wait_of(deadline: Deadline) -> Wait {
 
 /// The error that an answer other than the hoped-for one means. One to another question than was
 /// asked comes from no supervisor that could go on.
-fn kind_of(answer: Answer<Arrival>) -> Kind {
+fn kind_of(answer: Answer<Received>) -> Kind {
     match answer {
         Answer::Refused { refusal, why } => Kind::of(refusal, &why),
         Answer::Accepted(_)

@@ -492,18 +492,17 @@ impl Core {
                 true => envelope.body.share(),
                 false => Ok(()),
             };
-            let link = &mut attachment.link;
-            let delivered = shared.and_then(|()| link.deliver(handed, &envelope.body, is_awaited));
-            if let Err(why) = delivered {
-                failed.push((handed.token, why));
+            match shared {
+                Ok(()) => attachment.link.deliver(handed, &envelope.body, is_awaited),
+                Err(lack) => failed.push((handed.token, lack)),
             }
         };
         if let Some(envelope) = self.dispatcher.ledger.payload_mut(handed.token) {
             deliver(handed, envelope);
         }
         self.dispatcher.ledger.poll_turn(deliver);
-        for (token, why) in failed {
-            self.fail_undeliverable(token, why);
+        for (token, lack) in failed {
+            self.fail_undeliverable(token, lack);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::core::{Core, Product};
 use super::{Broker, current};
-use crate::error::Kind;
+use crate::error::{Kind, NoSharedMemory};
 use crate::handler::copies;
 use crate::handler::held::Acknowledger;
 use crate::payload::Payload;
@@ -142,7 +142,8 @@ impl Core {
         self.dispatcher.detach(holder, started, blame, now)
     }
 
-    pub(super) fn fail_undeliverable(&mut self, token: Token, why: String) {
+    pub(super) fn fail_undeliverable(&mut self, token: Token, lack: NoSharedMemory) {
+        let NoSharedMemory(why) = lack;
         let outcome = Outcome::failed(Cause::Undeliverable(why));
         // The token was handed out a moment ago, so it is not stale.
         let _ = self.settle(token, Duration::ZERO, outcome);

@@ -242,16 +242,17 @@ impl Core {
         ) else {
             return;
         };
-        let shared = envelope.body.share();
-        let link = &mut attachment.link;
-        let answered =
-            shared.and_then(|()| link.answer_item(request.number, handed, &envelope.body));
-        if let Err(why) = answered {
-            self.fail_undeliverable(handed.token, why);
-            self.dispatcher.ask_get(request, true);
-            return;
+        match envelope.body.share() {
+            Ok(()) => {
+                let link = &mut attachment.link;
+                link.answer_item(request.number, handed, &envelope.body);
+                self.unsent.push_back(request.holder);
+            }
+            Err(lack) => {
+                self.fail_undeliverable(handed.token, lack);
+                self.dispatcher.ask_get(request, true);
+            }
         }
-        self.unsent.push_back(request.holder);
     }
 
     fn refuse(&mut self, request: Request, refusal: Refusal) {
@@ -264,5 +265,52 @@ impl Core {
             attachment.link.answer(request.number, answer);
             self.unsent.push_back(request.holder);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dishrack_core::ledger::{Cause, Exit, Options};
+
+    use super::*;
+    use crate::broker::Broker;
+    use crate::protocol::frame::Record;
+    use crate::protocol::ring_pair::RingPair;
+    use crate::sys::descriptors::DescriptorSocket;
+
+    /// What the supervisor makes of a worker's word that an attempt failed so.
+    fn hear(cause: Cause) -> Result<(), String> {
+        let (ring_pair, _file) = RingPair::new().unwrap();
+        let (socket, _theirs) = DescriptorSocket::pair().unwrap();
+        let mut uplink = Uplink::new(ring_pair, Arc::new(socket));
+        let record = Up::Settled {
+            ordinal: 1,
+            service_ns: 1,
+            outcome: Outcome::failed(cause),
+        };
+        let mut bytes = vec![0; record.bytes_max()];
+        let length = frame::encode(&record, &mut bytes);
+        let broker = Broker::new(Options::default());
+        broker.with(|core| core.receive(HolderId::default(), &mut uplink, &bytes[..length]))
+    }
+
+    #[test]
+    fn a_worker_that_says_what_only_its_supervisor_knows_is_ended() {
+        for cause in [
+            Cause::WorkerDied(Exit::Signaled(9)),
+            Cause::Undeliverable("far".into()),
+            Cause::TimedOut(Duration::MAX),
+            Cause::Cancelled,
+            Cause::LostTooOften(u64::MAX),
+        ] {
+            let why = hear(cause.clone()).unwrap_err();
+            assert!(why.ends_with(&cause.to_string()), "{why}");
+        }
+        let exit = Exit::Exited(3);
+        let complaint = "no words".to_owned();
+        assert_eq!(hear(Cause::CommandFailed { exit, complaint }), Ok(()));
+        assert_eq!(hear(Cause::Nack("no".into())), Ok(()));
     }
 }

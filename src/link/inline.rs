@@ -37,14 +37,8 @@ impl InlineJobs {
 }
 
 impl Link for InlineLink {
-    fn deliver(
-        &mut self,
-        handed: &Handed,
-        payload: &Payload,
-        _is_awaited: bool,
-    ) -> Result<(), String> {
+    fn deliver(&mut self, handed: &Handed, payload: &Payload, _is_awaited: bool) {
         self.0.lock().push_back(Job::new(handed, payload));
-        Ok(())
     }
 
     fn ask_to_stop(&mut self) {}

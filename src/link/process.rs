@@ -113,12 +113,7 @@ impl ProcessLink {
 }
 
 impl Link for ProcessLink {
-    fn deliver(
-        &mut self,
-        handed: &Handed,
-        payload: &Payload,
-        is_awaited: bool,
-    ) -> Result<(), String> {
+    fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
         let header = Header {
             ordinal: handed.ordinal,
             id: handed.id,
@@ -129,7 +124,7 @@ impl Link for ProcessLink {
             let length = Header::record_bytes(payload);
             self.write(length, |space| header.encode(payload, space));
             self.handed = handed.ordinal;
-            return Ok(());
+            return;
         };
         let segment = self.segments.share(&part.segment);
         self.handed = handed.ordinal;
@@ -142,19 +137,13 @@ impl Link for ProcessLink {
             start: part.start(),
             length: part.len(),
         });
-        Ok(())
     }
 
     fn answer(&mut self, request: u64, answer: Answer<Given<'_>>) {
         self.push(&Down::Answer { request, answer });
     }
 
-    fn answer_item(
-        &mut self,
-        request: u64,
-        handed: &Handed,
-        payload: &Payload,
-    ) -> Result<(), String> {
+    fn answer_item(&mut self, request: u64, handed: &Handed, payload: &Payload) {
         let body = self.body_of(payload);
         let given = Given {
             ordinal: handed.ordinal,
@@ -163,7 +152,6 @@ impl Link for ProcessLink {
             body,
         };
         self.answer(request, Answer::Item(given));
-        Ok(())
     }
 
     fn revoke(&mut self, handed: &Handed) {

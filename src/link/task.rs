@@ -60,17 +60,11 @@ pub(crate) fn pair() -> (TaskLink, TaskJobs) {
 }
 
 impl Link for TaskLink {
-    fn deliver(
-        &mut self,
-        handed: &Handed,
-        payload: &Payload,
-        _is_awaited: bool,
-    ) -> Result<(), String> {
+    fn deliver(&mut self, handed: &Handed, payload: &Payload, _is_awaited: bool) {
         if let Some(sender) = &self.sender {
             // The task drops its end only after a stop, when nothing is delivered any more.
             let _ = sender.send(Job::new(handed, payload));
         }
-        Ok(())
     }
 
     fn revoke(&mut self, handed: &Handed) {

@@ -40,14 +40,8 @@ pub(crate) fn pair() -> (ThreadLink, ThreadJobs) {
 }
 
 impl Link for ThreadLink {
-    fn deliver(
-        &mut self,
-        handed: &Handed,
-        payload: &Payload,
-        _is_awaited: bool,
-    ) -> Result<(), String> {
+    fn deliver(&mut self, handed: &Handed, payload: &Payload, _is_awaited: bool) {
         self.batch.push(Job::new(handed, payload));
-        Ok(())
     }
 
     fn ask_to_stop(&mut self) {

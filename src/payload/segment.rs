@@ -15,6 +15,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use parking_lot::Mutex;
 
+use crate::error::NoSharedMemory;
 use crate::sys::memory::{self, Mapping};
 
 /// The size of a usual segment in bytes. A larger payload has one of its own.
@@ -44,9 +45,9 @@ impl fmt::Debug for Segment {
 }
 
 impl Segment {
-    fn new(number: u32, bytes: usize) -> Result<Self, String> {
+    fn new(number: u32, bytes: usize) -> Result<Self, NoSharedMemory> {
         let made = memory::make_for_readers(bytes);
-        let (memory, file) = made.map_err(|error| refusal(bytes, &error))?;
+        let (memory, file) = made.map_err(|error| lack(bytes, &error))?;
         Ok(Segment {
             number,
             memory,
@@ -68,11 +69,11 @@ impl Segment {
     }
 }
 
-fn refusal(bytes: usize, why: &io::Error) -> String {
-    format!(
+fn lack(bytes: usize, why: &io::Error) -> NoSharedMemory {
+    NoSharedMemory(format!(
         "no shared memory for {bytes} bytes ({why}): {}",
         memory::advice(why)
-    )
+    ))
 }
 
 /// A payload's place in a segment. Its bytes stay as long as a handle of it exists.
@@ -103,7 +104,7 @@ impl Deref for Part {
 }
 
 impl Part {
-    pub(crate) fn copy_of(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn copy_of(bytes: &[u8]) -> Result<Self, NoSharedMemory> {
         let writer = PartWriter::with_capacity(bytes.len())?;
         Ok(writer.with(bytes)?.finish())
     }
@@ -118,7 +119,7 @@ pub(crate) struct PartWriter {
 }
 
 impl PartWriter {
-    pub(crate) fn with_capacity(capacity: usize) -> Result<Self, String> {
+    pub(crate) fn with_capacity(capacity: usize) -> Result<Self, NoSharedMemory> {
         let (segment, start, capacity) = POOL.lock().reserve(capacity)?;
         Ok(PartWriter {
             segment,
@@ -128,8 +129,8 @@ impl PartWriter {
         })
     }
 
-    /// Adds bytes; moves to more memory if they do not fit.
-    pub(crate) fn extend(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Adds bytes; moves to more memory where these are too many.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) -> Result<(), NoSharedMemory> {
         if self.capacity - self.length < bytes.len() {
             let wanted = (self.length + bytes.len()).max(2 * self.capacity);
             let mut larger = PartWriter::with_capacity(wanted)?;
@@ -146,8 +147,8 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Returns the writer with these bytes added.
-    pub(crate) fn with(mut self, bytes: &[u8]) -> Result<Self, String> {
+    /// The same, with these bytes added.
+    pub(crate) fn with(mut self, bytes: &[u8]) -> Result<Self, NoSharedMemory> {
         self.extend(bytes)?;
         Ok(self)
     }
@@ -189,13 +190,14 @@ struct Pool {
 }
 
 impl Pool {
-    /// Reserves room for a payload: returns its segment, its offset, and the size of the room.
-    fn reserve(&mut self, bytes: usize) -> Result<(Arc<Segment>, usize, usize), String> {
+    /// Room for a payload: its segment, its place, and how much room there is.
+    fn reserve(&mut self, bytes: usize) -> Result<(Arc<Segment>, usize, usize), NoSharedMemory> {
         let wanted = bytes.max(1).next_multiple_of(ALIGN);
         if !self.has_room(wanted) {
             self.begin_another(wanted)?;
         }
-        let segment = self.segments.last().ok_or("no segment")?;
+        let segment = self.segments.last();
+        let segment = segment.ok_or_else(|| NoSharedMemory("no segment".into()))?;
         let start = self.used;
         self.used += wanted;
         Ok((Arc::clone(segment), start, wanted))
@@ -221,8 +223,8 @@ impl Pool {
         last.len() - self.used >= wanted
     }
 
-    /// Begins to fill an unneeded segment, preferably one that was used lately, or else a new one.
-    fn begin_another(&mut self, wanted: usize) -> Result<(), String> {
+    /// Fills one that nobody needs, rather one that was used lately, or else a new one.
+    fn begin_another(&mut self, wanted: usize) -> Result<(), NoSharedMemory> {
         let found = self
             .segments
             .iter()
@@ -232,7 +234,10 @@ impl Pool {
             None => {
                 self.drop_idle();
                 let bytes = wanted.next_multiple_of(4096).max(SEGMENT_BYTES);
-                u32::try_from(bytes).map_err(|_| format!("{bytes} bytes are too many at once"))?;
+                if u32::try_from(bytes).is_err() {
+                    let why = format!("{bytes} bytes are too many at once");
+                    return Err(NoSharedMemory(why));
+                }
                 let segment = Segment::new(self.made, bytes)?;
                 self.made = self.made.wrapping_add(1);
                 Arc::new(segment)

@@ -12,7 +12,7 @@ use crate::handler::attempt::decode;
 use crate::handler::held;
 use crate::link::Job;
 use crate::payload::Payload;
-use crate::worker::session::Arrival;
+use crate::worker::session::Received;
 use dishrack_core::ledger::{Cause, HolderId, ItemId, Outcome, Token};
 
 /// An item that was got and is not acknowledged. It derefs to the item.
@@ -142,7 +142,7 @@ impl<T: DeserializeOwned> Delivery<T> {
         Self::new(side, job.token, job.id, job.attempt, &job.body)
     }
 
-    pub(super) fn of_arrival(side: Side, arrival: &Arrival) -> Option<Self> {
+    pub(super) fn of_arrival(side: Side, arrival: &Received) -> Option<Self> {
         // Whose it is the supervisor knows.
         let token = Token::of(HolderId::default(), arrival.ordinal);
         let (id, attempt) = (arrival.id, arrival.attempt);

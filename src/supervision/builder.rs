@@ -12,7 +12,7 @@ use super::inline::InlinePool;
 use super::processes::ProcessPool;
 use super::spawn::{self, Position};
 use super::threads::ThreadPool;
-use super::watch::Plan;
+use super::watch::ProcessPlan;
 use super::{Pool, Supervisor, limits};
 use crate::broker::{Broker, NameItems};
 use crate::error::{Error, Kind};
@@ -521,7 +521,7 @@ impl Builder {
         workers: usize,
         credit: Option<Credit>,
         restart: Restart,
-    ) -> Result<Plan, Kind> {
+    ) -> Result<ProcessPlan, Kind> {
         limits::check_count(workers)?;
         let role = roles::name_of::<F>()?;
         limits::check_system()?;
@@ -530,7 +530,7 @@ impl Builder {
         limits::check_file_size()?;
         limits::provide_files(workers)?;
         let announces_starts = self.observer.as_ref().is_some_and(|o| o.wants_items());
-        Ok(Plan {
+        Ok(ProcessPlan {
             name: self.name.clone(),
             workers,
             spec: ChildSpec {

@@ -21,10 +21,10 @@ pub(super) struct Life {
 /// A life's place at the queue. Its reader takes it, and the release of what it held ends it,
 /// whichever comes first: nobody is attached to the queue after that.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Registration(Arc<Mutex<Place>>);
+pub(super) struct Registration(Arc<Mutex<RegistrationState>>);
 
 #[derive(Debug, Default)]
-enum Place {
+enum RegistrationState {
     #[default]
     Free,
     Taken(HolderId),
@@ -32,7 +32,7 @@ enum Place {
 }
 
 impl Registration {
-    fn lock(&self) -> MutexGuard<'_, Place> {
+    fn lock(&self) -> MutexGuard<'_, RegistrationState> {
         self.0.lock()
     }
 
@@ -40,27 +40,27 @@ impl Registration {
     pub(super) fn take(&self, attach: impl FnOnce() -> HolderId) -> Option<HolderId> {
         let mut place = self.lock();
         match *place {
-            Place::Free => {
+            RegistrationState::Free => {
                 let holder = attach();
-                *place = Place::Taken(holder);
+                *place = RegistrationState::Taken(holder);
                 Some(holder)
             }
-            Place::Taken(_) | Place::Void => None,
+            RegistrationState::Taken(_) | RegistrationState::Void => None,
         }
     }
 
     pub(super) fn holder(&self) -> Option<HolderId> {
         match *self.lock() {
-            Place::Taken(holder) => Some(holder),
-            Place::Free | Place::Void => None,
+            RegistrationState::Taken(holder) => Some(holder),
+            RegistrationState::Free | RegistrationState::Void => None,
         }
     }
 
     /// Ends it, and says who had it.
     pub(super) fn end(&self) -> Option<HolderId> {
-        match std::mem::replace(&mut *self.lock(), Place::Void) {
-            Place::Taken(holder) => Some(holder),
-            Place::Free | Place::Void => None,
+        match std::mem::replace(&mut *self.lock(), RegistrationState::Void) {
+            RegistrationState::Taken(holder) => Some(holder),
+            RegistrationState::Free | RegistrationState::Void => None,
         }
     }
 }

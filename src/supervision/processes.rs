@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::notes::{Note, NoteSender};
 use super::reap::Reaper;
-use super::watch::{Plan, Roster, Watch};
+use super::watch::{ProcessPlan, Roster, Watch};
 use super::{Pool, WorkerInfo};
 use crate::broker::Broker;
 use crate::error::Kind;
@@ -24,7 +24,7 @@ pub(super) struct ProcessPool {
 }
 
 impl ProcessPool {
-    pub(super) fn start(plan: Plan, broker: &Arc<Broker>) -> Result<Self, Kind> {
+    pub(super) fn start(plan: ProcessPlan, broker: &Arc<Broker>) -> Result<Self, Kind> {
         let reaper = Reaper::new().map_err(Kind::io("making an epoll"))?;
         let (sender, notes) = NoteSender::channel(reaper.waker());
         let roster = Roster::default();

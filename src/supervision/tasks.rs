@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::LocalSet;
 
 use super::builder::ThreadPlan;
-use super::threads::{LoopLife, Next, Shared, ThreadPool, begin};
+use super::threads::{LoopLife, Next, PoolState, ThreadPool, begin};
 use super::{Pool, WorkerInfo};
 use crate::broker::Broker;
 use crate::broker::current;
@@ -87,7 +87,7 @@ impl TaskPool {
         run_on_one_thread(&pool, last, move |tasks| {
             let run = Rc::new(run);
             for mut life in lives {
-                let (shared, run, alive): (Arc<Shared>, _, _) =
+                let (shared, run, alive): (Arc<PoolState>, _, _) =
                     (Arc::clone(&shared), Rc::clone(&run), alive.clone());
                 tasks.spawn_local(async move {
                     shared.begin_loop(&life.worker);

@@ -24,7 +24,7 @@ use dishrack_core::pool::spec::{ChildSpec, Restart};
 
 /// What the threads of one pool share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct PoolState {
     pub(super) broker: Arc<Broker>,
     names: Vec<String>,
     holders: Mutex<Vec<HolderId>>,
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     is_stopping: Arc<AtomicBool>,
 }
 
-impl Shared {
+impl PoolState {
     /// One worker ended for good; the last one ends the pool.
     pub(super) fn one_ended(&self, why: &str, is_spent: bool) {
         if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -67,7 +67,7 @@ impl Shared {
 
 #[derive(Debug)]
 pub(super) struct ThreadPool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
     stop: Mutex<Option<Sender<()>>>,
     /// Disconnected when all threads have ended.
     over: Receiver<()>,
@@ -78,10 +78,10 @@ pub(super) struct ThreadPool {
 pub(super) fn begin(
     plan: &ThreadPlan,
     broker: &Arc<Broker>,
-) -> (ThreadPool, Arc<Shared>, Sender<()>) {
+) -> (ThreadPool, Arc<PoolState>, Sender<()>) {
     let (stop, stopping) = crossbeam_channel::bounded(0);
     let (alive, over) = crossbeam_channel::bounded(0);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(PoolState {
         broker: Arc::clone(broker),
         names: plan.names.clone(),
         holders: Mutex::default(),
@@ -207,7 +207,7 @@ impl ThreadPool {
     }
 }
 
-impl Shared {
+impl PoolState {
     pub(super) fn attach(
         &self,
         name: &str,
@@ -277,7 +277,7 @@ impl LoopLife {
 
     /// The loop returned (`is_fine`) or panicked. A panic with an item in hand is charged to the
     /// item, and the loop goes on at once; any other one counts against the worker.
-    pub(super) fn after(&mut self, is_fine: bool, shared: &Shared) -> Next {
+    pub(super) fn after(&mut self, is_fine: bool, shared: &PoolState) -> Next {
         let over = |why: String, is_spent| Next::Over(End { why, is_spent });
         let charged = held::take_panics();
         let is_wanted = match self.spec.restart {

@@ -57,7 +57,7 @@ fn life_of(key: u64) -> Option<Life> {
 
 /// What a supervisor of processes was built with.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ProcessPlan {
     pub(super) name: String,
     pub(super) workers: usize,
     pub(super) spec: ChildSpec,
@@ -69,7 +69,7 @@ pub(super) struct Plan {
 }
 
 pub(super) struct Watch {
-    plan: Plan,
+    plan: ProcessPlan,
     broker: Arc<Broker>,
     slots: Vec<Slot>,
     reaper: Reaper,
@@ -101,7 +101,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(
-        plan: Plan,
+        plan: ProcessPlan,
         broker: Arc<Broker>,
         reaper: Reaper,
         (sender, notes): (NoteSender, Receiver<Note>),

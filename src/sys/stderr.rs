@@ -36,12 +36,12 @@ pub(crate) type Outlet = fn(&[u8]);
 /// One worker's stream.
 #[derive(Debug)]
 pub(crate) struct Stderr {
-    stream: Mutex<Stream>,
+    stream: Mutex<StderrState>,
     waker: Arc<EventFd>,
 }
 
 #[derive(Debug)]
-struct Stream {
+struct StderrState {
     pipe: OwnedFd,
     tail: VecDeque<u8>,
     /// Bytes that were read and not passed on.
@@ -61,7 +61,7 @@ enum Rest {
     Ended,
 }
 
-impl Stream {
+impl StderrState {
     /// Reads what is there, up to a bound.
     fn read(&mut self) -> Rest {
         let mut chunk = [0; 4096];
@@ -86,7 +86,7 @@ impl Stream {
 }
 
 impl Stderr {
-    fn lock(&self) -> MutexGuard<'_, Stream> {
+    fn lock(&self) -> MutexGuard<'_, StderrState> {
         self.stream.lock()
     }
 
@@ -111,7 +111,7 @@ impl Stderr {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Multiplexer {
     epoll: Epoll,
     waker: Arc<EventFd>,
     streams: Mutex<Streams>,
@@ -125,7 +125,7 @@ struct Streams {
     is_over: bool,
 }
 
-impl Shared {
+impl Multiplexer {
     fn lock(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock()
     }
@@ -134,7 +134,7 @@ impl Shared {
 /// Passes on the streams of all workers of one supervisor.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    shared: Arc<Shared>,
+    shared: Arc<Multiplexer>,
     /// Disconnected when the thread has ended.
     over: Receiver<()>,
     /// The time that passing on the last bytes may take.
@@ -147,7 +147,7 @@ impl Relay {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let waker = Arc::new(EventFd::from_flags(flags)?);
         epoll.add(&*waker, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Multiplexer {
             epoll,
             waker,
             streams: Mutex::default(),
@@ -181,7 +181,7 @@ impl Relay {
             .epoll
             .add(&ours, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
         let stderr = Arc::new(Stderr {
-            stream: Mutex::new(Stream {
+            stream: Mutex::new(StderrState {
                 pipe: ours,
                 tail: VecDeque::new(),
                 unsent: Vec::new(),
@@ -204,7 +204,7 @@ impl Drop for Relay {
     }
 }
 
-impl Shared {
+impl Multiplexer {
     fn pass_on(&self) {
         let mut events = [EpollEvent::empty(); 64];
         loop {
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn only_the_last_4_kib_are_kept() {
         let (ours, _theirs) = unistd::pipe().unwrap();
-        let mut stream = Stream {
+        let mut stream = StderrState {
             pipe: ours,
             tail: VecDeque::new(),
             unsent: Vec::new(),

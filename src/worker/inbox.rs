@@ -17,19 +17,19 @@ use dishrack_core::ledger::ItemId;
 
 /// A delivery that was taken out of the ring, with the record that it came in.
 #[derive(Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct Received {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
     /// True if a caller waits for its result.
     pub(super) is_awaited: bool,
     record: Vec<u8>,
-    place: Place,
+    place: BodyPlace,
 }
 
 #[derive(Debug)]
-enum Place {
-    /// The body lies in the record.
+enum BodyPlace {
+    /// In the record.
     Inline {
         start: usize,
         end: usize,
@@ -37,9 +37,9 @@ enum Place {
     Shared(View),
 }
 
-impl Arrival {
-    fn new(header: Header, record: Vec<u8>, place: Place) -> Self {
-        Arrival {
+impl Received {
+    fn new(header: Header, record: Vec<u8>, place: BodyPlace) -> Self {
+        Received {
             ordinal: header.ordinal,
             id: header.id,
             attempt: header.attempt,
@@ -51,16 +51,16 @@ impl Arrival {
 
     pub(crate) fn body(&self) -> &[u8] {
         match &self.place {
-            Place::Inline { start, end } => &self.record[*start..*end],
-            Place::Shared(view) => view,
+            BodyPlace::Inline { start, end } => &self.record[*start..*end],
+            BodyPlace::Shared(view) => view,
         }
     }
 
     /// Returns the body if it is in shared memory.
     pub(super) fn view(&self) -> Option<&View> {
         match &self.place {
-            Place::Inline { .. } => None,
-            Place::Shared(view) => Some(view),
+            BodyPlace::Inline { .. } => None,
+            BodyPlace::Shared(view) => Some(view),
         }
     }
 
@@ -73,7 +73,7 @@ impl Arrival {
 /// What a look into the ring brought.
 #[derive(Debug)]
 pub(super) enum Look {
-    Delivery(Arrival),
+    Delivery(Received),
     /// This delivery was cancelled.
     Revoked(u64),
     /// Deliveries that were not begun must be given back.
@@ -87,8 +87,8 @@ pub(super) enum Look {
 
 /// A delivery that a loop holds.
 #[derive(Debug)]
-pub(super) struct Held {
-    /// The beginning of work on it, in nanoseconds of the monotonic clock.
+pub(super) struct Unsettled {
+    /// Nanoseconds of the monotonic clock.
     pub(super) since_ns: u64,
     pub(super) lender: Option<Lender>,
 }
@@ -99,11 +99,11 @@ pub(super) struct Inbox {
     /// The record that was read last.
     record: Vec<u8>,
     segments: ReceivedSegments,
-    /// Deliveries taken out of the ring and not begun.
-    pub(super) arrivals: VecDeque<Arrival>,
-    pub(super) answers: HashMap<u64, Answer<Arrival>>,
+    /// Taken out of the ring and not begun.
+    pub(super) arrivals: VecDeque<Received>,
+    pub(super) answers: HashMap<u64, Answer<Received>>,
     /// What `get` took and nobody settled, by ordinals.
-    pub(super) held: HashMap<u64, Held>,
+    pub(super) held: HashMap<u64, Unsettled>,
     pub(super) is_stopping: bool,
 }
 
@@ -149,9 +149,9 @@ impl Inbox {
         let length = record.len();
         if let Some((header, start)) = Header::decode(record) {
             self.consume(length);
-            let place = Place::Inline { start, end: length };
+            let place = BodyPlace::Inline { start, end: length };
             let record = std::mem::replace(record, std::mem::take(spare));
-            return Look::Delivery(Arrival::new(header, record, place));
+            return Look::Delivery(Received::new(header, record, place));
         }
         let look = match frame::decode::<Down<'_>>(record) {
             Err(_) => return Look::Broken,
@@ -174,7 +174,7 @@ impl Inbox {
                     attempt,
                     is_awaited,
                 };
-                Look::Delivery(Arrival::new(header, Vec::new(), Place::Shared(view)))
+                Look::Delivery(Received::new(header, Vec::new(), BodyPlace::Shared(view)))
             }
             Ok(Down::Answer { request, answer }) => {
                 let answer = match answer.try_map(|given| self.arrival(record, given)) {
@@ -209,30 +209,30 @@ impl Inbox {
         view.map_err(|_| Look::Broken)
     }
 
-    fn place(&mut self, record: &[u8], body: Body<'_>) -> Result<Place, Look> {
+    fn place(&mut self, record: &[u8], body: Body<'_>) -> Result<BodyPlace, Look> {
         match body {
             Body::Inline(bytes) => {
                 let start = bytes.as_ptr().addr() - record.as_ptr().addr();
                 let end = start + bytes.len();
-                Ok(Place::Inline { start, end })
+                Ok(BodyPlace::Inline { start, end })
             }
             Body::Shared {
                 segment,
                 start,
                 length,
-            } => self.view(segment, start, length).map(Place::Shared),
+            } => self.view(segment, start, length).map(BodyPlace::Shared),
         }
     }
 
     /// An item that answers a request.
-    fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Arrival, Look> {
+    fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Received, Look> {
         let Given {
             ordinal,
             id,
             attempt,
             body,
         } = given;
-        Ok(Arrival {
+        Ok(Received {
             ordinal,
             id,
             attempt,

@@ -21,8 +21,8 @@ use crate::protocol::leftovers::{MARK, SOCKET, is_private, open_folder};
 use crate::protocol::orders::{Hello, Order};
 use crate::sys::descriptors::DescriptorSocket;
 
-/// The socket, and a file that leads to it.
-struct Place {
+/// The socket, and what leads to it.
+struct MeetingPlace {
     server: IpcOneShotServer<Order>,
     path: OwnedFd,
     /// Held until the folder is removed: see `protocol::leftovers`.
@@ -36,7 +36,7 @@ pub(super) fn await_order(socket: &DescriptorSocket) -> Option<Order> {
         protocol: PROTOCOL,
         refusal: None,
     };
-    let place = match Place::open() {
+    let place = match MeetingPlace::open() {
         Ok(place) => place,
         Err(error) => {
             let folder = std::env::temp_dir();
@@ -53,7 +53,7 @@ pub(super) fn await_order(socket: &DescriptorSocket) -> Option<Order> {
     Some(order)
 }
 
-impl Place {
+impl MeetingPlace {
     fn open() -> io::Result<Self> {
         let (server, name) = {
             let _private = Private::begin();
@@ -75,7 +75,7 @@ impl Place {
         let to_the_inode = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let path = openat(&folder, SOCKET, to_the_inode, rustix::fs::Mode::empty())?;
         unlinkat(&folder, SOCKET, AtFlags::empty())?;
-        Ok(Place {
+        Ok(MeetingPlace {
             server,
             path,
             lock: folder,

@@ -19,13 +19,13 @@ use serde::de::DeserializeOwned;
 use super::context;
 use super::current;
 use super::descriptor_check::DescriptorCheck;
-pub(crate) use super::inbox::Arrival;
-use super::inbox::{Held, Inbox, Look};
+pub(crate) use super::inbox::Received;
+use super::inbox::{Inbox, Look, Unsettled};
 use super::memory;
 use super::orphan::Waker;
 use super::stopwatch::StopWatch;
 use super::uplink::Uplink;
-use crate::error::Kind;
+use crate::error::{Kind, NoSharedMemory};
 use crate::fail;
 use crate::handler::attempt::{Wanted, attempt};
 use crate::handler::copies;
@@ -195,9 +195,9 @@ impl Session {
         self.uplink.ring_now();
     }
 
-    /// Returns the next delivery for a handler. When it is time to end, gives back what was not
-    /// started and returns `None`. `spare` is memory that the last delivery does not need any more.
-    fn next_arrival(&self, spare: &mut Vec<u8>, watch: &mut StopWatch) -> Option<Arrival> {
+    /// The next delivery for a handler; `None` when it is time to end. What was not started goes
+    /// back. `spare` is memory that the last one does not need any more.
+    fn next_arrival(&self, spare: &mut Vec<u8>, watch: &mut StopWatch) -> Option<Received> {
         let mut is_idle = false;
         loop {
             let mut inbox = self.lock();
@@ -274,7 +274,7 @@ impl Session {
         }
     }
 
-    fn begin(&self, arrival: &Arrival, watch: &mut StopWatch) {
+    fn begin(&self, arrival: &Received, watch: &mut StopWatch) {
         let at_ns = watch.begin();
         self.ring_pair.board().begin(arrival.ordinal, at_ns);
         if self.announces_starts {
@@ -287,7 +287,7 @@ impl Session {
         self.uplink.push(&Up::Started { ordinal, at_ns });
     }
 
-    fn end(&self, arrival: &Arrival, watch: &mut StopWatch, outcome: Outcome<Payload>) {
+    fn end(&self, arrival: &Received, watch: &mut StopWatch, outcome: Outcome<Payload>) {
         let left = self.ring_pair.handed().saturating_sub(arrival.ordinal);
         let service = watch.end(left == 0 || self.announces_starts);
         let is_suspect = left == 0 || nanos(service) >= COULD_CLOSE_NS;
@@ -346,7 +346,7 @@ impl Session {
                 });
                 match written {
                     Ok(waiting) => return waiting,
-                    Err(why) => Outcome::failed(Cause::Unserializable(why)),
+                    Err(NoSharedMemory(why)) => Outcome::failed(Cause::Unserializable(why)),
                 }
             }
             Outcome::Failed { cause, rest } => Outcome::Failed { cause, rest },
@@ -394,24 +394,24 @@ impl Session {
         }
     }
 
-    /// Takes an item that answered a `get`, and then decodes it.
-    pub(crate) fn take<R>(&self, arrival: &Arrival, decode: impl FnOnce() -> R) -> R {
+    /// Takes an item that a `get` was answered with, and then decodes it.
+    pub(crate) fn take<R>(&self, arrival: &Received, decode: impl FnOnce() -> R) -> R {
         let lender = self.lender_of(arrival);
         self.hold(arrival, lender.clone());
         lending(lender.as_ref(), decode)
     }
 
-    /// Makes the lender of the payload, if it is in shared memory.
-    fn lender_of(&self, arrival: &Arrival) -> Option<Lender> {
+    /// Lends the payload, if it is in shared memory.
+    fn lender_of(&self, arrival: &Received) -> Option<Lender> {
         let view = arrival.view()?.clone();
         Some(Lender::new(view, &self.uplink, arrival.ordinal))
     }
 
-    fn hold(&self, arrival: &Arrival, lender: Option<Lender>) {
+    fn hold(&self, arrival: &Received, lender: Option<Lender>) {
         let now_ns = monotonic_ns();
         self.ring_pair.board().set_taken(arrival.ordinal);
         let mut inbox = self.lock();
-        let held = Held {
+        let held = Unsettled {
             since_ns: now_ns,
             lender,
         };
@@ -433,7 +433,7 @@ impl Session {
         wait: Wait,
         body: Payload,
         deadline: Deadline,
-    ) -> Result<Answer<Arrival>, String> {
+    ) -> Result<Answer<Received>, NoSharedMemory> {
         copies::end_copy();
         let request = self.next_request();
         self.uplink.push_with(body, |body: Body<'_>| Up::Ask {
@@ -444,7 +444,7 @@ impl Session {
     }
 
     /// Asks the supervisor, and waits for the answer until the deadline.
-    pub(crate) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Answer<Arrival> {
+    pub(crate) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Answer<Received> {
         copies::end_copy();
         let request = self.next_request();
         self.uplink.push(&Up::Ask { request, ask });
@@ -457,7 +457,7 @@ impl Session {
 
     /// Every request is answered exactly once: at the deadline it is cancelled, and the answer
     /// tells whether that came too late.
-    fn wait_for(&self, request: u64, deadline: Deadline) -> Answer<Arrival> {
+    fn wait_for(&self, request: u64, deadline: Deadline) -> Answer<Received> {
         fail::point("worker: request made");
         self.uplink.ring_now();
         fail::point("worker: request sent");

@@ -16,6 +16,7 @@ use nix::libc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::boot;
+use crate::error::NoSharedMemory;
 use crate::fail;
 use crate::handler::loan::Owner;
 use crate::payload::Payload;
@@ -121,7 +122,7 @@ impl Uplink {
         &self,
         mut payload: Payload,
         record: impl for<'a> FnOnce(Body<'a>) -> Up<'a>,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, NoSharedMemory> {
         payload.share()?;
         let mut state = self.lock();
         match &payload {
@@ -134,9 +135,9 @@ impl Uplink {
                     state = self.write(state, &Up::Forget { segment });
                 }
                 for segment in state.segments.take_unsent() {
-                    if let Err(why) = self.share(&segment) {
+                    if let Err(lack) = self.share(&segment) {
                         state.segments.withdraw(&segment);
-                        return Err(why);
+                        return Err(lack);
                     }
                 }
                 let mut state = self.write(state, &record(body));
@@ -147,9 +148,9 @@ impl Uplink {
         Ok(self.note())
     }
 
-    /// Sends a segment, before a record names it. If the socket is full, the supervisor empties it
-    /// when it reads the earlier records that name a segment.
-    fn share(&self, segment: &Segment) -> Result<(), String> {
+    /// Sends a segment, before a record speaks of it. Where the supervisor has not taken those before
+    /// it yet, it will when it reads the records that spoke of them.
+    fn share(&self, segment: &Segment) -> Result<(), NoSharedMemory> {
         let sent = segments::send(&self.socket, segment).or_else(|error| {
             if error.kind() != ErrorKind::WouldBlock {
                 return Err(error);
@@ -161,7 +162,8 @@ impl Uplink {
             Ok(()) => Ok(()),
             // The kernel bounds the number of files on their way. The item may be tried again.
             Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
-                Err(format!("shared memory cannot be sent: {error}"))
+                let why = format!("shared memory cannot be sent: {error}");
+                Err(NoSharedMemory(why))
             }
             // As in `nudge`.
             Err(_) => exit::as_orphan(),

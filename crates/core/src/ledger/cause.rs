@@ -81,7 +81,7 @@ impl Exit {
                     |(_, name)| (*name).to_owned(),
                 ))
             }
-            _ => None,
+            Exit::Exited(_) | Exit::Unknown => None,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::ledger::{Failure, ItemId, Record};
 
 /// The known facts of a held item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Held {
+struct HeldEntry {
     entry: EntryId,
     reply: Option<ReplyKey>,
 }
@@ -19,8 +19,8 @@ struct Held {
 /// The items that this supervisor holds.
 #[derive(Debug, Default)]
 pub struct Account {
-    held: HashMap<ItemId, Held>,
-    /// The item of each held entry.
+    held: HashMap<ItemId, HeldEntry>,
+    /// The same the other way round.
     items: HashMap<EntryId, ItemId>,
 }
 
@@ -150,7 +150,7 @@ impl Account {
 
     /// Adds a taken entry that is not held.
     fn admit(&mut self, id: ItemId, entry: EntryId, reply: Option<ReplyKey>) {
-        self.held.insert(id, Held { entry, reply });
+        self.held.insert(id, HeldEntry { entry, reply });
         self.items.insert(entry, id);
     }
 
