@@ -136,7 +136,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// A dispatcher over a ledger that nobody else has.
     #[must_use]
     pub fn new(mut ledger: Ledger<P, R>) -> Self {
-        let local = ledger.handle_join_as_getter();
+        let local = ledger.handle_join(None, u64::MAX);
         Dispatcher {
             ledger,
             puts: VecDeque::new(),
@@ -539,9 +539,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         now: Duration,
     ) -> Result<(), Stale> {
         match verdict {
-            Verdict::Done(result, scene) => {
-                self.ledger.handle_done_at(token, service, result, scene)
-            }
+            Verdict::Done(result, scene) => self.ledger.handle_done(token, service, result, scene),
             Verdict::Failed(blame, rest) => self.ledger.handle_nack(token, blame, rest, now),
             Verdict::Returned => self.ledger.handle_return(token),
             Verdict::Short(why) => self.ledger.handle_shortage(token, why, now),

@@ -86,7 +86,7 @@ impl BatchRow {
 
 /// The items of a batch, in their order.
 #[derive(Debug, Clone)]
-pub struct Items<'a>(&'a [u8]);
+pub(super) struct Items<'a>(&'a [u8]);
 
 impl<'a> Items<'a> {
     /// `None` if these are not the bytes of at least one item.
