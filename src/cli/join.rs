@@ -6,11 +6,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::args::StreamArgs;
+use super::exit::{self, Failure, code, written};
 use super::layout::Anything;
 use super::notices::Notices;
 use super::screen::{Stream, say};
 use super::stop::Stop;
-use super::{Failure, code, run, stream, written};
+use super::stream;
 use crate::error::Error;
 use crate::queue::JoinableQueue;
 use crate::store::redis::{RedisOptions, RedisStore};
@@ -39,8 +40,8 @@ pub(super) fn run(command: &Join) -> Result<u8, Failure> {
         .map_err(Failure::Usage)?
         .existing();
     let stop = Stop::new();
-    let end = |signal| super::end(128 + u8::try_from(signal).unwrap_or(0));
-    stop.listen(end, end).map_err(run::internal)?;
+    let end = |signal| exit::end(code::of_signal(signal));
+    stop.listen(end, end).map_err(Failure::of_thread)?;
     let queue =
         JoinableQueue::<Vec<u8>>::on_redis_as(&place, Options::default(), Box::new(Anything))?;
     Notices::of(&queue)?;

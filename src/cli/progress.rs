@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::args::Show;
-use super::goal::Expected;
+use super::expected::Expected;
 use super::screen;
 use super::view::View;
 use crate::observe::Event;

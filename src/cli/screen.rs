@@ -7,6 +7,7 @@
 //! The cursor is never hidden and rests at the start of the last line of the bars: whatever kills
 //! us leaves a cursor, and what a terminal echoes (`^C`) stays on a line that is erased anyway.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::BorrowedFd;
@@ -213,6 +214,11 @@ pub(super) fn send_file(from: &mut io::Take<File>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Prints an error of the command itself.
+pub(super) fn complain(failure: &dyn fmt::Display) {
+    say_in_time(format!("supervisor: {failure}"));
 }
 
 /// A line on stderr, where nobody may read: what follows must not depend on that.

@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::{Format, StreamArgs, duration};
+use super::exit::{Failure, code, written};
 use super::layout::Anything;
 use super::screen::Stream;
-use super::{Failure, code, written};
 use crate::error::Error;
 use crate::observe::text::printable;
 use crate::store::redis::{RedisOptions, RedisStore, Status};

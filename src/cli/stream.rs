@@ -3,18 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::Failure;
+use super::exit::Failure;
 use super::stop::Stop;
 use crate::queue::JoinableQueue;
 
 /// Whether the stream has all that was told to it.
-pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
     match queue.is_older() {
         false => Ok(()),
         true => Err(Failure::Usage(
@@ -24,10 +18,7 @@ where
 }
 
 /// Whether no item of the stream is gone without an end.
-pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
     match queue.gone() {
         0 => Ok(()),
         gone => Err(Failure::Usage(format!(
@@ -37,10 +28,7 @@ where
 }
 
 /// Gives back to the stream what was not worked on, if that can be done in a moment.
-pub(super) fn leave_in_time<T>(queue: &JoinableQueue<T>)
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+pub(super) fn leave_in_time<T: 'static>(queue: &JoinableQueue<T>) {
     let (leaving, left) = crossbeam_channel::bounded::<()>(0);
     let queue = queue.clone();
     let leave = move || {
@@ -57,10 +45,7 @@ where
 
 /// Waits no longer for Redis when the time for stopping is over: not at all where it is known to be
 /// away, and a moment where it may take what there is to be told only then.
-pub(super) fn give_up_in_time<T>(queue: &JoinableQueue<T>, stop: &Stop, time: Duration)
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+pub(super) fn give_up_in_time<T: 'static>(queue: &JoinableQueue<T>, stop: &Stop, time: Duration) {
     let over = Instant::now() + time;
     let (queue, stop) = (queue.clone(), stop.clone());
     let watch = move || {

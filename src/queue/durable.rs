@@ -214,7 +214,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     {
         self.put_with_key(item, None)
     }
+}
 
+impl<T> JoinableQueue<T> {
     /// Waits until all items that were put so far are durable, or accepted by Redis. With neither,
     /// and in a worker process, they are.
     ///
@@ -232,7 +234,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         });
         broker.sync(ItemId(last)).map_err(Error)
     }
+}
 
+impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Puts an item unless it was put in an earlier run of this journal. Items are known by their
     /// keys and counted: a key that was put twice in all earlier runs together is passed over twice
     /// in this one, and put the third time. So a list of jobs may be put again as a whole after a
@@ -258,15 +262,6 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(Some(id))
     }
 
-    /// Whether an item with this key was put in an earlier run. As many questions are answered with
-    /// yes as there were such items.
-    pub(crate) fn was_put_before(&self, key: &[u8]) -> bool {
-        match &self.side {
-            Side::Local(broker) => broker.store.was_put_before(key),
-            Side::Remote(_) => false,
-        }
-    }
-
     /// Puts an item whose key was not put before; it is accepted after [`sync`](Self::sync).
     pub(crate) fn put_with_key<Q>(&self, item: &Q, key: Option<&[u8]>) -> Result<ItemId, Error>
     where
@@ -281,6 +276,17 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let envelope = Envelope::with_print(body, print);
         let put = broker.put_unsynced(envelope, Deadline::Forever, current::holds(broker));
         put.map_err(Error)
+    }
+}
+
+impl<T> JoinableQueue<T> {
+    /// Whether an item with this key was put in an earlier run. As many questions are answered with
+    /// yes as there were such items.
+    pub(crate) fn was_put_before(&self, key: &[u8]) -> bool {
+        match &self.side {
+            Side::Local(broker) => broker.store.was_put_before(key),
+            Side::Remote(_) => false,
+        }
     }
 
     /// From now on the journal keeps how each attempt ended, until [`shown`](Self::shown). What

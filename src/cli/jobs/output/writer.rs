@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::cli::args::Format;
+use crate::cli::screen;
 use crate::cli::view::Out;
-use crate::cli::{printer, screen};
 use crate::jobs::spool::Stream;
 use dishrack_core::ledger::ItemId;
 
@@ -178,7 +178,7 @@ fn event(label: &Label<'_>, stream: Stream, bytes: &[u8]) -> Value {
 
 pub(super) fn complain(item: &str, stream: Stream, error: &io::Error) {
     let stream = stream.name();
-    printer::complain(&format_args!(
+    screen::complain(&format_args!(
         "the {stream} of {item} cannot be read: {error}"
     ));
 }
