@@ -54,7 +54,7 @@ pub struct Map<'a, I: Iterator, R> {
     /// What came and was not looked at, in the order in which it came.
     outcomes: VecDeque<(u64, Outcome)>,
     /// What came out of its turn, or never will.
-    arrived: BTreeMap<u64, Result<R, ItemError>>,
+    arrived: BTreeMap<u64, Result<R, ItemError<I::Item>>>,
     results: PhantomData<R>,
 }
 
@@ -102,7 +102,8 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
             match self.put(index, &item) {
                 Ok(_) => self.pending += 1,
                 Err(kind) => {
-                    let error = ItemError::NotAccepted(kind.to_string());
+                    let why = kind.to_string();
+                    let error = ItemError::NotAccepted { item, why };
                     self.arrived.insert(index, Err(error));
                 }
             }
@@ -121,7 +122,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
             .put_unsynced(envelope, Deadline::Forever, is_holding)
     }
 
-    fn take_arrived(&mut self) -> Option<Result<R, ItemError>> {
+    fn take_arrived(&mut self) -> Option<Result<R, ItemError<I::Item>>> {
         let result = match self.is_ordered {
             true => self.take_next(),
             false => self.take_any(),
@@ -130,7 +131,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         Some(result)
     }
 
-    fn take_any(&mut self) -> Option<Result<R, ItemError>> {
+    fn take_any(&mut self) -> Option<Result<R, ItemError<I::Item>>> {
         match self.outcomes.pop_front() {
             Some((_, outcome)) => Some(result_of(outcome)),
             None => self.arrived.pop_first().map(|(_, result)| result),
@@ -138,7 +139,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
     }
 
     /// The one whose turn it is; what comes before its turn is laid aside.
-    fn take_next(&mut self) -> Option<Result<R, ItemError>> {
+    fn take_next(&mut self) -> Option<Result<R, ItemError<I::Item>>> {
         while let Some((index, outcome)) = self.outcomes.pop_front() {
             let result = result_of(outcome);
             if index == self.next_yield {
@@ -180,7 +181,7 @@ where
     I::Item: Serialize,
     R: DeserializeOwned,
 {
-    type Item = Result<R, ItemError>;
+    type Item = Result<R, ItemError<I::Item>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -202,7 +203,7 @@ impl<I: Iterator, R> Drop for Map<'_, I, R> {
     }
 }
 
-fn result_of<R: DeserializeOwned>(outcome: Outcome) -> Result<R, ItemError> {
+fn result_of<T, R: DeserializeOwned>(outcome: Outcome) -> Result<R, ItemError<T>> {
     match outcome {
         Outcome::Done(bytes) => postcard::from_bytes(&bytes)
             .map_err(|error| ItemError::NotDecodable(format!("{}: {error}", type_name::<R>()))),
