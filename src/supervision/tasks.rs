@@ -15,8 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::LocalSet;
 
-use super::builder::ThreadPlan;
-use super::threads::{LoopLife, Next, Shared, ThreadPool, begin};
+use super::threads::{LoopLife, Next, Shared, ThreadPlan, ThreadPool, begin};
 use super::{Pool, WorkerInfo};
 use crate::broker::current;
 use crate::broker::{Broker, Ending};

@@ -181,13 +181,8 @@ fn be_forked(assignment: Assignment, mut endpoints: Endpoints) -> i32 {
 }
 
 fn without_thread(error: &io::Error) -> i32 {
-    say_no_thread(error);
+    stderr::say_no_thread(error);
     exit::BOOT_FAILED
-}
-
-/// Says why this worker ends: its exit code tells no more than that it has failed.
-pub(super) fn say_no_thread(error: &io::Error) {
-    stderr::write_all(format!("cannot start a thread: {error}\n").as_bytes());
 }
 
 /// What stops a process in the background that reads from its terminal, or changes it.

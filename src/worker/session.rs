@@ -6,8 +6,6 @@
 //! the end: when the channel ends without a stop, the supervisor is dead, and this process ends
 //! with all it has started.
 
-use std::any::type_name;
-use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +13,8 @@ use std::time::{Duration, Instant};
 
 use ipc_channel::ipc::IpcReceiver;
 use parking_lot::{Mutex, MutexGuard};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::context;
-use super::current;
 use super::descriptor_check::DescriptorCheck;
 pub(crate) use super::inbox::{Arrival, Reply};
 use super::inbox::{Held, Inbox, Look};
@@ -30,7 +25,6 @@ use super::uplink::Uplink;
 use crate::error::Kind;
 use crate::fail;
 use crate::handler::attempt::Ending;
-use crate::handler::attempt::{Wanted, attempt};
 use crate::handler::copies;
 use crate::handler::held::Acknowledger;
 use crate::handler::loan::{Lender, lending};
@@ -62,14 +56,14 @@ pub(crate) struct Session {
     memory_max: Option<u64>,
     is_worn: AtomicBool,
     /// A handler works on one item at a time; a loop on what it got and did not settle.
-    is_handler: AtomicBool,
+    pub(super) is_handler: AtomicBool,
     /// This worker's name.
     #[cfg(feature = "cli")]
     name: String,
     ring_pair: Arc<RingPair>,
     /// A file that nobody but this process's code as a whole can have closed.
     descriptor_check: DescriptorCheck,
-    uplink: Arc<Uplink>,
+    pub(super) uplink: Arc<Uplink>,
     inbox: Mutex<Inbox>,
     next_request: AtomicU64,
 }
@@ -125,10 +119,6 @@ impl Session {
         Some(session)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock()
-    }
-
     /// Sleeps until something has come since the doorbell was wanted, or the time is over; perhaps less.
     fn sleep(&self, inbox: MutexGuard<'_, Inbox>, ticket: Ticket, time: Option<Duration>) {
         drop(inbox);
@@ -153,7 +143,7 @@ impl Session {
 
     fn read(&self, downlink: &IpcReceiver<Nudge>) {
         while let Ok(Nudge) = downlink.recv() {
-            let mut inbox = self.lock();
+            let mut inbox = self.inbox.lock();
             if self.ring_pair.urgent().take() {
                 self.sort_all(&mut inbox);
             }
@@ -203,10 +193,14 @@ impl Session {
 
     /// The next delivery for a handler; `None` when it is time to end. What was not started goes
     /// back. `spare` is memory that the last one does not need any more.
-    fn next_arrival(&self, spare: &mut Vec<u8>, watch: &mut StopWatch) -> Option<Arrival> {
+    pub(super) fn next_arrival(
+        &self,
+        spare: &mut Vec<u8>,
+        watch: &mut StopWatch,
+    ) -> Option<Arrival> {
         let mut is_idle = false;
         loop {
-            let mut inbox = self.lock();
+            let mut inbox = self.inbox.lock();
             let look = self.take_next(&mut inbox, spare);
             if inbox.is_stopping {
                 if let Look::Delivery(arrival) = look {
@@ -280,7 +274,7 @@ impl Session {
         }
     }
 
-    fn begin(&self, arrival: &Arrival, watch: &mut StopWatch) {
+    pub(super) fn begin(&self, arrival: &Arrival, watch: &mut StopWatch) {
         let at_ns = watch.begin();
         self.ring_pair.board().begin(arrival.ordinal, at_ns);
         if self.announces_starts {
@@ -293,7 +287,7 @@ impl Session {
         self.uplink.push(&Up::Started { ordinal, at_ns });
     }
 
-    fn end(&self, arrival: &Arrival, watch: &mut StopWatch, ending: Ending) {
+    pub(super) fn end(&self, arrival: &Arrival, watch: &mut StopWatch, ending: Ending) {
         let left = self.ring_pair.handed().saturating_sub(arrival.ordinal);
         let service = watch.end(left == 0 || self.announces_starts);
         let is_suspect = left == 0 || nanos(service) >= COULD_CLOSE_NS;
@@ -405,7 +399,7 @@ impl Session {
     /// Ends a delivery that was got, and tells at once. False if it was ended before.
     fn settle_now(&self, ordinal: u64, service: Duration, ending: Ending) -> bool {
         copies::end_copy();
-        let mut inbox = self.lock();
+        let mut inbox = self.inbox.lock();
         let Some(held) = inbox.held.remove(&ordinal) else {
             return false;
         };
@@ -440,7 +434,7 @@ impl Session {
     }
 
     /// Lends the payload, if it is in shared memory.
-    fn lender_of(&self, arrival: &Arrival) -> Option<Lender> {
+    pub(super) fn lender_of(&self, arrival: &Arrival) -> Option<Lender> {
         let view = arrival.view()?.clone();
         Some(Lender::new(view, &self.uplink, arrival.ordinal))
     }
@@ -448,7 +442,7 @@ impl Session {
     fn hold(&self, arrival: &Arrival, lender: Option<Lender>) {
         let now_ns = monotonic_ns();
         self.ring_pair.board().set_taken(arrival.ordinal);
-        let mut inbox = self.lock();
+        let mut inbox = self.inbox.lock();
         let held = Held {
             since_ns: now_ns,
             lender,
@@ -504,7 +498,7 @@ impl Session {
             Deadline::None | Deadline::Forever => None,
         };
         let mut has_polled = false;
-        let mut inbox = self.lock();
+        let mut inbox = self.inbox.lock();
         loop {
             if self.sort_all(&mut inbox) {
                 self.wake_sleepers();
@@ -517,7 +511,7 @@ impl Session {
                 let position = inbox.position();
                 drop(inbox);
                 poll_until(|| self.ring_pair.down_published() != position);
-                inbox = self.lock();
+                inbox = self.inbox.lock();
                 continue;
             }
             let ticket = self.ring_pair.down_doorbell().want();
@@ -533,7 +527,7 @@ impl Session {
             } else {
                 self.sleep(inbox, ticket, left);
             }
-            inbox = self.lock();
+            inbox = self.inbox.lock();
         }
     }
 }
@@ -560,36 +554,4 @@ fn cause_text(cause: &Cause) -> String {
 
 fn nanos(service: Duration) -> u64 {
     u64::try_from(service.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// A handler's life in a worker process.
-pub(super) fn run_handler<T, R, E, F>(session: &Arc<Session>, handler: &F)
-where
-    F: Fn(T) -> Result<R, E>,
-    T: DeserializeOwned + 'static,
-    R: Serialize,
-    E: Display + 'static,
-{
-    current::set(Arc::clone(session), type_name::<T>());
-    session.is_handler.store(true, Ordering::Relaxed);
-    let mut spare = Vec::new();
-    let mut watch = StopWatch::default();
-    while let Some(arrival) = session.next_arrival(&mut spare, &mut watch) {
-        session.begin(&arrival, &mut watch);
-        current::begin(arrival.id, arrival.attempt);
-        fail::point("worker: started");
-        let wanted = match arrival.is_awaited {
-            true => Wanted::Elsewhere,
-            false => Wanted::Not,
-        };
-        let lender = session.lender_of(&arrival);
-        let ending = lending(lender.as_ref(), || attempt(handler, arrival.body(), wanted));
-        fail::point("worker: finished");
-        if let Some(lender) = lender {
-            lender.settle(&*session.uplink);
-        }
-        session.end(&arrival, &mut watch, ending);
-        fail::point("worker: acknowledged");
-        spare = arrival.into_record();
-    }
 }

@@ -17,7 +17,6 @@ use ipc_channel::ipc::IpcSender;
 use nix::libc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::boot;
 use crate::fail;
 use crate::handler::loan::Owner;
 use crate::payload::Payload;
@@ -27,7 +26,7 @@ use crate::protocol::ring::Writer;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{self, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
-use crate::sys::{exit, signals};
+use crate::sys::{exit, signals, stderr};
 
 /// The longest time in which the supervisor does not see a record while a handler runs. An item of a
 /// millisecond should not pay for a wake-up of its own.
@@ -99,19 +98,15 @@ impl Uplink {
                 watched.ring_for_what_waits();
             })
             // While the channel is there: who ends it is killed at once.
-            .inspect_err(boot::say_no_thread)
+            .inspect_err(stderr::say_no_thread)
             .ok()?;
         Some(uplink)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 
     /// Writes a record; waits while there is no room for it. How much the supervisor was not woken
     /// for by now.
     pub(super) fn push(&self, record: &Up<'_>) -> usize {
-        drop(self.write(self.lock(), record));
+        drop(self.write(self.state.lock(), record));
         self.note()
     }
 
@@ -125,7 +120,7 @@ impl Uplink {
         record: impl for<'a> FnOnce(Body<'a>) -> Up<'a>,
     ) -> Result<usize, String> {
         payload.share()?;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match &payload {
             Payload::Empty | Payload::Heap(_) => {
                 drop(self.write(state, &record(Body::Inline(&payload))));
@@ -188,7 +183,7 @@ impl Uplink {
             self.has_waited.store(true, Ordering::Relaxed);
             self.ring_now();
             self.ring_pair.up_room().sleep(ticket, None);
-            state = self.lock();
+            state = self.state.lock();
         }
         state.writer.publish();
         state
@@ -196,7 +191,7 @@ impl Uplink {
 
     /// Something else has written over the ring's ends: records that were written are there again.
     pub(super) fn restore(&self) {
-        self.lock().writer.restore();
+        self.state.lock().writer.restore();
     }
 
     /// Whether somebody had to wait for room since this was last asked.
@@ -250,21 +245,21 @@ impl Uplink {
         if self.unrung.load(Ordering::Relaxed) == 0 || self.is_watched.load(Ordering::SeqCst) {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_watched = true;
         self.is_watched.store(true, Ordering::SeqCst);
         self.watch.notify_one();
     }
 
     fn ring_for_what_waits(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             while !state.is_watched {
                 self.watch.wait(&mut state);
             }
             drop(state);
             std::thread::sleep(DELAY);
-            state = self.lock();
+            state = self.state.lock();
             self.ring_now();
             // Whoever notes something afterwards sees that nobody watches; what was noted before
             // is seen here.

@@ -38,6 +38,11 @@ impl From<rusqlite::Error> for Trouble {
     }
 }
 
+/// Somebody else's database.
+pub(super) fn foreign() -> String {
+    "it is no journal, but an SQLite file of another program; name another file".into()
+}
+
 /// What SQLite says, and what to do.
 pub(super) fn words(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
