@@ -331,6 +331,12 @@ impl Emitter {
     }
 }
 
+/// A time as JSON has it.
+#[cfg(feature = "cli")]
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Why an item was given up on, in words.
 #[cfg(feature = "cli")]
 pub(crate) fn last_cause(history: &[Failure]) -> String {

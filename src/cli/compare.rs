@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
 use super::args::{self, Mode};
@@ -67,13 +67,7 @@ struct Sketch(Mutex<Timeline>);
 impl Observer for Sketch {
     fn observe(&self, event: Event) {
         // To fold an event takes no longer than to hand it to another thread.
-        self.lock().see(&event);
-    }
-}
-
-impl Sketch {
-    fn lock(&self) -> MutexGuard<'_, Timeline> {
-        self.0.lock()
+        self.0.lock().see(&event);
     }
 }
 
@@ -197,7 +191,7 @@ fn try_way(
     rack.emit_summary(counts, pool.restarts())?;
     pool.stop();
     *lock() = None;
-    let mut timeline = sketch.lock();
+    let mut timeline = sketch.0.lock();
     timeline.end();
     let elapsed = timeline.length();
     // The pool keeps the sketch as its observer as long as it is there.

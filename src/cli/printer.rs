@@ -23,6 +23,7 @@ use super::ticks::Ticks;
 use super::view::View;
 use crate::observe::text::{Words, printable};
 use crate::observe::{Event, EventKind, Observer};
+use crate::sys::threads::spawn;
 use crate::sys::title;
 use dishrack_core::ledger::Counts;
 
@@ -306,13 +307,10 @@ fn start_title(
         ));
     };
     show();
-    let thread = std::thread::Builder::new().name("title".into());
-    thread
-        .spawn(move || {
-            for () in &changes {
-                show();
-                std::thread::sleep(TITLE_PAUSE);
-            }
-        })
-        .map(drop)
+    spawn("title", move || {
+        for () in &changes {
+            show();
+            std::thread::sleep(TITLE_PAUSE);
+        }
+    })
 }

@@ -27,6 +27,7 @@ use crate::observe::Observer;
 use crate::observe::text::{Style, Words};
 use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
+use crate::sys::threads::spawn;
 use dishrack_core::ledger::ItemId;
 use dishrack_core::pool::spec::StartMethod;
 
@@ -266,8 +267,7 @@ impl<T: 'static> Running<T> {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("halt".into());
-        thread.spawn(halt).map(drop).map_err(Failure::of_thread)
+        spawn("halt", halt).map_err(Failure::of_thread)
     }
 }
 
@@ -369,8 +369,7 @@ fn count_aside(config: &Config, expected: Expected) -> io::Result<()> {
             expected.set(count);
         }
     };
-    let thread = std::thread::Builder::new().name("count".into());
-    thread.spawn(count).map(drop)
+    spawn("count", count)
 }
 
 /// What shows the run.

@@ -28,6 +28,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::observe::text::harmless;
 use crate::sys::blocking::Blocking;
+use crate::sys::threads::spawn;
 
 /// How long the last words may take, where nobody may read.
 const TIME_TO_SAY: Duration = Duration::from_millis(200);
@@ -239,8 +240,7 @@ fn in_time(print: impl FnOnce() + Clone + Send + 'static) {
         drop(printing);
     };
     let time = time_to_say(rustix::stdio::stderr());
-    let thread = std::thread::Builder::new().name("complain".into());
-    if thread.spawn(print).is_ok() {
+    if spawn("complain", print).is_ok() {
         // Disconnected when it is done.
         let _ = printed.recv_timeout(time);
     } else if has_room(rustix::stdio::stderr(), TIME_TO_SAY) {

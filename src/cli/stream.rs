@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::exit::Failure;
 use super::stop::Stop;
 use crate::queue::JoinableQueue;
+use crate::sys::threads::spawn;
 
 /// Whether the stream has all that was told to it.
 pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
@@ -36,8 +37,7 @@ pub(super) fn leave_in_time<T: 'static>(queue: &JoinableQueue<T>) {
         queue.leave();
         drop(leaving);
     };
-    let thread = std::thread::Builder::new().name("leave".into());
-    if thread.spawn(leave).is_ok() {
+    if spawn("leave", leave).is_ok() {
         // Disconnected when it is done.
         let _ = left.recv_timeout(TIME_TO_LEAVE);
     }
@@ -59,8 +59,7 @@ pub(super) fn give_up_in_time<T: 'static>(queue: &JoinableQueue<T>, stop: &Stop,
         }
     };
     // Where there is no thread for it, a second signal ends the run.
-    let thread = std::thread::Builder::new().name("give up".into());
-    let _ = thread.spawn(watch);
+    let _ = spawn("give up", watch);
 }
 
 /// How long whoever was told to stop waits for Redis to take what it is told and given back, also
