@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group};
 use dishrack::{JoinableQueue, Supervisor};
-use dishrack_core::ledger::{Credit, HolderId, Ledger, Options, Token};
+use dishrack_core::ledger::{Credit, HolderId, Ledger, Options, Scene, Token};
 
 /// Items in each measurement of the bare ledger.
 const ITEMS: u64 = 1000;
@@ -27,7 +27,8 @@ fn single_steps(criterion: &mut Criterion) {
     };
     step(criterion, "done", gotten, |(ledger, tokens)| {
         for token in tokens.drain(..) {
-            black_box(ledger.handle_done(token, SERVICE, Some(()))).expect("held");
+            black_box(ledger.handle_done(token, SERVICE, Some(()), Scene::default()))
+                .expect("held");
         }
         assert_eq!(ledger.counts().done, ITEMS);
     });
@@ -54,14 +55,15 @@ fn empty() -> Bare {
 
 fn full() -> (Bare, HolderId) {
     let mut ledger = empty();
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.handle_join(None, u64::MAX);
     put(&mut ledger, ITEMS);
     (ledger, getter)
 }
 
 fn put(ledger: &mut Bare, items: u64) {
     for _ in 0..items {
-        ledger.handle_put(Vec::new()).expect("no bound");
+        assert_eq!(ledger.refusal(false), None, "no bound");
+        ledger.accept(Vec::new());
     }
 }
 
@@ -74,13 +76,14 @@ fn get(ledger: &mut Bare, getter: HolderId) -> Vec<Token> {
 fn whole(criterion: &mut Criterion) {
     let make = || {
         let mut ledger = empty();
-        ledger.handle_join(Credit::adaptive());
+        ledger.handle_join(Some(Credit::adaptive()), u64::MAX);
         ledger
     };
     step(criterion, "all steps of", make, |ledger| {
         put(ledger, ITEMS);
         while let Some(handed) = ledger.poll_delivery() {
-            black_box(ledger.handle_done(handed.token, SERVICE, Some(()))).expect("held");
+            black_box(ledger.handle_done(handed.token, SERVICE, Some(()), Scene::default()))
+                .expect("held");
         }
         assert_eq!(ledger.counts().done, ITEMS);
     });

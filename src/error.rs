@@ -259,25 +259,45 @@ impl Error {
 
 /// What became of one item of a `map`, if it has no result. As with [`Error`], `Debug` says what
 /// `Display` says.
+///
+/// An item that is nowhere else is given back; for one that the queue has, there is its number.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{ItemError, JoinableQueue, Supervisor};
+///
+/// let queue = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().inline().handler(&queue, |n: u32| Ok::<_, String>(n + 1))?;
+/// queue.close();
+/// let results: Vec<_> = pool.map([4]).collect();
+/// assert!(matches!(results[0], Err(ItemError::NotAccepted { item: 4, .. })));
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
-pub enum ItemError {
+pub enum ItemError<T> {
     /// It is a dead letter: every attempt failed, and this is its history.
     Dead {
-        /// Which item.
+        /// Which item; see [`retry_dead_letter`](crate::JoinableQueue::retry_dead_letter).
         id: crate::ItemId,
         /// Every failed attempt, oldest first.
         history: Vec<crate::Failure>,
     },
-    /// It was not accepted, for this reason.
-    NotAccepted(String),
-    /// It was accepted, and all workers are gone.
+    /// It was not accepted.
+    NotAccepted {
+        /// The item itself.
+        item: T,
+        /// Why it was refused.
+        why: String,
+    },
+    /// It was accepted and waits on the queue, and all workers are gone, for this reason.
     NoWorkersLeft(String),
     /// It is done, but the result's bytes do not decode.
     NotDecodable(String),
 }
 
-impl fmt::Display for ItemError {
+impl<T> fmt::Display for ItemError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ItemError::Dead { id, history } => {
@@ -288,16 +308,18 @@ impl fmt::Display for ItemError {
                     None => Ok(()),
                 }
             }
-            ItemError::NotAccepted(why) => write!(f, "the item was not accepted: {why}"),
+            ItemError::NotAccepted { why, .. } => {
+                write!(f, "the item was not accepted: {why}")
+            }
             ItemError::NoWorkersLeft(why) => write!(f, "no workers left: {why}"),
             ItemError::NotDecodable(why) => write!(f, "the result does not decode: {why}"),
         }
     }
 }
 
-impl std::error::Error for ItemError {}
+impl<T> std::error::Error for ItemError<T> {}
 
-impl fmt::Debug for ItemError {
+impl<T> fmt::Debug for ItemError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -313,7 +335,10 @@ mod tests {
         let error = Error::from(Kind::NotServed);
         assert_eq!(format!("{error:?}"), error.to_string());
         assert!(error.to_string().contains("call it first thing in main"));
-        let error = ItemError::NotAccepted("the queue is closed".into());
+        let error = ItemError::NotAccepted {
+            item: "cup",
+            why: "the queue is closed".into(),
+        };
         assert_eq!(format!("{error:?}"), error.to_string());
     }
 }

@@ -51,8 +51,8 @@
 compile_error!("dishrack needs Linux: pidfds, parent death signals and seqpacket sockets");
 
 mod blob;
-#[doc(hidden)]
-pub mod broker;
+mod broker;
+// For `bin` alone, which is another crate.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
@@ -61,6 +61,7 @@ mod fail;
 mod handler;
 #[cfg(feature = "cli")]
 mod jobs;
+// For a test that makes a journal as the command line does: a journal knows its items' type by name.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod kitchen;

@@ -8,6 +8,8 @@
 mod delivery;
 pub(crate) mod durable;
 mod roles;
+#[cfg(feature = "cli")]
+mod run;
 mod side;
 #[cfg(feature = "journal")]
 mod survivors;
@@ -160,7 +162,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             items: PhantomData,
         })
     }
+}
 
+impl<T> JoinableQueue<T> {
     /// The broker, if this is not a worker process's handle.
     pub(crate) fn broker(&self) -> Result<&Arc<Broker>, Kind> {
         match &self.side {
@@ -171,7 +175,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             }),
         }
     }
+}
 
+impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Puts an item on the queue; waits for room if it is full. After it returns, the item is
     /// accepted: it will be done or a dead letter, whatever dies.
     ///
@@ -316,7 +322,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             }
         }
     }
+}
 
+impl<T> JoinableQueue<T> {
     /// Acknowledges the oldest item that this thread got and has not acknowledged.
     ///
     /// # Errors
@@ -460,33 +468,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(self.stored_dead()?.into_iter().map(raw).collect())
     }
 
-    /// All dead letters whose items decode, oldest first. They stay where they are.
-    ///
-    /// # Errors
-    /// As [`raw_dead_letters`](Self::raw_dead_letters).
-    pub fn dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
-        Ok(self
-            .stored_dead()?
-            .into_iter()
-            .filter_map(decoded)
-            .collect())
-    }
-
     fn stored_dead(&self) -> Result<Vec<StoredLetter>, Error> {
         let broker = self.broker()?;
         let letters = broker.storage.backend().dead_letters();
         letters.map_err(|why| Error(broker.inaccessible(why)))
-    }
-
-    /// Takes all dead letters, oldest first. One whose item does not decode stays; it can be had by
-    /// [`take_raw_dead_letters`](Self::take_raw_dead_letters).
-    ///
-    /// # Errors
-    /// As [`raw_dead_letters`](Self::raw_dead_letters).
-    pub fn take_dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
-        let decodes = |letter: &StoredLetter| decode::<T>(&letter.payload).is_ok();
-        let letters = self.take_dead(&decodes)?;
-        Ok(letters.into_iter().filter_map(decoded).collect())
     }
 
     /// Takes all dead letters, oldest first, with their items as serialized by `put`.
@@ -531,6 +516,31 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let is_cancelled = broker.with(|core| core.cancel(id));
         broker.sync_all().map_err(Error)?;
         Ok(is_cancelled)
+    }
+}
+
+impl<T: DeserializeOwned> JoinableQueue<T> {
+    /// All dead letters whose items decode, oldest first. They stay where they are.
+    ///
+    /// # Errors
+    /// As [`raw_dead_letters`](Self::raw_dead_letters).
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
+        Ok(self
+            .stored_dead()?
+            .into_iter()
+            .filter_map(decoded)
+            .collect())
+    }
+
+    /// Takes all dead letters, oldest first. One whose item does not decode stays; it can be had by
+    /// [`take_raw_dead_letters`](Self::take_raw_dead_letters).
+    ///
+    /// # Errors
+    /// As [`raw_dead_letters`](Self::raw_dead_letters).
+    pub fn take_dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
+        let decodes = |letter: &StoredLetter| decode::<T>(&letter.payload).is_ok();
+        let letters = self.take_dead(&decodes)?;
+        Ok(letters.into_iter().filter_map(decoded).collect())
     }
 }
 

@@ -11,4 +11,6 @@ pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod signals;
 pub(crate) mod stderr;
+#[cfg(feature = "cli")]
+pub(crate) mod threads;
 pub(crate) mod title;

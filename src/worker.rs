@@ -8,6 +8,7 @@ pub(crate) mod boot;
 mod context;
 pub(crate) mod current;
 mod descriptor_check;
+mod handling;
 mod inbox;
 pub(crate) mod keeper;
 mod meeting;

@@ -381,7 +381,7 @@ impl Core {
         credit: Option<Credit>,
         quota: u64,
     ) -> HolderId {
-        let holder = self.dispatcher.ledger.handle_join_for(credit, quota);
+        let holder = self.dispatcher.ledger.handle_join(credit, quota);
         self.emitter.emit(EventKind::WorkerStarted {
             worker: Arc::clone(&attachment.worker),
             pid: attachment.pid,

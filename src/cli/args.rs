@@ -1,55 +1,29 @@
 //! The options as they are typed. What they mean together is for `config`.
 
+mod groups;
 mod items;
 mod jobs;
 mod pool;
-mod rules;
+pub(super) mod rules;
 mod stream;
 
-use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};
-pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs};
-
-use super::compare::Compare;
-use super::dead::Dead;
-use super::join::Join;
-use super::manual::{Completions, Manual};
-use super::put::Put;
-use super::salvage::Salvage;
-use super::status::StatusArgs;
+pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs, work};
 
 /// A longer time than this is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Runs a COMMAND for each item by supervised workers; without one, washes dishes and has them dried.
-///
-/// Items are put on a queue, from where workers take them. Whatever dies, no item is lost: it goes to
-/// another attempt, and one that always fails is given up on and named. Without a COMMAND items are
-/// dishes, which are washed here and dried by the workers.
-#[derive(Debug, Parser)]
-#[command(
-    name = "supervisor",
-    version,
-    after_help = EXAMPLES,
-    arg_required_else_help = false,
-    args_override_self = true,
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
-    subcommand_value_name = "SUBCOMMAND",
-    subcommand_help_heading = "Subcommands",
-    max_term_width = 100
-)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    pub(super) command: Option<Command>,
-
+/// What a run is told.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct RunArgs {
     // In the order in which they are wanted.
     #[command(flatten)]
     pub(super) jobs: JobArgs,
@@ -65,78 +39,6 @@ pub(super) struct Args {
 
     #[command(flatten)]
     pub(super) place: PlaceArgs,
-}
-
-impl Args {
-    /// All subcommands and options.
-    pub(super) fn whole() -> clap::Command {
-        Args::command().mut_subcommand("work", stream::work)
-    }
-
-    /// Reads what was typed; the program's name comes first. And whether the options go together.
-    pub(super) fn read(words: Vec<OsString>) -> Result<(Self, Result<(), String>), clap::Error> {
-        let mut command = Args::whole();
-        let matches = command.try_get_matches_from_mut(words)?;
-        let args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-        Ok((args, rules::check(&command, &matches)))
-    }
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  supervisor -w 8 --input names.txt -- gzip -9
-      a command for each name in a file, eight at once
-  find . -name '*.png' -print0 | supervisor -0 -k -- sh -c 'identify \"$1\" | cut -c 1-60' _ {}
-      a script for each file, output in the order of the files
-  supervisor --journal jobs.journal --input jobs.txt -- ./job
-      killed at any moment, it goes on where it stopped when it is run again
-  supervisor dead list --journal jobs.journal
-      what was given up on; `dead retry` has the next run try it again
-  supervisor put --redis redis://db1 --input jobs.txt
-  supervisor work --redis redis://db1 -- ./job {}
-      jobs for many machines: put from one, worked on by each where the second line is run;
-      `join` waits for all of them, `status` shows how they stand
-  supervisor --worker 'python3 model.py' --input names.txt
-      names are served by processes that keep a model in memory
-  supervisor --workers 2
-      no command: four dishes, a second to wash and two to dry each, by two processes
-  supervisor --mode sequential
-      the same by one person
-  supervisor --workers 2 --timeline run.svg
-      the same as a picture: who did what when, and what died
-  supervisor compare
-      one person, processes, threads and tasks, drawn below each other
-
-While it runs, `ps -o pid,ppid,comm,args` shows what each worker is doing. Kill one with
-`kill -9`: its item goes to another attempt. Ctrl-C finishes what has begun and stops; a second
-Ctrl-C stops at once.
-
-Exit code: 0 all items done, 1 some were given up on, 2 wrong usage, or a file, journal or command
-that cannot be used, 3 no workers left, 70 internal error, 141 nobody reads stdout any more, 128 and
-the signal's number when stopped by a signal.";
-
-/// What is to be done, if not washing.
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Put items on a stream in Redis, for whoever works there
-    Put(Put),
-    /// Work on a stream in Redis until stopped
-    Work(Box<WorkArgs>),
-    /// Wait until everything on a stream in Redis has an end
-    Join(Join),
-    /// Show how a stream in Redis stands
-    Status(StatusArgs),
-    /// Look at the dead letters of a journal or a stream, retry or drop them
-    #[command(subcommand, after_help = super::dead::EXAMPLES)]
-    Dead(Dead),
-    /// Make a new journal of what can be read of a damaged one
-    Salvage(Salvage),
-    /// Print the manual page, for `man -l -`
-    Manual(Manual),
-    /// Print what a shell needs to complete the options
-    Completions(Completions),
-    /// Wash and dry in each of the four ways, and draw them below each other
-    Compare(Compare),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -236,10 +138,5 @@ mod tests {
         ] {
             assert!(duration(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn the_options_are_consistent() {
-        Args::whole().debug_assert();
     }
 }

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
 use super::args::{self, Mode};
-use super::output::Output;
+use super::exit::{Failure, code, end, end_without_stdout};
+use super::output::{self, Output};
 use super::pictures::{self, kitchen_labels};
-use super::run;
 use super::screen::Stream;
 use super::stop::Stop;
-use super::{Failure, code, dishes, printer};
+use super::{dishes, printer};
 use crate::kitchen::Dish;
 use crate::observe::timeline::{Timeline, svg};
 use crate::observe::{Event, EventKind, Observer};
@@ -67,13 +67,7 @@ struct Sketch(Mutex<Timeline>);
 impl Observer for Sketch {
     fn observe(&self, event: Event) {
         // To fold an event takes no longer than to hand it to another thread.
-        self.lock().see(&event);
-    }
-}
-
-impl Sketch {
-    fn lock(&self) -> MutexGuard<'_, Timeline> {
-        self.0.lock()
+        self.0.lock().see(&event);
     }
 }
 
@@ -95,7 +89,7 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
     let output = Output::open(
         "--output",
         Some(command.output.clone()),
-        pictures::CHART,
+        output::CHART,
         &mut Vec::new(),
     );
     // It was named.
@@ -104,7 +98,7 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
     };
     let stop = Stop::new();
     let current = Current::default();
-    let unused = output.handle().map_err(run::internal)?;
+    let unused = output.handle().map_err(Failure::of_thread)?;
     listen(&stop, &current, unused)?;
     say(format_args!(
         "way         workers    elapsed   done  times as fast\n"
@@ -136,7 +130,7 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
         // Each time, so that what is known is kept whatever happens to the next one.
         is_written = pictures::write_picture(&mut output, &command.sheet(&timelines));
         if let Some(signal) = stop.signal() {
-            return Ok(128 + u8::try_from(signal).unwrap_or(0));
+            return Ok(code::of_signal(signal));
         }
         if let Some(why) = stop.loss() {
             return Err(Failure::NoWorkersLeft(format!("no workers left ({why})")));
@@ -189,10 +183,10 @@ fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Resu
     }
     // Before the workers have ended, which is no part of the work.
     let counts = rack.counts()?;
-    run::report_summary(&rack, &pool, counts)?;
+    rack.emit_summary(counts, pool.restarts())?;
     pool.stop();
     *lock() = None;
-    let mut timeline = sketch.lock();
+    let mut timeline = sketch.0.lock();
     timeline.end();
     let elapsed = timeline.length();
     // The pool keeps the sketch as its observer as long as it is there.
@@ -221,14 +215,14 @@ fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), Failure> {
             break;
         }
         let item = dish.name.clone();
-        run::emit(rack, EventKind::Producing { item, pid })?;
+        rack.emit(EventKind::Producing { item, pid })?;
         let is_washed = stop.sleep(command.wash);
         let item = dish.name.clone();
         if !is_washed {
-            run::emit(rack, EventKind::NotProduced { item, pid })?;
+            rack.emit(EventKind::NotProduced { item, pid })?;
             break;
         }
-        run::emit(rack, EventKind::Produced { item, pid })?;
+        rack.emit(EventKind::Produced { item, pid })?;
         match rack.put(&dish) {
             Ok(_) => {}
             Err(error) if error.is_closed() => break,
@@ -261,14 +255,14 @@ fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure>
             pool.kill();
         }
         drop(output);
-        super::end(128 + u8::try_from(signal).unwrap_or(0));
+        end(code::of_signal(signal));
     };
-    stop.listen(in_order, at_once).map_err(run::internal)
+    stop.listen(in_order, at_once).map_err(Failure::of_thread)
 }
 
 /// Prints a part of the table, at once: the next way takes its time.
 fn say(text: std::fmt::Arguments<'_>) {
     if let Err(error) = Stream::Out.write_all(text.to_string().as_bytes()) {
-        run::end_without_stdout(&error);
+        end_without_stdout(&error);
     }
 }

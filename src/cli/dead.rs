@@ -13,10 +13,10 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::args::{Format, StreamArgs};
+use super::exit::{Failure, code, written};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
-use super::screen::Stream as Output;
-use super::{Failure, code, printer, written};
+use super::screen::{self, Stream as Output};
 use crate::error::{Error, Kind};
 use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
@@ -322,5 +322,5 @@ fn print(
 }
 
 fn say(label: &str, count: usize, what: &str) {
-    printer::complain(&format_args!("{label}: {count} dead letters {what}"));
+    screen::complain(&format_args!("{label}: {count} dead letters {what}"));
 }

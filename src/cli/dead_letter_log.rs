@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::letter;
 use super::output;
-use super::printer;
+use super::screen;
 use super::unwritten::Unwritten;
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Failure, ItemId};
@@ -160,7 +160,7 @@ fn write(
         unwritten.add(dead_letter_line.id, dead_letter_line.attempt);
         if std::mem::replace(&mut is_fine, false) {
             let path = path.display();
-            printer::complain(&format_args!(
+            screen::complain(&format_args!(
                 "--dead-letters {path}: cannot be written: {error}"
             ));
         }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 
-use super::Failure;
 use super::args::Mode;
 use super::config::{Config, DishConfig, Purpose};
+use super::exit::Failure;
 use super::input;
 use super::layout::DishText;
 use super::pictures;

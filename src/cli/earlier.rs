@@ -4,10 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::Failure;
+use super::exit::Failure;
 use crate::jobs::ending;
 use crate::observe::{Event, EventKind};
 use crate::queue::JoinableQueue;
@@ -18,10 +15,7 @@ use dishrack_core::ledger::{self, Attempt, ItemId};
 pub(super) fn events<T>(
     queue: &JoinableQueue<T>,
     name_of: impl Fn(&[u8]) -> String,
-) -> Result<Vec<Event>, Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+) -> Result<Vec<Event>, Failure> {
     let unshown = queue.keep_attempts();
     if unshown.is_empty() {
         return Ok(Vec::new());

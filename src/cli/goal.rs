@@ -1,15 +1,14 @@
 //! What a run is to do in all, as far as that is known, and how to go on where it did less.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::config::{Config, Purpose};
-use super::{Failure, progress, screen};
+use super::exit::Failure;
+use super::expected::Expected;
+use super::{progress, screen};
 use crate::queue::JoinableQueue;
 use dishrack_core::ledger::Counts;
 
@@ -38,7 +37,7 @@ enum Scope {
 impl Goal {
     /// The goal of a run that begins with this queue. `advice`: how to go on where some items are
     /// left undone, if that is to be said.
-    pub(super) fn of<T: Serialize + DeserializeOwned>(
+    pub(super) fn of<T>(
         queue: &JoinableQueue<T>,
         config: &Config,
         advice: Option<String>,
@@ -77,11 +76,8 @@ impl Goal {
     }
 
     /// What came of the items that the run is about, as far as is known.
-    pub(super) fn sum<T: Serialize + DeserializeOwned>(
-        &self,
-        queue: &JoinableQueue<T>,
-    ) -> Result<Counts, Failure> {
-        let here = queue.broker().map_err(crate::Error)?.counts();
+    pub(super) fn sum<T>(&self, queue: &JoinableQueue<T>) -> Result<Counts, Failure> {
+        let here = queue.counts_here()?;
         Ok(match self.scope {
             Scope::Own => here,
             Scope::Stream(before) => since(&before, &queue.counts_known()),
@@ -98,14 +94,13 @@ impl Goal {
 
     /// What the run's progress is made of. `wants_items`: whether events of single items are
     /// wanted, which cost time for every item.
-    pub(super) fn run<T: Serialize + DeserializeOwned>(
+    pub(super) fn run<T>(
         &self,
         queue: &JoinableQueue<T>,
         wants_items: bool,
     ) -> Result<progress::Run, Failure> {
-        let broker = queue.broker().map_err(crate::Error)?;
         Ok(progress::Run {
-            began: Instant::now() - broker.read(|core| core.emitter.now()),
+            began: Instant::now() - queue.elapsed()?,
             counts: self.before,
             expected: self.expected.clone(),
             wants_items,
@@ -113,10 +108,7 @@ impl Goal {
     }
 
     /// A signal ended the run: says how to go on, once, if there is something left to do.
-    pub(super) fn tell_left_undone<T: Serialize + DeserializeOwned>(
-        &self,
-        queue: &JoinableQueue<T>,
-    ) {
+    pub(super) fn tell_left_undone<T>(&self, queue: &JoinableQueue<T>) {
         let total = self.expected.total(self.before.accepted);
         let counts = queue.counts_known();
         let is_left = total.is_none_or(|total| counts.done + counts.dead < total);
@@ -148,62 +140,6 @@ fn since(before: &Counts, now: &Counts) -> Counts {
     }
 }
 
-/// How many items there will be, as far as that is known. Whoever reads them tells it, at any time.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Expected(Arc<Numbers>);
-
-#[derive(Debug)]
-struct Numbers {
-    /// Items in the source; `u64::MAX` while that is not known.
-    in_source: AtomicU64,
-    /// Of them, what the journal has already.
-    passed_over: AtomicU64,
-    /// It cannot be known.
-    is_open: bool,
-}
-
-impl Default for Numbers {
-    fn default() -> Self {
-        Numbers {
-            in_source: AtomicU64::new(u64::MAX),
-            passed_over: AtomicU64::new(0),
-            is_open: false,
-        }
-    }
-}
-
-impl Expected {
-    /// Others put items as well, so that it is never known.
-    fn never() -> Self {
-        Expected(Arc::new(Numbers {
-            is_open: true,
-            ..Numbers::default()
-        }))
-    }
-
-    /// The source has so many items: all of them, whether they were read or not.
-    pub(super) fn set(&self, in_source: u64) {
-        self.0.in_source.store(in_source, Ordering::Relaxed);
-    }
-
-    /// One of them will not be put, as an earlier run has put it.
-    pub(super) fn pass_over(&self) {
-        self.0.passed_over.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many items there will be, where there were some before.
-    pub(super) fn total(&self, before: u64) -> Option<u64> {
-        match self.0.in_source.load(Ordering::Relaxed) {
-            _ if self.0.is_open => None,
-            u64::MAX => None,
-            in_source => {
-                let passed_over = self.0.passed_over.load(Ordering::Relaxed);
-                Some(before + in_source.saturating_sub(passed_over))
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,17 +164,5 @@ mod tests {
         let sum = since(&before, &now);
         assert_eq!((sum.accepted, sum.done, sum.dead), (10, 8, 1));
         assert_eq!(sum.unfinished(), 1);
-    }
-
-    #[test]
-    fn what_was_put_before_is_not_expected_again() {
-        let expected = Expected::default();
-        assert_eq!(expected.total(7), None);
-        expected.set(10);
-        assert_eq!(expected.total(0), Some(10));
-        // The journal has seven, of which two are in the source.
-        expected.pass_over();
-        expected.pass_over();
-        assert_eq!(expected.total(7), Some(15));
     }
 }

@@ -14,6 +14,7 @@ use rustix::fs::FileType;
 use super::screen::say;
 use super::stop::Stop;
 use crate::sys::blocking::Blocking;
+use crate::sys::threads::spawn;
 
 /// Where the lines come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,9 +146,7 @@ fn read_ahead(source: Source, separator: u8) -> io::Result<Receiver<Vec<Read>>> 
             }
         }
     };
-    std::thread::Builder::new()
-        .name("input".into())
-        .spawn(read)?;
+    spawn("input", read)?;
     Ok(receiver)
 }
 
@@ -299,9 +298,8 @@ pub(super) fn tell_if_unread() {
         // Whoever has it open to write has closed it.
         Some(false) => {}
         None => {
-            let thread = std::thread::Builder::new().name("stdin".into());
             // Without it, it is not told.
-            let _ = thread.spawn(|| {
+            let _ = spawn("stdin", || {
                 let stdin = io::stdin();
                 let mut news = [PollFd::new(&stdin, PollFlags::IN)];
                 if poll(&mut news, None).is_ok() && news[0].revents().contains(PollFlags::IN) {

@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::supervision::Supervisor;
 use crate::sys::signals;
+use crate::sys::threads::spawn;
 
 /// What the terminal says from now on is heard, and waits to be passed on.
 pub(super) struct JobControl(Option<Signals>);
@@ -43,8 +44,7 @@ impl JobControl {
                 stand_still(&pool);
             }
         };
-        let thread = std::thread::Builder::new().name("job control".into());
-        thread.spawn(listen).map(drop)
+        spawn("job control", listen)
     }
 }
 

@@ -3,7 +3,6 @@
 mod budget;
 mod dry;
 mod ended;
-mod halt;
 #[cfg(test)]
 mod hostile;
 mod joblog;
@@ -11,7 +10,6 @@ mod options;
 mod output;
 mod program;
 mod results;
-mod scratch;
 mod unanswered;
 
 use std::io::{self, IsTerminal};
@@ -21,7 +19,6 @@ use serde_bytes::ByteBuf;
 
 use self::budget::Budget;
 pub(super) use self::dry::dry_run;
-pub(super) use self::halt::HaltRule;
 use self::joblog::JobLog;
 use self::options::check_json;
 pub(super) use self::options::{GIVEN, JobConfig, given};
@@ -29,11 +26,13 @@ use self::output::{Outputs, Shape};
 use self::results::Results;
 use self::unanswered::Unanswered;
 use super::config::Config;
+use super::exit::Failure;
+use super::halt::HaltRule;
 use super::input::Source;
 use super::layout::JobText;
 use super::view::{Out, View};
 use super::work::{Origin, Producer, Work};
-use super::{Failure, pictures, screen};
+use super::{pictures, scratch, screen};
 use crate::error::Error;
 use crate::jobs::spool::Spool;
 use crate::jobs::{self, Job, Setup};
@@ -42,8 +41,6 @@ use crate::observe::text::Words;
 use crate::queue::JoinableQueue;
 use crate::supervision::{Builder, Supervisor};
 use dishrack_core::stream::entry::Layout;
-
-pub(super) use self::scratch::{folder_of, keep as keep_scratch, remove as remove_scratch};
 
 /// What is said of commands.
 static WORDS: Words = Words {
@@ -118,7 +115,12 @@ impl Work for Jobs {
 
     fn halt_rule(&self, origin: &Origin) -> Option<HaltRule> {
         let halt = self.config.halt?;
-        Some(HaltRule::new(halt, origin))
+        Some(HaltRule::new(
+            halt,
+            origin.expected.clone(),
+            origin.accepted,
+            origin.stop.clone(),
+        ))
     }
 
     fn layout(&self) -> Box<dyn Layout> {

@@ -7,11 +7,12 @@ use clap::Args;
 
 use super::address::Address;
 use super::args::StreamArgs;
+use super::exit::{self, Failure, code, written};
 use super::layout::Anything;
 use super::notices::Notices;
 use super::screen::{Stream, say};
 use super::stop::Stop;
-use super::{Failure, code, run, stream, written};
+use super::stream;
 use crate::queue::JoinableQueue;
 use crate::store::stream::Opening;
 use dishrack_core::ledger::{Capacity, Options};
@@ -39,8 +40,8 @@ pub(super) fn run(command: &Join) -> Result<u8, Failure> {
         .map_err(Failure::Usage)?
         .opening(Opening::Existing);
     let stop = Stop::new();
-    let end = |signal| super::end(128 + u8::try_from(signal).unwrap_or(0));
-    stop.listen(end, end).map_err(run::internal)?;
+    let end = |signal| exit::end(code::of_signal(signal));
+    stop.listen(end, end).map_err(Failure::of_thread)?;
     let queue = place.queue(Box::new(Anything), Options::default())?;
     Notices::of(&queue)?;
     join(&queue, &place.stream)?;

@@ -13,12 +13,14 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 
 use super::args;
-use super::config::REDIS_PAYLOAD_MAX;
 use crate::handler::attempt::decode;
 use crate::jobs::Job;
 use crate::kitchen::Dish;
 use crate::payload;
 use dishrack_core::stream::entry::{Fields, Layout};
+
+/// What a worker makes of the padding that an entry in Redis asks for.
+pub(super) const REDIS_PAYLOAD_MAX: usize = 499_000_000;
 
 /// What the items of the command line are: it is the same for all of them.
 pub(super) const ITEM_TYPE: &str = "text";

@@ -12,8 +12,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
+use super::exit::{Failure, code, written};
 use super::screen::Stream;
-use super::{Failure, args, code, written};
 
 /// In which form.
 #[derive(Debug, Args)]
@@ -116,8 +116,7 @@ const ENVIRONMENT: &Terms = &[
 ];
 
 /// Prints the manual.
-pub(super) fn run(manual: &Manual) -> Result<u8, Failure> {
-    let mut command = args::Args::whole();
+pub(super) fn run(manual: &Manual, mut command: Command) -> Result<u8, Failure> {
     command.build();
     let page = match manual.markdown {
         true => markdown::page(&command),
@@ -127,10 +126,9 @@ pub(super) fn run(manual: &Manual) -> Result<u8, Failure> {
 }
 
 /// Prints the completions.
-pub(super) fn complete(command: &Completions) -> Result<u8, Failure> {
+pub(super) fn complete(wanted: &Completions, mut command: Command) -> Result<u8, Failure> {
     let mut text = Vec::new();
-    let mut args = args::Args::whole();
-    clap_complete::generate(command.shell, &mut args, "supervisor", &mut text);
+    clap_complete::generate(wanted.shell, &mut command, "supervisor", &mut text);
     print(&text)
 }
 

@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::{Failure, printer};
-use crate::error::Error;
+use super::exit::Failure;
+use super::screen;
 use crate::observe::{Event, EventKind, Observer};
 use crate::queue::JoinableQueue;
 
@@ -16,13 +13,8 @@ pub(super) struct Notices;
 
 impl Notices {
     /// Tells those of this queue.
-    pub(super) fn of<T>(queue: &JoinableQueue<T>) -> Result<(), Failure>
-    where
-        T: Serialize + DeserializeOwned,
-    {
-        let broker = queue.broker().map_err(Error)?;
-        broker.set_observer(Arc::new(Notices));
-        Ok(())
+    pub(super) fn of<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
+        Ok(queue.set_observer(Arc::new(Notices))?)
     }
 }
 
@@ -33,7 +25,7 @@ impl Observer for Notices {
 
     fn observe(&self, event: Event) {
         if let EventKind::Notice { why } = event.kind {
-            printer::complain(&why);
+            screen::complain(&why);
         }
     }
 }

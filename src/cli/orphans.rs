@@ -8,6 +8,7 @@ use nix::sys::signal::{SigSet, Signal};
 use signal_hook::iterator::Signals;
 
 use crate::supervision::{Supervisor, are_orphans_adopted};
+use crate::sys::threads::spawn;
 
 /// Has orphans waited for when they end, where there can be any.
 ///
@@ -29,6 +30,5 @@ pub(super) fn reap<T: 'static>(pool: &Arc<Supervisor<T, ()>>) -> io::Result<()> 
             pool.reap_orphans();
         }
     };
-    let thread = std::thread::Builder::new().name("orphans".into());
-    thread.spawn(listen).map(drop)
+    spawn("orphans", listen)
 }

@@ -10,9 +10,20 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use rustix::fs::FlockOperation;
 
-use super::printer;
+use super::screen;
+use crate::observe::timeline::BEGINNING;
 use crate::sys::descriptors::path_of;
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
+
+/// How a chart begins, and what it is.
+pub(super) const CHART: (&str, &str) = (BEGINNING, "a time chart by this program");
+
+/// How a trace begins, and what it is: the names of threads and the like come as such values, and
+/// those that are not known are passed over.
+pub(super) const TRACE: (&str, &str) = (
+    "[\n{\"ph\":\"M\",\"name\":\"made_by_dishrack\",",
+    "a trace by this program",
+);
 
 /// A file that is written anew: a picture, a trace.
 #[derive(Debug)]
@@ -73,7 +84,7 @@ impl Output {
     /// Says that and why it cannot be written.
     pub(super) fn complain(&self, error: &io::Error) {
         let path = self.path.display();
-        printer::complain(&format_args!(
+        screen::complain(&format_args!(
             "{} {path}: cannot be written: {error}",
             self.option
         ));

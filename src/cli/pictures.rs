@@ -8,22 +8,12 @@ use serde_json::Value;
 use super::args::Mode;
 use super::config::{Config, DishConfig};
 use super::input::Source;
-use super::output::Output;
+use super::output::{self, Output};
 use super::view::View;
 use crate::observe::Event;
 use crate::observe::spans::{Labels, Producer};
-use crate::observe::timeline::{BEGINNING, Timeline, grouped, svg};
+use crate::observe::timeline::{Timeline, grouped, svg};
 use crate::observe::trace::Trace;
-
-/// How a chart begins, and what it is.
-pub(super) const CHART: (&str, &str) = (BEGINNING, "a time chart by this program");
-
-/// How a trace begins, and what it is: the names of threads and the like come as such values, and
-/// those that are not known are passed over.
-pub(super) const TRACE: (&str, &str) = (
-    "[\n{\"ph\":\"M\",\"name\":\"made_by_dishrack\",",
-    "a trace by this program",
-);
 
 /// The views that the configuration asks for.
 pub(super) fn views(config: &Config, labels: &Labels) -> io::Result<Vec<Box<dyn View>>> {
@@ -180,7 +170,7 @@ impl Tape {
     fn begin(&mut self) -> io::Result<()> {
         self.has_begun = true;
         self.out.get_mut().begin()?;
-        let (beginning, _) = TRACE;
+        let (beginning, _) = output::TRACE;
         let pid = std::process::id();
         write!(
             self.out,

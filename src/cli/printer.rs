@@ -3,7 +3,6 @@
 //! A reader that is slow must not stop the workers, and what is not printed yet must not fill the
 //! memory: so a producer, who makes events out of nothing, waits when too many are unprinted.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,17 +12,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 use parking_lot::Mutex;
 
-use super::code;
 use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
+use super::exit::{code, end};
+use super::halt::HaltRule;
 use super::input::Source;
-use super::jobs::HaltRule;
-use super::screen::{say, say_in_time};
+use super::screen::{self, say, say_in_time};
 use super::stop::Stop;
 use super::ticks::Ticks;
 use super::view::View;
 use crate::observe::text::{Words, printable};
 use crate::observe::{Event, EventKind, Observer};
+use crate::sys::threads::spawn;
 use crate::sys::title;
 use dishrack_core::ledger::Counts;
 
@@ -32,11 +32,6 @@ const BACKLOG: usize = 10_000;
 
 /// The title is rewritten at most this often.
 const TITLE_PAUSE: Duration = Duration::from_millis(50);
-
-/// Prints an error of the command itself.
-pub(super) fn complain(failure: &dyn fmt::Display) {
-    say_in_time(format!("supervisor: {failure}"));
-}
 
 /// A journal held something.
 pub(super) fn say_resuming(journal: &Path, counts: &Counts, words: &Words) {
@@ -200,10 +195,10 @@ impl Printer {
 
 /// Whatever this run would still say cannot be relied on.
 fn end_inconsistent(why: &str) {
-    complain(&format_args!(
+    screen::complain(&format_args!(
         "internal error: {why}; nothing more is done; please report this"
     ));
-    super::end(code::INTERNAL);
+    end(code::INTERNAL);
 }
 
 impl Observer for Printer {
@@ -312,13 +307,10 @@ fn start_title(
         ));
     };
     show();
-    let thread = std::thread::Builder::new().name("title".into());
-    thread
-        .spawn(move || {
-            for () in &changes {
-                show();
-                std::thread::sleep(TITLE_PAUSE);
-            }
-        })
-        .map(drop)
+    spawn("title", move || {
+        for () in &changes {
+            show();
+            std::thread::sleep(TITLE_PAUSE);
+        }
+    })
 }

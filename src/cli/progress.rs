@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::args::Show;
-use super::goal::Expected;
+use super::expected::Expected;
 use super::screen;
 use super::view::View;
-use crate::observe::Event;
 use crate::observe::progress::Progress;
+use crate::observe::{Event, micros};
 use dishrack_core::ledger::Counts;
 
 /// Bars are drawn about so often.
@@ -149,10 +149,6 @@ fn object(progress: &Progress, now: Duration, knows_items: bool) -> Value {
         "eta_s": progress.time_left(now).map(|time| time.as_secs()),
         "workers": workers.collect::<Value>(),
     })
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Bars on the terminal.

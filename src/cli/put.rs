@@ -10,11 +10,12 @@ use clap::Args;
 use serde_bytes::ByteBuf;
 
 use super::args::{PromiseArgs, StreamArgs};
+use super::exit::{Failure, code, end};
 use super::input::{self, Feed, Source};
 use super::layout::JobText;
 use super::notices::Notices;
 use super::stop::Stop;
-use super::{Failure, code, jobs, printer, run, stream};
+use super::{jobs, screen, stream};
 use crate::jobs::Job;
 use crate::queue::JoinableQueue;
 use dishrack_core::ledger::{Capacity, Options};
@@ -79,7 +80,7 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
         ..Options::default()
     };
     let separator = if command.null { 0 } else { b'\n' };
-    let feed = Feed::open(&source, separator).map_err(run::internal)?;
+    let feed = Feed::open(&source, separator).map_err(Failure::of_thread)?;
     let place = command.promise.of(place);
     let queue: Stream = place.queue(Box::new(JobText), options)?;
     let stop = Stop::new();
@@ -101,9 +102,9 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     say_put(&queue, &place.stream);
     if let Some(signal) = stop.signal() {
         if let Some(why) = queue.store_failure() {
-            printer::complain(&why);
+            screen::complain(&why);
         }
-        return Ok(128 + u8::try_from(signal).unwrap_or(0));
+        return Ok(code::of_signal(signal));
     }
     put?;
     stream::check_younger(&queue)?;
@@ -161,9 +162,9 @@ fn listen(queue: &Stream, stop: &Stop, stream: &str) -> Result<(), Failure> {
     };
     let at_once = move |signal| {
         say_put(&sudden, &stream);
-        super::end(128 + u8::try_from(signal).unwrap_or(0));
+        end(code::of_signal(signal));
     };
-    stop.listen(in_order, at_once).map_err(run::internal)
+    stop.listen(in_order, at_once).map_err(Failure::of_thread)
 }
 
 /// How many items are on the stream for certain, and of how many it is not known.
@@ -172,8 +173,8 @@ fn say_put(queue: &Stream, stream: &str) {
     let s = if count == 1 { "" } else { "s" };
     let words = format!("{count} item{s} put on stream {stream}");
     match more {
-        0 => printer::complain(&words),
-        more => printer::complain(&format_args!(
+        0 => screen::complain(&words),
+        more => screen::complain(&format_args!(
             "{words} for certain; {more} more may be there, as {} was told and has not answered",
             queue.kind_of_server()
         )),

@@ -6,14 +6,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::args::{Format, Method, Mode};
 use super::config::{Config, Purpose};
 use super::dead_letter_log::DeadLetterLog;
 use super::earlier;
-use super::goal::{Expected, Goal};
+use super::exit::{Failure, code, end, end_without_stdout};
+use super::expected::Expected;
+use super::goal::Goal;
 use super::input::{self, Feed, Source};
 use super::job_control::JobControl;
 use super::printer::{self, Printer};
@@ -23,19 +22,19 @@ use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
 use super::view::{Lines, Out, View};
 use super::work::{Origin, Producer, Work};
-use super::{Failure, code, jobs, orphans, pictures, screen};
-use crate::error::Error;
+use super::{orphans, pictures, scratch, screen};
+use crate::observe::Observer;
 use crate::observe::text::{Style, Words};
-use crate::observe::{EventKind, Observer};
 use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
-use dishrack_core::ledger::{Counts, ItemId};
+use crate::sys::threads::spawn;
+use dishrack_core::ledger::ItemId;
 use dishrack_core::pool::spec::StartMethod;
 
 /// Does all the work. The exit code.
 pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     let config = &Arc::new(config);
-    let feed = Feed::open(&config.source, config.separator).map_err(internal)?;
+    let feed = Feed::open(&config.source, config.separator).map_err(Failure::of_thread)?;
     let queue = open(config, &work)?;
     let stop = Stop::new();
     let goal = goal(config, &queue)?;
@@ -52,9 +51,9 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
         stop.clone(),
         without_stdout(config, &queue),
     )
-    .map_err(internal)?;
+    .map_err(Failure::of_thread)?;
     printer.progress(&goal.before);
-    let terminal = JobControl::hear().map_err(internal)?;
+    let terminal = JobControl::hear().map_err(Failure::of_thread)?;
     let hired = hire(config, &work, &queue, &printer);
     if hired.is_err() {
         // What views have begun is to be whole.
@@ -70,8 +69,10 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
-    terminal.pass_on(&running.pool).map_err(internal)?;
-    orphans::reap(&running.pool).map_err(internal)?;
+    terminal
+        .pass_on(&running.pool)
+        .map_err(Failure::of_thread)?;
+    orphans::reap(&running.pool).map_err(Failure::of_thread)?;
     let mut producer = Producer {
         config,
         feed,
@@ -115,7 +116,7 @@ impl<T> Clone for Running<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
+impl<T: 'static> Running<T> {
     /// Waits for the end. The exit code.
     fn finish(&self, config: &Config, produced: Result<(), Failure>) -> Result<u8, Failure> {
         let joined = self.join(config.purpose);
@@ -157,19 +158,19 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
             false => self.queue.close_store(),
         };
         if let Err(error) = &closed {
-            printer::complain(error);
+            screen::complain(error);
         }
         if let Some(signal) = signal {
             match (&joined, self.queue.store_failure()) {
-                (_, Some(why)) if self.is_shared => printer::complain(&why),
-                (Err(error), _) if !is_kept => printer::complain(error),
+                (_, Some(why)) if self.is_shared => screen::complain(&why),
+                (Err(error), _) if !is_kept => screen::complain(error),
                 _ => self.goal.tell_left_undone(&self.queue),
             }
-            return Ok(128 + u8::try_from(signal).unwrap_or(0));
+            return Ok(code::of_signal(signal));
         }
         let is_whole = is_written && closed.is_ok();
         if let Some((why, code)) = self.stop.halted() {
-            printer::complain(&why);
+            screen::complain(&why);
             return Ok(if is_whole { code } else { code::USAGE });
         }
         joined?;
@@ -200,13 +201,13 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
 
     fn report_summary(&self) -> Result<(), Failure> {
         let counts = self.goal.sum(&self.queue)?;
-        report_summary(&self.queue, &self.pool, counts)
+        Ok(self.queue.emit_summary(counts, self.pool.restarts())?)
     }
 
     /// A second signal: the end, now.
     fn end(&self, config: &Config, signal: i32) {
         // What ends from now on may be written down and not be shown.
-        jobs::keep_scratch();
+        scratch::keep();
         self.stop.sum_up(|| {
             // The end comes all the same where the summary cannot.
             let _ = self.report_summary();
@@ -218,7 +219,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
         if config.is_shared() {
             leave_in_time(&self.queue);
         }
-        super::end(128 + u8::try_from(signal).unwrap_or(0));
+        end(code::of_signal(signal));
     }
 
     fn listen(&self, config: &Arc<Config>, words: &'static Words) -> Result<(), Failure> {
@@ -242,7 +243,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
             sudden.pool.kill();
             sudden.end(&config, signal);
         };
-        self.stop.listen(in_order, at_once).map_err(internal)
+        self.stop
+            .listen(in_order, at_once)
+            .map_err(Failure::of_thread)
     }
 
     /// Ends the run early when somebody who watches it says so.
@@ -264,8 +267,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Running<T> {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("halt".into());
-        thread.spawn(halt).map(drop).map_err(internal)
+        spawn("halt", halt).map_err(Failure::of_thread)
     }
 }
 
@@ -277,7 +279,6 @@ fn origin<W: Work>(
     goal: &Goal,
     work: &W,
 ) -> Result<Origin, Failure> {
-    let broker = queue.broker().map_err(Error)?;
     let unshown = match work.keeps_attempts() {
         true => earlier::events(queue, |item| work.name_of(item))?,
         false => Vec::new(),
@@ -288,12 +289,12 @@ fn origin<W: Work>(
         let started = DeadLetterLog::start(file, path.clone(), &unshown, unwritten.clone());
         started.map(Arc::new)
     });
-    let letters = letters.transpose().map_err(internal)?;
+    let letters = letters.transpose().map_err(Failure::of_thread)?;
     let shown = queue.clone();
-    Ok(broker.read(|core| Origin {
-        accepted: core.dispatcher.ledger.counts().accepted,
+    Ok(Origin {
+        accepted: queue.counts_here()?.accepted,
         unfinished: match work.keeps_attempts() {
-            true => core.dispatcher.ledger.waiting_ids(),
+            true => queue.waiting_ids()?,
             false => BTreeSet::new(),
         },
         unshown,
@@ -303,7 +304,7 @@ fn origin<W: Work>(
         unwritten,
         stop: stop.clone(),
         expected: goal.expected.clone(),
-    }))
+    })
 }
 
 /// All lines were read, unless the run was stopped: so it is known how many items there are.
@@ -312,10 +313,7 @@ fn end_input<T>(
     stop: &Stop,
     expected: &Expected,
     lines: u64,
-) -> Result<(), Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+) -> Result<(), Failure> {
     match stop.sleep(Duration::ZERO) {
         true => expected.set(lines),
         // There may be no room on a stream.
@@ -333,10 +331,7 @@ fn no_workers_left(why: &str) -> Failure {
 }
 
 /// What is to be done in all, and how to go on when it is not.
-fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, Failure> {
     let again = match config.source {
         Source::Stdin => "the same command with the same input",
         _ => "the same command",
@@ -361,7 +356,7 @@ where
     let goal = Goal::of(queue, config, is_told.then_some(advice))?;
     let is_knowable = config.total.is_none() && !config.is_shared();
     if is_knowable && input::is_there(&config.source) == Ok(true) {
-        count_aside(config, goal.expected.clone()).map_err(internal)?;
+        count_aside(config, goal.expected.clone()).map_err(Failure::of_thread)?;
     }
     Ok(goal)
 }
@@ -374,8 +369,7 @@ fn count_aside(config: &Config, expected: Expected) -> io::Result<()> {
             expected.set(count);
         }
     };
-    let thread = std::thread::Builder::new().name("count".into());
-    thread.spawn(count).map(drop)
+    spawn("count", count)
 }
 
 /// What shows the run.
@@ -395,7 +389,7 @@ fn views<W: Work>(
     let lines = Lines::new(out.clone(), style, config);
     let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
     views.extend(work.views(config, origin, &out)?);
-    views.extend(pictures::views(config, &work.labels(config)).map_err(internal)?);
+    views.extend(pictures::views(config, &work.labels(config)).map_err(Failure::of_thread)?);
     let printed = match (config.is_quiet, config.format) {
         _ if !words.tells_items => Printed::Output,
         (true, Format::Text) => Printed::Nothing,
@@ -408,10 +402,7 @@ fn views<W: Work>(
 }
 
 /// Whether there are any; those that were dropped from a journal are seen to.
-fn has_dead_letters<T>(queue: &JoinableQueue<T>) -> Result<bool, Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+fn has_dead_letters<T>(queue: &JoinableQueue<T>) -> Result<bool, Failure> {
     Ok(queue.counts()?.dead > 0 && !queue.raw_dead_letters()?.is_empty())
 }
 
@@ -444,18 +435,11 @@ const TIME_TO_READ: Duration = Duration::from_secs(1);
 /// How long a second signal waits for the summary to be read.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-pub(super) fn internal(error: io::Error) -> Failure {
-    Failure::Internal(format!("cannot start a thread: {error}"))
-}
-
 /// What is done when nothing can be printed any more. What is held here is others' from then on.
-fn without_stdout<T>(
+fn without_stdout<T: 'static>(
     config: &Config,
     queue: &JoinableQueue<T>,
-) -> impl Fn(&io::Error) + Send + 'static
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+) -> impl Fn(&io::Error) + Send + 'static {
     let shared = config.is_shared().then(|| queue.clone());
     move |error| {
         if let Some(queue) = &shared {
@@ -463,15 +447,6 @@ where
         }
         end_without_stdout(error);
     }
-}
-
-/// Whoever read our output has gone, which is no error; any other failure to write is one.
-pub(super) fn end_without_stdout(error: &io::Error) {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        super::end(code::CLOSED_STDOUT);
-    }
-    printer::complain(&format_args!("cannot write to stdout: {error}"));
-    super::end(code::USAGE);
 }
 
 fn hire<W: Work>(
@@ -498,34 +473,4 @@ fn hire<W: Work>(
         builder = builder.without_polling();
     }
     Ok(work.hire(builder, queue)?)
-}
-
-pub(super) fn emit<T>(queue: &JoinableQueue<T>, kind: EventKind) -> Result<(), Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
-    let broker = queue.broker().map_err(Error)?;
-    broker.read(|core| core.emitter.emit(kind));
-    Ok(())
-}
-
-pub(super) fn report_summary<T>(
-    queue: &JoinableQueue<T>,
-    pool: &Supervisor<T, ()>,
-    counts: Counts,
-) -> Result<(), Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
-    let broker = queue.broker().map_err(Error)?;
-    let restarts = pool.restarts();
-    broker.read(|core| {
-        let what = EventKind::Summary {
-            counts,
-            restarts,
-            elapsed: core.emitter.now(),
-        };
-        core.emitter.emit(what);
-    });
-    Ok(())
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Failure, code, printer};
+use super::exit::{Failure, code};
+use super::screen;
 use crate::queue::durable::salvage;
 use crate::store::journal::Saved;
 
@@ -30,12 +31,12 @@ pub(super) fn run(command: &Salvage) -> Result<u8, Failure> {
         incomplete,
     } = saved;
     let into = command.into.display();
-    printer::complain(&format_args!(
+    screen::complain(&format_args!(
         "{into}: saved {unfinished} unfinished items and {dead} dead letters; {done} are done"
     ));
     if !incomplete.is_empty() {
         let incomplete = incomplete.join(", ");
-        printer::complain(&format_args!("not all is there of: {incomplete}"));
+        screen::complain(&format_args!("not all is there of: {incomplete}"));
     }
     if lost == 0 && rows_lost == 0 {
         return Ok(match incomplete.is_empty() {
@@ -43,7 +44,7 @@ pub(super) fn run(command: &Salvage) -> Result<u8, Failure> {
             false => code::DEAD_LETTERS,
         });
     }
-    printer::complain(&format_args!(
+    screen::complain(&format_args!(
         "{rows_lost} rows could not be read; of {lost} items nothing is known: they count as dead, \
          and the same input brings them again"
     ));

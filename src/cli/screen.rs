@@ -7,6 +7,7 @@
 //! The cursor is never hidden and rests at the start of the last line of the bars: whatever kills
 //! us leaves a cursor, and what a terminal echoes (`^C`) stays on a line that is erased anyway.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::BorrowedFd;
@@ -27,6 +28,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::observe::text::harmless;
 use crate::sys::blocking::Blocking;
+use crate::sys::threads::spawn;
 
 /// How long the last words may take, where nobody may read.
 const TIME_TO_SAY: Duration = Duration::from_millis(200);
@@ -215,6 +217,11 @@ pub(super) fn send_file(from: &mut io::Take<File>) -> io::Result<()> {
     Ok(())
 }
 
+/// Prints an error of the command itself.
+pub(super) fn complain(failure: &dyn fmt::Display) {
+    say_in_time(format!("supervisor: {failure}"));
+}
+
 /// A line on stderr, where nobody may read: what follows must not depend on that.
 pub(super) fn say_in_time(line: String) {
     in_time(move || say(&line));
@@ -233,8 +240,7 @@ fn in_time(print: impl FnOnce() + Clone + Send + 'static) {
         drop(printing);
     };
     let time = time_to_say(rustix::stdio::stderr());
-    let thread = std::thread::Builder::new().name("complain".into());
-    if thread.spawn(print).is_ok() {
+    if spawn("complain", print).is_ok() {
         // Disconnected when it is done.
         let _ = printed.recv_timeout(time);
     } else if has_room(rustix::stdio::stderr(), TIME_TO_SAY) {

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::address::Address;
 use super::args::{Format, StreamArgs, duration};
+use super::exit::{Failure, code, written};
 use super::layout::Anything;
 use super::screen::Stream;
-use super::{Failure, code, written};
 use crate::observe::text::printable;
 use crate::store::stream::{Opening, Status};
 use dishrack_core::ledger::Capacity;

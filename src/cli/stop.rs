@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use nix::sys::signal::{SigSet, Signal};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use signal_hook::iterator::Signals;
 
 use crate::sys::signals;
+use crate::sys::threads::spawn;
 
 /// What ends a process that does not listen. SIGQUIT does so still: whoever sends that wants no order,
 /// but a picture of the memory.
@@ -90,7 +91,7 @@ impl Stop {
 
     /// All that Redis was to be told or asked is over.
     pub(super) fn settle(&self) {
-        self.lock().waiting = None;
+        self.state.lock().waiting = None;
     }
 
     /// Waits for that until this moment. Whether it is over.
@@ -120,8 +121,7 @@ impl Stop {
             if let Some(signal) = signals.next() {
                 stop.request(signal);
                 // It may take as long as the grace, while the next signal is listened for.
-                let orderly = std::thread::Builder::new().name("stop".into());
-                if orderly.spawn(move || in_order(signal)).is_err() {
+                if spawn("stop", move || in_order(signal)).is_err() {
                     return at_once(signal);
                 }
             }
@@ -130,18 +130,11 @@ impl Stop {
                 at_once(signal);
             }
         };
-        std::thread::Builder::new()
-            .name("signals".into())
-            .spawn(listen)
-            .map(drop)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+        spawn("signals", listen)
     }
 
     fn request(&self, signal: i32) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.signal = Some(signal);
         state.signaled.get_or_insert_with(Instant::now);
         state.running = None;
@@ -149,19 +142,19 @@ impl Stop {
 
     /// All workers are gone: there is no use in washing on.
     pub(super) fn give_up(&self, why: String) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.loss = Some(why);
         state.running = None;
     }
 
     /// The journal failed: what is washed cannot be kept.
     pub(super) fn break_off(&self) {
-        self.lock().running = None;
+        self.state.lock().running = None;
     }
 
     /// Enough has failed: nothing more is begun, and the run ends with this exit code.
     pub(super) fn halt(&self, manner: Manner, why: String, code: u8) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.halt = Some((why, code));
         state.running = None;
         // Full when it was halted before.
@@ -175,22 +168,22 @@ impl Stop {
 
     /// Why the run was halted, if it was, and the exit code.
     pub(super) fn halted(&self) -> Option<(String, u8)> {
-        self.lock().halt.clone()
+        self.state.lock().halt.clone()
     }
 
     /// Why there are no workers left, if there are none.
     pub(super) fn loss(&self) -> Option<String> {
-        self.lock().loss.clone()
+        self.state.lock().loss.clone()
     }
 
     /// The last signal that stopped the run, if one did.
     pub(super) fn signal(&self) -> Option<i32> {
-        self.lock().signal
+        self.state.lock().signal
     }
 
     /// What is left of the time that a signal has given to the run.
     pub(super) fn left_of(&self, time: Duration) -> Duration {
-        let signaled = self.lock().signaled;
+        let signaled = self.state.lock().signaled;
         let passed = signaled.map_or(Duration::ZERO, |at| at.elapsed());
         time.saturating_sub(passed)
     }

@@ -3,18 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::Failure;
+use super::exit::Failure;
 use super::stop::Stop;
 use crate::queue::JoinableQueue;
+use crate::sys::threads::spawn;
 
 /// Whether the stream has all that was told to it.
-pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
     match queue.is_older() {
         false => Ok(()),
         true => Err(Failure::Usage(format!(
@@ -25,10 +20,7 @@ where
 }
 
 /// Whether no item of the stream is gone without an end.
-pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), Failure>
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
     match queue.gone() {
         0 => Ok(()),
         gone => Err(Failure::Usage(format!(
@@ -38,10 +30,7 @@ where
 }
 
 /// Gives back to the stream what was not worked on, if that can be done in a moment.
-pub(super) fn leave_in_time<T>(queue: &JoinableQueue<T>)
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+pub(super) fn leave_in_time<T: 'static>(queue: &JoinableQueue<T>) {
     let (leaving, left) = crossbeam_channel::bounded::<()>(0);
     let queue = queue.clone();
     let leave = move || {
@@ -49,8 +38,7 @@ where
         queue.leave();
         drop(leaving);
     };
-    let thread = std::thread::Builder::new().name("leave".into());
-    if thread.spawn(leave).is_ok() {
+    if spawn("leave", leave).is_ok() {
         // Disconnected when it is done.
         let _ = left.recv_timeout(TIME_TO_LEAVE);
     }
@@ -58,10 +46,7 @@ where
 
 /// Waits no longer for Redis when the time for stopping is over: not at all where it is known to be
 /// away, and a moment where it may take what there is to be told only then.
-pub(super) fn give_up_in_time<T>(queue: &JoinableQueue<T>, stop: &Stop, time: Duration)
-where
-    T: Serialize + DeserializeOwned + 'static,
-{
+pub(super) fn give_up_in_time<T: 'static>(queue: &JoinableQueue<T>, stop: &Stop, time: Duration) {
     let over = Instant::now() + time;
     let (queue, stop) = (queue.clone(), stop.clone());
     let watch = move || {
@@ -75,8 +60,7 @@ where
         }
     };
     // Where there is no thread for it, a second signal ends the run.
-    let thread = std::thread::Builder::new().name("give up".into());
-    let _ = thread.spawn(watch);
+    let _ = spawn("give up", watch);
 }
 
 /// How long whoever was told to stop waits for Redis to take what it is told and given back, also

@@ -6,26 +6,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dishrack_core::ledger::ItemId;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 /// Shared by all that write.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unwritten(Arc<Mutex<BTreeSet<(ItemId, u32)>>>);
 
 impl Unwritten {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<(ItemId, u32)>> {
-        self.0.lock()
-    }
-
     pub(super) fn add(&self, id: ItemId, attempt: u32) {
-        self.lock().insert((id, attempt));
+        self.0.lock().insert((id, attempt));
     }
 
     pub(super) fn has(&self, id: ItemId, attempt: u32) -> bool {
-        self.lock().contains(&(id, attempt))
+        self.0.lock().contains(&(id, attempt))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.0.lock().is_empty()
     }
 }

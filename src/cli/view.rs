@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::args::Format;
 use super::config::Config;
@@ -79,19 +79,15 @@ impl Out {
     pub(super) fn new() -> Self {
         Out(Arc::new(Mutex::new(BufWriter::new(Stream::Out))))
     }
-
-    fn lock(&self) -> MutexGuard<'_, BufWriter<Stream>> {
-        self.0.lock()
-    }
 }
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.lock().write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.lock().flush()
+        self.0.lock().flush()
     }
 }
 

@@ -8,15 +8,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Failure;
 use super::args::Mode;
 use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
-use super::goal::Expected;
+use super::exit::Failure;
+use super::expected::Expected;
+use super::halt::HaltRule;
 use super::input::{Feed, Line, Source};
-use super::jobs::HaltRule;
 use super::printer::Printer;
-use super::run;
 use super::stop::Stop;
 use super::unwritten::Unwritten;
 use super::view::{Out, View};
@@ -157,7 +156,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     pub(super) fn tell(&self, what: impl FnOnce() -> EventKind) -> Result<(), Failure> {
         if self.printer.wants_items() {
             self.printer.wait_for_room();
-            run::emit(self.queue, what())?;
+            self.queue.emit(what())?;
         }
         Ok(())
     }

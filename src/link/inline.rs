@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::{Job, Link};
 use crate::payload::Payload;
@@ -23,22 +23,18 @@ pub(crate) fn pair() -> (InlineLink, InlineJobs) {
 }
 
 impl InlineJobs {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Job>> {
-        self.0.lock()
-    }
-
     pub(crate) fn pop(&self) -> Option<Job> {
-        self.lock().pop_front()
+        self.0.lock().pop_front()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.0.lock().is_empty()
     }
 }
 
 impl Link for InlineLink {
     fn deliver(&mut self, handed: &Handed, payload: &Payload, _is_awaited: bool) {
-        self.0.lock().push_back(Job::new(handed, payload));
+        self.0.0.lock().push_back(Job::new(handed, payload));
     }
 
     fn ask_to_stop(&mut self) {}

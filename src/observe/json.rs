@@ -1,140 +1,113 @@
 //! Events as JSON, one object a line. The names of events and fields are a contract with other
 //! programs: see `docs/events.md`.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::{Event, EventKind, last_cause};
+use super::{Event, EventKind, last_cause, micros};
 use dishrack_core::ledger::Exit;
 
 /// Returns the event's object. Items are dishes, which are washed and dried, or are run.
 pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
-    let kind = &event.kind;
-    let object = of_item(kind, are_dishes).or_else(|| of_worker(kind));
-    let mut object = object.unwrap_or_else(|| of_run(kind));
+    let mut object = with_fields(name(&event.kind, are_dishes), &event.kind, are_dishes);
     object["t_us"] = micros(event.at).into();
     object
 }
 
-fn of_item(kind: &EventKind, are_dishes: bool) -> Option<Value> {
-    Some(match kind {
-        EventKind::Producing { item, pid } => json!({"event": "washing", "item": item, "pid": pid}),
-        EventKind::Produced { item, pid } => json!({"event": "washed", "item": item, "pid": pid}),
-        EventKind::NotProduced { item, pid } => {
-            json!({"event": "not_washed", "item": item, "pid": pid})
+fn name(kind: &EventKind, are_dishes: bool) -> &'static str {
+    match kind {
+        EventKind::Started { .. } => "started",
+        EventKind::Producing { .. } => "washing",
+        EventKind::Produced { .. } => "washed",
+        EventKind::NotProduced { .. } => "not_washed",
+        EventKind::ItemStarted { .. } if are_dishes => "drying",
+        EventKind::ItemStarted { .. } => "running",
+        EventKind::ItemDone { .. } => "done",
+        EventKind::Retry { .. } => "retry",
+        EventKind::Dead { .. } => "dead",
+        EventKind::TimeLimit { .. } => "time_limit",
+        EventKind::WorkerStarted { .. } => "worker_started",
+        EventKind::WorkerExited { .. } => "worker_exited",
+        EventKind::WorkerFailedToStart { .. } => "worker_failed_to_start",
+        EventKind::WorkerFailed { .. } => "worker_failed",
+        EventKind::WorkerGivenUp { .. } => "worker_given_up",
+        EventKind::WorkerReplaced { .. } => "worker_replaced",
+        EventKind::NoWorkersLeft { .. } => "no_workers_left",
+        EventKind::JournalFailed { .. } => "journal_failed",
+        EventKind::Notice { .. } => "notice",
+        EventKind::Inconsistent { .. } => "inconsistent",
+        EventKind::Summary { .. } => "summary",
+    }
+}
+
+/// What belongs to an event of this name.
+fn with_fields(event: &str, kind: &EventKind, are_dishes: bool) -> Value {
+    match kind {
+        EventKind::Started { pid, mode, workers } => {
+            json!({"event": event, "pid": pid, "mode": mode, "workers": workers})
         }
-        EventKind::ItemStarted {
-            id,
-            item,
-            worker,
-            pid,
-            attempt,
-        } => match are_dishes {
+        EventKind::Producing { item, pid }
+        | EventKind::Produced { item, pid }
+        | EventKind::NotProduced { item, pid } => {
+            json!({"event": event, "item": item, "pid": pid})
+        }
+        #[rustfmt::skip]
+        EventKind::ItemStarted { id, item, worker, pid, attempt } => match are_dishes {
             true => json!({
-                "event": "drying", "item": item, "worker": &**worker, "pid": pid,
-                "attempt": attempt,
+                "event": event, "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
             }),
             false => json!({
-                "event": "running", "item": item, "number": id.0, "worker": &**worker, "pid": pid,
+                "event": event, "item": item, "number": id.0, "worker": &**worker, "pid": pid,
                 "attempt": attempt,
             }),
         },
-        EventKind::ItemDone {
-            item,
-            worker,
-            pid,
-            attempt,
-            duration,
-            ..
-        } => json!({
-            "event": "done", "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
+        #[rustfmt::skip]
+        EventKind::ItemDone { item, worker, pid, attempt, duration, .. } => json!({
+            "event": event, "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
             "duration_us": micros(*duration),
         }),
         EventKind::Retry { item, failure, .. } => json!({
-            "event": "retry", "item": item, "attempt": failure.attempt,
+            "event": event, "item": item, "attempt": failure.attempt,
             "cause": failure.cause.to_string(),
         }),
         EventKind::Dead { item, history, .. } => json!({
-            "event": "dead", "item": item, "attempts": history.len(),
-            "cause": last_cause(history),
+            "event": event, "item": item, "attempts": history.len(), "cause": last_cause(history),
         }),
-        EventKind::TimeLimit { item, worker, pid } => json!({
-            "event": "time_limit", "item": item, "worker": &**worker, "pid": pid,
-        }),
-        _ => return None,
-    })
-}
-
-fn of_worker(kind: &EventKind) -> Option<Value> {
-    Some(match kind {
+        EventKind::TimeLimit { item, worker, pid } => {
+            json!({"event": event, "item": item, "worker": &**worker, "pid": pid})
+        }
         EventKind::WorkerStarted { worker, pid } => {
-            json!({"event": "worker_started", "worker": &**worker, "pid": pid})
+            json!({"event": event, "worker": &**worker, "pid": pid})
         }
-        EventKind::WorkerExited {
-            worker,
-            pid,
-            exit,
-            holding,
-            ..
-        } => exited(worker, *pid, *exit, holding.as_deref()),
-        EventKind::WorkerFailedToStart { worker, pid, why } => json!({
-            "event": "worker_failed_to_start", "worker": &**worker, "pid": pid, "why": why,
-        }),
-        EventKind::WorkerFailed { worker, why } => {
-            json!({"event": "worker_failed", "worker": &**worker, "why": why})
+        #[rustfmt::skip]
+        EventKind::WorkerExited { worker, pid, exit, holding, .. } => {
+            exited(json!({"event": event, "worker": &**worker, "pid": pid, "holding": holding}), *exit)
+        },
+        EventKind::WorkerFailedToStart { worker, pid, why } => {
+            json!({"event": event, "worker": &**worker, "pid": pid, "why": why})
         }
-        EventKind::WorkerGivenUp { worker, why } => {
-            json!({"event": "worker_given_up", "worker": &**worker, "why": why})
+        EventKind::WorkerReplaced { worker, pid, why } => {
+            json!({"event": event, "worker": &**worker, "pid": pid, "why": why})
         }
-        EventKind::WorkerReplaced { worker, pid, why } => json!({
-            "event": "worker_replaced", "worker": &**worker, "pid": pid, "why": why,
-        }),
-        _ => return None,
-    })
-}
-
-/// Returns all other events, named one by one so that a new kind is not forgotten.
-fn of_run(kind: &EventKind) -> Value {
-    match kind {
-        EventKind::Started { pid, mode, workers } => {
-            json!({"event": "started", "pid": pid, "mode": mode, "workers": workers})
+        EventKind::WorkerFailed { worker, why } | EventKind::WorkerGivenUp { worker, why } => {
+            json!({"event": event, "worker": &**worker, "why": why})
         }
-        EventKind::NoWorkersLeft { why } => json!({"event": "no_workers_left", "why": why}),
-        EventKind::JournalFailed { why } => json!({"event": "journal_failed", "why": why}),
-        EventKind::Notice { why } => json!({"event": "notice", "why": why}),
-        EventKind::Inconsistent { why } => json!({"event": "inconsistent", "why": why}),
+        EventKind::NoWorkersLeft { why }
+        | EventKind::JournalFailed { why }
+        | EventKind::Notice { why }
+        | EventKind::Inconsistent { why } => json!({"event": event, "why": why}),
         EventKind::Summary {
             counts,
             restarts,
             elapsed,
         } => json!({
-            "event": "summary", "accepted": counts.accepted, "done": counts.done,
-            "dead": counts.dead, "retries": counts.retries, "restarts": restarts,
-            "elapsed_us": micros(*elapsed),
+            "event": event, "accepted": counts.accepted, "done": counts.done, "dead": counts.dead,
+            "retries": counts.retries, "restarts": restarts, "elapsed_us": micros(*elapsed),
         }),
-        EventKind::Producing { .. }
-        | EventKind::Produced { .. }
-        | EventKind::NotProduced { .. }
-        | EventKind::ItemStarted { .. }
-        | EventKind::ItemDone { .. }
-        | EventKind::Retry { .. }
-        | EventKind::Dead { .. }
-        | EventKind::TimeLimit { .. }
-        | EventKind::WorkerStarted { .. }
-        | EventKind::WorkerExited { .. }
-        | EventKind::WorkerFailedToStart { .. }
-        | EventKind::WorkerFailed { .. }
-        | EventKind::WorkerGivenUp { .. }
-        | EventKind::WorkerReplaced { .. } => json!({}),
     }
 }
 
-/// Makes the object of an exit. An exit code and a signal never share a field.
-fn exited(worker: &str, pid: u32, exit: Exit, holding: Option<&str>) -> Value {
-    let mut object = json!({
-        "event": "worker_exited", "worker": worker, "pid": pid, "holding": holding,
-    });
+/// An exit code and a signal never stand in the same field.
+fn exited(mut object: Value, exit: Exit) -> Value {
     match exit {
         Exit::Exited(code) => object["code"] = code.into(),
         Exit::Signaled(_) => object["signal"] = exit.signal_name().into(),
@@ -143,12 +116,10 @@ fn exited(worker: &str, pid: u32, exit: Exit, holding: Option<&str>) -> Value {
     object
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -4,12 +4,10 @@
 //! All rows are threads of the supervisor's process, by numbers of their own, because a worker that
 //! was started again has another pid and keeps its row. Its pid is among the arguments.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::spans::{Doing, Labels, Mark, MarkKind, Shown, Span, SpanEnd, Spans};
-use super::{Event, EventKind};
+use super::{Event, EventKind, micros};
 
 /// The fold. Its values may be written as they come, but are not in the order of time.
 #[derive(Debug)]
@@ -133,10 +131,6 @@ impl Trace {
             "ts": micros(mark.at), "s": scope, "args": args,
         })
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -53,7 +53,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     {
         self.put_with_key(item, None)
     }
+}
 
+impl<T> JoinableQueue<T> {
     /// Waits until all items that were put so far are durable, or accepted by Redis. With neither,
     /// and in a worker process, they are.
     ///
@@ -71,7 +73,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         });
         broker.sync(ItemId(last)).map_err(Error)
     }
+}
 
+impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Puts an item unless it was put in an earlier run of this journal. Items are known by their
     /// keys and counted: a key that was put twice in all earlier runs together is passed over twice
     /// in this one, and put the third time. So a list of jobs may be put again as a whole after a

@@ -39,7 +39,8 @@ use dishrack_core::book::{Book, Change, Found, Print, Recovery, Unshown};
 use dishrack_core::ledger::{ItemId, Recovered, Write};
 
 #[cfg(feature = "cli")]
-pub(crate) use self::{file::own_path, neighbours::names as own_files, reader::read_letters};
+pub(crate) use self::neighbours::{names as own_files, own_path};
+pub(crate) use self::reader::read_letters;
 pub use salvage::Saved;
 pub(crate) use salvage::salvage;
 
@@ -560,7 +561,7 @@ fn try_begin(
 fn verify(path: &Path) -> Result<(), Trouble> {
     let connection = schema::connect(path, false)?;
     schema::check_version(&connection).map_err(|trouble| match trouble {
-        Trouble::Other(why) if why == file::foreign() => {
+        Trouble::Other(why) if why == trouble::foreign() => {
             Trouble::Damaged("its header is not that of a journal any more".to_owned())
         }
         other => other,

@@ -1,27 +1,19 @@
 //! Describing a supervisor: how its workers run, by which rules, and what they do.
 
+mod start;
+
 use std::any::type_name;
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::inline::InlinePool;
-use super::processes::ProcessPool;
-use super::spawn::{self, Position};
-use super::threads::ThreadPool;
-use super::watch::ProcessPlan;
-use super::{Pool, Supervisor, limits};
-use crate::broker::{Broker, NameItems};
+use crate::broker::NameItems;
 use crate::error::{Error, Kind};
-use crate::handler::attempt::{Wanted, attempt, decode};
-use crate::observe::{EventKind, Observer};
-use crate::queue::JoinableQueue;
+use crate::handler::attempt::decode;
+use crate::observe::Observer;
 use crate::sys::stderr::{self, Outlet};
-use crate::worker::roles;
-use dishrack_core::ledger::Credit;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
 
 /// How the workers run.
@@ -46,7 +38,7 @@ impl How {
     }
 }
 
-/// Describes a [`Supervisor`]; made by [`Supervisor::builder`].
+/// Describes a [`Supervisor`](crate::Supervisor); made by [`Supervisor::builder`](crate::Supervisor::builder).
 ///
 /// Defaults: one process for each CPU, spawned, named `worker-1` and so on, restarted always, given
 /// up on after 10 restarts within 10 s, 8 s to stop, 30 s to boot.
@@ -289,311 +281,20 @@ impl Builder {
         self
     }
 
-    /// Starts workers that run `handler` for each item. Its return is the acknowledgement: `Ok` is
-    /// done, `Err` is a failed attempt.
-    ///
-    /// For processes, `handler` must be a plain function that [`serve`](crate::serve) names.
-    ///
-    /// # Errors
-    /// `is_setup`, and nothing was started.
-    pub fn handler<T, R, E, F>(
-        self,
-        queue: &JoinableQueue<T>,
-        handler: F,
-    ) -> Result<Supervisor<T, R>, Error>
-    where
-        F: Fn(T) -> Result<R, E> + Send + Sync + 'static,
-        T: Serialize + DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-        E: Display + 'static,
-    {
-        let broker = Arc::clone(queue.broker()?);
-        self.check_bounds()?;
-        let credit = self.credit(&broker);
-        let run = move |body: &[u8]| attempt(&handler, body, Wanted::Here);
-        let pool: Box<dyn Pool> = match self.how {
-            How::Processes(workers) => {
-                let plan = self.plan::<T, F>(workers, Some(credit), Restart::Permanent)?;
-                broker.share_memory();
-                self.apply_to(&broker);
-                Box::new(ProcessPool::start(plan, &broker)?)
-            }
-            How::Threads(workers) => {
-                limits::check_count(workers)?;
-                self.apply_to(&broker);
-                Box::new(ThreadPool::of_handlers(
-                    &self.thread_plan(workers),
-                    &broker,
-                    credit,
-                    type_name::<T>(),
-                    run,
-                )?)
-            }
-            How::Inline => {
-                self.apply_to(&broker);
-                Box::new(InlinePool::of_handler(&broker, type_name::<T>(), run)?)
-            }
-            #[cfg(feature = "tasks")]
-            How::Tasks(_) => return Err(needs("handler_async", "tasks")),
-        };
-        Ok(Supervisor::new(broker, pool))
+    /// What worker processes start themselves ends with them also where a worker and this process are
+    /// killed at once: a small process watches over that, for as long as the supervisor lives.
+    /// Without it such processes may stay.
+    #[must_use]
+    pub fn keeper(mut self) -> Self {
+        self.bounds.has_keeper = true;
+        self
     }
 
-    /// Starts workers that run the chapter's loop: `get`, work, `task_done`, until `get` says that
-    /// the queue is closed. Each gets a handle of the queue.
-    ///
-    /// For processes, `worker` must be a plain function that [`serve`](crate::serve) names. Inline,
-    /// the loop runs whenever somebody puts or joins, and `get` says closed when nothing is left.
-    ///
-    /// # Errors
-    /// `is_setup`, and nothing was started.
-    pub fn worker<T, F>(
-        self,
-        queue: &JoinableQueue<T>,
-        worker: F,
-    ) -> Result<Supervisor<T, ()>, Error>
-    where
-        F: Fn(JoinableQueue<T>) + Send + Sync + 'static,
-        T: Serialize + DeserializeOwned + 'static,
-    {
-        let broker = Arc::clone(queue.broker()?);
-        self.check_bounds()?;
-        let handle = queue.clone();
-        let pool: Box<dyn Pool> = match self.how {
-            How::Processes(workers) => {
-                let plan = self.plan::<T, F>(workers, None, Restart::Transient)?;
-                broker.share_memory();
-                self.apply_to(&broker);
-                Box::new(ProcessPool::start(plan, &broker)?)
-            }
-            How::Threads(workers) => {
-                limits::check_count(workers)?;
-                self.apply_to(&broker);
-                let run = move || worker(handle.clone());
-                Box::new(ThreadPool::of_loops(
-                    &self.thread_plan(workers),
-                    &broker,
-                    run,
-                )?)
-            }
-            How::Inline => {
-                self.apply_to(&broker);
-                let weak = Arc::downgrade(&broker);
-                drop(handle);
-                let run = move || {
-                    if let Some(broker) = weak.upgrade() {
-                        worker(JoinableQueue::of_broker(broker));
-                    }
-                };
-                Box::new(InlinePool::of_loop(&broker, type_name::<T>(), run)?)
-            }
-            #[cfg(feature = "tasks")]
-            How::Tasks(_) => return Err(needs("worker_async", "tasks")),
-        };
-        Ok(Supervisor::new(broker, pool))
+    /// This process has no other children than those of this supervisor, so that it may wait for
+    /// whatever else is left to it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn owns_process(mut self) -> Self {
+        self.bounds.owns_process = true;
+        self
     }
-
-    /// Like [`handler`](Self::handler), for [`tasks`](Self::tasks).
-    ///
-    /// # Errors
-    /// `is_setup`, and nothing was started.
-    #[cfg(feature = "tasks")]
-    pub fn handler_async<T, R, E, F, Fut>(
-        self,
-        queue: &JoinableQueue<T>,
-        handler: F,
-    ) -> Result<Supervisor<T, R>, Error>
-    where
-        F: Fn(T) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + 'static,
-        T: Serialize + DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-        E: Display + 'static,
-    {
-        let How::Tasks(workers) = self.how else {
-            return Err(needs("tasks", "handler_async"));
-        };
-        self.check_bounds()?;
-        limits::check_count(workers)?;
-        let broker = Arc::clone(queue.broker()?);
-        let credit = self.credit(&broker);
-        self.apply_to(&broker);
-        let plan = self.thread_plan(workers);
-        let pool = super::tasks::TaskPool::of_handlers(
-            &plan,
-            &broker,
-            credit,
-            self.bounds.time_limit,
-            handler,
-        )?;
-        Ok(Supervisor::new(broker, Box::new(pool)))
-    }
-
-    /// Like [`worker`](Self::worker), for [`tasks`](Self::tasks): use
-    /// [`get_async`](JoinableQueue::get_async) in the loop.
-    ///
-    /// # Errors
-    /// `is_setup`, and nothing was started.
-    #[cfg(feature = "tasks")]
-    pub fn worker_async<T, F, Fut>(
-        self,
-        queue: &JoinableQueue<T>,
-        worker: F,
-    ) -> Result<Supervisor<T, ()>, Error>
-    where
-        F: Fn(JoinableQueue<T>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + 'static,
-        T: Serialize + DeserializeOwned + 'static,
-    {
-        let How::Tasks(workers) = self.how else {
-            return Err(needs("tasks", "worker_async"));
-        };
-        self.check_bounds()?;
-        if self.bounds.time_limit.is_some() {
-            return Err(Error(Kind::Invalid {
-                option: "time_limit",
-                why: "needs a handler: a loop of its own does not say what it is at".into(),
-            }));
-        }
-        limits::check_count(workers)?;
-        let broker = Arc::clone(queue.broker()?);
-        self.apply_to(&broker);
-        let plan = self.thread_plan(workers);
-        let handle = queue.clone();
-        let run = move || worker(handle.clone());
-        let pool = super::tasks::TaskPool::of_loops(&plan, &broker, run)?;
-        Ok(Supervisor::new(broker, Box::new(pool)))
-    }
-
-    /// Whether these workers can be held to their bounds.
-    fn check_bounds(&self) -> Result<(), Kind> {
-        let bounds = &self.bounds;
-        let (can_be_ended, can_be_replaced) = match self.how {
-            How::Processes(_) => (true, true),
-            #[cfg(feature = "tasks")]
-            How::Tasks(_) => (true, false),
-            How::Threads(_) | How::Inline => (false, false),
-        };
-        let refused = [
-            ("time_limit", bounds.time_limit.is_some() && !can_be_ended),
-            (
-                "max_tasks_per_worker",
-                bounds.tasks_max.is_some() && !can_be_replaced,
-            ),
-            (
-                "max_memory_per_worker",
-                bounds.memory_max.is_some() && !can_be_replaced,
-            ),
-        ];
-        let is_zero = bounds.time_limit == Some(Duration::ZERO);
-        let why = match refused.iter().find(|(_, is_refused)| *is_refused) {
-            Some((option, _)) => {
-                let (mode, _) = self.how.describe();
-                let why = format!("{mode} cannot be ended from outside; use processes");
-                return Err(Kind::Invalid { option, why });
-            }
-            None if is_zero => "no time is too little for any item",
-            None if bounds.tasks_max == Some(0) => "a worker takes at least 1 item",
-            None => return Ok(()),
-        };
-        let option = if is_zero {
-            "time_limit"
-        } else {
-            "max_tasks_per_worker"
-        };
-        Err(Kind::Invalid {
-            option,
-            why: why.into(),
-        })
-    }
-
-    fn credit(&self, broker: &Broker) -> Credit {
-        if self.is_direct || broker.read(|core| core.dispatcher.ledger.is_rendezvous()) {
-            Credit::single()
-        } else {
-            Credit::adaptive()
-        }
-    }
-
-    /// Checks all that can be checked before anything is started.
-    fn plan<T: 'static, F>(
-        &self,
-        workers: usize,
-        credit: Option<Credit>,
-        restart: Restart,
-    ) -> Result<ProcessPlan, Kind> {
-        limits::check_count(workers)?;
-        let role = roles::name_of::<F>()?;
-        limits::check_system()?;
-        limits::check_socket_buffer()?;
-        limits::check_meeting_place()?;
-        limits::check_file_size()?;
-        limits::provide_files(workers)?;
-        let announces_starts = self.observer.as_ref().is_some_and(|o| o.wants_items());
-        Ok(ProcessPlan {
-            name: self.name.clone(),
-            workers,
-            spec: ChildSpec {
-                restart: self.restart.unwrap_or(restart),
-                ..self.spec
-            },
-            method: self.method,
-            position: Position {
-                role,
-                item_type: type_name::<T>(),
-                announces_starts,
-                context: spawn::share_context(self.context.as_deref())?,
-            },
-            credit,
-            bounds: self.bounds,
-            stderr_to: self.stderr_to,
-        })
-    }
-
-    fn thread_plan(&self, workers: usize) -> ThreadPlan {
-        ThreadPlan {
-            names: (1..=workers)
-                .map(|n| format!("{}-{n}", self.name))
-                .collect(),
-            spec: ChildSpec {
-                restart: self.restart.unwrap_or(Restart::Transient),
-                ..self.spec
-            },
-        }
-    }
-
-    /// All checks are done: the queue gets to know the supervisor.
-    fn apply_to(&self, broker: &Broker) {
-        if !self.polls {
-            broker.forbid_polling();
-        }
-        if let Some(observer) = &self.observer {
-            broker.set_observer(Arc::clone(observer));
-        }
-        if let Some(name_items) = &self.name_items {
-            broker.with(|core| core.set_name_items(Arc::clone(name_items)));
-        }
-        let (mode, workers) = self.how.describe();
-        let started = EventKind::Started {
-            pid: std::process::id(),
-            mode,
-            workers,
-        };
-        broker.read(|core| core.emitter.emit(started));
-    }
-}
-
-/// What a pool of this process was built with.
-#[derive(Debug, Clone)]
-pub(super) struct ThreadPlan {
-    pub(super) names: Vec<String>,
-    pub(super) spec: ChildSpec,
-}
-
-#[cfg(feature = "tasks")]
-fn needs(option: &'static str, other: &str) -> Error {
-    Error(Kind::Invalid {
-        option,
-        why: format!("is what {other} needs: async tasks run async functions"),
-    })
 }

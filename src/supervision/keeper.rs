@@ -19,21 +19,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::setsid;
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use super::Builder;
-use super::spawn::keep_only_stdio;
+use crate::sys::descriptors::keep_only_stdio;
 use crate::sys::signals;
 use crate::worker::keeper::KEEPER_VARIABLE;
-
-impl Builder {
-    /// What worker processes start themselves ends with them also where a worker and this process are
-    /// killed at once: a small process watches over that, for as long as the supervisor lives.
-    /// Without it such processes may stay.
-    #[must_use]
-    pub fn keeper(mut self) -> Self {
-        self.bounds.has_keeper = true;
-        self
-    }
-}
 
 /// The supervisor's end.
 #[derive(Debug)]

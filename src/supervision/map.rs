@@ -53,7 +53,7 @@ pub struct Map<'a, I: Iterator, R> {
     /// What came and was not looked at, in the order in which it came.
     outcomes: VecDeque<(u64, ItemEnd)>,
     /// What came out of its turn, or never will.
-    arrived: BTreeMap<u64, Result<R, ItemError>>,
+    arrived: BTreeMap<u64, Result<R, ItemError<I::Item>>>,
     results: PhantomData<R>,
 }
 
@@ -101,7 +101,8 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
             match self.put(index, &item) {
                 Ok(()) => self.pending += 1,
                 Err(kind) => {
-                    let error = ItemError::NotAccepted(kind.to_string());
+                    let why = kind.to_string();
+                    let error = ItemError::NotAccepted { item, why };
                     self.arrived.insert(index, Err(error));
                 }
             }
@@ -119,7 +120,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         self.broker.put_unsynced(envelope, is_holding).map(drop)
     }
 
-    fn take_arrived(&mut self) -> Option<Result<R, ItemError>> {
+    fn take_arrived(&mut self) -> Option<Result<R, ItemError<I::Item>>> {
         let result = match self.is_ordered {
             true => self.take_next(),
             false => self.take_any(),
@@ -128,7 +129,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         Some(result)
     }
 
-    fn take_any(&mut self) -> Option<Result<R, ItemError>> {
+    fn take_any(&mut self) -> Option<Result<R, ItemError<I::Item>>> {
         match self.outcomes.pop_front() {
             Some((_, outcome)) => Some(result_of(outcome)),
             None => self.arrived.pop_first().map(|(_, result)| result),
@@ -136,7 +137,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
     }
 
     /// The one whose turn it is; what comes before its turn is laid aside.
-    fn take_next(&mut self) -> Option<Result<R, ItemError>> {
+    fn take_next(&mut self) -> Option<Result<R, ItemError<I::Item>>> {
         while let Some((index, outcome)) = self.outcomes.pop_front() {
             let result = result_of(outcome);
             if index == self.next_yield {
@@ -178,7 +179,7 @@ where
     I::Item: Serialize,
     R: DeserializeOwned,
 {
-    type Item = Result<R, ItemError>;
+    type Item = Result<R, ItemError<I::Item>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -200,7 +201,7 @@ impl<I: Iterator, R> Drop for Map<'_, I, R> {
     }
 }
 
-fn result_of<R: DeserializeOwned>(outcome: ItemEnd) -> Result<R, ItemError> {
+fn result_of<T, R: DeserializeOwned>(outcome: ItemEnd) -> Result<R, ItemError<T>> {
     match outcome {
         ItemEnd::Done(bytes) => postcard::from_bytes(&bytes)
             .map_err(|error| ItemError::NotDecodable(format!("{}: {error}", type_name::<R>()))),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ipc_channel::ipc::IpcSender;
 use nix::sys::eventfd::EventFd;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::broker::Overseer;
 use crate::protocol::orders::Assignment;
@@ -32,13 +32,9 @@ enum RegistrationState {
 }
 
 impl Registration {
-    fn lock(&self) -> MutexGuard<'_, RegistrationState> {
-        self.0.lock()
-    }
-
     /// Takes the place, unless its life is over.
     pub(super) fn take(&self, attach: impl FnOnce() -> HolderId) -> Option<HolderId> {
-        let mut place = self.lock();
+        let mut place = self.0.lock();
         match *place {
             RegistrationState::Free => {
                 let holder = attach();
@@ -50,7 +46,7 @@ impl Registration {
     }
 
     pub(super) fn holder(&self) -> Option<HolderId> {
-        match *self.lock() {
+        match *self.0.lock() {
             RegistrationState::Taken(holder) => Some(holder),
             RegistrationState::Free | RegistrationState::Void => None,
         }
@@ -58,7 +54,7 @@ impl Registration {
 
     /// Ends it, and says who had it.
     pub(super) fn end(&self) -> Option<HolderId> {
-        match std::mem::replace(&mut *self.lock(), RegistrationState::Void) {
+        match std::mem::replace(&mut *self.0.lock(), RegistrationState::Void) {
             RegistrationState::Taken(holder) => Some(holder),
             RegistrationState::Free | RegistrationState::Void => None,
         }

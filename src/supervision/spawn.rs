@@ -24,7 +24,7 @@ use crate::protocol::endpoints::Endpoints;
 use crate::protocol::frame::Nudge;
 use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
 use crate::protocol::ring_pair::RingPair;
-use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::descriptors::{DescriptorSocket, keep_only_stdio};
 use crate::sys::{memory, signals, title};
 
 /// A process that was started, and our end of the socket that it has inherited.
@@ -102,16 +102,7 @@ pub(super) fn start(
     })
 }
 
-/// Has exec close every file but the first three. ipc-channel copies descriptors of shared memory
-/// without the flag that would do this, and what belongs to one worker must not reach another.
-pub(super) fn keep_only_stdio() {
-    let (first, last, flags) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-    // Kernels before 5.11 do not know the flag; there, a few descriptors too many are inherited.
-    // SAFETY: a system call that only sets flags of this process's own descriptors.
-    let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-}
-
-/// The same, but for the first three and this one.
+/// Has exec close every file but the first three and this one.
 fn keep_only_stdio_and(inherited: RawFd) -> io::Result<()> {
     keep_only_stdio();
     // SAFETY: it is open in the parent, who waits for this exec.

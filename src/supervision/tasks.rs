@@ -15,8 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::LocalSet;
 
-use super::builder::ThreadPlan;
-use super::threads::{LoopLife, Next, PoolState, ThreadPool, begin};
+use super::threads::{LoopLife, Next, PoolState, ThreadPlan, ThreadPool, begin};
 use super::{Pool, WorkerInfo};
 use crate::broker::Broker;
 use crate::broker::current;

@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-use super::builder::ThreadPlan;
 use super::{Pool, WorkerInfo};
 use crate::broker::current;
 use crate::broker::{Attachment, Broker, Core};
@@ -21,6 +20,13 @@ use crate::payload::Payload;
 use dishrack_core::ledger::{Credit, HolderId, Outcome, Started};
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::spec::{ChildSpec, Restart};
+
+/// What a pool of this process was built with.
+#[derive(Debug, Clone)]
+pub(super) struct ThreadPlan {
+    pub(super) names: Vec<String>,
+    pub(super) spec: ChildSpec,
+}
 
 /// What the threads of one pool share.
 #[derive(Debug)]
@@ -49,13 +55,9 @@ impl PoolState {
     /// There will be no threads: what their places were handed already goes back.
     pub(super) fn fail(&self) {
         self.end("they could not be started", true);
-        for holder in self.lock_holders().iter() {
+        for holder in self.holders.lock().iter() {
             self.broker.detach(*holder, Started::default(), None);
         }
-    }
-
-    fn lock_holders(&self) -> MutexGuard<'_, Vec<HolderId>> {
-        self.holders.lock()
     }
 
     fn end(&self, why: &str, is_spent: bool) {

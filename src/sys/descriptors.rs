@@ -9,6 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::libc;
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 use rustix::net::sockopt::{socket_domain, socket_peercred, socket_type};
 use rustix::net::{
@@ -24,7 +25,16 @@ pub(crate) fn path_of(file: &impl AsFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 
-/// The greatest size of a message in bytes.
+/// Has exec close every file but the first three. ipc-channel copies descriptors of shared memory
+/// without the flag that would do this, and what belongs to one worker must not reach another.
+pub(crate) fn keep_only_stdio() {
+    let (first, last, flags) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    // Kernels before 5.11 do not know the flag; there, a few descriptors too many are inherited.
+    // SAFETY: a system call that only sets flags of this process's own descriptors.
+    let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+}
+
+/// A message's bytes, at most.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// The greatest number of files in a message.

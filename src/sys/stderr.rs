@@ -254,7 +254,12 @@ impl Multiplexer {
     }
 }
 
-/// Writes to our own stderr; if that is closed, the bytes are lost.
+/// Says why this worker ends: its exit code tells no more than that it has failed.
+pub(crate) fn say_no_thread(error: &io::Error) {
+    write_all(format!("cannot start a thread: {error}\n").as_bytes());
+}
+
+/// To our own stderr; where that is closed there is nobody to tell.
 pub(crate) fn write_all(mut bytes: &[u8]) {
     // Without the standard library's lock, so that other threads do not wait meanwhile.
     let mut stderr = Blocking(rustix::stdio::stderr());

@@ -181,16 +181,11 @@ fn be_forked(assignment: Assignment, mut endpoints: Endpoints) -> i32 {
 }
 
 fn without_thread(error: &io::Error) -> i32 {
-    say_no_thread(error);
+    stderr::say_no_thread(error);
     exit::BOOT_FAILED
 }
 
-/// Prints the reason for this worker's end, because its exit code says only that it has failed.
-pub(super) fn say_no_thread(error: &io::Error) {
-    stderr::write_all(format!("cannot start a thread: {error}\n").as_bytes());
-}
-
-/// The signals that stop a background process when it reads from its terminal or changes it.
+/// What stops a process in the background that reads from its terminal, or changes it.
 const TERMINAL_STOPS: [Signal; 2] = [Signal::SIGTTIN, Signal::SIGTTOU];
 
 /// The usual stack size of the first thread of a process.

@@ -12,7 +12,8 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::session::{self, Session};
+use super::handling;
+use super::session::Session;
 use crate::error::Kind;
 
 /// The function that a worker process runs with its session.
@@ -64,7 +65,7 @@ impl Roles {
         E: fmt::Display + 'static,
     {
         self.add::<F>(Arc::new(move |session| {
-            session::run_handler(session, &handler);
+            handling::run_handler(session, &handler);
             end();
         }));
     }

@@ -4,8 +4,6 @@
 //! that reads the channel wakes sleepers, sorts urgent records, and notices the end: if the channel
 //! ends without a stop, the supervisor is dead, and this process ends with all it has started.
 
-use std::any::type_name;
-use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,11 +11,8 @@ use std::time::{Duration, Instant};
 
 use ipc_channel::ipc::IpcReceiver;
 use parking_lot::{Mutex, MutexGuard};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::context;
-use super::current;
 use super::descriptor_check::DescriptorCheck;
 pub(crate) use super::inbox::Received;
 use super::inbox::{Inbox, Look, Unsettled};
@@ -27,7 +22,6 @@ use super::stopwatch::StopWatch;
 use super::uplink::Uplink;
 use crate::error::{Kind, NoSharedMemory};
 use crate::fail;
-use crate::handler::attempt::{Wanted, attempt};
 use crate::handler::copies;
 use crate::handler::held::Acknowledger;
 use crate::handler::loan::{Lender, lending};
@@ -57,14 +51,15 @@ pub(crate) struct Session {
     /// The resident memory, in bytes, above which the supervisor is told, once.
     memory_max: Option<u64>,
     is_worn: AtomicBool,
-    /// True for a handler, which works on one item at a time; false for a loop over what it got.
-    is_handler: AtomicBool,
+    /// A handler works on one item at a time; a loop on what it got and did not settle.
+    pub(super) is_handler: AtomicBool,
+    /// This worker's name.
     #[cfg(feature = "cli")]
     name: String,
     ring_pair: Arc<RingPair>,
     /// Notices when code of this process has closed all files.
     descriptor_check: DescriptorCheck,
-    uplink: Arc<Uplink>,
+    pub(super) uplink: Arc<Uplink>,
     inbox: Mutex<Inbox>,
     next_request: AtomicU64,
 }
@@ -119,11 +114,7 @@ impl Session {
         Some(session)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock()
-    }
-
-    /// Sleeps until something has come since the doorbell was wanted, or the time is over, or less.
+    /// Sleeps until something has come since the doorbell was wanted, or the time is over; perhaps less.
     fn sleep(&self, inbox: MutexGuard<'_, Inbox>, ticket: Ticket, time: Option<Duration>) {
         drop(inbox);
         self.ring_pair.down_doorbell().sleep(ticket, time);
@@ -147,7 +138,7 @@ impl Session {
 
     fn read(&self, downlink: &IpcReceiver<Nudge>) {
         while let Ok(Nudge) = downlink.recv() {
-            let mut inbox = self.lock();
+            let mut inbox = self.inbox.lock();
             if self.ring_pair.urgent().take() {
                 self.sort_all(&mut inbox);
             }
@@ -197,10 +188,14 @@ impl Session {
 
     /// The next delivery for a handler; `None` when it is time to end. What was not started goes
     /// back. `spare` is memory that the last one does not need any more.
-    fn next_arrival(&self, spare: &mut Vec<u8>, watch: &mut StopWatch) -> Option<Received> {
+    pub(super) fn next_arrival(
+        &self,
+        spare: &mut Vec<u8>,
+        watch: &mut StopWatch,
+    ) -> Option<Received> {
         let mut is_idle = false;
         loop {
-            let mut inbox = self.lock();
+            let mut inbox = self.inbox.lock();
             let look = self.take_next(&mut inbox, spare);
             if inbox.is_stopping {
                 if let Look::Delivery(arrival) = look {
@@ -274,7 +269,7 @@ impl Session {
         }
     }
 
-    fn begin(&self, arrival: &Received, watch: &mut StopWatch) {
+    pub(super) fn begin(&self, arrival: &Received, watch: &mut StopWatch) {
         let at_ns = watch.begin();
         self.ring_pair.board().begin(arrival.ordinal, at_ns);
         if self.announces_starts {
@@ -287,7 +282,7 @@ impl Session {
         self.uplink.push(&Up::Started { ordinal, at_ns });
     }
 
-    fn end(&self, arrival: &Received, watch: &mut StopWatch, outcome: Outcome<Payload>) {
+    pub(super) fn end(&self, arrival: &Received, watch: &mut StopWatch, outcome: Outcome<Payload>) {
         let left = self.ring_pair.handed().saturating_sub(arrival.ordinal);
         let service = watch.end(left == 0 || self.announces_starts);
         let is_suspect = left == 0 || nanos(service) >= COULD_CLOSE_NS;
@@ -367,7 +362,7 @@ impl Session {
     /// Ends a delivery that was got, and tells at once. False if it was ended before.
     fn settle_now(&self, ordinal: u64, service: Duration, outcome: Outcome<Payload>) -> bool {
         copies::end_copy();
-        let mut inbox = self.lock();
+        let mut inbox = self.inbox.lock();
         let Some(held) = inbox.held.remove(&ordinal) else {
             return false;
         };
@@ -402,7 +397,7 @@ impl Session {
     }
 
     /// Lends the payload, if it is in shared memory.
-    fn lender_of(&self, arrival: &Received) -> Option<Lender> {
+    pub(super) fn lender_of(&self, arrival: &Received) -> Option<Lender> {
         let view = arrival.view()?.clone();
         Some(Lender::new(view, &self.uplink, arrival.ordinal))
     }
@@ -410,7 +405,7 @@ impl Session {
     fn hold(&self, arrival: &Received, lender: Option<Lender>) {
         let now_ns = monotonic_ns();
         self.ring_pair.board().set_taken(arrival.ordinal);
-        let mut inbox = self.lock();
+        let mut inbox = self.inbox.lock();
         let held = Unsettled {
             since_ns: now_ns,
             lender,
@@ -466,7 +461,7 @@ impl Session {
             Deadline::None | Deadline::Forever => None,
         };
         let mut has_polled = false;
-        let mut inbox = self.lock();
+        let mut inbox = self.inbox.lock();
         loop {
             if self.sort_all(&mut inbox) {
                 self.wake_sleepers();
@@ -479,7 +474,7 @@ impl Session {
                 let position = inbox.position();
                 drop(inbox);
                 poll_until(|| self.ring_pair.down_published() != position);
-                inbox = self.lock();
+                inbox = self.inbox.lock();
                 continue;
             }
             let ticket = self.ring_pair.down_doorbell().want();
@@ -495,7 +490,7 @@ impl Session {
             } else {
                 self.sleep(inbox, ticket, left);
             }
-            inbox = self.lock();
+            inbox = self.inbox.lock();
         }
     }
 }
@@ -516,36 +511,4 @@ impl Acknowledger for Session {
 
 fn nanos(service: Duration) -> u64 {
     u64::try_from(service.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Runs a handler in a worker process until there is no more work.
-pub(super) fn run_handler<T, R, E, F>(session: &Arc<Session>, handler: &F)
-where
-    F: Fn(T) -> Result<R, E>,
-    T: DeserializeOwned + 'static,
-    R: Serialize,
-    E: Display + 'static,
-{
-    current::set(Arc::clone(session), type_name::<T>());
-    session.is_handler.store(true, Ordering::Relaxed);
-    let mut spare = Vec::new();
-    let mut watch = StopWatch::default();
-    while let Some(arrival) = session.next_arrival(&mut spare, &mut watch) {
-        session.begin(&arrival, &mut watch);
-        current::begin(arrival.id, arrival.attempt);
-        fail::point("worker: started");
-        let wanted = match arrival.is_awaited {
-            true => Wanted::Elsewhere,
-            false => Wanted::Not,
-        };
-        let lender = session.lender_of(&arrival);
-        let outcome = lending(lender.as_ref(), || attempt(handler, arrival.body(), wanted));
-        fail::point("worker: finished");
-        if let Some(lender) = lender {
-            lender.settle(&*session.uplink);
-        }
-        session.end(&arrival, &mut watch, outcome);
-        fail::point("worker: acknowledged");
-        spare = arrival.into_record();
-    }
 }

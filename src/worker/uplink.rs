@@ -15,7 +15,6 @@ use ipc_channel::ipc::IpcSender;
 use nix::libc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::boot;
 use crate::error::NoSharedMemory;
 use crate::fail;
 use crate::handler::loan::Owner;
@@ -26,7 +25,7 @@ use crate::protocol::ring::Writer;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{self, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
-use crate::sys::{exit, signals};
+use crate::sys::{exit, signals, stderr};
 
 /// The longest time in which the supervisor does not see a record while a handler runs. An item of
 /// a millisecond should not pay for a wake-up of its own.
@@ -97,20 +96,16 @@ impl Uplink {
                 signals::block_all();
                 watched.ring_for_what_waits();
             })
-            // In time: once the channel ends, the supervisor kills this process.
-            .inspect_err(boot::say_no_thread)
+            // While the channel is there: who ends it is killed at once.
+            .inspect_err(stderr::say_no_thread)
             .ok()?;
         Some(uplink)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
-    /// Writes a record, and waits while there is no room for it. Returns the number of records for
-    /// which the supervisor was not woken.
+    /// Writes a record; waits while there is no room for it. How much the supervisor was not woken
+    /// for by now.
     pub(super) fn push(&self, record: &Up<'_>) -> usize {
-        drop(self.write(self.lock(), record));
+        drop(self.write(self.state.lock(), record));
         self.note()
     }
 
@@ -124,7 +119,7 @@ impl Uplink {
         record: impl for<'a> FnOnce(Body<'a>) -> Up<'a>,
     ) -> Result<usize, NoSharedMemory> {
         payload.share()?;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match &payload {
             Payload::Empty | Payload::Heap(_) => {
                 drop(self.write(state, &record(Body::Inline(&payload))));
@@ -188,7 +183,7 @@ impl Uplink {
             self.has_waited.store(true, Ordering::Relaxed);
             self.ring_now();
             self.ring_pair.up_room().sleep(ticket, None);
-            state = self.lock();
+            state = self.state.lock();
         }
         state.writer.publish();
         state
@@ -196,7 +191,7 @@ impl Uplink {
 
     /// Publishes the records again after other code has overwritten the ring's positions.
     pub(super) fn restore(&self) {
-        self.lock().writer.restore();
+        self.state.lock().writer.restore();
     }
 
     /// Returns `true` if a writer had to wait for room since the last call.
@@ -249,21 +244,21 @@ impl Uplink {
         if self.unrung.load(Ordering::Relaxed) == 0 || self.is_watched.load(Ordering::SeqCst) {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_watched = true;
         self.is_watched.store(true, Ordering::SeqCst);
         self.watch.notify_one();
     }
 
     fn ring_for_what_waits(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             while !state.is_watched {
                 self.watch.wait(&mut state);
             }
             drop(state);
             std::thread::sleep(DELAY);
-            state = self.lock();
+            state = self.state.lock();
             self.ring_now();
             // A record noted from here on finds the watch off; an earlier one is counted below.
             self.is_watched.store(false, Ordering::SeqCst);

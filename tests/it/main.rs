@@ -41,6 +41,7 @@ fn main() {
         pages::trials(),
         pictures::trials(),
         tidy::trials(),
+        tidy::circles::trials(),
         tidy::layers::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

@@ -1,6 +1,7 @@
 //! The house rules, checked over the files of the repository. Each rule is a function from files
 //! to findings, so that it can be tried on a made-up file that breaks it.
 
+pub(crate) mod circles;
 pub(crate) mod layers;
 mod source;
 

@@ -1,9 +1,8 @@
 //! The journal's book-keeping: the rows that change with a write, and what rows mean afterwards.
 //!
-//! It is pure: it knows no database, no file and no clock. It decides on [`Change`]s; all those of
-//! one write are applied together or not at all. [`Tables`] applies them in memory, for tests and
-//! for the simulator; the journal applies them in SQLite. Rows found at a new start go through
-//! [`Recovery`], which trusts nothing: every row carries a checksum, every item is accounted for,
+//! It is pure: it knows no database, no file and no clock. What it decides are [`Change`]s, all of
+//! one write to be applied together or not at all, which the journal in SQLite does. What is there when it begins again goes through
+//! [`Recovery`], which believes nothing: every row carries a checksum, every item is accounted for,
 //! and a tally says how many rows there must be.
 //!
 //! A row for each item would cost too much, so all items of one write share a row:
@@ -24,6 +23,9 @@
 //! there and is forgotten; all others are *done*.
 
 mod codec;
+#[cfg(test)]
+#[path = "../tests/shared/tables.rs"]
+mod memory;
 mod ranges;
 mod recovery;
 mod salvage;
@@ -36,11 +38,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
 
-pub use codec::Items;
 use ranges::Ranges;
 pub use recovery::{Damage, Found, Recovery, Unshown};
 pub use salvage::Salvaged;
-pub use tables::{Change, Key, Table, Tables};
+pub use tables::{Change, Key, Table};
 pub use tally::Tally;
 
 use crate::ledger::{Failure, ItemId, Record};
@@ -232,11 +233,6 @@ impl Book {
         }
     }
 
-    /// Returns the dead letters whose rows exist, oldest first.
-    pub fn dead(&self) -> impl Iterator<Item = ItemId> + '_ {
-        self.dead.iter().copied().map(ItemId)
-    }
-
     fn accept<P: Stored>(
         &mut self,
         page: &mut Page,
@@ -410,6 +406,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::memory::Tables;
     use super::*;
     use crate::book::Print;
     use crate::ledger::{Cause, Recovered, Scene, Unfinished};
@@ -580,8 +577,7 @@ mod tests {
             let (book, found) = self.tables.recover().unwrap();
             assert_eq!(found, self.found);
             assert_eq!(book, self.book);
-            let dead: Vec<u64> = book.dead().map(|id| id.0).collect();
-            assert!(dead.iter().eq(self.dead.keys()));
+            assert!(book.dead.iter().eq(self.dead.keys()));
             let tally = book.tally();
             let Recovered {
                 accepted,

@@ -102,7 +102,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     /// A dispatcher over a ledger that nobody else has.
     #[must_use]
     pub fn new(mut ledger: Ledger<P, R>) -> Self {
-        let local = ledger.handle_join_as_getter();
+        let local = ledger.handle_join(None, u64::MAX);
         Dispatcher {
             ledger,
             puts: VecDeque::new(),
@@ -514,7 +514,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         now: Duration,
     ) -> Result<(), Stale> {
         match outcome {
-            Outcome::Done(result) => self.ledger.handle_done_at(token, service, result, scene),
+            Outcome::Done(result) => self.ledger.handle_done(token, service, result, scene),
             Outcome::Failed { cause, rest } => {
                 let blame = Blame { cause, scene };
                 self.ledger.handle_nack(token, blame, rest, now)

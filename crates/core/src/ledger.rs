@@ -28,16 +28,18 @@
 //! # Example
 //!
 //! ```
-//! use dishrack_core::ledger::{Credit, Ledger, Options};
+//! use dishrack_core::ledger::{Credit, Ledger, Options, Scene};
 //! use core::time::Duration;
 //!
 //! let mut ledger: Ledger<Vec<u8>> = Ledger::new(Options::default());
-//! let worker = ledger.handle_join(Credit::adaptive());
-//! ledger.handle_put(b"dish-1".to_vec()).unwrap();
+//! let worker = ledger.handle_join(Some(Credit::adaptive()), u64::MAX);
+//! assert_eq!(ledger.refusal(false), None);
+//! ledger.accept(b"dish-1".to_vec());
 //!
 //! let handed = ledger.poll_delivery().expect("the worker is idle");
 //! assert_eq!(handed.holder, worker);
-//! ledger.handle_done(handed.token, Duration::from_millis(2), None).unwrap();
+//! let service = Duration::from_millis(2);
+//! ledger.handle_done(handed.token, service, None, Scene::default()).unwrap();
 //! assert!(ledger.counts().is_balanced());
 //! assert_eq!(ledger.counts().done, 1);
 //! ```
@@ -221,33 +223,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// Accepts an item at the end of the queue. With a journal it is accepted when
-    /// [`is_durable`](Self::is_durable) says so.
-    ///
-    /// # Errors
-    /// [`Refusal::Full`] when [`has_room`](Self::has_room) is false, [`Refusal::Closed`] after
-    /// [`handle_close`](Self::handle_close), [`Refusal::JournalFailed`] after
-    /// [`handle_write_failed`](Self::handle_write_failed).
-    pub fn handle_put(&mut self, payload: P) -> Result<ItemId, Refusal> {
-        match self.refusal(false) {
-            None => Ok(self.accept(payload)),
-            Some(refusal) => Err(refusal),
-        }
-    }
-
-    /// Accepts an item beyond the bound. For a worker that puts while it holds an item: room may
-    /// come only from workers, and if all of them waited for it nothing would ever move.
-    ///
-    /// # Errors
-    /// As [`handle_put`](Self::handle_put), but never [`Refusal::Full`].
-    pub fn handle_put_beyond_bound(&mut self, payload: P) -> Result<ItemId, Refusal> {
-        match self.refusal(true) {
-            None => Ok(self.accept(payload)),
-            Some(refusal) => Err(refusal),
-        }
-    }
-
-    /// Accepts an item that is not refused.
+    /// Accepts an item at the end of the queue, of which [`refusal`](Self::refusal) has just said that it
+    /// is not refused. With a journal it is accepted when [`is_durable`](Self::is_durable) says so.
     pub fn accept(&mut self, payload: P) -> ItemId {
         if !self.outbox.is_journaled() {
             return self.waiting.accept(payload);
@@ -284,19 +261,11 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.is_closed = true;
     }
 
-    /// A worker is ready: it is handed items by [`poll_delivery`](Self::poll_delivery).
-    pub fn handle_join(&mut self, credit: Credit) -> HolderId {
-        self.consumers.join(Some(credit), u64::MAX)
-    }
-
-    /// A holder that asks by itself: it gets items by [`handle_get`](Self::handle_get) only.
-    pub fn handle_join_as_getter(&mut self) -> HolderId {
-        self.consumers.join(None, u64::MAX)
-    }
-
-    /// A worker, or without credit a getter, that may get so many deliveries and no more. When it
-    /// has settled them, [`poll_worn`](Self::poll_worn) names it.
-    pub fn handle_join_for(&mut self, credit: Option<Credit>, deliveries: u64) -> HolderId {
+    /// Somebody is ready who may get so many deliveries and no more: a worker with this credit, which
+    /// is handed items by [`poll_delivery`](Self::poll_delivery), or without credit a holder that asks
+    /// by [`handle_get`](Self::handle_get) only. When it has settled them,
+    /// [`poll_worn`](Self::poll_worn) names it.
+    pub fn handle_join(&mut self, credit: Option<Credit>, deliveries: u64) -> HolderId {
         self.consumers.join(credit, deliveries)
     }
 
@@ -364,24 +333,11 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     }
 
     /// The item is done; `service` is how long it was worked on. If anybody is to be told, `result`
-    /// is what came of it.
+    /// is what came of it; `scene` is where and when it was done, for whoever is shown that later.
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
     pub fn handle_done(
-        &mut self,
-        token: Token,
-        service: Duration,
-        result: Option<R>,
-    ) -> Result<(), Stale> {
-        self.handle_done_at(token, service, result, Scene::default())
-    }
-
-    /// The same, and where and when it was done, for whoever is shown that later.
-    ///
-    /// # Errors
-    /// As [`handle_done`](Self::handle_done).
-    pub fn handle_done_at(
         &mut self,
         token: Token,
         service: Duration,

@@ -20,6 +20,9 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+// As the tests outside of it name this crate: those of the book share a file with them.
+#[cfg(test)]
+extern crate self as dishrack_core;
 #[cfg(test)]
 extern crate std;
 

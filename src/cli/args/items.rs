@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Promise, duration, rules};
+use super::{Promise, duration, groups};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for items and where they are kept")]
@@ -16,7 +16,7 @@ pub(in crate::cli) struct ItemArgs {
         help_heading = "Options for dishes",
         long,
         value_name = "N",
-        group = rules::DISH,
+        group = groups::DISH,
         conflicts_with = "input"
     )]
     pub(in crate::cli) dishes: Option<u64>,
@@ -28,11 +28,11 @@ pub(in crate::cli) struct ItemArgs {
 
     /// Time to wash a dish: 2s, 100ms, or 0.5 for half a second
     /// [default: 1s]
-    #[arg(help_heading = "Options for dishes", group = rules::DISH, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(help_heading = "Options for dishes", group = groups::DISH, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) wash: Option<Duration>,
 
     /// Pad each dish to this size [default: 0]
-    #[arg(help_heading = "Options for dishes", group = rules::DISH, long, value_name = "BYTES")]
+    #[arg(help_heading = "Options for dishes", group = groups::DISH, long, value_name = "BYTES")]
     pub(in crate::cli) payload: Option<usize>,
 
     /// Items on the queue before more are read or made; 0 for no bound

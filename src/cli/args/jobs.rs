@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::{duration, rules};
+use super::{duration, groups};
 
 #[derive(Debug, Args)]
 #[command(
     next_help_heading = "Options for a COMMAND",
-    group = ArgGroup::new(rules::COMMAND).multiple(true),
-    group = ArgGroup::new(rules::HANDED).multiple(true)
+    group = ArgGroup::new(groups::COMMAND).multiple(true),
+    group = ArgGroup::new(groups::HANDED).multiple(true)
 )]
 pub(in crate::cli) struct JobArgs {
     /// Run COMMAND for each item, with the item in place of {} or as the last argument; {.} is the
     /// item without extension, {/} its file name, {//} its folder, {/.} its file name without
     /// extension, {#} its number, {%} the worker's slot. Items are the lines of --input (stdin
     /// where it is not given), or what follows :::
-    #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments", group = rules::COMMAND)]
+    #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments", group = groups::COMMAND)]
     pub(in crate::cli) command: Vec<OsString>,
 
     /// Items are separated by zero bytes rather than newlines
@@ -31,12 +31,12 @@ pub(in crate::cli) struct JobArgs {
     pub(in crate::cli) json: bool,
 
     /// Give COMMAND the item on its stdin instead, followed by a newline unless -0 is given
-    #[arg(long, group = rules::HANDED)]
+    #[arg(long, group = groups::HANDED)]
     pub(in crate::cli) stdin: bool,
 
     /// Have /bin/sh run COMMAND as a script; places may stand between any quotes there, and what is
     /// filled in is never read as a part of the script. Places where it would be evaluated are refused
-    #[arg(long, group = rules::HANDED)]
+    #[arg(long, group = groups::HANDED)]
     pub(in crate::cli) shell: bool,
 
     /// Output comes in the order of the items
@@ -83,7 +83,7 @@ pub(in crate::cli) struct JobArgs {
     /// Each worker is one process of COMMAND that stays and serves many items: it reads one JSON
     /// request a line and answers one a line. COMMAND is split into words as a shell does it; what
     /// follows -- are the arguments of each request
-    #[arg(long, value_name = "COMMAND", group = rules::COMMAND)]
+    #[arg(long, value_name = "COMMAND", group = groups::COMMAND)]
     pub(in crate::cli) worker: Option<OsString>,
 }
 

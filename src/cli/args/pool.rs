@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::{Format, Method, Mode, Show, duration, rules};
+use super::{Format, Method, Mode, Show, duration, groups};
 
 #[derive(Debug, Args)]
 #[command(
     next_help_heading = "Options for workers and attempts",
-    group = ArgGroup::new(rules::DISH).multiple(true)
+    group = ArgGroup::new(groups::DISH).multiple(true)
 )]
 pub(in crate::cli) struct PoolArgs {
     /// Workers [default: number of CPUs]
@@ -63,7 +63,7 @@ pub(in crate::cli) struct PoolArgs {
     pub(in crate::cli) max_seconds: Duration,
 
     /// Time to dry a dish [default: 2s]
-    #[arg(help_heading = "Options for dishes", group = rules::DISH, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(help_heading = "Options for dishes", group = groups::DISH, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) dry: Option<Duration>,
 }
 

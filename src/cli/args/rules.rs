@@ -4,19 +4,8 @@
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Id};
 
+use super::groups::{COMMAND, DISH, HANDED, PLACE};
 use super::stream;
-
-/// The arguments that say what is run for each item.
-pub(super) const COMMAND: &str = "runs";
-
-/// The options that are for dishes alone.
-pub(super) const DISH: &str = "for dishes";
-
-/// The options that say how an item is handed to a COMMAND that is executed for it.
-pub(super) const HANDED: &str = "handed";
-
-/// The options that say which stream a run shares.
-pub(super) const PLACE: &str = "place";
 
 /// An argument or a group, when it is out of place, and why.
 type Rule = (&'static str, fn(&Typed<'_>) -> bool, &'static str);
@@ -116,7 +105,7 @@ impl Typed<'_> {
 ///
 /// # Errors
 /// One that does not, and why.
-pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), String> {
+pub(in crate::cli) fn check(command: &Command, matches: &ArgMatches) -> Result<(), String> {
     let mut typed = Typed {
         command,
         matches,
@@ -141,12 +130,12 @@ pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), Strin
 
 #[cfg(test)]
 mod tests {
-    use super::super::Args;
     use super::RULES;
+    use crate::cli::command_line::CommandLine;
 
     #[test]
     fn each_rule_is_about_an_argument_or_a_group_that_there_is() {
-        let whole = Args::whole();
+        let whole = CommandLine::whole();
         let all = || std::iter::once(&whole).chain(whole.get_subcommands());
         for (id, ..) in RULES {
             let is_one = all().any(|command| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Command};
 
-use super::{JobArgs, PoolArgs, ShownArgs, duration, rules};
+use super::{JobArgs, PoolArgs, ShownArgs, duration, groups};
 use crate::cli::address::Address;
 use crate::sys::title;
 
@@ -21,18 +21,18 @@ const STREAM: &str = "dishrack";
 #[derive(Debug, Args)]
 #[command(
     next_help_heading = "Options for a queue on Redis",
-    group = ArgGroup::new(rules::PLACE).multiple(true)
+    group = ArgGroup::new(groups::PLACE).multiple(true)
 )]
 pub(in crate::cli) struct PlaceArgs {
     /// Share the queue with others by a stream in Redis: what is put there is worked on by whoever
     /// is free, here and on other machines. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for
     /// TLS, or redis+unix:///PATH [default: the variable REDIS_URL, where a
     /// stream is named]
-    #[arg(long, value_name = "URL", group = rules::PLACE)]
+    #[arg(long, value_name = "URL", group = groups::PLACE)]
     redis: Option<String>,
 
     /// The name of that stream [default: dishrack]
-    #[arg(long, value_name = "NAME", group = rules::PLACE)]
+    #[arg(long, value_name = "NAME", group = groups::PLACE)]
     stream: Option<String>,
 
     #[command(flatten)]

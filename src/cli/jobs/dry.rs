@@ -5,10 +5,10 @@ use std::io::{self, BufWriter, Write};
 
 use super::options::{JobConfig, check_json};
 use crate::cli::config::Config;
+use crate::cli::exit::{Failure, code};
 use crate::cli::input;
 use crate::cli::screen::{self, Stream};
 use crate::cli::stop::Stop;
-use crate::cli::{Failure, code};
 use crate::jobs::Setup;
 use crate::jobs::persistent::request_line;
 use crate::jobs::template::Values;
@@ -43,8 +43,8 @@ fn shown(line: &[u8]) -> Cow<'_, [u8]> {
 /// Prints the commands instead of running them. The exit code.
 pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, Failure> {
     let stop = Stop::new();
-    let mut feed = input::Feed::open(&config.source, config.separator)
-        .map_err(|error| Failure::Internal(format!("cannot start a thread: {error}")))?;
+    let mut feed =
+        input::Feed::open(&config.source, config.separator).map_err(Failure::of_thread)?;
     let mut out = BufWriter::new(Stream::Out);
     let mut is_exact = true;
     while let Some(line) = feed.next(&stop) {

@@ -17,7 +17,7 @@ use std::process::{Command, Output, Stdio};
 
 use self::contexts::{ACCEPTED, Context};
 use self::items::{HOSTILE, UNSPLIT};
-use crate::cli::printer;
+use crate::cli::screen;
 use crate::jobs::shell::Script;
 use crate::jobs::template::{Template, Values};
 
@@ -35,7 +35,7 @@ impl Shell {
     fn is_there(self) -> bool {
         let is_there = self.command().args(["-c", ":"]).output().is_ok();
         if !is_there {
-            printer::complain(&format_args!("{self:?} is not here: its tests are skipped"));
+            screen::complain(&format_args!("{self:?} is not here: its tests are skipped"));
         }
         is_there
     }

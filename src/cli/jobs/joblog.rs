@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::ended::Ended;
 use crate::cli::unwritten::Unwritten;
 use crate::cli::view::View;
-use crate::cli::{output, printer};
+use crate::cli::{output, screen};
 use crate::jobs::spool::{Spool, Stream};
 use crate::jobs::template::Values;
 use crate::jobs::{self, Setup};
@@ -162,7 +162,7 @@ impl JobLog {
         }
         if std::mem::replace(&mut self.is_fine, false) {
             let path = self.place.path.display();
-            printer::complain(&format_args!("--joblog {path}: cannot be written: {error}"));
+            screen::complain(&format_args!("--joblog {path}: cannot be written: {error}"));
         }
     }
 }

@@ -6,11 +6,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::halt::Halt;
 use super::{joblog, program, results};
 use crate::cli::args::{Format, JobArgs};
+use crate::cli::halt::Halt;
 use crate::cli::input::{self, Line, Source};
-use crate::cli::printer;
+use crate::cli::screen;
 use crate::error::Error;
 use crate::jobs::shell::Script;
 use crate::jobs::spool::Spool;
@@ -74,7 +74,7 @@ impl JobConfig {
             limits::check_system().map_err(|lacking| Error(lacking).to_string())?;
         }
         if let Some(word) = words.iter().find(|word| is_numbered_place(word)) {
-            printer::complain(&format_args!(
+            screen::complain(&format_args!(
                 "{} is passed on as it is: {{}} stands for the item",
                 word.display()
             ));

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::folder::Folder;
 use super::ended::Ended;
 use crate::cli::letter::Clock;
-use crate::cli::{output, printer};
+use crate::cli::{output, screen};
 use crate::jobs::spool::{Spool, Stream};
 use crate::jobs::template::Values;
 use crate::jobs::{self, Setup, owned};
@@ -176,7 +176,7 @@ impl Results {
         };
         if std::mem::replace(&mut self.is_fine, false) {
             let folder = self.place.folder.display();
-            printer::complain(&format_args!(
+            screen::complain(&format_args!(
                 "--results {folder}: cannot be written: {error}"
             ));
         }

@@ -4,7 +4,11 @@
 
 use std::fmt;
 
-/// The beginning of every sheet, by which it is recognised.
+/// What is read first, and what only beside it.
+pub(super) const INK: &str = "#1b2733";
+pub(super) const GREY: &str = "#56626e";
+
+/// Every sheet begins like this, so that it is known for one.
 pub(crate) const BEGINNING: &str =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- a time chart by dishrack -->\n";
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::Timeline;
-use super::canvas::{Canvas, Px, Type, grouped};
+use super::canvas::{Canvas, GREY, INK, Px, Type, grouped};
 use super::row::{Notch, Row};
 use super::shapes::{Hill, draw_box, draw_mark};
-use super::svg::{GREY, INK};
 use super::words;
 use crate::observe::spans::{Doing, Labels, MarkKind, Span, SpanEnd};
 

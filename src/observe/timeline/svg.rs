@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use super::canvas::{Canvas, Px, Type};
+use super::canvas::{Canvas, GREY, INK, Px, Type};
 use super::chart::{Chart, Scale};
 use super::shapes::{draw_box, draw_hill, draw_mark};
 use super::{Timeline, axis};
 use crate::observe::spans::MarkKind;
-
-pub(super) const INK: &str = "#1b2733";
-pub(super) const GREY: &str = "#56626e";
 
 const WIDTH: f64 = 1200.0;
 const MARGIN: f64 = 24.0;

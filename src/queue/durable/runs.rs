@@ -1,9 +1,6 @@
 //! What only the command line's runs ask of a queue: how its attempts ended, how far a stream has taken
 //! what was put, and how to go away from one in time. What a run is, this does not know.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::super::JoinableQueue;
 use super::super::side::Side;
 use crate::broker::{Core, Envelope};
@@ -12,7 +9,7 @@ use dishrack_core::book::Unshown;
 use dishrack_core::ledger::{Counts, ItemId};
 use dishrack_core::shared::Shared;
 
-impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+impl<T> JoinableQueue<T> {
     /// From now on the journal keeps how each attempt ended, until [`shown`](Self::shown). What
     /// earlier runs have kept and not shown.
     pub(crate) fn keep_attempts(&self) -> Vec<Unshown> {

@@ -7,7 +7,6 @@
 //! process has open is refused before it is opened again, and the claim ends after the connection.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -21,9 +20,9 @@ use nix::unistd::{AccessFlags, access};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::FlockOperation;
 
-use super::neighbours;
+use super::neighbours::{self, beside, folder_of, own_path};
 use super::schema::{APPLICATION_ID, IN_USE};
-use super::trouble::Trouble;
+use super::trouble::{self, Trouble};
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -225,7 +224,7 @@ pub(super) fn check_kind(file: &File, path: &Path) -> Result<Option<[u8; HEADER_
         return Ok(None);
     }
     if number(&header, 68) != APPLICATION_ID {
-        return Err(Trouble::Other(foreign()));
+        return Err(Trouble::Other(trouble::foreign()));
     }
     if has_lost_log(&header, path) {
         let log = beside(path, "-wal");
@@ -354,10 +353,6 @@ fn check_neighbours(file: &File, path: &Path) -> Result<(), String> {
     neighbours::check(path, is_read && is_marked(&header))
 }
 
-pub(super) fn foreign() -> String {
-    "it is no journal, but an SQLite file of another program; name another file".into()
-}
-
 fn unopened(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::PermissionDenied => {
@@ -398,41 +393,6 @@ fn holder_of(file: &File) -> Option<u32> {
     })?;
     let pid = lock.split_whitespace().nth(4)?.parse().ok()?;
     (pid > 0).then_some(pid)
-}
-
-fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => ".".into(),
-    }
-}
-
-/// The greatest number of links that may lead to a file, as for the kernel (path_resolution(7)).
-const LINKS_MAX: usize = 40;
-
-/// Returns a file's own path, without links, whether the file exists or not.
-pub(crate) fn own_path(path: &Path) -> PathBuf {
-    let mut path = path.to_owned();
-    for _ in 0..LINKS_MAX {
-        if let Ok(own) = fs::canonicalize(&path) {
-            return own;
-        }
-        match fs::read_link(&path) {
-            Ok(target) => path = folder_of(&path).join(target),
-            Err(_) => break,
-        }
-    }
-    match (fs::canonicalize(folder_of(&path)), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path,
-    }
-}
-
-/// Returns the path of the file that SQLite keeps beside this one under this suffix.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 fn has_bytes(path: &Path, suffix: &str) -> bool {

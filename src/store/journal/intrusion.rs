@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::file::beside;
+use super::neighbours::beside;
 
 /// The file system's data on a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

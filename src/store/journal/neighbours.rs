@@ -12,6 +12,7 @@
 //!
 //! So a missing journal has none of them, an empty one at most the first, and `-shm` needs `-wal`.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -19,9 +20,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
-use super::file::{beside, own_path};
-
-/// The suffixes to the journal's own name.
+/// What follows the journal's own name.
 const SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// The beginning of a rollback journal once it counts (SQLite's file format, 3.1).
@@ -161,6 +160,41 @@ fn foreign(path: &Path) -> String {
          away, or name another file",
         path.display()
     )
+}
+
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => ".".into(),
+    }
+}
+
+/// So many links may lead to a file, as for the kernel (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
+/// A file's own path, without links, whether it is there or is yet to be made.
+pub(crate) fn own_path(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        if let Ok(own) = fs::canonicalize(&path) {
+            return own;
+        }
+        match fs::read_link(&path) {
+            Ok(target) => path = folder_of(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    match (fs::canonicalize(folder_of(&path)), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
+}
+
+/// The file that SQLite keeps next to this one.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::file::{Claim, beside};
+use super::file::Claim;
+use super::neighbours::beside;
 use super::prints::Prints;
 use super::schema::Meta;
 use super::trouble::Trouble;

@@ -28,8 +28,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::trouble::Trouble;
-use super::{Durability, file};
+use super::Durability;
+use super::trouble::{self, Trouble};
 use crate::fail;
 use dishrack_core::book::Table;
 
@@ -230,7 +230,7 @@ pub(super) fn is_bare(connection: &Connection) -> Result<bool, Trouble> {
 pub(super) fn check_version(connection: &Connection) -> Result<(), Trouble> {
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != i64::from(APPLICATION_ID) {
-        return Err(Trouble::Other(file::foreign()));
+        return Err(Trouble::Other(trouble::foreign()));
     }
     let version = version(connection)?;
     if version > i64::from(VERSION) {

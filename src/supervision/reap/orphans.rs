@@ -14,7 +14,6 @@ use nix::sys::prctl::get_child_subreaper;
 use nix::unistd::getpid;
 
 use super::Reaper;
-use crate::supervision::Builder;
 use crate::sys::signals;
 
 /// Whose children are waited for besides the workers.
@@ -37,16 +36,6 @@ pub(super) struct Orphans {
 /// Whether the kernel gives this process children that it has not started.
 pub(crate) fn are_adopted() -> bool {
     getpid().as_raw() == 1 || get_child_subreaper().unwrap_or(false)
-}
-
-impl Builder {
-    /// This process has no other children than those of this supervisor, so that it may wait for
-    /// whatever else is left to it.
-    #[cfg(feature = "cli")]
-    pub(crate) fn owns_process(mut self) -> Self {
-        self.bounds.owns_process = true;
-        self
-    }
 }
 
 impl Orphans {

@@ -1,10 +1,8 @@
 //! The end of a worker: what killed it, who is charged with that, and who is told.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nix::libc;
-use parking_lot::MutexGuard;
 
 use super::Watch;
 use crate::observe::EventKind;
@@ -25,7 +23,7 @@ impl Watch {
         let registration = slot.registration.clone();
         // From now on its news is old.
         slot.life += 1;
-        self.roster().remove(&index);
+        self.roster.lock().remove(&index);
         let holder = registration.end();
         let found = holder
             .zip(board)
@@ -174,12 +172,8 @@ impl Watch {
         }
     }
 
-    fn roster(&self) -> MutexGuard<'_, BTreeMap<usize, WorkerInfo>> {
-        self.roster.lock()
-    }
-
     pub(super) fn enter_in_roster(&self, index: usize, pid: u32) {
         let name = self.slots[index].name.to_string();
-        self.roster().insert(index, WorkerInfo { name, pid });
+        self.roster.lock().insert(index, WorkerInfo { name, pid });
     }
 }

@@ -148,7 +148,7 @@ fn place_of(source: &Source) -> Option<Vec<&str>> {
 }
 
 /// Blanks what is compiled for tests alone, line for line.
-fn without_tests(code: &str) -> String {
+pub(super) fn without_tests(code: &str) -> String {
     let mut left = code.to_owned();
     while let Some(start) = left.find("#[cfg(test)]\nmod tests {") {
         let end = end_of_body(&left[start..]).map_or(left.len(), |end| start + end + 1);
@@ -196,7 +196,7 @@ fn named_at_root(code: &str, depth: usize) -> Vec<(usize, String)> {
 }
 
 /// In how many modules with a body in this file a place in it is.
-fn inline_modules_around(code: &str, place: usize) -> usize {
+pub(super) fn inline_modules_around(code: &str, place: usize) -> usize {
     let before = code[..place].match_indices("mod ");
     let around = before.filter(|(start, _)| {
         let is_word = !code[..*start].ends_with(|c: char| c.is_alphanumeric() || c == '_');
@@ -221,7 +221,7 @@ fn root_name(path: &str, depth: usize) -> Option<&str> {
 }
 
 /// The path or tree of paths that the code begins with.
-fn tree_at(code: &str) -> &str {
+pub(super) fn tree_at(code: &str) -> &str {
     let mut depth = 0_u32;
     let is_end = |c: char| match c {
         '{' => {
@@ -241,7 +241,7 @@ fn tree_at(code: &str) -> &str {
 }
 
 /// A tree of paths such as `a::{b, c::d}` as paths: `a::b`, `a::c::d`. Without new names by `as`.
-fn paths(tree: &str) -> Vec<String> {
+pub(super) fn paths(tree: &str) -> Vec<String> {
     let Some((stem, branches)) = tree.split_once('{') else {
         let path = tree.split(" as ").next().unwrap_or_default();
         return vec![path.trim().trim_end_matches("::").to_owned()];

@@ -110,7 +110,7 @@ fn test_error_at_task_pickle() {
         .handler(&queue, traps::walk)
         .unwrap();
     let results: Vec<_> = pool.map([bad(), Item::harmless()]).collect();
-    assert!(matches!(results[0], Err(ItemError::NotAccepted(_))));
+    assert!(matches!(results[0], Err(ItemError::NotAccepted { .. })));
     assert!(results[1].is_ok());
     expect_joined(&queue, 1, 0);
     let is_refused = |cause: &Cause| cause.to_string().contains("does not serialize");

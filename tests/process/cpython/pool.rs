@@ -64,7 +64,7 @@ fn test_map_unplicklable() {
         .map([(); 10].map(|()| Work::Unserializable(1)))
         .collect();
     assert_eq!(results.len(), 10);
-    let is_refused = |result: &Result<_, _>| matches!(result, Err(ItemError::NotAccepted(_)));
+    let is_refused = |result: &Result<_, _>| matches!(result, Err(ItemError::NotAccepted { .. }));
     assert!(results.iter().all(is_refused), "{results:?}");
     assert!(pool.map([Work::Nothing]).all(|result| result.is_ok()));
 }

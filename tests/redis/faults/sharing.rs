@@ -230,7 +230,7 @@ fn a_map_whose_items_somebody_deletes_ends() {
     let queue = queue(server.url(), SHORT_LEASE);
     let (pool, gate) = held(&queue);
     let items: Vec<String> = (0..50).map(|n| format!("item {n}")).collect();
-    let results: Vec<Result<String, ItemError>> = std::thread::scope(|scope| {
+    let results: Vec<Result<String, ItemError<String>>> = std::thread::scope(|scope| {
         let map = scope.spawn(|| pool.supervisor().map(items.clone()).collect());
         pool.await_begun(1);
         until("all are put", || server.cli(&["xlen", STREAM]) == "50");

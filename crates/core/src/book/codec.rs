@@ -86,7 +86,7 @@ impl BatchRow {
 
 /// The items of a batch, in their order.
 #[derive(Debug, Clone)]
-pub struct Items<'a>(&'a [u8]);
+pub(super) struct Items<'a>(&'a [u8]);
 
 impl<'a> Items<'a> {
     /// Reads a batch's body; `None` if it does not hold at least one item.

@@ -1,11 +1,8 @@
-//! The tables of a journal and their changes, in memory for tests and for the simulator.
+//! The tables of a journal, and how they change. Where they are kept is for a store.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::{Book, Damage, Found, Recovery};
-
-/// A table. Its rows have one or two numbers as their key, and bytes.
+/// The tables. Their rows have a number or two as their key, and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// Items that were accepted together, by the first of them.
@@ -94,43 +91,4 @@ pub enum Change {
         /// The highest key.
         last: Key,
     },
-}
-
-/// Tables in memory.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tables(pub BTreeMap<(Table, Key), Vec<u8>>);
-
-impl Tables {
-    /// Makes this change. All changes of one write are one transaction.
-    pub fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Put { table, key, row } => {
-                self.0.insert((*table, *key), row.clone());
-            }
-            Change::Drop { table, first, last } => {
-                let keys = (*table, *first)..=(*table, *last);
-                let dropped: Vec<_> = self.0.range(keys).map(|(key, _)| *key).collect();
-                for key in dropped {
-                    self.0.remove(&key);
-                }
-            }
-        }
-    }
-
-    /// Recovers what these tables mean.
-    ///
-    /// # Errors
-    /// The first fault in them.
-    pub fn recover(&self) -> Result<(Book, Found), Damage> {
-        let mut recovery = Recovery::default();
-        for table in Table::ALL {
-            let rows = self
-                .0
-                .range((table, (0, 0))..=(table, (u64::MAX, u64::MAX)));
-            for ((_, key), row) in rows {
-                recovery.read(table, *key, row)?;
-            }
-        }
-        recovery.finish()
-    }
 }

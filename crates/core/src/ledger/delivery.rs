@@ -1,6 +1,5 @@
 //! What names a delivery: its token for those who settle it, its ordinal for those who saw it begin.
 
-use super::leases::Lease;
 use super::{HolderId, ItemId};
 
 /// Proof of one delivery: whose it is, and which of his. A settled or lost delivery's token is
@@ -78,18 +77,6 @@ impl Started {
         match is_asked_for {
             true => ordinal <= self.taken,
             false => ordinal == self.current,
-        }
-    }
-}
-
-impl Token {
-    pub(super) fn handed<P>(self, lease: &Lease<P>) -> Handed {
-        Handed {
-            holder: self.holder,
-            token: self,
-            ordinal: self.ordinal,
-            id: lease.entry.id,
-            attempt: lease.entry.attempt(),
         }
     }
 }

@@ -12,7 +12,7 @@ use core::ops::RangeInclusive;
 use slotmap::SecondaryMap;
 
 use super::waiting::Entry;
-use super::{HolderId, Token};
+use super::{Handed, HolderId, Token};
 
 /// A row may have this many gaps besides one for each delivery in it.
 const GAPS: usize = 64;
@@ -23,6 +23,18 @@ pub(super) struct Lease<P> {
     /// Handed out to a `get`, rather than by `poll_delivery`.
     pub(super) is_asked_for: bool,
     pub(super) entry: Entry<P>,
+}
+
+impl Token {
+    pub(super) fn handed<P>(self, lease: &Lease<P>) -> Handed {
+        Handed {
+            holder: self.holder,
+            token: self,
+            ordinal: self.ordinal,
+            id: lease.entry.id,
+            attempt: lease.entry.attempt(),
+        }
+    }
 }
 
 /// What one holder has.

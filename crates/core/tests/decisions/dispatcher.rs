@@ -5,6 +5,8 @@ pub(crate) mod stream;
 use std::time::Duration;
 
 use dishrack_core::dispatcher::{Dispatcher, Reply, Request, Said};
+
+use crate::steps::Steps as _;
 use dishrack_core::ledger::{Capacity, Options, Outcome, Refusal};
 use dishrack_core::ledger::{Credit, Handed, HolderId, Ledger, Scene, Token};
 
@@ -31,7 +33,7 @@ fn table(capacity: Capacity) -> Table {
 fn worker(dispatcher: &mut Table) -> HolderId {
     dispatcher
         .ledger
-        .handle_join_for(Some(Credit::single()), u64::MAX)
+        .handle_join(Some(Credit::single()), u64::MAX)
 }
 
 fn delivery(dispatcher: &mut Table) -> Handed {
@@ -73,7 +75,7 @@ fn another_workers_delivery_cannot_be_given_back() {
 fn a_waiting_put_is_answered_when_there_is_room() {
     let mut dispatcher = table(Capacity::Bounded(1));
     dispatcher.put(vec![1], false).unwrap();
-    let holder = dispatcher.ledger.handle_join_as_getter();
+    let holder = dispatcher.ledger.join_getter();
     let request = Request { holder, number: 7 };
     dispatcher.ask_put(request, vec![2], true);
     assert!(dispatcher.poll().is_none(), "there is no room");
@@ -86,7 +88,7 @@ fn a_waiting_put_is_answered_when_there_is_room() {
 
 fn a_request_is_answered_once_also_when_it_is_cancelled() {
     let mut dispatcher = table(Capacity::Unbounded);
-    let holder = dispatcher.ledger.handle_join_as_getter();
+    let holder = dispatcher.ledger.join_getter();
     let request = Request { holder, number: 1 };
     dispatcher.ask_get(request, true);
     assert!(dispatcher.poll().is_none());
@@ -108,7 +110,7 @@ fn a_join_is_answered_when_all_is_done() {
         answer(&mut dispatcher),
         (1, Reply::Refused(Refusal::WaitsForItself))
     );
-    let joiner = dispatcher.ledger.handle_join_as_getter();
+    let joiner = dispatcher.ledger.join_getter();
     dispatcher.ask_join(
         Request {
             holder: joiner,
@@ -124,7 +126,7 @@ fn a_join_is_answered_when_all_is_done() {
 fn nobody_waits_for_workers_that_are_gone() {
     let mut dispatcher = table(Capacity::Unbounded);
     dispatcher.put(vec![1], false).unwrap();
-    let holder = dispatcher.ledger.handle_join_as_getter();
+    let holder = dispatcher.ledger.join_getter();
     dispatcher.ask_join(Request { holder, number: 1 }, true);
     assert!(dispatcher.poll().is_none());
     assert!(dispatcher.pool_ended("they were given up on", true));

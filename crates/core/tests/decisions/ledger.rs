@@ -15,6 +15,8 @@ use dishrack_core::ledger::{
     Backoff, Blame, Capacity, Cause, Credit, Exit, Failure, Handed, HolderId, ItemId, LastWords,
     Ledger, Options, Refusal, Report, Scene, Stale, Started, Weight,
 };
+
+use crate::steps::Steps as _;
 use properties::{
     bounded_queues_keep_every_item, rendezvous_queues_keep_every_item,
     unbounded_queues_keep_every_item,
@@ -59,12 +61,10 @@ crate::trials! {
 
 fn a_worker_that_also_gets_is_not_charged_for_what_it_only_prefetched() {
     let mut ledger = unbounded();
-    let worker = ledger.handle_join(Credit::adaptive());
+    let worker = ledger.join_worker(Credit::adaptive());
     put(&mut ledger, 4);
     let first = ledger.poll_delivery().expect("it is idle");
-    ledger
-        .handle_done(first.token, SHORT, Some(()))
-        .expect("held");
+    ledger.done(first.token, SHORT, Some(())).expect("held");
     let prefetched = [ledger.poll_delivery(), ledger.poll_delivery()].map(Option::unwrap);
     let got = ledger.handle_get(worker).expect("one is left");
     let started = Started {
@@ -95,7 +95,7 @@ fn with_capacity(capacity: Capacity) -> Bytes {
 
 fn put<P: Weight + Clone + Default>(ledger: &mut Ledger<P>, count: usize) {
     for _ in 0..count {
-        ledger.handle_put(P::default()).expect("there is room");
+        ledger.put(P::default(), false).expect("there is room");
     }
 }
 
@@ -111,9 +111,7 @@ fn ids(handed: &[Handed]) -> Vec<u64> {
 /// Acknowledges these, and hears what is told of them: the queue is not finished before.
 fn done(ledger: &mut Bytes, handed: &[Handed]) {
     for one in handed {
-        ledger
-            .handle_done(one.token, SHORT, Some(()))
-            .expect("held");
+        ledger.done(one.token, SHORT, Some(())).expect("held");
         assert!(ledger.counts().is_balanced());
         assert!(matches!(ledger.poll_report(), Some(Report::Done { .. })));
     }
@@ -121,7 +119,7 @@ fn done(ledger: &mut Bytes, handed: &[Handed]) {
 
 /// Workers that have served so many short items each that they may hold `2^rounds` items.
 fn seasoned(ledger: &mut Bytes, workers: usize, rounds: u32) -> Vec<HolderId> {
-    let pool: Vec<_> = iter::repeat_with(|| ledger.handle_join(Credit::adaptive()))
+    let pool: Vec<_> = iter::repeat_with(|| ledger.join_worker(Credit::adaptive()))
         .take(workers)
         .collect();
     for _ in 0..rounds {
@@ -152,7 +150,7 @@ fn nack(reason: &str) -> Blame {
 fn items_come_in_the_order_they_were_put() {
     let mut ledger = unbounded();
     put(&mut ledger, 3);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let got: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
     assert_eq!(ids(&got), [1, 2, 3]);
     assert_eq!(got.iter().map(|one| one.ordinal).max(), Some(3));
@@ -167,7 +165,7 @@ fn prefetched_items_go_back_in_their_place_uncounted() {
     put(&mut ledger, 1);
     let charged = ledger.handle_leave(worker, Started::default(), Some(&crash()), NO_TIME);
     assert_eq!(charged, 0, "it had started none of them");
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     for id in 4..=8 {
         let handed = ledger.handle_get(getter).expect("it waits");
         assert_eq!((handed.id, handed.attempt), (ItemId(id), 1));
@@ -182,7 +180,7 @@ fn the_started_item_is_charged_and_others_are_not() {
     let started = running(held[1]);
     let charged = ledger.handle_leave(worker, started, Some(&crash()), NO_TIME);
     assert_eq!(charged, 1);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let again: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
     let attempts: Vec<_> = again.iter().map(|one| (one.id.0, one.attempt)).collect();
     assert_eq!(attempts, [(3, 1), (4, 2), (5, 1)]);
@@ -191,7 +189,7 @@ fn the_started_item_is_charged_and_others_are_not() {
 fn a_getter_is_charged_for_all_that_it_has_taken() {
     let mut ledger = unbounded();
     put(&mut ledger, 3);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let held: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
     let started = Started {
         current: 0,
@@ -270,7 +268,7 @@ fn nonsense_is_charged_to_the_first_delivery_that_is_not_settled() {
     }
     let mut ledger = unbounded();
     put(&mut ledger, 2);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     while ledger.handle_get(getter).is_some() {}
     let taken = ledger.weigh(getter, garbled).started;
     assert_eq!((taken.current, taken.taken), (0, 1));
@@ -278,9 +276,9 @@ fn nonsense_is_charged_to_the_first_delivery_that_is_not_settled() {
 
 fn the_last_attempt_makes_a_dead_letter_with_its_whole_history() {
     let mut ledger = unbounded();
-    ledger.handle_put(b"cup".to_vec()).expect("no bound");
+    ledger.put(b"cup".to_vec(), false).expect("no bound");
     for second in 1..=3 {
-        let worker = ledger.handle_join(Credit::single());
+        let worker = ledger.join_worker(Credit::single());
         let handed = ledger.poll_delivery().expect("it waits");
         let now = Duration::from_secs(second);
         let code = i32::try_from(second).expect("small");
@@ -314,8 +312,8 @@ fn the_last_attempt_makes_a_dead_letter_with_its_whole_history() {
 
 fn a_retry_is_reported_once_with_its_cause() {
     let mut ledger = unbounded();
-    ledger.handle_put(b"cup".to_vec()).expect("no bound");
-    let getter = ledger.handle_join_as_getter();
+    ledger.put(b"cup".to_vec(), false).expect("no bound");
+    let getter = ledger.join_getter();
     let handed = ledger.handle_get(getter).expect("it waits");
     let nacked = ledger.handle_nack(handed.token, nack("cracked"), None, NO_TIME);
     assert_eq!(nacked, Ok(()));
@@ -336,15 +334,15 @@ fn a_retry_is_reported_once_with_its_cause() {
 fn a_ledger_that_is_held_hands_out_nothing_more() {
     let mut ledger = unbounded();
     for dish in [b"cup", b"mug"] {
-        ledger.handle_put(dish.to_vec()).expect("no bound");
+        ledger.put(dish.to_vec(), false).expect("no bound");
     }
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let handed = ledger.handle_get(getter).expect("it waits");
     ledger.handle_hold();
     assert_eq!(ledger.handle_get(getter), None);
-    let worker = ledger.handle_join(Credit::adaptive());
+    let worker = ledger.join_worker(Credit::adaptive());
     assert_eq!((worker != getter, ledger.poll_delivery()), (true, None));
-    assert_eq!(ledger.handle_done(handed.token, SHORT, None), Ok(()));
+    assert_eq!(ledger.done(handed.token, SHORT, None), Ok(()));
     assert_eq!(ledger.counts().done, 1);
     assert_eq!(ledger.counts().waiting, 1);
 }
@@ -362,7 +360,7 @@ fn resting() -> Bytes {
 fn a_delayed_item_waits_for_its_time_and_comes_back_in_its_place() {
     let mut ledger = resting();
     put(&mut ledger, 3);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let first = ledger.handle_get(getter).expect("it waits");
     let nacked = ledger.handle_nack(first.token, nack("later"), None, NO_TIME);
     assert_eq!((nacked, ledger.counts().delayed), (Ok(()), 1));
@@ -382,7 +380,7 @@ fn a_delayed_item_waits_for_its_time_and_comes_back_in_its_place() {
 fn a_nacked_item_without_backoff_comes_before_fresh_ones() {
     let mut ledger = unbounded();
     put(&mut ledger, 2);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let first = ledger.handle_get(getter).expect("it waits");
     let nacked = ledger.handle_nack(first.token, nack("again"), None, NO_TIME);
     assert_eq!(nacked, Ok(()));
@@ -396,7 +394,7 @@ fn no_attempts_at_all_are_taken_as_one() {
         ..Options::default()
     });
     put(&mut ledger, 1);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let handed = ledger.handle_get(getter).expect("it waits");
     let nacked = ledger.handle_nack(handed.token, nack("no"), None, NO_TIME);
     assert_eq!((nacked, ledger.counts().dead), (Ok(()), 1));
@@ -450,7 +448,7 @@ fn a_new_worker_gets_one_item_however_many_wait() {
     for credit in [Credit::adaptive(), Credit::single()] {
         let mut ledger = unbounded();
         put(&mut ledger, 50);
-        ledger.handle_join(credit);
+        ledger.join_worker(credit);
         assert_eq!(ids(&deliver(&mut ledger)), [1]);
     }
 }
@@ -459,27 +457,27 @@ fn bytes_bound_what_is_prefetched() {
     let mut ledger = unbounded();
     seasoned(&mut ledger, 1, 5);
     for _ in 0..5 {
-        ledger.handle_put(vec![0; 50_000]).expect("no bound");
+        ledger.put(vec![0; 50_000], false).expect("no bound");
     }
     assert_eq!(deliver(&mut ledger).len(), 2, "of 112 KiB at most");
 }
 
 fn a_rendezvous_accepts_only_when_an_idle_worker_is_there() {
     let mut ledger = with_capacity(Capacity::Rendezvous);
-    assert_eq!(ledger.handle_put(Vec::new()), Err(Refusal::Full));
-    ledger.handle_join(Credit::adaptive());
-    assert_eq!(ledger.handle_put(Vec::new()), Ok(ItemId(1)));
-    assert_eq!(ledger.handle_put(Vec::new()), Err(Refusal::Full));
+    assert_eq!(ledger.put(Vec::new(), false), Err(Refusal::Full));
+    ledger.join_worker(Credit::adaptive());
+    assert_eq!(ledger.put(Vec::new(), false), Ok(ItemId(1)));
+    assert_eq!(ledger.put(Vec::new(), false), Err(Refusal::Full));
     let held = deliver(&mut ledger);
-    assert_eq!(ledger.handle_put(Vec::new()), Err(Refusal::Full));
+    assert_eq!(ledger.put(Vec::new(), false), Err(Refusal::Full));
     done(&mut ledger, &held);
-    assert!(ledger.handle_put(Vec::new()).is_ok());
+    assert!(ledger.put(Vec::new(), false).is_ok());
     assert_eq!(ledger.counts().accepted, 2, "refused puts count nowhere");
 }
 
 fn a_rendezvous_accepts_only_while_a_getter_waits() {
     let mut ledger = with_capacity(Capacity::Rendezvous);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     assert!(
         !ledger.has_room(),
         "a getter that does not wait takes nothing"
@@ -501,7 +499,7 @@ fn a_bound_counts_prefetched_items() {
     let held = deliver(&mut ledger);
     assert_eq!((held.len(), ledger.len()), (2, 1), "one of two is started");
     put(&mut ledger, 1);
-    assert_eq!(ledger.handle_put(Vec::new()), Err(Refusal::Full));
+    assert_eq!(ledger.put(Vec::new(), false), Err(Refusal::Full));
     done(&mut ledger, &held[..1]);
     assert!(ledger.has_room());
 }
@@ -509,7 +507,7 @@ fn a_bound_counts_prefetched_items() {
 fn a_bound_counts_resting_items() {
     let mut ledger = resting();
     put(&mut ledger, 4);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let handed = ledger.handle_get(getter).expect("it waits");
     assert!(ledger.has_room());
     let nacked = ledger.handle_nack(handed.token, nack("later"), None, NO_TIME);
@@ -519,10 +517,10 @@ fn a_bound_counts_resting_items() {
 fn an_item_may_be_put_beyond_the_bound() {
     let mut ledger = with_capacity(Capacity::Bounded(1));
     put(&mut ledger, 1);
-    assert_eq!(ledger.handle_put(Vec::new()), Err(Refusal::Full));
-    assert_eq!(ledger.handle_put_beyond_bound(Vec::new()), Ok(ItemId(2)));
+    assert_eq!(ledger.put(Vec::new(), false), Err(Refusal::Full));
+    assert_eq!(ledger.put(Vec::new(), true), Ok(ItemId(2)));
     ledger.handle_close();
-    let refused = ledger.handle_put_beyond_bound(Vec::new());
+    let refused = ledger.put(Vec::new(), true);
     assert_eq!((refused, ledger.len()), (Err(Refusal::Closed), 2));
 }
 
@@ -530,8 +528,8 @@ fn close_refuses_puts_and_hands_out_what_is_there() {
     let mut ledger = unbounded();
     put(&mut ledger, 1);
     ledger.handle_close();
-    assert_eq!(ledger.handle_put(Vec::new()), Err(Refusal::Closed));
-    ledger.handle_join(Credit::single());
+    assert_eq!(ledger.put(Vec::new(), false), Err(Refusal::Closed));
+    ledger.join_worker(Credit::single());
     let held = deliver(&mut ledger);
     done(&mut ledger, &held);
     assert!(ledger.is_finished());
@@ -540,7 +538,7 @@ fn close_refuses_puts_and_hands_out_what_is_there() {
 fn a_stopped_worker_gets_nothing_more() {
     let mut ledger = unbounded();
     let worker = seasoned(&mut ledger, 1, 4)[0];
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     put(&mut ledger, 2);
     let held = deliver(&mut ledger);
     ledger.handle_stop(worker);
@@ -554,7 +552,7 @@ fn a_stopped_worker_gets_nothing_more() {
 
 fn a_stopped_worker_may_still_acknowledge() {
     let mut ledger = unbounded();
-    let worker = ledger.handle_join(Credit::single());
+    let worker = ledger.join_worker(Credit::single());
     put(&mut ledger, 1);
     let held = deliver(&mut ledger);
     ledger.handle_stop(worker);
@@ -565,31 +563,28 @@ fn a_stopped_worker_may_still_acknowledge() {
 
 fn a_late_task_done_after_leave_is_stale() {
     let mut ledger = unbounded();
-    let worker = ledger.handle_join(Credit::single());
+    let worker = ledger.join_worker(Credit::single());
     put(&mut ledger, 1);
     let handed = ledger.poll_delivery().expect("the worker is idle");
     ledger.handle_leave(worker, running(handed), Some(&crash()), NO_TIME);
-    assert_eq!(
-        ledger.handle_done(handed.token, SHORT, Some(())),
-        Err(Stale)
-    );
+    assert_eq!(ledger.done(handed.token, SHORT, Some(())), Err(Stale));
     assert_eq!((ledger.counts().done, ledger.counts().waiting), (0, 1));
 }
 
 fn leaving_without_a_cause_charges_nothing() {
     let mut ledger = unbounded();
-    let worker = ledger.handle_join(Credit::single());
+    let worker = ledger.join_worker(Credit::single());
     put(&mut ledger, 1);
     let handed = ledger.poll_delivery().expect("the worker is idle");
     let charged = ledger.handle_leave(worker, running(handed), None, NO_TIME);
     assert_eq!((charged, ledger.poll_report()), (0, None));
-    ledger.handle_join(Credit::single());
+    ledger.join_worker(Credit::single());
     assert_eq!(ledger.poll_delivery().map(|again| again.attempt), Some(1));
 }
 
 fn leaving_twice_charges_nothing() {
     let mut ledger = unbounded();
-    let worker = ledger.handle_join(Credit::single());
+    let worker = ledger.join_worker(Credit::single());
     put(&mut ledger, 1);
     let handed = ledger.poll_delivery().expect("the worker is idle");
     for charged in [1, 0] {
@@ -601,13 +596,13 @@ fn leaving_twice_charges_nothing() {
 
 fn a_reused_slot_does_not_revive_an_old_token() {
     let mut ledger = unbounded();
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     put(&mut ledger, 100);
     let first = ledger.handle_get(getter).expect("it waits");
     done(&mut ledger, &[first]);
     while let Some(handed) = ledger.handle_get(getter) {
         assert_ne!(handed.token, first.token);
-        assert_eq!(ledger.handle_done(first.token, SHORT, Some(())), Err(Stale));
+        assert_eq!(ledger.done(first.token, SHORT, Some(())), Err(Stale));
         assert_eq!(ledger.handle_return(first.token), Err(Stale));
         assert_eq!(ledger.handed(first.token), None);
         done(&mut ledger, &[handed]);
@@ -618,7 +613,7 @@ fn a_reused_slot_does_not_revive_an_old_token() {
 fn a_hundred_thousand_waiting_items_drain_in_order() {
     let mut ledger = unbounded();
     put(&mut ledger, 100_000);
-    ledger.handle_join(Credit::adaptive());
+    ledger.join_worker(Credit::adaptive());
     let mut next = 1;
     while !ledger.is_finished() {
         let held = deliver(&mut ledger);

@@ -7,6 +7,7 @@ mod trials;
 mod child;
 mod dispatcher;
 mod ledger;
+mod steps;
 mod watchdog;
 
 fn main() {

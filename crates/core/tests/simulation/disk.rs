@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dishrack_core::book::{Book, Change, Found, Tables};
+use dishrack_core::book::{Book, Change, Found};
 use dishrack_core::ledger::{Failure, ItemId, Record, Unfinished};
 
 use crate::envelope::Envelope;
+use crate::tables::Tables;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {

@@ -66,7 +66,7 @@ impl Dispatcher {
     }
 
     pub(crate) fn attach(&mut self, credit: Option<Credit>, quota: u64) -> HolderId {
-        self.real.ledger.handle_join_for(credit, quota)
+        self.real.ledger.handle_join(credit, quota)
     }
 
     /// What a worker said of a delivery: whether it was still its own.

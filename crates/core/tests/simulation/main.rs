@@ -13,6 +13,8 @@
 //!
 //! `SEEDS=n` tries so many seeds; `SEED=n` shows one world and one fleet, step by step.
 
+#[path = "../shared/tables.rs"]
+mod tables;
 #[path = "../../../../tests/shared/trials.rs"]
 mod trials;
 

@@ -9,9 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::cli::args::Format;
+use crate::cli::screen;
 use crate::cli::view::Out;
-use crate::cli::{printer, screen};
 use crate::jobs::spool::Stream;
+use crate::observe::micros;
 use dishrack_core::ledger::ItemId;
 
 /// An output of at most this size is taken into memory as a whole.
@@ -170,15 +171,13 @@ fn event(label: &Label<'_>, stream: Stream, bytes: &[u8]) -> Value {
         Ok(text) => event["text"] = text.into(),
         Err(_) => event["base64"] = STANDARD.encode(bytes).into(),
     }
-    event["t_us"] = u64::try_from(label.at.as_micros())
-        .unwrap_or(u64::MAX)
-        .into();
+    event["t_us"] = micros(label.at).into();
     event
 }
 
 pub(super) fn complain(item: &str, stream: Stream, error: &io::Error) {
     let stream = stream.name();
-    printer::complain(&format_args!(
+    screen::complain(&format_args!(
         "the {stream} of {item} cannot be read: {error}"
     ));
 }

@@ -87,7 +87,7 @@ fn a_join_waits_for_ends_that_are_on_their_way() {
     let mut dispatcher = table();
     dispatcher.pool_began();
     let credit = Some(Credit::single());
-    dispatcher.ledger.handle_join_for(credit, u64::MAX);
+    dispatcher.ledger.handle_join(credit, u64::MAX);
     let (_, _, question) = take(&mut dispatcher);
     took(&mut dispatcher, vec![arrival(1)], question);
     let Some(Said::Deliver(handed)) = dispatcher.poll() else {
@@ -148,7 +148,7 @@ fn busy(max_attempts: u32, items: u64) -> (Table, Handed) {
     dispatcher.shared = Some(Shared::default());
     dispatcher.pool_began();
     let credit = Some(Credit::single());
-    dispatcher.ledger.handle_join_for(credit, u64::MAX);
+    dispatcher.ledger.handle_join(credit, u64::MAX);
     let (_, _, question) = take(&mut dispatcher);
     took(
         &mut dispatcher,
@@ -258,7 +258,7 @@ fn what_comes_for_a_pool_that_has_ended_is_given_back() {
     let mut dispatcher = table();
     dispatcher.pool_began();
     let credit = Some(Credit::single());
-    let worker = dispatcher.ledger.handle_join_for(credit, u64::MAX);
+    let worker = dispatcher.ledger.handle_join(credit, u64::MAX);
     let (_, waits, question) = take(&mut dispatcher);
     assert!(waits && !dispatcher.is_to_interrupt());
     dispatcher.stop(worker);

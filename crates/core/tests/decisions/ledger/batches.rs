@@ -6,6 +6,8 @@ use std::time::Duration;
 use dishrack_core::ledger::{
     Cancelled, Credit, Handed, HolderId, Ledger, Options, Scene, Started, Token,
 };
+
+use crate::steps::Steps as _;
 use proptest::prelude::*;
 
 use super::{Bytes, NO_TIME, SHORT, crash, nack, put, unbounded};
@@ -34,12 +36,12 @@ fn deliveries(ledger: &mut Bytes) -> Vec<Handed> {
 /// A worker whose items were tiny until now, and which has nothing; `seen`: it can be
 /// watched.
 fn warm(ledger: &mut Bytes, credit: Credit) -> HolderId {
-    let worker = ledger.handle_join(credit);
+    let worker = ledger.join_worker(credit);
     for _ in 0..12 {
         put(ledger, 1);
         let handed = ledger.poll_delivery().expect("it is idle");
         assert_eq!(handed.holder, worker);
-        ledger.handle_done(handed.token, SHORT, None).expect("held");
+        ledger.done(handed.token, SHORT, None).expect("held");
     }
     worker
 }
@@ -110,7 +112,7 @@ fn what_a_worker_asked_for_is_not_in_the_run() {
 
 fn being_through_with_what_was_never_handed_out_changes_nothing() {
     let mut ledger = unbounded();
-    let worker = ledger.handle_join(Credit::adaptive());
+    let worker = ledger.join_worker(Credit::adaptive());
     put(&mut ledger, 2);
     let handed = ledger.poll_delivery().expect("it is idle");
     for (holder, through) in [(worker, 2), (worker, u64::MAX), (HolderId::default(), 1)] {
@@ -138,16 +140,16 @@ fn what_one_is_through_with_is_not_charged_to_its_death() {
 /// One thread holds an item for ever while others get and settle thousands.
 fn a_delivery_that_is_held_for_long_is_found_again() {
     let mut ledger = unbounded();
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     put(&mut ledger, 5000);
     let held = ledger.handle_get(getter).expect("there is one");
     for _ in 1..5000 {
         let other = ledger.handle_get(getter).expect("there is one");
-        ledger.handle_done(other.token, SHORT, None).expect("held");
+        ledger.done(other.token, SHORT, None).expect("held");
     }
     assert_eq!(ledger.handed(held.token), Some(held));
     assert_eq!(ledger.handed(Token::of(getter, 2)), None);
-    ledger.handle_done(held.token, SHORT, None).expect("held");
+    ledger.done(held.token, SHORT, None).expect("held");
     assert!(ledger.is_finished());
 }
 
@@ -157,7 +159,7 @@ fn fast_and_idle(credit: Credit) -> (Bytes, HolderId, HolderId) {
     let fast = warm(&mut ledger, credit);
     put(&mut ledger, 2);
     assert!(deliveries(&mut ledger).iter().all(|one| one.holder == fast));
-    let idle = ledger.handle_join(Credit::adaptive());
+    let idle = ledger.join_worker(Credit::adaptive());
     (ledger, fast, idle)
 }
 
@@ -209,7 +211,7 @@ fn a_turn_hands_out_what_polling_would() {
         let start = || {
             let mut ledger: Bytes = Ledger::new(Options::default());
             for _ in 0..workers {
-                ledger.handle_join_for(Some(Credit::adaptive().seen()), quota);
+                ledger.handle_join(Some(Credit::adaptive().seen()), quota);
             }
             ledger
         };
@@ -218,15 +220,15 @@ fn a_turn_hands_out_what_polling_would() {
         for (what, count, weight) in steps {
             match what {
                 0 => for _ in 0..count {
-                    single.handle_put(vec![0; weight / 100]).expect("open");
-                    turns.handle_put(vec![0; weight / 100]).expect("open");
+                    single.put(vec![0; weight / 100], false).expect("open");
+                    turns.put(vec![0; weight / 100], false).expect("open");
                 },
                 1 if count == 0 => for ledger in [&mut single, &mut turns] {
-                    ledger.handle_put(vec![0; weight]).expect("open");
+                    ledger.put(vec![0; weight], false).expect("open");
                 },
                 _ => for one in held.drain(..held.len().min(usize::from(count))) {
-                    single.handle_done(one.token, SHORT, None).expect("held");
-                    turns.handle_done(one.token, SHORT, None).expect("held");
+                    single.done(one.token, SHORT, None).expect("held");
+                    turns.done(one.token, SHORT, None).expect("held");
                 },
             }
             let expected = deliveries(&mut single);
@@ -246,20 +248,18 @@ fn a_turn_hands_out_what_polling_would() {
 /// A worker with six items of a millisecond, and whether another one is idle.
 fn hoarder(has_idle: bool) -> (Bytes, HolderId, Vec<Handed>) {
     let mut ledger = unbounded();
-    let worker = ledger.handle_join(Credit::adaptive());
+    let worker = ledger.join_worker(Credit::adaptive());
     for _ in 0..12 {
         put(&mut ledger, 1);
         let handed = ledger.poll_delivery().expect("it is idle");
         let millisecond = Duration::from_millis(1);
-        ledger
-            .handle_done(handed.token, millisecond, None)
-            .expect("held");
+        ledger.done(handed.token, millisecond, None).expect("held");
     }
     put(&mut ledger, 6);
     let handed = deliveries(&mut ledger);
     assert_eq!(handed.len(), 6);
     if has_idle {
-        ledger.handle_join(Credit::adaptive());
+        ledger.join_worker(Credit::adaptive());
     }
     (ledger, worker, handed)
 }

@@ -8,6 +8,8 @@ use dishrack_core::ledger::{
     Recovered, Report, Scene, Started, Unfinished,
 };
 
+use crate::steps::Steps as _;
+
 use super::{Bytes, NO_TIME, crash, deliver, ids, nack, put, running, unbounded};
 
 crate::trials! {
@@ -53,7 +55,7 @@ fn commands(max_attempts: u32) -> Bytes {
 
 /// A worker that is handed one item at a time.
 fn worker(ledger: &mut Bytes) -> HolderId {
-    ledger.handle_join(Credit::single())
+    ledger.join_worker(Credit::single())
 }
 
 fn one(ledger: &mut Bytes) -> Handed {
@@ -167,7 +169,7 @@ fn lacks(ledger: &mut Bytes, handed: Handed, now: Duration) {
 }
 
 fn done(ledger: &mut Bytes, handed: Handed) {
-    let answer = ledger.handle_done(handed.token, MOMENT, None);
+    let answer = ledger.done(handed.token, MOMENT, None);
     assert_eq!(answer, Ok(()));
 }
 

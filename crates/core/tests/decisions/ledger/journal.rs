@@ -9,6 +9,8 @@ use dishrack_core::ledger::{
     Recovered, Refusal, Report, Scene, Stale, Unfinished,
 };
 
+use crate::steps::Steps as _;
+
 use super::{Bytes, NO_TIME, SHORT, crash, deliver, ids, nack, put, running, seasoned, unbounded};
 
 crate::trials! {
@@ -73,8 +75,8 @@ fn cancel(ledger: &mut Bytes, id: u64) -> Cancelled {
 
 fn a_staged_item_is_not_handed_out_before_it_is_durable() {
     let mut ledger = journaled();
-    ledger.handle_join(Credit::single());
-    let getter = ledger.handle_join_as_getter();
+    ledger.join_worker(Credit::single());
+    let getter = ledger.join_getter();
     put(&mut ledger, 1);
     assert_eq!((ledger.len(), ledger.ready()), (1, 0));
     assert!(!ledger.is_durable(ItemId(1)));
@@ -117,13 +119,11 @@ fn there_is_one_write_at_a_time_and_the_next_holds_what_came_meanwhile() {
 
 fn a_done_item_is_told_only_after_its_write() {
     let mut ledger = journaled();
-    ledger.handle_join(Credit::single());
+    ledger.join_worker(Credit::single());
     put(&mut ledger, 1);
     write(&mut ledger);
     let handed = one(&mut ledger);
-    ledger
-        .handle_done(handed.token, SHORT, Some(()))
-        .expect("held");
+    ledger.done(handed.token, SHORT, Some(())).expect("held");
     assert_eq!(ledger.poll_report(), None);
     assert!(!ledger.is_finished(), "nobody was told");
     write(&mut ledger);
@@ -134,7 +134,7 @@ fn a_done_item_is_told_only_after_its_write() {
 
 fn a_retry_waits_for_its_record_and_its_item_does_not() {
     let mut ledger = journaled();
-    ledger.handle_join(Credit::single());
+    ledger.join_worker(Credit::single());
     put(&mut ledger, 1);
     write(&mut ledger);
     let handed = one(&mut ledger);
@@ -147,13 +147,13 @@ fn a_retry_waits_for_its_record_and_its_item_does_not() {
 
 fn reports_keep_their_order_over_several_writes() {
     let mut ledger = journaled();
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     put(&mut ledger, 4);
     write(&mut ledger);
     let got: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
     let done = |ledger: &mut Bytes, index: usize| {
         let token = got[index].token;
-        ledger.handle_done(token, SHORT, Some(())).expect("held");
+        ledger.done(token, SHORT, Some(())).expect("held");
     };
     done(&mut ledger, 3);
     done(&mut ledger, 1);
@@ -179,9 +179,9 @@ fn a_failed_write_discards_what_was_staged_and_stops_the_queue() {
     assert!(ledger.is_broken() && ledger.check().is_ok());
     assert_eq!(ledger.counts().accepted, 2, "the others never were");
     assert!(ledger.is_durable(ItemId(2)) && !ledger.is_durable(ItemId(3)));
-    assert_eq!(ledger.handle_put(Vec::new()), Err(Refusal::JournalFailed));
-    ledger.handle_join(Credit::single());
-    let getter = ledger.handle_join_as_getter();
+    assert_eq!(ledger.put(Vec::new(), false), Err(Refusal::JournalFailed));
+    ledger.join_worker(Credit::single());
+    let getter = ledger.join_getter();
     assert_eq!(deliver(&mut ledger), [], "nothing is begun any more");
     assert_eq!(ledger.handle_get(getter), None);
     assert_eq!(ledger.poll_write(), None);
@@ -189,14 +189,14 @@ fn a_failed_write_discards_what_was_staged_and_stops_the_queue() {
 
 fn a_queue_whose_journal_failed_is_never_finished() {
     let mut ledger = journaled();
-    ledger.handle_join(Credit::single());
+    ledger.join_worker(Credit::single());
     put(&mut ledger, 1);
     write(&mut ledger);
     let handed = one(&mut ledger);
     put(&mut ledger, 1);
     ledger.poll_write().expect("the second item");
     ledger.handle_write_failed();
-    let done = ledger.handle_done(handed.token, SHORT, Some(()));
+    let done = ledger.done(handed.token, SHORT, Some(()));
     assert_eq!((done, ledger.counts().unfinished()), (Ok(()), 0));
     assert_eq!(ledger.poll_report(), None, "it is not durable");
     assert!(!ledger.is_finished());
@@ -235,16 +235,16 @@ fn a_queue_goes_on_where_its_journal_stopped() {
         ..Counts::default()
     };
     assert_eq!(ledger.counts(), expected);
-    assert_eq!(ledger.handle_put(Vec::new()), Ok(ItemId(6)));
+    assert_eq!(ledger.put(Vec::new(), false), Ok(ItemId(6)));
     write(&mut ledger);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let got: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
     assert_eq!(ids(&got), [2, 4, 6]);
 }
 
 fn a_recovered_item_keeps_its_failed_attempts() {
     let mut ledger: Bytes = Ledger::resume(Options::default(), recovered());
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let got: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
     assert_eq!((got[0].attempt, got[1].attempt), (1, 3));
     let nacked = ledger.handle_nack(got[1].token, nack("cracked"), None, NO_TIME);
@@ -261,7 +261,7 @@ fn a_cancelled_item_that_waits_is_a_dead_letter_without_an_attempt() {
     let letter = letter(&mut ledger);
     let last = &letter.history[0];
     assert_eq!((last.attempt, &last.cause), (0, &Cause::Cancelled));
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let got: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
     assert_eq!((ids(&got), ledger.counts().dead), (vec![1, 3], 1));
 }
@@ -269,7 +269,7 @@ fn a_cancelled_item_that_waits_is_a_dead_letter_without_an_attempt() {
 fn the_holder_of_a_cancelled_item_is_busy_until_it_speaks_of_it() {
     for is_leaving in [false, true] {
         let mut ledger = unbounded();
-        let worker = ledger.handle_join(Credit::single());
+        let worker = ledger.join_worker(Credit::single());
         put(&mut ledger, 2);
         let handed = one(&mut ledger);
         assert_eq!(cancel(&mut ledger, 1), Cancelled::Leased(handed));
@@ -278,7 +278,7 @@ fn the_holder_of_a_cancelled_item_is_busy_until_it_speaks_of_it() {
         if is_leaving {
             let charged = ledger.handle_leave(worker, running(handed), Some(&crash()), NO_TIME);
             assert_eq!(charged, 0, "nobody waits for it any more");
-            ledger.handle_join(Credit::single());
+            ledger.join_worker(Credit::single());
         } else {
             assert_eq!(ledger.handle_return(handed.token), Err(Stale));
         }
@@ -289,19 +289,17 @@ fn the_holder_of_a_cancelled_item_is_busy_until_it_speaks_of_it() {
 
 fn a_late_word_is_refused_and_counted() {
     let mut ledger = unbounded();
-    let worker = ledger.handle_join(Credit::single());
+    let worker = ledger.join_worker(Credit::single());
     put(&mut ledger, 1);
     let lost = one(&mut ledger);
     ledger.handle_leave(worker, running(lost), Some(&crash()), NO_TIME);
-    let second = ledger.handle_join(Credit::single());
+    let second = ledger.join_worker(Credit::single());
     let handed = one(&mut ledger);
-    assert_eq!(ledger.handle_done(lost.token, SHORT, Some(())), Err(Stale));
+    assert_eq!(ledger.done(lost.token, SHORT, Some(())), Err(Stale));
     let nacked = ledger.handle_nack(lost.token, nack("late"), None, NO_TIME);
     assert_eq!((nacked, ledger.counts().refused), (Err(Stale), 2));
     assert_eq!(ledger.held_by(second), 1, "it is still at it");
-    ledger
-        .handle_done(handed.token, SHORT, Some(()))
-        .expect("held");
+    ledger.done(handed.token, SHORT, Some(())).expect("held");
     assert_eq!((ledger.counts().done, ledger.counts().dead), (1, 0));
 }
 
@@ -316,7 +314,7 @@ fn a_staged_item_cannot_be_cancelled() {
 
 fn a_revived_item_has_fresh_attempts_and_its_old_history() {
     let mut ledger = unbounded();
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     put(&mut ledger, 1);
     for failures in [3, 6] {
         for attempt in failures - 2..=failures {
@@ -339,7 +337,7 @@ fn a_revived_item_waits_in_its_old_place() {
     cancel(&mut ledger, 3);
     let letter = letter(&mut ledger);
     ledger.handle_revive(letter);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let got: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
     assert_eq!(ids(&got), [1, 2, 3, 4]);
 }
@@ -347,7 +345,7 @@ fn a_revived_item_waits_in_its_old_place() {
 fn a_worker_gets_its_quota_and_is_named_once() {
     let mut ledger = unbounded();
     seasoned(&mut ledger, 1, 3);
-    let worker = ledger.handle_join_for(Some(Credit::adaptive()), 2);
+    let worker = ledger.handle_join(Some(Credit::adaptive()), 2);
     put(&mut ledger, 20);
     let mut served = 0;
     for _ in 0..20 {
@@ -355,9 +353,7 @@ fn a_worker_gets_its_quota_and_is_named_once() {
         held.retain(|one| one.holder == worker);
         for one in held {
             assert_eq!(ledger.poll_worn(), None, "it has not settled all");
-            ledger
-                .handle_done(one.token, SHORT, Some(()))
-                .expect("held");
+            ledger.done(one.token, SHORT, Some(())).expect("held");
             served += 1;
         }
     }
@@ -369,7 +365,7 @@ fn a_worker_gets_its_quota_and_is_named_once() {
 fn a_nack_may_name_its_own_rest() {
     let mut ledger = unbounded();
     put(&mut ledger, 2);
-    let getter = ledger.handle_join_as_getter();
+    let getter = ledger.join_getter();
     let rest = Duration::from_millis(1500);
     for rest in [rest, NO_TIME] {
         let handed = ledger.handle_get(getter).expect("it waits");
@@ -386,7 +382,7 @@ fn attempts_are_kept_with_their_end_until_they_are_shown() {
     let mut ledger = journaled();
     ledger.handle_keep_attempts();
     for _ in 0..2 {
-        ledger.handle_join(Credit::adaptive());
+        ledger.join_worker(Credit::adaptive());
     }
     put(&mut ledger, 2);
     write(&mut ledger);
@@ -396,7 +392,7 @@ fn attempts_are_kept_with_their_end_until_they_are_shown() {
         worker: "worker-1".into(),
         ..Scene::default()
     };
-    let done = ledger.handle_done_at(first.token, SHORT, Some(()), scene.clone());
+    let done = ledger.handle_done(first.token, SHORT, Some(()), scene.clone());
     done.expect("held");
     let nacked = ledger.handle_nack(second.token, nack("no"), None, NO_TIME);
     nacked.expect("held");

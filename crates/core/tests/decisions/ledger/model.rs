@@ -13,6 +13,8 @@ use dishrack_core::ledger::{
     Recovered, Refusal, Report, Scene, Token, Weight,
 };
 
+use crate::steps::Steps as _;
+
 /// An item that knows its own number, so that a mix-up shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Load {
@@ -156,8 +158,8 @@ impl Model {
             (false, false, true) => Ok(ItemId(number)),
         };
         let answer = match beyond_bound {
-            true => self.ledger.handle_put_beyond_bound(load),
-            false => self.ledger.handle_put(load),
+            true => self.ledger.put(load, true),
+            false => self.ledger.put(load, false),
         };
         assert_eq!(answer, expected);
         if let Ok(id) = answer {
@@ -173,9 +175,9 @@ impl Model {
     pub(super) fn join(&mut self, credit: Option<Credit>, is_single: bool, quota: Option<u64>) {
         let is_worker = credit.is_some();
         let id = match (credit, quota) {
-            (credit, Some(quota)) => self.ledger.handle_join_for(credit, quota),
-            (Some(credit), None) => self.ledger.handle_join(credit),
-            (None, None) => self.ledger.handle_join_as_getter(),
+            (credit, Some(quota)) => self.ledger.handle_join(credit, quota),
+            (Some(credit), None) => self.ledger.join_worker(credit),
+            (None, None) => self.ledger.join_getter(),
         };
         let holder = Holder {
             is_worker,
@@ -259,7 +261,7 @@ impl Model {
         let handed = self.end_lease(index, Place::Done);
         // Of every third item nobody wants to know.
         let result = (!handed.id.0.is_multiple_of(3)).then_some(handed.id.0 * 7);
-        let answer = self.ledger.handle_done(handed.token, service, result);
+        let answer = self.ledger.done(handed.token, service, result);
         assert_eq!(answer, Ok(()));
         self.record(Record::Done { id: handed.id });
         if let Some(result) = result {

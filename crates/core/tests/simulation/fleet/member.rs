@@ -200,7 +200,7 @@ impl Member {
             false => Credit::adaptive(),
         };
         let credit = (!is_loop).then_some(credit);
-        let holder = self.dispatcher.ledger.handle_join_for(credit, u64::MAX);
+        let holder = self.dispatcher.ledger.handle_join(credit, u64::MAX);
         self.workers.push(Worker {
             holder,
             is_loop,

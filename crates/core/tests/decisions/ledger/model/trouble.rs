@@ -7,6 +7,8 @@ use dishrack_core::ledger::{
     Blame, Cancelled, Cause, HolderId, ItemId, Record, Stale, Started, Token,
 };
 
+use crate::steps::Steps as _;
+
 use super::{Model, Place};
 
 impl Model {
@@ -14,10 +16,7 @@ impl Model {
     /// holder has done with a cancelled delivery.
     pub(in super::super) fn show_stale(&mut self, token: Token) {
         let ledger = &mut self.ledger;
-        assert_eq!(
-            ledger.handle_done(token, Duration::ZERO, Some(0)),
-            Err(Stale)
-        );
+        assert_eq!(ledger.done(token, Duration::ZERO, Some(0)), Err(Stale));
         let blame = Blame::from(Cause::Dropped);
         let nacked = ledger.handle_nack(token, blame, None, self.now);
         assert_eq!(nacked, Err(Stale));

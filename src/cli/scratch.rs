@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use crate::cli::{printer, screen};
+use super::screen;
 use crate::jobs::owned;
 use crate::jobs::spool::{Spool, Stream};
 use crate::store::journal::own_path;
@@ -44,7 +44,7 @@ enum Whose {
 static SCRATCH: Mutex<Option<Scratch>> = Mutex::new(None);
 
 /// The folder that belongs to a journal, by whichever name that is called.
-pub(in crate::cli) fn folder_of(journal: &Path) -> PathBuf {
+pub(super) fn folder_of(journal: &Path) -> PathBuf {
     let mut path = own_path(journal).into_os_string();
     path.push("-output");
     path.into()
@@ -69,7 +69,7 @@ pub(super) fn create_for(
         owned::remove_leftovers(parent, MARKS, Spool::is_name);
     }
     match owned::make(&folder, &mark) {
-        Ok(_) if is_any_unshown => printer::complain(&format_args!(
+        Ok(_) if is_any_unshown => screen::complain(&format_args!(
             "{} is not there: what the last run had not shown of its jobs' output cannot be shown",
             folder.display()
         )),
@@ -138,7 +138,7 @@ pub(super) fn look_after() {
         && let Ok(made) = spool.make_again()
     {
         *lock = made.or_else(|| owned::hold(folder).unwrap_or(None));
-        printer::complain(&format_args!(
+        screen::complain(&format_args!(
             "{} was removed while this run used it; it is made again",
             folder.display()
         ));
@@ -165,7 +165,7 @@ pub(super) fn note_all_shown() {
 }
 
 /// A journal's folder is left to the next run, whatever is shown in this one.
-pub(in crate::cli) fn keep() {
+pub(super) fn keep() {
     let mut scratch = SCRATCH.lock();
     if let Some(Scratch { whose, .. }) = &mut *scratch
         && let Whose::Journal { is_kept, .. } = whose
@@ -175,7 +175,7 @@ pub(in crate::cli) fn keep() {
 }
 
 /// Removes the folder, if there is one and nobody needs it. To be called wherever the process ends.
-pub(in crate::cli) fn remove() {
+pub(super) fn remove() {
     let scratch = SCRATCH.lock().take();
     let Some(scratch) = scratch else {
         return;

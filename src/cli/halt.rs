@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::cli::code;
-use crate::cli::goal::Expected;
-use crate::cli::stop::{Manner, Stop};
-use crate::cli::work::Origin;
+use super::exit::code;
+use super::expected::Expected;
+use super::stop::{Manner, Stop};
 
 /// When to halt, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +73,7 @@ impl Halt {
 /// Counts, and halts the run. It is asked where items end, so that nothing is begun after the last
 /// one that was to be.
 #[derive(Debug)]
-pub(in crate::cli) struct HaltRule {
+pub(super) struct HaltRule {
     halt: Halt,
     failed: AtomicU64,
     is_blown: AtomicBool,
@@ -85,25 +84,26 @@ pub(in crate::cli) struct HaltRule {
 }
 
 impl HaltRule {
-    pub(super) fn new(halt: Halt, origin: &Origin) -> Self {
+    /// `before`: how many items earlier runs have accepted.
+    pub(super) fn new(halt: Halt, expected: Expected, before: u64, stop: Stop) -> Self {
         HaltRule {
             halt,
             failed: AtomicU64::new(0),
             is_blown: AtomicBool::new(false),
-            expected: origin.expected.clone(),
-            before: origin.accepted,
-            stop: origin.stop.clone(),
+            expected,
+            before,
+            stop,
         }
     }
 
     /// One more item was given up on.
-    pub(in crate::cli) fn count(&self) {
+    pub(super) fn count(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.check();
     }
 
     /// Whether it is enough by now: more failed, or it is known how many there are.
-    pub(in crate::cli) fn check(&self) {
+    pub(super) fn check(&self) {
         let failed = self.failed.load(Ordering::Relaxed);
         if failed == 0 || self.is_blown() {
             return;
@@ -116,7 +116,7 @@ impl HaltRule {
     }
 
     /// Whether it was enough.
-    pub(in crate::cli) fn is_blown(&self) -> bool {
+    pub(super) fn is_blown(&self) -> bool {
         self.is_blown.load(Ordering::Relaxed)
     }
 }

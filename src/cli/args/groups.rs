@@ -1,0 +1,13 @@
+//! The names of groups of options, for those who declare them and for the rules about them.
+
+/// The arguments that say what is run for each item.
+pub(super) const COMMAND: &str = "runs";
+
+/// The options that are for dishes alone.
+pub(super) const DISH: &str = "for dishes";
+
+/// The options that say how an item is handed to a COMMAND that is executed for it.
+pub(super) const HANDED: &str = "handed";
+
+/// The options that say which stream a run shares.
+pub(super) const PLACE: &str = "place";

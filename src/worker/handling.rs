@@ -1,0 +1,49 @@
+//! A handler's life in a worker process: item after item, from its arrival to its acknowledgement. How
+//! they come and go is for the session.
+
+use std::any::type_name;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::current;
+use super::session::Session;
+use super::stopwatch::StopWatch;
+use crate::fail;
+use crate::handler::attempt::{Wanted, attempt};
+use crate::handler::loan::lending;
+
+/// Runs the handler for all that comes.
+pub(super) fn run_handler<T, R, E, F>(session: &Arc<Session>, handler: &F)
+where
+    F: Fn(T) -> Result<R, E>,
+    T: DeserializeOwned + 'static,
+    R: Serialize,
+    E: Display + 'static,
+{
+    current::set(Arc::clone(session), type_name::<T>());
+    session.is_handler.store(true, Ordering::Relaxed);
+    let mut spare = Vec::new();
+    let mut watch = StopWatch::default();
+    while let Some(arrival) = session.next_arrival(&mut spare, &mut watch) {
+        session.begin(&arrival, &mut watch);
+        current::begin(arrival.id, arrival.attempt);
+        fail::point("worker: started");
+        let wanted = match arrival.is_awaited {
+            true => Wanted::Elsewhere,
+            false => Wanted::Not,
+        };
+        let lender = session.lender_of(&arrival);
+        let outcome = lending(lender.as_ref(), || attempt(handler, arrival.body(), wanted));
+        fail::point("worker: finished");
+        if let Some(lender) = lender {
+            lender.settle(&*session.uplink);
+        }
+        session.end(&arrival, &mut watch, outcome);
+        fail::point("worker: acknowledged");
+        spare = arrival.into_record();
+    }
+}

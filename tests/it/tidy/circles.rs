@@ -1,0 +1,313 @@
+//! One way within a module, too: its parts, each with all that is below it, do not go round in circles.
+//! A module and its own part may name each other: that is what makes it a part.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::layers::{inline_modules_around, paths, tree_at, without_tests};
+use super::source::{self, Source};
+use super::{Findings, expect_none};
+
+crate::trials! {
+    parts_of_a_module_go_round_in_no_new_circle,
+    a_circle_is_caught,
+    what_a_module_shows_of_its_parts_is_theirs,
+    an_allowance_that_nothing_needs_is_caught,
+}
+
+/// The circles that are left, by module, and why: who breaks one takes it off the list.
+const LEFT: [(&str, &[&str]); 3] = [
+    // The broker is one lock, and whatever runs beside it comes back to what the lock guards.
+    (
+        "src/broker",
+        &[
+            "committer",
+            "core",
+            "doorbells",
+            "poll",
+            "results",
+            "stream",
+            "timer",
+        ],
+    ),
+    // A shell's language is recursive: words have commands in them, and commands words.
+    (
+        "src/jobs/shell",
+        &[
+            "commands",
+            "heredoc",
+            "interpreters",
+            "launchers",
+            "lexer",
+            "quotes",
+            "readers",
+            "refusal",
+        ],
+    ),
+    // Who asked is named in what is told to a backend, and the dispatcher hears its answers.
+    ("crates/core/src", &["dispatcher", "shared"]),
+];
+
+/// A path from the root of its crate, whose folder comes first.
+type Place = Vec<String>;
+
+fn parts_of_a_module_go_round_in_no_new_circle() {
+    expect_none(&rounds(&source::all(), &LEFT));
+}
+
+/// Who goes round in a circle and is not allowed to, and who is allowed to and does not.
+fn rounds(sources: &[Source], left: &[(&str, &[&str])]) -> Findings {
+    let uses = uses(sources);
+    let mut findings = Findings::new();
+    let mut found = BTreeSet::new();
+    for (module, parts) in &parts_by_module(&uses) {
+        let reach = reach(parts);
+        let is_round = |part: &&String| reach[*part].contains(*part);
+        for part in reach.keys().filter(is_round) {
+            let is_left =
+                |(of, parts): &&(&str, &[&str])| of == module && parts.contains(&part.as_str());
+            match left.iter().find(is_left) {
+                Some(_) => drop(found.insert((module.clone(), part.clone()))),
+                None => {
+                    let is_with = |other: &&String| reach[*other].contains(part);
+                    let with = reach[part].iter().filter(is_with).cloned();
+                    let with = with.collect::<Vec<_>>().join(", ");
+                    findings.push(format!(
+                        "{module}: `{part}` goes round in a circle ({with}): move what both need \
+                         below both"
+                    ));
+                }
+            }
+        }
+    }
+    for (module, parts) in left {
+        for part in *parts {
+            if !found.contains(&((*module).to_owned(), (*part).to_owned())) {
+                findings.push(format!(
+                    "LEFT: `{part}` of {module} goes round no more: take it off the list"
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// Which parts of each module name which others of it, all that is below them included.
+type Parts = BTreeMap<String, BTreeSet<String>>;
+
+fn parts_by_module(uses: &BTreeMap<Place, BTreeSet<Place>>) -> BTreeMap<String, Parts> {
+    let mut modules: BTreeMap<String, Parts> = BTreeMap::new();
+    for (from, targets) in uses {
+        for to in targets {
+            let common = from.iter().zip(to).take_while(|(a, b)| a == b).count();
+            if common > 0 && common < from.len() && common < to.len() {
+                let parts = modules.entry(from[..common].join("/")).or_default();
+                let part = parts.entry(from[common].clone()).or_default();
+                part.insert(to[common].clone());
+            }
+        }
+    }
+    modules
+}
+
+/// Whom each part names, directly or by others.
+fn reach(parts: &Parts) -> Parts {
+    let mut reach = parts.clone();
+    loop {
+        let before = reach.clone();
+        for named in reach.values_mut() {
+            let further = named.iter().filter_map(|part| before.get(part)).flatten();
+            let further: Vec<String> = further.cloned().collect();
+            named.extend(further);
+        }
+        if reach == before {
+            return reach;
+        }
+    }
+}
+
+/// Which files name which others.
+fn uses(sources: &[Source]) -> BTreeMap<Place, BTreeSet<Place>> {
+    let files: BTreeMap<Place, String> = sources.iter().filter_map(file).collect();
+    let mut shown = BTreeMap::new();
+    for (place, code) in &files {
+        for (at, _) in code.match_indices("use ") {
+            let is_shown = code[..at].trim_end().ends_with(['b', ')']);
+            for path in paths(
+                code[at + "use ".len()..]
+                    .split(';')
+                    .next()
+                    .unwrap_or_default(),
+            ) {
+                let name = path.rsplit("::").next().unwrap_or_default().to_owned();
+                if is_shown && let Some(target) = from_root(&path, place, place) {
+                    shown.insert([place.as_slice(), &[name]].concat(), target);
+                }
+            }
+        }
+    }
+    let named = |(place, code): (&Place, &String)| {
+        let named = named(code, place);
+        let named = named.into_iter().map(|path| file_of(path, &files, &shown));
+        (place.clone(), named.filter(|to| to != place).collect())
+    };
+    files.iter().map(named).collect()
+}
+
+/// Where a file of one of the two crates is, and its code without tests.
+fn file(source: &Source) -> Option<(Place, String)> {
+    let folder = ["src", "crates/core/src"];
+    let folder = folder.into_iter().find(|one| {
+        let rest = source.path.strip_prefix(one);
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    })?;
+    let inner = source.path[folder.len() + 1..].strip_suffix(".rs")?;
+    let inner = inner.split('/').map(str::to_owned);
+    let place: Place = std::iter::once(folder.to_owned()).chain(inner).collect();
+    let is_test = |part: &String| part == "tests" || part == "hostile";
+    let is_root = place[1] == "lib";
+    (!is_root && !place.iter().any(is_test)).then(|| (place, without_tests(&source.code)))
+}
+
+/// All that the code of a file names by a path from `crate`, `super` or `self`.
+fn named(code: &str, place: &Place) -> Vec<Place> {
+    let mut named = Vec::new();
+    for root in ["crate::", "super::", "self::"] {
+        for (at, _) in code.match_indices(root) {
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            // In which of them does not matter: none of their names is a file's.
+            let inner = vec!["{}".to_owned(); inline_modules_around(code, at)];
+            let from = [place.clone(), inner].concat();
+            let paths = paths(tree_at(&code[at..]));
+            named.extend(
+                paths
+                    .iter()
+                    .filter_map(|path| from_root(path, &from, place)),
+            );
+        }
+    }
+    named
+}
+
+/// A path from the root; one that begins with a name of its own is taken from `home`.
+fn from_root(path: &str, from: &Place, home: &Place) -> Option<Place> {
+    let mut place = from.clone();
+    let mut parts = path.split("::").map(str::trim).peekable();
+    match parts.peek() {
+        Some(&"crate") => place.truncate(1),
+        Some(&"self" | &"super") => {}
+        _ => place.clone_from(home),
+    }
+    for part in parts {
+        match part {
+            "crate" | "self" => {}
+            "super" => drop(place.pop()?),
+            name => place.push(name.to_owned()),
+        }
+    }
+    Some(place)
+}
+
+/// The file that a path leads to, also by what others show of it.
+fn file_of(path: Place, files: &BTreeMap<Place, String>, shown: &BTreeMap<Place, Place>) -> Place {
+    let mut path = path;
+    // No name is handed on more often.
+    for _ in 0..8 {
+        let ends = (1..=path.len()).rev();
+        let end = ends.clone().find(|end| shown.contains_key(&path[..*end]));
+        let length = ends.clone().find(|end| files.contains_key(&path[..*end]));
+        match (end, length) {
+            (Some(end), _) if length.is_none_or(|length| end > length) => {
+                path = [shown[&path[..end]].as_slice(), &path[end..]].concat();
+            }
+            (_, length) => return path[..length.unwrap_or(1)].to_vec(),
+        }
+    }
+    path
+}
+
+fn sources(files: &[(&str, &str)]) -> Vec<Source> {
+    let sources = files.iter().map(|(path, raw)| Source::new(path, raw));
+    sources.collect()
+}
+
+fn a_circle_is_caught() {
+    let wrong: [&[(&str, &str)]; 4] = [
+        &[
+            ("src/a/b.rs", "use super::c::C;"),
+            ("src/a/c.rs", "use super::b;"),
+        ],
+        &[
+            ("src/a/b/inner.rs", "use crate::a::{self, c::C};"),
+            ("src/a/b.rs", ""),
+            ("src/a/c.rs", "use super::d;"),
+            ("src/a/d.rs", "fn f() { crate::a::b::inner::g() }"),
+        ],
+        &[
+            ("crates/core/src/b.rs", "use super::c;"),
+            ("crates/core/src/c.rs", "use crate::b::B;"),
+        ],
+        &[
+            ("src/a/b.rs", "mod inner { use super::super::c::C; }"),
+            ("src/a/c.rs", "use self::super::b::B;"),
+        ],
+    ];
+    for files in wrong {
+        let findings = rounds(&sources(files), &[]);
+        assert!(findings.len() >= 2, "{files:?}: {findings:?}");
+    }
+    let right: [&[(&str, &str)]; 3] = [
+        // A part and what it is a part of.
+        &[
+            ("src/a.rs", "use self::b::B;"),
+            ("src/a/b.rs", "use super::A;"),
+        ],
+        &[
+            ("src/a/b.rs", "use super::c;"),
+            (
+                "src/a/c.rs",
+                "#[cfg(test)]\nmod tests {\n    use super::super::b;\n}",
+            ),
+        ],
+        // Two crates do not know each other by such paths.
+        &[
+            ("src/b.rs", "use crate::c;"),
+            ("crates/core/src/c.rs", "use crate::b;"),
+        ],
+    ];
+    for files in right {
+        assert_eq!(rounds(&sources(files), &[]), Findings::new(), "{files:?}");
+    }
+}
+
+fn what_a_module_shows_of_its_parts_is_theirs() {
+    let files = [
+        (
+            "src/a.rs",
+            "mod b;\npub(super) use self::b::B;\npub(super) use c::C;",
+        ),
+        ("src/a/b.rs", "use super::C;"),
+        ("src/a/c.rs", "use crate::a::B;"),
+    ];
+    let findings = rounds(&sources(&files), &[]);
+    assert_eq!(findings.len(), 2, "{findings:?}");
+}
+
+fn an_allowance_that_nothing_needs_is_caught() {
+    let files = [
+        ("src/a/b.rs", "use super::c;"),
+        ("src/a/c.rs", "use super::b;"),
+    ];
+    assert_eq!(
+        rounds(&sources(&files), &[("src/a", &["b", "c"])]),
+        Findings::new()
+    );
+    let findings = rounds(&sources(&files), &[("src/a", &["b", "c", "d"])]);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(
+        findings[0].contains("`d` of src/a goes round no more"),
+        "{findings:?}"
+    );
+}
