@@ -5,8 +5,6 @@
 mod journal;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "cli")]
-mod runs;
 
 use std::borrow::Borrow;
 use std::sync::Arc;

@@ -1,14 +1,19 @@
-//! What a run of the command line asks of its queue and tells those who observe it. What a run is, this
-//! does not know.
+//! What a run of the command line asks of its queue and tells those who observe it: how attempts ended,
+//! how far a stream has taken what was put, and how to leave one in time. What a run is, this does not
+//! know.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::JoinableQueue;
-use crate::error::Error;
+use super::side::Side;
+use crate::broker::{Core, Envelope};
+use crate::error::{Error, Kind};
 use crate::observe::{EventKind, Observer};
+use dishrack_core::book::Unshown;
 use dishrack_core::ledger::{Counts, ItemId};
+use dishrack_core::shared::Shared;
 
 impl<T> JoinableQueue<T> {
     /// Tells whoever observes the queue.
@@ -48,5 +53,153 @@ impl<T> JoinableQueue<T> {
         Ok(self
             .broker()?
             .read(|core| core.dispatcher.ledger.waiting_ids()))
+    }
+
+    /// From now on the journal keeps how each attempt ended, until [`shown`](Self::shown). What
+    /// earlier runs have kept and not shown.
+    pub(crate) fn keep_attempts(&self) -> Vec<Unshown> {
+        let Side::Local(broker) = &self.side else {
+            return Vec::new();
+        };
+        broker.with(Core::keep_attempts);
+        let store = broker.storage.local();
+        store.map_or_else(Vec::new, |store| store.take_unshown())
+    }
+
+    /// How these attempts ended has been shown.
+    pub(crate) fn shown(&self, attempts: &[(ItemId, u32)]) {
+        if let Side::Local(broker) = &self.side {
+            broker.with(|core| core.shown(attempts));
+        }
+    }
+
+    /// What tells the journal from all others, if there is one.
+    pub(crate) fn journal_identity(&self) -> Option<u128> {
+        match &self.side {
+            Side::Local(broker) => broker.storage.local()?.identity(),
+            Side::Remote(_) => None,
+        }
+    }
+
+    /// Whether what keeps the items has failed.
+    pub(crate) fn is_store_broken(&self) -> bool {
+        let broker = self.broker();
+        broker.is_ok_and(|broker| broker.read(|core| core.dispatcher.ledger.is_broken()))
+    }
+
+    /// Why what keeps the items has failed, if it has.
+    pub(crate) fn store_failure(&self) -> Option<String> {
+        let broker = self.broker().ok()?;
+        broker.read(Core::store_failure)
+    }
+
+    /// Takes nothing more from a stream, and waits for no room there; see
+    /// [`Broker::quit_stream`].
+    pub(crate) fn quit(&self) {
+        if let Side::Local(broker) = &self.side {
+            broker.quit_stream();
+        }
+    }
+
+    /// Where all items are, also those of others on a stream, as far as is known here.
+    pub(crate) fn counts_known(&self) -> Counts {
+        let broker = self.broker();
+        broker.map_or_else(|_| Counts::default(), |broker| broker.counts_known())
+    }
+
+    /// How many of the items that were put here a stream has accepted.
+    pub(crate) fn accepted_of_ours(&self) -> u64 {
+        self.of_stream(|shared| shared.accepted).unwrap_or(0)
+    }
+
+    /// How many more may be there: the stream was told of them, and has not answered.
+    pub(crate) fn maybe_accepted_of_ours(&self) -> u64 {
+        self.of_stream(Shared::maybe_accepted).unwrap_or(0)
+    }
+
+    /// Whether the stream is known to be away, or its replicas to lag, so that what is told waits.
+    pub(crate) fn lacks_stream(&self) -> bool {
+        self.of_stream(|shared| shared.lack.is_some())
+            .unwrap_or(false)
+    }
+
+    /// Waits no longer for a stream that does not answer; see [`Broker::give_up_stream`].
+    pub(crate) fn give_up(&self, because: &str) {
+        if let Side::Local(broker) = &self.side {
+            broker.give_up_stream(because);
+        }
+    }
+
+    /// What kind of server keeps the stream, for people.
+    pub(crate) fn kind_of_server(&self) -> &'static str {
+        let broker = self.broker().ok();
+        let stream = broker.as_ref().and_then(|broker| broker.storage.shared());
+        stream.map_or("the stream", |stream| stream.kind())
+    }
+
+    /// How many other supervisors work on the stream, as far as is known.
+    pub(crate) fn others(&self) -> u64 {
+        self.of_stream(|shared| shared.others).unwrap_or(0)
+    }
+
+    /// Whether the stream has come back without all that was told to it.
+    pub(crate) fn is_older(&self) -> bool {
+        self.of_stream(|shared| shared.is_older).unwrap_or(false)
+    }
+
+    /// How many items of the stream are gone without an end, as far as is known.
+    pub(crate) fn gone(&self) -> u64 {
+        self.of_stream(|shared| shared.stream_state.gone)
+            .unwrap_or(0)
+    }
+
+    fn of_stream<R>(&self, ask: impl FnOnce(&Shared<Envelope>) -> R) -> Option<R> {
+        let broker = self.broker().ok()?;
+        broker.read(|core| core.dispatcher.shared.as_ref().map(ask))
+    }
+
+    /// Waits until all that happened is durable, or told to the stream.
+    pub(crate) fn sync_all(&self) -> Result<(), Error> {
+        match &self.side {
+            Side::Local(broker) => broker.sync_all().map_err(Error),
+            Side::Remote(_) => Ok(()),
+        }
+    }
+
+    /// Ends the journal when all that happened is in it, in one file; or leaves the stream when all
+    /// that happened is told, and gives back what was not worked on. Nothing can be put or settled
+    /// afterwards.
+    ///
+    /// # Errors
+    /// `is_journal` where its files were changed by somebody else since they were last written to.
+    pub(crate) fn close_store(&self) -> Result<(), Error> {
+        if let Side::Local(broker) = &self.side {
+            // What could not be written is for the next run.
+            let _ = self.sync_all();
+            if !broker.leave_stream() {
+                let closed = broker.storage.backend().close();
+                return closed.map_err(|why| Error(Kind::Journal(why)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a journal remember what its items are given to, and says what they were given to before.
+    pub(crate) fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match &self.side {
+            Side::Local(broker) => {
+                let store = broker.storage.local();
+                let earlier = store.map_or(Ok(None), |store| store.exchange_command(command));
+                earlier.map_err(|why| Error(Kind::Journal(why)))
+            }
+            Side::Remote(_) => Ok(None),
+        }
+    }
+
+    /// Leaves a stream, now: what cannot be told in a moment is not.
+    pub(crate) fn leave(&self) {
+        if let Side::Local(broker) = &self.side {
+            broker.leave_stream();
+        }
     }
 }
