@@ -29,6 +29,7 @@ use crate::broker::Broker;
 use crate::observe::EventKind;
 use crate::protocol::leftovers;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::program::Handover;
 use crate::sys::stderr::{Outlet, Relay};
 use dishrack_core::ledger::{Credit, Exit};
 use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
@@ -73,6 +74,8 @@ pub(super) struct Watch {
     broker: Arc<Broker>,
     slots: Vec<Slot>,
     reaper: Reaper,
+    /// Files on their way to processes that are started.
+    handover: Option<Handover>,
     notes: Receiver<Note>,
     sender: NoteSender,
     fork_server: ForkServer,
@@ -126,6 +129,7 @@ impl Watch {
             plan,
             broker,
             reaper,
+            handover: None,
             notes,
             fork_server: ForkServer::new(),
             sender,

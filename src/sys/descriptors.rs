@@ -10,7 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::sockopt::{socket_domain, socket_peercred, socket_type};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -53,11 +53,6 @@ impl DescriptorSocket {
     /// The end that came from elsewhere.
     pub(crate) fn of(end: OwnedFd) -> Self {
         DescriptorSocket(end)
-    }
-
-    /// This end under a number that no standard stream has, for a process that is to inherit it.
-    pub(crate) fn above_stdio(&self) -> io::Result<OwnedFd> {
-        Ok(fcntl_dupfd_cloexec(&self.0, 3)?)
     }
 
     /// The end that this process has inherited from its parent under a number. `None` if what has
@@ -181,6 +176,12 @@ impl DescriptorSocket {
     }
 }
 
+impl From<DescriptorSocket> for OwnedFd {
+    fn from(socket: DescriptorSocket) -> Self {
+        socket.0
+    }
+}
+
 impl AsFd for DescriptorSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -198,6 +199,8 @@ mod tests {
     use std::fs::File;
     use std::io::Read;
     use std::os::fd::IntoRawFd;
+
+    use rustix::io::fcntl_dupfd_cloexec;
 
     use super::*;
 
@@ -236,7 +239,7 @@ mod tests {
     fn only_a_socket_of_the_parents_is_inherited() {
         let me = i32::try_from(std::process::id()).unwrap();
         let (ours, theirs) = DescriptorSocket::pair().unwrap();
-        let number = theirs.above_stdio().unwrap().into_raw_fd();
+        let number = fcntl_dupfd_cloexec(&theirs.0, 3).unwrap().into_raw_fd();
         assert!(DescriptorSocket::inherited(number, me + 1).is_none());
         let file = File::open("/proc/self/comm").unwrap();
         assert!(DescriptorSocket::inherited(file.as_raw_fd(), me).is_none());

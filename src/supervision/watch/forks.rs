@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::starts::handover;
 use super::{FORK_SERVER, Watch};
 use crate::supervision::notes::Life;
 use crate::supervision::spawn::{self, Leads};
@@ -16,7 +17,9 @@ const LINGER: Duration = Duration::from_secs(1);
 impl Watch {
     pub(super) fn start_fork_server(&mut self) {
         let title = format!("fork-server of {}", self.plan.name);
-        let started = spawn::start(&title, Leads::Group, None, self.broker.store.process_mark())
+        let journal = self.broker.store.process_mark();
+        let started = handover(&mut self.handover)
+            .and_then(|by| spawn::start(by, &title, Leads::Group, None, journal))
             .and_then(|started| {
                 self.reaper.watch_alone(FORK_SERVER, started.pid)?;
                 let server = self.fork_server.next_number();

@@ -10,8 +10,17 @@ use crate::supervision::notes::{Life, Registration};
 use crate::supervision::spawn::{self, Ends, Leads, StartMessage};
 use crate::supervision::uplink::{self, Reception};
 use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::program::Handover;
 use dishrack_core::pool::child::{ChildEvent, Phase};
 use dishrack_core::pool::spec::{Bounds, StartMethod};
+
+/// Made at the first start, when few files are open.
+pub(super) fn handover(made: &mut Option<Handover>) -> io::Result<&mut Handover> {
+    match made {
+        Some(handover) => Ok(handover),
+        None => Ok(made.insert(Handover::new()?)),
+    }
+}
 
 impl Watch {
     pub(super) fn start(&mut self, index: usize) -> io::Result<()> {
@@ -49,8 +58,10 @@ impl Watch {
     fn spawn(&mut self, index: usize) -> io::Result<()> {
         let stderr = self.open_stderr(index)?;
         let (ends, start_message) = self.assign(index)?;
+        let handover = handover(&mut self.handover)?;
         let slot = &mut self.slots[index];
         let started = spawn::start(
+            handover,
             &slot.name,
             Leads::Session,
             stderr,
