@@ -4,10 +4,10 @@
 //! Both sides are built of the same files, so that neither imports the other. It knows what a record
 //! says and where it lies, and nothing of who reads it or what follows.
 
+pub(crate) mod channel;
 pub(crate) mod doorbell;
 pub(crate) mod endpoints;
 pub(crate) mod frame;
-pub(crate) mod leftovers;
 pub(crate) mod orders;
 pub(crate) mod ring;
 pub(crate) mod ring_pair;

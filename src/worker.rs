@@ -11,7 +11,6 @@ pub(crate) mod current;
 mod descriptor_check;
 mod inbox;
 pub(crate) mod keeper;
-mod meeting;
 mod memory;
 mod orphan;
 pub(crate) mod roles;

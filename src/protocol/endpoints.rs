@@ -1,4 +1,4 @@
-//! The files that make a process a certain worker, sent before its assignment.
+//! The files that make a process a certain worker, sent next to its assignment.
 //!
 //! A spawned worker has its socket and its stderr by then; one that is forked is given them too, by
 //! way of the fork server, which passes everything on to the worker it makes. Nobody is sent what is

@@ -1,16 +1,19 @@
 //! What a new process and its supervisor say to each other before work begins.
 //!
-//! A started process inherits a socket (see `sys::descriptors`), on which it says [`Hello`] with a
-//! file that leads to where it awaits its [`Order`] over ipc-channel: to be a worker, or to be the
-//! fork server that makes workers out of itself. Both ends are the same executable, but the
-//! protocol's number is checked all the same.
+//! A started process inherits a socket (see `sys::descriptors`), in which its [`Order`] lies already:
+//! to be a worker, or to be the fork server that makes workers out of itself. It is a message of
+//! ipc-channel, because channels are in it (see `channel`). Both ends are the same executable, but a
+//! worker tells the protocol's number all the same when it is ready.
 
 use std::fmt;
+use std::io;
 
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 
+use super::channel;
 use super::frame::Nudge;
+use crate::sys::descriptors::DescriptorSocket;
 
 /// Names the supervisor's pid and the number of the socket that was inherited from it.
 pub(crate) const BOOT_VARIABLE: &str = "DISHRACK_BOOT";
@@ -21,14 +24,6 @@ pub(crate) const JOURNAL_VARIABLE: &str = "SUPERVISOR_JOURNAL";
 /// How the mark of a journal's file stands there.
 pub(crate) fn mark_of(mark: u128) -> String {
     format!("{mark:032x}")
-}
-
-/// The first message of a started process, with the file that leads to where it is to be met.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Hello {
-    pub(crate) protocol: u32,
-    /// Why it cannot be met.
-    pub(crate) refusal: Option<String>,
 }
 
 /// What a started process is to be.
@@ -43,7 +38,21 @@ pub(crate) enum Order {
     },
 }
 
-/// What makes a process a certain worker, together with its endpoints, which is sent before.
+impl Order {
+    /// Sends it to the process that has the other end, or will have. It is the first message there, so
+    /// that there is room for it.
+    pub(crate) fn send(self, by: &DescriptorSocket) -> io::Result<()> {
+        channel::sender_on(by)?.send(self).map_err(io::Error::other)
+    }
+
+    /// Takes the one that was sent.
+    pub(crate) fn receive(by: &DescriptorSocket) -> io::Result<Self> {
+        channel::receiver_on(by)?.recv().map_err(io::Error::other)
+    }
+}
+
+/// What makes a process a certain worker, together with its endpoints, which are sent after an order,
+/// and to a fork server before it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     /// The endpoints.

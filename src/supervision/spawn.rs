@@ -1,7 +1,6 @@
 //! Starting a process: the running executable, executed again, with a socket between us.
 //!
-//! What the new process is to be is told when it has spoken there (see `orders`). It knows nothing
-//! of restarts.
+//! What the new process is to be lies in that socket (see `orders`). It knows nothing of restarts.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,25 +10,20 @@ use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid, setpgid, setsid};
 
 use super::jobserver;
 use super::limits;
 use crate::error::Kind;
+use crate::fail;
 use crate::protocol::endpoints::Endpoints;
 use crate::protocol::frame::Nudge;
-use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
+use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, Order, mark_of};
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::{Handover, Program};
 use crate::sys::{memory, title};
-
-/// A process that was started, and our end of the socket that it has inherited.
-pub(super) struct Started {
-    pub(super) pid: u32,
-    pub(super) socket: DescriptorSocket,
-}
 
 /// What a new process is the leader of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,21 +35,21 @@ pub(super) enum Leads {
     Session,
 }
 
-/// Executes the running executable again. The calling thread must live as long as the supervisor:
+/// Executes the running executable again, which inherits this socket; its pid. The calling thread must live as long as the supervisor:
 /// the kernel takes its end for the parent's. `journal`: whose items the process works for, if that is
 /// to be known when this one is gone.
 pub(super) fn start(
     by: &mut Handover,
+    socket: DescriptorSocket,
     name: &str,
     leads: Leads,
     stderr: Option<OwnedFd>,
     journal: Option<u128>,
-) -> io::Result<Started> {
-    let (socket, theirs) = DescriptorSocket::pair()?;
+) -> io::Result<u32> {
     let supervisor = std::process::id();
     // Room for the title; it is all spaces until the process has a name.
     let mut program = Program::again(format!("{name:<width$}", width = title::ROOM_BYTES));
-    program.file(theirs, by, (BOOT_VARIABLE, &format!("{supervisor} ")));
+    program.file(socket, by, (BOOT_VARIABLE, &format!("{supervisor} ")));
     if let Some(stderr) = stderr {
         program.stderr(stderr);
     }
@@ -66,9 +60,13 @@ pub(super) fn start(
         None => program.env_remove(JOURNAL_VARIABLE),
     };
     let files = limits::files_of_workers();
+    let is_to_kill = fail::is_planted("killed in the middle of a start");
     // SAFETY: only system calls are made.
-    let pid = unsafe {
+    unsafe {
         program.start(by, || {
+            if is_to_kill {
+                kill(Pid::parent(), Signal::SIGKILL)?;
+            }
             // First of all, and plain SIGKILL until the worker has a handler that takes its own
             // children along: it serves also where this process is stopped.
             prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -85,8 +83,7 @@ pub(super) fn start(
             }
             Ok(())
         })
-    }?;
-    Ok(Started { pid, socket })
+    }
 }
 
 /// Our ends of a worker's channels.
@@ -128,6 +125,14 @@ pub(super) fn share_context(bytes: Option<&[u8]>) -> Result<Option<Arc<OwnedFd>>
 pub(super) struct StartMessage {
     pub(super) assignment: Assignment,
     pub(super) endpoints: Endpoints,
+}
+
+impl StartMessage {
+    /// Sends it by a socket whose other end a new process will inherit.
+    pub(super) fn send(self, by: &DescriptorSocket) -> io::Result<()> {
+        Order::Work(self.assignment).send(by)?;
+        self.endpoints.send(by)
+    }
 }
 
 /// Makes a worker's channels and ring pair: our ends, and what is to be sent to it.

@@ -14,8 +14,7 @@ use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::sockopt::{socket_domain, socket_peercred, socket_type};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown,
-    socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -120,32 +119,17 @@ impl DescriptorSocket {
         }
     }
 
-    /// Waits for a message. `None` when the other end is gone.
-    ///
-    /// # Errors
-    /// What came is no such message, or its files could not be taken.
-    pub(crate) fn wait_for<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
-        self.receive_with(RecvFlags::empty())
-    }
-
     /// The next message, if it is here already. `None` when the other end is gone.
     ///
     /// # Errors
     /// Nothing is here (`WouldBlock`); what came is no such message, or its files could not be taken.
     pub(crate) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
-        self.receive_with(RecvFlags::DONTWAIT)
-    }
-
-    fn receive_with<M: DeserializeOwned>(
-        &self,
-        flags: RecvFlags,
-    ) -> io::Result<Option<Datagram<M>>> {
         let mut space = [0; MESSAGE_BYTES_MAX];
         let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut room);
         let received = loop {
             let mut packet = [IoSliceMut::new(&mut space)];
-            let flags = flags | RecvFlags::CMSG_CLOEXEC;
+            let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
             match recvmsg(&self.0, &mut packet, &mut control, flags) {
                 Err(Errno::INTR) => {}
                 other => break other?,
@@ -167,12 +151,6 @@ impl DescriptorSocket {
         }
         let message = postcard::from_bytes(&space[..received.bytes]).map_err(io::Error::other)?;
         Ok(Some(Datagram { message, files }))
-    }
-
-    /// Ends it for both sides, also where others have a copy of an end: whoever waits here is told.
-    pub(crate) fn end(&self) {
-        // Fails only where it has ended.
-        let _ = shutdown(&self.0, Shutdown::Both);
     }
 }
 
@@ -211,14 +189,14 @@ mod tests {
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         let file = File::open("/proc/self/comm").unwrap();
         ours.send(&7_u32, &[file.as_fd()]).unwrap();
-        let datagram = theirs.wait_for::<u32>().unwrap().unwrap();
+        let datagram = theirs.receive::<u32>().unwrap().unwrap();
         assert_eq!(datagram.message, 7);
         let mut text = String::new();
         let mut files = datagram.files.into_iter().map(File::from);
         files.next().unwrap().read_to_string(&mut text).unwrap();
         assert!(!text.is_empty() && files.next().is_none());
         drop(ours);
-        assert!(theirs.wait_for::<u32>().unwrap().is_none());
+        assert!(theirs.receive::<u32>().unwrap().is_none());
     }
 
     #[test]
@@ -230,9 +208,9 @@ mod tests {
             }
         };
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-        ours.end();
+        drop(ours);
         while let Ok(Some(_)) = theirs.receive::<u32>() {}
-        assert!(ours.wait_for::<u32>().unwrap().is_none());
+        assert!(theirs.receive::<u32>().unwrap().is_none());
     }
 
     #[test]
@@ -247,6 +225,6 @@ mod tests {
         assert!(DescriptorSocket::inherited(1_000_000, me).is_none());
         let theirs = DescriptorSocket::inherited(number, me).unwrap();
         theirs.send(&1_u32, &[]).unwrap();
-        assert_eq!(ours.wait_for::<u32>().unwrap().unwrap().message, 1);
+        assert_eq!(ours.receive::<u32>().unwrap().unwrap().message, 1);
     }
 }

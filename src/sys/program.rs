@@ -287,3 +287,68 @@ fn execute(arguments: &[*const c_char; 2], environment: &[*const c_char]) -> io:
     };
     io::Error::last_os_error()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Executing these tests again would run them again: what can be tried here is that it fails.
+    #[test]
+    fn what_fails_in_the_new_process_is_told_and_leaves_nothing() {
+        let mut by = Handover::new().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut program = Program::again("none");
+        program.stderr(writer);
+        let pid = AtomicI32::new(0);
+        // SAFETY: only system calls are made.
+        let started = unsafe {
+            program.start(&mut by, || {
+                pid.store(libc::getpid(), Ordering::Relaxed);
+                Err(io::Error::from_raw_os_error(libc::ENOTTY))
+            })
+        };
+        assert_eq!(started.unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        let pid = Pid::from_raw(pid.into_inner());
+        assert!(pid.is_some_and(|pid| pid != rustix::process::getpid()));
+        let waited = waitpid(pid, WaitOptions::NOHANG);
+        assert_eq!(waited.unwrap_err(), rustix::io::Errno::CHILD);
+        // Nobody has the file any more.
+        let read = std::io::Read::read(&mut reader, &mut [0]);
+        assert_eq!(read.unwrap(), 0);
+    }
+
+    #[test]
+    fn a_title_with_a_zero_is_no_process() {
+        let program = Program::again("a\0b");
+        let mut by = Handover::new().unwrap();
+        // SAFETY: only system calls are made.
+        let started = unsafe { program.start(&mut by, || Ok(())) };
+        assert_eq!(started.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn only_files_that_are_kept_stay_open() {
+        let by = Handover::new().unwrap();
+        let numbers = by.numbers();
+        let other = fcntl_dupfd_cloexec(&by.null, 200).unwrap();
+        let count = |number: RawFd| {
+            // SAFETY: where no file has this number the call says so.
+            unsafe { libc::fcntl(number, libc::F_GETFD) }
+        };
+        let (kept, lost) = (AtomicI32::new(-1), AtomicI32::new(-1));
+        let started = share_until_executed(|| {
+            keep(numbers)?;
+            place(numbers, [true, true, true, false])?;
+            kept.store(count(numbers[3]), Ordering::Relaxed);
+            lost.store(count(other.as_raw_fd()), Ordering::Relaxed);
+            Err(io::Error::from_raw_os_error(libc::EXFULL))
+        });
+        assert_eq!(started.unwrap_err().raw_os_error(), Some(libc::EXFULL));
+        assert_eq!(kept.into_inner(), 0, "it would be inherited");
+        // A copy of the whole table, on old kernels, has it closed by exec.
+        let closed_by_exec = i32::from(!can_keep_some()) * 2 - 1;
+        assert_eq!(lost.into_inner(), closed_by_exec);
+        assert_eq!(count(other.as_raw_fd()), libc::FD_CLOEXEC, "here it stays");
+        assert_eq!(count(numbers[3]), libc::FD_CLOEXEC);
+    }
+}
