@@ -40,15 +40,16 @@ const NOT_EXECUTED: libc::c_int = 127;
 /// The standard streams and the one file besides them that a new process may be given.
 const FILES: usize = 4;
 
-/// Numbers for the files that are given to new processes, as low as there were when it was made.
+/// What all starts have in common: numbers for the files that are given to new processes, as low as there
+/// were when it was made, and a stack for what runs between clone and exec.
 ///
 /// A new process gets a table of open files of its own, and what lies above these numbers is not even
 /// copied into it: a thousand workers are thousands of files, for each of which the kernel would take
 /// a reference and give it back at every start.
-#[derive(Debug)]
 pub(crate) struct Handover {
     null: OwnedFd,
     places: [OwnedFd; FILES],
+    stack: Vec<u8>,
 }
 
 impl Handover {
@@ -59,6 +60,7 @@ impl Handover {
         Ok(Handover {
             places: [place()?, place()?, place()?, place()?],
             null,
+            stack: vec![0; STACK_BYTES],
         })
     }
 
@@ -177,7 +179,7 @@ impl Program {
         };
         let started = by
             .give(&self.files)
-            .and_then(|()| share_until_executed(run));
+            .and_then(|()| share_until_executed(&mut by.stack, run));
         // Whoever waits for the end of a file waits for this copy, too. A file that is open can be
         // replaced by another at any time.
         let _ = by.give(&[None, None, None, None]);
@@ -187,7 +189,10 @@ impl Program {
 
 /// Runs this in a new process that shares this one's memory, while the calling thread waits. It returns
 /// when it was not able to execute a program, and has the process end.
-fn share_until_executed(mut run: impl FnMut() -> io::Result<()>) -> io::Result<u32> {
+fn share_until_executed(
+    stack: &mut [u8],
+    mut run: impl FnMut() -> io::Result<()>,
+) -> io::Result<u32> {
     let failure = AtomicI32::new(0);
     let run = || -> isize {
         if let Err(error) = run() {
@@ -197,7 +202,6 @@ fn share_until_executed(mut run: impl FnMut() -> io::Result<()>) -> io::Result<u
         // SAFETY: it ends this process alone, and nothing of the program is run for that.
         unsafe { libc::_exit(NOT_EXECUTED) }
     };
-    let mut stack = vec![0; STACK_BYTES];
     let mut flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
     flags.set(CloneFlags::CLONE_FILES, can_keep_some());
     // Blocked in the new process as well, until it has no handlers any more.
@@ -205,7 +209,7 @@ fn share_until_executed(mut run: impl FnMut() -> io::Result<()>) -> io::Result<u
         // SAFETY: the calling thread waits until the new process has executed its program or has ended,
         // so that the stack and all that is borrowed outlive its use of them. That only system calls
         // are made there is what the caller has promised and what this file does.
-        unsafe { clone(Box::new(run), &mut stack, flags, Some(libc::SIGCHLD)) }
+        unsafe { clone(Box::new(run), stack, flags, Some(libc::SIGCHLD)) }
     })?;
     match failure.load(Ordering::Relaxed) {
         0 => u32::try_from(started.as_raw()).map_err(io::Error::other),
@@ -328,7 +332,7 @@ mod tests {
 
     #[test]
     fn only_files_that_are_kept_stay_open() {
-        let by = Handover::new().unwrap();
+        let mut by = Handover::new().unwrap();
         let numbers = by.numbers();
         let other = fcntl_dupfd_cloexec(&by.null, 200).unwrap();
         let count = |number: RawFd| {
@@ -336,7 +340,7 @@ mod tests {
             unsafe { libc::fcntl(number, libc::F_GETFD) }
         };
         let (kept, lost) = (AtomicI32::new(-1), AtomicI32::new(-1));
-        let started = share_until_executed(|| {
+        let started = share_until_executed(&mut by.stack, || {
             keep(numbers)?;
             place(numbers, [true, true, true, false])?;
             kept.store(count(numbers[3]), Ordering::Relaxed);
