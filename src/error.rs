@@ -95,11 +95,6 @@ pub(crate) enum Kind {
         limit: u64,
         fit: u64,
     },
-    #[error(
-        "worker processes meet their supervisor at a socket in the temporary folder, and {path} \
-         does not serve: {why}; set TMPDIR to a short, writable folder such as /tmp"
-    )]
-    TempDir { path: String, why: String },
     #[error("worker processes need {what}: {why}")]
     Lacking { what: &'static str, why: String },
     #[error("journal {path}: {why}")]
@@ -239,7 +234,7 @@ impl Error {
     }
 
     /// The call cannot work as it was set up: an invalid option, a function that is not served,
-    /// too few file descriptors, an unusable temporary folder, a system call that is refused.
+    /// too few file descriptors, a system call that is refused.
     #[must_use]
     pub fn is_setup(&self) -> bool {
         matches!(
@@ -249,7 +244,6 @@ impl Error {
                 | Kind::Captures { .. }
                 | Kind::Invalid { .. }
                 | Kind::TooFewFiles { .. }
-                | Kind::TempDir { .. }
                 | Kind::Lacking { .. }
                 | Kind::JournalUnusable { .. }
                 | Kind::SharedUnusable(_)

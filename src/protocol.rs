@@ -3,10 +3,10 @@
 //! Both sides use these files, so that neither imports the other. They know the content and the
 //! place of a record, and nothing of who reads it or what follows.
 
+pub(crate) mod channel;
 pub(crate) mod doorbell;
 pub(crate) mod endpoints;
 pub(crate) mod frame;
-pub(crate) mod leftovers;
 pub(crate) mod orders;
 pub(crate) mod ring;
 pub(crate) mod ring_pair;

@@ -9,6 +9,7 @@ pub(crate) mod exit;
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod poll;
+pub(crate) mod program;
 pub(crate) mod signals;
 pub(crate) mod stderr;
 #[cfg(feature = "cli")]

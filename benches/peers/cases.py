@@ -56,6 +56,15 @@ ROWS = [
         "Each Python process has a pipe of its own and one item in it.",
     ),
     Row(
+        "start-many",
+        "Start of 1,000 workers",
+        "s",
+        "less",
+        "Until 1,000 workers are started and each holds an item; stopping is not counted. "
+        "posix_spawn starts the same program as often, two at a time, with `--version`, and waits "
+        "for its end.",
+    ),
+    Row(
         "commands",
         "A command for each item",
         "s",
@@ -200,6 +209,12 @@ def start():
         label = f"dishrack, {method}"
         name = f"dishrack-{method}"
         yield case("start", name, label, "rust", None, name, ours="dishrack-fork", **options)
+    many = dict(workers=1000, items=1000, ours="dishrack-spawn", rounds=5)
+    for method in ("fork", "spawn"):
+        name, label = f"dishrack-{method}", f"dishrack, {method}"
+        yield case("start-many", name, label, "rust", None, name, **many)
+    label = "posix_spawn, two at a time"
+    yield case("start-many", "posix-spawn", label, "rust", None, "posix-spawn", **many)
     for method in ("fork", "forkserver", "spawn"):
         name, label = f"python-{method}", f"multiprocessing, {method}"
         ours = "dishrack-spawn" if method == "spawn" else "dishrack-fork"
@@ -337,9 +352,13 @@ def targets(cpus):
         what = "large items / JoinableQueue" + on
         yield one("large", what, "dishrack", "joinable-queue", workers, at_least(4))
     what = "start: fork / multiprocessing, fork"
-    yield one("start", what, "dishrack-fork", "python-fork", 16, at_most(1))
+    yield one("start", what, "dishrack-fork", "python-fork", 16, at_most(0.5))
     what = "start: spawn / multiprocessing, spawn"
     yield one("start", what, "dishrack-spawn", "python-spawn", 16, at_most(0.25))
+    what = "1,000 started: spawn / posix_spawn of the program, two at a time"
+    yield one("start-many", what, "dishrack-spawn", "posix-spawn", 1000, at_most(2))
+    what = "1,000 started: fork / spawn"
+    yield one("start-many", what, "dishrack-fork", "dishrack-spawn", 1000, at_most(0.6))
     what = "a command for each item / xargs -P"
     yield one("commands", what, "dishrack", "xargs", 2, at_most(1.1))
     what = "a command for each item / GNU parallel"

@@ -46,6 +46,10 @@ fn main() -> Result<(), String> {
         println!("benches/run compares this project with its peers");
         return Ok(());
     }
+    if arguments == ["--version"] {
+        println!("{}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
     let order = Order::parse(&arguments)?;
     // Nobody waits for ever: the signal ends this process, and that ends its workers.
     alarm::set(order.limit_s);
@@ -59,6 +63,7 @@ fn measure(order: &Order) -> Measured {
         "round-trip" => round_trip::measure(order),
         "large" => large::measure(order),
         "start" => start::measure(order),
+        "start-many" => start::many(order),
         "busy" | "mixed" => busy::measure(order),
         "waiting" => waiting::memory(order),
         "drain" => waiting::drain(order),

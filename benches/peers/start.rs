@@ -1,4 +1,5 @@
-//! From nothing until every worker has served an item; stopping is not counted.
+//! From nothing until every worker has served an item, or of very many, until each holds one; stopping
+//! is not counted.
 //!
 //! How it is made sure that each worker serves one: it is waited until all are ready, and then each
 //! gets, one at a time, an item that sleeps for 1 ms and returns its pid, so that the next item finds
@@ -6,7 +7,9 @@
 //! the clock, until every pid was seen.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use dishrack::{JoinableQueue, StartMethod, Supervisor};
 
@@ -15,6 +18,12 @@ use crate::order::{Measured, Order};
 use crate::pool::await_ready;
 
 const REST_US: u32 = 1000;
+
+/// No worker is through with its item before it is stopped.
+const HOLD_US: u32 = u32::MAX;
+
+/// Processes that are started at the same time where nothing else is to be done.
+const STARTERS: usize = 2;
 
 pub(crate) fn measure(order: &Order) -> Measured {
     let method = method(order);
@@ -40,6 +49,45 @@ pub(crate) fn measure(order: &Order) -> Measured {
     Measured::new("ms", elapsed.as_secs_f64() * 1e3)
         .with("ready_ms", ready_ms)
         .with("rounds", rounds)
+}
+
+/// Very many workers until each holds an item; or as many times the same program started by itself,
+/// which says its version and ends: that is what no worker can be cheaper than.
+pub(crate) fn many(order: &Order) -> Measured {
+    let began = Instant::now();
+    if order.contender == "posix-spawn" {
+        start_bare(order.workers);
+        return Measured::new("s", began.elapsed().as_secs_f64());
+    }
+    let queue = JoinableQueue::unbounded();
+    for _ in 0..order.workers {
+        queue.put(&HOLD_US).expect("it is open");
+    }
+    let builder = Supervisor::builder().processes(order.workers);
+    let builder = builder.start_method(method(order)).without_prefetch();
+    let pool = builder.handler(&queue, rest).expect("workers start");
+    while queue.counts().expect("it is in memory").leased < order.workers as u64 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let elapsed = began.elapsed();
+    pool.kill();
+    Measured::new("s", elapsed.as_secs_f64())
+}
+
+/// Without anything to be done between clone and exec std starts a process by `posix_spawn`.
+fn start_bare(count: usize) {
+    let start = |count: usize| {
+        for _ in 0..count {
+            let mut command = Command::new("/proc/self/exe");
+            let command = command.arg("--version").stdout(Stdio::null());
+            assert!(command.status().expect("it is there").success());
+        }
+    };
+    thread::scope(|scope| {
+        for starter in 0..STARTERS {
+            scope.spawn(move || start((count + starter) / STARTERS));
+        }
+    });
 }
 
 pub(crate) fn method(order: &Order) -> StartMethod {

@@ -44,8 +44,7 @@ fn exit_status() -> Vec<(String, &'static str)> {
         ),
         (
             code::USAGE,
-            "Wrong usage; or the system does not allow it (open files, temporary folder, shared \
-             memory); or a command, the journal, Redis, stdout or another file cannot be used or \
+            "Wrong usage; or the system does not allow it (open files, shared memory); or a command, the journal, Redis, stdout or another file cannot be used or \
              written.",
         ),
         (code::NO_WORKERS_LEFT, "No workers are left."),
@@ -104,8 +103,7 @@ const FILES: &Terms = &[
 const ENVIRONMENT: &Terms = &[
     (
         "TMPDIR",
-        "Where worker processes meet the supervisor, and where the output of commands waits to be \
-         shown: a short, writable folder. Without it, /tmp.",
+        "Where the output of commands waits to be shown: a writable folder. Without it, /tmp.",
     ),
     (
         "SUPERVISOR_ITEM, SUPERVISOR_ATTEMPT, SUPERVISOR_SLOT",

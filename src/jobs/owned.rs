@@ -17,10 +17,15 @@ use rustix::fs::{linkat, open, renameat_with};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::protocol::leftovers::BIRTHMARK;
 use crate::sys::descriptors::path_of;
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
+/// The sticky bit, which folders of ours have from the call on that makes them: so one that is empty
+/// because its maker was killed can be told from one that a user has made. Among files of one user it
+/// means nothing.
+const BIRTHMARK: u32 = 0o1000;
+
+/// The marker's name.
 pub(crate) const MARKER: &str = ".dishrack";
 
 /// The greatest length of a marker in bytes.

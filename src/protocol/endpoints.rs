@@ -1,4 +1,4 @@
-//! The files that make a process a certain worker, sent before its assignment.
+//! The files that make a process a certain worker, sent next to its assignment.
 //!
 //! A spawned worker already has its socket and its stderr. A forked one is sent them too, by way of
 //! the fork server, which passes everything on to its worker. None is sent another's files.

@@ -1,16 +1,19 @@
 //! The messages between a new process and its supervisor before work begins.
 //!
-//! A started process inherits a socket (see `sys::descriptors`). On it the process says [`Hello`]
-//! with a file that leads to the place where it awaits its [`Order`] over ipc-channel: to be a
-//! worker, or to be the fork server that makes workers out of itself. Both ends are the same
-//! executable, but the protocol's number is checked all the same.
+//! A started process inherits a socket (see `sys::descriptors`), in which its [`Order`] lies already:
+//! to be a worker, or to be the fork server that makes workers out of itself. It is a message of
+//! ipc-channel, because channels are in it (see `channel`). Both ends are the same executable, but a
+//! worker tells the protocol's number all the same when it is ready.
 
 use std::fmt;
+use std::io;
 
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 
+use super::channel;
 use super::frame::Nudge;
+use crate::sys::descriptors::DescriptorSocket;
 
 /// The variable with the supervisor's pid and the number of the inherited socket.
 pub(crate) const BOOT_VARIABLE: &str = "DISHRACK_BOOT";
@@ -23,15 +26,7 @@ pub(crate) fn mark_of(mark: u128) -> String {
     format!("{mark:032x}")
 }
 
-/// The first message of a started process, with the file that leads to its meeting place.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Hello {
-    pub(crate) protocol: u32,
-    /// The reason for which it cannot be met.
-    pub(crate) refusal: Option<String>,
-}
-
-/// The order to a started process.
+/// What a started process is to be.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Be this worker.
@@ -43,7 +38,21 @@ pub(crate) enum Order {
     },
 }
 
-/// The assignment that makes a process a certain worker. Its endpoints are sent before it.
+impl Order {
+    /// Sends it to the process that has the other end, or will have. It is the first message there, so
+    /// that there is room for it.
+    pub(crate) fn send(self, by: &DescriptorSocket) -> io::Result<()> {
+        channel::sender_on(by)?.send(self).map_err(io::Error::other)
+    }
+
+    /// Takes the one that was sent.
+    pub(crate) fn receive(by: &DescriptorSocket) -> io::Result<Self> {
+        channel::receiver_on(by)?.recv().map_err(io::Error::other)
+    }
+}
+
+/// What makes a process a certain worker, together with its endpoints, which are sent after an order,
+/// and to a fork server before it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     /// The number of its endpoints.

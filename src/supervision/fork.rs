@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::sync::Arc;
 
 use ipc_channel::ipc::IpcSender;
 
@@ -18,9 +17,17 @@ use dishrack_core::ledger::Exit;
 /// Orders sent and not answered. They are small, and a socket holds many more.
 const UNANSWERED_MAX: usize = 8;
 
+/// Our ends of what leads to a fork server.
+#[derive(Debug)]
+pub(super) struct OrderLink {
+    pub(super) orders: IpcSender<Assignment>,
+    /// The other end of the socket that it has inherited.
+    pub(super) socket: DescriptorSocket,
+}
+
 #[derive(Debug)]
 pub(super) struct ForkServer {
-    orders: Option<IpcSender<Assignment>>,
+    link: Option<OrderLink>,
     is_alive: bool,
     exit: Option<Exit>,
     is_closed: bool,
@@ -28,8 +35,6 @@ pub(super) struct ForkServer {
     number: u64,
     /// Why it is not started any more.
     failure: Option<String>,
-    /// The socket that it has inherited.
-    socket: Option<Arc<DescriptorSocket>>,
     unsent: VecDeque<(Life, StartMessage)>,
     unanswered: VecDeque<Life>,
 }
@@ -37,13 +42,12 @@ pub(super) struct ForkServer {
 impl ForkServer {
     pub(super) fn new() -> Self {
         ForkServer {
-            orders: None,
+            link: None,
             is_alive: false,
             exit: None,
             is_closed: false,
             failure: None,
             number: 0,
-            socket: None,
             unsent: VecDeque::new(),
             unanswered: VecDeque::new(),
         }
@@ -51,11 +55,6 @@ impl ForkServer {
 
     pub(super) fn is_alive(&self) -> bool {
         self.is_alive
-    }
-
-    /// Whether it was met, and takes orders.
-    pub(super) fn is_ready(&self) -> bool {
-        self.orders.is_some()
     }
 
     /// Whether it was given up on: no order will ever be carried out.
@@ -80,22 +79,11 @@ impl ForkServer {
         self.number
     }
 
-    /// Its process was started, with this socket between us.
-    pub(super) fn began(&mut self, socket: Arc<DescriptorSocket>) {
+    /// Its process was started, with this socket between us, and will read these orders. Those that
+    /// could not be sent, and why.
+    pub(super) fn began(&mut self, link: OrderLink) -> Vec<(Life, String)> {
         self.is_alive = true;
-        self.socket = Some(socket);
-    }
-
-    /// It takes orders. Those that could not be sent, and why.
-    pub(super) fn ready(
-        &mut self,
-        server: u64,
-        orders: IpcSender<Assignment>,
-    ) -> Vec<(Life, String)> {
-        if server != self.number {
-            return Vec::new();
-        }
-        self.orders = Some(orders);
+        self.link = Some(link);
         self.send()
     }
 
@@ -107,7 +95,7 @@ impl ForkServer {
 
     fn send(&mut self) -> Vec<(Life, String)> {
         let mut refused = Vec::new();
-        let (Some(orders), Some(socket)) = (&self.orders, &self.socket) else {
+        let Some(OrderLink { orders, socket }) = &self.link else {
             return refused;
         };
         while self.unanswered.len() < UNANSWERED_MAX
@@ -139,13 +127,10 @@ impl ForkServer {
         (life, self.send())
     }
 
-    /// Its process has ended: whoever waits for it to speak is told.
+    /// Its process has ended.
     pub(super) fn process_ended(&mut self, exit: Exit) {
-        self.orders = None;
+        self.link = None;
         self.exit = Some(exit);
-        if let Some(socket) = self.socket.take() {
-            socket.end();
-        }
     }
 
     /// All replies of the fork server with this number have been read.

@@ -8,7 +8,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::process::Command;
+
+use crate::sys::program::Program;
 
 /// Where makes and cargo look.
 const VARIABLES: [&str; 3] = ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"];
@@ -17,11 +18,11 @@ const VARIABLES: [&str; 3] = ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"];
 const OPTIONS: [&[u8]; 2] = [b"--jobserver-auth=", b"--jobserver-fds="];
 
 /// Has a process that is to be started know of no job server that it could not reach.
-pub(super) fn conceal_from(command: &mut Command) {
+pub(super) fn conceal_from(program: &mut Program) {
     for name in VARIABLES {
         let value = std::env::var_os(name);
         if let Some(value) = value.and_then(|value| without_descriptors(&value)) {
-            command.env(name, value);
+            program.env(name, value);
         }
     }
 }

@@ -11,16 +11,13 @@
 //! the supervisor has gone; so a number that it knows is that group, or nobody's.
 
 use std::io::{self, PipeWriter, Write, pipe};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::setsid;
+use nix::sys::signal::Signal;
+use nix::unistd::{chdir, setsid};
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use crate::sys::descriptors::keep_only_stdio;
-use crate::sys::signals;
+use crate::sys::program::{Handover, Program};
 use crate::worker::keeper::KEEPER_VARIABLE;
 
 /// The supervisor's end.
@@ -45,27 +42,20 @@ impl Keeper {
             keeper.add(group)?;
         }
         let supervisor = std::process::id();
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .arg0(format!("keeper of supervisor {supervisor}"))
+        let mut program = Program::again(format!("keeper of supervisor {supervisor}"));
+        program
             .env(KEEPER_VARIABLE, supervisor.to_string())
-            .current_dir("/")
             .stdin(told)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        // SAFETY: between fork and exec only system calls are made.
-        unsafe {
-            command.pre_exec(|| {
-                SigSet::empty().thread_set_mask()?;
-                signals::give_back()?;
+            .without_output();
+        // SAFETY: only system calls are made.
+        keeper.pid = unsafe {
+            program.start(&mut Handover::new()?, || {
                 setsid()?;
                 // One that is stopped just then could not act.
                 set_pdeathsig(Signal::SIGCONT)?;
-                keep_only_stdio();
-                Ok(())
-            });
-        }
-        keeper.pid = command.spawn()?.id();
+                Ok(chdir(c"/")?)
+            })
+        }?;
         Ok(keeper)
     }
 

@@ -3,13 +3,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 use std::ptr;
 
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{
     PidfdFlags, getpid, parent_process_death_signal, pidfd_open, set_parent_process_death_signal,
@@ -17,7 +16,6 @@ use rustix::process::{
 
 use super::reap;
 use crate::error::Kind;
-use crate::protocol::leftovers;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::signals;
 
@@ -29,12 +27,6 @@ const FILES_RESERVED: u64 = 32;
 
 /// More workers than this are a typing error.
 const WORKERS_MAX: usize = 16_384;
-
-/// A socket's path, with its final zero.
-const SOCKET_PATH_MAX: usize = 108;
-
-/// What ipc-channel adds to the temporary folder: `/.tmpXXXXXX/socket`.
-const SOCKET_NAME_BYTES: usize = 18;
 
 /// The kernel's default buffer of a socket, which small messages must not fill.
 const SOCKET_BUFFER: u64 = 212_992;
@@ -123,47 +115,6 @@ pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
         limit: hard,
         fit: hard.saturating_sub(reserved) / FILES_PER_WORKER,
     })
-}
-
-/// Whether worker processes can make the place in the temporary folder where they are met.
-pub(crate) fn check_meeting_place() -> Result<(), Kind> {
-    let folder = std::env::temp_dir();
-    let path = match folder.as_os_str().is_empty() {
-        true => "TMPDIR=".to_owned(),
-        false => folder.display().to_string(),
-    };
-    let unusable = |why: String| Kind::TempDir {
-        path: path.clone(),
-        why,
-    };
-    let length = folder.as_os_str().len();
-    if length == 0 {
-        return Err(unusable("it is empty".into()));
-    }
-    if length + SOCKET_NAME_BYTES >= SOCKET_PATH_MAX {
-        let most = SOCKET_PATH_MAX - SOCKET_NAME_BYTES - 1;
-        return Err(unusable(format!(
-            "its name has {length} bytes, {most} are possible"
-        )));
-    }
-    if folder.to_str().is_none() {
-        return Err(unusable("its name is not UTF-8".into()));
-    }
-    try_out(&folder).map_err(|error| unusable(error.to_string()))?;
-    leftovers::remove_from(&folder);
-    Ok(())
-}
-
-/// Whether this process can make something there: a file without a name, which leaves nothing
-/// behind, or where its file system has none, a folder that `leftovers` knows.
-fn try_out(folder: &Path) -> io::Result<()> {
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
-        Ok(_) => return Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    leftovers::try_out(folder, std::process::id())
 }
 
 /// Whether the system has what every worker process needs, and allows the calls without which none can

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use ipc_channel::ipc::IpcSender;
 use nix::sys::eventfd::EventFd;
 use parking_lot::Mutex;
 
 use crate::broker::Overseer;
-use crate::protocol::orders::Assignment;
 use dishrack_core::ledger::HolderId;
 
 /// One worker's slot, and which of its lives is meant: news of an earlier one is old.
@@ -73,12 +71,7 @@ pub(super) enum Note {
         life: Life,
         why: Option<String>,
     },
-    /// The fork server with this number is ready.
-    ForkServerReady {
-        server: u64,
-        orders: IpcSender<Assignment>,
-    },
-    /// Its replies have been read to the end.
+    /// The replies of the fork server with this number have been read to the end.
     ForkServerClosed {
         server: u64,
     },

@@ -1,37 +1,29 @@
 //! Starting a process: the running executable, executed again, with a socket between us.
 //!
-//! What the new process is to be is told when it has spoken there (see `orders`). It knows nothing
-//! of restarts.
+//! What the new process is to be lies in that socket (see `orders`). It knows nothing of restarts.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{getppid, setsid};
-use rustix::io::FdFlags;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getppid, setpgid, setsid};
 
 use super::jobserver;
 use super::limits;
 use crate::error::Kind;
+use crate::fail;
 use crate::protocol::endpoints::Endpoints;
 use crate::protocol::frame::Nudge;
-use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, mark_of};
+use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, Order, mark_of};
 use crate::protocol::ring_pair::RingPair;
-use crate::sys::descriptors::{DescriptorSocket, keep_only_stdio};
-use crate::sys::{memory, signals, title};
-
-/// A process that was started, and our end of the socket that it has inherited.
-pub(super) struct Started {
-    pub(super) pid: u32,
-    pub(super) socket: DescriptorSocket,
-}
+use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::program::{Handover, Program};
+use crate::sys::{memory, title};
 
 /// What a new process is the leader of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,39 +35,38 @@ pub(super) enum Leads {
     Session,
 }
 
-/// Executes the running executable again. The calling thread must live as long as the supervisor:
+/// Executes the running executable again, which inherits this socket; its pid. The calling thread must live as long as the supervisor:
 /// the kernel takes its end for the parent's. `journal`: whose items the process works for, if that is
 /// to be known when this one is gone.
 pub(super) fn start(
+    by: &mut Handover,
+    socket: DescriptorSocket,
     name: &str,
     leads: Leads,
     stderr: Option<OwnedFd>,
     journal: Option<u128>,
-) -> io::Result<Started> {
-    let (socket, theirs) = DescriptorSocket::pair()?;
-    let theirs = theirs.above_stdio()?;
-    let inherited = theirs.as_raw_fd();
+) -> io::Result<u32> {
     let supervisor = std::process::id();
-    let mut command = Command::new("/proc/self/exe");
-    command
-        // Room for the title; it is all spaces until the process has a name.
-        .arg0(format!("{name:<width$}", width = title::ROOM_BYTES))
-        .env(BOOT_VARIABLE, format!("{supervisor} {inherited}"))
-        .stdin(Stdio::null())
-        .stderr(stderr.map_or_else(Stdio::inherit, Stdio::from));
-    jobserver::conceal_from(&mut command);
-    if leads == Leads::Group {
-        command.process_group(0);
+    // Room for the title; it is all spaces until the process has a name.
+    let mut program = Program::again(format!("{name:<width$}", width = title::ROOM_BYTES));
+    program.file(socket, by, (BOOT_VARIABLE, &format!("{supervisor} ")));
+    if let Some(stderr) = stderr {
+        program.stderr(stderr);
     }
+    jobserver::conceal_from(&mut program);
     match journal {
-        Some(identity) => command.env(JOURNAL_VARIABLE, mark_of(identity)),
+        Some(identity) => program.env(JOURNAL_VARIABLE, mark_of(identity)),
         // It may be another run's, which has started this one.
-        None => command.env_remove(JOURNAL_VARIABLE),
+        None => program.env_remove(JOURNAL_VARIABLE),
     };
     let files = limits::files_of_workers();
-    // SAFETY: between fork and exec only system calls are made.
+    let is_to_kill = fail::is_planted("killed in the middle of a start");
+    // SAFETY: only system calls are made.
     unsafe {
-        command.pre_exec(move || {
+        program.start(by, || {
+            if is_to_kill {
+                kill(Pid::parent(), Signal::SIGKILL)?;
+            }
             // First of all, and plain SIGKILL until the worker has a handler that takes its own
             // children along: it serves also where this process is stopped.
             prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -83,31 +74,16 @@ pub(super) fn start(
                 // Nobody is left to be told of an error.
                 libc::_exit(0);
             }
-            if leads == Leads::Session {
-                setsid()?;
+            match leads {
+                Leads::Group => setpgid(Pid::from_raw(0), Pid::from_raw(0))?,
+                Leads::Session => drop(setsid()?),
             }
-            // The calling thread blocks all signals, and a mask outlives exec; so does what is ignored.
-            SigSet::empty().thread_set_mask()?;
-            signals::give_back()?;
             if let Some((soft, hard)) = files {
                 setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
             }
-            keep_only_stdio_and(inherited)
-        });
+            Ok(())
+        })
     }
-    let child = command.spawn()?;
-    Ok(Started {
-        pid: child.id(),
-        socket,
-    })
-}
-
-/// Has exec close every file but the first three and this one.
-fn keep_only_stdio_and(inherited: RawFd) -> io::Result<()> {
-    keep_only_stdio();
-    // SAFETY: it is open in the parent, who waits for this exec.
-    let file = unsafe { BorrowedFd::borrow_raw(inherited) };
-    Ok(rustix::io::fcntl_setfd(file, FdFlags::empty())?)
 }
 
 /// Our ends of a worker's channels.
@@ -149,6 +125,14 @@ pub(super) fn share_context(bytes: Option<&[u8]>) -> Result<Option<Arc<OwnedFd>>
 pub(super) struct StartMessage {
     pub(super) assignment: Assignment,
     pub(super) endpoints: Endpoints,
+}
+
+impl StartMessage {
+    /// Sends it by a socket whose other end a new process will inherit.
+    pub(super) fn send(self, by: &DescriptorSocket) -> io::Result<()> {
+        Order::Work(self.assignment).send(by)?;
+        self.endpoints.send(by)
+    }
 }
 
 /// Makes a worker's channels and ring pair: our ends, and what is to be sent to it.

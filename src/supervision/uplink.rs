@@ -1,25 +1,22 @@
-//! One thread for each worker process: meets it, appoints it, and reads what it sends to the end.
+//! One thread for each worker process: appoints it, and reads what it sends to the end.
 //!
 //! It reads whatever the broker or the other workers do, so no worker is ever blocked for long by
 //! us. What it cannot make sense of ends that worker, and so does a panic.
 
-use std::fmt::Display;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ipc_channel::ipc::{self, IpcReceiver, IpcSender};
+use ipc_channel::ipc::{IpcReceiver, IpcSender};
 
 use super::notes::{Life, LifeOverseer, Note, NoteSender, Registration};
 use super::reap;
-use super::spawn::StartMessage;
 use crate::broker::{Attachment, Broker};
 use crate::handler::attempt::message_of;
 use crate::link::process::{ProcessLink, Uplink};
 use crate::protocol::frame::{self, Nudge, PROTOCOL, Up};
-use crate::protocol::orders::{ForkReply, Hello, Order};
+use crate::protocol::orders::ForkReply;
 use crate::protocol::ring_pair::RingPair;
-use crate::sys::descriptors::{DescriptorSocket, path_of};
+use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::signals;
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Credit;
@@ -46,22 +43,12 @@ pub(super) struct Reception {
     pub(super) stderr: Option<Arc<Stderr>>,
 }
 
-/// Starts the thread. A spawned worker is met first; a forked one gets its start message elsewhere.
-pub(super) fn receive(
-    reception: Reception,
-    start_message: Option<StartMessage>,
-) -> std::io::Result<()> {
+/// Starts the thread.
+pub(super) fn receive(reception: Reception) -> std::io::Result<()> {
     let name = format!("read {}", reception.worker);
     start_thread(name, move || {
         let (life, notes) = (reception.life, reception.notes.clone());
-        let read = catch_unwind(AssertUnwindSafe(move || {
-            if let Some(start_message) = start_message {
-                let socket = &reception.socket;
-                let sent = |socket: &_| start_message.endpoints.send(socket);
-                meet(socket, Order::Work(start_message.assignment), sent)?;
-            }
-            reception.read()
-        }));
+        let read = catch_unwind(AssertUnwindSafe(move || reception.read()));
         let why = match read {
             Ok(Ok(())) => None,
             Ok(Err(why)) => Some(why),
@@ -80,31 +67,6 @@ fn start_thread(name: String, run: impl FnOnce() + Send + 'static) -> std::io::R
             run();
         })
         .map(drop)
-}
-
-/// Waits until a process says where it awaits its order, equips it, and gives it that. The place has no
-/// name by then: the file that came with the word is the only way to it.
-fn meet(
-    socket: &DescriptorSocket,
-    order: Order,
-    equip: impl FnOnce(&DescriptorSocket) -> io::Result<()>,
-) -> Result<(), String> {
-    let datagram = socket.wait_for::<Hello>();
-    let datagram = datagram.map_err(|error| format!("did not come to the meeting: {error}"))?;
-    let datagram = datagram.ok_or("did not come to the meeting")?;
-    let Hello { protocol, refusal } = datagram.message;
-    if protocol != PROTOCOL {
-        return Err(format!("speaks protocol {protocol}, not {PROTOCOL}"));
-    }
-    if let Some(why) = refusal {
-        return Err(format!("cannot be met: {why}"));
-    }
-    let place = datagram.files.first().ok_or("did not say where to meet")?;
-    equip(socket).map_err(|error| format!("cannot be given its files: {error}"))?;
-    let path = path_of(place);
-    let lost = |error: &dyn Display| format!("did not wait for its order: {error}");
-    let orders = IpcSender::connect(path).map_err(|error| lost(&error))?;
-    orders.send(order).map_err(|error| lost(&error))
 }
 
 impl Reception {
@@ -185,33 +147,19 @@ fn pid_of_ready(written: &mut Uplink, item_type: &str) -> Result<u32, String> {
     }
 }
 
-/// Starts the thread that meets the fork server and reads its answers.
+/// Starts the thread that reads the fork server's answers.
 pub(super) fn receive_fork_server(
     server: u64,
-    socket: Arc<DescriptorSocket>,
+    answers: IpcReceiver<ForkReply>,
     notes: NoteSender,
 ) -> std::io::Result<()> {
     start_thread("read fork-server".into(), move || {
         // Whatever fails here ends the fork server, which is noticed by its process.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            read_fork_server(server, &socket, &notes)
+            while let Ok(ForkReply(reply)) = answers.recv() {
+                notes.post(Note::Forked { server, reply });
+            }
         }));
         notes.post(Note::ForkServerClosed { server });
     })
-}
-
-fn read_fork_server(
-    server: u64,
-    socket: &DescriptorSocket,
-    notes: &NoteSender,
-) -> Result<(), String> {
-    let channels = ipc::channel().and_then(|orders| Ok((orders, ipc::channel()?)));
-    let ((sender, orders), (replies, answers)) = channels.map_err(|error| error.to_string())?;
-    meet(socket, Order::ServeForks { orders, replies }, |_| Ok(()))?;
-    let orders = sender;
-    notes.post(Note::ForkServerReady { server, orders });
-    while let Ok(ForkReply(reply)) = answers.recv() {
-        notes.post(Note::Forked { server, reply });
-    }
-    Ok(())
 }

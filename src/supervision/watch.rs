@@ -27,8 +27,8 @@ use super::reap::Reaper;
 use super::spawn::Position;
 use crate::broker::Broker;
 use crate::observe::EventKind;
-use crate::protocol::leftovers;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::program::Handover;
 use crate::sys::stderr::{Outlet, Relay};
 use dishrack_core::ledger::{Credit, Exit};
 use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
@@ -73,6 +73,8 @@ pub(super) struct Watch {
     broker: Arc<Broker>,
     slots: Vec<Slot>,
     reaper: Reaper,
+    /// Files on their way to processes that are started.
+    handover: Option<Handover>,
     notes: Receiver<Note>,
     sender: NoteSender,
     fork_server: ForkServer,
@@ -88,8 +90,6 @@ pub(super) struct Watch {
     /// Why the last worker was given up.
     loss: Option<String>,
     is_stopping: bool,
-    /// A process ended before it was ready, and may have left the place where it was to be met.
-    has_failed_boots: bool,
     /// All workers are over: the fork server is not started again.
     is_over: bool,
     fork_server_restarts: Window,
@@ -126,6 +126,7 @@ impl Watch {
             plan,
             broker,
             reaper,
+            handover: None,
             notes,
             fork_server: ForkServer::new(),
             sender,
@@ -137,7 +138,6 @@ impl Watch {
             oom: OomCounter::new(),
             loss: None,
             is_stopping: false,
-            has_failed_boots: false,
             is_over: false,
             fork_server_restarts: Window::default(),
             fork_server_lingers_until: None,
@@ -234,9 +234,6 @@ impl Watch {
         }
         self.reaper.end_keeper();
         self.reaper.leave_orphans();
-        if self.has_failed_boots {
-            leftovers::remove_from(&std::env::temp_dir());
-        }
         let is_spent = self.loss.is_some() && !self.is_stopping;
         let why = self.loss.unwrap_or_else(|| match self.is_stopping {
             true => "they were stopped".into(),
@@ -352,7 +349,6 @@ impl Watch {
         match note {
             Note::Ready { life, pid } if self.is_current(life) => {
                 self.born(life, pid);
-                self.slots[life.slot].socket = None;
                 self.begin_watchdog(life.slot);
                 self.enter_in_roster(life.slot, pid);
                 self.happen(life.slot, ChildEvent::Ready);
@@ -370,10 +366,6 @@ impl Watch {
             Note::ForkServerClosed { server } => {
                 self.fork_server.closed(server);
                 self.bury_fork_server();
-            }
-            Note::ForkServerReady { server, orders } => {
-                let refused = self.fork_server.ready(server, orders);
-                self.report_refused_orders(refused);
             }
             Note::Forked { server, reply } => {
                 let (life, refused) = self.fork_server.replied(server);
@@ -437,13 +429,7 @@ impl Watch {
         if !self.is_current(life) || self.slots[index].is_lost {
             return;
         }
-        let slot = &mut self.slots[index];
-        slot.exit = exit;
-        // Nobody speaks there any more; whoever waits for that must be told, also if another part of
-        // this program has forked and so has a copy of the other end.
-        if let Some(socket) = slot.socket.take() {
-            socket.end();
-        }
+        self.slots[index].exit = exit;
         self.happen(index, ChildEvent::Ended);
     }
 }

@@ -9,29 +9,19 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::libc;
-use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::sockopt::{socket_domain, socket_peercred, socket_type};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown,
-    socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Returns a path to the very file that is open, whatever file has its name by now.
+/// A path to the very file that is open, whatever has its name by now.
+#[cfg(feature = "cli")]
 pub(crate) fn path_of(file: &impl AsFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
-}
-
-/// Has exec close every file but the first three. ipc-channel copies descriptors of shared memory
-/// without the flag that would do this, and what belongs to one worker must not reach another.
-pub(crate) fn keep_only_stdio() {
-    let (first, last, flags) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-    // Kernels before 5.11 do not know the flag; there, a few descriptors too many are inherited.
-    // SAFETY: a system call that only sets flags of this process's own descriptors.
-    let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
 }
 
 /// A message's bytes, at most.
@@ -64,14 +54,9 @@ impl DescriptorSocket {
         DescriptorSocket(end)
     }
 
-    /// Duplicates this end above the numbers of the standard streams, for a process to inherit.
-    pub(crate) fn above_stdio(&self) -> io::Result<OwnedFd> {
-        Ok(fcntl_dupfd_cloexec(&self.0, 3)?)
-    }
-
-    /// Returns the end that this process has inherited from its parent under a number. Returns
-    /// `None` if that file is no such socket, or was not made by that process. It is called once,
-    /// before other code has run, so nothing owns the file yet.
+    /// The end that this process has inherited from its parent under a number. `None` if what has
+    /// this number is no such socket, or was not made by that process. It is nobody's own yet: this
+    /// is asked once, before anything else has run.
     pub(crate) fn inherited(number: RawFd, parent: i32) -> Option<Self> {
         if number < 3 {
             return None;
@@ -134,32 +119,17 @@ impl DescriptorSocket {
         }
     }
 
-    /// Waits for a message. `None` when the other end is gone.
-    ///
-    /// # Errors
-    /// The message is of another form, or its files could not be taken.
-    pub(crate) fn wait_for<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
-        self.receive_with(RecvFlags::empty())
-    }
-
-    /// Returns the next message, if it is here already; `None` when the other end is gone.
+    /// The next message, if it is here already. `None` when the other end is gone.
     ///
     /// # Errors
     /// Nothing is here (`WouldBlock`), or what is here is no such message with its files.
     pub(crate) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<Datagram<M>>> {
-        self.receive_with(RecvFlags::DONTWAIT)
-    }
-
-    fn receive_with<M: DeserializeOwned>(
-        &self,
-        flags: RecvFlags,
-    ) -> io::Result<Option<Datagram<M>>> {
         let mut space = [0; MESSAGE_BYTES_MAX];
         let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut room);
         let received = loop {
             let mut packet = [IoSliceMut::new(&mut space)];
-            let flags = flags | RecvFlags::CMSG_CLOEXEC;
+            let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
             match recvmsg(&self.0, &mut packet, &mut control, flags) {
                 Err(Errno::INTR) => {}
                 other => break other?,
@@ -182,11 +152,11 @@ impl DescriptorSocket {
         let message = postcard::from_bytes(&space[..received.bytes]).map_err(io::Error::other)?;
         Ok(Some(Datagram { message, files }))
     }
+}
 
-    /// Ends it for both sides, even if others have copies of an end. A waiting reader returns.
-    pub(crate) fn end(&self) {
-        // It fails only if the socket has ended.
-        let _ = shutdown(&self.0, Shutdown::Both);
+impl From<DescriptorSocket> for OwnedFd {
+    fn from(socket: DescriptorSocket) -> Self {
+        socket.0
     }
 }
 
@@ -208,6 +178,8 @@ mod tests {
     use std::io::Read;
     use std::os::fd::IntoRawFd;
 
+    use rustix::io::fcntl_dupfd_cloexec;
+
     use super::*;
 
     #[test]
@@ -217,14 +189,14 @@ mod tests {
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         let file = File::open("/proc/self/comm").unwrap();
         ours.send(&7_u32, &[file.as_fd()]).unwrap();
-        let datagram = theirs.wait_for::<u32>().unwrap().unwrap();
+        let datagram = theirs.receive::<u32>().unwrap().unwrap();
         assert_eq!(datagram.message, 7);
         let mut text = String::new();
         let mut files = datagram.files.into_iter().map(File::from);
         files.next().unwrap().read_to_string(&mut text).unwrap();
         assert!(!text.is_empty() && files.next().is_none());
         drop(ours);
-        assert!(theirs.wait_for::<u32>().unwrap().is_none());
+        assert!(theirs.receive::<u32>().unwrap().is_none());
     }
 
     #[test]
@@ -236,16 +208,16 @@ mod tests {
             }
         };
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-        ours.end();
+        drop(ours);
         while let Ok(Some(_)) = theirs.receive::<u32>() {}
-        assert!(ours.wait_for::<u32>().unwrap().is_none());
+        assert!(theirs.receive::<u32>().unwrap().is_none());
     }
 
     #[test]
     fn only_a_socket_of_the_parents_is_inherited() {
         let me = i32::try_from(std::process::id()).unwrap();
         let (ours, theirs) = DescriptorSocket::pair().unwrap();
-        let number = theirs.above_stdio().unwrap().into_raw_fd();
+        let number = fcntl_dupfd_cloexec(&theirs.0, 3).unwrap().into_raw_fd();
         assert!(DescriptorSocket::inherited(number, me + 1).is_none());
         let file = File::open("/proc/self/comm").unwrap();
         assert!(DescriptorSocket::inherited(file.as_raw_fd(), me).is_none());
@@ -253,6 +225,6 @@ mod tests {
         assert!(DescriptorSocket::inherited(1_000_000, me).is_none());
         let theirs = DescriptorSocket::inherited(number, me).unwrap();
         theirs.send(&1_u32, &[]).unwrap();
-        assert_eq!(ours.wait_for::<u32>().unwrap().unwrap().message, 1);
+        assert_eq!(ours.receive::<u32>().unwrap().unwrap().message, 1);
     }
 }

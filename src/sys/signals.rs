@@ -94,16 +94,62 @@ pub(crate) fn stop_ignoring(signal: Signal) {
     }
 }
 
-/// Restores the default of all signals that we ignored, between a fork and an exec.
+/// Leaves to a program that is about to be executed what this process was started with: what we ignore
+/// is given back, as is SIGPIPE, which Rust's runtime ignores, no handler is left, and then no signal
+/// is blocked. Only system calls are made, and not by the C library's functions: one takes a lock.
 ///
 /// # Errors
 /// Only for an invalid argument.
-pub(crate) fn give_back() -> Result<(), Errno> {
+pub(crate) fn reset_for_exec() -> Result<(), Errno> {
     let ours = Signals(IGNORED_BY_US.load(Ordering::SeqCst));
-    for number in (1..=NUMBER_MAX).filter(|number| ours.has(*number)) {
-        set(number, libc::SIG_DFL)?;
+    for number in 1..=NUMBER_MAX {
+        // Exec does that as well, but this process may share memory with the one that it is made by,
+        // and a handler that runs before exec would run there.
+        let is_handled = !matches!(kernels_handler_of(number)?, libc::SIG_DFL | libc::SIG_IGN);
+        if is_handled || ours.has(number) || number == libc::SIGPIPE {
+            make_default(number)?;
+        }
     }
-    Ok(())
+    SigSet::empty().thread_set_mask()
+}
+
+/// The kernel's word for an action: longer than it is anywhere, and all zeros are the default one.
+type KernelAction = [usize; 8];
+
+/// How many bytes the kernel's set of signals has.
+const KERNEL_SET_BYTES: usize = 8;
+
+/// The handler of a signal, which is the first word of its action.
+fn kernels_handler_of(number: i32) -> Result<libc::sighandler_t, Errno> {
+    let mut action: KernelAction = [0; 8];
+    let (unchanged, found) = (ptr::null::<KernelAction>(), &raw mut action);
+    // SAFETY: the call only writes to the action, which is long enough.
+    let asked = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            unchanged,
+            found,
+            KERNEL_SET_BYTES,
+        )
+    };
+    Errno::result(asked).map(|_| action[0])
+}
+
+fn make_default(number: i32) -> Result<(), Errno> {
+    let action: KernelAction = [0; 8];
+    let (default, unasked) = (&raw const action, ptr::null_mut::<KernelAction>());
+    // SAFETY: the default is no handler.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            default,
+            unasked,
+            KERNEL_SET_BYTES,
+        )
+    };
+    Errno::result(done).map(drop)
 }
 
 /// Sets the action on a signal, by a system call alone.

@@ -1,4 +1,4 @@
-//! Turns a re-executed program into a worker: says hello to the supervisor and follows its order.
+//! From a re-executed program to a worker: take the supervisor's order and do it.
 //!
 //! A process is called when its environment names the pid of its own parent, so a program started
 //! by a worker, which inherits the environment, does not take itself for one.
@@ -13,7 +13,7 @@ use nix::unistd::{Pid, dup2_stderr, getppid, setsid};
 
 use super::orphan::Waker;
 use super::session::Session;
-use super::{meeting, orphan, roles, run};
+use super::{orphan, roles, run};
 use crate::fail;
 use crate::protocol::endpoints::Endpoints;
 use crate::protocol::orders::{Assignment, BOOT_VARIABLE, ForkReply, Order};
@@ -39,7 +39,7 @@ pub(super) fn call() -> Option<Call> {
     })
 }
 
-/// Says hello and serves. Returns the exit code.
+/// Takes the order and serves. The exit code.
 pub(super) fn answer(call: Call) -> i32 {
     signals::inherited();
     // Commands must be waited for, even if SIGCHLD was ignored when the supervisor was started.
@@ -52,8 +52,9 @@ pub(super) fn answer(call: Call) -> i32 {
         return exit::BOOT_FAILED;
     };
     title::claim("worker");
-    match meeting::await_order(&socket) {
-        Some(Order::Work(assignment)) => {
+    // ipc-channel does not try again after an interrupted call.
+    match signals::with_all_blocked(|| Order::receive(&socket)) {
+        Ok(Order::Work(assignment)) => {
             let Ok(endpoints) = Endpoints::receive(&socket, assignment.number) else {
                 return exit::BOOT_FAILED;
             };
@@ -67,8 +68,11 @@ pub(super) fn answer(call: Call) -> i32 {
             roles::preload();
             work(assignment, endpoints, socket, waker)
         }
-        Some(Order::ServeForks { orders, replies }) => serve_forks(socket, orders, replies),
-        None => exit::BOOT_FAILED,
+        Ok(Order::ServeForks { orders, replies }) => serve_forks(socket, orders, replies),
+        Err(error) => {
+            stderr::write_all(format!("did not get its order: {error}\n").as_bytes());
+            exit::BOOT_FAILED
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use roxmltree::Document;
@@ -470,11 +471,16 @@ fn no_file_is_used_twice() {
 fn a_run_that_cannot_be_started_leaves_no_half_picture() {
     let (_folder, svg, json) = folder();
     let pictures = ["--timeline", &svg, "--trace", &json];
-    let output = supervisor(&pictures)
-        .env("TMPDIR", "/no/such/folder")
-        .output()
-        .unwrap();
+    let mut command = supervisor(&pictures);
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe {
+        // Enough for the pictures, and not for workers.
+        command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 40, 40)?));
+    }
+    let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("file descriptors"), "{told}");
     words(&svg);
     values(&json);
     let (_folder, svg, _) = folder();

@@ -299,12 +299,14 @@ fn only_the_reaper_waits_for_children() {
 
 fn waits_outside_the_reaper(sources: &[Source]) -> Findings {
     let why = "only src/supervision/reap.rs waits for workers, and src/jobs for their commands";
-    // A worker's command is its own child, and nobody else's; so is what the test of copies forks.
+    // A worker's command is its own child, and nobody else's; so is what the test of copies forks, and
+    // a process that could not execute its program, of which nobody is told.
     let reapers = [
         "src/supervision/reap.rs",
         "src/supervision/reap/",
         "src/jobs/child.rs",
         "src/handler/copies.rs",
+        "src/sys/program.rs",
     ];
     let mut findings = Findings::new();
     for source in product(sources, &reapers) {

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ crate::trials!(
     a_kill_at_any_step_of_a_worker_loses_nothing,
     a_kill_at_any_step_of_a_producer_loses_nothing,
     a_queue_whose_books_do_not_agree_ends_the_run_with_70,
+    a_supervisor_killed_in_the_middle_of_a_start_leaves_nobody,
 );
 
 /// Items put by the program itself, and by its producer.
@@ -281,4 +283,23 @@ fn a_queue_whose_books_do_not_agree_ends_the_run_with_70() {
     let mut run = Run::of(command);
     while run.line().is_some() {}
     assert_eq!(run.exit().code(), Some(70), "within {DEADLINE:?}");
+}
+
+/// By a process that is not executed yet, shares its supervisor's memory, and has not asked for the
+/// signal of its death.
+fn a_supervisor_killed_in_the_middle_of_a_start_leaves_nobody() {
+    for method in ["spawn", "fork"].repeat(20) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command
+            .args(["-w", "2", "--wash", "1000s", "--format", "json"])
+            .args(["--start-method", method])
+            .env("DISHRACK_FAULT", "killed in the middle of a start");
+        let mut run = Run::of(command);
+        // Whoever was started has its stdout, so that this ends when nobody is left.
+        while let Some(line) = run.line() {
+            assert!(!line.contains("worker_started"), "{method}: {line}");
+        }
+        let signal = run.exit().signal();
+        assert_eq!(signal, Some(nix::libc::SIGKILL), "{method}");
+    }
 }

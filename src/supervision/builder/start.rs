@@ -245,7 +245,6 @@ impl Builder {
         let role = roles::name_of::<F>()?;
         limits::check_system()?;
         limits::check_socket_buffer()?;
-        limits::check_meeting_place()?;
         limits::check_file_size()?;
         limits::provide_files(workers)?;
         let announces_starts = self.observer.as_ref().is_some_and(|o| o.wants_items());

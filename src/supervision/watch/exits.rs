@@ -16,7 +16,6 @@ impl Watch {
     pub(super) fn bury(&mut self, index: usize) -> ChildEvent {
         let slot = &mut self.slots[index];
         let (exit, pid) = (slot.exit, slot.pid.take());
-        self.has_failed_boots |= slot.watchdog.is_none();
         let ring_pair = slot.ring_pair.take();
         let board = ring_pair.as_ref().map(|ring_pair| ring_pair.board());
         let name = Arc::clone(&slot.name);

@@ -1,12 +1,18 @@
 //! Watching over the fork server: it is started again like a worker, and its lost orders are told.
 
-use std::sync::Arc;
+use std::io;
 use std::time::Duration;
 
+use ipc_channel::ipc;
+
+use super::starts::handover;
 use super::{FORK_SERVER, Watch};
+use crate::protocol::orders::Order;
+use crate::supervision::fork::OrderLink;
 use crate::supervision::notes::Life;
 use crate::supervision::spawn::{self, Leads};
 use crate::supervision::uplink;
+use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::spec::ChildSpec;
 
@@ -15,24 +21,36 @@ const LINGER: Duration = Duration::from_secs(1);
 
 impl Watch {
     pub(super) fn start_fork_server(&mut self) {
-        let title = format!("fork-server of {}", self.plan.name);
-        let started = spawn::start(&title, Leads::Group, None, self.broker.process_mark())
-            .and_then(|started| {
-                self.reaper.watch_alone(FORK_SERVER, started.pid)?;
-                let server = self.fork_server.next_number();
-                let socket = Arc::new(started.socket);
-                uplink::receive_fork_server(server, Arc::clone(&socket), self.sender.clone())?;
-                Ok(socket)
-            });
-        match started {
-            Ok(socket) => self.fork_server.began(socket),
+        match self.launch_fork_server() {
+            Ok(link) => {
+                let refused = self.fork_server.began(link);
+                self.report_refused_orders(refused);
+            }
             Err(error) => {
-                // If its process is there, nobody would ever meet it.
+                // If its process is there, nobody would read its answers.
                 self.reaper.kill(FORK_SERVER);
                 let orders = self.fork_server.fail(error.to_string());
                 self.report_lost_orders(&orders, &format!("no fork server: {error}"));
             }
         }
+    }
+
+    fn launch_fork_server(&mut self) -> io::Result<OrderLink> {
+        let (sender, orders) = ipc::channel()?;
+        let (replies, answers) = ipc::channel()?;
+        let (socket, theirs) = DescriptorSocket::pair()?;
+        Order::ServeForks { orders, replies }.send(&socket)?;
+        let title = format!("fork-server of {}", self.plan.name);
+        let journal = self.broker.process_mark();
+        let by = handover(&mut self.handover)?;
+        let pid = spawn::start(by, theirs, &title, Leads::Group, None, journal)?;
+        self.reaper.watch_alone(FORK_SERVER, pid)?;
+        let server = self.fork_server.next_number();
+        uplink::receive_fork_server(server, answers, self.sender.clone())?;
+        Ok(OrderLink {
+            orders: sender,
+            socket,
+        })
     }
 
     /// Orders that could not be sent: their workers never come to be.
@@ -54,7 +72,6 @@ impl Watch {
 
     /// Its process has ended. What it said before is still to be read.
     pub(super) fn fork_server_ended(&mut self, exit: Exit) {
-        self.has_failed_boots |= !self.fork_server.is_ready();
         self.fork_server.process_ended(exit);
         self.fork_server_lingers_until = self.now().checked_add(LINGER);
         self.bury_fork_server();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::protocol::ring_pair::RingPair;
 use crate::supervision::notes::{Life, Registration};
-use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
@@ -20,8 +19,6 @@ pub(super) struct Slot {
     pub(super) exit: Exit,
     pub(super) registration: Registration,
     pub(super) ring_pair: Option<Arc<RingPair>>,
-    /// The socket between us and a spawned process, until it is ready.
-    pub(super) socket: Option<Arc<DescriptorSocket>>,
     /// Why its channel was given up, if it was.
     pub(super) complaint: Option<String>,
     /// It was ordered from the fork server and taken for never born.
@@ -48,7 +45,6 @@ impl Slot {
             exit: Exit::Unknown,
             registration: Registration::default(),
             ring_pair: None,
-            socket: None,
             complaint: None,
             is_lost: false,
             is_kill_due: false,
@@ -69,7 +65,6 @@ impl Slot {
         self.is_lost = false;
         self.is_kill_due = false;
         self.watchdog = None;
-        self.socket = None;
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);
         std::mem::replace(&mut self.has_begun, true) && !is_recycled

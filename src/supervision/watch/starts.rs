@@ -10,8 +10,17 @@ use crate::supervision::notes::{Life, Registration};
 use crate::supervision::spawn::{self, Ends, Leads, StartMessage};
 use crate::supervision::uplink::{self, Reception};
 use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::program::Handover;
 use dishrack_core::pool::child::{ChildEvent, Phase};
 use dishrack_core::pool::spec::{Bounds, StartMethod};
+
+/// Made at the first start, when few files are open.
+pub(super) fn handover(made: &mut Option<Handover>) -> io::Result<&mut Handover> {
+    match made {
+        Some(handover) => Ok(handover),
+        None => Ok(made.insert(Handover::new()?)),
+    }
+}
 
 impl Watch {
     pub(super) fn start(&mut self, index: usize) -> io::Result<()> {
@@ -49,21 +58,19 @@ impl Watch {
     fn spawn(&mut self, index: usize) -> io::Result<()> {
         let stderr = self.open_stderr(index)?;
         let (ends, start_message) = self.assign(index)?;
+        let (socket, theirs) = DescriptorSocket::pair()?;
+        // It lies there when the process comes to look for it: nobody waits for anybody.
+        start_message.send(&socket)?;
+        let by = handover(&mut self.handover)?;
         let slot = &mut self.slots[index];
-        let started = spawn::start(
-            &slot.name,
-            Leads::Session,
-            stderr,
-            self.broker.process_mark(),
-        )?;
+        let journal = self.broker.process_mark();
+        let pid = spawn::start(by, theirs, &slot.name, Leads::Session, stderr, journal)?;
         fail::point("start: process made");
         let life = slot.life(index);
-        self.reaper.watch(key_of(life), started.pid)?;
-        slot.pid = Some(started.pid);
-        let socket = Arc::new(started.socket);
-        slot.socket = Some(Arc::clone(&socket));
-        let reception = self.reception(index, ends, socket);
-        uplink::receive(reception, Some(start_message)).or_else(|error| {
+        self.reaper.watch(key_of(life), pid)?;
+        slot.pid = Some(pid);
+        let reception = self.reception(index, ends, Arc::new(socket));
+        uplink::receive(reception).or_else(|error| {
             // The process is there without a channel: it will be buried when it has ended.
             self.close_link(index, Some(error.to_string()));
             Ok(())
@@ -81,7 +88,7 @@ impl Watch {
         start_message.endpoints.socket = Some(theirs);
         start_message.endpoints.stderr = stderr;
         let life = self.slots[index].life(index);
-        uplink::receive(self.reception(index, ends, Arc::new(socket)), None)?;
+        uplink::receive(self.reception(index, ends, Arc::new(socket)))?;
         let refused = self.fork_server.order(life, start_message);
         self.report_refused_orders(refused);
         Ok(())
