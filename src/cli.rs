@@ -13,7 +13,7 @@ mod dead;
 mod dead_letter_log;
 mod dishes;
 mod earlier;
-mod exit;
+mod exit_codes;
 mod expected;
 mod goal;
 mod halt;
@@ -52,7 +52,7 @@ use std::process::ExitCode;
 use nix::sys::signal::Signal;
 
 use self::command_line::{Command, CommandLine};
-use self::exit::{Failure, code};
+use self::exit_codes::{Failure, code};
 use self::screen::Stream;
 use crate::kitchen;
 use crate::observe::text::harmless;
@@ -79,7 +79,7 @@ fn run_with((config, work): (config::Config, validation::Work)) -> Result<u8, Fa
         }
         validation::Work::Jobs(jobs) if jobs.is_dry_run => jobs::dry_run(&config, &jobs),
         validation::Work::Jobs(jobs) => {
-            let jobs = jobs::Jobs::new(*jobs, config.workers, config.shutdown);
+            let jobs = jobs::Jobs::new(*jobs, config.workers, config.pool.shutdown);
             run::run(config, jobs)
         }
     }
@@ -188,7 +188,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let outcome = do_as_told(args, is_consistent, has_end_of_options);
     // Whatever became of it.
-    exit::leave_clean();
+    exit_codes::leave_clean();
     match outcome {
         Ok(code) => code.into(),
         Err(failure) => {

@@ -3,7 +3,6 @@
 //! An observer gets every event in the order in which it became known. Each display of a run (text,
 //! JSON, a status line) is a fold over these events in a file of its own, and changes nothing.
 
-#[cfg(feature = "cli")]
 pub(crate) mod json;
 #[cfg(feature = "cli")]
 pub(crate) mod progress;
@@ -20,20 +19,26 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::Serialize;
+
 use crate::sys::clock::monotonic_ns;
 use dishrack_core::ledger::{Counts, Exit, Failure, ItemId};
 
-/// An event, and its time.
-#[derive(Debug, Clone, PartialEq)]
+/// An event and its time. As JSON it is what the command prints, but that dishes are `running` here, too;
+/// `docs/events.md` has the names and fields.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event {
-    /// Time since the queue was made.
-    pub at: Duration,
     /// The event.
+    #[serde(flatten)]
     pub kind: EventKind,
+    /// The time since the queue was made.
+    #[serde(rename = "t_us", serialize_with = "json::micros_of")]
+    pub at: Duration,
 }
 
 /// The kinds of events. An `item` is named by the supervisor's `name_items`, or `item-` and number.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
     /// A run began.
@@ -53,6 +58,7 @@ pub enum EventKind {
         pid: u32,
     },
     /// A producer began to make an item.
+    #[serde(rename = "washing")]
     Producing {
         /// The item's name.
         item: String,
@@ -60,6 +66,7 @@ pub enum EventKind {
         pid: u32,
     },
     /// A producer made an item, and puts it on the queue next.
+    #[serde(rename = "washed")]
     Produced {
         /// The item's name.
         item: String,
@@ -67,6 +74,7 @@ pub enum EventKind {
         pid: u32,
     },
     /// A producer was stopped before an item was made.
+    #[serde(rename = "not_washed")]
     NotProduced {
         /// The item's name.
         item: String,
@@ -74,11 +82,13 @@ pub enum EventKind {
         pid: u32,
     },
     /// A worker began to work on an item.
+    #[serde(rename = "running")]
     ItemStarted {
-        /// The item.
-        id: ItemId,
         /// The item's name.
         item: String,
+        /// The item.
+        #[serde(rename = "number")]
+        id: ItemId,
         /// The worker's name.
         worker: Arc<str>,
         /// The worker's process.
@@ -87,8 +97,10 @@ pub enum EventKind {
         attempt: u32,
     },
     /// A worker acknowledged an item.
+    #[serde(rename = "done")]
     ItemDone {
         /// The item.
+        #[serde(skip)]
         id: ItemId,
         /// The item's name.
         item: String,
@@ -99,26 +111,32 @@ pub enum EventKind {
         /// The number of this attempt.
         attempt: u32,
         /// The time that the worker took.
+        #[serde(rename = "duration_us", serialize_with = "json::micros_of")]
         duration: Duration,
         /// The time at which that was heard, since 1970 (UTC).
+        #[serde(skip)]
         ended: Duration,
     },
     /// An attempt failed and another one follows.
     Retry {
         /// The item.
+        #[serde(skip)]
         id: ItemId,
         /// The item's name.
         item: String,
         /// The failed attempt with its cause, worker and time.
+        #[serde(flatten, serialize_with = "json::failure")]
         failure: Arc<Failure>,
     },
     /// The last attempt failed: the item is a dead letter.
     Dead {
         /// The item.
+        #[serde(skip)]
         id: ItemId,
         /// The item's name.
         item: String,
         /// Every failed attempt, oldest first.
+        #[serde(flatten, serialize_with = "json::history")]
         history: Arc<[Failure]>,
     },
     /// A worker process ended.
@@ -127,11 +145,13 @@ pub enum EventKind {
         worker: Arc<str>,
         /// Its process.
         pid: u32,
-        /// The end of its process.
-        exit: Exit,
         /// The item that it had started and not settled.
         holding: Option<String>,
+        /// The end of its process.
+        #[serde(flatten, serialize_with = "json::exit")]
+        exit: Exit,
         /// True if its supervisor was stopping, so it had to end.
+        #[serde(skip)]
         is_asked: bool,
     },
     /// A worker could not be started, or ended before it was ready to work.
@@ -198,10 +218,12 @@ pub enum EventKind {
     /// A run is over.
     Summary {
         /// The final counts.
+        #[serde(flatten, serialize_with = "json::counts")]
         counts: Counts,
         /// The number of times that workers were started again.
         restarts: u64,
         /// The time that the run took.
+        #[serde(rename = "elapsed_us", serialize_with = "json::micros_of")]
         elapsed: Duration,
     },
 }
@@ -217,6 +239,19 @@ impl EventKind {
                 | EventKind::NotProduced { .. }
                 | EventKind::ItemStarted { .. }
                 | EventKind::ItemDone { .. }
+        )
+    }
+
+    /// True if people are told as well where programs read the events: it is about the run and not
+    /// about one of its items.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_of_run(&self) -> bool {
+        matches!(
+            self,
+            EventKind::WorkerFailedToStart { .. }
+                | EventKind::WorkerFailed { .. }
+                | EventKind::WorkerGivenUp { .. }
+                | EventKind::Notice { .. }
         )
     }
 }
@@ -328,13 +363,11 @@ impl Emitter {
 }
 
 /// A time as JSON has it.
-#[cfg(feature = "cli")]
 pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Why an item was given up on, in words.
-#[cfg(feature = "cli")]
 pub(crate) fn last_cause(history: &[Failure]) -> String {
     let last = history.last().map(|failure| failure.cause.to_string());
     last.unwrap_or_default()

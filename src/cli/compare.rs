@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
 use super::args::{self, Mode};
-use super::exit::{Failure, code, end, end_without_stdout};
+use super::exit_codes::{Failure, code, end, end_without_stdout};
 use super::output::{self, Output};
 use super::pictures::{self, kitchen_labels};
 use super::screen::Stream;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
-use super::args::{Format, Method, Mode, Show};
+use super::args::{Format, Mode, PoolArgs, Show};
 use super::input::Source;
 use super::output::Output;
 use crate::store::journal::Durability;
@@ -45,13 +45,8 @@ pub(super) struct Config {
     pub(super) total: Option<u64>,
     pub(super) is_quiet: bool,
     pub(super) has_summary: bool,
-    pub(super) method: Method,
+    pub(super) pool: PoolArgs,
     pub(super) options: Options,
-    pub(super) polls: bool,
-    pub(super) timeout: Option<Duration>,
-    pub(super) shutdown: Duration,
-    pub(super) max_restarts: u32,
-    pub(super) max_seconds: Duration,
     pub(super) format: Format,
     pub(super) progress: Show,
     pub(super) journal: Option<(PathBuf, Durability)>,

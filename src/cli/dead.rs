@@ -13,7 +13,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::args::{Format, StreamArgs};
-use super::exit::{Failure, code, written};
+use super::exit_codes::{Failure, code, written};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
 use super::screen::{self, Stream as Output};

@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 
 use super::args::Mode;
 use super::config::{Config, DishConfig, Purpose};
-use super::exit::Failure;
+use super::exit_codes::Failure;
 use super::input;
 use super::layout::DishText;
 use super::pictures;

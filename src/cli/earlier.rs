@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::exit::Failure;
+use super::exit_codes::Failure;
 use crate::jobs::ending;
 use crate::observe::{Event, EventKind};
 use crate::queue::JoinableQueue;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::config::{Config, Purpose};
-use super::exit::Failure;
+use super::exit_codes::Failure;
 use super::expected::Expected;
 use super::{progress, screen};
 use crate::queue::JoinableQueue;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::exit::code;
+use super::exit_codes::code;
 use super::expected::Expected;
 use super::stop::{Manner, Stop};
 

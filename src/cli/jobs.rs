@@ -26,7 +26,7 @@ use self::output::{Outputs, Shape};
 use self::results::Results;
 use self::unanswered::Unanswered;
 use super::config::Config;
-use super::exit::Failure;
+use super::exit_codes::Failure;
 use super::halt::HaltRule;
 use super::input::Source;
 use super::layout::JobText;
@@ -180,7 +180,7 @@ impl Work for Jobs {
         let outputs = Outputs::new(spool, shape, results, origin, (out.clone(), returns));
         views.push(Box::new(outputs));
         if self.config.setup.server.is_some() {
-            let unanswered = Unanswered::new(config.max_restarts, origin.stop.clone());
+            let unanswered = Unanswered::new(config.pool.max_restarts, origin.stop.clone());
             views.push(Box::new(unanswered));
         }
         views.push(Box::new(self.budget.returns()));

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::address::Address;
 use super::args::StreamArgs;
-use super::exit::{self, Failure, code, written};
+use super::exit_codes::{self, Failure, code, written};
 use super::layout::Anything;
 use super::notices::Notices;
 use super::screen::{Stream, say};
@@ -40,7 +40,7 @@ pub(super) fn run(command: &Join) -> Result<u8, Failure> {
         .map_err(Failure::Usage)?
         .opening(Opening::Existing);
     let stop = Stop::new();
-    let end = |signal| exit::end(code::of_signal(signal));
+    let end = |signal| exit_codes::end(code::of_signal(signal));
     stop.listen(end, end).map_err(Failure::of_thread)?;
     let queue = place.queue(Box::new(Anything), Options::default())?;
     Notices::of(&queue)?;

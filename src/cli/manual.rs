@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use super::exit::{Failure, code, written};
+use super::exit_codes::{Failure, code, written};
 use super::screen::Stream;
 
 /// In which form.

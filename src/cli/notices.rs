@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::exit::Failure;
+use super::exit_codes::Failure;
 use super::screen;
 use crate::observe::{Event, EventKind, Observer};
 use crate::queue::JoinableQueue;

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
-use super::exit::{code, end};
+use super::exit_codes::{code, end};
 use super::halt::HaltRule;
 use super::input::Source;
 use super::screen::{self, say, say_in_time};

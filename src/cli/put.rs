@@ -10,7 +10,7 @@ use clap::Args;
 use serde_bytes::ByteBuf;
 
 use super::args::{PromiseArgs, StreamArgs};
-use super::exit::{Failure, code, end};
+use super::exit_codes::{Failure, code, end};
 use super::input::{self, Feed, Source};
 use super::layout::JobText;
 use super::notices::Notices;

@@ -6,11 +6,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::{Format, Method, Mode};
+use super::args::{Format, Mode};
 use super::config::{Config, Purpose};
 use super::dead_letter_log::DeadLetterLog;
 use super::earlier;
-use super::exit::{Failure, code, end, end_without_stdout};
+use super::exit_codes::{Failure, code, end, end_without_stdout};
 use super::expected::Expected;
 use super::goal::Goal;
 use super::input::{self, Feed, Source};
@@ -29,7 +29,6 @@ use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
 use crate::sys::threads::spawn;
 use dishrack_core::ledger::ItemId;
-use dishrack_core::pool::spec::StartMethod;
 
 /// Does all the work. The exit code.
 pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
@@ -143,7 +142,7 @@ impl<T: 'static> Running<T> {
         // A stopped run does not wait for ever for somebody to read.
         let signal = self.stop.signal();
         let time = signal.map_or(Duration::MAX, |_| {
-            self.stop.left_of(config.shutdown).max(TIME_TO_READ)
+            self.stop.left_of(config.pool.shutdown).max(TIME_TO_READ)
         });
         let is_written = self.printer.finish(time);
         let has_dead_letters = match config.is_shared() {
@@ -227,7 +226,7 @@ impl<T: 'static> Running<T> {
         let (config_late, config) = (Arc::clone(config), Arc::clone(config));
         let in_order = move |signal| {
             if orderly.is_shared {
-                give_up_in_time(&orderly.queue, &orderly.stop, config_late.shutdown);
+                give_up_in_time(&orderly.queue, &orderly.stop, config_late.pool.shutdown);
             }
             orderly.queue.close();
             orderly.queue.quit();
@@ -235,7 +234,7 @@ impl<T: 'static> Running<T> {
             orderly.pool.stop();
             if config_late.mode == Mode::Sequential {
                 // There is no worker to kill: the producer has the item in hand.
-                std::thread::sleep(config_late.shutdown);
+                std::thread::sleep(config_late.pool.shutdown);
                 orderly.end(&config_late, signal);
             }
         };
@@ -455,22 +454,10 @@ fn hire<W: Work>(
     queue: &JoinableQueue<W::Item>,
     printer: &Arc<Printer>,
 ) -> Result<Supervisor<W::Item, ()>, Failure> {
-    let mut builder = Supervisor::builder()
+    let builder = Supervisor::builder()
         .processes(config.workers)
         .owns_process()
-        .shutdown(config.shutdown)
-        .intensity(config.max_restarts, config.max_seconds)
-        .start_method(match config.method {
-            Method::Spawn => StartMethod::Spawn,
-            Method::Fork => StartMethod::Fork,
-        })
         .stderr_to(screen::pass_on)
         .observer(Arc::clone(printer) as _);
-    if let Some(limit) = config.timeout {
-        builder = builder.time_limit(limit);
-    }
-    if !config.polls {
-        builder = builder.without_polling();
-    }
-    Ok(work.hire(builder, queue)?)
+    Ok(work.hire(config.pool.apply(builder), queue)?)
 }

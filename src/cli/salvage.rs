@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::{Failure, code};
+use super::exit_codes::{Failure, code};
 use super::screen;
 use crate::queue::durable::salvage;
 use crate::store::journal::Saved;

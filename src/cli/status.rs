@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::address::Address;
 use super::args::{Format, StreamArgs, duration};
-use super::exit::{Failure, code, written};
+use super::exit_codes::{Failure, code, written};
 use super::layout::Anything;
 use super::screen::Stream;
 use crate::observe::text::printable;

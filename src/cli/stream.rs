@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::exit::Failure;
+use super::exit_codes::Failure;
 use super::stop::Stop;
 use crate::queue::JoinableQueue;
 use crate::sys::threads::spawn;

@@ -181,7 +181,6 @@ fn config_of(
         total: from.total,
         is_quiet: shown.quiet,
         has_summary: !shown.no_summary,
-        method: pool.start_method,
         options: Options {
             capacity: from.capacity,
             max_attempts,
@@ -190,11 +189,7 @@ fn config_of(
                 Backoff::exponential(base, base.max(BACKOFF_MAX))
             }),
         },
-        polls: !pool.no_poll,
-        timeout: pool.timeout,
-        shutdown: pool.shutdown,
-        max_restarts: pool.max_restarts,
-        max_seconds: pool.max_seconds,
+        pool,
         format: shown.format,
         progress: shown.progress,
         journal: None,

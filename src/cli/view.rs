@@ -91,18 +91,6 @@ impl Write for Out {
     }
 }
 
-/// Whether people are told as well where programs read the events: it is about the run and not about
-/// one of its items.
-fn is_trouble(kind: &EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::WorkerFailedToStart { .. }
-            | EventKind::WorkerFailed { .. }
-            | EventKind::WorkerGivenUp { .. }
-            | EventKind::Notice { .. }
-    )
-}
-
 /// Events as lines: the chapter's, or JSON.
 pub(super) struct Lines {
     out: Out,
@@ -145,7 +133,7 @@ impl View for Lines {
         if self.format == Format::Json {
             let object = json::object(event, self.style.words.tells_items);
             self.print(object.to_string())?;
-            if !is_trouble(&event.kind) {
+            if !event.kind.is_of_run() {
                 return Ok(());
             }
         }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::args::Mode;
 use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
-use super::exit::Failure;
+use super::exit_codes::Failure;
 use super::expected::Expected;
 use super::halt::HaltRule;
 use super::input::{Feed, Line, Source};

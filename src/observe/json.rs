@@ -1,124 +1,73 @@
-//! Events as JSON, one object a line. The names of events and fields are a contract with other
-//! programs: see `docs/events.md`.
+//! Events as JSON, one object a line. Each kind has its name and its fields where it is declared; here
+//! is how single fields are written. The names are a contract with other programs: see `docs/events.md`.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Event, EventKind, last_cause, micros};
-use dishrack_core::ledger::Exit;
+use serde::Serializer;
+use serde::ser::SerializeMap;
+
+#[cfg(feature = "cli")]
+use super::{Event, EventKind};
+use super::{last_cause, micros};
+use dishrack_core::ledger::{Counts, Exit, Failure};
 
 /// Returns the event's object. Items are dishes, which are washed and dried, or are run.
-pub(crate) fn object(event: &Event, are_dishes: bool) -> Value {
-    let mut object = with_fields(name(&event.kind, are_dishes), &event.kind, are_dishes);
-    object["t_us"] = micros(event.at).into();
+#[cfg(feature = "cli")]
+pub(crate) fn object(event: &Event, are_dishes: bool) -> serde_json::Value {
+    // Names are text, and numbers are numbers: there is nothing that JSON has no form for.
+    let mut object = serde_json::to_value(event).unwrap_or_default();
+    if are_dishes
+        && matches!(event.kind, EventKind::ItemStarted { .. })
+        && let Some(fields) = object.as_object_mut()
+    {
+        fields.insert("event".into(), "drying".into());
+        fields.shift_remove("number");
+    }
     object
 }
 
-fn name(kind: &EventKind, are_dishes: bool) -> &'static str {
-    match kind {
-        EventKind::Started { .. } => "started",
-        EventKind::Producing { .. } => "washing",
-        EventKind::Produced { .. } => "washed",
-        EventKind::NotProduced { .. } => "not_washed",
-        EventKind::ItemStarted { .. } if are_dishes => "drying",
-        EventKind::ItemStarted { .. } => "running",
-        EventKind::ItemDone { .. } => "done",
-        EventKind::Retry { .. } => "retry",
-        EventKind::Dead { .. } => "dead",
-        EventKind::TimeLimit { .. } => "time_limit",
-        EventKind::WorkerStarted { .. } => "worker_started",
-        EventKind::WorkerExited { .. } => "worker_exited",
-        EventKind::WorkerFailedToStart { .. } => "worker_failed_to_start",
-        EventKind::WorkerFailed { .. } => "worker_failed",
-        EventKind::WorkerGivenUp { .. } => "worker_given_up",
-        EventKind::WorkerReplaced { .. } => "worker_replaced",
-        EventKind::NoWorkersLeft { .. } => "no_workers_left",
-        EventKind::JournalFailed { .. } => "journal_failed",
-        EventKind::Notice { .. } => "notice",
-        EventKind::Inconsistent { .. } => "inconsistent",
-        EventKind::Summary { .. } => "summary",
-    }
+pub(super) fn micros_of<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(micros(*time))
 }
 
-/// What belongs to an event of this name.
-fn with_fields(event: &str, kind: &EventKind, are_dishes: bool) -> Value {
-    match kind {
-        EventKind::Started { pid, mode, workers } => {
-            json!({"event": event, "pid": pid, "mode": mode, "workers": workers})
-        }
-        EventKind::Producing { item, pid }
-        | EventKind::Produced { item, pid }
-        | EventKind::NotProduced { item, pid } => {
-            json!({"event": event, "item": item, "pid": pid})
-        }
-        #[rustfmt::skip]
-        EventKind::ItemStarted { id, item, worker, pid, attempt } => match are_dishes {
-            true => json!({
-                "event": event, "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
-            }),
-            false => json!({
-                "event": event, "item": item, "number": id.0, "worker": &**worker, "pid": pid,
-                "attempt": attempt,
-            }),
-        },
-        #[rustfmt::skip]
-        EventKind::ItemDone { item, worker, pid, attempt, duration, .. } => json!({
-            "event": event, "item": item, "worker": &**worker, "pid": pid, "attempt": attempt,
-            "duration_us": micros(*duration),
-        }),
-        EventKind::Retry { item, failure, .. } => json!({
-            "event": event, "item": item, "attempt": failure.attempt,
-            "cause": failure.cause.to_string(),
-        }),
-        EventKind::Dead { item, history, .. } => json!({
-            "event": event, "item": item, "attempts": history.len(), "cause": last_cause(history),
-        }),
-        EventKind::TimeLimit { item, worker, pid } => {
-            json!({"event": event, "item": item, "worker": &**worker, "pid": pid})
-        }
-        EventKind::WorkerStarted { worker, pid } => {
-            json!({"event": event, "worker": &**worker, "pid": pid})
-        }
-        #[rustfmt::skip]
-        EventKind::WorkerExited { worker, pid, exit, holding, .. } => {
-            exited(json!({"event": event, "worker": &**worker, "pid": pid, "holding": holding}), *exit)
-        },
-        EventKind::WorkerFailedToStart { worker, pid, why } => {
-            json!({"event": event, "worker": &**worker, "pid": pid, "why": why})
-        }
-        EventKind::WorkerReplaced { worker, pid, why } => {
-            json!({"event": event, "worker": &**worker, "pid": pid, "why": why})
-        }
-        EventKind::WorkerFailed { worker, why } | EventKind::WorkerGivenUp { worker, why } => {
-            json!({"event": event, "worker": &**worker, "why": why})
-        }
-        EventKind::NoWorkersLeft { why }
-        | EventKind::JournalFailed { why }
-        | EventKind::Notice { why }
-        | EventKind::Inconsistent { why } => json!({"event": event, "why": why}),
-        EventKind::Summary {
-            counts,
-            restarts,
-            elapsed,
-        } => json!({
-            "event": event, "accepted": counts.accepted, "done": counts.done, "dead": counts.dead,
-            "retries": counts.retries, "restarts": restarts, "elapsed_us": micros(*elapsed),
-        }),
-    }
+pub(super) fn failure<S: Serializer>(failed: &Arc<Failure>, to: S) -> Result<S::Ok, S::Error> {
+    let mut fields = to.serialize_map(Some(2))?;
+    fields.serialize_entry("attempt", &failed.attempt)?;
+    fields.serialize_entry("cause", &failed.cause.to_string())?;
+    fields.end()
+}
+
+pub(super) fn history<S: Serializer>(history: &Arc<[Failure]>, to: S) -> Result<S::Ok, S::Error> {
+    let mut fields = to.serialize_map(Some(2))?;
+    fields.serialize_entry("attempts", &history.len())?;
+    fields.serialize_entry("cause", &last_cause(history))?;
+    fields.end()
 }
 
 /// An exit code and a signal never stand in the same field.
-fn exited(mut object: Value, exit: Exit) -> Value {
+pub(super) fn exit<S: Serializer>(exit: &Exit, to: S) -> Result<S::Ok, S::Error> {
+    let mut fields = to.serialize_map(Some(1))?;
     match exit {
-        Exit::Exited(code) => object["code"] = code.into(),
-        Exit::Signaled(_) => object["signal"] = exit.signal_name().into(),
-        Exit::Unknown => object["code"] = Value::Null,
+        Exit::Exited(code) => fields.serialize_entry("code", code)?,
+        Exit::Signaled(_) => fields.serialize_entry("signal", &exit.signal_name())?,
+        Exit::Unknown => fields.serialize_entry("code", &None::<i32>)?,
     }
-    object
+    fields.end()
 }
 
-#[cfg(test)]
+pub(super) fn counts<S: Serializer>(counts: &Counts, to: S) -> Result<S::Ok, S::Error> {
+    let mut fields = to.serialize_map(Some(4))?;
+    fields.serialize_entry("accepted", &counts.accepted)?;
+    fields.serialize_entry("done", &counts.done)?;
+    fields.serialize_entry("dead", &counts.dead)?;
+    fields.serialize_entry("retries", &counts.retries)?;
+    fields.end()
+}
+
+#[cfg(all(test, feature = "cli"))]
 mod tests {
-    use std::time::Duration;
+    use serde_json::json;
 
     use super::*;
 

@@ -208,14 +208,8 @@ impl Spans {
                 let row = self.row(worker, out);
                 out.push(death(row, at, None, why));
             }
-            EventKind::Started { .. }
-            | EventKind::WorkerReplaced { .. }
-            | EventKind::TimeLimit { .. }
-            | EventKind::NoWorkersLeft { .. }
-            | EventKind::JournalFailed { .. }
-            | EventKind::Notice { .. }
-            | EventKind::Inconsistent { .. }
-            | EventKind::Summary { .. } => {}
+            // All others are not drawn.
+            _ => {}
         }
     }
 

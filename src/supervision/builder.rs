@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::spawn::Launch;
 use crate::broker::NameItems;
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
@@ -50,6 +51,7 @@ pub struct Builder {
     restart: Option<Restart>,
     method: StartMethod,
     pub(super) bounds: Bounds,
+    pub(super) launch: Launch,
     stderr_to: Outlet,
     is_direct: bool,
     polls: bool,
@@ -78,6 +80,7 @@ impl Builder {
             restart: None,
             method: StartMethod::default(),
             bounds: Bounds::default(),
+            launch: Launch::default(),
             stderr_to: stderr::write_all,
             is_direct: false,
             polls: true,
@@ -197,22 +200,6 @@ impl Builder {
         self
     }
 
-    /// Worker processes write to this program's stderr themselves. Otherwise that goes through the
-    /// supervisor, which keeps the last 4 KiB for the history of failed items.
-    #[must_use]
-    pub fn inherit_stderr(mut self) -> Self {
-        self.bounds.inherits_stderr = true;
-        self
-    }
-
-    /// What worker processes write to stderr is shown nowhere. The last 4 KiB are kept for the
-    /// history of failed items all the same.
-    #[must_use]
-    pub fn hide_stderr(mut self) -> Self {
-        self.bounds.hides_stderr = true;
-        self
-    }
-
     /// Gives every worker process this value before its first item, also those that are started
     /// later; they read it by [`context`](crate::context). For what all items have in common and
     /// handlers, which cannot capture, must know.
@@ -243,6 +230,39 @@ impl Builder {
     #[must_use]
     pub fn without_polling(mut self) -> Self {
         self.polls = false;
+        self
+    }
+
+    /// Has worker processes write to this program's stderr themselves. Otherwise that goes through the
+    /// supervisor, which keeps the last 4 KiB for the history of failed items.
+    #[must_use]
+    pub fn inherit_stderr(mut self) -> Self {
+        self.launch.inherits_stderr = true;
+        self
+    }
+
+    /// Shows nothing of what worker processes write to stderr. The last 4 KiB are kept for the history
+    /// of failed items all the same.
+    #[must_use]
+    pub fn hide_stderr(mut self) -> Self {
+        self.launch.hides_stderr = true;
+        self
+    }
+
+    /// Ends the processes that workers start with them, also where a worker and this process are killed
+    /// at once. A small process watches over that, for as long as the supervisor lives; without it
+    /// such processes may stay.
+    #[must_use]
+    pub fn keeper(mut self) -> Self {
+        self.launch.has_keeper = true;
+        self
+    }
+
+    /// Says that this process has no other children than those of this supervisor, so that it may wait
+    /// for whatever else is left to it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn owns_process(mut self) -> Self {
+        self.launch.owns_process = true;
         self
     }
 
@@ -278,23 +298,6 @@ impl Builder {
     #[cfg(feature = "cli")]
     pub(crate) fn name_bodies(mut self, name: fn(&[u8]) -> String) -> Self {
         self.name_items = Some(Arc::new(name));
-        self
-    }
-
-    /// What worker processes start themselves ends with them also where a worker and this process are
-    /// killed at once: a small process watches over that, for as long as the supervisor lives.
-    /// Without it such processes may stay.
-    #[must_use]
-    pub fn keeper(mut self) -> Self {
-        self.bounds.has_keeper = true;
-        self
-    }
-
-    /// This process has no other children than those of this supervisor, so that it may wait for
-    /// whatever else is left to it.
-    #[cfg(feature = "cli")]
-    pub(crate) fn owns_process(mut self) -> Self {
-        self.bounds.owns_process = true;
         self
     }
 }

@@ -24,7 +24,8 @@ pub(super) struct ProcessPool {
 }
 
 impl ProcessPool {
-    pub(super) fn start(plan: ProcessPlan, broker: &Arc<Broker>) -> Result<Self, Kind> {
+    pub(super) fn start(mut plan: ProcessPlan, broker: &Arc<Broker>) -> Result<Self, Kind> {
+        plan.launch.journal = broker.process_mark();
         let reaper = Reaper::new().map_err(Kind::io("making an epoll"))?;
         let (sender, notes) = NoteSender::channel(reaper.waker());
         let roster = Roster::default();

@@ -25,6 +25,21 @@ use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::{Handover, Program};
 use crate::sys::{memory, title};
 
+/// How worker processes are started and kept, apart from what they work on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Launch {
+    /// True if workers write to the supervisor's stderr themselves.
+    pub(super) inherits_stderr: bool,
+    /// True if their stderr is not shown.
+    pub(super) hides_stderr: bool,
+    /// True if a keeper ends the processes that workers start.
+    pub(super) has_keeper: bool,
+    /// True if this process has no children but those of this supervisor.
+    pub(super) owns_process: bool,
+    /// The mark of the journal whose items the processes work for, by which a later run knows them.
+    pub(super) journal: Option<u128>,
+}
+
 /// What a new process is the leader of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leads {
@@ -35,16 +50,15 @@ pub(super) enum Leads {
     Session,
 }
 
-/// Executes the running executable again, which inherits this socket; its pid. The calling thread must live as long as the supervisor:
-/// the kernel takes its end for the parent's. `journal`: whose items the process works for, if that is
-/// to be known when this one is gone.
+/// Executes the running executable again, which inherits this socket, and returns its pid. The calling
+/// thread must live as long as the supervisor: the kernel takes its end for the parent's.
 pub(super) fn start(
     by: &mut Handover,
     socket: DescriptorSocket,
     name: &str,
     leads: Leads,
     stderr: Option<OwnedFd>,
-    journal: Option<u128>,
+    launch: &Launch,
 ) -> io::Result<u32> {
     let supervisor = std::process::id();
     // Room for the title; it is all spaces until the process has a name.
@@ -54,7 +68,7 @@ pub(super) fn start(
         program.stderr(stderr);
     }
     jobserver::conceal_from(&mut program);
-    match journal {
+    match launch.journal {
         Some(identity) => program.env(JOURNAL_VARIABLE, mark_of(identity)),
         // It may be another run's, which has started this one.
         None => program.env_remove(JOURNAL_VARIABLE),

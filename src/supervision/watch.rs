@@ -6,9 +6,9 @@
 
 mod exits;
 mod forks;
-mod rounds;
 mod slot;
 mod starts;
+mod time_limits;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use super::reap::Reaper;
 use super::spawn::Position;
 use crate::broker::Broker;
 use crate::observe::EventKind;
+use crate::supervision::spawn::Launch;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::program::Handover;
 use crate::sys::stderr::{Outlet, Relay};
@@ -65,6 +66,7 @@ pub(super) struct ProcessPlan {
     pub(super) position: Position,
     pub(super) credit: Option<Credit>,
     pub(super) bounds: Bounds,
+    pub(super) launch: Launch,
     pub(super) stderr_to: Outlet,
 }
 
@@ -113,11 +115,11 @@ impl Watch {
             Slot::new(name, Child::new(plan.spec, seed))
         };
         // Without it workers write to our stderr themselves.
-        let outlet = match plan.bounds.hides_stderr {
+        let outlet = match plan.launch.hides_stderr {
             true => |_: &[u8]| {},
             false => plan.stderr_to,
         };
-        let relay = match plan.bounds.inherits_stderr {
+        let relay = match plan.launch.inherits_stderr {
             true => None,
             false => Relay::start(plan.spec.shutdown, outlet).ok(),
         };
@@ -151,8 +153,8 @@ impl Watch {
 
     /// Supervises until every worker is over.
     pub(super) fn run(mut self) {
-        self.reaper.adopt(self.plan.bounds.owns_process);
-        if self.plan.bounds.has_keeper
+        self.reaper.adopt(self.plan.launch.owns_process);
+        if self.plan.launch.has_keeper
             && let Err(error) = self.reaper.keep()
         {
             let name = Arc::clone(&self.slots[0].name);

@@ -8,6 +8,7 @@ use std::process::Command;
 
 crate::trials! {
     the_reference_is_what_the_program_prints,
+    every_kind_of_event_is_told_of,
     every_link_leads_to_a_file_and_a_heading,
     every_chapter_is_in_the_book,
     a_link_that_leads_nowhere_is_caught,
@@ -58,6 +59,59 @@ fn the_reference_is_what_the_program_prints() {
         "docs/options.md is not what the program says of its options, from line {} on.\n\
          Write it again: cargo run -- manual --markdown >docs/options.md",
         first.map_or(pairs.count() + 1, |(_, line)| line)
+    );
+}
+
+/// The names that events have in JSON, as their declaration says them.
+fn events_declared() -> Vec<String> {
+    let source = fs::read_to_string(root().join("src/observe.rs")).unwrap();
+    let (_, kinds) = source.split_once("pub enum EventKind {").unwrap();
+    let (kinds, _) = kinds.split_once("\n}\n").unwrap();
+    let mut names = Vec::new();
+    let mut renamed = None;
+    for line in kinds.lines().filter_map(|line| line.strip_prefix("    ")) {
+        if let Some(rest) = line.strip_prefix("#[serde(rename = \"") {
+            renamed = rest.split('"').next().map(String::from);
+        } else if let Some(kind) = line.strip_suffix(" {")
+            && !kind.starts_with(' ')
+        {
+            names.push(renamed.take().unwrap_or_else(|| snake_case(kind)));
+        }
+    }
+    names
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(c.to_lowercase());
+    }
+    snake
+}
+
+fn every_kind_of_event_is_told_of() {
+    let page = fs::read_to_string(root().join("docs/events.md")).unwrap();
+    let names = events_declared();
+    assert!(names.len() >= 20, "only {names:?} were found");
+    for name in ["washing", "running", "worker_failed_to_start", "summary"] {
+        assert!(names.iter().any(|found| found == name), "no {name}");
+    }
+    let is_told = |name: &&String| {
+        let cell = format!("`{name}`");
+        let mut rows = page.lines().filter(|line| line.starts_with('|'));
+        rows.any(|row| {
+            row.split('|')
+                .nth(1)
+                .is_some_and(|first| first.contains(&cell))
+        })
+    };
+    let untold: Vec<_> = names.iter().filter(|name| !is_told(name)).collect();
+    assert!(
+        untold.is_empty(),
+        "docs/events.md has no row for {untold:?}"
     );
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 
 use super::{Format, Method, Mode, Show, duration, groups};
+use crate::supervision::Builder;
+use dishrack_core::pool::spec::StartMethod;
 
 #[derive(Debug, Args)]
 #[command(
@@ -65,6 +67,26 @@ pub(in crate::cli) struct PoolArgs {
     /// Time to dry a dish [default: 2s]
     #[arg(help_heading = "Options for dishes", group = groups::DISH, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) dry: Option<Duration>,
+}
+
+impl PoolArgs {
+    /// Has a pool keep to these options.
+    pub(in crate::cli) fn apply(&self, pool: Builder) -> Builder {
+        let mut pool = pool
+            .shutdown(self.shutdown)
+            .intensity(self.max_restarts, self.max_seconds)
+            .start_method(match self.start_method {
+                Method::Spawn => StartMethod::Spawn,
+                Method::Fork => StartMethod::Fork,
+            });
+        if let Some(limit) = self.timeout {
+            pool = pool.time_limit(limit);
+        }
+        if self.no_poll {
+            pool = pool.without_polling();
+        }
+        pool
+    }
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 
 use super::options::{JobConfig, check_json};
 use crate::cli::config::Config;
-use crate::cli::exit::{Failure, code};
+use crate::cli::exit_codes::{Failure, code};
 use crate::cli::input;
 use crate::cli::screen::{self, Stream};
 use crate::cli::stop::Stop;

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::cli::exit::code;
+use crate::cli::exit_codes::code;
 use crate::cli::stop::{Manner, Stop};
 use crate::cli::view::View;
 use crate::observe::{Event, EventKind};

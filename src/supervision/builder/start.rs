@@ -264,6 +264,7 @@ impl Builder {
             },
             credit,
             bounds: self.bounds,
+            launch: self.launch,
             stderr_to: self.stderr_to,
         })
     }

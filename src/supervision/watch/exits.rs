@@ -65,7 +65,7 @@ impl Watch {
     /// What a worker says that never got ready is why, and where its stderr is hidden nobody has seen it.
     fn hear_last_words(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        let is_unheard = self.plan.bounds.hides_stderr && slot.watchdog.is_none();
+        let is_unheard = self.plan.launch.hides_stderr && slot.watchdog.is_none();
         if let Some(stderr) = slot.stderr.as_ref().filter(|_| is_unheard)
             && slot.complaint.is_none()
         {

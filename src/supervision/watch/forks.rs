@@ -41,9 +41,8 @@ impl Watch {
         let (socket, theirs) = DescriptorSocket::pair()?;
         Order::ServeForks { orders, replies }.send(&socket)?;
         let title = format!("fork-server of {}", self.plan.name);
-        let journal = self.broker.process_mark();
         let by = handover(&mut self.handover)?;
-        let pid = spawn::start(by, theirs, &title, Leads::Group, None, journal)?;
+        let pid = spawn::start(by, theirs, &title, Leads::Group, None, &self.plan.launch)?;
         self.reaper.watch_alone(FORK_SERVER, pid)?;
         let server = self.fork_server.next_number();
         uplink::receive_fork_server(server, answers, self.sender.clone())?;

@@ -63,8 +63,14 @@ impl Watch {
         start_message.send(&socket)?;
         let by = handover(&mut self.handover)?;
         let slot = &mut self.slots[index];
-        let journal = self.broker.process_mark();
-        let pid = spawn::start(by, theirs, &slot.name, Leads::Session, stderr, journal)?;
+        let pid = spawn::start(
+            by,
+            theirs,
+            &slot.name,
+            Leads::Session,
+            stderr,
+            &self.plan.launch,
+        )?;
         fail::point("start: process made");
         let life = slot.life(index);
         self.reaper.watch(key_of(life), pid)?;

@@ -68,7 +68,10 @@ fn rounds(sources: &[Source], left: &[(&str, &[&str])]) -> Findings {
             match left.iter().find(is_left) {
                 Some(_) => drop(found.insert((module.clone(), part.clone()))),
                 None => {
-                    let is_with = |other: &&String| reach[*other].contains(part);
+                    let is_with = |other: &&String| {
+                        let named = reach.get(*other);
+                        named.is_some_and(|named| named.contains(part))
+                    };
                     let with = reach[part].iter().filter(is_with).cloned();
                     let with = with.collect::<Vec<_>>().join(", ");
                     findings.push(format!(

@@ -39,14 +39,6 @@ pub struct Bounds {
     pub tasks_max: Option<u64>,
     /// The greatest resident memory of one worker, in bytes.
     pub memory_max: Option<u64>,
-    /// True if workers write to the supervisor's stderr themselves.
-    pub inherits_stderr: bool,
-    /// True if their stderr is not shown.
-    pub hides_stderr: bool,
-    /// True if a keeper ends the processes that workers start.
-    pub has_keeper: bool,
-    /// True if this process has no children but those of this supervisor.
-    pub owns_process: bool,
 }
 
 impl Default for Bounds {
@@ -56,10 +48,6 @@ impl Default for Bounds {
             time_limit_grace: Duration::from_secs(1),
             tasks_max: None,
             memory_max: None,
-            inherits_stderr: false,
-            hides_stderr: false,
-            has_keeper: false,
-            owns_process: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Looking after workers that live: time limits, cancelled items, replacement.
+//! Time limits of items, cancelled items, and the replacement of workers that have done enough.
 
 use std::sync::Arc;
 use std::time::Duration;
