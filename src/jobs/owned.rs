@@ -96,8 +96,14 @@ pub(crate) fn put_mark(folder: &Path, mark: &str) -> io::Result<()> {
             let options = options.write(true).create_new(true).mode(0o600);
             options.open(&marker)?.write_all(mark.as_bytes())
         }
+        // ext4 says so of a folder that was removed since its name was looked up.
+        Err(Errno::PERM) if is_removed(folder) => Err(io::ErrorKind::NotFound.into()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+fn is_removed(folder: &Path) -> bool {
+    fs::metadata(folder).map_or(true, |meta| meta.nlink() == 0)
 }
 
 /// Takes the exclusive lock on a folder. Returns `None` while another process has it. On a file
@@ -281,6 +287,15 @@ mod tests {
         assert!(!left.exists());
         assert!(used.exists() && marked_otherwise.exists() && user_made.exists());
         assert!(linked.symlink_metadata().is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_is_removed_while_it_is_marked_is_told_to_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = File::open(folder.path()).unwrap();
+        folder.close().unwrap();
+        let marked = put_mark(Path::new(&path_of(&opened)), MARK);
+        assert_eq!(marked.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     /// Cleaners of temporary folders remove old files one by one and leave such a folder.
