@@ -1,5 +1,5 @@
-//! What `dishrack` decides, and nothing that it does: the part without a clock, without input and
-//! output, without threads and processes.
+//! The decisions of `dishrack`: the part without a clock, without input and output, without threads
+//! and processes.
 //!
 //! It has no standard library, so that the compiler holds this. Time is a parameter; what is to be
 //! done comes out as values, in a fixed order; the same events in the same order give the same
@@ -20,7 +20,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-// As the tests outside of it name this crate: those of the book share a file with them.
+// The name that the tests outside use: those of the book share a file with them.
 #[cfg(test)]
 extern crate self as dishrack_core;
 #[cfg(test)]
