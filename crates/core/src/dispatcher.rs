@@ -55,9 +55,9 @@ pub enum Said<P, R> {
     Worn(HolderId),
     /// Ask this worker to give back the deliveries that it has not begun.
     TakeBack(HolderId),
-    /// Report this about an item to those who listen.
+    /// Report this about an item to observers and stores.
     Report(Report<P, R>),
-    /// Report this about the whole queue to those who listen.
+    /// Report this about the whole queue to observers.
     Notice(Notice),
 }
 

@@ -1,10 +1,10 @@
 //! The ledger: a pure state machine of the acknowledged queue.
 //!
-//! It decides who gets which item, what an acknowledgement, a refusal or a death means, and when
-//! an item is given up on. Events go in by `handle_*`, decisions come out by `poll_*`, and time is
-//! a parameter (a [`Duration`] since any fixed start). It knows no clock, no randomness, no
-//! thread, no process and no I/O, and neither links nor stores: so it is tested with a fake clock
-//! and replayed from a seed. Executing what it decides is the broker's work.
+//! It decides which holder gets which item, what an acknowledgement, a refusal or a death means,
+//! and when an item is given up on. Events go in by `handle_*`, decisions come out by `poll_*`, and
+//! time is a parameter (a [`Duration`] since any fixed start). It knows no clock, no randomness, no
+//! thread, no process and no I/O, and neither links nor stores, so it is tested with a fake clock
+//! and replayed from a seed. The broker carries its decisions out.
 //!
 //! An item is in exactly one place at a time:
 //!
@@ -20,10 +20,10 @@
 //! and `accepted = waiting + leased + delayed + done + dead` holds after every call
 //! ([`Counts::is_balanced`]).
 //!
-//! With a journal ([`Ledger::resume`]) every change leaves a record, to be written down by
-//! [`poll_write`](Ledger::poll_write). What may happen at once is handed out at once: deliveries,
-//! refusals, what a failed item rests. What must be durable first waits for
-//! [`handle_written`](Ledger::handle_written): an accepted item is handed out, a report is given.
+//! With a journal ([`Ledger::resume`]) every change leaves a record, which
+//! [`poll_write`](Ledger::poll_write) returns. Deliveries, refusals and the rests of failed items
+//! do not wait for it. Handing out an accepted item and making a report do: they wait for
+//! [`handle_written`](Ledger::handle_written).
 //!
 //! # Example
 //!
