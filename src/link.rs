@@ -40,7 +40,7 @@ impl Job {
 /// The supervisor's end of the way to one worker. Only workers in other processes send requests and
 /// need large payloads in shared memory.
 pub(crate) trait Link: Send + fmt::Debug {
-    /// Adds a delivery to the batch. `is_awaited`: somebody waits for its result.
+    /// Adds a delivery to the batch. `is_awaited`: a caller waits for its result.
     fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool);
 
     /// Adds the answer to a worker's request.

@@ -327,13 +327,13 @@ impl Emitter {
     }
 }
 
-/// A time as JSON has it.
+/// Converts a time to microseconds, as it is in JSON.
 #[cfg(feature = "cli")]
 pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Why an item was given up on, in words.
+/// Returns the cause for which an item was given up on, in words.
 #[cfg(feature = "cli")]
 pub(crate) fn last_cause(history: &[Failure]) -> String {
     let last = history.last().map(|failure| failure.cause.to_string());

@@ -87,7 +87,7 @@ impl Payload {
     /// Moves a large payload into shared memory, if it is not there yet.
     ///
     /// # Errors
-    /// Why there is no shared memory.
+    /// The reason for which there is no shared memory.
     pub(crate) fn share(&mut self) -> Result<(), NoSharedMemory> {
         if let Payload::Heap(bytes) = self
             && bytes.len() > INLINE_BYTES_MAX
@@ -204,7 +204,7 @@ struct PayloadWriter<'a> {
     /// Set once the payload is known to be large.
     large: Option<PartWriter>,
     may_share: bool,
-    /// Why there is no shared memory.
+    /// The reason for which there is no shared memory.
     lack: &'a mut Option<NoSharedMemory>,
 }
 

@@ -45,7 +45,7 @@ const TIME_TO_END: Duration = Duration::from_secs(1);
 /// The number of bytes that a ready pipe takes without waiting (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
-/// What an item got.
+/// The answer to an item.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) exit: Exit,
@@ -247,7 +247,8 @@ impl Server {
                 let has_answered = self.has_answered;
                 let exit = self.ended();
                 let own = Cause::Unanswered { exit, has_answered };
-                // Where none has ever answered, none may ever do: whatever ended it, it is charged.
+                // If no process has ever answered, none may ever do so, and the item is charged for
+                // any end.
                 return Err(match has_answered {
                     true => setback::of_end(exit, own, memory),
                     false => Setback::Failed(own),

@@ -1,4 +1,4 @@
-//! A run as rows of spans, which say who worked on which item and when, and of marks for faults.
+//! A run as rows of spans, which show each worker's items and times, and of marks for faults.
 //!
 //! It is a pure fold over events, for code that draws or lists them. It keeps a beginning until the
 //! end comes, so it needs memory for the workers and their present items, and none for what is

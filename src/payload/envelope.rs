@@ -53,7 +53,7 @@ impl Envelope {
         Envelope { body, label }
     }
 
-    /// It came from a stream, and what comes of it may have to be told there.
+    /// Makes an envelope for an item of a stream, to which its result may have to be told.
     pub(crate) fn of_stream(body: Payload, is_sent: bool) -> Self {
         let label = is_sent.then(|| {
             Box::new(Label {

@@ -70,7 +70,7 @@ impl Received {
     }
 }
 
-/// What a look into the ring brought.
+/// The result of a look into the ring.
 #[derive(Debug)]
 pub(super) enum Look {
     Delivery(Received),
@@ -99,10 +99,10 @@ pub(super) struct Inbox {
     /// The record that was read last.
     record: Vec<u8>,
     segments: ReceivedSegments,
-    /// Taken out of the ring and not begun.
+    /// Deliveries that were taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Received>,
     pub(super) answers: HashMap<u64, Answer<Received>>,
-    /// What `get` took and nobody settled, by ordinals.
+    /// Deliveries that `get` took and that are not settled, by ordinals.
     pub(super) held: HashMap<u64, Unsettled>,
     pub(super) is_stopping: bool,
 }
@@ -224,7 +224,7 @@ impl Inbox {
         }
     }
 
-    /// An item that answers a request.
+    /// Makes an arrival of an item that answers a request.
     fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Received, Look> {
         let Given {
             ordinal,

@@ -446,7 +446,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         now: Duration,
     ) -> usize {
         let mut held = self.leases.take_all(holder);
-        // In the order of the items, so that their reports do not depend on who had them.
+        // In the order of the items, so that their reports do not depend on their holders.
         held.sort_by_key(|(_, lease)| lease.entry.id);
         self.revoked.retain(|token, _| token.holder != holder);
         self.consumers.leave(holder);

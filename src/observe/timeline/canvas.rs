@@ -4,11 +4,11 @@
 
 use std::fmt;
 
-/// What is read first, and what only beside it.
+/// The colours of the main text, and of the text beside it.
 pub(super) const INK: &str = "#1b2733";
 pub(super) const GREY: &str = "#56626e";
 
-/// Every sheet begins like this, so that it is known for one.
+/// The beginning of every sheet, by which a file is known to be one.
 pub(crate) const BEGINNING: &str =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- a time chart by dishrack -->\n";
 
