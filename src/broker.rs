@@ -208,7 +208,6 @@ impl Broker {
         found
     }
 
-    /// Drops the waker that [`poll_get`](Self::poll_get) kept.
     pub(crate) fn forget_waker(&self, waiting: Option<WakerKey>) {
         self.with(|core| core.forget_waker(waiting));
     }
@@ -259,7 +258,6 @@ impl Broker {
         0
     }
 
-    /// Ends a delivery.
     pub(crate) fn settle(
         &self,
         token: Token,
@@ -293,7 +291,6 @@ impl Broker {
         }
     }
 
-    /// Makes a dead letter a waiting item again.
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
         let found = self.storage.backend().revive(id);
         let found = found.map_err(|why| self.inaccessible(why));
@@ -322,7 +319,6 @@ impl Broker {
         self.shares_memory.store(true, Ordering::Relaxed);
     }
 
-    /// Forbids callers and workers of this queue to poll.
     pub(crate) fn forbid_polling(&self) {
         self.lock().processors = 0;
     }
@@ -377,7 +373,6 @@ impl Broker {
         )
     }
 
-    /// Returns the name of the item that a worker had started.
     pub(crate) fn name_of_started(&self, holder: HolderId, started: Started) -> Option<String> {
         let core = self.lock();
         let find = |ordinal| core.dispatcher.ledger.handed_as(holder, ordinal);

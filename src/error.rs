@@ -23,7 +23,6 @@ impl fmt::Debug for Error {
     }
 }
 
-/// The closed list of cases.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Kind {
     #[error("the queue is full")]
@@ -55,7 +54,6 @@ pub(crate) enum Kind {
     NoSharedMemory(NoSharedMemory),
     #[error("the journal failed, so nothing more is accepted or told: {0}")]
     Journal(String),
-    /// A shared backend's message.
     #[error("{0}")]
     Shared(String),
     #[error("{0}")]

@@ -43,10 +43,8 @@ pub(crate) trait Link: Send + fmt::Debug {
     /// Adds a delivery to the batch. `is_awaited`: a caller waits for its result.
     fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool);
 
-    /// Adds the answer to a worker's request.
     fn answer(&mut self, _request: u64, _answer: Answer<Given<'_>>) {}
 
-    /// Adds an item as the answer to a worker's request.
     fn answer_item(&mut self, _request: u64, _handed: &Handed, _payload: &Payload) {}
 
     /// Asks the worker to finish what it has started, give the rest back and end.

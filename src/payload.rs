@@ -24,17 +24,14 @@ use crate::error::NoSharedMemory;
 /// The greatest size in bytes of a payload that travels with others and not in shared memory.
 pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
 
-/// The serialized bytes of an item.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Payload {
-    /// No bytes.
     #[default]
     Empty,
     Heap(Slice),
     Shared(Part),
 }
 
-/// A part of a block of the heap.
 #[derive(Debug, Clone)]
 pub(crate) struct Slice {
     block: Arc<Block>,

@@ -34,7 +34,6 @@ use dishrack_core::ledger::{DeadLetter, ItemId, Write};
 /// A dead letter as a backend keeps it: with the item's serialized bytes.
 pub(crate) type StoredLetter = DeadLetter<Arc<[u8]>>;
 
-/// The place that keeps the items of one queue.
 #[derive(Debug, Clone)]
 #[cfg_attr(
     not(all(feature = "journal", feature = "redis")),
@@ -84,7 +83,6 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
         usize::MAX
     }
 
-    /// Returns all dead letters, oldest first.
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String>;
 
     /// Hands these dead letters out, oldest first, and forgets them.

@@ -19,7 +19,6 @@ const OWN_THREADS: [&str; 2] = ["dishrack-timer", "dishrack-journa"];
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// The wait of one caller.
 #[derive(Debug)]
 pub(super) struct Vigil {
     pause: Duration,

@@ -28,7 +28,6 @@ impl Committer {
         (Committer(sender), calls)
     }
 
-    /// Tells the thread that there is something to write.
     pub(super) fn call(&self) {
         // It is full if the thread was called already, and disconnected where there is no journal.
         let _ = self.0.try_send(());

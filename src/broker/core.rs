@@ -30,7 +30,6 @@ slotmap::new_key_type! {
     pub(crate) struct WakerKey;
 }
 
-/// A worker as the broker sees it.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) link: Box<dyn Link>,
@@ -69,7 +68,6 @@ pub(crate) struct Product {
 pub(crate) type NameItems = Arc<dyn Fn(&[u8]) -> String + Send + Sync>;
 
 pub(crate) struct Core {
-    /// The ledger, and the waiting requests.
     pub(crate) dispatcher: Dispatcher<Envelope, Product>,
     pub(crate) emitter: Emitter,
     pub(super) storage: Storage,
@@ -101,7 +99,6 @@ pub(crate) struct Core {
     pub(super) relied_on: Vec<Reliance>,
     /// Workers that wrote more than was read in one go.
     pub(super) unread: Vec<HolderId>,
-    /// The buffer for one record.
     pub(super) record: Vec<u8>,
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
@@ -223,7 +220,6 @@ impl Core {
         Some(Job::new(&handed, &envelope.body))
     }
 
-    /// Returns the error if no `get` can be served any more.
     pub(super) fn end_of_gets(&self) -> Option<Kind> {
         let end = self.dispatcher.end_of_gets()?;
         Some(self.kind_of(end))
@@ -307,7 +303,6 @@ impl Core {
         Some(end.map_err(|refusal| self.kind_of(refusal)))
     }
 
-    /// Makes the error that the store or stream has failed.
     pub(super) fn store_failed(&self) -> Kind {
         self.kind_of(self.dispatcher.store_failed())
     }
@@ -322,7 +317,6 @@ impl Core {
         is_lost.then(|| self.dispatcher.loss_of_pools().to_owned())
     }
 
-    /// Notes that a supervisor began to work on this queue.
     pub(crate) fn pool_began(&mut self) {
         self.timer.start();
         self.dispatcher.pool_began();
@@ -342,7 +336,6 @@ impl Core {
         self.wake_all();
     }
 
-    /// Closes the queue.
     pub(crate) fn close(&mut self) {
         self.dispatcher.ledger.handle_close();
         if let Some(shared) = &mut self.dispatcher.shared {
@@ -352,7 +345,6 @@ impl Core {
         self.wake_all();
     }
 
-    /// Lets every sleeper look again.
     pub(crate) fn wake_all(&mut self) {
         self.doorbells.room.notify_all();
         self.doorbells.items.notify_all();
@@ -426,7 +418,6 @@ impl Core {
         self.emitter.emit(EventKind::JournalFailed { why });
     }
 
-    /// Ends the journal's thread.
     pub(super) fn end_committer(&mut self) {
         self.committer = Committer::channel().0;
     }

@@ -47,7 +47,6 @@ pub(crate) fn end_when(is_stopping: Arc<AtomicBool>) {
     STOPPING.with(|stopping| *stopping.borrow_mut() = Some(is_stopping));
 }
 
-/// Returns `true` if this thread's loop is to end.
 pub(crate) fn is_to_end() -> bool {
     STOPPING.with(|stopping| {
         let stopping = stopping.borrow();

@@ -21,7 +21,6 @@ pub(super) struct Doorbells {
 }
 
 impl Doorbells {
-    /// Wakes the fetcher and the listener.
     pub(super) fn notify_stream(&self) {
         self.fetcher.notify_all();
         self.listener.notify_all();

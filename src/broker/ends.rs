@@ -50,7 +50,6 @@ impl Core {
         }
     }
 
-    /// Asks a worker to give back what it has not begun.
     pub(super) fn take_back(&mut self, holder: HolderId) {
         if let Some(attachment) = self.attachments.get_mut(holder) {
             attachment.link.take_back();
@@ -126,7 +125,6 @@ impl Core {
         self.dispatcher.ledger.handle_stopping();
     }
 
-    /// Notes that it has stopped.
     pub(crate) fn stop_is_over(&mut self) {
         self.dispatcher.ledger.handle_stopped();
     }

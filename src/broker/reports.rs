@@ -56,7 +56,6 @@ impl Core {
         }
     }
 
-    /// Returns the name of a delivery's item.
     pub(super) fn name_of(&self, token: Token) -> Option<String> {
         let handed = self.dispatcher.ledger.handed(token)?;
         Some(self.name(handed.id, self.dispatcher.ledger.payload(token)?))
@@ -105,7 +104,6 @@ impl Core {
         self.deliver_outcome(envelope.reply(), || ItemEnd::Done(product.result));
     }
 
-    /// Passes a report on.
     pub(super) fn publish(&mut self, report: Report<Envelope, Product>) {
         match report {
             Report::Done {

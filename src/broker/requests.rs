@@ -108,7 +108,6 @@ impl Core {
         Ok(())
     }
 
-    /// Applies one record of a worker.
     fn receive(
         &mut self,
         holder: HolderId,
@@ -212,7 +211,6 @@ impl Core {
         Ok(())
     }
 
-    /// Carries out the dispatcher's decision on a request.
     pub(super) fn reply(&mut self, request: Request, reply: Reply) {
         let answer = match reply {
             Reply::Accepted(id) => Answer::Accepted(id),

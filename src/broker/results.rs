@@ -11,10 +11,8 @@ use crate::payload::Payload;
 use crate::payload::envelope::{MailboxKey, ReplyTo};
 use dishrack_core::ledger::{Failure, ItemId};
 
-/// The end of an item.
 #[derive(Debug)]
 pub(crate) enum ItemEnd {
-    /// Its serialized result.
     Done(Payload),
     Dead(ItemId, Vec<Failure>),
 }
@@ -24,7 +22,6 @@ pub(super) struct Mailbox {
     outcomes: VecDeque<(u64, ItemEnd)>,
     pub(super) arrived: Arc<Condvar>,
     sleepers: usize,
-    /// True if nothing more comes.
     is_cut_off: bool,
 }
 

@@ -16,7 +16,6 @@ impl Core {
         self.dispatcher.ledger.handle_keep_attempts();
     }
 
-    /// Notes that the ends of these attempts have been shown.
     pub(crate) fn shown(&mut self, attempts: &[(ItemId, u32)]) {
         for (id, attempt) in attempts {
             self.dispatcher.ledger.handle_shown(*id, *attempt);

@@ -84,7 +84,6 @@ impl Post {
 }
 
 impl Broker {
-    /// Makes a queue over a stream.
     pub(crate) fn over_stream(
         options: Options,
         stream: Arc<dyn Stream>,
@@ -198,7 +197,6 @@ impl Broker {
         self.lock()
     }
 
-    /// Sleeps until the publisher has news.
     fn await_stream<'a>(
         &'a self,
         mut core: MutexGuard<'a, Core>,
@@ -223,7 +221,6 @@ impl Broker {
         core.check_refusals()
     }
 
-    /// Waits for a look at the state of the stream.
     pub(super) fn look(&self) -> Result<(), Kind> {
         let mut core = self.lock();
         let look = core.dispatcher.ask_look();
@@ -386,7 +383,6 @@ impl Core {
         }
     }
 
-    /// Checks that items may be put.
     fn check_open(&self) -> Result<(), Kind> {
         match self.dispatcher.refusal(true) {
             Some(refused) => Err(self.kind_of(refused)),

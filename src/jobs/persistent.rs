@@ -52,7 +52,6 @@ pub(super) struct Served {
     pub(super) output: String,
 }
 
-/// A process that serves items.
 #[derive(Debug)]
 struct Server {
     child: Child,
@@ -80,7 +79,6 @@ struct Said {
 }
 
 impl Said {
-    /// Takes the next line, with its end.
     fn take_line(&mut self) -> Option<Vec<u8>> {
         let mut rest = self.bytes[self.searched..].iter();
         let Some(place) = rest.position(|byte| *byte == b'\n') else {

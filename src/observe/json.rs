@@ -39,7 +39,6 @@ fn name(kind: &EventKind, are_dishes: bool) -> &'static str {
     }
 }
 
-/// Makes the object of an event with this name.
 fn with_fields(event: &str, kind: &EventKind, are_dishes: bool) -> Value {
     match kind {
         EventKind::Started { pid, mode, workers } => {

@@ -77,12 +77,10 @@ impl Envelope {
         Envelope { body, label }
     }
 
-    /// Returns `true` if its result must be told to a stream.
     pub(crate) fn is_sent(&self) -> bool {
         self.label.as_ref().is_some_and(|label| label.is_sent)
     }
 
-    /// Returns the address of its outcome, if there is one.
     pub(crate) fn reply(&self) -> Option<ReplyTo> {
         self.label.as_ref()?.reply
     }

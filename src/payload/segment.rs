@@ -147,7 +147,6 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Adds bytes to the payload.
     pub(crate) fn with(mut self, bytes: &[u8]) -> Result<Self, NoSharedMemory> {
         self.extend(bytes)?;
         Ok(self)

@@ -133,7 +133,6 @@ pub(crate) enum Answer<I> {
 }
 
 impl<I> Answer<I> {
-    /// Converts the item.
     pub(crate) fn try_map<J, E>(
         self,
         form: impl FnOnce(I) -> Result<J, E>,

@@ -147,12 +147,10 @@ impl RingPair {
         Reader::new(self.up())
     }
 
-    /// Returns the published position of the ring to the worker.
     pub(crate) fn down_published(&self) -> u64 {
         self.down().published()
     }
 
-    /// Returns the published position of the ring from the worker.
     pub(crate) fn up_published(&self) -> u64 {
         self.up().published()
     }
@@ -201,17 +199,14 @@ impl RingPair {
         self.header().seen.0.store(ordinal, Ordering::Relaxed);
     }
 
-    /// Returns the last delivery whose end the supervisor has seen.
     pub(crate) fn seen(&self) -> u64 {
         self.header().seen.0.load(Ordering::Relaxed)
     }
 
-    /// Returns the ordinal of the last delivery that was handed out.
     pub(crate) fn handed(&self) -> u64 {
         self.header().handed.0.load(Ordering::Relaxed)
     }
 
-    /// Returns `true` if the worker may poll a little before it sleeps.
     pub(crate) fn may_poll(&self) -> bool {
         self.header().may_poll.0.load(Ordering::Relaxed) == 1
     }

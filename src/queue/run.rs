@@ -16,7 +16,6 @@ use dishrack_core::ledger::{Counts, ItemId};
 use dishrack_core::shared::Shared;
 
 impl<T> JoinableQueue<T> {
-    /// Reports an event to the queue's observer.
     pub(crate) fn emit(&self, kind: EventKind) -> Result<(), Error> {
         self.broker()?.read(|core| core.emitter.emit(kind));
         Ok(())
@@ -32,7 +31,6 @@ impl<T> JoinableQueue<T> {
         })
     }
 
-    /// Sets the observer of the queue from now on.
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) -> Result<(), Error> {
         self.broker()?.set_observer(observer);
         Ok(())
@@ -73,7 +71,6 @@ impl<T> JoinableQueue<T> {
         }
     }
 
-    /// Returns the identity of the journal, if there is one.
     pub(crate) fn journal_identity(&self) -> Option<u128> {
         match &self.side {
             Side::Local(broker) => broker.storage.local()?.identity(),

@@ -166,7 +166,6 @@ impl Writer {
     }
 }
 
-/// The contents of an opened file.
 struct Opened {
     connection: Connection,
     key: [u8; 16],

@@ -54,7 +54,6 @@ fn kept_alive() -> TcpSettings {
     TcpSettings::default().set_keepalive(keepalive)
 }
 
-/// A queue on Redis in use.
 pub(crate) struct RedisStore {
     server: Server,
     keys: Keys,

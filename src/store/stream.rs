@@ -30,7 +30,6 @@ pub(crate) struct Put {
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) id: ItemId,
-    /// The serialized result.
     pub(crate) result: Payload,
 }
 
@@ -59,7 +58,6 @@ pub(crate) type Outcome = (u64, Result<Payload, (ItemId, Vec<Failure>)>);
 pub(crate) enum Notice {
     /// It cannot be reached, and is tried again.
     Away(String),
-    /// It can be reached again.
     Back(String),
     /// Fewer replicas than wanted have what was told; the stream waits for them.
     Lagging(String),
@@ -92,7 +90,6 @@ pub(crate) enum Opening {
 pub(crate) struct Status {
     /// The moment, by the clock of the stream, since 1970.
     pub(crate) at: Duration,
-    /// Items without an end.
     pub(crate) unfinished: u64,
     /// Those of them that supervisors have taken.
     pub(crate) pending: u64,
@@ -103,7 +100,6 @@ pub(crate) struct Status {
     pub(crate) dead: u64,
     pub(crate) retries: u64,
     pub(crate) refused: u64,
-    /// Items that are gone without an end.
     pub(crate) gone: u64,
     pub(crate) item_type: String,
     pub(crate) lease: Duration,
@@ -113,7 +109,6 @@ pub(crate) struct Status {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) name: String,
-    /// The number of items that it holds.
     pub(crate) pending: u64,
     /// The time since it was last heard of.
     pub(crate) idle: Duration,

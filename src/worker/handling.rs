@@ -16,7 +16,6 @@ use crate::fail;
 use crate::handler::attempt::{Wanted, attempt};
 use crate::handler::loan::lending;
 
-/// Runs the handler for all items that come.
 pub(super) fn run_handler<T, R, E, F>(session: &Arc<Session>, handler: &F)
 where
     F: Fn(T) -> Result<R, E>,

@@ -21,7 +21,6 @@ pub(crate) struct Received {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
-    /// True if a caller waits for its result.
     pub(super) is_awaited: bool,
     record: Vec<u8>,
     place: BodyPlace,
@@ -74,7 +73,6 @@ impl Received {
 #[derive(Debug)]
 pub(super) enum Look {
     Delivery(Received),
-    /// This delivery was cancelled.
     Revoked(u64),
     /// Deliveries that were not begun must be given back.
     GiveBack,
@@ -120,7 +118,6 @@ impl Inbox {
         }
     }
 
-    /// Returns `true` if the ring is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.reader.is_empty()
     }

@@ -54,7 +54,6 @@ pub(crate) struct Session {
     /// True for a handler, which works on one item at a time; a loop works on those that it got and
     /// did not settle.
     pub(super) is_handler: AtomicBool,
-    /// This worker's name.
     #[cfg(feature = "cli")]
     name: String,
     ring_pair: Arc<RingPair>,

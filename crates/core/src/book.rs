@@ -110,7 +110,6 @@ pub struct Contradiction(pub String);
 #[derive(Default)]
 struct Page {
     changes: Vec<Change>,
-    /// Items that leave their batch.
     leaving: Vec<u64>,
 }
 

@@ -176,7 +176,6 @@ pub struct Ledger<P, R = ()> {
     is_held: bool,
     /// True if the ends of attempts are kept until they are shown.
     keeps_attempts: bool,
-    /// The present shortage of the machine, if there is one.
     shortage: Option<Shortage>,
     notices: VecDeque<Notice>,
     /// The number of supervisors of this queue that are being stopped.

@@ -164,12 +164,10 @@ const TAKEN_BYTES_MAX: usize = 16 << 20;
 /// The state of one queue over a stream.
 #[derive(Debug)]
 pub struct Shared<P> {
-    /// The items to be put, in their order.
     outgoing: VecDeque<Outgoing<P>>,
     /// The puts under way; once the stream has failed, those that it may have accepted.
     under_way: Vec<Outgoing<P>>,
     tickets: u64,
-    /// The outcomes of puts that callers wait for.
     outcomes: BTreeMap<u64, Result<ItemId, Refusal>>,
     /// True if puts wait for the doorbell of the stream, which had no room for them.
     pub is_full: bool,
@@ -393,7 +391,6 @@ impl<P: Clone> Shared<P> {
         answers
     }
 
-    /// Ends a put, and returns the worker to answer.
     fn conclude(
         &mut self,
         one: &Outgoing<P>,
@@ -448,7 +445,6 @@ impl<P: Clone> Shared<P> {
 }
 
 impl<P> Outgoing<P> {
-    /// Returns `true` if it does not wait for room.
     fn is_urgent(&self) -> bool {
         self.is_beyond_bound || self.is_impatient
     }

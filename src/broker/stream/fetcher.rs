@@ -14,7 +14,6 @@ use crate::store::stream::{Arrival, Maintained};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::shared::inflight::{self, Taking};
 
-/// The next step.
 enum Plan {
     End,
     Maintain(usize),
@@ -23,7 +22,6 @@ enum Plan {
     Take(usize, Duration, u64),
 }
 
-/// Runs the fetcher's thread.
 pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     let every = post.stream.maintain_every();
     let mut has_begun = false;
@@ -114,7 +112,6 @@ impl Core {
         }
     }
 
-    /// Wakes callers that are leaving.
     fn wake_getters(&mut self) {
         self.doorbells.items.notify_all();
         self.wakers.values().for_each(std::task::Waker::wake_by_ref);

@@ -8,7 +8,6 @@ use super::super::{Deadline, lock, sleep};
 use super::Post;
 use crate::store::stream::{Outcome, StreamState};
 
-/// Runs the listener's thread.
 pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     let wait = post.stream.maintain_every();
     while let Some((since, last_put)) = since(post, doorbells) {

@@ -21,7 +21,6 @@ use dishrack_core::shared::inflight::{PublisherStep, Telling};
 /// began.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// The next call.
 enum Call {
     /// The ledger's write of this number.
     Settle(u64, Ends),
@@ -29,7 +28,6 @@ enum Call {
     Look(u64),
 }
 
-/// Runs the publisher's thread.
 pub(super) fn run(post: &Post, calls: &Receiver<()>) {
     let mut interrupts = false;
     loop {
@@ -98,7 +96,6 @@ impl Core {
         }
     }
 
-    /// Makes the puts of a chunk.
     fn puts(&mut self, puts: Vec<Outgoing<Envelope>>) -> Vec<Put> {
         let put = |one: Outgoing<Envelope>| Put {
             reply: self.ticket_of(one.payload.reply()),

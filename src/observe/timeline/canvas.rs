@@ -15,7 +15,6 @@ pub(crate) const BEGINNING: &str =
 /// The system's own fonts.
 const FONTS: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', Arial, sans-serif";
 
-/// The style of a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Type {
     pub(super) size: f64,
@@ -157,7 +156,6 @@ impl Canvas {
         self.body += &format!("<{element} {attributes}><title>{title}</title></{element}>\n");
     }
 
-    /// Draws a text with its baseline here.
     pub(super) fn text(&mut self, x: f64, y: f64, style: Type, text: &str) {
         self.written(x, y, style, text, None);
     }

@@ -4,12 +4,10 @@ use rusqlite::ErrorCode;
 
 use dishrack_core::book::Damage;
 
-/// The reason for which a journal cannot be used.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// Its content is not sound.
     Damaged(String),
-    /// Anything else.
     Other(String),
 }
 

@@ -69,7 +69,6 @@ pub(super) struct Server {
     listener: OnceLock<Listener>,
     /// Notices from before there was a listener.
     untold: Mutex<Vec<Notice>>,
-    /// The number of items known to be gone without an end.
     gone: AtomicU64,
     is_abandoned: AtomicBool,
     pause: (Mutex<()>, Condvar),
@@ -82,7 +81,6 @@ pub(super) enum Spoken {
     Settle,
 }
 
-/// The numbers of the last calls that were answered.
 #[derive(Debug, Clone, Copy, Default)]
 struct Answered {
     calls: [u64; 2],
@@ -144,7 +142,6 @@ impl Server {
         }
     }
 
-    /// Notes the number of changes of the stream that was seen.
     pub(super) fn saw_changes(&self, changes: u64) {
         self.changes.fetch_max(changes, Ordering::Relaxed);
     }
@@ -163,7 +160,6 @@ impl Server {
         self.untold.lock().push(Notice::Warning(words));
     }
 
-    /// Notes that the call with this number was answered.
     pub(super) fn was_answered(&self, spoken: Spoken, call: u64) {
         let mut answered = self.answered.lock();
         answered.calls[spoken as usize] = call;
@@ -427,7 +423,6 @@ impl Server {
         }
     }
 
-    /// Returns the meaning of an error, and what to do about it.
     fn trouble(&self, error: &RedisError) -> Trouble {
         match self.diagnosis(error) {
             Some(words) => Trouble::Other(words),

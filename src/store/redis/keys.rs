@@ -6,7 +6,6 @@
 /// The consumer group that all supervisors are in.
 pub(super) const GROUP: &str = "dishrack";
 
-/// The keys of one queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     pub(super) stream: String,

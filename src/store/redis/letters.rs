@@ -13,7 +13,6 @@ use crate::store::StoredLetter;
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields, history_in};
 
-/// The number of letters read at a time.
 const PAGE: usize = 500;
 
 /// The number of fields of a letter before those of its entry: see `settle.lua`.

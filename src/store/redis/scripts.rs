@@ -5,7 +5,6 @@ use redis::{Cmd, Connection, RedisResult, Script, Value, cmd};
 use super::keys::Keys;
 use super::trouble::is_passing;
 
-/// One of the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
     Open,
@@ -62,7 +61,6 @@ impl Name {
         }
     }
 
-    /// Returns the whole text of the script.
     fn text(self, is_modern: bool) -> String {
         let prelude = match self {
             Name::Open => "",

@@ -18,7 +18,6 @@ const KEPT: [&str; 7] = [
 ];
 
 impl RedisStore {
-    /// Asks for the state of the stream.
     pub(super) fn asked_status(&self) -> Result<Status, Trouble> {
         self.server.try_once(&self.dispatcher, |open| {
             let mut ask = self.script(open, Name::Status);

@@ -69,7 +69,6 @@ fn of_stream(name: &str, stream: &str, error: &RedisError) -> Option<String> {
     })
 }
 
-/// Returns the meaning of the errors of a cluster's node.
 fn of_cluster(name: &str, stream: &str, error: &RedisError) -> Option<String> {
     let ErrorKind::Server(kind) = error.kind() else {
         return None;
@@ -131,7 +130,6 @@ fn of_another_server(name: &str, error: &RedisError) -> Option<String> {
     })
 }
 
-/// Returns `true` if the server does not know a command.
 pub(super) fn is_unknown(error: &RedisError) -> bool {
     let unknown = [
         "unknown command",
@@ -141,7 +139,6 @@ pub(super) fn is_unknown(error: &RedisError) -> bool {
     unknown.iter().any(|words| says(error, words))
 }
 
-/// Returns `true` if it is a replica that was told to write.
 pub(super) fn is_replica(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) || is_or_quotes(error, "READONLY")
 }

@@ -197,7 +197,6 @@ impl Consumers {
         usize::try_from(outstanding).unwrap_or(usize::MAX)
     }
 
-    /// Returns the ordinal of a holder's last delivery.
     pub(super) fn last_ordinal(&self, id: HolderId) -> u64 {
         self.holders.get(id).map_or(0, |holder| holder.ordinal)
     }
@@ -245,7 +244,6 @@ impl Consumers {
         self.tally.fast == 0 || waiting >= WORTH_WAKING
     }
 
-    /// Counts a delivery of `weight` bytes and returns its ordinal.
     pub(super) fn take(&mut self, id: HolderId, weight: usize) -> u64 {
         let taken = self.change(id, |holder| {
             holder.outstanding += 1;

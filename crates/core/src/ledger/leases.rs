@@ -17,7 +17,6 @@ use super::{Handed, HolderId, Token};
 /// The number of gaps that a row may have besides one for each delivery in it.
 const GAPS: usize = 64;
 
-/// A delivery that is not settled.
 #[derive(Debug)]
 pub(super) struct Lease<P> {
     /// True if it was handed out to a `get`, rather than by `poll_delivery`.
@@ -37,7 +36,6 @@ impl Token {
     }
 }
 
-/// The deliveries of one holder.
 #[derive(Debug)]
 struct Hand<P> {
     /// The ordinal of the first place in the row.
@@ -201,12 +199,10 @@ impl<P> Leases<P> {
         }
     }
 
-    /// Returns a holder's deliveries, by ordinal.
     pub(super) fn of(&self, holder: HolderId) -> impl Iterator<Item = (u64, &Lease<P>)> {
         self.hands.get(holder).into_iter().flat_map(Hand::iter)
     }
 
-    /// Returns all deliveries, holder by holder.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Token, &Lease<P>)> {
         self.hands.iter().flat_map(|(holder, hand)| {
             let leases = hand.iter();
@@ -214,7 +210,6 @@ impl<P> Leases<P> {
         })
     }
 
-    /// Takes all of a holder's deliveries, by ordinal.
     pub(super) fn take_all(&mut self, holder: HolderId) -> Vec<(u64, Lease<P>)> {
         let Some(hand) = self.hands.remove(holder) else {
             return Vec::new();

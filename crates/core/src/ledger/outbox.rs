@@ -13,9 +13,7 @@ use super::{Fate, ItemId, Record, Report, Write};
 
 #[derive(Debug)]
 pub(super) struct Outbox<P, R> {
-    /// True if there is a journal.
     is_journaled: bool,
-    /// The records of the next write.
     records: Vec<Record<P>>,
     /// The items accepted in `records`, and those in the write under way.
     staged: usize,
@@ -50,7 +48,6 @@ impl<P, R> Outbox<P, R> {
         self.is_broken
     }
 
-    /// Makes a record, if there is a journal to keep it.
     pub(super) fn record(&mut self, record: impl FnOnce() -> Record<P>) {
         if self.is_journaled {
             let record = record();
@@ -87,7 +84,6 @@ impl<P, R> Outbox<P, R> {
         fate
     }
 
-    /// Drops the reports of this item.
     pub(super) fn retract(&mut self, id: ItemId) {
         self.reports.retain(|(_, report)| report.id() != id);
     }

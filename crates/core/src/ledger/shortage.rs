@@ -31,7 +31,6 @@ pub enum Notice {
     ShortageOver,
 }
 
-/// A shortage that is not over.
 #[derive(Debug)]
 pub(super) struct Shortage {
     /// The number of items that may be begun now.
@@ -39,9 +38,7 @@ pub(super) struct Shortage {
     pause: Duration,
     /// The time at which one more may be tried.
     until: Duration,
-    /// The time at which something was lacking last.
     last: Duration,
-    /// True if something was begun since then.
     has_begun: bool,
     /// True if the last item was begun as a try, and has not found that something is lacking.
     is_trying: bool,
@@ -59,7 +56,6 @@ impl Shortage {
         }
     }
 
-    /// Notes that something is still lacking.
     fn goes_on(&mut self, now: Duration) {
         // Several that were begun together find the same lack, which is one try.
         if core::mem::take(&mut self.is_trying) {
@@ -130,7 +126,6 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         shortage.is_some_and(|shortage| shortage.allowance == 0)
     }
 
-    /// Notes that an item was handed out.
     pub(super) fn note_begun(&mut self) {
         if let Some(shortage) = &mut self.shortage {
             shortage.allowance = shortage.allowance.saturating_sub(1);

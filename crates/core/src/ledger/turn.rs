@@ -6,12 +6,10 @@
 use super::leases::Lease;
 use super::{Credit, Handed, HolderId, Ledger, Token, Weight};
 
-/// The items that one worker gets in one go.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) id: HolderId,
     pub(super) credit: Credit,
-    /// The number of items that it may still get.
     pub(super) left: usize,
     /// Its state, with what it got in this turn.
     pub(super) outstanding: u64,
@@ -21,7 +19,6 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Takes a delivery of this weight, if it may.
     fn takes(&mut self, weight: usize) -> bool {
         let is_open = self.left > 0 && self.ordinal < self.quota;
         if !is_open || !self.credit.allows(self.outstanding, self.bytes, weight) {

@@ -23,7 +23,6 @@ pub(super) struct Entry<P> {
     past: Option<Box<Past>>,
 }
 
-/// The past of an item.
 #[derive(Debug, Default)]
 struct Past {
     failures: Vec<Failure>,
@@ -33,7 +32,6 @@ struct Past {
 }
 
 impl<P> Entry<P> {
-    /// Makes an item without a past.
     pub(super) fn new(id: ItemId, payload: P) -> Self {
         Entry {
             id,
@@ -56,7 +54,6 @@ impl<P> Entry<P> {
         self.past.get_or_insert_default().failures.push(failure);
     }
 
-    /// Returns its failed attempts, oldest first.
     pub(super) fn into_history(self) -> Vec<Failure> {
         self.past.map_or_else(Vec::new, |past| past.failures)
     }
@@ -278,7 +275,6 @@ impl<P: Weight + Clone> Waiting<P> {
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// Returns the time at which the next suspicion is over.
     pub(super) fn next_end_of_suspicion(&self) -> Option<Duration> {
         self.suspended.first_key_value().map(|((at, _), _)| *at)
     }
@@ -300,7 +296,6 @@ impl<P: Weight + Clone> Waiting<P> {
         self.returned.keys().copied()
     }
 
-    /// Returns the number of items that may be handed out now.
     pub(super) fn ready(&self) -> usize {
         self.fresh.len() - self.staged - self.skipped.len() + self.returned.len()
     }
@@ -310,7 +305,6 @@ impl<P: Weight + Clone> Waiting<P> {
         self.ready() + self.staged
     }
 
-    /// Returns `true` if nothing waits and nothing rests.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0 && self.delayed() == 0
     }

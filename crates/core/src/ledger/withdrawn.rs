@@ -100,7 +100,6 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         true
     }
 
-    /// Returns the token of an item's delivery, if a holder has it.
     fn token_of(&self, id: ItemId) -> Option<Token> {
         let mut leases = self.leases.iter();
         let (token, _) = leases.find(|(_, lease)| lease.entry.id == id)?;

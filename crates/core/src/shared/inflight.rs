@@ -15,7 +15,6 @@ use crate::ledger::{Cause, Fate, ItemId, Record, Refusal, Scene, Unfinished, Wei
 /// The greatest number of puts in one chunk: a chunk keeps other supervisors waiting.
 const PUTS_MAX: usize = 1000;
 
-/// The greatest number of items taken in one go.
 const TAKEN_MAX: usize = 4096;
 
 /// The next step of the publisher.
@@ -233,7 +232,6 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 }
 
-/// Returns the end of an item that these records say.
 fn fate_in<P>(records: &[Record<P>], id: ItemId) -> Fate {
     let fate = |record: &Record<P>| match record {
         Record::Done { id: one } if *one == id => Some(Fate::Done),
