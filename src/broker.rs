@@ -185,7 +185,7 @@ impl Broker {
         }
     }
 
-    /// Like [`get`](Self::get) for an async task: keeps its waker as long as nothing is there.
+    /// Takes the next item for an async task, as [`get`](Self::get) does, or keeps its waker.
     pub(crate) fn poll_get(
         &self,
         waiting: &mut Option<WakerKey>,
@@ -478,7 +478,7 @@ impl Broker {
     }
 }
 
-/// A panic with the lock held would be a bug of this crate. The next caller goes on, because every
+/// Takes the lock, even after a panic with the lock held, which would be a bug of this crate: every
 /// change of the ledger is complete in itself.
 fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
     core.lock()

@@ -302,7 +302,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         }
     }
 
-    /// Like [`get`](Self::get), for async tasks. In a worker process it blocks its thread.
+    /// Takes the next item for an async task, as [`get`](Self::get) does. In a worker process it
+    /// blocks its thread.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -358,7 +359,7 @@ impl<T> JoinableQueue<T> {
         self.join_with(Deadline::Forever)
     }
 
-    /// Like [`join`](Self::join), at most this long.
+    /// Waits as [`join`](Self::join) does, at most this long.
     ///
     /// # Errors
     /// As [`join`](Self::join), and `is_timeout` when the time is over.

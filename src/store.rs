@@ -2,7 +2,7 @@
 //!
 //! Two kinds of backend keep items. A *store* makes a local queue durable: the broker owns the
 //! items and tells it what must last. A *stream* owns the items itself, and several supervisors
-//! share it. [`Backend`] is the part that both have. The ledger and the links know nothing of
+//! share it. `Backend` is the part that both have. The ledger and the links know nothing of
 //! either. A backend is called without the broker's lock where it may take its time.
 //!
 //! `memory` keeps dead letters as long as the queue lives, `journal` is a store in a file, `redis`

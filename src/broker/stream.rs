@@ -298,7 +298,7 @@ impl Broker {
         };
         publisher::tell_all(&post);
         let left: Vec<ItemId> = self.lock().dispatcher.ledger.unfinished_ids();
-        // After a failure to tell, an answer to this would not be waited for either.
+        // After a failure to tell, the answer to this is not waited for either.
         if !self.lock().dispatcher.ledger.is_broken() {
             // Items that cannot be given back are taken over when their lease ends.
             let _ = channel.stream.release(&left);

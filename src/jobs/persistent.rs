@@ -8,8 +8,8 @@
 //!
 //! Answers have no numbers, so a second answer to one request could be taken for the answer to the
 //! next. Therefore a request's first byte is sent ahead. What the process has written by the time
-//! that it takes this byte from its pipe is no answer to this request, because a process that serves
-//! one request after the other wrote it before.
+//! that it takes this byte from its pipe is no answer to this request, because a process that
+//! serves one request after the other wrote it before.
 
 mod form;
 

@@ -105,7 +105,7 @@ fn with_fields(event: &str, kind: &EventKind, are_dishes: bool) -> Value {
     }
 }
 
-/// An exit code and a signal never stand in the same field.
+/// Adds a process's end: an exit code and a signal never stand in the same field.
 fn exited(mut object: Value, exit: Exit) -> Value {
     match exit {
         Exit::Exited(code) => object["code"] = code.into(),

@@ -392,7 +392,7 @@ mod tests {
         (spans, marks)
     }
 
-    /// The row, the end and the outcome of the only attempt at work.
+    /// Returns the row, the end and the outcome of the only attempt at work.
     fn only(events: &[Event]) -> (usize, Duration, SpanEnd) {
         let (mut spans, _) = spans(&no_producer(), events);
         assert_eq!(spans.len(), 1, "{spans:?}");

@@ -97,7 +97,7 @@ impl Stored for Envelope {
 }
 
 impl Weight for Envelope {
-    /// Returns its weight. One in shared memory is small, but its segment may have to be sent first.
+    /// Returns its weight. In shared memory it is small, but a segment may have to be sent first.
     fn weight(&self) -> usize {
         match &self.body {
             Payload::Heap(bytes) if bytes.len() <= INLINE_BYTES_MAX => bytes.len(),

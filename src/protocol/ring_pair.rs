@@ -103,8 +103,8 @@ impl RingPair {
 
     /// Returns a ring at an offset of the memory. The caller keeps the ring pair while it uses it.
     fn ring(&self, offset: usize, capacity: usize, head: &Word, tail: &Word) -> Ring {
-        // SAFETY: the memory is as long as `RING_PAIR_BYTES`, of which the rings are disjoint parts, and
-        // each is used by one writer and one reader: see the four methods below.
+        // SAFETY: the memory is as long as `RING_PAIR_BYTES`, of which the rings are disjoint
+        // parts, and each is used by one writer and one reader: see the four methods below.
         unsafe {
             let words = self.memory.start().cast_const().byte_add(offset).cast();
             Ring::new(words, capacity, &raw const head.0, &raw const tail.0)

@@ -230,8 +230,8 @@ impl RedisStore {
         Ok(self)
     }
 
-    /// Warns of a policy that deletes keys where memory is limited, because it would delete items or
-    /// the counts beside them. Many servers do not let every client ask.
+    /// Warns of a policy that deletes keys where memory is limited, because it would delete items
+    /// or the counts beside them. Many servers do not let every client ask.
     fn look_for_eviction(&self) {
         let info = self.server.try_once(&self.dispatcher, |open| {
             let mut info = redis::cmd("INFO");

@@ -114,7 +114,7 @@ impl Session {
         Some(session)
     }
 
-    /// Sleeps until something has come since the doorbell was wanted, or the time is over; perhaps less.
+    /// Sleeps until something has come since the doorbell was wanted; at most this long.
     fn sleep(&self, inbox: MutexGuard<'_, Inbox>, ticket: Ticket, time: Option<Duration>) {
         drop(inbox);
         self.ring_pair.down_doorbell().sleep(ticket, time);

@@ -9,7 +9,7 @@
 //!
 //! | module | decides |
 //! | --- | --- |
-//! | [`ledger`] | which holder gets which item, and which items are acknowledged, tried again or given up |
+//! | [`ledger`] | which holder gets which item, and whether it is done, tried again or given up |
 //! | [`dispatcher`] | which waiting request is answered, and when |
 //! | [`shared`] | the calls to a backend that owns the items, and the meaning of its answers |
 //! | [`pool`] | a worker's life: restarts, stops, time limits |

@@ -140,8 +140,9 @@ impl Core {
     }
 }
 
-/// Returns one result for each item that is done by these records. An end that was withdrawn, because
-/// its item was another supervisor's by then, leaves its result behind; that of a later end counts.
+/// Returns one result for each item that is done by these records. An end that was withdrawn,
+/// because its item was another supervisor's by then, leaves its result behind; that of a later end
+/// counts.
 fn results_of(records: &[Record<Envelope>], sent: Vec<Sent>) -> Vec<Sent> {
     if sent.is_empty() {
         return sent;

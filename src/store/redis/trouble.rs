@@ -217,7 +217,7 @@ const TRANSIENT: [&str; 2] = ["force unblock", TOO_MANY];
 /// The message to one client too many.
 pub(super) const TOO_MANY: &str = "max number of clients";
 
-/// The same for people.
+/// Returns the same for people.
 pub(super) fn too_many_words(name: &str) -> String {
     format!(
         "{name} lets nobody else in: it has as many clients as its maxclients allows; raise that, or \
