@@ -61,8 +61,8 @@ impl Timer {
         }
     }
 
-    /// Without a thread, items rest until the next call looks at the queue; the next rest tries
-    /// again.
+    /// Starts the thread. If that fails, items rest until the next call looks at the queue, and the
+    /// next rest tries again.
     fn run(&self, alarm: &mut Alarm) {
         let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
         let thread = std::thread::Builder::new().name("dishrack-timer".into());

@@ -255,8 +255,8 @@ impl RedisStore {
         }
     }
 
-    /// The lease belongs to the stream: a supervisor that renews seldom would lose to one that
-    /// takes over early.
+    /// Changes the lease, which belongs to the stream: a supervisor that renews seldom would lose
+    /// to one that takes over early.
     fn change_lease(&self, wanted: u64) -> Result<(), String> {
         let changed = self.server.try_once(&self.teller, |open| {
             let mut script = self.script(open, Name::Lease);

@@ -194,7 +194,7 @@ pub struct Shared<P> {
     pub others: u64,
     /// Questions for the state of the stream.
     pub looks: Questions,
-    /// Questions if there is something to take now.
+    /// Questions for items that can be taken now.
     pub queries: Questions,
     /// True if the queue is closed and nothing was there to take.
     pub is_dry: bool,
