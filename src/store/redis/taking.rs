@@ -149,7 +149,7 @@ impl RedisStore {
         Ok((entries, stream_state))
     }
 
-    /// Returns the items that are held from now on, and asks Redis for the rest.
+    /// Returns the items that are held from now on, and first asks Redis for what is missing.
     fn admit(&self, sorted: Sorted) -> Result<Vec<Arrival>, Trouble> {
         let layout = &*self.layout;
         let arrival = |(id, entry): (ItemId, Entry)| {

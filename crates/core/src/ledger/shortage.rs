@@ -85,7 +85,7 @@ impl Shortage {
         self.until = now.saturating_add(self.pause);
     }
 
-    /// Returns the time of the next step; `None` where no holder takes the items that may be begun.
+    /// Returns the time of the next step; `None` while items may be begun and none was.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let retry = (self.allowance == 0).then_some(self.until);
         let end = self.has_begun.then(|| self.last.saturating_add(QUIET));
