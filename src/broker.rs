@@ -1,10 +1,10 @@
-//! The broker: owns the ledger and is the only place where its decisions are carried out.
+//! The broker: owns the ledger, and alone carries its decisions out.
 //!
-//! There is no broker thread. Whoever has news (a caller of `put`, a reader thread with a worker's
-//! acknowledgements) takes the lock, tells the ledger, carries out what it decided and lets go:
-//! so an item reaches an idle worker in the very call that put it. Nothing that is done with the
-//! lock held may block; links promise that. Threads sleep on doorbells, and look at what workers write a
-//! little while before they do.
+//! There is no broker thread. A thread that has news (a caller of `put`, a reader thread with a
+//! worker's acknowledgements) takes the lock, tells the ledger, carries out the decisions and
+//! releases the lock, so an item reaches an idle worker within the call that put it. Nothing that
+//! is done with the lock held may block; links promise that. Threads sleep on doorbells, and look
+//! for a while at what workers write before they do.
 
 mod alone;
 mod committer;
@@ -58,25 +58,26 @@ use dishrack_core::ledger::{
     Recovered, Started, Token,
 };
 
-/// What is done in the thread that puts or joins, where there are no workers.
+/// The work done in the thread that puts or joins, where there are no workers.
 pub(crate) struct Inline {
     pub(crate) drive: Box<dyn Fn() + Send + Sync>,
     pub(crate) has_work: Box<dyn Fn(&Core) -> bool + Send + Sync>,
 }
 
 pub(crate) struct Broker {
-    /// Tells queues of one process apart.
+    /// The number of this queue within its process.
     pub(crate) id: u64,
     core: Arc<Mutex<Core>>,
     doorbells: Arc<Doorbells>,
     inline: OnceLock<Inline>,
     pub(crate) storage: Storage,
     committer: OnceLock<JoinHandle<()>>,
-    /// There are worker processes, or there will be: large items are put where they can read them.
+    /// True if there are worker processes, or will be: large items are put where they can read
+    /// them.
     shares_memory: AtomicBool,
-    /// One thread at a time polls.
+    /// True while a thread polls; one at a time does.
     is_polling: AtomicBool,
-    /// The items are in a stream that others share.
+    /// The stream that has the items, if several supervisors share them.
     stream: OnceLock<stream::Channel>,
 }
 
@@ -89,14 +90,14 @@ impl std::fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// A queue that lives and dies with this process.
+    /// Makes a queue that ends with this process.
     pub(crate) fn new(options: Options) -> Arc<Self> {
         let (committer, _) = Committer::channel();
         let storage = Storage::Memory(Arc::default());
         Self::with_storage(Ledger::new(options), storage, committer)
     }
 
-    /// A queue whose items outlive this process.
+    /// Makes a queue whose items outlive this process.
     #[cfg_attr(
         not(feature = "journal"),
         allow(dead_code, reason = "only journals need it")
@@ -111,7 +112,7 @@ impl Broker {
         let storage = Storage::Local(Arc::clone(&store));
         let broker = Self::with_storage(ledger, storage, committer);
         let thread = committer::start(Arc::clone(&broker.core), store, calls)?;
-        // It was just made, so it has none.
+        // The broker was just made, so it has none.
         let _ = broker.committer.set(thread);
         Ok(broker)
     }
@@ -145,7 +146,7 @@ impl Broker {
         lock(&self.core)
     }
 
-    /// Takes the lock, does something, and carries out what follows from it.
+    /// Takes the lock, runs `act`, and carries out what follows from it.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
         with(&self.core, act)
     }
@@ -184,7 +185,7 @@ impl Broker {
         }
     }
 
-    /// Like [`get`](Self::get) for an async task: keeps its waker as long as nothing is there.
+    /// Takes the next item for an async task, as [`get`](Self::get) does, or keeps its waker.
     pub(crate) fn poll_get(
         &self,
         waiting: &mut Option<WakerKey>,
@@ -207,12 +208,11 @@ impl Broker {
         found
     }
 
-    /// A task that was kept by [`poll_get`](Self::poll_get) waits no longer.
     pub(crate) fn forget_waker(&self, waiting: Option<WakerKey>) {
         self.with(|core| core.forget_waker(waiting));
     }
 
-    /// Waits until every accepted item is settled: how many are done, and how many are dead.
+    /// Waits until every accepted item is settled. Returns the numbers of done and dead items.
     pub(crate) fn join(&self, deadline: Deadline) -> Result<(u64, u64), Kind> {
         fail::point("join: begin");
         let (mut has_polled, mut vigil) = (false, Vigil::begin());
@@ -250,7 +250,7 @@ impl Broker {
         }
     }
 
-    /// Has it looked how the stream stands, if there is one: what is to be waited for.
+    /// Asks for a look at the state of the stream, if there is one, and returns its number.
     fn begin_look(&self) -> u64 {
         if self.is_shared() {
             return self.with(|core| core.dispatcher.ask_look());
@@ -258,7 +258,6 @@ impl Broker {
         0
     }
 
-    /// Ends a delivery.
     pub(crate) fn settle(
         &self,
         token: Token,
@@ -269,12 +268,12 @@ impl Broker {
             .map_err(|_| Kind::Stale)
     }
 
-    /// A worker of this process begins work on a delivery. False if that was cancelled.
+    /// Begins a worker's work on a delivery, in this process. Returns `false` if it was cancelled.
     pub(crate) fn begin(&self, token: Token) -> bool {
         let core = self.lock();
         if core.dispatcher.ledger.handed(token).is_none() {
             drop(core);
-            // Nothing is settled by this but that the worker is free again.
+            // Nothing is settled by this; it only frees the worker.
             let _ = self.settle(token, Duration::ZERO, Outcome::Returned);
             return false;
         }
@@ -284,7 +283,7 @@ impl Broker {
         true
     }
 
-    /// What is kept cannot be read or changed just now, for this reason.
+    /// Makes the error that the kept items cannot be read or changed just now, for this reason.
     pub(crate) fn inaccessible(&self, why: String) -> Kind {
         match self.lock().dispatcher.shared {
             Some(_) => Kind::Shared(why),
@@ -292,7 +291,6 @@ impl Broker {
         }
     }
 
-    /// Makes a dead letter an item that waits.
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
         let found = self.storage.backend().revive(id);
         let found = found.map_err(|why| self.inaccessible(why));
@@ -302,7 +300,7 @@ impl Broker {
         let envelope = Envelope::of(Payload::copy_of(&letter.payload));
         let letter = letter.with_payload(envelope);
         self.with(|core| {
-            // From a stream it comes as all others do.
+            // An item of a stream comes from there, as all others do.
             if core.dispatcher.shared.is_none() {
                 core.dispatcher.ledger.handle_revive(letter);
             }
@@ -310,17 +308,17 @@ impl Broker {
         Ok(true)
     }
 
-    /// What tells whose items a process works for, if that is to be known when this one is gone.
+    /// Returns the mark of processes that work for this journal's items, if it must outlive this
+    /// process.
     pub(crate) fn process_mark(&self) -> Option<u128> {
         self.storage.local()?.process_mark()
     }
 
-    /// Large items are put into shared memory from now on: there will be worker processes.
+    /// Puts large items into shared memory from now on, because there will be worker processes.
     pub(crate) fn share_memory(&self) {
         self.shares_memory.store(true, Ordering::Relaxed);
     }
 
-    /// Nobody polls on this queue, neither its callers nor its workers.
     pub(crate) fn forbid_polling(&self) {
         self.lock().processors = 0;
     }
@@ -329,7 +327,7 @@ impl Broker {
         self.shares_memory.load(Ordering::Relaxed)
     }
 
-    /// Adds a worker, which gets so many deliveries at most. Without credit it gets items only by
+    /// Adds a worker, which gets at most this many deliveries. Without credit it gets items only by
     /// asking.
     pub(crate) fn attach(
         &self,
@@ -350,7 +348,7 @@ impl Broker {
         self.with(|core| core.ask_to_stop(holder));
     }
 
-    /// A worker is gone. Returns how many items its death is charged to.
+    /// Removes a worker that is gone. Returns the number of items charged with its death.
     pub(crate) fn detach(
         &self,
         holder: HolderId,
@@ -360,7 +358,8 @@ impl Broker {
         self.with(|core| core.detach(holder, started, blame))
     }
 
-    /// What a worker process had started that has ended, with all that it wrote before.
+    /// Determines what a worker process that has ended had started, after all that it wrote is
+    /// read.
     pub(crate) fn weigh(&self, holder: HolderId, board: &Scoreboard) -> Finding {
         let mut core = self.lock();
         let is_garbled = core.drain(holder).is_err();
@@ -374,7 +373,6 @@ impl Broker {
         )
     }
 
-    /// The name of the item that a worker had started.
     pub(crate) fn name_of_started(&self, holder: HolderId, started: Started) -> Option<String> {
         let core = self.lock();
         let find = |ordinal| core.dispatcher.ledger.handed_as(holder, ordinal);
@@ -388,7 +386,7 @@ impl Broker {
         core.tell_unheard();
     }
 
-    /// What whoever puts or joins does from now on.
+    /// Sets the work that callers of `put` and `join` do from now on.
     pub(crate) fn set_inline(&self, inline: Inline) -> Result<(), Kind> {
         self.inline.set(inline).map_err(|_| Kind::Invalid {
             option: "inline",
@@ -404,8 +402,8 @@ impl Broker {
         }
     }
 
-    /// Asked with the lock held, before sleeping: what came since the last drive must not be left
-    /// to somebody who sleeps.
+    /// Returns `true` if there is inline work. It is asked with the lock held, before a sleep,
+    /// because items that came since the last drive must not wait for a sleeper.
     fn has_inline_work(&self, core: &Core) -> bool {
         self.inline
             .get()
@@ -420,7 +418,7 @@ impl Broker {
         self.lock().dispatcher.ledger.counts()
     }
 
-    /// Where all accepted items are, here and elsewhere.
+    /// Returns the places of all accepted items, here and elsewhere.
     pub(crate) fn counts_in_all(&self) -> Result<Counts, Kind> {
         if self.is_shared() {
             return self.counts_of_stream();
@@ -428,10 +426,11 @@ impl Broker {
         Ok(self.counts())
     }
 
-    /// How many items nobody has taken, whether there is no room, and whether the queue is closed.
+    /// Returns the number of items that no holder has taken, `true` if there is no room, and `true`
+    /// if the queue is closed.
     pub(crate) fn state(&self) -> (usize, bool, bool) {
         if self.is_shared() {
-            // If it cannot be looked, what is known must do.
+            // If the stream cannot be asked, the known state must do.
             let _ = self.look();
         }
         self.lock().state()
@@ -442,8 +441,8 @@ impl Broker {
         look(&self.lock())
     }
 
-    /// Waits for outcomes of a `map`, and takes all that are there. `None`: none is left to wait
-    /// for.
+    /// Waits for outcomes of a `map`, and takes all that are there; `None` if there are none left
+    /// to wait for.
     pub(crate) fn take_outcomes(
         &self,
         mailbox: MailboxKey,
@@ -479,8 +478,8 @@ impl Broker {
     }
 }
 
-/// A panic with the lock held would be our bug; whoever comes next goes on with what is there,
-/// because every change of the ledger is complete in itself.
+/// Takes the lock, even after a panic with the lock held, which would be a bug of this crate: every
+/// change of the ledger is complete in itself.
 fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
     core.lock()
 }
@@ -489,16 +488,16 @@ fn with<R>(core: &Mutex<Core>, act: impl FnOnce(&mut Core) -> R) -> R {
     with_guard(&mut lock(core), act)
 }
 
-/// Does something with the lock held, and carries out what follows from it.
+/// Runs `act` with the lock held, and carries out what follows from it.
 fn with_guard<R>(core: &mut Core, act: impl FnOnce(&mut Core) -> R) -> R {
     let result = act(core);
     core.pump();
     result
 }
 
-/// The same for one of the broker's own threads. What is told in there calls the program's own code: a
-/// panic of that breaks the queue off while the lock is held, so that nobody takes the part that was told
-/// for the whole.
+/// Does the same for one of the broker's own threads. Reports call the program's own code; a panic
+/// in it breaks the queue off while the lock is held, so that no caller takes the reported part for
+/// the whole.
 fn with_or_break_off<R>(
     core: &Mutex<Core>,
     act: impl FnOnce(&mut Core) -> R,
@@ -536,21 +535,21 @@ fn sleep<'a>(
 }
 
 impl Drop for Broker {
-    /// The journal's thread ends, and what it left is written. Then nobody holds the journal.
+    /// Ends the journal's thread, which writes what is left. After that the journal has no user.
     fn drop(&mut self) {
         self.leave_stream();
         let Some(thread) = self.committer.take() else {
             return;
         };
         self.lock().end_committer();
-        // An observer that has the last handle may be called by that very thread.
+        // An observer that has the last handle may be called by the journal's thread itself.
         if thread.thread().id() != std::thread::current().id() {
-            // A panic there was our bug, and was told.
+            // A panic there was a bug of this crate, and was reported.
             let _ = thread.join();
         }
         if let Some(store) = self.storage.local() {
             committer::write_all(&self.core, store);
-            // Nobody is there to be told.
+            // There is no caller left to tell.
             let _ = store.close();
         }
     }

@@ -1,17 +1,18 @@
-//! The one public error: opaque, with a predicate for each case that a caller may want to tell.
+//! The one public error: opaque, with a predicate for each case that a caller may want to tell
+//! apart.
 //!
-//! Messages name the thing and say what to do about it. Failures of single items are not errors
-//! of a call; they are a [`Cause`](crate::Cause) in an item's history.
+//! Messages name the thing and say what to do about it. Failures of single items are not errors of
+//! a call; they are a [`Cause`](crate::Cause) in an item's history.
 
 use std::fmt;
 use std::io;
 
 use dishrack_core::ledger::Refusal;
 
-/// What went wrong; ask it with the `is_*` predicates.
+/// The error of a call; the `is_*` predicates tell its cases apart.
 ///
-/// `Debug` says the same sentence as `Display`, because that is what a program shows whose `main`
-/// returns it.
+/// `Debug` gives the same sentence as `Display`, because a program shows that if its `main` returns
+/// the error.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct Error(#[from] pub(crate) Kind);
@@ -22,7 +23,6 @@ impl fmt::Debug for Error {
     }
 }
 
-/// The closed list of cases.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Kind {
     #[error("the queue is full")]
@@ -54,7 +54,6 @@ pub(crate) enum Kind {
     NoSharedMemory(NoSharedMemory),
     #[error("the journal failed, so nothing more is accepted or told: {0}")]
     Journal(String),
-    /// What a shared backend says.
     #[error("{0}")]
     Shared(String),
     #[error("{0}")]
@@ -110,13 +109,13 @@ pub(crate) enum Kind {
     },
 }
 
-/// There is no shared memory for a payload; in words, with what to do about it.
+/// There is no shared memory for a payload; the words say what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NoSharedMemory(pub(crate) String);
 
 impl Kind {
-    /// The error that a refusal means; `why` says why what has failed did.
+    /// Makes the error for a refusal; `why` is the reason of the failure that the refusal reports.
     pub(crate) fn of(refusal: Refusal, why: &str) -> Kind {
         let why = || why.to_owned();
         let usize_of = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -145,44 +144,45 @@ impl Kind {
 }
 
 impl Error {
-    /// A put found no room, at once or in the time given.
+    /// Returns `true` if a put found no room, at once or in the time given.
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self.0, Kind::Full)
     }
 
-    /// A get found no item, at once or in the time given.
+    /// Returns `true` if a get found no item, at once or in the time given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         matches!(self.0, Kind::Empty)
     }
 
-    /// The queue was closed; or, in a worker's own loop, its supervisor is stopping that worker.
+    /// Returns `true` if the queue was closed; or, in a worker's own loop, if its supervisor is
+    /// stopping that worker.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.0, Kind::Closed)
     }
 
-    /// A join's time was over before every item was settled.
+    /// Returns `true` if a join's time was over before every item was settled.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::TimedOut { .. })
     }
 
-    /// `task_done` was called more often than items were got.
+    /// Returns `true` if `task_done` was called more often than items were got.
     #[must_use]
     pub fn is_task_done_too_often(&self) -> bool {
         matches!(self.0, Kind::TaskDoneTooOften)
     }
 
-    /// A delivery was settled twice, or after its item went to somebody else.
+    /// Returns `true` if a delivery was settled twice, or after its item went to another holder.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         matches!(self.0, Kind::Stale)
     }
 
-    /// All workers are gone for good while items are unfinished, or there never were any and none
-    /// can come.
+    /// Returns `true` if all workers are gone for good while items are unfinished, or there never
+    /// were any and none can come.
     #[must_use]
     pub fn is_no_workers_left(&self) -> bool {
         matches!(
@@ -191,20 +191,22 @@ impl Error {
         )
     }
 
-    /// The item does not serialize, or is too large for the journal; it was not put.
+    /// Returns `true` if the item does not serialize, or is too large for the journal; it was not
+    /// put.
     #[must_use]
     pub fn is_not_serializable(&self) -> bool {
         matches!(self.0, Kind::NotSerializable { .. } | Kind::TooLarge { .. })
     }
 
-    /// There is no shared memory for a large item; it was not put. The message says which limit to
-    /// raise.
+    /// Returns `true` if there is no shared memory for a large item; it was not put. The message
+    /// says which limit to raise.
     #[must_use]
     pub fn is_no_shared_memory(&self) -> bool {
         matches!(self.0, Kind::NoSharedMemory(_))
     }
 
-    /// The journal cannot be used or has failed. What it holds is kept; see the message.
+    /// Returns `true` if the journal cannot be used or has failed. Its contents are kept; see the
+    /// message.
     #[must_use]
     pub fn is_journal(&self) -> bool {
         matches!(
@@ -213,28 +215,29 @@ impl Error {
         )
     }
 
-    /// A queue that several supervisors share cannot be used, has failed, or does not take an item;
-    /// the message says what became of what it held.
+    /// Returns `true` if a queue that several supervisors share cannot be used, has failed, or does
+    /// not take an item. The message says what became of its items.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self.0, Kind::Shared(_) | Kind::SharedUnusable(_))
     }
 
-    /// [`is_shared`](Self::is_shared), for programs that know of no other shared queues than those
-    /// on Redis.
+    /// Returns the same as [`is_shared`](Self::is_shared), for programs that know of no other
+    /// shared queues than those on Redis.
     #[must_use]
     pub fn is_redis(&self) -> bool {
         self.is_shared()
     }
 
-    /// A worker process found that its supervisor is gone.
+    /// Returns `true` if a worker process found that its supervisor is gone.
     #[must_use]
     pub fn is_supervisor_gone(&self) -> bool {
         matches!(self.0, Kind::SupervisorGone)
     }
 
-    /// The call cannot work as it was set up: an invalid option, a function that is not served,
-    /// too few file descriptors, a system call that is refused.
+    /// Returns `true` if the call cannot work as it was set up: an invalid option, a function that
+    /// is not served, too few file descriptors, an unusable temporary folder, a system call that is
+    /// refused.
     #[must_use]
     pub fn is_setup(&self) -> bool {
         matches!(
@@ -251,10 +254,11 @@ impl Error {
     }
 }
 
-/// What became of one item of a `map`, if it has no result. As with [`Error`], `Debug` says what
-/// `Display` says.
+/// The reason why an item of a `map` has no result. As with [`Error`], `Debug` gives the same as
+/// `Display`.
 ///
-/// An item that is nowhere else is given back; for one that the queue has, there is its number.
+/// An item that the queue does not have is given back; for one that the queue has, there is its
+/// number.
 ///
 /// # Example
 ///
@@ -273,7 +277,7 @@ impl Error {
 pub enum ItemError<T> {
     /// It is a dead letter: every attempt failed, and this is its history.
     Dead {
-        /// Which item; see [`retry_dead_letter`](crate::JoinableQueue::retry_dead_letter).
+        /// The item's number; see [`retry_dead_letter`](crate::JoinableQueue::retry_dead_letter).
         id: crate::ItemId,
         /// Every failed attempt, oldest first.
         history: Vec<crate::Failure>,
@@ -282,7 +286,7 @@ pub enum ItemError<T> {
     NotAccepted {
         /// The item itself.
         item: T,
-        /// Why it was refused.
+        /// The reason of the refusal.
         why: String,
     },
     /// It was accepted and waits on the queue, and all workers are gone, for this reason.
@@ -323,7 +327,7 @@ impl<T> fmt::Debug for ItemError<T> {
 mod tests {
     use super::*;
 
-    /// The standard library prints what `main` returns by `Debug`.
+    /// The standard library prints the error of `main` by `Debug`.
     #[test]
     fn what_main_returns_is_a_sentence() {
         let error = Error::from(Kind::NotServed);

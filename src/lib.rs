@@ -2,20 +2,20 @@
 //!
 //! Put items on a [`JoinableQueue`], let a [`Supervisor`] run workers that take and acknowledge
 //! them, and [`join`](JoinableQueue::join) it. Workers are processes, threads, async tasks, or the
-//! caller itself. Whatever dies, no accepted item is lost, `join` never hangs, and an item that
-//! always fails ends as a dead letter that says why.
+//! caller itself. Whatever process dies, no accepted item is lost, `join` never hangs, and an item
+//! that always fails ends as a dead letter that says why.
 //!
 //! A tour of the modules:
 //! - [`queue`](JoinableQueue): the public face: queue and deliveries;
 //! - [`Blob`]: bytes that a worker reads where they lie;
-//! - `sys`: what this crate asks of the kernel;
+//! - `sys`: requests to the kernel;
 //! - `payload`: the serialized bytes of an item, in blocks and in shared memory;
-//! - `protocol`: what two processes say to each other;
+//! - `protocol`: the records and the memory that two processes exchange;
 //! - `handler`: running a handler on one item;
-//! - `dishrack-core`, a crate of its own: what is decided, without a clock, I/O or threads;
-//! - `broker`: carries out what that decides;
-//! - `link`: how deliveries reach workers: process, thread, task, inline;
-//! - [`store`]: where items outlive what works on them; what a journal keeps;
+//! - `dishrack-core`, a crate of its own: the decisions, without a clock, I/O or threads;
+//! - `broker`: carries the decisions out;
+//! - `link`: brings deliveries to workers: process, thread, task, inline;
+//! - [`store`]: the backends in which items outlive their workers, and the contents of a journal;
 //! - [`supervision`]: starting, watching and restarting workers;
 //! - [`serve`] and `worker`: being a worker process;
 //! - [`observe`]: one event type for all that can be seen of a run;
@@ -52,7 +52,7 @@ compile_error!("dishrack needs Linux: pidfds, parent death signals and seqpacket
 
 mod blob;
 mod broker;
-// For `bin` alone, which is another crate.
+// It is for `bin` alone, which is another crate.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
@@ -61,7 +61,8 @@ mod fail;
 mod handler;
 #[cfg(feature = "cli")]
 mod jobs;
-// For a test that makes a journal as the command line does: a journal knows its items' type by name.
+// It is for a test that makes a journal as the command line does, because a journal knows its
+// items' type by name.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod kitchen;

@@ -40,13 +40,11 @@ impl Job {
 /// The supervisor's end of the way to one worker. Only workers in other processes send requests and
 /// need large payloads in shared memory.
 pub(crate) trait Link: Send + fmt::Debug {
-    /// Adds a delivery to the batch. `is_awaited`: somebody waits for its result.
+    /// Adds a delivery to the batch. `is_awaited`: a caller waits for its result.
     fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool);
 
-    /// Adds the answer to a worker's request.
     fn answer(&mut self, _request: u64, _answer: Answer<Given<'_>>) {}
 
-    /// Adds an item as the answer to a worker's request.
     fn answer_item(&mut self, _request: u64, _handed: &Handed, _payload: &Payload) {}
 
     /// Asks the worker to finish what it has started, give the rest back and end.

@@ -24,17 +24,14 @@ use crate::error::NoSharedMemory;
 /// The greatest size in bytes of a payload that travels with others and not in shared memory.
 pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
 
-/// The serialized bytes of an item.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Payload {
-    /// No bytes.
     #[default]
     Empty,
     Heap(Slice),
     Shared(Part),
 }
 
-/// A part of a block of the heap.
 #[derive(Debug, Clone)]
 pub(crate) struct Slice {
     block: Arc<Block>,
@@ -87,7 +84,7 @@ impl Payload {
     /// Moves a large payload into shared memory, if it is not there yet.
     ///
     /// # Errors
-    /// Why there is no shared memory.
+    /// The reason for which there is no shared memory.
     pub(crate) fn share(&mut self) -> Result<(), NoSharedMemory> {
         if let Payload::Heap(bytes) = self
             && bytes.len() > INLINE_BYTES_MAX
@@ -204,7 +201,7 @@ struct PayloadWriter<'a> {
     /// Set once the payload is known to be large.
     large: Option<PartWriter>,
     may_share: bool,
-    /// Why there is no shared memory.
+    /// The reason for which there is no shared memory.
     lack: &'a mut Option<NoSharedMemory>,
 }
 

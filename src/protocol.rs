@@ -1,7 +1,7 @@
 //! The words and the memory that a supervisor, a worker and the fork server between them exchange.
 //!
 //! Both sides use these files, so that neither imports the other. They know the content and the
-//! place of a record, and nothing of who reads it or what follows.
+//! place of a record, but neither its reader nor its effect.
 
 pub(crate) mod channel;
 pub(crate) mod doorbell;

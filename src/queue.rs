@@ -1,9 +1,9 @@
 //! The public face: a joinable queue and the deliveries that come from it.
 //!
-//! Items are serialized by the caller of `put`, so that one which cannot be is an error there and
-//! counts nowhere. A handle may be cloned among threads, and the same type is what a worker process
-//! gets of the queue it works for. What a queue decides is the ledger's, how it is carried out the
-//! broker's: here are only types and waiting.
+//! Items are serialized by the caller of `put`, so an item that cannot be serialized is an error
+//! there and counts nowhere. A handle may be cloned among threads, and a worker process gets the
+//! same type for the queue it works for. The ledger decides and the broker acts; here are only
+//! types and waiting.
 
 mod delivery;
 pub(crate) mod durable;
@@ -91,7 +91,8 @@ impl<T> fmt::Debug for JoinableQueue<T> {
     }
 }
 
-/// What a [`join`](JoinableQueue::join) saw: all items that were ever put are one of these.
+/// The counts that a [`join`](JoinableQueue::join) saw: all items that were ever put are one of
+/// these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Joined {
     /// Items that are done.
@@ -101,14 +102,14 @@ pub struct Joined {
 }
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
-    /// A queue that takes any number of items.
+    /// Makes a queue that takes any number of items.
     #[must_use]
     pub fn unbounded() -> Self {
         JoinableQueue::with(Options::default())
     }
 
-    /// A queue in which at most `capacity` items wait for a `get` or a handler; `put` waits for
-    /// room. As in Python, 0 means no bound.
+    /// Makes a queue in which at most `capacity` items wait for a `get` or a handler; `put` waits
+    /// for room. As in Python, 0 means no bound.
     #[must_use]
     pub fn bounded(capacity: usize) -> Self {
         JoinableQueue::with(Options {
@@ -120,7 +121,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         })
     }
 
-    /// A queue without a rack: `put` waits until a worker is idle, and hands the item over.
+    /// Makes a queue without room: `put` waits until a worker is idle, and hands the item over.
     #[must_use]
     pub fn rendezvous() -> Self {
         JoinableQueue::with(Options {
@@ -129,7 +130,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         })
     }
 
-    /// A queue with these options.
+    /// Makes a queue with these options.
     #[must_use]
     pub fn with(options: Options) -> Self {
         JoinableQueue {
@@ -152,8 +153,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         }
     }
 
-    /// The queue that the calling handler works for, if its items are of this type: a handler may
-    /// put new items on it.
+    /// Returns the queue that the calling handler works for, if its items are of this type. A
+    /// handler may put new items on it.
     #[must_use]
     pub fn current() -> Option<Self> {
         let side = Side::current(type_name::<T>())?;
@@ -165,7 +166,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 }
 
 impl<T> JoinableQueue<T> {
-    /// The broker, if this is not a worker process's handle.
+    /// Returns the broker, if this is not a worker process's handle.
     pub(crate) fn broker(&self) -> Result<&Arc<Broker>, Kind> {
         match &self.side {
             Side::Local(broker) => Ok(broker),
@@ -179,13 +180,13 @@ impl<T> JoinableQueue<T> {
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Puts an item on the queue; waits for room if it is full. After it returns, the item is
-    /// accepted: it will be done or a dead letter, whatever dies.
+    /// accepted: it will be done or a dead letter, whatever process dies.
     ///
-    /// Takes what the item's type borrows as, too: a `&str` on a queue of strings, a slice on one of
-    /// vectors. Both must serialize alike, as those of the standard library do.
+    /// It also takes the types that the item's type borrows as: a `&str` on a queue of strings, a
+    /// slice on one of vectors. Both must serialize alike, as those of the standard library do.
     ///
-    /// A handler that puts on the queue it works for does not wait for room: that could be a wait
-    /// for itself.
+    /// A handler that puts on the queue it works for does not wait for room, because that could be
+    /// a wait for itself.
     ///
     /// # Errors
     /// `is_not_serializable` and `is_no_shared_memory`, and nothing was put; `is_closed`;
@@ -294,14 +295,15 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                     }
                 }
             };
-            // One that did not decode was refused, and counts as a failed attempt.
+            // An item that does not decode was refused, and counts as a failed attempt.
             if let Some(delivery) = got {
                 return Ok(delivery);
             }
         }
     }
 
-    /// Like [`get`](Self::get), for async tasks. In a worker process it blocks its thread.
+    /// Takes the next item for an async task, as [`get`](Self::get) does. In a worker process it
+    /// blocks its thread.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -332,7 +334,8 @@ impl<T> JoinableQueue<T> {
     pub fn task_done(&self) -> Result<(), Error> {
         while let Some((token, since)) = held::pop_oldest(self.side.acknowledger()) {
             let outcome = Outcome::Done(Payload::default());
-            // Not so where it was cancelled, or settled in another thread: then it is not meant.
+            // It fails if the item was cancelled, or settled in another thread; then the next one
+            // is meant.
             let from = self.side.acknowledger();
             if from.acknowledge(token, since.elapsed(), outcome).is_ok() {
                 return Ok(());
@@ -341,22 +344,22 @@ impl<T> JoinableQueue<T> {
         Err(Error(Kind::TaskDoneTooOften))
     }
 
-    /// Waits until every item is done or a dead letter, and says how many are which.
+    /// Waits until every item is done or a dead letter, and returns the counts of both.
     ///
-    /// Producers may come before workers: on a queue that nobody has worked on yet this waits for
-    /// whoever will, as long as another thread of this program may start a
-    /// [`Supervisor`](crate::Supervisor) or [`get`](Self::get). Where the calling thread is the only
-    /// one nobody can come, and it is an error at once. A queue on Redis may always get workers
+    /// Producers may come before workers. On a queue that has never had workers this waits for
+    /// some, as long as another thread of this program may start a
+    /// [`Supervisor`](crate::Supervisor) or [`get`](Self::get). If the calling thread is the only
+    /// one, no worker can come, and it is an error at once. A queue on Redis may always get workers
     /// elsewhere.
     ///
     /// # Errors
-    /// `is_no_workers_left` when items are unfinished and the workers are gone for good, or there never
-    /// were any and none can come.
+    /// `is_no_workers_left` when items are unfinished and the workers are gone for good, or there
+    /// never were any and none can come.
     pub fn join(&self) -> Result<Joined, Error> {
         self.join_with(Deadline::Forever)
     }
 
-    /// Like [`join`](Self::join), at most this long.
+    /// Waits as [`join`](Self::join) does, at most this long.
     ///
     /// # Errors
     /// As [`join`](Self::join), and `is_timeout` when the time is over.
@@ -385,31 +388,32 @@ impl<T> JoinableQueue<T> {
         }
     }
 
-    /// How many items no handler and no `get` has taken yet. Python's `qsize`.
+    /// Returns the number of items that no handler and no `get` has taken yet. It is Python's
+    /// `qsize`.
     #[must_use]
     pub fn len(&self) -> usize {
         self.state().0
     }
 
-    /// The same as [`len`](Self::len), by Python's name.
+    /// Returns the same as [`len`](Self::len), by Python's name.
     #[must_use]
     pub fn qsize(&self) -> usize {
         self.len()
     }
 
-    /// Whether [`len`](Self::len) is zero.
+    /// Returns `true` if [`len`](Self::len) is zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether a `put` would have to wait.
+    /// Returns `true` if a `put` would have to wait.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.state().1
     }
 
-    /// Whether [`close`](Self::close) was called, here or elsewhere.
+    /// Returns `true` if [`close`](Self::close) was called, here or elsewhere.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.state().2
@@ -428,7 +432,7 @@ impl<T> JoinableQueue<T> {
                     is_full,
                     is_closed,
                 ),
-                // No answer to this question: nothing more is to be had of this queue.
+                // This is no answer to the question, so nothing more can be had of this queue.
                 Answer::Accepted(_)
                 | Answer::Item(_)
                 | Answer::Joined { .. }
@@ -438,19 +442,19 @@ impl<T> JoinableQueue<T> {
         }
     }
 
-    /// Ends the queue for everyone: `put` is an error from now on, and `get` once nothing is left.
-    /// Items already accepted are still worked on. Closing again does nothing.
+    /// Ends the queue for all its users: `put` is an error from now on, and `get` once nothing is
+    /// left. Items already accepted are still worked on. Closing again does nothing.
     pub fn close(&self) {
         match &self.side {
             Side::Local(broker) => broker.with(|core| core.close()),
             Side::Remote(session) => {
-                // The answer only says that it is done.
+                // The answer only confirms it.
                 let _ = session.ask(Ask::Close, Deadline::Forever);
             }
         }
     }
 
-    /// Where all accepted items are.
+    /// Returns the places of all accepted items.
     ///
     /// # Errors
     /// In a worker process, which sees only its own part.
@@ -458,8 +462,8 @@ impl<T> JoinableQueue<T> {
         self.broker()?.counts_in_all().map_err(Error)
     }
 
-    /// All dead letters, oldest first, with their items as serialized by `put`. They stay where
-    /// they are.
+    /// Returns all dead letters, oldest first, with their items as serialized by `put`. They stay
+    /// where they are.
     ///
     /// # Errors
     /// `is_journal` when the journal cannot be read, `is_shared` when Redis cannot; and in a worker
@@ -492,26 +496,28 @@ impl<T> JoinableQueue<T> {
     }
 
     /// Tries a dead letter again: its item waits in its old place, with as many attempts before it
-    /// as a new one, and keeps its history. False if there is no such letter.
+    /// as a new one, and keeps its history. Returns `false` if there is no such letter.
     ///
     /// # Errors
-    /// `is_journal` when the journal cannot be written, `is_shared` when Redis cannot; and in a worker
-    /// process.
+    /// `is_journal` when the journal cannot be written, `is_shared` when Redis cannot; and in a
+    /// worker process.
     pub fn retry_dead_letter(&self, id: ItemId) -> Result<bool, Error> {
         self.broker()?.revive(id).map_err(Error)
     }
 
     /// Cancels an item: it is not worked on any more and becomes a dead letter. A worker process
-    /// that is at it gets SIGTERM and, a second later, SIGKILL, and is replaced; an async task is
-    /// dropped where it waits; a thread goes on to the end, and nobody listens. False if there is
-    /// nothing to cancel: the item is done, dead or not known; on Redis also one that this supervisor
-    /// does not hold. With a journal, and on Redis, it returns when that is durable.
+    /// that works on it gets SIGTERM and, a second later, SIGKILL, and is replaced; an async task
+    /// is dropped where it waits; a thread goes on to the end, and its result is dropped. With a
+    /// journal, and on Redis, it returns when that is durable.
+    ///
+    /// Returns `false` if there is nothing to cancel: the item is done, dead or not known, or, on
+    /// Redis, not held by this supervisor.
     ///
     /// # Errors
-    /// `is_journal` or `is_shared` when what keeps the items has failed; and in a worker process.
+    /// `is_journal` or `is_shared` when the journal or Redis has failed; and in a worker process.
     pub fn cancel(&self, id: ItemId) -> Result<bool, Error> {
         let broker = self.broker()?;
-        // What is being written down can be cancelled when it has been.
+        // An item that is being written down can be cancelled only after that.
         self.sync()?;
         let is_cancelled = broker.with(|core| core.cancel(id));
         broker.sync_all().map_err(Error)?;
@@ -520,7 +526,7 @@ impl<T> JoinableQueue<T> {
 }
 
 impl<T: DeserializeOwned> JoinableQueue<T> {
-    /// All dead letters whose items decode, oldest first. They stay where they are.
+    /// Returns all dead letters whose items decode, oldest first. They stay where they are.
     ///
     /// # Errors
     /// As [`raw_dead_letters`](Self::raw_dead_letters).
@@ -532,8 +538,8 @@ impl<T: DeserializeOwned> JoinableQueue<T> {
             .collect())
     }
 
-    /// Takes all dead letters, oldest first. One whose item does not decode stays; it can be had by
-    /// [`take_raw_dead_letters`](Self::take_raw_dead_letters).
+    /// Takes all dead letters, oldest first. A letter whose item does not decode stays;
+    /// [`take_raw_dead_letters`](Self::take_raw_dead_letters) takes it.
     ///
     /// # Errors
     /// As [`raw_dead_letters`](Self::raw_dead_letters).
@@ -544,19 +550,19 @@ impl<T: DeserializeOwned> JoinableQueue<T> {
     }
 }
 
-/// A letter with its item as `put` serialized it.
+/// Converts a letter into one with its item as `put` serialized it.
 fn raw(letter: StoredLetter) -> DeadLetter<Vec<u8>> {
     let bytes = letter.payload.to_vec();
     letter.with_payload(bytes)
 }
 
-/// A letter with its item, if that decodes.
+/// Converts a letter into one with its item, if that decodes.
 fn decoded<T: DeserializeOwned>(letter: StoredLetter) -> Option<DeadLetter<T>> {
     let item = decode::<T>(&letter.payload).ok()?;
     Some(letter.with_payload(item))
 }
 
-/// Serializes an item for a queue or for whoever has it.
+/// Serializes an item for a queue or for another receiver.
 pub(crate) fn serialized<T: Serialize + ?Sized>(
     item: &T,
     may_share: bool,
@@ -574,8 +580,8 @@ fn wait_of(deadline: Deadline) -> Wait {
     }
 }
 
-/// The error that an answer other than the hoped-for one means. One to another question than was
-/// asked comes from no supervisor that could go on.
+/// Returns the error for an answer other than the expected one. An answer to another question means
+/// that the supervisor cannot go on.
 fn kind_of(answer: Answer<Received>) -> Kind {
     match answer {
         Answer::Refused { refusal, why } => Kind::of(refusal, &why),

@@ -1,12 +1,12 @@
-//! Where items outlive what works on them: the contracts, and one file per backend.
+//! The backends in which items outlive their workers: the contracts, and one file per backend.
 //!
-//! Two kinds of backend keep items. A *store* makes a local queue durable: the broker owns the items and
-//! tells it what must last. A *stream* owns the items itself, and several supervisors share it. What
-//! both have is in [`Backend`]. The ledger and the links know nothing of either. A backend is called
-//! without the broker's lock where it may take its time.
+//! Two kinds of backend keep items. A *store* makes a local queue durable: the broker owns the
+//! items and tells it what must last. A *stream* owns the items itself, and several supervisors
+//! share it. `Backend` is the part that both have. The ledger and the links know nothing of
+//! either. A backend is called without the broker's lock where it may take its time.
 //!
-//! `memory` keeps dead letters as long as the queue lives, `journal` is a store in a file, `redis` a
-//! stream; `dishrack_core::book` is what a journal keeps.
+//! `memory` keeps dead letters as long as the queue lives, `journal` is a store in a file, `redis`
+//! a stream; `dishrack_core::book` decides on the contents of a journal.
 
 #[cfg(feature = "journal")]
 pub(crate) mod journal;
@@ -34,18 +34,17 @@ use dishrack_core::ledger::{DeadLetter, ItemId, Write};
 /// A dead letter as a backend keeps it: with the item's serialized bytes.
 pub(crate) type StoredLetter = DeadLetter<Arc<[u8]>>;
 
-/// What keeps the items of one queue.
 #[derive(Debug, Clone)]
 #[cfg_attr(
     not(all(feature = "journal", feature = "redis")),
     allow(dead_code, reason = "not every backend is there")
 )]
 pub(crate) enum Storage {
-    /// They live and die with the process.
+    /// In memory: the items end with the process.
     Memory(Arc<Letters>),
-    /// This supervisor's, and they outlive it.
+    /// In a store of this supervisor: they outlive it.
     Local(Arc<dyn Store>),
-    /// Those of several supervisors.
+    /// In a stream of several supervisors.
     Shared(Arc<dyn Stream>),
 }
 
@@ -77,14 +76,13 @@ impl Storage {
     }
 }
 
-/// What all that keeps items has: how large they may be, and those that were given up on.
+/// The part of a store and a stream that both have: the greatest size of items, and dead letters.
 pub(crate) trait Backend: Send + Sync + fmt::Debug {
-    /// The most bytes an item may have.
+    /// Returns the greatest size of an item in bytes.
     fn item_bytes_max(&self) -> usize {
         usize::MAX
     }
 
-    /// All dead letters, oldest first.
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String>;
 
     /// Hands these dead letters out, oldest first, and forgets them.
@@ -96,40 +94,42 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
     /// Makes a dead letter an unfinished item again. `None` if there is no such letter.
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String>;
 
-    /// Nothing more will be kept: whatever is open is closed.
+    /// Closes all that is open; nothing more will be kept.
     ///
     /// # Errors
-    /// What was kept is not there any more, or cannot be believed.
+    /// The kept items are gone, or cannot be trusted.
     fn close(&self) -> Result<(), String> {
         Ok(())
     }
 }
 
-/// What the broker asks of a store, which makes a local queue durable.
+/// The requests of the broker to a store, which makes a local queue durable.
 #[cfg_attr(
     not(feature = "cli"),
     allow(dead_code, reason = "some of it only the command line needs")
 )]
 pub(crate) trait Store: Backend {
-    /// Makes all records of a write durable, or none. After an error it is asked for nothing more.
+    /// Makes all records of a write durable, or none. After an error the broker makes no more
+    /// requests.
     fn commit(&self, write: &Write<Envelope>) -> Result<(), String>;
 
-    /// Whether an item with this key was accepted in an earlier run, and not asked for since: as
-    /// many questions are answered with yes as there were such items.
+    /// Returns `true` if an item with this key was accepted in an earlier run, and does so as many
+    /// times as there were such items.
     fn was_put_before(&self, key: &[u8]) -> bool;
 
-    /// What is kept of a key.
+    /// Returns the print that is kept of a key.
     fn print_of(&self, key: &[u8]) -> Option<Print>;
 
-    /// What tells this store from all others.
+    /// Returns the identity that tells this store from all others.
     fn identity(&self) -> Option<u128>;
 
-    /// What tells whose items a process works for, so that it is known when its supervisor is gone.
+    /// Returns the mark of processes that work for its items, by which they are found when their
+    /// supervisor is gone.
     fn process_mark(&self) -> Option<u128>;
 
-    /// Remembers what the items are given to, and says what they were given to before.
+    /// Remembers the command that the items are given to, and returns the one before.
     fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, String>;
 
-    /// The attempts that were over before this run and that nobody has shown, once.
+    /// Takes the attempts that were over before this run and were not shown.
     fn take_unshown(&self) -> Vec<Unshown>;
 }

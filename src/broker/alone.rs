@@ -1,9 +1,9 @@
-//! Waiting on a queue that nobody has ever worked on.
+//! Waiting on a queue that has never had workers.
 //!
-//! Producers may come before workers: another thread may start a supervisor, or get. So it is waited
-//! for that, unless the thread that waits is the only one of this program: then nothing can come, and
-//! waiting would last for ever. Threads of this crate that only keep time or write a journal do not
-//! count. What is waited for is not known here.
+//! Producers may come before workers, because another thread may start a supervisor, or get. So a
+//! caller waits for that, unless its thread is the only one of this program: then no worker can
+//! come, and the wait would last for ever. Threads of this crate that only keep time or write a
+//! journal do not count. It does not know what the caller waits for.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,14 +12,13 @@ use super::core::Core;
 use super::{Broker, Deadline};
 use crate::error::Kind;
 
-/// Threads of a queue without workers, as the kernel cuts their names off.
+/// The threads of a queue without workers, by their names as the kernel cuts them off.
 const OWN_THREADS: [&str; 2] = ["dishrack-timer", "dishrack-journa"];
 
-/// Other threads end without a word, so it is looked again after a while, and then after twice that.
+/// The time of the first look. Other threads end unannounced, so it looks again after twice that.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// One caller's wait.
 #[derive(Debug)]
 pub(super) struct Vigil {
     pause: Duration,
@@ -32,10 +31,10 @@ impl Vigil {
 }
 
 impl Broker {
-    /// How long to sleep at a time, of this time in all.
+    /// Returns the time to sleep before the next look, of this time in all.
     ///
     /// # Errors
-    /// Nobody has ever worked on this queue, and nobody can come who would.
+    /// This queue has never had workers, and none can come.
     pub(super) fn hope(
         &self,
         core: &Core,
@@ -59,7 +58,7 @@ impl Broker {
     }
 }
 
-/// Whether no other thread of this program is there. Where that cannot be known, some may be.
+/// Returns `true` if this program has no other thread; `false` where that cannot be known.
 fn is_only_thread() -> bool {
     let Ok(threads) = fs::read_dir("/proc/self/task") else {
         return false;

@@ -1,6 +1,6 @@
-//! Has the ledger's writes made durable: one thread, one write at a time.
+//! Makes the ledger's writes durable: one thread, one write at a time.
 //!
-//! Whatever comes while a write is under way goes into the next, so that many puts and
+//! Changes that come while a write is under way go into the next one, so many puts and
 //! acknowledgements share one commit. The thread sleeps while there is nothing to write, and ends
 //! with its queue.
 
@@ -28,9 +28,8 @@ impl Committer {
         (Committer(sender), calls)
     }
 
-    /// There is something to write.
     pub(super) fn call(&self) {
-        // Full when it was called already; disconnected where there is no journal.
+        // It is full if the thread was called already, and disconnected where there is no journal.
         let _ = self.0.try_send(());
     }
 }
@@ -51,8 +50,8 @@ pub(super) fn start(
         .map_err(Kind::io("starting the journal's thread"))
 }
 
-/// Writes until there is nothing left to write. What is told meanwhile calls the program's own
-/// code: a panic in there breaks the queue off, rather than leave everybody waiting.
+/// Writes until there is nothing left to write. Reports made meanwhile call the program's own code;
+/// a panic in it breaks the queue off, so that no caller waits for ever.
 pub(super) fn write_all(core: &Mutex<Core>, store: &dyn Store) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| write(core, store))) {
         let why = format!("internal error: {}", message_of(&*panic));

@@ -1,4 +1,4 @@
-//! What the broker's lock protects, and the pump that carries the ledger's decisions out.
+//! The state that the broker's lock protects, and the pump that carries the ledger's decisions out.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,50 +26,48 @@ use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Refusal, S
 use dishrack_core::shared::Shared;
 
 slotmap::new_key_type! {
-    /// One async task in a `get`.
+    /// The key of an async task in a `get`.
     pub(crate) struct WakerKey;
 }
 
-/// One worker as the broker sees it.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) link: Box<dyn Link>,
-    /// What a worker in another process writes; taken out while it is read.
+    /// The reader of a worker in another process; taken out while it is used.
     pub(crate) uplink: Option<Uplink>,
     pub(crate) worker: Arc<str>,
     pub(crate) pid: u32,
-    /// The end of what it wrote to stderr, if that goes through us.
+    /// The end of what it wrote to stderr, if this process reads that.
     pub(crate) stderr: Option<Arc<Stderr>>,
-    /// Who can end it, if anybody can.
+    /// The code that can end it, if there is some.
     pub(crate) overseer: Option<Box<dyn Overseer>>,
 }
 
-/// Whoever watches over one worker process. Its methods are called with the lock held and do not
+/// The supervisor of one worker process. Its methods are called with the lock held and must not
 /// wait.
 pub(crate) trait Overseer: Send + fmt::Debug {
-    /// The worker has done as much as it should: it is to be replaced.
+    /// Notes that the worker has had all its deliveries and is to be replaced.
     fn worn(&self);
 
-    /// The delivery with this ordinal was cancelled.
+    /// Notes that the delivery with this ordinal was cancelled.
     fn revoked(&self, ordinal: u64);
 
-    /// The worker wrote what makes no sense: it is to be ended.
+    /// Notes that the worker wrote something that makes no sense, and is to be ended.
     fn faulty(&self, why: String);
 }
 
-/// What came of an item, and where.
+/// The result of an item, and its place.
 #[derive(Debug)]
 pub(crate) struct Product {
     pub(super) result: Payload,
-    /// Where and when it was made, if events of single items are wanted.
+    /// The place and the time, if events of single items are wanted.
     pub(super) scene: Option<Scene>,
 }
 
-/// What makes a name of an item's bytes, for events.
+/// Makes a name of an item's bytes, for events.
 pub(crate) type NameItems = Arc<dyn Fn(&[u8]) -> String + Send + Sync>;
 
 pub(crate) struct Core {
-    /// The ledger, and who waits for what.
     pub(crate) dispatcher: Dispatcher<Envelope, Product>,
     pub(crate) emitter: Emitter,
     pub(super) storage: Storage,
@@ -79,29 +77,28 @@ pub(crate) struct Core {
     pub(super) putters: usize,
     /// Threads asleep in `join`.
     pub(super) joiners: usize,
-    /// Threads that wait until what they put is durable.
+    /// Threads that wait until their puts are durable.
     pub(super) syncers: usize,
-    /// Why what keeps the items has failed.
+    /// The reason why the store or stream has failed.
     pub(super) store_failure: Option<String>,
-    /// The ledger contradicted itself, and that was told.
+    /// True if the ledger contradicted itself, and that was reported.
     pub(super) is_inconsistent: bool,
     /// Tasks asleep in an async `get`.
     pub(super) wakers: SlotMap<WakerKey, Waker>,
-    /// Whoever puts or joins does the work.
+    /// True if callers of `put` and `join` do the work.
     pub(super) has_inline: bool,
     pub(super) attachments: SecondaryMap<HolderId, Attachment>,
     pub(super) mailboxes: SlotMap<MailboxKey, Mailbox>,
-    /// How many processors there are, or 0 where nobody may poll.
+    /// The number of processors; 0 where polling is forbidden.
     pub(super) processors: usize,
-    /// Whoever reads workers just now will soon do so again.
+    /// True if the thread that reads workers just now will soon do so again.
     pub(super) comes_by: bool,
-    /// Puts from which nothing followed.
+    /// The number of puts in a row that had no effect at once.
     pub(super) puts_quiet: usize,
-    /// Workers that items wait for, and how far they were when that was noted.
+    /// Workers that items wait for, and their progress when that was noted.
     pub(super) relied_on: Vec<Reliance>,
     /// Workers that wrote more than was read in one go.
     pub(super) unread: Vec<HolderId>,
-    /// For one record at a time.
     pub(super) record: Vec<u8>,
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
@@ -170,14 +167,14 @@ impl Core {
         if let Some(refusal) = self.dispatcher.refusal(is_beyond_bound) {
             return Err(self.kind_of(refusal));
         }
-        // Taken only now, so that whoever waits for room has it still.
+        // It is taken only now, so that a caller that waits for room still has it.
         envelope
             .take()
             .map(|envelope| self.dispatcher.accept(envelope))
             .ok_or(Kind::Closed)
     }
 
-    /// Whether the store can keep an item of this size.
+    /// Checks that the store can keep an item of this size.
     pub(super) fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
         let bytes_max = self.item_bytes_max;
         match bytes > bytes_max {
@@ -189,12 +186,12 @@ impl Core {
         }
     }
 
-    /// What a refusal is for callers in this process.
+    /// Converts a refusal into the error for callers in this process.
     pub(super) fn kind_of(&self, refusal: Refusal) -> Kind {
         Kind::of(refusal, self.why(refusal))
     }
 
-    /// Why what has failed did, where a refusal says that something has.
+    /// Returns the reason of a failure that a refusal reports.
     pub(super) fn why(&self, refusal: Refusal) -> &str {
         match refusal {
             Refusal::NoWorkersLeft { .. } => self.dispatcher.loss_of_pools(),
@@ -223,14 +220,13 @@ impl Core {
         Some(Job::new(&handed, &envelope.body))
     }
 
-    /// Why no `get` can be served any more, if none can.
     pub(super) fn end_of_gets(&self) -> Option<Kind> {
         let end = self.dispatcher.end_of_gets()?;
         Some(self.kind_of(end))
     }
 
-    /// Whether it was looked in vain, since this was first asked, whether there is something for a
-    /// `get`. Without a stream nothing is anywhere else.
+    /// Returns `true` if the stream has been searched in vain for this `get`, since this was first
+    /// asked. Without a stream, items are nowhere else.
     pub(super) fn was_looked_for(&mut self, query: &mut Option<u64>) -> bool {
         let Some(shared) = &mut self.dispatcher.shared else {
             return true;
@@ -244,7 +240,7 @@ impl Core {
         is_over || self.dispatcher.ledger.is_broken()
     }
 
-    /// Whether it is not known yet how the stream stood at this look.
+    /// Returns `true` if the state of the stream at this look is not known yet.
     pub(super) fn is_to_look(&self, look: u64) -> bool {
         let shared = self.dispatcher.shared.as_ref();
         let is_asked =
@@ -253,7 +249,8 @@ impl Core {
         is_open && !self.dispatcher.ledger.is_broken()
     }
 
-    /// How many items nobody has taken, whether there is no room, and whether the queue is closed.
+    /// Returns the number of items that no holder has taken, `true` if there is no room, and `true`
+    /// if the queue is closed.
     pub(super) fn state(&self) -> (usize, bool, bool) {
         let ledger = &self.dispatcher.ledger;
         let (elsewhere, is_full) = match &self.dispatcher.shared {
@@ -269,7 +266,7 @@ impl Core {
         (ledger.len() + elsewhere, is_full, ledger.is_closed())
     }
 
-    /// Waiting getters are takers in a rendezvous, so a putter may go on.
+    /// Notes a getter, which is a taker in a rendezvous, so a putter may go on.
     pub(super) fn getter_waits(&mut self, is_waiting: bool) {
         self.dispatcher.local_waits(is_waiting);
         if is_waiting && self.putters > 0 && self.dispatcher.ledger.has_room() {
@@ -280,8 +277,8 @@ impl Core {
         }
     }
 
-    /// A caller begins to wait for the end. In between he did not, and who hears of it for him may
-    /// have gone to sleep.
+    /// Notes that a caller begins to wait for the end. It may have paused, and the thread that
+    /// listens for it may have gone to sleep meanwhile.
     pub(super) fn joiner_waits(&mut self) {
         self.joiners += 1;
         self.ring_for_stream();
@@ -300,19 +297,18 @@ impl Core {
         }
     }
 
-    /// How a `join` ends that waits for this look, if it does now.
+    /// Returns the result of a `join` that waits for this look, if it ends now.
     pub(super) fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Kind>> {
         let end = self.dispatcher.join_state(look)?;
         Some(end.map_err(|refusal| self.kind_of(refusal)))
     }
 
-    /// The error that the end of what keeps the items means.
     pub(super) fn store_failed(&self) -> Kind {
         self.kind_of(self.dispatcher.store_failed())
     }
 
-    /// Why nothing more will come of what was put, in words: the workers are gone, if there were
-    /// some, or the journal is.
+    /// Returns the reason, in words, why the items that were put will have no end: the workers are
+    /// gone, if there were some, or the journal has failed.
     pub(super) fn loss(&self) -> Option<String> {
         if self.dispatcher.ledger.is_broken() {
             return Some(self.store_failed().to_string());
@@ -321,13 +317,12 @@ impl Core {
         is_lost.then(|| self.dispatcher.loss_of_pools().to_owned())
     }
 
-    /// A supervisor began to work on this queue.
     pub(crate) fn pool_began(&mut self) {
         self.timer.start();
         self.dispatcher.pool_began();
     }
 
-    /// A supervisor has no workers left, and why. `is_spent`: they were given up on.
+    /// Notes that a supervisor has no workers left, and why; `is_spent` if they were given up on.
     pub(crate) fn pool_ended(&mut self, why: &str, is_spent: bool) {
         let is_lost = self.dispatcher.pool_ended(why, is_spent);
         if self.dispatcher.are_workers_lost() {
@@ -341,17 +336,15 @@ impl Core {
         self.wake_all();
     }
 
-    /// Takes no more items.
     pub(crate) fn close(&mut self) {
         self.dispatcher.ledger.handle_close();
         if let Some(shared) = &mut self.dispatcher.shared {
-            // What is left there is taken until nothing is.
+            // The fetcher takes until the stream has nothing left.
             shared.queries.ask();
         }
         self.wake_all();
     }
 
-    /// Has everybody who sleeps look again.
     pub(crate) fn wake_all(&mut self) {
         self.doorbells.room.notify_all();
         self.doorbells.items.notify_all();
@@ -398,7 +391,7 @@ impl Core {
         }
     }
 
-    /// A write was made durable, or cannot be. The next one, if there is one.
+    /// Notes that a write is durable, or cannot be. Returns the next one, if there is one.
     pub(super) fn written(
         &mut self,
         number: u64,
@@ -414,7 +407,7 @@ impl Core {
         self.dispatcher.ledger.poll_write()
     }
 
-    /// Nothing more is accepted or told.
+    /// Accepts and tells nothing more.
     pub(super) fn break_off(&mut self, why: String) {
         if self.store_failure.is_some() {
             return;
@@ -425,12 +418,11 @@ impl Core {
         self.emitter.emit(EventKind::JournalFailed { why });
     }
 
-    /// Nobody needs the journal's thread any more.
     pub(super) fn end_committer(&mut self) {
         self.committer = Committer::channel().0;
     }
 
-    /// Time has passed.
+    /// Handles the passing of time.
     pub(super) fn tick(&mut self) {
         let now = self.emitter.now();
         self.dispatcher.ledger.handle_timeout(now);
@@ -440,13 +432,13 @@ impl Core {
         }
     }
 
-    /// Whether a processor is left for those who look for news before they sleep: one besides those
-    /// that workers are busy on.
+    /// Returns `true` if there is a processor for a caller that polls before it sleeps, beside
+    /// those that busy workers use.
     pub(super) fn may_poll(&self) -> bool {
         self.dispatcher.ledger.busy() < self.processors
     }
 
-    /// Carries out what was decided, until there is nothing more.
+    /// Carries out decisions until there are no more.
     pub(super) fn pump(&mut self) {
         let mut last = None;
         while let Some(said) = self.dispatcher.poll() {
@@ -478,7 +470,7 @@ impl Core {
         self.ring();
     }
 
-    /// Brings a delivery to its worker, and all others that are its in this turn.
+    /// Brings a delivery to its worker, and all others that the worker gets in this turn.
     fn deliver(&mut self, handed: &Handed) {
         let wants_items = self.emitter.wants_items();
         let Some(attachment) = self.attachments.get_mut(handed.holder) else {

@@ -1,4 +1,4 @@
-//! Who is woken when something has changed.
+//! Wakes the threads that wait for what has changed.
 
 use std::task::Waker;
 
@@ -8,20 +8,19 @@ use super::core::Core;
 use crate::fail;
 use crate::observe::EventKind;
 
-/// What sleepers wait for. A doorbell is rung when there is something for its sleepers.
+/// The doorbells of all sleepers. Each is rung when there is something for its sleepers.
 #[derive(Debug, Default)]
 pub(super) struct Doorbells {
     pub(super) room: Condvar,
     pub(super) items: Condvar,
     pub(super) settled: Condvar,
     pub(super) durable: Condvar,
-    /// For the threads that take from a stream, and that hear its doorbell.
+    /// For the fetcher and the listener of a stream.
     pub(super) fetcher: Condvar,
     pub(super) listener: Condvar,
 }
 
 impl Doorbells {
-    /// Wakes the threads of a stream.
     pub(super) fn notify_stream(&self) {
         self.fetcher.notify_all();
         self.listener.notify_all();
@@ -29,7 +28,7 @@ impl Doorbells {
 }
 
 impl Core {
-    /// Wakes whoever has something to do now.
+    /// Wakes the threads that have something to do now.
     pub(super) fn ring(&mut self) {
         self.ring_for_putters();
         self.ring_for_getters();
@@ -76,7 +75,7 @@ impl Core {
         if self.joiners > 0 && self.dispatcher.join_state(0).is_some() {
             self.doorbells.settled.notify_all();
         }
-        // Inline, those who wait for the end, or for room, are those who do the work.
+        // Inline, the callers that wait for the end or for room do the work.
         if self.has_inline && !self.dispatcher.ledger.is_finished() {
             self.doorbells.room.notify_all();
             self.doorbells.durable.notify_all();

@@ -1,4 +1,4 @@
-//! How deliveries end: done, refused, returned, cancelled, or with their worker.
+//! The ends of deliveries: done, refused, returned, cancelled, or with their worker.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Acknowledger for Broker {
         outcome: Outcome<Payload>,
     ) -> Result<(), Kind> {
         if current::holds(self) {
-            // A loop that was forked goes on with what its parent got.
+            // A forked loop goes on with what its parent got.
             copies::end_copy();
         }
         self.settle(token, service, outcome)
@@ -28,7 +28,7 @@ impl Acknowledger for Broker {
 }
 
 impl Core {
-    /// An item is not to be worked on. Whether there was anything to cancel.
+    /// Cancels an item. Returns `false` if there was nothing to cancel.
     pub(crate) fn cancel(&mut self, id: ItemId) -> bool {
         let scene = Scene {
             ended: self.emitter.now_unix(),
@@ -42,7 +42,7 @@ impl Core {
         true
     }
 
-    /// A worker has done as much as it should.
+    /// Replaces a worker that has had all its deliveries.
     pub(super) fn worn(&self, holder: HolderId) {
         let attachment = self.attachments.get(holder);
         if let Some(overseer) = attachment.and_then(|attachment| attachment.overseer.as_ref()) {
@@ -50,7 +50,6 @@ impl Core {
         }
     }
 
-    /// Others are to have what a worker has not begun.
     pub(super) fn take_back(&mut self, holder: HolderId) {
         if let Some(attachment) = self.attachments.get_mut(holder) {
             attachment.link.take_back();
@@ -58,7 +57,7 @@ impl Core {
         }
     }
 
-    /// Has a worker stop what it does for a delivery that is not its own any more.
+    /// Lets a worker stop its work on a delivery that is no longer its own.
     fn revoke(&mut self, handed: &Handed) {
         if let Some(attachment) = self.attachments.get_mut(handed.holder) {
             attachment.link.revoke(handed);
@@ -67,7 +66,7 @@ impl Core {
         self.revoked(handed.holder, handed.ordinal);
     }
 
-    /// A delivery was cancelled that its worker may be at.
+    /// Notes a cancelled delivery that its worker may be working on.
     pub(super) fn revoked(&self, holder: HolderId, ordinal: u64) {
         let attachment = self.attachments.get(holder);
         if let Some(overseer) = attachment.and_then(|attachment| attachment.overseer.as_ref()) {
@@ -81,7 +80,7 @@ impl Core {
         service: Duration,
         outcome: Outcome<Payload>,
     ) -> Result<(), Stale> {
-        // What is done needs no time: looking at the clock would cost as much as all the rest.
+        // A done item needs no time, and reading the clock would cost as much as all the rest.
         let now = match outcome.needs_time() {
             true => self.emitter.now(),
             false => Duration::ZERO,
@@ -102,14 +101,15 @@ impl Core {
         };
         self.dispatcher
             .settle(token, service, outcome, scene, now)?;
-        // At once, so that what is told keeps the order of what was heard.
+        // At once, so that reports keep the order of the events.
         while let Some(report) = self.dispatcher.ledger.poll_report() {
             self.publish(report);
         }
         Ok(())
     }
 
-    /// What is to be told of a delivery that is done, if anybody wants to know.
+    /// Makes the product of a delivery that is done, if a caller waits for it or an observer wants
+    /// it.
     fn product_of(&self, token: Token, service: Duration, result: Payload) -> Option<Product> {
         let wants_event = self.emitter.wants_items();
         let reply = self.dispatcher.ledger.payload(token)?.reply();
@@ -119,12 +119,12 @@ impl Core {
         })
     }
 
-    /// A supervisor of this queue is asked to stop: what the same stop ends is charged to nobody.
+    /// Notes that a supervisor of this queue is asked to stop, so ends by the same stop are not
+    /// charged.
     pub(crate) fn stop_begins(&mut self) {
         self.dispatcher.ledger.handle_stopping();
     }
 
-    /// It has stopped.
     pub(crate) fn stop_is_over(&mut self) {
         self.dispatcher.ledger.handle_stopped();
     }
@@ -135,7 +135,7 @@ impl Core {
         started: Started,
         blame: Option<&Blame>,
     ) -> usize {
-        // What it wrote before its end counts, also where its channel was given up.
+        // Records from before its end count, even if its channel was given up.
         let _ = self.drain(holder);
         self.attachments.remove(holder);
         let now = self.emitter.now();

@@ -1,8 +1,8 @@
-//! Looking at what worker processes write, a little while, before a caller sleeps.
+//! Looks for a while at what worker processes write, before a caller sleeps.
 //!
 //! A caller that waits for the end of short items reads the workers' acknowledgements itself, from
-//! shared memory: no worker has to wake anybody, and no thread is changed. One caller at a time
-//! does so, and only while a processor is left for it; the others sleep on their doorbells.
+//! shared memory, so no worker has to wake a thread and no thread is switched. One caller at a time
+//! does so, and only while there is a processor for it; the others sleep on their doorbells.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,11 +16,11 @@ use crate::protocol::ring_pair::RingPair;
 use crate::sys::poll::poll_until;
 use dishrack_core::ledger::HolderId;
 
-/// One worker that something is expected of.
+/// A worker that holds deliveries.
 struct Eye {
     holder: HolderId,
     ring_pair: Arc<RingPair>,
-    /// Up to where it was read.
+    /// The place up to which it was read.
     seen: (u64, u64),
 }
 
@@ -31,14 +31,14 @@ impl Eye {
     }
 }
 
-/// Puts between two queries at what workers have written: with fewer of them, looking costs more
-/// than it finds; with more, a fast worker runs dry.
+/// The number of puts between two looks at what workers have written: with fewer, looking costs
+/// more than it finds; with more, a fast worker runs dry.
 const QUERY: usize = 64;
 
-/// A worker that begins and ends nothing for so long is not relied on any more.
+/// The time without progress after which a worker is not relied on any more.
 const RELIANCE: Duration = Duration::from_millis(2);
 
-/// A worker that is relied on, and how far it was: what it had begun, and was through with.
+/// A worker that is relied on, and its progress: the last delivery begun and the last one finished.
 #[derive(Debug)]
 pub(super) struct Reliance {
     holder: HolderId,
@@ -46,8 +46,8 @@ pub(super) struct Reliance {
 }
 
 impl Core {
-    /// While items wait for workers that are relied on and another one is idle, somebody must look
-    /// whether those come back: one that is at a long item, or is stopped, does not say so.
+    /// Sets a time to check the workers that are relied on while items wait for them and another
+    /// one is idle, because a worker that is at a long item, or is suspended, does not say so.
     pub(super) fn see_to_reliance(&mut self) {
         if self.relied_on.is_empty() && self.dispatcher.ledger.is_relying() {
             self.relied_on = self.workers_relied_on();
@@ -68,7 +68,7 @@ impl Core {
             .collect()
     }
 
-    /// Some time has passed: who is where he was then is not relied on any more.
+    /// Stops relying on workers that have made no progress since then.
     pub(super) fn check_relied_on(&mut self) {
         let now = self.workers_relied_on();
         for before in std::mem::take(&mut self.relied_on) {
@@ -82,10 +82,9 @@ impl Core {
         }
     }
 
-    /// Carries out what follows from a put, or from its refusal. While all workers are busy that is
-    /// nothing at once, so that items wait together and go out together; a caller that puts item
-    /// after item looks now and then whether they are ready for more, which saves them waking
-    /// somebody.
+    /// Carries out what follows from a put, or from its refusal. While all workers are busy nothing
+    /// follows at once, so items wait together and go out together. A caller that puts item after
+    /// item looks now and then if they are ready for more, so that they need not wake a thread.
     pub(super) fn follow_put(&mut self) {
         if !self.dispatcher.is_quiet() {
             self.pump();
@@ -108,7 +107,7 @@ impl Core {
         }
     }
 
-    /// Whether a worker has done a good part of what it has.
+    /// Returns `true` if a worker has done a good part of its deliveries.
     fn has_news_worth_reading(&self) -> bool {
         let mut attachments = self.attachments.values();
         attachments.any(|attachment| {
@@ -118,7 +117,7 @@ impl Core {
         })
     }
 
-    /// Worker processes that have something in hand.
+    /// Returns the worker processes that hold deliveries.
     fn eyes(&self) -> Vec<Eye> {
         let attachments = self.attachments.iter();
         let busy = attachments.filter(|(holder, _)| self.dispatcher.ledger.held_by(*holder) > 0);
@@ -133,7 +132,7 @@ impl Core {
         .collect()
     }
 
-    /// Reads what a worker wrote; one that wrote nonsense is ended.
+    /// Reads what a worker wrote; if that makes no sense, the worker is ended.
     pub(super) fn drain_or_end(&mut self, holder: HolderId) {
         if let Err(why) = self.drain(holder) {
             let attachment = self.attachments.get(holder);
@@ -145,8 +144,8 @@ impl Core {
 }
 
 impl Broker {
-    /// Looks for news of workers before the caller sleeps. Afterwards whatever came is carried out,
-    /// and the caller looks whether that was what it waits for.
+    /// Looks for news of workers before the caller sleeps. News is carried out, and the caller
+    /// checks if it was what it waits for.
     pub(super) fn poll<'a>(&'a self, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
         if !core.may_poll() {
             return core;
@@ -155,14 +154,14 @@ impl Broker {
         if eyes.is_empty() || self.is_polling.swap(true, Ordering::Acquire) {
             return core;
         }
-        // Nobody need wake our readers meanwhile.
+        // No worker needs to wake a reader meanwhile.
         eyes.iter()
             .for_each(|eye| eye.ring_pair.up_doorbell().silence());
         drop(core);
         poll_until(|| eyes.iter().any(Eye::sees_news));
         let mut core = self.lock();
         with_guard(&mut core, |core| {
-            // Each is to be waked for again, and looked at once more after that.
+            // Each is to wake its reader again, and is looked at once more after that.
             eyes.iter().for_each(|eye| core.drain_or_end(eye.holder));
         });
         self.is_polling.store(false, Ordering::Release);

@@ -1,4 +1,4 @@
-//! Putting, and waiting until what was put is durable.
+//! Puts items, and waits until they are durable.
 
 use super::alone::Vigil;
 use super::{Broker, Deadline, Envelope, sleep};
@@ -8,7 +8,7 @@ use dishrack_core::ledger::ItemId;
 
 impl Broker {
     /// Accepts an item, and waits until it is durable. `is_holding`: the caller works on an item of
-    /// this queue, so that waiting for room might be waiting for itself.
+    /// this queue, so a wait for room could be a wait for itself.
     pub(crate) fn put(
         &self,
         envelope: Envelope,
@@ -20,12 +20,12 @@ impl Broker {
         }
         let id = self.accept(envelope, deadline, is_holding)?;
         self.sync(id)?;
-        // With a journal it was handed out just now.
+        // With a journal it may be handed out only now.
         self.drive_inline();
         Ok(id)
     }
 
-    /// Waits until this item, and with it all that were put before, is durable.
+    /// Waits until this item, and all that were put before it, are durable.
     pub(crate) fn sync(&self, id: ItemId) -> Result<(), Kind> {
         if self.is_shared() {
             return self.sync_stream();
@@ -46,7 +46,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Waits until all that happened is durable and told. An error: it never will be.
+    /// Waits until all changes are durable and reported. The error is that they never will be.
     pub(crate) fn sync_all(&self) -> Result<(), Kind> {
         let mut core = self.lock();
         core.syncers += 1;
@@ -60,8 +60,8 @@ impl Broker {
         }
     }
 
-    /// Accepts an item, without waiting until it is durable: with a journal it is as soon as that is, and
-    /// on a stream when that has taken it, which gives it its number only then.
+    /// Accepts an item without waiting until it is durable. With a journal it counts once it is
+    /// durable; a stream gives it its number when it accepts it.
     pub(crate) fn put_unsynced(
         &self,
         envelope: Envelope,
@@ -93,7 +93,7 @@ impl Broker {
                         && !is_holding
                         && self.has_inline_work(&core) =>
                 {
-                    // Room comes from whoever puts.
+                    // The callers that put make room themselves.
                     drop(core);
                     self.drive_inline();
                     core = self.lock();

@@ -1,4 +1,4 @@
-//! The broker tells: events for observers, dead letters for the store, outcomes for a `map`.
+//! The broker's reports: events for observers, dead letters for the store, outcomes for a `map`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use dishrack_core::ledger::{
 };
 
 impl Core {
-    /// A worker's name and process; a thread that called `get` itself goes by its own name.
+    /// Returns a worker's name and process; a thread that called `get` itself has its own name.
     fn place(&self, holder: HolderId) -> (Arc<str>, u32) {
         match self.attachments.get(holder) {
             Some(attachment) => (Arc::clone(&attachment.worker), attachment.pid),
@@ -24,7 +24,7 @@ impl Core {
         }
     }
 
-    /// Where a delivery is worked on.
+    /// Returns the place where a delivery is worked on.
     pub(super) fn place_of(&self, token: Token) -> (Arc<str>, u32) {
         match self.dispatcher.ledger.handed(token) {
             Some(handed) => self.place(handed.holder),
@@ -32,7 +32,7 @@ impl Core {
         }
     }
 
-    /// Where and when a delivery was worked on that ends now.
+    /// Returns the place and the times of a delivery that ends now.
     pub(super) fn scene_of(&self, token: Token, service: Duration) -> Scene {
         let handed = self.dispatcher.ledger.handed(token);
         let attachment = handed.and_then(|handed| self.attachments.get(handed.holder));
@@ -43,7 +43,7 @@ impl Core {
         }
     }
 
-    /// The same of one that is done: nobody asks what was complained of.
+    /// Returns the same for a delivery that is done, without stderr, which is for failures.
     pub(super) fn scene_of_done(&self, token: Token, service: Duration) -> Scene {
         let (worker, pid) = self.place_of(token);
         let ended = self.emitter.now_unix();
@@ -56,13 +56,12 @@ impl Core {
         }
     }
 
-    /// The name of a delivery's item.
     pub(super) fn name_of(&self, token: Token) -> Option<String> {
         let handed = self.dispatcher.ledger.handed(token)?;
         Some(self.name(handed.id, self.dispatcher.ledger.payload(token)?))
     }
 
-    /// Work on a delivery began: now, or at a time of the machine's monotonic clock.
+    /// Reports that work on a delivery began: now, or at a time of the machine's monotonic clock.
     pub(super) fn report_started(&self, token: Token, at_ns: Option<u64>) {
         let (Some(handed), Some(envelope)) = (
             self.dispatcher.ledger.handed(token),
@@ -105,7 +104,6 @@ impl Core {
         self.deliver_outcome(envelope.reply(), || ItemEnd::Done(product.result));
     }
 
-    /// Passes on what may be told.
     pub(super) fn publish(&mut self, report: Report<Envelope, Product>) {
         match report {
             Report::Done {
@@ -127,7 +125,7 @@ impl Core {
         }
     }
 
-    /// Tells what the machine lacks, or has again.
+    /// Reports that the machine lacks something, or has it again.
     pub(super) fn tell(&self, notice: Notice) {
         let why = match notice {
             Notice::Shortage(why) => {
@@ -150,7 +148,7 @@ impl Core {
         }
         let outcome = history.clone();
         self.deliver_outcome(payload.reply(), || ItemEnd::Dead(id, outcome));
-        // Elsewhere it is in what was committed or told.
+        // Other backends learn of it by what is committed or told.
         if let Storage::Memory(letters) = &self.storage {
             letters.keep(DeadLetter {
                 id,

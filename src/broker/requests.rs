@@ -1,4 +1,5 @@
-//! What worker processes send: how their deliveries ended, and requests to their queue.
+//! Handles what worker processes send: the outcomes of their deliveries, and requests to their
+//! queue.
 //!
 //! A worker may put items on the queue it works for, get from it and join it. Each request is
 //! answered exactly once; the worker keeps the time, and cancels a request that takes too long.
@@ -15,12 +16,12 @@ use crate::protocol::ring::Corrupt;
 use dishrack_core::dispatcher::{Reply, Request};
 use dishrack_core::ledger::{Handed, HolderId, Outcome, Refusal, Token};
 
-/// So many records are read in one go, which is as many as the ring holds; a worker that goes on
+/// The number of records read in one go, as many as the ring holds, so that a worker that goes on
 /// writing does not keep the lock from others.
 const RECORDS_MAX: usize = 8192;
 
 impl Core {
-    /// Reads all that a worker has written. An error ends that worker.
+    /// Reads all that a worker has written. On an error the worker is ended.
     pub(super) fn drain(&mut self, holder: HolderId) -> Result<(), String> {
         let attachment = self.attachments.get_mut(holder);
         let Some(mut uplink) = attachment.and_then(|attachment| attachment.uplink.take()) else {
@@ -30,7 +31,7 @@ impl Core {
         if let Some(attachment) = self.attachments.get_mut(holder) {
             attachment.uplink = Some(uplink);
             attachment.link.has_made_room();
-            // There may be room for what had none.
+            // There may be room now for messages that had none.
             self.unsent.push_back(holder);
         }
         result
@@ -39,13 +40,13 @@ impl Core {
     fn read_all(&mut self, holder: HolderId, uplink: &mut Uplink) -> Result<(), String> {
         loop {
             let is_done = self.read_records(holder, uplink)?;
-            // What was seen of it is told with that.
+            // This also tells the worker which of its ends were seen.
             uplink.release();
             let doorbell = uplink.ring_pair.up_doorbell();
             if self.comes_by {
                 doorbell.want_at_last();
             } else {
-                // A reader sleeps on its channel, not on the doorbell.
+                // A reader sleeps on the worker's channel, not on the doorbell.
                 let _ = doorbell.want();
             }
             if !is_done || !uplink.has_news() {
@@ -54,9 +55,9 @@ impl Core {
         }
     }
 
-    /// Reads what is there now. False where that is too much for one go.
+    /// Reads the records that are there now. Returns `false` if they are too many for one go.
     fn read_records(&mut self, holder: HolderId, uplink: &mut Uplink) -> Result<bool, String> {
-        // Looked at before the records: an end that is told by one of them was written before.
+        // It is read before the records: an end that a record reports was written before.
         let through = uplink.peek_through();
         let mut record = std::mem::take(&mut self.record);
         let mut records = 0;
@@ -85,7 +86,7 @@ impl Core {
         Ok(true)
     }
 
-    /// The worker is through with its deliveries up to this one.
+    /// Handles a worker's word that it is through with its deliveries up to this one.
     fn receive_through(
         &mut self,
         holder: HolderId,
@@ -107,7 +108,6 @@ impl Core {
         Ok(())
     }
 
-    /// Applies one record of a worker's.
     fn receive(
         &mut self,
         holder: HolderId,
@@ -148,7 +148,7 @@ impl Core {
         Ok(())
     }
 
-    /// A worker reads a delivery's payload beyond its end: the memory stays its.
+    /// Keeps the memory of a payload that a worker goes on reading after its delivery's end.
     fn keep(&mut self, token: Token, holder: HolderId) {
         let envelope = self.dispatcher.ledger.payload_in_hand(token);
         let payload = envelope.map(|envelope| envelope.body.clone());
@@ -169,14 +169,14 @@ impl Core {
         {
             return Err(format!("said what only its supervisor can know: {cause}"));
         }
-        // Looked for also where nobody hears of it, so that what the worker sends is taken.
+        // It is found even if no caller wants it, so that what the worker sent is taken off.
         let outcome = outcome.try_map(|body| uplink.find(body))?;
         if !self.dispatcher.is_heard(token, outcome.is_return()) {
             return Ok(());
         }
         let outcome = outcome.map(|bytes| Payload::received(&bytes, false));
         fail::point("acknowledge: received");
-        // Heard above: the token is not stale.
+        // `is_heard` above has checked that the token is not stale.
         let _ = self.settle(token, service, outcome);
         fail::point("acknowledge: settled");
         Ok(())
@@ -211,7 +211,6 @@ impl Core {
         Ok(())
     }
 
-    /// Carries out what the dispatcher decided on a request.
     pub(super) fn reply(&mut self, request: Request, reply: Reply) {
         let answer = match reply {
             Reply::Accepted(id) => Answer::Accepted(id),
@@ -233,8 +232,8 @@ impl Core {
         self.send_answer(request, answer);
     }
 
-    /// Answers with an item. One that cannot be brought to a worker has failed, and the worker goes
-    /// on waiting.
+    /// Answers with an item. If the item cannot be brought to the worker, its attempt has failed,
+    /// and the worker goes on waiting.
     fn hand_over(&mut self, request: Request, handed: &Handed) {
         let (Some(attachment), Some(envelope)) = (
             self.attachments.get_mut(request.holder),
@@ -280,7 +279,7 @@ mod tests {
     use crate::protocol::ring_pair::RingPair;
     use crate::sys::descriptors::DescriptorSocket;
 
-    /// What the supervisor makes of a worker's word that an attempt failed so.
+    /// Returns the answer to a worker's report of this cause.
     fn hear(cause: Cause) -> Result<(), String> {
         let (ring_pair, _file) = RingPair::new().unwrap();
         let (socket, _theirs) = DescriptorSocket::pair().unwrap();

@@ -1,4 +1,4 @@
-//! Where the outcomes of a `map` arrive: one mailbox for each running `map`.
+//! The mailboxes in which outcomes of a `map` arrive, one for each running `map`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,10 +11,8 @@ use crate::payload::Payload;
 use crate::payload::envelope::{MailboxKey, ReplyTo};
 use dishrack_core::ledger::{Failure, ItemId};
 
-/// What became of an item.
 #[derive(Debug)]
 pub(crate) enum ItemEnd {
-    /// Its serialized result.
     Done(Payload),
     Dead(ItemId, Vec<Failure>),
 }
@@ -24,7 +22,6 @@ pub(super) struct Mailbox {
     outcomes: VecDeque<(u64, ItemEnd)>,
     pub(super) arrived: Arc<Condvar>,
     sleepers: usize,
-    /// Nothing more comes.
     is_cut_off: bool,
 }
 
@@ -44,7 +41,7 @@ impl Core {
         }
     }
 
-    /// The stream has nothing more of what all these wait for.
+    /// Cuts these mailboxes off: the stream has nothing more of what they wait for.
     pub(super) fn cut_off(&mut self, replies: impl IntoIterator<Item = ReplyTo>) {
         for reply in replies {
             if let Some(mailbox) = self.mailboxes.get_mut(reply.mailbox) {
@@ -54,14 +51,14 @@ impl Core {
         }
     }
 
-    /// Why nothing more comes into this mailbox, if nothing does.
+    /// Returns the reason why nothing more comes into this mailbox, if that is so.
     pub(super) fn loss_of(&self, key: MailboxKey) -> Option<String> {
         let is_cut_off = self.mailboxes.get(key).is_some_and(|one| one.is_cut_off);
         let words = "the stream has nothing of it any more: it was deleted there, or is lost";
         self.loss().or_else(|| is_cut_off.then(|| words.to_owned()))
     }
 
-    /// Somebody begins or ends waiting for outcomes.
+    /// Notes that a caller begins or ends waiting for outcomes.
     pub(super) fn await_outcome(&mut self, key: MailboxKey, is_waiting: bool) {
         if let Some(mailbox) = self.mailboxes.get_mut(key) {
             match is_waiting {

@@ -1,22 +1,21 @@
-//! What only the command line's runs ask of a broker: how attempts ended that nobody has seen, and how to go
-//! away from a stream in time. What a run is, this does not know.
+//! The requests that only the command line's runs make to a broker: to keep ends of attempts that
+//! were not shown, and to leave a stream in time. It does not know what a run is.
 
 use super::Broker;
 use super::core::Core;
 use dishrack_core::ledger::ItemId;
 
 impl Core {
-    /// Why what keeps the items has failed, if it has.
+    /// Returns the reason why the store or stream has failed, if it has.
     pub(crate) fn store_failure(&self) -> Option<String> {
         self.store_failure.clone()
     }
 
-    /// From now on the journal keeps how attempts ended until they are shown.
+    /// Keeps the ends of attempts in the journal from now on, until they are shown.
     pub(crate) fn keep_attempts(&mut self) {
         self.dispatcher.ledger.handle_keep_attempts();
     }
 
-    /// How these attempts ended has been shown.
     pub(crate) fn shown(&mut self, attempts: &[(ItemId, u32)]) {
         for (id, attempt) in attempts {
             self.dispatcher.ledger.handle_shown(*id, *attempt);
@@ -25,8 +24,8 @@ impl Core {
 }
 
 impl Broker {
-    /// Takes nothing more from the stream, and has what waits here given back as soon as it is known
-    /// how it stands. Whoever waits for room here, waits no longer.
+    /// Takes nothing more from the stream, and lets items that wait here be given back once its
+    /// state is known. Puts wait for room no longer.
     pub(crate) fn quit_stream(&self) {
         self.with(|core| {
             let Some(shared) = core.shared() else {
@@ -37,8 +36,8 @@ impl Broker {
         });
     }
 
-    /// Waits no longer for a stream that does not answer, or for its replicas. What was not told by now
-    /// is not told any more, and whoever waits here gets an error that says what the stream lacks.
+    /// Waits no longer for a stream that does not answer, or for its replicas. What was not told by
+    /// now is not told any more, and waiting callers get an error that says what the stream lacks.
     pub(crate) fn give_up_stream(&self, because: &str) {
         let Some(stream) = self.storage.shared() else {
             return;
@@ -48,7 +47,7 @@ impl Broker {
             let lack = lack.unwrap_or_else(|| format!("{} does not answer", stream.kind()));
             core.break_off_stream(format!("{lack}; {because}"));
         });
-        // Last, so that nobody who is let go by this says less.
+        // This is last, so that no caller released by it gets an error that says less.
         stream.abandon();
     }
 }

@@ -1,10 +1,10 @@
-//! A queue whose items are in a stream that others share: the calls that wait for it, and the threads
-//! that speak with it.
+//! A queue whose items are in a stream that several supervisors share: the calls that wait for it,
+//! and the threads that speak with it.
 //!
-//! Three threads do so, each with its own connection: the *publisher* tells what happened here and puts
-//! what is to be put, the *fetcher* takes what is wanted here and renews the lease on it, the *listener*
-//! waits for the stream's doorbell while somebody here waits for room or for the end. Callers only leave
-//! word with the core, and sleep.
+//! There are three threads, each with its own connection. The *publisher* reports ends and puts
+//! items. The *fetcher* takes items that are wanted here and renews the lease on them. The
+//! *listener* waits for the stream's doorbell while a caller here waits for room or for the end.
+//! Callers only leave a request with the core, and sleep.
 
 mod fetcher;
 mod listener;
@@ -31,40 +31,40 @@ use crate::sys::signals;
 use dishrack_core::ledger::{Counts, ItemId, Ledger, Options, Refusal, Token};
 use dishrack_core::shared::{Putter, Shared};
 
-/// What is on its way takes so many items at most, and whoever puts without waiting waits for
-/// that.
+/// The greatest number of items on their way; a caller that puts without waiting waits at this
+/// bound.
 const ON_THE_WAY_MAX: usize = 4096;
 
-/// So often a thread that waits is told that it is over.
+/// The pause between two attempts to end a thread's wait.
 const LEAVE_PAUSE: Duration = Duration::from_millis(2);
 
-/// The stream, and who speaks with it.
+/// The stream, and the threads that speak with it.
 #[derive(Debug)]
 pub(super) struct Channel {
     stream: Arc<dyn Stream>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What the threads of a stream tell each other, under the core's lock.
+/// The state that the threads of a stream share, under the core's lock.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    /// The queue is no longer used: all threads end.
+    /// True if the queue is no longer used and all threads must end.
     is_leaving: bool,
-    /// What came of items, for the next write.
+    /// Results of items, for the next write.
     sent: Vec<Sent>,
-    /// What came of every item is told.
+    /// True if the stream wants the result of every item.
     wants_results: bool,
-    /// Who waits for what comes of our items, by the number that their entries carry.
+    /// The receivers of results of items put here, by the number that their entries carry.
     replies: HashMap<u64, ReplyTo>,
     next_reply: u64,
-    /// Warnings that nobody has heard yet.
+    /// Warnings that no observer has heard yet.
     unheard: Vec<String>,
 }
 
-/// So many warnings are kept for whoever begins to listen.
+/// The greatest number of warnings kept for an observer that comes later.
 const UNHEARD_MAX: usize = 16;
 
-/// What each thread has.
+/// The tools of each thread.
 #[derive(Debug, Clone)]
 struct Post {
     core: Arc<Mutex<Core>>,
@@ -72,19 +72,18 @@ struct Post {
 }
 
 impl Post {
-    /// Takes the lock, does something, and carries out what follows.
+    /// Takes the lock, runs `act`, and carries out what follows.
     fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
         super::with_or_break_off(&self.core, act, Core::break_off_stream)
     }
 
-    /// The stream has failed for good.
+    /// Notes that the stream has failed for good.
     fn break_off(&self, why: String) {
         super::with(&self.core, |core| core.break_off_stream(why));
     }
 }
 
 impl Broker {
-    /// A queue over a stream.
     pub(crate) fn over_stream(
         options: Options,
         stream: Arc<dyn Stream>,
@@ -122,7 +121,7 @@ impl Broker {
             })?,
         ];
         let threads = Mutex::new(threads);
-        // It was just made, so it has none.
+        // The broker was just made, so it has none.
         let _ = broker.stream.set(Channel { stream, threads });
         Ok(broker)
     }
@@ -146,7 +145,7 @@ impl Broker {
         let is_beyond_bound = is_holding && !is_impatient;
         let ticket = core.push(envelope, Putter::Local, is_beyond_bound, is_impatient);
         core.pump();
-        // What does not wait for room is told once, and that is waited for.
+        // A put that does not wait for room is told once, and the caller waits for that.
         let mut deadline = match deadline {
             Deadline::None => Deadline::Forever,
             deadline => deadline,
@@ -182,8 +181,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Does what there is to do for whoever works inline, unless he works on an item just now; if
-    /// nothing is, sleeps until the publisher has news.
+    /// Does inline work, unless the caller works on an item just now; if there is none, sleeps
+    /// until the publisher has news.
     fn work_or_await<'a>(
         &'a self,
         core: MutexGuard<'a, Core>,
@@ -198,7 +197,6 @@ impl Broker {
         self.lock()
     }
 
-    /// Sleeps until the publisher has news.
     fn await_stream<'a>(
         &'a self,
         mut core: MutexGuard<'a, Core>,
@@ -210,7 +208,7 @@ impl Broker {
         core
     }
 
-    /// Waits until all that was put so far came to an end.
+    /// Waits until all puts so far have ended.
     pub(super) fn sync_stream(&self) -> Result<(), Kind> {
         let mut core = self.lock();
         let last = core.last_ticket();
@@ -223,7 +221,6 @@ impl Broker {
         core.check_refusals()
     }
 
-    /// Has it looked how the stream stands now.
     pub(super) fn look(&self) -> Result<(), Kind> {
         let mut core = self.lock();
         let look = core.dispatcher.ask_look();
@@ -239,7 +236,7 @@ impl Broker {
         Ok(self.counts_known())
     }
 
-    /// Where all items are, here and elsewhere, as far as is known.
+    /// Returns the places of all items, here and elsewhere, as far as they are known.
     pub(crate) fn counts_known(&self) -> Counts {
         let core = self.lock();
         let Some(shared) = &core.dispatcher.shared else {
@@ -254,13 +251,14 @@ impl Broker {
             done: stream_state.done,
             dead: stream_state.dead,
             retries: stream_state.retries,
-            // Also what was not even told, as it was known by then whose the item is.
+            // It includes ends that were not even told, because the item was known to be another's
+            // by then.
             refused: stream_state.refused + core.dispatcher.ledger.counts().refused,
         }
     }
 
-    /// Ends the threads, tells what is left to tell, and gives back what was not worked on. Whoever
-    /// calls this while somebody else does waits for him. Whether there is a stream.
+    /// Ends the threads, tells what is left to tell, and gives back items that were not worked on.
+    /// A second caller waits for the first. Returns `false` if there is no stream.
     pub(crate) fn leave_stream(&self) -> bool {
         let Some(channel) = self.stream.get() else {
             return false;
@@ -277,7 +275,8 @@ impl Broker {
             core.wake_all();
         }
         channel.stream.abandon();
-        // The word that ends a wait may come before that has begun, so it is said until it is heard.
+        // The signal that ends a wait may come before the wait begins, so it is repeated until it
+        // is heard.
         while threads
             .iter()
             .any(|thread| !thread.is_finished() && !is_this(thread))
@@ -289,7 +288,7 @@ impl Broker {
         for thread in threads {
             // An observer that has the last handle may be called by such a thread.
             if !is_this(&thread) {
-                // A panic there was our bug, and was told.
+                // A panic there was a bug of this crate, and was reported.
                 let _ = thread.join();
             }
         }
@@ -299,9 +298,9 @@ impl Broker {
         };
         publisher::tell_all(&post);
         let left: Vec<ItemId> = self.lock().dispatcher.ledger.unfinished_ids();
-        // Who has failed to tell does not wait for an answer to his good-bye either.
+        // After a failure to tell, the answer to this is not waited for either.
         if !self.lock().dispatcher.ledger.is_broken() {
-            // What cannot be given back is taken over when its lease is over.
+            // Items that cannot be given back are taken over when their lease ends.
             let _ = channel.stream.release(&left);
             let _ = channel.stream.close();
         }
@@ -323,8 +322,8 @@ fn is_late(deadline: Deadline) -> bool {
     matches!(deadline, Deadline::Until(deadline) if Instant::now() >= deadline)
 }
 
-/// Starts one of the threads. What they tell calls the program's own code: a panic in there breaks
-/// the queue off, rather than leave everybody waiting.
+/// Starts one of the threads. Its reports call the program's own code; a panic in it breaks the
+/// queue off, so that no caller waits for ever.
 fn start(
     name: &str,
     post: Post,
@@ -376,15 +375,14 @@ impl Core {
         self.shared().map_or(0, push)
     }
 
-    /// Whoever waits for this put waits for no room any longer.
+    /// Lets this put wait for room no longer.
     fn hurry(&mut self, ticket: u64) {
         if let Some(shared) = self.shared() {
-            // He is of this process, and asks himself.
+            // The putter is a thread of this process, which asks for the outcome itself.
             let _ = shared.hurry(|one| one.ticket == ticket);
         }
     }
 
-    /// Whether something may be put.
     fn check_open(&self) -> Result<(), Kind> {
         match self.dispatcher.refusal(true) {
             Some(refused) => Err(self.kind_of(refused)),
@@ -392,7 +390,7 @@ impl Core {
         }
     }
 
-    /// Whether the stream is still there, and we are.
+    /// Checks that the stream is still there, and that this process has not left it.
     fn check_kept(&self) -> Result<(), Kind> {
         let shared = self.dispatcher.shared.as_ref();
         if self.dispatcher.ledger.is_broken() {
@@ -404,7 +402,7 @@ impl Core {
         }
     }
 
-    /// Whether one of the puts that nobody waited for was refused, since this was last asked.
+    /// Checks if a put that no caller waited for was refused since the last check.
     fn check_refusals(&mut self) -> Result<(), Kind> {
         match self
             .shared()
@@ -415,8 +413,8 @@ impl Core {
         }
     }
 
-    /// Once one of the puts that nobody waits for was refused, those after it are as well, until
-    /// somebody has asked: so what was accepted is all that was put up to some point.
+    /// Checks that no such put was refused. After one was, those after it are refused too until a
+    /// caller has asked, so the accepted items are all that were put up to some point.
     fn check_lost(&self) -> Result<(), Kind> {
         let shared = self.dispatcher.shared.as_ref();
         match shared.is_some_and(|shared| shared.are_lost) {
@@ -433,7 +431,7 @@ impl Core {
         Some(end.map_err(|refused| self.kind_of(refused)))
     }
 
-    /// What happens between here and the stream is told.
+    /// Reports what happens between this process and the stream.
     fn notice(&mut self, notice: Notice) {
         let is_older = matches!(notice, Notice::Older(_));
         if let Some(shared) = self.shared() {
@@ -458,7 +456,7 @@ impl Core {
             self.traffic.unheard.push(why.clone());
             self.traffic.unheard.truncate(UNHEARD_MAX);
         }
-        // Whoever's time is over waits no longer for an answer.
+        // Callers whose time is over wait no longer for an answer.
         self.wake_all();
         let why = match notice {
             Notice::Away(why) => format!("{why}; it is tried again"),
@@ -471,14 +469,14 @@ impl Core {
         self.emitter.emit(EventKind::Notice { why });
     }
 
-    /// Somebody has begun to listen: what there was to be warned of before is told.
+    /// Reports earlier warnings to an observer that has just been set.
     pub(super) fn tell_unheard(&mut self) {
         for why in std::mem::take(&mut self.traffic.unheard) {
             self.emitter.emit(EventKind::Notice { why });
         }
     }
 
-    /// Nothing more is put, taken or told.
+    /// Puts, takes and tells nothing more.
     pub(super) fn break_off_stream(&mut self, why: String) {
         if self.dispatcher.ledger.is_broken() {
             return;
@@ -487,7 +485,7 @@ impl Core {
         self.break_off(why);
     }
 
-    /// Has the threads of a stream look whether there is something for them.
+    /// Wakes the threads of a stream that have something to do.
     pub(super) fn ring_for_stream(&mut self) {
         let calls = self.dispatcher.calls(self.is_awaited());
         if calls.publisher {
@@ -501,12 +499,12 @@ impl Core {
         }
     }
 
-    /// Whether threads of this process wait for what others do.
+    /// Returns `true` if threads of this process wait for what others do.
     fn is_awaited(&self) -> bool {
         self.joiners > 0 || !self.traffic.replies.is_empty()
     }
 
-    /// The number under which the stream is told who waits.
+    /// Returns the number under which the stream is told of the receiver.
     fn ticket_of(&mut self, reply: Option<ReplyTo>) -> Option<u64> {
         let reply = reply?;
         self.traffic.next_reply += 1;
@@ -514,7 +512,7 @@ impl Core {
         Some(self.traffic.next_reply)
     }
 
-    /// A delivery is done, and somebody elsewhere waits for what came of it.
+    /// Keeps the result of a delivery that is done, if a receiver elsewhere waits for it.
     pub(super) fn send_result(&mut self, token: Token, result: &Payload) {
         let ledger = &self.dispatcher.ledger;
         let is_sent = ledger.payload(token).is_some_and(Envelope::is_sent);

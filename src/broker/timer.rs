@@ -1,6 +1,6 @@
-//! Wakes the broker when a resting item's time has come.
+//! Wakes the broker when the rest of an item is over.
 //!
-//! The thread is started when the first item rests, and it sleeps without ticking until then.
+//! The thread is started when the first item rests, and sleeps until then without ticking.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -30,10 +30,10 @@ impl Timer {
         }
     }
 
-    /// Has the broker look again after `rest`, or earlier.
+    /// Lets the broker look again after `rest`, or earlier.
     pub(super) fn set(&self, rest: Duration) {
         let mut alarm = self.shared.0.lock();
-        // A rest too long to be reckoned with never ends.
+        // A rest that is too long to compute never ends.
         let Some(at) = Instant::now().checked_add(rest) else {
             return;
         };
@@ -47,13 +47,13 @@ impl Timer {
         }
         self.run(&mut alarm);
         if !alarm.is_running {
-            // Or the next, later rest would be taken for one that is seen to.
+            // Otherwise a next, later rest would count as covered.
             alarm.at = None;
         }
     }
 
-    /// Has the thread run already: when the machine lacks threads, which is when rests are needed most,
-    /// it cannot be made any more.
+    /// Starts the thread ahead of need: when the machine lacks threads, which is when rests are
+    /// needed most, it can no longer be made.
     pub(super) fn start(&self) {
         let mut alarm = self.shared.0.lock();
         if !alarm.is_running {
@@ -61,8 +61,8 @@ impl Timer {
         }
     }
 
-    /// Without a thread the items rest until the next call looks at the queue; the next rest tries
-    /// again.
+    /// Starts the thread. If that fails, items rest until the next call looks at the queue, and the
+    /// next rest tries again.
     fn run(&self, alarm: &mut Alarm) {
         let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
         let thread = std::thread::Builder::new().name("dishrack-timer".into());

@@ -110,7 +110,6 @@ fn outcome_of<E: Display + 'static>(error: &E) -> Outcome<Payload> {
     }
 }
 
-/// Returns the text of a panic, if it has one.
 pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()

@@ -76,7 +76,6 @@ fn is_same(one: &Arc<dyn Acknowledger>, other: &dyn Acknowledger) -> bool {
     ptr::addr_eq(Arc::as_ptr(one), other)
 }
 
-/// Notes that this thread got a delivery.
 pub(crate) fn note(from: Arc<dyn Acknowledger>, token: Token) {
     let held = Held {
         from,

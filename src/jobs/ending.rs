@@ -1,7 +1,7 @@
-//! How the command of an attempt ended. A command that could not be run has the codes that a shell
-//! gives it: 127 if it is not there, 126 if it cannot be executed.
+//! The end of an attempt's command. A command that could not be run has the codes that a shell
+//! gives it: 127 if it does not exist, 126 if it cannot be executed.
 //!
-//! A cause says it by its type. Only journals of older builds have it in words, from which it is read
+//! A cause says it by its type. Only journals of older builds have it in words, which are read
 //! once, when such a journal is opened.
 
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use dishrack_core::ledger::{Cause, Exit};
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
 
-/// Why a command could not be run: what a shell says of it, and in words.
+/// Returns the exit that a shell reports for a command that could not be run, and the reason.
 pub(super) fn not_run(program: &OsStr, error: &io::Error) -> (Exit, String) {
     let program = program.display();
     let (code, why) = match error.raw_os_error() {
@@ -32,7 +32,7 @@ pub(super) fn not_run(program: &OsStr, error: &io::Error) -> (Exit, String) {
 /// The greatest length of a complaint that is told with the exit code.
 const COMPLAINT_CHARS: usize = 200;
 
-/// It failed by its own doing, and this is what it said about that: the first line is told.
+/// Makes the cause of a failure by the command's own doing, with the first line of its message.
 pub(super) fn with_complaint(exit: Exit, said: &str) -> Cause {
     let line = said.lines().find(|line| !line.trim().is_empty());
     let line = line.unwrap_or_default().trim();
@@ -42,8 +42,8 @@ pub(super) fn with_complaint(exit: Exit, said: &str) -> Cause {
     }
 }
 
-/// The cause of a command's failure as it is told now, of one that a journal may have from a build
-/// before December 2026. It reads the same.
+/// Converts a cause from a journal of a build before December 2026 into its present form, which
+/// reads the same.
 pub(crate) fn of_older_build(cause: Cause) -> Cause {
     match cause {
         Cause::Nack(words) => match exit_in(&words) {
@@ -58,7 +58,7 @@ pub(crate) fn of_older_build(cause: Cause) -> Cause {
     }
 }
 
-/// The exit that such words begin with, and the complaint behind it; `None` unless that is all.
+/// Returns the exit that such words begin with, and the complaint after it; `None` for other words.
 fn exit_in(words: &str) -> Option<(Exit, String)> {
     let (told, complaint) = words.split_once(": ").unwrap_or((words, ""));
     let exit = match told.strip_prefix("exited with code ") {

@@ -8,8 +8,8 @@
 //!
 //! Answers have no numbers, so a second answer to one request could be taken for the answer to the
 //! next. Therefore a request's first byte is sent ahead. What the process has written by the time
-//! that it takes this byte from its pipe is no answer to this request, because a process that serves
-//! one request after the other wrote it before.
+//! that it takes this byte from its pipe is no answer to this request, because a process that
+//! serves one request after the other wrote it before.
 
 mod form;
 
@@ -45,14 +45,13 @@ const TIME_TO_END: Duration = Duration::from_secs(1);
 /// The number of bytes that a ready pipe takes without waiting (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
-/// What an item got.
+/// The answer to an item.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) exit: Exit,
     pub(super) output: String,
 }
 
-/// A process that serves items.
 #[derive(Debug)]
 struct Server {
     child: Child,
@@ -80,7 +79,6 @@ struct Said {
 }
 
 impl Said {
-    /// Takes the next line, with its end.
     fn take_line(&mut self) -> Option<Vec<u8>> {
         let mut rest = self.bytes[self.searched..].iter();
         let Some(place) = rest.position(|byte| *byte == b'\n') else {
@@ -247,7 +245,8 @@ impl Server {
                 let has_answered = self.has_answered;
                 let exit = self.ended();
                 let own = Cause::Unanswered { exit, has_answered };
-                // Where none has ever answered, none may ever do: whatever ended it, it is charged.
+                // If no process has ever answered, none may ever do so, and the item is charged for
+                // any end.
                 return Err(match has_answered {
                     true => setback::of_end(exit, own, memory),
                     false => Setback::Failed(own),

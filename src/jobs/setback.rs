@@ -103,7 +103,8 @@ pub(super) fn of_exit(exit: Exit, memory: &MemoryWatch) -> Result<(), Setback> {
     }
 }
 
-/// A process has ended before it should; `own` is what that means where it was its own doing.
+/// Makes the setback for a process that ended too early; `own` is the cause if it was its own
+/// doing.
 pub(super) fn of_end(exit: Exit, own: Cause, memory: &MemoryWatch) -> Setback {
     Setback::Failed(match exit {
         Exit::Signaled(libc::SIGKILL) if memory.was_short() => Cause::OutOfMemory,

@@ -273,13 +273,11 @@ impl Uplink {
         self.reader.consume(length);
     }
 
-    /// Gives the room to the worker.
     pub(crate) fn release(&mut self) {
         self.reader.release();
         self.ring_pair.set_seen(self.seen.max(self.through));
     }
 
-    /// Returns `true` if there is anything unread.
     pub(crate) fn has_news(&self) -> bool {
         !self.reader.is_empty() || self.ring_pair.board().through().0 != self.through
     }
@@ -295,7 +293,6 @@ impl Uplink {
         done > 0 && done >= handed.wrapping_sub(self.through) / 4 || !self.reader.is_empty()
     }
 
-    /// Notes that this delivery's end was read.
     pub(crate) fn saw(&mut self, ordinal: u64) {
         self.seen = self.seen.max(ordinal);
     }

@@ -85,7 +85,6 @@ impl TaskJobs {
         Some((job, self.is_stopping.load(Ordering::Relaxed)))
     }
 
-    /// Waits until this delivery is cancelled.
     pub(crate) async fn revoked(&self, token: Token) {
         while !self.revoked.take(token) {
             self.revoked.changed.notified().await;

@@ -87,7 +87,6 @@ impl Progress {
         self.workers.entry(Arc::clone(worker)).or_default()
     }
 
-    /// Takes the present counts in.
     pub(crate) fn count(&mut self, at: Duration, counts: &Counts) {
         if !self.is_over {
             self.counts = *counts;
@@ -117,7 +116,6 @@ impl Progress {
         workers
     }
 
-    /// Returns the number of items that end per second.
     pub(crate) fn rate(&self, at: Duration) -> f64 {
         self.pace.rate(at, ended(&self.counts))
     }
@@ -134,7 +132,6 @@ impl Progress {
 }
 
 impl Hand {
-    /// Returns the name of the item that the worker holds.
     pub(crate) fn item(&self) -> Option<&str> {
         self.id.map(|_| &*self.name)
     }

@@ -1,4 +1,4 @@
-//! A run as rows of spans, which say who worked on which item and when, and of marks for faults.
+//! A run as rows of spans, which show each worker's items and times, and of marks for faults.
 //!
 //! It is a pure fold over events, for code that draws or lists them. It keeps a beginning until the
 //! end comes, so it needs memory for the workers and their present items, and none for what is
@@ -20,7 +20,6 @@ const CHARS_MAX: usize = 200;
 /// The names to be shown; the fold itself knows only items and workers.
 #[derive(Debug, Clone)]
 pub(crate) struct Labels {
-    /// The task of the run.
     pub(crate) title: String,
     /// The producer of the items, if it is to be shown.
     pub(crate) producer: Option<Producer>,
@@ -41,7 +40,6 @@ pub(crate) struct Producer {
 /// The output of the fold, in the order in which it became known. Rows are numbered from 0.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Shown {
-    /// There is a new row.
     Row(Arc<str>),
     /// A life of the row's worker began.
     Born {
@@ -59,7 +57,6 @@ pub(crate) enum Shown {
     Mark(Mark),
 }
 
-/// Work on one item.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Span {
     pub(crate) row: usize,
@@ -75,9 +72,7 @@ pub(crate) struct Span {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doing {
-    /// The item is made.
     Producing,
-    /// The item is worked on.
     Working,
 }
 
@@ -114,7 +109,6 @@ pub(crate) enum MarkKind {
     Death,
 }
 
-/// Work that has begun.
 #[derive(Debug)]
 struct Open {
     row: usize,
@@ -126,17 +120,14 @@ struct Open {
     orphaned: Option<Duration>,
 }
 
-/// The fold.
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
     rows: HashMap<Arc<str>, usize>,
-    /// The producer of the items, if there is one.
     producer: Option<Arc<str>>,
     producing: Option<Open>,
     open: HashMap<ItemId, Open>,
     /// The last worker of each row that has ended, and the time.
     graves: HashMap<usize, (u32, Duration)>,
-    /// The latest time of any event.
     last: Duration,
 }
 
@@ -395,7 +386,7 @@ mod tests {
         (spans, marks)
     }
 
-    /// The row, the end and the outcome of the only attempt at work.
+    /// Returns the row, the end and the outcome of the only attempt at work.
     fn only(events: &[Event]) -> (usize, Duration, SpanEnd) {
         let (mut spans, _) = spans(&no_producer(), events);
         assert_eq!(spans.len(), 1, "{spans:?}");

@@ -32,7 +32,6 @@ const BARS_MAX: usize = 4000;
 /// The greatest number of marks in all rows together that keep their words.
 const MARKS_MAX: usize = 2000;
 
-/// The fold.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     labels: Labels,
@@ -41,7 +40,6 @@ pub(crate) struct Timeline {
     rows: Vec<Row>,
     /// The common row of all workers beyond [`ROWS_MAX`].
     others: Row,
-    /// The number of those workers.
     others_count: u32,
     is_crowded: bool,
     bars_kept: usize,

@@ -15,7 +15,6 @@ pub(crate) struct Trace {
     labels: Labels,
     spans: Spans,
     seen: Vec<Shown>,
-    /// The supervisor's pid.
     pid: u32,
     /// The end of each row's last slice, in microseconds.
     through: Vec<u64>,

@@ -40,7 +40,6 @@ impl Block {
         UnsafeCell::raw_get(self.0.as_ptr()).cast()
     }
 
-    /// Returns the bytes of a slice.
     pub(super) fn bytes(&self, start: u32, length: u32) -> &[u8] {
         // SAFETY: only `BlockWriter::cut` makes slices, of bytes within the memory that it has
         // written and will not write again.

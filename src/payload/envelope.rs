@@ -53,7 +53,7 @@ impl Envelope {
         Envelope { body, label }
     }
 
-    /// It came from a stream, and what comes of it may have to be told there.
+    /// Makes an envelope for an item of a stream, to which its result may have to be told.
     pub(crate) fn of_stream(body: Payload, is_sent: bool) -> Self {
         let label = is_sent.then(|| {
             Box::new(Label {
@@ -77,12 +77,10 @@ impl Envelope {
         Envelope { body, label }
     }
 
-    /// Returns `true` if its result must be told to a stream.
     pub(crate) fn is_sent(&self) -> bool {
         self.label.as_ref().is_some_and(|label| label.is_sent)
     }
 
-    /// Returns the address of its outcome, if there is one.
     pub(crate) fn reply(&self) -> Option<ReplyTo> {
         self.label.as_ref()?.reply
     }
@@ -99,7 +97,7 @@ impl Stored for Envelope {
 }
 
 impl Weight for Envelope {
-    /// Returns its weight. One in shared memory is small, but its segment may have to be sent first.
+    /// Returns its weight. In shared memory it is small, but a segment may have to be sent first.
     fn weight(&self) -> usize {
         match &self.body {
             Payload::Heap(bytes) if bytes.len() <= INLINE_BYTES_MAX => bytes.len(),

@@ -147,7 +147,6 @@ impl PartWriter {
         Ok(())
     }
 
-    /// The same, with these bytes added.
     pub(crate) fn with(mut self, bytes: &[u8]) -> Result<Self, NoSharedMemory> {
         self.extend(bytes)?;
         Ok(self)
@@ -190,7 +189,7 @@ struct Pool {
 }
 
 impl Pool {
-    /// Room for a payload: its segment, its place, and how much room there is.
+    /// Reserves room for a payload. Returns its segment, its place, and the size of the room.
     fn reserve(&mut self, bytes: usize) -> Result<(Arc<Segment>, usize, usize), NoSharedMemory> {
         let wanted = bytes.max(1).next_multiple_of(ALIGN);
         if !self.has_room(wanted) {
@@ -223,7 +222,7 @@ impl Pool {
         last.len() - self.used >= wanted
     }
 
-    /// Fills one that nobody needs, rather one that was used lately, or else a new one.
+    /// Fills an unneeded segment, the one that was used last if there are several, or a new one.
     fn begin_another(&mut self, wanted: usize) -> Result<(), NoSharedMemory> {
         let found = self
             .segments

@@ -107,7 +107,7 @@ impl Doorbell {
                 tv_nsec: time.subsec_nanos().into(),
             })
         });
-        // The caller looks again, whatever ended the wait.
+        // The caller looks again in any case.
         let _ = futex::wait(&self.0, futex::Flags::empty(), ticket.0, timeout.as_ref());
     }
 

@@ -98,7 +98,8 @@ pub(crate) enum Up<'a> {
     Forget { segment: u32 },
 }
 
-/// An item that answers a request: where its payload is in a record, or what it is for whoever asked.
+/// An item that answers a request: the place of its payload in a record, or the payload's form at
+/// the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Given<'a> {
     pub(crate) ordinal: u64,
@@ -108,7 +109,7 @@ pub(crate) struct Given<'a> {
     pub(crate) body: Body<'a>,
 }
 
-/// The answer to an [`Ask`]; `I` is what an item is at this place.
+/// The answer to an [`Ask`]; `I` is the form of an item at this place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Answer<I> {
     Accepted(ItemId),
@@ -126,13 +127,12 @@ pub(crate) enum Answer<I> {
     Closed,
     Refused {
         refusal: Refusal,
-        /// Why the pool, the journal or the stream has failed, where one has.
+        /// The reason why the pool, the journal or the stream has failed, if one has.
         why: String,
     },
 }
 
 impl<I> Answer<I> {
-    /// The same with another form of its item.
     pub(crate) fn try_map<J, E>(
         self,
         form: impl FnOnce(I) -> Result<J, E>,
@@ -184,10 +184,10 @@ pub(crate) enum Down<'a> {
     Forget { segment: u32 },
 }
 
-/// The longest reason or message that travels, in bytes; the rest is cut off.
+/// The greatest size in bytes of a reason or message that travels; the rest is cut off.
 const TEXT_BYTES_MAX: usize = 4096;
 
-/// The same outcome with the beginning of its text, at most as long as may travel.
+/// Cuts the text of an outcome to the greatest size that may travel.
 pub(crate) fn clipped<R>(mut outcome: Outcome<R>) -> Outcome<R> {
     if let Some(text) = outcome.text_mut() {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));

@@ -172,7 +172,7 @@ impl Writer {
         true
     }
 
-    /// Stores the published position again, whatever has overwritten it.
+    /// Stores the published position again, in case other code has overwritten it.
     pub(crate) fn restore(&mut self) {
         self.ring.head().store(self.position, Ordering::Release);
     }

@@ -103,8 +103,8 @@ impl RingPair {
 
     /// Returns a ring at an offset of the memory. The caller keeps the ring pair while it uses it.
     fn ring(&self, offset: usize, capacity: usize, head: &Word, tail: &Word) -> Ring {
-        // SAFETY: the memory is as long as `RING_PAIR_BYTES`, of which the rings are disjoint parts, and
-        // each is used by one writer and one reader: see the four methods below.
+        // SAFETY: the memory is as long as `RING_PAIR_BYTES`, of which the rings are disjoint
+        // parts, and each is used by one writer and one reader: see the four methods below.
         unsafe {
             let words = self.memory.start().cast_const().byte_add(offset).cast();
             Ring::new(words, capacity, &raw const head.0, &raw const tail.0)
@@ -147,12 +147,10 @@ impl RingPair {
         Reader::new(self.up())
     }
 
-    /// Returns the published position of the ring to the worker.
     pub(crate) fn down_published(&self) -> u64 {
         self.down().published()
     }
 
-    /// Returns the published position of the ring from the worker.
     pub(crate) fn up_published(&self) -> u64 {
         self.up().published()
     }
@@ -201,17 +199,14 @@ impl RingPair {
         self.header().seen.0.store(ordinal, Ordering::Relaxed);
     }
 
-    /// Returns the last delivery whose end the supervisor has seen.
     pub(crate) fn seen(&self) -> u64 {
         self.header().seen.0.load(Ordering::Relaxed)
     }
 
-    /// Returns the ordinal of the last delivery that was handed out.
     pub(crate) fn handed(&self) -> u64 {
         self.header().handed.0.load(Ordering::Relaxed)
     }
 
-    /// Returns `true` if the worker may poll a little before it sleeps.
     pub(crate) fn may_poll(&self) -> bool {
         self.header().may_poll.0.load(Ordering::Relaxed) == 1
     }

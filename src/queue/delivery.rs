@@ -1,4 +1,4 @@
-//! One item in somebody's hands.
+//! One item in the hands of a caller.
 
 use std::fmt;
 use std::ops::Deref;
@@ -17,8 +17,8 @@ use dishrack_core::ledger::{Cause, HolderId, ItemId, Outcome, Token};
 
 /// An item that was got and is not acknowledged. It derefs to the item.
 ///
-/// Dropped without `task_done` or `nack`, the item goes back, and that counts as a failed attempt:
-/// otherwise a consumer that always drops it would get it for ever.
+/// If it is dropped without `task_done` or `nack`, the item goes back, and that counts as a failed
+/// attempt; otherwise a consumer that always drops it would get it for ever.
 ///
 /// # Example
 ///
@@ -62,19 +62,19 @@ impl<T> Deref for Delivery<T> {
 }
 
 impl<T> Delivery<T> {
-    /// The item's number.
+    /// Returns the item's number.
     #[must_use]
     pub fn id(&self) -> ItemId {
         self.id
     }
 
-    /// Which attempt this is: 1 for the first.
+    /// Returns the number of this attempt: 1 for the first.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// The item is done.
+    /// Acknowledges the item as done.
     ///
     /// # Errors
     /// `is_stale` when the delivery was acknowledged before, by `task_done` of the queue.
@@ -90,7 +90,7 @@ impl<T> Delivery<T> {
         self.settle(Outcome::failed(Cause::Nack(reason.into())))
     }
 
-    /// Refuses the item, and it is not tried again before this rest is over.
+    /// Refuses the item, and lets it rest this long before it is tried again.
     ///
     /// # Errors
     /// As [`task_done`](Self::task_done).
@@ -101,7 +101,7 @@ impl<T> Delivery<T> {
         })
     }
 
-    /// Takes the item out. It stays unfinished, to be acknowledged by `task_done` of the queue in
+    /// Takes the item out. It stays unfinished until `task_done` of the queue acknowledges it in
     /// this thread.
     #[must_use]
     pub fn into_item(mut self) -> T {
@@ -127,7 +127,7 @@ impl<T> Drop for Delivery<T> {
                 true => Cause::Panicked("the thread that held the item".into()),
                 false => Cause::Dropped,
             };
-            // Stale when the queue's task_done acknowledged it.
+            // It is stale if the queue's `task_done` acknowledged it.
             let settled = self.settle(Outcome::failed(cause));
             if settled.is_ok() && std::thread::panicking() {
                 held::note_panic();
@@ -137,13 +137,13 @@ impl<T> Drop for Delivery<T> {
 }
 
 impl<T: DeserializeOwned> Delivery<T> {
-    /// `None` when the item does not decode; it is refused then.
+    /// Makes a delivery; `None` if the item does not decode, and then it is refused.
     pub(super) fn of_job(side: Side, job: &Job) -> Option<Self> {
         Self::new(side, job.token, job.id, job.attempt, &job.body)
     }
 
     pub(super) fn of_arrival(side: Side, arrival: &Received) -> Option<Self> {
-        // Whose it is the supervisor knows.
+        // The supervisor knows the holder.
         let token = Token::of(HolderId::default(), arrival.ordinal);
         let (id, attempt) = (arrival.id, arrival.attempt);
         Self::new(side, token, id, attempt, arrival.body())
@@ -164,7 +164,7 @@ impl<T: DeserializeOwned> Delivery<T> {
             }
             Err(cause) => {
                 let from = side.acknowledger();
-                // Stale where it was cancelled meanwhile.
+                // It is stale if it was cancelled meanwhile.
                 let _ = from.acknowledge(token, Duration::ZERO, Outcome::failed(cause));
                 None
             }

@@ -1,5 +1,5 @@
-//! Queues whose items outlive the process, and putting many items for the price of one commit. What is
-//! kept, and how, is the backend's business; one file each for how such a queue is made.
+//! Queues whose items outlive the process, and puts of many items for the price of one commit. The
+//! backend decides how they are kept; each kind of queue is made in a file of its own.
 
 #[cfg(feature = "journal")]
 mod journal;
@@ -25,7 +25,7 @@ pub(crate) use self::journal::open_journal;
 pub use self::journal::salvage;
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
-    /// A queue over a stream that is open.
+    /// Makes a queue over an open stream.
     #[cfg_attr(
         not(feature = "redis"),
         allow(dead_code, reason = "only a shared backend needs it")
@@ -35,12 +35,12 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(JoinableQueue::of_broker(broker))
     }
 
-    /// Like [`put`](JoinableQueue::put), but without waiting until the item is durable: it is
-    /// accepted when [`sync`](Self::sync) has returned, as bytes are when `fsync` follows `write`.
-    /// On Redis as well: what was refused for want of memory is told by the next one, or by `sync`.
-    /// With neither, and in a worker process, this is `put`.
+    /// Puts an item as [`put`](JoinableQueue::put) does, but does not wait until it is durable: it
+    /// is accepted when [`sync`](Self::sync) has returned, as bytes are when `fsync` follows
+    /// `write`. On Redis, an item that was refused for lack of memory is reported by the next call,
+    /// or by `sync`. Without a journal or Redis, and in a worker process, this is `put`.
     ///
-    /// The item's number, or `None` on Redis, which gives it one only when it accepts it.
+    /// Returns the item's number, or `None` on Redis, which gives it one only when it accepts it.
     ///
     /// # Errors
     /// As [`put`](JoinableQueue::put).
@@ -54,18 +54,18 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 }
 
 impl<T> JoinableQueue<T> {
-    /// Waits until all items that were put so far are durable, or accepted by Redis. With neither,
-    /// and in a worker process, they are.
+    /// Waits until all items that were put so far are durable, or accepted by Redis. Without a
+    /// journal or Redis, and in a worker process, they are.
     ///
     /// # Errors
-    /// `is_journal` or `is_shared` when that has failed; then the last of them were not accepted, or it
-    /// is not known.
+    /// `is_journal` or `is_shared` when that has failed; then the last of them were not accepted,
+    /// or it is not known.
     pub fn sync(&self) -> Result<(), Error> {
         let Side::Local(broker) = &self.side else {
             return Ok(());
         };
         let last = broker.read(|core| match core.dispatcher.ledger.is_broken() {
-            // Items that were not durable do not count any more; nothing will ever be.
+            // Items that were not durable do not count any more, and none will be durable.
             true => u64::MAX,
             false => core.dispatcher.ledger.counts().accepted,
         });
@@ -77,10 +77,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Puts an item unless it was put in an earlier run of this journal. Items are known by their
     /// keys and counted: a key that was put twice in all earlier runs together is passed over twice
     /// in this one, and put the third time. So a list of jobs may be put again as a whole after a
-    /// crash, with lines added, removed or reordered. `None` means that the item is the journal's
-    /// already: done, dead or unfinished.
+    /// crash, with lines added, removed or reordered.
     ///
-    /// Without a journal, so on Redis too, and in a worker process, this is `put`.
+    /// Returns `None` if the journal has the item already: done, dead or unfinished. Without a
+    /// journal, so on Redis too, and in a worker process, this is `put`.
     ///
     /// # Errors
     /// As [`put`](JoinableQueue::put).
@@ -102,8 +102,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         }
     }
 
-    /// Whether an item with this key was put in an earlier run. As many questions are answered with
-    /// yes as there were such items.
+    /// Returns `true` if an item with this key was put in an earlier run, and does so as many times
+    /// as there were such items.
     pub(crate) fn was_put_before(&self, key: &[u8]) -> bool {
         match &self.side {
             Side::Local(broker) => {
@@ -114,8 +114,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         }
     }
 
-    /// Puts an item whose key was not put before; it is accepted after [`sync`](Self::sync). Its number,
-    /// if it has one by now.
+    /// Puts an item whose key was not put before; it is accepted after [`sync`](Self::sync).
+    /// Returns its number, if it has one by now.
     pub(crate) fn put_with_key<Q>(
         &self,
         item: &Q,

@@ -1,5 +1,5 @@
-//! Worker processes with a loop of their own, which get the queue that they work for. How a process
-//! comes to run one is `worker`'s.
+//! Worker processes with a loop of their own, which get the queue that they work for. The `worker`
+//! module decides which process runs one.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::JoinableQueue;
 use crate::worker::Roles;
 
 impl Roles {
-    /// The chapter's loop: gets items from the queue and says `task_done` itself, until `get`
-    /// says that the queue is closed.
+    /// Runs the chapter's loop: it gets items from the queue and says `task_done` itself, until
+    /// `get` says that the queue is closed.
     pub fn worker<T, F>(&mut self, worker: F)
     where
         F: Fn(JoinableQueue<T>) + Send + Sync + 'static,

@@ -1,6 +1,6 @@
-//! What a run of the command line asks of its queue and tells those who observe it: how attempts ended,
-//! how far a stream has taken what was put, and how to leave one in time. What a run is, this does not
-//! know.
+//! The requests of a run of the command line to its queue, and its reports to observers: how
+//! attempts ended, how many puts a stream has accepted, and how to leave one in time. It does not
+//! know what a run is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,13 +16,12 @@ use dishrack_core::ledger::{Counts, ItemId};
 use dishrack_core::shared::Shared;
 
 impl<T> JoinableQueue<T> {
-    /// Tells whoever observes the queue.
     pub(crate) fn emit(&self, kind: EventKind) -> Result<(), Error> {
         self.broker()?.read(|core| core.emitter.emit(kind));
         Ok(())
     }
 
-    /// Sums up what became of so many items, now.
+    /// Reports a summary of these counts, now.
     pub(crate) fn emit_summary(&self, counts: Counts, restarts: u64) -> Result<(), Error> {
         let elapsed = self.elapsed()?;
         self.emit(EventKind::Summary {
@@ -32,31 +31,30 @@ impl<T> JoinableQueue<T> {
         })
     }
 
-    /// From now on this observer is told.
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) -> Result<(), Error> {
         self.broker()?.set_observer(observer);
         Ok(())
     }
 
-    /// The time since the queue was made: the zero of its events' times.
+    /// Returns the time since the queue was made, which is the zero of its events' times.
     pub(crate) fn elapsed(&self) -> Result<Duration, Error> {
         Ok(self.broker()?.read(|core| core.emitter.now()))
     }
 
-    /// Where the items are that are here; of a stream, those that were taken from it.
+    /// Returns the places of the items that are here; of a stream, those that were taken from it.
     pub(crate) fn counts_here(&self) -> Result<Counts, Error> {
         Ok(self.broker()?.counts())
     }
 
-    /// The items that nobody holds and that are not ended.
+    /// Returns the items that no holder has and that have no end.
     pub(crate) fn waiting_ids(&self) -> Result<BTreeSet<ItemId>, Error> {
         Ok(self
             .broker()?
             .read(|core| core.dispatcher.ledger.waiting_ids()))
     }
 
-    /// From now on the journal keeps how each attempt ended, until [`shown`](Self::shown). What
-    /// earlier runs have kept and not shown.
+    /// Keeps the end of each attempt in the journal from now on, until [`shown`](Self::shown).
+    /// Returns those that earlier runs have kept and not shown.
     pub(crate) fn keep_attempts(&self) -> Vec<Unshown> {
         let Side::Local(broker) = &self.side else {
             return Vec::new();
@@ -66,14 +64,13 @@ impl<T> JoinableQueue<T> {
         store.map_or_else(Vec::new, |store| store.take_unshown())
     }
 
-    /// How these attempts ended has been shown.
+    /// Notes that the ends of these attempts have been shown.
     pub(crate) fn shown(&self, attempts: &[(ItemId, u32)]) {
         if let Side::Local(broker) = &self.side {
             broker.with(|core| core.shown(attempts));
         }
     }
 
-    /// What tells the journal from all others, if there is one.
     pub(crate) fn journal_identity(&self) -> Option<u128> {
         match &self.side {
             Side::Local(broker) => broker.storage.local()?.identity(),
@@ -81,43 +78,44 @@ impl<T> JoinableQueue<T> {
         }
     }
 
-    /// Whether what keeps the items has failed.
+    /// Returns `true` if the journal or stream has failed.
     pub(crate) fn is_store_broken(&self) -> bool {
         let broker = self.broker();
         broker.is_ok_and(|broker| broker.read(|core| core.dispatcher.ledger.is_broken()))
     }
 
-    /// Why what keeps the items has failed, if it has.
+    /// Returns the reason why the journal or stream has failed, if it has.
     pub(crate) fn store_failure(&self) -> Option<String> {
         let broker = self.broker().ok()?;
         broker.read(Core::store_failure)
     }
 
-    /// Takes nothing more from a stream, and waits for no room there; see
-    /// [`Broker::quit_stream`].
+    /// Takes nothing more from a stream, and waits for no room there; see [`Broker::quit_stream`].
     pub(crate) fn quit(&self) {
         if let Side::Local(broker) = &self.side {
             broker.quit_stream();
         }
     }
 
-    /// Where all items are, also those of others on a stream, as far as is known here.
+    /// Returns the places of all items, also those of others on a stream, as far as they are known
+    /// here.
     pub(crate) fn counts_known(&self) -> Counts {
         let broker = self.broker();
         broker.map_or_else(|_| Counts::default(), |broker| broker.counts_known())
     }
 
-    /// How many of the items that were put here a stream has accepted.
+    /// Returns the number of items put here that a stream has accepted.
     pub(crate) fn accepted_of_ours(&self) -> u64 {
         self.of_stream(|shared| shared.accepted).unwrap_or(0)
     }
 
-    /// How many more may be there: the stream was told of them, and has not answered.
+    /// Returns the number of further items that the stream was told of without an answer.
     pub(crate) fn maybe_accepted_of_ours(&self) -> u64 {
         self.of_stream(Shared::maybe_accepted).unwrap_or(0)
     }
 
-    /// Whether the stream is known to be away, or its replicas to lag, so that what is told waits.
+    /// Returns `true` if the stream is known to be away, or its replicas to lag, so that items told
+    /// wait.
     pub(crate) fn lacks_stream(&self) -> bool {
         self.of_stream(|shared| shared.lack.is_some())
             .unwrap_or(false)
@@ -130,24 +128,25 @@ impl<T> JoinableQueue<T> {
         }
     }
 
-    /// What kind of server keeps the stream, for people.
+    /// Returns the kind of server that keeps the stream, for people.
     pub(crate) fn kind_of_server(&self) -> &'static str {
         let broker = self.broker().ok();
         let stream = broker.as_ref().and_then(|broker| broker.storage.shared());
         stream.map_or("the stream", |stream| stream.kind())
     }
 
-    /// How many other supervisors work on the stream, as far as is known.
+    /// Returns the number of other supervisors that work on the stream, as far as it is known.
     pub(crate) fn others(&self) -> u64 {
         self.of_stream(|shared| shared.others).unwrap_or(0)
     }
 
-    /// Whether the stream has come back without all that was told to it.
+    /// Returns `true` if the stream has come back without all that was told to it.
     pub(crate) fn is_older(&self) -> bool {
         self.of_stream(|shared| shared.is_older).unwrap_or(false)
     }
 
-    /// How many items of the stream are gone without an end, as far as is known.
+    /// Returns the number of items of the stream that are gone without an end, as far as it is
+    /// known.
     pub(crate) fn gone(&self) -> u64 {
         self.of_stream(|shared| shared.stream_state.gone)
             .unwrap_or(0)
@@ -158,7 +157,7 @@ impl<T> JoinableQueue<T> {
         broker.read(|core| core.dispatcher.shared.as_ref().map(ask))
     }
 
-    /// Waits until all that happened is durable, or told to the stream.
+    /// Waits until all changes are durable, or told to the stream.
     pub(crate) fn sync_all(&self) -> Result<(), Error> {
         match &self.side {
             Side::Local(broker) => broker.sync_all().map_err(Error),
@@ -166,15 +165,15 @@ impl<T> JoinableQueue<T> {
         }
     }
 
-    /// Ends the journal when all that happened is in it, in one file; or leaves the stream when all
-    /// that happened is told, and gives back what was not worked on. Nothing can be put or settled
-    /// afterwards.
+    /// Ends the journal when all changes are in it, in one file; or leaves the stream when all
+    /// changes are told, and gives back items that were not worked on. Nothing can be put or
+    /// settled afterwards.
     ///
     /// # Errors
-    /// `is_journal` where its files were changed by somebody else since they were last written to.
+    /// `is_journal` where another program changed its files since they were last written to.
     pub(crate) fn close_store(&self) -> Result<(), Error> {
         if let Side::Local(broker) = &self.side {
-            // What could not be written is for the next run.
+            // Records that could not be written are for the next run.
             let _ = self.sync_all();
             if !broker.leave_stream() {
                 let closed = broker.storage.backend().close();
@@ -184,7 +183,7 @@ impl<T> JoinableQueue<T> {
         Ok(())
     }
 
-    /// Has a journal remember what its items are given to, and says what they were given to before.
+    /// Lets a journal remember the command that its items are given to, and returns the one before.
     pub(crate) fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         match &self.side {
             Side::Local(broker) => {
@@ -196,7 +195,7 @@ impl<T> JoinableQueue<T> {
         }
     }
 
-    /// Leaves a stream, now: what cannot be told in a moment is not.
+    /// Leaves a stream now, and drops what cannot be told in a moment.
     pub(crate) fn leave(&self) {
         if let Side::Local(broker) = &self.side {
             broker.leave_stream();

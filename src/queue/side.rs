@@ -14,16 +14,16 @@ pub(super) enum Side {
 }
 
 impl Side {
-    /// The queue that the calling thread works for, if its items are of this type.
+    /// Returns the queue that the calling thread works for, if its items are of this type.
     pub(super) fn current(item_type: &str) -> Option<Self> {
         match broker::current::get() {
-            // Also in a worker process whose handler runs workers of its own: it is theirs that counts.
+            // It goes first in a worker process too, whose handler may run workers of its own.
             Some((broker, name)) => (name == item_type).then_some(Side::Local(broker)),
             None => worker::current::get(item_type).map(Side::Remote),
         }
     }
 
-    /// Who hears how its deliveries end.
+    /// Returns the receiver of the outcomes of its deliveries.
     pub(super) fn acknowledger(&self) -> &dyn Acknowledger {
         match self {
             Side::Local(broker) => &**broker,
@@ -31,7 +31,7 @@ impl Side {
         }
     }
 
-    /// The same, to be kept.
+    /// Returns the same, to be kept.
     pub(super) fn to_acknowledger(&self) -> Arc<dyn Acknowledger> {
         match self {
             Side::Local(broker) => Arc::<Broker>::clone(broker),

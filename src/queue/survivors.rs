@@ -1,11 +1,11 @@
-//! Processes of a run that was killed and that are still there when its journal is opened again: they
-//! are ended before any of its items is begun, so that no item is worked on by two.
+//! Ends the processes that a killed run has left behind, when its journal is opened again and
+//! before any of its items is begun, so that no item is worked on twice at the same time.
 //!
-//! Worker processes of a queue with a journal have a mark of the journal's file in their environment,
-//! and so has what they start. That reaches whatever has left its process group, or was taken over by
-//! init, and needs nothing to be written down before an item begins. It does not reach a program that
-//! clears its environment, or one with the rights of another user; these are ended by the ways that
-//! `keeper` and the workers have.
+//! Worker processes of a queue with a journal have a mark of the journal's file in their
+//! environment, and so have the processes that they start. The mark finds processes that have left
+//! their process group or were taken over by init, and needs nothing written down before an item
+//! begins. It does not find a program that clears its environment, or one with the rights of
+//! another user; `keeper` and the workers end those in their own ways.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -23,18 +23,19 @@ use rustix::time::Timespec;
 use crate::protocol::orders::{JOURNAL_VARIABLE, mark_of};
 use dishrack_core::ledger::ItemId;
 
-/// Names the item that a command was started for.
+/// The variable that names the item that a command was started for.
 const ITEM_VARIABLE: &str = "SUPERVISOR_ITEM";
 
-/// A killed process is gone at once, unless the kernel is busy for it.
+/// The time within which a killed process must be gone. It is gone at once unless the kernel is
+/// busy.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Ends what is left of an earlier run with this journal, and waits for that. What was started for an
-/// item that has ended, and was left running on purpose, stays. What was started for none, as workers
-/// are, is left over only if the run was killed.
+/// Ends the processes that an earlier run with this journal has left, and waits for that. A process
+/// that was started for an item that has ended, and was left running on purpose, stays. A process
+/// that was started for no item, such as a worker, is ended only if the run was killed.
 ///
 /// # Errors
-/// Something does not end; in words.
+/// A process does not end; in words.
 pub(crate) fn end(
     mark: u128,
     was_killed: bool,
@@ -44,7 +45,7 @@ pub(crate) fn end(
     let is_ours = |environment: &[u8]| is_survivor(environment, &mark, was_killed, is_unfinished);
     let began = Instant::now();
     let ancestors = ancestors();
-    // What is found may have started others meanwhile.
+    // The processes found may have started others meanwhile.
     loop {
         let found: Vec<(Pid, OwnedFd)> = pids()
             .filter(|pid| !ancestors.contains(pid))
@@ -67,7 +68,8 @@ pub(crate) fn end(
     }
 }
 
-/// Whether a process with this environment works for an item of this journal that has no end.
+/// Returns `true` if a process with this environment works for an item of this journal that has no
+/// end.
 fn is_survivor(
     environment: &[u8],
     mark: &str,
@@ -83,8 +85,8 @@ fn is_survivor(
         && item.map_or(was_killed, |item| is_unfinished(ItemId(item)))
 }
 
-/// A handle of a process, if it is one of these and ours. The environment is read once more with the
-/// handle in hand, so that another process that has got the number meanwhile is not taken for it.
+/// Returns a handle of a process, if it is one of these. The environment is read once more after
+/// the handle is open, so that a new process with the same number is not taken for it.
 fn hold(pid: Pid, is_ours: &dyn Fn(&[u8]) -> bool) -> Option<(Pid, OwnedFd)> {
     let folder = format!("/proc/{}", pid.as_raw_nonzero());
     let is_one = || {
@@ -119,8 +121,8 @@ fn pid_of(name: &OsStr) -> Option<Pid> {
     Pid::from_raw(number)
 }
 
-/// This process, its parent, and so on: somebody among them may have been started by that run, and
-/// has started this one.
+/// Returns this process, its parent, and so on: one of them may have been started by that run and
+/// have started this one.
 fn ancestors() -> HashSet<Pid> {
     let mut ancestors = HashSet::new();
     let mut next = Some(rustix::process::getpid());
@@ -132,7 +134,7 @@ fn ancestors() -> HashSet<Pid> {
 
 fn parent_of(pid: Pid) -> io::Result<Option<Pid>> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
-    // The name may hold anything; what follows its last bracket is state and parent (proc_pid_stat(5)).
+    // The name may hold anything; state and parent follow its last bracket (proc_pid_stat(5)).
     let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
     let parent = after.split(' ').nth(1).map(OsStr::new);
     Ok(parent.and_then(pid_of))

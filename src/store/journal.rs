@@ -66,8 +66,8 @@ pub enum Durability {
     Normal,
 }
 
-/// What the journal's random key makes of this is its identity: it tells the journal from all others,
-/// and nothing of the key.
+/// The text of which the journal's random key makes the identity, which tells the journal from all
+/// others and nothing of the key.
 const IDENTITY: &[u8] = b"identity of a journal";
 
 /// The text of which the key makes the mark of its file, carried by the processes that work for it.
@@ -80,7 +80,7 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Journal {
     path: PathBuf,
     prints: Mutex<Prints>,
-    /// What earlier runs have not shown, until somebody asks for it.
+    /// Attempts that earlier runs have not shown, until they are taken.
     unshown: Mutex<Vec<Unshown>>,
     writer: Mutex<Writer>,
     was_left: bool,
@@ -166,7 +166,6 @@ impl Writer {
     }
 }
 
-/// The contents of an opened file.
 struct Opened {
     connection: Connection,
     key: [u8; 16],

@@ -1,4 +1,4 @@
-//! Dead letters of a queue that lives and dies with its process. It knows nothing of other items.
+//! Dead letters of a queue that ends with its process. It knows nothing of other items.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ impl Letters {
         self.dead.lock()
     }
 
-    /// An item was given up on. Called with the broker's lock held.
+    /// Keeps the dead letter. It is called with the broker's lock held.
     pub(crate) fn keep(&self, letter: StoredLetter) {
         self.dead().insert(letter.id, letter);
     }

@@ -1,12 +1,12 @@
-//! A store in Redis Streams: one queue that supervisors on many machines share.
+//! A stream in Redis: one queue that supervisors on many machines share.
 //!
-//! Redis is the engine: a stream keeps the items, a consumer group says which supervisor holds which,
-//! and scripts make every change atomic. An entry is deleted when it has ended, so that the stream's
-//! own length is the number of unfinished items, whoever has added them. There are two levels of
-//! lease with one owner each: Redis knows which supervisor holds an entry, and renews or takes that
-//! away by the time for which it is not heard of; the ledger knows which worker has it.
+//! Redis is the engine: a stream keeps the items, a consumer group says which supervisor holds
+//! which, and scripts make every change atomic. An entry is deleted when it has ended, so the
+//! stream's own length is the number of unfinished items, whichever client has added them. There
+//! are two levels of lease with one owner each: Redis knows which supervisor holds an entry, and
+//! takes it away from one that is not heard of in time; the ledger knows which worker has it.
 //!
-//! What is kept where is written in `docs/redis.md`, for those who look at it with `redis-cli`.
+//! `docs/redis.md` lists what is kept where, for people who look at it with `redis-cli`.
 
 mod connection;
 mod diagnosis;
@@ -40,11 +40,11 @@ use dishrack_core::ledger::{Capacity, ItemId};
 use dishrack_core::stream::account::Account;
 use dishrack_core::stream::entry::Layout;
 
-/// The most bytes of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
+/// The greatest size of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
 const ITEM_BYTES_MAX: usize = 500_000_000;
 
-/// So often the kernel lets be heard of it on a connection on which nothing is said, so that nobody in
-/// between takes it for a dead one.
+/// The time after which the kernel probes a silent connection, so that nothing in between takes it
+/// for a dead one.
 const KEPT_ALIVE: Duration = Duration::from_secs(30);
 
 fn kept_alive() -> TcpSettings {
@@ -54,31 +54,30 @@ fn kept_alive() -> TcpSettings {
     TcpSettings::default().set_keepalive(keepalive)
 }
 
-/// A queue on Redis in use.
 pub(crate) struct RedisStore {
     server: Server,
     keys: Keys,
     layout: Box<dyn Layout>,
-    /// Who we are among the supervisors.
+    /// The name of this supervisor in the consumer group.
     consumer: String,
     lease: Duration,
-    /// How many results are kept, if any.
+    /// The number of results kept, if any are.
     results: Option<u64>,
     replicas: u32,
     bound: Option<u64>,
     account: Mutex<Account>,
-    /// The next numbers of calls that may be repeated.
+    /// The next numbers of calls that may be made again.
     calls: AtomicU64,
-    /// One connection for each thread that may wait on it, and one for everybody.
+    /// One connection for each thread that may wait on it, and one for all other calls.
     teller: Line,
     taker: Line,
     listener: Line,
     dispatcher: Line,
     /// The number of the connection that waits in `take`.
     waiting: Mutex<i64>,
-    /// The same of the one that waits in `listen`.
+    /// The number of the connection that waits in `listen`.
     listening: Mutex<i64>,
-    /// Up to where the replies to our maps were read.
+    /// The last reply to the maps of this process that was read.
     heard: Mutex<String>,
 }
 
@@ -104,8 +103,8 @@ fn bound_of(capacity: Capacity) -> Result<Option<u64>, Kind> {
 }
 
 impl RedisStore {
-    /// Opens the queue, or begins it where there is none. `capacity`: how many items that nobody has
-    /// taken make it full.
+    /// Opens the queue, or begins it if it does not exist. `capacity` is the number of untaken
+    /// items that make it full.
     pub(crate) fn open(
         options: &RedisOptions,
         layout: Box<dyn Layout>,
@@ -117,13 +116,14 @@ impl RedisStore {
         options::choose_cryptography();
         let info = options.url.as_str().into_connection_info();
         let info = info.map(|info| {
-            // What library this is nobody needs to know, and who does not answer is known sooner.
+            // Redis need not know the client's name, and without it a silent server is noticed
+            // sooner.
             let settings = info.redis_settings().clone().set_skip_set_lib_name();
             info.set_redis_settings(settings)
                 .set_tcp_settings(kept_alive())
         });
         let client = info.and_then(redis::Client::open);
-        // What the client says of it may tell the password.
+        // The client's message may contain the password.
         let client = client.map_err(|_| unusable(options.misread()))?;
         let consumer = options::new_name();
         let keys = Keys::of(&options.stream, &consumer);
@@ -157,7 +157,7 @@ impl RedisStore {
         met.map_err(unusable)
     }
 
-    /// Looks what the stream is, and writes nothing: a replica may be asked.
+    /// Opens the stream to read, and writes nothing: a replica may be asked.
     fn meet_to_read(mut self) -> Result<Self, String> {
         let met = self.server.try_once(&self.dispatcher, |open| {
             let mut look = redis::cmd("HMGET");
@@ -172,7 +172,7 @@ impl RedisStore {
         Ok(self)
     }
 
-    /// Whether there is a stream that supervisors share, or may share.
+    /// Checks that there is a stream that supervisors share, or may share.
     fn look_for_stream(&self, may_be_unbegun: bool) -> Result<(), String> {
         let found = self.server.try_once(&self.dispatcher, |open| {
             let kind = redis::cmd("TYPE")
@@ -197,7 +197,7 @@ impl RedisStore {
         }
     }
 
-    /// Makes the stream if it is not there, and looks whether it is ours.
+    /// Makes the stream if it does not exist, and checks that it is a queue of this kind.
     fn meet(mut self, lease: Option<Duration>) -> Result<Self, String> {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mark = options::new_name();
@@ -230,8 +230,8 @@ impl RedisStore {
         Ok(self)
     }
 
-    /// Where memory is limited, a policy that deletes keys deletes items with them, or what we remember
-    /// of them. Many servers do not let everybody ask.
+    /// Warns of a policy that deletes keys where memory is limited, because it would delete items
+    /// or the counts beside them. Many servers do not let every client ask.
     fn look_for_eviction(&self) {
         let info = self.server.try_once(&self.dispatcher, |open| {
             let mut info = redis::cmd("INFO");
@@ -255,7 +255,8 @@ impl RedisStore {
         }
     }
 
-    /// The lease is the stream's: who renews seldom would lose to who takes over early.
+    /// Changes the lease, which belongs to the stream: a supervisor that renews seldom would lose
+    /// to one that takes over early.
     fn change_lease(&self, wanted: u64) -> Result<(), String> {
         let changed = self.server.try_once(&self.teller, |open| {
             let mut script = self.script(open, Name::Lease);
@@ -272,7 +273,7 @@ impl RedisStore {
         }
     }
 
-    /// What every script but the first is called with.
+    /// Makes the call of a script with the argument that every script but the first takes.
     fn script(&self, open: &connection::Open, name: Name) -> redis::Cmd {
         let mut call = open.scripts.call(name, &self.keys);
         call.arg(self.server.born.get());
@@ -310,7 +311,7 @@ impl Backend for RedisStore {
     }
 
     fn close(&self) -> Result<(), String> {
-        // Whoever cannot say good-bye is forgotten when he was not heard of for some time.
+        // A supervisor that cannot take leave is forgotten after some time without news.
         let _ = self.server.try_once(&self.dispatcher, |open| {
             let mut script = self.script(open, Name::Leave);
             script.arg(&self.consumer);

@@ -162,13 +162,13 @@ fn fork_sibling() -> Result<u32, std::io::Error> {
 fn be_forked(assignment: Assignment, mut endpoints: Endpoints) -> i32 {
     fail::set_role(&assignment.name);
     fail::point("worker: forked");
-    // So far it is in the fork server's group, which the kernel ends if it is stopped.
+    // Until now it is in the fork server's group, which the kernel ends if it is stopped.
     let _ = setsid();
     // The signal at a parent's death is a setting of the calling thread.
     let waker = orphan::watch(assignment.supervisor);
     fail::point("worker: guarded");
     title::set_comm(&assignment.name);
-    // Where that fails, its stderr stays the fork server's.
+    // If that fails, its stderr stays the fork server's.
     let _ = endpoints.stderr.take().map(dup2_stderr);
     let Some(socket) = endpoints.socket.take() else {
         return exit::BOOT_FAILED;
@@ -189,7 +189,7 @@ fn without_thread(error: &io::Error) -> i32 {
     exit::BOOT_FAILED
 }
 
-/// What stops a process in the background that reads from its terminal, or changes it.
+/// The signals that stop a background process that reads from its terminal, or changes it.
 const TERMINAL_STOPS: [Signal; 2] = [Signal::SIGTTIN, Signal::SIGTTOU];
 
 /// The usual stack size of the first thread of a process.

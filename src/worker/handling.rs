@@ -1,5 +1,5 @@
-//! A handler's life in a worker process: item after item, from its arrival to its acknowledgement. How
-//! they come and go is for the session.
+//! A handler's life in a worker process: item after item, from its arrival to its acknowledgement.
+//! The session brings the items and takes the outcomes.
 
 use std::any::type_name;
 use std::fmt::Display;
@@ -16,7 +16,6 @@ use crate::fail;
 use crate::handler::attempt::{Wanted, attempt};
 use crate::handler::loan::lending;
 
-/// Runs the handler for all that comes.
 pub(super) fn run_handler<T, R, E, F>(session: &Arc<Session>, handler: &F)
 where
     F: Fn(T) -> Result<R, E>,

@@ -21,7 +21,6 @@ pub(crate) struct Received {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
-    /// True if a caller waits for its result.
     pub(super) is_awaited: bool,
     record: Vec<u8>,
     place: BodyPlace,
@@ -70,11 +69,10 @@ impl Received {
     }
 }
 
-/// What a look into the ring brought.
+/// The result of a look into the ring.
 #[derive(Debug)]
 pub(super) enum Look {
     Delivery(Received),
-    /// This delivery was cancelled.
     Revoked(u64),
     /// Deliveries that were not begun must be given back.
     GiveBack,
@@ -99,10 +97,10 @@ pub(super) struct Inbox {
     /// The record that was read last.
     record: Vec<u8>,
     segments: ReceivedSegments,
-    /// Taken out of the ring and not begun.
+    /// Deliveries that were taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Received>,
     pub(super) answers: HashMap<u64, Answer<Received>>,
-    /// What `get` took and nobody settled, by ordinals.
+    /// Deliveries that `get` took and that are not settled, by ordinals.
     pub(super) held: HashMap<u64, Unsettled>,
     pub(super) is_stopping: bool,
 }
@@ -120,7 +118,6 @@ impl Inbox {
         }
     }
 
-    /// Returns `true` if the ring is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.reader.is_empty()
     }
@@ -224,7 +221,7 @@ impl Inbox {
         }
     }
 
-    /// An item that answers a request.
+    /// Makes an arrival of an item that answers a request.
     fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Received, Look> {
         let Given {
             ordinal,

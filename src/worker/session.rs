@@ -51,9 +51,9 @@ pub(crate) struct Session {
     /// The resident memory, in bytes, above which the supervisor is told, once.
     memory_max: Option<u64>,
     is_worn: AtomicBool,
-    /// A handler works on one item at a time; a loop on what it got and did not settle.
+    /// True for a handler, which works on one item at a time; a loop works on those that it got and
+    /// did not settle.
     pub(super) is_handler: AtomicBool,
-    /// This worker's name.
     #[cfg(feature = "cli")]
     name: String,
     ring_pair: Arc<RingPair>,
@@ -114,7 +114,7 @@ impl Session {
         Some(session)
     }
 
-    /// Sleeps until something has come since the doorbell was wanted, or the time is over; perhaps less.
+    /// Sleeps until something has come since the doorbell was wanted; at most this long.
     fn sleep(&self, inbox: MutexGuard<'_, Inbox>, ticket: Ticket, time: Option<Duration>) {
         drop(inbox);
         self.ring_pair.down_doorbell().sleep(ticket, time);
@@ -186,8 +186,8 @@ impl Session {
         self.uplink.ring_now();
     }
 
-    /// The next delivery for a handler; `None` when it is time to end. What was not started goes
-    /// back. `spare` is memory that the last one does not need any more.
+    /// Returns the next delivery for a handler; `None` when it must end, after it has given back
+    /// what was not started. `spare` is memory that the last delivery does not need any more.
     pub(super) fn next_arrival(
         &self,
         spare: &mut Vec<u8>,
@@ -300,7 +300,7 @@ impl Session {
             exit::as_orphan();
         }
         let waiting = match outcome {
-            // Nobody waits for it: a store will do.
+            // No caller waits for it, so a store is enough.
             Outcome::Done(_) if !arrival.is_awaited => {
                 let board = self.ring_pair.board();
                 board.set_through(arrival.ordinal, nanos(service));
@@ -329,7 +329,8 @@ impl Session {
         }
     }
 
-    /// Writes an acknowledgement. How much the supervisor was not woken for by now.
+    /// Writes an acknowledgement. Returns the number of those that the supervisor was not woken for
+    /// yet.
     fn report(&self, ordinal: u64, service: Duration, outcome: Outcome<Payload>) -> usize {
         let outcome = match outcome {
             Outcome::Done(result) => {
@@ -359,7 +360,8 @@ impl Session {
         })
     }
 
-    /// Ends a delivery that was got, and tells at once. False if it was ended before.
+    /// Ends a delivery of a loop, and tells the supervisor at once. Returns `false` if it was ended
+    /// before.
     fn settle_now(&self, ordinal: u64, service: Duration, outcome: Outcome<Payload>) -> bool {
         copies::end_copy();
         let mut inbox = self.inbox.lock();
@@ -422,7 +424,7 @@ impl Session {
     /// Asks the supervisor to accept an item, and waits for the answer until the deadline.
     ///
     /// # Errors
-    /// The item cannot be sent, for this reason.
+    /// The reason why the item cannot be sent.
     pub(crate) fn ask_put(
         &self,
         wait: Wait,
@@ -450,8 +452,8 @@ impl Session {
         self.next_request.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Every request is answered exactly once: at the deadline it is cancelled, and the answer
-    /// tells whether that came too late.
+    /// Waits for the answer. Every request is answered exactly once: at the deadline it is
+    /// cancelled, and the answer tells if that came too late.
     fn wait_for(&self, request: u64, deadline: Deadline) -> Answer<Received> {
         fail::point("worker: request made");
         self.uplink.ring_now();

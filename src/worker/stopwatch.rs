@@ -29,7 +29,6 @@ pub(super) struct StopWatch {
 }
 
 impl StopWatch {
-    /// Begins an item, and returns the time of its beginning.
     pub(super) fn begin(&mut self) -> u64 {
         self.begin_at(monotonic_ns)
     }

@@ -96,14 +96,14 @@ impl Uplink {
                 signals::block_all();
                 watched.ring_for_what_waits();
             })
-            // While the channel is there: who ends it is killed at once.
+            // Said while the channel exists, because a worker that closes it is killed at once.
             .inspect_err(stderr::say_no_thread)
             .ok()?;
         Some(uplink)
     }
 
-    /// Writes a record; waits while there is no room for it. How much the supervisor was not woken
-    /// for by now.
+    /// Writes a record; waits while there is no room for it. Returns the number of records that the
+    /// supervisor was not woken for yet.
     pub(super) fn push(&self, record: &Up<'_>) -> usize {
         drop(self.write(self.state.lock(), record));
         self.note()
@@ -143,8 +143,8 @@ impl Uplink {
         Ok(self.note())
     }
 
-    /// Sends a segment, before a record speaks of it. Where the supervisor has not taken those before
-    /// it yet, it will when it reads the records that spoke of them.
+    /// Sends a segment, before a record names it. A supervisor that has not taken the earlier
+    /// segments yet takes them when it reads the records that name them.
     fn share(&self, segment: &Segment) -> Result<(), NoSharedMemory> {
         let sent = segments::send(&self.socket, segment).or_else(|error| {
             if error.kind() != ErrorKind::WouldBlock {

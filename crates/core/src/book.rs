@@ -1,9 +1,9 @@
 //! The journal's book-keeping: the rows that change with a write, and what rows mean afterwards.
 //!
-//! It is pure: it knows no database, no file and no clock. What it decides are [`Change`]s, all of
-//! one write to be applied together or not at all, which the journal in SQLite does. What is there when it begins again goes through
-//! [`Recovery`], which believes nothing: every row carries a checksum, every item is accounted for,
-//! and a tally says how many rows there must be.
+//! It is pure: it knows no database, no file and no clock. It decides on [`Change`]s; the journal
+//! in SQLite applies all those of one write together or not at all. Rows found at a new start go
+//! through [`Recovery`], which trusts nothing: every row carries a checksum, every item is
+//! accounted for, and a tally says how many rows there must be.
 //!
 //! A row for each item would cost too much, so all items of one write share a row:
 //!
@@ -110,7 +110,6 @@ pub struct Contradiction(pub String);
 #[derive(Default)]
 struct Page {
     changes: Vec<Change>,
-    /// Items that leave their batch.
     leaving: Vec<u64>,
 }
 

@@ -1,10 +1,10 @@
-//! What the broker decides, without locks, doorbells and links: a pure layer over the ledger.
+//! The broker's decisions, without locks, doorbells and links: a pure layer over the ledger.
 //!
-//! The ledger knows items and holders. The dispatcher knows besides who waits for what: worker processes
-//! that put, get and join, threads of this process that wait in a `get`, pools that began and
-//! ended. Events go in by its methods; what follows comes out of [`Dispatcher::poll`], one thing at a
-//! time and in a fixed order, to be carried out by whoever owns the dispatcher. That is the broker, and
-//! the simulator, which so tries the very same decisions.
+//! The ledger knows items and holders. The dispatcher also knows the waiting requests: worker
+//! processes that put, get and join, threads of this process that wait in a `get`, and pools that
+//! began and ended. Events go in by its methods. Effects come out of [`Dispatcher::poll`], one at a
+//! time and in a fixed order, and its owner carries them out. The owner is the broker, or the
+//! simulator, which tests the same decisions.
 
 mod answers;
 
@@ -20,12 +20,12 @@ use crate::ledger::{
     Started, Token, Weight,
 };
 
-/// What a worker process asked, by the number that it gave to it.
+/// A request of a worker process, named by the number that the process gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// Who asks.
+    /// The worker that asks.
     pub holder: HolderId,
-    /// Its number for it.
+    /// The worker's number for the request.
     pub number: u64,
 }
 
@@ -34,40 +34,40 @@ pub struct Request {
 pub enum Reply {
     /// The item was accepted, and is durable.
     Accepted(ItemId),
-    /// Here is an item.
+    /// The next item.
     Item(Handed),
     /// Every item has its end: this many are done, and this many dead.
     Joined(u64, u64),
-    /// How the queue stands, as whoever owns the dispatcher sees it.
+    /// The state of the queue, as the owner of the dispatcher sees it.
     State,
-    /// It was not done.
+    /// The request was refused.
     Refused(Refusal),
 }
 
-/// What is to be carried out.
+/// An effect that is to be carried out.
 #[derive(Debug)]
 pub enum Said<P, R> {
-    /// Bring this to its holder.
+    /// Bring this delivery to its holder.
     Deliver(Handed),
     /// Answer a worker.
     Answer(Request, Reply),
-    /// This worker has had as many deliveries as it may.
+    /// Replace this worker: it has had all deliveries that it may get.
     Worn(HolderId),
-    /// This worker should give back what it has not begun.
+    /// Ask this worker to give back the deliveries that it has not begun.
     TakeBack(HolderId),
-    /// Tell whoever wants to know.
+    /// Report this about an item to observers and stores.
     Report(Report<P, R>),
-    /// The same, of no item in particular.
+    /// Report this about the whole queue to observers.
     Notice(Notice),
 }
 
-/// Whether there are workers, as far as supervisors told.
+/// The pools of this queue, as far as supervisors have told.
 #[derive(Debug, Default)]
 struct Pools {
     active: usize,
-    /// Why there are none left, once there were some.
+    /// The reason why no workers are left, once there were some.
     loss: Option<String>,
-    /// They were given up on, rather than stopped in order.
+    /// True if they were given up on, false if they were stopped in order.
     is_spent: bool,
 }
 
@@ -81,17 +81,17 @@ pub struct Dispatcher<P, R> {
     /// Puts that are not durable yet.
     staged: VecDeque<(Request, ItemId)>,
     gets: VecDeque<Request>,
-    /// Each with the look at the stream that it waits for, and whether it waits for the end.
+    /// Each with the look at the stream that it waits for, and true if it waits for the end.
     joins: VecDeque<(Request, u64, bool)>,
-    /// Gets that are over as soon as it was looked once more whether there is something.
+    /// Gets that end as soon as this query of the stream is answered.
     leaving: VecDeque<(Request, u64)>,
-    /// Who wants to know how the queue stands, and the look that he waits for.
+    /// Requests for the queue's state, each with the look that it waits for.
     askers: VecDeque<(Request, u64)>,
     answers: VecDeque<(Request, Reply)>,
-    /// Holds what threads of this process got.
+    /// The holder of the deliveries to threads of this process.
     local: HolderId,
     local_getters: usize,
-    /// Those of them that go as soon as this query is answered, with or without an item.
+    /// Threads of this process that leave when their query is answered, with or without an item.
     local_leaving: Vec<u64>,
     pools: Pools,
     /// The stream that the items come from and go to, if others share them.
@@ -99,7 +99,7 @@ pub struct Dispatcher<P, R> {
 }
 
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
-    /// A dispatcher over a ledger that nobody else has.
+    /// Makes a dispatcher over a ledger that has no other user.
     #[must_use]
     pub fn new(mut ledger: Ledger<P, R>) -> Self {
         let local = ledger.handle_join(None, u64::MAX);
@@ -120,10 +120,10 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Accepts an item, beyond the bound if need be. With a journal that holds when it is durable.
+    /// Accepts an item, beyond the bound if asked to. With a journal, it counts once it is durable.
     ///
     /// # Errors
-    /// Why it is refused; it counts nowhere.
+    /// The reason of the refusal; a refused item counts nowhere.
     pub fn put(&mut self, payload: P, is_beyond_bound: bool) -> Result<ItemId, Refusal> {
         match self.refusal(is_beyond_bound) {
             Some(refusal) => Err(refusal),
@@ -131,16 +131,16 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Accepts an item of which [`refusal`](Self::refusal) has just said that it is not refused.
+    /// Accepts an item that [`refusal`](Self::refusal) has just said is not refused.
     pub fn accept(&mut self, payload: P) -> ItemId {
         self.ledger.accept(payload)
     }
 
-    /// Why a put would be refused, if it would.
+    /// Returns the reason why a put would be refused, if it would be.
     #[must_use]
     pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refusal> {
         if let Some(shared) = &self.shared {
-            // Others may do it, and they say whether there is room.
+            // Other supervisors may work on it, and the stream itself says whether it has room.
             let is_closed = shared.is_left || self.ledger.is_closed();
             return match (is_closed, self.ledger.is_broken()) {
                 (true, _) => Some(Refusal::Closed),
@@ -162,7 +162,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         Refusal::NoWorkersLeft { unfinished }
     }
 
-    /// What it means that the ledger's writes cannot be made durable.
+    /// Returns the refusal that follows when the ledger's writes cannot be made durable.
     #[must_use]
     pub fn store_failed(&self) -> Refusal {
         match self.shared {
@@ -171,8 +171,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// A worker puts. A handler's room may have to come from itself, so it does not wait for it; a
-    /// loop decides itself when to put.
+    /// Handles a worker's put. A put by a handler does not wait for room, because only that handler
+    /// may be able to make room; a loop decides itself when to put.
     pub fn ask_put(&mut self, request: Request, payload: P, waits: bool) {
         let holder = request.holder;
         let is_holding = self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0;
@@ -209,7 +209,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// A worker asks for an item.
+    /// Handles a worker's request for an item.
     pub fn ask_get(&mut self, request: Request, waits: bool) {
         if self.answer_get(request) {
             return;
@@ -225,8 +225,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Ends a get that waits: at once, or when it was looked once more whether there is something
-    /// for it.
+    /// Ends a get that waits: at once, or with a stream after one more query.
     fn leave(&mut self, request: Request) {
         if let Some(shared) = &mut self.shared {
             self.leaving.push_back((request, shared.queries.ask()));
@@ -237,19 +236,19 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Looks at the stream, if there is one: what is to be waited for.
+    /// Asks for a look at the stream, if there is one, and returns its number.
     pub fn ask_look(&mut self) -> u64 {
         let shared = self.shared.as_mut();
         shared.map_or(0, |shared| shared.looks.ask())
     }
 
-    /// A worker wants to know how the queue stands.
+    /// Handles a worker's request for the queue's state.
     pub fn ask_state(&mut self, request: Request) {
         let look = self.ask_look();
         self.askers.push_back((request, look));
     }
 
-    /// A worker joins the queue.
+    /// Handles a worker's join.
     pub fn ask_join(&mut self, request: Request, waits: bool) {
         let holder = request.holder;
         if self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0 {
@@ -260,7 +259,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// A worker waits no longer. If its request is not found, the answer is on its way.
+    /// Ends a worker's wait. If its request is not found, the answer is on its way.
     pub fn cancel(&mut self, request: Request) {
         if let Some(at) = self.puts.iter().position(|(other, _)| *other == request) {
             self.puts.remove(at);
@@ -277,7 +276,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// The stream has failed: whoever waits for it is told.
+    /// Handles the failure of the stream, and tells all requests that wait for it.
     pub fn break_off_shared(&mut self) {
         let shared = self.shared.as_mut();
         for request in shared.map_or_else(Vec::new, Shared::break_off) {
@@ -285,19 +284,19 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Whether workers wait for the end.
+    /// Returns `true` if workers wait for the end of all items.
     #[must_use]
     pub fn has_joins(&self) -> bool {
         !self.joins.is_empty()
     }
 
-    /// Whether somebody is here who takes items, or may.
+    /// Returns `true` if there is a holder that takes items or may take some.
     #[must_use]
     pub fn has_takers(&self) -> bool {
         self.pools.active > 0 || self.local_getters > 0 || !self.gets.is_empty()
     }
 
-    /// Whether all that happened is kept, or never will be.
+    /// Returns `true` if all changes so far are durable, or never will be.
     #[must_use]
     pub fn is_written(&self) -> bool {
         let shared = self.shared.as_ref();
@@ -306,7 +305,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         is_over || (self.ledger.is_written() && are_puts_told)
     }
 
-    /// Items without an end, as far as is known.
+    /// Returns the number of items without an end, as far as it is known.
     #[must_use]
     pub fn unfinished(&self) -> u64 {
         match &self.shared {
@@ -324,7 +323,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         self.ledger.handle_get(self.local)
     }
 
-    /// A thread of this process began or ended waiting in a `get`.
+    /// Notes that a thread of this process began or ended waiting in a `get`.
     pub fn local_waits(&mut self, is_waiting: bool) {
         self.ledger.handle_getter_waiting(is_waiting);
         match is_waiting {
@@ -333,13 +332,13 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// A thread that waits in a `get` goes when this query is answered. From then on it counts no
-    /// more as one that waits, so that nothing is taken for it that it would leave behind.
+    /// Lets a thread leave its `get` when this query is answered. From now on it does not count as
+    /// waiting, so no item is taken for it that it would leave behind.
     pub fn local_leaves(&mut self, query: u64) {
         self.local_leaving.push(query);
     }
 
-    /// The thread is awake. Whether it still counted.
+    /// Handles the end of that thread's wait, and returns `true` if it still counted.
     pub fn local_stays(&mut self, query: u64) -> bool {
         let place = self.local_leaving.iter().position(|one| *one == query);
         place
@@ -347,26 +346,26 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             .is_some()
     }
 
-    /// Whether threads wait in a `get` that is about to be over.
+    /// Returns `true` if threads wait in a `get` that is about to end.
     pub fn has_leaving(&self) -> bool {
         !self.local_leaving.is_empty()
     }
 
-    /// A loop without a worker of its own is there for what waits, or is not any more. It takes what
-    /// is here; out of a stream, an item must be brought here for it first.
+    /// Notes that a loop without a worker of its own began or ended waiting for items. The loop
+    /// takes items that are here; an item of a stream must first be brought here for it.
     pub fn loop_waits(&mut self, is_waiting: bool) {
         if self.shared.is_some() {
             self.ledger.handle_getter_waiting(is_waiting);
         }
     }
 
-    /// How many threads of this process wait in a `get`.
+    /// Returns the number of threads of this process that wait in a `get`.
     #[must_use]
     pub fn local_getters(&self) -> usize {
         self.local_getters
     }
 
-    /// Why no `get` can be served any more, if none can.
+    /// Returns the reason why no `get` can be served any more, if that is so.
     #[must_use]
     pub fn end_of_gets(&self) -> Option<Refusal> {
         if self.ledger.is_broken() {
@@ -379,15 +378,16 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         is_exhausted.then_some(Refusal::Closed)
     }
 
-    /// Whether others work on the stream, and we have not left it.
+    /// Returns `true` if other supervisors work on the stream, and this one has not left it.
     #[must_use]
     pub fn is_served_elsewhere(&self) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| shared.others > 0 && !shared.is_quitting)
     }
 
-    /// How a `join` ends, if it does now: how many are done and dead, or why it cannot come to
-    /// that. With a stream, that is as it was at this look or later.
+    /// Returns the result of a `join` if it ends now: the numbers of done and dead items, or the
+    /// reason why the end cannot come. With a stream, the numbers are those of this look or a later
+    /// one.
     #[must_use]
     pub fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Refusal>> {
         if self.ledger.is_broken() {
@@ -401,7 +401,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
                 if is_finished && self.ledger.is_finished() {
                     return Some(Ok((shared.stream_state.done, shared.stream_state.dead)));
                 }
-                // What ended here may not be told yet.
+                // An item that ended here may not have been told yet.
                 let is_under_way = !self.ledger.is_written();
                 is_under_way || self.is_served_elsewhere()
             }
@@ -416,14 +416,14 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         is_lost.then(|| Err(self.no_workers_left()))
     }
 
-    /// A supervisor began to work on this queue.
+    /// Notes that a supervisor began to work on this queue.
     pub fn pool_began(&mut self) {
         self.pools.active += 1;
         self.pools.is_spent = false;
     }
 
-    /// A supervisor has no workers left, and why. `is_spent`: they were given up on. Whether nobody
-    /// is left and nobody will come.
+    /// Notes that a supervisor has no workers left, and why; `is_spent` if they were given up on.
+    /// Returns `true` if no workers are left at all and none will come.
     pub fn pool_ended(&mut self, why: &str, is_spent: bool) -> bool {
         self.pools.active = self.pools.active.saturating_sub(1);
         self.pools.loss = Some(why.to_owned());
@@ -431,25 +431,26 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         is_spent && self.pools.active == 0
     }
 
-    /// Whether there were workers, and are none any more.
+    /// Returns `true` if there were workers and none are left.
     #[must_use]
     pub fn are_workers_lost(&self) -> bool {
         self.pools.active == 0 && self.pools.loss.is_some()
     }
 
-    /// Whether somebody has ever worked on the queue, or others may who share its stream.
+    /// Returns `true` if the queue has ever had workers, or those who share its stream may have
+    /// some.
     #[must_use]
     pub fn was_ever_served(&self) -> bool {
         self.pools.active > 0 || self.pools.loss.is_some() || self.shared.is_some()
     }
 
-    /// Why there are none left, once a pool has ended.
+    /// Returns the reason why no workers are left, once a pool has ended.
     #[must_use]
     pub fn loss_of_pools(&self) -> &str {
         self.pools.loss.as_deref().unwrap_or_default()
     }
 
-    /// Nothing more for this worker: its waiting gets end, so that its loop does.
+    /// Stops a worker: its waiting gets end, so its loop ends too.
     pub fn stop(&mut self, holder: HolderId) {
         self.ledger.handle_stop(holder);
         while let Some(at) = self.gets.iter().position(|get| get.holder == holder) {
@@ -460,7 +461,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// A worker is gone, and its requests with it. How many items its death is charged to.
+    /// Removes a dead worker and its requests. Returns the number of items charged with its death.
     pub fn detach(
         &mut self,
         holder: HolderId,
@@ -486,8 +487,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         self.ledger.handle_leave(holder, started, blame, now)
     }
 
-    /// Whether this delivery is this worker's. If it is not, the item went to somebody else: a late
-    /// word changes nothing, and is counted unless it only gives back.
+    /// Returns `true` if this delivery is still this worker's. If it is not, the item is another
+    /// holder's by now: the late message changes nothing, and is counted unless it only gives back.
     pub fn is_heard(&mut self, token: Token, is_returned: bool) -> bool {
         if self.ledger.handed(token).is_some() {
             return true;
@@ -500,11 +501,11 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         false
     }
 
-    /// Ends a delivery. Its result is kept if anybody is to be told; the scene says where and when
-    /// that was, as far as it is known.
+    /// Ends a delivery. Its result is kept if it is to be delivered; the scene says where and when
+    /// the attempt was made, as far as it is known.
     ///
     /// # Errors
-    /// [`Stale`] when it was settled or lost before.
+    /// [`Stale`] when the delivery was settled or lost before.
     pub fn settle(
         &mut self,
         token: Token,
@@ -524,15 +525,15 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Whether an item that has been put just now may wait for a while: nobody asks for one, and no
-    /// worker need be woken. A busy one may be ready for more, but will say so before it runs out.
+    /// Returns `true` if an item put just now may wait for a while: no `get` waits for one, and no
+    /// worker need be woken. A busy worker that is ready for more will say so before it runs out.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let nobody_asks = self.gets.is_empty() && self.local_getters == 0;
         nobody_asks && !self.ledger.has_idle_taker() && !self.ledger.is_journaled()
     }
 
-    /// The next thing to be carried out. After `None` everybody has what there is for him.
+    /// Returns the next effect. After `None` every holder has all that it can have now.
     pub fn poll(&mut self) -> Option<Said<P, R>> {
         loop {
             self.serve_gets();

@@ -1,10 +1,10 @@
 //! The ledger: a pure state machine of the acknowledged queue.
 //!
-//! It decides who gets which item, what an acknowledgement, a refusal or a death means, and when
-//! an item is given up on. Events go in by `handle_*`, decisions come out by `poll_*`, and time is
-//! a parameter (a [`Duration`] since any fixed start). It knows no clock, no randomness, no
-//! thread, no process and no I/O, and neither links nor stores: so it is tested with a fake clock
-//! and replayed from a seed. Executing what it decides is the broker's work.
+//! It decides which holder gets which item, what an acknowledgement, a refusal or a death means,
+//! and when an item is given up on. Events go in by `handle_*`, decisions come out by `poll_*`, and
+//! time is a parameter (a [`Duration`] since any fixed start). It knows no clock, no randomness, no
+//! thread, no process and no I/O, and neither links nor stores, so it is tested with a fake clock
+//! and replayed from a seed. The broker carries its decisions out.
 //!
 //! An item is in exactly one place at a time:
 //!
@@ -20,10 +20,10 @@
 //! and `accepted = waiting + leased + delayed + done + dead` holds after every call
 //! ([`Counts::is_balanced`]).
 //!
-//! With a journal ([`Ledger::resume`]) every change leaves a record, to be written down by
-//! [`poll_write`](Ledger::poll_write). What may happen at once is handed out at once: deliveries,
-//! refusals, what a failed item rests. What must be durable first waits for
-//! [`handle_written`](Ledger::handle_written): an accepted item is handed out, a report is given.
+//! With a journal ([`Ledger::resume`]) every change leaves a record, which
+//! [`poll_write`](Ledger::poll_write) returns. Deliveries, refusals and the rests of failed items
+//! do not wait for it. Handing out an accepted item and making a report do: they wait for
+//! [`handle_written`](Ledger::handle_written).
 //!
 //! # Example
 //!
@@ -88,7 +88,7 @@ use waiting::{Entry, Waiting};
 pub use withdrawn::Fate;
 
 slotmap::new_key_type! {
-    /// Who holds deliveries: one worker, or one thread that called `get`.
+    /// The number of a holder of deliveries: a worker, or a thread that called `get`.
     pub struct HolderId;
 }
 
@@ -104,7 +104,7 @@ impl fmt::Display for ItemId {
     }
 }
 
-/// How many items may wait before a put is refused.
+/// The number of items that may wait before a put is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Capacity {
     /// No bound.
@@ -116,17 +116,17 @@ pub enum Capacity {
     Rendezvous,
 }
 
-/// The rules one ledger keeps.
+/// The rules that one ledger keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// How many items may wait.
+    /// The number of items that may wait.
     pub capacity: Capacity,
-    /// How many attempts may fail before the item is a dead letter; 0 is taken as 1.
+    /// The number of failed attempts that make the item a dead letter; 0 is taken as 1.
     pub max_attempts: u32,
-    /// How many attempts may be lost ([`Cause::is_loss`]) before the item is a dead letter, beside
-    /// those that failed; 0 is taken as 1. `None`: a lost attempt counts as a failed one.
+    /// The number of lost attempts ([`Cause::is_loss`]) that make it a dead letter, counted apart
+    /// from those that failed; 0 is taken as 1. `None`: a lost attempt counts as a failed one.
     pub max_lost_attempts: Option<u32>,
-    /// How long a failed item rests before its next attempt.
+    /// The rest of a failed item before its next attempt.
     pub backoff: Backoff,
 }
 
@@ -141,9 +141,9 @@ impl Default for Options {
     }
 }
 
-/// What an item weighs in bytes, for credits. Implemented by what a ledger carries.
+/// The size of what a ledger carries, for credits.
 pub trait Weight {
-    /// The payload's size in bytes.
+    /// Returns the payload's size in bytes.
     fn weight(&self) -> usize;
 }
 
@@ -153,18 +153,18 @@ impl Weight for Vec<u8> {
     }
 }
 
-/// The state machine; `P` is what an item carries, `R` what comes of it. See the [module](self) for
-/// the rules.
+/// The state machine; `P` is the payload of an item, `R` its result. See the [module](self) for the
+/// rules.
 #[derive(Debug)]
 pub struct Ledger<P, R = ()> {
     options: Options,
     waiting: Waiting<P>,
     leases: Leases<P>,
-    /// Deliveries of cancelled items: their holders are busy with them, and may read them, until
-    /// they say otherwise.
+    /// Deliveries of cancelled items. Their holders count as busy with them and may read them until
+    /// they settle them.
     revoked: HashMap<Token, Lease<P>>,
     consumers: Consumers,
-    /// Threads and requests that wait in a `get`: a rendezvous counts them as takers.
+    /// Threads and requests that wait in a `get`; a rendezvous counts them as takers.
     getters: usize,
     outbox: Outbox<P, R>,
     done: u64,
@@ -172,25 +172,24 @@ pub struct Ledger<P, R = ()> {
     retries: u64,
     refused: u64,
     is_closed: bool,
-    /// Nothing more is handed out.
+    /// True if nothing more is handed out.
     is_held: bool,
-    /// How attempts ended is kept until it is shown.
+    /// True if the ends of attempts are kept until they are shown.
     keeps_attempts: bool,
-    /// What the machine lacks for beginning more, if it does.
     shortage: Option<Shortage>,
     notices: VecDeque<Notice>,
-    /// How many supervisors of this queue are being stopped.
+    /// The number of supervisors of this queue that are being stopped.
     stopping: usize,
 }
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
-    /// An empty, open ledger without a journal.
+    /// Makes an empty, open ledger without a journal.
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self::begin(options, Recovered::default(), false)
     }
 
-    /// A ledger with a journal, which goes on where that one stopped.
+    /// Makes a ledger with a journal, which goes on from this state.
     #[must_use]
     pub fn resume(options: Options, recovered: Recovered<P>) -> Self {
         Self::begin(options, recovered, true)
@@ -223,8 +222,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// Accepts an item at the end of the queue, of which [`refusal`](Self::refusal) has just said that it
-    /// is not refused. With a journal it is accepted when [`is_durable`](Self::is_durable) says so.
+    /// Accepts an item at the end of the queue, after [`refusal`](Self::refusal) said that it is
+    /// not refused. With a journal it is accepted when [`is_durable`](Self::is_durable) says so.
     pub fn accept(&mut self, payload: P) -> ItemId {
         if !self.outbox.is_journaled() {
             return self.waiting.accept(payload);
@@ -234,8 +233,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         id
     }
 
-    /// A dead letter is tried again: it waits in its old place, and its failed attempts do not
-    /// count any more.
+    /// Tries a dead letter again: it waits in its old place, and its failed attempts no longer
+    /// count.
     pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
         self.dead = self.dead.saturating_sub(1);
         let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
@@ -243,13 +242,13 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.waiting.put_back(entry);
     }
 
-    /// From now on how an attempt ended is kept in the journal, in the write that says so, until
-    /// [`handle_shown`](Self::handle_shown). Without a journal there is nowhere to keep it.
+    /// Keeps the ends of attempts in the journal from now on, each in the write that reports it,
+    /// until [`handle_shown`](Self::handle_shown). Does nothing without a journal.
     pub fn handle_keep_attempts(&mut self) {
         self.keeps_attempts = true;
     }
 
-    /// Somebody has shown how this attempt ended, so that it need not be kept any more.
+    /// Notes that the end of this attempt was shown and need not be kept any more.
     pub fn handle_shown(&mut self, id: ItemId, attempt: u32) {
         if self.keeps_attempts {
             self.outbox.record(|| Record::Shown { id, attempt });
@@ -261,20 +260,20 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.is_closed = true;
     }
 
-    /// Somebody is ready who may get so many deliveries and no more: a worker with this credit, which
-    /// is handed items by [`poll_delivery`](Self::poll_delivery), or without credit a holder that asks
-    /// by [`handle_get`](Self::handle_get) only. When it has settled them,
+    /// Adds a holder that may get this many deliveries and no more. With a credit it is a worker,
+    /// which is handed items by [`poll_delivery`](Self::poll_delivery); without one it asks by
+    /// [`handle_get`](Self::handle_get). When it has settled all of them,
     /// [`poll_worn`](Self::poll_worn) names it.
     pub fn handle_join(&mut self, credit: Option<Credit>, deliveries: u64) -> HolderId {
         self.consumers.join(credit, deliveries)
     }
 
-    /// No more deliveries to this holder; what it holds stays with it until it is settled.
+    /// Hands no more to this holder; its deliveries stay with it until they are settled.
     pub fn handle_stop(&mut self, holder: HolderId) {
         self.consumers.stop(holder);
     }
 
-    /// Somebody began (`true`) or ended (`false`) waiting in a `get`.
+    /// Notes that a caller began (`true`) or ended (`false`) waiting in a `get`.
     pub fn handle_getter_waiting(&mut self, is_waiting: bool) {
         if is_waiting {
             self.getters += 1;
@@ -332,8 +331,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Ok((lease.entry, handed))
     }
 
-    /// The item is done; `service` is how long it was worked on. If anybody is to be told, `result`
-    /// is what came of it; `scene` is where and when it was done, for whoever is shown that later.
+    /// Settles the item as done; `service` is the time that it took. `result` is kept for those who
+    /// are to be told; `scene` says where and when it was done.
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
@@ -367,9 +366,9 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Ok(())
     }
 
-    /// A worker says that it is through with all deliveries up to this ordinal: those that it did
-    /// not settle otherwise are done. `service` is how long each took, in the mean. It is an
-    /// acknowledgement of many at once, for whom nobody waits singly.
+    /// Handles a worker's report that it is through with all deliveries up to this ordinal: those
+    /// that it did not settle otherwise are done. `service` is the mean time of one. This
+    /// acknowledges many items at once, whose ends no caller waits for singly.
     pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
         let Some(run) = self.consumers.settle_through(holder, through) else {
             return;
@@ -397,14 +396,15 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             .release_many(holder, count, weight, Some(service));
     }
 
-    /// A worker has been at one item for so long already: it is not relied on to come back soon, and
-    /// gets less in advance. Whether it has others, which should go back; it is asked once.
+    /// Notes that a worker has been at one item for this long: it is no longer relied on to come
+    /// back soon, and gets less in advance. Returns `true`, once, if it has other items that should
+    /// go back.
     pub fn handle_slow(&mut self, holder: HolderId, service: Duration) -> bool {
         self.consumers.restrain(holder, service)
     }
 
-    /// The attempt failed: the item waits again after its rest, or is a dead letter. It rests as
-    /// long as is asked for here, or else as the options say.
+    /// Handles a failed attempt: the item waits again after its rest, or is a dead letter. `rest`
+    /// replaces the rest that the options say.
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
@@ -421,7 +421,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Ok(())
     }
 
-    /// The delivery never started: the item goes back in its place and nothing is counted.
+    /// Takes back a delivery that never started: the item goes to its old place, uncounted.
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
@@ -432,11 +432,11 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Ok(())
     }
 
-    /// The holder is gone. What it had started failed for the reason given, or goes back uncounted
-    /// when there is none (an orderly stop); the rest goes back in its place, uncounted.
+    /// Removes a holder. What it had started failed for the given reason, or goes back uncounted
+    /// when there is none (an orderly stop); the rest goes back to its place, uncounted.
     ///
-    /// Returns how many items were charged with an attempt: zero tells a death in boot or while
-    /// idle from one that an item caused.
+    /// Returns the number of items that were charged with an attempt: zero means that it died in
+    /// boot or while idle.
     pub fn handle_leave(
         &mut self,
         holder: HolderId,
@@ -445,7 +445,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         now: Duration,
     ) -> usize {
         let mut held = self.leases.take_all(holder);
-        // In the order of the items, so that what is told of them does not depend on who had them.
+        // In the order of the items, so that their reports do not depend on their holders.
         held.sort_by_key(|(_, lease)| lease.entry.id);
         self.revoked.retain(|token, _| token.holder != holder);
         self.consumers.leave(holder);
@@ -462,14 +462,14 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         charged
     }
 
-    /// Time has passed: items whose rest is over wait again.
+    /// Lets items whose rest is over by `now` wait again.
     pub fn handle_timeout(&mut self, now: Duration) {
         self.waiting.wake(now);
         self.end_suspicions(now);
         self.retry_after_shortage(now);
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
+    /// Returns the time at which [`handle_timeout`](Self::handle_timeout) is due next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let shortage = self.shortage.as_ref();
@@ -482,32 +482,33 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         wakes.into_iter().flatten().min()
     }
 
-    /// The next thing that may be told, and that nobody was told of yet.
+    /// Returns the next report that may be made and was not made yet.
     pub fn poll_report(&mut self) -> Option<Report<P, R>> {
         self.outbox.poll_report()
     }
 
-    /// What is to be made durable next. There is one write at a time, to be answered by
+    /// Returns the next records to make durable. There is one write at a time;
     /// [`handle_written`](Self::handle_written) or
-    /// [`handle_write_failed`](Self::handle_write_failed).
+    /// [`handle_write_failed`](Self::handle_write_failed) answers it.
     pub fn poll_write(&mut self) -> Option<Write<P>> {
         self.outbox.poll_write()
     }
 
-    /// The write with this number is durable.
+    /// Notes that the write with this number is durable.
     pub fn handle_written(&mut self, number: u64) {
         let staged = self.outbox.written(number);
         self.waiting.unstage(staged);
     }
 
-    /// The write under way cannot be made durable. Nothing more is accepted, handed out or told:
-    /// what is in the journal is for the next run. Items that were not durable were never accepted.
+    /// Notes that the write under way cannot be made durable. Nothing more is accepted, handed out
+    /// or told: the journal's contents are for the next run. Items that were not durable were never
+    /// accepted.
     pub fn handle_write_failed(&mut self) {
         self.outbox.break_off();
         self.waiting.discard_staged();
     }
 
-    /// A worker that should give back what it has not begun, because another one has nothing to do.
+    /// Returns a worker that should give back what it has not begun, because another one is idle.
     pub fn poll_hoarder(&mut self) -> Option<HolderId> {
         match self.waiting.ready() {
             0 => self.consumers.poll_hoarder(),
@@ -515,7 +516,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// The next worker that has had all the deliveries it may get.
+    /// Returns the next worker that has had all the deliveries it may get.
     pub fn poll_worn(&mut self) -> Option<HolderId> {
         self.consumers.poll_worn()
     }

@@ -1,7 +1,7 @@
-//! What `dishrack` decides, and nothing that it does: the part without a clock, without input and
-//! output, without threads and processes.
+//! The decisions of `dishrack`: the part without a clock, without input and output, without threads
+//! and processes.
 //!
-//! It has no standard library, so that the compiler holds this. Time is a parameter; what is to be
+//! It has no standard library, so the compiler enforces this. Time is a parameter; what is to be
 //! done comes out as values, in a fixed order; the same events in the same order give the same
 //! decisions. The program and its simulators build on this crate alike.
 //!
@@ -9,18 +9,18 @@
 //!
 //! | module | decides |
 //! | --- | --- |
-//! | [`ledger`] | who gets which item, what is acknowledged, tried again or given up |
-//! | [`dispatcher`] | who of those that wait is answered, and when |
-//! | [`shared`] | what is told to a backend that owns the items, and what its answers mean |
+//! | [`ledger`] | which holder gets which item, and whether it is done, tried again or given up |
+//! | [`dispatcher`] | which waiting request is answered, and when |
+//! | [`shared`] | the calls to a backend that owns the items, and the meaning of its answers |
 //! | [`pool`] | a worker's life: restarts, stops, time limits |
-//! | [`book`] | which rows of a journal change, and what rows mean |
-//! | [`stream`] | which entries of a stream are held, and what is said of them |
+//! | [`book`] | which rows of a journal change, and the meaning of rows |
+//! | [`stream`] | which entries of a stream are held, and what is told of them |
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-// As the tests outside of it name this crate: those of the book share a file with them.
+// The name that the tests outside use: those of the book share a file with them.
 #[cfg(test)]
 extern crate self as dishrack_core;
 #[cfg(test)]

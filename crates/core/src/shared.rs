@@ -1,8 +1,8 @@
-//! PURE: what is on its way to a stream that others share, and what is known of it.
+//! PURE: the items on their way to a stream that others share, and what is known of the stream.
 //!
-//! The ledger has what was taken from the stream. Here are the items that go there, in their order,
-//! with whoever waits for that; the questions that were asked and how far they were answered; and
-//! how much to take. It knows no connection, and nothing of how the stream is told.
+//! The ledger has the items taken from the stream. This module has the items that go there, in
+//! their order, with the callers that wait for that; the questions asked and how far they were
+//! answered; and the number to take. It knows no connection, and not how the stream is told.
 
 pub mod inflight;
 
@@ -14,14 +14,14 @@ use hashbrown::HashSet;
 use crate::dispatcher::Request;
 use crate::ledger::{ItemId, Refusal};
 
-/// How a stream stands.
+/// The state of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamState {
     /// Items without an end, wherever they are.
     pub unfinished: u64,
-    /// Of these, what no supervisor has taken.
+    /// Those of them that no supervisor has taken.
     pub untaken: u64,
-    /// What supervisors have taken. Somebody may have deleted some of it.
+    /// Items that supervisors have taken. Some of them may have been deleted since.
     pub taken: u64,
     /// Items that are done.
     pub done: u64,
@@ -29,20 +29,20 @@ pub struct StreamState {
     pub dead: u64,
     /// Failed attempts that were followed by another one.
     pub retries: u64,
-    /// Ends that were refused, as the item was somebody else's.
+    /// Ends that were refused, because the item was another supervisor's.
     pub refused: u64,
-    /// How far its doorbell was rung, in the stream's own words; empty as long as that is not known.
+    /// The state of its doorbell, in the stream's own words; empty until it is known.
     pub ring: String,
-    /// Items that are gone without an end: somebody has trimmed the stream, or deleted them.
+    /// Items that are gone without an end, because the stream was trimmed or they were deleted.
     pub gone: u64,
 }
 
-/// Who waits for a put to be accepted.
+/// The caller that waits for a put to be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Putter {
     /// A thread of this process, which asks by its ticket.
     Local,
-    /// Nobody in particular: whoever wants to know waits for all.
+    /// None: the caller waits for all puts later, or for none.
     Nobody,
     /// A worker process.
     Remote(Request),
@@ -51,22 +51,22 @@ pub enum Putter {
 /// An item on its way.
 #[derive(Debug, Clone)]
 pub struct Outgoing<P> {
-    /// Its place among all.
+    /// Its number among all.
     pub ticket: u64,
     /// The item.
     pub payload: P,
-    /// Who waits.
+    /// The caller that waits for it.
     pub putter: Putter,
-    /// It may go beyond the bound.
+    /// True if it may go beyond the bound.
     pub is_beyond_bound: bool,
-    /// It does not wait for room.
+    /// True if it does not wait for room.
     pub is_impatient: bool,
-    /// It was told, and there was no room.
+    /// True if it was told, and there was no room.
     was_told: bool,
 }
 
-/// Questions and answers, counted: an answer holds for all questions that were asked before it was
-/// begun.
+/// Counts questions and answers: an answer holds for all questions that were asked before the
+/// search for it began.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Questions {
     asked: u64,
@@ -75,59 +75,60 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// Asks; what is to be waited for.
+    /// Asks, and returns the number of the question.
     pub fn ask(&mut self) -> u64 {
         self.asked += 1;
         self.asked
     }
 
-    /// Whether somebody waits for an answer that is not under way.
+    /// Returns `true` if a question is open for which no search has begun.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.asked > self.begun
     }
 
-    /// Whether the question with this number was answered.
+    /// Returns `true` if the question with this number was answered.
     #[must_use]
     pub fn is_answered(&self, question: u64) -> bool {
         self.answered >= question
     }
 
-    /// Whether somebody waits for an answer.
+    /// Returns `true` if a question is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.asked > self.answered
     }
 
-    /// Somebody goes to find the answer.
+    /// Begins the search for an answer, and returns the last question that it will answer.
     pub fn begin(&mut self) -> u64 {
         self.begun = self.asked;
         self.begun
     }
 
-    /// This is the answer to all up to that one.
+    /// Answers all questions up to this one.
     pub fn answer(&mut self, begun: u64) {
         self.answered = self.answered.max(begun);
     }
 }
 
-/// What a stream says to a chunk of puts.
+/// The stream's answer to a chunk of puts.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    /// It has looked at so many, from the first on. The others are to be put again.
+    /// The number of puts that it has looked at, from the first on. The others are to be put again.
     pub looked_at: usize,
-    /// So many of those that need room have found it, from the first on, and all that need none.
+    /// The number of puts that needed room and found it, from the first on. Those that need none
+    /// are all admitted.
     pub admitted: usize,
-    /// The number of the first one that was accepted. The others have the numbers after it.
+    /// The number of the first accepted item. The others have the numbers after it.
     pub first: ItemId,
-    /// Why none was accepted, if not for want of room.
+    /// The reason why none was accepted, if it is not a lack of room.
     pub refusal: Option<String>,
-    /// As it was then, if it was asked at all.
+    /// The state then, if it was asked for.
     pub stream_state: StreamState,
 }
 
 impl Admission {
-    /// So many were looked at, and none was accepted, for this reason.
+    /// Makes the answer that this many were looked at and none was accepted, for this reason.
     #[must_use]
     pub fn refused(looked_at: usize, why: String) -> Self {
         Admission {
@@ -139,7 +140,8 @@ impl Admission {
         }
     }
 
-    /// Of each put, its number if it was accepted. Of each is to be said whether it needs no room.
+    /// Returns the number of each put, if it was accepted; `are_beyond_bound` says of each if it
+    /// needs no room.
     pub fn numbers(&self, are_beyond_bound: impl Iterator<Item = bool>) -> Vec<Option<ItemId>> {
         let (mut admitted, mut next) = (self.admitted, self.first.0);
         let number = |(place, is_beyond_bound): (usize, bool)| {
@@ -156,60 +158,58 @@ impl Admission {
     }
 }
 
-/// Taken items take so many bytes at most, besides the first.
+/// The greatest size in bytes of items taken at once, besides the first.
 const TAKEN_BYTES_MAX: usize = 16 << 20;
 
-/// What one queue knows of its stream.
+/// The state of one queue over a stream.
 #[derive(Debug)]
 pub struct Shared<P> {
-    /// What is to be put, in its order.
     outgoing: VecDeque<Outgoing<P>>,
-    /// What is being put just now; when the stream has failed, what may be there.
+    /// The puts under way; once the stream has failed, those that it may have accepted.
     under_way: Vec<Outgoing<P>>,
     tickets: u64,
-    /// What became of puts that somebody waits for.
     outcomes: BTreeMap<u64, Result<ItemId, Refusal>>,
-    /// Puts wait for the doorbell of the stream, which had no room for them.
+    /// True if puts wait for the doorbell of the stream, which had no room for them.
     pub is_full: bool,
-    /// Why the last put was refused.
+    /// The reason why the last put was refused.
     pub refusal: String,
-    /// One that nobody waited for was.
+    /// True if a put that no caller waited for was refused.
     pub are_lost: bool,
-    /// How many were accepted.
+    /// The number of accepted items.
     pub accepted: u64,
-    /// Nothing more is taken, and what waits here is given back.
+    /// True if nothing more is taken, and items that wait here are given back.
     pub is_quitting: bool,
-    /// Nothing more is told, and nobody waits for anything any more.
+    /// True if nothing more is told, and no caller waits for anything any more.
     pub is_left: bool,
-    /// The stream has come back without all that was told to it.
+    /// True if the stream has come back without all that was told to it.
     pub is_older: bool,
-    /// It cannot be reached just now.
+    /// True if it cannot be reached just now.
     pub is_away: bool,
-    /// What it lacks just now, so that what was told waits: it is away, or its replicas lag.
+    /// The reason why items told wait just now: the stream is away, or its replicas lag.
     pub lack: Option<String>,
-    /// As far as the publisher knows. What others are answered may be older than what he knows already,
-    /// as their calls come and go by ways of their own.
+    /// The state as far as the publisher knows it. The fetcher and the listener may get older
+    /// answers, because their calls use connections of their own.
     pub stream_state: StreamState,
-    /// Other supervisors that are at work.
+    /// The number of other supervisors at work.
     pub others: u64,
-    /// How the stream stands.
+    /// Questions for the state of the stream.
     pub looks: Questions,
-    /// Whether there is something to take now.
+    /// Questions for items that can be taken now.
     pub queries: Questions,
-    /// Closed, and nothing was there to take.
+    /// True if the queue is closed and nothing was there to take.
     pub is_dry: bool,
-    /// Ends were told last, and now it is for puts to be told.
+    /// True if ends were told last, so it is the turn of puts.
     is_for_puts: bool,
-    /// Of these it is being told just now what became of them.
+    /// Items whose ends are being told just now.
     telling: HashSet<ItemId>,
-    /// These came again meanwhile, or for nobody. They are given back, lest an answer of then is taken
-    /// for one of theirs.
+    /// Items that came again meanwhile, or that no caller wants. They are given back, so that an
+    /// earlier answer is not taken for one about them.
     postponed: Vec<ItemId>,
-    /// When it was last looked after what was taken, nothing could be taken over.
+    /// True if leases were last renewed when there was no room to take anything over.
     owes_takeover: bool,
-    /// It is waited just now for what there is to take.
+    /// True while the fetcher waits for items.
     pub is_taking: bool,
-    /// What an item weighs in the mean.
+    /// The mean weight of an item.
     weight: usize,
 }
 
@@ -245,7 +245,7 @@ impl<P> Default for Shared<P> {
 }
 
 impl<P: Clone> Shared<P> {
-    /// Puts an item on its way. Its ticket.
+    /// Puts an item on its way, and returns its ticket.
     pub fn push(
         &mut self,
         payload: P,
@@ -265,32 +265,32 @@ impl<P: Clone> Shared<P> {
         self.tickets
     }
 
-    /// The ticket of the last item that was put on its way.
+    /// Returns the ticket of the last item that was put on its way.
     #[must_use]
     pub fn last_ticket(&self) -> u64 {
         self.tickets
     }
 
-    /// What became of a put that its putter waits for; it is told once.
+    /// Takes the outcome of a put that its caller waits for.
     pub fn take_outcome(&mut self, ticket: u64) -> Option<Result<ItemId, Refusal>> {
         self.outcomes.remove(&ticket)
     }
 
-    /// Whether all puts up to this one came to an end.
+    /// Returns `true` if all puts up to this one have ended.
     #[must_use]
     pub fn is_through(&self, ticket: u64) -> bool {
         let mut all = self.under_way.iter().chain(&self.outgoing);
         all.all(|one| one.ticket > ticket)
     }
 
-    /// How many items are on their way.
+    /// Returns the number of items on their way.
     #[must_use]
     pub fn on_the_way(&self) -> usize {
         self.under_way.len() + self.outgoing.len()
     }
 
-    /// The putter does not wait for room any longer. What has found none, or cannot be told just now, has
-    /// come to its end by that; anything else is told once. What worker is to be answered.
+    /// Lets a put wait for room no longer. One that has found none, or cannot be told just now,
+    /// ends with that; any other is told once. Returns the worker to answer.
     pub fn hurry(
         &mut self,
         is_it: impl Fn(&Outgoing<P>) -> bool,
@@ -305,13 +305,13 @@ impl<P: Clone> Shared<P> {
         self.conclude(&one, Err(Refusal::Full))
     }
 
-    /// All of these that are not being told are not on their way any more.
+    /// Drops these items, except those that are being told.
     pub fn forget(&mut self, is_one: impl Fn(&Outgoing<P>) -> bool) {
         self.outgoing.retain(|one| !is_one(one));
     }
 
-    /// Nobody waits for room any longer: what is told finds some or comes to its end, and what nobody
-    /// waits for is not told any more.
+    /// Lets no put wait for room any longer: what is told finds room or ends, and puts that no
+    /// caller waits for are dropped.
     pub(crate) fn hurry_all(&mut self) {
         self.outgoing.retain(|one| one.putter != Putter::Nobody);
         for one in self.under_way.iter_mut().chain(&mut self.outgoing) {
@@ -319,8 +319,8 @@ impl<P: Clone> Shared<P> {
         }
     }
 
-    /// Whether there is something to be put. What does not wait for room does not wait behind what
-    /// does.
+    /// Returns `true` if there is something to put. Puts that do not wait for room do not wait
+    /// behind those that do.
     #[must_use]
     pub fn has_puts(&self) -> bool {
         let mut outgoing = self.outgoing.iter();
@@ -331,7 +331,7 @@ impl<P: Clone> Shared<P> {
         has_some && self.under_way.is_empty()
     }
 
-    /// The next chunk; nothing while one is under way.
+    /// Returns the next chunk; nothing while one is under way.
     pub fn poll_puts(&mut self, at_most: usize) -> Vec<Outgoing<P>> {
         if !self.has_puts() {
             return Vec::new();
@@ -350,7 +350,7 @@ impl<P: Clone> Shared<P> {
         self.under_way.clone()
     }
 
-    /// What the stream says to the chunk that is under way. What workers are to be answered.
+    /// Handles the stream's answer to the chunk under way, and returns the workers to answer.
     pub fn handle_admission(
         &mut self,
         admission: Admission,
@@ -383,7 +383,7 @@ impl<P: Clone> Shared<P> {
             answers.extend(self.conclude(&one, outcome));
         }
         if self.are_lost {
-            // So that what was accepted is all that was put up to some point.
+            // The accepted items are then all that were put up to some point.
             self.outgoing.retain(|one| one.putter != Putter::Nobody);
         }
         kept.append(&mut self.outgoing);
@@ -391,7 +391,6 @@ impl<P: Clone> Shared<P> {
         answers
     }
 
-    /// A put has come to its end. What worker is to be answered.
     fn conclude(
         &mut self,
         one: &Outgoing<P>,
@@ -407,20 +406,20 @@ impl<P: Clone> Shared<P> {
         None
     }
 
-    /// The doorbell was rung, or time has passed: there may be room.
+    /// Notes that there may be room, because the doorbell was rung or time has passed.
     pub fn handle_ring(&mut self) {
         self.is_full = false;
     }
 
-    /// How many items may be there besides those that were accepted: what is being told just now, or was
-    /// told without an answer.
+    /// Returns the number of items that the stream may have besides the accepted ones: those that
+    /// are being told just now, or were told without an answer.
     #[must_use]
     pub fn maybe_accepted(&self) -> u64 {
         self.under_way.len() as u64
     }
 
-    /// Nobody will be told any more. Whoever waits is answered. What is under way may be there, and stays
-    /// what it is if its answer comes still.
+    /// Stops telling, and returns the workers to answer. The stream may have the puts under way; if
+    /// their answer still comes, it is handled.
     pub fn break_off(&mut self) -> Vec<Request> {
         let waiting = self.outgoing.drain(..).map(|one| one.putter);
         let told = self.under_way.iter_mut();
@@ -432,12 +431,12 @@ impl<P: Clone> Shared<P> {
         told.chain(waiting).filter_map(request).collect()
     }
 
-    /// An item of this weight was taken.
+    /// Updates the mean with the weight of a taken item.
     pub fn weigh(&mut self, bytes: usize) {
         self.weight = self.weight - self.weight / 8 + bytes / 8;
     }
 
-    /// How many to take of those that are wanted: as many as do not weigh too much.
+    /// Returns the part of `wanted` items to take, so that they do not weigh too much.
     #[must_use]
     pub fn portion(&self, wanted: usize) -> usize {
         let fits = TAKEN_BYTES_MAX / self.weight.max(1);
@@ -446,7 +445,6 @@ impl<P: Clone> Shared<P> {
 }
 
 impl<P> Outgoing<P> {
-    /// Whether it cannot wait for room.
     fn is_urgent(&self) -> bool {
         self.is_beyond_bound || self.is_impatient
     }
@@ -464,7 +462,7 @@ mod tests {
         shared
     }
 
-    /// Of so many that were looked at, so many that need room found it.
+    /// Makes the answer to `looked_at` puts, of which `admitted` needed room and found it.
     fn admission(looked_at: usize, admitted: usize, first: u64) -> Admission {
         Admission {
             looked_at,
@@ -571,7 +569,7 @@ mod tests {
         assert_eq!(shared.poll_puts(9).len(), 1);
         shared.handle_admission(admission(1, 1, 1));
         assert_eq!(shared.take_outcome(1), Some(Ok(ItemId(1))));
-        // While the stream is away nobody waits for that.
+        // While the stream is away, the put does not wait to be told.
         shared.push("x", Putter::Local, false, false);
         shared.is_away = true;
         shared.hurry(|one| one.ticket == 2);
@@ -615,7 +613,7 @@ mod tests {
         assert_eq!(shared.maybe_accepted(), 2);
         shared.break_off();
         assert_eq!((shared.accepted, shared.maybe_accepted()), (0, 2));
-        // Its answer comes all the same.
+        // Its answer still comes.
         shared.handle_admission(admission(2, 2, 1));
         assert_eq!((shared.accepted, shared.maybe_accepted()), (2, 0));
     }

@@ -1,5 +1,5 @@
-//! The fetcher: takes from the stream what somebody here wants, renews the lease on it, and takes over
-//! what others left behind.
+//! The fetcher: takes the items that are wanted here from the stream, renews the lease on them, and
+//! takes over what others left behind.
 //!
 //! It takes no more than workers and callers of `get` would have at once, so that other supervisors
 //! get their share, and sleeps in the stream's own wait when there is nothing.
@@ -14,16 +14,14 @@ use crate::store::stream::{Arrival, Maintained};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::shared::inflight::{self, Taking};
 
-/// What is to be done next.
 enum Plan {
     End,
     Maintain(usize),
     GiveBack(Vec<ItemId>),
-    /// Take so many, and wait for them so long; the question that is answered by that.
+    /// Take at most this many, wait this long for the first, and answer this question.
     Take(usize, Duration, u64),
 }
 
-/// The fetcher's thread.
 pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     let every = post.stream.maintain_every();
     let mut has_begun = false;
@@ -100,9 +98,9 @@ fn plan(post: &Post, doorbells: &Doorbells, due: Instant) -> Plan {
     }
 }
 
-/// Gives back what nobody here wants, and what is not here any more.
+/// Gives back items that are not wanted here and are no longer in the ledger.
 fn give_back(post: &Post, surplus: &[ItemId]) {
-    // What cannot be given back is taken over when its lease is over.
+    // Items that cannot be given back are taken over when their lease ends.
     let _ = post.stream.release(surplus);
 }
 
@@ -114,7 +112,6 @@ impl Core {
         }
     }
 
-    /// Those who were about to go may do so.
     fn wake_getters(&mut self) {
         self.doorbells.items.notify_all();
         self.wakers.values().for_each(std::task::Waker::wake_by_ref);

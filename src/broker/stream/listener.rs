@@ -1,5 +1,5 @@
-//! The listener: while somebody here waits for room, for the end, or for the results of a `map`, it waits
-//! for the stream's doorbell, and has it looked how the stream stands when that has rung.
+//! The listener: while a caller here waits for room, for the end, or for the results of a `map`, it
+//! waits for the stream's doorbell, and asks for a look at the stream when that has rung.
 
 use super::super::core::Core;
 use super::super::doorbells::Doorbells;
@@ -8,7 +8,6 @@ use super::super::{Deadline, lock, sleep};
 use super::Post;
 use crate::store::stream::{Outcome, StreamState};
 
-/// The listener's thread.
 pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     let wait = post.stream.maintain_every();
     while let Some((since, last_put)) = since(post, doorbells) {
@@ -24,9 +23,8 @@ pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     }
 }
 
-/// Sleeps until somebody waits, and nothing is known that was not looked at. How the stream stood
-/// then; and, if all that was put until then was told, and nothing of it was unfinished or taken, the
-/// last put.
+/// Sleeps until a caller waits and no look is open. Returns the state of the stream then; and the
+/// last put, if all puts until then were told and none was unfinished or taken.
 fn since(post: &Post, doorbells: &Doorbells) -> Option<(StreamState, Option<u64>)> {
     let mut core = lock(&post.core);
     loop {
@@ -53,9 +51,9 @@ impl Core {
         self.dispatcher.ask_look();
     }
 
-    /// Nothing was unfinished or taken, nothing has been put since, and no answer is there. Then none
-    /// will come to those who wait for one still: somebody has deleted their items, or Redis has lost
-    /// them.
+    /// Cuts off the maps that wait for results that will not come: nothing was unfinished or taken,
+    /// nothing has been put since, and no answer is there. Their items were deleted, or Redis has
+    /// lost them.
     fn heard_nothing(&mut self, last_put: u64) {
         if self.last_ticket() == last_put && self.on_the_way() == 0 {
             let replies = std::mem::take(&mut self.traffic.replies);

@@ -1,7 +1,7 @@
-//! The publisher: tells the stream what happened here, puts what is to be put, and looks how it stands.
+//! The publisher: tells the stream how items ended, puts items, and asks for its state.
 //!
-//! One thing at a time, each for all that came meanwhile, so that many ends and puts share one call.
-//! It sleeps while there is nothing to tell.
+//! It does one thing at a time, each for all that came meanwhile, so that many ends and puts share
+//! one call. It sleeps while there is nothing to tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use dishrack_core::ledger::{ItemId, Record};
 use dishrack_core::shared::Outgoing;
 use dishrack_core::shared::inflight::{PublisherStep, Telling};
 
-/// A wait that is to end is ended again after this: the word may have come before it began.
+/// The time after which it ends a wait again, because the signal may have come before the wait
+/// began.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// What is to be done next.
 enum Call {
     /// The ledger's write of this number.
     Settle(u64, Ends),
@@ -28,7 +28,6 @@ enum Call {
     Look(u64),
 }
 
-/// The publisher's thread.
 pub(super) fn run(post: &Post, calls: &Receiver<()>) {
     let mut interrupts = false;
     loop {
@@ -70,7 +69,7 @@ pub(super) fn tell_all(post: &Post) {
     }
 }
 
-/// Where a process may be killed that tells something.
+/// Wraps a call in which tests kill the process.
 fn told<R>(tell: impl FnOnce() -> R) -> R {
     fail::point("exchange: begin");
     let answer = tell();
@@ -87,7 +86,7 @@ impl Core {
         })
     }
 
-    /// What the dispatcher has told, and what only we know.
+    /// Makes the ends of a telling, with the results that only the broker has.
     fn ends(&mut self, telling: Telling<Envelope>) -> Ends {
         let sent = std::mem::take(&mut self.traffic.sent);
         Ends {
@@ -97,7 +96,6 @@ impl Core {
         }
     }
 
-    /// The same of puts.
     fn puts(&mut self, puts: Vec<Outgoing<Envelope>>) -> Vec<Put> {
         let put = |one: Outgoing<Envelope>| Put {
             reply: self.ticket_of(one.payload.reply()),
@@ -113,7 +111,7 @@ impl Core {
     }
 
     fn admitted(&mut self, puts: &[Put], admission: Admission) {
-        // Whatever is told again gets another ticket.
+        // An item that is told again gets another ticket.
         let numbers = admission.numbers(puts.iter().map(|put| put.is_beyond_bound));
         let again = puts.iter().zip(numbers);
         let again = again.filter(|(_, number)| number.is_none());
@@ -134,15 +132,17 @@ impl Core {
         self.dispatcher.looked(question, stream_state, others);
         self.doorbells.settled.notify_all();
         self.doorbells.durable.notify_all();
-        // Others may be gone, for whom maps without workers of their own have waited.
+        // Other supervisors may have gone, and maps without workers of their own have waited for
+        // them.
         for mailbox in self.mailboxes.values() {
             mailbox.arrived.notify_all();
         }
     }
 }
 
-/// Returns one result for each item that is done by these records. An end that was withdrawn, because
-/// its item was another supervisor's by then, leaves its result behind; that of a later end counts.
+/// Returns one result for each item that is done by these records. An end that was withdrawn,
+/// because its item was another supervisor's by then, leaves its result behind; that of a later end
+/// counts.
 fn results_of(records: &[Record<Envelope>], sent: Vec<Sent>) -> Vec<Sent> {
     if sent.is_empty() {
         return sent;

@@ -35,10 +35,8 @@ pub(super) struct Answer {
 /// The members of which an answer with any content has at least one. A line of a JSON log has none.
 const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
 
-/// The kind of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// An answer to a request.
     Answer(Answer),
     /// Text that may precede all answers, such as a banner, and why it is no answer.
     Words(String),

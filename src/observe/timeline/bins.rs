@@ -46,7 +46,6 @@ impl Default for Bins {
 }
 
 impl Bins {
-    /// Adds activity between these times.
     pub(super) fn add(&mut self, doing: Doing, start: Duration, end: Duration) {
         let (mut at_ns, end_ns) = (nanos(start), nanos(end));
         self.reach(end_ns);

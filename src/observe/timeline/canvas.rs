@@ -4,18 +4,17 @@
 
 use std::fmt;
 
-/// What is read first, and what only beside it.
+/// The colours of the main text, and of the text beside it.
 pub(super) const INK: &str = "#1b2733";
 pub(super) const GREY: &str = "#56626e";
 
-/// Every sheet begins like this, so that it is known for one.
+/// The beginning of every sheet, by which a file is known to be one.
 pub(crate) const BEGINNING: &str =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- a time chart by dishrack -->\n";
 
 /// The system's own fonts.
 const FONTS: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', Arial, sans-serif";
 
-/// The style of a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Type {
     pub(super) size: f64,
@@ -157,7 +156,6 @@ impl Canvas {
         self.body += &format!("<{element} {attributes}><title>{title}</title></{element}>\n");
     }
 
-    /// Draws a text with its baseline here.
     pub(super) fn text(&mut self, x: f64, y: f64, style: Type, text: &str) {
         self.written(x, y, style, text, None);
     }

@@ -9,7 +9,6 @@ use super::shapes::{Hill, draw_box, draw_mark};
 use super::words;
 use crate::observe::spans::{Doing, Labels, MarkKind, Span, SpanEnd};
 
-/// The scale from times to places.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scale {
     pub(super) left: f64,

@@ -112,7 +112,6 @@ impl Row {
         &self.lives
     }
 
-    /// Returns the number of items made or done here.
     pub(super) fn items(&self) -> u64 {
         // If one row makes and does items, they are the same ones.
         self.made.max(self.done)

@@ -22,7 +22,6 @@ fn parsed(svg: &str) -> Document<'_> {
     Document::parse(svg).unwrap_or_else(|error| panic!("{error}: {svg}"))
 }
 
-/// Returns the texts on the sheet.
 fn texts(svg: &Document<'_>) -> Vec<String> {
     let texts = svg.descendants().filter(|node| node.has_tag_name("text"));
     texts.map(|node| written(&node)).collect()

@@ -1,5 +1,5 @@
-//! Queues that keep a journal: what is there is opened, after what an earlier run has left running was
-//! ended. What is kept, and how, is the store's business.
+//! Queues that keep a journal: ends the processes of an earlier run, then opens it. The store
+//! decides what is kept, and how.
 
 use std::any::type_name;
 use std::collections::BTreeSet;
@@ -17,8 +17,8 @@ use crate::store::journal::{Durability, Journal, Saved};
 use crate::store::{self, Store};
 use dishrack_core::ledger::{ItemId, Options, Recovered};
 
-/// Opens a journal, and ends what an earlier run has left running, before anything is done again:
-/// all of it where that run was killed, and what still works for an unfinished item in any case.
+/// Opens a journal, and first ends the processes that an earlier run has left: all of them if that
+/// run was killed, and otherwise those that still work for an unfinished item.
 pub(crate) fn open_journal(
     path: &Path,
     item_type: &str,
@@ -34,7 +34,7 @@ pub(crate) fn open_journal(
     }
     let ended = survivors::end(mark, journal.was_left(), &|id| unfinished.contains(&id));
     if let Err(why) = ended {
-        // The next one has to end them first, as well.
+        // The next run has to end them first as well.
         journal.leave_in_use(&why);
         let path = path.display().to_string();
         return Err(Kind::JournalUnusable { path, why });
@@ -42,15 +42,15 @@ pub(crate) fn open_journal(
     Ok((journal, recovered))
 }
 
-/// Makes a new journal of what can be read of a damaged one, which stays as it is. The library's
-/// `supervisor salvage`.
+/// Makes a new journal of what can be read of a damaged one, which stays as it is. It is the
+/// library's `supervisor salvage`.
 ///
-/// What is not known to be done is unfinished in the new journal, and is done again rather than
-/// lost. An item of which nothing is left counts as dead. What the damaged journal's last run has left
-/// running is ended, unless its item has ended.
+/// An item that is not known to be done is unfinished in the new journal, and is done again rather
+/// than lost. An item of which nothing is left counts as dead. Processes that the damaged journal's
+/// last run has left are ended, unless their item has ended.
 ///
 /// # Errors
-/// `is_journal` when the damaged file cannot be read at all, or the new one is there already or
+/// `is_journal` when the damaged file cannot be read at all, or the new one exists already or
 /// cannot be written.
 ///
 /// # Example
@@ -75,12 +75,12 @@ pub fn salvage(path: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Saved, 
 }
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
-    /// A queue that keeps a journal: what was put and is not done when this process ends, however
-    /// it ends, is there again when the queue is next made from the same file. `put` returns when
-    /// the item is durable, and an end is told when that is; many puts and ends share one commit.
+    /// Makes a queue that keeps a journal: items that are not done when this process ends, in any
+    /// way, are there again when the queue is next made from the same file. `put` returns when the
+    /// item is durable, and an end is told when that is; many puts and ends share one commit.
     ///
-    /// The file is made if it is not there. Two more, `-wal` and `-shm`, lie next to it while it is
-    /// used. It is for items of one type, known by its name, and for one process at a time.
+    /// The file is made if it does not exist. Two more, `-wal` and `-shm`, lie next to it while it
+    /// is used. It is for items of one type, known by its name, and for one process at a time.
     ///
     /// # Errors
     /// `is_journal` and `is_setup` when the file cannot be used: it is a folder, not writable, of

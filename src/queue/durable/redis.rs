@@ -1,4 +1,4 @@
-//! Queues on Redis. What is said to it is the backend's business.
+//! Queues on Redis. The backend decides how Redis is used.
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -13,18 +13,19 @@ use dishrack_core::ledger::Options;
 use dishrack_core::stream::entry::Plain;
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
-    /// A queue that supervisors on many machines share: its items are in a Redis stream. What is put
-    /// anywhere is worked on by whoever is free, and `join` waits until all of it has an end. When a
-    /// supervisor dies, or is cut off, what it held goes to others after the time of a lease.
+    /// Makes a queue that supervisors on many machines share: its items are in a Redis stream. An
+    /// item put anywhere goes to any supervisor with a free worker, and `join` waits until all
+    /// items have an end. When a supervisor dies, or is cut off, its items go to others after the
+    /// time of a lease.
     ///
-    /// `put` returns when Redis has accepted the item; how much that is worth is a matter of its
-    /// settings. The bound of the options counts what no supervisor has taken. `close` is for this
-    /// process alone, and `cancel` for what it holds. A rendezvous is not possible, as nobody knows
-    /// who is idle elsewhere. See `docs/redis.md`.
+    /// `put` returns when Redis has accepted the item; how safe it is then depends on the settings
+    /// of Redis. The bound of the options counts items that no supervisor has taken. `close` is for
+    /// this process alone, and `cancel` for the items that it holds. A rendezvous is not possible,
+    /// because no supervisor knows which workers are idle elsewhere. See `docs/redis.md`.
     ///
     /// # Errors
-    /// `is_shared` and `is_setup` when the queue cannot be used: Redis cannot be reached, refuses the
-    /// user, or the key is none of ours. The message says which, and what to do.
+    /// `is_shared` and `is_setup` when the queue cannot be used: Redis cannot be reached, refuses
+    /// the user, or the key holds something else. The message says which, and what to do.
     ///
     /// # Example
     ///

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
-/// What follows the journal's own name.
+/// The suffixes to the journal's own name.
 const SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// The beginning of a rollback journal once it counts (SQLite's file format, 3.1).
@@ -169,10 +169,10 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// So many links may lead to a file, as for the kernel (path_resolution(7)).
+/// The greatest number of links to a file, as in the kernel (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// A file's own path, without links, whether it is there or is yet to be made.
+/// Returns a file's own path, without links, whether it exists or not.
 pub(crate) fn own_path(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -190,7 +190,7 @@ pub(crate) fn own_path(path: &Path) -> PathBuf {
     }
 }
 
-/// The file that SQLite keeps next to this one.
+/// Returns the path of the file that SQLite keeps next to this one.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);

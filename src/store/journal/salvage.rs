@@ -53,7 +53,6 @@ impl Saved {
     }
 }
 
-/// The contents that could be read.
 struct Read {
     meta: Meta,
     salvaged: Salvaged,

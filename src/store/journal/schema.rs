@@ -55,7 +55,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The number of pages in the log at which it is written into the file.
 pub(super) const LOG_PAGES: u32 = 4000;
 
-/// The name of what the items are given to, in the table `meta`.
+/// The name of the command that the items are given to, in the table `meta`.
 const COMMAND: &str = "command";
 
 /// The facts that are kept once for all of a journal.
@@ -299,7 +299,7 @@ pub(super) fn meta(connection: &Connection) -> Result<Meta, Trouble> {
     }
 }
 
-/// Remembers what the items are given to, and says what it was before.
+/// Remembers the command that the items are given to, and returns the one before.
 pub(super) fn exchange_command(
     connection: &Connection,
     command: &[u8],

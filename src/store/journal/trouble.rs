@@ -4,12 +4,10 @@ use rusqlite::ErrorCode;
 
 use dishrack_core::book::Damage;
 
-/// The reason for which a journal cannot be used.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// Its content is not sound.
     Damaged(String),
-    /// Anything else.
     Other(String),
 }
 
@@ -38,12 +36,12 @@ impl From<rusqlite::Error> for Trouble {
     }
 }
 
-/// Somebody else's database.
+/// Returns the message for another program's database.
 pub(super) fn foreign() -> String {
     "it is no journal, but an SQLite file of another program; name another file".into()
 }
 
-/// What SQLite says, and what to do.
+/// Returns SQLite's message, and what to do.
 pub(super) fn words(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full: make room",

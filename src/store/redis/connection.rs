@@ -1,7 +1,7 @@
-//! Connections that come back: what cannot be reached is tried again, with pauses, until somebody's
-//! patience is over. It knows Redis' ways of failing, and nothing of queues.
+//! Connections that come back: a server that cannot be reached is tried again, with pauses, until
+//! the time is over. It knows Redis' ways of failing, and nothing of queues.
 //!
-//! A call may be made again after its answer was lost, so whoever calls sees to it that the second
+//! A call may be made again after its answer was lost, so the caller must see to it that the second
 //! time does no harm.
 
 use std::sync::OnceLock;
@@ -20,21 +20,21 @@ use super::{diagnosis, trouble};
 use crate::store::stream::{Listener, Notice};
 use dishrack_core::ledger::mix;
 
-/// How long Redis may take to answer, besides the time that it was asked to wait.
+/// The longest time for Redis to answer, besides the time that it was asked to wait.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// How long whoever was never heard of may take to answer.
+/// The longest time for a server to answer that has never been heard of.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
-/// For so long a memo is there at least; see the scripts.
+/// The shortest time for which a memo is kept; see the scripts.
 const MEMO_KEPT: Duration = Duration::from_secs(23 * 60 * 60);
 
 /// Pauses between tries: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// So many connections may end one after the other, each so soon after the one before, and it is still
-/// taken for what happens to idle ones.
+/// The number of connections that may end shortly one after the other and still count as ended
+/// because they were idle.
 const CUTS_MAX: u32 = 3;
 const CUT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -46,61 +46,59 @@ pub(super) struct Line(Mutex<Option<Open>>);
 pub(super) struct Open {
     pub(super) connection: Connection,
     pub(super) scripts: Scripts,
-    /// The number under which others can end its waiting; 0 if that is not allowed.
+    /// The number by which others can end its waiting; 0 if that is not allowed.
     pub(super) number: i64,
 }
 
-/// Where Redis is, and what is known of how it goes.
+/// The address of Redis, and its known state.
 pub(super) struct Server {
     client: Client,
-    /// For people: without a password.
+    /// The name for people, without a password.
     pub(super) name: String,
     timeout: Duration,
     keys: Keys,
-    /// What the stream was born with, once that is known.
+    /// The mark that the stream was made with, once it is known.
     pub(super) born: OnceLock<String>,
-    /// The most changes of the stream that were seen.
+    /// The greatest number of changes of the stream that was seen.
     changes: AtomicU64,
     answered: Mutex<Answered>,
-    /// Since when it cannot be reached.
+    /// The time since which it cannot be reached.
     away: Mutex<Option<Instant>>,
-    /// Too few replicas have what was told.
+    /// True if too few replicas have what was told.
     lacks_replicas: AtomicBool,
     listener: OnceLock<Listener>,
-    /// What there was to tell before anybody listened.
+    /// Notices from before there was a listener.
     untold: Mutex<Vec<Notice>>,
-    /// So many items are known to be gone without an end.
     gone: AtomicU64,
     is_abandoned: AtomicBool,
     pause: (Mutex<()>, Condvar),
 }
 
-/// What is told by calls that have numbers, of which Redis keeps the last one in our memo.
+/// The calls that have numbers; Redis keeps the last number of each in this client's memo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spoken {
     Put,
     Settle,
 }
 
-/// The numbers of the last calls that were answered.
 #[derive(Debug, Clone, Copy, Default)]
 struct Answered {
     calls: [u64; 2],
     at: Option<Instant>,
 }
 
-/// Connections that have ended during one call. What lies between here and there may end one on which
-/// nothing is said for a while, and that is nothing to be told as long as another one can be had.
+/// The connections that have ended during one call. The network may end an idle connection, and
+/// that is not reported as long as another one can be had.
 #[derive(Debug, Default)]
 struct Cuts {
     last: Option<Instant>,
-    /// So many have followed each other at once.
+    /// The number of ends that followed each other at once.
     in_a_row: u32,
 }
 
 impl Cuts {
-    /// Whether this is such an end. Many that follow each other at once are another matter. `was_open`:
-    /// we had been let in.
+    /// Returns `true` if this is such an end; many that follow each other at once are not.
+    /// `was_open`: the connection had been accepted.
     fn is_idle(&mut self, was_open: bool, error: &RedisError) -> bool {
         if !was_open || !is_cut(error) {
             return false;
@@ -135,7 +133,7 @@ impl Server {
         }
     }
 
-    /// Who is told when it is away and back. The first one stays.
+    /// Sets the receiver of notices. The first one stays.
     pub(super) fn set_listener(&self, listener: Listener) {
         // There is one queue for each server.
         let _ = self.listener.set(listener);
@@ -144,12 +142,12 @@ impl Server {
         }
     }
 
-    /// So many changes of the stream were seen.
     pub(super) fn saw_changes(&self, changes: u64) {
         self.changes.fetch_max(changes, Ordering::Relaxed);
     }
 
-    /// So many items are gone without an end. It is told once, and again when there are more.
+    /// Notes the number of items that are gone without an end. It is reported once, and again when
+    /// it grows.
     pub(super) fn saw_gone(&self, gone: u64) {
         if self.gone.swap(gone, Ordering::Relaxed) < gone {
             let (name, stream) = (&self.name, &self.keys.stream);
@@ -157,26 +155,25 @@ impl Server {
         }
     }
 
-    /// Something that those who listen later are to know.
+    /// Reports a warning, also to a later listener.
     pub(super) fn warn(&self, words: String) {
         self.untold.lock().push(Notice::Warning(words));
     }
 
-    /// The call with this number was answered.
     pub(super) fn was_answered(&self, spoken: Spoken, call: u64) {
         let mut answered = self.answered.lock();
         answered.calls[spoken as usize] = call;
         answered.at = Some(Instant::now());
     }
 
-    /// Nobody waits for it any more.
+    /// Ends all waits for the server.
     pub(super) fn abandon(&self) {
         self.is_abandoned.store(true, Ordering::Release);
         let _guard = self.pause.0.lock();
         self.pause.1.notify_all();
     }
 
-    /// Whether what has lasted since then has lasted too long.
+    /// Returns `true` if more time has passed since then than the timeout.
     pub(super) fn is_out_of_deadline(&self, since: Instant) -> bool {
         since.elapsed() > self.timeout
     }
@@ -185,8 +182,8 @@ impl Server {
         self.is_abandoned.load(Ordering::Acquire)
     }
 
-    /// Makes a call, and makes it again until it was answered. `wait`: how long Redis is asked to
-    /// wait in it.
+    /// Makes a call, and makes it again until it is answered. `wait`: the time that Redis is asked
+    /// to wait in it.
     pub(super) fn call<R>(
         &self,
         line: &Line,
@@ -206,7 +203,7 @@ impl Server {
                 Err(error) => error,
             };
             let is_nothing = is_interruption(&error) || cuts.is_idle(line.is_some(), &error);
-            // Whatever was under way on it, nobody knows.
+            // The fate of a call that was under way on it is unknown.
             *line = None;
             if is_nothing {
                 continue;
@@ -237,7 +234,7 @@ impl Server {
         }
     }
 
-    /// One try, for those who would rather know at once.
+    /// Tries a call once, for callers that need an answer at once.
     pub(super) fn try_once<R>(
         &self,
         line: &Line,
@@ -271,7 +268,7 @@ impl Server {
         open.connection
             .set_read_timeout(Some(wait.saturating_add(ANSWER)))?;
         match act(open) {
-            // Somebody has had it forget all scripts. It was never away.
+            // Another client has made it forget all scripts. It was never away.
             Err(error) if has_no_script(&error) => {
                 open.scripts = Scripts::load(&mut open.connection)?;
                 act(open)
@@ -280,7 +277,7 @@ impl Server {
         }
     }
 
-    /// A new connection, on which it was looked whether Redis is what it was.
+    /// Opens a connection, and checks that Redis has not lost anything since.
     fn open(&self) -> RedisResult<Open> {
         let seen = self.changes.load(Ordering::Relaxed);
         let answered = *self.answered.lock();
@@ -291,7 +288,8 @@ impl Server {
         let mut connection = self.client.get_connection_with_timeout(time)?;
         connection.set_read_timeout(Some(time))?;
         connection.set_write_timeout(Some(ANSWER))?;
-        // Whoever leaves must be able to end his own waits, whatever is there by now.
+        // A supervisor that leaves must be able to end its own waits, whatever state Redis has by
+        // now.
         if let Some(born) = self.born.get()
             && !self.is_abandoned()
         {
@@ -307,7 +305,8 @@ impl Server {
         })
     }
 
-    /// Whether it is an older one than was seen. The first of our connections that meets it tells.
+    /// Returns `true` if Redis has an older state than was seen. The first connection that finds it
+    /// reports it.
     fn compare(&self, connection: &mut Connection, born: &str, seen: u64) -> RedisResult<bool> {
         let fields = ["born", "changes"];
         let mut look = cmd("HMGET");
@@ -333,8 +332,8 @@ impl Server {
         Ok(is_older)
     }
 
-    /// Others may have changed so much meanwhile that nothing seems to be missing: so it is looked for
-    /// our own last words as well. `is_told`: it is known to be older.
+    /// Checks the last calls of this client too, because others may have changed so much meanwhile
+    /// that the number of changes does not show the loss. `is_told`: the loss was reported already.
     fn compare_memo(
         &self,
         connection: &mut Connection,
@@ -385,7 +384,7 @@ impl Server {
         }
     }
 
-    /// Too few replicas have what was told; it is waited for them.
+    /// Reports that too few replicas have what was told; the call waits for them.
     pub(super) fn lacks_replicas(&self, words: &str) {
         if !self.lacks_replicas.swap(true, Ordering::Relaxed) {
             let name = &self.name;
@@ -393,7 +392,7 @@ impl Server {
         }
     }
 
-    /// Enough of them have it.
+    /// Reports that enough of them have it.
     pub(super) fn has_replicas(&self) {
         if self.lacks_replicas.swap(false, Ordering::Relaxed) {
             let name = &self.name;
@@ -411,19 +410,19 @@ impl Server {
         }
     }
 
-    /// Sleeps a while, twice as long each time, and not as long as all others do.
+    /// Sleeps a while, twice as long each time, with jitter so that clients do not come back
+    /// together.
     fn pause(&self, tries: u32) {
         let whole = PAUSE_MIN.saturating_mul(1 << tries.min(10)).min(PAUSE_MAX);
         let chance = mix(u64::from(std::process::id()) << 32 | u64::from(tries)) % 512;
         let time = whole.mul_f64(0.5 + chance as f64 / 1024.0);
         let mut guard = self.pause.0.lock();
         if !self.is_abandoned() {
-            // Woken early only to give up.
+            // It is woken early only to give up.
             self.pause.1.wait_for(&mut guard, time);
         }
     }
 
-    /// What an error means, and what to do about it.
     fn trouble(&self, error: &RedisError) -> Trouble {
         match self.diagnosis(error) {
             Some(words) => Trouble::Other(words),
@@ -431,7 +430,7 @@ impl Server {
         }
     }
 
-    /// What seems to be there in place of a Redis that answers.
+    /// Returns what seems to be there in place of a Redis that answers.
     fn diagnosis(&self, error: &RedisError) -> Option<String> {
         let address = self.client.get_connection_info().addr();
         if is_unknown(error) && diagnosis::is_sentinel(address) {
@@ -448,7 +447,7 @@ impl Server {
     }
 }
 
-/// The number that a memo begins with; 0 if there is none.
+/// Returns the number that a memo begins with; 0 if there is none.
 fn number_of(memo: &str) -> u64 {
     let number = memo.split(':').next().unwrap_or_default();
     number.parse().unwrap_or(0)

@@ -1,5 +1,5 @@
-//! What seems to be at an address where no Redis answers as it should: asked on a connection of its
-//! own, in the plainest words. It is for people, after something has failed, and decides nothing.
+//! Finds out what is at an address where no Redis answers as it should, on a connection of its own
+//! and with the plainest requests. It is for people, after a failure, and decides nothing.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -9,30 +9,32 @@ use redis::ConnectionAddr;
 
 use super::trouble::{TOO_MANY, too_many_words};
 
-/// How long it may take to get in, and to get an answer.
+/// The longest time to connect, and to get an answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Some speak first: a Redis that lets nobody else in, servers of another kind.
+/// The time for servers that speak first: a Redis that refuses more clients, servers of other
+/// kinds.
 const FIRST_WORD: Duration = Duration::from_millis(300);
 
-/// So much of a server's account of itself is read.
+/// The greatest number of bytes read of a server's account of itself.
 const INFO_MAX: u64 = 1 << 16;
 
-/// So much of what is said is looked at.
+/// The greatest number of bytes examined of what a server says.
 const LINE_MAX: usize = 100;
 
-/// What it seems to be and what to do, if that can be told; `None` for what may well be a Redis.
+/// Returns what it seems to be and what to do, if that can be told; `None` if it may well be a
+/// Redis.
 pub(super) fn of(name: &str, address: &ConnectionAddr) -> Option<String> {
     words(name, &heard(connect(address)?)?)
 }
 
-/// Whether it is a Sentinel, which speaks as Redis does and has no data.
+/// Returns `true` if it is a Sentinel, which speaks as Redis does and has no data.
 pub(super) fn is_sentinel(address: &ConnectionAddr) -> bool {
     let asked = connect(address).and_then(|mut stream| {
         stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         stream.write_all(b"INFO server\r\n").ok()?;
         let mut said = Vec::new();
-        // It does not hang up after that, so the end of this is mostly the end of our patience.
+        // It does not hang up after that, so reading mostly ends by the timeout.
         let _ = stream.take(INFO_MAX).read_to_end(&mut said);
         Some(said)
     });
@@ -40,7 +42,7 @@ pub(super) fn is_sentinel(address: &ConnectionAddr) -> bool {
     String::from_utf8_lossy(&said).contains("redis_mode:sentinel")
 }
 
-/// A connection, where plain words may be said: not where TLS is spoken.
+/// Connects, if plain text may be sent: not where TLS is spoken.
 fn connect(address: &ConnectionAddr) -> Option<TcpStream> {
     let ConnectionAddr::Tcp(host, port) = address else {
         return None;
@@ -49,7 +51,7 @@ fn connect(address: &ConnectionAddr) -> Option<TcpStream> {
     TcpStream::connect_timeout(&address, TIMEOUT).ok()
 }
 
-/// The first line that is said, without being asked or to a ping; empty if it is silent, `None` if it
+/// Returns the first line that is said, unasked or to a ping; empty if it is silent, `None` if it
 /// hangs up.
 fn heard(mut stream: TcpStream) -> Option<String> {
     let mut bytes = [0; LINE_MAX];
@@ -57,7 +59,7 @@ fn heard(mut stream: TcpStream) -> Option<String> {
     let mut said = stream.read(&mut bytes);
     if is_silent(&said) {
         stream.set_read_timeout(Some(TIMEOUT)).ok()?;
-        // Two ends of lines, so that an HTTP server answers as well.
+        // With two line ends an HTTP server answers as well.
         stream.write_all(b"PING\r\n\r\n").ok()?;
         said = stream.read(&mut bytes);
     }
@@ -72,7 +74,7 @@ fn heard(mut stream: TcpStream) -> Option<String> {
     Some(line.chars().filter(|c| !c.is_control()).collect())
 }
 
-/// Whether nothing was said in the time that there was for it.
+/// Returns `true` if nothing was said in the time for it.
 fn is_silent(said: &io::Result<usize>) -> bool {
     let is_late = |error: &io::Error| {
         matches!(
@@ -83,7 +85,7 @@ fn is_silent(said: &io::Result<usize>) -> bool {
     said.as_ref().is_err_and(is_late)
 }
 
-/// What that line says of who has said it.
+/// Returns the meaning of that line.
 fn words(name: &str, line: &str) -> Option<String> {
     let speaks_redis = ["+", "-", "$", ":", "*"]
         .iter()
@@ -115,7 +117,8 @@ mod tests {
         let seems = |line: &str| words("it", line).unwrap_or_default();
         assert!(seems("-ERR max number of clients reached").contains("maxclients"));
         assert!(seems("HTTP/1.1 400 Bad Request").contains("HTTP server"));
-        // Without a request that names a version, some answer as in the very beginning.
+        // Without a request that names a version, some servers answer as in the first version of
+        // HTTP.
         assert!(seems("<!DOCTYPE HTML>").contains("HTTP server"));
         assert!(seems("SSH-2.0-OpenSSH_9.2").contains("it says \"SSH-2.0-OpenSSH_9.2\""));
         assert!(seems("").contains("does not answer"));

@@ -1,4 +1,4 @@
-//! What the keys of one queue are called. It knows names only.
+//! The names of one queue's keys. It knows names only.
 //!
 //! The stream has the name that its user gave it. All other keys share its slot in a cluster, by a
 //! hash tag.
@@ -6,7 +6,6 @@
 /// The consumer group that all supervisors are in.
 pub(super) const GROUP: &str = "dishrack";
 
-/// The keys of one queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     pub(super) stream: String,
@@ -16,14 +15,14 @@ pub(crate) struct Keys {
     pub(super) doorbell: String,
     pub(super) numbers: String,
     pub(super) results: String,
-    /// What this client has said last, so that it can be said again.
+    /// The last calls of this client, so that they can be made again.
     pub(super) memo: String,
-    /// Where results come for a `map` of this process.
+    /// The results for a `map` of this process.
     pub(super) replies: String,
 }
 
 impl Keys {
-    /// The keys of the queue with this name, for one client.
+    /// Makes the names for the queue with this name, for one client.
     pub(super) fn of(stream: &str, client: &str) -> Self {
         let tagged = match has_tag(stream) {
             true => stream.to_owned(),
@@ -43,7 +42,7 @@ impl Keys {
         }
     }
 
-    /// In the order in which scripts get them.
+    /// Returns them in the order in which scripts get them.
     pub(super) fn all(&self) -> [&str; 8] {
         [
             &self.stream,
@@ -58,12 +57,13 @@ impl Keys {
     }
 }
 
-/// Whether a stream may have this name: with a brace in it, a part in braces must decide its slot.
+/// Returns `true` if a stream may have this name: if it contains a brace, a part in braces must
+/// decide its slot.
 pub(super) fn is_usable(stream: &str) -> bool {
     !stream.is_empty() && (has_tag(stream) || !stream.contains(['{', '}']))
 }
 
-/// Whether a part of the name, in braces, decides its slot already.
+/// Returns `true` if a part of the name, in braces, decides its slot already.
 fn has_tag(name: &str) -> bool {
     name.split_once('{')
         .and_then(|(_, rest)| rest.split_once('}'))

@@ -13,14 +13,13 @@ use crate::store::StoredLetter;
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields, history_in};
 
-/// Letters that are read at a time.
 const PAGE: usize = 500;
 
-/// What stands in a letter before the fields of its entry: see `settle.lua`.
+/// The number of fields of a letter before those of its entry: see `settle.lua`.
 const OURS: usize = 5;
 
 impl RedisStore {
-    /// All dead letters, oldest first, each with its entry.
+    /// Returns all dead letters, oldest first, each with its entry.
     pub(super) fn letters(&self) -> Result<Vec<(EntryId, StoredLetter)>, String> {
         let mut letters = Vec::new();
         let mut from = "-".to_owned();
@@ -66,11 +65,11 @@ impl RedisStore {
         letters.retain(|(_, letter)| is_wanted(letter));
         let mut taken = Vec::with_capacity(letters.len());
         for (entry, letter) in letters {
-            // Whoever deletes it has it.
+            // The client that deletes it has it.
             match self.delete_letter(entry) {
                 Ok(true) => taken.push(letter),
                 Ok(false) => {}
-                // What was taken is nowhere else any more.
+                // The letters taken so far are nowhere else any more.
                 Err(_) if !taken.is_empty() => break,
                 Err(trouble) => return Err(trouble.words()),
             }
@@ -86,9 +85,9 @@ impl RedisStore {
         })
     }
 
-    /// Takes a letter away, by an act that says how many it has found. Who has to try it again does
-    /// not know whether he was the one who took it: it is his, as it had better be two people's than
-    /// nobody's.
+    /// Takes a letter away, by an act that returns the number found. A call that has to be made
+    /// again cannot know if its first try took the letter. Then the letter counts as taken, because
+    /// it is better taken twice than lost.
     fn claim_letter(&self, act: impl Fn(&mut Open) -> RedisResult<u64>) -> Result<bool, Trouble> {
         let tries = Cell::new(0);
         self.server.call(&self.dispatcher, Duration::ZERO, |open| {
@@ -97,7 +96,7 @@ impl RedisStore {
         })
     }
 
-    /// The letter of this item becomes an entry again.
+    /// Makes the letter of this item an entry again.
     pub(super) fn revive_letter(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
         let mut letters = self.letters()?.into_iter();
         let Some((entry, letter)) = letters.find(|(_, letter)| letter.id == id) else {
@@ -107,7 +106,8 @@ impl RedisStore {
         Ok(is_revived.then_some(letter))
     }
 
-    /// These letters become entries again. How many: somebody else may have been faster.
+    /// Makes these letters entries again. Returns the number, without those that another client
+    /// took first.
     pub(super) fn revive_letters(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,

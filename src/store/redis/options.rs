@@ -1,4 +1,4 @@
-//! Where a queue on Redis is, and what it promises.
+//! The options of a queue on Redis.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -8,16 +8,16 @@ use std::time::{Duration, SystemTime};
 use super::keys;
 use crate::store::stream::{Opening, shown_url};
 
-/// What a supervisor holds is given to others when it was not heard of for so long.
+/// The time without news after which a supervisor's items are given to others.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
-/// A lease that is shorter is lost to a busy machine.
+/// The shortest lease: a shorter one is lost to a busy machine.
 const LEASE_MIN: Duration = Duration::from_millis(100);
 
-/// For so long a Redis that is away is waited for.
+/// The time for which a Redis that is away is waited for.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Where a queue on Redis is, and what it promises: for
+/// The place of a queue on Redis, and its guarantees: for
 /// [`JoinableQueue::on_redis`](crate::JoinableQueue::on_redis).
 ///
 /// # Example
@@ -40,7 +40,7 @@ pub struct RedisOptions {
     pub(super) opening: Opening,
 }
 
-/// Without the password.
+/// Shows it without the password.
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisOptions")
@@ -55,8 +55,8 @@ impl fmt::Debug for RedisOptions {
 }
 
 impl RedisOptions {
-    /// The queue of this name at this address: `redis://[[user]:password@]host[:port][/db]`,
-    /// `rediss://` for TLS, or `redis+unix:///path`.
+    /// Makes options for the queue of this name at this address:
+    /// `redis://[[user]:password@]host[:port][/db]`, `rediss://` for TLS, or `redis+unix:///path`.
     #[must_use]
     pub fn new(url: impl Into<String>, stream: impl Into<String>) -> Self {
         RedisOptions {
@@ -70,7 +70,7 @@ impl RedisOptions {
         }
     }
 
-    /// Whether the stream must be there already. It need not, if it is not said otherwise.
+    /// Sets the condition on which the stream is opened. By default it need not exist.
     #[must_use]
     #[cfg_attr(
         not(feature = "cli"),
@@ -81,32 +81,32 @@ impl RedisOptions {
         self
     }
 
-    /// What a supervisor holds is given to others when it was not heard of for this long: 30 s if
-    /// it is not said otherwise, 100 ms at least. It is the same for all supervisors of a stream;
-    /// the first one decides, and another one may change it only while it is alone.
+    /// Sets the time without news after which a supervisor's items are given to others: 30 s by
+    /// default, 100 ms at least. It is the same for all supervisors of a stream; the first one
+    /// decides, and another one may change it only while it is alone.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self
     }
 
-    /// For how long a Redis that is away is waited for, with everything kept, before the queue is
-    /// given up: five minutes if it is not said otherwise.
+    /// Sets the time for which the queue waits for a Redis that is away, with everything kept,
+    /// before it fails: five minutes by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// What is put and what is ended counts only when so many replicas have it too (`WAIT`). None
-    /// if it is not said otherwise: then what Redis had not yet copied when it failed is lost.
+    /// Sets the number of replicas that must have a put or an end before it counts (`WAIT`). By
+    /// default it is none: then what Redis had not yet copied when it failed is lost.
     #[must_use]
     pub fn replicas(mut self, replicas: u32) -> Self {
         self.replicas = replicas;
         self
     }
 
-    /// Keeps about so many of the last results in a stream of their own, `{NAME}:results`.
+    /// Keeps about this many of the last results in a stream of their own, `{NAME}:results`.
     #[must_use]
     pub fn results(mut self, at_most: u64) -> Self {
         self.results = Some(at_most);
@@ -130,7 +130,7 @@ impl RedisOptions {
         }
     }
 
-    /// That the address is none.
+    /// Returns the message that the address is not valid.
     pub(super) fn misread(&self) -> String {
         format!(
             "{}: is no address of Redis; that is redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// \
@@ -139,13 +139,13 @@ impl RedisOptions {
         )
     }
 
-    /// The address without what may be a password.
+    /// Returns the address without the part that may be a password.
     fn shown_url(&self) -> String {
         shown_url(&self.url)
     }
 }
 
-/// A name that nobody else has: the machine, the process, and chance.
+/// Makes a unique name of the machine, the process, and chance.
 pub(super) fn new_name() -> String {
     let host = nix::unistd::gethostname().unwrap_or_default();
     let host: String = host
@@ -157,7 +157,7 @@ pub(super) fn new_name() -> String {
     format!("{host}-{}-{chance:08x}", std::process::id())
 }
 
-/// Whether certificates can be looked at by this clock. What looks at them would panic.
+/// Checks that certificates can be checked with this clock; the check would panic otherwise.
 fn check_clock(now: SystemTime) -> Result<(), String> {
     match now.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(_) => Ok(()),
@@ -168,11 +168,11 @@ fn check_clock(now: SystemTime) -> Result<(), String> {
     }
 }
 
-/// TLS needs to be told once whose cryptography it is to use.
+/// Chooses the cryptography of TLS, once.
 pub(super) fn choose_cryptography() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Somebody else in this program may have chosen already.
+        // Other code in this program may have chosen already.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }

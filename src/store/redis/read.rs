@@ -1,5 +1,5 @@
-//! Out of Redis' answers: entries, how the stream stands, lists of ids. What does not look as it
-//! should is an error, as answers come over a network.
+//! Decodes Redis' answers: entries, the state of the stream, lists of ids. An answer of another
+//! form is an error, because answers come over a network.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Value};
 use crate::store::stream::StreamState;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
-/// An answer that nobody expects.
+/// Makes the error for an unexpected answer.
 pub(super) fn strange(what: &'static str) -> RedisError {
     RedisError::from((ErrorKind::UnexpectedReturnType, what))
 }
@@ -21,7 +21,7 @@ pub(super) fn array(value: Value) -> RedisResult<Vec<Value>> {
     }
 }
 
-/// A list of exactly so many values.
+/// Returns a list of exactly this many values.
 pub(super) fn row<const N: usize>(value: Value) -> RedisResult<[Value; N]> {
     array(value)?
         .try_into()
@@ -68,10 +68,10 @@ fn fields(value: Value) -> RedisResult<Fields> {
     Ok(Fields(fields))
 }
 
-/// How the stream stands, and how often it has changed.
+/// The state of the stream, and the number of its changes.
 pub(super) type Stand = (StreamState, u64);
 
-/// How the stream stands, as `stream_state` in the prelude says it.
+/// Decodes the state of the stream, as `stream_state` in the prelude gives it.
 pub(super) fn stream_state(value: Value) -> RedisResult<Stand> {
     let [
         length,
@@ -87,7 +87,7 @@ pub(super) fn stream_state(value: Value) -> RedisResult<Stand> {
     let (unfinished, pending) = (number(length)?, number(pending)?);
     let stream_state = StreamState {
         unfinished,
-        // Somebody may have deleted what is pending.
+        // Some of the pending entries may have been deleted.
         untaken: unfinished.saturating_sub(pending),
         taken: pending,
         done: number(done)?,
@@ -100,7 +100,7 @@ pub(super) fn stream_state(value: Value) -> RedisResult<Stand> {
     Ok((stream_state, number(changes)?))
 }
 
-/// Entries as XRANGE gives them.
+/// Decodes entries as XRANGE gives them.
 pub(super) fn plain_entries(value: Value) -> RedisResult<Vec<Entry>> {
     let entry = |value| {
         let [name, values] = row(value)?;
@@ -114,7 +114,7 @@ pub(super) fn plain_entries(value: Value) -> RedisResult<Vec<Entry>> {
     array(value)?.into_iter().map(entry).collect()
 }
 
-/// Entries of one stream as XREAD and XREADGROUP give them; none if there are none.
+/// Decodes entries of streams as XREAD and XREADGROUP give them; none if there are none.
 pub(super) fn read_entries(value: Value) -> RedisResult<Vec<(String, Vec<Entry>)>> {
     let stream = |value| {
         let [name, entries] = row(value)?;
@@ -123,7 +123,7 @@ pub(super) fn read_entries(value: Value) -> RedisResult<Vec<(String, Vec<Entry>)
     array(value)?.into_iter().map(stream).collect()
 }
 
-/// Entries as our scripts give them: with their deliveries, number and history.
+/// Decodes entries as the scripts give them: with their deliveries, number and history.
 pub(super) fn known_entries(value: Value) -> RedisResult<Vec<Entry>> {
     let entry = |value| {
         let [name, values, deliveries, given, history] = row(value)?;
@@ -138,9 +138,9 @@ pub(super) fn known_entries(value: Value) -> RedisResult<Vec<Entry>> {
     array(value)?.into_iter().map(entry).collect()
 }
 
-/// The bytes of a field, to be kept.
+/// Returns the bytes of a field, to be kept.
 pub(super) fn stored(fields: &Fields, body: &[u8]) -> Arc<[u8]> {
-    // A letter whose item cannot be read is shown by what it has.
+    // A letter whose item cannot be read is shown by the field itself.
     match (body.is_empty(), fields.get("item")) {
         (true, Some(item)) => item.into(),
         _ => body.into(),

@@ -1,11 +1,10 @@
-//! The scripts that Redis runs for us, each of them atomic, and how they are called.
+//! The scripts that Redis runs, each of them atomic, and their calls.
 
 use redis::{Cmd, Connection, RedisResult, Script, Value, cmd};
 
 use super::keys::Keys;
 use super::trouble::is_passing;
 
-/// One of the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
     Open,
@@ -40,8 +39,8 @@ const ALL: [Name; 12] = [
 /// Lets a script write where memory is short: what it adds is less than what it deletes.
 const ALLOWS_OOM: &str = "#!lua flags=allow-oom\n";
 
-/// The same before Redis 7.0, which knows no such line: a script that has written already may go on,
-/// and this may be done at all times, and does nothing.
+/// The same before Redis 7.0, which knows no such line: a script that has written already may go
+/// on, and this write is always allowed, and does nothing.
 const WRITES_NOTHING: &str = "redis.call('HDEL', KEYS[2], '')\n";
 
 impl Name {
@@ -62,7 +61,6 @@ impl Name {
         }
     }
 
-    /// The script as a whole.
     fn text(self, is_modern: bool) -> String {
         let prelude = match self {
             Name::Open => "",
@@ -88,7 +86,7 @@ impl Scripts {
         Scripts(ALL.map(|name| Script::new(&name.text(is_modern))))
     }
 
-    /// Makes them known to the server.
+    /// Loads them into the server.
     pub(super) fn load(connection: &mut Connection) -> RedisResult<Self> {
         let scripts = Scripts::new(knows_flags(connection)?);
         for script in &scripts.0 {
@@ -97,7 +95,7 @@ impl Scripts {
         Ok(scripts)
     }
 
-    /// A call of a script; its arguments are to be added.
+    /// Makes the call of a script; the caller adds its arguments.
     pub(super) fn call(&self, name: Name, keys: &Keys) -> Cmd {
         let mut call = cmd("EVALSHA");
         let keys = keys.all();
@@ -109,8 +107,8 @@ impl Scripts {
     }
 }
 
-/// Whether a server runs scripts that begin with flags. It is tried: there are servers that call
-/// themselves Redis 7 and take such a script, and do not run it.
+/// Returns `true` if a server runs scripts that begin with flags. This is tried, because some
+/// servers call themselves Redis 7, accept such a script, and do not run it.
 fn knows_flags(connection: &mut Connection) -> RedisResult<bool> {
     let flagged = Script::new("#!lua flags=no-writes\nreturn 1");
     let tried = flagged.load(connection).and_then(|hash| {
@@ -119,7 +117,7 @@ fn knows_flags(connection: &mut Connection) -> RedisResult<bool> {
     });
     match tried {
         Ok(()) => Ok(true),
-        // Nothing was said of the script.
+        // This says nothing about the script.
         Err(error) if error.is_io_error() || is_passing(&error) => Err(error),
         Err(_) => Ok(false),
     }

@@ -1,4 +1,4 @@
-//! How a stream stands, for people: asked in one go, so that the numbers belong together.
+//! The state of a stream, for people: asked in one go, so that the numbers belong together.
 
 use std::time::Duration;
 
@@ -12,13 +12,12 @@ use super::scripts::Name;
 use super::trouble::{Trouble, is_replica};
 use crate::store::stream::{Member, Status};
 
-/// What is kept beside the stream: counts, then the type and the lease.
+/// The fields kept beside the stream: counts, then the type and the lease.
 const KEPT: [&str; 7] = [
     "done", "dead", "retries", "refused", "gone", "type", "lease",
 ];
 
 impl RedisStore {
-    /// How the stream stands.
     pub(super) fn asked_status(&self) -> Result<Status, Trouble> {
         self.server.try_once(&self.dispatcher, |open| {
             let mut ask = self.script(open, Name::Status);
@@ -30,8 +29,8 @@ impl RedisStore {
         })
     }
 
-    /// The same in words that a replica may be asked: one after the other, so that something may have
-    /// happened in between.
+    /// Asks with commands that a replica may run: one after the other, so the stream may change in
+    /// between.
     fn ask_replica(&self, open: &mut Open) -> RedisResult<Value> {
         let (stream, dead) = (&self.keys.stream, &self.keys.dead);
         let questions: [&[&str]; 5] = [
@@ -79,7 +78,7 @@ fn status(answers: Value) -> RedisResult<Status> {
     })
 }
 
-/// A number that stands as text, or is not there yet.
+/// Returns a number that is stored as text, or 0 if there is none yet.
 fn parsed(value: Value) -> RedisResult<u64> {
     match value {
         Value::Nil => Ok(0),
@@ -89,7 +88,7 @@ fn parsed(value: Value) -> RedisResult<u64> {
     }
 }
 
-/// What XINFO CONSUMERS says of one: names and values, of which there are more in newer versions.
+/// Decodes one supervisor of XINFO CONSUMERS: names and values, of which newer versions have more.
 fn member(value: Value) -> RedisResult<Member> {
     let mut member = Member {
         name: String::new(),

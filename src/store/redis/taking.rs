@@ -1,5 +1,5 @@
-//! What is taken from Redis: new items, what others left behind, replies to our maps; and giving
-//! back.
+//! Takes from Redis: new items, those that others left behind, replies to maps of this process; and
+//! gives back.
 
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,10 @@ use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, history_in};
 
-/// Whoever cannot be woken does not wait longer than this.
+/// The longest wait of a connection that cannot be woken.
 const UNWAKEABLE: Duration = Duration::from_secs(1);
 
-/// What a consumer group needs, tried without any effect on the stream.
+/// The commands that a consumer group needs, in a form without any effect on the stream.
 const NEEDED: [&[&str]; 9] = [
     &[
         "XREADGROUP",
@@ -47,7 +47,7 @@ const NEEDED: [&[&str]; 9] = [
         "0-1",
         "JUSTID",
     ],
-    // Nothing was left alone for so long.
+    // No entry was idle for so long.
     &[
         "XAUTOCLAIM",
         "{stream}",
@@ -60,7 +60,8 @@ const NEEDED: [&[&str]; 9] = [
         "JUSTID",
     ],
     &["XRANGE", "{stream}", "0-1", "0-1"],
-    // What only scripts do is tried here as well: they do not say what it is that they may not.
+    // Commands of scripts are tried here as well, because scripts do not say which command is
+    // forbidden.
     &["XPENDING", "{stream}", GROUP],
     &["XINFO", "CONSUMERS", "{stream}", GROUP],
     &["XLEN", "{stream}"],
@@ -68,7 +69,7 @@ const NEEDED: [&[&str]; 9] = [
 
 impl RedisStore {
     fn check_needs(&self) -> Result<(), Trouble> {
-        // A connection that is lost just now says nothing of what is allowed.
+        // A connection that is lost just now says nothing about the permissions.
         self.server.call(&self.taker, Duration::ZERO, |open| {
             for words in NEEDED {
                 let mut command = cmd(words[0]);
@@ -81,7 +82,7 @@ impl RedisStore {
                 }
                 command.exec(&mut open.connection)?;
             }
-            // Adds nothing where there is no such stream, and there is none.
+            // It adds nothing, because there is no such stream.
             let mut add = cmd("XADD");
             let nowhere = format!("{}:none", self.keys.meta);
             add.arg(nowhere)
@@ -90,7 +91,7 @@ impl RedisStore {
                 .arg("a")
                 .arg("b");
             match add.exec(&mut open.connection) {
-                // What is there can be worked off without memory for more.
+                // The items that are there can be worked off without memory for more.
                 Err(error) if lacks_memory(&error) => Ok(()),
                 tried => tried,
             }
@@ -99,7 +100,7 @@ impl RedisStore {
     }
 
     fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, Trouble> {
-        // If it has to be made again, it does not wait anew: the lease is to be renewed in between.
+        // A repeated call does not wait anew, because the lease is to be renewed in between.
         let until = Instant::now() + wait;
         let (entries, stream_state) = self.server.call(&self.taker, wait, |open| {
             let left = until.saturating_duration_since(Instant::now());
@@ -114,7 +115,7 @@ impl RedisStore {
         self.admit(sorted)
     }
 
-    /// Reads from the group, and tells those who wait for room in the same breath.
+    /// Reads from the group, and wakes those that wait for room in the same call.
     fn take_on(
         &self,
         open: &mut Open,
@@ -140,14 +141,15 @@ impl RedisStore {
         let entries: Vec<Entry> = streams.into_iter().flat_map(|(_, all)| all).collect();
         let stream_state = match stream_state.and_then(read::stream_state) {
             Ok(stream_state) => Some(stream_state),
-            // They are ours by now, whatever has become of the script: the next call meets that.
+            // The entries are taken already, whether or not the script ran: the next call meets its
+            // error.
             Err(_) if !entries.is_empty() => None,
             Err(error) => return Err(error),
         };
         Ok((entries, stream_state))
     }
 
-    /// What is held from now on, and all that is known of the rest.
+    /// Returns the items that are held from now on, and first asks Redis for what is missing.
     fn admit(&self, sorted: Sorted) -> Result<Vec<Arrival>, Trouble> {
         let layout = &*self.layout;
         let arrival = |(id, entry): (ItemId, Entry)| {
@@ -200,7 +202,7 @@ impl RedisStore {
 
     fn given_back(&self, ids: &[ItemId]) -> Result<(), Trouble> {
         let entries = self.account().entries(ids);
-        // What cannot be given back is not known here any more, and so is found again.
+        // Entries that cannot be given back are forgotten here, and so are found again.
         self.account().forget(ids);
         for entries in entries.chunks(500) {
             self.server.call(&self.teller, Duration::ZERO, |open| {
@@ -217,7 +219,7 @@ impl RedisStore {
 
     fn heard(&self, since: &StreamState, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
         let replies = self.heard.lock().clone();
-        // Where it is not known how far the doorbell was rung, any ring is one to be heard.
+        // If the state of the doorbell is unknown, any ring counts.
         let rung = if since.ring.is_empty() {
             "0-0"
         } else {
@@ -252,7 +254,7 @@ impl RedisStore {
         Ok(outcomes)
     }
 
-    /// These replies were read.
+    /// Removes replies that were read.
     fn forget_replies(&self, last: EntryId) {
         *self.heard.lock() = last.to_string();
         // They expire with their stream in any case.
@@ -267,7 +269,7 @@ impl RedisStore {
     }
 }
 
-/// How long a connection with this number may wait.
+/// Returns the longest time that a connection with this number may wait.
 fn longest(wait: Duration, number: i64) -> Duration {
     match number {
         0 => wait.min(UNWAKEABLE),

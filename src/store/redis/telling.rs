@@ -1,4 +1,4 @@
-//! What is told to Redis: how items ended, which were put; and asking how the stream stands.
+//! Tells Redis the ends of items and new puts, and asks for the state of the stream.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,21 +15,21 @@ use crate::store::stream::{Admission, Answered, Ends, Put, StreamState};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::account::{Outgoing, Statement};
 
-/// Puts of so many bytes go into one call: the script that takes them keeps others waiting meanwhile.
+/// The bytes of puts in one call: the script that takes them keeps others waiting meanwhile.
 const PUT_BYTES_MAX: usize = 8 << 20;
 
-/// How long replicas are waited for at a time.
+/// The time of one wait for replicas.
 const REPLICAS_WAIT: Duration = Duration::from_secs(1);
 
 impl RedisStore {
-    /// Notes how often the stream has changed, and drops that number.
+    /// Notes the number of the stream's changes, and drops it.
     pub(super) fn note(&self, (stream_state, changes): (StreamState, u64)) -> StreamState {
         self.server.saw_changes(changes);
         self.server.saw_gone(stream_state.gone);
         stream_state
     }
 
-    /// How the stream stands, and how many other supervisors there are.
+    /// Returns the state of the stream, and the number of other supervisors.
     pub(super) fn looked(&self) -> Result<(StreamState, u64), Trouble> {
         self.server.call(&self.teller, Duration::ZERO, |open| {
             let mut call = self.script(open, Name::Look);
@@ -96,7 +96,7 @@ impl RedisStore {
         };
     }
 
-    /// Adds as many of these as fit one call, as far as there is room.
+    /// Adds as many of these as fit one call and find room.
     pub(super) fn add(&self, puts: &[Put]) -> Result<Admission, Trouble> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let puts = &puts[..count_of_one_call(puts)];
@@ -143,13 +143,12 @@ impl RedisStore {
             script.arg("reply").arg(&self.keys.replies);
             script.arg("index").arg(index);
         }
-        // The script gives it its number.
+        // The script gives the item its number.
         script.arg("n").arg("");
     }
 
-    /// Calls a script that writes, and waits until enough replicas have what it has written. What has
-    /// to be done again begins with the script: it may be another Redis by then, which has nothing of
-    /// it.
+    /// Calls a script that writes, and waits until enough replicas have its changes. A repetition
+    /// begins with the script, because it may run on another Redis, which lacks them.
     fn write<R>(&self, script: impl Fn(&mut Open) -> RedisResult<R>) -> Result<R, Trouble> {
         let since = Instant::now();
         self.server.call(&self.teller, Duration::ZERO, |open| {
@@ -192,7 +191,7 @@ impl RedisStore {
         if number == 0 {
             return;
         }
-        // If it cannot be done, the wait ends by itself.
+        // If that fails, the wait ends by itself.
         let _ = self.server.try_once(&self.teller, |open| {
             let mut unblock = cmd("CLIENT");
             unblock.arg("UNBLOCK").arg(number);

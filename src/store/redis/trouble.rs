@@ -1,10 +1,10 @@
-//! What an error of a server means, for people: one line that says what it seems to be and what to do.
-//! And whether it passes. It knows Redis' ways of failing, and those of what is taken for a Redis, and
-//! nothing of queues.
+//! The meaning of a server's error, for people: one line that says what it seems to be and what to
+//! do; and whether the error passes. It knows the ways in which Redis fails, and servers that are
+//! taken for a Redis, and nothing of queues.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Why something cannot be done.
+/// The reason why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// There is no room for more.
@@ -20,7 +20,7 @@ impl Trouble {
     }
 }
 
-/// What an error means, and what to do about it. `name`: the server's.
+/// Returns the meaning of an error, and what to do about it. `name` is the server's.
 pub(super) fn trouble(name: &str, stream: &str, error: &RedisError) -> Trouble {
     if lacks_memory(error) {
         return Trouble::NoMemory(format!(
@@ -37,12 +37,12 @@ pub(super) fn trouble(name: &str, stream: &str, error: &RedisError) -> Trouble {
     }))
 }
 
-/// Whether the error has this code, or says this.
+/// Returns `true` if the error has this code, or contains this word.
 fn says(error: &RedisError, word: &str) -> bool {
     error.code() == Some(word) || error.detail().is_some_and(|detail| detail.contains(word))
 }
 
-/// What is wrong with the stream, or with what we may do to it.
+/// Returns what is wrong with the stream, or with the user's rights to it.
 fn of_stream(name: &str, stream: &str, error: &RedisError) -> Option<String> {
     let detail = error.detail().unwrap_or_default();
     let is_one_of = |words: &[&str]| words.iter().any(|word| says(error, word));
@@ -69,7 +69,6 @@ fn of_stream(name: &str, stream: &str, error: &RedisError) -> Option<String> {
     })
 }
 
-/// What a node of a cluster says.
 fn of_cluster(name: &str, stream: &str, error: &RedisError) -> Option<String> {
     let ErrorKind::Server(kind) = error.kind() else {
         return None;
@@ -101,7 +100,7 @@ fn of_cluster(name: &str, stream: &str, error: &RedisError) -> Option<String> {
     }
 }
 
-/// What is wrong with who we say that we are.
+/// Returns what is wrong with the user or the password.
 fn of_login(error: &RedisError) -> Option<&'static str> {
     if says(error, "NOAUTH") {
         Some("wants a password, and there is none in the URL")
@@ -112,7 +111,7 @@ fn of_login(error: &RedisError) -> Option<&'static str> {
     }
 }
 
-/// What is no Redis that can be worked with.
+/// Returns why this server cannot serve as a Redis.
 fn of_another_server(name: &str, error: &RedisError) -> Option<String> {
     let detail = error.detail().unwrap_or_default();
     if is_replica(error) {
@@ -131,7 +130,6 @@ fn of_another_server(name: &str, error: &RedisError) -> Option<String> {
     })
 }
 
-/// Whether it does not know a command.
 pub(super) fn is_unknown(error: &RedisError) -> bool {
     let unknown = [
         "unknown command",
@@ -141,12 +139,11 @@ pub(super) fn is_unknown(error: &RedisError) -> bool {
     unknown.iter().any(|words| says(error, words))
 }
 
-/// Whether it is a replica that was told to write.
 pub(super) fn is_replica(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) || is_or_quotes(error, "READONLY")
 }
 
-/// That so many items are gone.
+/// Returns the message that this many items are gone.
 pub(super) fn gone_words(name: &str, stream: &str, gone: u64) -> String {
     let (s, are) = if gone == 1 { ("", "is") } else { ("s", "are") };
     format!(
@@ -155,17 +152,17 @@ pub(super) fn gone_words(name: &str, stream: &str, gone: u64) -> String {
     )
 }
 
-/// Whether it does not know a script that it was given.
+/// Returns `true` if it does not know a script that it was given.
 pub(super) fn has_no_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Whether the connection has ended: what was said on it last may have arrived or not.
+/// Returns `true` if the connection has ended: the last request on it may have arrived or not.
 pub(super) fn is_cut(error: &RedisError) -> bool {
     error.is_connection_dropped() && !error.is_connection_refusal()
 }
 
-/// Why it cannot be reached, for people.
+/// Returns the reason why it cannot be reached, for people.
 pub(super) fn why(error: &RedisError) -> String {
     if error.is_timeout() {
         return "no answer in time".into();
@@ -180,20 +177,20 @@ pub(super) fn why(error: &RedisError) -> String {
     }
 }
 
-/// Whether it was refused because Redis has no memory for more.
+/// Returns `true` if it was refused because Redis has no memory for more.
 pub(super) fn lacks_memory(error: &RedisError) -> bool {
     says(error, "OOM")
 }
 
-/// Whether only our waiting was interrupted by a signal: one that has a handler, or that stops this
-/// process or lets it go on.
+/// Returns `true` if a signal interrupted the wait: one with a handler, or one that stops or
+/// continues this process.
 pub(super) fn is_interruption(error: &RedisError) -> bool {
-    // The client keeps what has caused it to itself.
+    // The client does not give the cause.
     let code = nix::errno::Errno::EINTR as i32;
     error.is_io_error() && error.to_string().contains(&format!("(os error {code})"))
 }
 
-/// Whether it may be over when it is tried again.
+/// Returns `true` if a later try may succeed.
 pub(super) fn is_passing(error: &RedisError) -> bool {
     use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, NoScript, ReadOnly, TryAgain};
     match error.kind() {
@@ -209,18 +206,18 @@ pub(super) fn is_passing(error: &RedisError) -> bool {
     }
 }
 
-/// What passes, also where a script has met it: Redis cannot write its data to its disk just now, is
-/// busy with somebody's script, became a replica.
+/// Errors that pass, also where a script has met them: Redis cannot write its data to its disk just
+/// now, is busy with a script of another client, became a replica.
 const PASSING: [&str; 5] = ["MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN"];
 
-/// What has no code of its own: it has become a replica while we waited in it; all who were away have
-/// come back at once.
+/// Errors that pass and have no code of their own: Redis became a replica during the wait; too many
+/// clients have come back at once.
 const TRANSIENT: [&str; 2] = ["force unblock", TOO_MANY];
 
-/// What it says to whoever is one client too many.
+/// The message to one client too many.
 pub(super) const TOO_MANY: &str = "max number of clients";
 
-/// The same for people.
+/// Returns the same for people.
 pub(super) fn too_many_words(name: &str) -> String {
     format!(
         "{name} lets nobody else in: it has as many clients as its maxclients allows; raise that, or \
@@ -228,8 +225,8 @@ pub(super) fn too_many_words(name: &str) -> String {
     )
 }
 
-/// Whether an error has this code, or is a script's that quotes one with it. Before Redis 7.0 they
-/// all do.
+/// Returns `true` if an error has this code, or is a script's that quotes one with it. Before Redis
+/// 7.0 all errors of scripts do that.
 fn is_or_quotes(error: &RedisError, code: &str) -> bool {
     let detail = error.detail().unwrap_or_default();
     error.code() == Some(code) || detail.contains(&format!("-{code} "))

@@ -84,7 +84,6 @@ impl BatchRow {
     }
 }
 
-/// The items of a batch, in their order.
 #[derive(Debug, Clone)]
 pub(super) struct Items<'a>(&'a [u8]);
 

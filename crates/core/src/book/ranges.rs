@@ -9,7 +9,6 @@ use super::codec::{put_varint, take_varint};
 pub(super) struct Ranges {
     /// The last number of each range, by the first.
     ranges: BTreeMap<u64, u64>,
-    /// The count of all numbers.
     count: u64,
 }
 

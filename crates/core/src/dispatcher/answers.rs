@@ -1,10 +1,10 @@
-//! PURE: who of those that wait can be answered now.
+//! PURE: answers those of the waiting requests that can be answered now.
 
 use super::{Dispatcher, Reply, Request};
 use crate::ledger::{Refusal, Weight};
 
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
-    /// Answers with an item or with the end of the queue, if there is one of them.
+    /// Answers with an item or with the end of the queue, if it can.
     pub(super) fn answer_get(&mut self, request: Request) -> bool {
         if let Some(handed) = self.ledger.handle_get(request.holder) {
             self.answer(request, Reply::Item(handed));
@@ -30,7 +30,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Admits waiting puts while there is room; whether any was answered.
+    /// Admits waiting puts while there is room. Returns `true` if any was answered.
     pub(super) fn admit_puts(&mut self) -> bool {
         let mut is_any = false;
         while !self.puts.is_empty()
@@ -46,7 +46,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         is_any
     }
 
-    /// Answers the puts whose items are durable by now, and all of them if none can ever be.
+    /// Answers the puts whose items are durable by now, or all of them if none can become durable.
     pub(super) fn answer_staged(&mut self) {
         while let Some((request, id)) = self.staged.pop_front() {
             if self.ledger.is_durable(id) {
@@ -79,7 +79,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Whether nothing can be learnt of the stream just now.
+    /// Returns `true` if the stream cannot be asked just now.
     pub fn is_away(&self) -> bool {
         self.shared.as_ref().is_some_and(|shared| shared.is_away)
     }
@@ -105,7 +105,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         {
             let request = *request;
             self.leaving.pop_front();
-            // Otherwise it was answered with an item.
+            // If it is not found, it was answered with an item.
             if let Some(at) = self.gets.iter().position(|other| *other == request) {
                 self.gets.remove(at);
                 self.ledger.handle_getter_waiting(false);

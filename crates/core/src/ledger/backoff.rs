@@ -1,12 +1,13 @@
 //! Exponential back-off with jitter, as a pure function.
 //!
 //! The delay doubles from a base up to a cap, and jitter takes off up to half of it, so that what
-//! failed together does not come back together. Instead of a random number it hashes the caller's
-//! seed and the attempt, so that a run can be replayed. Used for items and for workers' restarts.
+//! failed together does not come back together. It hashes the caller's seed and the attempt in
+//! place of a random number, so that a run can be replayed. It is used for items and for workers'
+//! restarts.
 
 use core::time::Duration;
 
-/// How long to rest after the n-th failure in a row.
+/// The rest after the n-th failure in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     base: Duration,
@@ -14,7 +15,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// No rest at all.
+    /// Makes a back-off without any rest.
     #[must_use]
     pub const fn none() -> Self {
         Backoff {
@@ -23,13 +24,15 @@ impl Backoff {
         }
     }
 
-    /// Rests between half of and all of `base`, then twice that, four times that, up to `cap`.
+    /// Makes a back-off that rests between half of and all of `base`, then twice that, four times
+    /// that, up to `cap`.
     #[must_use]
     pub const fn exponential(base: Duration, cap: Duration) -> Self {
         Backoff { base, cap }
     }
 
-    /// The rest after failure number `failures` (1 for the first); `seed` decides the jitter.
+    /// Returns the rest after failure number `failures` (1 for the first); `seed` decides the
+    /// jitter.
     #[must_use]
     pub fn delay(&self, failures: u32, seed: u64) -> Duration {
         let doublings = failures.saturating_sub(1).min(30);
@@ -43,8 +46,8 @@ impl Backoff {
     }
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number
-/// Generators", OOPSLA 2014).
+/// Mixes the bits of a number: the finalizer of SplitMix64 (Steele, Lea, Flood: "Fast Splittable
+/// Pseudorandom Number Generators", OOPSLA 2014).
 pub fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! Why an attempt failed, and how a process ended: plain data with words for people.
+//! The causes of a failed attempt, and the ends of a process: plain data with words for people.
 //!
 //! Signals and exit codes are kept apart, never folded into one number. Nothing here asks the
 //! system anything.
@@ -52,25 +52,25 @@ const SIGNALS: [(i32, &str); 31] = [
     (31, "SIGSYS"),
 ];
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {
     /// It ended by itself with this exit code.
     Exited(i32),
     /// This signal killed it.
     Signaled(i32),
-    /// Nobody can say: something else in this program waited for it, or it ignores `SIGCHLD`.
+    /// Its end is unknown: other code in this program waited for it, or it ignores `SIGCHLD`.
     Unknown,
 }
 
 impl Exit {
-    /// Whether it ended by itself with code 0.
+    /// Returns `true` if it ended by itself with code 0.
     #[must_use]
     pub fn is_success(self) -> bool {
         self == Exit::Exited(0)
     }
 
-    /// The signal's name, such as `SIGKILL`, if a signal killed it.
+    /// Returns the signal's name, such as `SIGKILL`, if a signal killed it.
     #[must_use]
     pub fn signal_name(self) -> Option<String> {
         match self {
@@ -98,7 +98,7 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Why one attempt at an item failed. Journals keep it, so new cases go to the end.
+/// The cause of a failed attempt at an item. Journals keep it, so new cases go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
@@ -122,52 +122,52 @@ pub enum Cause {
     OutOfMemory,
     /// It was cancelled.
     Cancelled,
-    /// The supervisors that held it were lost with it, so many times: it may be what kills them.
+    /// The supervisors that held it were lost with it this many times, so it may be their killer.
     LostTooOften(u64),
-    /// Somebody else ended what the worker ran for it by this signal.
+    /// Another process killed what the worker ran for it, by this signal.
     Killed {
         /// The signal's number.
         signal: i32,
-        /// What happened, in words.
+        /// The event, in words.
         what: String,
     },
-    /// It was begun, and the machine had no room for what it wrote.
+    /// It was begun, and the machine had no room for its output.
     NoRoom(String),
-    /// It cannot be run, however often that is tried.
+    /// It cannot be run, now or later.
     Unrunnable(String),
-    /// What the worker ran for it ended with the exit code by which programs say that this signal has
-    /// asked them to: 128 and the signal's number.
+    /// The program that the worker ran for it ended with 128 and this signal's number: the exit
+    /// code by which programs say that the signal has asked them to end.
     AskedToEnd {
         /// The signal's number.
         signal: i32,
-        /// What happened, in words.
+        /// The event, in words.
         what: String,
     },
-    /// The command that was run for it ended in this way, by its own doing; or it could not be run
-    /// this time, and this is what a shell says of that.
+    /// The command that was run for it ended in this way by its own doing, or could not be run this
+    /// time; then `exit` is what a shell says of that.
     CommandFailed {
-        /// How it ended.
+        /// The command's end.
         exit: Exit,
-        /// What it said about that, if it said anything.
+        /// The command's own message, or an empty text.
         complaint: String,
     },
-    /// The command cannot be run for this item, however often that is tried.
+    /// The command cannot be run for this item, now or later.
     CommandUnrunnable {
-        /// What a shell says of that.
+        /// The end that a shell reports in this case.
         exit: Exit,
-        /// Why not.
+        /// The reason.
         complaint: String,
     },
     /// The process that was to serve the item ended without an answer, by its own doing.
     Unanswered {
-        /// How it ended.
+        /// The process's end.
         exit: Exit,
-        /// It had answered before.
+        /// True if it had answered before.
         has_answered: bool,
     },
 }
 
-/// The text in a cause, to be read or to be changed.
+/// The text in a cause, to read or to change.
 macro_rules! text_in {
     ($cause:expr) => {
         match $cause {
@@ -198,8 +198,8 @@ macro_rules! text_in {
 }
 
 impl Cause {
-    /// Whether the attempt was lost rather than failed: something from outside ended it, its worker
-    /// died, or the machine had no room for it. Where
+    /// Returns `true` if the attempt was lost rather than failed: something from outside ended it,
+    /// its worker died, or the machine had no room for it. Where
     /// [`max_lost_attempts`](super::Options::max_lost_attempts) says so, these are counted apart.
     #[must_use]
     pub fn is_loss(&self) -> bool {
@@ -225,7 +225,7 @@ impl Cause {
         }
     }
 
-    /// Whether another attempt would end in the same way, so that none is made.
+    /// Returns `true` if another attempt would end in the same way, so that none is made.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
@@ -250,8 +250,8 @@ impl Cause {
         }
     }
 
-    /// How the command or the process that worked on the item ended, if the cause tells. What overran
-    /// its time was sent `SIGTERM`.
+    /// Returns the end of the command or the process that worked on the item, if the cause tells. A
+    /// process that overran its time was sent `SIGTERM`.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
         match self {
@@ -262,7 +262,7 @@ impl Cause {
             Cause::TimedOut(_) => Some(Exit::Signaled(SIGTERM)),
             Cause::Killed { signal, .. } => Some(Exit::Signaled(*signal)),
             Cause::AskedToEnd { signal, .. } => Some(Exit::Exited(signal.saturating_add(128))),
-            // A process that serves many items may well exit with 0 in the midst of one, which must
+            // A process that serves many items may exit with 0 while it works on one, which must
             // not be taken for the item's success.
             Cause::Unanswered { .. }
             | Cause::Nack(_)
@@ -278,8 +278,8 @@ impl Cause {
         }
     }
 
-    /// Whether a worker can know it of an attempt that it made. Everything else is for whoever watches
-    /// over workers to say.
+    /// Returns `true` if a worker can know this cause of an attempt that it made. The supervisor
+    /// determines all other causes.
     #[doc(hidden)]
     #[must_use]
     pub fn is_a_workers_word(&self) -> bool {
@@ -305,20 +305,20 @@ impl Cause {
         }
     }
 
-    /// The text in it, if it has one.
+    /// Returns the text in it, if it has one.
     #[doc(hidden)]
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         text_in!(self).map(String::as_str)
     }
 
-    /// The same to be changed.
+    /// Returns the text in it, to be changed.
     #[doc(hidden)]
     pub fn text_mut(&mut self) -> Option<&mut String> {
         text_in!(self)
     }
 
-    /// The signal that ended the attempt, if one did that may have come from outside.
+    /// Returns the signal that ended the attempt, if one did that may have come from outside.
     fn signal(&self) -> Option<i32> {
         match self {
             Cause::WorkerDied(Exit::Signaled(signal))
@@ -343,13 +343,14 @@ impl Cause {
         }
     }
 
-    /// Whether it may have been ended by what stops a whole run: a signal that asks to end.
+    /// Returns `true` if a stop of a whole run may have ended it: a signal that asks to end.
     pub(super) fn may_be_of_a_stop(&self) -> bool {
         let asking = [SIGTERM, SIGINT, SIGHUP];
         self.signal().is_some_and(|signal| asking.contains(&signal))
     }
 
-    /// The same of a run that is being stopped: whoever has lost patience with it kills all of it.
+    /// Returns `true` if this is the end of an attempt in a run that is being stopped, where a
+    /// caller that lost patience may kill all of it.
     pub(super) fn is_of_a_stop(&self) -> bool {
         self.may_be_of_a_stop() || self.signal() == Some(SIGKILL)
     }
@@ -388,17 +389,17 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Where and when an attempt was made. Whoever reports a failure fills it in; empty where that is
-/// not known.
+/// The place and the time of an attempt, filled in by the code that reports a failure; empty where
+/// they are not known.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Scene {
     /// The worker's name.
     pub worker: String,
-    /// Its process; 0 if there was none.
+    /// Its process id; 0 if there was none.
     pub pid: u32,
-    /// When it began, in time since 1970 (UTC).
+    /// The time at which it began, since 1970 (UTC).
     pub started: Duration,
-    /// When it ended.
+    /// The time at which it ended.
     pub ended: Duration,
     /// The end of what the worker process wrote to stderr: at most the last 4 KiB.
     pub stderr: String,
@@ -409,9 +410,9 @@ pub struct Scene {
 pub struct Failure {
     /// Its number: 1 for the first; 0 where it was given up on before any.
     pub attempt: u32,
-    /// Why it failed.
+    /// The cause of the failure.
     pub cause: Cause,
-    /// Where and when.
+    /// The place and the time.
     pub scene: Scene,
 }
 
@@ -426,12 +427,12 @@ impl Failure {
     }
 }
 
-/// What an attempt's failure is put down to.
+/// The cause and the scene of an attempt that is to be charged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blame {
-    /// Why it failed.
+    /// The cause.
     pub cause: Cause,
-    /// Where and when.
+    /// The place and the time.
     pub scene: Scene,
 }
 
@@ -447,7 +448,8 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
-    /// What journals of the builds up to November 2026 have is read as it was written, byte by byte.
+    /// Causes in journals of the builds up to November 2026 are read as they were written, byte by
+    /// byte.
     #[test]
     fn causes_in_older_journals_are_what_they_were() {
         let words = || "x".to_owned();
@@ -495,7 +497,7 @@ mod tests {
         assert_eq!(failed("no words").exit(), Some(exit));
         let signal = i32::MAX;
         let what = String::new();
-        // Whatever a worker says, it is no reason to panic.
+        // A worker's message may hold anything and must not cause a panic.
         let exit = Cause::AskedToEnd { signal, what }.exit();
         assert_eq!(exit, Some(Exit::Exited(i32::MAX)));
     }

@@ -1,10 +1,10 @@
-//! The holders, and whose turn it is.
+//! The holders, and the order in which they are served.
 //!
-//! An idle worker gets an item at once; a busy one is refilled when its acknowledgements come
-//! back, up to its credit and to its fair share of what waits, so that batches grow by themselves
-//! and nobody hoards. Waking a worker costs as much as hundreds of tiny items: while one is fast,
-//! which is to say busy with tiny items, and a few wait, they are left to it rather than to another
-//! that would have to be woken. It knows holders and numbers, but no item.
+//! An idle worker gets an item at once. A busy one is refilled when its acknowledgements come back,
+//! up to its credit and its fair share of what waits, so batches grow by themselves and no worker
+//! hoards. Waking a worker costs as much as hundreds of tiny items. While one is fast, that is busy
+//! with tiny items, and a few wait, they are left to it and no other worker is woken. It knows
+//! holders and numbers, but no item.
 
 use alloc::collections::VecDeque;
 use core::ops::RangeInclusive;
@@ -15,11 +15,11 @@ use slotmap::SlotMap;
 use super::turn::Turn;
 use super::{Credit, HolderId};
 
-/// While a worker is fast, so many items must wait for another one to be woken: tiny items take a
-/// tenth to a fifth of a microsecond each, and waking somebody some fifty.
+/// The number of items that must wait before another worker is woken while one is fast: tiny items
+/// take a tenth to a fifth of a microsecond each, and waking a worker some fifty.
 const WORTH_WAKING: usize = 256;
 
-/// What a worker has in advance takes long if it takes so long in all.
+/// The total time from which the items that a worker has in advance count as long.
 const LONG: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
@@ -30,32 +30,32 @@ struct Holder {
     outstanding: u64,
     bytes: usize,
     ordinal: u64,
-    /// It is through with all deliveries up to this one, as far as it said so of many at once.
+    /// The last ordinal of the deliveries that it has reported in bulk to be through with.
     through: u64,
-    /// How many deliveries it may get in all.
+    /// The number of deliveries that it may get in all.
     quota: u64,
     is_in_idle_line: bool,
     is_in_refill_line: bool,
-    /// It was to give back what it had not begun of the deliveries up to this one.
+    /// The last ordinal of the deliveries that it was asked to give back.
     asked_back: u64,
 }
 
-/// What a holder counts for, or all of them together.
+/// The counts of one holder, or of all of them together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Tally {
-    /// Workers that may get something.
+    /// Workers that may get more.
     workers: usize,
-    /// Those of them that have nothing.
+    /// Those of them that hold nothing.
     idle: usize,
-    /// Holders of any kind that have something.
+    /// Holders of any kind that hold something.
     busy: usize,
     /// Workers that are busy with tiny items.
     fast: usize,
-    /// Workers that have items in advance, and were not asked for them.
+    /// Workers that have items in advance, and were not asked to give them back.
     ahead: usize,
-    /// Those of them that will be busy for long with these.
+    /// Those of them that these items will keep busy for long.
     hoarding: usize,
-    /// What workers have besides the one item that they work on.
+    /// The deliveries that workers have besides the one that they work on.
     prefetched: u64,
 }
 
@@ -122,13 +122,13 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
     holders: SlotMap<HolderId, Holder>,
-    /// Workers that became idle, longest idle first. May name some that no longer are.
+    /// Workers that became idle, longest idle first. Some of them may no longer be idle.
     idle_line: VecDeque<HolderId>,
     /// Busy workers that acknowledged something since their last refill.
     refill_line: VecDeque<HolderId>,
-    /// Who is being served, and how many more items it gets in this turn.
+    /// The holder that is being served, and the number of items that it still gets in this turn.
     turn: Option<(HolderId, usize)>,
-    /// Those that had all the deliveries they may get, and settled them.
+    /// Holders that have had all the deliveries they may get, and have settled them.
     worn_line: VecDeque<HolderId>,
     tally: Tally,
 }
@@ -156,7 +156,7 @@ impl Consumers {
         id
     }
 
-    /// Changes a holder, and what all of them count for.
+    /// Changes a holder, and the counts of all of them.
     fn change<R>(&mut self, id: HolderId, change: impl FnOnce(&mut Holder) -> R) -> Option<R> {
         let holder = self.holders.get_mut(id)?;
         let before = holder.tally();
@@ -175,7 +175,7 @@ impl Consumers {
         }
     }
 
-    /// Whether the holder is there and was not stopped.
+    /// Returns `true` if the holder exists and was not stopped.
     pub(super) fn is_open(&self, id: HolderId) -> bool {
         self.holders.get(id).is_some_and(|holder| holder.is_open)
     }
@@ -185,8 +185,8 @@ impl Consumers {
         holder.is_some_and(|holder| holder.credit.is_some())
     }
 
-    /// Whether this worker is relied on to come back soon: it has items in advance, or keeps others
-    /// from being woken.
+    /// Returns `true` if this worker is relied on to come back soon: it has items in advance, or
+    /// keeps others from being woken.
     pub(super) fn is_relied_on(&self, id: HolderId) -> bool {
         let holder = self.holders.get(id);
         holder.is_some_and(|holder| holder.is_ahead() || holder.is_fast())
@@ -197,12 +197,11 @@ impl Consumers {
         usize::try_from(outstanding).unwrap_or(usize::MAX)
     }
 
-    /// The ordinal of a holder's last delivery.
     pub(super) fn last_ordinal(&self, id: HolderId) -> u64 {
         self.holders.get(id).map_or(0, |holder| holder.ordinal)
     }
 
-    /// How many more items workers may have, beyond what they have.
+    /// Returns the number of items that workers may have beyond those that they have.
     pub(super) fn appetite(&self) -> u64 {
         let open = self.holders.values().filter(|holder| holder.is_open);
         let room = open.filter_map(|holder| {
@@ -224,18 +223,18 @@ impl Consumers {
         usize::try_from(self.tally.prefetched).unwrap_or(usize::MAX)
     }
 
-    /// Whether one of `waiting` items should go to somebody now.
+    /// Returns `true` if one of `waiting` items should be handed out now.
     pub(super) fn has_idle_taker(&self, waiting: usize) -> bool {
         self.tally.idle > 0 && self.is_worth_waking(waiting)
     }
 
-    /// Whether somebody may be there who gets the next of `waiting` items.
+    /// Returns `true` if there may be a worker that gets the next of `waiting` items.
     pub(super) fn has_takers(&self, waiting: usize) -> bool {
         let is_busy_one = !self.refill_line.is_empty() || self.turn.is_some();
         is_busy_one || self.has_idle_taker(waiting)
     }
 
-    /// Whether items wait for a worker that is relied on, while another one is idle.
+    /// Returns `true` if items wait for a worker that is relied on, while another one is idle.
     pub(super) fn is_relying(&self, waiting: usize) -> bool {
         let waits = self.tally.ahead > 0 || (self.tally.fast > 0 && waiting > 0);
         self.tally.idle > 0 && waits
@@ -245,7 +244,6 @@ impl Consumers {
         self.tally.fast == 0 || waiting >= WORTH_WAKING
     }
 
-    /// Counts a delivery of `weight` bytes and returns its ordinal.
     pub(super) fn take(&mut self, id: HolderId, weight: usize) -> u64 {
         let taken = self.change(id, |holder| {
             holder.outstanding += 1;
@@ -262,8 +260,8 @@ impl Consumers {
         ordinal
     }
 
-    /// A holder is through with its deliveries up to this one: the ordinals that are news. `None`
-    /// where it is gone or speaks of what it was never given.
+    /// Notes that a holder is through with its deliveries up to this one, and returns the ordinals
+    /// that this settles; `None` if the holder is gone or was never given that many.
     pub(super) fn settle_through(
         &mut self,
         id: HolderId,
@@ -278,8 +276,8 @@ impl Consumers {
         Some(run)
     }
 
-    /// A worker has been at one item for so long already. Whether it has others, and was not asked
-    /// for them.
+    /// Notes that a worker has been at one item for this long. Returns `true` if it has others, and
+    /// was not asked for them yet.
     pub(super) fn restrain(&mut self, id: HolderId, service: Duration) -> bool {
         let is_ahead = self.change(id, |holder| {
             if let Some(credit) = &mut holder.credit {
@@ -297,7 +295,7 @@ impl Consumers {
         self.release_many(id, 1, weight, service);
     }
 
-    /// Counts settled deliveries that weigh so much together.
+    /// Counts settled deliveries of this total weight.
     pub(super) fn release_many(
         &mut self,
         id: HolderId,
@@ -332,8 +330,8 @@ impl Consumers {
         }
     }
 
-    /// A worker that has work for long while another one has none: what it has not begun should go
-    /// back. It is named once for what it has.
+    /// Returns a worker that has work for long while another one has none: what it has not begun
+    /// should go back. It is named once for the same items.
     pub(super) fn poll_hoarder(&mut self) -> Option<HolderId> {
         if self.tally.idle == 0 || self.tally.hoarding == 0 {
             return None;
@@ -344,18 +342,18 @@ impl Consumers {
         Some(id)
     }
 
-    /// The next holder that has had its share for good.
+    /// Returns the next holder that has had all the deliveries it may get.
     pub(super) fn poll_worn(&mut self) -> Option<HolderId> {
         self.worn_line.pop_front()
     }
 
-    /// What all holders have and have not settled.
+    /// Returns the number of deliveries that are not settled.
     pub(super) fn outstanding_in_all(&self) -> u64 {
         let outstanding = self.holders.values().map(|holder| holder.outstanding);
         outstanding.sum()
     }
 
-    /// Who gets the next of `waiting` items, which weighs `weight` bytes.
+    /// Returns the holder that gets the next of `waiting` items, which weighs `weight` bytes.
     pub(super) fn next_taker(&mut self, waiting: usize, weight: usize) -> Option<HolderId> {
         if let Some((id, left)) = self.turn.take()
             && left > 0
@@ -374,7 +372,8 @@ impl Consumers {
         Some(id)
     }
 
-    /// The turn that is under way, if its holder may still get something; to be given back.
+    /// Takes the turn that is under way, if its holder may still get more; the caller gives it
+    /// back.
     pub(super) fn take_turn(&mut self) -> Option<Turn> {
         let (id, left) = self.turn?;
         let holder = self.holders.get(id).filter(|holder| holder.is_open)?;
@@ -402,7 +401,7 @@ impl Consumers {
         }
     }
 
-    /// Nothing waits any more: whoever is served next is chosen afresh.
+    /// Ends the turn, because nothing waits any more: the next holder is chosen afresh.
     pub(super) fn end_turn(&mut self) {
         self.turn = None;
     }

@@ -1,42 +1,44 @@
-//! How much one worker may hold: as many items as about eight milliseconds of its work.
+//! The credit of one worker: as many items as about eight milliseconds of its work.
 //!
-//! Little credit leaves a worker idle for a round trip after each item; much lets it hoard items
-//! that an idle colleague could do. Eight milliseconds are twice the time after which a worker
-//! speaks of what it has done at the latest, so that it never runs out. Nobody waits behind them:
-//! each gets his fair share of what waits, and where one item takes longer than those before it, or
-//! a colleague has nothing to do, what was handed out in advance is taken back. It knows nothing of the worker but its service times.
+//! Little credit leaves a worker idle for a round trip after each item; much credit lets it hoard
+//! items that an idle one could do. Eight milliseconds are twice the longest time after which a
+//! worker reports what it has done, so it never runs out. No item waits long behind these: each
+//! worker gets its fair share of what waits. Where one item takes longer than those before it, or
+//! another worker is idle, items handed out in advance are taken back. It knows nothing of the
+//! worker but its service times.
 
 use core::time::Duration;
 
-/// Work that a worker may hold, in nanoseconds of its own service time.
+/// The work that a worker may hold, in nanoseconds of its own service time.
 const HORIZON_NS: u64 = 8_000_000;
 
-/// More gains nothing: what is done once for all of them costs a thousandth of one already.
+/// The greatest credit. More gains nothing: the work done once for all of them costs a thousandth
+/// of one already.
 const ITEMS_MAX: u64 = 1024;
 
-/// A worker that may hold so many has items of five microseconds or less.
+/// The credit from which a worker counts as fast: its items take five microseconds or less.
 const FAST_LIMIT: u64 = 1000;
 
-/// Bytes that a worker may hold beyond its first item: less than half of the ring to it.
+/// The bytes that a worker may hold beyond its first item: less than half of the ring to it.
 const BYTES_MAX: usize = 112 * 1024;
 
-/// After as many equal service times the mean is theirs (a hundredth of what it was is left), and
-/// the limit has doubled as often as it can.
+/// The number of equal service times after which nothing changes: a hundredth of the former mean is
+/// left, and the limit has doubled as often as it can.
 const SETTLED_AFTER: u64 = 32;
 
 /// The items and bytes that may be outstanding at one worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Credit {
     is_adaptive: bool,
-    /// Its worker's progress can be seen.
+    /// True if its worker's progress can be seen.
     is_seen: bool,
     limit: u64,
-    /// Running mean of service times; `None` before the first one.
+    /// The running mean of service times; `None` before the first one.
     service_ns: Option<u64>,
 }
 
 impl Credit {
-    /// Starts with one item and follows the worker's service time.
+    /// Makes a credit that starts with one item and follows the worker's service time.
     #[must_use]
     pub fn adaptive() -> Self {
         Credit {
@@ -47,7 +49,7 @@ impl Credit {
         }
     }
 
-    /// One item at a time: nothing is prefetched.
+    /// Makes a credit of one item at a time: nothing is prefetched.
     #[must_use]
     pub fn single() -> Self {
         Credit {
@@ -56,8 +58,8 @@ impl Credit {
         }
     }
 
-    /// The same for a worker whose progress can be seen from outside, so that it may be relied on to
-    /// come back soon while its items are tiny.
+    /// Makes it the credit of a worker whose progress can be seen from outside, which may therefore
+    /// be relied on to come back soon while its items are tiny.
     #[must_use]
     pub fn seen(self) -> Self {
         Credit {
@@ -66,25 +68,25 @@ impl Credit {
         }
     }
 
-    /// Whether its worker's items are tiny, and it can be seen when they are not any more.
+    /// Returns `true` if its worker's items are tiny, and it can be seen when they no longer are.
     #[must_use]
     pub fn is_fast(&self) -> bool {
         self.is_seen && self.limit >= FAST_LIMIT
     }
 
-    /// How long the worker will need for so many items, as far as is known.
+    /// Returns the time that the worker will need for this many items, as far as it is known.
     #[must_use]
     pub fn time_of(&self, items: u64) -> Duration {
         Duration::from_nanos(self.service_ns.unwrap_or(0).saturating_mul(items))
     }
 
-    /// How many items may be outstanding now.
+    /// Returns the number of items that may be outstanding now.
     #[must_use]
     pub fn items(&self) -> u64 {
         self.limit
     }
 
-    /// Whether `outstanding` items of `bytes` leave room for one more of `weight` bytes.
+    /// Returns `true` if `outstanding` items of `bytes` leave room for one more of `weight` bytes.
     #[must_use]
     pub fn allows(&self, outstanding: u64, bytes: usize, weight: usize) -> bool {
         outstanding == 0 || (outstanding < self.limit && bytes.saturating_add(weight) <= BYTES_MAX)
@@ -108,14 +110,13 @@ impl Credit {
         self.limit = wanted.min(self.limit * 2);
     }
 
-    /// Learns from one item that has taken so long and is not over: no others meanwhile.
+    /// Learns from one item that has taken this long and is not over: nothing is added meanwhile.
     pub fn restrain(&mut self, service: Duration) {
         self.observe(service);
         self.limit = 1;
     }
 
-    /// Learns from so many items that took `service` each. After a few of them nothing changes any
-    /// more.
+    /// Learns from this many items that took `service` each. After a few of them nothing changes.
     pub fn observe_many(&mut self, service: Duration, count: u64) {
         for _ in 0..count.min(SETTLED_AFTER) {
             self.observe(service);

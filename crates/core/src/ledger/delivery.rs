@@ -1,9 +1,9 @@
-//! What names a delivery: its token for those who settle it, its ordinal for those who saw it begin.
+//! The names of a delivery: its token, to settle it, and its ordinal, to say where a holder is.
 
 use super::{HolderId, ItemId};
 
-/// Proof of one delivery: whose it is, and which of his. A settled or lost delivery's token is
-/// stale and is refused.
+/// The proof of one delivery: its holder, and its place among that holder's. The token of a settled
+/// or lost delivery is stale and is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     pub(super) holder: HolderId,
@@ -11,13 +11,13 @@ pub struct Token {
 }
 
 impl Token {
-    /// The token of this holder's delivery with this ordinal, if there is one.
+    /// Returns the token of this holder's delivery with this ordinal, if there is one.
     #[must_use]
     pub fn of(holder: HolderId, ordinal: u64) -> Self {
         Token { holder, ordinal }
     }
 
-    /// The delivery's place among all to its holder.
+    /// Returns the delivery's place among all to its holder.
     #[must_use]
     pub fn ordinal(self) -> u64 {
         self.ordinal
@@ -27,48 +27,48 @@ impl Token {
 /// One item handed to one holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handed {
-    /// Who got it.
+    /// The holder that got it.
     pub holder: HolderId,
-    /// What an acknowledgement must show.
+    /// The token that an acknowledgement must show.
     pub token: Token,
     /// Its place among all deliveries to this holder: 1, 2, 3 and so on.
     pub ordinal: u64,
-    /// Which item.
+    /// The item's number.
     pub id: ItemId,
-    /// Which attempt this is: 1 plus the number of failed ones.
+    /// The number of this attempt: 1 plus the number of failed ones.
     pub attempt: u32,
 }
 
-/// Which of its deliveries a holder had started when it went.
+/// The deliveries that a holder had started when it left.
 ///
-/// A handler runs one delivery at a time, so it names that one; a loop of `get` and `task_done`
-/// may hold several, so it names the last one taken. Zero names none.
+/// A handler runs one delivery at a time, so it names that one; a loop of `get` and `task_done` may
+/// hold several, so it names the last one taken. Zero names none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Started {
-    /// The ordinal that a handler was running.
+    /// The ordinal of the delivery that a handler was running.
     pub current: u64,
-    /// All ordinals up to this one had been taken by `get`.
+    /// The ordinal up to which all had been taken by `get`.
     pub taken: u64,
 }
 
-/// What the memory of a worker said at its end of the deliveries that it had started. The worker wrote
-/// it, so that any of it may be nonsense.
+/// The deliveries that a worker had started, by its memory at its end. The worker wrote it, so any
+/// of it may be nonsense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LastWords {
-    /// What it had started.
+    /// The deliveries that it had started.
     pub started: Started,
     /// The last ordinal that a handler had ever begun.
     pub begun: u64,
-    /// Something else that it wrote made no sense.
+    /// True if something else that it wrote made no sense.
     pub is_garbled: bool,
 }
 
-/// What is believed of a worker's last words.
+/// The part of a worker's last words that is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
-    /// What it had started.
+    /// The deliveries that it had started.
     pub started: Started,
-    /// Whether its words can be true.
+    /// True if its words can be true.
     pub is_sound: bool,
 }
 

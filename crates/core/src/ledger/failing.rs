@@ -1,5 +1,5 @@
-//! What becomes of an item whose attempt has failed: another attempt, or a dead letter. Whether it is
-//! charged with that at all is decided before.
+//! The fate of an item whose attempt has failed: another attempt, or a dead letter. It does not
+//! decide whether the item is charged at all.
 
 use core::time::Duration;
 

@@ -1,9 +1,9 @@
-//! Which holder has which item: the deliveries that are not settled, by holder and ordinal.
+//! The deliveries that are not settled, by holder and ordinal.
 //!
 //! Ordinals of one holder follow each other and are settled nearly in that order, so its deliveries
-//! are a row, and finding one is reckoning. One that is held for long while others come and go is
-//! laid aside, so that a row is never much longer than what is in it. It knows nothing of credits
-//! or of what the end of a delivery means.
+//! form a row, and finding one is arithmetic. A delivery that is held for long while others come
+//! and go is laid aside, so a row is never much longer than its content. It knows nothing of
+//! credits or of the meaning of a delivery's end.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -14,13 +14,12 @@ use slotmap::SecondaryMap;
 use super::waiting::Entry;
 use super::{Handed, HolderId, Token};
 
-/// A row may have this many gaps besides one for each delivery in it.
+/// The number of gaps that a row may have besides one for each delivery in it.
 const GAPS: usize = 64;
 
-/// One delivery that is not settled.
 #[derive(Debug)]
 pub(super) struct Lease<P> {
-    /// Handed out to a `get`, rather than by `poll_delivery`.
+    /// True if it was handed out to a `get`, rather than by `poll_delivery`.
     pub(super) is_asked_for: bool,
     pub(super) entry: Entry<P>,
 }
@@ -37,15 +36,14 @@ impl Token {
     }
 }
 
-/// What one holder has.
 #[derive(Debug)]
 struct Hand<P> {
     /// The ordinal of the first place in the row.
     first: u64,
-    /// Settled ones leave a gap; the first place is none.
+    /// The row. Settled deliveries leave a gap; the first place is never a gap.
     row: VecDeque<Option<Lease<P>>>,
     in_row: usize,
-    /// What was held for long: before the row.
+    /// Deliveries from before the row, which were held for long.
     aside: BTreeMap<u64, Lease<P>>,
 }
 
@@ -124,7 +122,7 @@ impl<P> Hand<P> {
         Some(lease)
     }
 
-    /// Removes what was given to its holder without being asked for.
+    /// Removes a delivery that its holder did not ask for.
     fn remove_given(&mut self, ordinal: u64) -> Option<Lease<P>> {
         match self.get(ordinal)?.is_asked_for {
             true => None,
@@ -185,8 +183,8 @@ impl<P> Leases<P> {
         Some(lease)
     }
 
-    /// Removes a run of a holder's deliveries, one after the other; `None` for those that are
-    /// settled. Those that it asked for stay: it speaks of each of them.
+    /// Removes a run of a holder's deliveries in order, with `None` for those that are settled.
+    /// Deliveries that it asked for stay, because it settles each of them.
     pub(super) fn remove_run(
         &mut self,
         holder: HolderId,
@@ -201,12 +199,10 @@ impl<P> Leases<P> {
         }
     }
 
-    /// What a holder has, by ordinal.
     pub(super) fn of(&self, holder: HolderId) -> impl Iterator<Item = (u64, &Lease<P>)> {
         self.hands.get(holder).into_iter().flat_map(Hand::iter)
     }
 
-    /// All deliveries, holder by holder.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Token, &Lease<P>)> {
         self.hands.iter().flat_map(|(holder, hand)| {
             let leases = hand.iter();
@@ -214,7 +210,6 @@ impl<P> Leases<P> {
         })
     }
 
-    /// Takes all that a holder has, by ordinal.
     pub(super) fn take_all(&mut self, holder: HolderId) -> Vec<(u64, Lease<P>)> {
         let Some(hand) = self.hands.remove(holder) else {
             return Vec::new();

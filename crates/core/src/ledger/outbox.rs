@@ -1,9 +1,10 @@
-//! What must be durable, and what may be told only after it is.
+//! The records that must be durable, and the reports that wait for them.
 //!
 //! With a journal, every change of the ledger leaves a record. Records are taken in writes, one at
-//! a time; whatever came meanwhile goes into the next one, so that many changes share one commit. A
+//! a time; those that come meanwhile go into the next one, so many changes share one commit. A
 //! report waits for the write that holds all records made before it. Without a journal nothing
-//! waits. After raft-rs' `Ready`, which splits its outputs in the same way. It knows no journal.
+//! waits. It follows raft-rs' `Ready`, which splits its outputs in the same way. It knows no
+//! journal.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -12,18 +13,16 @@ use super::{Fate, ItemId, Record, Report, Write};
 
 #[derive(Debug)]
 pub(super) struct Outbox<P, R> {
-    /// Whether there is a journal.
     is_journaled: bool,
-    /// For the next write.
     records: Vec<Record<P>>,
-    /// Items accepted in `records`, and in the write under way.
+    /// The items accepted in `records`, and those in the write under way.
     staged: usize,
     staged_under_way: usize,
     /// The write under way, or else the last one.
     number: u64,
     is_under_way: bool,
     is_broken: bool,
-    /// Each with the write that it waits for.
+    /// The reports, each with the write that it waits for.
     reports: VecDeque<(u64, Report<P, R>)>,
 }
 
@@ -49,7 +48,6 @@ impl<P, R> Outbox<P, R> {
         self.is_broken
     }
 
-    /// Makes a record, if there is a journal to keep it.
     pub(super) fn record(&mut self, record: impl FnOnce() -> Record<P>) {
         if self.is_journaled {
             let record = record();
@@ -58,7 +56,7 @@ impl<P, R> Outbox<P, R> {
         }
     }
 
-    /// Tells this when all that was recorded so far is durable.
+    /// Makes this report when all that was recorded so far is durable.
     pub(super) fn report(&mut self, report: Report<P, R>) {
         let after = if !self.records.is_empty() {
             self.number + 1
@@ -70,8 +68,8 @@ impl<P, R> Outbox<P, R> {
         self.reports.push_back((after, report));
     }
 
-    /// What is not under way yet of this item is not written any more. What that said of it, if
-    /// anything.
+    /// Drops the records of this item that are not under way yet, and returns what they said of it,
+    /// if anything.
     pub(super) fn withdraw(&mut self, id: ItemId) -> Option<Fate> {
         let mut fate = None;
         self.records.retain(|record| {
@@ -86,7 +84,6 @@ impl<P, R> Outbox<P, R> {
         fate
     }
 
-    /// What was to be told of this item does not hold.
     pub(super) fn retract(&mut self, id: ItemId) {
         self.reports.retain(|(_, report)| report.id() != id);
     }
@@ -107,12 +104,12 @@ impl<P, R> Outbox<P, R> {
         !self.is_under_way && !self.is_broken && !self.records.is_empty()
     }
 
-    /// Whether all records are durable, or never will be.
+    /// Returns `true` if all records are durable, or never will be.
     pub(super) fn is_written(&self) -> bool {
         self.is_broken || (!self.is_under_way && self.records.is_empty())
     }
 
-    /// What to write next; nothing while a write is under way, or after one has failed.
+    /// Returns the next write; nothing while a write is under way, or after one has failed.
     pub(super) fn poll_write(&mut self) -> Option<Write<P>> {
         if !self.has_write() {
             return None;
@@ -126,7 +123,7 @@ impl<P, R> Outbox<P, R> {
         })
     }
 
-    /// The write under way is durable. How many accepted items were in it.
+    /// Notes that the write under way is durable, and returns the number of items accepted in it.
     pub(super) fn written(&mut self, number: u64) -> usize {
         if !self.is_under_way || number != self.number {
             return 0;
@@ -135,18 +132,18 @@ impl<P, R> Outbox<P, R> {
         core::mem::take(&mut self.staged_under_way)
     }
 
-    /// The write under way failed, and there will be no other.
+    /// Notes that the write under way failed; there will be no other.
     pub(super) fn break_off(&mut self) {
         self.is_broken = true;
         self.is_under_way = false;
         self.staged_under_way = 0;
         self.staged = 0;
-        // Whatever waits for a write waits for ever.
+        // A report that waits for a write waits for ever.
         self.number = self.number.max(1);
         self.records.clear();
     }
 
-    /// Whether everything recorded is durable, and everything told.
+    /// Returns `true` if everything is durable, and every report was made.
     pub(super) fn is_clear(&self) -> bool {
         !self.is_under_way && self.records.is_empty() && self.reports.is_empty() && !self.is_broken
     }

@@ -1,5 +1,5 @@
-//! How an attempt ended, in one type: for the handler's side, on its way between two processes, and
-//! for the ledger.
+//! The outcome of an attempt, in one type: for the handler's side, on its way between two
+//! processes, and for the ledger.
 
 use alloc::string::String;
 use core::time::Duration;
@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use super::Cause;
 
-/// How an attempt ended. `R` is what its result is at this place: bytes in a record or in memory, or
-/// what is kept of it.
+/// The outcome of an attempt. `R` is the form of its result at this place: bytes in a record or in
+/// memory, or what is kept of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome<R> {
     /// It is done, with this result.
     Done(R),
     /// It failed.
     Failed {
-        /// Why.
+        /// The cause.
         cause: Cause,
-        /// How long the item rests before its next attempt; `None`: as its queue's options say.
+        /// The rest of the item before its next attempt; `None`: as its queue's options say.
         rest: Option<Duration>,
     },
     /// It never began: the item goes back uncounted.
@@ -28,13 +28,13 @@ pub enum Outcome<R> {
 }
 
 impl<R> Outcome<R> {
-    /// Failed, to be tried again as the queue's options say.
+    /// Makes a failure that is tried again as the queue's options say.
     #[must_use]
     pub fn failed(cause: Cause) -> Self {
         Outcome::Failed { cause, rest: None }
     }
 
-    /// Whether it never began.
+    /// Returns `true` if it never began.
     #[must_use]
     pub fn is_return(&self) -> bool {
         match self {
@@ -43,7 +43,7 @@ impl<R> Outcome<R> {
         }
     }
 
-    /// Whether what follows from it depends on the time.
+    /// Returns `true` if its consequences depend on the time.
     #[must_use]
     pub fn needs_time(&self) -> bool {
         match self {
@@ -52,7 +52,7 @@ impl<R> Outcome<R> {
         }
     }
 
-    /// The same with another form of its result.
+    /// Converts the result.
     #[must_use]
     pub fn map<S>(self, form: impl FnOnce(R) -> S) -> Outcome<S> {
         match self {
@@ -63,7 +63,7 @@ impl<R> Outcome<R> {
         }
     }
 
-    /// The same, where there may be no other form of it.
+    /// Converts the result, where that may fail.
     ///
     /// # Errors
     /// That of `form`.
@@ -76,7 +76,7 @@ impl<R> Outcome<R> {
         }
     }
 
-    /// The longest text that it carries, to be cut where it is too long for a record.
+    /// Returns the longest text that it carries, to be cut where it is too long for a record.
     pub fn text_mut(&mut self) -> Option<&mut String> {
         match self {
             Outcome::Failed { cause, .. } => cause.text_mut(),
@@ -85,7 +85,7 @@ impl<R> Outcome<R> {
         }
     }
 
-    /// The same to be read.
+    /// Returns the longest text that it carries.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {

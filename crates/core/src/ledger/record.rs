@@ -1,5 +1,5 @@
-//! What a journal keeps: the changes that must outlive the supervisor, and what is left of them
-//! when it begins again. Plain data.
+//! The content of a journal: the changes that must outlive the supervisor, and the state that they
+//! add up to when it begins again. Plain data.
 
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -11,45 +11,45 @@ use super::{Cause, Failure, ItemId, Scene};
 pub enum Record<P> {
     /// The item was accepted.
     Accepted {
-        /// Which item.
+        /// The item's number.
         id: ItemId,
         /// The item itself.
         payload: P,
     },
     /// An attempt failed.
     Failed {
-        /// Which item.
+        /// The item's number.
         id: ItemId,
-        /// Which attempt, and why.
+        /// The attempt, and the cause of its failure.
         failure: Failure,
     },
     /// The item is done.
     Done {
-        /// Which item.
+        /// The item's number.
         id: ItemId,
     },
     /// The item is a dead letter.
     Dead {
-        /// Which item.
+        /// The item's number.
         id: ItemId,
         /// The item itself.
         payload: P,
     },
-    /// An attempt is over. Kept until it is shown, where
+    /// An attempt is over. It is kept until it is shown, where
     /// [`handle_keep_attempts`](super::Ledger::handle_keep_attempts) asks for that.
     Over {
-        /// Which item.
+        /// The item's number.
         id: ItemId,
         /// The item itself, so that it can be named.
         payload: P,
-        /// How the attempt ended.
+        /// The attempt's end.
         attempt: Attempt,
     },
-    /// Somebody has shown how an attempt ended: it need not be kept any more.
+    /// The end of an attempt was shown and need not be kept any more.
     Shown {
-        /// Which item.
+        /// The item's number.
         id: ItemId,
-        /// Which attempt.
+        /// The attempt's number.
         attempt: u32,
     },
 }
@@ -59,16 +59,16 @@ pub enum Record<P> {
 pub struct Attempt {
     /// Its number: 1 for the first; 0 where the item was given up on before any.
     pub number: u32,
-    /// Why it failed; `None` if the item is done.
+    /// The cause of its failure; `None` if the item is done.
     pub cause: Option<Cause>,
-    /// Whether the item has its end with it: it is done, or a dead letter.
+    /// True if the item ended with it: it is done, or a dead letter.
     pub is_last: bool,
-    /// Where and when.
+    /// The place and the time.
     pub scene: Scene,
 }
 
 impl<P> Record<P> {
-    /// Which item it is about.
+    /// Returns the number of the item that it is about.
     #[must_use]
     pub fn id(&self) -> ItemId {
         let (Record::Accepted { id, .. }
@@ -84,38 +84,39 @@ impl<P> Record<P> {
 /// Records that are made durable together, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write<P> {
-    /// Counts the writes; to be given back to [`handle_written`](super::Ledger::handle_written).
+    /// The number of the write, to be given back to
+    /// [`handle_written`](super::Ledger::handle_written).
     pub number: u64,
-    /// In the order in which they came.
+    /// The records, in the order in which they came.
     pub records: Vec<Record<P>>,
 }
 
 /// An accepted item without a terminal state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished<P> {
-    /// Which item.
+    /// The item's number.
     pub id: ItemId,
     /// The item itself.
     pub payload: P,
     /// Every failed attempt, oldest first.
     pub history: Vec<Failure>,
-    /// How many of them do not count: it was a dead letter and is tried again.
+    /// The number of them that do not count, because it was a dead letter and is tried again.
     pub forgiven: u32,
 }
 
-/// What a journal knows when a supervisor begins.
+/// The contents of a journal when a supervisor begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered<P> {
-    /// Items ever accepted: the number of the last one.
+    /// The number of items ever accepted, which is the number of the last one.
     pub accepted: u64,
-    /// Of these, how many are dead letters.
+    /// The number of them that are dead letters.
     pub dead: u64,
-    /// And which have no terminal state. All others are done.
+    /// Those that have no terminal state. All others are done.
     pub unfinished: Vec<Unfinished<P>>,
 }
 
 impl<P> Unfinished<P> {
-    /// The same with another form of its item.
+    /// Converts the payload.
     #[must_use]
     pub fn map_payload<Q>(self, form: impl FnOnce(P) -> Q) -> Unfinished<Q> {
         Unfinished {
@@ -128,7 +129,7 @@ impl<P> Unfinished<P> {
 }
 
 impl<P> Recovered<P> {
-    /// The same with another form of its items.
+    /// Converts the payloads.
     #[must_use]
     pub fn map_payloads<Q>(self, form: impl Fn(P) -> Q) -> Recovered<Q> {
         let unfinished = self.unfinished.into_iter();

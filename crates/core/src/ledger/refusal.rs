@@ -1,12 +1,12 @@
-//! Why what was asked of a queue was not done: one type for it, from the ledger to the caller, in
-//! this process or in another one.
+//! The reason why a request to a queue was refused: one type for it, from the ledger to the caller,
+//! in this process or in another one.
 //!
-//! It has no words. Why a journal or a pool has failed is known where that happened, and travels
+//! It has no words. The place where a journal or a pool failed knows why, and its words travel
 //! beside the refusal.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a put, a get or a join was not done.
+/// The reason why a put, a get or a join was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// There is no room, or there was none in time.
@@ -17,12 +17,12 @@ pub enum Refusal {
     Closed,
     /// The time for joining is over.
     TimedOut {
-        /// So many items have no end yet.
+        /// The number of items without an end.
         unfinished: u64,
     },
-    /// Nobody is left to do the work.
+    /// No workers are left.
     NoWorkersLeft {
-        /// So many items have no end.
+        /// The number of items without an end.
         unfinished: u64,
     },
     /// A worker would wait for the end of an item that it holds itself.

@@ -1,4 +1,4 @@
-//! What the ledger says: counts, ends of items and of attempts. Plain data.
+//! The ledger's reports: counts, ends of items and of attempts. Plain data.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -8,7 +8,7 @@ use super::{Failure, Handed, ItemId};
 /// An item given up on, with its whole history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter<P> {
-    /// Which item.
+    /// The item's number.
     pub id: ItemId,
     /// The item itself.
     pub payload: P,
@@ -17,7 +17,7 @@ pub struct DeadLetter<P> {
 }
 
 impl<P> DeadLetter<P> {
-    /// The same letter with another form of its item.
+    /// Returns the same letter with another form of its item.
     pub fn with_payload<Q>(self, payload: Q) -> DeadLetter<Q> {
         DeadLetter {
             id: self.id,
@@ -27,23 +27,23 @@ impl<P> DeadLetter<P> {
     }
 }
 
-/// Something that happened to an item and that others want to hear of.
+/// A report of something that happened to an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report<P, R> {
-    /// It was acknowledged.
+    /// The item was acknowledged.
     Done {
         /// The delivery that was acknowledged.
         handed: Handed,
         /// The item itself.
         payload: P,
-        /// How long it was worked on.
+        /// The time that it took.
         service: Duration,
-        /// What came of it.
+        /// Its result.
         result: R,
     },
     /// An attempt failed; the item will be handed out again.
     Retry {
-        /// Which item.
+        /// The item's number.
         id: ItemId,
         /// The attempt that failed.
         failure: Failure,
@@ -58,7 +58,7 @@ pub enum Report<P, R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stale;
 
-/// What a cancelled item was doing.
+/// The state in which a cancelled item was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
     /// It waited.
@@ -69,12 +69,12 @@ pub enum Cancelled {
     Not,
 }
 
-/// Where all accepted items are.
+/// The places of all accepted items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Items that were accepted; with a journal, also those that are just being written down.
     pub accepted: u64,
-    /// Items that nobody holds: anybody may get them, or they are just being written down.
+    /// Items that no holder has: they may be handed out, or are just being written down.
     pub waiting: u64,
     /// Items that a holder has and has not settled.
     pub leased: u64,
@@ -91,13 +91,13 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Whether every accepted item is in exactly one place.
+    /// Returns `true` if every accepted item is in exactly one place.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         self.accepted == self.waiting + self.leased + self.delayed + self.done + self.dead
     }
 
-    /// Items without a terminal state.
+    /// Returns the number of items without a terminal state.
     #[must_use]
     pub fn unfinished(&self) -> u64 {
         self.waiting + self.leased + self.delayed

@@ -1,28 +1,28 @@
-//! A ledger over a stream that it shares with the ledgers of others: items come from there, with
-//! their numbers, and may be taken away again.
+//! A ledger over a stream that several supervisors share: items come from there, with their
+//! numbers, and may be taken away again.
 //!
-//! Its changes leave records as with a journal, for the stream. But what is put does not pass through
-//! it: an item is accepted here when it has come from the stream, where it is durable already.
+//! Its changes leave records as with a journal, for the stream. But puts do not pass through it: an
+//! item is accepted here when it has come from the stream, where it is durable already.
 
 use super::waiting::Entry;
 use super::{ItemId, Ledger, Options, Recovered, Report, Unfinished, Weight};
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
-    /// An empty ledger over a stream.
+    /// Makes an empty ledger over a stream.
     #[must_use]
     pub fn share(options: Options) -> Self {
         Self::begin(options, Recovered::default(), true)
     }
 
-    /// An item was taken from the stream, and is not here already: it waits in the place that its
-    /// number gives it.
+    /// Adds an item that was taken from the stream and is not here already: it waits in the place
+    /// that its number gives it.
     pub fn handle_arrival(&mut self, item: Unfinished<P>) {
         self.waiting.arrive(Entry::from(item));
     }
 }
 
 impl<P, R> Report<P, R> {
-    /// Which item it is about.
+    /// Returns the number of the item that it is about.
     #[must_use]
     pub fn id(&self) -> ItemId {
         match self {

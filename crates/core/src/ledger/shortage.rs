@@ -1,26 +1,28 @@
-//! A shortage of the machine: items that cannot be begun for lack of processes, files, memory or room
-//! wait until there is some, and none of them is charged.
+//! A shortage of the machine: items that cannot be begun for lack of processes, files, memory or
+//! room wait until there is some, and none of them is charged.
 //!
-//! Nobody says when there is room again, so it is tried: by one item after a pause that doubles with
-//! each try in vain, and by two for each attempt that ends, because its end makes room for at least
-//! one. What lacks what, and who tells it to whom, is not known here. Times are since any fixed start.
+//! The machine does not say when there is room again, so items are tried: one after a pause that
+//! doubles with each failed try, and two for each attempt that ends, because its end makes room for
+//! at least one. It does not know what is lacking or who reports it. Times are since any fixed
+//! start.
 
 use alloc::string::String;
 use core::time::Duration;
 
 use super::{Ledger, Stale, Token, Weight};
 
-/// The first pause; it doubles with each try in vain.
+/// The first pause; it doubles with each failed try.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest one.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// It is over when something was begun and nothing was lacking for so long. More than the longest
-/// pause, so that where some items always find room and others never do, it is one shortage.
+/// The time without a lack after which the shortage is over, if something was begun. It is longer
+/// than the longest pause, so that it stays one shortage where some items always find room and
+/// others never do.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// What is to be told at once.
+/// A report that is made at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// The machine lacks something, in words: nothing is begun until it has it.
@@ -29,19 +31,16 @@ pub enum Notice {
     ShortageOver,
 }
 
-/// A shortage that is not over.
 #[derive(Debug)]
 pub(super) struct Shortage {
-    /// How many items may be begun now.
+    /// The number of items that may be begun now.
     allowance: u64,
     pause: Duration,
-    /// When one more may be tried.
+    /// The time at which one more may be tried.
     until: Duration,
-    /// When something was lacking last.
     last: Duration,
-    /// Something was begun since then.
     has_begun: bool,
-    /// The last item was begun to try, and has not found that something is lacking.
+    /// True if the last item was begun as a try, and has not found that something is lacking.
     is_trying: bool,
 }
 
@@ -57,9 +56,8 @@ impl Shortage {
         }
     }
 
-    /// Something is lacking still.
     fn goes_on(&mut self, now: Duration) {
-        // Several that were begun together find the same, which is one try.
+        // Several that were begun together find the same lack, which is one try.
         if core::mem::take(&mut self.is_trying) {
             self.pause = (self.pause * 2).min(PAUSE_MAX);
         }
@@ -79,7 +77,7 @@ impl Shortage {
             return;
         }
         if self.is_trying {
-            // The last one has found what it needed.
+            // The last try has found what it needed.
             self.pause = (self.pause / 2).max(PAUSE);
         }
         self.is_trying = true;
@@ -87,7 +85,7 @@ impl Shortage {
         self.until = now.saturating_add(self.pause);
     }
 
-    /// When there is something to do next. Where nobody takes what may be begun, never.
+    /// Returns the time of the next step; `None` while items may be begun and none was.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let retry = (self.allowance == 0).then_some(self.until);
         let end = self.has_begun.then(|| self.last.saturating_add(QUIET));
@@ -96,8 +94,8 @@ impl Shortage {
 }
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
-    /// The item could not be begun, because the machine lacks something: it goes back in its place,
-    /// nothing is counted, and nothing is handed out until there may be room again.
+    /// Takes back an item that could not be begun because the machine lacks something: it goes to
+    /// its old place, nothing is counted, and nothing is handed out until there may be room again.
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
@@ -122,13 +120,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// Whether nothing is begun for now.
+    /// Returns `true` if nothing is begun for now.
     pub(super) fn waits_for_room(&self) -> bool {
         let shortage = self.shortage.as_ref();
         shortage.is_some_and(|shortage| shortage.allowance == 0)
     }
 
-    /// An item was handed out.
     pub(super) fn note_begun(&mut self) {
         if let Some(shortage) = &mut self.shortage {
             shortage.allowance = shortage.allowance.saturating_sub(1);
@@ -136,7 +133,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// So many attempts have ended by themselves: there is room where they were.
+    /// Notes that this many attempts have ended by themselves and left room.
     pub(super) fn note_over(&mut self, count: u64) {
         let Some(shortage) = &mut self.shortage else {
             return;
@@ -161,7 +158,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.notices.push_back(Notice::ShortageOver);
     }
 
-    /// The next thing that is to be told at once.
+    /// Returns the next report that is made at once.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }

@@ -1,22 +1,23 @@
-//! Whom a stop is charged to: nobody, whoever else got the same signal.
+//! Decides which attempts are not charged because a stop of the whole run ended them.
 //!
-//! A stop may reach workers and what they run along with their supervisor: a service manager signals
-//! all of a service, a shell all of a job. Which of them ends first is chance. So what such a signal
-//! has ended is not charged while a supervisor is being stopped; and where none is, the item is kept
-//! for a moment, in case that is only heard next. Times are since any fixed start.
+//! A stop may reach workers and the processes that they run at the same time as their supervisor: a
+//! service manager signals all of a service, a shell all of a job. The order of their ends is
+//! chance. So an attempt that such a signal ended is not charged while a supervisor is being
+//! stopped; at other times the item is kept for a moment, in case the stop is only noticed next.
+//! Times are since any fixed start.
 
 use core::time::Duration;
 
 use super::waiting::Entry;
 use super::{Blame, Failure, ItemId, Ledger, Weight};
 
-/// A stop that has ended an item's attempt is heard of within this time: signals to several processes
-/// are sent at once, and a supervisor that has to wait for a processor gets one in far less.
+/// The time within which a stop that has ended an item's attempt is noticed: signals to several
+/// processes are sent at once, and a supervisor that waits for a processor gets one much sooner.
 const SUSPENSE: Duration = Duration::from_millis(500);
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
-    /// A supervisor of this queue is asked to stop. What the same stop seems to have ended just
-    /// before goes back, uncounted.
+    /// Notes that a supervisor of this queue is asked to stop. Items that the same stop seems to
+    /// have ended just before go back, uncounted.
     pub fn handle_stopping(&mut self) {
         self.stopping += 1;
         while let Some((entry, _)) = self.waiting.pop_suspended(Duration::MAX) {
@@ -24,12 +25,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// A supervisor that was asked to stop has stopped.
+    /// Notes that a supervisor that was asked to stop has stopped.
     pub fn handle_stopped(&mut self) {
         self.stopping = self.stopping.saturating_sub(1);
     }
 
-    /// An attempt failed: it is counted, unless a stop has ended it, or may have.
+    /// Counts a failed attempt, unless a stop has ended it, or may have.
     pub(super) fn charge(
         &mut self,
         entry: Entry<P>,
@@ -48,8 +49,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// An item is about to be ended otherwise: its attempt is a part of its history, and waits to be
-    /// followed by another one, which will not come.
+    /// Charges a suspended item that is about to be ended otherwise: its attempt is a part of its
+    /// history, and would wait for a next one that will not come.
     pub(super) fn end_suspicion(&mut self, id: ItemId) {
         if let Some((mut entry, (blame, _))) = self.waiting.remove_suspended(id) {
             let failure = Failure::of(entry.attempt(), blame);
@@ -58,12 +59,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// No supervisor is left that could be stopped: what ended before it counts at once.
+    /// Counts all suspended attempts at once, because no supervisor is left that could be stopped.
     pub fn handle_unstoppable(&mut self, now: Duration) {
         self.end_suspicions_until(Duration::MAX, now);
     }
 
-    /// What no stop has come for is counted after all.
+    /// Charges the items for which no stop has come in time.
     pub(super) fn end_suspicions(&mut self, now: Duration) {
         self.end_suspicions_until(now, now);
     }

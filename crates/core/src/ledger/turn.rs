@@ -1,17 +1,15 @@
-//! Handing many items to one worker in one go.
+//! Hands many items to one worker in one go.
 //!
-//! What comes out is what [`poll_delivery`](super::Ledger::poll_delivery) would have handed out, one
-//! by one; a test holds the two to that. It knows nothing of who is next: that is the consumers's.
+//! They are the items that [`poll_delivery`](super::Ledger::poll_delivery) would hand out one by
+//! one; a test compares the two. It does not know which holder is next; `consumers` does.
 
 use super::leases::Lease;
 use super::{Credit, Handed, HolderId, Ledger, Token, Weight};
 
-/// What one worker gets in one go.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) id: HolderId,
     pub(super) credit: Credit,
-    /// How many more items it may get.
     pub(super) left: usize,
     /// Its state, with what it got in this turn.
     pub(super) outstanding: u64,
@@ -21,7 +19,6 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Takes a delivery of this weight, if it may.
     fn takes(&mut self, weight: usize) -> bool {
         let is_open = self.left > 0 && self.ordinal < self.quota;
         if !is_open || !self.credit.allows(self.outstanding, self.bytes, weight) {
@@ -36,7 +33,7 @@ impl Turn {
 }
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
-    /// From now on nothing is handed out. What is in somebody's hands may be finished.
+    /// Hands out nothing from now on. Items that are handed out already may be finished.
     pub fn handle_hold(&mut self) {
         self.is_held = true;
     }
@@ -45,8 +42,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.is_held || self.outbox.is_broken() || self.waits_for_room()
     }
 
-    /// Hands out what [`poll_delivery`](Self::poll_delivery) would go on to hand to the same worker,
-    /// in one go.
+    /// Hands out all that [`poll_delivery`](Self::poll_delivery) would go on to hand to the same
+    /// worker.
     pub fn poll_turn(&mut self, mut deliver: impl FnMut(&Handed, &mut P)) {
         let turn = (!self.gives_nothing()).then(|| self.consumers.take_turn());
         let Some(mut turn) = turn.flatten() else {

@@ -1,4 +1,4 @@
-//! What can be asked of a ledger. Nothing here changes anything.
+//! Questions to a ledger. None of them changes anything.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -12,26 +12,26 @@ use super::{
 };
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
-    /// The payload of a delivery that is not settled.
+    /// Returns the payload of a delivery that is not settled.
     #[must_use]
     pub fn payload(&self, token: Token) -> Option<&P> {
         let lease = self.leases.get(token)?;
         Some(&lease.entry.payload)
     }
 
-    /// The payload of a delivery that its holder has not spoken of, cancelled or not: he may read it.
+    /// Returns the payload of a delivery that its holder has not settled, cancelled or not.
     pub fn payload_in_hand(&self, token: Token) -> Option<&P> {
         let revoked = || self.revoked.get(&token).map(|lease| &lease.entry.payload);
         self.payload(token).or_else(revoked)
     }
 
-    /// The same, to bring it into another form that weighs no more.
+    /// Returns the payload of a delivery, to convert it into another form that weighs no more.
     pub fn payload_mut(&mut self, token: Token) -> Option<&mut P> {
         let lease = self.leases.get_mut(token)?;
         Some(&mut lease.entry.payload)
     }
 
-    /// How many items holders would take now, if there were enough, beyond those that wait.
+    /// Returns the number of items that holders would take now beyond those that wait.
     #[must_use]
     pub fn appetite(&self) -> usize {
         if self.gives_nothing() {
@@ -40,85 +40,85 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.room_of_takers().saturating_sub(self.waiting.ready())
     }
 
-    /// How many items workers have room for, and getters wait for.
+    /// Returns the number of items that workers have room for and getters wait for.
     fn room_of_takers(&self) -> usize {
         let room = usize::try_from(self.consumers.appetite()).unwrap_or(usize::MAX);
         room.saturating_add(self.getters)
     }
 
-    /// The items that could be handed out now, and for which no holder has room: the last of those
-    /// that wait.
+    /// Returns the items that could be handed out now, and for which no holder has room: the last
+    /// of those that wait.
     #[must_use]
     pub fn excess_ids(&self) -> Vec<ItemId> {
         let waiting = self.waiting.returned_ids();
         waiting.skip(self.room_of_takers()).collect()
     }
 
-    /// Whether an idle worker should get something now.
+    /// Returns `true` if an idle worker should get an item now.
     #[must_use]
     pub fn has_idle_taker(&self) -> bool {
         self.consumers.has_idle_taker(self.waiting.ready())
     }
 
-    /// Whether a worker may be there that gets the next item, rather than all having as much as
-    /// they may.
+    /// Returns `true` if there may be a worker that gets the next item; `false` if all have as much
+    /// as they may.
     #[must_use]
     pub fn has_takers(&self) -> bool {
         self.consumers.has_takers(self.waiting.ready())
     }
 
-    /// Whether items wait for a worker that is relied on to come back soon, while another one is
-    /// idle. It must be looked whether it does come back, and [`handle_slow`](Self::handle_slow) be
-    /// called if not.
+    /// Returns `true` if items wait for a worker that is relied on to come back soon, while another
+    /// one is idle. The caller must check that it does come back, and call
+    /// [`handle_slow`](Self::handle_slow) if it does not.
     #[must_use]
     pub fn is_relying(&self) -> bool {
         self.consumers.is_relying(self.waiting.ready())
     }
 
-    /// Whether this worker is relied on to come back soon: it has items in advance, or is busy with
-    /// tiny ones.
+    /// Returns `true` if this worker is relied on to come back soon: it has items in advance, or is
+    /// busy with tiny ones.
     #[must_use]
     pub fn is_relied_on(&self, holder: HolderId) -> bool {
         self.consumers.is_relied_on(holder)
     }
 
-    /// The items that nobody holds and that are not ended.
+    /// Returns the items that no holder has and that have no end.
     #[must_use]
     pub fn waiting_ids(&self) -> BTreeSet<ItemId> {
         self.waiting.ids()
     }
 
-    /// All items without an end.
+    /// Returns all items without an end.
     #[must_use]
     pub fn unfinished_ids(&self) -> Vec<ItemId> {
         let leased = self.leases.iter().map(|(_, lease)| lease.entry.id);
         self.waiting.ids().into_iter().chain(leased).collect()
     }
 
-    /// How many holders have something that they did not settle.
+    /// Returns the number of holders with deliveries that are not settled.
     #[must_use]
     pub fn busy(&self) -> usize {
         self.consumers.busy()
     }
 
-    /// What a delivery that is not settled was handed out as.
+    /// Returns a delivery as it was handed out, if it is not settled.
     #[must_use]
     pub fn handed(&self, token: Token) -> Option<Handed> {
         Some(token.handed(self.leases.get(token)?))
     }
 
-    /// The delivery of this holder with this ordinal, if it is not settled.
+    /// Returns the delivery of this holder with this ordinal, if it is not settled.
     #[must_use]
     pub fn handed_as(&self, holder: HolderId, ordinal: u64) -> Option<Handed> {
         self.handed(Token { holder, ordinal })
     }
 
-    /// What a worker had started that is gone, by its last words. It settled all that it had settled
-    /// before this.
+    /// Decides what a worker that is gone had started, by its last words, after it settled all that
+    /// it settled before.
     ///
-    /// A handler works on what it was given one after the other, so that it can only have been at the
-    /// first delivery that is not settled; what says otherwise is nonsense that something wrote over
-    /// these words, and that something ran at the first delivery that is not settled, most likely.
+    /// A handler works on its deliveries one after the other, so it can only have been at the first
+    /// one that is not settled. Words that say otherwise are nonsense that something wrote over
+    /// them, and that something most likely ran at the first delivery that is not settled.
     #[must_use]
     pub fn weigh(&self, holder: HolderId, words: LastWords) -> Finding {
         let first = |is_asked_for: bool| {
@@ -155,25 +155,26 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Finding { started, is_sound }
     }
 
-    /// How many items this holder has and has not settled.
+    /// Returns the number of deliveries that this holder has not settled.
     #[must_use]
     pub fn held_by(&self, holder: HolderId) -> usize {
         self.consumers.outstanding(holder)
     }
 
-    /// Whether this holder is there and was not stopped.
+    /// Returns `true` if this holder exists and was not stopped.
     #[must_use]
     pub fn is_open(&self, holder: HolderId) -> bool {
         self.consumers.is_open(holder)
     }
 
-    /// Whether this holder is handed items, rather than asking for them.
+    /// Returns `true` if this holder is handed items, `false` if it asks for them.
     #[must_use]
     pub fn is_worker(&self, holder: HolderId) -> bool {
         self.consumers.is_worker(holder)
     }
 
-    /// Why a put would be refused, if it would. Beyond the bound it is never full.
+    /// Returns the reason why a put would be refused, if it would be. Beyond the bound it is never
+    /// full.
     #[must_use]
     pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refusal> {
         if self.is_closed {
@@ -187,7 +188,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// Whether a put would be accepted, were the queue open.
+    /// Returns `true` if there is room for a put; a closed queue may have room too.
     #[must_use]
     pub fn has_room(&self) -> bool {
         match self.options.capacity {
@@ -197,7 +198,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// How many items may wait, if there is a bound.
+    /// Returns the number of items that may wait, if there is a bound.
     #[must_use]
     pub fn bound(&self) -> Option<usize> {
         match self.options.capacity {
@@ -207,25 +208,26 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// Whether items are handed over directly.
+    /// Returns `true` if items are handed over directly.
     #[must_use]
     pub fn is_rendezvous(&self) -> bool {
         self.options.capacity == Capacity::Rendezvous
     }
 
-    /// Items that no handler and no `get` has taken: waiting, resting, or only prefetched.
+    /// Returns the number of items that no handler and no `get` has taken: waiting, resting, or
+    /// only prefetched.
     #[must_use]
     pub fn len(&self) -> usize {
         self.waiting.len() + self.waiting.delayed() + self.consumers.prefetched()
     }
 
-    /// Whether [`len`](Self::len) is zero.
+    /// Returns `true` if [`len`](Self::len) is zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Items that a `get` could have now.
+    /// Returns the number of items that a `get` could have now.
     #[must_use]
     pub fn ready(&self) -> usize {
         match self.outbox.is_broken() {
@@ -234,49 +236,50 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// Whether [`handle_close`](Self::handle_close) was called.
+    /// Returns `true` if [`handle_close`](Self::handle_close) was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }
 
-    /// Whether a journal keeps what happens here.
+    /// Returns `true` if there is a journal.
     #[must_use]
     pub fn is_journaled(&self) -> bool {
         self.outbox.is_journaled()
     }
 
-    /// Whether the journal has failed.
+    /// Returns `true` if the journal has failed.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.outbox.is_broken()
     }
 
-    /// Whether [`poll_write`](Self::poll_write) has something to be written.
+    /// Returns `true` if [`poll_write`](Self::poll_write) has something to write.
     #[must_use]
     pub fn has_write(&self) -> bool {
         self.outbox.has_write()
     }
 
-    /// Whether all that happened so far is durable, or never will be.
+    /// Returns `true` if all changes so far are durable, or never will be.
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.outbox.is_written()
     }
 
-    /// Whether this item, which was put, will outlive this supervisor; without a journal, always.
+    /// Returns `true` if this item, which was put, will outlive this supervisor; without a journal,
+    /// always.
     #[must_use]
     pub fn is_durable(&self, id: ItemId) -> bool {
         id.0 <= self.waiting.accepted() - self.waiting.staged() as u64
     }
 
-    /// Whether every accepted item has its terminal state, and everybody was told.
+    /// Returns `true` if every accepted item has its terminal state, and every report was made.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.waiting.is_empty() && self.leases.is_empty() && self.outbox.is_clear()
     }
 
-    /// Where all accepted items are.
+    /// Returns the places of all accepted items.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
@@ -291,10 +294,10 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// Whether all that is kept twice agrees. An error is a bug in here, in words.
+    /// Checks that all facts that are kept twice agree. A difference is a bug in this module.
     ///
     /// # Errors
-    /// What does not agree.
+    /// The difference, in words.
     pub fn check(&self) -> Result<(), String> {
         let counts = self.counts();
         if !counts.is_balanced() {

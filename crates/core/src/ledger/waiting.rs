@@ -1,11 +1,11 @@
-//! The items that nobody holds, in their order.
+//! The items that no holder has, in their order.
 //!
 //! An item that comes back goes to its old place. That is cheap because everything that was ever
-//! handed out came from the front: returned items precede all fresh ones, but for those that were
+//! handed out came from the front: returned items precede all fresh ones, except those that were
 //! cancelled before their turn and are tried again. So fresh items need no number of their own,
 //! only their payload in a row, and a million of them cost a million payloads. With a journal, the
 //! last of them are staged: accepted, but not durable, and not to be handed out. It knows nothing
-//! of holders or of why an item came back.
+//! of holders or of the reasons for which an item came back.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,25 +14,24 @@ use core::time::Duration;
 
 use super::{Blame, Cause, Failure, ItemId, Options, Unfinished, Weight};
 
-/// One accepted item that has no terminal state.
+/// An accepted item that has no terminal state.
 #[derive(Debug)]
 pub(super) struct Entry<P> {
     pub(super) id: ItemId,
     pub(super) payload: P,
-    /// What happened to it; nothing, and then without an allocation, for almost every item.
+    /// The item's past; almost every item has none, and needs no allocation.
     past: Option<Box<Past>>,
 }
 
-/// What happened to an item so far.
 #[derive(Debug, Default)]
 struct Past {
     failures: Vec<Failure>,
-    /// How many of them do not count any more: it was a dead letter and is tried again.
+    /// The number of failures that no longer count, because it was a dead letter and is tried
+    /// again.
     forgiven: u32,
 }
 
 impl<P> Entry<P> {
-    /// An item to which nothing has happened.
     pub(super) fn new(id: ItemId, payload: P) -> Self {
         Entry {
             id,
@@ -41,7 +40,7 @@ impl<P> Entry<P> {
         }
     }
 
-    /// An item with failures, of which so many do not count any more.
+    /// Makes an item with failures, of which this many no longer count.
     pub(super) fn after(id: ItemId, payload: P, failures: Vec<Failure>, forgiven: u32) -> Self {
         let past = Past { failures, forgiven };
         let is_new = past.failures.is_empty() && forgiven == 0;
@@ -55,18 +54,17 @@ impl<P> Entry<P> {
         self.past.get_or_insert_default().failures.push(failure);
     }
 
-    /// Its failed attempts, oldest first.
     pub(super) fn into_history(self) -> Vec<Failure> {
         self.past.map_or_else(Vec::new, |past| past.failures)
     }
 
-    /// The number of the attempt that is under way or comes next.
+    /// Returns the number of the attempt that is under way or comes next.
     pub(super) fn attempt(&self) -> u32 {
         let failed = self.past.as_ref().map_or(0, |past| past.failures.len());
         u32::try_from(failed).unwrap_or(u32::MAX - 1) + 1
     }
 
-    /// Whether no other attempt follows the one under way, if it ends like this.
+    /// Returns `true` if no other attempt follows the one under way if it ends for this cause.
     pub(super) fn is_given_up_after(&self, cause: &Cause, options: &Options) -> bool {
         let max_attempts = options.max_attempts.max(1);
         let (counted, bound) = match (options.max_lost_attempts, cause.is_loss()) {
@@ -77,7 +75,7 @@ impl<P> Entry<P> {
         cause.is_final() || counted.saturating_add(1) >= bound
     }
 
-    /// How many of its failures are of this kind, without those that do not count any more.
+    /// Returns the number of its failures of this kind that still count.
     fn counted(&self, is_one: impl Fn(&Cause) -> bool) -> u32 {
         let Some(past) = &self.past else {
             return 0;
@@ -97,25 +95,25 @@ impl<P> From<Unfinished<P>> for Entry<P> {
 
 #[derive(Debug)]
 pub(super) struct Waiting<P> {
-    /// Never handed out; the last one has the number `accepted`.
+    /// Items that were never handed out; the last one has the number `accepted`.
     fresh: VecDeque<P>,
-    /// How many of the last ones are not durable yet.
+    /// The number of items at the end of `fresh` that are not durable yet.
     staged: usize,
-    /// Fresh ones that were cancelled: still in their row, to be skipped.
+    /// Fresh items that were cancelled: still in their row, to be skipped.
     skipped: BTreeSet<ItemId>,
     accepted: u64,
     returned: BTreeMap<ItemId, Entry<P>>,
     delayed: BTreeMap<(Duration, ItemId), Entry<P>>,
-    /// Items whose attempt may have been ended by a stop of the whole run, and what they are charged
-    /// with if none comes until then.
+    /// Items whose attempt may have been ended by a stop of the whole run, with their charge if no
+    /// stop comes until then.
     suspended: BTreeMap<(Duration, ItemId), (Entry<P>, Suspicion)>,
 }
 
-/// What an item will be charged with, and how long it rests then, if it is said.
+/// The later charge of an item, and its rest if one was asked for.
 pub(super) type Suspicion = (Blame, Option<Duration>);
 
 impl<P: Weight + Clone> Waiting<P> {
-    /// Nothing waits, and this many items were accepted before.
+    /// Makes an empty one after this many accepted items.
     pub(super) fn after(accepted: u64) -> Self {
         Waiting {
             fresh: VecDeque::new(),
@@ -140,23 +138,23 @@ impl<P: Weight + Clone> Waiting<P> {
         self.put_back(entry);
     }
 
-    /// An item that was accepted is none of ours any more.
+    /// Forgets an accepted item that belongs to another supervisor now.
     pub(super) fn disown(&mut self) {
         self.accepted -= 1;
     }
 
-    /// Accepts an item that waits for the journal before it waits for anybody else.
+    /// Accepts an item that must be durable before it can be handed out.
     pub(super) fn stage(&mut self, payload: P) -> ItemId {
         self.staged += 1;
         self.accept(payload)
     }
 
-    /// The oldest `count` staged items are durable.
+    /// Notes that the oldest `count` staged items are durable.
     pub(super) fn unstage(&mut self, count: usize) {
         self.staged -= count;
     }
 
-    /// The staged items were never accepted.
+    /// Drops the staged items, which were never accepted.
     pub(super) fn discard_staged(&mut self) {
         self.fresh.truncate(self.fresh.len() - self.staged);
         self.accepted -= self.staged as u64;
@@ -180,7 +178,7 @@ impl<P: Weight + Clone> Waiting<P> {
         Some(Entry::new(id, payload))
     }
 
-    /// Takes the next item, if its weight will do.
+    /// Takes the next item, if its weight is accepted.
     pub(super) fn pop_if(&mut self, will_do: impl FnOnce(usize) -> bool) -> Option<Entry<P>> {
         match will_do(self.front_weight()?) {
             true => self.pop(),
@@ -188,7 +186,7 @@ impl<P: Weight + Clone> Waiting<P> {
         }
     }
 
-    /// Whether an item that came back is next, if there is one at all that may be handed out.
+    /// Returns `true` if an item that came back is next, if any may be handed out.
     fn is_returned_first(&self) -> bool {
         let first = self.returned.first_key_value();
         first.is_some_and(|(id, _)| id.0 < self.first_fresh() || self.fresh.len() == self.staged)
@@ -201,7 +199,7 @@ impl<P: Weight + Clone> Waiting<P> {
         }
     }
 
-    /// Takes a certain item out, wherever it is; a staged one stays.
+    /// Takes this item out, wherever it is, except a staged one.
     pub(super) fn remove(&mut self, id: ItemId) -> Option<Entry<P>> {
         if let Some(entry) = self.returned.remove(&id) {
             return Some(entry);
@@ -221,7 +219,7 @@ impl<P: Weight + Clone> Waiting<P> {
         Some(Entry::new(id, payload))
     }
 
-    /// What the next item weighs, if one waits.
+    /// Returns the weight of the next item, if one waits.
     pub(super) fn front_weight(&mut self) -> Option<usize> {
         self.skip();
         if self.is_returned_first() {
@@ -260,29 +258,28 @@ impl<P: Weight + Clone> Waiting<P> {
         self.delayed.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Keeps an item until it is known whether it is charged.
+    /// Keeps an item until it is known if it is charged.
     pub(super) fn suspend(&mut self, entry: Entry<P>, suspicion: Suspicion, until: Duration) {
         self.suspended.insert((until, entry.id), (entry, suspicion));
     }
 
-    /// This item, if it is not known whether it is charged.
+    /// Takes this item, if it is suspended.
     pub(super) fn remove_suspended(&mut self, id: ItemId) -> Option<(Entry<P>, Suspicion)> {
         let key = self.suspended.keys().find(|key| key.1 == id).copied()?;
         self.suspended.remove(&key)
     }
 
-    /// An item whose suspicion is over at this time.
+    /// Takes an item whose suspicion is over at this time.
     pub(super) fn pop_suspended(&mut self, now: Duration) -> Option<(Entry<P>, Suspicion)> {
         let first = self.suspended.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// When the next suspicion is over.
     pub(super) fn next_end_of_suspicion(&self) -> Option<Duration> {
         self.suspended.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// All that wait or rest, also what is not durable yet.
+    /// Returns all items that wait or rest, including those that are not durable yet.
     pub(super) fn ids(&self) -> BTreeSet<ItemId> {
         let fresh = (self.first_fresh()..=self.accepted).map(ItemId);
         let fresh = fresh.filter(|id| !self.skipped.contains(id));
@@ -294,22 +291,20 @@ impl<P: Weight + Clone> Waiting<P> {
             .collect()
     }
 
-    /// Those that were handed out or came from elsewhere, and may be handed out now.
+    /// Returns the items that were handed out or came from elsewhere, and may be handed out now.
     pub(super) fn returned_ids(&self) -> impl Iterator<Item = ItemId> {
         self.returned.keys().copied()
     }
 
-    /// Items that may be handed out now.
     pub(super) fn ready(&self) -> usize {
         self.fresh.len() - self.staged - self.skipped.len() + self.returned.len()
     }
 
-    /// Items that are ready or staged.
+    /// Returns the number of items that are ready or staged.
     pub(super) fn len(&self) -> usize {
         self.ready() + self.staged
     }
 
-    /// Whether nothing waits and nothing rests.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0 && self.delayed() == 0
     }

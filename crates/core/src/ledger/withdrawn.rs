@@ -1,30 +1,30 @@
-//! Items that are taken from whoever has them: cancelled, condemned, or lost to others. Until their
-//! holder speaks of them he is taken for busy, and may read them; what he says then comes too late.
+//! Items that are taken from their holders: cancelled, condemned, or lost to others. Until a holder
+//! settles such an item it counts as busy and may read it; its acknowledgement comes too late.
 
 use super::leases::Lease;
 use super::waiting::Entry;
 use super::{Cancelled, Cause, Failure, ItemId, Ledger, Scene, Token, Weight};
 
-/// What became of an item before it was heard that it was somebody else's.
+/// The recorded end of an item at the time when it was found to be another supervisor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It was written down as done.
     Done,
-    /// As a dead letter.
+    /// It was written down as a dead letter.
     Dead,
-    /// As neither.
+    /// It was written down as neither.
     Open,
 }
 
 impl<P: Weight + Clone, R> Ledger<P, R> {
-    /// The item is not to be worked on: it becomes a dead letter. If somebody has it, its token is
-    /// stale from now on, and stopping the work is the caller's business; until the holder speaks
-    /// of the delivery or leaves, it is taken for busy.
+    /// Makes an item a dead letter that is not to be worked on. If a holder has it, its token is
+    /// stale from now on, and the caller must stop the work; the holder counts as busy until it
+    /// settles the delivery or leaves.
     pub fn handle_cancel(&mut self, id: ItemId, scene: Scene) -> Cancelled {
         self.handle_condemned(id, Cause::Cancelled, scene)
     }
 
-    /// The same for another reason.
+    /// Makes an item a dead letter for another cause.
     pub fn handle_condemned(&mut self, id: ItemId, cause: Cause, scene: Scene) -> Cancelled {
         self.end_suspicion(id);
         let token = self.token_of(id);
@@ -54,13 +54,13 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         found.map_or(Cancelled::Waiting, Cancelled::Leased)
     }
 
-    /// The stream says that an item is somebody else's by now. It is neither handed out nor told any
-    /// more, and whoever works on it does so in vain: his word will come too late. `fate` is what
-    /// the write said of it that was refused, which the stream has counted.
+    /// Handles the stream's answer that an item is another supervisor's by now. It is not handed
+    /// out or told any more, and a holder's acknowledgement will come too late. `fate` is what the
+    /// refused write said of it, which the stream has counted.
     pub fn handle_lost(&mut self, id: ItemId, fate: Fate) {
-        // What was not told yet would be taken for a word of whoever has the item next.
+        // A record that was not told yet would be taken for one of the item's next holder.
         let untold = self.outbox.withdraw(id);
-        // That word came too late, and nobody else has counted it.
+        // That record came too late, and the stream has not counted it.
         self.refused += u64::from(untold.is_some());
         let mut is_here = false;
         for fate in [fate, untold.unwrap_or(Fate::Open)] {
@@ -82,12 +82,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         }
     }
 
-    /// So many late words were not told to the stream, which has not counted them.
+    /// Counts late records that were not told to the stream, which has not counted them.
     pub fn handle_untold(&mut self, count: u64) {
         self.refused += count;
     }
 
-    /// Takes an item from wherever it is without an end. False if it is not here.
+    /// Takes an item from its place, if it has no end. Returns `false` if it is not here.
     fn take_away(&mut self, id: ItemId) -> bool {
         if self.waiting.remove(id).is_some() {
             return true;
@@ -100,26 +100,25 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         true
     }
 
-    /// The delivery that an item is, if somebody has it.
     fn token_of(&self, id: ItemId) -> Option<Token> {
         let mut leases = self.leases.iter();
         let (token, _) = leases.find(|(_, lease)| lease.entry.id == id)?;
         Some(token)
     }
 
-    /// Somebody acknowledged or refused a delivery that is not his any more: that changes no item,
-    /// and is counted.
+    /// Counts an acknowledgement or a refusal of a delivery that is no longer its holder's. It
+    /// changes no item.
     pub fn handle_late(&mut self, token: Token) {
         self.refused += 1;
         self.end_revoked(token);
     }
 
-    /// Somebody gives back a delivery that is not his any more.
+    /// Handles a delivery that is given back and is no longer its holder's.
     pub fn handle_late_return(&mut self, token: Token) {
         self.end_revoked(token);
     }
 
-    /// The holder of a cancelled delivery has done with it.
+    /// Handles a holder that has done with a cancelled delivery.
     pub(super) fn end_revoked(&mut self, token: Token) {
         if let Some(lease) = self.revoked.remove(&token) {
             let weight = lease.entry.payload.weight();

@@ -1,8 +1,8 @@
-//! PURE: what those who speak with a stream are to do next, and what its answers mean here.
+//! PURE: the next steps of the threads that speak with a stream, and the meaning of its answers.
 //!
-//! The publisher tells, the fetcher takes and looks after what was taken, the listener hears the doorbell. They
-//! have locks, calls and clocks; what they call for, and what comes of the answers, is decided here,
-//! so that the simulator tries the very same decisions.
+//! The publisher tells, the fetcher takes and renews leases, the listener hears the doorbell. They
+//! have locks, calls and clocks. The decisions that they carry out are made here, so that the
+//! simulator tests the same decisions.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -12,66 +12,65 @@ use super::{Admission, Outgoing, Shared, StreamState};
 use crate::dispatcher::{Dispatcher, Reply, Request};
 use crate::ledger::{Cause, Fate, ItemId, Record, Refusal, Scene, Unfinished, Weight};
 
-/// Puts that go into one chunk: whoever takes them keeps others waiting meanwhile.
+/// The greatest number of puts in one chunk: a chunk keeps other supervisors waiting.
 const PUTS_MAX: usize = 1000;
 
-/// What is taken in one go, at most.
 const TAKEN_MAX: usize = 4096;
 
-/// What the publisher is to do next.
+/// The next step of the publisher.
 #[derive(Debug)]
 pub enum PublisherStep<P> {
     /// Tell this.
     Settle(Telling<P>),
     /// Put this chunk, oldest first.
     Put(Vec<Outgoing<P>>),
-    /// Look how the stream stands, for all questions up to this one.
+    /// Look at the state of the stream, for all questions up to this one.
     Look(u64),
 }
 
-/// What is told in one go.
+/// The statements of one call.
 #[derive(Debug)]
 pub struct Telling<P> {
     /// The number of the ledger's write.
     pub number: u64,
-    /// What became of items that were taken.
+    /// The ends and failures of items that were taken.
     pub records: Vec<Record<P>>,
-    /// Failed attempts that are followed by another one.
+    /// Failed attempts that were followed by another one.
     pub retries: u64,
 }
 
-/// What the stream says to that.
+/// The stream's answer to that.
 #[derive(Debug, Default)]
 pub struct Answered {
-    /// What was told of these does not count: they were not ours any more.
+    /// Items that were no longer this supervisor's; what was told of them does not count.
     pub lost: Vec<ItemId>,
-    /// So many of these were not even told, and so are not counted there.
+    /// The number of these that were not even told, and so are not counted there.
     pub untold: u64,
-    /// As it was then, if it was asked at all.
+    /// The state then, if it was asked for.
     pub stream_state: StreamState,
 }
 
-/// What the fetcher is to do next.
+/// The next step of the fetcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taking {
-    /// Renew the lease, and take over so many at most.
+    /// Renew the lease, and take over at most this many.
     Maintain(usize),
-    /// Give these back, which are not here.
+    /// Give these back, which are not here any more.
     GiveBack(Vec<ItemId>),
-    /// Nobody is here to take anything for. Whoever asked whether there is something may go.
+    /// Take nothing, because no caller wants items. Callers that asked if there are any may leave.
     Nobody,
-    /// Take so many at most.
+    /// Take at most this many.
     Take {
-        /// How many.
+        /// The greatest number.
         count: usize,
-        /// Whether to wait for the first of them, until the lease is to be renewed.
+        /// True if it waits for the first of them, until the lease is to be renewed.
         waits: bool,
-        /// The question that is answered by that.
+        /// The question that this answers.
         question: u64,
     },
-    /// Sleep: until called, or until the lease is to be renewed, if there is something to renew.
+    /// Sleep until called, or until the lease is to be renewed if something is held.
     Sleep {
-        /// Something is held.
+        /// True if something is held.
         is_holding: bool,
     },
 }
@@ -83,36 +82,36 @@ pub struct Arrival<P> {
     pub item: Unfinished<P>,
     /// Its size.
     pub bytes: usize,
-    /// Why it is not to be worked on, but to become a dead letter.
+    /// The reason why it is not to be worked on, but becomes a dead letter.
     pub fault: Option<Cause>,
-    /// Somebody wants to know what comes of it.
+    /// True if a caller elsewhere waits for its result.
     pub is_awaited: bool,
 }
 
-/// What came of looking after what was taken.
+/// The result of renewing the lease.
 #[derive(Debug)]
 pub struct Maintained<P> {
-    /// These are not ours any more.
+    /// Items that are no longer this supervisor's.
     pub lost: Vec<ItemId>,
-    /// These are, from now on: others left them behind.
+    /// Items that are this supervisor's from now on, because others left them behind.
     pub arrivals: Vec<Arrival<P>>,
-    /// Other supervisors that were heard of in the time of a lease.
+    /// The number of other supervisors that were heard of within the time of a lease.
     pub others: u64,
 }
 
-/// Who has something to do.
+/// The threads that have something to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// The publisher.
+    /// True for the publisher.
     pub publisher: bool,
-    /// The fetcher.
+    /// True for the fetcher.
     pub fetcher: bool,
-    /// The listener.
+    /// True for the listener.
     pub listener: bool,
 }
 
 impl<P> Arrival<P> {
-    /// The same with another form of its item.
+    /// Converts the payload.
     #[must_use]
     pub fn map_payload<Q>(self, form: impl FnOnce(P) -> Q) -> Arrival<Q> {
         Arrival {
@@ -125,7 +124,7 @@ impl<P> Arrival<P> {
 }
 
 impl<P> Maintained<P> {
-    /// The same with another form of its arrivals.
+    /// Converts the payloads of the arrivals.
     #[must_use]
     pub fn map_arrivals<Q>(
         self,
@@ -140,8 +139,8 @@ impl<P> Maintained<P> {
 }
 
 impl<P: Clone> Shared<P> {
-    /// Nothing more is taken, and what waits here is given back. Whoever waits for room here, waits
-    /// no longer.
+    /// Takes nothing more, and lets items that wait here be given back. Puts wait for room no
+    /// longer.
     pub fn quit(&mut self) {
         self.is_quitting = true;
         self.hurry_all();
@@ -150,9 +149,9 @@ impl<P: Clone> Shared<P> {
     }
 }
 
-/// The publisher's.
+/// The publisher's decisions.
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
-    /// What is to be told next, if anything: ends and puts in turn.
+    /// Returns what to tell next, if anything: ends and puts in turn.
     pub fn next_step(&mut self) -> Option<PublisherStep<P>> {
         if self.ledger.is_broken() {
             return None;
@@ -184,9 +183,9 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         is_asked.then(|| PublisherStep::Look(shared.looks.begin()))
     }
 
-    /// The stream's answer to the telling with this number and these records.
+    /// Handles the stream's answer to the telling with this number and these records.
     pub fn settled(&mut self, number: u64, records: &[Record<P>], answered: Answered) {
-        // An item of which a write says more than one thing is lost once.
+        // An item that several records of a write are about is lost once.
         for id in BTreeSet::from_iter(answered.lost) {
             let fate = fate_in(records, id);
             self.ledger.handle_lost(id, fate);
@@ -202,7 +201,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// The stream's answer to the chunk that it was to take.
+    /// Handles the stream's answer to the chunk of puts.
     pub fn admitted(&mut self, admission: Admission) {
         let shared = self.shared.as_mut();
         let answers = shared.map_or_else(Vec::new, |shared| shared.handle_admission(admission));
@@ -222,7 +221,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// So the stream stands, for all questions up to this one.
+    /// Handles the state of the stream, which answers all questions up to this one.
     pub fn looked(&mut self, question: u64, stream_state: StreamState, others: u64) {
         if let Some(shared) = &mut self.shared {
             shared.handle_ring();
@@ -233,7 +232,6 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 }
 
-/// What a write said of an item.
 fn fate_in<P>(records: &[Record<P>], id: ItemId) -> Fate {
     let fate = |record: &Record<P>| match record {
         Record::Done { id: one } if *one == id => Some(Fate::Done),
@@ -243,18 +241,18 @@ fn fate_in<P>(records: &[Record<P>], id: ItemId) -> Fate {
     records.iter().find_map(fate).unwrap_or(Fate::Open)
 }
 
-/// The fetcher's.
+/// The fetcher's decisions.
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
-    /// Whether the fetcher waits for the stream, and somebody must know at once what it has, or nobody
-    /// is left to take anything for.
+    /// Returns `true` if the fetcher's wait for the stream must end: a caller must know at once
+    /// what the stream has, or no caller wants items any more.
     #[must_use]
     pub fn is_to_interrupt(&self) -> bool {
         let shared = self.shared.as_ref().filter(|shared| shared.is_taking);
         shared.is_some_and(|shared| shared.queries.is_asked() || !self.has_takers())
     }
 
-    /// What is to be done next. `is_due`: the lease is to be renewed. What follows from it is to be
-    /// polled before anybody else has a turn.
+    /// Returns the fetcher's next step. `is_due`: the lease is to be renewed. The caller must poll
+    /// what follows from it before it releases the lock.
     pub fn next_taking(&mut self, is_due: bool) -> Taking {
         let surplus = self.take_surplus();
         if !surplus.is_empty() {
@@ -266,7 +264,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         let Some(shared) = &mut self.shared else {
             return Taking::Sleep { is_holding };
         };
-        // What others left behind comes before what is new, as soon as there is room for it.
+        // Items that others left behind come before new ones, as soon as there is room.
         let is_owed = wanted > 0 && shared.owes_takeover;
         if is_owed || (is_due && (wanted > 0 || is_holding)) {
             shared.owes_takeover = wanted == 0;
@@ -274,7 +272,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
         let is_asked = shared.queries.is_asked();
         if is_asked && wanted == 0 {
-            // It is not known what is there: somebody may still come for it.
+            // It is not known what is there: a caller may still come for it.
             let question = shared.queries.begin();
             shared.queries.answer(question);
             return Taking::Nobody;
@@ -285,13 +283,13 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         shared.is_taking = true;
         Taking::Take {
             count: wanted,
-            // Once closed, it is asked at once whether anything is left.
+            // Once the queue is closed, it is asked at once if anything is left.
             waits: !is_asked && (!is_closed || shared.is_dry),
             question: shared.queries.begin(),
         }
     }
 
-    /// How many items are wanted here that are not here.
+    /// Returns the number of items that are wanted here and are not here.
     fn wanted(&self) -> usize {
         let wanted = self.ledger.appetite().min(TAKEN_MAX);
         match &self.shared {
@@ -301,18 +299,18 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Whether something waits here that nobody here will work on.
+    /// Returns `true` if items wait here that no worker or caller here will take.
     fn has_surplus(&self) -> bool {
         let shared = self.shared.as_ref();
         let counts = self.ledger.counts();
         shared.is_some_and(|shared| shared.is_quitting) && counts.waiting + counts.delayed > 0
     }
 
-    /// What waits here and is to be given back. It is not here any more, so that nobody gets it.
+    /// Takes the items that wait here and are to be given back, so that no holder gets them.
     fn take_surplus(&mut self) -> Vec<ItemId> {
         let shared = self.shared.as_mut();
         let postponed = shared.map_or_else(Vec::new, |one| core::mem::take(&mut one.postponed));
-        // First it is told how its attempts went.
+        // The ends of its attempts are told first.
         if !postponed.is_empty() || !self.has_surplus() || !self.ledger.is_written() {
             return postponed;
         }
@@ -325,11 +323,11 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         self.ledger.counts().unfinished() > 0
     }
 
-    /// What was taken. Whether those who were about to go may do so. `now`: since 1970.
+    /// Handles taken items; `now` is since 1970. Returns `true` if callers that are leaving may go.
     pub fn took(&mut self, arrivals: Vec<Arrival<P>>, question: u64, now: Duration) -> bool {
         let is_empty = arrivals.is_empty();
         match (self.has_takers(), &mut self.shared) {
-            // They have gone meanwhile, and others should not wait for a lease.
+            // The takers have gone meanwhile, and others should not wait for a lease.
             (false, Some(shared)) => {
                 let ids = arrivals.iter().map(|arrival| arrival.item.id);
                 shared.postponed.extend(ids);
@@ -339,7 +337,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         let is_closed = self.ledger.is_closed();
         if let Some(shared) = &mut self.shared {
             shared.is_taking = false;
-            // Whatever was asked while it was waited, must be looked for anew.
+            // Questions that were asked during the wait need a new look.
             shared.queries.answer(question);
             shared.is_dry |= is_closed && is_empty && !shared.queries.is_asked();
         }
@@ -367,17 +365,17 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// What was taken was looked after. What is to be given back: what nobody here will work on, or,
-    /// if others are there, not soon. It is not here any more.
+    /// Handles the result of renewing the lease. Takes and returns the items to give back: those
+    /// that no holder here will take, or, if there are other supervisors, not soon.
     pub fn maintained(&mut self, maintained: Maintained<P>, now: Duration) -> Vec<ItemId> {
         self.lose(&maintained.lost);
         self.arrive(maintained.arrivals, now);
         if let Some(shared) = &mut self.shared {
             shared.others = maintained.others;
-            // So that it is known how it stands also where nothing is told for long.
+            // So that the state is known even where nothing is told for long.
             shared.looks.ask();
         }
-        // First it is told how attempts went.
+        // The ends of attempts are told first.
         if !self.ledger.is_written() {
             return Vec::new();
         }
@@ -397,17 +395,17 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 }
 
-/// The listener's, and who is called.
+/// The listener's decisions, and the calls of all three threads.
 impl<P: Weight + Clone, R> Dispatcher<P, R> {
-    /// Whether somebody waits for what others do. `is_awaited`: somebody of whom only the dispatcher's
-    /// owner knows.
+    /// Returns `true` if a caller waits for what other supervisors do. `is_awaited`: so does a
+    /// caller that only the dispatcher's owner knows.
     fn wants_listener(&self, is_awaited: bool) -> bool {
         let shared = self.shared.as_ref();
         is_awaited || self.has_joins() || shared.is_some_and(|shared| shared.is_full)
     }
 
-    /// Since when the doorbell is to be heard, if it is: somebody waits, and nothing is known that was
-    /// not looked at.
+    /// Returns the state from which on the doorbell is to be heard; `None` unless a caller waits
+    /// and no look is open.
     #[must_use]
     pub fn to_hear(&self, is_awaited: bool) -> Option<StreamState> {
         let shared = self.shared.as_ref()?;
@@ -415,7 +413,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         is_to_hear.then(|| shared.stream_state.clone())
     }
 
-    /// Who is to be called, to look whether there is something to do.
+    /// Returns the threads that must look if there is something to do.
     #[must_use]
     pub fn calls(&self, is_awaited: bool) -> Calls {
         let Some(shared) = &self.shared else {
