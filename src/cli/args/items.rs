@@ -1,5 +1,4 @@
-//! The options that say what the items of a run are, where they come from and where they are kept,
-//! as they are typed.
+//! The options about the items of a run, their source and their journal, as they are typed.
 
 use std::path::PathBuf;
 use std::time::Duration;

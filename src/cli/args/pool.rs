@@ -1,4 +1,4 @@
-//! The options that say who works and how, and what is shown of it, as they are typed.
+//! The options about the workers, and about what is shown of the run, as they are typed.
 
 use std::path::PathBuf;
 use std::time::Duration;
