@@ -15,9 +15,9 @@ use super::status::StatusArgs;
 
 /// Runs a COMMAND for each item by supervised workers; without one, washes dishes and has them dried.
 ///
-/// Items are put on a queue, from where workers take them. Whatever dies, no item is lost: it goes to
-/// another attempt, and one that always fails is given up on and named. Without a COMMAND items are
-/// dishes, which are washed here and dried by the workers.
+/// Items are put on a queue, from where workers take them. No death of a process loses an item: it
+/// gets another attempt, and one that always fails is given up on and named. Without a COMMAND
+/// items are dishes, which are washed here and dried by the workers.
 #[derive(Debug, Parser)]
 #[command(
     name = "supervisor",
@@ -91,13 +91,13 @@ the signal's number when stopped by a signal.";
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Put items on a stream in Redis, for whoever works there
+    /// Put items on a stream in Redis, for the supervisors that work there
     Put(Put),
     /// Work on a stream in Redis until stopped
     Work(Box<WorkArgs>),
     /// Wait until everything on a stream in Redis has an end
     Join(Join),
-    /// Show how a stream in Redis stands
+    /// Show the state of a stream in Redis
     Status(StatusArgs),
     /// Look at the dead letters of a journal or a stream, retry or drop them
     #[command(subcommand, after_help = super::dead::EXAMPLES)]

@@ -62,14 +62,14 @@ pub(super) enum Dead {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
-    /// Have them tried again: by the next run with this journal, or by whoever works on this stream
+    /// Have them tried again, by the next run with this journal, or by a supervisor on this stream
     Retry {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
         place: Place,
     },
-    /// Forget what they were; they stay counted
+    /// Delete them; they stay counted
     Drop {
         #[command(flatten)]
         which: Which,

@@ -35,8 +35,7 @@ pub(super) struct Put {
     #[command(flatten)]
     promise: PromiseArgs,
 
-    /// Take the items from this file, one a line; - is stdin, which is also where they come from
-    /// if nothing else is said
+    /// Take the items from this file, one a line; - is stdin, which is also the default
     #[arg(long, value_name = "FILE", conflicts_with = "dishes")]
     input: Option<PathBuf>,
 
@@ -48,7 +47,7 @@ pub(super) struct Put {
     #[arg(long, value_name = "N")]
     dishes: Option<u64>,
 
-    /// Items that nobody has taken before more are put; 0 for no bound
+    /// Untaken items on the stream at which a put waits; 0 for no bound
     #[arg(long, value_name = "N", default_value_t = 0)]
     capacity: usize,
 

@@ -1,4 +1,4 @@
-//! `supervisor status`: shows the counts of a stream in Redis, as a page or a JSON object.
+//! `supervisor status`: shows the state of a stream in Redis, as a page or a JSON object.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -36,7 +36,7 @@ pub(super) struct StatusArgs {
     interval: Duration,
 }
 
-/// Shows the counts and returns the exit code.
+/// Shows the state and returns the exit code.
 pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
     let place = command
         .stream

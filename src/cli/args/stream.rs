@@ -24,10 +24,9 @@ const STREAM: &str = "dishrack";
     group = ArgGroup::new(groups::PLACE).multiple(true)
 )]
 pub(in crate::cli) struct PlaceArgs {
-    /// Share the queue with others by a stream in Redis: what is put there is worked on by whoever
-    /// is free, here and on other machines. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for
-    /// TLS, or redis+unix:///PATH [default: the variable REDIS_URL, where a
-    /// stream is named]
+    /// Share the queue by a stream in Redis: any free worker, here or on another machine, takes the
+    /// items put there. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, or
+    /// redis+unix:///PATH [default: the variable REDIS_URL, where a stream is named]
     #[arg(long, value_name = "URL", group = groups::PLACE)]
     redis: Option<String>,
 
@@ -42,12 +41,12 @@ pub(in crate::cli) struct PlaceArgs {
 /// The promises asked for on the stream.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PromiseArgs {
-    /// What a supervisor holds is given to others when it was not heard of for this long; the same
-    /// for all on the stream [default: the stream's, 30s for a new one]
+    /// Give a supervisor's items to others when it was silent for this long; the same for all on
+    /// the stream [default: the stream's, 30s for a new one]
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     lease: Option<Duration>,
 
-    /// What is put and what has ended counts only when so many replicas have it too [default: 0]
+    /// Count a put or an end only when so many replicas have it too [default: 0]
     #[arg(long, value_name = "N")]
     replicas: Option<u32>,
 }
@@ -55,7 +54,7 @@ pub(in crate::cli) struct PromiseArgs {
 /// The stream that a subcommand is about.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct StreamArgs {
-    /// Where Redis is [default: the variable REDIS_URL]
+    /// The address of Redis [default: the variable REDIS_URL]
     #[arg(long, value_name = "URL")]
     pub(in crate::cli) redis: Option<String>,
 
