@@ -46,7 +46,7 @@ impl Dishes {
         Dishes {
             config,
             mode: match run.purpose {
-                // Nobody puts dishes here, so the one person is a dryer.
+                // No dishes are put here, so the one person is a dryer.
                 Purpose::Work | Purpose::WorkUntilDone if run.mode == Mode::Sequential => {
                     Mode::Threads
                 }
