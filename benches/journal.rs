@@ -1,8 +1,8 @@
-//! What a journal costs: small items from `put` to `join`, without one, with `Durability::Normal` and
-//! with `Durability::Full`, in turns within one run, so that the figures compare. Prints a table; the
-//! best of three rounds counts, for whatever else runs only makes one slower.
+//! The cost of a journal: small items from `put` to `join`, without one, with `Durability::Normal`
+//! and with `Durability::Full`, in turns within one run, so that the figures compare. Prints a
+//! table of the best of three rounds, because other load only makes a round slower.
 //!
-//! With `--test` it runs few items and checks only that all are done.
+//! With `--test` it runs a few items and only checks that all are done.
 
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 
@@ -22,7 +22,7 @@ fn nothing(_item: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Items in a second.
+/// Returns the items in a second.
 fn rate(durability: Option<Durability>, in_processes: bool, items: u32) -> f64 {
     let folder =
         tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");

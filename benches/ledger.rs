@@ -1,5 +1,5 @@
-//! What one item costs in the parts: the steps of the ledger, and a round trip through an idle worker
-//! that is a thread or a process. What many items at once cost is for benches/peers to say.
+//! The cost of one item in the parts: the steps of the ledger, and a round trip through an idle
+//! worker that is a thread or a process. benches/peers measures many items at once.
 
 use std::hint::black_box;
 use std::iter;
@@ -9,12 +9,12 @@ use criterion::{BatchSize, Criterion, criterion_group};
 use dishrack::{JoinableQueue, Supervisor};
 use dishrack_core::ledger::{Credit, HolderId, Ledger, Options, Scene, Token};
 
-/// Items in each measurement of the bare ledger.
+/// The number of items in each measurement of the bare ledger.
 const ITEMS: u64 = 1000;
 
 type Bare = Ledger<Vec<u8>>;
 
-/// Each step alone, for a thread that gets items as it likes.
+/// Measures each step alone, for a thread that gets items.
 fn single_steps(criterion: &mut Criterion) {
     step(criterion, "put", empty, |ledger| put(ledger, ITEMS));
     step(criterion, "get", full, |(ledger, getter)| {
@@ -34,10 +34,10 @@ fn single_steps(criterion: &mut Criterion) {
     });
 }
 
-/// How long a worker says it was at an item.
+/// The service time that a worker reports.
 const SERVICE: Duration = Duration::from_nanos(100);
 
-/// Measures one step; making a ledger for it and dropping that are not counted.
+/// Measures one step, without making and dropping its ledger.
 fn step<S>(
     criterion: &mut Criterion,
     name: &str,
@@ -72,7 +72,7 @@ fn get(ledger: &mut Bare, getter: HolderId) -> Vec<Token> {
     handed.map(|handed| handed.token).collect()
 }
 
-/// Put, hand out, acknowledge: all of it for a worker with credit.
+/// Measures put, handing out and acknowledging for a worker with credit.
 fn whole(criterion: &mut Criterion) {
     let make = || {
         let mut ledger = empty();
@@ -89,12 +89,12 @@ fn whole(criterion: &mut Criterion) {
     });
 }
 
-/// A worker process runs only functions that have a name.
+/// A named function, because a worker process cannot run others.
 fn nothing(_item: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// From `put` to the return of `join`, with one idle worker.
+/// Measures from `put` to the return of `join`, with one idle worker.
 fn put_join(criterion: &mut Criterion) {
     let ways = [
         ("thread", Supervisor::builder().threads(1)),
@@ -119,7 +119,7 @@ fn round_trip(queue: &JoinableQueue<u32>) {
 
 criterion_group!(benches, single_steps, whole, put_join);
 
-/// By hand, because worker processes run this program too, and go no further than the first line.
+/// Written by hand, because worker processes run this program too, up to the first line.
 fn main() {
     dishrack::serve(|roles| roles.handler(nothing));
     benches();

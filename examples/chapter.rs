@@ -1,5 +1,4 @@
-//! The chapter's own loop, `get … task_done`, as a worker process; and what it does when a dish
-//! kills it.
+//! The chapter's own loop, `get … task_done`, as a worker process, with a dish that kills it.
 
 use dishrack::{JoinableQueue, Supervisor};
 

@@ -12,7 +12,7 @@ fn dry(dish: String) -> Result<String, String> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // First of all: in a worker process this serves, and never returns.
+    // It comes first: in a worker process it serves, and never returns.
     dishrack::serve(|roles| roles.handler(dry));
 
     let rack = JoinableQueue::bounded(10);

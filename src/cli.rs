@@ -1,7 +1,6 @@
 //! The command line: arguments, then a validated configuration, then a run.
 //!
-//! Only this module and `bin` print and end the process. Everything that is not the job's own
-//! output goes to stderr.
+//! Only this module and `bin` print and end the process. All output but the job's goes to stderr.
 
 mod address;
 mod advice;
@@ -63,7 +62,7 @@ use crate::worker;
 pub fn serve() {
     signals::inherited();
     signals::keep_exits();
-    // A file that may not grow is told as an error of whoever writes it.
+    // A write beyond the file size limit then fails with an error, which names the file.
     signals::ignore(Signal::SIGXFSZ);
     worker::serve(|roles| {
         kitchen::serve(roles);
@@ -85,7 +84,7 @@ fn run_with((config, work): (config::Config, validation::Work)) -> Result<u8, Fa
     }
 }
 
-/// The exit code.
+/// Carries the command line out and returns the exit code.
 fn do_as_told(
     args: CommandLine,
     is_consistent: Result<(), String>,
@@ -96,7 +95,7 @@ fn do_as_told(
         Some(_) => None,
         None => Some(&args.run.jobs),
     };
-    // An empty variable is no reason to wash dishes.
+    // An empty variable must not turn a run of commands into dishes.
     if has_end_of_options && jobs.is_some_and(|jobs| !jobs.are_meant()) {
         return Err(Failure::Usage("--: there is no COMMAND after it".into()));
     }
@@ -122,7 +121,7 @@ fn do_as_told(
     }
 }
 
-/// What clap has to say. Where not even this can be printed, the code must do.
+/// Prints clap's message. If even this fails, the exit code has to say it.
 fn print_usage(error: &clap::Error) {
     let (stream, is_terminal) = match error.use_stderr() {
         true => (Stream::Err, io::stderr().is_terminal()),
@@ -130,14 +129,13 @@ fn print_usage(error: &clap::Error) {
     };
     let text = error.to_string();
     let _ = match harmless(&text) {
-        // In colours.
         Cow::Borrowed(_) if is_terminal => error.print(),
-        // Arguments may be anybody's.
+        // The arguments may contain control characters.
         text => { stream }.write_all(text.as_bytes()),
     };
 }
 
-/// The words of the command line, for `ps` and whoever looks for this process by them.
+/// Returns the words of the command line, which `ps` shows and `pkill -f` searches.
 fn words_of(arguments: &[OsString]) -> String {
     let words = arguments
         .iter()
@@ -145,7 +143,7 @@ fn words_of(arguments: &[OsString]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A word without what may be a password in a URL, which is nobody's business.
+/// Returns a word without what may be a password in a URL.
 fn without_password(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("://") else {
         return word.to_owned();

@@ -1,9 +1,9 @@
 //! The soak: jobs with a journal under random faults, for a bounded time.
 //!
-//! Workers and the supervisor itself are killed (SIGKILL), asked to end (SIGTERM), stopped and
-//! continued (SIGSTOP, SIGCONT) at random moments; whenever the supervisor is gone it is started
-//! again with the same command line, and when a job is done the next one begins. What its events
-//! say is checked against what must hold: nothing lost, nothing done twice, nothing stuck.
+//! Workers and the supervisor itself are killed (SIGKILL), asked to end (SIGTERM), suspended and
+//! continued (SIGSTOP, SIGCONT) at random moments. A supervisor that is gone is started again with
+//! the same command line, and when a job is done the next one begins. Its events are checked
+//! against the promises: nothing lost, nothing done twice, nothing stuck.
 //!
 //! It knows the command line and its events only. Run it by `tests/soak`.
 
@@ -23,10 +23,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// A run of which nothing is heard for so long is stuck.
+/// The silence after which a run is stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Items of one job.
+/// The number of items in a job.
 const ITEMS: usize = 3000;
 
 /// One run of the supervisor.
@@ -37,7 +37,7 @@ struct Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Gone already, most often.
+        // This fails most often, because it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -106,7 +106,7 @@ fn send(pid: u32, signal: Signal) {
     }
 }
 
-/// What was seen in all jobs.
+/// The counts of all jobs.
 #[derive(Debug, Default)]
 struct Tally {
     jobs: usize,
@@ -143,7 +143,7 @@ impl Tally {
     }
 }
 
-/// One job: what it told so far.
+/// One job, with its reports so far.
 struct Job<'a> {
     folder: &'a Path,
     tally: &'a mut Tally,
@@ -155,7 +155,7 @@ struct Job<'a> {
     torn: Option<String>,
 }
 
-/// How one run ended.
+/// The end of one run.
 enum End {
     Finished,
     Again,
@@ -163,7 +163,7 @@ enum End {
 }
 
 impl Job<'_> {
-    /// Runs the job to its end, however often it is interrupted. False: it makes no sense to go on.
+    /// Runs the job to its end, over all interruptions. Returns `false` if going on makes no sense.
     fn work(&mut self, until: Instant) -> bool {
         loop {
             match self.run_once(until) {
@@ -193,7 +193,7 @@ impl Job<'_> {
             }
             next_fault -= 1;
             if next_fault == 0 {
-                // When the time is over the job is left to come to its end.
+                // After the time the job may come to its end.
                 if Instant::now() < until {
                     self.make_fault(&run);
                 }
@@ -245,7 +245,7 @@ impl Job<'_> {
         self.tally.complaints.push(what);
     }
 
-    /// The run has ended: by its work, by a fault, or because something is wrong.
+    /// Judges the end of the run: by its work, by a fault, or because something is wrong.
     fn after(&mut self, run: &mut Run) -> End {
         let Some(status) = run.exit() else {
             self.tally.stuck += 1;
@@ -310,7 +310,7 @@ impl Job<'_> {
     }
 }
 
-/// What is left of a job: done in the journal, by a run that has nothing more to do.
+/// Counts the rest of a job: done in the journal, by a run that has nothing more to do.
 fn count_lost(folder: &Path, tally: &mut Tally) {
     let mut run = Run::start(folder, "spawn");
     let events: Vec<Value> = run

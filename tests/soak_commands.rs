@@ -1,9 +1,9 @@
-//! The soak of commands: runs with a journal, a job log, results and a slow reader, in which whatever
-//! runs is killed, one by one and in pairs, until all items are done.
+//! The soak of commands: runs with a journal, a job log, results and a slow reader, whose processes
+//! are killed, one by one and in pairs, until all items are done.
 //!
-//! The account is kept by the commands themselves, in files to which they append. At the end of each
-//! job every output must have been shown once or more and whole, each row of the job log be there
-//! once, every result be what its command gave, and nothing be left running. It knows the command
+//! The commands themselves keep the account, in files to which they append. At the end of each job
+//! every output must have been shown at least once and whole, each row of the job log must be there
+//! once, every result must be its command's, and nothing may be left running. It knows the command
 //! line only. Run it by `tests/soak --commands`.
 
 #[path = "shared/dice.rs"]
@@ -23,14 +23,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// A run that takes longer is stuck.
+/// The time after which a run is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Items of one job.
+/// The number of items in a job.
 const ITEMS: usize = 1000;
 
-/// What each command does. It writes its account first and last; who finds that the process which had
-/// its item before still lives says so. Every twentieth fails at first.
+/// The command. It writes its account first and last, and reports if the process which had its item
+/// before still lives. Every twentieth fails at first.
 const SCRIPT: &str = r#"
     if read -r before < "at/$1" && read -r _ _ state _ < "/proc/$before/stat"; then
         case $state in
@@ -49,7 +49,7 @@ const SCRIPT: &str = r#"
 /// A process with SIGKILL pending does nothing more, and is as good as gone.
 const KILLED: &str = r"^S(ig|hd)Pnd:\s+[0-9a-f]*[13579bdf][0-9a-f]{2}$";
 
-/// What an item's command writes to stdout.
+/// Returns the stdout of an item's command.
 fn output_of(item: usize) -> String {
     format!("out {item} {item:0300}\n")
 }
@@ -152,7 +152,7 @@ impl Job {
         (child, reader)
     }
 
-    /// Runs until all is done, however often it is killed. False: it makes no sense to go on.
+    /// Runs until all is done, over all kills. Returns `false` if it makes no sense to go on.
     fn work(&mut self, dice: &mut Dice, tally: &mut Tally, until: Instant) -> bool {
         loop {
             tally.runs += 1;
@@ -182,7 +182,7 @@ impl Job {
                 let _ = child.wait();
             }
             self.shown += &reader.join().expect("it only reads");
-            // What is cut off in the middle of a line is no output.
+            // A line that was cut off in the middle is no output.
             self.shown.push('\n');
             match status.map(|status| (status.code(), status.signal())) {
                 Some((Some(0), _)) => return true,
@@ -197,7 +197,7 @@ impl Job {
         }
     }
 
-    /// Compares what is there with what must be.
+    /// Compares the results with the expected ones.
     fn check(&self, tally: &mut Tally) {
         let shown: Vec<&str> = self.shown.split_inclusive('\n').collect();
         tally.shown += shown.iter().filter(|line| line.starts_with("out ")).count();
@@ -227,7 +227,7 @@ impl Job {
         tally.expect(running.is_empty(), || format!("still running: {running:?}"));
     }
 
-    /// One more run, which finds no lock on what those that were killed have left.
+    /// Runs once more, without a lock on the files of killed runs.
     fn clean_up(&self, tally: &mut Tally) {
         let status = Command::new(env!("CARGO_BIN_EXE_supervisor"))
             .args(["-q", "--", "true", ":::", "x"])
@@ -264,7 +264,7 @@ impl Job {
         let mut done: BTreeSet<&str> = BTreeSet::new();
         for row in log.lines().skip(1) {
             let columns: Vec<&str> = row.split('\t').collect();
-            // The command has several lines, which are told as one.
+            // The command has several lines, which are printed as one.
             tally.expect(columns.len() == 9, || {
                 format!("a row of the job log: {row}")
             });
@@ -293,10 +293,10 @@ impl Job {
     }
 }
 
-/// Stands in the command lines of all that the commands are.
+/// The mark in the command lines of all commands' processes.
 const MARK: &str = "dishrack-soak-of-commands";
 
-/// Sometimes nobody reads for a while, so that output waits in the pipe and behind it.
+/// Reads with pauses, so that output waits in the pipe and behind it.
 fn read_slowly(mut from: ChildStdout, mut dice: Dice) -> String {
     let (mut all, mut piece) = (Vec::new(), [0; 4096]);
     while let Ok(count @ 1..) = from.read(&mut piece) {
@@ -313,7 +313,7 @@ fn last_words(said: &str) -> String {
     last.join(" | ")
 }
 
-/// Processes by their parents.
+/// Returns processes by their parents.
 fn families() -> HashMap<u32, Vec<u32>> {
     let mut families: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -338,7 +338,7 @@ fn families() -> HashMap<u32, Vec<u32>> {
     families
 }
 
-/// All that a process has started, and what these have, but not what has left it.
+/// Returns all descendants of a process, except those that have left it.
 fn descendants(pid: u32) -> Vec<u32> {
     let families = families();
     let mut all = families.get(&pid).cloned().unwrap_or_default();
@@ -379,7 +379,7 @@ fn kill_something(supervisor: u32, dice: &mut Dice, tally: &mut Tally) {
     *tally.kills.entry(name).or_default() += 1;
 }
 
-/// Commands of this soak that live.
+/// Returns the living commands of this soak.
 fn running() -> Vec<String> {
     let mut running = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -393,12 +393,12 @@ fn running() -> Vec<String> {
     running
 }
 
-/// What of its own the program has not removed.
+/// Returns files that the program should have removed.
 fn leftovers(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let ours = names.filter(|name| name.starts_with(".dishrack") || name.starts_with("j-"));
-    // One that was made just before a kill is not marked as ours yet, and is empty.
+    // A file that was made just before a kill has no mark yet, and is empty.
     let is_empty = |name: &String| {
         fs::read_dir(folder.join(name)).is_ok_and(|mut entries| entries.next().is_none())
     };

@@ -1,5 +1,5 @@
-//! Items that compute, all put at once: how much of the workers' time is spent on them, and for how
-//! long at most a worker had nothing to do while an item waited. `busy.py` has the same sums.
+//! Items that compute, all put at once: the share of the workers' time spent on them, and the
+//! longest idle time of a worker while an item waited. `busy.py` does the same sums.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -37,7 +37,7 @@ pub(crate) fn measure(order: &Order) -> Measured {
     }
 }
 
-/// Spread evenly over the logarithm, and the same in every run: a linear congruential generator
+/// Spreads times evenly over the logarithm, the same in every run: a linear congruential generator
 /// (Knuth's MMIX constants), of which the upper 53 bits count.
 fn mixed_us(items: usize) -> Vec<u32> {
     let mut state = 1_u64;
@@ -52,8 +52,8 @@ fn mixed_us(items: usize) -> Vec<u32> {
     (0..items).map(|_| whole(in_range(next()))).collect()
 }
 
-/// All items were put at the beginning, so one waits until the last one is begun. Until then each
-/// moment in which a worker is at none is idle.
+/// Returns the longest idle time of a worker. All items were put at the beginning, so one waits
+/// until the last one is begun, and a worker without an item is idle until then.
 fn longest_idle_ms(began_ns: u64, spans: &[Span], workers: usize) -> f64 {
     let last_begin = spans
         .iter()
@@ -64,7 +64,7 @@ fn longest_idle_ms(began_ns: u64, spans: &[Span], workers: usize) -> f64 {
     for span in spans {
         by_worker.entry(span.worker).or_default().push(*span);
     }
-    // A worker that never got any was idle all the time.
+    // A worker that got none was idle all the time.
     let mut longest = if by_worker.len() < workers {
         last_begin - began_ns
     } else {

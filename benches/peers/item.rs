@@ -1,5 +1,5 @@
 //! The items that all contenders work on, and the functions that work on them. `tasks.py` has the
-//! same in Python. Nothing here knows how items travel.
+//! same in Python. It does not know how items travel.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -9,14 +9,14 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// A payload is looked at once a page.
+/// The distance between two reads of a payload.
 const PAGE: usize = 4096;
 
-/// An item, as its producer makes it: in an allocation of its own.
+/// An item in an allocation of its own, as its producer makes it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Item(pub(crate) ByteBuf);
 
-/// Makes items that have all the same content.
+/// A maker of items with the same content.
 #[derive(Debug)]
 pub(crate) struct Maker(pub(crate) Vec<u8>);
 
@@ -41,25 +41,25 @@ pub(crate) fn touch(payload: &[u8]) {
     black_box(sum);
 }
 
-/// Looks at an item; there is no result but that it is done.
+/// Looks at an item, without a result.
 pub(crate) fn look(item: Item) -> Result<(), Infallible> {
     touch(&item.0);
     Ok(())
 }
 
-/// Looks at an item, and returns how long it is.
+/// Looks at an item, and returns its length.
 pub(crate) fn weigh(item: Item) -> Result<u32, Infallible> {
     touch(&item.0);
     Ok(u32::try_from(item.0.len()).expect("items are small"))
 }
 
-/// Sleeps, and says where.
+/// Sleeps, and returns its process's pid.
 pub(crate) fn rest(time_us: u32) -> Result<u32, Infallible> {
     std::thread::sleep(Duration::from_micros(time_us.into()));
     Ok(std::process::id())
 }
 
-/// Who worked on an item, and when, by the clock that all processes share.
+/// The worker of an item and the times, by the clock that all processes share.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Span {
     pub(crate) worker: u64,
@@ -67,8 +67,7 @@ pub(crate) struct Span {
     pub(crate) end_ns: u64,
 }
 
-/// Computes until this thread has had that much time on a CPU: what somebody else takes from it
-/// makes it longer, and shows.
+/// Computes until this thread has had that much time on a CPU, so other threads prolong the span.
 pub(crate) fn spin(time_us: u32) -> Result<Span, Infallible> {
     let begin_ns = now_ns();
     let end = clock_ns(ClockId::CLOCK_THREAD_CPUTIME_ID) + u64::from(time_us) * 1000;

@@ -1,5 +1,5 @@
 //! Large items, at most `bound` of them waiting: MiB/s from the first put until all are done. Each
-//! is made by one copy and looked at once a page. What a mere copy takes is measured as well.
+//! is made by one copy and looked at once a page. A mere copy is measured as well.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn dishrack(order: &Order, maker: &Maker) -> Duration {
     began.elapsed()
 }
 
-/// Copies into memory that is there already, as much of it as may wait elsewhere.
+/// Copies into existing memory, as much of it as may wait elsewhere.
 fn copies(order: &Order, maker: &Maker) -> Duration {
     let mut places = vec![maker.0.clone(); order.bound];
     let began = Instant::now();

@@ -1,6 +1,5 @@
 //! This project and its Rust peers on the same work. Each run of this program makes one measurement
-//! and prints it as a line of JSON; `benches/run` runs it and its Python counterparts in turns, and
-//! makes a table of it all.
+//! and prints it as a line of JSON; `benches/run` runs it and its Python counterparts in turns.
 //!
 //!     peers ROW CONTENDER [--workers N] [--items N] [--bytes N] [--batch N] [--bound N] ...
 //!     peers --test               all of them in small: they run, and their counts are right
@@ -41,7 +40,7 @@ fn main() -> Result<(), String> {
     if arguments.iter().any(|argument| argument == "--test") {
         return smoke::run();
     }
-    // This is what `cargo bench` gives to every benchmark.
+    // The arguments of `cargo bench` for every benchmark.
     if arguments.is_empty() || arguments == ["--bench"] {
         println!("benches/run compares this project with its peers");
         return Ok(());
@@ -51,7 +50,7 @@ fn main() -> Result<(), String> {
         return Ok(());
     }
     let order = Order::parse(&arguments)?;
-    // Nobody waits for ever: the signal ends this process, and that ends its workers.
+    // The signal bounds the wait: it ends this process, and that ends its workers.
     alarm::set(order.limit_s);
     println!("{}", measure(&order).line(&order));
     Ok(())

@@ -1,20 +1,20 @@
-//! What one run of this program is to measure, as the command line says it, and the one line of JSON
-//! in which it answers. It knows nothing of contenders; `compare.py` reads the same form from Python.
+//! The measurement that the command line asks for, and the line of JSON with its result. It does
+//! not know contenders; `compare.py` reads the same form from Python.
 
 use serde_json::{Map, Value, json};
 
-/// One measurement to be made.
+/// A measurement to be made.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
     /// The row of the comparison, such as `throughput`.
     pub(crate) row: String,
-    /// Who is measured, such as `dishrack`.
+    /// The contender, such as `dishrack`.
     pub(crate) contender: String,
     pub(crate) workers: usize,
     pub(crate) items: usize,
     /// Bytes of one item's payload.
     pub(crate) bytes: usize,
-    /// Items in one message, where the contender has no say of its own in it.
+    /// Items in one message, for contenders that do not batch by themselves.
     pub(crate) batch: usize,
     /// Items that may wait; 0 for no bound.
     pub(crate) bound: usize,
@@ -69,13 +69,13 @@ impl Order {
         Ok(())
     }
 
-    /// Ends a run of a contender that nobody here has.
+    /// Ends a run of an unknown contender.
     pub(crate) fn unknown(&self) -> ! {
         panic!("row {} has no contender {}", self.row, self.contender)
     }
 }
 
-/// What was measured: one figure that counts, and others that explain it.
+/// The result: one figure that counts, and others that explain it.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) unit: &'static str,
@@ -92,7 +92,7 @@ impl Measured {
         }
     }
 
-    /// The same with another figure.
+    /// Adds another figure.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.into(), value.into());
         self

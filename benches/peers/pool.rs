@@ -1,4 +1,4 @@
-//! This project's workers, started and warmed, as all rows need them.
+//! This project's workers, started and warmed, for all rows.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use dishrack::{Builder, JoinableQueue, Supervisor};
 
 use crate::item::{Item, Maker, look};
 
-/// Items that are done before a measurement begins.
+/// The number of items that are done before a measurement begins.
 const WARMING: usize = 1000;
 
 /// Waits until all workers are ready.
@@ -16,7 +16,7 @@ pub(crate) fn await_ready<T, R>(pool: &Supervisor<T, R>, workers: usize) {
     }
 }
 
-/// A queue, workers that look at its items, and how many items they have looked at so far.
+/// A queue, workers that look at its items, and the number of items so far.
 #[derive(Debug)]
 pub(crate) struct Warm {
     queue: JoinableQueue<Item>,
@@ -30,7 +30,7 @@ impl Warm {
         Warm::on(JoinableQueue::bounded(bound), how, workers, maker)
     }
 
-    /// The same with a queue that was made already, and has had no items.
+    /// Does the same with a queue that exists already, and has had no items.
     pub(crate) fn on(
         queue: JoinableQueue<Item>,
         how: Builder,
@@ -48,14 +48,13 @@ impl Warm {
         warm
     }
 
-    /// Its worker processes.
+    /// Returns the pids of its worker processes.
     pub(crate) fn pids(&self) -> Vec<u32> {
         let workers = self.pool.workers();
         workers.into_iter().map(|worker| worker.pid).collect()
     }
 
-    /// Puts items one by one, and joins. Where a put has to be kept somewhere, it is not waited for
-    /// each, but for all of them.
+    /// Puts items one by one, and joins. If puts must be stored, it waits once for all of them.
     pub(crate) fn work(&mut self, maker: &Maker, items: usize) {
         for _ in 0..items {
             self.queue.put_unsynced(&maker.make()).expect("it is open");
@@ -67,7 +66,7 @@ impl Warm {
     }
 }
 
-/// `processes` or `threads`, by the contender's name.
+/// Returns a builder of `processes` or `threads`, by the contender's name.
 pub(crate) fn how(contender: &str, workers: usize) -> Option<Builder> {
     match contender {
         "dishrack" => Some(Supervisor::builder().processes(workers)),

@@ -1,6 +1,6 @@
 //! Bare ipc-channel: worker processes of this program with one channel for items and one for
-//! acknowledgements each, and nothing that would survive a death. It is the ceiling for whatever is
-//! built upon it. What travels, and when, is for the rows to say.
+//! acknowledgements each, and without any recovery from a death. It is the ceiling for libraries on
+//! top of it. The rows decide about the messages.
 
 pub(crate) mod large;
 pub(crate) mod round_trip;
@@ -17,14 +17,14 @@ use serde::{Deserialize, Serialize};
 /// The first argument of a worker process.
 const WORKER: &str = "raw-worker";
 
-/// How long a receiver polls before it sleeps, where it polls.
+/// The time for which a polling receiver polls before it sleeps.
 const POLL: Duration = Duration::from_micros(20);
 
-/// The ends that a worker makes for its producer: where items go, and where acknowledgements come,
-/// each the number of items in a message.
+/// The ends that a worker makes for its producer: one for items, and one for acknowledgements, each
+/// of which is the number of items in a message.
 type Ends<T> = (IpcSender<T>, IpcReceiver<u32>);
 
-/// A worker process, as its producer sees it.
+/// The producer's side of a worker process.
 #[derive(Debug)]
 pub(crate) struct Worker<T> {
     child: Child,
@@ -32,12 +32,12 @@ pub(crate) struct Worker<T> {
     acks: IpcReceiver<u32>,
     /// Messages that are not acknowledged.
     outstanding: usize,
-    /// Items that are.
+    /// Items that are acknowledged.
     done: usize,
 }
 
 impl<T: for<'de> Deserialize<'de> + Serialize> Worker<T> {
-    /// Starts one that does what [`serve`] has under this name.
+    /// Starts a worker for the work that [`serve`] has under this name.
     fn start(work: &str) -> Self {
         let (server, name) =
             IpcOneShotServer::<Ends<T>>::new().expect("the temporary folder is writable");
@@ -67,7 +67,7 @@ impl<T: for<'de> Deserialize<'de> + Serialize> Worker<T> {
         self.outstanding -= 1;
     }
 
-    /// Waits until everything is acknowledged: the number of items.
+    /// Waits until everything is acknowledged, and returns the number of items.
     fn join(&mut self) -> usize {
         while self.outstanding > 0 {
             self.take_ack();
@@ -75,7 +75,7 @@ impl<T: for<'de> Deserialize<'de> + Serialize> Worker<T> {
         self.done
     }
 
-    /// Ends it: it stops at the end of its channel.
+    /// Ends the worker, which stops at the end of its channel.
     fn stop(mut self) {
         drop(self.items);
         let status = self.child.wait().expect("it is our child");
@@ -103,7 +103,7 @@ pub(crate) fn serve() -> bool {
     true
 }
 
-/// The worker's own ends: where items come, and where acknowledgements go.
+/// The worker's own ends: one for items, and one for acknowledgements.
 type OwnEnds<T> = (IpcReceiver<T>, IpcSender<u32>);
 
 fn connect<T: for<'de> Deserialize<'de> + Serialize>(name: &str) -> OwnEnds<T> {
@@ -116,7 +116,7 @@ fn connect<T: for<'de> Deserialize<'de> + Serialize>(name: &str) -> OwnEnds<T> {
     (items, acks)
 }
 
-/// The next message; none at the end of the channel. `polls` is whether to try for a while before
+/// Returns the next message, or `None` at the end of the channel. `polls` is true to poll before
 /// sleeping. Without the yield both sides may share a CPU and poll in each other's way for most
 /// rounds: then a trip takes 54 us instead of 8 to 14.
 fn receive<T: for<'de> Deserialize<'de> + Serialize>(

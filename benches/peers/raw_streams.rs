@@ -1,9 +1,9 @@
-//! A bare Redis stream with a group of consumers: one producer that adds in pipelines, consumer
-//! processes of this program that read and acknowledge many items at once, and nothing that would
-//! take over what a dead consumer has left. It is the ceiling for whatever is built upon it.
+//! A bare Redis stream with a group of consumers: one producer that adds in pipelines, and consumer
+//! processes of this program that read and acknowledge many items at once, without any recovery of
+//! a dead consumer's items. It is the ceiling for libraries on top of it.
 //!
-//! What counts is done by the consumers, as XACK and INCRBY in the same pipeline, as in `streams.py`;
-//! who counts the last item tells the producer. Nothing is deleted from the stream.
+//! The consumers count with XACK and INCRBY in the same pipeline, as in `streams.py`; the one that
+//! counts the last item tells the producer. Nothing is deleted from the stream.
 
 use std::collections::VecDeque;
 use std::env;
@@ -21,12 +21,12 @@ const CONSUMER: &str = "raw-consumer";
 
 const STREAM: &str = "items";
 const GROUP: &str = "crew";
-/// How many items are acknowledged.
+/// The number of acknowledged items.
 const DONE: &str = "done";
 /// A list that has an entry once all items so far are done.
 const JOINED: &str = "joined";
 
-/// Items that are done before a measurement begins.
+/// The number of items that are done before a measurement begins.
 const WARMING: usize = 1000;
 
 /// Batches that the producer sends before it reads the answers to the first of them.
@@ -54,7 +54,7 @@ pub(crate) fn throughput(order: &Order, maker: &Maker) -> Duration {
     elapsed
 }
 
-/// Runs `while_idle` while a server's consumers wait for items: the consumers' pids are given.
+/// Runs `while_idle` with the consumers' pids, while they wait for items.
 pub(crate) fn idle(order: &Order, server: &Server, while_idle: impl FnOnce(&[u32])) {
     let mut producer = Producer::connect(&server.url(), order.batch);
     let start = |number| consumer(&server.url(), number, order.batch, WARMING);
@@ -69,7 +69,7 @@ pub(crate) fn idle(order: &Order, server: &Server, while_idle: impl FnOnce(&[u32
     }
 }
 
-/// Starts one, which ends when its server does.
+/// Starts a consumer, which ends when its server does.
 fn consumer(url: &str, number: usize, batch: usize, all: usize) -> Child {
     let program = env::current_exe().expect("it is running");
     let numbers = [number, batch, all].map(|number| number.to_string());
@@ -140,7 +140,7 @@ impl Producer {
         pop.exec(&mut self.connection).expect("the server lives");
     }
 
-    /// All items are acknowledged, and none of them twice.
+    /// Checks that all items are acknowledged, and none of them twice.
     fn check(&mut self, all: usize) {
         let mut ask = |command: &mut redis::Cmd| -> Value {
             command
@@ -180,10 +180,10 @@ pub(crate) fn serve() -> bool {
     true
 }
 
-/// Acknowledges what it has and asks for more in one message, until the connection ends.
+/// Acknowledges its items and asks for more in one message, until the connection ends.
 fn consume(url: &str, number: usize, batch: usize, all: usize) -> RedisResult<Value> {
     let mut connection = connect(url)?;
-    // What waits for items answers nothing else.
+    // A connection that waits for items answers nothing else.
     let mut telling = connect(url)?;
     let mut read = cmd("XREADGROUP");
     read.arg(&["GROUP", GROUP]).arg(format!("c{number}"));
@@ -220,9 +220,9 @@ fn take<T: FromRedisValue>(connection: &mut Connection) -> RedisResult<T> {
     Ok(redis::from_redis_value(connection.recv_response()?)?)
 }
 
-/// Looks at all items of an answer: what they are called.
+/// Looks at all items of an answer, and returns their names.
 fn touch_all(answer: Value) -> Vec<Vec<u8>> {
-    // One stream, and of it a name and its entries; each a name, and a field and its payload.
+    // One stream: its name and its entries, each with an id, a field and a payload.
     let [stream] = parts(answer);
     let [_, entries] = parts(stream);
     let Value::Array(entries) = entries else {

@@ -1,5 +1,5 @@
-//! Queues that Redis keeps: this project's beside what a bare stream reaches, each on a server of its
-//! own. And what they cost while there is nothing to do, for `idle_cpu.py` to look at.
+//! Queues in Redis: this project's beside a bare stream, each on a server of its own. Also their
+//! cost while there is nothing to do, for `idle_cpu.py`.
 
 use std::io::Read;
 use std::process;
@@ -31,7 +31,7 @@ fn dishrack(order: &Order, maker: &Maker) -> Duration {
     began.elapsed()
 }
 
-/// Workers over a queue on this server, which end with it.
+/// Returns workers over a queue on this server, which end with it.
 fn warm(order: &Order, server: &Server, maker: &Maker) -> Warm {
     let place = RedisOptions::new(server.url(), "items");
     let queue = JoinableQueue::<Item>::on_redis(&place, Options::default());
@@ -44,8 +44,8 @@ fn warm(order: &Order, server: &Server, maker: &Maker) -> Warm {
     )
 }
 
-/// Serves some items, says in a line who waits now and for which server, and then does nothing until
-/// stdin ends. `alone` is a server that nobody is connected to.
+/// Serves some items, reports the waiting processes and their servers in a line, and then does
+/// nothing until stdin ends. `alone` is a server without any connection.
 pub(crate) fn idle(order: &Order, say: impl Fn(&str)) -> Measured {
     let server = Server::start();
     let wait = |pids: &[u32]| {

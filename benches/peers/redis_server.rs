@@ -1,6 +1,5 @@
-//! A redis-server of our own, for one measurement: on a free port of the loopback and a socket in a
-//! temporary folder, with nothing written to a disk. `redis_server.py` starts the same. It knows
-//! nothing of what is kept there.
+//! A redis-server for one measurement: on a free port of the loopback and a socket in a temporary
+//! folder, without writes to a disk. `redis_server.py` starts the same.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -13,10 +12,10 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = "redis-server";
 
-/// Somebody else may take the port between our look and the server's.
+/// The number of attempts, because another process may take the free port first.
 const STARTS_MAX: usize = 5;
 
-/// It ends with the thread that started it, so that one that is killed leaves none behind.
+/// A server that ends with the thread that started it, so that a killed run leaves none behind.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -31,7 +30,7 @@ impl Server {
             .unwrap_or_else(|| panic!("{PROGRAM} does not start"))
     }
 
-    /// `None` if it ended before it answered.
+    /// Returns `None` if it ended before it answered.
     fn try_start() -> Option<Self> {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let port = free_port();
@@ -55,7 +54,7 @@ impl Server {
         server.is_answering().then_some(server)
     }
 
-    /// Waits until it answers. Not so if it has ended.
+    /// Waits until it answers. Returns `false` if it has ended.
     fn is_answering(&mut self) -> bool {
         let client = redis::Client::open(self.url()).expect("the address is well-formed");
         while self.child.try_wait().expect("it is our child").is_none() {
@@ -67,12 +66,12 @@ impl Server {
         false
     }
 
-    /// Its address over TCP.
+    /// Returns its address over TCP.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// Its address over a Unix socket.
+    /// Returns its address over a Unix socket.
     pub(crate) fn socket_url(&self) -> String {
         format!("redis+unix://{}/socket", self.folder.path().display())
     }
@@ -84,7 +83,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing of it is to be kept, so it need not end in order.
+        // Nothing of it is kept, so it need not end in order.
         self.child.kill().expect("it is our child");
         self.child.wait().expect("it is our child");
     }

@@ -38,7 +38,7 @@ fn ipc_channel(order: &Order, maker: &Maker, polls: bool) -> Vec<Duration> {
     times
 }
 
-/// How long each takes. With a gap, everybody has gone to sleep when the next one begins.
+/// Returns the time of each. With a gap, all threads are asleep when the next one begins.
 fn round_trips(order: &Order, mut trip: impl FnMut()) -> Vec<Duration> {
     let gap = Duration::from_micros(order.gap_us);
     let mut times = Vec::with_capacity(order.items);

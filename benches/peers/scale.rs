@@ -1,5 +1,4 @@
-//! Very many worker processes: started, at work, and stopped; and a supervisor that has nothing to
-//! do, for `idle.py` to look at.
+//! Very many worker processes: started, at work, and stopped; and an idle supervisor for `idle.py`.
 
 use std::fs;
 use std::io::Read;
@@ -29,7 +28,7 @@ pub(crate) fn measure(order: &Order) -> Measured {
     let joined = queue.join().expect("workers are there");
     assert_eq!((joined.done, joined.dead), (order.items as u64, 0));
     let serve_s = began.elapsed().as_secs_f64();
-    // Looking at a thousand processes takes a while, which is not counted.
+    // The time to look at a thousand processes is not counted.
     let pids = pool.workers().into_iter().map(|worker| worker.pid);
     let workers_bytes: f64 = pids.map(proportional_bytes).sum();
     let own_bytes = status_bytes("VmRSS");
@@ -45,7 +44,7 @@ pub(crate) fn measure(order: &Order) -> Measured {
         .with("worker_kib", workers_bytes / order.workers as f64 / 1024.0)
 }
 
-/// Memory of a process, in which a page that n processes share counts as an nth.
+/// Returns the memory of a process; of a page that n processes share it counts an nth.
 fn proportional_bytes(pid: u32) -> f64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = rollup.lines().find(|line| line.starts_with("Pss:"));
@@ -53,7 +52,7 @@ fn proportional_bytes(pid: u32) -> f64 {
     1024.0 * kib.and_then(|kib| kib.parse().ok()).unwrap_or(0.0)
 }
 
-/// Serves some items, says so in a line with its pid, and then does nothing until stdin ends.
+/// Serves some items, prints its pid in a line, and then does nothing until stdin ends.
 pub(crate) fn idle(order: &Order, say: impl Fn(&str)) -> Measured {
     let maker = Maker::new(order.bytes);
     let builder = Supervisor::builder().processes(order.workers);

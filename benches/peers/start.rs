@@ -1,10 +1,9 @@
 //! From nothing until every worker has served an item, or of very many, until each holds one; stopping
 //! is not counted.
 //!
-//! How it is made sure that each worker serves one: it is waited until all are ready, and then each
-//! gets, one at a time, an item that sleeps for 1 ms and returns its pid, so that the next item finds
-//! another worker idle. Should one worker get two all the same, there are more rounds of items, on
-//! the clock, until every pid was seen.
+//! To make each worker serve one, it waits until all are ready, and then puts, one at a time, items
+//! that sleep for 1 ms and return the pid, so that the next item finds another worker idle. If a
+//! worker gets two all the same, more rounds follow, on the clock, until every pid was seen.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};

@@ -54,7 +54,7 @@ fn weigh_all(pool: &Supervisor<Item, u32>, maker: &Maker, items: usize) {
     assert_eq!(bytes, items * maker.0.len());
 }
 
-/// What threads can do without any supervision: the bare channel.
+/// Measures the bare channel between threads, without any supervision.
 fn crossbeam(order: &Order, maker: &Maker) -> Duration {
     let (put, get) = bounded(CHANNEL);
     let done = Arc::new(AtomicUsize::new(0));

@@ -1,5 +1,4 @@
-//! What waiting items cost: memory beyond their payload, and whether ten times as many take ten
-//! times as long.
+//! The cost of waiting items: memory beyond their payload, and the time for ten times as many.
 
 use std::fs;
 use std::time::Instant;
@@ -10,7 +9,7 @@ use crate::item::{Maker, look};
 use crate::order::{Measured, Order};
 use crate::pool::how;
 
-/// Memory of the process that holds the queue, with nobody to take the items.
+/// Measures the memory of the process with the queue, while no worker takes the items.
 pub(crate) fn memory(order: &Order) -> Measured {
     let maker = Maker::new(order.bytes);
     let queue = JoinableQueue::<crate::item::Item>::unbounded();
@@ -21,12 +20,12 @@ pub(crate) fn memory(order: &Order) -> Measured {
     }
     assert_eq!(queue.len(), order.items);
     let beyond = |bytes: f64| (bytes - before) / order.items as f64 - order.bytes as f64;
-    // The peak includes what growing takes for a moment.
+    // The peak includes the temporary memory of growing.
     let peak = status_bytes("VmHWM") - status_bytes("RssFile");
     Measured::new("B/item", beyond(status_bytes("RssAnon"))).with("peak", beyond(peak))
 }
 
-/// Puts all items first, and starts the workers then: the whole time until all are done.
+/// Puts all items first, and starts the workers then. Measures the time until all are done.
 pub(crate) fn drain(order: &Order) -> Measured {
     let maker = Maker::new(order.bytes);
     let how = how(&order.contender, order.workers).unwrap_or_else(|| order.unknown());
@@ -43,7 +42,7 @@ pub(crate) fn drain(order: &Order) -> Measured {
     Measured::new("s", elapsed_s).with("put_s", put_s)
 }
 
-/// A size of this process, which the kernel gives in KiB.
+/// Returns a size of this process in bytes; the kernel gives it in KiB.
 pub(crate) fn status_bytes(name: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
     let line = status.lines().find(|line| line.starts_with(name));

@@ -1,5 +1,5 @@
-//! Where a shared queue is, as it was typed, and the one place that opens one. What is said to it is the
-//! backend's business.
+//! The address of a shared queue as it was typed, and the one place that opens one. It does not
+//! know the backend's protocol.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,10 @@ use crate::store::stream::{Opening, Stream, shown_url};
 use dishrack_core::ledger::{Capacity, Options};
 use dishrack_core::stream::entry::Layout;
 
-/// Where a shared queue is, and what is to be promised there.
+/// The address of a shared queue, and the promises asked for there.
 #[derive(Debug, Clone)]
 pub(super) struct Address {
     url: String,
-    /// Its name there.
     pub(super) stream: String,
     lease: Option<Duration>,
     replicas: u32,
@@ -36,29 +35,29 @@ impl Address {
         }
     }
 
-    /// With these promises; without a lease, with that of the stream.
+    /// Adds these promises. Without a lease, that of the stream holds.
     pub(super) fn promising(mut self, lease: Option<Duration>, replicas: u32) -> Self {
         self.lease = lease;
         self.replicas = replicas;
         self
     }
 
-    /// Whether it must be there already, and what for.
+    /// Sets whether the stream must exist already, and for what.
     pub(super) fn opening(mut self, opening: Opening) -> Self {
         self.opening = opening;
         self
     }
 
-    /// The address without what may be a password.
+    /// Returns the address without what may be a password.
     pub(super) fn shown_url(&self) -> String {
         shown_url(&self.url)
     }
 
-    /// Opens what is there. Which kind of server it is, another one's scheme would tell here; what no
-    /// other one knows is for Redis to refuse, in its words.
+    /// Opens the stream. The scheme would choose between kinds of servers here; a scheme that no
+    /// other kind knows is for Redis to refuse.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// The stream cannot be used.
     pub(super) fn open(
         &self,
         layout: Box<dyn Layout>,
@@ -74,7 +73,7 @@ impl Address {
         Ok(Arc::new(store))
     }
 
-    /// The queue that is there.
+    /// Opens the stream as a queue.
     ///
     /// # Errors
     /// As [`open`](Self::open).

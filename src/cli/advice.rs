@@ -1,10 +1,10 @@
-//! What to do instead, for who types what other programs know: xargs, GNU parallel, other commands.
-//! It knows words, and nothing of what is run.
+//! Advice for users who type what other programs know: xargs, GNU parallel, other commands. It
+//! knows words, and nothing of what is run.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Options of xargs and GNU parallel, and what they are here.
+/// Options of xargs and GNU parallel, with their counterparts here.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (
         &["-j", "-P", "--jobs", "--max-procs"],
@@ -58,15 +58,15 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// What a shell does by itself, so that no program of that name need be there.
+/// Words that a shell carries out itself, so that there may be no program of that name.
 const OF_SHELLS: &[&str] = &[
     ".", ":", "[[", "alias", "case", "cd", "command", "eval", "exec", "export", "for", "if", "let",
     "local", "read", "readonly", "return", "set", "shift", "source", "time", "times", "trap",
     "type", "typeset", "ulimit", "umask", "unset", "until", "wait", "while", "{", "(", "!",
 ];
 
-/// Puts our advice in place of the parser's, which knows the words and not what was meant. `words`:
-/// the arguments after the program's name.
+/// Replaces the parser's advice, which knows the words but not their purpose. `words` are the
+/// arguments after the program's name.
 pub(super) fn correct(error: &mut clap::Error, words: &[String]) {
     if error.kind() != ErrorKind::UnknownArgument {
         return;
@@ -78,11 +78,11 @@ pub(super) fn correct(error: &mut clap::Error, words: &[String]) {
         true => of_option(&word).map(str::to_owned),
         false => of_word(&word, words),
     };
-    // An option is not to be handed to a COMMAND that is not there.
+    // The parser suggests passing the word on to the COMMAND, but there is none.
     error.remove(ContextKind::Suggested);
     if let Some(tip) = tip {
         error.remove(ContextKind::SuggestedArg);
-        // It is made of that argument.
+        // The parser builds the usage from that argument.
         error.remove(ContextKind::Usage);
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
@@ -94,7 +94,7 @@ fn of_option(word: &str) -> Option<&'static str> {
     ELSEWHERE.iter().find(of).map(|(_, tip)| *tip)
 }
 
-/// For a word that is no option.
+/// Returns the advice for a word that is no option.
 fn of_word(word: &str, words: &[String]) -> Option<String> {
     let first = words.first().map_or("", String::as_str);
     Some(match first {
@@ -124,7 +124,7 @@ fn of_word(word: &str, words: &[String]) -> Option<String> {
     })
 }
 
-/// For a COMMAND that is no program.
+/// Returns the advice for a COMMAND that is no program.
 pub(super) fn of_program(name: &str) -> &'static str {
     if OF_SHELLS.contains(&name) {
         return "; it is a part of shells: with --shell one runs COMMAND as a script";

@@ -1,4 +1,4 @@
-//! The options as they are typed. What they mean together is for `config`.
+//! The options as they are typed. Their meaning together is for `config`.
 
 mod groups;
 mod items;
@@ -17,14 +17,14 @@ pub(super) use jobs::JobArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};
 pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs, work};
 
-/// A longer time than this is a typing error.
+/// The longest time that is accepted; a longer one is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// What a run is told.
+/// The arguments of a run.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct RunArgs {
-    // In the order in which they are wanted.
+    // In the order of the help text.
     #[command(flatten)]
     pub(super) jobs: JobArgs,
 

@@ -1,5 +1,4 @@
-//! The whole command line: the options of a run, and the subcommands. What these do, this does not
-//! know.
+//! The whole command line: the options of a run, and the subcommands, but not what these do.
 
 use std::ffi::OsString;
 
@@ -16,9 +15,9 @@ use super::status::StatusArgs;
 
 /// Runs a COMMAND for each item by supervised workers; without one, washes dishes and has them dried.
 ///
-/// Items are put on a queue, from where workers take them. Whatever dies, no item is lost: it goes to
-/// another attempt, and one that always fails is given up on and named. Without a COMMAND items are
-/// dishes, which are washed here and dried by the workers.
+/// Items are put on a queue, from where workers take them. No death of a process loses an item: it
+/// gets another attempt, and one that always fails is given up on and named. Without a COMMAND
+/// items are dishes, which are washed here and dried by the workers.
 #[derive(Debug, Parser)]
 #[command(
     name = "supervisor",
@@ -41,12 +40,12 @@ pub(super) struct CommandLine {
 }
 
 impl CommandLine {
-    /// All subcommands and options.
+    /// Returns the command with all subcommands and options.
     pub(super) fn whole() -> clap::Command {
         CommandLine::command().mut_subcommand("work", args::work)
     }
 
-    /// Reads what was typed; the program's name comes first. And whether the options go together.
+    /// Reads the arguments, the program's name first, and checks whether the options go together.
     pub(super) fn read(words: Vec<OsString>) -> Result<(Self, Result<(), String>), clap::Error> {
         let mut command = CommandLine::whole();
         let matches = command.try_get_matches_from_mut(words)?;
@@ -89,16 +88,16 @@ Exit code: 0 all items done, 1 some were given up on, 2 wrong usage, or a file, 
 that cannot be used, 3 no workers left, 70 internal error, 141 nobody reads stdout any more, 128 and
 the signal's number when stopped by a signal.";
 
-/// What is to be done, if not washing.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Put items on a stream in Redis, for whoever works there
+    /// Put items on a stream in Redis, for the supervisors that work there
     Put(Put),
     /// Work on a stream in Redis until stopped
     Work(Box<WorkArgs>),
     /// Wait until everything on a stream in Redis has an end
     Join(Join),
-    /// Show how a stream in Redis stands
+    /// Show the state of a stream in Redis
     Status(StatusArgs),
     /// Look at the dead letters of a journal or a stream, retry or drop them
     #[command(subcommand, after_help = super::dead::EXAMPLES)]

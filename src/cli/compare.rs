@@ -1,5 +1,4 @@
-//! `supervisor compare`: the chapter's ways to wash and dry, one after the other, and a sheet that
-//! shows them below each other.
+//! `supervisor compare`: runs the chapter's ways to wash and dry, and draws them on one sheet.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -60,28 +59,28 @@ pub(super) struct Compare {
     output: PathBuf,
 }
 
-/// Draws while it is observed.
+/// An observer that draws.
 #[derive(Debug)]
 struct Sketch(Mutex<Timeline>);
 
 impl Observer for Sketch {
     fn observe(&self, event: Event) {
-        // To fold an event takes no longer than to hand it to another thread.
+        // Folding an event takes no longer than passing it to another thread.
         self.0.lock().see(&event);
     }
 }
 
-/// What came of a way.
+/// The result of one way.
 struct Run {
     timeline: Timeline,
     counts: Counts,
     elapsed: Duration,
 }
 
-/// What is to be stopped: the way that is being tried.
+/// The way that is being tried, which a signal stops.
 type Current = Arc<Mutex<Option<(Rack, Arc<Pool>)>>>;
 
-/// Tries the ways. The exit code.
+/// Tries the ways and returns the exit code.
 pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
     if command.workers == 0 {
         return Err(Failure::Usage("--workers 0: at least 1 is needed".into()));
@@ -92,7 +91,7 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
         output::CHART,
         &mut Vec::new(),
     );
-    // It was named.
+    // The output was named, so the picture is wanted.
     let Some(mut output) = output.map_err(Failure::Usage)? else {
         return Ok(code::USAGE);
     };
@@ -127,7 +126,7 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
             "{name:<10}  {workers:>7}  {seconds:>7.3} s  {done:>5}  {times:>13}\n"
         ));
         timelines.push(timeline);
-        // Each time, so that what is known is kept whatever happens to the next one.
+        // Written after each way, so that the pictures so far are kept if the next one fails.
         is_written = pictures::write_picture(&mut output, &command.sheet(&timelines));
         if let Some(signal) = stop.signal() {
             return Ok(code::of_signal(signal));
@@ -181,7 +180,7 @@ fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Resu
     {
         stop.give_up(error.to_string());
     }
-    // Before the workers have ended, which is no part of the work.
+    // Taken before the workers end, because their end is no part of the work.
     let counts = rack.counts()?;
     rack.emit_summary(counts, pool.restarts())?;
     pool.stop();
@@ -189,7 +188,7 @@ fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Resu
     let mut timeline = sketch.0.lock();
     timeline.end();
     let elapsed = timeline.length();
-    // The pool keeps the sketch as its observer as long as it is there.
+    // The pool keeps the sketch as its observer while it exists.
     let timeline = std::mem::replace(
         &mut *timeline,
         Timeline::new(kitchen_labels(way, String::new())),
@@ -201,8 +200,7 @@ fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Resu
     })
 }
 
-/// Washes one dish after the other and puts it on the rack, until all are washed or the run is to
-/// stop.
+/// Washes the dishes one by one and puts them on the rack, until the end or a stop.
 fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), Failure> {
     let pid = process::id();
     for n in 1..=command.dishes {
@@ -236,7 +234,7 @@ fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `output` is no longer there after the second signal, if nothing was drawn into it.
+/// Stops the current way on a signal. The second one removes `output` if it is still empty.
 fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure> {
     let taken = |current: &Current| {
         let current = current.lock();
@@ -260,7 +258,7 @@ fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure>
     stop.listen(in_order, at_once).map_err(Failure::of_thread)
 }
 
-/// Prints a part of the table, at once: the next way takes its time.
+/// Prints a part of the table and flushes it, because the next way takes time.
 fn say(text: std::fmt::Arguments<'_>) {
     if let Err(error) = Stream::Out.write_all(text.to_string().as_bytes()) {
         end_without_stdout(&error);

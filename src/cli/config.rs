@@ -1,4 +1,4 @@
-//! A run that can be, as its options came to mean it. How they did, `validation` says.
+//! A valid run, made from the options by `validation`.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -11,37 +11,36 @@ use super::output::Output;
 use crate::store::journal::Durability;
 use dishrack_core::ledger::Options;
 
-/// What is done with dishes.
+/// The settings for dishes.
 #[derive(Debug)]
 pub(super) struct DishConfig {
     pub(super) wash: Duration,
     pub(super) dry: Duration,
-    /// It was said, rather than left to whoever dries.
+    /// True if the drying time was given, rather than left to the dryers.
     pub(super) is_dry_given: bool,
     pub(super) payload: usize,
 }
 
-/// What a run is for.
+/// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Items are put, worked on, and waited for.
+    /// Puts items, works on them, and waits for their end.
     All,
-    /// What others put is worked on, until the run is stopped.
+    /// Works on items that others put, until the run is stopped.
     Work,
-    /// The same, until everything has an end.
+    /// The same, until every item has an end.
     WorkUntilDone,
 }
 
-/// A run that can be.
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) purpose: Purpose,
     pub(super) workers: usize,
     pub(super) mode: Mode,
     pub(super) source: Source,
-    /// What ends an item of the source.
+    /// The byte that ends an item of the source.
     pub(super) separator: u8,
-    /// How many items the source has, where that is known.
+    /// The number of items in the source, if it is known.
     pub(super) total: Option<u64>,
     pub(super) is_quiet: bool,
     pub(super) has_summary: bool,
@@ -50,7 +49,7 @@ pub(super) struct Config {
     pub(super) format: Format,
     pub(super) progress: Show,
     pub(super) journal: Option<(PathBuf, Durability)>,
-    /// The stream that the items are on, which others work on, too.
+    /// The stream with the items, which others work on too.
     pub(super) shared: Option<Address>,
     pub(super) dead_letters: Option<(PathBuf, File)>,
     pub(super) timeline: Option<Output>,
@@ -58,7 +57,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Whether others work on the same items.
+    /// Returns `true` if others work on the same items.
     pub(super) fn is_shared(&self) -> bool {
         self.shared.is_some()
     }

@@ -1,7 +1,7 @@
-//! `supervisor dead`: the dead letters of a journal or a stream, and what is to become of them.
+//! `supervisor dead`: lists, shows, retries and drops the dead letters of a journal or a stream.
 //!
-//! They can be read while a supervisor uses the journal. To change them is to be the one who uses
-//! it. On a stream anybody may do both at any time.
+//! They can be read while a supervisor uses the journal, but changed only by the process that uses
+//! it. On a stream both are possible at any time.
 
 use std::any::type_name;
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ Examples:
   supervisor dead drop 3 7 --redis redis://db1
       forgets two of those on a stream";
 
-/// The types of the items that the command line journals.
+/// Returns the types of the items that the command line journals.
 fn item_types() -> [&'static str; 2] {
     [type_name::<Dish>(), type_name::<Job>()]
 }
@@ -62,14 +62,14 @@ pub(super) enum Dead {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
-    /// Have them tried again: by the next run with this journal, or by whoever works on this stream
+    /// Have them tried again, by the next run with this journal, or by a supervisor on this stream
     Retry {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
         place: Place,
     },
-    /// Forget what they were; they stay counted
+    /// Delete them; they stay counted
     Drop {
         #[command(flatten)]
         which: Which,
@@ -78,7 +78,7 @@ pub(super) enum Dead {
     },
 }
 
-/// Which journal, or which stream.
+/// The journal or the stream.
 #[derive(Debug, Args)]
 pub(super) struct Place {
     /// The journal
@@ -90,7 +90,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Where the letters are.
+    /// Returns the place of the letters.
     fn source(&self) -> Result<Source, Failure> {
         match (&self.journal, self.stream.url()) {
             (Some(path), _) => Ok(Source::Journal(path.clone())),
@@ -110,13 +110,13 @@ impl Place {
     }
 }
 
-/// Where dead letters lie.
+/// The place of the dead letters.
 enum Source {
     Journal(PathBuf),
     Stream(String, Arc<dyn Stream>),
 }
 
-/// What it is called.
+/// Writes the place's name.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,7 +137,8 @@ impl Source {
         }
     }
 
-    /// Has these tried again. How many: on a stream somebody else may have been faster.
+    /// Gives these items another attempt. Returns their number, which on a stream may be smaller
+    /// because another process was faster.
     fn retry(self, which: &Which) -> Result<usize, Failure> {
         let name = self.to_string();
         match self {
@@ -157,7 +158,7 @@ impl Source {
         }
     }
 
-    /// Forgets these. How many.
+    /// Forgets these letters and returns their number.
     fn drop(self, which: &Which) -> Result<usize, Failure> {
         let name = self.to_string();
         let (backend, letters): (Arc<dyn Backend>, _) = match self {
@@ -176,7 +177,7 @@ impl Source {
         Ok(dropped.len())
     }
 
-    /// Who will try a letter again.
+    /// Returns in words who will try a letter again.
     fn next(&self) -> &'static str {
         match self {
             Source::Journal(_) => "for another attempt",
@@ -184,7 +185,7 @@ impl Source {
         }
     }
 
-    /// What stands before what was done.
+    /// Returns the words in front of the report.
     fn label(&self) -> String {
         match self {
             Source::Journal(path) => path.display().to_string(),
@@ -193,7 +194,7 @@ impl Source {
     }
 }
 
-/// Which dead letters.
+/// The chosen dead letters.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct Which {
@@ -206,7 +207,7 @@ pub(super) struct Which {
 }
 
 impl Which {
-    /// Those that are meant. One that is not there is an error.
+    /// Returns the chosen letters. A number that is not among `letters` is an error.
     fn of(&self, letters: Vec<Letter>, place: &str) -> Result<Vec<Letter>, Failure> {
         if self.all {
             return Ok(letters);
@@ -222,7 +223,7 @@ impl Which {
     }
 }
 
-/// Does what is asked for. The exit code.
+/// Carries the subcommand out and returns the exit code.
 pub(super) fn run(command: &Dead) -> Result<u8, Failure> {
     match command {
         Dead::List { place, format } => {
@@ -256,8 +257,7 @@ fn ids(letters: &[Letter]) -> BTreeSet<ItemId> {
     letters.iter().map(|letter| letter.id).collect()
 }
 
-/// The letters of a stream. Items of the command line are text, and of others only the number is
-/// known.
+/// Returns the letters of a stream. Items of the command line are text; others have only a number.
 fn letters_of(stream: &dyn Stream) -> Result<Vec<Letter>, Failure> {
     let status = stream.status().map_err(Failure::Usage)?;
     let is_text = status.item_type == ITEM_TYPE;
@@ -294,14 +294,14 @@ fn name(is_job: bool, letter: StoredLetter) -> Letter {
     }
 }
 
-/// Takes the journal over.
+/// Takes the journal over and returns its letters.
 fn claim_journal(path: &Path) -> Result<(Journal, Vec<Letter>), Failure> {
     if !path.exists() {
         let (path, why) = (path.display().to_string(), "there is no such file".into());
         return Err(Error(Kind::JournalUnusable { path, why }).into());
     }
     let (item_type, _) = read_letters(path, &item_types()).map_err(Error)?;
-    // What was left running may be at one of these.
+    // An earlier run may have left a process that is at one of these.
     let (journal, _) = open_journal(path, item_type, Durability::Full).map_err(Error)?;
     let letters = journal.dead_letters().map_err(Failure::Usage)?;
     Ok((journal, named(item_type, letters)))

@@ -1,5 +1,4 @@
-//! `--dead-letters FILE`: a JSON object a line for each dish that was given up on, written in a
-//! thread of its own as soon as it is known.
+//! `--dead-letters FILE`: a thread that writes each dead letter at once, as a line of JSON.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,28 +16,28 @@ use super::unwritten::Unwritten;
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Failure, ItemId};
 
-/// What the thread is told.
+/// A message to the thread.
 #[derive(Debug)]
 enum Told {
-    /// An item, its name and its history.
+    /// An item with its name and history.
     Death(ItemId, String, Vec<Failure>),
-    /// Disconnects when all that was told before is written, or cannot be.
+    /// Disconnects when all earlier messages are written, or cannot be.
     Sync(Sender<()>),
 }
 
 #[derive(Debug)]
 pub(super) struct DeadLetterLog {
-    /// `None` once they are told to end.
+    /// `None` after the end.
     deaths: Mutex<Option<Sender<Told>>>,
-    /// Disconnected when all that were told are written, or cannot be.
+    /// Disconnected when all messages are written, or cannot be.
     over: Receiver<()>,
     is_written: Arc<AtomicBool>,
 }
 
-/// A dead letter begins so.
+/// The beginning of each line.
 const BEGINNING: &str = "{\"item\":";
 
-/// Opens the file, to add to it. It is none of `others`, which are the run's own.
+/// Opens the file for appending. It must differ from `others`, the run's own files.
 pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
     let mut how = OpenOptions::new();
     how.create(true).append(true);
@@ -52,8 +51,8 @@ pub(super) fn open(path: &Path, others: &[PathBuf]) -> Result<File, String> {
 }
 
 impl DeadLetterLog {
-    /// `earlier`: what runs with the same journal have not shown. Deaths among it are written unless
-    /// they are in the file. What cannot be written is `unwritten`.
+    /// Starts the thread. `earlier` are the events that runs with the same journal have not shown;
+    /// deaths among them are written unless the file has them. Unwritten letters go to `unwritten`.
     pub(super) fn start(
         file: File,
         path: PathBuf,
@@ -87,12 +86,12 @@ impl DeadLetterLog {
     pub(super) fn tell(&self, id: ItemId, name: &str, history: &[Failure]) {
         let deaths = self.deaths.lock();
         if let Some(deaths) = &*deaths {
-            // The thread listens as long as the sender is here.
+            // This cannot fail: the thread listens while the sender exists.
             let _ = deaths.send(Told::Death(id, name.to_owned(), history.to_vec()));
         }
     }
 
-    /// Waits until all that were told are written, or cannot be.
+    /// Waits until all letters are written, or cannot be.
     pub(super) fn sync(&self) {
         let (sync, is_written) = bounded::<()>(0);
         let deaths = self.deaths.lock();
@@ -102,24 +101,24 @@ impl DeadLetterLog {
             drop(sync);
         }
         drop(deaths);
-        // Nothing is sent there.
+        // Nothing is ever sent; the wait ends with the disconnection.
         let _ = is_written.recv();
     }
 
-    /// Nothing more is told. Disconnected when all that was is written, or cannot be.
+    /// Ends the thread. The receiver is disconnected when all letters are written, or cannot be.
     pub(super) fn end(&self) -> &Receiver<()> {
         let mut deaths = self.deaths.lock();
         deaths.take();
         &self.over
     }
 
-    /// Whether all that were told are written.
+    /// Returns `true` if all letters are written.
     pub(super) fn are_written(&self) -> bool {
         self.is_written.load(Ordering::Acquire)
     }
 }
 
-/// What is written of a death.
+/// A line of the file.
 #[derive(Debug)]
 struct DeadLetterLine {
     id: ItemId,
@@ -144,8 +143,8 @@ impl DeadLetterLine {
     }
 }
 
-/// One write for each line, so that a kill leaves whole lines. Whether all of them were written;
-/// the first failure is told at once.
+/// Writes each line with one write, so that a kill leaves whole lines. Returns `true` if all were
+/// written; the first failure is reported at once.
 fn write(
     file: &File,
     mut earlier: Vec<DeadLetterLine>,
@@ -166,7 +165,7 @@ fn write(
         }
     };
     let lines = earlier.iter().map(|one| one.line.clone()).collect();
-    // What cannot be read back is written again.
+    // A file that cannot be read back gets all lines again.
     if let Ok(missing) = output::missing_lines(file, lines, |line| line) {
         earlier.retain(|one| missing.contains(&one.line));
     }

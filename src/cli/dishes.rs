@@ -1,4 +1,4 @@
-//! Runs of the kitchen: the washer here, the dryers wherever they are.
+//! Runs of the kitchen: the washer in this process, the dryers as workers.
 
 use std::process;
 use std::time::Duration;
@@ -31,10 +31,10 @@ pub(super) static WORDS: Words = Words {
     tells_items: true,
 };
 
-/// Of dishes that are shorter the events would cost more than the dishes themselves.
+/// The shortest drying time at which events are shown. For shorter ones they cost more than the
+/// work.
 const SHORTEST_TO_WATCH: Duration = Duration::from_millis(1);
 
-/// A run of the kitchen.
 pub(super) struct Dishes {
     config: DishConfig,
     mode: Mode,
@@ -46,7 +46,7 @@ impl Dishes {
         Dishes {
             config,
             mode: match run.purpose {
-                // Where nobody puts, one person who does everything is one who dries.
+                // No dishes are put here, so the one person is a dryer.
                 Purpose::Work | Purpose::WorkUntilDone if run.mode == Mode::Sequential => {
                     Mode::Threads
                 }
@@ -100,7 +100,7 @@ impl Work for Dishes {
         hire(self.mode, self.workers, builder, rack)
     }
 
-    /// Washes one dish after the other and puts it on the rack.
+    /// Washes dishes one after the other and puts them on the rack.
     fn produce(&self, producer: &mut Producer<'_, Dish>) -> Result<(), Failure> {
         let (source, pid) = (producer.source(), process::id());
         while let Some(line) = producer.next()? {
@@ -126,7 +126,6 @@ impl Work for Dishes {
     }
 }
 
-/// Hires dryers.
 pub(super) fn hire(
     mode: Mode,
     workers: usize,

@@ -1,4 +1,4 @@
-//! What earlier runs with a journal have not shown, told as the events that they would have shown.
+//! Attempts that earlier runs with a journal have not shown, as the events of those runs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::queue::JoinableQueue;
 use dishrack_core::book::Unshown;
 use dishrack_core::ledger::{self, Attempt, ItemId};
 
-/// The events, oldest items first. From now on the journal keeps what is not shown in this run.
+/// Returns the events, oldest items first. From now on the journal keeps what this run does not
+/// show.
 pub(super) fn events<T>(
     queue: &JoinableQueue<T>,
     name_of: impl Fn(&[u8]) -> String,
@@ -31,8 +32,8 @@ pub(super) fn events<T>(
     Ok(events.collect())
 }
 
-/// `history`: that of the item as it is now, which may be longer than it was then, and is empty where
-/// its letter is gone.
+/// Makes the event. `history` is the item's present one, which may be longer than it was then, and
+/// is empty if its letter is gone.
 fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
     let Unshown { id, attempt, .. } = unshown;
     let Attempt {
@@ -68,17 +69,17 @@ fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
             failure: Arc::new(failure(cause)),
         },
     };
-    // It was before this run began.
+    // It happened before this run began.
     let at = Duration::ZERO;
     Event { at, kind }
 }
 
-/// The history of an item when it was given up on with this failure: one that was sent back since then
-/// may have failed again.
+/// Returns the history of an item up to this failure, which made it a dead letter. It may have
+/// failed again since, after a retry.
 fn history_up_to(last: ledger::Failure, history: &[ledger::Failure]) -> Vec<ledger::Failure> {
     let number = last.attempt;
     let earlier = history.iter().filter(|one| one.attempt < number);
-    // Its own entry has what a process wrote to stderr; where that is gone, what is known must do.
+    // The history's own entry has the process's stderr; where it is gone, `last` has to do.
     let own = history.iter().find(|one| one.attempt == number);
     let own = own.map_or(last, |own| ledger::Failure {
         cause: ending::of_older_build(own.cause.clone()),
@@ -116,7 +117,7 @@ mod tests {
         };
         assert_eq!(causes(failure(1, "x"), &now), ["a"]);
         assert_eq!(causes(failure(3, "x"), &now), ["a", "b", "c"]);
-        // Its letter was dropped, or begins anew.
+        // The letter was dropped, or has begun anew.
         assert_eq!(causes(failure(1, "x"), &[]), ["x"]);
         assert_eq!(causes(failure(1, "x"), &now[1..]), ["x"]);
     }

@@ -1,19 +1,20 @@
-//! How many items there will be, told by whoever reads them and asked by whoever shows or limits a run.
+//! The number of items that there will be: the reader of the source sets it, displays and limits
+//! ask.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many items there will be, as far as that is known. Whoever reads them tells it, at any time.
+/// The number of items that there will be, if it is known. It may become known at any time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Expected(Arc<Numbers>);
 
 #[derive(Debug)]
 struct Numbers {
-    /// Items in the source; `u64::MAX` while that is not known.
+    /// Items in the source; `u64::MAX` while their number is not known.
     in_source: AtomicU64,
-    /// Of them, what the journal has already.
+    /// The number of them that the journal has already.
     passed_over: AtomicU64,
-    /// It cannot be known.
+    /// True if the number cannot be known.
     is_open: bool,
 }
 
@@ -28,7 +29,7 @@ impl Default for Numbers {
 }
 
 impl Expected {
-    /// Others put items as well, so that it is never known.
+    /// Makes a number that is never known, because others put items as well.
     pub(super) fn never() -> Self {
         Expected(Arc::new(Numbers {
             is_open: true,
@@ -36,17 +37,17 @@ impl Expected {
         }))
     }
 
-    /// The source has so many items: all of them, whether they were read or not.
+    /// Sets the number of items in the source, read or not.
     pub(super) fn set(&self, in_source: u64) {
         self.0.in_source.store(in_source, Ordering::Relaxed);
     }
 
-    /// One of them will not be put, as an earlier run has put it.
+    /// Counts an item of the source that is not put, because an earlier run has put it.
     pub(super) fn pass_over(&self) {
         self.0.passed_over.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many items there will be, where there were some before.
+    /// Returns the number of items, with the `before` that earlier runs have accepted.
     pub(super) fn total(&self, before: u64) -> Option<u64> {
         match self.0.in_source.load(Ordering::Relaxed) {
             _ if self.0.is_open => None,

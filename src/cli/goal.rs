@@ -1,4 +1,4 @@
-//! What a run is to do in all, as far as that is known, and how to go on where it did less.
+//! The goal of a run, as far as it is known, and advice on how to go on if the run did less.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,31 +12,31 @@ use super::{progress, screen};
 use crate::queue::JoinableQueue;
 use dishrack_core::ledger::Counts;
 
-/// What is to be done in all, and what was done before.
+/// All that is to be done, and the part of it that was done before.
 #[derive(Debug, Clone)]
 pub(super) struct Goal {
-    /// What the journal had at the beginning.
+    /// The journal's counts at the beginning.
     pub(super) before: Counts,
     pub(super) expected: Expected,
     scope: Scope,
-    /// What is said if something is left undone; taken by whoever says it.
+    /// The advice if something is left undone; taken when it is printed.
     advice: Arc<Mutex<Option<String>>>,
 }
 
-/// Which items a run is about.
+/// The items that a run is about.
 #[derive(Debug, Clone, Copy)]
 enum Scope {
-    /// Those of its queue, which nobody else has.
+    /// Those of its own queue.
     Own,
-    /// All on a stream, whoever works on them; it stood like this at the beginning.
+    /// All on a stream, whichever process works on them, with the stream's counts at the beginning.
     Stream(Counts),
-    /// Those that it gets from a stream.
+    /// Those that it takes from a stream.
     Part,
 }
 
 impl Goal {
-    /// The goal of a run that begins with this queue. `advice`: how to go on where some items are
-    /// left undone, if that is to be said.
+    /// Makes the goal of a run with this queue. `advice` says how to go on if something is left
+    /// undone.
     pub(super) fn of<T>(
         queue: &JoinableQueue<T>,
         config: &Config,
@@ -49,7 +49,7 @@ impl Goal {
         };
         let before = match scope {
             Scope::Own => queue.counts()?,
-            // What is counted here begins with nothing.
+            // The counts of this queue begin with nothing.
             Scope::Stream(_) | Scope::Part => Counts::default(),
         };
         let expected = match scope {
@@ -67,7 +67,7 @@ impl Goal {
         })
     }
 
-    /// Items that were unfinished on the stream when the run began.
+    /// Returns the number of unfinished items that were on the stream when the run began.
     pub(super) fn found(&self) -> u64 {
         match self.scope {
             Scope::Stream(before) => before.unfinished(),
@@ -75,13 +75,13 @@ impl Goal {
         }
     }
 
-    /// What came of the items that the run is about, as far as is known.
+    /// Returns the counts of the items that the run is about, as far as they are known.
     pub(super) fn sum<T>(&self, queue: &JoinableQueue<T>) -> Result<Counts, Failure> {
         let here = queue.counts_here()?;
         Ok(match self.scope {
             Scope::Own => here,
             Scope::Stream(before) => since(&before, &queue.counts_known()),
-            // What was not begun went back.
+            // Items that were not begun went back to the stream.
             Scope::Part => Counts {
                 accepted: here.done + here.dead,
                 done: here.done,
@@ -92,8 +92,8 @@ impl Goal {
         })
     }
 
-    /// What the run's progress is made of. `wants_items`: whether events of single items are
-    /// wanted, which cost time for every item.
+    /// Begins the run's progress. `wants_items` asks for single items' events, which cost time for
+    /// each.
     pub(super) fn run<T>(
         &self,
         queue: &JoinableQueue<T>,
@@ -107,7 +107,7 @@ impl Goal {
         })
     }
 
-    /// A signal ended the run: says how to go on, once, if there is something left to do.
+    /// Says after a signal how to go on, once, if something is left to do.
     pub(super) fn tell_left_undone<T>(&self, queue: &JoinableQueue<T>) {
         let total = self.expected.total(self.before.accepted);
         let counts = queue.counts_known();
@@ -122,11 +122,11 @@ impl Goal {
     }
 }
 
-/// What became of a stream's items between two moments: those that were there at the first, and
-/// those that were put since.
+/// Returns the difference of a stream's counts between two moments: what became of the items that
+/// were there at the first, and of those that were put since.
 fn since(before: &Counts, now: &Counts) -> Counts {
     let since = |now: u64, before: u64| now.saturating_sub(before);
-    // A letter that is tried again is unfinished again, and the stream may be an older one.
+    // A retried letter is unfinished again, and the stream may be an older one.
     let (done, dead) = (since(now.done, before.done), since(now.dead, before.dead));
     Counts {
         accepted: now.unfinished() + done + dead,

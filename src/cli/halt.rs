@@ -1,4 +1,4 @@
-//! `--halt`: when enough items were given up on, the run ends early.
+//! `--halt`: ends the run early when enough items have become dead letters.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use super::exit_codes::code;
 use super::expected::Expected;
 use super::stop::{Manner, Stop};
 
-/// When to halt, and how.
+/// The bound on dead letters, and the manner of the halt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Halt {
     manner: Manner,
@@ -17,7 +17,7 @@ pub(super) struct Halt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     Items(u64),
-    /// Of all items, so it has to be known how many there are.
+    /// A share of all items, for which their number must be known.
     Percent(u64),
 }
 
@@ -38,7 +38,7 @@ impl Halt {
     /// Reads `now,fail=3` or `soon,fail=10%`.
     ///
     /// # Errors
-    /// It is neither.
+    /// The text is neither.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let parse = || {
             let (manner, condition) = text.split_once(',')?;
@@ -70,21 +70,20 @@ impl Halt {
     }
 }
 
-/// Counts, and halts the run. It is asked where items end, so that nothing is begun after the last
-/// one that was to be.
+/// Counts dead letters and halts the run. It is asked where items end, so that nothing is begun
+/// after the last permitted one.
 #[derive(Debug)]
 pub(super) struct HaltRule {
     halt: Halt,
     failed: AtomicU64,
     is_blown: AtomicBool,
     expected: Expected,
-    /// Items of earlier runs.
+    /// The number of items that earlier runs have accepted.
     before: u64,
     stop: Stop,
 }
 
 impl HaltRule {
-    /// `before`: how many items earlier runs have accepted.
     pub(super) fn new(halt: Halt, expected: Expected, before: u64, stop: Stop) -> Self {
         HaltRule {
             halt,
@@ -96,13 +95,13 @@ impl HaltRule {
         }
     }
 
-    /// One more item was given up on.
+    /// Counts a dead letter.
     pub(super) fn count(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.check();
     }
 
-    /// Whether it is enough by now: more failed, or it is known how many there are.
+    /// Halts the run if the bound is reached, which the number of items alone can cause.
     pub(super) fn check(&self) {
         let failed = self.failed.load(Ordering::Relaxed);
         if failed == 0 || self.is_blown() {
@@ -115,7 +114,7 @@ impl HaltRule {
         }
     }
 
-    /// Whether it was enough.
+    /// Returns `true` if the bound was reached.
     pub(super) fn is_blown(&self) -> bool {
         self.is_blown.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
-//! What is put on the queue: made up, given as arguments, or one a line from a file or a pipe.
+//! The items to be put: made up, given as arguments, or one a line from a file or a pipe.
 //!
 //! A file is checked as a whole before anything is started; a pipe is checked as it comes. Lines
-//! are bytes here: what they must be is for those who make items of them.
+//! are bytes here; the code that makes items of them checks the rest.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -16,7 +16,7 @@ use super::stop::Stop;
 use crate::sys::blocking::Blocking;
 use crate::sys::threads::spawn;
 
-/// Where the lines come from.
+/// The source of the lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// dish-1 to dish-N.
@@ -25,12 +25,12 @@ pub(super) enum Source {
     Stdin,
     /// Given after `:::`.
     Given(Vec<Vec<u8>>),
-    /// There are none: others put the items.
+    /// None: others put the items.
     Others,
 }
 
 impl Source {
-    /// What an option names.
+    /// Returns the source that an option names.
     pub(super) fn named(path: &Path) -> Self {
         match path.as_os_str() == "-" {
             true => Source::Stdin,
@@ -38,7 +38,7 @@ impl Source {
         }
     }
 
-    /// What it is called in complaints.
+    /// Returns the source's name for error messages.
     pub(super) fn name(&self) -> String {
         match self {
             Source::MadeUp(_) => "--dishes".into(),
@@ -49,7 +49,7 @@ impl Source {
         }
     }
 
-    /// A line's place, for complaints.
+    /// Returns a line's place for error messages.
     pub(super) fn place(&self, number: u64) -> String {
         match self {
             Source::Given(_) => format!("item {number} (after :::)"),
@@ -65,20 +65,20 @@ pub(super) struct Line {
     pub(super) bytes: Vec<u8>,
 }
 
-/// A line, or why there is none.
+/// A line, or the reason why there is none.
 pub(super) type Read = Result<Line, String>;
 
-/// Lines that are handed over at once.
+/// The number of lines in a batch.
 const BATCH_LINES: usize = 64;
 
-/// Bytes of lines that are handed over at once, but for the last of them.
+/// The number of bytes in a batch, without its last line.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Where the producer takes lines from.
+/// The feed from which the producer takes lines.
 pub(super) enum Feed {
-    /// They are there.
+    /// Lines that can be read at once.
     Here(Lines),
-    /// They come from somebody who may be silent for long.
+    /// Lines from a source that may be silent for long.
     Awaited {
         batches: Receiver<Vec<Read>>,
         batch: std::vec::IntoIter<Read>,
@@ -101,7 +101,7 @@ impl Feed {
         })
     }
 
-    /// The next line; none when the run is stopped, even while nobody says one.
+    /// Returns the next line, or `None` when the run is stopped, even during the wait for a line.
     pub(super) fn next(&mut self, stop: &Stop) -> Option<Read> {
         match self {
             Feed::Here(lines) => lines.next(),
@@ -118,13 +118,13 @@ impl Feed {
     }
 }
 
-/// Reads in a thread of its own, so that a pipe on which nothing comes does not keep the run from
-/// being stopped. Little is read ahead, and nothing is kept back while more is waited for.
+/// Reads in a thread of its own, so that a run with a silent pipe can be stopped. It reads little
+/// ahead, and passes on all it has before it waits for more.
 fn read_ahead(source: Source, separator: u8) -> io::Result<Receiver<Vec<Read>>> {
     let (sender, receiver) = bounded(1);
     let read = move || {
         let file: Box<dyn io::Read + Send> = match &source {
-            // To open a named pipe is to wait for somebody who writes to it.
+            // Opening a named pipe waits for a writer.
             Source::File(path) => match open(path) {
                 Ok(file) => Box::new(file),
                 Err(why) => return drop(sender.send(vec![Err(why)])),
@@ -150,10 +150,10 @@ fn read_ahead(source: Source, separator: u8) -> io::Result<Receiver<Vec<Read>>> 
     Ok(receiver)
 }
 
-/// Whatever the lines come from.
+/// Lines of any source.
 type Lines = Box<dyn Iterator<Item = Read> + Send>;
 
-/// What is there, read no faster than it is asked for.
+/// Returns the lines, read no faster than they are asked for.
 fn all(source: &Source, separator: u8) -> Lines {
     match source {
         Source::MadeUp(count) => Box::new((1..=*count).map(|number| {
@@ -176,11 +176,11 @@ fn all(source: &Source, separator: u8) -> Lines {
     }
 }
 
-/// Whether the file can be read to its end and every line is fine, and how many there are. What can
-/// be read only once, such as a named pipe, is not read for that.
+/// Checks that the file can be read to its end and that every line is valid, and returns their
+/// number. A source that can be read only once, such as a named pipe, is not read for that.
 ///
 /// # Errors
-/// The first complaint.
+/// The first fault.
 pub(super) fn check(
     source: &Source,
     separator: u8,
@@ -197,7 +197,7 @@ pub(super) fn check(
     count.map(Some)
 }
 
-/// Whether the lines are there to be read more than once.
+/// Returns `true` if the lines can be read more than once.
 ///
 /// # Errors
 /// They cannot be read.
@@ -217,7 +217,7 @@ pub(super) fn is_there(source: &Source) -> Result<bool, String> {
     }
 }
 
-/// How many lines there are, where they are there. It takes a look at each.
+/// Returns the number of lines by reading each, if they can be read more than once.
 pub(super) fn count(source: &Source, separator: u8) -> Option<u64> {
     check(source, separator, |_| Ok(())).ok().flatten()
 }
@@ -233,7 +233,7 @@ fn complaint(name: &str, error: &io::Error) -> String {
     format!("{name}: cannot be read: {error}")
 }
 
-/// Reads line after line, and counts.
+/// Reads line after line, and numbers them.
 struct Numbered {
     number: u64,
     separator: u8,
@@ -275,13 +275,13 @@ fn lines(
     std::iter::from_fn(move || numbered.next_of(&mut from))
 }
 
-/// Says so when something comes on stdin, which nobody reads. It may come at any time.
+/// Reports, at any time, that something came on stdin, which is not read.
 pub(super) fn tell_if_unread() {
     let stdin = io::stdin();
     let kind = rustix::fs::fstat(&stdin).map(|stat| FileType::from_raw_mode(stat.st_mode));
     let is_from_others = match kind {
         Ok(FileType::Fifo) => true,
-        // An empty one, as /dev/null, is nothing that could be meant.
+        // An empty file, like /dev/null, cannot be meant as input.
         Ok(FileType::RegularFile) => rustix::fs::fstat(&stdin).is_ok_and(|stat| stat.st_size > 0),
         _ => false,
     };
@@ -295,10 +295,10 @@ pub(super) fn tell_if_unread() {
     };
     match wait(Some(&Timespec::default())) {
         Some(true) => say_unread(),
-        // Whoever has it open to write has closed it.
+        // The writer has closed it.
         Some(false) => {}
         None => {
-            // Without it, it is not told.
+            // Without the thread, it is not reported.
             let _ = spawn("stdin", || {
                 let stdin = io::stdin();
                 let mut news = [PollFd::new(&stdin, PollFlags::IN)];
@@ -317,7 +317,7 @@ fn say_unread() {
     );
 }
 
-/// A line that must be text.
+/// Returns the line as text.
 ///
 /// # Errors
 /// It is not UTF-8.

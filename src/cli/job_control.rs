@@ -1,7 +1,7 @@
-//! Ctrl-Z and `fg`, passed on to worker processes: they have no terminal, so nobody else tells them.
+//! Passes Ctrl-Z and `fg` on to worker processes, because these have no terminal.
 //!
-//! Whether this process stops at all is the kernel's to decide: PID 1 does not, nor does one that no
-//! shell looks after. The workers go on as soon as it does.
+//! The kernel decides whether this process stops at all: PID 1 does not, nor does a process that no
+//! shell controls. The workers go on as soon as this process does.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -13,14 +13,15 @@ use crate::supervision::Supervisor;
 use crate::sys::signals;
 use crate::sys::threads::spawn;
 
-/// What the terminal says from now on is heard, and waits to be passed on.
+/// The terminal's signals, caught from now on and waiting to be passed on.
 pub(super) struct JobControl(Option<Signals>);
 
 impl JobControl {
-    /// To be called before there are workers: what is said earlier stops this process alone.
+    /// Catches the signals. Call it before there are workers: an earlier one stops this process
+    /// alone.
     ///
     /// # Errors
-    /// There can be no handler.
+    /// The handlers cannot be installed.
     pub(super) fn hear() -> io::Result<Self> {
         let asked = Signal::SIGTSTP as i32;
         let is_heard = !signals::inherited().has(asked);
@@ -28,15 +29,15 @@ impl JobControl {
         Ok(JobControl(signals))
     }
 
-    /// Passes it on, in a thread of its own.
+    /// Passes the signals on, in a thread of its own.
     ///
     /// # Errors
-    /// There can be no thread.
+    /// The thread cannot be started.
     pub(super) fn pass_on<T: 'static>(self, pool: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
         let Some(mut signals) = self.0 else {
             return Ok(());
         };
-        // The pool is not to live for this.
+        // The thread must not keep the pool alive.
         let pool = Arc::downgrade(pool);
         let listen = move || {
             let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_unblock();
@@ -59,15 +60,14 @@ fn stand_still<T>(pool: &Weak<Supervisor<T, ()>>) {
     }
 }
 
-/// Stops this process as it would have been without a handler. Returns when it goes on, or at once if
-/// it is not to be stopped.
+/// Stops this process as without a handler. Returns when it goes on, or at once if it cannot stop.
 fn stop_as_asked() {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the default action is no handler at all.
+    // SAFETY: the default action runs no handler.
     let Ok(handler) = (unsafe { sigaction(Signal::SIGTSTP, &default) }) else {
         return;
     };
     let _ = raise(Signal::SIGTSTP);
-    // SAFETY: it was there before.
+    // SAFETY: this handler was installed before.
     let _ = unsafe { sigaction(Signal::SIGTSTP, &handler) };
 }

@@ -1,4 +1,4 @@
-//! Runs of a command: the items that are given to it, and what shows them.
+//! Runs of a command: its items, its workers and its views.
 
 mod budget;
 mod dry;
@@ -42,7 +42,7 @@ use crate::queue::JoinableQueue;
 use crate::supervision::{Builder, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
-/// What is said of commands.
+/// The words for commands.
 static WORDS: Words = Words {
     items: "jobs",
     doing: "running",
@@ -51,23 +51,22 @@ static WORDS: Words = Words {
     tells_items: false,
 };
 
-/// Items that may be under way, or ended and not shown.
+/// The number of items that may be under way, or ended and not shown.
 const UNSHOWN_MAX: usize = 1000;
 
-/// The same where they wait for the slowest.
+/// The same with `--keep-order`, where they wait for the slowest.
 const UNSHOWN_MAX_IN_ORDER: usize = 100_000;
 
-/// A run of a command.
 pub(super) struct Jobs {
     config: JobConfig,
     grace: Duration,
-    /// Known when the views are made.
+    /// Made with the views.
     spool: Spool,
     budget: Budget,
 }
 
 impl Jobs {
-    /// `grace`: how long a process that serves items may take to end.
+    /// Makes the run. `grace` is the time in which a process that serves items must end.
     pub(super) fn new(config: JobConfig, workers: usize, grace: Duration) -> Self {
         let items_max = match config.keeps_order {
             true => UNSHOWN_MAX_IN_ORDER,
@@ -142,7 +141,7 @@ impl Work for Jobs {
             (Some((journal, _)), Some(identity)) => {
                 scratch::create_for(journal, identity, !origin.unshown.is_empty())
             }
-            // From where files can be linked to their place.
+            // On the file system of the results, so that files can be linked to their place.
             _ => match &results {
                 Some(place) => scratch::create_in(place.folder()),
                 None => scratch::create_in(&std::env::temp_dir()),
@@ -151,7 +150,7 @@ impl Work for Jobs {
         self.spool = folder.map_err(Failure::Usage)?;
         let mut views: Vec<Box<dyn View>> = Vec::new();
         let (setup, spool) = (self.setup(), self.spool.clone());
-        // Before the view that removes what was shown.
+        // It comes before the view that removes what was shown.
         if let Some(joblog) = self.config.joblog.take() {
             let log = JobLog::new(
                 joblog,
@@ -169,7 +168,7 @@ impl Work for Jobs {
             format: config.format,
         };
         let mut results = results.map(|place| Results::new(place, setup));
-        // Numbers begin with one again, unless they go on with a journal's or are a stream's.
+        // Numbers begin with one again, unless they continue a journal's or are a stream's.
         if let Some(results) = &mut results
             && origin.accepted == 0
             && !config.is_shared()
@@ -198,11 +197,11 @@ impl Work for Jobs {
             .keeper()
             .context(&self.setup())?;
         if self.config.setup.server.is_none() {
-            // Nothing writes there but we, for histories: a command's own lies in a file.
+            // Only this program writes there, for histories. A command's own stderr lies in a file.
             builder = builder.hide_stderr();
         }
         if self.config.halt.is_some() {
-            // What is handed out in advance would be begun before anybody can say stop.
+            // A command that was handed out in advance would be begun before it can be stopped.
             builder = builder.without_prefetch();
         }
         builder.handler(queue, jobs::run)
@@ -241,7 +240,7 @@ impl Work for Jobs {
     }
 }
 
-/// Items are typed, and somebody may wonder why nothing happens.
+/// Says that items are read from the terminal, so that the wait is no surprise.
 pub(super) fn say_if_terminal(source: &Source) {
     if *source == Source::Stdin && io::stdin().is_terminal() {
         screen::say("supervisor: items are read from the terminal, one a line; Ctrl-D ends them");

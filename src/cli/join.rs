@@ -17,7 +17,7 @@ use crate::queue::JoinableQueue;
 use crate::store::stream::Opening;
 use dishrack_core::ledger::{Capacity, Options};
 
-/// So often it is looked whether somebody works: as often as whoever works is heard of.
+/// The pause between two checks whether the stream has workers. Workers are heard of as often.
 const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(super) struct Join {
     stream: StreamArgs,
 }
 
-/// Waits. The exit code: whether all is done.
+/// Waits. The exit code says whether all is done.
 pub(super) fn run(command: &Join) -> Result<u8, Failure> {
     let place = command
         .stream
@@ -45,7 +45,7 @@ pub(super) fn run(command: &Join) -> Result<u8, Failure> {
     let queue = place.queue(Box::new(Anything), Options::default())?;
     Notices::of(&queue)?;
     join(&queue, &place.stream)?;
-    // How it stands now that all has an end.
+    // The final counts.
     let _ = queue.counts();
     let whole = stream::check_younger(&queue).and_then(|()| stream::check_whole(&queue));
     // A stream has no file that could be damaged.
@@ -72,7 +72,7 @@ fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), Failure> {
     }
 }
 
-/// How the stream stands, and whether there are dead letters.
+/// Prints the stream's counts. The exit code says whether there are dead letters.
 fn tell(place: &Address) -> Result<u8, Failure> {
     let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
     let status = stream.status().map_err(Failure::Usage)?;
@@ -80,7 +80,7 @@ fn tell(place: &Address) -> Result<u8, Failure> {
         "{} done, {} dead; {} retries, {} dead letters\n",
         status.done, status.dead, status.retries, status.letters
     );
-    // The exit code says it to those who read no longer.
+    // If stdout is closed, the exit code still says it.
     written(Stream::Out.write_all(line.as_bytes()))?;
     Ok(match status.letters {
         0 => code::DONE,

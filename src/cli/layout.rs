@@ -1,11 +1,11 @@
-//! How the command line's items stand on a stream: their text, so that whoever can say `XADD` can
-//! put one, and whoever puts one need not know what it is for.
+//! The form of the command line's items on a stream: their text, so that any program can put one
+//! with `XADD`, without knowing the use of the item.
 //!
 //! | field | value |
 //! | --- | --- |
-//! | `item` | the item's text: a line, or whatever stood between two separators |
-//! | `dry` | of a dish: how long drying it takes, in seconds; whoever dries it knows, if nobody says |
-//! | `padding` | of a dish: so many bytes more |
+//! | `item` | the item's text: a line, or the bytes between two separators |
+//! | `dry` | of a dish: the time to dry it, in seconds; the dryer decides if it is not given |
+//! | `padding` | of a dish: the number of extra bytes |
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::kitchen::Dish;
 use crate::payload;
 use dishrack_core::stream::entry::{Fields, Layout};
 
-/// What a worker makes of the padding that an entry in Redis asks for.
+/// The largest padding that a worker makes for an entry in Redis.
 pub(super) const REDIS_PAYLOAD_MAX: usize = 499_000_000;
 
-/// What the items of the command line are: it is the same for all of them.
+/// The item type of the command line, the same for all items.
 pub(super) const ITEM_TYPE: &str = "text";
 
-/// Items that a command is run for.
+/// Items of a command.
 #[derive(Debug)]
 pub(super) struct JobText;
 
@@ -49,9 +49,9 @@ impl Layout for JobText {
 /// Dishes.
 #[derive(Debug)]
 pub(super) struct DishText {
-    /// How long it takes to dry one of which that is not said.
+    /// The time to dry a dish that has none of its own.
     pub(super) dry: Duration,
-    /// Whether that is said of those that are put here.
+    /// True if the dishes that are put here get this time.
     pub(super) tells_dry: bool,
 }
 
@@ -103,7 +103,7 @@ impl Layout for DishText {
     }
 }
 
-/// What is asked only how it stands.
+/// Any items, of which only the counts are asked.
 #[derive(Debug)]
 pub(super) struct Anything;
 
@@ -121,7 +121,7 @@ impl Layout for Anything {
     }
 }
 
-/// A field that must be text where it is there.
+/// Returns a field that must be text if it is there.
 fn text_of<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a str>, String> {
     let text = fields.get(name).map(std::str::from_utf8).transpose();
     text.map_err(|_| format!("its field `{name}` is no text"))

@@ -1,4 +1,4 @@
-//! Dead letters on paper: a line, a page, or a JSON object.
+//! The forms of a dead letter: a line, a page, or a JSON object.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) struct Letter {
 }
 
 impl Letter {
-    /// Number, name, attempts, last cause and time, with tabs between them.
+    /// Returns the number, name, attempts, last cause and time, with tabs between them.
     pub(super) fn line(&self) -> String {
         let (id, name) = (self.id, printable(&self.name));
         let attempts = self.history.len();
@@ -41,10 +41,10 @@ impl Letter {
     }
 }
 
-/// The whole history.
+/// Writes the whole history.
 impl fmt::Display for Letter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names, causes and what was on stderr may be anybody's: nothing of it does anything to a terminal.
+        // Names, causes and stderr may contain control characters, which must not reach a terminal.
         writeln!(f, "{} {}", self.id, printable(&self.name))?;
         for failure in &self.history {
             let Failure {
@@ -68,7 +68,7 @@ impl fmt::Display for Letter {
     }
 }
 
-/// What is told of an item that died: its name, and every failed attempt.
+/// Makes the object of a dead letter: its name, and every failed attempt.
 pub(super) fn dead_letter_line(name: &str, history: &[Failure]) -> Value {
     let mut object = json!({});
     add_history(&mut object, name, history);
@@ -96,7 +96,7 @@ fn entry(failure: &Failure) -> Value {
     })
 }
 
-/// A time since 1970 as RFC 3339 has it, in UTC and to the millisecond.
+/// A time since 1970 in the form of RFC 3339, in UTC and to the millisecond.
 pub(super) struct Clock(pub(super) Duration);
 
 impl fmt::Display for Clock {

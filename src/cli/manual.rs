@@ -1,5 +1,4 @@
-//! `supervisor manual` and `supervisor completions`: what the options are, for `man`, for the book in
-//! `docs` and for shells.
+//! `supervisor manual` and `completions`: the options for `man`, for the book and for shells.
 //!
 //! All are made from the options themselves, so that they cannot be of another version.
 
@@ -15,7 +14,6 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use super::exit_codes::{Failure, code, written};
 use super::screen::Stream;
 
-/// In which form.
 #[derive(Debug, Args)]
 pub(super) struct Manual {
     /// Print the options and exit codes as Markdown instead
@@ -23,7 +21,6 @@ pub(super) struct Manual {
     markdown: bool,
 }
 
-/// For which shell.
 #[derive(Debug, Args)]
 pub(super) struct Completions {
     /// The shell that is to know them
@@ -34,7 +31,7 @@ pub(super) struct Completions {
 /// A section whose entries have a term and a text.
 type Terms = [(&'static str, &'static str)];
 
-/// The exit codes, and when a run ends with each.
+/// Returns the exit codes, and the ends of a run that have them.
 fn exit_status() -> Vec<(String, &'static str)> {
     let codes = [
         (code::DONE, "Everything is done."),
@@ -135,7 +132,7 @@ fn print(text: &[u8]) -> Result<u8, Failure> {
     Ok(code::DONE)
 }
 
-/// The whole manual in one page. `command` is built.
+/// Returns the whole manual in one page. `command` is built.
 fn page(command: Command) -> io::Result<String> {
     let forms = forms(&command);
     let examples = examples(&command);
@@ -144,7 +141,7 @@ fn page(command: Command) -> io::Result<String> {
     let man = Man::new(command.override_usage(forms));
     let mut page = Vec::new();
     Roff::new().to_writer(&mut page)?;
-    // Without a date: an empty argument needs its quotes.
+    // The date is left out; an empty argument needs its quotes.
     writeln!(
         page,
         ".TH SUPERVISOR 1 \"\" \"supervisor {version}\" \"User Commands\""
@@ -177,7 +174,7 @@ fn page(command: Command) -> io::Result<String> {
     Ok(without_repetition(&String::from_utf8_lossy(&page)))
 }
 
-/// The subcommands that do something, in the order in which they are declared.
+/// Returns the subcommands that do something, in the order of their declaration.
 fn leaves(command: &Command) -> Vec<Command> {
     let visible = command.get_subcommands().filter(|one| !one.is_hide_set());
     let leaves = visible.flat_map(|one| match one.has_subcommands() {
@@ -187,7 +184,7 @@ fn leaves(command: &Command) -> Vec<Command> {
     leaves.collect()
 }
 
-/// How it is called, one form a line.
+/// Returns the forms of its call, one a line.
 fn forms(command: &Command) -> String {
     let all = std::iter::once(command.clone()).chain(leaves(command));
     let forms = all.map(|mut one| usage(&mut one));
@@ -200,7 +197,7 @@ fn usage(command: &mut Command) -> String {
     first.trim_start_matches("Usage: ").to_owned()
 }
 
-/// A subcommand: how it is called, what it does, and its options.
+/// Writes a subcommand: the forms of its call, its purpose, and its options.
 fn describe(mut command: Command, page: &mut Vec<u8>) -> io::Result<()> {
     let mut head = Roff::new();
     head.control("SS", [usage(&mut command).as_str()]);
@@ -208,14 +205,14 @@ fn describe(mut command: Command, page: &mut Vec<u8>) -> io::Result<()> {
         head.text([roman(format!("{about}."))]);
     }
     head.to_writer(page)?;
-    // Each has it, and it is told above.
+    // Each subcommand has it, and the general part describes it.
     let command = command.mut_args(|arg| match arg.get_id() == "help" {
         true => arg.hide(true),
         false => arg,
     });
     let mut options = Vec::new();
     Man::new(command).render_options_section(&mut options)?;
-    // They belong to the subcommand's section and are none of their own.
+    // They belong to the subcommand's section.
     let options = String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "");
     page.extend(options.bytes());
     Ok(())
@@ -234,7 +231,7 @@ fn entry(page: &mut Roff, term: Vec<Inline>, text: &str) {
     page.text([roman(text)]);
 }
 
-/// The examples of the help: calls, and below each, indented further, what it does.
+/// Returns the examples of the help: calls, each followed by an indented description.
 fn examples(command: &Command) -> Vec<(String, String)> {
     let help = command.get_after_help().map(ToString::to_string);
     let help = help.unwrap_or_default();
@@ -252,7 +249,7 @@ fn examples(command: &Command) -> Vec<(String, String)> {
     examples
 }
 
-/// Each part of the page begins with the same definitions; once is enough.
+/// Removes the definitions that each part of the page repeats.
 fn without_repetition(page: &str) -> String {
     let is_definition = |line: &str| line.starts_with(".ie ") || line.starts_with(".el ");
     let lines = page.lines().enumerate();

@@ -1,4 +1,4 @@
-//! What happens between here and a stream, told on stderr where nothing else is shown.
+//! Prints a stream's notices on stderr for commands without any other display.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use super::screen;
 use crate::observe::{Event, EventKind, Observer};
 use crate::queue::JoinableQueue;
 
-/// Tells notices, and nothing else.
+/// Prints notices, and nothing else.
 #[derive(Debug)]
 pub(super) struct Notices;
 
 impl Notices {
-    /// Tells those of this queue.
+    /// Prints those of this queue.
     pub(super) fn of<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
         Ok(queue.set_observer(Arc::new(Notices))?)
     }

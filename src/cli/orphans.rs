@@ -1,5 +1,5 @@
-//! The end of processes that were left to this one, because it is PID 1 of a container or a subreaper:
-//! the supervisor is told of it as soon as it happens.
+//! The end of processes that were left to this one because it is PID 1 of a container or a
+//! subreaper: tells the supervisor as soon as one ends.
 
 use std::io;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use signal_hook::iterator::Signals;
 use crate::supervision::{Supervisor, are_orphans_adopted};
 use crate::sys::threads::spawn;
 
-/// Has orphans waited for when they end, where there can be any.
+/// Makes the supervisor wait for orphans when they end, if there can be any.
 ///
 /// # Errors
-/// There can be no thread, or no handler.
+/// The thread or the handler cannot be installed.
 pub(super) fn reap<T: 'static>(pool: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
     if !are_orphans_adopted() {
         return Ok(());
     }
     let ended = Signal::SIGCHLD;
     let mut signals = Signals::new([ended as i32])?;
-    // The pool is not to live for this.
+    // The thread must not keep the pool alive.
     let pool = Arc::downgrade(pool);
     let listen = move || {
         let _ = SigSet::from_iter([ended]).thread_unblock();
-        // Some may have ended before they could be heard of.
+        // Some may have ended before the handler was there.
         let times = std::iter::once(()).chain(signals.forever().map(drop));
         for pool in times.map_while(|()| pool.upgrade()) {
             pool.reap_orphans();

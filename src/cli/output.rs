@@ -1,5 +1,5 @@
-//! Files that a run writes next to its work: opened before anything is started, so that what cannot
-//! be written is told at once, and never one of the run's other files.
+//! Files that a run writes next to its work. They are opened before anything is started, so that a
+//! file that cannot be written is reported at once, and never is one of the run's other files.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -15,11 +15,10 @@ use crate::observe::timeline::BEGINNING;
 use crate::sys::descriptors::path_of;
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
-/// How a chart begins, and what it is.
+/// The beginning of a chart, and a description of it.
 pub(super) const CHART: (&str, &str) = (BEGINNING, "a time chart by this program");
 
-/// How a trace begins, and what it is: the names of threads and the like come as such values, and
-/// those that are not known are passed over.
+/// The beginning of a trace, and a description of it. Readers skip unknown values like this one.
 pub(super) const TRACE: (&str, &str) = (
     "[\n{\"ph\":\"M\",\"name\":\"made_by_dishrack\",",
     "a trace by this program",
@@ -31,14 +30,14 @@ pub(super) struct Output {
     option: &'static str,
     path: PathBuf,
     file: File,
-    /// It was not there before.
+    /// True if the file was not there before.
     is_new: bool,
 }
 
 impl Output {
-    /// Opens what the option names, if it names anything. What is in the file stays until
-    /// [`begin`](Self::begin), and must be one like this, which begins so. The file becomes one of
-    /// `taken`, which it must not be yet.
+    /// Opens the file that the option names, if it names one. The content stays until
+    /// [`begin`](Self::begin), and must begin as given, so that no other file is overwritten. The
+    /// file joins `taken`, and must not be there yet.
     pub(super) fn open(
         option: &'static str,
         path: Option<PathBuf>,
@@ -63,7 +62,7 @@ impl Output {
         }))
     }
 
-    /// The same file, for whoever writes it.
+    /// Returns another handle of the same file, for its writer.
     pub(super) fn handle(&self) -> io::Result<Self> {
         Ok(Output {
             option: self.option,
@@ -73,7 +72,7 @@ impl Output {
         })
     }
 
-    /// Empties the file, where it is one.
+    /// Empties the file, if it is a regular one.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         if self.file.metadata()?.is_file() {
             self.file.set_len(0)?;
@@ -81,7 +80,7 @@ impl Output {
         Ok(())
     }
 
-    /// Says that and why it cannot be written.
+    /// Reports that the file cannot be written, and the reason.
     pub(super) fn complain(&self, error: &io::Error) {
         let path = self.path.display();
         screen::complain(&format_args!(
@@ -102,7 +101,7 @@ impl Write for Output {
 }
 
 impl Drop for Output {
-    /// A run that drew nothing leaves no empty file.
+    /// Removes an empty new file, if the run drew nothing.
     fn drop(&mut self) {
         let (file, path) = (self.file.metadata(), self.path.symlink_metadata());
         if let (true, Ok(file), Ok(path)) = (self.is_new, file, path)
@@ -110,14 +109,14 @@ impl Drop for Output {
             && file.len() == 0
             && (file.dev(), file.ino()) == (path.dev(), path.ino())
         {
-            // Where it stays, it does no harm.
+            // A leftover does no harm.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Opens a file to add to: whoever rotates a log by emptying it (logrotate's copytruncate) finds it go
-/// on at its new end. It is none of `others`, which are the run's own.
+/// Opens a file for appending, so that it goes on at its new end when a log rotation empties it
+/// (logrotate's copytruncate). It must differ from `others`, the run's own files.
 pub(super) fn open(
     option: &str,
     path: &Path,
@@ -131,7 +130,7 @@ pub(super) fn open(
             other.display()
         )));
     }
-    // A named pipe that nobody reads is an error rather than a wait.
+    // A named pipe without a reader is an error rather than a wait.
     let file = how
         .custom_flags(OFlag::O_NONBLOCK.bits())
         .open(path)
@@ -145,8 +144,7 @@ pub(super) fn open(
     Ok(file)
 }
 
-/// Keeps other runs from writing the same file as long as it is open: each would write over what the
-/// other has written.
+/// Keeps other runs from writing the same open file, because they would overwrite each other.
 pub(super) fn lock(option: &str, (path, file): (&Path, &File)) -> Result<(), String> {
     if !file.metadata().is_ok_and(|meta| meta.is_file()) {
         return Ok(());
@@ -158,12 +156,12 @@ pub(super) fn lock(option: &str, (path, file): (&Path, &File)) -> Result<(), Str
             "{option} {}: another run is writing it: name another file",
             path.display()
         )),
-        // Where there are no locks, nobody gets one.
+        // The file system has no locks.
         Ok(Some(())) | Err(_) => Ok(()),
     }
 }
 
-/// The same of the file that is open: a link may have led elsewhere a moment ago.
+/// Checks the same for the open file, because a link may have led elsewhere a moment ago.
 fn check_open(file: &File, others: &[PathBuf]) -> Result<(), String> {
     let id = file.metadata().map(|meta| (meta.dev(), meta.ino()));
     let is_it = |other: &&PathBuf| {
@@ -182,8 +180,8 @@ fn check_open(file: &File, others: &[PathBuf]) -> Result<(), String> {
     }
 }
 
-/// The file that is open to be written, open once more to be read: whatever its path leads to by now,
-/// what is looked at is what is written. `None` where it is no regular file.
+/// Opens the written file again for reading, by its descriptor, so that it is the same file even if
+/// its path leads elsewhere by now. Returns `None` if it is no regular file.
 fn reader_of(file: &File) -> io::Result<Option<File>> {
     match file.metadata()?.is_file() {
         true => File::open(path_of(file)).map(Some),
@@ -191,7 +189,7 @@ fn reader_of(file: &File) -> io::Result<Option<File>> {
     }
 }
 
-/// A run that was killed may have left half a line.
+/// Ends the half line that a killed run may have left.
 pub(super) fn end_torn_line(mut file: &File) -> io::Result<()> {
     match torn_line(file)?.is_empty() {
         true => Ok(()),
@@ -199,7 +197,7 @@ pub(super) fn end_torn_line(mut file: &File) -> io::Result<()> {
     }
 }
 
-/// Adds a line, all of it or nothing: half a line would be taken for the beginning of the next one.
+/// Adds a line, all of it or nothing, because the next line would continue a half one.
 pub(super) fn append(mut file: &File, line: &str) -> io::Result<()> {
     let meta = file.metadata()?;
     let written = file.write_all(line.as_bytes());
@@ -209,7 +207,7 @@ pub(super) fn append(mut file: &File, line: &str) -> io::Result<()> {
     written
 }
 
-/// What follows the last newline of a file.
+/// Returns the bytes after the last newline of a file.
 pub(super) fn torn_line(file: &File) -> io::Result<Vec<u8>> {
     let Some(file) = reader_of(file)? else {
         return Ok(Vec::new());
@@ -228,7 +226,7 @@ pub(super) fn torn_line(file: &File) -> io::Result<Vec<u8>> {
     Ok(torn)
 }
 
-/// Those of these lines that are not in a file; `key_of` tells what a line is known by.
+/// Returns the lines that are not in a file. `key_of` makes the key by which lines are compared.
 pub(super) fn missing_lines(
     file: &File,
     mut lines: Vec<String>,
@@ -247,11 +245,11 @@ pub(super) fn missing_lines(
     Ok(lines)
 }
 
-/// So much of a file is looked through at once.
+/// The bytes of a file that are searched at once.
 const BLOCK_BYTES: u64 = 64 * 1024;
 
-/// Whether a file that is to be written anew or added to is empty, or begins as this program's own do:
-/// what somebody else has made is not replaced. `what` such a file is.
+/// Checks that a file to be replaced or added to is empty, or begins as this program's own do, so
+/// that no other file is overwritten. `what` describes such a file.
 pub(super) fn check_ours(
     option: &str,
     (path, file): (&Path, &File),
@@ -266,7 +264,7 @@ pub(super) fn check_ours(
     let mut found = Vec::new();
     let read = file.take(beginning.len() as u64).read_to_end(&mut found);
     read.map_err(|error| unusable(format!("cannot be read: {error}")))?;
-    // A run that was killed may have left the first half of it.
+    // A killed run may have left the first half of it.
     match beginning.as_bytes().starts_with(&found) {
         true => Ok(()),
         false => Err(unusable(format!(
@@ -275,7 +273,7 @@ pub(super) fn check_ours(
     }
 }
 
-/// Whether both are one file, also where it is not there yet.
+/// Returns `true` if both paths lead to one file, even if it does not exist yet.
 fn is_same(path: &Path, other: &Path) -> bool {
     let id = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
     let place = |path: &Path| {
@@ -290,7 +288,7 @@ fn is_same(path: &Path, other: &Path) -> bool {
         || matches!((place(path), place(other)), (Some(one), Some(two)) if one == two)
 }
 
-/// Whether a path is this one, or in it, also where nothing is there yet.
+/// Returns `true` if a path is the other one, or in it, even if nothing exists yet.
 pub(super) fn is_within(path: &Path, other: &Path) -> bool {
     path.ancestors()
         .filter(|one| *one != Path::new(""))
@@ -311,7 +309,7 @@ mod tests {
 
     use super::*;
 
-    /// Opened, and then its path leads to another file.
+    /// After the opening, the path leads to another file.
     #[test]
     fn what_is_checked_is_the_file_that_is_written() {
         let folder = tempfile::tempdir().unwrap();

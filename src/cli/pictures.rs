@@ -1,4 +1,4 @@
-//! `--timeline` and `--trace`: views that put into a file what the pure folds make of the events.
+//! `--timeline` and `--trace`: views that write the pure folds' results into files.
 
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::observe::spans::{Labels, Producer};
 use crate::observe::timeline::{Timeline, grouped, svg};
 use crate::observe::trace::Trace;
 
-/// The views that the configuration asks for.
+/// Returns the views that the configuration asks for.
 pub(super) fn views(config: &Config, labels: &Labels) -> io::Result<Vec<Box<dyn View>>> {
     let mut views: Vec<Box<dyn View>> = Vec::new();
     if let Some(output) = &config.timeline {
@@ -27,7 +27,7 @@ pub(super) fn views(config: &Config, labels: &Labels) -> io::Result<Vec<Box<dyn 
     Ok(views)
 }
 
-/// The words for a run of the kitchen.
+/// Returns the labels for a run of the kitchen.
 pub(super) fn kitchen_labels_of(config: &Config, dishes: &DishConfig) -> Labels {
     let (one, many) = match config.mode {
         Mode::Processes => ("process", "processes"),
@@ -41,7 +41,7 @@ pub(super) fn kitchen_labels_of(config: &Config, dishes: &DishConfig) -> Labels 
     kitchen_labels(config.mode, title)
 }
 
-/// The words for a run of a command.
+/// Returns the labels for a run of a command.
 pub(super) fn job_labels(config: &Config) -> Labels {
     let what = items(config, "job", "jobs");
     Labels {
@@ -56,7 +56,7 @@ fn workers(config: &Config, one: &str, many: &str) -> String {
     count(u64::try_from(config.workers).unwrap_or(u64::MAX), one, many)
 }
 
-/// How many items there are, or where they come from.
+/// Returns the number of items, or else their source.
 fn items(config: &Config, one: &str, many: &str) -> String {
     let origin = match &config.source {
         Source::MadeUp(items) => return count(*items, one, many),
@@ -73,13 +73,13 @@ fn items(config: &Config, one: &str, many: &str) -> String {
     first.chain(letters).collect()
 }
 
-/// So many of these.
+/// Returns a number with its noun.
 pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     let what = if number == 1 { one } else { many };
     format!("{} {what}", grouped(number))
 }
 
-/// How long a dish takes.
+/// Returns the times of a dish.
 pub(super) fn times(wash: Duration, dry: Duration) -> String {
     let [wash, dry] = [wash, dry].map(|time| match time.is_zero() {
         true => "no time".into(),
@@ -88,7 +88,7 @@ pub(super) fn times(wash: Duration, dry: Duration) -> String {
     format!("{wash} to wash, {dry} to dry")
 }
 
-/// The kitchen's words under this title.
+/// Returns the kitchen's labels with this title.
 pub(super) fn kitchen_labels(mode: Mode, title: String) -> Labels {
     // One person who does everything has one row.
     let name = match mode {
@@ -129,7 +129,7 @@ impl View for Picture {
     }
 }
 
-/// Whether it is written; otherwise it was said why not.
+/// Writes the picture. Returns `true` on success, and reports a failure.
 pub(super) fn write_picture(output: &mut Output, picture: &str) -> bool {
     let written = output
         .begin()
@@ -137,12 +137,12 @@ pub(super) fn write_picture(output: &mut Output, picture: &str) -> bool {
     written.map_err(|error| output.complain(&error)).is_ok()
 }
 
-/// A trace, written as it comes: an array of JSON values, one a line.
+/// A trace, written event by event: an array of JSON values, one a line.
 struct Tape {
     out: BufWriter<Output>,
     trace: Trace,
     has_begun: bool,
-    /// It failed, and that was told.
+    /// True after a failure, which was reported.
     is_torn: bool,
 }
 
@@ -156,7 +156,7 @@ impl Tape {
         }
     }
 
-    /// Writes, unless it could not be written before.
+    /// Writes, unless an earlier write failed.
     fn write(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) {
         if self.is_torn {
             return;

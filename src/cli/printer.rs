@@ -1,7 +1,7 @@
-//! The thread that prints, by way of views: whoever has an event hands it over and goes on.
+//! The thread that prints events by way of views, so that other threads only pass them on.
 //!
-//! A reader that is slow must not stop the workers, and what is not printed yet must not fill the
-//! memory: so a producer, who makes events out of nothing, waits when too many are unprinted.
+//! A slow reader must not stop the workers, and unprinted events must not fill the memory. So a
+//! producer, which makes events without any bound, waits when too many are unprinted.
 
 use std::io;
 use std::path::Path;
@@ -27,13 +27,13 @@ use crate::sys::threads::spawn;
 use crate::sys::title;
 use dishrack_core::ledger::Counts;
 
-/// Events that may be unprinted before a producer waits.
+/// The number of unprinted events at which a producer waits.
 const BACKLOG: usize = 10_000;
 
-/// The title is rewritten at most this often.
+/// The shortest time between two changes of the title.
 const TITLE_PAUSE: Duration = Duration::from_millis(50);
 
-/// A journal held something.
+/// Says that the run goes on with a journal that holds items.
 pub(super) fn say_resuming(journal: &Path, counts: &Counts, words: &Words) {
     let Counts {
         accepted,
@@ -47,7 +47,7 @@ pub(super) fn say_resuming(journal: &Path, counts: &Counts, words: &Words) {
     ));
 }
 
-/// A journal was last used with another COMMAND.
+/// Says that the journal was last used with another COMMAND.
 pub(super) fn say_other_command(journal: &Path, earlier: &str) {
     let (path, earlier) = (journal.display(), printable(earlier));
     say(&format!(
@@ -56,7 +56,7 @@ pub(super) fn say_other_command(journal: &Path, earlier: &str) {
     ));
 }
 
-/// A stream held something that no supervisor has begun with, or that others work on.
+/// Says that the stream holds items that are not begun, or that others work on.
 pub(super) fn say_found(stream: &str, unfinished: u64, words: &Words) {
     let items = words.items;
     say(&format!(
@@ -65,7 +65,7 @@ pub(super) fn say_found(stream: &str, unfinished: u64, words: &Words) {
     ));
 }
 
-/// The first signal was heard, and what a second one does.
+/// Says that the first signal was heard, and what a second one does.
 pub(super) fn say_stopping(signal: i32, words: &Words) {
     let name = crate::Exit::Signaled(signal).signal_name();
     let (name, done) = (name.unwrap_or_default(), words.done);
@@ -74,15 +74,14 @@ pub(super) fn say_stopping(signal: i32, words: &Words) {
     ));
 }
 
-/// The observer of a run.
 #[derive(Debug)]
 pub(super) struct Printer {
     wants_items: bool,
-    /// Whether the views have written all that they were to write.
+    /// True if the views have written all their output.
     is_written: Arc<AtomicBool>,
-    /// `None` once the printer is told to finish.
+    /// `None` after the order to finish.
     events: Mutex<Option<Sender<Event>>>,
-    /// Something was printed.
+    /// Tells that an event was printed.
     room: Receiver<()>,
     counts: Arc<Mutex<Counts>>,
     title: Sender<()>,
@@ -94,8 +93,7 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    /// Starts the thread; `earlier` is shown first, and `on_failed` is called once when stdout takes no
-    /// more.
+    /// Starts the thread. It shows `earlier` first, and calls `on_failed` once if stdout fails.
     pub(super) fn start(
         config: &Config,
         (mut views, earlier): (Vec<Box<dyn View>>, Vec<Event>),
@@ -123,7 +121,7 @@ impl Printer {
                 match earlier.and_then(|()| print(&inbox, &mut views, &printed, &current)) {
                     Ok(is_written) => is_fine.store(is_written, Ordering::Release),
                     Err(error) => {
-                        // What goes to files is complete all the same.
+                        // The files are completed all the same.
                         views.iter_mut().for_each(|view| drop(view.end()));
                         on_failed(&error);
                     }
@@ -144,7 +142,7 @@ impl Printer {
         }))
     }
 
-    /// Whether enough has failed may depend on how many items there are, which is known now.
+    /// Checks the bound of `--halt`, which may be reached now that the number of items is known.
     pub(super) fn check_halt_rule(&self) {
         if let Some(halt_rule) = &self.halt_rule {
             halt_rule.check();
@@ -166,8 +164,8 @@ impl Printer {
         }
     }
 
-    /// Prints what there is and writes the dead letters. Once the run is stopped, whoever should
-    /// read that has this time to do so. Whether all that goes to files is written.
+    /// Prints the rest and writes the dead letters. Once the run is stopped, the readers have this
+    /// time left. Returns `true` if all files are written.
     pub(super) fn finish(&self, time: Duration) -> bool {
         self.events.lock().take();
         self.wait_for(&self.over, time);
@@ -181,11 +179,11 @@ impl Printer {
         }
     }
 
-    /// Waits for the end of somebody who writes.
+    /// Waits for the end of a writing thread.
     fn wait_for(&self, over: &Receiver<()>, time: Duration) {
         select! {
             recv(over) -> _ => {}
-            // Disconnected by now, or whoever should read does not.
+            // The thread is done by now, or its reader does not read.
             recv(self.stop.stopped()) -> _ => {
                 let _ = over.recv_timeout(time);
             }
@@ -193,7 +191,7 @@ impl Printer {
     }
 }
 
-/// Whatever this run would still say cannot be relied on.
+/// Ends the process, because nothing that this run could still say is reliable.
 fn end_inconsistent(why: &str) {
     screen::complain(&format_args!(
         "internal error: {why}; nothing more is done; please report this"
@@ -223,20 +221,20 @@ impl Observer for Printer {
                 }
             }
             EventKind::Inconsistent { why } => end_inconsistent(why),
-            // By now it may be known how many there are.
+            // The number of items may be known by now.
             EventKind::ItemDone { .. } => self.check_halt_rule(),
             _ => {}
         }
         let events = self.events.lock();
         if let Some(events) = &*events {
-            // The thread listens as long as the sender is here.
+            // This cannot fail: the thread listens while the sender exists.
             let _ = events.send(event);
         }
     }
 
     fn progress(&self, counts: &Counts) {
         *self.counts.lock() = *counts;
-        // Full when a change is on its way already.
+        // If it is full, a change is due already.
         let _ = self.title.try_send(());
     }
 }
@@ -267,7 +265,7 @@ fn print(
         };
         views.iter_mut().try_for_each(|view| view.see(&event))?;
         ticks.count(views, counts)?;
-        // Full when the producer was told already.
+        // If it is full, the producer was told already.
         let _ = printed.try_send(());
     }
     ticks.tick_all(views, counts)?;
@@ -278,7 +276,7 @@ fn print(
     Ok(is_written)
 }
 
-/// Keeps the supervisor's own title current. It sleeps when nothing changes.
+/// Keeps the supervisor's own title current. The thread sleeps while nothing changes.
 fn start_title(
     config: &Config,
     counts: Arc<Mutex<Counts>>,
@@ -295,7 +293,7 @@ fn start_title(
         let counts = *counts.lock();
         let (done, dead, waiting) = (counts.done, counts.dead, counts.waiting + counts.delayed);
         if is_shared {
-            // What others do is not known here.
+            // The work of others is not known here.
             title::set_activity(&format_args!(
                 "{done} done, {dead} dead, {waiting} waiting here; {workers} {mode}"
             ));

@@ -1,8 +1,8 @@
-//! `--progress`: how far the run is, as bars below all other lines or as JSON on stderr.
+//! `--progress`: shows the progress of the run, as bars below all other lines or as JSON on stderr.
 //!
-//! Both are painted from one fold over events, about as often as a person, or a script, looks. The
-//! counts cost nothing for each item; who holds what is known where the events of single items are
-//! wanted anyway.
+//! Both are made from one fold over events, as often as a person, or a script, looks. The counts
+//! cost nothing for each item. The workers' items are shown if single items' events are wanted
+//! anyway.
 
 mod layout;
 
@@ -20,35 +20,35 @@ use crate::observe::progress::Progress;
 use crate::observe::{Event, micros};
 use dishrack_core::ledger::Counts;
 
-/// Bars are drawn about so often.
+/// The time between two drawings of the bars, about.
 const BARS_PAUSE: Duration = Duration::from_millis(100);
 
-/// A line of JSON is written about so often.
+/// The time between two lines of JSON, about.
 const JSON_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a run's progress is made of.
+/// The facts of a run that its progress needs.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// When its queue was made: the zero of its events' times.
+    /// The time at which its queue was made, the zero of its events' times.
     pub(super) began: Instant,
-    /// What its journal had at the beginning.
+    /// The journal's counts at the beginning.
     pub(super) counts: Counts,
     pub(super) expected: Expected,
-    /// Whether events of single items are wanted: they cost time for every item.
+    /// True if events of single items are wanted. They cost time for every item.
     pub(super) wants_items: bool,
 }
 
-/// What the run prints on stdout, besides.
+/// The run's output on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Printed {
     Nothing,
-    /// Something now and then, or what jobs write.
+    /// Occasional lines, or the output of jobs.
     Output,
     /// A line for each item, which is display enough on a terminal.
     Lines,
 }
 
-/// What shows the progress, if anything does.
+/// Returns the view of the progress, if one is wanted.
 pub(super) fn view(show: Show, printed: Printed, run: Run) -> Option<Box<dyn View>> {
     let is_shown = match show {
         Show::None => false,
@@ -71,12 +71,12 @@ pub(super) fn view(show: Show, printed: Printed, run: Run) -> Option<Box<dyn Vie
     }))
 }
 
-/// The fold, and what it has to be told besides events.
+/// The fold, with the facts that events do not bring.
 #[derive(Debug)]
 struct Fold {
     run: Run,
     progress: Progress,
-    /// When the run itself began, not counting its preparations.
+    /// The beginning of the run itself, after its preparations.
     from: Duration,
 }
 
@@ -90,7 +90,7 @@ impl Fold {
         }
     }
 
-    /// Brings it up to this moment, which it returns.
+    /// Brings the fold up to the present moment, and returns this.
     fn tick(&mut self, counts: &Counts) -> Duration {
         let now = self.run.began.elapsed();
         self.progress.count(now, counts);
@@ -100,7 +100,6 @@ impl Fold {
     }
 }
 
-/// One object a line on stderr.
 struct Json {
     fold: Fold,
 }
@@ -127,7 +126,7 @@ impl View for Json {
     }
 }
 
-/// Where the events of items are not wanted, nobody knows what workers hold and for how long.
+/// Makes the object. Without the events of items, the workers' items and times are left out.
 fn object(progress: &Progress, now: Duration, knows_items: bool) -> Value {
     let counts = progress.counts();
     let workers = progress.workers().into_iter().map(|(worker, hand)| {
@@ -151,11 +150,10 @@ fn object(progress: &Progress, now: Duration, knows_items: bool) -> Value {
     })
 }
 
-/// Bars on the terminal.
 struct Bars {
     fold: Fold,
-    /// It is to be seen, at the first tick, whether somebody else prints on the terminal: not
-    /// before, because a shell may not have started them.
+    /// True if the first tick has to check whether another program prints on the terminal. A shell
+    /// may not have started it before.
     is_polite: bool,
 }
 

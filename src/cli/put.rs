@@ -1,5 +1,4 @@
-//! `supervisor put`: items onto a stream in Redis, for whoever works there. What they are for is not
-//! known here.
+//! `supervisor put`: puts items on a stream in Redis. It does not know their purpose.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -36,8 +35,7 @@ pub(super) struct Put {
     #[command(flatten)]
     promise: PromiseArgs,
 
-    /// Take the items from this file, one a line; - is stdin, which is also where they come from
-    /// if nothing else is said
+    /// Take the items from this file, one a line; - is stdin, which is also the default
     #[arg(long, value_name = "FILE", conflicts_with = "dishes")]
     input: Option<PathBuf>,
 
@@ -49,7 +47,7 @@ pub(super) struct Put {
     #[arg(long, value_name = "N")]
     dishes: Option<u64>,
 
-    /// Items that nobody has taken before more are put; 0 for no bound
+    /// Untaken items on the stream at which a put waits; 0 for no bound
     #[arg(long, value_name = "N", default_value_t = 0)]
     capacity: usize,
 
@@ -62,12 +60,12 @@ pub(super) struct Put {
     items: Vec<OsString>,
 }
 
-/// How long a put that was told to stop waits for an answer to what it has told Redis.
+/// The time in which Redis must answer after a signal has stopped the put.
 const TIME_TO_TELL: Duration = Duration::from_secs(2);
 
 type Stream = JoinableQueue<Job>;
 
-/// Puts the items. The exit code.
+/// Puts the items and returns the exit code.
 pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     let source = source(command).map_err(Failure::Usage)?;
     input::is_there(&source).map_err(Failure::Usage)?;
@@ -89,7 +87,7 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     jobs::say_if_terminal(&source);
     let put = put_all(feed, &queue, &stop);
     if stop.signal().is_some() {
-        // There may be no room for what is on its way.
+        // The put may be waiting for room.
         queue.quit();
     }
     let put = queue.sync().map_err(Failure::from).and(put);
@@ -148,7 +146,8 @@ fn put_all(mut feed: Feed, queue: &Stream, stop: &Stop) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first signal ends it in order, the second one at once. Both say how many were put.
+/// Ends the put in order on the first signal, and at once on the second. Both report the number
+/// put.
 fn listen(queue: &Stream, stop: &Stop, stream: &str) -> Result<(), Failure> {
     let (orderly, sudden, stream) = (queue.clone(), queue.clone(), stream.to_owned());
     let own = stop.clone();
@@ -167,7 +166,7 @@ fn listen(queue: &Stream, stop: &Stop, stream: &str) -> Result<(), Failure> {
     stop.listen(in_order, at_once).map_err(Failure::of_thread)
 }
 
-/// How many items are on the stream for certain, and of how many it is not known.
+/// Reports how many items are on the stream for certain, and how many perhaps.
 fn say_put(queue: &Stream, stream: &str) {
     let (count, more) = (queue.accepted_of_ours(), queue.maybe_accepted_of_ours());
     let s = if count == 1 { "" } else { "s" };

@@ -1,5 +1,4 @@
-//! One run: a producer here, workers wherever they are, and the end of it all. What the items are
-//! is for those who make them.
+//! One run: a producer in this process, its workers, and the end. It does not know the items.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,7 +29,7 @@ use crate::supervision::Supervisor;
 use crate::sys::threads::spawn;
 use dishrack_core::ledger::ItemId;
 
-/// Does all the work. The exit code.
+/// Does all the work and returns the exit code.
 pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     let config = &Arc::new(config);
     let feed = Feed::open(&config.source, config.separator).map_err(Failure::of_thread)?;
@@ -55,7 +54,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     let terminal = JobControl::hear().map_err(Failure::of_thread)?;
     let hired = hire(config, &work, &queue, &printer);
     if hired.is_err() {
-        // What views have begun is to be whole.
+        // The views must complete what they have begun.
         printer.finish(LAST_WORDS);
     }
     let running = Running {
@@ -92,7 +91,6 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     running.finish(config, produced)
 }
 
-/// A run that has begun.
 struct Running<T> {
     stop: Stop,
     queue: JoinableQueue<T>,
@@ -116,21 +114,21 @@ impl<T> Clone for Running<T> {
 }
 
 impl<T: 'static> Running<T> {
-    /// Waits for the end. The exit code.
+    /// Waits for the end and returns the exit code.
     fn finish(&self, config: &Config, produced: Result<(), Failure>) -> Result<u8, Failure> {
         let joined = self.join(config.purpose);
         self.pool.stop();
-        // What ended last is told when it is durable, and is to be shown. An error is the join's, too.
+        // The last ends are shown once they are durable. The join reports an error, too.
         if config.journal.is_some() {
             let _ = self.queue.sync_all();
         }
         if self.is_shared {
-            // How others stand; what is known must do if it cannot be asked.
+            // Asks for the whole stream's counts. Without an answer, the known ones have to do.
             let _ = self.queue.counts();
             let _ = self.queue.sync_all();
         }
         self.stop.settle();
-        // What was done when the journal failed is not in it, so it is not told.
+        // A failed journal does not contain the last ends, so they are not reported.
         let is_kept = !self.queue.is_store_broken();
         let mut summed_up = Ok(());
         self.stop.sum_up(|| {
@@ -139,7 +137,7 @@ impl<T: 'static> Running<T> {
             }
         });
         summed_up?;
-        // A stopped run does not wait for ever for somebody to read.
+        // A stopped run does not wait for its readers for ever.
         let signal = self.stop.signal();
         let time = signal.map_or(Duration::MAX, |_| {
             self.stop.left_of(config.pool.shutdown).max(TIME_TO_READ)
@@ -183,12 +181,12 @@ impl<T: 'static> Running<T> {
         }
     }
 
-    /// Waits until there is nothing more to wait for.
+    /// Waits for the end of the work, or of the run.
     fn join(&self, purpose: Purpose) -> Result<(), Failure> {
         if purpose != Purpose::Work {
             return self.queue.join().map(drop).map_err(Failure::from);
         }
-        // Nothing is sent there: it is over when it is disconnected.
+        // Nothing is ever sent; the wait ends with the disconnection.
         let _ = self.stop.stopped().recv();
         self.pool.stop();
         self.queue.sync()?;
@@ -203,12 +201,12 @@ impl<T: 'static> Running<T> {
         Ok(self.queue.emit_summary(counts, self.pool.restarts())?)
     }
 
-    /// A second signal: the end, now.
+    /// Ends the process at once, after a second signal.
     fn end(&self, config: &Config, signal: i32) {
-        // What ends from now on may be written down and not be shown.
+        // Ends from now on may reach the journal and not be shown.
         scratch::keep();
         self.stop.sum_up(|| {
-            // The end comes all the same where the summary cannot.
+            // The process ends even if the summary cannot be written.
             let _ = self.report_summary();
         });
         let draws = config.timeline.is_some() || config.trace.is_some();
@@ -247,13 +245,13 @@ impl<T: 'static> Running<T> {
             .map_err(Failure::of_thread)
     }
 
-    /// Ends the run early when somebody who watches it says so.
+    /// Ends the run early on the order of a view or rule.
     fn halt_when_told(&self) -> Result<(), Failure> {
         let (halts, running) = (self.stop.halts(), self.clone());
         let halt = move || {
             let _ = running.stop.stopped().recv();
             if running.stop.loss().is_some() && running.is_shared {
-                // There may be no room on the stream until others make some.
+                // The producer may be waiting for room on the stream.
                 running.queue.close();
                 running.queue.quit();
             }
@@ -270,7 +268,7 @@ impl<T: 'static> Running<T> {
     }
 }
 
-/// What is to be known of the beginning.
+/// Collects the facts about the run's beginning.
 fn origin<W: Work>(
     config: &Config,
     queue: &JoinableQueue<W::Item>,
@@ -306,7 +304,7 @@ fn origin<W: Work>(
     })
 }
 
-/// All lines were read, unless the run was stopped: so it is known how many items there are.
+/// Sets the number of items if all lines were read, which a stop prevents.
 fn end_input<T>(
     queue: &JoinableQueue<T>,
     stop: &Stop,
@@ -315,7 +313,7 @@ fn end_input<T>(
 ) -> Result<(), Failure> {
     match stop.sleep(Duration::ZERO) {
         true => expected.set(lines),
-        // There may be no room on a stream.
+        // The producer may be waiting for room on the stream.
         false => queue.quit(),
     }
     queue.sync()?;
@@ -329,7 +327,7 @@ fn no_workers_left(why: &str) -> Failure {
     Failure::NoWorkersLeft(format!("no workers left ({why})"))
 }
 
-/// What is to be done in all, and how to go on when it is not.
+/// Makes the goal of the run, and the advice for a run that does not reach it.
 fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, Failure> {
     let again = match config.source {
         Source::Stdin => "the same command with the same input",
@@ -350,7 +348,7 @@ fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, Failure> {
              from there"
         ),
     };
-    // Whoever only works is meant to be stopped.
+    // A run that only works on others' items ends by a stop, so there is no advice.
     let is_told = config.format == Format::Text && config.purpose == Purpose::All;
     let goal = Goal::of(queue, config, is_told.then_some(advice))?;
     let is_knowable = config.total.is_none() && !config.is_shared();
@@ -360,7 +358,7 @@ fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, Failure> {
     Ok(goal)
 }
 
-/// Counts lines that nobody has had to look at, while the first of them are done.
+/// Counts unread lines in a thread of its own, while the first of them are done.
 fn count_aside(config: &Config, expected: Expected) -> io::Result<()> {
     let (source, separator) = (config.source.clone(), config.separator);
     let count = move || {
@@ -371,7 +369,7 @@ fn count_aside(config: &Config, expected: Expected) -> io::Result<()> {
     spawn("count", count)
 }
 
-/// What shows the run.
+/// Makes the views of the run.
 fn views<W: Work>(
     config: &Config,
     work: &mut W,
@@ -400,12 +398,12 @@ fn views<W: Work>(
     Ok(views)
 }
 
-/// Whether there are any; those that were dropped from a journal are seen to.
+/// Returns `true` if there are any. Those that were dropped from a journal do not count.
 fn has_dead_letters<T>(queue: &JoinableQueue<T>) -> Result<bool, Failure> {
     Ok(queue.counts()?.dead > 0 && !queue.raw_dead_letters()?.is_empty())
 }
 
-/// The queue: a new one, or as its journal has it.
+/// Opens the queue: a new one, a journal's or a stream's.
 fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, Failure> {
     if let Some(place) = &config.shared {
         return Ok(place.queue(work.layout(), config.options)?);
@@ -428,13 +426,13 @@ fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, Fa
     Ok(queue)
 }
 
-/// How long a stopped run waits at least for its last lines to be read.
+/// The shortest time that a stopped run waits for its last lines to be read.
 const TIME_TO_READ: Duration = Duration::from_secs(1);
 
-/// How long a second signal waits for the summary to be read.
+/// The time that a second signal leaves for the summary to be read.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// What is done when nothing can be printed any more. What is held here is others' from then on.
+/// Returns the reaction to a failed stdout: gives items back to the stream, and ends the process.
 fn without_stdout<T: 'static>(
     config: &Config,
     queue: &JoinableQueue<T>,

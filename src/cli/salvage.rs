@@ -19,7 +19,7 @@ pub(super) struct Salvage {
     into: PathBuf,
 }
 
-/// Saves what can be saved. The exit code: whether that was all.
+/// Saves all readable items. The exit code says whether that was all.
 pub(super) fn run(command: &Salvage) -> Result<u8, Failure> {
     let saved = salvage(&command.journal, &command.into)?;
     let Saved {

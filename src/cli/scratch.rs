@@ -1,9 +1,8 @@
-//! The folder in which output waits to be shown: made for one run, and gone with it.
+//! The folder in which output waits to be shown. It is made for one run, and removed at its end.
 //!
-//! A run that is killed leaves it, and the next run removes it. With a journal the folder stands
-//! beside that, is marked with the journal's identity, and is the next run's: what has ended by then
-//! and was not shown is shown by it. Which folders and files are ours to use and to remove, `owned`
-//! and the spool's names say.
+//! If the run is killed, the next run removes the folder. With a journal the folder stands beside
+//! it, has a marker with the journal's identity, and belongs to the next run, which shows what was
+//! not shown. `owned` and the spool's names say which folders and files may be used and removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,32 +17,32 @@ use crate::jobs::spool::{Spool, Stream};
 use crate::store::journal::own_path;
 use dishrack_core::ledger::ItemId;
 
-/// All markers begin so.
+/// The beginning of all markers.
 const MARKS: &str = "output of ";
 
 /// The marker of a run without a journal.
 const MARK: &str = "output of a run of dishrack's supervisor\n";
 
-/// A folder, and whose it is.
+/// A folder, and its owner.
 #[derive(Debug)]
 struct Scratch {
     spool: Spool,
-    /// A share of its lock; `None` where it cannot be opened or locked.
+    /// A share of its lock; `None` if the file cannot be opened or locked.
     lock: Option<File>,
     whose: Whose,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Whose {
-    /// This run's.
+    /// This run.
     Own,
-    /// Its journal's.
+    /// Its journal.
     Journal { is_all_shown: bool, is_kept: bool },
 }
 
 static SCRATCH: Mutex<Option<Scratch>> = Mutex::new(None);
 
-/// The folder that belongs to a journal, by whichever name that is called.
+/// Returns the folder of a journal, the same for each name of the journal.
 pub(super) fn folder_of(journal: &Path) -> PathBuf {
     let mut path = own_path(journal).into_os_string();
     path.push("-output");
@@ -54,8 +53,8 @@ fn mark_of(identity: u128) -> String {
     format!("output of journal {identity:032x} of dishrack's supervisor\n")
 }
 
-/// Makes the folder beside the journal of this identity, which is ours by now, or finds it there as an
-/// earlier run has left it: with what is to be shown in it, if anything is.
+/// Makes the folder beside the journal of this identity, which this process has claimed, or finds
+/// it as an earlier run has left it, with any output to be shown.
 ///
 /// # Errors
 /// Something is there that was not made for this journal, or it cannot be made; in words.
@@ -94,7 +93,7 @@ pub(super) fn create_for(
     Ok(use_from_now_on(Spool::made(&folder, &mark), lock, whose))
 }
 
-/// Makes a folder in this one, and removes those of runs that were killed.
+/// Makes a folder in this one, and removes those of killed runs.
 ///
 /// # Errors
 /// It cannot be made; in words.
@@ -124,9 +123,8 @@ fn use_from_now_on(spool: Spool, lock: Option<File>, whose: Whose) -> Spool {
     spool
 }
 
-/// Sees to it that the folder is there and that this run has its share of the lock: whoever else
-/// looks after temporary folders may have removed it, and a worker that needed it may have made it
-/// again.
+/// Makes sure that the folder is there and that this run has its share of the lock. A cleaner of
+/// temporary folders may have removed it, and a worker that needed it may have made it again.
 pub(super) fn look_after() {
     let mut scratch = SCRATCH.lock();
     let Some(Scratch { spool, lock, .. }) = &mut *scratch else {
@@ -145,7 +143,7 @@ pub(super) fn look_after() {
     }
 }
 
-/// Removes what belongs to no attempt that is to be shown: it will come again, or was shown.
+/// Removes the files of attempts that are not to be shown: these will come again, or were shown.
 pub(super) fn remove_shown(spool: &Spool, unshown: &BTreeSet<(ItemId, u32)>) {
     for (id, attempt) in spool.attempts().difference(unshown) {
         for stream in Stream::BOTH {
@@ -154,7 +152,7 @@ pub(super) fn remove_shown(spool: &Spool, unshown: &BTreeSet<(ItemId, u32)>) {
     }
 }
 
-/// Nothing waits to be shown any more.
+/// Notes that no output waits to be shown any more.
 pub(super) fn note_all_shown() {
     let mut scratch = SCRATCH.lock();
     if let Some(Scratch { whose, .. }) = &mut *scratch
@@ -164,7 +162,7 @@ pub(super) fn note_all_shown() {
     }
 }
 
-/// A journal's folder is left to the next run, whatever is shown in this one.
+/// Leaves a journal's folder to the next run, even if this one shows everything.
 pub(super) fn keep() {
     let mut scratch = SCRATCH.lock();
     if let Some(Scratch { whose, .. }) = &mut *scratch
@@ -174,7 +172,7 @@ pub(super) fn keep() {
     }
 }
 
-/// Removes the folder, if there is one and nobody needs it. To be called wherever the process ends.
+/// Removes the folder, if there is one and it is not needed. Call it at each end of the process.
 pub(super) fn remove() {
     let scratch = SCRATCH.lock().take();
     let Some(scratch) = scratch else {

@@ -1,11 +1,11 @@
-//! The terminal, where lines meet what stays below them: the bars of a run.
+//! The terminal, with the bars of a run below all other lines.
 //!
-//! Whatever this process prints goes through here, from whichever thread, so that a line never
-//! tears the bars. A process has one stdout and one stderr, so there is one screen. What the lines
-//! and the bars are about it does not know.
+//! All output of this process goes through here, from every thread, so that a line never tears the
+//! bars. A process has one stdout and one stderr, so there is one screen. It does not know the
+//! text.
 //!
-//! The cursor is never hidden and rests at the start of the last line of the bars: whatever kills
-//! us leaves a cursor, and what a terminal echoes (`^C`) stays on a line that is erased anyway.
+//! The cursor is never hidden and rests at the start of the last line of the bars. So a kill leaves
+//! a visible cursor, and echoed characters (`^C`) stay on a line that is erased anyway.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -30,32 +30,31 @@ use crate::observe::text::harmless;
 use crate::sys::blocking::Blocking;
 use crate::sys::threads::spawn;
 
-/// How long the last words may take, where nobody may read.
+/// The time for the last words, if they may not be read.
 const TIME_TO_SAY: Duration = Duration::from_millis(200);
 
-/// How long they may take where there is room for them: what they wait for is only a processor, and
-/// on a busy machine that may be long.
+/// The time for them if there is room: they only wait for a processor, perhaps for long.
 const TIME_TO_SAY_ALL: Duration = Duration::from_secs(30);
 
-/// After so many lines the bars are not drawn again until they are shown anew: so what they cost has
-/// a bound, however much is printed.
+/// The number of lines after which the bars are not drawn again until their next change, so that
+/// their cost is bounded however much is printed.
 const REPAINTS_MAX: u32 = 5;
 
-/// The beginning of a line that is kept until its end comes; a longer one is cut in two.
+/// The longest beginning of a line that is kept until its end comes; a longer one is cut in two.
 const UNENDED_MAX: usize = 64 * 1024;
 
-/// The most that one call is asked to copy: what sendfile(2) takes.
+/// The largest copy that sendfile(2) accepts in one call.
 const SEND_BYTES: usize = 0x7fff_f000;
 
-/// Where a line goes. To write to one is the way to print while bars may be shown. What does not
-/// end with a newline is held back as long as they are.
+/// The destination of a line. Writing to it is the way to print while bars may be shown. Output
+/// without a newline at its end is held back during that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Out,
     Err,
 }
 
-/// Columns and rows of the terminal.
+/// The columns and rows of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) columns: usize,
@@ -64,13 +63,13 @@ pub(super) struct Size {
 
 #[derive(Debug)]
 struct Screen {
-    /// What stays below the lines.
+    /// The lines that stay below the others.
     frame: Vec<String>,
-    /// How wide each line of it is that stands on the terminal now.
+    /// The width of each of its lines that is on the terminal now.
     drawn: Vec<usize>,
-    /// How often the same frame was drawn again.
+    /// The number of times that the same frame was drawn again.
     repaints: u32,
-    /// What was printed of lines that have not ended.
+    /// The printed part of a line that has not ended.
     unended_out: Vec<u8>,
     unended_err: Vec<u8>,
 }
@@ -83,28 +82,28 @@ static SCREEN: Mutex<Screen> = Mutex::new(Screen {
     unended_err: Vec::new(),
 });
 
-/// Whether bars may be shown: otherwise whoever prints needs no lock.
+/// True if bars may be shown; otherwise printing needs no lock.
 static HAS_BARS: AtomicBool = AtomicBool::new(false);
 
-/// Whether stdout is a terminal, and so the one that the bars are on.
+/// True if stdout is a terminal, and so the one with the bars.
 static IS_SHARED: AtomicBool = AtomicBool::new(false);
 
-/// We were stopped and go on: what stands on the terminal now is somebody else's.
+/// True after a stop and continuation, because other programs have written meanwhile.
 static WAS_CONTINUED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Whether bars can be shown on this stderr.
+/// Returns `true` if bars can be shown on this stderr.
 pub(super) fn is_able() -> bool {
     let is_dumb = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
     io::stderr().is_terminal() && !is_dumb
 }
 
-/// Whether the lines on stdout are on a terminal.
+/// Returns `true` if the lines on stdout go to a terminal.
 pub(super) fn is_stdout_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether the pipeline that our stdout goes into ends on the terminal of our stderr, as in
-/// `supervisor ... | grep x`: bars would erase its lines.
+/// Returns `true` if the pipeline behind this process's stdout ends on the terminal of its stderr,
+/// as in `supervisor ... | grep x`. Bars would erase the lines of the other program.
 pub(super) fn has_neighbours() -> bool {
     let stream = |pid: &str, number: u8| fs::read_link(format!("/proc/{pid}/fd/{number}")).ok();
     let is_pipe = |path: Option<PathBuf>| {
@@ -129,14 +128,14 @@ pub(super) fn has_neighbours() -> bool {
     })
 }
 
-/// From now on bars may be shown, until [`close`].
+/// Permits bars, until [`close`].
 pub(super) fn open() {
     IS_SHARED.store(is_stdout_terminal(), Ordering::Relaxed);
-    // Without it a frame may be drawn over what a shell wrote meanwhile.
+    // Without it a frame may be drawn over text that a shell wrote meanwhile.
     let _ = signal_hook::flag::register(SIGCONT, Arc::clone(&WAS_CONTINUED));
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        // Not where this very thread panics with the lock held.
+        // The lock may be held by this very thread, which panics.
         if let Some(mut screen) = SCREEN.try_lock() {
             screen.erase();
         }
@@ -145,8 +144,7 @@ pub(super) fn open() {
     HAS_BARS.store(true, Ordering::Release);
 }
 
-/// Shows these lines below all others, instead of those that were shown before. They are no wider
-/// and no more than the terminal takes.
+/// Shows these lines below all others, in place of the former ones. They must fit the terminal.
 pub(super) fn show(frame: Vec<String>) {
     let mut screen = SCREEN.lock();
     if HAS_BARS.load(Ordering::Acquire) {
@@ -156,7 +154,7 @@ pub(super) fn show(frame: Vec<String>) {
     }
 }
 
-/// No more bars: what they covered is clean, and what was held back is printed.
+/// Ends the bars: erases them, and prints the lines that were held back.
 pub(super) fn close() {
     if !HAS_BARS.load(Ordering::Acquire) {
         return;
@@ -165,7 +163,7 @@ pub(super) fn close() {
     if HAS_BARS.swap(false, Ordering::AcqRel) {
         screen.erase();
         screen.frame.clear();
-        // What follows begins a line of its own.
+        // Later output must begin on a new line.
         for stream in [Stream::Out, Stream::Err] {
             let mut line = std::mem::take(screen.unended(stream));
             if !line.is_empty() {
@@ -176,22 +174,22 @@ pub(super) fn close() {
     }
 }
 
-/// The same before the process ends, which must not depend on a terminal that takes nothing.
+/// Does the same before the end of the process, in a bounded time even if the terminal hangs.
 pub(super) fn close_in_time() {
     if HAS_BARS.load(Ordering::Acquire) {
         in_time(close);
     }
 }
 
-/// A line on stderr, in which nothing does anything to a terminal; where that is closed there is nobody
-/// to tell.
+/// Prints a line on stderr, without characters that act on a terminal. A failure is ignored because
+/// there is no other place to report it.
 pub(super) fn say(line: &str) {
     let line = harmless(line);
     let _ = Stream::Err.put(format!("{line}\n").as_bytes());
 }
 
-/// Copies the rest of a file to stdout. The kernel does it where it can, without a detour over our
-/// memory; it is for outputs that no bars are in the way of.
+/// Copies the rest of a file to stdout, by the kernel if it can, without a copy in this process. It
+/// is for outputs that no bars are in the way of.
 pub(super) fn send_file(from: &mut io::Take<File>) -> io::Result<()> {
     let mut out = Blocking(io::stdout().lock());
     out.flush()?;
@@ -199,14 +197,14 @@ pub(super) fn send_file(from: &mut io::Take<File>) -> io::Result<()> {
         let count = usize::try_from(from.limit()).unwrap_or(usize::MAX);
         let file = from.get_ref();
         let sent = out.until_done(PollFlags::OUT, |out| {
-            // It goes on where the file was read to, also after a part.
+            // It continues where the file was read to, also after a partial copy.
             rustix::fs::sendfile(out, file, None, count.min(SEND_BYTES)).map_err(io::Error::from)
         });
         match sent {
             Ok(0) => return Ok(()),
             Ok(sent) => from.set_limit(from.limit().saturating_sub(sent as u64)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Not into such a file, as one that is only added to.
+            // The kernel cannot copy into such a file, for example one that is open for appending.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 io::copy(from, &mut out)?;
                 return out.flush();
@@ -222,12 +220,12 @@ pub(super) fn complain(failure: &dyn fmt::Display) {
     say_in_time(format!("supervisor: {failure}"));
 }
 
-/// A line on stderr, where nobody may read: what follows must not depend on that.
+/// Prints a line on stderr in a bounded time, because it may not be read.
 pub(super) fn say_in_time(line: String) {
     in_time(move || say(&line));
 }
 
-/// What a worker process wrote to its stderr, as it came.
+/// Prints the bytes that a worker process wrote to its stderr, unchanged.
 pub(super) fn pass_on(bytes: &[u8]) {
     let _ = Stream::Err.put(bytes);
 }
@@ -244,19 +242,19 @@ fn in_time(print: impl FnOnce() + Clone + Send + 'static) {
         // Disconnected when it is done.
         let _ = printed.recv_timeout(time);
     } else if has_room(rustix::stdio::stderr(), TIME_TO_SAY) {
-        // There can be no thread, which may be what is to be told.
+        // The thread cannot be started, which may be the very message.
         print_here();
     }
 }
 
-/// Whether something can be printed on this within that time.
+/// Returns `true` if the stream takes output within that time.
 fn has_room(stream: BorrowedFd<'_>, time: Duration) -> bool {
     let mut room = [PollFd::new(&stream, PollFlags::OUT)];
     let time = Timespec::try_from(time).unwrap_or_default();
     matches!(poll(&mut room, Some(&time)), Ok(1..))
 }
 
-/// How long it may take to print on this.
+/// Returns the time that printing on the stream may take.
 fn time_to_say(stream: BorrowedFd<'_>) -> Duration {
     match has_room(stream, Duration::ZERO) {
         true => TIME_TO_SAY_ALL,
@@ -264,7 +262,7 @@ fn time_to_say(stream: BorrowedFd<'_>) -> Duration {
     }
 }
 
-/// The terminal's size now; a guess where it does not say.
+/// Returns the terminal's present size, or a guess if it is unknown.
 pub(super) fn size() -> Size {
     let (columns, rows) = match tcgetwinsize(rustix::stdio::stderr()) {
         Ok(size) => (usize::from(size.ws_col), usize::from(size.ws_row)),
@@ -276,9 +274,9 @@ pub(super) fn size() -> Size {
     }
 }
 
-/// Whether the terminal is ours: a job in the background leaves it to the shell.
+/// Returns `true` if this job is in the foreground, because otherwise the terminal is the shell's.
 fn is_in_foreground() -> bool {
-    // Where it is not our controlling terminal, nobody else has a claim to it.
+    // If it is not the controlling terminal, no other job has a claim to it.
     tcgetpgrp(rustix::stdio::stderr()).map_or(true, |group| group == getpgrp())
 }
 
@@ -343,7 +341,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Draws the frame where the cursor is, or instead of the one that is there.
+    /// Draws the frame at the cursor, or in place of the drawn one.
     fn paint(&mut self) {
         if self.frame.is_empty() || !is_in_foreground() {
             return;
@@ -357,7 +355,7 @@ impl Screen {
             self.drawn.push(line.width());
         }
         text.push('\r');
-        // Where nobody can be shown anything, nothing depends on that.
+        // The bars are not essential, so a failure is ignored.
         let _ = Stream::Err.write_through(text.as_bytes());
     }
 
@@ -366,7 +364,7 @@ impl Screen {
         let _ = Stream::Err.write_through(text.as_bytes());
     }
 
-    /// What erases the frame from the terminal.
+    /// Returns the text that erases the frame from the terminal.
     fn take_back(&mut self) -> String {
         let drawn = std::mem::take(&mut self.drawn);
         if WAS_CONTINUED.swap(false, Ordering::Relaxed) || drawn.is_empty() {
@@ -376,11 +374,10 @@ impl Screen {
     }
 }
 
-/// What erases all from so many rows above the cursor on.
+/// Returns the text that erases everything from so many rows above the cursor on.
 ///
-/// It is erased from the second column on, behind a space: an order to erase from the first column of the
-/// terminal's first row is taken by tmux for one to clear all, and it keeps what stood there in its
-/// history, each time.
+/// It erases from the second column on, behind a space. tmux takes an erasure from the first column
+/// of the first row for one of the whole screen, and saves the old screen in its history each time.
 fn erasing(rows_above: usize) -> String {
     match rows_above {
         0 => "\r \x1b[J\r".into(),
@@ -388,7 +385,7 @@ fn erasing(rows_above: usize) -> String {
     }
 }
 
-/// The lines that end in these bytes, if one does; the beginning of the next one is kept.
+/// Returns the lines that end in these bytes, if one does, and keeps the beginning of the next one.
 fn ended_lines(unended: &mut Vec<u8>, bytes: &[u8]) -> Option<Vec<u8>> {
     unended.extend_from_slice(bytes);
     match bytes.iter().rposition(|byte| *byte == b'\n') {
@@ -405,8 +402,8 @@ fn ended_lines(unended: &mut Vec<u8>, bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// How many rows lie between the first row of these lines and the first one of the last of them. A
-/// terminal that became narrower has broken them.
+/// Returns the number of rows between the first row of these lines and the first row of the last
+/// one. A terminal that became narrower has wrapped them.
 fn rows_above(widths: &[usize], columns: usize) -> usize {
     let (_, above) = widths.split_last().unwrap_or((&0, &[]));
     let rows = above.iter().map(|width| width.div_ceil(columns).max(1));
@@ -431,7 +428,7 @@ mod tests {
         assert_eq!(print("b\nc\nd").as_deref(), Some("ab\nc\n"));
         assert_eq!(print("\n").as_deref(), Some("d\n"));
         assert_eq!(print("e\n").as_deref(), Some("e\n"));
-        // One that does not end is ended.
+        // A line without an end is ended.
         let long = "x".repeat(UNENDED_MAX);
         assert_eq!(print(&long), Some(long + "\n"));
         assert_eq!(print("f\n").as_deref(), Some("f\n"));

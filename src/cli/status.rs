@@ -1,4 +1,4 @@
-//! `supervisor status`: how a stream in Redis stands, on paper or as a JSON object.
+//! `supervisor status`: shows the state of a stream in Redis, as a page or a JSON object.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -36,7 +36,7 @@ pub(super) struct StatusArgs {
     interval: Duration,
 }
 
-/// Shows it. The exit code.
+/// Shows the state and returns the exit code.
 pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
     let place = command
         .stream
@@ -60,7 +60,7 @@ pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
     Ok(code::DONE)
 }
 
-/// How fast it goes, per second.
+/// The rates, per second.
 #[derive(Debug)]
 struct Rates {
     put: f64,
@@ -109,7 +109,7 @@ fn page(place: &Address, status: &Status, rates: Option<&Rates>) -> String {
             ("unfinished", Some(rate)) => format!("{rate} put"),
             (_, rate) => rate.unwrap_or_default(),
         };
-        // To a string nothing fails.
+        // Writing to a string cannot fail.
         let _ = writeln!(page, "  {name:<12}  {count:>10}{note}");
     }
     let _ = writeln!(page, "supervisors: {}", status.supervisors.len());

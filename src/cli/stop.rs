@@ -1,4 +1,4 @@
-//! How a run is stopped from outside: the first signal ends it in order, the second at once.
+//! Stops a run from outside: in order on the first signal, at once on the second.
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use signal_hook::iterator::Signals;
 use crate::sys::signals;
 use crate::sys::threads::spawn;
 
-/// What ends a process that does not listen. SIGQUIT does so still: whoever sends that wants no order,
-/// but a picture of the memory.
+/// The signals that end a process without a handler. SIGQUIT is left out, because its sender wants
+/// a core dump rather than an orderly end.
 const ENDING: [Signal; 12] = [
     Signal::SIGINT,
     Signal::SIGTERM,
@@ -29,7 +29,7 @@ const ENDING: [Signal; 12] = [
     Signal::SIGSTKFLT,
 ];
 
-/// Whether the run is to stop, and why.
+/// The run's stop: its state and its reasons.
 #[derive(Debug, Clone)]
 pub(super) struct Stop {
     state: Arc<Mutex<State>>,
@@ -42,12 +42,12 @@ pub(super) struct Stop {
     settled: Receiver<()>,
 }
 
-/// How a run is halted.
+/// The manner of a halt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// What is worked on is ended.
+    /// The current attempts are ended.
     AtOnce,
-    /// What is worked on may be finished.
+    /// The current attempts may finish.
     Patiently,
 }
 
@@ -58,11 +58,11 @@ struct State {
     /// Dropped when nothing of it waits for Redis any more.
     waiting: Option<Sender<()>>,
     signal: Option<i32>,
-    /// When the first one came.
+    /// The time of the first one.
     signaled: Option<Instant>,
-    /// Why there are no workers left.
+    /// The reason why no workers are left.
     loss: Option<String>,
-    /// Why the run was halted, and the exit code.
+    /// The reason for the halt, and the exit code.
     halt: Option<(String, u8)>,
 }
 
@@ -89,18 +89,18 @@ impl Stop {
         }
     }
 
-    /// All that Redis was to be told or asked is over.
+    /// Notes that the run waits for Redis no more.
     pub(super) fn settle(&self) {
         self.state.lock().waiting = None;
     }
 
-    /// Waits for that until this moment. Whether it is over.
+    /// Waits for that until this moment. Returns `true` if it has come.
     pub(super) fn is_settled_by(&self, deadline: Instant) -> bool {
         self.settled.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected)
     }
 
-    /// Listens for signals in a thread of its own: `in_order` on the first, `at_once` on a second.
-    /// A signal that was ignored when the program began stays ignored, as `nohup` wants it.
+    /// Listens for signals in a thread of its own: calls `in_order` on the first, `at_once` on a
+    /// second. A signal that was ignored when the program began stays ignored, as `nohup` needs it.
     pub(super) fn listen(
         &self,
         in_order: impl FnOnce(i32) + Send + 'static,
@@ -114,13 +114,13 @@ impl Stop {
         let mut signals = Signals::new(heard)?;
         let stop = self.clone();
         let listen = move || {
-            // Whoever started us may have blocked them; they are caught in this thread then.
+            // The parent process may have blocked them; then only this thread receives them.
             let ours = SigSet::from_iter(ENDING);
             let _ = ours.thread_unblock();
             let mut signals = signals.forever();
             if let Some(signal) = signals.next() {
                 stop.request(signal);
-                // It may take as long as the grace, while the next signal is listened for.
+                // It may take as long as the grace, and the next signal must be heard meanwhile.
                 if spawn("stop", move || in_order(signal)).is_err() {
                     return at_once(signal);
                 }
@@ -140,56 +140,55 @@ impl Stop {
         state.running = None;
     }
 
-    /// All workers are gone: there is no use in washing on.
+    /// Stops the run because all workers are gone.
     pub(super) fn give_up(&self, why: String) {
         let mut state = self.state.lock();
         state.loss = Some(why);
         state.running = None;
     }
 
-    /// The journal failed: what is washed cannot be kept.
+    /// Stops the run because the journal failed, so that no more results can be kept.
     pub(super) fn break_off(&self) {
         self.state.lock().running = None;
     }
 
-    /// Enough has failed: nothing more is begun, and the run ends with this exit code.
+    /// Halts the run after enough failures: nothing more is begun, and it ends with this exit code.
     pub(super) fn halt(&self, manner: Manner, why: String, code: u8) {
         let mut state = self.state.lock();
         state.halt = Some((why, code));
         state.running = None;
-        // Full when it was halted before.
+        // It is full if the run was halted before.
         let _ = self.halting.try_send(manner);
     }
 
-    /// Where it is told how the run is to be halted.
+    /// Returns the receiver of the order to halt.
     pub(super) fn halts(&self) -> Receiver<Manner> {
         self.halts.clone()
     }
 
-    /// Why the run was halted, if it was, and the exit code.
+    /// Returns the reason for the halt and the exit code, if the run was halted.
     pub(super) fn halted(&self) -> Option<(String, u8)> {
         self.state.lock().halt.clone()
     }
 
-    /// Why there are no workers left, if there are none.
+    /// Returns the reason why no workers are left, if none are.
     pub(super) fn loss(&self) -> Option<String> {
         self.state.lock().loss.clone()
     }
 
-    /// The last signal that stopped the run, if one did.
+    /// Returns the last signal that stopped the run, if one did.
     pub(super) fn signal(&self) -> Option<i32> {
         self.state.lock().signal
     }
 
-    /// What is left of the time that a signal has given to the run.
+    /// Returns the rest of the time that a signal has left to the run.
     pub(super) fn left_of(&self, time: Duration) -> Duration {
         let signaled = self.state.lock().signaled;
         let passed = signaled.map_or(Duration::ZERO, |at| at.elapsed());
         time.saturating_sub(passed)
     }
 
-    /// Sums the run up, once. Whoever comes second waits until that is done, so that he does not end
-    /// the run before.
+    /// Sums the run up, once. A second caller waits for that, so as not to end the run before.
     pub(super) fn sum_up(&self, sum_up: impl FnOnce()) {
         let mut is_summed_up = self.is_summed_up.lock();
         if !std::mem::replace(&mut *is_summed_up, true) {
@@ -197,15 +196,15 @@ impl Stop {
         }
     }
 
-    /// Becomes disconnected when the run is to stop.
+    /// Returns a receiver that is disconnected when the run is to stop.
     pub(super) fn stopped(&self) -> &Receiver<()> {
         &self.stopped
     }
 
-    /// Sleeps, unless the run is stopped. Whether it was not.
+    /// Sleeps, unless the run is stopped. Returns `false` if it is.
     pub(super) fn sleep(&self, time: Duration) -> bool {
         if time.is_zero() {
-            // For a million items, without a look at the clock.
+            // This spares a million items a look at the clock.
             return self.stopped.try_recv() == Err(TryRecvError::Empty);
         }
         self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Timeout)

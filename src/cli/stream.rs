@@ -1,5 +1,5 @@
-//! A run whose queue is a stream, where others work too: whether what they left is whole, and how to go
-//! away from it in time. What else a run is made of, this does not know.
+//! Checks for a run on a stream that others work on, too, and the ways to leave it in time. It does
+//! not know the rest of the run.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::stop::Stop;
 use crate::queue::JoinableQueue;
 use crate::sys::threads::spawn;
 
-/// Whether the stream has all that was told to it.
+/// Checks that the stream has not come back with an older state.
 pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
     match queue.is_older() {
         false => Ok(()),
@@ -19,7 +19,7 @@ pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> 
     }
 }
 
-/// Whether no item of the stream is gone without an end.
+/// Checks that no item is gone from the stream without an end.
 pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
     match queue.gone() {
         0 => Ok(()),
@@ -29,7 +29,7 @@ pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
     }
 }
 
-/// Gives back to the stream what was not worked on, if that can be done in a moment.
+/// Gives the items that were not worked on back to the stream, if that can be done in a moment.
 pub(super) fn leave_in_time<T: 'static>(queue: &JoinableQueue<T>) {
     let (leaving, left) = crossbeam_channel::bounded::<()>(0);
     let queue = queue.clone();
@@ -44,8 +44,8 @@ pub(super) fn leave_in_time<T: 'static>(queue: &JoinableQueue<T>) {
     }
 }
 
-/// Waits no longer for Redis when the time for stopping is over: not at all where it is known to be
-/// away, and a moment where it may take what there is to be told only then.
+/// Waits for Redis no longer than this time after a signal: at once if Redis is known to be away,
+/// and a moment later if it may still accept what is left to be told.
 pub(super) fn give_up_in_time<T: 'static>(queue: &JoinableQueue<T>, stop: &Stop, time: Duration) {
     let over = Instant::now() + time;
     let (queue, stop) = (queue.clone(), stop.clone());
@@ -59,10 +59,10 @@ pub(super) fn give_up_in_time<T: 'static>(queue: &JoinableQueue<T>, stop: &Stop,
             );
         }
     };
-    // Where there is no thread for it, a second signal ends the run.
+    // Without the thread, a second signal ends the run.
     let _ = spawn("give up", watch);
 }
 
-/// How long whoever was told to stop waits for Redis to take what it is told and given back, also
-/// where the time for stopping is over.
+/// The time that Redis gets to accept the last messages and returned items of a stopped run, even
+/// after the time for stopping is over.
 const TIME_TO_LEAVE: Duration = Duration::from_secs(1);

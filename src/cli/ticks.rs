@@ -1,4 +1,4 @@
-//! Which views are to be ticked, and when. What they show then is theirs.
+//! The times at which views are ticked. It does not know what they show.
 
 use std::io;
 use std::time::Instant;
@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use super::view::View;
 use dishrack_core::ledger::Counts;
 
-/// While events come one after the other, the clock is looked at after so many of them.
+/// The number of events between two looks at the clock, while events come without a pause.
 const EVENTS_PER_LOOK: u32 = 32;
 
-/// When which view is ticked next, in the order of the views.
+/// The next tick of each view, in the order of the views.
 pub(super) struct Ticks {
     next: Vec<Option<Instant>>,
     /// Events since the last look at the clock.
@@ -32,7 +32,7 @@ impl Ticks {
         self.next.iter().flatten().min().copied()
     }
 
-    /// One more event came.
+    /// Counts an event.
     pub(super) fn count(
         &mut self,
         views: &mut [Box<dyn View>],

@@ -1,6 +1,5 @@
-//! Attempts of which something could not be written: a row, a result, a dead letter, their output. The
-//! journal keeps these, so that the next run writes what is missing. What was to be written where,
-//! this does not know.
+//! Attempts with an unwritten part: a row, a result, a dead letter, their output. The journal keeps
+//! them, so that the next run writes what is missing. It does not know which part that is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use dishrack_core::ledger::ItemId;
 use parking_lot::Mutex;
 
-/// Shared by all that write.
+/// Shared by all writers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unwritten(Arc<Mutex<BTreeSet<(ItemId, u32)>>>);
 

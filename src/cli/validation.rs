@@ -1,4 +1,4 @@
-//! What the options mean together, checked before anything is started.
+//! Turns the options into a configuration, checked before anything is started.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,37 +17,35 @@ use crate::store::journal::{Durability, own_files};
 use crate::store::stream::Opening;
 use dishrack_core::ledger::{Backoff, Capacity, Options};
 
-/// A dish heavier than this is a typing error.
+/// The heaviest dish that is not a typing error.
 const PAYLOAD_MAX: usize = 1 << 30;
 
-/// Times for a dish that is not said otherwise.
+/// The default times of a dish.
 const WASH: Duration = Duration::from_secs(1);
 const DRY: Duration = Duration::from_secs(2);
 
-/// No rest is longer, unless the first one was asked to be.
+/// The longest rest, unless the first one is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// What a journal takes, with room for the rest of a dish.
+/// The heaviest dish that a journal takes, with room for its other fields.
 const JOURNALED_PAYLOAD_MAX: usize = 999_000_000;
 
-/// What is done with the items.
+/// The kind of work.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// They are dishes.
     Dishes(DishConfig),
-    /// They are given to a command.
+    /// The items are given to a command.
     Jobs(Box<JobConfig>),
 }
 
-/// A command that says that it has failed is not run again unless that is asked for: it may have done
-/// half of its work.
+/// The default number of attempts of a command that says that it failed. It may have done half of
+/// its work, so it is not run again unless that is asked for.
 const COMMAND_ATTEMPTS: u32 = 1;
 
-/// How many attempts of a command may be lost, if no more are asked for.
+/// The least number of lost attempts of a command after which it is given up.
 const LOST_ATTEMPTS: u32 = 3;
 
-/// A run that puts items, works on them, and waits for the end. An error names the option and
-/// says what is wrong with it.
+/// Makes a run that puts items and works on them. An error names the option and its fault.
 pub(super) fn of_run(args: RunArgs) -> Result<(Config, Work), String> {
     let RunArgs {
         pool,
@@ -66,17 +64,17 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, Work), String> {
     }
     let (source, separator) = source(&items, &jobs)?;
     let capacity = match items.capacity {
-        // Otherwise two that wait could be begun at once.
+        // Otherwise two items that wait could be begun at once.
         _ if items.direct || jobs.delay.is_some() => Capacity::Rendezvous,
         0 => Capacity::Unbounded,
         bound => Capacity::Bounded(bound),
     };
-    // No file is used twice.
+    // No file may be used twice.
     let mut taken: Vec<PathBuf> = items.journal.iter().cloned().collect();
     if let Source::File(input) = &source {
         taken.push(input.clone());
     }
-    // So are the journal's folder, and the files that SQLite keeps next to the journal.
+    // The journal's folder and the files that SQLite keeps next to the journal count as well.
     if let Some(journal) = items.journal.as_deref() {
         taken.push(scratch::folder_of(journal));
         taken.extend(own_files(journal));
@@ -92,7 +90,7 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, Work), String> {
         source,
         separator,
         capacity,
-        // With others nobody knows how many there will be.
+        // The number is unknown if others put items too.
         total: total.filter(|_| shared.is_none()),
     };
     let mut config = config_of(pool, shown, from, &mut taken)?;
@@ -102,7 +100,7 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, Work), String> {
     Ok((config, work))
 }
 
-/// A run that works on what others put.
+/// Makes a run that works on items that others put.
 pub(super) fn of_work(args: WorkArgs) -> Result<(Config, Work), String> {
     let place = args.place()?;
     let WorkArgs {
@@ -141,7 +139,7 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, Work), String> {
         total: None,
     };
     let mut config = config_of(pool, shown, from, &mut taken)?;
-    // Whoever waits for the end of what is not there would find it at once.
+    // A stream that does not exist has no items, so the wait for its end would be over at once.
     config.shared = Some(match until_done {
         true => place.opening(Opening::ExistingOrUnbegun),
         false => place,
@@ -200,10 +198,10 @@ fn config_of(
     })
 }
 
-/// What a run is for, and where its items come from.
+/// The purpose of a run, and the source of its items.
 struct Origin {
     purpose: Purpose,
-    /// Whether a COMMAND is run for them.
+    /// True if a COMMAND is run for them.
     is_command: bool,
     source: Source,
     separator: u8,
@@ -223,7 +221,7 @@ impl DishConfig {
 }
 
 impl Work {
-    /// And how many items there are, where that is known.
+    /// Makes the work of a COMMAND. Also returns the number of items, if it is known.
     fn jobs(
         jobs: &JobArgs,
         source: &Source,
@@ -235,7 +233,7 @@ impl Work {
         Ok((Work::Jobs(Box::new(jobs)), total))
     }
 
-    /// The same for dishes.
+    /// Does the same for dishes.
     fn dishes(
         items: &ItemArgs,
         dry: Option<Duration>,
@@ -258,7 +256,7 @@ impl From<Promise> for Durability {
     }
 }
 
-/// How a COMMAND can be run.
+/// Checks that a COMMAND can be run in this mode.
 fn check_mode(pool: &PoolArgs) -> Result<(), String> {
     if pool.mode != Mode::Processes {
         let mode = pool.mode.name();
@@ -267,7 +265,7 @@ fn check_mode(pool: &PoolArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// When a run on a queue that others share can be halted.
+/// Checks that a run on a shared queue can be halted so.
 fn check_halt(jobs: &JobArgs) -> Result<(), String> {
     match &jobs.halt {
         Some(halt) if halt.ends_with('%') => Err(format!(
@@ -277,7 +275,7 @@ fn check_halt(jobs: &JobArgs) -> Result<(), String> {
     }
 }
 
-/// Where the items come from, and what ends one.
+/// Returns the source of the items, and the byte that ends one.
 fn source(items: &ItemArgs, jobs: &JobArgs) -> Result<(Source, u8), String> {
     let separator = if jobs.null { 0 } else { b'\n' };
     let given = jobs::given(&jobs.command)?;
@@ -295,7 +293,7 @@ fn source(items: &ItemArgs, jobs: &JobArgs) -> Result<(Source, u8), String> {
     Ok((source, separator))
 }
 
-/// No dish is heavier than what keeps it takes.
+/// Checks that the backend takes dishes of this weight.
 fn check_payload(items: &ItemArgs, is_shared: bool) -> Result<(), String> {
     let payload_max = match items.journal {
         _ if is_shared => REDIS_PAYLOAD_MAX,
@@ -308,7 +306,7 @@ fn check_payload(items: &ItemArgs, is_shared: bool) -> Result<(), String> {
     }
 }
 
-/// What each number must be by itself. How many workers there are.
+/// Checks each number by itself, and returns the number of workers.
 fn check(pool: &PoolArgs) -> Result<usize, String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = pool.workers.unwrap_or(cpus);

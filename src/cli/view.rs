@@ -1,8 +1,8 @@
-//! What shows a run: a view sees every event, in order, in the thread that prints.
+//! Displays of a run: a view sees every event, in order, in the thread that prints.
 //!
-//! A view of its own shows one thing in one place: lines on stdout, a picture in a file, bars on
-//! the terminal. Views know neither each other nor what the run works on. What they print goes to
-//! a [`Stream`], so that no line tears the bars.
+//! Each view shows one thing in one place: lines on stdout, a picture in a file, bars on the
+//! terminal. Views do not know each other or the run's work. All print to a [`Stream`], which
+//! protects the bars.
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use crate::observe::text::{Line, Style};
 use crate::observe::{Event, EventKind, json};
 use dishrack_core::ledger::Counts;
 
-/// Something that shows a run.
+/// A display of a run.
 pub(super) trait View: Send {
-    /// Whether it needs the events of single items, which cost time for every item.
+    /// Returns `true` if it needs the events of single items, which cost time for every item.
     fn wants_items(&self) -> bool {
         true
     }
 
-    /// Something happened.
+    /// Shows an event.
     ///
     /// # Errors
-    /// Where stdout cannot be written. What else fails a view tells by itself, once.
+    /// Stdout cannot be written. The view reports other failures by itself, once.
     fn see(&mut self, event: &Event) -> io::Result<()>;
 
-    /// What an earlier run has kept in the journal and not shown, before anything happens in this
-    /// one. Some of it may have been shown all the same.
+    /// Shows, before all other events, those that an earlier run has kept in the journal and not
+    /// shown. Some of them may have been shown all the same.
     ///
     /// # Errors
     /// As [`see`](Self::see).
@@ -39,13 +39,12 @@ pub(super) trait View: Send {
         Ok(())
     }
 
-    /// How often it is [ticked](Self::tick), if it shows what changes with time.
+    /// Returns the time between two [ticks](Self::tick), if the display changes with time.
     fn pause(&self) -> Option<Duration> {
         None
     }
 
-    /// Some time went by, whatever happened; and this is where the items are now. It comes once
-    /// more right before the end.
+    /// Shows the passing of time, with the present counts. It is called a last time before the end.
     ///
     /// # Errors
     /// As [`see`](Self::see).
@@ -53,7 +52,7 @@ pub(super) trait View: Send {
         Ok(())
     }
 
-    /// Nothing happens just now: what is shown should be complete.
+    /// Completes the display, because no event is waiting.
     ///
     /// # Errors
     /// As [`see`](Self::see).
@@ -61,7 +60,7 @@ pub(super) trait View: Send {
         Ok(())
     }
 
-    /// Nothing more happens. Whether all that was to be written to files is.
+    /// Ends the display. Returns `true` if all its files are written.
     ///
     /// # Errors
     /// As [`see`](Self::see).
@@ -70,8 +69,7 @@ pub(super) trait View: Send {
     }
 }
 
-/// Stdout, for all views that write to it, so that it keeps the order in which they do. What is
-/// written at once is not torn.
+/// Stdout, shared by the views, in whose order it prints. Each write stays in one piece.
 #[derive(Debug, Clone)]
 pub(super) struct Out(Arc<Mutex<BufWriter<Stream>>>);
 
@@ -113,7 +111,7 @@ impl Lines {
 }
 
 impl Lines {
-    /// In one piece.
+    /// Prints the line in one piece.
     fn print(&mut self, mut line: String) -> io::Result<()> {
         line.push('\n');
         self.out.write_all(line.as_bytes())
@@ -140,7 +138,7 @@ impl View for Lines {
         match self.style.line(event) {
             Some(Line::Out(line)) => self.print(line),
             Some(Line::Err(line)) => {
-                // So that both come in order where they go to the same place.
+                // Both may go to the same place, so this keeps them in order.
                 self.out.flush()?;
                 say(&line);
                 Ok(())

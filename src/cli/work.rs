@@ -1,5 +1,4 @@
-//! The contract of a run's work: what its items are and who works on them. The run itself (`run`)
-//! knows neither.
+//! The contract between a run and its work: the items and their workers. `run` knows neither.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,47 +27,46 @@ use crate::supervision::{Builder, Supervisor};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::entry::Layout;
 
-/// What a run is about: items of one kind, who works on them, and what more is shown of that.
+/// The work of a run: items of one kind, their workers, and the views of their own.
 pub(super) trait Work {
     type Item: Serialize + DeserializeOwned + 'static;
 
-    /// What is said of them.
+    /// Returns the words for its items.
     fn words(&self) -> &'static Words;
 
-    /// Whether its items take long enough to be followed one by one where nobody has asked for
-    /// that.
+    /// Returns `true` if its items take so long that they are followed one by one by default.
     fn is_slow(&self) -> bool;
 
-    /// Whether what has ended is kept in the journal until it is shown.
+    /// Returns `true` if ended attempts are kept in the journal until they are shown.
     fn keeps_attempts(&self) -> bool {
         false
     }
 
-    /// What an item is called, by its serialized bytes or the beginning of them.
+    /// Returns the name of an item, from its serialized bytes or the beginning of them.
     fn name_of(&self, _item: &[u8]) -> String {
         String::new()
     }
 
-    /// What its items are given to, in one line, where that is for the journal to remember.
+    /// Returns the command in one line, for the journal to remember.
     fn command(&self) -> Option<String> {
         None
     }
 
-    /// What ends the run early.
+    /// Returns the rule that ends the run early.
     fn halt_rule(&self, _origin: &Origin) -> Option<HaltRule> {
         None
     }
 
-    /// How its items stand on a stream.
+    /// Returns the form of its items on a stream.
     fn layout(&self) -> Box<dyn Layout>;
 
-    /// The words of its pictures.
+    /// Returns the words of its pictures.
     fn labels(&self, config: &Config) -> Labels;
 
-    /// What shows the run, besides its lines.
+    /// Returns the views of the run, besides its lines.
     ///
     /// # Errors
-    /// What they need is not there.
+    /// They lack something that they need.
     fn views(
         &mut self,
         config: &Config,
@@ -76,7 +74,7 @@ pub(super) trait Work {
         out: &Out,
     ) -> Result<Vec<Box<dyn View>>, Failure>;
 
-    /// Hires the workers.
+    /// Starts the workers.
     fn hire(
         &self,
         builder: Builder,
@@ -90,48 +88,48 @@ pub(super) trait Work {
 /// Notes that these attempts are shown, so that no later run shows them again.
 pub(super) type Shown = Arc<dyn Fn(&[(ItemId, u32)]) + Send + Sync>;
 
-/// How a run begins, for those who show it.
+/// The beginning of a run, for its views.
 pub(super) struct Origin {
     /// Items that were accepted by earlier runs.
     pub(super) accepted: u64,
-    /// Those of them that are not ended, if they are wanted.
+    /// Those of them that have not ended, if they are wanted.
     pub(super) unfinished: BTreeSet<ItemId>,
-    /// How attempts ended that earlier runs have not shown, oldest items first.
+    /// The ends of attempts that earlier runs have not shown, oldest items first.
     pub(super) unshown: Vec<Event>,
-    /// What tells the journal from all others, if there is one.
+    /// The journal's identity, if there is a journal.
     pub(super) journal: Option<u128>,
-    /// Where dead letters are written, if they are.
+    /// The file of dead letters, if it is wanted.
     pub(super) letters: Option<Arc<DeadLetterLog>>,
-    /// Says which attempts are shown.
+    /// Notes the attempts that are shown.
     pub(super) shown: Shown,
-    /// Those of which something could not be written.
+    /// The attempts with a part that could not be written.
     pub(super) unwritten: Unwritten,
     pub(super) stop: Stop,
-    /// How many items there are in all, as far as that is known.
+    /// The number of all items, as far as it is known.
     pub(super) expected: Expected,
 }
 
-/// Where the producer stands: lines come in, items go out.
+/// The producer's place: lines come in, items go out.
 pub(super) struct Producer<'a, T> {
     pub(super) config: &'a Config,
     pub(super) feed: Feed,
     pub(super) queue: &'a JoinableQueue<T>,
     pub(super) printer: &'a Printer,
     pub(super) stop: &'a Stop,
-    /// The item that is put next.
+    /// The number of the next item.
     pub(super) next_id: ItemId,
     pub(super) expected: &'a Expected,
-    /// Lines that were read.
+    /// The number of lines that were read.
     pub(super) lines: u64,
 }
 
 impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
-    /// Where the lines come from.
+    /// Returns the source of the lines.
     pub(super) fn source(&self) -> &'a Source {
         &self.config.source
     }
 
-    /// The next line; none at the end, or when the run is stopped.
+    /// Returns the next line, or `None` at the end, or when the run is stopped.
     pub(super) fn next(&mut self) -> Result<Option<Line>, Failure> {
         if !self.stop.sleep(Duration::ZERO) {
             return Ok(None);
@@ -142,7 +140,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
         Ok(line)
     }
 
-    /// Whether an item of this text was put by an earlier run, and is not to be put again.
+    /// Returns `true` if an earlier run put an item of this text, so that it is not put again.
     pub(super) fn was_put_before(&self, key: &[u8]) -> bool {
         let was_put = self.queue.was_put_before(key);
         if was_put {
@@ -151,8 +149,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
         was_put
     }
 
-    /// Tells of an item that is being made, where somebody wants to know. Waits while too much is
-    /// untold.
+    /// Reports an item that is being made, if that is wanted. Waits while too many are unprinted.
     pub(super) fn tell(&self, what: impl FnOnce() -> EventKind) -> Result<(), Failure> {
         if self.printer.wants_items() {
             self.printer.wait_for_room();
@@ -161,21 +158,21 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
         Ok(())
     }
 
-    /// Whether others work on the same items: then nobody here knows how many are unfinished.
+    /// Returns `true` if others work on the same items, whose number is then unknown here.
     pub(super) fn is_shared(&self) -> bool {
         self.config.is_shared()
     }
 
-    /// Puts an item that came from this text. Whether it was accepted: the queue may be closed.
+    /// Puts an item made from this text. Returns `false` if the queue is closed.
     pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
-        // One person who does everything works on it before the next one.
+        // With one person who does everything, an item is finished before the next one is put.
         let put = match self.is_shared() && self.config.mode == Mode::Sequential {
             true => self.queue.put(item).map(Some),
             false => self.queue.put_with_key(item, Some(key)),
         };
         match put {
             Ok(id) => {
-                // A stream gives numbers of its own, and nobody here asks for the next one.
+                // A stream gives numbers of its own, and the next one is not known.
                 self.next_id = id.map_or(self.next_id, |id| ItemId(id.0 + 1));
                 Ok(true)
             }

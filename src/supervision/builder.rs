@@ -1,4 +1,4 @@
-//! Describing a supervisor: how its workers run, by which rules, and what they do.
+//! The description of a supervisor: the kind of its workers, its rules, and the work.
 
 mod start;
 
@@ -17,7 +17,7 @@ use crate::observe::Observer;
 use crate::sys::stderr::{self, Outlet};
 use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
 
-/// How the workers run.
+/// The kind of the workers.
 #[derive(Debug, Clone, Copy)]
 enum How {
     Processes(usize),
@@ -90,21 +90,21 @@ impl Builder {
         }
     }
 
-    /// Workers are this many processes. The program must call [`serve`](crate::serve).
+    /// Sets the number of worker processes. The program must call [`serve`](crate::serve).
     #[must_use]
     pub fn processes(mut self, workers: usize) -> Self {
         self.how = How::Processes(workers);
         self
     }
 
-    /// Workers are this many threads of this process.
+    /// Sets the number of worker threads in this process.
     #[must_use]
     pub fn threads(mut self, workers: usize) -> Self {
         self.how = How::Threads(workers);
         self
     }
 
-    /// Workers are this many async tasks, on one thread of this process with a tokio runtime.
+    /// Sets the number of async tasks, on one thread of this process with a tokio runtime.
     #[cfg(feature = "tasks")]
     #[must_use]
     pub fn tasks(mut self, workers: usize) -> Self {
@@ -112,37 +112,37 @@ impl Builder {
         self
     }
 
-    /// No workers: whoever puts or joins does the work, one item after another.
+    /// Sets that there are no workers: the caller of a put or join does the work, item by item.
     #[must_use]
     pub fn inline(mut self) -> Self {
         self.how = How::Inline;
         self
     }
 
-    /// Workers are called this and a number; at most 15 bytes of it show in `ps -o comm`.
+    /// Sets the workers' name, which a number follows; at most 15 bytes show in `ps -o comm`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// How worker processes are made.
+    /// Sets the way in which worker processes are made.
     #[must_use]
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.method = method;
         self
     }
 
-    /// When an ended worker is started again. Default: always for handlers; for workers with a
-    /// loop of their own, when they did not end by themselves.
+    /// Sets when an ended worker is started again. Default: always for handlers; for workers with a
+    /// loop of their own, if they did not end by themselves.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.restart = Some(restart);
         self
     }
 
-    /// A worker is given up on when it is restarted more often than `intensity` times within
-    /// `period`, not counting deaths that an item caused.
+    /// Gives a worker up when it is restarted more often than `intensity` times within `period`,
+    /// not counting deaths that an item caused.
     #[must_use]
     pub fn intensity(mut self, intensity: u32, period: Duration) -> Self {
         self.spec.intensity = intensity;
@@ -150,41 +150,41 @@ impl Builder {
         self
     }
 
-    /// How long a worker may take to finish what it has started when it is stopped.
+    /// Sets the time that a stopped worker has to finish what it has started.
     #[must_use]
     pub fn shutdown(mut self, grace: Duration) -> Self {
         self.spec.shutdown = grace;
         self
     }
 
-    /// How long a worker process may take until it is ready.
+    /// Sets the time that a worker process has to become ready.
     #[must_use]
     pub fn boot_deadline(mut self, deadline: Duration) -> Self {
         self.spec.boot_deadline = deadline;
         self
     }
 
-    /// How long one item may take. A worker process that is at it for longer gets SIGTERM and,
-    /// after [`time_limit_grace`](Self::time_limit_grace), SIGKILL; the attempt has failed, and the
-    /// worker is replaced. So is one that begins nothing of what it was given for that long. An
-    /// async task is dropped where it waits. Threads cannot be ended, so they cannot have a limit.
-    /// Default: none, however slow: slow is not dead.
+    /// Sets the time limit of an item. A worker process that overruns it gets SIGTERM and, after
+    /// [`time_limit_grace`](Self::time_limit_grace), SIGKILL; the attempt has failed, and the
+    /// worker is replaced. So is one that begins none of its items for that long. An async task is
+    /// dropped where it waits. Threads cannot be ended, so they can have no limit. Default: none;
+    /// slow is not dead.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.bounds.time_limit = Some(limit);
         self
     }
 
-    /// The time between SIGTERM and SIGKILL for a worker whose item took too long or was cancelled.
-    /// Default: 1 s.
+    /// Sets the time between SIGTERM and SIGKILL for a worker whose item took too long or was
+    /// cancelled. Default: 1 s.
     #[must_use]
     pub fn time_limit_grace(mut self, grace: Duration) -> Self {
         self.bounds.time_limit_grace = grace;
         self
     }
 
-    /// A worker process is replaced after this many items, or up to a tenth fewer, so that workers
-    /// which were started together are not replaced together. It never counts as an attempt or a
+    /// Replaces a worker process after this many items, or up to a tenth fewer, so that workers
+    /// which were started together are not replaced together. It counts neither as attempt nor as
     /// restart.
     #[must_use]
     pub fn max_tasks_per_worker(mut self, items: u64) -> Self {
@@ -192,8 +192,8 @@ impl Builder {
         self
     }
 
-    /// A worker process is replaced when it has more resident memory than this, in bytes, after an
-    /// item; or up to a tenth less. It never counts as an attempt or a restart.
+    /// Replaces a worker process that has more resident memory than this, in bytes, after an item;
+    /// or up to a tenth less. It never counts as an attempt or a restart.
     #[must_use]
     pub fn max_memory_per_worker(mut self, bytes: u64) -> Self {
         self.bounds.memory_max = Some(bytes);
@@ -201,8 +201,8 @@ impl Builder {
     }
 
     /// Gives every worker process this value before its first item, also those that are started
-    /// later; they read it by [`context`](crate::context). For what all items have in common and
-    /// handlers, which cannot capture, must know.
+    /// later; they read it by [`context`](crate::context). It is for values that all items share,
+    /// because a handler cannot capture.
     ///
     /// # Errors
     /// `is_not_serializable`.
@@ -216,17 +216,16 @@ impl Builder {
         Ok(self)
     }
 
-    /// Workers get one item at a time, never one in advance.
+    /// Gives workers one item at a time, never one in advance.
     #[must_use]
     pub fn without_prefetch(mut self) -> Self {
         self.is_direct = true;
         self
     }
 
-    /// Nobody looks for news before he sleeps. Otherwise a worker process that has run out of items,
-    /// and a caller that waits for its workers, look for more for 20 microseconds, as long as a
-    /// processor is left for that: it saves a wake-up of some 50 microseconds, and costs processor
-    /// time that something else on the machine might need.
+    /// Makes idle threads sleep at once. Otherwise a worker process that has run out of items, and
+    /// a caller that waits for its workers, poll for 20 microseconds while a processor is free.
+    /// That saves a wake-up of some 50 microseconds, and costs processor time that others may need.
     #[must_use]
     pub fn without_polling(mut self) -> Self {
         self.polls = false;
@@ -274,14 +273,14 @@ impl Builder {
         self
     }
 
-    /// Who is told of events.
+    /// Sets the observer of events.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// What items are called in events.
+    /// Sets the names of items in events.
     #[must_use]
     pub fn name_items<T: DeserializeOwned>(
         mut self,
@@ -294,7 +293,7 @@ impl Builder {
         self
     }
 
-    /// The same, of the serialized item, for items that are not worth decoding.
+    /// Does the same from the serialized item, for items that are not worth decoding.
     #[cfg(feature = "cli")]
     pub(crate) fn name_bodies(mut self, name: fn(&[u8]) -> String) -> Self {
         self.name_items = Some(Arc::new(name));

@@ -1,4 +1,4 @@
-//! No worker: whoever puts or joins does the work. The chapter's first, sequential way.
+//! Work without workers: the caller of put or join does it. The chapter's first, sequential way.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +36,7 @@ impl InlinePool {
             let Some(broker) = weak.upgrade() else {
                 return;
             };
-            // A handler that puts is in here already: its caller goes on with what it put.
+            // A handler that puts is inside this loop already, which goes on with its item later.
             while !current::holds(&broker)
                 && let Some(job) = jobs.pop()
             {
@@ -47,7 +47,7 @@ impl InlinePool {
                 current::set(Arc::clone(&broker), item_type);
                 let outcome = run(&job.body);
                 current::clear();
-                // Stale if it was cancelled meanwhile.
+                // The token is stale if the item was cancelled meanwhile.
                 let _ = broker.settle(job.token, began.elapsed(), outcome);
             }
         };
@@ -87,7 +87,7 @@ impl InlinePool {
             let Some(broker) = weak.upgrade() else {
                 return;
             };
-            // A loop that puts is in here already, and gets what it put.
+            // A loop that puts is inside this already, and gets the item itself.
             if current::holds(&broker) {
                 return;
             }
@@ -98,7 +98,7 @@ impl InlinePool {
             {
                 let before = broker.counts();
                 current::set(Arc::clone(&broker), item_type);
-                // A panic with an item in hand is charged to the item, which ends this in time.
+                // A panic with an item in hand is charged to the item, so this ends in time.
                 let outcome = catch_unwind(AssertUnwindSafe(&run));
                 copies::end_copy();
                 if outcome.is_err() {

@@ -1,20 +1,20 @@
-//! The words with which `make -j` tells of its job server, taken out of what a new process is told
-//! where they would name files that it does not have.
+//! Removes the job server of `make -j` from the environment of a new process, if it is named by
+//! files that the process does not have.
 //!
-//! Since GNU Make 4.4 the server is a named pipe, which anybody can open. Before, it was two inherited
-//! descriptors, and a worker inherits none but the first three: a make or cargo there would warn, or
-//! take another file of that number for the server. Without the words it runs one job at a time.
-//! Nothing is known here of the server itself.
+//! Since GNU Make 4.4 the server is a named pipe, which any process can open. Before, it was two
+//! inherited descriptors. A worker inherits none but the first three, so a make or cargo there
+//! would warn, or take another file of that number for the server. Without the words it runs one
+//! job at a time. This file does not know the server itself.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::sys::program::Program;
 
-/// Where makes and cargo look.
+/// The variables that makes and cargo read.
 const VARIABLES: [&str; 3] = ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"];
 
-/// How descriptors are told; the second one by makes before 4.2.
+/// The options that name descriptors; the second one is of makes before 4.2.
 const OPTIONS: [&[u8]; 2] = [b"--jobserver-auth=", b"--jobserver-fds="];
 
 /// Has a process that is to be started know of no job server that it could not reach.
@@ -27,11 +27,11 @@ pub(super) fn conceal_from(program: &mut Program) {
     }
 }
 
-/// The flags without a job server's descriptors, if there are any, and without the number of jobs that
-/// it is for: alone that would be how many each make may run.
+/// Returns the flags without a job server's descriptors, if there are any, and without its number
+/// of jobs, because each make would run that many jobs alone.
 fn without_descriptors(flags: &OsStr) -> Option<OsString> {
     let flags = flags.as_bytes();
-    // What follows is the user's variables, in which anything may stand.
+    // The user's variables follow, which may contain anything.
     let end = flags.windows(4).position(|bytes| bytes == b" -- ");
     let options = &flags[..end.unwrap_or(flags.len())];
     let variables = end.map_or(&[][..], |end| &flags[end + 1..]);

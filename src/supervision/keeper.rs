@@ -1,14 +1,14 @@
-//! The keeper: a small process that ends what workers have started when their supervisor cannot.
+//! The keeper: a small process that ends the workers' own children when their supervisor cannot.
 //!
-//! While a supervisor lives it kills the process group of a worker that has died, and a worker whose
-//! supervisor has died kills its own. When both are killed at once nobody is left to do either: what
-//! the worker started itself dies with it by the kernel's word, and what *that* has started is the
-//! keeper's. It is told which groups there are, by a pipe from the supervisor, and when the pipe ends
-//! it kills them all and ends. It has a session of its own, so that what is sent to the supervisor's
-//! group does not reach it, and no file of the run but the pipe. If it dies it is started again.
+//! While a supervisor lives it kills the process group of a worker that has died, and a worker
+//! whose supervisor has died kills its own. If both are killed at once, the kernel ends the
+//! worker's own children, but not *their* children, which the keeper ends. It learns the groups by
+//! a pipe from the supervisor, and when the pipe ends it kills them all and ends. It has a session
+//! of its own, so that signals to the supervisor's group do not reach it, and no file of the run
+//! but the pipe. If it dies it is started again.
 //!
-//! A group's number is not used again while anybody is in the group, and the keeper acts the moment
-//! the supervisor has gone; so a number that it knows is that group, or nobody's.
+//! A group's number is not used again while a process is in the group, and the keeper acts the
+//! moment the supervisor has gone. So a number that it knows is that group's, or unused.
 
 use std::io::{self, PipeWriter, Write, pipe};
 
@@ -28,11 +28,10 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Executes this program again, to be the keeper of this process. It knows of these groups from
-    /// the first.
+    /// Executes this program again as the keeper of this process, which knows these groups at once.
     pub(super) fn start(groups: impl Iterator<Item = u32>) -> io::Result<Self> {
         let (told, pipe) = pipe()?;
-        // One that is stopped must not stop us.
+        // A suspended keeper must not block the supervisor.
         fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
         let mut keeper = Keeper {
             groups: pipe,
@@ -51,7 +50,7 @@ impl Keeper {
         keeper.pid = unsafe {
             program.start(&mut Handover::new()?, || {
                 setsid()?;
-                // One that is stopped just then could not act.
+                // A suspended keeper could not act.
                 set_pdeathsig(Signal::SIGCONT)?;
                 Ok(chdir(c"/")?)
             })
@@ -59,19 +58,19 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// There is a process group with this number.
+    /// Adds a process group.
     pub(super) fn add(&mut self, group: u32) -> io::Result<()> {
         self.tell(group, 1)
     }
 
-    /// There is none any more, or soon may be another one.
+    /// Removes a process group, because its number may soon be another one's.
     pub(super) fn remove(&mut self, group: u32) -> io::Result<()> {
         self.tell(group, -1)
     }
 
     fn tell(&mut self, group: u32, sign: i32) -> io::Result<()> {
         let group = i32::try_from(group).map_err(io::Error::other)?;
-        // A pipe takes so few bytes as a whole or not at all (pipe(7)).
+        // The pipe takes so few bytes as a whole or not at all (pipe(7)).
         self.groups.write_all(&(sign * group).to_le_bytes())
     }
 }

@@ -16,7 +16,7 @@ use crate::broker::{Broker, Envelope, ItemEnd, MailboxKey, ReplyTo};
 use crate::error::{ItemError, Kind};
 use crate::queue::serialized;
 
-/// Items under way in one `map`. Enough to keep workers with full credit busy.
+/// The number of items under way in one `map`, enough to keep workers with full credit busy.
 const WINDOW: u64 = 4096;
 
 impl<T, R> Supervisor<T, R>
@@ -26,21 +26,21 @@ where
 {
     /// Puts each item on the queue and yields the results in the order of the items.
     ///
-    /// The iterator is read only as far ahead as keeps the workers busy (4096 items at most), and
-    /// an item that takes long holds back the results behind it. Each result is the handler's, or
-    /// says what became of the item.
+    /// The iterator is read only as far ahead as keeps the workers busy (4096 items at most), and a
+    /// slow item holds back the results behind it. Each result is the handler's, or the item's
+    /// error.
     pub fn map<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
         Map::new(&self.broker, items, true)
     }
 
-    /// Like [`map`](Self::map), in the order in which the results come.
+    /// Does the same as [`map`](Self::map), in the order in which the results come.
     pub fn map_unordered<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
         Map::new(&self.broker, items, false)
     }
 }
 
-/// The results of a [`map`](Supervisor::map). Dropped early, it puts no more items; those already
-/// put are worked on all the same.
+/// The results of a [`map`](Supervisor::map). If it is dropped early, it puts no more items, but
+/// those already put are still worked on.
 pub struct Map<'a, I: Iterator, R> {
     broker: &'a Arc<Broker>,
     items: Fuse<I>,
@@ -50,9 +50,9 @@ pub struct Map<'a, I: Iterator, R> {
     next_put: u64,
     pending: u64,
     next_yield: u64,
-    /// What came and was not looked at, in the order in which it came.
+    /// Results that have come and not been looked at, in the order of their arrival.
     outcomes: VecDeque<(u64, ItemEnd)>,
-    /// What came out of its turn, or never will.
+    /// Results that came before their turn, or never will come.
     arrived: BTreeMap<u64, Result<R, ItemError<I::Item>>>,
     results: PhantomData<R>,
 }
@@ -86,8 +86,8 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         }
     }
 
-    /// Puts items while there is room in the window; waits for room on the queue, which the workers
-    /// make whether or not results are taken.
+    /// Puts items while there is room in the window. Waits for room on the queue, which the workers
+    /// make even if no results are taken.
     fn put_ahead(&mut self)
     where
         I::Item: Serialize,
@@ -136,7 +136,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         }
     }
 
-    /// The one whose turn it is; what comes before its turn is laid aside.
+    /// Returns the result whose turn it is, and keeps those that came too early.
     fn take_next(&mut self) -> Option<Result<R, ItemError<I::Item>>> {
         while let Some((index, outcome)) = self.outcomes.pop_front() {
             let result = result_of(outcome);
@@ -159,7 +159,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         }
     }
 
-    /// No outcome will come any more: every item under way gets this one.
+    /// Gives this error to every item under way, because no more outcomes will come.
     fn give_up(&mut self, why: &str) {
         let first = if self.is_ordered { self.next_yield } else { 0 };
         let missing = (first..self.next_put).filter(|index| !self.arrived.contains_key(index));

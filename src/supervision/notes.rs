@@ -1,4 +1,4 @@
-//! What reaches the supervising thread, and how: a channel and a wake-up.
+//! The supervising thread's mail: a channel and a wake-up.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use parking_lot::Mutex;
 use crate::broker::Overseer;
 use dishrack_core::ledger::HolderId;
 
-/// One worker's slot, and which of its lives is meant: news of an earlier one is old.
+/// A worker's slot, and one of its lives. News of an earlier life is out of date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Life {
     pub(super) slot: usize,
     pub(super) number: u64,
 }
 
-/// A life's place at the queue. Its reader takes it, and the release of what it held ends it,
-/// whichever comes first: nobody is attached to the queue after that.
+/// A life's place at the queue. Its reader takes it, and the release of its deliveries ends it. If
+/// the end comes first, the place cannot be taken any more.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Registration(Arc<Mutex<RegistrationState>>);
 
@@ -50,7 +50,7 @@ impl Registration {
         }
     }
 
-    /// Ends it, and says who had it.
+    /// Ends the place, and returns its holder.
     pub(super) fn end(&self) -> Option<HolderId> {
         match std::mem::replace(&mut *self.0.lock(), RegistrationState::Void) {
             RegistrationState::Taken(holder) => Some(holder),
@@ -61,7 +61,7 @@ impl Registration {
 
 #[derive(Debug)]
 pub(super) enum Note {
-    /// A worker is ready and was given its place at the queue.
+    /// A worker is ready and has its place at the queue.
     Ready {
         life: Life,
         pid: u32,
@@ -75,12 +75,12 @@ pub(super) enum Note {
     ForkServerClosed {
         server: u64,
     },
-    /// It made the worker that was ordered longest ago, or could not.
+    /// The fork server made the worker that was ordered longest ago, or could not.
     Forked {
         server: u64,
         reply: Result<u32, String>,
     },
-    /// A worker has done as much as it should.
+    /// A worker has reached a bound.
     Worn {
         life: Life,
     },
@@ -89,14 +89,14 @@ pub(super) enum Note {
         life: Life,
         ordinal: u64,
     },
-    /// A worker wrote what makes no sense.
+    /// A worker wrote an invalid record.
     Faulty {
         life: Life,
         why: String,
     },
-    /// All workers are to stand still. The channel ends when they have been told to.
+    /// All workers must be suspended. The channel ends when they have been told.
     Suspend(Sender<()>),
-    /// They go on.
+    /// All workers must go on.
     Resume,
     Stop,
     Drain,
@@ -115,21 +115,21 @@ impl NoteSender {
         (NoteSender { sender, waker }, receiver)
     }
 
-    /// Hands the note over; after the supervising thread's end it is dropped.
+    /// Passes the note on. After the supervising thread's end it is dropped.
     pub(super) fn post(&self, note: Note) {
         if self.sender.send(note).is_ok() {
             self.wake();
         }
     }
 
-    /// Has the thread look around.
+    /// Wakes the thread, so that it looks at its notes.
     pub(super) fn wake(&self) {
-        // Fails only when the counter is full, and then the thread is being woken anyway.
+        // This fails only if the counter is full, and then the thread is being woken anyway.
         let _ = self.waker.write(1);
     }
 }
 
-/// What the broker has to say of one life goes to the supervising thread.
+/// Passes the broker's news of one life to the supervising thread.
 #[derive(Debug)]
 pub(super) struct LifeOverseer {
     pub(super) life: Life,

@@ -1,21 +1,21 @@
-//! Whether the kernel killed a process for lack of memory, where that can be told.
+//! Tells whether the kernel killed a process for lack of memory, if it can be told.
 //!
-//! It kills by SIGKILL, and its own counter is all that tells this death from another one: the
-//! counter of our control group, which our workers and their commands are in, or else that of the
+//! The kernel kills by SIGKILL, so only its counter tells this death from another one: that of this
+//! process's control group, which contains the workers and their commands, or else that of the
 //! whole system. So this is a likely cause rather than a certain one.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// The counter, and what it showed when it was last read.
+/// The counter, with its last value.
 #[derive(Debug)]
 pub(crate) struct OomCounter {
     source: Option<File>,
     seen: u64,
 }
 
-/// What it is called, wherever it stands.
+/// Its name in every file.
 const NAME: &str = "oom_kill";
 
 impl OomCounter {
@@ -30,7 +30,7 @@ impl OomCounter {
         counter
     }
 
-    /// Whether it has risen since the last call.
+    /// Returns `true` if it has risen since the last call.
     pub(crate) fn has_risen(&mut self) -> bool {
         let now = self.source.as_ref().and_then(read);
         let has_risen = now.is_some_and(|now| now > self.seen);
@@ -39,18 +39,18 @@ impl OomCounter {
     }
 }
 
-/// None of the files is longer; the longest is that of the whole system.
+/// The greatest length of such a file; the longest is that of the whole system.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// What the counter shows. The kernel writes such a file anew for whoever reads it from its beginning.
+/// Reads the counter. The kernel makes the file's content anew for each read from its beginning.
 fn read(file: &File) -> Option<u64> {
     let mut bytes = vec![0; BYTES_MAX];
     let count = file.read_at(&mut bytes, 0).ok()?;
     value_of(&String::from_utf8_lossy(&bytes[..count]), NAME)
 }
 
-/// Where the counter of a process's control group is, by its `/proc/<pid>/cgroup`: of version 2, or of
-/// the memory controller of version 1.
+/// Returns the places of the counter of a process's control group, from its `/proc/<pid>/cgroup`:
+/// of version 2, or of the memory controller of version 1.
 fn places_of_group(text: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let places = text.lines().filter_map(|line| {
@@ -64,7 +64,7 @@ fn places_of_group(text: &str) -> Vec<PathBuf> {
     places.collect()
 }
 
-/// The number after a name, in a file of names and numbers.
+/// Returns the number after a name, in a file of names and numbers.
 fn value_of(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (found, value) = line.split_once(' ')?;

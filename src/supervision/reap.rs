@@ -1,8 +1,8 @@
 //! The only place that waits for child processes.
 //!
 //! Each child has a pidfd, which becomes readable when it ends: no signal handler, no polling, and
-//! never another part of the program's child. Before a child's pid is given back to the kernel, the
-//! process group that it led is killed, so that what it started does not stay behind.
+//! no other child is touched. Before a child's pid is given back to the kernel, its process group
+//! is killed, so that the child's own children do not stay behind.
 
 mod orphans;
 
@@ -26,7 +26,7 @@ pub(crate) use self::orphans::are_adopted;
 use super::keeper::Keeper;
 use dishrack_core::ledger::Exit;
 
-/// Marks the event that wakes the reaper.
+/// The mark of the event that wakes the reaper.
 const WAKE: u64 = u64::MAX;
 
 /// The keeper's key.
@@ -36,7 +36,7 @@ const KEEPER: u64 = u64::MAX - 2;
 struct Watched {
     pid: u32,
     pidfd: OwnedFd,
-    /// Its process group is killed with it.
+    /// True if its process group is killed with it.
     leads_group: bool,
 }
 
@@ -49,7 +49,7 @@ impl Watched {
         if self.leads_group
             && let Ok(pid) = i32::try_from(self.pid)
         {
-            // Nobody is left in it, most often.
+            // The group is empty, most often.
             let _ = kill(unistd::Pid::from_raw(-pid), signal);
         }
     }
@@ -78,12 +78,12 @@ impl Reaper {
         })
     }
 
-    /// Writing to it wakes [`wait`](Self::wait).
+    /// Returns the waker. Writing to it wakes [`wait`](Self::wait).
     pub(crate) fn waker(&self) -> Arc<EventFd> {
         Arc::clone(&self.wake)
     }
 
-    /// From now on there is a keeper for the groups of those that are watched.
+    /// Starts a keeper for the groups of the watched children.
     pub(crate) fn keep(&mut self) -> io::Result<()> {
         let groups = self.children.values().filter(|child| child.leads_group);
         let keeper = Keeper::start(groups.map(|child| child.pid))?;
@@ -92,7 +92,7 @@ impl Reaper {
         Ok(())
     }
 
-    /// The keeper is not needed any more.
+    /// Ends the keeper, which is not needed any more.
     pub(crate) fn end_keeper(&mut self) {
         self.keeper = None;
         self.kill(KEEPER);
@@ -101,8 +101,7 @@ impl Reaper {
         }
     }
 
-    /// What the keeper is told. One that does not take it is of no use, and another one is started
-    /// when it has ended.
+    /// Tells the keeper something. One that does not take it is killed, and then replaced.
     fn tell_keeper(&mut self, tell: impl FnOnce(&mut Keeper) -> io::Result<()>) {
         if let Some(keeper) = &mut self.keeper
             && tell(keeper).is_err()
@@ -111,29 +110,29 @@ impl Reaper {
         }
     }
 
-    /// The keeper has ended. One that ends by itself was not able to be one.
+    /// Starts the keeper again, unless it ended by itself, because then it could not do its work.
     fn keeper_ended(&mut self, exit: Exit) {
         if self.keeper.take().is_some() && matches!(exit, Exit::Signaled(_)) {
-            // Without one, everything else works all the same.
+            // Everything else works without a keeper.
             let _ = self.keep();
         }
     }
 
-    /// Watches a child of this process, and the process group that it leads. If that is not
-    /// possible the child is killed.
+    /// Watches a child of this process, and the process group that it leads, or else kills the
+    /// child.
     pub(crate) fn watch(&mut self, key: u64, pid: u32) -> io::Result<()> {
         self.watch_as(key, pid, true)
     }
 
-    /// Watches a child without its group: what a fork server has forked is there until it makes a
-    /// group of its own.
+    /// Watches a child without its group: a fork server's child makes a group of its own only
+    /// later.
     pub(crate) fn watch_alone(&mut self, key: u64, pid: u32) -> io::Result<()> {
         self.watch_as(key, pid, false)
     }
 
     fn watch_as(&mut self, key: u64, pid: u32, leads_group: bool) -> io::Result<()> {
         if !orphans::is_child(pid) {
-            // Whoever it was has been waited for, and the number may be anybody's.
+            // The child has been waited for, so the number may be another process's.
             return Err(io::Error::other(format!(
                 "process {pid} is no child of ours"
             )));
@@ -172,7 +171,7 @@ impl Reaper {
     pub(crate) fn kill(&self, key: u64) {
         if let Some(child) = self.children.get(&key) {
             child.kill_group();
-            // A child that did not come to lead its group yet is killed alone.
+            // A child that does not lead its group yet is killed alone.
             let _ = pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL);
         }
     }
@@ -191,8 +190,8 @@ impl Reaper {
         }
     }
 
-    /// Sleeps until a child ends, somebody writes to the waker, or the time is over. Which
-    /// children ended, and how.
+    /// Sleeps until a child ends, the waker is written to, or the time is over. Returns the ended
+    /// children, and how they ended.
     pub(crate) fn wait(&mut self, time: Option<Duration>) -> Vec<(u64, Exit)> {
         let mut events = [EpollEvent::empty(); 64];
         // Rounded up, so that a deadline has passed when this returns.
@@ -205,7 +204,7 @@ impl Reaper {
         let mut ended = Vec::new();
         for event in &events[..count] {
             if event.data() == WAKE {
-                // Empty when somebody else's wake-up was read with it.
+                // It is empty if its content was read with an earlier wake-up.
                 let _ = self.wake.read();
             } else if let Some(child) = self.children.remove(&event.data()) {
                 ended.push((event.data(), reap(&child)));
@@ -232,10 +231,10 @@ fn reap(child: &Watched) -> Exit {
     }
 }
 
-/// The call that waits, for people.
+/// The name of the waiting call, for messages.
 pub(super) const WAIT_CALL: &str = "the system call waitid with a pidfd";
 
-/// Whether the kernel lets a pidfd be waited on, tried out on this process's own.
+/// Checks that the kernel lets a pidfd be waited on, by a try with this process's own.
 pub(super) fn try_out(own: &OwnedFd) -> Result<(), Errno> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     match waitid(WaitId::PidFd(own.as_fd()), options) {

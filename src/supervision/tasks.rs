@@ -26,7 +26,7 @@ use crate::link::task::{self, TaskJobs};
 use crate::payload::Payload;
 use dishrack_core::ledger::{Cause, Credit, Outcome, Started};
 
-/// The same as a pool of threads, but for where its workers run.
+/// A pool of threads, except for the place where its workers run.
 #[derive(Debug)]
 pub(super) struct TaskPool(ThreadPool);
 
@@ -175,7 +175,7 @@ async fn serve<T, R, E, F, Fut>(
         let began = Instant::now();
         let revoked = jobs.revoked(job.token);
         let outcome = match decode(&job.body) {
-            // Dropped where it waits when its time is over or it was cancelled.
+            // It is dropped where it waits when its time is over or it was cancelled.
             Ok(item) => {
                 first_of(
                     within(
@@ -191,13 +191,13 @@ async fn serve<T, R, E, F, Fut>(
             }
             Err(cause) => Outcome::failed(cause),
         };
-        // Stale if it was cancelled.
+        // The token is stale if the item was cancelled.
         let _ = broker.settle(job.token, began.elapsed(), outcome);
         jobs.forget(job.token);
     }
 }
 
-/// What an attempt comes to, if it is given only so much time.
+/// Returns the outcome of an attempt with a time limit.
 async fn within(
     limit: Option<Duration>,
     attempt: impl Future<Output = Result<Outcome<Payload>, String>>,
@@ -212,7 +212,7 @@ async fn within(
     outcome.unwrap_or_else(|message| Outcome::failed(Cause::Panicked(message)))
 }
 
-/// What comes first of two; the other one is dropped.
+/// Returns the first result of two; the other future is dropped.
 async fn first_of<V>(one: impl Future<Output = V>, other: impl Future<Output = V>) -> V {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(move |context| match one.as_mut().poll(context) {

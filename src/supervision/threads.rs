@@ -1,5 +1,4 @@
-//! Worker threads of this process. A thread cannot be killed: it ends when it has finished what
-//! it has started, or is left behind.
+//! Worker threads of this process. A thread cannot be killed: it ends after its work, or is left.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,38 +20,38 @@ use dishrack_core::ledger::{Credit, HolderId, Outcome, Started};
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::spec::{ChildSpec, Restart};
 
-/// What a pool of this process was built with.
+/// The plan of a pool of this process.
 #[derive(Debug, Clone)]
 pub(super) struct ThreadPlan {
     pub(super) names: Vec<String>,
     pub(super) spec: ChildSpec,
 }
 
-/// What the threads of one pool share.
+/// The state that the threads of one pool share.
 #[derive(Debug)]
 pub(super) struct PoolState {
     pub(super) broker: Arc<Broker>,
     names: Vec<String>,
     holders: Mutex<Vec<HolderId>>,
     running: AtomicUsize,
-    /// The queue was told that these workers are gone.
+    /// True once the queue was told that these workers are gone.
     is_ended: AtomicBool,
     grace: Duration,
     /// Disconnected when the pool is asked to stop.
     stopping: Receiver<()>,
-    /// The same, for whoever does not wait.
+    /// The same, for code that does not wait.
     is_stopping: Arc<AtomicBool>,
 }
 
 impl PoolState {
-    /// One worker ended for good; the last one ends the pool.
+    /// Notes that one worker ended for good; the last one ends the pool.
     pub(super) fn one_ended(&self, why: &str, is_spent: bool) {
         if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.end(why, is_spent);
         }
     }
 
-    /// There will be no threads: what their places were handed already goes back.
+    /// Gives the deliveries of the workers' places back, because there will be no threads.
     pub(super) fn fail(&self) {
         self.end("they could not be started", true);
         for holder in self.holders.lock().iter() {
@@ -75,8 +74,7 @@ pub(super) struct ThreadPool {
     over: Receiver<()>,
 }
 
-/// What a pool of this process begins with: the pool, what its workers share, and what each holds
-/// until it ends.
+/// Makes the pool, the state that its workers share, and the guard that each holds until it ends.
 pub(super) fn begin(
     plan: &ThreadPlan,
     broker: &Arc<Broker>,
@@ -127,7 +125,7 @@ impl ThreadPool {
                         }
                         let began = Instant::now();
                         let outcome = run(&job.body);
-                        // Stale if it was cancelled meanwhile.
+                        // The token is stale if the item was cancelled meanwhile.
                         let _ = broker.settle(job.token, began.elapsed(), outcome);
                     },
                     |job| drop(broker.settle(job.token, Duration::ZERO, Outcome::Returned)),
@@ -135,7 +133,7 @@ impl ThreadPool {
                 current::clear();
                 broker.detach(holder, Started::default(), None);
                 shared.one_ended("they were stopped", false);
-                // Whoever waits for the end may want the queue's journal for himself.
+                // The waiting thread may want to open the queue's journal itself.
                 drop((shared, run));
                 drop(alive);
             };
@@ -188,7 +186,7 @@ impl ThreadPool {
         }
     }
 
-    /// Its workers could not be started.
+    /// Gives up, because the workers could not be started.
     #[cfg(feature = "tasks")]
     pub(super) fn fail(&self) {
         self.shared.fail();
@@ -199,7 +197,7 @@ impl ThreadPool {
         if stop.is_none() {
             return;
         }
-        // Loops that sleep in a get look again, and are told that the queue is closed.
+        // Loops that sleep in a get wake, and are told that the queue is closed.
         self.shared.is_stopping.store(true, Ordering::Release);
         self.shared.broker.with(Core::wake_all);
         let holders = self.shared.holders.lock();
@@ -238,14 +236,14 @@ impl PoolState {
         self.broker.read(|core| core.emitter.emit(what));
     }
 
-    /// What a worker with a loop of its own does first, in its thread.
+    /// Begins a worker with a loop of its own, in its thread.
     pub(super) fn begin_loop(&self, worker: &Arc<str>) {
         current::end_when(Arc::clone(&self.is_stopping));
         self.report_started(worker);
     }
 }
 
-/// How often a worker with a loop of its own has been started again.
+/// The restarts of a worker with a loop of its own.
 #[derive(Debug)]
 pub(super) struct LoopLife {
     pub(super) worker: Arc<str>,
@@ -254,14 +252,14 @@ pub(super) struct LoopLife {
     window: Window,
 }
 
-/// What comes after a loop's end.
+/// The step after a loop's end.
 pub(super) enum Next {
-    /// It is run again after this rest.
+    /// Run the loop again after this rest.
     Again(Duration),
     Over(End),
 }
 
-/// Why a worker ended for good.
+/// The reason why a worker ended for good.
 pub(super) struct End {
     pub(super) why: String,
     pub(super) is_spent: bool,
@@ -277,8 +275,8 @@ impl LoopLife {
         }
     }
 
-    /// The loop returned (`is_fine`) or panicked. A panic with an item in hand is charged to the
-    /// item, and the loop goes on at once; any other one counts against the worker.
+    /// Decides after the loop returned (`is_fine`) or panicked. A panic with an item in hand is
+    /// charged to the item, and the loop goes on at once; any other one counts against the worker.
     pub(super) fn after(&mut self, is_fine: bool, shared: &PoolState) -> Next {
         let over = |why: String, is_spent| Next::Over(End { why, is_spent });
         let charged = held::take_panics();

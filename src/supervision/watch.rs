@@ -56,7 +56,7 @@ fn life_of(key: u64) -> Option<Life> {
     Some(Life { slot, number })
 }
 
-/// What a supervisor of processes was built with.
+/// The plan of a supervisor of processes.
 #[derive(Debug)]
 pub(super) struct ProcessPlan {
     pub(super) name: String,
@@ -82,22 +82,22 @@ pub(super) struct Watch {
     fork_server: ForkServer,
     roster: Roster,
     origin: Instant,
-    /// Shows the time since then, without that in which the workers were suspended.
+    /// Shows the time since the beginning, without the time in which the workers were suspended.
     clock: Clock,
     /// The same moment on the monotonic clock.
     origin_ns: u64,
-    /// Passes on what workers write to stderr.
+    /// Passes on the workers' stderr.
     relay: Option<Relay>,
     oom: OomCounter,
-    /// Why the last worker was given up.
+    /// The reason why the last worker was given up.
     loss: Option<String>,
     is_stopping: bool,
     /// All workers are over: the fork server is not started again.
     is_over: bool,
     fork_server_restarts: Window,
-    /// Its process has ended; until then its replies may be read to their end.
+    /// Set when its process has ended: the time until which its replies may be read.
     fork_server_lingers_until: Option<Duration>,
-    /// Lives that were ordered from a fork server and taken for never born.
+    /// Lives that were ordered from a fork server and are taken for never born.
     unborn: HashSet<Life>,
 }
 
@@ -167,13 +167,13 @@ impl Watch {
         }
         let mut unstarted = 0..self.slots.len();
         while !self.are_all_over() {
-            // One at a time, so that whoever is ready works, and a stop is heard meanwhile.
+            // One at a time, so that ready workers work, and a stop is heard meanwhile.
             if !self.is_stopping
                 && let Some(slot) = unstarted.next()
             {
                 self.happen(slot, ChildEvent::Begin);
                 if self.are_all_over() {
-                    // It could not even be started, and nothing would wake us.
+                    // It could not even be started, so no event would wake this thread.
                     break;
                 }
             }
@@ -182,7 +182,7 @@ impl Watch {
                 false => Some(Duration::ZERO),
             };
             let ended = self.reaper.wait(timeout);
-            // First what was said of workers while they lived: it may explain their ends.
+            // News of the workers' lives comes first, because it may explain their ends.
             while let Ok(note) = self.notes.try_recv() {
                 self.take(note);
             }
@@ -250,7 +250,7 @@ impl Watch {
         });
     }
 
-    /// Tells a worker's state machine what happened, and does what it says.
+    /// Tells a worker's state machine the event, and does what it says.
     fn happen(&mut self, index: usize, event: ChildEvent) {
         let mut next = Some(event);
         while let Some(event) = next.take() {
@@ -258,7 +258,7 @@ impl Watch {
             let child = &mut self.slots[index].child;
             let is_booting = child.phase() == Phase::Booting;
             let effect = child.handle(event, now);
-            // The end of its channel is the end of it already, whoever caused that.
+            // The end of its channel is already its end, whatever its cause.
             let is_our_wish = !matches!(event, ChildEvent::LinkClosed | ChildEvent::Ended);
             if effect == Some(ChildEffect::Kill) && is_our_wish {
                 self.slots[index].is_killed = true;
@@ -324,8 +324,9 @@ impl Watch {
             self.reaper.kill(key_of(life));
             return None;
         }
-        // Ordered from the fork server and not born: the order is taken back, or it is killed when
-        // it is born. If that takes too long the fork server hangs, and goes with its orders.
+        // It was ordered from the fork server and is not born. The order is taken back, or the
+        // worker is killed at its birth. If that takes too long, the hanging fork server is killed
+        // with its orders.
         if self.fork_server.cancel(life) {
             self.slots[index].is_lost = true;
             return Some(ChildEvent::Ended);
@@ -336,7 +337,7 @@ impl Watch {
         None
     }
 
-    /// A child that a fork server has made is unknown until it has answered, and no orphan.
+    /// Waits for orphans, unless a fork server's child may still be unknown.
     fn reap_orphans(&mut self) {
         if !self.fork_server.has_unanswered() {
             self.reaper.reap_orphans();
@@ -361,7 +362,7 @@ impl Watch {
             Note::Worn { life } if self.is_current(life) => self.recycle(life.slot),
             Note::Revoked { life, ordinal } if self.is_current(life) => self.revoke(life, ordinal),
             Note::Faulty { life, why } if self.is_current(life) => self.condemn(life.slot, why),
-            // News of a life that is over.
+            // The life is over.
             Note::Worn { .. } | Note::Revoked { .. } | Note::Faulty { .. } => {}
             Note::Ready { life, pid } => self.end_late_born(life, pid),
             Note::LinkClosed { .. } => {}
@@ -380,7 +381,8 @@ impl Watch {
             }
             Note::Suspend(told) => {
                 self.clock.suspend(self.origin.elapsed());
-                // Their groups are in no session with a terminal, and there no softer signal stops.
+                // No softer signal stops them, because their groups are in a session without a
+                // terminal.
                 self.reaper.signal_groups(Signal::SIGSTOP);
                 drop(told);
             }
@@ -401,7 +403,7 @@ impl Watch {
         self.happen(index, ChildEvent::LinkClosed);
     }
 
-    /// Ends a worker that cannot be dealt with.
+    /// Ends a worker that broke the rules or cannot be reached.
     fn condemn(&mut self, index: usize, why: String) {
         self.slots[index].complaint = Some(why);
         self.slots[index].is_killed = true;
@@ -413,7 +415,7 @@ impl Watch {
         for index in 0..self.slots.len() {
             self.happen(index, event);
         }
-        // When nobody takes what goes back by this.
+        // No worker takes the items that go back by this.
         if !was_stopping {
             self.broker.with(|core| core.stop_begins());
         }

@@ -1,4 +1,4 @@
-//! What is said to who types what other programs know, and what each help shows.
+//! The advice for users who type what other programs know, and the texts of each help.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -26,7 +26,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// What is said with exit code 2, in one line.
+/// Returns the message of a call that ends with exit code 2, in one line.
 fn refusal(arguments: &[&str]) -> String {
     let output = supervisor(arguments);
     let said = text(&output.stderr).replace('\n', " ");
@@ -77,7 +77,7 @@ fn options_of_other_programs_are_told_by_ours() {
             assert!(!said.contains(misleading), "{misleading}: {said}");
         }
     }
-    // What is only mistyped is found among ours.
+    // A mistyped option is found among this program's own.
     assert!(refusal(&["--worker-s", "4"]).contains("--workers"));
 }
 
@@ -153,7 +153,7 @@ fn what_nobody_reads_on_stdin_is_told() {
             .args(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let (reader, mut writer) = std::io::pipe().unwrap();
-        // It is there before the run begins.
+        // The input is there before the run begins.
         writer.write_all(input.unwrap_or_default()).unwrap();
         drop(writer);
         let child = command.stdin(reader).spawn().unwrap();
@@ -175,7 +175,7 @@ fn the_summary_can_be_left_out() {
     assert_eq!(text(&output.stderr), "");
     let output = supervisor(&[&["--format", "json"], &arguments[..]].concat());
     assert!(!text(&output.stdout).contains("summary"));
-    // What has failed is told.
+    // The failure is reported.
     let arguments = [
         "--no-summary",
         "--max-attempts",

@@ -1,5 +1,4 @@
-//! The command line: what is asked wrongly is named, on stderr, with exit code 2, and nothing is
-//! started.
+//! The command line: a wrong argument is named on stderr, with exit code 2, before anything starts.
 
 use std::fs;
 use std::io::Write;
@@ -41,7 +40,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Exit code 2, nothing on stdout, and a message with this text on stderr.
+/// Checks for exit code 2, nothing on stdout, and a message with this text on stderr.
 fn is_refused(output: &Output, expected: &str) {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
@@ -131,7 +130,7 @@ fn a_pipe_line_that_is_not_text_is_named_when_it_comes() {
     let output = pipe(b"one\n\xff\ntwo\n", &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("stdin: line 2 is not UTF-8"));
-    // What was accepted before is done.
+    // Accepted items are done.
     assert!(text(&output.stderr).contains("1 of 1 dishes done"));
 }
 

@@ -1,4 +1,4 @@
-//! The command line with a COMMAND: what cannot be is named, with exit code 2, before anything runs.
+//! The command line with a COMMAND: a faulty one is named, with exit code 2, before anything runs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,7 +25,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Exit code 2, nothing on stdout, and one line on stderr with this text.
+/// Checks for exit code 2, nothing on stdout, and one line on stderr with this text.
 fn is_refused(folder: &Path, arguments: &[&str], expected: &str) {
     let output = run(folder, arguments);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -230,7 +230,7 @@ fn a_file_that_the_run_uses_is_not_written_over() {
     is_refused(folder, &arguments, "the run itself uses this file, as x");
 }
 
-/// As with xargs and GNU parallel: so an alias can be corrected.
+/// This is so in xargs and GNU parallel, too: an alias can be corrected.
 fn the_last_of_two_options_counts() {
     let folder = tempfile::tempdir().unwrap();
     let again = ["-w", "1", "-w", "2", "-k", "-k"];

@@ -1,6 +1,5 @@
-//! The cookbook, `docs/cookbook.md`: every command in it is run as it stands there, and what it
-//! prints is what the cookbook shows. How recipes are written is in `book`, how they are run is in
-//! `kitchen`.
+//! The cookbook, `docs/cookbook.md`: every command in it is run as it stands there, and must print
+//! what the cookbook shows. `book` knows the form of recipes, `kitchen` runs them.
 
 mod book;
 mod kitchen;
@@ -28,7 +27,7 @@ crate::timely_trials! {
     a_missing_tool_is_named,
 }
 
-/// A cookbook with less is none.
+/// The least number of recipes in the cookbook.
 const RECIPES_MIN: usize = 10;
 
 fn read() -> Book {
@@ -110,7 +109,7 @@ b
 <!-- check: test -s greeting -->
 ";
 
-/// What is wrong with a book in which `part` is replaced.
+/// Returns the faults of a book in which `part` is replaced.
 fn faults_with(part: &str, replacement: &str) -> String {
     assert!(FAULTLESS.contains(part), "{part:?}");
     let book = FAULTLESS.replacen(part, replacement, 1);

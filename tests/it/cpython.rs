@@ -1,6 +1,6 @@
-//! CPython's own tests of `queue.Queue` under their names, so that anyone can compare. What is
-//! mirrored and what deviates is told in `docs/cpython.md`. Here are those that need threads only;
-//! those with processes are in `tests/process/cpython`.
+//! CPython's own tests of `queue.Queue` under their names, for comparison. `docs/cpython.md` lists
+//! them and the deviations. These need threads only; those with processes are in
+//! `tests/process/cpython`.
 
 mod queue;
 mod shutdown;
@@ -18,7 +18,7 @@ use nix::unistd::gettid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Ends a test that hangs.
+/// The time after which a hanging test is ended.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -39,7 +39,7 @@ fn take<T: Clone + Serialize + DeserializeOwned>(queue: &JoinableQueue<T>) -> T 
     item
 }
 
-/// A thread that does something which has to wait. Returns when it does wait.
+/// Starts a thread that does something which has to wait. Returns when it waits.
 fn waiting<R: Send + 'static>(act: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
     let (sender, receiver) = channel();
     let thread = std::thread::spawn(move || {
@@ -57,7 +57,7 @@ fn waiting<R: Send + 'static>(act: impl FnOnce() -> R + Send + 'static) -> JoinH
     thread
 }
 
-/// What a waiting thread came to, now that something has let it go.
+/// Returns the result of a waiting thread that may go on now.
 fn end_of<R>(thread: JoinHandle<R>) -> R {
     let began = Instant::now();
     while !thread.is_finished() {

@@ -1,5 +1,4 @@
-//! Journals: what is there again when a queue is made from the same file, and what files are
-//! refused.
+//! Journals: the content of a queue that is reopened from its file, and the refused files.
 
 mod damage;
 mod full;
@@ -74,7 +73,7 @@ impl Place {
         Place { folder, path }
     }
 
-    /// In memory where there is such a folder, for thousands of files.
+    /// Makes it in memory if there is such a folder, for thousands of files.
     fn new_in_memory() -> Self {
         let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
         let folder = folder.unwrap();
@@ -91,7 +90,7 @@ fn open(path: &Path) -> Result<Queue, Error> {
     Queue::journaled(path, Durability::Normal, Options::default())
 }
 
-/// All that a journal keeps.
+/// The content of a journal.
 #[derive(Debug, PartialEq)]
 struct Content {
     done: u64,
@@ -101,7 +100,7 @@ struct Content {
     dead: u64,
 }
 
-/// Works all of it off, so that nothing is unfinished afterwards.
+/// Works all items off, so that none is unfinished afterwards.
 fn drain(queue: &Queue) -> Content {
     let counts = queue.counts().unwrap();
     assert!(counts.is_balanced(), "{counts:?}");
@@ -238,7 +237,7 @@ fn unsynced_puts_are_accepted_after_sync() {
         queue.put_unsynced(&n.to_string()).unwrap();
     }
     queue.sync().unwrap();
-    // As a kill would: nothing is closed.
+    // As after a kill: nothing is closed.
     let copy = place.folder.path().join("copy");
     copy_as_after_a_kill(&place.path, &copy);
     assert_eq!(open(&copy).unwrap().len(), 1000);
@@ -249,7 +248,7 @@ fn unsynced_puts_are_accepted_after_sync() {
     assert_eq!(in_memory.len(), 1);
 }
 
-/// The file and its log, as they are.
+/// Copies the file and its log, as they are.
 fn copy_as_after_a_kill(from: &Path, to: &Path) {
     for suffix in ["", "-wal"] {
         let name = |path: &Path| format!("{}{suffix}", path.display());
@@ -335,8 +334,8 @@ fn a_cancelled_item_is_dead_in_the_next_run() {
     assert_eq!((counts.dead, counts.waiting), (1, 0));
 }
 
-/// As its supervisor leaves it when it is killed at the first statement: an empty file, and the log
-/// of a transaction that changed nothing yet.
+/// A supervisor that is killed at the first statement leaves an empty file, and the log of a
+/// transaction without any change.
 fn a_journal_that_was_being_made_is_made_anew() {
     let place = Place::new();
     std::fs::write(&place.path, "").unwrap();
@@ -407,7 +406,7 @@ impl Observer for Panics {
     }
 }
 
-/// And at once: whoever joins never takes what was told until then for all.
+/// It ends at once: a join never takes the earlier reports for all.
 fn a_panic_while_an_end_is_told_ends_the_queue() {
     for _ in 0..20 {
         let place = Place::new();
@@ -424,7 +423,7 @@ fn a_panic_while_an_end_is_told_ends_the_queue() {
     }
 }
 
-/// Also where an item rests, for which a thread waits.
+/// It does so even while an item rests, for which a thread waits.
 fn a_queue_that_was_dropped_gives_its_file_free() {
     let place = Place::new();
     for _ in 0..20 {

@@ -1,5 +1,5 @@
-//! Time limits, cancelled items, rests and late words where workers are threads and async tasks,
-//! and dead letters that are tried again.
+//! Time limits, cancelled items, rests, late words and retried letters with threads and async
+//! tasks.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn join(queue: &JoinableQueue<u32>) -> (u64, u64) {
     (done, dead)
 }
 
-/// Says when it is dropped.
+/// Reports when it is dropped.
 struct Guard(crossbeam_channel::Sender<()>);
 
 impl Drop for Guard {

@@ -1,6 +1,5 @@
-//! Fast tests: the queue's semantics on every link, the command line, the house
-//! rules. Test programs have a `main` of their own, because worker processes are this executable
-//! executed again.
+//! Fast tests: the queue's semantics on every link, the command line, the house rules. Test
+//! programs have a `main` of their own, because worker processes execute this file again.
 
 #[path = "../shared/conformance.rs"]
 mod conformance;

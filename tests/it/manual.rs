@@ -1,4 +1,4 @@
-//! What the command says of itself: the manual and the completions for shells name every option.
+//! The command's description of itself: the manual and the completions name every option.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -24,12 +24,12 @@ fn supervisor(arguments: &[&str]) -> String {
     text
 }
 
-/// The manual as it is written, where every `-` stands as it is typed.
+/// Returns the manual's source, where every `-` stands as it is typed.
 fn manual() -> String {
     supervisor(&["manual"]).replace("\\-", "-")
 }
 
-/// `--words` and `-w` of a help text.
+/// Returns `--words` and `-w` of a help text.
 fn options(help: &str) -> BTreeSet<String> {
     let begins = |line: &&str| line.trim_start().starts_with('-');
     let words = help.lines().filter(begins).flat_map(|line| {
@@ -84,7 +84,7 @@ fn the_manual_has_the_sections_that_one_looks_for() {
     assert!(manual.contains("\n.TH SUPERVISOR 1 "));
 }
 
-/// Lines that begin with a dot are orders for it, and it has to know them.
+/// The formatter takes lines that begin with a dot for requests, and has to know them.
 fn the_manual_is_without_faults_for_a_formatter() {
     let known = [
         "ie", "el", "TH", "SH", "SS", "TP", "PP", "br", "RS", "RE", "IP",
@@ -118,7 +118,7 @@ fn bash_understands_its_completions() {
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    // Not everywhere is a bash.
+    // Bash may not be installed.
     let Ok(mut bash) = bash else {
         return;
     };

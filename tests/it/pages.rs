@@ -1,5 +1,5 @@
-//! What there is to read: the reference is what the program prints, links lead somewhere, and every
-//! chapter is in the book.
+//! The documents: the reference is the program's output, links lead somewhere, no chapter is left
+//! out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,7 +28,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The pages in `docs` and the folders in it, as they are named from there.
+/// Returns the pages in `docs` and its folders, by their paths from there.
 fn chapters() -> BTreeSet<String> {
     let mut chapters = BTreeSet::new();
     let mut folders = vec![String::new()];
@@ -153,7 +153,7 @@ impl Library {
     }
 }
 
-/// The links of a page that lead nowhere.
+/// Returns the links of a page that lead nowhere.
 fn broken(page: &str, text: &str, library: &mut Library) -> Vec<String> {
     let mut findings = Vec::new();
     for (line, target) in targets(text) {
@@ -182,7 +182,7 @@ fn broken(page: &str, text: &str, library: &mut Library) -> Vec<String> {
     findings
 }
 
-/// What links and images lead to, and in which lines.
+/// Returns the targets of links and images, with their lines.
 fn targets(text: &str) -> Vec<(usize, String)> {
     let mut targets = Vec::new();
     for (line, number) in without_code(&without_blocks(text)).lines().zip(1..) {
@@ -198,7 +198,7 @@ fn targets(text: &str) -> Vec<(usize, String)> {
     targets
 }
 
-/// The text with empty lines in place of fenced blocks and comments.
+/// Returns the text with empty lines in place of fenced blocks and comments.
 fn without_blocks(text: &str) -> String {
     let mut kept = String::new();
     let mut end = None;
@@ -219,8 +219,7 @@ fn without_blocks(text: &str) -> String {
     kept
 }
 
-/// The text with blanks in place of what stands between backticks. They may be in two lines of a
-/// paragraph.
+/// Returns the text with blanks in place of code between backticks, which may break over two lines.
 fn without_code(text: &str) -> String {
     let mut kept = String::new();
     let mut rest = text;
@@ -241,7 +240,7 @@ fn without_code(text: &str) -> String {
     kept + rest
 }
 
-/// How the headings of a page are named in links.
+/// Returns the names of a page's headings in links.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     for line in without_blocks(text).lines() {
@@ -267,7 +266,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     anchors
 }
 
-/// What is found in a page of the root.
+/// Returns the findings in a page of the root.
 fn findings_of(text: &str) -> Vec<String> {
     broken("README.md", text, &mut Library::default())
 }

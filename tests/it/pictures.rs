@@ -1,5 +1,5 @@
-//! Pictures and traces of real runs: what is in the files, and what is refused before anything is
-//! started.
+//! Pictures and traces of real runs: the content of the files, and the paths that are refused
+//! before anything is started.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -50,7 +50,7 @@ fn supervisor(arguments: &[&str]) -> Command {
     // SAFETY: between fork and exec only a system call is made.
     unsafe {
         command.pre_exec(|| {
-            // Whoever started these tests in the background had it ignored.
+            // These tests may have been started in the background, with the signal ignored.
             signal(Signal::SIGINT, SigHandler::SigDfl)?;
             Ok(())
         });
@@ -62,7 +62,7 @@ fn run(arguments: &[&str]) -> Output {
     supervisor(arguments).output().unwrap()
 }
 
-/// What the picture says: its texts, and what its elements say when they are pointed at.
+/// Returns the words of the picture: its texts, and the titles of its elements.
 fn words(path: &str) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     let svg = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -190,7 +190,7 @@ struct Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Gone already, when the test waited for it.
+        // This fails if the test has waited for it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -212,7 +212,7 @@ impl Run {
         line
     }
 
-    /// Waits until a dish is being dried. The dryer.
+    /// Waits until a dish is being dried, and returns the dryer's pid.
     fn dryer(&mut self) -> Pid {
         loop {
             let event: Value = serde_json::from_str(&self.line()).unwrap();
@@ -228,7 +228,7 @@ impl Run {
         kill(pid, signal).unwrap();
     }
 
-    /// The remaining lines and the exit code.
+    /// Returns the remaining lines and the exit code.
     fn end(&mut self) -> (Vec<String>, Option<i32>) {
         let lines = self.lines.by_ref().lines().map(Result::unwrap).collect();
         (lines, self.child.wait().unwrap().code())
@@ -384,7 +384,7 @@ fn what_somebody_else_has_written_is_not_replaced() {
     }
 }
 
-/// Exit code 2, nothing was washed, and a message with this text.
+/// Checks for exit code 2, no washed dish, and a message with this text.
 fn is_refused(arguments: &[&str], expected: &str) {
     let output = run(arguments);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -407,7 +407,7 @@ fn a_file_that_cannot_be_written_is_named_before_anything_is_started() {
             is_refused(&[option, path], option);
         }
     }
-    // Written in the end, and not before: it is told then.
+    // The picture is written at the end, so the failure is reported then.
     let full = run(&[&["--timeline", "/dev/full"][..], &NO_TIME].concat());
     assert_eq!(full.status.code(), Some(2));
     let error = String::from_utf8(full.stderr).unwrap();
@@ -417,7 +417,7 @@ fn a_file_that_cannot_be_written_is_named_before_anything_is_started() {
     );
 }
 
-/// SQLite keeps files beside a journal, also where they are not there yet.
+/// SQLite keeps files beside a journal, which may not exist yet.
 fn what_lies_beside_the_journal_is_its_own() {
     let (folder, ..) = folder();
     let journal = folder.path().join("jobs").display().to_string();
@@ -459,7 +459,7 @@ fn no_file_is_used_twice() {
     }
     assert_eq!(fs::read_to_string(names).unwrap(), "cup\n");
     assert!(!Path::new(&svg).exists() || fs::metadata(&svg).unwrap().len() == 0);
-    // A journal is not painted over.
+    // A journal is not overwritten by a picture.
     let journal = folder.path().join("journal");
     let journal = journal.to_str().unwrap();
     let made = run(&[&["--journal", journal][..], &NO_TIME].concat());

@@ -1,4 +1,4 @@
-//! Where the queues of the conformance suite are: in this process.
+//! The place of the conformance suite's queues: this process.
 
 use dishrack::{JoinableQueue, Options};
 use serde::Serialize;
@@ -8,7 +8,7 @@ pub(crate) fn queue<T: Serialize + DeserializeOwned>(options: Options) -> Joinab
     JoinableQueue::with(options)
 }
 
-/// One that takes an item only when somebody is there for it, where there can be one.
+/// Makes a queue that takes an item only when a worker is there for it, if it is possible.
 pub(crate) fn rendezvous<T: Serialize + DeserializeOwned>() -> Option<JoinableQueue<T>> {
     Some(JoinableQueue::rendezvous())
 }

@@ -32,7 +32,7 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 const BINARY_LINES_MAX: usize = 60;
 
-/// What decides and does nothing. The core has no standard library either, so that the compiler sees to it.
+/// Modules that decide and do nothing. For the core, which has no std, the compiler checks it too.
 const PURE: [&str; 13] = [
     "crates/core/src/",
     "src/jobs/template.rs",
@@ -49,10 +49,10 @@ const PURE: [&str; 13] = [
     "src/cli/jobs/ended.rs",
 ];
 
-/// What is shipped: the core, the library and the binary.
+/// The shipped files: the core, the library and the binary.
 const PRODUCT: [&str; 3] = ["crates/core/src/", "src/", "bin/"];
 
-/// What `file:line` breaks a rule, and how.
+/// The places `file:line` that break a rule, and the reasons.
 type Findings = Vec<String>;
 
 fn expect_none(findings: &Findings) {
@@ -63,7 +63,7 @@ fn finding(source: &Source, line: usize, what: &str) -> String {
     format!("{}:{line}: {what}", source.path)
 }
 
-/// Whether `needle` stands in `line` with no letter, digit or `_` next to its ends.
+/// Returns `true` if `needle` stands in `line` with no letter, digit or `_` next to its ends.
 fn has_word(line: &str, needle: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(needle).any(|(at, _)| {
@@ -75,7 +75,7 @@ fn has_word(line: &str, needle: &str) -> bool {
     })
 }
 
-/// Lines of the views that name one of `words`.
+/// Returns the lines of the views that name one of `words`.
 fn lines_with(source: &Source, view: &str, words: &[&str], why: &str) -> Findings {
     let mut findings = Findings::new();
     for (line, number) in view.lines().zip(1..) {
@@ -119,7 +119,7 @@ fn long_files(sources: &[Source]) -> Findings {
     findings
 }
 
-/// The lines of a file but for an inline `#[cfg(test)] mod tests { ... }`.
+/// Counts the lines of a file without an inline `#[cfg(test)] mod tests { ... }`.
 fn lines_without_tests(code: &str) -> usize {
     let all = code.lines().count();
     let Some((start, _)) = code.match_indices("#[cfg(test)]\nmod tests {").next() else {
@@ -146,7 +146,7 @@ fn long_functions(sources: &[Source]) -> Findings {
     findings
 }
 
-/// The first line and the length of each function that has a body.
+/// Returns the first line and the length of each function with a body.
 fn functions(code: &str) -> Vec<(usize, usize)> {
     let mut functions = Vec::new();
     for (at, _) in code.match_indices("fn ") {
@@ -161,7 +161,7 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
     functions
 }
 
-/// Where the first `{` is closed again. `None` if a `;` ends the item before it has a body.
+/// Returns the place where the first `{` is closed, or `None` if a `;` ends the item before it.
 fn end_of_body(code: &str) -> Option<usize> {
     let (mut braces, mut brackets) = (0_u32, 0_u32);
     for (at, c) in code.char_indices() {
@@ -202,7 +202,7 @@ fn nothing_is_left_unfinished() {
 }
 
 fn unfinished(sources: &[Source]) -> Findings {
-    // In two parts each, so that this file does not find itself.
+    // They are in two parts each, so that this file does not find itself.
     let words = [
         concat!("TO", "DO"),
         concat!("FIX", "ME"),
@@ -220,7 +220,7 @@ fn the_ledger_names_no_clock_or_io() {
 }
 
 fn impure_names(sources: &[Source]) -> Findings {
-    // Grouped imports would hide what they name from this check.
+    // Grouped imports would hide their names from this check.
     let words = [
         "Instant",
         "SystemTime",
@@ -254,7 +254,7 @@ fn only_the_broker_tells_the_ledger() {
     expect_none(&orders_outside_the_broker(&source::all()));
 }
 
-/// What the ledger is told, what it decides, and what links are given, all by the broker.
+/// Finds orders to the ledger and to links that are not the broker's.
 fn orders_outside_the_broker(sources: &[Source]) -> Findings {
     let why = "only the broker tells the ledger and carries out what it decides";
     let calls = [
@@ -278,7 +278,7 @@ fn locks_do_not_poison() {
     expect_none(&poisoning_locks(&source::all()));
 }
 
-/// With the locks of std each caller would have to say what it makes of a poisoned one.
+/// Finds locks of std, whose callers would have to handle poisoning.
 fn poisoning_locks(sources: &[Source]) -> Findings {
     let words = ["PoisonError", "Mutex", "MutexGuard", "RwLock", "Condvar"];
     let mut findings = Findings::new();
@@ -299,8 +299,7 @@ fn only_the_reaper_waits_for_children() {
 
 fn waits_outside_the_reaper(sources: &[Source]) -> Findings {
     let why = "only src/supervision/reap.rs waits for workers, and src/jobs for their commands";
-    // A worker's command is its own child, and nobody else's; so is what the test of copies forks, and
-    // a process that could not execute its program, of which nobody is told.
+    // A worker's command is the worker's own child, and so is the fork in the test of copies.
     let reapers = [
         "src/supervision/reap.rs",
         "src/supervision/reap/",
@@ -310,7 +309,7 @@ fn waits_outside_the_reaper(sources: &[Source]) -> Findings {
     ];
     let mut findings = Findings::new();
     for source in product(sources, &reapers) {
-        // `self.wait()` is a method of our own; a child is always held by a name.
+        // `self.wait()` is a method of this crate; a child is always held by a name.
         let view = source.code.replace("self.wait()", "");
         findings.extend(lines_with(
             source,
@@ -322,7 +321,7 @@ fn waits_outside_the_reaper(sources: &[Source]) -> Findings {
     findings
 }
 
-/// The files of the library and the binary, but for some places.
+/// Returns the files of the library and the binary, without some places.
 fn product<'a>(sources: &'a [Source], but_for: &'a [&str]) -> impl Iterator<Item = &'a Source> {
     let product = sources.iter().filter(|one| one.is_in(&PRODUCT));
     product.filter(|one| !one.is_in(but_for))
@@ -347,7 +346,7 @@ fn prints_and_exits(sources: &[Source]) -> Findings {
         "stderr()",
     ];
     let mut findings = Findings::new();
-    // What workers write to their stderr, and what of it is passed on to ours.
+    // These pass on the workers' stderr.
     let relay = ["src/sys/stderr.rs", "src/jobs/stderr.rs"];
     for source in product(sources, &command_line) {
         if source.is_in(&relay) {
@@ -414,8 +413,8 @@ fn unargued(sources: &[Source]) -> Findings {
     findings
 }
 
-/// Whether the comment above the statement that goes on after `before` argues. Lines of the same
-/// statement and attributes may stand between.
+/// Returns `true` if the comment above the statement that goes on after `before` argues. Lines of
+/// the same statement and attributes may stand between.
 fn has_argument(before: &[&str]) -> bool {
     let lines = before.iter().rev().map(|line| line.trim());
     let is_same_statement = |line: &&str| {
@@ -524,7 +523,7 @@ fn a_long_function_is_caught() {
     );
 }
 
-/// A rule, where it is broken, and how.
+/// A rule, a file that breaks it, and the finding.
 type Case = (fn(&[Source]) -> Findings, &'static str, &'static str);
 
 fn a_broken_rule_is_caught() {

@@ -1,5 +1,5 @@
-//! A supervisor that is PID 1 of a container, or a subreaper, is given the children of others that have
-//! ended: it waits for those who end as well, and for nobody else's.
+//! A supervisor that is PID 1 of a container, or a subreaper, gets the children of ended processes:
+//! it waits for these when they end, and for no other program's.
 
 #![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
 
@@ -22,8 +22,8 @@ crate::trials!(
 
 const METHODS: [&str; 2] = ["spawn", "fork"];
 
-/// Each of many items leaves a process that ends; the last one looks until there is none any more, for
-/// so many tenths of a second.
+/// Each of many items leaves a process that ends. The last item looks until there is none any more,
+/// for so many tenths of a second.
 const SCRIPT: &str = "test $1 = last || { sleep 0.01 & exit 0; }
     for n in $(seq 600); do
         zombies=0
@@ -37,7 +37,7 @@ const SCRIPT: &str = "test $1 = last || { sleep 0.01 & exit 0; }
     done
     exit 1";
 
-/// A namespace in which the command is PID 1, if there may be one here.
+/// Returns a namespace in which the command is PID 1, if it is permitted.
 fn contained(arguments: &[&str]) -> Option<Command> {
     let unshare = [
         "--user",
@@ -84,7 +84,7 @@ fn what_ends_is_waited_for_by_pid_1() {
     }
 }
 
-/// The `supervisor` command as somebody's whom the kernel gives orphans to.
+/// Starts the `supervisor` command in a process to which the kernel gives orphans.
 fn subreaper(arguments: &[&str]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
     command.args(["--format", "json"]).args(arguments);
@@ -108,7 +108,7 @@ fn what_has_left_its_session_is_waited_for() {
     }
 }
 
-/// More items may come, so the run goes on; nothing happens any more when its orphans end.
+/// Keeps the run going, because more items may come, while its orphans end.
 fn look_on_while_idle(method: &str, script: &str) {
     use std::io::Write;
 
@@ -116,7 +116,7 @@ fn look_on_while_idle(method: &str, script: &str) {
     let mut run = subreaper(&[&words[..], &["sh", "-c", script, "_"]].concat());
     let mut stdin = run.child.stdin.take().unwrap();
     stdin.write_all(b"1\n2\n3\n4\n5\n6\n7\n8\n").unwrap();
-    // One that is still booting is killed when the run is stopped.
+    // A worker that is still booting is killed when the run is stopped.
     let (mut done, mut started) = (0, 0);
     while (done, started) != (8, 2) {
         let event = run.event().unwrap();
@@ -124,7 +124,7 @@ fn look_on_while_idle(method: &str, script: &str) {
         started += usize::from(event["event"] == "worker_started");
     }
     until("nobody is left unwaited for", || zombies_of(run.pid()) == 0);
-    // Its workers' ends are told all the same.
+    // Its workers' ends are reported all the same.
     run.signal(Signal::SIGTERM);
     let (events, _) = run.finish();
     let exits = events
@@ -134,7 +134,7 @@ fn look_on_while_idle(method: &str, script: &str) {
     assert_eq!(codes, [Some(0), Some(0)], "{method}: {events:?}");
 }
 
-/// The program in which handlers leave processes behind, and which has a child of its own.
+/// A program in which handlers leave processes behind, and which has a child of its own.
 pub(crate) fn adopt(method: StartMethod) {
     set_child_subreaper(true).unwrap();
     let mut own = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
@@ -147,7 +147,7 @@ pub(crate) fn adopt(method: StartMethod) {
         queue.put(&Work::LeaveOrphan).unwrap();
     }
     queue.join().unwrap();
-    // Without being waited for they only become more.
+    // Without waiting their number only rises.
     until("most were waited for", || {
         queue.put(&Work::LeaveOrphan).unwrap();
         queue.join().unwrap();

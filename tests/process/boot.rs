@@ -70,7 +70,7 @@ fn dryers_lost_while_no_dish_comes_are_told() {
     assert_eq!(run.finish().1.code(), Some(3));
 }
 
-/// In a program with one thread, where another one ends, and where another one starts a worker.
+/// The program has one thread, or another one that ends, or another one that starts a worker.
 fn nobody_waits_for_workers_that_cannot_come() {
     let mut run = Run::play("joins alone");
     let lines: Vec<String> = std::iter::from_fn(|| run.line()).collect();

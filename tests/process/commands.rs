@@ -1,4 +1,4 @@
-//! Runs of a command for each item: what is filled in, what is shown, what is kept.
+//! Runs of a command for each item: the filled-in places, the output, the kept results.
 
 mod charges;
 mod deaths;
@@ -66,12 +66,12 @@ impl Place {
         fs::write(self.path(name), bytes).unwrap();
     }
 
-    /// A named pipe: whoever opens it waits for somebody at the other end.
+    /// Makes a named pipe, whose opening waits for the other end.
     fn gate(&self, name: &str) {
         mkfifo(&self.path(name), Mode::S_IRWXU).unwrap();
     }
 
-    /// Lets one through who reads at a gate.
+    /// Lets one reader through a gate.
     fn open_gate(&self, name: &str) {
         fs::write(self.path(name), b"go\n").unwrap();
     }
@@ -95,7 +95,7 @@ impl Place {
         Run::of(command)
     }
 
-    /// The columns of a job log, without its header.
+    /// Returns the columns of a job log, without its header.
     fn joblog(&self, name: &str) -> Vec<Vec<String>> {
         let text = self.text(name);
         let rows = text.lines().skip(1);
@@ -114,7 +114,7 @@ fn feed(command: &mut Command, input: &[u8]) -> Output {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
-    // It may end without having read all of it.
+    // The command may end without having read all of it.
     let feeding = std::thread::spawn(move || stdin.write_all(&input).is_ok());
     let output = child.wait_with_output().unwrap();
     feeding.join().unwrap();
@@ -152,11 +152,11 @@ mod own {
         long_inputs_and_outputs_do_not_lie_in_memory,
     );
 
-    /// Lines that break whatever is not exact.
+    /// Returns lines that break inexact programs.
     fn hard_lines() -> Vec<u8> {
         let letters = " \t'\"\\$`;&|<>(){}[]*?!#~=%^+-_,.:/@abcXYZ019äßé漢🙂";
         let letters: Vec<char> = letters.chars().collect();
-        // A generator of Lehmer's, so that all runs have the same lines.
+        // Lehmer's generator gives all runs the same lines.
         let mut state: u64 = 5;
         let mut next = |below: usize| {
             state = state * 48_271 % 2_147_483_647;
@@ -177,7 +177,7 @@ mod own {
         lines.into_bytes()
     }
 
-    /// Compared with GNU parallel itself where it is installed, and with the lines always.
+    /// The output is compared with GNU parallel's if it is installed, and with the lines always.
     fn hard_lines_give_the_same_bytes_as_gnu_parallel() {
         let (place, lines) = (Place::new(), hard_lines());
         let script = r#"printf '<%s>\n' "$1""#;
@@ -217,7 +217,7 @@ mod own {
         assert_eq!(output.stdout, b"a {}\n\n\xffb\n");
         let output = place.run(&["-0", "-k", "--stdin", "--", "cat"], b"a\0b\n\0");
         assert_eq!(output.stdout, b"ab\n");
-        // More than any argument may have.
+        // It is longer than any argument may be.
         let long = vec![b'x'; 3_000_000];
         let output = place.run(&["--stdin", "--", "wc", "-c"], &long);
         assert_eq!(stdout(&output).trim(), "3000001");
@@ -241,7 +241,7 @@ mod own {
         ];
         let output = place.run(&command, lines);
         assert_eq!(stdout(&output), "<a b [1,2] 1><ä  2>");
-        // What comes through a pipe is known to be wrong when it comes.
+        // A fault in a pipe is known only when it comes.
         let output = place.run(
             &["--json", "--", "echo", "{name}"],
             b"{\"name\":1}\n{\"x\":1}\n",
@@ -300,7 +300,7 @@ mod own {
         assert_eq!(stdout(&output), "a\nb\n");
     }
 
-    /// The second run is not told anew what the first one has done, and may have another command.
+    /// The second run repeats nothing of the first one, and may have another command.
     fn a_run_goes_on_with_its_journal() {
         let place = Place::new();
         place.gate("gate");
@@ -327,7 +327,7 @@ mod own {
         let did = place.text("did");
         let did: Vec<&str> = did.lines().collect();
         assert_eq!(did[..2], ["a", "b"]);
-        // It was begun by both.
+        // Both runs have begun it.
         let again = did.iter().filter(|item| **item == "c").count();
         assert_eq!((did.len(), again), (6, 2), "{did:?}");
         let numbers: Vec<String> = place
@@ -351,7 +351,7 @@ mod own {
         let waiting = read_pid(&place.path("a"));
         run.child.kill().unwrap();
         run.exit();
-        // So that nobody but the next run comes through the gate.
+        // This way only the next run comes through the gate.
         crate::support::until("its command has ended", || {
             !crate::support::is_alive(waiting)
         });
@@ -399,7 +399,7 @@ mod own {
         for _ in 0..600 {
             lines.write_all(&line).unwrap();
         }
-        // The last item waits until its supervisor was looked at.
+        // The last item waits until its supervisor was measured.
         lines.write_all(b"last\n").unwrap();
         let script = "case $(head -c 5) in
             last*) echo done > end; read x < gate;;
@@ -419,7 +419,7 @@ mod own {
     }
 }
 
-/// How many folders of runs there are.
+/// Returns the number of the runs' folders.
 fn scratches(place: &Place) -> usize {
     let entries = fs::read_dir(place.folder.path()).unwrap().flatten();
     let names = entries.map(|entry| entry.file_name().into_string().unwrap());

@@ -1,6 +1,6 @@
 //! CPython's own tests of `multiprocessing` and of the deadlocks of `concurrent.futures`, under
-//! their names, so that anyone can compare. What is mirrored and what deviates is told in
-//! `docs/cpython.md`. Tests that need threads only are in `tests/it/cpython`.
+//! their names, for comparison. `docs/cpython.md` tells the mirrored tests and the deviations.
+//! Tests that need threads only are in `tests/it/cpython`.
 
 mod deadlock;
 mod pool;
@@ -45,7 +45,7 @@ fn take<T: Clone + Serialize + DeserializeOwned>(queue: &JoinableQueue<T>) -> T 
     item
 }
 
-/// The pids of a pool when all of it is ready.
+/// Returns the pids of a pool when all of it is ready.
 fn ready_pids<T, R>(pool: &Supervisor<T, R>, workers: usize) -> Vec<u32> {
     until("all workers are ready", || pool.workers().len() == workers);
     pool.workers().iter().map(|worker| worker.pid).collect()
@@ -70,7 +70,7 @@ impl Gate {
         Work::AwaitFile(self.path())
     }
 
-    /// Waits until a worker has the item in its hands.
+    /// Waits until a worker has begun the item.
     fn await_visitor(&self) {
         let started = self.folder.path().join("gate.started");
         until("a worker is at the gate", || started.exists());
@@ -81,7 +81,7 @@ impl Gate {
     }
 }
 
-/// Sees the ends of worker processes.
+/// Observes the ends of worker processes.
 struct Witness {
     events: Receiver<EventKind>,
 }
@@ -106,7 +106,7 @@ impl Witness {
         (Arc::new(Telling(sender)), Witness { events })
     }
 
-    /// Waits for the end of one more worker process: its pid, and how it ended.
+    /// Waits for the end of one more worker process. Returns its pid and its exit.
     fn await_exit(&self) -> (u32, Exit) {
         let began = Instant::now();
         loop {
@@ -118,7 +118,7 @@ impl Witness {
         }
     }
 
-    /// The ends of worker processes so far that nobody has waited for.
+    /// Returns the ends of worker processes so far that were not waited for.
     fn exits(&self) -> Vec<(u32, Exit)> {
         let exits = self.events.try_iter().filter_map(|what| match what {
             EventKind::WorkerExited { pid, exit, .. } => Some((pid, exit)),

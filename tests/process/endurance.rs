@@ -13,7 +13,7 @@ crate::trials!(
     two_hundred_kills_of_the_supervisor_lose_nothing,
 );
 
-/// The finalizer of SplitMix64: a row of numbers that is the same in every run.
+/// Returns a number that is the same in every run, by the finalizer of SplitMix64.
 fn number(seed: u64) -> u64 {
     let z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,7 +33,7 @@ fn a_thousand_kills_of_workers_lose_nothing() {
         "0.5ms",
         "--dishes",
         &DISHES.to_string(),
-        // A dish may be there at several of so many kills.
+        // A dish may be under way at several of so many kills.
         "--max-attempts",
         "100",
         "--max-restarts",
@@ -74,7 +74,7 @@ fn a_thousand_kills_of_workers_lose_nothing() {
     assert_eq!(summary["retries"], retries.len());
 }
 
-/// What one job's runs told, one after the other.
+/// The reports of one job's runs, one after the other.
 #[derive(Default)]
 struct Told {
     done: BTreeSet<String>,
@@ -129,8 +129,8 @@ fn two_hundred_kills_of_the_supervisor_lose_nothing() {
             break (*summary).clone();
         }
     };
-    // Every dish has its one terminal record; what was told done was never begun again. A kill
-    // after a commit and before its event leaves a dish done of which nobody was told.
+    // Every dish has its one terminal record, and a dish that was reported done was never begun
+    // again. A kill after a commit and before its event leaves a done dish without a report.
     assert_eq!(
         (&summary["accepted"], &summary["done"]),
         (&DISHES.into(), &DISHES.into())
@@ -147,7 +147,7 @@ fn two_hundred_kills_of_the_supervisor_lose_nothing() {
     );
 }
 
-/// Kills the supervisor after some of its lines and some time more.
+/// Kills the supervisor after some of its lines and some more time.
 fn kill_at_some_moment(run: &Run, told: &mut Told) {
     let chance = number(told.kills);
     for _ in 0..chance % 24 {

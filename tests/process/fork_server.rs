@@ -1,5 +1,4 @@
-//! The fork server: workers forked from it are the supervisor's own children, whatever becomes of
-//! it.
+//! The fork server: workers forked from it are the supervisor's own children, even after its end.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -42,7 +41,7 @@ pub(crate) fn parent_of(pid: u32) -> u32 {
         .unwrap()
 }
 
-/// The fork server of the pool with this name.
+/// Returns the pid of the fork server of the pool with this name.
 pub(crate) fn fork_server_of(name: &str) -> u32 {
     let mut server = None;
     until("the fork server is there", || {
@@ -79,7 +78,7 @@ fn a_killed_fork_server_is_started_again_and_its_workers_live_on() {
     send(server, Signal::SIGKILL);
     until("the fork server is gone", || !is_alive(server));
     assert!(workers.iter().all(|worker| is_alive(worker.pid)));
-    // Who dies now is forked from the new one.
+    // A worker that dies now is forked from the new one.
     send(workers[0].pid, Signal::SIGKILL);
     until("another worker is there", || {
         let pids: Vec<u32> = pool.workers().iter().map(|worker| worker.pid).collect();
@@ -102,7 +101,7 @@ fn a_fork_server_preloads_once_and_a_spawned_worker_by_itself() {
         while loaders.len() < 2 {
             let works = [Work::Pid, Work::Loader];
             let told: Vec<u64> = pool.map(works).map(Result::unwrap).collect();
-            // Both may have been done by one of them, or not.
+            // One of them may have done both.
             let own: Vec<u64> = pool.workers().iter().map(|one| one.pid.into()).collect();
             match method {
                 StartMethod::Spawn => assert!(own.contains(&told[1]), "{told:?}"),

@@ -1,5 +1,4 @@
-//! Commands and the terminal of their supervisor: they have none, and Ctrl-Z and `fg` reach them by way
-//! of the supervisor.
+//! Commands have no terminal, so their supervisor passes Ctrl-Z and `fg` on to them.
 
 use std::fs;
 use std::path::Path;
@@ -66,14 +65,14 @@ struct Shell {
 }
 
 impl Shell {
-    /// The command is there.
+    /// Starts a run, and waits for the command.
     fn start(options: &str) -> Shell {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let (pid, go, fg) = (path("pid"), path("go"), path("fg"));
         mkfifo(&folder.path().join("go"), Mode::S_IRWXU).unwrap();
-        // It starts nobody: a shell whose child is stopped before it has become a program waits for
-        // that, and is not seen to be stopped itself.
+        // It starts no process: a shell whose child is stopped before it has become a program waits
+        // for that, and is not seen to be stopped itself.
         let job = format!("echo $$ > {pid}.new; read x < {go}");
         let program = env!("CARGO_BIN_EXE_supervisor");
         let script = format!(
@@ -93,14 +92,14 @@ impl Shell {
         }
     }
 
-    /// As a person does, who then sees that nothing runs any more.
+    /// Stops the run like a person, who then sees that nothing runs any more.
     fn stop(&self) {
         self.terminal.type_in(b"\x1a");
         until("the command stands still", || {
             state(self.command) == Some('T')
         });
         self.terminal.await_picture("the shell is back", |picture| {
-            // Behind what the terminal shows of the key, over what is left of the bars.
+            // It is behind the terminal's picture of the key, over the rest of the bars.
             let lines = picture.lines();
             lines.iter().any(|line| line.contains("stopped: 148"))
         });
@@ -113,7 +112,7 @@ impl Shell {
         });
     }
 
-    /// The command may end, and all is well.
+    /// Lets the command end, and expects success.
     fn end(mut self) {
         fs::write(self.folder.path().join("go"), "go\n").unwrap();
         let (bytes, status) = self.terminal.finish();
@@ -133,7 +132,7 @@ fn ctrl_z_stops_commands_and_fg_continues_them() {
     }
 }
 
-/// Here the time is what it is about.
+/// This test is about the time itself.
 fn the_time_in_which_a_run_stood_still_counts_for_no_limit() {
     let limit = Duration::from_secs(6);
     let shell = Shell::start("--timeout 6s");
@@ -144,7 +143,7 @@ fn the_time_in_which_a_run_stood_still_counts_for_no_limit() {
     shell.end();
 }
 
-/// The kernel stops nobody whom nobody would continue, and what it passes on ends at once.
+/// The kernel stops no process that could not be continued, and the suspension ends at once.
 fn a_supervisor_that_no_shell_looks_after_goes_on() {
     let mut terminal = Terminal::supervisor(&[
         "-w",

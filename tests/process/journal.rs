@@ -1,5 +1,5 @@
-//! Supervisors with a journal that are killed, and their successors: nothing is lost, and nothing
-//! that was told done is done again.
+//! Supervisors with a journal that are killed, and their successors: nothing is lost, and no item
+//! that was reported done is done again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,7 +47,7 @@ impl Place {
     }
 }
 
-/// How often each item was told done.
+/// The number of times that each item was reported done.
 type Done = BTreeMap<String, usize>;
 
 fn note(done: &mut Done, event: &Value) {
@@ -57,8 +57,8 @@ fn note(done: &mut Done, event: &Value) {
     }
 }
 
-/// Kills the run when so many more items were told done; what it had printed until then counts. It
-/// may be far ahead of what was read of it, and even be over.
+/// Kills the run after so many more reports of done items. Its output until then counts, and may be
+/// far ahead of the read part; the run may even be over.
 fn kill_after(mut run: Run, more: usize, done: &mut Done) {
     let before: usize = done.values().sum();
     while done.values().sum::<usize>() < before + more {
@@ -172,7 +172,7 @@ fn the_lock_ends_with_its_process() {
     third.exit();
 }
 
-/// Nobody has waited for the killed one, which is a zombie or not even that yet.
+/// The killed supervisor is a zombie that is not waited for, or not even that yet.
 fn a_successor_may_begin_at_once() {
     let place = Place::new();
     let mut runs = Vec::new();

@@ -1,8 +1,8 @@
-//! A kill at every step: of whoever puts, works and supervises, one run for each point until no
-//! point is left. Afterwards the same program is run again, as its user would, and nothing may be
-//! lost, done after it was told done, or told twice.
+//! A kill at every step of a putting, working or supervising process: one run for each point until
+//! no point is left. Afterwards the same program is run again, like by its user, and nothing may be
+//! lost, done after it was reported done, or reported twice.
 //!
-//! The points are compiled in with the feature `failpoints`; without it there is nothing to run.
+//! The points need the feature `failpoints`; without it there is nothing to run.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -26,21 +26,20 @@ crate::trials!(
     a_supervisor_killed_in_the_middle_of_a_start_leaves_nobody,
 );
 
-/// Items put by the program itself, and by its producer.
+/// The number of items put by the program itself, and by its producer.
 const OWN: u64 = 6;
 const PRODUCED: u64 = 4;
 
-/// Names the folder of the job; also in its workers, which inherit it.
+/// The variable with the folder of the job, which its workers inherit.
 const FOLDER: &str = "DISHRACK_TEST_FOLDER";
 
-/// The name of the play.
 pub(crate) const PLAY: &str = "journalled job";
 
 fn folder() -> PathBuf {
     PathBuf::from(std::env::var_os(FOLDER).expect("the test names a folder"))
 }
 
-/// Names the functions of its workers.
+/// Registers the functions of its workers.
 pub(crate) fn register(roles: &mut Roles) {
     roles.handler(clerk);
     roles.worker(producer);
@@ -57,7 +56,7 @@ fn note(line: &str) {
     diary.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-/// What the workers do.
+/// The workers' handler.
 pub(crate) fn clerk(n: u64) -> Result<u64, String> {
     note(&format!("did {n}"));
     Ok(n)
@@ -71,10 +70,10 @@ pub(crate) fn producer(queue: JoinableQueue<u64>) {
     }
 }
 
-/// The producer's process has ended.
+/// True once the producer's process has ended.
 static HAS_PRODUCED: AtomicBool = AtomicBool::new(false);
 
-/// Writes down what is told.
+/// An observer that writes the reports down.
 #[derive(Debug)]
 struct Diarist;
 
@@ -94,7 +93,7 @@ impl Observer for Diarist {
     }
 }
 
-/// The program: puts what was not put before, and joins.
+/// Runs the program: puts the items that were not put before, and joins.
 pub(crate) fn play() {
     let path = folder().join("journal");
     let queue = JoinableQueue::journaled(path, Durability::Full, Options::default()).unwrap();
@@ -104,7 +103,7 @@ pub(crate) fn play() {
         .name_items(|n: &u64| n.to_string())
         .observer(Arc::new(Diarist));
     let _clerks = clerks.handler(&queue, clerk).unwrap();
-    // It puts at most once, whatever becomes of it.
+    // It puts at most once, even if it dies.
     if fs::File::create_new(folder().join("produced")).is_ok() {
         let producers = Supervisor::builder().processes(1).name("producer");
         let producers = producers.restart(Restart::Temporary);
@@ -134,8 +133,8 @@ fn run(folder: &Path, kill: Option<&str>) -> bool {
     Run::of(command).exit().success()
 }
 
-/// One run with a kill where a role passes a point for the `n`-th time, and the runs that a user
-/// adds. False when it is not passed so often.
+/// Kills a run where a role passes a point for the `n`-th time, and adds the user's later runs.
+/// Returns `false` if the point is not passed so often.
 fn is_killed_at(role: &str, point: &str, n: u64) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("killed");
@@ -147,7 +146,7 @@ fn is_killed_at(role: &str, point: &str, n: u64) -> bool {
         assert!(is_killed && role == "supervisor", "{of}");
         assert!(run(folder.path(), None), "after {of}");
     }
-    // And once more: there is nothing left to do.
+    // The next run has nothing left to do.
     let diary = fs::read_to_string(folder.path().join("diary")).unwrap();
     assert!(run(folder.path(), None), "after {of}");
     let again = fs::read_to_string(folder.path().join("diary")).unwrap();
@@ -160,7 +159,7 @@ fn is_killed_at(role: &str, point: &str, n: u64) -> bool {
     is_killed
 }
 
-/// What must hold of every diary.
+/// Checks the promises in a diary.
 fn check(diary: &str, of: &str) {
     let (mut accepted, mut did) = (BTreeSet::new(), BTreeSet::new());
     let mut done = BTreeSet::new();
@@ -184,7 +183,7 @@ fn check(diary: &str, of: &str) {
         own.into_iter().all(|n| did.contains(n.as_str())),
         "{of}: {diary}"
     );
-    // One terminal record for each, told or not: a kill may come between a commit and its event.
+    // Each has one terminal record, even if a kill came between a commit and its event.
     let joined = diary.lines().last().unwrap();
     let expected = format!("joined {} 0", did.len());
     assert_eq!(joined, expected, "{of}: {diary}");

@@ -1,4 +1,4 @@
-//! Workers that are killed, crash or end while they work: no item is lost, and each death is told.
+//! Workers that are killed, crash or end at work: no item is lost, and each death is reported.
 
 use dishrack::{Cause, Exit, JoinableQueue, Joined, StartMethod, Supervisor};
 use nix::sys::signal::Signal;
@@ -28,7 +28,7 @@ fn forked_dryers_killed_again_and_again_lose_no_dish() {
     kill_again_and_again("fork");
 }
 
-/// Each twentieth dish gets its dryer killed: about every 100 ms, with two dryers at 10 ms a dish.
+/// Kills the dryer of each twentieth dish: about every 100 ms, with two dryers at 10 ms a dish.
 fn kill_again_and_again(method: &str) {
     let mut run = Run::supervisor(&[
         "--workers",
@@ -77,7 +77,7 @@ fn kill_again_and_again(method: &str) {
             .all(|retry| retry["cause"] == "killed by SIGKILL")
     );
     assert_eq!(summary["retries"], retries.len());
-    // The last kill may come when there is nothing left to start a dryer for.
+    // The last kill may come when no dish is left that would need a new dryer.
     let restarts = usize::try_from(summary["restarts"].as_u64().unwrap()).unwrap();
     assert!(
         restarts <= deaths && restarts + 2 >= deaths,
@@ -136,7 +136,7 @@ fn an_exit_is_told_with_its_code() {
     );
 }
 
-/// A worker with a batch in its hands crashes at one item of it: that one is charged.
+/// A worker with a batch of items crashes at one of them: that one is charged.
 fn items_only_prefetched_are_not_charged() {
     for method in [StartMethod::Spawn, StartMethod::Fork] {
         let queue = JoinableQueue::unbounded();
@@ -178,7 +178,7 @@ fn results_and_errors_tell_what_became_of_each_item() {
     assert_eq!(error, "item 2 failed 3 times, at last: exited with code 9");
 }
 
-/// The handler returns, but its worker cannot say so any more.
+/// The handler returns, but its worker cannot report it any more.
 fn an_item_that_ruins_its_workers_files_becomes_a_dead_letter() {
     for method in [StartMethod::Spawn, StartMethod::Fork] {
         let queue = JoinableQueue::unbounded();

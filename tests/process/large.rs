@@ -1,4 +1,4 @@
-//! Large items: they lie in shared memory, which is used again and leaves nothing behind.
+//! Large items: they lie in shared memory, which is reused and leaves nothing behind.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -36,7 +36,7 @@ fn a_blob_is_read_where_it_lies() {
     }
 }
 
-/// Each item says what the one before it was, which the worker has kept.
+/// Each item returns the one before it, which the worker has kept.
 fn a_blob_that_is_kept_stays_what_it_is() {
     let queue = JoinableQueue::bounded(4);
     let pool = roles::start(&queue, 1).unwrap();
@@ -74,7 +74,7 @@ fn a_kept_blob_dies_with_its_worker() {
     }
 }
 
-/// Run in a process of its own, so that its files are its own.
+/// It runs in a process of its own, so that its files are its own.
 fn shared_memory_is_used_again() {
     let arguments = ["--workers", "2", "--payload", "1048576", "--wash", "0"];
     let mut run = Run::supervisor(
@@ -158,7 +158,7 @@ fn large_results_and_puts_come_back_whole() {
         let back: Vec<Blob> = pool.map(blobs).map(Result::unwrap).collect();
         assert!(back == expected);
     }
-    // Each handler puts the half of what it got, down to one byte.
+    // Each handler puts half of its item, down to one byte.
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(2);
     let _pool = builder.handler(&queue, roles::halve).unwrap();
@@ -166,7 +166,7 @@ fn large_results_and_puts_come_back_whole() {
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 21);
 }
 
-/// Where no memory can be shared, `put` says so, and what was put before is a dead letter.
+/// If no memory can be shared, `put` says so, and an item put before is a dead letter.
 fn no_shared_memory_is_told() {
     let executable = std::env::current_exe().unwrap();
     let mut command = Command::new("sh");

@@ -1,4 +1,4 @@
-//! Time limits, cancelled items, workers that are replaced in good time, and what histories tell.
+//! Time limits, cancelled items, workers that are replaced in good time, and their histories.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
@@ -58,7 +58,7 @@ fn counts(queue: &JoinableQueue<Work>) -> Counts {
     queue.counts().unwrap()
 }
 
-/// The processes of a pool, when all of them are ready.
+/// Returns the pids of a pool when all of it is ready.
 fn ready(pool: &Supervisor<Work, u64>, workers: usize) -> Vec<u32> {
     until("all are ready", || pool.workers().len() == workers);
     pool.workers().iter().map(|worker| worker.pid).collect()
@@ -90,7 +90,7 @@ fn a_stopped_dryer_is_killed_and_its_dish_dried_by_another() {
         .iter()
         .find(|exit| exit["pid"] == first["pid"])
         .unwrap();
-    // Stopped, it could not follow SIGTERM.
+    // A suspended worker could not follow SIGTERM.
     assert_eq!(killed["signal"], "SIGKILL");
     assert_eq!(named(&events, "summary")[0]["done"], 6);
 }
@@ -153,7 +153,7 @@ fn a_loop_over_the_limit_is_charged_with_what_it_holds() {
     assert_eq!(letters[0].history[1].cause, Cause::TimedOut(LIMIT));
 }
 
-/// Without a limit a worker may be stopped for as long as anybody likes.
+/// Without a limit a worker may be suspended for any time.
 fn slow_is_not_dead() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("go").display().to_string();
@@ -217,7 +217,7 @@ fn workers_are_replaced_when_they_have_grown() {
     let leaks = (0..9).map(|_| Work::Leak(80 << 20));
     let pids: Vec<u64> = pool.map(leaks).map(Result::unwrap).collect();
     let first = pids.iter().filter(|pid| **pid == pids[0]).count();
-    // It is told after the third, and may be given a fourth before its supervisor knows.
+    // The bound is reported after the third item, when a fourth may be under way already.
     assert!((2..=4).contains(&first), "{pids:?}");
     assert_eq!((counts(&queue).retries, pool.restarts()), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! Handlers that write where they should not, or cut memory short: they end themselves at most.
+//! Handlers that write to wrong places, or cut memory short: they end themselves at most.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -27,7 +27,7 @@ crate::trials!(
 
 const METHODS: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::Fork];
 
-/// A mapping of shared memory, out of `/proc/PID/maps`.
+/// A mapping of shared memory, from `/proc/PID/maps`.
 struct Shared {
     start: usize,
     end: usize,
@@ -49,7 +49,7 @@ fn shared_of(pid: &str) -> Vec<Shared> {
     parsed.collect()
 }
 
-/// Cuts every memory short that has a name here, by any file that leads to it.
+/// Cuts all memory short that has a name here, by any file that leads to it.
 pub(crate) fn cut() {
     for folder in ["/proc/self/fd", "/proc/self/map_files"] {
         // Only root may read the second one.
@@ -71,7 +71,7 @@ pub(crate) fn cut() {
     }
 }
 
-/// Tries all ways to write over the memory in which these bytes lie: as root, who may open anything.
+/// Tries all ways to overwrite the memory of these bytes: as root, who may open anything.
 pub(crate) fn scribble(blob: &Blob) -> Result<u64, String> {
     let at = blob.as_ptr().addr();
     let all = shared_of("self");
@@ -83,12 +83,12 @@ pub(crate) fn scribble(blob: &Blob) -> Result<u64, String> {
         return Err("it was written through /proc/self/mem".into());
     }
     let start = std::ptr::NonNull::new(mapping.start as *mut std::ffi::c_void).unwrap();
-    // SAFETY: what becomes of the mapping is the point of this.
+    // SAFETY: the effect on the mapping is the point of this.
     let opened = unsafe { mprotect(start, rubbish.len(), ProtFlags::PROT_WRITE) };
     if opened.is_ok() {
         return Err("it was made writable".into());
     }
-    // SAFETY: none. The process is to die of it.
+    // SAFETY: none. The process must die of it.
     unsafe {
         let start = start.as_ptr().cast::<u8>();
         start.copy_from_nonoverlapping(rubbish.as_ptr(), rubbish.len());
@@ -96,14 +96,14 @@ pub(crate) fn scribble(blob: &Blob) -> Result<u64, String> {
     Err("it was written".into())
 }
 
-/// Writes over everything shared that this process can write to, which is its ring pair. Once, if there is a
-/// file to remember it.
+/// Overwrites all shared memory that this process can write to, which is its ring pair. It does so
+/// only once, if there is a file to remember it.
 pub(crate) fn scribble_own(path: &str) {
     if !path.is_empty() && File::create_new(path).is_err() {
         return;
     }
     for mapping in shared_of("self").iter().filter(|one| one.may_write) {
-        // SAFETY: none, for this process; nobody else can be harmed by it, which is the point.
+        // SAFETY: none, for this process; no other can be harmed by it, which is the point.
         unsafe {
             let start = mapping.start as *mut u8;
             start.write_bytes(0xa5, mapping.end - mapping.start);
@@ -121,7 +121,7 @@ pub(crate) fn write_nonsense(value: u64, words: usize) {
     }
 }
 
-/// The supervisor, in a process of its own: it would be the one to die.
+/// Runs the supervisor in a process of its own, because it would be the one to die.
 pub(crate) fn have_it_cut() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
@@ -146,7 +146,7 @@ pub(crate) fn have_it_cut() {
     }
 }
 
-/// Gives back what it got, after it has cut short what earlier results lie in.
+/// Returns its item, after it has cut the memory of earlier results short.
 pub(crate) fn mirror_and_cut(blob: Blob) -> Result<Blob, String> {
     cut();
     Ok(blob)
@@ -235,8 +235,7 @@ fn who_always_writes_over_its_ring_pair_becomes_a_dead_letter() {
     }
 }
 
-/// So many words are at the beginning of a ring pair: what says which deliveries its worker is at, and all
-/// that is not a ring.
+/// The words at the beginning of a ring pair: the scoreboard, and all that is not a ring.
 const BOARD_WORDS: usize = 6;
 const HEADER_WORDS: usize = 512;
 
@@ -269,7 +268,7 @@ fn small_nonsense_in_a_ring_pair_harms_no_other_item() {
                 Work::Nonsense(value, words, code),
                 "{what}"
             );
-            // What is done was run, though perhaps more than once.
+            // Done items were run, though perhaps more than once.
             let ran = fs::read_dir(folder.path())
                 .unwrap()
                 .map(|entry| entry.unwrap().path());
@@ -283,13 +282,13 @@ fn small_nonsense_in_a_ring_pair_harms_no_other_item() {
     }
 }
 
-/// Items that fork, and how often they were run in all.
+/// Items that fork, and the number of their runs.
 struct Forks {
     folder: tempfile::TempDir,
     queue: JoinableQueue<Work>,
 }
 
-/// So many items fork.
+/// The number of items that fork.
 const FORKS: usize = 30;
 
 impl Forks {

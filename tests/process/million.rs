@@ -6,7 +6,7 @@ use crate::support::{Run, named};
 
 crate::trials!(a_million_dishes_are_done_in_bounded_memory);
 
-/// Far less than a million dishes would take, and several times what is used.
+/// Far less than a million dishes would take, and several times the use.
 const PEAK_KIB_MAX: u64 = 64 * 1024;
 
 fn a_million_dishes_are_done_in_bounded_memory() {
@@ -35,7 +35,7 @@ fn a_million_dishes_are_done_in_bounded_memory() {
     assert!(peak < PEAK_KIB_MAX, "{peak} KiB at the peak");
 }
 
-/// The most memory that a process ever had; 0 when it is gone.
+/// Returns the most memory that a process ever had; 0 when it is gone.
 fn peak_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,5 +1,5 @@
-//! The nine ways in which `multiprocessing.JoinableQueue` loses items or hangs, r1 to r9, and what
-//! becomes of them here.
+//! The nine ways in which `multiprocessing.JoinableQueue` loses items or hangs, r1 to r9, tried
+//! here.
 
 use std::time::Duration;
 
@@ -27,7 +27,6 @@ fn join(queue: &Queue) -> Joined {
     queue.join_timeout(DEADLINE).unwrap()
 }
 
-/// The pid of the only worker.
 fn only_worker<R>(pool: &Supervisor<Work, R>) -> u32 {
     until("the worker is ready", || pool.workers().len() == 1);
     pool.workers()[0].pid
@@ -94,7 +93,7 @@ fn r4_an_item_that_does_not_serialize() {
     assert!(error.is_not_serializable());
     assert!(error.to_string().contains("Work"), "{error}");
     assert_eq!(queue.len(), 0);
-    // It left no trace: the queue's one place is free, and join has nothing to wait for.
+    // The item left no trace: the queue's one place is free, and join has nothing to wait for.
     assert_eq!(join(&queue), Joined { done: 0, dead: 0 });
     let _pool = roles::start(&queue, 1).unwrap();
     queue.put(&Work::Nothing).unwrap();
@@ -119,7 +118,7 @@ fn r6_a_producer_killed_in_the_middle_of_sending() {
     until("it is putting", || queue.len() >= 3);
     send(pid, Signal::SIGKILL);
     producer.stop();
-    // Whole items only, others can put, and a get keeps its time.
+    // There are only whole items, others can put, and a get keeps its time.
     let received = queue.len();
     queue.put(&Work::Nothing).unwrap();
     for _ in 0..received {
@@ -164,13 +163,13 @@ fn r9_joining_before_draining_a_large_item() {
     queue.put(&Work::Carry(vec![1; 1 << 20])).unwrap();
     let pool = roles::start(&queue, 1).unwrap();
     assert_eq!(join(&queue).done, 1);
-    // Its result is as large as the item, and nobody takes it.
+    // Its result is as large as the item, and is not taken.
     queue.put(&Work::Carry(vec![2; 1 << 20])).unwrap();
     pool.stop();
     assert!(pool.workers().is_empty());
 }
 
-/// Not one of the nine, but their sum: what is given up on tells its whole story.
+/// Returns the history of a dead letter, which sums up the nine.
 pub(crate) fn history_of_a_crash() -> Vec<Cause> {
     let queue = Queue::with(Options::default());
     let _pool = roles::start(&queue, 1).unwrap();

@@ -1,4 +1,4 @@
-//! A supervisor that is SIGKILLed takes its workers along, and what they have started.
+//! A supervisor that is SIGKILLed takes its workers along, and their children.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ crate::trials!(
     the_children_of_a_killed_worker_end_with_it,
 );
 
-/// How long anything may outlive its supervisor.
+/// The time for which a process may outlive its supervisor.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The pids of both workers and of the child that each has started.
+/// Returns the pids of both workers and of each one's child.
 fn family(run: &Run) -> Vec<u32> {
     let mut pids = Vec::new();
     for _ in 0..2 {
@@ -27,13 +27,13 @@ fn family(run: &Run) -> Vec<u32> {
         assert_eq!(words[0], "child", "{line}");
         pids.extend(words[1..].iter().map(|pid| pid.parse::<u32>().unwrap()));
     }
-    // Whatever else there is, such as a fork server.
+    // Also other children, such as a fork server.
     pids.extend(children_of(run.pid()));
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     pids
 }
 
-/// They have not set up anything yet: only the kernel can tell them.
+/// They have not set up anything yet, so only the kernel can tell them.
 fn workers_that_hang_in_boot_end_with_the_supervisor() {
     let mut run = Run::play("hangs in boot for long");
     for _ in 0..2 {

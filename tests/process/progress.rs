@@ -1,4 +1,4 @@
-//! How far a run is: bars on a terminal, JSON for scripts, and what is left when it ends.
+//! The progress of a run: bars on a terminal, JSON for scripts, and a clean end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
@@ -29,14 +29,14 @@ crate::trials!(
     how_to_go_on_is_said_without_a_terminal_as_well,
 );
 
-/// Nothing ends, so that what is shown stays.
+/// No item ends, so that the display stays.
 const FOR_EVER: [&str; 5] = ["--quiet", "--wash", "0", "--dry", "1000s"];
 
 fn on_terminal(arguments: &[&str]) -> Terminal {
     Terminal::supervisor(&[&FOR_EVER, arguments].concat())
 }
 
-/// Nothing of the bars is left, the cursor is to be seen, and the next line begins at its start.
+/// Checks that no bars are left, the cursor is visible, and the next line begins at its start.
 fn expect_clean(bytes: &[u8]) -> Picture {
     let picture = Picture::of(bytes);
     let lines = picture.lines();
@@ -110,7 +110,7 @@ fn lines_on_the_terminal_are_display_enough() {
             String::from_utf8_lossy(&bytes)
         );
     }
-    // Whoever shows what goes into a pipe does not know of the bars.
+    // The program behind the pipe does not know of the bars.
     let mut run = Terminal::script("supervisor --wash 0 --dry 150ms -w 1 | cat | cat");
     let (bytes, _) = run.finish();
     assert!(
@@ -118,7 +118,7 @@ fn lines_on_the_terminal_are_display_enough() {
         "{}",
         String::from_utf8_lossy(&bytes)
     );
-    // What goes elsewhere leaves the terminal to the bars.
+    // Output that goes elsewhere leaves the terminal to the bars.
     for elsewhere in ["> /dev/null", "| cat > /dev/null"] {
         let script = format!("supervisor --wash 0 --dry 150ms -w 1 {elsewhere}");
         let (bytes, _) = Terminal::script(&script).finish();
@@ -273,7 +273,7 @@ fn a_narrower_terminal_gets_narrower_bars() {
     });
 }
 
-/// The lines of progress on stderr, as they come.
+/// Returns the lines of progress on stderr, as they come.
 fn reports(from: impl std::io::Read) -> impl Iterator<Item = Value> {
     let lines = BufReader::new(from).lines().map_while(Result::ok);
     let objects = lines.filter(|line| line.starts_with('{'));
@@ -281,7 +281,7 @@ fn reports(from: impl std::io::Read) -> impl Iterator<Item = Value> {
 }
 
 fn progress_as_json_is_an_object_a_line() {
-    // More than a second, so that there is one line in between.
+    // It takes more than a second, so that there is one line in between.
     let output = piped(&["--quiet", "--progress", "json", "--dishes", "12", "-w", "1"]);
     assert_eq!(output.status.code(), Some(0));
     let reports: Vec<Value> = reports(&output.stderr[..]).collect();
@@ -409,7 +409,7 @@ fn how_to_go_on_is_said_without_a_terminal_as_well() {
     );
 }
 
-/// tmux keeps what it takes for a screen that is cleared, and it has no more than one here.
+/// tmux saves what it takes for a cleared screen, and it has no more than one here.
 fn bars_in_the_first_row_leave_nothing_in_the_history_of_tmux() {
     let folder = tempfile::tempdir().unwrap();
     let size = folder.path().join("size");

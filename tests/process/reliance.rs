@@ -1,5 +1,5 @@
-//! Tiny items make batches and keep others asleep: that must not hold up anything when an item
-//! turns out to be long, or a worker is stopped.
+//! Tiny items make batches and keep other workers asleep: that must not delay anything when an item
+//! turns out to be long, or a worker is suspended.
 
 use dishrack::{JoinableQueue, StartMethod, Supervisor};
 use nix::sys::signal::Signal;
@@ -14,7 +14,7 @@ crate::trials!(
     tiny_items_before_a_crash_are_not_done_again,
 );
 
-/// Two workers that have had nothing but tiny items.
+/// Makes two workers that have had nothing but tiny items.
 fn warm_pool(method: StartMethod) -> (JoinableQueue<Work>, Supervisor<Work, u64>) {
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(2).start_method(method);
@@ -59,7 +59,7 @@ fn few_items_do_not_wait_for_a_stopped_worker() {
     for round in 1..=10 {
         send(stopped, Signal::SIGSTOP);
         put(&queue, 100);
-        // What the stopped one was given first is its own: slow is not dead.
+        // The items that the suspended worker was given stay its own: slow is not dead.
         until("nothing waits", || queue.counts().unwrap().waiting == 0);
         send(stopped, Signal::SIGCONT);
         let joined = queue.join_timeout(DEADLINE).unwrap();
@@ -67,7 +67,7 @@ fn few_items_do_not_wait_for_a_stopped_worker() {
     }
 }
 
-/// However many were put, the last ones are done without anybody putting or joining.
+/// In a batch of any size, the last items are done without another put or join.
 fn a_producer_that_pauses_leaves_nothing_behind() {
     let (queue, _pool) = warm_pool(StartMethod::Spawn);
     let mut expected = 20_000;
@@ -78,7 +78,7 @@ fn a_producer_that_pauses_leaves_nothing_behind() {
     }
 }
 
-/// What a worker has finished is acknowledged also if nobody has looked before it is killed.
+/// Finished items are acknowledged even if the words were not read before the worker is killed.
 fn tiny_items_before_a_crash_are_not_done_again() {
     let (queue, _pool) = warm_pool(StartMethod::Spawn);
     for _ in 0..50 {

@@ -1,4 +1,4 @@
-//! What worker processes of these tests do, and small programs that this executable can be.
+//! The work of these tests' worker processes, and small programs that this executable can be.
 
 #![allow(
     clippy::exit,
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{cpython, memory, strangers, support};
 
-/// What a worker is to do.
+/// The work of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Work {
     /// Return at once.
@@ -31,13 +31,13 @@ pub(crate) enum Work {
     Exit(i32),
     /// Be killed by this signal.
     Signal(i32),
-    /// Say what the process's pid is.
+    /// Return the process's pid.
     Pid,
-    /// Say which process has preloaded what this one has.
+    /// Return the pid of the process that has preloaded this one's program.
     Loader,
     /// Count the process's open files.
     CountFiles,
-    /// Close every file that is not its own to close.
+    /// Close every file that the worker must not close.
     CloseFiles,
     /// Start a long-lived child, print its pid, and never return.
     StartChild,
@@ -47,37 +47,37 @@ pub(crate) enum Work {
     Refuse(String),
     /// Let SIGTERM do nothing, and never return.
     Stubborn,
-    /// Have a process end whose parent has ended.
+    /// Make a process end whose parent has ended.
     LeaveOrphan,
-    /// Keep this many bytes for ever. Say what the process's pid is.
+    /// Keep this many bytes for ever. Return the process's pid.
     Leak(usize),
     /// Make this file with `.started` after its name, and wait for it without.
     AwaitFile(String),
     /// Put this many items that do nothing.
     PutMore(u32),
-    /// Only serializes halfway.
+    /// An item that only serializes halfway.
     #[serde(serialize_with = "refuse")]
     Unserializable(u8),
     /// Bytes to carry.
     Carry(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// Twice the sum of these bytes, plus 1 if they are read where the supervisor wrote them.
+    /// Return twice the sum of these bytes, plus 1 if they lie where the supervisor wrote them.
     Look(Blob),
-    /// Keep these bytes, and say the sum of those kept until now.
+    /// Keep these bytes, and return the sum of those kept until now.
     Keep(Blob),
     /// Cut short all shared memory that this process can name.
     Cut,
-    /// Write over all memory in which these bytes lie.
+    /// Overwrite all memory of these bytes.
     Scribble(Blob),
-    /// Write over all shared memory that this process can write to, if this file is not there yet.
+    /// Overwrite all shared memory that this process can write to, if this file is not there yet.
     ScribbleOwn(String),
-    /// Write this number over so many words of the memory that this process shares with its supervisor,
-    /// from its beginning, and then end with this code, unless it is 0.
+    /// Overwrite so many words of the memory that this process shares with its supervisor with this
+    /// number, from its beginning, and then end with this code, unless it is 0.
     Nonsense(u64, usize, i32),
     /// Add a byte to this file.
     Note(String),
     /// The same, and fork: the child returns as well.
     Fork(String),
-    /// End of a loop.
+    /// End the loop.
     Leave,
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         Work::Note(path) => note(&path),
         Work::Fork(path) => {
             note(&path);
-            // SAFETY: none, for the child: what becomes of one that returns is the point.
+            // SAFETY: none, for the child: its return is the point.
             unsafe { nix::unistd::fork() }.unwrap();
         }
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
@@ -165,7 +165,7 @@ fn await_file(path: &str) {
 
 fn close_files() {
     for fd in 3..1000 {
-        // Not open, or somebody else's: that is the point.
+        // It is not open, or belongs to other code: that is the point.
         let _ = nix::unistd::close(fd);
     }
 }
@@ -187,12 +187,12 @@ fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().copied().map(u64::from).sum()
 }
 
-/// A handler that gives back what it got.
+/// Returns its item.
 pub(crate) fn mirror(blob: Blob) -> Result<Blob, String> {
     Ok(blob)
 }
 
-/// A handler that puts the half of what it got.
+/// Puts half of its item.
 pub(crate) fn halve(blob: Blob) -> Result<(), String> {
     if blob.len() > 1 {
         let queue = JoinableQueue::<Blob>::current().unwrap();
@@ -222,14 +222,14 @@ pub(crate) fn chapters_loop(queue: JoinableQueue<Work>) {
     }
 }
 
-/// A producer: puts two items and ends its process without a word.
+/// Puts two items and ends its process without a word.
 pub(crate) fn put_and_exit(queue: JoinableQueue<Work>) {
     queue.put(&Work::Nothing).unwrap();
     queue.put(&Work::Nothing).unwrap();
     std::process::exit(0);
 }
 
-/// A producer that is killed while it puts large items, one after the other.
+/// Puts large items, one after the other, until it is killed.
 pub(crate) fn put_for_ever(queue: JoinableQueue<Work>) {
     loop {
         queue.put(&Work::Carry(vec![7; 1 << 20])).unwrap();
@@ -246,7 +246,7 @@ pub(crate) fn wait_in_get(queue: JoinableQueue<Work>) {
     let _ = queue.get();
 }
 
-/// A worker that never comes to serve: this runs before `serve`, in every process.
+/// Runs before `serve` in every process, for workers that never come to serve.
 pub(crate) fn before_serving() {
     if !is_worker_process() {
         return;
@@ -292,7 +292,7 @@ pub(crate) fn serve() {
     });
 }
 
-/// A pool of handlers.
+/// Makes a pool of handlers.
 pub(crate) fn start(
     queue: &JoinableQueue<Work>,
     workers: usize,
@@ -327,7 +327,7 @@ pub(crate) fn play(name: &str) {
             say(&format!("{} dead", queue.join().unwrap().dead));
         }
         "carries much" => {
-            // One that was put before there were worker processes fails when it is handed out.
+            // An item that was put before there were worker processes fails when it is handed out.
             queue.put(&Work::Carry(vec![7; 1 << 20])).unwrap();
             let _pool = start(&queue, 1).unwrap();
             queue.put(&Work::Nothing).unwrap();
@@ -373,8 +373,7 @@ pub(crate) fn play(name: &str) {
     }
 }
 
-/// Waits on queues that nobody has worked on: in the only thread, beside one that ends, and beside one
-/// that starts a worker.
+/// Waits on queues without workers: in the only thread, beside a short one, beside a late worker.
 fn join_alone(queue: &JoinableQueue<Work>) {
     let say_error = |error: dishrack::Error| {
         assert!(error.is_no_workers_left(), "{error}");
@@ -400,7 +399,7 @@ fn join_alone(queue: &JoinableQueue<Work>) {
     });
 }
 
-/// Those in which somebody does harm.
+/// Runs the plays with an attack.
 fn play_an_attack(name: &str) {
     match name {
         "cuts its memory short" => memory::have_it_cut(),

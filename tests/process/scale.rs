@@ -72,7 +72,7 @@ fn a_workers_files_do_not_grow_with_its_siblings() {
     }
 }
 
-/// Run in a process of its own, so that its files and children are its own.
+/// It runs in a process of its own, so that its files and children are its own.
 fn five_hundred_restarts_leave_nothing_behind() {
     for method in ["spawn", "fork"] {
         let folder = tempfile::tempdir().unwrap();
@@ -124,8 +124,7 @@ fn kill_500_times(run: &Run) {
     until("no zombies", || zombies_of(run.pid()) == 0);
 }
 
-/// Both runs are made by one shell, so that both inherit the same files; and what is said to fit
-/// does fit.
+/// One shell makes both runs, so that both inherit the same files. The named number must be enough.
 fn too_few_files_are_told_before_anything_is_started() {
     let script = format!(
         "ulimit -n 128

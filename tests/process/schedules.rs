@@ -1,7 +1,7 @@
-//! The chapter's schedules: when each dish is washed and dried, by one person and by several.
+//! The chapter's schedules: the times of washing and drying, by one person and by several.
 //!
-//! These are the only tests about time, because the schedule is what the chapter is about. They run
-//! at its own pace: a second to wash and two to dry, to within 0.2 s.
+//! These are the only tests about time, because the schedule is the chapter's subject. They run at
+//! its own pace: a second to wash and two to dry, to within 0.2 s.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn seconds(event: &Value) -> f64 {
     Value::as_f64(&event["t_us"]).unwrap() / 1e6
 }
 
-/// Runs the chapter's four dishes, and compares when washing and drying begin and when all ends.
+/// Runs the chapter's four dishes, and compares the beginnings of washing and drying, and the end.
 fn check(arguments: &[&str], washes: [f64; 4], dries: [f64; 4], end: f64) {
     let mut run = Run::supervisor(arguments);
     let (events, status) = run.finish();
@@ -76,7 +76,7 @@ fn two_dryer_tasks_keep_up() {
     check(&arguments, ONE_A_SECOND, [1.0, 2.0, 3.0, 4.0], 6.0);
 }
 
-/// With one dryer the washer stands with dish-2 in hand until dish-1 is dry.
+/// With one dryer the washer waits with dish-2 in hand until dish-1 is dry.
 fn direct_handing_over_makes_the_washer_wait() {
     let arguments = ["--workers", "1", "--direct"];
     check(&arguments, [0.0, 1.0, 3.0, 5.0], [1.0, 3.0, 5.0, 7.0], 9.0);

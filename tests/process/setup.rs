@@ -1,4 +1,4 @@
-//! Programs that are set up wrongly end in a clear error, never in a hang or a fork bomb.
+//! Programs with a wrong setup end in a clear error, never in a hang or a fork bomb.
 
 #![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
 
@@ -51,7 +51,7 @@ fn a_program_that_would_not_learn_of_ends_is_told() {
     says("ignores SIGCHLD", "SIGCHLD: is ignored by this program");
 }
 
-/// The lines on stderr of a run that must end with 2.
+/// Returns the lines on stderr of a run that must end with 2.
 fn complaints(command: &mut Command) -> Vec<String> {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
@@ -61,7 +61,7 @@ fn complaints(command: &mut Command) -> Vec<String> {
 
 const RUN: [&str; 6] = ["-w", "3", "--", "true", ":::", "a"];
 
-/// A run where nothing is below this folder. `None` where the system allows no such thing.
+/// Returns a run with an empty folder in this place, or `None` if the system does not permit it.
 fn without(folder: &str) -> Option<Vec<String>> {
     let supervisor = env!("CARGO_BIN_EXE_supervisor");
     let mount = format!("mount -t tmpfs none {folder}");
@@ -98,8 +98,8 @@ fn a_system_without_dev_null_is_told_once() {
     }
 }
 
-/// Has the kernel refuse a system call with EPERM to this process and whatever it executes, as profiles of
-/// containers do; if it is given, only with this first argument.
+/// Makes the kernel refuse a system call with EPERM to this process and the programs that it
+/// executes, like a container's profile. If a first argument is given, only with that.
 fn refuse(call: libc::c_long, first_argument: Option<u32>) -> io::Result<()> {
     let load = |offset| (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
     let equals = |value, skipped| {
@@ -113,7 +113,7 @@ fn refuse(call: libc::c_long, first_argument: Option<u32>) -> io::Result<()> {
     let end = |with| (libc::BPF_RET | libc::BPF_K, 0, 0, with);
     let errno = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
     let call = u32::try_from(call).map_err(io::Error::other)?;
-    // seccomp_data: the number of the call is at 0, and the first argument, little end first, at 16.
+    // seccomp_data: the call's number is at 0, and the first argument, little end first, at 16.
     let program = match first_argument {
         None => vec![load(0), equals(call, 1), end(errno)],
         Some(argument) => {

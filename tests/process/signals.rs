@@ -119,7 +119,7 @@ fn a_stopped_worker_stops_nobody_else() {
     let stopped = pid_of(&first);
     send(stopped, Signal::SIGSTOP);
     until("it is stopped", || state(stopped) == Some('T'));
-    // The other one does everything else: of dishes that take this long each has one in hand.
+    // The other one does everything else. Of such slow dishes each has one in hand.
     for _ in 0..58 {
         run.await_event("done");
     }
@@ -152,7 +152,7 @@ fn a_closed_stdout_ends_quietly() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // As `head -1` does: read a little and go.
+        // As `head -1` does: read a little and close.
         let mut first = [0; 1];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
         drop(child.stdout.take());
@@ -183,7 +183,7 @@ fn stop_leaves_the_rest_in_the_queue() {
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 2);
 }
 
-/// A full pipe that nobody reads: the run ends all the same, at the latest after its grace.
+/// A full pipe is not read: the run ends all the same, at the latest after its grace.
 fn a_stdout_that_nobody_reads_does_not_keep_it() {
     let supervisor = env!("CARGO_BIN_EXE_supervisor");
     let mut child = Command::new(supervisor)
@@ -241,7 +241,7 @@ fn a_silent_stdin_does_not_keep_it() {
     assert_eq!(run.finish().1.code(), Some(143));
 }
 
-/// As `nohup` has it.
+/// `nohup` does it so.
 fn a_signal_that_was_ignored_stays_ignored() {
     let supervisor = env!("CARGO_BIN_EXE_supervisor");
     let script = format!(
@@ -295,7 +295,7 @@ fn term_beyond_the_grace_ends_one_person_too() {
     assert_eq!(named(&events, "summary").len(), 1);
 }
 
-/// Those that a program hears of seldom, and that a shell's `kill` knows.
+/// These are rare signals that a shell's `kill` knows.
 fn signals_that_end_a_program_end_it_in_order() {
     for (signal, code) in [
         (Signal::SIGUSR1, 138),
@@ -312,7 +312,7 @@ fn signals_that_end_a_program_end_it_in_order() {
     }
 }
 
-/// In blocks of 512 bytes, by a shell that has no others.
+/// The limit is in blocks of 512 bytes, set by a shell that has no others.
 fn limited(blocks: u32, arguments: &str) -> (String, Option<i32>) {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = env!("CARGO_BIN_EXE_supervisor");
@@ -339,11 +339,11 @@ fn a_limit_on_the_size_of_files_is_told() {
         );
         assert_eq!(told.lines().count(), 1, "{told}");
     }
-    // Nothing is started where the journal cannot be made.
+    // No command is started if the journal cannot be made.
     let (told, code) = limited(2, "--journal j -- true ::: a");
     assert_eq!(code, Some(2), "{told}");
     assert!(told.contains("a limit on the size of files"), "{told}");
-    // Enough for a worker, and not for what it prints: that is the command's own affair.
+    // It is enough for a worker, and not for its output, which only fails the command.
     let script = "--max-attempts 1 -- sh -c 'head -c 1000000 /dev/zero' {} ::: a";
     let (told, code) = limited(1000, script);
     assert_eq!(code, Some(1), "{told}");
@@ -353,7 +353,7 @@ fn a_limit_on_the_size_of_files_is_told() {
     );
 }
 
-/// A user who may have so many processes and threads. `None` where that cannot be tried.
+/// Runs as a user with a limit of processes and threads. Returns `None` if that is not possible.
 fn with_few_threads(count: u64, told: &std::path::Path) -> Option<Run> {
     let supervisor = env!("CARGO_BIN_EXE_supervisor");
     let mut command = Command::new(supervisor);
@@ -374,7 +374,8 @@ fn with_few_threads(count: u64, told: &std::path::Path) -> Option<Run> {
         eprintln!("skipped: other users may not execute the command where it is built");
         return None;
     }
-    // Nobody's number, and another one each time: what was left to init counts until that has reaped it.
+    // An unused number, another each time, because init may not have reaped the last one's
+    // processes.
     let user = 1_000_000 + std::process::id() * 32 + u32::try_from(count).unwrap();
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
@@ -387,9 +388,8 @@ fn with_few_threads(count: u64, told: &std::path::Path) -> Option<Run> {
     Some(Run::of(command))
 }
 
-/// There is room for none at first, then for some of the supervisor's, for its workers', and at last for
-/// the commands'. Whatever is missing, the run says why, and ends; only for commands it waits until there
-/// is room for them.
+/// There is room for no thread at first, then for some of the supervisor's, for its workers', and
+/// at last for the commands'. Each run gives the reason and ends, but for commands it waits.
 fn where_no_thread_can_be_made_that_is_told() {
     let folder = tempfile::tempdir().unwrap();
     for count in 1..=24 {

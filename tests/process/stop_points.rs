@@ -1,6 +1,7 @@
-//! A stop at every step of a worker's way to work, and then a kill of its supervisor: nothing stays.
+//! A suspension at every step of a worker's start, and then a kill of its supervisor: nothing
+//! stays.
 //!
-//! The points are compiled in with the feature `failpoints`; without it there is nothing to run.
+//! The points need the feature `failpoints`; without it there is nothing to run.
 
 use std::fs;
 use std::process::Command;
@@ -14,11 +15,11 @@ use crate::support::{DEADLINE, PLAY, Run, is_alive, send, state, until_within};
 
 crate::trials!(workers_that_are_stopped_in_boot_end_with_the_supervisor);
 
-/// How long anything may outlive its supervisor.
+/// The time for which a process may outlive its supervisor.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Stands between the test and the supervisor, and is given its orphans. It is of their session, so
-/// that the kernel does not wake and end them as a group that nobody looks after.
+/// Stands between the test and the supervisor, and gets its orphans. It is in their session, so
+/// that the kernel does not wake and end them as an orphaned group.
 pub(crate) fn keep() {
     set_child_subreaper(true).unwrap();
     let play = std::env::var("DISHRACK_TEST_SUPERVISOR").unwrap();
@@ -26,13 +27,12 @@ pub(crate) fn keep() {
     let mut supervisor = command.env(PLAY, play).spawn().unwrap();
     crate::roles::say(&supervisor.id().to_string());
     supervisor.wait().unwrap();
-    // What it has left is there until the test has seen it.
+    // The orphans stay until the test has seen them.
     loop {
         std::thread::park();
     }
 }
 
-/// The supervisor.
 pub(crate) fn start_workers(method: StartMethod) {
     let queue = JoinableQueue::unbounded();
     let pool = Supervisor::builder().processes(2).start_method(method);
@@ -42,7 +42,7 @@ pub(crate) fn start_workers(method: StartMethod) {
     }
 }
 
-/// At each step of their way to work.
+/// They are suspended at each step of their way to work.
 fn workers_that_are_stopped_in_boot_end_with_the_supervisor() {
     let all = ["worker: guarded", "worker: appointed", "worker: ready"];
     let spawned = std::iter::once("worker: ordered").chain(all);

@@ -1,5 +1,5 @@
-//! Another user of the machine, who wants to be taken for a worker or for a supervisor, and the
-//! files of others in the temporary folder.
+//! Another user of the machine who wants to be taken for a worker or for a supervisor, and other
+//! users' files in the temporary folder.
 
 #![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
 
@@ -29,16 +29,16 @@ crate::trials!(
     a_folder_that_lets_others_in_is_not_used,
 );
 
-/// Somebody who is nobody here.
+/// A user id without any rights.
 const STRANGER: u32 = 65_534;
 
-/// How many processes are started while the stranger looks for a way in.
+/// The number of processes that are started while the stranger looks for a way in.
 const SPAWNS: usize = 200;
 
-/// Names the temporary folder that the stranger searches.
+/// The variable with the temporary folder that the stranger searches.
 const FOLDER: &str = "DISHRACK_TEST_FOLDER";
 
-/// Whether this test can be done at all: another user is needed.
+/// Returns `true` if this test is possible, which needs another user.
 fn may_be_another_user(test: &str) -> bool {
     let may = geteuid().is_root();
     if !may {
@@ -61,7 +61,7 @@ fn another_user_never_meets_anybody_at_umask_000() {
             .env("TMPDIR", folder.path());
         command
     };
-    // It is executed before it is another user, who may not be able to read this executable.
+    // The program is executed before it becomes another user, who may not be able to read it.
     let stranger = Run::of(play("looks for a way in"));
     assert_eq!(stranger.line().as_deref(), Some("looking"));
     let mut hirer = Run::of(play("hires at umask 000"));
@@ -80,7 +80,7 @@ fn open_to_all(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The supervisor, with the umask that lets everybody in. Each worker serves one item.
+/// Runs the supervisor, with the umask that lets all users in. Each worker serves one item.
 pub(crate) fn hire() {
     umask(Mode::empty());
     let queue = dishrack::JoinableQueue::unbounded();
@@ -100,7 +100,7 @@ pub(crate) fn hire() {
     ));
 }
 
-/// The stranger: connects to whatever there is until the test is over, and says nothing.
+/// Connects to every socket until the test is over, and sends nothing.
 pub(crate) fn look_for_a_way_in() {
     nix::unistd::setgroups(&[]).unwrap();
     nix::unistd::setgid(STRANGER.into()).unwrap();
@@ -126,8 +126,8 @@ pub(crate) fn look_for_a_way_in() {
     roles::say(&format!("{} {seen}", connections.len()));
 }
 
-/// As root, whose supervisor once removed what looked like its own, and was not to be seen from its
-/// network namespace.
+/// The supervisor is root, which once removed files that looked like its own and were invisible
+/// from its network namespace.
 fn living_sockets_of_other_users_stay() {
     if !may_be_another_user("living_sockets_of_other_users_stay") {
         return;
@@ -155,7 +155,7 @@ fn living_sockets_of_other_users_stay() {
     drop(listener);
 }
 
-/// Runs this in a thread with a network of its own, or in this one's where that is not allowed.
+/// Runs this in a thread with a network of its own, or in this one's if that is not permitted.
 fn in_another_network<R: Send>(run: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -186,7 +186,7 @@ fn a_boot_variable_set_by_hand_is_told() {
 /// A default ACL takes the place of the umask, for all that is made in its folder.
 fn a_folder_that_lets_others_in_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    // Version 2; then tag, permissions and id: the owner, the group and everybody may do all.
+    // Version 2; then tag, permissions and id: owner, group and others may do everything.
     let mut acl = 2_u32.to_le_bytes().to_vec();
     for tag in [0x01_u16, 0x04, 0x20] {
         acl.extend(tag.to_le_bytes());

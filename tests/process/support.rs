@@ -1,4 +1,4 @@
-//! Running the command and other programs, and waiting for what they do.
+//! Runs the command and other programs, and waits for their effects.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,10 +11,10 @@ use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Ends a test that hangs. No test waits this long when all is well.
+/// The time after which a hanging test is ended. A sound test never waits this long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Names the play that this executable is to give instead of its tests.
+/// The variable with the play that this executable gives instead of its tests.
 pub(crate) const PLAY: &str = "DISHRACK_TEST_PLAY";
 
 pub(crate) fn play() -> Option<String> {
@@ -29,21 +29,21 @@ pub(crate) struct Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Gone already, when the test waited for it.
+        // This fails if the test has waited for it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Run {
-    /// The `supervisor` command, with JSON events.
+    /// Runs the `supervisor` command, with JSON events.
     pub(crate) fn supervisor(arguments: &[&str]) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
         command.args(["--format", "json"]).args(arguments);
         Run::of(command)
     }
 
-    /// This executable, giving a play of `roles`.
+    /// Runs this executable with a play of `roles`.
     pub(crate) fn play(name: &str) -> Run {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.env(PLAY, name);
@@ -51,8 +51,8 @@ impl Run {
     }
 
     pub(crate) fn of(mut command: Command) -> Run {
-        // Whoever started these tests in the background had SIGINT ignored, and an ignored signal
-        // is inherited.
+        // These tests may have been started in the background, with SIGINT ignored, which is
+        // inherited.
         // SAFETY: between fork and exec only a system call is made.
         unsafe {
             command.pre_exec(|| {
@@ -69,7 +69,7 @@ impl Run {
         self.child.id()
     }
 
-    /// The next line; `None` at the end.
+    /// Returns the next line, or `None` at the end.
     pub(crate) fn line(&self) -> Option<String> {
         match self.lines.recv_timeout(DEADLINE) {
             Ok(line) => Some(line),
@@ -78,13 +78,13 @@ impl Run {
         }
     }
 
-    /// The next event; `None` at the end.
+    /// Returns the next event, or `None` at the end.
     pub(crate) fn event(&self) -> Option<Value> {
         let line = self.line()?;
         Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}")))
     }
 
-    /// All events to the end of a run that was killed: its last line may be torn.
+    /// Returns all events to the end of a run that was killed: its last line may be torn.
     pub(crate) fn last_events(&self) -> Vec<Value> {
         let lines: Vec<String> = std::iter::from_fn(|| self.line()).collect();
         let whole = |(at, line): (usize, &String)| match serde_json::from_str(line) {
@@ -97,7 +97,7 @@ impl Run {
         lines.iter().enumerate().filter_map(whole).collect()
     }
 
-    /// The next event of this name; others before it are passed over.
+    /// Returns the next event of this name, and passes over others.
     pub(crate) fn await_event(&self, name: &str) -> Value {
         let began = Instant::now();
         while let Some(event) = self.event() {
@@ -109,7 +109,7 @@ impl Run {
         panic!("the run ended without {name}");
     }
 
-    /// All events to the end, and the exit status.
+    /// Returns all events to the end, and the exit status.
     pub(crate) fn finish(&mut self) -> (Vec<Value>, ExitStatus) {
         let events = std::iter::from_fn(|| self.event()).collect();
         (events, self.exit())
@@ -150,12 +150,12 @@ pub(crate) fn send(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
 }
 
-/// The pid that an event names.
+/// Returns the pid in an event.
 pub(crate) fn pid_of(event: &Value) -> u32 {
     u32::try_from(event["pid"].as_u64().unwrap()).unwrap()
 }
 
-/// Events of this name.
+/// Returns the events of this name.
 pub(crate) fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
     events
         .iter()
@@ -163,7 +163,7 @@ pub(crate) fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
         .collect()
 }
 
-/// Looks again and again until it is so.
+/// Waits until it is so, by looking again and again.
 pub(crate) fn until(what: &str, is_so: impl FnMut() -> bool) {
     until_within(DEADLINE, what, is_so);
 }
@@ -176,24 +176,23 @@ pub(crate) fn until_within(time: Duration, what: &str, mut is_so: impl FnMut() -
     }
 }
 
-/// Whether a process is there and has not ended. One that ended and waits for a parent to ask has
-/// ended.
+/// Returns `true` if a process exists and has not ended. A zombie has ended.
 pub(crate) fn is_alive(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z' && state != 'X')
 }
 
-/// The process's state, as a letter of proc(5).
+/// Returns the process's state, as a letter of proc(5).
 pub(crate) fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// How many files a process has open.
+/// Returns the number of a process's open files.
 pub(crate) fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// The children of a process that ended and were not waited for.
+/// Returns the number of a process's children that ended and were not waited for.
 pub(crate) fn zombies_of(parent: u32) -> usize {
     let is_zombie = |pid: u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -209,9 +208,9 @@ pub(crate) fn zombies_of(parent: u32) -> usize {
     pids.filter(|pid| is_zombie(*pid)).count()
 }
 
-/// The processes that a process has started, and those that it was given.
+/// Returns a process's children, started or adopted.
 pub(crate) fn children_of(pid: u32) -> Vec<u32> {
-    // One that is gone has none.
+    // A process that is gone has none.
     let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
     let threads = threads.into_iter().flatten().flatten();
     let children = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));

@@ -1,4 +1,4 @@
-//! A terminal for programs that behave differently on one, and a picture of what stands on it.
+//! A terminal for programs that behave differently on one, and a picture of its screen.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,7 +20,7 @@ use crate::support::{DEADLINE, send, until};
 const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 
-/// A program with a terminal, which controls it. It is killed when the test is over.
+/// A program with a controlling terminal. It is killed when the test is over.
 pub(crate) struct Terminal {
     pub(crate) child: Child,
     master: OwnedFd,
@@ -35,7 +35,7 @@ struct Shown {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Gone already, when the test waited for it.
+        // This fails if the test has waited for it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -50,8 +50,8 @@ fn window(columns: u16, rows: u16) -> Winsize {
     }
 }
 
-/// Both ends of a new terminal. Nobody inherits them by chance: what is started beside this would keep
-/// the terminal from ending.
+/// Opens both ends of a new terminal. They are not inherited by chance, because another program
+/// would keep the terminal from ending.
 fn open(size: &Winsize) -> (OwnedFd, OwnedFd) {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
     grantpt(&master).unwrap();
@@ -62,25 +62,25 @@ fn open(size: &Winsize) -> (OwnedFd, OwnedFd) {
     // SAFETY: the descriptor is open, and the argument lives until the call returns.
     let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, size) };
     assert_eq!(done, 0);
-    // SAFETY: nobody else has it.
+    // SAFETY: this is its only owner.
     let master = unsafe { OwnedFd::from_raw_fd(master.into_raw_fd()) };
     (master, terminal.into())
 }
 
 impl Terminal {
-    /// The `supervisor` command with all three streams on a terminal.
+    /// Runs the `supervisor` command with all three streams on a terminal.
     pub(crate) fn supervisor(arguments: &[&str]) -> Terminal {
         Terminal::of(arguments, |_| {})
     }
 
-    /// The same, after a change of the command.
+    /// Does the same, after a change of the command.
     pub(crate) fn of(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Terminal {
         let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
         command.args(arguments);
         Terminal::start(command, change)
     }
 
-    /// A shell's script, in which `supervisor` is the command.
+    /// Runs a shell's script, in which `supervisor` is the command.
     pub(crate) fn script(script: &str) -> Terminal {
         let program = env!("CARGO_BIN_EXE_supervisor");
         let mut command = Command::new("sh");
@@ -110,7 +110,7 @@ impl Terminal {
             });
         }
         let child = command.spawn().unwrap();
-        // Ours would keep the terminal from ending.
+        // This process's copies would keep the terminal from ending.
         drop((command, terminal));
         let shown = Arc::<Shown>::default();
         read(master.try_clone().unwrap(), Arc::clone(&shown));
@@ -121,7 +121,7 @@ impl Terminal {
         }
     }
 
-    /// Types, as a person does.
+    /// Types keys, like a person.
     pub(crate) fn type_in(&self, keys: &[u8]) {
         nix::unistd::write(&self.master, keys).unwrap();
     }
@@ -137,7 +137,7 @@ impl Terminal {
         send(self.child.id(), signal);
     }
 
-    /// What stands on the terminal as soon as this is so.
+    /// Waits until this is so, and returns the picture.
     pub(crate) fn await_picture(&self, what: &str, is_so: impl Fn(&Picture) -> bool) -> Picture {
         let mut last = Picture::of(b"");
         let seen = self.shown.bytes.lock().unwrap();
@@ -154,7 +154,7 @@ impl Terminal {
         last
     }
 
-    /// All that was written, and how the program ended.
+    /// Returns all output, and the exit status.
     pub(crate) fn finish(&mut self) -> (Vec<u8>, ExitStatus) {
         let mut status = None;
         until("the program ends", || {
@@ -177,7 +177,7 @@ fn read(master: OwnedFd, shown: Arc<Shown>) {
         let mut master = File::from(master);
         let mut chunk = [0; 4096];
         loop {
-            // It fails when nobody has the terminal open any more.
+            // It fails when no process has the terminal open any more.
             let count = master.read(&mut chunk).unwrap_or(0);
             let mut bytes = shown.bytes.lock().unwrap();
             bytes.0.extend_from_slice(&chunk[..count]);
@@ -190,8 +190,8 @@ fn read(master: OwnedFd, shown: Arc<Shown>) {
     });
 }
 
-/// What stands on a terminal: rows from the first one on, however many there are. It knows what the
-/// command uses and takes nothing else for harmless.
+/// The text on a terminal: rows from the first one on, however many there are. It knows the
+/// command's escape sequences, and panics at any other.
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
     rows: Vec<Vec<char>>,
@@ -216,7 +216,7 @@ impl Picture {
         picture
     }
 
-    /// An order of the form `ESC [ number letter`.
+    /// Obeys an escape sequence of the form `ESC [ number letter`.
     fn obey(&mut self, rest: &mut Chars<'_>) {
         let mut number = 0;
         for c in rest {
@@ -252,7 +252,7 @@ impl Picture {
         self.column += 1;
     }
 
-    /// The lines, without what is empty at the end.
+    /// Returns the lines, without the empty ones at the end.
     pub(crate) fn lines(&self) -> Vec<String> {
         let lines = self.rows.iter().map(|row| row.iter().collect::<String>());
         let mut lines: Vec<String> = lines.map(|line| line.trim_end().to_owned()).collect();
@@ -262,12 +262,12 @@ impl Picture {
         lines
     }
 
-    /// Whether a line begins so.
+    /// Returns `true` if a line begins so.
     pub(crate) fn has(&self, beginning: &str) -> bool {
         self.lines().iter().any(|line| line.starts_with(beginning))
     }
 
-    /// The cursor stands below all that is written, at the start of a line.
+    /// Returns `true` if the cursor stands below all text, at the start of a line.
     pub(crate) fn is_ended(&self) -> bool {
         self.column == 0 && self.row == self.lines().len()
     }

@@ -1,4 +1,4 @@
-//! What `ps` shows: a line for the supervisor with its counts, one for each worker with its state.
+//! The titles in `ps`: the supervisor's with its counts, each worker's with its state.
 
 use std::fs;
 use std::io::Write;
@@ -128,7 +128,7 @@ fn a_password_on_the_command_line_is_not_shown() {
     assert_eq!(run.finish().1.code(), Some(0));
 }
 
-/// Without an environment there is no more room than the words have.
+/// Without an environment there is only the room of the arguments.
 fn a_run_without_room_for_a_title_is_found_all_the_same() {
     let mut command = Command::new("env");
     command.args(["-i", env!("CARGO_BIN_EXE_supervisor"), "--format", "json"]);

@@ -1,5 +1,4 @@
-//! The command line on a stream in Redis: `supervisor put`, `work`, `join`, `status`, `dead`, and a
-//! whole run with `--redis`.
+//! The command line on a stream in Redis: each subcommand, and a whole run with `--redis`.
 
 pub(crate) mod dead;
 pub(crate) mod giving_up;
@@ -30,7 +29,7 @@ use crate::redis_server::{Options, Server};
 /// The stream of these tests.
 pub(crate) const STREAM: &str = "jobs";
 
-/// A Redis of one's own, and a folder.
+/// A Redis for one test, and a folder.
 pub(crate) struct Stage {
     pub(crate) server: Server,
     pub(crate) folder: TempDir,
@@ -48,7 +47,8 @@ impl Stage {
         }
     }
 
-    /// `supervisor SUBCOMMAND --redis URL --stream jobs ...`; without a subcommand it is a run.
+    /// Returns `supervisor SUBCOMMAND --redis URL --stream jobs ...`, or a run without a
+    /// subcommand.
     pub(crate) fn supervisor(&self, subcommand: &str, arguments: &[&str]) -> Command {
         let mut command = supervisor();
         command.args(subcommand.split_whitespace());
@@ -67,20 +67,20 @@ impl Stage {
         Run::of(self.supervisor(subcommand, arguments))
     }
 
-    /// Puts these items, and returns when they are there.
+    /// Puts these items, and returns when they are on the stream.
     pub(crate) fn put(&self, items: &[&str]) {
         let said = self.say("put", &[&[":::"], items].concat());
         assert_eq!(said.code, Some(0), "{said:?}");
     }
 
-    /// How the stream stands by `supervisor status`.
+    /// Returns the stream's counts, by `supervisor status`.
     pub(crate) fn status(&self) -> Value {
         let said = self.say("status", &["--format", "json", "--interval", "0"]);
         assert_eq!(said.code, Some(0), "{said:?}");
         serde_json::from_str(&said.out).unwrap()
     }
 
-    /// Waits until it stands so; the stream may not be there yet.
+    /// Waits until the stream has this count. It may not exist yet.
     pub(crate) fn await_status(&self, name: &str, count: u64) {
         let is_made = || self.redis_cli(&["exists", &format!("{{{STREAM}}}:meta")]) == "1";
         until(&format!("{name} is {count}"), || {
@@ -96,13 +96,13 @@ impl Stage {
         self.folder.path().join(name)
     }
 
-    /// The lines of a file of the folder; none if it is not there.
+    /// Returns the lines of a file of the folder; none if it is not there.
     pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// A gate that commands wait at: `flock -s gate ...`.
+    /// Returns a closed gate for commands that wait: `flock -s gate ...`.
     pub(crate) fn gate(&self) -> Gate {
         let file = File::create(self.path(GATE)).unwrap();
         file.lock().unwrap();
@@ -110,10 +110,10 @@ impl Stage {
     }
 }
 
-/// The file that is a gate.
+/// The file of the gate.
 pub(crate) const GATE: &str = "gate";
 
-/// Closed until it is opened or dropped.
+/// A gate that is closed until it is opened or dropped.
 pub(crate) struct Gate(File);
 
 impl Gate {
@@ -122,14 +122,14 @@ impl Gate {
     }
 }
 
-/// The command, as one types it on a machine where no Redis is named.
+/// Returns the command, without the variable of a Redis.
 pub(crate) fn supervisor() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
     command.env_remove("REDIS_URL").stdin(Stdio::null());
     command
 }
 
-/// What came of a command that has ended.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
@@ -156,7 +156,7 @@ pub(crate) struct Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Gone already, when the test waited for it.
+        // This fails if the test has waited for it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -164,7 +164,8 @@ impl Drop for Run {
 
 impl Run {
     pub(crate) fn of(mut command: Command) -> Run {
-        // Whoever started these tests in the background had SIGINT ignored, and that is inherited.
+        // These tests may have been started in the background, with SIGINT ignored, which is
+        // inherited.
         // SAFETY: between fork and exec only a system call is made.
         unsafe {
             command.pre_exec(|| {
@@ -204,7 +205,7 @@ impl Run {
         self.child.id()
     }
 
-    /// The next line of stdout; `None` at the end.
+    /// Returns the next line of stdout, or `None` at the end.
     pub(crate) fn line(&self) -> Option<String> {
         match self.lines.recv_timeout(DEADLINE) {
             Ok(line) => Some(line),
@@ -215,14 +216,14 @@ impl Run {
         }
     }
 
-    /// The rest of the lines, sorted.
+    /// Returns the rest of the lines, sorted.
     pub(crate) fn rest(&self) -> Vec<String> {
         let mut lines: Vec<String> = std::iter::from_fn(|| self.line()).collect();
         lines.sort_unstable();
         lines
     }
 
-    /// The next event of this name; others before it are passed over.
+    /// Returns the next event of this name, and passes over others.
     pub(crate) fn await_event(&self, name: &str) -> Value {
         while let Some(line) = self.line() {
             let event: Value = serde_json::from_str(&line).expect(&line);
@@ -233,7 +234,7 @@ impl Run {
         panic!("it ended without {name}; stderr: {}", self.err());
     }
 
-    /// What was said on stderr so far.
+    /// Returns the stderr so far.
     pub(crate) fn err(&self) -> String {
         lock(&self.err).clone()
     }
@@ -242,7 +243,7 @@ impl Run {
         until(words, || self.err().contains(words));
     }
 
-    /// Says something to its stdin.
+    /// Writes to its stdin.
     pub(crate) fn tell(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(text.as_bytes()).unwrap();
@@ -260,7 +261,7 @@ impl Run {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end. The exit code, if it was no signal, and all that was said on stderr.
+    /// Waits for its end. Returns the exit code, if it was no signal, and all of stderr.
     pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let mut status = None;
         until("the supervisor ends", || {

@@ -1,8 +1,8 @@
 //! A long series of kills: of supervisors on one stream, and of Redis itself.
 //!
-//! There are three witnesses. What works on an item notes it in a file: nothing may be missing there.
-//! The supervisors tell each end as an event: nothing may end twice. And the stream counts ends in the
-//! change that ends the item: they must be as many as the items.
+//! There are three witnesses. The worker of an item notes it in a file, in which none may be
+//! missing. The supervisors report each end as an event, and nothing may end twice. The stream
+//! counts ends in the change that ends the item, and they must be as many as the items.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -19,17 +19,17 @@ crate::timely_trials!(three_supervisors_lose_nothing_whoever_is_killed);
 
 const ITEMS: usize = 20_000;
 
-/// A supervisor is killed when so much time has passed since the last time, or so much was done.
+/// The time after which a supervisor is killed, unless enough was done before.
 const KILL_TIME: Duration = Duration::from_secs(1);
 const KILL_ITEMS: usize = 1_000;
 
-/// Far longer than it takes, also where much else is going on.
+/// Far longer than it takes, even on a busy machine.
 const TIME: Duration = Duration::from_secs(240);
 
-/// What is done when Redis is killed.
+/// The number of done items at which Redis is killed.
 const REDIS_ITEMS: usize = ITEMS / 2;
 
-/// What serves the items of a supervisor: it notes each, takes its time, and says that it is done.
+/// The workers' program: it notes each item, takes its time, and reports it done.
 pub(crate) const PLAY: &str = "a recorder";
 
 const RECORD: &str = "record";
@@ -44,7 +44,7 @@ pub(crate) fn play() {
     for line in std::io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let item = request["arguments"][0].as_str().unwrap();
-        // In one write: others append to the same file.
+        // It is one write, because others append to the same file.
         record.write_all(format!("{item}\n").as_bytes()).unwrap();
         std::thread::sleep(TIME_OF_ITEM);
         let answer = format!("{}\n", json!({"requestId": request["requestId"]}));
@@ -67,12 +67,12 @@ fn start(stage: &Stage) -> Run {
     let mut command = stage.supervisor("work", &options);
     command.args(["--worker", &recorder]).env(crate::PLAY, PLAY);
     let run = Run::of(command);
-    // From here on it bears that Redis is away; who finds none to begin with ends at once.
+    // From here on it endures Redis' absence; at the start it would end at once.
     run.await_event("started");
     run
 }
 
-/// What the supervisors told.
+/// The reports of the supervisors.
 #[derive(Default)]
 struct Told {
     done: BTreeMap<String, String>,
@@ -80,7 +80,7 @@ struct Told {
 }
 
 impl Told {
-    /// Hears all that one told that has ended. A killed one may have torn its last line.
+    /// Reads all reports of an ended supervisor. A killed one may have torn its last line.
     fn hear(&mut self, run: &Run) {
         let lines: Vec<String> = std::iter::from_fn(|| run.line()).collect();
         for (at, line) in lines.iter().enumerate() {
@@ -103,7 +103,7 @@ impl Told {
     }
 }
 
-/// How many items the stream counts as done. Asked often, so without a process for it.
+/// Returns the stream's number of done items. It is called often, so it starts no process.
 fn done(stage: &Stage) -> usize {
     let client = redis::Client::open(stage.server.url()).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -117,7 +117,7 @@ fn three_supervisors_lose_nothing_whoever_is_killed() {
     let stage = Stage::with(Options::default().durable());
     let numbers: Vec<String> = (1..=ITEMS).map(|number| number.to_string()).collect();
     std::fs::write(stage.path("items"), numbers.join("\n")).unwrap();
-    // It puts while the others work, also while Redis is away.
+    // It puts while the others work, even while Redis is away.
     let mut put = stage.start("put", &["--input", "items", "--capacity", "4000"]);
     let mut works: Vec<Run> = (0..3).map(|_| start(&stage)).collect();
     let mut told = Told::default();
@@ -140,7 +140,7 @@ fn three_supervisors_lose_nothing_whoever_is_killed() {
         .filter(|one| !worked.contains(&***one))
         .collect();
     assert!(missing.is_empty(), "never worked on: {missing:?}");
-    // Each has ended once: there are as many ends as items, and nothing is left.
+    // Each has ended once: there are as many ends as items, and none is left.
     let status = stage.status();
     let count = |name: &str| status[name].as_u64().unwrap();
     assert_eq!(
@@ -148,8 +148,7 @@ fn three_supervisors_lose_nothing_whoever_is_killed() {
         [ITEMS as u64, 0, 0, 0, 0],
         "{status}"
     );
-    // A kill after an end is durable leaves one of which nobody was told; what is under way at a kill
-    // is little.
+    // A kill after an end is durable leaves an end without a report; little is under way at a kill.
     assert!(told.done.len() <= ITEMS && told.done.len() > ITEMS / 2);
     for key in ["past", "numbers", "dead"] {
         let key = format!("{{{STREAM}}}:{key}");
@@ -159,7 +158,7 @@ fn three_supervisors_lose_nothing_whoever_is_killed() {
 }
 
 /// Kills one supervisor after the other and starts another in its place, and Redis once, until all
-/// is put and done. How many supervisors it killed.
+/// is put and done. Returns the number of killed supervisors.
 fn kill_in_turn(stage: &Stage, works: &mut [Run], told: &mut Told, put: &mut Run) -> usize {
     let (began, mut kills, mut is_redis_due) = (Instant::now(), 0, true);
     let (mut last, mut done_last) = (Instant::now(), 0);

@@ -1,4 +1,4 @@
-//! What becomes of a queue on Redis when something fails: networks, servers, supervisors, items.
+//! A queue on Redis under faults of networks, servers, supervisors, and items.
 
 pub(crate) mod puppet;
 mod stage;

@@ -1,4 +1,4 @@
-//! What the other tests stand on does what it says.
+//! Tests of the tools on which the other tests stand.
 
 pub(crate) mod hosts;
 pub(crate) mod proxy;
@@ -49,7 +49,7 @@ fn a_server_outlives_the_thread_that_started_it() {
     assert_ne!(server.pid(), pid);
 }
 
-/// A program that starts a server, says its pid and its folder, and never ends by itself.
+/// A program that starts a server, prints its pid and its folder, and never ends by itself.
 pub(crate) const PLAY: &str = "a server";
 
 pub(crate) fn play() {
@@ -77,7 +77,7 @@ fn a_server_ends_with_the_program_that_started_it() {
     fs::remove_dir_all(folder).unwrap();
 }
 
-/// Whether a process that is no zombie is a server.
+/// Returns `true` if a process that is no zombie is a server.
 fn is_redis(command_line: String) -> bool {
     command_line.contains("redis-server")
 }
@@ -190,14 +190,14 @@ fn a_stopped_server_goes_on() {
     assert!(answer(impatient).is_err());
     server.cont();
     assert_eq!(server.cli(&["ping"]), "PONG");
-    // A stopped one is killed as well.
+    // A suspended one is killed as well.
     server.stop();
 }
 
 fn a_taken_port_is_given_up() {
     let thief: Arc<OnceLock<TcpListener>> = Arc::default();
     let taken = Arc::clone(&thief);
-    // Somebody is faster than the server, once.
+    // Another program takes the port before the server, once.
     let steal = move |command: &mut Command| {
         if command.get_program() == "redis-server" {
             thief.get_or_init(|| TcpListener::bind(("127.0.0.1", port_of(command))).unwrap());
@@ -209,7 +209,7 @@ fn a_taken_port_is_given_up() {
     assert_eq!(server.cli(&["ping"]), "PONG");
 }
 
-/// The port that the server's file names.
+/// Returns the port in the server's file.
 fn port_of(command: &Command) -> u16 {
     let file = fs::read_to_string(command.get_args().next().unwrap()).unwrap();
     let port = file.lines().find_map(|line| line.strip_prefix("port "));

@@ -1,9 +1,9 @@
 //! Hosts on a network of their own, with a cable each that can be pulled: network namespaces, by
 //! the `ip` command. Needs root.
 //!
-//! The namespaces have no names, only open files of this process. So whatever ends this process
-//! ends them, and they cannot meet those of another. `/proc/PID/fd` lists them; with `nsenter
-//! --net=/proc/PID/fd/NUMBER` one gets into one.
+//! The namespaces have no names, only open files of this process. So they end with this process,
+//! and cannot meet those of another one. `/proc/PID/fd` lists them; `nsenter
+//! --net=/proc/PID/fd/NUMBER` enters one.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::redis_server::answer;
 
-/// Whether this machine lets us make hosts. If not, it says so on stderr, once.
+/// Returns `true` if this machine permits hosts. If not, it says so on stderr, once.
 pub(crate) fn may_make_hosts() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| match try_hosts::<2>() {
@@ -34,15 +34,14 @@ pub(crate) fn may_make_hosts() -> bool {
     })
 }
 
-/// These tests, ignored where no hosts can be made.
+/// Returns these tests, ignored if no hosts can be made.
 pub(crate) fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
     let is_ignored = !may_make_hosts();
     let mark = |trial: Trial| trial.with_ignored_flag(is_ignored);
     trials.into_iter().map(mark).collect()
 }
 
-/// So many hosts on one Ethernet. They are gone when they are dropped and what runs on them has
-/// ended.
+/// Makes so many hosts on one Ethernet, which live until they are dropped and their programs end.
 pub(crate) fn hosts<const COUNT: usize>() -> [Host; COUNT] {
     try_hosts().unwrap_or_else(|error| panic!("no hosts can be made here: {error}"))
 }
@@ -58,11 +57,10 @@ fn try_hosts<const COUNT: usize>() -> Result<[Host; COUNT], String> {
     Ok(hosts?.try_into().ok().expect("there are so many"))
 }
 
-/// One host.
 pub(crate) struct Host {
     number: u8,
     namespace: Arc<Namespace>,
-    /// Where all cables end.
+    /// The end of all cables.
     switch: Arc<Namespace>,
 }
 
@@ -89,36 +87,35 @@ impl Host {
         format!("cable{}", self.number)
     }
 
-    /// Where the others find it.
+    /// Returns its address for the others.
     pub(crate) fn address(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 0, 0, self.number)
     }
 
-    /// A command that will run on it.
+    /// Returns a command that will run on it.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         self.enter(&mut command);
         command
     }
 
-    /// Has a command run on it.
+    /// Makes a command run on it.
     pub(crate) fn enter(&self, command: &mut Command) {
         self.namespace.enter(command);
     }
 
-    /// As `enter`, for whoever must not borrow the host: `Options::prepared`.
+    /// Does the same as `enter`, for code that must not borrow the host: `Options::prepared`.
     pub(crate) fn entrance(&self) -> impl Fn(&mut Command) + Send + Sync + use<> {
         let namespace = Arc::clone(&self.namespace);
         move |command| namespace.enter(command)
     }
 
-    /// Does something on it, in a thread whose sockets are the host's, as are those of the threads
-    /// and processes that it starts.
+    /// Does something on it, in a thread whose sockets, and those of its children, are the host's.
     pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.namespace.inside(work).expect("it is ours")
     }
 
-    /// Pulls its cable: what is sent either way is lost, and nobody is told.
+    /// Pulls its cable: messages of both directions are lost without an error.
     pub(crate) fn cut(&self) {
         self.set_cable("down");
     }
@@ -129,13 +126,13 @@ impl Host {
     }
 
     fn set_cable(&self, state: &str) {
-        // The switch's end of it: with its own end a host would lose its routes as well.
+        // It is the switch's end, because a host whose own end is down loses its routes as well.
         let set = format!("link set {} {state}", self.cable());
         self.switch.ip(&set).unwrap();
     }
 }
 
-/// A network namespace. It is there as long as its file is open or somebody is in it.
+/// A network namespace. It exists while its file is open or a thread is in it.
 struct Namespace(File);
 
 impl Namespace {
@@ -148,7 +145,7 @@ impl Namespace {
         }
     }
 
-    /// Its path for other processes.
+    /// Returns its path for other processes.
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }

@@ -1,5 +1,4 @@
-//! Tests against real Redis servers. Each starts servers of its own, and waits for events, never
-//! for a time.
+//! Tests against real Redis servers of their own. They wait for events, never for a time.
 
 #[path = "../shared/certificate.rs"]
 mod certificate;
@@ -31,7 +30,7 @@ mod model;
 mod page;
 mod place;
 
-/// Names the play that this executable is to give instead of its tests.
+/// The variable with the play that this executable gives instead of its tests.
 const PLAY: &str = "DISHRACK_TEST_PLAY";
 
 fn main() {

@@ -1,8 +1,8 @@
-//! The model of the stream that the simulator has is true: random calls of the scripts, on a real
-//! server and on the model, are answered alike and leave the same behind.
+//! Checks the simulator's model of the stream: random calls of the scripts, on a real server and on
+//! the model, get the same answers and leave the same state.
 //!
-//! A server names entries by its own clock. What is compared is which entry, by its place among all:
-//! both worlds add them in the same order.
+//! A server names entries by its own clock. So entries are compared by their places among all,
+//! because both worlds add them in the same order.
 
 #[path = "../../crates/core/tests/simulation/chance.rs"]
 #[allow(dead_code, reason = "the simulator uses the rest")]
@@ -24,16 +24,16 @@ crate::timely_trials! {
     the_scripts_do_what_the_model_does,
 }
 
-/// Streams that are tried unless `SEEDS` says otherwise, and calls for each.
+/// The number of streams, unless `SEEDS` gives another, and of calls for each.
 const SEEDS: u64 = 40;
 const CALLS: u64 = 120;
 
-/// Longer than any test: who is to be idle is made so.
+/// Longer than any test, because consumers are made idle explicitly.
 const LEASE: u64 = 1_000_000;
 
-/// What stands before each script.
+/// The beginning of each script.
 const ADDED: &str = include_str!("../../src/store/redis/scripts/added.lua");
-/// The same before all but the one that opens a stream.
+/// The beginning of all but the one that opens a stream.
 const PRELUDE: &str = include_str!("../../src/store/redis/scripts/prelude.lua");
 
 macro_rules! script {
@@ -58,7 +58,7 @@ fn the_scripts_do_what_the_model_does() {
     }
 }
 
-/// A supervisor, as far as its calls have numbers.
+/// A supervisor, as a source of numbered calls.
 #[derive(Default)]
 struct Caller {
     calls: u64,
@@ -75,7 +75,7 @@ struct Both {
     name: String,
     bound: Option<u64>,
     callers: BTreeMap<String, Caller>,
-    /// What entries are called by the server.
+    /// The server's names of entries.
     names: BTreeMap<EntryId, String>,
     letters: BTreeMap<EntryId, String>,
     rings: (EntryId, String),
@@ -106,7 +106,7 @@ fn texts(frame: Frame) -> Vec<String> {
     list(frame).into_iter().map(text).collect()
 }
 
-/// Names and values, one after the other.
+/// Returns names and values, one after the other.
 fn flat(fields: &Fields) -> Vec<String> {
     let all = fields.0.iter().flat_map(|(name, value)| [name, value]);
     all.map(|bytes| String::from_utf8(bytes.clone()).expect("a text"))
@@ -152,7 +152,7 @@ impl Both {
         format!("{{{}}}:{what}", self.name)
     }
 
-    /// Runs a script for a client. The first argument of all but the first is the mark.
+    /// Runs a script for a client. The first argument of all but the first script is the mark.
     fn eval(&mut self, prelude: &str, source: &str, client: &str, arguments: &[&str]) -> Frame {
         let text = format!("{ADDED}{prelude}{source}");
         let keys = ["meta", "past", "dead", "bell", "numbers", "results"];
@@ -182,7 +182,7 @@ impl Both {
         self.real.call(words).expect("it answers")
     }
 
-    /// What the server calls an entry.
+    /// Returns the server's name of an entry.
     fn real(&self, id: EntryId) -> String {
         let name = self.names.get(&id);
         name.cloned().unwrap_or_else(|| "0-1".into())
@@ -247,7 +247,7 @@ impl Both {
         }
     }
 
-    /// The number of a call: a new one, the last one again, or one from before.
+    /// Returns the number of a call: a new one, the last one again, or an older one.
     fn call_of(&mut self, client: &str) -> (u64, bool) {
         let repeats = self.chance.below(6);
         let caller = self.callers.entry(client.into()).or_default();
@@ -283,7 +283,7 @@ impl Both {
         let mut arguments = vec![call.to_string(), bound, puts.len().to_string()];
         for (may_exceed, fields) in &puts {
             let mut values = flat(fields);
-            // The script gives it its number.
+            // The script fills the number in.
             values.extend(["n".into(), String::new()]);
             arguments.push(u8::from(*may_exceed).to_string());
             arguments.push(values.len().to_string());
@@ -329,7 +329,7 @@ impl Both {
         self.check_told(real, &model);
     }
 
-    /// Some entries, most of them this client's, no one twice.
+    /// Returns some different entries, most of them this client's.
     fn some_entries(&mut self, client: &str) -> Vec<EntryId> {
         let pending = self.model.pending.iter();
         let its = pending.filter(|(_, claim)| claim.owner == client);
@@ -388,7 +388,7 @@ impl Both {
         self.check_told(told, &model);
     }
 
-    /// The arguments of `settle.lua`.
+    /// Returns the arguments of `settle.lua`.
     fn words_of(&self, call: u64, client: &str, said: &Said) -> Vec<String> {
         let mut words = vec![call.to_string(), client.to_owned()];
         words.extend([self.real(said.first), self.real(said.last)]);
@@ -480,12 +480,12 @@ impl Both {
     fn leave(&mut self, client: &str) {
         self.run(script!("leave"), client, &[client.to_owned()]);
         self.model.leave(client);
-        // Whether one that gets nothing is heard of is another matter in each version of Redis.
+        // Versions of Redis differ in whether a consumer that gets nothing counts as heard of.
         self.step += ", and it is back";
         self.maintain(client);
     }
 
-    /// Nothing was heard of the holder of an entry for long.
+    /// Makes the holder of an entry silent for long.
     fn age(&mut self) {
         let all: Vec<EntryId> = self.model.pending.keys().copied().collect();
         if all.is_empty() {
@@ -502,7 +502,7 @@ impl Both {
         assert_eq!(texts(self.command(&words)), std::slice::from_ref(&real));
     }
 
-    /// What is there is the same, and new entries are known by their places.
+    /// Compares the contents, and learns the names of new entries by their places.
     fn compare(&mut self) {
         let name = self.name.clone();
         let real = list(self.command(&["XRANGE", &name, "-", "+"]));
@@ -552,7 +552,7 @@ fn texts_or_none(frame: Frame) -> Vec<Option<String>> {
     list(frame).into_iter().map(one).collect()
 }
 
-/// What entries of the model are called by the server, where both have the same.
+/// Returns the server's names of the model's entries, if both have the same.
 fn pair(step: &str, real: Vec<Frame>, model: &[(EntryId, Fields)]) -> Vec<(EntryId, String)> {
     assert_eq!(real.len(), model.len(), "{step}");
     let pairs = real.into_iter().zip(model).map(|(real, (id, fields))| {

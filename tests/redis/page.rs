@@ -1,4 +1,4 @@
-//! What `docs/redis.md` says is so.
+//! The statements of `docs/redis.md`.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ crate::timely_trials! {
 
 const PAGE: &str = include_str!("../../docs/redis.md");
 
-/// The rules for a user, without its name and its password.
+/// Returns the rules for a user, without its name and its password.
 fn rules() -> String {
     let (_, rest) = PAGE.split_once("on >SECRET ").unwrap();
     let (rules, _) = rest.split_once("```").unwrap();
     rules.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Uses all that there is.
+/// Uses all features.
 fn use_all(url: &str) {
     let place = RedisOptions::new(url, "jobs").results(10);
     let options = QueueOptions {

@@ -1,4 +1,4 @@
-//! Where the queues of the conformance suite are: each in a stream of its own, on one server.
+//! The place of the conformance suite's queues: each in a stream of its own, on one server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,13 +12,13 @@ use crate::redis_server::Server;
 /// The server of all of them.
 static SERVER: Mutex<Option<Server>> = Mutex::new(None);
 
-/// All tests have run.
+/// Ends the server after all tests.
 pub(crate) fn end() {
     let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner).take();
     drop(server);
 }
 
-/// A stream that nobody else has.
+/// Returns the options of a new stream.
 fn stream() -> RedisOptions {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -31,7 +31,7 @@ pub(crate) fn queue<T: Serialize + DeserializeOwned>(options: Options) -> Joinab
     JoinableQueue::on_redis(&stream(), options).unwrap()
 }
 
-/// There is none on Redis, and it says so.
+/// Checks that Redis refuses such a queue.
 pub(crate) fn rendezvous<T: Serialize + DeserializeOwned>() -> Option<JoinableQueue<T>> {
     let options = Options {
         capacity: Capacity::Rendezvous,

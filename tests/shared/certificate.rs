@@ -1,4 +1,4 @@
-//! An authority of a test's own, and a server's certificate that it signed, by `openssl`.
+//! An authority for tests, and a server's certificate that it signed, by `openssl`.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub(crate) const SERVER_KEY: &str = "server.key";
 
 /// Makes them in a folder. The server's is for this address, for 127.0.0.1 and for `localhost`.
 pub(crate) fn make(folder: &Path, address: &str) {
-    // A file of our own, as what the machine's says of extensions differs.
+    // The file is the test's own, because machines differ in their extensions.
     let rules = format!(
         "[req]\nprompt = no\ndistinguished_name = name\n[name]\nCN = test\n\
          [ca]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n\

@@ -1,6 +1,5 @@
-//! One suite of the queue's semantics, for every way to run workers: processes (spawned and
-//! forked), threads, async tasks, and inline in the caller; and for every place where a queue can
-//! be, which is what `place` of the test program says.
+//! One suite of the queue's semantics, for every kind of workers: processes (spawned and forked),
+//! threads, async tasks, and inline in the caller; and for every place of a queue (`place`).
 
 #[path = "conformance/remote.rs"]
 mod remote;
@@ -17,10 +16,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::place;
 
-/// Ends a test that hangs.
+/// The time after which a hanging test is ended.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How workers are run.
+/// The kind of the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {
     Process,
@@ -75,7 +74,7 @@ suite!(
     a_second_pool_takes_over,
 );
 
-/// Options for a queue with so much room.
+/// Returns options for a queue with so much room.
 fn bounded(room: usize) -> Options {
     Options {
         capacity: Capacity::Bounded(room),
@@ -233,7 +232,7 @@ fn careless_loop(queue: JoinableQueue<u64>) {
     }
 }
 
-/// Worker processes of these tests run these.
+/// Serves the functions of these tests' worker processes.
 pub(crate) fn serve() {
     dishrack::serve(|roles| {
         roles.handler(double);
@@ -372,7 +371,7 @@ fn a_resting_item_comes_back_to_a_loop(link: Link) {
     assert_eq!(join(&queue), (2, 1));
 }
 
-/// Tasks share a thread: there, an item is acknowledged by its delivery only.
+/// Tasks share a thread, so there an item is acknowledged by its delivery only.
 fn an_item_taken_out_by_a_loop_that_panics_is_not_acknowledged_by_the_next(link: Link) {
     let queue = place::queue(Options::default());
     for n in 0..10 {
@@ -569,7 +568,7 @@ fn a_loop_that_panics_is_run_again_even_after_close(link: Link) {
     assert_eq!(join(&queue), (9, 1));
 }
 
-/// Inline there is nobody else who could take what waits.
+/// Inline there is no worker that could take the waiting items.
 fn an_inline_loop_that_takes_nothing_is_given_up(link: Link) {
     if link != Link::Inline {
         return;

@@ -1,4 +1,4 @@
-//! Processes that end with this one, however it ends.
+//! Processes that end with this one, even at its kill.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -15,7 +15,7 @@ type Order = (Command, Sender<io::Result<Child>>);
 /// Starts a process that the kernel kills when this one has ended, also by SIGKILL.
 ///
 /// The signal comes with the end of the *thread* that forked, and tests end long before the
-/// program does. So all are forked by one thread, which stays.
+/// program. So one thread, which stays, forks all.
 pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     bind_to(&mut command, getpid());
     let (sender, child) = channel();
@@ -23,14 +23,14 @@ pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     child.recv().expect("the thread answers")
 }
 
-/// The thread that forks, started by whoever is first.
+/// Returns the order channel of the forking thread, and starts that at the first call.
 fn parent() -> Sender<Order> {
     static PARENT: OnceLock<Sender<Order>> = OnceLock::new();
     let start = || {
         let (sender, orders) = channel::<Order>();
         std::thread::spawn(move || {
             for (mut command, child) in orders {
-                // Whoever ordered it waits for the answer, unless a panic is under way.
+                // The caller waits for the answer, unless a panic is under way.
                 let _ = child.send(command.spawn());
             }
         });
@@ -42,7 +42,7 @@ fn parent() -> Sender<Order> {
 fn bind_to(command: &mut Command, parent: Pid) {
     let bind = move || {
         set_pdeathsig(Signal::SIGKILL)?;
-        // A parent that is gone already sends nothing any more.
+        // A parent that is gone already sends no signal any more.
         match getppid() == parent {
             true => Ok(()),
             false => Err(io::ErrorKind::NotFound.into()),

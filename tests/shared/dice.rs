@@ -1,6 +1,6 @@
-//! Chance that can be had again, for the soaks.
+//! Repeatable random numbers, for the soaks.
 
-/// A row of numbers, the same for the same seed (SplitMix64).
+/// Numbers that are the same for the same seed (SplitMix64).
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
@@ -11,14 +11,14 @@ impl Dice {
         (z ^ (z >> 31)) % bound
     }
 
-    /// One of these.
+    /// Returns one of these.
     pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         let at = self.below(all.len().max(1) as u64);
         all.get(usize::try_from(at).unwrap_or(0))
     }
 }
 
-/// The number that follows an option on the command line.
+/// Returns the number that follows an option on the command line.
 pub(crate) fn option(name: &str, default: u64) -> u64 {
     let mut arguments = std::env::args().skip_while(|argument| argument != name);
     let value = arguments.nth(1);

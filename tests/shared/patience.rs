@@ -1,12 +1,11 @@
-//! Waiting for what will be so: looked at again and again, with a deadline that only ends a test
-//! that hangs.
+//! Waits for a condition by looking again and again, with a deadline that only ends a hanging test.
 
 use std::time::{Duration, Instant};
 
-/// No test waits this long when all is well.
+/// A time that no sound test waits.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Looks again and again until it is so.
+/// Waits until it is so, by looking again and again.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {

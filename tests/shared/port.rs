@@ -1,5 +1,4 @@
-//! A port of the loopback interface that nobody else gets while a test has it, also while nobody
-//! listens there.
+//! A port of the loopback interface that is reserved for a test, even if no program listens there.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -8,9 +7,9 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, setsockopt, socket, sockopt,
 };
 
-/// A socket is bound to the port and never listens. Linux then chooses the port for nobody else,
-/// neither for `bind` to port 0 nor for a connection that goes out. Whoever names it may listen,
-/// as both sockets have SO_REUSEADDR: Redis and the standard library set it.
+/// A port held by a bound socket that never listens. Linux then gives the port to no other program,
+/// neither for `bind` to port 0 nor for an outgoing connection. A program that names it may listen,
+/// because both sockets have SO_REUSEADDR: Redis and the standard library set it.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
@@ -23,7 +22,7 @@ impl Port {
         let held = socket(AddressFamily::Inet, kind.0, kind.1, None).unwrap();
         let any = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
         bind(held.as_raw_fd(), &any).unwrap();
-        // Only now: the kernel might have chosen a port that another such socket holds.
+        // Set only now: the kernel might have chosen a port that another such socket holds.
         setsockopt(&held, sockopt::ReuseAddr, &true).unwrap();
         let name: SockaddrIn = getsockname(held.as_raw_fd()).unwrap();
         Port {

@@ -1,6 +1,6 @@
-//! A proxy on the loopback interface before a Redis server, so that a test can do to a connection
-//! what networks do: cut it, refuse it, hold what it carries, delay it, or cut it between a request
-//! and its reply.
+//! A proxy on the loopback interface before a Redis server, for a test to affect a connection like
+//! a network: cut it, refuse it, hold or delay its messages, or cut it between a request and its
+//! reply.
 //!
 //! A suite that uses this declares the modules `port`, `redis_server` and `resp` of this folder
 //! beside it, with what those need.
@@ -22,7 +22,7 @@ use crate::port::Port;
 use crate::redis_server::Server;
 use crate::resp::Frame;
 
-/// Listens until it is dropped; then its port, its connections and its threads are gone.
+/// A proxy. When it is dropped, its port, its connections and its threads are gone.
 pub(crate) struct Proxy {
     url: String,
     port: Port,
@@ -36,7 +36,7 @@ impl Drop for Proxy {
         self.refuse();
         let threads = std::mem::take(&mut self.shared.state().threads);
         for thread in threads {
-            // One that panicked has said so.
+            // A thread that panicked has said so.
             let _ = thread.join();
         }
     }
@@ -61,13 +61,13 @@ impl Proxy {
         proxy
     }
 
-    /// From now on it is before this server, as after a failover. Connections to the one before stay.
+    /// Turns it to this server, as after a failover. Connections to the former one stay.
     pub(crate) fn turn_to(&self, server: &Server) {
         let mut target = self.shared.target.lock();
         *target.as_deref_mut().expect("nobody panics with it") = address_of(server);
     }
 
-    /// The server's address for clients that come by this proxy.
+    /// Returns the server's address for clients that come by this proxy.
     pub(crate) fn url(&self) -> String {
         self.url.clone()
     }
@@ -76,7 +76,7 @@ impl Proxy {
         self.port.number()
     }
 
-    /// How many connections there are.
+    /// Returns the number of connections.
     pub(crate) fn connections(&self) -> usize {
         self.shared.state().connections.len()
     }
@@ -86,10 +86,10 @@ impl Proxy {
         self.shared.cut_all();
     }
 
-    /// Ends all connections, and nobody listens any more.
+    /// Ends all connections, and refuses new ones.
     pub(crate) fn refuse(&self) {
         let door = self.door().take();
-        // Nobody is let in when this has returned.
+        // No client is let in after this.
         drop(door);
         self.shared.cut_all();
     }
@@ -100,14 +100,14 @@ impl Proxy {
         self.shared.cut_all();
     }
 
-    /// Takes what either side sends and passes nothing on, not even the end of a connection. What
-    /// was held goes on after `restore`, as TCP sends again what a network lost; it is lost for
-    /// good by a `cut` before.
+    /// Takes the messages of both sides and passes nothing on, not even the end of a connection.
+    /// `restore` passes the held messages on, like TCP's repetition; a `cut` before that loses
+    /// them.
     pub(crate) fn black_hole(&self) {
         self.shared.change(|state| state.is_holding = true);
     }
 
-    /// Everything passes again, also replies that were to be lost. Delays stay.
+    /// Passes everything again, also replies that were to be lost. Delays stay.
     pub(crate) fn restore(&self) {
         self.shared.change(|state| {
             state.is_hanging_up = false;
@@ -120,21 +120,21 @@ impl Proxy {
         }
     }
 
-    /// From now on requests and replies take this time longer, without changing their rate.
+    /// Makes requests and replies take this time longer, without changing their rate.
     pub(crate) fn delay(&self, requests: Duration, replies: Duration) {
         self.shared
             .change(|state| state.delays = [requests, replies]);
     }
 
-    /// The next command with this word in it, in whatever case, is carried out by the server, and
-    /// the connection is cut in place of its reply. Replies to commands before it pass.
+    /// Cuts the connection in place of the reply to the next command with this word, in any case.
+    /// The server carries the command out. Replies to earlier commands pass.
     ///
-    /// It reads what passes, and so is not for TLS, nor for MONITOR and subscriptions.
+    /// It reads the traffic, and so is not for TLS, nor for MONITOR and subscriptions.
     pub(crate) fn lose_reply_to(&self, word: &str) {
         self.lose(Loss::Reply, word);
     }
 
-    /// The connection is cut before the next command with this word in it gets to the server.
+    /// Cuts the connection before the next command with this word in it gets to the server.
     pub(crate) fn lose_request_of(&self, word: &str) {
         self.lose(Loss::Request, word);
     }
@@ -144,7 +144,7 @@ impl Proxy {
             .change(|state| state.loss = Some((what, word.to_owned())));
     }
 
-    /// How many requests and replies were lost so far.
+    /// Returns the number of lost requests and replies so far.
     pub(crate) fn losses(&self) -> usize {
         self.shared.state().losses
     }
@@ -191,7 +191,7 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        // On Linux, whoever is accepting gets an error.
+        // On Linux this ends an accept with an error.
         let _ = shutdown(self.listener.as_raw_fd(), Both::Both);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -204,19 +204,19 @@ fn address_of(server: &Server) -> SocketAddr {
     address.parse().expect("servers listen at addresses")
 }
 
-/// The name shows whether one is left behind.
+/// Starts a thread, whose name shows whether one is left behind.
 fn start(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(work).unwrap()
 }
 
-/// What the proxy's threads share.
+/// The state that the proxy's threads share.
 struct Shared {
     name: String,
-    /// Where new connections go.
+    /// The destination of new connections.
     target: Mutex<SocketAddr>,
     state: Mutex<State>,
-    /// Anything of the state, or a connection was cut.
+    /// Told of a change of the state, or a cut of a connection.
     changed: Condvar,
 }
 
@@ -224,7 +224,7 @@ struct Shared {
 struct State {
     is_hanging_up: bool,
     is_holding: bool,
-    /// Of requests and replies.
+    /// For requests and replies.
     delays: [Duration; 2],
     loss: Option<(Loss, String)>,
     losses: usize,
@@ -243,7 +243,7 @@ impl Shared {
     }
 
     fn admit(self: &Arc<Self>, client: TcpStream) {
-        // The client sees its connection end where there is no server.
+        // The client sees its connection end if there is no server.
         let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(server) = TcpStream::connect(target) else {
             return;
@@ -283,7 +283,7 @@ impl Shared {
         });
     }
 
-    /// Waits until what was taken at `taken` may pass. `false` if the connection was cut.
+    /// Waits until the message taken at `taken` may pass, and returns `false` after a cut.
     fn may_pass(&self, way: Way, taken: Instant, connection: &Connection) -> bool {
         let mut state = self.state();
         loop {
@@ -306,7 +306,7 @@ impl Shared {
         }
     }
 
-    /// Whether a command is the next one whose request or reply is to be lost.
+    /// Returns the loss if a command is the next one whose request or reply is to be lost.
     fn loses(&self, command: &Frame) -> Option<Loss> {
         let is_it = |(_, word): &mut (Loss, String)| command.names(word);
         self.state().loss.take_if(is_it).map(|(loss, _)| loss)
@@ -319,7 +319,7 @@ enum Way {
     Replies,
 }
 
-/// What was taken from one side and when, for the other side.
+/// A message from one side with its time, for the other side.
 struct Envelope {
     taken: Instant,
     what: EventKind,
@@ -328,26 +328,26 @@ struct Envelope {
 enum EventKind {
     Bytes(Vec<u8>),
     End,
-    /// Here something is lost, and the connection is cut.
+    /// The place of a loss, at which the connection is cut.
     Loss,
 }
 
-/// A client's connection, with its own to the server. Each way has a thread that takes and one that
-/// passes on, so that whoever sends finds a taker also while nothing passes.
+/// A client's connection, with its own to the server. Each direction has a thread that takes and
+/// one that passes on, so that messages are taken even while nothing passes.
 struct Connection {
     client: TcpStream,
     server: TcpStream,
     is_cut: AtomicBool,
-    /// Which command's reply is to be lost, counted from 1; 0 if none.
+    /// The number of the command whose reply is to be lost, counted from 1; 0 if none.
     lost_reply: AtomicUsize,
-    /// How many ways have come to their end.
+    /// The number of directions that have ended.
     ended: AtomicUsize,
 }
 
 impl Connection {
     fn of(client: TcpStream, server: TcpStream) -> Connection {
         for stream in [&client, &server] {
-            // The other side may be gone already, and then reading says so.
+            // The other side may be gone already, which the next read shows.
             let _ = stream.set_nodelay(true);
         }
         Connection {
@@ -359,7 +359,7 @@ impl Connection {
         }
     }
 
-    /// Under the state's lock, so that nobody misses it.
+    /// It is under the state's lock, so that no waiting thread misses it.
     fn end(&self) {
         self.is_cut.store(true, Ordering::Relaxed);
         for stream in [&self.client, &self.server] {
@@ -385,7 +385,7 @@ impl Connection {
             bytes.truncate(loss.unwrap_or(length));
             let send = |what| {
                 let taken = Instant::now();
-                // Nobody passes anything on when the connection was cut.
+                // The passing thread is gone if the connection was cut.
                 let _ = envelopes.send(Envelope { taken, what });
             };
             send(if length == 0 {
@@ -402,7 +402,7 @@ impl Connection {
         }
     }
 
-    /// Where in these bytes begins what is to be lost.
+    /// Returns the place in these bytes at which the loss begins.
     fn loss_in(
         &self,
         way: Way,
@@ -429,7 +429,7 @@ impl Connection {
         None
     }
 
-    /// Passes on what was taken, when it may pass.
+    /// Passes the taken messages on, when they may pass.
     fn pass(self: &Arc<Self>, way: Way, envelopes: &Receiver<Envelope>, shared: &Shared) {
         let mut to = self.ends(way).1;
         for envelope in envelopes {
@@ -463,13 +463,13 @@ impl Connection {
 struct Frames {
     unread: Vec<u8>,
     count: usize,
-    /// This is not RESP: TLS, say.
+    /// True if this is not RESP: TLS, say.
     is_foreign: bool,
 }
 
 impl Frames {
-    /// The frames that end in these bytes: their number counted from 1, and where in the bytes they
-    /// begin, or 0 when it was before them.
+    /// Returns the frames that end in these bytes: their number counted from 1, and their beginning
+    /// in the bytes, or 0 if it was before them.
     fn read(&mut self, bytes: &[u8]) -> Vec<(usize, usize, Frame)> {
         let mut read = Vec::new();
         if self.is_foreign {
@@ -481,7 +481,7 @@ impl Frames {
         loop {
             match Frame::parse(&self.unread[at..]) {
                 Ok(Some((frame, length))) => {
-                    // Nobody asked for what is pushed.
+                    // A push has no request.
                     if !matches!(frame, Frame::Push(_)) {
                         self.count += 1;
                         read.push((self.count, at.saturating_sub(before), frame));

@@ -1,6 +1,5 @@
 //! Redis servers for tests: each is a process of its own with a folder and a port of its own, and
-//! is gone when the test is over. Needs `redis-server`, `redis-cli`, `timeout` and, for TLS,
-//! `openssl`.
+//! is gone after the test. Needs `redis-server`, `redis-cli`, `timeout` and, for TLS, `openssl`.
 //!
 //! A suite that uses this declares the modules `certificate`, `dependants`, `patience` and `port`
 //! of this folder beside it.
@@ -20,13 +19,13 @@ use crate::dependants;
 use crate::patience::{DEADLINE, until};
 use crate::port::Port;
 
-/// How often a server is started anew because somebody else took its port.
+/// The number of starts of a server, because another program may take its port first.
 const ATTEMPTS_MAX: usize = 10;
 
 /// Changes a command before it runs, say so that it runs on another host.
 type Prepare = Arc<dyn Fn(&mut Command) + Send + Sync>;
 
-/// How a server is to be. Without any: no password, no TLS, and nothing is kept.
+/// The settings of a server. By default: no password, no TLS, and no persistence.
 #[derive(Clone, Default)]
 pub(crate) struct Options {
     is_durable: bool,
@@ -40,62 +39,61 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Each write is in the append-only file, and on the disk, before it is answered.
+    /// Makes each write durable on the disk, in the append-only file, before it is answered.
     pub(crate) fn durable(mut self) -> Options {
         self.is_durable = true;
         self
     }
 
-    /// The default user needs it.
+    /// Sets the default user's password.
     pub(crate) fn password(mut self, password: &str) -> Options {
         self.password = Some(password.to_owned());
         self
     }
 
-    /// One more line of redis.conf.
+    /// Adds a line to redis.conf.
     pub(crate) fn line(mut self, line: &str) -> Options {
         self.lines.push(line.to_owned());
         self
     }
 
-    /// One more user. `rules` are those of redis.conf without the password:
-    /// `"~* &* +@all -xautoclaim"`.
+    /// Adds a user with these `rules` of redis.conf: `"~* &* +@all -xautoclaim"`.
     pub(crate) fn user(self, name: &str, password: &str, rules: &str) -> Options {
         self.line(&format!("user {name} on >{password} {rules}"))
     }
 
-    /// Writes that need more memory are errors.
+    /// Sets the bound beyond which writes that need memory are errors.
     pub(crate) fn memory_max(self, bytes: u64) -> Options {
         self.line(&format!("maxmemory {bytes}"))
             .line("maxmemory-policy noeviction")
     }
 
-    /// TLS, and nothing else. The certificate is for the address and for `localhost`.
+    /// Permits TLS alone. The certificate is for the address and for `localhost`.
     pub(crate) fn tls(mut self) -> Options {
         self.has_tls = true;
         self
     }
 
-    /// A Unix socket as well: `Server::socket` names it.
+    /// Adds a Unix socket: `Server::socket` returns its path.
     pub(crate) fn socket(mut self) -> Options {
         self.has_socket = true;
         self
     }
 
-    /// A replica; `start` returns when it has what its master has. Both have the same password, or
-    /// none.
+    /// Makes it a replica; `start` returns when it has its master's data. Both have the same
+    /// password.
     pub(crate) fn replica_of(mut self, master: &Server) -> Options {
         self.is_replica = true;
         self.line(&format!("replicaof {} {}", master.address(), master.port()))
     }
 
-    /// Listens there, in place of 127.0.0.1.
+    /// Makes it listen there, in place of 127.0.0.1.
     pub(crate) fn address(mut self, address: &str) -> Options {
         self.address = Some(address.to_owned());
         self
     }
 
-    /// The server's own command and its `redis-cli` go through this before they run.
+    /// Changes the server's own command and its `redis-cli` before they run.
     pub(crate) fn prepared(mut self, by: impl Fn(&mut Command) + Send + Sync + 'static) -> Options {
         self.prepare = Some(Arc::new(by));
         self
@@ -110,7 +108,7 @@ impl Options {
         self.address.as_deref().unwrap_or("127.0.0.1")
     }
 
-    /// redis.conf.
+    /// Returns the content of redis.conf.
     fn file(&self, folder: &Path, port: u16) -> String {
         let folder = folder.display();
         let mut lines = vec![
@@ -120,7 +118,7 @@ impl Options {
             // Neither a snapshot nor a new append-only file starts by itself: each is a process.
             "save \"\"".to_owned(),
             "auto-aof-rewrite-percentage 0".to_owned(),
-            // A replica is not kept waiting for others that might come.
+            // A replica need not wait for others that might come.
             "repl-diskless-sync-delay 0".to_owned(),
         ];
         let (plain, tls) = if self.has_tls { (0, port) } else { (port, 0) };
@@ -153,13 +151,12 @@ impl Options {
 const SOCKET: &str = "redis.sock";
 const LOG: &str = "redis.log";
 
-/// A running server, or one that was killed and may be started again. It is killed when this is
-/// dropped.
+/// A server that runs, or was killed and may be started again. It is killed when it is dropped.
 pub(crate) struct Server {
     options: Options,
     port: Port,
     child: Mutex<Child>,
-    // After the process: its folder.
+    // The folder must be dropped after the process.
     folder: TempDir,
 }
 
@@ -170,7 +167,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// One as it is without any option.
+    /// Starts a server without any option.
     pub(crate) fn plain() -> Server {
         Options::default().start()
     }
@@ -207,12 +204,12 @@ impl Server {
         server
     }
 
-    /// Its address for clients, with the password.
+    /// Returns its address for clients, with the password.
     pub(crate) fn url(&self) -> String {
         self.url_by(self.port())
     }
 
-    /// The same by another port of this machine, say a proxy's.
+    /// Does the same for another port of this machine, say a proxy's.
     pub(crate) fn url_by(&self, port: u16) -> String {
         match &self.options.password {
             Some(password) => self.url_with(&format!(":{password}@"), port),
@@ -220,7 +217,7 @@ impl Server {
         }
     }
 
-    /// Its address for clients, as this user.
+    /// Returns its address for clients, as this user.
     pub(crate) fn url_of(&self, user: &str, password: &str) -> String {
         self.url_with(&format!("{user}:{password}@"), self.port())
     }
@@ -242,24 +239,24 @@ impl Server {
         self.port.number()
     }
 
-    /// The path of its Unix socket.
+    /// Returns the path of its Unix socket.
     pub(crate) fn socket(&self) -> PathBuf {
         assert!(self.options.has_socket, "it was asked for none");
         self.folder.path().join(SOCKET)
     }
 
-    /// The certificate of the authority that signed its own.
+    /// Returns the certificate of the authority that signed its own.
     pub(crate) fn ca(&self) -> PathBuf {
         assert!(self.options.has_tls, "it was asked for no TLS");
         self.folder.path().join(certificate::CA)
     }
 
-    /// Where it keeps its files.
+    /// Returns the folder of its files.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
     }
@@ -268,23 +265,23 @@ impl Server {
         self.child().id()
     }
 
-    /// What `redis-cli` says to this command, without the last line's end. An error reply is
-    /// among what it says; no connection is a panic.
+    /// Returns the output of `redis-cli` for this command, without the last line's end. It includes
+    /// an error reply; a missing connection is a panic.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         self.try_cli(arguments).unwrap_or_else(|error| {
             panic!("redis-cli {arguments:?}: {error}\n{}", self.log());
         })
     }
 
-    /// As `cli`, where there may be no connection.
+    /// Does the same as `cli`, if there may be no connection.
     pub(crate) fn try_cli(&self, arguments: &[&str]) -> Result<String, String> {
         answer(self.cli_command(arguments))
     }
 
-    /// The command that `cli` runs.
+    /// Returns the command that `cli` runs.
     pub(crate) fn cli_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("timeout");
-        // A stopped server never answers.
+        // A suspended server never answers.
         command.args(["-s", "KILL", &DEADLINE.as_secs().to_string(), "redis-cli"]);
         command.args(["-h", self.address(), "-p", &self.port().to_string()]);
         if self.options.has_tls {
@@ -300,7 +297,7 @@ impl Server {
         command
     }
 
-    /// From now on no more memory than this; 0 is as much as there is.
+    /// Sets a new bound of memory; 0 is none.
     pub(crate) fn limit_memory(&self, bytes: u64) {
         let limit = bytes.to_string();
         let policy = ["config", "set", "maxmemory-policy", "noeviction"];
@@ -313,21 +310,20 @@ impl Server {
         end(&mut self.child());
     }
 
-    /// Kills it if it still runs, starts it in the same folder on the same port, and waits until
-    /// it answers.
+    /// Kills it if it still runs, starts it in the same folder on the same port, and waits for it.
     pub(crate) fn restart(&self) {
         self.kill();
         self.spawn();
         assert!(self.comes_up(), "its port was taken:\n{}", self.log());
     }
 
-    /// Stops it by SIGSTOP, and returns when it stands still.
+    /// Suspends it by SIGSTOP, and returns when it stands still.
     pub(crate) fn stop(&self) {
         self.signal(Signal::SIGSTOP);
         until("the server stands still", || self.state() == Some('T'));
     }
 
-    /// Lets it go on.
+    /// Continues it.
     pub(crate) fn cont(&self) {
         self.signal(Signal::SIGCONT);
     }
@@ -337,7 +333,7 @@ impl Server {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    /// The process's state, as a letter of proc(5).
+    /// Returns the process's state, as a letter of proc(5).
     fn state(&self) -> Option<char> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
         stat.rsplit_once(") ")?.1.chars().next()
@@ -353,10 +349,10 @@ impl Server {
         *self.child() = child;
     }
 
-    /// Waits until it answers. `false` if it ended because its port was taken.
+    /// Waits until it answers. Returns `false` if it ended because its port was taken.
     fn comes_up(&self) -> bool {
         let mut has_ended = false;
-        // Its log is its own, while somebody else may answer at its port.
+        // The log is its own, while another server may answer at its port.
         until("the server is ready", || {
             has_ended = self.child().try_wait().unwrap().is_some();
             has_ended || self.log().contains("Ready to accept connections")
@@ -385,7 +381,7 @@ impl Options {
 fn spawn(options: &Options, folder: &Path, port: u16) -> Child {
     let file = folder.join("redis.conf");
     fs::write(&file, options.file(folder, port)).unwrap();
-    // Of this process only, so that it says why it ended.
+    // The log is of this process only, so that it shows the reason of its end.
     let log = File::create(folder.join(LOG)).unwrap();
     let mut command = Command::new("redis-server");
     command
@@ -399,13 +395,12 @@ fn spawn(options: &Options, folder: &Path, port: u16) -> Child {
 }
 
 fn end(child: &mut Child) {
-    // Gone already, when the test killed it.
+    // This fails if the test has killed it.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// What a command writes to stdout, if it succeeds; otherwise what it writes to stderr, or why it
-/// did not start.
+/// Returns a command's stdout, or an error with its stderr or the reason why it did not start.
 pub(crate) fn answer(mut command: Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("{command:?}: {error}"))?;

@@ -1,5 +1,4 @@
-//! RESP, the protocol of Redis, as far as tests need it: frames out of bytes, and a client that
-//! speaks over a connection of its own.
+//! RESP, the protocol of Redis, as far as tests need it: frames out of bytes, and a client.
 #![allow(dead_code, reason = "each suite uses what it needs")]
 
 use std::io::{self, Read, Write};
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use crate::patience::DEADLINE;
 
-/// One frame: what a server answers, or a command that it is sent.
+/// One frame: a server's answer, or a command.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Frame {
     Text(String),
@@ -16,12 +15,12 @@ pub(crate) enum Frame {
     Number(i64),
     Nil,
     List(Vec<Frame>),
-    /// Said by a server that was not asked, in RESP3.
+    /// Sent by a server without a request, in RESP3.
     Push(Vec<Frame>),
 }
 
 impl Frame {
-    /// The first frame of these bytes and its length; `None` if it is not whole yet.
+    /// Returns the first frame of these bytes and its length, or `None` if it is not whole yet.
     ///
     /// # Errors
     /// These are not RESP.
@@ -31,7 +30,7 @@ impl Frame {
         Ok(frame.map(|frame| (frame, reader.at)))
     }
 
-    /// Whether a text in it is, in any case of its letters, this one.
+    /// Returns `true` if it contains this text, in any case of its letters.
     pub(crate) fn names(&self, text: &str) -> bool {
         match self {
             Frame::Text(own) | Frame::Error(own) => own.eq_ignore_ascii_case(text),
@@ -123,7 +122,7 @@ impl Client {
         })
     }
 
-    /// Sends a command and waits for what is answered.
+    /// Sends a command and waits for the answer.
     ///
     /// # Errors
     /// The connection ended.
@@ -155,7 +154,7 @@ impl Client {
         }
     }
 
-    /// Whether something arrives within this time. For what must not arrive.
+    /// Returns `true` if something arrives within this time. It is for checks that nothing arrives.
     pub(crate) fn hears_within(&self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
         let heard = self.stream.peek(&mut [0]).is_ok();

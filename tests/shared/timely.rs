@@ -19,7 +19,7 @@ macro_rules! timely_trials {
     };
 }
 
-/// Far longer than any test takes, also where much else is going on.
+/// Far longer than any test takes, even on a busy machine.
 const TIME: Duration = Duration::from_secs(300);
 
 /// Runs a test in a thread of its own. One that hangs has failed, and its thread is left behind.
@@ -27,7 +27,7 @@ pub(crate) fn in_time(test: fn()) {
     let (sender, end) = channel();
     let running = std::thread::spawn(move || {
         test();
-        // Nobody listens any more when it took too long.
+        // The receiver is gone if it took too long.
         let _ = sender.send(());
     });
     if end.recv_timeout(TIME) == Err(RecvTimeoutError::Timeout) {

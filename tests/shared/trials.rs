@@ -1,4 +1,4 @@
-//! How a module of these test programs lists its tests.
+//! The lists of the tests in a module.
 
 /// Lists a module's tests: each is a function that panics when it fails.
 #[macro_export]

@@ -13,7 +13,7 @@ pub(crate) fn inline(order: &Order, maker: &Maker) -> Duration {
     work("inline", order, || maker.make())
 }
 
-/// The producer makes the item where it is to travel, which saves it a copy.
+/// Makes the item in the memory that carries it, which saves a copy.
 pub(crate) fn shared(order: &Order, maker: &Maker) -> Duration {
     work("shared", order, || IpcSharedMemory::from_bytes(&maker.0))
 }
@@ -33,7 +33,7 @@ where
     elapsed
 }
 
-/// Sends items in turns, at most `bound` under way among all workers: how many are done by now.
+/// Sends items in turns, at most `bound` under way among all workers. Returns the number done.
 fn send_all<T>(workers: &mut [Worker<T>], bound: usize, items: usize, make: impl Fn() -> T) -> usize
 where
     T: for<'de> Deserialize<'de> + Serialize,

@@ -7,8 +7,8 @@ use super::{OwnEnds, Worker, receive};
 use crate::item::{Item, Maker, touch};
 use crate::order::Order;
 
-/// Bytes and messages that may be under way to one worker. `send` sleeps where the socket is full,
-/// and a worker that has one batch to work on and one to come never waits. Of 2 to 200 batches these
+/// Bytes and messages that may be under way to one worker. `send` sleeps if the socket is full, and
+/// a worker that has one batch to work on and one to come never waits. Of 2 to 200 batches these
 /// were among the fastest for each size.
 const BYTES_MAX: usize = 256 * 1024;
 const BATCHES_MIN: usize = 2;
@@ -27,7 +27,7 @@ pub(crate) fn ipc_channel(order: &Order, maker: &Maker) -> Duration {
     elapsed
 }
 
-/// Makes and sends items, and waits for all acknowledgements: how many items are done by now.
+/// Makes and sends items, and waits for all acknowledgements. Returns the number done.
 fn work(workers: &mut [Worker<Vec<Item>>], order: &Order, maker: &Maker, items: usize) -> usize {
     let batch = order.batch;
     let fitting = BYTES_MAX / (batch * maker.0.len());

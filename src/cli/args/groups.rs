@@ -1,4 +1,4 @@
-//! The names of groups of options, for those who declare them and for the rules about them.
+//! The names of groups of options, for their declarations and the rules about them.
 
 /// The arguments that say what is run for each item.
 pub(super) const COMMAND: &str = "runs";

@@ -1,5 +1,4 @@
-//! The options that say what the items of a run are, where they come from and where they are kept,
-//! as they are typed.
+//! The options about the items of a run, their source and their journal, as they are typed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,8 +20,7 @@ pub(in crate::cli) struct ItemArgs {
     )]
     pub(in crate::cli) dishes: Option<u64>,
 
-    /// Take the items from this file, one a line; - is stdin, which is also where a COMMAND's items
-    /// come from without this
+    /// Take the items from this file, one a line; - is stdin, the default for a COMMAND
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) input: Option<PathBuf>,
 
@@ -48,7 +46,7 @@ pub(in crate::cli) struct ItemArgs {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) journal: Option<PathBuf>,
 
-    /// What the journal survives: the loss of power (every commit is synced), or the kill of any
+    /// What the journal survives: a power failure (every commit is synced), or a kill of any
     /// process
     #[arg(long, value_enum, default_value = "full", requires = "journal")]
     pub(in crate::cli) durability: Promise,

@@ -88,7 +88,7 @@ pub(in crate::cli) struct JobArgs {
 }
 
 impl JobArgs {
-    /// Whether items are run by commands.
+    /// Returns `true` if the items are run by commands.
     pub(in crate::cli) fn are_meant(&self) -> bool {
         !self.command.is_empty() || self.worker.is_some()
     }

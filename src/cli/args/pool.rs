@@ -1,4 +1,4 @@
-//! The options that say who works and how, and what is shown of it, as they are typed.
+//! The options about the workers, and about what is shown of the run, as they are typed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(short, long, value_name = "N")]
     pub(in crate::cli) workers: Option<usize>,
 
-    /// How they run; a COMMAND needs processes
+    /// The kind of the workers; a COMMAND needs processes
     #[arg(long, value_enum, default_value = "processes")]
     pub(in crate::cli) mode: Mode,
 
@@ -32,12 +32,12 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long)]
     pub(in crate::cli) no_poll: bool,
 
-    /// Attempts that may fail before an item is given up on [default: 1 for a COMMAND, 3 for a dish].
-    /// A COMMAND fails where it exits with another code than 0, overruns --timeout or crashes. One
-    /// that was lost is run again besides, until 3 (or N, if that is more) were lost: its worker or
-    /// somebody's signal ended it, or memory or room for its output ran out. What could not be
-    /// begun for want of processes, files, memory or room waits, and what a stop of this run ends is
-    /// left as it was; neither counts
+    /// Attempts that may fail before an item is given up on [default: 1 for a COMMAND, 3 for a
+    /// dish]. An attempt of a COMMAND fails if it exits with another code than 0, overruns
+    /// --timeout or crashes. It is lost if the death of its worker, a signal from outside, or a
+    /// lack of memory or of room for its output ended it: then it is repeated besides, until 3 (or
+    /// N, if that is more) were lost. An item that cannot be begun for lack of processes, files,
+    /// memory or room waits, and one that a stop of this run ends is left as it was; neither counts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) max_attempts: Option<u32>,
 
@@ -116,8 +116,8 @@ pub(in crate::cli) struct ShownArgs {
     #[arg(long, value_enum, default_value = "text")]
     pub(in crate::cli) format: Format,
 
-    /// How far the run is, on stderr: bars if it is a terminal, or a JSON object about once a
-    /// second; auto: bars if nothing else is displayed on the same terminal
+    /// Show the progress on stderr: bars if it is a terminal, or a JSON object about once a second;
+    /// auto: bars if nothing else is displayed on the same terminal
     #[arg(long, value_enum, default_value = "auto")]
     pub(in crate::cli) progress: Show,
 }

@@ -1,5 +1,5 @@
-//! Which options go together. clap's groups say which ones belong together; why some need or exclude
-//! others is said here, in one line each. What a value must be by itself is not known here.
+//! Rules for options that need or exclude others. clap's groups say which options belong together;
+//! this file says the reason, in one line each. It does not check single values.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Id};
@@ -7,10 +7,10 @@ use clap::{ArgMatches, Command, Id};
 use super::groups::{COMMAND, DISH, HANDED, PLACE};
 use super::stream;
 
-/// An argument or a group, when it is out of place, and why.
+/// An argument or a group, when it is out of place, and the reason.
 type Rule = (&'static str, fn(&Typed<'_>) -> bool, &'static str);
 
-// A group that has no name of its own has the name of its struct.
+// A group without a name of its own has the name of its struct.
 const RULES: &[Rule] = &[
     (
         "JobArgs",
@@ -61,16 +61,16 @@ const RULES: &[Rule] = &[
     ),
 ];
 
-/// What was typed for a command or a subcommand.
+/// The arguments that were typed for a command or a subcommand.
 struct Typed<'a> {
     command: &'a Command,
     matches: &'a ArgMatches,
-    /// Whether all items are those of a shared queue.
+    /// True if all items are those of a shared queue.
     is_work: bool,
 }
 
 impl Typed<'_> {
-    /// Whether an argument, or one of a group, was typed.
+    /// Returns `true` if an argument, or one of a group, was typed.
     fn has(&self, id: &str) -> bool {
         matches!(self.matches.try_contains_id(id), Ok(true))
             && self.matches.value_source(id) == Some(ValueSource::CommandLine)
@@ -84,7 +84,7 @@ impl Typed<'_> {
         self.is_work || self.has(PLACE) || self.has("PromiseArgs")
     }
 
-    /// The first option that was typed of what the rule is about.
+    /// Returns the first typed option of the argument or group.
     fn option(&self, id: &str) -> Option<String> {
         if !self.has(id) {
             return None;
@@ -101,10 +101,10 @@ impl Typed<'_> {
     }
 }
 
-/// Whether the options go together.
+/// Checks whether the options go together.
 ///
 /// # Errors
-/// One that does not, and why.
+/// One option does not; the error gives the reason.
 pub(in crate::cli) fn check(command: &Command, matches: &ArgMatches) -> Result<(), String> {
     let mut typed = Typed {
         command,

@@ -1,4 +1,4 @@
-//! The options that say which stream in Redis, as they are typed.
+//! The options that name a stream in Redis, as they are typed.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use super::{JobArgs, PoolArgs, ShownArgs, duration, groups};
 use crate::cli::address::Address;
 use crate::sys::title;
 
-/// The variable that says where Redis is, so that a password need not be on the command line.
+/// The variable with the address of Redis, so that a password need not be on the command line.
 const VARIABLE: &str = "REDIS_URL";
 
-/// Why an option makes no sense without a Redis.
+/// The reason why an option makes no sense without a Redis.
 pub(super) const NEEDED: &str = "needs --redis URL, or the variable REDIS_URL";
 
-/// A stream that has no other name.
+/// The default name of a stream.
 const STREAM: &str = "dishrack";
 
 /// The stream that a run puts its items on.
@@ -24,10 +24,9 @@ const STREAM: &str = "dishrack";
     group = ArgGroup::new(groups::PLACE).multiple(true)
 )]
 pub(in crate::cli) struct PlaceArgs {
-    /// Share the queue with others by a stream in Redis: what is put there is worked on by whoever
-    /// is free, here and on other machines. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for
-    /// TLS, or redis+unix:///PATH [default: the variable REDIS_URL, where a
-    /// stream is named]
+    /// Share the queue by a stream in Redis: any free worker, here or on another machine, takes the
+    /// items put there. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, or
+    /// redis+unix:///PATH [default: the variable REDIS_URL, where a stream is named]
     #[arg(long, value_name = "URL", group = groups::PLACE)]
     redis: Option<String>,
 
@@ -39,15 +38,15 @@ pub(in crate::cli) struct PlaceArgs {
     promise: PromiseArgs,
 }
 
-/// What is promised there.
+/// The promises asked for on the stream.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PromiseArgs {
-    /// What a supervisor holds is given to others when it was not heard of for this long; the same
-    /// for all on the stream [default: the stream's, 30s for a new one]
+    /// Give a supervisor's items to others when it was silent for this long; the same for all on
+    /// the stream [default: the stream's, 30s for a new one]
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     lease: Option<Duration>,
 
-    /// What is put and what has ended counts only when so many replicas have it too [default: 0]
+    /// Count a put or an end only when so many replicas have it too [default: 0]
     #[arg(long, value_name = "N")]
     replicas: Option<u32>,
 }
@@ -55,7 +54,7 @@ pub(in crate::cli) struct PromiseArgs {
 /// The stream that a subcommand is about.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct StreamArgs {
-    /// Where Redis is [default: the variable REDIS_URL]
+    /// The address of Redis [default: the variable REDIS_URL]
     #[arg(long, value_name = "URL")]
     pub(in crate::cli) redis: Option<String>,
 
@@ -64,7 +63,7 @@ pub(in crate::cli) struct StreamArgs {
     pub(in crate::cli) stream: String,
 }
 
-/// `supervisor work` without what it does not do: its items are others', and so is their order.
+/// Makes `supervisor work` from the options of a run, without those on putting items and on order.
 pub(in crate::cli) fn work(command: Command) -> Command {
     const HELP: &str = "Run COMMAND for each item of the stream, with the item in place of {} or as \
                         the last argument; {.} is the item without extension, {/} its file name, \
@@ -77,7 +76,7 @@ pub(in crate::cli) fn work(command: Command) -> Command {
     })
 }
 
-/// What `supervisor work` is told.
+/// The arguments of `supervisor work`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The options are those of a run. Without a COMMAND it dries dishes. The first signal lets what has
@@ -110,9 +109,9 @@ pub(in crate::cli) struct WorkArgs {
 }
 
 impl PlaceArgs {
-    /// The stream, if there is to be one.
+    /// Returns the stream's address, if the run shares one.
     pub(in crate::cli) fn place(&self) -> Option<Address> {
-        // A variable alone is no reason to share what is done here.
+        // The variable alone does not make a run share its queue.
         let is_named = self.stream.is_some() || self.promise.is_given();
         let by_variable = || is_named.then(variable).flatten();
         let url = self.redis.clone().or_else(by_variable)?;
@@ -128,17 +127,17 @@ impl PromiseArgs {
         self.lease.is_some() || self.replicas.is_some()
     }
 
-    /// The stream with these promises.
+    /// Returns the address with these promises.
     pub(in crate::cli) fn of(&self, place: Address) -> Address {
         place.promising(self.lease, self.replicas.unwrap_or(0))
     }
 }
 
 impl StreamArgs {
-    /// The stream, for this subcommand.
+    /// Returns the stream's address for this subcommand.
     ///
     /// # Errors
-    /// It is not said where Redis is.
+    /// No address of Redis was given.
     pub(in crate::cli) fn place(&self, subcommand: &str) -> Result<Address, String> {
         let url = self.url().ok_or_else(|| {
             format!("--redis URL is needed, or the variable {VARIABLE}: where is Redis?")
@@ -148,7 +147,7 @@ impl StreamArgs {
         Ok(place)
     }
 
-    /// Where Redis is, if that is said.
+    /// Returns the address of Redis, if one was given.
     pub(in crate::cli) fn url(&self) -> Option<String> {
         self.redis.clone().or_else(variable)
     }
@@ -158,17 +157,17 @@ pub(super) fn variable() -> Option<String> {
     std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
-/// Has `ps` show this in place of the arguments, where the password may be.
+/// Makes `ps` show this in place of the arguments, which may contain the password.
 fn hide(what: &str, place: &Address) {
     let (stream, url) = (&place.stream, place.shown_url());
     title::set_activity(&format_args!("{what}: stream {stream} at {url}"));
 }
 
 impl WorkArgs {
-    /// The stream.
+    /// Returns the stream's address.
     ///
     /// # Errors
-    /// It is not said where Redis is.
+    /// No address of Redis was given.
     pub(in crate::cli) fn place(&self) -> Result<Address, String> {
         Ok(self.promise.of(self.stream.place("work")?))
     }

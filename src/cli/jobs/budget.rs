@@ -1,9 +1,8 @@
-//! How much may be under way at once: how many items are not shown yet, and how many bytes of items
-//! are on the queue.
+//! The bound on work under way: the items that are not shown yet, and the bytes on the queue.
 //!
-//! The queue counts items, and a line can be long; and output that nobody takes lies on the disk. So
-//! whoever puts items waits for both. Only large items are counted by their bytes, so that small ones
-//! cost nothing.
+//! The queue counts items, but a line can be long, and unread output lies on the disk. So the
+//! producer waits for both. Only large items are counted by their bytes, so that small ones cost
+//! nothing.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,17 +16,17 @@ use crate::cli::view::View;
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::ItemId;
 
-/// An item with fewer bytes is small.
+/// The size from which an item is large.
 const LARGE_BYTES: usize = 2048;
 
-/// Large items may have so many bytes together. A single one may have more.
+/// The bytes that all large items may have together. A single one may have more.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 struct Spent {
     bytes: usize,
     by_item: HashMap<ItemId, usize>,
-    /// Items that were put and are not shown.
+    /// The number of items that were put and are not shown.
     items: usize,
 }
 
@@ -40,7 +39,7 @@ pub(super) struct Budget {
     made: Sender<()>,
 }
 
-/// The end that gives back.
+/// The end that gives room back.
 #[derive(Debug, Clone)]
 pub(super) struct Returns {
     spent: Arc<Mutex<Spent>>,
@@ -48,7 +47,7 @@ pub(super) struct Returns {
 }
 
 impl Budget {
-    /// For so many items at once.
+    /// Makes a budget for so many items at once.
     pub(super) fn new(items_max: usize) -> Self {
         let (made, room) = bounded(1);
         Budget {
@@ -66,7 +65,7 @@ impl Budget {
         }
     }
 
-    /// Takes room for the item that is put next, and waits for it unless the run is stopped.
+    /// Takes room for the next item, and waits for it unless the run is stopped.
     pub(super) fn take(&self, id: ItemId, bytes: usize, stop: &Stop) {
         let bytes = if bytes < LARGE_BYTES { 0 } else { bytes };
         loop {
@@ -90,12 +89,12 @@ impl Budget {
 }
 
 impl Returns {
-    /// One more item is shown.
+    /// Gives back the room of an item that is shown.
     pub(super) fn shown(&self) {
         let mut spent = self.spent.lock();
-        // Items of an earlier run were never taken.
+        // No room was taken for items of an earlier run.
         spent.items = spent.items.saturating_sub(1);
-        // Full when the producer will look anyway.
+        // If it is full, the producer looks anyway.
         let _ = self.made.try_send(());
     }
 }

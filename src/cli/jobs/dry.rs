@@ -14,7 +14,7 @@ use crate::jobs::persistent::request_line;
 use crate::jobs::template::Values;
 use crate::observe::text::harmless;
 
-/// What is run for one item, as a line that a shell can be given.
+/// Returns the command for one item, as a line for a shell.
 fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
     if setup.server.is_some() {
         return request_line(&setup.words(values)?).map(Into::into);
@@ -24,7 +24,7 @@ fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
     Ok(line)
 }
 
-/// A line as it is, unless it would do something to a terminal: items may be anybody's.
+/// Returns the line without control characters if it goes to a terminal.
 fn shown(line: &[u8]) -> Cow<'_, [u8]> {
     let mut shown = Vec::new();
     let mut is_same = true;
@@ -40,7 +40,7 @@ fn shown(line: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Prints the commands instead of running them. The exit code.
+/// Prints the commands instead of running them and returns the exit code.
 pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, Failure> {
     let stop = Stop::new();
     let mut feed =
@@ -76,7 +76,7 @@ pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, F
     }
 }
 
-/// What follows from stdout that takes no more.
+/// Judges a failed write to stdout.
 fn ended_by(error: &io::Error) -> Result<u8, Failure> {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(code::CLOSED_STDOUT),

@@ -1,4 +1,4 @@
-//! PURE: an attempt that is over, as an event tells of it.
+//! PURE: the end of an attempt, as an event describes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Exit, Failure, ItemId};
 
-/// An attempt that is over.
+/// The end of an attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
     pub(super) id: ItemId,
     pub(super) item: Arc<str>,
     pub(super) attempt: u32,
-    /// Empty where the item was given up on before any attempt.
+    /// Empty if the item became a dead letter before any attempt.
     pub(super) worker: Arc<str>,
-    /// Since 1970.
+    /// The time since 1970.
     pub(super) started: Duration,
     pub(super) took: Duration,
     pub(super) exit: Option<Exit>,
-    /// Why it failed, if it did.
+    /// The cause of its failure, if it failed.
     pub(super) cause: Option<String>,
-    /// Whether the item has its end with it.
+    /// True if the item ended with it.
     pub(super) is_last: bool,
-    /// When it was known, since the run began.
+    /// The time of the report, since the run began.
     pub(super) at: Duration,
 }
 
 impl Ended {
-    /// The attempt whose end this event is, if it is one.
+    /// Returns the attempt whose end this event reports.
     pub(super) fn of(event: &Event) -> Option<Self> {
         match &event.kind {
             EventKind::ItemDone {

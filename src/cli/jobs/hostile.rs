@@ -1,6 +1,6 @@
-//! Items that would run something if a shell read them, in all places where `--shell` lets them stand,
-//! run by the shells that may be `/bin/sh`. All that any of them can do is to make a file in the
-//! folder of its test.
+//! Tests with items that would run something if a shell read them, in all places that `--shell`
+//! accepts, run by the shells that may be `/bin/sh`. The worst that any of them can do is to make a
+//! file in the folder of its test.
 
 mod contexts;
 mod everyday;
@@ -25,13 +25,13 @@ use crate::jobs::template::{Template, Values};
 #[derive(Debug, Clone, Copy)]
 enum Shell {
     Dash,
-    /// As it is where it is called `sh`.
+    /// As it behaves under the name `sh`.
     Bash,
     Busybox,
 }
 
 impl Shell {
-    /// Whether it is here.
+    /// Returns `true` if the shell is installed.
     fn is_there(self) -> bool {
         let is_there = self.command().args(["-c", ":"]).output().is_ok();
         if !is_there {
@@ -54,7 +54,7 @@ impl Shell {
         command
     }
 
-    /// Runs what follows `/bin/sh`.
+    /// Runs the words that follow `/bin/sh`.
     fn run(self, words: &[OsString], folder: &Path) -> Output {
         let mut command = self.command();
         command.args(words).current_dir(folder).env_remove("x");
@@ -62,7 +62,7 @@ impl Shell {
     }
 }
 
-/// What any of the items makes if it is evaluated.
+/// The file that any of the items makes if it is evaluated.
 const MADE: &str = "PWNED";
 
 fn values(item: &[u8]) -> Values<'_> {
@@ -77,7 +77,7 @@ fn read(script: &str) -> Result<Script, String> {
     Script::read(&Template::parse(&[script.into()], false))
 }
 
-/// Takes all files away that a script has made. Whether an item was evaluated.
+/// Removes all files that a script has made. Returns `true` if an item was evaluated.
 fn clear(folder: &Path) -> bool {
     let is_made = folder.join(MADE).exists();
     for entry in fs::read_dir(folder).unwrap() {
@@ -87,7 +87,7 @@ fn clear(folder: &Path) -> bool {
     is_made
 }
 
-/// What is wrong after an item was run in a context.
+/// Returns the faults after an item was run in a context.
 fn trouble(shell: Shell, context: &Context, item: &[u8], folder: &Path) -> Vec<String> {
     let script = read(context.script).unwrap();
     let mut found = Vec::new();
@@ -114,7 +114,7 @@ fn trouble(shell: Shell, context: &Context, item: &[u8], folder: &Path) -> Vec<S
     found
 }
 
-/// Each shell has every third case, and all where EVERY_CASE is set, which takes half a minute.
+/// Tries every third case with each shell, and all if EVERY_CASE is set, which takes half a minute.
 fn try_all(shell: Shell) {
     if !shell.is_there() {
         return;
@@ -153,7 +153,7 @@ fn there_are_a_thousand_cases_at_least() {
     assert!(cases >= 1000, "{cases} for each shell");
 }
 
-/// Pieces of scripts, put together in any way.
+/// Pieces of scripts, to be put together at random.
 const PIECES: [&str; 70] = [
     "{}",
     "{}",
@@ -227,7 +227,7 @@ const PIECES: [&str; 70] = [
     "2>&1",
 ];
 
-/// Whether a script may evaluate a value by way of a variable, which nothing can be said of.
+/// Returns `true` if a script may evaluate a value by way of a variable, which cannot be judged.
 fn is_roundabout(script: &str) -> bool {
     let evaluates = [
         "eval", "sh", "trap", "watch", "su ", "flock", "find", "xargs",
@@ -237,7 +237,7 @@ fn is_roundabout(script: &str) -> bool {
     has(&evaluates) && has(&holds)
 }
 
-/// Whether a script may never end: loops, and functions, which may call themselves.
+/// Returns `true` if a script may never end: it has loops, or functions, which may call themselves.
 fn may_go_on(script: &str) -> bool {
     let dense: String = script.split_ascii_whitespace().collect();
     let words = ["()", "(\\", "while", "until"];
@@ -249,7 +249,7 @@ struct Chance(u64);
 
 impl Chance {
     fn below(&mut self, end: usize) -> usize {
-        // Of Knuth's MMIX.
+        // The multiplier of Knuth's MMIX.
         let factor = 6_364_136_223_846_793_005;
         self.0 = self
             .0
@@ -266,7 +266,7 @@ impl Chance {
         (0..self.below(most)).map(|_| self.of(&PIECES)).collect()
     }
 
-    /// A script of pieces, or a known one that has lost something and got something.
+    /// Makes a script of pieces, or changes a known one at random.
     fn script(&mut self) -> String {
         if self.below(2) == 0 {
             return self.pieces(16);
@@ -285,8 +285,8 @@ impl Chance {
     }
 }
 
-/// What cannot be read with certainty is refused; and whatever is not, evaluates nothing. SCRIPTS=20000
-/// tries more, and another SEED others.
+/// A script that cannot be read with certainty is refused, and every other one evaluates nothing.
+/// SCRIPTS=20000 tries more, and another SEED others.
 #[test]
 fn no_item_is_evaluated_in_scripts_made_at_random() {
     let given = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());

@@ -1,11 +1,11 @@
 //! `--joblog`: a line for each attempt, in the columns of GNU parallel.
 //!
-//! Send is always 0, as nothing is sent anywhere; Receive is what the command wrote to stdout. A
-//! command that was killed with its worker has the worker's signal; one that never ended by itself
-//! and was not killed has -1.
+//! Send is always 0, because nothing is sent anywhere; Receive is the size of the command's stdout.
+//! A command that was killed with its worker has the worker's signal; one that never ended by
+//! itself and was not killed has -1.
 //!
-//! With a journal it goes on where an earlier run stopped. What that run has kept and perhaps not
-//! written is written unless it is there: an attempt is known by its number and its times.
+//! With a journal the log goes on where an earlier run stopped: a row that the journal kept is
+//! written unless the file has it. An attempt is known by its number and its times.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -23,11 +23,10 @@ use dishrack_core::ledger::Exit;
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
-/// The file: to be written anew, or, with a journal, to go on where an earlier run stopped. Nothing is
-/// changed in it yet.
+/// Opens the file, to write it anew or to go on with a journal's. Changes nothing in it yet.
 ///
 /// # Errors
-/// It cannot be written; in words.
+/// The file cannot be written; in words.
 pub(super) fn open(
     path: &Path,
     is_resumable: bool,
@@ -46,7 +45,7 @@ pub(super) fn open(
     })
 }
 
-/// Where it is written.
+/// The open file.
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
@@ -55,8 +54,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Begins it: a header where there is none. A run that was killed may have left half a line, which
-    /// goes if it is the beginning of one of these, and is ended otherwise.
+    /// Begins the file: writes a header if there is none. A killed run may have left half a line,
+    /// which is removed if one of `lines` begins with it, and ended otherwise.
     fn begin(&self, lines: &[String]) -> io::Result<()> {
         let meta = self.file.metadata()?;
         let is_header_torn = meta.len() < HEADER.len() as u64;
@@ -77,7 +76,7 @@ impl Place {
     }
 }
 
-/// What tells a row from all others: number, start and time, which are its first four columns.
+/// Returns the key of a row: number, start and time, its first four columns.
 fn key_of(row: &[u8]) -> &[u8] {
     let mut tabs = row.iter().enumerate().filter(|(_, byte)| **byte == b'\t');
     tabs.nth(3).map_or(row, |(at, _)| &row[..at])
@@ -104,7 +103,7 @@ impl JobLog {
         }
     }
 
-    /// Begins the file, and writes what an earlier run has not.
+    /// Begins the file, and writes the rows that an earlier run has not written.
     fn begin(&mut self, earlier: &[Ended]) -> io::Result<()> {
         let rows = earlier.iter();
         let lines: Vec<String> = rows.map(|row| self.line(row)).collect::<io::Result<_>>()?;
@@ -114,12 +113,12 @@ impl JobLog {
         missing.iter().try_for_each(|line| self.write(line))
     }
 
-    /// In one piece, so that a kill leaves whole lines.
+    /// Writes a row at once, so that a kill leaves whole lines.
     fn write(&self, line: &str) -> io::Result<()> {
         output::append(&self.place.file, line)
     }
 
-    /// Writes a row, after the header: there may have been no room for that before.
+    /// Writes a row after the header, for which there may have been no room before.
     fn add(&mut self, row: &Ended) -> io::Result<()> {
         let line = self.line(row)?;
         if !self.has_begun {
@@ -152,7 +151,7 @@ impl JobLog {
         ))
     }
 
-    /// The first failure is told; the run goes on, and the journal keeps these rows.
+    /// Reports the first failure. The run goes on, and the journal keeps these rows.
     fn check<'a>(&mut self, result: io::Result<()>, rows: impl IntoIterator<Item = &'a Ended>) {
         let Err(error) = result else {
             return;
@@ -167,7 +166,7 @@ impl JobLog {
     }
 }
 
-/// The attempt that an event ends. What was given up on before any attempt has no line.
+/// Returns the attempt that an event ends. A dead letter without an attempt has no row.
 fn row_of(event: &Event) -> Option<Ended> {
     Ended::of(event).filter(|row| !row.worker.is_empty())
 }

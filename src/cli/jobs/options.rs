@@ -1,4 +1,4 @@
-//! What the options for a COMMAND mean together, checked before anything runs.
+//! The meaning of the options for a COMMAND together, checked before anything runs.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -18,13 +18,12 @@ use crate::jobs::template::Template;
 use crate::jobs::{Feed, Setup};
 use crate::supervision::limits;
 
-/// What stands before items on the command line.
+/// The word in front of items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
 
-/// What stands before files of items elsewhere.
+/// The word in front of files of items in other programs.
 const FILES: &[u8] = b"::::";
 
-/// A run of a command that can be.
 #[derive(Debug)]
 pub(in crate::cli) struct JobConfig {
     pub(super) setup: Setup,
@@ -39,7 +38,7 @@ pub(in crate::cli) struct JobConfig {
     pub(super) halt: Option<Halt>,
 }
 
-/// The items that follow `:::`, if it is there.
+/// Returns the items that follow `:::`, if it is there.
 pub(in crate::cli) fn given(command: &[OsString]) -> Result<Option<Vec<Vec<u8>>>, String> {
     let is_sign = |word: &OsString| word.as_bytes() == GIVEN;
     let Some(at) = command.iter().position(is_sign) else {
@@ -54,7 +53,7 @@ pub(in crate::cli) fn given(command: &[OsString]) -> Result<Option<Vec<Vec<u8>>>
 }
 
 impl JobConfig {
-    /// And how many items there are, where that is known.
+    /// Returns the configuration and the number of items, if it is known.
     pub(in crate::cli) fn validate(
         args: &JobArgs,
         source: &Source,
@@ -107,7 +106,7 @@ impl JobConfig {
     }
 }
 
-/// What the workers are told, but for the place of their output.
+/// Makes the setup of the workers, without the place of their output.
 fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
     let feed = match (args.stdin, args.null) {
         (false, _) => Feed::Arguments,
@@ -150,14 +149,14 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
     })
 }
 
-/// What other programs fill in where there are several lists of items, as in `{1}`.
+/// Returns `true` for `{1}` and the like, which other programs fill in from several lists of items.
 fn is_numbered_place(word: &OsStr) -> bool {
     let inner = word.as_bytes().strip_prefix(b"{");
     let inner = inner.and_then(|rest| rest.strip_suffix(b"}"));
     inner.is_some_and(|inner| !inner.is_empty() && inner.iter().all(u8::is_ascii_digit))
 }
 
-/// What goes together.
+/// Checks whether the options go together.
 fn check_together(args: &JobArgs, words: &[OsString], format: Format) -> Result<(), String> {
     if words.iter().any(|word| word.as_bytes() == FILES) {
         return Err(
@@ -178,7 +177,7 @@ fn check_together(args: &JobArgs, words: &[OsString], format: Format) -> Result<
     Ok(())
 }
 
-/// The words of a command, as a shell splits a line.
+/// Splits a command into words, as a shell splits a line.
 fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
     let is_number = !command.is_empty() && command.as_bytes().iter().all(u8::is_ascii_digit);
     if is_number {
@@ -199,8 +198,7 @@ fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
     Ok(split)
 }
 
-/// Whether the items can be read, and have what is to be filled in; and how many there are, where
-/// that was seen.
+/// Checks that the items can be read and filled in. Returns their number, if it was seen.
 fn check_items(
     source: &Source,
     separator: u8,
@@ -217,7 +215,7 @@ fn check_items(
 
 pub(super) fn check_json(template: &Template, line: &Line, source: &Source) -> Result<(), String> {
     let why = match serde_json::from_slice::<serde::de::IgnoredAny>(&line.bytes) {
-        // The line is one of ours.
+        // The message must not name the line within the item, which is always 1.
         Err(error) => format!("it is no JSON: {error}").replace(" at line 1 column ", ", byte "),
         Ok(_) => match template.check(&line.bytes) {
             Err(why) => why,

@@ -1,13 +1,13 @@
-//! What commands write, shown on our own stdout and stderr: item by item, or line by line.
+//! Shows the commands' output on this program's stdout and stderr: item by item, or line by line.
 //!
 //! It lies in files until then, so a large output is copied piece by piece and never lies in
-//! memory. An attempt that failed and is followed by another one has its output shown on stderr,
-//! with a mark, so that stdout holds what counts, once.
+//! memory. The output of an attempt that failed and is followed by another one goes to stderr, with
+//! a mark, so that stdout holds the final output once.
 //!
-//! Output is shown when the system has taken all of it: a pipe has it in its buffer, a file in the
-//! kernel's pages, a terminal in its line. First that, then its files are removed, then the journal
-//! forgets the attempt. So whatever is killed in between, it is shown again rather than not at all;
-//! what a reader does with what it was given, nobody here can know.
+//! Output is shown when the system has taken all of it: a pipe in its buffer, a file in the
+//! kernel's pages, a terminal in its line. After that its files are removed, and then the journal
+//! forgets the attempt. So after a kill in between it is shown again rather than not at all. What
+//! its reader does with it is not known.
 
 mod turns;
 mod writer;
@@ -36,14 +36,14 @@ use crate::observe::text::printable;
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Counts, ItemId};
 
-/// How it is shown.
+/// The form of the output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub(super) keeps_order: bool,
     pub(super) is_line_buffered: bool,
     pub(super) is_tagged: bool,
     pub(super) format: Format,
-    /// Whether whatever was run has left a file for its stdout.
+    /// True if the commands left files with their stdout.
     pub(super) has_stdout_files: bool,
 }
 
@@ -53,13 +53,13 @@ struct Live {
     id: ItemId,
     item: Arc<str>,
     attempt: u32,
-    /// How much of each stream is shown.
+    /// The shown bytes of each stream.
     shown: [u64; 2],
-    /// How far each was looked through for the end of a line.
+    /// The bytes of each that were searched for the end of a line.
     searched: [u64; 2],
 }
 
-/// An attempt whose output is written, perhaps not all the way.
+/// An attempt whose output is written, though not all may have arrived.
 #[derive(Debug, Clone, Copy)]
 struct Written {
     id: ItemId,
@@ -75,27 +75,27 @@ pub(super) struct Outputs {
     live: Vec<Live>,
     written: Vec<Written>,
     results: Option<Results>,
-    /// In which run what is seen has happened.
+    /// The run of the seen events.
     run: Run,
     returns: Returns,
     shown: Shown,
     unwritten: Unwritten,
     letters: Option<Arc<DeadLetterLog>>,
-    /// What earlier runs have left to be shown. They may have shown some of it, and have removed that.
+    /// Ends that earlier runs have left to be shown. Those already shown have no files any more.
     earlier: BTreeSet<(ItemId, u32)>,
     is_any_lost: bool,
 }
 
-/// So many attempts are written before it is seen to that all of that arrives.
+/// The number of written attempts after which their arrival is waited for.
 const WRITTEN_MAX: usize = 64;
 
-/// How often it is looked for new lines of commands that run.
+/// The pause between two searches for new lines of running commands.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// So much of a stream is looked through at once.
+/// The bytes of a stream that are searched at once.
 const LOOK_BYTES: usize = 256 * 1024;
 
-/// So often at most in one look.
+/// The number of such pieces in one search.
 const LOOKS_MAX: usize = 64;
 
 impl Outputs {
@@ -145,7 +145,7 @@ impl Outputs {
         }
     }
 
-    /// An item has its last attempt behind it. It is kept at once, and shown when its turn has come.
+    /// Keeps the end of an item at once, and shows it in its turn.
     fn end_item(&mut self, ended: Ended) -> io::Result<()> {
         if let Some(results) = &mut self.results
             && !results.keep(&ended, self.run, &self.spool)
@@ -175,7 +175,7 @@ impl Outputs {
         self.note_written(ended)
     }
 
-    /// An item's output is not there: tells it, if somebody must have removed it.
+    /// Reports the missing output of an item if it must have been removed from outside.
     fn miss(&mut self, ended: &Ended) {
         let was_run = ended.cause.is_none() && self.shape.has_stdout_files;
         if !was_run || self.earlier.contains(&(ended.id, ended.attempt)) {
@@ -186,7 +186,7 @@ impl Outputs {
         writer::complain(&ended.item, Stream::Stdout, &error);
     }
 
-    /// The attempt's output is on its way.
+    /// Notes that the attempt's output is written.
     fn note_written(&mut self, ended: &Ended) -> io::Result<()> {
         self.written.push(Written {
             id: ended.id,
@@ -199,13 +199,14 @@ impl Outputs {
         }
     }
 
-    /// Sees to it that what was written arrives. What is shown then needs its files no more.
+    /// Makes sure that the written output has arrived, after which its files are not needed any
+    /// more.
     fn arrive(&mut self) -> io::Result<()> {
         self.writer.flush()?;
         if self.written.is_empty() {
             return Ok(());
         }
-        // A dead letter is to be in its file before nobody knows of it any more.
+        // The journal may forget a dead letter only when it is in its file.
         if let Some(letters) = &self.letters {
             letters.sync();
         }
@@ -220,7 +221,7 @@ impl Outputs {
             if is_last {
                 self.returns.shown();
             }
-            // The next run writes what is missing, and needs its files for that.
+            // The next run writes what is missing, and needs these files for it.
             if self.unwritten.has(id, attempt) {
                 continue;
             }
@@ -240,7 +241,7 @@ impl Outputs {
         }
     }
 
-    /// Shows what an attempt gave that is followed by another one.
+    /// Shows the output of an attempt that is followed by another one.
     fn show_failed(&mut self, ended: &Ended) -> io::Result<()> {
         let label = &ended.label();
         let shown = self.end_live(label.id);
@@ -250,7 +251,7 @@ impl Outputs {
                 let mark = format!("[{item}, attempt {}] ", label.attempt);
                 Mark::Failed(mark.into_bytes())
             }
-            // Its lines were shown as they came, so the rest of them goes where they went.
+            // Its lines were shown as they came, so the rest goes to the same place.
             _ => self.mark(label.item),
         };
         for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
@@ -259,7 +260,7 @@ impl Outputs {
         self.note_written(ended)
     }
 
-    /// Shows what a stream has from here on. False where there is none.
+    /// Shows the rest of a stream. Returns `false` if there is no file.
     fn copy(
         &mut self,
         label: &Label<'_>,
@@ -276,7 +277,7 @@ impl Outputs {
                 Ok(true)
             }
             Ok(piece) => Ok(piece.is_some()),
-            // What cannot be read is told.
+            // A file that cannot be read is reported.
             Err(error) => {
                 writer::complain(label.item, stream, &error);
                 Ok(true)
@@ -284,7 +285,7 @@ impl Outputs {
         }
     }
 
-    /// How much of an attempt's output was shown while it ran.
+    /// Returns the bytes of an attempt's output that were shown while it ran.
     fn end_live(&mut self, id: ItemId) -> [u64; 2] {
         match self.live.iter().position(|live| live.id == id) {
             Some(at) => self.live.swap_remove(at).shown,
@@ -292,7 +293,7 @@ impl Outputs {
         }
     }
 
-    /// Shows whole lines of commands that run.
+    /// Shows whole lines of running commands.
     fn look(&mut self) -> io::Result<()> {
         let mut all = std::mem::take(&mut self.live);
         for live in &mut all {
@@ -315,14 +316,14 @@ impl Outputs {
         };
         let places = live.shown.iter_mut().zip(&mut live.searched);
         for (stream, (shown, searched)) in Stream::BOTH.into_iter().zip(places) {
-            // What cannot be read now is told when the attempt is over.
+            // A file that cannot be read now is reported when the attempt is over.
             let Ok(Some(file)) = self.spool.open(live.id, live.attempt, stream) else {
                 continue;
             };
             let length = whole_lines(&file, *shown, searched).unwrap_or(0);
             if length > 0 {
                 let piece = Piece::of(file, *shown, length);
-                // What stderr does not take now it may take when the attempt is over.
+                // Output that stderr does not take now is written again when the attempt is over.
                 if self.writer.print(&label, stream, &mark, piece)? {
                     *shown += length;
                 }
@@ -332,8 +333,8 @@ impl Outputs {
     }
 }
 
-/// How many bytes of whole lines there are from here on; `searched` is how far no line has ended. A line
-/// may be longer than what is looked through at once: it is shown when it has ended, however long it is.
+/// Returns the number of bytes of whole lines from here on. `searched` is the place up to which no
+/// line has ended. A line longer than a searched piece is shown when it has ended.
 fn whole_lines(file: &File, from: u64, searched: &mut u64) -> io::Result<u64> {
     let end = file.metadata()?.len();
     *searched = from.max(*searched);
@@ -406,7 +407,7 @@ impl View for Outputs {
     }
 
     fn end(&mut self) -> io::Result<bool> {
-        // In a run that was stopped the turn of some never comes.
+        // In a stopped run some turns never come.
         let rest = self.turns.as_mut().map(Turns::rest);
         for ended in rest.into_iter().flatten() {
             self.show(&ended)?;

@@ -1,4 +1,4 @@
-//! Where a command's program is, found out once before anything runs.
+//! Finds a command's program, once, before anything runs.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -10,7 +10,7 @@ use rustix::fs::{Access, access};
 
 use crate::cli::advice;
 
-/// The interpreter that a script names in its first line, if it is not there.
+/// Returns the interpreter that a script names in its first line, if it is not there.
 fn missing_interpreter(script: &Path) -> Option<PathBuf> {
     let mut line = Vec::new();
     let file = File::open(script).ok()?;
@@ -27,7 +27,7 @@ fn missing_interpreter(script: &Path) -> Option<PathBuf> {
 /// Finds a program as `execvp` does: by its path, or in the folders of `PATH`.
 ///
 /// # Errors
-/// It is not there, or cannot be executed; with the code that a shell has for it.
+/// It is not there, or cannot be executed; with the exit code of a shell in that case.
 pub(super) fn find(
     name: &OsStr,
     environment: &[(OsString, OsString)],
@@ -50,7 +50,7 @@ pub(super) fn find(
         let given = environment.iter().rev().find(|(name, _)| name == "PATH");
         let path = given.map(|(_, value)| value.clone());
         let path = path.or_else(|| std::env::var_os("PATH"));
-        // What execvp searches where there is none.
+        // The path that execvp searches when none is set.
         let path = path.unwrap_or_else(|| "/bin:/usr/bin".into());
         let folders = std::env::split_paths(&path);
         folders

@@ -1,7 +1,7 @@
-//! `--results`: what each item gave, in a folder of its own.
+//! `--results`: keeps the results of each item in a folder of its own.
 //!
-//! With a journal, ends are told again that an earlier run has not shown. What that run has written of
-//! them stays; what is not known of them any more, the command for example, is not made up.
+//! With a journal, ends that an earlier run has not shown are reported again. Files that the
+//! earlier run wrote of them stay; facts that are lost, the command for example, are left out.
 
 mod folder;
 
@@ -25,7 +25,7 @@ use dishrack_core::ledger::Exit;
 /// The marker of a folder of results.
 const MARK: &str = "results of dishrack's supervisor\n";
 
-/// What a result is called until it is whole.
+/// The name of a result until it is whole.
 const RESULT_NEW: &str = "result.json.new";
 
 /// A folder of results, which no other run uses.
@@ -33,7 +33,7 @@ const RESULT_NEW: &str = "result.json.new";
 pub(super) struct Place {
     folder: PathBuf,
     open: Folder,
-    /// `None` where the file system has no locks.
+    /// `None` if the file system has no locks.
     _lock: Option<File>,
 }
 
@@ -43,12 +43,11 @@ impl Place {
     }
 }
 
-/// Makes the folder, if it is not there. One that is there is taken if it has our marker, or nothing
-/// that would be written over.
+/// Makes the folder, or takes an existing one with the marker, or with nothing to be overwritten.
 ///
 /// # Errors
-/// Nothing can be written there, it is one of `taken`, which are the run's own, somebody else has
-/// made it or uses it; in words.
+/// Nothing can be written there, it is one of `taken`, the run's own files, or it belongs to
+/// another program or run; in words.
 pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String> {
     let refused = |why: String| format!("--results {}: {why}", folder.display());
     if let Some(other) = taken.iter().find(|other| output::is_within(folder, other)) {
@@ -59,7 +58,7 @@ pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String>
     }
     let unwritable = |error: io::Error| refused(format!("cannot be written: {error}"));
     fs::create_dir_all(folder).map_err(unwritable)?;
-    // Whatever links lead there: whose it is and who uses it are told by the folder itself.
+    // The folder behind any links holds the marker and the lock.
     let folder = &folder.canonicalize().map_err(unwritable)?;
     if !owned::is_own(folder).map_err(unwritable)? {
         return Err(refused(
@@ -106,7 +105,7 @@ pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String>
     })
 }
 
-/// Something in a folder that is called like an item.
+/// Returns something in the folder that has the name of an item.
 fn numbered(folder: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -121,7 +120,7 @@ fn is_number(name: &OsStr) -> bool {
     !name.is_empty() && name.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
-/// Removes what runs have made in a folder of results: these files, and what is empty without them.
+/// Removes the files of runs from a folder of results, and the folders that are empty without them.
 fn remove_numbered(place: &Place) -> io::Result<()> {
     for entry in fs::read_dir(&place.folder)? {
         let entry = entry?;
@@ -155,21 +154,21 @@ impl Results {
         }
     }
 
-    /// Removes what an earlier run has kept, so that nobody takes it for this one's. What somebody has
-    /// put beside it stays. The first failure is told; the run goes on.
+    /// Removes what an earlier run has kept, so that it is not taken for this one's. Other files in
+    /// the folder stay. The first failure is reported; the run goes on.
     pub(super) fn begin_anew(&mut self) {
         let removed = remove_numbered(&self.place);
         self.check(removed);
     }
 
-    /// Keeps what the last attempt at an item gave, which ended in this run or an earlier one. The first
-    /// failure is told; the run goes on. Whether it is kept.
+    /// Keeps the results of the last attempt at an item, which ended in this run or an earlier one.
+    /// Returns `true` if they are kept. The first failure is reported; the run goes on.
     pub(super) fn keep(&mut self, ended: &Ended, run: Run, spool: &Spool) -> bool {
         let written = self.write(ended, run, spool);
         self.check(written)
     }
 
-    /// Tells the first failure. Whether it is none.
+    /// Reports the first failure. Returns `true` on success.
     fn check(&mut self, done: io::Result<()>) -> bool {
         let Err(error) = done else {
             return true;
@@ -193,19 +192,20 @@ impl Results {
         if found.as_ref().is_some_and(|found| is_kept(found, &object)) {
             return Ok(());
         }
-        // Under another name until all of it is whole.
+        // It has another name until it is whole.
         let new = RESULT_NEW;
         let mut file = folder.create(new)?;
         file.write_all(format!("{object}\n").as_bytes())?;
-        // A file of the spool is its owner's alone; here it has the mode that a new file has.
+        // A file of the spool is private to its owner; here it gets the mode of a new file.
         let mode = file.metadata()?.permissions();
         for stream in Stream::BOTH {
             let name = stream.name();
             match (spool.open(ended.id, ended.attempt, stream)?, run) {
                 (Some(from), _) => folder.put(&from, name, &mode)?,
-                // It wrote nothing.
+                // The command wrote nothing.
                 (None, Run::Present) => drop(folder.create(name)?),
-                // It wrote nothing, or what it wrote is gone. What another attempt wrote is not its.
+                // The command wrote nothing, or its output is gone. The file there is another
+                // attempt's.
                 (None, Run::Earlier) if found.is_some() => folder.remove(name)?,
                 (None, Run::Earlier) => {}
             }
@@ -227,7 +227,7 @@ impl Results {
             Some(exit @ Exit::Signaled(_)) => (None, exit.signal_name()),
             Some(Exit::Unknown) | None => (None, None),
         };
-        // What was given up on before any attempt has no worker, and never began.
+        // An item that became a dead letter before any attempt has no worker, and never began.
         let has_begun = !ended.worker.is_empty();
         json!({
             "number": ended.id.0,
@@ -245,27 +245,27 @@ impl Results {
     }
 }
 
-/// The run in which an attempt has ended.
+/// The run in which an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Run {
     Present,
-    /// An earlier one with the same journal.
+    /// An earlier run with the same journal.
     Earlier,
 }
 
-/// The file that says how an item ended.
+/// The file about the end of an item.
 const RESULT: &str = "result.json";
 
-/// A longer one is none of ours: no item is as long.
+/// The size above which a file is not a result, because no item is as long.
 const RESULT_BYTES_MAX: u64 = 64 << 20;
 
-/// What an earlier run has written of an item, if it can be read.
+/// Returns the result that an earlier run wrote of an item, if it can be read.
 fn result_in(folder: &Folder) -> io::Result<Option<Value>> {
     let bytes = folder.read(RESULT, RESULT_BYTES_MAX)?;
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Whether what was found is of the same attempt, or of one that ended later.
+/// Returns `true` if `found` is of the same attempt, or of one that ended later.
 fn is_kept(found: &Value, object: &Value) -> bool {
     let is_same = ["number", "attempts", "started", "ended"]
         .iter()

@@ -1,5 +1,5 @@
-//! When no process of a `--worker` command ever answers, the run ends, rather than giving up one
-//! item after another.
+//! Ends the run when no process of a `--worker` command ever answers, because otherwise one item
+//! after another would become a dead letter.
 
 use std::io;
 
@@ -12,13 +12,13 @@ use dishrack_core::ledger::{Cause, Failure};
 /// Counts processes that never answered, while none ever has.
 pub(super) struct Unanswered {
     most: u32,
-    /// `None` once one has answered: then it is the items' fault.
+    /// `None` once one has answered, because the items are at fault then.
     ended: Option<u32>,
     stop: Stop,
 }
 
 impl Unanswered {
-    /// More than `most` are too many.
+    /// Makes a counter that halts the run after more than `most` processes.
     pub(super) fn new(most: u32, stop: Stop) -> Self {
         Unanswered {
             most,
@@ -36,7 +36,7 @@ impl Unanswered {
                 has_answered: false,
                 ..
             } => *ended += 1,
-            // One has answered, or could not even be started, which is said.
+            // A process has answered, or could not be started, which is reported elsewhere.
             Cause::Unanswered {
                 has_answered: true, ..
             }

@@ -1,6 +1,6 @@
 //! The reference as Markdown: `docs/options.md`, a chapter of the book.
 //!
-//! It knows what clap knows of the options, and none of their names.
+//! It knows clap's description of the options, and none of their names.
 
 use clap::{Arg, Command};
 
@@ -16,7 +16,7 @@ cargo run -- manual --markdown >docs/options.md -->
 
 ";
 
-/// The whole reference. `command` is built.
+/// Returns the whole reference. `command` is built.
 pub(super) fn page(command: &Command) -> String {
     let mut page = String::from(HEAD);
     page += &format!("```text\n{}\n```\n", forms(command));
@@ -38,7 +38,7 @@ pub(super) fn page(command: &Command) -> String {
     page
 }
 
-/// The headings of the options, in the order in which they are declared.
+/// Returns the headings of the options, in the order of their declaration.
 fn headings(command: &Command) -> Vec<&str> {
     let mut headings = Vec::new();
     for heading in shown(command).map(heading_of) {
@@ -59,7 +59,8 @@ fn shown(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|arg| !arg.is_hide_set())
 }
 
-/// A subcommand: how it is called, what it does, its options; those of a run are only named.
+/// Returns a subcommand's section: its call, its purpose, its options. Those of a run are only
+/// named.
 fn subcommand_of(root: &Command, mut subcommand: Command) -> String {
     let usage = usage(&mut subcommand);
     let name = subcommand.get_bin_name().unwrap_or_default().to_owned();
@@ -85,7 +86,7 @@ fn subcommand_of(root: &Command, mut subcommand: Command) -> String {
     section
 }
 
-/// Whether a run has the same option, and the same is told of it.
+/// Returns `true` if a run has the same option with the same description.
 fn is_of(root: &Command, arg: &Arg) -> bool {
     let is_same = |other: &Arg| {
         let has_its_name = other.get_long() == arg.get_long();
@@ -94,7 +95,7 @@ fn is_of(root: &Command, arg: &Arg) -> bool {
     shown(root).any(is_same)
 }
 
-/// The option without its value: the shortest way to name it.
+/// Returns the option without its value, as its shortest name.
 fn name_of(arg: &Arg) -> String {
     match arg.get_long() {
         Some(long) => format!("`--{long}`"),
@@ -119,7 +120,7 @@ fn options(args: &[&Arg]) -> String {
     table
 }
 
-/// An argument as it is typed.
+/// Returns an argument as it is typed.
 fn term(arg: &Arg) -> String {
     let names = arg.get_value_names().unwrap_or_default();
     let takes_value = arg.get_action().takes_values();
@@ -140,7 +141,7 @@ fn term(arg: &Arg) -> String {
     format!("{}`--{long}{gap}{value}`", short.unwrap_or_default())
 }
 
-/// What is told of an argument, and its default; both as cells of a table.
+/// Returns the description of an argument, and its default, both as cells of a table.
 fn meaning(arg: &Arg) -> (String, String) {
     let help = arg.get_long_help().or(arg.get_help());
     let help = help.map(ToString::to_string).unwrap_or_default();
@@ -167,7 +168,7 @@ fn meaning(arg: &Arg) -> (String, String) {
     (cell(&text), cell(&default))
 }
 
-/// A help text, and the default that it tells because clap does not know it.
+/// Splits off the default that a help text tells because clap does not know it.
 fn without_default(help: &str) -> (String, Option<&str>) {
     let told = help.split_once("[default: ");
     let told = told.and_then(|(before, rest)| Some((before, rest.split_once(']')?)));
@@ -179,7 +180,7 @@ fn without_default(help: &str) -> (String, Option<&str>) {
     }
 }
 
-/// Whether a default is what could be typed, and not a description of it.
+/// Returns `true` if a default could be typed, and `false` if it is a description.
 fn is_value(default: &str) -> bool {
     default != "none" && !default.contains(char::is_whitespace)
 }
@@ -200,12 +201,12 @@ fn terms<'a>(
     section
 }
 
-/// A bar would end the cell, in code too.
+/// Escapes bars, which would end the cell, in code too.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// Plain text as Markdown: words that are typed are marked as code, so that they stay as they are.
+/// Returns plain text as Markdown. Typed words are marked as code, so that they stay as they are.
 fn prose(text: &str) -> String {
     let mut is_in_code = false;
     let mut words = Vec::new();

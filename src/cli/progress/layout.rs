@@ -1,7 +1,6 @@
-//! PURE: what the bars say, for a terminal of some size. What is on it otherwise it does not know.
+//! PURE: the text of the bars, for a terminal of a given size. It does not know the other lines.
 //!
-//! No line is as wide as the terminal, so that none is wrapped, and no control character of an
-//! item's name gets through.
+//! No line is as wide as the terminal, so none is wrapped, and control characters are removed.
 
 use std::time::Duration;
 
@@ -10,27 +9,27 @@ use unicode_width::UnicodeWidthChar;
 use crate::cli::screen::Size;
 use crate::observe::progress::{Hand, Progress};
 
-/// A bar is worth its place from so many columns on.
+/// The smallest width of a bar.
 const BAR_COLUMNS_MIN: usize = 12;
 
-/// A narrower terminal has no place for times.
+/// The smallest terminal with room for times.
 const TIME_COLUMNS_MIN: usize = 30;
 
-/// A worker's name takes no more columns.
+/// The greatest width of a worker's name.
 const NAME_COLUMNS_MAX: usize = 24;
 
 /// The first line, with or without a bar in it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    /// Before the bar, or all of the first line.
+    /// The text before the bar, or all of the first line.
     pub(super) before: String,
-    /// After the bar.
+    /// The text after the bar.
     pub(super) after: String,
     pub(super) has_bar: bool,
 }
 
 impl Head {
-    /// As it is shown: the bar takes what the words leave.
+    /// Returns the line, in which the bar takes the columns that the words leave.
     pub(super) fn line(self, progress: &Progress, size: Size) -> String {
         let Head {
             before,
@@ -49,9 +48,9 @@ impl Head {
     }
 }
 
-/// A bar of so many columns. Such characters are on every terminal, in every encoding.
+/// Draws a bar of so many columns, with characters that every terminal and encoding has.
 fn bar(ended: u64, total: u64, columns: usize) -> String {
-    // Rounded down: it is full when all has ended, and no sooner.
+    // Rounded down, so that the bar is full only when all has ended.
     let full = match total {
         0 => columns as u128,
         _ => u128::from(ended.min(total)) * columns as u128 / u128::from(total),
@@ -61,12 +60,12 @@ fn bar(ended: u64, total: u64, columns: usize) -> String {
     format!("{:<columns$}", "=".repeat(full) + tip)
 }
 
-/// Columns that a line may take.
+/// Returns the number of columns that a line may take.
 pub(super) fn columns(size: Size) -> usize {
     size.columns.saturating_sub(1).max(1)
 }
 
-/// The first line; the bar is for whoever draws it.
+/// Makes the first line, with a place for the bar.
 pub(super) fn head(progress: &Progress, now: Duration, elapsed: Duration, size: Size) -> Head {
     let columns = columns(size);
     let counts = progress.counts();
@@ -80,7 +79,7 @@ pub(super) fn head(progress: &Progress, now: Duration, elapsed: Duration, size: 
     let left = progress.time_left(now).filter(|time| !time.is_zero());
     let left = left.map(|time| format!("{} left", clock(time)));
     let elapsed = Some(clock(elapsed));
-    // What is missed least goes first.
+    // The least important part goes first.
     let tails = [
         vec![&rate, &left, &elapsed],
         vec![&rate, &left],
@@ -113,14 +112,14 @@ pub(super) fn head(progress: &Progress, now: Duration, elapsed: Duration, size: 
     }
 }
 
-/// What each worker holds and since when, as far as there is room below the first line.
+/// Returns a line for each worker with its item and time, as far as there is room.
 pub(super) fn hands(progress: &Progress, now: Duration, size: Size) -> Vec<String> {
-    // One row stays for what is printed next, so that it does not move everything.
+    // One row stays free for the next printed line, so that it does not move everything.
     let room = size.rows.saturating_sub(2);
     let mut workers = progress.workers();
     let all = workers.len();
     if all > room {
-        // Those that do something are more interesting. The others keep their order, too.
+        // Busy workers come first. Both groups keep their order.
         workers.sort_by_key(|(_, hand)| hand.item().is_none());
         workers.truncate(room.saturating_sub(1));
     }
@@ -148,11 +147,11 @@ pub(super) fn hands(progress: &Progress, now: Duration, size: Size) -> Vec<Strin
     lines
 }
 
-/// The text within so many columns, and without what would do something on a terminal.
+/// Cuts the text to so many columns, and removes characters that act on a terminal.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     let mut cut = String::new();
     let mut used = 0;
-    // Where it can be cut so that the mark of the cut still fits.
+    // The last place at which a cut leaves room for its mark.
     let mut last = 0;
     for c in text.chars() {
         let shown = match is_active(c) {
@@ -174,14 +173,14 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     cut
 }
 
-/// Whether a character moves the cursor, ends the line, or turns the direction of the others.
+/// Returns `true` if a character moves the cursor, ends the line, or turns the text's direction.
 fn is_active(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || c == '\u{feff}'
 }
 
-/// A rate in items per second, or per minute or hour where those are few.
+/// Writes a rate in items per second, or per minute or hour if it is small.
 fn per_time(rate: f64) -> String {
     match rate {
         rate if rate >= 99.5 => format!("{rate:.0}/s"),
@@ -191,7 +190,7 @@ fn per_time(rate: f64) -> String {
     }
 }
 
-/// A time of which fractions of a second are seen.
+/// Writes a time, with tenths if it is short.
 fn span(time: Duration) -> String {
     match time.as_secs() {
         0..60 => format!("{:.1}s", time.as_secs_f64()),
@@ -199,7 +198,7 @@ fn span(time: Duration) -> String {
     }
 }
 
-/// Minutes and seconds, and what is longer.
+/// Writes minutes and seconds, and hours if there are any.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -225,7 +224,7 @@ mod tests {
         Size { columns, rows }
     }
 
-    /// Ten seconds in, twenty of a hundred are done.
+    /// After ten seconds, twenty of a hundred are done.
     fn progress() -> Progress {
         let mut progress = Progress::new(secs(0), Counts::default());
         let (done, dead) = (19, 1);
@@ -368,7 +367,7 @@ mod tests {
         assert_eq!(lines(name, 31), ["  w-1    2.0s  a plate with a…"]);
         assert_eq!(lines(name, 40), [format!("  w-1    2.0s  {name}")]);
         assert_eq!(lines(name, 20), ["w-1 a plate with a…"]);
-        // Two columns each.
+        // Each character has two columns.
         assert_eq!(lines("盘子盘子", 8), ["w-1 盘…"]);
         assert_eq!(lines("盘子盘子", 10), ["w-1 盘子…"]);
         assert_eq!(lines("盘子", 9), ["w-1 盘子"]);

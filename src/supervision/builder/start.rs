@@ -1,5 +1,4 @@
-//! What a description is made into: workers that are started, once all that can be checked is. The
-//! options themselves are `builder`'s.
+//! Starts the workers of a description, after all possible checks. `builder` has the options.
 
 use std::any::type_name;
 use std::fmt::Display;
@@ -33,7 +32,7 @@ impl Builder {
     /// For processes, `handler` must be a plain function that [`serve`](crate::serve) names.
     ///
     /// # Errors
-    /// `is_setup`, and nothing was started.
+    /// `is_setup`; nothing was started.
     pub fn handler<T, R, E, F>(
         self,
         queue: &JoinableQueue<T>,
@@ -74,10 +73,10 @@ impl Builder {
     /// the queue is closed. Each gets a handle of the queue.
     ///
     /// For processes, `worker` must be a plain function that [`serve`](crate::serve) names. Inline,
-    /// the loop runs whenever somebody puts or joins, and `get` says closed when nothing is left.
+    /// the loop runs inside each put or join, and `get` says closed when nothing is left.
     ///
     /// # Errors
-    /// `is_setup`, and nothing was started.
+    /// `is_setup`; nothing was started.
     pub fn worker<T, F>(
         self,
         queue: &JoinableQueue<T>,
@@ -119,7 +118,7 @@ impl Builder {
     /// Like [`handler`](Self::handler), for [`tasks`](Self::tasks).
     ///
     /// # Errors
-    /// `is_setup`, and nothing was started.
+    /// `is_setup`; nothing was started.
     #[cfg(feature = "tasks")]
     pub fn handler_async<T, R, E, F, Fut>(
         self,
@@ -154,7 +153,7 @@ impl Builder {
     /// [`get_async`](JoinableQueue::get_async) in the loop.
     ///
     /// # Errors
-    /// `is_setup`, and nothing was started.
+    /// `is_setup`; nothing was started.
     #[cfg(feature = "tasks")]
     pub fn worker_async<T, F, Fut>(
         self,
@@ -184,7 +183,7 @@ impl Builder {
         Ok(Supervisor::new(broker, Box::new(pool)))
     }
 
-    /// Whether these workers can be held to their bounds.
+    /// Checks that these workers can be held to their bounds.
     fn check_bounds(&self) -> Result<(), Kind> {
         let bounds = &self.bounds;
         let (can_be_ended, can_be_replaced) = match self.how {
@@ -283,7 +282,7 @@ impl Builder {
         Ok(Box::new(ProcessPool::start(plan, broker)?))
     }
 
-    /// What so many workers of this process are started with, of which the queue knows from now on.
+    /// Makes the plan for so many workers of this process, and tells the queue of them.
     fn threads_of(&self, workers: usize, broker: &Broker) -> Result<ThreadPlan, Kind> {
         limits::check_count(workers)?;
         self.apply_to(broker);
@@ -298,7 +297,7 @@ impl Builder {
         })
     }
 
-    /// All checks are done: the queue gets to know the supervisor.
+    /// Tells the queue about the supervisor, after all checks.
     fn apply_to(&self, broker: &Broker) {
         if !self.polls {
             broker.forbid_polling();

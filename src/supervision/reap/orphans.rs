@@ -1,10 +1,10 @@
-//! Children that nobody here has started: what workers have started, when its own parents have ended
-//! and this process is PID 1 of its container, or a subreaper.
+//! Children that this program did not start: processes that workers started, when their own parents
+//! have ended and this process is PID 1 of its container, or a subreaper.
 //!
-//! The kernel gives them to us and keeps each that has ended until it is asked for, so somebody must
-//! ask. Which are ours to ask for depends on whose process this is. The command line's has no other
-//! children than its workers, so whatever else has ended is waited for. A program may have children of
-//! its own, whose ends are for it to see: there, only what is in a worker's process group is ours.
+//! The kernel gives them to this process and keeps each that has ended until it is waited for. The
+//! command line has no children besides its workers, so it waits for every other child. A program
+//! may have children of its own and needs their ends itself: there, only the processes in a
+//! worker's process group are waited for.
 
 use std::collections::BTreeSet;
 
@@ -16,30 +16,30 @@ use nix::unistd::getpid;
 use super::Reaper;
 use crate::sys::signals;
 
-/// Whose children are waited for besides the workers.
+/// The children that are waited for besides the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// Everybody's.
+    /// All children.
     Process,
     /// Those in workers' process groups.
     Groups,
 }
 
-/// What has been left to this process.
+/// The processes that were left to this one.
 #[derive(Debug)]
 pub(super) struct Orphans {
     scope: Scope,
-    /// Groups whose leaders, our workers, have been waited for, and in which somebody is left.
+    /// Groups that have members left, after their leaders, the workers, have been waited for.
     leaderless: BTreeSet<u32>,
 }
 
-/// Whether the kernel gives this process children that it has not started.
+/// Returns `true` if the kernel gives this process children that it has not started.
 pub(crate) fn are_adopted() -> bool {
     getpid().as_raw() == 1 || get_child_subreaper().unwrap_or(false)
 }
 
 impl Orphans {
-    /// What there is to be waited for, if there can be anything.
+    /// Makes the account of orphans, if there can be any.
     pub(super) fn new(owns_process: bool) -> Option<Self> {
         let scope = match owns_process {
             true => Scope::Process,
@@ -53,12 +53,13 @@ impl Orphans {
 }
 
 impl Reaper {
-    /// From now on children that are left to this process are waited for, too, if there can be any.
+    /// Begins to wait for children that are left to this process, too, if there can be any.
     pub(crate) fn adopt(&mut self, owns_process: bool) {
         self.orphans = Orphans::new(owns_process);
     }
 
-    /// A group's leader has been waited for. Its number is the group's for as long as anybody is in it.
+    /// Notes that a group's leader has been waited for. The group keeps its number while it has
+    /// members.
     pub(super) fn orphan(&mut self, group: u32) {
         if let Some(orphans) = &mut self.orphans
             && orphans.scope == Scope::Groups
@@ -67,8 +68,8 @@ impl Reaper {
         }
     }
 
-    /// Waits for those who have been left to this process and have ended. Nobody may be about to be
-    /// watched: an unknown child would be taken for an orphan.
+    /// Waits for orphans that have ended. Call it only when no child is about to be watched,
+    /// because an unknown child would be taken for an orphan.
     pub(crate) fn reap_orphans(&mut self) {
         let Some(mut orphans) = self.orphans.take() else {
             return;
@@ -88,8 +89,8 @@ impl Reaper {
         self.orphans = Some(orphans);
     }
 
-    /// Waits for all of these who have ended and are not watched. One who is watched comes by its pidfd;
-    /// whoever stands behind it is waited for after that.
+    /// Waits for all of these that have ended and are not watched. A watched one is reported by its
+    /// pidfd, and the children behind it are waited for after that.
     fn reap_all(&self, whom: Whom) -> Left {
         loop {
             match wait_for(whom, libc::WNOHANG | libc::WNOWAIT) {
@@ -103,8 +104,8 @@ impl Reaper {
         }
     }
 
-    /// The workers are over, and whatever was in their groups is ending: that is waited for by a thread
-    /// that nobody waits for.
+    /// Waits for the rest of the workers' groups, which is ending, in a thread that is never
+    /// joined.
     pub(crate) fn leave_orphans(mut self) {
         self.reap_orphans();
         let Some(orphans) = self.orphans.take() else {
@@ -119,13 +120,13 @@ impl Reaper {
                 while wait_for(Whom::Group(group), 0).is_ok() {}
             }
         };
-        // Where there can be no thread, they stay until this process ends.
+        // Without the thread, they stay until this process ends.
         let thread = std::thread::Builder::new().name("dishrack-orphans".into());
         let _ = thread.stack_size(64 * 1024).spawn(wait);
     }
 }
 
-/// Who is left when those who have ended are waited for.
+/// The children that are left after the ended ones have been waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
     /// Some live, or are watched.
@@ -133,7 +134,7 @@ enum Left {
     Nobody,
 }
 
-/// Which children are meant.
+/// The children to wait for.
 #[derive(Debug, Clone, Copy)]
 enum Whom {
     Anybody,
@@ -141,8 +142,8 @@ enum Whom {
     One(u32),
 }
 
-/// Waits for one who ends; who that is. `None` where nobody has ended and that was not to be waited
-/// for. Unlike the libraries' calls, this one tells the pid whatever signal has ended it.
+/// Waits for a child that ends, and returns its pid. Returns `None` if none has ended and `options`
+/// forbid to wait. Unlike the libraries' calls, this one returns the pid for every signal.
 ///
 /// # Errors
 /// There is no such child.
@@ -153,8 +154,8 @@ fn wait_for(whom: Whom, options: libc::c_int) -> Result<Option<u32>, Errno> {
         Whom::One(number) => (libc::P_PID, number),
     };
     loop {
-        // SAFETY: all zeros are a valid value, and the call only writes to it; where it succeeds it has
-        // set the pid, to zero for nobody.
+        // SAFETY: all zeros are a valid value, and the call only writes to it. On success it has
+        // set the pid, to zero if no child has ended.
         let (waited, pid) = unsafe {
             let mut ended = std::mem::zeroed::<libc::siginfo_t>();
             let waited = libc::waitid(kind, number, &raw mut ended, options | libc::WEXITED);
@@ -168,7 +169,7 @@ fn wait_for(whom: Whom, options: libc::c_int) -> Result<Option<u32>, Errno> {
     }
 }
 
-/// Whether this is a child of this process that nobody has waited for.
+/// Returns `true` if this is a child of this process that has not been waited for.
 pub(super) fn is_child(pid: u32) -> bool {
     wait_for(Whom::One(pid), libc::WNOHANG | libc::WNOWAIT).is_ok()
 }

@@ -1,4 +1,4 @@
-//! The end of a worker: what killed it, who is charged with that, and who is told.
+//! The end of a worker: its cause, the item that is charged with it, and the reports.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use dishrack_core::pool::child::ChildEvent;
 use dishrack_core::pool::watchdog::{Fault, Watchdog};
 
 impl Watch {
-    /// Both process and channel have ended: what the worker held goes back or is charged.
+    /// Returns the deliveries of a worker whose process and channel have ended, or charges them.
     pub(super) fn bury(&mut self, index: usize) -> ChildEvent {
         let slot = &mut self.slots[index];
         let (exit, pid) = (slot.exit, slot.pid.take());
@@ -20,7 +20,7 @@ impl Watch {
         let board = ring_pair.as_ref().map(|ring_pair| ring_pair.board());
         let name = Arc::clone(&slot.name);
         let registration = slot.registration.clone();
-        // From now on its news is old.
+        // From now on its news is out of date.
         slot.life += 1;
         self.roster.lock().remove(&index);
         let holder = registration.end();
@@ -62,7 +62,7 @@ impl Watch {
         ChildEvent::Buried { exit, charged }
     }
 
-    /// What a worker says that never got ready is why, and where its stderr is hidden nobody has seen it.
+    /// Reads the hidden stderr of a worker that never got ready, because it has the reason.
     fn hear_last_words(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         let is_unheard = self.plan.launch.hides_stderr && slot.watchdog.is_none();
@@ -75,23 +75,23 @@ impl Watch {
         }
     }
 
-    /// What the items that the worker had started are charged with, if they are.
+    /// Returns the cause with which the worker's started items are charged, if they are.
     fn cause_of_death(&mut self, index: usize, found: Finding, exit: Exit) -> Option<Cause> {
         let slot = &self.slots[index];
         let is_killed = exit == Exit::Signaled(libc::SIGKILL);
-        // Killed by us because it was told to stop: that is nothing against its item.
+        // The supervisor killed it because of the stop, which is no fault of its item.
         if (self.is_stopping || slot.is_recycled) && is_killed && slot.is_killed {
             return None;
         }
         let fault = slot.watchdog.as_ref().and_then(Watchdog::fault);
-        // What nonsense seemed to be at fault is not.
+        // A fault that an invalid scoreboard seemed to show does not count.
         if let Some(fault) = fault.filter(|_| found.is_sound) {
             let limit = self.plan.bounds.time_limit.unwrap_or_default();
             return match fault {
                 Fault::Overran(ordinal) if found.started.current == ordinal => {
                     Some(Cause::TimedOut(limit))
                 }
-                // What it is at now is not what it had to end for.
+                // The worker had to end for another item than its current one.
                 Fault::Overran(_) | Fault::Revoked(_) | Fault::Stalled => None,
             };
         }
@@ -102,7 +102,7 @@ impl Watch {
         Some(Cause::WorkerDied(exit))
     }
 
-    /// Of several items in the hands of a loop, the oldest one is over its limit, and no other.
+    /// Returns the charged items. Of several in a loop's hands, only the oldest is over its limit.
     fn charged_of(&self, index: usize, found: Finding) -> Started {
         match self.slots[index]
             .watchdog
@@ -152,7 +152,7 @@ impl Watch {
         self.broker.read(|core| core.emitter.emit(what));
     }
 
-    /// It never was a worker, so that nobody was told of one.
+    /// Reports a process that ended before it was a worker.
     pub(super) fn report_failed_start(&self, index: usize, pid: Option<u32>, exit: Exit) {
         let slot = &self.slots[index];
         let why = match &slot.complaint {
@@ -164,7 +164,7 @@ impl Watch {
         self.report(EventKind::WorkerFailedToStart { worker, pid, why });
     }
 
-    /// Tells what is to nobody's surprise while all workers are being stopped.
+    /// Reports an event, except while all workers are being stopped, because it is expected then.
     pub(super) fn report(&self, kind: EventKind) {
         if !self.is_stopping {
             self.broker.read(|core| core.emitter.emit(kind));

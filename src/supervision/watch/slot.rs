@@ -1,4 +1,4 @@
-//! One worker's slot: its life so far, and what belongs to the present one.
+//! A worker's slot: its lives so far, and the state of the present one.
 
 use std::sync::Arc;
 
@@ -9,7 +9,6 @@ use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
 use dishrack_core::pool::watchdog::Watchdog;
 
-/// One worker: its life so far, and what belongs to the present one.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) name: Arc<str>,
@@ -21,17 +20,17 @@ pub(super) struct Slot {
     pub(super) ring_pair: Option<Arc<RingPair>>,
     /// Why its channel was given up, if it was.
     pub(super) complaint: Option<String>,
-    /// It was ordered from the fork server and taken for never born.
+    /// True if it was ordered from the fork server and is taken for never born.
     pub(super) is_lost: bool,
-    /// It is to be killed as soon as its pid is known.
+    /// True if it must be killed as soon as its pid is known.
     pub(super) is_kill_due: bool,
     pub(super) has_begun: bool,
     /// Its time limits; `None` until it is ready.
     pub(super) watchdog: Option<Watchdog>,
     pub(super) stderr: Option<Arc<Stderr>>,
-    /// We killed it: that SIGKILL is not the kernel's.
+    /// True if this supervisor killed it, so that the SIGKILL is not the kernel's.
     pub(super) is_killed: bool,
-    /// It is replaced because it has done enough.
+    /// True if it is replaced because it has reached a bound.
     pub(super) is_recycled: bool,
 }
 
@@ -56,7 +55,7 @@ impl Slot {
         }
     }
 
-    /// A new life begins; nothing is left of the last one. Whether it is a restart that counts.
+    /// Begins a new life, without anything of the last one. Returns `true` if the restart counts.
     pub(super) fn begin(&mut self) -> bool {
         self.life += 1;
         self.pid = None;

@@ -1,4 +1,4 @@
-//! Time limits of items, cancelled items, and the replacement of workers that have done enough.
+//! Looks after living workers: time limits, cancelled items, replacement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use dishrack_core::pool::child::{ChildEvent, Phase};
 use dishrack_core::pool::watchdog::{Fault, Order, Sample, Watchdog};
 
 impl Watch {
-    /// A worker is ready: from now on its items have their time.
+    /// Begins to hold a ready worker's items to their time limits.
     pub(super) fn begin_watchdog(&mut self, index: usize) {
         let bounds = self.plan.bounds;
         let watchdog = Watchdog::new(bounds.time_limit, bounds.time_limit_grace, self.now());
         self.slots[index].watchdog = Some(watchdog);
     }
 
-    /// When somebody must be looked at again.
+    /// Returns the time of the next look at a worker.
     pub(super) fn next_round(&self) -> Option<Duration> {
         let slots = self.slots.iter();
         let watchdogs = slots.filter_map(|slot| slot.watchdog.as_ref());
         watchdogs.filter_map(Watchdog::poll_timeout).min()
     }
 
-    /// Looks at all whose time has come.
+    /// Looks at all workers whose time has come.
     pub(super) fn make_round(&mut self) {
         let now = self.now();
         for index in 0..self.slots.len() {
@@ -39,7 +39,7 @@ impl Watch {
         }
     }
 
-    /// A delivery was cancelled that this worker may be at.
+    /// Handles the cancellation of a delivery that this worker may be at.
     pub(super) fn revoke(&mut self, life: Life, ordinal: u64) {
         let now = self.now();
         self.watchdog(life.slot, |watchdog, sample| {
@@ -47,9 +47,9 @@ impl Watch {
         });
     }
 
-    /// A worker has done as much as it should.
+    /// Replaces a worker that has reached a bound.
     pub(super) fn recycle(&mut self, index: usize) {
-        // A loop may have ended by itself when it was given nothing more.
+        // A loop may have ended by itself when it got nothing more.
         if matches!(
             self.slots[index].child.phase(),
             Phase::Working | Phase::Dying
@@ -110,7 +110,7 @@ impl Watch {
         }
     }
 
-    /// It ends because of an item, or of somebody's wish: its slot is not charged.
+    /// Excuses the slot, because the worker ends for an item, or on a request.
     fn excuse(&mut self, index: usize) {
         self.happen(index, ChildEvent::Excused);
     }
@@ -121,7 +121,7 @@ impl Watch {
             return Sample::default();
         };
         let board = ring_pair.board();
-        // In this order: a newer delivery's time is never taken for an older one's.
+        // In this order, a newer delivery's time is never taken for an older one's.
         let current = board.read().current;
         let (since_ns, begun) = board.progress();
         let held = slot.registration.holder();

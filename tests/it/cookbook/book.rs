@@ -1,14 +1,13 @@
-//! How the cookbook is written. A recipe is a section (`## `) with commands: fenced blocks that are
-//! marked `sh`. What a reader need not see stands in HTML comments:
+//! The form of the cookbook. A recipe is a section (`## `) with commands: fenced blocks that are
+//! marked `sh`. HTML comments hold the parts that a reader need not see:
 //!
-//! - `<!-- needs: gzip curl -->` names tools. Where one is missing the recipe is not tried.
-//! - `<!-- setup: ... -->` makes what the commands work on.
-//! - `<!-- check: ... -->` looks at what they did. At least one follows the last command.
+//! - `<!-- needs: gzip curl -->` names tools. If one is missing the recipe is not tried.
+//! - `<!-- setup: ... -->` makes the commands' input.
+//! - `<!-- check: ... -->` checks their results. At least one follows the last command.
 //!
-//! A block that is marked `text` after commands is what they print, on stdout and stderr; `text in
-//! any order` has its lines in any order. This file only reads; nothing is run here.
+//! A block that is marked `text` after commands is their output, on stdout and stderr; `text in any
+//! order` has its lines in any order. This file only reads; it runs nothing.
 
-/// What was read.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     pub(super) recipes: Vec<Recipe>,
@@ -24,13 +23,13 @@ pub(super) struct Recipe {
     pub(super) steps: Vec<Step>,
 }
 
-/// What happens, in this order.
+/// The steps, in this order.
 #[derive(Debug)]
 pub(super) enum Step {
     Setup(String),
     /// Commands that the reader sees.
     Commands(String),
-    /// What the commands before print.
+    /// The output of the commands before.
     Shown {
         lines: String,
         in_order: bool,
@@ -39,7 +38,7 @@ pub(super) enum Step {
 }
 
 impl Recipe {
-    /// The title as the name of a test.
+    /// Returns the title as the name of a test.
     pub(super) fn name(&self) -> String {
         let words = self.title.split(|c: char| !c.is_alphanumeric());
         let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
@@ -95,7 +94,7 @@ impl Book {
         book
     }
 
-    /// What is wrong with it, and in which line.
+    /// Returns its faults, with their lines.
     pub(super) fn faults(&self, recipes_min: usize) -> Vec<String> {
         let mut faults = self.faults.clone();
         let count = self.recipes.len();
@@ -113,7 +112,7 @@ impl Book {
         }
     }
 
-    /// A section is over. One without commands is prose.
+    /// Ends a section. One without commands is prose.
     fn close(&mut self, section: Recipe) {
         let (line, title) = (section.line, &section.title);
         if section.has_commands() {
@@ -178,12 +177,12 @@ impl Book {
     }
 }
 
-/// What `set -e` passes over.
+/// Returns `true` for lines whose failure `set -e` passes over.
 fn is_unfailing(line: &str) -> bool {
     line.starts_with("! ") || line.contains(" && ") || line.contains(" || ")
 }
 
-/// The lines before the one that ends them, and whether there was one.
+/// Returns the lines before the one that ends them, and whether there was one.
 fn until<'a>(
     lines: &mut impl Iterator<Item = (&'a str, usize)>,
     is_end: impl Fn(&str) -> bool,

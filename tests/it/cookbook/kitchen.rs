@@ -1,5 +1,5 @@
-//! Where recipes are tried: each in a fresh folder, by a shell of its own, with this build's
-//! `supervisor` first in `PATH`. What recipes mean is not known here.
+//! Runs recipes: each in a fresh folder, by a shell of its own, with this build's `supervisor`
+//! first in `PATH`. It does not know what they do.
 
 use std::env;
 use std::fs::{self, File};
@@ -14,14 +14,13 @@ use nix::unistd::Pid;
 
 use super::book::{Recipe, Step};
 
-/// Far longer than any recipe takes.
+/// A time limit that is far longer than any recipe takes.
 pub(super) const TIME: Duration = Duration::from_secs(200);
 
-/// Before the first step: a command that fails is named, and `$shown` is what the last commands
-/// printed.
+/// The beginning of each script: it names a failed command, and `$shown` has the last output.
 const BEGIN: &str = "trap 'echo \"failed: $BASH_COMMAND\" >&2' ERR\n";
 
-/// Those of these tools that are not installed.
+/// Returns those of these tools that are not installed.
 pub(super) fn missing_tools(tools: &[String]) -> Vec<String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = env::split_paths(&path).collect();
@@ -32,9 +31,9 @@ pub(super) fn missing_tools(tools: &[String]) -> Vec<String> {
 /// Tries a recipe.
 ///
 /// # Errors
-/// It does not do what it says; in words.
+/// Its results differ from the book's; in words.
 pub(super) fn cook(recipe: &Recipe, time: Duration) -> Result<(), String> {
-    // A space in its name shows what is not quoted.
+    // The space in its name finds missing quotes.
     let place = tempfile::Builder::new()
         .prefix("a recipe ")
         .tempdir()
@@ -62,8 +61,7 @@ pub(super) fn cook(recipe: &Recipe, time: Duration) -> Result<(), String> {
     Ok(())
 }
 
-/// All steps as one script, so that a server of the setup is there for the commands, and a trap
-/// ends it.
+/// Returns all steps as one script, in which a server of the setup lives until a trap ends it.
 fn script(recipe: &Recipe, place: &Path) -> String {
     let mut script = BEGIN.to_owned();
     for (step, number) in recipe.steps.iter().zip(0..) {
@@ -80,7 +78,7 @@ fn script(recipe: &Recipe, place: &Path) -> String {
     script + &format!("touch '{}'\n", place.join("reached").display())
 }
 
-/// Where the output of the last commands before this step is kept.
+/// Returns the file with the output of the last commands before this step.
 fn shown(place: &Path, recipe: &Recipe, step: usize) -> PathBuf {
     let before = recipe.steps[..step].iter();
     let commands = before
@@ -139,7 +137,7 @@ fn run(place: &Path, folder: &Path, time: Duration) -> Result<ExitStatus, String
         .map_err(|_| format!("no end within {time:?}\n{}", read(&place.join("said"))))
 }
 
-/// Whether what was printed is what the book shows, but for pids and times.
+/// Checks that the output is the one of the book, except for pids and times.
 fn compare(expected: &str, seen: &str, in_order: bool) -> Result<(), String> {
     let lines = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(timeless).collect();
@@ -159,7 +157,7 @@ fn compare(expected: &str, seen: &str, in_order: bool) -> Result<(), String> {
     Err(format!("the book shows - and + is printed:\n{gone}{come}"))
 }
 
-/// A line without what is different in each run: `pid 42` and `0.123 s`.
+/// Returns a line without its pids and times: `pid 42` and `0.123 s`.
 fn timeless(line: &str) -> String {
     let mut words: Vec<&str> = line.split(' ').collect();
     for at in 1..words.len() {

@@ -1,4 +1,4 @@
-//! `QueueTest` of `test_queue.py`, but for the tests of its shutdown: one process, several threads.
+//! `QueueTest` of `test_queue.py`, except the tests of its shutdown: one process, several threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,7 +19,7 @@ const QUEUE_SIZE: usize = 5;
 
 type Queue = JoinableQueue<i64>;
 
-/// On the same queue twice, as there.
+/// Runs on the same queue twice, as in CPython.
 fn test_basic() {
     let queue = Queue::bounded(QUEUE_SIZE);
     for _ in 0..2 {
@@ -100,7 +100,7 @@ fn test_queue_task_done() {
     assert!(queue.task_done().unwrap_err().is_task_done_too_often());
 }
 
-/// Joined twice by the same threads, and all that twice, as there.
+/// Joins twice by the same threads, and all that twice, as in CPython.
 fn test_queue_join() {
     let queue = Queue::unbounded();
     for _ in 0..2 {
@@ -123,7 +123,7 @@ fn test_queue_join() {
     assert!(queue.task_done().unwrap_err().is_task_done_too_often());
 }
 
-/// Adds up what comes, until a negative number does.
+/// Adds the items up, until a negative number comes.
 fn add_up(queue: &Queue, sum: &AtomicI64) {
     loop {
         let n = queue.get().unwrap().into_item();

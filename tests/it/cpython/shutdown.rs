@@ -1,7 +1,6 @@
-//! The tests of `queue.Queue.shutdown` in `test_queue.py`. `close` is the shutdown that lets what
-//! is left be taken. The immediate one throws items away, which this queue never does by itself: it
-//! is
-//! `close`, and then taking what is left.
+//! The tests of `queue.Queue.shutdown` in `test_queue.py`. `close` is the shutdown that lets the
+//! remaining items be taken. The immediate shutdown throws items away, which this queue never does
+//! by itself: it is `close`, followed by taking the rest.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,7 +48,7 @@ fn shut_down(queue: &Queue, is_immediate: bool) {
     }
 }
 
-/// The item, acknowledged.
+/// Returns the item, acknowledged.
 fn get_task_done(got: Result<dishrack::Delivery<String>, Error>) -> Result<String, Error> {
     let delivery = got?;
     let item = delivery.clone();
@@ -57,7 +56,7 @@ fn get_task_done(got: Result<dishrack::Delivery<String>, Error>) -> Result<Strin
     Ok(item)
 }
 
-/// Nothing can be put any more.
+/// Checks that nothing can be put any more.
 fn expect_put_refused(queue: &Queue) {
     let item = "E".to_owned();
     assert!(queue.put(&item).unwrap_err().is_closed());
@@ -65,7 +64,7 @@ fn expect_put_refused(queue: &Queue) {
     assert!(queue.put_timeout(&item, DEADLINE).unwrap_err().is_closed());
 }
 
-/// Nothing can be got any more.
+/// Checks that nothing can be got any more.
 fn expect_get_refused(queue: &Queue) {
     assert!(queue.get().unwrap_err().is_closed());
     assert!(queue.try_get().unwrap_err().is_closed());
@@ -139,7 +138,7 @@ const WRITERS: usize = 4;
 const READERS: usize = 6;
 const JOINERS: usize = 2;
 
-/// What happened while many threads used a queue.
+/// The account of many threads that used a queue.
 #[derive(Default)]
 struct Traffic {
     put: AtomicUsize,
@@ -148,8 +147,8 @@ struct Traffic {
     is_time_to_shut_down: AtomicBool,
 }
 
-/// Writers write for ever, readers read for ever, some join, and in the middle of it the queue is
-/// shut down: everybody ends, and what was accepted is accounted for.
+/// Shuts the queue down while threads write, read and join without end. All threads end, and every
+/// accepted item is accounted for.
 fn shut_down_among_many_threads(is_immediate: bool) {
     let queue = Queue::unbounded();
     let traffic = Traffic::default();
@@ -196,7 +195,7 @@ fn write_until_refused(queue: &Queue, traffic: &Traffic, start: &Barrier) {
                 return;
             }
         };
-        // The last one to get this far lets the queue be shut down.
+        // The last one to get this far permits the shutdown.
         if n == 1000 && traffic.put.load(Ordering::SeqCst) >= WRITERS * 1000 {
             traffic.is_time_to_shut_down.store(true, Ordering::SeqCst);
         }
@@ -216,7 +215,8 @@ fn read_until_refused(queue: &Queue, traffic: &Traffic, start: &Barrier) {
     }
 }
 
-/// Three want one of two items. There they begin after the shutdown; here, before or after it.
+/// Three threads want one of two items. In CPython they begin after the shutdown; here, at any
+/// time.
 fn test_shutdown_get() {
     let queue = queue_of(&["Y", "D"]);
     let gets = [(); 3].map(|()| {
@@ -260,7 +260,7 @@ fn test_shutdown_immediate_put() {
     refuse_pending_puts(true);
 }
 
-/// Both wait for room when it comes, and room that is made by taking items is not for them.
+/// Both threads wait for room when it comes, and room made by taking items is not for them.
 fn refuse_pending_puts(is_immediate: bool) {
     let queue = queue_of(&["Y", "D"]);
     let puts = [(); 2].map(|()| waiting_put(&queue));

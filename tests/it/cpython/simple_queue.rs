@@ -1,5 +1,5 @@
-//! `BaseSimpleQueueTest` of `test_queue.py`: many threads at one queue. The end of the items is told
-//! by one `None` for each consumer, as there.
+//! `BaseSimpleQueueTest` of `test_queue.py`: many threads at one queue. As in CPython, one `None`
+//! for each consumer ends the items.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -67,7 +67,7 @@ fn expect_all(items: u32, get: fn(&Queue) -> Result<Delivery, Error>) {
     assert_eq!(results, (0..items).collect::<Vec<u32>>());
 }
 
-/// What as many consumers as producers made of the items, in the order in which it came.
+/// Returns the items in the order of their arrival, with as many consumers as producers.
 fn run(threads: usize, items: u32, get: fn(&Queue) -> Result<Delivery, Error>) -> Vec<u32> {
     let queue = Queue::unbounded();
     let inputs = Arc::new(Mutex::new(0..items));
@@ -87,7 +87,7 @@ fn run(threads: usize, items: u32, get: fn(&Queue) -> Result<Delivery, Error>) -
 
 fn feed(queue: &Queue, inputs: &Mutex<std::ops::Range<u32>>) {
     loop {
-        // In a statement of its own, so that others may go on while this one puts.
+        // This is a statement of its own, so that other threads may go on during the put.
         let input = inputs.lock().unwrap().next();
         queue.put(&input).unwrap();
         if input.is_none() {

@@ -1,4 +1,4 @@
-//! `docs/cpython.md` against the tests: the table names each of them, and where it is.
+//! `docs/cpython.md` against the tests: the table has each of them with its file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ fn the_table_names_every_test_and_its_file() {
     assert!(differences.is_empty(), "{differences:#?}");
 }
 
-/// The test and the file that a row of the table names, if it names a file.
+/// Returns the test and the file in a row of the table, if it has a file.
 fn row(line: &str) -> Option<Place> {
     let mut cells = line.strip_prefix("| ")?.split(" | ");
     let test = cells.next()?.trim_matches('`');

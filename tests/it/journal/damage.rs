@@ -1,4 +1,4 @@
-//! Files that were cut, changed or torn: an error that says so, or exactly what was there.
+//! Files that were cut, changed or torn: they give an error, or exactly the former content.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -55,7 +55,7 @@ fn filled() -> (Place, Vec<u8>, Content) {
     (place, bytes, content)
 }
 
-/// What the error says; none if the content is right.
+/// Returns the error, or `None` if the content is right.
 fn refusal(path: &Path, expected: &Content) -> Option<String> {
     match open(path) {
         Ok(queue) => {
@@ -104,7 +104,7 @@ fn an_emptied_file_with_a_log_is_refused() {
     assert!(error.contains("truncated"), "{error}");
 }
 
-/// Twenty bits in every page, always the same ones.
+/// Twenty bits in every page, the same in each run.
 fn a_flipped_bit_is_noticed_or_harmless() {
     let (place, bytes, expected) = filled();
     let flipped = place.folder.path().join("flipped");
@@ -116,7 +116,7 @@ fn a_flipped_bit_is_noticed_or_harmless() {
         let refused = catch_unwind(|| refusal(&flipped, &expected));
         let refused = refused.unwrap_or_else(|_| panic!("bit {} of byte {}", bit % 8, bit / 8));
         noticed += usize::from(refused.is_some());
-        // Whatever was next to it belongs to this file.
+        // Any files next to it belong to the former content.
         for suffix in ["-wal", "-shm"] {
             let _ = fs::remove_file(format!("{}{suffix}", flipped.display()));
         }
@@ -124,7 +124,7 @@ fn a_flipped_bit_is_noticed_or_harmless() {
     assert!(noticed > 100, "{noticed} were noticed");
 }
 
-/// Numbers of bits, spread by Knuth's multiplicative hashing, and all of the header's.
+/// Returns numbers of bits, spread by Knuth's multiplicative hashing, and all of the header's.
 fn bits(bytes: usize) -> impl Iterator<Item = usize> {
     let spread = |page: usize| {
         (1..=20).map(move |n| page * PAGE * 8 + (n + page * 20) * 2_654_435_761 % (PAGE * 8))
@@ -137,7 +137,7 @@ fn a_file_cut_next_to_its_log_is_refused_or_right() {
     let queue = place.open();
     fill(&queue);
     drop(queue);
-    // A second run, so that the file has pages of its own that the log does not have.
+    // A second run gives the file pages of its own that the log does not have.
     let queue = place.open();
     queue.get().unwrap().task_done().unwrap();
     queue.put("last").unwrap();
@@ -197,7 +197,7 @@ fn a_damaged_file_says_what_can_be_saved() {
     }
 }
 
-/// As after a kill, and moved without its log.
+/// The state is that after a kill, and the file was moved without its log.
 fn a_file_without_its_log_is_refused_until_it_is_back() {
     let place = Place::new();
     let queue = place.open();
@@ -210,7 +210,7 @@ fn a_file_without_its_log_is_refused_until_it_is_back() {
     drop(queue);
     let (bytes, log) = (fs::read(&copy).unwrap(), fs::read(wal(&copy)).unwrap());
     fs::remove_file(wal(&copy)).unwrap();
-    // Looking at it must not make it look whole.
+    // Reading it must not make it look whole.
     for _ in 0..2 {
         let error = open(&copy).unwrap_err().to_string();
         let missing = format!("its log {} is missing", wal(&copy));
@@ -232,7 +232,7 @@ fn a_file_without_its_log_is_refused_until_it_is_back() {
     assert_eq!(open(&copy).unwrap().len(), 2);
 }
 
-/// Whoever is refused must not bring the log of a killed supervisor into the file: it would be gone.
+/// A refused opener must not bring a killed supervisor's log into the file, where it would be gone.
 fn a_refused_journal_keeps_its_log() {
     let place = Place::new();
     let queue = place.open();

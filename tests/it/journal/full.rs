@@ -1,5 +1,4 @@
-//! A disk that takes no more: nothing is accepted that cannot be kept, nothing hangs, and the next
-//! run goes on.
+//! A full disk: items that cannot be kept are refused, nothing hangs, and the next run goes on.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -29,7 +28,7 @@ fn text(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// The next run, with room, does the rest.
+/// Does the rest in the next run, with room.
 fn goes_on(place: &Place) {
     let output = command(place).output().unwrap();
     let error = text(&output);
@@ -65,7 +64,7 @@ fn a_file_that_may_not_grow_ends_the_run_and_loses_nothing() {
     goes_on(&place);
 }
 
-/// In a file system of 400 KiB of its own, where the system allows one.
+/// The file system of its own has 400 KiB, if the system allows one.
 fn a_full_disk_ends_the_run_and_loses_nothing() {
     let place = Place::new();
     let disk = place.folder.path().join("disk");

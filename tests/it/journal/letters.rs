@@ -54,7 +54,7 @@ const SLOW: [&str; 12] = [
     "2",
 ];
 
-/// A journal with two dead letters.
+/// Makes a journal with two dead letters.
 fn with_letters() -> Place {
     let place = Place::new();
     let arguments = [&SLOW[..], &["--dishes", "2"]].concat();
@@ -126,7 +126,7 @@ fn a_dropped_letter_is_forgotten_and_counted() {
     succeeds(&["dead", "drop", "--all"], &place);
     assert_eq!(succeeds(&["dead", "list"], &place), "");
     let output = supervisor(&["--dishes", "2"], &place.path);
-    // Whoever dropped them has seen to them.
+    // Dropped letters do not count.
     assert_eq!(output.status.code(), Some(0));
     let error = text(&output.stderr);
     assert!(error.contains("0 of 2 dishes done, 2 dead"), "{error}");
@@ -272,7 +272,7 @@ fn half_a_line_of_a_killed_run_is_ended() {
     assert_eq!(last["item"], "dish-1");
 }
 
-/// What is said of the file, by what ends with 2.
+/// Returns the message of a call that ends with 2.
 fn refusal(arguments: &[&str], place: &Place) -> String {
     let output = supervisor(arguments, &place.path);
     let error = text(&output.stderr);

@@ -169,7 +169,7 @@ fn an_empty_file_becomes_a_journal() {
     assert_eq!(place.open().len(), 1);
 }
 
-/// Root may write everywhere but where nobody may: in a mount that is read-only.
+/// Root may write everywhere except in a read-only mount.
 fn a_read_only_place_is_refused() {
     let place = Place::new();
     drop(place.open());
@@ -185,7 +185,7 @@ fn a_read_only_place_is_refused() {
         .output();
     let Ok(output) = output else { return };
     let error = String::from_utf8(output.stderr).unwrap();
-    // Where the system allows no such mount there is nothing to be seen.
+    // If the system allows no such mount, there is nothing to test.
     if output.status.code() == Some(2) {
         assert!(
             error.contains("read-only") || error.contains("Read-only"),
@@ -224,7 +224,7 @@ fn a_file_that_is_replaced_while_it_is_used_stays_as_it_is() {
     queue.put("a").unwrap();
     fs::rename(&other, &place.path).unwrap();
     let bytes = fs::read(&place.path).unwrap();
-    // Nothing is put any more: it is noticed when the queue ends.
+    // Nothing is put any more, so the end of the queue notices it.
     drop(queue);
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
     // Nor is the log of the one brought into the other.
@@ -244,7 +244,7 @@ fn a_file_that_was_moved_away_is_whole() {
     assert_eq!(place.open().len(), 1);
 }
 
-/// One has its log under the one name, and the next run would look for it under the other.
+/// The log has the one name, and the next run would look for it under the other.
 fn a_file_with_two_names_is_refused() {
     let place = Place::new();
     drop(place.open());
@@ -255,7 +255,7 @@ fn a_file_with_two_names_is_refused() {
     drop(place.open());
 }
 
-/// It may be about to end, or be a zombie.
+/// The process may be about to end, or be a zombie.
 fn the_lock_of_a_killed_process_is_waited_for() {
     let place = Place::new();
     drop(place.open());
@@ -281,7 +281,7 @@ fn beside(place: &Place, suffix: &str) -> std::path::PathBuf {
     format!("{}{suffix}", place.path.display()).into()
 }
 
-/// The file of somebody is refused by its name, and is there afterwards as it was.
+/// Checks that a foreign file is refused by its name, and stays as it was.
 fn is_named_and_stays(place: &Place, suffix: &str, text: &str) {
     let other = beside(place, suffix);
     fs::write(&other, text).unwrap();
@@ -312,7 +312,7 @@ fn what_is_next_to_a_journal_and_is_not_sqlites_stays() {
     for suffix in ["-wal", "-shm", "-journal"] {
         is_named_and_stays(&place, suffix, "precious\n");
         is_named_and_stays(&place, suffix, &"precious\n".repeat(4096));
-        // Nor does somebody who only reads write over it.
+        // A reader does not overwrite it either.
         fs::write(beside(&place, suffix), "precious\n").unwrap();
         let mut list = Command::new(env!("CARGO_BIN_EXE_supervisor"));
         list.args(["dead", "list", "--journal"]).arg(&place.path);
@@ -324,7 +324,7 @@ fn what_is_next_to_a_journal_and_is_not_sqlites_stays() {
     assert_eq!(place.open().len(), 1);
 }
 
-/// Files next to it would be the reader's, who may be another user.
+/// Files next to the journal would belong to the reader, who may be another user.
 fn whoever_reads_a_journal_that_nobody_uses_makes_no_files() {
     let place = Place::new();
     let mut run = Command::new(env!("CARGO_BIN_EXE_supervisor"));
@@ -357,7 +357,7 @@ fn what_sqlite_has_left_next_to_a_journal_is_no_strangers() {
     }
     drop(queue);
     assert_eq!(copy.open().len(), 1);
-    // A log of which all is in the file.
+    // A log whose content is all in the file.
     fs::write(beside(&copy, "-wal"), "").unwrap();
     assert_eq!(copy.open().len(), 1);
     assert!(!beside(&copy, "-wal").exists());

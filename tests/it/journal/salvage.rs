@@ -41,7 +41,7 @@ fn put(queue: &Queue, n: usize) -> bool {
         .is_some()
 }
 
-/// Ten items, of which the first is dead, the second done and the third failed once; its bytes.
+/// Makes ten items: the first is dead, the second done, the third failed once; and its bytes.
 fn filled() -> (Place, Vec<u8>, Content) {
     let place = Place::new();
     let queue = place.open();
@@ -94,7 +94,7 @@ fn a_damaged_row_costs_its_items_and_no_others() {
     );
     assert!(said.contains("of 1 items nothing is known"), "{said}");
     expected.unfinished.remove(&5);
-    // It counts as dead, for it is not known to be done.
+    // It counts as dead, because it is not known to be done.
     expected.dead += 1;
     assert_eq!(drain(&open(&new).unwrap()), expected);
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
@@ -108,13 +108,13 @@ fn a_cut_file_is_saved_as_far_as_it_goes() {
         let new = place.folder.path().join(format!("new-{pages}"));
         let output = salvage(&place.path, &new);
         if !new.exists() {
-            // What says whose journal it is was on those pages.
+            // The journal's identity was on those pages.
             assert_eq!(output.status.code(), Some(2), "{}", said(&output));
             continue;
         }
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         for (id, item) in drain(&open(&new).unwrap()).unfinished {
-            // What was done or dead may be done again; nothing is made up.
+            // Done or dead items may be done again; none is made up.
             let known = expected.unfinished.get(&id).map(|(item, _)| item);
             assert!(known.is_none_or(|known| *known == item.0), "{id}");
         }
@@ -152,7 +152,7 @@ fn a_file_that_is_there_is_not_written_over() {
     );
     assert_eq!(fs::read(&new).unwrap(), b"mine");
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
-    // Nor is a file that has the name under which the new one is made.
+    // Nor is a file with the name under which the new one is made.
     let part = place.folder.path().join("newer.part");
     fs::write(&part, "").unwrap();
     let output = salvage(&place.path, &place.folder.path().join("newer"));
@@ -176,8 +176,8 @@ fn what_cannot_be_read_at_all_is_said() {
     assert!(!new.exists(), "{}", said(&output));
 }
 
-/// Where each table begins, in turn, is a page that cannot be read, or one without rows, at which
-/// SQLite sees no damage.
+/// The first page of each table, in turn, cannot be read, or has no rows, which SQLite takes for
+/// sound.
 fn a_table_that_cannot_be_read_is_told() {
     let (place, bytes, _) = filled();
     let roots = roots(&place.path);
@@ -188,13 +188,13 @@ fn a_table_that_cannot_be_read_is_told() {
             let page = &mut damaged[(page - 1) * 4096..page * 4096];
             page.fill(0);
             if is_empty {
-                // The kind of a leaf, and where its content begins (SQLite's file format, 1.6).
+                // The kind of a leaf, and the place of its content (SQLite's file format, 1.6).
                 let has_two_keys = ["failure", "unshown"].contains(&table.as_str());
                 page[0] = if has_two_keys { 10 } else { 13 };
                 page[5] = 0x10;
             }
             fs::write(&place.path, &damaged).unwrap();
-            // No dead letter was tried again, and nothing was to be shown.
+            // No dead letter was retried, and nothing was to be shown.
             let is_sound = is_empty && ["loose", "unshown"].contains(&table.as_str());
             let error = open(&place.path).map(drop);
             fs::write(&place.path, &damaged).unwrap();
@@ -209,7 +209,7 @@ fn a_table_that_cannot_be_read_is_told() {
                 continue;
             }
             let error = error.unwrap_err().to_string();
-            // Of items that are missing it is told how many.
+            // Missing items are counted in the message.
             let what = match is_empty && table == "batch" {
                 true => "nothing is known",
                 false => "not all is there of: ",
@@ -220,7 +220,7 @@ fn a_table_that_cannot_be_read_is_told() {
     }
 }
 
-/// The page at which each table of the book begins.
+/// Returns the first page of each table of the book.
 fn roots(path: &Path) -> Vec<(String, usize)> {
     let connection = rusqlite::Connection::open(path).unwrap();
     let sql = "SELECT name, rootpage FROM sqlite_schema WHERE name <> 'meta'";
@@ -269,7 +269,7 @@ fn what_is_next_to_the_new_journal_stays_and_no_half_of_it() {
         assert!(!new.exists() && !place.folder.path().join("new.part").exists());
         fs::remove_file(&other).unwrap();
     }
-    // What was refused is in nobody's way.
+    // The refused file does not get in the way.
     assert_eq!(salvage(&place.path, &new).status.code(), Some(0));
     assert_eq!(drain(&open(&new).unwrap()), expected);
 }

@@ -1,5 +1,5 @@
-//! Other programs that open, hold, cut or overwrite the files of a journal while it is used, or after
-//! its supervisor was killed.
+//! Other programs that open, hold, cut or overwrite the files of a journal while it is used, or
+//! after its supervisor was killed.
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::FileExt;
@@ -29,7 +29,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     format!("{}{suffix}", path.display()).into()
 }
 
-/// What SQLite's own shell does.
+/// Opens it like SQLite's own shell.
 fn look_with_sqlite(path: &Path) -> Connection {
     let other = Connection::open(path).unwrap();
     let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
@@ -38,7 +38,7 @@ fn look_with_sqlite(path: &Path) -> Connection {
     other
 }
 
-/// Whoever closes an SQLite file last writes its log into it, and removes that.
+/// The last one to close an SQLite file writes its log into it, and removes the log.
 fn a_journal_that_another_program_held_goes_on() {
     let place = Place::new();
     let queue = place.open();
@@ -73,7 +73,7 @@ fn a_journal_that_another_program_closed_after_a_kill_goes_on() {
     assert_eq!(open(&copy).unwrap().len(), 100);
 }
 
-/// As after a kill, and parted from its log.
+/// Returns the message about a file after a kill, without its log.
 fn refusal_without_log(place: &Place) -> String {
     let copy = place.folder.path().join("copy");
     fs::copy(&place.path, &copy).unwrap();
@@ -114,7 +114,7 @@ fn a_file_says_that_it_needs_its_log_after_another_program_brought_it_in() {
     assert_eq!(place.open().len(), 2);
 }
 
-/// A journal in use whose file has pages that its log does not have.
+/// Makes a journal in use whose file has pages that its log does not have.
 fn in_use() -> (Place, Queue) {
     let place = Place::new();
     let queue = place.open();
@@ -194,7 +194,7 @@ fn a_log_that_is_removed_while_it_is_used_ends_the_queue_and_loses_nothing() {
     assert_eq!(place.open().len(), 201);
 }
 
-/// Its pages are mapped: whoever reads one that is not there is killed by SIGBUS.
+/// The index is mapped, so reading a page that is not there ends the process by SIGBUS.
 fn an_index_that_is_cut_while_it_is_used_ends_the_queue_and_loses_nothing() {
     let (place, queue) = in_use();
     cut(&beside(&place.path, "-shm"), 0);

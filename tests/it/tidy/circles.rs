@@ -1,5 +1,5 @@
-//! One way within a module, too: its parts, each with all that is below it, do not go round in circles.
-//! A module and its own part may name each other: that is what makes it a part.
+//! One direction within a module, too: its parts, each with all that is below it, form no circles.
+//! A module and its own part may name each other, because that makes it a part.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +14,9 @@ crate::trials! {
     an_allowance_that_nothing_needs_is_caught,
 }
 
-/// The circles that are left, by module, and why: who breaks one takes it off the list.
+/// The circles that are left, by module, with the reason. A broken circle comes off the list.
 const LEFT: [(&str, &[&str]); 3] = [
-    // The broker is one lock, and whatever runs beside it comes back to what the lock guards.
+    // The broker is one lock, and the code beside it comes back to the data that the lock guards.
     (
         "src/broker",
         &[
@@ -43,7 +43,7 @@ const LEFT: [(&str, &[&str]); 3] = [
             "refusal",
         ],
     ),
-    // Who asked is named in what is told to a backend, and the dispatcher hears its answers.
+    // A backend is told who asked, and the dispatcher hears its answers.
     ("crates/core/src", &["dispatcher", "shared"]),
 ];
 
@@ -54,7 +54,7 @@ fn parts_of_a_module_go_round_in_no_new_circle() {
     expect_none(&rounds(&source::all(), &LEFT));
 }
 
-/// Who goes round in a circle and is not allowed to, and who is allowed to and does not.
+/// Finds parts in a circle that is not allowed, and allowed circles that do not exist.
 fn rounds(sources: &[Source], left: &[(&str, &[&str])]) -> Findings {
     let uses = uses(sources);
     let mut findings = Findings::new();
@@ -94,7 +94,7 @@ fn rounds(sources: &[Source], left: &[(&str, &[&str])]) -> Findings {
     findings
 }
 
-/// Which parts of each module name which others of it, all that is below them included.
+/// The parts of each module with the parts of it that they name, including all below them.
 type Parts = BTreeMap<String, BTreeSet<String>>;
 
 fn parts_by_module(uses: &BTreeMap<Place, BTreeSet<Place>>) -> BTreeMap<String, Parts> {
@@ -112,7 +112,7 @@ fn parts_by_module(uses: &BTreeMap<Place, BTreeSet<Place>>) -> BTreeMap<String, 
     modules
 }
 
-/// Whom each part names, directly or by others.
+/// Returns the parts that each part names, directly or by others.
 fn reach(parts: &Parts) -> Parts {
     let mut reach = parts.clone();
     loop {
@@ -128,7 +128,7 @@ fn reach(parts: &Parts) -> Parts {
     }
 }
 
-/// Which files name which others.
+/// Returns the files that each file names.
 fn uses(sources: &[Source]) -> BTreeMap<Place, BTreeSet<Place>> {
     let files: BTreeMap<Place, String> = sources.iter().filter_map(file).collect();
     let mut shown = BTreeMap::new();
@@ -156,7 +156,7 @@ fn uses(sources: &[Source]) -> BTreeMap<Place, BTreeSet<Place>> {
     files.iter().map(named).collect()
 }
 
-/// Where a file of one of the two crates is, and its code without tests.
+/// Returns the place of a file of the two crates, and its code without tests.
 fn file(source: &Source) -> Option<(Place, String)> {
     let folder = ["src", "crates/core/src"];
     let folder = folder.into_iter().find(|one| {
@@ -171,7 +171,7 @@ fn file(source: &Source) -> Option<(Place, String)> {
     (!is_root && !place.iter().any(is_test)).then(|| (place, without_tests(&source.code)))
 }
 
-/// All that the code of a file names by a path from `crate`, `super` or `self`.
+/// Returns all paths from `crate`, `super` or `self` in the code of a file.
 fn named(code: &str, place: &Place) -> Vec<Place> {
     let mut named = Vec::new();
     for root in ["crate::", "super::", "self::"] {
@@ -180,7 +180,7 @@ fn named(code: &str, place: &Place) -> Vec<Place> {
             if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
                 continue;
             }
-            // In which of them does not matter: none of their names is a file's.
+            // Their names do not matter, because none is a file's.
             let inner = vec!["{}".to_owned(); inline_modules_around(code, at)];
             let from = [place.clone(), inner].concat();
             let paths = paths(tree_at(&code[at..]));
@@ -194,7 +194,7 @@ fn named(code: &str, place: &Place) -> Vec<Place> {
     named
 }
 
-/// A path from the root; one that begins with a name of its own is taken from `home`.
+/// Returns a path from the root; one that begins with a name of its own is taken from `home`.
 fn from_root(path: &str, from: &Place, home: &Place) -> Option<Place> {
     let mut place = from.clone();
     let mut parts = path.split("::").map(str::trim).peekable();
@@ -213,10 +213,10 @@ fn from_root(path: &str, from: &Place, home: &Place) -> Option<Place> {
     Some(place)
 }
 
-/// The file that a path leads to, also by what others show of it.
+/// Returns the file that a path leads to, also by a re-export.
 fn file_of(path: Place, files: &BTreeMap<Place, String>, shown: &BTreeMap<Place, Place>) -> Place {
     let mut path = path;
-    // No name is handed on more often.
+    // No name is re-exported more often.
     for _ in 0..8 {
         let ends = (1..=path.len()).rev();
         let end = ends.clone().find(|end| shown.contains_key(&path[..*end]));
@@ -262,7 +262,7 @@ fn a_circle_is_caught() {
         assert!(findings.len() >= 2, "{files:?}: {findings:?}");
     }
     let right: [&[(&str, &str)]; 3] = [
-        // A part and what it is a part of.
+        // A part, and its module.
         &[
             ("src/a.rs", "use self::b::B;"),
             ("src/a/b.rs", "use super::A;"),
@@ -274,7 +274,7 @@ fn a_circle_is_caught() {
                 "#[cfg(test)]\nmod tests {\n    use super::super::b;\n}",
             ),
         ],
-        // Two crates do not know each other by such paths.
+        // Two crates cannot name each other by such paths.
         &[
             ("src/b.rs", "use crate::c;"),
             ("crates/core/src/c.rs", "use crate::b;"),

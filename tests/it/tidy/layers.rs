@@ -1,5 +1,5 @@
-//! One way down: which modules of `src` lie above which, and that none imports from above or from its
-//! side. What stands in tests may look anywhere, and so may `src/lib.rs`, which shows them all.
+//! One direction: the layers of `src`'s modules, none of which imports from above or from its side.
+//! Tests may import anything, and so may `src/lib.rs`, which re-exports them all.
 
 use super::source::{self, Source};
 use super::{Findings, end_of_body, expect_none, finding};
@@ -13,8 +13,9 @@ crate::trials! {
     an_exception_that_nothing_needs_is_caught,
 }
 
-/// The modules of `src`, lowest layer first. Those of one layer do not know each other. The first is
-/// `crates/core`, which cannot import the others; above them all is `bin`, which sees what users see.
+/// The modules of `src`, lowest layer first. Those of one layer do not know each other. The first
+/// is `crates/core`, which cannot import the others; above all is `bin`, which sees the public
+/// names.
 const LAYERS: [&[&str]; 12] = [
     &["dishrack_core"],
     &["error", "fail"],
@@ -30,10 +31,10 @@ const LAYERS: [&[&str]; 12] = [
     &["cli"],
 ];
 
-/// An import that goes the wrong way, by module and by what it imports, and why it has to.
+/// An import in the wrong direction: the module, the import, and the reason.
 type Exception = (&'static str, &'static str, &'static str);
 
-/// None is left: whoever adds one says why it cannot be otherwise.
+/// None is left. A new one needs a reason why it cannot be otherwise.
 const EXCEPTIONS: [Exception; 0] = [];
 
 fn modules_import_from_below_alone() {
@@ -44,7 +45,7 @@ fn every_module_has_its_layer() {
     expect_none(&misplaced(&source::all()));
 }
 
-/// Modules of `src` that no layer lists, and what layers list that is none.
+/// Finds modules of `src` in no layer, and names in layers that are no modules.
 fn misplaced(sources: &[Source]) -> Findings {
     let top = |one: &Source| Some(place_of(one).filter(|place| place.len() == 1)?[0].to_owned());
     let modules: Vec<String> = sources.iter().filter_map(top).collect();
@@ -60,7 +61,7 @@ fn misplaced(sources: &[Source]) -> Findings {
     findings
 }
 
-/// That a module of `src` names another one in some line.
+/// A line in which a module of `src` names another one.
 struct Import<'a> {
     source: &'a Source,
     line: usize,
@@ -112,7 +113,7 @@ fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// Every place in which one module of `src` names another one.
+/// Returns every place in which one module of `src` names another one.
 fn imports(sources: &[Source]) -> Vec<Import<'_>> {
     let shown = names_that_the_root_shows(sources);
     let mut imports = Vec::new();
@@ -138,8 +139,8 @@ fn imports(sources: &[Source]) -> Vec<Import<'_>> {
     imports
 }
 
-/// Where a file's module is in the tree: `["queue", "delivery"]`. `None` outside of `src`, for its root
-/// and for tests.
+/// Returns the place of a file's module in the tree: `["queue", "delivery"]`, or `None` outside of
+/// `src`, for its root and for tests.
 fn place_of(source: &Source) -> Option<Vec<&str>> {
     let path = source.path.strip_prefix("src/")?.strip_suffix(".rs")?;
     let place: Vec<&str> = path.split('/').collect();
@@ -147,7 +148,7 @@ fn place_of(source: &Source) -> Option<Vec<&str>> {
     (!is_test && place != ["lib"]).then_some(place)
 }
 
-/// Blanks what is compiled for tests alone, line for line.
+/// Blanks the code that is compiled for tests alone, line for line.
 pub(super) fn without_tests(code: &str) -> String {
     let mut left = code.to_owned();
     while let Some(start) = left.find("#[cfg(test)]\nmod tests {") {
@@ -158,7 +159,7 @@ pub(super) fn without_tests(code: &str) -> String {
     left
 }
 
-/// What `src/lib.rs` shows of which module: a path may name it there.
+/// Returns the re-exports of `src/lib.rs` and their modules, because a path may use them.
 fn names_that_the_root_shows(sources: &[Source]) -> Vec<(String, String)> {
     let root = sources.iter().find(|one| one.path == "src/lib.rs");
     let mut shown = Vec::new();
@@ -174,14 +175,14 @@ fn names_that_the_root_shows(sources: &[Source]) -> Vec<(String, String)> {
     shown
 }
 
-/// The names at the crate's root with which paths begin in the code of a module so deep below it, by
-/// their lines.
+/// Returns the first names of paths from the root, by line, in the code of a module so deep below
+/// it.
 fn named_at_root(code: &str, depth: usize) -> Vec<(usize, String)> {
     let mut named = Vec::new();
     for root in ["crate::", "super::", "self::"] {
         for (at, _) in code.match_indices(root) {
             let before = code[..at].chars().next_back();
-            // A later part of a path, or of a word.
+            // This is a later part of a path, or of a word.
             if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
                 continue;
             }
@@ -195,7 +196,7 @@ fn named_at_root(code: &str, depth: usize) -> Vec<(usize, String)> {
     named
 }
 
-/// In how many modules with a body in this file a place in it is.
+/// Returns the number of inline modules around a place in this file.
 pub(super) fn inline_modules_around(code: &str, place: usize) -> usize {
     let before = code[..place].match_indices("mod ");
     let around = before.filter(|(start, _)| {
@@ -205,8 +206,7 @@ pub(super) fn inline_modules_around(code: &str, place: usize) -> usize {
     around.count()
 }
 
-/// The first part below the root of a path in a module so deep below it; `None` if the path does not
-/// go there.
+/// Returns the first part below the root of a path in a module so deep below it, if it goes there.
 fn root_name(path: &str, depth: usize) -> Option<&str> {
     let mut left = depth;
     for part in path.split("::").map(str::trim) {
@@ -220,7 +220,7 @@ fn root_name(path: &str, depth: usize) -> Option<&str> {
     None
 }
 
-/// The path or tree of paths that the code begins with.
+/// Returns the path or tree of paths at the beginning of the code.
 pub(super) fn tree_at(code: &str) -> &str {
     let mut depth = 0_u32;
     let is_end = |c: char| match c {
@@ -240,7 +240,7 @@ pub(super) fn tree_at(code: &str) -> &str {
     &code[..end]
 }
 
-/// A tree of paths such as `a::{b, c::d}` as paths: `a::b`, `a::c::d`. Without new names by `as`.
+/// Returns a tree of paths such as `a::{b, c::d}` as paths: `a::b`, `a::c::d`, without `as`.
 pub(super) fn paths(tree: &str) -> Vec<String> {
     let Some((stem, branches)) = tree.split_once('{') else {
         let path = tree.split(" as ").next().unwrap_or_default();
@@ -261,7 +261,7 @@ pub(super) fn paths(tree: &str) -> Vec<String> {
     all
 }
 
-/// Splits at the commas that stand in no braces.
+/// Splits at the commas outside of braces.
 fn branches_of(branches: &str) -> Vec<&str> {
     let mut depth = 0_u32;
     let split = branches.split(|c| {

@@ -7,12 +7,11 @@ use std::path::Path;
 /// The folders that hold Rust files.
 const FOLDERS: [&str; 6] = ["bin", "benches", "crates", "examples", "src", "tests"];
 
-/// One file.
 pub(super) struct Source {
     /// Relative to the repository, with `/` between its parts.
     pub(super) path: String,
     pub(super) raw: String,
-    /// The file with blanks for comments and for what strings say.
+    /// The file with blanks for comments and for the contents of strings.
     pub(super) code: String,
     /// The file with blanks for comments.
     pub(super) text: String,
@@ -28,7 +27,7 @@ impl Source {
         }
     }
 
-    /// Whether it is in one of these places: a file, or a folder that ends with `/`.
+    /// Returns `true` if it is in one of these places: a file, or a folder that ends with `/`.
     pub(super) fn is_in(&self, places: &[&str]) -> bool {
         places.iter().any(|place| match place.ends_with('/') {
             true => self.path.starts_with(place),
@@ -37,7 +36,7 @@ impl Source {
     }
 }
 
-/// Every Rust file of the repository, in the order of their paths.
+/// Returns every Rust file of the repository, in the order of their paths.
 pub(super) fn all() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
@@ -88,8 +87,8 @@ fn blank(raw: &str, keep_text: bool) -> String {
     view
 }
 
-/// How long the first token is, roughly: identifiers, strings, characters and comments are whole,
-/// all else goes one by one.
+/// Returns the length of the first token, roughly: identifiers, strings, characters and comments
+/// are whole, all else goes one by one.
 fn token(rest: &[char]) -> (usize, Kind) {
     match rest {
         ['/', '/', ..] => (length_until(rest, |c| c == '\n'), Kind::Comment),
@@ -142,7 +141,7 @@ fn string(rest: &[char]) -> usize {
     }
 }
 
-/// What follows the `r` of a raw string; `None` where none begins.
+/// Returns the length of a raw string after its `r`, or `None` if none begins.
 fn raw_string(rest: &[char]) -> Option<usize> {
     let hashes = length_until(rest, |c| c != '#');
     if rest.get(hashes) != Some(&'"') {

@@ -1,5 +1,5 @@
-//! Who is charged: an item for what its command reports, and for what was lost as often as that; nobody
-//! for what the machine lacks, for a folder that somebody removes, or for what a stop has ended.
+//! The charges: an item is charged with the failures that its command reports, and with as many
+//! losses; no item is charged for a shortage of the machine, a removed folder, or a stop.
 
 #![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
 
@@ -31,7 +31,7 @@ crate::trials!(
 const WAITS: &str = "waits for room, and no item is charged";
 const GOES_ON: &str = "there is room again";
 
-/// A run whose output goes into files, so that nobody has to read it.
+/// A run whose output goes into files, so that no reader is needed.
 struct Filed {
     child: Child,
     place: Place,
@@ -39,7 +39,7 @@ struct Filed {
 
 impl Drop for Filed {
     fn drop(&mut self) {
-        // Gone already, when the test waited for it.
+        // This fails if the test has waited for it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -95,7 +95,7 @@ fn a_reported_failure_is_final_by_default() {
         text.contains("given up on after 1 attempt (exited with code 3"),
         "{text}"
     );
-    // A dish is washed again, and so is an item where that is asked for.
+    // A dish is washed again, and so is an item if that is asked for.
     let output = place.run(
         &["--max-attempts", "2", "--", "sh", "-c", script, "_"],
         b"c\n",
@@ -111,7 +111,7 @@ fn what_was_lost_is_run_again_three_times() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(place.text("cnt").lines().count(), 3);
     assert!(stderr(&output).contains("killed by SIGKILL"));
-    // A crash of its own is a failure that it reports.
+    // A command's own crash is a failure that it reports.
     let script = "echo $1 >> crashes; kill -SEGV $$";
     let output = place.run(&["--", "sh", "-c", script, "_"], b"a\n");
     assert_eq!(output.status.code(), Some(1));
@@ -138,7 +138,7 @@ fn what_cannot_change_is_told_once() {
     }
 }
 
-/// The worker's own limit of files is such that nothing can be started, for a while.
+/// The worker's own limit of open files prevents every start for a while.
 fn a_lack_of_files_is_waited_out() {
     let place = Place::new();
     let script = "echo $1; echo $$ > p$1; echo x >> cnt
@@ -151,7 +151,7 @@ fn a_lack_of_files_is_waited_out() {
     let worker = parent_of(command);
     let none = Rlimit {
         current: Some(3),
-        // Inherited from us.
+        // These tests inherit it.
         ..getrlimit(Resource::Nofile)
     };
     let before = prlimit(Some(worker), Resource::Nofile, none).unwrap();
@@ -173,7 +173,7 @@ fn assert_told_once(text: &str) {
     assert!(!text.contains("attempt"), "{text}");
 }
 
-/// Says that there is nothing to be seen on this machine.
+/// Says that this machine cannot run the test.
 fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
@@ -185,7 +185,7 @@ fn parent_of(pid: u32) -> Pid {
     Pid::from_raw(parent).unwrap()
 }
 
-/// A control group of our own, where the system allows one; removed with what is in it.
+/// A control group for this test, if the system allows one; removed with its content.
 struct Group(PathBuf);
 
 impl Group {
@@ -194,7 +194,7 @@ impl Group {
         let root = Path::new("/sys/fs/cgroup");
         let roots = [root.join(controller), root.to_owned()];
         let group = roots.into_iter().find_map(|root| {
-            // Where there are no such groups this would be a folder like any other.
+            // Without such groups this would be a folder like any other.
             root.join("cgroup.procs")
                 .try_exists()
                 .ok()
@@ -230,7 +230,7 @@ impl Drop for Group {
     }
 }
 
-/// As in a container with a limit of pids: there is room for one command, and there are four workers.
+/// As in a container with a limit of pids, four workers have room for one command.
 fn a_limit_of_processes_is_waited_out() {
     let Some(group) = Group::new("pids", "pids.max") else {
         return;
@@ -255,8 +255,8 @@ fn a_limit_of_processes_is_waited_out() {
     assert_told_once(&text);
 }
 
-/// Two outputs, and room for one of them, in a file system of its own where the system allows one. What
-/// was cut off was lost, and is written again when there is room.
+/// There are two outputs, and room for one of them, in a file system of its own if the system
+/// allows one. Output that was cut off was lost, and is written again when there is room.
 fn a_full_disk_is_waited_out() {
     let place = Place::new();
     let disk = place.path("disk");
@@ -310,7 +310,7 @@ fn a_removed_folder_is_made_again_and_loses_nothing_that_runs() {
     assert_eq!(scratches(&run.place), 0);
 }
 
-/// Removes what a run keeps its output in, as a cleaner of temporary folders would.
+/// Removes a run's output, like a cleaner of temporary folders.
 fn remove_output(place: &Place) -> usize {
     let entries = fs::read_dir(place.folder.path()).unwrap().flatten();
     let names = entries.map(|entry| entry.file_name().into_string().unwrap());
@@ -319,7 +319,7 @@ fn remove_output(place: &Place) -> usize {
     removed.filter(Result::is_ok).count()
 }
 
-/// What was removed between its end and its turn to be shown is told, and nothing is run again.
+/// Output that is removed between its end and its turn is reported, and no item is run again.
 fn a_folder_that_is_removed_again_and_again_charges_nobody() {
     let place = Place::new();
     let script = "echo x >> cnt; echo out $1";
@@ -348,14 +348,14 @@ fn a_folder_that_is_removed_again_and_again_charges_nobody() {
     assert!(text.contains("300 of 300 jobs done"), "{text}");
 }
 
-/// All processes below one, and itself: what it has started first.
+/// Returns the processes below one, and itself last.
 fn family_of(pid: u32) -> Vec<u32> {
     let mut family: Vec<u32> = children_of(pid).into_iter().flat_map(family_of).collect();
     family.push(pid);
     family
 }
 
-/// As a service manager stops a service, whichever of its processes hears first.
+/// A service manager stops all processes of a service, and any of them may hear it first.
 fn a_stop_that_reaches_everybody_charges_nobody() {
     let dies = "echo $$ > $1.pid; mv $1.pid p$1; exec sleep 1000";
     let says_so = "trap 'exit 143' TERM; echo $$ > $1.pid; mv $1.pid p$1; sleep 1000 & wait";
@@ -395,7 +395,7 @@ fn a_stop_that_reaches_everybody_charges_nobody() {
     }
 }
 
-/// In a control group with less memory than the command takes.
+/// The control group has less memory than the command takes.
 fn what_the_kernel_kills_for_memory_says_so() {
     let (Some(group), true) = (
         Group::new("memory", "memory.limit_in_bytes"),
@@ -404,7 +404,7 @@ fn what_the_kernel_kills_for_memory_says_so() {
         return;
     };
     let place = Place::new();
-    // It keeps the only line there is.
+    // The command keeps the only line there is.
     let script = "echo $$ > \"$0\"/cgroup.procs; exec tail -n 1 /dev/zero";
     group.set("memory.limit_in_bytes", 128 << 20);
     let name = group.0.to_str().unwrap().to_owned();
@@ -442,7 +442,7 @@ fn a_removed_working_directory_is_named_and_waited_for() {
         assert!(told.contains("/in: No such file or directory"), "{told}");
         assert!(!told.contains("command not found"), "{told}");
         fs::create_dir(run.place.path("in")).unwrap();
-        // There is no item of that name to be removed; and nothing was served.
+        // There is no item of that name to be removed, and none was served.
         assert_eq!(run.exit().code(), Some(1), "{}", run.err());
         let told = run.err();
         assert!(told.contains(GOES_ON), "{told}");

@@ -1,5 +1,5 @@
-//! Commands, their workers and what they started are killed: the item is run again, nothing else is
-//! touched, and the job log tells.
+//! Commands, their workers and their children are killed: the item is run again, nothing else is
+//! touched, and the job log tells it.
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getsid};
@@ -21,7 +21,7 @@ crate::trials!(
     a_copy_of_a_journal_ends_nothing_of_the_first_one,
 );
 
-/// Its first attempt tells its pid and waits; another item is run beside it all the time.
+/// The first attempt tells its pid and waits; another item is run beside it all the time.
 const SCRIPT: &str = "if test $1 = b; then echo $$ > b; read x < gate; exit; fi
     echo $$ > a$SUPERVISOR_ATTEMPT
     test $SUPERVISOR_ATTEMPT != 1 || read x < never";
@@ -34,7 +34,7 @@ fn begin(place: &Place) -> Run {
     ])
 }
 
-/// The other item goes on, and both end.
+/// Checks that the other item goes on, and both end.
 fn end(place: &Place, mut run: Run, cause: &str) {
     let retry = run.await_event("retry");
     assert_eq!(
@@ -100,7 +100,7 @@ fn a_killed_grandchild_is_its_commands_own_affair() {
     send(read_pid(&place.path("child")), Signal::SIGKILL);
     let (events, status) = run.finish();
     assert_eq!(status.code(), Some(0));
-    // As a shell tells of a command that SIGKILL ended.
+    // A shell reports a command that SIGKILL ended like this.
     assert_eq!(named(&events, "retry")[0]["cause"], "exited with code 137");
     assert_eq!(named(&events, "worker_exited").len(), 1, "at the end");
     assert_eq!(place.joblog("log")[0][6], "137");
@@ -157,7 +157,7 @@ fn a_command_may_clean_up_when_its_time_is_over() {
         "a",
     ];
     let (events, status) = place.watch(&arguments).finish();
-    // Ending well when it is told to end is not the same as being done.
+    // A good end after a request to end does not make the item done.
     assert_eq!(status.code(), Some(1));
     let cause = "took longer than its time limit of 2s";
     assert_eq!(named(&events, "dead")[0]["cause"], cause);
@@ -178,7 +178,7 @@ fn a_killed_supervisor_takes_all_along() {
     until("all have ended", || !is_alive(command) && !is_alive(child));
 }
 
-/// A command that starts another one and waits; the pids of its worker, of itself and of that.
+/// Runs a command with a child. Returns the pids of the worker, the command and the child.
 fn begin_family(place: &Place, options: &[&str]) -> (Run, [u32; 3]) {
     for name in ["command", "kid"] {
         let _ = std::fs::remove_file(place.path(name));
@@ -265,7 +265,7 @@ fn run_that_leaves(place: &Place, journal: &str) -> Run {
     place.watch(&[&options[..], &command].concat())
 }
 
-/// What the second item has started; nobody is left to end it.
+/// Returns the pid of the second item's process, which no other process is left to end.
 fn leave_kid(place: &Place) -> u32 {
     let mut first = run_that_leaves(place, "j");
     let mut begun = first.await_event("running");
@@ -277,7 +277,7 @@ fn leave_kid(place: &Place) -> u32 {
     let pid = Pid::from_raw(i32::try_from(kid).unwrap());
     until("it has left its group", || getsid(Some(pid)) == Ok(pid));
     let keeper = keeper_of(&first).expect("there is one");
-    // It sees nobody's death, and counts no attempt.
+    // It sees no death, and counts no attempt.
     first.signal(Signal::SIGSTOP);
     for pid in [keeper, worker, first.pid()] {
         send(pid, Signal::SIGKILL);
@@ -289,7 +289,7 @@ fn leave_kid(place: &Place) -> u32 {
     kid
 }
 
-/// The keeper is killed as well, so only the next run can see to it.
+/// The keeper is killed as well, so only the next run can end it.
 fn what_nobody_could_end_is_ended_before_its_item_is_begun_again() {
     let place = Place::new();
     let kid = leave_kid(&place);
@@ -300,7 +300,7 @@ fn what_nobody_could_end_is_ended_before_its_item_is_begun_again() {
     assert_eq!(place.text("overlaps"), "");
 }
 
-/// Whoever takes the journal over ends it, and who cannot leaves that to the next one.
+/// The next owner of the journal ends it, or leaves it to the one after that.
 fn what_nobody_could_end_is_ended_whatever_comes_between() {
     let between: [(&[&str], &str); 3] = [
         (&["dead", "retry", "--all", "--journal", "j"], "j"),

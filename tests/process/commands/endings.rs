@@ -165,7 +165,7 @@ fn starts_are_a_delay_apart() {
         .lines()
         .map(|line| line[..19].parse().unwrap())
         .collect();
-    // A command may be slow to begin, so that only the whole is sure to take as long.
+    // A command may be slow to begin, so only the whole certainly takes as long.
     assert!(times[2] - times[0] >= 500_000_000, "{times:?}");
 }
 
@@ -256,7 +256,7 @@ fn commands_have_the_users_limit_on_open_files() {
     place.write("worker.sh", served.as_bytes());
     let serve = ["-w", "20", "--worker", "sh worker.sh", "--", ":::", "a"];
     assert_eq!(limited(100, 500, &serve), "100");
-    // What one worker needs is more than was allowed, and nearly all that can be.
+    // One worker needs more than was allowed, and nearly all that can be.
     let few = limited(30, 60, &[&["-w", "1", "--"][..], &shows].concat());
     assert_eq!(few, "60\n60\n");
 }

@@ -1,4 +1,4 @@
-//! What a supervisor inherits from whoever starts it: ignored and blocked signals, a make's job server.
+//! A supervisor's inheritance: ignored and blocked signals, a make's job server.
 
 #![allow(clippy::print_stderr, reason = "a test that cannot be done says so")]
 
@@ -21,7 +21,7 @@ crate::trials!(
 
 const METHODS: [&str; 2] = ["spawn", "fork"];
 
-/// Has the command started with these ignored.
+/// Makes the command start with these ignored.
 fn ignoring(command: &mut Command, ignored: &'static [Signal]) {
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
@@ -55,7 +55,7 @@ fn an_ignored_sigchld_takes_no_exit_status() {
     }
 }
 
-/// A line of a command's `/proc/self/status`, as bits.
+/// Returns a line of a command's `/proc/self/status`, as bits.
 fn of_status(command: &mut Command, line: &str) -> u64 {
     let script = format!("exec grep {line}: /proc/self/status");
     command.args(["--", "sh", "-c", &script, "{}", ":::", "a"]);
@@ -142,7 +142,7 @@ fn commands_are_not_told_of_a_job_server_that_they_cannot_reach() {
             assert_eq!(stdout(&output), format!("{expected}|{expected}\n"));
         }
     }
-    // What is asked for is given.
+    // The requested server is passed on.
     let place = Place::new();
     let given = ["--env", "MAKEFLAGS=-j4 --jobserver-auth=3,4"];
     let command = ["--", "sh", "-c", "echo $MAKEFLAGS", "{}", ":::", "a"];
@@ -150,7 +150,7 @@ fn commands_are_not_told_of_a_job_server_that_they_cannot_reach() {
     assert_eq!(stdout(&output), "-j4 --jobserver-auth=3,4\n");
 }
 
-/// Where make is not installed there is nothing to be seen.
+/// Without make there is nothing to test.
 fn a_make_in_a_make_does_not_warn() {
     if !has_program("make") {
         eprintln!("skipped: there is no make");
@@ -180,7 +180,7 @@ fn a_make_in_a_make_does_not_warn() {
     }
 }
 
-/// The worker is stopped just before, so that nobody depends on luck.
+/// The worker is stopped just before, so that the test does not depend on luck.
 #[cfg(feature = "failpoints")]
 fn a_termination_before_a_command_is_there_is_passed_on() {
     use crate::support::{Run, named, send, state, until};
@@ -207,6 +207,6 @@ fn a_termination_before_a_command_is_there_is_passed_on() {
     assert_eq!(named(&events, "retry")[0]["cause"], "killed by SIGTERM");
 }
 
-/// The point is compiled in with the feature `failpoints`; without it there is nothing to run.
+/// The point needs the feature `failpoints`.
 #[cfg(not(feature = "failpoints"))]
 fn a_termination_before_a_command_is_there_is_passed_on() {}

@@ -1,5 +1,4 @@
-//! Journals whose files somebody cuts or holds while a run uses them: what the run says, and what the
-//! next one takes.
+//! Journals whose files another program cuts or holds: the run's messages, and the next run's work.
 
 use std::fs::File;
 use std::process::{Child, Stdio};
@@ -13,7 +12,7 @@ crate::trials!(
     a_journal_that_the_shell_of_sqlite_closed_after_a_kill_goes_on,
 );
 
-/// A run that has begun its first item and waits at a gate.
+/// Starts a run that has begun its first item and waits at a gate.
 fn begun(place: &Place) -> Child {
     place.gate("gate");
     let script = "echo > begun; cat gate > read; echo ran";

@@ -1,5 +1,5 @@
-//! What is a user's stays a user's, and what a killed run has done is shown by the next one, once
-//! and as it was.
+//! A user's own files stay, and a killed run's results are shown by the next one, once and
+//! unchanged.
 
 use std::fs;
 use std::io::Read;
@@ -38,7 +38,7 @@ crate::trials!(
     output_that_stderr_does_not_take_is_shown_by_the_next_run,
 );
 
-/// Exit code 2, these words, and no command was begun.
+/// Checks for exit code 2, these words, and no begun command.
 fn is_refused(place: &Place, arguments: &[&str], words: &str) {
     let command = ["--", "sh", "-c", "echo x >> begun"];
     let output = place.run(&[arguments, &command].concat(), b"1\n2\n3\n");
@@ -74,14 +74,14 @@ fn a_folder_that_was_there_is_not_taken_for_the_journals() {
     is_refused(&place, &["--journal", "jobs"], words);
     assert_eq!(place.text("elsewhere/notes"), "mine");
     fs::remove_file(&folder).unwrap();
-    // That of another journal, as it was left.
+    // The output of another journal, as it was left.
     leave_output(&place, "others");
     fs::rename(place.path("others-output"), &folder).unwrap();
     is_refused(&place, &["--journal", "jobs"], words);
     assert_eq!(place.text("jobs-output/2.1.stdout"), "out b\n");
 }
 
-/// A run of a, b and c in order that is killed while the first one holds back what the others gave.
+/// Kills a run of a, b and c in order while the first one holds back the others' output.
 fn leave_output(place: &Place, journal: &str) {
     place.gate("gate");
     let arguments = [&["-w", "2", "-k", "--journal", journal][..], &HELD].concat();
@@ -91,7 +91,7 @@ fn leave_output(place: &Place, journal: &str) {
     let waiting = read_pid(&place.path("a"));
     run.child.kill().unwrap();
     run.exit();
-    // So that nobody but the next run comes through the gate.
+    // This way only the next run comes through the gate.
     crate::support::until("its command has ended", || {
         !crate::support::is_alive(waiting)
     });
@@ -109,7 +109,7 @@ const HELD: [&str; 9] = [
     "c",
 ];
 
-/// The same run once more, to its end.
+/// Runs the same once more, to its end.
 fn go_on(place: &Place, arguments: &[&str]) -> std::process::Output {
     let gate = place.path("gate");
     let opening = std::thread::spawn(move || fs::write(gate, "go\n").unwrap());
@@ -135,7 +135,7 @@ fn a_folder_that_somebody_puts_a_file_into_stays() {
 fn no_other_output_goes_into_the_journals_own_files() {
     let place = Place::new();
     fs::create_dir(place.path("real")).unwrap();
-    // By another name, before there is anything behind it.
+    // Another name, before there is anything behind it.
     symlink("real/jobs", place.path("link")).unwrap();
     for journal in ["jobs", "link"] {
         for suffix in ["-wal", "-shm", "-journal", "-output"] {
@@ -180,7 +180,7 @@ fn results_are_not_written_over_what_others_have_made() {
     is_refused(&place, &["--results", "r"], "2 is in it");
     assert_eq!(place.text("r/2/stdout"), "mine");
     assert_eq!(names_in(&place.path("r")), ["2"]);
-    // Other things may be there; and what is put there later is no way to somewhere else.
+    // Other files may be there, and a later link leads nowhere else.
     fs::rename(place.path("r/2"), place.path("r/mine")).unwrap();
     let output = place.run(&["--results", "r", "--", "echo"], b"1\n");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -196,7 +196,7 @@ fn results_are_not_written_over_what_others_have_made() {
     assert_eq!(place.text("r/1/stdout"), "1\n");
 }
 
-/// By a run that was killed, or had no room for it.
+/// The run was killed, or had no room for it.
 fn a_folder_of_results_whose_marker_was_not_written_is_taken_over() {
     let place = Place::new();
     for torn in ["", "results of"] {
@@ -217,7 +217,7 @@ fn a_folder_of_results_whose_marker_was_not_written_is_taken_over() {
     is_refused(&place, &["--results", "r"], "name another folder");
 }
 
-/// By whatever name it goes; and so has a file that is written.
+/// This holds for all names of a folder, and for a written file.
 fn results_and_files_have_one_run_at_a_time() {
     let place = Place::new();
     place.gate("gate");
@@ -257,10 +257,10 @@ fn results_and_files_have_one_run_at_a_time() {
     }
 }
 
-/// At the first run as at the second.
+/// It is refused at the first run as at the second.
 fn a_folder_of_results_of_another_user_is_refused() {
     if !nix::unistd::geteuid().is_root() {
-        // Nobody else can give a folder away.
+        // Only root can give a folder away.
         return;
     }
     let place = Place::new();
@@ -291,7 +291,7 @@ fn mode_of(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Under a umask that forbids nothing.
+/// The umask forbids nothing.
 fn nobody_else_can_read_output_and_journal() {
     let place = Place::new();
     place.gate("gate");
@@ -321,7 +321,7 @@ fn nobody_else_can_read_output_and_journal() {
         ("j-output", 0o700),
         ("j-output/.dishrack", 0o600),
         ("j-output/1.1.stdout", 0o600),
-        // What was asked for by its name is as files are.
+        // Files that were named in options have the usual mode.
         ("log", 0o666),
         ("r", 0o777),
         ("r/.dishrack", 0o600),
@@ -432,8 +432,8 @@ fn output_is_found_by_another_name_of_the_journal_and_its_absence_is_told() {
     assert_eq!(place.text("j-output/2.1.stdout"), "out b\n");
 }
 
-/// Runs 400 items whose output is read slowly, and kills that again and again. Everything that was
-/// shown, over all runs.
+/// Runs 400 items whose output is read slowly, and kills the run again and again. Returns
+/// everything that was shown, over all runs.
 fn storm(place: &Place, more: &[&str], end: &str) -> String {
     let script = format!("printf '%s-%0500d\\n' $1 $1; echo x >> did; {end}");
     let items: String = (1..=ITEMS).map(|item| format!("{item}\n")).collect();
@@ -455,7 +455,7 @@ fn storm(place: &Place, more: &[&str], end: &str) -> String {
         command.stdin(Stdio::null()).stderr(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut from = child.stdout.take().unwrap();
-        // A pipe's worth more each time, so that it is killed elsewhere each time.
+        // It reads a little more each time, so that it is killed elsewhere each time.
         let mut got = vec![0; round * 1777];
         let mut length = 0;
         while length < got.len() {
@@ -465,18 +465,18 @@ fn storm(place: &Place, more: &[&str], end: &str) -> String {
             }
         }
         let is_over = length < got.len();
-        // Every other time while commands run; then when they have ended, and what they wrote waits.
+        // Every other time it is killed while commands run; else when all have ended.
         crate::support::until("all commands have ended", || {
             let did = fs::metadata(place.path("did")).map_or(0, |meta| meta.len());
             round % 2 == 1 || did >= 2 * ITEMS as u64
         });
         child.kill().unwrap();
         child.wait().unwrap();
-        // What is in the pipe has been given to its reader, which lives.
+        // The bytes in the pipe count, because the reader lives.
         got.truncate(length);
         from.read_to_end(&mut got).unwrap();
         shown += &String::from_utf8(got).unwrap();
-        // What is cut off in the middle of a line is no output.
+        // A line that was cut off in the middle is no output.
         shown.push('\n');
         if is_over {
             return shown;
@@ -527,8 +527,8 @@ fn dead_letters_are_written_once_whenever_their_run_is_killed() {
     assert_eq!(names, (1..=ITEMS).collect::<Vec<_>>());
 }
 
-/// An item that was given up on, was sent back, and was given up on once more: twice killed before
-/// that was shown, as the first item had not ended.
+/// An item was given up, retried, and given up once more; the run was killed twice before either
+/// was shown, because the first item had not ended.
 fn both_ends_of_a_dead_letter_that_was_sent_back_are_shown() {
     let place = Place::new();
     place.gate("gate");
@@ -539,7 +539,7 @@ fn both_ends_of_a_dead_letter_that_was_sent_back_are_shown() {
     let arguments = [&options[..], &command].concat();
     for round in 0..2 {
         let mut run = place.watch(&arguments);
-        // The one of the run before is told first, and not shown either.
+        // The end in the earlier run comes first, and is not shown either.
         for _ in 0..=round {
             run.await_event("dead");
         }
@@ -568,7 +568,7 @@ fn both_ends_of_a_dead_letter_that_was_sent_back_are_shown() {
     assert!(!place.path("j-output").exists());
 }
 
-/// The command of [`HELD`] is not that of the run that goes on.
+/// Goes on with another command than that of [`HELD`].
 fn go_on_otherwise(place: &Place) -> std::process::Output {
     let options = ["-w", "2", "-k", "--journal", "j", "--results", "r"];
     let command = ["--", "echo", "other", "{}", ":::", "a", "b", "c"];
@@ -632,14 +632,14 @@ fn a_pipe_in_the_place_of_a_result_is_replaced() {
     place.gate("r/2/result.json");
     let options = ["-w", "2", "--journal", "j", "--results", "r"];
     let mut run = place.watch(&[&options[..], &["--", "echo", ":::", "a", "b", "c"]].concat());
-    // Or it would wait for somebody to write there.
+    // Otherwise it would wait for a writer.
     let (_, status) = run.finish();
     assert_eq!(status.code(), Some(1));
     let result: Value = serde_json::from_str(&place.text("r/2/result.json")).unwrap();
     assert_eq!(result["item"], "b");
 }
 
-/// On a file system that is full, and into a folder that cannot be made.
+/// The file system is full, and the folder cannot be made.
 fn what_could_not_be_written_is_written_by_the_next_run() {
     let place = Place::new();
     let made = place.run(&["--results", "r", "--", "true"], b"");

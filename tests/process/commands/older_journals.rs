@@ -1,7 +1,7 @@
-//! Journals that older builds have left, with all that one can leave: dead letters, items without an
-//! end, attempts that were lost, output that nobody was shown. They open, and their run goes on.
+//! Journals of older builds, with all that one can contain: dead letters, items without an end,
+//! lost attempts, output that was not shown. They open, and their run goes on.
 //!
-//! `tests/data` has them, each with the script by which it was made.
+//! `tests/data` has them, each with the script that made it.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -23,12 +23,12 @@ fn data(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A copy, as its owner would make one.
+/// Makes a copy, like its owner.
 fn copy(from: &Path, to: &Path) {
     fs::write(to, fs::read(from).unwrap()).unwrap();
 }
 
-/// The items of the runs of `tests/data/commands`, of which all but the last five have had theirs.
+/// The items of the runs of `tests/data/commands`; all but the last five have ended.
 const ITEMS: [&str; 13] = [
     "ok",
     "code",
@@ -45,7 +45,7 @@ const ITEMS: [&str; 13] = [
     "later",
 ];
 
-/// A copy of that journal and of the output beside it. Now its commands say that they are run.
+/// Copies that journal and the output beside it. Now its commands report their runs.
 fn commands() -> Place {
     let place = Place::new();
     copy(&data("commands/journal"), &place.path("journal"));
@@ -65,7 +65,7 @@ fn go_on(place: &Place, more: &[&str]) -> std::process::Output {
     place.run(&[&arguments, more, &command, &ITEMS].concat(), b"")
 }
 
-/// Every letter: number, item, and the cause of each of its attempts.
+/// Returns every letter: number, item, and the cause of each of its attempts.
 fn letters(place: &Place) -> Vec<(u64, String, Vec<String>)> {
     let arguments = ["dead", "show", "--all", "--format", "json"];
     let output = place.run(&[&arguments[..], &["--journal", "journal"]].concat(), b"");
@@ -114,7 +114,8 @@ fn a_run_of_commands_goes_on_where_an_older_build_was_killed() {
     ] {
         assert!(said.contains(words), "{said}");
     }
-    // What the killed run held back, and what it did not come to; `plain-file` was sent back.
+    // The output that the killed run held back, and that of unbegun items; `plain-file` was
+    // retried.
     assert_eq!(
         stdout(&output),
         "ran plain-file\nran hold\nsaid in time\nsaid too\nran hold-too\nran later\n"
@@ -176,7 +177,7 @@ fn dishes_of_an_older_build_are_dried() {
         .map(|event| (event["item"].as_str().unwrap(), event["attempt"].as_u64()))
         .collect();
     done.sort_unstable();
-    // Attempts are counted on, also over what was sent back.
+    // Attempts are counted on, also over a retry.
     let attempts = [
         ("dish-2", Some(3)),
         ("dish-3", Some(2)),

@@ -1,4 +1,4 @@
-//! How the output of commands is shown and kept.
+//! The output of commands, as it is shown and kept.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -23,7 +23,7 @@ crate::trials!(
     a_closed_stdout_ends_the_run,
 );
 
-/// Each waits for the other one in the middle of its output.
+/// Each command waits for the other one in the middle of its output.
 fn output_comes_item_by_item() {
     let place = Place::new();
     place.gate("gate");

@@ -29,7 +29,7 @@ crate::trials!(
     words_between_answers_are_told_with_advice,
 );
 
-/// A worker in shell: it answers with its pid, and does what the first argument says.
+/// A worker in shell: it answers with its pid, and obeys the first argument.
 const WORKER: &[u8] = br#"#!/bin/sh
 say() { printf '%s\n' "$1"; }
 echo "$$" >> started
@@ -55,7 +55,7 @@ fn with_worker() -> Place {
 
 const SERVE: [&str; 4] = ["-w", "1", "--worker", "sh worker.sh"];
 
-/// The run's causes of retries; all items are done in the end.
+/// Returns the run's causes of retries. All items are done in the end.
 fn causes(place: &Place, items: &[&str], more: &[&str]) -> Vec<String> {
     let again = ["--max-attempts", "2"];
     let arguments = [&SERVE[..], &again, more, &["--", ":::"], items].concat();
@@ -186,7 +186,7 @@ fn serve(script: &str, more: &[&str], items: &[u8]) -> (Place, std::process::Out
     (place, output)
 }
 
-/// What it does before it dies is left to a process that it has started: so its stdout stays open.
+/// Leaves a process behind at its death, which keeps its stdout open.
 const LEAVES_A_HOLDER: &str = "sleep 1000 & exit 3";
 
 fn a_process_that_dies_while_another_one_holds_its_stdout_is_replaced() {
@@ -198,7 +198,7 @@ fn a_process_that_dies_while_another_one_holds_its_stdout_is_replaced() {
 }
 
 fn a_process_that_dies_without_reading_is_replaced() {
-    // More than a pipe holds, and the pipe is held open, too.
+    // It is more than a pipe holds, and the pipe is held open, too.
     let script = "exec 3<&0; sleep 1000 <&3 & exit 3";
     let item = [&[b'x'; 100_000][..], b"\n"].concat();
     let (_, output) = serve(script, &["--max-attempts", "1"], &item);
@@ -232,10 +232,10 @@ fn what_was_said_before_the_end_counts_whoever_holds_stdout() {
     assert_eq!(stdout(&output), "said");
 }
 
-/// Serves items by answering with their number, and says this when the next request, or the end, has
-/// come, before it takes that.
+/// Returns a script that answers items with their number. When the next request, or the end, has
+/// come, it prints `words` before it takes that.
 fn says_late(words: &str) -> String {
-    // Only bash can look whether there is something to read.
+    // Only bash can look for waiting input.
     format!(
         r#"exec bash -c '
         served=0

@@ -1,4 +1,4 @@
-//! `--shell`: values reach scripts as they are, and what is shown of them does the same.
+//! `--shell`: values reach scripts unchanged, and the printed commands do the same.
 
 use std::process::{Command, Stdio};
 
@@ -17,7 +17,7 @@ crate::trials!(
     an_item_forges_no_row_of_the_job_log,
 );
 
-/// What would make a file if it were evaluated.
+/// Items that would make a file if they were evaluated.
 const HOSTILE: [&[u8]; 8] = [
     b"$(touch PWNED)",
     b"`touch PWNED`",
@@ -29,7 +29,7 @@ const HOSTILE: [&[u8]; 8] = [
     b"\xff\t*",
 ];
 
-/// With a zero byte behind each, as `-0` takes them.
+/// Returns them with a zero byte behind each, as `-0` takes them.
 fn hostile() -> Vec<u8> {
     HOSTILE.join(&0)
 }
@@ -69,7 +69,7 @@ fn members_of_json_arrive_and_are_not_run() {
     let expected = HOSTILE.map(|item| format!("<{}.>", String::from_utf8_lossy(item)));
     assert_eq!(stdout(&output), expected.concat(), "{}", stderr(&output));
     assert!(!place.path("PWNED").exists());
-    // A variable of the script is none of the item's.
+    // A variable of the script is independent of the item.
     let output = place.run(
         &["--json", "--shell", "--", "echo ${name}"],
         b"{\"name\":1}\n",
@@ -121,7 +121,7 @@ fn values_are_not_in_the_environment_of_what_a_script_starts() {
     let place = Place::new();
     let script = "set -a; : {}; env";
     let mut command = place.supervisor(&["--shell", "--", script, ":::", "seen-nowhere"]);
-    // Not even where the name was there before.
+    // This holds even if the name is in the environment.
     command.env("_supervisor_1", "old");
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -148,7 +148,7 @@ fn a_zero_byte_fails_its_item_only() {
     assert_eq!(stdout(&output), "c\n");
 }
 
-/// Both the forms that a line can have: with the values in it, and with the words that are run.
+/// Both forms of a line do the same: with the values in it, and with the words of the command.
 fn what_a_dry_run_prints_does_the_same() {
     let place = Place::new();
     for script in [
@@ -191,7 +191,7 @@ fn an_item_forges_no_row_of_the_job_log() {
         assert!(!command.contains(char::is_control), "{command:?}");
         let result: Value = serde_json::from_str(&place.text("results/1/result.json")).unwrap();
         assert_eq!(result["command"], **command);
-        // It is a command line that does the same; of a shell that has $'...'.
+        // A shell with $'...' runs the line with the same result.
         if super::has_program("bash") {
             let mut shell = Command::new("bash");
             let pasted = super::feed(shell.current_dir(place.folder.path()), command.as_bytes());

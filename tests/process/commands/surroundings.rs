@@ -1,5 +1,5 @@
-//! What others do to the open files, logs and terminals of a run: streams that are not blocking, logs
-//! that are emptied, results of an earlier run, and items that are written for a terminal.
+//! Outside changes to the open files, logs and terminals of a run: streams that do not block, logs
+//! that are emptied, results of an earlier run, and items with control characters.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeWriter, Read, Write, pipe};
@@ -23,11 +23,11 @@ crate::trials!(
     nothing_of_an_item_does_anything_to_a_terminal,
 );
 
-/// What is longer than any pipe.
+/// More bytes than any pipe holds.
 const BYTES: usize = 400_000;
 
-/// A pipe whose end to write does not block, and what comes through it: nothing is read before it is
-/// full, so that whoever writes has to wait.
+/// Makes a pipe with a non-blocking write end, which is read when it is full, so that a write
+/// waits.
 fn slow_pipe() -> (PipeWriter, JoinHandle<String>) {
     let (mut reader, writer) = pipe().unwrap();
     ioctl_fionbio(&writer, true).unwrap();
@@ -110,7 +110,7 @@ fn all_lines_come_from_a_stdin_that_does_not_block() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
-/// What is in a log that was emptied while the second of two items was under way.
+/// Returns a log that was emptied while the second of two items was under way.
 fn emptied(option: &str, is_begun: impl Fn(&str) -> bool) -> String {
     let place = Place::new();
     place.gate("gate");
@@ -178,7 +178,7 @@ fn a_run_that_goes_on_leaves_the_results_of_an_earlier_one() {
     assert_eq!(place.text("r/1/stdout"), "a\n");
 }
 
-/// Between the two lines of b all output is looked through once at least.
+/// All output is searched at least once between the two lines of b.
 fn a_long_line_has_one_tag() {
     let place = Place::new();
     for gate in ["a", "b", "end"] {
@@ -251,7 +251,7 @@ fn nothing_of_an_item_does_anything_to_a_terminal() {
         assert!(is_shown, "{arguments:?}: {text:?}");
         assert!(!text.contains('\u{1b}'), "{arguments:?}: {text:?}");
     }
-    // What may be given to a shell stays as it is.
+    // Output that may be given to a shell stays unchanged.
     let output = place.run(&["--dry-run", "--", "echo"], "a\tb ü\n".as_bytes());
     assert_eq!(stdout(&output), "echo 'a\tb ü'\n");
     assert_eq!(stderr(&output), "");

@@ -1,7 +1,6 @@
 //! `test_deadlock.py` of `concurrent.futures`: an error, an exit and a crash, at each step of an
-//! item's way. There, the executor breaks and the test is whether it says so. Here, the item is
-//! given up after its attempts, the cause is told, and its neighbours and the workers come to no
-//! harm.
+//! item's way. In CPython the executor breaks, and the test is whether it says so. Here the item is
+//! given up after its attempts, the cause is reported, and others come to no harm.
 //!
 //! Three cells of the matrix are not in CPython; their names continue its own.
 
@@ -45,13 +44,13 @@ crate::timely_trials!(
 const EXITED: Cause = Cause::WorkerDied(Exit::Exited(EXIT_CODE));
 const CRASHED: Cause = Cause::WorkerDied(Exit::Signaled(CRASH as i32));
 
-/// Two workers, neither of which may die of anything but an item.
+/// Makes two workers, which may die of an item alone.
 fn two(method: StartMethod) -> Builder {
     let builder = Supervisor::builder().processes(2).start_method(method);
     builder.intensity(0, DEADLINE)
 }
 
-/// A trap between two harmless items, with a handler: the trap is given up for this cause.
+/// Puts a trap between two harmless items, with a handler: the trap is given up for this cause.
 fn expect(place: Place, effect: ChildEffect, is_it: impl Fn(&Cause) -> bool) {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
@@ -69,13 +68,13 @@ fn expect(place: Place, effect: ChildEffect, is_it: impl Fn(&Cause) -> bool) {
         assert_eq!(history.len(), 3);
         assert!(history.iter().all(|one| is_it(&one.cause)), "{history:?}");
         expect_joined(&queue, 2, 1);
-        // Nobody is worn out: the pool is as large as before, and works.
+        // The pool is as large as before, and works.
         assert!(pool.map([Item::harmless()]).all(|result| result.is_ok()));
         assert_eq!(ready_pids(&pool, 2).len(), 2);
     }
 }
 
-/// The same with the chapter's loop, which has no results.
+/// Does the same with the chapter's loop, which has no results.
 fn expect_in_a_loop(place: Place, effect: ChildEffect, is_it: impl Fn(&Cause) -> bool) {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
@@ -88,7 +87,7 @@ fn expect_in_a_loop(place: Place, effect: ChildEffect, is_it: impl Fn(&Cause) ->
         }
         let _pool = two(method).worker(&queue, traps::walk_in_a_loop).unwrap();
         expect_joined(&queue, 2, 1);
-        // Raw, because some of these items end whoever deserializes them.
+        // They are raw, because some of these items end the process that deserializes them.
         let letters = queue.take_raw_dead_letters().unwrap();
         let history = &letters[0].history;
         assert_eq!(history.len(), 3);
@@ -101,7 +100,7 @@ fn expect_joined(queue: &JoinableQueue<Item>, done: u64, dead: u64) {
     assert_eq!(joined, Joined { done, dead });
 }
 
-/// In the caller of `put`, and in a worker that puts.
+/// The error is in the caller of `put`, and in a worker that puts.
 fn test_error_at_task_pickle() {
     let bad = || Item::trap(Place::ItemSerialize, ChildEffect::Error);
     let queue = JoinableQueue::unbounded();
@@ -117,14 +116,14 @@ fn test_error_at_task_pickle() {
     expect(Place::PutByWorker, ChildEffect::Error, is_refused);
 }
 
-/// Not there, where it is the executor's own process that serializes.
+/// CPython has no such test, because its executor's own process serializes.
 fn test_exit_at_task_pickle() {
     expect(Place::PutByWorker, ChildEffect::Exit, |cause| {
         *cause == EXITED
     });
 }
 
-/// Not there, for the same reason.
+/// CPython has no such test, for the same reason.
 fn test_crash_at_task_pickle() {
     expect(Place::PutByWorker, ChildEffect::Crash, |cause| {
         *cause == CRASHED
@@ -184,7 +183,7 @@ fn test_crash_during_result_pickle_on_worker() {
     });
 }
 
-/// The item is done, and who awaits its result is told that it cannot be had.
+/// The item is done, and the waiting caller is told that its result cannot be had.
 fn test_error_during_result_unpickle_in_result_handler() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
@@ -199,8 +198,7 @@ fn test_error_during_result_unpickle_in_result_handler() {
     }
 }
 
-/// A result is deserialized where it is awaited. What ends that program is its own affair; its
-/// workers go with it.
+/// A result is deserialized by its waiting caller, whose process may end so, with its workers.
 fn end_by_a_result(play: &str) -> std::process::ExitStatus {
     let mut run = Run::play(play);
     let workers = [(); 2].map(|()| run.line().unwrap().parse::<u32>().unwrap());
@@ -212,20 +210,20 @@ fn end_by_a_result(play: &str) -> std::process::ExitStatus {
     status
 }
 
-/// There, `SystemExit` is an exception, and the executor's thread catches it.
+/// In CPython `SystemExit` is an exception, and the executor's thread catches it.
 fn test_exit_during_result_unpickle_in_result_handler() {
     let status = end_by_a_result("a result exits here");
     assert_eq!(status.code(), Some(EXIT_CODE));
 }
 
-/// Not there.
+/// CPython has no such test.
 fn test_crash_during_result_unpickle_in_result_handler() {
     let status = end_by_a_result("a result crashes here");
     assert_eq!(status.signal(), Some(CRASH as i32));
 }
 
-/// A worker crashes while its supervisor waits for it to stop. The end of the other worker, which
-/// was idle, tells that the stop has begun.
+/// A worker crashes while its supervisor waits for it to stop. The end of the other, idle worker
+/// shows that the stop has begun.
 fn test_shutdown_deadlock() {
     for method in METHODS {
         let gate = Gate::new();
@@ -256,7 +254,7 @@ fn test_shutdown_deadlock() {
     }
 }
 
-/// A `put` that fails, and then at once the end of everything.
+/// A `put` fails, and everything ends at once.
 fn test_shutdown_deadlock_pickle() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
@@ -273,7 +271,7 @@ fn test_shutdown_deadlock_pickle() {
     }
 }
 
-/// Ten items that no pipe takes at once, and each crashes its worker.
+/// No pipe takes the ten items at once, and each crashes its worker.
 fn test_crash_big_data() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
@@ -292,7 +290,7 @@ fn test_crash_big_data() {
     }
 }
 
-/// Who puts never waits for a worker that does not read.
+/// A put never waits for a worker that does not read.
 fn test_gh105829_should_not_deadlock_if_wakeup_pipe_full() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
@@ -319,13 +317,13 @@ fn stop_all<T, R>(pool: &Supervisor<T, R>) -> Vec<u32> {
     pids
 }
 
-/// More is put than a worker may have in its pipe, and it is killed without having read any of it.
+/// The worker gets more than its pipe holds, and is killed without having read any of it.
 fn a_worker_killed_with_a_full_pipe_loses_nothing() {
     for method in METHODS {
         let queue = JoinableQueue::unbounded();
         let builder = two(method).intensity(10, DEADLINE);
         let pool = builder.handler(&queue, work).unwrap();
-        // Workers that have shown how fast they are get much at once.
+        // Workers that have shown their speed get much at once.
         assert_eq!(pool.map((0..5000).map(|_| Work::Nothing)).count(), 5000);
         let pids = stop_all(&pool);
         for _ in 0..200 {

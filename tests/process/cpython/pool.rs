@@ -33,7 +33,7 @@ crate::timely_trials!(
     test_large_pool,
 );
 
-/// A pool of four.
+/// Makes a pool of four.
 fn squares(queue: &JoinableQueue<u64>) -> Supervisor<u64, u64> {
     let builder = Supervisor::builder().processes(4);
     builder.handler(queue, roles::square).unwrap()
@@ -55,7 +55,7 @@ fn test_map() {
     }
 }
 
-/// Ten items that do not serialize: each is told so, and nothing waits for them.
+/// Ten items do not serialize: each is refused, and no call waits for them.
 fn test_map_unplicklable() {
     let queue = JoinableQueue::unbounded();
     let pool = Supervisor::builder().processes(4).handler(&queue, work);
@@ -75,7 +75,7 @@ fn test_map_chunksize() {
     assert_eq!(squares(&queue).map([]).count(), 0);
 }
 
-/// Items that panic while they are made: at the first one, twice, and later.
+/// The items panic while they are made: at the first one, twice, and later.
 fn test_map_handle_iterable_exception() {
     let queue = JoinableQueue::unbounded();
     let pool = squares(&queue);
@@ -135,7 +135,7 @@ fn test_make_pool() {
     assert_eq!(ready_pids(&pool, 3).len(), 3);
 }
 
-/// Ten thousand items that would take for ever: none is lost, and none is charged.
+/// Ten thousand items would take for ever: none is lost, and none is charged.
 fn test_terminate() {
     let gate = Gate::new();
     let queue = JoinableQueue::unbounded();
@@ -167,7 +167,7 @@ fn test_empty_iterable() {
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 0);
 }
 
-/// What went wrong in the worker is told where the result is awaited.
+/// The waiting caller gets the error in the worker.
 fn test_traceback() {
     let queue = JoinableQueue::unbounded();
     let pool = Supervisor::builder().processes(1).handler(&queue, walk);
@@ -217,7 +217,7 @@ fn test_pool_worker_lifetime() {
         let first: HashSet<u32> = ready_pids(&pool, 3).into_iter().collect();
         let results = pool.map(0..100).map(Result::unwrap);
         assert_eq!(results.collect::<Vec<u64>>(), expected(100));
-        // Ten lives of ten items at least, and not more than three of them go on.
+        // At least ten lives of ten items are over, and at most three of them go on.
         let ended = [(); 7].map(|()| witness.await_exit());
         assert!(ended.iter().all(|(_, exit)| *exit == Exit::Exited(0)));
         let last: HashSet<u32> = ready_pids(&pool, 3).into_iter().collect();
@@ -244,7 +244,7 @@ fn test_pool_worker_lifetime_early_close() {
     }
 }
 
-/// Refused before anything is started.
+/// It is refused before anything is started.
 fn test_pool_maxtasksperchild_invalid() {
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(3).max_tasks_per_worker(0);

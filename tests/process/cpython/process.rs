@@ -1,5 +1,5 @@
 //! `_TestProcess` and `_TestSubclassingProcess` of `_test_multiprocessing.py`. There is no process
-//! object here: a supervisor says which workers it has, and its observer how they end.
+//! object here: a supervisor lists its workers, and its observer reports their ends.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -103,7 +103,7 @@ fn test_parent_process() {
     }
 }
 
-/// A signal to a worker at work is its end; the item tells the same story.
+/// Ends a worker at work by a signal; the item's history tells the same.
 fn end_by(signal: Signal) {
     for method in METHODS {
         let gate = Gate::new();
@@ -134,7 +134,7 @@ fn test_terminate() {
 
 fn test_kill() {
     end_by(Signal::SIGKILL);
-    // And all of them at once, by the supervisor.
+    // Then the supervisor ends all of them at once.
     let gate = Gate::new();
     let queue = JoinableQueue::unbounded();
     let (observer, witness) = Witness::new();
@@ -148,9 +148,9 @@ fn test_kill() {
     assert!(!is_alive(pid));
 }
 
-/// Whoever started these tests in the background had SIGINT ignored, and workers inherit that.
+/// Resets SIGINT, which workers inherit as ignored if the tests run in the background.
 fn heed_sigint() {
-    // SAFETY: the default action is no function of ours that could be called at a wrong time.
+    // SAFETY: the default action is no function that could be called at a wrong time.
     unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }.unwrap();
 }
 
@@ -175,7 +175,7 @@ fn test_active_children() {
     }
 }
 
-/// Workers that start workers: everybody has a process of its own, and its parent is who asked.
+/// Workers start workers: each has a process of its own, whose parent is the starter.
 fn test_recursion() {
     let queue = JoinableQueue::unbounded();
     let pool = one().handler(&queue, roles::count_down).unwrap();
@@ -209,7 +209,7 @@ fn test_sentinel() {
     assert_eq!(witness.await_exit(), (pid, Exit::Exited(0)));
 }
 
-/// There, closing a running process is an error; here, it waits for the end of its item.
+/// In CPython, closing a running process is an error; here, it waits for the end of its item.
 fn test_close() {
     let gate = Gate::new();
     let queue = JoinableQueue::unbounded();
@@ -231,7 +231,7 @@ fn test_close() {
     assert_eq!(pool.workers(), []);
 }
 
-/// As many as there: 5 where each is executed, 100 where they are forked.
+/// CPython has as many: 5 if each is executed, 100 if they are forked.
 fn test_many_processes() {
     for (method, workers) in METHODS.into_iter().zip([5, 100]) {
         let builder = Supervisor::builder().processes(workers);
@@ -254,7 +254,7 @@ fn test_many_processes() {
     }
 }
 
-/// So many workers end, all of them in this way: their pids.
+/// Waits for the end of so many workers, all of this kind. Returns their pids.
 fn expect_exits(witness: &Witness, workers: usize, expected: Exit) -> HashSet<u32> {
     let exits = (0..workers).map(|_| {
         let (pid, exit) = witness.await_exit();
@@ -264,7 +264,7 @@ fn expect_exits(witness: &Witness, workers: usize, expected: Exit) -> HashSet<u3
     exits.collect()
 }
 
-/// Seen from outside, so that counting opens no file.
+/// The files are counted from outside, so that counting opens none.
 fn test_child_fd_inflation() {
     for method in METHODS {
         let queue = JoinableQueue::<Work>::unbounded();
@@ -272,7 +272,7 @@ fn test_child_fd_inflation() {
         let pool = builder.handler(&queue, work).unwrap();
         let pids = ready_pids(&pool, 5);
         let counts = || pids.iter().map(|pid| open_files(*pid));
-        // What a worker opens while it boots may not be closed yet.
+        // Files that a worker opens while it boots may not be closed yet.
         until("all have as many files", || {
             counts().collect::<HashSet<usize>>().len() == 1
         });
@@ -309,7 +309,7 @@ fn test_error_on_stdio_flush_2() {
     }
 }
 
-/// Old workers live on, and new ones can be made.
+/// Old workers must live on, and new ones can be made.
 fn hit_the_fork_server(name: &str, signal: Signal) {
     let gate = Gate::new();
     let queue = JoinableQueue::unbounded();
@@ -320,7 +320,7 @@ fn hit_the_fork_server(name: &str, signal: Signal) {
     send(server, signal);
     until("the fork server is gone", || !is_alive(server));
     let before = ready_pids(&pool, 2);
-    // The free worker ends of it, and so do the two that are forked after it.
+    // The free worker ends by it, and so do the two that are forked after it.
     queue.put(&Work::Exit(1)).unwrap();
     until("it is given up", || queue.counts().unwrap().dead == 1);
     gate.open();
@@ -340,7 +340,7 @@ fn test_forkserver_sigkill() {
     hit_the_fork_server("killed", Signal::SIGKILL);
 }
 
-/// Only the low eight bits of an exit code are kept, as everywhere. There is no `SystemExit` here
+/// As everywhere, only the low eight bits of an exit code are kept. There is no `SystemExit` here
 /// that would take a text or a truth value.
 fn test_sys_exit() {
     for method in METHODS {
@@ -360,7 +360,7 @@ fn test_sys_exit() {
     }
 }
 
-/// A program that does not call `serve`, or calls it too late.
+/// The program does not call `serve`, or calls it too late.
 fn test_noforkbomb() {
     setup::says("serves nothing", "dishrack::serve was not called");
     setup::says("never serves", "exited with code 0");

@@ -1,5 +1,5 @@
-//! `_TestQueue` and `TestSimpleQueue` of `_test_multiprocessing.py`, and what it tests of a manager's
-//! `JoinableQueue`: one queue, and other processes at it.
+//! `_TestQueue` and `TestSimpleQueue` of `_test_multiprocessing.py`, and its tests of a manager's
+//! `JoinableQueue`: one queue, and other processes that use it.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ crate::timely_trials!(
     test_joinable_queue,
 );
 
-/// The times that CPython's tests wait for, a fourth of them.
+/// A fourth of the times that CPython's tests wait for.
 const TIMES: [Duration; 2] = [Duration::from_millis(205), Duration::from_millis(350)];
 
 fn one() -> dishrack::Builder {
@@ -36,7 +36,7 @@ fn one() -> dishrack::Builder {
         .restart(Restart::Temporary)
 }
 
-/// Six ways to put, and none of them once the queue is full.
+/// There are six ways to put, and none works once the queue is full.
 fn test_put() {
     for method in METHODS {
         let queue = JoinableQueue::<u64>::bounded(6);
@@ -66,7 +66,7 @@ fn test_put() {
     }
 }
 
-/// Four ways to get, and none of them once the queue is empty.
+/// There are four ways to get, and none works once the queue is empty.
 fn test_get() {
     for method in METHODS {
         let queue = JoinableQueue::<u64>::unbounded();
@@ -160,8 +160,8 @@ fn test_timeout() {
     assert!(began.elapsed() >= Duration::from_millis(200));
 }
 
-/// A bad item stops no later one, and takes no place in a queue of one place: in this process, and
-/// in another one.
+/// A bad item stops no later one, and takes no place in a queue of one, in this process and
+/// another.
 fn test_queue_feeder_donot_stop_onexc() {
     for capacity in [0, 1] {
         let queue = JoinableQueue::bounded(capacity);
@@ -182,7 +182,7 @@ fn test_queue_feeder_donot_stop_onexc() {
     }
 }
 
-/// The hook is not needed: who puts is told.
+/// The hook is not needed, because the caller of put gets the error.
 fn test_queue_feeder_on_queue_feeder_error() {
     let queue = JoinableQueue::<Work>::unbounded();
     let error = queue.put(&Work::Unserializable(1)).unwrap_err();
@@ -200,7 +200,7 @@ fn test_closed_queue_empty_exceptions() {
     let used = JoinableQueue::<u64>::unbounded();
     used.put(&1).unwrap();
     used.close();
-    // An OSError there.
+    // CPython has an OSError here.
     assert!(!used.is_empty());
     assert_eq!(take(&used), 1);
     assert!(used.is_empty());
@@ -230,7 +230,7 @@ fn test_empty() {
     }
 }
 
-/// There, a closed queue cannot be asked.
+/// In CPython, a closed queue cannot be asked.
 fn test_empty_exceptions() {
     let queue = JoinableQueue::<u64>::unbounded();
     queue.close();
@@ -244,7 +244,7 @@ fn test_close() {
     assert!(queue.is_closed());
 }
 
-/// There, both ends of the pipe are; here, every handle of the queue is.
+/// In CPython both ends of the pipe are closed; here, every handle of the queue is.
 fn test_closed() {
     let queue = JoinableQueue::<u64>::unbounded();
     let other = queue.clone();

@@ -1,4 +1,4 @@
-//! What worker processes of these tests do, and small programs that this executable can be.
+//! The work of these tests' worker processes, and small programs that this executable can be.
 
 #![allow(
     clippy::exit,
@@ -15,7 +15,7 @@ use super::traps::{self, ChildEffect, Item, Place};
 use super::{ready_pids, take};
 use crate::roles::{Work, work};
 
-/// Beyond what a pipe or a socket takes at once.
+/// More bytes than a pipe or a socket takes at once.
 pub(super) const PIPE_MAX_SIZE: usize = 4 * 1024 * 1024 + 1;
 
 pub(crate) fn serve(roles: &mut Roles) {
@@ -40,7 +40,7 @@ pub(super) fn square(n: u64) -> Result<u64, String> {
     Ok(n * n)
 }
 
-/// Its error is too long for a pipe.
+/// Returns an error that is too long for a pipe.
 pub(super) fn fail_at_length(_: u64) -> Result<u64, String> {
     Err("x".repeat(PIPE_MAX_SIZE))
 }
@@ -63,7 +63,7 @@ pub(super) fn put_ten_to_nineteen(queue: JoinableQueue<u64>) {
     }
 }
 
-/// A panic, should something be wrong, is the end of this process, and no good item comes.
+/// Panics at a fault, which ends this process, so that no good item comes.
 pub(super) fn put_bad_ones_and_good_ones(queue: JoinableQueue<Work>) {
     for _ in 0..3 {
         let error = queue.put(&Work::Unserializable(1)).unwrap_err();
@@ -86,7 +86,7 @@ pub(super) fn take_two(queue: JoinableQueue<u64>) {
 
 pub(super) fn end_at_once(_: JoinableQueue<u64>) {}
 
-/// The number of a message, and the pid of whom it is from.
+/// The number of a message, and its sender's pid.
 pub(super) type Message = (u32, u32);
 
 pub(super) fn ten_messages(queue: JoinableQueue<Message>) {
@@ -103,8 +103,8 @@ pub(super) struct Node {
     pub(super) parent: u32,
 }
 
-/// Starts two children one after the other, which do the same, down to the second generation. All
-/// of them, in the order in which they were there.
+/// Starts two children one after the other, which do the same, down to the second generation.
+/// Returns all of them, in the order of their start.
 pub(super) fn count_down(id: Vec<u8>) -> Result<Vec<Node>, String> {
     let mut nodes = vec![Node {
         id: id.clone(),
@@ -126,7 +126,7 @@ pub(super) fn count_down(id: Vec<u8>) -> Result<Vec<Node>, String> {
     Ok(nodes)
 }
 
-/// Starts a worker of its own that waits for this file, tells its pid in another one, and waits.
+/// Starts a worker of its own that waits for this file, writes its pid to another one, and waits.
 pub(super) fn start_grandchild(path: String) -> Result<(), String> {
     let queue = JoinableQueue::with(Options {
         max_attempts: 1,
@@ -136,14 +136,14 @@ pub(super) fn start_grandchild(path: String) -> Result<(), String> {
     let pool = pool.map_err(|error| error.to_string())?;
     queue.put(&Work::AwaitFile(path.clone())).unwrap();
     let pid = ready_pids(&pool, 1)[0];
-    // In one step, so that nobody reads half of it.
+    // It is written in one step, so that no reader sees half of it.
     std::fs::write(format!("{path}.tmp"), pid.to_string()).unwrap();
     std::fs::rename(format!("{path}.tmp"), format!("{path}.grandchild")).unwrap();
     queue.join().unwrap();
     Err("nobody opens that file".into())
 }
 
-/// Leaves something to be flushed, and closes what it would be flushed to.
+/// Leaves something to be flushed, and closes its destination.
 pub(super) fn lose_stdio(fd: i32) -> Result<(), String> {
     print!("never seen");
     nix::unistd::close(fd).map_err(|errno| errno.to_string())
@@ -175,7 +175,7 @@ pub(crate) fn play(name: &str) {
     }
 }
 
-/// Tells who works for this program, and receives a result that ends it.
+/// Prints the workers of this program, and receives a result that ends it.
 fn receive(effect: ChildEffect) {
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(2);

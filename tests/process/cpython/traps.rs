@@ -7,7 +7,7 @@ use dishrack::JoinableQueue;
 use nix::sys::signal::{Signal, raise};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-/// Where a trap goes off.
+/// The place where a trap goes off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Place {
     Nowhere,
@@ -20,7 +20,7 @@ pub(crate) enum Place {
     ResultDeserialize,
 }
 
-/// What it does.
+/// The trap's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ChildEffect {
     Error,
@@ -28,7 +28,7 @@ pub(crate) enum ChildEffect {
     Crash,
 }
 
-/// As `SystemExit` and an uncaught exception have it.
+/// The exit code of `SystemExit` and an uncaught exception.
 pub(crate) const EXIT_CODE: i32 = 1;
 pub(crate) const CRASH: Signal = Signal::SIGSEGV;
 
@@ -46,8 +46,8 @@ impl Trap {
         match self.effect {
             ChildEffect::Error => Err("it is a trap"),
             ChildEffect::Exit => std::process::exit(EXIT_CODE),
-            // Rust's own handler takes the first one for a stack that may have overflowed, and
-            // lets the next one through.
+            // Rust's own handler may take the first for a stack overflow, and lets the next one
+            // through.
             ChildEffect::Crash => loop {
                 raise(CRASH).unwrap();
             },
@@ -55,7 +55,7 @@ impl Trap {
     }
 }
 
-/// An item, with bytes that make it as large as one likes.
+/// An item, with bytes that give it any size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
     trap: Trap,
@@ -100,7 +100,6 @@ impl<'de> Deserialize<'de> for Item {
     }
 }
 
-/// A result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome(Trap);
 

@@ -1,4 +1,4 @@
-//! `TestWait` of `_test_multiprocessing.py`. There, several pipes and sentinels are waited for
+//! `TestWait` of `_test_multiprocessing.py`. In CPython, several pipes and sentinels are waited for
 //! together; here, one queue serves all workers, and one observer sees all their ends.
 
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ fn test_wait() {
     }
 }
 
-/// Of every call that waits: it waits its time, and not when there is something.
+/// Every waiting call waits its time, and returns at once if there is something.
 fn test_wait_timeout() {
     let time = Duration::from_millis(500);
     let queue = JoinableQueue::<u64>::bounded(1);
@@ -64,7 +64,7 @@ fn test_wait_timeout() {
     queue.put_timeout(&2, DEADLINE).unwrap();
 }
 
-/// The end of a worker and an item, in either order: one does not hide the other.
+/// The end of a worker and an item come in either order: one does not hide the other.
 fn test_wait_integer() {
     for method in METHODS {
         let queue = JoinableQueue::<u64>::unbounded();
@@ -89,7 +89,7 @@ fn test_wait_integer() {
     }
 }
 
-/// A time is never negative here; no time at all is what a negative one is taken for there.
+/// A time is never negative here. CPython takes a negative one for zero.
 fn test_neg_timeout() {
     let queue = JoinableQueue::<u64>::bounded(1);
     let none = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! `supervisor dead` on a stream, and the way to there.
+//! `supervisor dead` on a stream, and the failures before it.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -14,10 +14,10 @@ crate::timely_trials!(
     attempts_count_wherever_they_were,
 );
 
-/// Fails, and says so.
+/// A command that fails with a message.
 const FAIL: [&str; 5] = ["--until-done", "--", "sh", "-c", "echo no {} >&2; exit 3"];
 
-/// A stream with two dead letters.
+/// Makes a stream with two dead letters.
 fn with_letters() -> Stage {
     let stage = Stage::new();
     stage.put(&["a", "b"]);
@@ -27,7 +27,7 @@ fn with_letters() -> Stage {
     stage
 }
 
-/// The dead letters, by `dead list`.
+/// Returns the dead letters, by `dead list`.
 fn letters(stage: &Stage) -> Vec<Value> {
     let said = stage.say("dead list", &["--format", "json"]);
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -45,7 +45,7 @@ fn a_dead_letter_has_its_whole_history() {
         ["unfinished", "done", "dead", "dead_letters", "retries"].map(count),
         [0, 0, 2, 2, 4]
     );
-    // It was moved in one go.
+    // It was moved in one step.
     assert_eq!(stage.redis_cli(&["xlen", STREAM]), "0");
     assert_eq!(stage.redis_cli(&["xlen", "{jobs}:dead"]), "2");
     let letters = letters(&stage);
@@ -92,7 +92,7 @@ fn a_letter_that_is_tried_again_is_worked_on() {
     );
     let worked = stage.say("work", &["--until-done", "--", "echo"]);
     assert_eq!((worked.code, &*worked.out), (Some(0), "b\n"), "{worked:?}");
-    // The other one is dead still.
+    // The other one is still dead.
     assert_eq!(stage.say("join", &[]).code, Some(1));
     assert_eq!(stage.say("dead retry", &["--all"]).code, Some(0));
     let worked = stage.say("work", &["--until-done", "--", "echo"]);
@@ -121,7 +121,7 @@ fn a_dropped_letter_stays_counted() {
         (&status["dead_letters"], &status["dead"]),
         (&0.into(), &2.into())
     );
-    // Nobody is told of them any more.
+    // Dropped letters are not reported any more.
     assert_eq!(stage.say("join", &[]).code, Some(0));
 }
 
@@ -144,7 +144,7 @@ fn a_letter_that_is_not_there_is_an_error() {
 fn attempts_count_wherever_they_were() {
     let stage = Stage::new();
     stage.put(&["a"]);
-    // Fails once, and rests until it is stopped.
+    // It fails once, and rests until it is stopped.
     let three = ["-w", "1", "--max-attempts", "3"];
     let rest = ["--backoff", "1h", "--lease", "1h", "--", "false"];
     let rest = [&three[..], &rest].concat();

@@ -1,5 +1,5 @@
-//! One signal is enough while Redis is away, does not answer, or has too few replicas: nobody waits
-//! for it longer than a stopped command may take. What is certain, and what is not, is told.
+//! One signal is enough while Redis is away, does not answer, or has too few replicas: no command
+//! waits longer for it than it may take to stop. Certain and uncertain results are reported.
 
 use std::process::Stdio;
 
@@ -26,8 +26,8 @@ fn await_supervisor(stage: &Stage) {
     });
 }
 
-/// One SIGTERM, and its end. What it has said. Redis' patience of five minutes is longer than these
-/// tests wait.
+/// Sends one SIGTERM, and waits for the end. Returns stderr. Redis' patience of five minutes is
+/// longer than these tests wait.
 #[track_caller]
 fn ended_by_one_signal(run: &mut Run) -> String {
     run.signal(Signal::SIGTERM);
@@ -119,7 +119,7 @@ fn a_put_that_waits_for_replicas_says_what_may_be_there() {
     let err = ended_by_one_signal(&mut start());
     assert!(err.contains(words) && err.contains(GIVEN_UP), "{err}");
     assert_eq!(stage.redis_cli(&["xlen", STREAM]), "1");
-    // A second signal does not wait even so long, and says the same.
+    // A second signal does not wait even so long, and has the same report.
     let mut put = start();
     put.signal(Signal::SIGINT);
     put.signal(Signal::SIGTERM);

@@ -19,7 +19,7 @@ crate::timely_trials!(
     a_redis_without_memory_is_told,
 );
 
-/// The items on the stream, oldest first.
+/// Returns the items on the stream, oldest first.
 fn items(stage: &Stage) -> Vec<String> {
     let range = stage.redis_cli(&["xrange", STREAM, "-", "+"]);
     let lines: Vec<&str> = range.lines().collect();
@@ -110,7 +110,7 @@ fn a_put_that_waits_for_stdin_is_stopped() {
     command.stdin(Stdio::piped());
     let mut put = Run::of(command);
     put.tell("a\n");
-    // What has come is there while more is waited for.
+    // Read items are put while more is waited for.
     until("the item is there", || items(&stage) == ["a"]);
     put.signal(Signal::SIGTERM);
     let (code, err) = put.end();

@@ -1,4 +1,4 @@
-//! What the command line refuses, and what it does not show.
+//! The command line's refusals, and the secrets that it does not show.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ crate::timely_trials!(
     passwords_are_shown_nowhere,
 );
 
-/// It is an error of the user, told in these words; and nothing is in Redis or in the folder.
+/// Checks that it is a user's error in these words, and that nothing is in Redis or in the folder.
 fn assert_refused(stage: &Stage, what: &str, said: &Said, words: &str) {
     assert_eq!(said.code, Some(2), "{what}: {said:?}");
     assert!(said.err.contains(words), "{what}: {said:?}");
@@ -117,7 +117,7 @@ fn somewhere_a_redis_must_be_named() {
     for subcommand in ["put", "work", "join", "status", "dead list"] {
         let mut command = supervisor();
         command.args(subcommand.split_whitespace());
-        // As it is where a variable is emptied rather than unset.
+        // The same holds if a variable is emptied rather than unset.
         command.env("REDIS_URL", "");
         let said = said(command);
         assert_eq!(said.code, Some(2), "{subcommand}: {said:?}");
@@ -125,7 +125,7 @@ fn somewhere_a_redis_must_be_named() {
     }
 }
 
-/// Every way to use a stream, with this address.
+/// Tries every way to use a stream, with this address.
 fn each_with(url: &str) -> Vec<Said> {
     let ways = [
         "put ::: a",
@@ -229,11 +229,11 @@ fn a_stream_of_something_else_is_told() {
         assert_eq!(said.code, Some(2), "{said:?}");
         assert!(said.err.contains("keeps items of type u64"), "{said:?}");
     }
-    // How it stands may be asked by anybody.
+    // The counts may be asked for from anywhere.
     assert_eq!(stage.status()["untaken"], 1);
 }
 
-/// What `ps` shows of a process, once it has given itself a name.
+/// Returns the line of a process in `ps`, once it has a title.
 fn shown(run: &Run) -> String {
     let title = |pid: u32| {
         let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap();

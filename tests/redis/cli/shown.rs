@@ -1,4 +1,4 @@
-//! What shows a run on a stream: progress, pictures, files. They do not fail, and do not lie.
+//! Displays of a run on a stream: progress, pictures, files. They do not fail, and do not lie.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ crate::timely_trials!(
     a_halt_stops_the_work_and_leaves_the_rest,
 );
 
-/// The JSON objects on stderr.
+/// Returns the JSON objects on stderr.
 fn progress(err: &str) -> Vec<Value> {
     let lines = err.lines().filter(|line| line.starts_with('{'));
     lines
@@ -130,7 +130,7 @@ fn a_halt_stops_the_work_and_leaves_the_rest() {
     let _gate = stage.gate();
     stage.put(&["a", "b", "c"]);
     let options = ["-w", "1", "--max-attempts", "1", "--lease", "1h"];
-    // Another one may have begun before it is heard that the first is dead.
+    // Another one may have begun before the first one's death is heard of.
     let script = "test {} != a && exec flock -s gate true";
     let halt = ["--halt", "now,fail=1", "--", "sh", "-c", script];
     let said = stage.say("work", &[&options[..], &halt].concat());

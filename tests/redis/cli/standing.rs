@@ -1,4 +1,4 @@
-//! `supervisor status` and `supervisor join`: how a stream stands, and waiting for its end.
+//! `supervisor status` and `supervisor join`: a stream's counts, and the wait for its end.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ crate::timely_trials!(
 
 const WAIT: [&str; 7] = ["-w", "2", "--", "flock", "-s", GATE, "true"];
 
-/// Two supervisors that hold two items each, of which there are five.
+/// Starts two supervisors that hold two items each, of which there are five.
 fn held(stage: &Stage) -> [Run; 2] {
     stage.put(&["a", "b", "c", "d", "e"]);
     let works = [stage.start("work", &WAIT), stage.start("work", &WAIT)];
@@ -52,7 +52,7 @@ fn status_shows_what_redis_cli_shows() {
         stage.redis_cli(&["xlen", STREAM]),
         count("unfinished").to_string()
     );
-    // XPENDING: how many, the first, the last, and how many each consumer has.
+    // XPENDING: the number, the first, the last, and the number of each consumer.
     let pending = stage.redis_cli(&["xpending", STREAM, "dishrack"]);
     let pending: Vec<&str> = pending.lines().collect();
     assert_eq!(pending[0], count("pending").to_string());
@@ -85,7 +85,7 @@ fn status_shows_what_redis_cli_shows() {
         (&5.into(), &0.into())
     );
     assert_eq!(stage.redis_cli(&["xlen", STREAM]), "0");
-    // Whoever goes is no longer among the supervisors.
+    // A supervisor that leaves is no longer counted.
     for work in &mut works {
         work.signal(Signal::SIGTERM);
         work.end();
@@ -143,7 +143,7 @@ fn rates_are_what_has_happened_between_two_looks() {
     let rate = |name: &str| status[name].as_f64().unwrap();
     let done = status["done"].as_u64().unwrap();
     assert!(done > 0, "{status}");
-    // In three seconds or more, all that is done.
+    // Three seconds or more have passed since all that was done.
     let done_per_s = rate("done_per_s");
     assert!(done_per_s > 0.0 && done_per_s < 1.7, "{status}");
     assert_eq!((rate("put_per_s"), rate("dead_per_s")), (0.0, 0.0));
@@ -164,7 +164,7 @@ fn join_waits_for_the_end() {
     let gate = stage.gate();
     let _works = held(&stage);
     let mut join = stage.start("join", &[]);
-    // It has to be there before the end comes: it waits for the doorbell then.
+    // It must be there before the end comes: it waits for the doorbell then.
     until("it waits", || {
         let clients = stage.redis_cli(&["client", "list"]);
         clients.contains("cmd=xread ")
@@ -207,7 +207,7 @@ fn join_is_stopped_by_a_signal() {
     join.await_err("nobody works");
     join.signal(Signal::SIGINT);
     assert_eq!(join.end().0, Some(128 + 2));
-    // Nothing has become of the item.
+    // The item is unchanged.
     assert_eq!(stage.status()["untaken"], 1);
 }
 
@@ -221,7 +221,7 @@ fn a_supervisor_that_was_killed_is_marked_as_lost() {
     let work = stage.start("work", &wait);
     stage.await_status("pending", 1);
     let is_lost = || stage.status()["supervisors"][0]["lost"].clone();
-    // It renews its lease, so it is heard of again soon where it is late on a busy machine.
+    // It renews its lease, so it is heard of again soon if it is late on a busy machine.
     until("it is heard of", || is_lost() == false);
     work.kill();
     until("it is marked", || is_lost() == true);
@@ -249,7 +249,7 @@ fn whoever_works_until_the_end_of_a_lost_stream_is_told() {
     assert!(worked.err.contains("there is no stream jobs"), "{worked:?}");
 }
 
-/// Whether Redis counts what is added, as it does from 7.0 on.
+/// Returns `true` if Redis counts added entries, as it does from 7.0 on.
 #[allow(clippy::print_stderr, reason = "whoever runs the tests is to know")]
 fn counts_added(stage: &Stage) -> bool {
     stage.put(&["a"]);
@@ -263,7 +263,7 @@ fn counts_added(stage: &Stage) -> bool {
     counts
 }
 
-/// Puts forty, of which 23 are gone then.
+/// Puts forty items, of which 23 are then gone.
 fn trimmed(stage: &Stage) {
     let items: Vec<String> = (1..=40).map(|n| n.to_string()).collect();
     stage.put(&items.iter().map(String::as_str).collect::<Vec<_>>());
@@ -294,7 +294,7 @@ fn trimmed_items_are_told_by_whoever_waits() {
     trimmed(&stage);
     let mut join = stage.start("join", &[]);
     join.await_err(GONE);
-    // A held item that is deleted is done all the same, where its work is not over yet.
+    // A held item that is deleted is still done, if its work is not over yet.
     let gate = stage.gate();
     let wait = ["-w", "1", "--", "flock", "-s", GATE, "true"];
     let _work = stage.start("work", &wait);
@@ -321,7 +321,7 @@ fn deleted_items_are_forgotten_when_new_ones_are_put() {
     let told = stage.say("work", &work);
     let words = "1 item of stream jobs is gone without an end";
     assert!(told.code == Some(2) && told.err.contains(words), "{told:?}");
-    // As long as nobody has begun anew, everybody is told.
+    // Every caller is told, until the stream is begun anew.
     assert_eq!(stage.say("join", &[]).code, Some(2));
     stage.put(&["c"]);
     let worked = stage.say("work", &work);
@@ -332,7 +332,7 @@ fn deleted_items_are_forgotten_when_new_ones_are_put() {
 fn what_comes_back_or_is_tried_again_is_not_gone() {
     let stage = Stage::new();
     let gate = stage.gate();
-    // Also where others have put some, and removed some before anybody has begun.
+    // This also holds if others have put some, and removed some before the new beginning.
     for item in ["x", "y", "z"] {
         stage.redis_cli(&["xadd", STREAM, "*", "item", item]);
     }
@@ -410,7 +410,7 @@ fn a_replica_says_how_a_stream_stands() {
         assert_eq!(there[name], here[name], "{name}");
     }
     assert_eq!(there["supervisors"].as_array().unwrap().len(), 2);
-    // Whoever waits writes, and is told so.
+    // A waiting join writes, and is told so.
     let joined = ask("join", &[]);
     assert_eq!(joined.code, Some(2), "{joined:?}");
     assert!(joined.err.contains("is a replica"), "{joined:?}");

@@ -17,10 +17,10 @@ crate::timely_trials!(
     whoever_has_no_reader_any_more_gives_back_what_he_has,
 );
 
-/// So long that nobody gets anything by it.
+/// A lease so long that it never ends in a test.
 const NEVER: &str = "1h";
 
-/// Commands that wait at the gate, by this lease.
+/// Starts commands that wait at the gate, with this lease.
 fn wait(stage: &Stage, lease: &str) -> Run {
     let options = ["-w", "2", "--lease", lease, "--shutdown", "1h"];
     let script = format!("touch begun-{{}}; exec flock -s {GATE} echo {{}}");
@@ -28,7 +28,7 @@ fn wait(stage: &Stage, lease: &str) -> Run {
     stage.start("work", &[&options[..], &command].concat())
 }
 
-/// A supervisor that has the others' lease does all there is, in one go.
+/// Starts a supervisor with the others' lease, which does all items in one go.
 fn work_all(stage: &Stage) -> Vec<String> {
     let said = stage.say("work", &["-w", "2", "--until-done", "--", "echo", "{}"]);
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -101,7 +101,7 @@ fn what_a_killed_supervisor_held_is_taken_over_after_the_lease() {
     stage.await_status("pending", 2);
     let mut join = stage.start("join", &[]);
     killed.kill();
-    // It holds them still, and nobody knows yet that it is gone.
+    // It still holds them, and its end is not known yet.
     assert_eq!(stage.status()["pending"], 2);
     gate.open();
     let work = wait(&stage, "1s");
@@ -118,7 +118,7 @@ fn what_a_killed_supervisor_held_is_taken_over_after_the_lease() {
     );
 }
 
-/// The state of its process, as a letter of proc(5).
+/// Returns the state of its process, as a letter of proc(5).
 fn state(run: &Run) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", run.pid())).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
@@ -132,7 +132,7 @@ fn whoever_slept_longer_than_the_lease_is_refused() {
     stage.await_status("pending", 2);
     sleeper.signal(Signal::SIGSTOP);
     until("it sleeps", || state(&sleeper) == Some('T'));
-    // They are finished there, and nobody hears of it.
+    // They are finished there, without a report.
     gate.open();
     assert_eq!(work_all(&stage), ["a", "b"]);
     sleeper.signal(Signal::SIGCONT);
@@ -169,12 +169,12 @@ fn whoever_has_no_reader_any_more_gives_back_what_he_has() {
     let stage = Stage::new();
     let _gate = stage.gate();
     stage.put(&["first", "held"]);
-    // The second item is held for ever, while the first one has something to say.
+    // The second item is held for ever, while the first one writes output.
     let script = "case {} in first) until test -e ready; do sleep 0.01; done; seq 100000;; \
                   *) touch ready; exec flock -s gate true;; esac";
     let options = ["-w", "2", "--lease", NEVER, "--", "sh", "-c", script];
     let supervisor = stage.supervisor("work", &options);
-    // `head` reads a line and is gone.
+    // `head` reads a line and ends.
     let mut shell = std::process::Command::new("bash");
     shell
         .arg("-c")

@@ -38,11 +38,11 @@ fn what_is_put_is_worked_on_by_commands() {
     assert!(said.err.contains("5 of 5 jobs done, 0 dead"), "{said:?}");
     let joined = stage.say("join", &[]);
     assert_eq!((joined.code, &*joined.out), (Some(0), DONE_5));
-    // Nothing is left of what has ended.
+    // Ended items leave nothing behind.
     assert_eq!(stage.redis_cli(&["xlen", STREAM]), "0");
 }
 
-/// The items of the events of this name, sorted.
+/// Returns the items of the events of this name, sorted.
 fn items_of(said: &Said, event: &str) -> Vec<String> {
     let events = said.out.lines().map(|line| {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -79,11 +79,11 @@ fn dishes_are_put_and_dried() {
 
 fn whoever_can_say_xadd_can_put_an_item() {
     let stage = Stage::new();
-    // Before any supervisor was there.
+    // It comes before any supervisor.
     stage.redis_cli(&["xadd", STREAM, "*", "item", "early"]);
     let mut work = stage.start("work", &["-w", "1", "--", "echo", "got", "{}"]);
     assert_eq!(work.line().as_deref(), Some("got early"));
-    // While one waits.
+    // It comes while one waits.
     stage.await_status("unfinished", 0);
     stage.redis_cli(&["xadd", STREAM, "*", "colour", "red", "item", "late one"]);
     assert_eq!(work.line().as_deref(), Some("got late one"));
@@ -131,7 +131,7 @@ fn two_supervisors_share_the_items() {
         "{}",
     ];
     let mut works = [stage.start("work", &wait), stage.start("work", &wait)];
-    // Each holds what its workers have, and no more.
+    // Each holds its workers' items, and no more.
     stage.await_status("pending", 4);
     let status = stage.status();
     let held: Vec<&serde_json::Value> = status["supervisors"]
@@ -246,7 +246,7 @@ fn a_variable_alone_is_no_reason_to_share() {
 fn a_killed_worker_costs_an_attempt() {
     let stage = Stage::new();
     stage.put(&["cup"]);
-    // Dried for as long as it is not killed.
+    // It is dried until the supervisor is killed.
     let arguments = ["-w", "1", "--dry", "1h", "--format", "json", "--until-done"];
     let mut work = stage.start("work", &[&arguments[..], &["--max-attempts", "2"]].concat());
     for attempt in 1..=2 {

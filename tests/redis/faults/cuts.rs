@@ -1,4 +1,4 @@
-//! The connection to Redis is lost and comes back: everything that was accepted is done, once.
+//! The connection to Redis is lost and comes back: every accepted item is done, once.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn connections_that_are_cut_again_and_again_lose_nothing() {
     check_books(&server, ITEMS as u64, 0);
 }
 
-/// Something is done to the proxy while an item is worked on, others wait and one is put.
+/// Changes the proxy while an item is worked on, others wait and one is put.
 fn while_away(away: fn(&Proxy)) {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
@@ -57,7 +57,7 @@ fn while_away(away: fn(&Proxy)) {
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put("item 4"));
         pool.notices.await_one("is away");
-        // What is done now cannot be told yet.
+        // An item that is done now cannot be reported yet.
         gate.open();
         assert!(!pool.notices.has("is back"), "{:?}", pool.notices.all());
         proxy.restore();
@@ -115,7 +115,7 @@ fn a_redis_that_stays_away_is_given_up() {
     pool.notices.await_one("failed: redis at");
     gate.open();
     drop((pool, queue));
-    // Nothing was forgotten: whoever comes later has it.
+    // Nothing was forgotten: a later supervisor gets it.
     let later = super::stage::queue(server.url(), SHORT_LEASE);
     let _pool = willing(&later, 1);
     assert_eq!(join(&later).done, 1);
@@ -152,7 +152,7 @@ fn a_redis_with_too_many_clients_is_waited_for() {
     let (pool, gate) = held(&queue);
     queue.put("item").unwrap();
     pool.await_begun(1);
-    // Whoever is in stays in.
+    // Existing connections stay.
     let mut admin = Client::connect(server.port()).unwrap();
     limit_clients(&mut admin, "1");
     proxy.cut();
@@ -175,7 +175,7 @@ fn limit_clients(admin: &mut Client, clients: &str) {
     assert_eq!(admin.call(&set).unwrap(), Frame::Text("OK".into()));
 }
 
-/// How many connections were refused, as there were too many.
+/// Returns the number of connections that were refused, because there were too many.
 fn rejected(admin: &mut Client) -> u64 {
     let Frame::Text(told) = admin.call(&["info", "stats"]).unwrap() else {
         panic!("it says how it is");

@@ -1,5 +1,5 @@
-//! All at once: supervisors that are killed in turn while Redis is restarted, and somebody who waits
-//! for the end.
+//! All at once: supervisors are killed in turn while Redis is restarted, and a join waits for the
+//! end.
 
 use super::puppet::{Part, Puppet};
 use super::stage::{SHORT_LEASE, check_books, number, queue};
@@ -51,7 +51,7 @@ fn thousands_of_items_survive_kills_of_everybody() {
     check_books(&server, ITEMS, 0);
 }
 
-/// How many are done. None are known while Redis is away.
+/// Returns the number of done items. It is zero while Redis is away.
 fn done(server: &Server) -> u64 {
     match server.try_cli(&["ping"]) {
         Ok(_) => number(server, &["hget", "{items}:meta", "done"]),

@@ -1,4 +1,4 @@
-//! A replica takes over: what was accepted with `replicas` is there, and the work goes on.
+//! A replica takes over: items that were accepted with `replicas` are there, and the work goes on.
 
 use std::time::Duration;
 
@@ -29,12 +29,12 @@ fn replica_of(master: &Server) -> Server {
     Options::default().replica_of(master).start()
 }
 
-/// A queue that wants one replica to have what it is told.
+/// Makes a queue that waits for one replica.
 fn replicated(url: String, lease: Duration) -> Queue {
     open(&place(url).lease(lease).replicas(1))
 }
 
-/// The master is gone, and whoever comes by the proxy gets to the replica, which takes over.
+/// Kills the master, and turns the proxy to the replica, which takes over.
 fn fail_over(master: &Server, replica: &Server, proxy: &Proxy) {
     master.kill();
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
@@ -51,7 +51,7 @@ fn what_a_replica_has_is_not_lost_by_a_failover() {
     put_items(&queue, 50);
     pool.await_begun(1);
     fail_over(&master, &replica, &proxy);
-    // It needs a replica of its own, as what is told from now on is to be on two.
+    // It needs a replica of its own, because everything from now on must be on two servers.
     let second = replica_of(&replica);
     gate.open();
     queue.put("after").unwrap();
@@ -102,13 +102,13 @@ fn a_put_that_is_made_again_waits_for_the_replica_too() {
     let proxy = Proxy::before(&master);
     let queue = replicated(proxy.url(), LONG_LEASE);
     queue.put("before").unwrap();
-    // It is connected, and has nothing of what comes now.
+    // It is connected, and gets nothing from now on.
     replica.stop();
     proxy.lose_reply_to("item");
     std::thread::scope(|scope| {
         let putter = scope.spawn(|| queue.put("item"));
         proxy.await_losses(1);
-        // Made again on another connection, the call changes nothing.
+        // The call is repeated on another connection, and changes nothing.
         until("the put waits for the replica", || {
             master.cli(&["client", "list"]).contains("cmd=wait ")
         });
@@ -180,7 +180,7 @@ fn a_failover_that_lost_something_is_told() {
     let master = Server::plain();
     let replica = replica_of(&master);
     let proxy = Proxy::before(&master);
-    // Nobody waits for the replica.
+    // This queue does not wait for the replica.
     let queue = queue(proxy.url(), SHORT_LEASE);
     let pool = willing(&queue, 1);
     queue.put("copied").unwrap();
@@ -188,7 +188,7 @@ fn a_failover_that_lost_something_is_told() {
     until("the replica knows that it is done", || {
         number(&replica, &["hget", "{items}:meta", "done"]) == 1
     });
-    // What is done now, the replica does not hear of.
+    // The replica does not hear of items done now.
     assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
     queue.put("not copied").unwrap();
     assert_eq!(join(&queue).done, 2);
@@ -223,7 +223,7 @@ fn a_failover_that_lost_something_of_ours_is_told_among_many_changes() {
     assert_eq!(join(&near), Joined { done: 21, dead: 0 });
 }
 
-/// It is on the master alone when that dies, and its putter knows nothing yet.
+/// The put is on the master alone when that dies, and its caller has no answer yet.
 fn a_put_that_no_replica_got_is_made_again_where_it_is_missing() {
     let master = Server::plain();
     let replica = replica_of(&master);
@@ -248,7 +248,7 @@ fn a_put_that_no_replica_got_is_made_again_where_it_is_missing() {
     assert_eq!(join(&queue).done, 2);
 }
 
-/// Whoever waits in it is thrown out, and nothing is forgotten.
+/// Waiting calls are thrown out, and nothing is forgotten.
 fn a_master_that_becomes_a_replica_is_waited_for() {
     let master = Server::plain();
     let replica = replica_of(&master);

@@ -13,7 +13,7 @@ crate::timely_trials! {
 
 const ITEMS: u64 = 150;
 
-/// Redis on one host, a supervisor on each of the others, and items enough for a while.
+/// Starts Redis on one host, a supervisor on each of the others, and items for a while.
 fn stage(hosts: &[Host; 3]) -> (Server, [Puppet; 2]) {
     let [store, one, two] = hosts;
     let server = Options::default()
@@ -73,7 +73,7 @@ fn a_pulled_cable_of_redis_loses_nothing() {
     let hosts = hosts();
     let (server, puppets) = stage(&hosts);
     hosts[0].cut();
-    // What they have in hand they do, and nobody hears of it.
+    // They finish their items, without being able to report them.
     super::stage::let_pass(2 * SHORT_LEASE);
     hosts[0].restore();
     for _ in 0..ITEMS {

@@ -1,4 +1,4 @@
-//! What lies between here and Redis ends connections on which nothing is said for a while.
+//! Network devices end connections on which nothing is sent for a while.
 
 use super::stage::{LONG_LEASE, check_books, join, put_items, queue, willing};
 use crate::patience::until;
@@ -10,7 +10,7 @@ crate::timely_trials! {
     a_cut_that_lasts_is_told,
 }
 
-/// Whether somebody waits in Redis for an item.
+/// Returns `true` if a fetcher waits in Redis for an item.
 fn is_waited(server: &Server) -> bool {
     server.cli(&["client", "list"]).contains("cmd=xreadgroup ")
 }

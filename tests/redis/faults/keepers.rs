@@ -1,5 +1,4 @@
-//! What those who look after a Redis do to it while it is used: they have it forget its scripts, limit
-//! its clients, have it evict.
+//! An administrator makes Redis forget its scripts, limits its clients, sets an eviction policy.
 
 use std::net::TcpStream;
 
@@ -19,14 +18,14 @@ crate::timely_trials! {
     a_policy_that_evicts_nothing_as_memory_is_not_limited_is_fine,
 }
 
-/// Whether somebody waits in Redis for an item.
+/// Returns `true` if a fetcher waits in Redis for an item.
 fn is_waited(server: &Server) -> bool {
     server.cli(&["client", "list"]).contains("cmd=xreadgroup ")
 }
 
 fn what_is_taken_while_scripts_are_forgotten_is_worked_on_at_once() {
     let server = Server::plain();
-    // Nobody would find it later: a third of this lease is longer than the test.
+    // Maintenance would not find it: a third of this lease is longer than the test.
     let queue = queue(server.url(), LONG_LEASE);
     let pool = willing(&queue, 1);
     until("somebody waits", || is_waited(&server));

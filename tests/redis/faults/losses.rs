@@ -1,4 +1,4 @@
-//! An item that is lost with its supervisor again and again: it may be what kills them.
+//! An item that is lost with its supervisor again and again: it may be the cause of their deaths.
 
 use dishrack::{Cause, Joined};
 
@@ -15,7 +15,7 @@ crate::timely_trials! {
     being_tried_again_forgives_the_losses,
 }
 
-/// Somebody who is gone has had this entry so often.
+/// Makes a lost supervisor have had this entry so often.
 fn had_by_a_ghost(server: &Server, entry: &str, deliveries: u64) {
     let read = [
         "xreadgroup",
@@ -78,7 +78,7 @@ fn an_item_that_kills_its_supervisors_comes_to_an_end() {
         puppet.await_end();
         assert_eq!(deliveries(), death, "each is a delivery");
     }
-    // As after many more of them.
+    // The state after many more of them.
     had_by_a_ghost(&server, &entry, 16);
     let last = Part::new("last", server.url(), SHORT_LEASE).start();
     assert_eq!(join(&near), Joined { done: 0, dead: 1 });

@@ -1,5 +1,5 @@
-//! A call gets lost on its way to Redis, or its answer on the way back. It is made again, and that
-//! does no harm: nothing is there twice, nothing counts twice.
+//! A call is lost on its way to Redis, or its answer on the way back. It is repeated, without harm:
+//! nothing is there twice, nothing counts twice.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -33,7 +33,7 @@ crate::timely_trials! {
     calls_that_arrive_once_more_long_after_change_nothing,
 }
 
-/// A proxy before the server, and a queue by it.
+/// Makes a proxy before the server, and a queue by it.
 fn stage(server: &Server) -> (Proxy, Queue) {
     let proxy = Proxy::before(server);
     let queue = queue(proxy.url(), LONG_LEASE);
@@ -86,7 +86,7 @@ fn end_with_a_loss(lose: fn(&Proxy, &str)) {
     let (pool, gate) = held(&queue);
     queue.put("item").unwrap();
     pool.await_begun(1);
-    // Whoever says how it ended, names it.
+    // Only the word about its end has its name.
     lose(&proxy, &only_entry(&server));
     gate.open();
     proxy.await_losses(1);
@@ -145,7 +145,7 @@ fn a_death_whose_reply_is_lost_is_one_letter() {
     check_books(&server, 0, 1);
 }
 
-/// A queue by a proxy, with one dead letter.
+/// Makes a queue by a proxy, with one dead letter.
 fn with_a_letter(server: &Server) -> (Proxy, Queue) {
     let (proxy, queue) = stage(server);
     let pool = pool(&queue, 1, |_| Err("it has a crack".into()));
@@ -182,7 +182,7 @@ fn a_result_whose_reply_is_lost_comes_once() {
     let server = Server::plain();
     let (proxy, near) = stage(&server);
     let far = queue(server.url(), LONG_LEASE);
-    // Results that others worked out come by a stream as well.
+    // Results of other supervisors come by a stream as well.
     let helper = willing(&far, 1);
     let (pool, gate) = held(&near);
     proxy.lose_reply_to(&serialized("item 3"));
@@ -220,12 +220,12 @@ fn items_whose_delivery_is_lost_are_found() {
 fn items_given_back_whose_reply_is_lost_are_there_once() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
-    // It gives back when it looks after what it holds, which is to be after we have armed the proxy.
+    // It gives back at its next maintenance, which must come after the proxy is armed.
     let lease = Duration::from_secs(6);
     let near = queue(proxy.url(), lease);
     near.put("item").unwrap();
     let entry = only_entry(&server);
-    // It waits here for its second attempt, and nobody here will make one.
+    // It waits here for its second attempt, which is not made here.
     near.get_timeout(DEADLINE).unwrap().nack("not me").unwrap();
     until("the attempt is known", || {
         number(&server, &["hlen", "{items}:past"]) == 1
@@ -236,7 +236,7 @@ fn items_given_back_whose_reply_is_lost_are_there_once() {
     let delivery = far.get_timeout(DEADLINE).unwrap();
     assert_eq!((&**delivery, delivery.attempt()), ("item", 2));
     assert_ne!(only_entry(&server), entry, "it was given back");
-    // The lost call is made again, and has nothing left to do.
+    // The lost call is repeated, and has nothing left to do.
     assert_eq!(near.counts().unwrap().refused, 0);
     delivery.task_done().unwrap();
     assert_eq!(join(&near).done, 1);
@@ -262,7 +262,7 @@ fn what_was_taken_over_and_lost_is_found() {
     ];
     server.cli(&ghost);
     let pool = willing(&queue, 1);
-    // The first time it only begins; then it looks what others left behind.
+    // The first call only begins; the next one looks for items that others left behind.
     proxy.lose_reply_to("737");
     proxy.await_losses(1);
     proxy.lose_reply_to("737");
@@ -281,7 +281,7 @@ fn a_look_whose_reply_is_lost_is_made_again() {
     queue.put("item").unwrap();
     assert_eq!(join(&queue).done, 1);
     std::thread::scope(|scope| {
-        // A look names the lease, and so does nothing else when that is long.
+        // A look names the lease, and no other call does when that is long.
         proxy.lose_reply_to("7373000");
         scope.spawn(|| {
             assert_eq!(queue.counts().unwrap().done, 1);
@@ -290,12 +290,12 @@ fn a_look_whose_reply_is_lost_is_made_again() {
         proxy.await_losses(1);
     });
     assert_eq!(asked.into_inner(), 1);
-    // Another connection was to be had at once.
+    // Another connection was available at once.
     assert_eq!(pool.notices.all(), [""; 0]);
     check_books(&server, 1, 0);
 }
 
-/// The last calls of scripts, newest first, as Redis was sent them.
+/// Returns the last calls of scripts, newest first, as they were sent to Redis.
 fn last_calls(server: &Server) -> Vec<Vec<String>> {
     let said = server.cli(&["--json", "slowlog", "get", "-1"]);
     let calls: Vec<serde_json::Value> = serde_json::from_str(&said).unwrap();
@@ -309,7 +309,7 @@ fn last_calls(server: &Server) -> Vec<Vec<String>> {
     words.filter(is_script).collect()
 }
 
-/// A network may bring what it held to Redis when it was made again long ago on another connection.
+/// A network may deliver a call to Redis long after it was repeated on another connection.
 fn calls_that_arrive_once_more_long_after_change_nothing() {
     let server = Options::default()
         .line("slowlog-log-slower-than 0")

@@ -1,5 +1,5 @@
-//! Redis is out of memory: what would need more is refused clearly and at once, what is there can be
-//! worked off, and when there is memory again, all is as before.
+//! Redis is out of memory: calls that need more are refused clearly and at once, existing items can
+//! be worked off, and with new memory all is as before.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn assert_no_memory(error: &Error, began: Instant) {
     for word in ["redis at 127.0.0.1", "out of memory", "maxmemory"] {
         assert!(words.contains(word), "{word:?} is not in: {words}");
     }
-    // Of its patience, five minutes, it needs nothing.
+    // None of its patience, five minutes, is used.
     assert!(began.elapsed() < Duration::from_secs(60), "{words}");
 }
 
@@ -73,12 +73,12 @@ fn many_puts_without_memory_are_accepted_up_to_some_point() {
     queue.put("item").unwrap();
     server.limit_memory(ALMOST_NOTHING);
     let began = Instant::now();
-    // Somewhere among them, or at the end of all, it is told.
+    // One of them, or the sync after all, gets the error.
     let puts = (0..1000).try_for_each(|n| queue.put_unsynced(&format!("item {n}")).map(drop));
     let told = puts.and_then(|()| queue.sync()).unwrap_err();
     assert_no_memory(&told, began);
     server.limit_memory(0);
-    // It may have been told to one that puts, and is told once to one that waits for all.
+    // A put may have had the error, and a sync gets it once.
     let _ = queue.sync();
     queue.put_unsynced("another").unwrap();
     queue.sync().unwrap();

@@ -1,5 +1,5 @@
-//! What is taken for a Redis and is none, or is one that cannot be worked with: it is said in one line
-//! what it seems to be, and what to do.
+//! Servers that are no Redis, or an unsuitable one: one line says what it seems to be, and what to
+//! do.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,7 +29,7 @@ crate::timely_trials! {
     a_server_that_takes_flags_and_does_not_run_them_is_worked_with,
 }
 
-/// Why no queue can be opened there: in one line.
+/// Returns the reason why no queue can be opened there, in one line.
 fn refusal(url: &str) -> String {
     let refused = Queue::on_redis(&RedisOptions::new(url, STREAM), QueueOptions::default());
     let error = refused.expect_err("it cannot be used");
@@ -40,7 +40,7 @@ fn refusal(url: &str) -> String {
     words
 }
 
-/// Serves whoever comes, in threads that end with this program. Its URL.
+/// Serves all clients, in threads that end with this program. Returns its URL.
 fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -56,7 +56,7 @@ fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
 
 fn a_server_that_never_answers_is_told_soon() {
     let url = serve(|mut client| {
-        // Reads, so that it is not the end of the connection that is seen.
+        // It reads, so that the client does not see the end of the connection.
         let _ = std::io::copy(&mut client, &mut std::io::sink());
     });
     let began = Instant::now();
@@ -106,8 +106,8 @@ fn a_replica_is_told() {
     );
 }
 
-/// A node of a cluster, and the port on which it speaks with others: by default that is beyond all
-/// ports where its own is a high one.
+/// Returns a node of a cluster, and the port on which it speaks with others. By default that is
+/// beyond all ports if its own is a high one.
 fn node() -> (Server, Port) {
     let bus = Port::reserve();
     let options = Options::default().line("cluster-enabled yes");
@@ -153,7 +153,7 @@ fn a_node_of_a_cluster_without_the_stream_names_the_one_that_has_it() {
     assert_eq!(join(&queue).done, 1);
 }
 
-/// Ends with the test.
+/// A child that ends with the test.
 struct Sentinel(Child);
 
 impl Drop for Sentinel {
@@ -188,7 +188,7 @@ fn a_sentinel_is_told() {
     );
 }
 
-/// The next frame and its bytes.
+/// Returns the next frame and its bytes.
 fn next(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(Frame, Vec<u8>)> {
     loop {
         if let Some((frame, length)) = Frame::parse(bytes).unwrap() {
@@ -202,8 +202,8 @@ fn next(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(Frame, Vec<u8>)>
     }
 }
 
-/// Passes all on to a server, but for scripts that begin with flags: these are taken, and their calls
-/// are errors of the script, as with servers whose Lua is another one.
+/// Passes all on to a server, except scripts that begin with flags: these are taken, and their
+/// calls are errors of the script, as with servers of another Lua.
 fn pass_on(mut client: TcpStream, port: u16, flagged: &Mutex<Vec<String>>) -> Option<()> {
     let mut server = TcpStream::connect(("127.0.0.1", port)).ok()?;
     let (mut asked, mut said) = (Vec::new(), Vec::new());

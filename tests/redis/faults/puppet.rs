@@ -1,5 +1,5 @@
-//! A supervisor in a process of its own, which does what it is told line by line, and says what it
-//! sees. So it can be killed, stopped, or be on another host.
+//! A supervisor in a process of its own, which obeys lines, and prints what it sees. So it can be
+//! killed, suspended, or be on another host.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -20,10 +20,10 @@ use crate::patience::until;
 
 pub(crate) const PLAY: &str = "a supervisor";
 
-/// What a puppet is to be, as JSON.
+/// The variable with a puppet's part, as JSON.
 const PART: &str = "DISHRACK_TEST_PART";
 
-/// What a puppet is to be.
+/// The settings of a puppet.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Part {
     name: String,
@@ -38,7 +38,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// One worker, and no rest after a failed attempt.
+    /// Makes a part with one worker, and no rest after a failed attempt.
     pub(crate) fn new(name: &str, url: impl Into<String>, lease: Duration) -> Part {
         Part {
             name: name.to_owned(),
@@ -57,25 +57,25 @@ impl Part {
         self
     }
 
-    /// A failed item rests so long, or half of it.
+    /// Makes a failed item rest so long, or half of it.
     pub(crate) fn rest(mut self, rest: Duration) -> Part {
         self.rest = rest;
         self
     }
 
-    /// It says nothing of items, of which there are many.
+    /// Makes it print nothing about items, of which there are many.
     pub(crate) fn quiet(mut self) -> Part {
         self.is_quiet = true;
         self
     }
 
-    /// Its workers are processes, which say nothing.
+    /// Makes its workers processes, which print nothing.
     pub(crate) fn processes(mut self) -> Part {
         self.has_processes = true;
         self
     }
 
-    /// A variable of its environment.
+    /// Sets a variable of its environment.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Part {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
@@ -118,7 +118,7 @@ impl Part {
 #[derive(Default)]
 struct Lines {
     said: Vec<String>,
-    /// Which of them were awaited and came.
+    /// The lines that were awaited and came.
     used: Vec<usize>,
 }
 
@@ -137,14 +137,14 @@ impl Drop for Puppet {
 }
 
 impl Puppet {
-    /// Tells it to do something: a word and what belongs to it. See `obey`.
+    /// Gives it an order: a word with its arguments. See `obey`.
     pub(crate) fn tell(&self, line: &str) {
         let line = format!("{line}\n");
-        // One that has ended is found out when it does not answer.
+        // An ended one is found out when it does not answer.
         let _ = self.stdin.lock().unwrap().write_all(line.as_bytes());
     }
 
-    /// The rest of the next line that begins so, among those that were not awaited before.
+    /// Returns the rest of the next line that begins so, among those that were not awaited before.
     pub(crate) fn await_line(&self, beginning: &str) -> String {
         let mut found = None;
         let what = format!("{} says {beginning:?}", self.name);
@@ -160,13 +160,13 @@ impl Puppet {
         found.unwrap()
     }
 
-    /// Whether it has said that.
+    /// Returns `true` if it has printed that.
     pub(crate) fn has_said(&self, words: &str) -> bool {
         let lines = self.lines.lock().unwrap();
         lines.said.iter().any(|line| line.contains(words))
     }
 
-    /// All that it has said.
+    /// Returns all its lines.
     pub(crate) fn said(&self) -> Vec<String> {
         self.lines.lock().unwrap().said.clone()
     }
@@ -190,7 +190,7 @@ impl Puppet {
     }
 }
 
-/// One line on stdout, whole.
+/// Prints a whole line on stdout.
 fn say(line: &str) {
     let line = format!("{line}\n");
     let mut stdout = std::io::stdout().lock();
@@ -217,7 +217,7 @@ impl Observer for Speaker {
     }
 }
 
-/// Is such a supervisor until stdin ends.
+/// Runs such a supervisor until stdin ends.
 pub(crate) fn play() {
     // Its worker processes are this program as well, and go no further.
     dishrack::serve(|roles| roles.handler(serve_item));
@@ -250,12 +250,12 @@ pub(crate) fn play() {
     say("ready");
     for line in std::io::stdin().lines().map_while(Result::ok) {
         let queue = queue.clone();
-        // Not in the way of the next one: a join may take long.
+        // A join may take long, and must not delay the next order.
         std::thread::spawn(move || obey(&queue, &line));
     }
 }
 
-/// Does what a line says, and says what came of it.
+/// Obeys a line, and prints the result.
 fn obey(queue: &Queue, line: &str) {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     let answer = match word {
@@ -276,7 +276,7 @@ fn serve_item(item: String) -> Result<String, String> {
     do_item("a process", &item).map(|()| item)
 }
 
-/// Does an item, and says so.
+/// Does an item, and prints it.
 fn work(name: &str, item: String) -> Result<String, String> {
     say(&format!("began {item}"));
     do_item(name, &item)?;

@@ -1,4 +1,4 @@
-//! Who waits is told, and does not ask again and again: Redis counts the calls.
+//! Waiting calls are told, and do not poll: Redis counts the calls.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ crate::timely_trials! {
     who_has_nothing_held_needs_no_renewals,
 }
 
-/// In this time whoever asks again and again would do so often.
+/// A time in which a polling caller would ask often.
 const A_WHILE: Duration = Duration::from_secs(2);
 
-/// How many commands Redis carried out while nothing happened, scripts and what they call apart.
+/// Returns the number of commands while nothing happens, counting scripts and their calls apart.
 fn calls_in_a_while(server: &Server) -> u64 {
     assert_eq!(server.cli(&["config", "resetstat"]), "OK");
     let_pass(A_WHILE);
     let told = server.cli(&["info", "commandstats"]);
     let calls = told.lines().filter_map(|line| {
         let (name, numbers) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-        // The harness's own.
+        // The harness's own calls.
         let is_ours = !["config|resetstat", "info", "ping", "command|docs"].contains(&name);
         let calls: u64 = numbers.split(',').next()?.parse().ok()?;
         is_ours.then_some(calls)
@@ -74,7 +74,7 @@ fn who_waits_for_room_elsewhere_asks_nobody() {
                 .count()
         };
         assert_eq!(is_waiting(), 3, "there is no room");
-        // Room for one is room for one, wherever it comes from.
+        // Room for one wakes one putter, whatever its source.
         for left in (0..3).rev() {
             there.get_timeout(DEADLINE).unwrap().task_done().unwrap();
             until("one has room", || is_waiting() == left);
@@ -104,7 +104,7 @@ fn an_idle_supervisor_asks_nobody() {
 
 fn who_waits_for_the_end_asks_nobody() {
     let server = Server::plain();
-    // Without workers, in a process of its own.
+    // It has no workers, and a process of its own.
     let joiner = Part::new("joiner", server.url(), LONG_LEASE)
         .workers(0)
         .start();
@@ -146,7 +146,7 @@ fn who_has_nothing_held_needs_no_renewals() {
     let server = Server::plain();
     let queue = queue(server.url(), Duration::from_millis(300));
     queue.put("item").unwrap();
-    // It only puts: nobody here takes anything.
+    // It only puts, and has no workers.
     assert_quiet(&server, 0);
     let _pool = willing(&queue, 1);
     assert_eq!(join(&queue).done, 1);

@@ -1,5 +1,4 @@
-//! A Redis that cannot be used is told at once: where it is, what is wrong, and what to do. No
-//! password is shown.
+//! An unusable Redis is reported at once: its address, the fault, the remedy, and no password.
 
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
@@ -31,18 +30,18 @@ crate::timely_trials! {
     another_database_is_another_queue,
 }
 
-/// Why no queue can be opened there.
+/// Returns the reason why no queue can be opened there.
 fn refusal(url: &str) -> Error {
     let began = Instant::now();
     let refused = Queue::on_redis(&RedisOptions::new(url, STREAM), QueueOptions::default());
     let error = refused.expect_err("it cannot be used");
-    // Of Redis' patience of five minutes nothing is used up.
+    // None of Redis' patience of five minutes is used up.
     assert!(began.elapsed() < Duration::from_secs(60), "{error}");
     assert!(error.is_redis() && error.is_setup(), "{error:?}");
     error
 }
 
-/// The words of a refusal, each of which must be there.
+/// Checks for the words of a refusal, all of which must be there.
 #[track_caller]
 fn assert_words(error: &Error, words: &[&str]) {
     let said = error.to_string();
@@ -84,7 +83,7 @@ fn a_closed_port_is_told_at_once() {
 }
 
 fn an_unknown_host_is_told() {
-    // This name is nobody's, for ever (RFC 2606).
+    // This name never exists (RFC 2606).
     let error = refusal("redis://:secret@nobody.invalid:6379");
     assert_words(&error, &["redis at nobody.invalid:6379 cannot be reached"]);
 }
@@ -123,7 +122,7 @@ fn items_of_another_type_are_told() {
     );
 }
 
-/// The URL of a user who may do all but this.
+/// Returns the URL of a user who may do all but this.
 fn limited(rules: &str) -> (Server, String) {
     let server = Options::default().user("limited", "secret", rules).start();
     let url = server.url_of("limited", "secret");
@@ -155,7 +154,7 @@ fn a_user_without_a_command_is_told_before_work_begins() {
     ];
     for command in lacks {
         let (server, url) = limited(&format!("~* &* +@all -{command}"));
-        // Somebody who may do it has put an item.
+        // A user with the permission has put an item.
         let owner = open(&place(server.url()));
         owner.put("item").unwrap();
         let refused = match Queue::on_redis(&place(url), QueueOptions::default()) {
@@ -169,11 +168,11 @@ fn a_user_without_a_command_is_told_before_work_begins() {
         };
         assert!(refused.is_redis(), "{command}: {refused:?}");
         assert_words(&refused, &["redis at 127.0.0.1", "user", "docs/redis.md"]);
-        // Whoever joins may be told by a script, and Redis does not say what that was about to do.
+        // A join may get a script's error, in which Redis does not name the command.
         let names_it = refused.to_string().contains(command);
         let may_be_unnamed = ["xinfo", "xpending"].contains(&command);
         assert!(names_it || may_be_unnamed, "{command}: {refused}");
-        // Whoever may, has the item.
+        // A user with the permission gets the item.
         let _pool = willing(&owner, 1);
         assert_eq!(join(&owner).done, 1);
     }
@@ -215,7 +214,7 @@ fn tls_with_a_certificate_of_a_stranger_is_refused() {
         &error,
         &["redis at 127.0.0.1", "certificate", "SSL_CERT_FILE"],
     );
-    // Also where another authority is trusted.
+    // This holds even if another authority is trusted.
     let other = Options::default().tls().start();
     let part = Part::new("one", server.url(), LONG_LEASE);
     let ca = other.ca();
@@ -241,7 +240,7 @@ fn tls_where_there_is_none_is_told() {
 
 fn a_unix_socket_works() {
     let server = Options::default().socket().password("secret").start();
-    // By a short name, as the length of such a path is limited.
+    // The name is short, because the length of such a path is limited.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     symlink(server.socket(), &path).unwrap();

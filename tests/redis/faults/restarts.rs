@@ -75,7 +75,7 @@ fn what_ended_while_redis_was_away_is_told_when_it_is_back() {
     check_books(&server, 2, 0);
 }
 
-/// A queue with an item that is worked on, on a server that is restarted without its data then.
+/// Puts an item that is worked on, and restarts the server without its data before `then`.
 fn forget(then: impl FnOnce(&Server, &Queue)) {
     let server = Server::plain();
     let queue = queue(server.url(), LONG_LEASE);
@@ -107,7 +107,7 @@ fn assert_forgotten<R: std::fmt::Debug>(result: Result<R, dishrack::Error>) {
 fn a_redis_that_forgot_is_told_to_whoever_puts() {
     forget(|_, queue| {
         assert_forgotten(queue.put("more"));
-        // And whatever else is asked.
+        // Other calls get the same answer.
         assert_forgotten(queue.try_put("more"));
         assert_forgotten(queue.counts());
         assert_forgotten(queue.join());
@@ -136,7 +136,7 @@ fn a_redis_that_forgot_does_not_begin_anew_by_itself() {
         assert_forgotten(queue.join());
         assert_eq!(server.cli(&["keys", "*"]), "", "nobody has put anything");
     });
-    // Whoever opens it anew, begins anew.
+    // A queue that is opened anew begins anew.
     let server = Server::plain();
     let old = queue(server.url(), LONG_LEASE);
     old.put("old").unwrap();
@@ -151,7 +151,7 @@ fn a_redis_that_forgot_does_not_begin_anew_by_itself() {
     check_books(&server, 1, 0);
 }
 
-/// Copies a folder to a place where there is nothing.
+/// Copies a folder to a new place.
 fn copy(from: &Path, to: &Path) {
     let mut command = Command::new("cp");
     command.arg("-a").args([from, to]);
@@ -165,7 +165,7 @@ fn a_redis_with_an_older_state_is_told_and_goes_on() {
     let put = |name: &str| queue.put(&name.to_owned()).unwrap();
     put("kept");
     join(&queue);
-    // Somebody's backup.
+    // A backup.
     let folder = server.folder().join("appendonlydir");
     let backup = tempfile::tempdir().unwrap();
     copy(&folder, &backup.path().join("old"));

@@ -1,5 +1,5 @@
-//! Several supervisors on one stream: results go where they are wanted, once, and what one leaves is
-//! there for others at once.
+//! Several supervisors on one stream: results go to their callers, once, and the items that one
+//! leaves are there for others at once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn a_map_over_two_supervisors_has_each_result_once_in_its_place() {
     let items: Vec<String> = (0..500).map(|n| format!("item {n}")).collect();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Both have a part in it.
+            // Both take part in it.
             helper.await_begun(5);
             gate.open();
         });
@@ -46,7 +46,7 @@ fn a_map_over_two_supervisors_has_each_result_once_in_its_place() {
     });
     assert_eq!(join(&near).done, 500);
     check_books(&server, 500, 0);
-    // Nobody reads them any more.
+    // The results are not read any more.
     drop((mapper, near));
     let replies = server.cli(&["--scan", "--pattern", "*replies*"]);
     for key in replies.lines() {
@@ -59,7 +59,7 @@ fn a_death_elsewhere_is_a_maps_answer_too() {
     let server = Server::plain();
     let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
     let (mapper, gate) = held(&near);
-    // What the mapper itself takes stays there until the other one has met its own.
+    // An item that the mapper takes stays there until the other one has met its own.
     let helper = pool(&far, 1, |item| Err(format!("{item} has a crack")));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -113,7 +113,7 @@ fn a_map_goes_on_when_the_supervisor_that_worked_for_it_is_killed() {
 
 fn a_dropped_queue_gives_back_what_it_holds_at_once() {
     let server = Server::plain();
-    // Only what is given back can be had before the test is over.
+    // Only a returned item can be had before the test is over.
     let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
     put_items(&near, 3);
     let delivery = near.get_timeout(DEADLINE).unwrap();
@@ -141,7 +141,7 @@ fn a_stopped_pool_gives_back_what_it_has_not_begun() {
     pool.await_begun(1);
     let helper = willing(&far, 1);
     std::thread::scope(|scope| {
-        // It finishes what it is at, and no more.
+        // It finishes its current item, and no more.
         scope.spawn(|| pool.supervisor().stop());
         scope.spawn(|| {
             helper.await_begun(1);
@@ -178,7 +178,7 @@ fn a_lease_is_the_streams() {
     let first = queue(server.url(), Duration::from_secs(60));
     first.put("item").unwrap();
     let _held = first.get_timeout(DEADLINE).unwrap();
-    // Another one would take over early what that one renews seldom.
+    // A supervisor with another lease would take over early the items that are renewed seldom.
     let other = place(server.url()).lease(SHORT_LEASE);
     let refused = dishrack::JoinableQueue::<String>::on_redis(&other, dishrack::Options::default());
     let error = refused.unwrap_err();
@@ -189,7 +189,7 @@ fn a_lease_is_the_streams() {
     only_entry(&server);
 }
 
-/// It was not heard of for as long as the new lease would be, and is at work all the same.
+/// The supervisor was silent for longer than the new lease, and is at work all the same.
 fn a_lease_is_not_shortened_under_who_renews_seldom() {
     let server = Server::plain();
     let first = queue(server.url(), Duration::from_secs(60));
@@ -208,7 +208,7 @@ fn a_lease_is_not_shortened_under_who_renews_seldom() {
     assert_eq!(server.cli(&["hget", "{items}:meta", "lease"]), "60000");
 }
 
-/// There is room for two, and nobody but who puts makes more.
+/// There is room for two, and only the caller of put makes more.
 fn inline_work_makes_room_for_what_is_put_in_advance() {
     let server = Server::plain();
     let options = dishrack::Options {
@@ -258,7 +258,7 @@ fn a_map_goes_on_with_the_workers_of_others() {
         let all = server.cli(&["xinfo", "consumers", STREAM, "dishrack"]);
         all.lines().filter(|line| *line == "name").count() == 2
     });
-    // This has it looked who is there.
+    // This call looks for other supervisors.
     queue.counts().unwrap();
     let results: Vec<_> = pool
         .supervisor()

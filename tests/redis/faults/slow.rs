@@ -23,7 +23,7 @@ crate::timely_trials! {
     a_network_slower_than_the_lease_loses_nothing,
 }
 
-/// One item is worked on, one waits, and one is put while nothing gets through.
+/// Stops the traffic for a while, as one item is worked on, one waits, and one is put.
 fn not_noticed(stop: impl FnOnce(&Server, &Proxy), cont: impl FnOnce(&Server, &Proxy)) {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
@@ -64,9 +64,9 @@ fn a_black_hole_that_never_gives_back_is_noticed() {
     pool.await_begun(1);
     proxy.black_hole();
     gate.open();
-    // Only a time that is over tells that nobody answers.
+    // Only the timeout shows that no answer comes.
     pool.notices.await_one("is away");
-    // What the network had is gone for good.
+    // Calls in the network are gone for good.
     proxy.cut();
     proxy.restore();
     pool.notices.await_one("is back");
@@ -98,7 +98,7 @@ fn a_server_that_stands_still_beyond_the_lease_loses_nothing() {
     check_books(&server, ITEMS, 0);
 }
 
-/// A queue that holds something is dropped while Redis is away; what it held is had by others.
+/// Drops a queue with an item while Redis is away; others get the item.
 fn dropped_while(away: fn(&Proxy)) {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
@@ -106,7 +106,7 @@ fn dropped_while(away: fn(&Proxy)) {
     far.put("item").unwrap();
     let delivery = far.get_timeout(DEADLINE).unwrap();
     away(&proxy);
-    // Nobody hears of it any more.
+    // The report cannot arrive any more.
     delivery.task_done().unwrap();
     drop(far);
     let near = queue(server.url(), SHORT_LEASE);
@@ -124,7 +124,7 @@ fn a_queue_may_be_dropped_while_nobody_listens() {
     dropped_while(Proxy::refuse);
 }
 
-/// One supervisor is behind a slow network, and one is not.
+/// Puts one supervisor behind a slow network.
 fn with_delay(delay: Duration, lease: Duration) {
     const ITEMS: u64 = 40;
     let server = Server::plain();

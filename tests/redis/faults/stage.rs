@@ -1,5 +1,5 @@
-//! What these tests have in common: queues, pools whose work can be held, those who listen to
-//! notices, and how the books are checked in the end.
+//! The common parts of these tests: queues, pools whose work can be held, a listener to notices,
+//! and the final check of the books.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex};
@@ -16,13 +16,13 @@ pub(crate) type Queue = JoinableQueue<String>;
 /// The stream of these tests.
 pub(crate) const STREAM: &str = "items";
 
-/// Never over in a test.
+/// A lease that never ends in a test.
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(3600);
 
-/// Over soon. A busy machine may lose it, and then an item is worked on twice; it ends once.
+/// A short lease. A busy machine may lose it, and then an item is worked on twice; it ends once.
 pub(crate) const SHORT_LEASE: Duration = Duration::from_millis(600);
 
-/// Where a queue is whose results are all kept, so that they can be counted.
+/// Returns the options of a queue whose results are all kept, so that they can be counted.
 pub(crate) fn place(url: impl Into<String>) -> RedisOptions {
     RedisOptions::new(url, STREAM).results(1_000_000)
 }
@@ -31,7 +31,7 @@ pub(crate) fn open(place: &RedisOptions) -> Queue {
     Queue::on_redis(place, Options::default()).unwrap()
 }
 
-/// A queue without a bound and with that lease.
+/// Makes a queue without a bound and with that lease.
 pub(crate) fn queue(url: impl Into<String>, lease: Duration) -> Queue {
     open(&place(url).lease(lease))
 }
@@ -49,12 +49,12 @@ pub(crate) fn join(queue: &Queue) -> Joined {
     joined.unwrap_or_else(|error| panic!("join: {error}; {:?}", queue.counts()))
 }
 
-/// For what is a matter of time alone, such as the end of a lease.
+/// Lets time pass, where nothing but time matters, such as the end of a lease.
 pub(crate) fn let_pass(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Where work waits until the test lets it go on.
+/// A gate at which work waits until the test opens it.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -71,7 +71,7 @@ impl Gate {
     }
 }
 
-/// What was told of the stream.
+/// The notices of the stream.
 #[derive(Debug, Default)]
 pub(crate) struct Notices(Mutex<Vec<String>>);
 
@@ -106,14 +106,14 @@ impl Notices {
     }
 }
 
-/// A pool of threads in this process, and what was seen of it.
+/// A pool of threads in this process, and the events that it showed.
 pub(crate) struct Pool {
     pub(crate) notices: Arc<Notices>,
     began: Arc<Mutex<Vec<String>>>,
     supervisor: Supervisor<String, String>,
 }
 
-/// Threads that work so: what comes of an item is the item.
+/// Makes threads that work so. The result of an item is the item.
 pub(crate) fn pool(
     queue: &Queue,
     workers: usize,
@@ -137,7 +137,7 @@ pub(crate) fn pool(
 }
 
 impl Pool {
-    /// The items that it has begun with so far; one that is tried again is there again.
+    /// Returns the items that it has begun so far, with repetitions for retries.
     pub(crate) fn began(&self) -> Vec<String> {
         self.began.lock().unwrap().clone()
     }
@@ -153,12 +153,12 @@ impl Pool {
     }
 }
 
-/// A pool that does all it gets.
+/// Makes a pool that does all it gets.
 pub(crate) fn willing(queue: &Queue, workers: usize) -> Pool {
     pool(queue, workers, |_| Ok(()))
 }
 
-/// A pool of one that begins with nothing more until it is let go on.
+/// Makes a pool of one that begins nothing more until the gate opens.
 pub(crate) fn held(queue: &Queue) -> (Pool, Gate) {
     let gate = Gate::default();
     let own = gate.clone();
@@ -169,7 +169,7 @@ pub(crate) fn held(queue: &Queue) -> (Pool, Gate) {
     (held, gate)
 }
 
-/// What a text is as a serialized item or result.
+/// Returns a text as a serialized item or result.
 pub(crate) fn serialized(text: &str) -> String {
     let length = u8::try_from(text.len()).unwrap();
     assert!(length < 128, "a longer text has more bytes before it");
@@ -186,27 +186,27 @@ pub(crate) fn number(server: &Server, command: &[&str]) -> u64 {
     }
 }
 
-/// The entries of the stream that have no end, in their order.
+/// Returns the entries of the stream that have no end, in their order.
 pub(crate) fn entries(server: &Server) -> Vec<String> {
     let said = server.cli(&["--json", "xrange", STREAM, "-", "+"]);
     rows(&said).into_iter().map(|(entry, _)| entry).collect()
 }
 
-/// The numbers of the items that entries are, in their order.
+/// Returns the numbers of the entries' items, in their order.
 pub(crate) fn numbers(server: &Server) -> Vec<String> {
     let said = server.cli(&["--json", "xrange", STREAM, "-", "+"]);
     let all = rows(&said);
     all.iter().map(|(_, fields)| value(fields, "n")).collect()
 }
 
-/// The only entry.
+/// Returns the only entry.
 pub(crate) fn only_entry(server: &Server) -> String {
     let entries = entries(server);
     assert_eq!(entries.len(), 1, "{entries:?}");
     entries.into_iter().next().unwrap()
 }
 
-/// Entries and their fields.
+/// Returns entries with their fields.
 fn rows(json: &str) -> Vec<(String, Vec<String>)> {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"))
 }
@@ -216,8 +216,8 @@ fn value(fields: &[String], name: &str) -> String {
     fields[2 * at.unwrap() + 1].clone()
 }
 
-/// All accounts in Redis agree: nothing is unfinished, so many items are done and so many dead, and
-/// each has exactly one record of its end.
+/// Checks that all accounts in Redis agree: nothing is unfinished, so many items are done and so
+/// many dead, and each has exactly one record of its end.
 pub(crate) fn check_books(server: &Server, done: u64, dead: u64) {
     let told = |key: &str| number(server, &["hget", "{items}:meta", key]);
     assert_eq!((told("done"), told("dead")), (done, dead), "done and dead");

@@ -1,4 +1,4 @@
-//! Others do things to the stream: they put what is no item, take entries away, or the whole stream.
+//! Outside changes of the stream: entries that are no items, removed entries, a removed stream.
 
 use dishrack::{Error, Joined};
 
@@ -95,7 +95,7 @@ fn garbage_in_our_fields_is_no_obstacle() {
     check_books(&server, 5, 0);
 }
 
-/// An item is worked on and one waits when somebody does something; then that is told.
+/// Changes the stream while an item is worked on and one waits, and expects a report.
 fn told(act: impl FnOnce(&Server), words: &str) {
     let server = Server::plain();
     let queue = queue(server.url(), SHORT_LEASE);
@@ -169,7 +169,7 @@ fn a_held_entry_that_is_deleted_and_fails_is_over() {
     let delivery = queue.get().unwrap();
     assert_eq!(server.cli(&["xdel", STREAM, &only_entry(&server)]), "1");
     if let Err(error) = delivery.nack("it has a crack") {
-        // It has looked after what it holds in between.
+        // Its maintenance has run in between.
         assert!(error.is_stale(), "{error}");
     }
     queue.put("two").unwrap();
@@ -210,7 +210,7 @@ fn an_entry_that_somebody_else_claims_is_his() {
         number(&server, &["hget", "{items}:meta", "refused"]) == 1
     });
     assert_eq!(only_entry(&server), entry, "it is there still");
-    // Somebody acknowledges it as others do, and deletes it.
+    // The entry is acknowledged from outside, like by a supervisor, and deleted.
     server.cli(&["xack", STREAM, "dishrack", &entry]);
     server.cli(&["xdel", STREAM, &entry]);
     assert_eq!(queue.counts().unwrap().unfinished(), 0);
@@ -221,7 +221,7 @@ fn an_entry_that_somebody_else_claims_is_his() {
 
 fn a_stream_with_a_group_of_others_goes_on() {
     let server = Server::plain();
-    // It was there before us, with entries and readers of its own.
+    // The stream existed before, with entries and readers of its own.
     server.cli(&["xadd", STREAM, "*", "item", &serialized("old")]);
     server.cli(&["xgroup", "create", STREAM, "others", "0"]);
     server.cli(&[
@@ -289,7 +289,7 @@ fn an_entry_of_very_many_fields_ends() {
     let mut add = vec!["xadd", STREAM, "*"];
     add.extend(fields.iter().map(String::as_str));
     server.cli(&add);
-    // Given back as well: it stays with whoever has it, and others go on.
+    // A returned item also stays with its holder, and others go on.
     drop(queue.get_timeout(crate::patience::DEADLINE));
     let _pool = willing(&queue, 1);
     queue.put("one").unwrap();

@@ -1,5 +1,5 @@
-//! A supervisor is killed, stopped or cut off: others have its items after the lease, and what it
-//! says too late does not count. Each item ends once.
+//! A supervisor is killed, suspended or cut off: others have its items after the lease, and its
+//! late words do not count. Each item ends once.
 
 use std::fs;
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn the_items_of_killed_worker_processes_go_to_another() {
     let mut one = part.workers(2).processes().start();
     one.await_line("ready");
     let near = queue(server.url(), SHORT_LEASE);
-    // This one only kills who works on it, time and again.
+    // This item only kills its worker, time and again.
     near.put("kill its worker").unwrap();
     assert_eq!(join(&near), Joined { done: 0, dead: 1 });
     let letters = near.dead_letters().unwrap();
@@ -120,7 +120,7 @@ fn a_late_word_of_a_stopped_supervisor_is_refused() {
     one.signal(Signal::SIGSTOP);
     let near = queue(server.url(), SHORT_LEASE);
     let pool = willing(&near, 1);
-    // The lease of one that stands still is over some time.
+    // The lease of a suspended one ends after some time.
     assert_eq!(join(&near), Joined { done: 1, dead: 0 });
     assert_eq!(pool.began().len(), 1);
     fs::write(&file, "").unwrap();
@@ -135,8 +135,8 @@ fn a_late_word_of_a_stopped_supervisor_is_refused() {
     check_books(&server, 1, 0);
 }
 
-/// One supervisor is cut off while it works on an item, until another one has done it. `say`: how
-/// it then says that it has done it too.
+/// Cuts one supervisor off while it works on an item, until another one has done it. The argument
+/// tells when its own late word comes.
 fn cut_off(says_before_it_knows: bool) {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
@@ -156,7 +156,7 @@ fn cut_off(says_before_it_knows: bool) {
         proxy.restore();
     } else {
         proxy.restore();
-        // It looks after what it has, and finds that gone.
+        // Its maintenance finds the item gone.
         let renewals = || {
             let said = server.cli(&["info", "commandstats"]);
             let line = said
@@ -175,7 +175,7 @@ fn cut_off(says_before_it_knows: bool) {
     });
     assert_eq!(join(&far), Joined { done: 1, dead: 0 });
     assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
-    // It can work again.
+    // The supervisor can work again.
     drop(other);
     far.put("another").unwrap();
     assert_eq!(join(&far), Joined { done: 2, dead: 0 });
@@ -201,7 +201,7 @@ fn a_lease_is_renewed_while_an_item_is_worked_on() {
     let_pass(4 * SHORT_LEASE);
     let pending = server.cli(&["--json", "xpending", STREAM, "dishrack", "-", "+", "9"]);
     let pending: Vec<(String, String, u64, u64)> = serde_json::from_str(&pending).unwrap();
-    // A busy machine may have lost it to the other one: then it has got further.
+    // A busy machine may have lost it to the other one, which then has got further.
     if idle.began().is_empty() {
         assert_eq!(pending.len(), 1);
         assert_eq!(pending[0].3, 1, "a renewal is no delivery: {pending:?}");
@@ -223,7 +223,7 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing() {
     let mut one = part();
     std::thread::scope(|scope| {
         for _ in 0..KILLS {
-            // So many that it has some left when it is killed, however fast it is.
+            // So many that some are left when it is killed, at any speed.
             scope.spawn(|| put_items(&near, 100));
             for _ in 0..20 {
                 one.await_line("began");

@@ -1,4 +1,4 @@
-//! Hosts reach each other by their cables, and only so.
+//! Hosts reach each other by their cables, and by nothing else.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -17,10 +17,10 @@ crate::timely_trials! {
     hosts_are_gone_when_dropped,
 }
 
-/// Long enough for what is not cut, nearly always: what is cut never arrives.
+/// Long enough for messages that are not cut, nearly always; those that are cut never arrive.
 const A_WHILE: Duration = Duration::from_millis(200);
 
-/// A listener on a host, and where it is.
+/// Makes a listener on a host, and returns its address.
 fn listen(host: &Host) -> (TcpListener, SocketAddr) {
     let listener = host.inside(|| TcpListener::bind((host.address(), 0)).unwrap());
     let address = listener.local_addr().unwrap();
@@ -87,7 +87,7 @@ fn a_server_runs_on_a_host() {
     until("it is reached", || is_reached("5"));
     store.cut();
     assert!(!is_reached("0.2"));
-    // Whoever is on the server's own host is not cut off.
+    // Clients on the server's own host are not cut off.
     assert_eq!(server.cli(&["ping"]), "PONG");
     store.restore();
     until("it is reached again", || is_reached("5"));
@@ -106,7 +106,7 @@ fn hosts_are_gone_when_dropped() {
     assert!(!names.iter().any(is_open));
 }
 
-/// Whether this process holds a file of this name.
+/// Returns `true` if this process holds a file of this name.
 fn is_open(name: &PathBuf) -> bool {
     let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
     let mut names = files.filter_map(|file| fs::read_link(file.path()).ok());

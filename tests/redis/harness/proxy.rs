@@ -1,4 +1,4 @@
-//! The proxy does to connections what it says.
+//! The proxy affects connections as described.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -27,7 +27,7 @@ crate::timely_trials! {
     a_proxy_leaves_no_thread_behind,
 }
 
-/// Long enough for what is not held to arrive, nearly always: what is held never does.
+/// Long enough for messages that are not held, nearly always; those that are held never arrive.
 const A_WHILE: Duration = Duration::from_millis(50);
 
 fn text(text: &str) -> Frame {
@@ -108,7 +108,7 @@ fn a_black_hole_holds_what_it_is_sent() {
     let proxy = Proxy::before(&server);
     let mut client = Client::connect(proxy.port()).unwrap();
     proxy.black_hole();
-    // More than the kernel would hold for a server that does not read.
+    // It is more than the kernel would hold for a server that does not read.
     let long = "x".repeat(32 * 1024 * 1024);
     client.send(&["set", "name", &long]).unwrap();
     assert!(!client.hears_within(A_WHILE));
@@ -141,7 +141,7 @@ fn either_way_is_delayed() {
     for (requests, replies) in [(some, none), (none, some), (some, some)] {
         proxy.delay(requests, replies);
         let began = Instant::now();
-        // What is sent together is late together.
+        // Messages that are sent together are late together.
         for _ in 0..100 {
             client.send(&["ping"]).unwrap();
         }
@@ -220,7 +220,7 @@ fn a_proxy_survives_the_restart_of_its_server() {
     assert_eq!(client.call(&["ping"]).unwrap(), text("PONG"));
     server.kill();
     assert!(has_ended(client.receive()));
-    // The proxy has nobody to ask.
+    // There is no server behind the proxy.
     let mut client = Client::connect(proxy.port()).unwrap();
     assert!(has_ended(client.receive()));
     server.restart();
@@ -257,14 +257,14 @@ fn a_proxy_leaves_no_thread_behind() {
         .collect();
     until("all are let in", || proxy.connections() == clients.len());
     proxy.black_hole();
-    // A new thread gives itself its name.
+    // A new thread sets its name itself.
     until("all threads are there", || {
         threads_named(&name) == 1 + 4 * clients.len()
     });
-    // A server that reads nothing holds no proxy up.
+    // A server that reads nothing does not block the proxy's end.
     server.stop();
     drop(proxy);
-    // The kernel may still be at the end of one that was waited for.
+    // A joined thread may still be ending in the kernel.
     until("all threads are gone", || threads_named(&name) == 0);
 }
 

@@ -1,5 +1,4 @@
-//! What a queue's handle does in a worker process and in a thread: the same calls, the same
-//! answers.
+//! A queue's handle in a worker process and in a thread: the same calls, the same answers.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub(super) fn serve(roles: &mut Roles) {
     roles.worker(put_three);
 }
 
-/// Tries every call once and puts a protocol of the answers on the queue.
+/// Tries every call once and puts the answers on the queue.
 fn probe(queue: Queue) {
     let mut log = String::new();
     let short = Duration::from_millis(5);
@@ -162,7 +161,7 @@ fn one_threads_task_done_does_not_acknowledge_anothers_item() {
     let other = queue.clone();
     let error = std::thread::spawn(move || other.task_done().unwrap_err());
     assert!(error.join().unwrap().is_task_done_too_often());
-    // A delivery may be settled anywhere: it is the proof itself.
+    // A delivery may be settled in any thread, because it is the proof itself.
     std::thread::spawn(move || delivery.task_done().unwrap())
         .join()
         .unwrap();
@@ -211,7 +210,7 @@ fn an_idle_async_get_is_polled_only_when_something_is_there() {
     let mut get = Box::pin(queue.get_async());
     assert!(get.as_mut().poll(&mut context).is_pending());
     assert!(get.as_mut().poll(&mut context).is_pending());
-    // Another one, dropped while it waits, leaves nothing behind.
+    // Another one is dropped while it waits, and leaves nothing behind.
     drop(Box::pin(queue.get_async()).as_mut().poll(&mut context));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0, "it wakes itself");
     queue.put("a").unwrap();

@@ -1,5 +1,5 @@
-//! The life of one worker as a state machine: scenarios, and random lives against a small world
-//! of one process and one channel. Nothing here starts a process; time is a number.
+//! The life of one worker as a state machine: scenarios, and random lives against a small world of
+//! one process and one channel. No process is started; time is a number.
 
 mod world;
 
@@ -84,7 +84,7 @@ fn working(spec: ChildSpec) -> Child {
     child
 }
 
-/// Both sides end, and the burial charges this many items.
+/// Ends both sides; the burial charges this many items.
 fn die(child: &mut Child, exit: Exit, charged: usize, now: Duration) -> Option<ChildEffect> {
     assert_eq!(child.handle(ChildEvent::Ended, now), None);
     assert_eq!(
@@ -296,7 +296,7 @@ fn a_drained_worker_has_the_time_it_needs_and_stays_down() {
     assert_eq!(stopped.poll_timeout(), Some(ms(6_000)));
 }
 
-/// It was given nothing more, and its process ended before anybody could ask it to stop.
+/// The loop was given nothing more, and its process ended before the order to stop.
 fn a_loop_that_ended_before_it_could_be_recycled_is_started_again() {
     let mut child = working(ChildSpec {
         intensity: 0,
@@ -349,7 +349,7 @@ fn a_kill_while_stopping_kills() {
 fn a_process_whose_channel_has_ended_is_killed_at_once() {
     let mut child = working(spec());
     let effect = child.handle(ChildEvent::LinkClosed, ms(10));
-    // Once more after a second, should it still be there.
+    // The order is repeated after a second, if the process still exists.
     let again = Some(ms(1_010));
     assert_eq!(
         (effect, child.poll_timeout()),
@@ -359,7 +359,7 @@ fn a_process_whose_channel_has_ended_is_killed_at_once() {
     assert_eq!(effect, Some(ChildEffect::Bury));
 }
 
-/// A worker whose process ended while something else kept its channel open, buried at 1,010 ms.
+/// Makes a worker whose process ended while its channel stayed open, buried at 1,010 ms.
 fn buried_with_an_open_channel() -> Child {
     let mut child = working(spec());
     assert_eq!(child.handle(ChildEvent::Ended, ms(10)), None);
@@ -455,7 +455,7 @@ fn any_event() -> impl Strategy<Value = ChildEvent> {
     ]
 }
 
-/// What answers may be given, whatever happens in whatever order.
+/// Returns `true` if the machine may give this answer to this event.
 fn may_answer(effect: ChildEffect, event: ChildEvent) -> bool {
     use ChildEvent::{
         Begin, Buried, DeadlinePassed, DrainAsked, Ended, KillAsked, LinkClosed, StartFailed,
@@ -477,7 +477,7 @@ fn may_answer(effect: ChildEffect, event: ChildEvent) -> bool {
     }
 }
 
-/// ChildEvents that no world could bring about must not break the machine either.
+/// Events that no world could bring about must not break the machine either.
 fn no_order_of_events_breaks_the_rules() {
     let times = prop_oneof![0..3_000_u64, Just(u64::MAX)];
     let lives = prop::collection::vec((any_event(), times), 1..60);

@@ -1,4 +1,4 @@
-//! The broker's dispatcher: who is heard, and who waits for what. The simulator tries it at large.
+//! The broker's dispatcher: the callers that are heard or wait. The simulator tries it at large.
 
 pub(crate) mod stream;
 

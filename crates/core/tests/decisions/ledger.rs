@@ -1,6 +1,5 @@
-//! The acknowledged queue without anything around it: scenarios of the ledger with a fake clock.
-//! Those with a journal, cancelling and quotas are in `journal`; random runs against a model are in
-//! `properties`.
+//! The acknowledged queue alone: scenarios of the ledger with a fake clock. Those with a journal,
+//! cancelling and quotas are in `journal`; random runs against a model are in `properties`.
 
 pub(crate) mod batches;
 pub(crate) mod charges;
@@ -76,7 +75,7 @@ fn a_worker_that_also_gets_is_not_charged_for_what_it_only_prefetched() {
     assert_eq!(ledger.counts().retries, 2);
 }
 
-/// So short that it doubles a worker's credit.
+/// A time so short that it doubles a worker's credit.
 const SHORT: Duration = Duration::from_nanos(1);
 const NO_TIME: Duration = Duration::ZERO;
 
@@ -108,7 +107,7 @@ fn ids(handed: &[Handed]) -> Vec<u64> {
     handed.iter().map(|handed| handed.id.0).collect()
 }
 
-/// Acknowledges these, and hears what is told of them: the queue is not finished before.
+/// Acknowledges these, and reads the reports, without which the queue is not finished.
 fn done(ledger: &mut Bytes, handed: &[Handed]) {
     for one in handed {
         ledger.done(one.token, SHORT, Some(())).expect("held");
@@ -117,7 +116,7 @@ fn done(ledger: &mut Bytes, handed: &[Handed]) {
     }
 }
 
-/// Workers that have served so many short items each that they may hold `2^rounds` items.
+/// Joins workers that have served so many short items each that they may hold `2^rounds` items.
 fn seasoned(ledger: &mut Bytes, workers: usize, rounds: u32) -> Vec<HolderId> {
     let pool: Vec<_> = iter::repeat_with(|| ledger.join_worker(Credit::adaptive()))
         .take(workers)
@@ -131,7 +130,7 @@ fn seasoned(ledger: &mut Bytes, workers: usize, rounds: u32) -> Vec<HolderId> {
     pool
 }
 
-/// The item that came with `handed` is the one that the worker was running.
+/// Says that the worker was running the item of `handed`.
 fn running(handed: Handed) -> Started {
     Started {
         current: handed.ordinal,
@@ -207,7 +206,7 @@ fn words(current: u64, begun: u64) -> LastWords {
     }
 }
 
-/// A worker that has settled its first delivery, and has the second and the third.
+/// Joins a worker that has settled its first delivery, and has the second and the third.
 fn with_two_left(ledger: &mut Bytes) -> HolderId {
     let worker = seasoned(ledger, 1, 1)[0];
     put(ledger, 2);
@@ -224,16 +223,16 @@ fn last_words_that_can_be_true_are_believed() {
         found.started.current
     };
     assert_eq!(found(words(2, 2)), 2);
-    // It was killed between the two words.
+    // The worker was killed between the two words.
     assert_eq!(found(words(2, 1)), 2);
-    // It is between two deliveries, or has only said so of the first.
+    // The worker is between two deliveries, or has written only the first word.
     assert_eq!(found(words(0, 1)), 0);
     assert_eq!(
         found(words(1, 1)),
         1,
         "which is settled, and charged to nobody"
     );
-    // Something has written 0 over one of them.
+    // A 0 was written over one of them from outside.
     assert_eq!(found(words(0, 2)), 2);
 }
 
@@ -347,7 +346,7 @@ fn a_ledger_that_is_held_hands_out_nothing_more() {
     assert_eq!(ledger.counts().waiting, 1);
 }
 
-/// A ledger where failed items rest between half a second and a second.
+/// Makes a ledger where failed items rest between half a second and a second.
 fn resting() -> Bytes {
     let second = Duration::from_secs(1);
     Ledger::new(Options {

@@ -1,4 +1,4 @@
-//! What the core decides, on a clock that is a number: scenarios, random runs against models, and
+//! The core's decisions, on a clock that is a number: scenarios, random runs against models, and
 //! random lives in small worlds.
 
 #[path = "../../../../tests/shared/trials.rs"]

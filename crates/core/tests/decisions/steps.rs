@@ -1,4 +1,4 @@
-//! Steps of a ledger that its tests take again and again, each as production takes it.
+//! Common steps of a ledger in tests, as production takes them.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use dishrack_core::ledger::{
 pub(crate) trait Steps<P, R> {
     /// Accepts the item, unless the ledger would refuse it.
     fn put(&mut self, payload: P, is_beyond_bound: bool) -> Result<ItemId, Refusal>;
-    /// A worker joins that may have any number of deliveries.
+    /// Joins a worker that may have any number of deliveries.
     fn join_worker(&mut self, credit: Credit) -> HolderId;
-    /// Somebody joins who asks for each item.
+    /// Joins a holder that asks for each item.
     fn join_getter(&mut self) -> HolderId;
-    /// The item is done, wherever that was.
+    /// Settles the item as done.
     fn done(&mut self, token: Token, service: Duration, result: Option<R>) -> Result<(), Stale>;
 }
 

@@ -37,7 +37,7 @@ fn at_work(current: u64, since: u64) -> Sample {
     }
 }
 
-/// It has items, and works on none.
+/// Makes a sample of a worker that has items, and works on none.
 fn quiet(begun: u64) -> Sample {
     Sample {
         current: 0,
@@ -128,7 +128,7 @@ fn a_cancelled_item_is_terminated_only_while_it_is_worked_on() {
     assert_eq!(watchdog.look(at_work(7, 5), ms(110)), Some(Order::Kill));
 }
 
-/// Whatever is seen, and whenever: an order has its reason.
+/// Every order has its reason, in each sample and at each time.
 fn nothing_is_ordered_before_an_item_could_be_over_its_limit() {
     let samples = prop::collection::vec((0..4_u64, 0..3_usize, 0..800_u64), 1..40);
     proptest!(|(steps in samples)| {

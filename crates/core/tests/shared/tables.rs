@@ -5,7 +5,6 @@ use std::vec::Vec;
 
 use dishrack_core::book::{Book, Change, Damage, Found, Key, Recovery, Table};
 
-/// Tables in memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tables(pub(crate) BTreeMap<(Table, Key), Vec<u8>>);
 
@@ -26,10 +25,10 @@ impl Tables {
         }
     }
 
-    /// What these tables mean.
+    /// Reads the tables.
     ///
     /// # Errors
-    /// The first thing that is wrong with them.
+    /// The first damage in them.
     pub(crate) fn recover(&self) -> Result<(Book, Found), Damage> {
         let mut recovery = Recovery::default();
         for table in Table::ALL {

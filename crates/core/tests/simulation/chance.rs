@@ -17,7 +17,7 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(bound.max(1));
         u64::try_from(wide >> 64).expect("it is below a bound of 64 bits")
@@ -27,7 +27,7 @@ impl Chance {
         usize::try_from(self.below(length as u64)).expect("it is below a length")
     }
 
-    /// True so many times in a thousand.
+    /// Returns `true` so many times in a thousand.
     pub(crate) fn permille(&mut self, rate: u64) -> bool {
         rate > 0 && self.below(1000) < rate
     }

@@ -1,9 +1,9 @@
-//! How often each kind of thing happened, so that nothing can silently stop being exercised.
+//! Counts each kind of event, so that none can silently stop being exercised.
 
 pub(crate) trait Counted: Copy + Default + Send {
     fn add(&mut self, other: &Self);
 
-    /// Each kind of thing, and how often it happened.
+    /// Returns each kind, and its count.
     fn all(&self) -> Vec<(&'static str, u64)>;
 }
 

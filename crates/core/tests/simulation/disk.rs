@@ -1,6 +1,6 @@
-//! The disk: what outlives a supervisor. The rows and their changes are the real journal's; here is
-//! only when a change reaches what. Next to the rows stands the plainest reading of the same
-//! records, a map from item to state, with which every recovery is compared.
+//! The disk, which outlives a supervisor. The rows and their changes are the real journal's; this
+//! file only decides when a change reaches the disk. Next to the rows stands the plainest reading
+//! of the same records, a map from item to state, with which every recovery is compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,17 +25,17 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Failed attempts, and how many of them do not count.
+    /// Returns the failed attempts, and the number of them that do not count.
     pub(crate) fn attempts(&self) -> (u32, u32) {
         let failures = u32::try_from(self.history.len()).expect("few");
         (failures, self.forgiven)
     }
 }
 
-/// What the records say, item by item.
+/// The meaning of the records, item by item.
 pub(crate) type Lines = BTreeMap<u64, Line>;
 
-/// One commit: what it does to the rows, and what it says.
+/// One commit: its changes of the rows, and its meaning.
 #[derive(Debug, Clone)]
 pub(crate) struct Commit {
     pub(crate) changes: Vec<Change>,
@@ -47,22 +47,22 @@ pub(crate) struct Commit {
 struct Content {
     tables: Tables,
     lines: Lines,
-    /// Attempts that are over and that nobody has shown.
+    /// Ended attempts that have not been shown.
     unshown: BTreeSet<(u64, u32)>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
-    /// What the system shows to whoever reads.
+    /// The content that a reader sees.
     current: Content,
-    /// What survives a power failure for certain.
+    /// The content that certainly survives a power failure.
     synced: Content,
     /// Commits since then, in their order.
     unsynced: Vec<Commit>,
 }
 
 impl Disk {
-    /// A transaction is there as a whole or not at all; this one is.
+    /// Makes a whole commit. A transaction is there as a whole or not at all.
     pub(crate) fn commit(&mut self, commit: Commit, is_synced: bool) {
         self.current.apply(&commit);
         match is_synced {
@@ -77,7 +77,7 @@ impl Disk {
         }
     }
 
-    /// Of what was not synced, only the first `kept` commits are left. How many are lost.
+    /// Drops the unsynced commits after the first `kept`. Returns the number of lost ones.
     pub(crate) fn lose_power(&mut self, kept: usize) -> usize {
         let lost = self.unsynced.len() - kept;
         self.unsynced.truncate(kept);
@@ -94,7 +94,7 @@ impl Disk {
         &self.current.lines
     }
 
-    /// What a supervisor finds when it begins.
+    /// Returns what a supervisor finds when it begins.
     pub(crate) fn recover(&self) -> (Book, Found) {
         let recovered = self.current.tables.recover();
         let (book, found) = recovered.unwrap_or_else(|damage| panic!("unreadable: {damage:?}"));
@@ -163,7 +163,7 @@ impl Content {
         }
     }
 
-    /// The line of an item that is not finished.
+    /// Returns the line of an unfinished item.
     fn line(&mut self, id: ItemId) -> &mut Line {
         let line = self.lines.get_mut(&id.0);
         let line = line.unwrap_or_else(|| panic!("a record of {id}, which was never accepted"));

@@ -1,6 +1,6 @@
-//! The broker's decisions as this world uses them: the real [`Dispatcher`](dishrack_core::dispatcher::Dispatcher)
-//! over the real ledger, and which put each item is. What the broker does besides, which is to
-//! wait, to wake and to send, is the world's.
+//! The broker's decisions in this world: the real
+//! [`Dispatcher`](dishrack_core::dispatcher::Dispatcher) over the real ledger, with the put of each
+//! item. The world does the broker's other work, which is to wait, to wake and to send.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -21,9 +21,9 @@ pub(crate) type Outcome = ledger::Outcome<u64>;
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
     real: dispatcher::Dispatcher<Envelope, u64>,
-    /// Which put each item is.
+    /// The number of each item's put.
     pub(crate) numbers: BTreeMap<ItemId, u64>,
-    /// What workers put and were not answered yet.
+    /// The workers' puts that are not answered yet.
     asked: BTreeMap<(HolderId, u64), u64>,
 }
 
@@ -58,7 +58,7 @@ impl Dispatcher {
         Ok(id)
     }
 
-    /// A worker's put, which waits.
+    /// Handles a worker's put, which waits.
     pub(crate) fn ask(&mut self, request: Request, envelope: Envelope) {
         self.asked
             .insert((request.holder, request.number), envelope.number);
@@ -69,7 +69,7 @@ impl Dispatcher {
         self.real.ledger.handle_join(credit, quota)
     }
 
-    /// What a worker said of a delivery: whether it was still its own.
+    /// Handles a worker's word on a delivery. Returns `true` if the delivery was still its own.
     pub(crate) fn receive_outcome(
         &mut self,
         token: Token,
@@ -113,7 +113,7 @@ impl Dispatcher {
         self.real.ledger.handle_cancel(id, scene)
     }
 
-    /// The next thing that follows.
+    /// Returns the next effect.
     pub(crate) fn next(&mut self) -> Option<Said> {
         let said = self.real.poll()?;
         if let dispatcher::Said::Answer(request, reply) = &said {

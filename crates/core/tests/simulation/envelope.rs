@@ -1,5 +1,4 @@
-//! What the queue of this world carries: a number that no other put has, and for some the print of
-//! a key.
+//! The items of this world's queue: each has a number of its own, and some the print of a key.
 
 use dishrack_core::book::Stored;
 use dishrack_core::ledger::Weight;
@@ -31,7 +30,7 @@ impl Envelope {
 }
 
 impl Weight for Envelope {
-    /// Some are so heavy that a worker may hold only two.
+    /// Returns the weight; some are so heavy that a worker may hold only two.
     fn weight(&self) -> usize {
         match self.number % 7 {
             0 => 60_000,

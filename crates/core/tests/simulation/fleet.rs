@@ -1,9 +1,9 @@
 //! A fleet: several supervisors share one stream, over calls that may be lost, be answered late or
-//! never, and arrive when nobody waits for them any more. Supervisors are killed, paused beyond
-//! their lease and replaced; the stream's server restarts, now and then with an older state.
+//! never, and arrive after they were given up. Supervisors are killed, paused beyond their lease
+//! and replaced; the stream's server restarts, now and then with an older state.
 //!
-//! Real are each supervisor's ledger, dispatcher, what its threads decide (`src/broker/shared`) and its
-//! account of entries (`src/store/redis/{account,entry}.rs`). The stream is the model.
+//! Each supervisor's ledger, dispatcher, thread decisions (`src/broker/shared`) and account of
+//! entries (`src/store/redis/{account,entry}.rs`) are real. The stream is the model.
 
 mod line;
 mod member;
@@ -28,7 +28,7 @@ use crate::planted::FleetPlant;
 use crate::stream::{Stream, fields};
 use crate::world::note;
 
-/// Older states that the stream may come back with, at most.
+/// The number of older states to which the stream may return.
 const SNAPSHOTS_MAX: usize = 4;
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Fleet {
     stream: Stream,
     down_until: Duration,
     snapshots: Vec<(Stream, Facts)>,
-    /// Requests on their way that nobody waits for.
+    /// Requests on their way that were given up.
     strays: Vec<(String, Call)>,
     members: Vec<Member>,
     born: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Fleet {
     puts_left: u64,
     /// The last step at which nothing was unfinished.
     empty_at: u64,
-    /// The last step at which somebody should have been woken.
+    /// The last step at which a member should have been woken.
     woken_at: u64,
     is_calm: bool,
     plant: Option<FleetPlant>,
@@ -93,7 +93,7 @@ impl Fleet {
         fleet
     }
 
-    /// Lives through all of it. Panics when a promise is broken.
+    /// Runs the fleet to its end. Panics when a promise is broken.
     pub(crate) fn run(&mut self) {
         note!(self, "{:?}", self.plan);
         for at in 0..self.members.len() {
@@ -105,7 +105,7 @@ impl Fleet {
         self.come_to_rest();
     }
 
-    /// Every life has a name of its own. The first member has workers at all times.
+    /// Makes a member. Every life has a name of its own. The first member always has workers.
     fn new_member(&mut self, at: usize) -> Member {
         self.born += 1;
         let name = format!("m{at}.{}", self.born);
@@ -186,7 +186,7 @@ impl Fleet {
         }
     }
 
-    /// One step of a call. The answer, if it has come.
+    /// Advances a call by one step. Returns the answer, if it has come.
     fn advance(&mut self, at: usize, line: &mut Line) -> Option<Answer> {
         match std::mem::replace(&mut line.state, State::Going) {
             State::Answered(answer) => {
@@ -235,7 +235,7 @@ impl Fleet {
         line.state = answer.map_or(State::Waits(since), State::Answered);
     }
 
-    /// The stream is asked in one step, and what happened there is noted.
+    /// Asks the stream in one step, and notes the events there.
     fn ask(&mut self, name: &str, call: &Call, is_over: bool) -> Option<Answer> {
         self.stream.clock = u64::try_from(self.now.as_millis()).expect("soon");
         let (was_empty, was_crowded) = (self.stream.entries.is_empty(), self.stream.is_crowded());
@@ -261,7 +261,7 @@ impl Fleet {
         }
     }
 
-    /// A request arrives that somebody has given up.
+    /// Delivers a request that was given up.
     fn stray_turn(&mut self) {
         if self.strays.is_empty() || self.now < self.down_until {
             return;
@@ -272,8 +272,8 @@ impl Fleet {
         self.ask(&name, &call, true);
     }
 
-    /// What others do to the stream: somebody puts with no more than the item, or an item has been
-    /// with many supervisors that are gone.
+    /// Changes the stream from outside: puts an entry with no more than the item, or an item that
+    /// has been with many lost supervisors.
     fn strange_turn(&mut self) {
         if self.chance.permille(self.rates.stranger) && self.puts_left > 0 {
             self.coverage.strangers += 1;
@@ -335,7 +335,7 @@ impl Fleet {
         }
     }
 
-    /// What is on its way from a member that is gone may arrive or not.
+    /// Decides which calls of a lost member still arrive.
     fn lose_calls(&mut self, at: usize) {
         let member = &mut self.members[at];
         let lines = [
@@ -357,7 +357,7 @@ impl Fleet {
         self.pump(at);
     }
 
-    /// Its patience is over: all who wait there are told.
+    /// Breaks the member's calls off, and tells all that wait there.
     fn break_off(&mut self, at: usize) {
         self.coverage.broken_off += 1;
         self.lose_calls(at);
@@ -375,7 +375,7 @@ impl Fleet {
         self.replace(at);
     }
 
-    /// The server restarts, with what it had then.
+    /// Restarts the server, with its content at that time.
     fn restart(&mut self, older: Option<usize>) {
         note!(self, "the stream's server restarts, with {older:?}");
         self.coverage.restarts += 1;

@@ -23,7 +23,7 @@ crate::trials! {
     more_that_is_taken_than_is_wanted_is_caught,
 }
 
-/// How many seeds are tried unless `SEEDS` says otherwise.
+/// The number of seeds, unless `SEEDS` gives another.
 const SEEDS: u64 = 3_000;
 
 impl Seeded for Fleet {

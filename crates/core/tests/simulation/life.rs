@@ -20,7 +20,7 @@ pub(crate) enum Producer {
     Ready,
     WaitsForRoom(Envelope),
     WaitsForDurability(Envelope, ItemId),
-    /// The queue takes nothing more.
+    /// The queue accepts nothing more.
     Refused,
 }
 
@@ -44,22 +44,22 @@ pub(crate) struct InFlight {
 pub(crate) struct Life {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) book: Book,
-    /// How many items with each key were there before, and not asked for yet.
+    /// The number of earlier items with each key that are not asked for yet.
     pub(crate) prints: BTreeMap<u128, u64>,
     pub(crate) write: Option<InFlight>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) letters: Vec<DeadLetter<Envelope>>,
     pub(crate) plain: Producer,
     pub(crate) keyed: Producer,
-    /// How many of its keys the keyed producer has dealt with.
+    /// The number of keys that the keyed producer has handled.
     pub(crate) keys_passed: usize,
     pub(crate) consumer: Consumer,
     pub(crate) is_joined: bool,
-    /// The operator asked the pool to stop.
+    /// True if the operator asked the pool to stop.
     pub(crate) is_stopping: bool,
-    /// A worker was given up on.
+    /// True if a worker was given up.
     pub(crate) is_spent: bool,
-    /// What is still in the channel of somebody who was buried.
+    /// The rest of the channels of buried workers.
     pub(crate) late: Vec<(HolderId, Up)>,
 }
 
@@ -125,13 +125,13 @@ impl Life {
         }
     }
 
-    /// Who is there for this holder.
+    /// Returns the slot of this holder.
     pub(crate) fn slot_of(&self, holder: HolderId) -> Option<usize> {
         let mut slots = self.slots.iter();
         slots.position(|slot| slot.holder == Some(holder))
     }
 
-    /// Whatever the living have in hand or on the way to them.
+    /// Returns the items that the living have in hand or on the way to them.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = Job> + '_ {
         self.slots.iter().flat_map(|slot| {
             let jobs = slot.process.iter().flat_map(|process| process.jobs());

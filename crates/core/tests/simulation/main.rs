@@ -1,15 +1,14 @@
-//! A deterministic simulator: thousands of small worlds in which everything goes wrong that can,
-//! each from a seed, and promises that must hold in all of them.
+//! A deterministic simulator: thousands of small worlds with every possible fault, each from a
+//! seed, and promises that must hold in all of them.
 //!
-//! Real are the ledger (`ledger`), who is answered (`dispatcher`), the rules of
-//! a worker's life (`pool`), and what the journal's rows are and
-//! mean (`book`). Mirrored, because the real ones are full of threads and processes, are
-//! who is charged with a death (`world/pool`), and a worker's side of its link (`process`). Made up
-//! are the clock, the scheduler, the ways of the link, the disk, and everybody who puts, joins,
-//! cancels and kills.
+//! The ledger (`ledger`), the dispatcher (`dispatcher`), the rules of a worker's life (`pool`), and
+//! the rows of the journal and their meaning (`book`) are real. The charges for a death
+//! (`world/pool`) and a worker's side of its link (`process`) are mirrored, because the real ones
+//! are full of threads and processes. The clock, the scheduler, the links, the disk, and all
+//! callers that put, join, cancel and kill are made up.
 //!
-//! A second kind of world is a fleet (`fleet`): several supervisors over one stream (`stream`, a model
-//! of the one in Redis), which their calls reach or do not.
+//! A second kind of world is a fleet (`fleet`): several supervisors over one stream (`stream`, a
+//! model of the one in Redis), with calls that may not reach it.
 //!
 //! `SEEDS=n` tries so many seeds; `SEED=n` shows one world and one fleet, step by step.
 

@@ -1,4 +1,4 @@
-//! What one world is like: sizes, rules, and which faults happen how often. Each seed draws its own
+//! The nature of one world: sizes, rules, and the rates of its faults. Each seed draws its own
 //! selection of faults (Groce et al.: "Swarm Testing", ISSTA 2012), because a world with all of
 //! them at once never gets far.
 
@@ -9,7 +9,7 @@ use dishrack_core::pool::spec::ChildSpec;
 
 use crate::chance::Chance;
 
-/// How often something goes wrong, in a thousand chances that it has.
+/// The rates of faults, in a thousand chances.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rates {
     pub(crate) nack: u64,
@@ -41,12 +41,12 @@ pub(crate) struct Plan {
     pub(crate) options: Options,
     pub(crate) spec: ChildSpec,
     pub(crate) is_journaled: bool,
-    /// Whether attempts that are over are kept until they are shown.
+    /// True if ended attempts are kept until they are shown.
     pub(crate) keeps_attempts: bool,
-    /// Whether each commit is synced to the disk; otherwise only now and then.
+    /// True if each commit is synced to the disk; otherwise only now and then.
     pub(crate) is_full: bool,
     pub(crate) handlers: usize,
-    /// Workers that ask for items, rather than being handed them.
+    /// The number of workers that ask for items, rather than being handed them.
     pub(crate) loops: usize,
     pub(crate) has_consumer: bool,
     pub(crate) is_single_credit: bool,
@@ -54,7 +54,7 @@ pub(crate) struct Plan {
     pub(crate) time_limit: Option<Duration>,
     /// Keys of a producer that goes on where it stopped, and may hold a key twice.
     pub(crate) keys: Vec<u64>,
-    /// How many items the producer without keys puts.
+    /// The number of items that the producer without keys puts.
     pub(crate) plain_puts: u64,
     pub(crate) steps: u64,
     pub(crate) rates: Rates,
@@ -109,7 +109,7 @@ impl Plan {
             rates: Rates::draw(chance, is_journaled),
             keeps_attempts: false,
         };
-        // Not drawn, so that older seeds still tell the same story.
+        // It is not drawn, so that older seeds still give the same worlds.
         plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
         plan
     }

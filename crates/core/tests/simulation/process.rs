@@ -1,7 +1,7 @@
-//! A worker process and the two ways of its link. Whatever is in a way arrives in its order; what a
-//! process has not sent yet is lost with it, and so is what it has not read. What its scoreboard
-//! says is there at once, and stays. MIRRORED from `src/worker/session.rs`: what the scoreboard
-//! says, and when acknowledgements are sent.
+//! A worker process and the two directions of its link. Messages arrive in their order; those that
+//! a process has not sent or not read yet are lost with it. Its scoreboard's words are visible at
+//! once, and stay. MIRRORED from `src/worker/session.rs`: these words, and the times of
+//! acknowledgements.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,18 +32,18 @@ impl Job {
     }
 }
 
-/// From the supervisor.
+/// A message from the supervisor.
 #[derive(Debug)]
 pub(crate) enum Down {
     Deliver(Job),
     Revoke(Token),
-    /// Others are to have what it has not begun.
+    /// The worker must give back the items that it has not begun.
     GiveBack,
     Stop,
     Answer(Reply, Option<Job>),
 }
 
-/// From the worker.
+/// A message from the worker.
 #[derive(Debug)]
 pub(crate) enum Up {
     Ready,
@@ -51,7 +51,7 @@ pub(crate) enum Up {
     HasBegun(Token),
     Get(u64),
     Put(u64, Envelope),
-    /// It has waited long enough.
+    /// The worker has waited long enough.
     Cancel(u64),
 }
 
@@ -62,7 +62,7 @@ struct Running {
     is_hung: bool,
 }
 
-/// What a worker's step needs to know of its world.
+/// The parts of the world that a worker's step needs.
 pub(crate) struct Surroundings<'a> {
     pub(crate) chance: &'a mut Chance,
     pub(crate) rates: &'a Rates,
@@ -70,7 +70,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) truth: &'a mut Truth,
     pub(crate) now: Duration,
     pub(crate) step: u64,
-    /// Faults are over: whatever hangs goes on.
+    /// True if faults are over, so that hanging parts go on.
     pub(crate) is_calm: bool,
 }
 
@@ -82,17 +82,18 @@ pub(crate) struct Process {
     is_stopping: bool,
     inbox: VecDeque<Job>,
     running: Option<Running>,
-    /// What the scoreboard says.
+    /// The scoreboard's words.
     pub(crate) board: Started,
-    /// It is through with all deliveries up to this one: each is done, unless a word said otherwise.
+    /// The worker is through with the deliveries up to this one: done, unless a word said
+    /// otherwise.
     pub(crate) through: u64,
-    /// What was begun and not acknowledged on the wire.
+    /// The item that was begun and not acknowledged on the wire.
     pub(crate) begun: Option<Job>,
     unsent: Vec<Up>,
     requests: u64,
     is_asking: bool,
     has_cancelled: bool,
-    /// The number of an item that it waits to have accepted.
+    /// The number of an item whose acceptance it waits for.
     putting: Option<u64>,
 }
 
@@ -104,19 +105,19 @@ impl Process {
         }
     }
 
-    /// What it has and has not finished.
+    /// Returns the unfinished items of the process.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = Job> + '_ {
         let running = self.running.iter().map(|running| running.job);
         running.chain(self.inbox.iter().copied())
     }
 
-    /// How long it has been at an item.
+    /// Returns the time that it has been at an item.
     pub(crate) fn overrun(&self, now: Duration) -> Duration {
         let running = self.running.map(|running| now - running.since);
         running.unwrap_or_default()
     }
 
-    /// One step of its life. Its exit, if that was the last one.
+    /// Takes one step of its life. Returns its exit after the last one.
     pub(crate) fn step(
         &mut self,
         around: &mut Surroundings<'_>,
@@ -163,7 +164,7 @@ impl Process {
         None
     }
 
-    /// A request takes too long: it is cancelled, and its answer may be on the way already.
+    /// Cancels a request that takes too long. Its answer may be on the way already.
     fn cancel_request(&mut self, around: &mut Surroundings<'_>) {
         let is_waiting = self.is_asking || self.putting.is_some();
         if is_waiting
@@ -255,8 +256,8 @@ impl Process {
             since: around.now,
             is_hung: false,
         });
-        // A loop's put may wait for room that would have to come from itself, until it is
-        // cancelled.
+        // A loop's put may wait, until it is cancelled, for room that only the loop itself could
+        // make.
         if around.chance.permille(around.rates.worker_put) {
             let number = around.truth.new_number();
             self.putting = Some(number);
@@ -278,7 +279,7 @@ impl Process {
             return None;
         }
         if chance.permille(rates.crash_in_item) {
-            // One of them may be of a stop, and none ever comes.
+            // One of them may mean a stop, but none ever comes.
             return Some(Exit::Signaled(chance.pick(&[11, 15])));
         }
         let job = running.job;
@@ -305,7 +306,7 @@ impl Process {
         None
     }
 
-    /// What nobody waits for is acknowledged by a store, after all words that came before it.
+    /// Acknowledges by a store, after all earlier words, an item whose end is not waited for.
     fn acknowledge_by_store(
         &mut self,
         before: Option<Running>,

@@ -12,14 +12,14 @@ use crate::fleets;
 use crate::planted::Plant;
 use crate::world::World;
 
-/// What is lived through from a seed.
+/// A world that is made from a seed.
 pub(crate) trait Seeded {
     type Plant: Copy + Debug + Sync;
     type Coverage: Counted;
 
     fn begin(seed: u64, plant: Option<Self::Plant>, is_traced: bool) -> Self;
 
-    /// Panics when a promise is broken.
+    /// Runs the world. Panics when a promise is broken.
     fn live(&mut self);
 
     fn coverage(&self) -> Self::Coverage;
@@ -48,7 +48,7 @@ impl Seeded for World {
     }
 }
 
-/// With `SEED`, that world and that fleet alone.
+/// Returns that world and that fleet alone, with `SEED`.
 pub(crate) fn chosen() -> Vec<libtest_mimic::Trial> {
     let (mut worlds, mut fleets) = (trials(), fleets::trials());
     if number("SEED").is_some() {
@@ -77,18 +77,18 @@ crate::trials! {
     a_late_word_that_is_believed_is_caught,
 }
 
-/// How many seeds are tried unless `SEEDS` says otherwise.
+/// The number of seeds, unless `SEEDS` gives another.
 const SEEDS: u64 = 10_000;
-/// How many lines of a failed world are shown.
+/// The number of lines that are shown of a failed world.
 const TRACE_LINES: usize = 80;
 
 thread_local! {
-    /// Whether a panic is caught, and what it said.
+    /// True if a panic is caught, with its message.
     static IS_WATCHED: Cell<bool> = const { Cell::new(false) };
     static LAST: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// A world that breaks a promise panics. That is kept for whoever runs it, and not printed.
+/// Keeps the panics of broken promises for their catcher, rather than printing them.
 pub(crate) fn quiet_expected_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -100,7 +100,7 @@ pub(crate) fn quiet_expected_panics() {
     }));
 }
 
-/// Lives through one world. What went wrong in it, if something did.
+/// Runs one world. Returns the fault, if there was one.
 fn try_world(world: &mut impl Seeded) -> Result<(), String> {
     IS_WATCHED.set(true);
     let result = catch_unwind(AssertUnwindSafe(|| world.live()));
@@ -108,7 +108,7 @@ fn try_world(world: &mut impl Seeded) -> Result<(), String> {
     result.map_err(|_| LAST.take())
 }
 
-/// What somebody who runs this asked to see.
+/// Shows what the user asked to see.
 #[allow(clippy::print_stdout)]
 fn show(text: &str) {
     println!("{text}");
@@ -120,7 +120,7 @@ fn number(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name}={text}: a number is wanted")))
 }
 
-/// The trace of one world, and what went wrong in it.
+/// Returns the trace of one world, and its fault.
 pub(crate) fn replay<W: Seeded>(
     seed: u64,
     plant: Option<W::Plant>,
@@ -134,7 +134,7 @@ fn every_promise_holds_in_every_world() {
     expect_promises_kept::<World>(SEEDS);
 }
 
-/// Tries so many seeds, or as `SEED` and `SEEDS` say.
+/// Tries so many seeds, or those of `SEED` and `SEEDS`.
 pub(crate) fn expect_promises_kept<W: Seeded>(usual: u64) {
     if let Some(seed) = number("SEED") {
         let (trace, result) = replay::<W>(seed, None);
@@ -170,7 +170,7 @@ pub(crate) fn expect_promises_kept<W: Seeded>(usual: u64) {
     }
 }
 
-/// Tries seeds from 1 on. The lowest of those that failed, of which others may not have been tried.
+/// Tries seeds from 1 on. Returns the lowest failed one; others may not have been tried.
 fn try_seeds<W: Seeded>(seeds: u64, plant: Option<W::Plant>) -> Result<W::Coverage, (u64, String)> {
     let next = AtomicU64::new(1);
     let sum = Mutex::new(W::Coverage::default());
@@ -215,7 +215,7 @@ fn a_seed_replays_exactly() {
 pub(crate) fn expect_caught<W: Seeded>(plant: W::Plant, usual: u64) {
     match try_seeds::<W>(usual, Some(plant)) {
         Ok(_) => panic!("{plant:?} was not caught"),
-        // For whoever asks with how many seeds a bug is found, and by which promise.
+        // `SEEDS` asks for the number of seeds after which a bug is found, and for the promise.
         Err((seed, why)) if number("SEEDS").is_some() => {
             show(&format!("{plant:?} is caught by seed {seed}: {why}"));
         }

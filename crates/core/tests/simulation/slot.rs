@@ -1,5 +1,5 @@
 //! A worker's place at its supervisor: the real rules of its life, its process and its link, and a
-//! second opinion on when it may be started again.
+//! second check of its restarts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,25 +18,26 @@ pub(crate) struct Slot {
     pub(crate) down: VecDeque<Down>,
     pub(crate) up: VecDeque<Up>,
     pub(crate) holder: Option<HolderId>,
-    /// How the process ended, if its supervisor does not know yet.
+    /// The exit of the process, if its supervisor does not know it yet.
     pub(crate) untold_exit: Option<Exit>,
     pub(crate) exit: Exit,
     pub(crate) is_link_open: bool,
-    /// Something else holds the channel open.
+    /// True if something else holds the channel open.
     pub(crate) lingers: bool,
-    /// What a dead process's scoreboard says it is through with, and up to where that was heard.
+    /// Up to which delivery a dead process is through by its scoreboard, and up to which that was
+    /// heard.
     pub(crate) through: u64,
     pub(crate) through_heard: u64,
-    /// What a dead process left on its scoreboard, and what it really was at.
+    /// The scoreboard that a dead process left, and its real work.
     pub(crate) board: Started,
     pub(crate) begun: Option<Job>,
-    /// Its supervisor killed it, for this reason if that is an item's fault.
+    /// Set if its supervisor killed it, with the cause if that is an item's fault.
     pub(crate) killed_for: Option<Option<Cause>>,
     pub(crate) is_over: bool,
-    /// An item was really charged with its last death.
+    /// True if an item was really charged with its last death.
     pub(crate) was_guilty: bool,
     is_uncounted: bool,
-    /// When it was restarted at its own charge.
+    /// The times of the restarts that were charged to it.
     stamps: Vec<Duration>,
     failed_boots: u32,
     was_ready: bool,
@@ -85,7 +86,7 @@ impl Slot {
         self.was_ready = false;
     }
 
-    /// A life begins, or would have if the process could be started.
+    /// Begins a life, even if the process cannot be started.
     pub(crate) fn begin(&mut self) {
         self.failed_boots += 1;
         self.is_uncounted = false;
@@ -103,12 +104,12 @@ impl Slot {
         self.was_ready
     }
 
-    /// The next end of this process is not counted against the slot.
+    /// Excuses the next end of this process from being counted against the slot.
     pub(crate) fn excuse(&mut self) {
         self.is_uncounted = true;
     }
 
-    /// The process ends: what it did not send and what it did not read are lost.
+    /// Ends the process: messages that it did not send or did not read are lost.
     pub(crate) fn die(&mut self, exit: Exit) {
         if let Some(process) = self.process.take() {
             self.board = process.board;
@@ -119,8 +120,8 @@ impl Slot {
         }
     }
 
-    /// After a burial: whether what the rules say next is right. Deaths that no item is charged
-    /// with count, and one too many of them within the period ends the slot.
+    /// Checks the rules' decision after a burial. Deaths that no item is charged with count, and
+    /// one too many of them within the period ends the slot.
     pub(crate) fn judge(
         &mut self,
         effect: Option<ChildEffect>,

@@ -1,15 +1,14 @@
-//! A model of the stream that supervisors share: what the scripts in `src/store/redis/scripts` do,
-//! each of them in one step, on plain maps. `tests/redis/model.rs` compares it with the real ones.
+//! A model of the stream that supervisors share: the scripts in `src/store/redis/scripts`, each in
+//! one step, on plain maps. `tests/redis/model.rs` compares it with the real ones.
 //!
-//! It knows nothing of calls that are lost or made twice; that is its callers' business. It counts
-//! milliseconds by a clock that they set, and keeps a log of what happens to entries for those who
-//! check promises.
+//! It does not know lost or repeated calls, which its callers make. It counts milliseconds by a
+//! clock that they set, and logs the events of entries for the check of promises.
 
 use std::collections::BTreeMap;
 
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
-/// How the stream stands.
+/// The stream's state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Told {
     pub(crate) unfinished: u64,
@@ -22,35 +21,35 @@ pub(crate) struct Told {
     pub(crate) ring: EntryId,
 }
 
-/// Who holds an entry.
+/// The holder of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) owner: String,
-    /// When that was last renewed.
+    /// The time of its last renewal.
     pub(crate) at: u64,
     pub(crate) deliveries: u64,
 }
 
-/// An entry that was given up on.
+/// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Letter {
     pub(crate) number: u64,
     pub(crate) cause: String,
     pub(crate) attempts: u64,
     pub(crate) history: String,
-    /// The entry that it was.
+    /// The former entry.
     pub(crate) entry: EntryId,
     pub(crate) fields: Fields,
 }
 
-/// What a client has said last, and what it was answered.
+/// A client's last call, and its answer.
 #[derive(Debug, Clone, Default)]
 struct Memo {
     put: Option<(u64, u64, u64)>,
     settled: Option<(u64, Vec<EntryId>)>,
 }
 
-/// What is said of entries in one go.
+/// The words about entries in one call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Said {
     pub(crate) first: EntryId,
@@ -60,21 +59,21 @@ pub(crate) struct Said {
     pub(crate) failed: Vec<(EntryId, String)>,
     /// Each with its number and its cause.
     pub(crate) dead: Vec<(EntryId, u64, String)>,
-    /// Each with its number, where it goes, and what came of it.
+    /// Each with its number, its destination, and its result.
     pub(crate) results: Vec<(EntryId, u64, Option<Place>, String)>,
 }
 
-/// The stream that what came of an entry goes to, and its place there.
+/// The stream that an entry's result goes to, and its place there.
 pub(crate) type Place = (String, u64);
 
-/// What happened to an entry.
+/// An event of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// It was put, when so many were untaken and so many were allowed.
+    /// It was put, while so many were untaken and so many were allowed.
     Put(EntryId, Fields, u64, Option<u64>),
     /// It was given back, and has another name.
     Moved(EntryId, EntryId),
-    /// A supervisor took it over from another one that was not heard of so long.
+    /// A supervisor took it over from another one that was silent for so long.
     Claimed(EntryId, u64),
     Failed(EntryId, String),
     Done(EntryId),
@@ -83,25 +82,25 @@ pub(crate) enum Event {
     Revived(Letter, EntryId),
 }
 
-/// A way in which the scripts might be wrong.
+/// A possible mistake in the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// Whoever says that an entry has ended is believed.
+    /// Every word that an entry has ended is believed.
     AnyoneSettles,
     PutsWithoutMemo,
     SettlesWithoutMemo,
     /// A put that is repeated is answered with other numbers.
     NumbersAnew,
-    /// A call is only known again when no other came after it.
+    /// A repeated call is only recognized if no other came after it.
     LateCallsAnew,
-    /// Entries are taken over from whoever holds them.
+    /// Entries are taken over from living holders.
     TakesFromTheLiving,
     /// A letter is written after its entry was deleted, in the next call.
     LetterLater,
     NoRing,
     /// Failed attempts are not found when an entry is taken over.
     NoPast,
-    /// The bound is not looked at.
+    /// The bound is ignored.
     Unbounded,
 }
 
@@ -111,10 +110,10 @@ pub(crate) struct Stream {
     pub(crate) clock: u64,
     last: EntryId,
     pub(crate) entries: BTreeMap<EntryId, Fields>,
-    /// How far the group has read.
+    /// The last entry that the group has read.
     delivered: EntryId,
     pub(crate) pending: BTreeMap<EntryId, Claim>,
-    /// When each supervisor was heard of.
+    /// The time when each supervisor was last heard of.
     consumers: BTreeMap<String, u64>,
     past: BTreeMap<EntryId, String>,
     numbers: BTreeMap<EntryId, u64>,
@@ -131,7 +130,7 @@ pub(crate) struct Stream {
     unwritten: Vec<(EntryId, Letter)>,
 }
 
-/// Fields of text.
+/// Makes fields of text.
 pub(crate) fn fields(pairs: &[(&str, &str)]) -> Fields {
     let bytes = |text: &str| text.as_bytes().to_vec();
     let pairs = pairs
@@ -152,7 +151,7 @@ impl Stream {
         self.flaw == Some(flaw)
     }
 
-    /// A new name for an entry of any stream.
+    /// Returns a new name for an entry of any stream.
     fn next_id(&mut self) -> EntryId {
         let EntryId(time, place) = self.last;
         self.last = match self.clock > time {
@@ -181,12 +180,12 @@ impl Stream {
         }
     }
 
-    /// How far the doorbell was rung.
+    /// Returns the place up to which the doorbell was rung.
     pub(crate) fn rung(&self) -> EntryId {
         self.told.ring
     }
 
-    /// Whether somebody waits for room.
+    /// Returns `true` if a put waits for room.
     pub(crate) fn is_crowded(&self) -> bool {
         self.crowded.is_some()
     }
@@ -209,7 +208,7 @@ impl Stream {
         (mark, kind, lease, changes)
     }
 
-    /// A number for an item.
+    /// Returns a number for an item.
     fn next_number(&mut self) -> u64 {
         self.numbers_last += 1;
         self.numbers_last
@@ -227,8 +226,8 @@ impl Stream {
         self.consumers.iter().filter(is_other).count() as u64
     }
 
-    /// `put.lua`: how many were added of those that need room, and the number of the first that was
-    /// added. Of each put, whether it may go beyond the bound.
+    /// `put.lua`: returns how many of the puts that need room were added, and the number of the
+    /// first one. Each put says whether it may go beyond the bound.
     pub(crate) fn put(
         &mut self,
         client: &str,
@@ -271,21 +270,21 @@ impl Stream {
         ((admitted, first), self.stream_state())
     }
 
-    /// `XADD`, by somebody who is no supervisor.
+    /// `XADD`, by a program that is no supervisor.
     pub(crate) fn add(&mut self, fields: Fields) {
         let id = self.next_id();
         self.entries.insert(id, fields.clone());
         self.log.push(Event::Put(id, fields, self.untaken(), None));
     }
 
-    /// An entry was handed out so many more times, to supervisors that are gone.
+    /// Hands an entry out so many more times, to lost supervisors.
     pub(crate) fn lose(&mut self, id: EntryId, times: u64) {
         if let Some(claim) = self.pending.get_mut(&id) {
             claim.deliveries += times;
         }
     }
 
-    /// `settle.lua`: what is not the consumer's.
+    /// `settle.lua`: returns the entries that are not the consumer's.
     pub(crate) fn settle(
         &mut self,
         client: &str,
@@ -329,7 +328,7 @@ impl Stream {
                 false => lose(*id),
             }
         }
-        // An attempt may have failed that was told together with the one that did not.
+        // A failed attempt may have been reported together with the successful one.
         self.log.extend(ended.iter().map(|id| Event::Done(*id)));
         for (id, number, cause) in &said.dead {
             match is_its(self, id) && self.entries.contains_key(id) {
@@ -422,7 +421,7 @@ impl Stream {
         }
     }
 
-    /// What came for this client, after that.
+    /// Returns this client's results after that place.
     pub(crate) fn replies(&self, place: &str, after: EntryId) -> Vec<(EntryId, Fields)> {
         let place = self.replies.get(place);
         let all = place.into_iter().flatten();
@@ -430,12 +429,12 @@ impl Stream {
         new.map(|(id, fields)| (*id, fields.clone())).collect()
     }
 
-    /// `XREADGROUP ... >`: so many new entries at most.
+    /// `XREADGROUP ... >`: takes so many new entries at most.
     pub(crate) fn read(&mut self, consumer: &str, count: usize) -> Vec<Entry> {
         let new = self.entries.range(self.delivered..);
         let new = new.filter(|(id, _)| **id > self.delivered).take(count);
         let taken: Vec<(EntryId, Fields)> = new.map(|(id, one)| (*id, one.clone())).collect();
-        // Redis 7.0 has not heard of who gets nothing.
+        // Redis 7.0 does not count a consumer that gets nothing as heard of.
         if !taken.is_empty() {
             self.consumers.insert(consumer.to_owned(), self.clock);
         }
@@ -468,7 +467,7 @@ impl Stream {
         self.stream_state()
     }
 
-    /// All that is known of an entry.
+    /// Returns all that is known of an entry.
     fn known(&self, id: EntryId) -> Entry {
         let claim = self.pending.get(&id);
         let past = self.past.get(&id).filter(|_| !self.has(Flaw::NoPast));
@@ -481,7 +480,7 @@ impl Stream {
         }
     }
 
-    /// `maintain.lua`: what is the consumer's, what it has taken over, and how many others there are.
+    /// `maintain.lua`: returns the consumer's entries, those taken over, and the number of others.
     pub(crate) fn maintain(
         &mut self,
         consumer: &str,
@@ -522,8 +521,8 @@ impl Stream {
         (mine, taken, self.stream_state(), others)
     }
 
-    /// `adopt.lua`: all that is known of entries that the consumer holds; of each, which number is
-    /// not to be its own, and 0 if any will do.
+    /// `adopt.lua`: returns all that is known of entries that the consumer holds. Each comes with
+    /// the number that it must not have, or 0 if any will do.
     pub(crate) fn adopt(&mut self, consumer: &str, ids: &[(EntryId, Option<u64>)]) -> Vec<Entry> {
         let mut known = Vec::new();
         for (id, unwanted) in ids {
@@ -541,7 +540,7 @@ impl Stream {
         known
     }
 
-    /// `release.lua`: how many were given back.
+    /// `release.lua`: returns the number of entries given back.
     pub(crate) fn release(&mut self, consumer: &str, ids: &[EntryId]) -> (u64, Told) {
         let mut released = 0;
         for id in ids {
@@ -568,7 +567,7 @@ impl Stream {
         (released, self.stream_state())
     }
 
-    /// `revive.lua`: whether there was such a letter.
+    /// `revive.lua`: returns `true` if there was such a letter.
     pub(crate) fn revive(&mut self, letter: EntryId) -> bool {
         let Some(letter) = self.letters.remove(&letter) else {
             return false;
@@ -596,8 +595,8 @@ impl Stream {
     }
 }
 
-/// Whether a call was made before. A client's calls count up, and it waits for each answer: what
-/// comes later with an older number is a request that went astray on its way.
+/// Returns `true` if a call was made before. A client's calls count up, and it waits for each
+/// answer, so a later one with an older number is a stray request.
 fn is_old(before: u64, call: u64, flaw: Option<Flaw>) -> bool {
     match flaw == Some(Flaw::LateCallsAnew) {
         true => before == call,

@@ -1,28 +1,28 @@
-//! What really happened and what was promised, kept apart from everything that is tested. A promise
-//! is what somebody was told: that his put was accepted, that an item is done or dead, that all is
-//! settled; or that an attempt failed. It must hold for ever; only a power failure without a sync
-//! after the promise, in the mode that does not sync each commit, may break it.
+//! The real events and the promises, kept apart from everything that is tested. A promise is a
+//! report to a caller: that a put was accepted, that an item is done or dead, that all is settled;
+//! or that an attempt failed. It must hold for ever. Only a power failure without a sync after the
+//! promise, in the mode that does not sync each commit, may break it.
 //!
-//! What nobody was told is not promised: an item may be done again, and an attempt be forgotten, if
-//! the supervisor ends before the record of it is durable. So an item is begun at most
-//! `max_attempts` times for each time it was revived, and once more for each end of a supervisor.
+//! An unreported fact is not promised: an item may be done again, and an attempt be forgotten, if
+//! the supervisor ends before the record is durable. So an item is begun at most `max_attempts`
+//! times for each time it was revived, and once more for each end of a supervisor.
 
 use dishrack_core::ledger::{DeadLetter, Handed, ItemId, Token};
 
 use crate::disk::{End, Lines};
 use crate::envelope::Envelope;
 
-/// One put, whatever became of it.
+/// One put, and its fate.
 #[derive(Debug, Clone, Default)]
 struct Item {
-    /// The step in which somebody was told that it is accepted.
+    /// The step in which its acceptance was reported.
     put_told: Option<u64>,
     end_told: Option<(End, u64)>,
-    /// It is done, for this supervisor, and nobody was told.
+    /// True if it is done for this supervisor, without a report.
     is_quiet: bool,
-    /// The last failed attempt that somebody was told of.
+    /// The last failed attempt that was reported.
     retry_told: Option<(u32, u64)>,
-    /// Entries in its history, and how many do not count any more.
+    /// The entries in its history, and the number of them that do not count any more.
     failures: u32,
     forgiven: u32,
 }
@@ -32,12 +32,12 @@ pub(crate) struct Truth {
     items: Vec<Item>,
     /// Deliveries of cancelled items.
     revoked: Vec<Token>,
-    /// When the disk was synced last, if it does that only now and then.
+    /// The time of the disk's last sync, if it syncs only now and then.
     pub(crate) synced: u64,
 }
 
 impl Truth {
-    /// A number that no other put has.
+    /// Returns a new number for a put.
     pub(crate) fn new_number(&mut self) -> u64 {
         self.items.push(Item::default());
         self.items.len() as u64 - 1
@@ -64,7 +64,7 @@ impl Truth {
         assert_eq!(handed.attempt, item.failures + 1, "attempts of {number}");
     }
 
-    /// An attempt failed, or the item was cancelled.
+    /// Notes that an attempt failed, or the item was cancelled.
     pub(crate) fn failed(&mut self, number: u64) {
         self.item(number).failures += 1;
     }
@@ -77,7 +77,7 @@ impl Truth {
         self.revoked.contains(&token)
     }
 
-    /// It was acknowledged by a store: it is done, and nobody is told.
+    /// Notes an acknowledgement by a store: the item is done without a report.
     pub(crate) fn ended_quietly(&mut self, number: u64) {
         let item = self.item(number);
         assert!(!item.is_quiet && item.end_told.is_none(), "two ends");
@@ -93,7 +93,7 @@ impl Truth {
 
     pub(crate) fn retry_told(&mut self, number: u64, attempt: u32, step: u64) {
         let item = self.item(number);
-        // It may be done by now: who acknowledges by a store waits for nothing durable.
+        // It may be done by now: an acknowledgement by a store does not wait for the disk.
         assert!(attempt <= item.failures, "attempt {attempt} did not fail");
         let before = item.retry_told.replace((attempt, step));
         let is_new = before.is_none_or(|(before, _)| before < attempt);
@@ -135,7 +135,7 @@ impl Truth {
         item.forgiven = item.failures;
     }
 
-    /// Somebody was told that all is settled.
+    /// Checks the report that all is settled.
     pub(crate) fn joined(&self) {
         for (item, number) in self.items.iter().zip(0..) {
             let is_ended = item.end_told.is_some() || item.is_quiet;
@@ -144,8 +144,8 @@ impl Truth {
         }
     }
 
-    /// What a supervisor found when it began: no promise may be broken. `is_excused`: power failed,
-    /// and commits are not synced one by one.
+    /// Checks that the state that a supervisor found breaks no promise. `is_excused` is true if
+    /// power failed, and commits are not synced one by one.
     pub(crate) fn recovered(&mut self, lines: &Lines, is_excused: bool, step: u64) {
         self.revoked.clear();
         let synced = self.synced;
@@ -155,7 +155,7 @@ impl Truth {
             is_there[usize::try_from(line.number).expect("few items")] = Some(line);
         }
         for ((item, line), number) in self.items.iter_mut().zip(is_there).zip(0..) {
-            // What is done and was told to nobody may have to be done again.
+            // An item that is done without a report may have to be done again.
             item.is_quiet = false;
             let Some(line) = line else {
                 let told = item.put_told.filter(|told| !may_break(*told));
@@ -179,19 +179,19 @@ impl Truth {
                 assert!(may_break(told), "item {number}: a failure is forgotten");
                 item.retry_told = None;
             }
-            // An end that was read again is as good as told.
+            // An end that was read again is as good as reported.
             if let Some(end) = line.end {
                 item.end_told.get_or_insert((end, step));
             }
         }
     }
 
-    /// When all is over: everything that was told accepted has its end.
+    /// Checks the end of the run: every accepted item has its end.
     pub(crate) fn check_end(&self) {
         self.joined();
     }
 
-    /// Which item of the disk somebody may want to know of.
+    /// Returns an item of the disk to be asked for.
     pub(crate) fn some_id(&self, number: u64) -> ItemId {
         ItemId(number % (self.items.len() as u64 + 2))
     }

@@ -1,5 +1,5 @@
-//! The world: whose turn it is, and what the turns of producers, joiners, the journal and the
-//! operator are. Time passes only when the world says so.
+//! The world: the order of turns, and the turns of producers, joiners, the journal and the
+//! operator. Time passes only when the world says so.
 
 mod pool;
 mod queue;
@@ -34,19 +34,19 @@ pub(crate) struct World {
     is_calm: bool,
     plant: Option<Plant>,
     pub(crate) coverage: Coverage,
-    /// What happened, if somebody wants to know.
+    /// The events, if they are wanted.
     pub(crate) trace: Option<Vec<String>>,
 }
 
-/// How a supervisor ends without wanting to.
+/// The ways in which a supervisor ends unexpectedly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Crash {
-    /// It is killed: what it wrote is with the system.
+    /// It is killed, and the system keeps its writes.
     Process,
     Power,
 }
 
-/// Says what happens, if anybody listens.
+/// Notes an event, if they are wanted.
 macro_rules! note {
     ($world:expr, $($what:tt)+) => {
         if let Some(trace) = &mut $world.trace {
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// Lives through all of it. Panics when a promise is broken.
+    /// Runs the world to its end. Panics when a promise is broken.
     pub(crate) fn run(&mut self) {
         note!(self, "{:?}", self.plan);
         self.begin_pool();
@@ -115,7 +115,7 @@ impl World {
         self.check();
     }
 
-    /// What must hold after every step.
+    /// Checks the invariants after every step.
     fn check(&mut self) {
         self.pump();
         let ledger = &self.life.dispatcher.ledger;
@@ -166,8 +166,8 @@ impl World {
         }
     }
 
-    /// Everything in memory is gone, and the workers with it; the next supervisor begins with what
-    /// is on the disk.
+    /// Loses everything in memory, with the workers. The next supervisor begins with the disk's
+    /// content.
     fn crash(&mut self, crash: Crash) {
         note!(self, "supervisor ends: {crash:?}");
         self.coverage.supervisor_crashes += 1;
@@ -192,7 +192,7 @@ impl World {
         self.begin_again(crash == Crash::Power);
     }
 
-    /// The next supervisor begins with what is on the disk.
+    /// Begins the next supervisor with the disk's content.
     fn begin_again(&mut self, has_lost_power: bool) {
         let is_excused = has_lost_power && !self.plan.is_full;
         self.truth
@@ -213,7 +213,7 @@ impl World {
         self.begin_pool();
     }
 
-    /// The supervisor was stopped and exits: what was recorded is written first.
+    /// Ends a stopped supervisor, which writes all records first.
     fn end_in_order(&mut self) {
         note!(self, "supervisor exits");
         self.coverage.stopped_in_order += 1;
@@ -236,7 +236,7 @@ impl World {
         self.begin_again(false);
     }
 
-    /// Half of a transaction reaches the disk.
+    /// Writes half of a transaction to the disk.
     fn tear(&mut self, records: Vec<Record<Envelope>>) {
         let mut changes = self.life.book.changes(&records).expect("sound records");
         changes.truncate(changes.len() / 2);

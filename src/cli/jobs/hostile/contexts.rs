@@ -7,13 +7,13 @@ pub(super) struct Context {
     prints: Prints,
 }
 
-/// What a script prints, with the item in place of `{}`.
+/// The output of a script, with the item in place of `{}`.
 #[derive(Debug)]
 enum Prints {
-    /// What depends on the item in a way of its own.
+    /// Any output that depends on the item.
     Something,
     Text(&'static str),
-    /// Without the newlines at the end of the item, which no substitution keeps.
+    /// The item without the newlines at its end, which no substitution keeps.
     Trimmed(&'static str),
 }
 
@@ -39,7 +39,7 @@ const fn prints(script: &'static str, prints: Prints) -> Context {
     Context { script, prints }
 }
 
-/// Where a place can stand.
+/// The contexts in which a place is accepted.
 pub(super) const ACCEPTED: &[Context] = &[
     // Words and quotes.
     prints("printf '%s' {}", Text("{}")),

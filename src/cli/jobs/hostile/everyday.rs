@@ -1,8 +1,8 @@
-//! Scripts of every day, none of which may be refused.
+//! Everyday scripts, none of which may be refused.
 
 use super::read;
 
-/// What a cautious reader could take for something else.
+/// Scripts that a cautious reader could mistake.
 const TAKEN: &[&str] = &[
     "echo eval {} trap {} sh {}",
     "echo sed {} awk {}",
@@ -76,7 +76,7 @@ const TAKEN: &[&str] = &[
     "printf '%s\\n' {} \"${x:-a}\" \"${x%.c}\" ${#x} $? $$ $# $! $@",
 ];
 
-/// What people write.
+/// Common scripts.
 const EVERYDAY: &[&str] = &[
     "gzip -9 {}",
     "gzip -dc {} | wc -c",

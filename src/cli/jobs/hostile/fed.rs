@@ -1,9 +1,8 @@
-//! Places whose value reaches a command on its stdin: those that may be run there are refused, and no
-//! other is.
+//! Places that reach a command's stdin: those that may be run there are refused, and no others.
 
 use super::{Chance, MADE, Shell, clear, read, values};
 
-/// Places that may reach what runs its stdin.
+/// Places that may reach a command that runs its stdin.
 const FED: &[&str] = &[
     // A here-document or here-string of a compound command.
     "{ sh; } <<E\n{}\nE\n",
@@ -156,7 +155,7 @@ fn no_place_reaches_a_command_that_may_run_its_stdin() {
     assert!(taken.is_empty(), "{}:\n{}", taken.len(), taken.join("\n"));
 }
 
-/// Commands that run what they read, or hand it on to one that does.
+/// Commands that run their input, or pass it to one that does.
 const READERS: [&str; 20] = [
     "sh",
     "sh -s",
@@ -180,7 +179,7 @@ const READERS: [&str; 20] = [
     "{ IFS= read -r l; eval \"$l\"; }",
 ];
 
-/// Commands that run nothing that they read or are given.
+/// Commands that run neither their input nor their arguments.
 const HARMLESS: [&str; 17] = [
     "cat",
     "cat",
@@ -201,10 +200,10 @@ const HARMLESS: [&str; 17] = [
     "sh -c :",
 ];
 
-/// Scripts in which something is fed, and something runs what it reads, made at random.
+/// Makes scripts at random, in which something is fed, and something runs what it reads.
 struct Scripts {
     chance: Chance,
-    /// How many here-documents wait for a newline.
+    /// The number of here-documents that wait for a newline.
     waiting: usize,
 }
 
@@ -219,7 +218,7 @@ impl Scripts {
         text
     }
 
-    /// What ends before a `)` or a backquote: no here-document waits there.
+    /// Returns a piece that may stand before a `)` or a backquote: no here-document waits there.
     fn closed(&mut self, depth: usize) -> String {
         let outer = std::mem::take(&mut self.waiting);
         let mut text = self.list(depth);

@@ -53,7 +53,7 @@ pub(super) const HOSTILE: &[&[u8]] = &[
     b"{}",
 ];
 
-/// Those which do nothing even where a script runs the words that they are split into.
+/// Items that do nothing even if a script runs the words into which they are split.
 pub(super) const UNSPLIT: &[&[u8]] = &[
     b"$(touch PWNED)",
     b"`touch PWNED`",

@@ -1,10 +1,11 @@
-//! Scripts in which a value would be evaluated, or that shells do not read alike: what is said of them.
+//! Scripts that would evaluate a value, or that shells read differently, with the messages about
+//! them.
 
 use super::{read, values};
 use crate::jobs::shell::Script;
 use crate::jobs::template::Template;
 
-/// Scripts, and what stands in the complaint.
+/// Scripts, with a part of the error message.
 const REFUSED: &[(&str, &str)] = &[
     // Evaluated.
     ("echo $(( {} ))", "stands in arithmetic"),
@@ -323,7 +324,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("cat <\\\n<E {}\nE\n", "cut in two by a line's end"),
 ];
 
-/// With `--json` the two halves of an option and its argument may be any members.
+/// With `--json`, any two members may become the halves of an option and its argument.
 #[test]
 fn members_cannot_become_an_operator_of_test_and_its_name() {
     let read = |script: &str| Script::read(&Template::parse(&[script.into()], true));
@@ -360,7 +361,7 @@ fn places_where_a_value_would_be_evaluated_are_refused_with_what_to_write_instea
     assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n"));
 }
 
-/// What is said of scripts without a place that end where an item would be no argument.
+/// The error messages for scripts without a place that end where an item would be no argument.
 #[test]
 fn an_item_is_appended_to_the_arguments_of_a_command_only() {
     let append = |script: &str| {

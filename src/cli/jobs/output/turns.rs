@@ -1,23 +1,23 @@
-//! PURE: things that come in any order and are wanted in that of their items.
+//! PURE: brings things into the order of their items.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use dishrack_core::ledger::ItemId;
 
-/// What has come and waits for its turn.
+/// Things that wait for their turn.
 #[derive(Debug)]
 pub(super) struct Turns<T> {
-    /// Items of earlier runs, and how many turns each of them is to have yet.
+    /// Items of earlier runs, with the number of turns that each still has.
     old: BTreeMap<ItemId, usize>,
     /// The first new item that has not had its turn.
     next: ItemId,
-    /// In the order in which they came.
+    /// In the order of their arrival.
     waiting: BTreeMap<ItemId, VecDeque<T>>,
 }
 
 impl<T> Turns<T> {
-    /// These items, which were accepted before, each as often as it is named, and then all new ones:
-    /// those after `accepted`.
+    /// Makes the turns: first these items, which were accepted before, each as often as it is
+    /// named; then all new ones, which come after `accepted`.
     pub(super) fn new(items: impl IntoIterator<Item = ItemId>, accepted: u64) -> Self {
         let mut old = BTreeMap::new();
         for id in items {
@@ -34,7 +34,7 @@ impl<T> Turns<T> {
         self.old.keys().next().copied().unwrap_or(self.next)
     }
 
-    /// Whether it is this item's turn.
+    /// Returns `true` if it is this item's turn.
     pub(super) fn is_at(&self, id: ItemId) -> bool {
         self.turn() == id
     }
@@ -43,7 +43,7 @@ impl<T> Turns<T> {
         self.waiting.entry(id).or_default().push_back(thing);
     }
 
-    /// The thing whose turn it is, if it has come.
+    /// Returns the thing whose turn it is, if it has come.
     pub(super) fn next(&mut self) -> Option<T> {
         let turn = self.turn();
         let things = self.waiting.get_mut(&turn)?;
@@ -59,7 +59,7 @@ impl<T> Turns<T> {
         Some(thing)
     }
 
-    /// What waits for items that will not come any more, in order.
+    /// Returns the things that wait for items that will not come any more, in order.
     pub(super) fn rest(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::take(&mut self.waiting).into_values().flatten()
     }

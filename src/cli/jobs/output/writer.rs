@@ -1,4 +1,4 @@
-//! Copying output: as it is, with a mark before each line, or as JSON events. Piece by piece.
+//! Copies output piece by piece: as it is, with a mark before each line, or as JSON events.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -15,20 +15,20 @@ use crate::jobs::spool::Stream;
 use crate::observe::micros;
 use dishrack_core::ledger::ItemId;
 
-/// An output of at most this size is taken into memory as a whole.
+/// The largest output that is read into memory as a whole.
 const SMALL_BYTES: u64 = 64 * 1024;
 
-/// What stands before each line.
+/// The mark before each line.
 #[derive(Debug, Clone)]
 pub(super) enum Mark {
     None,
-    /// It says whose line it is.
+    /// Names the line's item.
     Tag(Vec<u8>),
-    /// It is of an attempt that did not count, and goes to stderr.
+    /// Names the item of an attempt that did not count. The line goes to stderr.
     Failed(Vec<u8>),
 }
 
-/// Whose output it is.
+/// The attempt that an output belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Label<'a> {
     pub(super) id: ItemId,
@@ -46,7 +46,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// From here to the end.
+    /// Makes a piece from here to the end of the file.
     pub(super) fn rest(file: File, from: u64) -> io::Result<Self> {
         let length = file.metadata()?.len().saturating_sub(from);
         Ok(Piece { file, from, length })
@@ -68,7 +68,7 @@ impl Piece {
     }
 }
 
-/// Where it goes.
+/// The destinations.
 pub(super) struct Writer {
     out: Out,
     format: Format,
@@ -79,7 +79,7 @@ impl Writer {
         Writer { out, format }
     }
 
-    /// Whether it was taken: stderr may have no room. A file that cannot be read is told.
+    /// Copies the piece. Returns `false` if stderr had no room. Reports a file that cannot be read.
     ///
     /// # Errors
     /// Stdout cannot be written.
@@ -103,10 +103,10 @@ impl Writer {
         }
         let is_for_stderr = stream == Stream::Stderr || matches!(mark, Mark::Failed(_));
         if is_for_stderr {
-            // So that both come in order where they go to the same place.
+            // Both may go to the same place, so this keeps them in order.
             self.out.flush()?;
             let copied = copy(from, length, mark, &mut screen::Stream::Err);
-            // Where its reader has gone there is nobody to tell.
+            // If the reader of stderr is gone, the failure cannot be reported.
             return Ok(match copied {
                 Ok(()) => true,
                 Err(error) => error.kind() == io::ErrorKind::BrokenPipe,
@@ -143,7 +143,7 @@ impl Writer {
             if rest.is_empty() {
                 return Ok(());
             }
-            // A letter that is cut in two waits for its other half.
+            // A character that is cut in two waits for its other half.
             let whole = match str::from_utf8(&rest) {
                 Err(error) if error.error_len().is_none() && count > 0 => error.valid_up_to(),
                 _ => rest.len(),
@@ -161,7 +161,7 @@ impl Writer {
     }
 }
 
-/// What is no text goes as base64.
+/// Makes the event. Bytes that are no UTF-8 go as base64.
 fn event(label: &Label<'_>, stream: Stream, bytes: &[u8]) -> Value {
     let mut event = json!({
         "event": "output", "item": label.item, "number": label.id.0, "attempt": label.attempt,
@@ -204,7 +204,7 @@ fn copy(mut from: impl Read, length: u64, mark: &Mark, to: &mut dyn Write) -> io
     }
 }
 
-/// A line may be longer than any memory.
+/// Copies in pieces, because a line may be longer than the memory.
 fn copy_lines(from: impl Read, mark: &[u8], ends_last: bool, to: &mut dyn Write) -> io::Result<()> {
     let mut from = BufReader::with_capacity(64 * 1024, from);
     let (mut is_at_begin, mut lines) = (true, Vec::new());

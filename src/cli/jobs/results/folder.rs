@@ -1,6 +1,6 @@
-//! A folder into which others may write as well: what is opened, made, linked and removed in it goes by
-//! its descriptor, and no link in it is followed. So whatever is put into the place of a folder or a
-//! file meanwhile, nothing elsewhere is read or changed. What the files are, this does not know.
+//! A folder into which others may write as well. Files in it are opened, made, linked and removed
+//! by its descriptor, and no link in it is followed. So even if a folder or a file is replaced
+//! meanwhile, nothing elsewhere is read or changed. It does not know what the files are.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read};
@@ -21,12 +21,12 @@ pub(super) struct Folder {
     path: PathBuf,
 }
 
-/// How a folder is opened.
+/// The flags to open a folder.
 const AS_FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
 
-/// The modes that the umask takes from.
+/// The mode before the umask.
 const OPEN_TO_ALL: Mode = Mode::from_raw_mode(0o777);
 const SHARED: Mode = Mode::from_raw_mode(0o666);
 
@@ -40,7 +40,7 @@ impl Folder {
         })
     }
 
-    /// The folder of this name in it, which is made if nothing is there.
+    /// Opens the folder of this name in it, and makes it if nothing is there.
     ///
     /// # Errors
     /// Something else is there, a link to a folder for example, or it is another user's.
@@ -71,9 +71,9 @@ impl Folder {
         }
     }
 
-    /// What a file in it holds. `None` where nothing is there, or nothing that is a file.
+    /// Reads a file in it. Returns `None` if nothing is there, or nothing that is a file.
     pub(super) fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-        // A named pipe in its place is no reason to wait.
+        // Opening a named pipe in its place must not wait.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file: File = match openat(&self.file, name, flags, Mode::empty()) {
             Ok(file) => file.into(),
@@ -88,7 +88,7 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    /// A new file, with the mode that new files have, instead of what is there.
+    /// Makes a new file, with the mode of new files, in place of the old one.
     pub(super) fn create(&self, name: &str) -> io::Result<File> {
         self.remove(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -103,7 +103,7 @@ impl Folder {
         }
     }
 
-    /// Removes the folder of this name in it, unless something is left there.
+    /// Removes the folder of this name in it, if it is empty.
     pub(super) fn remove_if_empty(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.file, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => Ok(()),
@@ -115,16 +115,16 @@ impl Folder {
         Ok(renameat(&self.file, from, &self.file, to)?)
     }
 
-    /// Puts an open file of ours under this name, with this mode, instead of what is there.
+    /// Puts an open file of this program under this name, with this mode, in place of the old one.
     pub(super) fn put(&self, mut from: &File, name: &str, mode: &Permissions) -> io::Result<()> {
         self.remove(name)?;
-        // Before it has a name that others know.
+        // Before the file has its public name.
         from.set_permissions(mode.clone())?;
-        // The very file that is open, whatever its path leads to by now.
+        // The very file that is open, even if its path leads elsewhere by now.
         let own = path_of(from);
         match linkat(CWD, &*own, &self.file, name, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => Ok(()),
-            // On another file system, or one without links.
+            // The files are on different file systems, or on one without links.
             Err(_) => io::copy(&mut from, &mut self.create(name)?).map(drop),
         }
     }
@@ -141,7 +141,7 @@ mod tests {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
-    /// A folder with `1` in it, and a place elsewhere with a file that is its owner's alone.
+    /// Makes a folder with `1` in it, and another folder with a private file.
     fn begin() -> (tempfile::TempDir, Folder, PathBuf) {
         let parent = tempfile::tempdir().unwrap();
         let elsewhere = parent.path().join("elsewhere");
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_folder_of_another_user_is_refused() {
         if !geteuid().is_root() {
-            // Nobody else can give a folder away.
+            // Only root can give a folder away.
             return;
         }
         let (parent, _, _) = begin();

@@ -1,5 +1,5 @@
-//! A world of one process and one channel that does what the state machine says, as the watching
-//! thread would, and checks that what it says makes sense. It knows no real process.
+//! A world of one process and one channel that carries out the state machine's effects, like the
+//! watching thread, and checks them. It knows no real process.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{any_spec, config, exit, ms};
 
-/// What the world does next.
+/// The next event of the world.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     GetReady,
@@ -22,7 +22,7 @@ enum Event {
     AskToKill,
 }
 
-/// How the world answers what it is told meanwhile.
+/// The world's answers to what it is told meanwhile.
 #[derive(Debug, Clone, Copy)]
 struct Fate {
     start_fails: bool,
@@ -142,8 +142,8 @@ impl World {
         self.tell(event);
     }
 
-    /// Stops the worker in the rudest world: it ends only when it is killed, and something keeps
-    /// its channel open. Four deadlines are more than any life has left.
+    /// Stops the worker in the rudest world: it ends only when it is killed, and its channel stays
+    /// open. Four deadlines are more than any life has left.
     fn stop(&mut self) {
         self.ask(ChildEvent::StopAsked);
         for _ in 0..4 {

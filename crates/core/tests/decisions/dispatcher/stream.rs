@@ -1,4 +1,4 @@
-//! The dispatcher over a stream that others share: who is answered when, and what is taken for whom.
+//! The dispatcher over a shared stream: the order of answers, and the items that are taken.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn stream_state(unfinished: u64, done: u64) -> StreamState {
     }
 }
 
-/// What the fetcher takes next: how many, whether it waits for them, the question.
+/// Returns the fetcher's next take: the number of items, true if it waits for them, the question.
 fn take(dispatcher: &mut Table) -> (usize, bool, u64) {
     match dispatcher.next_taking(false) {
         Taking::Take {
@@ -79,7 +79,7 @@ fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
     assert_eq!((count, waits), (1, false));
     took(&mut dispatcher, Vec::new(), question);
     assert_eq!(dispatcher.end_of_gets(), Some(Refusal::Closed));
-    // What comes back from others is still worked on, if somebody is there.
+    // Items that others gave back are still worked on, if there is a worker.
     assert!(take(&mut dispatcher).1, "now it waits");
 }
 
@@ -138,7 +138,7 @@ fn one_item_is_brought_for_a_loop_without_a_worker() {
     assert_eq!(dispatcher.ledger.ready(), 1);
 }
 
-/// A dispatcher whose worker holds the items up to this one.
+/// Makes a dispatcher whose worker holds the items up to this one.
 fn busy(max_attempts: u32, items: u64) -> (Table, Handed) {
     let options = Options {
         max_attempts,

@@ -1,5 +1,5 @@
-//! Many items at once: one word that acknowledges a run of deliveries, one turn that hands out many,
-//! and who is woken for few.
+//! Many items at once: one word that acknowledges a run of deliveries, one turn that hands out
+//! many, and the wake-ups for few.
 
 use std::time::Duration;
 
@@ -33,8 +33,7 @@ fn deliveries(ledger: &mut Bytes) -> Vec<Handed> {
     std::iter::from_fn(|| ledger.poll_delivery()).collect()
 }
 
-/// A worker whose items were tiny until now, and which has nothing; `seen`: it can be
-/// watched.
+/// Joins an idle worker whose items were tiny until now. `seen` is true if it can be watched.
 fn warm(ledger: &mut Bytes, credit: Credit) -> HolderId {
     let worker = ledger.join_worker(credit);
     for _ in 0..12 {
@@ -153,7 +152,7 @@ fn a_delivery_that_is_held_for_long_is_found_again() {
     assert!(ledger.is_finished());
 }
 
-/// A worker that is fast and has two items, and one that is idle.
+/// Joins a fast worker that has two items, and an idle one.
 fn fast_and_idle(credit: Credit) -> (Bytes, HolderId, HolderId) {
     let mut ledger = unbounded();
     let fast = warm(&mut ledger, credit);
@@ -204,7 +203,7 @@ fn a_worker_that_cannot_be_seen_is_not_relied_on() {
     assert_eq!(ledger.poll_delivery().map(|one| one.holder), Some(idle));
 }
 
-/// Two ledgers with the same history, of which one hands out in turns.
+/// Two ledgers have the same history, and one of them hands out in turns.
 fn a_turn_hands_out_what_polling_would() {
     let steps = prop::collection::vec((0..3_u8, 0..40_u8, 0..70_000_usize), 1..60);
     proptest!(|(steps in steps, workers in 1..4_usize, quota in 1..200_u64)| {
@@ -245,7 +244,7 @@ fn a_turn_hands_out_what_polling_would() {
     });
 }
 
-/// A worker with six items of a millisecond, and whether another one is idle.
+/// Joins a worker with six items of a millisecond, and perhaps an idle one.
 fn hoarder(has_idle: bool) -> (Bytes, HolderId, Vec<Handed>) {
     let mut ledger = unbounded();
     let worker = ledger.join_worker(Credit::adaptive());

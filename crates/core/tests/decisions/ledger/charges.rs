@@ -1,5 +1,4 @@
-//! Who is charged with what: failed and lost attempts apart, nobody for what the machine lacks or a stop
-//! has ended.
+//! The charges: failed and lost attempts apart, and none for a shortage of the machine or a stop.
 
 use std::time::Duration;
 
@@ -53,7 +52,7 @@ fn commands(max_attempts: u32) -> Bytes {
     })
 }
 
-/// A worker that is handed one item at a time.
+/// Joins a worker that is handed one item at a time.
 fn worker(ledger: &mut Bytes) -> HolderId {
     ledger.join_worker(Credit::single())
 }
@@ -64,7 +63,7 @@ fn one(ledger: &mut Bytes) -> Handed {
         .expect("it waits, and somebody is idle")
 }
 
-/// The next item's attempt ends so, and another one follows. What is left is in `counts`.
+/// Ends the next item's attempt so, and another one follows. `counts` has the rest.
 fn fail(ledger: &mut Bytes, blame: Blame) {
     let handed = one(ledger);
     let answer = ledger.handle_nack(handed.token, blame, None, NO_TIME);
@@ -161,7 +160,7 @@ fn what_cannot_change_is_tried_once() {
     assert_eq!((ledger.counts().dead, ledger.counts().retries), (1, 0));
 }
 
-/// The item could not be begun.
+/// Reports that the item could not be begun.
 fn lacks(ledger: &mut Bytes, handed: Handed, now: Duration) {
     let answer = ledger.handle_shortage(handed.token, "no process".into(), now);
     assert_eq!(answer, Ok(()));
@@ -173,7 +172,7 @@ fn done(ledger: &mut Bytes, handed: Handed) {
     assert_eq!(answer, Ok(()));
 }
 
-/// The time that the ledger waits for, at which it is told that time has passed.
+/// Passes the time for which the ledger waits, and returns it.
 fn pass(ledger: &mut Bytes) -> Duration {
     let at = ledger.poll_timeout().expect("it waits for something");
     ledger.handle_timeout(at);
@@ -213,7 +212,7 @@ fn a_shortage_is_told_once_and_when_it_is_over() {
     let mut last = pass(&mut ledger);
     let handed = one(&mut ledger);
     lacks(&mut ledger, handed, last);
-    // From now on there is room, and nobody ends.
+    // From now on there is room, and no item ends.
     let mut begun = 0;
     while ledger.poll_notice().is_none() {
         begun += deliver(&mut ledger).len();
@@ -260,7 +259,7 @@ fn each_end_makes_room_for_two() {
     assert_eq!(deliver(&mut ledger).len(), 4);
 }
 
-/// Where three of eight find room.
+/// Three of eight items find room.
 fn a_lasting_shortage_of_some_is_one_shortage() {
     let mut ledger = commands(1);
     for _ in 0..8 {
@@ -398,7 +397,7 @@ fn without_a_stop_the_attempt_is_lost_after_all() {
     assert_eq!(ledger.poll_timeout(), None);
 }
 
-/// It says itself that it has failed, so where no stop comes that is final.
+/// The command itself says that it failed, so that is final unless a stop comes.
 fn an_exit_code_that_says_so_is_of_a_stop_too() {
     let asked = || {
         let (signal, what) = (SIGTERM, Exit::Exited(143).to_string());

@@ -1,5 +1,5 @@
-//! A ledger with a journal: what waits until it is durable, and what is left when it fails; and
-//! items that are cancelled, revived, or recovered from an earlier run.
+//! A ledger with a journal: reports that wait until they are durable, and the rest after a failure;
+//! and items that are cancelled, revived, or recovered from an earlier run.
 
 use std::iter;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn journaled() -> Bytes {
     Ledger::resume(Options::default(), Recovered::default())
 }
 
-/// Writes all there is, and says how many records there were.
+/// Writes everything, and returns the number of records.
 fn write(ledger: &mut Bytes) -> usize {
     let write = ledger.poll_write().expect("there is something to write");
     ledger.handle_written(write.number);
@@ -202,7 +202,7 @@ fn a_queue_whose_journal_failed_is_never_finished() {
     assert!(!ledger.is_finished());
 }
 
-/// Of five items the second and the fourth are left, and of the others one is dead.
+/// Recovers five items, of which the second and the fourth are left, and one of the others is dead.
 fn recovered() -> Recovered<Vec<u8>> {
     let left = |id, failures: u32| Unfinished {
         id: ItemId(id),
@@ -377,7 +377,7 @@ fn a_nack_may_name_its_own_rest() {
     assert_eq!(ledger.poll_timeout(), Some(Duration::from_millis(2500)));
 }
 
-/// Each is in the same write as what it tells of, so that neither is known without the other.
+/// Each attempt is in the same write as its report, so that neither is known without the other.
 fn attempts_are_kept_with_their_end_until_they_are_shown() {
     let mut ledger = journaled();
     ledger.handle_keep_attempts();

@@ -1,6 +1,6 @@
-//! What the ledger should do, said again in the plainest way: a map from item to place, and a list
-//! of records. Every call goes to both, and their answers are compared. It knows nothing of how
-//! turns are taken, only who may be handed an item and which item comes next.
+//! A model of the ledger in the plainest way: a map from item to place, and a list of records.
+//! Every call goes to both, and their answers are compared. It does not know turns, only the
+//! permitted holders and the next item.
 
 mod comparison;
 mod trouble;
@@ -57,11 +57,11 @@ struct Holder {
     is_told_worn: bool,
 }
 
-/// What was recorded, and how far it got.
+/// The records, and their progress.
 #[derive(Debug, Default)]
 struct Journal {
     records: Vec<Record<Load>>,
-    /// How many of them were taken in writes, and how many are durable.
+    /// The number of records taken in writes, and the number that are durable.
     taken: usize,
     durable: usize,
     /// The number of the write under way.
@@ -81,7 +81,7 @@ pub(super) struct Model {
     holders: BTreeMap<HolderId, Holder>,
     /// Deliveries that are not settled, oldest first.
     pub(super) leases: Vec<Handed>,
-    /// Deliveries of cancelled items, of which their holders did not speak yet.
+    /// Deliveries of cancelled items, whose holders have not spoken yet.
     revoked: Vec<Handed>,
     tokens: HashSet<Token>,
     /// Those handed out to a `get`.
@@ -90,7 +90,7 @@ pub(super) struct Model {
     pub(super) stale: Vec<Token>,
     /// Holders that left are still named now and then.
     pub(super) known: Vec<HolderId>,
-    /// Dead letters that were told and not revived.
+    /// Dead letters that were reported and not revived.
     pub(super) letters: Vec<DeadLetter<Load>>,
     journal: Journal,
     getters: usize,
@@ -100,7 +100,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// With a journal if there is something, or nothing, that it knows.
+    /// Makes a model. With `recovered`, which may be empty, it has a journal.
     pub(super) fn new(options: Options, recovered: Option<Recovered<Load>>) -> Self {
         let items = recovered.as_ref().map(recovered_items);
         Model {
@@ -138,7 +138,7 @@ impl Model {
         }
     }
 
-    /// After a failure of the journal nothing new is ever told.
+    /// Expects this report. After a failure of the journal nothing new is ever reported.
     fn expect_report(&mut self, report: Report<Load, u64>) {
         let after = match self.journal.is_broken {
             true => usize::MAX,
@@ -184,7 +184,7 @@ impl Model {
             is_single,
             is_open: true,
             taken: 0,
-            // No deliveries at all are taken as one.
+            // A quota of no deliveries counts as one.
             quota: quota.map_or(u64::MAX, |quota| quota.max(1)),
             is_told_worn: false,
         };
@@ -204,7 +204,7 @@ impl Model {
         }
     }
 
-    /// Whether something was handed out.
+    /// Hands out. Returns `true` if there was something.
     pub(super) fn poll(&mut self) -> bool {
         let Some(handed) = self.ledger.poll_delivery() else {
             let starves = self.next_item().is_some() && self.idle_workers() > 0;
@@ -218,7 +218,7 @@ impl Model {
         true
     }
 
-    /// The first item that waits and is durable, as long as anything is handed out.
+    /// Returns the first item that waits and is durable, while anything is handed out.
     fn next_item(&self) -> Option<ItemId> {
         if self.journal.is_broken {
             return None;
@@ -228,7 +228,7 @@ impl Model {
         Some(*first.0)
     }
 
-    /// Checks one delivery: the first item that waits, as its next attempt, under a new token.
+    /// Checks that a delivery is the first item that waits, as its next attempt, under a new token.
     fn hand_over(&mut self, handed: Handed) {
         assert_eq!(Some(handed.id), self.next_item());
         let item = self.items.get_mut(&handed.id).expect("it waits");
@@ -259,7 +259,7 @@ impl Model {
 
     pub(super) fn done(&mut self, index: usize, service: Duration) {
         let handed = self.end_lease(index, Place::Done);
-        // Of every third item nobody wants to know.
+        // The results of every third item are not wanted.
         let result = (!handed.id.0.is_multiple_of(3)).then_some(handed.id.0 * 7);
         let answer = self.ledger.done(handed.token, service, result);
         assert_eq!(answer, Ok(()));
@@ -379,7 +379,7 @@ impl Model {
         }
     }
 
-    /// Lets the time come when the next item has rested, if one rests.
+    /// Passes the time until the next item has rested, if one rests.
     pub(super) fn pass_to_timeout(&mut self) {
         if let Some(wake) = self.ledger.poll_timeout() {
             self.pass(wake.saturating_sub(self.now));
@@ -397,13 +397,13 @@ impl Item {
         }
     }
 
-    /// The attempt under way, or the next one.
+    /// Returns the number of the attempt under way, or of the next one.
     fn attempt(&self) -> u32 {
         u32::try_from(self.history.len()).expect("few") + 1
     }
 }
 
-/// All that were ever accepted; the first of those that are not unfinished are dead.
+/// Makes all items that were ever accepted; the first of the finished ones are dead.
 fn recovered_items(recovered: &Recovered<Load>) -> BTreeMap<ItemId, Item> {
     let mut dead = recovered.dead;
     let mut items = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Random commands for a ledger and its model, checked after every step; and after the last one
-//! the queue is drained, which must leave nothing behind.
+//! Random commands for a ledger and its model, compared after every step. At the end the queue is
+//! drained, which must leave nothing behind.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::model::{Load, Model};
 
-/// One call of the ledger. Numbers choose among what is there at that moment.
+/// One call of the ledger. Its numbers choose among what exists at that moment.
 #[derive(Debug, Clone)]
 enum Command {
     Put {
@@ -58,7 +58,7 @@ enum Command {
 }
 
 fn put() -> impl Strategy<Value = Command> {
-    // Light ones, and some of which two or three are all that a worker may hold.
+    // Light ones, and some so heavy that a worker may hold only two or three.
     let weight = prop_oneof![4 => 0..100_usize, 1 => 30_000..150_000_usize];
     (weight, prop::bool::weighted(0.1)).prop_map(|(weight, beyond_bound)| Command::Put {
         weight,
@@ -100,7 +100,7 @@ fn join() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// What has to do with the journal, and nothing to do without one.
+/// Makes commands for the journal, which do nothing without one.
 fn writing() -> impl Strategy<Value = Command> {
     prop_oneof![
         100 => Just(Command::BeginWrite),
@@ -137,7 +137,7 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// One of `all`, if there are any.
+/// Returns one of `all`, if there are any.
 fn choose<T: Copy>(all: &[T], number: usize) -> Option<T> {
     all.get(number.checked_rem(all.len())?).copied()
 }
@@ -175,7 +175,7 @@ impl Model {
         }
     }
 
-    /// Commands that name a delivery.
+    /// Runs the commands that name a delivery.
     fn settle(&mut self, command: &Command) {
         let indices: Vec<usize> = (0..self.leases.len()).collect();
         let pick = |which: usize| choose(&indices, which);
@@ -200,7 +200,7 @@ impl Model {
         }
     }
 
-    /// Commands that name a holder, which may have left before.
+    /// Runs the commands that name a holder, which may have left before.
     fn trouble(&mut self, command: &Command) {
         let known = self.known.clone();
         let pick = |who: usize| choose(&known, who);
@@ -223,8 +223,7 @@ impl Model {
         }
     }
 
-    /// A willing worker, time, and an acknowledgement for everything: nothing may be left, unless
-    /// the journal failed.
+    /// Drains the queue by a willing worker. Nothing may be left, unless the journal failed.
     fn drain(&mut self) {
         self.join(Some(Credit::adaptive()), false, None);
         let rounds_max = 2 * self.ledger.counts().unfinished() + 2;
@@ -257,7 +256,7 @@ fn run(options: Options, recovered: Option<Recovered<Load>>, commands: &[Command
     model.drain();
 }
 
-/// What an earlier run left, by the states of its items: each unfinished with so many failed
+/// Makes an earlier run's rest, by the states of its items: each unfinished with so many failed
 /// attempts, of which so many are forgiven; or finished.
 fn recovered(max_attempts: u32) -> impl Strategy<Value = Recovered<Load>> {
     let history = (0..max_attempts, 0..3_u32);

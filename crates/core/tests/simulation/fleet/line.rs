@@ -1,5 +1,5 @@
-//! The calls to the stream, and the line that each thread of a supervisor has for them: one call at
-//! a time, made again until it was answered. MIRRORED from `src/store/redis/connection.rs`.
+//! The calls to the stream, and the line of each thread of a supervisor: one call at a time,
+//! repeated until it is answered. MIRRORED from `src/store/redis/connection.rs`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::member::stream_state;
 use super::plan::Plan;
 use crate::stream::{Said, Stream, Told};
 
-/// What is asked of the stream in one step.
+/// The calls to the stream that take one step.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
     Settle(u64, Said),
@@ -40,9 +40,9 @@ pub(super) enum Answer {
 
 #[derive(Debug)]
 pub(super) enum State {
-    /// It is on its way, or lost on it.
+    /// It is on its way, or was lost.
     Going,
-    /// The stream has it, and has nothing for it since this step.
+    /// The stream has it, and has had nothing for it since this step.
     Waits(u64),
     Answered(Answer),
 }
@@ -52,7 +52,7 @@ pub(super) enum State {
 pub(super) struct Line {
     pub(super) call: Call,
     pub(super) state: State,
-    /// Somebody had it end its wait.
+    /// True if its wait was interrupted.
     pub(super) is_interrupted: bool,
 }
 
@@ -66,12 +66,12 @@ impl Line {
     }
 }
 
-/// Where results for this supervisor go.
+/// Returns the place for results of this supervisor.
 pub(super) fn place_of(name: &str) -> String {
     format!("replies:{name}")
 }
 
-/// The stream answers; `None` if it has nothing yet and is to wait for it.
+/// Returns the stream's answer, or `None` if it has nothing yet and is to wait for it.
 pub(super) fn answer(
     stream: &mut Stream,
     plan: &Plan,

@@ -1,5 +1,5 @@
-//! One supervisor of a fleet, for one life: the real ledger, dispatcher and account, three threads that
-//! speak with the stream, workers, and who puts and joins there.
+//! One supervisor of a fleet, for one life: the real ledger, dispatcher and account, three threads
+//! that call the stream, workers, and threads that put and join.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -27,14 +27,13 @@ pub(super) enum Phase {
     Leaving,
 }
 
-/// What the publisher is at.
+/// The publisher's present work.
 #[derive(Debug)]
 pub(super) enum Duty {
     Tell(Box<Telling>),
-    /// Each with whether it needs no room, and the index of who waits for what comes of it.
+    /// Each with true if it needs no room, and the index of its waiting result.
     Put(Vec<(bool, Option<u64>)>),
     Look(u64),
-    /// The last one of all.
     GiveBack,
 }
 
@@ -48,21 +47,21 @@ pub(super) struct Telling {
     pub(super) answered: Answered,
 }
 
-/// What the fetcher is at.
+/// The fetcher's present work.
 #[derive(Debug)]
 pub(super) enum Stay {
     Read {
         question: u64,
-        /// How much was wanted then.
+        /// The number that was wanted then.
         appetite: usize,
     },
     Maintain,
-    /// Some of what was taken is not known well enough.
+    /// Too little is known of some of the taken entries.
     Adopt(Vec<Arrival>, After),
     GiveBack(Vec<ItemId>),
 }
 
-/// What follows when all is known of what was taken.
+/// The step after all is known of the taken entries.
 #[derive(Debug)]
 pub(super) enum After {
     Took(u64),
@@ -77,7 +76,7 @@ pub(super) struct Job {
     pub(super) number: u64,
 }
 
-/// What a worker says.
+/// The words of a worker.
 #[derive(Debug)]
 pub(super) enum Word {
     Done(Job),
@@ -92,14 +91,14 @@ pub(super) enum Word {
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) holder: HolderId,
-    /// It asks for items, rather than being handed them.
+    /// True if it asks for items, rather than being handed them.
     pub(super) is_loop: bool,
     pub(super) inbox: VecDeque<Job>,
     pub(super) running: Option<Job>,
     pub(super) is_hung: bool,
     pub(super) board: Started,
     pub(super) words: VecDeque<Word>,
-    /// What it waits for, and since which step.
+    /// Its unanswered request, with the step of its beginning.
     pub(super) waits_for: Option<(Request, Asked, u64)>,
     pub(super) is_stopping: bool,
 }
@@ -119,7 +118,7 @@ pub(super) enum Putter {
     Waits(u64, u64),
 }
 
-/// A thread that joins: since which step, for which look, and which of our puts came before.
+/// A thread that joins: its first step, its look, and the earlier puts of this member.
 #[derive(Debug)]
 pub(super) struct Joiner {
     pub(super) since: u64,
@@ -129,7 +128,7 @@ pub(super) struct Joiner {
 
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Its consumer's name, which nobody had before.
+    /// Its consumer's name, which is new.
     pub(super) name: String,
     pub(super) dispatcher: Dispatcher<Envelope, u64>,
     pub(super) account: Account,
@@ -142,22 +141,22 @@ pub(super) struct Member {
     pub(super) fetcher: Option<(Line, Stay)>,
     pub(super) is_fetcher_asleep: bool,
     pub(super) wakes_when_due: bool,
-    /// When the lease is to be renewed.
+    /// The time at which the lease is to be renewed.
     pub(super) due: Duration,
     pub(super) listener: Option<Line>,
     pub(super) is_listener_asleep: bool,
     pub(super) heard: EntryId,
     pub(super) workers: Vec<Worker>,
     pub(super) requests: u64,
-    /// What came of items, for those who wait elsewhere.
+    /// Results for waiting members elsewhere.
     pub(super) sent: Vec<(ItemId, u64)>,
     pub(super) awaited: BTreeSet<u64>,
-    /// Whose results are waited for here: of which puts, by their numbers.
+    /// The numbers of the puts whose results are waited for here.
     pub(super) mapped: BTreeSet<u64>,
     pub(super) replies: BTreeMap<u64, u64>,
     pub(super) putter: Putter,
     pub(super) joiner: Option<Joiner>,
-    /// Puts that nobody waits for.
+    /// Puts that are not waited for.
     pub(super) untold: Vec<u64>,
 }
 
@@ -228,7 +227,7 @@ impl Member {
         self.joiner.is_some() || !self.replies.is_empty()
     }
 
-    /// The fields of an item on its way, and the index of who waits for what comes of it.
+    /// Returns the fields of an item on its way, and the index of its waiting result.
     pub(super) fn entry_of(&mut self, one: &Outgoing<Envelope>) -> (Fields, Option<u64>) {
         let number = one.payload.number;
         let mut all = fields(&[("item", &number.to_string())]);
@@ -249,21 +248,21 @@ impl Member {
         self.dispatcher.ledger.is_broken()
     }
 
-    /// Whether nothing is being given back just now.
+    /// Returns `true` if nothing is being given back.
     pub(super) fn fetcher_is_settled(&self) -> bool {
         !matches!(self.fetcher, Some((_, Stay::GiveBack(..))))
     }
 }
 
 impl Worker {
-    /// Whether it waits for an answer, or will.
+    /// Returns `true` if it waits for an answer, or will.
     pub(super) fn is_asking(&self) -> bool {
         let asks = |word: &Word| matches!(word, Word::Get(_) | Word::Put(_) | Word::Join);
         self.waits_for.is_some() || self.words.iter().any(asks)
     }
 }
 
-/// How the stream stands, as supervisors keep it. MIRRORED from `src/store/redis/read.rs`.
+/// Returns the stream's state, as supervisors keep it. MIRRORED from `src/store/redis/read.rs`.
 pub(super) fn stream_state(told: &Told) -> StreamState {
     StreamState {
         unfinished: told.unfinished,
@@ -274,7 +273,7 @@ pub(super) fn stream_state(told: &Told) -> StreamState {
         retries: told.retries,
         refused: told.refused,
         ring: told.ring.to_string(),
-        // Nobody trims it.
+        // This stream is never trimmed.
         gone: 0,
     }
 }

@@ -1,4 +1,4 @@
-//! Who puts and joins at a member, and how a member ends in order.
+//! The threads that put and join at a member, and a member's orderly end.
 
 use dishrack_core::ledger::Refusal;
 use dishrack_core::shared;
@@ -7,7 +7,7 @@ use super::member::{Joiner, Phase, Putter};
 use super::{Fleet, note};
 use crate::envelope::Envelope;
 
-/// Puts that nobody waits for, on their way at a time.
+/// The number of puts under way at a time that are not waited for.
 const ON_THE_WAY_MAX: usize = 6;
 
 impl Fleet {
@@ -98,7 +98,7 @@ impl Fleet {
         self.pump(at);
     }
 
-    /// Somebody who joined at that step is told that nothing is unfinished.
+    /// Tells a join from that step that nothing is unfinished.
     pub(super) fn joined(&mut self, at: usize, since: u64, before: &[u64]) {
         note!(self, "{}: a join returns", self.members[at].name);
         self.coverage.joins += 1;
@@ -109,7 +109,7 @@ impl Fleet {
         }
     }
 
-    /// A member ends in order, one step after the other.
+    /// Ends a member in order, one step after the other.
     pub(super) fn quit_turn(&mut self, at: usize) {
         let member = &mut self.members[at];
         match member.phase {
@@ -135,7 +135,7 @@ impl Fleet {
         self.pump(at);
     }
 
-    /// Its threads end, but for the one that tells what is left.
+    /// Ends its threads, except the one that tells the stream what is left.
     fn leave(&mut self, at: usize) {
         let publisher = self.members[at].publisher.take();
         self.lose_calls(at);

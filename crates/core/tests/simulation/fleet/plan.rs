@@ -1,4 +1,4 @@
-//! What one fleet is like, and which faults it has how often.
+//! The nature of one fleet, and the rates of its faults.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use dishrack_core::ledger::{Backoff, Capacity, Options};
 
 use crate::chance::Chance;
 
-/// How often something goes wrong, in a thousand chances that it has.
+/// The rates of faults, in a thousand chances.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rates {
     pub(crate) lose_request: u64,
     pub(crate) lose_answer: u64,
-    /// Of lost requests, how many arrive when nobody waits for them any more.
+    /// The share of lost requests that arrive after they were given up.
     pub(crate) stray: u64,
     pub(crate) kill: u64,
     pub(crate) pause: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     pub(crate) options: Options,
     pub(crate) bound: Option<u64>,
     pub(crate) lease: Duration,
-    /// How many puts go into one call.
+    /// The number of puts in one call.
     pub(crate) chunk: usize,
     pub(crate) is_single_credit: bool,
     pub(crate) puts: u64,

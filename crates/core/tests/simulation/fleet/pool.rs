@@ -1,5 +1,5 @@
-//! A member's workers, what they say, and what is said to them. Their links lose nothing here: the
-//! other world (`crate::world`) has links that do.
+//! A member's workers and their messages. Their links lose nothing here; the other world
+//! (`crate::world`) has links that do.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Fleet, note};
 use crate::envelope::Envelope;
 
 impl Fleet {
-    /// A step of one of its workers.
+    /// Takes a step of one of its workers.
     pub(super) fn worker_turn(&mut self, at: usize) {
         if self.members[at].workers.is_empty() {
             return;
@@ -94,7 +94,7 @@ impl Fleet {
         }
     }
 
-    /// The member hears one word of one worker, or buries one that has ended in order.
+    /// Hears one word of one worker, or buries one that has ended in order.
     pub(super) fn hear_turn(&mut self, at: usize) {
         if self.members[at].workers.is_empty() {
             return;
@@ -106,7 +106,7 @@ impl Fleet {
         } else if worker.is_stopping
             && worker.running.is_none()
             && worker.inbox.is_empty()
-            // Whoever joins is not waited for.
+            // A worker that joins is not waited for.
             && !matches!(worker.waits_for, Some((_, Asked::Item | Asked::Put(_), _)))
         {
             let holder = worker.holder;
@@ -187,7 +187,7 @@ impl Fleet {
         assert_eq!(settled, Ok(()), "a delivery that was there a moment ago");
     }
 
-    /// A worker dies: all its words are heard first, and another one takes its place.
+    /// Ends a worker: all its words are heard first, and another one takes its place.
     fn die(&mut self, at: usize, index: usize, cause: Cause) {
         note!(self, "{}: worker {index}: {cause}", self.members[at].name);
         self.coverage.worker_deaths += 1;
@@ -207,7 +207,7 @@ impl Fleet {
         self.pump(at);
     }
 
-    /// Carries out what a member's dispatcher has decided.
+    /// Carries out the decisions of a member's dispatcher.
     pub(super) fn pump(&mut self, at: usize) {
         while let Some(said) = self.members[at].dispatcher.poll() {
             match said {

@@ -1,4 +1,4 @@
-//! What is true of every item, whoever works on it, and what was told of it; and the promises.
+//! The truth about every item, independent of its worker, the reports about it, and the promises.
 
 use std::collections::BTreeMap;
 
@@ -9,34 +9,34 @@ use crate::disk::End;
 use crate::envelope::Envelope;
 use crate::stream::{Event, Letter};
 
-/// What the stream was told of an item.
+/// The facts that the stream was told of an item.
 #[derive(Debug, Clone, Default)]
 struct Fact {
     is_put: bool,
-    /// Which the stream gave it.
+    /// The number that the stream gave it.
     id: Option<ItemId>,
     end: Option<End>,
     failures: Vec<String>,
     forgiven: u32,
 }
 
-/// Who was told what of it.
+/// The reports about an item.
 #[derive(Debug, Clone, Default)]
 struct Word {
     is_accepted: bool,
     is_refused: bool,
     end: Option<End>,
-    /// The stream came back without it.
+    /// True if the stream came back without it.
     is_lost: bool,
-    /// The stream came back without its end.
+    /// Set if the stream came back without its end.
     end_lost: Option<End>,
-    /// Somebody was told that it has its end, or never will.
+    /// True if a join was told that it has its end, or never will.
     is_joined: bool,
-    /// It was tried again before its supervisor told that it was given up on.
+    /// The number of times it was tried again before its supervisor reported its death.
     deaths_untold: u32,
 }
 
-/// What a stream knows, to be brought back with it.
+/// The facts of a stream, to be brought back with it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
     items: Vec<Fact>,
@@ -49,7 +49,7 @@ pub(super) struct Record {
     words: Vec<Word>,
     max_attempts: u32,
     lease: u64,
-    /// With an older state.
+    /// True if it came back with an older state.
     has_come_back: bool,
 }
 
@@ -70,7 +70,7 @@ impl Record {
         }
     }
 
-    /// A number that no other put has.
+    /// Returns a new number for a put.
     pub(super) fn new_number(&mut self) -> u64 {
         self.words.push(Word::default());
         self.facts.items.push(Fact::default());
@@ -86,7 +86,7 @@ impl Record {
         *number.unwrap_or_else(|| panic!("entry {entry} has ended, or never was"))
     }
 
-    /// Something happened in the stream.
+    /// Notes an event in the stream.
     pub(super) fn happened(&mut self, event: Event) {
         match event {
             Event::Put(entry, fields, untaken, bound) => {
@@ -131,7 +131,7 @@ impl Record {
         let before = fact.failures.len();
         let failure = history_in(&line).pop().expect("it was just written");
         let is_condemned = matches!(failure.cause, Cause::LostTooOften(_));
-        // Who has it may know of attempts that the stream has lost.
+        // Its holder may know of attempts that the stream has lost.
         let is_next = match has_come_back {
             false => failure.attempt as usize == before + 1,
             true => failure.attempt as usize > before,
@@ -183,7 +183,7 @@ impl Record {
         fact.forgiven = u32::try_from(fact.failures.len()).expect("few");
     }
 
-    /// The stream has come back with what it knew then.
+    /// Restores the facts of a stream that has come back.
     pub(super) fn came_back(&mut self, older: Facts) {
         self.has_come_back = true;
         let before = std::mem::replace(&mut self.facts, older);
@@ -204,7 +204,7 @@ impl Record {
         self.lease
     }
 
-    /// A join returned that began after this was put.
+    /// Checks the return of a join that began after this was put.
     pub(super) fn joined(&mut self, number: u64) {
         let fact = &self.facts.items[index(number)];
         let word = &mut self.words[index(number)];
@@ -217,19 +217,19 @@ impl Record {
         word.is_joined |= !is_excused;
     }
 
-    /// Who waits for what came of an item was told.
+    /// Checks the result of an item for its waiting caller.
     pub(super) fn replied(&self, number: u64, end: End) {
         let fact = &self.facts.items[index(number)];
         let is_excused = fact.forgiven > 0 || self.has_come_back;
         assert!(is_excused || fact.end == Some(end), "what came of {number}");
     }
 
-    /// Its putter was told that it was accepted, with this number.
+    /// Notes that its putter was told this number.
     pub(super) fn accepted(&mut self, number: u64, id: ItemId) {
         let has_come_back = self.has_come_back;
         let fact = self.fact(number);
         let is_put = fact.is_put;
-        // What went astray may have been put anew by an older state.
+        // A stray put may have been repeated by an older state.
         let is_its = !is_put || has_come_back || fact.id == Some(id);
         assert!(is_its, "put {number} is told another number than it has");
         let word = &mut self.words[index(number)];
@@ -253,7 +253,7 @@ impl Record {
                 (payload.number, End::Done)
             }
             Report::Dead(letter) => (letter.payload.number, End::Dead),
-            // An attempt has failed here, whether that counts or not.
+            // An attempt failed here, counted or not.
             Report::Retry { .. } => return,
         };
         let word = &mut self.words[index(number)];
@@ -261,7 +261,7 @@ impl Record {
             word.deaths_untold -= 1;
             return;
         }
-        // What is told now may be what was true before an older state came back.
+        // The report may have been true before an older state came back.
         if word.end_lost.take_if(|lost| *lost == end).is_some() {
             return;
         }
@@ -271,7 +271,7 @@ impl Record {
         assert_eq!(before, None, "the end of put {number} is told twice");
     }
 
-    /// No item is lost, at any time: whatever was put and has no end is an entry, once.
+    /// Checks that no item is lost, at any time: each put without an end is an entry, once.
     pub(super) fn check(&self, entries: &BTreeMap<EntryId, Fields>) {
         let known = &self.facts.entries;
         assert_eq!(entries.len(), known.len(), "entries were lost or added");
@@ -280,7 +280,7 @@ impl Record {
         assert_eq!(open.count(), known.len(), "items were lost");
     }
 
-    /// When all is over.
+    /// Checks the end of the run.
     pub(super) fn check_end(&self) {
         for (number, (word, fact)) in self.words.iter().zip(&self.facts.items).enumerate() {
             let has_end = fact.end.is_some();
@@ -292,7 +292,7 @@ impl Record {
         }
     }
 
-    /// How many ended like this.
+    /// Returns the number of these ends.
     pub(super) fn count(&self, end: End) -> u64 {
         let all = self.facts.items.iter();
         all.filter(|fact| fact.end == Some(end)).count() as u64

@@ -1,4 +1,4 @@
-//! The end of a fleet: faults stop, and within bounded time everything must come to rest.
+//! The end of a fleet: without faults, everything must come to rest within bounded time.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::plan::Rates;
 use super::{Fleet, note};
 use crate::disk::End;
 
-/// More rounds than any fleet needs by far.
+/// The greatest number of rounds; no fleet needs nearly as many.
 const ROUNDS_MAX: u32 = 6_000;
 
 impl Fleet {
@@ -30,7 +30,7 @@ impl Fleet {
         panic!("it does not come to rest; left: {left:?}");
     }
 
-    /// Everybody has a turn; time passes in small steps, and in a large one now and then.
+    /// Gives each member a turn. Time passes in small steps, and in a large one now and then.
     fn round(&mut self) {
         self.step += 1;
         for at in 0..self.members.len() {

@@ -1,5 +1,5 @@
-//! The turns of a member's threads. What they decide is the real code's; MIRRORED is which calls they
-//! make in what order, from `src/broker/stream/` and `src/store/redis/{telling,taking}.rs`.
+//! The turns of a member's threads. Their decisions are the real code's; MIRRORED is the order of
+//! their calls, from `src/broker/stream/` and `src/store/redis/{telling,taking}.rs`.
 
 use dishrack_core::ledger::ItemId;
 use dishrack_core::shared::Admission;
@@ -15,7 +15,7 @@ use crate::envelope::Envelope;
 use crate::planted::FleetPlant;
 use crate::stream::Said;
 
-/// An entry as what it means here.
+/// Converts an entry to an arrival.
 fn arrival((id, entry): (ItemId, Entry)) -> Arrival {
     let body = entry.fields.get("item").map(<[u8]>::to_vec);
     let body = body.ok_or_else(|| "it has no item".into());
@@ -60,7 +60,7 @@ impl Fleet {
             }
             PublisherStep::Put(puts) => {
                 let (mut told, mut duty) = (Vec::new(), Vec::new());
-                // Only so many fit one call.
+                // A call has room for only so many.
                 for one in puts.iter().take(self.plan.chunk) {
                     let (fields, awaited) = member.entry_of(one);
                     told.push((one.is_beyond_bound, fields));
@@ -88,7 +88,7 @@ impl Fleet {
         });
     }
 
-    /// Ends the wait of the fetcher, if somebody is to know at once what there is.
+    /// Interrupts the fetcher's wait, if an answer is wanted at once.
     fn interrupt(&mut self, at: usize) {
         let member = &mut self.members[at];
         member.interrupts = member.dispatcher.is_to_interrupt();
@@ -141,7 +141,7 @@ impl Fleet {
         dispatcher.settled(number, &records, answered);
     }
 
-    /// What the stream says to a chunk of puts. Whatever is told again gets another index.
+    /// Handles the stream's answer to a chunk of puts. A repeated put gets another index.
     fn admitted(&mut self, at: usize, puts: &[(bool, Option<u64>)], admission: Admission) {
         let member = &mut self.members[at];
         let numbers = admission.numbers(puts.iter().map(|put| put.0));
@@ -274,7 +274,7 @@ impl Fleet {
         }
     }
 
-    /// What is held from now on; of the rest more is asked first.
+    /// Admits the entries that are held from now on; asks more about the rest first.
     fn admit(&mut self, at: usize, mut arrivals: Vec<Arrival>, sorted: Sorted, after: After) {
         arrivals.extend(sorted.held.into_iter().map(arrival));
         let member = &mut self.members[at];
@@ -361,7 +361,7 @@ impl Fleet {
         member.dispatcher.ask_look();
     }
 
-    /// Who is called, after anything has changed.
+    /// Calls the threads after a change.
     pub(super) fn call_threads(member: &mut Member) {
         let calls = member.dispatcher.calls(member.is_awaited());
         member.is_publisher_called |= calls.publisher;

@@ -1,6 +1,6 @@
 //! The workers: turns of their processes and links, the effects of their rules, and their burials.
-//! The rules (`Child`) are the real ones. MIRRORED from `src/supervision/watch/`: who is charged
-//! with a death, time limits, and the ends of workers that are at a cancelled item.
+//! The rules (`Child`) are the real ones. MIRRORED from `src/supervision/watch/`: the charges for a
+//! death, time limits, and the ends of workers that are at a cancelled item.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl World {
 
     pub(super) fn slot_turn(&mut self, index: usize) {
         let slot = &mut self.life.slots[index];
-        // Whoever reads a channel that outlives its process may be slow, so that it is given up.
+        // The reader of a channel that outlives its process may be slow, so that it is given up.
         let is_slow = slot.lingers && self.chance.below(16) > 0;
         let is_left_over = slot.process.is_none() && !slot.up.is_empty();
         if !is_slow && (is_left_over || self.chance.below(2) == 0) {
@@ -67,14 +67,14 @@ impl World {
         self.coverage.lingering_links += u64::from(lingers);
     }
 
-    /// Ended by its supervisor, which has its reasons.
+    /// Ends a worker, for its supervisor's reasons.
     fn kill(&mut self, index: usize) {
         if self.life.slots[index].process.is_some() {
             self.die(index, Exit::Signaled(9));
         }
     }
 
-    /// The supervisor reads one word of a worker, or of one that was buried too early.
+    /// Reads one word of a worker, or of one that was buried too early.
     fn read_link(&mut self, index: usize) {
         if self.chance.below(8) == 0 && !self.life.late.is_empty() {
             let (_, up) = self.life.late.remove(0);
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// All words of a worker were heard: what its scoreboard says counts.
+    /// Counts the scoreboard's words, after all messages of a worker were heard.
     fn hear_board(&mut self, index: usize) {
         let slot = &mut self.life.slots[index];
         let alive = slot.process.as_ref().map(|process| process.through);
@@ -129,7 +129,7 @@ impl World {
             Up::HasBegun(token) => {
                 let slot = &mut self.life.slots[index];
                 let running = slot.process.as_ref().and_then(|process| process.begun);
-                // Unless it has gone on meanwhile, it is ended, and that is nobody's fault.
+                // Unless it has gone on meanwhile, it is ended, which is charged to no item.
                 if running.is_some_and(|job| job.token == token) {
                     self.coverage.revoked_and_killed += 1;
                     slot.excuse();
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// A word of somebody who was buried because his channel stayed open too long.
+    /// Handles a word of a worker that was buried because its channel stayed open too long.
     fn hear_late(&mut self, up: Up) {
         if let Up::Settled(job, outcome) = up {
             self.coverage.words_of_the_buried += 1;
@@ -176,7 +176,7 @@ impl World {
         }
     }
 
-    /// Whether it was still its own.
+    /// Settles a delivery. Returns `true` if it was still the worker's own.
     fn settle(&mut self, job: Job, outcome: Outcome) -> bool {
         let is_failure = matches!(outcome, Outcome::Failed { .. });
         let (is_return, is_done) = (outcome.is_return(), matches!(outcome, Outcome::Done(_)));
@@ -201,7 +201,7 @@ impl World {
         false
     }
 
-    /// Settles whatever delivery its item has now.
+    /// Settles the delivery that its item has now.
     fn believe(&mut self, job: Job) {
         let found = self.life.jobs().find(|other| other.number == job.number);
         if let Some(other) = found {
@@ -220,7 +220,7 @@ impl World {
         }
     }
 
-    /// A worker is to be replaced: it is worn, or takes too much memory.
+    /// Replaces a worker that is worn, or takes too much memory.
     pub(super) fn replace(&mut self, index: usize) {
         if self.life.slots[index].child.phase() == Phase::Working {
             self.coverage.recycled += 1;
@@ -249,7 +249,7 @@ impl World {
         }
     }
 
-    /// Tells the rules what happened, and does what they say.
+    /// Tells the rules the event, and does what they say.
     pub(super) fn happen(&mut self, index: usize, event: ChildEvent) {
         let mut next = Some(event);
         while let Some(event) = next.take() {
@@ -322,7 +322,7 @@ impl World {
         }
     }
 
-    /// What the worker held goes back or is charged.
+    /// Gives the worker's items back, or charges them.
     fn bury(&mut self, index: usize) -> ChildEvent {
         if self.life.slots[index].up.is_empty() {
             self.hear_board(index);
@@ -381,7 +381,7 @@ impl World {
         ChildEvent::Buried { exit, charged }
     }
 
-    /// The last delivery to this holder, taken for the one that it had begun.
+    /// Takes the last delivery to this holder for the one that it had begun.
     fn all_of(&self, holder: HolderId) -> Started {
         let ledger = &self.life.dispatcher.ledger;
         let mut latest = (1..=200).rev();

@@ -1,5 +1,4 @@
-//! What has to do with the queue and its journal: putting, joining, consuming, writing, cancelling,
-//! reviving; and carrying out what follows.
+//! The turns about the queue and its journal: putting, joining, consuming, writing, cancelling.
 
 use std::time::Duration;
 
@@ -25,8 +24,8 @@ impl World {
         self.life.plain = self.produce(self.life.plain);
     }
 
-    /// Goes through its keys from the beginning in every life, and passes over those that were put
-    /// before: as many as there were.
+    /// Goes through its keys anew in every life, and passes over as many of each as were put
+    /// before.
     pub(super) fn produce_keyed(&mut self) {
         if self.life.keyed == Producer::Ready
             && let Some(key) = self.plan.keys.get(self.life.keys_passed).copied()
@@ -141,7 +140,7 @@ impl World {
         }
     }
 
-    /// One step of the journal's thread: take, commit, tell.
+    /// Takes one step of the journal's thread: take, commit, report.
     pub(super) fn write(&mut self) {
         let Some(mut write) = self.life.write.take() else {
             self.begin_write();
@@ -153,7 +152,7 @@ impl World {
         } else if self.chance.permille(self.rates.write_failure) {
             note!(self, "write {} fails", write.number);
             self.coverage.write_failures += 1;
-            // Who is told of an error cannot know whether it lasted all the same.
+            // After an error the caller cannot know whether the commit lasted all the same.
             if self.chance.below(4) == 0 {
                 self.coverage.failed_writes_that_lasted += 1;
                 self.commit(write.records, self.plan.is_full);
@@ -191,7 +190,7 @@ impl World {
         });
     }
 
-    /// The journal's rows change as its book says.
+    /// Changes the journal's rows as its book says.
     pub(super) fn commit(&mut self, records: Vec<Record<Envelope>>, is_synced: bool) {
         let changes = self.life.book.changes(&records);
         let mut changes = changes.unwrap_or_else(|why| panic!("the journal refuses: {why:?}"));
@@ -207,7 +206,7 @@ impl World {
         self.disk.commit(commit, is_synced);
     }
 
-    /// An operator cancels an item, or has a dead letter tried again.
+    /// Cancels an item, or gives a dead letter another attempt, as an operator.
     pub(super) fn operate(&mut self) {
         if self.chance.permille(self.rates.cancel * 10) {
             self.cancel();
@@ -297,7 +296,7 @@ impl World {
         Job::new(handed, number)
     }
 
-    /// Carries out all that follows.
+    /// Carries out all effects.
     pub(super) fn pump(&mut self) {
         while let Some(said) = self.life.dispatcher.next() {
             self.carry_out(said);
@@ -353,7 +352,7 @@ impl World {
             return;
         }
         let index = self.life.slot_of(handed.holder).expect("it is attached");
-        // What is sent to the dead is in nobody's hands.
+        // Messages to the dead are in no worker's hands.
         if self.life.slots[index].process.is_some() {
             self.life.slots[index].down.push_back(Down::Deliver(job));
         }
@@ -401,7 +400,7 @@ impl World {
         }
     }
 
-    /// How long an item rests at least, for those who wait for it.
+    /// Returns the shortest rest of an item, for which a thread waits.
     pub(super) fn next_wake(&self) -> Option<Duration> {
         let slots = self.life.slots.iter();
         let deadlines = slots.filter_map(|slot| slot.child.poll_timeout());

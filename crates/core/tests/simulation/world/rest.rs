@@ -1,5 +1,5 @@
-//! The end of a world: faults stop, and within bounded time everything must come to rest, with
-//! everything settled, everybody told, and nobody waiting.
+//! The end of a world: without faults, everything must come to rest within bounded time, with
+//! everything settled and reported, and no caller waiting.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::{Crash, World, note};
 use crate::disk::End;
 use crate::plan::Rates;
 
-/// More rounds than any world needs by far.
+/// The greatest number of rounds; no world needs nearly as many.
 const ROUNDS_MAX: u32 = 4_000;
 
 impl World {
@@ -15,7 +15,7 @@ impl World {
         note!(self, "faults stop");
         self.is_calm = true;
         self.rates = Rates {
-            // Nobody waits for ever for room that only he can make.
+            // No caller may wait for ever for room that only itself can make.
             cancelled_request: 200,
             ..Rates::default()
         };
@@ -51,12 +51,12 @@ impl World {
 
     fn is_served_by_nobody(&self) -> bool {
         !self.plan.has_consumer || self.life.dispatcher.ledger.is_finished() || {
-            // A consumer serves what is there; those who put were told that no worker is left.
+            // A consumer takes what is there; producers were told that no worker is left.
             self.life.dispatcher.join_state(0).is_some()
         }
     }
 
-    /// Everybody has a turn; time passes in small steps, and to the next deadline now and then.
+    /// Gives each part a turn. Time passes in small steps, and to the next deadline now and then.
     fn round(&mut self) {
         self.step += 1;
         self.produce_plain();

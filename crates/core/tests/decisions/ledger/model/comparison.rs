@@ -1,4 +1,4 @@
-//! Compares everything that can be seen of the ledger with the model.
+//! Compares all that the ledger shows with the model.
 
 use dishrack_core::ledger::{Capacity, HolderId, ItemId, Report};
 
@@ -10,7 +10,7 @@ impl Model {
         there.count()
     }
 
-    /// What it has and has not settled; of a cancelled delivery it is not free before it says so.
+    /// Returns the unsettled deliveries. A cancelled one counts until its holder has spoken.
     pub(super) fn held_by(&self, holder: HolderId) -> usize {
         let held = self.leases.iter().chain(&self.revoked);
         held.filter(|lease| lease.holder == holder).count()
@@ -22,7 +22,7 @@ impl Model {
         workers.filter(|(id, _)| self.held_by(**id) == 0).count()
     }
 
-    /// Items that no handler and no `get` has taken: of what a worker holds, all but one.
+    /// Returns the items that no handler and no `get` has taken: of a worker's items, all but one.
     fn len(&self) -> usize {
         let workers = self.holders.iter().filter(|(_, holder)| holder.is_worker);
         let prefetched: usize = workers
@@ -115,7 +115,8 @@ impl Model {
         assert_eq!(counts.refused, self.refused);
     }
 
-    /// What may be told by now is told, in its order and in full; and nothing else is.
+    /// Checks that the reports that may be made by now are made, in order and in full, and no
+    /// others.
     fn check_reports(&mut self) {
         let journal = &mut self.journal;
         while journal
@@ -133,7 +134,7 @@ impl Model {
         assert_eq!(self.ledger.poll_report(), None, "too early");
     }
 
-    /// Whoever had all its deliveries, and settled them, is named once.
+    /// Checks that a holder that had all its deliveries, and settled them, is named once.
     fn check_worn(&mut self) {
         let mut expected: Vec<HolderId> = Vec::new();
         for (id, holder) in &self.holders {

@@ -1,5 +1,4 @@
-//! The calls that cross somebody's plans: late words, deaths, cancelling, reviving, and the journal
-//! with its failure.
+//! Calls at bad times: late words, deaths, cancelling, reviving, and the journal with its failure.
 
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use crate::steps::Steps as _;
 use super::{Model, Place};
 
 impl Model {
-    /// Nothing that is said with this token changes an item. It is counted, and tells that the
-    /// holder has done with a cancelled delivery.
+    /// Checks that no word with this token changes an item. It is counted, and tells that the
+    /// holder is through with a cancelled delivery.
     pub(in super::super) fn show_stale(&mut self, token: Token) {
         let ledger = &mut self.ledger;
         assert_eq!(ledger.done(token, Duration::ZERO, Some(0)), Err(Stale));
@@ -87,7 +86,7 @@ impl Model {
         self.give_up(id);
     }
 
-    /// Gives a dead letter, which was told, its attempts again.
+    /// Gives a reported dead letter its attempts again.
     pub(in super::super) fn revive(&mut self, which: usize) {
         let Some(index) = which.checked_rem(self.letters.len()) else {
             return;
@@ -99,7 +98,7 @@ impl Model {
         self.ledger.handle_revive(letter);
     }
 
-    /// Takes what is to be written, unless a write is under way.
+    /// Takes the records to be written, unless a write is under way.
     pub(in super::super) fn begin_write(&mut self) {
         let journal = &mut self.journal;
         let is_due = journal.taken < journal.records.len();
@@ -116,7 +115,7 @@ impl Model {
         }
     }
 
-    /// The write under way is durable; and an old one is said to be, once more.
+    /// Makes the write under way durable, and reports an old one once more.
     pub(in super::super) fn finish_write(&mut self) {
         self.ledger.handle_written(self.journal.writes + 1);
         let Some(number) = self.journal.under_way.take() else {
