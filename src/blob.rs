@@ -6,7 +6,7 @@ use std::ops::Deref;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::handler::loan::{self, Loan};
+use crate::handler::lending::{self, Loan};
 
 /// Bytes as an item, or as part of one.
 ///
@@ -43,7 +43,7 @@ impl Blob {
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
             Bytes::Own(bytes) => bytes,
-            Bytes::Lent(loan) => loan.to_vec(),
+            Bytes::Lent(part) => part.to_vec(),
         }
     }
 
@@ -60,7 +60,7 @@ impl Deref for Blob {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Bytes::Own(bytes) => bytes,
-            Bytes::Lent(loan) => loan,
+            Bytes::Lent(part) => part,
         }
     }
 }
@@ -119,8 +119,8 @@ impl<'de> Visitor<'de> for BlobVisitor {
     }
 
     fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Blob, E> {
-        match loan::borrow(bytes) {
-            Some(loan) => Ok(Blob(Bytes::Lent(loan))),
+        match lending::borrow(bytes) {
+            Some(part) => Ok(Blob(Bytes::Lent(part))),
             None => self.visit_bytes(bytes),
         }
     }

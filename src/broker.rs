@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use self::alone::Vigil;
+use self::alone::Recheck;
 use self::committer::Committer;
 use self::core::Product;
 pub(crate) use self::core::{Attachment, Core, NameItems, Overseer, WakerKey};
@@ -167,7 +167,7 @@ impl Broker {
             if let Some(end) = core.end_of_gets() {
                 return Err(end);
             }
-            if is_over && core.was_looked_for(&mut query) {
+            if is_over && core.was_searched_for(&mut query) {
                 return Err(Kind::Empty);
             }
             let deadline = if is_over { Deadline::Forever } else { deadline };
@@ -215,8 +215,8 @@ impl Broker {
     /// Waits until every accepted item is settled. Returns the numbers of done and dead items.
     pub(crate) fn join(&self, deadline: Deadline) -> Result<(u64, u64), Kind> {
         fail::point("join: begin");
-        let (mut has_polled, mut vigil) = (false, Vigil::begin());
-        let look = self.begin_look();
+        let (mut has_polled, mut recheck) = (false, Recheck::begin());
+        let look = self.begin_refresh();
         loop {
             self.drive_inline();
             let mut core = self.lock();
@@ -227,7 +227,7 @@ impl Broker {
             if let Deadline::Until(deadline) = deadline
                 && Instant::now() >= deadline
             {
-                if core.is_to_look(look) && !core.dispatcher.is_away() {
+                if core.is_to_refresh(look) && !core.dispatcher.is_away() {
                     core.joiner_waits();
                     core = sleep(&self.doorbells.settled, core, Deadline::Forever).0;
                     core.joiners -= 1;
@@ -242,7 +242,7 @@ impl Broker {
             if !std::mem::replace(&mut has_polled, true) {
                 drop(self.poll(core));
             } else {
-                let deadline = self.hope(&core, deadline, &mut vigil)?;
+                let deadline = self.limit_of_wait(&core, deadline, &mut recheck)?;
                 core.joiner_waits();
                 let mut core = sleep(&self.doorbells.settled, core, deadline).0;
                 core.joiners -= 1;
@@ -251,9 +251,9 @@ impl Broker {
     }
 
     /// Asks for a look at the state of the stream, if there is one, and returns its number.
-    fn begin_look(&self) -> u64 {
+    fn begin_refresh(&self) -> u64 {
         if self.is_shared() {
-            return self.with(|core| core.dispatcher.ask_look());
+            return self.with(|core| core.dispatcher.ask_refresh());
         }
         0
     }
@@ -431,7 +431,7 @@ impl Broker {
     pub(crate) fn state(&self) -> (usize, bool, bool) {
         if self.is_shared() {
             // If the stream cannot be asked, the known state must do.
-            let _ = self.look();
+            let _ = self.refresh();
         }
         self.lock().state()
     }
@@ -447,7 +447,7 @@ impl Broker {
         &self,
         mailbox: MailboxKey,
     ) -> Option<Result<VecDeque<(u64, ItemEnd)>, String>> {
-        let (mut has_polled, mut vigil) = (false, Vigil::begin());
+        let (mut has_polled, mut recheck) = (false, Recheck::begin());
         loop {
             self.drive_inline();
             let mut core = self.lock();
@@ -466,7 +466,7 @@ impl Broker {
                 drop(self.poll(core));
             } else {
                 has_polled = false;
-                let deadline = match self.hope(&core, Deadline::Forever, &mut vigil) {
+                let deadline = match self.limit_of_wait(&core, Deadline::Forever, &mut recheck) {
                     Ok(deadline) => deadline,
                     Err(kind) => return Some(Err(kind.to_string())),
                 };

@@ -5,4 +5,4 @@
 pub(crate) mod attempt;
 pub(crate) mod copies;
 pub(crate) mod held;
-pub(crate) mod loan;
+pub(crate) mod lending;

@@ -20,13 +20,13 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
-pub(super) struct Vigil {
+pub(super) struct Recheck {
     pause: Duration,
 }
 
-impl Vigil {
+impl Recheck {
     pub(super) fn begin() -> Self {
-        Vigil { pause: FIRST_LOOK }
+        Recheck { pause: FIRST_LOOK }
     }
 }
 
@@ -35,11 +35,11 @@ impl Broker {
     ///
     /// # Errors
     /// This queue has never had workers, and none can come.
-    pub(super) fn hope(
+    pub(super) fn limit_of_wait(
         &self,
         core: &Core,
         deadline: Deadline,
-        vigil: &mut Vigil,
+        recheck: &mut Recheck,
     ) -> Result<Deadline, Kind> {
         let is_served = core.dispatcher.was_ever_served() || self.has_inline();
         if is_served || matches!(deadline, Deadline::None) {
@@ -49,8 +49,8 @@ impl Broker {
             let unfinished = core.dispatcher.unfinished();
             return Err(Kind::NeverServed { unfinished });
         }
-        let look = Instant::now() + vigil.pause;
-        vigil.pause = (vigil.pause * 2).min(LAST_PAUSE);
+        let look = Instant::now() + recheck.pause;
+        recheck.pause = (recheck.pause * 2).min(LAST_PAUSE);
         Ok(Deadline::Until(match deadline {
             Deadline::Until(deadline) => deadline.min(look),
             _ => look,

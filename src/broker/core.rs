@@ -227,7 +227,7 @@ impl Core {
 
     /// Returns `true` if the stream has been searched in vain for this `get`, since this was first
     /// asked. Without a stream, items are nowhere else.
-    pub(super) fn was_looked_for(&mut self, query: &mut Option<u64>) -> bool {
+    pub(super) fn was_searched_for(&mut self, query: &mut Option<u64>) -> bool {
         let Some(shared) = &mut self.dispatcher.shared else {
             return true;
         };
@@ -241,10 +241,10 @@ impl Core {
     }
 
     /// Returns `true` if the state of the stream at this look is not known yet.
-    pub(super) fn is_to_look(&self, look: u64) -> bool {
+    pub(super) fn is_to_refresh(&self, look: u64) -> bool {
         let shared = self.dispatcher.shared.as_ref();
         let is_asked =
-            |shared: &Shared<Envelope>| !shared.is_left && !shared.looks.is_answered(look);
+            |shared: &Shared<Envelope>| !shared.is_left && !shared.refreshes.is_answered(look);
         let is_open = shared.is_some_and(is_asked);
         is_open && !self.dispatcher.ledger.is_broken()
     }

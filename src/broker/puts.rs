@@ -1,6 +1,6 @@
 //! Puts items, and waits until they are durable.
 
-use super::alone::Vigil;
+use super::alone::Recheck;
 use super::{Broker, Deadline, Envelope, sleep};
 use crate::error::Kind;
 use crate::fail;
@@ -83,7 +83,7 @@ impl Broker {
     ) -> Result<ItemId, Kind> {
         fail::point("put: begin");
         let (mut envelope, mut has_polled) = (Some(envelope), false);
-        let mut vigil = Vigil::begin();
+        let mut recheck = Recheck::begin();
         let mut core = self.lock();
         loop {
             let is_beyond_bound = is_holding && !matches!(deadline, Deadline::None);
@@ -104,7 +104,7 @@ impl Broker {
                 }
                 Err(Kind::Full) if !matches!(deadline, Deadline::None) => {
                     has_polled = false;
-                    let at_a_time = self.hope(&core, deadline, &mut vigil)?;
+                    let at_a_time = self.limit_of_wait(&core, deadline, &mut recheck)?;
                     core.putters += 1;
                     core = sleep(&self.doorbells.room, core, at_a_time).0;
                     core.putters -= 1;

@@ -121,7 +121,7 @@ impl Core {
                 item: self.name(id, &payload),
                 failure: Arc::new(failure),
             }),
-            Report::Dead(letter) => self.bury(letter),
+            Report::Dead(letter) => self.conclude(letter),
         }
     }
 
@@ -136,7 +136,7 @@ impl Core {
         self.emitter.emit(EventKind::Notice { why });
     }
 
-    fn bury(&mut self, letter: DeadLetter<Envelope>) {
+    fn conclude(&mut self, letter: DeadLetter<Envelope>) {
         let DeadLetter {
             id,
             payload,

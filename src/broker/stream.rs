@@ -221,18 +221,18 @@ impl Broker {
         core.check_refusals()
     }
 
-    pub(super) fn look(&self) -> Result<(), Kind> {
+    pub(super) fn refresh(&self) -> Result<(), Kind> {
         let mut core = self.lock();
-        let look = core.dispatcher.ask_look();
+        let look = core.dispatcher.ask_refresh();
         core.pump();
-        while core.is_to_look(look) {
+        while core.is_to_refresh(look) {
             core = self.await_stream(core, Deadline::Forever);
         }
         core.check_kept()
     }
 
     pub(super) fn counts_of_stream(&self) -> Result<Counts, Kind> {
-        self.look()?;
+        self.refresh()?;
         Ok(self.counts_known())
     }
 

@@ -280,7 +280,7 @@ impl Journal {
         if let Some(why) = &writer.failure {
             return Err(why.clone());
         }
-        self.look(writer)?;
+        self.check_files(writer)?;
         let Some(connection) = &mut writer.connection else {
             return Err(format!("journal {} is closed", self.path.display()));
         };
@@ -301,9 +301,9 @@ impl Journal {
     }
 
     /// Checks that the files are as they were left.
-    fn look(&self, writer: &mut Writer) -> Result<(), String> {
+    fn check_files(&self, writer: &mut Writer) -> Result<(), String> {
         let path = self.path.display();
-        let (why, end) = match writer.files.look() {
+        let (why, end) = match writer.files.check_files() {
             FilesFound::Same => return Ok(()),
             FilesFound::Changed => match self.check_again(writer) {
                 Ok(()) => return Ok(()),
@@ -380,7 +380,7 @@ impl Journal {
         only: Option<ItemId>,
     ) -> Result<Vec<StoredLetter>, String> {
         if writer.failure.is_none() {
-            self.look(writer)?;
+            self.check_files(writer)?;
         }
         let Some(connection) = &writer.connection else {
             return Ok(Vec::new());
@@ -434,9 +434,9 @@ impl Backend for Journal {
         let found = match has_ended {
             // The failure was reported.
             true => Ok(()),
-            false => self.look(writer),
+            false => self.check_files(writer),
         };
-        if matches!(writer.files.look(), FilesFound::IndexCut(_)) {
+        if matches!(writer.files.check_files(), FilesFound::IndexCut(_)) {
             writer.end = End::Untouched;
         }
         let _ = self.write(writer, |book| Ok(book.merge()));
@@ -487,7 +487,7 @@ impl Store for Journal {
 
     fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, String> {
         let writer = &mut *self.writer();
-        self.look(writer)?;
+        self.check_files(writer)?;
         let Some(connection) = &writer.connection else {
             return Ok(None);
         };

@@ -160,7 +160,7 @@ pub(crate) trait Stream: Backend {
     fn settle(&self, ends: &Ends) -> Result<Answered, String>;
 
     /// Returns the state of the stream, and the number of other supervisors.
-    fn look(&self) -> Result<(StreamState, u64), String>;
+    fn refresh(&self) -> Result<(StreamState, u64), String>;
 
     /// Takes at most this many items; waits for the first of them at most this long.
     fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String>;

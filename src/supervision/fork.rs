@@ -146,7 +146,7 @@ impl ForkServer {
     }
 
     /// When it is known to be over: the orders that it took and did not answer, and how it ended.
-    pub(super) fn bury(&mut self) -> Option<(Vec<Life>, Exit)> {
+    pub(super) fn conclude(&mut self) -> Option<(Vec<Life>, Exit)> {
         if !self.is_closed {
             return None;
         }

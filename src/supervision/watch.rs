@@ -292,7 +292,7 @@ impl Watch {
                 None
             }
             ChildEffect::Kill => self.kill(index),
-            ChildEffect::Bury => Some(self.bury(index)),
+            ChildEffect::Conclude => Some(self.conclude(index)),
             ChildEffect::Finish => None,
             ChildEffect::GiveUp => {
                 let ChildSpec {
@@ -368,7 +368,7 @@ impl Watch {
             Note::LinkClosed { .. } => {}
             Note::ForkServerClosed { server } => {
                 self.fork_server.closed(server);
-                self.bury_fork_server();
+                self.conclude_fork_server();
             }
             Note::Forked { server, reply } => {
                 let (life, refused) = self.fork_server.replied(server);

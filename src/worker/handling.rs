@@ -14,7 +14,7 @@ use super::session::Session;
 use super::stopwatch::StopWatch;
 use crate::fail;
 use crate::handler::attempt::{Wanted, attempt};
-use crate::handler::loan::lending;
+use crate::handler::lending::lending;
 
 pub(super) fn run_handler<T, R, E, F>(session: &Arc<Session>, handler: &F)
 where

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::fail;
-use crate::handler::loan::Lender;
+use crate::handler::lending::Lender;
 use crate::protocol::frame::{self, Answer, Body, Down, Given, Header};
 use crate::protocol::ring::Reader;
 use crate::protocol::ring_pair::RingPair;
@@ -71,7 +71,7 @@ impl Received {
 
 /// The result of a look into the ring.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(super) enum Incoming {
     Delivery(Received),
     Revoked(u64),
     /// Deliveries that were not begun must be given back.
@@ -128,30 +128,30 @@ impl Inbox {
     }
 
     /// Reads one record. `spare` is memory for the next one, in case this is a delivery.
-    pub(super) fn read(&mut self, spare: &mut Vec<u8>) -> Look {
+    pub(super) fn read(&mut self, spare: &mut Vec<u8>) -> Incoming {
         let mut record = std::mem::take(&mut self.record);
         let found = match self.reader.copy_next(&mut record) {
             Ok(true) => {
                 fail::point("worker: packet read");
                 self.sort(&mut record, spare)
             }
-            Ok(false) => Look::Nothing,
-            Err(_) => Look::Broken,
+            Ok(false) => Incoming::Nothing,
+            Err(_) => Incoming::Broken,
         };
         self.record = record;
         found
     }
 
-    fn sort(&mut self, record: &mut Vec<u8>, spare: &mut Vec<u8>) -> Look {
+    fn sort(&mut self, record: &mut Vec<u8>, spare: &mut Vec<u8>) -> Incoming {
         let length = record.len();
         if let Some((header, start)) = Header::decode(record) {
             self.consume(length);
             let place = BodyPlace::Inline { start, end: length };
             let record = std::mem::replace(record, std::mem::take(spare));
-            return Look::Delivery(Received::new(header, record, place));
+            return Incoming::Delivery(Received::new(header, record, place));
         }
         let look = match frame::decode::<Down<'_>>(record) {
-            Err(_) => return Look::Broken,
+            Err(_) => return Incoming::Broken,
             Ok(Down::Deliver {
                 ordinal,
                 id,
@@ -171,7 +171,7 @@ impl Inbox {
                     attempt,
                     is_awaited,
                 };
-                Look::Delivery(Received::new(header, Vec::new(), BodyPlace::Shared(view)))
+                Incoming::Delivery(Received::new(header, Vec::new(), BodyPlace::Shared(view)))
             }
             Ok(Down::Answer { request, answer }) => {
                 let answer = match answer.try_map(|given| self.arrival(record, given)) {
@@ -179,17 +179,17 @@ impl Inbox {
                     Err(look) => return look,
                 };
                 self.answers.insert(request, answer);
-                Look::Other
+                Incoming::Other
             }
-            Ok(Down::Revoke { ordinal }) => Look::Revoked(ordinal),
-            Ok(Down::GiveBack) => Look::GiveBack,
+            Ok(Down::Revoke { ordinal }) => Incoming::Revoked(ordinal),
+            Ok(Down::GiveBack) => Incoming::GiveBack,
             Ok(Down::Stop) => {
                 self.is_stopping = true;
-                Look::Other
+                Incoming::Other
             }
             Ok(Down::Forget { segment }) => {
                 self.segments.forget(segment);
-                Look::Other
+                Incoming::Other
             }
         };
         self.consume(length);
@@ -201,12 +201,12 @@ impl Inbox {
         self.reader.release();
     }
 
-    fn view(&mut self, segment: u32, start: usize, length: usize) -> Result<View, Look> {
+    fn view(&mut self, segment: u32, start: usize, length: usize) -> Result<View, Incoming> {
         let view = self.segments.find(segment, start, length);
-        view.map_err(|_| Look::Broken)
+        view.map_err(|_| Incoming::Broken)
     }
 
-    fn place(&mut self, record: &[u8], body: Body<'_>) -> Result<BodyPlace, Look> {
+    fn place(&mut self, record: &[u8], body: Body<'_>) -> Result<BodyPlace, Incoming> {
         match body {
             Body::Inline(bytes) => {
                 let start = bytes.as_ptr().addr() - record.as_ptr().addr();
@@ -222,7 +222,7 @@ impl Inbox {
     }
 
     /// Makes an arrival of an item that answers a request.
-    fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Received, Look> {
+    fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Received, Incoming> {
         let Given {
             ordinal,
             id,

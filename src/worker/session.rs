@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::context;
 use super::descriptor_check::DescriptorCheck;
 pub(crate) use super::inbox::Received;
-use super::inbox::{Inbox, Look, Unsettled};
+use super::inbox::{Inbox, Incoming, Unsettled};
 use super::memory;
 use super::orphan::Waker;
 use super::stopwatch::StopWatch;
@@ -24,7 +24,7 @@ use crate::error::{Kind, NoSharedMemory};
 use crate::fail;
 use crate::handler::copies;
 use crate::handler::held::Acknowledger;
-use crate::handler::loan::{Lender, lending};
+use crate::handler::lending::{Lender, lending};
 use crate::payload::Payload;
 use crate::protocol::doorbell::Ticket;
 use crate::protocol::endpoints::Endpoints;
@@ -152,15 +152,15 @@ impl Session {
         let mut is_any = false;
         loop {
             match inbox.read(&mut Vec::new()) {
-                Look::Delivery(arrival) => inbox.arrivals.push_back(arrival),
-                Look::Revoked(ordinal) => self.revoke(inbox, ordinal),
-                Look::GiveBack => {
+                Incoming::Delivery(arrival) => inbox.arrivals.push_back(arrival),
+                Incoming::Revoked(ordinal) => self.revoke(inbox, ordinal),
+                Incoming::GiveBack => {
                     self.give_back(inbox);
                     self.uplink.ring_now();
                 }
-                Look::Other => {}
-                Look::Nothing => break,
-                Look::Broken => exit::as_orphan(),
+                Incoming::Other => {}
+                Incoming::Nothing => break,
+                Incoming::Broken => exit::as_orphan(),
             }
             is_any = true;
         }
@@ -198,14 +198,14 @@ impl Session {
             let mut inbox = self.inbox.lock();
             let look = self.take_next(&mut inbox, spare);
             if inbox.is_stopping {
-                if let Look::Delivery(arrival) = look {
+                if let Incoming::Delivery(arrival) = look {
                     inbox.arrivals.push_front(arrival);
                 }
                 self.give_all_back(&mut inbox);
                 return None;
             }
             match look {
-                Look::Delivery(arrival) => {
+                Incoming::Delivery(arrival) => {
                     if is_idle {
                         title::set_activity(&"busy");
                     }
@@ -241,17 +241,17 @@ impl Session {
     }
 
     /// Takes the next delivery, of those laid aside or out of the ring.
-    fn take_next(&self, inbox: &mut Inbox, spare: &mut Vec<u8>) -> Look {
+    fn take_next(&self, inbox: &mut Inbox, spare: &mut Vec<u8>) -> Incoming {
         if let Some(arrival) = inbox.arrivals.pop_front() {
-            return Look::Delivery(arrival);
+            return Incoming::Delivery(arrival);
         }
         loop {
             match inbox.read(spare) {
-                Look::Revoked(ordinal) => self.revoke(inbox, ordinal),
+                Incoming::Revoked(ordinal) => self.revoke(inbox, ordinal),
                 // The deliveries before this record have been begun.
-                Look::GiveBack => {}
-                Look::Other => self.wake_sleepers(),
-                Look::Broken => exit::as_orphan(),
+                Incoming::GiveBack => {}
+                Incoming::Other => self.wake_sleepers(),
+                Incoming::Broken => exit::as_orphan(),
                 look => return look,
             }
         }

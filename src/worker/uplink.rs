@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::NoSharedMemory;
 use crate::fail;
-use crate::handler::loan::Owner;
+use crate::handler::lending::Owner;
 use crate::payload::Payload;
 use crate::payload::segment::{Part, Segment};
 use crate::protocol::frame::{self, Body, Nudge, Record, Up};

@@ -241,7 +241,7 @@ impl Both {
             73..80 => self.adopt(&client),
             80..85 => self.release(&client),
             85..90 => self.revive(&client),
-            90..92 => self.look(&client),
+            90..92 => self.refresh(&client),
             92..95 => self.leave(&client),
             _ => self.age(),
         }
@@ -468,11 +468,11 @@ impl Both {
         assert_eq!(real, self.model.revive(letter), "{}", self.step);
     }
 
-    fn look(&mut self, client: &str) {
+    fn refresh(&mut self, client: &str) {
         let arguments = [client.into(), LEASE.to_string()];
-        let real = self.run(script!("look"), client, &arguments);
+        let real = self.run(script!("refresh"), client, &arguments);
         let [told, others] = real.try_into().expect("two of them");
-        let (model, expected) = self.model.look(client, LEASE);
+        let (model, expected) = self.model.refresh(client, LEASE);
         self.check_told(told, &model);
         assert_eq!(number(others), expected, "{}: others", self.step);
     }

@@ -237,14 +237,14 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 
     /// Asks for a look at the stream, if there is one, and returns its number.
-    pub fn ask_look(&mut self) -> u64 {
+    pub fn ask_refresh(&mut self) -> u64 {
         let shared = self.shared.as_mut();
-        shared.map_or(0, |shared| shared.looks.ask())
+        shared.map_or(0, |shared| shared.refreshes.ask())
     }
 
     /// Handles a worker's request for the queue's state.
     pub fn ask_state(&mut self, request: Request) {
-        let look = self.ask_look();
+        let look = self.ask_refresh();
         self.askers.push_back((request, look));
     }
 
@@ -254,7 +254,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0 {
             self.answer(request, Reply::Refused(Refusal::WaitsForItself));
         } else {
-            let look = self.ask_look();
+            let look = self.ask_refresh();
             self.joins.push_back((request, look, waits));
         }
     }
@@ -395,7 +395,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
         let is_coming_to_it = match &self.shared {
             Some(shared) if shared.is_left => return Some(Err(Refusal::Closed)),
-            Some(shared) if !shared.looks.is_answered(look) => return None,
+            Some(shared) if !shared.refreshes.is_answered(look) => return None,
             Some(shared) => {
                 let is_finished = shared.stream_state.unfinished == 0 && shared.on_the_way() == 0;
                 if is_finished && self.ledger.is_finished() {

@@ -193,7 +193,7 @@ pub struct Shared<P> {
     /// The number of other supervisors at work.
     pub others: u64,
     /// Questions for the state of the stream.
-    pub looks: Questions,
+    pub refreshes: Questions,
     /// Questions for items that can be taken now.
     pub queries: Questions,
     /// True if the queue is closed and nothing was there to take.
@@ -231,7 +231,7 @@ impl<P> Default for Shared<P> {
             lack: None,
             stream_state: StreamState::default(),
             others: 0,
-            looks: Questions::default(),
+            refreshes: Questions::default(),
             queries: Questions::default(),
             is_dry: false,
             is_for_puts: false,

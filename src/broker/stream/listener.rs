@@ -48,7 +48,7 @@ impl Core {
                 Err((id, history)) => results::ItemEnd::Dead(id, history),
             });
         }
-        self.dispatcher.ask_look();
+        self.dispatcher.ask_refresh();
     }
 
     /// Cuts off the maps that wait for results that will not come: nothing was unfinished or taken,

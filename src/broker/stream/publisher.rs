@@ -25,7 +25,7 @@ enum Call {
     /// The ledger's write of this number.
     Settle(u64, Ends),
     Put(Vec<Put>),
-    Look(u64),
+    Refresh(u64),
 }
 
 pub(super) fn run(post: &Post, calls: &Receiver<()>) {
@@ -58,7 +58,7 @@ pub(super) fn tell_all(post: &Post) {
                 let admission = told(|| post.stream.put(&puts));
                 admission.map(|admission| post.with(|core| core.admitted(&puts, admission)))
             }
-            Call::Look(question) => post.stream.look().map(|(stream_state, others)| {
+            Call::Refresh(question) => post.stream.refresh().map(|(stream_state, others)| {
                 post.with(|core| core.looked(question, stream_state, others));
             }),
         };
@@ -82,7 +82,7 @@ impl Core {
         Some(match self.dispatcher.next_step()? {
             PublisherStep::Settle(telling) => Call::Settle(telling.number, self.ends(telling)),
             PublisherStep::Put(puts) => Call::Put(self.puts(puts)),
-            PublisherStep::Look(question) => Call::Look(question),
+            PublisherStep::Refresh(question) => Call::Refresh(question),
         })
     }
 

@@ -69,7 +69,7 @@ impl Files {
     }
 
     /// Compares the files with what was noted.
-    pub(super) fn look(&self) -> Found {
+    pub(super) fn check_files(&self) -> Found {
         let Some(noted) = &self.noted else {
             return Found::Same;
         };

@@ -8,7 +8,7 @@ use super::trouble::is_passing;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
     Open,
-    Look,
+    Refresh,
     Status,
     Lease,
     Put,
@@ -23,7 +23,7 @@ pub(super) enum Name {
 
 const ALL: [Name; 12] = [
     Name::Open,
-    Name::Look,
+    Name::Refresh,
     Name::Status,
     Name::Lease,
     Name::Put,
@@ -47,7 +47,7 @@ impl Name {
     fn source(self) -> &'static str {
         match self {
             Name::Open => include_str!("scripts/open.lua"),
-            Name::Look => include_str!("scripts/look.lua"),
+            Name::Refresh => include_str!("scripts/refresh.lua"),
             Name::Status => include_str!("scripts/status.lua"),
             Name::Lease => include_str!("scripts/lease.lua"),
             Name::Put => include_str!("scripts/put.lua"),

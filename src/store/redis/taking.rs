@@ -307,7 +307,7 @@ impl Stream for RedisStore {
         self.tell(ends).map_err(Trouble::words)
     }
 
-    fn look(&self) -> Result<(StreamState, u64), String> {
+    fn refresh(&self) -> Result<(StreamState, u64), String> {
         self.looked().map_err(Trouble::words)
     }
 

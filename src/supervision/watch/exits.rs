@@ -13,7 +13,7 @@ use dishrack_core::pool::watchdog::{Fault, Watchdog};
 
 impl Watch {
     /// Returns the deliveries of a worker whose process and channel have ended, or charges them.
-    pub(super) fn bury(&mut self, index: usize) -> ChildEvent {
+    pub(super) fn conclude(&mut self, index: usize) -> ChildEvent {
         let slot = &mut self.slots[index];
         let (exit, pid) = (slot.exit, slot.pid.take());
         let ring_pair = slot.ring_pair.take();
@@ -59,7 +59,7 @@ impl Watch {
         if let Some(stderr) = self.slots[index].stderr.take() {
             stderr.end();
         }
-        ChildEvent::Buried { exit, charged }
+        ChildEvent::Concluded { exit, charged }
     }
 
     /// Reads the hidden stderr of a worker that never got ready, because it has the reason.

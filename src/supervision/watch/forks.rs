@@ -73,7 +73,7 @@ impl Watch {
     pub(super) fn fork_server_ended(&mut self, exit: Exit) {
         self.fork_server.process_ended(exit);
         self.fork_server_lingers_until = self.now().checked_add(LINGER);
-        self.bury_fork_server();
+        self.conclude_fork_server();
     }
 
     /// What it forked may keep its replies open: a second after its end they are given up, like a
@@ -83,13 +83,13 @@ impl Watch {
         if until.is_some_and(|until| until <= self.now()) {
             self.fork_server_lingers_until = None;
             self.fork_server.give_up_replies();
-            self.bury_fork_server();
+            self.conclude_fork_server();
         }
     }
 
     /// When both its process and its replies have ended, its unanswered orders are lost.
-    pub(super) fn bury_fork_server(&mut self) {
-        let Some((orders, exit)) = self.fork_server.bury() else {
+    pub(super) fn conclude_fork_server(&mut self) {
+        let Some((orders, exit)) = self.fork_server.conclude() else {
             return;
         };
         self.fork_server_lingers_until = None;

@@ -133,8 +133,8 @@ impl Watch {
     /// The pid of a forked worker is known, by the fork server or by the worker itself.
     pub(super) fn born(&mut self, life: Life, pid: u32) {
         let slot = &self.slots[life.slot];
-        let is_buried = matches!(slot.child.phase(), Phase::Resting | Phase::Over);
-        if !self.is_current(life) || is_buried {
+        let is_concluded = matches!(slot.child.phase(), Phase::Resting | Phase::Over);
+        if !self.is_current(life) || is_concluded {
             self.end_late_born(life, pid);
             return;
         }

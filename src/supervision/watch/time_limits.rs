@@ -34,7 +34,7 @@ impl Watch {
                 .and_then(Watchdog::poll_timeout)
                 .is_some_and(|at| at <= now);
             if is_due {
-                self.watchdog(index, |watchdog, sample| watchdog.look(sample, now));
+                self.watchdog(index, |watchdog, sample| watchdog.observe(sample, now));
             }
         }
     }

@@ -166,7 +166,9 @@ fn cut_off(says_before_it_knows: bool) {
         };
         for _ in 0..4 {
             let before = renewals();
-            until("somebody looks after what he has", || renewals() != before);
+            until("somebody looks after what they have", || {
+                renewals() != before
+            });
         }
         gate.open();
     }

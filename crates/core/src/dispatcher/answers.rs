@@ -86,7 +86,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
 
     fn is_looked(&self, look: u64) -> bool {
         let shared = self.shared.as_ref();
-        shared.is_none_or(|shared| shared.looks.is_answered(look))
+        shared.is_none_or(|shared| shared.refreshes.is_answered(look))
     }
 
     pub(super) fn answer_leaving(&mut self) {

@@ -46,7 +46,7 @@ pub enum ChildEvent {
     /// Its process has ended.
     Ended,
     /// Its deliveries were given back, and this many items were charged with its death.
-    Buried {
+    Concluded {
         /// The end of its process.
         exit: Exit,
         /// The number of items charged.
@@ -76,7 +76,7 @@ pub enum ChildEffect {
     /// Kill its process group.
     Kill,
     /// Give back its deliveries, and report [`ChildEvent::Buried`].
-    Bury,
+    Conclude,
     /// Note that it ended for good, as it should.
     Finish,
     /// Give it up: it died too often and is not started again.
@@ -157,14 +157,14 @@ impl Child {
                 if self.has_process {
                     self.kill(now)
                 } else {
-                    Some(ChildEffect::Bury)
+                    Some(ChildEffect::Conclude)
                 }
             }
             ChildEvent::Ended => {
                 self.has_process = false;
                 self.ended(now)
             }
-            ChildEvent::Buried { exit, charged } => self.start_again(now, exit, charged),
+            ChildEvent::Concluded { exit, charged } => self.start_again(now, exit, charged),
             ChildEvent::StopAsked => self.stop(now),
             ChildEvent::DrainAsked => self.drain(now),
             ChildEvent::RecycleAsked => self.recycle(),
@@ -212,7 +212,7 @@ impl Child {
             return None;
         }
         self.deadline = None;
-        Some(ChildEffect::Bury)
+        Some(ChildEffect::Conclude)
     }
 
     fn stop(&mut self, now: Duration) -> Option<ChildEffect> {
@@ -292,7 +292,7 @@ impl Child {
             // A process that the worker started outside its group keeps its channel open.
             Phase::Dying => {
                 self.has_link = false;
-                Some(ChildEffect::Bury)
+                Some(ChildEffect::Conclude)
             }
             Phase::Working | Phase::Over => None,
         }

@@ -107,7 +107,7 @@ impl Watchdog {
     }
 
     /// Examines a sample, and returns what is to be done about the worker.
-    pub fn look(&mut self, sample: Sample, now: Duration) -> Option<Order> {
+    pub fn observe(&mut self, sample: Sample, now: Duration) -> Option<Order> {
         match self.state {
             State::Killed(_) => None,
             State::Asked { fault, until } => self.look_again(fault, until, sample, now),
@@ -120,7 +120,7 @@ impl Watchdog {
     /// Notes that this delivery was cancelled.
     pub fn revoke(&mut self, ordinal: u64, sample: Sample, now: Duration) -> Option<Order> {
         self.revoked.push(ordinal);
-        self.look(sample, now)
+        self.observe(sample, now)
     }
 
     /// Looks again soon, because a cancelled delivery may be the next one that the worker comes to.

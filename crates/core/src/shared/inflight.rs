@@ -25,7 +25,7 @@ pub enum PublisherStep<P> {
     /// Put this chunk, oldest first.
     Put(Vec<Outgoing<P>>),
     /// Look at the state of the stream, for all questions up to this one.
-    Look(u64),
+    Refresh(u64),
 }
 
 /// The statements of one call.
@@ -179,8 +179,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if !puts.is_empty() {
             return Some(PublisherStep::Put(puts));
         }
-        let is_asked = shared.looks.is_asked();
-        is_asked.then(|| PublisherStep::Look(shared.looks.begin()))
+        let is_asked = shared.refreshes.is_asked();
+        is_asked.then(|| PublisherStep::Refresh(shared.refreshes.begin()))
     }
 
     /// Handles the stream's answer to the telling with this number and these records.
@@ -227,7 +227,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             shared.handle_ring();
             shared.stream_state = stream_state;
             shared.others = others;
-            shared.looks.answer(question);
+            shared.refreshes.answer(question);
         }
     }
 }
@@ -373,7 +373,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if let Some(shared) = &mut self.shared {
             shared.others = maintained.others;
             // So that the state is known even where nothing is told for long.
-            shared.looks.ask();
+            shared.refreshes.ask();
         }
         // The ends of attempts are told first.
         if !self.ledger.is_written() {
@@ -409,7 +409,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     #[must_use]
     pub fn to_hear(&self, is_awaited: bool) -> Option<StreamState> {
         let shared = self.shared.as_ref()?;
-        let is_to_hear = self.wants_listener(is_awaited) && !shared.looks.is_open();
+        let is_to_hear = self.wants_listener(is_awaited) && !shared.refreshes.is_open();
         is_to_hear.then(|| shared.stream_state.clone())
     }
 
@@ -423,7 +423,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         Calls {
             publisher: self.ledger.has_write()
                 || shared.has_puts()
-                || shared.looks.is_asked()
+                || shared.refreshes.is_asked()
                 || self.is_to_interrupt(),
             fetcher: (!shared.is_taking && wants_some()) || self.has_surplus(),
             listener: self.wants_listener(is_awaited),

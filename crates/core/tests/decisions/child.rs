@@ -36,8 +36,8 @@ crate::trials! {
     a_kill_while_resting_finishes,
     a_kill_while_stopping_kills,
     a_process_whose_channel_has_ended_is_killed_at_once,
-    a_channel_that_outlives_its_process_is_buried_after_a_second,
-    a_late_end_of_the_channel_buries_nobody_twice,
+    a_channel_that_outlives_its_process_is_concluded_after_a_second,
+    a_late_end_of_the_channel_concludes_nobody_twice,
     a_worker_that_is_over_stays_over,
     a_deadline_that_has_not_come_does_nothing,
     no_order_of_events_breaks_the_rules,
@@ -89,9 +89,9 @@ fn die(child: &mut Child, exit: Exit, charged: usize, now: Duration) -> Option<C
     assert_eq!(child.handle(ChildEvent::Ended, now), None);
     assert_eq!(
         child.handle(ChildEvent::LinkClosed, now),
-        Some(ChildEffect::Bury)
+        Some(ChildEffect::Conclude)
     );
-    child.handle(ChildEvent::Buried { exit, charged }, now)
+    child.handle(ChildEvent::Concluded { exit, charged }, now)
 }
 
 fn a_boot_beyond_its_deadline_is_killed() {
@@ -307,10 +307,10 @@ fn a_loop_that_ended_before_it_could_be_recycled_is_started_again() {
     assert_eq!(child.handle(ChildEvent::RecycleAsked, ms(11)), None);
     assert_eq!(
         child.handle(ChildEvent::LinkClosed, ms(12)),
-        Some(ChildEffect::Bury)
+        Some(ChildEffect::Conclude)
     );
     let (exit, charged) = (SUCCESS, 0);
-    let effect = child.handle(ChildEvent::Buried { exit, charged }, ms(13));
+    let effect = child.handle(ChildEvent::Concluded { exit, charged }, ms(13));
     assert_eq!(effect, Some(ChildEffect::Start));
 }
 
@@ -356,35 +356,35 @@ fn a_process_whose_channel_has_ended_is_killed_at_once() {
         (Some(ChildEffect::Kill), again)
     );
     let effect = child.handle(ChildEvent::Ended, ms(11));
-    assert_eq!(effect, Some(ChildEffect::Bury));
+    assert_eq!(effect, Some(ChildEffect::Conclude));
 }
 
 /// Makes a worker whose process ended while its channel stayed open, buried at 1,010 ms.
-fn buried_with_an_open_channel() -> Child {
+fn concluded_with_an_open_channel() -> Child {
     let mut child = working(spec());
     assert_eq!(child.handle(ChildEvent::Ended, ms(10)), None);
     assert_eq!(child.poll_timeout(), Some(ms(1_010)));
     let effect = child.handle(ChildEvent::DeadlinePassed, ms(1_010));
-    assert_eq!(effect, Some(ChildEffect::Bury));
+    assert_eq!(effect, Some(ChildEffect::Conclude));
     child
 }
 
-fn a_channel_that_outlives_its_process_is_buried_after_a_second() {
-    let mut child = buried_with_an_open_channel();
-    let buried = ChildEvent::Buried {
+fn a_channel_that_outlives_its_process_is_concluded_after_a_second() {
+    let mut child = concluded_with_an_open_channel();
+    let concluded = ChildEvent::Concluded {
         exit: KILLED,
         charged: 1,
     };
-    assert_eq!(child.handle(buried, ms(1_010)), Some(ChildEffect::Start));
+    assert_eq!(child.handle(concluded, ms(1_010)), Some(ChildEffect::Start));
 }
 
-fn a_late_end_of_the_channel_buries_nobody_twice() {
-    let mut child = buried_with_an_open_channel();
-    let buried = ChildEvent::Buried {
+fn a_late_end_of_the_channel_concludes_nobody_twice() {
+    let mut child = concluded_with_an_open_channel();
+    let concluded = ChildEvent::Concluded {
         exit: KILLED,
         charged: 0,
     };
-    assert_eq!(child.handle(buried, ms(1_010)), None);
+    assert_eq!(child.handle(concluded, ms(1_010)), None);
     let rest = child.poll_timeout();
     assert_eq!(child.handle(ChildEvent::LinkClosed, ms(1_011)), None);
     assert_eq!(
@@ -447,7 +447,7 @@ fn any_event() -> impl Strategy<Value = ChildEvent> {
         Just(ChildEvent::Ready),
         Just(ChildEvent::LinkClosed),
         Just(ChildEvent::Ended),
-        (exit(), 0..3_usize).prop_map(|(exit, charged)| ChildEvent::Buried { exit, charged }),
+        (exit(), 0..3_usize).prop_map(|(exit, charged)| ChildEvent::Concluded { exit, charged }),
         Just(ChildEvent::StopAsked),
         Just(ChildEvent::DrainAsked),
         Just(ChildEvent::KillAsked),
@@ -458,22 +458,22 @@ fn any_event() -> impl Strategy<Value = ChildEvent> {
 /// Returns `true` if the machine may give this answer to this event.
 fn may_answer(effect: ChildEffect, event: ChildEvent) -> bool {
     use ChildEvent::{
-        Begin, Buried, DeadlinePassed, DrainAsked, Ended, KillAsked, LinkClosed, StartFailed,
+        Begin, Concluded, DeadlinePassed, DrainAsked, Ended, KillAsked, LinkClosed, StartFailed,
         StopAsked,
     };
     match effect {
-        ChildEffect::Start => matches!(event, Begin | Buried { .. } | DeadlinePassed),
+        ChildEffect::Start => matches!(event, Begin | Concluded { .. } | DeadlinePassed),
         ChildEffect::AskToStop => matches!(event, StopAsked | DrainAsked),
         ChildEffect::Kill => matches!(
             event,
             StopAsked | DrainAsked | KillAsked | DeadlinePassed | LinkClosed
         ),
-        ChildEffect::Bury => matches!(event, Ended | LinkClosed | DeadlinePassed),
+        ChildEffect::Conclude => matches!(event, Ended | LinkClosed | DeadlinePassed),
         ChildEffect::Finish => matches!(
             event,
-            Buried { .. } | StartFailed | StopAsked | DrainAsked | KillAsked
+            Concluded { .. } | StartFailed | StopAsked | DrainAsked | KillAsked
         ),
-        ChildEffect::GiveUp => matches!(event, Buried { .. } | StartFailed),
+        ChildEffect::GiveUp => matches!(event, Concluded { .. } | StartFailed),
     }
 }
 
@@ -484,15 +484,15 @@ fn no_order_of_events_breaks_the_rules() {
     proptest!(config(2_000), |(spec in any_spec(), life in lives)| {
         let mut child = Child::new(spec, 3);
         let mut now = Duration::ZERO;
-        let mut may_be_buried = false;
+        let mut may_be_concluded = false;
         for (event, pause) in life {
             now = now.saturating_add(ms(pause));
             let was_over = child.phase() == Phase::Over;
             let effect = child.handle(event, now);
             prop_assert!(!was_over || (effect.is_none() && child.phase() == Phase::Over));
             prop_assert!(effect.is_none_or(|effect| may_answer(effect, event)));
-            prop_assert!(effect != Some(ChildEffect::Bury) || may_be_buried, "{event:?}");
-            may_be_buried = effect == Some(ChildEffect::Start) || (may_be_buried && effect != Some(ChildEffect::Bury));
+            prop_assert!(effect != Some(ChildEffect::Conclude) || may_be_concluded, "{event:?}");
+            may_be_concluded = effect == Some(ChildEffect::Start) || (may_be_concluded && effect != Some(ChildEffect::Conclude));
         }
     });
 }

@@ -50,9 +50,9 @@ fn quiet(begun: u64) -> Sample {
 fn an_item_within_its_limit_is_left_alone() {
     let mut watchdog = watchdog();
     assert_eq!(watchdog.poll_timeout(), Some(ms(1000)));
-    assert_eq!(watchdog.look(at_work(7, 600), ms(1000)), None);
+    assert_eq!(watchdog.observe(at_work(7, 600), ms(1000)), None);
     assert_eq!(watchdog.poll_timeout(), Some(ms(1600)));
-    assert_eq!(watchdog.look(at_work(8, 1590), ms(1600)), None);
+    assert_eq!(watchdog.observe(at_work(8, 1590), ms(1600)), None);
     assert_eq!(watchdog.poll_timeout(), Some(ms(2590)));
     assert_eq!(watchdog.fault(), None);
 }
@@ -60,42 +60,42 @@ fn an_item_within_its_limit_is_left_alone() {
 fn an_item_over_its_limit_is_terminated_and_then_killed() {
     let mut watchdog = watchdog();
     assert_eq!(
-        watchdog.look(at_work(7, 0), ms(1000)),
+        watchdog.observe(at_work(7, 0), ms(1000)),
         Some(Order::Terminate)
     );
     assert_eq!(watchdog.fault(), Some(Fault::Overran(7)));
     assert_eq!(watchdog.poll_timeout(), Some(ms(1100)));
-    assert_eq!(watchdog.look(at_work(7, 0), ms(1099)), None);
-    assert_eq!(watchdog.look(at_work(7, 0), ms(1100)), Some(Order::Kill));
+    assert_eq!(watchdog.observe(at_work(7, 0), ms(1099)), None);
+    assert_eq!(watchdog.observe(at_work(7, 0), ms(1100)), Some(Order::Kill));
     assert_eq!(watchdog.fault(), Some(Fault::Overran(7)));
     assert_eq!(watchdog.poll_timeout(), None);
-    assert_eq!(watchdog.look(at_work(7, 0), ms(9000)), None);
+    assert_eq!(watchdog.observe(at_work(7, 0), ms(9000)), None);
 }
 
 fn a_worker_that_goes_on_to_the_next_item_is_forgiven() {
     let mut watchdog = watchdog();
     assert_eq!(
-        watchdog.look(at_work(7, 0), ms(1000)),
+        watchdog.observe(at_work(7, 0), ms(1000)),
         Some(Order::Terminate)
     );
-    assert_eq!(watchdog.look(at_work(8, 1050), ms(1100)), None);
+    assert_eq!(watchdog.observe(at_work(8, 1050), ms(1100)), None);
     assert_eq!(watchdog.fault(), None);
     assert_eq!(watchdog.poll_timeout(), Some(ms(2050)));
 }
 
 fn a_worker_that_begins_nothing_for_the_limit_is_killed() {
     let mut watchdog = watchdog();
-    assert_eq!(watchdog.look(quiet(3), ms(1000)), None);
+    assert_eq!(watchdog.observe(quiet(3), ms(1000)), None);
     assert_eq!(watchdog.poll_timeout(), Some(ms(2000)));
-    assert_eq!(watchdog.look(quiet(3), ms(2000)), Some(Order::Kill));
+    assert_eq!(watchdog.observe(quiet(3), ms(2000)), Some(Order::Kill));
     assert_eq!(watchdog.fault(), Some(Fault::Stalled));
 }
 
 fn a_worker_that_begins_something_is_not_stalled() {
     let mut watchdog = watchdog();
-    assert_eq!(watchdog.look(quiet(3), ms(1000)), None);
-    assert_eq!(watchdog.look(quiet(4), ms(2000)), None);
-    assert_eq!(watchdog.look(quiet(4), ms(2500)), None);
+    assert_eq!(watchdog.observe(quiet(3), ms(1000)), None);
+    assert_eq!(watchdog.observe(quiet(4), ms(2000)), None);
+    assert_eq!(watchdog.observe(quiet(4), ms(2500)), None);
     assert_eq!(watchdog.poll_timeout(), Some(ms(3000)));
 }
 
@@ -106,7 +106,7 @@ fn an_idle_worker_is_left_alone() {
         ..quiet(3)
     };
     for now in (1..100).map(|n| ms(n * 1000)) {
-        assert_eq!(watchdog.look(idle, now), None);
+        assert_eq!(watchdog.observe(idle, now), None);
         assert_eq!(watchdog.poll_timeout(), Some(now + LIMIT));
     }
 }
@@ -114,7 +114,7 @@ fn an_idle_worker_is_left_alone() {
 fn without_a_limit_there_is_nothing_to_look_for() {
     let mut watchdog = Watchdog::new(None, GRACE, ms(0));
     assert_eq!(watchdog.poll_timeout(), None);
-    assert_eq!(watchdog.look(at_work(1, 0), ms(1_000_000)), None);
+    assert_eq!(watchdog.observe(at_work(1, 0), ms(1_000_000)), None);
     assert_eq!(watchdog.poll_timeout(), None);
 }
 
@@ -125,7 +125,7 @@ fn a_cancelled_item_is_terminated_only_while_it_is_worked_on() {
     let order = watchdog.revoke(7, at_work(7, 5), ms(10));
     assert_eq!(order, Some(Order::Terminate));
     assert_eq!(watchdog.fault(), Some(Fault::Revoked(7)));
-    assert_eq!(watchdog.look(at_work(7, 5), ms(110)), Some(Order::Kill));
+    assert_eq!(watchdog.observe(at_work(7, 5), ms(110)), Some(Order::Kill));
 }
 
 /// Every order has its reason, in each sample and at each time.
@@ -151,7 +151,7 @@ fn nothing_is_ordered_before_an_item_could_be_over_its_limit() {
             };
             let sample = Sample { current, since: ms(since), begun, held };
             let before = watchdog.fault();
-            match watchdog.look(sample, ms(now)) {
+            match watchdog.observe(sample, ms(now)) {
                 None => {}
                 Some(Order::Terminate) => {
                     prop_assert!(current != 0 && ms(now) >= ms(since) + LIMIT);

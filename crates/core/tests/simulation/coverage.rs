@@ -49,7 +49,7 @@ coverage! {
     dead_told,
     returned,
     late_words,
-    words_of_the_buried,
+    words_of_the_concluded,
     nacks,
     deferred_nacks,
     shortages,

@@ -103,7 +103,7 @@ fn a_bound_that_nobody_looks_at_is_caught() {
 }
 
 fn a_look_that_answers_later_questions_is_caught() {
-    expect_caught::<Fleet>(FleetPlant::LookForAll, SEEDS);
+    expect_caught::<Fleet>(FleetPlant::FindAll, SEEDS);
 }
 
 fn more_that_is_taken_than_is_wanted_is_caught() {

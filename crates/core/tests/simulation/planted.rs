@@ -39,7 +39,7 @@ pub(crate) enum FleetPlant {
     /// In the scripts.
     Script(Flaw),
     /// A look also answers callers that asked after it was begun.
-    LookForAll,
+    FindAll,
     /// The fetcher takes more than is wanted.
     NoAppetite,
 }

@@ -214,8 +214,8 @@ impl Stream {
         self.numbers_last
     }
 
-    /// `look.lua`
-    pub(crate) fn look(&self, consumer: &str, lease: u64) -> (Told, u64) {
+    /// `refresh.lua`
+    pub(crate) fn refresh(&self, consumer: &str, lease: u64) -> (Told, u64) {
         (self.stream_state(), self.others(consumer, lease))
     }
 
@@ -333,7 +333,7 @@ impl Stream {
         for (id, number, cause) in &said.dead {
             match is_its(self, id) && self.entries.contains_key(id) {
                 true => {
-                    self.bury(*id, *number, cause);
+                    self.conclude(*id, *number, cause);
                     ended.push(*id);
                 }
                 false => lose(*id),
@@ -365,7 +365,7 @@ impl Stream {
         self.log.push(Event::Failed(id, failure.to_owned()));
     }
 
-    fn bury(&mut self, id: EntryId, number: u64, cause: &str) {
+    fn conclude(&mut self, id: EntryId, number: u64, cause: &str) {
         let fields = self.entries.get(&id).cloned().unwrap_or_default();
         let history = self.past.get(&id).cloned().unwrap_or_default();
         if let (Some(place), Some(index)) = (fields.text("reply"), fields.number("index")) {

@@ -37,7 +37,7 @@ struct World {
     has_process: bool,
     has_link: bool,
     ended_at: Duration,
-    is_buried: bool,
+    is_concluded: bool,
     is_doomed: bool,
     is_stop_asked: bool,
 }
@@ -65,7 +65,7 @@ impl World {
                 self.is_doomed = true;
                 None
             }
-            ChildEffect::Bury => Some(self.bury()),
+            ChildEffect::Conclude => Some(self.conclude()),
             ChildEffect::Finish | ChildEffect::GiveUp => {
                 assert!(!self.has_process, "a process is left behind");
                 assert_eq!(self.child.phase(), Phase::Over);
@@ -76,21 +76,21 @@ impl World {
 
     fn start(&mut self) -> Option<ChildEvent> {
         assert!(!self.has_process, "the one before still runs");
-        assert!(self.is_buried, "the one before was not buried");
+        assert!(self.is_concluded, "the one before was not buried");
         assert!(!self.is_stop_asked, "it was asked to stop");
         self.is_doomed = false;
         let fails = self.fate.start_fails;
-        (self.has_process, self.has_link, self.is_buried) = (!fails, !fails, fails);
+        (self.has_process, self.has_link, self.is_concluded) = (!fails, !fails, fails);
         fails.then_some(ChildEvent::StartFailed)
     }
 
-    fn bury(&mut self) -> ChildEvent {
-        assert!(!self.is_buried, "a second burial");
+    fn conclude(&mut self) -> ChildEvent {
+        assert!(!self.is_concluded, "a second burial");
         assert!(!self.has_process, "buried alive");
         let lingered = self.now.saturating_sub(self.ended_at);
         assert!(!self.has_link || lingered >= ms(1_000), "{lingered:?}");
-        self.is_buried = true;
-        ChildEvent::Buried {
+        self.is_concluded = true;
+        ChildEvent::Concluded {
             exit: self.fate.exit,
             charged: self.fate.charged,
         }
@@ -188,7 +188,7 @@ pub(super) fn every_life_in_a_faithful_world_keeps_the_rules() {
             has_process: false,
             has_link: false,
             ended_at: Duration::ZERO,
-            is_buried: true,
+            is_concluded: true,
             is_doomed: false,
             is_stop_asked: false,
         };

@@ -16,7 +16,7 @@ use crate::stream::{Said, Stream, Told};
 pub(super) enum Call {
     Settle(u64, Said),
     Put(u64, Vec<(bool, Fields)>),
-    Look,
+    Refresh,
     /// Takes so many, and waits until then.
     Read(usize, Option<Duration>),
     Adopt(Vec<(EntryId, Option<u64>)>),
@@ -30,7 +30,7 @@ pub(super) enum Call {
 pub(super) enum Answer {
     Settled(Vec<EntryId>, Told),
     Put(Admission),
-    Looked(Told, u64),
+    Refreshed(Told, u64),
     Read(Vec<Entry>),
     Known(Vec<Entry>),
     Maintained(Vec<EntryId>, Vec<Entry>, u64),
@@ -95,9 +95,9 @@ pub(super) fn answer(
                 stream_state: stream_state(&told),
             })
         }
-        Call::Look => {
-            let (told, others) = stream.look(by, lease);
-            Answer::Looked(told, others)
+        Call::Refresh => {
+            let (told, others) = stream.refresh(by, lease);
+            Answer::Refreshed(told, others)
         }
         Call::Read(count, until) => {
             let entries = stream.read(by, *count);

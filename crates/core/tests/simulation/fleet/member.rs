@@ -33,7 +33,7 @@ pub(super) enum Duty {
     Tell(Box<Telling>),
     /// Each with true if it needs no room, and the index of its waiting result.
     Put(Vec<(bool, Option<u64>)>),
-    Look(u64),
+    Refresh(u64),
     GiveBack,
 }
 

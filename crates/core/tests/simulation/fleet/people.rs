@@ -77,7 +77,7 @@ impl Fleet {
         let member = &mut self.members[at];
         let Some(joiner) = &member.joiner else {
             if member.phase == Phase::Working {
-                let look = member.dispatcher.ask_look();
+                let look = member.dispatcher.ask_refresh();
                 member.joiner = Some(Joiner {
                     since: self.step,
                     look,

@@ -117,7 +117,7 @@ impl Record {
             Event::Failed(entry, line) => self.failed(entry, line),
             Event::Done(entry) => self.ended(entry, End::Done),
             Event::Dead(entry, letter) => {
-                self.buried(self.of_entry(entry), &letter);
+                self.concluded(self.of_entry(entry), &letter);
                 self.ended(entry, End::Dead);
             }
             Event::Revived(letter, entry) => self.revived(&letter, entry),
@@ -156,7 +156,7 @@ impl Record {
         assert_eq!(before, None, "put {number} has its end already");
     }
 
-    fn buried(&self, number: u64, letter: &Letter) {
+    fn concluded(&self, number: u64, letter: &Letter) {
         let fact = &self.facts.items[index(number)];
         let history: Vec<&str> = letter.history.lines().collect();
         assert_eq!(history, fact.failures, "the history of put {number}");

@@ -66,7 +66,7 @@ impl Fleet {
     fn check_end(&mut self) {
         self.record.check(&self.stream.entries);
         self.record.check_end();
-        let (told, _) = self.stream.look("", 0);
+        let (told, _) = self.stream.refresh("", 0);
         assert_eq!(told.done, self.record.count(End::Done), "done");
         assert_eq!(told.dead, self.record.count(End::Dead), "dead");
         assert_eq!(told.pending, 0, "claims without an entry");

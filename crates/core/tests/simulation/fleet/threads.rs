@@ -53,10 +53,10 @@ impl Fleet {
         // It looks for more before it sleeps.
         member.is_publisher_called = true;
         member.publisher = Some(match step {
-            PublisherStep::Look(question) => {
-                let is_planted = self.plant == Some(FleetPlant::LookForAll);
+            PublisherStep::Refresh(question) => {
+                let is_planted = self.plant == Some(FleetPlant::FindAll);
                 let question = if is_planted { u64::MAX } else { question };
-                (Line::of(Call::Look), Duty::Look(question))
+                (Line::of(Call::Refresh), Duty::Refresh(question))
             }
             PublisherStep::Put(puts) => {
                 let (mut told, mut duty) = (Vec::new(), Vec::new());
@@ -157,7 +157,7 @@ impl Fleet {
     fn publisher_hears(&mut self, at: usize, duty: Duty, answer: Answer) {
         let member = &mut self.members[at];
         match (duty, answer) {
-            (Duty::Look(question), Answer::Looked(told, others)) => {
+            (Duty::Refresh(question), Answer::Refreshed(told, others)) => {
                 member
                     .dispatcher
                     .looked(question, stream_state(&told), others);
@@ -358,7 +358,7 @@ impl Fleet {
             let end = if is_done { End::Done } else { End::Dead };
             self.record.replied(number, end);
         }
-        member.dispatcher.ask_look();
+        member.dispatcher.ask_refresh();
     }
 
     /// Calls the threads after a change.

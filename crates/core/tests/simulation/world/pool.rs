@@ -171,7 +171,7 @@ impl World {
     /// Handles a word of a worker that was buried because its channel stayed open too long.
     fn hear_late(&mut self, up: Up) {
         if let Up::Settled(job, outcome) = up {
-            self.coverage.words_of_the_buried += 1;
+            self.coverage.words_of_the_concluded += 1;
             self.settle(job, outcome);
         }
     }
@@ -255,7 +255,7 @@ impl World {
         while let Some(event) = next.take() {
             let slot = &mut self.life.slots[index];
             let effect = slot.child.handle(event, self.now);
-            if let ChildEvent::Buried { .. } | ChildEvent::StartFailed = event {
+            if let ChildEvent::Concluded { .. } | ChildEvent::StartFailed = event {
                 let is_stopping = self.life.is_stopping;
                 slot.judge(effect, is_stopping, &self.plan.spec, self.now);
             }
@@ -290,7 +290,7 @@ impl World {
                 self.kill(index);
                 None
             }
-            ChildEffect::Bury => Some(self.bury(index)),
+            ChildEffect::Conclude => Some(self.conclude(index)),
             ChildEffect::Finish => {
                 assert!(self.life.is_stopping, "nobody asked the crew to end");
                 self.end_slot(index);
@@ -323,7 +323,7 @@ impl World {
     }
 
     /// Gives the worker's items back, or charges them.
-    fn bury(&mut self, index: usize) -> ChildEvent {
+    fn conclude(&mut self, index: usize) -> ChildEvent {
         if self.life.slots[index].up.is_empty() {
             self.hear_board(index);
         }
@@ -336,7 +336,7 @@ impl World {
         let is_taken_back = std::mem::take(&mut slot.is_link_open);
         let Some(holder) = slot.holder.take() else {
             self.coverage.boot_deaths += 1;
-            return ChildEvent::Buried { exit, charged: 0 };
+            return ChildEvent::Concluded { exit, charged: 0 };
         };
         if is_taken_back {
             self.life
@@ -350,7 +350,7 @@ impl World {
         });
         if self.is_planted(Plant::LostRequeue) {
             self.life.dispatcher.ledger.handle_stop(holder);
-            return ChildEvent::Buried { exit, charged: 0 };
+            return ChildEvent::Concluded { exit, charged: 0 };
         }
         let guilty = begun.filter(|job| {
             let handed = self.life.dispatcher.ledger.handed(job.token);
@@ -378,7 +378,7 @@ impl World {
             true => 0,
             false => charged,
         };
-        ChildEvent::Buried { exit, charged }
+        ChildEvent::Concluded { exit, charged }
     }
 
     /// Takes the last delivery to this holder for the one that it had begun.
