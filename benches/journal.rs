@@ -27,10 +27,7 @@ fn rate(durability: Option<Durability>, in_processes: bool, items: u32) -> f64 {
     let folder =
         tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
     let path = folder.path().join("journal");
-    let options = Options {
-        capacity: Capacity::Bounded(10_000),
-        ..Options::default()
-    };
+    let options = Options::default().capacity(Capacity::Bounded(10_000));
     let queue = match durability {
         Some(durability) => JoinableQueue::journaled(&path, durability, options),
         None => Ok(JoinableQueue::with(options)),

@@ -112,22 +112,16 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// for room. As in Python, 0 means no bound.
     #[must_use]
     pub fn bounded(capacity: usize) -> Self {
-        JoinableQueue::with(Options {
-            capacity: match capacity {
-                0 => Capacity::Unbounded,
-                bound => Capacity::Bounded(bound),
-            },
-            ..Options::default()
-        })
+        JoinableQueue::with(Options::default().capacity(match capacity {
+            0 => Capacity::Unbounded,
+            bound => Capacity::Bounded(bound),
+        }))
     }
 
     /// Makes a queue without room: `put` waits until a worker is idle, and hands the item over.
     #[must_use]
     pub fn rendezvous() -> Self {
-        JoinableQueue::with(Options {
-            capacity: Capacity::Rendezvous,
-            ..Options::default()
-        })
+        JoinableQueue::with(Options::default().capacity(Capacity::Rendezvous))
     }
 
     /// Makes a queue with these options.

@@ -70,13 +70,10 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     let source = source(command).map_err(Failure::Usage)?;
     input::is_there(&source).map_err(Failure::Usage)?;
     let place = command.stream.place("put").map_err(Failure::Usage)?;
-    let options = Options {
-        capacity: match command.capacity {
-            0 => Capacity::Unbounded,
-            bound => Capacity::Bounded(bound),
-        },
-        ..Options::default()
-    };
+    let options = Options::default().capacity(match command.capacity {
+        0 => Capacity::Unbounded,
+        bound => Capacity::Bounded(bound),
+    });
     let separator = if command.null { 0 } else { b'\n' };
     let feed = Feed::open(&source, separator).map_err(Failure::of_thread)?;
     let place = command.promise.of(place);

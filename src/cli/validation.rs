@@ -179,14 +179,13 @@ fn config_of(
         total: from.total,
         is_quiet: shown.quiet,
         has_summary: !shown.no_summary,
-        options: Options {
-            capacity: from.capacity,
-            max_attempts,
-            max_lost_attempts: from.is_command.then(|| max_attempts.max(LOST_ATTEMPTS)),
-            backoff: pool.backoff.map_or(Backoff::none(), |base| {
+        options: Options::default()
+            .capacity(from.capacity)
+            .max_attempts(max_attempts)
+            .max_lost_attempts(from.is_command.then(|| max_attempts.max(LOST_ATTEMPTS)))
+            .backoff(pool.backoff.map_or(Backoff::none(), |base| {
                 Backoff::exponential(base, base.max(BACKOFF_MAX))
-            }),
-        },
+            })),
         pool,
         format: shown.format,
         progress: shown.progress,

@@ -351,10 +351,7 @@ fn bounded(place: &Place, bound: usize) -> Queue {
         0 => Capacity::Rendezvous,
         bound => Capacity::Bounded(bound),
     };
-    let options = Options {
-        capacity,
-        ..Options::default()
-    };
+    let options = Options::default().capacity(capacity);
     JoinableQueue::journaled(&place.path, Durability::Normal, options).unwrap()
 }
 

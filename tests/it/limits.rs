@@ -21,10 +21,7 @@ crate::trials! {
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn queue(max_attempts: u32) -> JoinableQueue<u32> {
-    JoinableQueue::with(Options {
-        max_attempts,
-        ..Options::default()
-    })
+    JoinableQueue::with(Options::default().max_attempts(max_attempts))
 }
 
 fn join(queue: &JoinableQueue<u32>) -> (u64, u64) {

@@ -34,10 +34,7 @@ const METHODS: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::Fork];
 const LIMIT: Duration = Duration::from_secs(1);
 
 fn queue(max_attempts: u32) -> JoinableQueue<Work> {
-    JoinableQueue::with(Options {
-        max_attempts,
-        ..Options::default()
-    })
+    JoinableQueue::with(Options::default().max_attempts(max_attempts))
 }
 
 fn limited(workers: usize, method: StartMethod) -> Builder {

@@ -162,10 +162,7 @@ fn memory_that_is_cut_short_ends_no_supervisor() {
 
 fn who_writes_over_payloads_dies_and_the_others_arrive() {
     for method in METHODS {
-        let queue = JoinableQueue::with(Options {
-            max_attempts: 1,
-            ..Options::default()
-        });
+        let queue = JoinableQueue::with(Options::default().max_attempts(1));
         let builder = Supervisor::builder().processes(2).start_method(method);
         let pool = builder.handler(&queue, roles::work).unwrap();
         // They lie side by side in one segment.

@@ -33,10 +33,7 @@ pub(crate) fn queue<T: Serialize + DeserializeOwned>(options: Options) -> Joinab
 
 /// Checks that Redis refuses such a queue.
 pub(crate) fn rendezvous<T: Serialize + DeserializeOwned>() -> Option<JoinableQueue<T>> {
-    let options = Options {
-        capacity: Capacity::Rendezvous,
-        ..Options::default()
-    };
+    let options = Options::default().capacity(Capacity::Rendezvous);
     let error = JoinableQueue::<T>::on_redis(&stream(), options).unwrap_err();
     assert!(error.to_string().contains("rendezvous"), "{error}");
     None

@@ -76,10 +76,7 @@ suite!(
 
 /// Returns options for a queue with so much room.
 fn bounded(room: usize) -> Options {
-    Options {
-        capacity: Capacity::Bounded(room),
-        ..Options::default()
-    }
+    Options::default().capacity(Capacity::Bounded(room))
 }
 
 fn hire<T, R, E, F>(link: Link, queue: &JoinableQueue<T>, handler: F) -> Supervisor<T, R>
@@ -329,11 +326,11 @@ fn a_refused_item_is_tried_again_and_then_a_dead_letter(link: Link) {
 
 fn a_refused_item_rests_before_it_is_tried_again(link: Link) {
     let rest = Duration::from_millis(20);
-    let queue = place::queue(Options {
-        max_attempts: 2,
-        backoff: Backoff::exponential(rest, rest),
-        ..Options::default()
-    });
+    let queue = place::queue(
+        Options::default()
+            .max_attempts(2)
+            .backoff(Backoff::exponential(rest, rest)),
+    );
     let _pool = hire(link, &queue, refuse_threes);
     queue.put(&3).unwrap();
     assert_eq!(join(&queue), (0, 1));
@@ -346,11 +343,11 @@ fn a_refused_item_rests_before_it_is_tried_again(link: Link) {
 
 fn resting() -> JoinableQueue<u64> {
     let rest = Duration::from_millis(20);
-    place::queue(Options {
-        max_attempts: 2,
-        backoff: Backoff::exponential(rest, rest),
-        ..Options::default()
-    })
+    place::queue(
+        Options::default()
+            .max_attempts(2)
+            .backoff(Backoff::exponential(rest, rest)),
+    )
 }
 
 fn a_resting_item_comes_back_to_a_map(link: Link) {

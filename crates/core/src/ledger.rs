@@ -116,8 +116,17 @@ pub enum Capacity {
     Rendezvous,
 }
 
-/// The rules that one ledger keeps to.
+/// The rules that one ledger, and so one queue, keeps to. There may be more of them one day, so
+/// they are made from the defaults.
+///
+/// ```
+/// use dishrack_core::ledger::{Capacity, Options};
+///
+/// let options = Options::default().capacity(Capacity::Bounded(100)).max_attempts(5);
+/// assert_eq!(options.max_attempts, 5);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// The number of items that may wait.
     pub capacity: Capacity,
@@ -138,6 +147,36 @@ impl Default for Options {
             max_lost_attempts: None,
             backoff: Backoff::none(),
         }
+    }
+}
+
+impl Options {
+    /// Bounds the number of items that may wait.
+    #[must_use]
+    pub fn capacity(mut self, capacity: Capacity) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Gives an item up after so many failed attempts; 0 is taken as 1.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Counts lost attempts apart from failed ones, and gives an item up after so many of them.
+    #[must_use]
+    pub fn max_lost_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
+        self.max_lost_attempts = attempts.into();
+        self
+    }
+
+    /// Lets a failed item rest before its next attempt.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
     }
 }
 

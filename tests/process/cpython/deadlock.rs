@@ -227,10 +227,7 @@ fn test_crash_during_result_unpickle_in_result_handler() {
 fn test_shutdown_deadlock() {
     for method in METHODS {
         let gate = Gate::new();
-        let queue = JoinableQueue::with(Options {
-            max_attempts: 1,
-            ..Options::default()
-        });
+        let queue = JoinableQueue::with(Options::default().max_attempts(1));
         let (observer, witness) = Witness::new();
         let builder = two(method).shutdown(2 * DEADLINE).observer(observer);
         let pool = Arc::new(builder.handler(&queue, work).unwrap());

@@ -40,10 +40,7 @@ fn one() -> Builder {
 }
 
 fn once<T: serde::Serialize + serde::de::DeserializeOwned>() -> JoinableQueue<T> {
-    JoinableQueue::with(Options {
-        max_attempts: 1,
-        ..Options::default()
-    })
+    JoinableQueue::with(Options::default().max_attempts(1))
 }
 
 /// The life of a worker: its name, its pid, and its end with code 0.

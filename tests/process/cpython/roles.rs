@@ -128,10 +128,7 @@ pub(super) fn count_down(id: Vec<u8>) -> Result<Vec<Node>, String> {
 
 /// Starts a worker of its own that waits for this file, writes its pid to another one, and waits.
 pub(super) fn start_grandchild(path: String) -> Result<(), String> {
-    let queue = JoinableQueue::with(Options {
-        max_attempts: 1,
-        ..Options::default()
-    });
+    let queue = JoinableQueue::with(Options::default().max_attempts(1));
     let pool = Supervisor::builder().processes(1).handler(&queue, work);
     let pool = pool.map_err(|error| error.to_string())?;
     queue.put(&Work::AwaitFile(path.clone())).unwrap();

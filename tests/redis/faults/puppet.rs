@@ -222,10 +222,7 @@ pub(crate) fn play() {
     // Its worker processes are this program as well, and go no further.
     dishrack::serve(|roles| roles.handler(serve_item));
     let part: Part = serde_json::from_str(&std::env::var(PART).unwrap()).unwrap();
-    let options = Options {
-        backoff: Backoff::exponential(part.rest, part.rest),
-        ..Options::default()
-    };
+    let options = Options::default().backoff(Backoff::exponential(part.rest, part.rest));
     let place = place(part.url).lease(part.lease);
     let queue = match Queue::on_redis(&place, options) {
         Ok(queue) => queue,

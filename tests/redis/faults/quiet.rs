@@ -46,10 +46,7 @@ fn assert_quiet(server: &Server, at_most: u64) {
 }
 
 fn bounded(url: String, bound: usize) -> Queue {
-    let options = Options {
-        capacity: Capacity::Bounded(bound),
-        ..Options::default()
-    };
+    let options = Options::default().capacity(Capacity::Bounded(bound));
     Queue::on_redis(&place(url).lease(LONG_LEASE), options).unwrap()
 }
 

@@ -211,10 +211,7 @@ fn a_lease_is_not_shortened_under_who_renews_seldom() {
 /// There is room for two, and only the caller of put makes more.
 fn inline_work_makes_room_for_what_is_put_in_advance() {
     let server = Server::plain();
-    let options = dishrack::Options {
-        capacity: dishrack::Capacity::Bounded(2),
-        ..dishrack::Options::default()
-    };
+    let options = dishrack::Options::default().capacity(dishrack::Capacity::Bounded(2));
     let queue = super::stage::Queue::on_redis(&place(server.url()), options).unwrap();
     let inline = dishrack::Supervisor::builder().inline();
     let _pool = inline.handler(&queue, Ok::<String, String>).unwrap();

@@ -224,10 +224,8 @@ fn an_idle_async_get_is_polled_only_when_something_is_there() {
 
 fn a_closed_queue_lets_every_getter_go_when_its_last_item_is_taken() {
     let rest = Duration::from_millis(50);
-    let queue = place::queue::<String>(Options {
-        backoff: Backoff::exponential(rest, rest),
-        ..Options::default()
-    });
+    let queue =
+        place::queue::<String>(Options::default().backoff(Backoff::exponential(rest, rest)));
     queue.put("a").unwrap();
     queue.get().unwrap().nack("later").unwrap();
     let getters: Vec<_> = (0..3)

@@ -21,10 +21,7 @@ crate::trials! {
 type Table = Dispatcher<Vec<u8>, ()>;
 
 fn table(capacity: Capacity) -> Table {
-    let options = Options {
-        capacity,
-        ..Options::default()
-    };
+    let options = Options::default().capacity(capacity);
     let mut dispatcher = Dispatcher::new(Ledger::new(options));
     dispatcher.pool_began();
     dispatcher

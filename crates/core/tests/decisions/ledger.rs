@@ -86,10 +86,7 @@ fn unbounded() -> Bytes {
 }
 
 fn with_capacity(capacity: Capacity) -> Bytes {
-    Ledger::new(Options {
-        capacity,
-        ..Options::default()
-    })
+    Ledger::new(Options::default().capacity(capacity))
 }
 
 fn put<P: Weight + Clone + Default>(ledger: &mut Ledger<P>, count: usize) {
@@ -349,11 +346,11 @@ fn a_ledger_that_is_held_hands_out_nothing_more() {
 /// Makes a ledger where failed items rest between half a second and a second.
 fn resting() -> Bytes {
     let second = Duration::from_secs(1);
-    Ledger::new(Options {
-        capacity: Capacity::Bounded(4),
-        backoff: Backoff::exponential(second, second),
-        ..Options::default()
-    })
+    Ledger::new(
+        Options::default()
+            .capacity(Capacity::Bounded(4))
+            .backoff(Backoff::exponential(second, second)),
+    )
 }
 
 fn a_delayed_item_waits_for_its_time_and_comes_back_in_its_place() {
@@ -388,10 +385,7 @@ fn a_nacked_item_without_backoff_comes_before_fresh_ones() {
 }
 
 fn no_attempts_at_all_are_taken_as_one() {
-    let mut ledger: Bytes = Ledger::new(Options {
-        max_attempts: 0,
-        ..Options::default()
-    });
+    let mut ledger: Bytes = Ledger::new(Options::default().max_attempts(0));
     put(&mut ledger, 1);
     let getter = ledger.join_getter();
     let handed = ledger.handle_get(getter).expect("it waits");

@@ -79,12 +79,10 @@ impl Plan {
         let max_attempts = 1 + u32::try_from(chance.below(4)).expect("small");
         let loops = chance.index(2);
         let mut plan = Plan {
-            options: Options {
-                capacity,
-                max_attempts,
-                backoff,
-                ..Options::default()
-            },
+            options: Options::default()
+                .capacity(capacity)
+                .max_attempts(max_attempts)
+                .backoff(backoff),
             spec: ChildSpec {
                 intensity: chance.pick(&[0, 1, 3, 10, 10, 10]),
                 period: ms(chance.pick(&[500, 5_000])),

@@ -140,10 +140,7 @@ fn one_item_is_brought_for_a_loop_without_a_worker() {
 
 /// Makes a dispatcher whose worker holds the items up to this one.
 fn busy(max_attempts: u32, items: u64) -> (Table, Handed) {
-    let options = Options {
-        max_attempts,
-        ..Options::default()
-    };
+    let options = Options::default().max_attempts(max_attempts);
     let mut dispatcher = Dispatcher::new(Ledger::share(options));
     dispatcher.shared = Some(Shared::default());
     dispatcher.pool_began();

@@ -45,11 +45,11 @@ fn killed(signal: i32) -> Blame {
 }
 
 fn commands(max_attempts: u32) -> Bytes {
-    Ledger::new(Options {
-        max_attempts,
-        max_lost_attempts: Some(3),
-        ..Options::default()
-    })
+    Ledger::new(
+        Options::default()
+            .max_attempts(max_attempts)
+            .max_lost_attempts(Some(3)),
+    )
 }
 
 /// Joins a worker that is handed one item at a time.
@@ -129,11 +129,9 @@ fn both_counts_come_out_of_a_journal() {
         (1, killed(SIGKILL), 0),
         (2, nack("no"), 0),
     ] {
-        let options = Options {
-            max_attempts: 2,
-            max_lost_attempts: Some(3),
-            ..Options::default()
-        };
+        let options = Options::default()
+            .max_attempts(2)
+            .max_lost_attempts(Some(3));
         let item = Unfinished {
             id: ItemId(1),
             payload: Vec::new(),

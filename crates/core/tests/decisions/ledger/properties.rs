@@ -297,11 +297,11 @@ fn check_all(capacity: impl Strategy<Value = Capacity>) {
         Backoff::exponential(Duration::from_millis(100), second),
     ];
     let options = (capacity, 1..=4_u32, prop::sample::select(backoffs.to_vec()));
-    let options = options.prop_map(|(capacity, max_attempts, backoff)| Options {
-        capacity,
-        max_attempts,
-        backoff,
-        ..Options::default()
+    let options = options.prop_map(|(capacity, max_attempts, backoff)| {
+        Options::default()
+            .capacity(capacity)
+            .max_attempts(max_attempts)
+            .backoff(backoff)
     });
     let config = ProptestConfig {
         cases: 200,

@@ -56,15 +56,13 @@ impl Plan {
         });
         Plan {
             members: 1 + chance.index(3),
-            options: Options {
-                capacity,
-                max_attempts: 1 + u32::try_from(chance.below(4)).expect("small"),
-                backoff: match chance.below(2) {
+            options: Options::default()
+                .capacity(capacity)
+                .max_attempts(1 + u32::try_from(chance.below(4)).expect("small"))
+                .backoff(match chance.below(2) {
                     0 => Backoff::none(),
                     _ => Backoff::exponential(ms(20), ms(200)),
-                },
-                ..Options::default()
-            },
+                }),
             bound,
             lease: ms(chance.pick(&[150, 300])),
             chunk: chance.pick(&[1, 3, 100]),
