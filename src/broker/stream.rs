@@ -518,7 +518,7 @@ impl Core {
         let is_sent = ledger.payload(token).is_some_and(Envelope::is_sent);
         if let (true, Some(handed)) = (is_sent, ledger.handed(token)) {
             let (id, result) = (handed.id, result.clone());
-            self.traffic.sent.push(Sent { id, result });
+            self.traffic.sent.push((id, result));
         }
     }
 }

@@ -26,12 +26,8 @@ pub(crate) struct Put {
     pub(crate) is_beyond_bound: bool,
 }
 
-/// The result of an item that is done.
-#[derive(Debug, Clone)]
-pub(crate) struct Sent {
-    pub(crate) id: ItemId,
-    pub(crate) result: Payload,
-}
+/// An item that is done, and its result.
+pub(crate) type Sent = (ItemId, Payload);
 
 /// The ends of items that were taken, told in one go.
 #[derive(Debug, Default)]

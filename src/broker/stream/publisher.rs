@@ -3,7 +3,6 @@
 //! It does one thing at a time, each for all that came meanwhile, so that many ends and puts share
 //! one call. It sleeps while there is nothing to tell.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -12,10 +11,9 @@ use super::super::Envelope;
 use super::super::core::Core;
 use super::Post;
 use crate::fail;
-use crate::store::stream::{Admission, Answered, Ends, Put, Sent, StreamState};
-use dishrack_core::ledger::{ItemId, Record};
+use crate::store::stream::{Admission, Answered, Ends, Put, StreamState};
 use dishrack_core::shared::Outgoing;
-use dishrack_core::shared::inflight::{PublisherStep, Telling};
+use dishrack_core::shared::inflight::{PublisherStep, Telling, results_of};
 
 /// The time after which it ends a wait again, because the signal may have come before the wait
 /// began.
@@ -137,45 +135,5 @@ impl Core {
         for mailbox in self.mailboxes.values() {
             mailbox.arrived.notify_all();
         }
-    }
-}
-
-/// Returns one result for each item that is done by these records. An end that was withdrawn,
-/// because its item was another supervisor's by then, leaves its result behind; that of a later end
-/// counts.
-fn results_of(records: &[Record<Envelope>], sent: Vec<Sent>) -> Vec<Sent> {
-    if sent.is_empty() {
-        return sent;
-    }
-    let done = records
-        .iter()
-        .filter(|one| matches!(one, Record::Done { .. }));
-    let done: BTreeSet<ItemId> = done.map(Record::id).collect();
-    let last: BTreeMap<ItemId, Sent> = sent
-        .into_iter()
-        .filter(|one| done.contains(&one.id))
-        .map(|one| (one.id, one))
-        .collect();
-    last.into_values().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::payload::Payload;
-
-    #[test]
-    fn an_end_that_was_withdrawn_sends_no_result() {
-        let sent = |id: u64, result: &[u8]| Sent {
-            id: ItemId(id),
-            result: Payload::copy_of(result),
-        };
-        let records = [Record::Done { id: ItemId(1) }];
-        let all = vec![sent(1, b"withdrawn"), sent(2, b"lost"), sent(1, b"told")];
-        let left: Vec<(u64, Vec<u8>)> = results_of(&records, all)
-            .into_iter()
-            .map(|one| (one.id.0, one.result.to_vec()))
-            .collect();
-        assert_eq!(left, [(1, b"told".to_vec())]);
     }
 }

@@ -62,7 +62,7 @@ impl RedisStore {
         answered: &mut Answered,
     ) -> Result<(), Trouble> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let sent = ends.sent.iter().map(|one| (one.id, &one.result));
+        let sent = ends.sent.iter().map(|(id, result)| (*id, result));
         let results = self.account().outgoing(sent);
         let told = self.write(|open| {
             let mut script = self.script(open, Name::Settle);

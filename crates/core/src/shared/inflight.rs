@@ -4,7 +4,7 @@
 //! have locks, calls and clocks. The decisions that they carry out are made here, so that the
 //! simulator tests the same decisions.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -37,6 +37,21 @@ pub struct Telling<P> {
     pub records: Vec<Record<P>>,
     /// Failed attempts that were followed by another one.
     pub retries: u64,
+}
+
+/// Returns one result for each item that is done by these records. An end that was withdrawn, because
+/// its item was another supervisor's by then, leaves its result behind; that of a later end counts.
+pub fn results_of<P, R>(records: &[Record<P>], results: Vec<(ItemId, R)>) -> Vec<(ItemId, R)> {
+    if results.is_empty() {
+        return results;
+    }
+    let done = records
+        .iter()
+        .filter(|one| matches!(one, Record::Done { .. }));
+    let done: BTreeSet<ItemId> = done.map(Record::id).collect();
+    let told = results.into_iter().filter(|(id, _)| done.contains(id));
+    let last: BTreeMap<ItemId, R> = told.collect();
+    last.into_iter().collect()
 }
 
 /// The stream's answer to that.
@@ -428,5 +443,21 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             fetcher: (!shared.is_taking && wants_some()) || self.has_surplus(),
             listener: self.wants_listener(is_awaited),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_was_withdrawn_sends_no_result() {
+        let records = [Record::<()>::Done { id: ItemId(1) }];
+        let all = alloc::vec![
+            (ItemId(1), "withdrawn"),
+            (ItemId(2), "lost"),
+            (ItemId(1), "told")
+        ];
+        assert_eq!(results_of(&records, all), [(ItemId(1), "told")]);
     }
 }

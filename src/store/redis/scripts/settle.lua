@@ -33,6 +33,15 @@ local function lose(entry)
         lost[#lost + 1] = entry
     end
 end
+-- Another supervisor may have held the entry in between, and failed at the same attempt: then this one
+-- was not the holder's any more, although it is the holder again. What condemns an item has no
+-- number of its own.
+local function is_told(known, failure)
+    local attempt = tonumber(string.match(failure, '^{"attempt":(%d+)'))
+    local _, attempts = string.gsub(known or '', '[^\n]+', '')
+    return attempt and attempt <= attempts
+        and not string.find(failure, '"LostTooOften"', 1, true)
+end
 local has_past = redis.call('EXISTS', past) == 1
 local has_numbers = redis.call('EXISTS', numbers) == 1
 
@@ -49,8 +58,10 @@ for _ = 1, next_number() do
     local entry, failure = next_argument(), next_argument()
     if held[entry] then
         local known = redis.call('HGET', past, entry)
-        redis.call('HSET', past, entry, known and known .. '\n' .. failure or failure)
-        has_past = true
+        if not is_told(known, failure) then
+            redis.call('HSET', past, entry, known and known .. '\n' .. failure or failure)
+            has_past = true
+        end
     else
         lose(entry)
     end

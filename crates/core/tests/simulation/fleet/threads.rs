@@ -3,7 +3,7 @@
 
 use dishrack_core::ledger::ItemId;
 use dishrack_core::shared::Admission;
-use dishrack_core::shared::inflight::{Answered, Maintained, PublisherStep, Taking};
+use dishrack_core::shared::inflight::{Answered, Maintained, PublisherStep, Taking, results_of};
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
@@ -71,11 +71,12 @@ impl Fleet {
             }
             PublisherStep::Settle(telling) => {
                 let statement = member.account.statement(&telling.records);
+                let results = std::mem::take(&mut member.sent);
                 let telling = Telling {
                     number: telling.number,
                     retries: telling.retries,
+                    sent: results_of(&telling.records, results),
                     records: telling.records,
-                    sent: std::mem::take(&mut member.sent),
                     answered: Answered {
                         lost: statement.unknown.clone(),
                         untold: statement.unknown.len() as u64,
