@@ -259,7 +259,8 @@ impl<P: Clone> Shared<P> {
             payload,
             putter,
             is_beyond_bound,
-            is_impatient,
+            // Room may never come where nothing is taken any more.
+            is_impatient: is_impatient || self.is_quitting,
             was_told: false,
         });
         self.tickets
@@ -544,6 +545,17 @@ mod tests {
         assert_eq!(shared.take_outcome(2), Some(Ok(ItemId(2))));
         shared.handle_ring();
         assert_eq!(shared.poll_puts(9)[0].ticket, 1);
+    }
+
+    #[test]
+    fn a_put_that_comes_while_its_supervisor_quits_waits_for_no_room() {
+        let mut shared = with_puts(1);
+        shared.quit();
+        let ticket = shared.push("late", Putter::Local, false, false);
+        shared.poll_puts(9);
+        shared.handle_admission(admission(2, 0, 0));
+        assert_eq!(shared.take_outcome(ticket), Some(Err(Refusal::Full)));
+        assert_eq!(shared.take_outcome(1), Some(Err(Refusal::Full)));
     }
 
     #[test]
