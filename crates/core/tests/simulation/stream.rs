@@ -620,5 +620,6 @@ fn is_told(history: &str, failure: &str) -> bool {
         .strip_prefix("{\"attempt\":")
         .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
         .and_then(|digits| digits.parse::<usize>().ok());
-    attempt.is_some_and(|attempt| attempt <= attempts) && !failure.contains("\"LostTooOften\"")
+    attempt.is_some_and(|attempt| (1..=attempts).contains(&attempt))
+        && !failure.contains("\"LostTooOften\"")
 }

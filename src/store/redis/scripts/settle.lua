@@ -34,12 +34,12 @@ local function lose(entry)
     end
 end
 -- Another supervisor may have held the entry in between, and failed at the same attempt: then this one
--- was not the holder's any more, although it is the holder again. What condemns an item has no
--- number of its own.
+-- was not the holder's any more, although it is the holder again. What condemns an item is no attempt:
+-- it has the number 0, or that of the last one.
 local function is_told(known, failure)
     local attempt = tonumber(string.match(failure, '^{"attempt":(%d+)'))
     local _, attempts = string.gsub(known or '', '[^\n]+', '')
-    return attempt and attempt <= attempts
+    return attempt and attempt > 0 and attempt <= attempts
         and not string.find(failure, '"LostTooOften"', 1, true)
 end
 local has_past = redis.call('EXISTS', past) == 1
