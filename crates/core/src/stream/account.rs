@@ -14,6 +14,8 @@ use crate::ledger::{Failure, ItemId, Record};
 struct HeldEntry {
     entry: EntryId,
     reply: Option<ReplyKey>,
+    /// The number of the admission by which it is held.
+    admission: u64,
 }
 
 /// The items that this supervisor holds.
@@ -22,6 +24,8 @@ pub struct Account {
     held: HashMap<ItemId, HeldEntry>,
     /// The same the other way round.
     items: HashMap<EntryId, ItemId>,
+    /// The number of admissions so far.
+    admissions: u64,
 }
 
 /// The statements about entries that follow from one write.
@@ -37,6 +41,8 @@ pub struct Statement {
     pub items: HashMap<EntryId, ItemId>,
     /// Items that are not held, so nothing can be said of them.
     pub unknown: Vec<ItemId>,
+    /// The number of the last admission before it. What was admitted later it does not concern.
+    last_admission: u64,
 }
 
 /// An entry that becomes a dead letter.
@@ -150,7 +156,13 @@ impl Account {
 
     /// Adds a taken entry that is not held.
     fn admit(&mut self, id: ItemId, entry: EntryId, reply: Option<ReplyKey>) {
-        self.held.insert(id, HeldEntry { entry, reply });
+        self.admissions += 1;
+        let held = HeldEntry {
+            entry,
+            reply,
+            admission: self.admissions,
+        };
+        self.held.insert(id, held);
         self.items.insert(entry, id);
     }
 
@@ -170,10 +182,16 @@ impl Account {
         }
     }
 
-    /// Forgets entries that ended, except the lost ones and items that came again as other entries.
+    /// Forgets entries that ended or were lost, except those that have come again since the
+    /// statement was made.
     pub fn forget_ended(&mut self, statement: &Statement, lost: &[EntryId]) {
         for entry in statement.ends().chain(lost.iter().copied()) {
-            if let Some(id) = self.items.remove(&entry) {
+            let id = self.items.get(&entry).copied();
+            let held = id.and_then(|id| Some((id, self.held.get(&id)?)));
+            if let Some((id, held)) = held
+                && held.admission <= statement.last_admission
+            {
+                self.items.remove(&entry);
                 self.held.remove(&id);
             }
         }
@@ -197,7 +215,10 @@ impl Account {
     /// Makes the statement for these records. Items that are not held go to `unknown`.
     #[must_use]
     pub fn statement<P>(&self, records: &[Record<P>]) -> Statement {
-        let mut statement = Statement::default();
+        let mut statement = Statement {
+            last_admission: self.admissions,
+            ..Statement::default()
+        };
         let mut failures: HashMap<ItemId, &Failure> = HashMap::new();
         for record in records {
             let id = record.id();
@@ -347,6 +368,19 @@ mod tests {
         let sorted = account.sort_known(vec![entry(3, &[("n", "8")])]);
         assert!(sorted.held.is_empty() && sorted.asked.is_empty());
         assert_eq!(account.held.len(), 3);
+    }
+
+    #[test]
+    fn an_entry_that_was_lost_and_has_come_again_before_the_answer_is_held() {
+        let mut account = account();
+        let records: [Record<()>; 1] = [Record::Done { id: ItemId(1) }];
+        let statement = account.statement(&records);
+        let (lost, _) = account.compare(&[EntryId(2, 0), EntryId(3, 0)]);
+        assert_eq!(lost, [ItemId(1)]);
+        let again = account.sort_known(vec![entry(1, &[("n", "1")])]);
+        assert_eq!(again.held[0].0, ItemId(1));
+        account.forget_ended(&statement, &[EntryId(1, 0)]);
+        assert_eq!(account.entries(&[ItemId(1)]), [EntryId(1, 0)]);
     }
 
     #[test]
