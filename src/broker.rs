@@ -216,18 +216,18 @@ impl Broker {
     pub(crate) fn join(&self, deadline: Deadline) -> Result<(u64, u64), Kind> {
         fail::point("join: begin");
         let (mut has_polled, mut recheck) = (false, Recheck::begin());
-        let look = self.begin_refresh();
+        let question = self.begin_refresh();
         loop {
             self.drive_inline();
             let mut core = self.lock();
-            if let Some(end) = core.join_state(look) {
+            if let Some(end) = core.join_state(question) {
                 fail::point("join: end");
                 return end;
             }
             if let Deadline::Until(deadline) = deadline
                 && Instant::now() >= deadline
             {
-                if core.is_to_refresh(look) && !core.dispatcher.is_away() {
+                if core.is_to_refresh(question) && !core.dispatcher.is_away() {
                     core.joiner_waits();
                     core = sleep(&self.doorbells.settled, core, Deadline::Forever).0;
                     core.joiners -= 1;
@@ -250,7 +250,7 @@ impl Broker {
         }
     }
 
-    /// Asks for a look at the state of the stream, if there is one, and returns its number.
+    /// Asks for the state of the stream, if there is one, and returns the number of the question.
     fn begin_refresh(&self) -> u64 {
         if self.is_shared() {
             return self.with(|core| core.dispatcher.ask_refresh());

@@ -15,8 +15,8 @@ use crate::error::Kind;
 /// The threads of a queue without workers, by their names as the kernel cuts them off.
 const OWN_THREADS: [&str; 2] = ["dishrack-timer", "dishrack-journa"];
 
-/// The time of the first look. Other threads end unannounced, so it looks again after twice that.
-const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// The time until the first recheck. Other threads end unannounced, so it looks again after twice that.
+const FIRST_RECHECK: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
@@ -26,12 +26,14 @@ pub(super) struct Recheck {
 
 impl Recheck {
     pub(super) fn begin() -> Self {
-        Recheck { pause: FIRST_LOOK }
+        Recheck {
+            pause: FIRST_RECHECK,
+        }
     }
 }
 
 impl Broker {
-    /// Returns the time to sleep before the next look, of this time in all.
+    /// Returns the time to sleep before the next recheck, of this time in all.
     ///
     /// # Errors
     /// This queue has never had workers, and none can come.
@@ -49,11 +51,11 @@ impl Broker {
             let unfinished = core.dispatcher.unfinished();
             return Err(Kind::NeverServed { unfinished });
         }
-        let look = Instant::now() + recheck.pause;
+        let recheck_at = Instant::now() + recheck.pause;
         recheck.pause = (recheck.pause * 2).min(LAST_PAUSE);
         Ok(Deadline::Until(match deadline {
-            Deadline::Until(deadline) => deadline.min(look),
-            _ => look,
+            Deadline::Until(deadline) => deadline.min(recheck_at),
+            _ => recheck_at,
         }))
     }
 }

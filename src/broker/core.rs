@@ -161,9 +161,7 @@ impl Core {
         is_beyond_bound: bool,
     ) -> Result<ItemId, Kind> {
         let bytes = envelope.as_ref().map_or(0, |envelope| envelope.body.len());
-        if let Err(refusal) = self.check_size(bytes) {
-            return Err(self.kind_of(refusal));
-        }
+        self.check_size(bytes)?;
         if let Some(refusal) = self.dispatcher.refusal(is_beyond_bound) {
             return Err(self.kind_of(refusal));
         }
@@ -175,7 +173,13 @@ impl Core {
     }
 
     /// Checks that the store can keep an item of this size.
-    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Kind> {
+        self.limit_size(bytes)
+            .map_err(|refusal| self.kind_of(refusal))
+    }
+
+    /// Refuses an item that is larger than the store can keep.
+    pub(super) fn limit_size(&self, bytes: usize) -> Result<(), Refusal> {
         let bytes_max = self.item_bytes_max;
         match bytes > bytes_max {
             false => Ok(()),
@@ -240,11 +244,11 @@ impl Core {
         is_over || self.dispatcher.ledger.is_broken()
     }
 
-    /// Returns `true` if the state of the stream at this look is not known yet.
-    pub(super) fn is_to_refresh(&self, look: u64) -> bool {
+    /// Returns `true` if the state of the stream for this question is not known yet.
+    pub(super) fn is_to_refresh(&self, question: u64) -> bool {
         let shared = self.dispatcher.shared.as_ref();
         let is_asked =
-            |shared: &Shared<Envelope>| !shared.is_left && !shared.refreshes.is_answered(look);
+            |shared: &Shared<Envelope>| !shared.is_left && !shared.refreshes.is_answered(question);
         let is_open = shared.is_some_and(is_asked);
         is_open && !self.dispatcher.ledger.is_broken()
     }
@@ -297,9 +301,9 @@ impl Core {
         }
     }
 
-    /// Returns the result of a `join` that waits for this look, if it ends now.
-    pub(super) fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Kind>> {
-        let end = self.dispatcher.join_state(look)?;
+    /// Returns the result of a `join` that waits for the answer to this question, if it ends now.
+    pub(super) fn join_state(&self, question: u64) -> Option<Result<(u64, u64), Kind>> {
+        let end = self.dispatcher.join_state(question)?;
         Some(end.map_err(|refusal| self.kind_of(refusal)))
     }
 

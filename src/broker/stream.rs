@@ -139,8 +139,7 @@ impl Broker {
     ) -> Result<ItemId, Kind> {
         let is_impatient = matches!(deadline, Deadline::None);
         let mut core = self.lock();
-        let checked = core.check_size(envelope.body.len());
-        checked.map_err(|refusal| core.kind_of(refusal))?;
+        core.check_size(envelope.body.len())?;
         core.check_open()?;
         let is_beyond_bound = is_holding && !is_impatient;
         let ticket = core.push(envelope, Putter::Local, is_beyond_bound, is_impatient);
@@ -168,8 +167,7 @@ impl Broker {
     /// Puts an item on its way to the stream. Waits while too much is on its way.
     pub(super) fn send_unsynced(&self, envelope: Envelope, is_holding: bool) -> Result<(), Kind> {
         let mut core = self.lock();
-        let checked = core.check_size(envelope.body.len());
-        checked.map_err(|refusal| core.kind_of(refusal))?;
+        core.check_size(envelope.body.len())?;
         while core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
             core.check_open()?;
             core = self.work_or_await(core, Deadline::Forever, is_holding);
@@ -223,9 +221,9 @@ impl Broker {
 
     pub(super) fn refresh(&self) -> Result<(), Kind> {
         let mut core = self.lock();
-        let look = core.dispatcher.ask_refresh();
+        let question = core.dispatcher.ask_refresh();
         core.pump();
-        while core.is_to_refresh(look) {
+        while core.is_to_refresh(question) {
             core = self.await_stream(core, Deadline::Forever);
         }
         core.check_kept()

@@ -105,7 +105,7 @@ impl Reception {
         let Some(holder) =
             registration.take(|| broker.attach(attachment, credit.map(Credit::seen), quota))
         else {
-            // Buried already, because its channel lingered.
+            // Concluded already, because its channel lingered.
             return Ok(());
         };
         notes.post(Note::Ready { life, pid });

@@ -81,11 +81,11 @@ pub struct Dispatcher<P, R> {
     /// Puts that are not durable yet.
     staged: VecDeque<(Request, ItemId)>,
     gets: VecDeque<Request>,
-    /// Each with the look at the stream that it waits for, and true if it waits for the end.
+    /// Each with the question about the stream whose answer it waits for, and true if it waits for the end.
     joins: VecDeque<(Request, u64, bool)>,
     /// Gets that end as soon as this query of the stream is answered.
     leaving: VecDeque<(Request, u64)>,
-    /// Requests for the queue's state, each with the look that it waits for.
+    /// Requests for the queue's state, each with the question that it waits for.
     askers: VecDeque<(Request, u64)>,
     answers: VecDeque<(Request, Reply)>,
     /// The holder of the deliveries to threads of this process.
@@ -236,7 +236,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         }
     }
 
-    /// Asks for a look at the stream, if there is one, and returns its number.
+    /// Asks for the state of the stream, if there is one, and returns the number of the question.
     pub fn ask_refresh(&mut self) -> u64 {
         let shared = self.shared.as_mut();
         shared.map_or(0, |shared| shared.refreshes.ask())
@@ -244,8 +244,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
 
     /// Handles a worker's request for the queue's state.
     pub fn ask_state(&mut self, request: Request) {
-        let look = self.ask_refresh();
-        self.askers.push_back((request, look));
+        let question = self.ask_refresh();
+        self.askers.push_back((request, question));
     }
 
     /// Handles a worker's join.
@@ -254,8 +254,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         if self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0 {
             self.answer(request, Reply::Refused(Refusal::WaitsForItself));
         } else {
-            let look = self.ask_refresh();
-            self.joins.push_back((request, look, waits));
+            let question = self.ask_refresh();
+            self.joins.push_back((request, question, waits));
         }
     }
 
@@ -386,16 +386,16 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 
     /// Returns the result of a `join` if it ends now: the numbers of done and dead items, or the
-    /// reason why the end cannot come. With a stream, the numbers are those of this look or a later
+    /// reason why the end cannot come. With a stream, the numbers are those of this answer or a later
     /// one.
     #[must_use]
-    pub fn join_state(&self, look: u64) -> Option<Result<(u64, u64), Refusal>> {
+    pub fn join_state(&self, question: u64) -> Option<Result<(u64, u64), Refusal>> {
         if self.ledger.is_broken() {
             return Some(Err(self.store_failed()));
         }
         let is_coming_to_it = match &self.shared {
             Some(shared) if shared.is_left => return Some(Err(Refusal::Closed)),
-            Some(shared) if !shared.refreshes.is_answered(look) => return None,
+            Some(shared) if !shared.refreshes.is_answered(question) => return None,
             Some(shared) => {
                 let is_finished = shared.stream_state.unfinished == 0 && shared.on_the_way() == 0;
                 if is_finished && self.ledger.is_finished() {

@@ -632,12 +632,12 @@ mod tests {
 
     #[test]
     fn an_answer_holds_for_what_was_asked_before_it() {
-        let mut looks = Questions::default();
-        let first = looks.ask();
-        let begun = looks.begin();
-        let second = looks.ask();
-        looks.answer(begun);
-        assert!(looks.is_answered(first) && !looks.is_answered(second));
-        assert!(looks.is_asked() && looks.is_open());
+        let mut questions = Questions::default();
+        let first = questions.ask();
+        let begun = questions.begin();
+        let second = questions.ask();
+        questions.answer(begun);
+        assert!(questions.is_answered(first) && !questions.is_answered(second));
+        assert!(questions.is_asked() && questions.is_open());
     }
 }

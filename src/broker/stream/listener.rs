@@ -1,5 +1,5 @@
 //! The listener: while a caller here waits for room, for the end, or for the results of a `map`, it
-//! waits for the stream's doorbell, and asks for a look at the stream when that has rung.
+//! waits for the stream's doorbell, and asks for the state of the stream when that has rung.
 
 use super::super::core::Core;
 use super::super::doorbells::Doorbells;
@@ -23,7 +23,7 @@ pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     }
 }
 
-/// Sleeps until a caller waits and no look is open. Returns the state of the stream then; and the
+/// Sleeps until a caller waits and no question is open. Returns the state of the stream then; and the
 /// last put, if all puts until then were told and none was unfinished or taken.
 fn since(post: &Post, doorbells: &Doorbells) -> Option<(StreamState, Option<u64>)> {
     let mut core = lock(&post.core);

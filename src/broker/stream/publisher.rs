@@ -57,7 +57,7 @@ pub(super) fn tell_all(post: &Post) {
                 admission.map(|admission| post.with(|core| core.admitted(&puts, admission)))
             }
             Call::Refresh(question) => post.stream.refresh().map(|(stream_state, others)| {
-                post.with(|core| core.looked(question, stream_state, others));
+                post.with(|core| core.refreshed(question, stream_state, others));
             }),
         };
         if let Err(why) = done {
@@ -126,8 +126,8 @@ impl Core {
         }
     }
 
-    fn looked(&mut self, question: u64, stream_state: StreamState, others: u64) {
-        self.dispatcher.looked(question, stream_state, others);
+    fn refreshed(&mut self, question: u64, stream_state: StreamState, others: u64) {
+        self.dispatcher.refreshed(question, stream_state, others);
         self.doorbells.settled.notify_all();
         self.doorbells.durable.notify_all();
         // Other supervisors may have gone, and maps without workers of their own have waited for

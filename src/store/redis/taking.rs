@@ -308,7 +308,7 @@ impl Stream for RedisStore {
     }
 
     fn refresh(&self) -> Result<(StreamState, u64), String> {
-        self.looked().map_err(Trouble::words)
+        self.state().map_err(Trouble::words)
     }
 
     fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String> {

@@ -30,7 +30,7 @@ impl RedisStore {
     }
 
     /// Returns the state of the stream, and the number of other supervisors.
-    pub(super) fn looked(&self) -> Result<(StreamState, u64), Trouble> {
+    pub(super) fn state(&self) -> Result<(StreamState, u64), Trouble> {
         self.server.call(&self.teller, Duration::ZERO, |open| {
             let mut call = self.script(open, Name::Refresh);
             call.arg(&self.consumer).arg(self.lease_ms());

@@ -77,7 +77,7 @@ impl Watch {
         slot.pid = Some(pid);
         let reception = self.reception(index, ends, Arc::new(socket));
         uplink::receive(reception).or_else(|error| {
-            // The process is there without a channel: it will be buried when it has ended.
+            // The process is there without a channel: its life is concluded when it has ended.
             self.close_link(index, Some(error.to_string()));
             Ok(())
         })

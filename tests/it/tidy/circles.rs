@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layers::{inline_modules_around, paths, tree_at, without_tests};
+use super::layers::{inline_modules_around, paths, starts_of_paths, tree_at, without_tests};
 use super::source::{self, Source};
 use super::{Findings, expect_none};
 
@@ -174,22 +174,13 @@ fn file(source: &Source) -> Option<(Place, String)> {
 /// Returns all paths from `crate`, `super` or `self` in the code of a file.
 fn named(code: &str, place: &Place) -> Vec<Place> {
     let mut named = Vec::new();
-    for root in ["crate::", "super::", "self::"] {
-        for (at, _) in code.match_indices(root) {
-            let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
-                continue;
-            }
-            // Their names do not matter, because none is a file's.
-            let inner = vec!["{}".to_owned(); inline_modules_around(code, at)];
-            let from = [place.clone(), inner].concat();
-            let paths = paths(tree_at(&code[at..]));
-            named.extend(
-                paths
-                    .iter()
-                    .filter_map(|path| from_root(path, &from, place)),
-            );
-        }
+    for at in starts_of_paths(code) {
+        // Their names do not matter, because none is a file's.
+        let inner = vec!["{}".to_owned(); inline_modules_around(code, at)];
+        let from = [place.clone(), inner].concat();
+        let paths = paths(tree_at(&code[at..]));
+        let paths = paths.iter();
+        named.extend(paths.filter_map(|path| from_root(path, &from, place)));
     }
     named
 }

@@ -179,21 +179,26 @@ fn names_that_the_root_shows(sources: &[Source]) -> Vec<(String, String)> {
 /// it.
 fn named_at_root(code: &str, depth: usize) -> Vec<(usize, String)> {
     let mut named = Vec::new();
-    for root in ["crate::", "super::", "self::"] {
-        for (at, _) in code.match_indices(root) {
-            let before = code[..at].chars().next_back();
-            // This is a later part of a path, or of a word.
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
-                continue;
-            }
-            let line = code[..at].matches('\n').count() + 1;
-            let depth = depth + inline_modules_around(code, at);
-            for path in paths(tree_at(&code[at..])) {
-                named.extend(root_name(&path, depth).map(|name| (line, name.to_owned())));
-            }
+    for at in starts_of_paths(code) {
+        let line = code[..at].matches('\n').count() + 1;
+        let depth = depth + inline_modules_around(code, at);
+        for path in paths(tree_at(&code[at..])) {
+            named.extend(root_name(&path, depth).map(|name| (line, name.to_owned())));
         }
     }
     named
+}
+
+/// Returns the places in the code of a file where a path from `crate`, `super` or `self` begins.
+pub(super) fn starts_of_paths(code: &str) -> impl Iterator<Item = usize> {
+    let roots = ["crate::", "super::", "self::"].into_iter();
+    let found = roots.flat_map(|root| code.match_indices(root));
+    let is_first = |at: &usize| {
+        let before = code[..*at].chars().next_back();
+        // Otherwise this is a later part of a path, or of a word.
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+    };
+    found.map(|(at, _)| at).filter(is_first)
 }
 
 /// Returns the number of inline modules around a place in this file.

@@ -63,18 +63,18 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
 
     pub(super) fn answer_joins(&mut self) {
         for _ in 0..self.joins.len() {
-            let Some((request, look, waits)) = self.joins.pop_front() else {
+            let Some((request, question, waits)) = self.joins.pop_front() else {
                 return;
             };
-            let is_known = self.is_looked(look) || self.is_away();
-            match self.join_state(look) {
+            let is_known = self.is_refreshed(question) || self.is_away();
+            match self.join_state(question) {
                 Some(Ok((done, dead))) => self.answer(request, Reply::Joined(done, dead)),
                 Some(Err(refusal)) => self.answer(request, Reply::Refused(refusal)),
                 None if !waits && is_known => {
                     let unfinished = self.unfinished();
                     self.answer(request, Reply::Refused(Refusal::TimedOut { unfinished }));
                 }
-                None => self.joins.push_back((request, look, waits)),
+                None => self.joins.push_back((request, question, waits)),
             }
         }
     }
@@ -84,9 +84,9 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         self.shared.as_ref().is_some_and(|shared| shared.is_away)
     }
 
-    fn is_looked(&self, look: u64) -> bool {
+    fn is_refreshed(&self, question: u64) -> bool {
         let shared = self.shared.as_ref();
-        shared.is_none_or(|shared| shared.refreshes.is_answered(look))
+        shared.is_none_or(|shared| shared.refreshes.is_answered(question))
     }
 
     pub(super) fn answer_leaving(&mut self) {
@@ -115,8 +115,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 
     pub(super) fn answer_askers(&mut self) {
-        while let Some((request, look)) = self.askers.front().copied()
-            && (self.is_looked(look) || self.ledger.is_broken())
+        while let Some((request, question)) = self.askers.front().copied()
+            && (self.is_refreshed(question) || self.ledger.is_broken())
         {
             self.askers.pop_front();
             self.answer(request, Reply::State);

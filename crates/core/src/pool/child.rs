@@ -1,7 +1,7 @@
 //! The life of one worker process: a pure state machine of phases and events.
 //!
 //! A worker's end is certain once its process has ended and its channel has been read to the end.
-//! Only then is it buried: what it held goes back or is charged. The charge decides what the death
+//! Only then is its life concluded: what it held goes back or is charged. The charge decides what the death
 //! means. A death that an item caused restarts the worker at once. A death in boot or while idle
 //! counts against the worker's own restarts, and the next start waits. It names no clock, process
 //! or thread: events come in, effects go out.
@@ -26,7 +26,7 @@ pub enum Phase {
     Working,
     /// Asked to stop.
     Stopping,
-    /// Killed, or ended by itself, and not buried yet.
+    /// Killed, or ended by itself, and not concluded yet.
     Dying,
     /// Ended for good.
     Over,
@@ -75,7 +75,7 @@ pub enum ChildEffect {
     AskToStop,
     /// Kill its process group.
     Kill,
-    /// Give back its deliveries, and report [`ChildEvent::Buried`].
+    /// Give back its deliveries, and report [`ChildEvent::Concluded`].
     Conclude,
     /// Note that it ended for good, as it should.
     Finish,

@@ -237,7 +237,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 
     /// Handles the state of the stream, which answers all questions up to this one.
-    pub fn looked(&mut self, question: u64, stream_state: StreamState, others: u64) {
+    pub fn refreshed(&mut self, question: u64, stream_state: StreamState, others: u64) {
         if let Some(shared) = &mut self.shared {
             shared.handle_ring();
             shared.stream_state = stream_state;
@@ -352,7 +352,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
         let is_closed = self.ledger.is_closed();
         if let Some(shared) = &mut self.shared {
             shared.is_taking = false;
-            // Questions that were asked during the wait need a new look.
+            // Questions that were asked during the wait need a new search.
             shared.queries.answer(question);
             shared.is_dry |= is_closed && is_empty && !shared.queries.is_asked();
         }
@@ -420,7 +420,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 
     /// Returns the state from which on the doorbell is to be heard; `None` unless a caller waits
-    /// and no look is open.
+    /// and no question is open.
     #[must_use]
     pub fn to_hear(&self, is_awaited: bool) -> Option<StreamState> {
         let shared = self.shared.as_ref()?;

@@ -359,7 +359,7 @@ fn a_process_whose_channel_has_ended_is_killed_at_once() {
     assert_eq!(effect, Some(ChildEffect::Conclude));
 }
 
-/// Makes a worker whose process ended while its channel stayed open, buried at 1,010 ms.
+/// Makes a worker whose process ended while its channel stayed open, concluded at 1,010 ms.
 fn concluded_with_an_open_channel() -> Child {
     let mut child = working(spec());
     assert_eq!(child.handle(ChildEvent::Ended, ms(10)), None);

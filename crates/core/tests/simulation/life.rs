@@ -59,7 +59,7 @@ pub(crate) struct Life {
     pub(crate) is_stopping: bool,
     /// True if a worker was given up.
     pub(crate) is_spent: bool,
-    /// The rest of the channels of buried workers.
+    /// The rest of the channels of concluded lives.
     pub(crate) late: Vec<(HolderId, Up)>,
 }
 

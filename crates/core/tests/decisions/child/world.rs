@@ -76,7 +76,7 @@ impl World {
 
     fn start(&mut self) -> Option<ChildEvent> {
         assert!(!self.has_process, "the one before still runs");
-        assert!(self.is_concluded, "the one before was not buried");
+        assert!(self.is_concluded, "the one before was not concluded");
         assert!(!self.is_stop_asked, "it was asked to stop");
         self.is_doomed = false;
         let fails = self.fate.start_fails;
@@ -86,7 +86,7 @@ impl World {
 
     fn conclude(&mut self) -> ChildEvent {
         assert!(!self.is_concluded, "a second burial");
-        assert!(!self.has_process, "buried alive");
+        assert!(!self.has_process, "concluded while it lives");
         let lingered = self.now.saturating_sub(self.ended_at);
         assert!(!self.has_link || lingered >= ms(1_000), "{lingered:?}");
         self.is_concluded = true;

@@ -161,7 +161,7 @@ impl Fleet {
             (Duty::Refresh(question), Answer::Refreshed(told, others)) => {
                 member
                     .dispatcher
-                    .looked(question, stream_state(&told), others);
+                    .refreshed(question, stream_state(&told), others);
             }
             (Duty::Tell(mut telling), Answer::Settled(lost, told)) => {
                 telling.answered.stream_state = stream_state(&told);

@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// Reads one word of a worker, or of one that was buried too early.
+    /// Reads one word of a worker, or of one that was concluded too early.
     fn read_link(&mut self, index: usize) {
         if self.chance.below(8) == 0 && !self.life.late.is_empty() {
             let (_, up) = self.life.late.remove(0);
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// Handles a word of a worker that was buried because its channel stayed open too long.
+    /// Handles a word of a worker that was concluded because its channel stayed open too long.
     fn hear_late(&mut self, up: Up) {
         if let Up::Settled(job, outcome) = up {
             self.coverage.words_of_the_concluded += 1;
@@ -328,7 +328,7 @@ impl World {
             self.hear_board(index);
         }
         let slot = &mut self.life.slots[index];
-        assert!(slot.process.is_none(), "buried alive");
+        assert!(slot.process.is_none(), "concluded while it lives");
         let exit = slot.exit;
         let is_boot_death = !slot.was_ready();
         let (left, begun, mut started) = (std::mem::take(&mut slot.up), slot.begun, slot.board);
