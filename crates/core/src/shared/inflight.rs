@@ -13,7 +13,7 @@ use crate::dispatcher::{Dispatcher, Reply, Request};
 use crate::ledger::{Cause, Fate, ItemId, Record, Refusal, Scene, Unfinished, Weight};
 
 /// The greatest number of puts in one chunk: a chunk keeps other supervisors waiting.
-const PUTS_MAX: usize = 1000;
+const PUTS_MAX: usize = 2000;
 
 const TAKEN_MAX: usize = 4096;
 
