@@ -228,31 +228,56 @@ pub enum EventKind {
     },
 }
 
+/// The subject of an event, by which it is shown or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    /// A step of an item on its way.
+    Step,
+    /// The fate of an item, or of the worker that had it.
+    Item,
+    /// The run and its means: people are told of it where programs read the events, too.
+    Run,
+    /// The beginning or the end of the run. Its summary or its error tells people of it.
+    Bounds,
+}
+
 impl EventKind {
     /// Returns `true` for the events of single items, which [`Observer::wants_items`] asks for.
     #[must_use]
     pub fn is_of_item(&self) -> bool {
-        matches!(
-            self,
-            EventKind::Producing { .. }
-                | EventKind::Produced { .. }
-                | EventKind::NotProduced { .. }
-                | EventKind::ItemStarted { .. }
-                | EventKind::ItemDone { .. }
-        )
+        self.subject() == Subject::Step
     }
 
     /// True if people are told as well where programs read the events: it is about the run and not
     /// about one of its items.
     #[cfg(feature = "cli")]
     pub(crate) fn is_of_run(&self) -> bool {
-        matches!(
-            self,
+        self.subject() == Subject::Run
+    }
+
+    fn subject(&self) -> Subject {
+        match self {
+            EventKind::Producing { .. }
+            | EventKind::Produced { .. }
+            | EventKind::NotProduced { .. }
+            | EventKind::ItemStarted { .. }
+            | EventKind::ItemDone { .. } => Subject::Step,
+            EventKind::Retry { .. }
+            | EventKind::Dead { .. }
+            | EventKind::WorkerExited { .. }
+            | EventKind::WorkerReplaced { .. }
+            | EventKind::TimeLimit { .. }
+            | EventKind::WorkerStarted { .. } => Subject::Item,
             EventKind::WorkerFailedToStart { .. }
-                | EventKind::WorkerFailed { .. }
-                | EventKind::WorkerGivenUp { .. }
-                | EventKind::Notice { .. }
-        )
+            | EventKind::WorkerFailed { .. }
+            | EventKind::WorkerGivenUp { .. }
+            | EventKind::Notice { .. } => Subject::Run,
+            EventKind::Started { .. }
+            | EventKind::NoWorkersLeft { .. }
+            | EventKind::JournalFailed { .. }
+            | EventKind::Inconsistent { .. }
+            | EventKind::Summary { .. } => Subject::Bounds,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Event, EventKind, last_cause};
-use dishrack_core::ledger::{Counts, Exit};
+use dishrack_core::ledger::{Counts, Exit, Failure};
 
 /// A line, and the stream it goes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,20 +62,8 @@ impl Style {
                 let who = self.who(worker);
                 Line::Out(format!("Drying  {item} , time: {at} , pid {pid}{who}"))
             }
-            EventKind::Retry { item, failure, .. } => Line::Err(format!(
-                "{}: attempt {} failed ({}); it will be {again}",
-                printable(item),
-                failure.attempt,
-                printable(&failure.cause.to_string())
-            )),
-            EventKind::Dead { item, history, .. } => {
-                let (attempts, cause) = (history.len(), last_cause(history));
-                let s = if attempts == 1 { "" } else { "s" };
-                let (item, cause) = (printable(item), printable(&cause));
-                Line::Err(format!(
-                    "{item}: given up on after {attempts} attempt{s} ({cause})"
-                ))
-            }
+            EventKind::Retry { item, failure, .. } => Line::Err(retried(item, failure, again)),
+            EventKind::Dead { item, history, .. } => Line::Err(given_up(item, history)),
             EventKind::WorkerExited {
                 worker,
                 pid,
@@ -83,10 +71,9 @@ impl Style {
                 holding,
                 is_asked,
             } if *exit != Exit::Exited(0) && (holding.is_some() || !is_asked) => {
-                let held = holding
-                    .as_ref()
-                    .map(|item| format!(" while {doing} {}", printable(item)));
-                let held = held.unwrap_or_default();
+                let held = holding.as_ref().map_or_else(String::new, |item| {
+                    format!(" while {doing} {}", printable(item))
+                });
                 Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
             }
             EventKind::WorkerFailedToStart {
@@ -104,7 +91,18 @@ impl Style {
                 restarts,
                 elapsed,
             } => Line::Err(summary(items, counts, *restarts, *elapsed)),
-            _ => return None,
+            // The lines of items say it, or the error with which the run ends.
+            EventKind::Started { .. }
+            | EventKind::WorkerStarted { .. }
+            | EventKind::Produced { .. }
+            | EventKind::NotProduced { .. }
+            | EventKind::ItemDone { .. }
+            | EventKind::WorkerExited { .. }
+            | EventKind::WorkerReplaced { .. }
+            | EventKind::TimeLimit { .. }
+            | EventKind::NoWorkersLeft { .. }
+            | EventKind::JournalFailed { .. }
+            | EventKind::Inconsistent { .. } => return None,
         })
     }
 
@@ -114,6 +112,19 @@ impl Style {
             false => String::new(),
         }
     }
+}
+
+fn retried(item: &str, failure: &Failure, again: &str) -> String {
+    let (item, cause) = (printable(item), failure.cause.to_string());
+    let (attempt, cause) = (failure.attempt, printable(&cause));
+    format!("{item}: attempt {attempt} failed ({cause}); it will be {again}")
+}
+
+fn given_up(item: &str, history: &[Failure]) -> String {
+    let (attempts, cause) = (history.len(), last_cause(history));
+    let s = if attempts == 1 { "" } else { "s" };
+    let (item, cause) = (printable(item), printable(&cause));
+    format!("{item}: given up on after {attempts} attempt{s} ({cause})")
 }
 
 /// Escapes characters that would end a line or control a terminal.

@@ -72,17 +72,32 @@ pub(in crate::cli) struct PoolArgs {
 impl PoolArgs {
     /// Has a pool keep to these options.
     pub(in crate::cli) fn apply(&self, pool: Builder) -> Builder {
+        // All are named, so that a new one cannot be forgotten.
+        let PoolArgs {
+            shutdown,
+            max_restarts,
+            max_seconds,
+            start_method,
+            timeout,
+            no_poll,
+            // These make the pool, or the queue.
+            workers: _,
+            mode: _,
+            max_attempts: _,
+            backoff: _,
+            dry: _,
+        } = self;
         let mut pool = pool
-            .shutdown(self.shutdown)
-            .intensity(self.max_restarts, self.max_seconds)
-            .start_method(match self.start_method {
+            .shutdown(*shutdown)
+            .intensity(*max_restarts, *max_seconds)
+            .start_method(match start_method {
                 Method::Spawn => StartMethod::Spawn,
                 Method::Fork => StartMethod::Fork,
             });
-        if let Some(limit) = self.timeout {
+        if let Some(limit) = *timeout {
             pool = pool.time_limit(limit);
         }
-        if self.no_poll {
+        if *no_poll {
             pool = pool.without_polling();
         }
         pool
