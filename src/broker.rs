@@ -153,6 +153,13 @@ impl Broker {
 
     /// Takes the next item for a thread of this process.
     pub(crate) fn get(&self, deadline: Deadline) -> Result<Job, Kind> {
+        let (mut core, job) = self.await_item(deadline)?;
+        core.pump();
+        Ok(job)
+    }
+
+    /// Waits for the next item for a thread of this process, and takes it.
+    fn await_item(&self, deadline: Deadline) -> Result<(MutexGuard<'_, Core>, Job), Kind> {
         let mut core = self.lock();
         let mut is_over = matches!(deadline, Deadline::None);
         let mut query = None;
@@ -161,8 +168,7 @@ impl Broker {
                 return Err(Kind::Closed);
             }
             if let Some(job) = core.try_get() {
-                core.pump();
-                return Ok(job);
+                return Ok((core, job));
             }
             if let Some(end) = core.end_of_gets() {
                 return Err(end);

@@ -93,7 +93,7 @@ pub(crate) struct Core {
     pub(super) processors: usize,
     /// True if the thread that reads workers just now will soon do so again.
     pub(super) comes_by: bool,
-    /// The number of puts in a row that had no effect at once.
+    /// The number of puts that had no effect at once, since the workers were last looked at.
     pub(super) puts_quiet: usize,
     /// Workers that items wait for, and their progress when that was noted.
     pub(super) relied_on: Vec<Reliance>,
@@ -161,15 +161,21 @@ impl Core {
         is_beyond_bound: bool,
     ) -> Result<ItemId, Kind> {
         let bytes = envelope.as_ref().map_or(0, |envelope| envelope.body.len());
-        self.check_size(bytes)?;
-        if let Some(refusal) = self.dispatcher.refusal(is_beyond_bound) {
-            return Err(self.kind_of(refusal));
-        }
+        self.check_put(bytes, is_beyond_bound)?;
         // It is taken only now, so that a caller that waits for room still has it.
         envelope
             .take()
             .map(|envelope| self.dispatcher.accept(envelope))
             .ok_or(Kind::Closed)
+    }
+
+    /// Checks that an item of this size is accepted now.
+    fn check_put(&self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
+        self.check_size(bytes)?;
+        match self.dispatcher.refusal(is_beyond_bound) {
+            Some(refusal) => Err(self.kind_of(refusal)),
+            None => Ok(()),
+        }
     }
 
     /// Checks that the store can keep an item of this size.

@@ -82,19 +82,21 @@ impl Core {
         }
     }
 
-    /// Carries out what follows from a put, or from its refusal. While all workers are busy nothing
-    /// follows at once, so items wait together and go out together. A caller that puts item after
-    /// item looks now and then if they are ready for more, so that they need not wake a thread.
-    pub(super) fn follow_put(&mut self) {
+    /// Carries out what follows from this many puts, or from the refusal of one. While all workers
+    /// are busy nothing follows at once, so items wait together and go out together. A caller that
+    /// puts item after item looks now and then if they are ready for more, so that they need not
+    /// wake a thread.
+    pub(super) fn follow_puts(&mut self, count: usize) {
         if !self.dispatcher.is_quiet() {
             self.pump();
             return;
         }
         self.see_to_reliance();
-        self.puts_quiet += 1;
-        if !self.puts_quiet.is_multiple_of(QUERY) {
+        self.puts_quiet += count;
+        if self.puts_quiet < QUERY {
             return;
         }
+        self.puts_quiet %= QUERY;
         let is_worth_reading = self.has_news_worth_reading();
         if is_worth_reading {
             let eyes = self.eyes();

@@ -1,10 +1,34 @@
 //! Puts items, and waits until they are durable.
 
+use parking_lot::MutexGuard;
+
 use super::alone::Recheck;
+use super::core::Core;
 use super::{Broker, Deadline, Envelope, sleep};
 use crate::error::Kind;
 use crate::fail;
 use dishrack_core::ledger::ItemId;
+
+/// One caller's wait for room.
+#[derive(Debug)]
+pub(super) struct RoomWait {
+    deadline: Deadline,
+    /// True if the caller works on an item of this queue.
+    is_holding: bool,
+    has_polled: bool,
+    recheck: Recheck,
+}
+
+impl RoomWait {
+    pub(super) fn begin(deadline: Deadline, is_holding: bool) -> Self {
+        RoomWait {
+            deadline,
+            is_holding,
+            has_polled: false,
+            recheck: Recheck::begin(),
+        }
+    }
+}
 
 impl Broker {
     /// Accepts an item, and waits until it is durable. `is_holding`: the caller works on an item of
@@ -19,10 +43,16 @@ impl Broker {
             return self.send(envelope, deadline, is_holding);
         }
         let id = self.accept(envelope, deadline, is_holding)?;
-        self.sync(id)?;
-        // With a journal it may be handed out only now.
-        self.drive_inline();
+        self.sync_and_drive(id)?;
         Ok(id)
+    }
+
+    /// Waits as [`sync`](Self::sync) does, and then does the inline work: with a journal items may
+    /// be handed out only then.
+    pub(crate) fn sync_and_drive(&self, id: ItemId) -> Result<(), Kind> {
+        self.sync(id)?;
+        self.drive_inline();
+        Ok(())
     }
 
     /// Waits until this item, and all that were put before it, are durable.
@@ -82,42 +112,17 @@ impl Broker {
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
         fail::point("put: begin");
-        let (mut envelope, mut has_polled) = (Some(envelope), false);
-        let mut recheck = Recheck::begin();
+        let mut envelope = Some(envelope);
+        let mut wait = RoomWait::begin(deadline, is_holding);
         let mut core = self.lock();
         loop {
             let is_beyond_bound = is_holding && !matches!(deadline, Deadline::None);
             match core.try_put(&mut envelope, is_beyond_bound) {
-                Err(Kind::Full)
-                    if !matches!(deadline, Deadline::None)
-                        && !is_holding
-                        && self.has_inline_work(&core) =>
-                {
-                    // The callers that put make room themselves.
-                    drop(core);
-                    self.drive_inline();
-                    core = self.lock();
-                }
-                Err(Kind::Full) if !matches!(deadline, Deadline::None) && !has_polled => {
-                    has_polled = true;
-                    core = self.poll(core);
-                }
                 Err(Kind::Full) if !matches!(deadline, Deadline::None) => {
-                    has_polled = false;
-                    let at_a_time = self.limit_of_wait(&core, deadline, &mut recheck)?;
-                    core.putters += 1;
-                    core = sleep(&self.doorbells.room, core, at_a_time).0;
-                    core.putters -= 1;
-                    let is_over = deadline.is_over();
-                    if is_over
-                        && !core.dispatcher.ledger.has_room()
-                        && !core.dispatcher.ledger.is_broken()
-                    {
-                        return Err(Kind::Full);
-                    }
+                    core = self.await_room(core, &mut wait)?;
                 }
                 result => {
-                    core.follow_put();
+                    core.follow_puts(1);
                     fail::point("put: accepted, not durable");
                     drop(core);
                     self.drive_inline();
@@ -125,5 +130,36 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// Waits for room: polls first, and then sleeps. There may still be none afterwards.
+    ///
+    /// # Errors
+    /// The time is over, or no one can ever make room.
+    pub(super) fn await_room<'a>(
+        &'a self,
+        core: MutexGuard<'a, Core>,
+        wait: &mut RoomWait,
+    ) -> Result<MutexGuard<'a, Core>, Kind> {
+        if !wait.is_holding && self.has_inline_work(&core) {
+            // The callers that put make room themselves.
+            drop(core);
+            self.drive_inline();
+            return Ok(self.lock());
+        }
+        if !std::mem::replace(&mut wait.has_polled, true) {
+            return Ok(self.poll(core));
+        }
+        wait.has_polled = false;
+        let at_a_time = self.limit_of_wait(&core, wait.deadline, &mut wait.recheck)?;
+        let mut core = core;
+        core.putters += 1;
+        core = sleep(&self.doorbells.room, core, at_a_time).0;
+        core.putters -= 1;
+        let is_over = wait.deadline.is_over();
+        if is_over && !core.dispatcher.ledger.has_room() && !core.dispatcher.ledger.is_broken() {
+            return Err(Kind::Full);
+        }
+        Ok(core)
     }
 }
