@@ -7,6 +7,7 @@
 //! for a while at what workers write before they do.
 
 mod alone;
+mod answer;
 mod committer;
 mod core;
 pub(crate) mod current;
@@ -14,6 +15,7 @@ mod doorbells;
 mod ends;
 mod poll;
 mod puts;
+mod puts_many;
 mod reports;
 mod requests;
 mod results;
@@ -37,6 +39,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use self::alone::Recheck;
+pub(crate) use self::answer::{Accepted, Answer, Ticket};
 use self::committer::Committer;
 use self::core::Product;
 pub(crate) use self::core::{Attachment, Core, NameItems, Overseer, WakerKey};
@@ -447,20 +450,21 @@ impl Broker {
         look(&self.lock())
     }
 
-    /// Waits for outcomes of a `map`, and takes all that are there; `None` if there are none left
-    /// to wait for.
+    /// Waits for outcomes of a `map`, and moves all that are there into an empty queue; `None` if
+    /// there are none left to wait for.
     pub(crate) fn take_outcomes(
         &self,
         mailbox: MailboxKey,
-    ) -> Option<Result<VecDeque<(u64, ItemEnd)>, String>> {
+        into: &mut VecDeque<(u64, ItemEnd)>,
+    ) -> Option<Result<(), String>> {
         let (mut has_polled, mut recheck) = (false, Recheck::begin());
         loop {
             self.drive_inline();
             let mut core = self.lock();
             let arrived = core.mailbox(mailbox)?;
-            let outcomes = core.take_outcomes(mailbox);
-            if !outcomes.is_empty() {
-                return Some(Ok(outcomes));
+            core.take_outcomes(mailbox, into);
+            if !into.is_empty() {
+                return Some(Ok(()));
             }
             if let Some(why) = core.loss_of(mailbox) {
                 return Some(Err(why));

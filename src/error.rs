@@ -138,6 +138,14 @@ impl Kind {
         }
     }
 
+    /// Returns `true` if it is about one item alone, so the next one may still be put.
+    pub(crate) fn is_of_one_item(&self) -> bool {
+        matches!(
+            self,
+            Kind::NotSerializable { .. } | Kind::NoSharedMemory(_) | Kind::TooLarge { .. }
+        )
+    }
+
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Kind {
         move |source| Kind::Io { doing, source }
     }

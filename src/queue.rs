@@ -5,8 +5,10 @@
 //! same type for the queue it works for. The ledger decides and the broker acts; here are only
 //! types and waiting.
 
+pub(crate) mod batch;
 mod delivery;
 pub(crate) mod durable;
+mod put_many;
 mod roles;
 #[cfg(feature = "cli")]
 mod run;
@@ -28,6 +30,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use delivery::Delivery;
+pub use put_many::{PutMany, RefusedItem};
 
 use self::side::Side;
 use self::waiting_task::WaitingTask;

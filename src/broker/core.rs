@@ -8,6 +8,7 @@ use std::task::Waker;
 use slotmap::{SecondaryMap, SlotMap};
 
 use super::Doorbells;
+use super::answer::Accepted;
 use super::committer::Committer;
 use super::poll::Reliance;
 use super::results::Mailbox;
@@ -167,6 +168,28 @@ impl Core {
             .take()
             .map(|envelope| self.dispatcher.accept(envelope))
             .ok_or(Kind::Closed)
+    }
+
+    /// Accepts items from the front until one is refused or none is left. Returns those that were
+    /// accepted, and the reason for which the next one was not.
+    pub(super) fn try_put_many(
+        &mut self,
+        batch: &mut VecDeque<Envelope>,
+        is_beyond_bound: bool,
+    ) -> (Option<Accepted>, Result<(), Kind>) {
+        let mut accepted: Option<Accepted> = None;
+        while let Some(first) = batch.front() {
+            if let Err(kind) = self.check_put(first.body.len(), is_beyond_bound) {
+                return (accepted, Err(kind));
+            }
+            if let Some(envelope) = batch.pop_front() {
+                let last = self.dispatcher.accept(envelope);
+                // No other caller can put meanwhile, so the numbers follow each other.
+                let first = accepted.map_or(last, |accepted| accepted.first);
+                accepted = Some(Accepted { first, last });
+            }
+        }
+        (accepted, Ok(()))
     }
 
     /// Checks that an item of this size is accepted now.

@@ -72,11 +72,12 @@ impl Core {
         Some(Arc::clone(&self.mailboxes.get(key)?.arrived))
     }
 
-    pub(super) fn take_outcomes(&mut self, key: MailboxKey) -> VecDeque<(u64, ItemEnd)> {
-        let mailbox = self.mailboxes.get_mut(key);
-        mailbox.map_or_else(VecDeque::new, |mailbox| {
-            std::mem::take(&mut mailbox.outcomes)
-        })
+    /// Moves all outcomes that came into an empty queue, whose memory then serves for the next
+    /// ones.
+    pub(super) fn take_outcomes(&mut self, key: MailboxKey, into: &mut VecDeque<(u64, ItemEnd)>) {
+        if let Some(mailbox) = self.mailboxes.get_mut(key) {
+            std::mem::swap(&mut mailbox.outcomes, into);
+        }
     }
 }
 

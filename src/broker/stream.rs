@@ -8,6 +8,7 @@
 
 mod fetcher;
 mod listener;
+mod many;
 mod publisher;
 
 use std::collections::HashMap;

@@ -3,7 +3,6 @@
 use std::any::type_name;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::iter::Fuse;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -11,9 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Supervisor;
-use crate::broker::current;
 use crate::broker::{Broker, Envelope, ItemEnd, MailboxKey, ReplyTo};
 use crate::error::{ItemError, Kind};
+use crate::queue::batch::{BATCH_ITEMS, Batch, Fate, Pace};
 use crate::queue::serialized;
 
 /// The number of items under way in one `map`, enough to keep workers with full credit busy.
@@ -29,6 +28,10 @@ where
     /// The iterator is read only as far ahead as keeps the workers busy (4096 items at most), and a
     /// slow item holds back the results behind it. Each result is the handler's, or the item's
     /// error.
+    ///
+    /// Items that come quickly are put up to 256 at a time. An item waits only for others that the
+    /// iterator promises by its `size_hint`, so an iterator that promises none, like that of a
+    /// channel, may wait for what workers do with the items before.
     pub fn map<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
         Map::new(&self.broker, items, true)
     }
@@ -43,7 +46,9 @@ where
 /// those already put are still worked on.
 pub struct Map<'a, I: Iterator, R> {
     broker: &'a Arc<Broker>,
-    items: Fuse<I>,
+    items: I,
+    /// True once the iterator has ended.
+    is_read: bool,
     is_ordered: bool,
     mailbox: MailboxKey,
     /// The number of the next item to put, of those put and not answered, and of the next to yield.
@@ -54,6 +59,9 @@ pub struct Map<'a, I: Iterator, R> {
     outcomes: VecDeque<(u64, ItemEnd)>,
     /// Results that came before their turn, or never will come.
     arrived: BTreeMap<u64, Result<R, ItemError<I::Item>>>,
+    /// The items that are put next, and how many those are.
+    batch: Batch<(u64, I::Item)>,
+    pace: Pace,
     results: PhantomData<R>,
 }
 
@@ -74,7 +82,8 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
     {
         Map {
             broker,
-            items: items.into_iter().fuse(),
+            items: items.into_iter(),
+            is_read: false,
             is_ordered,
             mailbox: broker.open_mailbox(),
             next_put: 0,
@@ -82,42 +91,74 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
             next_yield: 0,
             outcomes: VecDeque::new(),
             arrived: BTreeMap::new(),
+            batch: Batch::new(),
+            pace: Pace::new(),
             results: PhantomData,
         }
     }
 
-    /// Puts items while there is room in the window. Waits for room on the queue, which the workers
-    /// make even if no results are taken.
+    /// Puts items while there is room in the window, many at once. Waits for room on the queue,
+    /// which the workers make even if no results are taken.
     fn put_ahead(&mut self)
     where
         I::Item: Serialize,
     {
-        while self.next_put - self.next_yield < WINDOW {
-            let Some(item) = self.items.next() else {
+        while !self.is_read && self.room() > 0 {
+            let items_max = self.pace.begin();
+            self.read_batch(items_max);
+            self.pace.end();
+            self.put_batch();
+        }
+    }
+
+    /// Reads this many items at most. None waits for one that the iterator does not promise: that
+    /// one may come only after a worker has done it.
+    fn read_batch(&mut self, items_max: usize)
+    where
+        I::Item: Serialize,
+    {
+        while !self.is_read && self.room() > 0 && !self.batch.is_full(items_max) {
+            match self.items.next() {
+                Some(item) => self.add(item),
+                None => self.is_read = true,
+            }
+            if self.items.size_hint().0 == 0 {
                 return;
-            };
-            let index = self.next_put;
-            self.next_put += 1;
-            match self.put(index, &item) {
-                Ok(()) => self.pending += 1,
-                Err(kind) => {
-                    let why = kind.to_string();
-                    let error = ItemError::NotAccepted { item, why };
-                    self.arrived.insert(index, Err(error));
-                }
             }
         }
     }
 
-    fn put(&self, index: u64, item: &I::Item) -> Result<(), Kind>
+    /// Returns the number of further items that may be under way.
+    fn room(&self) -> u64 {
+        WINDOW - (self.next_put - self.next_yield)
+    }
+
+    fn add(&mut self, item: I::Item)
     where
         I::Item: Serialize,
     {
-        let body = serialized(item, self.broker.shares_memory())?;
-        let mailbox = self.mailbox;
-        let envelope = Envelope::with_reply(body, ReplyTo { mailbox, index });
-        let is_holding = current::holds(self.broker);
-        self.broker.put_unsynced(envelope, is_holding).map(drop)
+        let index = self.next_put;
+        self.next_put += 1;
+        match serialized(&item, self.broker.shares_memory()) {
+            Ok(body) => {
+                let mailbox = self.mailbox;
+                let envelope = Envelope::with_reply(body, ReplyTo { mailbox, index });
+                self.batch.push(envelope, (index, item));
+            }
+            Err(kind) => self.arrived.extend([refused(index, item, &kind)]),
+        }
+    }
+
+    fn put_batch(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let (pending, arrived) = (&mut self.pending, &mut self.arrived);
+        self.batch.send(self.broker, |fate| match fate {
+            Fate::Accepted(accepted) => *pending += accepted.count(),
+            Fate::Sent(count) => *pending += count,
+            Fate::Refused((index, item), kind) => arrived.extend([refused(index, item, &kind)]),
+        });
     }
 
     fn take_arrived(&mut self) -> Option<Result<R, ItemError<I::Item>>> {
@@ -148,12 +189,10 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         self.arrived.remove(&self.next_yield)
     }
 
+    /// Waits for outcomes, when none is left of those that came before.
     fn wait(&mut self) {
-        match self.broker.take_outcomes(self.mailbox) {
-            Some(Ok(outcomes)) => {
-                self.pending -= outcomes.len() as u64;
-                self.outcomes = outcomes;
-            }
+        match self.broker.take_outcomes(self.mailbox, &mut self.outcomes) {
+            Some(Ok(())) => self.pending -= self.outcomes.len() as u64,
             Some(Err(why)) => self.give_up(&why),
             None => self.give_up("the map's mailbox is gone"),
         }
@@ -183,9 +222,20 @@ where
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            self.put_ahead();
+            // Only when a whole batch fits: workers have enough until then.
+            let has_much_room = self.room() >= BATCH_ITEMS as u64;
+            if has_much_room {
+                self.put_ahead();
+            }
             if let Some(result) = self.take_arrived() {
                 return Some(result);
+            }
+            if !has_much_room {
+                self.put_ahead();
+                // An item that was refused just now is a result too.
+                if let Some(result) = self.take_arrived() {
+                    return Some(result);
+                }
             }
             if self.pending == 0 {
                 return None;
@@ -199,6 +249,12 @@ impl<I: Iterator, R> Drop for Map<'_, I, R> {
     fn drop(&mut self) {
         self.broker.close_mailbox(self.mailbox);
     }
+}
+
+/// Returns the result of an item that was not accepted, with its number.
+fn refused<T, R>(index: u64, item: T, kind: &Kind) -> (u64, Result<R, ItemError<T>>) {
+    let why = kind.to_string();
+    (index, Err(ItemError::NotAccepted { item, why }))
 }
 
 fn result_of<T, R: DeserializeOwned>(outcome: ItemEnd) -> Result<R, ItemError<T>> {

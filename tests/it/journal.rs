@@ -19,6 +19,8 @@ use dishrack::{
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
+use crate::patience::until;
+
 mod own {
     use super::*;
 
@@ -40,6 +42,9 @@ mod own {
         inline_work_makes_room_for_more_than_fits,
         a_loop_inline_waits_for_what_is_being_written,
         a_panic_while_an_end_is_told_ends_the_queue,
+        what_put_many_has_accepted_is_in_the_journal,
+        what_put_many_has_accepted_is_worked_on_inline,
+        put_many_says_how_many_were_accepted_before_the_journal_failed,
         a_queue_that_was_dropped_gives_its_file_free,
         a_pool_that_was_stopped_gives_the_file_free,
     );
@@ -418,6 +423,84 @@ fn a_panic_while_an_end_is_told_ends_the_queue() {
         assert!(error.to_string().contains("a bad observer"), "{error}");
         assert!(queue.put("two").unwrap_err().is_journal());
     }
+}
+
+/// Batches go to the disk while the next ones are made, and the last is waited for.
+fn what_put_many_has_accepted_is_in_the_journal() {
+    let place = Place::new();
+    let queue = place.open();
+    let items = (0..2000).map(|n| n.to_string());
+    assert_eq!(queue.put_many(items).into_result().unwrap(), 2000);
+    drop(queue);
+    let queue = place.open();
+    assert_eq!(queue.counts().unwrap().waiting, 2000);
+    for n in 0..2000 {
+        let delivery = queue.get().unwrap();
+        assert_eq!(*delivery, n.to_string());
+        delivery.task_done().unwrap();
+    }
+}
+
+/// As with `put`, nothing is left for a join.
+fn what_put_many_has_accepted_is_worked_on_inline() {
+    let place = Place::new();
+    let queue = place.open();
+    let inline = Supervisor::builder().inline();
+    let _pool = inline
+        .handler(&queue, |_: String| Ok::<(), String>(()))
+        .unwrap();
+    let items = (0..300).map(|n| n.to_string());
+    assert_eq!(queue.put_many(items).into_result().unwrap(), 300);
+    let counts = queue.counts().unwrap();
+    assert_eq!((counts.done, counts.waiting, counts.leased), (300, 0, 0));
+}
+
+/// Fails the journal, and no other thread to which the reports come then.
+#[derive(Debug)]
+struct FailsTheJournal;
+
+impl Observer for FailsTheJournal {
+    fn observe(&self, event: Event) {
+        let is_done = matches!(event.kind, EventKind::ItemDone { .. });
+        let is_journal = std::thread::current().name() == Some("dishrack-journal");
+        assert!(!is_done || !is_journal, "a bad observer");
+    }
+}
+
+/// The accepted items are in the file; the others are refused or told as lost.
+fn put_many_says_how_many_were_accepted_before_the_journal_failed() {
+    let place = Place::new();
+    let queue = place.open();
+    let threads = Supervisor::builder().threads(1);
+    let threads = threads.observer(Arc::new(FailsTheJournal));
+    let pool = threads
+        .handler(&queue, |_: String| Ok::<(), String>(()))
+        .unwrap();
+    let is_over = || queue.sync().is_err_and(|error| error.is_journal());
+    let mut read = 0;
+    let put = queue.put_many((0..10_000).map(|n| {
+        read += 1;
+        if n == 5000 {
+            until("the journal has failed", is_over);
+        }
+        n.to_string()
+    }));
+    assert!(put.is_cut_short && read < 10_000, "{put:?}");
+    let refused = put.refused.len() as u64;
+    assert!(
+        put.refused.iter().all(|one| one.error.is_journal()),
+        "{put:?}"
+    );
+    let lost = read - put.accepted - refused;
+    assert!(lost == 0 || put.lost.is_some(), "{put:?}");
+    let accepted = put.accepted;
+    assert!(put.into_result().unwrap_err().is_journal());
+    drop((pool, queue));
+    let in_file = place.open().counts().unwrap().accepted;
+    assert!(
+        (accepted..read).contains(&in_file),
+        "{accepted} of {in_file}"
+    );
 }
 
 /// It does so even while an item rests, for which a thread waits.

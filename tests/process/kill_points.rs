@@ -30,6 +30,9 @@ crate::trials!(
 const OWN: u64 = 6;
 const PRODUCED: u64 = 4;
 
+/// The items that are put together, in two batches.
+const TOGETHER: std::ops::Range<u64> = 200..203;
+
 /// The variable with the folder of the job, which its workers inherit.
 const FOLDER: &str = "DISHRACK_TEST_FOLDER";
 
@@ -111,6 +114,11 @@ pub(crate) fn play() {
         support::until("the producer has ended", || {
             HAS_PRODUCED.load(Ordering::Acquire)
         });
+    }
+    // These are put at most once, too.
+    if fs::File::create_new(folder().join("put together")).is_ok() {
+        queue.put_many(TOGETHER).into_result().unwrap();
+        TOGETHER.for_each(|n| note(&format!("accepted {n}")));
     }
     for n in 0..OWN {
         if queue.put_resumable(&n, &n.to_le_bytes()).unwrap().is_some() {
@@ -228,6 +236,8 @@ fn a_kill_at_any_step_of_the_supervisor_loses_nothing() {
             "journal: closed, in its log",
             "journal: closed",
             "start: process made",
+            "put many: begin",
+            "put many: accepted, not durable",
             "put: begin",
             "put: accepted, not durable",
             "put: durable",

@@ -1,6 +1,8 @@
 //! One suite of the queue's semantics, for every kind of workers: processes (spawned and forked),
 //! threads, async tasks, and inline in the caller; and for every place of a queue (`place`).
 
+#[path = "conformance/many.rs"]
+mod many;
 #[path = "conformance/remote.rs"]
 mod remote;
 
@@ -34,6 +36,7 @@ macro_rules! suite {
     ($($test:ident),+ $(,)?) => {
         pub(crate) fn trials() -> Vec<Trial> {
             let mut trials = remote::trials();
+            trials.extend(many::trials());
             for link in [Link::Process, Link::Forked, Link::Thread, Link::Task, Link::Inline] {
                 $(
                     let name = format!("conformance::{link:?}::{}", stringify!($test));
@@ -244,6 +247,7 @@ pub(crate) fn serve() {
         roles.worker(chapters_loop);
         roles.worker(panicking_loop);
         roles.worker(careless_loop);
+        many::serve(roles);
         remote::serve(roles);
     });
 }

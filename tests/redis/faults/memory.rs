@@ -15,6 +15,7 @@ crate::timely_trials! {
     a_put_without_memory_fails_at_once_and_only_that,
     a_first_put_without_memory_fails_at_once_and_only_that,
     many_puts_without_memory_are_accepted_up_to_some_point,
+    many_put_together_without_memory_are_each_given_back,
     what_is_there_is_worked_off_without_memory,
     a_death_is_written_down_without_memory,
     somebody_who_comes_without_memory_can_work_it_off,
@@ -86,6 +87,30 @@ fn many_puts_without_memory_are_accepted_up_to_some_point() {
     assert_eq!(join(&queue).done, 2);
     assert_eq!(pool.began(), ["item", "another"]);
     check_books(&server, 2, 0);
+}
+
+fn many_put_together_without_memory_are_each_given_back() {
+    let server = Server::plain();
+    let queue = queue(server.url(), LONG_LEASE);
+    queue.put("before").unwrap();
+    server.limit_memory(ALMOST_NOTHING);
+    let began = Instant::now();
+    let mut items = (0..10_000).map(|n| format!("item {n}"));
+    let put = queue.put_many(items.by_ref());
+    assert_eq!((put.accepted, put.is_cut_short), (0, true));
+    assert!(put.lost.is_none() && items.next().is_some());
+    for refused in &put.refused {
+        assert_no_memory(&refused.error, began);
+        assert_eq!(refused.item, format!("item {}", refused.index));
+    }
+    server.limit_memory(0);
+    let again: Vec<String> = put.refused.into_iter().map(|one| one.item).collect();
+    let count = queue.put_many(&again).into_result().unwrap();
+    assert_eq!(count, again.len() as u64);
+    let pool = willing(&queue, 1);
+    assert_eq!(join(&queue).done, 1 + count);
+    assert_eq!(pool.began()[1..], again);
+    check_books(&server, 1 + count, 0);
 }
 
 fn what_is_there_is_worked_off_without_memory() {

@@ -1,0 +1,92 @@
+//! Puts many items at once: as many as there is room for under one lock, with one wake-up. It knows
+//! neither what the items are nor what becomes of those that are refused.
+
+use std::collections::VecDeque;
+
+use super::answer::{Accepted, Answer, Ticket};
+use super::puts::RoomWait;
+use super::{Broker, Deadline, Envelope};
+use crate::error::Kind;
+use crate::fail;
+
+impl Broker {
+    /// Accepts or refuses each item of this batch, in order, and waits for room where there is
+    /// none. Adds the answers to `answers`. With a journal the items count once they are durable
+    /// ([`sync`](Broker::sync)). A stream answers later: its tickets are added to `unanswered`
+    /// ([`await_answers`](Broker::await_answers)).
+    pub(crate) fn put_many(
+        &self,
+        batch: &mut VecDeque<Envelope>,
+        is_holding: bool,
+        answers: &mut Vec<Answer>,
+        unanswered: &mut VecDeque<Ticket>,
+    ) {
+        if self.is_shared() {
+            self.send_many(batch, is_holding, unanswered);
+        } else {
+            self.accept_many(batch, is_holding, answers);
+        }
+    }
+
+    /// Does the same, but for a stream it only sends them on their way.
+    pub(crate) fn put_many_unsynced(
+        &self,
+        batch: &mut VecDeque<Envelope>,
+        is_holding: bool,
+        answers: &mut Vec<Answer>,
+    ) {
+        if self.is_shared() {
+            self.send_many_unsynced(batch, is_holding, answers);
+        } else {
+            self.accept_many(batch, is_holding, answers);
+        }
+    }
+
+    fn accept_many(
+        &self,
+        batch: &mut VecDeque<Envelope>,
+        is_holding: bool,
+        answers: &mut Vec<Answer>,
+    ) {
+        while !batch.is_empty() {
+            fail::point("put many: begin");
+            if let Err(kind) = self.accept_front(batch, is_holding, answers) {
+                batch.pop_front();
+                answers.push(Answer::Refused(kind));
+            }
+        }
+    }
+
+    /// Accepts items from the front until none is left.
+    ///
+    /// # Errors
+    /// The reason for which the item then at the front is refused.
+    fn accept_front(
+        &self,
+        batch: &mut VecDeque<Envelope>,
+        is_holding: bool,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), Kind> {
+        let mut wait = RoomWait::begin(Deadline::Forever, is_holding);
+        let mut core = self.lock();
+        loop {
+            let (accepted, end) = core.try_put_many(batch, is_holding);
+            let count = accepted.map_or(0, Accepted::count);
+            if let Some(accepted) = accepted {
+                core.follow_puts(usize::try_from(count).unwrap_or(usize::MAX));
+                fail::point("put many: accepted, not durable");
+                answers.push(Answer::Accepted(accepted));
+            }
+            match end {
+                // Workers may have taken some of them, so there may be room again.
+                Err(Kind::Full) if count > 0 => {}
+                Err(Kind::Full) => core = self.await_room(core, &mut wait)?,
+                end => {
+                    drop(core);
+                    self.drive_inline();
+                    return end;
+                }
+            }
+        }
+    }
+}

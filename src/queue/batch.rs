@@ -1,0 +1,190 @@
+//! Collects items that go to a queue together, and decides how many those are.
+//!
+//! Items are kept until the queue has answered, so that a refused one can be given back. How the
+//! queue takes a batch is not known here.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::broker::{Accepted, Answer, Broker, Envelope, Ticket, current};
+use crate::error::Kind;
+
+/// The greatest number of items in a batch.
+pub(crate) const BATCH_ITEMS: usize = 256;
+
+/// The greatest number of bytes in a batch, without its last item. They come on top of the queue's
+/// bound.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// The time in which a batch must be collected. Otherwise the items come slowly, and the next one
+/// does not wait for others.
+pub(super) const QUICK: Duration = Duration::from_millis(1);
+
+/// The size of the next batch: one item at first, and twice as many from batch to batch while they
+/// come quickly.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    size: usize,
+    began: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Pace {
+            size: 1,
+            began: Instant::now(),
+        }
+    }
+
+    /// Begins a batch, and returns the greatest number of its items.
+    pub(crate) fn begin(&mut self) -> usize {
+        self.began = Instant::now();
+        self.size
+    }
+
+    /// Notes that all items of the batch have come.
+    pub(crate) fn end(&mut self) {
+        self.size = match self.began.elapsed() <= QUICK {
+            true => (self.size * 2).min(BATCH_ITEMS),
+            false => 1,
+        };
+    }
+}
+
+/// Items that go to a queue together. Each is kept in the form its owner wants back.
+#[derive(Debug)]
+pub(crate) struct Batch<Item> {
+    envelopes: VecDeque<Envelope>,
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// The tickets of those that a stream has not answered yet; `items` begins with them.
+    unanswered: VecDeque<Ticket>,
+    answers: Vec<Answer>,
+}
+
+impl<Item> Batch<Item> {
+    pub(crate) fn new() -> Self {
+        Batch {
+            envelopes: VecDeque::new(),
+            items: VecDeque::new(),
+            bytes: 0,
+            unanswered: VecDeque::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, envelope: Envelope, item: Item) {
+        self.bytes += envelope.body.len();
+        self.envelopes.push_back(envelope);
+        self.items.push_back(item);
+    }
+
+    /// Returns `true` if it must be put before more is added, with this many items at most.
+    pub(crate) fn is_full(&self, items_max: usize) -> bool {
+        self.envelopes.len() >= items_max || self.bytes >= BATCH_BYTES
+    }
+
+    /// Returns `true` if nothing was added since it was put.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.envelopes.is_empty()
+    }
+
+    /// Puts all items without waiting for the answers of a stream, and tells their fates in order.
+    pub(crate) fn send(&mut self, broker: &Broker, tell: impl FnMut(Fate<Item>)) {
+        let is_holding = current::holds(broker);
+        broker.put_many_unsynced(&mut self.envelopes, is_holding, &mut self.answers);
+        self.tell(tell);
+    }
+
+    /// Puts all items, and tells the fates that are known, in order. A stream may answer the last
+    /// of them while the next batch is collected, so [`finish`](Self::finish) must come last.
+    pub(crate) fn put(&mut self, broker: &Broker, tell: impl FnMut(Fate<Item>)) {
+        let is_holding = current::holds(broker);
+        broker.put_many(
+            &mut self.envelopes,
+            is_holding,
+            &mut self.answers,
+            &mut self.unanswered,
+        );
+        let but = match self.unanswered.back() {
+            // If nothing is accepted any more, all must be known before more is read.
+            Some(Err(_)) => 0,
+            Some(Ok(_)) | None => BATCH_ITEMS,
+        };
+        broker.await_answers(&mut self.unanswered, but, is_holding, &mut self.answers);
+        self.tell(tell);
+    }
+
+    /// Waits for the answers to all items that were put, and tells their fates.
+    pub(crate) fn finish(&mut self, broker: &Broker, tell: impl FnMut(Fate<Item>)) {
+        let is_holding = current::holds(broker);
+        broker.await_answers(&mut self.unanswered, 0, is_holding, &mut self.answers);
+        self.tell(tell);
+    }
+
+    fn tell(&mut self, mut tell: impl FnMut(Fate<Item>)) {
+        self.bytes = 0;
+        // The queue's lock is not held here: items are dropped, and their `drop` may use the queue.
+        for answer in self.answers.drain(..) {
+            let (count, fate) = match answer {
+                Answer::Accepted(accepted) => (accepted.count(), Fate::Accepted(accepted)),
+                Answer::Sent(count) => (count, Fate::Sent(count)),
+                Answer::Refused(kind) => {
+                    if let Some(item) = self.items.pop_front() {
+                        tell(Fate::Refused(item, kind));
+                    }
+                    continue;
+                }
+            };
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            self.items.drain(..count.min(self.items.len()));
+            tell(fate);
+        }
+    }
+}
+
+/// What became of the next item of a batch, or of the next ones.
+#[derive(Debug)]
+pub(crate) enum Fate<Item> {
+    Accepted(Accepted),
+    /// This many are on their way to a stream.
+    Sent(u64),
+    /// One item alone is refused, for this reason.
+    Refused(Item, Kind),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Payload;
+
+    #[test]
+    fn a_batch_is_full_by_its_items_or_their_bytes() {
+        let mut batch = Batch::new();
+        batch.push(Envelope::of(Payload::copy_of(&[0; 10])), ());
+        assert!(batch.is_full(1) && !batch.is_full(2));
+        batch.push(Envelope::of(Payload::copy_of(&[0; BATCH_BYTES])), ());
+        assert!(batch.is_full(3));
+    }
+
+    #[test]
+    fn batches_grow_while_items_come_quickly_and_begin_anew_when_they_come_slowly() {
+        let mut pace = Pace::new();
+        let mut sizes = Vec::new();
+        for _ in 0..10 {
+            sizes.push(pace.begin());
+            pace.began = Instant::now();
+            pace.end();
+        }
+        // If this thread was held up, a batch was slow, and the sizes begin anew.
+        assert_eq!(sizes[0], 1);
+        assert!(
+            sizes
+                .windows(2)
+                .all(|two| two[1] == 1 || two[1] == (2 * two[0]).min(256))
+        );
+        pace.began = Instant::now().checked_sub(2 * QUICK).unwrap();
+        pace.end();
+        assert_eq!(pace.begin(), 1);
+    }
+}

@@ -1,0 +1,208 @@
+//! Many items at once: what holds of one `put` holds of each item of a `put_many`, on every link.
+
+use dishrack::{JoinableQueue, Options, Roles};
+use libtest_mimic::Trial;
+
+use super::{DEADLINE, Link, Shy, bounded, double, hire, join, unwrap_shy};
+use crate::patience::until;
+use crate::place;
+
+/// Enough for several full batches, and one that is not.
+const MANY: u64 = 2000;
+
+/// Each test, by its name, for each link.
+macro_rules! suite {
+    ($($test:ident),+ $(,)?) => {
+        pub(super) fn trials() -> Vec<Trial> {
+            let mut trials = Vec::new();
+            for link in [Link::Process, Link::Forked, Link::Thread, Link::Task, Link::Inline] {
+                $(
+                    let name = format!("conformance::{link:?}::{}", stringify!($test));
+                    trials.push(Trial::test(name, move || { $test(link); Ok(()) }));
+                )+
+            }
+            trials
+        }
+    };
+}
+
+suite!(
+    many_items_at_once_are_each_accepted_and_done,
+    many_items_at_once_are_seen_at_once_and_in_their_order,
+    many_items_at_once_wait_for_room,
+    one_of_many_that_does_not_serialize_is_refused_alone,
+    many_for_a_closed_queue_are_given_back_and_read_no_further,
+    many_for_a_rendezvous_are_each_handed_over,
+    a_handler_may_put_many_on_its_own_queue,
+    a_handler_that_puts_many_does_not_wait_for_room,
+    an_item_that_was_refused_is_not_missed_by_a_map,
+    an_iterator_of_a_map_may_wait_for_the_items_before,
+);
+
+pub(super) fn serve(roles: &mut Roles) {
+    roles.handler(split_many);
+}
+
+/// Puts two halves of a number on its own queue, together.
+fn split_many(n: u64) -> Result<u64, String> {
+    if n > 1 {
+        let queue = JoinableQueue::<u64>::current().ok_or("no queue")?;
+        let put = queue.put_many([n / 2, n - n / 2]);
+        let accepted = put.into_result().map_err(|error| error.to_string())?;
+        assert_eq!(accepted, 2);
+    }
+    Ok(n)
+}
+
+fn many_items_at_once_are_each_accepted_and_done(link: Link) {
+    let queue = place::queue(bounded(100));
+    let _pool = hire(link, &queue, double);
+    assert_eq!(queue.put_many(0..MANY).into_result().unwrap(), MANY);
+    assert_eq!(join(&queue), (MANY, 0));
+    let none: [u64; 0] = [];
+    assert_eq!(queue.put_many(none).into_result().unwrap(), 0);
+    // Also references.
+    assert_eq!(queue.put_many(&[1, 2, 3]).into_result().unwrap(), 3);
+    assert_eq!(join(&queue), (MANY + 3, 0));
+}
+
+fn many_items_at_once_are_seen_at_once_and_in_their_order(link: Link) {
+    let queue = place::queue(Options::default());
+    queue.put(&0).unwrap();
+    assert_eq!(queue.put_many(1..MANY).into_result().unwrap(), MANY - 1);
+    queue.put(&MANY).unwrap();
+    assert_eq!((queue.len() as u64, queue.is_empty()), (MANY + 1, false));
+    for n in 0..MANY / 2 {
+        let delivery = queue.get().unwrap();
+        assert_eq!((*delivery, delivery.id().0), (n, n + 1));
+        delivery.task_done().unwrap();
+    }
+    let _pool = hire(link, &queue, double);
+    assert_eq!(join(&queue), (MANY + 1, 0));
+}
+
+fn many_items_at_once_wait_for_room(link: Link) {
+    let queue = place::queue(bounded(3));
+    std::thread::scope(|scope| {
+        let putter = scope.spawn(|| queue.put_many(0..MANY));
+        until("there is no room left", || queue.is_full());
+        assert!(!putter.is_finished() && queue.len() == 3);
+        assert!(queue.try_put(&0).unwrap_err().is_full());
+        let _pool = hire(link, &queue, double);
+        // Inline it is whoever joins that does the work; the putter may be asleep.
+        while link == Link::Inline && !putter.is_finished() {
+            queue.join_timeout(DEADLINE).unwrap();
+        }
+        assert_eq!(putter.join().unwrap().into_result().unwrap(), MANY);
+        assert_eq!(join(&queue), (MANY, 0));
+    });
+}
+
+fn one_of_many_that_does_not_serialize_is_refused_alone(link: Link) {
+    let queue = place::queue(bounded(100));
+    let _pool = hire(link, &queue, unwrap_shy);
+    let put = queue.put_many((0..MANY).map(Shy));
+    assert_eq!((put.accepted, put.is_cut_short), (MANY - 1, false));
+    let [refused] = &put.refused[..] else {
+        panic!("{:?}", put.refused);
+    };
+    assert_eq!((refused.index, &refused.item), (3, &Shy(3)));
+    assert!(refused.error.is_not_serializable(), "{}", refused.error);
+    assert!(put.into_result().unwrap_err().is_not_serializable());
+    assert_eq!(join(&queue), (MANY - 1, 0));
+}
+
+fn many_for_a_closed_queue_are_given_back_and_read_no_further(link: Link) {
+    let queue = place::queue(Options::default());
+    assert_eq!(queue.put_many(0..10).into_result().unwrap(), 10);
+    queue.close();
+    let mut items = 10..MANY;
+    let put = queue.put_many(items.by_ref());
+    assert_eq!((put.accepted, put.is_cut_short), (0, true));
+    assert!(!put.refused.is_empty() && items.start == 10 + put.refused.len() as u64);
+    for (index, refused) in (0..).zip(&put.refused) {
+        assert_eq!((refused.index, refused.item), (index, 10 + index));
+        assert!(refused.error.is_closed(), "{}", refused.error);
+    }
+    let _pool = hire(link, &queue, double);
+    assert_eq!(join(&queue), (10, 0));
+}
+
+fn many_for_a_rendezvous_are_each_handed_over(link: Link) {
+    let Some(queue) = place::rendezvous() else {
+        return;
+    };
+    let _pool = hire(link, &queue, double);
+    assert_eq!(queue.put_many(0..300).into_result().unwrap(), 300);
+    assert!(queue.is_empty(), "an accepted item is in somebody's hands");
+    assert_eq!(join(&queue), (300, 0));
+}
+
+fn a_handler_may_put_many_on_its_own_queue(link: Link) {
+    let queue = place::queue(Options::default());
+    let _pool = hire(link, &queue, split_many);
+    queue.put(&100).unwrap();
+    assert_eq!(join(&queue), (199, 0));
+}
+
+fn a_handler_that_puts_many_does_not_wait_for_room(link: Link) {
+    let queue = place::queue(bounded(1));
+    let _pool = hire(link, &queue, split_many);
+    queue.put(&100).unwrap();
+    assert_eq!(join(&queue), (199, 0));
+}
+
+/// Items are put in batches and results are taken in between; still, a refused item keeps its
+/// place.
+fn an_item_that_was_refused_is_not_missed_by_a_map(link: Link) {
+    // More than may be under way at once.
+    let items = || (0..10_000).map(|n| Shy(if n % 1000 == 7 { 3 } else { n + 10 }));
+    for is_ordered in [true, false] {
+        let queue = place::queue(bounded(500));
+        let pool = hire(link, &queue, unwrap_shy);
+        let results = match is_ordered {
+            true => pool.map(items()),
+            false => pool.map_unordered(items()),
+        };
+        let results: Vec<Option<u64>> = results.map(Result::ok).collect();
+        let expected = items().map(|Shy(n)| (n != 3).then_some(n));
+        let expected: Vec<Option<u64>> = expected.collect();
+        if is_ordered {
+            assert!(results == expected, "results are not in the order of items");
+        } else {
+            let sorted = |mut all: Vec<Option<u64>>| {
+                all.sort_unstable();
+                all
+            };
+            assert!(sorted(results) == sorted(expected), "results are missing");
+        }
+        assert_eq!(join(&queue), (9990, 0));
+    }
+}
+
+/// Each item is made only when all before are done, so none of them may wait for the next one.
+fn an_iterator_of_a_map_may_wait_for_the_items_before(link: Link) {
+    // Inline nothing is done while the caller makes an item.
+    if link == Link::Inline {
+        return;
+    }
+    let queue = place::queue(bounded(100));
+    let pool = hire(link, &queue, double);
+    for is_ordered in [true, false] {
+        let before = queue.counts().unwrap().done;
+        let mut made = 0;
+        let items = std::iter::from_fn(|| {
+            until("all items before are done", || {
+                queue.counts().unwrap().done == before + made
+            });
+            made += 1;
+            (made <= 20).then_some(made)
+        });
+        let results = match is_ordered {
+            true => pool.map(items),
+            false => pool.map_unordered(items),
+        };
+        let results: Vec<u64> = results.map(Result::unwrap).collect();
+        assert_eq!(results, (1..=20).map(|n| 2 * n).collect::<Vec<u64>>());
+    }
+}
