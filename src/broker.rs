@@ -13,6 +13,7 @@ mod core;
 pub(crate) mod current;
 mod doorbells;
 mod ends;
+mod gets_many;
 mod poll;
 mod puts;
 mod puts_many;

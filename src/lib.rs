@@ -82,7 +82,7 @@ pub use dishrack_core::ledger::{
 };
 pub use dishrack_core::pool::spec::{Restart, StartMethod};
 pub use error::{Error, ItemError};
-pub use queue::{Delivery, JoinableQueue, Joined, PutMany, RefusedItem};
+pub use queue::{Delivery, DoneMany, JoinableQueue, Joined, PutMany, RefusedItem};
 #[cfg(feature = "redis")]
 pub use store::redis::RedisOptions;
 pub use supervision::{Builder, Map, Supervisor, WorkerInfo};

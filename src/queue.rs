@@ -8,6 +8,7 @@
 pub(crate) mod batch;
 mod delivery;
 pub(crate) mod durable;
+mod get_many;
 mod put_many;
 mod roles;
 #[cfg(feature = "cli")]
@@ -30,6 +31,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use delivery::Delivery;
+pub use get_many::DoneMany;
 pub use put_many::{PutMany, RefusedItem};
 
 use self::side::Side;

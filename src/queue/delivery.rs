@@ -110,6 +110,14 @@ impl<T> Delivery<T> {
             .expect("the item is taken only by methods that consume the delivery")
     }
 
+    /// Hands the duty to acknowledge the item as done over to the caller. Returns its queue, its
+    /// token and its service time.
+    pub(super) fn into_done(mut self) -> (Side, Token, Duration) {
+        self.item = None;
+        held::forget(self.side.acknowledger(), self.token);
+        (self.side.clone(), self.token, self.since.elapsed())
+    }
+
     fn settle(&mut self, outcome: Outcome<Payload>) -> Result<(), Error> {
         self.item = None;
         held::forget(self.side.acknowledger(), self.token);

@@ -1,9 +1,9 @@
 //! Many items at once: what holds of one `put` holds of each item of a `put_many`, on every link.
 
-use dishrack::{JoinableQueue, Options, Roles};
+use dishrack::{Delivery, JoinableQueue, Options, Roles, StartMethod, Supervisor};
 use libtest_mimic::Trial;
 
-use super::{DEADLINE, Link, Shy, bounded, double, hire, join, unwrap_shy};
+use super::{DEADLINE, Link, Shy, Sour, bounded, double, hire, join, unwrap_shy};
 use crate::patience::until;
 use crate::place;
 
@@ -37,10 +37,13 @@ suite!(
     a_handler_that_puts_many_does_not_wait_for_room,
     an_item_that_was_refused_is_not_missed_by_a_map,
     an_iterator_of_a_map_may_wait_for_the_items_before,
+    a_loop_may_take_and_acknowledge_many,
+    one_of_many_that_is_stale_or_sour_is_refused_alone,
 );
 
 pub(super) fn serve(roles: &mut Roles) {
     roles.handler(split_many);
+    roles.worker(loop_of_many);
 }
 
 /// Puts two halves of a number on its own queue, together.
@@ -52,6 +55,21 @@ fn split_many(n: u64) -> Result<u64, String> {
         assert_eq!(accepted, 2);
     }
     Ok(n)
+}
+
+/// Takes many at once, refuses one, and acknowledges the others together.
+fn loop_of_many(queue: JoinableQueue<u64>) {
+    while let Ok(deliveries) = queue.get_many(16) {
+        assert!((1..=16).contains(&deliveries.len()));
+        let is_three = |delivery: &Delivery<u64>| **delivery == 3;
+        let (threes, others): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_three);
+        for three in threes {
+            three.nack("a three").unwrap();
+        }
+        let count = others.len() as u64;
+        let outcome = queue.task_done_many(others);
+        assert_eq!((outcome.done, outcome.stale.len()), (count, 0));
+    }
 }
 
 fn many_items_at_once_are_each_accepted_and_done(link: Link) {
@@ -205,4 +223,48 @@ fn an_iterator_of_a_map_may_wait_for_the_items_before(link: Link) {
         let results: Vec<u64> = results.map(Result::unwrap).collect();
         assert_eq!(results, (1..=20).map(|n| 2 * n).collect::<Vec<u64>>());
     }
+}
+
+fn a_loop_may_take_and_acknowledge_many(link: Link) {
+    let queue = place::queue(bounded(100));
+    let builder = Supervisor::builder();
+    let forked = builder.clone().start_method(StartMethod::Fork);
+    let pool = match link {
+        Link::Process => builder.processes(2).worker(&queue, loop_of_many),
+        Link::Forked => forked.processes(2).worker(&queue, loop_of_many),
+        Link::Thread => builder.threads(2).worker(&queue, loop_of_many),
+        Link::Inline => builder.inline().worker(&queue, loop_of_many),
+        // `get_many` blocks its thread.
+        Link::Task => return,
+    };
+    let pool = pool.unwrap();
+    assert_eq!(queue.put_many(0..MANY).into_result().unwrap(), MANY);
+    assert_eq!(join(&queue), (MANY - 1, 1));
+    let letters = queue.take_dead_letters().unwrap();
+    assert_eq!((letters[0].payload, letters[0].history.len()), (3, 3));
+    queue.close();
+    pool.stop();
+}
+
+fn one_of_many_that_is_stale_or_sour_is_refused_alone(link: Link) {
+    // Only this thread works.
+    if link != Link::Inline {
+        return;
+    }
+    let queue = place::queue(Options::default().max_attempts(1));
+    assert_eq!(queue.put_many((0..6).map(Sour)).into_result().unwrap(), 6);
+    let mut deliveries = Vec::new();
+    while deliveries.len() < 5 {
+        deliveries.extend(queue.get_many(16).unwrap());
+    }
+    let items: Vec<u64> = deliveries.iter().map(|delivery| delivery.0).collect();
+    assert_eq!(items, [0, 1, 2, 4, 5], "the three does not decode");
+    let cancelled = deliveries[1].id();
+    assert!(queue.cancel(cancelled).unwrap());
+    // This thread holds the first one the longest.
+    queue.task_done().unwrap();
+    let outcome = queue.task_done_many(deliveries);
+    let first = dishrack::ItemId(1);
+    assert_eq!((outcome.done, outcome.stale), (3, vec![first, cancelled]));
+    assert_eq!(join(&queue), (4, 2));
 }

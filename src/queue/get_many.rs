@@ -1,0 +1,132 @@
+//! Takes many items at once, and acknowledges many deliveries at once. How the queue carries that
+//! out is not known here.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::side::Side;
+use super::{Delivery, JoinableQueue};
+use crate::broker::{Deadline, current};
+use crate::error::{Error, Kind};
+use crate::payload::Payload;
+use dishrack_core::ledger::{ItemId, Outcome};
+
+/// The outcome of a [`task_done_many`](JoinableQueue::task_done_many).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "deliveries may have been stale"]
+#[non_exhaustive]
+pub struct DoneMany {
+    /// The number of items that are done now.
+    pub done: u64,
+    /// The items whose deliveries were acknowledged before, or cancelled: for them nothing was
+    /// changed.
+    pub stale: Vec<ItemId>,
+}
+
+impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+    /// Waits for the next item, and takes with it those that are there, up to `at_most` in all,
+    /// under one lock. Each is a delivery of its own; see [`get`](Self::get). `at_most` 0 counts as
+    /// 1.
+    ///
+    /// Others cannot get these items meanwhile, so take no more than will be done soon. In a worker
+    /// process items are asked for one by one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get). An item that does not decode is refused alone.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let queue = dishrack::JoinableQueue::<u64>::unbounded();
+    /// queue.put_many(0..100).into_result()?;
+    /// let deliveries = queue.get_many(64)?;
+    /// assert!(deliveries.iter().map(|delivery| **delivery).eq(0..64));
+    /// let outcome = queue.task_done_many(deliveries);
+    /// assert_eq!((outcome.done, outcome.stale.len(), queue.len()), (64, 0, 36));
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    pub fn get_many(&self, at_most: usize) -> Result<Vec<Delivery<T>>, Error> {
+        let Side::Local(broker) = &self.side else {
+            return self.get_each(at_most);
+        };
+        let is_alone = broker.has_inline() && current::holds(broker);
+        let mut jobs = Vec::new();
+        loop {
+            let deadline = match is_alone {
+                true => Deadline::None,
+                false => Deadline::Forever,
+            };
+            match broker.get_many(deadline, at_most, &mut jobs) {
+                Err(Kind::Empty) if is_alone => return Err(Error(Kind::Closed)),
+                got => got.map_err(Error)?,
+            }
+            let decoded = jobs.drain(..);
+            let decoded = decoded.filter_map(|job| Delivery::of_job(self.side.clone(), &job));
+            let deliveries: Vec<_> = decoded.collect();
+            if !deliveries.is_empty() {
+                return Ok(deliveries);
+            }
+        }
+    }
+
+    fn get_each(&self, at_most: usize) -> Result<Vec<Delivery<T>>, Error> {
+        let mut deliveries = vec![self.get()?];
+        while deliveries.len() < at_most
+            && let Ok(delivery) = self.try_get()
+        {
+            deliveries.push(delivery);
+        }
+        Ok(deliveries)
+    }
+
+    /// Acknowledges many deliveries as done, under one lock. A stale one is refused alone, and the
+    /// items of the others are done.
+    ///
+    /// In a worker process they are acknowledged one by one.
+    ///
+    /// See [`get_many`](Self::get_many) for an example.
+    pub fn task_done_many(&self, deliveries: impl IntoIterator<Item = Delivery<T>>) -> DoneMany {
+        let mut outcome = DoneMany {
+            done: 0,
+            stale: Vec::new(),
+        };
+        // All are taken from the iterator first: if it panics, they are dropped, and so refused.
+        let deliveries: Vec<Delivery<T>> = deliveries.into_iter().collect();
+        let mut ids = Vec::with_capacity(deliveries.len());
+        let mut ours = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let id = delivery.id();
+            let (side, token, service) = delivery.into_done();
+            if let (Side::Local(own), Side::Local(from)) = (&self.side, &side)
+                && Arc::ptr_eq(own, from)
+            {
+                ids.push(id);
+                ours.push((token, service));
+            } else {
+                let done = Outcome::Done(Payload::default());
+                let settled = side.acknowledger().acknowledge(token, service, done);
+                outcome.add(id, settled.is_ok());
+            }
+        }
+        if let Side::Local(broker) = &self.side
+            && !ours.is_empty()
+        {
+            let settled = broker.settle_many(&ours);
+            ids.into_iter()
+                .zip(settled)
+                .for_each(|(id, is_done)| outcome.add(id, is_done));
+        }
+        outcome
+    }
+}
+
+impl DoneMany {
+    fn add(&mut self, id: ItemId, is_done: bool) {
+        match is_done {
+            true => self.done += 1,
+            false => self.stale.push(id),
+        }
+    }
+}
