@@ -30,6 +30,7 @@ mod pictures;
 mod printer;
 mod progress;
 mod put;
+mod put_buffer;
 mod run;
 mod salvage;
 mod scratch;

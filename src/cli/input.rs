@@ -69,7 +69,7 @@ pub(super) struct Line {
 pub(super) type Read = Result<Line, String>;
 
 /// The number of lines in a batch.
-const BATCH_LINES: usize = 64;
+const BATCH_LINES: usize = 256;
 
 /// The number of bytes in a batch, without its last line.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -99,6 +99,14 @@ impl Feed {
             batches: read_ahead(source.clone(), separator)?,
             batch: Vec::new().into_iter(),
         })
+    }
+
+    /// Returns true if the next line, or the end, is there and need not be waited for.
+    pub(super) fn is_ready(&self) -> bool {
+        match self {
+            Feed::Here(_) => true,
+            Feed::Awaited { batches, batch } => batch.len() > 0 || !batches.is_empty(),
+        }
     }
 
     /// Returns the next line, or `None` when the run is stopped, even during the wait for a line.
@@ -342,6 +350,26 @@ mod tests {
         assert_eq!(read(b"a\0\0 b \0\xff\0", 0), expected);
         assert_eq!(read(b"a\nb\0", 0), [b"a\nb"]);
         assert!(read(b"", b'\n').is_empty());
+    }
+
+    #[test]
+    fn a_feed_is_ready_only_while_lines_are_there() {
+        let line = |number| {
+            Ok(Line {
+                number,
+                bytes: Vec::new(),
+            })
+        };
+        let (sender, batches) = bounded(1);
+        let batch = Vec::new().into_iter();
+        let (mut feed, stop) = (Feed::Awaited { batches, batch }, Stop::new());
+        assert!(!feed.is_ready());
+        sender.send(vec![line(1), line(2)]).unwrap();
+        for _ in 0..2 {
+            assert!(feed.is_ready());
+            feed.next(&stop).unwrap().unwrap();
+        }
+        assert!(!feed.is_ready());
     }
 
     #[test]

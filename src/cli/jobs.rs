@@ -208,6 +208,15 @@ impl Work for Jobs {
     }
 
     fn produce(&self, producer: &mut Producer<'_, Job>) -> Result<(), Failure> {
+        let produced = self.put_lines(producer);
+        // The lines before a wrong one are worked on too.
+        let put = producer.put_added();
+        produced.and(put.map(drop))
+    }
+}
+
+impl Jobs {
+    fn put_lines(&self, producer: &mut Producer<'_, Job>) -> Result<(), Failure> {
         let source = producer.source();
         say_if_terminal(source);
         let mut is_first = true;
@@ -220,19 +229,23 @@ impl Work for Jobs {
                 continue;
             }
             if let Some(delay) = self.config.delay.filter(|_| !is_first)
-                && !producer.stop.sleep(delay)
+                && !(producer.put_added()? && producer.stop.sleep(delay))
             {
                 break;
             }
             is_first = false;
-            if !producer.is_shared() {
-                self.budget
-                    .take(producer.next_id, line.bytes.len(), producer.stop);
+            let (id, bytes) = (producer.next_id, line.bytes.len());
+            if !producer.is_shared() && !self.budget.try_take(id, bytes) {
+                // Only items that are on the queue can make room.
+                if !producer.put_added()? {
+                    break;
+                }
+                self.budget.take(id, bytes, producer.stop);
             }
             let job = Job {
                 text: ByteBuf::from(line.bytes),
             };
-            if !producer.put(&job, &job.text)? {
+            if !producer.add(&job, &job.text)? {
                 break;
             }
         }

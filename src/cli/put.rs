@@ -13,6 +13,7 @@ use super::exit_codes::{Failure, code, end};
 use super::input::{self, Feed, Source};
 use super::layout::JobText;
 use super::notices::Notices;
+use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::{jobs, screen, stream};
 use crate::jobs::Job;
@@ -129,15 +130,31 @@ fn source(command: &Put) -> Result<Source, String> {
 }
 
 fn put_all(mut feed: Feed, queue: &Stream, stop: &Stop) -> Result<(), Failure> {
-    while stop.signal().is_none()
-        && let Some(line) = feed.next(stop).transpose().map_err(Failure::Usage)?
-    {
+    let mut buffer = PutBuffer::new();
+    let read = put_lines(&mut feed, &mut buffer, queue, stop);
+    // The lines before one that cannot be read are put too.
+    let put = is_accepted(buffer.put(queue));
+    read.and(put.map(drop))
+}
+
+fn put_lines(
+    feed: &mut Feed,
+    buffer: &mut PutBuffer,
+    queue: &Stream,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    while stop.signal().is_none() {
+        // Items that were added do not wait for a line that may never come.
+        if !feed.is_ready() && !is_accepted(buffer.put(queue))? {
+            break;
+        }
+        let Some(line) = feed.next(stop).transpose().map_err(Failure::Usage)? else {
+            break;
+        };
         let text = ByteBuf::from(line.bytes);
-        match queue.put_unsynced(&Job { text }) {
-            Ok(_) => {}
+        if !is_accepted(buffer.add(queue, &Job { text }, None))? {
             // By a signal.
-            Err(error) if error.is_closed() => break,
-            Err(error) => return Err(error.into()),
+            break;
         }
     }
     Ok(())

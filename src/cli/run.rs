@@ -16,6 +16,7 @@ use super::input::{self, Feed, Source};
 use super::job_control::JobControl;
 use super::printer::{self, Printer};
 use super::progress::{self, Printed};
+use super::put_buffer::PutBuffer;
 use super::stop::{Manner, Stop};
 use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
@@ -80,6 +81,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
         next_id: ItemId(origin.accepted + 1),
         expected: &goal.expected,
         lines: 0,
+        buffer: PutBuffer::new(),
     };
     let produced = match config.purpose {
         Purpose::All => work.produce(&mut producer),

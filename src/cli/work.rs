@@ -15,6 +15,7 @@ use super::expected::Expected;
 use super::halt::HaltRule;
 use super::input::{Feed, Line, Source};
 use super::printer::Printer;
+use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::unwritten::Unwritten;
 use super::view::{Out, View};
@@ -121,6 +122,8 @@ pub(super) struct Producer<'a, T> {
     pub(super) expected: &'a Expected,
     /// The number of lines that were read.
     pub(super) lines: u64,
+    /// Items that were made and not yet put.
+    pub(super) buffer: PutBuffer,
 }
 
 impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
@@ -131,7 +134,9 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
 
     /// Returns the next line, or `None` at the end, or when the run is stopped.
     pub(super) fn next(&mut self) -> Result<Option<Line>, Failure> {
-        if !self.stop.sleep(Duration::ZERO) {
+        // Items that were added do not wait for a line that may never come.
+        let may_go_on = self.feed.is_ready() || self.put_added()?;
+        if !may_go_on || !self.stop.sleep(Duration::ZERO) {
             return Ok(None);
         }
         let line = self.feed.next(self.stop).transpose();
@@ -163,6 +168,23 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
         self.config.is_shared()
     }
 
+    /// Adds an item made from this text to those that are put next. Returns `false` if the queue is
+    /// closed.
+    pub(super) fn add(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
+        if self.config.mode == Mode::Sequential {
+            return self.put(item, key);
+        }
+        // The number it will get, if no one else puts on the queue.
+        self.next_id = ItemId(self.next_id.0 + 1);
+        let added = self.buffer.add(self.queue, item, Some(key));
+        is_accepted(added)
+    }
+
+    /// Puts the items that were added. Returns `false` if the queue is closed.
+    pub(super) fn put_added(&mut self) -> Result<bool, Failure> {
+        is_accepted(self.buffer.put(self.queue))
+    }
+
     /// Puts an item made from this text. Returns `false` if the queue is closed.
     pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
         // With one person who does everything, an item is finished before the next one is put.
@@ -170,14 +192,10 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
             true => self.queue.put(item).map(Some),
             false => self.queue.put_with_key(item, Some(key)),
         };
-        match put {
-            Ok(id) => {
-                // A stream gives numbers of its own, and the next one is not known.
-                self.next_id = id.map_or(self.next_id, |id| ItemId(id.0 + 1));
-                Ok(true)
-            }
-            Err(error) if error.is_closed() => Ok(false),
-            Err(error) => Err(error.into()),
+        if let Ok(Some(id)) = &put {
+            // A stream gives numbers of its own, and the next one is not known.
+            self.next_id = ItemId(id.0 + 1);
         }
+        is_accepted(put)
     }
 }

@@ -1,19 +1,62 @@
-//! The requests of a run of the command line to its queue, and its reports to observers: how
-//! attempts ended, how many puts a stream has accepted, and how to leave one in time. It does not
-//! know what a run is.
+//! The requests of a run of the command line to its queue, and its reports to observers: puts in
+//! batches, how attempts ended, how many puts a stream has accepted, and how to leave one in time.
+//! It does not know what a run is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::JoinableQueue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::batch::{Batch, Fate};
 use super::side::Side;
+use super::{JoinableQueue, serialized};
 use crate::broker::{Core, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::{EventKind, Observer};
 use dishrack_core::book::Unshown;
 use dishrack_core::ledger::{Counts, ItemId};
 use dishrack_core::shared::Shared;
+
+impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+    /// Adds an item to those that [`put_batch`](Self::put_batch) puts. `key` is what a journal
+    /// finds it by in a later run.
+    ///
+    /// # Errors
+    /// It cannot be put, and was not added.
+    pub(crate) fn add_to_batch(
+        &self,
+        batch: &mut Batch<()>,
+        item: &T,
+        key: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let broker = self.broker()?;
+        let body = serialized(item, broker.shares_memory())?;
+        // The broker refuses it too, but only with its batch, and others after it would be put.
+        let (bytes, bytes_max) = (body.len(), broker.storage.backend().item_bytes_max());
+        if bytes > bytes_max {
+            return Err(Error(Kind::TooLarge { bytes, bytes_max }));
+        }
+        let print = key.and_then(|key| broker.storage.local()?.print_of(key));
+        batch.push(Envelope::with_print(body, print), ());
+        Ok(())
+    }
+
+    /// Puts all items of a batch; they are accepted after [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// The reason for which the first was refused, if one was.
+    pub(crate) fn put_batch(&self, batch: &mut Batch<()>) -> Result<(), Error> {
+        let broker = self.broker()?;
+        let mut outcome = Ok(());
+        batch.send(broker, |fate| match fate {
+            Fate::Refused((), kind) if outcome.is_ok() => outcome = Err(Error(kind)),
+            Fate::Accepted(_) | Fate::Sent(_) | Fate::Refused(..) => {}
+        });
+        outcome
+    }
+}
 
 impl<T> JoinableQueue<T> {
     pub(crate) fn emit(&self, kind: EventKind) -> Result<(), Error> {

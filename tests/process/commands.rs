@@ -140,6 +140,8 @@ mod own {
     crate::trials!(
         hard_lines_give_the_same_bytes_as_gnu_parallel,
         lines_and_items_between_zeros_are_bytes,
+        an_item_is_worked_on_before_the_next_line_comes,
+        lines_before_one_that_is_wrong_are_worked_on,
         a_command_gets_its_item_on_stdin,
         members_of_json_lines_are_filled_in,
         a_shell_is_used_only_when_asked_for,
@@ -209,6 +211,47 @@ mod own {
         let items = [&b"\xff"[..], b"b c", b"-n"].map(OsStr::from_bytes);
         let output = feed(command.args(items), b"");
         assert_eq!(output.stdout, b"<\xff><b c><-n>");
+    }
+
+    /// Lines that are there go to the queue together, and none of them waits for one that is not.
+    fn an_item_is_worked_on_before_the_next_line_comes() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command.args(["-q", "-w", "1", "--", "echo"]);
+        command.stdin(Stdio::piped());
+        let mut run = Run::of(command);
+        let mut stdin = run.child.stdin.take().unwrap();
+        let mut next = 0;
+        for count in [1, 1, 70, 2, 300, 1] {
+            let lines: String = (next..next + count).map(|n| format!("{n}\n")).collect();
+            stdin.write_all(lines.as_bytes()).unwrap();
+            let mut seen: Vec<u32> = (0..count)
+                .map(|_| run.line().unwrap().parse().unwrap())
+                .collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (next..next + count).collect::<Vec<u32>>());
+            next += count;
+        }
+        drop(stdin);
+        assert_eq!((run.line(), run.exit().code()), (None, Some(0)));
+    }
+
+    fn lines_before_one_that_is_wrong_are_worked_on() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command.args(["-q", "-w", "1", "--json", "--", "echo", "{n}"]);
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut run = Run::of(command);
+        let mut stdin = run.child.stdin.take().unwrap();
+        // In one go, so that they come together.
+        let mut lines: String = (0..20).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+        lines.push_str("nothing\n");
+        stdin.write_all(lines.as_bytes()).unwrap();
+        drop(stdin);
+        let mut seen: Vec<u32> = std::iter::from_fn(|| run.line())
+            .map(|line| line.parse().unwrap())
+            .collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..20).collect::<Vec<u32>>());
+        assert_eq!(run.exit().code(), Some(2));
     }
 
     fn a_command_gets_its_item_on_stdin() {

@@ -67,24 +67,28 @@ impl Budget {
 
     /// Takes room for the next item, and waits for it unless the run is stopped.
     pub(super) fn take(&self, id: ItemId, bytes: usize, stop: &Stop) {
-        let bytes = if bytes < LARGE_BYTES { 0 } else { bytes };
-        loop {
-            let mut spent = self.spent.lock();
-            let is_light = bytes == 0 || spent.bytes == 0 || spent.bytes + bytes <= BYTES_MAX;
-            if is_light && spent.items < self.items_max {
-                spent.items += 1;
-                if bytes > 0 {
-                    spent.bytes += bytes;
-                    spent.by_item.insert(id, bytes);
-                }
-                return;
-            }
-            drop(spent);
+        while !self.try_take(id, bytes) {
             select! {
                 recv(self.room) -> _ => {}
                 recv(stop.stopped()) -> _ => return,
             }
         }
+    }
+
+    /// Takes room for the next item, and returns `true`, if there is some.
+    pub(super) fn try_take(&self, id: ItemId, bytes: usize) -> bool {
+        let bytes = if bytes < LARGE_BYTES { 0 } else { bytes };
+        let mut spent = self.spent.lock();
+        let is_light = bytes == 0 || spent.bytes == 0 || spent.bytes + bytes <= BYTES_MAX;
+        if !is_light || spent.items >= self.items_max {
+            return false;
+        }
+        spent.items += 1;
+        if bytes > 0 {
+            spent.bytes += bytes;
+            spent.by_item.insert(id, bytes);
+        }
+        true
     }
 }
 
