@@ -27,8 +27,9 @@ ROWS = [
         "items/s",
         "more",
         "100 B each, made and put one by one by one producer, each acknowledged; from the first "
-        "`put` to the return of `join`, with workers that are started and warm. Slow contenders get "
-        "fewer items. Pools and `map_unordered` return a result for each item as well.",
+        "`put` to the return of `join`, with workers that are started and warm. `put_many` gets them "
+        "of one iterator. Slow contenders get fewer items. Pools and `map_unordered` return a result "
+        "for each item as well.",
     ),
     Row(
         "round-trip",
@@ -149,6 +150,8 @@ def throughput(workers):
         return case("throughput", name, label, side, script, contender, **options, **more)
 
     yield one("dishrack", "dishrack, put and join", "rust", None, "dishrack", 1_000_000)
+    label = "dishrack, put_many and join"
+    yield one("dishrack-many", label, "rust", None, "dishrack-many", 1_000_000)
     yield one("dishrack-map", "dishrack, map_unordered", "rust", None, "dishrack-map", 1_000_000)
     label = "dishrack, threads"
     yield one("dishrack-threads", label, "rust", None, "dishrack-threads", 1_000_000)
@@ -341,6 +344,8 @@ def targets(cpus):
         yield one("throughput", what, "dishrack-map", "pool-256", workers, at_least(1.5))
         what = "put and join / raw ipc-channel, batches of 256" + on
         yield one("throughput", what, "dishrack", "ipc-channel-256", workers, at_least(0.6))
+        what = "put_many and join / raw ipc-channel, batches of 256" + on
+        yield one("throughput", what, "dishrack-many", "ipc-channel-256", workers, at_least(1))
     for suffix, text in (("", ""), ("-rested", ", after 1 ms")):
         ours, other = "dishrack" + suffix, "joinable-queue" + suffix
         what = "round trip / JoinableQueue" + text

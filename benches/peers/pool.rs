@@ -60,6 +60,17 @@ impl Warm {
             self.queue.put_unsynced(&maker.make()).expect("it is open");
         }
         self.queue.sync().expect("all are accepted");
+        self.join(items);
+    }
+
+    /// Does the same with all items of one iterator.
+    pub(crate) fn work_at_once(&mut self, maker: &Maker, items: usize) {
+        let put = self.queue.put_many((0..items).map(|_| maker.make()));
+        put.into_result().expect("all are accepted");
+        self.join(items);
+    }
+
+    fn join(&mut self, items: usize) {
         self.done += items as u64;
         let joined = self.queue.join().expect("workers are there");
         assert_eq!((joined.done, joined.dead), (self.done, 0));

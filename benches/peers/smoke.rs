@@ -7,9 +7,10 @@ use crate::order::Order;
 use crate::redis_server;
 
 /// Row, contender, workers, items, bytes of an item.
-const ALL: [(&str, &str, usize, usize, usize); 30] = [
+const ALL: [(&str, &str, usize, usize, usize); 31] = [
     ("throughput", "dishrack", 2, 500, 100),
     ("throughput", "dishrack-map", 2, 500, 100),
+    ("throughput", "dishrack-many", 2, 500, 100),
     ("throughput", "dishrack-threads", 2, 500, 100),
     ("throughput", "ipc-channel", 2, 500, 100),
     ("throughput", "crossbeam", 2, 500, 100),

@@ -1,5 +1,6 @@
-//! Small items, put one by one by one producer and each acknowledged: from the first put until all
-//! are done, with workers that are there and warm. The maps have a result for each item as well.
+//! Small items, put by one producer and each acknowledged: from the first put until all are done,
+//! with workers that are there and warm. Unless the contender says otherwise they are put one by
+//! one. The maps have a result for each item as well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +21,7 @@ pub(crate) fn measure(order: &Order) -> Measured {
     let maker = Maker::new(order.bytes);
     let elapsed = match order.contender.as_str() {
         "dishrack-map" => map(order, &maker),
+        "dishrack-many" => put_many_and_join(order, &maker),
         "ipc-channel" => ipc_channel(order, &maker),
         "crossbeam" => crossbeam(order, &maker),
         _ => put_and_join(order, &maker),
@@ -32,6 +34,15 @@ fn put_and_join(order: &Order, maker: &Maker) -> Duration {
     let mut warm = Warm::start(how, order.workers, order.bound, maker);
     let began = Instant::now();
     warm.work(maker, order.items);
+    began.elapsed()
+}
+
+/// Does the same with all items of one iterator.
+fn put_many_and_join(order: &Order, maker: &Maker) -> Duration {
+    let how = Supervisor::builder().processes(order.workers);
+    let mut warm = Warm::start(how, order.workers, order.bound, maker);
+    let began = Instant::now();
+    warm.work_at_once(maker, order.items);
     began.elapsed()
 }
 
