@@ -60,40 +60,49 @@ impl<'a> Output<'a> {
         if is_failed && let Ok(tail) = spool::tail(stderr, TAIL_BYTES) {
             stderr::write(&tail);
         }
-        if let Err(why) = self.see_to_it(is_failed) {
-            self.discard();
-            return Err(Setback::Failed(Cause::NoRoom(why)));
+        let [stdout, stderr] = self.files.each_ref().map(State::of);
+        for (stream, state) in Stream::BOTH.into_iter().zip([stdout, stderr]) {
+            if let Err(why) = self.see_to_it(stream, state, is_failed) {
+                self.discard();
+                return Err(Setback::Failed(Cause::NoRoom(why)));
+            }
         }
         // Only a missing stdout is noticed.
-        if is_empty(stderr) {
+        if stderr.is_empty {
             self.remove(Stream::Stderr);
         }
         Ok(())
     }
 
-    fn see_to_it(&self, is_failed: bool) -> Result<(), String> {
-        for (file, stream) in self.files.iter().zip(Stream::BOTH) {
-            // A failed command may have found no room for its first byte.
-            let is_suspect = is_failed || !is_empty(file);
-            // Another command may have made room since this one found none.
-            let was_full = || self.was_full(file);
-            if is_suspect && (spool::is_full(file) || was_full()) {
-                self.spool.note_if_full();
-                let folder = self.spool.folder().display();
-                return Err(format!("its output may be cut off: {folder} was full"));
-            }
-            if is_removed(file) {
-                match self.restore(file, stream) {
-                    // Its folder is gone, which the command did not cause; its reader will miss it.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    restored => {
-                        restored
-                            .map_err(|error| format!("its {}", self.spool.complaint(&error)))?;
-                    }
+    fn see_to_it(&self, stream: Stream, state: State, is_failed: bool) -> Result<(), String> {
+        let file = self.file(stream);
+        // A failed command may have found no room for its first byte.
+        let is_suspect = is_failed || !state.is_empty;
+        // Another command may have made room since this one found none.
+        let was_full = || self.was_full(file);
+        if is_suspect && (spool::is_full(file) || was_full()) {
+            self.spool.note_if_full();
+            let folder = self.spool.folder().display();
+            return Err(format!("its output may be cut off: {folder} was full"));
+        }
+        if state.is_removed {
+            match self.restore(file, stream) {
+                // Its folder is gone, which the command did not cause; its reader will miss it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                restored => {
+                    restored.map_err(|error| format!("its {}", self.spool.complaint(&error)))?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn file(&self, stream: Stream) -> &File {
+        let [stdout, stderr] = &self.files;
+        match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        }
     }
 
     /// Returns `true` if a lack of room was noted since the attempt began.
@@ -102,7 +111,7 @@ impl<'a> Output<'a> {
         let is_noted = times.is_some_and(|(now, before)| now != before);
         // Checked last: while the file exists, the folder is the same, and so is the marker with
         // the note. A folder that was made again has a new one.
-        is_noted && !is_removed(file)
+        is_noted && !State::of(file).is_removed
     }
 
     /// Writes the content of a removed file again.
@@ -121,12 +130,20 @@ impl<'a> Output<'a> {
     }
 }
 
-fn is_removed(file: &File) -> bool {
-    file.metadata().is_ok_and(|meta| meta.nlink() == 0)
+/// What is known of a file when its command has ended. Of one that does not tell, neither.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    is_empty: bool,
+    is_removed: bool,
 }
 
-fn is_empty(file: &File) -> bool {
-    file.metadata().is_ok_and(|meta| meta.len() == 0)
+impl State {
+    fn of(file: &File) -> Self {
+        file.metadata().map_or(State::default(), |meta| State {
+            is_empty: meta.len() == 0,
+            is_removed: meta.nlink() == 0,
+        })
+    }
 }
 
 /// Keeps a process's answer. The request cannot be undone: without a place the attempt is lost.

@@ -119,6 +119,17 @@ impl Spool {
         attempt: u32,
         stream: Stream,
     ) -> io::Result<Option<File>> {
+        let opened = self.open_measured(id, attempt, stream)?;
+        Ok(opened.map(|(file, _)| file))
+    }
+
+    /// Opens the output of a stream, if there is any; and its length.
+    pub(crate) fn open_measured(
+        &self,
+        id: ItemId,
+        attempt: u32,
+        stream: Stream,
+    ) -> io::Result<Option<(File, u64)>> {
         let path = self.path(id, attempt, stream);
         let file = File::options()
             .read(true)
@@ -126,11 +137,13 @@ impl Spool {
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(&path);
         match file {
-            Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
-            Ok(_) => {
-                let path = path.display();
-                Err(io::Error::other(format!("{path} is no file: remove it")))
-            }
+            Ok(file) => match file.metadata()? {
+                meta if meta.is_file() => Ok(Some((file, meta.len()))),
+                _ => {
+                    let path = path.display();
+                    Err(io::Error::other(format!("{path} is no file: remove it")))
+                }
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -214,10 +227,8 @@ pub(super) fn is_full(file: &File) -> bool {
 }
 
 fn has_no_room(stat: &StatVfs) -> bool {
-    match geteuid().is_root() {
-        true => stat.f_bfree == 0,
-        false => stat.f_bavail == 0,
-    }
+    // Root may use what is reserved. There is room for everybody nearly always.
+    stat.f_bavail == 0 && (stat.f_bfree == 0 || !geteuid().is_root())
 }
 
 /// Returns the end of a file, at most this many bytes.

@@ -65,6 +65,8 @@ struct Written {
     id: ItemId,
     attempt: u32,
     is_last: bool,
+    /// Which of its streams had a file when it was written.
+    has_file: [bool; 2],
 }
 
 pub(super) struct Outputs {
@@ -166,13 +168,13 @@ impl Outputs {
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
         let label = ended.label();
-        for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
-            let is_there = self.copy(&label, stream, shown, &mark)?;
-            if !is_there && stream == Stream::Stdout {
-                self.miss(ended);
-            }
+        let [stdout, stderr] = shown;
+        let has_stdout = self.copy(&label, Stream::Stdout, stdout, &mark)?;
+        if !has_stdout {
+            self.miss(ended);
         }
-        self.note_written(ended)
+        let has_stderr = self.copy(&label, Stream::Stderr, stderr, &mark)?;
+        self.note_written(ended, [has_stdout, has_stderr])
     }
 
     /// Reports the missing output of an item if it must have been removed from outside.
@@ -187,11 +189,12 @@ impl Outputs {
     }
 
     /// Notes that the attempt's output is written.
-    fn note_written(&mut self, ended: &Ended) -> io::Result<()> {
+    fn note_written(&mut self, ended: &Ended, has_file: [bool; 2]) -> io::Result<()> {
         self.written.push(Written {
             id: ended.id,
             attempt: ended.attempt,
             is_last: ended.is_last,
+            has_file,
         });
         match self.written.len() < WRITTEN_MAX {
             true => Ok(()),
@@ -216,6 +219,7 @@ impl Outputs {
             id,
             attempt,
             is_last,
+            has_file,
         } in self.written.drain(..)
         {
             if is_last {
@@ -225,7 +229,9 @@ impl Outputs {
             if self.unwritten.has(id, attempt) {
                 continue;
             }
-            for stream in Stream::BOTH {
+            // The attempt is over: what had no file then has none now.
+            let streams = Stream::BOTH.into_iter().zip(has_file);
+            for (stream, _) in streams.filter(|(_, has_file)| *has_file) {
                 self.spool.remove(id, attempt, stream);
             }
             shown.push((id, attempt));
@@ -254,10 +260,10 @@ impl Outputs {
             // Its lines were shown as they came, so the rest goes to the same place.
             _ => self.mark(label.item),
         };
-        for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
-            self.copy(label, stream, shown, &mark)?;
-        }
-        self.note_written(ended)
+        let [stdout, stderr] = shown;
+        let has_stdout = self.copy(label, Stream::Stdout, stdout, &mark)?;
+        let has_stderr = self.copy(label, Stream::Stderr, stderr, &mark)?;
+        self.note_written(ended, [has_stdout, has_stderr])
     }
 
     /// Shows the rest of a stream. Returns `false` if there is no file.
@@ -268,8 +274,8 @@ impl Outputs {
         shown: u64,
         mark: &Mark,
     ) -> io::Result<bool> {
-        let file = self.spool.open(label.id, label.attempt, stream);
-        match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
+        let opened = self.spool.open_measured(label.id, label.attempt, stream);
+        match opened.map(|opened| opened.map(|opened| Piece::rest(opened, shown))) {
             Ok(Some(piece)) if !piece.is_empty() => {
                 if !self.writer.print(label, stream, mark, piece)? {
                     self.unwritten.add(label.id, label.attempt);

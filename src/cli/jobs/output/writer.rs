@@ -46,10 +46,10 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// Makes a piece from here to the end of the file.
-    pub(super) fn rest(file: File, from: u64) -> io::Result<Self> {
-        let length = file.metadata()?.len().saturating_sub(from);
-        Ok(Piece { file, from, length })
+    /// Makes a piece from here to the end of a file of this length.
+    pub(super) fn rest((file, end): (File, u64), from: u64) -> Self {
+        let length = end.saturating_sub(from);
+        Piece { file, from, length }
     }
 
     pub(super) fn is_empty(&self) -> bool {
