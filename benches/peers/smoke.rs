@@ -7,7 +7,7 @@ use crate::order::Order;
 use crate::redis_server;
 
 /// Row, contender, workers, items, bytes of an item.
-const ALL: [(&str, &str, usize, usize, usize); 30] = [
+const ALL: [(&str, &str, usize, usize, usize); 31] = [
     ("throughput", "dishrack", 2, 500, 100),
     ("throughput", "dishrack-map", 2, 500, 100),
     ("throughput", "dishrack-threads", 2, 500, 100),
@@ -27,6 +27,7 @@ const ALL: [(&str, &str, usize, usize, usize); 30] = [
     ("start-many", "dishrack-spawn", 4, 4, 0),
     ("start-many", "dishrack-fork", 4, 4, 0),
     ("start-many", "posix-spawn", 4, 4, 0),
+    ("commands", "posix-spawn", 2, 5, 0),
     ("busy", "dishrack", 2, 20, 0),
     ("busy", "dishrack-threads", 2, 20, 0),
     ("mixed", "dishrack", 2, 5, 0),
