@@ -71,7 +71,7 @@ ROWS = [
         "less",
         "`true` for each of 2,000 items, read from a file: from the start of `supervisor --workers 2 -- "
         "true`, `xargs -P 2 -n 1 true` or `parallel -j 2 true` to its end. Two threads of posix_spawn "
-        "and wait run it as often, and do nothing else.",
+        "and wait run it as often, with a number as its argument, and do nothing else.",
     ),
     Row(
         "commands-output",
