@@ -31,6 +31,7 @@ use crate::cli::unwritten::Unwritten;
 use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
 use crate::cli::work::Shown;
+use crate::jobs::output_log::{self, Kept, Logs};
 use crate::jobs::spool::{Spool, Stream};
 use crate::observe::text::printable;
 use crate::observe::{Event, EventKind};
@@ -71,6 +72,8 @@ struct Written {
 
 pub(super) struct Outputs {
     spool: Spool,
+    /// Where workers keep small output in logs.
+    logs: Option<Logs>,
     shape: Shape,
     writer: Writer,
     turns: Option<Turns<Ended>>,
@@ -116,6 +119,7 @@ impl Outputs {
         let old = origin.unfinished.iter().copied().chain(ends);
         let turns = Turns::new(old, origin.accepted);
         Outputs {
+            logs: spool.is_logged().then(|| Logs::new(spool.clone())),
             spool,
             shape,
             writer: Writer::new(out, shape.format),
@@ -168,6 +172,9 @@ impl Outputs {
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
         let label = ended.label();
+        if let Some(kept) = self.take_logged(ended) {
+            return self.show_logged(ended, &kept, &mark);
+        }
         let [stdout, stderr] = shown;
         let has_stdout = self.copy(&label, Stream::Stdout, stdout, &mark)?;
         if !has_stdout {
@@ -175,6 +182,40 @@ impl Outputs {
         }
         let has_stderr = self.copy(&label, Stream::Stderr, stderr, &mark)?;
         self.note_written(ended, [has_stdout, has_stderr])
+    }
+
+    fn take_logged(&mut self, ended: &Ended) -> Option<Kept> {
+        let logs = self.logs.as_mut()?;
+        logs.take(ended.pid, ended.id, ended.attempt)
+    }
+
+    /// Shows output that is in a log.
+    fn show_logged(&mut self, ended: &Ended, kept: &Kept, mark: &Mark) -> io::Result<()> {
+        let label = &ended.label();
+        match kept.read() {
+            Ok(outputs) => {
+                for (stream, bytes) in Stream::BOTH.into_iter().zip(&outputs) {
+                    let from = (&bytes[..], bytes.len() as u64);
+                    if !bytes.is_empty() && !self.writer.print_from(label, stream, mark, from)? {
+                        self.unwritten.add(label.id, label.attempt);
+                    }
+                }
+            }
+            Err(error) => writer::complain(label.item, Stream::Stdout, &error),
+        }
+        self.note_written(ended, [false; 2])
+    }
+
+    /// Lets an attempt whose worker has died have what its command wrote until then.
+    fn adopt(&mut self, ended: &Ended) {
+        let Some(logs) = self.logs.as_mut().filter(|_| ended.has_worker_died) else {
+            return;
+        };
+        if !logs.has(ended.pid, ended.id, ended.attempt)
+            && let Err(error) = output_log::adopt(&self.spool, ended.pid, ended.id, ended.attempt)
+        {
+            writer::complain(&ended.item, Stream::Stdout, &error);
+        }
     }
 
     /// Reports the missing output of an item if it must have been removed from outside.
@@ -260,6 +301,9 @@ impl Outputs {
             // Its lines were shown as they came, so the rest goes to the same place.
             _ => self.mark(label.item),
         };
+        if let Some(kept) = self.take_logged(ended) {
+            return self.show_logged(ended, &kept, &mark);
+        }
         let [stdout, stderr] = shown;
         let has_stdout = self.copy(label, Stream::Stdout, stdout, &mark)?;
         let has_stderr = self.copy(label, Stream::Stderr, stderr, &mark)?;
@@ -389,9 +433,15 @@ impl View for Outputs {
         {
             self.begin(*id, item, *attempt);
         }
+        if let EventKind::WorkerExited { pid, .. } = &event.kind
+            && let Some(logs) = &mut self.logs
+        {
+            logs.end(*pid);
+        }
         let ended = Ended::of(event);
-        if ended.is_some() {
+        if let Some(ended) = &ended {
             scratch::look_after();
+            self.adopt(ended);
         }
         match ended {
             Some(ended) if ended.is_last => self.end_item(ended),
