@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::truncate;
 use parking_lot::Mutex;
 
 use super::Attempt;
@@ -122,7 +121,7 @@ impl Capture {
         self.log.append(spool, &record)?;
         for (file, length) in self.files.iter().zip(lengths) {
             if length > 0 {
-                truncate(path_of(file).as_str(), 0)?;
+                empty(file)?;
             }
         }
         Ok(true)
@@ -167,6 +166,18 @@ pub(super) fn end(spool: &Spool) {
     if let Some(capture) = IDLE.lock().take() {
         capture.remove(spool);
     }
+}
+
+/// Empties a file that may be open for reading only.
+///
+/// File systems take a file that is cut off and written again for one that is replaced, and write it to the
+/// disk when it is closed, for which the next emptying would wait. They forget that when it is closed
+/// empty, as it is here.
+fn empty(file: &File) -> io::Result<()> {
+    let mut options = File::options();
+    let emptied = options.write(true).truncate(true).open(path_of(file))?;
+    drop(emptied);
+    Ok(())
 }
 
 fn content(file: &File, length: u64) -> io::Result<Vec<u8>> {
