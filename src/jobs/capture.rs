@@ -28,6 +28,9 @@ pub(super) const SMALL_BYTES: u64 = 16 * 1024;
 /// The pair, while no command has it.
 static IDLE: Mutex<Option<Capture>> = Mutex::new(None);
 
+/// The log, which outlives the pair.
+static LOG: Mutex<Option<LogWriter>> = Mutex::new(None);
+
 /// True if files here cannot be leased.
 static IS_WITHOUT_LEASES: AtomicBool = AtomicBool::new(false);
 
@@ -36,7 +39,6 @@ pub(super) struct Capture {
     /// Open for reading only, because whoever has one open for writing hinders the lease.
     files: [File; 2],
     names: [WorkerFile; 2],
-    log: LogWriter,
 }
 
 impl Capture {
@@ -69,18 +71,29 @@ impl Capture {
             let file = spool.create_for_worker(name)?;
             File::open(path_of(&file))
         };
+        let files = read_only(stdout).and_then(|out| Ok([out, read_only(stderr)?]));
+        let names = [stdout, stderr];
+        if files.is_err() {
+            names.iter().for_each(|name| spool.remove_of_worker(*name));
+        }
         Ok(Capture {
-            files: [read_only(stdout)?, read_only(stderr)?],
-            names: [stdout, stderr],
-            log: LogWriter::create(spool)?,
+            files: files?,
+            names,
         })
     }
 
-    /// Opens the files for a command.
-    pub(super) fn open(&self) -> io::Result<[File; 2]> {
-        let open = |file: &File| File::options().read(true).append(true).open(path_of(file));
+    /// Opens the files for a command. If that fails, the pair must not be used.
+    pub(super) fn open(&self, spool: &Spool) -> io::Result<[File; 2]> {
+        let open = |file: &File| {
+            let mut options = File::options();
+            options.read(true).append(true).open(path_of(file))
+        };
         let [stdout, stderr] = &self.files;
-        Ok([open(stdout)?, open(stderr)?])
+        let opened = open(stdout).and_then(|out| Ok([out, open(stderr)?]));
+        if opened.is_err() {
+            self.remove(spool);
+        }
+        opened
     }
 
     /// Puts the output of an attempt into the log, after its command's files were closed here. Gives the pair
@@ -118,7 +131,7 @@ impl Capture {
         let [stdout, stderr] = &self.files;
         let (stdout, stderr) = (content(stdout, lengths[0])?, content(stderr, lengths[1])?);
         let record = output_log::record(attempt.id, attempt.attempt, [&stdout, &stderr])?;
-        self.log.append(spool, &record)?;
+        append(spool, &record)?;
         for (file, length) in self.files.iter().zip(lengths) {
             if length > 0 {
                 empty(file)?;
@@ -159,6 +172,22 @@ impl Capture {
             spool.remove_of_worker(name);
         }
     }
+}
+
+/// Notes in the log that an attempt has files of its own.
+pub(super) fn note_files(spool: &Spool, attempt: Attempt) {
+    let record = output_log::record_of_files(attempt.id, attempt.attempt);
+    // Without it the files are found after a longer look.
+    let _ = append(spool, &record);
+}
+
+fn append(spool: &Spool, record: &[u8]) -> io::Result<()> {
+    let mut log = LOG.lock();
+    let log = match &mut *log {
+        Some(log) => log,
+        none => none.insert(LogWriter::create(spool)?),
+    };
+    log.append(spool, record)
 }
 
 /// Removes the pair of a worker that has no more items.
@@ -227,6 +256,14 @@ mod tests {
     /// Tests of this module take the pair of the process in turns.
     static TURN: Mutex<()> = Mutex::new(());
 
+    /// Makes a folder for a process that has neither pair nor log yet.
+    fn fresh() -> (tempfile::TempDir, Spool) {
+        (*IDLE.lock(), *LOG.lock()) = (None, None);
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::made(folder.path(), "");
+        (folder, spool)
+    }
+
     /// A child that another test's thread has just forked has the files open until its exec.
     fn log_in_time(mut capture: Capture, spool: &Spool, attempt: Attempt, lengths: [u64; 2]) {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -240,12 +277,11 @@ mod tests {
     #[test]
     fn small_output_goes_into_the_log_and_the_pair_is_used_again() {
         let _turn = TURN.lock();
-        let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::made(folder.path(), "");
+        let (_folder, spool) = fresh();
         let mut logs = Logs::new(spool.clone());
         for id in 1..=3 {
             let capture = Capture::take(&spool).unwrap().unwrap();
-            let [mut stdout, stderr] = capture.open().unwrap();
+            let [mut stdout, stderr] = capture.open(&spool).unwrap();
             stdout.write_all(b"out").unwrap();
             drop((stdout, stderr));
             log_in_time(capture, &spool, attempt(id), [3, 0]);
@@ -261,10 +297,9 @@ mod tests {
     #[test]
     fn a_pair_that_another_process_may_write_to_is_not_used_again() {
         let _turn = TURN.lock();
-        let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::made(folder.path(), "");
+        let (_folder, spool) = fresh();
         let capture = Capture::take(&spool).unwrap().unwrap();
-        let [mut stdout, stderr] = capture.open().unwrap();
+        let [mut stdout, stderr] = capture.open(&spool).unwrap();
         stdout.write_all(b"early ").unwrap();
         drop(stderr);
         let capture = capture.log(&spool, attempt(1), [6, 0]).unwrap_err();
@@ -281,8 +316,7 @@ mod tests {
     #[test]
     fn output_that_is_not_small_stays_in_its_file() {
         let _turn = TURN.lock();
-        let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::made(folder.path(), "");
+        let (_folder, spool) = fresh();
         let capture = Capture::take(&spool).unwrap().unwrap();
         assert!(capture.log(&spool, attempt(1), [SMALL_BYTES, 1]).is_err());
     }

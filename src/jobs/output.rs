@@ -10,7 +10,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
-use super::capture::Capture;
+use super::capture::{self, Capture};
 use super::spool::{self, Spool, Stream};
 use super::{Attempt, stderr};
 use crate::handler::attempt::Setback;
@@ -38,7 +38,7 @@ impl<'a> Output<'a> {
             false => Ok(None),
         };
         let opened = opened.and_then(|capture| match &capture {
-            Some(pair) => Ok((pair.open()?, capture)),
+            Some(pair) => Ok((pair.open(spool)?, capture)),
             None => {
                 let create = |stream| spool.create(attempt.id, attempt.attempt, stream);
                 let files = [create(Stream::Stdout)?, create(Stream::Stderr)?];
@@ -137,6 +137,7 @@ impl<'a> Output<'a> {
             };
             kept.map_err(|error| no_room(spool, &error))?;
         }
+        capture::note_files(spool, attempt);
         Ok(())
     }
 

@@ -38,6 +38,20 @@ pub(super) fn record(id: ItemId, attempt: u32, outputs: [&[u8]; 2]) -> io::Resul
     Ok(record)
 }
 
+/// The lengths in the record of an attempt whose output is in files of its own.
+const IN_FILES: [u32; 2] = [u32::MAX; 2];
+
+/// Makes the record of an attempt whose output is in files of its own, so that nobody looks for it here.
+pub(super) fn record_of_files(id: ItemId, attempt: u32) -> Vec<u8> {
+    let mut record = Vec::with_capacity(HEADER_BYTES);
+    record.extend_from_slice(&id.0.to_le_bytes());
+    record.extend_from_slice(&attempt.to_le_bytes());
+    for length in IN_FILES {
+        record.extend_from_slice(&length.to_le_bytes());
+    }
+    record
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Header {
     id: ItemId,
@@ -60,7 +74,10 @@ impl Header {
     }
 
     fn record_bytes(&self) -> u64 {
-        let outputs: u64 = self.lengths.iter().copied().map(u64::from).sum();
+        let outputs: u64 = match self.lengths {
+            IN_FILES => 0,
+            lengths => lengths.into_iter().map(u64::from).sum(),
+        };
         HEADER_BYTES as u64 + outputs
     }
 }
@@ -139,10 +156,15 @@ pub(crate) struct Logs {
     /// Those of each worker process, in the order in which they were begun.
     logs: HashMap<u32, Vec<Log>>,
     seen: BTreeSet<WorkerFile>,
-    found: HashMap<(ItemId, u32), (WorkerFile, Kept)>,
+    found: Found,
     /// The processes that have ended.
     ended: BTreeSet<u32>,
+    /// What is looked through for records.
+    chunk: Vec<u8>,
 }
+
+/// The records that were found, with the log that each is in.
+type Found = HashMap<(ItemId, u32), (WorkerFile, Kept)>;
 
 impl Logs {
     pub(crate) fn new(spool: Spool) -> Self {
@@ -150,12 +172,13 @@ impl Logs {
             spool,
             logs: HashMap::new(),
             seen: BTreeSet::new(),
-            found: HashMap::new(),
+            found: Found::new(),
             ended: BTreeSet::new(),
+            chunk: vec![0; CHUNK_BYTES],
         }
     }
 
-    /// Returns `true` if this worker process has put an attempt's output into a log.
+    /// Returns `true` if this worker process has ended an attempt, as far as its output goes.
     pub(crate) fn has(&mut self, pid: u32, id: ItemId, attempt: u32) -> bool {
         let key = (id, attempt);
         if !self.found.contains_key(&key) {
@@ -176,7 +199,7 @@ impl Logs {
             log.left -= 1;
         }
         self.remove_taken(name.pid);
-        Some(kept)
+        (kept.lengths != IN_FILES).then_some(kept)
     }
 
     /// Notes that a worker process writes no more.
@@ -215,7 +238,7 @@ impl Logs {
     fn look(&mut self, pid: u32) {
         for log in self.logs.get_mut(&pid).into_iter().flatten() {
             // What cannot be read is missing, which is told where it is to be shown.
-            let _ = log.find(&mut self.found);
+            let _ = log.find(&mut self.found, &mut self.chunk);
         }
     }
 
@@ -231,7 +254,7 @@ impl Logs {
             let is_over = has_ended || later > 0;
             if is_over && log.left == 0 {
                 // It may have got records since it was last looked at.
-                let _ = log.find(&mut self.found);
+                let _ = log.find(&mut self.found, &mut self.chunk);
             }
             let is_needed = log.left > 0 || !is_over;
             if !is_needed {
@@ -247,10 +270,10 @@ impl Logs {
 }
 
 impl Log {
-    fn find(&mut self, found: &mut HashMap<(ItemId, u32), (WorkerFile, Kept)>) -> io::Result<()> {
-        let mut chunk = vec![0; CHUNK_BYTES];
+    /// Finds its new records.
+    fn find(&mut self, found: &mut Found, chunk: &mut [u8]) -> io::Result<()> {
         loop {
-            let count = self.file.read_at(&mut chunk, self.read_to)?;
+            let count = self.file.read_at(chunk, self.read_to)?;
             let mut at = 0;
             let mut is_short = false;
             while let Some(header) = Header::read(chunk.get(at..count).unwrap_or_default()) {
@@ -271,7 +294,7 @@ impl Log {
                 at += usize::try_from(header.record_bytes()).map_err(io::Error::other)?;
             }
             self.read_to += at as u64;
-            if is_short || at == 0 || count < CHUNK_BYTES {
+            if is_short || at == 0 || count < chunk.len() {
                 return Ok(());
             }
         }
@@ -340,6 +363,20 @@ mod tests {
             assert_eq!(stderr, [b'e'; 70]);
             assert!(logs.take(pid, ItemId(id), 1).is_none());
         }
+    }
+
+    #[test]
+    fn an_attempt_with_files_of_its_own_is_known_and_has_nothing_here() {
+        let (_folder, spool) = spool();
+        let pid = std::process::id();
+        let mut log = LogWriter::create(&spool).unwrap();
+        log.append(&spool, &record_of_files(ItemId(1), 1)).unwrap();
+        append(&mut log, &spool, 2, [b"b", b""]);
+        let mut logs = Logs::new(spool);
+        assert!(logs.has(pid, ItemId(1), 1));
+        assert!(logs.take(pid, ItemId(1), 1).is_none());
+        let kept = logs.take(pid, ItemId(2), 1).unwrap();
+        assert_eq!(kept.read().unwrap()[0], b"b");
     }
 
     #[test]
