@@ -96,15 +96,10 @@ impl Capture {
         opened
     }
 
-    /// Puts the output of an attempt into the log, after its command's files were closed here. Gives the pair
-    /// back if it cannot.
-    pub(super) fn log(
-        mut self,
-        spool: &Spool,
-        attempt: Attempt,
-        lengths: [u64; 2],
-    ) -> Result<(), Self> {
-        match self.try_to_log(spool, attempt, lengths) {
+    /// Puts the output of an attempt into the log, after its command's files were closed here. Returns the
+    /// pair if the attempt must keep it.
+    pub(super) fn log(self, spool: &Spool, attempt: Attempt) -> Result<(), Self> {
+        match self.try_to_log(spool, attempt) {
             Ok(true) => {
                 *IDLE.lock() = Some(self);
                 Ok(())
@@ -114,24 +109,22 @@ impl Capture {
     }
 
     /// Returns `true` if the record is in the log, and the files are empty again.
-    fn try_to_log(
-        &mut self,
-        spool: &Spool,
-        attempt: Attempt,
-        lengths: [u64; 2],
-    ) -> io::Result<bool> {
+    fn try_to_log(&self, spool: &Spool, attempt: Attempt) -> io::Result<bool> {
+        let [stdout, stderr] = &self.files;
+        if !is_unshared(stdout)? || !is_unshared(stderr)? {
+            return Ok(false);
+        }
+        // Only now: a process that was left behind may have written until it ended.
+        let lengths = [stdout.metadata()?.len(), stderr.metadata()?.len()];
         if lengths.iter().sum::<u64>() > SMALL_BYTES {
             return Ok(false);
         }
-        for file in &self.files {
-            if !is_unshared(file)? {
-                return Ok(false);
-            }
-        }
-        let [stdout, stderr] = &self.files;
-        let (stdout, stderr) = (content(stdout, lengths[0])?, content(stderr, lengths[1])?);
-        let record = output_log::record(attempt.id, attempt.attempt, [&stdout, &stderr])?;
-        append(spool, &record)?;
+        let outputs = [content(stdout, lengths[0])?, content(stderr, lengths[1])?];
+        let outputs = outputs.each_ref().map(Vec::as_slice);
+        append(
+            spool,
+            &output_log::record(attempt.id, attempt.attempt, outputs)?,
+        )?;
         for (file, length) in self.files.iter().zip(lengths) {
             if length > 0 {
                 empty(file)?;
@@ -265,9 +258,9 @@ mod tests {
     }
 
     /// A child that another test's thread has just forked has the files open until its exec.
-    fn log_in_time(mut capture: Capture, spool: &Spool, attempt: Attempt, lengths: [u64; 2]) {
+    fn log_in_time(mut capture: Capture, spool: &Spool, attempt: Attempt) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while let Err(back) = capture.log(spool, attempt, lengths) {
+        while let Err(back) = capture.log(spool, attempt) {
             assert!(Instant::now() < deadline, "somebody has the files open");
             capture = back;
             std::thread::yield_now();
@@ -284,7 +277,7 @@ mod tests {
             let [mut stdout, stderr] = capture.open(&spool).unwrap();
             stdout.write_all(b"out").unwrap();
             drop((stdout, stderr));
-            log_in_time(capture, &spool, attempt(id), [3, 0]);
+            log_in_time(capture, &spool, attempt(id));
             let kept = logs.take(std::process::id(), ItemId(id), 1).unwrap();
             assert_eq!(kept.read().unwrap(), [b"out".to_vec(), Vec::new()]);
         }
@@ -302,7 +295,7 @@ mod tests {
         let [mut stdout, stderr] = capture.open(&spool).unwrap();
         stdout.write_all(b"early ").unwrap();
         drop(stderr);
-        let capture = capture.log(&spool, attempt(1), [6, 0]).unwrap_err();
+        let capture = capture.log(&spool, attempt(1)).unwrap_err();
         for stream in Stream::BOTH {
             capture.rename(&spool, attempt(1), stream).unwrap();
         }
@@ -317,7 +310,17 @@ mod tests {
     fn output_that_is_not_small_stays_in_its_file() {
         let _turn = TURN.lock();
         let (_folder, spool) = fresh();
-        let capture = Capture::take(&spool).unwrap().unwrap();
-        assert!(capture.log(&spool, attempt(1), [SMALL_BYTES, 1]).is_err());
+        for (length, is_small) in [(SMALL_BYTES, true), (SMALL_BYTES + 1, false)] {
+            let capture = Capture::take(&spool).unwrap().unwrap();
+            let [mut stdout, stderr] = capture.open(&spool).unwrap();
+            let bytes = vec![b'x'; usize::try_from(length).unwrap()];
+            stdout.write_all(&bytes).unwrap();
+            drop((stdout, stderr));
+            if is_small {
+                log_in_time(capture, &spool, attempt(length));
+            } else {
+                assert!(capture.log(&spool, attempt(length)).is_err());
+            }
+        }
     }
 }

@@ -108,7 +108,7 @@ impl<'a> Output<'a> {
         let is_any_removed = states.iter().any(|state| state.is_removed);
         let capture = match is_any_removed {
             true => capture,
-            false => match capture.log(spool, attempt, states.map(|state| state.length)) {
+            false => match capture.log(spool, attempt) {
                 Ok(()) => return Ok(()),
                 Err(capture) => capture,
             },
@@ -119,12 +119,10 @@ impl<'a> Output<'a> {
                 (true, false) => capture.rename(spool, attempt, stream),
                 // It was written again.
                 (true, true) => Ok(()),
-                (false, true) => {
-                    spool.remove(attempt.id, attempt.attempt, stream);
-                    Ok(())
-                }
-                (false, false) => {
+                // An attempt that did not count may have left a file of this name.
+                (false, _) => {
                     capture.remove_one(spool, stream);
+                    spool.remove(attempt.id, attempt.attempt, stream);
                     Ok(())
                 }
             };
@@ -135,7 +133,11 @@ impl<'a> Output<'a> {
                 }
                 kept => kept,
             };
-            kept.map_err(|error| no_room(spool, &error))?;
+            match kept {
+                // Its folder is gone, which the command did not cause; its reader will miss it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                kept => kept.map_err(|error| no_room(spool, &error))?,
+            }
         }
         capture::note_files(spool, attempt);
         Ok(())

@@ -163,8 +163,9 @@ pub(crate) struct Logs {
     chunk: Vec<u8>,
 }
 
-/// The records that were found, with the log that each is in.
-type Found = HashMap<(ItemId, u32), (WorkerFile, Kept)>;
+/// Records that were found, with the log that each is in. An attempt that did not count has the number of
+/// the one that followed, so the worker's process is a part of the key.
+type Found = HashMap<(u32, ItemId, u32), (WorkerFile, Kept)>;
 
 impl Logs {
     pub(crate) fn new(spool: Spool) -> Self {
@@ -180,7 +181,7 @@ impl Logs {
 
     /// Returns `true` if this worker process has ended an attempt, as far as its output goes.
     pub(crate) fn has(&mut self, pid: u32, id: ItemId, attempt: u32) -> bool {
-        let key = (id, attempt);
+        let key = (pid, id, attempt);
         if !self.found.contains_key(&key) {
             self.look(pid);
         }
@@ -193,7 +194,7 @@ impl Logs {
     /// Takes the output of an attempt, if this worker process has put it into a log.
     pub(crate) fn take(&mut self, pid: u32, id: ItemId, attempt: u32) -> Option<Kept> {
         self.has(pid, id, attempt);
-        let (name, kept) = self.found.remove(&(id, attempt))?;
+        let (name, kept) = self.found.remove(&(pid, id, attempt))?;
         let logs = self.logs.get_mut(&name.pid).into_iter().flatten();
         for log in logs.filter(|log| log.name == name) {
             log.left -= 1;
@@ -289,7 +290,10 @@ impl Log {
                     at: self.read_to + (at + HEADER_BYTES) as u64,
                     lengths: header.lengths,
                 };
-                found.insert((header.id, header.attempt), (self.name, kept));
+                found.insert(
+                    (self.name.pid, header.id, header.attempt),
+                    (self.name, kept),
+                );
                 self.left += 1;
                 at += usize::try_from(header.record_bytes()).map_err(io::Error::other)?;
             }
@@ -363,6 +367,27 @@ mod tests {
             assert_eq!(stderr, [b'e'; 70]);
             assert!(logs.take(pid, ItemId(id), 1).is_none());
         }
+    }
+
+    /// It was begun again by another worker, and its number did not change.
+    #[test]
+    fn an_attempt_that_did_not_count_is_not_taken_for_the_one_that_does() {
+        let (_folder, spool) = spool();
+        let pid = std::process::id();
+        let mut lost = spool
+            .create_for_worker(WorkerFile {
+                pid: pid + 1,
+                ..WorkerFile::new(Kind::Log)
+            })
+            .unwrap();
+        let of_lost = record(ItemId(1), 1, [b"lost", b""]).unwrap();
+        lost.write_all(&of_lost).unwrap();
+        let mut log = LogWriter::create(&spool).unwrap();
+        let mut logs = Logs::new(spool.clone());
+        logs.end(pid + 1);
+        append(&mut log, &spool, 1, [b"done", b""]);
+        let kept = logs.take(pid, ItemId(1), 1).unwrap();
+        assert_eq!(kept.read().unwrap()[0], b"done");
     }
 
     #[test]
