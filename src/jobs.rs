@@ -4,10 +4,12 @@
 //! its output); an item is only its number and its text. So a run that goes on with a journal may
 //! use another command. `cli` shows the output.
 
+mod capture;
 mod child;
 mod command;
 pub(crate) mod ending;
 mod output;
+pub(crate) mod output_log;
 pub(crate) mod owned;
 pub(crate) mod persistent;
 mod setback;
@@ -153,9 +155,12 @@ static POST: Mutex<Option<Post>> = Mutex::new(None);
 
 /// Ends the work of a worker that has no more items.
 fn end() {
+    let setup = setup();
+    if let Some(setup) = setup {
+        capture::end(&setup.spool);
+    }
     let mut post = POST.lock();
     if let Some(post) = &mut *post {
-        let setup = setup();
         let grace = setup.map_or(Duration::ZERO, |setup| setup.grace);
         while_at_work(|| post.close(grace));
     }
@@ -280,11 +285,11 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Setba
     let input = stdin_of(setup.feed, item)
         .map_err(|error| setback::of_machine("no stdin for a command", &error))?;
     let output = Output::create(&setup.spool, attempt)?;
-    let [stdout, stderr] = &output.files;
-    let streams = [input.as_fd(), stdout.as_fd(), stderr.as_fd()];
     // A worker that is asked to end meanwhile first finishes with the output.
     while_at_work(|| {
         let memory = setback::MemoryWatch::begin();
+        let [stdout, stderr] = &output.files;
+        let streams = [input.as_fd(), stdout.as_fd(), stderr.as_fd()];
         let result = match command::run(&words, &surroundings, streams) {
             Ok(exit) => setback::of_exit(exit, &memory),
             Err(error) => Err(setback::of_start(&words, &surroundings, &error)),

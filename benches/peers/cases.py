@@ -71,7 +71,16 @@ ROWS = [
         "s",
         "less",
         "`true` for each of 2,000 items, read from a file: from the start of `supervisor --workers 2 -- "
-        "true`, `xargs -P 2 -n 1 true` or `parallel -j 2 true` to its end.",
+        "true`, `xargs -P 2 -n 1 true` or `parallel -j 2 true` to its end. Two threads of posix_spawn "
+        "and wait run it as often, with a number as its argument, and do nothing else.",
+    ),
+    Row(
+        "commands-output",
+        "A command with output for each item",
+        "s",
+        "less",
+        "The same with 1 KiB of output from each (`printf`), which is shown in the order of the items "
+        "(`-k`).",
     ),
     Row(
         "busy",
@@ -233,6 +242,10 @@ def commands():
     ]
     for name, label in contenders:
         yield case("commands", name, label, "command", "commands.py", name, **options)
+    label = "posix_spawn and wait, two threads"
+    yield case("commands", "posix-spawn", label, "rust", None, "posix-spawn", **options)
+    for name, label in (contenders[0], contenders[2]):
+        yield case("commands-output", name, label, "command", "commands.py", name, **options)
 
 
 def computing(cpus):
@@ -365,9 +378,13 @@ def targets(cpus):
     what = "1,000 started: fork / spawn"
     yield one("start-many", what, "dishrack-fork", "dishrack-spawn", 1000, at_most(0.6))
     what = "a command for each item / xargs -P"
-    yield one("commands", what, "dishrack", "xargs", 2, at_most(1.1))
+    yield one("commands", what, "dishrack", "xargs", 2, at_most(0.8))
+    what = "a command for each item / two threads of posix_spawn and wait"
+    yield one("commands", what, "dishrack", "posix-spawn", 2, at_most(1.3))
     what = "a command for each item / GNU parallel"
     yield one("commands", what, "dishrack", "parallel", 2, at_most(0.4))
+    what = "a command with 1 KiB of output, in order / GNU parallel"
+    yield one("commands-output", what, "dishrack", "parallel", 2, at_most(0.15))
     yield one("busy", "efficiency with items of 1 ms, %", "dishrack", None, cpus, at_least(97))
     yield one("mixed", "longest idle time, ms", "dishrack", None, cpus, at_most(5))
     for name, text in (("1m", "1 M of 100 B"), ("1m-8", "1 M of 8 B"), ("10m", "10 M of 100 B")):

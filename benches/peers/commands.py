@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """How long it takes to run a command for each of some items: this project, xargs, GNU parallel.
 
-    python3 benches/peers/commands.py commands CONTENDER --supervisor PATH --items N --workers N
+    python3 benches/peers/commands.py ROW CONTENDER --supervisor PATH --items N --workers N
 
-The command is `true`, so that what is measured is the cost of running one. From the start of the
+In the row `commands` the command is `true`, so that what is measured is the cost of running one. In
+`commands-output` each prints 1 KiB, which is shown in the order of the items. From the start of the
 contender to its end.
 """
 
@@ -15,8 +16,17 @@ import tempfile
 import time
 
 
+# A line of 1 KiB, with the item at its end.
+PRINT = ["printf", r"%01023d\n"]
+
+
 def commands(chosen):
     workers = str(chosen.workers)
+    if chosen.row == "commands-output":
+        return {
+            "dishrack": [chosen.supervisor, "--workers", workers, "-k", "--", *PRINT],
+            "parallel": ["parallel", "--will-cite", "-j", workers, "-k", "-q", *PRINT],
+        }
     return {
         "dishrack": [chosen.supervisor, "--workers", workers, "--", "true"],
         "xargs": ["xargs", "-P", workers, "-n", "1", "true"],

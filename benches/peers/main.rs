@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "it prints what it has measured")]
 
+mod bare_commands;
 mod busy;
 mod item;
 mod large;
@@ -63,6 +64,7 @@ fn measure(order: &Order) -> Measured {
         "large" => large::measure(order),
         "start" => start::measure(order),
         "start-many" => start::many(order),
+        "commands" => bare_commands::measure(order),
         "busy" | "mixed" => busy::measure(order),
         "waiting" => waiting::memory(order),
         "drain" => waiting::drain(order),

@@ -28,6 +28,7 @@ const ALL: [(&str, &str, usize, usize, usize); 31] = [
     ("start-many", "dishrack-spawn", 4, 4, 0),
     ("start-many", "dishrack-fork", 4, 4, 0),
     ("start-many", "posix-spawn", 4, 4, 0),
+    ("commands", "posix-spawn", 2, 5, 0),
     ("busy", "dishrack", 2, 20, 0),
     ("busy", "dishrack-threads", 2, 20, 0),
     ("mixed", "dishrack", 2, 5, 0),

@@ -6,12 +6,13 @@
 //! worker gets two all the same, more rounds follow, on the clock, until every pid was seen.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use dishrack::{JoinableQueue, StartMethod, Supervisor};
 
+use crate::bare_commands::start_all;
 use crate::item::rest;
 use crate::order::{Measured, Order};
 use crate::pool::await_ready;
@@ -55,7 +56,11 @@ pub(crate) fn measure(order: &Order) -> Measured {
 pub(crate) fn many(order: &Order) -> Measured {
     let began = Instant::now();
     if order.contender == "posix-spawn" {
-        start_bare(order.workers);
+        start_all(order.workers, STARTERS, |_| {
+            let mut command = Command::new("/proc/self/exe");
+            command.arg("--version");
+            command
+        });
         return Measured::new("s", began.elapsed().as_secs_f64());
     }
     let queue = JoinableQueue::unbounded();
@@ -71,22 +76,6 @@ pub(crate) fn many(order: &Order) -> Measured {
     let elapsed = began.elapsed();
     pool.kill();
     Measured::new("s", elapsed.as_secs_f64())
-}
-
-/// Without anything to be done between clone and exec std starts a process by `posix_spawn`.
-fn start_bare(count: usize) {
-    let start = |count: usize| {
-        for _ in 0..count {
-            let mut command = Command::new("/proc/self/exe");
-            let command = command.arg("--version").stdout(Stdio::null());
-            assert!(command.status().expect("it is there").success());
-        }
-    };
-    thread::scope(|scope| {
-        for starter in 0..STARTERS {
-            scope.spawn(move || start((count + starter) / STARTERS));
-        }
-    });
 }
 
 pub(crate) fn method(order: &Order) -> StartMethod {

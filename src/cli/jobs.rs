@@ -147,7 +147,18 @@ impl Work for Jobs {
                 None => scratch::create_in(&std::env::temp_dir()),
             },
         };
-        self.spool = folder.map_err(Failure::Usage)?;
+        let spool = folder.map_err(Failure::Usage)?;
+        // Results and rows are made of an attempt's files, and lines are shown while it writes to them. What
+        // a journal has is what the next run finds.
+        let needs_files = config.journal.is_some()
+            || results.is_some()
+            || self.config.joblog.is_some()
+            || self.config.is_line_buffered
+            || self.config.setup.server.is_some();
+        self.spool = match needs_files {
+            true => spool,
+            false => spool.logged(),
+        };
         let mut views: Vec<Box<dyn View>> = Vec::new();
         let (setup, spool) = (self.setup(), self.spool.clone());
         // It comes before the view that removes what was shown.

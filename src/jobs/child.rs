@@ -3,15 +3,17 @@
 //!
 //! It is made as `posix_spawn` makes one, which cannot ask for that: the child runs in this
 //! process's memory, on a stack of its own, while this thread waits until the program is executed.
-//! A fork made a run of small commands a fifth slower. All that the child needs is prepared before;
-//! the child only makes system calls. The module knows no commands and no reasons for an end.
+//! A fork made a run of small commands a fifth slower. All that the child needs is prepared before,
+//! and what is the same for every command only once; the child only makes system calls. The module
+//! knows no commands and no reasons for an end.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
@@ -19,10 +21,11 @@ use nix::libc;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::unistd::{Pid, getpid};
+use parking_lot::Mutex;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 
 use crate::fail;
-use crate::sys::signals::{self, Signals};
+use crate::sys::signals::Dispositions;
 use dishrack_core::ledger::Exit;
 
 /// The program to be executed, and its surroundings.
@@ -32,8 +35,38 @@ pub(super) struct Program<'a> {
     pub(super) file: &'a OsStr,
     /// Its words, with its name first.
     pub(super) words: Vec<&'a OsStr>,
-    pub(super) environment: &'a [(OsString, OsString)],
+    pub(super) environment: Vec<&'a Variable>,
     pub(super) workdir: Option<&'a Path>,
+}
+
+/// A variable as it stands in an environment.
+#[derive(Debug)]
+pub(super) struct Variable {
+    entry: CString,
+    name_bytes: usize,
+}
+
+impl Variable {
+    /// # Errors
+    /// There is a zero in it.
+    pub(super) fn new(name: &OsStr, value: &OsStr) -> io::Result<Self> {
+        let mut entry = Vec::with_capacity(name.len() + value.len() + 2);
+        entry.extend_from_slice(name.as_bytes());
+        entry.push(b'=');
+        entry.extend_from_slice(value.as_bytes());
+        Ok(Variable {
+            entry: text(entry)?,
+            name_bytes: name.len(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &OsStr {
+        OsStr::from_bytes(&self.entry.as_bytes()[..self.name_bytes])
+    }
+
+    fn value(&self) -> &OsStr {
+        OsStr::from_bytes(&self.entry.as_bytes()[self.name_bytes + 1..])
+    }
 }
 
 /// A process that was started and must be waited for.
@@ -58,12 +91,13 @@ impl Child {
         announce: impl FnOnce(Pid),
     ) -> io::Result<Self> {
         let plan = Plan::of(program)?;
-        // A stream numbered below 3 could be overwritten by another before it is used itself.
-        let high = streams.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));
-        let [stdin, stdout, stderr] = high;
-        let streams: [OwnedFd; 3] = [stdin?, stdout?, stderr?];
-        let streams = [0, 1, 2].map(|at: usize| streams[at].as_raw_fd());
-        let pid = make(&plan, streams, announce)?;
+        let [stdin, stdout, stderr] = streams.map(above_streams);
+        let high = [stdin?, stdout?, stderr?];
+        let numbers = [0, 1, 2].map(|at: usize| match &high[at] {
+            Some(copy) => copy.as_raw_fd(),
+            None => streams[at].as_raw_fd(),
+        });
+        let pid = make(&plan, numbers, announce)?;
         Ok(Child { pid, exit: None })
     }
 
@@ -117,24 +151,27 @@ fn wait_for(pid: Pid, more: WaitIdOptions) -> Option<WaitIdStatus> {
     }
 }
 
+/// Copies a file that is numbered as a stream is: another stream could be put into its place before it
+/// is used itself.
+fn above_streams(file: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    match file.as_raw_fd() {
+        0..3 => Ok(Some(rustix::io::fcntl_dupfd_cloexec(file, 3)?)),
+        _ => Ok(None),
+    }
+}
+
 /// All that the child needs, so that it need not allocate.
-struct Plan {
+struct Plan<'a> {
     candidates: Vec<CString>,
     words: Vec<CString>,
-    environment: Vec<CString>,
+    environment: &'a [&'a Variable],
     workdir: Option<CString>,
 }
 
-impl Plan {
-    fn of(program: &Program<'_>) -> io::Result<Self> {
+impl<'a> Plan<'a> {
+    fn of(program: &'a Program<'a>) -> io::Result<Self> {
         let candidates = candidates(program).into_iter();
         let words = program.words.iter();
-        let environment = program.environment.iter().map(|(name, value)| {
-            let mut entry = name.as_bytes().to_vec();
-            entry.push(b'=');
-            entry.extend_from_slice(value.as_bytes());
-            text(entry)
-        });
         let workdir = program
             .workdir
             .map(|path| text(path.as_os_str().as_bytes()));
@@ -145,7 +182,7 @@ impl Plan {
             words: words
                 .map(|word| text(word.as_bytes()))
                 .collect::<io::Result<_>>()?,
-            environment: environment.collect::<io::Result<_>>()?,
+            environment: &program.environment,
             workdir: workdir.transpose()?,
         })
     }
@@ -168,15 +205,16 @@ pub(super) fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
         return vec![file.to_owned()];
     }
     let mut environment = program.environment.iter().rev();
-    let path = environment.find(|(name, _)| name == "PATH");
+    let path = environment.find(|variable| variable.name() == "PATH");
     // The path that execvp searches if there is none.
-    let path = path.map_or(OsStr::new("/bin:/usr/bin"), |(_, path)| path);
+    let path = path.map_or(OsStr::new("/bin:/usr/bin"), |path| path.value());
     let folders = std::env::split_paths(path);
     folders.map(|folder| folder.join(file)).collect()
 }
 
-fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
-    let texts = texts.iter().map(|text| text.as_ptr());
+/// A row of texts as the kernel wants it.
+fn row<'a>(texts: impl Iterator<Item = &'a CString>) -> Vec<*const libc::c_char> {
+    let texts = texts.map(|text| text.as_ptr());
     texts.chain([ptr::null()]).collect()
 }
 
@@ -206,13 +244,31 @@ fn no_workdir(folder: &OsStr, errno: i32) -> io::Error {
 /// The size of the child's stack, which has few calls on it.
 const STACK_BYTES: usize = 64 * 1024;
 
-fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Result<Pid> {
-    let (words, environment) = (pointers(&plan.words), pointers(&plan.environment));
-    let (worker, ignored) = (getpid(), signals::inherited());
+/// The stack of one child after the other: each is done with it when its program is executed.
+static STACK: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// What is done to the actions on signals, which this process sets for good before its first command.
+fn dispositions() -> Dispositions {
+    static FOUND: OnceLock<Dispositions> = OnceLock::new();
+    let found = *FOUND.get_or_init(Dispositions::of_commands);
+    // Unit tests of other things set them in the same process.
+    if cfg!(all(debug_assertions, not(test))) {
+        let now = Dispositions::of_commands();
+        assert_eq!(found, now, "an action was set after the first command");
+    }
+    found
+}
+
+fn make(plan: &Plan<'_>, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Result<Pid> {
+    let variables = plan.environment.iter().map(|variable| &variable.entry);
+    let (words, environment) = (row(plan.words.iter()), row(variables));
+    let (worker, dispositions) = (getpid(), dispositions());
     let (failure, step) = (AtomicI32::new(0), AtomicI32::new(0));
-    let mut stack = vec![0; STACK_BYTES];
+    let mut stack = STACK.lock();
+    stack.resize(STACK_BYTES, 0);
     let child = || {
-        let (at, errno) = become_program(plan, (&words, &environment), streams, worker, ignored);
+        let rows = (&*words, &*environment);
+        let (at, errno) = become_program(plan, rows, streams, worker, dispositions);
         step.store(at, Ordering::Relaxed);
         failure.store(errno, Ordering::Relaxed);
         127
@@ -253,11 +309,11 @@ fn make(plan: &Plan, streams: [RawFd; 3], announce: impl FnOnce(Pid)) -> io::Res
 
 /// Executes the program in the child, or returns the step that failed and why.
 fn become_program(
-    plan: &Plan,
+    plan: &Plan<'_>,
     (words, environment): (&[*const libc::c_char], &[*const libc::c_char]),
     streams: [RawFd; 3],
     worker: Pid,
-    ignored: Signals,
+    dispositions: Dispositions,
 ) -> (i32, i32) {
     // SAFETY: system calls only, with pointers to texts and rows that end with a zero.
     unsafe {
@@ -278,10 +334,10 @@ fn become_program(
         {
             return (IN_WORKDIR, Errno::last_raw());
         }
-        restore_dispositions(ignored);
-        let mut none = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        // Before any signal can come: a handler would run in the worker's memory.
+        if let Err(errno) = dispositions.set_for_exec() {
+            return (0, errno as i32);
+        }
         let mut is_forbidden = false;
         for candidate in &plan.candidates {
             libc::execve(candidate.as_ptr(), words.as_ptr(), environment.as_ptr());
@@ -298,38 +354,11 @@ fn become_program(
     }
 }
 
-/// Gives every signal the action that it had when this process was started. The exceptions are
-/// SIGPIPE, which Rust ignores, and SIGCHLD, which a shell that ignores it passes on: programs
-/// expect neither. Signals are still blocked.
-///
-/// # Safety
-/// Only in a child with handlers of its own, between its making and the execution of its program.
-unsafe fn restore_dispositions(ignored: Signals) {
-    // SAFETY: system calls only; numbers that are no signal are refused.
-    unsafe {
-        for signal in 1..=signals::NUMBER_MAX {
-            let mut action = std::mem::zeroed::<libc::sigaction>();
-            if libc::sigaction(signal, ptr::null(), &raw mut action) != 0 {
-                continue;
-            }
-            let is_ours = matches!(signal, libc::SIGPIPE | libc::SIGCHLD);
-            let wanted = match ignored.has(signal) && !is_ours {
-                true => libc::SIG_IGN,
-                false => libc::SIG_DFL,
-            };
-            if action.sa_sigaction != wanted {
-                action = std::mem::zeroed();
-                action.sa_sigaction = wanted;
-                libc::sigaction(signal, &raw const action, ptr::null_mut());
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
+    use std::os::unix::fs::FileExt;
 
     use super::*;
 
@@ -337,12 +366,12 @@ mod tests {
         let words: Vec<&OsStr> = words.iter().map(|word| OsStr::new(*word)).collect();
         let environment = environment
             .iter()
-            .map(|(name, value)| (name.into(), value.into()));
-        let environment: Vec<(OsString, OsString)> = environment.collect();
+            .map(|(name, value)| Variable::new(name.as_ref(), value.as_ref()));
+        let environment: Vec<Variable> = environment.collect::<io::Result<_>>()?;
         let program = Program {
             file: words[0],
             words,
-            environment: &environment,
+            environment: environment.iter().collect(),
             workdir: None,
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -373,7 +402,7 @@ mod tests {
         let program = |file| Program {
             file: OsStr::new(file),
             words: vec![OsStr::new(file)],
-            environment: &[],
+            environment: Vec::new(),
             workdir: None,
         };
         let mut announced = None;
@@ -400,6 +429,40 @@ mod tests {
         assert_eq!(errno(&["/etc/passwd"]), Some(libc::EACCES));
         assert_eq!(errno(&["/bin"]), Some(libc::EACCES));
         let zero = start(&["/bin/true", "a\0b"], &[]).unwrap_err();
+        assert_eq!(zero.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_stream_may_have_the_number_of_another() {
+        // A shell may redirect its own stdout for what it executes, so it is asked before that.
+        let script = "own=$(readlink /proc/$$/fd/1); echo \"$own\" >&2";
+        let words = ["/bin/sh", "-c", script];
+        let path = Variable::new("PATH".as_ref(), "/bin:/usr/bin".as_ref()).unwrap();
+        let program = Program {
+            file: OsStr::new(words[0]),
+            words: words.map(OsStr::new).to_vec(),
+            environment: vec![&path],
+            workdir: None,
+        };
+        let (told, (theirs, _ours)) = (tempfile::tempfile().unwrap(), io::pipe().unwrap());
+        // Our stdin is to be its stdout, and another file takes the number before that.
+        let own = io::stdin();
+        let streams = [theirs.as_fd(), own.as_fd(), told.as_fd()];
+        let mut child = Child::start(&program, streams, |_| {}).unwrap();
+        assert_eq!(child.await_exit(), Exit::Exited(0));
+        let mut text = [0; 256];
+        let count = told.read_at(&mut text, 0).unwrap();
+        let expected = std::fs::read_link("/proc/self/fd/0").unwrap();
+        let expected = [expected.as_os_str().as_bytes(), b"\n"].concat();
+        assert_eq!(&text[..count], expected);
+    }
+
+    #[test]
+    fn a_variable_is_a_name_and_a_value() {
+        let variable = Variable::new("A".as_ref(), "b=c".as_ref()).unwrap();
+        assert_eq!(variable.name(), "A");
+        assert_eq!(variable.value(), "b=c");
+        let zero = Variable::new("A".as_ref(), "b\0".as_ref()).unwrap_err();
         assert_eq!(zero.kind(), io::ErrorKind::InvalidInput);
     }
 

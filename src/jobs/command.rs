@@ -9,14 +9,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Once, OnceLock};
 
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
 use nix::unistd::{Pid, getppid};
 
-use super::child::{Child, Program, candidates};
+use super::child::{Child, Program, Variable, candidates};
 use crate::protocol::orders::BOOT_VARIABLE;
 use dishrack_core::ledger::Exit;
 
@@ -59,11 +59,14 @@ impl Words<'_> {
         announce: fn(Pid),
     ) -> io::Result<Child> {
         let file = self.program.unwrap_or(self.name());
-        let environment = surroundings.whole_environment();
+        let added = surroundings.added()?;
+        let is_added = |name: &OsStr| added.iter().any(|added| added.name() == name);
+        let own = own_environment().iter();
+        let own = own.filter(|variable| !is_added(variable.name()));
         let mut program = Program {
             file,
             words: self.words.iter().map(OsString::as_os_str).collect(),
-            environment: &environment,
+            environment: own.chain(&added).collect(),
             workdir: surroundings.workdir,
         };
         match Child::start(&program, streams, announce) {
@@ -100,21 +103,27 @@ fn what_is_missing(program: &Program<'_>) -> Option<io::Error> {
 }
 
 impl Surroundings<'_> {
-    /// Returns this process's environment with the additions.
-    fn whole_environment(&self) -> Vec<(OsString, OsString)> {
-        let is_added = |name: &OsStr| self.environment.iter().any(|(added, _)| *added == name);
-        let own = std::env::vars_os();
-        let own = own.filter(|(name, _)| name != BOOT_VARIABLE && !is_added(name));
-        let mut whole: Vec<_> = own.collect();
-        for (at, (name, value)) in self.environment.iter().enumerate() {
-            // Of two variables with one name the last counts.
+    /// Returns the additions to this process's environment. Of two with one name the last counts.
+    fn added(&self) -> io::Result<Vec<Variable>> {
+        let all = self.environment.iter().enumerate();
+        let last = all.filter(|(at, (name, _))| {
             let mut later = self.environment[at + 1..].iter();
-            if later.all(|(other, _)| other != name) {
-                whole.push(((*name).to_owned(), value.clone()));
-            }
-        }
-        whole
+            later.all(|(other, _)| other != name)
+        });
+        last.map(|(_, (name, value))| Variable::new(name, value))
+            .collect()
     }
+}
+
+/// Returns this process's environment, which a worker of commands does not change.
+fn own_environment() -> &'static [Variable] {
+    static OWN: OnceLock<Vec<Variable>> = OnceLock::new();
+    OWN.get_or_init(|| {
+        let own = std::env::vars_os().filter(|(name, _)| name != BOOT_VARIABLE);
+        // The kernel passes no text with a zero in it.
+        own.filter_map(|(name, value)| Variable::new(&name, &value).ok())
+            .collect()
+    })
 }
 
 /// Runs a command to its end.

@@ -2,12 +2,15 @@
 //!
 //! A file that was removed while the command ran is written again from the one that is still open
 //! here. If there was no room for all output, the attempt is lost and the machine short of room.
+//! Where there are logs, the files are those of the worker's pair (`capture`) until the attempt needs
+//! them.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
+use super::capture::{self, Capture};
 use super::spool::{self, Spool, Stream};
 use super::{Attempt, stderr};
 use crate::handler::attempt::Setback;
@@ -21,6 +24,8 @@ pub(super) struct Output<'a> {
     spool: &'a Spool,
     attempt: Attempt,
     pub(super) files: [File; 2],
+    /// The pair that the files are of, if they are not the attempt's own.
+    capture: Option<Capture>,
     /// The time noted when there was last no room.
     last_full: Option<SystemTime>,
 }
@@ -28,13 +33,25 @@ pub(super) struct Output<'a> {
 impl<'a> Output<'a> {
     /// Makes the files. If that fails, no command can be blamed.
     pub(super) fn create(spool: &'a Spool, attempt: Attempt) -> Result<Self, Setback> {
-        let create = |stream| spool.create(attempt.id, attempt.attempt, stream);
-        let files = create(Stream::Stdout).and_then(|out| Ok([out, create(Stream::Stderr)?]));
+        let opened = match spool.is_logged() {
+            true => Capture::take(spool),
+            false => Ok(None),
+        };
+        let opened = opened.and_then(|capture| match &capture {
+            Some(pair) => Ok((pair.open(spool)?, capture)),
+            None => {
+                let create = |stream| spool.create(attempt.id, attempt.attempt, stream);
+                let files = [create(Stream::Stdout)?, create(Stream::Stderr)?];
+                Ok((files, None))
+            }
+        });
+        let (files, capture) = opened.map_err(|error| Setback::Short(spool.complaint(&error)))?;
         let output = Output {
             spool,
             attempt,
             last_full: spool.last_full(),
-            files: files.map_err(|error| Setback::Short(spool.complaint(&error)))?,
+            files,
+            capture,
         };
         // A first attempt may be the one that makes room.
         if attempt.attempt > 1 && spool::is_full(&output.files[0]) {
@@ -48,52 +65,113 @@ impl<'a> Output<'a> {
 
     /// Removes the files of a command that was not begun.
     pub(super) fn discard(&self) {
-        for stream in Stream::BOTH {
-            self.remove(stream);
+        match &self.capture {
+            Some(capture) => capture.remove(self.spool),
+            None => Stream::BOTH.iter().for_each(|stream| self.remove(*stream)),
         }
     }
 
     /// Ends the attempt. If it failed, the end of its stderr goes to ours, and from there into the
     /// history. The error says that not all of the output can be there.
-    pub(super) fn close(&self, is_failed: bool) -> Result<(), Setback> {
+    pub(super) fn close(mut self, is_failed: bool) -> Result<(), Setback> {
         let [_, stderr] = &self.files;
         if is_failed && let Ok(tail) = spool::tail(stderr, TAIL_BYTES) {
             stderr::write(&tail);
         }
-        if let Err(why) = self.see_to_it(is_failed) {
-            self.discard();
-            return Err(Setback::Failed(Cause::NoRoom(why)));
+        let states = self.files.each_ref().map(State::of);
+        for (stream, state) in Stream::BOTH.into_iter().zip(states) {
+            if let Err(why) = self.see_to_it(stream, state, is_failed) {
+                self.discard();
+                return Err(Setback::Failed(Cause::NoRoom(why)));
+            }
         }
-        // Only a missing stdout is noticed.
-        if is_empty(stderr) {
-            self.remove(Stream::Stderr);
+        let [_, stderr] = states;
+        match self.capture.take() {
+            Some(capture) => return self.log(capture, states),
+            // Only a missing stdout is noticed.
+            None if stderr.length == 0 => self.remove(Stream::Stderr),
+            None => {}
         }
         Ok(())
     }
 
-    fn see_to_it(&self, is_failed: bool) -> Result<(), String> {
-        for (file, stream) in self.files.iter().zip(Stream::BOTH) {
-            // A failed command may have found no room for its first byte.
-            let is_suspect = is_failed || !is_empty(file);
-            // Another command may have made room since this one found none.
-            let was_full = || self.was_full(file);
-            if is_suspect && (spool::is_full(file) || was_full()) {
-                self.spool.note_if_full();
-                let folder = self.spool.folder().display();
-                return Err(format!("its output may be cut off: {folder} was full"));
+    /// Puts the output into the log, or lets the attempt keep the files of the pair.
+    fn log(self, capture: Capture, states: [State; 2]) -> Result<(), Setback> {
+        let Output {
+            spool,
+            attempt,
+            files,
+            ..
+        } = self;
+        // Whoever has them open for writing from here on may write to them later.
+        drop(files);
+        let is_any_removed = states.iter().any(|state| state.is_removed);
+        let capture = match is_any_removed {
+            true => capture,
+            false => match capture.log(spool, attempt) {
+                Ok(()) => return Ok(()),
+                Err(capture) => capture,
+            },
+        };
+        for (stream, state) in Stream::BOTH.into_iter().zip(states) {
+            let is_needed = stream == Stream::Stdout || state.length > 0;
+            let kept = match (is_needed, state.is_removed) {
+                (true, false) => capture.rename(spool, attempt, stream),
+                // It was written again.
+                (true, true) => Ok(()),
+                // An attempt that did not count may have left a file of this name.
+                (false, _) => {
+                    capture.remove_one(spool, stream);
+                    spool.remove(attempt.id, attempt.attempt, stream);
+                    Ok(())
+                }
+            };
+            let kept = match kept {
+                // It was removed since its command ended.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    restore(spool, attempt, capture.file(stream), stream)
+                }
+                kept => kept,
+            };
+            match kept {
+                // Its folder is gone, which the command did not cause; its reader will miss it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                kept => kept.map_err(|error| no_room(spool, &error))?,
             }
-            if is_removed(file) {
-                match self.restore(file, stream) {
-                    // Its folder is gone, which the command did not cause; its reader will miss it.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    restored => {
-                        restored
-                            .map_err(|error| format!("its {}", self.spool.complaint(&error)))?;
-                    }
+        }
+        capture::note_files(spool, attempt);
+        Ok(())
+    }
+
+    fn see_to_it(&self, stream: Stream, state: State, is_failed: bool) -> Result<(), String> {
+        let file = self.file(stream);
+        // A failed command may have found no room for its first byte.
+        let is_suspect = is_failed || state.length > 0;
+        // Another command may have made room since this one found none.
+        let was_full = || self.was_full(file);
+        if is_suspect && (spool::is_full(file) || was_full()) {
+            self.spool.note_if_full();
+            let folder = self.spool.folder().display();
+            return Err(format!("its output may be cut off: {folder} was full"));
+        }
+        if state.is_removed {
+            match restore(self.spool, self.attempt, file, stream) {
+                // Its folder is gone, which the command did not cause; its reader will miss it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                restored => {
+                    restored.map_err(|error| format!("its {}", self.spool.complaint(&error)))?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn file(&self, stream: Stream) -> &File {
+        let [stdout, stderr] = &self.files;
+        match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        }
     }
 
     /// Returns `true` if a lack of room was noted since the attempt began.
@@ -102,17 +180,7 @@ impl<'a> Output<'a> {
         let is_noted = times.is_some_and(|(now, before)| now != before);
         // Checked last: while the file exists, the folder is the same, and so is the marker with
         // the note. A folder that was made again has a new one.
-        is_noted && !is_removed(file)
-    }
-
-    /// Writes the content of a removed file again.
-    fn restore(&self, file: &File, stream: Stream) -> io::Result<()> {
-        let Attempt { id, attempt, .. } = self.attempt;
-        let mut new = self.spool.create(id, attempt, stream)?;
-        let mut old = file.try_clone()?;
-        // Other writers of the file append to its end.
-        old.seek(SeekFrom::Start(0))?;
-        io::copy(&mut old, &mut new).map(drop)
+        is_noted && !State::of(file).is_removed
     }
 
     fn remove(&self, stream: Stream) {
@@ -121,12 +189,38 @@ impl<'a> Output<'a> {
     }
 }
 
-fn is_removed(file: &File) -> bool {
-    file.metadata().is_ok_and(|meta| meta.nlink() == 0)
+/// Writes the content of a removed file again.
+fn restore(spool: &Spool, attempt: Attempt, file: &File, stream: Stream) -> io::Result<()> {
+    let mut new = spool.create(attempt.id, attempt.attempt, stream)?;
+    let mut old = file.try_clone()?;
+    // Other writers of the file append to its end.
+    old.seek(SeekFrom::Start(0))?;
+    io::copy(&mut old, &mut new).map(drop)
 }
 
-fn is_empty(file: &File) -> bool {
-    file.metadata().is_ok_and(|meta| meta.len() == 0)
+/// Makes the setback for output that has no place. The command cannot be undone: its attempt is lost.
+fn no_room(spool: &Spool, error: &io::Error) -> Setback {
+    Setback::Failed(Cause::NoRoom(format!("its {}", spool.complaint(error))))
+}
+
+/// What is known of a file when its command has ended. One that does not tell counts as not empty.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    length: u64,
+    is_removed: bool,
+}
+
+impl State {
+    fn of(file: &File) -> Self {
+        let unknown = State {
+            length: u64::MAX,
+            is_removed: false,
+        };
+        file.metadata().map_or(unknown, |meta| State {
+            length: meta.len(),
+            is_removed: meta.nlink() == 0,
+        })
+    }
 }
 
 /// Keeps a process's answer. The request cannot be undone: without a place the attempt is lost.
@@ -141,6 +235,6 @@ pub(super) fn keep(
     let written = file.and_then(|mut file| file.write_all(bytes));
     written.map_err(|error| {
         spool.remove(id, attempt, stream);
-        Setback::Failed(Cause::NoRoom(format!("its {}", spool.complaint(&error))))
+        no_room(spool, &error)
     })
 }

@@ -4,6 +4,9 @@
 //! only, so they need not be told, and the output of an attempt whose worker was killed is found as
 //! well. A command that was run leaves a file for its stdout, even an empty one, so that a removed
 //! one is noticed. If the folder is removed, the next process that needs it makes it again.
+//!
+//! Where nothing has to outlive the run, workers keep small output in logs instead (`capture`), and
+//! have files of their own here, called by their process and the time.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -20,10 +23,11 @@ use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::owned;
+use crate::sys::clock::monotonic_ns;
 use dishrack_core::ledger::ItemId;
 
 /// One of a command's two streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Stream {
     Stdout,
     Stderr,
@@ -40,6 +44,65 @@ impl Stream {
     }
 }
 
+/// The use of a worker's own file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Log,
+    /// Its present command writes to it.
+    Output(Stream),
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [
+        Kind::Log,
+        Kind::Output(Stream::Stdout),
+        Kind::Output(Stream::Stderr),
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Log => "log",
+            Kind::Output(stream) => stream.name(),
+        }
+    }
+}
+
+/// A worker's own file, which is no attempt's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct WorkerFile {
+    pub(crate) pid: u32,
+    /// The time when it was begun: process numbers come again.
+    pub(crate) begun_ns: u64,
+    pub(crate) kind: Kind,
+}
+
+impl WorkerFile {
+    /// Makes a name for a new file of this process.
+    pub(super) fn new(kind: Kind) -> Self {
+        WorkerFile {
+            pid: std::process::id(),
+            begun_ns: monotonic_ns(),
+            kind,
+        }
+    }
+
+    fn file_name(self) -> String {
+        format!("w{}.{}.{}", self.pid, self.begun_ns, self.kind.name())
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix('w')?.split('.');
+        let (pid, begun_ns, kind) = (parts.next()?, parts.next()?, parts.next()?);
+        let file = WorkerFile {
+            pid: pid.parse().ok()?,
+            begun_ns: begun_ns.parse().ok()?,
+            kind: Kind::ALL.into_iter().find(|one| one.name() == kind)?,
+        };
+        // No number is written in two ways.
+        (name == file.file_name()).then_some(file)
+    }
+}
+
 /// The folder of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Spool {
@@ -47,6 +110,8 @@ pub(crate) struct Spool {
     folder: OsString,
     /// The content of its marker.
     mark: String,
+    /// Whether small output goes into logs.
+    is_logged: bool,
 }
 
 /// The number of removals of the folder, while one file is made, that are taken for an accident.
@@ -62,7 +127,21 @@ impl Spool {
         Spool {
             folder: folder.as_os_str().to_owned(),
             mark: mark.to_owned(),
+            is_logged: false,
         }
+    }
+
+    /// Lets workers keep small output in logs, because nothing has to outlive the run, and nobody looks
+    /// for the files of an attempt but who shows its output.
+    pub(crate) fn logged(self) -> Self {
+        Spool {
+            is_logged: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn is_logged(&self) -> bool {
+        self.is_logged
     }
 
     /// Makes a removed folder again. Returns a share of the lock, or `None` if the folder exists
@@ -86,8 +165,16 @@ impl Spool {
 
     /// Makes a new file for a stream. A removed folder is made again, several times if need be.
     pub(super) fn create(&self, id: ItemId, attempt: u32, stream: Stream) -> io::Result<File> {
-        let path = self.path(id, attempt, stream);
-        let mut created = create(&path);
+        self.create_at(&self.path(id, attempt, stream))
+    }
+
+    /// Makes a new file of this worker's own, as [`create`](Self::create) does.
+    pub(super) fn create_for_worker(&self, name: WorkerFile) -> io::Result<File> {
+        self.create_at(&self.path_of_worker(name))
+    }
+
+    fn create_at(&self, path: &Path) -> io::Result<File> {
+        let mut created = create(path);
         for _ in 0..TIMES_MADE_AGAIN {
             match &created {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -101,7 +188,7 @@ impl Spool {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
-            created = create(&path);
+            created = create(path);
         }
         created
     }
@@ -119,33 +206,56 @@ impl Spool {
         attempt: u32,
         stream: Stream,
     ) -> io::Result<Option<File>> {
-        let path = self.path(id, attempt, stream);
-        let file = File::options()
-            .read(true)
-            // A link or a named pipe in its place is no output, and must not be waited for.
-            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-            .open(&path);
-        match file {
-            Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
-            Ok(_) => {
-                let path = path.display();
-                Err(io::Error::other(format!("{path} is no file: remove it")))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let opened = self.open_measured(id, attempt, stream)?;
+        Ok(opened.map(|(file, _)| file))
+    }
+
+    /// Opens the output of a stream, if there is any; and its length.
+    pub(crate) fn open_measured(
+        &self,
+        id: ItemId,
+        attempt: u32,
+        stream: Stream,
+    ) -> io::Result<Option<(File, u64)>> {
+        open(&self.path(id, attempt, stream))
+    }
+
+    /// Opens a worker's own file, if it is there.
+    pub(super) fn open_of_worker(&self, name: WorkerFile) -> io::Result<Option<File>> {
+        let opened = open(&self.path_of_worker(name))?;
+        Ok(opened.map(|(file, _)| file))
+    }
+
+    /// Returns the workers' own files.
+    pub(super) fn worker_files(&self) -> Vec<WorkerFile> {
+        let names = self.names();
+        names
+            .filter_map(|name| WorkerFile::of_name(&name))
+            .collect()
+    }
+
+    pub(super) fn path_of_worker(&self, name: WorkerFile) -> PathBuf {
+        self.folder().join(name.file_name())
+    }
+
+    /// Removes a worker's own file, which may be gone.
+    pub(super) fn remove_of_worker(&self, name: WorkerFile) {
+        let _ = fs::remove_file(self.path_of_worker(name));
     }
 
     /// Returns the attempts that have files.
     pub(crate) fn attempts(&self) -> BTreeSet<(ItemId, u32)> {
+        self.names().filter_map(|name| attempt_of(&name)).collect()
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> + use<> {
         let files = fs::read_dir(self.folder()).into_iter().flatten().flatten();
-        let names = files.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter_map(|name| attempt_of(&name)).collect()
+        files.filter_map(|entry| entry.file_name().into_string().ok())
     }
 
     /// Returns `true` if a spool may have a file of this name.
     pub(crate) fn is_name(name: &str) -> bool {
-        attempt_of(name).is_some()
+        attempt_of(name).is_some() || WorkerFile::of_name(name).is_some()
     }
 
     /// Notes that there is no room, if there is none, before something is removed: a command that
@@ -174,6 +284,26 @@ impl Spool {
     pub(crate) fn remove(&self, id: ItemId, attempt: u32, stream: Stream) {
         // It may never have existed.
         let _ = fs::remove_file(self.path(id, attempt, stream));
+    }
+}
+
+/// Opens a file, if there is one; and its length.
+fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
+    let file = File::options()
+        .read(true)
+        // A link or a named pipe in its place is no output, and must not be waited for.
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path);
+    match file {
+        Ok(file) => match file.metadata()? {
+            meta if meta.is_file() => Ok(Some((file, meta.len()))),
+            _ => {
+                let path = path.display();
+                Err(io::Error::other(format!("{path} is no file: remove it")))
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -214,10 +344,8 @@ pub(super) fn is_full(file: &File) -> bool {
 }
 
 fn has_no_room(stat: &StatVfs) -> bool {
-    match geteuid().is_root() {
-        true => stat.f_bfree == 0,
-        false => stat.f_bavail == 0,
-    }
+    // Root may use what is reserved. There is room for everybody nearly always.
+    stat.f_bavail == 0 && (stat.f_bfree == 0 || !geteuid().is_root())
 }
 
 /// Returns the end of a file, at most this many bytes.
@@ -268,6 +396,26 @@ mod tests {
         assert_eq!(tail(&second, 3).unwrap(), b"ond");
         spool.remove(id, 1, stream);
         assert!(spool.open(id, 1, stream).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_workers_file_is_known_by_its_name_and_is_no_attempts() {
+        for kind in Kind::ALL {
+            let file = WorkerFile::new(kind);
+            let name = file.file_name();
+            assert_eq!(WorkerFile::of_name(&name), Some(file));
+            assert!(Spool::is_name(&name) && attempt_of(&name).is_none());
+        }
+        for other in [
+            "w1.2",
+            "w01.2.log",
+            "1.2.log",
+            "w1.2.log.old",
+            "w1.2.x",
+            "w",
+        ] {
+            assert!(!Spool::is_name(other), "{other}");
+        }
     }
 
     #[test]

@@ -107,10 +107,60 @@ pub(crate) fn reset_for_exec() -> Result<(), Errno> {
         // and a handler that runs before exec would run there.
         let is_handled = !matches!(kernels_handler_of(number)?, libc::SIG_DFL | libc::SIG_IGN);
         if is_handled || ours.has(number) || number == libc::SIGPIPE {
-            make_default(number)?;
+            set_in_kernel(number, libc::SIG_DFL)?;
         }
     }
     SigSet::empty().thread_set_mask()
+}
+
+/// What is done to the actions on signals in a process that executes a program of somebody else, so that
+/// each is again what it was when this process was started. The exceptions are SIGPIPE, which Rust
+/// ignores, and SIGCHLD, which a shell that ignores it passes on: programs expect neither.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dispositions {
+    to_default: Signals,
+    to_ignore: Signals,
+}
+
+#[cfg(feature = "cli")]
+impl Dispositions {
+    /// What there is to be done, by the actions of this process. Each signal is asked for, which is why
+    /// it is found once rather than for each program.
+    pub(crate) fn of_commands() -> Self {
+        let given = inherited();
+        let (mut to_default, mut to_ignore) = (Signals(0), Signals(0));
+        for number in 1..=NUMBER_MAX {
+            let is_ours = matches!(number, libc::SIGPIPE | libc::SIGCHLD);
+            let (wanted, all) = match given.has(number) && !is_ours {
+                true => (libc::SIG_IGN, &mut to_ignore),
+                false => (libc::SIG_DFL, &mut to_default),
+            };
+            if kernels_handler_of(number).is_ok_and(|found| found != wanted) {
+                all.0 |= bit(number);
+            }
+        }
+        Dispositions {
+            to_default,
+            to_ignore,
+        }
+    }
+
+    /// Does it, and then blocks no signal. In a process that may share memory with the one that it is
+    /// made by; see [`reset_for_exec`].
+    ///
+    /// # Errors
+    /// Only for an invalid argument.
+    pub(crate) fn set_for_exec(self) -> Result<(), Errno> {
+        for number in 1..=NUMBER_MAX {
+            if self.to_default.has(number) {
+                set_in_kernel(number, libc::SIG_DFL)?;
+            } else if self.to_ignore.has(number) {
+                set_in_kernel(number, libc::SIG_IGN)?;
+            }
+        }
+        SigSet::empty().thread_set_mask()
+    }
 }
 
 /// The kernel's word for an action: longer than it is anywhere, and all zeros are the default one.
@@ -136,15 +186,17 @@ fn kernels_handler_of(number: i32) -> Result<libc::sighandler_t, Errno> {
     Errno::result(asked).map(|_| action[0])
 }
 
-fn make_default(number: i32) -> Result<(), Errno> {
-    let action: KernelAction = [0; 8];
-    let (default, unasked) = (&raw const action, ptr::null_mut::<KernelAction>());
-    // SAFETY: the default is no handler.
+/// Sets the default action, or that a signal is ignored.
+fn set_in_kernel(number: i32, disposition: libc::sighandler_t) -> Result<(), Errno> {
+    let mut action: KernelAction = [0; 8];
+    action[0] = disposition;
+    let (wanted, unasked) = (&raw const action, ptr::null_mut::<KernelAction>());
+    // SAFETY: neither SIG_DFL nor SIG_IGN is a handler.
     let done = unsafe {
         libc::syscall(
             libc::SYS_rt_sigaction,
             number,
-            default,
+            wanted,
             unasked,
             KERNEL_SET_BYTES,
         )

@@ -10,6 +10,7 @@ mod older_journals;
 mod output;
 mod persistent;
 mod shell;
+mod small;
 mod surroundings;
 
 use std::ffi::OsStr;
@@ -38,6 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         output::trials(),
         persistent::trials(),
         shell::trials(),
+        small::trials(),
         surroundings::trials(),
     ];
     all.into_iter().flatten().collect()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::observe::{Event, EventKind};
-use dishrack_core::ledger::{Exit, Failure, ItemId};
+use dishrack_core::ledger::{Cause, Exit, Failure, ItemId};
 
 /// The end of an attempt.
 #[derive(Debug, Clone)]
@@ -14,6 +14,10 @@ pub(super) struct Ended {
     pub(super) attempt: u32,
     /// Empty if the item became a dead letter before any attempt.
     pub(super) worker: Arc<str>,
+    /// The worker's process; 0 if there was none.
+    pub(super) pid: u32,
+    /// True if the attempt ended because that process did.
+    pub(super) has_worker_died: bool,
     /// The time since 1970.
     pub(super) started: Duration,
     pub(super) took: Duration,
@@ -34,15 +38,17 @@ impl Ended {
                 id,
                 item,
                 worker,
+                pid,
                 attempt,
                 duration,
                 ended,
-                ..
             } => Some(Ended {
                 id: *id,
                 item: item.as_str().into(),
                 attempt: *attempt,
                 worker: Arc::clone(worker),
+                pid: *pid,
+                has_worker_died: false,
                 started: ended.saturating_sub(*duration),
                 took: *duration,
                 exit: Some(Exit::Exited(0)),
@@ -67,6 +73,11 @@ impl Ended {
             item: item.into(),
             attempt: failure.attempt,
             worker: scene.worker.as_str().into(),
+            pid: scene.pid,
+            has_worker_died: matches!(
+                failure.cause,
+                Cause::WorkerDied(_) | Cause::TimedOut(_) | Cause::OutOfMemory
+            ),
             started: scene.started,
             took: scene.ended.saturating_sub(scene.started),
             exit: failure.cause.exit(),

@@ -131,8 +131,8 @@ impl JobLog {
     fn line(&self, row: &Ended) -> io::Result<String> {
         let received = self
             .spool
-            .open(row.id, row.attempt, Stream::Stdout)?
-            .map_or(Ok(0), |file| file.metadata().map(|meta| meta.len()))?;
+            .open_measured(row.id, row.attempt, Stream::Stdout)?
+            .map_or(0, |(_, length)| length);
         let (code, signal) = match row.exit {
             Some(Exit::Exited(code)) => (code, 0),
             Some(Exit::Signaled(signal)) => (0, signal),

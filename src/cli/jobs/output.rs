@@ -31,6 +31,7 @@ use crate::cli::unwritten::Unwritten;
 use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
 use crate::cli::work::Shown;
+use crate::jobs::output_log::{self, Kept, Logs};
 use crate::jobs::spool::{Spool, Stream};
 use crate::observe::text::printable;
 use crate::observe::{Event, EventKind};
@@ -65,10 +66,14 @@ struct Written {
     id: ItemId,
     attempt: u32,
     is_last: bool,
+    /// Which of its streams had a file when it was written.
+    has_file: [bool; 2],
 }
 
 pub(super) struct Outputs {
     spool: Spool,
+    /// Where workers keep small output in logs.
+    logs: Option<Logs>,
     shape: Shape,
     writer: Writer,
     turns: Option<Turns<Ended>>,
@@ -114,6 +119,7 @@ impl Outputs {
         let old = origin.unfinished.iter().copied().chain(ends);
         let turns = Turns::new(old, origin.accepted);
         Outputs {
+            logs: spool.is_logged().then(|| Logs::new(spool.clone())),
             spool,
             shape,
             writer: Writer::new(out, shape.format),
@@ -166,13 +172,50 @@ impl Outputs {
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
         let label = ended.label();
-        for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
-            let is_there = self.copy(&label, stream, shown, &mark)?;
-            if !is_there && stream == Stream::Stdout {
-                self.miss(ended);
-            }
+        if let Some(kept) = self.take_logged(ended) {
+            return self.show_logged(ended, &kept, &mark);
         }
-        self.note_written(ended)
+        let [stdout, stderr] = shown;
+        let has_stdout = self.copy(&label, Stream::Stdout, stdout, &mark)?;
+        if !has_stdout {
+            self.miss(ended);
+        }
+        let has_stderr = self.copy(&label, Stream::Stderr, stderr, &mark)?;
+        self.note_written(ended, [has_stdout, has_stderr])
+    }
+
+    fn take_logged(&mut self, ended: &Ended) -> Option<Kept> {
+        let logs = self.logs.as_mut()?;
+        logs.take(ended.pid, ended.id, ended.attempt)
+    }
+
+    /// Shows output that is in a log.
+    fn show_logged(&mut self, ended: &Ended, kept: &Kept, mark: &Mark) -> io::Result<()> {
+        let label = &ended.label();
+        match kept.read() {
+            Ok(outputs) => {
+                for (stream, bytes) in Stream::BOTH.into_iter().zip(&outputs) {
+                    let from = (&bytes[..], bytes.len() as u64);
+                    if !bytes.is_empty() && !self.writer.print_from(label, stream, mark, from)? {
+                        self.unwritten.add(label.id, label.attempt);
+                    }
+                }
+            }
+            Err(error) => writer::complain(label.item, Stream::Stdout, &error),
+        }
+        self.note_written(ended, [false; 2])
+    }
+
+    /// Lets an attempt whose worker has died have what its command wrote until then.
+    fn adopt(&mut self, ended: &Ended) {
+        let Some(logs) = self.logs.as_mut().filter(|_| ended.has_worker_died) else {
+            return;
+        };
+        if !logs.has(ended.pid, ended.id, ended.attempt)
+            && let Err(error) = output_log::adopt(&self.spool, ended.pid, ended.id, ended.attempt)
+        {
+            writer::complain(&ended.item, Stream::Stdout, &error);
+        }
     }
 
     /// Reports the missing output of an item if it must have been removed from outside.
@@ -187,11 +230,12 @@ impl Outputs {
     }
 
     /// Notes that the attempt's output is written.
-    fn note_written(&mut self, ended: &Ended) -> io::Result<()> {
+    fn note_written(&mut self, ended: &Ended, has_file: [bool; 2]) -> io::Result<()> {
         self.written.push(Written {
             id: ended.id,
             attempt: ended.attempt,
             is_last: ended.is_last,
+            has_file,
         });
         match self.written.len() < WRITTEN_MAX {
             true => Ok(()),
@@ -216,6 +260,7 @@ impl Outputs {
             id,
             attempt,
             is_last,
+            has_file,
         } in self.written.drain(..)
         {
             if is_last {
@@ -225,7 +270,9 @@ impl Outputs {
             if self.unwritten.has(id, attempt) {
                 continue;
             }
-            for stream in Stream::BOTH {
+            // The attempt is over: what had no file then has none now.
+            let streams = Stream::BOTH.into_iter().zip(has_file);
+            for (stream, _) in streams.filter(|(_, has_file)| *has_file) {
                 self.spool.remove(id, attempt, stream);
             }
             shown.push((id, attempt));
@@ -254,10 +301,13 @@ impl Outputs {
             // Its lines were shown as they came, so the rest goes to the same place.
             _ => self.mark(label.item),
         };
-        for (stream, shown) in Stream::BOTH.into_iter().zip(shown) {
-            self.copy(label, stream, shown, &mark)?;
+        if let Some(kept) = self.take_logged(ended) {
+            return self.show_logged(ended, &kept, &mark);
         }
-        self.note_written(ended)
+        let [stdout, stderr] = shown;
+        let has_stdout = self.copy(label, Stream::Stdout, stdout, &mark)?;
+        let has_stderr = self.copy(label, Stream::Stderr, stderr, &mark)?;
+        self.note_written(ended, [has_stdout, has_stderr])
     }
 
     /// Shows the rest of a stream. Returns `false` if there is no file.
@@ -268,8 +318,8 @@ impl Outputs {
         shown: u64,
         mark: &Mark,
     ) -> io::Result<bool> {
-        let file = self.spool.open(label.id, label.attempt, stream);
-        match file.and_then(|file| file.map(|file| Piece::rest(file, shown)).transpose()) {
+        let opened = self.spool.open_measured(label.id, label.attempt, stream);
+        match opened.map(|opened| opened.map(|opened| Piece::rest(opened, shown))) {
             Ok(Some(piece)) if !piece.is_empty() => {
                 if !self.writer.print(label, stream, mark, piece)? {
                     self.unwritten.add(label.id, label.attempt);
@@ -383,9 +433,15 @@ impl View for Outputs {
         {
             self.begin(*id, item, *attempt);
         }
+        if let EventKind::WorkerExited { pid, .. } = &event.kind
+            && let Some(logs) = &mut self.logs
+        {
+            logs.end(*pid);
+        }
         let ended = Ended::of(event);
-        if ended.is_some() {
+        if let Some(ended) = &ended {
             scratch::look_after();
+            self.adopt(ended);
         }
         match ended {
             Some(ended) if ended.is_last => self.end_item(ended),

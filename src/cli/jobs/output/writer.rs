@@ -46,10 +46,10 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// Makes a piece from here to the end of the file.
-    pub(super) fn rest(file: File, from: u64) -> io::Result<Self> {
-        let length = file.metadata()?.len().saturating_sub(from);
-        Ok(Piece { file, from, length })
+    /// Makes a piece from here to the end of a file of this length.
+    pub(super) fn rest((file, end): (File, u64), from: u64) -> Self {
+        let length = end.saturating_sub(from);
+        Piece { file, from, length }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -91,13 +91,30 @@ impl Writer {
         piece: Piece,
     ) -> io::Result<bool> {
         let length = piece.length;
-        let from = match piece.read() {
+        let mut from = match piece.read() {
             Ok(from) => from,
             Err(error) => {
                 complain(label.item, stream, &error);
                 return Ok(true);
             }
         };
+        let is_plain = self.format != Format::Json && stream == Stream::Stdout;
+        let is_whole = is_plain && matches!(mark, Mark::None);
+        if length > SMALL_BYTES && is_whole && !screen::is_stdout_terminal() {
+            self.out.flush()?;
+            return screen::send_file(&mut from).map(|()| true);
+        }
+        self.print_from(label, stream, mark, (from, length))
+    }
+
+    /// Copies so many bytes, as [`print`](Self::print) does.
+    pub(super) fn print_from(
+        &mut self,
+        label: &Label<'_>,
+        stream: Stream,
+        mark: &Mark,
+        (from, length): (impl Read, u64),
+    ) -> io::Result<bool> {
         if self.format == Format::Json {
             return self.print_events(label, stream, from).map(|()| true);
         }
@@ -112,11 +129,6 @@ impl Writer {
                 Err(error) => error.kind() == io::ErrorKind::BrokenPipe,
             });
         }
-        if length > SMALL_BYTES && matches!(mark, Mark::None) && !screen::is_stdout_terminal() {
-            self.out.flush()?;
-            let mut from = from;
-            return screen::send_file(&mut from).map(|()| true);
-        }
         copy(from, length, mark, &mut self.out).map(|()| true)
     }
 
@@ -128,7 +140,7 @@ impl Writer {
         &mut self,
         label: &Label<'_>,
         stream: Stream,
-        mut from: io::Take<File>,
+        mut from: impl Read,
     ) -> io::Result<()> {
         let mut rest = Vec::new();
         loop {
