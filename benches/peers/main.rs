@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "it prints what it has measured")]
 
 mod busy;
+mod channels;
 mod item;
 mod large;
 mod order;

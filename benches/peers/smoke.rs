@@ -7,12 +7,14 @@ use crate::order::Order;
 use crate::redis_server;
 
 /// Row, contender, workers, items, bytes of an item.
-const ALL: [(&str, &str, usize, usize, usize); 30] = [
+const ALL: [(&str, &str, usize, usize, usize); 32] = [
     ("throughput", "dishrack", 2, 500, 100),
     ("throughput", "dishrack-map", 2, 500, 100),
     ("throughput", "dishrack-threads", 2, 500, 100),
     ("throughput", "ipc-channel", 2, 500, 100),
     ("throughput", "crossbeam", 2, 500, 100),
+    ("throughput", "crossbeam-acks", 2, 500, 100),
+    ("round-trip", "crossbeam", 1, 50, 100),
     ("round-trip", "dishrack", 1, 50, 100),
     ("round-trip", "dishrack-threads", 1, 50, 100),
     ("round-trip", "ipc-channel", 1, 50, 100),

@@ -234,6 +234,11 @@ impl Consumers {
         is_busy_one || self.has_idle_taker(waiting)
     }
 
+    /// Returns `true` if a worker has items in advance that it was not asked to give back.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.tally.ahead > 0
+    }
+
     /// Returns `true` if items wait for a worker that is relied on, while another one is idle.
     pub(super) fn is_relying(&self, waiting: usize) -> bool {
         let waits = self.tally.ahead > 0 || (self.tally.fast > 0 && waiting > 0);
@@ -336,8 +341,13 @@ impl Consumers {
         if self.tally.idle == 0 || self.tally.hoarding == 0 {
             return None;
         }
+        // Those that would not wake another one would only come back.
+        let is_one = |holder: &Holder| {
+            let prefetched = usize::try_from(holder.prefetched()).unwrap_or(usize::MAX);
+            holder.is_hoarding() && self.is_worth_waking(prefetched)
+        };
         let mut holders = self.holders.iter();
-        let (id, _) = holders.find(|(_, holder)| holder.is_hoarding())?;
+        let (id, _) = holders.find(|(_, holder)| is_one(holder))?;
         self.change(id, |holder| holder.asked_back = holder.ordinal);
         Some(id)
     }
