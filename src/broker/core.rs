@@ -481,7 +481,8 @@ impl Core {
                 }
                 fail::point("deliver: sent");
                 if let Some(local) = &attachment.local {
-                    local.queue.set_more(self.dispatcher.ledger.ready() > 0);
+                    let left = self.dispatcher.ledger.ready();
+                    local.queue.set_left_waiting(left);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Hears what workers of this process have done: threads and async tasks, which store it on a board
 //! as worker processes do. It does not know how they run.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::Broker;
@@ -19,10 +19,6 @@ impl Core {
         let Some(local) = attachment.and_then(|attachment| attachment.local.as_mut()) else {
             return false;
         };
-        local.queue.set_telling(match self.comes_by {
-            true => Telling::Late,
-            false => Telling::Soon,
-        });
         let Some((through, service)) = local.advance() else {
             return false;
         };
@@ -32,12 +28,21 @@ impl Core {
         true
     }
 
-    /// Takes what all workers of this process have done by now. Returns `true` if there was
-    /// anything, and then the caller lets the core carry out what follows.
+    /// Takes what all workers of this process have done by now, and hears soon what they do next.
+    /// Returns `true` if there was anything, and then the caller lets the core carry out what follows.
     pub(super) fn drain_locals(&mut self) -> bool {
         if self.locals == 0 {
             return false;
         }
+        for local in self
+            .attachments
+            .values()
+            .filter_map(|one| one.local.as_ref())
+        {
+            local.queue.set_telling(Telling::Soon);
+        }
+        // As in `LocalQueue::ask_at_once`: the boards are looked at after this.
+        fence(Ordering::SeqCst);
         let has_news = |(holder, attachment): (HolderId, &Attachment)| {
             let local = attachment.local.as_ref();
             local
@@ -49,6 +54,20 @@ impl Core {
             self.drain_local(*holder);
         }
         !holders.is_empty()
+    }
+
+    /// Says that a caller comes by again soon, so that this worker of this process need not tell what
+    /// it does until then; unless somebody sleeps who waits for it.
+    pub(super) fn hear_late(&mut self, holder: HolderId) {
+        if self.joiners == 0
+            && self.putters == 0
+            && let Some(local) = self
+                .attachments
+                .get(holder)
+                .and_then(|one| one.local.as_ref())
+        {
+            local.queue.set_telling(Telling::Late);
+        }
     }
 
     /// Lets a worker of this process tell what it does next, because it has told nothing for a while
@@ -69,6 +88,20 @@ impl Broker {
     /// each by itself: each is reported, or may be another supervisor's by now.
     pub(crate) fn is_asked(&self) -> bool {
         self.reports_items.load(Ordering::Relaxed) || self.is_shared()
+    }
+
+    /// Takes what a worker of this process has done, which calls this itself. `is_alone` says that no
+    /// caller came by when it had nothing to do any more.
+    pub(crate) fn hear(&self, holder: HolderId, is_alone: bool) {
+        self.with(|core| {
+            core.drain_local(holder);
+            let attachment = core.attachments.get(holder);
+            if let Some(local) = attachment.and_then(|one| one.local.as_ref())
+                && (is_alone || local.queue.telling() == Telling::AtOnce)
+            {
+                local.queue.set_telling(Telling::Soon);
+            }
+        });
     }
 
     /// Ends a delivery of a worker of this process, after those that it stored on its board.

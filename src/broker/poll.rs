@@ -178,7 +178,10 @@ impl Core {
         if is_worth_reading {
             let eyes = self.eyes();
             self.comes_by = true;
-            eyes.iter().for_each(|eye| self.drain_or_end(eye.holder));
+            for eye in &eyes {
+                self.drain_or_end(eye.holder);
+                self.hear_late(eye.holder);
+            }
             self.comes_by = false;
         }
         if is_worth_reading || self.dispatcher.ledger.has_takers() {
@@ -215,6 +218,11 @@ impl Broker {
     /// Looks for news of workers before the caller sleeps. News is carried out, and the caller
     /// checks if it was what it waits for.
     pub(super) fn poll<'a>(&'a self, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        let mut core = core;
+        if core.drain_locals() {
+            core.pump();
+            return core;
+        }
         if !core.may_poll() {
             return core;
         }
@@ -229,6 +237,7 @@ impl Broker {
         let mut core = self.lock();
         with_guard(&mut core, |core| {
             // Each is to wake its reader again, and is looked at once more after that.
+            core.drain_locals();
             eyes.iter().for_each(|eye| core.drain_or_end(eye.holder));
         });
         self.is_polling.store(false, Ordering::Release);

@@ -48,8 +48,8 @@ struct Words {
     /// A [`Telling`].
     telling: AtomicU8,
     may_poll: AtomicBool,
-    /// True if items waited when this worker was last given some.
-    is_more: AtomicBool,
+    /// The number of items that waited when this worker was last given some.
+    left_waiting: AtomicUsize,
     is_stopping: AtomicBool,
 }
 
@@ -118,8 +118,9 @@ impl LocalQueue {
         self.words.may_poll.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_more(&self) -> bool {
-        self.words.is_more.load(Ordering::Relaxed)
+    /// Returns the number of items that waited when this worker was last given some.
+    pub(crate) fn left_waiting(&self) -> usize {
+        self.words.left_waiting.load(Ordering::Relaxed)
     }
 
     pub(crate) fn seen(&self) -> u64 {
@@ -154,8 +155,8 @@ impl LocalQueue {
         fence(Ordering::SeqCst);
     }
 
-    pub(crate) fn set_more(&self, is_more: bool) {
-        self.words.is_more.store(is_more, Ordering::Relaxed);
+    pub(crate) fn set_left_waiting(&self, items: usize) {
+        self.words.left_waiting.store(items, Ordering::Relaxed);
     }
 
     /// Counts a delivery that the worker settled otherwise than by the board.

@@ -23,6 +23,13 @@ const EARLY: u64 = 16;
 /// turns need no lock on this one.
 const GLANCE: Duration = Duration::from_micros(2);
 
+/// The longest time for which a worker sleeps with something untold while a caller comes by often. It
+/// is woken when the caller comes, and nobody else waits.
+const LINGER: Duration = Duration::from_millis(1);
+
+/// The number of waiting items that are worth the lock even while a caller comes by often.
+const MANY: usize = 256;
+
 /// The number of payloads that are dropped in one go. Their memory's counts are the producer's, too,
 /// and go from one processor to the other each time.
 const SPENT_MAX: usize = 64;
@@ -97,14 +104,13 @@ impl LocalWorker {
             Telling::Soon => service >= LONG || (unseen >= EARLY && unseen >= left && left > 0),
         };
         if is_to_tell {
-            self.tell();
+            self.tell(false);
         }
     }
 
     /// Lets the broker see what was done, and gets more if there is more.
-    fn tell(&mut self) {
-        // It fails for the records of worker processes only.
-        let _ = self.broker.drain(self.holder);
+    fn tell(&mut self, is_alone: bool) {
+        self.broker.hear(self.holder, is_alone);
         self.watch.stop();
     }
 
@@ -113,25 +119,42 @@ impl LocalWorker {
     pub(super) fn come_to_rest(&mut self) -> bool {
         self.watch.stop();
         self.spent.clear();
-        if self.stored > self.queue.seen() {
-            self.tell();
+        if self.has_untold() {
+            self.tell(true);
         }
         self.queue.has_news()
     }
 
-    /// Does the same, but looks for a little while first if a caller comes by, and after that if
-    /// more comes.
-    pub(super) fn poll_to_rest(&mut self) -> bool {
-        let glance = match self.queue.telling() {
-            _ if !self.queue.may_poll() || self.queue.is_more() => Duration::ZERO,
-            Telling::AtOnce => Duration::ZERO,
-            Telling::Soon => GLANCE,
-            Telling::Late => POLL,
-        };
+    fn has_untold(&self) -> bool {
+        self.stored > self.queue.seen()
+    }
+
+    /// Does the same for a thread, which first waits a little for a caller that comes by, and after
+    /// that looks if more comes.
+    pub(super) fn linger(&mut self) -> bool {
         self.watch.stop();
-        if !glance.is_zero() && poll_for(glance, || self.queue.has_news()) {
-            return true;
+        let may_poll = self.queue.may_poll();
+        if self.has_untold() {
+            let waiting = self.queue.left_waiting();
+            let comes = match (self.queue.telling(), may_poll) {
+                (Telling::Soon, true) if waiting == 0 => poll_for(GLANCE, || self.queue.has_news()),
+                (Telling::Late, true) if waiting < MANY => poll_for(POLL, || self.queue.has_news()),
+                (Telling::Late, false) if waiting < MANY => self.sleep(Some(LINGER)),
+                (Telling::AtOnce | Telling::Soon | Telling::Late, _) => false,
+            };
+            if comes {
+                return true;
+            }
         }
-        self.come_to_rest() || (self.queue.may_poll() && poll_for(POLL, || self.queue.has_news()))
+        self.come_to_rest() || (may_poll && poll_for(POLL, || self.queue.has_news()))
+    }
+
+    /// Sleeps until there is something to do, or the time is over. Returns `true` if there is.
+    pub(super) fn sleep(&self, time: Option<Duration>) -> bool {
+        let ticket = self.queue.doorbell().want();
+        if !self.queue.has_news() {
+            self.queue.doorbell().sleep(ticket, time);
+        }
+        self.queue.has_news()
     }
 }

@@ -214,11 +214,8 @@ fn serve(mut worker: LocalWorker, run: &impl Fn(&[u8], Wanted) -> Outcome<Payloa
         if worker.queue.is_stopping() {
             return;
         }
-        if !worker.poll_to_rest() {
-            let ticket = worker.queue.doorbell().want();
-            if !worker.queue.has_news() {
-                worker.queue.doorbell().sleep(ticket, None);
-            }
+        if !worker.linger() {
+            worker.sleep(None);
         }
     }
 }

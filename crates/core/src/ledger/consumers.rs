@@ -124,6 +124,8 @@ pub(super) struct Consumers {
     holders: SlotMap<HolderId, Holder>,
     /// Workers that became idle, longest idle first. Some of them may no longer be idle.
     idle_line: VecDeque<HolderId>,
+    /// The last worker that became idle after tiny items. It is most likely still awake.
+    recent: Option<HolderId>,
     /// Busy workers that acknowledged something since their last refill.
     refill_line: VecDeque<HolderId>,
     /// The holder that is being served, and the number of items that it still gets in this turn.
@@ -325,6 +327,9 @@ impl Consumers {
             self.worn_line.push_back(id);
         }
         if holder.is_idle() {
+            if holder.credit.is_some_and(|credit| credit.is_fast()) {
+                self.recent = Some(id);
+            }
             if !holder.is_in_idle_line {
                 holder.is_in_idle_line = true;
                 self.idle_line.push_back(id);
@@ -374,7 +379,7 @@ impl Consumers {
         }
         let share = waiting.div_ceil(self.tally.workers.max(1));
         let idle = match self.is_worth_waking(waiting) {
-            true => self.next_idle(),
+            true => self.next_recent(waiting).or_else(|| self.next_idle()),
             false => None,
         };
         let id = idle.or_else(|| self.next_refill(weight))?;
@@ -414,6 +419,15 @@ impl Consumers {
     /// Ends the turn, because nothing waits any more: the next holder is chosen afresh.
     pub(super) fn end_turn(&mut self) {
         self.turn = None;
+    }
+
+    /// Takes the worker that was busy with tiny items until just now, for the same reason for which
+    /// no other one is woken while it is busy.
+    fn next_recent(&mut self, waiting: usize) -> Option<HolderId> {
+        let id = self.recent.take()?;
+        let holder = self.holders.get(id)?;
+        // It keeps its place in the line of idle ones, and is skipped there while it is busy.
+        (waiting < WORTH_WAKING && holder.is_idle()).then_some(id)
     }
 
     fn next_idle(&mut self) -> Option<HolderId> {
