@@ -69,7 +69,7 @@ fn join(queue: &JoinableQueue<u64>) -> (u64, u64) {
 
 /// Lets workers do tiny items, so that they get others in advance.
 fn warm(queue: &JoinableQueue<u64>) {
-    put(queue, [TINY; WARMING as usize]);
+    put(queue, (0..WARMING).map(|_| TINY));
     join(queue);
 }
 
@@ -173,8 +173,6 @@ fn an_item_that_is_cancelled_before_it_is_begun_is_never_begun() {
     warm(&queue);
     give_in_advance(&queue, &gate, &[2, 3, 4]);
     gate.await_begun(2);
-    let id = queue.raw_dead_letters().unwrap().len();
-    assert_eq!(id, 0);
     // The numbers of items follow each other: 1 is the first after those that warmed.
     assert!(queue.cancel(dishrack::ItemId(WARMING + 3)).unwrap());
     gate.open();
