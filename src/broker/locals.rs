@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::Broker;
 use super::core::{Attachment, Core};
 use crate::error::Kind;
-use crate::link::local::Telling;
 use crate::payload::Payload;
 use dishrack_core::ledger::{HolderId, Outcome, Token};
 
@@ -22,6 +21,7 @@ impl Core {
         let Some((through, service)) = local.advance() else {
             return false;
         };
+        local.queue.end_asking();
         self.awaits_locals = true;
         let ledger = &mut self.dispatcher.ledger;
         ledger.handle_done_through(holder, through, service);
@@ -39,7 +39,7 @@ impl Core {
             .values()
             .filter_map(|one| one.local.as_ref())
         {
-            local.queue.set_telling(Telling::Soon);
+            local.queue.set_late(false);
         }
         // As in `LocalQueue::ask_at_once`: the boards are looked at after this.
         fence(Ordering::SeqCst);
@@ -66,7 +66,7 @@ impl Core {
                 .get(holder)
                 .and_then(|one| one.local.as_ref())
         {
-            local.queue.set_telling(Telling::Late);
+            local.queue.set_late(true);
         }
     }
 
@@ -96,10 +96,11 @@ impl Broker {
         self.with(|core| {
             core.drain_local(holder);
             let attachment = core.attachments.get(holder);
-            if let Some(local) = attachment.and_then(|one| one.local.as_ref())
-                && (is_alone || local.queue.telling() == Telling::AtOnce)
-            {
-                local.queue.set_telling(Telling::Soon);
+            if let Some(local) = attachment.and_then(|one| one.local.as_ref()) {
+                local.queue.end_asking();
+                if is_alone {
+                    local.queue.set_late(false);
+                }
             }
         });
     }

@@ -12,7 +12,7 @@ use parking_lot::MutexGuard;
 
 use super::core::{Attachment, Core};
 use super::{Broker, with_guard};
-use crate::link::local::{LocalQueue, Telling};
+use crate::link::local::LocalQueue;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::scoreboard::Scoreboard;
 use crate::sys::poll::poll_until;
@@ -65,7 +65,7 @@ impl Eye {
     fn silence(&self) {
         match &self.written {
             Written::Elsewhere(ring_pair) => ring_pair.up_doorbell().silence(),
-            Written::Here(queue) => queue.set_telling(Telling::Late),
+            Written::Here(queue) => queue.set_late(true),
         }
     }
 }

@@ -45,7 +45,7 @@ struct Waiting {
 struct Words {
     /// The last acknowledgement that was seen.
     seen: AtomicU64,
-    /// A [`Telling`].
+    /// 0: [`Telling::Soon`], 1: `Late`, 2: `AtOnce`.
     telling: AtomicU8,
     may_poll: AtomicBool,
     /// The number of items that waited when this worker was last given some.
@@ -132,6 +132,10 @@ impl LocalQueue {
         // Either this side sees what is asked of it, or the other one sees what this one stored
         // before. Paired with `ask_at_once`.
         fence(Ordering::SeqCst);
+        self.asked()
+    }
+
+    fn asked(&self) -> Telling {
         match self.words.telling.load(Ordering::Relaxed) {
             0 => Telling::Soon,
             1 => Telling::Late,
@@ -139,20 +143,25 @@ impl LocalQueue {
         }
     }
 
-    /// Says when the worker is to tell what it has done.
-    pub(crate) fn set_telling(&self, telling: Telling) {
-        let word = match telling {
-            Telling::Soon => 0,
-            Telling::Late => 1,
-            Telling::AtOnce => 2,
-        };
-        self.words.telling.store(word, Ordering::Relaxed);
+    /// Says if the caller comes by again soon, and so hears late of what is done. A worker that was
+    /// asked to tell at once does so all the same, because nobody may look again before it does.
+    pub(crate) fn set_late(&self, is_late: bool) {
+        if self.asked() != Telling::AtOnce {
+            self.words.telling.store(is_late.into(), Ordering::Relaxed);
+        }
     }
 
     /// Asks the worker to tell at once. The caller must look at the board once more after this.
     pub(crate) fn ask_at_once(&self) {
-        self.set_telling(Telling::AtOnce);
+        self.words.telling.store(2, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+    }
+
+    /// Notes that the worker has told, or was read.
+    pub(crate) fn end_asking(&self) {
+        if self.asked() == Telling::AtOnce {
+            self.words.telling.store(0, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn set_left_waiting(&self, items: usize) {
