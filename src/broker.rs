@@ -14,6 +14,7 @@ pub(crate) mod current;
 mod doorbells;
 mod ends;
 mod gets_many;
+mod locals;
 mod poll;
 mod puts;
 mod puts_many;
@@ -79,6 +80,8 @@ pub(crate) struct Broker {
     /// True if there are worker processes, or will be: large items are put where they can read
     /// them.
     shares_memory: AtomicBool,
+    /// True if an observer wants the events of single items.
+    reports_items: AtomicBool,
     /// True while a thread polls; one at a time does.
     is_polling: AtomicBool,
     /// The stream that has the items, if several supervisors share them.
@@ -141,6 +144,7 @@ impl Broker {
             storage,
             committer: OnceLock::new(),
             shares_memory: AtomicBool::new(false),
+            reports_items: AtomicBool::new(false),
             is_polling: AtomicBool::new(false),
             stream: OnceLock::new(),
         })
@@ -148,6 +152,15 @@ impl Broker {
 
     fn lock(&self) -> MutexGuard<'_, Core> {
         lock(&self.core)
+    }
+
+    /// Takes the lock, and sees what workers of this process have done by now.
+    fn lock_seeing(&self) -> MutexGuard<'_, Core> {
+        let mut core = self.lock();
+        if core.drain_locals() {
+            core.pump();
+        }
+        core
     }
 
     /// Takes the lock, runs `act`, and carries out what follows from it.
@@ -229,7 +242,7 @@ impl Broker {
         let question = self.begin_refresh();
         loop {
             self.drive_inline();
-            let mut core = self.lock();
+            let mut core = self.lock_seeing();
             if let Some(end) = core.join_state(question) {
                 fail::point("join: end");
                 return end;
@@ -391,6 +404,8 @@ impl Broker {
     }
 
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
+        let wants_items = observer.wants_items();
+        self.reports_items.store(wants_items, Ordering::Relaxed);
         let mut core = self.lock();
         core.emitter.set_observer(observer);
         core.tell_unheard();
@@ -425,7 +440,7 @@ impl Broker {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        self.lock().dispatcher.ledger.counts()
+        self.lock_seeing().dispatcher.ledger.counts()
     }
 
     /// Returns the places of all accepted items, here and elsewhere.
@@ -443,7 +458,7 @@ impl Broker {
             // If the stream cannot be asked, the known state must do.
             let _ = self.refresh();
         }
-        self.lock().state()
+        self.lock_seeing().state()
     }
 
     /// Looks at the core without changing it.
@@ -461,7 +476,7 @@ impl Broker {
         let (mut has_polled, mut recheck) = (false, Recheck::begin());
         loop {
             self.drive_inline();
-            let mut core = self.lock();
+            let mut core = self.lock_seeing();
             let arrived = core.mailbox(mailbox)?;
             core.take_outcomes(mailbox, into);
             if !into.is_empty() {

@@ -6,3 +6,4 @@ pub(crate) mod attempt;
 pub(crate) mod copies;
 pub(crate) mod held;
 pub(crate) mod lending;
+pub(crate) mod stopwatch;

@@ -6,6 +6,7 @@
 //! held and a stopped worker must not stop others.
 
 pub(crate) mod inline;
+pub(crate) mod local;
 pub(crate) mod process;
 #[cfg(feature = "tasks")]
 pub(crate) mod task;
@@ -23,15 +24,18 @@ pub(crate) struct Job {
     pub(crate) token: Token,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
+    /// True if somebody waits for its outcome.
+    pub(crate) is_awaited: bool,
     pub(crate) body: Payload,
 }
 
 impl Job {
-    pub(crate) fn new(handed: &Handed, payload: &Payload) -> Self {
+    pub(crate) fn new(handed: &Handed, payload: &Payload, is_awaited: bool) -> Self {
         Job {
             token: handed.token,
             id: handed.id,
             attempt: handed.attempt,
+            is_awaited,
             body: payload.clone(),
         }
     }
@@ -50,11 +54,19 @@ pub(crate) trait Link: Send + fmt::Debug {
     /// Asks the worker to finish what it has started, give the rest back and end.
     fn ask_to_stop(&mut self);
 
-    /// Tells the worker that a delivery was cancelled and should not be begun.
-    fn revoke(&mut self, _handed: &Handed) {}
+    /// Tells the worker that a delivery was cancelled and should not be begun. Returns `true` if it
+    /// was not begun, and is not with the worker any more.
+    fn revoke(&mut self, _handed: &Handed) -> bool {
+        false
+    }
 
-    /// Takes back what the worker has not begun, because its present item takes long.
+    /// Asks for what the worker has not begun, because its present item takes long.
     fn take_back(&mut self) {}
+
+    /// Takes back at once what the worker has not begun, where that can be done without asking it.
+    fn recall(&mut self) -> Vec<Token> {
+        Vec::new()
+    }
 
     /// Sends the batch. `may_poll` is true if there are processors enough for the worker to poll a
     /// little before it sleeps. An error means that the worker cannot be reached any more.
@@ -71,7 +83,7 @@ pub(crate) trait Link: Send + fmt::Debug {
     /// Releases that payload.
     fn release(&mut self, _ordinal: u64) {}
 
-    /// Returns the ordinal of the last delivery to a worker in another process.
+    /// Returns the ordinal of the last delivery.
     fn handed(&self) -> u64 {
         u64::MAX
     }

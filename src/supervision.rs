@@ -11,6 +11,7 @@ mod inline;
 mod jobserver;
 mod keeper;
 pub(crate) mod limits;
+mod local;
 mod map;
 mod notes;
 pub(crate) mod oom;

@@ -15,7 +15,6 @@ mod memory;
 mod orphan;
 pub(crate) mod roles;
 pub(crate) mod session;
-mod stopwatch;
 mod uplink;
 
 use std::fmt;

@@ -181,6 +181,9 @@ def throughput(workers):
         yield one(name, label, "rust", None, "ipc-channel", items, batch=batch)
     label = "threads and crossbeam-channel"
     yield one("crossbeam", label, "rust", None, "crossbeam", 3_000_000, ours="dishrack-threads")
+    label = "threads and crossbeam-channel, acknowledged by another"
+    more = dict(ours="dishrack-threads")
+    yield one("crossbeam-acks", label, "rust", None, "crossbeam-acks", 3_000_000, **more)
     yield one("redis", "Redis stream, pipelined", "redis", "streams.py", "redis", 50_000)
 
 
@@ -190,12 +193,14 @@ def round_trip():
         contenders = [
             ("dishrack", "dishrack", "rust", None),
             ("dishrack-threads", "dishrack, threads", "rust", None),
+            ("crossbeam", "threads and a pair of crossbeam-channels", "rust", None),
             ("joinable-queue", "multiprocessing.JoinableQueue", "python", "joinable.py"),
             ("ipc-channel", "raw ipc-channel", "rust", None),
             ("ipc-channel-polling", "raw ipc-channel, polling", "rust", None),
         ]
         for name, label, side, script in contenders:
-            more = dict(ours="dishrack" + suffix, **options)
+            ours = "dishrack-threads" if name == "crossbeam" else "dishrack"
+            more = dict(ours=ours + suffix, **options)
             yield case("round-trip", name + suffix, label + text, side, script, name, **more)
 
 
@@ -359,6 +364,10 @@ def targets(cpus):
         yield one("throughput", what, "dishrack", "ipc-channel-256", workers, at_least(0.6))
         what = "put_many and join / raw ipc-channel, batches of 256" + on
         yield one("throughput", what, "dishrack-many", "ipc-channel-256", workers, at_least(1))
+        what = "threads, put and join / crossbeam-channel, acknowledged by another" + on
+        yield one("throughput", what, "dishrack-threads", "crossbeam-acks", workers, at_least(0.7))
+    what = "threads, round trip / a pair of crossbeam-channels"
+    yield one("round-trip", what, "dishrack-threads", "crossbeam", 1, at_most(1.5))
     for suffix, text in (("", ""), ("-rested", ", after 1 ms")):
         ours, other = "dishrack" + suffix, "joinable-queue" + suffix
         what = "round trip / JoinableQueue" + text

@@ -8,6 +8,7 @@
 
 mod bare_commands;
 mod busy;
+mod channels;
 mod item;
 mod large;
 mod order;

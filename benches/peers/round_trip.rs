@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::channels::Channels;
 use crate::item::Maker;
 use crate::order::{Measured, Order};
 use crate::pool::{Warm, how};
@@ -12,6 +13,7 @@ pub(crate) fn measure(order: &Order) -> Measured {
     let mut times = match order.contender.as_str() {
         "ipc-channel" => ipc_channel(order, &maker, false),
         "ipc-channel-polling" => ipc_channel(order, &maker, true),
+        "crossbeam" => crossbeam(order, &maker),
         _ => dishrack(order, &maker),
     };
     times.sort_unstable();
@@ -26,6 +28,11 @@ fn dishrack(order: &Order, maker: &Maker) -> Vec<Duration> {
     let how = how(&order.contender, order.workers).unwrap_or_else(|| order.unknown());
     let mut warm = Warm::start(how, order.workers, order.bound, maker);
     round_trips(order, || warm.work(maker, 1))
+}
+
+fn crossbeam(order: &Order, maker: &Maker) -> Vec<Duration> {
+    let channels = Channels::start(order.workers, maker);
+    round_trips(order, || channels.work(maker, 1))
 }
 
 fn ipc_channel(order: &Order, maker: &Maker, polls: bool) -> Vec<Duration> {

@@ -14,6 +14,8 @@ const ALL: &[(&str, &str, usize, usize, usize)] = &[
     ("throughput", "dishrack-threads", 2, 500, 100),
     ("throughput", "ipc-channel", 2, 500, 100),
     ("throughput", "crossbeam", 2, 500, 100),
+    ("throughput", "crossbeam-acks", 2, 500, 100),
+    ("round-trip", "crossbeam", 1, 50, 100),
     ("round-trip", "dishrack", 1, 50, 100),
     ("round-trip", "dishrack-threads", 1, 50, 100),
     ("round-trip", "ipc-channel", 1, 50, 100),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use dishrack::{JoinableQueue, Supervisor};
 
+use crate::channels;
 use crate::item::{Item, Maker, look, weigh};
 use crate::order::{Measured, Order};
 use crate::pool::{Warm, await_ready, how};
@@ -24,6 +25,7 @@ pub(crate) fn measure(order: &Order) -> Measured {
         "dishrack-many" => put_many_and_join(order, &maker),
         "ipc-channel" => ipc_channel(order, &maker),
         "crossbeam" => crossbeam(order, &maker),
+        "crossbeam-acks" => channels::throughput(order, &maker),
         _ => put_and_join(order, &maker),
     };
     Measured::new("items/s", order.items as f64 / elapsed.as_secs_f64())

@@ -15,6 +15,7 @@ use super::results::Mailbox;
 use super::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
+use crate::link::local::LocalReader;
 use crate::link::process::Uplink;
 use crate::link::{Job, Link};
 use crate::observe::{Emitter, EventKind};
@@ -36,6 +37,8 @@ pub(crate) struct Attachment {
     pub(crate) link: Box<dyn Link>,
     /// The reader of a worker in another process; taken out while it is used.
     pub(crate) uplink: Option<Uplink>,
+    /// The reader of a worker in this process.
+    pub(crate) local: Option<LocalReader>,
     pub(crate) worker: Arc<str>,
     pub(crate) pid: u32,
     /// The end of what it wrote to stderr, if this process reads that.
@@ -98,6 +101,10 @@ pub(crate) struct Core {
     pub(super) puts_quiet: usize,
     /// Workers that items wait for, and their progress when that was noted.
     pub(super) relied_on: Vec<Reliance>,
+    /// The number of workers of this process that have a board.
+    pub(super) locals: usize,
+    /// True if one of them may have stored what nobody has been asked to look at.
+    pub(super) awaits_locals: bool,
     /// Workers that wrote more than was read in one go.
     pub(super) unread: Vec<HolderId>,
     pub(super) record: Vec<u8>,
@@ -145,6 +152,8 @@ impl Core {
             comes_by: false,
             puts_quiet: 0,
             relied_on: Vec::new(),
+            locals: 0,
+            awaits_locals: false,
             unread: Vec::new(),
             record: Vec::new(),
             unsent: VecDeque::new(),
@@ -250,7 +259,7 @@ impl Core {
             self.report_started(handed.token, None);
         }
         let envelope = self.dispatcher.ledger.payload(handed.token)?;
-        Some(Job::new(&handed, &envelope.body))
+        Some(Job::new(&handed, &envelope.body, true))
     }
 
     pub(super) fn end_of_gets(&self) -> Option<Kind> {
@@ -412,6 +421,7 @@ impl Core {
             worker: Arc::clone(&attachment.worker),
             pid: attachment.pid,
         });
+        self.locals += usize::from(attachment.local.is_some());
         self.attachments.insert(holder, attachment);
         holder
     }
@@ -422,6 +432,7 @@ impl Core {
             attachment.link.ask_to_stop();
             self.unsent.push_back(holder);
         }
+        self.recall(holder);
     }
 
     /// Notes that a write is durable, or cannot be. Returns the next one, if there is one.
@@ -498,6 +509,10 @@ impl Core {
                     overseer.faulty(why);
                 }
                 fail::point("deliver: sent");
+                if let Some(local) = &attachment.local {
+                    let left = self.dispatcher.ledger.ready();
+                    local.queue.set_left_waiting(left);
+                }
             }
         }
         self.ring();
@@ -509,6 +524,7 @@ impl Core {
         let Some(attachment) = self.attachments.get_mut(handed.holder) else {
             return;
         };
+        self.awaits_locals |= attachment.local.is_some();
         let mut failed = Vec::new();
         let mut deliver = |handed: &Handed, envelope: &mut Envelope| {
             fail::point("deliver: chosen");

@@ -30,6 +30,8 @@ impl Acknowledger for Broker {
 impl Core {
     /// Cancels an item. Returns `false` if there was nothing to cancel.
     pub(crate) fn cancel(&mut self, id: ItemId) -> bool {
+        // What a worker of this process has done is done.
+        self.drain_locals();
         let scene = Scene {
             ended: self.emitter.now_unix(),
             ..Scene::default()
@@ -55,12 +57,26 @@ impl Core {
             attachment.link.take_back();
             self.unsent.push_back(holder);
         }
+        self.recall(holder);
+    }
+
+    /// Takes back at once what a worker of this process has not begun.
+    pub(super) fn recall(&mut self, holder: HolderId) {
+        let attachment = self.attachments.get_mut(holder);
+        let tokens = attachment.map_or_else(Vec::new, |attachment| attachment.link.recall());
+        for token in tokens {
+            // It was not begun, so nobody has settled it.
+            let _ = self.settle(token, Duration::ZERO, Outcome::Returned);
+        }
     }
 
     /// Lets a worker stop its work on a delivery that is no longer its own.
     fn revoke(&mut self, handed: &Handed) {
         if let Some(attachment) = self.attachments.get_mut(handed.holder) {
-            attachment.link.revoke(handed);
+            if attachment.link.revoke(handed) {
+                self.dispatcher.ledger.handle_late_return(handed.token);
+                return;
+            }
             self.unsent.push_back(handed.holder);
         }
         self.revoked(handed.holder, handed.ordinal);
@@ -137,7 +153,8 @@ impl Core {
     ) -> usize {
         // Records from before its end count, even if its channel was given up.
         let _ = self.drain(holder);
-        self.attachments.remove(holder);
+        let gone = self.attachments.remove(holder);
+        self.locals -= usize::from(gone.is_some_and(|gone| gone.local.is_some()));
         let now = self.emitter.now();
         self.dispatcher.detach(holder, started, blame, now)
     }

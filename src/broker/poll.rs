@@ -1,4 +1,4 @@
-//! Looks for a while at what worker processes write, before a caller sleeps.
+//! Looks for a while at what workers write, before a caller sleeps.
 //!
 //! A caller that waits for the end of short items reads the workers' acknowledgements itself, from
 //! shared memory, so no worker has to wake a thread and no thread is switched. One caller at a time
@@ -10,24 +10,63 @@ use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
-use super::core::Core;
+use super::core::{Attachment, Core};
 use super::{Broker, with_guard};
+use crate::link::local::LocalQueue;
 use crate::protocol::ring_pair::RingPair;
+use crate::protocol::scoreboard::Scoreboard;
 use crate::sys::poll::poll_until;
 use dishrack_core::ledger::HolderId;
 
 /// A worker that holds deliveries.
 struct Eye {
     holder: HolderId,
-    ring_pair: Arc<RingPair>,
+    written: Written,
     /// The place up to which it was read.
     seen: (u64, u64),
 }
 
+/// The memory in which a worker writes what it has done.
+enum Written {
+    /// A worker process's.
+    Elsewhere(Arc<RingPair>),
+    /// That of a worker of this process.
+    Here(Arc<LocalQueue>),
+}
+
 impl Eye {
+    fn of(holder: HolderId, attachment: &Attachment) -> Option<Self> {
+        if let Some(local) = &attachment.local {
+            return Some(Eye {
+                holder,
+                written: Written::Here(Arc::clone(&local.queue)),
+                seen: local.position(),
+            });
+        }
+        let uplink = attachment.uplink.as_ref()?;
+        Some(Eye {
+            holder,
+            written: Written::Elsewhere(Arc::clone(&uplink.ring_pair)),
+            seen: uplink.position(),
+        })
+    }
+
     fn sees_news(&self) -> bool {
-        let written = self.ring_pair.up_published();
-        (written, self.ring_pair.board().through().0) != self.seen
+        let position = match &self.written {
+            Written::Elsewhere(ring_pair) => {
+                (ring_pair.up_published(), ring_pair.board().through().0)
+            }
+            Written::Here(queue) => queue.position(),
+        };
+        position != self.seen
+    }
+
+    /// Lets the worker wake nobody for what it writes from now on.
+    fn silence(&self) {
+        match &self.written {
+            Written::Elsewhere(ring_pair) => ring_pair.up_doorbell().silence(),
+            Written::Here(queue) => queue.set_late(true),
+        }
     }
 }
 
@@ -43,40 +82,80 @@ const RELIANCE: Duration = Duration::from_millis(2);
 pub(super) struct Reliance {
     holder: HolderId,
     progress: (u64, u64),
+    is_local: bool,
+}
+
+impl Attachment {
+    fn board(&self) -> Option<&Scoreboard> {
+        let local = self.local.as_ref().map(|local| local.queue.board());
+        local.or_else(|| Some(self.uplink.as_ref()?.ring_pair.board()))
+    }
+
+    /// Returns `true` if the worker has done a good part of its deliveries.
+    fn is_worth_reading(&self) -> bool {
+        let handed = self.link.handed();
+        let local = self.local.as_ref();
+        local.is_some_and(|local| local.is_worth_reading(handed))
+            || self
+                .uplink
+                .as_ref()
+                .is_some_and(|uplink| uplink.is_worth_reading(handed))
+    }
 }
 
 impl Core {
     /// Sets a time to check the workers that are relied on while items wait for them and another
     /// one is idle, because a worker that is at a long item, or is suspended, does not say so.
+    /// Workers of this process that have items in advance are looked at in any case, because what
+    /// they have done before a long item is only on their boards.
     pub(super) fn see_to_reliance(&mut self) {
-        if self.relied_on.is_empty() && self.dispatcher.ledger.is_relying() {
-            self.relied_on = self.workers_relied_on();
+        if !self.relied_on.is_empty() {
+            return;
+        }
+        let is_relying = self.dispatcher.ledger.is_relying();
+        if is_relying || (self.awaits_locals && self.dispatcher.ledger.is_ahead()) {
+            self.awaits_locals = false;
+            self.relied_on = self.workers_relied_on(is_relying);
             self.timer.set(RELIANCE);
         }
     }
 
-    fn workers_relied_on(&self) -> Vec<Reliance> {
+    /// Returns the workers that are relied on; all of them, or those of this process.
+    fn workers_relied_on(&self, all: bool) -> Vec<Reliance> {
         let attachments = self.attachments.iter();
-        let relied_on =
-            attachments.filter(|(holder, _)| self.dispatcher.ledger.is_relied_on(*holder));
+        let relied_on = attachments.filter(|(holder, attachment)| {
+            let is_meant = all || attachment.local.is_some();
+            is_meant && self.dispatcher.ledger.is_relied_on(*holder)
+        });
         relied_on
             .filter_map(|(holder, attachment)| {
-                let board = attachment.uplink.as_ref()?.ring_pair.board();
-                let progress = (board.progress().1, board.through().0);
-                Some(Reliance { holder, progress })
+                let board = attachment.board()?;
+                Some(Reliance {
+                    holder,
+                    progress: (board.progress().1, board.through().0),
+                    is_local: attachment.local.is_some(),
+                })
             })
             .collect()
     }
 
     /// Stops relying on workers that have made no progress since then.
     pub(super) fn check_relied_on(&mut self) {
-        let now = self.workers_relied_on();
+        self.drain_locals();
+        let is_relying = self.dispatcher.ledger.is_relying();
+        let now = self.workers_relied_on(true);
         for before in std::mem::take(&mut self.relied_on) {
             let is_same =
                 |one: &Reliance| one.holder == before.holder && one.progress == before.progress;
-            if now.iter().any(is_same)
-                && self.dispatcher.ledger.handle_slow(before.holder, RELIANCE)
-            {
+            if !now.iter().any(is_same) {
+                continue;
+            }
+            if before.is_local {
+                self.ask_local(before.holder);
+            }
+            // Where no other worker is idle, items are nowhere better off.
+            let is_in_the_way = is_relying || !before.is_local;
+            if is_in_the_way && self.dispatcher.ledger.handle_slow(before.holder, RELIANCE) {
                 self.take_back(before.holder);
             }
         }
@@ -101,7 +180,10 @@ impl Core {
         if is_worth_reading {
             let eyes = self.eyes();
             self.comes_by = true;
-            eyes.iter().for_each(|eye| self.drain_or_end(eye.holder));
+            for eye in &eyes {
+                self.drain_or_end(eye.holder);
+                self.hear_late(eye.holder);
+            }
             self.comes_by = false;
         }
         if is_worth_reading || self.dispatcher.ledger.has_takers() {
@@ -112,26 +194,15 @@ impl Core {
     /// Returns `true` if a worker has done a good part of its deliveries.
     fn has_news_worth_reading(&self) -> bool {
         let mut attachments = self.attachments.values();
-        attachments.any(|attachment| {
-            let handed = attachment.link.handed();
-            let uplink = attachment.uplink.as_ref();
-            uplink.is_some_and(|uplink| uplink.is_worth_reading(handed))
-        })
+        attachments.any(Attachment::is_worth_reading)
     }
 
-    /// Returns the worker processes that hold deliveries.
+    /// Returns the workers that hold deliveries and write what they have done.
     fn eyes(&self) -> Vec<Eye> {
         let attachments = self.attachments.iter();
         let busy = attachments.filter(|(holder, _)| self.dispatcher.ledger.held_by(*holder) > 0);
-        busy.filter_map(|(holder, attachment)| {
-            let uplink = attachment.uplink.as_ref()?;
-            Some(Eye {
-                holder,
-                ring_pair: Arc::clone(&uplink.ring_pair),
-                seen: uplink.position(),
-            })
-        })
-        .collect()
+        busy.filter_map(|(holder, attachment)| Eye::of(holder, attachment))
+            .collect()
     }
 
     /// Reads what a worker wrote; if that makes no sense, the worker is ended.
@@ -149,6 +220,11 @@ impl Broker {
     /// Looks for news of workers before the caller sleeps. News is carried out, and the caller
     /// checks if it was what it waits for.
     pub(super) fn poll<'a>(&'a self, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        let mut core = core;
+        if core.drain_locals() {
+            core.pump();
+            return core;
+        }
         if !core.may_poll() {
             return core;
         }
@@ -157,13 +233,13 @@ impl Broker {
             return core;
         }
         // No worker needs to wake a reader meanwhile.
-        eyes.iter()
-            .for_each(|eye| eye.ring_pair.up_doorbell().silence());
+        eyes.iter().for_each(Eye::silence);
         drop(core);
         poll_until(|| eyes.iter().any(Eye::sees_news));
         let mut core = self.lock();
         with_guard(&mut core, |core| {
             // Each is to wake its reader again, and is looked at once more after that.
+            core.drain_locals();
             eyes.iter().for_each(|eye| core.drain_or_end(eye.holder));
         });
         self.is_polling.store(false, Ordering::Release);

@@ -23,6 +23,7 @@ const RECORDS_MAX: usize = 8192;
 impl Core {
     /// Reads all that a worker has written. On an error the worker is ended.
     pub(super) fn drain(&mut self, holder: HolderId) -> Result<(), String> {
+        self.drain_local(holder);
         let attachment = self.attachments.get_mut(holder);
         let Some(mut uplink) = attachment.and_then(|attachment| attachment.uplink.take()) else {
             return Ok(());

@@ -33,8 +33,9 @@ impl InlineJobs {
 }
 
 impl Link for InlineLink {
-    fn deliver(&mut self, handed: &Handed, payload: &Payload, _is_awaited: bool) {
-        self.0.0.lock().push_back(Job::new(handed, payload));
+    fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
+        let job = Job::new(handed, payload, is_awaited);
+        self.0.0.lock().push_back(job);
     }
 
     fn ask_to_stop(&mut self) {}

@@ -154,11 +154,12 @@ impl Link for ProcessLink {
         self.answer(request, Answer::Item(given));
     }
 
-    fn revoke(&mut self, handed: &Handed) {
+    fn revoke(&mut self, handed: &Handed) -> bool {
         self.is_urgent = true;
         self.push(&Down::Revoke {
             ordinal: handed.ordinal,
         });
+        false
     }
 
     fn take_back(&mut self) {

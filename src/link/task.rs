@@ -1,98 +1,104 @@
-//! The link to an async task: batches over tokio's channel.
+//! The link to an async task, which is woken by tokio.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::local::{LocalLink, LocalQueue};
 use super::{Job, Link};
 use crate::payload::Payload;
 use dishrack_core::ledger::{Handed, Token};
 
-/// Cancelled deliveries that the task does not know of yet.
+/// What the two ends of a link share beside the queue.
 #[derive(Debug, Default)]
-struct Revoked {
-    tokens: Mutex<HashSet<Token>>,
+struct Signals {
+    /// Told when there is something for a task that sleeps.
+    arrived: Notify,
+    /// Deliveries that were cancelled after they were begun, and that the task does not know of yet.
+    revoked: Mutex<HashSet<Token>>,
     changed: Notify,
 }
 
-impl Revoked {
-    fn take(&self, token: Token) -> bool {
-        let mut tokens = self.tokens.lock();
-        tokens.remove(&token)
-    }
-}
-
-/// The supervisor's end. Credits bound what waits in the channel.
+/// The supervisor's end. Credits bound what waits in it.
 #[derive(Debug)]
 pub(crate) struct TaskLink {
-    sender: Option<UnboundedSender<Job>>,
-    is_stopping: Arc<AtomicBool>,
-    revoked: Arc<Revoked>,
+    local: LocalLink,
+    signals: Arc<Signals>,
 }
 
-/// The task's end.
+/// The task's end, beside the queue that it takes from.
 #[derive(Debug)]
-pub(crate) struct TaskJobs {
-    receiver: UnboundedReceiver<Job>,
-    is_stopping: Arc<AtomicBool>,
-    revoked: Arc<Revoked>,
+pub(crate) struct TaskSignals(Arc<Signals>);
+
+/// Makes a link, the queue that its task takes from, and what wakes the task.
+pub(crate) fn pair() -> (TaskLink, Arc<LocalQueue>, TaskSignals) {
+    let queue = LocalQueue::new();
+    let signals = Arc::<Signals>::default();
+    let link = TaskLink {
+        local: LocalLink::new(Arc::clone(&queue)),
+        signals: Arc::clone(&signals),
+    };
+    (link, queue, TaskSignals(signals))
 }
 
-pub(crate) fn pair() -> (TaskLink, TaskJobs) {
-    let (sender, receiver) = unbounded_channel();
-    let is_stopping = Arc::new(AtomicBool::new(false));
-    let revoked = Arc::<Revoked>::default();
-    let link = TaskLink {
-        sender: Some(sender),
-        is_stopping: Arc::clone(&is_stopping),
-        revoked: Arc::clone(&revoked),
-    };
-    let jobs = TaskJobs {
-        receiver,
-        is_stopping,
-        revoked,
-    };
-    (link, jobs)
+impl TaskLink {
+    fn wake_if(&self, is_wanted: bool) {
+        if is_wanted {
+            self.signals.arrived.notify_one();
+        }
+    }
 }
 
 impl Link for TaskLink {
-    fn deliver(&mut self, handed: &Handed, payload: &Payload, _is_awaited: bool) {
-        if let Some(sender) = &self.sender {
-            // The task drops its end only after a stop, when nothing is delivered any more.
-            let _ = sender.send(Job::new(handed, payload));
-        }
-    }
-
-    fn revoke(&mut self, handed: &Handed) {
-        self.revoked.tokens.lock().insert(handed.token);
-        self.revoked.changed.notify_one();
+    fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
+        self.local.push(Job::new(handed, payload, is_awaited));
     }
 
     fn ask_to_stop(&mut self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-        self.sender = None;
+        let is_wanted = self.local.ask_to_stop();
+        self.wake_if(is_wanted);
+    }
+
+    fn revoke(&mut self, handed: &Handed) -> bool {
+        if self.local.revoke(handed) {
+            return true;
+        }
+        self.signals.revoked.lock().insert(handed.token);
+        self.signals.changed.notify_one();
+        false
+    }
+
+    fn recall(&mut self) -> Vec<Token> {
+        self.local.recall()
+    }
+
+    fn flush(&mut self, may_poll: bool) -> Result<(), String> {
+        let is_wanted = self.local.flush(may_poll);
+        self.wake_if(is_wanted);
+        Ok(())
+    }
+
+    fn handed(&self) -> u64 {
+        self.local.handed()
     }
 }
 
-impl TaskJobs {
-    /// Returns the next job, and `true` if it must only be given back; `None` after the last.
-    pub(crate) async fn next(&mut self) -> Option<(Job, bool)> {
-        let job = self.receiver.recv().await?;
-        Some((job, self.is_stopping.load(Ordering::Relaxed)))
+impl TaskSignals {
+    /// Waits until the doorbell of the queue is taken, which the caller has wanted.
+    pub(crate) async fn arrived(&self) {
+        self.0.arrived.notified().await;
     }
 
     pub(crate) async fn revoked(&self, token: Token) {
-        while !self.revoked.take(token) {
-            self.revoked.changed.notified().await;
+        while !self.forget(token) {
+            self.0.changed.notified().await;
         }
     }
 
-    /// Forgets a delivery that has ended, cancelled or not.
-    pub(crate) fn forget(&self, token: Token) {
-        self.revoked.take(token);
+    /// Forgets a delivery that has ended. Returns `true` if it was cancelled meanwhile.
+    pub(crate) fn forget(&self, token: Token) -> bool {
+        self.0.revoked.lock().remove(&token)
     }
 }

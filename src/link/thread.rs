@@ -1,76 +1,63 @@
-//! The link to a worker thread of this process: batches over a channel.
+//! The link to a worker thread of this process, which sleeps on its doorbell.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
+use super::local::{LocalLink, LocalQueue};
 use super::{Job, Link};
 use crate::payload::Payload;
-use dishrack_core::ledger::Handed;
+use dishrack_core::ledger::{Handed, Token};
 
-/// The supervisor's end. Credits bound what waits in the channel.
+/// The supervisor's end. Credits bound what waits in it.
 #[derive(Debug)]
 pub(crate) struct ThreadLink {
-    batch: Vec<Job>,
-    sender: Option<Sender<Vec<Job>>>,
-    is_stopping: Arc<AtomicBool>,
+    local: LocalLink,
+    queue: Arc<LocalQueue>,
 }
 
-/// The worker's end.
-#[derive(Debug)]
-pub(crate) struct ThreadJobs {
-    receiver: Receiver<Vec<Job>>,
-    is_stopping: Arc<AtomicBool>,
-}
-
-pub(crate) fn pair() -> (ThreadLink, ThreadJobs) {
-    let (sender, receiver) = unbounded();
-    let is_stopping = Arc::new(AtomicBool::new(false));
+/// Makes a link, and the queue that its worker takes from.
+pub(crate) fn pair() -> (ThreadLink, Arc<LocalQueue>) {
+    let queue = LocalQueue::new();
     let link = ThreadLink {
-        batch: Vec::new(),
-        sender: Some(sender),
-        is_stopping: Arc::clone(&is_stopping),
+        local: LocalLink::new(Arc::clone(&queue)),
+        queue: Arc::clone(&queue),
     };
-    let jobs = ThreadJobs {
-        receiver,
-        is_stopping,
-    };
-    (link, jobs)
+    (link, queue)
+}
+
+impl ThreadLink {
+    fn wake_if(&self, is_wanted: bool) {
+        if is_wanted {
+            self.queue.doorbell().wake();
+        }
+    }
 }
 
 impl Link for ThreadLink {
-    fn deliver(&mut self, handed: &Handed, payload: &Payload, _is_awaited: bool) {
-        self.batch.push(Job::new(handed, payload));
+    fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
+        self.local.push(Job::new(handed, payload, is_awaited));
     }
 
     fn ask_to_stop(&mut self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-        // It never fails.
-        let _ = self.flush(false);
-        self.sender = None;
+        let is_wanted = self.local.ask_to_stop();
+        self.wake_if(is_wanted);
     }
 
-    fn flush(&mut self, _may_poll: bool) -> Result<(), String> {
-        if let Some(sender) = &self.sender
-            && !self.batch.is_empty()
-        {
-            // The worker drops its end only after a stop, when nothing is delivered any more.
-            let _ = sender.send(std::mem::take(&mut self.batch));
-        }
+    /// A thread goes on to the end of what it has begun.
+    fn revoke(&mut self, handed: &Handed) -> bool {
+        self.local.revoke(handed)
+    }
+
+    fn recall(&mut self) -> Vec<Token> {
+        self.local.recall()
+    }
+
+    fn flush(&mut self, may_poll: bool) -> Result<(), String> {
+        let is_wanted = self.local.flush(may_poll);
+        self.wake_if(is_wanted);
         Ok(())
     }
-}
 
-impl ThreadJobs {
-    /// Runs each job; after a stop the rest goes to `give_back`.
-    pub(crate) fn run(self, mut run: impl FnMut(Job), mut give_back: impl FnMut(Job)) {
-        for job in self.receiver.iter().flatten() {
-            if self.is_stopping.load(Ordering::Relaxed) {
-                give_back(job);
-            } else {
-                run(job);
-            }
-        }
+    fn handed(&self) -> u64 {
+        self.local.handed()
     }
 }

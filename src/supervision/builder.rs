@@ -223,7 +223,7 @@ impl Builder {
         self
     }
 
-    /// Makes idle threads sleep at once. Otherwise a worker process that has run out of items, and
+    /// Makes idle threads sleep at once. Otherwise a worker process or thread that has run out of items, and
     /// a caller that waits for its workers, poll for 20 microseconds while a processor is free.
     /// That saves a wake-up of some 50 microseconds, and costs processor time that others may need.
     #[must_use]

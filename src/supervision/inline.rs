@@ -11,6 +11,7 @@ use super::{Pool, WorkerInfo};
 use crate::broker::current;
 use crate::broker::{Attachment, Broker, Core, Inline};
 use crate::error::Kind;
+use crate::handler::attempt::Wanted;
 use crate::handler::{copies, held};
 use crate::link::inline;
 use crate::payload::Payload;
@@ -27,7 +28,7 @@ impl InlinePool {
     pub(super) fn of_handler(
         broker: &Arc<Broker>,
         item_type: &'static str,
-        run: impl Fn(&[u8]) -> Outcome<Payload> + Send + Sync + 'static,
+        run: impl Fn(&[u8], Wanted) -> Outcome<Payload> + Send + Sync + 'static,
     ) -> Result<Self, Kind> {
         let (link, jobs) = inline::pair();
         let (weak, is_stopped) = (Arc::downgrade(broker), Arc::new(AtomicBool::new(false)));
@@ -45,7 +46,7 @@ impl InlinePool {
                 }
                 let began = Instant::now();
                 current::set(Arc::clone(&broker), item_type);
-                let outcome = run(&job.body);
+                let outcome = run(&job.body, Wanted::Here);
                 current::clear();
                 // The token is stale if the item was cancelled meanwhile.
                 let _ = broker.settle(job.token, began.elapsed(), outcome);
@@ -60,6 +61,7 @@ impl InlinePool {
         let thread = std::thread::current();
         let attachment = Attachment {
             uplink: None,
+            local: None,
             link: Box::new(link),
             worker: thread.name().unwrap_or("inline").into(),
             pid: std::process::id(),

@@ -8,13 +8,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::LocalSet;
 
+use super::local::LocalWorker;
 use super::threads::{LoopLife, Next, PoolState, ThreadPlan, ThreadPool, begin};
 use super::{Pool, WorkerInfo};
 use crate::broker::Broker;
@@ -22,7 +23,8 @@ use crate::broker::current;
 use crate::error::Kind;
 use crate::handler::attempt::{Wanted, decode, encode, message_of};
 use crate::handler::copies;
-use crate::link::task::{self, TaskJobs};
+use crate::link::Job;
+use crate::link::task::{self, TaskSignals};
 use crate::payload::Payload;
 use dishrack_core::ledger::{Cause, Credit, Outcome, Started};
 
@@ -48,19 +50,20 @@ impl TaskPool {
         let (pool, shared, alive) = begin(plan, broker);
         let mut workers = Vec::new();
         for name in &plan.names {
-            let (link, jobs) = task::pair();
-            let holder = shared.attach(name, Box::new(link), credit);
-            workers.push((jobs, holder));
+            let (link, queue, signals) = task::pair();
+            let holder = shared.attach(name, Box::new(link), &queue, credit);
+            let worker = LocalWorker::new(Arc::clone(broker), holder, queue);
+            workers.push((worker, signals, holder));
         }
         let handler = Arc::new(handler);
         let last = alive.clone();
         run_on_one_thread(&pool, last, move |tasks| {
             current::set(Arc::clone(&shared.broker), type_name::<T>());
-            for (jobs, holder) in workers {
+            for (worker, signals, holder) in workers {
                 let (shared, handler, alive) =
                     (Arc::clone(&shared), Arc::clone(&handler), alive.clone());
                 tasks.spawn_local(async move {
-                    serve(&shared.broker, jobs, time_limit, &*handler).await;
+                    serve(worker, &signals, time_limit, &*handler).await;
                     shared.broker.detach(holder, Started::default(), None);
                     shared.one_ended("they were stopped", false);
                     drop(alive);
@@ -152,8 +155,8 @@ fn spawn_thread(
 }
 
 async fn serve<T, R, E, F, Fut>(
-    broker: &Broker,
-    mut jobs: TaskJobs,
+    mut worker: LocalWorker,
+    signals: &TaskSignals,
     time_limit: Option<Duration>,
     handler: &F,
 ) where
@@ -163,24 +166,19 @@ async fn serve<T, R, E, F, Fut>(
     R: Serialize,
     E: Display + 'static,
 {
-    while let Some((job, is_given_back)) = jobs.next().await {
-        if is_given_back {
-            let _ = broker.settle(job.token, Duration::ZERO, Outcome::Returned);
-            continue;
-        }
-        if !broker.begin(job.token) {
-            jobs.forget(job.token);
-            continue;
-        }
-        let began = Instant::now();
-        let revoked = jobs.revoked(job.token);
+    while let Some(job) = next(&mut worker, signals).await {
+        let revoked = signals.revoked(job.token);
+        let wanted = match job.is_awaited {
+            true => Wanted::Here,
+            false => Wanted::Not,
+        };
         let outcome = match decode(&job.body) {
             // It is dropped where it waits when its time is over or it was cancelled.
             Ok(item) => {
                 first_of(
                     within(
                         time_limit,
-                        catch(async { encode(handler(item).await, Wanted::Here) }),
+                        catch(async { encode(handler(item).await, wanted) }),
                     ),
                     async {
                         revoked.await;
@@ -191,9 +189,29 @@ async fn serve<T, R, E, F, Fut>(
             }
             Err(cause) => Outcome::failed(cause),
         };
-        // The token is stale if the item was cancelled.
-        let _ = broker.settle(job.token, began.elapsed(), outcome);
-        jobs.forget(job.token);
+        let token = job.token;
+        worker.end(job, outcome);
+        signals.forget(token);
+    }
+}
+
+/// Begins the next delivery, when there is one; `None` when the worker is asked to stop. It does not
+/// poll, because other tasks of the thread may have something to do.
+async fn next(worker: &mut LocalWorker, signals: &TaskSignals) -> Option<Job> {
+    loop {
+        if let Some(job) = worker.begin_next() {
+            return Some(job);
+        }
+        if worker.queue.is_stopping() {
+            return None;
+        }
+        if !worker.come_to_rest() {
+            // The task is woken by another way than by the doorbell itself.
+            let _ = worker.queue.doorbell().want();
+            if !worker.queue.has_news() {
+                signals.arrived().await;
+            }
+        }
     }
 }
 

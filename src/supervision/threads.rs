@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
+use super::local::LocalWorker;
 use super::{Pool, WorkerInfo};
 use crate::broker::current;
 use crate::broker::{Attachment, Broker, Core};
 use crate::error::Kind;
+use crate::handler::attempt::Wanted;
 use crate::handler::{copies, held};
+use crate::link::local::{LocalQueue, LocalReader};
 use crate::link::thread;
 use crate::observe::EventKind;
 use crate::payload::Payload;
@@ -107,29 +110,19 @@ impl ThreadPool {
         broker: &Arc<Broker>,
         credit: Credit,
         item_type: &'static str,
-        run: impl Fn(&[u8]) -> Outcome<Payload> + Send + Sync + 'static,
+        run: impl Fn(&[u8], Wanted) -> Outcome<Payload> + Send + Sync + 'static,
     ) -> Result<Self, Kind> {
         let (pool, shared, alive) = begin(plan, broker);
         let run = Arc::new(run);
         for name in &plan.names {
-            let (link, jobs) = thread::pair();
-            let holder = shared.attach(name, Box::new(link), credit);
+            let (link, queue) = thread::pair();
+            let holder = shared.attach(name, Box::new(link), &queue, credit);
             let (shared, run, alive) = (Arc::clone(&shared), Arc::clone(&run), alive.clone());
             let body = move || {
                 let broker = &shared.broker;
                 current::set(Arc::clone(broker), item_type);
-                jobs.run(
-                    |job| {
-                        if !broker.begin(job.token) {
-                            return;
-                        }
-                        let began = Instant::now();
-                        let outcome = run(&job.body);
-                        // The token is stale if the item was cancelled meanwhile.
-                        let _ = broker.settle(job.token, began.elapsed(), outcome);
-                    },
-                    |job| drop(broker.settle(job.token, Duration::ZERO, Outcome::Returned)),
-                );
+                let worker = LocalWorker::new(Arc::clone(broker), holder, queue);
+                serve(worker, &*run);
                 current::clear();
                 broker.detach(holder, Started::default(), None);
                 shared.one_ended("they were stopped", false);
@@ -207,22 +200,46 @@ impl ThreadPool {
     }
 }
 
+/// Runs the deliveries of a worker thread until it is asked to stop.
+fn serve(mut worker: LocalWorker, run: &impl Fn(&[u8], Wanted) -> Outcome<Payload>) {
+    loop {
+        while let Some(job) = worker.begin_next() {
+            let wanted = match job.is_awaited {
+                true => Wanted::Here,
+                false => Wanted::Not,
+            };
+            let outcome = run(&job.body, wanted);
+            worker.end(job, outcome);
+        }
+        if worker.queue.is_stopping() {
+            return;
+        }
+        if !worker.linger() {
+            worker.sleep(None);
+        }
+    }
+}
+
 impl PoolState {
     pub(super) fn attach(
         &self,
         name: &str,
         link: Box<dyn crate::link::Link>,
+        queue: &Arc<LocalQueue>,
         credit: Credit,
     ) -> HolderId {
         let attachment = Attachment {
             uplink: None,
+            local: Some(LocalReader::new(Arc::clone(queue))),
             link,
             worker: name.into(),
             pid: std::process::id(),
             stderr: None,
             overseer: None,
         };
-        let holder = self.broker.attach(attachment, Some(credit), u64::MAX);
+        let holder = self
+            .broker
+            .attach(attachment, Some(credit.seen()), u64::MAX);
         let mut holders = self.holders.lock();
         holders.push(holder);
         holder

@@ -94,6 +94,7 @@ impl Reception {
         let attachment = Attachment {
             link: Box::new(ProcessLink::new(ring_pair, downlink, socket)),
             uplink: Some(written),
+            local: None,
             worker,
             pid,
             stderr,

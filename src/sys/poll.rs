@@ -21,6 +21,11 @@ const KEPT: u32 = 2;
 
 /// Polls until `is_there` or the time is over. Returns `true` if it is there.
 pub(crate) fn poll_until(is_there: impl Fn() -> bool) -> bool {
+    poll_for(POLL, is_there)
+}
+
+/// Polls for another time than the usual one.
+pub(crate) fn poll_for(time: Duration, is_there: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     for round in 1.. {
         for _ in 0..LOOKS {
@@ -29,7 +34,7 @@ pub(crate) fn poll_until(is_there: impl Fn() -> bool) -> bool {
             }
             spin_loop();
         }
-        if began.elapsed() >= POLL {
+        if began.elapsed() >= time {
             break;
         }
         if round > KEPT {

@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 
 use super::current;
 use super::session::Session;
-use super::stopwatch::StopWatch;
 use crate::fail;
 use crate::handler::attempt::{Wanted, attempt};
 use crate::handler::lending::lending;
+use crate::handler::stopwatch::StopWatch;
 
 pub(super) fn run_handler<T, R, E, F>(session: &Arc<Session>, handler: &F)
 where

@@ -21,6 +21,7 @@ mod manual;
 mod pages;
 mod pictures;
 mod place;
+mod threads;
 mod tidy;
 
 fn main() {
@@ -39,6 +40,7 @@ fn main() {
         manual::trials(),
         pages::trials(),
         pictures::trials(),
+        threads::trials(),
         tidy::trials(),
         tidy::circles::trials(),
         tidy::layers::trials(),

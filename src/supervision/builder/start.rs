@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::broker::Broker;
 use crate::error::{Error, Kind};
-use crate::handler::attempt::{Wanted, attempt};
+use crate::handler::attempt::attempt;
 use crate::observe::EventKind;
 use crate::queue::JoinableQueue;
 use crate::supervision::inline::InlinePool;
@@ -47,7 +47,7 @@ impl Builder {
         let broker = Arc::clone(queue.broker()?);
         self.check_bounds()?;
         let credit = self.credit(&broker);
-        let run = move |body: &[u8]| attempt(&handler, body, Wanted::Here);
+        let run = move |body: &[u8], wanted| attempt(&handler, body, wanted);
         let pool: Box<dyn Pool> = match self.how {
             How::Processes(workers) => {
                 self.processes_of::<T, F>(workers, &broker, Some(credit), Restart::Permanent)?

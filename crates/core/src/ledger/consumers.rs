@@ -124,6 +124,8 @@ pub(super) struct Consumers {
     holders: SlotMap<HolderId, Holder>,
     /// Workers that became idle, longest idle first. Some of them may no longer be idle.
     idle_line: VecDeque<HolderId>,
+    /// The last worker that became idle after tiny items. It is most likely still awake.
+    recent: Option<HolderId>,
     /// Busy workers that acknowledged something since their last refill.
     refill_line: VecDeque<HolderId>,
     /// The holder that is being served, and the number of items that it still gets in this turn.
@@ -234,6 +236,11 @@ impl Consumers {
         is_busy_one || self.has_idle_taker(waiting)
     }
 
+    /// Returns `true` if a worker has items in advance that it was not asked to give back.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.tally.ahead > 0
+    }
+
     /// Returns `true` if items wait for a worker that is relied on, while another one is idle.
     pub(super) fn is_relying(&self, waiting: usize) -> bool {
         let waits = self.tally.ahead > 0 || (self.tally.fast > 0 && waiting > 0);
@@ -320,6 +327,9 @@ impl Consumers {
             self.worn_line.push_back(id);
         }
         if holder.is_idle() {
+            if holder.credit.is_some_and(|credit| credit.is_fast()) {
+                self.recent = Some(id);
+            }
             if !holder.is_in_idle_line {
                 holder.is_in_idle_line = true;
                 self.idle_line.push_back(id);
@@ -336,8 +346,13 @@ impl Consumers {
         if self.tally.idle == 0 || self.tally.hoarding == 0 {
             return None;
         }
+        // Those that would not wake another one would only come back.
+        let is_one = |holder: &Holder| {
+            let prefetched = usize::try_from(holder.prefetched()).unwrap_or(usize::MAX);
+            holder.is_hoarding() && self.is_worth_waking(prefetched)
+        };
         let mut holders = self.holders.iter();
-        let (id, _) = holders.find(|(_, holder)| holder.is_hoarding())?;
+        let (id, _) = holders.find(|(_, holder)| is_one(holder))?;
         self.change(id, |holder| holder.asked_back = holder.ordinal);
         Some(id)
     }
@@ -364,7 +379,7 @@ impl Consumers {
         }
         let share = waiting.div_ceil(self.tally.workers.max(1));
         let idle = match self.is_worth_waking(waiting) {
-            true => self.next_idle(),
+            true => self.next_recent(waiting).or_else(|| self.next_idle()),
             false => None,
         };
         let id = idle.or_else(|| self.next_refill(weight))?;
@@ -404,6 +419,15 @@ impl Consumers {
     /// Ends the turn, because nothing waits any more: the next holder is chosen afresh.
     pub(super) fn end_turn(&mut self) {
         self.turn = None;
+    }
+
+    /// Takes the worker that was busy with tiny items until just now, for the same reason for which
+    /// no other one is woken while it is busy.
+    fn next_recent(&mut self, waiting: usize) -> Option<HolderId> {
+        let id = self.recent.take()?;
+        let holder = self.holders.get(id)?;
+        // It keeps its place in the line of idle ones, and is skipped there while it is busy.
+        (waiting < WORTH_WAKING && holder.is_idle()).then_some(id)
     }
 
     fn next_idle(&mut self) -> Option<HolderId> {

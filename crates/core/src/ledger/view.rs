@@ -82,6 +82,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.consumers.is_relied_on(holder)
     }
 
+    /// Returns `true` if a worker has items in advance, and was not asked to give them back.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.consumers.is_ahead()
+    }
+
     /// Returns the items that no holder has and that have no end.
     #[must_use]
     pub fn waiting_ids(&self) -> BTreeSet<ItemId> {

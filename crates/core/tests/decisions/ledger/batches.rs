@@ -22,11 +22,13 @@ crate::trials! {
     a_delivery_that_is_held_for_long_is_found_again,
     few_items_are_left_to_a_fast_worker,
     many_items_wake_another_one,
+    few_items_go_to_the_idle_worker_that_is_still_awake,
     a_worker_that_is_slow_is_fast_no_more,
     a_worker_that_cannot_be_seen_is_not_relied_on,
     a_turn_hands_out_what_polling_would,
     what_is_hoarded_is_taken_back_for_an_idle_worker,
     nothing_is_taken_back_for_nobody,
+    what_would_wake_nobody_is_not_taken_back,
 }
 
 fn deliveries(ledger: &mut Bytes) -> Vec<Handed> {
@@ -180,6 +182,30 @@ fn many_items_wake_another_one() {
     assert_eq!(handed[0].holder, idle);
 }
 
+fn few_items_go_to_the_idle_worker_that_is_still_awake() {
+    let mut ledger = unbounded();
+    let awake = warm(&mut ledger, Credit::adaptive().seen());
+    let asleep = ledger.join_worker(Credit::adaptive().seen());
+    for _ in 0..3 {
+        put(&mut ledger, 2);
+        let handed = deliveries(&mut ledger);
+        assert!(handed.iter().all(|one| one.holder == awake));
+        let last = handed.last().expect("it is idle").ordinal;
+        ledger.handle_done_through(awake, last, SHORT);
+        let rest = deliveries(&mut ledger);
+        assert!(rest.iter().all(|one| one.holder == awake));
+        rest.iter()
+            .for_each(|one| ledger.done(one.token, SHORT, None).expect("held"));
+    }
+    assert!(ledger.is_finished());
+    put(&mut ledger, 1000);
+    let handed = deliveries(&mut ledger);
+    assert!(
+        handed.iter().any(|one| one.holder == asleep),
+        "many wake it"
+    );
+}
+
 fn a_worker_that_is_slow_is_fast_no_more() {
     let (mut ledger, fast, idle) = fast_and_idle(Credit::adaptive().seen());
     put(&mut ledger, 1);
@@ -281,4 +307,22 @@ fn nothing_is_taken_back_for_nobody() {
     let (mut ledger, ..) = hoarder(true);
     put(&mut ledger, 1);
     assert_eq!(ledger.poll_hoarder(), None, "there is something for it");
+}
+
+/// Items of almost 8 microseconds: their worker counts as fast, and 254 of them keep it busy for 2 ms.
+fn what_would_wake_nobody_is_not_taken_back() {
+    for (items, is_worth_it) in [(255, false), (400, true)] {
+        let mut ledger = unbounded();
+        let worker = ledger.join_worker(Credit::adaptive().seen());
+        let service = Duration::from_nanos(7_950);
+        for _ in 0..12 {
+            put(&mut ledger, 1);
+            let handed = ledger.poll_delivery().expect("it is idle");
+            ledger.done(handed.token, service, None).expect("held");
+        }
+        put(&mut ledger, items);
+        assert_eq!(deliveries(&mut ledger).len(), items);
+        ledger.join_worker(Credit::adaptive().seen());
+        assert_eq!(ledger.poll_hoarder(), is_worth_it.then_some(worker));
+    }
 }

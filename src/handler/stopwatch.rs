@@ -18,7 +18,7 @@ const TRUST_AFTER: u32 = 16;
 const SKIPS_MAX: u32 = 7;
 
 #[derive(Debug, Default)]
-pub(super) struct StopWatch {
+pub(crate) struct StopWatch {
     /// The last read of the clock: nanoseconds of the monotonic clock.
     seen_ns: u64,
     /// The number of items since then.
@@ -29,18 +29,18 @@ pub(super) struct StopWatch {
 }
 
 impl StopWatch {
-    pub(super) fn begin(&mut self) -> u64 {
+    pub(crate) fn begin(&mut self) -> u64 {
         self.begin_at(monotonic_ns)
     }
 
     /// Ends an item. Returns the time that it took, together with those before it that were not
     /// timed. `must_look` demands the right time for this item.
-    pub(super) fn end(&mut self, must_look: bool) -> Duration {
+    pub(crate) fn end(&mut self, must_look: bool) -> Duration {
         self.end_at(must_look, monotonic_ns)
     }
 
     /// Stops the watch, because something else than an item follows.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.is_running = false;
     }
 
