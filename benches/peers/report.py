@@ -61,10 +61,7 @@ def target_rows(measurements, targets):
             yield what, goal, "not measured", ""
         else:
             verdict = "met" if figures.is_met(measurements, target) else "**missed**"
-            measured = number(figure)
-            if target.enough is not None:
-                measured += f" ({number(figures.own_figure(measurements, target))} items/s)"
-            yield what, goal, measured, verdict
+            yield what, goal, number(figure), verdict
 
 
 def contender_row(case, measurements):
