@@ -113,7 +113,7 @@ impl Core {
             return;
         }
         let is_relying = self.dispatcher.ledger.is_relying();
-        if is_relying || (self.awaits_locals && self.dispatcher.ledger.is_ahead()) {
+        if is_relying || (self.awaits_locals && self.dispatcher.ledger.has_prefetched()) {
             self.awaits_locals = false;
             self.relied_on = self.workers_relied_on(is_relying);
             self.timer.set(RELIANCE);
@@ -124,8 +124,11 @@ impl Core {
     fn workers_relied_on(&self, all: bool) -> Vec<Reliance> {
         let attachments = self.attachments.iter();
         let relied_on = attachments.filter(|(holder, attachment)| {
-            let is_meant = all || attachment.local.is_some();
-            is_meant && self.dispatcher.ledger.is_relied_on(*holder)
+            let ledger = &self.dispatcher.ledger;
+            match attachment.local.is_some() {
+                true => ledger.held_by(*holder) > 1 || ledger.is_relied_on(*holder),
+                false => all && ledger.is_relied_on(*holder),
+            }
         });
         relied_on
             .filter_map(|(holder, attachment)| {
@@ -148,6 +151,8 @@ impl Core {
             let is_same =
                 |one: &Reliance| one.holder == before.holder && one.progress == before.progress;
             if !now.iter().any(is_same) {
+                // It may have begun an item that it soon ends, and then come to a long one.
+                self.awaits_locals |= before.is_local;
                 continue;
             }
             if before.is_local {

@@ -202,16 +202,29 @@ fn what_was_not_begun_goes_back_at_once_when_its_thread_is_stopped() {
         .threads(1)
         .handler(&queue, pass)
         .unwrap();
-    warm(&queue);
-    give_in_advance(&queue, &gate, &[2, 3, 4]);
-    gate.await_begun(2);
+    // A busy machine may leave the worker too little credit for all three; then they are done.
+    let mut before = 0;
+    loop {
+        warm(&queue);
+        give_in_advance(&queue, &gate, &[2, 3, 4]);
+        gate.await_begun(2);
+        before += WARMING + 1;
+        if queue.counts().unwrap().leased == 3 {
+            break;
+        }
+        (0..3).for_each(|_| gate.open());
+        join(&queue);
+        gate.await_begun(3);
+        gate.await_begun(4);
+        before += 3;
+    }
     let stop = std::thread::spawn(move || pool.stop());
     until("two go back", || queue.counts().unwrap().waiting == 2);
     assert_eq!(queue.counts().unwrap().leased, 1, "it is finished");
     gate.open();
     stop.join().unwrap();
     let counts = queue.counts().unwrap();
-    assert_eq!((counts.done, counts.waiting), (WARMING + 2, 2));
+    assert_eq!((counts.done, counts.waiting), (before + 1, 2));
     assert!(gate.begun.is_empty());
 }
 

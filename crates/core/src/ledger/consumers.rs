@@ -236,11 +236,6 @@ impl Consumers {
         is_busy_one || self.has_idle_taker(waiting)
     }
 
-    /// Returns `true` if a worker has items in advance that it was not asked to give back.
-    pub(super) fn is_ahead(&self) -> bool {
-        self.tally.ahead > 0
-    }
-
     /// Returns `true` if items wait for a worker that is relied on, while another one is idle.
     pub(super) fn is_relying(&self, waiting: usize) -> bool {
         let waits = self.tally.ahead > 0 || (self.tally.fast > 0 && waiting > 0);

@@ -82,10 +82,10 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.consumers.is_relied_on(holder)
     }
 
-    /// Returns `true` if a worker has items in advance, and was not asked to give them back.
+    /// Returns `true` if a worker has items besides the one that it works on, as far as is known.
     #[must_use]
-    pub fn is_ahead(&self) -> bool {
-        self.consumers.is_ahead()
+    pub fn has_prefetched(&self) -> bool {
+        self.consumers.prefetched() > 0
     }
 
     /// Returns the items that no holder has and that have no end.
