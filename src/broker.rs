@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use self::alone::Recheck;
-pub(crate) use self::answer::{Accepted, Answer, Ticket};
+pub(crate) use self::answer::{Accepted, PutAnswer, PutTicket};
 use self::committer::Committer;
 use self::core::Product;
 pub(crate) use self::core::{Attachment, Core, NameItems, Overseer, WakerKey};
@@ -151,7 +151,7 @@ impl Broker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
-        lock(&self.core)
+        self.core.lock()
     }
 
     /// Takes the lock, and sees what workers of this process have done by now.
@@ -350,6 +350,11 @@ impl Broker {
         self.shares_memory.load(Ordering::Relaxed)
     }
 
+    /// Checks that the store can keep an item of this size.
+    pub(crate) fn check_size(&self, bytes: usize) -> Result<(), Kind> {
+        self.lock().check_size(bytes)
+    }
+
     /// Adds a worker, which gets at most this many deliveries. Without credit it gets items only by
     /// asking.
     pub(crate) fn attach(
@@ -504,14 +509,8 @@ impl Broker {
     }
 }
 
-/// Takes the lock, even after a panic with the lock held, which would be a bug of this crate: every
-/// change of the ledger is complete in itself.
-fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
-    core.lock()
-}
-
 fn with<R>(core: &Mutex<Core>, act: impl FnOnce(&mut Core) -> R) -> R {
-    with_guard(&mut lock(core), act)
+    with_guard(&mut core.lock(), act)
 }
 
 /// Runs `act` with the lock held, and carries out what follows from it.
@@ -529,7 +528,7 @@ fn with_or_break_off<R>(
     act: impl FnOnce(&mut Core) -> R,
     break_off: impl FnOnce(&mut Core, String),
 ) -> R {
-    let mut core = lock(core);
+    let mut core = core.lock();
     match catch_unwind(AssertUnwindSafe(|| with_guard(&mut core, act))) {
         Ok(result) => result,
         Err(panic) => {

@@ -230,13 +230,6 @@ impl Error {
         matches!(self.0, Kind::Shared(_) | Kind::SharedUnusable(_))
     }
 
-    /// Returns the same as [`is_shared`](Self::is_shared), for programs that know of no other
-    /// shared queues than those on Redis.
-    #[must_use]
-    pub fn is_redis(&self) -> bool {
-        self.is_shared()
-    }
-
     /// Returns `true` if a worker process found that its supervisor is gone.
     #[must_use]
     pub fn is_supervisor_gone(&self) -> bool {

@@ -5,21 +5,11 @@
 //! caller itself. Whatever process dies, no accepted item is lost, `join` never hangs, and an item
 //! that always fails ends as a dead letter that says why.
 //!
-//! A tour of the modules:
-//! - [`queue`](JoinableQueue): the public face: queue and deliveries;
-//! - [`Blob`]: bytes that a worker reads where they lie;
-//! - `sys`: requests to the kernel;
-//! - `payload`: the serialized bytes of an item, in blocks and in shared memory;
-//! - `protocol`: the records and the memory that two processes exchange;
-//! - `handler`: running a handler on one item;
-//! - `dishrack-core`, a crate of its own: the decisions, without a clock, I/O or threads;
-//! - `broker`: carries the decisions out;
-//! - `link`: brings deliveries to workers: process, thread, task, inline;
-//! - [`store`]: the backends in which items outlive their workers, and the contents of a journal;
-//! - [`supervision`]: starting, watching and restarting workers;
-//! - [`serve`] and `worker`: being a worker process;
 //! - [`observe`]: one event type for all that can be seen of a run;
-//! - `cli`, `kitchen`: the command line, and the chapter's dishes.
+//! - [`serve`]: being a worker process;
+//! - [`store`]: the contents of a journal, and how to look at them.
+//!
+//! The parts inside are in `ARCHITECTURE.md`.
 //!
 //! # Example
 //!

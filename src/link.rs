@@ -24,7 +24,7 @@ pub(crate) struct Job {
     pub(crate) token: Token,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
-    /// True if somebody waits for its outcome.
+    /// True if its outcome must be told: somebody waits for it, or observes single items.
     pub(crate) is_awaited: bool,
     pub(crate) body: Payload,
 }

@@ -17,16 +17,16 @@ impl Accepted {
     }
 }
 
-/// The answer to the next items that were put, in their order.
+/// The answer to the next items that were put, in their order; with the item, for who has it.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum PutAnswer<Item = ()> {
     Accepted(Accepted),
     /// This many items are on their way to a stream.
     Sent(u64),
     /// One item alone is refused, for this reason.
-    Refused(Kind),
+    Refused(Item, Kind),
 }
 
 /// The number of a put that a stream has not answered yet; an error if the stream is not told of
 /// it.
-pub(crate) type Ticket = Result<u64, Kind>;
+pub(crate) type PutTicket = Result<u64, Kind>;

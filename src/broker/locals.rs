@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Broker;
 use super::core::{Attachment, Core};
 use crate::error::Kind;
+use crate::link::local::LocalReader;
 use crate::payload::Payload;
 use dishrack_core::ledger::{HolderId, Outcome, Token};
 
@@ -28,17 +29,19 @@ impl Core {
         true
     }
 
+    /// Returns what is shared with this worker, if it is one of this process.
+    fn local(&self, holder: HolderId) -> Option<&LocalReader> {
+        self.attachments.get(holder)?.local.as_ref()
+    }
+
     /// Takes what all workers of this process have done by now, and hears soon what they do next.
     /// Returns `true` if there was anything, and then the caller lets the core carry out what follows.
     pub(super) fn drain_locals(&mut self) -> bool {
         if self.locals == 0 {
             return false;
         }
-        for local in self
-            .attachments
-            .values()
-            .filter_map(|one| one.local.as_ref())
-        {
+        let attachments = self.attachments.values();
+        for local in attachments.filter_map(|one| one.local.as_ref()) {
             local.queue.set_late(false);
         }
         // As in `LocalQueue::ask_at_once`: the boards are looked at after this.
@@ -61,10 +64,7 @@ impl Core {
     pub(super) fn hear_late(&mut self, holder: HolderId) {
         if self.joiners == 0
             && self.putters == 0
-            && let Some(local) = self
-                .attachments
-                .get(holder)
-                .and_then(|one| one.local.as_ref())
+            && let Some(local) = self.local(holder)
         {
             local.queue.set_late(true);
         }
@@ -73,8 +73,7 @@ impl Core {
     /// Lets a worker of this process tell what it does next, because it has told nothing for a while
     /// and nobody will look again before it does.
     pub(super) fn ask_local(&mut self, holder: HolderId) {
-        let attachment = self.attachments.get(holder);
-        if let Some(local) = attachment.and_then(|attachment| attachment.local.as_ref()) {
+        if let Some(local) = self.local(holder) {
             local.queue.ask_at_once();
             if local.has_news() {
                 self.drain_local(holder);
@@ -95,8 +94,7 @@ impl Broker {
     pub(crate) fn hear(&self, holder: HolderId, is_alone: bool) {
         self.with(|core| {
             core.drain_local(holder);
-            let attachment = core.attachments.get(holder);
-            if let Some(local) = attachment.and_then(|one| one.local.as_ref()) {
+            if let Some(local) = core.local(holder) {
                 local.queue.end_asking();
                 if is_alone {
                     local.queue.set_late(false);

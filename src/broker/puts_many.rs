@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::answer::{Accepted, Answer, Ticket};
+use super::answer::{Accepted, PutAnswer, PutTicket};
 use super::puts::RoomWait;
 use super::{Broker, Deadline, Envelope};
 use crate::error::Kind;
@@ -18,8 +18,8 @@ impl Broker {
         &self,
         batch: &mut VecDeque<Envelope>,
         is_holding: bool,
-        answers: &mut Vec<Answer>,
-        unanswered: &mut VecDeque<Ticket>,
+        answers: &mut Vec<PutAnswer>,
+        unanswered: &mut VecDeque<PutTicket>,
     ) {
         if self.is_shared() {
             self.send_many(batch, is_holding, unanswered);
@@ -33,7 +33,7 @@ impl Broker {
         &self,
         batch: &mut VecDeque<Envelope>,
         is_holding: bool,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<PutAnswer>,
     ) {
         if self.is_shared() {
             self.send_many_unsynced(batch, is_holding, answers);
@@ -46,13 +46,13 @@ impl Broker {
         &self,
         batch: &mut VecDeque<Envelope>,
         is_holding: bool,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<PutAnswer>,
     ) {
         while !batch.is_empty() {
             fail::point("put many: begin");
             if let Err(kind) = self.accept_front(batch, is_holding, answers) {
                 batch.pop_front();
-                answers.push(Answer::Refused(kind));
+                answers.push(PutAnswer::Refused((), kind));
             }
         }
     }
@@ -65,7 +65,7 @@ impl Broker {
         &self,
         batch: &mut VecDeque<Envelope>,
         is_holding: bool,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<PutAnswer>,
     ) -> Result<(), Kind> {
         let mut wait = RoomWait::begin(Deadline::Forever, is_holding);
         let mut core = self.lock();
@@ -75,7 +75,7 @@ impl Broker {
             if let Some(accepted) = accepted {
                 core.follow_puts(usize::try_from(count).unwrap_or(usize::MAX));
                 fail::point("put many: accepted, not durable");
-                answers.push(Answer::Accepted(accepted));
+                answers.push(PutAnswer::Accepted(accepted));
             }
             match end {
                 // Workers may have taken some of them, so there may be room again.

@@ -140,19 +140,11 @@ impl Capture {
     }
 
     pub(super) fn file(&self, stream: Stream) -> &File {
-        let [stdout, stderr] = &self.files;
-        match stream {
-            Stream::Stdout => stdout,
-            Stream::Stderr => stderr,
-        }
+        stream.of(&self.files)
     }
 
     fn name(&self, stream: Stream) -> WorkerFile {
-        let [stdout, stderr] = self.names;
-        match stream {
-            Stream::Stdout => stdout,
-            Stream::Stderr => stderr,
-        }
+        *stream.of(&self.names)
     }
 
     pub(super) fn remove_one(&self, spool: &Spool, stream: Stream) {

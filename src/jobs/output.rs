@@ -167,11 +167,7 @@ impl<'a> Output<'a> {
     }
 
     fn file(&self, stream: Stream) -> &File {
-        let [stdout, stderr] = &self.files;
-        match stream {
-            Stream::Stdout => stdout,
-            Stream::Stderr => stderr,
-        }
+        stream.of(&self.files)
     }
 
     /// Returns `true` if a lack of room was noted since the attempt began.

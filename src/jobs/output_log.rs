@@ -6,7 +6,7 @@
 //! does not know what else is in the folder.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
@@ -25,59 +25,64 @@ const HEADER_BYTES: usize = 20;
 
 /// Makes the record of an attempt.
 pub(super) fn record(id: ItemId, attempt: u32, outputs: [&[u8]; 2]) -> io::Result<Vec<u8>> {
-    let [stdout, stderr] = outputs;
-    let mut record = Vec::with_capacity(HEADER_BYTES + stdout.len() + stderr.len());
-    record.extend_from_slice(&id.0.to_le_bytes());
-    record.extend_from_slice(&attempt.to_le_bytes());
-    for output in outputs {
-        let length = u32::try_from(output.len()).map_err(io::Error::other)?;
-        record.extend_from_slice(&length.to_le_bytes());
-    }
-    record.extend_from_slice(stdout);
-    record.extend_from_slice(stderr);
-    Ok(record)
+    let length = |output: &[u8]| u32::try_from(output.len()).map_err(io::Error::other);
+    let header = Header {
+        id,
+        attempt,
+        lengths: Some([length(outputs[0])?, length(outputs[1])?]),
+    };
+    Ok([header.bytes().as_slice(), outputs[0], outputs[1]].concat())
 }
-
-/// The lengths in the record of an attempt whose output is in files of its own.
-const IN_FILES: [u32; 2] = [u32::MAX; 2];
 
 /// Makes the record of an attempt whose output is in files of its own, so that nobody looks for it here.
 pub(super) fn record_of_files(id: ItemId, attempt: u32) -> Vec<u8> {
-    let mut record = Vec::with_capacity(HEADER_BYTES);
-    record.extend_from_slice(&id.0.to_le_bytes());
-    record.extend_from_slice(&attempt.to_le_bytes());
-    for length in IN_FILES {
-        record.extend_from_slice(&length.to_le_bytes());
-    }
-    record
+    let header = Header {
+        id,
+        attempt,
+        lengths: None,
+    };
+    header.bytes().to_vec()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Header {
     id: ItemId,
     attempt: u32,
-    lengths: [u32; 2],
+    /// The lengths of both outputs; `None` if they are in files of the attempt's own.
+    lengths: Option<[u32; 2]>,
 }
 
 impl Header {
+    /// The lengths that stand for none in a record.
+    const IN_FILES: [u32; 2] = [u32::MAX; 2];
+
+    fn bytes(&self) -> [u8; HEADER_BYTES] {
+        let [stdout, stderr] = self.lengths.unwrap_or(Self::IN_FILES);
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&self.id.0.to_le_bytes());
+        for (place, number) in [(8, self.attempt), (12, stdout), (16, stderr)] {
+            bytes[place..place + 4].copy_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
     /// Reads the header at the beginning of these bytes, if all of it is there.
     fn read(bytes: &[u8]) -> Option<Self> {
         let (id, rest) = bytes.split_first_chunk::<8>()?;
         let (attempt, rest) = rest.split_first_chunk::<4>()?;
         let (stdout, rest) = rest.split_first_chunk::<4>()?;
         let (stderr, _) = rest.split_first_chunk::<4>()?;
+        let lengths = [u32::from_le_bytes(*stdout), u32::from_le_bytes(*stderr)];
         Some(Header {
             id: ItemId(u64::from_le_bytes(*id)),
             attempt: u32::from_le_bytes(*attempt),
-            lengths: [u32::from_le_bytes(*stdout), u32::from_le_bytes(*stderr)],
+            lengths: (lengths != Self::IN_FILES).then_some(lengths),
         })
     }
 
     fn record_bytes(&self) -> u64 {
-        let outputs: u64 = match self.lengths {
-            IN_FILES => 0,
-            lengths => lengths.into_iter().map(u64::from).sum(),
-        };
+        let lengths = self.lengths.into_iter().flatten();
+        let outputs: u64 = lengths.map(u64::from).sum();
         HEADER_BYTES as u64 + outputs
     }
 }
@@ -163,9 +168,10 @@ pub(crate) struct Logs {
     chunk: Vec<u8>,
 }
 
-/// Records that were found, with the log that each is in. An attempt that did not count has the number of
+/// Records that were found, with the log that each is in; `None` for an attempt that has files of its own.
+/// An attempt that did not count has the number of
 /// the one that followed, so the worker's process is a part of the key.
-type Found = HashMap<(u32, ItemId, u32), (WorkerFile, Kept)>;
+type Found = HashMap<(u32, ItemId, u32), (WorkerFile, Option<Kept>)>;
 
 impl Logs {
     pub(crate) fn new(spool: Spool) -> Self {
@@ -200,7 +206,7 @@ impl Logs {
             log.left -= 1;
         }
         self.remove_taken(name.pid);
-        (kept.lengths != IN_FILES).then_some(kept)
+        kept
     }
 
     /// Notes that a worker process writes no more.
@@ -285,11 +291,11 @@ impl Log {
                     is_short = true;
                     break;
                 }
-                let kept = Kept {
+                let kept = header.lengths.map(|lengths| Kept {
                     file: Arc::clone(&self.file),
                     at: self.read_to + (at + HEADER_BYTES) as u64,
-                    lengths: header.lengths,
-                };
+                    lengths,
+                });
                 found.insert(
                     (self.name.pid, header.id, header.attempt),
                     (self.name, kept),
@@ -305,34 +311,10 @@ impl Log {
     }
 }
 
-/// Gives the files that a dead worker's last command wrote to the attempt's own names.
-///
-/// # Errors
-/// They cannot be renamed.
-pub(crate) fn adopt(spool: &Spool, pid: u32, id: ItemId, attempt: u32) -> io::Result<()> {
-    let mut names = spool.worker_files();
-    names.retain(|name| name.pid == pid && name.kind != Kind::Log);
-    let newest = names.iter().map(|name| name.begun_ns).max();
-    for name in names {
-        let stream = match name.kind {
-            Kind::Output(stream) if newest == Some(name.begun_ns) => stream,
-            // Another process with the same number was killed while it had no command.
-            _ => {
-                spool.remove_of_worker(name);
-                continue;
-            }
-        };
-        fs::rename(spool.path_of_worker(name), spool.path(id, attempt, stream))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
 
     use super::*;
-    use crate::jobs::spool::Stream;
 
     fn spool() -> (tempfile::TempDir, Spool) {
         let folder = tempfile::tempdir().unwrap();
@@ -482,52 +464,10 @@ mod tests {
         let pid = std::process::id();
         let mut log = LogWriter::create(&spool).unwrap();
         append(&mut log, &spool, 1, [b"a", b""]);
-        fs::remove_dir_all(spool.folder()).unwrap();
+        std::fs::remove_dir_all(spool.folder()).unwrap();
         append(&mut log, &spool, 2, [b"b", b""]);
         let mut logs = Logs::new(spool);
         assert!(logs.take(pid, ItemId(1), 1).is_none());
         assert!(logs.take(pid, ItemId(2), 1).is_some());
-    }
-
-    #[test]
-    fn what_a_killed_worker_left_gets_the_names_of_its_attempt() {
-        let (_folder, spool) = spool();
-        let id = ItemId(4);
-        for text in ["old", "new"] {
-            for stream in Stream::BOTH {
-                let name = WorkerFile::new(Kind::Output(stream));
-                let mut file = spool.create_for_worker(name).unwrap();
-                file.write_all(text.as_bytes()).unwrap();
-            }
-        }
-        let names = spool.worker_files();
-        let newest = names.iter().map(|name| name.begun_ns).max().unwrap();
-        // Both streams of one worker are of one moment.
-        for stream in Stream::BOTH {
-            let of_stream = |name: &&WorkerFile| name.kind == Kind::Output(stream);
-            let last = names
-                .iter()
-                .filter(of_stream)
-                .max_by_key(|name| name.begun_ns);
-            let from = spool.path_of_worker(*last.unwrap());
-            let to = WorkerFile {
-                begun_ns: newest + 1,
-                ..*last.unwrap()
-            };
-            fs::rename(from, spool.path_of_worker(to)).unwrap();
-        }
-        adopt(&spool, std::process::id(), id, 3).unwrap();
-        for stream in Stream::BOTH {
-            assert_eq!(fs::read(spool.path(id, 3, stream)).unwrap(), b"new");
-        }
-        assert!(spool.worker_files().is_empty());
-        // Nothing else is looked at.
-        adopt(&spool, 1, id, 4).unwrap();
-        assert!(
-            OpenOptions::new()
-                .read(true)
-                .open(spool.path(id, 4, Stream::Stdout))
-                .is_err()
-        );
     }
 }

@@ -1,9 +1,9 @@
-//! The output of commands until it is shown: a folder with two files for each attempt.
+//! The output of commands until it is shown: a folder with two files for each attempt, or with logs.
 //!
 //! The worker writes, and the supervisor reads when the attempt is over. Names are made of numbers
 //! only, so they need not be told, and the output of an attempt whose worker was killed is found as
-//! well. A command that was run leaves a file for its stdout, even an empty one, so that a removed
-//! one is noticed. If the folder is removed, the next process that needs it makes it again.
+//! well. Where there are no logs, a command that was run leaves a file for its stdout, even an empty
+//! one, so that a removed one is noticed. If the folder is removed, the next process that needs it makes it again.
 //!
 //! Where nothing has to outlive the run, workers keep small output in logs instead (`capture`), and
 //! have files of their own here, called by their process and the time.
@@ -35,6 +35,14 @@ pub(crate) enum Stream {
 
 impl Stream {
     pub(crate) const BOTH: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+    /// Returns this stream's part of a pair.
+    pub(super) fn of<T>(self, [stdout, stderr]: &[T; 2]) -> &T {
+        match self {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        }
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -238,6 +246,27 @@ impl Spool {
         self.folder().join(name.file_name())
     }
 
+    /// Gives the files that a dead worker's last command wrote to the attempt's own names.
+    ///
+    /// # Errors
+    /// They cannot be renamed.
+    pub(crate) fn adopt(&self, pid: u32, id: ItemId, attempt: u32) -> io::Result<()> {
+        let mut names = self.worker_files();
+        names.retain(|name| name.pid == pid);
+        let newest = names.iter().map(|name| name.begun_ns).max();
+        for name in names {
+            match name.kind {
+                Kind::Log => {}
+                Kind::Output(stream) if newest == Some(name.begun_ns) => {
+                    fs::rename(self.path_of_worker(name), self.path(id, attempt, stream))?;
+                }
+                // Another process with the same number was killed while it had no command.
+                Kind::Output(_) => self.remove_of_worker(name),
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a worker's own file, which may be gone.
     pub(super) fn remove_of_worker(&self, name: WorkerFile) {
         let _ = fs::remove_file(self.path_of_worker(name));
@@ -429,5 +458,48 @@ mod tests {
         assert!(error.contains("1.1.stdout is no file"), "{error}");
         std::os::unix::fs::symlink("/etc/passwd", path(2)).unwrap();
         assert!(open(2).is_err());
+    }
+
+    #[test]
+    fn what_a_killed_worker_left_gets_the_names_of_its_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::made(folder.path(), "");
+        let id = ItemId(4);
+        for text in ["old", "new"] {
+            for stream in Stream::BOTH {
+                let name = WorkerFile::new(Kind::Output(stream));
+                let mut file = spool.create_for_worker(name).unwrap();
+                file.write_all(text.as_bytes()).unwrap();
+            }
+        }
+        let names = spool.worker_files();
+        let newest = names.iter().map(|name| name.begun_ns).max().unwrap();
+        // Both streams of one worker are of one moment.
+        for stream in Stream::BOTH {
+            let of_stream = |name: &&WorkerFile| name.kind == Kind::Output(stream);
+            let last = names
+                .iter()
+                .filter(of_stream)
+                .max_by_key(|name| name.begun_ns);
+            let from = spool.path_of_worker(*last.unwrap());
+            let to = WorkerFile {
+                begun_ns: newest + 1,
+                ..*last.unwrap()
+            };
+            fs::rename(from, spool.path_of_worker(to)).unwrap();
+        }
+        spool.adopt(std::process::id(), id, 3).unwrap();
+        for stream in Stream::BOTH {
+            assert_eq!(fs::read(spool.path(id, 3, stream)).unwrap(), b"new");
+        }
+        assert!(spool.worker_files().is_empty());
+        // Nothing else is looked at.
+        spool.adopt(1, id, 4).unwrap();
+        assert!(
+            OpenOptions::new()
+                .read(true)
+                .open(spool.path(id, 4, Stream::Stdout))
+                .is_err()
+        );
     }
 }

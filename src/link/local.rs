@@ -20,6 +20,7 @@ use crate::protocol::scoreboard::Scoreboard;
 use dishrack_core::ledger::{Handed, Token};
 
 /// The time at which a worker that goes on working tells the broker what it has done.
+#[repr(u8)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Telling {
     /// After a long item, and when a good part of what it has is done.
@@ -45,7 +46,7 @@ struct Waiting {
 struct Words {
     /// The last acknowledgement that was seen.
     seen: AtomicU64,
-    /// 0: [`Telling::Soon`], 1: `Late`, 2: `AtOnce`.
+    /// The number of a [`Telling`].
     telling: AtomicU8,
     may_poll: AtomicBool,
     /// The number of items that waited when this worker was last given some.
@@ -136,31 +137,37 @@ impl LocalQueue {
     }
 
     fn asked(&self) -> Telling {
-        match self.words.telling.load(Ordering::Relaxed) {
-            0 => Telling::Soon,
-            1 => Telling::Late,
-            _ => Telling::AtOnce,
-        }
+        let number = self.words.telling.load(Ordering::Relaxed);
+        let all = [Telling::Soon, Telling::Late];
+        let found = all.into_iter().find(|one| *one as u8 == number);
+        found.unwrap_or(Telling::AtOnce)
+    }
+
+    fn tell(&self, telling: Telling) {
+        self.words.telling.store(telling as u8, Ordering::Relaxed);
     }
 
     /// Says if the caller comes by again soon, and so hears late of what is done. A worker that was
     /// asked to tell at once does so all the same, because nobody may look again before it does.
     pub(crate) fn set_late(&self, is_late: bool) {
         if self.asked() != Telling::AtOnce {
-            self.words.telling.store(is_late.into(), Ordering::Relaxed);
+            self.tell(match is_late {
+                true => Telling::Late,
+                false => Telling::Soon,
+            });
         }
     }
 
     /// Asks the worker to tell at once. The caller must look at the board once more after this.
     pub(crate) fn ask_at_once(&self) {
-        self.words.telling.store(2, Ordering::Relaxed);
+        self.tell(Telling::AtOnce);
         fence(Ordering::SeqCst);
     }
 
     /// Notes that the worker has told, or was read.
     pub(crate) fn end_asking(&self) {
         if self.asked() == Telling::AtOnce {
-            self.words.telling.store(0, Ordering::Relaxed);
+            self.tell(Telling::Soon);
         }
     }
 

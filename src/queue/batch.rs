@@ -6,8 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Accepted, Answer, Broker, Envelope, Ticket, current};
-use crate::error::Kind;
+use crate::broker::{Broker, Envelope, PutAnswer, PutTicket, current};
 
 /// The greatest number of items in a batch.
 pub(crate) const BATCH_ITEMS: usize = 256;
@@ -58,8 +57,8 @@ pub(crate) struct Batch<Item> {
     items: VecDeque<Item>,
     bytes: usize,
     /// The tickets of those that a stream has not answered yet; `items` begins with them.
-    unanswered: VecDeque<Ticket>,
-    answers: Vec<Answer>,
+    unanswered: VecDeque<PutTicket>,
+    answers: Vec<PutAnswer>,
 }
 
 impl<Item> Batch<Item> {
@@ -89,16 +88,16 @@ impl<Item> Batch<Item> {
         self.envelopes.is_empty()
     }
 
-    /// Puts all items without waiting for the answers of a stream, and tells their fates in order.
-    pub(crate) fn send(&mut self, broker: &Broker, tell: impl FnMut(Fate<Item>)) {
+    /// Puts all items without waiting for the answers of a stream, and tells the answers in order.
+    pub(crate) fn put_unsynced(&mut self, broker: &Broker, tell: impl FnMut(PutAnswer<Item>)) {
         let is_holding = current::holds(broker);
         broker.put_many_unsynced(&mut self.envelopes, is_holding, &mut self.answers);
         self.tell(tell);
     }
 
-    /// Puts all items, and tells the fates that are known, in order. A stream may answer the last
+    /// Puts all items, and tells the answers that are known, in order. A stream may answer the last
     /// of them while the next batch is collected, so [`finish`](Self::finish) must come last.
-    pub(crate) fn put(&mut self, broker: &Broker, tell: impl FnMut(Fate<Item>)) {
+    pub(crate) fn put(&mut self, broker: &Broker, tell: impl FnMut(PutAnswer<Item>)) {
         let is_holding = current::holds(broker);
         broker.put_many(
             &mut self.envelopes,
@@ -115,42 +114,32 @@ impl<Item> Batch<Item> {
         self.tell(tell);
     }
 
-    /// Waits for the answers to all items that were put, and tells their fates.
-    pub(crate) fn finish(&mut self, broker: &Broker, tell: impl FnMut(Fate<Item>)) {
+    /// Waits for the answers to all items that were put, and tells the answers.
+    pub(crate) fn finish(&mut self, broker: &Broker, tell: impl FnMut(PutAnswer<Item>)) {
         let is_holding = current::holds(broker);
         broker.await_answers(&mut self.unanswered, 0, is_holding, &mut self.answers);
         self.tell(tell);
     }
 
-    fn tell(&mut self, mut tell: impl FnMut(Fate<Item>)) {
+    fn tell(&mut self, mut tell: impl FnMut(PutAnswer<Item>)) {
         self.bytes = 0;
         // The queue's lock is not held here: items are dropped, and their `drop` may use the queue.
         for answer in self.answers.drain(..) {
-            let (count, fate) = match answer {
-                Answer::Accepted(accepted) => (accepted.count(), Fate::Accepted(accepted)),
-                Answer::Sent(count) => (count, Fate::Sent(count)),
-                Answer::Refused(kind) => {
+            let (count, answer) = match answer {
+                PutAnswer::Accepted(accepted) => (accepted.count(), PutAnswer::Accepted(accepted)),
+                PutAnswer::Sent(count) => (count, PutAnswer::Sent(count)),
+                PutAnswer::Refused((), kind) => {
                     if let Some(item) = self.items.pop_front() {
-                        tell(Fate::Refused(item, kind));
+                        tell(PutAnswer::Refused(item, kind));
                     }
                     continue;
                 }
             };
             let count = usize::try_from(count).unwrap_or(usize::MAX);
             self.items.drain(..count.min(self.items.len()));
-            tell(fate);
+            tell(answer);
         }
     }
-}
-
-/// What became of the next item of a batch, or of the next ones.
-#[derive(Debug)]
-pub(crate) enum Fate<Item> {
-    Accepted(Accepted),
-    /// This many are on their way to a stream.
-    Sent(u64),
-    /// One item alone is refused, for this reason.
-    Refused(Item, Kind),
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::borrow::Borrow;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::batch::{Batch, Fate, Pace};
+use super::batch::{Batch, Pace};
 use super::side::Side;
 use super::{JoinableQueue, serialized};
-use crate::broker::{Accepted, Broker, Envelope};
+use crate::broker::{Accepted, Broker, Envelope, PutAnswer};
 use crate::error::{Error, Kind};
 use crate::payload::Payload;
 use dishrack_core::ledger::ItemId;
@@ -70,16 +70,16 @@ impl<Item> PutMany<Item> {
         }
     }
 
-    fn note(&mut self, fate: Fate<(u64, Item)>, undurable: Option<&mut Numbers>) {
-        match fate {
-            Fate::Accepted(accepted) => {
+    fn note(&mut self, answer: PutAnswer<(u64, Item)>, undurable: Option<&mut Numbers>) {
+        match answer {
+            PutAnswer::Accepted(accepted) => {
                 self.accepted += accepted.count();
                 if let Some(numbers) = undurable {
                     numbers.add(accepted);
                 }
             }
-            Fate::Sent(count) => self.accepted += count,
-            Fate::Refused(item, kind) => self.refuse(item, kind),
+            PutAnswer::Sent(count) => self.accepted += count,
+            PutAnswer::Refused(item, kind) => self.refuse(item, kind),
         }
     }
 
@@ -89,7 +89,7 @@ impl<Item> PutMany<Item> {
         if let Some(last) = numbers.last()
             && let Err(kind) = broker.sync_and_drive(last)
         {
-            let durable = broker.read(|core| core.dispatcher.ledger.counts().accepted);
+            let durable = broker.read(|core| core.dispatcher.ledger.last_durable().0);
             self.accepted = numbers.count_up_to(durable);
             self.lost = Some(Error(kind));
         }
@@ -194,9 +194,9 @@ fn put_batches<Item>(
             }
         }
         pace.end();
-        batch.put(broker, |fate| outcome.note(fate, undurable.as_mut()));
+        batch.put(broker, |answer| outcome.note(answer, undurable.as_mut()));
     }
-    batch.finish(broker, |fate| outcome.note(fate, undurable.as_mut()));
+    batch.finish(broker, |answer| outcome.note(answer, undurable.as_mut()));
     // Items that did not serialize were noted before the others of their batch.
     outcome.refused.sort_by_key(|refused| refused.index);
     if let Some(numbers) = undurable {

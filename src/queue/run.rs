@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::batch::{Batch, Fate};
+use super::batch::Batch;
 use super::side::Side;
 use super::{JoinableQueue, serialized};
-use crate::broker::{Core, Envelope};
+use crate::broker::{Core, Envelope, PutAnswer};
 use crate::error::{Error, Kind};
 use crate::observe::{EventKind, Observer};
 use dishrack_core::book::Unshown;
@@ -34,10 +34,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let broker = self.broker()?;
         let body = serialized(item, broker.shares_memory())?;
         // The broker refuses it too, but only with its batch, and others after it would be put.
-        let (bytes, bytes_max) = (body.len(), broker.storage.backend().item_bytes_max());
-        if bytes > bytes_max {
-            return Err(Error(Kind::TooLarge { bytes, bytes_max }));
-        }
+        broker.check_size(body.len())?;
         let print = key.and_then(|key| broker.storage.local()?.print_of(key));
         batch.push(Envelope::with_print(body, print), ());
         Ok(())
@@ -50,9 +47,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     pub(crate) fn put_batch(&self, batch: &mut Batch<()>) -> Result<(), Error> {
         let broker = self.broker()?;
         let mut outcome = Ok(());
-        batch.send(broker, |fate| match fate {
-            Fate::Refused((), kind) if outcome.is_ok() => outcome = Err(Error(kind)),
-            Fate::Accepted(_) | Fate::Sent(_) | Fate::Refused(..) => {}
+        batch.put_unsynced(broker, |answer| match answer {
+            PutAnswer::Refused((), kind) if outcome.is_ok() => outcome = Err(Error(kind)),
+            PutAnswer::Accepted(_) | PutAnswer::Sent(_) | PutAnswer::Refused(..) => {}
         });
         outcome
     }

@@ -47,7 +47,7 @@ pub(crate) type Maintained = inflight::Maintained<Payload>;
 
 /// The end of an item that a `map` of this process has put: its place there, and the result or its
 /// failed attempts.
-pub(crate) type Outcome = (u64, Result<Payload, (ItemId, Vec<Failure>)>);
+pub(crate) type MapEnd = (u64, Result<Payload, (ItemId, Vec<Failure>)>);
 
 /// A notice about the connection to the stream, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,7 +178,7 @@ pub(crate) trait Stream: Backend {
 
     /// Waits until the stream's doorbell has been rung since this state, or outcomes have come for
     /// a `map` of this process; at most this long.
-    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<Outcome>, String>;
+    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, String>;
 
     /// Returns `true` if the result of each item is to be told, even if no caller waits for it.
     fn wants_results(&self) -> bool;

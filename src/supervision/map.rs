@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Supervisor;
-use crate::broker::{Broker, Envelope, ItemEnd, MailboxKey, ReplyTo};
+use crate::broker::{Broker, Envelope, ItemEnd, MailboxKey, PutAnswer, ReplyTo};
 use crate::error::{ItemError, Kind};
-use crate::queue::batch::{BATCH_ITEMS, Batch, Fate, Pace};
+use crate::queue::batch::{BATCH_ITEMS, Batch, Pace};
 use crate::queue::serialized;
 
 /// The number of items under way in one `map`, enough to keep workers with full credit busy.
@@ -154,10 +154,12 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
             return;
         }
         let (pending, arrived) = (&mut self.pending, &mut self.arrived);
-        self.batch.send(self.broker, |fate| match fate {
-            Fate::Accepted(accepted) => *pending += accepted.count(),
-            Fate::Sent(count) => *pending += count,
-            Fate::Refused((index, item), kind) => arrived.extend([refused(index, item, &kind)]),
+        self.batch.put_unsynced(self.broker, |answer| match answer {
+            PutAnswer::Accepted(accepted) => *pending += accepted.count(),
+            PutAnswer::Sent(count) => *pending += count,
+            PutAnswer::Refused((index, item), kind) => {
+                arrived.extend([refused(index, item, &kind)])
+            }
         });
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::core::Core;
 use super::super::doorbells::Doorbells;
-use super::super::{Deadline, Envelope, lock, sleep, with_guard};
+use super::super::{Deadline, Envelope, sleep, with_guard};
 use super::Post;
 use crate::store::stream::{Arrival, Maintained};
 use dishrack_core::ledger::ItemId;
@@ -63,7 +63,7 @@ pub(super) fn run(post: &Post, doorbells: &Doorbells) {
 
 /// Sleeps until there is something to do.
 fn plan(post: &Post, doorbells: &Doorbells, due: Instant) -> Plan {
-    let mut core = lock(&post.core);
+    let mut core = post.core.lock();
     loop {
         if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {
             return Plan::End;

@@ -4,9 +4,9 @@
 use super::super::core::Core;
 use super::super::doorbells::Doorbells;
 use super::super::results;
-use super::super::{Deadline, lock, sleep};
+use super::super::{Deadline, sleep};
 use super::Post;
-use crate::store::stream::{Outcome, StreamState};
+use crate::store::stream::{MapEnd, StreamState};
 
 pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     let wait = post.stream.maintain_every();
@@ -26,7 +26,7 @@ pub(super) fn run(post: &Post, doorbells: &Doorbells) {
 /// Sleeps until a caller waits and no question is open. Returns the state of the stream then; and the
 /// last put, if all puts until then were told and none was unfinished or taken.
 fn since(post: &Post, doorbells: &Doorbells) -> Option<(StreamState, Option<u64>)> {
-    let mut core = lock(&post.core);
+    let mut core = post.core.lock();
     loop {
         if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {
             return None;
@@ -40,7 +40,7 @@ fn since(post: &Post, doorbells: &Doorbells) -> Option<(StreamState, Option<u64>
 }
 
 impl Core {
-    fn heard(&mut self, outcomes: Vec<Outcome>) {
+    fn heard(&mut self, outcomes: Vec<MapEnd>) {
         for (ticket, outcome) in outcomes {
             let reply = self.traffic.replies.remove(&ticket);
             self.deliver_outcome(reply, || match outcome {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use parking_lot::MutexGuard;
 
 use super::{Broker, Core, Deadline, Envelope, ON_THE_WAY_MAX};
-use crate::broker::answer::{Accepted, Answer, Ticket};
+use crate::broker::answer::{Accepted, PutAnswer, PutTicket};
 use crate::error::Kind;
 use dishrack_core::shared::Putter;
 
@@ -16,7 +16,7 @@ impl Broker {
         &self,
         batch: &mut VecDeque<Envelope>,
         is_holding: bool,
-        unanswered: &mut VecDeque<Ticket>,
+        unanswered: &mut VecDeque<PutTicket>,
     ) {
         let mut core = self.lock();
         for envelope in batch.drain(..) {
@@ -28,10 +28,10 @@ impl Broker {
     /// Waits until the stream has accepted or refused all of these but the last `but`.
     pub(crate) fn await_answers(
         &self,
-        unanswered: &mut VecDeque<Ticket>,
+        unanswered: &mut VecDeque<PutTicket>,
         but: usize,
         is_holding: bool,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<PutAnswer>,
     ) {
         if unanswered.len() <= but {
             return;
@@ -41,14 +41,14 @@ impl Broker {
             && let Some(ticket) = unanswered.pop_front()
         {
             answers.push(match ticket {
-                Err(kind) => Answer::Refused(kind),
+                Err(kind) => PutAnswer::Refused((), kind),
                 Ok(ticket) => loop {
                     match core.end_of_put(ticket) {
                         Some(Ok(id)) => {
                             let (first, last) = (id, id);
-                            break Answer::Accepted(Accepted { first, last });
+                            break PutAnswer::Accepted(Accepted { first, last });
                         }
-                        Some(Err(kind)) => break Answer::Refused(kind),
+                        Some(Err(kind)) => break PutAnswer::Refused((), kind),
                         None => core = self.work_or_await(core, Deadline::Forever, is_holding),
                     }
                 },
@@ -61,7 +61,7 @@ impl Broker {
         &self,
         batch: &mut VecDeque<Envelope>,
         is_holding: bool,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<PutAnswer>,
     ) {
         let mut core = self.lock();
         let mut sent = 0;
@@ -76,12 +76,12 @@ impl Broker {
             match pushed {
                 Ok(_) => sent += 1,
                 Err(kind) => {
-                    answers.push(Answer::Sent(std::mem::take(&mut sent)));
-                    answers.push(Answer::Refused(kind));
+                    answers.push(PutAnswer::Sent(std::mem::take(&mut sent)));
+                    answers.push(PutAnswer::Refused((), kind));
                 }
             }
         }
-        answers.push(Answer::Sent(sent));
+        answers.push(PutAnswer::Sent(sent));
         core.pump();
     }
 

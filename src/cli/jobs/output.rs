@@ -31,7 +31,7 @@ use crate::cli::unwritten::Unwritten;
 use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
 use crate::cli::work::Shown;
-use crate::jobs::output_log::{self, Kept, Logs};
+use crate::jobs::output_log::{Kept, Logs};
 use crate::jobs::spool::{Spool, Stream};
 use crate::observe::text::printable;
 use crate::observe::{Event, EventKind};
@@ -212,7 +212,7 @@ impl Outputs {
             return;
         };
         if !logs.has(ended.pid, ended.id, ended.attempt)
-            && let Err(error) = output_log::adopt(&self.spool, ended.pid, ended.id, ended.attempt)
+            && let Err(error) = self.spool.adopt(ended.pid, ended.id, ended.attempt)
         {
             writer::complain(&ended.item, Stream::Stdout, &error);
         }

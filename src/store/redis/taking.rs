@@ -13,7 +13,7 @@ use super::{RedisStore, read};
 use crate::payload::Payload;
 use crate::store::StoredLetter;
 use crate::store::stream::{
-    Admission, Answered, Arrival, Ends, Listener, Maintained, Outcome, Put, Status, Stream,
+    Admission, Answered, Arrival, Ends, Listener, Maintained, MapEnd, Put, Status, Stream,
     StreamState,
 };
 use dishrack_core::ledger::ItemId;
@@ -217,7 +217,7 @@ impl RedisStore {
         Ok(())
     }
 
-    fn heard(&self, since: &StreamState, wait: Duration) -> Result<Vec<Outcome>, Trouble> {
+    fn heard(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, Trouble> {
         let replies = self.heard.lock().clone();
         // If the state of the doorbell is unknown, any ring counts.
         let rung = if since.ring.is_empty() {
@@ -277,7 +277,7 @@ fn longest(wait: Duration, number: i64) -> Duration {
     }
 }
 
-fn outcome(entry: &Entry) -> Option<Outcome> {
+fn outcome(entry: &Entry) -> Option<MapEnd> {
     let fields = &entry.fields;
     let index = fields.number("index")?;
     let result = fields.get("result")?;
@@ -335,7 +335,7 @@ impl Stream for RedisStore {
         self.given_back(ids).map_err(Trouble::words)
     }
 
-    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<Outcome>, String> {
+    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, String> {
         self.heard(since, wait).map_err(Trouble::words)
     }
 

@@ -108,7 +108,7 @@ fn a_redis_that_stays_away_is_given_up() {
     let refused = queue.put("another").unwrap_err();
     for error in [&refused, &queue.join().unwrap_err()] {
         let words = error.to_string();
-        assert!(error.is_redis(), "{error:?}");
+        assert!(error.is_shared(), "{error:?}");
         assert!(words.contains("cannot be reached"), "{words}");
         assert!(words.contains(&address), "{words}");
     }
@@ -197,7 +197,7 @@ fn a_password_that_is_changed_in_mid_run_is_told() {
     gate.open();
     let error = queue.join().unwrap_err();
     let words = error.to_string();
-    assert!(error.is_redis(), "{error:?}");
+    assert!(error.is_shared(), "{error:?}");
     assert!(words.contains("the password in the URL"), "{words}");
     assert!(!words.contains("secret"), "{words}");
     pool.notices.await_one("failed: redis at");

@@ -89,7 +89,7 @@ fn a_replica_that_stays_away_is_given_up() {
     let queue = open(&place.timeout(Duration::from_millis(300)));
     let error = queue.put("item").unwrap_err();
     let words = error.to_string();
-    assert!(error.is_redis(), "{error:?}");
+    assert!(error.is_shared(), "{error:?}");
     assert!(
         words.contains("has 0 replicas that keep up, and 2 are to have what is told"),
         "{words}"

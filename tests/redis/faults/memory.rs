@@ -26,7 +26,7 @@ const ALMOST_NOTHING: u64 = 1;
 #[track_caller]
 fn assert_no_memory(error: &Error, began: Instant) {
     let words = error.to_string();
-    assert!(error.is_redis() && !error.is_full(), "{error:?}");
+    assert!(error.is_shared() && !error.is_full(), "{error:?}");
     for word in ["redis at 127.0.0.1", "out of memory", "maxmemory"] {
         assert!(words.contains(word), "{word:?} is not in: {words}");
     }

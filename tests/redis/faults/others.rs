@@ -33,7 +33,7 @@ crate::timely_trials! {
 fn refusal(url: &str) -> String {
     let refused = Queue::on_redis(&RedisOptions::new(url, STREAM), QueueOptions::default());
     let error = refused.expect_err("it cannot be used");
-    assert!(error.is_redis() && error.is_setup(), "{error:?}");
+    assert!(error.is_shared() && error.is_setup(), "{error:?}");
     let words = error.to_string();
     assert_eq!(words.lines().count(), 1, "{words}");
     assert!(words.starts_with("redis at 127.0.0.1"), "{words}");

@@ -37,7 +37,7 @@ fn refusal(url: &str) -> Error {
     let error = refused.expect_err("it cannot be used");
     // None of Redis' patience of five minutes is used up.
     assert!(began.elapsed() < Duration::from_secs(60), "{error}");
-    assert!(error.is_redis() && error.is_setup(), "{error:?}");
+    assert!(error.is_shared() && error.is_setup(), "{error:?}");
     error
 }
 
@@ -115,7 +115,7 @@ fn items_of_another_type_are_told() {
         QueueOptions::default(),
     );
     let error = numbers.unwrap_err();
-    assert!(error.is_redis(), "{error:?}");
+    assert!(error.is_shared(), "{error:?}");
     assert_words(
         &error,
         &["items of type", "String", "u64", "another stream"],
@@ -166,7 +166,7 @@ fn a_user_without_a_command_is_told_before_work_begins() {
                 error
             }
         };
-        assert!(refused.is_redis(), "{command}: {refused:?}");
+        assert!(refused.is_shared(), "{command}: {refused:?}");
         assert_words(&refused, &["redis at 127.0.0.1", "user", "docs/redis.md"]);
         // A join may get a script's error, in which Redis does not name the command.
         let names_it = refused.to_string().contains(command);

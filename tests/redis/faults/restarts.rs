@@ -94,7 +94,7 @@ fn forget(then: impl FnOnce(&Server, &Queue)) {
 fn assert_forgotten<R: std::fmt::Debug>(result: Result<R, dishrack::Error>) {
     let error = result.expect_err("it is lost");
     let words = error.to_string();
-    assert!(error.is_redis(), "{error:?}");
+    assert!(error.is_shared(), "{error:?}");
     for word in [
         "redis at 127.0.0.1",
         "has forgotten stream items",

@@ -182,7 +182,7 @@ fn a_lease_is_the_streams() {
     let other = place(server.url()).lease(SHORT_LEASE);
     let refused = dishrack::JoinableQueue::<String>::on_redis(&other, dishrack::Options::default());
     let error = refused.unwrap_err();
-    assert!(error.is_redis() && error.is_setup(), "{error:?}");
+    assert!(error.is_shared() && error.is_setup(), "{error:?}");
     let words = error.to_string();
     assert!(words.contains("another lease by 1 supervisors"), "{words}");
     assert_eq!(server.cli(&["hget", "{items}:meta", "lease"]), "60000");

@@ -106,7 +106,7 @@ fn told(act: impl FnOnce(&Server), words: &str) {
     act(&server);
     gate.open();
     let said = |error: Error| {
-        assert!(error.is_redis(), "{error:?}");
+        assert!(error.is_shared(), "{error:?}");
         assert!(error.to_string().contains(words), "{error}");
     };
     said(queue.join().unwrap_err());
@@ -310,7 +310,7 @@ fn a_stream_that_is_made_again_is_told_to_those_of_the_old_one() {
     gate.open();
     let error = old.join().unwrap_err();
     assert!(
-        error.is_redis() && error.to_string().contains("forgotten"),
+        error.is_shared() && error.to_string().contains("forgotten"),
         "{error}"
     );
     assert_eq!(join(&new).done, 0);

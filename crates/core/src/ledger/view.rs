@@ -276,7 +276,14 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// always.
     #[must_use]
     pub fn is_durable(&self, id: ItemId) -> bool {
-        id.0 <= self.waiting.accepted() - self.waiting.staged() as u64
+        id <= self.last_durable()
+    }
+
+    /// Returns the last item that will outlive this supervisor, as all before it will; 0 if none.
+    /// After the journal has failed none follows.
+    #[must_use]
+    pub fn last_durable(&self) -> ItemId {
+        ItemId(self.waiting.accepted() - self.waiting.staged() as u64)
     }
 
     /// Returns `true` if every accepted item has its terminal state, and every report was made.
