@@ -7,7 +7,7 @@ use crate::order::Order;
 use crate::redis_server;
 
 /// Row, contender, workers, items, bytes of an item.
-const ALL: [(&str, &str, usize, usize, usize); 31] = [
+const ALL: [(&str, &str, usize, usize, usize); 32] = [
     ("throughput", "dishrack", 2, 500, 100),
     ("throughput", "dishrack-map", 2, 500, 100),
     ("throughput", "dishrack-many", 2, 500, 100),
