@@ -13,6 +13,7 @@ mod stream;
 
 use std::collections::BTreeMap;
 
+use dishrack_core::stream::account::Statement;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
 use self::chance::Chance;
@@ -236,7 +237,9 @@ impl Both {
         match self.chance.below(100) {
             0..25 => self.put(&client),
             25..42 => self.read(&client),
-            42..65 => self.settle(&client),
+            42..59 => self.settle(&client),
+            59..62 => self.settle_beside_a_stranded_one(&client),
+            62..65 => self.settle_all(&client),
             65..73 => self.maintain(&client),
             73..80 => self.adopt(&client),
             80..85 => self.release(&client),
@@ -264,7 +267,9 @@ impl Both {
     fn put(&mut self, client: &str) {
         let (mut call, repeats) = self.call_of(client);
         let mut puts: Vec<(bool, Fields)> = Vec::new();
-        for _ in 0..1 + self.chance.below(3) {
+        // A call gives its entries names that follow each other.
+        let most = self.chance.pick(&[3, 3, 3, 12]);
+        for _ in 0..1 + self.chance.below(most) {
             self.items += 1;
             let (item, n) = (format!("item {}", self.items), self.items.to_string());
             let place = self.key("replies:c0");
@@ -281,14 +286,7 @@ impl Both {
         caller.put = Some((call, puts.clone()));
         let bound = self.bound.map_or("-1".into(), |bound| bound.to_string());
         let mut arguments = vec![call.to_string(), bound, puts.len().to_string()];
-        for (may_exceed, fields) in &puts {
-            let mut values = flat(fields);
-            // The script fills the number in.
-            values.extend(["n".into(), String::new()]);
-            arguments.push(u8::from(*may_exceed).to_string());
-            arguments.push(values.len().to_string());
-            arguments.extend(values);
-        }
+        arguments.extend(self.words_of_puts(&puts));
         let real = self.run(script!("put"), client, &arguments);
         let [admitted, first, told] = real.try_into().expect("three of them");
         let (expected, model) = self.model.put(client, call, self.bound, &puts);
@@ -297,8 +295,38 @@ impl Both {
         self.check_told(told, &model);
     }
 
+    /// Returns the last arguments of `put.lua`. What may be said once for all of them is, mostly.
+    fn words_of_puts(&mut self, puts: &[(bool, Fields)]) -> Vec<String> {
+        let names = |fields: &Fields| {
+            let names = fields.0.iter().map(|(name, _)| name.clone());
+            names.collect::<Vec<_>>()
+        };
+        let (may_exceed, fields) = &puts[0];
+        let are_alike = puts
+            .iter()
+            .all(|(may, one)| may == may_exceed && names(one) == names(fields));
+        if are_alike && self.chance.below(4) > 0 {
+            let mut words = vec![fields.0.len().to_string()];
+            words.extend(flat(fields).into_iter().step_by(2));
+            words.push(u8::from(*may_exceed).to_string());
+            let values = puts.iter().flat_map(|(_, fields)| flat(fields));
+            // Each has as many values as names.
+            words.extend(values.skip(1).step_by(2));
+            return words;
+        }
+        let mut words = vec!["0".to_owned()];
+        for (may_exceed, fields) in puts {
+            let values = flat(fields);
+            words.push(u8::from(*may_exceed).to_string());
+            words.push(values.len().to_string());
+            words.extend(values);
+        }
+        words
+    }
+
     fn read(&mut self, client: &str) {
-        let count = 1 + self.chance.index(4);
+        let most = self.chance.pick(&[4, 4, 16]);
+        let count = 1 + self.chance.index(most);
         let (name, text_count) = (self.name.clone(), count.to_string());
         self.step = format!("{}, {client} reads {count}", self.step);
         let words = [
@@ -379,6 +407,80 @@ impl Both {
         if let (true, Some(before)) = (repeats, &caller.settled) {
             (call, said) = before.clone();
         }
+        self.tell(client, call, said);
+    }
+
+    /// Tells of entries that they are done, and nothing else.
+    fn settle_plainly(&mut self, client: &str, done: Vec<EntryId>) {
+        let (Some(first), Some(last)) = (done.first(), done.last()) else {
+            return;
+        };
+        let said = Said {
+            first: *first,
+            last: *last,
+            done,
+            ..Said::default()
+        };
+        let caller = self.callers.entry(client.into()).or_default();
+        caller.calls += 1;
+        let call = caller.calls;
+        self.tell(client, call, said);
+    }
+
+    /// Tells that all is done that a client has; perhaps also one that it has not.
+    fn settle_all(&mut self, client: &str) {
+        let pending = self.model.pending.iter();
+        let its = pending.filter(|(_, claim)| claim.owner == client);
+        let mut done: Vec<EntryId> = its.map(|(id, _)| *id).collect();
+        match self.chance.below(4) {
+            0 => done.extend(self.some_entries(client)),
+            1 => done.truncate(1 + self.chance.index(8)),
+            _ => {}
+        }
+        done.sort_unstable();
+        done.dedup();
+        self.settle_plainly(client, done);
+    }
+
+    /// The same beside an entry that somebody has acknowledged by hand: it is nobody's, and stays.
+    fn settle_beside_a_stranded_one(&mut self, client: &str) {
+        let pending = self.model.pending.keys();
+        let all: Vec<EntryId> = pending.copied().collect();
+        if all.is_empty() {
+            return;
+        }
+        let id = self.chance.pick(&all);
+        let claim = self.model.pending.remove(&id).expect("it is there");
+        let (name, real) = (self.name.clone(), self.real(id));
+        assert_eq!(number(self.command(&["XACK", &name, "dishrack", &real])), 1);
+        self.step += &format!(", {real} is nobody's");
+        self.settle_all(client);
+        self.compare();
+        if self.model.entries.contains_key(&id) {
+            let count = claim.deliveries.to_string();
+            let (owner, at) = (&claim.owner, self.model.clock.saturating_sub(claim.at));
+            let at = at.to_string();
+            let words = [
+                "XCLAIM",
+                &name,
+                "dishrack",
+                owner,
+                "0",
+                &real,
+                "IDLE",
+                &at,
+                "RETRYCOUNT",
+                &count,
+                "FORCE",
+                "JUSTID",
+            ];
+            assert_eq!(texts(self.command(&words)), std::slice::from_ref(&real));
+            self.model.pending.insert(id, claim);
+        }
+    }
+
+    fn tell(&mut self, client: &str, call: u64, said: Said) {
+        let caller = self.callers.entry(client.into()).or_default();
         caller.settled = Some((call, said.clone()));
         let arguments = self.words_of(call, client, &said);
         let real = self.run(script!("settle"), client, &arguments);
@@ -388,13 +490,27 @@ impl Both {
         self.check_told(told, &model);
     }
 
-    /// Returns the arguments of `settle.lua`.
+    /// Returns the runs of these entries in the server's names: time, first and last place.
+    fn runs_of(&self, done: &[EntryId]) -> Vec<[String; 3]> {
+        let mut statement = Statement::default();
+        let real = done.iter().map(|id| self.real(*id));
+        let real = real.map(|name| name.parse::<EntryId>().expect("an entry's name"));
+        statement.done = real.collect();
+        let runs = statement.runs().into_iter();
+        runs.map(|run| [run.time, run.first, run.last].map(|part| part.to_string()))
+            .collect()
+    }
+
+    /// Returns the arguments of `settle.lua`. Runs are looked up one by one wherever that may be.
     fn words_of(&self, call: u64, client: &str, said: &Said) -> Vec<String> {
         let mut words = vec![call.to_string(), client.to_owned()];
         words.extend([self.real(said.first), self.real(said.last)]);
         words.push(said.retries.to_string());
-        words.push(said.done.len().to_string());
-        words.extend(said.done.iter().map(|id| self.real(*id)));
+        let is_plain = said.failed.is_empty() && said.dead.is_empty() && said.results.is_empty();
+        words.push(u8::from(is_plain).to_string());
+        let runs = self.runs_of(&said.done);
+        words.push(runs.len().to_string());
+        words.extend(runs.into_iter().flatten());
         words.push(said.failed.len().to_string());
         for (id, failure) in &said.failed {
             words.extend([self.real(*id), failure.clone()]);

@@ -1,5 +1,6 @@
 //! Tells Redis the ends of items and new puts, and asks for the state of the stream.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,15 @@ use dishrack_core::stream::account::{Outgoing, Statement};
 /// The bytes of puts in one call: the script that takes them keeps others waiting meanwhile.
 const PUT_BYTES_MAX: usize = 8 << 20;
 
+/// The mean length from which on runs of entries are looked up one by one: that is a call for each,
+/// in place of a look at each of their entries.
+const RUN_LENGTH: usize = 8;
+
 /// The time of one wait for replicas.
 const REPLICAS_WAIT: Duration = Duration::from_secs(1);
+
+/// The name of a field, and its value.
+type Field<'a> = (&'static str, Cow<'a, [u8]>);
 
 impl RedisStore {
     /// Notes the number of the stream's changes, and drops it.
@@ -67,7 +75,8 @@ impl RedisStore {
         let told = self.write(|open| {
             let mut script = self.script(open, Name::Settle);
             script.arg(call).arg(&self.consumer);
-            add_statement(&mut script, statement, ends.retries);
+            let is_plain = statement.is_plain() && results.is_empty();
+            add_statement(&mut script, statement, ends.retries, is_plain);
             self.add_results(&mut script, &results);
             let [lost, stream_state] = read::row(script.query(&mut open.connection)?)?;
             Ok((read::ids(lost)?, read::stream_state(stream_state)?))
@@ -108,9 +117,7 @@ impl RedisStore {
                 None => script.arg(-1),
             };
             script.arg(puts.len());
-            for put in puts {
-                self.add_put(&mut script, put);
-            }
+            self.add_puts(&mut script, puts);
             let [admitted, first, stream_state] = read::row(script.query(&mut open.connection)?)?;
             let numbers = (read::number(admitted)?, read::number(first)?);
             Ok((numbers, read::stream_state(stream_state)?))
@@ -131,20 +138,51 @@ impl RedisStore {
         })
     }
 
-    fn add_put(&self, script: &mut Cmd, put: &Put) {
-        script.arg(u8::from(put.is_beyond_bound));
-        let fields = self.layout.fields(&put.body);
-        let more = if put.reply.is_some() { 3 } else { 1 };
-        script.arg(2 * (fields.len() + more));
-        for (name, value) in fields {
-            script.arg(name).arg(value);
+    /// Adds puts to the call. Most have the same fields, whose names are said once then.
+    fn add_puts(&self, script: &mut Cmd, puts: &[Put]) {
+        let all: Vec<Vec<Field<'_>>> = puts.iter().map(|put| self.fields_of(put)).collect();
+        let first = puts.first().zip(all.first());
+        let common = first.filter(|(first, fields)| {
+            let names = || fields.iter().map(|(name, _)| name);
+            let mut others = puts.iter().zip(&all);
+            others.all(|(put, fields)| {
+                put.is_beyond_bound == first.is_beyond_bound
+                    && fields.iter().map(|(name, _)| name).eq(names())
+            })
+        });
+        let Some((first, fields)) = common else {
+            script.arg(0);
+            for (put, fields) in puts.iter().zip(&all) {
+                script.arg(u8::from(put.is_beyond_bound));
+                script.arg(2 * fields.len());
+                for (name, value) in fields {
+                    script.arg(name).arg(&**value);
+                }
+            }
+            return;
+        };
+        script.arg(fields.len());
+        for (name, _) in fields {
+            script.arg(name);
         }
+        script.arg(u8::from(first.is_beyond_bound));
+        for (_, value) in all.iter().flatten() {
+            script.arg(&**value);
+        }
+    }
+
+    /// Returns the fields of a put, without its number, which the script gives it.
+    fn fields_of(&self, put: &Put) -> Vec<Field<'_>> {
+        let fields = self.layout.fields(&put.body).into_iter();
+        let mut fields: Vec<Field<'_>> = fields
+            .map(|(name, value)| (name, Cow::Owned(value)))
+            .collect();
         if let Some(index) = put.reply {
-            script.arg("reply").arg(&self.keys.replies);
-            script.arg("index").arg(index);
+            let replies = Cow::Borrowed(self.keys.replies.as_bytes());
+            fields.push(("reply", replies));
+            fields.push(("index", Cow::Owned(index.to_string().into_bytes())));
         }
-        // The script gives the item its number.
-        script.arg("n").arg("");
+        fields
     }
 
     /// Calls a script that writes, and waits until enough replicas have its changes. A repetition
@@ -200,13 +238,16 @@ impl RedisStore {
     }
 }
 
-fn add_statement(script: &mut Cmd, what: &Statement, retries: u64) {
+/// `is_plain`: nothing is told but that some entries are done.
+fn add_statement(script: &mut Cmd, what: &Statement, retries: u64, is_plain: bool) {
     let (first, last) = what.range();
     script.arg(first.to_string()).arg(last.to_string());
-    script.arg(retries);
-    script.arg(what.done.len());
-    for entry in &what.done {
-        script.arg(entry.to_string());
+    let runs = what.runs();
+    let is_by_run = is_plain && RUN_LENGTH * runs.len() <= what.done.len();
+    script.arg(retries).arg(u8::from(is_by_run));
+    script.arg(runs.len());
+    for run in runs {
+        script.arg(run.time).arg(run.first).arg(run.last);
     }
     script.arg(what.failed.len());
     for (entry, failure) in &what.failed {

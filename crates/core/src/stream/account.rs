@@ -45,6 +45,20 @@ pub struct Statement {
     last_admission: u64,
 }
 
+/// Entries of one time whose places follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The time.
+    pub time: u64,
+    /// The first place.
+    pub first: u64,
+    /// The last place.
+    pub last: u64,
+}
+
+/// The greatest place that is exact where numbers are floating point, as in the stream's scripts.
+const EXACT_MAX: u64 = 1 << 53;
+
 /// An entry that becomes a dead letter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Death {
@@ -94,6 +108,32 @@ impl Statement {
             entries().min().unwrap_or_default(),
             entries().max().unwrap_or_default(),
         )
+    }
+
+    /// Returns `true` if nothing is said but that entries are done.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.failed.is_empty() && self.dead.is_empty()
+    }
+
+    /// Returns the entries that are done as runs, in the order of the stream. A run of more than
+    /// one entry has places up to 2^53 only.
+    #[must_use]
+    pub fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for EntryId(time, place) in self.done.iter().copied() {
+            match runs.last_mut() {
+                Some(run) if run.time == time && place <= EXACT_MAX && run.last + 1 == place => {
+                    run.last = place;
+                }
+                _ => runs.push(Run {
+                    time,
+                    first: place,
+                    last: place,
+                }),
+            }
+        }
+        runs
     }
 
     /// Returns the items of these entries.
@@ -305,6 +345,35 @@ mod tests {
         );
         assert_eq!(statement.range(), (EntryId(1, 0), EntryId(3, 0)));
         assert_eq!(statement.unknown, [ItemId(9)]);
+    }
+
+    #[test]
+    fn what_is_done_is_said_in_runs() {
+        let runs = |done: &[(u64, u64)]| {
+            let done = done.iter().map(|(time, place)| EntryId(*time, *place));
+            let statement = Statement {
+                done: done.collect(),
+                ..Statement::default()
+            };
+            let runs = statement.runs().into_iter();
+            runs.map(|run| (run.time, run.first, run.last))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(runs(&[]), []);
+        assert_eq!(
+            runs(&[(1, 0), (1, 1), (1, 3), (2, 4), (2, 5)]),
+            [(1, 0, 1), (1, 3, 3), (2, 4, 5)]
+        );
+        // A script could not count from one to the next.
+        let great = 1 << 53;
+        assert_eq!(
+            runs(&[(1, great - 1), (1, great), (1, great + 1), (1, u64::MAX)]),
+            [
+                (1, great - 1, great),
+                (1, great + 1, great + 1),
+                (1, u64::MAX, u64::MAX)
+            ]
+        );
     }
 
     #[test]

@@ -84,9 +84,9 @@ local function ring()
     redis.call('HSET', meta, 'ring', id)
 end
 
--- The values from `first` to `last`, in slices that fit on Lua's stack.
-local function each_slice(values, act)
-    for first = 1, #values, 1000 do
+-- The values from the one at `start`, or the first one, in slices that fit on Lua's stack.
+local function each_slice(values, act, start)
+    for first = start or 1, #values, 1000 do
         act(unpack(values, first, math.min(first + 999, #values)))
     end
 end

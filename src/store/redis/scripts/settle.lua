@@ -1,7 +1,10 @@
 -- Ends entries, and notes failed attempts. Only what its supervisor still holds is changed; the
 -- rest is given back as lost. A call that is repeated changes nothing more.
 --     ARGV: born, number of the call, consumer, first and last entry, retries,
---           how many are done, these, how many have failed, of each: entry and failure;
+--           1 if nothing is told but that some are done, in long runs,
+--           how many runs are done, of each: time, first and last place in that time, all
+--           places between which are done too;
+--           how many have failed, of each: entry and failure;
 --           how many are dead, of each: entry, number, cause;
 --           how many results, of each: entry, number, stream to send it to or '', place in there,
 --           result; how many results are kept, or -1
@@ -18,14 +21,27 @@ if before then
     end
 end
 
-local first, last = next_argument(), next_argument()
+local first, last, retries = next_argument(), next_argument(), next_number()
+-- Long runs are looked up one by one: what is held whole needs no look at each of its entries.
+local is_by_run, runs = next_argument() == '1', next_number()
 local held = {}
 -- It may hold some between these that it does not know of. The range is what bounds this.
-local all = 2 ^ 31
-for _, row in ipairs(redis.call('XPENDING', stream, group, first, last, all, consumer)) do
-    held[row[1]] = true
+local function look_up(from, to)
+    local rows = redis.call('XPENDING', stream, group, from, to, 2 ^ 31, consumer)
+    for place, row in ipairs(rows) do
+        rows[place] = row[1]
+    end
+    return rows
 end
-local retries, lost, ended, done = next_number(), {}, {}, 0
+local function hold(entries)
+    for _, entry in ipairs(entries) do
+        held[entry] = true
+    end
+end
+if not is_by_run then
+    hold(look_up(first, last))
+end
+local lost, ended, done = {}, {}, 0
 -- An entry of which more than one thing is said is lost once.
 local function lose(entry)
     if held[entry] == nil then
@@ -45,13 +61,39 @@ end
 local has_past = redis.call('EXISTS', past) == 1
 local has_numbers = redis.call('EXISTS', numbers) == 1
 
-for _ = 1, next_number() do
-    local entry = next_argument()
+local function finish(entry)
     if held[entry] then
         ended[#ended + 1] = entry
         done = done + 1
     else
         lose(entry)
+    end
+end
+-- The runs that have ended whole, as they are told: in the order of the stream.
+local whole = {}
+for _ = 1, runs do
+    local time, from, to = next_argument(), next_argument(), next_argument()
+    local head = time .. '-'
+    local size = from == to and 1 or to - from + 1
+    local mine = is_by_run and look_up(head .. from, head .. to)
+    if mine and #mine == size then
+        -- There are no more names between these, so each of them is held.
+        for _, entry in ipairs(mine) do
+            ended[#ended + 1] = entry
+        end
+        done = done + size
+        whole[#whole + 1] = { first = head .. from, last = head .. to, count = #ended }
+    else
+        if mine then
+            hold(mine)
+        end
+        if size == 1 then
+            finish(head .. from)
+        else
+            for place = tonumber(from), tonumber(to) do
+                finish(head .. string.format('%.0f', place))
+            end
+        end
     end
 end
 for _ = 1, next_number() do
@@ -120,7 +162,27 @@ if kept >= 0 then
 end
 
 each_slice(ended, function(...) redis.call('XACK', stream, group, ...) end)
-each_slice(ended, function(...) redis.call('XDEL', stream, ...) end)
+
+-- What has ended at the head of the stream is cut off, which costs next to nothing; all other entries
+-- are looked for one by one. Nothing else may be cut off with it, so nothing may be in the stream before
+-- these runs and between them. It is asked first if somebody holds an entry there, because that answer
+-- has no item in it.
+local function is_void(from, to)
+    return #redis.call('XPENDING', stream, group, from, to, 1) == 0
+        and #redis.call('XRANGE', stream, from, to, 'COUNT', 1) == 0
+end
+local cut, before = nil, '-'
+for _, run in ipairs(whole) do
+    if not is_void(before, '(' .. run.first) then
+        break
+    end
+    cut, before = run, '(' .. run.last
+end
+if cut then
+    -- All but the last of them.
+    redis.call('XTRIM', stream, 'MINID', '=', cut.last)
+end
+each_slice(ended, function(...) redis.call('XDEL', stream, ...) end, cut and cut.count)
 if has_past then
     each_slice(ended, function(...) redis.call('HDEL', past, ...) end)
 end
