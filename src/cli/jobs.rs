@@ -197,7 +197,7 @@ impl Work for Jobs {
         Ok(views)
     }
 
-    fn hire(
+    fn start_workers(
         &self,
         builder: Builder,
         queue: &JoinableQueue<Job>,

@@ -19,9 +19,9 @@ const LONG: Duration = Duration::from_micros(5);
 /// of deliveries.
 const EARLY: u64 = 16;
 
-/// The time to wait for a caller that is just about to look at what was done. Two sides that take
+/// The time to poll for a caller that is just about to look at what was done. Two sides that take
 /// turns need no lock on this one.
-const GLANCE: Duration = Duration::from_micros(2);
+const SHORT_POLL: Duration = Duration::from_micros(2);
 
 /// The longest time for which a worker sleeps with something untold while a caller comes by often. It
 /// is woken when the caller comes, and nobody else waits.
@@ -137,7 +137,9 @@ impl LocalWorker {
         if self.has_untold() {
             let waiting = self.queue.left_waiting();
             let comes = match (self.queue.telling(), may_poll) {
-                (Telling::Soon, true) if waiting == 0 => poll_for(GLANCE, || self.queue.has_news()),
+                (Telling::Soon, true) if waiting == 0 => {
+                    poll_for(SHORT_POLL, || self.queue.has_news())
+                }
                 (Telling::Late, true) if waiting < MANY => poll_for(POLL, || self.queue.has_news()),
                 (Telling::Late, false) if waiting < MANY => self.sleep(Some(LINGER)),
                 (Telling::AtOnce | Telling::Soon | Telling::Late, _) => false,

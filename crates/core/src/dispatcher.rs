@@ -552,7 +552,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             if let Some(holder) = self.ledger.poll_worn() {
                 return Some(Said::Worn(holder));
             }
-            if let Some(holder) = self.ledger.poll_hoarder() {
+            if let Some(holder) = self.ledger.poll_overloaded() {
                 return Some(Said::TakeBack(holder));
             }
             if let Some(report) = self.ledger.poll_report() {
