@@ -392,7 +392,7 @@ pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Why an item was given up on, in words.
+/// Returns the reason why an item was given up on, in words.
 pub(crate) fn last_cause(history: &[Failure]) -> String {
     let last = history.last().map(|failure| failure.cause.to_string());
     last.unwrap_or_default()

@@ -44,7 +44,7 @@ pub struct WorkerInfo {
     pub pid: u32,
 }
 
-/// How a supervisor's workers are stopped, whatever they are.
+/// Stops a supervisor's workers, whatever they are.
 trait Pool: Send + Sync + fmt::Debug {
     /// Lets every worker finish what it has started, within its grace, and waits for the end.
     fn stop(&self);
@@ -170,7 +170,7 @@ impl<T, R> Supervisor<T, R> {
         self.pool.workers()
     }
 
-    /// How many workers were started again.
+    /// Returns the number of workers that were started again.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.broker.read(|core| core.restarts)

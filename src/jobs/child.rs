@@ -247,7 +247,8 @@ const STACK_BYTES: usize = 64 * 1024;
 /// The stack of one child after the other: each is done with it when its program is executed.
 static STACK: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// What is done to the actions on signals, which this process sets for good before its first command.
+/// Returns the changes to the actions on signals. This process sets its own for good before its first
+/// command.
 fn dispositions() -> Dispositions {
     static FOUND: OnceLock<Dispositions> = OnceLock::new();
     let found = *FOUND.get_or_init(Dispositions::of_commands);

@@ -11,7 +11,7 @@ use super::{Job, Link};
 use crate::payload::Payload;
 use dishrack_core::ledger::{Handed, Token};
 
-/// What the two ends of a link share beside the queue.
+/// The state that the two ends of a link share beside the queue.
 #[derive(Debug, Default)]
 struct Signals {
     /// Told when there is something for a task that sleeps.

@@ -26,7 +26,7 @@ pub(crate) fn mark_of(mark: u128) -> String {
     format!("{mark:032x}")
 }
 
-/// What a started process is to be.
+/// The first message to a started process: the role that it is to take.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Be this worker.
@@ -51,8 +51,8 @@ impl Order {
     }
 }
 
-/// What makes a process a certain worker, together with its endpoints, which are sent after an order,
-/// and to a fork server before it.
+/// The data that makes a process a certain worker, together with its endpoints, which are sent after
+/// an order, and to a fork server before it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     /// The number of its endpoints.

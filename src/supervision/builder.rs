@@ -265,7 +265,7 @@ impl Builder {
         self
     }
 
-    /// Where the stderr of worker processes goes, rather than to our own.
+    /// Sends the stderr of worker processes there, rather than to our own.
     #[cfg(feature = "cli")]
     #[must_use]
     pub(crate) fn stderr_to(mut self, outlet: Outlet) -> Self {

@@ -1,4 +1,4 @@
-//! What the system must allow before anything is started; checked first, with clear errors.
+//! Checks that the system allows what workers need, with clear errors, before any is started.
 
 use std::fs::{self, File};
 use std::io;
@@ -31,7 +31,7 @@ const WORKERS_MAX: usize = 16_384;
 /// The kernel's default buffer of a socket, which small messages must not fill.
 const SOCKET_BUFFER: u64 = 212_992;
 
-/// Whether this many workers are a sensible number.
+/// Checks that this many workers are a sensible number.
 pub(crate) fn check_count(workers: usize) -> Result<(), Kind> {
     let why = match workers {
         0 => "at least 1 is needed".to_owned(),
@@ -44,7 +44,7 @@ pub(crate) fn check_count(workers: usize) -> Result<(), Kind> {
     })
 }
 
-/// Whether this process learns how its workers end.
+/// Checks that this process learns how its workers end.
 fn check_exits_are_kept() -> Result<(), Kind> {
     match signals::are_exits_kept() {
         true => Ok(()),
@@ -57,7 +57,7 @@ fn check_exits_are_kept() -> Result<(), Kind> {
     }
 }
 
-/// Whether the memory that is shared with a worker can be made, which is a file to the kernel.
+/// Checks that the memory that is shared with a worker can be made, which is a file to the kernel.
 pub(crate) fn check_file_size() -> Result<(), Kind> {
     let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE)
         .map_err(|errno| Kind::io("reading the limit on the size of files")(errno.into()))?;
@@ -117,8 +117,8 @@ pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
     })
 }
 
-/// Whether the system has what every worker process needs, and allows the calls without which none can
-/// be started, watched or ended. Found out by each worker, it would be told without a name.
+/// Checks that the system has what every worker process needs, and allows the calls without which
+/// none can be started, watched or ended. Found out by each worker, it would be told without a name.
 pub(crate) fn check_system() -> Result<(), Kind> {
     check_exits_are_kept()?;
     let lacking = |what| move |why: String| Kind::Lacking { what, why };
@@ -178,7 +178,7 @@ fn errno_now() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// Whether small messages can be sent without waiting, as the link assumes.
+/// Checks that small messages can be sent without waiting, as the link assumes.
 pub(crate) fn check_socket_buffer() -> Result<(), Kind> {
     let text = fs::read_to_string("/proc/sys/net/core/wmem_default").unwrap_or_default();
     match text.trim().parse::<u64>() {

@@ -40,8 +40,8 @@ const NOT_EXECUTED: libc::c_int = 127;
 /// The standard streams and the one file besides them that a new process may be given.
 const FILES: usize = 4;
 
-/// What all starts have in common: numbers for the files that are given to new processes, as low as there
-/// were when it was made, and a stack for what runs between clone and exec.
+/// The resources that all starts share: numbers for the files that are given to new processes, as
+/// low as there were when it was made, and a stack for what runs between clone and exec.
 ///
 /// A new process gets a table of open files of its own, and what lies above these numbers is not even
 /// copied into it: a thousand workers are thousands of files, for each of which the kernel would take
@@ -64,12 +64,13 @@ impl Handover {
         })
     }
 
-    /// What a new process is given under which number.
+    /// Returns the numbers of the files that a new process is given.
     fn numbers(&self) -> [RawFd; FILES] {
         [0, 1, 2, 3].map(|at: usize| self.places[at].as_raw_fd())
     }
 
-    /// What is given to the next process that is started; nothing stands for /dev/null.
+    /// Puts the files of the next process that is started in their places; `None` stands for
+    /// /dev/null.
     fn give(&mut self, files: &[Option<OwnedFd>; FILES]) -> io::Result<()> {
         for (place, file) in self.places.iter_mut().zip(files) {
             dup3(
@@ -89,7 +90,7 @@ pub(crate) struct Program {
     environment: BTreeMap<OsString, OsString>,
     /// The standard streams, and one more file.
     files: [Option<OwnedFd>; FILES],
-    /// Which of the standard streams are this process's own.
+    /// True for each of the standard streams that is this process's own.
     is_inherited: [bool; FILES],
 }
 
@@ -221,8 +222,8 @@ fn share_until_executed(
     }
 }
 
-/// Whether a process that shares its open files can get a table of its own with only some of them in it.
-/// Kernels before 5.9 cannot do that; there it gets a copy of the whole table.
+/// Returns `true` if a process that shares its open files can get a table of its own with only some
+/// of them in it. Kernels before 5.9 cannot do that; there it gets a copy of the whole table.
 fn can_keep_some() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     // Nothing is closed: no file has this number.

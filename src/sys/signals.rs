@@ -113,7 +113,7 @@ pub(crate) fn reset_for_exec() -> Result<(), Errno> {
     SigSet::empty().thread_set_mask()
 }
 
-/// What is done to the actions on signals in a process that executes a program of somebody else, so that
+/// The changes to the actions on signals in a process that executes a program of somebody else, so that
 /// each is again what it was when this process was started. The exceptions are SIGPIPE, which Rust
 /// ignores, and SIGCHLD, which a shell that ignores it passes on: programs expect neither.
 #[cfg(feature = "cli")]
@@ -125,8 +125,8 @@ pub(crate) struct Dispositions {
 
 #[cfg(feature = "cli")]
 impl Dispositions {
-    /// What there is to be done, by the actions of this process. Each signal is asked for, which is why
-    /// it is found once rather than for each program.
+    /// Finds the changes that the actions of this process make necessary. Each signal is asked for,
+    /// so call it once rather than for each program.
     pub(crate) fn of_commands() -> Self {
         let given = inherited();
         let (mut to_default, mut to_ignore) = (Signals(0), Signals(0));
@@ -166,7 +166,7 @@ impl Dispositions {
 /// The kernel's word for an action: longer than it is anywhere, and all zeros are the default one.
 type KernelAction = [usize; 8];
 
-/// How many bytes the kernel's set of signals has.
+/// The number of bytes in the kernel's set of signals.
 const KERNEL_SET_BYTES: usize = 8;
 
 /// The handler of a signal, which is the first word of its action.

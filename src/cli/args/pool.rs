@@ -23,7 +23,7 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long, value_enum, default_value = "processes")]
     pub(in crate::cli) mode: Mode,
 
-    /// How worker processes are made: executed anew, or forked from a fork server
+    /// The way to make worker processes: execute each anew, or fork it from a fork server
     #[arg(long, value_enum, default_value = "spawn")]
     pub(in crate::cli) start_method: Method,
 
@@ -127,7 +127,7 @@ pub(in crate::cli) struct ShownArgs {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) trace: Option<PathBuf>,
 
-    /// What is printed: lines, or one JSON event a line
+    /// The form of the output: lines, or one JSON event a line
     #[arg(long, value_enum, default_value = "text")]
     pub(in crate::cli) format: Format,
 
