@@ -4,7 +4,7 @@ use dishrack::{Delivery, JoinableQueue, Options, Roles, StartMethod, Supervisor}
 use libtest_mimic::Trial;
 
 use super::{DEADLINE, Link, Shy, Sour, bounded, double, hire, join, unwrap_shy};
-use crate::patience::until;
+use crate::deadline::until;
 use crate::place;
 
 /// Enough for several full batches, and one that is not.

@@ -309,7 +309,8 @@ fn nothing_is_taken_back_for_nobody() {
     assert_eq!(ledger.poll_overloaded(), None, "there is something for it");
 }
 
-/// Items of almost 8 microseconds: their worker counts as fast, and 254 of them keep it busy for 2 ms.
+/// Items of almost 8 microseconds: their worker counts as fast, and 254 of them keep it busy for 2
+/// ms.
 fn what_would_wake_nobody_is_not_taken_back() {
     for (items, is_worth_it) in [(255, false), (400, true)] {
         let mut ledger = unbounded();
