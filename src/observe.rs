@@ -24,8 +24,8 @@ use serde::Serialize;
 use crate::sys::clock::monotonic_ns;
 use dishrack_core::ledger::{Counts, Exit, Failure, ItemId};
 
-/// An event and its time. As JSON it is what the command prints, but that dishes are `running` here, too;
-/// `docs/events.md` has the names and fields.
+/// An event and its time. As JSON it is what the command prints, but that dishes are `running`
+/// here, too; `docs/events.md` has the names and fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event {
     /// The event.

@@ -16,7 +16,8 @@ use dishrack_core::ledger::{Handed, Token};
 struct Signals {
     /// Told when there is something for a task that sleeps.
     arrived: Notify,
-    /// Deliveries that were cancelled after they were begun, and that the task does not know of yet.
+    /// Deliveries that were cancelled after they were begun, and that the task does not know of
+    /// yet.
     revoked: Mutex<HashSet<Token>>,
     changed: Notify,
 }

@@ -87,7 +87,8 @@ impl ForkServer {
         self.send()
     }
 
-    /// Orders a worker, as soon as the fork server can take the order. Those that could not be sent.
+    /// Orders a worker, as soon as the fork server can take the order. Those that could not be
+    /// sent.
     pub(super) fn order(&mut self, life: Life, start_message: StartMessage) -> Vec<(Life, String)> {
         self.unsent.push_back((life, start_message));
         self.send()

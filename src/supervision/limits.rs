@@ -19,7 +19,8 @@ use crate::error::Kind;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::signals;
 
-/// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay; the rest comes and goes while it boots and while large items travel.
+/// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay;
+/// the rest comes and goes while it boots and while large items travel.
 const FILES_PER_WORKER: u64 = 9;
 
 /// Open files that a supervisor needs for itself, and for segments of shared memory.
@@ -79,9 +80,9 @@ const FILES_OF_WORKER: u64 = 64;
 /// The soft limit on open files that was there before we raised it, and what we raised it to.
 static RAISED: Mutex<Option<(u64, u64)>> = Mutex::new(None);
 
-/// The soft and the hard limit on open files that worker processes are to have, and with them what they
-/// start: the user's own, which may be low for programs that `select`. `None` where we have changed
-/// nothing.
+/// The soft and the hard limit on open files that worker processes are to have, and with them what
+/// they start: the user's own, which may be low for programs that `select`. `None` where we have
+/// changed nothing.
 pub(super) fn files_of_workers() -> Option<(u64, u64)> {
     let raised = *RAISED.lock();
     let (before, raised_to) = raised?;
@@ -118,7 +119,8 @@ pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
 }
 
 /// Checks that the system has what every worker process needs, and allows the calls without which
-/// none can be started, watched or ended. Found out by each worker, it would be told without a name.
+/// none can be started, watched or ended. Found out by each worker, it would be told without a
+/// name.
 pub(crate) fn check_system() -> Result<(), Kind> {
     check_exits_are_kept()?;
     let lacking = |what| move |why: String| Kind::Lacking { what, why };

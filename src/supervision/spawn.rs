@@ -50,8 +50,8 @@ pub(super) enum Leads {
     Session,
 }
 
-/// Executes the running executable again, which inherits this socket, and returns its pid. The calling
-/// thread must live as long as the supervisor: the kernel takes its end for the parent's.
+/// Executes the running executable again, which inherits this socket, and returns its pid. The
+/// calling thread must live as long as the supervisor: the kernel takes its end for the parent's.
 pub(super) fn start(
     by: &mut Handover,
     socket: DescriptorSocket,

@@ -76,8 +76,8 @@ impl Watch {
         self.conclude_fork_server();
     }
 
-    /// Gives up its replies a second after its end, like a worker's channel: processes that it forked
-    /// may keep them open.
+    /// Gives up its replies a second after its end, like a worker's channel: processes that it
+    /// forked may keep them open.
     pub(super) fn give_up_lingering_fork_server(&mut self) {
         let until = self.fork_server_lingers_until;
         if until.is_some_and(|until| until <= self.now()) {

@@ -2,9 +2,9 @@
 //!
 //! An idle worker gets an item at once. A busy one is refilled when its acknowledgements come back,
 //! up to its credit and its fair share of what waits, so batches grow by themselves and no worker
-//! is overloaded. Waking a worker costs as much as hundreds of tiny items. While one is fast, that is busy
-//! with tiny items, and a few wait, they are left to it and no other worker is woken. It knows
-//! holders and numbers, but no item.
+//! is overloaded. Waking a worker costs as much as hundreds of tiny items. While one is fast, that
+//! is busy with tiny items, and a few wait, they are left to it and no other worker is woken. It
+//! knows holders and numbers, but no item.
 
 use alloc::collections::VecDeque;
 use core::ops::RangeInclusive;
