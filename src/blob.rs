@@ -6,7 +6,7 @@ use std::ops::Deref;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::handler::lending::{self, Loan};
+use crate::handler::lending::{self, Borrowed};
 
 /// Bytes as an item, or as part of one.
 ///
@@ -34,7 +34,7 @@ pub struct Blob(Bytes);
 #[derive(Clone)]
 enum Bytes {
     Own(Vec<u8>),
-    Lent(Loan),
+    Lent(Borrowed),
 }
 
 impl Blob {

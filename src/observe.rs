@@ -24,8 +24,8 @@ use serde::Serialize;
 use crate::sys::clock::monotonic_ns;
 use dishrack_core::ledger::{Counts, Exit, Failure, ItemId};
 
-/// An event and its time. As JSON it is what the command prints, but that dishes are `running` here, too;
-/// `docs/events.md` has the names and fields.
+/// An event and its time. As JSON it is what the command prints, but that dishes are `running`
+/// here, too; `docs/events.md` has the names and fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event {
     /// The event.
@@ -392,7 +392,7 @@ pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Why an item was given up on, in words.
+/// Returns the reason why an item was given up on, in words.
 pub(crate) fn last_cause(history: &[Failure]) -> String {
     let last = history.last().map(|failure| failure.cause.to_string());
     last.unwrap_or_default()

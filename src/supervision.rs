@@ -3,7 +3,8 @@
 //! [`Supervisor`] is what a program holds: the workers of one queue. How they run is chosen when it
 //! is built: as processes, as threads, as async tasks, or inline in whoever puts and joins. The
 //! words and rules are those of Erlang/OTP's `supervisor`. The rules themselves are pure modules:
-//! `dishrack_core::pool::child` for one worker's life, `restart` there for how often it may be restarted.
+//! `dishrack_core::pool::child` for one worker's life, `restart` there for how often it may be
+//! restarted.
 
 mod builder;
 mod fork;
@@ -44,13 +45,13 @@ pub struct WorkerInfo {
     pub pid: u32,
 }
 
-/// How a supervisor's workers are stopped, whatever they are.
+/// Stops a supervisor's workers, whatever they are.
 trait Pool: Send + Sync + fmt::Debug {
     /// Lets every worker finish what it has started, within its grace, and waits for the end.
     fn stop(&self);
 
-    /// As [`stop`](Self::stop), but with as much time as they need. Only processes can be waited for
-    /// like that.
+    /// As [`stop`](Self::stop), but with as much time as they need. Only processes can be waited
+    /// for like that.
     fn drain(&self) {
         self.stop();
     }
@@ -58,8 +59,8 @@ trait Pool: Send + Sync + fmt::Debug {
     /// Ends the workers at once, as far as they can be, and waits for that.
     fn kill(&self);
 
-    /// Has the workers stand still until [`resume`](Self::resume), where they do not anyway when this
-    /// process does.
+    /// Has the workers stand still until [`resume`](Self::resume), where they do not anyway when
+    /// this process does.
     fn suspend(&self) {}
 
     /// Has them go on. The time in between counts for no limit.
@@ -147,8 +148,8 @@ impl<T, R> Supervisor<T, R> {
     }
 
     /// Has worker processes stand still, with what they have started in their process groups, until
-    /// [`resume`](Self::resume): for a program that is about to be stopped itself, as by Ctrl-Z, which
-    /// does not reach them. Threads and tasks stand still with the program.
+    /// [`resume`](Self::resume): for a program that is about to be stopped itself, as by Ctrl-Z,
+    /// which does not reach them. Threads and tasks stand still with the program.
     pub fn suspend(&self) {
         self.pool.suspend();
     }
@@ -170,7 +171,7 @@ impl<T, R> Supervisor<T, R> {
         self.pool.workers()
     }
 
-    /// How many workers were started again.
+    /// Returns the number of workers that were started again.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.broker.read(|core| core.restarts)

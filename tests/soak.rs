@@ -24,7 +24,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The silence after which a run is stuck.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The number of items in a job.
 const ITEMS: usize = 3000;
@@ -89,7 +89,7 @@ impl Run {
 
     fn exit(&mut self) -> Option<ExitStatus> {
         let began = Instant::now();
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < DEADLINE {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Some(status);
             }
@@ -183,7 +183,7 @@ impl Job<'_> {
         let mut run = Run::start(self.folder, method);
         let mut next_fault = 5 + self.dice.below(40);
         loop {
-            match run.lines.recv_timeout(PATIENCE) {
+            match run.lines.recv_timeout(DEADLINE) {
                 Ok(line) => self.hear(&line),
                 Err(RecvTimeoutError::Disconnected) => return self.after(&mut run),
                 Err(RecvTimeoutError::Timeout) => {

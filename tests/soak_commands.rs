@@ -24,7 +24,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The time after which a run is stuck.
-const PATIENCE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The number of items in a job.
 const ITEMS: usize = 1000;
@@ -166,7 +166,7 @@ impl Job {
                 if let Some(status) = child.try_wait().expect("it is ours") {
                     break Some(status);
                 }
-                if began.elapsed() > PATIENCE {
+                if began.elapsed() > DEADLINE {
                     break None;
                 }
                 std::thread::sleep(Duration::from_millis(10 + dice.below(pause)));

@@ -1,5 +1,5 @@
-//! A program that is run many times by nobody but the standard library: what running a command for each
-//! item cannot be cheaper than. There are no items, no supervision and no output.
+//! A program that is run many times by nobody but the standard library: what running a command for
+//! each item cannot be cheaper than. There are no items, no supervision and no output.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use crate::order::{Measured, Order};
 
-/// `true`, as often as there are items, by as many threads as there are workers. It has a number as its
-/// argument, as an item would be: without one it looks at nothing and takes three quarters of the time.
+/// `true`, as often as there are items, by as many threads as there are workers. It has a number as
+/// its argument, as an item would be: without one it looks at nothing and takes three quarters of
+/// the time.
 pub(crate) fn measure(order: &Order) -> Measured {
     if order.contender != "posix-spawn" {
         order.unknown();
@@ -22,8 +23,9 @@ pub(crate) fn measure(order: &Order) -> Measured {
     Measured::new("s", began.elapsed().as_secs_f64())
 }
 
-/// Runs so many commands, in several threads of which each waits for the end of what it has started.
-/// Without anything to be done between clone and exec std starts a process by `posix_spawn`.
+/// Runs so many commands, in several threads of which each waits for the end of what it has
+/// started. Without anything to be done between clone and exec std starts a process by
+/// `posix_spawn`.
 pub(crate) fn start_all(count: usize, starters: usize, command: impl Fn(usize) -> Command + Sync) {
     let start = |starter: usize| {
         for number in (starter..count).step_by(starters) {

@@ -1,5 +1,5 @@
-//! Threads with nothing but crossbeam-channel: one channel for items, and one back on which each item
-//! is acknowledged by a message of its own.
+//! Threads with nothing but crossbeam-channel: one channel for items, and one back on which each
+//! item is acknowledged by a message of its own.
 
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};

@@ -192,8 +192,8 @@ def r1(trial):
 def r2(trial):
     """Trigger: idle worker SIGKILLed inside a blocking get()
     Hope: others get what is put
-    There: whoever waits in get() holds the readers' lock meanwhile. It is never released when he
-        dies, and nobody can get anything any more.
+    There: whoever waits in get() holds the readers' lock meanwhile. It is never released when
+        that process dies, and nobody can get anything any more.
     """
     queue = FORK.JoinableQueue()
     worker = start(queue.get)

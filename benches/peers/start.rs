@@ -1,5 +1,5 @@
-//! From nothing until every worker has served an item, or of very many, until each holds one; stopping
-//! is not counted.
+//! From nothing until every worker has served an item, or of very many, until each holds one;
+//! stopping is not counted.
 //!
 //! To make each worker serve one, it waits until all are ready, and then puts, one at a time, items
 //! that sleep for 1 ms and return the pid, so that the next item finds another worker idle. If a

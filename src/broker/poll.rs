@@ -19,7 +19,7 @@ use crate::sys::poll::poll_until;
 use dishrack_core::ledger::HolderId;
 
 /// A worker that holds deliveries.
-struct Eye {
+struct Watched {
     holder: HolderId,
     written: Written,
     /// The place up to which it was read.
@@ -34,17 +34,17 @@ enum Written {
     Here(Arc<LocalQueue>),
 }
 
-impl Eye {
+impl Watched {
     fn of(holder: HolderId, attachment: &Attachment) -> Option<Self> {
         if let Some(local) = &attachment.local {
-            return Some(Eye {
+            return Some(Watched {
                 holder,
                 written: Written::Here(Arc::clone(&local.queue)),
                 seen: local.position(),
             });
         }
         let uplink = attachment.uplink.as_ref()?;
-        Some(Eye {
+        Some(Watched {
             holder,
             written: Written::Elsewhere(Arc::clone(&uplink.ring_pair)),
             seen: uplink.position(),
@@ -183,11 +183,11 @@ impl Core {
         self.puts_quiet %= QUERY;
         let is_worth_reading = self.has_news_worth_reading();
         if is_worth_reading {
-            let eyes = self.eyes();
+            let watched = self.watched();
             self.comes_by = true;
-            for eye in &eyes {
-                self.drain_or_end(eye.holder);
-                self.hear_late(eye.holder);
+            for one in &watched {
+                self.drain_or_end(one.holder);
+                self.hear_late(one.holder);
             }
             self.comes_by = false;
         }
@@ -203,10 +203,10 @@ impl Core {
     }
 
     /// Returns the workers that hold deliveries and write what they have done.
-    fn eyes(&self) -> Vec<Eye> {
+    fn watched(&self) -> Vec<Watched> {
         let attachments = self.attachments.iter();
         let busy = attachments.filter(|(holder, _)| self.dispatcher.ledger.held_by(*holder) > 0);
-        busy.filter_map(|(holder, attachment)| Eye::of(holder, attachment))
+        busy.filter_map(|(holder, attachment)| Watched::of(holder, attachment))
             .collect()
     }
 
@@ -233,19 +233,19 @@ impl Broker {
         if !core.may_poll() {
             return core;
         }
-        let eyes = core.eyes();
-        if eyes.is_empty() || self.is_polling.swap(true, Ordering::Acquire) {
+        let watched = core.watched();
+        if watched.is_empty() || self.is_polling.swap(true, Ordering::Acquire) {
             return core;
         }
         // No worker needs to wake a reader meanwhile.
-        eyes.iter().for_each(Eye::silence);
+        watched.iter().for_each(Watched::silence);
         drop(core);
-        poll_until(|| eyes.iter().any(Eye::sees_news));
+        poll_until(|| watched.iter().any(Watched::sees_news));
         let mut core = self.lock();
         with_guard(&mut core, |core| {
             // Each is to wake its reader again, and is looked at once more after that.
             core.drain_locals();
-            eyes.iter().for_each(|eye| core.drain_or_end(eye.holder));
+            watched.iter().for_each(|one| core.drain_or_end(one.holder));
         });
         self.is_polling.store(false, Ordering::Release);
         core

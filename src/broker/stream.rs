@@ -107,18 +107,18 @@ impl Broker {
             core: Arc::clone(&broker.core),
             stream: Arc::clone(&stream),
         };
-        let (taker, hearer, doorbells) =
+        let (fetch_post, listen_post, doorbells) =
             (post.clone(), post.clone(), Arc::clone(&broker.doorbells));
         let listeners = Arc::clone(&doorbells);
         let threads = vec![
             start("dishrack-tell", post.clone(), move || {
                 publisher::run(&post, &calls)
             })?,
-            start("dishrack-fetch", taker.clone(), move || {
-                fetcher::run(&taker, &doorbells)
+            start("dishrack-fetch", fetch_post.clone(), move || {
+                fetcher::run(&fetch_post, &doorbells)
             })?,
-            start("dishrack-listen", hearer.clone(), move || {
-                listener::run(&hearer, &listeners)
+            start("dishrack-listen", listen_post.clone(), move || {
+                listener::run(&listen_post, &listeners)
             })?,
         ];
         let threads = Mutex::new(threads);

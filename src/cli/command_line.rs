@@ -13,7 +13,8 @@ use super::put::Put;
 use super::salvage::Salvage;
 use super::status::StatusArgs;
 
-/// Runs a COMMAND for each item by supervised workers; without one, washes dishes and has them dried.
+/// Runs a COMMAND for each item by supervised workers; without one, washes dishes and has them
+/// dried.
 ///
 /// Items are put on a queue, from where workers take them. No death of a process loses an item: it
 /// gets another attempt, and one that always fails is given up on and named. Without a COMMAND

@@ -171,7 +171,7 @@ fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Resu
     let sketch = Arc::new(Sketch(Mutex::new(Timeline::new(labels))));
     let rack = Rack::with(Options::default());
     let builder = Supervisor::builder().observer(Arc::clone(&sketch) as _);
-    let pool = Arc::new(dishes::hire(way, command.workers, builder, &rack)?);
+    let pool = Arc::new(dishes::start_workers(way, command.workers, builder, &rack)?);
     let lock = || current.lock();
     *lock() = Some((rack.clone(), Arc::clone(&pool)));
     wash(command, &rack, stop)?;

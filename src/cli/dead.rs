@@ -48,7 +48,7 @@ pub(super) enum Dead {
     List {
         #[command(flatten)]
         place: Place,
-        /// What is printed: lines, or one JSON object a line
+        /// The form of the output: lines, or one JSON object a line
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -58,7 +58,7 @@ pub(super) enum Dead {
         which: Which,
         #[command(flatten)]
         place: Place,
-        /// What is printed: text, or one JSON object a line
+        /// The form of the output: text, or one JSON object a line
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },

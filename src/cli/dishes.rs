@@ -92,12 +92,12 @@ impl Work for Dishes {
         Ok(Vec::new())
     }
 
-    fn hire(
+    fn start_workers(
         &self,
         builder: Builder,
         rack: &JoinableQueue<Dish>,
     ) -> Result<Supervisor<Dish, ()>, Error> {
-        hire(self.mode, self.workers, builder, rack)
+        start_workers(self.mode, self.workers, builder, rack)
     }
 
     /// Washes dishes one after the other and puts them on the rack.
@@ -126,7 +126,7 @@ impl Work for Dishes {
     }
 }
 
-pub(super) fn hire(
+pub(super) fn start_workers(
     mode: Mode,
     workers: usize,
     builder: Builder,

@@ -148,8 +148,8 @@ impl Work for Jobs {
             },
         };
         let spool = folder.map_err(Failure::Usage)?;
-        // Results and rows are made of an attempt's files, and lines are shown while it writes to them. What
-        // a journal has is what the next run finds.
+        // Results and rows are made of an attempt's files, and lines are shown while it writes to
+        // them. What a journal has is what the next run finds.
         let needs_files = config.journal.is_some()
             || results.is_some()
             || self.config.joblog.is_some()
@@ -197,7 +197,7 @@ impl Work for Jobs {
         Ok(views)
     }
 
-    fn hire(
+    fn start_workers(
         &self,
         builder: Builder,
         queue: &JoinableQueue<Job>,

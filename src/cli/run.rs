@@ -53,15 +53,15 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     .map_err(Failure::of_thread)?;
     printer.progress(&goal.before);
     let terminal = JobControl::hear().map_err(Failure::of_thread)?;
-    let hired = hire(config, &work, &queue, &printer);
-    if hired.is_err() {
+    let pool = start_workers(config, &work, &queue, &printer);
+    if pool.is_err() {
         // The views must complete what they have begun.
         printer.finish(LAST_WORDS);
     }
     let running = Running {
         stop: stop.clone(),
         queue: queue.clone(),
-        pool: Arc::new(hired?),
+        pool: Arc::new(pool?),
         printer: Arc::clone(&printer),
         goal: goal.clone(),
         is_shared: config.is_shared(),
@@ -448,7 +448,7 @@ fn without_stdout<T: 'static>(
     }
 }
 
-fn hire<W: Work>(
+fn start_workers<W: Work>(
     config: &Config,
     work: &W,
     queue: &JoinableQueue<W::Item>,
@@ -459,5 +459,5 @@ fn hire<W: Work>(
         .owns_process()
         .stderr_to(screen::pass_on)
         .observer(Arc::clone(printer) as _);
-    Ok(work.hire(config.pool.apply(builder), queue)?)
+    Ok(work.start_workers(config.pool.apply(builder), queue)?)
 }

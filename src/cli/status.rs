@@ -27,7 +27,7 @@ pub(super) struct StatusArgs {
     #[command(flatten)]
     stream: StreamArgs,
 
-    /// What is printed: lines, or one JSON object
+    /// The form of the output: lines, or one JSON object
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 

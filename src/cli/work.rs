@@ -76,7 +76,7 @@ pub(super) trait Work {
     ) -> Result<Vec<Box<dyn View>>, Failure>;
 
     /// Starts the workers.
-    fn hire(
+    fn start_workers(
         &self,
         builder: Builder,
         queue: &JoinableQueue<Self::Item>,

@@ -96,18 +96,18 @@ pub(crate) fn lending<R>(lender: Option<&Lender>, run: impl FnOnce() -> R) -> R 
 
 /// Bytes that are read where they lie.
 #[derive(Clone)]
-pub(crate) struct Loan {
+pub(crate) struct Borrowed {
     view: View,
     _pin: Arc<Pin>,
 }
 
-impl fmt::Debug for Loan {
+impl fmt::Debug for Borrowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Loan({} bytes)", self.view.len())
+        write!(f, "Borrowed({} bytes)", self.view.len())
     }
 }
 
-impl Deref for Loan {
+impl Deref for Borrowed {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -116,10 +116,10 @@ impl Deref for Loan {
 }
 
 /// Lends these bytes, if they are part of the payload that is being decoded in this thread.
-pub(crate) fn borrow(bytes: &[u8]) -> Option<Loan> {
+pub(crate) fn borrow(bytes: &[u8]) -> Option<Borrowed> {
     LENDER.with_borrow(|lender| {
         let lender = lender.as_ref()?;
-        Some(Loan {
+        Some(Borrowed {
             view: lender.view.part(bytes)?,
             _pin: Arc::clone(&lender.pin),
         })

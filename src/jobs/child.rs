@@ -151,8 +151,8 @@ fn wait_for(pid: Pid, more: WaitIdOptions) -> Option<WaitIdStatus> {
     }
 }
 
-/// Copies a file that is numbered as a stream is: another stream could be put into its place before it
-/// is used itself.
+/// Copies a file that is numbered as a stream is: another stream could be put into its place before
+/// it is used itself.
 fn above_streams(file: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     match file.as_raw_fd() {
         0..3 => Ok(Some(rustix::io::fcntl_dupfd_cloexec(file, 3)?)),
@@ -247,7 +247,8 @@ const STACK_BYTES: usize = 64 * 1024;
 /// The stack of one child after the other: each is done with it when its program is executed.
 static STACK: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// What is done to the actions on signals, which this process sets for good before its first command.
+/// Returns the changes to the actions on signals. This process sets its own for good before its
+/// first command.
 fn dispositions() -> Dispositions {
     static FOUND: OnceLock<Dispositions> = OnceLock::new();
     let found = *FOUND.get_or_init(Dispositions::of_commands);

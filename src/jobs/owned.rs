@@ -20,9 +20,9 @@ use rustix::process::geteuid;
 use crate::sys::descriptors::path_of;
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
-/// The sticky bit, which folders of ours have from the call on that makes them: so one that is empty
-/// because its maker was killed can be told from one that a user has made. Among files of one user it
-/// means nothing.
+/// The sticky bit, which folders of ours have from the call on that makes them: so one that is
+/// empty because its maker was killed can be told from one that a user has made. Among files of one
+/// user it means nothing.
 const BIRTHMARK: u32 = 0o1000;
 
 /// The marker's name.

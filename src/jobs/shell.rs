@@ -1,4 +1,5 @@
-//! PURE: a script for `/bin/sh` with places for the item, no text of which ever becomes the script's.
+//! PURE: a script for `/bin/sh` with places for the item, no text of which ever becomes the
+//! script's.
 //!
 //! The script stays as it was written, but for its places: each becomes the expansion of a variable
 //! that holds the value, with the quotes that it needs there. A shell never reads the result of an

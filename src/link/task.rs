@@ -11,12 +11,13 @@ use super::{Job, Link};
 use crate::payload::Payload;
 use dishrack_core::ledger::{Handed, Token};
 
-/// What the two ends of a link share beside the queue.
+/// The state that the two ends of a link share beside the queue.
 #[derive(Debug, Default)]
 struct Signals {
     /// Told when there is something for a task that sleeps.
     arrived: Notify,
-    /// Deliveries that were cancelled after they were begun, and that the task does not know of yet.
+    /// Deliveries that were cancelled after they were begun, and that the task does not know of
+    /// yet.
     revoked: Mutex<HashSet<Token>>,
     changed: Notify,
 }

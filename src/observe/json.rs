@@ -1,5 +1,6 @@
-//! Events as JSON, one object a line. Each kind has its name and its fields where it is declared; here
-//! is how single fields are written. The names are a contract with other programs: see `docs/events.md`.
+//! Events as JSON, one object a line. Each kind has its name and its fields where it is declared;
+//! here is how single fields are written. The names are a contract with other programs: see
+//! `docs/events.md`.
 
 use std::sync::Arc;
 use std::time::Duration;

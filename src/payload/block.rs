@@ -17,8 +17,8 @@ const BLOCK_BYTES: usize = 32 * 1024;
 /// The rest of a block, in bytes, below which no payload is begun in it.
 const REST_BYTES_MIN: usize = 256;
 
-/// The memory. Only its slices know which part is initialised. Its place is in another cache line than
-/// the count of its references, which the writer changes with every payload while others read.
+/// The memory. Only its slices know which part is initialised. Its place is in another cache line
+/// than the count of its references, which the writer changes with every payload while others read.
 #[repr(align(64))]
 pub(super) struct Block(Box<[UnsafeCell<MaybeUninit<u8>>]>);
 

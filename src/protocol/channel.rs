@@ -1,13 +1,14 @@
 //! An end of a channel of ipc-channel on a socket that two processes have in common already.
 //!
-//! ipc-channel takes a channel into another process by a socket that has a name in the temporary folder,
-//! and it makes no end of a socket that is there already. But an end is to it no more than the number of
-//! a descriptor. So a new channel's end is made, and what has its number is replaced by our socket: from
-//! then on it is the end of a channel between these two processes, and nothing had a name.
+//! ipc-channel takes a channel into another process by a socket that has a name in the temporary
+//! folder, and it makes no end of a socket that is there already. But an end is to it no more than
+//! the number of a descriptor. So a new channel's end is made, and what has its number is replaced
+//! by our socket: from then on it is the end of a channel between these two processes, and nothing
+//! had a name.
 //!
-//! The number stands in what the end says of itself (`Debug`). That is no promise of ipc-channel's, whose
-//! version is pinned, and is looked at before anything is replaced: a descriptor that is no such socket
-//! stays. It knows nothing of what travels.
+//! The number stands in what the end says of itself (`Debug`). That is no promise of ipc-channel's,
+//! whose version is pinned, and is looked at before anything is replaced: a descriptor that is no
+//! such socket stays. It knows nothing of what travels.
 
 use std::fmt::Debug;
 use std::io;
@@ -50,8 +51,8 @@ fn replace(end: &impl Debug, socket: &DescriptorSocket) -> io::Result<()> {
     if socket_domain(file)? != AddressFamily::UNIX || socket_type(file)? != SocketType::SEQPACKET {
         return Err(io::Error::other("a channel that is no socket"));
     }
-    // SAFETY: the number is the end's own, which is borrowed, and stays its own: it is not closed here,
-    // and has a file at every moment.
+    // SAFETY: the number is the end's own, which is borrowed, and stays its own: it is not closed
+    // here, and has a file at every moment.
     let mut place = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
     Ok(dup3(socket, &mut place, DupFlags::CLOEXEC)?)
 }

@@ -1,9 +1,9 @@
 //! The messages between a new process and its supervisor before work begins.
 //!
-//! A started process inherits a socket (see `sys::descriptors`), in which its [`Order`] lies already:
-//! to be a worker, or to be the fork server that makes workers out of itself. It is a message of
-//! ipc-channel, because channels are in it (see `channel`). Both ends are the same executable, but a
-//! worker tells the protocol's number all the same when it is ready.
+//! A started process inherits a socket (see `sys::descriptors`), in which its [`Order`] lies
+//! already: to be a worker, or to be the fork server that makes workers out of itself. It is a
+//! message of ipc-channel, because channels are in it (see `channel`). Both ends are the same
+//! executable, but a worker tells the protocol's number all the same when it is ready.
 
 use std::fmt;
 use std::io;
@@ -26,7 +26,7 @@ pub(crate) fn mark_of(mark: u128) -> String {
     format!("{mark:032x}")
 }
 
-/// What a started process is to be.
+/// The first message to a started process: the role that it is to take.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Be this worker.
@@ -39,8 +39,8 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    /// Sends it to the process that has the other end, or will have. It is the first message there, so
-    /// that there is room for it.
+    /// Sends it to the process that has the other end, or will have. It is the first message there,
+    /// so that there is room for it.
     pub(crate) fn send(self, by: &DescriptorSocket) -> io::Result<()> {
         channel::sender_on(by)?.send(self).map_err(io::Error::other)
     }
@@ -51,8 +51,8 @@ impl Order {
     }
 }
 
-/// What makes a process a certain worker, together with its endpoints, which are sent after an order,
-/// and to a fork server before it.
+/// The data that makes a process a certain worker, together with its endpoints, which are sent
+/// after an order, and to a fork server before it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     /// The number of its endpoints.

@@ -39,7 +39,8 @@ impl How {
     }
 }
 
-/// Describes a [`Supervisor`](crate::Supervisor); made by [`Supervisor::builder`](crate::Supervisor::builder).
+/// Describes a [`Supervisor`](crate::Supervisor); made by
+/// [`Supervisor::builder`](crate::Supervisor::builder).
 ///
 /// Defaults: one process for each CPU, spawned, named `worker-1` and so on, restarted always, given
 /// up on after 10 restarts within 10 s, 8 s to stop, 30 s to boot.
@@ -223,49 +224,50 @@ impl Builder {
         self
     }
 
-    /// Makes idle threads sleep at once. Otherwise a worker process or thread that has run out of items, and
-    /// a caller that waits for its workers, poll for 20 microseconds while a processor is free.
-    /// That saves a wake-up of some 50 microseconds, and costs processor time that others may need.
+    /// Makes idle threads sleep at once. Otherwise a worker process or thread that has run out of
+    /// items, and a caller that waits for its workers, poll for 20 microseconds while a processor
+    /// is free. That saves a wake-up of some 50 microseconds, and costs processor time that others
+    /// may need.
     #[must_use]
     pub fn without_polling(mut self) -> Self {
         self.polls = false;
         self
     }
 
-    /// Has worker processes write to this program's stderr themselves. Otherwise that goes through the
-    /// supervisor, which keeps the last 4 KiB for the history of failed items.
+    /// Has worker processes write to this program's stderr themselves. Otherwise that goes through
+    /// the supervisor, which keeps the last 4 KiB for the history of failed items.
     #[must_use]
     pub fn inherit_stderr(mut self) -> Self {
         self.launch.inherits_stderr = true;
         self
     }
 
-    /// Shows nothing of what worker processes write to stderr. The last 4 KiB are kept for the history
-    /// of failed items all the same.
+    /// Shows nothing of what worker processes write to stderr. The last 4 KiB are kept for the
+    /// history of failed items all the same.
     #[must_use]
     pub fn hide_stderr(mut self) -> Self {
         self.launch.hides_stderr = true;
         self
     }
 
-    /// Ends the processes that workers start with them, also where a worker and this process are killed
-    /// at once. A small process watches over that, for as long as the supervisor lives; without it
-    /// such processes may stay.
+    /// Ends the processes that workers start with them, also where a worker and this process are
+    /// killed at once. A small process watches over that, for as long as the supervisor lives;
+    /// without it such processes may stay.
     #[must_use]
     pub fn keeper(mut self) -> Self {
         self.launch.has_keeper = true;
         self
     }
 
-    /// Says that this process has no other children than those of this supervisor, so that it may wait
-    /// for whatever else is left to it.
+    /// Says that this process has no other children than those of this supervisor, so that it may
+    /// wait for whatever else is left to it.
     #[cfg(feature = "cli")]
     pub(crate) fn owns_process(mut self) -> Self {
         self.launch.owns_process = true;
         self
     }
 
-    /// Where the stderr of worker processes goes, rather than to our own.
+    /// Sends the stderr of worker processes there, rather than to our own.
     #[cfg(feature = "cli")]
     #[must_use]
     pub(crate) fn stderr_to(mut self, outlet: Outlet) -> Self {

@@ -33,7 +33,7 @@ pub(super) struct ForkServer {
     is_closed: bool,
     /// Counts fork servers, so that what an earlier one still says is not taken for this one's.
     number: u64,
-    /// Why it is not started any more.
+    /// The reason why it is not started any more.
     failure: Option<String>,
     unsent: VecDeque<(Life, StartMessage)>,
     unanswered: VecDeque<Life>,
@@ -57,17 +57,17 @@ impl ForkServer {
         self.is_alive
     }
 
-    /// Whether it was given up on: no order will ever be carried out.
+    /// Returns `true` if it was given up on: no order will ever be carried out.
     pub(super) fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
 
-    /// Whether it was sent an order and has not said what became of it.
+    /// Returns `true` if it was sent an order and has not said what became of it.
     pub(super) fn has_unanswered(&self) -> bool {
         !self.unanswered.is_empty()
     }
 
-    /// Why it was given up on.
+    /// Returns the reason why it was given up on.
     pub(super) fn failure(&self) -> &str {
         self.failure.as_deref().unwrap_or_default()
     }
@@ -87,7 +87,8 @@ impl ForkServer {
         self.send()
     }
 
-    /// Orders a worker, as soon as the fork server can take the order. Those that could not be sent.
+    /// Orders a worker, as soon as the fork server can take the order. Those that could not be
+    /// sent.
     pub(super) fn order(&mut self, life: Life, start_message: StartMessage) -> Vec<(Life, String)> {
         self.unsent.push_back((life, start_message));
         self.send()
@@ -145,7 +146,8 @@ impl ForkServer {
         self.number += 1;
     }
 
-    /// When it is known to be over: the orders that it took and did not answer, and how it ended.
+    /// Returns the orders that it took and did not answer, and how it ended, when it is known to be
+    /// over.
     pub(super) fn conclude(&mut self) -> Option<(Vec<Life>, Exit)> {
         if !self.is_closed {
             return None;

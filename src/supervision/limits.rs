@@ -1,4 +1,4 @@
-//! What the system must allow before anything is started; checked first, with clear errors.
+//! Checks that the system allows what workers need, with clear errors, before any is started.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,7 +19,8 @@ use crate::error::Kind;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::signals;
 
-/// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay; the rest comes and goes while it boots and while large items travel.
+/// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay;
+/// the rest comes and goes while it boots and while large items travel.
 const FILES_PER_WORKER: u64 = 9;
 
 /// Open files that a supervisor needs for itself, and for segments of shared memory.
@@ -31,7 +32,7 @@ const WORKERS_MAX: usize = 16_384;
 /// The kernel's default buffer of a socket, which small messages must not fill.
 const SOCKET_BUFFER: u64 = 212_992;
 
-/// Whether this many workers are a sensible number.
+/// Checks that this many workers are a sensible number.
 pub(crate) fn check_count(workers: usize) -> Result<(), Kind> {
     let why = match workers {
         0 => "at least 1 is needed".to_owned(),
@@ -44,7 +45,7 @@ pub(crate) fn check_count(workers: usize) -> Result<(), Kind> {
     })
 }
 
-/// Whether this process learns how its workers end.
+/// Checks that this process learns how its workers end.
 fn check_exits_are_kept() -> Result<(), Kind> {
     match signals::are_exits_kept() {
         true => Ok(()),
@@ -57,7 +58,7 @@ fn check_exits_are_kept() -> Result<(), Kind> {
     }
 }
 
-/// Whether the memory that is shared with a worker can be made, which is a file to the kernel.
+/// Checks that the memory that is shared with a worker can be made, which is a file to the kernel.
 pub(crate) fn check_file_size() -> Result<(), Kind> {
     let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE)
         .map_err(|errno| Kind::io("reading the limit on the size of files")(errno.into()))?;
@@ -79,9 +80,9 @@ const FILES_OF_WORKER: u64 = 64;
 /// The soft limit on open files that was there before we raised it, and what we raised it to.
 static RAISED: Mutex<Option<(u64, u64)>> = Mutex::new(None);
 
-/// The soft and the hard limit on open files that worker processes are to have, and with them what they
-/// start: the user's own, which may be low for programs that `select`. `None` where we have changed
-/// nothing.
+/// The soft and the hard limit on open files that worker processes are to have, and with them what
+/// they start: the user's own, which may be low for programs that `select`. `None` where we have
+/// changed nothing.
 pub(super) fn files_of_workers() -> Option<(u64, u64)> {
     let raised = *RAISED.lock();
     let (before, raised_to) = raised?;
@@ -117,8 +118,9 @@ pub(crate) fn provide_files(workers: usize) -> Result<(), Kind> {
     })
 }
 
-/// Whether the system has what every worker process needs, and allows the calls without which none can
-/// be started, watched or ended. Found out by each worker, it would be told without a name.
+/// Checks that the system has what every worker process needs, and allows the calls without which
+/// none can be started, watched or ended. Found out by each worker, it would be told without a
+/// name.
 pub(crate) fn check_system() -> Result<(), Kind> {
     check_exits_are_kept()?;
     let lacking = |what| move |why: String| Kind::Lacking { what, why };
@@ -178,7 +180,7 @@ fn errno_now() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// Whether small messages can be sent without waiting, as the link assumes.
+/// Checks that small messages can be sent without waiting, as the link assumes.
 pub(crate) fn check_socket_buffer() -> Result<(), Kind> {
     let text = fs::read_to_string("/proc/sys/net/core/wmem_default").unwrap_or_default();
     match text.trim().parse::<u64>() {

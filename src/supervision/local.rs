@@ -15,23 +15,23 @@ use dishrack_core::ledger::{HolderId, Outcome};
 /// The time from which an item counts as long: the broker's lock costs little beside it.
 const LONG: Duration = Duration::from_micros(5);
 
-/// The number of stored acknowledgements that are worth the broker's lock before the worker runs out
-/// of deliveries.
+/// The number of stored acknowledgements that are worth the broker's lock before the worker runs
+/// out of deliveries.
 const EARLY: u64 = 16;
 
-/// The time to wait for a caller that is just about to look at what was done. Two sides that take
+/// The time to poll for a caller that is just about to look at what was done. Two sides that take
 /// turns need no lock on this one.
-const GLANCE: Duration = Duration::from_micros(2);
+const SHORT_POLL: Duration = Duration::from_micros(2);
 
-/// The longest time for which a worker sleeps with something untold while a caller comes by often. It
-/// is woken when the caller comes, and nobody else waits.
+/// The longest time for which a worker sleeps with something untold while a caller comes by often.
+/// It is woken when the caller comes, and nobody else waits.
 const LINGER: Duration = Duration::from_millis(1);
 
 /// The number of waiting items that are worth the lock even while a caller comes by often.
 const MANY: usize = 256;
 
-/// The number of payloads that are dropped in one go. Their memory's counts are the producer's, too,
-/// and go from one processor to the other each time.
+/// The number of payloads that are dropped in one go. Their memory's counts are the producer's,
+/// too, and go from one processor to the other each time.
 const SPENT_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -137,7 +137,9 @@ impl LocalWorker {
         if self.has_untold() {
             let waiting = self.queue.left_waiting();
             let comes = match (self.queue.telling(), may_poll) {
-                (Telling::Soon, true) if waiting == 0 => poll_for(GLANCE, || self.queue.has_news()),
+                (Telling::Soon, true) if waiting == 0 => {
+                    poll_for(SHORT_POLL, || self.queue.has_news())
+                }
                 (Telling::Late, true) if waiting < MANY => poll_for(POLL, || self.queue.has_news()),
                 (Telling::Late, false) if waiting < MANY => self.sleep(Some(LINGER)),
                 (Telling::AtOnce | Telling::Soon | Telling::Late, _) => false,

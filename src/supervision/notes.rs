@@ -1,4 +1,4 @@
-//! The supervising thread's mail: a channel and a wake-up.
+//! The channel of notes to the supervising thread, and the wake-up for it.
 
 use std::sync::Arc;
 

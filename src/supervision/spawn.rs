@@ -25,7 +25,7 @@ use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::{Handover, Program};
 use crate::sys::{memory, title};
 
-/// How worker processes are started and kept, apart from what they work on.
+/// The way in which worker processes are started and kept, apart from what they work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Launch {
     /// True if workers write to the supervisor's stderr themselves.
@@ -40,7 +40,7 @@ pub(super) struct Launch {
     pub(super) journal: Option<u128>,
 }
 
-/// What a new process is the leader of.
+/// The group or session that a new process leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leads {
     /// A process group, in the supervisor's session.
@@ -50,8 +50,8 @@ pub(super) enum Leads {
     Session,
 }
 
-/// Executes the running executable again, which inherits this socket, and returns its pid. The calling
-/// thread must live as long as the supervisor: the kernel takes its end for the parent's.
+/// Executes the running executable again, which inherits this socket, and returns its pid. The
+/// calling thread must live as long as the supervisor: the kernel takes its end for the parent's.
 pub(super) fn start(
     by: &mut Handover,
     socket: DescriptorSocket,
@@ -107,17 +107,17 @@ pub(super) struct Ends {
     pub(super) ring_pair: Arc<RingPair>,
 }
 
-/// What all workers of one supervisor have in common.
+/// The properties that all workers of one supervisor share.
 #[derive(Debug, Clone)]
 pub(super) struct Position {
     pub(super) role: &'static str,
     pub(super) item_type: &'static str,
     pub(super) announces_starts: bool,
-    /// What all workers are given, serialized, in memory that nobody can write to.
+    /// The context that all workers are given, serialized, in memory that nobody can write to.
     pub(super) context: Option<Arc<OwnedFd>>,
 }
 
-/// What all workers of a pool are given, in memory for them to read.
+/// Puts the context that all workers of a pool are given into memory for them to read.
 pub(super) fn share_context(bytes: Option<&[u8]>) -> Result<Option<Arc<OwnedFd>>, Kind> {
     let Some(bytes) = bytes else {
         return Ok(None);
@@ -134,7 +134,7 @@ pub(super) fn share_context(bytes: Option<&[u8]>) -> Result<Option<Arc<OwnedFd>>
     Ok(Some(Arc::new(file)))
 }
 
-/// What a worker is sent.
+/// The message that makes a new process a worker.
 #[derive(Debug)]
 pub(super) struct StartMessage {
     pub(super) assignment: Assignment,

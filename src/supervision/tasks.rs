@@ -195,8 +195,8 @@ async fn serve<T, R, E, F, Fut>(
     }
 }
 
-/// Begins the next delivery, when there is one; `None` when the worker is asked to stop. It does not
-/// poll, because other tasks of the thread may have something to do.
+/// Begins the next delivery, when there is one; `None` when the worker is asked to stop. It does
+/// not poll, because other tasks of the thread may have something to do.
 async fn next(worker: &mut LocalWorker, signals: &TaskSignals) -> Option<Job> {
     loop {
         if let Some(job) = worker.begin_next() {

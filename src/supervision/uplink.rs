@@ -38,7 +38,7 @@ pub(super) struct Reception {
     pub(super) ring_pair: Arc<RingPair>,
     pub(super) socket: Arc<DescriptorSocket>,
     pub(super) item_type: &'static str,
-    /// How many deliveries the worker may get.
+    /// The number of deliveries that the worker may get.
     pub(super) quota: u64,
     pub(super) stderr: Option<Arc<Stderr>>,
 }

@@ -2,9 +2,9 @@
 //!
 //! `fork` copies the page tables of the whole process only to throw them away in `exec`, and what
 //! std's `Command` does without it (`posix_spawn`) cannot set the signal of a parent's death, which
-//! has to be there before the program runs: nobody may outlive a supervisor that is killed just then.
-//! So this is what `posix_spawn` is made of, a `clone` that shares this process's memory and has the
-//! calling thread wait until the program is executed, with more steps in between.
+//! has to be there before the program runs: nobody may outlive a supervisor that is killed just
+//! then. So this is what `posix_spawn` is made of, a `clone` that shares this process's memory and
+//! has the calling thread wait until the program is executed, with more steps in between.
 //!
 //! What runs in between writes into the memory of a living process. So it makes system calls and
 //! nothing else: no memory is taken, no lock, and no handler of the program runs there. It knows
@@ -40,12 +40,12 @@ const NOT_EXECUTED: libc::c_int = 127;
 /// The standard streams and the one file besides them that a new process may be given.
 const FILES: usize = 4;
 
-/// What all starts have in common: numbers for the files that are given to new processes, as low as there
-/// were when it was made, and a stack for what runs between clone and exec.
+/// The resources that all starts share: numbers for the files that are given to new processes, as
+/// low as there were when it was made, and a stack for what runs between clone and exec.
 ///
-/// A new process gets a table of open files of its own, and what lies above these numbers is not even
-/// copied into it: a thousand workers are thousands of files, for each of which the kernel would take
-/// a reference and give it back at every start.
+/// A new process gets a table of open files of its own, and what lies above these numbers is not
+/// even copied into it: a thousand workers are thousands of files, for each of which the kernel
+/// would take a reference and give it back at every start.
 pub(crate) struct Handover {
     null: OwnedFd,
     places: [OwnedFd; FILES],
@@ -64,12 +64,13 @@ impl Handover {
         })
     }
 
-    /// What a new process is given under which number.
+    /// Returns the numbers of the files that a new process is given.
     fn numbers(&self) -> [RawFd; FILES] {
         [0, 1, 2, 3].map(|at: usize| self.places[at].as_raw_fd())
     }
 
-    /// What is given to the next process that is started; nothing stands for /dev/null.
+    /// Puts the files of the next process that is started in their places; `None` stands for
+    /// /dev/null.
     fn give(&mut self, files: &[Option<OwnedFd>; FILES]) -> io::Result<()> {
         for (place, file) in self.places.iter_mut().zip(files) {
             dup3(
@@ -89,7 +90,7 @@ pub(crate) struct Program {
     environment: BTreeMap<OsString, OsString>,
     /// The standard streams, and one more file.
     files: [Option<OwnedFd>; FILES],
-    /// Which of the standard streams are this process's own.
+    /// True for each of the standard streams that is this process's own.
     is_inherited: [bool; FILES],
 }
 
@@ -148,16 +149,16 @@ impl Program {
         self.env(variable, format!("{prefix}{number}"))
     }
 
-    /// Starts it; its pid. It has no signal blocked, ignores what this process was told to ignore, and
-    /// has no other file open than those that it is given. `prepare` runs in the new process first of
-    /// all, and decides with its error that there is none.
+    /// Starts it; its pid. It has no signal blocked, ignores what this process was told to ignore,
+    /// and has no other file open than those that it is given. `prepare` runs in the new process
+    /// first of all, and decides with its error that there is none.
     ///
     /// # Errors
     /// There can be no process, `prepare` has failed, or the program cannot be executed.
     ///
     /// # Safety
-    /// `prepare` runs in a process that shares this one's memory and open files. It may only make system
-    /// calls that change neither: it takes no memory and no lock, and does not panic.
+    /// `prepare` runs in a process that shares this one's memory and open files. It may only make
+    /// system calls that change neither: it takes no memory and no lock, and does not panic.
     pub(crate) unsafe fn start(
         self,
         by: &mut Handover,
@@ -187,8 +188,8 @@ impl Program {
     }
 }
 
-/// Runs this in a new process that shares this one's memory, while the calling thread waits. It returns
-/// when it was not able to execute a program, and has the process end.
+/// Runs this in a new process that shares this one's memory, while the calling thread waits. It
+/// returns when it was not able to execute a program, and has the process end.
 fn share_until_executed(
     stack: &mut [u8],
     mut run: impl FnMut() -> io::Result<()>,
@@ -206,9 +207,9 @@ fn share_until_executed(
     flags.set(CloneFlags::CLONE_FILES, can_keep_some());
     // Blocked in the new process as well, until it has no handlers any more.
     let started = signals::with_all_blocked(|| {
-        // SAFETY: the calling thread waits until the new process has executed its program or has ended,
-        // so that the stack and all that is borrowed outlive its use of them. That only system calls
-        // are made there is what the caller has promised and what this file does.
+        // SAFETY: the calling thread waits until the new process has executed its program or has
+        // ended, so that the stack and all that is borrowed outlive its use of them. That only
+        // system calls are made there is what the caller has promised and what this file does.
         unsafe { clone(Box::new(run), stack, flags, Some(libc::SIGCHLD)) }
     })?;
     match failure.load(Ordering::Relaxed) {
@@ -221,8 +222,8 @@ fn share_until_executed(
     }
 }
 
-/// Whether a process that shares its open files can get a table of its own with only some of them in it.
-/// Kernels before 5.9 cannot do that; there it gets a copy of the whole table.
+/// Returns `true` if a process that shares its open files can get a table of its own with only some
+/// of them in it. Kernels before 5.9 cannot do that; there it gets a copy of the whole table.
 fn can_keep_some() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     // Nothing is closed: no file has this number.
@@ -236,9 +237,9 @@ fn close_range(first: libc::c_uint, flags: libc::c_uint) -> Result<(), Errno> {
     Errno::result(closed).map(drop)
 }
 
-/// Gives the new process open files of its own: these, and what has a lower number, which exec closes.
-/// ipc-channel copies descriptors of shared memory without the flag that would do this, and what
-/// belongs to one worker must not reach another.
+/// Gives the new process open files of its own: these, and what has a lower number, which exec
+/// closes. ipc-channel copies descriptors of shared memory without the flag that would do this, and
+/// what belongs to one worker must not reach another.
 fn keep(numbers: [RawFd; FILES]) -> Result<(), Errno> {
     if can_keep_some() {
         let above = numbers.iter().fold(2, |last, number| last.max(*number)) + 1;

@@ -94,17 +94,18 @@ pub(crate) fn stop_ignoring(signal: Signal) {
     }
 }
 
-/// Leaves to a program that is about to be executed what this process was started with: what we ignore
-/// is given back, as is SIGPIPE, which Rust's runtime ignores, no handler is left, and then no signal
-/// is blocked. Only system calls are made, and not by the C library's functions: one takes a lock.
+/// Leaves to a program that is about to be executed what this process was started with: what we
+/// ignore is given back, as is SIGPIPE, which Rust's runtime ignores, no handler is left, and then
+/// no signal is blocked. Only system calls are made, and not by the C library's functions: one
+/// takes a lock.
 ///
 /// # Errors
 /// Only for an invalid argument.
 pub(crate) fn reset_for_exec() -> Result<(), Errno> {
     let ours = Signals(IGNORED_BY_US.load(Ordering::SeqCst));
     for number in 1..=NUMBER_MAX {
-        // Exec does that as well, but this process may share memory with the one that it is made by,
-        // and a handler that runs before exec would run there.
+        // Exec does that as well, but this process may share memory with the one that it is made
+        // by, and a handler that runs before exec would run there.
         let is_handled = !matches!(kernels_handler_of(number)?, libc::SIG_DFL | libc::SIG_IGN);
         if is_handled || ours.has(number) || number == libc::SIGPIPE {
             set_in_kernel(number, libc::SIG_DFL)?;
@@ -113,9 +114,9 @@ pub(crate) fn reset_for_exec() -> Result<(), Errno> {
     SigSet::empty().thread_set_mask()
 }
 
-/// What is done to the actions on signals in a process that executes a program of somebody else, so that
-/// each is again what it was when this process was started. The exceptions are SIGPIPE, which Rust
-/// ignores, and SIGCHLD, which a shell that ignores it passes on: programs expect neither.
+/// The changes to the actions on signals in a process that executes a program of somebody else, so
+/// that each is again what it was when this process was started. The exceptions are SIGPIPE, which
+/// Rust ignores, and SIGCHLD, which a shell that ignores it passes on: programs expect neither.
 #[cfg(feature = "cli")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dispositions {
@@ -125,8 +126,8 @@ pub(crate) struct Dispositions {
 
 #[cfg(feature = "cli")]
 impl Dispositions {
-    /// What there is to be done, by the actions of this process. Each signal is asked for, which is why
-    /// it is found once rather than for each program.
+    /// Finds the changes that the actions of this process make necessary. Each signal is asked for,
+    /// so call it once rather than for each program.
     pub(crate) fn of_commands() -> Self {
         let given = inherited();
         let (mut to_default, mut to_ignore) = (Signals(0), Signals(0));
@@ -146,8 +147,8 @@ impl Dispositions {
         }
     }
 
-    /// Does it, and then blocks no signal. In a process that may share memory with the one that it is
-    /// made by; see [`reset_for_exec`].
+    /// Does it, and then blocks no signal. In a process that may share memory with the one that it
+    /// is made by; see [`reset_for_exec`].
     ///
     /// # Errors
     /// Only for an invalid argument.
@@ -166,7 +167,7 @@ impl Dispositions {
 /// The kernel's word for an action: longer than it is anywhere, and all zeros are the default one.
 type KernelAction = [usize; 8];
 
-/// How many bytes the kernel's set of signals has.
+/// The number of bytes in the kernel's set of signals.
 const KERNEL_SET_BYTES: usize = 8;
 
 /// The handler of a signal, which is the first word of its action.

@@ -19,7 +19,7 @@ use dishrack::{
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
-use crate::patience::until;
+use crate::deadline::until;
 
 mod own {
     use super::*;

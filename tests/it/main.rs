@@ -3,8 +3,8 @@
 
 #[path = "../shared/conformance.rs"]
 mod conformance;
-#[path = "../shared/patience.rs"]
-mod patience;
+#[path = "../shared/deadline.rs"]
+mod deadline;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]

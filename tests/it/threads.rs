@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use dishrack::observe::{Event, Observer};
 use dishrack::{Builder, Cause, Counts, JoinableQueue, Joined, Options, Supervisor};
 
-use crate::patience::{DEADLINE, until};
+use crate::deadline::{DEADLINE, until};
 
 crate::timely_trials! {
     what_was_done_before_a_long_item_is_heard_of,
@@ -228,8 +228,8 @@ fn what_was_not_begun_goes_back_at_once_when_its_thread_is_stopped() {
     assert!(gate.begun.is_empty());
 }
 
-/// Joins after batches of all sizes, by one or two callers, with and without polling. A wake-up that
-/// is lost is a hang.
+/// Joins after batches of all sizes, by one or two callers, with and without polling. A wake-up
+/// that is lost is a hang.
 fn joins_return_whatever_the_pace() {
     let builders: [fn() -> Builder; 4] = [
         || Supervisor::builder().threads(1),

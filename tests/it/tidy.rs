@@ -9,6 +9,7 @@ use source::Source;
 
 crate::trials! {
     every_file_says_what_it_is,
+    documentation_does_not_begin_with_a_question,
     no_file_is_too_long,
     no_function_is_too_long,
     file_names_are_nouns_of_the_domain,
@@ -24,6 +25,7 @@ crate::trials! {
     the_binary_is_thin,
     comments_are_neither_rare_nor_everywhere,
     views_blank_comments_and_strings,
+    a_question_later_in_documentation_is_passed_over,
     a_long_function_is_caught,
     a_broken_rule_is_caught,
 }
@@ -101,6 +103,39 @@ fn files_without_header(sources: &[Source]) -> Findings {
             )
         })
         .collect()
+}
+
+fn documentation_does_not_begin_with_a_question() {
+    expect_none(&questions(&source::all()));
+}
+
+/// Finds doc comments that begin with an indirect question rather than with a verb or a noun.
+fn questions(sources: &[Source]) -> Findings {
+    let words = ["What", "Whether", "How", "Who", "Whose", "Why"];
+    // Work on these is under way elsewhere; they are to be reworded after it.
+    let later = [
+        "src/jobs/output.rs",
+        "src/jobs/output_log.rs",
+        "src/jobs/spool.rs",
+        "src/link/local.rs",
+        "src/queue/batch.rs",
+    ];
+    let mut findings = Findings::new();
+    let checked = sources.iter().filter(|one| one.is_in(&["src/", "crates/"]));
+    for source in checked.filter(|one| !one.is_in(&later)) {
+        let mut is_inside = false;
+        for (line, number) in source.raw.lines().map(str::trim).zip(1..) {
+            let is_documentation = line.starts_with("///") || line.starts_with("//!");
+            let first = line.get(3..).unwrap_or_default().split_whitespace().next();
+            let is_question = first.is_some_and(|first| words.contains(&first));
+            if is_documentation && !is_inside && is_question {
+                let what = "begin with a verb or a noun: \"Returns ...\", \"The ...\"";
+                findings.push(finding(source, number, what));
+            }
+            is_inside = is_documentation;
+        }
+    }
+    findings
 }
 
 fn no_file_is_too_long() {
@@ -493,6 +528,11 @@ fn views_blank_comments_and_strings() {
     assert_eq!(source.code.lines().count(), 2);
 }
 
+fn a_question_later_in_documentation_is_passed_over() {
+    let raw = "/// Returns the reason.\n/// What it is, is unknown.\nfn a() {}\n// What else?\n";
+    assert_eq!(questions(&[Source::new("src/a.rs", raw)]), Findings::new());
+}
+
 fn a_long_function_is_caught() {
     let body = "    work(\"{\"); // }\n".repeat(FUNCTION_LINES_MAX - 2);
     let fits = format!("trait T {{\n    fn declared(a: [u8; 2]);\n}}\nfn fits() {{\n{body}}}\n");
@@ -529,6 +569,17 @@ type Case = (fn(&[Source]) -> Findings, &'static str, &'static str);
 fn a_broken_rule_is_caught() {
     let cases: &[Case] = &[
         (files_without_header, "tests/a.rs", "fn main() {}"),
+        (questions, "src/a.rs", "//! What a worker shares."),
+        (
+            questions,
+            "crates/core/src/a.rs",
+            "/// Whether it is.\nfn a()",
+        ),
+        (
+            questions,
+            "src/a.rs",
+            "a();\n    /// Why it ended.\n    b()",
+        ),
         (nameless_files, "src/link/byte_utils.rs", ""),
         (unfinished, "benches/a.rs", concat!("// FIX", "ME: later")),
         (unfinished, "src/a.rs", concat!("to", "do!()")),

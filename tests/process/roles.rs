@@ -403,7 +403,7 @@ fn join_alone(queue: &JoinableQueue<Work>) {
 fn play_an_attack(name: &str) {
     match name {
         "cuts its memory short" => memory::have_it_cut(),
-        "hires at umask 000" => strangers::hire(),
+        "supervises at umask 000" => strangers::supervise(),
         "adopts orphans, spawned" => crate::adopted::adopt(StartMethod::Spawn),
         "adopts orphans, forked" => crate::adopted::adopt(StartMethod::Fork),
         "ignores SIGCHLD" => {

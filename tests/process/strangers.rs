@@ -64,10 +64,10 @@ fn another_user_never_meets_anybody_at_umask_000() {
     // The program is executed before it becomes another user, who may not be able to read it.
     let stranger = Run::of(play("looks for a way in"));
     assert_eq!(stranger.line().as_deref(), Some("looking"));
-    let mut hirer = Run::of(play("hires at umask 000"));
+    let mut run = Run::of(play("supervises at umask 000"));
     let expected = format!("{SPAWNS} done, 0 dead, 0 restarts");
-    assert_eq!(hirer.line(), Some(expected));
-    assert!(hirer.exit().success());
+    assert_eq!(run.line(), Some(expected));
+    assert!(run.exit().success());
     fs::write(folder.path().join("over"), "").unwrap();
     let found = stranger.line().unwrap();
     assert_eq!(found, "0 0", "times it was let in, and places that it saw");
@@ -81,7 +81,7 @@ fn open_to_all(path: &Path, mode: u32) {
 }
 
 /// Runs the supervisor, with the umask that lets all users in. Each worker serves one item.
-pub(crate) fn hire() {
+pub(crate) fn supervise() {
     umask(Mode::empty());
     let queue = dishrack::JoinableQueue::unbounded();
     let pool = dishrack::Supervisor::builder()

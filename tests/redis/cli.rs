@@ -22,8 +22,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::deadline::{DEADLINE, until};
 use crate::dependants;
-use crate::patience::{DEADLINE, until};
 use crate::redis_server::{Options, Server};
 
 /// The stream of these tests.

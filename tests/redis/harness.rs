@@ -9,8 +9,8 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
+use crate::deadline::until;
 use crate::dependants;
-use crate::patience::until;
 use crate::redis_server::{Options, Server, answer};
 
 crate::timely_trials! {

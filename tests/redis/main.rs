@@ -4,10 +4,10 @@
 mod certificate;
 #[path = "../shared/conformance.rs"]
 mod conformance;
+#[path = "../shared/deadline.rs"]
+mod deadline;
 #[path = "../shared/dependants.rs"]
 mod dependants;
-#[path = "../shared/patience.rs"]
-mod patience;
 #[path = "../shared/port.rs"]
 mod port;
 #[path = "../shared/proxy.rs"]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dishrack::{Capacity, JoinableQueue, Options as QueueOptions, RedisOptions, Supervisor};
 
 use crate::cli::{said, supervisor};
-use crate::patience::DEADLINE;
+use crate::deadline::DEADLINE;
 use crate::redis_server::{Options, Server};
 
 crate::timely_trials! {

@@ -82,7 +82,7 @@ fn bounded(room: usize) -> Options {
     Options::default().capacity(Capacity::Bounded(room))
 }
 
-fn hire<T, R, E, F>(link: Link, queue: &JoinableQueue<T>, handler: F) -> Supervisor<T, R>
+fn start_workers<T, R, E, F>(link: Link, queue: &JoinableQueue<T>, handler: F) -> Supervisor<T, R>
 where
     F: Fn(T) -> Result<R, E> + Send + Sync + Copy + 'static,
     T: Serialize + DeserializeOwned + 'static,
@@ -254,7 +254,7 @@ pub(crate) fn serve() {
 
 fn every_item_is_done_and_join_says_so(link: Link) {
     let queue = place::queue(bounded(100));
-    let _pool = hire(link, &queue, double);
+    let _pool = start_workers(link, &queue, double);
     for n in 0..2000 {
         let id = queue.put(&n).unwrap();
         assert_eq!(id.0, n + 1);
@@ -266,14 +266,14 @@ fn every_item_is_done_and_join_says_so(link: Link) {
 
 fn join_of_an_empty_queue_returns_at_once(link: Link) {
     let queue = place::queue(Options::default());
-    let _pool = hire(link, &queue, double);
+    let _pool = start_workers(link, &queue, double);
     assert_eq!(join(&queue), (0, 0));
     assert!(queue.is_empty() && !queue.is_full());
 }
 
 fn results_come_in_the_order_of_the_items(link: Link) {
     let queue = place::queue(bounded(10));
-    let pool = hire(link, &queue, double);
+    let pool = start_workers(link, &queue, double);
     let results: Vec<u64> = pool.map(0..500).map(Result::unwrap).collect();
     let expected: Vec<u64> = (0..500).map(|n| n * 2).collect();
     assert_eq!(results, expected);
@@ -281,7 +281,7 @@ fn results_come_in_the_order_of_the_items(link: Link) {
 
 fn results_come_in_any_order_if_asked_so(link: Link) {
     let queue = place::queue(Options::default());
-    let pool = hire(link, &queue, refuse_threes);
+    let pool = start_workers(link, &queue, refuse_threes);
     let mut results: Vec<Result<u64, String>> = pool
         .map_unordered(0..500)
         .map(|result| result.map_err(|error| error.to_string()))
@@ -295,7 +295,7 @@ fn results_come_in_any_order_if_asked_so(link: Link) {
 
 fn map_reads_its_items_lazily(link: Link) {
     let queue = place::queue(Options::default());
-    let pool = hire(link, &queue, double);
+    let pool = start_workers(link, &queue, double);
     let read = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&read);
     let items = (0..).inspect(move |_| {
@@ -308,7 +308,7 @@ fn map_reads_its_items_lazily(link: Link) {
 
 fn a_refused_item_is_tried_again_and_then_a_dead_letter(link: Link) {
     let queue = place::queue(Options::default());
-    let _pool = hire(link, &queue, refuse_threes);
+    let _pool = start_workers(link, &queue, refuse_threes);
     for n in 0..10 {
         queue.put(&n).unwrap();
     }
@@ -335,7 +335,7 @@ fn a_refused_item_rests_before_it_is_tried_again(link: Link) {
             .max_attempts(2)
             .backoff(Backoff::exponential(rest, rest)),
     );
-    let _pool = hire(link, &queue, refuse_threes);
+    let _pool = start_workers(link, &queue, refuse_threes);
     queue.put(&3).unwrap();
     assert_eq!(join(&queue), (0, 1));
     let history = &queue.take_dead_letters().unwrap()[0].history;
@@ -356,7 +356,7 @@ fn resting() -> JoinableQueue<u64> {
 
 fn a_resting_item_comes_back_to_a_map(link: Link) {
     let queue = resting();
-    let pool = hire(link, &queue, refuse_threes);
+    let pool = start_workers(link, &queue, refuse_threes);
     let results: Vec<_> = pool.map([3, 4]).collect();
     let error = results[0].as_ref().unwrap_err().to_string();
     assert_eq!(error, "item 1 failed 2 times, at last: 3 is a three");
@@ -395,7 +395,7 @@ fn an_item_taken_out_by_a_loop_that_panics_is_not_acknowledged_by_the_next(link:
 
 fn a_panic_fails_the_attempt_and_nothing_else(link: Link) {
     let queue = place::queue(Options::default());
-    let pool = hire(link, &queue, panic_at_three);
+    let pool = start_workers(link, &queue, panic_at_three);
     for n in 0..10 {
         queue.put(&n).unwrap();
     }
@@ -408,7 +408,7 @@ fn a_panic_fails_the_attempt_and_nothing_else(link: Link) {
 
 fn an_item_that_does_not_decode_is_a_dead_letter(link: Link) {
     let queue = place::queue(Options::default());
-    let pool = hire(link, &queue, taste);
+    let pool = start_workers(link, &queue, taste);
     let results = pool
         .map((0..5).map(Sour))
         .map(|r| r.map_err(|e| e.to_string()));
@@ -424,7 +424,7 @@ fn an_item_that_does_not_decode_is_a_dead_letter(link: Link) {
 
 fn a_result_that_does_not_serialize_is_a_dead_letter(link: Link) {
     let queue = place::queue(Options::default());
-    let pool = hire(link, &queue, make_shy);
+    let pool = start_workers(link, &queue, make_shy);
     let results: Vec<_> = pool.map(0..5).collect();
     assert_eq!(results[4].as_ref().unwrap(), &Shy(4));
     let error = results[3].as_ref().unwrap_err().to_string();
@@ -439,7 +439,7 @@ fn an_item_that_does_not_serialize_is_refused_by_put(link: Link) {
     assert!(queue.put(&Shy(3)).unwrap_err().is_not_serializable());
     assert!(queue.try_put(&Shy(3)).unwrap_err().is_not_serializable());
     assert_eq!((queue.len(), queue.is_full()), (0, false));
-    let pool = hire(link, &queue, unwrap_shy);
+    let pool = start_workers(link, &queue, unwrap_shy);
     let results: Vec<_> = pool.map([Shy(1), Shy(3), Shy(2)]).collect();
     assert_eq!(results[0].as_ref().unwrap(), &1);
     assert!(
@@ -455,7 +455,7 @@ fn an_item_that_does_not_serialize_is_refused_by_put(link: Link) {
 
 fn a_handler_may_put_on_its_own_queue(link: Link) {
     let queue = place::queue(Options::default());
-    let _pool = hire(link, &queue, split);
+    let _pool = start_workers(link, &queue, split);
     queue.put(&100).unwrap();
     // A hundred ones, and a number split in two for each but one of them.
     assert_eq!(join(&queue), (199, 0));
@@ -463,21 +463,21 @@ fn a_handler_may_put_on_its_own_queue(link: Link) {
 
 fn a_handler_that_puts_does_not_wait_for_room(link: Link) {
     let queue = place::queue(bounded(1));
-    let _pool = hire(link, &queue, split);
+    let _pool = start_workers(link, &queue, split);
     queue.put(&100).unwrap();
     assert_eq!(join(&queue), (199, 0));
 }
 
 fn a_join_that_waits_for_itself_is_refused(link: Link) {
     let queue = place::queue(Options::default());
-    let pool = hire(link, &queue, join_own_queue);
+    let pool = start_workers(link, &queue, join_own_queue);
     let results: Vec<String> = pool.map([1]).map(Result::unwrap).collect();
     assert!(results[0].contains("for ever"), "{results:?}");
 }
 
 fn large_items_and_results_come_through(link: Link) {
     let queue = place::queue(bounded(3));
-    let pool = hire(link, &queue, reverse);
+    let pool = start_workers(link, &queue, reverse);
     let sizes = [0, 1, 16 * 1024, 16 * 1024 + 1, 300_000, 5_000_000];
     let item = |size: usize| -> Vec<u8> { (0..=255).cycle().take(size).collect() };
     let results: Vec<_> = pool.map(sizes.map(item)).map(Result::unwrap).collect();
@@ -497,7 +497,7 @@ fn a_closed_queue_takes_nothing_more_and_finishes_the_rest(link: Link) {
     assert!(queue.put(&1).unwrap_err().is_closed());
     assert!(queue.try_put(&1).unwrap_err().is_closed());
     assert_eq!((queue.len(), queue.is_closed()), (10, true));
-    let _pool = hire(link, &queue, double);
+    let _pool = start_workers(link, &queue, double);
     assert_eq!(join(&queue), (10, 0));
     assert!(queue.get().unwrap_err().is_closed());
 }
@@ -510,7 +510,7 @@ fn a_rendezvous_takes_an_item_only_when_somebody_is_there(link: Link) {
     assert!(queue.try_put(&1).unwrap_err().is_full());
     let late = queue.put_timeout(&1, Duration::from_millis(5));
     assert!(late.unwrap_err().is_full());
-    let _pool = hire(link, &queue, double);
+    let _pool = start_workers(link, &queue, double);
     for n in 0..100 {
         queue.put(&n).unwrap();
         assert!(queue.is_empty(), "an accepted item is in somebody's hands");
@@ -596,7 +596,7 @@ fn a_loop_that_waits_in_get_ends_when_it_is_stopped(link: Link) {
 
 fn items_left_after_a_stop_are_told(link: Link) {
     let queue = place::queue(Options::default());
-    let pool = hire(link, &queue, double);
+    let pool = start_workers(link, &queue, double);
     queue.put(&1).unwrap();
     join(&queue);
     pool.stop();
@@ -609,11 +609,11 @@ fn items_left_after_a_stop_are_told(link: Link) {
 
 fn a_second_pool_takes_over(link: Link) {
     let queue = place::queue(Options::default());
-    let first = hire(Link::Thread, &queue, double);
+    let first = start_workers(Link::Thread, &queue, double);
     queue.put(&1).unwrap();
     join(&queue);
     first.stop();
     queue.put(&2).unwrap();
-    let _second = hire(link, &queue, double);
+    let _second = start_workers(link, &queue, double);
     assert_eq!(join(&queue), (2, 0));
 }

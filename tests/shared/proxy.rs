@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{Shutdown as Both, shutdown};
 
-use crate::patience::until;
+use crate::deadline::until;
 use crate::port::Port;
 use crate::redis_server::Server;
 use crate::resp::Frame;

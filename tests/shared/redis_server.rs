@@ -1,7 +1,7 @@
 //! Redis servers for tests: each is a process of its own with a folder and a port of its own, and
 //! is gone after the test. Needs `redis-server`, `redis-cli`, `timeout` and, for TLS, `openssl`.
 //!
-//! A suite that uses this declares the modules `certificate`, `dependants`, `patience` and `port`
+//! A suite that uses this declares the modules `certificate`, `deadline`, `dependants` and `port`
 //! of this folder beside it.
 #![allow(dead_code, reason = "each suite uses what it needs")]
 
@@ -15,8 +15,8 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::certificate;
+use crate::deadline::{DEADLINE, until};
 use crate::dependants;
-use crate::patience::{DEADLINE, until};
 use crate::port::Port;
 
 /// The number of starts of a server, because another program may take its port first.

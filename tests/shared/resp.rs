@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::patience::DEADLINE;
+use crate::deadline::DEADLINE;
 
 /// One frame: a server's answer, or a command.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,5 @@
-//! Items in batches of a fixed size, in turns to each worker, each batch acknowledged by one message.
+//! Items in batches of a fixed size, in turns to each worker, each batch acknowledged by one
+//! message.
 
 use std::mem;
 use std::time::{Duration, Instant};

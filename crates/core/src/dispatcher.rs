@@ -81,7 +81,8 @@ pub struct Dispatcher<P, R> {
     /// Puts that are not durable yet.
     staged: VecDeque<(Request, ItemId)>,
     gets: VecDeque<Request>,
-    /// Each with the question about the stream whose answer it waits for, and true if it waits for the end.
+    /// Each with the question about the stream whose answer it waits for, and true if it waits for
+    /// the end.
     joins: VecDeque<(Request, u64, bool)>,
     /// Gets that end as soon as this query of the stream is answered.
     leaving: VecDeque<(Request, u64)>,
@@ -386,8 +387,8 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
     }
 
     /// Returns the result of a `join` if it ends now: the numbers of done and dead items, or the
-    /// reason why the end cannot come. With a stream, the numbers are those of this answer or a later
-    /// one.
+    /// reason why the end cannot come. With a stream, the numbers are those of this answer or a
+    /// later one.
     #[must_use]
     pub fn join_state(&self, question: u64) -> Option<Result<(u64, u64), Refusal>> {
         if self.ledger.is_broken() {
@@ -552,7 +553,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             if let Some(holder) = self.ledger.poll_worn() {
                 return Some(Said::Worn(holder));
             }
-            if let Some(holder) = self.ledger.poll_hoarder() {
+            if let Some(holder) = self.ledger.poll_overloaded() {
                 return Some(Said::TakeBack(holder));
             }
             if let Some(report) = self.ledger.poll_report() {

@@ -548,9 +548,9 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     }
 
     /// Returns a worker that should give back what it has not begun, because another one is idle.
-    pub fn poll_hoarder(&mut self) -> Option<HolderId> {
+    pub fn poll_overloaded(&mut self) -> Option<HolderId> {
         match self.waiting.ready() {
-            0 => self.consumers.poll_hoarder(),
+            0 => self.consumers.poll_overloaded(),
             _ => None,
         }
     }

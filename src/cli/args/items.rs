@@ -46,8 +46,8 @@ pub(in crate::cli) struct ItemArgs {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) journal: Option<PathBuf>,
 
-    /// What the journal survives: a power failure (every commit is synced), or a kill of any
-    /// process
+    /// The failure that the journal survives: a power failure (every commit is synced), or a kill
+    /// of any process
     #[arg(long, value_enum, default_value = "full", requires = "journal")]
     pub(in crate::cli) durability: Promise,
 }

@@ -35,7 +35,8 @@ pub(in crate::cli) struct JobArgs {
     pub(in crate::cli) stdin: bool,
 
     /// Have /bin/sh run COMMAND as a script; places may stand between any quotes there, and what is
-    /// filled in is never read as a part of the script. Places where it would be evaluated are refused
+    /// filled in is never read as a part of the script. Places where it would be evaluated are
+    /// refused
     #[arg(long, group = groups::HANDED)]
     pub(in crate::cli) shell: bool,
 

@@ -23,12 +23,12 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long, value_enum, default_value = "processes")]
     pub(in crate::cli) mode: Mode,
 
-    /// How worker processes are made: executed anew, or forked from a fork server
+    /// The way to make worker processes: execute each anew, or fork it from a fork server
     #[arg(long, value_enum, default_value = "spawn")]
     pub(in crate::cli) start_method: Method,
 
-    /// Sleep at once when there is nothing to do, rather than poll for 20 microseconds first: workers
-    /// take longer to notice an item, and leave the processors to others meanwhile
+    /// Sleep at once when there is nothing to do, rather than poll for 20 microseconds first:
+    /// workers take longer to notice an item, and leave the processors to others meanwhile
     #[arg(long)]
     pub(in crate::cli) no_poll: bool,
 
@@ -46,8 +46,8 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) backoff: Option<Duration>,
 
-    /// Time for one item: a worker that takes longer, and all that it has started, gets SIGTERM and a
-    /// second later SIGKILL, and that is a failed attempt [default: none]
+    /// Time for one item: a worker that takes longer, and all that it has started, gets SIGTERM and
+    /// a second later SIGKILL, and that is a failed attempt [default: none]
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) timeout: Option<Duration>,
 
@@ -127,7 +127,7 @@ pub(in crate::cli) struct ShownArgs {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) trace: Option<PathBuf>,
 
-    /// What is printed: lines, or one JSON event a line
+    /// The form of the output: lines, or one JSON event a line
     #[arg(long, value_enum, default_value = "text")]
     pub(in crate::cli) format: Format,
 

@@ -66,13 +66,13 @@ struct Written {
     id: ItemId,
     attempt: u32,
     is_last: bool,
-    /// Which of its streams had a file when it was written.
+    /// True for each of its streams that had a file when it was written.
     has_file: [bool; 2],
 }
 
 pub(super) struct Outputs {
     spool: Spool,
-    /// Where workers keep small output in logs.
+    /// The logs in which workers keep small output.
     logs: Option<Logs>,
     shape: Shape,
     writer: Writer,

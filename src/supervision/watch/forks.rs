@@ -16,7 +16,7 @@ use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::spec::ChildSpec;
 
-/// How long its replies may outlive it.
+/// The time for which its replies may outlive it.
 const LINGER: Duration = Duration::from_secs(1);
 
 impl Watch {
@@ -76,8 +76,8 @@ impl Watch {
         self.conclude_fork_server();
     }
 
-    /// What it forked may keep its replies open: a second after its end they are given up, like a
-    /// worker's channel.
+    /// Gives up its replies a second after its end, like a worker's channel: processes that it
+    /// forked may keep them open.
     pub(super) fn give_up_lingering_fork_server(&mut self) {
         let until = self.fork_server_lingers_until;
         if until.is_some_and(|until| until <= self.now()) {
@@ -87,7 +87,7 @@ impl Watch {
         }
     }
 
-    /// When both its process and its replies have ended, its unanswered orders are lost.
+    /// Reports its unanswered orders as lost when both its process and its replies have ended.
     pub(super) fn conclude_fork_server(&mut self) {
         let Some((orders, exit)) = self.fork_server.conclude() else {
             return;

@@ -18,7 +18,7 @@ pub(super) struct Slot {
     pub(super) exit: Exit,
     pub(super) registration: Registration,
     pub(super) ring_pair: Option<Arc<RingPair>>,
-    /// Why its channel was given up, if it was.
+    /// The reason why its channel was given up, if it was.
     pub(super) complaint: Option<String>,
     /// True if it was ordered from the fork server and is taken for never born.
     pub(super) is_lost: bool,

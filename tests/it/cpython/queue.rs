@@ -59,9 +59,9 @@ fn wait_for_room(queue: &Queue) {
     let began = Instant::now();
     assert!(queue.put_timeout(&1, time).unwrap_err().is_full());
     assert!(began.elapsed() >= time);
-    for patience in [None, Some(DEADLINE)] {
+    for timeout in [None, Some(DEADLINE)] {
         let same = queue.clone();
-        let put = waiting(move || match patience {
+        let put = waiting(move || match timeout {
             None => same.put(&1),
             Some(time) => same.put_timeout(&1, time),
         });
@@ -78,10 +78,10 @@ fn wait_for_an_item(queue: &Queue) {
     let began = Instant::now();
     assert!(queue.get_timeout(time).unwrap_err().is_empty());
     assert!(began.elapsed() >= time);
-    for patience in [None, Some(DEADLINE)] {
+    for timeout in [None, Some(DEADLINE)] {
         let same = queue.clone();
         let got = waiting(move || {
-            let delivery = match patience {
+            let delivery = match timeout {
                 None => same.get(),
                 Some(time) => same.get_timeout(time),
             };

@@ -1,4 +1,4 @@
-//! Runs of commands that end early: halted, stopped, or out of patience.
+//! Runs of commands that end early: halted, stopped, or after too many failures.
 
 use nix::sys::signal::Signal;
 

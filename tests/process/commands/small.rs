@@ -11,7 +11,8 @@ crate::trials!(
     output_is_whole_after_the_folder_was_removed,
 );
 
-/// Each command lists the folder, in which there are the same files for all, with a log from the second on.
+/// Each command lists the folder, in which there are the same files for all, with a log from the
+/// second on.
 fn no_file_is_made_for_an_item() {
     let place = Place::new();
     let script = "cd .dishrack-output-*; ls -A | sed s/^w.*[.]/w./ | LC_ALL=C sort";

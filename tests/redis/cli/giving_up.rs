@@ -6,7 +6,7 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 
 use super::{GATE, Run, STREAM, Stage};
-use crate::patience::until;
+use crate::deadline::until;
 
 crate::timely_trials!(
     one_signal_ends_a_work_while_redis_is_away,
@@ -26,7 +26,7 @@ fn await_supervisor(stage: &Stage) {
     });
 }
 
-/// Sends one SIGTERM, and waits for the end. Returns stderr. Redis' patience of five minutes is
+/// Sends one SIGTERM, and waits for the end. Returns stderr. Redis' timeout of five minutes is
 /// longer than these tests wait.
 #[track_caller]
 fn ended_by_one_signal(run: &mut Run) -> String {

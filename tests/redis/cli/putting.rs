@@ -6,7 +6,7 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 
 use super::{GATE, Run, STREAM, Stage};
-use crate::patience::until;
+use crate::deadline::until;
 use crate::redis_server::Options;
 
 crate::timely_trials!(

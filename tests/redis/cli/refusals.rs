@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Run, STREAM, Said, Stage, said, supervisor};
-use crate::patience::until;
+use crate::deadline::until;
 use crate::port::Port;
 use crate::redis_server::Options;
 

@@ -57,7 +57,7 @@ fn the_title_says_what_goes_on() {
     stage.await_status("pending", 1);
     gate.open();
     assert_eq!(work.line().as_deref(), Some("a"));
-    crate::patience::until("the title counts it", || {
+    crate::deadline::until("the title counts it", || {
         title(&work).contains("1 done, 0 dead")
     });
     work.signal(Signal::SIGTERM);

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{GATE, Run, STREAM, Stage, said, supervisor};
-use crate::patience::until;
+use crate::deadline::until;
 use crate::redis_server::Options;
 
 crate::timely_trials!(

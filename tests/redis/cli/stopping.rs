@@ -5,7 +5,7 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 
 use super::{GATE, Run, Stage, said};
-use crate::patience::until;
+use crate::deadline::until;
 
 crate::timely_trials!(
     a_first_signal_lets_what_has_begun_be_finished,

@@ -6,7 +6,7 @@ use super::stage::{
     Gate, LONG_LEASE, SHORT_LEASE, check_books, held, join, open, place, pool, put_items, queue,
     willing,
 };
-use crate::patience::until;
+use crate::deadline::until;
 use crate::proxy::Proxy;
 use crate::redis_server::{Options, Server};
 use crate::resp::{Client, Frame};

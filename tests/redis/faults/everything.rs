@@ -3,7 +3,7 @@
 
 use super::puppet::{Part, Puppet};
 use super::stage::{SHORT_LEASE, check_books, number, queue};
-use crate::patience::until;
+use crate::deadline::until;
 use crate::redis_server::{Options, Server};
 
 crate::timely_trials! {

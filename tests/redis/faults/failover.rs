@@ -8,7 +8,7 @@ use super::stage::{
     LONG_LEASE, Queue, SHORT_LEASE, check_books, held, join, let_pass, number, open, place,
     put_items, queue, willing,
 };
-use crate::patience::until;
+use crate::deadline::until;
 use crate::proxy::Proxy;
 use crate::redis_server::{Options, Server};
 
@@ -257,7 +257,7 @@ fn a_master_that_becomes_a_replica_is_waited_for() {
     let pool = willing(&queue, 1);
     queue.put("one").unwrap();
     assert_eq!(join(&queue).done, 1);
-    until("the intake waits", || {
+    until("the fetcher waits", || {
         master.cli(&["client", "list"]).contains("cmd=xreadgroup")
     });
     until("the replica knows that it is done", || {

@@ -2,8 +2,8 @@
 
 use super::puppet::{Part, Puppet};
 use super::stage::{SHORT_LEASE, check_books, number};
+use crate::deadline::until;
 use crate::hosts::{Host, hosts};
-use crate::patience::until;
 use crate::redis_server::{Options, Server};
 
 crate::timely_trials! {

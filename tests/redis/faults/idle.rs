@@ -1,7 +1,7 @@
 //! Network devices end connections on which nothing is sent for a while.
 
 use super::stage::{LONG_LEASE, check_books, join, put_items, queue, willing};
-use crate::patience::until;
+use crate::deadline::until;
 use crate::proxy::Proxy;
 use crate::redis_server::Server;
 

@@ -7,7 +7,7 @@ use dishrack::Options as QueueOptions;
 use super::stage::{
     LONG_LEASE, Queue, STREAM, check_books, join, open, place, queue, serialized, willing,
 };
-use crate::patience::until;
+use crate::deadline::until;
 use crate::redis_server::{Options, Server};
 
 crate::timely_trials! {

@@ -10,7 +10,7 @@ use super::stage::{
     LONG_LEASE, Queue, SHORT_LEASE, STREAM, check_books, entries, held, join, number, numbers,
     only_entry, open, place, pool, queue, serialized, willing,
 };
-use crate::patience::{DEADLINE, until};
+use crate::deadline::{DEADLINE, until};
 use crate::proxy::Proxy;
 use crate::redis_server::{Options, Server};
 use crate::resp::{Client, Frame};

@@ -8,7 +8,7 @@ use dishrack::{Error, Joined};
 use super::stage::{
     LONG_LEASE, check_books, held, join, open, place, pool, put_items, queue, willing,
 };
-use crate::patience::DEADLINE;
+use crate::deadline::DEADLINE;
 use crate::redis_server::Server;
 
 crate::timely_trials! {
@@ -30,7 +30,7 @@ fn assert_no_memory(error: &Error, began: Instant) {
     for word in ["redis at 127.0.0.1", "out of memory", "maxmemory"] {
         assert!(words.contains(word), "{word:?} is not in: {words}");
     }
-    // None of its patience, five minutes, is used.
+    // None of its timeout, five minutes, is used.
     assert!(began.elapsed() < Duration::from_secs(60), "{words}");
 }
 

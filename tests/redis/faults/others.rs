@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use dishrack::{Options as QueueOptions, RedisOptions};
 
 use super::stage::{Queue, STREAM, check_books, join, open, place, willing};
+use crate::deadline::until;
 use crate::dependants;
-use crate::patience::until;
 use crate::port::Port;
 use crate::redis_server::{Options, Server};
 use crate::resp::{Client, Frame};

@@ -14,9 +14,9 @@ use nix::unistd::{Pid, getpid};
 use serde::{Deserialize, Serialize};
 
 use super::stage::{Queue, place};
+use crate::deadline::until;
 use crate::dependants;
 use crate::hosts::Host;
-use crate::patience::until;
 
 pub(crate) const PLAY: &str = "a supervisor";
 

@@ -6,7 +6,7 @@ use dishrack::{Capacity, Joined, Options};
 
 use super::puppet::Part;
 use super::stage::{LONG_LEASE, Queue, check_books, held, join, let_pass, place, queue, willing};
-use crate::patience::{DEADLINE, until};
+use crate::deadline::{DEADLINE, until};
 use crate::redis_server::Server;
 
 crate::timely_trials! {

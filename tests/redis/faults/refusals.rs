@@ -35,7 +35,7 @@ fn refusal(url: &str) -> Error {
     let began = Instant::now();
     let refused = Queue::on_redis(&RedisOptions::new(url, STREAM), QueueOptions::default());
     let error = refused.expect_err("it cannot be used");
-    // None of Redis' patience of five minutes is used up.
+    // None of Redis' timeout of five minutes is used up.
     assert!(began.elapsed() < Duration::from_secs(60), "{error}");
     assert!(error.is_shared() && error.is_setup(), "{error:?}");
     error

@@ -32,7 +32,7 @@ fn a_durable_redis_that_is_killed_again_and_again_loses_nothing() {
             put_items(&queues[0], ITEMS as u64);
         });
         for kill in 0..KILLS {
-            crate::patience::until("some more are begun", || {
+            crate::deadline::until("some more are begun", || {
                 let begun: usize = pools.iter().map(|pool| pool.began().len()).sum();
                 begun > kill * ITEMS / KILLS
             });
@@ -123,7 +123,7 @@ fn a_redis_that_forgot_is_told_to_whoever_waits_for_items() {
     let queue = queue(server.url(), LONG_LEASE);
     std::thread::scope(|scope| {
         let getter = scope.spawn(|| queue.get());
-        crate::patience::until("it waits", || {
+        crate::deadline::until("it waits", || {
             server.cli(&["client", "list"]).contains("cmd=xreadgroup")
         });
         server.restart();

@@ -11,7 +11,7 @@ use super::stage::{
     LONG_LEASE, SHORT_LEASE, STREAM, check_books, held, join, only_entry, place, pool, put_items,
     queue, willing,
 };
-use crate::patience::{DEADLINE, until};
+use crate::deadline::{DEADLINE, until};
 use crate::redis_server::Server;
 
 crate::timely_trials! {

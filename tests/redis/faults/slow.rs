@@ -7,7 +7,7 @@ use dishrack::Joined;
 use super::stage::{
     LONG_LEASE, SHORT_LEASE, check_books, held, join, let_pass, pool, put_items, queue, willing,
 };
-use crate::patience::{DEADLINE, until};
+use crate::deadline::{DEADLINE, until};
 use crate::proxy::Proxy;
 use crate::redis_server::Server;
 
@@ -165,14 +165,14 @@ fn a_network_slower_than_the_lease_loses_nothing() {
     with_delay(Duration::from_millis(250), Duration::from_millis(200));
 }
 
-/// Its patience is longer than this test may last.
+/// Its timeout is longer than this test may last.
 fn timeouts_hold_while_redis_is_away() {
     let server = Server::plain();
     let proxy = Proxy::before(&server);
     let queue = queue(proxy.url(), LONG_LEASE);
     queue.put("item").unwrap();
     let short = Duration::from_millis(20);
-    let delivery = queue.get_timeout(crate::patience::DEADLINE).unwrap();
+    let delivery = queue.get_timeout(crate::deadline::DEADLINE).unwrap();
     proxy.refuse();
     proxy.cut();
     assert!(queue.get_timeout(short).unwrap_err().is_empty());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{JoinableQueue, Joined, Options, RedisOptions, Supervisor};
 
-use crate::patience::{DEADLINE, until};
+use crate::deadline::{DEADLINE, until};
 use crate::redis_server::Server;
 
 pub(crate) type Queue = JoinableQueue<String>;

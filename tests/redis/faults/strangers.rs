@@ -6,7 +6,7 @@ use super::stage::{
     LONG_LEASE, SHORT_LEASE, STREAM, check_books, held, join, number, only_entry, put_items, queue,
     serialized, willing,
 };
-use crate::patience::until;
+use crate::deadline::until;
 use crate::redis_server::Server;
 
 crate::timely_trials! {
@@ -290,7 +290,7 @@ fn an_entry_of_very_many_fields_ends() {
     add.extend(fields.iter().map(String::as_str));
     server.cli(&add);
     // A returned item also stays with its holder, and others go on.
-    drop(queue.get_timeout(crate::patience::DEADLINE));
+    drop(queue.get_timeout(crate::deadline::DEADLINE));
     let _pool = willing(&queue, 1);
     queue.put("one").unwrap();
     assert_eq!(join(&queue), Joined { done: 1, dead: 1 });

@@ -11,7 +11,7 @@ use super::puppet::Part;
 use super::stage::{
     SHORT_LEASE, STREAM, check_books, held, join, let_pass, number, pool, put_items, queue, willing,
 };
-use crate::patience::until;
+use crate::deadline::until;
 use crate::proxy::Proxy;
 use crate::redis_server::Server;
 

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::deadline::{DEADLINE, until};
 use crate::hosts::{Host, hosts};
-use crate::patience::{DEADLINE, until};
 use crate::redis_server::{Options, answer};
 
 crate::timely_trials! {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use crate::patience::until;
+use crate::deadline::until;
 use crate::proxy::Proxy;
 use crate::redis_server::{Options, Server};
 use crate::resp::{Client, Frame};

@@ -3,8 +3,8 @@
 use dishrack::{Delivery, JoinableQueue, Options, Roles, StartMethod, Supervisor};
 use libtest_mimic::Trial;
 
-use super::{DEADLINE, Link, Shy, Sour, bounded, double, hire, join, unwrap_shy};
-use crate::patience::until;
+use super::{DEADLINE, Link, Shy, Sour, bounded, double, join, start_workers, unwrap_shy};
+use crate::deadline::until;
 use crate::place;
 
 /// Enough for several full batches, and one that is not.
@@ -74,7 +74,7 @@ fn loop_of_many(queue: JoinableQueue<u64>) {
 
 fn many_items_at_once_are_each_accepted_and_done(link: Link) {
     let queue = place::queue(bounded(100));
-    let _pool = hire(link, &queue, double);
+    let _pool = start_workers(link, &queue, double);
     assert_eq!(queue.put_many(0..MANY).into_result().unwrap(), MANY);
     assert_eq!(join(&queue), (MANY, 0));
     let none: [u64; 0] = [];
@@ -95,7 +95,7 @@ fn many_items_at_once_are_seen_at_once_and_in_their_order(link: Link) {
         assert_eq!((*delivery, delivery.id().0), (n, n + 1));
         delivery.task_done().unwrap();
     }
-    let _pool = hire(link, &queue, double);
+    let _pool = start_workers(link, &queue, double);
     assert_eq!(join(&queue), (MANY + 1, 0));
 }
 
@@ -106,7 +106,7 @@ fn many_items_at_once_wait_for_room(link: Link) {
         until("there is no room left", || queue.is_full());
         assert!(!putter.is_finished() && queue.len() == 3);
         assert!(queue.try_put(&0).unwrap_err().is_full());
-        let _pool = hire(link, &queue, double);
+        let _pool = start_workers(link, &queue, double);
         // Inline it is whoever joins that does the work; the putter may be asleep.
         while link == Link::Inline && !putter.is_finished() {
             queue.join_timeout(DEADLINE).unwrap();
@@ -118,7 +118,7 @@ fn many_items_at_once_wait_for_room(link: Link) {
 
 fn one_of_many_that_does_not_serialize_is_refused_alone(link: Link) {
     let queue = place::queue(bounded(100));
-    let _pool = hire(link, &queue, unwrap_shy);
+    let _pool = start_workers(link, &queue, unwrap_shy);
     let put = queue.put_many((0..MANY).map(Shy));
     assert_eq!((put.accepted, put.is_cut_short), (MANY - 1, false));
     let [refused] = &put.refused[..] else {
@@ -142,7 +142,7 @@ fn many_for_a_closed_queue_are_given_back_and_read_no_further(link: Link) {
         assert_eq!((refused.index, refused.item), (index, 10 + index));
         assert!(refused.error.is_closed(), "{}", refused.error);
     }
-    let _pool = hire(link, &queue, double);
+    let _pool = start_workers(link, &queue, double);
     assert_eq!(join(&queue), (10, 0));
 }
 
@@ -150,7 +150,7 @@ fn many_for_a_rendezvous_are_each_handed_over(link: Link) {
     let Some(queue) = place::rendezvous() else {
         return;
     };
-    let _pool = hire(link, &queue, double);
+    let _pool = start_workers(link, &queue, double);
     assert_eq!(queue.put_many(0..300).into_result().unwrap(), 300);
     assert!(queue.is_empty(), "an accepted item is in somebody's hands");
     assert_eq!(join(&queue), (300, 0));
@@ -158,14 +158,14 @@ fn many_for_a_rendezvous_are_each_handed_over(link: Link) {
 
 fn a_handler_may_put_many_on_its_own_queue(link: Link) {
     let queue = place::queue(Options::default());
-    let _pool = hire(link, &queue, split_many);
+    let _pool = start_workers(link, &queue, split_many);
     queue.put(&100).unwrap();
     assert_eq!(join(&queue), (199, 0));
 }
 
 fn a_handler_that_puts_many_does_not_wait_for_room(link: Link) {
     let queue = place::queue(bounded(1));
-    let _pool = hire(link, &queue, split_many);
+    let _pool = start_workers(link, &queue, split_many);
     queue.put(&100).unwrap();
     assert_eq!(join(&queue), (199, 0));
 }
@@ -177,7 +177,7 @@ fn an_item_that_was_refused_is_not_missed_by_a_map(link: Link) {
     let items = || (0..10_000).map(|n| Shy(if n % 1000 == 7 { 3 } else { n + 10 }));
     for is_ordered in [true, false] {
         let queue = place::queue(bounded(500));
-        let pool = hire(link, &queue, unwrap_shy);
+        let pool = start_workers(link, &queue, unwrap_shy);
         let results = match is_ordered {
             true => pool.map(items()),
             false => pool.map_unordered(items()),
@@ -205,7 +205,7 @@ fn an_iterator_of_a_map_may_wait_for_the_items_before(link: Link) {
         return;
     }
     let queue = place::queue(bounded(100));
-    let pool = hire(link, &queue, double);
+    let pool = start_workers(link, &queue, double);
     for is_ordered in [true, false] {
         let before = queue.counts().unwrap().done;
         let mut made = 0;

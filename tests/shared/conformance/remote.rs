@@ -9,7 +9,7 @@ use std::time::Duration;
 use dishrack::{Backoff, JoinableQueue, Options, Restart, Roles, Supervisor};
 
 use super::{DEADLINE, bounded};
-use crate::patience::until;
+use crate::deadline::until;
 use crate::place;
 
 crate::trials!(

@@ -350,7 +350,7 @@ impl Cause {
     }
 
     /// Returns `true` if this is the end of an attempt in a run that is being stopped, where a
-    /// caller that lost patience may kill all of it.
+    /// caller that waits no longer may kill all of it.
     pub(super) fn is_of_a_stop(&self) -> bool {
         self.may_be_of_a_stop() || self.signal() == Some(SIGKILL)
     }

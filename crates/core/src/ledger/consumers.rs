@@ -2,9 +2,9 @@
 //!
 //! An idle worker gets an item at once. A busy one is refilled when its acknowledgements come back,
 //! up to its credit and its fair share of what waits, so batches grow by themselves and no worker
-//! hoards. Waking a worker costs as much as hundreds of tiny items. While one is fast, that is busy
-//! with tiny items, and a few wait, they are left to it and no other worker is woken. It knows
-//! holders and numbers, but no item.
+//! is overloaded. Waking a worker costs as much as hundreds of tiny items. While one is fast, that
+//! is busy with tiny items, and a few wait, they are left to it and no other worker is woken. It
+//! knows holders and numbers, but no item.
 
 use alloc::collections::VecDeque;
 use core::ops::RangeInclusive;
@@ -54,7 +54,7 @@ struct Tally {
     /// Workers that have items in advance, and were not asked to give them back.
     ahead: usize,
     /// Those of them that these items will keep busy for long.
-    hoarding: usize,
+    overloaded: usize,
     /// The deliveries that workers have besides the one that they work on.
     prefetched: u64,
 }
@@ -84,7 +84,7 @@ impl Holder {
         self.prefetched() > 0 && self.asked_back < self.ordinal
     }
 
-    fn is_hoarding(&self) -> bool {
+    fn is_overloaded(&self) -> bool {
         let backlog = |credit: Credit| credit.time_of(self.prefetched());
         self.is_ahead() && self.credit.is_some_and(|credit| backlog(credit) >= LONG)
     }
@@ -101,7 +101,7 @@ impl Holder {
             busy: usize::from(self.outstanding > 0),
             fast: usize::from(self.is_fast()),
             ahead: usize::from(self.is_ahead()),
-            hoarding: usize::from(self.is_hoarding()),
+            overloaded: usize::from(self.is_overloaded()),
             prefetched: self.prefetched(),
         }
     }
@@ -114,7 +114,7 @@ impl Tally {
         self.busy = self.busy + after.busy - before.busy;
         self.fast = self.fast + after.fast - before.fast;
         self.ahead = self.ahead + after.ahead - before.ahead;
-        self.hoarding = self.hoarding + after.hoarding - before.hoarding;
+        self.overloaded = self.overloaded + after.overloaded - before.overloaded;
         self.prefetched = self.prefetched + after.prefetched - before.prefetched;
     }
 }
@@ -337,14 +337,14 @@ impl Consumers {
 
     /// Returns a worker that has work for long while another one has none: what it has not begun
     /// should go back. It is named once for the same items.
-    pub(super) fn poll_hoarder(&mut self) -> Option<HolderId> {
-        if self.tally.idle == 0 || self.tally.hoarding == 0 {
+    pub(super) fn poll_overloaded(&mut self) -> Option<HolderId> {
+        if self.tally.idle == 0 || self.tally.overloaded == 0 {
             return None;
         }
         // Those that would not wake another one would only come back.
         let is_one = |holder: &Holder| {
             let prefetched = usize::try_from(holder.prefetched()).unwrap_or(usize::MAX);
-            holder.is_hoarding() && self.is_worth_waking(prefetched)
+            holder.is_overloaded() && self.is_worth_waking(prefetched)
         };
         let mut holders = self.holders.iter();
         let (id, _) = holders.find(|(_, holder)| is_one(holder))?;

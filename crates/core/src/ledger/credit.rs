@@ -1,6 +1,6 @@
 //! The credit of one worker: as many items as about eight milliseconds of its work.
 //!
-//! Little credit leaves a worker idle for a round trip after each item; much credit lets it hoard
+//! Little credit leaves a worker idle for a round trip after each item; much credit lets it hold
 //! items that an idle one could do. Eight milliseconds are twice the longest time after which a
 //! worker reports what it has done, so it never runs out. No item waits long behind these: each
 //! worker gets its fair share of what waits. Where one item takes longer than those before it, or

@@ -1,10 +1,10 @@
 //! The life of one worker process: a pure state machine of phases and events.
 //!
 //! A worker's end is certain once its process has ended and its channel has been read to the end.
-//! Only then is its life concluded: what it held goes back or is charged. The charge decides what the death
-//! means. A death that an item caused restarts the worker at once. A death in boot or while idle
-//! counts against the worker's own restarts, and the next start waits. It names no clock, process
-//! or thread: events come in, effects go out.
+//! Only then is its life concluded: what it held goes back or is charged. The charge decides what
+//! the death means. A death that an item caused restarts the worker at once. A death in boot or
+//! while idle counts against the worker's own restarts, and the next start waits. It names no
+//! clock, process or thread: events come in, effects go out.
 
 use core::time::Duration;
 

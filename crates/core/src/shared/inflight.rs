@@ -39,8 +39,9 @@ pub struct Telling<P> {
     pub retries: u64,
 }
 
-/// Returns one result for each item that is done by these records. An end that was withdrawn, because
-/// its item was another supervisor's by then, leaves its result behind; that of a later end counts.
+/// Returns one result for each item that is done by these records. An end that was withdrawn,
+/// because its item was another supervisor's by then, leaves its result behind; that of a later end
+/// counts.
 pub fn results_of<P, R>(records: &[Record<P>], results: Vec<(ItemId, R)>) -> Vec<(ItemId, R)> {
     if results.is_empty() {
         return results;

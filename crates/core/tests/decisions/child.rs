@@ -84,7 +84,7 @@ fn working(spec: ChildSpec) -> Child {
     child
 }
 
-/// Ends both sides; the burial charges this many items.
+/// Ends both sides; the conclusion charges this many items.
 fn die(child: &mut Child, exit: Exit, charged: usize, now: Duration) -> Option<ChildEffect> {
     assert_eq!(child.handle(ChildEvent::Ended, now), None);
     assert_eq!(

@@ -119,7 +119,7 @@ impl Fleet {
         };
         for index in 0..workers {
             let is_loop = (at, index) != (0, 0) && self.chance.below(3) == 0;
-            member.hire(is_loop, self.plan.is_single_credit);
+            member.add_worker(is_loop, self.plan.is_single_credit);
         }
         if workers > 0 {
             member.dispatcher.pool_began();

@@ -120,8 +120,8 @@ impl Slot {
         }
     }
 
-    /// Checks the rules' decision after a burial. Deaths that no item is charged with count, and
-    /// one too many of them within the period ends the slot.
+    /// Checks the rules' decision after a conclusion. Deaths that no item is charged with count,
+    /// and one too many of them within the period ends the slot.
     pub(crate) fn judge(
         &mut self,
         effect: Option<ChildEffect>,

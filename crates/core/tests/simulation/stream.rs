@@ -612,8 +612,8 @@ fn is_old(before: u64, call: u64, flaw: Option<Flaw>) -> bool {
     }
 }
 
-/// Returns `true` if the history has an attempt of this number: another supervisor held the entry in
-/// between. A condemned item's failure has no number of its own.
+/// Returns `true` if the history has an attempt of this number: another supervisor held the entry
+/// in between. A condemned item's failure has no number of its own.
 fn is_told(history: &str, failure: &str) -> bool {
     let attempts = history.lines().filter(|line| !line.is_empty()).count();
     let attempt = failure

@@ -85,7 +85,7 @@ impl World {
     }
 
     fn conclude(&mut self) -> ChildEvent {
-        assert!(!self.is_concluded, "a second burial");
+        assert!(!self.is_concluded, "concluded twice");
         assert!(!self.has_process, "concluded while it lives");
         let lingered = self.now.saturating_sub(self.ended_at);
         assert!(!self.has_link || lingered >= ms(1_000), "{lingered:?}");

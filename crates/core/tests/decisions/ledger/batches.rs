@@ -26,7 +26,7 @@ crate::trials! {
     a_worker_that_is_slow_is_fast_no_more,
     a_worker_that_cannot_be_seen_is_not_relied_on,
     a_turn_hands_out_what_polling_would,
-    what_is_hoarded_is_taken_back_for_an_idle_worker,
+    the_backlog_of_an_overloaded_worker_is_taken_back_for_an_idle_one,
     nothing_is_taken_back_for_nobody,
     what_would_wake_nobody_is_not_taken_back,
 }
@@ -271,7 +271,7 @@ fn a_turn_hands_out_what_polling_would() {
 }
 
 /// Joins a worker with six items of a millisecond, and perhaps an idle one.
-fn hoarder(has_idle: bool) -> (Bytes, HolderId, Vec<Handed>) {
+fn overloaded(has_idle: bool) -> (Bytes, HolderId, Vec<Handed>) {
     let mut ledger = unbounded();
     let worker = ledger.join_worker(Credit::adaptive());
     for _ in 0..12 {
@@ -289,10 +289,10 @@ fn hoarder(has_idle: bool) -> (Bytes, HolderId, Vec<Handed>) {
     (ledger, worker, handed)
 }
 
-fn what_is_hoarded_is_taken_back_for_an_idle_worker() {
-    let (mut ledger, worker, handed) = hoarder(true);
-    assert_eq!(ledger.poll_hoarder(), Some(worker));
-    assert_eq!(ledger.poll_hoarder(), None, "it is asked once");
+fn the_backlog_of_an_overloaded_worker_is_taken_back_for_an_idle_one() {
+    let (mut ledger, worker, handed) = overloaded(true);
+    assert_eq!(ledger.poll_overloaded(), Some(worker));
+    assert_eq!(ledger.poll_overloaded(), None, "it is asked once");
     for one in &handed[1..] {
         ledger.handle_return(one.token).expect("held");
     }
@@ -303,13 +303,14 @@ fn what_is_hoarded_is_taken_back_for_an_idle_worker() {
 }
 
 fn nothing_is_taken_back_for_nobody() {
-    assert_eq!(hoarder(false).0.poll_hoarder(), None);
-    let (mut ledger, ..) = hoarder(true);
+    assert_eq!(overloaded(false).0.poll_overloaded(), None);
+    let (mut ledger, ..) = overloaded(true);
     put(&mut ledger, 1);
-    assert_eq!(ledger.poll_hoarder(), None, "there is something for it");
+    assert_eq!(ledger.poll_overloaded(), None, "there is something for it");
 }
 
-/// Items of almost 8 microseconds: their worker counts as fast, and 254 of them keep it busy for 2 ms.
+/// Items of almost 8 microseconds: their worker counts as fast, and 254 of them keep it busy for 2
+/// ms.
 fn what_would_wake_nobody_is_not_taken_back() {
     for (items, is_worth_it) in [(255, false), (400, true)] {
         let mut ledger = unbounded();
@@ -323,6 +324,6 @@ fn what_would_wake_nobody_is_not_taken_back() {
         put(&mut ledger, items);
         assert_eq!(deliveries(&mut ledger).len(), items);
         ledger.join_worker(Credit::adaptive().seen());
-        assert_eq!(ledger.poll_hoarder(), is_worth_it.then_some(worker));
+        assert_eq!(ledger.poll_overloaded(), is_worth_it.then_some(worker));
     }
 }

@@ -193,7 +193,7 @@ impl Member {
         }
     }
 
-    pub(super) fn hire(&mut self, is_loop: bool, is_single: bool) {
+    pub(super) fn add_worker(&mut self, is_loop: bool, is_single: bool) {
         let credit = match is_single {
             true => Credit::single(),
             false => Credit::adaptive(),

@@ -202,7 +202,7 @@ impl Fleet {
             .dispatcher
             .detach(worker.holder, worker.board, Some(&blame), self.now);
         if member.phase == Phase::Working {
-            member.hire(worker.is_loop, single);
+            member.add_worker(worker.is_loop, single);
         }
         self.pump(at);
     }

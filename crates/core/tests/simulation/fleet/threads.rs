@@ -316,7 +316,7 @@ impl Fleet {
             Some(mut line) => match self.advance(at, &mut line) {
                 None => self.members[at].listener = Some(line),
                 Some(Answer::Heard(replies)) => self.listener_hears(at, replies),
-                Some(answer) => panic!("the ear is answered by {answer:?}"),
+                Some(answer) => panic!("the listener is answered by {answer:?}"),
             },
         }
         self.pump(at);

@@ -1,6 +1,6 @@
-//! The workers: turns of their processes and links, the effects of their rules, and their burials.
-//! The rules (`Child`) are the real ones. MIRRORED from `src/supervision/watch/`: the charges for a
-//! death, time limits, and the ends of workers that are at a cancelled item.
+//! The workers: turns of their processes and links, the effects of their rules, and their
+//! conclusions. The rules (`Child`) are the real ones. MIRRORED from `src/supervision/watch/`: the
+//! charges for a death, time limits, and the ends of workers that are at a cancelled item.
 
 use std::time::Duration;
 
@@ -292,7 +292,7 @@ impl World {
             }
             ChildEffect::Conclude => Some(self.conclude(index)),
             ChildEffect::Finish => {
-                assert!(self.life.is_stopping, "nobody asked the crew to end");
+                assert!(self.life.is_stopping, "nobody asked the pool to end");
                 self.end_slot(index);
                 None
             }
@@ -314,7 +314,7 @@ impl World {
     }
 
     pub(super) fn stop_pool(&mut self) {
-        note!(self, "the operator stops the crew");
+        note!(self, "the operator stops the pool");
         self.coverage.stops += 1;
         self.life.is_stopping = true;
         for index in 0..self.life.slots.len() {
