@@ -350,11 +350,6 @@ impl Broker {
         self.shares_memory.load(Ordering::Relaxed)
     }
 
-    /// Checks that the store can keep an item of this size.
-    pub(crate) fn check_size(&self, bytes: usize) -> Result<(), Kind> {
-        self.lock().check_size(bytes)
-    }
-
     /// Adds a worker, which gets at most this many deliveries. Without credit it gets items only by
     /// asking.
     pub(crate) fn attach(

@@ -211,7 +211,7 @@ impl Core {
     }
 
     /// Checks that the store can keep an item of this size.
-    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Kind> {
+    pub(crate) fn check_size(&self, bytes: usize) -> Result<(), Kind> {
         self.limit_size(bytes)
             .map_err(|refusal| self.kind_of(refusal))
     }

@@ -35,7 +35,8 @@ impl Core {
     }
 
     /// Takes what all workers of this process have done by now, and hears soon what they do next.
-    /// Returns `true` if there was anything, and then the caller lets the core carry out what follows.
+    /// Returns `true` if there was anything, and then the caller lets the core carry out what
+    /// follows.
     pub(super) fn drain_locals(&mut self) -> bool {
         if self.locals == 0 {
             return false;
@@ -59,8 +60,8 @@ impl Core {
         !holders.is_empty()
     }
 
-    /// Says that a caller comes by again soon, so that this worker of this process need not tell what
-    /// it does until then; unless somebody sleeps who waits for it.
+    /// Says that a caller comes by again soon, so that this worker of this process need not tell
+    /// what it does until then; unless somebody sleeps who waits for it.
     pub(super) fn hear_late(&mut self, holder: HolderId) {
         if self.joiners == 0
             && self.putters == 0
@@ -70,8 +71,8 @@ impl Core {
         }
     }
 
-    /// Lets a worker of this process tell what it does next, because it has told nothing for a while
-    /// and nobody will look again before it does.
+    /// Lets a worker of this process tell what it does next, because it has told nothing for a
+    /// while and nobody will look again before it does.
     pub(super) fn ask_local(&mut self, holder: HolderId) {
         if let Some(local) = self.local(holder) {
             local.queue.ask_at_once();
@@ -89,8 +90,8 @@ impl Broker {
         self.reports_items.load(Ordering::Relaxed) || self.is_shared()
     }
 
-    /// Takes what a worker of this process has done, which calls this itself. `is_alone` says that no
-    /// caller came by when it had nothing to do any more.
+    /// Takes what a worker of this process has done, which calls this itself. `is_alone` says that
+    /// no caller came by when it had nothing to do any more.
     pub(crate) fn hear(&self, holder: HolderId, is_alone: bool) {
         self.with(|core| {
             core.drain_local(holder);

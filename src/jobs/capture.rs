@@ -1,10 +1,12 @@
-//! The pair of files that a worker's commands write to, one after the other, while their output is small.
+//! The pair of files that a worker's commands write to, one after the other, while their output is
+//! small.
 //!
-//! At a command's end what it wrote goes into the worker's log, and the files are empty again. So no file
-//! is made for an item. The files have names, so that the output of an attempt whose worker was killed
-//! is found. A command that wrote more keeps them: they get the names of its attempt. So does one
-//! that left a process behind which may still write to them. A read lease says so: the kernel grants it
-//! only for a file that nobody has open for writing. Where it grants none, each attempt has its own files.
+//! At a command's end what it wrote goes into the worker's log, and the files are empty again. So
+//! no file is made for an item. The files have names, so that the output of an attempt whose worker
+//! was killed is found. A command that wrote more keeps them: they get the names of its attempt. So
+//! does one that left a process behind which may still write to them. A read lease says so: the
+//! kernel grants it only for a file that nobody has open for writing. Where it grants none, each
+//! attempt has its own files.
 
 use std::fs::{self, File};
 use std::io;
@@ -96,8 +98,8 @@ impl Capture {
         opened
     }
 
-    /// Puts the output of an attempt into the log, after its command's files were closed here. Returns the
-    /// pair if the attempt must keep it.
+    /// Puts the output of an attempt into the log, after its command's files were closed here.
+    /// Returns the pair if the attempt must keep it.
     pub(super) fn log(self, spool: &Spool, attempt: Attempt) -> Result<(), Self> {
         match self.try_to_log(spool, attempt) {
             Ok(true) => {
@@ -184,9 +186,9 @@ pub(super) fn end(spool: &Spool) {
 
 /// Empties a file that may be open for reading only.
 ///
-/// File systems take a file that is cut off and written again for one that is replaced, and write it to the
-/// disk when it is closed, for which the next emptying would wait. They forget that when it is closed
-/// empty, as it is here.
+/// File systems take a file that is cut off and written again for one that is replaced, and write
+/// it to the disk when it is closed, for which the next emptying would wait. They forget that when
+/// it is closed empty, as it is here.
 fn empty(file: &File) -> io::Result<()> {
     let mut options = File::options();
     let emptied = options.write(true).truncate(true).open(path_of(file))?;

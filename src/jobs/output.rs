@@ -2,8 +2,8 @@
 //!
 //! A file that was removed while the command ran is written again from the one that is still open
 //! here. If there was no room for all output, the attempt is lost and the machine short of room.
-//! Where there are logs, the files are those of the worker's pair (`capture`) until the attempt needs
-//! them.
+//! Where there are logs, the files are those of the worker's pair (`capture`) until the attempt
+//! needs them.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -194,12 +194,14 @@ fn restore(spool: &Spool, attempt: Attempt, file: &File, stream: Stream) -> io::
     io::copy(&mut old, &mut new).map(drop)
 }
 
-/// Makes the setback for output that has no place. The command cannot be undone: its attempt is lost.
+/// Makes the setback for output that has no place. The command cannot be undone: its attempt is
+/// lost.
 fn no_room(spool: &Spool, error: &io::Error) -> Setback {
     Setback::Failed(Cause::NoRoom(format!("its {}", spool.complaint(error))))
 }
 
-/// What is known of a file when its command has ended. One that does not tell counts as not empty.
+/// The facts known of a file when its command has ended. One that does not tell counts as not
+/// empty.
 #[derive(Debug, Clone, Copy)]
 struct State {
     length: u64,

@@ -1,9 +1,10 @@
-//! Logs of small outputs: what each command of a worker wrote, one record after the other in a file.
+//! Logs of small outputs: what each command of a worker wrote, one record after the other in a
+//! file.
 //!
-//! A worker appends a record before it acknowledges the item, and the run reads it when it shows the item's
-//! output. A record counts when it is whole, so its writer may be killed anywhere in it. A long log is
-//! followed by another one; the run removes those of which all is taken and that get no more. The module
-//! does not know what else is in the folder.
+//! A worker appends a record before it acknowledges the item, and the run reads it when it shows
+//! the item's output. A record counts when it is whole, so its writer may be killed anywhere in it.
+//! A long log is followed by another one; the run removes those of which all is taken and that get
+//! no more. The module does not know what else is in the folder.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -34,7 +35,8 @@ pub(super) fn record(id: ItemId, attempt: u32, outputs: [&[u8]; 2]) -> io::Resul
     Ok([header.bytes().as_slice(), outputs[0], outputs[1]].concat())
 }
 
-/// Makes the record of an attempt whose output is in files of its own, so that nobody looks for it here.
+/// Makes the record of an attempt whose output is in files of its own, so that nobody looks for it
+/// here.
 pub(super) fn record_of_files(id: ItemId, attempt: u32) -> Vec<u8> {
     let header = Header {
         id,
@@ -164,13 +166,13 @@ pub(crate) struct Logs {
     found: Found,
     /// The processes that have ended.
     ended: BTreeSet<u32>,
-    /// What is looked through for records.
+    /// The bytes that are looked through for records.
     chunk: Vec<u8>,
 }
 
-/// Records that were found, with the log that each is in; `None` for an attempt that has files of its own.
-/// An attempt that did not count has the number of
-/// the one that followed, so the worker's process is a part of the key.
+/// Records that were found, with the log that each is in; `None` for an attempt that has files of
+/// its own. An attempt that did not count has the number of the one that followed, so the worker's
+/// process is a part of the key.
 type Found = HashMap<(u32, ItemId, u32), (WorkerFile, Option<Kept>)>;
 
 impl Logs {

@@ -1,9 +1,11 @@
-//! The output of commands until it is shown: a folder with two files for each attempt, or with logs.
+//! The output of commands until it is shown: a folder with two files for each attempt, or with
+//! logs.
 //!
 //! The worker writes, and the supervisor reads when the attempt is over. Names are made of numbers
 //! only, so they need not be told, and the output of an attempt whose worker was killed is found as
-//! well. Where there are no logs, a command that was run leaves a file for its stdout, even an empty
-//! one, so that a removed one is noticed. If the folder is removed, the next process that needs it makes it again.
+//! well. Where there are no logs, a command that was run leaves a file for its stdout, even an
+//! empty one, so that a removed one is noticed. If the folder is removed, the next process that
+//! needs it makes it again.
 //!
 //! Where nothing has to outlive the run, workers keep small output in logs instead (`capture`), and
 //! have files of their own here, called by their process and the time.
@@ -118,7 +120,7 @@ pub(crate) struct Spool {
     folder: OsString,
     /// The content of its marker.
     mark: String,
-    /// Whether small output goes into logs.
+    /// True if small output goes into logs.
     is_logged: bool,
 }
 
@@ -139,8 +141,8 @@ impl Spool {
         }
     }
 
-    /// Lets workers keep small output in logs, because nothing has to outlive the run, and nobody looks
-    /// for the files of an attempt but who shows its output.
+    /// Lets workers keep small output in logs, because nothing has to outlive the run, and nobody
+    /// looks for the files of an attempt but who shows its output.
     pub(crate) fn logged(self) -> Self {
         Spool {
             is_logged: true,

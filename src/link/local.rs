@@ -1,11 +1,11 @@
-//! What a worker in this process shares with the broker: the deliveries that it has not begun, and a
-//! scoreboard, as a worker process has.
+//! The state that a worker in this process shares with the broker: the deliveries that it has not
+//! begun, and a scoreboard, as a worker process has.
 //!
-//! Deliveries are values and are not copied. An acknowledgement that nobody awaits is a store, which
-//! the broker reads when it has a reason to. A worker tells it by itself, too: it takes the broker's
-//! lock for many of them at once. It does so before it sleeps, so a sleeping worker has nothing that
-//! is not seen; and while it works, whoever needs to hear of it sooner says so ([`Telling`]). The
-//! module knows neither threads nor tasks, nor what a handler does.
+//! Deliveries are values and are not copied. An acknowledgement that nobody awaits is a store,
+//! which the broker reads when it has a reason to. A worker tells it by itself, too: it takes the
+//! broker's lock for many of them at once. It does so before it sleeps, so a sleeping worker has
+//! nothing that is not seen; and while it works, whoever needs to hear of it sooner says so
+//! ([`Telling`]). The module knows neither threads nor tasks, nor what a handler does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -259,7 +259,7 @@ impl LocalLink {
     }
 }
 
-/// What the broker has read of a worker's board.
+/// The broker's place on a worker's board.
 #[derive(Debug)]
 pub(crate) struct LocalReader {
     pub(crate) queue: Arc<LocalQueue>,
@@ -291,8 +291,8 @@ impl LocalReader {
         done > 0 && done >= handed.saturating_sub(self.through) / 4
     }
 
-    /// Reads the board. If there is news, returns the ordinal of the delivery up to which the worker
-    /// is through, and the mean time of one.
+    /// Reads the board. If there is news, returns the ordinal of the delivery up to which the
+    /// worker is through, and the mean time of one.
     pub(crate) fn advance(&mut self) -> Option<(u64, Duration)> {
         let (through, served_ns) = self.queue.board.through();
         let count = through.checked_sub(self.through).filter(|news| *news > 0)?;
