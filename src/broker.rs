@@ -175,10 +175,12 @@ impl Broker {
         Ok(job)
     }
 
-    /// Waits for the next item for a thread of this process, and takes it.
+    /// Waits for the next item for a thread of this process, and takes it. A handler
+    /// that runs inline does not wait, because nobody else would put anything.
     fn await_item(&self, deadline: Deadline) -> Result<(MutexGuard<'_, Core>, Job), Kind> {
+        let is_alone = self.has_inline() && current::holds(self);
         let mut core = self.lock();
-        let mut is_over = matches!(deadline, Deadline::None);
+        let mut is_over = is_alone || matches!(deadline, Deadline::None);
         let mut query = None;
         loop {
             if current::is_to_end() {
@@ -191,7 +193,10 @@ impl Broker {
                 return Err(end);
             }
             if is_over && core.was_searched_for(&mut query) {
-                return Err(Kind::Empty);
+                return Err(match is_alone {
+                    true => Kind::Closed,
+                    false => Kind::Empty,
+                });
             }
             let deadline = if is_over { Deadline::Forever } else { deadline };
             core.getter_waits(true);

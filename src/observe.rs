@@ -233,12 +233,10 @@ pub enum EventKind {
 enum Subject {
     /// A step of an item on its way.
     Step,
-    /// The fate of an item, or of the worker that had it.
-    Item,
     /// The run and its means: people are told of it where programs read the events, too.
     Run,
-    /// The beginning or the end of the run. Its summary or its error tells people of it.
-    Bounds,
+    /// Anything else: people read of it in the lines of items, the summary or the run's error.
+    Other,
 }
 
 impl EventKind {
@@ -267,16 +265,16 @@ impl EventKind {
             | EventKind::WorkerExited { .. }
             | EventKind::WorkerReplaced { .. }
             | EventKind::TimeLimit { .. }
-            | EventKind::WorkerStarted { .. } => Subject::Item,
+            | EventKind::WorkerStarted { .. }
+            | EventKind::Started { .. }
+            | EventKind::NoWorkersLeft { .. }
+            | EventKind::JournalFailed { .. }
+            | EventKind::Inconsistent { .. }
+            | EventKind::Summary { .. } => Subject::Other,
             EventKind::WorkerFailedToStart { .. }
             | EventKind::WorkerFailed { .. }
             | EventKind::WorkerGivenUp { .. }
             | EventKind::Notice { .. } => Subject::Run,
-            EventKind::Started { .. }
-            | EventKind::NoWorkersLeft { .. }
-            | EventKind::JournalFailed { .. }
-            | EventKind::Inconsistent { .. }
-            | EventKind::Summary { .. } => Subject::Bounds,
         }
     }
 }

@@ -273,13 +273,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         loop {
             let got = match &self.side {
                 Side::Local(broker) => {
-                    let is_alone = broker.has_inline() && current::holds(broker);
-                    let deadline = if is_alone { Deadline::None } else { deadline };
-                    match broker.get(deadline) {
-                        Ok(job) => Delivery::of_job(self.side.clone(), &job),
-                        Err(Kind::Empty) if is_alone => return Err(Error(Kind::Closed)),
-                        Err(kind) => return Err(Error(kind)),
-                    }
+                    let job = broker.get(deadline).map_err(Error)?;
+                    Delivery::of_job(self.side.clone(), &job)
                 }
                 Side::Remote(session) => {
                     let ask = Ask::Get {

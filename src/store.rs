@@ -29,7 +29,7 @@ use self::memory::Letters;
 use self::stream::Stream;
 use crate::payload::envelope::Envelope;
 use dishrack_core::book::{Print, Unshown};
-use dishrack_core::ledger::{DeadLetter, ItemId, Write};
+use dishrack_core::ledger::{DeadLetter, ItemId, Refusal, Write};
 
 /// A dead letter as a backend keeps it: with the item's serialized bytes.
 pub(crate) type StoredLetter = DeadLetter<Arc<[u8]>>;
@@ -54,6 +54,18 @@ impl Storage {
             Storage::Memory(letters) => &**letters,
             Storage::Local(store) => &**store,
             Storage::Shared(stream) => &**stream,
+        }
+    }
+
+    /// Refuses an item that is larger than can be kept here.
+    pub(crate) fn limit_size(&self, bytes: usize) -> Result<(), Refusal> {
+        let bytes_max = self.backend().item_bytes_max();
+        match bytes > bytes_max {
+            false => Ok(()),
+            true => Err(Refusal::TooLarge {
+                bytes: bytes as u64,
+                bytes_max: bytes_max as u64,
+            }),
         }
     }
 

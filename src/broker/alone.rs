@@ -15,7 +15,8 @@ use crate::error::Kind;
 /// The threads of a queue without workers, by their names as the kernel cuts them off.
 const OWN_THREADS: [&str; 2] = ["dishrack-timer", "dishrack-journa"];
 
-/// The time until the first recheck. Other threads end unannounced, so it looks again after twice that.
+/// The time until the first recheck. Other threads end unannounced, so it looks again after twice
+/// that.
 const FIRST_RECHECK: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(3600);
 

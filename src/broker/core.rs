@@ -75,7 +75,6 @@ pub(crate) struct Core {
     pub(crate) dispatcher: Dispatcher<Envelope, Product>,
     pub(crate) emitter: Emitter,
     pub(super) storage: Storage,
-    item_bytes_max: usize,
     pub(crate) restarts: u64,
     /// Threads asleep in `put`.
     pub(super) putters: usize,
@@ -136,7 +135,6 @@ impl Core {
         Core {
             dispatcher: Dispatcher::new(ledger),
             emitter: Emitter::new(),
-            item_bytes_max: storage.backend().item_bytes_max(),
             storage,
             restarts: 0,
             putters: 0,
@@ -211,21 +209,10 @@ impl Core {
     }
 
     /// Checks that the store can keep an item of this size.
-    pub(crate) fn check_size(&self, bytes: usize) -> Result<(), Kind> {
-        self.limit_size(bytes)
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Kind> {
+        self.storage
+            .limit_size(bytes)
             .map_err(|refusal| self.kind_of(refusal))
-    }
-
-    /// Refuses an item that is larger than the store can keep.
-    pub(super) fn limit_size(&self, bytes: usize) -> Result<(), Refusal> {
-        let bytes_max = self.item_bytes_max;
-        match bytes > bytes_max {
-            false => Ok(()),
-            true => Err(Refusal::TooLarge {
-                bytes: bytes as u64,
-                bytes_max: bytes_max as u64,
-            }),
-        }
     }
 
     /// Converts a refusal into the error for callers in this process.

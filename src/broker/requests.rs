@@ -196,7 +196,7 @@ impl Core {
             Ask::Put { wait, body } => {
                 let bytes = uplink.find(body)?;
                 let envelope = Envelope::of(Payload::received(&bytes, true));
-                match self.limit_size(bytes.len()) {
+                match self.storage.limit_size(bytes.len()) {
                     Ok(()) => self.dispatcher.ask_put(request, envelope, waits(wait)),
                     Err(refusal) => self.refuse(request, refusal),
                 }

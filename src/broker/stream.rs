@@ -169,9 +169,8 @@ impl Broker {
     pub(super) fn send_unsynced(&self, envelope: Envelope, is_holding: bool) -> Result<(), Kind> {
         let mut core = self.lock();
         core.check_size(envelope.body.len())?;
-        while core.on_the_way() >= ON_THE_WAY_MAX && !is_holding {
-            core.check_open()?;
-            core = self.work_or_await(core, Deadline::Forever, is_holding);
+        if !is_holding {
+            core = self.await_way(core);
         }
         core.check_open()?;
         core.check_lost()?;

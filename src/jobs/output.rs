@@ -133,11 +133,7 @@ impl<'a> Output<'a> {
                 }
                 kept => kept,
             };
-            match kept {
-                // Its folder is gone, which the command did not cause; its reader will miss it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                kept => kept.map_err(|error| no_room(spool, &error))?,
-            }
+            kept.map_err(|error| no_room(spool, &error))?;
         }
         capture::note_files(spool, attempt);
         Ok(())
@@ -155,13 +151,8 @@ impl<'a> Output<'a> {
             return Err(format!("its output may be cut off: {folder} was full"));
         }
         if state.is_removed {
-            match restore(self.spool, self.attempt, file, stream) {
-                // Its folder is gone, which the command did not cause; its reader will miss it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                restored => {
-                    restored.map_err(|error| format!("its {}", self.spool.complaint(&error)))?;
-                }
-            }
+            let restored = restore(self.spool, self.attempt, file, stream);
+            restored.map_err(|error| format!("its {}", self.spool.complaint(&error)))?;
         }
         Ok(())
     }
@@ -185,9 +176,13 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Writes the content of a removed file again.
+/// Writes the content of a removed file again, unless its folder is gone: the command did not cause
+/// that, and its reader will miss the file.
 fn restore(spool: &Spool, attempt: Attempt, file: &File, stream: Stream) -> io::Result<()> {
-    let mut new = spool.create(attempt.id, attempt.attempt, stream)?;
+    let mut new = match spool.create(attempt.id, attempt.attempt, stream) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        created => created?,
+    };
     let mut old = file.try_clone()?;
     // Other writers of the file append to its end.
     old.seek(SeekFrom::Start(0))?;

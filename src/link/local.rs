@@ -8,13 +8,15 @@
 //! ([`Telling`]). The module knows neither threads nor tasks, nor what a handler does.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Job;
+use super::{Job, Link};
+use crate::payload::Payload;
 use crate::protocol::doorbell::Doorbell;
 use crate::protocol::scoreboard::Scoreboard;
 use dishrack_core::ledger::{Handed, Token};
@@ -188,16 +190,16 @@ impl LocalQueue {
     }
 }
 
-/// The broker's end of the deliveries; the links to threads and to tasks differ in how they wake.
+/// The broker's end of the deliveries. It says when the worker is to be woken.
 #[derive(Debug)]
-pub(super) struct LocalLink {
+struct LocalLink {
     queue: Arc<LocalQueue>,
     batch: Vec<Job>,
     handed: u64,
 }
 
 impl LocalLink {
-    pub(super) fn new(queue: Arc<LocalQueue>) -> Self {
+    fn new(queue: Arc<LocalQueue>) -> Self {
         LocalLink {
             queue,
             batch: Vec::new(),
@@ -205,13 +207,13 @@ impl LocalLink {
         }
     }
 
-    pub(super) fn push(&mut self, job: Job) {
+    fn push(&mut self, job: Job) {
         self.handed = job.token.ordinal();
         self.batch.push(job);
     }
 
     /// Hands the batch over. Returns `true` if the worker must be woken now.
-    pub(super) fn flush(&mut self, may_poll: bool) -> bool {
+    fn flush(&mut self, may_poll: bool) -> bool {
         self.queue.words.may_poll.store(may_poll, Ordering::Relaxed);
         if self.batch.is_empty() {
             return false;
@@ -225,13 +227,13 @@ impl LocalLink {
     }
 
     /// Notes that the worker is to end. Returns `true` if it must be woken now.
-    pub(super) fn ask_to_stop(&mut self) -> bool {
+    fn ask_to_stop(&mut self) -> bool {
         self.queue.words.is_stopping.store(true, Ordering::Release);
         self.queue.doorbell.take()
     }
 
     /// Takes all deliveries back that were not begun.
-    pub(super) fn recall(&mut self) -> Vec<Token> {
+    fn recall(&mut self) -> Vec<Token> {
         let waiting = &self.queue.waiting;
         let mut jobs = waiting.jobs.lock();
         waiting.len.store(0, Ordering::Release);
@@ -240,7 +242,7 @@ impl LocalLink {
     }
 
     /// Takes one delivery back. Returns `false` if it was begun before.
-    pub(super) fn revoke(&mut self, handed: &Handed) -> bool {
+    fn revoke(&mut self, handed: &Handed) -> bool {
         let is_it = |job: &Job| job.token == handed.token;
         if let Some(at) = self.batch.iter().position(is_it) {
             self.batch.remove(at);
@@ -253,9 +255,67 @@ impl LocalLink {
         waiting.len.store(jobs.len(), Ordering::Release);
         is_there
     }
+}
 
-    pub(super) fn handed(&self) -> u64 {
-        self.handed
+/// The way to reach a worker beside its queue.
+pub(crate) trait Signal: Send + fmt::Debug {
+    /// Wakes the worker, which sleeps.
+    fn wake(&self);
+
+    /// Says that a delivery was cancelled after it was begun.
+    fn revoke_begun(&self, _token: Token) {}
+}
+
+/// The link to a worker of this process.
+#[derive(Debug)]
+pub(crate) struct SignalLink<S> {
+    local: LocalLink,
+    signal: S,
+}
+
+impl<S: Signal> SignalLink<S> {
+    pub(super) fn new(queue: Arc<LocalQueue>, signal: S) -> Self {
+        let local = LocalLink::new(queue);
+        SignalLink { local, signal }
+    }
+
+    fn wake_if(&self, is_wanted: bool) {
+        if is_wanted {
+            self.signal.wake();
+        }
+    }
+}
+
+impl<S: Signal> Link for SignalLink<S> {
+    fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
+        self.local.push(Job::new(handed, payload, is_awaited));
+    }
+
+    fn ask_to_stop(&mut self) {
+        let is_wanted = self.local.ask_to_stop();
+        self.wake_if(is_wanted);
+    }
+
+    fn revoke(&mut self, handed: &Handed) -> bool {
+        let was_here = self.local.revoke(handed);
+        if !was_here {
+            self.signal.revoke_begun(handed.token);
+        }
+        was_here
+    }
+
+    fn recall(&mut self) -> Vec<Token> {
+        self.local.recall()
+    }
+
+    fn flush(&mut self, may_poll: bool) -> Result<(), String> {
+        let is_wanted = self.local.flush(may_poll);
+        self.wake_if(is_wanted);
+        Ok(())
+    }
+
+    fn handed(&self) -> u64 {
+        self.local.handed
     }
 }
 

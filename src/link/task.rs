@@ -6,10 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::local::{LocalLink, LocalQueue};
-use super::{Job, Link};
-use crate::payload::Payload;
-use dishrack_core::ledger::{Handed, Token};
+use super::local::{LocalQueue, Signal, SignalLink};
+use dishrack_core::ledger::Token;
 
 /// The state that the two ends of a link share beside the queue.
 #[derive(Debug, Default)]
@@ -22,67 +20,26 @@ struct Signals {
     changed: Notify,
 }
 
-/// The supervisor's end. Credits bound what waits in it.
-#[derive(Debug)]
-pub(crate) struct TaskLink {
-    local: LocalLink,
-    signals: Arc<Signals>,
-}
-
-/// The task's end, beside the queue that it takes from.
-#[derive(Debug)]
+/// The signals, which the link and its task have. Credits bound what waits in the queue beside.
+#[derive(Debug, Clone)]
 pub(crate) struct TaskSignals(Arc<Signals>);
 
-/// Makes a link, the queue that its task takes from, and what wakes the task.
-pub(crate) fn pair() -> (TaskLink, Arc<LocalQueue>, TaskSignals) {
+/// Makes a link, the queue that its task takes from, and the signals to the task.
+pub(crate) fn pair() -> (SignalLink<TaskSignals>, Arc<LocalQueue>, TaskSignals) {
     let queue = LocalQueue::new();
-    let signals = Arc::<Signals>::default();
-    let link = TaskLink {
-        local: LocalLink::new(Arc::clone(&queue)),
-        signals: Arc::clone(&signals),
-    };
-    (link, queue, TaskSignals(signals))
+    let signals = TaskSignals(Arc::default());
+    let link = SignalLink::new(Arc::clone(&queue), signals.clone());
+    (link, queue, signals)
 }
 
-impl TaskLink {
-    fn wake_if(&self, is_wanted: bool) {
-        if is_wanted {
-            self.signals.arrived.notify_one();
-        }
-    }
-}
-
-impl Link for TaskLink {
-    fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
-        self.local.push(Job::new(handed, payload, is_awaited));
+impl Signal for TaskSignals {
+    fn wake(&self) {
+        self.0.arrived.notify_one();
     }
 
-    fn ask_to_stop(&mut self) {
-        let is_wanted = self.local.ask_to_stop();
-        self.wake_if(is_wanted);
-    }
-
-    fn revoke(&mut self, handed: &Handed) -> bool {
-        if self.local.revoke(handed) {
-            return true;
-        }
-        self.signals.revoked.lock().insert(handed.token);
-        self.signals.changed.notify_one();
-        false
-    }
-
-    fn recall(&mut self) -> Vec<Token> {
-        self.local.recall()
-    }
-
-    fn flush(&mut self, may_poll: bool) -> Result<(), String> {
-        let is_wanted = self.local.flush(may_poll);
-        self.wake_if(is_wanted);
-        Ok(())
-    }
-
-    fn handed(&self) -> u64 {
-        self.local.handed()
+    fn revoke_begun(&self, token: Token) {
+        self.0.revoked.lock().insert(token);
+        self.0.changed.notify_one();
     }
 }
 

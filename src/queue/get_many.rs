@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::side::Side;
 use super::{Delivery, JoinableQueue};
-use crate::broker::{Deadline, current};
-use crate::error::{Error, Kind};
+use crate::broker::Deadline;
+use crate::error::Error;
 use crate::payload::Payload;
 use dishrack_core::ledger::{ItemId, Outcome};
 
@@ -51,17 +51,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let Side::Local(broker) = &self.side else {
             return self.get_each(at_most);
         };
-        let is_alone = broker.has_inline() && current::holds(broker);
         let mut jobs = Vec::new();
         loop {
-            let deadline = match is_alone {
-                true => Deadline::None,
-                false => Deadline::Forever,
-            };
-            match broker.get_many(deadline, at_most, &mut jobs) {
-                Err(Kind::Empty) if is_alone => return Err(Error(Kind::Closed)),
-                got => got.map_err(Error)?,
-            }
+            let got = broker.get_many(Deadline::Forever, at_most, &mut jobs);
+            got.map_err(Error)?;
             let decoded = jobs.drain(..);
             let decoded = decoded.filter_map(|job| Delivery::of_job(self.side.clone(), &job));
             let deliveries: Vec<_> = decoded.collect();

@@ -34,7 +34,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let broker = self.broker()?;
         let body = serialized(item, broker.shares_memory())?;
         // The broker refuses it too, but only with its batch, and others after it would be put.
-        broker.read(|core| core.check_size(body.len()))?;
+        let limited = broker.storage.limit_size(body.len());
+        limited.map_err(|refusal| Kind::of(refusal, ""))?;
         let print = key.and_then(|key| broker.storage.local()?.print_of(key));
         batch.push(Envelope::with_print(body, print), ());
         Ok(())

@@ -1,5 +1,5 @@
 //! A worker of this process, thread or task: takes its deliveries one after the other, and tells of
-//! their ends. It does not know what runs a handler, nor how the worker sleeps.
+//! their ends. It does not know what runs a handler.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -86,7 +86,7 @@ impl Broker {
     }
 
     /// Waits until fewer items are on their way to the stream, or the queue is closed.
-    fn await_way<'a>(&'a self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+    pub(super) fn await_way<'a>(&'a self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
         while core.on_the_way() >= ON_THE_WAY_MAX && core.check_open().is_ok() {
             core = self.work_or_await(core, Deadline::Forever, false);
         }
