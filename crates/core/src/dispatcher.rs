@@ -16,8 +16,8 @@ use core::time::Duration;
 
 use super::shared::{Outgoing, Putter, Shared};
 use crate::ledger::{
-    Blame, Handed, HolderId, ItemId, Ledger, Notice, Outcome, Refusal, Report, Scene, Stale,
-    Started, Token, Weight,
+    Ballot, Blame, Handed, HolderId, ItemId, Ledger, Notice, Outcome, Refusal, Report, Scene,
+    Stale, Started, Token, Weight,
 };
 
 /// A request of a worker process, named by the number that the process gave it.
@@ -55,6 +55,8 @@ pub enum Said<P, R> {
     Worn(HolderId),
     /// Ask this worker to give back the deliveries that it has not begun.
     TakeBack(HolderId),
+    /// Stop the work on this delivery: it is a copy that is not needed any more.
+    Stop(Handed),
     /// Report this about an item to observers and stores.
     Report(Report<P, R>),
     /// Report this about the whole queue to observers.
@@ -99,11 +101,11 @@ pub struct Dispatcher<P, R> {
     pub shared: Option<Shared<P>>,
 }
 
-impl<P: Weight + Clone, R> Dispatcher<P, R> {
+impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Makes a dispatcher over a ledger that has no other user.
     #[must_use]
     pub fn new(mut ledger: Ledger<P, R>) -> Self {
-        let local = ledger.handle_join(None, u64::MAX);
+        let local = ledger.handle_join_threads();
         Dispatcher {
             ledger,
             puts: VecDeque::new(),
@@ -555,6 +557,9 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
             }
             if let Some(holder) = self.ledger.poll_overloaded() {
                 return Some(Said::TakeBack(holder));
+            }
+            if let Some(handed) = self.ledger.poll_stopped() {
+                return Some(Said::Stop(handed));
             }
             if let Some(report) = self.ledger.poll_report() {
                 return Some(Said::Report(report));

@@ -47,12 +47,14 @@
 mod backoff;
 mod cause;
 mod consumers;
+mod copies;
 mod credit;
 mod delivery;
 mod failing;
 mod leases;
 mod outbox;
 mod outcome;
+mod quantiles;
 mod record;
 mod refusal;
 mod report;
@@ -72,8 +74,10 @@ use hashbrown::HashMap;
 
 pub use backoff::Backoff;
 pub use backoff::mix;
-pub use cause::{Blame, Cause, Exit, Failure, Scene};
+pub use cause::{Blame, Cause, CopySaid, Exit, Failure, Scene};
 use consumers::Consumers;
+use copies::Groups;
+pub use copies::{Ballot, Copies, Hedge};
 pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
 use leases::{Lease, Leases};
@@ -81,7 +85,7 @@ use outbox::Outbox;
 pub use outcome::Outcome;
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use refusal::Refusal;
-pub use report::{Cancelled, Counts, DeadLetter, Report, Stale};
+pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Stale};
 pub use shortage::Notice;
 use shortage::Shortage;
 use waiting::{Entry, Waiting};
@@ -137,6 +141,8 @@ pub struct Options {
     pub max_lost_attempts: Option<u32>,
     /// The rest of a failed item before its next attempt.
     pub backoff: Backoff,
+    /// The copies of each item that does not choose for itself; `None`: one.
+    pub copies: Option<Copies>,
 }
 
 impl Default for Options {
@@ -146,6 +152,7 @@ impl Default for Options {
             max_attempts: 3,
             max_lost_attempts: None,
             backoff: Backoff::none(),
+            copies: None,
         }
     }
 }
@@ -178,12 +185,24 @@ impl Options {
         self.backoff = backoff;
         self
     }
+
+    /// Has each item run by several workers at once.
+    #[must_use]
+    pub fn copies(mut self, copies: impl Into<Option<Copies>>) -> Self {
+        self.copies = copies.into();
+        self
+    }
 }
 
-/// The size of what a ledger carries, for credits.
+/// What a ledger must know of what it carries.
 pub trait Weight {
-    /// Returns the payload's size in bytes.
+    /// Returns the payload's size in bytes, for credits.
     fn weight(&self) -> usize;
+
+    /// Returns the copies that this item is to have, if it chooses for itself.
+    fn copies(&self) -> Option<Copies> {
+        None
+    }
 }
 
 impl Weight for Vec<u8> {
@@ -219,9 +238,10 @@ pub struct Ledger<P, R = ()> {
     notices: VecDeque<Notice>,
     /// The number of supervisors of this queue that are being stopped.
     stopping: usize,
+    copies: Groups<P, R>,
 }
 
-impl<P: Weight + Clone, R> Ledger<P, R> {
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Makes an empty, open ledger without a journal.
     #[must_use]
     pub fn new(options: Options) -> Self {
@@ -237,6 +257,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     fn begin(options: Options, recovered: Recovered<P>, is_journaled: bool) -> Self {
         let unfinished = recovered.unfinished.len() as u64;
         let mut waiting = Waiting::after(recovered.accepted);
+        let has_policy = |item: &Unfinished<P>| item.payload.copies().is_some();
+        let has_copies = options.copies.is_some() || recovered.unfinished.iter().any(has_policy);
         for item in recovered.unfinished {
             waiting.put_back(item.into());
         }
@@ -258,12 +280,14 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             shortage: None,
             notices: VecDeque::new(),
             stopping: 0,
+            copies: Groups::new(has_copies),
         }
     }
 
     /// Accepts an item at the end of the queue, after [`refusal`](Self::refusal) said that it is
     /// not refused. With a journal it is accepted when [`is_durable`](Self::is_durable) says so.
     pub fn accept(&mut self, payload: P) -> ItemId {
+        self.note_policy(&payload);
         if !self.outbox.is_journaled() {
             return self.waiting.accept(payload);
         }
@@ -276,6 +300,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// count.
     pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
         self.dead = self.dead.saturating_sub(1);
+        self.note_policy(&letter.payload);
         let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
         let entry = Entry::after(letter.id, letter.payload, letter.history, forgiven);
         self.waiting.put_back(entry);
@@ -307,6 +332,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.consumers.join(credit, deliveries)
     }
 
+    /// Adds a holder that stands for any number of threads, which ask one by one. So several copies
+    /// of an item may be for it.
+    pub fn handle_join_threads(&mut self) -> HolderId {
+        self.consumers.join_threads()
+    }
+
     /// Hands no more to this holder; its deliveries stay with it until they are settled.
     pub fn handle_stop(&mut self, holder: HolderId) {
         self.consumers.stop(holder);
@@ -326,6 +357,11 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         if !self.consumers.is_open(holder) || self.gives_nothing() {
             return None;
         }
+        if self.copies.is_used()
+            && let Some(handed) = self.get_copy(holder)
+        {
+            return Some(handed);
+        }
         let entry = self.waiting.pop()?;
         Some(self.lease(holder, entry, true))
     }
@@ -335,6 +371,15 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     pub fn poll_delivery(&mut self) -> Option<Handed> {
         if self.gives_nothing() {
             return None;
+        }
+        if self.copies.is_used() {
+            if let Some(handed) = self.poll_copy() {
+                return Some(handed);
+            }
+            if let Some(policy) = self.front_policy() {
+                self.consumers.end_turn();
+                return self.poll_first_copy(policy);
+            }
         }
         let Some(weight) = self.waiting.front_weight() else {
             self.consumers.end_turn();
@@ -351,6 +396,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         let lease = Lease {
             is_asked_for,
             entry,
+            copy: None,
         };
         let handed = token.handed(&lease);
         self.leases.insert(token, lease);
@@ -384,6 +430,23 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     ) -> Result<(), Stale> {
         let ended = self.end_lease(token, Some(service));
         let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
+        if self.copies.has(handed.id) {
+            self.copy_done(handed, service, result, scene);
+        } else {
+            self.finish(entry, handed, service, result, scene);
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        entry: Entry<P>,
+        handed: Handed,
+        service: Duration,
+        result: Option<R>,
+        scene: Scene,
+    ) {
+        self.copies.observe(service);
         self.done += 1;
         self.note_over(1);
         self.outbox.record(|| Record::Done { id: handed.id });
@@ -402,7 +465,6 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
                 result,
             });
         }
-        Ok(())
     }
 
     /// Handles a worker's report that it is through with all deliveries up to this ordinal: those
@@ -413,12 +475,17 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             return;
         };
         let (mut count, mut weight) = (0, 0);
-        let mut late = Vec::new();
+        let (mut copies, mut late) = (Vec::new(), Vec::new());
         self.leases.remove_run(holder, run, |ordinal, lease| {
-            if let Some(Lease { entry, .. }) = lease {
+            if let Some(lease) = lease {
+                let id = lease.entry.id;
                 count += 1;
-                weight += entry.payload.weight();
-                self.outbox.record(|| Record::Done { id: entry.id });
+                weight += lease.entry.payload.weight();
+                if lease.copy.is_some() {
+                    copies.push(Token { holder, ordinal }.handed(&lease));
+                } else {
+                    self.outbox.record(|| Record::Done { id });
+                }
             } else if !self.revoked.is_empty() {
                 late.push(Token { holder, ordinal });
             }
@@ -429,10 +496,14 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
                 self.handle_late(token);
             }
         }
-        self.done += count;
-        self.note_over(count);
+        let items = count - copies.len() as u64;
+        self.done += items;
+        self.note_over(items);
         self.consumers
             .release_many(holder, count, weight, Some(service));
+        for handed in copies {
+            self.copy_done(handed, service, None, Scene::default());
+        }
     }
 
     /// Notes that a worker has been at one item for this long: it is no longer relied on to come
@@ -455,8 +526,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         now: Duration,
     ) -> Result<(), Stale> {
         let ended = self.end_lease(token, None);
-        let (entry, _) = ended.inspect_err(|_| self.handle_late(token))?;
-        self.charge(entry, blame, rest, now);
+        let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
+        if self.copies.has(handed.id) {
+            self.copy_failed(handed, blame, rest, now);
+        } else {
+            self.charge(entry, blame, rest, now);
+        }
         Ok(())
     }
 
@@ -466,8 +541,12 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// [`Stale`] when the token's delivery was settled or lost before.
     pub fn handle_return(&mut self, token: Token) -> Result<(), Stale> {
         let ended = self.end_lease(token, None);
-        let (entry, _) = ended.inspect_err(|_| self.end_revoked(token))?;
-        self.waiting.put_back(entry);
+        let (entry, handed) = ended.inspect_err(|_| self.end_revoked(token))?;
+        if self.copies.has(handed.id) {
+            self.copy_returned(handed);
+        } else {
+            self.waiting.put_back(entry);
+        }
         Ok(())
     }
 
@@ -490,12 +569,15 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.consumers.leave(holder);
         let mut charged = 0;
         for (ordinal, lease) in held {
-            match blame {
-                Some(blame) if started.includes(ordinal, lease.is_asked_for) => {
-                    charged += 1;
-                    self.charge(lease.entry, blame.clone(), None, now);
-                }
-                _ => self.waiting.put_back(lease.entry),
+            let handed = Token { holder, ordinal }.handed(&lease);
+            let is_copy = self.copies.has(handed.id);
+            let blame = blame.filter(|_| started.includes(ordinal, lease.is_asked_for));
+            charged += usize::from(blame.is_some());
+            match (blame, is_copy) {
+                (Some(blame), true) => self.copy_failed(handed, blame.clone(), None, now),
+                (Some(blame), false) => self.charge(lease.entry, blame.clone(), None, now),
+                (None, true) => self.copy_returned(handed),
+                (None, false) => self.waiting.put_back(lease.entry),
             }
         }
         charged
@@ -503,6 +585,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
 
     /// Lets items whose rest is over by `now` wait again.
     pub fn handle_timeout(&mut self, now: Duration) {
+        self.note_time(now);
         self.waiting.wake(now);
         self.end_suspicions(now);
         self.retry_after_shortage(now);
@@ -517,6 +600,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             self.waiting.next_wake(),
             self.waiting.next_end_of_suspicion(),
             of_shortage,
+            self.copies.poll_timeout(),
         ];
         wakes.into_iter().flatten().min()
     }

@@ -1,9 +1,9 @@
 //! PURE: answers those of the waiting requests that can be answered now.
 
 use super::{Dispatcher, Reply, Request};
-use crate::ledger::{Refusal, Weight};
+use crate::ledger::{Ballot, Refusal, Weight};
 
-impl<P: Weight + Clone, R> Dispatcher<P, R> {
+impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Answers with an item or with the end of the queue, if it can.
     pub(super) fn answer_get(&mut self, request: Request) -> bool {
         if let Some(handed) = self.ledger.handle_get(request.holder) {

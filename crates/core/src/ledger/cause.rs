@@ -6,6 +6,7 @@
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -165,6 +166,26 @@ pub enum Cause {
         /// True if it had answered before.
         has_answered: bool,
     },
+    /// Several copies were made, and no result came of them that counts.
+    Copies {
+        /// The number of copies that had to agree.
+        needed: u32,
+        /// What each of them said, in the order of their ends.
+        copies: Vec<CopySaid>,
+    },
+}
+
+/// What one of several copies of an item said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopySaid {
+    /// Its number, from 1.
+    pub copy: u32,
+    /// Its worker's name.
+    pub worker: String,
+    /// Its worker's process; 0 if it is not known.
+    pub pid: u32,
+    /// Its result in a few words, or the cause of its failure.
+    pub said: Result<String, Cause>,
 }
 
 /// The text in a cause, to read or to change.
@@ -192,7 +213,8 @@ macro_rules! text_in {
             | Cause::OutOfMemory
             | Cause::Cancelled
             | Cause::LostTooOften(_)
-            | Cause::Unanswered { .. } => None,
+            | Cause::Unanswered { .. }
+            | Cause::Copies { .. } => None,
         }
     };
 }
@@ -204,6 +226,7 @@ impl Cause {
     #[must_use]
     pub fn is_loss(&self) -> bool {
         match self {
+            Cause::Copies { copies, .. } => copies.iter().all(|copy| copy.failed(Cause::is_loss)),
             Cause::WorkerDied(_)
             | Cause::OutOfMemory
             | Cause::Killed { .. }
@@ -229,6 +252,7 @@ impl Cause {
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
+            Cause::Copies { copies, .. } => copies.iter().any(|copy| copy.failed(Cause::is_final)),
             Cause::Unrunnable(_)
             | Cause::CommandUnrunnable { .. }
             | Cause::Cancelled
@@ -255,6 +279,10 @@ impl Cause {
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
         match self {
+            Cause::Copies { copies, .. } => {
+                let causes = copies.iter().filter_map(|copy| copy.said.as_ref().err());
+                causes.filter_map(Cause::exit).next()
+            }
             Cause::WorkerDied(exit)
             | Cause::CommandFailed { exit, .. }
             | Cause::CommandUnrunnable { exit, .. } => Some(*exit),
@@ -301,7 +329,8 @@ impl Cause {
             | Cause::Undeliverable(_)
             | Cause::TimedOut(_)
             | Cause::Cancelled
-            | Cause::LostTooOften(_) => false,
+            | Cause::LostTooOften(_)
+            | Cause::Copies { .. } => false,
         }
     }
 
@@ -339,12 +368,18 @@ impl Cause {
             | Cause::Unrunnable(_)
             | Cause::CommandFailed { .. }
             | Cause::CommandUnrunnable { .. }
-            | Cause::Unanswered { .. } => None,
+            | Cause::Unanswered { .. }
+            | Cause::Copies { .. } => None,
         }
     }
 
     /// Returns `true` if a stop of a whole run may have ended it: a signal that asks to end.
     pub(super) fn may_be_of_a_stop(&self) -> bool {
+        if let Cause::Copies { copies, .. } = self {
+            return copies
+                .iter()
+                .all(|copy| copy.failed(Cause::may_be_of_a_stop));
+        }
         let asking = [SIGTERM, SIGINT, SIGHUP];
         self.signal().is_some_and(|signal| asking.contains(&signal))
     }
@@ -352,6 +387,9 @@ impl Cause {
     /// Returns `true` if this is the end of an attempt in a run that is being stopped, where a
     /// caller that waits no longer may kill all of it.
     pub(super) fn is_of_a_stop(&self) -> bool {
+        if let Cause::Copies { copies, .. } = self {
+            return copies.iter().all(|copy| copy.failed(Cause::is_of_a_stop));
+        }
         self.may_be_of_a_stop() || self.signal() == Some(SIGKILL)
     }
 }
@@ -377,6 +415,21 @@ impl fmt::Display for Cause {
                 true => exit.fmt(f),
                 false => write!(f, "{exit}: {complaint}"),
             },
+            Cause::Copies { needed, copies } => {
+                match (*needed, copies.len()) {
+                    (1, count) => write!(f, "all {count} copies failed")?,
+                    (needed, count) if count < needed as usize => {
+                        write!(f, "{needed} copies must agree, and {count} could be made")?;
+                    }
+                    (needed, count) => write!(f, "no {needed} of {count} copies agree")?,
+                }
+                let mut mark = ": ";
+                for copy in copies {
+                    write!(f, "{mark}{copy}")?;
+                    mark = "; ";
+                }
+                Ok(())
+            }
             Cause::Unanswered {
                 exit,
                 has_answered: true,
@@ -385,6 +438,32 @@ impl fmt::Display for Cause {
                 exit,
                 has_answered: false,
             } => write!(f, "its process ended before it ever answered: {exit}"),
+        }
+    }
+}
+
+impl CopySaid {
+    fn failed(&self, is_so: impl Fn(&Cause) -> bool) -> bool {
+        self.said.as_ref().is_err_and(is_so)
+    }
+}
+
+impl fmt::Display for CopySaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CopySaid {
+            copy,
+            worker,
+            pid,
+            said,
+        } = self;
+        match (worker.is_empty(), pid) {
+            (true, _) => write!(f, "copy {copy}")?,
+            (false, 0) => write!(f, "{worker}")?,
+            (false, pid) => write!(f, "{worker} (pid {pid})")?,
+        }
+        match said {
+            Ok(result) => write!(f, " says {result}"),
+            Err(cause) => write!(f, " failed, {cause}"),
         }
     }
 }

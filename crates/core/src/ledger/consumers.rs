@@ -26,6 +26,8 @@ const LONG: Duration = Duration::from_millis(2);
 struct Holder {
     /// `None` for a holder that asks by itself.
     credit: Option<Credit>,
+    /// True if it stands for any number of threads.
+    is_many: bool,
     is_open: bool,
     outstanding: u64,
     bytes: usize,
@@ -140,6 +142,7 @@ impl Consumers {
         let is_worker = credit.is_some();
         let holder = Holder {
             credit,
+            is_many: false,
             is_open: true,
             outstanding: 0,
             bytes: 0,
@@ -155,6 +158,13 @@ impl Consumers {
         if is_worker {
             self.idle_line.push_back(id);
         }
+        id
+    }
+
+    /// Adds a holder that stands for any number of threads.
+    pub(super) fn join_threads(&mut self) -> HolderId {
+        let id = self.join(None, u64::MAX);
+        self.change(id, |holder| holder.is_many = true);
         id
     }
 
@@ -175,6 +185,11 @@ impl Consumers {
         if let Some(holder) = self.holders.remove(id) {
             self.tally.replace(holder.tally(), Tally::default());
         }
+    }
+
+    /// Returns `true` if this holder stands for any number of threads.
+    pub(super) fn is_many(&self, id: HolderId) -> bool {
+        self.holders.get(id).is_some_and(|holder| holder.is_many)
     }
 
     /// Returns `true` if the holder exists and was not stopped.
@@ -436,6 +451,17 @@ impl Consumers {
             }
         }
         None
+    }
+
+    /// Returns a worker that is idle and none of these, longest idle first.
+    pub(super) fn next_idle_but(&mut self, others: &[HolderId]) -> Option<HolderId> {
+        let holders = &self.holders;
+        let is_idle = |id: &HolderId| holders.get(*id).is_some_and(Holder::is_idle);
+        let mut line = self.idle_line.iter();
+        let place = line.position(|id| is_idle(id) && !others.contains(id))?;
+        let id = self.idle_line.remove(place)?;
+        self.change(id, |holder| holder.is_in_idle_line = false);
+        Some(id)
     }
 
     fn next_refill(&mut self, weight: usize) -> Option<HolderId> {

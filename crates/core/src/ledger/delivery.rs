@@ -37,6 +37,8 @@ pub struct Handed {
     pub id: ItemId,
     /// The number of this attempt: 1 plus the number of failed ones.
     pub attempt: u32,
+    /// The number of this copy among those of the attempt: 1 for the first, and where there is one.
+    pub copy: u32,
 }
 
 /// The deliveries that a holder had started when it left.

@@ -4,9 +4,11 @@
 use core::time::Duration;
 
 use super::waiting::Entry;
-use super::{Attempt, Blame, Cause, DeadLetter, Failure, ItemId, Ledger, Record, Report, Weight};
+use super::{
+    Attempt, Ballot, Blame, Cause, DeadLetter, Failure, ItemId, Ledger, Record, Report, Weight,
+};
 
-impl<P: Weight + Clone, R> Ledger<P, R> {
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub(super) fn fail(
         &mut self,
         mut entry: Entry<P>,

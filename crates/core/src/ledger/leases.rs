@@ -11,6 +11,7 @@ use core::ops::RangeInclusive;
 
 use slotmap::SecondaryMap;
 
+use super::copies::CopyMark;
 use super::waiting::Entry;
 use super::{Handed, HolderId, Token};
 
@@ -22,6 +23,8 @@ pub(super) struct Lease<P> {
     /// True if it was handed out to a `get`, rather than by `poll_delivery`.
     pub(super) is_asked_for: bool,
     pub(super) entry: Entry<P>,
+    /// `Some` for one of several copies. Its item is in their group, and here is only its payload.
+    pub(super) copy: Option<CopyMark>,
 }
 
 impl Token {
@@ -31,7 +34,10 @@ impl Token {
             token: self,
             ordinal: self.ordinal,
             id: lease.entry.id,
-            attempt: lease.entry.attempt(),
+            attempt: lease
+                .copy
+                .map_or_else(|| lease.entry.attempt(), |copy| copy.attempt),
+            copy: lease.copy.map_or(1, |copy| copy.number),
         }
     }
 }
@@ -231,6 +237,7 @@ mod tests {
         Lease {
             is_asked_for: false,
             entry: Entry::new(ItemId(number), Vec::new()),
+            copy: None,
         }
     }
 

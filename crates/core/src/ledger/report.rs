@@ -1,9 +1,10 @@
 //! The ledger's reports: counts, ends of items and of attempts. Plain data.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Failure, Handed, ItemId};
+use super::{Cause, Failure, Handed, ItemId};
 
 /// An item given up on, with its whole history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,41 @@ pub enum Report<P, R> {
     },
     /// The last attempt failed.
     Dead(DeadLetter<P>),
+    /// One of several copies of an item has ended. It comes before what follows from that.
+    Copy(CopyReport<P>),
+}
+
+/// The end of one of several copies of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyReport<P> {
+    /// Its delivery, with its number.
+    pub handed: Handed,
+    /// The item itself.
+    pub payload: P,
+    /// Its end.
+    pub end: CopyEnd,
+}
+
+/// What a copy came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyEnd {
+    /// It is done, and its result is the item's.
+    Counted,
+    /// It is done with the result that counts.
+    Agreed,
+    /// It is done with another result than the one that counts: one of them is wrong.
+    Disagreed {
+        /// Its result, in a few words.
+        said: String,
+        /// The result that counts.
+        counted: String,
+    },
+    /// It failed.
+    Failed(Cause),
+    /// It was not needed any more while it ran.
+    Cancelled,
+    /// It is done, and the attempt ended without a result that counts.
+    Void,
 }
 
 /// The token's delivery was settled before, or lost with its holder.

@@ -5,9 +5,9 @@
 //! item is accepted here when it has come from the stream, where it is durable already.
 
 use super::waiting::Entry;
-use super::{ItemId, Ledger, Options, Recovered, Report, Unfinished, Weight};
+use super::{Ballot, ItemId, Ledger, Options, Recovered, Report, Unfinished, Weight};
 
-impl<P: Weight + Clone, R> Ledger<P, R> {
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Makes an empty ledger over a stream.
     #[must_use]
     pub fn share(options: Options) -> Self {
@@ -17,6 +17,7 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// Adds an item that was taken from the stream and is not here already: it waits in the place
     /// that its number gives it.
     pub fn handle_arrival(&mut self, item: Unfinished<P>) {
+        self.note_policy(&item.payload);
         self.waiting.arrive(Entry::from(item));
     }
 }
@@ -28,6 +29,7 @@ impl<P, R> Report<P, R> {
         match self {
             Report::Done { handed, .. } => handed.id,
             Report::Retry { id, .. } => *id,
+            Report::Copy(copy) => copy.handed.id,
             Report::Dead(letter) => letter.id,
         }
     }

@@ -9,7 +9,7 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use super::{Ledger, Stale, Token, Weight};
+use super::{Ballot, Ledger, Stale, Token, Weight};
 
 /// The first pause; it doubles with each failed try.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -93,7 +93,7 @@ impl Shortage {
     }
 }
 
-impl<P: Weight + Clone, R> Ledger<P, R> {
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Takes back an item that could not be begun because the machine lacks something: it goes to
     /// its old place, nothing is counted, and nothing is handed out until there may be room again.
     ///

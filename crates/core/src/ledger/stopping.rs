@@ -9,13 +9,13 @@
 use core::time::Duration;
 
 use super::waiting::Entry;
-use super::{Blame, Failure, ItemId, Ledger, Weight};
+use super::{Ballot, Blame, Failure, ItemId, Ledger, Weight};
 
 /// The time within which a stop that has ended an item's attempt is noticed: signals to several
 /// processes are sent at once, and a supervisor that waits for a processor gets one much sooner.
 const SUSPENSE: Duration = Duration::from_millis(500);
 
-impl<P: Weight + Clone, R> Ledger<P, R> {
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Notes that a supervisor of this queue is asked to stop. Items that the same stop seems to
     /// have ended just before go back, uncounted.
     pub fn handle_stopping(&mut self) {

@@ -4,7 +4,7 @@
 //! one; a test compares the two. It does not know which holder is next; `consumers` does.
 
 use super::leases::Lease;
-use super::{Credit, Handed, HolderId, Ledger, Token, Weight};
+use super::{Ballot, Credit, Handed, HolderId, Ledger, Token, Weight};
 
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -32,7 +32,7 @@ impl Turn {
     }
 }
 
-impl<P: Weight + Clone, R> Ledger<P, R> {
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands out nothing from now on. Items that are handed out already may be finished.
     pub fn handle_hold(&mut self) {
         self.is_held = true;
@@ -51,12 +51,14 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         };
         let holder = turn.id;
         while !self.waits_for_room()
+            && !self.front_has_copies()
             && let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight))
         {
             let token = Token::of(holder, turn.ordinal);
             let lease = Lease {
                 is_asked_for: false,
                 entry,
+                copy: None,
             };
             let handed = token.handed(&lease);
             self.note_begun();

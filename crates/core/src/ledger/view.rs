@@ -7,11 +7,11 @@ use alloc::vec::Vec;
 
 use super::leases::Lease;
 use super::{
-    Capacity, Counts, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Refusal, Started,
-    Token, Weight,
+    Ballot, Capacity, Counts, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Refusal,
+    Started, Token, Weight,
 };
 
-impl<P: Weight + Clone, R> Ledger<P, R> {
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns the payload of a delivery that is not settled.
     #[must_use]
     pub fn payload(&self, token: Token) -> Option<&P> {
@@ -97,7 +97,9 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// Returns all items without an end.
     #[must_use]
     pub fn unfinished_ids(&self) -> Vec<ItemId> {
-        let leased = self.leases.iter().map(|(_, lease)| lease.entry.id);
+        let leases = self.leases.iter().filter(|(_, lease)| lease.copy.is_none());
+        let leased = leases.map(|(_, lease)| lease.entry.id);
+        let leased = leased.chain(self.copies.ids());
         self.waiting.ids().into_iter().chain(leased).collect()
     }
 
@@ -289,7 +291,10 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// Returns `true` if every accepted item has its terminal state, and every report was made.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.waiting.is_empty() && self.leases.is_empty() && self.outbox.is_clear()
+        self.waiting.is_empty()
+            && self.leases.is_empty()
+            && self.copies.is_empty()
+            && self.outbox.is_clear()
     }
 
     /// Returns the places of all accepted items.
@@ -298,13 +303,19 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Counts {
             accepted: self.waiting.accepted(),
             waiting: self.waiting.len() as u64,
-            leased: self.leases.len() as u64,
+            leased: self.leased(),
             delayed: self.waiting.delayed() as u64,
             done: self.done,
             dead: self.dead,
             retries: self.retries,
             refused: self.refused,
         }
+    }
+
+    /// Returns the number of items that holders have, however many copies of each.
+    fn leased(&self) -> u64 {
+        let leased = self.leases.len().checked_add_signed(-self.copies.surplus());
+        leased.unwrap_or_default() as u64
     }
 
     /// Checks that all facts that are kept twice agree. A difference is a bug in this module.

@@ -221,13 +221,18 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Returns the weight of the next item, if one waits.
     pub(super) fn front_weight(&mut self) -> Option<usize> {
+        self.front().map(Weight::weight)
+    }
+
+    /// Returns the next item, if one waits.
+    pub(super) fn front(&mut self) -> Option<&P> {
         self.skip();
         if self.is_returned_first() {
             let first = self.returned.first_key_value();
-            return first.map(|(_, entry)| entry.payload.weight());
+            return first.map(|(_, entry)| &entry.payload);
         }
         match self.fresh.len() > self.staged {
-            true => self.fresh.front().map(Weight::weight),
+            true => self.fresh.front(),
             false => None,
         }
     }

@@ -3,7 +3,7 @@
 
 use super::leases::Lease;
 use super::waiting::Entry;
-use super::{Cancelled, Cause, Failure, ItemId, Ledger, Scene, Token, Weight};
+use super::{Ballot, Cancelled, Cause, Failure, Handed, ItemId, Ledger, Scene, Token, Weight};
 
 /// The recorded end of an item at the time when it was found to be another supervisor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Fate {
     Open,
 }
 
-impl<P: Weight + Clone, R> Ledger<P, R> {
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Makes an item a dead letter that is not to be worked on. If a holder has it, its token is
     /// stale from now on, and the caller must stop the work; the holder counts as busy until it
     /// settles the delivery or leaves.
@@ -27,22 +27,8 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// Makes an item a dead letter for another cause.
     pub fn handle_condemned(&mut self, id: ItemId, cause: Cause, scene: Scene) -> Cancelled {
         self.end_suspicion(id);
-        let token = self.token_of(id);
-        let lease = token.and_then(|token| Some((token, self.leases.remove(token)?)));
-        let found = lease.as_ref().map(|(token, lease)| token.handed(lease));
-        let mut entry = match lease {
-            Some((token, lease)) => {
-                let kept = Lease {
-                    is_asked_for: lease.is_asked_for,
-                    entry: Entry::new(id, lease.entry.payload.clone()),
-                };
-                self.revoked.insert(token, kept);
-                lease.entry
-            }
-            None => match self.waiting.remove(id) {
-                Some(entry) => entry,
-                None => return Cancelled::Not,
-            },
+        let Some((mut entry, found)) = self.take_to_condemn(id) else {
+            return Cancelled::Not;
         };
         let failure = Failure {
             attempt: found.map_or(0, |handed| handed.attempt),
@@ -52,6 +38,28 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         self.note_failure(&mut entry, failure, true);
         self.give_up(entry);
         found.map_or(Cancelled::Waiting, Cancelled::Leased)
+    }
+
+    /// Takes an item from its place, and from its holder, if it has one. Its delivery stays, so that
+    /// the holder may read it.
+    fn take_to_condemn(&mut self, id: ItemId) -> Option<(Entry<P>, Option<Handed>)> {
+        if self.copies.has(id) {
+            return self.condemn_group(id);
+        }
+        let token = self.token_of(id);
+        let Some((token, lease)) =
+            token.and_then(|token| Some((token, self.leases.remove(token)?)))
+        else {
+            return Some((self.waiting.remove(id)?, None));
+        };
+        let handed = token.handed(&lease);
+        let kept = Lease {
+            is_asked_for: lease.is_asked_for,
+            entry: Entry::new(id, lease.entry.payload.clone()),
+            copy: lease.copy,
+        };
+        self.revoked.insert(token, kept);
+        Some((lease.entry, Some(handed)))
     }
 
     /// Handles the stream's answer that an item is another supervisor's by now. It is not handed
@@ -91,6 +99,9 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     fn take_away(&mut self, id: ItemId) -> bool {
         if self.waiting.remove(id).is_some() {
             return true;
+        }
+        if self.copies.has(id) {
+            return self.take_group(id).is_some();
         }
         let Some(token) = self.token_of(id) else {
             return false;

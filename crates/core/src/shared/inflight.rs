@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use super::{Admission, Outgoing, Shared, StreamState};
 use crate::dispatcher::{Dispatcher, Reply, Request};
-use crate::ledger::{Cause, Fate, ItemId, Record, Refusal, Scene, Unfinished, Weight};
+use crate::ledger::{Ballot, Cause, Fate, ItemId, Record, Refusal, Scene, Unfinished, Weight};
 
 /// The greatest number of puts in one chunk: a chunk keeps other supervisors waiting.
 const PUTS_MAX: usize = 2000;
@@ -166,7 +166,7 @@ impl<P: Clone> Shared<P> {
 }
 
 /// The publisher's decisions.
-impl<P: Weight + Clone, R> Dispatcher<P, R> {
+impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Returns what to tell next, if anything: ends and puts in turn.
     pub fn next_step(&mut self) -> Option<PublisherStep<P>> {
         if self.ledger.is_broken() {
@@ -258,7 +258,7 @@ fn fate_in<P>(records: &[Record<P>], id: ItemId) -> Fate {
 }
 
 /// The fetcher's decisions.
-impl<P: Weight + Clone, R> Dispatcher<P, R> {
+impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Returns `true` if the fetcher's wait for the stream must end: a caller must know at once
     /// what the stream has, or no caller wants items any more.
     #[must_use]
@@ -412,7 +412,7 @@ impl<P: Weight + Clone, R> Dispatcher<P, R> {
 }
 
 /// The listener's decisions, and the calls of all three threads.
-impl<P: Weight + Clone, R> Dispatcher<P, R> {
+impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Returns `true` if a caller waits for what other supervisors do. `is_awaited`: so does a
     /// caller that only the dispatcher's owner knows.
     fn wants_listener(&self, is_awaited: bool) -> bool {

@@ -3,6 +3,7 @@
 
 pub(crate) mod batches;
 pub(crate) mod charges;
+pub(crate) mod copies;
 pub(crate) mod journal;
 mod model;
 mod properties;

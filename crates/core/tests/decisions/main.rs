@@ -19,6 +19,7 @@ fn main() {
         ledger::trials(),
         ledger::batches::trials(),
         ledger::charges::trials(),
+        ledger::copies::trials(),
         ledger::journal::trials(),
         watchdog::trials(),
     ];

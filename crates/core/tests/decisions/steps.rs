@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    Credit, HolderId, ItemId, Ledger, Refusal, Scene, Stale, Token, Weight,
+    Ballot, Credit, HolderId, ItemId, Ledger, Refusal, Scene, Stale, Token, Weight,
 };
 
 pub(crate) trait Steps<P, R> {
@@ -17,7 +17,7 @@ pub(crate) trait Steps<P, R> {
     fn done(&mut self, token: Token, service: Duration, result: Option<R>) -> Result<(), Stale>;
 }
 
-impl<P: Weight + Clone, R> Steps<P, R> for Ledger<P, R> {
+impl<P: Weight + Clone, R: Ballot> Steps<P, R> for Ledger<P, R> {
     fn put(&mut self, payload: P, is_beyond_bound: bool) -> Result<ItemId, Refusal> {
         match self.refusal(is_beyond_bound) {
             None => Ok(self.accept(payload)),

@@ -48,12 +48,7 @@ fn write(ledger: &mut Bytes) -> usize {
 
 fn reports(ledger: &mut Bytes) -> Vec<u64> {
     let all = iter::from_fn(|| ledger.poll_report());
-    all.map(|report| match report {
-        Report::Done { handed, .. } => handed.id.0,
-        Report::Retry { id, .. } => id.0,
-        Report::Dead(letter) => letter.id.0,
-    })
-    .collect()
+    all.map(|report| report.id().0).collect()
 }
 
 fn letter(ledger: &mut Bytes) -> DeadLetter<Vec<u8>> {

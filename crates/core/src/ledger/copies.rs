@@ -1,0 +1,379 @@
+//! Several runs of one attempt at an item: copies for different holders, of which one result
+//! counts.
+//!
+//! An item with copies is handed out to idle workers only, so that they begin at the same time. Its
+//! attempt is over when a result counts or none can any more; until then it is one leased item, in
+//! a group, however many holders run it. Copies that are not needed any more are revoked: their
+//! holders are to be stopped, and their late words are refused.
+//!
+//! The rule is that of MapReduce's backup tasks (Dean and Ghemawat, OSDI 2004, section 3.6), and for
+//! agreement that of redundant computing as BOINC does it. It knows no clock, no worker's name and
+//! no content of a result.
+
+mod group;
+mod policy;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+pub(super) use group::CopyMark;
+use group::{Decision, Ended, Group, Verdict};
+pub use policy::{Ballot, Copies, Hedge};
+
+use super::leases::Lease;
+use super::quantiles::Quantiles;
+use super::report::{CopyEnd, CopyReport};
+use super::waiting::Entry;
+use super::{Blame, Handed, HolderId, ItemId, Ledger, Report, Scene, Token, Weight};
+
+/// The number of ends from which on their times tell what is usual.
+const USUAL_FROM: u64 = 20;
+
+/// All groups of copies.
+#[derive(Debug)]
+pub(super) struct Groups<P, R> {
+    /// True once an item may have copies. While it is false nothing here costs anything.
+    is_used: bool,
+    groups: BTreeMap<ItemId, Group<P, R>>,
+    /// Revoked copies that run.
+    stopped: VecDeque<Handed>,
+    /// The times of done items.
+    times: Quantiles,
+    /// The time, as far as it was told.
+    now: Duration,
+    /// The number of workers that may be there at once.
+    workers: usize,
+}
+
+impl<P, R> Groups<P, R> {
+    pub(super) fn new(is_used: bool) -> Self {
+        Groups {
+            is_used,
+            groups: BTreeMap::new(),
+            stopped: VecDeque::new(),
+            times: Quantiles::default(),
+            now: Duration::ZERO,
+            workers: usize::MAX,
+        }
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used
+    }
+
+    pub(super) fn has(&self, id: ItemId) -> bool {
+        !self.groups.is_empty() && self.groups.contains_key(&id)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Returns the items that have copies now.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ItemId> {
+        self.groups.keys().copied()
+    }
+
+    /// Returns the number of deliveries that are not items of their own.
+    pub(super) fn surplus(&self) -> isize {
+        let running = self.groups.values().map(|group| group.running.len());
+        running.map(|running| running.cast_signed() - 1).sum()
+    }
+
+    pub(super) fn observe(&mut self, service: Duration) {
+        if self.is_used {
+            self.times.observe(service);
+        }
+    }
+
+    /// Returns the time after which this policy asks for more copies, if it is known.
+    fn delay(&self, policy: &Copies) -> Option<Duration> {
+        match policy.hedging()? {
+            Hedge::After(delay) => Some(delay),
+            Hedge::Quantile(permille) => {
+                let is_known = self.times.total() >= USUAL_FROM;
+                self.times.at(permille).filter(|_| is_known)
+            }
+        }
+    }
+
+    /// Returns the time at which more copies are due.
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        let due = |group: &Group<P, R>| {
+            let delay = group.is_hedging().then(|| self.delay(&group.policy))??;
+            Some(group.since.saturating_add(delay))
+        };
+        self.groups.values().filter_map(due).min()
+    }
+
+    fn release_hedges(&mut self) {
+        let mut groups = core::mem::take(&mut self.groups);
+        for group in groups.values_mut().filter(|group| group.is_hedging()) {
+            let delay = self.delay(&group.policy);
+            if delay.is_some_and(|delay| self.now >= group.since.saturating_add(delay)) {
+                group.release();
+            }
+        }
+        self.groups = groups;
+    }
+}
+
+/// Handing out.
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
+    /// Notes that items may have copies of their own choice.
+    pub(super) fn note_policy(&mut self, payload: &P) {
+        self.copies.is_used |= payload.copies().is_some();
+    }
+
+    /// Notes the time, for what [`poll_delivery`](Self::poll_delivery) hands out next.
+    pub(super) fn note_time(&mut self, now: Duration) {
+        self.copies.now = self.copies.now.max(now);
+        self.copies.release_hedges();
+    }
+
+    /// Returns `true` if [`handle_timeout`](Self::handle_timeout) must be called before
+    /// [`poll_delivery`](Self::poll_delivery), because the time of a delivery matters.
+    #[must_use]
+    pub fn needs_time(&self) -> bool {
+        self.copies.is_used
+    }
+
+    /// Notes how many workers there may be at once: those that work, and those that are about to
+    /// start. A worker that is being replaced counts once.
+    pub fn handle_workers(&mut self, workers: usize, now: Duration) {
+        self.note_time(now);
+        self.copies.workers = workers;
+        for id in self.copies.ids().collect::<Vec<_>>() {
+            self.decide(id);
+        }
+    }
+
+    pub(super) fn front_has_copies(&mut self) -> bool {
+        self.copies.is_used && self.front_policy().is_some()
+    }
+
+    /// Returns the choice for the first item that waits, if it gets several copies.
+    pub(super) fn front_policy(&mut self) -> Option<Copies> {
+        if !self.copies.is_used {
+            return None;
+        }
+        let payload = self.waiting.front()?;
+        let policy = payload.copies().or(self.options.copies);
+        policy.filter(|policy| policy.count() > 1)
+    }
+
+    /// Hands out the next copy that is due to a worker that is idle.
+    pub(super) fn poll_copy(&mut self) -> Option<Handed> {
+        let is_waiting = self.waiting.ready() > 0;
+        let wanting = self.copies.groups.iter();
+        let wanting = wanting.filter(|(_, group)| group.wants_copy(is_waiting));
+        let consumers = &mut self.consumers;
+        let (id, holder) = wanting
+            .filter_map(|(id, group)| Some((*id, consumers.next_idle_but(&group.used)?)))
+            .next()?;
+        Some(self.lease_copy(holder, id, false))
+    }
+
+    /// Hands out the first item, which has copies, to a worker that is idle.
+    pub(super) fn poll_first_copy(&mut self, policy: Copies) -> Option<Handed> {
+        let holder = self.consumers.next_idle_but(&[])?;
+        let entry = self.waiting.pop()?;
+        Some(self.begin_copies(holder, entry, policy, false))
+    }
+
+    /// Hands a copy, or an item that has copies, to a holder that asks.
+    pub(super) fn get_copy(&mut self, holder: HolderId) -> Option<Handed> {
+        let is_waiting = self.waiting.ready() > 0;
+        let is_many = self.consumers.is_many(holder);
+        let mut groups = self.copies.groups.iter();
+        let wanting = groups.find(|(_, group)| {
+            let is_other = is_many || !group.used.contains(&holder);
+            is_other && group.wants_copy(is_waiting)
+        });
+        if let Some((id, _)) = wanting {
+            return Some(self.lease_copy(holder, *id, true));
+        }
+        let policy = self.front_policy()?;
+        let entry = self.waiting.pop()?;
+        Some(self.begin_copies(holder, entry, policy, true))
+    }
+
+    fn begin_copies(
+        &mut self,
+        holder: HolderId,
+        entry: Entry<P>,
+        policy: Copies,
+        is_asked_for: bool,
+    ) -> Handed {
+        let id = entry.id;
+        let group = Group::new(entry, policy, self.copies.now);
+        self.copies.groups.insert(id, group);
+        self.lease_copy(holder, id, is_asked_for)
+    }
+
+    fn lease_copy(&mut self, holder: HolderId, id: ItemId, is_asked_for: bool) -> Handed {
+        let group = self.copies.groups.get_mut(&id);
+        let group = group.expect("the caller has found or made it");
+        let mark = group.next_mark();
+        let payload = group.entry.payload.clone();
+        let ordinal = self.consumers.take(holder, payload.weight());
+        let token = Token::of(holder, ordinal);
+        let lease = Lease {
+            is_asked_for,
+            entry: Entry::new(id, payload),
+            copy: Some(mark),
+        };
+        let handed = token.handed(&lease);
+        group.begin(handed);
+        self.leases.insert(token, lease);
+        self.note_begun();
+        handed
+    }
+}
+
+/// Ends of copies.
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
+    pub(super) fn copy_done(
+        &mut self,
+        handed: Handed,
+        service: Duration,
+        result: Option<R>,
+        scene: Scene,
+    ) {
+        let verdict = Verdict::Done { service, result };
+        self.end_copy(handed, verdict, scene);
+    }
+
+    pub(super) fn copy_failed(
+        &mut self,
+        handed: Handed,
+        blame: Blame,
+        rest: Option<Duration>,
+        now: Duration,
+    ) {
+        self.note_time(now);
+        let Blame { cause, scene } = blame;
+        self.end_copy(handed, Verdict::Failed { cause, rest }, scene);
+    }
+
+    fn end_copy(&mut self, handed: Handed, verdict: Verdict<R>, scene: Scene) {
+        if let Some(group) = self.copies.groups.get_mut(&handed.id) {
+            group.end(Ended {
+                handed,
+                verdict,
+                scene,
+            });
+            self.decide(handed.id);
+        }
+    }
+
+    /// Handles a copy that was given back. If no other one runs, the attempt is not over but undone:
+    /// the item goes back uncounted, and what other copies said is void.
+    pub(super) fn copy_returned(&mut self, handed: Handed) {
+        let Some(group) = self.copies.groups.get_mut(&handed.id) else {
+            return;
+        };
+        group.forget(handed.token);
+        if !group.running.is_empty() {
+            return;
+        }
+        if let Some(group) = self.copies.groups.remove(&handed.id) {
+            self.report_copies(&group, |_| CopyEnd::Void);
+            self.waiting.put_back(group.entry);
+        }
+    }
+
+    fn decide(&mut self, id: ItemId) {
+        let workers = self.copies.workers;
+        let Some(group) = self.copies.groups.get_mut(&id) else {
+            return;
+        };
+        let consumers = &self.consumers;
+        let is_many = group.used.iter().any(|holder| consumers.is_many(*holder));
+        let alive = group.used.iter().filter(|one| consumers.is_open(**one));
+        // Threads that ask one by one count once they have taken a copy.
+        let further = match is_many {
+            true => usize::MAX,
+            false => workers.saturating_sub(alive.count()),
+        };
+        match group.decide(further) {
+            Decision::Open => {}
+            Decision::Won(place) => self.win(id, place),
+            Decision::Over => self.lose_attempt(id),
+        }
+    }
+
+    /// Takes a group out of its place, and revokes what still runs.
+    fn end_group(&mut self, id: ItemId) -> Option<Group<P, R>> {
+        let mut group = self.copies.groups.remove(&id)?;
+        for handed in core::mem::take(&mut group.running) {
+            if let Some(lease) = self.leases.remove(handed.token) {
+                self.revoked.insert(handed.token, lease);
+            }
+            self.copies.stopped.push_back(handed);
+            self.report_copy(&group.entry, handed, CopyEnd::Cancelled);
+        }
+        Some(group)
+    }
+
+    fn win(&mut self, id: ItemId, place: usize) {
+        let Some(mut group) = self.end_group(id) else {
+            return;
+        };
+        self.report_copies(&group, |one| group.end_of(one, place));
+        let winner = group.ended.swap_remove(place);
+        if let Verdict::Done { service, result } = winner.verdict {
+            self.finish(group.entry, winner.handed, service, result, winner.scene);
+        }
+    }
+
+    fn lose_attempt(&mut self, id: ItemId) {
+        let Some(group) = self.end_group(id) else {
+            return;
+        };
+        self.report_copies(&group, |one| match &one.verdict {
+            Verdict::Done { .. } => CopyEnd::Void,
+            Verdict::Failed { cause, .. } => CopyEnd::Failed(cause.clone()),
+        });
+        let (entry, blame, rest) = group.into_blame();
+        self.charge(entry, blame, rest, self.copies.now);
+    }
+
+    fn report_copies(&mut self, group: &Group<P, R>, end: impl Fn(&Ended<R>) -> CopyEnd) {
+        for one in &group.ended {
+            self.report_copy(&group.entry, one.handed, end(one));
+        }
+    }
+
+    fn report_copy(&mut self, entry: &Entry<P>, handed: Handed, end: CopyEnd) {
+        self.outbox.report(Report::Copy(CopyReport {
+            handed,
+            payload: entry.payload.clone(),
+            end,
+        }));
+    }
+
+    /// Takes an item with copies from its holders; what copies said is void.
+    pub(super) fn take_group(&mut self, id: ItemId) -> Option<Entry<P>> {
+        let group = self.end_group(id)?;
+        self.report_copies(&group, |_| CopyEnd::Void);
+        Some(group.entry)
+    }
+
+    /// Takes an item with copies from its holders, to give it up. Returns its entry, and the
+    /// delivery of the first copy that ran.
+    pub(super) fn condemn_group(&mut self, id: ItemId) -> Option<(Entry<P>, Option<Handed>)> {
+        let first = self.copies.groups.get(&id)?.running.first().copied();
+        let entry = self.take_group(id)?;
+        // The caller stops this one.
+        self.copies.stopped.retain(|one| Some(*one) != first);
+        Some((entry, first))
+    }
+
+    /// Returns the next copy that is not needed any more, and runs. The caller must stop it, as if
+    /// its item were cancelled.
+    pub fn poll_stopped(&mut self) -> Option<Handed> {
+        self.copies.stopped.pop_front()
+    }
+}

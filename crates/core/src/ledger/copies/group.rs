@@ -1,0 +1,244 @@
+//! The copies of one attempt: which run, how the others ended, and whether a result counts.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::policy::{Ballot, Copies};
+use crate::ledger::report::CopyEnd;
+use crate::ledger::waiting::Entry;
+use crate::ledger::{Blame, Cause, CopySaid, Handed, HolderId, Scene, Token};
+
+/// The number of a copy and of its attempt, kept with its delivery.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ledger) struct CopyMark {
+    pub(in crate::ledger) number: u32,
+    pub(in crate::ledger) attempt: u32,
+}
+
+/// What a copy came to.
+#[derive(Debug)]
+pub(super) enum Verdict<R> {
+    Done {
+        service: Duration,
+        result: Option<R>,
+    },
+    Failed {
+        cause: Cause,
+        rest: Option<Duration>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Ended<R> {
+    pub(super) handed: Handed,
+    pub(super) verdict: Verdict<R>,
+    pub(super) scene: Scene,
+}
+
+/// What follows from the ends so far.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Nothing yet.
+    Open,
+    /// The result of the copy in this place counts.
+    Won(usize),
+    /// No result can count any more.
+    Over,
+}
+
+#[derive(Debug)]
+pub(in crate::ledger) struct Group<P, R> {
+    pub(super) entry: Entry<P>,
+    pub(super) policy: Copies,
+    /// The time when it began.
+    pub(super) since: Duration,
+    /// The number of copies that may be begun by now.
+    allowed: u32,
+    /// Copies that run, in the order of their beginning.
+    pub(super) running: Vec<Handed>,
+    pub(super) ended: Vec<Ended<R>>,
+    /// The holders that have begun one.
+    pub(super) used: Vec<HolderId>,
+}
+
+impl<P, R> Group<P, R> {
+    pub(super) fn new(entry: Entry<P>, policy: Copies, since: Duration) -> Self {
+        Group {
+            entry,
+            since,
+            allowed: match policy.hedging() {
+                Some(_) => policy.needed(),
+                None => policy.count(),
+            },
+            policy,
+            running: Vec::new(),
+            ended: Vec::new(),
+            used: Vec::new(),
+        }
+    }
+
+    /// Returns the number of copies that were begun and not given back.
+    fn begun(&self) -> usize {
+        self.running.len() + self.ended.len()
+    }
+
+    fn left(&self) -> usize {
+        (self.policy.count() as usize).saturating_sub(self.begun())
+    }
+
+    /// Returns `true` if copies are held back until it takes long.
+    pub(super) fn is_hedging(&self) -> bool {
+        self.allowed < self.policy.count()
+    }
+
+    /// Allows all copies from now on.
+    pub(super) fn release(&mut self) {
+        self.allowed = self.policy.count();
+    }
+
+    /// Returns `true` if another copy is to be handed out. `is_waiting`: other items wait.
+    pub(super) fn wants_copy(&self, is_waiting: bool) -> bool {
+        let begun = self.begun();
+        let is_backup = self.policy.hedging().is_some() && begun >= self.policy.needed() as usize;
+        let is_held_back = is_backup && is_waiting && !self.policy.is_pressing();
+        begun < self.allowed as usize && !is_held_back
+    }
+
+    /// Returns the mark of the next copy: the first number that no copy of this attempt has.
+    pub(super) fn next_mark(&self) -> CopyMark {
+        let ended = self.ended.iter().map(|one| one.handed.copy);
+        let mut taken: Vec<u32> = self.running.iter().map(|one| one.copy).collect();
+        taken.extend(ended);
+        let free = (1..).find(|number| !taken.contains(number));
+        CopyMark {
+            number: free.unwrap_or(u32::MAX),
+            attempt: self.entry.attempt(),
+        }
+    }
+
+    pub(super) fn begin(&mut self, handed: Handed) {
+        self.running.push(handed);
+        self.used.push(handed.holder);
+    }
+
+    /// Notes that a copy was given back, as if it had never been handed out.
+    pub(super) fn forget(&mut self, token: Token) {
+        self.running.retain(|one| one.token != token);
+        if let Some(place) = self.used.iter().position(|one| *one == token.holder) {
+            self.used.swap_remove(place);
+        }
+    }
+
+    pub(super) fn end(&mut self, ended: Ended<R>) {
+        self.running.retain(|one| one.token != ended.handed.token);
+        self.ended.push(ended);
+    }
+}
+
+impl<P, R: Ballot> Group<P, R> {
+    /// Returns the number of copies that agree with this one, itself included; 0 if it failed.
+    fn votes(&self, one: &Ended<R>) -> usize {
+        let agreeing = self.ended.iter().filter(|other| one.agrees(other));
+        agreeing.count()
+    }
+
+    /// Decides what follows, if this many workers may still begin a copy.
+    pub(super) fn decide(&mut self, workers_left: usize) -> Decision {
+        let needed = self.policy.needed() as usize;
+        let votes = self.ended.iter().map(|one| self.votes(one));
+        let votes: Vec<usize> = votes.collect();
+        if let Some(place) = votes.iter().rposition(|votes| *votes >= needed) {
+            return Decision::Won(place);
+        }
+        let best = votes.into_iter().max().unwrap_or(0);
+        let running = self.running.len();
+        // The first copy that is done counts, so nobody waits for one that is not begun.
+        let to_come = match needed {
+            1 => 0,
+            _ => self.left().min(workers_left),
+        };
+        if best + running + to_come < needed {
+            return Decision::Over;
+        }
+        if running == 0 {
+            // They have come to nothing, so the later ones do not wait any longer.
+            self.release();
+        }
+        Decision::Open
+    }
+
+    /// Returns the end of a copy, if the result of the copy in this place counts.
+    pub(super) fn end_of(&self, one: &Ended<R>, place: usize) -> CopyEnd {
+        let winner = &self.ended[place];
+        match &one.verdict {
+            Verdict::Failed { cause, .. } => CopyEnd::Failed(cause.clone()),
+            Verdict::Done { .. } if one.handed.token == winner.handed.token => CopyEnd::Counted,
+            Verdict::Done { .. } if one.agrees(winner) => CopyEnd::Agreed,
+            Verdict::Done { result, .. } => CopyEnd::Disagreed {
+                said: describe(result.as_ref()),
+                counted: match &winner.verdict {
+                    Verdict::Done { result, .. } => describe(result.as_ref()),
+                    Verdict::Failed { .. } => describe::<R>(None),
+                },
+            },
+        }
+    }
+
+    /// Returns the item with the cause of its failed attempt: that of its copy, or, if there were
+    /// several, what each of them said.
+    pub(super) fn into_blame(mut self) -> (Entry<P>, Blame, Option<Duration>) {
+        let rests = self.ended.iter().filter_map(|one| match one.verdict {
+            Verdict::Failed { rest, .. } => rest,
+            Verdict::Done { .. } => None,
+        });
+        let rest = rests.max();
+        let last = self.ended.pop();
+        let (cause, scene) = match last {
+            Some(Ended {
+                verdict: Verdict::Failed { cause, .. },
+                scene,
+                ..
+            }) if self.ended.is_empty() && self.policy.needed() == 1 => (cause, scene),
+            last => {
+                let scene = last.as_ref().map(|one| one.scene.clone());
+                let said = self.ended.into_iter().chain(last).map(Ended::into_said);
+                let copies = said.collect();
+                let needed = self.policy.needed();
+                let cause = Cause::Copies { needed, copies };
+                (cause, scene.unwrap_or_default())
+            }
+        };
+        (self.entry, Blame { cause, scene }, rest)
+    }
+}
+
+impl<R: Ballot> Ended<R> {
+    fn agrees(&self, other: &Self) -> bool {
+        match (&self.verdict, &other.verdict) {
+            (Verdict::Done { result: one, .. }, Verdict::Done { result: other, .. }) => {
+                match (one, other) {
+                    (Some(one), Some(other)) => one.agrees(other),
+                    (None, None) => true,
+                    (Some(_), None) | (None, Some(_)) => false,
+                }
+            }
+            (Verdict::Failed { .. }, _) | (_, Verdict::Failed { .. }) => false,
+        }
+    }
+
+    fn into_said(self) -> CopySaid {
+        CopySaid {
+            copy: self.handed.copy,
+            worker: self.scene.worker,
+            pid: self.scene.pid,
+            said: match self.verdict {
+                Verdict::Done { result, .. } => Ok(describe(result.as_ref())),
+                Verdict::Failed { cause, .. } => Err(cause),
+            },
+        }
+    }
+}
+
+fn describe<R: Ballot>(result: Option<&R>) -> alloc::string::String {
+    result.map_or_else(|| "done".into(), Ballot::describe)
+}
