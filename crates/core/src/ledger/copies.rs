@@ -278,9 +278,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if !group.running.is_empty() {
             return;
         }
-        if let Some(group) = self.copies.groups.remove(&handed.id) {
-            self.report_copies(&group, |_| CopyEnd::Void);
-            self.waiting.put_back(group.entry);
+        if let Some(entry) = self.take_group(handed.id) {
+            self.waiting.put_back(entry);
         }
     }
 
@@ -300,7 +299,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         match group.decide(further) {
             Decision::Open => {}
             Decision::Won(place) => self.win(id, place),
-            Decision::Over => self.lose_attempt(id),
+            // Others will come after a stop of the whole run.
+            Decision::Short if self.stopping > 0 => {
+                let entry = self.take_group(id);
+                entry.into_iter().for_each(|one| self.waiting.put_back(one));
+            }
+            Decision::Over | Decision::Short => self.lose_attempt(id),
         }
     }
 

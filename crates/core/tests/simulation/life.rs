@@ -54,6 +54,8 @@ pub(crate) struct Life {
     /// The number of keys that the keyed producer has handled.
     pub(crate) keys_passed: usize,
     pub(crate) consumer: Consumer,
+    /// The holder of the consumer's deliveries, once it had one.
+    pub(crate) threads: Option<HolderId>,
     pub(crate) is_joined: bool,
     /// True if the operator asked the pool to stop.
     pub(crate) is_stopping: bool,
@@ -109,6 +111,7 @@ impl Life {
             keyed: Producer::Ready,
             keys_passed: 0,
             consumer: Consumer::Ready,
+            threads: None,
             is_joined: false,
             is_stopping: false,
             is_spent: false,
@@ -141,6 +144,11 @@ impl Life {
                 _ => None,
             }))
         })
+    }
+
+    /// Returns the number of workers that are there or will be.
+    pub(crate) fn workers(&self) -> usize {
+        self.slots.iter().filter(|slot| !slot.is_over).count()
     }
 
     pub(crate) fn is_pool_over(&self) -> bool {

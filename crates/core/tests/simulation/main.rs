@@ -32,6 +32,7 @@ mod runs;
 mod slot;
 mod stream;
 mod truth;
+mod votes;
 mod world;
 
 fn main() {

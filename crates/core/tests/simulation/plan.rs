@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use dishrack_core::ledger::{Backoff, Capacity, Options};
+use dishrack_core::ledger::{Backoff, Capacity, Copies, Hedge, Options};
 use dishrack_core::pool::spec::ChildSpec;
 
 use crate::chance::Chance;
@@ -109,6 +109,16 @@ impl Plan {
         };
         // It is not drawn, so that older seeds still give the same worlds.
         plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
+        plan.options.copies = match plan.steps % 32 {
+            3 => Some(Copies::first(2)),
+            11 => Some(Copies::first(2).hedge(Hedge::After(ms(20)))),
+            19 => Some(Copies::agree(2, 3)),
+            27 => Some(Copies::agree(2, 3).hedge(Hedge::quantile(0.5)).pressing()),
+            _ => None,
+        };
+        if plan.options.copies.is_some() {
+            plan.handlers += 2;
+        }
         plan
     }
 }

@@ -31,6 +31,14 @@ pub(crate) enum Plant {
     ItemsFaultOnSlot,
     /// A late word about a lost delivery settles the item's next one.
     LateWordBelieved,
+    /// A late word of a copy that is not needed any more counts as its item's end.
+    LateCopyCounts,
+    /// A copy's failure is its item's, though another copy runs.
+    CopyFailsItem,
+    /// Two copies are brought to one worker.
+    CopiesTogether,
+    /// The output of each copy that is done is shown.
+    LosersShown,
 }
 
 /// The bugs for a fleet.

@@ -72,6 +72,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) step: u64,
     /// True if faults are over, so that hanging parts go on.
     pub(crate) is_calm: bool,
+    /// True if results are compared, and some are wrong.
+    pub(crate) is_voting: bool,
 }
 
 #[derive(Debug, Default)]
@@ -298,6 +300,9 @@ impl Process {
             }
         } else if chance.permille(rates.shortage) {
             Outcome::Short("no process".into())
+        } else if around.is_voting && !around.is_calm && chance.below(10) == 0 {
+            around.coverage.wrong_results += 1;
+            Outcome::Done(job.number + 1_000_000 * (1 + around.step))
         } else {
             Outcome::Done(job.number)
         };
@@ -313,7 +318,9 @@ impl Process {
         around: &mut Surroundings<'_>,
         up: &mut VecDeque<Up>,
     ) {
-        if self.is_loop || self.running.is_some() || around.chance.below(2) == 0 {
+        // A result that is compared is told.
+        if self.is_loop || self.running.is_some() || around.is_voting || around.chance.below(2) == 0
+        {
             return;
         }
         if let (Some(running), Some(Up::Settled(job, Outcome::Done(_)))) =

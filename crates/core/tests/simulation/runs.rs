@@ -75,6 +75,10 @@ crate::trials! {
     a_full_commit_that_is_not_synced_is_caught,
     an_items_fault_charged_to_its_slot_is_caught,
     a_late_word_that_is_believed_is_caught,
+    a_late_copy_that_counts_is_caught,
+    a_copy_that_fails_its_item_is_caught,
+    two_copies_for_one_worker_are_caught,
+    the_output_of_a_loser_is_caught,
 }
 
 /// The number of seeds, unless `SEEDS` gives another.
@@ -277,4 +281,20 @@ fn an_items_fault_charged_to_its_slot_is_caught() {
 
 fn a_late_word_that_is_believed_is_caught() {
     expect_caught_in_a_world(Plant::LateWordBelieved);
+}
+
+fn a_late_copy_that_counts_is_caught() {
+    expect_caught_in_a_world(Plant::LateCopyCounts);
+}
+
+fn a_copy_that_fails_its_item_is_caught() {
+    expect_caught_in_a_world(Plant::CopyFailsItem);
+}
+
+fn two_copies_for_one_worker_are_caught() {
+    expect_caught_in_a_world(Plant::CopiesTogether);
+}
+
+fn the_output_of_a_loser_is_caught() {
+    expect_caught_in_a_world(Plant::LosersShown);
 }

@@ -7,10 +7,13 @@
 //! the supervisor ends before the record is durable. So an item is begun at most `max_attempts`
 //! times for each time it was revived, and once more for each end of a supervisor.
 
+use std::collections::BTreeSet;
+
 use dishrack_core::ledger::{DeadLetter, Handed, ItemId, Token};
 
 use crate::disk::{End, Lines};
 use crate::envelope::Envelope;
+use crate::votes::Votes;
 
 /// One put, and its fate.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +33,11 @@ struct Item {
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     items: Vec<Item>,
-    /// Deliveries of cancelled items.
+    /// Deliveries of cancelled items, and copies that are not needed any more.
     revoked: Vec<Token>,
+    pub(crate) votes: Votes,
+    /// Items whose output was shown.
+    shown: BTreeSet<u64>,
     /// The time of the disk's last sync, if it syncs only now and then.
     pub(crate) synced: u64,
 }
@@ -91,6 +97,11 @@ impl Truth {
         assert_eq!(told, None, "item {number} has its end already");
     }
 
+    /// Notes that the output of an item was shown.
+    pub(crate) fn output_shown(&mut self, number: u64) {
+        assert!(self.shown.insert(number), "two outputs of item {number}");
+    }
+
     pub(crate) fn retry_told(&mut self, number: u64, attempt: u32, step: u64) {
         let item = self.item(number);
         // It may be done by now: an acknowledgement by a store does not wait for the disk.
@@ -148,6 +159,8 @@ impl Truth {
     /// power failed, and commits are not synced one by one.
     pub(crate) fn recovered(&mut self, lines: &Lines, is_excused: bool, step: u64) {
         self.revoked.clear();
+        self.votes.clear();
+        self.shown.clear();
         let synced = self.synced;
         let may_break = |told: u64| is_excused && told >= synced;
         let mut is_there = vec![None; self.items.len()];

@@ -1,6 +1,7 @@
 //! The world: the order of turns, and the turns of producers, joiners, the journal and the
 //! operator. Time passes only when the world says so.
 
+mod copies;
 mod pool;
 mod queue;
 mod rest;
@@ -121,12 +122,15 @@ impl World {
         let ledger = &self.life.dispatcher.ledger;
         assert!(ledger.counts().is_balanced(), "{:?}", ledger.counts());
         assert_eq!(ledger.check(), Ok(()));
+        self.check_copies();
+        let ledger = &self.life.dispatcher.ledger;
         let written = self.disk.lines().len() as u64;
         let is_overstated = ledger.is_broken() && ledger.counts().accepted > written;
         assert!(!is_overstated, "what could not be written was not accepted");
     }
 
     fn around(&mut self) -> (Surroundings<'_>, &mut Life) {
+        let is_voting = self.policy().is_some_and(|policy| policy.needed() > 1);
         let around = Surroundings {
             chance: &mut self.chance,
             rates: &self.rates,
@@ -135,6 +139,7 @@ impl World {
             now: self.now,
             step: self.step,
             is_calm: self.is_calm,
+            is_voting,
         };
         (around, &mut self.life)
     }

@@ -44,6 +44,8 @@ pub(super) enum Decision {
     Won(usize),
     /// No result can count any more.
     Over,
+    /// No result can count, because there are too few workers.
+    Short,
 }
 
 #[derive(Debug)]
@@ -158,7 +160,10 @@ impl<P, R: Ballot> Group<P, R> {
             _ => self.left().min(workers_left),
         };
         if best + running + to_come < needed {
-            return Decision::Over;
+            return match best + running + self.left() < needed || needed == 1 {
+                true => Decision::Over,
+                false => Decision::Short,
+            };
         }
         if running == 0 {
             // They have come to nothing, so the later ones do not wait any longer.

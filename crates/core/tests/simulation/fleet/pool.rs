@@ -221,6 +221,7 @@ impl Fleet {
                     worker.words.extend(back.into_iter().map(Word::Returned));
                 }
                 Said::Notice(notice) => panic!("nothing is lacking: {notice:?}"),
+                Said::Stop(handed) => panic!("no item has copies: {handed:?}"),
                 Said::Worn(_) => panic!("no worker has a quota"),
                 Said::Report(report) => {
                     self.coverage.reports += 1;

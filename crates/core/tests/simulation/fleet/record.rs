@@ -254,7 +254,7 @@ impl Record {
             }
             Report::Dead(letter) => (letter.payload.number, End::Dead),
             // An attempt failed here, counted or not.
-            Report::Retry { .. } => return,
+            Report::Retry { .. } | Report::Copy(_) => return,
         };
         let word = &mut self.words[index(number)];
         if end == End::Dead && word.deaths_untold > 0 {

@@ -15,6 +15,7 @@ use crate::process::{Down, Job, Up};
 
 impl World {
     pub(super) fn begin_pool(&mut self) {
+        self.count_workers();
         for index in 0..self.life.slots.len() {
             self.happen(index, ChildEvent::Begin);
         }
@@ -108,9 +109,15 @@ impl World {
         };
         for ordinal in slot.through_heard + 1..=through {
             let handed = self.life.dispatcher.ledger.handed_as(holder, ordinal);
-            if let Some(number) = handed.and_then(|one| self.life.dispatcher.numbers.get(&one.id)) {
-                self.coverage.done_by_store += 1;
-                self.truth.ended_quietly(*number);
+            let Some(handed) = handed else {
+                continue;
+            };
+            let number = self.life.dispatcher.numbers.get(&handed.id).copied();
+            let number = number.expect("it was put");
+            self.coverage.done_by_store += 1;
+            match self.policy() {
+                Some(_) => self.copy_said(number, handed.token, None),
+                None => self.truth.ended_quietly(number),
             }
         }
         self.life.slots[index].through_heard = through;
@@ -179,12 +186,25 @@ impl World {
     /// Settles a delivery. Returns `true` if it was still the worker's own.
     fn settle(&mut self, job: Job, outcome: Outcome) -> bool {
         let is_failure = matches!(outcome, Outcome::Failed { .. });
+        let result = match outcome {
+            Outcome::Done(result) => Some(result),
+            _ => None,
+        };
         let (is_return, is_done) = (outcome.is_return(), matches!(outcome, Outcome::Done(_)));
         note!(self, "put {}: {outcome:?}", job.number);
         let dispatcher = &mut self.life.dispatcher;
         if dispatcher.receive_outcome(job.token, outcome, self.now) {
             self.coverage.returned += u64::from(is_return);
-            if is_failure {
+            if self.policy().is_some() {
+                match (result, is_failure) {
+                    (Some(result), _) => self.copy_said(job.number, job.token, Some(result)),
+                    (None, true) => self.copy_failed(job.number, job.token),
+                    (None, false) => self.truth.votes.returned(job.number, job.token),
+                }
+                if is_failure && self.is_planted(Plant::CopyFailsItem) {
+                    self.fail_other_copies(job);
+                }
+            } else if is_failure {
                 self.truth.failed(job.number);
             }
             if is_done && self.is_planted(Plant::EarlyEnd) {
@@ -196,6 +216,9 @@ impl World {
             self.coverage.late_words += 1;
             if self.is_planted(Plant::LateWordBelieved) {
                 self.believe(job);
+            }
+            if let (Some(result), true) = (result, self.is_planted(Plant::LateCopyCounts)) {
+                self.truth.done_told(job.number, result, self.step);
             }
         }
         false
@@ -307,6 +330,7 @@ impl World {
 
     fn end_slot(&mut self, index: usize) {
         self.life.slots[index].is_over = true;
+        self.count_workers();
         if self.life.is_pool_over() {
             let is_spent = self.life.is_spent && !self.life.is_stopping;
             self.life.dispatcher.pool_ended("they are over", is_spent);
@@ -357,7 +381,8 @@ impl World {
             blame.is_some() && handed.is_some_and(|handed| handed.holder == holder)
         });
         self.life.slots[index].was_guilty = guilty.is_some();
-        if let Some(job) = guilty {
+        let copies = self.copies_of(holder);
+        if let (Some(job), None) = (guilty, self.policy()) {
             self.truth.failed(job.number);
         }
         if self.is_planted(Plant::PrefetchedCharged) {
@@ -365,6 +390,7 @@ impl World {
         }
         let dispatcher = &mut self.life.dispatcher;
         let charged = dispatcher.detach(holder, started, blame.as_ref(), self.now);
+        self.copies_left(copies, guilty.map(|job| job.token));
         if !self.is_planted(Plant::PrefetchedCharged) {
             assert_eq!(charged, usize::from(guilty.is_some()), "charged items");
         }

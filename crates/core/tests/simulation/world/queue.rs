@@ -116,6 +116,11 @@ impl World {
                 let is_failure = outcome != Outcome::Done(number);
                 if dispatcher.end(handed.token, outcome, self.now).is_err() {
                     self.coverage.late_words += 1;
+                } else if self.policy().is_some() {
+                    match is_failure {
+                        true => self.copy_failed(number, handed.token),
+                        false => self.copy_said(number, handed.token, Some(number)),
+                    }
                 } else if is_failure {
                     self.truth.failed(number);
                 }
@@ -128,6 +133,7 @@ impl World {
                 self.life.consumer = match dispatcher.get() {
                     Some(handed) => {
                         self.coverage.deliveries_to_consumers += 1;
+                        self.life.threads = Some(handed.holder);
                         self.note_handed(&handed);
                         Consumer::Holds(handed)
                     }
@@ -247,7 +253,11 @@ impl World {
                 }
             }
         }
-        self.truth.failed(number.expect("it was accepted"));
+        let number = number.expect("it was accepted");
+        for token in self.truth.votes.end(number) {
+            self.truth.revoke(token);
+        }
+        self.truth.failed(number);
     }
 
     fn revive(&mut self) {
@@ -290,9 +300,14 @@ impl World {
         assert!(is_on_disk || !self.plan.is_journaled, "it is not durable");
         let max_attempts = self.plan.options.max_attempts;
         self.truth.handed(handed, number, max_attempts);
-        let mut living = self.life.jobs();
-        let other = living.find(|job| job.number == number && !self.truth.is_revoked(job.token));
-        assert_eq!(other, None, "put {number} has two living holders");
+        if let Some(policy) = self.policy() {
+            self.copy_begun(handed, number, policy);
+        } else {
+            let mut living = self.life.jobs();
+            let other =
+                living.find(|job| job.number == number && !self.truth.is_revoked(job.token));
+            assert_eq!(other, None, "put {number} has two living holders");
+        }
         Job::new(handed, number)
     }
 
@@ -328,6 +343,7 @@ impl World {
                     self.life.slots[index].down.push_back(Down::GiveBack);
                 }
             }
+            Said::Stop(handed) => self.stop_copy(handed),
             Said::Notice(notice) => match notice {
                 Notice::Shortage(_) => self.coverage.shortages += 1,
                 Notice::ShortageOver => self.coverage.shortages_over += 1,
@@ -348,10 +364,17 @@ impl World {
             let outcome = Outcome::failed(Cause::Undeliverable("too large".into()));
             let settled = self.life.dispatcher.end(handed.token, outcome, self.now);
             assert_eq!(settled, Ok(()));
-            self.truth.failed(job.number);
+            match self.policy() {
+                Some(_) => self.copy_failed(job.number, job.token),
+                None => self.truth.failed(job.number),
+            }
             return;
         }
         let index = self.life.slot_of(handed.holder).expect("it is attached");
+        let index = match self.is_planted(Plant::CopiesTogether) {
+            true => self.slot_of_another_copy(&handed).unwrap_or(index),
+            false => index,
+        };
         // Messages to the dead are in no worker's hands.
         if self.life.slots[index].process.is_some() {
             self.life.slots[index].down.push_back(Down::Deliver(job));
@@ -365,12 +388,14 @@ impl World {
                 Report::Done { handed, .. } => Some(handed.attempt),
                 Report::Retry { failure, .. } => Some(failure.attempt),
                 Report::Dead(letter) => letter.history.last().map(|last| last.attempt),
+                Report::Copy(_) => None,
             };
-            let attempt = attempt.expect("a dead letter has a history");
-            self.life
-                .dispatcher
-                .ledger
-                .handle_shown(report.id(), attempt);
+            if let Some(attempt) = attempt {
+                self.life
+                    .dispatcher
+                    .ledger
+                    .handle_shown(report.id(), attempt);
+            }
         }
         match report {
             Report::Done {
@@ -390,6 +415,7 @@ impl World {
                 self.truth
                     .retry_told(payload.number, failure.attempt, self.step);
             }
+            Report::Copy(copy) => self.copy_told(&copy),
             Report::Dead(letter) => {
                 note!(self, "put {} is told dead", letter.payload.number);
                 self.coverage.dead_told += 1;
