@@ -377,7 +377,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 return Some(handed);
             }
             if let Some(policy) = self.front_policy() {
-                self.consumers.end_turn();
                 return self.poll_first_copy(policy);
             }
         }

@@ -172,11 +172,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let (id, holder) = wanting
             .filter_map(|(id, group)| Some((*id, consumers.next_idle_but(&group.used)?)))
             .next()?;
+        // No more follows for this worker, nor for the one before it.
+        self.consumers.end_turn();
         Some(self.lease_copy(holder, id, false))
     }
 
     /// Hands out the first item, which has copies, to a worker that is idle.
     pub(super) fn poll_first_copy(&mut self, policy: Copies) -> Option<Handed> {
+        self.consumers.end_turn();
         let holder = self.consumers.next_idle_but(&[])?;
         let entry = self.waiting.pop()?;
         Some(self.begin_copies(holder, entry, policy, false))
@@ -373,6 +376,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         // The caller stops this one.
         self.copies.stopped.retain(|one| Some(*one) != first);
         Some((entry, first))
+    }
+
+    /// Returns `true` if the result of this delivery is compared with that of others.
+    #[must_use]
+    pub fn is_compared(&self, token: Token) -> bool {
+        let lease = self.leases.get(token).filter(|one| one.copy.is_some());
+        let group = lease.and_then(|one| self.copies.groups.get(&one.entry.id));
+        group.is_some_and(|group| group.policy.needed() > 1)
     }
 
     /// Returns the next copy that is not needed any more, and runs. The caller must stop it, as if

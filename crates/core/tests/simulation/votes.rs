@@ -92,7 +92,6 @@ impl Votes {
         running.map(|one| one.handed.token).collect()
     }
 
-
     /// Forgets all, because the supervisor is gone.
     pub(crate) fn clear(&mut self) {
         self.runs.clear();

@@ -35,6 +35,7 @@ crate::trials! {
     a_cancelled_item_has_all_its_copies_stopped,
     a_lost_item_has_all_its_copies_stopped,
     an_item_chooses_for_itself,
+    no_turn_goes_on_after_a_copy,
     a_get_takes_a_copy_too,
     threads_of_one_process_may_take_several_copies,
     copies_are_one_item_in_all_counts,
@@ -484,6 +485,21 @@ fn an_item_chooses_for_itself() {
     assert_eq!((ids(&second), second[0].copy), (vec![2], 2));
     done(&mut ledger, second[0], 2);
     assert_eq!(ids(&deliver(&mut ledger)), [3], "there is one of it");
+}
+
+fn no_turn_goes_on_after_a_copy() {
+    let mut ledger = Votes::new(Options::default());
+    for _ in 0..2 {
+        ledger.join_worker(Credit::adaptive());
+    }
+    for choice in [None, Some(Copies::first(2)), None, None] {
+        ledger.put(Dish(choice), false).expect("there is room");
+    }
+    for expected in [1, 2] {
+        let handed = ledger.poll_delivery().expect("a worker is idle");
+        assert_eq!(handed.id, ItemId(expected));
+        ledger.poll_turn(|more, _| panic!("{more:?} follows {handed:?}"));
+    }
 }
 
 fn a_get_takes_a_copy_too() {
