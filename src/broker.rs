@@ -9,6 +9,7 @@
 mod alone;
 mod answer;
 mod committer;
+mod copies;
 mod core;
 pub(crate) mod current;
 mod doorbells;
@@ -43,6 +44,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use self::alone::Recheck;
 pub(crate) use self::answer::{Accepted, PutAnswer, PutTicket};
 use self::committer::Committer;
+pub(crate) use self::copies::{Comparison, NONE_ON_A_STREAM};
 use self::core::Product;
 pub(crate) use self::core::{Attachment, Core, NameItems, Overseer, WakerKey};
 use self::doorbells::Doorbells;

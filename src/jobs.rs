@@ -176,7 +176,7 @@ struct Attempt {
 
 impl Attempt {
     fn current() -> Option<Self> {
-        let (id, attempt) = current::delivery()?;
+        let (id, attempt, _) = current::delivery()?;
         let name = current::worker_name()?;
         let slot = slot_of(&name)?;
         Some(Attempt { id, attempt, slot })

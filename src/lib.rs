@@ -68,11 +68,12 @@ pub(crate) mod worker;
 
 pub use blob::Blob;
 pub use dishrack_core::ledger::{
-    Backoff, Capacity, Cause, Counts, DeadLetter, Exit, Failure, ItemId, Options,
+    Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
+    ItemId, Options,
 };
 pub use dishrack_core::pool::spec::{Restart, StartMethod};
 pub use error::{Error, ItemError};
-pub use queue::{Delivery, DoneMany, JoinableQueue, Joined, PutMany, RefusedItem};
+pub use queue::{Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, RefusedItem};
 #[cfg(feature = "redis")]
 pub use store::redis::RedisOptions;
 pub use supervision::{Builder, Map, Supervisor, WorkerInfo};

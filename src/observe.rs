@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use crate::sys::clock::monotonic_ns;
-use dishrack_core::ledger::{Counts, Exit, Failure, ItemId};
+use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure, ItemId};
 
 /// An event and its time. As JSON it is what the command prints, but that dishes are `running`
 /// here, too; `docs/events.md` has the names and fields.
@@ -95,6 +95,41 @@ pub enum EventKind {
         pid: u32,
         /// The number of this attempt.
         attempt: u32,
+        /// The number of this copy, if others may run the same attempt.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        copy: Option<u32>,
+    },
+    /// One of several copies of an item has ended. What follows from that comes next.
+    #[serde(rename = "copy")]
+    CopyEnded {
+        /// The item's name.
+        item: String,
+        /// The item.
+        #[serde(rename = "number")]
+        id: ItemId,
+        /// The number of this attempt.
+        attempt: u32,
+        /// The number of this copy: 1 for the first.
+        copy: u32,
+        /// The greatest number of copies.
+        of: u32,
+        /// The worker's name.
+        worker: Arc<str>,
+        /// The worker's process.
+        pid: u32,
+        /// What it came to.
+        #[serde(flatten, serialize_with = "json::copy_end")]
+        end: Arc<CopyEnd>,
+        /// The time that the worker took; `None` if it did not come to an end.
+        #[serde(
+            rename = "duration_us",
+            serialize_with = "json::micros_if",
+            skip_serializing_if = "Option::is_none"
+        )]
+        duration: Option<Duration>,
+        /// The time at which that was heard, since 1970 (UTC).
+        #[serde(skip)]
+        ended: Duration,
     },
     /// A worker acknowledged an item.
     #[serde(rename = "done")]
@@ -255,10 +290,15 @@ impl EventKind {
 
     fn subject(&self) -> Subject {
         match self {
+            // A wrong answer is an accident, which everybody is told of.
+            EventKind::CopyEnded { end, .. } if matches!(**end, CopyEnd::Disagreed { .. }) => {
+                Subject::Other
+            }
             EventKind::Producing { .. }
             | EventKind::Produced { .. }
             | EventKind::NotProduced { .. }
             | EventKind::ItemStarted { .. }
+            | EventKind::CopyEnded { .. }
             | EventKind::ItemDone { .. } => Subject::Step,
             EventKind::Retry { .. }
             | EventKind::Dead { .. }
@@ -282,7 +322,7 @@ impl EventKind {
 /// Gets every event. It is called with the queue's lock held: pass the event on and return.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// Returns `true` to get the events of single items: `Producing`, `Produced`, `NotProduced`,
-    /// `ItemStarted` and `ItemDone`. They cost time for every item.
+    /// `ItemStarted`, `CopyEnded` and `ItemDone`. They cost time for every item.
     fn wants_items(&self) -> bool {
         true
     }

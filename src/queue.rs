@@ -10,6 +10,7 @@ mod delivery;
 pub(crate) mod durable;
 mod get_many;
 mod put_many;
+mod put_with;
 mod roles;
 #[cfg(feature = "cli")]
 mod run;
@@ -33,6 +34,7 @@ use serde::de::DeserializeOwned;
 pub use delivery::Delivery;
 pub use get_many::DoneMany;
 pub use put_many::{PutMany, RefusedItem};
+pub use put_with::PutOptions;
 
 use self::side::Side;
 use self::waiting_task::WaitingTask;
@@ -195,7 +197,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         T: Borrow<Q>,
         Q: Serialize + ?Sized,
     {
-        self.put_with(item, Deadline::Forever)
+        self.put_by(item, Deadline::Forever)
     }
 
     /// Puts an item if there is room now.
@@ -207,7 +209,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         T: Borrow<Q>,
         Q: Serialize + ?Sized,
     {
-        self.put_with(item, Deadline::None)
+        self.put_by(item, Deadline::None)
     }
 
     /// Puts an item; waits for room at most this long.
@@ -219,10 +221,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         T: Borrow<Q>,
         Q: Serialize + ?Sized,
     {
-        self.put_with(item, Deadline::lasting(time))
+        self.put_by(item, Deadline::lasting(time))
     }
 
-    fn put_with<Q>(&self, item: &Q, deadline: Deadline) -> Result<ItemId, Error>
+    fn put_by<Q>(&self, item: &Q, deadline: Deadline) -> Result<ItemId, Error>
     where
         Q: Serialize + ?Sized,
     {

@@ -10,6 +10,7 @@ use slotmap::{SecondaryMap, SlotMap};
 use super::Doorbells;
 use super::answer::Accepted;
 use super::committer::Committer;
+use super::copies::Comparison;
 use super::poll::Reliance;
 use super::results::Mailbox;
 use super::timer::Timer;
@@ -66,6 +67,8 @@ pub(crate) struct Product {
     pub(super) result: Payload,
     /// The place and the time, if events of single items are wanted.
     pub(super) scene: Option<Scene>,
+    /// The program's own way to compare it with that of another copy, if there is one.
+    pub(super) comparison: Option<Arc<Comparison>>,
 }
 
 /// Makes a name of an item's bytes, for events.
@@ -110,6 +113,9 @@ pub(crate) struct Core {
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
     name_items: Option<NameItems>,
+    pub(super) comparison: Option<Arc<Comparison>>,
+    /// The workers that are there or will be, of all pools.
+    pub(super) workers: usize,
     pub(super) doorbells: Arc<Doorbells>,
     pub(super) timer: Timer,
     pub(super) committer: Committer,
@@ -156,6 +162,8 @@ impl Core {
             record: Vec::new(),
             unsent: VecDeque::new(),
             name_items: None,
+            comparison: None,
+            workers: 0,
             doorbells,
             timer,
             committer,
@@ -241,6 +249,7 @@ impl Core {
     }
 
     pub(super) fn try_get(&mut self) -> Option<Job> {
+        self.note_time();
         let handed = self.dispatcher.get()?;
         if self.emitter.wants_items() {
             self.report_started(handed.token, None);
@@ -346,9 +355,11 @@ impl Core {
         is_lost.then(|| self.dispatcher.loss_of_pools().to_owned())
     }
 
-    pub(crate) fn pool_began(&mut self) {
+    /// Notes that a supervisor began, with this many workers.
+    pub(crate) fn pool_began(&mut self, workers: usize) {
         self.timer.start();
         self.dispatcher.pool_began();
+        self.workers_change(workers, 0);
     }
 
     /// Notes that a supervisor has no workers left, and why; `is_spent` if they were given up on.
@@ -471,6 +482,7 @@ impl Core {
 
     /// Carries out decisions until there are no more.
     pub(super) fn pump(&mut self) {
+        self.note_time();
         let mut last = None;
         while let Some(said) = self.dispatcher.poll() {
             match said {
@@ -483,6 +495,7 @@ impl Core {
                 Said::Answer(request, reply) => self.reply(request, reply),
                 Said::Worn(holder) => self.worn(holder),
                 Said::TakeBack(holder) => self.take_back(holder),
+                Said::Stop(handed) => self.revoke(&handed),
                 Said::Report(report) => self.publish(report),
                 Said::Notice(notice) => self.tell(notice),
             }
@@ -515,7 +528,11 @@ impl Core {
         let mut failed = Vec::new();
         let mut deliver = |handed: &Handed, envelope: &mut Envelope| {
             fail::point("deliver: chosen");
-            let is_awaited = wants_items || envelope.reply().is_some() || envelope.is_sent();
+            let is_awaited = wants_items
+                || envelope.reply().is_some()
+                || envelope.is_sent()
+                // The others are stopped as soon as it is done, or its result is compared.
+                || handed.is_copy();
             let shared = match attachment.uplink.is_some() {
                 true => envelope.body.share(),
                 false => Ok(()),

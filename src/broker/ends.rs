@@ -71,7 +71,7 @@ impl Core {
     }
 
     /// Lets a worker stop its work on a delivery that is no longer its own.
-    fn revoke(&mut self, handed: &Handed) {
+    pub(super) fn revoke(&mut self, handed: &Handed) {
         if let Some(attachment) = self.attachments.get_mut(handed.holder) {
             if attachment.link.revoke(handed) {
                 self.dispatcher.ledger.handle_late_return(handed.token);
@@ -128,10 +128,14 @@ impl Core {
     /// it.
     fn product_of(&self, token: Token, service: Duration, result: Payload) -> Option<Product> {
         let wants_event = self.emitter.wants_items();
-        let reply = self.dispatcher.ledger.payload(token)?.reply();
-        (wants_event || reply.is_some()).then(|| Product {
+        let ledger = &self.dispatcher.ledger;
+        let reply = ledger.payload(token)?.reply();
+        let is_compared = ledger.needs_time() && ledger.is_compared(token);
+        (wants_event || reply.is_some() || is_compared).then(|| Product {
             result,
-            scene: wants_event.then(|| self.scene_of_done(token, service)),
+            // Who said what belongs into the history, where they do not agree.
+            scene: (wants_event || is_compared).then(|| self.scene_of_done(token, service)),
+            comparison: is_compared.then(|| self.comparison.clone()).flatten(),
         })
     }
 

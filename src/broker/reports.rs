@@ -9,7 +9,8 @@ use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
 use crate::store::Storage;
 use dishrack_core::ledger::{
-    DeadLetter, Failure, Handed, HolderId, ItemId, Notice, Report, Scene, Token,
+    CopyEnd, CopyReport, DeadLetter, Failure, Handed, HolderId, ItemId, Notice, Report, Scene,
+    Token,
 };
 
 impl Core {
@@ -76,6 +77,7 @@ impl Core {
             worker,
             pid,
             attempt: handed.attempt,
+            copy: handed.is_copy().then_some(handed.copy),
         };
         match at_ns {
             Some(at_ns) => self.emitter.emit_at_ns(at_ns, what),
@@ -90,7 +92,7 @@ impl Core {
         duration: Duration,
         product: Product,
     ) {
-        if let Some(scene) = product.scene {
+        if let Some(scene) = product.scene.filter(|_| self.emitter.wants_items()) {
             self.emitter.emit(EventKind::ItemDone {
                 id: handed.id,
                 item: self.name(handed.id, envelope),
@@ -122,7 +124,42 @@ impl Core {
                 failure: Arc::new(failure),
             }),
             Report::Dead(letter) => self.conclude(letter),
+            Report::Copy(copy) => self.report_copy(copy),
         }
+    }
+
+    fn report_copy(&self, copy: CopyReport<Envelope>) {
+        let is_accident = matches!(copy.end, CopyEnd::Disagreed { .. });
+        if !is_accident && !self.emitter.wants_items() {
+            return;
+        }
+        let CopyReport {
+            handed,
+            payload,
+            end,
+            scene,
+            service,
+        } = copy;
+        // A copy that runs has its place, and one that has ended has told of it.
+        let (worker, pid, ended) = match scene.worker.is_empty() {
+            true => {
+                let (worker, pid) = self.place(handed.holder);
+                (worker, pid, self.emitter.now_unix())
+            }
+            false => (scene.worker.into(), scene.pid, scene.ended),
+        };
+        self.emitter.emit(EventKind::CopyEnded {
+            item: self.name(handed.id, &payload),
+            id: handed.id,
+            attempt: handed.attempt,
+            copy: handed.copy,
+            of: handed.of,
+            worker,
+            pid,
+            end: Arc::new(end),
+            duration: service,
+            ended,
+        });
     }
 
     /// Reports that the machine lacks something, or has it again.

@@ -377,6 +377,8 @@ mod tests {
             ordinal,
             id: ItemId(ordinal),
             attempt: 1,
+            copy: 1,
+            of: 1,
         }
     }
 

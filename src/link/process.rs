@@ -118,6 +118,7 @@ impl Link for ProcessLink {
             ordinal: handed.ordinal,
             id: handed.id,
             attempt: handed.attempt,
+            copy: u16::try_from(handed.copy).unwrap_or(u16::MAX),
             is_awaited,
         };
         let Payload::Shared(part) = payload else {
@@ -132,6 +133,7 @@ impl Link for ProcessLink {
             ordinal: header.ordinal,
             id: header.id,
             attempt: header.attempt,
+            copy: header.copy,
             is_awaited,
             segment,
             start: part.start(),

@@ -11,7 +11,7 @@ use serde::ser::SerializeMap;
 #[cfg(feature = "cli")]
 use super::{Event, EventKind};
 use super::{last_cause, micros};
-use dishrack_core::ledger::{Counts, Exit, Failure};
+use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
 
 /// Returns the event's object. Items are dishes, which are washed and dried, or are run.
 #[cfg(feature = "cli")]
@@ -43,6 +43,34 @@ pub(super) fn history<S: Serializer>(history: &Arc<[Failure]>, to: S) -> Result<
     let mut fields = to.serialize_map(Some(2))?;
     fields.serialize_entry("attempts", &history.len())?;
     fields.serialize_entry("cause", &last_cause(history))?;
+    fields.end()
+}
+
+pub(super) fn micros_if<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => micros_of(time, to),
+        None => to.serialize_none(),
+    }
+}
+
+/// The end of a copy, by one word, and what belongs to it.
+pub(super) fn copy_end<S: Serializer>(end: &Arc<CopyEnd>, to: S) -> Result<S::Ok, S::Error> {
+    let mut fields = to.serialize_map(Some(3))?;
+    let (word, details) = match &**end {
+        CopyEnd::Counted => ("counted", vec![]),
+        CopyEnd::Agreed => ("agreed", vec![]),
+        CopyEnd::Disagreed { said, counted } => (
+            "disagreed",
+            vec![("said", said.clone()), ("counted", counted.clone())],
+        ),
+        CopyEnd::Failed(cause) => ("failed", vec![("cause", cause.to_string())]),
+        CopyEnd::Cancelled => ("cancelled", vec![]),
+        CopyEnd::Void => ("void", vec![]),
+    };
+    fields.serialize_entry("end", word)?;
+    for (name, text) in &details {
+        fields.serialize_entry(name, text)?;
+    }
     fields.end()
 }
 

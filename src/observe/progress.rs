@@ -63,7 +63,7 @@ impl Progress {
                 pid,
                 ..
             } => self.hand(worker).begin(*pid, Some((*id, item)), at),
-            EventKind::ItemDone { id, worker, .. } => {
+            EventKind::ItemDone { id, worker, .. } | EventKind::CopyEnded { id, worker, .. } => {
                 if let Some(hand) = self.workers.get_mut(worker) {
                     hand.let_go(*id, at);
                 }
@@ -241,6 +241,7 @@ mod tests {
             worker: worker.into(),
             pid: 7,
             attempt: 1,
+            copy: None,
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, EventKind};
-use dishrack_core::ledger::{Exit, Failure, ItemId};
+use dishrack_core::ledger::{CopyEnd, Exit, Failure, ItemId};
 
 /// The length in characters beyond which names and causes are cut, to bound the memory.
 const CHARS_MAX: usize = 200;
@@ -65,6 +65,8 @@ pub(crate) struct Span {
     pub(crate) item: String,
     /// 0 for producing.
     pub(crate) attempt: u32,
+    /// The number of this copy, if there may be others.
+    pub(crate) copy: Option<u32>,
     pub(crate) start: Duration,
     pub(crate) end: Duration,
     pub(crate) outcome: SpanEnd,
@@ -79,10 +81,23 @@ pub(crate) enum Doing {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum SpanEnd {
     Done,
+    /// It is one of several copies of an item, and another one counts.
+    Spare(Spare),
     /// The attempt failed, for this reason.
     Failed(String),
     /// It was neither done nor charged, because the run or the worker was stopped.
     BrokenOff,
+}
+
+/// The reason for which a copy does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spare {
+    /// It came to the result that counts, too.
+    Agreed,
+    /// It was ended, because it was not needed any more.
+    Ended,
+    /// It is done, and the attempt came to nothing.
+    Void,
 }
 
 /// Something that went wrong at a time.
@@ -115,6 +130,7 @@ struct Open {
     pid: u32,
     item: String,
     attempt: u32,
+    copy: Option<u32>,
     start: Duration,
     /// The end of its worker, if the item's fate is still to come.
     orphaned: Option<Duration>,
@@ -125,7 +141,8 @@ pub(crate) struct Spans {
     rows: HashMap<Arc<str>, usize>,
     producer: Option<Arc<str>>,
     producing: Option<Open>,
-    open: HashMap<ItemId, Open>,
+    /// By item and copy; 0 for one that is alone.
+    open: HashMap<(ItemId, u32), Open>,
     /// The last worker of each row that has ended, and the time.
     graves: HashMap<usize, (u32, Duration)>,
     last: Duration,
@@ -161,18 +178,29 @@ impl Spans {
                 worker,
                 pid,
                 attempt,
+                copy,
             } => {
                 let open = Open {
                     row: self.row(worker, out),
                     pid: *pid,
                     item: cut(item),
                     attempt: *attempt,
+                    copy: *copy,
                     start: at,
                     orphaned: None,
                 };
                 self.begin(*id, open, out);
             }
-            EventKind::ItemDone { id, duration, .. } => self.finish(*id, *duration, at, out),
+            EventKind::ItemDone { id, duration, .. } => {
+                self.finish((*id, 0), *duration, SpanEnd::Done, at, out);
+            }
+            EventKind::CopyEnded {
+                id,
+                copy,
+                end,
+                duration,
+                ..
+            } => self.end_copy((*id, *copy), *duration, end, at, out),
             EventKind::Retry { id, item, failure } => {
                 self.fail(*id, item, Some(failure), MarkKind::Retry, at, out);
             }
@@ -239,6 +267,7 @@ impl Spans {
             pid,
             item: cut(item),
             attempt: 0,
+            copy: None,
             start,
             orphaned: None,
         };
@@ -259,17 +288,53 @@ impl Spans {
         open.orphaned = grave.map(|(_, at)| *at);
         let start = open.start;
         // It went back uncounted, without an event.
-        if let Some(stale) = self.open.insert(id, open) {
+        let key = (id, open.copy.unwrap_or(0));
+        if let Some(stale) = self.open.insert(key, open) {
             out.push(stale.break_off(start));
         }
     }
 
     /// Ends work on an item that is done.
-    fn finish(&mut self, id: ItemId, duration: Duration, at: Duration, out: &mut Vec<Shown>) {
-        if let Some(open) = self.open.remove(&id) {
+    fn finish(
+        &mut self,
+        key: (ItemId, u32),
+        duration: Duration,
+        outcome: SpanEnd,
+        at: Duration,
+        out: &mut Vec<Shown>,
+    ) {
+        if let Some(open) = self.open.remove(&key) {
             // Several may be acknowledged at once, later than they were done.
             let end = (open.start + duration).min(at);
-            out.push(open.close(Doing::Working, end, SpanEnd::Done));
+            out.push(open.close(Doing::Working, end, outcome));
+        }
+    }
+
+    /// Ends work on one of several copies. What became of the item is told next.
+    fn end_copy(
+        &mut self,
+        key: (ItemId, u32),
+        duration: Option<Duration>,
+        end: &CopyEnd,
+        at: Duration,
+        out: &mut Vec<Shown>,
+    ) {
+        let outcome = match end {
+            CopyEnd::Counted => SpanEnd::Done,
+            CopyEnd::Agreed => SpanEnd::Spare(Spare::Agreed),
+            CopyEnd::Void => SpanEnd::Spare(Spare::Void),
+            CopyEnd::Cancelled => SpanEnd::Spare(Spare::Ended),
+            CopyEnd::Failed(cause) => SpanEnd::Failed(cut(&cause.to_string())),
+            CopyEnd::Disagreed { said, counted } => {
+                SpanEnd::Failed(cut(&format!("says {said}, and {counted} counts")))
+            }
+        };
+        if let Some(duration) = duration {
+            return self.finish(key, duration, outcome, at, out);
+        }
+        if let Some(open) = self.open.remove(&key) {
+            let at = open.orphaned.unwrap_or(at);
+            out.push(open.close(Doing::Working, at, outcome));
         }
     }
 
@@ -284,7 +349,7 @@ impl Spans {
         out: &mut Vec<Shown>,
     ) {
         let why = failure.map_or(String::new(), |failure| cut(&failure.cause.to_string()));
-        let open = self.open.remove(&id);
+        let open = self.open.remove(&(id, 0));
         let scene = failure.map(|failure| failure.scene.worker.as_str());
         let row = match (&open, scene) {
             (Some(open), _) => Some(open.row),
@@ -330,6 +395,7 @@ impl Open {
             doing,
             item: self.item,
             attempt: self.attempt,
+            copy: self.copy,
             start: self.start,
             end: end.max(self.start),
             outcome,
@@ -340,6 +406,15 @@ impl Open {
     fn break_off(self, at: Duration) -> Shown {
         let end = self.orphaned.unwrap_or(at);
         self.close(Doing::Working, end, SpanEnd::BrokenOff)
+    }
+}
+
+/// Returns the reason in words.
+pub(crate) fn words_of(spare: Spare) -> &'static str {
+    match spare {
+        Spare::Agreed => "agreed with the copy that counts",
+        Spare::Ended => "ended, because it was not needed any more",
+        Spare::Void => "done, and no copy counts",
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Event, EventKind, last_cause};
-use dishrack_core::ledger::{Counts, Exit, Failure};
+use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
 
 /// A line, and the stream it goes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,6 +91,23 @@ impl Style {
                 restarts,
                 elapsed,
             } => Line::Err(summary(items, counts, *restarts, *elapsed)),
+            EventKind::CopyEnded {
+                item,
+                worker,
+                pid,
+                end,
+                ..
+            } => match &**end {
+                CopyEnd::Disagreed { said, counted } => {
+                    Line::Err(disagreed(item, (worker, *pid), said, counted))
+                }
+                // The end of the item says it.
+                CopyEnd::Counted
+                | CopyEnd::Agreed
+                | CopyEnd::Failed(_)
+                | CopyEnd::Cancelled
+                | CopyEnd::Void => return None,
+            },
             // The lines of items say it, or the error with which the run ends.
             EventKind::Started { .. }
             | EventKind::WorkerStarted { .. }
@@ -118,6 +135,11 @@ fn retried(item: &str, failure: &Failure, again: &str) -> String {
     let (item, cause) = (printable(item), failure.cause.to_string());
     let (attempt, cause) = (failure.attempt, printable(&cause));
     format!("{item}: attempt {attempt} failed ({cause}); it will be {again}")
+}
+
+fn disagreed(item: &str, (worker, pid): (&str, u32), said: &str, counted: &str) -> String {
+    let [item, said, counted] = [item, said, counted].map(printable);
+    format!("{item}: {worker} (pid {pid}) says {said}, and others agree on {counted}")
 }
 
 fn given_up(item: &str, history: &[Failure]) -> String {
@@ -220,6 +242,7 @@ mod tests {
             worker: "dryer-1".into(),
             pid: 7280,
             attempt: 1,
+            copy: None,
         };
         let event = Event { at, kind };
         static WORDS: Words = Words {

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::spans::{Doing, Labels, Mark, MarkKind, Shown, Span, SpanEnd, Spans};
+use super::spans::{Doing, Labels, Mark, MarkKind, Shown, Span, SpanEnd, Spans, words_of};
 use super::{Event, EventKind, micros};
 
 /// The fold. Its values may be written as they come, but are not in the order of time.
@@ -94,8 +94,12 @@ impl Trace {
         if span.doing == Doing::Working {
             args["attempt"] = span.attempt.into();
         }
+        if let Some(copy) = span.copy {
+            args["copy"] = copy.into();
+        }
         match span.outcome {
             SpanEnd::Done => args["outcome"] = "done".into(),
+            SpanEnd::Spare(spare) => args["outcome"] = words_of(spare).into(),
             SpanEnd::BrokenOff => args["outcome"] = "broken off".into(),
             SpanEnd::Failed(cause) => {
                 args["outcome"] = "failed".into();

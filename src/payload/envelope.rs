@@ -2,7 +2,7 @@
 //! envelopes and a store keeps them; neither looks inside.
 
 use dishrack_core::book::{Print, Stored};
-use dishrack_core::ledger::Weight;
+use dishrack_core::ledger::{Copies, Weight};
 
 use super::{INLINE_BYTES_MAX, Payload};
 
@@ -29,12 +29,14 @@ pub(crate) struct Envelope {
     label: Option<Box<Label>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Label {
     reply: Option<ReplyTo>,
     print: Option<Print>,
     /// True if its result must be told to the stream that it came from.
     is_sent: bool,
+    /// The copies that it is to have, if it chooses for itself.
+    copies: Option<Copies>,
 }
 
 impl Envelope {
@@ -42,39 +44,63 @@ impl Envelope {
         Envelope { body, label: None }
     }
 
-    /// Makes an envelope whose outcome goes to a mailbox.
-    pub(crate) fn with_reply(body: Payload, reply: ReplyTo) -> Self {
-        let label = Label {
-            reply: Some(reply),
-            print: None,
-            is_sent: false,
-        };
+    fn labelled(body: Payload, label: Label) -> Self {
         let label = Some(Box::new(label));
         Envelope { body, label }
     }
 
+    /// Makes an envelope whose outcome goes to a mailbox.
+    pub(crate) fn with_reply(body: Payload, reply: ReplyTo) -> Self {
+        let reply = Some(reply);
+        Self::labelled(
+            body,
+            Label {
+                reply,
+                ..Label::default()
+            },
+        )
+    }
+
     /// Makes an envelope for an item of a stream, to which its result may have to be told.
     pub(crate) fn of_stream(body: Payload, is_sent: bool) -> Self {
-        let label = is_sent.then(|| {
-            Box::new(Label {
-                reply: None,
-                print: None,
+        if !is_sent {
+            return Self::of(body);
+        }
+        Self::labelled(
+            body,
+            Label {
                 is_sent,
-            })
-        });
-        Envelope { body, label }
+                ..Label::default()
+            },
+        )
     }
 
     /// Makes an envelope with the print of its key, which the journal keeps, if there is one.
     pub(crate) fn with_print(body: Payload, print: Option<Print>) -> Self {
-        let label = print.map(|_| {
-            Box::new(Label {
-                reply: None,
+        if print.is_none() {
+            return Self::of(body);
+        }
+        Self::labelled(
+            body,
+            Label {
                 print,
-                is_sent: false,
-            })
-        });
-        Envelope { body, label }
+                ..Label::default()
+            },
+        )
+    }
+
+    /// Makes an envelope for an item that chooses its copies itself, if it does.
+    pub(crate) fn with_copies(body: Payload, copies: Option<Copies>) -> Self {
+        if copies.is_none() {
+            return Self::of(body);
+        }
+        Self::labelled(
+            body,
+            Label {
+                copies,
+                ..Label::default()
+            },
+        )
     }
 
     pub(crate) fn is_sent(&self) -> bool {
@@ -104,5 +130,9 @@ impl Weight for Envelope {
             Payload::Empty => 0,
             Payload::Heap(_) | Payload::Shared(_) => SHARED_WEIGHT,
         }
+    }
+
+    fn copies(&self) -> Option<Copies> {
+        self.label.as_ref()?.copies
     }
 }

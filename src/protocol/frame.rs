@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 6;
+pub(crate) const PROTOCOL: u32 = 7;
 
 /// The message over ipc-channel that says: look into the ring pair.
 #[derive(Debug, Serialize, Deserialize)]
@@ -164,6 +164,7 @@ pub(crate) enum Down<'a> {
         ordinal: u64,
         id: ItemId,
         attempt: u32,
+        copy: u16,
         is_awaited: bool,
         segment: u32,
         start: usize,
@@ -273,6 +274,8 @@ pub(crate) struct Header {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
+    /// The number of this copy of the attempt, as far as it can be told.
+    pub(crate) copy: u16,
     /// True if its end must be told by a record of its own, with the result.
     pub(crate) is_awaited: bool,
 }
@@ -288,6 +291,7 @@ impl Header {
         let (header, body) = space.split_at_mut(HEADER_BYTES);
         header[0] = DELIVERY;
         header[1] = u8::from(self.is_awaited);
+        header[2..4].copy_from_slice(&self.copy.to_ne_bytes());
         header[4..8].copy_from_slice(&self.attempt.to_ne_bytes());
         header[8..16].copy_from_slice(&self.ordinal.to_ne_bytes());
         header[16..24].copy_from_slice(&self.id.0.to_ne_bytes());
@@ -298,9 +302,10 @@ impl Header {
     /// Reads a header, and returns it with the payload's offset; `None` for another record.
     pub(crate) fn decode(record: &[u8]) -> Option<(Self, usize)> {
         let header = record.first_chunk::<HEADER_BYTES>()?;
-        let [DELIVERY, is_awaited, _, _, rest @ ..] = header else {
+        let [DELIVERY, is_awaited, copy @ ..] = header else {
             return None;
         };
+        let (copy, rest) = copy.split_first_chunk()?;
         let (attempt, rest) = rest.split_first_chunk()?;
         let (ordinal, rest) = rest.split_first_chunk()?;
         let (id, _) = rest.split_first_chunk()?;
@@ -308,6 +313,7 @@ impl Header {
             ordinal: u64::from_ne_bytes(*ordinal),
             id: ItemId(u64::from_ne_bytes(*id)),
             attempt: u32::from_ne_bytes(*attempt),
+            copy: u16::from_ne_bytes(*copy),
             is_awaited: *is_awaited != 0,
         };
         Some((header, HEADER_BYTES))
@@ -351,6 +357,7 @@ mod tests {
             ordinal: u64::MAX,
             id: ItemId(u64::MAX),
             attempt: u32::MAX,
+            copy: u16::MAX,
             is_awaited: true,
             segment: u32::MAX,
             start: usize::MAX,
@@ -432,6 +439,7 @@ mod tests {
             ordinal: 7,
             id: ItemId(70),
             attempt: 3,
+            copy: 2,
             is_awaited: true,
         };
         let mut record = vec![0; Header::record_bytes(b"item-1")];

@@ -1,5 +1,6 @@
 //! The description of a supervisor: the kind of its workers, its rules, and the work.
 
+mod copies;
 mod start;
 
 use std::any::type_name;
@@ -10,11 +11,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::spawn::Launch;
-use crate::broker::NameItems;
+use crate::broker::{Comparison, NameItems};
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
 use crate::observe::Observer;
 use crate::sys::stderr::{self, Outlet};
+use dishrack_core::ledger::Copies;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
 
 /// The kind of the workers.
@@ -59,6 +61,8 @@ pub struct Builder {
     observer: Option<Arc<dyn Observer>>,
     name_items: Option<NameItems>,
     context: Option<Arc<[u8]>>,
+    copies: Option<Copies>,
+    comparison: Option<(&'static str, Arc<Comparison>)>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -88,6 +92,8 @@ impl Builder {
             observer: None,
             name_items: None,
             context: None,
+            copies: None,
+            comparison: None,
         }
     }
 

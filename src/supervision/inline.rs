@@ -57,7 +57,7 @@ impl InlinePool {
             drive: Box::new(drive),
             has_work: Box::new(move |_| !waiting.is_empty()),
         })?;
-        broker.with(Core::pool_began);
+        broker.with(|core| core.pool_began(1));
         let thread = std::thread::current();
         let attachment = Attachment {
             uplink: None,
@@ -112,6 +112,7 @@ impl InlinePool {
                     broker.with(|core| {
                         core.dispatcher.loop_waits(false);
                         core.pool_ended(why, true);
+                        core.workers_change(0, 1);
                     });
                 }
             }
@@ -125,7 +126,7 @@ impl InlinePool {
             has_work: Box::new(has_work),
         })?;
         broker.with(|core| {
-            core.pool_began();
+            core.pool_began(1);
             core.dispatcher.loop_waits(true);
         });
         Ok(InlinePool {
@@ -149,6 +150,7 @@ impl Pool for InlinePool {
                 core.dispatcher.loop_waits(false);
             }
             core.pool_ended("it was stopped", false);
+            core.workers_change(0, 1);
         });
     }
 

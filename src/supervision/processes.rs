@@ -31,7 +31,8 @@ impl ProcessPool {
         let roster = Roster::default();
         // Nothing is sent: the channel's end says that the thread is over.
         let (alive, over) = crossbeam_channel::bounded(0);
-        broker.with(crate::broker::Core::pool_began);
+        let workers = plan.workers;
+        broker.with(|core| core.pool_began(workers));
         let inbox = (sender.clone(), notes);
         let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, Arc::clone(&roster));
         let queue = Arc::clone(broker);
@@ -43,7 +44,10 @@ impl ProcessPool {
                 if let Err(panic) = run {
                     // Our bug: say so, rather than leave everybody waiting.
                     let why = format!("internal error: {}", message_of(&*panic));
-                    queue.with(|core| core.pool_ended(&why, true));
+                    queue.with(|core| {
+                        core.pool_ended(&why, true);
+                        core.workers_change(0, workers);
+                    });
                 }
                 drop(alive);
             });
@@ -55,7 +59,10 @@ impl ProcessPool {
                 roster,
             }),
             Err(error) => {
-                broker.with(|core| core.pool_ended("they could not be started", true));
+                broker.with(|core| {
+                    core.pool_ended("they could not be started", true);
+                    core.workers_change(0, workers);
+                });
                 Err(Kind::io("starting the supervising thread")(error))
             }
         }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::local::LocalWorker;
 use super::{Pool, WorkerInfo};
 use crate::broker::current;
-use crate::broker::{Attachment, Broker, Core};
+use crate::broker::{Attachment, Broker};
 use crate::error::Kind;
 use crate::handler::attempt::Wanted;
 use crate::handler::{copies, held};
@@ -49,7 +49,13 @@ pub(super) struct PoolState {
 impl PoolState {
     /// Notes that one worker ended for good; the last one ends the pool.
     pub(super) fn one_ended(&self, why: &str, is_spent: bool) {
-        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let (order, less) = (Ordering::AcqRel, |running: usize| running.checked_sub(1));
+        // None is left where they could not be started.
+        let Ok(running) = self.running.fetch_update(order, Ordering::Acquire, less) else {
+            return;
+        };
+        self.broker.with(|core| core.workers_change(0, 1));
+        if running == 1 {
             self.end(why, is_spent);
         }
     }
@@ -57,15 +63,23 @@ impl PoolState {
     /// Gives the deliveries of the workers' places back, because there will be no threads.
     pub(super) fn fail(&self) {
         self.end("they could not be started", true);
+        let running = self.running.swap(0, Ordering::AcqRel);
+        self.broker.with(|core| core.workers_change(0, running));
         for holder in self.holders.lock().iter() {
             self.broker.detach(*holder, Started::default(), None);
         }
     }
 
     fn end(&self, why: &str, is_spent: bool) {
-        if !self.is_ended.swap(true, Ordering::AcqRel) {
-            self.broker.with(|core| core.pool_ended(why, is_spent));
-        }
+        self.broker.with(|core| {
+            if self.is_ended.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            core.pool_ended(why, is_spent);
+            if self.is_stopping.load(Ordering::Acquire) {
+                core.stop_is_over();
+            }
+        });
     }
 }
 
@@ -95,7 +109,7 @@ pub(super) fn begin(
         is_stopping: Arc::default(),
     });
     copies::mark();
-    broker.with(Core::pool_began);
+    broker.with(|core| core.pool_began(plan.names.len()));
     let pool = ThreadPool {
         shared: Arc::clone(&shared),
         stop: Mutex::new(Some(stop)),
@@ -191,8 +205,13 @@ impl ThreadPool {
             return;
         }
         // Loops that sleep in a get wake, and are told that the queue is closed.
-        self.shared.is_stopping.store(true, Ordering::Release);
-        self.shared.broker.with(Core::wake_all);
+        self.shared.broker.with(|core| {
+            let was_stopping = self.shared.is_stopping.swap(true, Ordering::AcqRel);
+            if !was_stopping && !self.shared.is_ended.load(Ordering::Acquire) {
+                core.stop_begins();
+            }
+            core.wake_all();
+        });
         let holders = self.shared.holders.lock();
         for holder in holders.iter() {
             self.shared.broker.ask_to_stop(*holder);

@@ -99,6 +99,8 @@ pub(super) struct Watch {
     fork_server_lingers_until: Option<Duration>,
     /// Lives that were ordered from a fork server and are taken for never born.
     unborn: HashSet<Life>,
+    /// The slots that the queue knows to be over for good.
+    told_over: usize,
 }
 
 impl Watch {
@@ -144,6 +146,7 @@ impl Watch {
             fork_server_restarts: Window::default(),
             fork_server_lingers_until: None,
             unborn: HashSet::new(),
+            told_over: 0,
         }
     }
 
@@ -196,10 +199,24 @@ impl Watch {
                 }
             }
             self.make_round();
+            self.tell_over();
             self.give_up_lingering_fork_server();
             self.reap_orphans();
         }
         self.end();
+    }
+
+    /// Tells the queue how many workers will not be started again: an item that waits for one more
+    /// may wait in vain.
+    fn tell_over(&mut self) {
+        let slots = self.slots.iter();
+        let over = slots
+            .filter(|slot| slot.child.phase() == Phase::Over)
+            .count();
+        let went = over - std::mem::replace(&mut self.told_over, over);
+        if went > 0 {
+            self.broker.with(|core| core.workers_change(0, went));
+        }
     }
 
     fn are_all_over(&self) -> bool {
@@ -220,6 +237,7 @@ impl Watch {
 
     fn end(mut self) {
         self.is_over = true;
+        self.tell_over();
         if self.fork_server.is_alive() {
             self.reaper.kill(FORK_SERVER);
             while self.fork_server.is_alive() {

@@ -8,7 +8,7 @@ use dishrack_core::ledger::ItemId;
 
 thread_local! {
     static CURRENT: RefCell<Option<(Arc<Session>, &'static str)>> = const { RefCell::new(None) };
-    static DELIVERY: Cell<Option<(ItemId, u32)>> = const { Cell::new(None) };
+    static DELIVERY: Cell<Option<(ItemId, u32, u16)>> = const { Cell::new(None) };
 }
 
 /// Sets the session that this thread works in from now on, and the type of its items.
@@ -35,13 +35,14 @@ pub(crate) fn worker_name() -> Option<String> {
     })
 }
 
-/// Notes that this thread's handler begins this attempt at this item.
-pub(super) fn begin(id: ItemId, attempt: u32) {
-    DELIVERY.with(|delivery| delivery.set(Some((id, attempt))));
+/// Notes that this thread's handler begins this copy of this attempt at this item.
+pub(super) fn begin(id: ItemId, attempt: u32, copy: u16) {
+    DELIVERY.with(|delivery| delivery.set(Some((id, attempt, copy))));
 }
 
-/// Returns the item and the attempt that this thread's handler works on in a worker process.
+/// Returns the item, the attempt and the copy that this thread's handler works on in a worker
+/// process.
 #[cfg(feature = "cli")]
-pub(crate) fn delivery() -> Option<(ItemId, u32)> {
+pub(crate) fn delivery() -> Option<(ItemId, u32, u16)> {
     DELIVERY.with(Cell::get)
 }

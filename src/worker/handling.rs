@@ -29,7 +29,7 @@ where
     let mut watch = StopWatch::default();
     while let Some(arrival) = session.next_arrival(&mut spare, &mut watch) {
         session.begin(&arrival, &mut watch);
-        current::begin(arrival.id, arrival.attempt);
+        current::begin(arrival.id, arrival.attempt, arrival.copy);
         fail::point("worker: started");
         let wanted = match arrival.is_awaited {
             true => Wanted::Elsewhere,

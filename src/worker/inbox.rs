@@ -21,6 +21,8 @@ pub(crate) struct Received {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
+    /// The number of this copy of the attempt; 1 for an item that a loop got.
+    pub(super) copy: u16,
     pub(super) is_awaited: bool,
     record: Vec<u8>,
     place: BodyPlace,
@@ -42,6 +44,7 @@ impl Received {
             ordinal: header.ordinal,
             id: header.id,
             attempt: header.attempt,
+            copy: header.copy,
             is_awaited: header.is_awaited,
             record,
             place,
@@ -156,6 +159,7 @@ impl Inbox {
                 ordinal,
                 id,
                 attempt,
+                copy,
                 is_awaited,
                 segment,
                 start,
@@ -169,6 +173,7 @@ impl Inbox {
                     ordinal,
                     id,
                     attempt,
+                    copy,
                     is_awaited,
                 };
                 Incoming::Delivery(Received::new(header, Vec::new(), BodyPlace::Shared(view)))
@@ -233,6 +238,7 @@ impl Inbox {
             ordinal,
             id,
             attempt,
+            copy: 1,
             is_awaited: true,
             place: self.place(record, body)?,
             record: record.to_vec(),

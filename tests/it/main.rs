@@ -14,6 +14,7 @@ mod advice;
 mod cli;
 mod commands;
 mod cookbook;
+mod copies;
 mod cpython;
 mod journal;
 mod limits;
@@ -32,6 +33,7 @@ fn main() {
         cli::trials(),
         commands::trials(),
         conformance::trials(),
+        copies::trials(),
         cookbook::trials(),
         cookbook::recipes(),
         journal::trials(),

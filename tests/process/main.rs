@@ -9,6 +9,7 @@ mod trials;
 mod adopted;
 mod boot;
 mod commands;
+mod copies;
 mod cpython;
 mod endurance;
 mod fork_server;
@@ -53,6 +54,7 @@ fn main() {
         adopted::trials(),
         boot::trials(),
         commands::trials(),
+        copies::trials(),
         cpython::trials(),
         endurance::trials(),
         fork_server::trials(),

@@ -286,6 +286,7 @@ pub(crate) fn serve() {
         roles.worker(put_for_ever);
         roles.worker(wait_in_join);
         roles.worker(wait_in_get);
+        crate::copies::register(roles);
         #[cfg(feature = "failpoints")]
         crate::kill_points::register(roles);
         cpython::roles::serve(roles);

@@ -247,6 +247,7 @@ mod tests {
                 worker: format!("w-{n}").into(),
                 pid: n,
                 attempt: 1,
+                copy: None,
             };
             let at = secs(8);
             progress.see(&Event { at, kind });

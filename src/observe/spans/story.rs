@@ -55,6 +55,7 @@ pub(crate) fn began(at_ms: u64, id: u64, worker: &str, pid: u32, attempt: u32) -
         worker: worker.into(),
         pid,
         attempt,
+        copy: None,
     };
     event(at_ms, what)
 }

@@ -138,6 +138,11 @@ impl<'a> Chart<'a> {
         self.rows.iter().any(|row| row.bars().iter().any(is_broken))
     }
 
+    pub(super) fn has_spare_bars(&self) -> bool {
+        let is_spare = |span: &Span| matches!(span.outcome, SpanEnd::Spare(_));
+        self.rows.iter().any(|row| row.bars().iter().any(is_spare))
+    }
+
     pub(super) fn has_hills(&self) -> bool {
         self.rows.iter().any(|row| row.is_crowded())
     }
@@ -232,6 +237,7 @@ impl<'a> Chart<'a> {
             SpanEnd::Done => format!("{doing} e"),
             SpanEnd::Failed(_) => "f".to_owned(),
             SpanEnd::BrokenOff => format!("{doing} b"),
+            SpanEnd::Spare(_) => format!("{doing} c"),
         };
         let round = if width > 6.0 && self.form.bar > 10.0 {
             " rx=\"2\""

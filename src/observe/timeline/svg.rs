@@ -25,7 +25,7 @@ const TICK: Type = Type::of(11.0, GREY).anchored("middle");
 const COLUMN: Type = Type::of(11.0, GREY).anchored("end");
 
 /// Colours that differ also for the colour-blind; failed work is hatched, broken-off work is
-/// dashed, and marks differ in their shapes.
+/// dashed, a copy that does not count is pale, and marks differ in their shapes.
 const DEFINITIONS: &str = "\
 <pattern id=\"hatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
 patternTransform=\"rotate(45)\">
@@ -38,6 +38,7 @@ patternTransform=\"rotate(45)\">
 .e{stroke:#ffffff;stroke-width:0.7}
 .f{fill:url(#hatch);stroke:#7b2d62;stroke-width:1}
 .b{stroke:#56626e;stroke-width:1;stroke-dasharray:4 3;fill-opacity:0.35}
+.c{stroke:#56626e;stroke-width:1;fill-opacity:0.35}
 .l{fill:#eef1f4}
 .g{stroke:#d5dbe1;stroke-width:1}
 .a{stroke:#56626e;stroke-width:1}
@@ -195,6 +196,9 @@ fn keys(charts: &[Chart<'_>]) -> Vec<(Key, String)> {
     }
     if charts.iter().any(Chart::has_broken_bars) {
         keys.push((Key::Bar("w b"), "broken off".into()));
+    }
+    if charts.iter().any(Chart::has_spare_bars) {
+        keys.push((Key::Bar("w c"), "copy that was not needed".into()));
     }
     if charts.iter().any(Chart::has_hills) {
         keys.push((Key::Density, "how busy".into()));

@@ -2,7 +2,7 @@
 
 use super::axis::in_words;
 use super::row::Notch;
-use crate::observe::spans::{Doing, Labels, MarkKind, Span, SpanEnd};
+use crate::observe::spans::{Doing, Labels, MarkKind, Span, SpanEnd, words_of};
 
 /// Returns the lines on a span: the worker, the work and the time.
 pub(super) fn of_span(span: &Span, row: &str, labels: &Labels) -> Vec<String> {
@@ -13,6 +13,7 @@ pub(super) fn of_span(span: &Span, row: &str, labels: &Labels) -> Vec<String> {
     let Span {
         item,
         attempt,
+        copy,
         pid,
         start,
         end,
@@ -22,15 +23,18 @@ pub(super) fn of_span(span: &Span, row: &str, labels: &Labels) -> Vec<String> {
         0 | 1 => String::new(),
         attempt => format!(", attempt {attempt}"),
     };
+    let copied = copy.map_or_else(String::new, |copy| format!(", copy {copy}"));
     let took = in_words(end.saturating_sub(*start));
     let (start, end) = (in_words(*start), in_words(*end));
     let mut lines = vec![
-        format!("{doing} {item}{attempt}"),
+        format!("{doing} {item}{attempt}{copied}"),
         format!("{row}, pid {pid}"),
         format!("{start} to {end}, {took}"),
     ];
     match &span.outcome {
+        SpanEnd::Done if copy.is_some() => lines.push("this copy counts".into()),
         SpanEnd::Done => {}
+        SpanEnd::Spare(spare) => lines.push(words_of(*spare).into()),
         SpanEnd::Failed(cause) => lines.push(format!("failed: {cause}")),
         SpanEnd::BrokenOff => lines.push("broken off".into()),
     }

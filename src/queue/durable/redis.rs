@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::JoinableQueue;
-use crate::error::Error;
+use crate::broker::NONE_ON_A_STREAM;
+use crate::error::{Error, Kind};
 use crate::store::redis::{RedisOptions, RedisStore};
 use dishrack_core::ledger::Options;
 use dishrack_core::stream::entry::Plain;
@@ -38,6 +39,12 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Ok::<(), dishrack::Error>(())
     /// ```
     pub fn on_redis(place: &RedisOptions, options: Options) -> Result<Self, Error> {
+        if options.copies.is_some() {
+            return Err(Error(Kind::Invalid {
+                option: "copies",
+                why: NONE_ON_A_STREAM.into(),
+            }));
+        }
         let layout = Box::new(Plain(type_name::<T>()));
         let stream = RedisStore::open(place, layout, options.capacity).map_err(Error)?;
         Self::over_stream(Arc::new(stream), options)

@@ -46,6 +46,7 @@ impl Builder {
     {
         let broker = Arc::clone(queue.broker()?);
         self.check_bounds()?;
+        self.check_copies(&broker, Some(type_name::<R>()))?;
         let credit = self.credit(&broker);
         let run = move |body: &[u8], wanted| attempt(&handler, body, wanted);
         let pool: Box<dyn Pool> = match self.how {
@@ -88,6 +89,7 @@ impl Builder {
     {
         let broker = Arc::clone(queue.broker()?);
         self.check_bounds()?;
+        self.check_copies(&broker, None)?;
         let handle = queue.clone();
         let pool: Box<dyn Pool> = match self.how {
             How::Processes(workers) => {
@@ -137,6 +139,7 @@ impl Builder {
         };
         self.check_bounds()?;
         let broker = Arc::clone(queue.broker()?);
+        self.check_copies(&broker, Some(type_name::<R>()))?;
         let credit = self.credit(&broker);
         let plan = self.threads_of(workers, &broker)?;
         let pool = crate::supervision::tasks::TaskPool::of_handlers(
@@ -176,6 +179,7 @@ impl Builder {
             }));
         }
         let broker = Arc::clone(queue.broker()?);
+        self.check_copies(&broker, None)?;
         let plan = self.threads_of(workers, &broker)?;
         let handle = queue.clone();
         let run = move || worker(handle.clone());
@@ -308,6 +312,7 @@ impl Builder {
         if let Some(name_items) = &self.name_items {
             broker.with(|core| core.set_name_items(Arc::clone(name_items)));
         }
+        self.choose_copies(broker);
         let (mode, workers) = self.how.describe();
         let started = EventKind::Started {
             pid: std::process::id(),

@@ -139,6 +139,19 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.copies.is_used
     }
 
+    /// Sets the copies of each item that does not choose for itself, for those that are handed out
+    /// from now on.
+    pub fn handle_policy(&mut self, copies: Option<Copies>) {
+        self.options.copies = copies;
+        self.copies.is_used |= copies.is_some();
+    }
+
+    /// Returns the copies of each item that does not choose for itself.
+    #[must_use]
+    pub fn policy(&self) -> Option<Copies> {
+        self.options.copies
+    }
+
     /// Notes how many workers there may be at once: those that work, and those that are about to
     /// start. A worker that is being replaced counts once.
     pub fn handle_workers(&mut self, workers: usize, now: Duration) {
@@ -319,7 +332,13 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 self.revoked.insert(handed.token, lease);
             }
             self.copies.stopped.push_back(handed);
-            self.report_copy(&group.entry, handed, CopyEnd::Cancelled);
+            self.outbox.report(Report::Copy(CopyReport {
+                handed,
+                payload: group.entry.payload.clone(),
+                end: CopyEnd::Cancelled,
+                scene: Scene::default(),
+                service: None,
+            }));
         }
         Some(group)
     }
@@ -349,16 +368,17 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     fn report_copies(&mut self, group: &Group<P, R>, end: impl Fn(&Ended<R>) -> CopyEnd) {
         for one in &group.ended {
-            self.report_copy(&group.entry, one.handed, end(one));
+            self.outbox.report(Report::Copy(CopyReport {
+                handed: one.handed,
+                payload: group.entry.payload.clone(),
+                end: end(one),
+                scene: one.scene.clone(),
+                service: match one.verdict {
+                    Verdict::Done { service, .. } => Some(service),
+                    Verdict::Failed { .. } => None,
+                },
+            }));
         }
-    }
-
-    fn report_copy(&mut self, entry: &Entry<P>, handed: Handed, end: CopyEnd) {
-        self.outbox.report(Report::Copy(CopyReport {
-            handed,
-            payload: entry.payload.clone(),
-            end,
-        }));
     }
 
     /// Takes an item with copies from its holders; what copies said is void.

@@ -39,6 +39,16 @@ pub struct Handed {
     pub attempt: u32,
     /// The number of this copy among those of the attempt: 1 for the first, and where there is one.
     pub copy: u32,
+    /// The greatest number of copies of the attempt.
+    pub of: u32,
+}
+
+impl Handed {
+    /// Returns `true` if other holders may have the same item at the same time.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.of > 1
+    }
 }
 
 /// The deliveries that a holder had started when it left.

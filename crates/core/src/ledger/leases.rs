@@ -38,6 +38,7 @@ impl Token {
                 .copy
                 .map_or_else(|| lease.entry.attempt(), |copy| copy.attempt),
             copy: lease.copy.map_or(1, |copy| copy.number),
+            of: lease.copy.map_or(1, |copy| copy.of),
         }
     }
 }

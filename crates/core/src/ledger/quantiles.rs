@@ -4,7 +4,7 @@
 //! HdrHistogram (<https://hdrhistogram.github.io/HdrHistogram/>), so a quantile is at most a
 //! sixteenth too long, and never too short. There is no library of it for code without `std`.
 
-use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// The bits of a duration that are told apart below its leading one.
@@ -14,24 +14,17 @@ const PARTS: usize = 1 << BITS;
 const POWERS: usize = 40;
 const PLACES: usize = POWERS * PARTS;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Quantiles {
-    counts: Box<[u64; PLACES]>,
+    /// Empty until a duration comes.
+    counts: Vec<u64>,
     total: u64,
-}
-
-impl Default for Quantiles {
-    fn default() -> Self {
-        Quantiles {
-            counts: Box::new([0; PLACES]),
-            total: 0,
-        }
-    }
 }
 
 impl Quantiles {
     pub(super) fn observe(&mut self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.counts.resize(PLACES, 0);
         if let Some(count) = self.counts.get_mut(place_of(micros)) {
             *count += 1;
             self.total += 1;

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Cause, Failure, Handed, ItemId};
+use super::{Cause, Failure, Handed, ItemId, Scene};
 
 /// An item given up on, with its whole history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,10 @@ pub struct CopyReport<P> {
     pub payload: P,
     /// Its end.
     pub end: CopyEnd,
+    /// The place and the time, as far as they were told; of a copy that runs they are not.
+    pub scene: Scene,
+    /// The time that it took; `None` if it is not done.
+    pub service: Option<Duration>,
 }
 
 /// What a copy came to.

@@ -111,9 +111,13 @@ impl Plan {
         plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
         plan.options.copies = match plan.steps % 32 {
             3 => Some(Copies::first(2)),
-            11 => Some(Copies::first(2).hedge(Hedge::After(ms(20)))),
+            11 => Some(Copies::first(2).hedge_after(Hedge::After(ms(20)))),
             19 => Some(Copies::agree(2, 3)),
-            27 => Some(Copies::agree(2, 3).hedge(Hedge::quantile(0.5)).pressing()),
+            27 => Some(
+                Copies::agree(2, 3)
+                    .hedge_after(Hedge::quantile(0.5))
+                    .pressing(),
+            ),
             _ => None,
         };
         if plan.options.copies.is_some() {

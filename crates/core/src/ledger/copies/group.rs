@@ -12,6 +12,8 @@ use crate::ledger::{Blame, Cause, CopySaid, Handed, HolderId, Scene, Token};
 #[derive(Debug, Clone, Copy)]
 pub(in crate::ledger) struct CopyMark {
     pub(in crate::ledger) number: u32,
+    /// The greatest number of copies.
+    pub(in crate::ledger) of: u32,
     pub(in crate::ledger) attempt: u32,
 }
 
@@ -114,6 +116,7 @@ impl<P, R> Group<P, R> {
         let free = (1..).find(|number| !taken.contains(number));
         CopyMark {
             number: free.unwrap_or(u32::MAX),
+            of: self.policy.count(),
             attempt: self.entry.attempt(),
         }
     }
@@ -138,10 +141,15 @@ impl<P, R> Group<P, R> {
 }
 
 impl<P, R: Ballot> Group<P, R> {
-    /// Returns the number of copies that agree with this one, itself included; 0 if it failed.
+    /// Returns the number of copies that agree with this one, itself included, whatever a
+    /// comparison says of that; 0 if it failed.
     fn votes(&self, one: &Ended<R>) -> usize {
-        let agreeing = self.ended.iter().filter(|other| one.agrees(other));
-        agreeing.count()
+        if matches!(one.verdict, Verdict::Failed { .. }) {
+            return 0;
+        }
+        let others = self.ended.iter();
+        let others = others.filter(|other| other.handed.token != one.handed.token);
+        1 + others.filter(|other| one.agrees(other)).count()
     }
 
     /// Decides what follows, if this many workers may still begin a copy.

@@ -42,8 +42,8 @@ impl Ballot for u64 {
 ///
 /// let both = Copies::first(2);
 /// let vote = Copies::agree(2, 3);
-/// let backup = Copies::first(2).hedge(Hedge::After(Duration::from_secs(2)));
-/// let slowest = Copies::first(2).hedge(Hedge::quantile(0.95));
+/// let backup = Copies::first(2).hedge_after(Duration::from_secs(2));
+/// let slowest = Copies::first(2).hedge_after(Hedge::quantile(0.95));
 /// assert_eq!((both.count(), vote.needed(), backup.needed()), (2, 2, 1));
 /// assert_eq!(slowest.count(), 2);
 /// ```
@@ -62,6 +62,12 @@ pub enum Hedge {
     After(Duration),
     /// As long as this many of a thousand items took that are done.
     Quantile(u16),
+}
+
+impl From<Duration> for Hedge {
+    fn from(delay: Duration) -> Self {
+        Hedge::After(delay)
+    }
 }
 
 impl Hedge {
@@ -102,8 +108,8 @@ impl Copies {
     /// Begins with no more copies than must agree, and makes the others when those take long or
     /// disagree; but not while other items wait.
     #[must_use]
-    pub fn hedge(mut self, hedge: Hedge) -> Self {
-        self.hedge = Some(hedge);
+    pub fn hedge_after(mut self, hedge: impl Into<Hedge>) -> Self {
+        self.hedge = Some(hedge.into());
         self
     }
 

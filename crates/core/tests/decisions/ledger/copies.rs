@@ -330,7 +330,7 @@ fn a_worker_that_is_given_up_ends_a_vote_that_waits_for_it() {
 }
 
 fn a_second_copy_is_made_when_the_first_takes_long() {
-    let policy = Copies::first(2).hedge(Hedge::After(ms(100)));
+    let policy = Copies::first(2).hedge_after(Hedge::After(ms(100)));
     let (mut ledger, _) = ledger(policy, 2, 1);
     ledger.handle_timeout(ms(1000));
     assert!(ledger.needs_time());
@@ -348,7 +348,7 @@ fn a_second_copy_is_made_when_the_first_takes_long() {
 }
 
 fn a_second_copy_is_made_when_the_first_takes_longer_than_most() {
-    let policy = Copies::first(2).hedge(Hedge::quantile(0.95));
+    let policy = Copies::first(2).hedge_after(Hedge::quantile(0.95));
     let (mut ledger, _) = ledger(policy, 2, 21);
     for _ in 0..20 {
         assert_eq!(ledger.poll_timeout(), None, "it is not known what is usual");
@@ -367,7 +367,7 @@ fn a_second_copy_is_made_when_the_first_takes_longer_than_most() {
 }
 
 fn no_backup_is_made_while_others_wait_unless_it_is_pressing() {
-    let hedged = Copies::first(2).hedge(Hedge::After(ms(100)));
+    let hedged = Copies::first(2).hedge_after(Hedge::After(ms(100)));
     for policy in [hedged, hedged.pressing()] {
         let (mut ledger, _) = ledger(policy, 2, 4);
         let first = deliver(&mut ledger);
@@ -381,7 +381,7 @@ fn no_backup_is_made_while_others_wait_unless_it_is_pressing() {
 }
 
 fn a_backup_that_comes_too_late_is_not_made() {
-    let policy = Copies::first(2).hedge(Hedge::After(ms(100)));
+    let policy = Copies::first(2).hedge_after(Hedge::After(ms(100)));
     let (mut ledger, _) = ledger(policy, 2, 1);
     let first = deliver(&mut ledger);
     fail(&mut ledger, first[0], ms(50));
