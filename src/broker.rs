@@ -24,10 +24,6 @@ mod requests;
 mod results;
 #[cfg(feature = "cli")]
 mod runs;
-#[cfg_attr(
-    not(feature = "redis"),
-    allow(dead_code, reason = "only a shared backend needs it")
-)]
 mod stream;
 mod timer;
 
@@ -62,7 +58,7 @@ use crate::store::{Storage, Store};
 pub(crate) use crate::sys::clock::Deadline;
 use dishrack_core::ledger::{
     Blame, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options, Outcome,
-    Recovered, Started, Token,
+    Recovered, Refusal, Started, Token,
 };
 
 /// The work done in the thread that puts or joins, where there are no workers.
@@ -107,10 +103,6 @@ impl Broker {
     }
 
     /// Makes a queue whose items outlive this process.
-    #[cfg_attr(
-        not(feature = "journal"),
-        allow(dead_code, reason = "only journals need it")
-    )]
     pub(crate) fn durable(
         options: Options,
         store: Arc<dyn Store>,
@@ -186,7 +178,7 @@ impl Broker {
         let mut query = None;
         loop {
             if current::is_to_end() {
-                return Err(Kind::Closed);
+                return Err(Refusal::Closed.into());
             }
             if let Some(job) = core.try_get() {
                 return Ok((core, job));
@@ -195,10 +187,11 @@ impl Broker {
                 return Err(end);
             }
             if is_over && core.was_searched_for(&mut query) {
-                return Err(match is_alone {
-                    true => Kind::Closed,
-                    false => Kind::Empty,
-                });
+                let refusal = match is_alone {
+                    true => Refusal::Closed,
+                    false => Refusal::Empty,
+                };
+                return Err(refusal.into());
             }
             let deadline = if is_over { Deadline::Forever } else { deadline };
             core.getter_waits(true);
@@ -224,7 +217,7 @@ impl Broker {
         let mut core = self.lock();
         core.forget_waker(waiting.take());
         let found = match current::is_to_end() {
-            true => Some(Err(Kind::Closed)),
+            true => Some(Err(Refusal::Closed.into())),
             false => core.try_get().map(Ok),
         };
         let found = match found {
@@ -264,7 +257,7 @@ impl Broker {
                     continue;
                 }
                 let unfinished = core.dispatcher.unfinished();
-                return Err(Kind::TimedOut { unfinished });
+                return Err(Refusal::TimedOut { unfinished }.into());
             }
             if self.has_inline_work(&core) {
                 continue;
@@ -316,7 +309,7 @@ impl Broker {
     /// Makes the error that the kept items cannot be read or changed just now, for this reason.
     pub(crate) fn inaccessible(&self, why: String) -> Kind {
         match self.lock().dispatcher.shared {
-            Some(_) => Kind::Shared(why),
+            Some(_) => Kind::of(Refusal::StreamFailed, why),
             None => Kind::JournalAccess(why),
         }
     }
@@ -473,24 +466,26 @@ impl Broker {
         look(&self.lock())
     }
 
-    /// Waits for outcomes of a `map`, and moves all that are there into an empty queue; `None` if
-    /// there are none left to wait for.
+    /// Waits for outcomes of a `map`, and moves all that are there into an empty queue.
+    ///
+    /// # Errors
+    /// No more outcomes will come.
     pub(crate) fn take_outcomes(
         &self,
         mailbox: MailboxKey,
         into: &mut VecDeque<(u64, ItemEnd)>,
-    ) -> Option<Result<(), String>> {
+    ) -> Result<(), Kind> {
         let (mut has_polled, mut recheck) = (false, Recheck::begin());
         loop {
             self.drive_inline();
             let mut core = self.lock_seeing();
-            let arrived = core.mailbox(mailbox)?;
+            let arrived = core.mailbox(mailbox).ok_or(Refusal::Closed)?;
             core.take_outcomes(mailbox, into);
             if !into.is_empty() {
-                return Some(Ok(()));
+                return Ok(());
             }
-            if let Some(why) = core.loss_of(mailbox) {
-                return Some(Err(why));
+            if let Some(kind) = core.loss_of(mailbox) {
+                return Err(kind);
             }
             if self.has_inline_work(&core) {
                 continue;
@@ -499,10 +494,7 @@ impl Broker {
                 drop(self.poll(core));
             } else {
                 has_polled = false;
-                let deadline = match self.limit_of_wait(&core, Deadline::Forever, &mut recheck) {
-                    Ok(deadline) => deadline,
-                    Err(kind) => return Some(Err(kind.to_string())),
-                };
+                let deadline = self.limit_of_wait(&core, Deadline::Forever, &mut recheck)?;
                 core.await_outcome(mailbox, true);
                 core = sleep(&arrived, core, deadline).0;
                 core.await_outcome(mailbox, false);

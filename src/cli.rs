@@ -12,6 +12,7 @@ mod dead;
 mod dead_letter_log;
 mod dishes;
 mod earlier;
+mod event_json;
 mod exit_codes;
 mod expected;
 mod goal;
@@ -53,7 +54,7 @@ use nix::sys::signal::Signal;
 
 use self::command_line::{Command, CommandLine};
 use self::exit_codes::{Failure, code};
-use self::screen::Stream;
+use self::screen::StandardStream;
 use crate::kitchen;
 use crate::observe::text::harmless;
 use crate::sys::{signals, title};
@@ -125,8 +126,8 @@ fn do_as_told(
 /// Prints clap's message. If even this fails, the exit code has to say it.
 fn print_usage(error: &clap::Error) {
     let (stream, is_terminal) = match error.use_stderr() {
-        true => (Stream::Err, io::stderr().is_terminal()),
-        false => (Stream::Out, io::stdout().is_terminal()),
+        true => (StandardStream::Err, io::stderr().is_terminal()),
+        false => (StandardStream::Out, io::stdout().is_terminal()),
     };
     let text = error.to_string();
     let _ = match harmless(&text) {

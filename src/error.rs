@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use dishrack_core::ledger::Refusal;
 
@@ -13,7 +14,7 @@ use dishrack_core::ledger::Refusal;
 ///
 /// `Debug` gives the same sentence as `Display`, because a program shows that if its `main` returns
 /// the error.
-#[derive(thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(#[from] pub(crate) Kind);
 
@@ -23,22 +24,19 @@ impl fmt::Debug for Error {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Kind {
-    #[error("the queue is full")]
-    Full,
-    #[error("the queue is empty")]
-    Empty,
-    #[error("the queue is closed")]
-    Closed,
-    #[error("the time given for join is over and {unfinished} items are unfinished")]
-    TimedOut { unfinished: u64 },
+    /// The queue has refused it.
+    #[error("{}", in_words(*refusal, why))]
+    Refused {
+        refusal: Refusal,
+        /// The reason of the failure that it reports, if it reports one.
+        why: String,
+    },
     #[error("task_done was called more often than this thread got items that were not cancelled")]
     TaskDoneTooOften,
     #[error("this delivery was settled before, or its item was handed to another worker")]
     Stale,
-    #[error("no workers left ({why}); {unfinished} items are unfinished")]
-    NoWorkersLeft { why: String, unfinished: u64 },
     #[error(
         "nobody ever worked on this queue, and nobody can: this program has no other thread that \
          could start a worker or get; {unfinished} items are unfinished; start a Supervisor before \
@@ -52,24 +50,12 @@ pub(crate) enum Kind {
     },
     #[error("an item was not put: {0}")]
     NoSharedMemory(NoSharedMemory),
-    #[error("the journal failed, so nothing more is accepted or told: {0}")]
-    Journal(String),
     #[error("{0}")]
-    Shared(String),
-    #[error("{0}")]
-    #[cfg_attr(
-        not(feature = "redis"),
-        allow(dead_code, reason = "only shared backends need it")
-    )]
     SharedUnusable(String),
-    #[error("an item of {bytes} bytes was not put: its queue's store takes {bytes_max} at most")]
-    TooLarge { bytes: usize, bytes_max: usize },
     #[error("{0}")]
     JournalAccess(String),
     #[error("the supervisor of this worker is gone")]
     SupervisorGone,
-    #[error("join would wait for ever: this worker holds an item of the queue it joins")]
-    JoinWaitsForItself,
     #[error(
         "dishrack::serve was not called: call it first thing in main, so that worker processes \
          can be started from this program"
@@ -97,57 +83,79 @@ pub(crate) enum Kind {
     #[error("worker processes need {what}: {why}")]
     Lacking { what: &'static str, why: String },
     #[error("journal {path}: {why}")]
-    #[cfg_attr(
-        not(feature = "journal"),
-        allow(dead_code, reason = "only journals need it")
-    )]
     JournalUnusable { path: String, why: String },
     #[error("{doing} failed: {source}")]
     Io {
         doing: &'static str,
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 }
 
 /// There is no shared memory for a payload; the words say what to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NoSharedMemory(pub(crate) String);
 
 impl Kind {
-    /// Makes the error for a refusal; `why` is the reason of the failure that the refusal reports.
-    pub(crate) fn of(refusal: Refusal, why: &str) -> Kind {
-        let why = || why.to_owned();
-        let usize_of = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-        match refusal {
-            Refusal::Full => Kind::Full,
-            Refusal::Empty => Kind::Empty,
-            Refusal::Closed => Kind::Closed,
-            Refusal::TimedOut { unfinished } => Kind::TimedOut { unfinished },
-            Refusal::NoWorkersLeft { unfinished } => Kind::NoWorkersLeft {
-                why: why(),
-                unfinished,
-            },
-            Refusal::WaitsForItself => Kind::JoinWaitsForItself,
-            Refusal::TooLarge { bytes, bytes_max } => Kind::TooLarge {
-                bytes: usize_of(bytes),
-                bytes_max: usize_of(bytes_max),
-            },
-            Refusal::JournalFailed => Kind::Journal(why()),
-            Refusal::StreamFailed | Refusal::NotTaken => Kind::Shared(why()),
+    /// Makes the error for a refusal; `why` is the reason of the failure that it reports.
+    pub(crate) fn of(refusal: Refusal, why: impl Into<String>) -> Kind {
+        let why = why.into();
+        Kind::Refused { refusal, why }
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Kind::Refused { refusal, .. } => Some(*refusal),
+            _ => None,
         }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.refusal() == Some(Refusal::Full)
     }
 
     /// Returns `true` if it is about one item alone, so the next one may still be put.
     pub(crate) fn is_of_one_item(&self) -> bool {
-        matches!(
-            self,
-            Kind::NotSerializable { .. } | Kind::NoSharedMemory(_) | Kind::TooLarge { .. }
-        )
+        matches!(self, Kind::NotSerializable { .. } | Kind::NoSharedMemory(_))
+            || matches!(self.refusal(), Some(Refusal::TooLarge { .. }))
     }
 
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Kind {
-        move |source| Kind::Io { doing, source }
+        move |source| Kind::Io {
+            doing,
+            source: Arc::new(source),
+        }
+    }
+}
+
+impl From<Refusal> for Kind {
+    /// Makes the error for a refusal that reports no failure.
+    fn from(refusal: Refusal) -> Kind {
+        Kind::of(refusal, "")
+    }
+}
+
+fn in_words(refusal: Refusal, why: &str) -> String {
+    match refusal {
+        Refusal::Full => "the queue is full".into(),
+        Refusal::Empty => "the queue is empty".into(),
+        Refusal::Closed => "the queue is closed".into(),
+        Refusal::TimedOut { unfinished } => {
+            format!("the time given for join is over and {unfinished} items are unfinished")
+        }
+        Refusal::NoWorkersLeft { unfinished } => {
+            format!("no workers left ({why}); {unfinished} items are unfinished")
+        }
+        Refusal::WaitsForItself => {
+            "join would wait for ever: this worker holds an item of the queue it joins".into()
+        }
+        Refusal::TooLarge { bytes, bytes_max } => format!(
+            "an item of {bytes} bytes was not put: its queue's store takes {bytes_max} at most"
+        ),
+        Refusal::JournalFailed => {
+            format!("the journal failed, so nothing more is accepted or told: {why}")
+        }
+        Refusal::StreamFailed | Refusal::NotTaken => why.to_owned(),
     }
 }
 
@@ -155,26 +163,26 @@ impl Error {
     /// Returns `true` if a put found no room, at once or in the time given.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self.0, Kind::Full)
+        self.0.is_full()
     }
 
     /// Returns `true` if a get found no item, at once or in the time given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        matches!(self.0, Kind::Empty)
+        self.0.refusal() == Some(Refusal::Empty)
     }
 
     /// Returns `true` if the queue was closed; or, in a worker's own loop, if its supervisor is
     /// stopping that worker.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(self.0, Kind::Closed)
+        self.0.refusal() == Some(Refusal::Closed)
     }
 
     /// Returns `true` if a join's time was over before every item was settled.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self.0, Kind::TimedOut { .. })
+        matches!(self.0.refusal(), Some(Refusal::TimedOut { .. }))
     }
 
     /// Returns `true` if `task_done` was called more often than items were got.
@@ -193,17 +201,16 @@ impl Error {
     /// were any and none can come.
     #[must_use]
     pub fn is_no_workers_left(&self) -> bool {
-        matches!(
-            self.0,
-            Kind::NoWorkersLeft { .. } | Kind::NeverServed { .. }
-        )
+        matches!(self.0, Kind::NeverServed { .. })
+            || matches!(self.0.refusal(), Some(Refusal::NoWorkersLeft { .. }))
     }
 
     /// Returns `true` if the item does not serialize, or is too large for the journal; it was not
     /// put.
     #[must_use]
     pub fn is_not_serializable(&self) -> bool {
-        matches!(self.0, Kind::NotSerializable { .. } | Kind::TooLarge { .. })
+        matches!(self.0, Kind::NotSerializable { .. })
+            || matches!(self.0.refusal(), Some(Refusal::TooLarge { .. }))
     }
 
     /// Returns `true` if there is no shared memory for a large item; it was not put. The message
@@ -219,15 +226,19 @@ impl Error {
     pub fn is_journal(&self) -> bool {
         matches!(
             self.0,
-            Kind::Journal(_) | Kind::JournalAccess(_) | Kind::JournalUnusable { .. }
-        )
+            Kind::JournalAccess(_) | Kind::JournalUnusable { .. }
+        ) || self.0.refusal() == Some(Refusal::JournalFailed)
     }
 
     /// Returns `true` if a queue that several supervisors share cannot be used, has failed, or does
     /// not take an item. The message says what became of its items.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self.0, Kind::Shared(_) | Kind::SharedUnusable(_))
+        matches!(self.0, Kind::SharedUnusable(_))
+            || matches!(
+                self.0.refusal(),
+                Some(Refusal::StreamFailed | Refusal::NotTaken)
+            )
     }
 
     /// Returns `true` if a worker process found that its supervisor is gone.
@@ -288,10 +299,10 @@ pub enum ItemError<T> {
         /// The item itself.
         item: T,
         /// The reason of the refusal.
-        why: String,
+        error: Error,
     },
-    /// It was accepted and waits on the queue, and all workers are gone, for this reason.
-    NoWorkersLeft(String),
+    /// It was accepted, and no result will come: all workers are gone, or its store has failed.
+    NoResult(Error),
     /// It is done, but the result's bytes do not decode.
     NotDecodable(String),
 }
@@ -307,10 +318,10 @@ impl<T> fmt::Display for ItemError<T> {
                     None => Ok(()),
                 }
             }
-            ItemError::NotAccepted { why, .. } => {
-                write!(f, "the item was not accepted: {why}")
+            ItemError::NotAccepted { error, .. } => {
+                write!(f, "the item was not accepted: {error}")
             }
-            ItemError::NoWorkersLeft(why) => write!(f, "no workers left: {why}"),
+            ItemError::NoResult(error) => write!(f, "no result will come: {error}"),
             ItemError::NotDecodable(why) => write!(f, "the result does not decode: {why}"),
         }
     }
@@ -336,7 +347,7 @@ mod tests {
         assert!(error.to_string().contains("call it first thing in main"));
         let error = ItemError::NotAccepted {
             item: "cup",
-            why: "the queue is closed".into(),
+            error: Kind::from(Refusal::Closed).into(),
         };
         assert_eq!(format!("{error:?}"), error.to_string());
     }

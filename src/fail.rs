@@ -7,111 +7,12 @@
 //! runs once for each until none is left. Another variable of the same form has the process stopped
 //! instead; it then writes its pid. Without the feature this does nothing.
 
-/// Passes a point of the program; the tests know what must hold before it and after it.
 #[cfg(not(feature = "failpoints"))]
-#[inline(always)]
-pub(crate) fn point(_name: &'static str) {}
-
-/// Returns `true` if a test wants this fault.
-#[cfg(not(feature = "failpoints"))]
-#[inline(always)]
-pub(crate) fn is_planted(_fault: &'static str) -> bool {
-    false
-}
-
-/// Sets the role of this process.
-#[cfg(not(feature = "failpoints"))]
-#[inline(always)]
-pub(crate) fn set_role(_worker: &str) {}
-
+mod off;
 #[cfg(feature = "failpoints")]
-pub(crate) use planted::{is_planted, point, set_role};
+mod on;
 
+#[cfg(not(feature = "failpoints"))]
+pub(crate) use off::{is_planted, point, set_role};
 #[cfg(feature = "failpoints")]
-mod planted {
-    use std::fs::OpenOptions;
-    use std::io::Write;
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use nix::sys::signal::{Signal, kill};
-    use nix::unistd::Pid;
-
-    /// The variable with role, point, number and file, separated by `|`.
-    const KILL: &str = "DISHRACK_KILL_POINT";
-
-    /// The variable of the same form that has a process stopped.
-    const STOP: &str = "DISHRACK_STOP_POINT";
-
-    /// The variable with the name of a fault.
-    const FAULT: &str = "DISHRACK_FAULT";
-
-    static ROLE: OnceLock<String> = OnceLock::new();
-    static PASSED: AtomicU64 = AtomicU64::new(0);
-
-    #[derive(Debug)]
-    struct FaultPlan {
-        role: String,
-        point: String,
-        number: u64,
-        file: String,
-        signal: Signal,
-    }
-
-    fn plan() -> Option<&'static FaultPlan> {
-        static PLAN: OnceLock<Option<FaultPlan>> = OnceLock::new();
-        let read = || {
-            let (text, signal) = match std::env::var(KILL) {
-                Ok(text) => (text, Signal::SIGKILL),
-                Err(_) => (std::env::var(STOP).ok()?, Signal::SIGSTOP),
-            };
-            let mut words = text.splitn(4, '|').map(str::to_owned);
-            Some(FaultPlan {
-                role: words.next()?,
-                point: words.next()?,
-                number: words.next()?.parse().ok()?,
-                file: words.next()?,
-                signal,
-            })
-        };
-        PLAN.get_or_init(read).as_ref()
-    }
-
-    pub(crate) fn set_role(worker: &str) {
-        let name = worker.rsplit_once('-').map_or(worker, |(name, _)| name);
-        // A process is one worker all its life.
-        let _ = ROLE.set(name.to_owned());
-    }
-
-    pub(crate) fn point(name: &'static str) {
-        let Some(plan) = plan() else {
-            return;
-        };
-        if plan.role != ROLE.get().map_or("supervisor", String::as_str) {
-            return;
-        }
-        let mut options = OpenOptions::new();
-        if plan.number == 0 {
-            let file = options.create(true).append(true).open(&plan.file);
-            let line = format!("{name}\n");
-            // The test notices that the line is missing.
-            let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
-            return;
-        }
-        if plan.point != name || PASSED.fetch_add(1, Ordering::SeqCst) + 1 != plan.number {
-            return;
-        }
-        let file = options.write(true).create_new(true).open(&plan.file);
-        if let Ok(mut file) = file {
-            let _ = file.write_all(std::process::id().to_string().as_bytes());
-            // To the process: a copy made by a bare clone does not know its thread's id.
-            let _ = kill(Pid::this(), plan.signal);
-        }
-    }
-
-    pub(crate) fn is_planted(fault: &'static str) -> bool {
-        static PLANTED: OnceLock<Option<String>> = OnceLock::new();
-        let planted = PLANTED.get_or_init(|| std::env::var(FAULT).ok());
-        planted.as_deref() == Some(fault)
-    }
-}
+pub(crate) use on::{is_planted, point, set_role};

@@ -34,12 +34,13 @@ use serde_bytes::{ByteBuf, Bytes};
 
 use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
-use command::{Surroundings, Words, while_at_work};
+use command::{CommandWords, Surroundings, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};
+use dishrack_core::pool::spec::slot_of;
 use output::Output;
 use persistent::Post;
 use shell::Script;
-use spool::{Spool, Stream};
+use spool::{OutputStream, Spool};
 use template::{Template, Values};
 
 /// An item of a run of commands. Its number is its id.
@@ -200,11 +201,6 @@ impl Attempt {
     }
 }
 
-/// Returns a worker's slot, which is the number at the end of its name.
-pub(crate) fn slot_of(worker: &str) -> Option<u64> {
-    worker.rsplit_once('-')?.1.parse().ok()
-}
-
 /// Returns the setup that this worker process was given.
 fn setup() -> Option<&'static Setup> {
     static SETUP: OnceLock<Option<Setup>> = OnceLock::new();
@@ -252,7 +248,7 @@ fn serve_item(
     item: &[u8],
 ) -> Result<(), Setback> {
     let arguments = setup.words(attempt.values(item)).map_err(setback::final_)?;
-    let words = Words {
+    let words = CommandWords {
         program: setup.program.as_deref(),
         words: server,
     };
@@ -264,8 +260,8 @@ fn serve_item(
     if !output.is_empty() {
         // The output of a failed request is a complaint.
         let stream = match exit.is_success() {
-            true => Stream::Stdout,
-            false => Stream::Stderr,
+            true => OutputStream::Stdout,
+            false => OutputStream::Stderr,
         };
         output::keep(&setup.spool, attempt, stream, output.as_bytes())?;
     }
@@ -277,7 +273,7 @@ fn serve_item(
 
 fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Setback> {
     let words = setup.words(attempt.values(item)).map_err(setback::final_)?;
-    let words = Words {
+    let words = CommandWords {
         program: setup.program.as_deref(),
         words: &words,
     };

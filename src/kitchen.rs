@@ -10,25 +10,22 @@ use crate::worker::{self, Roles};
 
 /// One dish on its way from the washer to a dryer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dish {
+pub(crate) struct Dish {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The time that drying takes.
-    pub dry: Duration,
+    pub(crate) dry: Duration,
     /// Extra bytes that make the dish heavy.
-    pub padding: ByteBuf,
+    pub(crate) padding: ByteBuf,
 }
 
 /// Serves the kitchen's dryers.
-pub fn serve(roles: &mut Roles) {
+pub(crate) fn serve(roles: &mut Roles) {
     roles.handler(dry);
 }
 
 /// Dries a dish, by waiting.
-///
-/// # Errors
-/// Never: a dish always dries.
-pub fn dry(dish: Dish) -> Result<(), Infallible> {
+pub(crate) fn dry(dish: Dish) -> Result<(), Infallible> {
     worker::describe(format_args!("drying {}", dish.name));
     if !dish.dry.is_zero() {
         std::thread::sleep(dish.dry);
@@ -37,10 +34,7 @@ pub fn dry(dish: Dish) -> Result<(), Infallible> {
 }
 
 /// Dries a dish in an async task.
-///
-/// # Errors
-/// Never: a dish always dries.
-pub async fn dry_async(dish: Dish) -> Result<(), Infallible> {
+pub(crate) async fn dry_async(dish: Dish) -> Result<(), Infallible> {
     if !dish.dry.is_zero() {
         tokio::time::sleep(dish.dry).await;
     }

@@ -37,6 +37,14 @@
 //! # Ok::<(), dishrack::Error>(())
 //! ```
 
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(
+        dead_code,
+        reason = "some of it only some features need; a build with all of them is checked"
+    )
+)]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("dishrack needs Linux: pidfds, parent death signals and seqpacket sockets");
 
@@ -51,11 +59,8 @@ mod fail;
 mod handler;
 #[cfg(feature = "cli")]
 mod jobs;
-// It is for a test that makes a journal as the command line does, because a journal knows its
-// items' type by name.
 #[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod kitchen;
+mod kitchen;
 mod link;
 pub mod observe;
 mod payload;

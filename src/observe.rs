@@ -3,7 +3,7 @@
 //! An observer gets every event in the order in which it became known. Each display of a run (text,
 //! JSON, a status line) is a fold over these events in a file of its own, and changes nothing.
 
-pub(crate) mod json;
+mod json;
 #[cfg(feature = "cli")]
 pub(crate) mod progress;
 #[cfg(feature = "cli")]
@@ -24,9 +24,10 @@ use serde::Serialize;
 use crate::sys::clock::monotonic_ns;
 use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure, ItemId};
 
-/// An event and its time. As JSON it is what the command prints, but that dishes are `running`
-/// here, too; `docs/events.md` has the names and fields.
+/// An event and its time. As JSON it is what the command prints, but for the chapter's words of
+/// dishes; `docs/events.md` has the names and fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Event {
     /// The event.
     #[serde(flatten)]
@@ -58,7 +59,6 @@ pub enum EventKind {
         pid: u32,
     },
     /// A producer began to make an item.
-    #[serde(rename = "washing")]
     Producing {
         /// The item's name.
         item: String,
@@ -66,7 +66,6 @@ pub enum EventKind {
         pid: u32,
     },
     /// A producer made an item, and puts it on the queue next.
-    #[serde(rename = "washed")]
     Produced {
         /// The item's name.
         item: String,
@@ -74,7 +73,6 @@ pub enum EventKind {
         pid: u32,
     },
     /// A producer was stopped before an item was made.
-    #[serde(rename = "not_washed")]
     NotProduced {
         /// The item's name.
         item: String,
@@ -281,10 +279,10 @@ impl EventKind {
         self.subject() == Subject::Step
     }
 
-    /// True if people are told as well where programs read the events: it is about the run and not
-    /// about one of its items.
-    #[cfg(feature = "cli")]
-    pub(crate) fn is_of_run(&self) -> bool {
+    /// Returns `true` if people should be told as well where programs read the events: it is about
+    /// the run and not about one of its items.
+    #[must_use]
+    pub fn is_of_run(&self) -> bool {
         self.subject() == Subject::Run
     }
 

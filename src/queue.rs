@@ -46,7 +46,7 @@ use crate::payload::{self, NotSerialized, Payload};
 use crate::protocol::frame::{Answer, Ask, Wait};
 use crate::store::StoredLetter;
 use crate::worker::session::{Received, Session};
-use dishrack_core::ledger::{Capacity, Counts, DeadLetter, ItemId, Options, Outcome};
+use dishrack_core::ledger::{Capacity, Counts, DeadLetter, ItemId, Options, Outcome, Refusal};
 
 /// A queue whose items are acknowledged, and which can be joined: `join` returns when every item
 /// that was put is done or a dead letter.
@@ -367,7 +367,7 @@ impl<T> JoinableQueue<T> {
         match &self.side {
             Side::Local(broker) => {
                 if current::holds(broker) {
-                    return Err(Error(Kind::JoinWaitsForItself));
+                    return Err(Error(Refusal::WaitsForItself.into()));
                 }
                 let (done, dead) = broker.join(deadline).map_err(Error)?;
                 Ok(Joined { done, dead })

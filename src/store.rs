@@ -13,13 +13,6 @@ pub(crate) mod journal;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
-#[cfg_attr(
-    not(feature = "cli"),
-    allow(
-        dead_code,
-        reason = "some of it only a shared backend or the command line needs"
-    )
-)]
 pub(crate) mod stream;
 
 use std::fmt;
@@ -35,10 +28,6 @@ use dishrack_core::ledger::{DeadLetter, ItemId, Refusal, Write};
 pub(crate) type StoredLetter = DeadLetter<Arc<[u8]>>;
 
 #[derive(Debug, Clone)]
-#[cfg_attr(
-    not(all(feature = "journal", feature = "redis")),
-    allow(dead_code, reason = "not every backend is there")
-)]
 pub(crate) enum Storage {
     /// In memory: the items end with the process.
     Memory(Arc<Letters>),
@@ -76,10 +65,6 @@ impl Storage {
         }
     }
 
-    #[cfg_attr(
-        not(feature = "cli"),
-        allow(dead_code, reason = "only the command line asks")
-    )]
     pub(crate) fn shared(&self) -> Option<&dyn Stream> {
         match self {
             Storage::Shared(stream) => Some(&**stream),
@@ -116,10 +101,6 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
 }
 
 /// The requests of the broker to a store, which makes a local queue durable.
-#[cfg_attr(
-    not(feature = "cli"),
-    allow(dead_code, reason = "some of it only the command line needs")
-)]
 pub(crate) trait Store: Backend {
     /// Makes all records of a write durable, or none. After an error the broker makes no more
     /// requests.

@@ -16,6 +16,9 @@ mod local;
 mod map;
 mod notes;
 pub(crate) mod oom;
+#[cfg(feature = "cli")]
+pub(crate) mod orphans;
+mod pool;
 mod processes;
 mod reap;
 mod spawn;
@@ -31,47 +34,18 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use map::Map;
-#[cfg(feature = "cli")]
-pub(crate) use reap::are_adopted as are_orphans_adopted;
 
+use self::pool::Pool;
 use crate::broker::Broker;
 
 /// One worker that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WorkerInfo {
     /// Its name, such as `dryer-1`.
     pub name: String,
     /// Its process; for threads and tasks, this process.
     pub pid: u32,
-}
-
-/// Stops a supervisor's workers, whatever they are.
-trait Pool: Send + Sync + fmt::Debug {
-    /// Lets every worker finish what it has started, within its grace, and waits for the end.
-    fn stop(&self);
-
-    /// As [`stop`](Self::stop), but with as much time as they need. Only processes can be waited
-    /// for like that.
-    fn drain(&self) {
-        self.stop();
-    }
-
-    /// Ends the workers at once, as far as they can be, and waits for that.
-    fn kill(&self);
-
-    /// Has the workers stand still until [`resume`](Self::resume), where they do not anyway when
-    /// this process does.
-    fn suspend(&self) {}
-
-    /// Has them go on. The time in between counts for no limit.
-    fn resume(&self) {}
-
-    /// A child of this process has ended that nobody may be waiting for.
-    #[cfg(feature = "cli")]
-    fn reap_orphans(&self) {}
-
-    /// The workers that are ready.
-    fn workers(&self) -> Vec<WorkerInfo>;
 }
 
 /// The workers of one queue: items of type `T`, results of type `R`.
@@ -159,12 +133,6 @@ impl<T, R> Supervisor<T, R> {
         self.pool.resume();
     }
 
-    /// Waits for those who were left to this process and have ended.
-    #[cfg(feature = "cli")]
-    pub(crate) fn reap_orphans(&self) {
-        self.pool.reap_orphans();
-    }
-
     /// The workers that are ready.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
@@ -181,23 +149,5 @@ impl<T, R> Supervisor<T, R> {
 impl<T, R> Drop for Supervisor<T, R> {
     fn drop(&mut self) {
         self.pool.stop();
-    }
-}
-
-/// Nothing is: so that the compiler says why there is no `Builder::tasks`.
-#[cfg(not(feature = "tasks"))]
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "workers that are async tasks need the feature `tasks` of dishrack",
-    label = "the feature is off"
-)]
-pub trait NeedsFeatureTasks {}
-
-#[cfg(not(feature = "tasks"))]
-impl Builder {
-    #[doc(hidden)]
-    #[must_use]
-    pub fn tasks(self, _workers: impl NeedsFeatureTasks) -> Self {
-        self
     }
 }

@@ -4,6 +4,8 @@
 pub(crate) mod blocking;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
+#[cfg(feature = "cli")]
+pub(crate) mod dispositions;
 pub(crate) mod exit;
 #[cfg(feature = "journal")]
 pub(crate) mod lock;

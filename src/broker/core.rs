@@ -182,7 +182,7 @@ impl Core {
         envelope
             .take()
             .map(|envelope| self.dispatcher.accept(envelope))
-            .ok_or(Kind::Closed)
+            .ok_or_else(|| Refusal::Closed.into())
     }
 
     /// Accepts items from the front until one is refused or none is left. Returns those that were
@@ -345,14 +345,15 @@ impl Core {
         self.kind_of(self.dispatcher.store_failed())
     }
 
-    /// Returns the reason, in words, why the items that were put will have no end: the workers are
-    /// gone, if there were some, or the journal has failed.
-    pub(super) fn loss(&self) -> Option<String> {
+    /// Returns the reason why the items that were put will have no end: the workers are gone, if
+    /// there were some, or the journal has failed.
+    pub(super) fn loss(&self) -> Option<Kind> {
         if self.dispatcher.ledger.is_broken() {
-            return Some(self.store_failed().to_string());
+            return Some(self.store_failed());
         }
         let is_lost = self.dispatcher.are_workers_lost() && !self.dispatcher.is_served_elsewhere();
-        is_lost.then(|| self.dispatcher.loss_of_pools().to_owned())
+        let unfinished = self.dispatcher.unfinished();
+        is_lost.then(|| self.kind_of(Refusal::NoWorkersLeft { unfinished }))
     }
 
     /// Notes that a supervisor began, with this many workers.

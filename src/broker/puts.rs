@@ -7,7 +7,7 @@ use super::core::Core;
 use super::{Broker, Deadline, Envelope, sleep};
 use crate::error::Kind;
 use crate::fail;
-use dishrack_core::ledger::ItemId;
+use dishrack_core::ledger::{ItemId, Refusal};
 
 /// One caller's wait for room.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl Broker {
         loop {
             let is_beyond_bound = is_holding && !matches!(deadline, Deadline::None);
             match core.try_put(&mut envelope, is_beyond_bound) {
-                Err(Kind::Full) if !matches!(deadline, Deadline::None) => {
+                Err(kind) if kind.is_full() && !matches!(deadline, Deadline::None) => {
                     core = self.await_room(core, &mut wait)?;
                 }
                 result => {
@@ -158,7 +158,7 @@ impl Broker {
         core.putters -= 1;
         let is_over = wait.deadline.is_over();
         if is_over && !core.dispatcher.ledger.has_room() && !core.dispatcher.ledger.is_broken() {
-            return Err(Kind::Full);
+            return Err(Refusal::Full.into());
         }
         Ok(core)
     }

@@ -79,8 +79,8 @@ impl Broker {
             }
             match end {
                 // Workers may have taken some of them, so there may be room again.
-                Err(Kind::Full) if count > 0 => {}
-                Err(Kind::Full) => core = self.await_room(core, &mut wait)?,
+                Err(kind) if kind.is_full() && count > 0 => {}
+                Err(kind) if kind.is_full() => core = self.await_room(core, &mut wait)?,
                 end => {
                     drop(core);
                     self.drive_inline();

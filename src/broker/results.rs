@@ -7,9 +7,10 @@ use parking_lot::Condvar;
 
 use super::Broker;
 use super::core::Core;
+use crate::error::Kind;
 use crate::payload::Payload;
 use crate::payload::envelope::{MailboxKey, ReplyTo};
-use dishrack_core::ledger::{Failure, ItemId};
+use dishrack_core::ledger::{Failure, ItemId, Refusal};
 
 #[derive(Debug)]
 pub(crate) enum ItemEnd {
@@ -52,10 +53,11 @@ impl Core {
     }
 
     /// Returns the reason why nothing more comes into this mailbox, if that is so.
-    pub(super) fn loss_of(&self, key: MailboxKey) -> Option<String> {
+    pub(super) fn loss_of(&self, key: MailboxKey) -> Option<Kind> {
         let is_cut_off = self.mailboxes.get(key).is_some_and(|one| one.is_cut_off);
         let words = "the stream has nothing of it any more: it was deleted there, or is lost";
-        self.loss().or_else(|| is_cut_off.then(|| words.to_owned()))
+        let cut_off = || is_cut_off.then(|| Kind::of(Refusal::StreamFailed, words));
+        self.loss().or_else(cut_off)
     }
 
     /// Notes that a caller begins or ends waiting for outcomes.

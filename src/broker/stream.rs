@@ -395,7 +395,7 @@ impl Core {
             return Err(self.store_failed());
         }
         match shared.is_some_and(|shared| shared.is_left) {
-            true => Err(Kind::Closed),
+            true => Err(Refusal::Closed.into()),
             false => Ok(()),
         }
     }

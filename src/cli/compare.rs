@@ -14,7 +14,7 @@ use super::args::{self, Mode};
 use super::exit_codes::{Failure, code, end, end_without_stdout};
 use super::output::{self, Output};
 use super::pictures::{self, kitchen_labels};
-use super::screen::Stream;
+use super::screen::StandardStream;
 use super::stop::Stop;
 use super::{dishes, printer};
 use crate::kitchen::Dish;
@@ -260,7 +260,7 @@ fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure>
 
 /// Prints a part of the table and flushes it, because the next way takes time.
 fn say(text: std::fmt::Arguments<'_>) {
-    if let Err(error) = Stream::Out.write_all(text.to_string().as_bytes()) {
+    if let Err(error) = StandardStream::Out.write_all(text.to_string().as_bytes()) {
         end_without_stdout(&error);
     }
 }

@@ -16,7 +16,7 @@ use super::args::{Format, StreamArgs};
 use super::exit_codes::{Failure, code, written};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
-use super::screen::{self, Stream as Output};
+use super::screen::{self, StandardStream as Output};
 use crate::error::{Error, Kind};
 use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
@@ -47,7 +47,7 @@ pub(super) enum Dead {
     /// Name them: number, item, attempts, last cause, time; one a line
     List {
         #[command(flatten)]
-        place: Place,
+        place: BackendArgs,
         /// The form of the output: lines, or one JSON object a line
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
@@ -57,7 +57,7 @@ pub(super) enum Dead {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        place: Place,
+        place: BackendArgs,
         /// The form of the output: text, or one JSON object a line
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
@@ -67,20 +67,20 @@ pub(super) enum Dead {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        place: Place,
+        place: BackendArgs,
     },
     /// Delete them; they stay counted
     Drop {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        place: Place,
+        place: BackendArgs,
     },
 }
 
 /// The journal or the stream.
 #[derive(Debug, Args)]
-pub(super) struct Place {
+pub(super) struct BackendArgs {
     /// The journal
     #[arg(long, value_name = "FILE", conflicts_with_all = ["redis", "stream"])]
     journal: Option<PathBuf>,
@@ -89,7 +89,7 @@ pub(super) struct Place {
     stream: StreamArgs,
 }
 
-impl Place {
+impl BackendArgs {
     /// Returns the place of the letters.
     fn source(&self) -> Result<Source, Failure> {
         match (&self.journal, self.stream.url()) {

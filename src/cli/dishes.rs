@@ -17,18 +17,25 @@ use crate::error::Error;
 use crate::kitchen::{self, Dish};
 use crate::observe::EventKind;
 use crate::observe::spans::Labels;
-use crate::observe::text::Words;
+use crate::observe::text::{Steps, Wording};
 use crate::queue::JoinableQueue;
 use crate::supervision::{Builder, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
 /// The chapter's words.
-pub(super) static WORDS: Words = Words {
+pub(super) static WORDS: Wording = Wording {
     items: "dishes",
     doing: "drying",
     done: "being dried",
     again: "dried again",
-    tells_items: true,
+    steps: Some(Steps {
+        making_line: "Washing",
+        working_line: "Drying ",
+        making: "washing",
+        made: "washed",
+        not_made: "not_washed",
+        working: "drying",
+    }),
 };
 
 /// The shortest drying time at which events are shown. For shorter ones they cost more than the
@@ -69,7 +76,7 @@ impl Dishes {
 impl Work for Dishes {
     type Item = Dish;
 
-    fn words(&self) -> &'static Words {
+    fn words(&self) -> &'static Wording {
         &WORDS
     }
 

@@ -60,13 +60,13 @@ impl Source {
 
 /// A line without its separator, and its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct InputLine {
     pub(super) number: u64,
     pub(super) bytes: Vec<u8>,
 }
 
 /// A line, or the reason why there is none.
-pub(super) type Read = Result<Line, String>;
+pub(super) type Read = Result<InputLine, String>;
 
 /// The number of lines in a batch.
 const BATCH_LINES: usize = 256;
@@ -166,12 +166,12 @@ fn all(source: &Source, separator: u8) -> Lines {
     match source {
         Source::MadeUp(count) => Box::new((1..=*count).map(|number| {
             let bytes = format!("dish-{number}").into_bytes();
-            Ok(Line { number, bytes })
+            Ok(InputLine { number, bytes })
         })),
         Source::Others => Box::new(std::iter::empty()),
         Source::Given(items) => {
             let numbered = (1..).zip(items.clone());
-            Box::new(numbered.map(|(number, bytes)| Ok(Line { number, bytes })))
+            Box::new(numbered.map(|(number, bytes)| Ok(InputLine { number, bytes })))
         }
         Source::File(path) => match open(path) {
             Ok(file) => Box::new(lines(file, separator, source.name())),
@@ -192,7 +192,7 @@ fn all(source: &Source, separator: u8) -> Lines {
 pub(super) fn check(
     source: &Source,
     separator: u8,
-    mut is_fine: impl FnMut(&Line) -> Result<(), String>,
+    mut is_fine: impl FnMut(&InputLine) -> Result<(), String>,
 ) -> Result<Option<u64>, String> {
     if let Source::MadeUp(count) = source {
         return Ok(Some(*count));
@@ -268,7 +268,7 @@ impl Numbered {
                     bytes.pop();
                 }
                 let number = self.number;
-                Some(Ok(Line { number, bytes }))
+                Some(Ok(InputLine { number, bytes }))
             }
         }
     }
@@ -329,7 +329,7 @@ fn say_unread() {
 ///
 /// # Errors
 /// It is not UTF-8.
-pub(super) fn text(line: Line, source: &Source) -> Result<String, String> {
+pub(super) fn text(line: InputLine, source: &Source) -> Result<String, String> {
     let number = line.number;
     String::from_utf8(line.bytes).map_err(|_| format!("{} is not UTF-8", source.place(number)))
 }
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn a_feed_is_ready_only_while_lines_are_there() {
         let line = |number| {
-            Ok(Line {
+            Ok(InputLine {
                 number,
                 bytes: Vec::new(),
             })
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_line_that_is_not_text_is_named() {
         let bytes = b"\xff".to_vec();
-        let line = Line { number: 2, bytes };
+        let line = InputLine { number: 2, bytes };
         let why = text(line, &Source::File("x".into())).unwrap_err();
         assert_eq!(why, "--input x: line 2 is not UTF-8");
     }

@@ -37,18 +37,18 @@ use crate::error::Error;
 use crate::jobs::spool::Spool;
 use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
-use crate::observe::text::Words;
+use crate::observe::text::Wording;
 use crate::queue::JoinableQueue;
 use crate::supervision::{Builder, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
 /// The words for commands.
-static WORDS: Words = Words {
+static WORDS: Wording = Wording {
     items: "jobs",
     doing: "running",
     done: "being run",
     again: "run again",
-    tells_items: false,
+    steps: None,
 };
 
 /// The number of items that may be under way, or ended and not shown.
@@ -92,7 +92,7 @@ impl Jobs {
 impl Work for Jobs {
     type Item = Job;
 
-    fn words(&self) -> &'static Words {
+    fn words(&self) -> &'static Wording {
         &WORDS
     }
 

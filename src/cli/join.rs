@@ -10,7 +10,7 @@ use super::args::StreamArgs;
 use super::exit_codes::{self, Failure, code, written};
 use super::layout::Anything;
 use super::notices::Notices;
-use super::screen::{Stream, say};
+use super::screen::{StandardStream, say};
 use super::stop::Stop;
 use super::stream;
 use crate::queue::JoinableQueue;
@@ -81,7 +81,7 @@ fn tell(place: &Address) -> Result<u8, Failure> {
         status.done, status.dead, status.retries, status.letters
     );
     // If stdout is closed, the exit code still says it.
-    written(Stream::Out.write_all(line.as_bytes()))?;
+    written(StandardStream::Out.write_all(line.as_bytes()))?;
     Ok(match status.letters {
         0 => code::DONE,
         _ => code::DEAD_LETTERS,

@@ -12,7 +12,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::exit_codes::{Failure, code, written};
-use super::screen::Stream;
+use super::screen::StandardStream;
 
 #[derive(Debug, Args)]
 pub(super) struct Manual {
@@ -128,7 +128,7 @@ pub(super) fn complete(wanted: &Completions, mut command: Command) -> Result<u8,
 }
 
 fn print(text: &[u8]) -> Result<u8, Failure> {
-    written(Stream::Out.write_all(text))?;
+    written(StandardStream::Out.write_all(text))?;
     Ok(code::DONE)
 }
 

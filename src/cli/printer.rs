@@ -21,7 +21,7 @@ use super::screen::{self, say, say_in_time};
 use super::stop::Stop;
 use super::ticks::Ticks;
 use super::view::View;
-use crate::observe::text::{Words, printable};
+use crate::observe::text::{Wording, printable};
 use crate::observe::{Event, EventKind, Observer};
 use crate::sys::threads::spawn;
 use crate::sys::title;
@@ -34,7 +34,7 @@ const BACKLOG: usize = 10_000;
 const TITLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Says that the run goes on with a journal that holds items.
-pub(super) fn say_resuming(journal: &Path, counts: &Counts, words: &Words) {
+pub(super) fn say_resuming(journal: &Path, counts: &Counts, words: &Wording) {
     let Counts {
         accepted,
         done,
@@ -57,7 +57,7 @@ pub(super) fn say_other_command(journal: &Path, earlier: &str) {
 }
 
 /// Says that the stream holds items that are not begun, or that others work on.
-pub(super) fn say_found(stream: &str, unfinished: u64, words: &Words) {
+pub(super) fn say_found(stream: &str, unfinished: u64, words: &Wording) {
     let items = words.items;
     say(&format!(
         "supervisor: stream {stream} has {unfinished} unfinished {items} already, which are worked \
@@ -66,7 +66,7 @@ pub(super) fn say_found(stream: &str, unfinished: u64, words: &Words) {
 }
 
 /// Says that the first signal was heard, and what a second one does.
-pub(super) fn say_stopping(signal: i32, words: &Words) {
+pub(super) fn say_stopping(signal: i32, words: &Wording) {
     let name = crate::Exit::Signaled(signal).signal_name();
     let (name, done) = (name.unwrap_or_default(), words.done);
     say_in_time(format!(

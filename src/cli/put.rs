@@ -64,7 +64,7 @@ pub(super) struct Put {
 /// The time in which Redis must answer after a signal has stopped the put.
 const TIME_TO_TELL: Duration = Duration::from_secs(2);
 
-type Stream = JoinableQueue<Job>;
+type JobQueue = JoinableQueue<Job>;
 
 /// Puts the items and returns the exit code.
 pub(super) fn run(command: &Put) -> Result<u8, Failure> {
@@ -78,7 +78,7 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
     let separator = if command.null { 0 } else { b'\n' };
     let feed = Feed::open(&source, separator).map_err(Failure::of_thread)?;
     let place = command.promise.of(place);
-    let queue: Stream = place.queue(Box::new(JobText), options)?;
+    let queue: JobQueue = place.queue(Box::new(JobText), options)?;
     let stop = Stop::new();
     Notices::of(&queue)?;
     listen(&queue, &stop, &place.stream)?;
@@ -129,7 +129,7 @@ fn source(command: &Put) -> Result<Source, String> {
     }
 }
 
-fn put_all(mut feed: Feed, queue: &Stream, stop: &Stop) -> Result<(), Failure> {
+fn put_all(mut feed: Feed, queue: &JobQueue, stop: &Stop) -> Result<(), Failure> {
     let mut buffer = PutBuffer::new();
     let read = put_lines(&mut feed, &mut buffer, queue, stop);
     // The lines before one that cannot be read are put too.
@@ -140,7 +140,7 @@ fn put_all(mut feed: Feed, queue: &Stream, stop: &Stop) -> Result<(), Failure> {
 fn put_lines(
     feed: &mut Feed,
     buffer: &mut PutBuffer,
-    queue: &Stream,
+    queue: &JobQueue,
     stop: &Stop,
 ) -> Result<(), Failure> {
     while stop.signal().is_none() {
@@ -162,7 +162,7 @@ fn put_lines(
 
 /// Ends the put in order on the first signal, and at once on the second. Both report the number
 /// put.
-fn listen(queue: &Stream, stop: &Stop, stream: &str) -> Result<(), Failure> {
+fn listen(queue: &JobQueue, stop: &Stop, stream: &str) -> Result<(), Failure> {
     let (orderly, sudden, stream) = (queue.clone(), queue.clone(), stream.to_owned());
     let own = stop.clone();
     let in_order = move |_| {
@@ -181,7 +181,7 @@ fn listen(queue: &Stream, stop: &Stop, stream: &str) -> Result<(), Failure> {
 }
 
 /// Reports how many items are on the stream for certain, and how many perhaps.
-fn say_put(queue: &Stream, stream: &str) {
+fn say_put(queue: &JobQueue, stream: &str) {
     let (count, more) = (queue.accepted_of_ours(), queue.maybe_accepted_of_ours());
     let s = if count == 1 { "" } else { "s" };
     let words = format!("{count} item{s} put on stream {stream}");

@@ -24,7 +24,7 @@ use super::view::{Lines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::{orphans, pictures, scratch, screen};
 use crate::observe::Observer;
-use crate::observe::text::{Style, Words};
+use crate::observe::text::{Style, Wording};
 use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
 use crate::sys::threads::spawn;
@@ -221,7 +221,7 @@ impl<T: 'static> Running<T> {
         end(code::of_signal(signal));
     }
 
-    fn listen(&self, config: &Arc<Config>, words: &'static Words) -> Result<(), Failure> {
+    fn listen(&self, config: &Arc<Config>, words: &'static Wording) -> Result<(), Failure> {
         let (orderly, sudden) = (self.clone(), self.clone());
         let (config_late, config) = (Arc::clone(config), Arc::clone(config));
         let in_order = move |signal| {
@@ -390,7 +390,7 @@ fn views<W: Work>(
     views.extend(work.views(config, origin, &out)?);
     views.extend(pictures::views(config, &work.labels(config)).map_err(Failure::of_thread)?);
     let printed = match (config.is_quiet, config.format) {
-        _ if !words.tells_items => Printed::Output,
+        _ if words.steps.is_none() => Printed::Output,
         (true, Format::Text) => Printed::Nothing,
         (true, Format::Json) => Printed::Output,
         (false, _) => Printed::Lines,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::screen;
 use crate::jobs::owned;
-use crate::jobs::spool::{Spool, Stream};
+use crate::jobs::spool::{OutputStream, Spool};
 use crate::store::journal::own_path;
 use dishrack_core::ledger::ItemId;
 
@@ -146,7 +146,7 @@ pub(super) fn look_after() {
 /// Removes the files of attempts that are not to be shown: these will come again, or were shown.
 pub(super) fn remove_shown(spool: &Spool, unshown: &BTreeSet<(ItemId, u32)>) {
     for (id, attempt) in spool.attempts().difference(unshown) {
-        for stream in Stream::BOTH {
+        for stream in OutputStream::BOTH {
             spool.remove(*id, *attempt, stream);
         }
     }
@@ -204,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::made(folder.path(), MARK);
         for (id, attempt) in [(1, 1), (2, 1), (2, 2), (3, 1)] {
-            fs::write(spool.path(ItemId(id), attempt, Stream::Stderr), "x").unwrap();
+            fs::write(spool.path(ItemId(id), attempt, OutputStream::Stderr), "x").unwrap();
         }
         fs::write(folder.path().join("notes.txt"), "not ours").unwrap();
         let unshown = [(ItemId(1), 1), (ItemId(2), 2)].into();

@@ -49,7 +49,7 @@ const SEND_BYTES: usize = 0x7fff_f000;
 /// The destination of a line. Writing to it is the way to print while bars may be shown. Output
 /// without a newline at its end is held back during that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(super) enum StandardStream {
     Out,
     Err,
 }
@@ -164,7 +164,7 @@ pub(super) fn close() {
         screen.erase();
         screen.frame.clear();
         // Later output must begin on a new line.
-        for stream in [Stream::Out, Stream::Err] {
+        for stream in [StandardStream::Out, StandardStream::Err] {
             let mut line = std::mem::take(screen.unended(stream));
             if !line.is_empty() {
                 line.push(b'\n');
@@ -185,7 +185,7 @@ pub(super) fn close_in_time() {
 /// there is no other place to report it.
 pub(super) fn say(line: &str) {
     let line = harmless(line);
-    let _ = Stream::Err.put(format!("{line}\n").as_bytes());
+    let _ = StandardStream::Err.put(format!("{line}\n").as_bytes());
 }
 
 /// Copies the rest of a file to stdout, by the kernel if it can, without a copy in this process. It
@@ -227,7 +227,7 @@ pub(super) fn say_in_time(line: String) {
 
 /// Prints the bytes that a worker process wrote to its stderr, unchanged.
 pub(super) fn pass_on(bytes: &[u8]) {
-    let _ = Stream::Err.put(bytes);
+    let _ = StandardStream::Err.put(bytes);
 }
 
 fn in_time(print: impl FnOnce() + Clone + Send + 'static) {
@@ -280,10 +280,10 @@ fn is_in_foreground() -> bool {
     tcgetpgrp(rustix::stdio::stderr()).map_or(true, |group| group == getpgrp())
 }
 
-impl Stream {
+impl StandardStream {
     /// Prints, with the bars out of the way.
     fn put(self, bytes: &[u8]) -> io::Result<()> {
-        let is_below_bars = self == Stream::Err || IS_SHARED.load(Ordering::Relaxed);
+        let is_below_bars = self == StandardStream::Err || IS_SHARED.load(Ordering::Relaxed);
         if !is_below_bars || !HAS_BARS.load(Ordering::Acquire) {
             return self.write_through(bytes);
         }
@@ -299,17 +299,17 @@ impl Stream {
             return Ok(());
         }
         match self {
-            Stream::Out => {
+            StandardStream::Out => {
                 let mut out = Blocking(io::stdout().lock());
                 out.write_all(bytes)?;
                 out.flush()
             }
-            Stream::Err => Blocking(io::stderr()).write_all(bytes),
+            StandardStream::Err => Blocking(io::stderr()).write_all(bytes),
         }
     }
 }
 
-impl Write for Stream {
+impl Write for StandardStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes).map(|()| bytes.len())
     }
@@ -320,15 +320,15 @@ impl Write for Stream {
 }
 
 impl Screen {
-    fn unended(&mut self, stream: Stream) -> &mut Vec<u8> {
+    fn unended(&mut self, stream: StandardStream) -> &mut Vec<u8> {
         match stream {
-            Stream::Out => &mut self.unended_out,
-            Stream::Err => &mut self.unended_err,
+            StandardStream::Out => &mut self.unended_out,
+            StandardStream::Err => &mut self.unended_err,
         }
     }
 
     /// Prints the lines that end in these bytes.
-    fn print(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    fn print(&mut self, stream: StandardStream, bytes: &[u8]) -> io::Result<()> {
         let Some(lines) = ended_lines(self.unended(stream), bytes) else {
             return Ok(());
         };
@@ -356,12 +356,12 @@ impl Screen {
         }
         text.push('\r');
         // The bars are not essential, so a failure is ignored.
-        let _ = Stream::Err.write_through(text.as_bytes());
+        let _ = StandardStream::Err.write_through(text.as_bytes());
     }
 
     fn erase(&mut self) {
         let text = self.take_back();
-        let _ = Stream::Err.write_through(text.as_bytes());
+        let _ = StandardStream::Err.write_through(text.as_bytes());
     }
 
     /// Returns the text that erases the frame from the terminal.

@@ -11,7 +11,7 @@ use super::address::Address;
 use super::args::{Format, StreamArgs, duration};
 use super::exit_codes::{Failure, code, written};
 use super::layout::Anything;
-use super::screen::Stream;
+use super::screen::StandardStream;
 use crate::observe::text::printable;
 use crate::store::stream::{Opening, Status};
 use dishrack_core::ledger::Capacity;
@@ -56,7 +56,7 @@ pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
         Format::Text => page(&place, &status, rates.as_ref()),
         Format::Json => format!("{}\n", object(&place, &status, rates.as_ref())),
     };
-    written(Stream::Out.write_all(text.as_bytes()))?;
+    written(StandardStream::Out.write_all(text.as_bytes()))?;
     Ok(code::DONE)
 }
 

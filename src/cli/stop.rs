@@ -32,7 +32,7 @@ const ENDING: [Signal; 12] = [
 /// The run's stop: its state and its reasons.
 #[derive(Debug, Clone)]
 pub(super) struct Stop {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StopState>>,
     is_summed_up: Arc<Mutex<bool>>,
     /// Disconnected when the run is to stop; nothing is ever sent.
     stopped: Receiver<()>,
@@ -52,7 +52,7 @@ pub(super) enum Manner {
 }
 
 #[derive(Debug)]
-struct State {
+struct StopState {
     /// Dropped when the run is to stop.
     running: Option<Sender<()>>,
     /// Dropped when nothing of it waits for Redis any more.
@@ -71,7 +71,7 @@ impl Stop {
         let (running, stopped) = crossbeam_channel::bounded(0);
         let (halting, halts) = crossbeam_channel::bounded(1);
         let (waiting, settled) = crossbeam_channel::bounded(0);
-        let state = State {
+        let state = StopState {
             running: Some(running),
             waiting: Some(waiting),
             signal: None,

@@ -1,7 +1,7 @@
 //! Displays of a run: a view sees every event, in order, in the thread that prints.
 //!
 //! Each view shows one thing in one place: lines on stdout, a picture in a file, bars on the
-//! terminal. Views do not know each other or the run's work. All print to a [`Stream`], which
+//! terminal. Views do not know each other or the run's work. All print to a [`StandardStream`], which
 //! protects the bars.
 
 use std::io::{self, BufWriter, Write};
@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 
 use super::args::Format;
 use super::config::Config;
-use super::screen::{Stream, say};
+use super::event_json::object;
+use super::screen::{StandardStream, say};
 use crate::observe::text::{Line, Style};
-use crate::observe::{Event, EventKind, json};
+use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::Counts;
 
 /// A display of a run.
@@ -71,11 +72,11 @@ pub(super) trait View: Send {
 
 /// Stdout, shared by the views, in whose order it prints. Each write stays in one piece.
 #[derive(Debug, Clone)]
-pub(super) struct Out(Arc<Mutex<BufWriter<Stream>>>);
+pub(super) struct Out(Arc<Mutex<BufWriter<StandardStream>>>);
 
 impl Out {
     pub(super) fn new() -> Self {
-        Out(Arc::new(Mutex::new(BufWriter::new(Stream::Out))))
+        Out(Arc::new(Mutex::new(BufWriter::new(StandardStream::Out))))
     }
 }
 
@@ -129,7 +130,7 @@ impl View for Lines {
             return Ok(());
         }
         if self.format == Format::Json {
-            let object = json::object(event, self.style.words.tells_items);
+            let object = object(event, self.style.words.steps.as_ref());
             self.print(object.to_string())?;
             if !event.kind.is_of_run() {
                 return Ok(());

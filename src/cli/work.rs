@@ -13,7 +13,7 @@ use super::dead_letter_log::DeadLetterLog;
 use super::exit_codes::Failure;
 use super::expected::Expected;
 use super::halt::HaltRule;
-use super::input::{Feed, Line, Source};
+use super::input::{Feed, InputLine, Source};
 use super::printer::Printer;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
@@ -21,7 +21,7 @@ use super::unwritten::Unwritten;
 use super::view::{Out, View};
 use crate::error::Error;
 use crate::observe::spans::Labels;
-use crate::observe::text::Words;
+use crate::observe::text::Wording;
 use crate::observe::{Event, EventKind, Observer};
 use crate::queue::JoinableQueue;
 use crate::supervision::{Builder, Supervisor};
@@ -33,7 +33,7 @@ pub(super) trait Work {
     type Item: Serialize + DeserializeOwned + 'static;
 
     /// Returns the words for its items.
-    fn words(&self) -> &'static Words;
+    fn words(&self) -> &'static Wording;
 
     /// Returns `true` if its items take so long that they are followed one by one by default.
     fn is_slow(&self) -> bool;
@@ -133,7 +133,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     }
 
     /// Returns the next line, or `None` at the end, or when the run is stopped.
-    pub(super) fn next(&mut self) -> Result<Option<Line>, Failure> {
+    pub(super) fn next(&mut self) -> Result<Option<InputLine>, Failure> {
         // Items that were added do not wait for a line that may never come.
         let may_go_on = self.feed.is_ready() || self.put_added()?;
         if !may_go_on || !self.stop.sleep(Duration::ZERO) {

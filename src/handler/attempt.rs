@@ -13,10 +13,6 @@ use dishrack_core::ledger::{Cause, Outcome};
 
 /// An error of this crate's own handlers, which carries more than text. Displayed, it is that text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "cli"),
-    allow(dead_code, reason = "only commands need it")
-)]
 pub(crate) enum Setback {
     /// The attempt failed.
     Failed(Cause),

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use super::Attempt;
 use super::output_log::{self, LogWriter};
-use super::spool::{Kind, Spool, Stream, WorkerFile};
+use super::spool::{Kind, OutputStream, Spool, WorkerFile};
 use crate::sys::descriptors::path_of;
 
 /// The greatest number of bytes, of both streams together, that go into the log.
@@ -64,9 +64,9 @@ impl Capture {
     fn make(spool: &Spool) -> io::Result<Self> {
         // Who opens a leased file for writing has the kernel send this to the lessee.
         SigSet::from(Signal::SIGIO).thread_block()?;
-        let stdout = WorkerFile::new(Kind::Output(Stream::Stdout));
+        let stdout = WorkerFile::new(Kind::Output(OutputStream::Stdout));
         let stderr = WorkerFile {
-            kind: Kind::Output(Stream::Stderr),
+            kind: Kind::Output(OutputStream::Stderr),
             ..stdout
         };
         let read_only = |name| -> io::Result<File> {
@@ -136,20 +136,25 @@ impl Capture {
     }
 
     /// Gives a file the name of the attempt's own.
-    pub(super) fn rename(&self, spool: &Spool, attempt: Attempt, stream: Stream) -> io::Result<()> {
+    pub(super) fn rename(
+        &self,
+        spool: &Spool,
+        attempt: Attempt,
+        stream: OutputStream,
+    ) -> io::Result<()> {
         let to = spool.path(attempt.id, attempt.attempt, stream);
         fs::rename(spool.path_of_worker(self.name(stream)), to)
     }
 
-    pub(super) fn file(&self, stream: Stream) -> &File {
+    pub(super) fn file(&self, stream: OutputStream) -> &File {
         stream.of(&self.files)
     }
 
-    fn name(&self, stream: Stream) -> WorkerFile {
+    fn name(&self, stream: OutputStream) -> WorkerFile {
         *stream.of(&self.names)
     }
 
-    pub(super) fn remove_one(&self, spool: &Spool, stream: Stream) {
+    pub(super) fn remove_one(&self, spool: &Spool, stream: OutputStream) {
         spool.remove_of_worker(self.name(stream));
     }
 
@@ -290,11 +295,11 @@ mod tests {
         stdout.write_all(b"early ").unwrap();
         drop(stderr);
         let capture = capture.log(&spool, attempt(1)).unwrap_err();
-        for stream in Stream::BOTH {
+        for stream in OutputStream::BOTH {
             capture.rename(&spool, attempt(1), stream).unwrap();
         }
         stdout.write_all(b"late").unwrap();
-        let kept = fs::read(spool.path(ItemId(1), 1, Stream::Stdout)).unwrap();
+        let kept = fs::read(spool.path(ItemId(1), 1, OutputStream::Stdout)).unwrap();
         assert_eq!(kept, b"early late");
         let next = Capture::take(&spool).unwrap().unwrap();
         assert_eq!(next.files[0].metadata().unwrap().len(), 0);

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 
 use crate::fail;
-use crate::sys::signals::Dispositions;
+use crate::sys::dispositions::Dispositions;
 use dishrack_core::ledger::Exit;
 
 /// The program to be executed, and its surroundings.

@@ -22,7 +22,7 @@ use dishrack_core::ledger::Exit;
 
 /// The words of a command.
 #[derive(Debug)]
-pub(super) struct Words<'a> {
+pub(super) struct CommandWords<'a> {
     /// The path of the program, if it was found before.
     pub(super) program: Option<&'a OsStr>,
     /// The words, with the program's name first.
@@ -36,7 +36,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) workdir: Option<&'a Path>,
 }
 
-impl Words<'_> {
+impl CommandWords<'_> {
     /// Returns the program's name, for complaints.
     pub(super) fn name(&self) -> &OsStr {
         self.words.first().map_or(OsStr::new(""), |name| name)
@@ -128,7 +128,7 @@ fn own_environment() -> &'static [Variable] {
 
 /// Runs a command to its end.
 pub(super) fn run(
-    words: &Words<'_>,
+    words: &CommandWords<'_>,
     surroundings: &Surroundings<'_>,
     streams: [BorrowedFd<'_>; 3],
 ) -> io::Result<Exit> {

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
 use super::capture::{self, Capture};
-use super::spool::{self, Spool, Stream};
+use super::spool::{self, OutputStream, Spool};
 use super::{Attempt, stderr};
 use crate::handler::attempt::Setback;
 use dishrack_core::ledger::Cause;
@@ -41,7 +41,7 @@ impl<'a> Output<'a> {
             Some(pair) => Ok((pair.open(spool)?, capture)),
             None => {
                 let create = |stream| spool.create(attempt.id, attempt.attempt, stream);
-                let files = [create(Stream::Stdout)?, create(Stream::Stderr)?];
+                let files = [create(OutputStream::Stdout)?, create(OutputStream::Stderr)?];
                 Ok((files, None))
             }
         });
@@ -67,7 +67,9 @@ impl<'a> Output<'a> {
     pub(super) fn discard(&self) {
         match &self.capture {
             Some(capture) => capture.remove(self.spool),
-            None => Stream::BOTH.iter().for_each(|stream| self.remove(*stream)),
+            None => OutputStream::BOTH
+                .iter()
+                .for_each(|stream| self.remove(*stream)),
         }
     }
 
@@ -78,8 +80,8 @@ impl<'a> Output<'a> {
         if is_failed && let Ok(tail) = spool::tail(stderr, TAIL_BYTES) {
             stderr::write(&tail);
         }
-        let states = self.files.each_ref().map(State::of);
-        for (stream, state) in Stream::BOTH.into_iter().zip(states) {
+        let states = self.files.each_ref().map(FileState::of);
+        for (stream, state) in OutputStream::BOTH.into_iter().zip(states) {
             if let Err(why) = self.see_to_it(stream, state, is_failed) {
                 self.discard();
                 return Err(Setback::Failed(Cause::NoRoom(why)));
@@ -89,14 +91,14 @@ impl<'a> Output<'a> {
         match self.capture.take() {
             Some(capture) => return self.log(capture, states),
             // Only a missing stdout is noticed.
-            None if stderr.length == 0 => self.remove(Stream::Stderr),
+            None if stderr.length == 0 => self.remove(OutputStream::Stderr),
             None => {}
         }
         Ok(())
     }
 
     /// Puts the output into the log, or lets the attempt keep the files of the pair.
-    fn log(self, capture: Capture, states: [State; 2]) -> Result<(), Setback> {
+    fn log(self, capture: Capture, states: [FileState; 2]) -> Result<(), Setback> {
         let Output {
             spool,
             attempt,
@@ -113,8 +115,8 @@ impl<'a> Output<'a> {
                 Err(capture) => capture,
             },
         };
-        for (stream, state) in Stream::BOTH.into_iter().zip(states) {
-            let is_needed = stream == Stream::Stdout || state.length > 0;
+        for (stream, state) in OutputStream::BOTH.into_iter().zip(states) {
+            let is_needed = stream == OutputStream::Stdout || state.length > 0;
             let kept = match (is_needed, state.is_removed) {
                 (true, false) => capture.rename(spool, attempt, stream),
                 // It was written again.
@@ -139,7 +141,12 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    fn see_to_it(&self, stream: Stream, state: State, is_failed: bool) -> Result<(), String> {
+    fn see_to_it(
+        &self,
+        stream: OutputStream,
+        state: FileState,
+        is_failed: bool,
+    ) -> Result<(), String> {
         let file = self.file(stream);
         // A failed command may have found no room for its first byte.
         let is_suspect = is_failed || state.length > 0;
@@ -157,7 +164,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    fn file(&self, stream: Stream) -> &File {
+    fn file(&self, stream: OutputStream) -> &File {
         stream.of(&self.files)
     }
 
@@ -167,10 +174,10 @@ impl<'a> Output<'a> {
         let is_noted = times.is_some_and(|(now, before)| now != before);
         // Checked last: while the file exists, the folder is the same, and so is the marker with
         // the note. A folder that was made again has a new one.
-        is_noted && !State::of(file).is_removed
+        is_noted && !FileState::of(file).is_removed
     }
 
-    fn remove(&self, stream: Stream) {
+    fn remove(&self, stream: OutputStream) {
         let Attempt { id, attempt, .. } = self.attempt;
         self.spool.remove(id, attempt, stream);
     }
@@ -178,7 +185,7 @@ impl<'a> Output<'a> {
 
 /// Writes the content of a removed file again, unless its folder is gone: the command did not cause
 /// that, and its reader will miss the file.
-fn restore(spool: &Spool, attempt: Attempt, file: &File, stream: Stream) -> io::Result<()> {
+fn restore(spool: &Spool, attempt: Attempt, file: &File, stream: OutputStream) -> io::Result<()> {
     let mut new = match spool.create(attempt.id, attempt.attempt, stream) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         created => created?,
@@ -198,18 +205,18 @@ fn no_room(spool: &Spool, error: &io::Error) -> Setback {
 /// The facts known of a file when its command has ended. One that does not tell counts as not
 /// empty.
 #[derive(Debug, Clone, Copy)]
-struct State {
+struct FileState {
     length: u64,
     is_removed: bool,
 }
 
-impl State {
+impl FileState {
     fn of(file: &File) -> Self {
-        let unknown = State {
+        let unknown = FileState {
             length: u64::MAX,
             is_removed: false,
         };
-        file.metadata().map_or(unknown, |meta| State {
+        file.metadata().map_or(unknown, |meta| FileState {
             length: meta.len(),
             is_removed: meta.nlink() == 0,
         })
@@ -220,7 +227,7 @@ impl State {
 pub(super) fn keep(
     spool: &Spool,
     attempt: Attempt,
-    stream: Stream,
+    stream: OutputStream,
     bytes: &[u8],
 ) -> Result<(), Setback> {
     let Attempt { id, attempt, .. } = attempt;

@@ -163,7 +163,7 @@ pub(crate) struct Logs {
     /// Those of each worker process, in the order in which they were begun.
     logs: HashMap<u32, Vec<Log>>,
     seen: BTreeSet<WorkerFile>,
-    found: Found,
+    found: FoundOutputs,
     /// The processes that have ended.
     ended: BTreeSet<u32>,
     /// The bytes that are looked through for records.
@@ -173,7 +173,7 @@ pub(crate) struct Logs {
 /// Records that were found, with the log that each is in; `None` for an attempt that has files of
 /// its own. An attempt that did not count has the number of the one that followed, so the worker's
 /// process is a part of the key.
-type Found = HashMap<(u32, ItemId, u32), (WorkerFile, Option<Kept>)>;
+type FoundOutputs = HashMap<(u32, ItemId, u32), (WorkerFile, Option<Kept>)>;
 
 impl Logs {
     pub(crate) fn new(spool: Spool) -> Self {
@@ -181,7 +181,7 @@ impl Logs {
             spool,
             logs: HashMap::new(),
             seen: BTreeSet::new(),
-            found: Found::new(),
+            found: FoundOutputs::new(),
             ended: BTreeSet::new(),
             chunk: vec![0; CHUNK_BYTES],
         }
@@ -280,7 +280,7 @@ impl Logs {
 
 impl Log {
     /// Finds its new records.
-    fn find(&mut self, found: &mut Found, chunk: &mut [u8]) -> io::Result<()> {
+    fn find(&mut self, found: &mut FoundOutputs, chunk: &mut [u8]) -> io::Result<()> {
         loop {
             let count = self.file.read_at(chunk, self.read_to)?;
             let mut at = 0;

@@ -25,13 +25,13 @@ use rustix::io::ioctl_fionread;
 use rustix::time::Timespec;
 
 use super::child::Child;
-use super::command::{Surroundings, Words};
+use super::command::{CommandWords, Surroundings};
 use super::setback::{self, MemoryWatch};
 use super::stderr;
 use crate::handler::attempt::Setback;
 use dishrack_core::ledger::{Cause, Exit};
 pub(crate) use form::request_line;
-use form::{Answer, Line};
+use form::{Answer, Printed};
 
 /// The length in bytes above which an answer is a mistake.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -104,7 +104,7 @@ impl Post {
     /// No valid answer came, and the process is gone; or it answered that it has not done the work.
     pub(super) fn serve(
         &mut self,
-        words: &Words<'_>,
+        words: &CommandWords<'_>,
         surroundings: &Surroundings<'_>,
         arguments: &[OsString],
     ) -> Result<Served, Setback> {
@@ -175,7 +175,7 @@ fn await_any(fds: &mut [PollFd<'_>], time: Duration) -> usize {
 }
 
 impl Server {
-    fn start(words: &Words<'_>, surroundings: &Surroundings<'_>) -> io::Result<Self> {
+    fn start(words: &CommandWords<'_>, surroundings: &Surroundings<'_>) -> io::Result<Self> {
         let (theirs, requests) = pipe()?;
         // The smallest size, a page: there is room again only when the page is empty.
         let size = fcntl(&requests, FcntlArg::F_SETPIPE_SZ(1));
@@ -260,9 +260,9 @@ impl Server {
     fn hear(&mut self) -> Result<Option<Answer>, String> {
         while let Some(line) = self.said.take_line() {
             match form::read(&line)? {
-                Line::Answer(answer) => return Ok(Some(answer)),
-                Line::Words(why) if self.has_answered => return Err(why),
-                Line::Words(_) => self.pass_on(&line),
+                Printed::Answer(answer) => return Ok(Some(answer)),
+                Printed::Words(why) if self.has_answered => return Err(why),
+                Printed::Words(_) => self.pass_on(&line),
             }
         }
         Ok(None)
@@ -272,10 +272,10 @@ impl Server {
     fn pass_over(&mut self) {
         while let Some(line) = self.said.take_line() {
             match form::read(&line) {
-                Ok(Line::Answer(_)) => self.advise(
+                Ok(Printed::Answer(_)) => self.advise(
                     "a process that serves items answered while nothing was asked: one answer a request",
                 ),
-                Ok(Line::Words(_)) | Err(_) => self.pass_on(&line),
+                Ok(Printed::Words(_)) | Err(_) => self.pass_on(&line),
             }
         }
     }

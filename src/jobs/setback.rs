@@ -7,7 +7,7 @@ use std::io;
 use nix::libc;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::command::{Surroundings, Words};
+use super::command::{CommandWords, Surroundings};
 use super::ending;
 use crate::handler::attempt::Setback;
 use crate::supervision::oom::OomCounter;
@@ -70,7 +70,7 @@ fn is_lack(error: &io::Error) -> bool {
 
 /// Makes the setback for a command that could not be started.
 pub(super) fn of_start(
-    words: &Words<'_>,
+    words: &CommandWords<'_>,
     surroundings: &Surroundings<'_>,
     error: &io::Error,
 ) -> Setback {
@@ -150,7 +150,7 @@ mod tests {
 
     fn of_errno(errno: i32) -> Setback {
         let name: [OsString; 1] = ["x".into()];
-        let words = Words {
+        let words = CommandWords {
             program: None,
             words: &name,
         };
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_gone_is_no_failure_of_the_command() {
         let name: [OsString; 1] = ["x".into()];
-        let words = Words {
+        let words = CommandWords {
             program: Some(OsStr::new("/bin/true")),
             words: &name,
         };

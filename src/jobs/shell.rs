@@ -34,9 +34,9 @@ use std::os::unix::ffi::OsStringExt;
 
 use serde::{Deserialize, Serialize};
 
-use self::lexer::{Found, Stand, Unit, Whole};
+use self::lexer::{FoundPlaceholder, Stand, Unit, Whole};
 use self::refusal::Refusal;
-use super::template::{Piece, Place, Template, Values, texts};
+use super::template::{Piece, Placeholder, Template, Values, texts};
 
 /// The program that runs scripts.
 const SHELL: &str = "/bin/sh";
@@ -53,7 +53,7 @@ const NO_PLACE: &str = "--shell: there is no {} in the script, so the item would
 pub(crate) struct Script {
     parts: Vec<Part>,
     /// The places, each once.
-    places: Vec<Place>,
+    places: Vec<Placeholder>,
     /// The script as it is run, the same for all items.
     text: Vec<u8>,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Script {
 enum Part {
     Text(Vec<u8>),
     /// A place, by its number among the different ones, and the form of its value there.
-    Place(usize, Quotes),
+    Placeholder(usize, Quotes),
 }
 
 /// The form of a value in a line that people read.
@@ -102,21 +102,21 @@ impl Script {
         }
     }
 
-    fn of(pieces: &[Piece], found: &[Found]) -> Self {
+    fn of(pieces: &[Piece], found: &[FoundPlaceholder]) -> Self {
         let prefix = free_prefix(pieces);
-        let (mut parts, mut places) = (Vec::new(), Vec::<Place>::new());
+        let (mut parts, mut places) = (Vec::new(), Vec::<Placeholder>::new());
         let mut script = Vec::new();
         let mut found = found.iter();
         for piece in pieces {
             match (piece, found.as_slice().first()) {
-                (Piece::Place(place), Some(one)) => {
+                (Piece::Placeholder(place), Some(one)) => {
                     found.next();
                     let known = places.iter().position(|known| known == place);
                     let number = known.unwrap_or_else(|| {
                         places.push(place.clone());
                         places.len() - 1
                     });
-                    parts.push(Part::Place(number, Quotes::of(one)));
+                    parts.push(Part::Placeholder(number, Quotes::of(one)));
                     script.extend(expansion(&prefix, number, one.stand).into_bytes());
                 }
                 (Piece::Text(text), _) => {
@@ -124,7 +124,7 @@ impl Script {
                     script.extend_from_slice(text);
                 }
                 // All places were found.
-                (Piece::Place(_), None) => {}
+                (Piece::Placeholder(_), None) => {}
             }
         }
         let mut text = opening(&prefix, places.len()).into_bytes();
@@ -166,8 +166,8 @@ impl Script {
         for part in &self.parts {
             match part {
                 Part::Text(text) => line.extend_from_slice(text),
-                Part::Place(_, Quotes::Unshown) => return Ok(None),
-                Part::Place(number, quotes) => quotes.show(&texts[*number], &mut line),
+                Part::Placeholder(_, Quotes::Unshown) => return Ok(None),
+                Part::Placeholder(number, quotes) => quotes.show(&texts[*number], &mut line),
             }
         }
         Ok(Some(line))
@@ -185,15 +185,15 @@ fn joined(template: &Template) -> Vec<Piece> {
 }
 
 /// Returns the facts about each place, in their order; or the first place that must be refused.
-fn find_places(pieces: &[Piece]) -> Result<Whole, (&Place, Refusal)> {
+fn find_places(pieces: &[Piece]) -> Result<Whole, (&Placeholder, Refusal)> {
     let mut units = Vec::new();
     let mut places = Vec::new();
     for piece in pieces {
         match piece {
             Piece::Text(text) => units.extend(text.iter().map(|byte| Unit::Byte(*byte))),
-            Piece::Place(place) => {
+            Piece::Placeholder(place) => {
                 places.push(place);
-                units.push(Unit::Place {
+                units.push(Unit::Placeholder {
                     is_number: place.is_number(),
                 });
             }
@@ -216,7 +216,7 @@ fn find_places(pieces: &[Piece]) -> Result<Whole, (&Place, Refusal)> {
     Ok(whole)
 }
 
-fn complaint(place: &Place, refusal: Refusal) -> String {
+fn complaint(place: &Placeholder, refusal: Refusal) -> String {
     let sign = place.sign();
     let sign = String::from_utf8_lossy(&sign);
     format!("--shell: {sign} {}", refusal.words())
@@ -230,7 +230,7 @@ fn free_prefix(pieces: &[Piece]) -> String {
             Piece::Text(text) => text
                 .windows(prefix.len())
                 .any(|window| window == prefix.as_bytes()),
-            Piece::Place(_) => false,
+            Piece::Placeholder(_) => false,
         })
     };
     while has(&prefix) {
@@ -262,7 +262,7 @@ fn expansion(prefix: &str, number: usize, stand: Stand) -> String {
 }
 
 impl Quotes {
-    fn of(found: &Found) -> Self {
+    fn of(found: &FoundPlaceholder) -> Self {
         match found.stand {
             _ if !found.is_fillable => Quotes::Unshown,
             Stand::Bare => Quotes::Bare,

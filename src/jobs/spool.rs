@@ -30,26 +30,26 @@ use dishrack_core::ledger::ItemId;
 
 /// One of a command's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Stream {
+pub(crate) enum OutputStream {
     Stdout,
     Stderr,
 }
 
-impl Stream {
-    pub(crate) const BOTH: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+impl OutputStream {
+    pub(crate) const BOTH: [OutputStream; 2] = [OutputStream::Stdout, OutputStream::Stderr];
 
     /// Returns this stream's part of a pair.
     pub(super) fn of<T>(self, [stdout, stderr]: &[T; 2]) -> &T {
         match self {
-            Stream::Stdout => stdout,
-            Stream::Stderr => stderr,
+            OutputStream::Stdout => stdout,
+            OutputStream::Stderr => stderr,
         }
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
+            OutputStream::Stdout => "stdout",
+            OutputStream::Stderr => "stderr",
         }
     }
 }
@@ -59,14 +59,14 @@ impl Stream {
 pub(crate) enum Kind {
     Log,
     /// Its present command writes to it.
-    Output(Stream),
+    Output(OutputStream),
 }
 
 impl Kind {
     const ALL: [Kind; 3] = [
         Kind::Log,
-        Kind::Output(Stream::Stdout),
-        Kind::Output(Stream::Stderr),
+        Kind::Output(OutputStream::Stdout),
+        Kind::Output(OutputStream::Stderr),
     ];
 
     fn name(self) -> &'static str {
@@ -168,13 +168,18 @@ impl Spool {
     }
 
     /// Returns the file of one stream of one attempt.
-    pub(crate) fn path(&self, id: ItemId, attempt: u32, stream: Stream) -> PathBuf {
+    pub(crate) fn path(&self, id: ItemId, attempt: u32, stream: OutputStream) -> PathBuf {
         self.folder()
             .join(format!("{}.{attempt}.{}", id.0, stream.name()))
     }
 
     /// Makes a new file for a stream. A removed folder is made again, several times if need be.
-    pub(super) fn create(&self, id: ItemId, attempt: u32, stream: Stream) -> io::Result<File> {
+    pub(super) fn create(
+        &self,
+        id: ItemId,
+        attempt: u32,
+        stream: OutputStream,
+    ) -> io::Result<File> {
         self.create_at(&self.path(id, attempt, stream))
     }
 
@@ -214,7 +219,7 @@ impl Spool {
         &self,
         id: ItemId,
         attempt: u32,
-        stream: Stream,
+        stream: OutputStream,
     ) -> io::Result<Option<File>> {
         let opened = self.open_measured(id, attempt, stream)?;
         Ok(opened.map(|(file, _)| file))
@@ -225,7 +230,7 @@ impl Spool {
         &self,
         id: ItemId,
         attempt: u32,
-        stream: Stream,
+        stream: OutputStream,
     ) -> io::Result<Option<(File, u64)>> {
         open(&self.path(id, attempt, stream))
     }
@@ -312,7 +317,7 @@ impl Spool {
     }
 
     /// Removes a file that is not needed any more.
-    pub(crate) fn remove(&self, id: ItemId, attempt: u32, stream: Stream) {
+    pub(crate) fn remove(&self, id: ItemId, attempt: u32, stream: OutputStream) {
         // It may never have existed.
         let _ = fs::remove_file(self.path(id, attempt, stream));
     }
@@ -362,7 +367,7 @@ fn create(path: &Path) -> io::Result<File> {
 fn attempt_of(name: &str) -> Option<(ItemId, u32)> {
     let mut parts = name.split('.');
     let (id, attempt, stream) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_one = Stream::BOTH.iter().any(|one| one.name() == stream);
+    let is_one = OutputStream::BOTH.iter().any(|one| one.name() == stream);
     let (id, attempt) = (ItemId(id.parse().ok()?), attempt.parse().ok()?);
     // No number is written in two ways.
     let is_exact = name == format!("{id}.{attempt}.{stream}");
@@ -399,7 +404,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("output");
         let spool = Spool::made(&folder, "somebody's\n");
-        let create = |id| spool.create(ItemId(id), 1, Stream::Stdout).unwrap();
+        let create = |id| spool.create(ItemId(id), 1, OutputStream::Stdout).unwrap();
         drop(spool.make_again().unwrap());
         create(1);
         fs::remove_dir_all(&folder).unwrap();
@@ -415,7 +420,7 @@ mod tests {
     fn a_file_that_is_there_already_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::made(folder.path(), "");
-        let (id, stream) = (ItemId(3), Stream::Stdout);
+        let (id, stream) = (ItemId(3), OutputStream::Stdout);
         let mut first = spool.create(id, 1, stream).unwrap();
         first.write_all(b"first").unwrap();
         let mut second = spool.create(id, 1, stream).unwrap();
@@ -453,8 +458,8 @@ mod tests {
     fn what_is_no_file_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::made(folder.path(), "");
-        let open = |id| spool.open(ItemId(id), 1, Stream::Stdout);
-        let path = |id| spool.path(ItemId(id), 1, Stream::Stdout);
+        let open = |id| spool.open(ItemId(id), 1, OutputStream::Stdout);
+        let path = |id| spool.path(ItemId(id), 1, OutputStream::Stdout);
         nix::unistd::mkfifo(&path(1), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let error = open(1).unwrap_err().to_string();
         assert!(error.contains("1.1.stdout is no file"), "{error}");
@@ -468,7 +473,7 @@ mod tests {
         let spool = Spool::made(folder.path(), "");
         let id = ItemId(4);
         for text in ["old", "new"] {
-            for stream in Stream::BOTH {
+            for stream in OutputStream::BOTH {
                 let name = WorkerFile::new(Kind::Output(stream));
                 let mut file = spool.create_for_worker(name).unwrap();
                 file.write_all(text.as_bytes()).unwrap();
@@ -477,7 +482,7 @@ mod tests {
         let names = spool.worker_files();
         let newest = names.iter().map(|name| name.begun_ns).max().unwrap();
         // Both streams of one worker are of one moment.
-        for stream in Stream::BOTH {
+        for stream in OutputStream::BOTH {
             let of_stream = |name: &&WorkerFile| name.kind == Kind::Output(stream);
             let last = names
                 .iter()
@@ -491,7 +496,7 @@ mod tests {
             fs::rename(from, spool.path_of_worker(to)).unwrap();
         }
         spool.adopt(std::process::id(), id, 3).unwrap();
-        for stream in Stream::BOTH {
+        for stream in OutputStream::BOTH {
             assert_eq!(fs::read(spool.path(id, 3, stream)).unwrap(), b"new");
         }
         assert!(spool.worker_files().is_empty());
@@ -500,7 +505,7 @@ mod tests {
         assert!(
             OpenOptions::new()
                 .read(true)
-                .open(spool.path(id, 4, Stream::Stdout))
+                .open(spool.path(id, 4, OutputStream::Stdout))
                 .is_err()
         );
     }

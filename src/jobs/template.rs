@@ -19,12 +19,12 @@ pub(crate) struct Template {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Piece {
     Text(Vec<u8>),
-    Place(Place),
+    Placeholder(Placeholder),
 }
 
 /// A place to be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Place {
+pub(super) enum Placeholder {
     /// `{}`: the item.
     Item,
     /// `{.}`: the item without its extension.
@@ -43,14 +43,14 @@ pub(super) enum Place {
     Member(String),
 }
 
-const PLACES: [(&[u8], Place); 7] = [
-    (b"{}", Place::Item),
-    (b"{.}", Place::Stem),
-    (b"{/}", Place::Base),
-    (b"{//}", Place::Folder),
-    (b"{/.}", Place::BaseStem),
-    (b"{#}", Place::Number),
-    (b"{%}", Place::Slot),
+const PLACES: [(&[u8], Placeholder); 7] = [
+    (b"{}", Placeholder::Item),
+    (b"{.}", Placeholder::Stem),
+    (b"{/}", Placeholder::Base),
+    (b"{//}", Placeholder::Folder),
+    (b"{/.}", Placeholder::BaseStem),
+    (b"{#}", Placeholder::Number),
+    (b"{%}", Placeholder::Slot),
 ];
 
 /// The values for one item.
@@ -73,7 +73,7 @@ impl Template {
     /// Appends the item as the last word, if it has no place yet.
     pub(crate) fn with_item(mut self) -> Self {
         if !self.has_place() {
-            self.words.push(vec![Piece::Place(Place::Item)]);
+            self.words.push(vec![Piece::Placeholder(Placeholder::Item)]);
         }
         self
     }
@@ -82,9 +82,9 @@ impl Template {
         self.places().any(|_| true)
     }
 
-    fn places(&self) -> impl Iterator<Item = &Place> {
+    fn places(&self) -> impl Iterator<Item = &Placeholder> {
         self.words.iter().flatten().filter_map(|piece| match piece {
-            Piece::Place(place) => Some(place),
+            Piece::Placeholder(place) => Some(place),
             Piece::Text(_) => None,
         })
     }
@@ -95,7 +95,7 @@ impl Template {
         for piece in self.words.first()? {
             match piece {
                 Piece::Text(text) => program.extend_from_slice(text),
-                Piece::Place(_) => return None,
+                Piece::Placeholder(_) => return None,
             }
         }
         Some(OsString::from_vec(program))
@@ -117,7 +117,7 @@ impl Template {
             for piece in pieces {
                 match piece {
                     Piece::Text(text) => word.extend_from_slice(text),
-                    Piece::Place(place) => {
+                    Piece::Placeholder(place) => {
                         word.extend_from_slice(&place.text(values, object.as_ref())?);
                     }
                 }
@@ -134,7 +134,7 @@ impl Template {
             for piece in pieces {
                 match piece {
                     Piece::Text(text) => word.extend_from_slice(text),
-                    Piece::Place(place) => word.extend_from_slice(&place.sign()),
+                    Piece::Placeholder(place) => word.extend_from_slice(&place.sign()),
                 }
             }
             OsString::from_vec(word)
@@ -151,15 +151,15 @@ impl Template {
             return Ok(());
         };
         self.places().try_for_each(|place| match place {
-            Place::Member(name) => member(&object, name).map(drop),
+            Placeholder::Member(name) => member(&object, name).map(drop),
             _ => Ok(()),
         })
     }
 }
 
-impl Place {
+impl Placeholder {
     pub(super) fn is_number(&self) -> bool {
-        matches!(self, Place::Number | Place::Slot)
+        matches!(self, Placeholder::Number | Placeholder::Slot)
     }
 
     /// Returns its written form.
@@ -167,7 +167,7 @@ impl Place {
         let known = PLACES.iter().find(|(_, place)| place == self);
         match (known, self) {
             (Some((sign, _)), _) => sign.to_vec(),
-            (None, Place::Member(name)) => format!("{{{name}}}").into_bytes(),
+            (None, Placeholder::Member(name)) => format!("{{{name}}}").into_bytes(),
             (None, _) => Vec::new(),
         }
     }
@@ -179,14 +179,14 @@ impl Place {
     ) -> Result<Cow<'a, [u8]>, String> {
         let item = values.item;
         Ok(match self {
-            Place::Item => item.into(),
-            Place::Stem => stem(item).into(),
-            Place::Base => base(item).into(),
-            Place::Folder => folder(item).into(),
-            Place::BaseStem => stem(base(item)).into(),
-            Place::Number => values.number.to_string().into_bytes().into(),
-            Place::Slot => values.slot.to_string().into_bytes().into(),
-            Place::Member(name) => {
+            Placeholder::Item => item.into(),
+            Placeholder::Stem => stem(item).into(),
+            Placeholder::Base => base(item).into(),
+            Placeholder::Folder => folder(item).into(),
+            Placeholder::BaseStem => stem(base(item)).into(),
+            Placeholder::Number => values.number.to_string().into_bytes().into(),
+            Placeholder::Slot => values.slot.to_string().into_bytes().into(),
+            Placeholder::Member(name) => {
                 let value = object.map(|object| member(object, name)).transpose()?;
                 value.map(text_of).unwrap_or_default().into()
             }
@@ -199,7 +199,7 @@ impl Place {
 /// # Errors
 /// As [`Template::fill`].
 pub(super) fn texts<'a>(
-    places: &[Place],
+    places: &[Placeholder],
     values: Values<'a>,
 ) -> Result<Vec<Cow<'a, [u8]>>, String> {
     let object = object_for(places, values.item)?;
@@ -211,11 +211,11 @@ pub(super) fn texts<'a>(
 
 /// Parses the item as an object, if a place needs one.
 fn object_for<'a>(
-    places: impl IntoIterator<Item = &'a Place>,
+    places: impl IntoIterator<Item = &'a Placeholder>,
     item: &[u8],
 ) -> Result<Option<Map<String, Value>>, String> {
     let mut places = places.into_iter();
-    let needs_members = places.any(|place| matches!(place, Place::Member(_)));
+    let needs_members = places.any(|place| matches!(place, Placeholder::Member(_)));
     needs_members.then(|| object(item)).transpose()
 }
 
@@ -228,7 +228,7 @@ fn pieces(mut word: &[u8], is_json: bool) -> Vec<Piece> {
                 if !text.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut text)));
                 }
-                pieces.push(Piece::Place(place));
+                pieces.push(Piece::Placeholder(place));
                 word = &word[length..];
             }
             None => {
@@ -244,7 +244,7 @@ fn pieces(mut word: &[u8], is_json: bool) -> Vec<Piece> {
 }
 
 /// Returns the place at the beginning of a text, and its length.
-fn place_at(text: &[u8], is_json: bool) -> Option<(Place, usize)> {
+fn place_at(text: &[u8], is_json: bool) -> Option<(Placeholder, usize)> {
     let known = PLACES.iter().find(|(sign, _)| text.starts_with(sign));
     if let Some((sign, place)) = known {
         return Some((place.clone(), sign.len()));
@@ -257,7 +257,7 @@ fn place_at(text: &[u8], is_json: bool) -> Option<(Place, usize)> {
         && name
             .chars()
             .all(|c| c.is_alphanumeric() || "_-.".contains(c));
-    is_name.then(|| (Place::Member(name.to_owned()), length + 2))
+    is_name.then(|| (Placeholder::Member(name.to_owned()), length + 2))
 }
 
 fn object(item: &[u8]) -> Result<Map<String, Value>, String> {

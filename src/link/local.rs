@@ -45,7 +45,7 @@ struct Waiting {
 /// Words that only the holder of the broker's lock stores.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Words {
+struct BrokerWords {
     /// The last acknowledgement that was seen.
     seen: AtomicU64,
     /// The number of a [`Telling`].
@@ -62,7 +62,7 @@ pub(crate) struct LocalQueue {
     board: Scoreboard,
     /// The number of deliveries that the worker settled by the broker's lock.
     settled: AtomicU64,
-    words: Words,
+    words: BrokerWords,
     /// Rung when there is something for the worker.
     doorbell: Doorbell,
 }
@@ -73,7 +73,7 @@ impl LocalQueue {
             waiting: Waiting::default(),
             board: Scoreboard::default(),
             settled: AtomicU64::new(0),
-            words: Words::default(),
+            words: BrokerWords::default(),
             doorbell: Doorbell::default(),
         };
         queue.board.clear();

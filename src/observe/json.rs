@@ -8,25 +8,8 @@ use std::time::Duration;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
-#[cfg(feature = "cli")]
-use super::{Event, EventKind};
 use super::{last_cause, micros};
 use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
-
-/// Returns the event's object. Items are dishes, which are washed and dried, or are run.
-#[cfg(feature = "cli")]
-pub(crate) fn object(event: &Event, are_dishes: bool) -> serde_json::Value {
-    // Names are text, and numbers are numbers: there is nothing that JSON has no form for.
-    let mut object = serde_json::to_value(event).unwrap_or_default();
-    if are_dishes
-        && matches!(event.kind, EventKind::ItemStarted { .. })
-        && let Some(fields) = object.as_object_mut()
-    {
-        fields.insert("event".into(), "drying".into());
-        fields.shift_remove("number");
-    }
-    object
-}
 
 pub(super) fn micros_of<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(micros(*time))
@@ -92,30 +75,4 @@ pub(super) fn counts<S: Serializer>(counts: &Counts, to: S) -> Result<S::Ok, S::
     fields.serialize_entry("dead", &counts.dead)?;
     fields.serialize_entry("retries", &counts.retries)?;
     fields.end()
-}
-
-#[cfg(all(test, feature = "cli"))]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_killed_worker_is_told_with_the_signals_name_and_what_it_held() {
-        let event = Event {
-            at: Duration::from_millis(5),
-            kind: EventKind::WorkerExited {
-                worker: "dryer-1".into(),
-                pid: 7,
-                exit: Exit::Signaled(9),
-                holding: Some("dish-3".into()),
-                is_asked: false,
-            },
-        };
-        let expected = json!({
-            "event": "worker_exited", "t_us": 5000, "worker": "dryer-1", "pid": 7,
-            "signal": "SIGKILL", "holding": "dish-3",
-        });
-        assert_eq!(object(&event, true), expected);
-    }
 }

@@ -1,4 +1,4 @@
-//! Events as the chapter's lines: the steps of a dish on stdout, faults on stderr.
+//! Events as lines of text: the steps of an item on stdout, faults on stderr.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ pub(crate) enum Line {
 
 /// The words for the items of a run.
 #[derive(Debug)]
-pub(crate) struct Words {
+pub(crate) struct Wording {
     pub(crate) items: &'static str,
     /// The word for a worker's activity on one item.
     pub(crate) doing: &'static str,
@@ -24,14 +24,40 @@ pub(crate) struct Words {
     pub(crate) done: &'static str,
     /// The words for an item after a failed attempt: "dried again".
     pub(crate) again: &'static str,
-    /// True if each step of an item is a line.
-    pub(crate) tells_items: bool,
+    /// The words for each step of an item, where that is a line.
+    pub(crate) steps: Option<Steps>,
+}
+
+/// The words for the steps of an item: in lines, and as names of events in JSON.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    /// The beginning of the line that says that an item is being made.
+    pub(crate) making_line: &'static str,
+    /// The beginning of the line that says that a worker works on an item.
+    pub(crate) working_line: &'static str,
+    pub(crate) making: &'static str,
+    pub(crate) made: &'static str,
+    pub(crate) not_made: &'static str,
+    pub(crate) working: &'static str,
+}
+
+impl Steps {
+    /// Returns the name of the event in these words, if it has one.
+    pub(crate) fn name_of(&self, kind: &EventKind) -> Option<&'static str> {
+        match kind {
+            EventKind::Producing { .. } => Some(self.making),
+            EventKind::Produced { .. } => Some(self.made),
+            EventKind::NotProduced { .. } => Some(self.not_made),
+            EventKind::ItemStarted { .. } => Some(self.working),
+            _ => None,
+        }
+    }
 }
 
 /// The common style of the lines of one run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
-    pub(crate) words: &'static Words,
+    pub(crate) words: &'static Wording,
     /// True if several workers share a process, so that their names follow its pid.
     pub(crate) names_workers: bool,
 }
@@ -39,29 +65,26 @@ pub(crate) struct Style {
 impl Style {
     /// Returns the event's line, if it has one.
     pub(crate) fn line(self, event: &Event) -> Option<Line> {
-        if event.kind.is_of_item() && !self.words.tells_items {
-            return None;
-        }
         let at = Clock(event.at);
-        let Words {
+        let Wording {
             items,
             doing,
             again,
+            steps,
             ..
         } = self.words;
+        let step = |line: fn(&Steps) -> &'static str, item: &str, pid: &u32, who: &str| {
+            let (line, item, who) = (line(steps.as_ref()?), printable(item), self.who(who));
+            let text = format!("{line} {item} , time: {at} , pid {pid}{who}");
+            Some(Line::Out(text))
+        };
         Some(match &event.kind {
             EventKind::Producing { item, pid } => {
-                let item = printable(item);
-                let who = self.who("main");
-                Line::Out(format!("Washing {item} , time: {at} , pid {pid}{who}"))
+                return step(|steps| steps.making_line, item, pid, "main");
             }
             EventKind::ItemStarted {
                 item, worker, pid, ..
-            } => {
-                let item = printable(item);
-                let who = self.who(worker);
-                Line::Out(format!("Drying  {item} , time: {at} , pid {pid}{who}"))
-            }
+            } => return step(|steps| steps.working_line, item, pid, worker),
             EventKind::Retry { item, failure, .. } => Line::Err(retried(item, failure, again)),
             EventKind::Dead { item, history, .. } => Line::Err(given_up(item, history)),
             EventKind::WorkerExited {
@@ -234,23 +257,30 @@ mod tests {
     }
 
     #[test]
-    fn a_dish_is_announced_in_the_chapters_words() {
+    fn a_step_is_announced_in_the_words_of_the_run() {
         let at = Duration::from_micros(37_144);
         let kind = EventKind::ItemStarted {
             id: ItemId(1),
-            item: "dish-1".into(),
-            worker: "dryer-1".into(),
+            item: "item-1".into(),
+            worker: "worker-1".into(),
             pid: 7280,
             attempt: 1,
             copy: None,
         };
         let event = Event { at, kind };
-        static WORDS: Words = Words {
-            items: "dishes",
-            doing: "drying",
-            done: "being dried",
-            again: "dried again",
-            tells_items: true,
+        static WORDS: Wording = Wording {
+            items: "items",
+            doing: "doing",
+            done: "being done",
+            again: "done again",
+            steps: Some(Steps {
+                making_line: "Making",
+                working_line: "Doing ",
+                making: "making",
+                made: "made",
+                not_made: "not_made",
+                working: "doing",
+            }),
         };
         let words = &WORDS;
         let style = |names_workers| Style {
@@ -258,8 +288,8 @@ mod tests {
             names_workers,
         };
         let line = |names_workers| style(names_workers).line(&event);
-        let plain = "Drying  dish-1 , time: 0:00:00.037144 , pid 7280";
+        let plain = "Doing  item-1 , time: 0:00:00.037144 , pid 7280";
         assert_eq!(line(false), Some(Line::Out(plain.into())));
-        assert_eq!(line(true), Some(Line::Out(format!("{plain} dryer-1"))));
+        assert_eq!(line(true), Some(Line::Out(format!("{plain} worker-1"))));
     }
 }

@@ -26,10 +26,6 @@ pub use self::journal::salvage;
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Makes a queue over an open stream.
-    #[cfg_attr(
-        not(feature = "redis"),
-        allow(dead_code, reason = "only a shared backend needs it")
-    )]
     pub(crate) fn over_stream(stream: Arc<dyn Stream>, options: Options) -> Result<Self, Error> {
         let broker = Broker::over_stream(options, stream).map_err(Error)?;
         Ok(JoinableQueue::of_broker(broker))

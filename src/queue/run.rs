@@ -16,7 +16,7 @@ use crate::broker::{Core, Envelope, PutAnswer};
 use crate::error::{Error, Kind};
 use crate::observe::{EventKind, Observer};
 use dishrack_core::book::Unshown;
-use dishrack_core::ledger::{Counts, ItemId};
+use dishrack_core::ledger::{Counts, ItemId, Refusal};
 use dishrack_core::shared::Shared;
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
@@ -218,7 +218,7 @@ impl<T> JoinableQueue<T> {
             let _ = self.sync_all();
             if !broker.leave_stream() {
                 let closed = broker.storage.backend().close();
-                return closed.map_err(|why| Error(Kind::Journal(why)));
+                return closed.map_err(|why| Error(Kind::of(Refusal::JournalFailed, why)));
             }
         }
         Ok(())
@@ -230,7 +230,7 @@ impl<T> JoinableQueue<T> {
             Side::Local(broker) => {
                 let store = broker.storage.local();
                 let earlier = store.map_or(Ok(None), |store| store.exchange_command(command));
-                earlier.map_err(|why| Error(Kind::Journal(why)))
+                earlier.map_err(|why| Error(Kind::of(Refusal::JournalFailed, why)))
             }
             Side::Remote(_) => Ok(None),
         }

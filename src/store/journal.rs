@@ -28,7 +28,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use self::file::Claim;
-use self::intrusion::{Files, Found as FilesFound};
+use self::intrusion::{Files, FilesFound};
 use self::prints::Prints;
 use self::trouble::Trouble;
 use super::{Backend, Store, StoredLetter};
@@ -39,8 +39,10 @@ use dishrack_core::book::{Book, Change, Found, Print, Recovery, Unshown};
 use dishrack_core::ledger::{ItemId, Recovered, Write};
 
 #[cfg(feature = "cli")]
-pub(crate) use self::neighbours::{names as own_files, own_path};
-pub(crate) use self::reader::read_letters;
+pub(crate) use self::{
+    neighbours::{names as own_files, own_path},
+    reader::read_letters,
+};
 pub use salvage::Saved;
 pub(crate) use salvage::salvage;
 

@@ -28,7 +28,7 @@ use parking_lot::{Mutex, MutexGuard};
 use redis::IntoConnectionInfo;
 use redis::io::tcp::{TcpSettings, socket2};
 
-use self::connection::{Line, Server};
+use self::connection::{Server, SharedConnection};
 use self::keys::Keys;
 pub use self::options::RedisOptions;
 use self::scripts::Name;
@@ -69,10 +69,10 @@ pub(crate) struct RedisStore {
     /// The next numbers of calls that may be made again.
     calls: AtomicU64,
     /// One connection for each thread that may wait on it, and one for all other calls.
-    teller: Line,
-    taker: Line,
-    listener: Line,
-    dispatcher: Line,
+    teller: SharedConnection,
+    taker: SharedConnection,
+    listener: SharedConnection,
+    dispatcher: SharedConnection,
     /// The number of the connection that waits in `take`.
     waiting: Mutex<i64>,
     /// The number of the connection that waits in `listen`.
@@ -138,10 +138,10 @@ impl RedisStore {
             bound,
             account: Mutex::default(),
             calls: AtomicU64::new(1),
-            teller: Line::default(),
-            taker: Line::default(),
-            listener: Line::default(),
-            dispatcher: Line::default(),
+            teller: SharedConnection::default(),
+            taker: SharedConnection::default(),
+            listener: SharedConnection::default(),
+            dispatcher: SharedConnection::default(),
             waiting: Mutex::new(0),
             listening: Mutex::new(0),
             heard: Mutex::new("0-0".into()),

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::{Backend, StoredLetter};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
+use dishrack_core::dispatcher::inflight;
+pub(crate) use dishrack_core::dispatcher::inflight::Answered;
 use dishrack_core::ledger::{Failure, ItemId, Record};
-use dishrack_core::shared::inflight;
-pub(crate) use dishrack_core::shared::inflight::Answered;
 pub(crate) use dishrack_core::shared::{Admission, StreamState};
 
 /// An item on its way to the stream.

@@ -1,7 +1,11 @@
 //! The description of a supervisor: the kind of its workers, its rules, and the work.
 
 mod copies;
+#[cfg(not(feature = "tasks"))]
+mod no_tasks;
 mod start;
+#[cfg(feature = "tasks")]
+mod tasks;
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -24,7 +28,6 @@ use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
 enum How {
     Processes(usize),
     Threads(usize),
-    #[cfg(feature = "tasks")]
     Tasks(usize),
     Inline,
 }
@@ -34,7 +37,6 @@ impl How {
         match self {
             How::Processes(workers) => ("processes", workers),
             How::Threads(workers) => ("threads", workers),
-            #[cfg(feature = "tasks")]
             How::Tasks(workers) => ("tasks", workers),
             How::Inline => ("sequential", 1),
         }
@@ -108,14 +110,6 @@ impl Builder {
     #[must_use]
     pub fn threads(mut self, workers: usize) -> Self {
         self.how = How::Threads(workers);
-        self
-    }
-
-    /// Sets the number of async tasks, on one thread of this process with a tokio runtime.
-    #[cfg(feature = "tasks")]
-    #[must_use]
-    pub fn tasks(mut self, workers: usize) -> Self {
-        self.how = How::Tasks(workers);
         self
     }
 
@@ -267,14 +261,12 @@ impl Builder {
 
     /// Says that this process has no other children than those of this supervisor, so that it may
     /// wait for whatever else is left to it.
-    #[cfg(feature = "cli")]
     pub(crate) fn owns_process(mut self) -> Self {
         self.launch.owns_process = true;
         self
     }
 
     /// Sends the stderr of worker processes there, rather than to our own.
-    #[cfg(feature = "cli")]
     #[must_use]
     pub(crate) fn stderr_to(mut self, outlet: Outlet) -> Self {
         self.stderr_to = outlet;
@@ -302,7 +294,6 @@ impl Builder {
     }
 
     /// Does the same from the serialized item, for items that are not worth decoding.
-    #[cfg(feature = "cli")]
     pub(crate) fn name_bodies(mut self, name: fn(&[u8]) -> String) -> Self {
         self.name_items = Some(Arc::new(name));
         self

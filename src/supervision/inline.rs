@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::{Pool, WorkerInfo};
+use super::WorkerInfo;
+use super::pool::Pool;
 use crate::broker::current;
 use crate::broker::{Attachment, Broker, Core, Inline};
 use crate::error::Kind;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::Supervisor;
 use crate::broker::{Broker, Envelope, ItemEnd, MailboxKey, PutAnswer, ReplyTo};
-use crate::error::{ItemError, Kind};
+use crate::error::{Error, ItemError, Kind};
 use crate::queue::batch::{BATCH_ITEMS, Batch, Pace};
 use crate::queue::serialized;
 
@@ -145,7 +145,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
                 let envelope = Envelope::with_reply(body, ReplyTo { mailbox, index });
                 self.batch.push(envelope, (index, item));
             }
-            Err(kind) => self.arrived.extend([refused(index, item, &kind)]),
+            Err(kind) => self.arrived.extend([refused(index, item, kind)]),
         }
     }
 
@@ -157,9 +157,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         self.batch.put_unsynced(self.broker, |answer| match answer {
             PutAnswer::Accepted(accepted) => *pending += accepted.count(),
             PutAnswer::Sent(count) => *pending += count,
-            PutAnswer::Refused((index, item), kind) => {
-                arrived.extend([refused(index, item, &kind)])
-            }
+            PutAnswer::Refused((index, item), kind) => arrived.extend([refused(index, item, kind)]),
         });
     }
 
@@ -194,20 +192,19 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
     /// Waits for outcomes, when none is left of those that came before.
     fn wait(&mut self) {
         match self.broker.take_outcomes(self.mailbox, &mut self.outcomes) {
-            Some(Ok(())) => self.pending -= self.outcomes.len() as u64,
-            Some(Err(why)) => self.give_up(&why),
-            None => self.give_up("the map's mailbox is gone"),
+            Ok(()) => self.pending -= self.outcomes.len() as u64,
+            Err(kind) => self.give_up(&Error(kind)),
         }
     }
 
     /// Gives this error to every item under way, because no more outcomes will come.
-    fn give_up(&mut self, why: &str) {
+    fn give_up(&mut self, error: &Error) {
         let first = if self.is_ordered { self.next_yield } else { 0 };
         let missing = (first..self.next_put).filter(|index| !self.arrived.contains_key(index));
         let wanted = usize::try_from(self.pending).unwrap_or(usize::MAX);
         let missing: Vec<u64> = missing.take(wanted).collect();
         for index in missing {
-            let error = ItemError::NoWorkersLeft(why.to_owned());
+            let error = ItemError::NoResult(error.clone());
             self.arrived.insert(index, Err(error));
         }
         self.pending = 0;
@@ -254,9 +251,9 @@ impl<I: Iterator, R> Drop for Map<'_, I, R> {
 }
 
 /// Returns the result of an item that was not accepted, with its number.
-fn refused<T, R>(index: u64, item: T, kind: &Kind) -> (u64, Result<R, ItemError<T>>) {
-    let why = kind.to_string();
-    (index, Err(ItemError::NotAccepted { item, why }))
+fn refused<T, R>(index: u64, item: T, kind: Kind) -> (u64, Result<R, ItemError<T>>) {
+    let error = Error(kind);
+    (index, Err(ItemError::NotAccepted { item, error }))
 }
 
 fn result_of<T, R: DeserializeOwned>(outcome: ItemEnd) -> Result<R, ItemError<T>> {

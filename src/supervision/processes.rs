@@ -6,10 +6,11 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use super::WorkerInfo;
 use super::notes::{Note, NoteSender};
+use super::pool::Pool;
 use super::reap::Reaper;
 use super::watch::{ProcessPlan, Roster, Watch};
-use super::{Pool, WorkerInfo};
 use crate::broker::Broker;
 use crate::error::Kind;
 use crate::handler::attempt::message_of;
@@ -106,7 +107,6 @@ impl Pool for ProcessPool {
         self.notes.post(Note::Resume);
     }
 
-    #[cfg(feature = "cli")]
     fn reap_orphans(&self) {
         self.notes.wake();
     }

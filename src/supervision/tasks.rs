@@ -15,9 +15,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::LocalSet;
 
+use super::WorkerInfo;
 use super::local::LocalWorker;
+use super::pool::Pool;
 use super::threads::{LoopLife, Next, PoolState, ThreadPlan, ThreadPool, begin};
-use super::{Pool, WorkerInfo};
 use crate::broker::Broker;
 use crate::broker::current;
 use crate::error::Kind;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
+use super::WorkerInfo;
 use super::local::LocalWorker;
-use super::{Pool, WorkerInfo};
+use super::pool::Pool;
 use crate::broker::current;
 use crate::broker::{Attachment, Broker};
 use crate::error::Kind;
@@ -194,7 +195,6 @@ impl ThreadPool {
     }
 
     /// Gives up, because the workers could not be started.
-    #[cfg(feature = "tasks")]
     pub(super) fn fail(&self) {
         self.shared.fail();
     }

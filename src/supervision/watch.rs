@@ -35,7 +35,7 @@ use dishrack_core::ledger::{Credit, Exit};
 use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use dishrack_core::pool::clock::Clock;
 use dishrack_core::pool::restart::Window;
-use dishrack_core::pool::spec::{Bounds, ChildSpec, StartMethod};
+use dishrack_core::pool::spec::{Bounds, ChildSpec, StartMethod, worker_name};
 
 /// The fork server's key at the reaper; workers' keys are made of slot and life.
 const FORK_SERVER: u64 = u64::MAX - 1;
@@ -113,7 +113,7 @@ impl Watch {
     ) -> Self {
         let slot = |index: usize| {
             let seed = index as u64 ^ u64::from(std::process::id()) << 32;
-            let name = format!("{}-{}", plan.name, index + 1);
+            let name = worker_name(&plan.name, index + 1);
             Slot::new(name, Child::new(plan.spec, seed))
         };
         // Without it workers write to our stderr themselves.

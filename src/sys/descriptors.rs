@@ -19,7 +19,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A path to the very file that is open, whatever has its name by now.
-#[cfg(feature = "cli")]
 pub(crate) fn path_of(file: &impl AsFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }

@@ -35,7 +35,7 @@ pub(crate) fn block_all() {
 
 /// A set of signals: signal n is bit n - 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Signals(u64);
+pub(crate) struct Signals(pub(super) u64);
 
 impl Signals {
     pub(crate) fn has(self, number: i32) -> bool {
@@ -46,7 +46,7 @@ impl Signals {
 /// The number of signals on Linux.
 pub(crate) const NUMBER_MAX: i32 = 64;
 
-const fn bit(number: i32) -> u64 {
+pub(super) const fn bit(number: i32) -> u64 {
     1 << (number - 1)
 }
 
@@ -114,56 +114,6 @@ pub(crate) fn reset_for_exec() -> Result<(), Errno> {
     SigSet::empty().thread_set_mask()
 }
 
-/// The changes to the actions on signals in a process that executes a program of somebody else, so
-/// that each is again what it was when this process was started. The exceptions are SIGPIPE, which
-/// Rust ignores, and SIGCHLD, which a shell that ignores it passes on: programs expect neither.
-#[cfg(feature = "cli")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dispositions {
-    to_default: Signals,
-    to_ignore: Signals,
-}
-
-#[cfg(feature = "cli")]
-impl Dispositions {
-    /// Finds the changes that the actions of this process make necessary. Each signal is asked for,
-    /// so call it once rather than for each program.
-    pub(crate) fn of_commands() -> Self {
-        let given = inherited();
-        let (mut to_default, mut to_ignore) = (Signals(0), Signals(0));
-        for number in 1..=NUMBER_MAX {
-            let is_ours = matches!(number, libc::SIGPIPE | libc::SIGCHLD);
-            let (wanted, all) = match given.has(number) && !is_ours {
-                true => (libc::SIG_IGN, &mut to_ignore),
-                false => (libc::SIG_DFL, &mut to_default),
-            };
-            if kernels_handler_of(number).is_ok_and(|found| found != wanted) {
-                all.0 |= bit(number);
-            }
-        }
-        Dispositions {
-            to_default,
-            to_ignore,
-        }
-    }
-
-    /// Does it, and then blocks no signal. In a process that may share memory with the one that it
-    /// is made by; see [`reset_for_exec`].
-    ///
-    /// # Errors
-    /// Only for an invalid argument.
-    pub(crate) fn set_for_exec(self) -> Result<(), Errno> {
-        for number in 1..=NUMBER_MAX {
-            if self.to_default.has(number) {
-                set_in_kernel(number, libc::SIG_DFL)?;
-            } else if self.to_ignore.has(number) {
-                set_in_kernel(number, libc::SIG_IGN)?;
-            }
-        }
-        SigSet::empty().thread_set_mask()
-    }
-}
-
 /// The kernel's word for an action: longer than it is anywhere, and all zeros are the default one.
 type KernelAction = [usize; 8];
 
@@ -171,7 +121,7 @@ type KernelAction = [usize; 8];
 const KERNEL_SET_BYTES: usize = 8;
 
 /// The handler of a signal, which is the first word of its action.
-fn kernels_handler_of(number: i32) -> Result<libc::sighandler_t, Errno> {
+pub(super) fn kernels_handler_of(number: i32) -> Result<libc::sighandler_t, Errno> {
     let mut action: KernelAction = [0; 8];
     let (unchanged, found) = (ptr::null::<KernelAction>(), &raw mut action);
     // SAFETY: the call only writes to the action, which is long enough.
@@ -188,7 +138,7 @@ fn kernels_handler_of(number: i32) -> Result<libc::sighandler_t, Errno> {
 }
 
 /// Sets the default action, or that a signal is ignored.
-fn set_in_kernel(number: i32, disposition: libc::sighandler_t) -> Result<(), Errno> {
+pub(super) fn set_in_kernel(number: i32, disposition: libc::sighandler_t) -> Result<(), Errno> {
     let mut action: KernelAction = [0; 8];
     action[0] = disposition;
     let (wanted, unasked) = (&raw const action, ptr::null_mut::<KernelAction>());

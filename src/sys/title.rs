@@ -40,7 +40,6 @@ pub(crate) fn claim(name: &str) {
 
 /// Names a program that a user started and may look for by the words of its command line. It must
 /// be called at the start of `main`, while this process has one thread.
-#[cfg(feature = "cli")]
 pub(crate) fn claim_and_keep(name: &str, words: String) {
     claim_with(name, Some(words));
 }

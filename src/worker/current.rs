@@ -25,7 +25,6 @@ pub(crate) fn get(item_type: &str) -> Option<Arc<Session>> {
 }
 
 /// Returns the name of the worker process that this thread works in.
-#[cfg(feature = "cli")]
 pub(crate) fn worker_name() -> Option<String> {
     CURRENT.with(|current| {
         let current = current.borrow();
@@ -42,7 +41,6 @@ pub(super) fn begin(id: ItemId, attempt: u32, copy: u16) {
 
 /// Returns the item, the attempt and the copy that this thread's handler works on in a worker
 /// process.
-#[cfg(feature = "cli")]
 pub(crate) fn delivery() -> Option<(ItemId, u32, u16)> {
     DELIVERY.with(Cell::get)
 }

@@ -54,7 +54,6 @@ pub(crate) struct Session {
     /// True for a handler, which works on one item at a time; a loop works on those that it got and
     /// did not settle.
     pub(super) is_handler: AtomicBool,
-    #[cfg(feature = "cli")]
     name: String,
     ring_pair: Arc<RingPair>,
     /// Notices when code of this process has closed all files.
@@ -84,7 +83,6 @@ impl Session {
             memory_max: assignment.memory_max,
             is_worn: AtomicBool::new(false),
             is_handler: AtomicBool::new(false),
-            #[cfg(feature = "cli")]
             name: assignment.name,
             descriptor_check: DescriptorCheck::new(),
             uplink: Uplink::open(
@@ -127,7 +125,6 @@ impl Session {
         }
     }
 
-    #[cfg(feature = "cli")]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -211,7 +208,13 @@ impl Session {
                     }
                     return Some(arrival);
                 }
-                _ if !is_idle => {
+                Incoming::Revoked(_)
+                | Incoming::GiveBack
+                | Incoming::Other
+                | Incoming::Nothing
+                | Incoming::Broken
+                    if !is_idle =>
+                {
                     // Sending may take a moment, so the lock is released meanwhile.
                     let position = inbox.position();
                     drop(inbox);
@@ -219,7 +222,11 @@ impl Session {
                     self.rest(position);
                     is_idle = true;
                 }
-                _ => {
+                Incoming::Revoked(_)
+                | Incoming::GiveBack
+                | Incoming::Other
+                | Incoming::Nothing
+                | Incoming::Broken => {
                     let ticket = self.ring_pair.down_doorbell().want();
                     if inbox.is_empty() {
                         self.sleep(inbox, ticket, None);

@@ -32,7 +32,7 @@ use crate::sys::{exit, signals, stderr};
 const DELAY: Duration = Duration::from_millis(4);
 
 #[derive(Debug)]
-struct State {
+struct UplinkState {
     writer: Writer,
     segments: SentSegments,
     /// Shared memory that is lent until the supervisor has read the ring up to this position.
@@ -45,7 +45,7 @@ pub(super) struct Uplink {
     ring_pair: Arc<RingPair>,
     sender: IpcSender<Nudge>,
     socket: Arc<DescriptorSocket>,
-    state: Mutex<State>,
+    state: Mutex<UplinkState>,
     watch: Condvar,
     /// A copy of the flag in the state, to be read without the lock.
     is_watched: AtomicBool,
@@ -74,7 +74,7 @@ impl Uplink {
         socket: Arc<DescriptorSocket>,
     ) -> Option<Arc<Self>> {
         let uplink = Arc::new(Uplink {
-            state: Mutex::new(State {
+            state: Mutex::new(UplinkState {
                 writer: ring_pair.up_writer(),
                 segments: SentSegments::default(),
                 lent: VecDeque::new(),
@@ -167,9 +167,9 @@ impl Uplink {
 
     fn write<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, UplinkState>,
         record: &Up<'_>,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, UplinkState> {
         state.take_back();
         let bytes_max = record.bytes_max();
         let encode = |space: &mut [u8]| frame::encode(record, space);
@@ -268,7 +268,7 @@ impl Uplink {
     }
 }
 
-impl State {
+impl UplinkState {
     /// Takes back the memory that the supervisor has read by now.
     fn take_back(&mut self) {
         let read = self.writer.reader_position();

@@ -96,7 +96,7 @@ fn every_kind_of_event_is_told_of() {
     let page = fs::read_to_string(root().join("docs/events.md")).unwrap();
     let names = events_declared();
     assert!(names.len() >= 20, "only {names:?} were found");
-    for name in ["washing", "running", "worker_failed_to_start", "summary"] {
+    for name in ["producing", "running", "worker_failed_to_start", "summary"] {
         assert!(names.iter().any(|found| found == name), "no {name}");
     }
     let is_told = |name: &&String| {

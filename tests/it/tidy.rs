@@ -20,6 +20,7 @@ crate::trials! {
     only_the_reaper_waits_for_children,
     only_the_command_line_prints_or_exits,
     dishes_stay_in_the_kitchen,
+    features_are_asked_for_at_the_doors,
     every_unsafe_block_is_argued,
     every_file_is_reachable,
     the_binary_is_thin,
@@ -398,14 +399,7 @@ fn dishes_stay_in_the_kitchen() {
 }
 
 fn strayed_dishes(sources: &[Source]) -> Findings {
-    let kitchen = [
-        "src/kitchen.rs",
-        "src/cli.rs",
-        "src/cli/",
-        "src/observe/text.rs",
-        "src/observe/json.rs",
-        "bin/",
-    ];
+    let kitchen = ["src/kitchen.rs", "src/cli.rs", "src/cli/", "bin/"];
     let words = ["dish", "dishes", "washer", "washers", "dryer", "dryers"];
     let mut findings = Findings::new();
     for source in product(sources, &kitchen) {
@@ -417,6 +411,37 @@ fn strayed_dishes(sources: &[Source]) -> Findings {
             &words,
             "say item, queue or worker here",
         ));
+    }
+    findings
+}
+
+fn features_are_asked_for_at_the_doors() {
+    expect_none(&features_inside(&source::all()));
+}
+
+/// Returns the places where a feature decides about less than a module or an import of one.
+fn features_inside(sources: &[Source]) -> Findings {
+    let why = "a feature decides about whole modules: move what depends on it to one";
+    let mut findings = Findings::new();
+    for source in product(sources, &["src/lib.rs"]) {
+        let lines: Vec<&str> = source.raw.lines().map(str::trim).collect();
+        for (index, line) in lines.iter().enumerate() {
+            if line.starts_with("//") || !line.contains("feature = \"") {
+                continue;
+            }
+            let guarded = lines[index + 1..]
+                .iter()
+                .find(|line| !line.starts_with("#["));
+            let is_door = guarded.is_some_and(|line| {
+                let word = line
+                    .split_whitespace()
+                    .find(|word| !word.starts_with("pub"));
+                matches!(word, Some("mod" | "use"))
+            });
+            if !is_door {
+                findings.push(finding(source, index + 1, why));
+            }
+        }
     }
     findings
 }
@@ -558,6 +583,9 @@ fn a_long_function_is_caught() {
 /// A rule, a file that breaks it, and the finding.
 type Case = (fn(&[Source]) -> Findings, &'static str, &'static str);
 
+/// A feature that decides about a function.
+const FEATURE_INSIDE: &str = "#[cfg(feature = \"cli\")]\n#[inline]\nfn a() {}";
+
 fn a_broken_rule_is_caught() {
     let cases: &[Case] = &[
         (files_without_header, "tests/a.rs", "fn main() {}"),
@@ -605,6 +633,7 @@ fn a_broken_rule_is_caught() {
             "std::process::exit(1)",
         ),
         (strayed_dishes, "src/queue.rs", "let first_dish = 1;"),
+        (features_inside, "src/a.rs", FEATURE_INSIDE),
         (
             strayed_dishes,
             "src/queue.rs",

@@ -7,6 +7,7 @@
 //! simulator, which tests the same decisions.
 
 mod answers;
+pub mod inflight;
 
 use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
@@ -14,20 +15,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::shared::{Outgoing, Putter, Shared};
 use crate::ledger::{
     Ballot, Blame, Handed, HolderId, ItemId, Ledger, Notice, Outcome, Refusal, Report, Scene,
     Stale, Started, Token, Weight,
 };
-
-/// A request of a worker process, named by the number that the process gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request {
-    /// The worker that asks.
-    pub holder: HolderId,
-    /// The worker's number for the request.
-    pub number: u64,
-}
+pub use crate::request::Request;
+use crate::shared::{OutgoingPut, Putter, Shared};
 
 /// The answer to a request. Each is answered exactly once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -478,7 +471,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         self.leaving.retain(|(request, _)| request.holder != holder);
         self.askers.retain(|(request, _)| request.holder != holder);
         if let Some(shared) = &mut self.shared {
-            let is_its = |one: &Outgoing<P>| matches!(one.putter, Putter::Remote(request) if request.holder == holder);
+            let is_its = |one: &OutgoingPut<P>| matches!(one.putter, Putter::Remote(request) if request.holder == holder);
             shared.forget(is_its);
         }
         self.answers.retain(|(request, _)| request.holder != holder);

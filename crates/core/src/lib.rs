@@ -30,5 +30,6 @@ pub mod book;
 pub mod dispatcher;
 pub mod ledger;
 pub mod pool;
+mod request;
 pub mod shared;
 pub mod stream;

@@ -4,15 +4,13 @@
 //! their order, with the callers that wait for that; the questions asked and how far they were
 //! answered; and the number to take. It knows no connection, and not how the stream is told.
 
-pub mod inflight;
-
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use hashbrown::HashSet;
 
-use crate::dispatcher::Request;
 use crate::ledger::{ItemId, Refusal};
+use crate::request::Request;
 
 /// The state of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,7 +48,7 @@ pub enum Putter {
 
 /// An item on its way.
 #[derive(Debug, Clone)]
-pub struct Outgoing<P> {
+pub struct OutgoingPut<P> {
     /// Its number among all.
     pub ticket: u64,
     /// The item.
@@ -164,11 +162,11 @@ const TAKEN_BYTES_MAX: usize = 16 << 20;
 /// The state of one queue over a stream.
 #[derive(Debug)]
 pub struct Shared<P> {
-    outgoing: VecDeque<Outgoing<P>>,
+    pub(crate) outgoing: VecDeque<OutgoingPut<P>>,
     /// The puts under way; once the stream has failed, those that it may have accepted.
-    under_way: Vec<Outgoing<P>>,
-    tickets: u64,
-    outcomes: BTreeMap<u64, Result<ItemId, Refusal>>,
+    pub(crate) under_way: Vec<OutgoingPut<P>>,
+    pub(crate) tickets: u64,
+    pub(crate) outcomes: BTreeMap<u64, Result<ItemId, Refusal>>,
     /// True if puts wait for the doorbell of the stream, which had no room for them.
     pub is_full: bool,
     /// The reason why the last put was refused.
@@ -199,18 +197,18 @@ pub struct Shared<P> {
     /// True if the queue is closed and nothing was there to take.
     pub is_dry: bool,
     /// True if ends were told last, so it is the turn of puts.
-    is_for_puts: bool,
+    pub(crate) is_for_puts: bool,
     /// Items whose ends are being told just now.
-    telling: HashSet<ItemId>,
+    pub(crate) telling: HashSet<ItemId>,
     /// Items that came again meanwhile, or that no caller wants. They are given back, so that an
     /// earlier answer is not taken for one about them.
-    postponed: Vec<ItemId>,
+    pub(crate) postponed: Vec<ItemId>,
     /// True if leases were last renewed when there was no room to take anything over.
-    owes_takeover: bool,
+    pub(crate) owes_takeover: bool,
     /// True while the fetcher waits for items.
     pub is_taking: bool,
     /// The mean weight of an item.
-    weight: usize,
+    pub(crate) weight: usize,
 }
 
 impl<P> Default for Shared<P> {
@@ -254,7 +252,7 @@ impl<P: Clone> Shared<P> {
         is_impatient: bool,
     ) -> u64 {
         self.tickets += 1;
-        self.outgoing.push_back(Outgoing {
+        self.outgoing.push_back(OutgoingPut {
             ticket: self.tickets,
             payload,
             putter,
@@ -294,7 +292,7 @@ impl<P: Clone> Shared<P> {
     /// ends with that; any other is told once. Returns the worker to answer.
     pub fn hurry(
         &mut self,
-        is_it: impl Fn(&Outgoing<P>) -> bool,
+        is_it: impl Fn(&OutgoingPut<P>) -> bool,
     ) -> Option<(Request, Result<ItemId, Refusal>)> {
         let mut all = self.under_way.iter_mut().chain(&mut self.outgoing);
         all.find(|one| is_it(one))?.is_impatient = true;
@@ -307,7 +305,7 @@ impl<P: Clone> Shared<P> {
     }
 
     /// Drops these items, except those that are being told.
-    pub fn forget(&mut self, is_one: impl Fn(&Outgoing<P>) -> bool) {
+    pub fn forget(&mut self, is_one: impl Fn(&OutgoingPut<P>) -> bool) {
         self.outgoing.retain(|one| !is_one(one));
     }
 
@@ -326,14 +324,14 @@ impl<P: Clone> Shared<P> {
     pub fn has_puts(&self) -> bool {
         let mut outgoing = self.outgoing.iter();
         let has_some = match self.is_full {
-            true => outgoing.any(Outgoing::is_urgent),
+            true => outgoing.any(OutgoingPut::is_urgent),
             false => !self.outgoing.is_empty(),
         };
         has_some && self.under_way.is_empty()
     }
 
     /// Returns the next chunk; nothing while one is under way.
-    pub fn poll_puts(&mut self, at_most: usize) -> Vec<Outgoing<P>> {
+    pub fn poll_puts(&mut self, at_most: usize) -> Vec<OutgoingPut<P>> {
         if !self.has_puts() {
             return Vec::new();
         }
@@ -394,7 +392,7 @@ impl<P: Clone> Shared<P> {
 
     fn conclude(
         &mut self,
-        one: &Outgoing<P>,
+        one: &OutgoingPut<P>,
         outcome: Result<ItemId, Refusal>,
     ) -> Option<(Request, Result<ItemId, Refusal>)> {
         match one.putter {
@@ -445,7 +443,7 @@ impl<P: Clone> Shared<P> {
     }
 }
 
-impl<P> Outgoing<P> {
+impl<P> OutgoingPut<P> {
     fn is_urgent(&self) -> bool {
         self.is_beyond_bound || self.is_impatient
     }

@@ -11,32 +11,24 @@ use super::super::doorbells::Doorbells;
 use super::super::{Deadline, Envelope, sleep, with_guard};
 use super::Post;
 use crate::store::stream::{Arrival, Maintained};
+use dishrack_core::dispatcher::inflight::{self, FetcherCall, FetcherStep};
 use dishrack_core::ledger::ItemId;
-use dishrack_core::shared::inflight::{self, Taking};
-
-enum Plan {
-    End,
-    Maintain(usize),
-    GiveBack(Vec<ItemId>),
-    /// Take at most this many, wait this long for the first, and answer this question.
-    Take(usize, Duration, u64),
-}
 
 pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     let every = post.stream.maintain_every();
     let mut has_begun = false;
     let mut due = Instant::now() + every;
     loop {
-        let plan = plan(post, doorbells, due);
+        let Some(call) = next_call(post, doorbells, due) else {
+            return;
+        };
         if !std::mem::replace(&mut has_begun, true)
-            && !matches!(plan, Plan::End)
             && let Err(why) = post.stream.begin()
         {
             return post.break_off(why);
         }
-        let done = match plan {
-            Plan::End => return,
-            Plan::Maintain(count) => {
+        let done = match call {
+            FetcherCall::Maintain(count) => {
                 let maintained = post.stream.maintain(count);
                 due = Instant::now() + every;
                 maintained.map(|maintained| {
@@ -46,11 +38,19 @@ pub(super) fn run(post: &Post, doorbells: &Doorbells) {
                     }
                 })
             }
-            Plan::GiveBack(ids) => {
+            FetcherCall::GiveBack(ids) => {
                 give_back(post, &ids);
                 Ok(())
             }
-            Plan::Take(count, wait, question) => {
+            FetcherCall::Take {
+                count,
+                waits,
+                question,
+            } => {
+                let wait = match waits {
+                    true => due.saturating_duration_since(Instant::now()),
+                    false => Duration::ZERO,
+                };
                 let taken = post.stream.take(count, wait);
                 taken.map(|arrivals| post.with(|core| core.took(arrivals, question)))
             }
@@ -61,33 +61,21 @@ pub(super) fn run(post: &Post, doorbells: &Doorbells) {
     }
 }
 
-/// Sleeps until there is something to do.
-fn plan(post: &Post, doorbells: &Doorbells, due: Instant) -> Plan {
+/// Sleeps until there is something to do; `None` at the end.
+fn next_call(post: &Post, doorbells: &Doorbells, due: Instant) -> Option<FetcherCall> {
     let mut core = post.core.lock();
     loop {
         if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {
-            return Plan::End;
+            return None;
         }
         let is_due = Instant::now() >= due;
-        match with_guard(&mut core, |core| core.dispatcher.next_taking(is_due)) {
-            Taking::Maintain(count) => return Plan::Maintain(count),
-            Taking::GiveBack(ids) => return Plan::GiveBack(ids),
-            Taking::Nobody => {
+        match with_guard(&mut core, |core| core.dispatcher.fetcher_step(is_due)) {
+            FetcherStep::Call(call) => return Some(call),
+            FetcherStep::Nobody => {
                 core.wake_getters();
                 with_guard(&mut core, |_| ());
             }
-            Taking::Take {
-                count,
-                waits,
-                question,
-            } => {
-                let wait = match waits {
-                    true => due.saturating_duration_since(Instant::now()),
-                    false => Duration::ZERO,
-                };
-                return Plan::Take(count, wait, question);
-            }
-            Taking::Sleep { is_holding } => {
+            FetcherStep::Sleep { is_holding } => {
                 let deadline = match is_holding {
                     true => Deadline::Until(due),
                     false => Deadline::Forever,

@@ -12,8 +12,8 @@ use super::super::core::Core;
 use super::Post;
 use crate::fail;
 use crate::store::stream::{Admission, Answered, Ends, Put, StreamState};
-use dishrack_core::shared::Outgoing;
-use dishrack_core::shared::inflight::{PublisherStep, Telling, results_of};
+use dishrack_core::dispatcher::inflight::{PublisherStep, Telling, results_of};
+use dishrack_core::shared::OutgoingPut;
 
 /// The time after which it ends a wait again, because the signal may have come before the wait
 /// began.
@@ -94,8 +94,8 @@ impl Core {
         }
     }
 
-    fn puts(&mut self, puts: Vec<Outgoing<Envelope>>) -> Vec<Put> {
-        let put = |one: Outgoing<Envelope>| Put {
+    fn puts(&mut self, puts: Vec<OutgoingPut<Envelope>>) -> Vec<Put> {
+        let put = |one: OutgoingPut<Envelope>| Put {
             reply: self.ticket_of(one.payload.reply()),
             body: one.payload.body,
             is_beyond_bound: one.is_beyond_bound,

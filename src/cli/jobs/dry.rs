@@ -7,7 +7,7 @@ use super::options::{JobConfig, check_json};
 use crate::cli::config::Config;
 use crate::cli::exit_codes::{Failure, code};
 use crate::cli::input;
-use crate::cli::screen::{self, Stream};
+use crate::cli::screen::{self, StandardStream};
 use crate::cli::stop::Stop;
 use crate::jobs::Setup;
 use crate::jobs::persistent::request_line;
@@ -45,7 +45,7 @@ pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, F
     let stop = Stop::new();
     let mut feed =
         input::Feed::open(&config.source, config.separator).map_err(Failure::of_thread)?;
-    let mut out = BufWriter::new(Stream::Out);
+    let mut out = BufWriter::new(StandardStream::Out);
     let mut is_exact = true;
     while let Some(line) = feed.next(&stop) {
         let line = line.map_err(Failure::Usage)?;

@@ -15,11 +15,12 @@ use super::ended::Ended;
 use crate::cli::unwritten::Unwritten;
 use crate::cli::view::View;
 use crate::cli::{output, screen};
-use crate::jobs::spool::{Spool, Stream};
+use crate::jobs::Setup;
+use crate::jobs::spool::{OutputStream, Spool};
 use crate::jobs::template::Values;
-use crate::jobs::{self, Setup};
 use crate::observe::Event;
 use dishrack_core::ledger::Exit;
+use dishrack_core::pool::spec::slot_of;
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
@@ -31,14 +32,14 @@ pub(super) fn open(
     path: &Path,
     is_resumable: bool,
     taken: &mut Vec<PathBuf>,
-) -> Result<Place, String> {
+) -> Result<JoblogFile, String> {
     let mut how = OpenOptions::new();
     how.create(true).read(is_resumable).append(true);
     let file = output::open("--joblog", path, taken, &mut how)?;
     output::check_ours("--joblog", (path, &file), HEADER, "a job log")?;
     output::lock("--joblog", (path, &file))?;
     taken.push(path.to_owned());
-    Ok(Place {
+    Ok(JoblogFile {
         path: path.to_owned(),
         file,
         is_resumable,
@@ -47,13 +48,13 @@ pub(super) fn open(
 
 /// The open file.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct JoblogFile {
     path: PathBuf,
     file: File,
     is_resumable: bool,
 }
 
-impl Place {
+impl JoblogFile {
     /// Begins the file: writes a header if there is none. A killed run may have left half a line,
     /// which is removed if one of `lines` begins with it, and ended otherwise.
     fn begin(&self, lines: &[String]) -> io::Result<()> {
@@ -83,7 +84,7 @@ fn key_of(row: &[u8]) -> &[u8] {
 }
 
 pub(super) struct JobLog {
-    place: Place,
+    place: JoblogFile,
     setup: Setup,
     spool: Spool,
     unwritten: Unwritten,
@@ -92,7 +93,7 @@ pub(super) struct JobLog {
 }
 
 impl JobLog {
-    pub(super) fn new(place: Place, setup: Setup, spool: Spool, unwritten: Unwritten) -> Self {
+    pub(super) fn new(place: JoblogFile, setup: Setup, spool: Spool, unwritten: Unwritten) -> Self {
         JobLog {
             place,
             setup,
@@ -131,7 +132,7 @@ impl JobLog {
     fn line(&self, row: &Ended) -> io::Result<String> {
         let received = self
             .spool
-            .open_measured(row.id, row.attempt, Stream::Stdout)?
+            .open_measured(row.id, row.attempt, OutputStream::Stdout)?
             .map_or(0, |(_, length)| length);
         let (code, signal) = match row.exit {
             Some(Exit::Exited(code)) => (code, 0),
@@ -141,7 +142,7 @@ impl JobLog {
         let command = self.setup.shown(Values {
             item: row.item.as_bytes(),
             number: row.id.0,
-            slot: jobs::slot_of(&row.worker).unwrap_or(0),
+            slot: slot_of(&row.worker).unwrap_or(0),
         });
         Ok(format!(
             "{}\t:\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}\n",

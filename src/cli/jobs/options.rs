@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{joblog, program, results};
 use crate::cli::args::{Format, JobArgs};
 use crate::cli::halt::Halt;
-use crate::cli::input::{self, Line, Source};
+use crate::cli::input::{self, InputLine, Source};
 use crate::cli::screen;
 use crate::error::Error;
 use crate::jobs::shell::Script;
@@ -33,8 +33,8 @@ pub(in crate::cli) struct JobConfig {
     pub(super) keeps_order: bool,
     pub(super) is_line_buffered: bool,
     pub(super) is_tagged: bool,
-    pub(super) results: Option<results::Place>,
-    pub(super) joblog: Option<joblog::Place>,
+    pub(super) results: Option<results::ResultsFolder>,
+    pub(super) joblog: Option<joblog::JoblogFile>,
     pub(super) halt: Option<Halt>,
 }
 
@@ -213,7 +213,11 @@ fn check_items(
     input::check(source, separator, |line| check_json(template, line, source))
 }
 
-pub(super) fn check_json(template: &Template, line: &Line, source: &Source) -> Result<(), String> {
+pub(super) fn check_json(
+    template: &Template,
+    line: &InputLine,
+    source: &Source,
+) -> Result<(), String> {
     let why = match serde_json::from_slice::<serde::de::IgnoredAny>(&line.bytes) {
         // The message must not name the line within the item, which is always 1.
         Err(error) => format!("it is no JSON: {error}").replace(" at line 1 column ", ", byte "),

@@ -32,7 +32,7 @@ use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
 use crate::cli::work::Shown;
 use crate::jobs::output_log::{Kept, Logs};
-use crate::jobs::spool::{Spool, Stream};
+use crate::jobs::spool::{OutputStream, Spool};
 use crate::observe::text::printable;
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Counts, ItemId};
@@ -176,11 +176,11 @@ impl Outputs {
             return self.show_logged(ended, &kept, &mark);
         }
         let [stdout, stderr] = shown;
-        let has_stdout = self.copy(&label, Stream::Stdout, stdout, &mark)?;
+        let has_stdout = self.copy(&label, OutputStream::Stdout, stdout, &mark)?;
         if !has_stdout {
             self.miss(ended);
         }
-        let has_stderr = self.copy(&label, Stream::Stderr, stderr, &mark)?;
+        let has_stderr = self.copy(&label, OutputStream::Stderr, stderr, &mark)?;
         self.note_written(ended, [has_stdout, has_stderr])
     }
 
@@ -194,14 +194,14 @@ impl Outputs {
         let label = &ended.label();
         match kept.read() {
             Ok(outputs) => {
-                for (stream, bytes) in Stream::BOTH.into_iter().zip(&outputs) {
+                for (stream, bytes) in OutputStream::BOTH.into_iter().zip(&outputs) {
                     let from = (&bytes[..], bytes.len() as u64);
                     if !bytes.is_empty() && !self.writer.print_from(label, stream, mark, from)? {
                         self.unwritten.add(label.id, label.attempt);
                     }
                 }
             }
-            Err(error) => writer::complain(label.item, Stream::Stdout, &error),
+            Err(error) => writer::complain(label.item, OutputStream::Stdout, &error),
         }
         self.note_written(ended, [false; 2])
     }
@@ -214,7 +214,7 @@ impl Outputs {
         if !logs.has(ended.pid, ended.id, ended.attempt)
             && let Err(error) = self.spool.adopt(ended.pid, ended.id, ended.attempt)
         {
-            writer::complain(&ended.item, Stream::Stdout, &error);
+            writer::complain(&ended.item, OutputStream::Stdout, &error);
         }
     }
 
@@ -226,7 +226,7 @@ impl Outputs {
         }
         self.is_any_lost = true;
         let error = io::Error::from(io::ErrorKind::NotFound);
-        writer::complain(&ended.item, Stream::Stdout, &error);
+        writer::complain(&ended.item, OutputStream::Stdout, &error);
     }
 
     /// Notes that the attempt's output is written.
@@ -271,7 +271,7 @@ impl Outputs {
                 continue;
             }
             // The attempt is over: what had no file then has none now.
-            let streams = Stream::BOTH.into_iter().zip(has_file);
+            let streams = OutputStream::BOTH.into_iter().zip(has_file);
             for (stream, _) in streams.filter(|(_, has_file)| *has_file) {
                 self.spool.remove(id, attempt, stream);
             }
@@ -305,8 +305,8 @@ impl Outputs {
             return self.show_logged(ended, &kept, &mark);
         }
         let [stdout, stderr] = shown;
-        let has_stdout = self.copy(label, Stream::Stdout, stdout, &mark)?;
-        let has_stderr = self.copy(label, Stream::Stderr, stderr, &mark)?;
+        let has_stdout = self.copy(label, OutputStream::Stdout, stdout, &mark)?;
+        let has_stderr = self.copy(label, OutputStream::Stderr, stderr, &mark)?;
         self.note_written(ended, [has_stdout, has_stderr])
     }
 
@@ -314,7 +314,7 @@ impl Outputs {
     fn copy(
         &mut self,
         label: &Label<'_>,
-        stream: Stream,
+        stream: OutputStream,
         shown: u64,
         mark: &Mark,
     ) -> io::Result<bool> {
@@ -365,7 +365,7 @@ impl Outputs {
             at: Duration::ZERO,
         };
         let places = live.shown.iter_mut().zip(&mut live.searched);
-        for (stream, (shown, searched)) in Stream::BOTH.into_iter().zip(places) {
+        for (stream, (shown, searched)) in OutputStream::BOTH.into_iter().zip(places) {
             // A file that cannot be read now is reported when the attempt is over.
             let Ok(Some(file)) = self.spool.open(live.id, live.attempt, stream) else {
                 continue;

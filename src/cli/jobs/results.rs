@@ -17,10 +17,11 @@ use self::folder::Folder;
 use super::ended::Ended;
 use crate::cli::letter::Clock;
 use crate::cli::{output, screen};
-use crate::jobs::spool::{Spool, Stream};
+use crate::jobs::spool::{OutputStream, Spool};
 use crate::jobs::template::Values;
-use crate::jobs::{self, Setup, owned};
+use crate::jobs::{Setup, owned};
 use dishrack_core::ledger::Exit;
+use dishrack_core::pool::spec::slot_of;
 
 /// The marker of a folder of results.
 const MARK: &str = "results of dishrack's supervisor\n";
@@ -30,14 +31,14 @@ const RESULT_NEW: &str = "result.json.new";
 
 /// A folder of results, which no other run uses.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ResultsFolder {
     folder: PathBuf,
     open: Folder,
     /// `None` if the file system has no locks.
     _lock: Option<File>,
 }
 
-impl Place {
+impl ResultsFolder {
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -48,7 +49,7 @@ impl Place {
 /// # Errors
 /// Nothing can be written there, it is one of `taken`, the run's own files, or it belongs to
 /// another program or run; in words.
-pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String> {
+pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<ResultsFolder, String> {
     let refused = |why: String| format!("--results {}: {why}", folder.display());
     if let Some(other) = taken.iter().find(|other| output::is_within(folder, other)) {
         return Err(refused(format!(
@@ -98,7 +99,7 @@ pub(super) fn prepare(folder: &Path, taken: &[PathBuf]) -> Result<Place, String>
             owned::put_mark(folder, MARK).map_err(unwritable)?;
         }
     }
-    Ok(Place {
+    Ok(ResultsFolder {
         folder: folder.to_owned(),
         open: Folder::open(folder).map_err(unwritable)?,
         _lock: lock,
@@ -121,7 +122,7 @@ fn is_number(name: &OsStr) -> bool {
 }
 
 /// Removes the files of runs from a folder of results, and the folders that are empty without them.
-fn remove_numbered(place: &Place) -> io::Result<()> {
+fn remove_numbered(place: &ResultsFolder) -> io::Result<()> {
     for entry in fs::read_dir(&place.folder)? {
         let entry = entry?;
         // No link is followed.
@@ -140,13 +141,13 @@ fn remove_numbered(place: &Place) -> io::Result<()> {
 
 /// Writes the folders.
 pub(super) struct Results {
-    place: Place,
+    place: ResultsFolder,
     setup: Setup,
     is_fine: bool,
 }
 
 impl Results {
-    pub(super) fn new(place: Place, setup: Setup) -> Self {
+    pub(super) fn new(place: ResultsFolder, setup: Setup) -> Self {
         Results {
             place,
             setup,
@@ -198,7 +199,7 @@ impl Results {
         file.write_all(format!("{object}\n").as_bytes())?;
         // A file of the spool is private to its owner; here it gets the mode of a new file.
         let mode = file.metadata()?.permissions();
-        for stream in Stream::BOTH {
+        for stream in OutputStream::BOTH {
             let name = stream.name();
             match (spool.open(ended.id, ended.attempt, stream)?, run) {
                 (Some(from), _) => folder.put(&from, name, &mode)?,
@@ -219,7 +220,7 @@ impl Results {
             self.setup.shown(Values {
                 item: ended.item.as_bytes(),
                 number: ended.id.0,
-                slot: jobs::slot_of(&ended.worker).unwrap_or(0),
+                slot: slot_of(&ended.worker).unwrap_or(0),
             })
         });
         let (code, signal) = match ended.exit {

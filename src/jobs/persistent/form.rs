@@ -36,7 +36,7 @@ pub(super) struct Answer {
 const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum Printed {
     Answer(Answer),
     /// Text that may precede all answers, such as a banner, and why it is no answer.
     Words(String),
@@ -68,7 +68,7 @@ pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, String> {
 ///
 /// # Errors
 /// It was meant for an answer, and is none.
-pub(super) fn read(line: &[u8]) -> Result<Line, String> {
+pub(super) fn read(line: &[u8]) -> Result<Printed, String> {
     // A struct would be read from a list as well.
     let mut object: Map<String, Value> = match serde_json::from_slice(line) {
         Ok(object) => object,
@@ -76,7 +76,7 @@ pub(super) fn read(line: &[u8]) -> Result<Line, String> {
             let why = format!("its process answered {:?}: {error}: {ADVICE}", quoted(line));
             return match is_meant_as_answer(line) {
                 true => Err(why),
-                false => Ok(Line::Words(why)),
+                false => Ok(Printed::Words(why)),
             };
         }
     };
@@ -84,11 +84,11 @@ pub(super) fn read(line: &[u8]) -> Result<Line, String> {
         let line = quoted(line);
         let why =
             format!("its process answered {line:?}, which has no member of an answer: {ADVICE}");
-        return Ok(Line::Words(why));
+        return Ok(Printed::Words(why));
     }
     object.retain(|_, value| !value.is_null());
     serde_json::from_value(Value::Object(object))
-        .map(Line::Answer)
+        .map(Printed::Answer)
         .map_err(|error| format!("its process answered {:?}: {error}", quoted(line)))
 }
 
@@ -119,7 +119,7 @@ mod tests {
 
     fn answer_of(line: &[u8]) -> Answer {
         match read(line) {
-            Ok(Line::Answer(answer)) => answer,
+            Ok(Printed::Answer(answer)) => answer,
             other => panic!("{other:?}"),
         }
     }
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn words_are_told_from_answers() {
         let words = |line: &[u8]| match read(line) {
-            Ok(Line::Words(why)) => why,
+            Ok(Printed::Words(why)) => why,
             other => panic!("{other:?}"),
         };
         let why = words(b"hello\n");

@@ -92,7 +92,7 @@ pub(super) fn is_pasted_evaluated(command: &[Word]) -> bool {
     // No place of the script has such a number.
     words.extend(std::iter::repeat_n(
         Word {
-            bits: vec![Bit::Place],
+            bits: vec![Bit::Placeholder],
             places: usize::MAX - 1..usize::MAX,
             ..Word::default()
         },
@@ -252,7 +252,7 @@ impl Verdict {
         };
         let unknown = Refusal::Started(Started::UnknownName);
         let is_whole = name.bits.len() == 1 && !name.is_split;
-        if readers::known(name).is_none() && !is_whole && !name.bits.contains(&Bit::Place) {
+        if readers::known(name).is_none() && !is_whole && !name.bits.contains(&Bit::Placeholder) {
             self.refuse_all(arguments, unknown);
         }
         // `"$x" -c {}`, also after sudo and the like.
@@ -280,7 +280,7 @@ impl Verdict {
             self.trouble = Some("not every sh has arrays, and bash evaluates what stands in [ ]");
         }
         let first = |wanted| name.bits.iter().position(|bit| *bit == wanted);
-        if let (Some(place), Some(sign)) = (first(Bit::Place), first(Bit::Plain(b'=')))
+        if let (Some(place), Some(sign)) = (first(Bit::Placeholder), first(Bit::Plain(b'=')))
             && place < sign
         {
             self.refuse(name, Refusal::Misplaced(Misplaced::AssignmentLeft));
@@ -290,7 +290,7 @@ impl Verdict {
             self.refuse(name, Refusal::Started(Started::SplitName));
         }
         // A builtin's name has no slash.
-        if name.bits.contains(&Bit::Place) && !name.has_slash() {
+        if name.bits.contains(&Bit::Placeholder) && !name.has_slash() {
             self.refuse_all(arguments, Refusal::Started(Started::ProgramName));
         }
     }
@@ -319,7 +319,7 @@ impl Verdict {
             }
             b"printf" => {
                 let begins_unknown = |word: &&Word| {
-                    word.bits.first() == Some(&Bit::Place) || word.begins_with(b"-v")
+                    word.bits.first() == Some(&Bit::Placeholder) || word.begins_with(b"-v")
                 };
                 if let Some(first) = arguments.first().filter(begins_unknown) {
                     self.refuse(first, Refusal::Evaluated(Evaluated::PrintfOption));
@@ -355,7 +355,7 @@ impl Verdict {
         for pair in arguments.windows(2) {
             let takes_name = matches!(pair[0].literal().as_deref(), Some(b"-v" | b"-R"));
             let (begin, _) = pair[0].literal_prefix();
-            let may_be_operator = pair[0].bits.contains(&Bit::Place)
+            let may_be_operator = pair[0].bits.contains(&Bit::Placeholder)
                 && [b"-v", b"-R"]
                     .iter()
                     .any(|operator| operator.starts_with(&begin));

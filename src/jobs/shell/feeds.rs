@@ -17,7 +17,7 @@ struct Pipeline {
 
 /// The scope in which fed text may be read.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Scope {
+pub(super) enum FeedScope {
     Anywhere,
     /// By all commands of a pipeline with higher numbers.
     In {
@@ -30,7 +30,7 @@ pub(super) enum Scope {
 #[derive(Debug)]
 struct Feed {
     places: Range<usize>,
-    scopes: Vec<Scope>,
+    scopes: Vec<FeedScope>,
 }
 
 /// A command that may run what it reads.
@@ -86,21 +86,21 @@ impl Feeds {
     }
 
     /// Returns the scope of a here-document or here-string that stands here.
-    pub(super) fn here(&self, is_anywhere: bool) -> Scope {
+    pub(super) fn here(&self, is_anywhere: bool) -> FeedScope {
         match self.open.last().filter(|_| !is_anywhere) {
-            Some(pipeline) => Scope::In {
+            Some(pipeline) => FeedScope::In {
                 pipeline: pipeline.number,
                 after: 0,
             },
-            None => Scope::Anywhere,
+            None => FeedScope::Anywhere,
         }
     }
 
     /// Reads a `|` after so many places. Returns the pipeline, and the scope of the text before it.
-    pub(super) fn pipe(&mut self, places: usize) -> Option<(usize, Scope)> {
+    pub(super) fn pipe(&mut self, places: usize) -> Option<(usize, FeedScope)> {
         let after = self.next_number();
         let Pipeline { number, from } = *self.open.last()?;
-        let scope = Scope::In {
+        let scope = FeedScope::In {
             pipeline: number,
             after,
         };
@@ -108,7 +108,7 @@ impl Feeds {
         Some((number, scope))
     }
 
-    pub(super) fn feed(&mut self, places: Range<usize>, scopes: Vec<Scope>) {
+    pub(super) fn feed(&mut self, places: Range<usize>, scopes: Vec<FeedScope>) {
         if !places.is_empty() {
             self.fed.push(Feed { places, scopes });
         }
@@ -157,8 +157,8 @@ impl Reader {
     fn reads(&self, feed: &Feed) -> bool {
         self.is_anywhere
             || feed.scopes.iter().any(|scope| match scope {
-                Scope::Anywhere => true,
-                Scope::In { pipeline, after } => {
+                FeedScope::Anywhere => true,
+                FeedScope::In { pipeline, after } => {
                     self.number > *after && self.pipelines.contains(pipeline)
                 }
             })

@@ -1,6 +1,6 @@
 //! PURE: the reading of here-documents.
 
-use super::feeds::Scope;
+use super::feeds::FeedScope;
 use super::lexer::{Lexer, Read, Stand, Unit, unreadable};
 use super::quotes::Around;
 use super::refusal::{Misplaced, Refusal};
@@ -18,7 +18,7 @@ pub(super) struct Heredoc {
     /// The pipelines around it.
     pub(super) pipelines: Vec<usize>,
     /// The scopes in which it may be read.
-    pub(super) scopes: Vec<Scope>,
+    pub(super) scopes: Vec<FeedScope>,
 }
 
 impl Lexer<'_> {
@@ -128,7 +128,7 @@ impl Lexer<'_> {
         while let Some(unit) = self.unit(0) {
             match unit {
                 Unit::Byte(_) => self.at += 1,
-                Unit::Place { .. } => {
+                Unit::Placeholder { .. } => {
                     self.refuse_place(Refusal::Misplaced(Misplaced::QuotedHeredoc))
                 }
             }
@@ -143,7 +143,7 @@ impl Lexer<'_> {
                 Unit::Byte(b'\\') => {
                     self.at += 1;
                     match self.unit(0) {
-                        Some(Unit::Place { .. }) => {
+                        Some(Unit::Placeholder { .. }) => {
                             self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash))
                         }
                         _ => self.at += 1,
@@ -152,7 +152,7 @@ impl Lexer<'_> {
                 Unit::Byte(b'$') => self.dollar(Around::Heredoc, &mut Vec::new())?,
                 Unit::Byte(b'`') => self.backquotes()?,
                 Unit::Byte(_) => self.at += 1,
-                Unit::Place { .. } => self.take_place(Stand::Kept),
+                Unit::Placeholder { .. } => self.take_place(Stand::Kept),
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::refusal::{Evaluated, Refusal};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Byte(u8),
-    Place { is_number: bool },
+    Placeholder { is_number: bool },
 }
 
 /// The quotes around a place.
@@ -28,7 +28,7 @@ pub(super) enum Stand {
 
 /// The facts about a place.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
+pub(super) struct FoundPlaceholder {
     pub(super) stand: Stand,
     /// True if the value itself can stand there, in quotes, where the line is shown.
     pub(super) is_fillable: bool,
@@ -48,7 +48,7 @@ pub(super) struct Lexer<'a> {
     /// The end of the text to be read; in backquotes it is before the end of the script.
     pub(super) end: usize,
     /// The facts about the places so far, in their order.
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<FoundPlaceholder>,
     /// Here-documents whose bodies begin at the next newline.
     pub(super) pending: Vec<Heredoc>,
     /// The number of open constructs in which a value cannot be shown.
@@ -67,7 +67,7 @@ pub(super) struct Lexer<'a> {
 /// The facts about a whole script.
 #[derive(Debug, Default)]
 pub(super) struct Whole {
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<FoundPlaceholder>,
     /// True if its last word is an argument that consists of a place.
     pub(super) ends_with_argument: bool,
 }
@@ -129,15 +129,15 @@ impl<'a> Lexer<'a> {
     pub(super) fn byte(&self, ahead: usize) -> Option<u8> {
         match self.unit(ahead)? {
             Unit::Byte(byte) => Some(byte),
-            Unit::Place { .. } => None,
+            Unit::Placeholder { .. } => None,
         }
     }
 
     /// Takes a place, and notes the quotes around it.
     pub(super) fn take_place(&mut self, stand: Stand) {
-        if let Some(Unit::Place { is_number }) = self.unit(0) {
+        if let Some(Unit::Placeholder { is_number }) = self.unit(0) {
             self.at += 1;
-            self.found.push(Found {
+            self.found.push(FoundPlaceholder {
                 stand,
                 is_fillable: self.opaque == 0 && stand != Stand::Kept,
                 refusal: None,
@@ -215,7 +215,7 @@ impl<'a> Lexer<'a> {
         match self.unit(0) {
             None => true,
             Some(Unit::Byte(byte)) => b" \t\n;&|<>()".contains(&byte),
-            Some(Unit::Place { .. }) => false,
+            Some(Unit::Placeholder { .. }) => false,
         }
     }
 }

@@ -81,7 +81,7 @@ impl Lexer<'_> {
         if !self.is_nested() {
             let (first, rest) = list.command.words.split_at(1.min(list.command.words.len()));
             let last = rest.last().map(|word| &word.bits[..]);
-            self.ends_with_argument = !first.is_empty() && last == Some(&[Bit::Place]);
+            self.ends_with_argument = !first.is_empty() && last == Some(&[Bit::Placeholder]);
         }
         self.end_command(list)?;
         if list.closer == Closer::Paren {
@@ -129,7 +129,7 @@ impl Lexer<'_> {
             match unit {
                 Unit::Byte(b'\n') => break,
                 Unit::Byte(_) => self.at += 1,
-                Unit::Place { .. } => self.take_place(Stand::Kept),
+                Unit::Placeholder { .. } => self.take_place(Stand::Kept),
             }
         }
         self.opaque -= 1;

@@ -34,7 +34,7 @@ impl Lexer<'_> {
             match self.byte(0) {
                 None => {
                     self.take_place(Stand::Bare);
-                    word.bits.push(Bit::Place);
+                    word.bits.push(Bit::Placeholder);
                 }
                 Some(b'\\') => self.escape(&mut word)?,
                 Some(b'\'') => {
@@ -73,9 +73,9 @@ impl Lexer<'_> {
                 self.at += 1;
                 word.bits.push(Bit::Quoted(byte));
             }
-            Some(Unit::Place { .. }) => {
+            Some(Unit::Placeholder { .. }) => {
                 self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash));
-                word.bits.push(Bit::Place);
+                word.bits.push(Bit::Placeholder);
             }
             None => return unreadable("it ends with a backslash"),
         }
@@ -97,9 +97,9 @@ impl Lexer<'_> {
                     self.at += 1;
                     bits.push(Bit::Quoted(byte));
                 }
-                Some(Unit::Place { .. }) => {
+                Some(Unit::Placeholder { .. }) => {
                     self.take_place(Stand::Single);
-                    bits.push(Bit::Place);
+                    bits.push(Bit::Placeholder);
                 }
                 None => return unreadable("a ' is not closed"),
             }
@@ -134,9 +134,9 @@ impl Lexer<'_> {
                     self.at += 1;
                     bits.push(Bit::Quoted(byte));
                 }
-                Some(Unit::Place { .. }) => {
+                Some(Unit::Placeholder { .. }) => {
                     self.take_place(Stand::Double);
-                    bits.push(Bit::Place);
+                    bits.push(Bit::Placeholder);
                 }
                 None => return unreadable("a \" is not closed"),
             }
@@ -157,9 +157,9 @@ impl Lexer<'_> {
                 self.at += 1;
                 bits.push(Bit::Quoted(byte));
             }
-            Some(Unit::Place { .. }) => {
+            Some(Unit::Placeholder { .. }) => {
                 self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash));
-                bits.push(Bit::Place);
+                bits.push(Bit::Placeholder);
             }
             None => return unreadable("a \" is not closed"),
         }
@@ -175,7 +175,7 @@ impl Lexer<'_> {
         };
         let Unit::Byte(next) = next else {
             self.refuse_place(Refusal::Misplaced(Misplaced::AfterDollar));
-            bits.push(Bit::Place);
+            bits.push(Bit::Placeholder);
             return Ok(());
         };
         let is_all = next == b'@' || next == b'{' && self.byte(1) == Some(b'@');
@@ -257,7 +257,7 @@ impl Lexer<'_> {
                 }
                 Some(Unit::Byte(b'\n')) => self.newline_inside()?,
                 Some(Unit::Byte(_)) => {}
-                Some(Unit::Place { .. }) => {
+                Some(Unit::Placeholder { .. }) => {
                     self.take_place(Stand::Kept);
                     continue;
                 }
@@ -297,7 +297,7 @@ impl Lexer<'_> {
             self.feeds.reader(self.is_in_heredoc);
             while self.at < close {
                 match self.unit(0) {
-                    Some(Unit::Place { .. }) => {
+                    Some(Unit::Placeholder { .. }) => {
                         self.refuse_place(Refusal::Misplaced(Misplaced::EscapesInBackquotes))
                     }
                     _ => self.at += 1,
@@ -336,7 +336,7 @@ impl Lexer<'_> {
                 };
             }
             Some(Unit::Byte(_)) => self.skip_parameter(),
-            Some(Unit::Place { .. }) => {
+            Some(Unit::Placeholder { .. }) => {
                 return unreadable("it would be a variable's name in ${...}: write a name there");
             }
             None => {}
@@ -372,7 +372,7 @@ impl Lexer<'_> {
         let units = self.units[from..self.at].iter();
         let bytes = units.filter_map(|unit| match unit {
             Unit::Byte(byte) => Some(*byte),
-            Unit::Place { .. } => None,
+            Unit::Placeholder { .. } => None,
         });
         bytes.collect()
     }
@@ -443,7 +443,7 @@ impl Lexer<'_> {
                     has_blank |= byte.is_ascii_whitespace();
                     self.at += 1;
                 }
-                Some(Unit::Place { .. }) => {
+                Some(Unit::Placeholder { .. }) => {
                     let from = self.found.len();
                     self.take_place(stand);
                     if around == Around::Heredoc && operator == Operator::Pattern {
@@ -463,7 +463,7 @@ impl Lexer<'_> {
                 return unreadable("quotes in \"${...}\" are not read alike by all shells");
             }
             Some(Unit::Byte(_)) => {}
-            Some(Unit::Place { .. }) => {
+            Some(Unit::Placeholder { .. }) => {
                 self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash));
                 return Ok(());
             }

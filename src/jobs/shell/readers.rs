@@ -95,7 +95,7 @@ pub(super) fn writes_contents_only(words: &[Word]) -> bool {
     // -l lists names.
     let is_plain = |word: &Word| {
         let (text, is_whole) = word.literal_prefix();
-        let is_file = word.has_slash() || word.bits.first() == Some(&Bit::Place);
+        let is_file = word.has_slash() || word.bits.first() == Some(&Bit::Placeholder);
         match text.first() {
             Some(b'-') => is_whole && !text.contains(&b'l'),
             Some(_) => true,

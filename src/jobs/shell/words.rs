@@ -13,7 +13,7 @@ pub(super) enum Bit {
     /// The result of `$@`, which may be no word at all, with or without quotes.
     Arguments,
     /// A value to be filled in.
-    Place,
+    Placeholder,
 }
 
 /// A word, and the places in it, including those in substitutions.
@@ -42,7 +42,7 @@ impl Word {
     pub(super) fn literal_prefix(&self) -> (Vec<u8>, bool) {
         let known = self.bits.iter().map_while(|bit| match bit {
             Bit::Plain(byte) | Bit::Quoted(byte) => Some(*byte),
-            Bit::Unknown | Bit::Arguments | Bit::Place => None,
+            Bit::Unknown | Bit::Arguments | Bit::Placeholder => None,
         });
         let text: Vec<u8> = known.collect();
         let is_whole = text.len() == self.bits.len();
@@ -146,7 +146,7 @@ impl Word {
     pub(super) fn literal_suffix(&self) -> Vec<u8> {
         let known = self.bits.iter().rev().map_while(|bit| match bit {
             Bit::Plain(byte) | Bit::Quoted(byte) => Some(*byte),
-            Bit::Unknown | Bit::Arguments | Bit::Place => None,
+            Bit::Unknown | Bit::Arguments | Bit::Placeholder => None,
         });
         let mut text: Vec<u8> = known.collect();
         text.reverse();
@@ -163,15 +163,23 @@ impl Word {
     /// Returns `true` if a value may be its beginning. A place after a slash makes a path.
     pub(super) fn may_begin_with_place(&self) -> bool {
         let begin = self.bits.iter().take_while(|bit| !is_known(bit));
-        let own = self.bits.iter().filter(|bit| **bit == Bit::Place).count();
+        let own = self
+            .bits
+            .iter()
+            .filter(|bit| **bit == Bit::Placeholder)
+            .count();
         let has_inner = self.places.len() > own;
         self.begins_with_hole()
-            && (begin.clone().any(|bit| *bit == Bit::Place) || has_inner && begin.count() > 0)
+            && (begin.clone().any(|bit| *bit == Bit::Placeholder) || has_inner && begin.count() > 0)
     }
 
     /// Returns `true` if its places stand in it directly, and not in substitutions.
     pub(super) fn has_own_places_only(&self) -> bool {
-        let own = self.bits.iter().filter(|bit| **bit == Bit::Place).count();
+        let own = self
+            .bits
+            .iter()
+            .filter(|bit| **bit == Bit::Placeholder)
+            .count();
         own == self.places.len()
     }
 

@@ -12,7 +12,6 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-#[cfg(feature = "cli")]
 use std::time::SystemTime;
 
 use nix::sys::signal::Signal;
@@ -311,7 +310,6 @@ pub(super) fn check_there(path: &Path) -> Result<(), String> {
 }
 
 /// Checks that it exists and looks like a journal. Returns its own path, without links.
-#[cfg(feature = "cli")]
 pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, Trouble> {
     check_there(path)?;
     let path = fs::canonicalize(path).map_err(|error| unopened(&error))?;
@@ -334,7 +332,6 @@ pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, Trouble> {
 
 /// Returns the length and the time of the last change of a journal that is not in use, to tell its
 /// states apart. Returns `None` if it is in use, or was when its user was killed.
-#[cfg(feature = "cli")]
 pub(super) fn state_at_rest(path: &Path) -> Option<(u64, SystemTime)> {
     let file = File::open(path).ok()?;
     let mut header = [0; HEADER_BYTES];

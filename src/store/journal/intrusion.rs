@@ -26,7 +26,7 @@ struct Stamp {
 
 /// The present state of the files.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FilesFound {
     /// As it was noted.
     Same,
     /// Something was written to the file or its log, or cut from them.
@@ -69,24 +69,24 @@ impl Files {
     }
 
     /// Compares the files with what was noted.
-    pub(super) fn check_files(&self) -> Found {
+    pub(super) fn check_files(&self) -> FilesFound {
         let Some(noted) = &self.noted else {
-            return Found::Same;
+            return FilesFound::Same;
         };
-        let mut found = Found::Same;
+        let mut found = FilesFound::Same;
         for (at, path) in self.names().into_iter().enumerate() {
             let (then, is_index) = (noted[at], at == 2);
             match stamp(path) {
                 Ok(Some(now)) if now.id == then.id => {
                     if is_index && now.length < then.length {
-                        return Found::IndexCut(path.clone());
+                        return FilesFound::IndexCut(path.clone());
                     }
                     let is_same = (now.length, now.changed) == (then.length, then.changed);
                     if !is_index && !is_same {
-                        found = Found::Changed;
+                        found = FilesFound::Changed;
                     }
                 }
-                Ok(_) => return Found::Removed(path.clone()),
+                Ok(_) => return FilesFound::Removed(path.clone()),
                 // A file that cannot be examined may well exist.
                 Err(()) => {}
             }

@@ -1,25 +1,19 @@
 //! Reads dead letters from a journal, even while a supervisor uses it. It changes nothing.
 
 use std::collections::BTreeMap;
-#[cfg(feature = "cli")]
 use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::rows;
 use super::trouble::Trouble;
+use super::{check_item_type, file, rows, schema, unusable};
+use crate::error::Kind;
 use crate::store::StoredLetter;
 use dishrack_core::book::{Table, failure_in, item_in};
 use dishrack_core::ledger::{Failure, ItemId};
-#[cfg(feature = "cli")]
-use {
-    super::{check_item_type, file, schema, unusable},
-    crate::error::Kind,
-};
 
 /// Returns all dead letters, oldest first, of a journal that may be in use.
-#[cfg(feature = "cli")]
 pub(crate) fn read_letters(
     path: &Path,
     item_types: &[&'static str],
@@ -28,7 +22,6 @@ pub(crate) fn read_letters(
     letters.map_err(|trouble| unusable(path, with_advice(path, trouble)))
 }
 
-#[cfg(feature = "cli")]
 fn with_advice(path: &Path, trouble: Trouble) -> Trouble {
     match trouble {
         Trouble::Damaged(why) => Trouble::Damaged(format!(
@@ -40,7 +33,6 @@ fn with_advice(path: &Path, trouble: Trouble) -> Trouble {
     }
 }
 
-#[cfg(feature = "cli")]
 fn try_read(
     path: &Path,
     item_types: &[&'static str],
@@ -58,7 +50,6 @@ fn try_read(
     read(&schema::connect(&path, false)?, item_types)
 }
 
-#[cfg(feature = "cli")]
 fn read(
     connection: &Connection,
     item_types: &[&'static str],

@@ -23,6 +23,7 @@ use dishrack_core::ledger::ItemId;
 
 /// The numbers of what was saved, and what was not.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Saved {
     /// Unfinished items in the new journal.
     pub unfinished: u64,

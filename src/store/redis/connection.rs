@@ -40,7 +40,7 @@ const CUT_PAUSE: Duration = Duration::from_secs(1);
 
 /// One connection, open or not.
 #[derive(Default)]
-pub(super) struct Line(Mutex<Option<Open>>);
+pub(super) struct SharedConnection(Mutex<Option<Open>>);
 
 /// An open connection.
 pub(super) struct Open {
@@ -186,7 +186,7 @@ impl Server {
     /// to wait in it.
     pub(super) fn call<R>(
         &self,
-        line: &Line,
+        line: &SharedConnection,
         wait: Duration,
         act: impl Fn(&mut Open) -> RedisResult<R>,
     ) -> Result<R, Trouble> {
@@ -237,7 +237,7 @@ impl Server {
     /// Tries a call once, for callers that need an answer at once.
     pub(super) fn try_once<R>(
         &self,
-        line: &Line,
+        line: &SharedConnection,
         act: impl Fn(&mut Open) -> RedisResult<R>,
     ) -> Result<R, Trouble> {
         let mut line = line.0.lock();

@@ -72,10 +72,6 @@ impl RedisOptions {
 
     /// Sets the condition on which the stream is opened. By default it need not exist.
     #[must_use]
-    #[cfg_attr(
-        not(feature = "cli"),
-        allow(dead_code, reason = "only the command line asks for it")
-    )]
     pub(crate) fn opening(mut self, opening: Opening) -> Self {
         self.opening = opening;
         self

@@ -14,7 +14,7 @@ use super::{RedisStore, read};
 use crate::payload::Payload;
 use crate::store::stream::{Admission, Answered, Ends, Put, StreamState};
 use dishrack_core::ledger::ItemId;
-use dishrack_core::stream::account::{Outgoing, Statement};
+use dishrack_core::stream::account::{OutgoingResult, Statement};
 
 /// The bytes of puts in one call: the script that takes them keeps others waiting meanwhile.
 const PUT_BYTES_MAX: usize = 8 << 20;
@@ -89,7 +89,7 @@ impl RedisStore {
         Ok(())
     }
 
-    fn add_results(&self, script: &mut Cmd, results: &[Outgoing<&Payload>]) {
+    fn add_results(&self, script: &mut Cmd, results: &[OutgoingResult<&Payload>]) {
         script.arg(results.len());
         for one in results {
             script.arg(one.entry.to_string()).arg(one.id.0);

@@ -14,14 +14,15 @@ use crate::handler::attempt::attempt;
 use crate::observe::EventKind;
 use crate::queue::JoinableQueue;
 use crate::supervision::inline::InlinePool;
+use crate::supervision::pool::Pool;
 use crate::supervision::processes::ProcessPool;
 use crate::supervision::spawn::{self, Position};
 use crate::supervision::threads::{ThreadPlan, ThreadPool};
 use crate::supervision::watch::ProcessPlan;
-use crate::supervision::{Pool, Supervisor, limits};
+use crate::supervision::{Supervisor, limits};
 use crate::worker::roles;
 use dishrack_core::ledger::Credit;
-use dishrack_core::pool::spec::{ChildSpec, Restart};
+use dishrack_core::pool::spec::{ChildSpec, Restart, worker_name};
 
 use super::{Builder, How};
 
@@ -64,7 +65,6 @@ impl Builder {
                 self.apply_to(&broker);
                 Box::new(InlinePool::of_handler(&broker, type_name::<T>(), run)?)
             }
-            #[cfg(feature = "tasks")]
             How::Tasks(_) => return Err(needs("handler_async", "tasks")),
         };
         Ok(Supervisor::new(broker, pool))
@@ -111,88 +111,16 @@ impl Builder {
                 };
                 Box::new(InlinePool::of_loop(&broker, type_name::<T>(), run)?)
             }
-            #[cfg(feature = "tasks")]
             How::Tasks(_) => return Err(needs("worker_async", "tasks")),
         };
         Ok(Supervisor::new(broker, pool))
     }
 
-    /// Like [`handler`](Self::handler), for [`tasks`](Self::tasks).
-    ///
-    /// # Errors
-    /// `is_setup`; nothing was started.
-    #[cfg(feature = "tasks")]
-    pub fn handler_async<T, R, E, F, Fut>(
-        self,
-        queue: &JoinableQueue<T>,
-        handler: F,
-    ) -> Result<Supervisor<T, R>, Error>
-    where
-        F: Fn(T) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + 'static,
-        T: Serialize + DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-        E: Display + 'static,
-    {
-        let How::Tasks(workers) = self.how else {
-            return Err(needs("tasks", "handler_async"));
-        };
-        self.check_bounds()?;
-        let broker = Arc::clone(queue.broker()?);
-        self.check_copies(&broker, Some(type_name::<R>()))?;
-        let credit = self.credit(&broker);
-        let plan = self.threads_of(workers, &broker)?;
-        let pool = crate::supervision::tasks::TaskPool::of_handlers(
-            &plan,
-            &broker,
-            credit,
-            self.bounds.time_limit,
-            handler,
-        )?;
-        Ok(Supervisor::new(broker, Box::new(pool)))
-    }
-
-    /// Like [`worker`](Self::worker), for [`tasks`](Self::tasks): use
-    /// [`get_async`](JoinableQueue::get_async) in the loop.
-    ///
-    /// # Errors
-    /// `is_setup`; nothing was started.
-    #[cfg(feature = "tasks")]
-    pub fn worker_async<T, F, Fut>(
-        self,
-        queue: &JoinableQueue<T>,
-        worker: F,
-    ) -> Result<Supervisor<T, ()>, Error>
-    where
-        F: Fn(JoinableQueue<T>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + 'static,
-        T: Serialize + DeserializeOwned + 'static,
-    {
-        let How::Tasks(workers) = self.how else {
-            return Err(needs("tasks", "worker_async"));
-        };
-        self.check_bounds()?;
-        if self.bounds.time_limit.is_some() {
-            return Err(Error(Kind::Invalid {
-                option: "time_limit",
-                why: "needs a handler: a loop of its own does not say what it is at".into(),
-            }));
-        }
-        let broker = Arc::clone(queue.broker()?);
-        self.check_copies(&broker, None)?;
-        let plan = self.threads_of(workers, &broker)?;
-        let handle = queue.clone();
-        let run = move || worker(handle.clone());
-        let pool = crate::supervision::tasks::TaskPool::of_loops(&plan, &broker, run)?;
-        Ok(Supervisor::new(broker, Box::new(pool)))
-    }
-
     /// Checks that these workers can be held to their bounds.
-    fn check_bounds(&self) -> Result<(), Kind> {
+    pub(super) fn check_bounds(&self) -> Result<(), Kind> {
         let bounds = &self.bounds;
         let (can_be_ended, can_be_replaced) = match self.how {
             How::Processes(_) => (true, true),
-            #[cfg(feature = "tasks")]
             How::Tasks(_) => (true, false),
             How::Threads(_) | How::Inline => (false, false),
         };
@@ -229,7 +157,7 @@ impl Builder {
         })
     }
 
-    fn credit(&self, broker: &Broker) -> Credit {
+    pub(super) fn credit(&self, broker: &Broker) -> Credit {
         if self.is_direct || broker.read(|core| core.dispatcher.ledger.is_rendezvous()) {
             Credit::single()
         } else {
@@ -287,12 +215,12 @@ impl Builder {
     }
 
     /// Makes the plan for so many workers of this process, and tells the queue of them.
-    fn threads_of(&self, workers: usize, broker: &Broker) -> Result<ThreadPlan, Kind> {
+    pub(super) fn threads_of(&self, workers: usize, broker: &Broker) -> Result<ThreadPlan, Kind> {
         limits::check_count(workers)?;
         self.apply_to(broker);
         Ok(ThreadPlan {
             names: (1..=workers)
-                .map(|n| format!("{}-{n}", self.name))
+                .map(|slot| worker_name(&self.name, slot))
                 .collect(),
             spec: ChildSpec {
                 restart: self.restart.unwrap_or(Restart::Transient),
@@ -323,8 +251,7 @@ impl Builder {
     }
 }
 
-#[cfg(feature = "tasks")]
-fn needs(option: &'static str, other: &str) -> Error {
+pub(super) fn needs(option: &'static str, other: &str) -> Error {
     Error(Kind::Invalid {
         option,
         why: format!("is what {other} needs: async tasks run async functions"),

@@ -18,7 +18,7 @@ use crate::sys::signals;
 
 /// The children that are waited for besides the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
+enum OrphanScope {
     /// All children.
     Process,
     /// Those in workers' process groups.
@@ -28,7 +28,7 @@ enum Scope {
 /// The processes that were left to this one.
 #[derive(Debug)]
 pub(super) struct Orphans {
-    scope: Scope,
+    scope: OrphanScope,
     /// Groups that have members left, after their leaders, the workers, have been waited for.
     leaderless: BTreeSet<u32>,
 }
@@ -42,8 +42,8 @@ impl Orphans {
     /// Makes the account of orphans, if there can be any.
     pub(super) fn new(owns_process: bool) -> Option<Self> {
         let scope = match owns_process {
-            true => Scope::Process,
-            false => Scope::Groups,
+            true => OrphanScope::Process,
+            false => OrphanScope::Groups,
         };
         are_adopted().then_some(Orphans {
             scope,
@@ -62,7 +62,7 @@ impl Reaper {
     /// members.
     pub(super) fn orphan(&mut self, group: u32) {
         if let Some(orphans) = &mut self.orphans
-            && orphans.scope == Scope::Groups
+            && orphans.scope == OrphanScope::Groups
         {
             orphans.leaderless.insert(group);
         }
@@ -75,8 +75,8 @@ impl Reaper {
             return;
         };
         match orphans.scope {
-            Scope::Process => drop(self.reap_all(Whom::Anybody)),
-            Scope::Groups => {
+            OrphanScope::Process => drop(self.reap_all(Whom::Anybody)),
+            OrphanScope::Groups => {
                 let leaders = self.children.values().filter(|child| child.leads_group);
                 for leader in leaders {
                     self.reap_all(Whom::Group(leader.pid));

@@ -1,7 +1,8 @@
 //! `supervisor dead`: reading, retrying and dropping a journal's dead letters.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -149,21 +150,28 @@ fn an_unknown_number_is_an_error_and_changes_nothing() {
 }
 
 fn letters_can_be_read_and_not_changed_while_the_journal_is_used() {
-    use dishrack::kitchen::Dish;
     let place = with_letters();
-    let rack = dishrack::JoinableQueue::<Dish>::journaled(
-        &place.path,
-        dishrack::Durability::Full,
-        dishrack::Options::default(),
-    );
-    let rack = rack.unwrap();
+    let mut running = Command::new(env!("CARGO_BIN_EXE_supervisor"))
+        .args(["--input", "-", "--format", "json", "--journal"])
+        .arg(&place.path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains(r#""event":"started""#), "{first}");
     assert_eq!(succeeds(&["dead", "list"], &place).lines().count(), 2);
     for what in ["retry", "drop"] {
         let output = supervisor(&["dead", what, "--all"], &place.path);
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains("is using it"));
     }
-    assert_eq!(rack.dead_letters().unwrap().len(), 2);
+    // It goes on until its input ends.
+    drop(running.stdin.take());
+    lines.for_each(drop);
+    running.wait().unwrap();
+    assert_eq!(succeeds(&["dead", "list"], &place).lines().count(), 2);
 }
 
 fn what_is_asked_wrongly_is_named() {

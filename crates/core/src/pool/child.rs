@@ -177,7 +177,7 @@ impl Child {
                 match self.phase {
                     Phase::Resting => self.finish(),
                     Phase::Dying | Phase::Over => None,
-                    _ => self.kill(now),
+                    Phase::Booting | Phase::Working | Phase::Stopping => self.kill(now),
                 }
             }
             ChildEvent::DeadlinePassed => self.deadline_passed(now),

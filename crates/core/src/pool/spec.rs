@@ -1,6 +1,8 @@
 //! The rules that a supervisor keeps to for each of its workers, in the words of Erlang/OTP's
 //! `supervisor`. The module knows no process.
 
+use alloc::format;
+use alloc::string::String;
 use core::time::Duration;
 
 use crate::ledger::{Backoff, mix};
@@ -95,9 +97,30 @@ impl Default for ChildSpec {
     }
 }
 
+/// Returns the name of the worker in a slot of a pool whose workers have this name; slots are
+/// numbered from 1.
+#[must_use]
+pub fn worker_name(name: &str, slot: usize) -> String {
+    format!("{name}-{slot}")
+}
+
+/// Returns the slot of the worker with this name.
+#[must_use]
+pub fn slot_of(worker: &str) -> Option<u64> {
+    worker.rsplit_once('-')?.1.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workers_name_says_its_slot() {
+        for name in ["worker", "a-1", ""] {
+            assert_eq!(slot_of(&worker_name(name, 12)), Some(12));
+        }
+        assert_eq!(slot_of("main"), None);
+    }
 
     #[test]
     fn a_share_of_a_bound_is_at_most_a_tenth_less() {

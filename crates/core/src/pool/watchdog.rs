@@ -44,7 +44,7 @@ pub enum Fault {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum WatchState {
     Fine,
     /// It has deliveries and works on none: the last one begun by then, and the time since.
     Quiet {
@@ -71,7 +71,7 @@ const REVOKED_LOOK: Duration = Duration::from_millis(10);
 pub struct Watchdog {
     limit: Option<Duration>,
     grace: Duration,
-    state: State,
+    state: WatchState,
     /// Cancelled deliveries that the worker may still come to.
     revoked: Vec<u64>,
     /// The time of the next look, if there is one.
@@ -85,7 +85,7 @@ impl Watchdog {
         Watchdog {
             limit,
             grace,
-            state: State::Fine,
+            state: WatchState::Fine,
             revoked: Vec::new(),
             next: limit.and_then(|limit| now.checked_add(limit)),
         }
@@ -101,17 +101,17 @@ impl Watchdog {
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         match self.state {
-            State::Fine | State::Quiet { .. } => None,
-            State::Asked { fault, .. } | State::Killed(fault) => Some(fault),
+            WatchState::Fine | WatchState::Quiet { .. } => None,
+            WatchState::Asked { fault, .. } | WatchState::Killed(fault) => Some(fault),
         }
     }
 
     /// Examines a sample, and returns what is to be done about the worker.
     pub fn observe(&mut self, sample: Sample, now: Duration) -> Option<Order> {
         match self.state {
-            State::Killed(_) => None,
-            State::Asked { fault, until } => self.look_again(fault, until, sample, now),
-            State::Fine | State::Quiet { .. } => self
+            WatchState::Killed(_) => None,
+            WatchState::Asked { fault, until } => self.look_again(fault, until, sample, now),
+            WatchState::Fine | WatchState::Quiet { .. } => self
                 .look_for_revoked(sample, now)
                 .or_else(|| self.look_for_faults(sample, now)),
         }
@@ -147,7 +147,7 @@ impl Watchdog {
         };
         if !is_at_it {
             // It finished that delivery and goes on, so it is not ending.
-            self.state = State::Fine;
+            self.state = WatchState::Fine;
             return self.look_for_faults(sample, now);
         }
         if now < until {
@@ -171,7 +171,7 @@ impl Watchdog {
             return None;
         };
         if sample.current != 0 {
-            self.state = State::Fine;
+            self.state = WatchState::Fine;
             let deadline = sample.since.saturating_add(limit);
             if now >= deadline {
                 return self.terminate(Fault::Overran(sample.current), now);
@@ -180,16 +180,16 @@ impl Watchdog {
             return None;
         }
         if sample.held == 0 {
-            self.state = State::Fine;
+            self.state = WatchState::Fine;
             self.next = now.checked_add(limit);
             return None;
         }
         let since = match self.state {
-            State::Quiet { begun, since } if begun == sample.begun => since,
+            WatchState::Quiet { begun, since } if begun == sample.begun => since,
             _ => now,
         };
         let begun = sample.begun;
-        self.state = State::Quiet { begun, since };
+        self.state = WatchState::Quiet { begun, since };
         let deadline = since.saturating_add(limit.max(STALLED));
         if now >= deadline {
             return self.kill(Fault::Stalled);
@@ -200,13 +200,13 @@ impl Watchdog {
 
     fn terminate(&mut self, fault: Fault, now: Duration) -> Option<Order> {
         let until = now.saturating_add(self.grace);
-        self.state = State::Asked { fault, until };
+        self.state = WatchState::Asked { fault, until };
         self.next = Some(until);
         Some(Order::Terminate)
     }
 
     fn kill(&mut self, fault: Fault) -> Option<Order> {
-        self.state = State::Killed(fault);
+        self.state = WatchState::Killed(fault);
         self.next = None;
         Some(Order::Kill)
     }

@@ -72,7 +72,7 @@ pub struct Death {
 
 /// The result of an entry, on its way to its receiver.
 #[derive(Debug)]
-pub struct Outgoing<R> {
+pub struct OutgoingResult<R> {
     /// The entry.
     pub entry: EntryId,
     /// The item's number.
@@ -293,10 +293,13 @@ impl Account {
     }
 
     /// Returns these results with their receivers, without those of items that are not held.
-    pub fn outgoing<R>(&self, sent: impl IntoIterator<Item = (ItemId, R)>) -> Vec<Outgoing<R>> {
+    pub fn outgoing<R>(
+        &self,
+        sent: impl IntoIterator<Item = (ItemId, R)>,
+    ) -> Vec<OutgoingResult<R>> {
         let outgoing = sent.into_iter().filter_map(|(id, result)| {
             let held = self.held.get(&id)?;
-            Some(Outgoing {
+            Some(OutgoingResult {
                 entry: held.entry,
                 id,
                 reply: held.reply.clone(),

@@ -17,8 +17,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::dispatcher::inflight::Arrival;
 use crate::ledger::{Cause, Failure, ItemId, Unfinished};
-use crate::shared::inflight::Arrival;
 
 /// The id of an entry: the millisecond in which it was added, and its place in that millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

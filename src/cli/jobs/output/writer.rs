@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::args::Format;
 use crate::cli::screen;
 use crate::cli::view::Out;
-use crate::jobs::spool::Stream;
+use crate::jobs::spool::OutputStream;
 use crate::observe::micros;
 use dishrack_core::ledger::ItemId;
 
@@ -86,7 +86,7 @@ impl Writer {
     pub(super) fn print(
         &mut self,
         label: &Label<'_>,
-        stream: Stream,
+        stream: OutputStream,
         mark: &Mark,
         piece: Piece,
     ) -> io::Result<bool> {
@@ -98,7 +98,7 @@ impl Writer {
                 return Ok(true);
             }
         };
-        let is_plain = self.format != Format::Json && stream == Stream::Stdout;
+        let is_plain = self.format != Format::Json && stream == OutputStream::Stdout;
         let is_whole = is_plain && matches!(mark, Mark::None);
         if length > SMALL_BYTES && is_whole && !screen::is_stdout_terminal() {
             self.out.flush()?;
@@ -111,18 +111,18 @@ impl Writer {
     pub(super) fn print_from(
         &mut self,
         label: &Label<'_>,
-        stream: Stream,
+        stream: OutputStream,
         mark: &Mark,
         (from, length): (impl Read, u64),
     ) -> io::Result<bool> {
         if self.format == Format::Json {
             return self.print_events(label, stream, from).map(|()| true);
         }
-        let is_for_stderr = stream == Stream::Stderr || matches!(mark, Mark::Failed(_));
+        let is_for_stderr = stream == OutputStream::Stderr || matches!(mark, Mark::Failed(_));
         if is_for_stderr {
             // Both may go to the same place, so this keeps them in order.
             self.out.flush()?;
-            let copied = copy(from, length, mark, &mut screen::Stream::Err);
+            let copied = copy(from, length, mark, &mut screen::StandardStream::Err);
             // If the reader of stderr is gone, the failure cannot be reported.
             return Ok(match copied {
                 Ok(()) => true,
@@ -139,7 +139,7 @@ impl Writer {
     fn print_events(
         &mut self,
         label: &Label<'_>,
-        stream: Stream,
+        stream: OutputStream,
         mut from: impl Read,
     ) -> io::Result<()> {
         let mut rest = Vec::new();
@@ -166,7 +166,12 @@ impl Writer {
         }
     }
 
-    fn print_event(&mut self, label: &Label<'_>, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    fn print_event(
+        &mut self,
+        label: &Label<'_>,
+        stream: OutputStream,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let mut event = event(label, stream, bytes).to_string();
         event.push('\n');
         self.out.write_all(event.as_bytes())
@@ -174,7 +179,7 @@ impl Writer {
 }
 
 /// Makes the event. Bytes that are no UTF-8 go as base64.
-fn event(label: &Label<'_>, stream: Stream, bytes: &[u8]) -> Value {
+fn event(label: &Label<'_>, stream: OutputStream, bytes: &[u8]) -> Value {
     let mut event = json!({
         "event": "output", "item": label.item, "number": label.id.0, "attempt": label.attempt,
         "stream": stream.name(),
@@ -187,7 +192,7 @@ fn event(label: &Label<'_>, stream: Stream, bytes: &[u8]) -> Value {
     event
 }
 
-pub(super) fn complain(item: &str, stream: Stream, error: &io::Error) {
+pub(super) fn complain(item: &str, stream: OutputStream, error: &io::Error) {
     let stream = stream.name();
     screen::complain(&format_args!(
         "the {stream} of {item} cannot be read: {error}"

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use dishrack_core::dispatcher::inflight::{
+    Answered, Arrival, FetcherCall, FetcherStep, Maintained, PublisherStep, Telling,
+};
 use dishrack_core::dispatcher::{Dispatcher, Said};
 use dishrack_core::ledger::{Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
 use dishrack_core::ledger::{Options, Outcome, Refusal};
-use dishrack_core::shared::inflight::{
-    Answered, Arrival, Maintained, PublisherStep, Taking, Telling,
-};
 use dishrack_core::shared::{Shared, StreamState};
 
 type Table = Dispatcher<Vec<u8>, ()>;
@@ -54,12 +54,12 @@ fn stream_state(unfinished: u64, done: u64) -> StreamState {
 
 /// Returns the fetcher's next take: the number of items, true if it waits for them, the question.
 fn take(dispatcher: &mut Table) -> (usize, bool, u64) {
-    match dispatcher.next_taking(false) {
-        Taking::Take {
+    match dispatcher.fetcher_step(false) {
+        FetcherStep::Call(FetcherCall::Take {
             count,
             waits,
             question,
-        } => (count, waits, question),
+        }) => (count, waits, question),
         other => panic!("{other:?}"),
     }
 }
@@ -72,7 +72,7 @@ fn a_closed_queue_is_dry_only_when_somebody_looked_in_vain() {
     let mut dispatcher = table();
     dispatcher.ledger.handle_close();
     dispatcher.shared.as_mut().unwrap().queries.ask();
-    assert_eq!(dispatcher.next_taking(false), Taking::Nobody);
+    assert_eq!(dispatcher.fetcher_step(false), FetcherStep::Nobody);
     assert_eq!(dispatcher.end_of_gets(), None, "nobody has looked");
     dispatcher.local_waits(true);
     let (count, waits, question) = take(&mut dispatcher);
@@ -118,8 +118,8 @@ fn nothing_is_taken_for_a_get_that_is_over() {
     took(&mut dispatcher, Vec::new(), question);
     assert!(dispatcher.poll().is_none());
     assert_eq!(
-        dispatcher.next_taking(false),
-        Taking::Sleep { is_holding: false },
+        dispatcher.fetcher_step(false),
+        FetcherStep::Sleep { is_holding: false },
         "before the thread is awake"
     );
     assert!(!dispatcher.local_stays(query), "it does not count any more");
@@ -132,8 +132,8 @@ fn one_item_is_brought_for_a_loop_without_a_worker() {
     let (count, _, question) = take(&mut dispatcher);
     assert_eq!(count, 1);
     took(&mut dispatcher, vec![arrival(1)], question);
-    let asleep = Taking::Sleep { is_holding: true };
-    assert_eq!(dispatcher.next_taking(false), asleep);
+    let asleep = FetcherStep::Sleep { is_holding: true };
+    assert_eq!(dispatcher.fetcher_step(false), asleep);
     dispatcher.loop_waits(false);
     assert_eq!(dispatcher.ledger.ready(), 1);
 }
@@ -227,8 +227,8 @@ fn what_comes_again_while_its_end_is_told_is_given_back() {
     let (_, _, question) = take(&mut dispatcher);
     took(&mut dispatcher, vec![arrival(1)], question);
     assert!(dispatcher.poll().is_none(), "it is not handed out");
-    let back = Taking::GiveBack(vec![ItemId(1)]);
-    assert_eq!(dispatcher.next_taking(false), back);
+    let back = FetcherStep::Call(FetcherCall::GiveBack(vec![ItemId(1)]));
+    assert_eq!(dispatcher.fetcher_step(false), back);
     dispatcher.settled(telling.number, &telling.records, lost(&[1]));
     let (_, _, question) = take(&mut dispatcher);
     took(&mut dispatcher, vec![arrival(1)], question);
@@ -263,8 +263,8 @@ fn what_comes_for_a_pool_that_has_ended_is_given_back() {
     assert!(dispatcher.is_to_interrupt() && dispatcher.calls(false).publisher);
     took(&mut dispatcher, vec![arrival(1)], question);
     assert_eq!(
-        dispatcher.next_taking(false),
-        Taking::GiveBack(vec![ItemId(1)])
+        dispatcher.fetcher_step(false),
+        FetcherStep::Call(FetcherCall::GiveBack(vec![ItemId(1)]))
     );
     assert_eq!(dispatcher.ledger.counts().unfinished(), 0);
 }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use dishrack_core::dispatcher::inflight::Answered;
 use dishrack_core::dispatcher::{Dispatcher, Request};
 use dishrack_core::ledger::{Cause, Credit, HolderId, ItemId, Ledger, Record, Started, Token};
-use dishrack_core::shared::inflight::Answered;
-use dishrack_core::shared::{Outgoing, Shared, StreamState};
+use dishrack_core::shared::{OutgoingPut, Shared, StreamState};
 use dishrack_core::stream::account::{Account, Statement};
 use dishrack_core::stream::entry::{EntryId, Fields};
 
@@ -16,7 +16,7 @@ use super::plan::Plan;
 use crate::envelope::Envelope;
 use crate::stream::{Told, fields};
 
-pub(super) type Arrival = dishrack_core::shared::inflight::Arrival<Envelope>;
+pub(super) type Arrival = dishrack_core::dispatcher::inflight::Arrival<Envelope>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -228,7 +228,7 @@ impl Member {
     }
 
     /// Returns the fields of an item on its way, and the index of its waiting result.
-    pub(super) fn entry_of(&mut self, one: &Outgoing<Envelope>) -> (Fields, Option<u64>) {
+    pub(super) fn entry_of(&mut self, one: &OutgoingPut<Envelope>) -> (Fields, Option<u64>) {
         let number = one.payload.number;
         let mut all = fields(&[("item", &number.to_string())]);
         let mut awaited = None;

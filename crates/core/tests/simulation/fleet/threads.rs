@@ -1,9 +1,11 @@
 //! The turns of a member's threads. Their decisions are the real code's; MIRRORED is the order of
 //! their calls, from `src/broker/stream/` and `src/store/redis/{telling,taking}.rs`.
 
+use dishrack_core::dispatcher::inflight::{
+    Answered, FetcherCall, FetcherStep, Maintained, PublisherStep, results_of,
+};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::shared::Admission;
-use dishrack_core::shared::inflight::{Answered, Maintained, PublisherStep, Taking, results_of};
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
@@ -210,23 +212,25 @@ impl Fleet {
             return;
         }
         let appetite = member.dispatcher.ledger.appetite();
-        let taking = member.dispatcher.next_taking(self.now >= member.due);
+        let taking = member.dispatcher.fetcher_step(self.now >= member.due);
         member.fetcher = match taking {
-            Taking::Maintain(count) => Some((Line::of(Call::Maintain(count)), Stay::Maintain)),
-            Taking::GiveBack(ids) => return self.give_back(at, ids),
-            Taking::Nobody => None,
-            Taking::Take {
+            FetcherStep::Call(FetcherCall::Maintain(count)) => {
+                Some((Line::of(Call::Maintain(count)), Stay::Maintain))
+            }
+            FetcherStep::Call(FetcherCall::GiveBack(ids)) => return self.give_back(at, ids),
+            FetcherStep::Nobody => None,
+            FetcherStep::Call(FetcherCall::Take {
                 count,
                 waits,
                 question,
-            } => {
+            }) => {
                 let is_planted = self.plant == Some(FleetPlant::NoAppetite);
                 let count = if is_planted { count * 8 } else { count };
                 let until = waits.then_some(member.due);
                 let stay = Stay::Read { question, appetite };
                 Some((Line::of(Call::Read(count, until)), stay))
             }
-            Taking::Sleep { is_holding } => {
+            FetcherStep::Sleep { is_holding } => {
                 member.is_fetcher_asleep = !is_holding || self.now < member.due;
                 member.wakes_when_due = is_holding;
                 None

@@ -8,9 +8,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Admission, Outgoing, Shared, StreamState};
-use crate::dispatcher::{Dispatcher, Reply, Request};
+use super::{Dispatcher, Reply, Request};
 use crate::ledger::{Ballot, Cause, Fate, ItemId, Record, Refusal, Scene, Unfinished, Weight};
+use crate::shared::{Admission, OutgoingPut, Shared, StreamState};
 
 /// The greatest number of puts in one chunk: a chunk keeps other supervisors waiting.
 const PUTS_MAX: usize = 2000;
@@ -23,7 +23,7 @@ pub enum PublisherStep<P> {
     /// Tell this.
     Settle(Telling<P>),
     /// Put this chunk, oldest first.
-    Put(Vec<Outgoing<P>>),
+    Put(Vec<OutgoingPut<P>>),
     /// Look at the state of the stream, for all questions up to this one.
     Refresh(u64),
 }
@@ -68,13 +68,25 @@ pub struct Answered {
 
 /// The next step of the fetcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taking {
+pub enum FetcherStep {
+    /// Call the stream.
+    Call(FetcherCall),
+    /// Take nothing, because no caller wants items. Callers that asked if there are any may leave.
+    Nobody,
+    /// Sleep until called, or until the lease is to be renewed if something is held.
+    Sleep {
+        /// True if something is held.
+        is_holding: bool,
+    },
+}
+
+/// A call of the fetcher to the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetcherCall {
     /// Renew the lease, and take over at most this many.
     Maintain(usize),
     /// Give these back, which are not here any more.
     GiveBack(Vec<ItemId>),
-    /// Take nothing, because no caller wants items. Callers that asked if there are any may leave.
-    Nobody,
     /// Take at most this many.
     Take {
         /// The greatest number.
@@ -83,11 +95,6 @@ pub enum Taking {
         waits: bool,
         /// The question that this answers.
         question: u64,
-    },
-    /// Sleep until called, or until the lease is to be renewed if something is held.
-    Sleep {
-        /// True if something is held.
-        is_holding: bool,
     },
 }
 
@@ -269,40 +276,40 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
 
     /// Returns the fetcher's next step. `is_due`: the lease is to be renewed. The caller must poll
     /// what follows from it before it releases the lock.
-    pub fn next_taking(&mut self, is_due: bool) -> Taking {
+    pub fn fetcher_step(&mut self, is_due: bool) -> FetcherStep {
         let surplus = self.take_surplus();
         if !surplus.is_empty() {
-            return Taking::GiveBack(surplus);
+            return FetcherStep::Call(FetcherCall::GiveBack(surplus));
         }
         let wanted = self.wanted();
         let is_holding = self.is_holding();
         let is_closed = self.ledger.is_closed();
         let Some(shared) = &mut self.shared else {
-            return Taking::Sleep { is_holding };
+            return FetcherStep::Sleep { is_holding };
         };
         // Items that others left behind come before new ones, as soon as there is room.
         let is_owed = wanted > 0 && shared.owes_takeover;
         if is_owed || (is_due && (wanted > 0 || is_holding)) {
             shared.owes_takeover = wanted == 0;
-            return Taking::Maintain(wanted);
+            return FetcherStep::Call(FetcherCall::Maintain(wanted));
         }
         let is_asked = shared.queries.is_asked();
         if is_asked && wanted == 0 {
             // It is not known what is there: a caller may still come for it.
             let question = shared.queries.begin();
             shared.queries.answer(question);
-            return Taking::Nobody;
+            return FetcherStep::Nobody;
         }
         if wanted == 0 {
-            return Taking::Sleep { is_holding };
+            return FetcherStep::Sleep { is_holding };
         }
         shared.is_taking = true;
-        Taking::Take {
+        FetcherStep::Call(FetcherCall::Take {
             count: wanted,
             // Once the queue is closed, it is asked at once if anything is left.
             waits: !is_asked && (!is_closed || shared.is_dry),
             question: shared.queries.begin(),
-        }
+        })
     }
 
     /// Returns the number of items that are wanted here and are not here.

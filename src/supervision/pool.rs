@@ -1,0 +1,33 @@
+//! The face that workers of any kind have for their supervisor: processes, threads, tasks, or nobody.
+
+use std::fmt;
+
+use super::WorkerInfo;
+
+/// Stops a supervisor's workers, whatever they are.
+pub(super) trait Pool: Send + Sync + fmt::Debug {
+    /// Lets every worker finish what it has started, within its grace, and waits for the end.
+    fn stop(&self);
+
+    /// As [`stop`](Self::stop), but with as much time as they need. Only processes can be waited
+    /// for like that.
+    fn drain(&self) {
+        self.stop();
+    }
+
+    /// Ends the workers at once, as far as they can be, and waits for that.
+    fn kill(&self);
+
+    /// Has the workers stand still until [`resume`](Self::resume), where they do not anyway when
+    /// this process does.
+    fn suspend(&self) {}
+
+    /// Has them go on. The time in between counts for no limit.
+    fn resume(&self) {}
+
+    /// A child of this process has ended that nobody may be waiting for.
+    fn reap_orphans(&self) {}
+
+    /// The workers that are ready.
+    fn workers(&self) -> Vec<WorkerInfo>;
+}
